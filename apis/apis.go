@@ -1,0 +1,177 @@
+// Package apis holds what the four reference APIs share: the rows that each
+// keeps in the common database, where those rows come from, and how a file
+// replaces them. The APIs themselves are the packages below it: calendar,
+// profiles, events and wallets.
+//
+// An API knows a [counterfoil.Principal], never the guard that put it into the
+// request's context; a request without one is refused. These packages show the
+// system at work and make no promise to importers.
+package apis
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// API is one reference API. Its methods are safe for concurrent use.
+type API interface {
+	// Name is the word for the API in provider descriptions and on the command
+	// line: "calendar", "profiles", "events" or "wallets".
+	Name() string
+	// Schema is the SQL that makes its tables where they do not exist. Every
+	// table's name starts with the API's name and an underscore.
+	Schema() string
+	// Handler serves the API. Paths are below the API's mount point: "/" is the
+	// GraphQL endpoint itself or the index of a REST API.
+	Handler() http.Handler
+	// Explorer serves the page for people and its assets, below its own mount
+	// point; nil when the API has none.
+	Explorer() http.Handler
+	// Reference replaces all rows by the reference data of a day and returns
+	// how many there are. The same Reference always gives the same rows.
+	Reference(ctx context.Context, tx *sql.Tx, ref Reference) (int, error)
+	// Import replaces all rows by those of r. An error about a row is a
+	// *RowError. The transaction makes it all or nothing.
+	Import(ctx context.Context, tx *sql.Tx, format Format, r io.Reader) (int, error)
+}
+
+// Reference is what the reference data depends on.
+type Reference struct {
+	// Day is midnight UTC of the day that the dates of the rows are relative
+	// to. The identifiers of rows do not depend on it.
+	Day time.Time
+	// ClientID owns the rows that belong to a client.
+	ClientID string
+	// Tenant owns a third of the rows that belong to tenants; the others
+	// belong to tenants that nobody is granted at first.
+	Tenant string
+}
+
+// Format is the form of a file to import.
+type Format string
+
+// The formats. ICalendar (RFC 5545) is for the calendar only.
+const (
+	JSONLines Format = "jsonl"
+	ICalendar Format = "ics"
+)
+
+// RowError is a row that cannot be imported.
+type RowError struct {
+	// Line is where the row starts in the file, counting from 1.
+	Line int
+	// Err says what is wrong and what is allowed.
+	Err error
+}
+
+// Error returns "line N: what is wrong".
+func (e *RowError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
+
+// Unwrap returns what is wrong.
+func (e *RowError) Unwrap() error { return e.Err }
+
+// ErrFormat is returned by Import for a format that the API does not read.
+var ErrFormat = errors.New("this API does not read that format")
+
+// MaxLine bounds a line of an imported JSON Lines file, in bytes.
+const MaxLine = 1 << 20
+
+// Lines calls row for each line of r that is not blank, with its number from 1,
+// and stops at the first error, which it returns as a *RowError.
+func Lines(r io.Reader, row func(line int, text []byte) error) error {
+	sc := bufio.NewScanner(r)
+	sc.Buffer(make([]byte, 64<<10), MaxLine)
+	n := 0
+	for sc.Scan() {
+		n++
+		text := bytes.TrimSpace(sc.Bytes())
+		if n == 1 {
+			text = bytes.TrimPrefix(text, []byte("\ufeff"))
+		}
+		if len(text) == 0 {
+			continue
+		}
+		if err := row(n, text); err != nil {
+			return &RowError{Line: n, Err: err}
+		}
+	}
+	if err := sc.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return &RowError{Line: n + 1, Err: fmt.Errorf("longer than %d bytes", MaxLine)}
+	} else if err != nil {
+		return fmt.Errorf("read line %d: %w", n+1, err)
+	}
+	return nil
+}
+
+const datasets = `CREATE TABLE IF NOT EXISTS api_datasets (
+	api    TEXT PRIMARY KEY,
+	source TEXT NOT NULL, -- 'reference' or 'import'
+	day    TEXT NOT NULL, -- the day that reference dates are relative to
+	rows   INTEGER NOT NULL
+)`
+
+// Prepare makes the tables of api and fills them with the reference data of
+// ref's day. Rows that were imported stay as they are; reference rows of
+// another day are made anew, so that there are always past and upcoming dates.
+func Prepare(ctx context.Context, db *sql.DB, api API, ref Reference) error {
+	return replace(ctx, db, api, "reference", ref.Day, func(tx *sql.Tx) (int, error) {
+		var source, day string
+		err := tx.QueryRowContext(ctx, `SELECT source, day FROM api_datasets WHERE api = ?`, api.Name()).Scan(&source, &day)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+		case err != nil:
+			return 0, err
+		case source != "reference" || day == ref.Day.Format(time.DateOnly):
+			return 0, errKeep
+		}
+		return api.Reference(ctx, tx, ref)
+	})
+}
+
+// Import replaces the rows of api by those of r, all or nothing, and returns
+// how many there are now.
+func Import(ctx context.Context, db *sql.DB, api API, format Format, r io.Reader, now time.Time) (n int, err error) {
+	err = replace(ctx, db, api, "import", now, func(tx *sql.Tx) (int, error) {
+		n, err = api.Import(ctx, tx, format, r)
+		return n, err
+	})
+	return n, err
+}
+
+// errKeep ends a replacement that has nothing to replace.
+var errKeep = errors.New("keep the rows")
+
+func replace(ctx context.Context, db *sql.DB, api API, source string, day time.Time, fill func(*sql.Tx) (int, error)) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("%s: %w", api.Name(), err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(ctx, datasets); err != nil {
+		return fmt.Errorf("%s: make table: %w", api.Name(), err)
+	}
+	if _, err := tx.ExecContext(ctx, api.Schema()); err != nil {
+		return fmt.Errorf("%s: make tables: %w", api.Name(), err)
+	}
+	rows, err := fill(tx)
+	if errors.Is(err, errKeep) {
+		return tx.Commit()
+	}
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO api_datasets (api, source, day, rows) VALUES (?, ?, ?, ?)
+		ON CONFLICT (api) DO UPDATE SET source = excluded.source, day = excluded.day, rows = excluded.rows`,
+		api.Name(), source, day.UTC().Format(time.DateOnly), rows)
+	if err != nil {
+		return fmt.Errorf("%s: note the data set: %w", api.Name(), err)
+	}
+	return tx.Commit()
+}

@@ -1,0 +1,44 @@
+package counterfoil
+
+import "time"
+
+// The types of Event.
+const (
+	EventTokenIssued    = "token.issued"
+	EventTokenRefused   = "token.refused"
+	EventCallAllowed    = "call.allowed"
+	EventCallRefused    = "call.refused"
+	EventClientCreated  = "client.created"
+	EventClientRotated  = "client.rotated"
+	EventClientDisabled = "client.disabled"
+	EventClientEnabled  = "client.enabled"
+	EventClientDeleted  = "client.deleted"
+)
+
+// Event is what one decision leaves behind. Audit records, logs and metrics are
+// all made from it, so it never holds a secret or a token, and whatever a
+// stranger wrote into it is bounded and free of control characters.
+type Event struct {
+	// Type is one of the Event constants.
+	Type string `json:"event_type"`
+	// Time is when the decision was taken.
+	Time time.Time `json:"time"`
+	// Realm is the realm (at the server) or the provider (at a guard).
+	Realm string `json:"realm"`
+	// ClientID is the client that the request claimed to be from; proven only
+	// when Success is true. Empty when the request named none.
+	ClientID string `json:"client_id"`
+	// Success tells whether the request got what it asked for.
+	Success bool `json:"success"`
+	// Reason says why not; empty on success.
+	Reason Reason `json:"reason,omitempty"`
+	// TokenID is the jti of the token concerned, where there is one.
+	TokenID string `json:"token_id,omitempty"`
+	// Address is the IP address of the caller, without a port.
+	Address string `json:"ip_address"`
+	// UserAgent is the request's User-Agent, cut at 256 bytes.
+	UserAgent string `json:"user_agent"`
+	// Detail is what an operator needs beyond the reason; never sent to the
+	// caller.
+	Detail string `json:"detail,omitempty"`
+}

@@ -1,0 +1,44 @@
+package counterfoil
+
+import (
+	"context"
+	"time"
+)
+
+// Principal is the program behind a request that a guard let through.
+type Principal struct {
+	// Provider is the name of the provider description that the guard enforced.
+	Provider string
+	// Issuer is the token's iss claim.
+	Issuer string
+	// ClientID names the client that the token was issued to.
+	ClientID string
+	// TokenID is the token's jti claim; empty when the provider's tokens have
+	// none.
+	TokenID string
+	// Scopes are those the token carries.
+	Scopes Scopes
+	// Tenant is the tenant that the request named and the client was granted;
+	// empty where the API has no tenants.
+	Tenant string
+	// Expires is when the token ends.
+	Expires time.Time
+	// Claims are all the token's claims, decoded from JSON, with numbers as
+	// json.Number. They are shared between requests: read only.
+	Claims map[string]any
+}
+
+type principalKey struct{}
+
+// WithPrincipal returns a context that carries p. The guard calls it; tests of
+// an API may too.
+func WithPrincipal(ctx context.Context, p *Principal) context.Context {
+	return context.WithValue(ctx, principalKey{}, p)
+}
+
+// PrincipalFrom returns the principal of a request's context. It reports false
+// for a request that passed no guard: treat that as refused.
+func PrincipalFrom(ctx context.Context) (*Principal, bool) {
+	p, ok := ctx.Value(principalKey{}).(*Principal)
+	return p, ok && p != nil
+}

@@ -1,0 +1,105 @@
+package counterfoil
+
+// Reason says, for machines, why a request was refused. A provider description
+// gives reasons their status and body on the wire; the audit log keeps them
+// unchanged. A reason that a description does not mention takes the shape of
+// its Parent.
+type Reason string
+
+// Reasons of the token endpoint. The first group are the codes of RFC 6749
+// section 5.2 and its neighbours, and have no parent; each of the others tells
+// one of them apart for the audit log and for dialects that answer it
+// differently.
+const (
+	InvalidRequest       Reason = "invalid_request"
+	InvalidClient        Reason = "invalid_client"
+	UnauthorizedClient   Reason = "unauthorized_client"
+	UnsupportedGrantType Reason = "unsupported_grant_type"
+	InvalidScope         Reason = "invalid_scope"
+	RateLimited          Reason = "rate_limited"
+	ServerError          Reason = "server_error"
+	Unavailable          Reason = "unavailable"
+
+	MethodNotAllowed     Reason = "method_not_allowed"
+	UnsupportedMediaType Reason = "unsupported_media_type"
+	RequestTooLarge      Reason = "request_too_large"
+	MalformedRequest     Reason = "malformed_request"
+	RepeatedParameter    Reason = "repeated_parameter"
+	MisplacedParameter   Reason = "misplaced_parameter"
+	GrantTypeMissing     Reason = "grant_type_missing"
+	MultipleCredentials  Reason = "multiple_credentials"
+	CredentialsMissing   Reason = "credentials_missing"
+	CredentialsMalformed Reason = "credentials_malformed"
+	UnknownClient        Reason = "unknown_client"
+	WrongSecret          Reason = "wrong_secret"
+	ClientDisabled       Reason = "client_disabled"
+	MethodNotAccepted    Reason = "authentication_method_not_accepted"
+	ScopeMissing         Reason = "scope_missing"
+	ScopeMalformed       Reason = "scope_malformed"
+	ScopeNotAllowed      Reason = "scope_not_allowed"
+)
+
+// Reasons of a guard; HeaderMissing and the API key's serve the token endpoint
+// as well.
+const (
+	TokenMissing      Reason = "token_missing"
+	TokenInvalid      Reason = "token_invalid"
+	ScopeInsufficient Reason = "scope_insufficient"
+	TenantMissing     Reason = "tenant_missing"
+	TenantDenied      Reason = "tenant_denied"
+	HeaderMissing     Reason = "header_missing"
+	HeaderInvalid     Reason = "header_invalid"
+	APIKeyMissing     Reason = "api_key_missing"
+	APIKeyInvalid     Reason = "api_key_invalid"
+
+	TokenRepeated    Reason = "token_repeated"
+	TokenMalformed   Reason = "token_malformed"
+	TokenAlgorithm   Reason = "token_algorithm"
+	TokenKeyUnknown  Reason = "token_key_unknown"
+	TokenSignature   Reason = "token_signature"
+	TokenIssuer      Reason = "token_issuer"
+	TokenAudience    Reason = "token_audience"
+	TokenUse         Reason = "token_use"
+	TokenExpired     Reason = "token_expired"
+	TokenNotYetValid Reason = "token_not_yet_valid"
+	TokenReplaced    Reason = "token_replaced"
+)
+
+var parents = map[Reason]Reason{
+	MethodNotAllowed:     InvalidRequest,
+	UnsupportedMediaType: InvalidRequest,
+	RequestTooLarge:      InvalidRequest,
+	MalformedRequest:     InvalidRequest,
+	RepeatedParameter:    InvalidRequest,
+	MisplacedParameter:   InvalidRequest,
+	GrantTypeMissing:     InvalidRequest,
+	MultipleCredentials:  InvalidRequest,
+	CredentialsMissing:   InvalidClient,
+	CredentialsMalformed: InvalidClient,
+	UnknownClient:        InvalidClient,
+	WrongSecret:          InvalidClient,
+	ClientDisabled:       InvalidClient,
+	MethodNotAccepted:    InvalidClient,
+	ScopeMissing:         InvalidRequest,
+	ScopeMalformed:       InvalidScope,
+	ScopeNotAllowed:      InvalidScope,
+
+	HeaderInvalid:    HeaderMissing,
+	APIKeyMissing:    APIKeyInvalid,
+	TenantDenied:     TenantMissing,
+	TokenRepeated:    TokenInvalid,
+	TokenMalformed:   TokenInvalid,
+	TokenAlgorithm:   TokenInvalid,
+	TokenKeyUnknown:  TokenInvalid,
+	TokenSignature:   TokenInvalid,
+	TokenIssuer:      TokenInvalid,
+	TokenAudience:    TokenInvalid,
+	TokenUse:         TokenInvalid,
+	TokenExpired:     TokenInvalid,
+	TokenNotYetValid: TokenInvalid,
+	TokenReplaced:    TokenInvalid,
+}
+
+// Parent returns the broader reason that r is a case of, or "" when r is one of
+// the broadest.
+func (r Reason) Parent() Reason { return parents[r] }
