@@ -13,7 +13,6 @@ type Reason string
 const (
 	InvalidRequest       Reason = "invalid_request"
 	InvalidClient        Reason = "invalid_client"
-	UnauthorizedClient   Reason = "unauthorized_client"
 	UnsupportedGrantType Reason = "unsupported_grant_type"
 	InvalidScope         Reason = "invalid_scope"
 	RateLimited          Reason = "rate_limited"

@@ -1,0 +1,44 @@
+package provider
+
+import (
+	"embed"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+)
+
+//go:embed catalog/*.yaml
+var catalog embed.FS
+
+// Names returns the names of the catalog, sorted.
+var Names = sync.OnceValue(func() []string {
+	entries, err := catalog.ReadDir("catalog")
+	if err != nil {
+		panic(err) // the catalog is compiled in
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = strings.TrimSuffix(e.Name(), ".yaml")
+	}
+	slices.Sort(names)
+	return names
+})
+
+// Builtin returns the provider of that name from the embedded catalog. The
+// caller may keep it but must not change it.
+func Builtin(name string) (*Provider, error) {
+	if !slices.Contains(Names(), name) {
+		return nil, fmt.Errorf("no provider is called %q: choose from %s, or name a file", name, strings.Join(Names(), ", "))
+	}
+	file := path.Join("catalog", name+".yaml")
+	text, err := catalog.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(file, text)
+}
+
+// generic returns the names of the catalog entries that others may extend.
+func generic() []string { return []string{"cognito", "identityserver", "oauth2"} }

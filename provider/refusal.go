@@ -1,0 +1,105 @@
+package provider
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/counterfoil/counterfoil"
+)
+
+// Refusal is what a refused request is answered, to the byte.
+type Refusal struct {
+	// Status is the HTTP status, 400 to 599.
+	Status int `yaml:"status" check:"required"`
+	// Headers are set in addition to those that every answer has. A body gets
+	// "application/json" when they name no Content-Type.
+	Headers map[string]string `yaml:"headers,omitempty"`
+	// Body is sent as it stands, but for {header}, the name of the header in
+	// question, and {scope}, the scopes that are needed; the same two are
+	// replaced in Headers.
+	Body string `yaml:"body,omitempty"`
+}
+
+// Details fill the placeholders of a Refusal. They come from a description,
+// never from a request.
+type Details struct {
+	Header string
+	Scopes counterfoil.Scopes
+}
+
+// Fill returns r with its placeholders replaced.
+func (r Refusal) Fill(d Details) Refusal {
+	fill := strings.NewReplacer("{header}", d.Header, "{scope}", d.Scopes.String())
+	headers := make(map[string]string, len(r.Headers))
+	for name, value := range r.Headers {
+		headers[name] = fill.Replace(value)
+	}
+	return Refusal{Status: r.Status, Headers: headers, Body: fill.Replace(r.Body)}
+}
+
+// Write sends r.
+func (r Refusal) Write(w http.ResponseWriter) {
+	h := w.Header()
+	for name, value := range r.Headers {
+		h.Set(name, value)
+	}
+	switch {
+	case r.Body == "":
+		h.Del("Content-Type")
+	case h.Get("Content-Type") == "":
+		h.Set("Content-Type", "application/json")
+	}
+	w.WriteHeader(r.Status)
+	if r.Body != "" {
+		_, _ = w.Write([]byte(r.Body))
+	}
+}
+
+// Refusal returns the shape of a refused token request: the one for reason, or
+// for the nearest of its parents that the description has.
+func (t *TokenEndpoint) Refusal(reason counterfoil.Reason) Refusal {
+	return shape(t.Errors, reason, counterfoil.ServerError)
+}
+
+// Refusal returns the shape of a refused call: the one for reason, or for the
+// nearest of its parents that the description has.
+func (a *API) Refusal(reason counterfoil.Reason) Refusal {
+	return shape(a.Refusals, reason, counterfoil.Unavailable)
+}
+
+func shape(shapes map[counterfoil.Reason]Refusal, reason, otherwise counterfoil.Reason) Refusal {
+	for r := reason; r != ""; r = r.Parent() {
+		if s, ok := shapes[r]; ok {
+			return s
+		}
+	}
+	return shapes[otherwise]
+}
+
+// Reason is the way back: it returns the reason whose shape is that status and
+// body, or "" when no shape is. Of several it returns a broadest one, the first
+// by name. A client learns from it what a dialect's answer means.
+func (t *TokenEndpoint) Reason(status int, body []byte) counterfoil.Reason {
+	return reason(t.Errors, status, body)
+}
+
+// Reason returns the reason whose shape is that status and body, or "" when no
+// shape is; of several a broadest one, the first by name.
+func (a *API) Reason(status int, body []byte) counterfoil.Reason {
+	return reason(a.Refusals, status, body)
+}
+
+func reason(shapes map[counterfoil.Reason]Refusal, status int, body []byte) counterfoil.Reason {
+	text := strings.TrimSpace(string(body))
+	var found counterfoil.Reason
+	for r, s := range shapes {
+		if s.Status != status || s.Body == "" || strings.TrimSpace(s.Body) != text {
+			continue
+		}
+		broader := (r.Parent() == "") != (found.Parent() == "")
+		if found == "" || (broader && r.Parent() == "") || (!broader && r < found) {
+			found = r
+		}
+	}
+	return found
+}

@@ -1,0 +1,350 @@
+package provider
+
+import (
+	"fmt"
+	"net/textproto"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/goccy/go-yaml/ast"
+)
+
+// The reasons whose shapes a description must have, and those that it may.
+var (
+	tokenReasons = []counterfoil.Reason{
+		counterfoil.InvalidRequest, counterfoil.InvalidClient, counterfoil.UnsupportedGrantType,
+		counterfoil.InvalidScope, counterfoil.RateLimited, counterfoil.ServerError, counterfoil.Unavailable,
+	}
+	tokenDetails = []counterfoil.Reason{
+		counterfoil.MethodNotAllowed, counterfoil.UnsupportedMediaType, counterfoil.RequestTooLarge,
+		counterfoil.MalformedRequest, counterfoil.RepeatedParameter, counterfoil.MisplacedParameter,
+		counterfoil.GrantTypeMissing, counterfoil.MultipleCredentials, counterfoil.CredentialsMissing,
+		counterfoil.CredentialsMalformed, counterfoil.UnknownClient, counterfoil.WrongSecret,
+		counterfoil.ClientDisabled, counterfoil.MethodNotAccepted, counterfoil.ScopeMissing,
+		counterfoil.ScopeMalformed, counterfoil.ScopeNotAllowed, counterfoil.HeaderMissing,
+		counterfoil.HeaderInvalid, counterfoil.APIKeyMissing, counterfoil.APIKeyInvalid,
+	}
+	callReasons = []counterfoil.Reason{
+		counterfoil.TokenMissing, counterfoil.TokenInvalid, counterfoil.ScopeInsufficient, counterfoil.Unavailable,
+	}
+	callDetails = []counterfoil.Reason{
+		counterfoil.TokenRepeated, counterfoil.TokenMalformed, counterfoil.TokenAlgorithm, counterfoil.TokenKeyUnknown,
+		counterfoil.TokenSignature, counterfoil.TokenIssuer, counterfoil.TokenAudience, counterfoil.TokenUse,
+		counterfoil.TokenExpired, counterfoil.TokenNotYetValid, counterfoil.TokenReplaced,
+		counterfoil.TenantMissing, counterfoil.TenantDenied, counterfoil.HeaderMissing, counterfoil.HeaderInvalid,
+		counterfoil.APIKeyMissing, counterfoil.APIKeyInvalid, counterfoil.RateLimited,
+	}
+)
+
+var (
+	nameForm   = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
+	headerForm = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+	envForm    = regexp.MustCompile(`^[A-Z_][A-Z0-9_]*$`)
+)
+
+// defaults fills what a description left out.
+func defaults(p *Provider) {
+	set := func(field *string, value string) {
+		if *field == "" {
+			*field = value
+		}
+	}
+	t, a := &p.TokenEndpoint, &p.AccessToken
+	set(&p.Title, p.Name)
+	set((*string)(&t.GrantTypeIn), string(InBody))
+	set((*string)(&t.MediaType), string(Required))
+	set((*string)(&t.CheckFirst), string(CheckGrantType))
+	set((*string)(&t.BasicEncoding), string(FormEncoding))
+	set((*string)(&t.Scope.Parameter), string(Optional))
+	set((*string)(&t.Policy), string(Independent))
+	set((*string)(&a.KeyID), string(KeyIDThumbprint))
+	set((*string)(&a.TokenID), string(TokenIDUUID))
+	for limit, value := range map[*int]int{&t.Limits.Body: 16 << 10, &t.Limits.ClientID: 256, &t.Limits.ClientSecret: 256, &t.Limits.Scope: 1024} {
+		if *limit == 0 {
+			*limit = value
+		}
+	}
+	headers(t.Headers)
+	for i := range p.APIs {
+		api := &p.APIs[i]
+		set(&api.Title, p.Title)
+		set(&api.BasePath, api.Path)
+		if api.Leeway == 0 {
+			api.Leeway = 30 * time.Second
+		}
+		headers(api.Headers)
+	}
+}
+
+func headers(hs []Header) {
+	for i := range hs {
+		if hs[i].Presence == "" {
+			hs[i].Presence = Required
+		}
+	}
+}
+
+// validator looks for contradictions in a description that is decoded,
+// completed by what it extends and given its defaults.
+type validator struct {
+	*checker
+	doc ast.Node
+	p   *Provider
+}
+
+func (v *validator) fail(at []any, format string, args ...any) {
+	v.add(position(v.doc, at...), nil, format, args...)
+}
+
+// at is the way to a value from the top of the description.
+func at(keys ...any) []any { return keys }
+
+// under returns the way to what stands below p.
+func under(p []any, keys ...any) []any { return append(slices.Clip(slices.Clone(p)), keys...) }
+
+func (v *validator) provider() {
+	p := v.p
+	if !nameForm.MatchString(p.Name) {
+		v.fail(at("name"), "the name %q must be lower-case letters, digits and hyphens, starting with a letter", p.Name)
+	}
+	v.tokenEndpoint(&p.TokenEndpoint)
+	v.accessToken(&p.AccessToken)
+	names := map[string]bool{}
+	for i := range p.APIs {
+		way := at("apis", i)
+		if names[p.APIs[i].Name] {
+			v.fail(under(way, "name"), "a second API is called %q", p.APIs[i].Name)
+		}
+		names[p.APIs[i].Name] = true
+		v.api(way, &p.APIs[i])
+	}
+	for i, s := range p.Scopes {
+		if parsed, err := counterfoil.ParseScopes(s.Name); err != nil || len(parsed) != 1 {
+			v.fail(at("scopes", i, "name"), "%q is not one scope token (RFC 6749 section 3.3)", s.Name)
+		}
+	}
+	for i, x := range p.Variables {
+		if !envForm.MatchString(x.Name) {
+			v.fail(at("variables", i, "name"), "%q is not a name of an environment variable: use capitals, digits and underscores", x.Name)
+		}
+		v.either(at("variables", i), string(x.From), x.Value)
+	}
+}
+
+func (v *validator) tokenEndpoint(t *TokenEndpoint) {
+	way := at("token_endpoint")
+	v.path(under(way, "path"), t.Path)
+	v.url(under(way, "url"), t.URL)
+	if len(t.ClientAuthentication) == 0 {
+		v.fail(under(way, "client_authentication"), "token_endpoint.client_authentication is missing: name at least one of %s", strings.Join(Method("").words(), ", "))
+	}
+	v.headers(under(way, "headers"), t.Headers, HeaderFromAPIKey)
+	v.known(under(way, "scope", "must_include"), t.Scope.MustInclude)
+	for name, n := range map[string]int{"body": t.Limits.Body, "client_id": t.Limits.ClientID, "client_secret": t.Limits.ClientSecret, "scope": t.Limits.Scope} {
+		if n < 1 || n > 1<<20 {
+			v.fail(under(way, "limits", name), "the limit must be from 1 to 1048576 bytes")
+		}
+	}
+	if t.Lifetime < time.Second || t.Lifetime > 30*24*time.Hour || t.Lifetime%time.Second != 0 {
+		v.fail(under(way, "lifetime"), "token_endpoint.lifetime must be whole seconds, from 1s to 720h")
+	}
+	if t.Response.TokenType == "" {
+		v.fail(under(way, "response", "token_type"), "token_endpoint.response.token_type is missing: for example Bearer")
+	}
+	for _, f := range []Field{FieldAccessToken, FieldTokenType} {
+		if !slices.Contains(t.Response.Fields, f) {
+			v.fail(under(way, "response", "fields"), "token_endpoint.response.fields must include %s (RFC 6749 section 5.1)", f)
+		}
+	}
+	if !strings.Contains(strings.ToLower(headerValue(t.Response.Headers, "Cache-Control")), "no-store") {
+		v.fail(under(way, "response", "headers"), "token_endpoint.response.headers must set Cache-Control with no-store (RFC 6749 section 5.1)")
+	}
+	for name, value := range t.Response.Headers {
+		v.header(under(way, "response", "headers", name), name, value)
+	}
+	need := slices.Clone(tokenReasons)
+	if _, ok := t.Header(HeaderFromAPIKey); ok {
+		need = append(need, counterfoil.APIKeyInvalid)
+	}
+	if slices.ContainsFunc(t.Headers, func(h Header) bool { return h.Value != "" }) {
+		need = append(need, counterfoil.HeaderMissing)
+	}
+	v.refusals(under(way, "errors"), t.Errors, need, append(slices.Clone(tokenReasons), tokenDetails...))
+}
+
+func (v *validator) accessToken(a *AccessToken) {
+	way := at("access_token")
+	if a.SigningAlgorithm == "" {
+		v.fail(under(way, "signing_algorithm"), "access_token.signing_algorithm is missing: name one of %s", strings.Join(Algorithm("").words(), ", "))
+	}
+	for _, m := range []HeaderMember{HeaderAlg, HeaderKid} {
+		if !slices.Contains(a.Header, m) {
+			v.fail(under(way, "header"), "access_token.header must include %s", m)
+		}
+	}
+	if slices.Contains(a.Header, HeaderTyp) != (a.Type != "") {
+		v.fail(under(way, "type"), "access_token.type and typ in access_token.header go together")
+	}
+	if len(slices.Compact(slices.Sorted(slices.Values(a.Header)))) != len(a.Header) {
+		v.fail(under(way, "header"), "access_token.header names a member twice")
+	}
+	names, sources := map[string]bool{}, map[ClaimSource]bool{}
+	for i, c := range a.Claims {
+		if names[c.Name] {
+			v.fail(under(way, "claims", i), "a second claim is called %q", c.Name)
+		}
+		value := ""
+		if c.Value != nil {
+			value = fmt.Sprint(c.Value)
+		}
+		v.either(under(way, "claims", i), string(c.From), value)
+		names[c.Name], sources[c.From] = true, true
+	}
+	for _, s := range []ClaimSource{FromIssuer, FromClientID, FromExpiresAt} {
+		if !sources[s] {
+			v.fail(under(way, "claims"), "access_token.claims must have one from %s", s)
+		}
+	}
+	if !sources[FromScope] && !sources[FromScopeList] {
+		v.fail(under(way, "claims"), "access_token.claims must have one from scope or scope_list")
+	}
+	if v.p.TokenEndpoint.Policy == Replace && !sources[FromTokenID] {
+		v.fail(at("token_endpoint", "policy"), "the policy replace needs a claim from token_id, to tell tokens apart")
+	}
+}
+
+func (v *validator) api(way []any, a *API) {
+	if !nameForm.MatchString(a.Name) {
+		v.fail(under(way, "name"), "the name %q must be lower-case letters, digits and hyphens, starting with a letter", a.Name)
+	}
+	v.url(under(way, "url"), a.URL)
+	v.path(under(way, "path"), a.Path)
+	v.path(under(way, "base_path"), a.BasePath)
+	if a.Path != a.BasePath && a.BasePath != "/" && !strings.HasPrefix(a.Path, a.BasePath+"/") {
+		v.fail(under(way, "base_path"), "base_path must be a beginning of path")
+	}
+	if a.Explorer != "" {
+		v.path(under(way, "explorer"), a.Explorer)
+	}
+	v.headers(under(way, "headers"), a.Headers, HeaderFromToken, HeaderFromAPIKey, HeaderFromTenant)
+	if h, ok := a.Header(HeaderFromToken); !ok || h.Presence == Optional {
+		v.fail(under(way, "headers"), "an API must require a header from token")
+	}
+	v.known(under(way, "scopes"), a.Scopes)
+	if a.Leeway > 10*time.Minute {
+		v.fail(under(way, "leeway"), "leeway must be 10m at most")
+	}
+	need := slices.Clone(callReasons)
+	if _, ok := a.Header(HeaderFromTenant); ok {
+		need = append(need, counterfoil.TenantMissing)
+	}
+	if _, ok := a.Header(HeaderFromAPIKey); ok {
+		need = append(need, counterfoil.APIKeyInvalid)
+	}
+	if slices.ContainsFunc(a.Headers, func(h Header) bool { return h.Value != "" }) {
+		need = append(need, counterfoil.HeaderMissing)
+	}
+	v.refusals(under(way, "refusals"), a.Refusals, need, append(slices.Clone(callReasons), callDetails...))
+}
+
+func (v *validator) headers(way []any, hs []Header, sources ...HeaderSource) {
+	seen := map[string]bool{}
+	for i, h := range hs {
+		way := under(way, i)
+		name := textproto.CanonicalMIMEHeaderKey(h.Name)
+		if seen[name] {
+			v.fail(way, "a second header is called %s", name)
+		}
+		seen[name] = true
+		v.header(under(way, "name"), h.Name, h.Value)
+		v.either(way, string(h.From), h.Value)
+		if h.From != "" && !slices.Contains(sources, h.From) {
+			v.fail(under(way, "from"), "a header from %s has no meaning here", h.From)
+		}
+		if h.From != HeaderFromToken && (h.Scheme != "" || h.Bare) {
+			v.fail(way, "scheme and bare belong to a header from token")
+		}
+	}
+}
+
+func (v *validator) header(way []any, name, value string) {
+	if !headerForm.MatchString(name) {
+		v.fail(way, "%q is not a header name (RFC 9110 section 5.1)", name)
+	}
+	if strings.ContainsFunc(value, func(r rune) bool { return r < 0x20 || r > 0x7e }) {
+		v.fail(way, "the value of header %s must be printable ASCII", name)
+	}
+}
+
+func (v *validator) refusals(way []any, shapes map[counterfoil.Reason]Refusal, need, known []counterfoil.Reason) {
+	last := way[len(way)-1]
+	for _, r := range need {
+		if _, ok := shapes[r]; !ok {
+			v.fail(way, "%v has no shape for %s", last, r)
+		}
+	}
+	for r, s := range shapes {
+		way := under(way, string(r))
+		if !slices.Contains(known, r) {
+			words := make([]string, len(known))
+			for i, k := range known {
+				words[i] = string(k)
+			}
+			v.add(position(v.doc, way...), words, "unknown reason %q", r)
+		}
+		if s.Status < 400 || s.Status > 599 {
+			v.fail(under(way, "status"), "the status of a refusal must be from 400 to 599")
+		}
+		for name, value := range s.Headers {
+			v.header(under(way, "headers", name), name, value)
+		}
+	}
+}
+
+func (v *validator) either(way []any, from, value string) {
+	if (from == "") == (value == "") {
+		v.fail(way, "give either from or value")
+	}
+}
+
+func (v *validator) path(way []any, p string) {
+	clean := path.Clean(p)
+	if strings.HasSuffix(p, "/") && clean != "/" {
+		clean += "/"
+	}
+	if !strings.HasPrefix(p, "/") || p != clean || strings.ContainsAny(p, "{}%?# ") {
+		v.fail(way, "%q must be a plain path that starts with a slash", p)
+	}
+}
+
+func (v *validator) url(way []any, s string) {
+	if s == "" {
+		return
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
+		v.fail(way, "%q must be an https URL", s)
+	}
+}
+
+func (v *validator) known(way []any, scopes counterfoil.Scopes) {
+	for _, s := range scopes {
+		if !v.p.ScopeNames().Contain(s) {
+			v.fail(way, "the scope %q is not listed under scopes", s)
+		}
+	}
+}
+
+func headerValue(headers map[string]string, name string) string {
+	for k, value := range headers {
+		if strings.EqualFold(k, name) {
+			return value
+		}
+	}
+	return ""
+}

@@ -1,0 +1,200 @@
+package provider
+
+// The words that a description chooses from. Each type lists them in words,
+// which is what a mistaken description is shown.
+
+// Place is where a parameter travels.
+type Place string
+
+// The places.
+const (
+	InBody  Place = "body"
+	InQuery Place = "query"
+)
+
+func (Place) words() []string { return []string{"body", "query"} }
+
+// Presence says whether something may be left out.
+type Presence string
+
+// The presences.
+const (
+	Required Presence = "required"
+	Optional Presence = "optional"
+)
+
+func (Presence) words() []string { return []string{"required", "optional"} }
+
+// Check is what a token endpoint looks at.
+type Check string
+
+// The checks.
+const (
+	CheckGrantType Check = "grant_type"
+	CheckClient    Check = "client"
+)
+
+func (Check) words() []string { return []string{"grant_type", "client"} }
+
+// Method is a way to authenticate a client at the token endpoint, by its name
+// in the OAuth Token Endpoint Authentication Methods registry (RFC 7591).
+type Method string
+
+// The methods.
+const (
+	ClientSecretBasic Method = "client_secret_basic"
+	ClientSecretPost  Method = "client_secret_post"
+)
+
+func (Method) words() []string { return []string{"client_secret_basic", "client_secret_post"} }
+
+// Encoding is how credentials are written inside Basic credentials.
+type Encoding string
+
+// The encodings.
+const (
+	FormEncoding Encoding = "form"
+	RawEncoding  Encoding = "raw"
+)
+
+func (Encoding) words() []string { return []string{"form", "raw"} }
+
+// Policy says what a new token does to the client's earlier tokens.
+type Policy string
+
+// The policies. With Independent, each lives until it expires; with Replace, a
+// client has at most one live token, the one that was issued last.
+const (
+	Independent Policy = "independent"
+	Replace     Policy = "replace"
+)
+
+func (Policy) words() []string { return []string{"independent", "replace"} }
+
+// Field is a member of a token response.
+type Field string
+
+// The fields.
+const (
+	FieldAccessToken Field = "access_token"
+	FieldExpiresIn   Field = "expires_in"
+	FieldTokenType   Field = "token_type"
+	FieldScope       Field = "scope"
+)
+
+func (Field) words() []string { return []string{"access_token", "expires_in", "token_type", "scope"} }
+
+// Algorithm is a JWS algorithm (RFC 7518 section 3.1, RFC 8037).
+type Algorithm string
+
+// The algorithms.
+const (
+	RS256 Algorithm = "RS256"
+	PS256 Algorithm = "PS256"
+	ES256 Algorithm = "ES256"
+	EdDSA Algorithm = "EdDSA"
+)
+
+func (Algorithm) words() []string { return []string{"RS256", "PS256", "ES256", "EdDSA"} }
+
+// HeaderMember is a member of a token's protected header.
+type HeaderMember string
+
+// The header members.
+const (
+	HeaderAlg HeaderMember = "alg"
+	HeaderKid HeaderMember = "kid"
+	HeaderTyp HeaderMember = "typ"
+)
+
+func (HeaderMember) words() []string { return []string{"alg", "kid", "typ"} }
+
+// KeyIDForm is the form of a key's identifier.
+type KeyIDForm string
+
+// The forms: 32 random bytes in base64 with padding, 16 random bytes in
+// upper-case hexadecimal, or the key's own thumbprint (RFC 7638).
+const (
+	KeyIDBase64     KeyIDForm = "base64"
+	KeyIDHex        KeyIDForm = "hex"
+	KeyIDThumbprint KeyIDForm = "thumbprint"
+)
+
+func (KeyIDForm) words() []string { return []string{"base64", "hex", "thumbprint"} }
+
+// TokenIDForm is the form of a token's identifier.
+type TokenIDForm string
+
+// The forms: a random UUID (RFC 9562 version 4), or 32 upper-case hexadecimal
+// digits.
+const (
+	TokenIDUUID TokenIDForm = "uuid"
+	TokenIDHex  TokenIDForm = "hex"
+)
+
+func (TokenIDForm) words() []string { return []string{"uuid", "hex"} }
+
+// ClaimSource is where the value of a claim comes from.
+type ClaimSource string
+
+// The sources. Times are whole seconds since 1970 (RFC 7519 section 2);
+// FromScope is one string with spaces, FromScopeList an array; FromAudience is
+// a string when there is one audience and an array when there are several.
+const (
+	FromIssuer    ClaimSource = "issuer"
+	FromClientID  ClaimSource = "client_id"
+	FromAudience  ClaimSource = "audience"
+	FromIssuedAt  ClaimSource = "issued_at"
+	FromNotBefore ClaimSource = "not_before"
+	FromExpiresAt ClaimSource = "expires_at"
+	FromScope     ClaimSource = "scope"
+	FromScopeList ClaimSource = "scope_list"
+	FromTokenID   ClaimSource = "token_id"
+	FromTenants   ClaimSource = "tenants"
+)
+
+func (ClaimSource) words() []string {
+	return []string{"issuer", "client_id", "audience", "issued_at", "not_before", "expires_at", "scope", "scope_list", "token_id", "tenants"}
+}
+
+// Kind says how an API is called.
+type Kind string
+
+// The kinds.
+const (
+	GraphQL Kind = "graphql"
+	REST    Kind = "rest"
+)
+
+func (Kind) words() []string { return []string{"graphql", "rest"} }
+
+// HeaderSource is what fills a header.
+type HeaderSource string
+
+// The sources.
+const (
+	HeaderFromToken  HeaderSource = "token"
+	HeaderFromAPIKey HeaderSource = "api_key"
+	HeaderFromTenant HeaderSource = "tenant"
+)
+
+func (HeaderSource) words() []string { return []string{"token", "api_key", "tenant"} }
+
+// Setting is a setting of a client.
+type Setting string
+
+// The settings.
+const (
+	SettingBaseURL      Setting = "base_url"
+	SettingTokenURL     Setting = "token_url"
+	SettingAPIURL       Setting = "api_url"
+	SettingClientID     Setting = "client_id"
+	SettingClientSecret Setting = "client_secret"
+	SettingScope        Setting = "scope"
+	SettingAPIKey       Setting = "api_key"
+	SettingTenant       Setting = "tenant"
+)
+
+func (Setting) words() []string {
+	return []string{"base_url", "token_url", "api_url", "client_id", "client_secret", "scope", "api_key", "tenant"}
+}
