@@ -1,0 +1,168 @@
+// Package rest is what the REST reference APIs have in common. Use it in a
+// package that implements apis.API over plain HTTP and JSON: it routes to
+// functions that return a value or an error, reads requests strictly and within
+// bounds, cuts lists into pages, and writes every answer in one place.
+//
+// It promises that no request gets past it without a Principal, that each
+// refusal has the shape {"error":{"code":…,"message":…}}, and that an error
+// which is no [Problem] reaches the log whole and the caller not at all. It
+// makes no promise to importers outside this module.
+package rest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/counterfoil/counterfoil"
+)
+
+// The codes of refusals.
+const (
+	InvalidRequest       = "INVALID_REQUEST"        // 400
+	Unauthenticated      = "UNAUTHENTICATED"        // 401
+	NotFound             = "NOT_FOUND"              // 404
+	methodNotAllowed     = "METHOD_NOT_ALLOWED"     // 405
+	requestTooLarge      = "REQUEST_TOO_LARGE"      // 413
+	unsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE" // 415
+	serverError          = "SERVER_ERROR"           // 500
+)
+
+// Problem is an error that the caller is told about.
+type Problem struct {
+	// Status is the HTTP status.
+	Status int `json:"-"`
+	// Code is for machines, in upper snake case.
+	Code string `json:"code"`
+	// Message is for people: what is wrong and what is allowed.
+	Message string `json:"message"`
+}
+
+// Error returns the message.
+func (p *Problem) Error() string { return p.Message }
+
+// Refuse returns a *Problem with a message made as by fmt.Sprintf.
+func Refuse(status int, code, format string, args ...any) error {
+	return &Problem{Status: status, Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// Func answers a request of p: with a value, which is sent as JSON with status
+// 200, or with an error. An error that is no *Problem is logged and answered
+// with status 500 and no detail.
+type Func func(r *http.Request, p *counterfoil.Principal) (any, error)
+
+// Route is one thing that an API does.
+type Route struct {
+	// Method is the one HTTP method; GET answers HEAD as well.
+	Method string
+	// Path is a ServeMux pattern without method and host, such as
+	// "/event/{id}" or "/{$}".
+	Path string
+	// Serve answers.
+	Serve Func
+}
+
+// Handler serves routes below the point where it is mounted. An empty path is
+// the same as "/". Failures are logged to log; nil stands for slog.Default().
+func Handler(log *slog.Logger, routes ...Route) http.Handler {
+	if log == nil {
+		log = slog.Default()
+	}
+	h := &handler{log: log}
+	byPath := map[string]map[string]Func{}
+	for _, route := range routes {
+		if byPath[route.Path] == nil {
+			byPath[route.Path] = map[string]Func{}
+			h.mux.Handle(route.Path, h.methods(byPath[route.Path]))
+		}
+		byPath[route.Path][route.Method] = route.Serve
+		if route.Method == http.MethodGet {
+			byPath[route.Path][http.MethodHead] = route.Serve
+		}
+	}
+	return h
+}
+
+type handler struct {
+	log *slog.Logger
+	mux http.ServeMux
+}
+
+// ServeHTTP refuses strangers, bounds the body and routes.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if _, ok := counterfoil.PrincipalFrom(r.Context()); !ok {
+		h.refuse(w, r, Refuse(http.StatusUnauthorized, Unauthenticated, "this API is for authenticated clients: send a valid access token"))
+		return
+	}
+	if r.URL.Path == "" {
+		r = r.Clone(r.Context())
+		r.URL.Path, r.URL.RawPath = "/", ""
+	}
+	// ServeMux redirects a path that is not clean, or lacks a trailing slash,
+	// to one that lacks the mount point: such paths are refused instead.
+	if _, pattern := h.mux.Handler(r); pattern == "" || path.Clean(r.URL.Path) != r.URL.Path {
+		h.refuse(w, r, Refuse(http.StatusNotFound, NotFound, "there is nothing at this path"))
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+	h.mux.ServeHTTP(w, r)
+}
+
+func (h *handler) methods(byMethod map[string]Func) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		serve, ok := byMethod[r.Method]
+		if !ok {
+			allowed := make([]string, 0, len(byMethod))
+			for method := range byMethod {
+				allowed = append(allowed, method)
+			}
+			slices.Sort(allowed)
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			h.refuse(w, r, Refuse(http.StatusMethodNotAllowed, methodNotAllowed, "use %s here", strings.Join(allowed, " or ")))
+			return
+		}
+		p, _ := counterfoil.PrincipalFrom(r.Context())
+		answer, err := serve(r, p)
+		if err != nil {
+			h.refuse(w, r, err)
+			return
+		}
+		h.write(w, r, http.StatusOK, answer)
+	}
+}
+
+// refuse is the one place where an error becomes an answer.
+func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var problem *Problem
+	if !errors.As(err, &problem) {
+		if r.Context().Err() == nil {
+			h.log.ErrorContext(r.Context(), "request failed", "method", r.Method, "route", r.Pattern, "error", err)
+		}
+		problem = &Problem{http.StatusInternalServerError, serverError, "the request failed on our side: try again later"}
+	}
+	h.write(w, r, problem.Status, struct {
+		Error *Problem `json:"error"`
+	}{problem})
+}
+
+func (h *handler) write(w http.ResponseWriter, r *http.Request, status int, answer any) {
+	body, err := json.Marshal(answer)
+	if err != nil {
+		h.refuse(w, r, fmt.Errorf("encode the answer: %w", err))
+		return
+	}
+	body = append(body, '\n')
+	header := w.Header()
+	header.Set("Content-Type", "application/json; charset=utf-8")
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the caller has gone when this fails
+}
