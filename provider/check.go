@@ -119,7 +119,7 @@ func isCollection(n ast.Node) bool {
 // mapping checks the keys of a mapping, then its values.
 func (c *checker) mapping(n ast.Node, t reflect.Type) {
 	entries := entriesOf(n)
-	if entries == nil {
+	if _, empty := n.(*ast.MappingNode); entries == nil && !empty {
 		c.add(n.GetToken().Position, keysOf(t), "this must be a mapping of \"key: value\" lines")
 		return
 	}
@@ -130,8 +130,12 @@ func (c *checker) mapping(n ast.Node, t reflect.Type) {
 		return
 	}
 	seen := map[string]bool{}
-	for _, e := range entries {
+	start := n.GetToken().Position
+	for i, e := range entries {
 		key := keyOf(e)
+		if i == 0 {
+			start = e.Key.GetToken().Position
+		}
 		field, ok := fieldOf(t, key)
 		switch {
 		case !ok:
@@ -145,7 +149,7 @@ func (c *checker) mapping(n ast.Node, t reflect.Type) {
 	}
 	for _, f := range reflect.VisibleFields(t) {
 		if key := keyName(f); f.Tag.Get("check") == "required" && !seen[key] {
-			c.add(entries[0].Key.GetToken().Position, nil, "the field %q is missing", key)
+			c.add(start, nil, "the field %q is missing", key)
 		}
 	}
 }
