@@ -56,7 +56,7 @@ func TestParseRefuses(t *testing.T) {
 		{"text where a list belongs", "scopes: [orders]", "scopes: orders", []string{`:15:13: this must be a list`}},
 		{"key without a value", "    path: /v2", "    path:", []string{`:12:5: "path" has no value`}},
 		{"extends a stranger", "extends: oauth2", "extends: okta", []string{`acme.yaml:1:1: extends "okta", which is not in the catalog (allowed: cognito, identityserver, oauth2)`}},
-		{"extends what extends", "extends: oauth2", "extends: a55", []string{`"a55" extends another provider itself: extend "cognito"`}},
+		{"extends what extends", "extends: oauth2", "extends: a55", []string{`"a55" extends another provider itself (allowed: cognito`}},
 		{"scope that is not listed", "scopes: [orders]", "scopes: [invoices]", []string{`:15:5: the scope "invoices" is not listed under scopes`}},
 		{"path that climbs", "path: /v2", "path: /v2/../admin", []string{`:12:5: "/v2/../admin" must be a plain path`}},
 		{"plain HTTP", "  path: /auth/v2/token", "  path: /t\n  url: http://example.com/t", []string{`:7:3: "http://example.com/t" must be an https URL`}},

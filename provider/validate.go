@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/goccy/go-yaml/ast"
+	"github.com/counterfoil/counterfoil/internal/strict"
 )
 
 // The reasons whose shapes a description must have, and those that it may.
@@ -92,13 +92,12 @@ func headers(hs []Header) {
 // validator looks for contradictions in a description that is decoded,
 // completed by what it extends and given its defaults.
 type validator struct {
-	*checker
-	doc ast.Node
-	p   *Provider
+	*strict.Document
+	p *Provider
 }
 
 func (v *validator) fail(at []any, format string, args ...any) {
-	v.add(position(v.doc, at...), nil, format, args...)
+	v.Fail(at, nil, format, args...)
 }
 
 // at is the way to a value from the top of the description.
@@ -141,7 +140,7 @@ func (v *validator) tokenEndpoint(t *TokenEndpoint) {
 	v.path(under(way, "path"), t.Path)
 	v.url(under(way, "url"), t.URL)
 	if len(t.ClientAuthentication) == 0 {
-		v.fail(under(way, "client_authentication"), "token_endpoint.client_authentication is missing: name at least one of %s", strings.Join(Method("").words(), ", "))
+		v.fail(under(way, "client_authentication"), "token_endpoint.client_authentication is missing: name at least one of %s", strings.Join(Method("").Words(), ", "))
 	}
 	v.headers(under(way, "headers"), t.Headers, HeaderFromAPIKey)
 	v.known(under(way, "scope", "must_include"), t.Scope.MustInclude)
@@ -180,7 +179,7 @@ func (v *validator) tokenEndpoint(t *TokenEndpoint) {
 func (v *validator) accessToken(a *AccessToken) {
 	way := at("access_token")
 	if a.SigningAlgorithm == "" {
-		v.fail(under(way, "signing_algorithm"), "access_token.signing_algorithm is missing: name one of %s", strings.Join(Algorithm("").words(), ", "))
+		v.fail(under(way, "signing_algorithm"), "access_token.signing_algorithm is missing: name one of %s", strings.Join(Algorithm("").Words(), ", "))
 	}
 	for _, m := range []HeaderMember{HeaderAlg, HeaderKid} {
 		if !slices.Contains(a.Header, m) {
@@ -295,7 +294,7 @@ func (v *validator) refusals(way []any, shapes map[counterfoil.Reason]Refusal, n
 			for i, k := range known {
 				words[i] = string(k)
 			}
-			v.add(position(v.doc, way...), words, "unknown reason %q", r)
+			v.Fail(way, words, "unknown reason %q", r)
 		}
 		if s.Status < 400 || s.Status > 599 {
 			v.fail(under(way, "status"), "the status of a refusal must be from 400 to 599")

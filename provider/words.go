@@ -1,6 +1,6 @@
 package provider
 
-// The words that a description chooses from. Each type lists them in words,
+// The words that a description chooses from. Each type lists them in Words,
 // which is what a mistaken description is shown.
 
 // Place is where a parameter travels.
@@ -12,7 +12,7 @@ const (
 	InQuery Place = "query"
 )
 
-func (Place) words() []string { return []string{"body", "query"} }
+func (Place) Words() []string { return []string{"body", "query"} }
 
 // Presence says whether something may be left out.
 type Presence string
@@ -23,7 +23,7 @@ const (
 	Optional Presence = "optional"
 )
 
-func (Presence) words() []string { return []string{"required", "optional"} }
+func (Presence) Words() []string { return []string{"required", "optional"} }
 
 // Check is what a token endpoint looks at.
 type Check string
@@ -34,7 +34,7 @@ const (
 	CheckClient    Check = "client"
 )
 
-func (Check) words() []string { return []string{"grant_type", "client"} }
+func (Check) Words() []string { return []string{"grant_type", "client"} }
 
 // Method is a way to authenticate a client at the token endpoint, by its name
 // in the OAuth Token Endpoint Authentication Methods registry (RFC 7591).
@@ -46,7 +46,7 @@ const (
 	ClientSecretPost  Method = "client_secret_post"
 )
 
-func (Method) words() []string { return []string{"client_secret_basic", "client_secret_post"} }
+func (Method) Words() []string { return []string{"client_secret_basic", "client_secret_post"} }
 
 // Encoding is how credentials are written inside Basic credentials.
 type Encoding string
@@ -57,7 +57,7 @@ const (
 	RawEncoding  Encoding = "raw"
 )
 
-func (Encoding) words() []string { return []string{"form", "raw"} }
+func (Encoding) Words() []string { return []string{"form", "raw"} }
 
 // Policy says what a new token does to the client's earlier tokens.
 type Policy string
@@ -69,7 +69,7 @@ const (
 	Replace     Policy = "replace"
 )
 
-func (Policy) words() []string { return []string{"independent", "replace"} }
+func (Policy) Words() []string { return []string{"independent", "replace"} }
 
 // Field is a member of a token response.
 type Field string
@@ -82,7 +82,7 @@ const (
 	FieldScope       Field = "scope"
 )
 
-func (Field) words() []string { return []string{"access_token", "expires_in", "token_type", "scope"} }
+func (Field) Words() []string { return []string{"access_token", "expires_in", "token_type", "scope"} }
 
 // Algorithm is a JWS algorithm (RFC 7518 section 3.1, RFC 8037).
 type Algorithm string
@@ -95,7 +95,7 @@ const (
 	EdDSA Algorithm = "EdDSA"
 )
 
-func (Algorithm) words() []string { return []string{"RS256", "PS256", "ES256", "EdDSA"} }
+func (Algorithm) Words() []string { return []string{"RS256", "PS256", "ES256", "EdDSA"} }
 
 // HeaderMember is a member of a token's protected header.
 type HeaderMember string
@@ -107,7 +107,7 @@ const (
 	HeaderTyp HeaderMember = "typ"
 )
 
-func (HeaderMember) words() []string { return []string{"alg", "kid", "typ"} }
+func (HeaderMember) Words() []string { return []string{"alg", "kid", "typ"} }
 
 // KeyIDForm is the form of a key's identifier.
 type KeyIDForm string
@@ -120,7 +120,7 @@ const (
 	KeyIDThumbprint KeyIDForm = "thumbprint"
 )
 
-func (KeyIDForm) words() []string { return []string{"base64", "hex", "thumbprint"} }
+func (KeyIDForm) Words() []string { return []string{"base64", "hex", "thumbprint"} }
 
 // TokenIDForm is the form of a token's identifier.
 type TokenIDForm string
@@ -132,7 +132,7 @@ const (
 	TokenIDHex  TokenIDForm = "hex"
 )
 
-func (TokenIDForm) words() []string { return []string{"uuid", "hex"} }
+func (TokenIDForm) Words() []string { return []string{"uuid", "hex"} }
 
 // ClaimSource is where the value of a claim comes from.
 type ClaimSource string
@@ -153,7 +153,7 @@ const (
 	FromTenants   ClaimSource = "tenants"
 )
 
-func (ClaimSource) words() []string {
+func (ClaimSource) Words() []string {
 	return []string{"issuer", "client_id", "audience", "issued_at", "not_before", "expires_at", "scope", "scope_list", "token_id", "tenants"}
 }
 
@@ -166,7 +166,7 @@ const (
 	REST    Kind = "rest"
 )
 
-func (Kind) words() []string { return []string{"graphql", "rest"} }
+func (Kind) Words() []string { return []string{"graphql", "rest"} }
 
 // HeaderSource is what fills a header.
 type HeaderSource string
@@ -178,7 +178,7 @@ const (
 	HeaderFromTenant HeaderSource = "tenant"
 )
 
-func (HeaderSource) words() []string { return []string{"token", "api_key", "tenant"} }
+func (HeaderSource) Words() []string { return []string{"token", "api_key", "tenant"} }
 
 // Setting is a setting of a client.
 type Setting string
@@ -195,6 +195,6 @@ const (
 	SettingTenant       Setting = "tenant"
 )
 
-func (Setting) words() []string {
+func (Setting) Words() []string {
 	return []string{"base_url", "token_url", "api_url", "client_id", "client_secret", "scope", "api_key", "tenant"}
 }

@@ -1,0 +1,155 @@
+package strict
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+var durationType = reflect.TypeFor[time.Duration]()
+
+// worded is a string type that lists its words.
+type worded interface{ Words() []string }
+
+// node checks one value against the type that it is decoded into.
+func (d *Document) node(n ast.Node, t reflect.Type) {
+	switch n.(type) {
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode, *ast.MergeKeyNode:
+		d.add(n.GetToken().Position, nil, "anchors, aliases, tags and merge keys are not understood here: write the value out")
+		return
+	}
+	switch {
+	case t.Implements(reflect.TypeFor[worded]()):
+		d.word(n, reflect.Zero(t).Interface().(worded).Words())
+	case t == durationType:
+		d.duration(n)
+	case t.Kind() == reflect.Struct, t.Kind() == reflect.Map:
+		d.mapping(n, t)
+	case t.Kind() == reflect.Slice:
+		seq, ok := n.(*ast.SequenceNode)
+		if !ok {
+			d.add(n.GetToken().Position, nil, "this must be a list: one \"- …\" for each element, or [a, b]")
+			return
+		}
+		for _, v := range seq.Values {
+			d.node(v, t.Elem())
+		}
+	default:
+		d.scalar(n, t)
+	}
+}
+
+func (d *Document) word(n ast.Node, words []string) {
+	if v := n.GetToken().Value; isCollection(n) || !slices.Contains(words, v) {
+		d.add(n.GetToken().Position, words, "%q is not understood here", v)
+	}
+}
+
+func (d *Document) duration(n ast.Node) {
+	if length, err := time.ParseDuration(n.GetToken().Value); err != nil || length < 0 || isCollection(n) {
+		d.add(n.GetToken().Position, nil, "%q is not a length of time: write for example 30s, 55m or 8h", n.GetToken().Value)
+	}
+}
+
+func (d *Document) scalar(n ast.Node, t reflect.Type) {
+	pos, v := n.GetToken().Position, n.GetToken().Value
+	if isCollection(n) {
+		d.add(pos, nil, "this must be a single value")
+		return
+	}
+	_, isInt := n.(*ast.IntegerNode)
+	_, isBool := n.(*ast.BoolNode)
+	_, isFloat := n.(*ast.FloatNode)
+	_, isNull := n.(*ast.NullNode)
+	switch t.Kind() {
+	case reflect.Int:
+		if !isInt {
+			d.add(pos, nil, "%q is not a whole number", v)
+		}
+	case reflect.Bool:
+		if !isBool {
+			d.add(pos, []string{"true", "false"}, "%q is neither true nor false", v)
+		}
+	case reflect.String:
+		if isInt || isBool || isFloat || isNull {
+			d.add(pos, nil, "%s must be text: put it into quotes", v)
+		}
+	case reflect.Interface:
+		if isFloat || isNull || isBool {
+			d.add(pos, nil, "%s must be text or a whole number", v)
+		}
+	}
+}
+
+func isCollection(n ast.Node) bool {
+	switch n.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode, *ast.SequenceNode:
+		return true
+	}
+	return false
+}
+
+// mapping checks the keys of a mapping, then its values.
+func (d *Document) mapping(n ast.Node, t reflect.Type) {
+	entries := entriesOf(n)
+	if _, empty := n.(*ast.MappingNode); entries == nil && !empty {
+		d.add(n.GetToken().Position, keysOf(t), "this must be a mapping of \"key: value\" lines")
+		return
+	}
+	if t.Kind() == reflect.Map {
+		for _, e := range entries {
+			d.node(e.Value, t.Elem())
+		}
+		return
+	}
+	seen := map[string]bool{}
+	for _, e := range entries {
+		key := keyOf(e)
+		field, ok := fieldOf(t, key)
+		switch {
+		case !ok:
+			d.add(e.Key.GetToken().Position, keysOf(t), "unknown field %q", key)
+		case e.Value == nil || e.Value.Type() == ast.NullType:
+			d.add(e.Key.GetToken().Position, nil, "%q has no value: give it one or leave the line out", key)
+		default:
+			d.node(e.Value, field.Type)
+		}
+		seen[key] = true
+	}
+	for _, f := range reflect.VisibleFields(t) {
+		if key := keyName(f); f.Tag.Get("check") == "required" && !seen[key] {
+			d.add(startOf(n), nil, "the field %q is missing", key)
+		}
+	}
+}
+
+func fieldOf(t reflect.Type, key string) (reflect.StructField, bool) {
+	for _, f := range reflect.VisibleFields(t) {
+		if keyName(f) == key {
+			return f, true
+		}
+	}
+	return reflect.StructField{}, false
+}
+
+// keyName is the key of a field, or "" when it is not decoded.
+func keyName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+	return name
+}
+
+func keysOf(t reflect.Type) []string {
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	var keys []string
+	for _, f := range reflect.VisibleFields(t) {
+		if key := keyName(f); key != "" {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}

@@ -1,0 +1,190 @@
+// Package strict decodes YAML that people write, and tells them what is wrong
+// with it: every unknown key, missing key and word outside a list, with its
+// file, line and column, and what may stand there. It is a foundation without
+// promises to importers.
+//
+// A Go type says what is allowed. Its fields carry the keys as `yaml:"key"`; a
+// field with `check:"required"` must be there; a string type with a method
+// Words lists its words.
+package strict
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// Problem is one mistake in a file.
+type Problem struct {
+	File         string
+	Line, Column int
+	// Message says what is wrong.
+	Message string
+	// Allowed lists what may stand there instead, where that is a short list.
+	Allowed []string
+}
+
+// Error returns "FILE:LINE:COLUMN: message (allowed: …)" on one line.
+func (p *Problem) Error() string {
+	s := fmt.Sprintf("%s:%d:%d: %s", p.File, p.Line, p.Column, p.Message)
+	if len(p.Allowed) > 0 {
+		s += " (allowed: " + strings.Join(p.Allowed, ", ") + ")"
+	}
+	return s
+}
+
+// Problems are all mistakes that were found in a file, in the order of its
+// lines.
+type Problems []*Problem
+
+// Error returns one line for each problem.
+func (ps Problems) Error() string {
+	lines := make([]string, len(ps))
+	for i, p := range ps {
+		lines[i] = p.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Document is a file whose form was checked.
+type Document struct {
+	file     string
+	body     ast.Node
+	problems Problems
+}
+
+// Parse checks that text is one mapping that fits the type T. The error is
+// Problems.
+func Parse[T any](file string, text []byte) (*Document, error) {
+	d := &Document{file: file}
+	f, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return nil, Problems{d.problemOf(err)}
+	}
+	for _, doc := range f.Docs {
+		switch {
+		case doc.Body == nil || doc.Body.Type() == ast.NullType || doc.Body.Type() == ast.CommentType:
+		case d.body != nil:
+			d.add(doc.Body.GetToken().Position, nil, "a second document: one file holds one")
+			return nil, d.problems
+		default:
+			d.body = doc.Body
+		}
+	}
+	if d.body == nil {
+		d.add(&token.Position{Line: 1, Column: 1}, keysOf(reflect.TypeFor[T]()), "the file is empty")
+		return nil, d.problems
+	}
+	d.node(d.body, reflect.TypeFor[T]())
+	return d, d.Err()
+}
+
+// Decode checks text against T and returns what it says. The error is Problems.
+func Decode[T any](file string, text []byte) (*T, error) {
+	d, err := Parse[T](file, text)
+	if err != nil {
+		return nil, err
+	}
+	into := new(T)
+	return into, d.Into(into)
+}
+
+// Into decodes the document into a value, over what stands there already:
+// mappings that are structs are merged, everything else is replaced.
+func (d *Document) Into(v any) error {
+	if err := yaml.NodeToValue(d.body, v); err != nil {
+		return Problems{d.problemOf(err)}
+	}
+	return nil
+}
+
+// Fail notes a problem with the value at the way: keys of mappings and indexes
+// of lists, from the top.
+func (d *Document) Fail(way []any, allowed []string, format string, args ...any) {
+	d.add(d.position(way), allowed, format, args...)
+}
+
+// Err returns the Problems that were noted, sorted by line, or nil.
+func (d *Document) Err() error {
+	if len(d.problems) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(d.problems, func(a, b *Problem) int {
+		if a.Line != b.Line {
+			return a.Line - b.Line
+		}
+		return a.Column - b.Column
+	})
+	return d.problems
+}
+
+func (d *Document) add(pos *token.Position, allowed []string, format string, args ...any) {
+	d.problems = append(d.problems, &Problem{File: d.file, Line: pos.Line, Column: pos.Column, Allowed: allowed, Message: fmt.Sprintf(format, args...)})
+}
+
+// problemOf turns an error of the YAML package into a Problem.
+func (d *Document) problemOf(err error) *Problem {
+	p := &Problem{File: d.file, Line: 1, Column: 1, Message: err.Error()}
+	var y yaml.Error
+	if errors.As(err, &y) {
+		p.Message = y.GetMessage()
+		if t := y.GetToken(); t != nil && t.Position != nil {
+			p.Line, p.Column = t.Position.Line, t.Position.Column
+		}
+	}
+	p.Message, _, _ = strings.Cut(p.Message, "\n")
+	return p
+}
+
+// position returns where the value at the way stands, or the nearest of the
+// mappings around it.
+func (d *Document) position(way []any) *token.Position {
+	node, pos := d.body, &token.Position{Line: 1, Column: 1}
+	for _, step := range way {
+		switch step := step.(type) {
+		case string:
+			i := slices.IndexFunc(entriesOf(node), func(e *ast.MappingValueNode) bool { return keyOf(e) == step })
+			if i < 0 {
+				return pos
+			}
+			entry := entriesOf(node)[i]
+			pos, node = entry.Key.GetToken().Position, entry.Value
+		case int:
+			seq, ok := node.(*ast.SequenceNode)
+			if !ok || step >= len(seq.Values) {
+				return pos
+			}
+			node = seq.Values[step]
+			pos = startOf(node)
+		}
+	}
+	return pos
+}
+
+// startOf is where a value starts, for a mapping its first key.
+func startOf(node ast.Node) *token.Position {
+	if entries := entriesOf(node); len(entries) > 0 {
+		return entries[0].Key.GetToken().Position
+	}
+	return node.GetToken().Position
+}
+
+func keyOf(e *ast.MappingValueNode) string { return e.Key.GetToken().Value }
+
+// entriesOf returns the entries of a mapping, nil for any other node.
+func entriesOf(node ast.Node) []*ast.MappingValueNode {
+	switch n := node.(type) {
+	case *ast.MappingNode:
+		return n.Values
+	case *ast.MappingValueNode:
+		return []*ast.MappingValueNode{n}
+	}
+	return nil
+}
