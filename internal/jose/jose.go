@@ -1,0 +1,52 @@
+// Package jose is the one door to JSON Object Signing and Encryption: signed
+// tokens in compact form (RFC 7515), the keys that sign and verify them (RFC
+// 7517) and key thumbprints (RFC 7638). It wraps a general library and lets
+// through only what access tokens need: one signature, one algorithm that the
+// caller names, no keys or instructions from inside a token.
+//
+// The algorithms are RS256, PS256, ES256 (RFC 7518 section 3.1) and EdDSA with
+// Ed25519 (RFC 8037). Functions are safe for concurrent use and take input from
+// strangers unless they say otherwise. The package is a foundation without
+// promises to importers.
+package jose
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"fmt"
+)
+
+// The algorithms, by their names in the "alg" header parameter.
+const (
+	RS256 = "RS256"
+	PS256 = "PS256"
+	ES256 = "ES256"
+	EdDSA = "EdDSA"
+)
+
+// MinRSABits is the size of the smallest RSA key that is accepted (RFC 7518
+// section 3.3).
+const MinRSABits = 2048
+
+// suits tells in an error why key cannot verify signatures of algorithm.
+func suits(algorithm string, key crypto.PublicKey) error {
+	ok := false
+	switch k := key.(type) {
+	case *rsa.PublicKey:
+		if k == nil || k.N == nil || k.N.BitLen() < MinRSABits || k.E < 3 || k.E%2 == 0 {
+			return fmt.Errorf("the RSA key must have %d bits or more and an odd exponent from 3", MinRSABits)
+		}
+		ok = algorithm == RS256 || algorithm == PS256
+	case *ecdsa.PublicKey:
+		ok = k != nil && k.Curve == elliptic.P256() && algorithm == ES256
+	case ed25519.PublicKey:
+		ok = len(k) == ed25519.PublicKeySize && algorithm == EdDSA
+	}
+	if !ok {
+		return fmt.Errorf("a key of type %T does not suit the algorithm %q", key, algorithm)
+	}
+	return nil
+}
