@@ -22,6 +22,9 @@ const maxSecret = 64 << 10
 // Forms describes the references that Source understands, for error messages.
 const Forms = "env:NAME, file:PATH, file:PATH#KEY (a line of an environment file), stdin: or prompt:"
 
+// errNoReference does not show what was given: it may be the secret itself.
+var errNoReference = errors.New("a secret is given by reference, not written out: use " + Forms)
+
 // Source fetches secrets.
 type Source struct {
 	// Dir is what relative paths are relative to.
@@ -39,7 +42,7 @@ type Source struct {
 func (s Source) Get(_ context.Context, ref string) (counterfoil.Secret, error) {
 	kind, rest, ok := strings.Cut(ref, ":")
 	if !ok {
-		return "", fmt.Errorf("a secret is given by reference, not written out: use %s", Forms)
+		return "", errNoReference
 	}
 	var value string
 	var err error
@@ -60,7 +63,7 @@ func (s Source) Get(_ context.Context, ref string) (counterfoil.Secret, error) {
 		}
 		value, err = s.Prompt(rest)
 	default:
-		return "", fmt.Errorf("a secret is given by reference, and %q is none: use %s", kind+":", Forms)
+		return "", errNoReference
 	}
 	switch {
 	case err != nil:

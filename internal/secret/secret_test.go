@@ -41,7 +41,7 @@ func TestGet(t *testing.T) {
 		{"stdin:", "from-stdin", ""},
 		{"prompt:Secret", "typed", ""},
 		{"prompt:broken", "", "gone"},
-		{"vault:x", "", `"vault:" is none: use env:NAME`},
+		{"s3cr3t:with-a-colon", "", "given by reference, not written out: use env:NAME"},
 		{"s3cr3t-in-the-clear", "", "given by reference, not written out"},
 	} {
 		t.Run(row.ref, func(t *testing.T) {
