@@ -52,15 +52,18 @@ func invent(i int, day time.Time) (*Event, error) {
 	host := hosts[i%len(hosts)]
 	kind := kinds[i/len(hosts)%len(kinds)]
 	place := pick(chance, host.places)
+	if kind.capital {
+		place = host.places[0]
+	}
 	topic := pick(chance, host.topics)
 	zone, err := time.LoadLocation(place.zone)
 	if err != nil {
 		return nil, err
 	}
 
-	// 131 shares no factor with 540: the events of each host and kind spread
-	// over the whole span, from 180 days back to 359 ahead.
-	date := workday(day.AddDate(0, 0, i*131%540-180))
+	// 131 shares no factor with ReferenceEvents: the events of each host and
+	// kind spread evenly, from 180 days back to 358 ahead.
+	date := workday(day.AddDate(0, 0, i*131%ReferenceEvents*3/2-180))
 	start := time.Date(date.Year(), date.Month(), date.Day(), kind.hour, 30*chance.IntN(2), 0, 0, zone)
 	e := &Event{
 		ID:         rest.ID(fmt.Sprintf("events/%d", i)),
@@ -77,7 +80,7 @@ func invent(i int, day time.Time) (*Event, error) {
 		"{region}", place.area, "{speaker}", person(chance),
 	)
 	e.Name = sentence(words.Replace(pick(chance, kind.names)))
-	e.Description = sentence(words.Replace(kind.description)) + " " + pick(chance, closings)
+	e.Description = sentence(words.Replace(kind.description))
 	if kind.mode != online {
 		e.Venue = &Venue{Name: words.Replace(pick(chance, kind.venues)), City: place.city, Region: place.region, Country: place.country}
 	}
@@ -85,6 +88,11 @@ func invent(i int, day time.Time) (*Event, error) {
 		e.OnlineURL = "https://meet." + host.domain + "/" + e.ID[:8]
 	}
 	if kind.capacity > 0 {
+		closing := closings
+		if kind.mode == online {
+			closing = closings[:onlineClosings]
+		}
+		e.Description += " " + pick(chance, closing)
 		e.Registration = registration(chance, e, kind, day)
 	}
 	return e, nil

@@ -36,6 +36,7 @@ type kind struct {
 	length      time.Duration
 	mode        mode
 	capacity    int64 // about how many can register; 0 when nobody registers
+	capital     bool  // held in the capital, the first of the host's places
 }
 
 // hosts are in the order of the tenants that they stand for.
@@ -103,7 +104,7 @@ var kinds = []kind{
 	{
 		names:       []string{"Legislative Day {year}", "Day at the Capitol: {topic}"},
 		description: "{members} meet their legislators about {topic}. A briefing comes first; appointments are made for each district.",
-		categories:  []string{"Legislative", "Advocacy"}, venues: state, hour: 9, length: 7 * time.Hour, mode: onSite, capacity: 250,
+		categories:  []string{"Legislative", "Advocacy"}, venues: state, capital: true, hour: 9, length: 7 * time.Hour, mode: onSite, capacity: 250,
 	},
 	{
 		names:       []string{"Webinar: {topic} in practice", "Lunch and Learn: {topic}"},
@@ -128,7 +129,7 @@ var kinds = []kind{
 	{
 		names:       []string{"Hearing Watch: {topic}", "Committee Hearing on {topic}"},
 		description: "The legislature takes testimony on {topic}; {speaker} testifies for the {host}. Followed by a debrief online.",
-		categories:  []string{"Legislative", "Hearing"}, venues: state, hour: 13, length: 2 * time.Hour, mode: hybrid, capacity: 60,
+		categories:  []string{"Legislative", "Hearing"}, venues: state, capital: true, hour: 13, length: 2 * time.Hour, mode: hybrid, capacity: 60,
 	},
 	{
 		names:       []string{"{city} Member Reception", "Welcome Reception with {speaker}"},
@@ -157,13 +158,16 @@ var kinds = []kind{
 	},
 }
 
+// onlineClosings is how many of closings suit an event without a venue.
+const onlineClosings = 4
+
 var closings = []string{
 	"Registration is free for members.",
-	"Bring a colleague: the second seat is half price.",
-	"Parking and a light lunch are included.",
 	"Sign language interpretation on request.",
 	"Materials are sent a week before.",
 	"Continuing education credit is available.",
+	"Parking and a light lunch are included.",
+	"Bring a colleague: the second seat is half price.",
 }
 
 var givenNames = []string{
