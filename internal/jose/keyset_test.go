@@ -1,0 +1,179 @@
+package jose_test
+
+import (
+	"crypto"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"strings"
+	"testing"
+
+	"github.com/counterfoil/counterfoil/internal/jose"
+)
+
+func TestSetRoundTrip(t *testing.T) {
+	keys := []jose.PublicKey{
+		{ID: "rs", Algorithm: jose.RS256, Key: rsKey().Public()},
+		{ID: "ec", Algorithm: jose.ES256, Key: ecKey().Public()},
+		{ID: "ed", Algorithm: jose.EdDSA, Key: edKey().Public()},
+	}
+	data, err := jose.MarshalSet(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var set struct{ Keys []map[string]string }
+	if err := json.Unmarshal(data, &set); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"RSA", "EC", "OKP"} {
+		k := set.Keys[i]
+		if k["kty"] != want || k["use"] != "sig" || k["alg"] != keys[i].Algorithm || k["kid"] != keys[i].ID || k["d"] != "" {
+			t.Errorf("published as %v", k)
+		}
+	}
+	back, skipped, err := jose.ParseSet(data)
+	if err != nil || skipped != 0 || len(back) != 3 {
+		t.Fatalf("%d keys, %d skipped, %v", len(back), skipped, err)
+	}
+	for i, k := range back {
+		if k.ID != keys[i].ID || k.Algorithm != keys[i].Algorithm || !k.Key.(interface{ Equal(crypto.PublicKey) bool }).Equal(keys[i].Key) {
+			t.Errorf("key %d came back as %+v", i, k)
+		}
+	}
+}
+
+func TestMarshalSetRefuses(t *testing.T) {
+	good := jose.PublicKey{ID: "ec", Algorithm: jose.ES256, Key: ecKey().Public()}
+	for name, keys := range map[string][]jose.PublicKey{
+		"no id":         {{Algorithm: jose.ES256, Key: ecKey().Public()}},
+		"no algorithm":  {{ID: "a", Key: ecKey().Public()}},
+		"private key":   {{ID: "a", Algorithm: jose.ES256, Key: ecKey()}},
+		"wrong key":     {{ID: "a", Algorithm: jose.RS256, Key: ecKey().Public()}},
+		"symmetric key": {{ID: "a", Algorithm: "HS256", Key: []byte("secret")}},
+		"same id twice": {good, good},
+	} {
+		if data, err := jose.MarshalSet(keys); err == nil {
+			t.Errorf("%s: %s", name, data)
+		}
+	}
+	if data, err := jose.MarshalSet(nil); err != nil || string(data) != `{"keys":[]}` {
+		t.Errorf("no keys: %s, %v", data, err)
+	}
+}
+
+// One bad key in a set failed all of it in go-oidc (PR 491).
+func TestParseSetSkipsOnlyTheBadKey(t *testing.T) {
+	published, err := jose.MarshalSet([]jose.PublicKey{{ID: "good", Algorithm: jose.ES256, Key: ecKey().Public()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := strings.TrimSuffix(strings.TrimPrefix(string(published), `{"keys":[`), `]}`)
+	another := strings.Replace(good, `"good"`, `"another"`, 1)
+	weak := must(x509.ParsePKIXPublicKey(shortRSA())).(*rsa.PublicKey)
+	encode := base64.RawURLEncoding.EncodeToString
+	rsaJWK := func(n []byte, e int64) string {
+		return fmt.Sprintf(`{"kty":"RSA","kid":"r","n":"%s","e":"%s"}`, encode(n), encode(big.NewInt(e).Bytes()))
+	}
+	modulus := rsKey().Public().(*rsa.PublicKey).N.Bytes()
+	for _, tt := range []struct{ name, jwk string }{
+		{"null", `null`},
+		{"a number", `7`},
+		{"an array", `[]`},
+		{"nothing in it", `{}`},
+		{"unknown kty", `{"kty":"XYZ","kid":"x"}`},
+		{"symmetric", `{"kty":"oct","kid":"x","k":"AAAA"}`},
+		{"private", strings.Replace(another, `{`, `{"d":"AAAA",`, 1)},
+		{"symmetric member on a public key", strings.Replace(another, `{`, `{"k":"AAAA",`, 1)},
+		{"no kid", strings.Replace(good, `"kid":"good",`, ``, 1)},
+		{"kid of an earlier one", good},
+		{"kid is a number", strings.Replace(good, `"good"`, `1`, 1)},
+		{"kid twice", strings.Replace(another, `{`, `{"kid":"x",`, 1)},
+		{"for encryption", strings.Replace(another, `"sig"`, `"enc"`, 1)},
+		{"for deriving", strings.Replace(another, `{`, `{"key_ops":["deriveKey"],`, 1)},
+		{"another algorithm", strings.Replace(another, `ES256`, `ECDH-ES`, 1)},
+		{"algorithm of another kind", strings.Replace(another, `ES256`, `RS256`, 1)},
+		{"point off the curve", `{"kty":"EC","kid":"x","crv":"P-256","x":"` + strings.Repeat("A", 43) + `","y":"` + strings.Repeat("A", 43) + `"}`},
+		{"another curve", strings.Replace(another, `P-256`, `P-384`, 1)},
+		{"bad base64", strings.Replace(another, `"x":"`, `"x":"*`, 1)},
+		{"RSA of 1024 bits", rsaJWK(weak.N.Bytes(), 65537)},
+		{"RSA with exponent 1", rsaJWK(modulus, 1)},
+		{"RSA with an even exponent", rsaJWK(modulus, 65536)},
+		{"RSA without modulus", `{"kty":"RSA","kid":"r","e":"AQAB"}`},
+		{"RSA of 64 KiB", rsaJWK([]byte(strings.Repeat("\xff", 64<<10)), 65537)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			keys, skipped, err := jose.ParseSet([]byte(`{"keys":[` + good + `,` + tt.jwk + `]}`))
+			if err != nil || skipped != 1 || len(keys) != 1 || keys[0].ID != "good" {
+				t.Errorf("%d keys, %d skipped, %v", len(keys), skipped, err)
+			}
+		})
+	}
+	t.Run("certificates and unknown members do not matter", func(t *testing.T) {
+		jwk := strings.Replace(good, `{`, `{"x5c":["not a certificate"],"x5t":7,"x5u":"::","future":{"a":1},`, 1)
+		keys, skipped, err := jose.ParseSet([]byte(`{"keys":[` + jwk + `],"more":1}`))
+		if err != nil || skipped != 0 || len(keys) != 1 {
+			t.Errorf("%d keys, %d skipped, %v", len(keys), skipped, err)
+		}
+	})
+	t.Run("too many", func(t *testing.T) {
+		var all []string
+		for i := range jose.MaxKeys + 5 {
+			all = append(all, strings.Replace(good, `"good"`, fmt.Sprintf("%q", fmt.Sprint(i)), 1))
+		}
+		keys, skipped, err := jose.ParseSet([]byte(`{"keys":[` + strings.Join(all, ",") + `]}`))
+		if err != nil || skipped != 5 || len(keys) != jose.MaxKeys {
+			t.Errorf("%d keys, %d skipped, %v", len(keys), skipped, err)
+		}
+	})
+}
+
+func TestParseSetRefusesWhatIsNoSet(t *testing.T) {
+	for _, data := range []string{``, `null`, `[]`, `{}`, `{"keys":7}`, `{"keys":null}`, `<html>`, `{"keys":[]`} {
+		if keys, _, err := jose.ParseSet([]byte(data)); err == nil {
+			t.Errorf("%q gave %v", data, keys)
+		}
+	}
+}
+
+// The key and the thumbprint are those of RFC 7638 section 3.1.
+func TestThumbprintOfTheRFC(t *testing.T) {
+	n := "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W" +
+		"-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNL" +
+		"yrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"
+	modulus := new(big.Int).SetBytes(must(base64.RawURLEncoding.DecodeString(n)))
+	got, err := jose.Thumbprint(&rsa.PublicKey{N: modulus, E: 65537})
+	if want := "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"; err != nil || got != want {
+		t.Errorf("%s, %v, want %s", got, err, want)
+	}
+	for _, key := range []crypto.PublicKey{nil, []byte("secret"), ecKey()} {
+		if got, err := jose.Thumbprint(key); err == nil {
+			t.Errorf("a %T has the thumbprint %s", key, got)
+		}
+	}
+}
+
+func FuzzParseSet(f *testing.F) {
+	data, err := jose.MarshalSet([]jose.PublicKey{{ID: "ec", Algorithm: jose.ES256, Key: ecKey().Public()}, {ID: "rs", Algorithm: jose.PS256, Key: rsKey().Public()}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add([]byte(`{"keys":[{}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		keys, _, err := jose.ParseSet(data)
+		if err != nil {
+			return
+		}
+		for i := range keys {
+			if keys[i].Algorithm == "" {
+				continue
+			}
+			if _, err := jose.MarshalSet(keys[i : i+1]); err != nil {
+				t.Fatalf("a key that was read cannot be published: %v", err)
+			}
+		}
+	})
+}

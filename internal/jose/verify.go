@@ -1,0 +1,180 @@
+package jose
+
+import (
+	"bytes"
+	"crypto"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// MaxToken bounds a token that Parse takes, in bytes.
+const MaxToken = 8 << 10
+
+// What is wrong with a token, for errors.Is.
+var (
+	// ErrMalformed means that the token is not a compact JWS, or one that asks
+	// for what is never granted.
+	ErrMalformed = errors.New("malformed token")
+	// ErrAlgorithm means that the token names another algorithm than the one
+	// that is accepted.
+	ErrAlgorithm = errors.New("algorithm not accepted")
+	// ErrSignature means that the key did not make the signature, or cannot.
+	ErrSignature = errors.New("wrong signature")
+)
+
+// refused are members of a protected header that hand the verifier a key, point
+// it to one, change what is signed or ask for understanding (RFC 7515 sections
+// 4.1.2, 4.1.3, 4.1.5, 4.1.6 and 4.1.11, RFC 7797, RFC 7516).
+var refused = []string{"jwk", "jku", "x5u", "x5c", "crit", "b64", "enc", "zip"}
+
+// Token is a token whose form is right and whose signature nobody has looked at
+// yet: nothing in it may be trusted.
+type Token struct {
+	// KeyID is the header's kid; empty when it has none.
+	KeyID string
+	// Type is the header's typ; empty when it has none.
+	Type string
+
+	algorithm string
+	jws       *jose.JSONWebSignature
+}
+
+// Parse reads a compact JWS (RFC 7515 section 7.1) that names exactly the given
+// algorithm. It refuses everything else before it looks into the payload: other
+// algorithms, "none" and encrypted tokens among them. The error is ErrMalformed
+// or ErrAlgorithm and repeats nothing of the token.
+func Parse(token, algorithm string) (*Token, error) {
+	if len(token) > MaxToken {
+		return nil, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, MaxToken)
+	}
+	header, err := protected(token)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if alg, _ := header["alg"].(string); alg != algorithm {
+		return nil, fmt.Errorf("%w: only %s is", ErrAlgorithm, algorithm)
+	}
+	t := &Token{algorithm: algorithm}
+	for name, field := range map[string]*string{"kid": &t.KeyID, "typ": &t.Type} {
+		value, there := header[name]
+		if text, ok := value.(string); ok {
+			*field = text
+		} else if there {
+			return nil, fmt.Errorf("%w: the header's %s is not a string", ErrMalformed, name)
+		}
+	}
+	for _, name := range refused {
+		if _, there := header[name]; there {
+			return nil, fmt.Errorf("%w: the header has %s", ErrMalformed, name)
+		}
+	}
+	t.jws, err = jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(algorithm)})
+	if err != nil {
+		return nil, fmt.Errorf("%w: the header is not that of a JWS", ErrMalformed)
+	}
+	return t, nil
+}
+
+// protected returns the header of a token of three parts, each of them strict
+// base64url without padding (RFC 7515 section 2): one token has one spelling.
+func protected(token string) (map[string]any, error) {
+	if n := strings.Count(token, "."); n != 2 {
+		return nil, fmt.Errorf("%d parts where a JWS has 3", n+1)
+	}
+	var first []byte
+	for i, part := range strings.SplitN(token, ".", 3) {
+		if part == "" {
+			return nil, fmt.Errorf("part %d is empty", i+1)
+		}
+		data, err := base64.RawURLEncoding.Strict().DecodeString(part)
+		if err != nil || strings.ContainsAny(part, "\r\n") {
+			return nil, fmt.Errorf("part %d is not base64url", i+1)
+		}
+		if i == 0 {
+			first = data
+		}
+	}
+	header, err := Object(first)
+	if err != nil {
+		return nil, fmt.Errorf("header: %w", err)
+	}
+	return header, nil
+}
+
+// Verify returns the payload when key made the signature, ErrSignature when it
+// did not or does not suit the token's algorithm.
+func (t *Token) Verify(key crypto.PublicKey) ([]byte, error) {
+	if err := suits(t.algorithm, key); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSignature, err)
+	}
+	payload, err := t.jws.Verify(key)
+	if err != nil {
+		return nil, ErrSignature
+	}
+	return payload, nil
+}
+
+// Object reads a JSON object, with numbers as json.Number. It refuses what two
+// readers could understand differently: a member that is there twice, at any
+// depth (RFC 7519 section 4), and anything after the object. Its errors repeat
+// nothing of data.
+func Object(data []byte) (map[string]any, error) {
+	if !json.Valid(data) {
+		return nil, errors.New("not JSON")
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	v, err := value(dec)
+	if err != nil {
+		return nil, err
+	}
+	object, ok := v.(map[string]any)
+	if !ok {
+		return nil, errors.New("not a JSON object")
+	}
+	return object, nil
+}
+
+// value reads the next value of valid JSON.
+func value(dec *json.Decoder) (any, error) {
+	start, err := dec.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch start {
+	case json.Delim('['):
+		list := []any{}
+		for dec.More() {
+			v, err := value(dec)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v)
+		}
+		_, err = dec.Token()
+		return list, err
+	case json.Delim('{'):
+		object := map[string]any{}
+		for dec.More() {
+			token, err := dec.Token()
+			if err != nil {
+				return nil, err
+			}
+			name, _ := token.(string)
+			if _, twice := object[name]; twice {
+				return nil, errors.New("a member is there twice")
+			}
+			if object[name], err = value(dec); err != nil {
+				return nil, err
+			}
+		}
+		_, err = dec.Token()
+		return object, err
+	}
+	return start, nil
+}

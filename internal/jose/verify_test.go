@@ -1,0 +1,206 @@
+package jose_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/internal/jose/josetest"
+)
+
+// The keys of all tests of this package.
+var (
+	ecKey = sync.OnceValue(func() crypto.Signer { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) })
+	rsKey = sync.OnceValue(func() crypto.Signer { return must(rsa.GenerateKey(rand.Reader, 2048)) })
+	edKey = sync.OnceValue(func() crypto.Signer {
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		return must(key, err)
+	})
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func TestVerifyTakesWhatItsAlgorithmSigned(t *testing.T) {
+	for algorithm, key := range map[string]crypto.Signer{jose.ES256: ecKey(), jose.RS256: rsKey(), jose.EdDSA: edKey()} {
+		t.Run(algorithm, func(t *testing.T) {
+			raw := josetest.Token(key, `{"alg":"`+algorithm+`","kid":"k","typ":"at+jwt"}`, `{"a":1}`)
+			token, err := jose.Parse(raw, algorithm)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if token.KeyID != "k" || token.Type != "at+jwt" {
+				t.Errorf("kid %q, typ %q", token.KeyID, token.Type)
+			}
+			payload, err := token.Verify(key.Public())
+			if err != nil || string(payload) != `{"a":1}` {
+				t.Errorf("payload %q, error %v", payload, err)
+			}
+			for name, other := range map[string]crypto.PublicKey{
+				"another key":    must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)).Public(),
+				"another curve":  must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)).Public(),
+				"symmetric":      []byte("secret"),
+				"nothing":        nil,
+				"nil pointer":    (*rsa.PublicKey)(nil),
+				"short RSA":      must(x509.ParsePKIXPublicKey(shortRSA())),
+				"empty Ed25519":  ed25519.PublicKey{},
+				"a private key":  key,
+				"empty EC":       &ecdsa.PublicKey{},
+				"even exponent":  &rsa.PublicKey{N: rsKey().Public().(*rsa.PublicKey).N, E: 4},
+				"RSA without N":  &rsa.PublicKey{E: 65537},
+				"nil EC pointer": (*ecdsa.PublicKey)(nil),
+			} {
+				if _, err := token.Verify(other); !errors.Is(err, jose.ErrSignature) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+	}
+}
+
+// shortRSA is a public key of 1024 bits, in DER.
+func shortRSA() []byte {
+	n := must(rsa.GenerateKey(rand.Reader, 2048)).N
+	return must(x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: n.SetBit(n.Rsh(n, 1024), 0, 1), E: 65537}))
+}
+
+func TestParseRefuses(t *testing.T) {
+	header := `{"alg":"ES256","kid":"k"}`
+	good := josetest.Token(ecKey(), header, `{}`)
+	parts := strings.Split(good, ".")
+	public := must(x509.MarshalPKIXPublicKey(ecKey().Public()))
+	with := func(member string) string {
+		return josetest.Token(ecKey(), `{"alg":"ES256","kid":"k",`+member+`}`, `{}`)
+	}
+	for _, tt := range []struct {
+		name, token string
+		want        error
+	}{
+		{"nothing", "", jose.ErrMalformed},
+		{"no dots", "abc", jose.ErrMalformed},
+		{"two parts", parts[0] + "." + parts[1], jose.ErrMalformed},
+		{"JWE of five parts (CVE-2024-28180)", good + ".a.b", jose.ErrMalformed},
+		{"trailing dot", good + ".", jose.ErrMalformed},
+		{"a megabyte of dots (CVE-2025-27144)", strings.Repeat(".", 1<<20), jose.ErrMalformed},
+		{"8 KiB of dots", strings.Repeat(".", jose.MaxToken), jose.ErrMalformed},
+		{"empty signature", parts[0] + "." + parts[1] + ".", jose.ErrMalformed},
+		{"detached payload", parts[0] + ".." + parts[2], jose.ErrMalformed},
+		{"empty header", "." + parts[1] + "." + parts[2], jose.ErrMalformed},
+		{"padding", parts[0] + "=." + parts[1] + "." + parts[2], jose.ErrMalformed},
+		{"line break inside", good[:4] + "\n" + good[4:], jose.ErrMalformed},
+		{"space inside", good[:4] + " " + good[4:], jose.ErrMalformed},
+		{"standard alphabet", parts[0] + "." + parts[1] + ".+/" + parts[2][2:], jose.ErrMalformed},
+		{"non-zero trailing bits", parts[0] + "." + josetest.Encode("{}")[:2] + "1." + parts[2], jose.ErrMalformed},
+		{"JSON serialization", `{"payload":"e30","protected":"` + parts[0] + `","signature":"` + parts[2] + `"}`, jose.ErrMalformed},
+		{"header is an array", josetest.Token(ecKey(), `["ES256"]`, `{}`), jose.ErrMalformed},
+		{"header is null", josetest.Token(ecKey(), `null`, `{}`), jose.ErrMalformed},
+		{"header is cut off", josetest.Token(ecKey(), header[:10], `{}`), jose.ErrMalformed},
+		{"header and more", josetest.Token(ecKey(), header+"{}", `{}`), jose.ErrMalformed},
+		{"alg twice", with(`"alg":"none"`), jose.ErrMalformed},
+		{"alg twice by an escape", with(`"\u0061lg":"none"`), jose.ErrMalformed},
+		{"embedded jwk", with(`"jwk":{"kty":"EC"}`), jose.ErrMalformed},
+		{"jku", with(`"jku":"https://example.com/"`), jose.ErrMalformed},
+		{"x5u", with(`"x5u":"https://example.com/"`), jose.ErrMalformed},
+		{"x5c", with(`"x5c":[]`), jose.ErrMalformed},
+		{"crit", with(`"crit":["exp"],"exp":1`), jose.ErrMalformed},
+		{"unencoded payload (RFC 7797)", with(`"b64":false`), jose.ErrMalformed},
+		{"compressed", with(`"zip":"DEF"`), jose.ErrMalformed},
+		{"kid is a number", josetest.Token(ecKey(), `{"alg":"ES256","kid":1}`, `{}`), jose.ErrMalformed},
+		{"typ is null", with(`"typ":null`), jose.ErrMalformed},
+		{"no alg", josetest.Token(ecKey(), `{"kid":"k"}`, `{}`), jose.ErrAlgorithm},
+		{"alg is an array", josetest.Token(ecKey(), `{"alg":["ES256"]}`, `{}`), jose.ErrAlgorithm},
+		{"alg in another case", josetest.Token(ecKey(), `{"alg":"es256"}`, `{}`), jose.ErrAlgorithm},
+		{"alg none", josetest.Token(ecKey(), `{"alg":"none","kid":"k"}`, `{}`), jose.ErrAlgorithm},
+		{"HS256 with the public key (CVE-2016-10555)", josetest.MAC(public, `{"alg":"HS256","kid":"k"}`, `{}`), jose.ErrAlgorithm},
+		{"another algorithm", josetest.Token(rsKey(), `{"alg":"RS256","kid":"k"}`, `{}`), jose.ErrAlgorithm},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := jose.Parse(tt.token, jose.ES256)
+			if !errors.Is(err, tt.want) {
+				t.Fatalf("error %v, want %v", err, tt.want)
+			}
+			if len(tt.token) > 10 && strings.Contains(err.Error(), tt.token[:10]) {
+				t.Errorf("the error repeats the token: %v", err)
+			}
+		})
+	}
+}
+
+func TestVerifyRefusesAChangedToken(t *testing.T) {
+	good := josetest.Token(ecKey(), `{"alg":"ES256","kid":"k"}`, `{"a":1}`)
+	parts := strings.Split(good, ".")
+	for name, raw := range map[string]string{
+		"payload":        parts[0] + "." + josetest.Encode(`{"a":2}`) + "." + parts[2],
+		"header":         josetest.Encode(`{"alg":"ES256", "kid":"k"}`) + "." + parts[1] + "." + parts[2],
+		"zero signature": parts[0] + "." + parts[1] + "." + josetest.Encode(strings.Repeat("\x00", 64)),
+		"short":          parts[0] + "." + parts[1] + "." + josetest.Encode("abc"),
+	} {
+		token, err := jose.Parse(raw, jose.ES256)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := token.Verify(ecKey().Public()); !errors.Is(err, jose.ErrSignature) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestObject(t *testing.T) {
+	for _, tt := range []struct {
+		name, json string
+		ok         bool
+	}{
+		{"empty", `{}`, true},
+		{"every kind", ` {"a":[1,{"b":null}],"c":"d","e":true,"f":1e400} `, true},
+		{"same name at two depths", `{"a":{"a":1}}`, true},
+		{"twice", `{"a":1,"a":1}`, false},
+		{"twice deep inside", `{"x":[{"a":1,"a":2}]}`, false},
+		{"twice under a broken character", "{\"\xff\":1,\"\xfe\":2}", false},
+		{"array", `[]`, false},
+		{"null", `null`, false},
+		{"trailing comma", `{"a":1,}`, false},
+		{"two objects", `{}{}`, false},
+		{"nothing", ``, false},
+		{"deep", strings.Repeat(`{"a":`, 20000) + "1" + strings.Repeat("}", 20000), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := jose.Object([]byte(tt.json)); (err == nil) != tt.ok {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, header := range []string{`{"alg":"ES256","kid":"k","typ":"at+jwt"}`, `{"alg":"none"}`, `{"alg":"ES256","crit":["b64"],"b64":false}`, `{}`, `[]`, `{"alg":"ES256","alg":"ES256"}`} {
+		f.Add(josetest.Token(ecKey(), header, `{"iss":"x","exp":1}`))
+	}
+	f.Add("a.b.c.d.e")
+	f.Add("..")
+	stranger := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)).Public()
+	f.Fuzz(func(t *testing.T, raw string) {
+		token, err := jose.Parse(raw, jose.ES256)
+		if err != nil {
+			if !errors.Is(err, jose.ErrMalformed) && !errors.Is(err, jose.ErrAlgorithm) {
+				t.Fatalf("an error of no kind: %v", err)
+			}
+			return
+		}
+		if _, err := token.Verify(stranger); !errors.Is(err, jose.ErrSignature) {
+			t.Fatalf("a stranger's key verified %q: %v", raw, err)
+		}
+	})
+}
