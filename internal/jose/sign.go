@@ -18,11 +18,11 @@ import (
 // ES256 (P-256) and EdDSA (Ed25519).
 func Generate(algorithm string) (crypto.Signer, error) {
 	switch algorithm {
-	case "RS256", "PS256":
-		return rsa.GenerateKey(rand.Reader, 2048)
-	case "ES256":
+	case RS256, PS256:
+		return rsa.GenerateKey(rand.Reader, MinRSABits)
+	case ES256:
 		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case "EdDSA":
+	case EdDSA:
 		_, key, err := ed25519.GenerateKey(rand.Reader)
 		return key, err
 	}
@@ -50,34 +50,21 @@ func Sign(key crypto.Signer, algorithm string, protected, payload []byte) (strin
 // signature signs input in the form that RFC 7518 section 3 and RFC 8037
 // section 3.1 want.
 func signature(key crypto.Signer, algorithm string, input []byte) ([]byte, error) {
-	if !fits(key.Public(), algorithm) {
-		return nil, fmt.Errorf("a %T does not serve for it", key)
+	if err := suits(algorithm, key.Public()); err != nil {
+		return nil, err
 	}
-	if algorithm == "EdDSA" {
+	if algorithm == EdDSA {
 		return key.Sign(rand.Reader, input, crypto.Hash(0))
 	}
 	digest := sha256.Sum256(input)
-	if algorithm == "PS256" {
+	if algorithm == PS256 {
 		return key.Sign(rand.Reader, digest[:], &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256})
 	}
 	der, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
-	if err != nil || algorithm == "RS256" {
+	if err != nil || algorithm == RS256 {
 		return der, err
 	}
 	return fixed(der)
-}
-
-// fits reports whether key is of the kind that algorithm signs with.
-func fits(key crypto.PublicKey, algorithm string) bool {
-	switch k := key.(type) {
-	case *rsa.PublicKey:
-		return algorithm == "RS256" || algorithm == "PS256"
-	case *ecdsa.PublicKey:
-		return algorithm == "ES256" && k.Curve == elliptic.P256()
-	case ed25519.PublicKey:
-		return algorithm == "EdDSA"
-	}
-	return false
 }
 
 // fixed turns the ASN.1 form of an ECDSA signature into r and s of 32 bytes
