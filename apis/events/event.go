@@ -122,25 +122,12 @@ func (e *Event) checkTexts() error {
 	texts = append(texts, text{"contact.phone", e.Contact.Phone})
 	for _, t := range texts {
 		optional := t.name == "venue.region" || t.name == "contact.phone"
-		if err := checkText(t.name, t.value, optional); err != nil {
+		if err := rest.Text(t.name, t.value, maxText, optional); err != nil {
 			return err
 		}
 	}
 	if !strings.Contains(e.Contact.Email, "@") {
 		return errors.New("contact.email must be an email address")
-	}
-	return nil
-}
-
-func checkText(name, value string, optional bool) error {
-	if strings.TrimSpace(value) == "" && (!optional || value != "") {
-		return fmt.Errorf("%s is missing: from 1 to %d characters are required", name, maxText)
-	}
-	if n := utf8.RuneCountInString(value); n > maxText {
-		return fmt.Errorf("%s has %d characters: at most %d are allowed", name, n, maxText)
-	}
-	if strings.ContainsFunc(value, unicode.IsControl) {
-		return fmt.Errorf("%s has a control character: write it on one line", name)
 	}
 	return nil
 }

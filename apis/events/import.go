@@ -46,7 +46,7 @@ func (a *API) Import(ctx context.Context, tx *sql.Tx, format apis.Format, r io.R
 		if err := rest.Decode(text, &in); err != nil {
 			return err
 		}
-		if err := checkText("tenant", in.Tenant, false); err != nil {
+		if err := rest.Text("tenant", in.Tenant, maxText, false); err != nil {
 			return err
 		}
 		if err := in.normalize(); err != nil {

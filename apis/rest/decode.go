@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -178,4 +179,20 @@ func quote(name string) string {
 		return strconv.Quote(string(runes[:40]) + "…")
 	}
 	return strconv.Quote(name)
+}
+
+// Text checks a text of one line that a file gave: at most max characters, none
+// of them a control character, and not blank unless it is optional and left
+// out. Its error starts with the field's name.
+func Text(name, value string, max int, optional bool) error {
+	if strings.TrimSpace(value) == "" && (!optional || value != "") {
+		return fmt.Errorf("%s is missing: from 1 to %d characters are required", name, max)
+	}
+	if n := utf8.RuneCountInString(value); n > max {
+		return fmt.Errorf("%s has %d characters: at most %d are allowed", name, n, max)
+	}
+	if strings.ContainsFunc(value, unicode.IsControl) {
+		return fmt.Errorf("%s has a control character: write it on one line", name)
+	}
+	return nil
 }

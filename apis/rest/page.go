@@ -6,28 +6,29 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/url"
 	"strconv"
 )
 
 // The bounds of a page's size.
 const (
-	DefaultPageSize = 20
-	MaxPageSize     = 100
+	defaultPageSize = 20
+	maxPageSize     = 100
 )
 
 // Page is a part of a list.
 type Page struct {
 	// Number counts from 1.
 	Number int64
-	// Size is how many rows a page has, from 1 to MaxPageSize.
+	// Size is how many rows a page has, from 1 to 100.
 	Size int64
 }
 
 // NewPage returns the page that a caller asked for; nil means the first page,
-// or DefaultPageSize. Its error is a *Problem that uses the names of the API's
+// or 20 rows. Its error is a *Problem that uses the names of the API's
 // two fields.
 func NewPage(number, size *int64, numberName, sizeName string) (Page, error) {
-	p := Page{Number: 1, Size: DefaultPageSize}
+	p := Page{Number: 1, Size: defaultPageSize}
 	if number != nil {
 		p.Number = *number
 	}
@@ -37,27 +38,26 @@ func NewPage(number, size *int64, numberName, sizeName string) (Page, error) {
 	if p.Number < 1 {
 		return p, Refuse(http.StatusBadRequest, InvalidRequest, "%s must be 1 or more: pages count from 1", numberName)
 	}
-	if p.Size < 1 || p.Size > MaxPageSize {
-		return p, Refuse(http.StatusBadRequest, InvalidRequest, "%s must be a whole number from 1 to %d", sizeName, MaxPageSize)
+	if p.Size < 1 || p.Size > maxPageSize {
+		return p, Refuse(http.StatusBadRequest, InvalidRequest, "%s must be a whole number from 1 to %d", sizeName, maxPageSize)
 	}
 	return p, nil
 }
 
-// ParsePage is NewPage for query parameters; the empty string means that the
-// parameter was left out.
-func ParsePage(number, size, numberName, sizeName string) (Page, error) {
-	var pointers [2]*int64
-	for i, in := range []struct{ text, name string }{{number, numberName}, {size, sizeName}} {
-		if in.text == "" {
+// ParsePage is NewPage for the two query parameters with these names.
+func ParsePage(query url.Values, numberName, sizeName string) (Page, error) {
+	var given [2]*int64
+	for i, name := range []string{numberName, sizeName} {
+		if !query.Has(name) {
 			continue
 		}
-		n, err := strconv.ParseInt(in.text, 10, 64)
+		n, err := strconv.ParseInt(query.Get(name), 10, 64)
 		if err != nil {
-			return Page{}, Refuse(http.StatusBadRequest, InvalidRequest, "%s must be a whole number of at most 64 bits", in.name)
+			return Page{}, Refuse(http.StatusBadRequest, InvalidRequest, "%s must be a whole number of at most 64 bits", name)
 		}
-		pointers[i] = &n
+		given[i] = &n
 	}
-	return NewPage(pointers[0], pointers[1], numberName, sizeName)
+	return NewPage(given[0], given[1], numberName, sizeName)
 }
 
 // offset is how many rows come before the page, cut at what an int64 holds: no

@@ -26,8 +26,8 @@ import (
 // The codes of refusals.
 const (
 	InvalidRequest       = "INVALID_REQUEST"        // 400
-	Unauthenticated      = "UNAUTHENTICATED"        // 401
 	NotFound             = "NOT_FOUND"              // 404
+	unauthenticated      = "UNAUTHENTICATED"        // 401
 	methodNotAllowed     = "METHOD_NOT_ALLOWED"     // 405
 	requestTooLarge      = "REQUEST_TOO_LARGE"      // 413
 	unsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE" // 415
@@ -97,7 +97,7 @@ type handler struct {
 // ServeHTTP refuses strangers, bounds the body and routes.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, ok := counterfoil.PrincipalFrom(r.Context()); !ok {
-		h.refuse(w, r, Refuse(http.StatusUnauthorized, Unauthenticated, "this API is for authenticated clients: send a valid access token"))
+		h.refuse(w, r, Refuse(http.StatusUnauthorized, unauthenticated, "this API is for authenticated clients: send a valid access token"))
 		return
 	}
 	if r.URL.Path == "" {
