@@ -176,15 +176,14 @@ func hashID(identity string) string {
 	return "evt_" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:15]))
 }
 
-// loader replaces the events, and refuses an id that it has seen.
+// loader takes the events of a file in, and refuses an id that it has seen.
 type loader struct {
-	ctx      context.Context
-	event    *sql.Stmt
-	category *sql.Stmt
-	lines    map[string]int // by id
-	now      time.Time
+	put   func(*graph.Event) error
+	lines map[string]int // by id
+	now   time.Time
 }
 
+// newLoader removes all events and returns a loader that stores others.
 func newLoader(ctx context.Context, tx *sql.Tx, now time.Time) (*loader, error) {
 	for _, table := range []string{"calendar_categories", "calendar_events"} {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+table); err != nil {
@@ -200,7 +199,8 @@ func newLoader(ctx context.Context, tx *sql.Tx, now time.Time) (*loader, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &loader{ctx: ctx, event: event, category: category, lines: map[string]int{}, now: now.UTC().Truncate(time.Second)}, nil
+	put := func(e *graph.Event) error { return store(ctx, event, category, e) }
+	return &loader{put: put, lines: map[string]int{}, now: now.UTC().Truncate(time.Second)}, nil
 }
 
 // add completes, checks and stores an event that starts at a line of a file.
@@ -216,7 +216,7 @@ func (l *loader) add(line int, e *graph.Event) error {
 		return &apis.RowError{Line: line, Err: err}
 	}
 	l.lines[e.ID] = line
-	return l.store(e)
+	return l.put(e)
 }
 
 // complete fills in what a row may leave out.
@@ -247,7 +247,8 @@ func (l *loader) complete(e *graph.Event) error {
 	return nil
 }
 
-func (l *loader) store(e *graph.Event) error {
+// store writes an event with the two statements that newLoader prepared.
+func store(ctx context.Context, event, category *sql.Stmt, e *graph.Event) error {
 	body, err := json.Marshal(e)
 	if err != nil {
 		return err
@@ -268,13 +269,13 @@ func (l *loader) store(e *graph.Event) error {
 		words = append(words, e.Organiser.Name)
 	}
 	search := strings.ToLower(strings.Join(append(words, e.Categories...), "\n"))
-	_, err = l.event.ExecContext(l.ctx, e.ID, string(e.Dates.Start), string(e.Dates.End), string(e.Status), bit(e.Online), nation,
+	_, err = event.ExecContext(ctx, e.ID, string(e.Dates.Start), string(e.Dates.End), string(e.Status), bit(e.Online), nation,
 		strings.ToLower(texts(e.Name)[0]), e.UpdatedAt.Format(time.RFC3339), search, string(body))
 	if err != nil {
 		return fmt.Errorf("store event: %w", err)
 	}
 	for _, c := range e.Categories {
-		if _, err := l.category.ExecContext(l.ctx, c, e.ID); err != nil {
+		if _, err := category.ExecContext(ctx, c, e.ID); err != nil {
 			return fmt.Errorf("store category: %w", err)
 		}
 	}
