@@ -87,10 +87,13 @@ const MaxLine = 1 << 20
 // and stops at the first error, which it returns as a *RowError.
 func Lines(r io.Reader, row func(line int, text []byte) error) error {
 	sc := bufio.NewScanner(r)
-	sc.Buffer(make([]byte, 64<<10), MaxLine)
+	sc.Buffer(make([]byte, 64<<10), MaxLine+len("\r\n"))
 	n := 0
 	for sc.Scan() {
 		n++
+		if len(sc.Bytes()) > MaxLine {
+			return tooLong(n)
+		}
 		text := bytes.TrimSpace(sc.Bytes())
 		if n == 1 {
 			text = bytes.TrimPrefix(text, []byte("\ufeff"))
@@ -103,11 +106,15 @@ func Lines(r io.Reader, row func(line int, text []byte) error) error {
 		}
 	}
 	if err := sc.Err(); errors.Is(err, bufio.ErrTooLong) {
-		return &RowError{Line: n + 1, Err: fmt.Errorf("longer than %d bytes", MaxLine)}
+		return tooLong(n + 1)
 	} else if err != nil {
 		return fmt.Errorf("read line %d: %w", n+1, err)
 	}
 	return nil
+}
+
+func tooLong(line int) error {
+	return &RowError{Line: line, Err: fmt.Errorf("longer than %d bytes", MaxLine)}
 }
 
 const datasets = `CREATE TABLE IF NOT EXISTS api_datasets (
@@ -128,7 +135,7 @@ func Prepare(ctx context.Context, db *sql.DB, api API, ref Reference) error {
 		case errors.Is(err, sql.ErrNoRows):
 		case err != nil:
 			return 0, err
-		case source != "reference" || day == ref.Day.Format(time.DateOnly):
+		case source != "reference" || day == ref.Day.UTC().Format(time.DateOnly):
 			return 0, errKeep
 		}
 		return api.Reference(ctx, tx, ref)
@@ -142,7 +149,10 @@ func Import(ctx context.Context, db *sql.DB, api API, format Format, r io.Reader
 		n, err = api.Import(ctx, tx, format, r)
 		return n, err
 	})
-	return n, err
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
 }
 
 // errKeep ends a replacement that has nothing to replace.
