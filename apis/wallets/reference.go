@@ -62,7 +62,7 @@ func invent(i int, m model, day time.Time) *account {
 	last := len(times) - 1
 	for _, at := range times[1:last] {
 		flow := pick(chance, flows[m.flows])
-		amount := m.scale * int64(flow.percent) * int64(500+chance.IntN(1000)) / 100_000
+		amount := m.scale * int64(flow.share) * int64(500+chance.IntN(1000)) / 1_000_000
 		if flow.out {
 			// Half of what is there goes out at most: a balance stays positive.
 			amount = -min(amount, a.Balance/2)
@@ -73,7 +73,7 @@ func invent(i int, m model, day time.Time) *account {
 		a.move(times[last], flow{kind: "transfer", parties: []string{"Operations"}, text: "Closing transfer"}, -a.Balance, chance)
 	}
 	if m.status == "active" {
-		a.Available = a.Balance / 100 * int64(m.free)
+		a.Available = a.Balance - a.Balance/100*int64(100-m.free)
 	}
 	return a
 }

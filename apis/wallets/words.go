@@ -15,7 +15,7 @@ type model struct {
 // The order of models decides their ids: add at the end.
 var models = []model{
 	{"", "Operations", "operational", "BRL", "active", "operations", 48_250_000, 96},
-	{"", "Payroll", "operational", "BRL", "active", "operations", 21_400_000, 100},
+	{"", "Payroll", "operational", "BRL", "active", "payroll", 21_400_000, 100},
 	{"", "Card receivables", "settlement", "BRL", "active", "cards", 67_900_000, 80},
 	{"", "Receivables collateral", "collateral", "BRL", "active", "collateral", 150_000_000, 15},
 	{"", "Senior tranche escrow", "escrow", "BRL", "active", "escrow", 92_300_000, 0},
@@ -41,7 +41,7 @@ var models = []model{
 type flow struct {
 	kind    string
 	out     bool
-	percent int // about its amount, of the wallet's scale
+	share   int // about its amount, in thousandths of the wallet's scale
 	parties []string
 	text    string
 }
@@ -57,41 +57,46 @@ var (
 
 var flows = map[string][]flow{
 	"operations": {
-		{"pix_in", false, 9, customers, "Instant payment received"},
-		{"pix_in", false, 5, customers, "Invoice paid"},
-		{"boleto", false, 7, customers, "Boleto settled"},
-		{"pix_out", true, 6, suppliers, "Instant payment sent"},
-		{"ted_out", true, 10, suppliers, "Supplier payment"},
-		{"tax", true, 3, []string{"Receita Federal"}, "Monthly taxes"},
+		{"pix_in", false, 90, customers, "Instant payment received"},
+		{"pix_in", false, 50, customers, "Invoice paid"},
+		{"boleto", false, 70, customers, "Boleto settled"},
+		{"pix_out", true, 60, suppliers, "Instant payment sent"},
+		{"ted_out", true, 100, suppliers, "Supplier payment"},
+		{"tax", true, 30, []string{"Receita Federal"}, "Monthly taxes"},
 		{"fee", true, 1, bank, "Account fee"},
 	},
+	"payroll": {
+		{"transfer", false, 140, inside[:1], "Funding of the payroll"},
+		{"pix_out", true, 90, []string{"Salaries", "Salaries, second half", "Holiday pay"}, "Batch of payments"},
+		{"tax", true, 30, []string{"Receita Federal", "FGTS"}, "Payroll taxes"},
+	},
 	"cards": {
-		{"card_settlement", false, 11, []string{"Acquirer Alfa", "Acquirer Delta"}, "Card sales of the day"},
-		{"card_settlement", false, 6, []string{"Acquirer Alfa", "Acquirer Delta"}, "Instalments due"},
-		{"transfer", true, 15, inside[:1], "Sweep to operations"},
+		{"card_settlement", false, 110, []string{"Acquirer Alfa", "Acquirer Delta"}, "Card sales of the day"},
+		{"card_settlement", false, 60, []string{"Acquirer Alfa", "Acquirer Delta"}, "Instalments due"},
+		{"transfer", true, 150, inside[:1], "Sweep to operations"},
 		{"fee", true, 1, []string{"Acquirer Alfa", "Acquirer Delta"}, "Discount rate"},
 	},
 	"collateral": {
-		{"transfer", false, 6, inside[1:2], "Collateral topped up"},
-		{"interest", false, 1, bank, "Interest on the balance"},
-		{"repayment", true, 7, []string{"Fundo Ipanema Crédito"}, "Instalment of the facility"},
+		{"transfer", false, 60, inside[1:2], "Collateral topped up"},
+		{"interest", false, 4, bank, "Interest on the balance"},
+		{"repayment", true, 70, []string{"Fundo Ipanema Crédito"}, "Instalment of the facility"},
 	},
 	"escrow": {
-		{"boleto", false, 8, customers, "Deposit of a buyer"},
-		{"ted_in", false, 12, customers, "Deposit of a buyer"},
-		{"transfer", true, 11, suppliers, "Released to the seller"},
-		{"adjustment", true, 1, bank, "Correction of a deposit"},
+		{"boleto", false, 80, customers, "Deposit of a buyer"},
+		{"ted_in", false, 120, customers, "Deposit of a buyer"},
+		{"transfer", true, 110, suppliers, "Released to the seller"},
+		{"adjustment", true, 10, bank, "Correction of a deposit"},
 	},
 	"lending": {
-		{"repayment", false, 6, borrowers, "Instalment received"},
-		{"transfer", false, 14, inside[2:3], "Funding"},
-		{"disbursement", true, 12, borrowers, "Loan paid out"},
+		{"repayment", false, 60, borrowers, "Instalment received"},
+		{"transfer", false, 140, inside[2:3], "Funding"},
+		{"disbursement", true, 120, borrowers, "Loan paid out"},
 		{"fee", true, 1, bank, "Registration of a contract"},
 	},
 	"abroad": {
-		{"wire_in", false, 14, []string{"Câmbio Litoral"}, "Currency bought"},
-		{"wire_out", true, 9, abroad, "Invoice paid"},
+		{"wire_in", false, 140, []string{"Câmbio Litoral"}, "Currency bought"},
+		{"wire_out", true, 90, abroad, "Invoice paid"},
 		{"fee", true, 1, bank, "Wire fee"},
-		{"interest", false, 1, bank, "Interest on the balance"},
+		{"interest", false, 4, bank, "Interest on the balance"},
 	},
 }
