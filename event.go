@@ -2,10 +2,14 @@ package counterfoil
 
 import "time"
 
-// The types of Event.
+// The types of Event. A server issues and refuses tokens; a client obtains them,
+// fails to, and drops one that an API has rejected.
 const (
 	EventTokenIssued    = "token.issued"
 	EventTokenRefused   = "token.refused"
+	EventTokenObtained  = "token.obtained"
+	EventTokenFailed    = "token.failed"
+	EventTokenDropped   = "token.dropped"
 	EventCallAllowed    = "call.allowed"
 	EventCallRefused    = "call.refused"
 	EventClientCreated  = "client.created"
@@ -23,7 +27,8 @@ type Event struct {
 	Type string `json:"event_type"`
 	// Time is when the decision was taken.
 	Time time.Time `json:"time"`
-	// Realm is the realm (at the server) or the provider (at a guard).
+	// Realm is the realm (at the server) or the provider (at a guard or a
+	// client).
 	Realm string `json:"realm"`
 	// ClientID is the client that the request claimed to be from; proven only
 	// when Success is true. Empty when the request named none.
@@ -32,6 +37,8 @@ type Event struct {
 	Success bool `json:"success"`
 	// Reason says why not; empty on success.
 	Reason Reason `json:"reason,omitempty"`
+	// Actor is who made a change to a client; empty for requests.
+	Actor string `json:"actor,omitempty"`
 	// TokenID is the jti of the token concerned, where there is one.
 	TokenID string `json:"token_id,omitempty"`
 	// Address is the IP address of the caller, without a port.

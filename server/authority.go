@@ -1,0 +1,74 @@
+package server
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+// Authority answers what a guard asks of a realm in the same process. Its
+// methods use types of the standard library only.
+type Authority struct{ realm *realm }
+
+// Realm returns the authority of a realm, or nil when the server has no realm
+// of that name.
+func (s *Server) Realm(name string) *Authority {
+	rl, ok := s.realms[name]
+	if !ok {
+		return nil
+	}
+	return &Authority{rl}
+}
+
+// PublicKey returns the realm's key of that kid, or nil without an error when
+// there is none.
+func (a *Authority) PublicKey(_ context.Context, id string) (crypto.PublicKey, error) {
+	return a.realm.keys[id].Key, nil
+}
+
+// Live reports whether a token that has not expired still serves. Under the
+// policy "replace" that is asked of the store each time; under "independent"
+// every token lives until it expires.
+func (a *Authority) Live(ctx context.Context, clientID, tokenID string) (bool, error) {
+	if a.realm.endpoint.Policy != provider.Replace {
+		return true, nil
+	}
+	live, err := a.realm.Store.LiveToken(ctx, a.realm.Name, clientID)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read live token: %w", err)
+	}
+	return live == tokenID, nil
+}
+
+// Tenants returns the tenants that a client is granted: none when it is unknown
+// or disabled.
+func (a *Authority) Tenants(ctx context.Context, clientID string) ([]string, error) {
+	c, err := a.client(ctx, clientID)
+	return c.Tenants, err
+}
+
+// APIKey reports whether the key is one of the client's; false when the client
+// is unknown or disabled.
+func (a *Authority) APIKey(ctx context.Context, clientID, key string) (bool, error) {
+	c, err := a.client(ctx, clientID)
+	return verify(c.APIKeys, counterfoil.Secret(key), a.realm.Clock.Now()), err
+}
+
+// client returns the client, or an empty one when it is unknown or disabled.
+func (a *Authority) client(ctx context.Context, id string) (Client, error) {
+	c, err := a.realm.Store.Client(ctx, a.realm.Name, id)
+	if errors.Is(err, ErrNotFound) || c.Disabled {
+		return Client{}, nil
+	}
+	if err != nil {
+		return Client{}, fmt.Errorf("read client: %w", err)
+	}
+	return c, nil
+}

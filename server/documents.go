@@ -1,0 +1,77 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+// metadata is authorization server metadata (RFC 8414 section 2). The members
+// that are lists of nothing are required there or by OpenID Connect Discovery
+// 1.0 section 3: this server has no front door for people and issues no ID
+// tokens, and says so. The authorization endpoint, which Discovery requires as
+// well, is left out because there is none.
+type metadata struct {
+	Issuer                   string             `json:"issuer"`
+	TokenEndpoint            string             `json:"token_endpoint"`
+	KeySet                   string             `json:"jwks_uri"`
+	Scopes                   counterfoil.Scopes `json:"scopes_supported,omitempty"`
+	ResponseTypes            []string           `json:"response_types_supported"`
+	GrantTypes               []string           `json:"grant_types_supported"`
+	ClientAuthentication     []provider.Method  `json:"token_endpoint_auth_methods_supported"`
+	SubjectTypes             []string           `json:"subject_types_supported,omitempty"`
+	IDTokenSigningAlgorithms []string           `json:"id_token_signing_alg_values_supported,omitzero"`
+}
+
+// publish renders the realm's public documents.
+func (rl *realm) publish() error {
+	keys := make([]publicKey, 0, len(rl.keys))
+	for _, k := range rl.keys {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b publicKey) int { return strings.Compare(a.ID, b.ID) })
+	set, err := jose.MarshalSet(keys)
+	if err != nil {
+		return fmt.Errorf("publish keys: %w", err)
+	}
+	m := metadata{
+		Issuer:               rl.Issuer,
+		TokenEndpoint:        rl.BaseURL + rl.endpoint.Path,
+		KeySet:               rl.BaseURL + "/.well-known/jwks.json",
+		Scopes:               rl.Provider.ScopeNames(),
+		ResponseTypes:        []string{},
+		GrantTypes:           []string{"client_credentials"},
+		ClientAuthentication: rl.endpoint.ClientAuthentication,
+	}
+	oauth, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	m.SubjectTypes, m.IDTokenSigningAlgorithms = []string{"public"}, []string{}
+	openid, err := json.Marshal(m)
+	rl.documents = map[string][]byte{
+		"/.well-known/jwks.json":                  set,
+		"/.well-known/oauth-authorization-server": oauth,
+		"/.well-known/openid-configuration":       openid,
+	}
+	return err
+}
+
+// serveDocument answers GET and HEAD with a public document.
+func serveDocument(w http.ResponseWriter, r *http.Request, doc []byte) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "public, max-age=300")
+	_, _ = w.Write(doc)
+}

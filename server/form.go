@@ -1,0 +1,66 @@
+package server
+
+import (
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/counterfoil/counterfoil"
+)
+
+// maxParameters bounds the parameters of a form or a query.
+const maxParameters = 32
+
+// form is what a body or a query of application/x-www-form-urlencoded holds.
+type form []struct{ name, value string }
+
+// get returns the value of a parameter; one without a value counts as left out
+// (RFC 6749 section 3.2).
+func (f form) get(name string) string {
+	for _, p := range f {
+		if p.name == name {
+			return p.value
+		}
+	}
+	return ""
+}
+
+// parseForm reads a form strictly: net/url would let a repeated parameter
+// through, and a broken one beside good ones.
+func parseForm(s string) (form, *refusal) {
+	var f form
+	for pair := range strings.SplitSeq(s, "&") {
+		if pair == "" {
+			continue
+		}
+		if len(f) == maxParameters {
+			return nil, refused(counterfoil.MalformedRequest, "too many parameters")
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		name, ok := unescape(name)
+		value, ok2 := unescape(value)
+		if !ok || !ok2 {
+			return nil, refused(counterfoil.MalformedRequest, "a parameter is not percent-encoded UTF-8")
+		}
+		for _, p := range f {
+			if p.name == name {
+				return nil, refused(counterfoil.RepeatedParameter, "")
+			}
+		}
+		f = append(f, struct{ name, value string }{name, value})
+	}
+	return f, nil
+}
+
+// unescape decodes percent-encoding with "+" for a space. It reports false for
+// a bad escape and for anything but UTF-8 without NUL.
+func unescape(s string) (string, bool) {
+	if strings.ContainsAny(s, "%+") {
+		decoded, err := url.QueryUnescape(s)
+		if err != nil {
+			return "", false
+		}
+		s = decoded
+	}
+	return s, utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
+}

@@ -1,0 +1,221 @@
+package server
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+const formType = "application/x-www-form-urlencoded"
+
+// tokenRequest is a token request that is well formed.
+type tokenRequest struct {
+	body      form
+	grantType string
+}
+
+// parse reads a token request, strictly and within the described limits.
+func (rl *realm) parse(r *http.Request) (tokenRequest, *refusal) {
+	if r.Method != http.MethodPost {
+		return tokenRequest{}, refused(counterfoil.MethodNotAllowed, "")
+	}
+	if !rl.acceptable(r.Header) {
+		return tokenRequest{}, refused(counterfoil.UnsupportedMediaType, "")
+	}
+	text, no := rl.readBody(r)
+	if no != nil {
+		return tokenRequest{}, no
+	}
+	body, no := parseForm(text)
+	if no != nil {
+		return tokenRequest{}, no
+	}
+	query, no := parseForm(r.URL.RawQuery)
+	if no != nil {
+		return tokenRequest{}, no
+	}
+	req := tokenRequest{body: body, grantType: body.get("grant_type")}
+	if rl.endpoint.GrantTypeIn == provider.InQuery {
+		if req.grantType != "" {
+			return tokenRequest{}, refused(counterfoil.MisplacedParameter, "grant_type belongs into the query")
+		}
+		req.grantType = query.get("grant_type")
+	}
+	for _, p := range query {
+		if p.name != "grant_type" || rl.endpoint.GrantTypeIn != provider.InQuery {
+			return tokenRequest{}, refused(counterfoil.MisplacedParameter, "a parameter in the query")
+		}
+	}
+	return req, nil
+}
+
+// acceptable reports whether a body comes as a form, in UTF-8 and not
+// compressed.
+func (rl *realm) acceptable(h http.Header) bool {
+	if h.Get("Content-Encoding") != "" {
+		return false
+	}
+	given := h["Content-Type"]
+	if len(given) == 0 {
+		return rl.endpoint.MediaType == provider.Optional
+	}
+	if len(given) > 1 {
+		return false
+	}
+	if given[0] == formType {
+		return true
+	}
+	media, params, err := mime.ParseMediaType(given[0])
+	charset, named := params["charset"]
+	return err == nil && media == formType && (!named || strings.EqualFold(charset, "utf-8"))
+}
+
+// readBody reads the body at once, up to the limit. What a caller sends beyond
+// it is left to net/http, which skips a little and closes the connection on a
+// lot.
+func (rl *realm) readBody(r *http.Request) (string, *refusal) {
+	limit := int64(rl.endpoint.Limits.Body)
+	tooLarge := refused(counterfoil.RequestTooLarge, "")
+	if r.ContentLength > limit {
+		return "", tooLarge
+	}
+	var text strings.Builder
+	if r.ContentLength > 0 {
+		text.Grow(int(r.ContentLength))
+	}
+	n, err := io.Copy(&text, io.LimitReader(r.Body, limit+1))
+	if err != nil {
+		return "", refused(counterfoil.MalformedRequest, "the body ends early")
+	}
+	if n > limit {
+		return "", tooLarge
+	}
+	return text.String(), nil
+}
+
+// credentials are what a client shows of itself.
+type credentials struct {
+	method provider.Method
+	id     string
+	secret counterfoil.Secret
+	apiKey counterfoil.Secret
+}
+
+// credentials finds the client's credentials in the one place where they may
+// be (RFC 6749 section 2.3.1). The id that was claimed is returned even with a
+// refusal.
+func (rl *realm) credentials(r *http.Request, body form) (credentials, *refusal) {
+	c := credentials{id: body.get("client_id"), secret: counterfoil.Secret(body.get("client_secret"))}
+	header, assertion := r.Header["Authorization"], body.get("client_assertion") != ""
+	inBody := c.secret != "" || assertion
+	var no *refusal
+	switch {
+	case len(header) > 1 || (len(header) == 1 && inBody) || (c.secret != "" && assertion):
+		return c, refused(counterfoil.MultipleCredentials, "")
+	case len(header) == 1:
+		claimed := c.id
+		if c, no = rl.basic(header[0]); no == nil && claimed != "" && claimed != c.id {
+			no = refused(counterfoil.MultipleCredentials, "client_id in the body is another than in the header")
+		}
+	case assertion:
+		no = refused(counterfoil.MethodNotAccepted, "client_assertion")
+	case c.id == "" || c.secret == "":
+		no = refused(counterfoil.CredentialsMissing, "")
+	default:
+		c.method = provider.ClientSecretPost
+	}
+	if no == nil && !rl.accepts(c.method) {
+		no = refused(counterfoil.MethodNotAccepted, string(c.method))
+	}
+	if no == nil && !rl.wellFormed(c) {
+		no = refused(counterfoil.CredentialsMalformed, "")
+	}
+	if rl.apiKey != "" {
+		c.apiKey = counterfoil.Secret(r.Header.Get(rl.apiKey))
+	}
+	return c, no
+}
+
+func (rl *realm) accepts(m provider.Method) bool {
+	for _, accepted := range rl.endpoint.ClientAuthentication {
+		if accepted == m {
+			return true
+		}
+	}
+	return false
+}
+
+// basic reads an Authorization header of the scheme Basic (RFC 7617 section 2).
+func (rl *realm) basic(header string) (credentials, *refusal) {
+	scheme, text, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Basic") {
+		return credentials{}, refused(counterfoil.MethodNotAccepted, "the Authorization scheme is not Basic")
+	}
+	malformed := refused(counterfoil.CredentialsMalformed, "Basic credentials")
+	decoded, err := base64.StdEncoding.DecodeString(strings.TrimLeft(text, " "))
+	if err != nil {
+		return credentials{}, malformed
+	}
+	id, secret, colon := strings.Cut(string(decoded), ":")
+	if rl.endpoint.BasicEncoding == provider.FormEncoding {
+		var ok, ok2 bool
+		id, ok = unescape(id)
+		secret, ok2 = unescape(secret)
+		colon = colon && ok && ok2
+	}
+	c := credentials{method: provider.ClientSecretBasic, id: id, secret: counterfoil.Secret(secret)}
+	if !colon {
+		return credentials{}, malformed
+	}
+	return c, nil
+}
+
+// wellFormed reports whether the credentials are within the limits and such as
+// a client can have: UTF-8 without control characters.
+func (rl *realm) wellFormed(c credentials) bool {
+	plain := func(s string) bool {
+		return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 })
+	}
+	return c.id != "" && len(c.id) <= rl.endpoint.Limits.ClientID && plain(c.id) &&
+		len(c.secret) <= rl.endpoint.Limits.ClientSecret && plain(c.secret.Reveal())
+}
+
+// nobody stands in for the secrets of a client that does not exist, so that a
+// guess of an id costs as long as a guess of a secret.
+var nobody = []Hash{{Value: hash(newSecret())}}
+
+// authenticate returns the client that the credentials prove.
+func (rl *realm) authenticate(ctx context.Context, a *attempt, c credentials) (Client, *refusal) {
+	client, err := rl.Store.Client(ctx, rl.Name, c.id)
+	unknown := errors.Is(err, ErrNotFound)
+	if err != nil && !unknown {
+		return Client{}, failed(counterfoil.Unavailable, "read client", err)
+	}
+	hashes := client.Secrets
+	if unknown {
+		hashes = nobody
+	}
+	right := verify(hashes, c.secret, a.event.Time)
+	switch {
+	case unknown:
+		return Client{}, refused(counterfoil.UnknownClient, "")
+	case !right:
+		return Client{}, refused(counterfoil.WrongSecret, "")
+	}
+	a.proven = true
+	switch {
+	case client.Disabled:
+		return Client{}, refused(counterfoil.ClientDisabled, "")
+	case c.apiKey != "" && !verify(client.APIKeys, c.apiKey, a.event.Time):
+		return Client{}, refused(counterfoil.APIKeyInvalid, "")
+	}
+	return client, nil
+}

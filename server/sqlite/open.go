@@ -1,0 +1,221 @@
+// Package sqlite keeps the server's data in one SQLite file, without cgo. It is
+// the embedded database: use it on one machine, where several processes may
+// have the file open at once, for example a server and the command line.
+//
+// It promises what server.Store says. Each write is synced to the disk before
+// its call returns; writes that come at the same time share one transaction and
+// one sync.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	driver "modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+const (
+	// applicationID marks the file as ours: "CFOL".
+	applicationID = 0x43464f4c
+	// patience is how long a statement waits for a lock of another process.
+	patience = 5 * time.Second
+	// checkedSize is how large a file may be to be checked whole when it is
+	// opened: that takes some 10 ms a MiB.
+	checkedSize = 8 << 20
+	// connections are those for reading, the writer's and those of DB's users.
+	connections = 16
+)
+
+// Open opens the file, making it when it is not there, readable by its owner
+// only. It brings an older schema up to date and refuses a newer one. The error
+// names the file and the next action.
+func Open(ctx context.Context, path string) (*Store, error) {
+	db, err := open(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, explain(err))
+	}
+	s, err := newStore(ctx, db)
+	if err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("open database %s: %w", path, explain(err))
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, path string) (*sql.DB, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	size, err := reserve(path)
+	if err != nil {
+		return nil, err
+	}
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + url.Values{
+		"_pragma": {fmt.Sprintf("busy_timeout(%d)", patience.Milliseconds()), "foreign_keys(1)", "synchronous(FULL)"},
+		"_txlock": {"immediate"},
+	}.Encode()
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	if err := prepareFile(ctx, db, size); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+// reserve makes the file when it is missing, keeps it to its owner and returns
+// its size. SQLite gives the files beside it the same mode.
+func reserve(path string) (int64, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		if err := f.Chmod(0o600); err != nil {
+			return 0, fmt.Errorf("others can read the file, and it cannot be changed: %w", err)
+		}
+	}
+	return info.Size(), nil
+}
+
+// prepareFile checks that the file is whole and ours, and brings its schema up
+// to date.
+func prepareFile(ctx context.Context, db *sql.DB, size int64) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if size > 0 && size <= checkedSize {
+		var verdict string
+		if err := conn.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+			return err
+		}
+		if verdict != "ok" {
+			return fmt.Errorf("%w (%s)", errDamaged, verdict)
+		}
+	}
+	if _, err := conn.ExecContext(ctx, "BEGIN EXCLUSIVE"); err != nil {
+		return err
+	}
+	if err := migrate(ctx, conn); err != nil {
+		_, _ = conn.ExecContext(ctx, "ROLLBACK")
+		return err
+	}
+	if _, err := conn.ExecContext(ctx, "COMMIT"); err != nil {
+		return err
+	}
+	var mode string
+	if err := conn.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil || mode == "wal" {
+		return err
+	}
+	return useWAL(ctx, conn)
+}
+
+// useWAL switches the file to the write-ahead log. SQLite does not wait for a
+// process that opens the file at the same moment, so this does.
+func useWAL(ctx context.Context, conn *sql.Conn) error {
+	deadline := time.Now().Add(patience)
+	for {
+		_, err := conn.ExecContext(ctx, "PRAGMA journal_mode = WAL")
+		var e *driver.Error
+		if err == nil || !errors.As(err, &e) || e.Code()&0xff != lib.SQLITE_BUSY || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// migrate applies the migrations that the file has not seen, inside the
+// caller's transaction.
+func migrate(ctx context.Context, conn *sql.Conn) error {
+	var id, version, tables int
+	if err := errors.Join(
+		conn.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id),
+		conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version),
+		conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables),
+	); err != nil {
+		return err
+	}
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	switch {
+	case id != applicationID && (tables > 0 || id != 0):
+		return errForeign
+	case version > len(names):
+		return fmt.Errorf("its schema has version %d and this program knows versions up to %d: use the newer program that wrote it", version, len(names))
+	}
+	for i, name := range names[version:] {
+		text, err := migrations.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		stamp := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, version+i+1)
+		for _, statements := range []string{string(text), stamp} {
+			if _, err := conn.ExecContext(ctx, statements); err != nil {
+				return fmt.Errorf("migration %s: %w", strings.TrimPrefix(name, "migrations/"), err)
+			}
+		}
+	}
+	return nil
+}
+
+var (
+	errDamaged = errors.New("the file is damaged: restore it from a backup, or move it away to start with an empty one")
+	errForeign = errors.New("the file belongs to another program: name a file that Counterfoil may use")
+)
+
+// explain adds the next action to an error of SQLite or of the file system.
+func explain(err error) error {
+	var e *driver.Error
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: name a file in a directory that exists and that this user may write to", err)
+	}
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Code() & 0xff {
+	case lib.SQLITE_CORRUPT:
+		return fmt.Errorf("%w (%v)", errDamaged, err)
+	case lib.SQLITE_NOTADB:
+		return fmt.Errorf("%w (it is not a SQLite database)", errForeign)
+	case lib.SQLITE_READONLY, lib.SQLITE_CANTOPEN, lib.SQLITE_PERM:
+		return fmt.Errorf("%w: make the file and its directory writable for this user", err)
+	case lib.SQLITE_FULL:
+		return fmt.Errorf("%w: free some space on its disk", err)
+	case lib.SQLITE_BUSY:
+		return fmt.Errorf("%w: another process holds the database: end it, or try again", err)
+	}
+	return err
+}
