@@ -1,0 +1,216 @@
+package guard
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+// claims is what the claims of a token must be.
+type claims struct {
+	provider string
+	issuer   string
+	audience []string
+	typ      string
+	leeway   time.Duration
+	// tenants tells whether the tokens name the client's tenants.
+	tenants bool
+	checks  []check
+}
+
+// check is what one claim must be.
+type check struct {
+	name string
+	from provider.ClaimSource
+	// value is the fixed value, a string or a json.Number.
+	value any
+	// optional says that a token without the claim is right.
+	optional bool
+}
+
+// order is that of the checks: who speaks comes first, so that the record of a
+// refusal names the client; times come last of all, so that "expired" is said
+// of a token only that a new one would cure.
+var order = []provider.ClaimSource{provider.FromIssuer, provider.FromClientID, provider.FromTokenID, provider.FromAudience}
+
+func claimsOf(cfg Config, api *provider.API) (claims, error) {
+	t := &cfg.Provider.AccessToken
+	c := claims{
+		provider: cfg.Provider.Name, issuer: cfg.Issuer, audience: []string{cfg.Issuer}, typ: mediaSubtype(t.Type), leeway: api.Leeway,
+		tenants: t.Claim(provider.FromTenants) != "",
+	}
+	switch {
+	case cfg.Audience != "":
+		c.audience = []string{cfg.Audience}
+	case api.Audience != "":
+		c.audience = []string{api.Audience}
+	case len(t.Audience) > 0:
+		c.audience = t.Audience
+	}
+	named := map[string]bool{}
+	for _, d := range t.Claims {
+		named[d.Name] = true
+		k := check{name: d.Name, from: d.From}
+		switch v := d.Value.(type) {
+		case nil:
+		case string:
+			k.value = v
+		case int, int64, uint64:
+			k.value = json.Number(fmt.Sprint(v))
+		default:
+			return claims{}, fmt.Errorf("the claim %s has a value of type %T: it must be text or a whole number", d.Name, v)
+		}
+		// A token without scopes or tenants is right; it opens less.
+		k.optional = d.From == provider.FromScope || d.From == provider.FromScopeList || d.From == provider.FromTenants
+		c.checks = append(c.checks, k)
+	}
+	// Where a description does not speak of them, RFC 7519 still does (sections
+	// 4.1.3 and 4.1.5).
+	for name, from := range map[string]provider.ClaimSource{"aud": provider.FromAudience, "nbf": provider.FromNotBefore} {
+		if !named[name] {
+			c.checks = append(c.checks, check{name: name, from: from, optional: true})
+		}
+	}
+	slices.SortStableFunc(c.checks, func(a, b check) int { return cmp.Compare(rank(a.from), rank(b.from)) })
+	return c, nil
+}
+
+func rank(from provider.ClaimSource) int {
+	if i := slices.Index(order, from); i >= 0 {
+		return i
+	}
+	return len(order)
+}
+
+// read checks the type and the claims of a token, all but the times against the
+// clock. Beside a reason, the principal is nil until the client is known.
+func (c *claims) read(typ string, members map[string]any) (*verified, counterfoil.Reason, string) {
+	v := &verified{}
+	p := &counterfoil.Principal{Provider: c.provider, Issuer: c.issuer, Claims: members}
+	for i := range c.checks {
+		k := &c.checks[i]
+		value, there := members[k.name]
+		if !there && k.optional {
+			continue
+		}
+		if reason := c.claim(k, value, v, p); reason != "" {
+			return v, reason, "claim " + k.name
+		}
+		if p.ClientID != "" {
+			v.principal = p
+		}
+	}
+	if c.typ != "" && !strings.EqualFold(mediaSubtype(typ), c.typ) {
+		return v, counterfoil.TokenUse, "header typ"
+	}
+	return v, "", ""
+}
+
+// claim checks one claim and notes what it says.
+func (c *claims) claim(k *check, value any, v *verified, p *counterfoil.Principal) counterfoil.Reason {
+	ok := true
+	switch k.from {
+	case provider.FromIssuer:
+		if value != any(c.issuer) {
+			return counterfoil.TokenIssuer
+		}
+	case provider.FromAudience:
+		list, _ := texts(value)
+		if !slices.ContainsFunc(list, func(a string) bool { return slices.Contains(c.audience, a) }) {
+			return counterfoil.TokenAudience
+		}
+	case provider.FromClientID:
+		id, _ := value.(string)
+		if ok = id != "" && (p.ClientID == "" || p.ClientID == id); ok {
+			p.ClientID = id
+		}
+	case provider.FromTokenID:
+		p.TokenID, ok = value.(string)
+		ok = ok && p.TokenID != ""
+	case provider.FromExpiresAt:
+		p.Expires, ok = seconds(value)
+		v.notAfter = p.Expires.Add(c.leeway)
+	case provider.FromIssuedAt, provider.FromNotBefore:
+		var t time.Time
+		if t, ok = seconds(value); t.Add(-c.leeway).After(v.notBefore) {
+			v.notBefore = t.Add(-c.leeway)
+		}
+	case provider.FromScope, provider.FromScopeList:
+		p.Scopes, ok = scopes(k.from, value)
+	case provider.FromTenants:
+		v.tenants, ok = texts(value)
+	default:
+		if value != k.value {
+			return counterfoil.TokenUse
+		}
+	}
+	if !ok {
+		return counterfoil.TokenMalformed
+	}
+	return ""
+}
+
+// mediaSubtype returns a typ without the prefix that RFC 7515 section 4.1.9
+// lets its writer leave out.
+func mediaSubtype(typ string) string {
+	const prefix = "application/"
+	if len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
+		return typ[len(prefix):]
+	}
+	return typ
+}
+
+// texts returns the strings of a claim that is one string or an array of them.
+func texts(value any) ([]string, bool) {
+	if s, ok := value.(string); ok {
+		return []string{s}, true
+	}
+	list, ok := value.([]any)
+	all := make([]string, len(list))
+	for i := range list {
+		s, text := list[i].(string)
+		if all[i] = s; !text {
+			return nil, false
+		}
+	}
+	return all, ok
+}
+
+// scopes reads a claim of scopes, which is one string or an array as the
+// description says.
+func scopes(from provider.ClaimSource, value any) (counterfoil.Scopes, bool) {
+	text, one := value.(string)
+	if one != (from == provider.FromScope) {
+		return nil, false
+	}
+	if !one {
+		list, ok := texts(value)
+		if !ok || slices.ContainsFunc(list, func(s string) bool { return s == "" || strings.Contains(s, " ") }) {
+			return nil, false
+		}
+		text = strings.Join(list, " ")
+	}
+	parsed, err := counterfoil.ParseScopes(text)
+	return parsed, err == nil
+}
+
+// latest is the end of the year 9999, in seconds.
+const latest = 253402300799
+
+// seconds reads a NumericDate (RFC 7519 section 2) of whole seconds, which is
+// what descriptions speak of.
+func seconds(value any) (time.Time, bool) {
+	number, _ := value.(json.Number)
+	s, err := strconv.ParseInt(number.String(), 10, 64)
+	if err != nil || s < 0 || s > latest {
+		return time.Time{}, false
+	}
+	return time.Unix(s, 0), true
+}

@@ -1,0 +1,226 @@
+// Package guard protects an API: it lets a request through to an http.Handler
+// only when the request carries what the API's provider description demands,
+// and answers every other request as that description says.
+//
+// Use it in the program that serves an API, one Guard for each API:
+//
+//	keys, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: "https://auth.example.com/keys"})
+//	g, err := guard.New(guard.Config{Provider: p, Issuer: "https://auth.example.com", Keys: keys})
+//	http.Handle("/api/", g.Handler(api))
+//
+// Behind it the API reads its caller with [counterfoil.PrincipalFrom].
+//
+// The package promises that a request reaches the API only with a token of the
+// described form that one of the issuer's published keys signed and that is in
+// force now; that this holds for every call, also when the token was verified
+// before; that nothing of a request is repeated in a refusal; that a failure of
+// the guard's own sources is answered as unavailable, never as a wrong token;
+// and that what a stranger can make it keep is bounded.
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+// Config says what a Guard protects and what it asks.
+type Config struct {
+	// Provider is the description that is enforced. Required.
+	Provider *provider.Provider
+	// API is the name of the API among the provider's; empty for the only one.
+	API string
+	// Issuer is what the tokens' issuer claim must be, to the letter. Required.
+	Issuer string
+	// Audience is what the tokens' audience claim must contain. Default: the
+	// audience of the API in the description, else one of the description's
+	// access tokens, else the issuer.
+	Audience string
+	// Keys answers for the issuer's public keys. Required.
+	Keys Keys
+	// Registry answers for the clients. Required when the description has the
+	// token policy "replace", a header from api_key, or a header from tenant
+	// while the tokens have no claim from tenants.
+	Registry Registry
+	// CacheSize is how many verified tokens are remembered at most; default
+	// 10,000. One takes the memory of its claims, some kilobytes.
+	CacheSize int
+	// Clock tells the time; default the system's.
+	Clock clock.Clock
+	// OnDecision is told of every call, before it is answered or let through. It
+	// is called by many goroutines at once and holds the call up.
+	OnDecision func(context.Context, counterfoil.Event)
+	// Logger gets the failures of Keys and Registry; default slog.Default.
+	Logger *slog.Logger
+}
+
+// Registry answers for the clients of a provider. It is asked on every call
+// that needs it, by many goroutines at once; an error refuses the call as
+// unavailable.
+type Registry interface {
+	// Live reports whether the token is still in force: the client is enabled
+	// and no later token has replaced this one.
+	Live(ctx context.Context, clientID, tokenID string) (bool, error)
+	// Tenants returns the tenants that the client is granted.
+	Tenants(ctx context.Context, clientID string) ([]string, error)
+	// APIKey reports whether key is an API key of the client. It compares in
+	// constant time.
+	APIKey(ctx context.Context, clientID, key string) (bool, error)
+}
+
+// Guard protects one API. It is safe for concurrent use.
+type Guard struct {
+	provider   *provider.Provider
+	api        *provider.API
+	keys       Keys
+	registry   Registry
+	clock      clock.Clock
+	onDecision func(context.Context, counterfoil.Event)
+	logger     *slog.Logger
+
+	headers     []header
+	tokenHeader string
+	shapes      shapes
+	claims      claims
+	cache       *cache
+}
+
+// New returns a guard, or says in words what its configuration lacks.
+func New(cfg Config) (*Guard, error) {
+	api, err := cfg.api()
+	if err != nil {
+		return nil, fmt.Errorf("new guard: %w", err)
+	}
+	if cfg.CacheSize == 0 {
+		cfg.CacheSize = 10_000
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = clock.System
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	token, _ := api.Header(provider.HeaderFromToken)
+	g := &Guard{
+		provider: cfg.Provider, api: api, keys: cfg.Keys, registry: cfg.Registry,
+		clock: cfg.Clock, onDecision: cfg.OnDecision, logger: cfg.Logger,
+		headers: headersOf(api), tokenHeader: token.Name, shapes: shapesOf(api), cache: newCache(cfg.CacheSize),
+	}
+	if g.claims, err = claimsOf(cfg, api); err != nil {
+		return nil, fmt.Errorf("new guard: %w", err)
+	}
+	return g, nil
+}
+
+// api checks the configuration and returns the API that it names.
+func (cfg *Config) api() (*provider.API, error) {
+	if cfg.Provider == nil {
+		return nil, errors.New("Config.Provider is missing: open a description with package provider")
+	}
+	api, ok := cfg.Provider.API(cfg.API)
+	if !ok {
+		var names []string
+		for _, a := range cfg.Provider.APIs {
+			names = append(names, a.Name)
+		}
+		return nil, fmt.Errorf("the provider %s has no API %q: Config.API must be one of %q", cfg.Provider.Name, cfg.API, names)
+	}
+	_, tenants := api.Header(provider.HeaderFromTenant)
+	_, keys := api.Header(provider.HeaderFromAPIKey)
+	switch {
+	case cfg.Issuer == "":
+		return nil, errors.New("Config.Issuer is missing: give the issuer claim of the tokens, such as https://auth.example.com")
+	case cfg.Keys == nil:
+		return nil, errors.New("Config.Keys is missing: use RemoteKeys with the issuer's JWKS URL, or StaticKeys")
+	case cfg.CacheSize < 0:
+		return nil, errors.New("Config.CacheSize must not be negative")
+	case cfg.Registry != nil:
+	case cfg.Provider.TokenEndpoint.Policy == provider.Replace:
+		return nil, fmt.Errorf("Config.Registry is missing: a token of %s ends when a new one is issued, which only a registry knows", cfg.Provider.Name)
+	case keys:
+		return nil, fmt.Errorf("Config.Registry is missing: the API %s demands API keys, which only a registry knows", api.Name)
+	case tenants && cfg.Provider.AccessToken.Claim(provider.FromTenants) == "":
+		return nil, fmt.Errorf("Config.Registry is missing: the API %s has tenants and its tokens do not name them", api.Name)
+	}
+	return api, nil
+}
+
+// Handler returns a handler that answers refused requests and passes the others
+// to next, with their [counterfoil.Principal] in the context. It treats every
+// method alike, OPTIONS and HEAD too.
+//
+// The request's headers reach next as they came, the token and the API key
+// among them: a copy without them would cost more than all checks of a known
+// token. What forwards requests to another program must leave them out.
+func (g *Guard) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, no := g.decide(r)
+		if no != nil {
+			g.refuse(w, r, p, no)
+			return
+		}
+		if g.onDecision != nil {
+			g.onDecision(r.Context(), g.event(r, p, nil))
+		}
+		next.ServeHTTP(w, r.WithContext(counterfoil.WithPrincipal(r.Context(), p)))
+	})
+}
+
+// decide takes the steps of a guarded call. It returns the principal as soon as
+// the token has proved it, also beside a denial.
+func (g *Guard) decide(r *http.Request) (*counterfoil.Principal, *denial) {
+	ctx := r.Context()
+	// 1. What the description demands is there, in its order.
+	sent, no := g.demand(r.Header)
+	if no != nil {
+		return nil, no
+	}
+	// 2. The token is a bearer token.
+	token, no := sent.bearer()
+	if no != nil {
+		return nil, no
+	}
+	// 3. The issuer signed it, for this API and for now.
+	v, p, no := g.verify(ctx, token)
+	if no != nil {
+		return p, no
+	}
+	// 4. No later token has replaced it.
+	if no := g.live(ctx, p); no != nil {
+		return p, no
+	}
+	// 5. The API key is the client's.
+	if no := g.ownKey(ctx, p, sent.apiKey); no != nil {
+		return p, no
+	}
+	// 6. The tenant is one that the client is granted.
+	if p, no = g.tenant(ctx, v, sent.tenant); no != nil {
+		return p, no
+	}
+	// 7. The token's scopes suffice.
+	if !p.Scopes.ContainAll(g.api.Scopes) {
+		return p, g.deny(counterfoil.ScopeInsufficient, "")
+	}
+	return p, nil
+}
+
+// Stats counts what a Guard keeps of verified tokens.
+type Stats struct {
+	// Entries is how many tokens are remembered now.
+	Entries int
+	// Hits and Misses are the lookups that found a token and those that did
+	// not.
+	Hits, Misses uint64
+	// Evictions are the tokens that gave way to others: many tell that CacheSize
+	// is too small.
+	Evictions uint64
+}
+
+// Stats returns the counts since New.
+func (g *Guard) Stats() Stats { return g.cache.stats() }

@@ -1,0 +1,129 @@
+package guard
+
+import (
+	"net/http"
+	"net/textproto"
+	"strings"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+// maxCredential bounds an API key and a tenant, in bytes; a longer one is
+// nobody's.
+const maxCredential = 1 << 10
+
+// header is a header that the description demands, with what its absence, its
+// repetition and a wrong value are refused as.
+type header struct {
+	provider.Header
+	key                        string // in http.Header
+	missing, repeated, invalid counterfoil.Reason
+}
+
+func headersOf(api *provider.API) []header {
+	headers := make([]header, len(api.Headers))
+	for i, h := range api.Headers {
+		headers[i] = header{Header: h, key: textproto.CanonicalMIMEHeaderKey(h.Name)}
+		d := &headers[i]
+		switch h.From {
+		case provider.HeaderFromToken:
+			d.missing, d.repeated, d.invalid = counterfoil.TokenMissing, counterfoil.TokenRepeated, counterfoil.TokenMalformed
+		case provider.HeaderFromAPIKey:
+			d.missing, d.repeated, d.invalid = counterfoil.APIKeyMissing, counterfoil.APIKeyInvalid, counterfoil.APIKeyInvalid
+		case provider.HeaderFromTenant:
+			d.missing, d.repeated, d.invalid = counterfoil.TenantMissing, counterfoil.HeaderInvalid, counterfoil.TenantDenied
+			if !describes(api, d.repeated) {
+				d.repeated = counterfoil.TenantMissing
+			}
+		default:
+			d.missing, d.repeated, d.invalid = counterfoil.HeaderMissing, counterfoil.HeaderInvalid, counterfoil.HeaderInvalid
+		}
+	}
+	return headers
+}
+
+// describes reports whether api has a shape for reason or what it is a case of.
+func describes(api *provider.API, reason counterfoil.Reason) bool {
+	for ; reason != ""; reason = reason.Parent() {
+		if _, ok := api.Refusals[reason]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// sent is what a request carries in the headers of the description.
+type sent struct {
+	token                         *header
+	authorization, apiKey, tenant string
+}
+
+// demand looks for the headers in the description's order; the first that is
+// missing, repeated or of another value refuses the request. It says nothing yet
+// about whether a credential is right.
+func (g *Guard) demand(h http.Header) (sent, *denial) {
+	var s sent
+	for i := range g.headers {
+		want := &g.headers[i]
+		values := h[want.key]
+		switch {
+		case len(values) > 1:
+			return s, &denial{reason: want.repeated, header: want.Name, detail: "the header is repeated"}
+		case len(values) == 0 || values[0] == "":
+			if want.Presence == provider.Optional {
+				continue
+			}
+			return s, &denial{reason: want.missing, header: want.Name}
+		case !want.takes(values[0]):
+			return s, &denial{reason: want.invalid, header: want.Name}
+		}
+		switch want.From {
+		case provider.HeaderFromToken:
+			s.token, s.authorization = want, values[0]
+		case provider.HeaderFromAPIKey:
+			s.apiKey = values[0]
+		case provider.HeaderFromTenant:
+			s.tenant = values[0]
+		}
+	}
+	return s, nil
+}
+
+// takes reports whether value may stand in the header.
+func (h *header) takes(value string) bool {
+	switch {
+	case h.From == provider.HeaderFromToken:
+		return true // bearer says
+	case h.Value == "":
+		return len(value) <= maxCredential
+	case h.key == "Content-Type":
+		mediaType, _, _ := strings.Cut(value, ";")
+		return strings.EqualFold(strings.TrimSpace(mediaType), h.Value)
+	}
+	return value == h.Value
+}
+
+// bearer returns the token of the header from token (RFC 6750 section 2.1), a
+// parameter of the query or body never. Credentials of another scheme are none
+// (RFC 6750 section 3.1). What characters a token may have is left to its
+// parser, which takes fewer than b64token allows.
+func (s *sent) bearer() (string, *denial) {
+	want := s.token
+	scheme, token, spaced := strings.Cut(s.authorization, " ")
+	switch {
+	case want.Scheme == "":
+		token = s.authorization
+	case strings.EqualFold(scheme, want.Scheme):
+		token = strings.TrimLeft(token, " ")
+	case want.Bare && !spaced:
+		token = s.authorization
+	default:
+		return "", &denial{reason: counterfoil.TokenMissing, header: want.Name, detail: "another scheme"}
+	}
+	if token == "" || len(token) > jose.MaxToken {
+		return "", &denial{reason: counterfoil.TokenMalformed, header: want.Name, detail: "empty or too long"}
+	}
+	return token, nil
+}

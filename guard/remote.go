@@ -1,0 +1,289 @@
+package guard
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/jose"
+)
+
+// RemoteKeysConfig says where an issuer publishes its keys.
+type RemoteKeysConfig struct {
+	// URL is the issuer's JWK Set, the jwks_uri of its metadata (RFC 8414
+	// section 2); https only. Required.
+	URL string
+	// Client fetches it. Its CheckRedirect is not used: a redirect is a
+	// failure. Default: a client of its own that takes proxies from the
+	// environment.
+	Client *http.Client
+	// Clock tells the time; default the system's.
+	Clock clock.Clock
+	// Refresh is how long a set is used before it is fetched again in the
+	// background; default 5 minutes. The max-age of the answer's Cache-Control
+	// goes before it, from a fifth of Refresh to three times it. It is also how
+	// long a key that the issuer has withdrawn is still trusted.
+	Refresh time.Duration
+	// Retry is the shortest time between two fetches, whatever the reason;
+	// default 10 seconds.
+	Retry time.Duration
+	// Stale is how long the last set serves when no newer one can be had;
+	// default 1 hour. After that the keys are unavailable.
+	Stale time.Duration
+	// Timeout bounds one fetch; default 10 seconds.
+	Timeout time.Duration
+	// Logger gets failed fetches and keys that were left out; default
+	// slog.Default.
+	Logger *slog.Logger
+}
+
+// maxKeySet bounds a JWK Set, in bytes.
+const maxKeySet = 512 << 10
+
+// Remote is the Keys of an issuer that publishes them at a URL. The first call
+// fetches them; from then on they are refreshed in the background. Whatever is
+// asked of it, it fetches once at a time and once in a Retry at most.
+type Remote struct {
+	cfg   RemoteKeysConfig
+	ctx   context.Context // ended by Close; fetches depend on no caller
+	stop  context.CancelFunc
+	tasks sync.WaitGroup
+	start sync.Once
+	set   atomic.Pointer[fetched] // nil before the first
+
+	mu        sync.Mutex
+	flight    chan struct{} // closed when the fetch in the air has ended; nil when none is
+	attempted time.Time     // when the last fetch began
+	failure   error         // of the last fetch
+}
+
+// fetched is a set of keys with its dates.
+type fetched struct {
+	keys           keySet
+	refresh, until time.Time
+}
+
+var errClosed = errors.New("remote keys: closed")
+
+// RemoteKeys returns the keys at a URL. It does not fetch them yet. The caller
+// closes them in the end.
+func RemoteKeys(cfg RemoteKeysConfig) (*Remote, error) {
+	u, err := url.Parse(cfg.URL)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
+		return nil, errors.New("remote keys: RemoteKeysConfig.URL must be an https URL without credentials, such as https://auth.example.com/keys")
+	}
+	for d, value := range map[*time.Duration]time.Duration{
+		&cfg.Refresh: 5 * time.Minute, &cfg.Retry: 10 * time.Second, &cfg.Stale: time.Hour, &cfg.Timeout: 10 * time.Second,
+	} {
+		if *d < 0 {
+			return nil, errors.New("remote keys: Refresh, Retry, Stale and Timeout must not be negative")
+		}
+		if *d == 0 {
+			*d = value
+		}
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = clock.System
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	client := http.Client{Transport: http.DefaultTransport}
+	if cfg.Client != nil {
+		client = *cfg.Client
+	}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	cfg.Client = &client
+	r := &Remote{cfg: cfg}
+	r.ctx, r.stop = context.WithCancel(context.Background())
+	return r, nil
+}
+
+// Close ends the background refresh and a fetch in the air, and waits for them.
+// Afterwards the keys are unavailable.
+func (r *Remote) Close() {
+	r.mu.Lock()
+	r.stop()
+	r.mu.Unlock()
+	r.tasks.Wait()
+}
+
+// PublicKey returns the key of that id, as Keys says. It waits only for the
+// first set, and for one fetch when an id is not in the set; while ids that are
+// not in the set keep coming, they are refused as unknown at once. An id that
+// is not in a set that could not be refreshed is not unknown but unavailable.
+func (r *Remote) PublicKey(ctx context.Context, id string) (crypto.PublicKey, error) {
+	r.start.Do(r.refreshing)
+	set := r.current()
+	if key, ok := set.key(id); ok {
+		return key, nil
+	}
+	if wait := r.fetch(set == nil); wait != nil {
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("remote keys: %w", ctx.Err())
+		}
+		set = r.current()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key, ok := set.key(id)
+	switch {
+	case ok:
+		return key, nil
+	case r.ctx.Err() != nil:
+		return nil, errClosed
+	case r.failure != nil:
+		return nil, r.failure
+	case set == nil:
+		return nil, errors.New("remote keys: the last set is too old")
+	}
+	return nil, ErrKeyUnknown
+}
+
+// current returns the set that is in use, nil when there is none or it is too
+// old.
+func (r *Remote) current() *fetched {
+	set := r.set.Load()
+	if set == nil || r.ctx.Err() != nil || !r.cfg.Clock.Now().Before(set.until) {
+		return nil
+	}
+	return set
+}
+
+// key returns the key of that id; a nil set has none.
+func (f *fetched) key(id string) (crypto.PublicKey, bool) {
+	if f == nil {
+		return nil, false
+	}
+	key, ok := f.keys[id]
+	return key, ok
+}
+
+// fetch starts a fetch unless one is in the air, the last was less than Retry
+// ago, or the keys are closed. It returns what is closed when the fetch ends:
+// the one it started, or one in the air for a caller that joins; otherwise nil.
+func (r *Remote) fetch(join bool) <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.cfg.Clock.Now()
+	switch {
+	case r.flight != nil && join:
+		return r.flight
+	case r.flight != nil, r.ctx.Err() != nil, !r.attempted.IsZero() && now.Sub(r.attempted) < r.cfg.Retry:
+		return nil
+	}
+	flight := make(chan struct{})
+	r.flight, r.attempted = flight, now
+	r.tasks.Go(func() {
+		err := r.load()
+		if err != nil {
+			r.cfg.Logger.Warn("remote keys: fetch failed", "url", r.cfg.URL, "error", err)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.flight, r.failure = nil, err
+		close(flight)
+	})
+	return flight
+}
+
+// refreshing starts the background refresh.
+func (r *Remote) refreshing() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ctx.Err() != nil {
+		return
+	}
+	r.tasks.Go(func() {
+		for {
+			wait := r.cfg.Retry
+			if set := r.set.Load(); set != nil {
+				wait = max(wait, set.refresh.Sub(r.cfg.Clock.Now()))
+			}
+			if r.cfg.Clock.Sleep(r.ctx, wait) != nil {
+				return
+			}
+			if set := r.set.Load(); set != nil && r.cfg.Clock.Now().Before(set.refresh) {
+				continue // fetched for an unknown id meanwhile
+			}
+			if flight := r.fetch(true); flight != nil {
+				<-flight
+			}
+		}
+	})
+}
+
+// load fetches the set and puts it in the place of the old one.
+func (r *Remote) load() error {
+	ctx, cancel := context.WithCancelCause(r.ctx)
+	defer cancel(nil)
+	r.tasks.Go(func() {
+		if r.cfg.Clock.Sleep(ctx, r.cfg.Timeout) == nil {
+			cancel(fmt.Errorf("no answer within %v", r.cfg.Timeout))
+		}
+	})
+	now := r.cfg.Clock.Now()
+	data, header, err := r.get(ctx)
+	if err != nil {
+		return fmt.Errorf("remote keys: %w", err)
+	}
+	list, skipped, err := jose.ParseSet(data)
+	if err != nil {
+		return fmt.Errorf("remote keys: %w", err)
+	}
+	if skipped > 0 {
+		r.cfg.Logger.Warn("remote keys: keys left out", "url", r.cfg.URL, "used", len(list), "left_out", skipped)
+	}
+	var before keySet
+	if old := r.set.Load(); old != nil {
+		before = old.keys
+	}
+	r.set.Store(&fetched{keys: keysOf(list, before), refresh: now.Add(r.lifetime(header)), until: now.Add(r.cfg.Stale)})
+	return nil
+}
+
+// get returns the body, bounded, and the header of a 200 answer.
+func (r *Remote) get(ctx context.Context) ([]byte, http.Header, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.cfg.URL, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	req.Header.Set("Accept", "application/jwk-set+json, application/json")
+	resp, err := r.cfg.Client.Do(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, nil, fmt.Errorf("the answer is %d, not 200", resp.StatusCode)
+	}
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxKeySet+1))
+	if err == nil && len(data) > maxKeySet {
+		err = fmt.Errorf("the set is larger than %d bytes", maxKeySet)
+	}
+	return data, resp.Header, err
+}
+
+// lifetime is how long an answer is used before the next refresh.
+func (r *Remote) lifetime(h http.Header) time.Duration {
+	for directive := range strings.SplitSeq(strings.Join(h.Values("Cache-Control"), ","), ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
+		if seconds, err := strconv.ParseUint(value, 10, 31); err == nil && strings.EqualFold(name, "max-age") {
+			return min(max(time.Duration(seconds)*time.Second, r.cfg.Refresh/5), 3*r.cfg.Refresh)
+		}
+	}
+	return r.cfg.Refresh
+}

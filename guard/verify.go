@@ -1,0 +1,187 @@
+package guard
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+// verified is a token whose signature and claims are right. All but tenanted
+// stays as it is: many requests share it.
+type verified struct {
+	principal *counterfoil.Principal
+	// notBefore and notAfter bound its use, leeway included; notAfter itself is
+	// too late.
+	notBefore, notAfter time.Time
+	// tenants are those that the token itself grants.
+	tenants []string
+	// keyID and key are what verified it.
+	keyID string
+	key   crypto.PublicKey
+	// tenanted is the principal of the last call, for a token that is used with
+	// one tenant again and again.
+	tenanted atomic.Pointer[counterfoil.Principal]
+}
+
+// verify returns the token's principal, from memory when it was verified before
+// and nothing has changed. Beside a denial it returns a principal when the token
+// has proved who sent it.
+func (g *Guard) verify(ctx context.Context, raw string) (*verified, *counterfoil.Principal, *denial) {
+	id := digest(raw)
+	v := g.cache.get(&id)
+	if v == nil {
+		return g.verifyAnew(ctx, raw, &id)
+	}
+	key, no := g.key(ctx, v.keyID)
+	switch {
+	case no != nil:
+	case !same(v.key, key):
+		g.cache.drop(&id)
+		return g.verifyAnew(ctx, raw, &id)
+	default:
+		no = g.inForce(v)
+	}
+	if no != nil && no.reason != counterfoil.Unavailable {
+		g.cache.drop(&id)
+	}
+	return v, v.principal, no
+}
+
+func (g *Guard) verifyAnew(ctx context.Context, raw string, id *[32]byte) (*verified, *counterfoil.Principal, *denial) {
+	token, err := jose.Parse(raw, string(g.provider.AccessToken.SigningAlgorithm))
+	if err != nil {
+		return nil, nil, g.deny(reasonOf(err), err.Error())
+	}
+	key, no := g.key(ctx, token.KeyID)
+	if no != nil {
+		return nil, nil, no
+	}
+	payload, err := token.Verify(key)
+	if err != nil {
+		return nil, nil, g.deny(reasonOf(err), err.Error())
+	}
+	members, err := jose.Object(payload)
+	if err != nil {
+		return nil, nil, g.deny(counterfoil.TokenMalformed, "claims: "+err.Error())
+	}
+	v, reason, detail := g.claims.read(token.Type, members)
+	if reason != "" {
+		return nil, v.principal, g.deny(reason, detail)
+	}
+	if no := g.inForce(v); no != nil {
+		return nil, v.principal, no
+	}
+	v.keyID, v.key = token.KeyID, key
+	g.cache.put(id, v)
+	return v, v.principal, nil
+}
+
+// reasonOf tells which check of package jose failed.
+func reasonOf(err error) counterfoil.Reason {
+	switch {
+	case errors.Is(err, jose.ErrAlgorithm):
+		return counterfoil.TokenAlgorithm
+	case errors.Is(err, jose.ErrSignature):
+		return counterfoil.TokenSignature
+	}
+	return counterfoil.TokenMalformed
+}
+
+// key asks Keys for the key that a token names.
+func (g *Guard) key(ctx context.Context, id string) (crypto.PublicKey, *denial) {
+	if id == "" {
+		return nil, g.deny(counterfoil.TokenKeyUnknown, "the token names no key")
+	}
+	key, err := g.keys.PublicKey(ctx, id)
+	switch {
+	case err == nil:
+		return key, nil
+	case isKeyUnknown(err):
+		return nil, g.deny(counterfoil.TokenKeyUnknown, "")
+	}
+	return nil, g.unavailable(err)
+}
+
+// inForce looks at the clock.
+func (g *Guard) inForce(v *verified) *denial {
+	switch now := g.clock.Now(); {
+	case now.Before(v.notBefore):
+		return g.deny(counterfoil.TokenNotYetValid, "")
+	case !now.Before(v.notAfter):
+		return g.deny(counterfoil.TokenExpired, "")
+	}
+	return nil
+}
+
+// live asks whether the token was replaced, where tokens are.
+func (g *Guard) live(ctx context.Context, p *counterfoil.Principal) *denial {
+	if g.provider.TokenEndpoint.Policy != provider.Replace {
+		return nil
+	}
+	live, err := g.registry.Live(ctx, p.ClientID, p.TokenID)
+	switch {
+	case err != nil:
+		return g.unavailable(err)
+	case !live:
+		return g.deny(counterfoil.TokenReplaced, "")
+	}
+	return nil
+}
+
+// ownKey asks whether the API key is the client's.
+func (g *Guard) ownKey(ctx context.Context, p *counterfoil.Principal, key string) *denial {
+	if key == "" {
+		return nil
+	}
+	own, err := g.registry.APIKey(ctx, p.ClientID, key)
+	switch {
+	case err != nil:
+		return g.unavailable(err)
+	case !own:
+		h, _ := g.api.Header(provider.HeaderFromAPIKey)
+		return &denial{reason: counterfoil.APIKeyInvalid, header: h.Name}
+	}
+	return nil
+}
+
+// tenant returns the principal with the tenant, when the client is granted it.
+func (g *Guard) tenant(ctx context.Context, v *verified, tenant string) (*counterfoil.Principal, *denial) {
+	if tenant == "" {
+		return v.principal, nil
+	}
+	granted := v.tenants
+	if !g.claims.tenants {
+		var err error
+		if granted, err = g.registry.Tenants(ctx, v.principal.ClientID); err != nil {
+			return v.principal, g.unavailable(err)
+		}
+	}
+	if !slices.Contains(granted, tenant) {
+		h, _ := g.api.Header(provider.HeaderFromTenant)
+		return v.principal, &denial{reason: counterfoil.TenantDenied, header: h.Name}
+	}
+	if p := v.tenanted.Load(); p != nil && p.Tenant == tenant {
+		return p, nil
+	}
+	p := *v.principal
+	p.Tenant = tenant
+	v.tenanted.Store(&p)
+	return &p, nil
+}
+
+// deny refuses a call for what is wrong with its token.
+func (g *Guard) deny(reason counterfoil.Reason, detail string) *denial {
+	return &denial{reason: reason, header: g.tokenHeader, detail: detail}
+}
+
+// unavailable refuses a call for a failure that is not the caller's.
+func (g *Guard) unavailable(err error) *denial {
+	return &denial{reason: counterfoil.Unavailable, header: g.tokenHeader, err: err}
+}
