@@ -64,6 +64,10 @@ const (
 	TokenReplaced    Reason = "token_replaced"
 )
 
+// BadResponse is what a client makes of an answer of the token endpoint that is
+// neither a token nor a refusal: a web page, a redirect, a token without life.
+const BadResponse Reason = "bad_response"
+
 var parents = map[Reason]Reason{
 	MethodNotAllowed:     InvalidRequest,
 	UnsupportedMediaType: InvalidRequest,

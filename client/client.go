@@ -1,0 +1,270 @@
+// Package client calls an API that wants OAuth 2.0 client-credentials tokens
+// (RFC 6749 section 4.4). Use it instead of a token manager of your own: make
+// one [Source] per client from a provider description, then call the API
+// through [Source.Client] or a [Transport], or take [Source.Token] where
+// another library wants a token.
+//
+// It promises:
+//
+//   - A token is asked for once, however many callers wait for it, in whichever
+//     process that shares the [Cache]. A caller that leaves disturbs nobody.
+//   - A token is renewed ahead of its end while the old one still serves: 300 s
+//     before, or a fifth of its lifetime where that is less. When renewal fails
+//     the old token serves to its end, and no token ever after it.
+//   - A 401 drops the rejected token and no other; the call is repeated once,
+//     body included, with a new one.
+//   - The token endpoint is never hammered: failures that may pass are repeated
+//     with backoff and Retry-After, refusals are remembered for 1 s to 60 s, and
+//     no more than 5 tokens a minute are dropped.
+//   - Token, API key and tenant go to the API's own origin and nowhere else, by
+//     https only; a redirect of the token endpoint is not followed.
+//   - No error, event or printed value holds a secret, a token or the body of a
+//     response. Nothing is passed through arguments or the environment, and the
+//     client secret is not kept beyond its request. The token must be kept: a
+//     program that fears its core files switches them off (RLIMIT_CORE).
+//
+// Behaviour comes from the description alone; there are no providers in the
+// code. Errors are of type [*counterfoil.Error].
+package client
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+// SecretFunc gives a credential. It is asked at each token request, so that a
+// rotated secret is picked up; for an API key that calls must carry, at each
+// call too: keep a value that is slow to get. It must be safe for concurrent
+// use.
+type SecretFunc func(context.Context) (counterfoil.Secret, error)
+
+// Static returns a SecretFunc that always gives secret.
+func Static(secret counterfoil.Secret) SecretFunc {
+	return func(context.Context) (counterfoil.Secret, error) { return secret, nil }
+}
+
+// Config says who asks for tokens, where and for what. Provider, ClientID and
+// ClientSecret are always needed; the description decides about the rest.
+type Config struct {
+	// Provider is the description that decides how tokens are asked for and
+	// what calls carry.
+	Provider *provider.Provider
+	// API is the name of the API to call; empty for the only one.
+	API string
+	// TokenURL is the token endpoint; default the description's.
+	TokenURL string
+	// APIURL is the API's base URL, for a GraphQL API the URL itself; default
+	// the description's. Without either, the Source gives tokens but makes no
+	// calls.
+	APIURL string
+	// ClientID and ClientSecret authenticate the client (RFC 6749 section 2.3).
+	ClientID     string
+	ClientSecret SecretFunc
+	// APIKey is needed where the description has a header from api_key.
+	APIKey SecretFunc
+	// Scopes are those to ask for (RFC 6749 section 3.3).
+	Scopes counterfoil.Scopes
+	// Tenant is needed where the API has a header from tenant.
+	Tenant string
+	// HTTP carries token requests and calls; default a transport like
+	// http.DefaultTransport that demands TLS 1.2. Certificate pinning belongs
+	// here, in a tls.Config with VerifyConnection.
+	HTTP http.RoundTripper
+	// Cache holds the token; default a Memory of this Source alone. Give all
+	// Sources of one client the same: where a new token ends the old one, they
+	// would end each other's.
+	Cache Cache
+	// Clock is for tests; default the machine's.
+	Clock clock.Clock
+	// OnEvent, if set, is told of each token obtained, failed or dropped. It is
+	// called in turn with the work: it must be quick and safe for concurrent
+	// use.
+	OnEvent func(context.Context, counterfoil.Event)
+	// Timeout bounds getting a token, repeats included, and a call through
+	// Source.Client; default 30 s.
+	Timeout time.Duration
+}
+
+// New returns a Source, or an error with one line for everything that c lacks.
+func New(c Config) (*Source, error) {
+	if c.Provider == nil {
+		return nil, errors.New("client: Config.Provider is missing: take one from provider.Open")
+	}
+	s := &Source{cfg: c}
+	var problems []error
+	for _, step := range []func() error{s.addresses, s.credentialsGiven, s.scopesGiven, s.callHeaders, s.foundations} {
+		if err := step(); err != nil {
+			problems = append(problems, fmt.Errorf("client: %w", err))
+		}
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	s.key = cacheKey(&s.cfg, s.tokenURL)
+	return s, nil
+}
+
+// addresses settles the API and both URLs.
+func (s *Source) addresses() (err error) {
+	p := s.cfg.Provider
+	api, ok := p.API(s.cfg.API)
+	switch {
+	case ok:
+		s.api = api
+	case s.cfg.API != "" || len(p.APIs) > 0:
+		names := make([]string, len(p.APIs))
+		for i := range p.APIs {
+			names[i] = p.APIs[i].Name
+		}
+		return fmt.Errorf("Config.API is %q: choose from %s", s.cfg.API, strings.Join(names, ", "))
+	}
+	if s.tokenURL, err = secureURL("TokenURL", cmp.Or(s.cfg.TokenURL, p.TokenEndpoint.URL)); err != nil {
+		return err
+	}
+	if s.api == nil || s.cfg.APIURL+s.api.URL == "" {
+		return nil
+	}
+	s.apiURL, err = secureURL("APIURL", cmp.Or(s.cfg.APIURL, s.api.URL))
+	return err
+}
+
+func secureURL(field, value string) (*url.URL, error) {
+	if value == "" {
+		return nil, fmt.Errorf("Config.%s is missing, and the description has none", field)
+	}
+	u, err := url.Parse(value)
+	switch {
+	case err != nil, u.Host == "", u.Fragment != "":
+		return nil, fmt.Errorf("Config.%s is not an absolute URL", field)
+	case u.User != nil:
+		return nil, fmt.Errorf("Config.%s holds credentials: give them as ClientID and ClientSecret", field)
+	case u.Scheme != "https":
+		return nil, fmt.Errorf("Config.%s must start with https://: credentials and tokens never go over plain http", field)
+	}
+	return u, nil
+}
+
+func (s *Source) credentialsGiven() error {
+	c, t := &s.cfg, &s.cfg.Provider.TokenEndpoint
+	if c.ClientID == "" {
+		return errors.New("Config.ClientID is missing")
+	}
+	if c.ClientSecret == nil {
+		return errors.New("Config.ClientSecret is missing: for example client.Static(secret)")
+	}
+	if s.method() == provider.ClientSecretBasic && t.BasicEncoding == provider.RawEncoding && strings.Contains(c.ClientID, ":") {
+		return errors.New("Config.ClientID has a colon, which Basic credentials cannot carry here (RFC 7617 section 2)")
+	}
+	if _, ok := t.Header(provider.HeaderFromAPIKey); ok && c.APIKey == nil {
+		return fmt.Errorf("Config.APIKey is missing: a token request of %s needs it", c.Provider.Name)
+	}
+	return nil
+}
+
+func (s *Source) scopesGiven() error {
+	c, want := &s.cfg, s.cfg.Provider.TokenEndpoint.Scope
+	if parsed, err := counterfoil.ParseScopes(c.Scopes.String()); err != nil || len(parsed) != len(c.Scopes) {
+		return errors.New("Config.Scopes must be different scope tokens, one an element (RFC 6749 section 3.3)")
+	}
+	if !c.Scopes.ContainAll(want.MustInclude) {
+		return fmt.Errorf("Config.Scopes must include %s", want.MustInclude)
+	}
+	if len(c.Scopes) == 0 && want.Parameter == provider.Required {
+		return fmt.Errorf("Config.Scopes is missing: %s demands a scope (it has: %s)", c.Provider.Name, c.Provider.ScopeNames())
+	}
+	return nil
+}
+
+// callHeader is one header of every call.
+type callHeader struct {
+	name   string
+	from   provider.HeaderSource
+	scheme string
+	value  string
+}
+
+// callHeaders settles what calls carry.
+func (s *Source) callHeaders() error {
+	if s.api == nil {
+		return nil
+	}
+	for _, h := range s.api.Headers {
+		ch := callHeader{name: textproto.CanonicalMIMEHeaderKey(h.Name), from: h.From, scheme: h.Scheme, value: h.Value}
+		switch {
+		case h.From == provider.HeaderFromAPIKey && s.cfg.APIKey == nil:
+			return fmt.Errorf("Config.APIKey is missing: a call of %s needs it", s.api.Name)
+		case h.From == provider.HeaderFromTenant && s.cfg.Tenant == "":
+			return fmt.Errorf("Config.Tenant is missing: a call of %s names its tenant in %s", s.api.Name, h.Name)
+		case h.From == provider.HeaderFromTenant:
+			ch.value = s.cfg.Tenant
+		}
+		if strings.ContainsFunc(ch.value, func(r rune) bool { return r < 0x20 || r > 0x7e }) {
+			return fmt.Errorf("Config.Tenant must be printable ASCII, to travel in %s", h.Name)
+		}
+		s.headers = append(s.headers, ch)
+	}
+	s.calls = newLimiter(s.api.RequestsPerMinute)
+	return nil
+}
+
+// foundations gives the rest its defaults.
+func (s *Source) foundations() error {
+	c := &s.cfg
+	if c.Timeout < 0 {
+		return errors.New("Config.Timeout is negative")
+	}
+	c.Timeout = cmp.Or(c.Timeout, 30*time.Second)
+	if c.Clock == nil {
+		c.Clock = clock.System
+	}
+	if c.Cache == nil {
+		c.Cache = Memory()
+	}
+	if c.HTTP == nil {
+		c.HTTP = defaultHTTP()
+	}
+	s.drops = newLimiter(dropsPerMinute)
+	t, ok := c.HTTP.(*http.Transport)
+	if !ok || t.TLSClientConfig == nil {
+		return nil
+	}
+	if v := t.TLSClientConfig.MinVersion; v != 0 && v < tls.VersionTLS12 {
+		return errors.New("Config.HTTP allows TLS older than 1.2: raise MinVersion")
+	}
+	if t.TLSClientConfig.InsecureSkipVerify && t.TLSClientConfig.VerifyConnection == nil {
+		return errors.New("Config.HTTP does not verify certificates: set RootCAs or VerifyConnection instead of InsecureSkipVerify")
+	}
+	return nil
+}
+
+// defaultHTTP is shared by all Sources, so that connections are.
+var defaultHTTP = sync.OnceValue(func() http.RoundTripper {
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		t = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
+	}
+	t = t.Clone()
+	if t.TLSClientConfig == nil {
+		t.TLSClientConfig = &tls.Config{}
+	}
+	t.TLSClientConfig.MinVersion = tls.VersionTLS12
+	return t
+})
+
+// method is how the client authenticates: the first that the provider accepts.
+func (s *Source) method() provider.Method {
+	return s.cfg.Provider.TokenEndpoint.ClientAuthentication[0]
+}

@@ -1,0 +1,44 @@
+package client
+
+import (
+	"sync"
+	"time"
+)
+
+// window is a second more than a minute: requests that left a minute apart may
+// arrive closer together.
+const window = time.Minute + time.Second
+
+// limiter lets through at most n in any window. A token bucket would let
+// through twice as many in the minute after a pause.
+type limiter struct {
+	mu sync.Mutex
+	// times are the last n that were let through, the oldest at next.
+	times []time.Time
+	next  int
+}
+
+// newLimiter returns nil, which lets everything through, for n = 0.
+func newLimiter(n int) *limiter {
+	if n == 0 {
+		return nil
+	}
+	return &limiter{times: make([]time.Time, n)}
+}
+
+// take lets one through and returns 0, or returns how long to wait before
+// asking again: who does not take takes no place.
+func (l *limiter) take(now time.Time) time.Duration {
+	if l == nil {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	oldest := l.times[l.next]
+	if wait := oldest.Add(window).Sub(now); !oldest.IsZero() && wait > 0 {
+		return wait
+	}
+	l.times[l.next] = now
+	l.next = (l.next + 1) % len(l.times)
+	return 0
+}

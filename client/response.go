@@ -1,0 +1,96 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+// maxLifetime is the most that an expires_in is believed.
+const maxLifetime = 30 * 24 * time.Hour
+
+// parseToken reads a successful token response (RFC 6749 section 5.1); its
+// Expires is relative to the zero time. What is not as the RFC says:
+//
+//   - token_type missing: the description's; one that neither the description
+//     nor RFC 6750 knows is refused (section 7.1);
+//   - expires_in missing or null: the description's lifetime; a number inside a
+//     string is a number; a fraction is cut off; more than 30 days are 30 days;
+//     less than a second is refused, because no call could use the token;
+//   - scope malformed: as if missing.
+//
+// An error never quotes the response.
+func parseToken(body []byte, t *provider.TokenEndpoint) (counterfoil.Token, error) {
+	none := counterfoil.Token{}
+	if len(body) > maxResponse {
+		return none, fmt.Errorf("it is larger than %d bytes", maxResponse)
+	}
+	var members map[string]json.RawMessage // a struct would take ACCESS_TOKEN too
+	if err := json.Unmarshal(body, &members); err != nil || members == nil {
+		return none, errors.New("it is not a JSON object")
+	}
+	var value string
+	if json.Unmarshal(members["access_token"], &value) != nil || value == "" {
+		return none, errors.New("access_token is missing or not a string")
+	}
+	if strings.ContainsFunc(value, func(r rune) bool { return r < 0x21 || r > 0x7e }) {
+		return none, errors.New("access_token has characters that a header cannot carry")
+	}
+	kind := t.Response.TokenType
+	if raw, ok := members["token_type"]; ok && json.Unmarshal(raw, &kind) != nil {
+		return none, errors.New("token_type is not a string")
+	}
+	if !strings.EqualFold(kind, "Bearer") && !strings.EqualFold(kind, t.Response.TokenType) {
+		return none, errors.New("token_type is not Bearer")
+	}
+	lifetime, err := lifetimeOf(members["expires_in"], t.Lifetime)
+	if err != nil {
+		return none, err
+	}
+	token := counterfoil.Token{Value: counterfoil.Secret(value), Type: kind, Expires: time.Time{}.Add(lifetime)}
+	var scope string
+	if json.Unmarshal(members["scope"], &scope) == nil {
+		token.Scopes, _ = counterfoil.ParseScopes(scope)
+	}
+	return token, nil
+}
+
+func lifetimeOf(raw json.RawMessage, missing time.Duration) (time.Duration, error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return missing, nil
+	}
+	text := string(raw)
+	if raw[0] == '"' && json.Unmarshal(raw, &text) != nil {
+		return 0, errors.New("expires_in is not a number")
+	}
+	seconds, err := strconv.ParseFloat(text, 64)
+	switch {
+	case err != nil && !errors.Is(err, strconv.ErrRange), strings.Trim(text, "0123456789.+-eE") != "":
+		return 0, errors.New("expires_in is not a number")
+	case seconds < 1:
+		return 0, errors.New("expires_in says that the token has ended already")
+	case seconds > maxLifetime.Seconds():
+		return maxLifetime, nil
+	}
+	return time.Duration(seconds) * time.Second, nil
+}
+
+// errorCode returns the error member of a refusal (RFC 6749 section 5.2), or ""
+// when it has not the form of a code: it goes into errors and events.
+func errorCode(body []byte) string {
+	var members map[string]json.RawMessage
+	var code string
+	if json.Unmarshal(body, &members) != nil || json.Unmarshal(members["error"], &code) != nil || len(code) > 64 {
+		return ""
+	}
+	if strings.Trim(code, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+		return ""
+	}
+	return code
+}
