@@ -1,0 +1,186 @@
+package guard_test
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+)
+
+// The refusals of each catalog provider, to the byte. Where the provider's
+// guide shows one it is the guide's.
+func TestRefusalsAreTheProviders(t *testing.T) {
+	const (
+		graphql401 = `{"errors":[{"message":"Unauthorized","extensions":{"code":"UNAUTHENTICATED"}}]}`
+		graphql403 = `{"errors":[{"message":"Forbidden","extensions":{"code":"FORBIDDEN"}}]}`
+		plain      = "Bearer"
+		invalid    = `Bearer error="invalid_token"`
+		expired    = `Bearer error="invalid_token", error_description="The access token expired"`
+	)
+	type want struct {
+		provider, name string
+		change         func(*rig, *http.Request)
+		status         int
+		challenge      string
+		body           string
+		reason         counterfoil.Reason
+	}
+	drop := func(name string) func(*rig, *http.Request) {
+		return func(_ *rig, r *http.Request) { r.Header.Del(name) }
+	}
+	set := func(name, value string) func(*rig, *http.Request) {
+		return func(_ *rig, r *http.Request) { r.Header.Set(name, value) }
+	}
+	claim := func(name string, value any) func(*rig, *http.Request) {
+		return func(rig *rig, r *http.Request) { r.Header.Set("Authorization", "Bearer "+rig.claim(name, value)) }
+	}
+	twice := func(name, value string) func(*rig, *http.Request) {
+		return func(_ *rig, r *http.Request) { r.Header.Add(name, value) }
+	}
+	late := func(rig *rig, r *http.Request) {
+		r.Header.Set("Authorization", "Bearer "+rig.claim("exp", start.Add(-time.Hour).Unix()))
+	}
+	keysDown := func(rig *rig, _ *http.Request) { rig.keys.change(func(k *keyring) { k.err = errors.New("down") }) }
+	registryDown := func(rig *rig, _ *http.Request) { rig.registry.change(func(g *registry) { g.err = errors.New("down") }) }
+	replaced := func(rig *rig, _ *http.Request) {
+		rig.registry.change(func(g *registry) { g.dead["token-1"] = true })
+	}
+	for _, tt := range []want{
+		{"ahotu", "no token", drop("Authorization"), 401, plain, graphql401, counterfoil.TokenMissing},
+		{"ahotu", "bad token", set("Authorization", "Bearer abc"), 401, invalid, graphql401, counterfoil.TokenMalformed},
+		{"ahotu", "expired token", late, 401, invalid, graphql401, counterfoil.TokenExpired},
+		{"ahotu", "scope too small", claim("scope", "events:drafts"), 403, `Bearer error="insufficient_scope", scope="events:read"`, graphql403, counterfoil.ScopeInsufficient},
+		{"ahotu", "ID token", claim("token_use", "id"), 401, invalid, graphql401, counterfoil.TokenUse},
+		{"ahotu", "other media type", set("Content-Type", "text/plain"), 400, "", `{"errors":[{"message":"The header Content-Type is required","extensions":{"code":"BAD_REQUEST"}}]}`, counterfoil.HeaderInvalid},
+		{"ahotu", "keys unavailable", keysDown, 503, "", `{"errors":[{"message":"Service unavailable","extensions":{"code":"SERVICE_UNAVAILABLE"}}]}`, counterfoil.Unavailable},
+
+		{"altrata", "no API key and no token", func(_ *rig, r *http.Request) { r.Header = http.Header{} }, 403, "", `{"message":"Forbidden"}`, counterfoil.APIKeyMissing},
+		{"altrata", "API key of another client", set("x-api-key", "key-of-another"), 403, "", `{"message":"Forbidden"}`, counterfoil.APIKeyInvalid},
+		{"altrata", "API key twice", twice("x-api-key", "key-1"), 403, "", `{"message":"Forbidden"}`, counterfoil.APIKeyInvalid},
+		{"altrata", "no token", drop("Authorization"), 401, plain, graphql401, counterfoil.TokenMissing},
+		{"altrata", "token of an API elsewhere", claim("aud", "wealth"), 401, invalid, graphql401, counterfoil.TokenAudience},
+		{"altrata", "replaced token", replaced, 401, invalid, graphql401, counterfoil.TokenReplaced},
+		{"altrata", "scope too small", claim("scope", ""), 403, `Bearer error="insufficient_scope", scope="profiles:read"`, graphql403, counterfoil.ScopeInsufficient},
+		{"altrata", "registry down", registryDown, 503, "", `{"message":"Service Unavailable"}`, counterfoil.Unavailable},
+
+		{"engagifii", "no token", drop("Authorization"), 401, plain, `{"error":"invalid_token","error_description":"The access token is missing"}`, counterfoil.TokenMissing},
+		{"engagifii", "bad token", set("Authorization", "Bearer abc"), 401, invalid, `{"error":"invalid_token","error_description":"The access token is invalid"}`, counterfoil.TokenMalformed},
+		{"engagifii", "expired token", late, 401, expired, `{"error":"invalid_token","error_description":"The access token expired"}`, counterfoil.TokenExpired},
+		{"engagifii", "no api-version", drop("api-version"), 400, "", `{"error":{"code":"MISSING_HEADER","message":"The header api-version is required"}}`, counterfoil.HeaderMissing},
+		{"engagifii", "other api-version", set("api-version", "2.0"), 400, "", `{"error":{"code":"INVALID_HEADER","message":"The header api-version has a value that is not supported"}}`, counterfoil.HeaderInvalid},
+		{"engagifii", "no tenant", drop("tenant-code"), 400, "", `{"error":{"code":"MISSING_TENANT","message":"Tenant code header is required"}}`, counterfoil.TenantMissing},
+		{"engagifii", "empty tenant", set("tenant-code", ""), 400, "", `{"error":{"code":"MISSING_TENANT","message":"Tenant code header is required"}}`, counterfoil.TenantMissing},
+		{"engagifii", "tenant of another", set("tenant-code", "TENANT999"), 403, "", `{"error":{"code":"TENANT_FORBIDDEN","message":"The client is not granted this tenant"}}`, counterfoil.TenantDenied},
+		{"engagifii", "tenant in another case", set("tenant-code", "tenant123"), 403, "", `{"error":{"code":"TENANT_FORBIDDEN","message":"The client is not granted this tenant"}}`, counterfoil.TenantDenied},
+		{"engagifii", "tenant twice", twice("tenant-code", "TENANT123"), 400, "", `{"error":{"code":"INVALID_HEADER","message":"The header tenant-code has a value that is not supported"}}`, counterfoil.HeaderInvalid},
+		{"engagifii", "no content type", drop("Content-Type"), 400, "", `{"error":{"code":"MISSING_HEADER","message":"The header Content-Type is required"}}`, counterfoil.HeaderMissing},
+		{"engagifii", "nothing at all: the first names the refusal", func(_ *rig, r *http.Request) { r.Header = http.Header{} }, 401, plain, `{"error":"invalid_token","error_description":"The access token is missing"}`, counterfoil.TokenMissing},
+		{"engagifii", "scope too small", claim("scope", []string{"OtherApi"}), 403, `Bearer error="insufficient_scope", scope="EventsApi"`, `{"error":"insufficient_scope","error_description":"The access token lacks a scope that is needed"}`, counterfoil.ScopeInsufficient},
+		{"engagifii", "registry down", registryDown, 503, "", `{"error":{"code":"UNAVAILABLE","message":"Try again later"}}`, counterfoil.Unavailable},
+
+		{"a55", "no token", drop("Authorization"), 401, plain, `{"error":{"code":"UNAUTHORIZED","message":"An access token is required"}}`, counterfoil.TokenMissing},
+		{"a55", "expired token", late, 401, invalid, `{"error":{"code":"UNAUTHORIZED","message":"The access token is invalid or has expired"}}`, counterfoil.TokenExpired},
+		{"a55", "scope too small", claim("scope", "other"), 403, `Bearer error="insufficient_scope", scope="wallets:read"`, `{"error":{"code":"FORBIDDEN","message":"The access token lacks a scope that is needed"}}`, counterfoil.ScopeInsufficient},
+		{"a55", "other media type", set("Content-Type", "application/xml"), 415, "", `{"error":{"code":"UNSUPPORTED_MEDIA_TYPE","message":"The header Content-Type must be application/json"}}`, counterfoil.HeaderInvalid},
+		{"a55", "keys unavailable", keysDown, 503, "", `{"error":{"code":"UNAVAILABLE","message":"Try again later"}}`, counterfoil.Unavailable},
+
+		{"oauth2", "no token", drop("Authorization"), 401, plain, "", counterfoil.TokenMissing},
+		{"oauth2", "token twice", twice("Authorization", "Bearer abc"), 401, invalid, `{"error":"invalid_token"}`, counterfoil.TokenRepeated},
+		{"oauth2", "expired token", late, 401, expired, `{"error":"invalid_token","error_description":"The access token expired"}`, counterfoil.TokenExpired},
+		{"oauth2", "not yet valid", claim("iat", start.Add(time.Minute).Unix()), 401, invalid, `{"error":"invalid_token"}`, counterfoil.TokenNotYetValid},
+		{"oauth2", "keys unavailable", keysDown, 503, "", `{"error":"temporarily_unavailable"}`, counterfoil.Unavailable},
+	} {
+		t.Run(tt.provider+"/"+tt.name, func(t *testing.T) {
+			r := newRig(t, tt.provider)
+			r.works()
+			req := r.call(r.token(nil))
+			tt.change(r, req)
+			a := r.send(req)
+			r.refused(a, tt.reason, req.Header.Get("Authorization"))
+			if a.status != tt.status || a.body != tt.body || a.header.Get("WWW-Authenticate") != tt.challenge {
+				t.Errorf("%d %q\n%s", a.status, a.header.Get("WWW-Authenticate"), a.body)
+			}
+			if mediaType := a.header.Get("Content-Type"); (mediaType == "application/json") != (a.body != "") {
+				t.Errorf("Content-Type is %q", mediaType)
+			}
+			r.keys.change(func(k *keyring) { k.err = nil })
+			r.registry.change(func(g *registry) { g.err, g.dead = nil, map[string]bool{} })
+			r.works()
+		})
+	}
+}
+
+func TestPrincipalAndEventOfAnAllowedCall(t *testing.T) {
+	for name := range dialects() {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, name)
+			req := r.call(r.token(nil))
+			req.Header.Set("User-Agent", "agent\u202e/1")
+			a := r.send(req)
+			if a.status != 200 {
+				t.Fatalf("%d %s", a.status, a.body)
+			}
+			p := r.seen
+			if p.Provider != name || p.Issuer != issuer || p.ClientID != client || p.TokenID != r.claims["jti"] || !p.Expires.Equal(start.Add(time.Hour)) {
+				t.Errorf("principal %+v", p)
+			}
+			if p.Tenant != r.callHeaders["tenant-code"] || p.Claims["jti"] != r.claims["jti"] {
+				t.Errorf("tenant %q, claims %v", p.Tenant, p.Claims)
+			}
+			if want := (counterfoil.Event{Type: counterfoil.EventCallAllowed, Time: start, Realm: name, ClientID: client, Success: true,
+				TokenID: p.TokenID, Address: "127.0.0.1", UserAgent: "agent/1"}); a.event != want {
+				t.Errorf("event %+v", a.event)
+			}
+		})
+	}
+}
+
+// The record of a refusal names the client only when the token has proved it.
+func TestEventNamesOnlyAProvedClient(t *testing.T) {
+	r := newRig(t, "engagifii")
+	for name, tt := range map[string]struct {
+		token  string
+		client string
+	}{
+		"expired":       {r.claim("exp", start.Add(-time.Hour).Unix()), client},
+		"other issuer":  {r.claim("iss", "https://evil.example"), ""},
+		"wrong key":     {r.token(nil)[:len(r.token(nil))-10] + "AAAAAAAAAA", ""},
+		"small scope":   {r.claim("scope", []string{}), client},
+		"not our API's": {r.claim("aud", "other"), client},
+	} {
+		if a := r.send(r.call(tt.token)); a.event.Success || a.event.ClientID != tt.client {
+			t.Errorf("%s: event %+v", name, a.event)
+		}
+	}
+}
+
+// Altrata's own example sends the token without the word Bearer.
+func TestBareToken(t *testing.T) {
+	for name, status := range map[string]int{"altrata": 200, "oauth2": 401, "a55": 401} {
+		r := newRig(t, name)
+		req := r.call("")
+		req.Header.Set("Authorization", r.token(nil))
+		if a := r.send(req); a.status != status {
+			t.Errorf("%s: %d", name, a.status)
+		}
+	}
+}
+
+func TestEveryMethodIsACall(t *testing.T) {
+	r := newRig(t, "oauth2")
+	for _, method := range []string{"GET", "HEAD", "OPTIONS", "PUT", "TRACE", "PURGE"} {
+		req := r.call(r.token(nil))
+		req.Method = method
+		if a := r.send(req); a.status != 200 {
+			t.Errorf("%s with a token: %d", method, a.status)
+		}
+		req = r.call("")
+		req.Method = method
+		req.Header.Del("Authorization")
+		if a := r.send(req); a.status != 401 {
+			t.Errorf("%s without a token: %d", method, a.status)
+		}
+	}
+}
