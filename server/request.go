@@ -87,18 +87,14 @@ func (rl *realm) readBody(r *http.Request) (string, *refusal) {
 	if r.ContentLength > limit {
 		return "", tooLarge
 	}
-	var text strings.Builder
-	if r.ContentLength > 0 {
-		text.Grow(int(r.ContentLength))
-	}
-	n, err := io.Copy(&text, io.LimitReader(r.Body, limit+1))
+	text, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
 	if err != nil {
 		return "", refused(counterfoil.MalformedRequest, "the body ends early")
 	}
-	if n > limit {
+	if int64(len(text)) > limit {
 		return "", tooLarge
 	}
-	return text.String(), nil
+	return string(text), nil
 }
 
 // credentials are what a client shows of itself.

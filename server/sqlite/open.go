@@ -116,7 +116,7 @@ func prepareFile(ctx context.Context, db *sql.DB, size int64) error {
 			return err
 		}
 		if verdict != "ok" {
-			return fmt.Errorf("%w (%s)", errDamaged, verdict)
+			return fmt.Errorf("%w (%s)", errDamaged, strings.ReplaceAll(verdict, "\n", "; "))
 		}
 	}
 	if _, err := conn.ExecContext(ctx, "BEGIN EXCLUSIVE"); err != nil {

@@ -51,6 +51,9 @@ func newStore(ctx context.Context, db *sql.DB) (*Store, error) {
 	}
 	prepare(db, &s.client, "SELECT "+clientColumns+" FROM clients WHERE realm = ? AND id = ?")
 	prepare(db, &s.live, "SELECT token_id FROM live_tokens WHERE realm = ? AND client_id = ?")
+	prepare(conn, &t.begin, "BEGIN IMMEDIATE")
+	prepare(conn, &t.commit, "COMMIT")
+	prepare(conn, &t.rollback, "ROLLBACK")
 	prepare(conn, &t.refused, insertEvent+"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
 	prepare(conn, &t.issued, insertEvent+"SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0 FROM clients WHERE realm = ?3 AND id = ?4 AND disabled = 0")
 	prepare(conn, &t.replaced, "INSERT INTO live_tokens VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET token_id = ?3")

@@ -23,6 +23,7 @@ type write struct {
 // transaction is what a write works on.
 type transaction struct {
 	*sql.Conn
+	begin, commit, rollback   *sql.Stmt
 	refused, issued, replaced *sql.Stmt
 	// strangers counts the events of strangers that were added.
 	strangers int
@@ -89,7 +90,7 @@ func (s *Store) commit(t *transaction, batch []write) {
 func (s *Store) try(t *transaction, batch []write) (results []error, err error) {
 	ctx := context.Background()
 	results = make([]error, len(batch))
-	if _, err := t.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+	if _, err := t.begin.ExecContext(ctx); err != nil {
 		for i := range results { // waiting again for each would only add up
 			results[i] = fmt.Errorf("begin: %w", explain(err))
 		}
@@ -97,7 +98,7 @@ func (s *Store) try(t *transaction, batch []write) (results []error, err error) 
 	}
 	defer func() {
 		if err != nil {
-			_, _ = t.ExecContext(ctx, "ROLLBACK")
+			_, _ = t.rollback.ExecContext(ctx)
 		}
 	}()
 	t.strangers = 0
@@ -111,7 +112,7 @@ func (s *Store) try(t *transaction, batch []write) (results []error, err error) 
 	if err := t.evict(ctx, s.keep.Load()); err != nil {
 		return nil, fmt.Errorf("evict: %w", explain(err))
 	}
-	if _, err := t.ExecContext(ctx, "COMMIT"); err != nil {
+	if _, err := t.commit.ExecContext(ctx); err != nil {
 		return nil, fmt.Errorf("commit: %w", explain(err))
 	}
 	return results, nil

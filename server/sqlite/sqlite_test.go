@@ -1,0 +1,421 @@
+package sqlite_test
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/storetest"
+)
+
+var kills = flag.Int("kills", 10, "rounds of the kill -9 test; 200 for the long form")
+
+// childEnv names the database to a copy of this test that writes to it.
+const childEnv = "COUNTERFOIL_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(childEnv); path != "" {
+		os.Exit(child(path, os.Args[len(os.Args)-1]))
+	}
+	flag.Parse()
+	os.Exit(m.Run())
+}
+
+func open(t *testing.T, path string) *sqlite.Store {
+	t.Helper()
+	s, err := sqlite.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func newPath(t *testing.T) string { return filepath.Join(t.TempDir(), "a b%20?#.db") }
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) server.Store { return open(t, newPath(t)) })
+}
+
+func TestEviction(t *testing.T) {
+	s := open(t, newPath(t))
+	s.KeepRefusals(50)
+	storetest.RunEviction(t, s, 50)
+}
+
+func TestReopen(t *testing.T) {
+	path := newPath(t)
+	first := open(t, path)
+	if err := createClient(t.Context(), first, "c"); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, path).Client(t.Context(), "r", "c"); err != nil {
+		t.Error(err)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		info, err := os.Stat(path + suffix)
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("mode of the file%s: %v, %v; want 0600", suffix, info.Mode(), err)
+		}
+	}
+}
+
+func TestWideModeIsNarrowed(t *testing.T) {
+	path := newPath(t)
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	open(t, path)
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v; want 0600", info.Mode(), err)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	damaged := func(t *testing.T, path string) {
+		s := open(t, path)
+		for i := range 50 {
+			if err := createClient(t.Context(), s, strings.Repeat("c", i+1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		info, err := f.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		noise := make([]byte, 4096)
+		for i := range noise {
+			noise[i] = byte(i*7 + 1)
+		}
+		for at := int64(4096); at < info.Size(); at += 8192 {
+			if _, err := f.WriteAt(noise, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	statements := func(list ...string) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			db, err := sql.Open("sqlite", "file:"+filepath.Join(filepath.Dir(path), "plain.db"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range list {
+				if _, err := db.Exec(s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := errors.Join(db.Close(), os.Rename(filepath.Join(filepath.Dir(path), "plain.db"), path)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, row := range map[string]struct {
+		prepare func(t *testing.T, path string)
+		want    string
+	}{
+		"damaged": {damaged, "restore it from a backup"},
+		"foreign text": {func(t *testing.T, path string) {
+			if err := os.WriteFile(path, []byte(strings.Repeat("not a database\n", 500)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "belongs to another program"},
+		"foreign database":       {statements("CREATE TABLE t (x)"), "belongs to another program"},
+		"foreign application id": {statements("PRAGMA application_id = 7"), "belongs to another program"},
+		"newer version":          {statements("PRAGMA application_id = 1128681292", "PRAGMA user_version = 99"), "use the newer program"},
+		"a directory": {func(t *testing.T, path string) {
+			if err := os.Mkdir(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, "is a directory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := newPath(t)
+			row.prepare(t, path)
+			wantOpenError(t, path, row.want)
+		})
+	}
+	t.Run("no directory", func(t *testing.T) {
+		wantOpenError(t, filepath.Join(t.TempDir(), "none", "x.db"), "directory that exists")
+	})
+	t.Run("read-only directory", func(t *testing.T) {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, 0o500); err != nil {
+			t.Fatal(err)
+		}
+		if os.Geteuid() == 0 {
+			dir = "/proc" // where even root can make no file
+		}
+		wantOpenError(t, filepath.Join(dir, "x.db"), "directory that exists and that this user may write to")
+	})
+}
+
+func wantOpenError(t *testing.T, path, want string) {
+	t.Helper()
+	s, err := sqlite.Open(t.Context(), path)
+	if err == nil {
+		_ = s.Close()
+		t.Fatal("the file was opened")
+	}
+	if !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("error %q; want the path and %q on one line", err, want)
+	}
+}
+
+// TestLockedDatabase holds the lock that the writer needs: its callers get an
+// error in the end, not a hang, and the store works on afterwards.
+func TestLockedDatabase(t *testing.T) {
+	s := open(t, newPath(t))
+	if err := createClient(t.Context(), s, "c"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetPatience(20 * time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := s.DB().BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if err := record(s, "c", "t"); err == nil || !strings.Contains(err.Error(), "another process holds the database") {
+				t.Errorf("while locked: %v", err)
+			}
+		})
+	}
+	if _, err := s.Client(t.Context(), "r", "c"); err != nil {
+		t.Errorf("a read while locked: %v", err)
+	}
+	wg.Wait()
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := record(s, "c", "t"); err != nil {
+		t.Errorf("after the lock: %v", err)
+	}
+}
+
+// TestNeighbours sends writes together of which some fail in the database
+// itself: the others must not notice.
+func TestNeighbours(t *testing.T) {
+	s := open(t, newPath(t))
+	if err := createClient(t.Context(), s, "c"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.DB().Exec(`CREATE TRIGGER fault BEFORE INSERT ON live_tokens WHEN NEW.token_id LIKE 'bad%' BEGIN SELECT RAISE(FAIL, 'fault'); END`); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range 64 {
+		wg.Go(func() {
+			token := fmt.Sprintf("good-%d", i)
+			if i%8 == 0 {
+				token = fmt.Sprintf("bad-%d", i)
+			}
+			if err := record(s, "c", token); (err != nil) != (i%8 == 0) {
+				t.Errorf("%s: %v", token, err)
+			}
+		})
+	}
+	wg.Wait()
+	events, _ := storetest.Events(t, s)
+	for _, e := range events {
+		if strings.HasPrefix(e.TokenID, "bad") {
+			t.Errorf("a failed write left the event of %s", e.TokenID)
+		}
+	}
+	if len(events) != 1+56 {
+		t.Errorf("%d events, want 57", len(events))
+	}
+}
+
+func createClient(ctx context.Context, s server.Store, id string) error {
+	return s.CreateClient(ctx, server.Client{Realm: "r", ID: id}, counterfoil.Event{Type: counterfoil.EventClientCreated, Realm: "r", ClientID: id})
+}
+
+func record(s server.Store, id, token string) error {
+	return s.RecordIssued(context.Background(), counterfoil.Event{Type: counterfoil.EventTokenIssued, Realm: "r", ClientID: id, TokenID: token}, true)
+}
+
+// child writes to the database until it is killed, from several goroutines, and
+// prints the ID of each token after its record was acknowledged. With "once" it
+// stops after 200.
+func child(path, mode string) int {
+	s, err := sqlite.Open(context.Background(), path)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	prefix := fmt.Sprintf("%d-%d", os.Getpid(), time.Now().UnixNano())
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := 0; mode != "once" || j < 25; j++ {
+				token := fmt.Sprintf("%s-%d-%d", prefix, i, j)
+				if err := record(s, "c", token); err != nil {
+					fmt.Fprintln(os.Stderr, err)
+					os.Exit(1)
+				}
+				fmt.Println(token) // one write call: whole or not at all
+			}
+		})
+	}
+	wg.Wait()
+	if err := s.Close(); err != nil {
+		return 1
+	}
+	return 0
+}
+
+func startChild(t *testing.T, path, mode string) (*exec.Cmd, io.Reader) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], mode)
+	cmd.Env = append(os.Environ(), childEnv+"="+path)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, out
+}
+
+// check compares what is in the store with what was acknowledged.
+func check(t *testing.T, s server.Store, acknowledged map[string]bool) {
+	t.Helper()
+	var last string
+	recorded := map[string]bool{}
+	var after int64
+	for {
+		page, err := s.Events(t.Context(), after, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page.Events) == 0 {
+			break
+		}
+		for _, e := range page.Events {
+			after = e.Sequence
+			if e.Type == counterfoil.EventTokenIssued {
+				recorded[e.TokenID], last = true, e.TokenID
+			}
+		}
+	}
+	for token := range acknowledged {
+		if !recorded[token] {
+			t.Errorf("the record of %s was acknowledged and is lost", token)
+		}
+	}
+	if live, err := s.LiveToken(t.Context(), "r", "c"); err != nil || live != last {
+		t.Errorf("live token %q, %v; the last record is %q", live, err, last)
+	}
+}
+
+// TestKill kills a writing process again and again, without a warning.
+func TestKill(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path)
+	if err := createClient(t.Context(), s, "c"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	acknowledged := map[string]bool{}
+	for range *kills {
+		cmd, out := startChild(t, path, "forever")
+		lines := bufio.NewScanner(out)
+		for stop := rand.IntN(300); stop >= 0 && lines.Scan(); stop-- {
+			acknowledged[lines.Text()] = true
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		for lines.Scan() { // what was acknowledged before the signal arrived
+			acknowledged[lines.Text()] = true
+		}
+		_ = cmd.Wait()
+		s := open(t, path)
+		check(t, s, acknowledged)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(acknowledged) < *kills {
+		t.Errorf("only %d writes in %d rounds", len(acknowledged), *kills)
+	}
+}
+
+// TestProcesses writes from several processes at once, which all make the file.
+func TestProcesses(t *testing.T) {
+	path := newPath(t)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			s, err := sqlite.Open(t.Context(), path)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = s.Close()
+		})
+	}
+	wg.Wait()
+	s := open(t, path)
+	if err := createClient(t.Context(), s, "c"); err != nil {
+		t.Fatal(err)
+	}
+	acknowledged := map[string]bool{}
+	var mu sync.Mutex
+	for range 3 {
+		cmd, out := startChild(t, path, "once")
+		wg.Go(func() {
+			for lines := bufio.NewScanner(out); lines.Scan(); {
+				mu.Lock()
+				acknowledged[lines.Text()] = true
+				mu.Unlock()
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("child: %v", err)
+			}
+		})
+	}
+	for i := range 100 {
+		if err := record(s, "c", fmt.Sprintf("own-%d", i)); err != nil {
+			t.Error(err)
+		}
+	}
+	wg.Wait()
+	if len(acknowledged) != 600 {
+		t.Errorf("the children wrote %d records, want 600", len(acknowledged))
+	}
+	check(t, s, acknowledged)
+}
