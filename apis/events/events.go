@@ -187,14 +187,16 @@ func replaceAll(ctx context.Context, tx *sql.Tx) (add func(tenant string, e *Eve
 	if _, err := tx.ExecContext(ctx, `DELETE FROM events_event`); err != nil {
 		return nil, fmt.Errorf("events: remove the old rows: %w", err)
 	}
-	return func(tenant string, e *Event) error {
+	insert, err := tx.PrepareContext(ctx, `INSERT INTO events_event (id, tenant, starts_at, search, body) VALUES (?, ?, ?, ?, ?)`)
+	if err != nil {
+		return nil, fmt.Errorf("events: add rows: %w", err)
+	}
+	return func(tenant string, e *Event) error { // insert ends with tx
 		body, err := json.Marshal(e)
 		if err != nil {
 			return fmt.Errorf("encode event %s: %w", e.ID, err)
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO events_event (id, tenant, starts_at, search, body) VALUES (?, ?, ?, ?, ?)`,
-			e.ID, tenant, sortable(e.Start), e.search(), string(body))
-		if err != nil {
+		if _, err = insert.ExecContext(ctx, e.ID, tenant, sortable(e.Start), e.search(), string(body)); err != nil {
 			return fmt.Errorf("add event %s: %w", e.ID, err)
 		}
 		return nil

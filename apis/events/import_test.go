@@ -91,9 +91,13 @@ func TestImportRefusesRows(t *testing.T) {
 		{"no email", line(2, "events@association.example", "events"), "contact.email must be an email address"},
 		{"contact as string", line(2, `{"name":"Ana Ruiz","email":"events@association.example","phone":"+1 717 555 0100"}`, `"Ana"`), "contact must be a JSON object"},
 	}
+	db := resttest.Open(t)
+	api := events.New(db, events.Config{})
+	server := resttest.Serve(t, db, api, mount)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			server, _, err := importInto(t, line(1)+"\n\n"+tt.row+"\n"+line(9))
+			text := line(1) + "\n\n" + tt.row + "\n" + line(9)
+			_, err := apis.Import(t.Context(), db, api, apis.JSONLines, strings.NewReader(text), resttest.Day)
 			var row *apis.RowError
 			if !errors.As(err, &row) || row.Line != 3 || !strings.Contains(err.Error(), tt.words) {
 				t.Fatalf("error %v, want line 3 and %q", err, tt.words)
@@ -149,4 +153,37 @@ func FuzzImport(f *testing.F) {
 		var got rest.List[events.Event]
 		server.Into(t, &got, ask(`{}`))
 	})
+}
+
+// A page and its count are of one moment, also while the rows are replaced.
+func TestListDuringImports(t *testing.T) {
+	db := resttest.Open(t)
+	api := events.New(db, events.Config{})
+	server := resttest.Serve(t, db, api, mount)
+	files := []string{line(1), line(1) + "\n" + line(2) + "\n" + line(3)}
+	done := make(chan error, 1)
+	go func() {
+		for i := range 30 {
+			if _, err := apis.Import(t.Context(), db, api, apis.JSONLines, strings.NewReader(files[i%2]), resttest.Day); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for {
+		var got page
+		server.Into(t, &got, ask(`{"PageSize":100}`))
+		if n := got.TotalCount; n != 1 && n != 3 && n != 120 || int(min(n, 100)) != len(got.Data) {
+			t.Fatalf("%d events in a page of %d in all", len(got.Data), n)
+		}
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		default:
+		}
+	}
 }

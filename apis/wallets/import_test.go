@@ -141,9 +141,13 @@ func TestImportRefusesRows(t *testing.T) {
 		{"movements as object", line(2, `"movements":[`, `"movements":{},"x":[`), "movements must be an array"},
 		{"control character", line(2, "Folha", `Fol\nha`), "movements[1].counterparty has a control character"},
 	}
+	db := resttest.Open(t)
+	api := wallets.New(db, wallets.Config{})
+	server := resttest.Serve(t, db, api, mount)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			server, _, err := importInto(t, line(1)+"\n\n"+tt.row+"\n"+line(9))
+			text := line(1) + "\n\n" + tt.row + "\n" + line(9)
+			_, err := apis.Import(t.Context(), db, api, apis.JSONLines, strings.NewReader(text), resttest.Day)
 			var row *apis.RowError
 			if !errors.As(err, &row) || row.Line != 3 || !strings.Contains(err.Error(), tt.words) {
 				t.Fatalf("error %v, want line 3 and %q", err, tt.words)

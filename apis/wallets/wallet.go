@@ -67,7 +67,11 @@ type account struct {
 	Movements []Movement
 }
 
-const walletColumns = "id, name, kind, currency, balance, available, status, opened_at, updated_at"
+// The columns of each table but the owner's, in the order of the scans.
+const (
+	walletColumns   = "id, name, kind, currency, balance, available, status, opened_at, updated_at"
+	movementColumns = "id, booked_at, amount, balance_after, kind, counterparty, description, reference"
+)
 
 func scanWallet(row func(...any) error) (w Wallet, err error) {
 	var opened, updated string

@@ -167,7 +167,7 @@ func (a *API) movements(r *http.Request, p *counterfoil.Principal) (any, error) 
 		return nil, err
 	}
 	s := rest.Selection{
-		Columns: "id, booked_at, amount, balance_after, kind, counterparty, description, reference",
+		Columns: movementColumns,
 		From:    "wallets_movement WHERE wallet_id = ?",
 		Order:   "seq DESC",
 		Args:    []any{wallet.ID},
@@ -243,17 +243,21 @@ func replaceAll(ctx context.Context, tx *sql.Tx) (add func(*account) error, err 
 			return nil, fmt.Errorf("wallets: remove the old rows: %w", err)
 		}
 	}
-	return func(a *account) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO wallets_wallet (client_id, `+walletColumns+`)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			a.ClientID, a.ID, a.Name, a.Kind, a.Currency, a.Balance, a.Available, a.Status, sortable(a.OpenedAt), sortable(a.UpdatedAt))
+	wallet, err := tx.PrepareContext(ctx, `INSERT INTO wallets_wallet (client_id, `+walletColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+	if err != nil {
+		return nil, fmt.Errorf("wallets: add wallets: %w", err)
+	}
+	movement, err := tx.PrepareContext(ctx, `INSERT INTO wallets_movement (wallet_id, seq, `+movementColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+	if err != nil {
+		return nil, fmt.Errorf("wallets: add movements: %w", err)
+	}
+	return func(a *account) error { // the statements end with tx
+		_, err := wallet.ExecContext(ctx, a.ClientID, a.ID, a.Name, a.Kind, a.Currency, a.Balance, a.Available, a.Status, sortable(a.OpenedAt), sortable(a.UpdatedAt))
 		if err != nil {
 			return fmt.Errorf("add wallet %s: %w", a.ID, err)
 		}
 		for i, m := range a.Movements {
-			_, err := tx.ExecContext(ctx, `INSERT INTO wallets_movement (id, wallet_id, seq, booked_at, amount, balance_after, kind, counterparty, description, reference)
-				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-				m.ID, a.ID, i+1, sortable(m.BookedAt), m.Amount, m.BalanceAfter, m.Kind, m.Counterparty, m.Description, m.Reference)
+			_, err := movement.ExecContext(ctx, a.ID, i+1, m.ID, sortable(m.BookedAt), m.Amount, m.BalanceAfter, m.Kind, m.Counterparty, m.Description, m.Reference)
 			if err != nil {
 				return fmt.Errorf("add movement %s: %w", m.ID, err)
 			}
