@@ -1,0 +1,316 @@
+package guard_test
+
+import (
+	"crypto/x509"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/jose/josetest"
+)
+
+// Values of the Authorization header, at an API that takes ES256.
+func TestBearer(t *testing.T) {
+	r := newRig(t, "oauth2")
+	good := r.token(nil)
+	parts := strings.Split(good, ".")
+	public := must(x509.MarshalPKIXPublicKey(ecKey().Public()))
+	with := func(name string, value any) string {
+		return "Bearer " + r.token(func(h, _ members) { h[name] = value })
+	}
+	rs := members{"alg": "RS256", "kid": "k1", "typ": "at+jwt"}
+	claims := members(r.claims).String()
+	for _, tt := range []struct {
+		name   string
+		values []string
+		want   counterfoil.Reason // empty when the call is let through
+	}{
+		{"right", []string{"Bearer " + good}, ""},
+		{"scheme in another case (RFC 9110 section 11.1)", []string{"bEARER " + good}, ""},
+		{"several spaces (RFC 6750 section 2.1)", []string{"Bearer   " + good}, ""},
+		{"none", nil, counterfoil.TokenMissing},
+		{"empty", []string{""}, counterfoil.TokenMissing},
+		{"twice", []string{"Bearer " + good, "Bearer " + good}, counterfoil.TokenRepeated},
+		{"twice, first empty", []string{"", "Bearer " + good}, counterfoil.TokenRepeated},
+		{"two in one", []string{"Bearer " + good + ", Bearer " + good}, counterfoil.TokenMalformed},
+		{"Basic", []string{"Basic dXNlcjpwYXNz"}, counterfoil.TokenMissing},
+		{"DPoP", []string{"DPoP " + good}, counterfoil.TokenMissing},
+		{"scheme with more letters", []string{"Bearers " + good}, counterfoil.TokenMissing},
+		{"no scheme", []string{good}, counterfoil.TokenMissing},
+		{"scheme alone", []string{"Bearer"}, counterfoil.TokenMalformed},
+		{"tab for space", []string{"Bearer\t" + good}, counterfoil.TokenMissing},
+		{"something after", []string{"Bearer " + good + " x"}, counterfoil.TokenMalformed},
+		{"not ASCII", []string{"Bearer \xff\xfe" + good}, counterfoil.TokenMalformed},
+		{"quoted", []string{`Bearer "` + good + `"`}, counterfoil.TokenMalformed},
+		{"8 KiB and more", []string{"Bearer " + strings.Repeat("a", 8<<10+1)}, counterfoil.TokenMalformed},
+		{"900 kB", []string{"Bearer " + strings.Repeat("a.", 450_000)}, counterfoil.TokenMalformed},
+		{"no JWT", []string{"Bearer abc"}, counterfoil.TokenMalformed},
+		{"dots", []string{"Bearer ..."}, counterfoil.TokenMalformed},
+		{"trailing dot", []string{"Bearer " + good + "."}, counterfoil.TokenMalformed},
+		{"trailing dots, as of a JWE (CVE-2024-28180)", []string{"Bearer " + good + ".."}, counterfoil.TokenMalformed},
+		{"empty signature", []string{"Bearer " + parts[0] + "." + parts[1] + "."}, counterfoil.TokenMalformed},
+		{"padding", []string{"Bearer " + good + "=="}, counterfoil.TokenMalformed},
+		{"alg none", []string{"Bearer " + josetest.Encode(`{"alg":"none","kid":"k1"}`) + "." + parts[1] + "."}, counterfoil.TokenMalformed},
+		{"alg none with a signature", []string{with("alg", "none")}, counterfoil.TokenAlgorithm},
+		{"alg nOnE", []string{with("alg", "nOnE")}, counterfoil.TokenAlgorithm},
+		{"HS256 with the public key (CVE-2016-10555)", []string{"Bearer " + josetest.MAC(public, `{"alg":"HS256","kid":"k1","typ":"at+jwt"}`, claims)}, counterfoil.TokenAlgorithm},
+		{"RS256 where ES256 is wanted", []string{"Bearer " + josetest.Token(rsaKey(), rs.String(), claims)}, counterfoil.TokenAlgorithm},
+		{"RS256 that says ES256", []string{"Bearer " + josetest.Token(rsaKey(), r.header.String(), claims)}, counterfoil.TokenSignature},
+		{"embedded jwk", []string{with("jwk", members{"kty": "EC"})}, counterfoil.TokenMalformed},
+		{"jku (CVE-2018-0114's neighbour)", []string{with("jku", "https://evil.example/keys")}, counterfoil.TokenMalformed},
+		{"x5u", []string{with("x5u", "https://evil.example/cert")}, counterfoil.TokenMalformed},
+		{"crit", []string{with("crit", []string{"exp"})}, counterfoil.TokenMalformed},
+		{"b64", []string{with("b64", false)}, counterfoil.TokenMalformed},
+		{"alg twice", []string{"Bearer " + josetest.Token(ecKey(), `{"alg":"ES256","kid":"k1","typ":"at+jwt","alg":"ES256"}`, claims)}, counterfoil.TokenMalformed},
+		{"no kid", []string{"Bearer " + josetest.Token(ecKey(), `{"alg":"ES256","typ":"at+jwt"}`, claims)}, counterfoil.TokenKeyUnknown},
+		{"unknown kid", []string{with("kid", "k2")}, counterfoil.TokenKeyUnknown},
+		{"kid of a path", []string{with("kid", "../../dev/null")}, counterfoil.TokenKeyUnknown},
+		{"kid is a number", []string{with("kid", 1)}, counterfoil.TokenMalformed},
+		{"a stranger's key", []string{"Bearer " + josetest.Token(ecOther(), r.header.String(), claims)}, counterfoil.TokenSignature},
+		{"changed claims", []string{"Bearer " + parts[0] + "." + josetest.Encode(strings.Replace(claims, client, "client-2", 2)) + "." + parts[2]}, counterfoil.TokenSignature},
+		{"typ in another spelling (RFC 7515 section 4.1.9)", []string{with("typ", "APPLICATION/AT+JWT")}, ""},
+		{"typ of an ID token", []string{with("typ", "JWT")}, counterfoil.TokenUse},
+		{"typ is an array", []string{with("typ", []string{"at+jwt"})}, counterfoil.TokenMalformed},
+		{"no typ", []string{"Bearer " + josetest.Token(ecKey(), `{"alg":"ES256","kid":"k1"}`, claims)}, counterfoil.TokenUse},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			req := r.call("")
+			req.Header["Authorization"] = tt.values
+			a := r.send(req)
+			if tt.want == "" {
+				if a.status != 200 {
+					t.Errorf("%d, event %+v", a.status, a.event)
+				}
+				return
+			}
+			r.refused(a, tt.want, tt.values...)
+			if a.status != 401 {
+				t.Errorf("status %d", a.status)
+			}
+			r.works()
+		})
+	}
+}
+
+func TestTokenIsNotReadFromQueryOrForm(t *testing.T) {
+	r := newRig(t, "oauth2")
+	good := r.token(nil)
+	req := must(http.NewRequest("POST", r.server.URL+"/?access_token="+good, strings.NewReader("access_token="+good)))
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.refused(r.send(req), counterfoil.TokenMissing, good)
+}
+
+func TestHeaderOfAMegabyte(t *testing.T) {
+	r := newRig(t, "oauth2")
+	a := r.send(r.call(strings.Repeat("a", 1<<20+8<<10)))
+	if a.status != 431 || a.event.Type != "" {
+		t.Errorf("status %d, event %+v", a.status, a.event)
+	}
+	r.works()
+}
+
+// Claims that the issuer's own key signed, and that still must not pass.
+func TestClaims(t *testing.T) {
+	now := start.Unix()
+	type change = map[string]any // a nil value leaves the claim out
+	for _, tt := range []struct {
+		provider, name string
+		change         change
+		want           counterfoil.Reason
+	}{
+		{"oauth2", "as they are", nil, ""},
+		{"oauth2", "another issuer", change{"iss": "https://other.example"}, counterfoil.TokenIssuer},
+		{"oauth2", "issuer with a slash", change{"iss": issuer + "/"}, counterfoil.TokenIssuer},
+		{"oauth2", "issuer in an array", change{"iss": []string{issuer}}, counterfoil.TokenIssuer},
+		{"oauth2", "no issuer", change{"iss": nil}, counterfoil.TokenIssuer},
+		{"oauth2", "audience in an array", change{"aud": []string{"other", issuer}}, ""},
+		{"oauth2", "another audience", change{"aud": "other"}, counterfoil.TokenAudience},
+		{"oauth2", "empty array of audiences", change{"aud": []string{}}, counterfoil.TokenAudience},
+		{"oauth2", "audience among numbers", change{"aud": []any{issuer, 1}}, counterfoil.TokenAudience},
+		{"oauth2", "audience is an object", change{"aud": members{issuer: issuer}}, counterfoil.TokenAudience},
+		{"oauth2", "audience is true", change{"aud": true}, counterfoil.TokenAudience},
+		{"oauth2", "no audience", change{"aud": nil}, counterfoil.TokenAudience},
+		{"altrata", "issuer as the audience of an API with its own", change{"aud": issuer}, counterfoil.TokenAudience},
+		{"a55", "audience where none is described (RFC 7519 section 4.1.3)", change{"aud": "other"}, counterfoil.TokenAudience},
+		{"a55", "our audience where none is described", change{"aud": issuer}, ""},
+		{"a55", "not yet valid where nbf is not described (RFC 7519 section 4.1.5)", change{"nbf": now + 60}, counterfoil.TokenNotYetValid},
+		{"a55", "nbf is text where it is not described", change{"nbf": "now"}, counterfoil.TokenMalformed},
+
+		{"oauth2", "expires in a second", change{"exp": now + 1}, ""},
+		{"oauth2", "last moment of the leeway", change{"exp": now - 29}, ""},
+		{"oauth2", "end of the leeway", change{"exp": now - 30}, counterfoil.TokenExpired},
+		{"oauth2", "expired at zero", change{"exp": 0}, counterfoil.TokenExpired},
+		{"oauth2", "exp is text (CVE-2026-25537)", change{"exp": "1900000000"}, counterfoil.TokenMalformed},
+		{"oauth2", "exp in an array", change{"exp": []int64{now + 60}}, counterfoil.TokenMalformed},
+		{"oauth2", "exp is an object", change{"exp": members{}}, counterfoil.TokenMalformed},
+		{"oauth2", "exp is true", change{"exp": true}, counterfoil.TokenMalformed},
+		{"oauth2", "exp is null", change{"exp": json.RawMessage("null")}, counterfoil.TokenMalformed},
+		{"oauth2", "exp is 1e400", change{"exp": json.RawMessage("1e400")}, counterfoil.TokenMalformed},
+		{"oauth2", "exp is 1e10", change{"exp": json.RawMessage("1e10")}, counterfoil.TokenMalformed},
+		{"oauth2", "exp has a fraction", change{"exp": json.RawMessage("1900000000.5")}, counterfoil.TokenMalformed},
+		{"oauth2", "exp is beyond 64 bits", change{"exp": json.RawMessage("99999999999999999999")}, counterfoil.TokenMalformed},
+		{"oauth2", "exp is the largest of 64 bits", change{"exp": json.RawMessage("9223372036854775807")}, counterfoil.TokenMalformed},
+		{"oauth2", "exp is negative", change{"exp": -1}, counterfoil.TokenMalformed},
+		{"oauth2", "exp is in the year 9999", change{"exp": 253402300799}, ""},
+		{"oauth2", "no exp", change{"exp": nil}, counterfoil.TokenMalformed},
+		{"oauth2", "issued at the end of the leeway", change{"iat": now + 30}, ""},
+		{"oauth2", "issued in the future", change{"iat": now + 31}, counterfoil.TokenNotYetValid},
+		{"oauth2", "iat is text", change{"iat": "now"}, counterfoil.TokenMalformed},
+		{"oauth2", "no iat", change{"iat": nil}, counterfoil.TokenMalformed},
+		{"engagifii", "valid from the end of the leeway", change{"nbf": now + 30}, ""},
+		{"engagifii", "valid later", change{"nbf": now + 31}, counterfoil.TokenNotYetValid},
+		{"engagifii", "no nbf", change{"nbf": nil}, counterfoil.TokenMalformed},
+
+		{"oauth2", "empty client_id", change{"client_id": "", "sub": ""}, counterfoil.TokenMalformed},
+		{"oauth2", "client_id in an array (caddy-authorize 50)", change{"client_id": []string{client}}, counterfoil.TokenMalformed},
+		{"oauth2", "no client_id", change{"client_id": nil}, counterfoil.TokenMalformed},
+		{"oauth2", "sub of another client", change{"sub": "client-2"}, counterfoil.TokenMalformed},
+		{"oauth2", "jti is a number", change{"jti": 7}, counterfoil.TokenMalformed},
+		{"oauth2", "empty jti", change{"jti": ""}, counterfoil.TokenMalformed},
+		{"oauth2", "no jti", change{"jti": nil}, counterfoil.TokenMalformed},
+
+		{"altrata", "several scopes", change{"scope": "a profiles:read b"}, ""},
+		{"altrata", "scope in an array", change{"scope": []string{"profiles:read"}}, counterfoil.TokenMalformed},
+		{"altrata", "two spaces between scopes", change{"scope": "a  profiles:read"}, counterfoil.TokenMalformed},
+		{"altrata", "a beginning of the scope", change{"scope": "profiles:rea"}, counterfoil.ScopeInsufficient},
+		{"altrata", "no scope", change{"scope": nil}, counterfoil.ScopeInsufficient},
+		{"engagifii", "scope in a string", change{"scope": "EventsApi"}, counterfoil.TokenMalformed},
+		{"engagifii", "two scopes in one element", change{"scope": []string{"x EventsApi"}}, counterfoil.TokenMalformed},
+		{"engagifii", "scope among numbers", change{"scope": []any{"EventsApi", 1}}, counterfoil.TokenMalformed},
+		{"engagifii", "no scope", change{"scope": nil}, counterfoil.ScopeInsufficient},
+
+		{"ahotu", "fixed number", change{"version": 2}, ""},
+		{"ahotu", "fixed number as text", change{"version": "2"}, counterfoil.TokenUse},
+		{"ahotu", "fixed number with a fraction", change{"version": json.RawMessage("2.0")}, counterfoil.TokenUse},
+		{"ahotu", "fixed text in an array", change{"token_use": []string{"access"}}, counterfoil.TokenUse},
+		{"ahotu", "no fixed text", change{"token_use": nil}, counterfoil.TokenUse},
+		{"ahotu", "authenticated in the future", change{"auth_time": now + 60}, counterfoil.TokenNotYetValid},
+		{"ahotu", "claims of nobody's", change{"more": members{"a": []int{1}}}, ""},
+	} {
+		t.Run(tt.provider+"/"+tt.name, func(t *testing.T) {
+			r := newRig(t, tt.provider)
+			token := r.token(func(_, c members) {
+				for name, value := range tt.change {
+					if c[name] = value; value == nil {
+						delete(c, name)
+					}
+				}
+			})
+			a := r.send(r.call(token))
+			switch {
+			case tt.want != "":
+				r.refused(a, tt.want, token)
+			case a.status != 200:
+				t.Errorf("%d, event %+v", a.status, a.event)
+			}
+			r.works()
+		})
+	}
+}
+
+func TestClaimsThatAreNoObject(t *testing.T) {
+	r := newRig(t, "oauth2")
+	good := members(r.claims).String()
+	for name, payload := range map[string]string{
+		"nothing":                    "",
+		"text":                       "hello",
+		"null":                       "null",
+		"array":                      "[]",
+		"cut off":                    good[:len(good)-1],
+		"something after":            good + " x",
+		"a claim twice":              strings.Replace(good, "{", `{"exp":1900000000,`, 1),
+		"a claim twice by an escape": strings.Replace(good, "{", `{"\u0065xp":1900000000,`, 1),
+		"twice deep inside":          strings.Replace(good, "{", `{"x":{"a":1,"a":2},`, 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.refused(r.send(r.call(josetest.Token(ecKey(), r.header.String(), payload))), counterfoil.TokenMalformed)
+			r.works()
+		})
+	}
+}
+
+// What was right when the token was verified is looked at again on every call.
+func TestAVerifiedTokenIsCheckedOnEveryCall(t *testing.T) {
+	t.Run("time passes", func(t *testing.T) {
+		r := newRig(t, "engagifii")
+		req := r.call(r.token(nil))
+		r.works()
+		r.clock.Turn(time.Hour + 30*time.Second - 1)
+		if a := r.send(req); a.status != 200 {
+			t.Fatalf("at the last moment: %d", a.status)
+		}
+		r.clock.Turn(1)
+		r.refused(r.send(req), counterfoil.TokenExpired)
+		r.refused(r.send(req), counterfoil.TokenExpired)
+	})
+	t.Run("the clock goes back", func(t *testing.T) {
+		r := newRig(t, "engagifii")
+		req := r.call(r.token(nil))
+		r.send(req)
+		r.clock.Turn(-time.Minute)
+		r.refused(r.send(req), counterfoil.TokenNotYetValid)
+	})
+	// aws-jwt-verify goes on trusting a key that was withdrawn.
+	t.Run("the key is withdrawn", func(t *testing.T) {
+		r := newRig(t, "oauth2")
+		req := r.call(r.token(nil))
+		r.send(req)
+		key := r.keys.keys["k1"]
+		r.keys.change(func(k *keyring) { delete(k.keys, "k1") })
+		r.refused(r.send(req), counterfoil.TokenKeyUnknown)
+		r.keys.change(func(k *keyring) { k.keys["k1"] = key })
+		r.works()
+	})
+	// KrakenD shares verified tokens by kid alone.
+	t.Run("another key takes the kid", func(t *testing.T) {
+		r := newRig(t, "oauth2")
+		req := r.call(r.token(nil))
+		r.send(req)
+		r.keys.change(func(k *keyring) { k.keys["k1"] = ecOther().Public() })
+		r.refused(r.send(req), counterfoil.TokenSignature)
+		r.refused(r.send(req), counterfoil.TokenSignature)
+	})
+	t.Run("the keys are unavailable", func(t *testing.T) {
+		r := newRig(t, "oauth2")
+		req := r.call(r.token(nil))
+		r.send(req)
+		r.keys.change(func(k *keyring) { k.err = http.ErrServerClosed })
+		a := r.send(req)
+		r.refused(a, counterfoil.Unavailable)
+		if a.status != 503 {
+			t.Errorf("status %d: a failure of ours told the client that its token is wrong", a.status)
+		}
+	})
+	t.Run("the token is replaced", func(t *testing.T) {
+		r := newRig(t, "altrata")
+		req := r.call(r.token(nil))
+		r.send(req)
+		r.registry.change(func(g *registry) { g.dead["token-1"] = true })
+		r.refused(r.send(req), counterfoil.TokenReplaced)
+		if a := r.send(r.call(r.claim("jti", "token-2"))); a.status != 200 {
+			t.Errorf("the new token: %d", a.status)
+		}
+	})
+	t.Run("the API key is of another client", func(t *testing.T) {
+		r := newRig(t, "altrata")
+		req := r.call(r.token(nil))
+		r.send(req)
+		r.registry.change(func(g *registry) { g.apiKey = "key-2" })
+		r.refused(r.send(req), counterfoil.APIKeyInvalid)
+	})
+	t.Run("the tenant changes, then is withdrawn", func(t *testing.T) {
+		r := newRig(t, "engagifii")
+		req := r.call(r.token(nil))
+		for _, tenant := range []string{"TENANT123", "TENANT123", "TENANT456", "TENANT123"} {
+			req.Header.Set("tenant-code", tenant)
+			if a := r.send(req); a.status != 200 || r.seen.Tenant != tenant {
+				t.Errorf("%d, tenant %q, want %q", a.status, r.seen.Tenant, tenant)
+			}
+		}
+		r.registry.change(func(g *registry) { g.tenants = []string{"TENANT456"} })
+		r.refused(r.send(req), counterfoil.TenantDenied)
+	})
+}
