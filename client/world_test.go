@@ -1,0 +1,265 @@
+package client_test
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+func TestMain(m *testing.M) {
+	if mode := os.Getenv("COUNTERFOIL_TEST_CHILD"); mode != "" {
+		child(mode)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+const (
+	theSecret = "s3cret-of-the-client"
+	theKey    = "k3y-of-the-client"
+)
+
+var theStart = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// seen is a request as the other side saw it.
+type seen struct {
+	*http.Request
+	body string
+}
+
+// world is a token endpoint and an API on real TLS listeners, and a clock that
+// the test turns.
+type world struct {
+	t     testing.TB
+	ctx   context.Context
+	clock *clock.Manual
+	auth  *httptest.Server
+	api   *httptest.Server
+	// onToken and onCall answer instead of the usual when they are set; n
+	// counts from 1.
+	onToken func(w http.ResponseWriter, n int)
+	onCall  func(w http.ResponseWriter, r seen, n int)
+
+	mu     sync.Mutex
+	tokens []seen
+	calls  []seen
+	events []counterfoil.Event
+}
+
+func newWorld(t testing.TB) *world {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	w := &world{t: t, ctx: ctx, clock: clock.NewManual(theStart)}
+	w.auth = httptest.NewTLSServer(http.HandlerFunc(w.token))
+	w.api = httptest.NewTLSServer(http.HandlerFunc(w.call))
+	t.Cleanup(func() {
+		cancel()
+		w.clock.Turn(time.Hour)
+		w.auth.Close()
+		w.api.Close()
+		w.eventually("no goroutine of the client is left", func() bool { return ownGoroutines() == "" })
+	})
+	return w
+}
+
+// ownGoroutines returns the stacks that stand in the package under test.
+func ownGoroutines() string {
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	var own []string
+	for s := range strings.SplitSeq(string(stacks), "\n\n") {
+		if strings.Contains(s, "counterfoil/client.") {
+			own = append(own, s)
+		}
+	}
+	return strings.Join(own, "\n\n")
+}
+
+func (w *world) token(rw http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	w.mu.Lock()
+	w.tokens = append(w.tokens, seen{r, string(body)})
+	n, answer := len(w.tokens), w.onToken
+	if strings.HasSuffix(r.URL.Path, "/refused") {
+		answer = status(401, `{"error":"invalid_client"}`)
+	}
+	w.mu.Unlock()
+	if answer != nil {
+		answer(rw, n)
+		return
+	}
+	give(rw, n, "3600")
+}
+
+// give answers the n-th token with that expires_in.
+func give(rw http.ResponseWriter, n int, expires string) {
+	rw.Header().Set("Content-Type", "application/json")
+	fmt.Fprintf(rw, `{"access_token":"token-%d","token_type":"Bearer","expires_in":%s}`, n, expires)
+}
+
+func (w *world) call(rw http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	w.mu.Lock()
+	w.calls = append(w.calls, seen{r, string(body)})
+	n, answer := len(w.calls), w.onCall
+	w.mu.Unlock()
+	if answer != nil {
+		answer(rw, seen{r, string(body)}, n)
+		return
+	}
+	io.WriteString(rw, `{"data":{}}`)
+}
+
+// answers sets how the token endpoint answers from now on.
+func (w *world) answers(f func(rw http.ResponseWriter, n int)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.onToken = f
+}
+
+func status(code int, body string, headers ...string) func(http.ResponseWriter, int) {
+	return func(rw http.ResponseWriter, _ int) {
+		for i := 0; i < len(headers); i += 2 {
+			rw.Header().Set(headers[i], headers[i+1])
+		}
+		rw.WriteHeader(code)
+		io.WriteString(rw, body)
+	}
+}
+
+func (w *world) asked() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.tokens)
+}
+
+func (w *world) seenEvents() []counterfoil.Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.events)
+}
+
+// config is one of the provider's client; the world stands for both endpoints.
+func (w *world) config(name string) client.Config {
+	p, err := provider.Builtin(name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := client.Config{
+		Provider: p, TokenURL: w.auth.URL + p.TokenEndpoint.Path, APIURL: w.api.URL,
+		ClientID: "the-client", ClientSecret: client.Static(theSecret), APIKey: client.Static(theKey), Tenant: "TENANT123",
+		HTTP: w.base(), Clock: w.clock,
+		OnEvent: func(_ context.Context, e counterfoil.Event) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.events = append(w.events, e)
+		},
+	}
+	switch name {
+	case "ahotu":
+		c.APIURL, c.Scopes = w.api.URL+"/graphql", counterfoil.Scopes{"events:read"}
+	case "altrata":
+		c.APIURL = w.api.URL + "/v1/graphql"
+	case "engagifii":
+		c.Scopes = counterfoil.Scopes{"EventsApi"}
+	case "a55":
+		c.APIURL = w.api.URL + "/api/v1"
+	}
+	return c
+}
+
+// base is a transport that trusts the world's servers.
+func (w *world) base() *http.Transport {
+	t := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: w.auth.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}}
+	w.t.Cleanup(t.CloseIdleConnections)
+	return t
+}
+
+func (w *world) source(c client.Config) *client.Source {
+	w.t.Helper()
+	s, err := client.New(c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s
+}
+
+// oauth2 is a Source of the generic provider.
+func (w *world) oauth2() *client.Source { return w.source(w.config("oauth2")) }
+
+// must returns the value of a token that has to be had.
+func (w *world) must(s *client.Source) string {
+	w.t.Helper()
+	t, err := s.Token(w.ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return t.Value.Reveal()
+}
+
+// fails returns the error of a token that cannot be had.
+func (w *world) fails(s *client.Source) *counterfoil.Error {
+	w.t.Helper()
+	t, err := s.Token(w.ctx)
+	e, ok := err.(*counterfoil.Error)
+	if !ok {
+		w.t.Fatalf("got token of %v and error %T (%v), want *counterfoil.Error", t.Lifetime(), err, err)
+	}
+	return e
+}
+
+// turning runs f and turns the clock by step whenever f waits for it.
+func (w *world) turning(step time.Duration, f func()) {
+	done, ctx := make(chan struct{}), w.ctx
+	ctx, cancel := context.WithCancel(ctx)
+	go func() { defer close(done); defer cancel(); f() }()
+	for w.clock.Sleepers(ctx, 2) == nil { // the backoff and the time limit
+		w.clock.Turn(step)
+	}
+	<-done
+}
+
+func (w *world) eventually(what string, ok func() bool) {
+	w.t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
+		if time.Now().After(end) {
+			w.t.Fatalf("never: %s\n%s", what, ownGoroutines())
+		}
+	}
+}
+
+func (w *world) get(c *http.Client, url string) *http.Response {
+	w.t.Helper()
+	resp, err := c.Get(url)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { resp.Body.Close() })
+	return resp
+}
+
+func equal[T comparable](t testing.TB, what string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+// roundTripper is a transport for faults.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
