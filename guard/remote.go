@@ -200,7 +200,7 @@ func (r *Remote) fetch(join bool) <-chan struct{} {
 	return flight
 }
 
-// refreshing starts the background refresh.
+// refreshing starts the background refresh, with the first fetch.
 func (r *Remote) refreshing() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -209,18 +209,19 @@ func (r *Remote) refreshing() {
 	}
 	r.tasks.Go(func() {
 		for {
-			wait := r.cfg.Retry
-			if set := r.set.Load(); set != nil {
-				wait = max(wait, set.refresh.Sub(r.cfg.Clock.Now()))
+			due := func() time.Duration {
+				if set := r.set.Load(); set != nil {
+					return set.refresh.Sub(r.cfg.Clock.Now())
+				}
+				return 0
 			}
-			if r.cfg.Clock.Sleep(r.ctx, wait) != nil {
+			if due() <= 0 {
+				if flight := r.fetch(true); flight != nil {
+					<-flight
+				}
+			}
+			if r.cfg.Clock.Sleep(r.ctx, max(due(), r.cfg.Retry)) != nil {
 				return
-			}
-			if set := r.set.Load(); set != nil && r.cfg.Clock.Now().Before(set.refresh) {
-				continue // fetched for an unknown id meanwhile
-			}
-			if flight := r.fetch(true); flight != nil {
-				<-flight
 			}
 		}
 	})

@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -128,7 +127,7 @@ func (r *registry) Live(_ context.Context, clientID, tokenID string) (bool, erro
 func (r *registry) Tenants(context.Context, string) ([]string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.tenants), r.err
+	return r.tenants, r.err
 }
 
 func (r *registry) APIKey(_ context.Context, clientID, key string) (bool, error) {

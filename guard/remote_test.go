@@ -1,0 +1,465 @@
+package guard_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/guard"
+	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+// publisher is an issuer's key endpoint on a TLS listener.
+type publisher struct {
+	t      *testing.T
+	clock  *clock.Manual
+	server *httptest.Server
+
+	mu      sync.Mutex
+	handler http.HandlerFunc
+	fetches int
+}
+
+func newPublisher(t *testing.T) *publisher {
+	p := &publisher{t: t, clock: clock.NewManual(start)}
+	p.publish("k1")
+	p.server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.mu.Lock()
+		p.fetches++
+		h := p.handler
+		p.mu.Unlock()
+		h(w, r)
+	}))
+	t.Cleanup(p.server.Close)
+	return p
+}
+
+func (p *publisher) serve(h http.HandlerFunc) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.handler = h
+}
+
+// publish answers with the same key under each of ids.
+func (p *publisher) publish(ids ...string) { p.serve(answerSet(set(ids...))) }
+
+func set(ids ...string) string {
+	keys := make([]jose.PublicKey, len(ids))
+	for i, id := range ids {
+		keys[i] = jose.PublicKey{ID: id, Algorithm: jose.ES256, Key: ecKey().Public()}
+	}
+	return string(must(jose.MarshalSet(keys)))
+}
+
+func answerSet(set string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, set) }
+}
+
+func (p *publisher) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fetches
+}
+
+func (p *publisher) remote(change func(*guard.RemoteKeysConfig)) *guard.Remote {
+	p.t.Helper()
+	cfg := guard.RemoteKeysConfig{URL: p.server.URL, Client: p.server.Client(), Clock: p.clock, Timeout: timeout, Logger: slog.New(slog.DiscardHandler)}
+	if change != nil {
+		change(&cfg)
+	}
+	r := must(guard.RemoteKeys(cfg))
+	p.t.Cleanup(r.Close)
+	return r
+}
+
+// expect checks what is answered for id: "" for the key, "unknown" or
+// "unavailable".
+func (p *publisher) expect(r *guard.Remote, id, want string) {
+	p.t.Helper()
+	key, err := r.PublicKey(p.t.Context(), id)
+	got := ""
+	var e *counterfoil.Error
+	switch {
+	case errors.As(err, &e) && e.Reason == counterfoil.TokenKeyUnknown && errors.Is(err, guard.ErrKeyUnknown):
+		got = "unknown"
+	case err != nil:
+		got = "unavailable"
+	case !ecKey().Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(key):
+		got = "another key"
+	}
+	if got != want {
+		p.t.Errorf("%s is %q (%v), want %q", id, got, err, want)
+	}
+}
+
+// timeout is that of every fetch here; no other sleep has its length.
+const timeout = 7 * time.Second
+
+// refreshes returns how often the background refresh went to sleep, and how
+// long the last time.
+func (p *publisher) refreshes() (n int, last time.Duration) {
+	for _, d := range p.clock.Slept() {
+		if d != timeout {
+			n, last = n+1, d
+		}
+	}
+	return n, last
+}
+
+// settle waits until the background refresh has gone to sleep n times.
+func (p *publisher) settle(n int) {
+	for {
+		if have, _ := p.refreshes(); have >= n {
+			return
+		}
+		runtime.Gosched()
+	}
+}
+
+// turn lets d pass, which wakes the background refresh, and waits until it has
+// done its work.
+func (p *publisher) turn(d time.Duration) {
+	p.settle(1)
+	n, _ := p.refreshes()
+	p.clock.Turn(d)
+	p.settle(n + 1)
+}
+
+func TestRemoteFetchesLazilyAndOnce(t *testing.T) {
+	p := newPublisher(t)
+	r := p.remote(nil)
+	if p.count() != 0 {
+		t.Error("fetched before anybody asked")
+	}
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() { p.expect(r, "k1", "") })
+	}
+	wg.Wait()
+	if n := p.count(); n != 1 {
+		t.Errorf("%d fetches for 50 callers", n)
+	}
+}
+
+func TestRemoteFollowsRotation(t *testing.T) {
+	p := newPublisher(t)
+	r := p.remote(nil)
+	p.expect(r, "k1", "")
+	p.publish("k1", "k2")
+	p.turn(5 * time.Minute)
+	p.expect(r, "k2", "")
+	p.publish("k2")
+	p.expect(r, "k1", "")
+	p.turn(5 * time.Minute)
+	p.expect(r, "k2", "")
+	p.expect(r, "k1", "unknown")
+}
+
+// The same key keeps its pointer, so that comparing it is free.
+func TestRemoteKeepsTheKeyThatIsTheSame(t *testing.T) {
+	p := newPublisher(t)
+	r := p.remote(nil)
+	before := must(r.PublicKey(t.Context(), "k1"))
+	p.turn(5 * time.Minute)
+	if after := must(r.PublicKey(t.Context(), "k1")); after != before {
+		t.Error("another value for the same key")
+	}
+}
+
+func TestRemoteFindsANewKeyAtOnce(t *testing.T) {
+	p := newPublisher(t)
+	r := p.remote(nil)
+	p.expect(r, "k1", "")
+	p.publish("k1", "k2")
+	p.clock.Turn(11 * time.Second)
+	p.expect(r, "k2", "")
+	if n := p.count(); n != 2 {
+		t.Errorf("%d fetches", n)
+	}
+}
+
+// go-oidc PR 482, tilegroxy 883, cosmo PR 2216: every token with an invented
+// kid made one fetch.
+func TestFloodOfUnknownKidsIsBounded(t *testing.T) {
+	p := newPublisher(t)
+	r := p.remote(nil)
+	p.expect(r, "k1", "")
+	for round := range 3 {
+		p.clock.Turn(10 * time.Second)
+		var wg sync.WaitGroup
+		for worker := range 4 {
+			wg.Go(func() {
+				for i := range 100 {
+					p.expect(r, fmt.Sprint("invented", round, worker, i), "unknown")
+				}
+			})
+		}
+		wg.Wait()
+		p.expect(r, "k1", "")
+		if n := p.count(); n != round+2 {
+			t.Fatalf("%d fetches after %d intervals", n, round+1)
+		}
+	}
+}
+
+// While one fetch for an unknown id hangs, other unknown ids do not wait, and
+// known ones do not notice.
+func TestUnknownKidsDoNotWaitForAHangingEndpoint(t *testing.T) {
+	p := newPublisher(t)
+	r := p.remote(nil)
+	p.expect(r, "k1", "")
+	arrived, release := make(chan struct{}), make(chan struct{})
+	p.serve(func(http.ResponseWriter, *http.Request) { close(arrived); <-release })
+	p.clock.Turn(10 * time.Second)
+	first := make(chan error)
+	go func() {
+		_, err := r.PublicKey(context.Background(), "x")
+		first <- err
+	}()
+	<-arrived
+	for i := range 100 {
+		p.expect(r, fmt.Sprint(i), "unknown")
+	}
+	p.expect(r, "k1", "")
+	close(release)
+	if err := <-first; err == nil {
+		t.Error("x is known")
+	}
+	if n := p.count(); n != 2 {
+		t.Errorf("%d fetches", n)
+	}
+}
+
+func TestOutageServesTheOldSetForABoundedTime(t *testing.T) {
+	for name, outage := range map[string]http.HandlerFunc{
+		"500":           func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
+		"a page":        answerSet("<html>"),
+		"no keys":       answerSet("{}"),
+		"empty":         answerSet(""),
+		"2 MB":          answerSet(`{"keys":[` + strings.Repeat(" ", 2<<20) + `]}`),
+		"cut off":       func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"404 and a set": func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(404); answerSet(set("k2"))(w, r) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPublisher(t)
+			r := p.remote(func(c *guard.RemoteKeysConfig) { c.Stale = time.Hour })
+			p.expect(r, "k1", "")
+			p.serve(outage)
+			p.turn(5 * time.Minute)
+			p.expect(r, "k1", "")
+			p.expect(r, "k2", "unavailable") // it may be published now: who knows
+			p.turn(55*time.Minute - 1)
+			p.expect(r, "k1", "")
+			p.clock.Turn(1)
+			p.expect(r, "k1", "unavailable")
+			p.publish("k1")
+			p.turn(time.Minute)
+			p.expect(r, "k1", "")
+			p.expect(r, "k2", "unknown")
+		})
+	}
+}
+
+// auth0's middleware answers 401 when the keys cannot be fetched: the client
+// throws a good token away.
+func TestKeyOutageIsNotTheClientsFault(t *testing.T) {
+	p := newPublisher(t)
+	p.serve(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+	rig := newRig(t, "oauth2")
+	g := must(guard.New(guard.Config{Provider: must(provider.Builtin("oauth2")), Issuer: issuer, Keys: p.remote(nil), Clock: p.clock, Logger: slog.New(slog.DiscardHandler)}))
+	h := g.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	call := func() int {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, rig.call(rig.token(nil)))
+		return w.Code
+	}
+	for range 5 {
+		if code := call(); code != 503 {
+			t.Errorf("status %d", code)
+		}
+	}
+	if n := p.count(); n != 1 {
+		t.Errorf("%d fetches in one moment", n)
+	}
+	p.publish("k1")
+	p.turn(10 * time.Second)
+	if code := call(); code != 200 {
+		t.Errorf("status %d after the outage", code)
+	}
+}
+
+func TestOneBadKeyDoesNotHideTheOthers(t *testing.T) {
+	p := newPublisher(t)
+	var log bytes.Buffer
+	p.serve(answerSet(strings.Replace(set("k1"), `[`, `[{"kty":"RSA","kid":"x","n":"AQAB","e":"AQAB"},{"kty":"oct","kid":"k1","k":"AAAA"},7,`, 1)))
+	r := p.remote(func(c *guard.RemoteKeysConfig) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	p.expect(r, "k1", "")
+	p.expect(r, "x", "unknown")
+	if !strings.Contains(log.String(), "left_out=3") {
+		t.Errorf("log: %s", log.String())
+	}
+}
+
+func TestRedirectIsAFailure(t *testing.T) {
+	p := newPublisher(t)
+	elsewhere := newPublisher(t)
+	p.serve(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.server.URL, 302) })
+	p.expect(p.remote(nil), "k1", "unavailable")
+	if elsewhere.count() != 0 {
+		t.Error("the redirect was followed")
+	}
+}
+
+// zitadel/oidc shares a fetch that ends with its first caller.
+func TestCallersLeaveAHangingEndpoint(t *testing.T) {
+	p := newPublisher(t)
+	arrived, release := make(chan struct{}), make(chan struct{})
+	p.serve(func(w http.ResponseWriter, r *http.Request) { close(arrived); <-release; answerSet(set("k1"))(w, r) })
+	r := p.remote(nil)
+	ctx, leave := context.WithCancel(context.Background())
+	left := make(chan error)
+	go func() {
+		_, err := r.PublicKey(ctx, "k1")
+		left <- err
+	}()
+	<-arrived
+	stayed := make(chan error)
+	go func() {
+		_, err := r.PublicKey(context.Background(), "k1")
+		stayed <- err
+	}()
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("the caller who left: %v", err)
+	}
+	close(release)
+	if err := <-stayed; err != nil {
+		t.Errorf("the caller who stayed: %v", err)
+	}
+	if n := p.count(); n != 1 {
+		t.Errorf("%d fetches", n)
+	}
+}
+
+func TestAFetchEndsInTime(t *testing.T) {
+	p := newPublisher(t)
+	arrived := make(chan struct{})
+	p.serve(func(_ http.ResponseWriter, r *http.Request) { close(arrived); <-r.Context().Done() })
+	r := p.remote(func(c *guard.RemoteKeysConfig) { c.Timeout, c.Retry = 3*time.Second, time.Minute })
+	answer := make(chan error)
+	go func() {
+		_, err := r.PublicKey(context.Background(), "k1")
+		answer <- err
+	}()
+	<-arrived
+	if err := p.clock.Sleepers(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	p.clock.Turn(3 * time.Second)
+	if err := <-answer; err == nil || !strings.Contains(err.Error(), "no answer within 3s") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestCacheControlIsHonouredWithinBounds(t *testing.T) {
+	for header, want := range map[string]time.Duration{
+		"":                                 5 * time.Minute,
+		"no-store":                         5 * time.Minute,
+		"max-age=120":                      2 * time.Minute,
+		"public, Max-Age=120, immutable":   2 * time.Minute,
+		"max-age=0":                        time.Minute,
+		"max-age=86400":                    15 * time.Minute,
+		"max-age=-5":                       5 * time.Minute,
+		"max-age=99999999999999999999":     5 * time.Minute,
+		"max-age":                          5 * time.Minute,
+		"x-max-age=120, max-age =60, =, ,": 5 * time.Minute,
+	} {
+		t.Run(header, func(t *testing.T) {
+			p := newPublisher(t)
+			p.serve(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Cache-Control", header)
+				answerSet(set("k1"))(w, r)
+			})
+			r := p.remote(nil)
+			p.expect(r, "k1", "")
+			p.settle(1)
+			if _, wait := p.refreshes(); wait != want {
+				t.Errorf("the next refresh is after %v, want %v", wait, want)
+			}
+		})
+	}
+}
+
+func TestCloseEndsEverything(t *testing.T) {
+	before := runtime.NumGoroutine()
+	p := newPublisher(t)
+	transport := p.server.Client().Transport.(*http.Transport).Clone()
+	arrived := make(chan struct{})
+	p.serve(func(_ http.ResponseWriter, r *http.Request) { close(arrived); <-r.Context().Done() })
+	cfg := guard.RemoteKeysConfig{URL: p.server.URL, Client: &http.Client{Transport: transport}, Clock: p.clock, Logger: slog.New(slog.DiscardHandler)}
+	r := must(guard.RemoteKeys(cfg))
+	answer := make(chan error)
+	go func() {
+		_, err := r.PublicKey(context.Background(), "k1")
+		answer <- err
+	}()
+	<-arrived
+	r.Close()
+	r.Close()
+	if err := <-answer; err == nil {
+		t.Error("a key from nowhere")
+	}
+	p.expect(r, "k1", "unavailable")
+	must(guard.RemoteKeys(cfg)).Close()
+	transport.CloseIdleConnections()
+	p.server.Close()
+	for runtime.NumGoroutine() > before {
+		if t.Context().Err() != nil {
+			t.Fatal("goroutines are left")
+		}
+		runtime.Gosched()
+	}
+}
+
+func TestRemoteKeysRefusesItsConfiguration(t *testing.T) {
+	for _, url := range []string{"", "http://auth.example.com/keys", "auth.example.com/keys", "https:///keys", "https://user:pass@auth.example.com/", "https://auth.example.com/#x", "file:///etc/keys", "::"} {
+		if _, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: url}); err == nil || strings.Contains(err.Error(), "pass") {
+			t.Errorf("%q: %v", url, err)
+		}
+	}
+	if _, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: "https://auth.example.com/", Retry: -1}); err == nil {
+		t.Error("a negative time was taken")
+	}
+}
+
+func TestStaticKeys(t *testing.T) {
+	keys, err := guard.StaticKeys([]byte(strings.Replace(set("k1"), `[`, `[{},`, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keys.PublicKey(t.Context(), "k1"); err != nil {
+		t.Error(err)
+	}
+	if _, err := keys.PublicKey(t.Context(), "k2"); !errors.Is(err, guard.ErrKeyUnknown) {
+		t.Errorf("error %v", err)
+	}
+	for _, jwks := range []string{"", "{}", `{"keys":[]}`, `{"keys":[{"kty":"oct","kid":"x","k":"AAAA"}]}`} {
+		if _, err := guard.StaticKeys([]byte(jwks)); err == nil {
+			t.Errorf("%q was taken", jwks)
+		}
+	}
+}
