@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -47,8 +48,8 @@ type Reference struct {
 	// Day is midnight UTC of the day that the dates of the rows are relative
 	// to. The identifiers of rows do not depend on it.
 	Day time.Time
-	// ClientID owns the rows that belong to a client.
-	ClientID string
+	// Clients each own rows of the kind that belong to a client.
+	Clients []string
 	// Tenant owns a third of the rows that belong to tenants; the others
 	// belong to tenants that nobody is granted at first.
 	Tenant string
@@ -79,6 +80,9 @@ func (e *RowError) Unwrap() error { return e.Err }
 
 // ErrFormat is returned by Import for a format that the API does not read.
 var ErrFormat = errors.New("this API does not read that format")
+
+// ErrEmpty is returned for a file without rows.
+var ErrEmpty = errors.New("the file has no rows")
 
 // MaxLine bounds a line of an imported JSON Lines file, in bytes.
 const MaxLine = 1 << 20
@@ -120,22 +124,28 @@ func tooLong(line int) error {
 const datasets = `CREATE TABLE IF NOT EXISTS api_datasets (
 	api    TEXT PRIMARY KEY,
 	source TEXT NOT NULL, -- 'reference' or 'import'
-	day    TEXT NOT NULL, -- the day that reference dates are relative to
+	basis  TEXT NOT NULL, -- what reference rows were made from: see Reference
 	rows   INTEGER NOT NULL
 )`
 
+// basis tells one Reference from another.
+func (r Reference) basis() string {
+	return strings.Join(append([]string{r.Day.UTC().Format(time.DateOnly), r.Tenant}, r.Clients...), " ")
+}
+
 // Prepare makes the tables of api and fills them with the reference data of
-// ref's day. Rows that were imported stay as they are; reference rows of
-// another day are made anew, so that there are always past and upcoming dates.
+// ref. Rows that were imported stay as they are; reference rows of another day
+// are made anew, so that there are always past and upcoming dates, and so are
+// those of other owners.
 func Prepare(ctx context.Context, db *sql.DB, api API, ref Reference) error {
-	return replace(ctx, db, api, "reference", ref.Day, func(tx *sql.Tx) (int, error) {
-		var source, day string
-		err := tx.QueryRowContext(ctx, `SELECT source, day FROM api_datasets WHERE api = ?`, api.Name()).Scan(&source, &day)
+	return replace(ctx, db, api, "reference", ref.basis(), func(tx *sql.Tx) (int, error) {
+		var source, basis string
+		err := tx.QueryRowContext(ctx, `SELECT source, basis FROM api_datasets WHERE api = ?`, api.Name()).Scan(&source, &basis)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 		case err != nil:
 			return 0, err
-		case source != "reference" || day == ref.Day.UTC().Format(time.DateOnly):
+		case source != "reference" || basis == ref.basis():
 			return 0, errKeep
 		}
 		return api.Reference(ctx, tx, ref)
@@ -143,10 +153,14 @@ func Prepare(ctx context.Context, db *sql.DB, api API, ref Reference) error {
 }
 
 // Import replaces the rows of api by those of r, all or nothing, and returns
-// how many there are now.
-func Import(ctx context.Context, db *sql.DB, api API, format Format, r io.Reader, now time.Time) (n int, err error) {
-	err = replace(ctx, db, api, "import", now, func(tx *sql.Tx) (int, error) {
+// how many there are now. A file without rows is refused: it is more likely a
+// generator that failed than a wish for an empty API.
+func Import(ctx context.Context, db *sql.DB, api API, format Format, r io.Reader) (n int, err error) {
+	err = replace(ctx, db, api, "import", "", func(tx *sql.Tx) (int, error) {
 		n, err = api.Import(ctx, tx, format, r)
+		if err == nil && n == 0 {
+			err = ErrEmpty
+		}
 		return n, err
 	})
 	if err != nil {
@@ -158,7 +172,7 @@ func Import(ctx context.Context, db *sql.DB, api API, format Format, r io.Reader
 // errKeep ends a replacement that has nothing to replace.
 var errKeep = errors.New("keep the rows")
 
-func replace(ctx context.Context, db *sql.DB, api API, source string, day time.Time, fill func(*sql.Tx) (int, error)) error {
+func replace(ctx context.Context, db *sql.DB, api API, source, basis string, fill func(*sql.Tx) (int, error)) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("%s: %w", api.Name(), err)
@@ -177,9 +191,9 @@ func replace(ctx context.Context, db *sql.DB, api API, source string, day time.T
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO api_datasets (api, source, day, rows) VALUES (?, ?, ?, ?)
-		ON CONFLICT (api) DO UPDATE SET source = excluded.source, day = excluded.day, rows = excluded.rows`,
-		api.Name(), source, day.UTC().Format(time.DateOnly), rows)
+	_, err = tx.ExecContext(ctx, `INSERT INTO api_datasets (api, source, basis, rows) VALUES (?, ?, ?, ?)
+		ON CONFLICT (api) DO UPDATE SET source = excluded.source, basis = excluded.basis, rows = excluded.rows`,
+		api.Name(), source, basis, rows)
 	if err != nil {
 		return fmt.Errorf("%s: note the data set: %w", api.Name(), err)
 	}

@@ -136,7 +136,7 @@ func TestPrepareKeepsImportedRows(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			db := resttest.Open(t)
 			tt.before(db)
-			n, err := apis.Import(t.Context(), db, notes{}, apis.JSONLines, strings.NewReader("mine\nyours"), resttest.Day)
+			n, err := apis.Import(t.Context(), db, notes{}, apis.JSONLines, strings.NewReader("mine\nyours"))
 			if n != 2 || err != nil {
 				t.Fatalf("imported %d rows, error %v", n, err)
 			}
@@ -147,6 +147,24 @@ func TestPrepareKeepsImportedRows(t *testing.T) {
 				t.Errorf("rows %v", ids)
 			}
 		})
+	}
+}
+
+// Another owner, as after a client was deleted and made anew, is like another
+// day.
+func TestPrepareFollowsTheOwners(t *testing.T) {
+	db := resttest.Open(t)
+	prepare(t, db, resttest.Day)
+	if _, err := db.Exec(`UPDATE notes_note SET day = 'touched'`); err != nil {
+		t.Fatal(err)
+	}
+	ref := resttest.Reference
+	ref.Clients = []string{"client-two"}
+	if err := apis.Prepare(t.Context(), db, notes{}, ref); err != nil {
+		t.Fatal(err)
+	}
+	if _, days := rows(t, db); days[0] == "touched" {
+		t.Error("the rows of the old owner were kept")
 	}
 }
 
@@ -171,6 +189,7 @@ func TestImportIsAllOrNothing(t *testing.T) {
 		{"bad row in the middle", "one\n\nbad\ntwo", apis.JSONLines, 3},
 		{"bad last row", "one\ntwo\nbad", apis.JSONLines, 3},
 		{"row that the database refuses", "one\ntwo\none", apis.JSONLines, 3},
+		{"no row at all", "\n\n", apis.JSONLines, 0},
 		{"over-long row", "one\n" + strings.Repeat("x", apis.MaxLine+1), apis.JSONLines, 2},
 		{"other format", "one", apis.ICalendar, 0},
 	}
@@ -179,7 +198,7 @@ func TestImportIsAllOrNothing(t *testing.T) {
 			db := resttest.Open(t)
 			prepare(t, db, resttest.Day)
 			before, _ := rows(t, db)
-			n, err := apis.Import(t.Context(), db, notes{}, tt.format, strings.NewReader(tt.text), resttest.Day)
+			n, err := apis.Import(t.Context(), db, notes{}, tt.format, strings.NewReader(tt.text))
 			if n != 0 || err == nil {
 				t.Fatalf("imported %d rows, error %v", n, err)
 			}

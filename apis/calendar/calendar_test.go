@@ -60,7 +60,7 @@ func (f *fixture) reference(t testing.TB, day time.Time) *fixture {
 
 func (f *fixture) load(t testing.TB, format apis.Format, text string) (int, error) {
 	t.Helper()
-	return apis.Import(t.Context(), f.db, f.api, format, strings.NewReader(text), today)
+	return apis.Import(t.Context(), f.db, f.api, format, strings.NewReader(text))
 }
 
 type event struct {

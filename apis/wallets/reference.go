@@ -1,7 +1,6 @@
 package wallets
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -14,7 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil/apis/rest"
 )
 
-// The clients of reference wallets beside Reference.ClientID. No client is made
+// The clients of reference wallets beside Reference.Clients. No client is made
 // with these ids: their rows are there to be out of reach.
 const (
 	FintechClient = "reference-client-fintech"
@@ -25,12 +24,12 @@ const (
 const referenceDays = 180
 
 // Reference replaces all wallets by made-up ones: twelve of
-// Reference.ClientID, and some of FintechClient and RetailClient. Their
+// each of Reference.Clients, and some of FintechClient and RetailClient. Their
 // movements are of the 180 days before the day. The number that it returns
 // counts wallets and movements.
 func (a *API) Reference(ctx context.Context, tx *sql.Tx, ref apis.Reference) (int, error) {
-	if ref.ClientID == "" {
-		return 0, errors.New("wallets: reference data needs a client: set Reference.ClientID")
+	if len(ref.Clients) == 0 || slices.Contains(ref.Clients, "") {
+		return 0, errors.New("wallets: reference data needs a client: set Reference.Clients")
 	}
 	add, err := replaceAll(ctx, tx)
 	if err != nil {
@@ -38,12 +37,18 @@ func (a *API) Reference(ctx context.Context, tx *sql.Tx, ref apis.Reference) (in
 	}
 	rows := 0
 	for i, m := range models {
-		account := invent(i, m, ref.Day)
-		account.ClientID = cmp.Or(m.owner, ref.ClientID)
-		if err := add(account); err != nil {
-			return 0, fmt.Errorf("wallets: %w", err)
+		owners := ref.Clients
+		if m.owner != "" {
+			owners = []string{m.owner}
 		}
-		rows += 1 + len(account.Movements)
+		for k, owner := range owners {
+			account := invent(i+k*len(models), m, ref.Day)
+			account.ClientID = owner
+			if err := add(account); err != nil {
+				return 0, fmt.Errorf("wallets: %w", err)
+			}
+			rows += 1 + len(account.Movements)
+		}
 	}
 	return rows, nil
 }

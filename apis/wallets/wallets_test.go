@@ -25,7 +25,7 @@ type (
 	movementPage = wallets.Page[wallets.Movement]
 )
 
-var owners = []string{resttest.Reference.ClientID, wallets.FintechClient, wallets.RetailClient}
+var owners = []string{resttest.Reference.Clients[0], wallets.FintechClient, wallets.RetailClient}
 
 func serve(t testing.TB) *resttest.Server {
 	db := resttest.Open(t)
@@ -134,7 +134,7 @@ func TestBalancesAreTheSumOfMovements(t *testing.T) {
 func TestMinorUnits(t *testing.T) {
 	server := serve(t)
 	found := map[string]int{}
-	for _, w := range all(t, server, resttest.Reference.ClientID) {
+	for _, w := range all(t, server, resttest.Reference.Clients[0]) {
 		found[w.Currency] = w.MinorUnits
 	}
 	if want := map[string]int{"BRL": 2, "USD": 2, "EUR": 2, "JPY": 0}; !reflect.DeepEqual(found, want) {
@@ -145,7 +145,7 @@ func TestMinorUnits(t *testing.T) {
 func TestMovementsByDay(t *testing.T) {
 	server := serve(t)
 	id := rest.ID("wallets/0")
-	every := ledger(t, server, resttest.Reference.ClientID, id)
+	every := ledger(t, server, resttest.Reference.Clients[0], id)
 	day := every[len(every)/2].BookedAt.Format(time.DateOnly)
 	on := func(m wallets.Movement) string { return m.BookedAt.Format(time.DateOnly) }
 	tests := []struct {
@@ -270,7 +270,7 @@ func TestClientsSeeTheirOwn(t *testing.T) {
 			}
 		}
 	}
-	if n := len(all(t, server, resttest.Reference.ClientID)); n != 12 {
+	if n := len(all(t, server, resttest.Reference.Clients[0])); n != 12 {
 		t.Errorf("the client has %d wallets, want 12", n)
 	}
 	if n := len(all(t, server, "somebody else")); n != 0 {
@@ -282,7 +282,7 @@ func TestReferenceFollowsTheDay(t *testing.T) {
 	db := resttest.Open(t)
 	api := wallets.New(db, wallets.Config{})
 	server := resttest.Serve(t, db, api, mount)
-	client := resttest.Reference.ClientID
+	client := resttest.Reference.Clients[0]
 	before := all(t, server, client)
 	ref := resttest.Reference
 	ref.Day = ref.Day.AddDate(0, 0, 10)
@@ -296,7 +296,7 @@ func TestReferenceFollowsTheDay(t *testing.T) {
 			t.Errorf("ten days later:\n%+v\nwant\n%+v", w, before[i])
 		}
 	}
-	ref.ClientID = ""
+	ref.Clients = nil
 	ref.Day = ref.Day.AddDate(0, 0, 1)
 	if err := apis.Prepare(t.Context(), db, api, ref); err == nil {
 		t.Error("reference data was made without a client")

@@ -26,7 +26,7 @@ import (
 var Day = time.Date(2026, 3, 17, 0, 0, 0, 0, time.UTC)
 
 // Reference is what Serve prepares an API with.
-var Reference = apis.Reference{Day: Day, ClientID: "client-one", Tenant: "TENANT123"}
+var Reference = apis.Reference{Day: Day, Clients: []string{"client-one"}, Tenant: "TENANT123"}
 
 // Open returns an empty database in a file that the test removes.
 func Open(t testing.TB) *sql.DB {
@@ -101,7 +101,7 @@ func (s *Server) Do(t testing.TB, in Request) Answer {
 	if in.Body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	req.Header.Set("Test-Client", orElse(in.Client, Reference.ClientID))
+	req.Header.Set("Test-Client", orElse(in.Client, Reference.Clients[0]))
 	req.Header.Set("Test-Tenant", orElse(in.Tenant, Reference.Tenant))
 	for name, value := range in.Header {
 		req.Header.Set(name, value)
