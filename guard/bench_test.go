@@ -1,7 +1,6 @@
 package guard_test
 
 import (
-	"crypto"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -9,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/counterfoil/counterfoil/guard"
+	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
 	"github.com/counterfoil/counterfoil/provider"
 )
@@ -68,7 +68,7 @@ func BenchmarkGuard(b *testing.B) {
 		d := dialects()[name]
 		_, request := benchGuard(name, d)
 		one := must(guard.New(guard.Config{Provider: must(provider.Builtin(name)), Issuer: issuer, CacheSize: 1,
-			Keys: &keyring{keys: map[string]crypto.PublicKey{"k1": d.key().Public()}}}))
+			Keys: benchKeys(d)}))
 		h := one.Handler(bare)
 		pair := []*http.Request{request(members{"jti": "a"}), request(members{"jti": "b"})}
 		b.Run("first/"+name, func(b *testing.B) {
@@ -90,11 +90,16 @@ func BenchmarkGuard(b *testing.B) {
 	})
 }
 
+func benchKeys(d dialect) guard.Keys {
+	alg, _ := d.header["alg"].(string)
+	return must(guard.StaticKeys(must(jose.MarshalSet([]jose.PublicKey{{ID: "k1", Algorithm: alg, Key: d.key().Public()}}))))
+}
+
 // benchGuard returns a guard and what makes right requests for it, with a token
 // that does not expire during the run.
 func benchGuard(name string, d dialect) (*guard.Guard, func(change members) *http.Request) {
 	g := must(guard.New(guard.Config{Provider: must(provider.Builtin(name)), Issuer: issuer, Logger: slog.New(slog.DiscardHandler),
-		Keys:     &keyring{keys: map[string]crypto.PublicKey{"k1": d.key().Public()}},
+		Keys:     benchKeys(d),
 		Registry: &registry{tenants: []string{"TENANT123"}, apiKey: "key-1"}}))
 	return g, func(change members) *http.Request {
 		claims := members{}

@@ -317,7 +317,9 @@ func TestOneBadKeyDoesNotHideTheOthers(t *testing.T) {
 func TestRedirectIsAFailure(t *testing.T) {
 	p := newPublisher(t)
 	elsewhere := newPublisher(t)
-	p.serve(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.server.URL, 302) })
+	p.serve(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, elsewhere.server.URL, http.StatusFound)
+	})
 	p.expect(p.remote(nil), "k1", "unavailable")
 	if elsewhere.count() != 0 {
 		t.Error("the redirect was followed")

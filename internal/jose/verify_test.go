@@ -71,10 +71,53 @@ func TestVerifyTakesWhatItsAlgorithmSigned(t *testing.T) {
 	}
 }
 
+// Tokens that others made: RFC 7515 appendix A.3 and RFC 8037 appendix A.4.
+func TestVerifyTakesTheTokensOfTheRFCs(t *testing.T) {
+	for _, tt := range []struct{ algorithm, jwk, token string }{
+		{jose.ES256,
+			`{"kty":"EC","kid":"k","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`,
+			"eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ." +
+				"DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"},
+		{jose.EdDSA,
+			`{"kty":"OKP","kid":"k","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`,
+			"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc." +
+				"hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg"},
+	} {
+		keys, _, err := jose.ParseSet([]byte(`{"keys":[` + tt.jwk + `]}`))
+		if err != nil || len(keys) != 1 {
+			t.Fatalf("%s: %d keys, %v", tt.algorithm, len(keys), err)
+		}
+		token, err := jose.Parse(tt.token, tt.algorithm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := token.Verify(keys[0].Key); err != nil {
+			t.Errorf("%s: %v", tt.algorithm, err)
+		}
+	}
+}
+
 // shortRSA is a public key of 1024 bits, in DER.
 func shortRSA() []byte {
 	n := must(rsa.GenerateKey(rand.Reader, 2048)).N
 	return must(x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: n.SetBit(n.Rsh(n, 1024), 0, 1), E: 65537}))
+}
+
+// One RSA key, two algorithms: neither passes for the other.
+func TestRS256AndPS256AreKeptApart(t *testing.T) {
+	for signed, named := range map[string]string{jose.RS256: jose.PS256, jose.PS256: jose.RS256} {
+		raw := must(jose.Sign(rsKey(), signed, []byte(`{"alg":"`+signed+`"}`), []byte(`{}`)))
+		if _, err := must(jose.Parse(raw, signed)).Verify(rsKey().Public()); err != nil {
+			t.Errorf("%s: %v", signed, err)
+		}
+		if _, err := jose.Parse(raw, named); !errors.Is(err, jose.ErrAlgorithm) {
+			t.Errorf("%s as %s: %v", signed, named, err)
+		}
+		raw = must(jose.Sign(rsKey(), signed, []byte(`{"alg":"`+named+`"}`), []byte(`{}`)))
+		if _, err := must(jose.Parse(raw, named)).Verify(rsKey().Public()); !errors.Is(err, jose.ErrSignature) {
+			t.Errorf("%s that says %s: %v", signed, named, err)
+		}
+	}
 }
 
 func TestParseRefuses(t *testing.T) {
