@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -33,10 +34,13 @@ func (s *Source) NewRequest(ctx context.Context, method, path string, body io.Re
 		return nil, fmt.Errorf("client: %q is not a path below the API's base URL", path)
 	}
 	u := *s.apiURL
+	if u.Path == "" {
+		u.Path = "/"
+	}
 	if ref.Path != "" {
+		base := strings.TrimSuffix(u.Path, "/")
 		u = *u.JoinPath(ref.EscapedPath())
-		base, clean := strings.TrimSuffix(s.apiURL.Path, "/"), stdpath.Clean(u.Path)
-		if clean != base && !strings.HasPrefix(clean, base+"/") {
+		if clean := stdpath.Clean(u.Path); clean != base && !strings.HasPrefix(clean, base+"/") {
 			return nil, fmt.Errorf("client: %q leads out of the API's base URL", path)
 		}
 	}
@@ -64,6 +68,11 @@ type Health struct {
 	Error string `json:"error,omitempty"`
 	// Timestamp is when the check ended, in UTC, in whole seconds.
 	Timestamp time.Time `json:"timestamp"`
+	// AuthenticationErr and APIErr are what is behind Error, for a program that
+	// branches on it: one at most is set. An answer of the API that is no
+	// success is a [*counterfoil.Error] with its Status.
+	AuthenticationErr error `json:"-"`
+	APIErr            error `json:"-"`
 }
 
 // Check gets a token, then makes the harmless call that the description names.
@@ -73,9 +82,9 @@ func (s *Source) Check(ctx context.Context) Health {
 	defer cancel()
 	h := Health{Status: "healthy", Authentication: "ok", APIConnectivity: "ok"}
 	if _, err := s.Token(ctx); err != nil {
-		h = Health{Status: "unhealthy", Error: fmt.Sprintf("authentication: %v", err)}
+		h = Health{Status: "unhealthy", Error: fmt.Sprintf("authentication: %v", err), AuthenticationErr: err}
 	} else if err := s.healthCall(ctx); err != nil {
-		h = Health{Status: "unhealthy", Error: fmt.Sprintf("api_connectivity: %v", err)}
+		h = Health{Status: "unhealthy", Error: fmt.Sprintf("api_connectivity: %v", err), APIErr: err}
 	}
 	h.Timestamp = s.cfg.Clock.Now().UTC().Truncate(time.Second)
 	return h
@@ -100,9 +109,9 @@ func (s *Source) healthCall(ctx context.Context) error {
 	case err != nil:
 		return err
 	case reason != "":
-		return fmt.Errorf("the API answers %d (%s)", resp.StatusCode, reason)
+		return &counterfoil.Error{Reason: reason, Status: resp.StatusCode, Message: fmt.Sprintf("the API answers %d (%s)", resp.StatusCode, reason)}
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
-		return fmt.Errorf("the API answers %d", resp.StatusCode)
+		return &counterfoil.Error{Status: resp.StatusCode, Message: fmt.Sprintf("the API answers %d", resp.StatusCode)}
 	}
 	if s.api.Kind != provider.GraphQL {
 		return nil

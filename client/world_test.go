@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -64,16 +65,22 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	w := &world{t: t, ctx: ctx, clock: clock.NewManual(theStart)}
-	w.auth = httptest.NewTLSServer(http.HandlerFunc(w.token))
-	w.api = httptest.NewTLSServer(http.HandlerFunc(w.call))
+	w.auth, w.api = listen(w.token), listen(w.call)
 	t.Cleanup(func() {
 		cancel()
 		w.clock.Turn(time.Hour)
 		w.auth.Close()
 		w.api.Close()
-		w.eventually("no goroutine of the client is left", func() bool { return ownGoroutines() == "" })
+		w.eventually("no goroutine of the client is left", func() bool { w.clock.Turn(time.Hour); return ownGoroutines() == "" })
 	})
 	return w
+}
+
+func listen(h http.HandlerFunc) *httptest.Server {
+	s := httptest.NewUnstartedServer(h)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that leave
+	s.StartTLS()
+	return s
 }
 
 // ownGoroutines returns the stacks that stand in the package under test.
