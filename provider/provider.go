@@ -187,11 +187,13 @@ type API struct {
 	RequestsPerMinute int `yaml:"requests_per_minute,omitempty"`
 	// Health is a harmless call that shows whether the API answers.
 	Health Call `yaml:"health,omitempty"`
+	// Example is a call for people to try; default Health.
+	Example Call `yaml:"example,omitempty"`
 	// Refusals are the shapes of refusal, by reason.
 	Refusals map[counterfoil.Reason]Refusal `yaml:"refusals" check:"required"`
 }
 
-// Call is an example of a call.
+// Call is one call of an API.
 type Call struct {
 	Method string `yaml:"method,omitempty"`
 	// Path is below the API's base path.

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"fmt"
+	"net/http"
 	"net/textproto"
 	"net/url"
 	"path"
@@ -74,11 +75,27 @@ func defaults(p *Provider) {
 		api := &p.APIs[i]
 		set(&api.Title, p.Title)
 		set(&api.BasePath, api.Path)
+		if api.Health.Method == "" {
+			api.Health.Method = methodOf(api.Kind)
+		}
+		if api.Example == (Call{}) {
+			api.Example = api.Health
+		}
+		if api.Example.Method == "" {
+			api.Example.Method = methodOf(api.Kind)
+		}
 		if api.Leeway == 0 {
 			api.Leeway = 30 * time.Second
 		}
 		headers(api.Headers)
 	}
+}
+
+func methodOf(kind Kind) string {
+	if kind == GraphQL {
+		return http.MethodPost
+	}
+	return http.MethodGet
 }
 
 func headers(hs []Header) {

@@ -1,0 +1,65 @@
+# Counterfoil's targets. 'make test' is all that a change must pass; the others
+# are its long forms and its measurements.
+
+GO          ?= go
+STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+AUDIT        = apis/gqlhttp/testdata/audit
+FUZZTIME    ?= 60s
+
+.PHONY: test
+test: needs check generated vulnerabilities
+	$(GO) test -race -timeout 18m ./...
+
+# What the tests use beside Go. Installed where that is possible, named where
+# it is not.
+.PHONY: needs
+needs: $(AUDIT)/node_modules/.package-lock.json
+	./needs.sh
+
+$(AUDIT)/node_modules/.package-lock.json: $(AUDIT)/package-lock.json
+	./needs.sh
+	cd $(AUDIT) && npm ci --no-audit --no-fund --ignore-scripts
+	touch $@
+
+# Form, vet, lint, tidiness, and a default build without cgo.
+.PHONY: check
+check:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) mod tidy -diff
+	CGO_ENABLED=0 $(GO) build ./...
+
+# Generated code must be what its sources give.
+.PHONY: generated
+generated:
+	@sums() { git ls-files -z -c -o --exclude-standard apis | xargs -0 sha256sum; }; \
+	before=$$(sums); $(GO) generate ./apis/... || exit 1; after=$$(sums); \
+	test "$$before" = "$$after" || { echo "generated code was stale; 'go generate ./apis/...' has made it anew: commit it"; git status --short apis; exit 1; }
+
+# Known vulnerabilities, where their database can be reached.
+.PHONY: vulnerabilities
+vulnerabilities:
+	@if out=$$($(GO) run $(GOVULNCHECK) ./... 2>&1); then echo "$$out" | tail -n 1; \
+	elif echo "$$out" | grep -qE 'fetching vulnerabilities|dial tcp|no such host|connection refused|Forbidden|proxyconnect'; then \
+		echo "govulncheck: its database cannot be reached from here, nothing was checked"; \
+	else echo "$$out"; exit 1; fi
+
+# The benchmarks, each beside its floor in the same run: see bench/README.md.
+.PHONY: bench
+bench: needs
+	./bench/run.sh
+
+# The long forms of what 'make test' runs for seconds.
+.PHONY: fuzz
+fuzz:
+	@for target in $$(grep -rhoE --include='*_test.go' '^func (Fuzz[A-Za-z0-9_]+)' . | sed 's/func //' | sort -u); do \
+		for pkg in $$(grep -rlE --include='*_test.go' "^func $$target\(" . | xargs -n1 dirname | sort -u); do \
+			echo "$$pkg $$target"; $(GO) test $$pkg -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) || exit 1; \
+		done; \
+	done
+
+.PHONY: crash
+crash:
+	COUNTERFOIL_CRASH_ROUNDS=200 $(GO) test -timeout 60m -run 'Kill' -v ./server/... ./cmd/...

@@ -1,0 +1,112 @@
+package counterfoil_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/counterfoil/counterfoil"
+
+// pkg is what 'go list' says of a package.
+type pkg struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,Deps", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		p.ImportPath = strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+		all = append(all, p)
+	}
+	if len(all) < 10 {
+		t.Fatalf("go list found %d packages only", len(all))
+	}
+	return all
+}
+
+// in reports whether path is the package or one below it.
+func in(path, room string) bool { return path == room || strings.HasPrefix(path, room+"/") }
+
+// own returns the path of an import below the module, and whether it is there.
+func own(path string) (string, bool) {
+	if path == module {
+		return "", true
+	}
+	return strings.CutPrefix(path, module+"/")
+}
+
+// Arrows point down: the wings never meet, only cmd wires, the APIs know no
+// guard, the foundations and the nouns know nothing above them.
+func TestArrowsPointDown(t *testing.T) {
+	wings := []string{"server", "guard", "client"}
+	for _, p := range packages(t) {
+		for _, path := range p.Imports {
+			imported, ok := own(path)
+			if !ok {
+				continue
+			}
+			if in(imported, "cmd") {
+				t.Errorf("%s imports %s: only main packages are there", p.ImportPath, imported)
+			}
+			if in(p.ImportPath, "cmd") || in(p.ImportPath, "bench") {
+				continue
+			}
+			for _, wing := range wings {
+				if in(imported, wing) && !in(p.ImportPath, wing) {
+					t.Errorf("%s imports the wing %s", p.ImportPath, imported)
+				}
+			}
+			if in(imported, "apis") && !in(p.ImportPath, "apis") {
+				t.Errorf("%s imports %s: the reference APIs are behind the guard", p.ImportPath, imported)
+			}
+			if in(imported, "provider") && (p.ImportPath == "" || in(p.ImportPath, "internal") || in(p.ImportPath, "apis")) {
+				t.Errorf("%s imports provider, which is above it", p.ImportPath)
+			}
+			if p.ImportPath == "" && imported != "" {
+				t.Errorf("the nouns import %s", imported)
+			}
+		}
+	}
+}
+
+// Whoever imports the client or the guard gets no database with it.
+func TestNoDatabaseForImporters(t *testing.T) {
+	for _, p := range packages(t) {
+		if p.ImportPath != "client" && p.ImportPath != "guard" && p.ImportPath != "provider" && p.ImportPath != "" {
+			continue
+		}
+		for _, dep := range p.Deps {
+			if dep == "database/sql" || strings.Contains(dep, "sqlite") || strings.Contains(dep, "pgx") || strings.Contains(dep, "gqlgen") || strings.Contains(dep, "cobra") {
+				t.Errorf("%q brings %s to its importers", p.ImportPath, dep)
+			}
+		}
+	}
+}
+
+// A package's name says what it is for.
+func TestPackagesHaveMeaning(t *testing.T) {
+	for _, p := range packages(t) {
+		for _, word := range []string{"util", "utils", "common", "helper", "helpers", "models", "misc", "shared"} {
+			if p.ImportPath == word || strings.HasSuffix(p.ImportPath, "/"+word) {
+				t.Errorf("%s is named for its lack of meaning", p.ImportPath)
+			}
+		}
+	}
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/spf13/cobra"
+)
+
+// maxAnswer bounds what 'call -o json' holds in memory, in bytes; without it,
+// answers stream.
+const maxAnswer = 64 << 20
+
+type callOptions struct {
+	data    string
+	headers []string
+	include bool
+}
+
+func (p *program) callCommand() *cobra.Command {
+	var o callOptions
+	cmd := &cobra.Command{
+		Use: "call CONNECTION [METHOD] [PATH]", Short: "Call an API with a token",
+		Long: `Call the API of a connection: with its token, renewed when it is refused, and
+with the headers that its provider asks for. The answer's body goes to standard
+output. A GraphQL API needs neither method nor path.
+
+--data takes the body itself, @FILE or @- for standard input.`,
+		Example: `  counterfoil call a55 GET /wallets
+  counterfoil call engagifii POST /api/1.0/event/list --data '{"PageSize":5}'
+  counterfoil call ahotu --data '{"query":"{ events(page: 0, size: 10) { totalCount } }"}'`,
+		Args: cobra.RangeArgs(1, 3), ValidArgsFunction: p.completeConnections,
+		RunE: func(cmd *cobra.Command, args []string) error { return p.call(cmd.Context(), args, o) },
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.data, "data", "d", "", "body of the request: text, @FILE or @-")
+	f.StringArrayVarP(&o.headers, "header", "H", nil, "further header, as 'Name: value'")
+	f.BoolVarP(&o.include, "include", "i", false, "print the status line and the headers before the body")
+	return cmd
+}
+
+func (p *program) call(ctx context.Context, args []string, o callOptions) error {
+	link, err := p.open(args[0])
+	if err != nil {
+		return err
+	}
+	req, err := p.request(ctx, link, args[1:], o)
+	if err != nil {
+		return err
+	}
+	resp, err := link.Client().Do(req)
+	if err != nil {
+		return explain(err)
+	}
+	defer resp.Body.Close()
+	if err := p.answer(resp, o.include); err != nil {
+		return err
+	}
+	switch {
+	case resp.StatusCode >= 500:
+		return &failure{code: exitServerFault, err: fmt.Errorf("the API answered %s", resp.Status), hint: "try again later"}
+	case resp.StatusCode >= 400:
+		return &failure{code: exitCallerFault, err: fmt.Errorf("the API answered %s", resp.Status),
+			hint: fmt.Sprintf("'counterfoil doctor %s' looks at each step", args[0])}
+	}
+	return nil
+}
+
+// request builds the call: method and path default to what the API's kind asks
+// for.
+func (p *program) request(ctx context.Context, link *link, args []string, o callOptions) (*http.Request, error) {
+	body, err := p.body(o.data)
+	if err != nil {
+		return nil, err
+	}
+	method, path := http.MethodGet, ""
+	if link.api.Kind == provider.GraphQL || body != nil {
+		method = http.MethodPost
+	}
+	switch len(args) {
+	case 2:
+		method, path = strings.ToUpper(args[0]), args[1]
+	case 1:
+		if strings.HasPrefix(args[0], "/") {
+			path = args[0]
+		} else {
+			method = strings.ToUpper(args[0])
+		}
+	}
+	req, err := link.NewRequest(ctx, method, path, bytes.NewReader(body))
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	for _, h := range o.headers {
+		name, value, ok := strings.Cut(h, ":")
+		if !ok {
+			return nil, usagef("--header %q is not 'Name: value'", h)
+		}
+		req.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	return req, nil
+}
+
+func (p *program) body(data string) ([]byte, error) {
+	switch {
+	case data == "":
+		return nil, nil
+	case data == "@-":
+		return io.ReadAll(p.In)
+	case strings.HasPrefix(data, "@"):
+		return os.ReadFile(data[1:])
+	}
+	return []byte(data), nil
+}
+
+// answer prints an API's answer.
+func (p *program) answer(resp *http.Response, include bool) error {
+	if p.output == jsonForm {
+		raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		if err != nil {
+			return fmt.Errorf("read the API's answer: %w", err)
+		}
+		var body any = string(raw)
+		if json.Valid(raw) {
+			body = json.RawMessage(raw)
+		}
+		return p.print(map[string]any{"status": resp.StatusCode, "headers": resp.Header, "body": body}, nil)
+	}
+	if include {
+		fmt.Fprintf(p.Out, "%s %s\n", resp.Proto, resp.Status)
+		if err := resp.Header.Write(lineFeeds{p.Out}); err != nil {
+			return err
+		}
+		fmt.Fprintln(p.Out)
+	}
+	last := &lastByte{w: p.Out}
+	if _, err := io.Copy(last, resp.Body); err != nil {
+		return fmt.Errorf("read the API's answer: %w", err)
+	}
+	if last.b != '\n' && last.b != 0 {
+		fmt.Fprintln(p.Out)
+	}
+	return nil
+}
+
+// lineFeeds writes headers with the line ends of a terminal.
+type lineFeeds struct{ w io.Writer }
+
+func (l lineFeeds) Write(b []byte) (int, error) {
+	_, err := l.w.Write(bytes.ReplaceAll(b, []byte("\r\n"), []byte("\n")))
+	return len(b), err
+}
+
+// lastByte remembers how an answer ended.
+type lastByte struct {
+	w io.Writer
+	b byte
+}
+
+func (l *lastByte) Write(b []byte) (int, error) {
+	if len(b) > 0 {
+		l.b = b[len(b)-1]
+	}
+	return l.w.Write(b)
+}

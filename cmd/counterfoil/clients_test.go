@@ -1,0 +1,256 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What an integrator's own code does, in each language, from the environment
+// file alone.
+func TestForeignClients(t *testing.T) {
+	abs := func(name string) string {
+		path, err := filepath.Abs(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for _, language := range []struct{ name, command string }{
+		{"python requests", "/usr/bin/python3 '" + abs("consumer.py") + "' "},
+		{"node fetch", "node '" + abs("consumer.mjs") + "' "},
+	} {
+		for _, provider := range missionProviders {
+			t.Run(language.name+" "+provider, func(t *testing.T) {
+				got := shared.sourced(t, provider, language.command+provider).good(t)
+				var answer struct {
+					Token map[string]any `json:"token"`
+					API   map[string]any `json:"api"`
+					Again map[string]any `json:"again"`
+				}
+				if err := json.Unmarshal([]byte(got.out), &answer); err != nil {
+					t.Fatalf("printed %s", got.out)
+				}
+				if len(answer.API) == 0 || answer.API["errors"] != nil {
+					t.Errorf("the API answered %v", answer.API)
+				}
+			})
+		}
+	}
+}
+
+func TestTokenPrintsOnlyTheToken(t *testing.T) {
+	for _, provider := range missionProviders {
+		t.Run(provider, func(t *testing.T) {
+			got := shared.counterfoil(t, "token", provider).good(t)
+			if strings.Count(got.out, "\n") != 1 || strings.Count(got.out, ".") != 2 || !strings.HasPrefix(got.out, "eyJ") || got.err != "" {
+				t.Errorf("printed %d lines and on standard error %q", strings.Count(got.out, "\n"), got.err)
+			}
+			var v struct {
+				AccessToken string `json:"access_token"`
+				TokenType   string `json:"token_type"`
+				ExpiresAt   string `json:"expires_at"`
+			}
+			inJSON := shared.counterfoil(t, "token", provider, "-o", "json").good(t)
+			if err := json.Unmarshal([]byte(inJSON.out), &v); err != nil || v.AccessToken+"\n" != got.out || v.ExpiresAt == "" {
+				t.Errorf("in JSON: %v, same token %v", err, v.AccessToken+"\n" == got.out)
+			}
+		})
+	}
+}
+
+// With altrata a new token ends the old one: runs must share theirs.
+func TestSecondTokenRunDoesNotEndTheFirst(t *testing.T) {
+	first := shared.counterfoil(t, "token", "altrata").good(t).out
+	done := make(chan string)
+	for range 4 {
+		go func() { done <- shared.counterfoil(t, "token", "altrata").out }()
+	}
+	for range 4 {
+		if got := <-done; got != first {
+			t.Error("a run got a token of its own")
+		}
+	}
+	script := fmt.Sprintf(`printf 'header = "x-api-key: %%s"\nheader = "Authorization: Bearer %%s"\n' "$API_KEY" '%s' | curl -sK - -o /dev/null -w '%%{http_code}' "$API_BASE_URL" -H 'Content-Type: application/json' -d '{"query":"{ __typename }"}'`, strings.TrimSpace(first))
+	if got := shared.sourced(t, "altrata", script).good(t); got.out != "200" {
+		t.Errorf("the first token is answered %s", got.out)
+	}
+	renewed := shared.counterfoil(t, "token", "altrata", "--renew").good(t).out
+	if renewed == first {
+		t.Error("--renew printed the old token")
+	}
+	if got := shared.sourced(t, "altrata", script).good(t); got.out != "401" {
+		t.Errorf("the replaced token is answered %s", got.out)
+	}
+}
+
+func TestCall(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"get", []string{"a55", "GET", "/wallets"}, `"currency"`},
+		{"path only", []string{"a55", "/wallets"}, `"currency"`},
+		{"index", []string{"a55"}, `wallets`},
+		{"graphql", []string{"ahotu", "--data", `{"query":"{ events(page: 0, size: 10) { totalCount data { id name { en } } } }"}`}, `"totalCount"`},
+		{"post", []string{"engagifii", "POST", "/api/1.0/event/list", "--data", "{}"}, `"totalCount"`},
+		{"json", []string{"a55", "GET", "/wallets", "-o", "json"}, `"status":200`},
+		{"headers", []string{"a55", "GET", "/wallets", "-i"}, "200 OK\n"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := shared.counterfoil(t, append([]string{"call"}, row.args...)...).good(t); !strings.Contains(got.out, row.want) {
+				t.Errorf("printed %s", got.out)
+			}
+		})
+	}
+}
+
+func TestDoctor(t *testing.T) {
+	for _, provider := range missionProviders {
+		t.Run(provider, func(t *testing.T) {
+			people := shared.counterfoil(t, "doctor", provider).good(t)
+			for _, step := range []string{"secret", "DNS", "TLS", "clock", "token", "scope", "API"} {
+				if !strings.Contains(people.out, "ok    "+step) {
+					t.Errorf("%s is not ok:\n%s", step, people.out)
+				}
+			}
+			var health map[string]any
+			monitor := shared.counterfoil(t, "doctor", provider, "-o", "json").good(t)
+			if err := json.Unmarshal([]byte(monitor.out), &health); err != nil {
+				t.Fatal(err)
+			}
+			if len(health) != 4 || health["status"] != "healthy" || health["authentication"] != "ok" || health["api_connectivity"] != "ok" || health["timestamp"] == "" {
+				t.Errorf("answered %s", monitor.out)
+			}
+		})
+	}
+}
+
+// configured runs the binary with a changed client configuration.
+func configured(t *testing.T, change func(string) string, args ...string) ran {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(shared.dir, "consumer.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	moved := strings.NewReplacer("file:env/", "file:"+shared.dir+"/env/", "tls/ca.pem", shared.dir+"/tls/ca.pem").Replace(string(text))
+	path := filepath.Join(dir, "consumer.yaml")
+	if err := os.WriteFile(path, []byte(change(moved)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"WRONG_SECRET=wr0ng-s3cr3t", "COUNTERFOIL_CACHE=" + filepath.Join(dir, "tokens")}
+	return execute(t, "", env, binary, append([]string{"--config", path}, args...)...)
+}
+
+// Each failure has its exit code, one line and the next action.
+func TestFailures(t *testing.T) {
+	replace := func(pairs ...string) func(string) string { return strings.NewReplacer(pairs...).Replace }
+	same := replace()
+	for _, row := range []struct {
+		name   string
+		change func(string) string
+		args   []string
+		code   int
+		says   string
+		hint   string
+	}{
+		{"no command", same, []string{"tokn"}, 2, `unknown command "tokn"`, "--help"},
+		{"no connection named", same, []string{"token"}, 2, "accepts 1 arg", "token --help"},
+		{"unknown connection", same, []string{"token", "okta"}, 2, `no connection is called "okta"`, "a55, ahotu, altrata, engagifii"},
+		{"unknown flag", same, []string{"token", "a55", "--secret", "x"}, 2, "unknown flag", "--help"},
+		{"unknown output", same, []string{"token", "a55", "-o", "xml"}, 2, "choose text or json", "--help"},
+		{"bad header", same, []string{"call", "a55", "-H", "nocolon"}, 2, "not 'Name: value'", "--help"},
+		{"wrong secret", replace("file:"+shared.dir+"/env/a55.env#API_CLIENT_SECRET", "env:WRONG_SECRET"), []string{"token", "a55"}, 3, "invalid_client", "client_secret"},
+		{"wrong scope", replace("scope: events:read", "scope: events:write"), []string{"token", "ahotu"}, 3, "invalid_scope", "scope"},
+		{"secret that is not there", replace("file:"+shared.dir+"/env/a55.env#API_CLIENT_SECRET", "env:UNSET_SECRET"), []string{"token", "a55"}, 1, "env:UNSET_SECRET", ""},
+		{"secret in the clear", replace("file:"+shared.dir+"/env/a55.env#API_CLIENT_SECRET", "s3cr3t-in-the-clear"), []string{"token", "a55"}, 1, "given by reference", ""},
+		{"unknown field", replace("token_cache:", "tokn_cache:"), []string{"token", "a55"}, 1, `unknown field "tokn_cache"`, "mend"},
+		{"authority that is not trusted", replace("ca_file: "+shared.dir+"/tls/ca.pem", "tenant: x"), []string{"token", "a55"}, 1, "certificate", "ca_file"},
+		{"nothing listens", replace(strings.TrimPrefix(shared.base, "https://"), "127.0.0.1:1"), []string{"doctor", "a55"}, 1, "", "nothing listens there"},
+		{"plain HTTP", replace("https://", "http://"), []string{"token", "a55"}, 1, "https", ""},
+		{"not found", same, []string{"call", "a55", "GET", "/wallets/00000000-0000-4000-8000-000000000000"}, 4, "404", "doctor a55"},
+		{"tenant of someone else", replace("tenant: TENANT123", "tenant: TENANT456"), []string{"call", "engagifii", "POST", "/api/1.0/event/list", "-d", "{}"}, 4, "403", "doctor engagifii"},
+		{"doctor, tenant of someone else", replace("tenant: TENANT123", "tenant: TENANT456"), []string{"doctor", "engagifii"}, 4, "API failed", "tenant"},
+		{"doctor, wrong secret", replace("file:"+shared.dir+"/env/a55.env#API_CLIENT_SECRET", "env:WRONG_SECRET"), []string{"doctor", "a55"}, 3, "token failed", "client_secret"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got := configured(t, row.change, row.args...)
+			if got.code != row.code {
+				t.Errorf("exit %d, want %d", got.code, row.code)
+			}
+			lines := strings.Split(strings.TrimSpace(got.err), "\n")
+			if !strings.HasPrefix(lines[0], "counterfoil: ") || !strings.Contains(lines[0], row.says) || len(lines) > 2 {
+				t.Errorf("said\n%s\nwant one line with %q", got.err, row.says)
+			}
+			if row.hint != "" && (len(lines) != 2 || !strings.HasPrefix(lines[1], "hint: ") || !strings.Contains(lines[1], row.hint)) {
+				t.Errorf("said\n%s\nwant a hint with %q", got.err, row.hint)
+			}
+			if strings.Contains(got.out+got.err, "s3cr3t") {
+				t.Errorf("the secret was shown:\n%s%s", got.out, got.err)
+			}
+		})
+	}
+}
+
+func TestUnhealthyInJSON(t *testing.T) {
+	got := configured(t, strings.NewReplacer("file:"+shared.dir+"/env/a55.env#API_CLIENT_SECRET", "env:WRONG_SECRET").Replace, "doctor", "a55", "-o", "json")
+	var health map[string]any
+	if err := json.Unmarshal([]byte(got.out), &health); err != nil {
+		t.Fatalf("printed %q: %v", got.out, err)
+	}
+	if got.code != 3 || len(health) != 3 || health["status"] != "unhealthy" || health["error"] == "" || health["timestamp"] == "" {
+		t.Errorf("exit %d, printed %s", got.code, got.out)
+	}
+}
+
+func TestProviderCommands(t *testing.T) {
+	if got := execute(t, "", nil, binary, "provider", "list").good(t); !strings.Contains(got.out, "altrata") || !strings.Contains(got.out, "replace") {
+		t.Errorf("list printed %s", got.out)
+	}
+	shown := execute(t, "", nil, binary, "provider", "show", "oauth2").good(t)
+	path := filepath.Join(t.TempDir(), "own.yaml")
+	if err := os.WriteFile(path, []byte(shown.out), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := execute(t, "", nil, binary, "provider", "check", path).good(t); !strings.Contains(got.out, "own.yaml: good, describes oauth2") {
+		t.Errorf("check printed %s", got.out)
+	}
+	whole := execute(t, "", nil, binary, "provider", "show", "a55", "-o", "json").good(t)
+	if !json.Valid([]byte(whole.out)) || !strings.Contains(whole.out, `"token_use"`) {
+		t.Errorf("show -o json printed %s", whole.out)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(shown.out, "lifetime: 1h", "lifetme: 1h", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bad := execute(t, "", nil, binary, "provider", "check", path)
+	if bad.code != 1 || !strings.Contains(bad.out, `unknown field "lifetme" (allowed: path, url`) || !strings.Contains(bad.err, "1 of 1 descriptions are mistaken") {
+		t.Errorf("exit %d\n%s%s", bad.code, bad.out, bad.err)
+	}
+	if got := execute(t, "", nil, binary, "provider", "show", "okta"); got.code != 1 || !strings.Contains(got.err, "hint: 'counterfoil provider list'") {
+		t.Errorf("exit %d, said %s", got.code, got.err)
+	}
+}
+
+func TestHelpAndCompletion(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"up", "--help"}, {"token", "--help"}, {"call", "--help"}, {"doctor", "--help"}, {"client", "create", "--help"}, {"data", "import", "--help"}, {"provider", "check", "--help"}} {
+		if got := execute(t, "", nil, binary, args...).good(t); !strings.Contains(got.out, "Examples:\n") {
+			t.Errorf("%v has no examples:\n%s", args, got.out)
+		}
+	}
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		if got := execute(t, "", nil, binary, "completion", shell).good(t); len(got.out) < 1000 {
+			t.Errorf("%s completion is %d bytes", shell, len(got.out))
+		}
+	}
+	if got := shared.counterfoil(t, "__complete", "token", "").good(t); !strings.Contains(got.out, "engagifii\n") {
+		t.Errorf("completion of connections printed %s", got.out)
+	}
+	if got := execute(t, "", nil, binary, "version").good(t); !strings.HasPrefix(got.out, "counterfoil ") {
+		t.Errorf("version printed %s", got.out)
+	}
+}

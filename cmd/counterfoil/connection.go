@@ -1,0 +1,237 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/internal/secret"
+	"github.com/counterfoil/counterfoil/internal/strict"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// defaultConfig is where 'up' leaves a client configuration.
+const defaultConfig = "counterfoil-data/consumer.yaml"
+
+// maxConfig bounds a client configuration, in bytes.
+const maxConfig = 1 << 20
+
+// consumerConfig is a client configuration: the connections of one program, or
+// of one person.
+type consumerConfig struct {
+	// TokenCache is the directory of the tokens that runs share, relative to
+	// the configuration; default, a directory of the user's cache.
+	TokenCache string `yaml:"token_cache,omitempty"`
+	// Connections are the ways to call an API, by name.
+	Connections map[string]connection `yaml:"connections" check:"required"`
+}
+
+// connection is one way to call an API.
+type connection struct {
+	// Provider is a name of the catalog or a file, relative to the
+	// configuration.
+	Provider string `yaml:"provider" check:"required"`
+	// API is the API's name in the description; default, the only one.
+	API string `yaml:"api,omitempty"`
+	// TokenURL and APIURL replace those of the description.
+	TokenURL string `yaml:"token_url,omitempty"`
+	APIURL   string `yaml:"api_url,omitempty"`
+	// CAFile holds certificates to trust beside the system's, in PEM.
+	CAFile   string `yaml:"ca_file,omitempty"`
+	ClientID string `yaml:"client_id" check:"required"`
+	// ClientSecret and APIKey are references: env:NAME, file:PATH and so on.
+	ClientSecret string `yaml:"client_secret" check:"required"`
+	APIKey       string `yaml:"api_key,omitempty"`
+	Scope        string `yaml:"scope,omitempty"`
+	Tenant       string `yaml:"tenant,omitempty"`
+}
+
+// readConsumer reads the client configuration and returns the directory that
+// its relative paths start from.
+func (p *program) readConsumer() (*consumerConfig, string, error) {
+	path := p.config
+	if path == "" {
+		path = p.getenv("COUNTERFOIL_CONFIG")
+	}
+	if path == "" {
+		path = defaultConfig
+	}
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, "", withHint(fmt.Errorf("no client configuration at %s", path), "name one with --config; 'counterfoil up' writes one to its directory")
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxConfig))
+	if err != nil {
+		return nil, "", fmt.Errorf("read %s: %w", path, err)
+	}
+	config, err := strict.Decode[consumerConfig](path, text)
+	if err != nil {
+		return nil, "", withHint(err, "mend the configuration; the lines above name each mistake")
+	}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	return config, dir, err
+}
+
+// link is an open connection.
+type link struct {
+	*client.Source
+	name     string
+	config   client.Config
+	api      *provider.API
+	tokenURL string
+	apiURL   string
+}
+
+// open opens the connection of that name.
+func (p *program) open(name string) (*link, error) {
+	config, dir, err := p.readConsumer()
+	if err != nil {
+		return nil, err
+	}
+	c, ok := config.Connections[name]
+	if !ok {
+		return nil, &failure{code: exitUsage, err: fmt.Errorf("no connection is called %q", name),
+			hint: "choose from " + strings.Join(slices.Sorted(maps.Keys(config.Connections)), ", ")}
+	}
+	setup, err := p.setup(c, dir)
+	if err != nil {
+		return nil, fmt.Errorf("connection %s: %w", name, err)
+	}
+	if setup.Cache, err = p.tokenCache(config, dir); err != nil {
+		return nil, err
+	}
+	l := &link{name: name, config: *setup, tokenURL: cmp.Or(c.TokenURL, setup.Provider.TokenEndpoint.URL)}
+	if l.api, ok = setup.Provider.API(c.API); !ok {
+		return nil, fmt.Errorf("connection %s: the provider %s has no API %q", name, setup.Provider.Name, c.API)
+	}
+	l.apiURL = cmp.Or(c.APIURL, l.api.URL)
+	if l.Source, err = client.New(*setup); err != nil {
+		return nil, fmt.Errorf("connection %s: %w", name, err)
+	}
+	return l, nil
+}
+
+// setup turns a connection into what the client package asks for.
+func (p *program) setup(c connection, dir string) (*client.Config, error) {
+	described := c.Provider
+	if strings.ContainsAny(described, `./\`) {
+		described = within(dir, described)
+	}
+	d, err := openProvider(described)
+	if err != nil {
+		return nil, err
+	}
+	scopes, err := counterfoil.ParseScopes(c.Scope)
+	if err != nil {
+		return nil, err
+	}
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.CAFile != "" {
+		if base.TLSClientConfig.RootCAs, err = trust(within(dir, c.CAFile)); err != nil {
+			return nil, fmt.Errorf("ca_file: %w", err)
+		}
+	}
+	secrets := p.secrets(dir)
+	return &client.Config{
+		Provider: d, API: c.API, TokenURL: c.TokenURL, APIURL: c.APIURL,
+		ClientID: c.ClientID, ClientSecret: byReference(secrets, c.ClientSecret), APIKey: byReference(secrets, c.APIKey),
+		Scopes: scopes, Tenant: c.Tenant, HTTP: base,
+	}, nil
+}
+
+func byReference(secrets secret.Source, ref string) client.SecretFunc {
+	if ref == "" {
+		return nil
+	}
+	return func(ctx context.Context) (counterfoil.Secret, error) { return secrets.Get(ctx, ref) }
+}
+
+// secrets fetches secrets for this run: prompts go to the terminal.
+func (p *program) secrets(dir string) secret.Source {
+	s := secret.Source{Dir: dir, Getenv: p.getenv, Stdin: p.In}
+	if in, ok := p.In.(*os.File); ok && term.IsTerminal(int(in.Fd())) {
+		s.Prompt = func(question string) (string, error) {
+			if question == "" {
+				question = "Secret"
+			}
+			fmt.Fprintf(p.Err, "%s: ", question)
+			b, err := term.ReadPassword(int(in.Fd()))
+			fmt.Fprintln(p.Err)
+			return string(b), err
+		}
+	}
+	return s
+}
+
+// tokenCache opens the directory of the tokens that runs share.
+func (p *program) tokenCache(config *consumerConfig, dir string) (client.Cache, error) {
+	path := p.getenv("COUNTERFOIL_CACHE")
+	if path == "" && config.TokenCache != "" {
+		path = within(dir, config.TokenCache)
+	}
+	if path == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return nil, withHint(fmt.Errorf("no place for the token cache: %w", err), "set COUNTERFOIL_CACHE to a directory of your own")
+		}
+		path = filepath.Join(user, "counterfoil", "tokens")
+	}
+	cache, err := client.Dir(path)
+	if err != nil {
+		return nil, withHint(fmt.Errorf("token cache: %w", err), "set COUNTERFOIL_CACHE to a directory that only you can read")
+	}
+	return cache, nil
+}
+
+// within returns path, relative to dir unless it is absolute.
+func within(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
+// trust returns the system's certificates and those of a file.
+func trust(file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM", file)
+	}
+	return pool, nil
+}
+
+// completeConnections offers the names of the configuration's connections.
+func (p *program) completeConnections(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	config, _, err := p.readConsumer()
+	if err != nil || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return slices.Sorted(maps.Keys(config.Connections)), cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/sqlite"
+)
+
+// defaultDir is where 'up' keeps what it makes.
+const defaultDir = "./counterfoil-data"
+
+// missionProviders are the realms that every data directory has.
+var missionProviders = []string{"ahotu", "altrata", "engagifii", "a55"}
+
+// dataDir is a directory of 'up':
+//
+//	counterfoil.db         clients, keys, audit record, the APIs' rows
+//	tls/                   development certificate authority and certificate
+//	env/PROVIDER.env       settings of the development client, with its secrets
+//	providers/*.yaml       further providers, one realm each; yours to fill
+//	consumer.yaml          client configuration with a connection for each
+//	tokens/                cache of the tokens that the command line got
+type dataDir string
+
+func (d dataDir) database() string           { return filepath.Join(string(d), "counterfoil.db") }
+func (d dataDir) tls() string                { return filepath.Join(string(d), "tls") }
+func (d dataDir) env(provider string) string { return filepath.Join(string(d), "env", provider+".env") }
+func (d dataDir) consumer() string           { return filepath.Join(string(d), "consumer.yaml") }
+
+// create makes the directory and those in it, for this user only.
+func (d dataDir) create() error {
+	for _, sub := range []string{"", "env", "providers"} {
+		if err := os.MkdirAll(filepath.Join(string(d), sub), 0o700); err != nil {
+			return withHint(fmt.Errorf("make the data directory: %w", err), "name a directory that you may write to with --dir")
+		}
+	}
+	probe, err := os.CreateTemp(string(d), ".probe.*")
+	if err != nil {
+		return withHint(fmt.Errorf("write to the data directory: %w", err), "name a directory that you may write to with --dir")
+	}
+	probe.Close()
+	return os.Remove(probe.Name())
+}
+
+// providers returns the providers of the directory's realms: the four of the
+// catalog, then those of its providers folder by file name.
+func (d dataDir) providers() ([]*provider.Provider, error) {
+	sources := slices.Clone(missionProviders)
+	own, err := filepath.Glob(filepath.Join(string(d), "providers", "*.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	var all []*provider.Provider
+	seen := map[string]string{}
+	for _, source := range append(sources, own...) {
+		p, err := openProvider(source)
+		if err != nil {
+			return nil, err
+		}
+		if other, twice := seen[p.Name]; twice {
+			return nil, withHint(fmt.Errorf("%s and %s both describe a provider called %q", other, source, p.Name), "give one of them another name")
+		}
+		seen[p.Name] = source
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// open opens the directory's database for a command that works beside 'up' or
+// without it.
+func (d dataDir) open(ctx context.Context) (*sqlite.Store, error) {
+	if _, err := os.Stat(d.database()); errors.Is(err, fs.ErrNotExist) {
+		return nil, withHint(fmt.Errorf("%s has no database", d), "run 'counterfoil up' first, or name its directory with --dir")
+	}
+	return d.store(ctx)
+}
+
+func (d dataDir) store(ctx context.Context) (*sqlite.Store, error) {
+	store, err := sqlite.Open(ctx, d.database())
+	if err != nil {
+		return nil, withHint(err, "if the file is damaged, restore a copy; or move %s away and start afresh: development clients and data are made anew", d)
+	}
+	return store, nil
+}
+
+// realm returns the provider of one of the directory's realms.
+func (d dataDir) realm(name string) (*provider.Provider, error) {
+	all, err := d.providers()
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(all))
+	for i, p := range all {
+		if p.Name == name {
+			return p, nil
+		}
+		names[i] = p.Name
+	}
+	return nil, &failure{code: exitUsage, err: fmt.Errorf("there is no realm %q", name), hint: "choose from " + join(names)}
+}

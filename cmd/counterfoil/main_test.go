@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/files"
+)
+
+// binary is the program as a user has it: built without cgo.
+var binary string
+
+// shared is one 'up' that all tests use which change nothing that others see.
+var shared *upProcess
+
+func TestMain(m *testing.M) { os.Exit(withBinary(m)) }
+
+func withBinary(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "counterfoil-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "counterfoil")
+	build := exec.Command("go", "build", "-o", binary, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+		return 1
+	}
+	shared, err = launch(filepath.Join(dir, "data"), "127.0.0.1:0")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = shared.stop(syscall.SIGTERM) }()
+	return m.Run()
+}
+
+// patience is how long a process may take before a test gives up on it.
+const patience = 2 * time.Minute
+
+// upProcess is a running 'counterfoil up'.
+type upProcess struct {
+	dir, base string
+	cmd       *exec.Cmd
+	done      chan error
+
+	mu       sync.Mutex
+	out, err bytes.Buffer
+}
+
+// launch starts the binary and returns once it says that it is ready.
+func launch(dir, listen string, more ...string) (*upProcess, error) {
+	u := &upProcess{dir: dir, done: make(chan error, 1)}
+	u.cmd = exec.Command(binary, append([]string{"up", "--dir", dir, "--listen", listen}, more...)...)
+	u.cmd.Stderr = writer(func(b []byte) { u.mu.Lock(); u.err.Write(b); u.mu.Unlock() })
+	out, err := u.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := u.cmd.Start(); err != nil {
+		return nil, err
+	}
+	ready := make(chan bool, 1)
+	go func() {
+		sc := bufio.NewScanner(out)
+		for sc.Scan() {
+			u.mu.Lock()
+			fmt.Fprintln(&u.out, sc.Text())
+			u.mu.Unlock()
+			if sc.Text() == "ready" {
+				ready <- true
+			}
+		}
+		u.done <- u.cmd.Wait()
+		close(ready)
+	}()
+	select {
+	case ok := <-ready:
+		if !ok {
+			return u, fmt.Errorf("up ended: %s", u.errors())
+		}
+	case <-time.After(patience):
+		_ = u.cmd.Process.Kill()
+		return u, fmt.Errorf("up is not ready: %s", u.errors())
+	}
+	env, err := files.ReadEnv(filepath.Join(dir, "env", "a55.env"))
+	if err != nil {
+		return u, err
+	}
+	u.base = strings.TrimSuffix(env.Get("AUTH_URL"), "/a55/oauth2/token")
+	return u, nil
+}
+
+// start launches an 'up' of a test's own.
+func start(t *testing.T, dir, listen string, more ...string) *upProcess {
+	t.Helper()
+	u, err := launch(dir, listen, more...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = u.stop(syscall.SIGKILL) })
+	return u
+}
+
+// stop sends a signal and returns how the process ended.
+func (u *upProcess) stop(sig syscall.Signal) error {
+	_ = u.cmd.Process.Signal(sig)
+	select {
+	case err := <-u.done:
+		u.done <- err
+		return err
+	case <-time.After(patience):
+		return errors.Join(errors.New("up did not end"), u.cmd.Process.Kill())
+	}
+}
+
+func (u *upProcess) printed() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.out.String()
+}
+
+func (u *upProcess) errors() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.err.String()
+}
+
+// env returns a provider's environment file.
+func (u *upProcess) env(t *testing.T, provider string) files.Env {
+	t.Helper()
+	env, err := files.ReadEnv(filepath.Join(u.dir, "env", provider+".env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return env
+}
+
+type writer func([]byte)
+
+func (w writer) Write(b []byte) (int, error) { w(b); return len(b), nil }
+
+// ran is how a command ended.
+type ran struct {
+	code     int
+	out, err string
+}
+
+// execute runs a command with the given input and additions to the environment.
+func execute(t *testing.T, in string, env []string, name string, args ...string) ran {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdin = strings.NewReader(in)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return ran{code: cmd.ProcessState.ExitCode(), out: out.String(), err: errs.String()}
+}
+
+// counterfoil runs the binary with the client configuration of u.
+func (u *upProcess) counterfoil(t *testing.T, args ...string) ran {
+	t.Helper()
+	return execute(t, "", nil, binary, append([]string{"--config", filepath.Join(u.dir, "consumer.yaml")}, args...)...)
+}
+
+// sourced runs a shell script after sourcing a provider's environment file, as
+// exported variables.
+func (u *upProcess) sourced(t *testing.T, provider, script string) ran {
+	t.Helper()
+	return execute(t, "", nil, "sh", "-c", fmt.Sprintf("set -a; . '%s/env/%s.env'; set +a\n%s", u.dir, provider, script))
+}
+
+// good fails the test unless the command succeeded.
+func (r ran) good(t *testing.T) ran {
+	t.Helper()
+	if r.code != 0 {
+		t.Fatalf("exit %d\nout: %s\nerr: %s", r.code, r.out, r.err)
+	}
+	return r
+}

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/files"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+	"github.com/goccy/go-yaml"
+)
+
+// developmentClient is the name of the clients that 'up' makes.
+const developmentClient = "development"
+
+// settings are those of a realm's development client.
+type settings struct {
+	id     string
+	secret counterfoil.Secret
+	apiKey counterfoil.Secret
+	scope  string
+	tenant string
+}
+
+// The variables that every environment file has. The last four name the
+// authority's certificate to curl, Python, Node and Go.
+const (
+	varTokenURL     = "AUTH_URL"
+	varAPIURL       = "API_BASE_URL"
+	varClientID     = "API_CLIENT_ID"
+	varClientSecret = "API_CLIENT_SECRET"
+	varScope        = "API_SCOPE"
+	varAPIKey       = "API_KEY"
+	varTenant       = "API_TENANT"
+)
+
+var varsCA = []string{"CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"}
+
+// settle finds or makes the realm's development client, and writes its
+// environment file. Secrets are at rest only in that file: when it is lost, or
+// its secrets serve no longer, new ones are made.
+func (s *site) settle(ctx context.Context, clients *server.Clients, r *realm) error {
+	file := s.dir.env(r.Name)
+	env, err := files.ReadEnv(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return withHint(err, "mend or delete the file: it is made anew, with new secrets")
+	}
+	c := &r.client
+	c.id, c.secret, c.apiKey = env.Get(varClientID), counterfoil.Secret(env.Get(varClientSecret)), counterfoil.Secret(env.Get(variable(r.Provider, provider.SettingAPIKey, varAPIKey)))
+	if err := s.authenticate(ctx, clients, r); err != nil {
+		return err
+	}
+	if len(r.APIs) > 0 {
+		c.scope = cmp.Or(r.APIs[0].Scopes.String(), r.TokenEndpoint.Scope.MustInclude.String())
+	}
+	if needsTenant(r.Provider) {
+		c.tenant = developmentTenant
+	}
+	ca, err := filepath.Abs(s.ca)
+	if err != nil {
+		return err
+	}
+	return files.Write(file, r.env(ca).Bytes(), 0o600)
+}
+
+// authenticate makes r.client hold credentials that serve.
+func (s *site) authenticate(ctx context.Context, clients *server.Clients, r *realm) error {
+	const actor = "counterfoil up"
+	c := &r.client
+	_, err := clients.Get(ctx, r.Name, c.id)
+	if c.id == "" || errors.Is(err, server.ErrNotFound) {
+		if c.id, err = findDevelopmentClient(ctx, clients, r.Name); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	if c.id == "" {
+		made := server.NewClient{Realm: r.Name, Name: developmentClient, Scopes: r.ScopeNames(), WithAPIKey: r.Needs(provider.HeaderFromAPIKey)}
+		if needsTenant(r.Provider) {
+			made.Tenants = []string{developmentTenant}
+		}
+		_, creds, err := clients.Create(ctx, actor, made)
+		c.id, c.secret, c.apiKey = creds.ClientID, creds.ClientSecret, creds.APIKey
+		return err
+	}
+	if good, err := clients.VerifySecret(ctx, r.Name, c.id, c.secret); err != nil {
+		return err
+	} else if !good {
+		creds, err := clients.Rotate(ctx, actor, r.Name, c.id, 0)
+		if err != nil {
+			return err
+		}
+		c.secret = creds.ClientSecret
+		s.log.Info("made a new secret, the one in the environment file was lost or served no longer", "realm", r.Name, "client_id", c.id)
+	}
+	if !r.Needs(provider.HeaderFromAPIKey) {
+		return nil
+	}
+	if good, err := s.server.Realm(r.Name).APIKey(ctx, c.id, c.apiKey.Reveal()); err != nil || good {
+		return err
+	}
+	creds, err := clients.RotateAPIKey(ctx, actor, r.Name, c.id, 0)
+	c.apiKey = creds.APIKey
+	return err
+}
+
+// findDevelopmentClient returns the id of the client that an earlier start made
+// and whose environment file is lost, or "".
+func findDevelopmentClient(ctx context.Context, clients *server.Clients, realm string) (string, error) {
+	for after := ""; ; {
+		page, err := clients.List(ctx, realm, after, 100)
+		if err != nil || len(page) == 0 {
+			return "", err
+		}
+		i := slices.IndexFunc(page, func(c server.Client) bool { return c.Name == developmentClient && !c.Disabled })
+		if i >= 0 {
+			return page[i].ID, nil
+		}
+		after = page[len(page)-1].ID
+	}
+}
+
+// variable returns the name that the provider gives to a setting, or otherwise.
+func variable(p *provider.Provider, setting provider.Setting, otherwise string) string {
+	for _, v := range p.Variables {
+		if v.From == setting {
+			return v.Name
+		}
+	}
+	return otherwise
+}
+
+func (r *realm) tokenURL() string { return r.base + r.TokenEndpoint.Path }
+
+// apiURL is what clients take as the API's base URL.
+func (r *realm) apiURL(api *provider.API) string {
+	return strings.TrimSuffix(r.base+api.BasePath, "/")
+}
+
+// env is the realm's environment file.
+func (r *realm) env(ca string) files.Env {
+	values := map[provider.Setting]string{
+		provider.SettingBaseURL: r.base, provider.SettingTokenURL: r.tokenURL(),
+		provider.SettingClientID: r.client.id, provider.SettingClientSecret: r.client.secret.Reveal(),
+		provider.SettingScope: r.client.scope, provider.SettingAPIKey: r.client.apiKey.Reveal(), provider.SettingTenant: r.client.tenant,
+	}
+	if len(r.APIs) > 0 {
+		values[provider.SettingAPIURL] = r.apiURL(&r.APIs[0])
+	}
+	var env files.Env
+	set := func(key, value string) { env = append(env, files.Setting{Key: key, Value: value}) }
+	set(varTokenURL, values[provider.SettingTokenURL])
+	set(varAPIURL, values[provider.SettingAPIURL])
+	set(varClientID, values[provider.SettingClientID])
+	set(varClientSecret, values[provider.SettingClientSecret])
+	set(varScope, values[provider.SettingScope])
+	named := map[provider.Setting]bool{}
+	for _, v := range r.Variables {
+		named[v.From] = true
+		set(v.Name, cmp.Or(v.Value, values[v.From]))
+	}
+	if r.client.apiKey != "" && !named[provider.SettingAPIKey] {
+		set(varAPIKey, r.client.apiKey.Reveal())
+	}
+	if r.client.tenant != "" && !named[provider.SettingTenant] {
+		set(varTenant, r.client.tenant)
+	}
+	for _, key := range varsCA {
+		set(key, ca)
+	}
+	return env
+}
+
+// writeConsumer writes the client configuration with a connection for each API.
+func (s *site) writeConsumer() error {
+	ca, err := filepath.Rel(string(s.dir), s.ca)
+	if err != nil {
+		return err
+	}
+	config := consumerConfig{TokenCache: "tokens", Connections: map[string]connection{}}
+	for _, r := range s.realms {
+		for i := range r.APIs {
+			api := &r.APIs[i]
+			name := r.Name
+			if i > 0 {
+				name += "-" + api.Name
+			}
+			c := connection{
+				Provider: r.Name, API: api.Name, TokenURL: r.tokenURL(), APIURL: r.apiURL(api), CAFile: ca,
+				ClientID: r.client.id, ClientSecret: "file:env/" + r.Name + ".env#" + varClientSecret,
+				Tenant: r.client.tenant,
+			}
+			if !slices.Contains(missionProviders, r.Name) {
+				if c.Provider, err = filepath.Rel(string(s.dir), r.Source().File); err != nil {
+					return err
+				}
+			}
+			if r.TokenEndpoint.Scope.Parameter == provider.Required {
+				c.Scope = r.client.scope
+			}
+			if r.client.apiKey != "" {
+				c.APIKey = "file:env/" + r.Name + ".env#" + variable(r.Provider, provider.SettingAPIKey, varAPIKey)
+			}
+			config.Connections[name] = c
+		}
+	}
+	body, err := yaml.Marshal(config)
+	if err != nil {
+		return err
+	}
+	head := fmt.Sprintf("# Written by 'counterfoil up' at each start. Try: counterfoil --config %s call a55 GET /wallets\n", s.dir.consumer())
+	return files.Write(s.dir.consumer(), append([]byte(head), body...), 0o600)
+}

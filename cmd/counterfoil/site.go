@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"crypto"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil/apis"
+	"github.com/counterfoil/counterfoil/apis/calendar"
+	"github.com/counterfoil/counterfoil/apis/events"
+	"github.com/counterfoil/counterfoil/apis/profiles"
+	"github.com/counterfoil/counterfoil/apis/wallets"
+	"github.com/counterfoil/counterfoil/guard"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/sqlite"
+)
+
+// developmentTenant is the tenant that development clients are granted.
+const developmentTenant = "TENANT123"
+
+// site joins server, guards and APIs at one base URL: the only place where the
+// wings meet.
+type site struct {
+	dir   dataDir
+	base  string // https://127.0.0.1:8443
+	ca    string // path of the authority's certificate
+	store *sqlite.Store
+	log   *slog.Logger
+
+	server *server.Server
+	realms []*realm
+	mux    *http.ServeMux
+}
+
+// realm is one provider at its place on the site.
+type realm struct {
+	*provider.Provider
+	base   string // https://127.0.0.1:8443/a55
+	client settings
+}
+
+// referenceAPIs returns the APIs that a description may name.
+func referenceAPIs(db *sql.DB, log *slog.Logger) map[string]apis.API {
+	all := map[string]apis.API{}
+	for _, api := range []apis.API{
+		calendar.New(calendar.Config{DB: db, Log: log}),
+		profiles.New(profiles.Config{DB: db, Log: log}),
+		events.New(db, events.Config{Log: log}),
+		wallets.New(db, wallets.Config{Log: log}),
+	} {
+		all[api.Name()] = api
+	}
+	return all
+}
+
+// build makes the realms, their clients, their data and their handlers.
+func (s *site) build(ctx context.Context, providers []*provider.Provider) error {
+	if err := s.issue(ctx, providers); err != nil {
+		return err
+	}
+	clients := server.NewClients(s.store, nil)
+	for _, r := range s.realms {
+		if err := s.settle(ctx, clients, r); err != nil {
+			return fmt.Errorf("realm %s: %w", r.Name, err)
+		}
+	}
+	if err := s.writeConsumer(); err != nil {
+		return err
+	}
+	return s.mount(ctx)
+}
+
+// issue starts the authorization server.
+func (s *site) issue(ctx context.Context, providers []*provider.Provider) (err error) {
+	var realms []server.Realm
+	for _, p := range providers {
+		r := &realm{Provider: p, base: s.base + "/" + p.Name}
+		s.realms = append(s.realms, r)
+		realms = append(realms, server.Realm{Name: p.Name, Provider: p, BaseURL: r.base})
+	}
+	s.server, err = server.New(ctx, server.Config{Store: s.store, Realms: realms, Logger: s.log, OnEvent: logEvent(s.log)})
+	return err
+}
+
+// mount puts every realm's endpoints and guarded APIs at their paths.
+func (s *site) mount(ctx context.Context) error {
+	s.mux = http.NewServeMux()
+	reference := referenceAPIs(s.store.DB(), s.log)
+	owners := apis.Reference{Day: time.Now().UTC().Truncate(24 * time.Hour), Tenant: developmentTenant}
+	for _, r := range s.realms {
+		owners.Clients = append(owners.Clients, r.client.id)
+	}
+	prepared := map[string]bool{}
+	for _, r := range s.realms {
+		own := s.server.Handler(r.Name)
+		s.mux.Handle("/"+r.Name+"/", http.StripPrefix("/"+r.Name, own))
+		// RFC 8414 section 3.1 puts the well-known path before the issuer's.
+		s.mux.Handle("/.well-known/oauth-authorization-server/"+r.Name, at("/.well-known/oauth-authorization-server", own))
+		for i := range r.APIs {
+			described := &r.APIs[i]
+			api, ok := reference[described.Name]
+			if !ok {
+				return withHint(fmt.Errorf("%s describes the API %q, and 'up' has no such API", r.Source().File, described.Name),
+					"call it calendar, profiles, events or wallets")
+			}
+			if !prepared[api.Name()] {
+				if err := apis.Prepare(ctx, s.store.DB(), api, owners); err != nil {
+					return fmt.Errorf("reference data: %w", err)
+				}
+				prepared[api.Name()] = true
+			}
+			if err := s.protect(r, described, api); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// protect puts one API behind its guard.
+func (s *site) protect(r *realm, described *provider.API, api apis.API) error {
+	issuer := s.server.Realm(r.Name)
+	g, err := guard.New(guard.Config{
+		Provider: r.Provider, API: described.Name, Issuer: r.base,
+		Keys: keys{issuer}, Registry: issuer, Logger: s.log, OnDecision: logEvent(s.log),
+	})
+	if err != nil {
+		return fmt.Errorf("realm %s: %w", r.Name, err)
+	}
+	guarded := g.Handler(api.Handler())
+	path := "/" + r.Name + described.Path
+	if described.Kind == provider.GraphQL {
+		s.mux.Handle(path, at("/", guarded))
+	} else {
+		prefix := strings.TrimSuffix(path, "/")
+		s.mux.Handle(prefix, at("/", guarded))
+		s.mux.Handle(prefix+"/", http.StripPrefix(prefix, guarded))
+	}
+	if explorer := api.Explorer(); explorer != nil && described.Explorer != "" {
+		page := "/" + r.Name + described.Explorer
+		s.mux.Handle("GET "+page, http.StripPrefix(strings.TrimSuffix(page, "/"), explorer))
+		s.mux.Handle(page, at("/", guarded))
+	}
+	return nil
+}
+
+// at serves every request as one for path.
+func at(path string, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r2 := *r
+		u := *r.URL
+		u.Path, u.RawPath = path, ""
+		r2.URL = &u
+		h.ServeHTTP(w, &r2)
+	})
+}
+
+// keys answers for the server's keys in the guard's words.
+type keys struct{ issuer *server.Authority }
+
+func (k keys) PublicKey(ctx context.Context, id string) (crypto.PublicKey, error) {
+	key, err := k.issuer.PublicKey(ctx, id)
+	if err == nil && key == nil {
+		return nil, guard.ErrKeyUnknown
+	}
+	return key, err
+}
+
+// needsTenant reports whether clients of the provider are granted tenants.
+func needsTenant(p *provider.Provider) bool {
+	return p.Needs(provider.HeaderFromTenant) || p.AccessToken.Claim(provider.FromTenants) != ""
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+)
+
+// waitFor yields until the condition holds: for what another process does, and
+// no clock of ours can bring about.
+func waitFor(t *testing.T, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatal("waited in vain")
+		}
+		runtime.Gosched()
+	}
+}
+
+// killWhen starts 'up' and kills it with SIGKILL as soon as a file of its
+// directory is there.
+func killWhen(t *testing.T, dir, file string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), binary, "up", "--dir", dir, "--listen", "127.0.0.1:0")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { _, err := os.Stat(filepath.Join(dir, file)); return err == nil })
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+}

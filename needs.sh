@@ -1,0 +1,34 @@
+#!/bin/sh
+# Installs what the tests use beside Go, from Debian's packages where this is
+# Debian and the user may; otherwise it names what is missing and fails.
+set -eu
+
+missing=""
+packages=""
+need() { # need COMMAND PACKAGE
+	command -v "$1" >/dev/null 2>&1 || { missing="$missing $1"; packages="$packages $2"; }
+}
+look() {
+	missing="" packages=""
+	need gcc gcc # the race detector is the only thing that wants a C compiler
+	need git git
+	need curl curl
+	need node nodejs
+	need npm npm
+	need chromium chromium
+	/usr/bin/python3 -c 'import requests' 2>/dev/null || { missing="$missing python3-requests"; packages="$packages python3-requests"; }
+}
+
+look
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+	echo "installing:$packages"
+	export DEBIAN_FRONTEND=noninteractive
+	# shellcheck disable=SC2086 # a list of packages
+	{ apt-get update -qq && apt-get install -y -qq --no-install-recommends $packages; } >/tmp/counterfoil-needs.log 2>&1 || tail -n 5 /tmp/counterfoil-needs.log
+	look
+	[ -n "$missing" ] || exit 0
+fi
+echo "the tests need, and this machine lacks:$missing" >&2
+echo "install the Debian packages (or what your system has instead):$packages" >&2
+exit 1
