@@ -54,7 +54,7 @@ func shapesOf(api *provider.API) shapes {
 // refuse is where every refused call leaves: it tells who wants to know, then
 // answers in the description's shape. p is nil while the caller is not proved.
 func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, p *counterfoil.Principal, no *denial) {
-	if no.err != nil {
+	if no.err != nil && r.Context().Err() == nil { // a caller who left is no failure
 		g.logger.ErrorContext(r.Context(), "guard: call refused as unavailable", "provider", g.provider.Name, "api", g.api.Name, "error", no.err)
 	}
 	if g.onDecision != nil {

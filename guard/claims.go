@@ -54,21 +54,18 @@ func claimsOf(cfg Config, api *provider.API) (claims, error) {
 	case len(t.Audience) > 0:
 		c.audience = t.Audience
 	}
+	for _, source := range []provider.ClaimSource{provider.FromIssuer, provider.FromClientID, provider.FromExpiresAt} {
+		if t.Claim(source) == "" {
+			return claims{}, fmt.Errorf("the tokens have no claim from %s: a guard cannot do without", source)
+		}
+	}
 	named := map[string]bool{}
 	for _, d := range t.Claims {
-		named[d.Name] = true
-		k := check{name: d.Name, from: d.From}
-		switch v := d.Value.(type) {
-		case nil:
-		case string:
-			k.value = v
-		case int, int64, uint64:
-			k.value = json.Number(fmt.Sprint(v))
-		default:
-			return claims{}, fmt.Errorf("the claim %s has a value of type %T: it must be text or a whole number", d.Name, v)
+		k, err := checkOf(d)
+		if err != nil {
+			return claims{}, err
 		}
-		// A token without scopes or tenants is right; it opens less.
-		k.optional = d.From == provider.FromScope || d.From == provider.FromScopeList || d.From == provider.FromTenants
+		named[d.Name] = true
 		c.checks = append(c.checks, k)
 	}
 	// Where a description does not speak of them, RFC 7519 still does (sections
@@ -80,6 +77,22 @@ func claimsOf(cfg Config, api *provider.API) (claims, error) {
 	}
 	slices.SortStableFunc(c.checks, func(a, b check) int { return cmp.Compare(rank(a.from), rank(b.from)) })
 	return c, nil
+}
+
+func checkOf(d provider.Claim) (check, error) {
+	k := check{name: d.Name, from: d.From}
+	switch v := d.Value.(type) {
+	case nil:
+	case string:
+		k.value = v
+	case int, int64, uint64:
+		k.value = json.Number(fmt.Sprint(v))
+	default:
+		return k, fmt.Errorf("the claim %s has a value of type %T: it must be text or a whole number", d.Name, v)
+	}
+	// A token without scopes or tenants is right; it opens less.
+	k.optional = d.From == provider.FromScope || d.From == provider.FromScopeList || d.From == provider.FromTenants
+	return k, nil
 }
 
 func rank(from provider.ClaimSource) int {

@@ -9,6 +9,23 @@ import (
 	"github.com/counterfoil/counterfoil"
 )
 
+// change makes a right call wrong.
+type change func(*rig, *http.Request)
+
+func drop(name string) change { return func(_ *rig, r *http.Request) { r.Header.Del(name) } }
+
+func set(name, value string) change {
+	return func(_ *rig, r *http.Request) { r.Header.Set(name, value) }
+}
+
+func twice(name, value string) change {
+	return func(_ *rig, r *http.Request) { r.Header.Add(name, value) }
+}
+
+func claim(name string, value any) change {
+	return func(rig *rig, r *http.Request) { r.Header.Set("Authorization", "Bearer "+rig.claim(name, value)) }
+}
+
 // The refusals of each catalog provider, to the byte. Where the provider's
 // guide shows one it is the guide's.
 func TestRefusalsAreTheProviders(t *testing.T) {
@@ -21,23 +38,11 @@ func TestRefusalsAreTheProviders(t *testing.T) {
 	)
 	type want struct {
 		provider, name string
-		change         func(*rig, *http.Request)
+		change         change
 		status         int
 		challenge      string
 		body           string
 		reason         counterfoil.Reason
-	}
-	drop := func(name string) func(*rig, *http.Request) {
-		return func(_ *rig, r *http.Request) { r.Header.Del(name) }
-	}
-	set := func(name, value string) func(*rig, *http.Request) {
-		return func(_ *rig, r *http.Request) { r.Header.Set(name, value) }
-	}
-	claim := func(name string, value any) func(*rig, *http.Request) {
-		return func(rig *rig, r *http.Request) { r.Header.Set("Authorization", "Bearer "+rig.claim(name, value)) }
-	}
-	twice := func(name, value string) func(*rig, *http.Request) {
-		return func(_ *rig, r *http.Request) { r.Header.Add(name, value) }
 	}
 	late := func(rig *rig, r *http.Request) {
 		r.Header.Set("Authorization", "Bearer "+rig.claim("exp", start.Add(-time.Hour).Unix()))

@@ -131,6 +131,9 @@ func (cfg *Config) api() (*provider.API, error) {
 		}
 		return nil, fmt.Errorf("the provider %s has no API %q: Config.API must be one of %q", cfg.Provider.Name, cfg.API, names)
 	}
+	if h, _ := api.Header(provider.HeaderFromToken); h.Presence != provider.Required {
+		return nil, errors.New("Config.Provider is incomplete: take it as package provider returns it")
+	}
 	_, tenants := api.Header(provider.HeaderFromTenant)
 	_, keys := api.Header(provider.HeaderFromAPIKey)
 	switch {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +36,8 @@ func TestNewSaysWhatIsMissing(t *testing.T) {
 		{"policy replace", guard.Config{Provider: open("altrata"), Issuer: issuer, Keys: keys}, "Config.Registry is missing: a token of altrata ends"},
 		{"tenants", guard.Config{Provider: open("engagifii"), Issuer: issuer, Keys: keys}, "Config.Registry is missing: the API events has tenants"},
 		{"API keys", guard.Config{Provider: parse(t, "keys", withAPIKey), Issuer: issuer, Keys: keys}, "Config.Registry is missing: the API api demands API keys"},
+		{"a description made by hand", guard.Config{Provider: &provider.Provider{APIs: []provider.API{{Name: "api"}}}, Issuer: issuer, Keys: keys}, "Config.Provider is incomplete"},
+		{"a description without an issuer", guard.Config{Provider: without(open("oauth2"), provider.FromIssuer), Issuer: issuer, Keys: keys}, "no claim from issuer"},
 		{"enough", guard.Config{Provider: open("altrata"), Issuer: issuer, Keys: keys, Registry: clients}, ""},
 		{"enough without a registry", guard.Config{Provider: open("a55"), Issuer: issuer, Keys: keys}, ""},
 	} {
@@ -48,6 +51,12 @@ func TestNewSaysWhatIsMissing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// without leaves a claim out of a description.
+func without(p *provider.Provider, source provider.ClaimSource) *provider.Provider {
+	p.AccessToken.Claims = slices.DeleteFunc(p.AccessToken.Claims, func(c provider.Claim) bool { return c.From == source })
+	return p
 }
 
 func parse(t *testing.T, name, text string) *provider.Provider {

@@ -99,7 +99,7 @@ func RemoteKeys(cfg RemoteKeysConfig) (*Remote, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	client := http.Client{Transport: http.DefaultTransport}
+	client := http.Client{}
 	if cfg.Client != nil {
 		client = *cfg.Client
 	}
@@ -189,7 +189,7 @@ func (r *Remote) fetch(join bool) <-chan struct{} {
 	r.flight, r.attempted = flight, now
 	r.tasks.Go(func() {
 		err := r.load()
-		if err != nil {
+		if err != nil && r.ctx.Err() == nil {
 			r.cfg.Logger.Warn("remote keys: fetch failed", "url", r.cfg.URL, "error", err)
 		}
 		r.mu.Lock()

@@ -55,9 +55,9 @@ func (p *publisher) serve(h http.HandlerFunc) {
 }
 
 // publish answers with the same key under each of ids.
-func (p *publisher) publish(ids ...string) { p.serve(answerSet(set(ids...))) }
+func (p *publisher) publish(ids ...string) { p.serve(answerSet(jwks(ids...))) }
 
-func set(ids ...string) string {
+func jwks(ids ...string) string {
 	keys := make([]jose.PublicKey, len(ids))
 	for i, id := range ids {
 		keys[i] = jose.PublicKey{ID: id, Algorithm: jose.ES256, Key: ecKey().Public()}
@@ -252,7 +252,7 @@ func TestOutageServesTheOldSetForABoundedTime(t *testing.T) {
 		"empty":         answerSet(""),
 		"2 MB":          answerSet(`{"keys":[` + strings.Repeat(" ", 2<<20) + `]}`),
 		"cut off":       func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-		"404 and a set": func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(404); answerSet(set("k2"))(w, r) },
+		"404 and a set": func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(404); answerSet(jwks("k2"))(w, r) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPublisher(t)
@@ -305,7 +305,7 @@ func TestKeyOutageIsNotTheClientsFault(t *testing.T) {
 func TestOneBadKeyDoesNotHideTheOthers(t *testing.T) {
 	p := newPublisher(t)
 	var log bytes.Buffer
-	p.serve(answerSet(strings.Replace(set("k1"), `[`, `[{"kty":"RSA","kid":"x","n":"AQAB","e":"AQAB"},{"kty":"oct","kid":"k1","k":"AAAA"},7,`, 1)))
+	p.serve(answerSet(strings.Replace(jwks("k1"), `[`, `[{"kty":"RSA","kid":"x","n":"AQAB","e":"AQAB"},{"kty":"oct","kid":"k1","k":"AAAA"},7,`, 1)))
 	r := p.remote(func(c *guard.RemoteKeysConfig) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	p.expect(r, "k1", "")
 	p.expect(r, "x", "unknown")
@@ -330,7 +330,7 @@ func TestRedirectIsAFailure(t *testing.T) {
 func TestCallersLeaveAHangingEndpoint(t *testing.T) {
 	p := newPublisher(t)
 	arrived, release := make(chan struct{}), make(chan struct{})
-	p.serve(func(w http.ResponseWriter, r *http.Request) { close(arrived); <-release; answerSet(set("k1"))(w, r) })
+	p.serve(func(w http.ResponseWriter, r *http.Request) { close(arrived); <-release; answerSet(jwks("k1"))(w, r) })
 	r := p.remote(nil)
 	ctx, leave := context.WithCancel(context.Background())
 	left := make(chan error)
@@ -394,7 +394,7 @@ func TestCacheControlIsHonouredWithinBounds(t *testing.T) {
 			p := newPublisher(t)
 			p.serve(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Cache-Control", header)
-				answerSet(set("k1"))(w, r)
+				answerSet(jwks("k1"))(w, r)
 			})
 			r := p.remote(nil)
 			p.expect(r, "k1", "")
@@ -449,7 +449,7 @@ func TestRemoteKeysRefusesItsConfiguration(t *testing.T) {
 }
 
 func TestStaticKeys(t *testing.T) {
-	keys, err := guard.StaticKeys([]byte(strings.Replace(set("k1"), `[`, `[{},`, 1)))
+	keys, err := guard.StaticKeys([]byte(strings.Replace(jwks("k1"), `[`, `[{},`, 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
