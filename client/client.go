@@ -168,8 +168,12 @@ func (s *Source) credentialsGiven() error {
 	if s.method() == provider.ClientSecretBasic && t.BasicEncoding == provider.RawEncoding && strings.Contains(c.ClientID, ":") {
 		return errors.New("Config.ClientID has a colon, which Basic credentials cannot carry here (RFC 7617 section 2)")
 	}
-	if _, ok := t.Header(provider.HeaderFromAPIKey); ok && c.APIKey == nil {
-		return fmt.Errorf("Config.APIKey is missing: a token request of %s needs it", c.Provider.Name)
+	_, need := t.Header(provider.HeaderFromAPIKey)
+	if !need && s.api != nil {
+		_, need = s.api.Header(provider.HeaderFromAPIKey)
+	}
+	if need && c.APIKey == nil {
+		return fmt.Errorf("Config.APIKey is missing: %s demands one", c.Provider.Name)
 	}
 	return nil
 }
@@ -204,8 +208,6 @@ func (s *Source) callHeaders() error {
 	for _, h := range s.api.Headers {
 		ch := callHeader{name: textproto.CanonicalMIMEHeaderKey(h.Name), from: h.From, scheme: h.Scheme, value: h.Value}
 		switch {
-		case h.From == provider.HeaderFromAPIKey && s.cfg.APIKey == nil:
-			return fmt.Errorf("Config.APIKey is missing: a call of %s needs it", s.api.Name)
 		case h.From == provider.HeaderFromTenant && s.cfg.Tenant == "":
 			return fmt.Errorf("Config.Tenant is missing: a call of %s names its tenant in %s", s.api.Name, h.Name)
 		case h.From == provider.HeaderFromTenant:

@@ -1,0 +1,341 @@
+package client_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+)
+
+func dirCache(t testing.TB) (client.Cache, string) {
+	path := filepath.Join(t.TempDir(), "deep", "cache")
+	c, err := client.Dir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, path
+}
+
+func token(value string) counterfoil.Token {
+	return counterfoil.Token{Value: counterfoil.Secret(value), Type: "Bearer", Scopes: counterfoil.Scopes{"a", "b"}, Issued: theStart, Expires: theStart.Add(time.Hour)}
+}
+
+func put(t testing.TB, c client.Cache, key, value string) {
+	t.Helper()
+	got, err := c.Renew(t.Context(), key, func(context.Context, counterfoil.Token) (counterfoil.Token, error) { return token(value), nil })
+	if err != nil || got.Value.Reveal() != value {
+		t.Fatalf("put %s: %v, %v", value, got, err)
+	}
+}
+
+func load(t testing.TB, c client.Cache, key string) string {
+	t.Helper()
+	got, ok, err := c.Load(t.Context(), key)
+	if err != nil || ok != (got.Value != "") {
+		t.Fatalf("load: %v, %v, %v", got, ok, err)
+	}
+	return got.Value.Reveal()
+}
+
+// TestCache is what every Cache promises.
+func TestCache(t *testing.T) {
+	for name, open := range map[string]func() client.Cache{
+		"memory": client.Memory,
+		"dir":    func() client.Cache { c, _ := dirCache(t); return c },
+	} {
+		t.Run(name+"/keeps a token whole", func(t *testing.T) {
+			c := open()
+			equal(t, "token before", load(t, c, "aa-1"), "")
+			put(t, c, "aa-1", "one")
+			got, _, _ := c.Load(t.Context(), "aa-1")
+			want := token("one")
+			if got.Value != want.Value || got.Type != want.Type || got.Scopes.String() != "a b" || !got.Issued.Equal(want.Issued) || !got.Expires.Equal(want.Expires) {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+			equal(t, "another key", load(t, c, "aa-2"), "")
+		})
+		t.Run(name+"/a failed renewal changes nothing", func(t *testing.T) {
+			c := open()
+			put(t, c, "aa-1", "one")
+			boom := errors.New("boom")
+			_, err := c.Renew(t.Context(), "aa-1", func(_ context.Context, current counterfoil.Token) (counterfoil.Token, error) {
+				equal(t, "current", current.Value.Reveal(), "one")
+				return counterfoil.Token{}, boom
+			})
+			equal(t, "error", err, boom)
+			equal(t, "token", load(t, c, "aa-1"), "one")
+		})
+		t.Run(name+"/drops what was rejected only", func(t *testing.T) {
+			c := open()
+			put(t, c, "aa-1", "two")
+			for value, want := range map[string]string{"one": "two", "": "two"} {
+				if err := c.Drop(t.Context(), "aa-1", token(value)); err != nil {
+					t.Fatal(err)
+				}
+				equal(t, "token", load(t, c, "aa-1"), want)
+			}
+			if err := c.Drop(t.Context(), "aa-1", token("two")); err != nil {
+				t.Fatal(err)
+			}
+			equal(t, "token", load(t, c, "aa-1"), "")
+		})
+		t.Run(name+"/clears one client or all", func(t *testing.T) {
+			c := open()
+			put(t, c, "aa-1", "one")
+			put(t, c, "aa-2", "two")
+			put(t, c, "bb-1", "three")
+			if err := c.Clear(t.Context(), "aa"); err != nil {
+				t.Fatal(err)
+			}
+			equal(t, "tokens", load(t, c, "aa-1")+load(t, c, "aa-2")+load(t, c, "bb-1"), "three")
+			if err := c.Clear(t.Context(), ""); err != nil {
+				t.Fatal(err)
+			}
+			equal(t, "token", load(t, c, "bb-1"), "")
+		})
+		t.Run(name+"/one renews at a time, and Load does not wait", func(t *testing.T) {
+			c := open()
+			var inside, most, renewals atomic.Int32
+			var all sync.WaitGroup
+			for range 20 {
+				all.Go(func() {
+					_, err := c.Renew(t.Context(), "aa-1", func(ctx context.Context, current counterfoil.Token) (counterfoil.Token, error) {
+						most.Store(max(most.Load(), inside.Add(1)))
+						defer inside.Add(-1)
+						runtime.Gosched()
+						_, _, err := c.Load(ctx, "aa-1")
+						if current.Value != "" || err != nil {
+							return current, err
+						}
+						renewals.Add(1)
+						return token("one"), nil
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			all.Wait()
+			equal(t, "at a time", most.Load(), 1)
+			equal(t, "renewals", renewals.Load(), 1)
+		})
+		t.Run(name+"/a waiter can leave", func(t *testing.T) {
+			c := open()
+			ctx, cancel := context.WithCancel(t.Context())
+			_, err := c.Renew(t.Context(), "aa-1", func(context.Context, counterfoil.Token) (counterfoil.Token, error) {
+				cancel()
+				_, err := c.Renew(ctx, "aa-1", func(context.Context, counterfoil.Token) (counterfoil.Token, error) {
+					t.Error("a second renewal ran beside the first")
+					return counterfoil.Token{}, nil
+				})
+				return token("one"), err
+			})
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestDirRefusesWhatOthersCanRead(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		return // mode bits say nothing there
+	}
+	c, path := dirCache(t)
+	put(t, c, "aa-1", "one")
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		info, _ := e.Info()
+		equal(t, "mode of "+e.Name(), info.Mode().Perm(), 0o600)
+	}
+	info, _ := os.Stat(path)
+	equal(t, "mode of the directory", info.Mode().Perm(), 0o700)
+	for _, mode := range []os.FileMode{0o640, 0o604, 0o660, 0o666} {
+		if err := os.Chmod(filepath.Join(path, "aa-1.json"), mode); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = c.Load(t.Context(), "aa-1")
+		if err == nil || !strings.Contains(err.Error(), "other users can open it (mode "+"0") || !strings.Contains(err.Error(), "remove the file") {
+			t.Errorf("mode %o: got %v", mode, err)
+		}
+		if _, err := c.Renew(t.Context(), "aa-1", nil); err == nil {
+			t.Errorf("mode %o: a renewal used the file", mode)
+		}
+	}
+	if err := os.Chmod(path, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Dir(path); err == nil || !strings.Contains(err.Error(), "chmod 700") {
+		t.Errorf("a directory that others can open: %v", err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	_ = os.WriteFile(file, nil, 0o600)
+	if _, err := client.Dir(file); err == nil {
+		t.Error("a file was taken for a directory")
+	}
+	if os.Geteuid() != 0 {
+		return // only root can give files away
+	}
+	must(os.Chmod(path, 0o700))
+	must(os.Chmod(filepath.Join(path, "aa-1.json"), 0o600))
+	must(os.Chown(filepath.Join(path, "aa-1.json"), 65534, 65534))
+	if _, _, err := c.Load(t.Context(), "aa-1"); err == nil || !strings.Contains(err.Error(), "belongs to another user (id 65534)") {
+		t.Errorf("another user's file: %v", err)
+	}
+}
+
+// A damaged file is an empty one, and is replaced.
+func TestDirDamaged(t *testing.T) {
+	c, path := dirCache(t)
+	put(t, c, "aa-1", "one")
+	file := filepath.Join(path, "aa-1.json")
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range len(whole) {
+		if err := os.WriteFile(file, whole[:n], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "token", load(t, c, "aa-1"), "")
+	}
+	for _, text := range []string{"\x00\x00\x00", "[]", `{"access_token":1}`, `{"access_token":"a","expires":"soon"}`, strings.Repeat(" ", 1<<20) + "{}"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "token", load(t, c, "aa-1"), "")
+	}
+	if err := os.WriteFile(filepath.Join(path, "aa-1.tmp"), []byte("left by a killed process"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	put(t, c, "aa-1", "two")
+	equal(t, "token", load(t, c, "aa-1"), "two")
+	var fields map[string]any
+	text, _ := os.ReadFile(file)
+	if err := json.Unmarshal(text, &fields); err != nil || fields["access_token"] != "two" {
+		t.Errorf("the file is %s", text)
+	}
+}
+
+func TestDirKeyIsNoPath(t *testing.T) {
+	c, _ := dirCache(t)
+	for _, key := range []string{"", "../aa", "aa/bb", `aa\bb`, "aa.bb", strings.Repeat("a", 161)} {
+		if _, _, err := c.Load(t.Context(), key); err == nil {
+			t.Errorf("the key %q was taken", key)
+		}
+	}
+}
+
+// A process that is killed while it writes leaves a whole token and no lock.
+func TestDirKilled(t *testing.T) {
+	w := newWorld(t)
+	for lap := range 5 {
+		dir := t.TempDir()
+		cmd := w.child("write", dir)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		next := lines(out)
+		for range 5 + 7*lap {
+			next()
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		c, err := client.Dir(filepath.Join(dir, "cache"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := load(t, c, aKey)
+		if len(got) != 48000 || got != strings.Repeat(got[:8], 6000) {
+			t.Errorf("the token is damaged: %d bytes, %.20q", len(got), got)
+		}
+		put(t, c, aKey, "after")
+	}
+}
+
+// Processes that share a directory ask once for the token, and once when it has
+// been rejected.
+func TestDirProcessesRenewOnce(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	var values []string
+	var mu sync.Mutex
+	var started, all sync.WaitGroup
+	release := make(chan struct{})
+	for range 4 {
+		started.Add(1)
+		all.Go(func() {
+			cmd := w.child("token", dir)
+			in, _ := cmd.StdinPipe()
+			out, _ := cmd.StdoutPipe()
+			cmd.Stderr = os.Stderr
+			if err := cmd.Start(); err != nil {
+				t.Error(err)
+			}
+			next := lines(out)
+			equal(t, "child says", next(), "ready")
+			started.Done()
+			<-release
+			_ = in.Close()
+			value := next()
+			if err := cmd.Wait(); err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			values = append(values, value)
+		})
+	}
+	started.Wait()
+	close(release)
+	all.Wait()
+	equal(t, "tokens", strings.Join(values, " "), "token-1 token-1 token-1 token-1")
+	equal(t, "token requests", w.asked(), 1)
+}
+
+// A Source whose cache fails says so, and one that cannot store the token uses
+// it all the same.
+func TestSourceWithFailingCache(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		return
+	}
+	w := newWorld(t)
+	c := w.config("oauth2")
+	cache, path := dirCache(t)
+	c.Cache = cache
+	s := w.source(c)
+	w.must(s)
+	files, _ := filepath.Glob(filepath.Join(path, "*.json"))
+	must(os.Chmod(files[0], 0o644))
+	e := w.fails(w.source(c))
+	if e.Reason != counterfoil.Unavailable || !strings.Contains(e.Error(), "other users can open it") {
+		t.Errorf("got %v", e)
+	}
+	must(os.Remove(files[0]))
+	must(os.Mkdir(strings.TrimSuffix(files[0], "json")+"tmp", 0o700)) // where the token is to be written
+	must(os.WriteFile(filepath.Join(strings.TrimSuffix(files[0], "json")+"tmp", "x"), nil, 0o600))
+	equal(t, "token", w.must(w.source(c)), "token-2")
+	events := w.seenEvents()
+	if last := events[len(events)-1]; last.Type != counterfoil.EventTokenFailed || !strings.Contains(last.Detail, "not kept in the cache") {
+		t.Errorf("got event %+v", last)
+	}
+}
