@@ -1,0 +1,520 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// shape is an answer to the byte; headers are those beside the realm's usual.
+type shape struct {
+	status  int
+	body    string
+	headers map[string]string
+}
+
+func bare(code string) shape { return shape{status: 400, body: `{"error":"` + code + `"}`} }
+
+// dialects are the refusals of each realm, as the catalog promises them.
+var dialects = map[string]map[counterfoil.Reason]shape{
+	"ahotu": cognito, "a55": cognito, "cognito": cognito,
+	"identityserver": identity(bare("invalid_client"), bare("invalid_scope"), bare("invalid_request")),
+	"engagifii": identity(
+		shape{status: 400, body: `{"error":"invalid_client","error_description":"Client authentication failed"}`},
+		shape{status: 400, body: `{"error":"invalid_scope","error_description":"The requested scope is invalid, unknown, or malformed"}`},
+		shape{status: 400, body: `{"error":"invalid_scope","error_description":"The requested scope is invalid, unknown, or malformed"}`},
+	),
+	"altrata": {
+		counterfoil.InvalidRequest:       bare("invalid_request"),
+		counterfoil.MethodNotAllowed:     {405, `{"error":"invalid_request"}`, map[string]string{"Allow": "POST"}},
+		counterfoil.UnsupportedMediaType: {415, `{"error":"invalid_request"}`, nil},
+		counterfoil.RequestTooLarge:      {413, `{"error":"invalid_request"}`, nil},
+		counterfoil.APIKeyInvalid:        {403, `{"message":"Forbidden"}`, nil},
+		counterfoil.InvalidClient:        {401, `{"error":"invalid_client"}`, map[string]string{"Www-Authenticate": `Basic realm="altrata"`}},
+		counterfoil.UnsupportedGrantType: bare("unsupported_grant_type"),
+		counterfoil.InvalidScope:         bare("invalid_scope"),
+	},
+	"oauth2": {
+		counterfoil.InvalidRequest:       bare("invalid_request"),
+		counterfoil.MethodNotAllowed:     {405, `{"error":"invalid_request","error_description":"The token endpoint answers POST only"}`, map[string]string{"Allow": "POST"}},
+		counterfoil.UnsupportedMediaType: {415, `{"error":"invalid_request","error_description":"The request must be application/x-www-form-urlencoded"}`, nil},
+		counterfoil.RequestTooLarge:      {413, `{"error":"invalid_request","error_description":"The request is too large"}`, nil},
+		counterfoil.RepeatedParameter:    {400, `{"error":"invalid_request","error_description":"A parameter is repeated"}`, nil},
+		counterfoil.MisplacedParameter:   {400, `{"error":"invalid_request","error_description":"Parameters must be sent in the request body"}`, nil},
+		counterfoil.GrantTypeMissing:     {400, `{"error":"invalid_request","error_description":"grant_type is missing"}`, nil},
+		counterfoil.MultipleCredentials:  {400, `{"error":"invalid_request","error_description":"Use one client authentication method"}`, nil},
+		counterfoil.InvalidClient:        {401, `{"error":"invalid_client"}`, map[string]string{"Www-Authenticate": `Basic realm="token"`}},
+		counterfoil.UnsupportedGrantType: bare("unsupported_grant_type"),
+		counterfoil.InvalidScope:         bare("invalid_scope"),
+	},
+}
+
+var cognito = map[counterfoil.Reason]shape{
+	counterfoil.InvalidRequest:       bare("invalid_request"),
+	counterfoil.MethodNotAllowed:     {405, "", map[string]string{"Allow": "POST"}},
+	counterfoil.UnsupportedMediaType: {405, "", nil},
+	counterfoil.InvalidClient:        bare("invalid_client"),
+	counterfoil.UnsupportedGrantType: bare("unsupported_grant_type"),
+	counterfoil.InvalidScope:         bare("invalid_scope"),
+}
+
+func identity(client, scope, scopeMissing shape) map[counterfoil.Reason]shape {
+	return map[counterfoil.Reason]shape{
+		counterfoil.InvalidRequest:       bare("invalid_request"),
+		counterfoil.GrantTypeMissing:     bare("unsupported_grant_type"),
+		counterfoil.InvalidClient:        client,
+		counterfoil.UnsupportedGrantType: bare("unsupported_grant_type"),
+		counterfoil.InvalidScope:         scope,
+		counterfoil.ScopeMissing:         scopeMissing,
+	}
+}
+
+// bad is a list of bad requests, each made from a good one with the credentials
+// in the body (or in the header, where the realm wants them there).
+var bad = map[string]struct {
+	change func(*ask)
+	reason counterfoil.Reason
+}{
+	"GET":                       {func(a *ask) { a.method = http.MethodGet }, counterfoil.MethodNotAllowed},
+	"HEAD":                      {func(a *ask) { a.method = http.MethodHead }, counterfoil.MethodNotAllowed},
+	"PUT":                       {func(a *ask) { a.method = http.MethodPut }, counterfoil.MethodNotAllowed},
+	"OPTIONS":                   {func(a *ask) { a.method = http.MethodOptions }, counterfoil.MethodNotAllowed},
+	"JSON":                      {func(a *ask) { a.mediaType = "application/json" }, counterfoil.UnsupportedMediaType},
+	"multipart":                 {func(a *ask) { a.mediaType = "multipart/form-data; boundary=x" }, counterfoil.UnsupportedMediaType},
+	"charset":                   {func(a *ask) { a.mediaType += "; charset=iso-8859-1" }, counterfoil.UnsupportedMediaType},
+	"broken media type":         {func(a *ask) { a.mediaType += "; charset" }, counterfoil.UnsupportedMediaType},
+	"two media types":           {func(a *ask) { a.header["Content-Type"] = []string{a.mediaType, a.mediaType}; a.mediaType = "" }, counterfoil.UnsupportedMediaType},
+	"compressed":                {func(a *ask) { a.header.Set("Content-Encoding", "gzip") }, counterfoil.UnsupportedMediaType},
+	"20 KB":                     {func(a *ask) { a.body = a.form.Encode() + "&x=" + strings.Repeat("x", 20<<10) }, counterfoil.RequestTooLarge},
+	"10 MB":                     {func(a *ask) { a.body = a.form.Encode() + "&x=" + strings.Repeat("x", 10<<20) }, counterfoil.RequestTooLarge},
+	"percent-encoding":          {func(a *ask) { a.body = a.form.Encode() + "&x=%zz" }, counterfoil.MalformedRequest},
+	"percent at the end":        {func(a *ask) { a.body = a.form.Encode() + "&x=%4" }, counterfoil.MalformedRequest},
+	"NUL":                       {func(a *ask) { a.body = a.form.Encode() + "&x=%00" }, counterfoil.MalformedRequest},
+	"not UTF-8":                 {func(a *ask) { a.body = a.form.Encode() + "&x=%ff" }, counterfoil.MalformedRequest},
+	"too many parameters":       {func(a *ask) { a.body = a.form.Encode() + many(40) }, counterfoil.MalformedRequest},
+	"repeated scope":            {func(a *ask) { a.body = a.form.Encode() + "&scope=a&scope=b" }, counterfoil.RepeatedParameter},
+	"repeated by encoding":      {func(a *ask) { a.body = a.form.Encode() + "&x=1&%78=2" }, counterfoil.RepeatedParameter},
+	"repeated and empty":        {func(a *ask) { a.body = a.form.Encode() + "&x&x" }, counterfoil.RepeatedParameter},
+	"client in the query":       {func(a *ask) { a.query += "&client_id=good&client_secret=in-the-query" }, counterfoil.MisplacedParameter},
+	"broken query":              {func(a *ask) { a.query = "%zz" }, counterfoil.MalformedRequest},
+	"unknown grant type":        {func(a *ask) { a.setGrantType("password") }, counterfoil.UnsupportedGrantType},
+	"grant type in capitals":    {func(a *ask) { a.setGrantType("Client_Credentials") }, counterfoil.UnsupportedGrantType},
+	"no grant type":             {func(a *ask) { a.setGrantType("") }, counterfoil.GrantTypeMissing},
+	"scope not allowed":         {func(a *ask) { a.form = with(a.form, "scope", "EventsApi events:read admin") }, counterfoil.ScopeNotAllowed},
+	"scope malformed":           {func(a *ask) { a.form = with(a.form, "scope", `EventsApi "x"`) }, counterfoil.ScopeMalformed},
+	"scope with two spaces":     {func(a *ask) { a.form = with(a.form, "scope", `EventsApi  x`) }, counterfoil.ScopeMalformed},
+	"scope too long":            {func(a *ask) { a.form = with(a.form, "scope", strings.Repeat("x", 1025)) }, counterfoil.ScopeMalformed},
+	"no credentials":            {func(a *ask) { a.credentials("", "") }, counterfoil.CredentialsMissing},
+	"no secret":                 {func(a *ask) { a.credentials("", ""); a.form = with(a.form, "client_id", "good") }, counterfoil.CredentialsMissing},
+	"unknown client":            {func(a *ask) { a.credentials("nobody", "guess-of-a-secret") }, counterfoil.UnknownClient},
+	"wrong secret":              {func(a *ask) { a.credentials("good", "guess-of-a-secret") }, counterfoil.WrongSecret},
+	"client of another case":    {func(a *ask) { a.credentials("GOOD", "guess-of-a-secret") }, counterfoil.UnknownClient},
+	"secret with colons":        {func(a *ask) { a.credentials("good", ":a:b::c:") }, counterfoil.WrongSecret},
+	"non-ASCII credentials":     {func(a *ask) { a.credentials("gööd", "geheimnis-für-alle") }, counterfoil.UnknownClient},
+	"long id":                   {func(a *ask) { a.credentials(strings.Repeat("i", 257), "guess-of-a-secret") }, counterfoil.CredentialsMalformed},
+	"long secret":               {func(a *ask) { a.credentials("good", strings.Repeat("s", 257)) }, counterfoil.CredentialsMalformed},
+	"control characters":        {func(a *ask) { a.credentials("good\x1b[31m", "guess-of-a-secret") }, counterfoil.CredentialsMalformed},
+	"bad Base64":                {func(a *ask) { a.authorization("Basic Z29vZDp4eHh4*") }, counterfoil.CredentialsMalformed},
+	"Base64 without padding":    {func(a *ask) { a.authorization("Basic Z29vZDp4eA") }, counterfoil.CredentialsMalformed},
+	"Basic without colon":       {func(a *ask) { a.authorization("Basic " + base64.StdEncoding.EncodeToString([]byte("good"))) }, counterfoil.CredentialsMalformed},
+	"Basic without anything":    {func(a *ask) { a.authorization("Basic") }, counterfoil.CredentialsMalformed},
+	"Basic not UTF-8":           {func(a *ask) { a.authorization(basic("g\xff", "guess-of-a-secret")) }, counterfoil.CredentialsMalformed},
+	"Basic with control":        {func(a *ask) { a.authorization(basic("good", "a\nb")) }, counterfoil.CredentialsMalformed},
+	"Bearer":                    {func(a *ask) { a.authorization("Bearer some-token") }, counterfoil.MethodNotAccepted},
+	"two Authorization headers": {func(a *ask) { a.authorization(basic("good", "x"), basic("good", "x")) }, counterfoil.MultipleCredentials},
+	"header and body": {func(a *ask) {
+		a.authorization(basic("good", "x"))
+		a.form = with(a.form, "client_secret", "guess-of-a-secret")
+	}, counterfoil.MultipleCredentials},
+	"two clients": {func(a *ask) {
+		a.authorization(basic("good", "x"))
+		a.form = with(a.form, "client_id", "other")
+	}, counterfoil.MultipleCredentials},
+	"assertion": {func(a *ask) { a.credentials("", ""); a.form = with(a.form, "client_assertion", "x.y.z") }, counterfoil.MethodNotAccepted},
+}
+
+func many(n int) string {
+	var s strings.Builder
+	for i := range n {
+		fmt.Fprintf(&s, "&p%d=1", i)
+	}
+	return s.String()
+}
+
+func with(f url.Values, name, value string) url.Values {
+	if f == nil {
+		f = url.Values{}
+	}
+	f.Set(name, value)
+	return f
+}
+
+// setGrantType sets it where the request has it.
+func (a *ask) setGrantType(v string) {
+	if a.query != "" {
+		a.query = "grant_type=" + v
+	} else {
+		a.form.Set("grant_type", v)
+	}
+}
+
+// credentials sets them where the request has them; empty removes them.
+func (a *ask) credentials(id, secret string) {
+	inHeader := a.header.Get("Authorization") != ""
+	a.header.Del("Authorization")
+	a.form.Del("client_id")
+	a.form.Del("client_secret")
+	switch {
+	case id == "":
+	case inHeader:
+		a.header.Set("Authorization", basic(id, secret))
+	default:
+		a.form.Set("client_id", id)
+		a.form.Set("client_secret", secret)
+	}
+}
+
+// authorization replaces whatever credentials there are.
+func (a *ask) authorization(values ...string) {
+	a.credentials("", "")
+	a.header["Authorization"] = values
+}
+
+// TestRefusals sends every bad request to every realm. The answer is that of
+// the dialect to the byte, the record is there when the answer is, and a good
+// request works next, on the same connection unless the body was huge.
+func TestRefusals(t *testing.T) {
+	h := newHouse(t)
+	h.keep("guess-of-a-secret", "in-the-query", "geheimnis", "some-token", "x.y.z", "sssssssss")
+	for realm, shapes := range dialects {
+		for name, row := range bad {
+			t.Run(realm+"/"+name, func(t *testing.T) {
+				a := h.good(realm)
+				row.change(a)
+				got := h.do(realm, a)
+				want := shapeOf(shapes, row.reason)
+				if a.method == http.MethodHead {
+					want.body = ""
+				}
+				if got.status != want.status || got.body != want.body {
+					t.Errorf("got  %d %s\nwant %d %s", got.status, got.body, want.status, want.body)
+				}
+				headers := map[string]string{}
+				for n, v := range usual(realm) {
+					if n != "Content-Type" || shapeOf(shapes, row.reason).body != "" {
+						headers[n] = v
+					}
+				}
+				for n, v := range want.headers {
+					headers[n] = v
+				}
+				wantHeaders(t, got, headers)
+				h.wantRefused(t, row.reason)
+				h.goodOn(t, realm, name != "10 MB")
+			})
+		}
+	}
+}
+
+func usual(realm string) map[string]string {
+	switch realm {
+	case "oauth2", "altrata":
+		return plainHeaders
+	case "engagifii", "identityserver":
+		return identityHeaders
+	}
+	return cognitoHeaders
+}
+
+func shapeOf(shapes map[counterfoil.Reason]shape, r counterfoil.Reason) shape {
+	for ; r != ""; r = r.Parent() {
+		if s, ok := shapes[r]; ok {
+			return s
+		}
+	}
+	return shape{}
+}
+
+// goodOn sends a good request, on the connection of the one before.
+func (h *house) goodOn(t *testing.T, realm string, reused bool) {
+	t.Helper()
+	var conn httptrace.GotConnInfo
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { conn = i }})
+	resp, err := h.http.Do(h.request(ctx, realm, h.good(realm)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if text, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("then a good request got %d %s, %v", resp.StatusCode, text, err)
+	}
+	if reused && !conn.Reused {
+		t.Error("the connection was closed")
+	}
+}
+
+// TestDialectRefusals are those that only one realm has, or answers otherwise.
+func TestDialectRefusals(t *testing.T) {
+	h := newHouse(t)
+	off := h.client(server.NewClient{Realm: "oauth2", ID: "off", Scopes: counterfoil.Scopes{"read"}})
+	if err := h.clients.SetDisabled(t.Context(), "test", "oauth2", "off", true); err != nil {
+		t.Fatal(err)
+	}
+	otherKey := h.client(server.NewClient{Realm: "altrata", ID: "other", WithAPIKey: true}).APIKey.Reveal()
+	for name, row := range map[string]struct {
+		realm  string
+		change func(*ask)
+		reason counterfoil.Reason
+		shape  shape
+	}{
+		"ahotu wants a scope":          {"ahotu", func(a *ask) { a.form.Del("scope") }, counterfoil.ScopeMissing, bare("invalid_request")},
+		"ahotu wants a scope, not ''":  {"ahotu", func(a *ask) { a.form.Set("scope", "") }, counterfoil.ScopeMissing, bare("invalid_request")},
+		"engagifii wants a scope":      {"engagifii", func(a *ask) { a.form.Del("scope") }, counterfoil.ScopeMissing, dialects["engagifii"][counterfoil.InvalidScope]},
+		"media type missing":           {"oauth2", func(a *ask) { a.mediaType = "" }, counterfoil.UnsupportedMediaType, dialects["oauth2"][counterfoil.UnsupportedMediaType]},
+		"disabled client":              {"oauth2", func(a *ask) { a.credentials("off", off.ClientSecret.Reveal()) }, counterfoil.ClientDisabled, dialects["oauth2"][counterfoil.InvalidClient]},
+		"disabled client, a guess":     {"oauth2", func(a *ask) { a.credentials("off", "x") }, counterfoil.WrongSecret, dialects["oauth2"][counterfoil.InvalidClient]},
+		"grant type first":             {"a55", func(a *ask) { a.credentials("nobody", "x"); a.setGrantType("x") }, counterfoil.UnsupportedGrantType, bare("unsupported_grant_type")},
+		"client first":                 {"identityserver", func(a *ask) { a.credentials("nobody", "x"); a.setGrantType("x") }, counterfoil.UnknownClient, bare("invalid_client")},
+		"grant type in the query":      {"oauth2", func(a *ask) { a.query = "grant_type=client_credentials" }, counterfoil.MisplacedParameter, dialects["oauth2"][counterfoil.MisplacedParameter]},
+		"altrata's grant type in body": {"altrata", func(a *ask) { a.form = with(nil, "grant_type", "client_credentials") }, counterfoil.MisplacedParameter, bare("invalid_request")},
+		"altrata's grant type twice":   {"altrata", func(a *ask) { a.query += "&" + a.query }, counterfoil.RepeatedParameter, bare("invalid_request")},
+		"altrata without a key":        {"altrata", func(a *ask) { a.header.Del("X-Api-Key") }, counterfoil.APIKeyMissing, dialects["altrata"][counterfoil.APIKeyInvalid]},
+		"altrata with a wrong key":     {"altrata", func(a *ask) { a.header.Set("X-Api-Key", "wrong") }, counterfoil.APIKeyInvalid, dialects["altrata"][counterfoil.APIKeyInvalid]},
+		"altrata with two keys":        {"altrata", func(a *ask) { k := a.header.Get("X-Api-Key"); a.header["X-Api-Key"] = []string{k, k} }, counterfoil.APIKeyInvalid, dialects["altrata"][counterfoil.APIKeyInvalid]},
+		"altrata with another's key":   {"altrata", func(a *ask) { a.header.Set("X-Api-Key", otherKey) }, counterfoil.APIKeyInvalid, dialects["altrata"][counterfoil.APIKeyInvalid]},
+		"altrata in the body": {"altrata", func(a *ask) {
+			a.authorization()
+			a.header.Del("Authorization")
+			a.form = url.Values{"client_id": {"good"}, "client_secret": {"x"}}
+		}, counterfoil.MethodNotAccepted, dialects["altrata"][counterfoil.InvalidClient]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := h.good(row.realm)
+			row.change(a)
+			if got := h.do(row.realm, a); got.status != row.shape.status || got.body != row.shape.body {
+				t.Errorf("got  %d %s\nwant %d %s", got.status, got.body, row.shape.status, row.shape.body)
+			}
+			h.wantRefused(t, row.reason)
+			h.token(row.realm)
+		})
+	}
+}
+
+// TestAccepted are requests that look odd and are right.
+func TestAccepted(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2", "a55", "altrata")
+	colon := h.client(server.NewClient{Realm: "oauth2", ID: "a:b ü+%", Scopes: counterfoil.Scopes{"read"}})
+	escaped := basic(url.QueryEscape(colon.ClientID), url.QueryEscape(colon.ClientSecret.Reveal()))
+	for name, row := range map[string]struct {
+		realm  string
+		change func(*ask)
+	}{
+		"charset":                   {"oauth2", func(a *ask) { a.mediaType += ";charset=UTF-8" }},
+		"media type in capitals":    {"oauth2", func(a *ask) { a.mediaType = "Application/X-WWW-Form-URLencoded" }},
+		"Basic":                     {"oauth2", func(a *ask) { a.asBasic() }},
+		"basic":                     {"oauth2", func(a *ask) { a.asBasic(); lower(a.header) }},
+		"Basic at Cognito":          {"a55", func(a *ask) { a.asBasic() }},
+		"Basic and the same id":     {"oauth2", func(a *ask) { a.asBasic(); a.form.Set("client_id", "good") }},
+		"form-encoded credentials":  {"oauth2", func(a *ask) { a.authorization(escaped) }},
+		"unknown parameter":         {"oauth2", func(a *ask) { a.form.Set("resource_owner", "x") }},
+		"empty scope":               {"oauth2", func(a *ask) { a.form.Set("scope", "") }},
+		"one scope":                 {"oauth2", func(a *ask) { a.form.Set("scope", "write") }},
+		"empty pairs":               {"oauth2", func(a *ask) { a.body = "&&" + a.form.Encode() + "&" }},
+		"altrata without a type":    {"altrata", func(a *ask) { a.mediaType = "" }},
+		"altrata with a scope":      {"altrata", func(a *ask) { a.form = with(nil, "scope", "profiles:read") }},
+		"altrata with an odd agent": {"altrata", func(a *ask) { a.header.Set("User-Agent", strings.Repeat("ü", 200)) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := h.good(row.realm)
+			row.change(a)
+			if got := h.do(row.realm, a); got.status != http.StatusOK {
+				t.Errorf("got %d %s", got.status, got.body)
+			}
+			events := h.recorded()
+			if last := events[len(events)-1]; last.Type != counterfoil.EventTokenIssued || len(last.UserAgent) > 256 {
+				t.Errorf("record %+v", last)
+			}
+		})
+	}
+}
+
+func lower(h http.Header) {
+	h.Set("Authorization", strings.Replace(h.Get("Authorization"), "Basic", "bASIC", 1))
+}
+
+// TestRecordIsClean: what a stranger writes is cut and cannot hide or forge
+// lines of a log.
+func TestRecordIsClean(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	a := h.good("oauth2")
+	a.credentials("evil\x1b[2K\r\nid\u202e\u200b "+strings.Repeat("é", 200), "x")
+	a.header.Set("User-Agent", strings.Repeat("u", 300))
+	h.do("oauth2", a)
+	e := h.wantRefused(t, counterfoil.CredentialsMalformed)
+	if !strings.HasPrefix(e.ClientID, "evil[2Kid ") || len(e.ClientID) > 128 || strings.ContainsAny(e.ClientID, "\x1b\r\n\u202e\u200b") {
+		t.Errorf("client id %q", e.ClientID)
+	}
+	if e.UserAgent != strings.Repeat("u", 256) {
+		t.Errorf("user agent of %d bytes", len(e.UserAgent))
+	}
+}
+
+// TestTruncatedBody promises more bytes than it sends.
+func TestTruncatedBody(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	u, err := url.Parse(h.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := tls.Dial("tcp", u.Host, h.http.Transport.(*http.Transport).TLSClientConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	body := h.good("oauth2").form.Encode()
+	if _, err := fmt.Fprintf(conn, "POST /oauth2/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(body)+10, body); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if text, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 400 || string(text) != `{"error":"invalid_request"}` {
+		t.Errorf("got %d %s, %v", resp.StatusCode, text, err)
+	}
+	h.wantRefused(t, counterfoil.MalformedRequest)
+	h.token("oauth2")
+}
+
+// broken is a store whose methods fail, each with the error that is set.
+type broken struct {
+	server.Store
+	read, issued, refused error
+}
+
+func (b *broken) Client(ctx context.Context, realm, id string) (server.Client, error) {
+	if b.read != nil {
+		return server.Client{}, b.read
+	}
+	return b.Store.Client(ctx, realm, id)
+}
+
+func (b *broken) RecordIssued(ctx context.Context, e counterfoil.Event, replace bool) error {
+	if b.issued != nil {
+		return b.issued
+	}
+	return b.Store.RecordIssued(ctx, e, replace)
+}
+
+func (b *broken) RecordRefused(ctx context.Context, e counterfoil.Event, stranger bool) error {
+	if b.refused != nil {
+		return b.refused
+	}
+	return b.Store.RecordRefused(ctx, e, stranger)
+}
+
+// TestStoreFails: no token leaves without its record, no refusal is shown as
+// what it was, and the cause is in the log and not in the answer.
+func TestStoreFails(t *testing.T) {
+	var b *broken
+	h := newHouseOf(t, func(s server.Store) server.Store { b = &broken{Store: s}; return b }, "oauth2")
+	fault := errors.New("the disk is on fire")
+	for name, row := range map[string]struct {
+		set    broken
+		status int
+		body   string
+	}{
+		"cannot read":                 {broken{read: fault}, 503, `{"error":"temporarily_unavailable"}`},
+		"cannot record a token":       {broken{issued: fault}, 503, `{"error":"temporarily_unavailable"}`},
+		"cannot record anything":      {broken{issued: fault, refused: fault}, 503, `{"error":"temporarily_unavailable"}`},
+		"client disabled meanwhile":   {broken{issued: server.ErrNotFound}, 401, `{"error":"invalid_client"}`},
+		"the record is full, refused": {broken{read: server.ErrNotFound, refused: fault}, 503, `{"error":"temporarily_unavailable"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			row.set.Store = b.Store
+			*b = row.set
+			defer func() { *b = broken{Store: row.set.Store} }()
+			before := h.log.Len()
+			got := h.do("oauth2", h.good("oauth2"))
+			if got.status != row.status || got.body != row.body {
+				t.Errorf("got %d %s, want %d %s", got.status, got.body, row.status, row.body)
+			}
+			if logged := strings.Contains(h.log.String()[before:], fault.Error()); logged != (row.status == 503) {
+				t.Errorf("cause logged: %v", logged)
+			}
+			*b = broken{Store: row.set.Store}
+			h.token("oauth2")
+		})
+	}
+}
+
+// waiting is a store that holds each record back until it is told.
+type waiting struct {
+	server.Store
+	arrived, proceed chan struct{}
+	recorded         chan error
+}
+
+func (w *waiting) RecordIssued(ctx context.Context, e counterfoil.Event, replace bool) error {
+	w.arrived <- struct{}{}
+	<-w.proceed
+	err := w.Store.RecordIssued(ctx, e, replace)
+	w.recorded <- err
+	return err
+}
+
+// TestRecordComesFirst: the answer waits for the record, and the record is made
+// even when the caller has hung up.
+func TestRecordComesFirst(t *testing.T) {
+	w := &waiting{arrived: make(chan struct{}), proceed: make(chan struct{}), recorded: make(chan error, 1)}
+	h := newHouseOf(t, func(s server.Store) server.Store { w.Store = s; return w }, "oauth2")
+	answered := make(chan answer, 1)
+	go func() { answered <- h.do("oauth2", h.good("oauth2")) }()
+	<-w.arrived
+	select {
+	case got := <-answered:
+		t.Fatalf("answered %d before the record", got.status)
+	default:
+	}
+	w.proceed <- struct{}{}
+	<-w.recorded
+	if got := <-answered; got.status != http.StatusOK {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+
+	ctx, hangUp := context.WithCancel(t.Context())
+	r := h.request(ctx, "oauth2", h.good("oauth2"))
+	done := make(chan error, 1)
+	go func() {
+		resp, err := h.http.Do(r)
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		done <- err
+	}()
+	<-w.arrived
+	hangUp()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Fatalf("hung up: %v", err)
+	}
+	w.proceed <- struct{}{}
+	if err := <-w.recorded; err != nil {
+		t.Errorf("after the caller hung up: %v", err)
+	}
+}
