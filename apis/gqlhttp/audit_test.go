@@ -20,22 +20,7 @@ const auditDir = "testdata/audit"
 // reference implementation of the GraphQL over HTTP specification: all of them
 // pass, MUST, SHOULD and MAY.
 func TestAudit(t *testing.T) {
-	installAudit(t)
-	srv, _ := start(t)
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	block := &pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}
-	if err := os.WriteFile(ca, pem.EncodeToMemory(block), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), "node", "audit.mjs", srv.URL)
-	cmd.Dir = auditDir
-	cmd.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+ca)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("the audit did not run (%v): %s", err, stderr.String())
-	}
+	out := runNode(t, "audit.mjs")
 	counts := map[string]int{}
 	for sc := bufio.NewScanner(bytes.NewReader(out)); sc.Scan(); {
 		var audit struct{ ID, Name, Status, Reason string }
@@ -52,6 +37,38 @@ func TestAudit(t *testing.T) {
 	if counts["MUST"] < 13 || counts["SHOULD"] < 20 || counts["MAY"] < 20 {
 		t.Errorf("audits are missing: %v", counts)
 	}
+}
+
+// TestIntrospection lets GraphQL's reference implementation ask for the schema
+// as GraphiQL does, and build a client's schema from the answer.
+func TestIntrospection(t *testing.T) {
+	out := runNode(t, "introspect.mjs")
+	if got := strings.TrimSpace(string(out)); got != "Query { echo, refuse, fail, panic, nodes }" {
+		t.Errorf("the client sees %s", got)
+	}
+}
+
+// runNode runs a script of the audit against a listener and returns what it
+// prints.
+func runNode(t *testing.T, script string) []byte {
+	t.Helper()
+	installAudit(t)
+	srv, _ := start(t)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	block := &pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}
+	if err := os.WriteFile(ca, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "node", script, srv.URL)
+	cmd.Dir = auditDir
+	cmd.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+ca)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s did not run (%v): %s", script, err, stderr.String())
+	}
+	return out
 }
 
 // installAudit fetches the audit's packages as its lock file names them, once.

@@ -3,6 +3,7 @@ package gqlhttp
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
@@ -33,7 +34,7 @@ type Limits struct {
 // DefaultLimits lets through what people and GraphiQL write.
 var DefaultLimits = Limits{
 	Body: 128 << 10, Tokens: 4000, Operations: 10,
-	Depth: 12, Aliases: 30, Fields: 500, Complexity: 20_000,
+	Depth: 12, Aliases: 30, Fields: 400, Complexity: 20_000,
 }
 
 func (l Limits) orDefault() Limits {
@@ -54,6 +55,9 @@ func (l Limits) check(query string) *errorOnWire {
 	doc, err := parser.ParseQueryWithTokenLimit(&ast.Source{Input: query}, l.Tokens)
 	var syntax *gqlerror.Error
 	if errors.As(err, &syntax) {
+		if strings.HasPrefix(syntax.Message, "exceeded token limit") {
+			return coded(TooComplex, "the document has more than %d tokens", l.Tokens)
+		}
 		syntax.Extensions = map[string]any{"code": "GRAPHQL_PARSE_FAILED"}
 		return syntax
 	} else if err != nil {

@@ -23,7 +23,7 @@ const (
 // resolver resolves what is not a plain member.
 type resolver struct{ db *sql.DB }
 
-func (r resolver) Query() graph.QueryResolver               { return queries{r.db} }
+func (r resolver) Query() graph.QueryResolver               { return queries(r) }
 func (r resolver) Person() graph.PersonResolver             { return personFields{} }
 func (r resolver) Organisation() graph.OrganisationResolver { return organisationFields{} }
 func (r resolver) Role() graph.RoleResolver                 { return roleFields{} }
