@@ -1,0 +1,257 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// try asks the oauth2 realm for a token with a secret, and returns the status.
+func (h *house) try(id string, secret counterfoil.Secret) int {
+	h.t.Helper()
+	a := h.good("oauth2")
+	a.credentials(id, secret.Reveal())
+	return h.do("oauth2", a).status
+}
+
+func TestCreate(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	n := server.NewClient{Realm: "oauth2", Name: "A partner – ü", Scopes: counterfoil.Scopes{"read"}, Tenants: []string{"T"}, WithAPIKey: true}
+	made, creds, err := h.clients.Create(t.Context(), "root@host\n", n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.keep(creds.ClientSecret.Reveal(), creds.APIKey.Reveal())
+	if !regexp.MustCompile(`^[a-z2-7]{26}$`).MatchString(creds.ClientID) || made.ID != creds.ClientID {
+		t.Errorf("generated id %q", creds.ClientID)
+	}
+	for _, s := range []counterfoil.Secret{creds.ClientSecret, creds.APIKey} {
+		if !regexp.MustCompile(`^` + printForm + `$`).MatchString(s.Reveal()) {
+			t.Errorf("a secret of %d characters, want 256 bits in base64url", len(s))
+		}
+	}
+	got, err := h.clients.Get(t.Context(), "oauth2", creds.ClientID)
+	if err != nil || got.Name != n.Name || got.Version != 1 || len(got.Secrets) != 1 || len(got.APIKeys) != 1 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	for _, v := range []counterfoil.Secret{creds.ClientSecret, creds.APIKey} {
+		if strings.Contains(got.Secrets[0].Value+got.APIKeys[0].Value, v.Reveal()) {
+			t.Error("a secret is kept in clear")
+		}
+	}
+	if status := h.try(creds.ClientID, creds.ClientSecret); status != http.StatusOK {
+		t.Errorf("its first token request got %d", status)
+	}
+	events := h.recorded()
+	if e := events[len(events)-2]; e.Type != counterfoil.EventClientCreated || e.Actor != "root@host" || e.ClientID != creds.ClientID {
+		t.Errorf("record %+v", e)
+	}
+	n.ID = creds.ClientID
+	if _, _, err := h.clients.Create(t.Context(), "test", n); !errors.Is(err, server.ErrExists) {
+		t.Errorf("a second client of that id: %v", err)
+	}
+}
+
+func TestCreateRefuses(t *testing.T) {
+	h := newHouseOf(t, nil)
+	for name, n := range map[string]server.NewClient{
+		"no realm":          {},
+		"control in id":     {Realm: "r", ID: "a\nb"},
+		"not UTF-8":         {Realm: "r", ID: "a\xff"},
+		"long id":           {Realm: "r", ID: strings.Repeat("x", 101)},
+		"format in name":    {Realm: "r", Name: "a\u202eb"},
+		"long name":         {Realm: "r", Name: strings.Repeat("x", 201)},
+		"two in a scope":    {Realm: "r", Scopes: counterfoil.Scopes{"a b"}},
+		"scope twice":       {Realm: "r", Scopes: counterfoil.Scopes{"a", "a"}},
+		"quote in scope":    {Realm: "r", Scopes: counterfoil.Scopes{`"`}},
+		"empty scope":       {Realm: "r", Scopes: counterfoil.Scopes{""}},
+		"empty tenant":      {Realm: "r", Tenants: []string{""}},
+		"tenant twice":      {Realm: "r", Tenants: []string{"a", "a"}},
+		"line in tenant":    {Realm: "r", Tenants: []string{"a\nb"}},
+		"too many tenants":  {Realm: "r", Tenants: strings.Split(strings.Repeat("x", 1001), "")},
+		"separator in name": {Realm: "r", Name: "a\u2028b"},
+	} {
+		if _, _, err := h.clients.Create(t.Context(), "test", n); err == nil || errors.Is(err, server.ErrExists) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if events := h.recorded(); len(events) != 0 {
+		t.Errorf("%d records", len(events))
+	}
+}
+
+// TestRotate turns the clock through two rotations with an overlap and one
+// without.
+func TestRotate(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	ctx, first := t.Context(), h.creds["oauth2"].ClientSecret
+	rotate := func(overlap time.Duration) counterfoil.Secret {
+		c, err := h.clients.Rotate(ctx, "test", "oauth2", "good", overlap)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.keep(c.ClientSecret.Reveal())
+		return c.ClientSecret
+	}
+	want := func(when string, statuses map[counterfoil.Secret]int) {
+		t.Helper()
+		for secret, status := range statuses {
+			if got := h.try("good", secret); got != status {
+				t.Errorf("%s: got %d, want %d", when, got, status)
+			}
+			if ok, err := h.clients.VerifySecret(ctx, "oauth2", "good", secret); err != nil || ok != (status == 200) {
+				t.Errorf("%s: VerifySecret says %v, %v", when, ok, err)
+			}
+		}
+	}
+	second := rotate(time.Hour)
+	want("in the overlap", map[counterfoil.Secret]int{first: 200, second: 200})
+	h.clock.Turn(time.Hour - time.Microsecond)
+	want("at its end", map[counterfoil.Secret]int{first: 200, second: 200})
+	h.clock.Turn(time.Microsecond)
+	want("after it", map[counterfoil.Secret]int{first: 401, second: 200})
+	third := rotate(time.Hour)
+	fourth := rotate(time.Hour)
+	want("two rotations at once", map[counterfoil.Secret]int{second: 401, third: 200, fourth: 200})
+	fifth := rotate(0)
+	want("compromised", map[counterfoil.Secret]int{third: 401, fourth: 401, fifth: 200})
+	if c, err := h.clients.Get(ctx, "oauth2", "good"); err != nil || len(c.Secrets) != 1 {
+		t.Errorf("%d secrets are kept, %v", len(c.Secrets), err)
+	}
+	if _, err := h.clients.Rotate(ctx, "test", "oauth2", "good", -1); err == nil {
+		t.Error("a negative overlap was taken")
+	}
+	if _, err := h.clients.Rotate(ctx, "test", "oauth2", "nobody", 0); !errors.Is(err, server.ErrNotFound) {
+		t.Errorf("an unknown client: %v", err)
+	}
+	rotated := slices.DeleteFunc(h.recorded(), func(e server.RecordedEvent) bool { return e.Type != counterfoil.EventClientRotated })
+	if len(rotated) != 4 || rotated[0].Detail != "client secret; the old one ends at 2026-07-01T13:00:00Z" {
+		t.Errorf("records %+v", rotated)
+	}
+}
+
+// TestRotateAtOnce: each rotation either happened and its secret works, or
+// reports a conflict.
+func TestRotateAtOnce(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	done := 0
+	for range 8 {
+		wg.Go(func() {
+			_, err := h.clients.Rotate(context.Background(), "test", "oauth2", "good", time.Hour)
+			if err != nil && !errors.Is(err, server.ErrConflict) {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				done++
+			}
+		})
+	}
+	wg.Wait()
+	c, err := h.clients.Get(t.Context(), "oauth2", "good")
+	if err != nil || c.Version != int64(done)+1 || len(c.Secrets) != 2 || done == 0 {
+		t.Errorf("after %d rotations the client has version %d and %d secrets, %v", done, c.Version, len(c.Secrets), err)
+	}
+}
+
+func TestRotateAPIKey(t *testing.T) {
+	h := newHouseOf(t, nil, "altrata")
+	old := h.creds["altrata"].APIKey
+	c, err := h.clients.RotateAPIKey(t.Context(), "test", "altrata", "good", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.keep(c.APIKey.Reveal())
+	authority := h.server.Realm("altrata")
+	for range 2 {
+		for key, want := range map[counterfoil.Secret]bool{old: h.clock.Now().Minute() == 0, c.APIKey: true, "x": false, "": false} {
+			a := h.good("altrata")
+			a.header.Set("X-Api-Key", key.Reveal())
+			if got := h.do("altrata", a); (got.status == 200) != want {
+				t.Errorf("token request got %d, want success %v", got.status, want)
+			}
+			if ok, err := authority.APIKey(t.Context(), "good", key.Reveal()); err != nil || ok != want {
+				t.Errorf("a guard is told %v, %v, want %v", ok, err, want)
+			}
+		}
+		h.clock.Turn(61 * time.Minute)
+	}
+	if ok, err := authority.APIKey(t.Context(), "nobody", old.Reveal()); ok || err != nil {
+		t.Errorf("an unknown client's key: %v, %v", ok, err)
+	}
+}
+
+func TestDisable(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	ctx, secret, authority := t.Context(), h.creds["oauth2"].ClientSecret, h.server.Realm("oauth2")
+	for _, step := range []struct {
+		disabled bool
+		status   int
+		tenants  int
+	}{{true, 401, 0}, {true, 401, 0}, {false, 200, 1}} {
+		if err := h.clients.SetDisabled(ctx, "test", "oauth2", "good", step.disabled); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.try("good", secret); got != step.status {
+			t.Errorf("disabled %v: got %d", step.disabled, got)
+		}
+		if tenants, err := authority.Tenants(ctx, "good"); err != nil || len(tenants) != step.tenants {
+			t.Errorf("disabled %v: tenants %q, %v", step.disabled, tenants, err)
+		}
+		if ok, err := h.clients.VerifySecret(ctx, "oauth2", "good", secret); err != nil || ok == step.disabled {
+			t.Errorf("disabled %v: VerifySecret says %v, %v", step.disabled, ok, err)
+		}
+	}
+	if err := h.clients.SetDisabled(ctx, "test", "oauth2", "nobody", true); !errors.Is(err, server.ErrNotFound) {
+		t.Errorf("unknown client: %v", err)
+	}
+	changes := slices.DeleteFunc(h.recorded(), func(e server.RecordedEvent) bool { return !strings.HasPrefix(e.Type, "client.") })
+	if len(changes) != 3 || changes[1].Type != counterfoil.EventClientDisabled || changes[2].Type != counterfoil.EventClientEnabled {
+		t.Errorf("records %+v", changes)
+	}
+}
+
+func TestDeleteAndList(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	ctx := t.Context()
+	h.client(server.NewClient{Realm: "oauth2", ID: "a"})
+	h.client(server.NewClient{Realm: "oauth2", ID: "z"})
+	if err := h.clients.Delete(ctx, "test", "oauth2", "good"); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.try("good", h.creds["oauth2"].ClientSecret); got != 401 {
+		t.Errorf("a deleted client got %d", got)
+	}
+	if err := h.clients.Delete(ctx, "test", "oauth2", "good"); !errors.Is(err, server.ErrNotFound) {
+		t.Errorf("second deletion: %v", err)
+	}
+	if ok, err := h.clients.VerifySecret(ctx, "oauth2", "good", "x"); ok || err != nil {
+		t.Errorf("VerifySecret: %v, %v", ok, err)
+	}
+	var ids []string
+	for after := ""; ; after = ids[len(ids)-1] {
+		page, err := h.clients.List(ctx, "oauth2", after, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		ids = append(ids, page[0].ID)
+	}
+	if !slices.Equal(ids, []string{"a", "z"}) {
+		t.Errorf("listed %q", ids)
+	}
+}

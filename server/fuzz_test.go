@@ -1,0 +1,163 @@
+package server_test
+
+import (
+	"context"
+	"encoding/base64"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// oneClient is a store in memory with one client, for fuzzing: fast and alone.
+type oneClient struct {
+	server.Store
+	client server.Client
+	key    []server.SigningKey
+	last   counterfoil.Event
+}
+
+func (s *oneClient) CreateClient(_ context.Context, c server.Client, _ counterfoil.Event) error {
+	s.client = c
+	return nil
+}
+
+func (s *oneClient) Client(_ context.Context, _, id string) (server.Client, error) {
+	if id != s.client.ID {
+		return server.Client{}, server.ErrNotFound
+	}
+	return s.client, nil
+}
+
+func (s *oneClient) RecordIssued(_ context.Context, e counterfoil.Event, _ bool) error {
+	s.last = e
+	return nil
+}
+
+func (s *oneClient) RecordRefused(_ context.Context, e counterfoil.Event, _ bool) error {
+	s.last = e
+	return nil
+}
+
+func (s *oneClient) AddSigningKey(_ context.Context, k server.SigningKey) error {
+	s.key = []server.SigningKey{k}
+	return nil
+}
+
+func (s *oneClient) SigningKeys(context.Context, string) ([]server.SigningKey, error) {
+	return s.key, nil
+}
+
+// fuzzed returns a server with one client, and its secret.
+func fuzzed(f *testing.F, encoding provider.Encoding) (*oneClient, http.Handler, string) {
+	p, err := provider.Builtin("oauth2")
+	if err != nil {
+		f.Fatal(err)
+	}
+	copied := *p
+	copied.TokenEndpoint.BasicEncoding = encoding
+	store := &oneClient{}
+	s, err := server.New(f.Context(), server.Config{
+		Store: store, Logger: slog.New(slog.DiscardHandler), Realms: []server.Realm{{Name: "r", Provider: &copied, BaseURL: "https://auth.example"}},
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	_, creds, err := server.NewClients(store, nil).Create(f.Context(), "fuzz", server.NewClient{Realm: "r", ID: "a:b ü", Scopes: []string{"read"}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	return store, s.Handler("r"), creds.ClientSecret.Reveal()
+}
+
+// check looks at what holds of every answer and every record.
+func (s *oneClient) check(t *testing.T, w *httptest.ResponseRecorder) {
+	t.Helper()
+	if w.Code >= 500 || (w.Code == 200) != s.last.Success || w.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("answer %d, record %+v", w.Code, s.last)
+	}
+	if len(s.last.ClientID) > 128 || !utf8.ValidString(s.last.ClientID) || strings.ContainsAny(s.last.ClientID, "\x00\r\n\x1b") {
+		t.Errorf("claimed client %q", s.last.ClientID)
+	}
+}
+
+func FuzzForm(f *testing.F) {
+	store, handler, secret := fuzzed(f, provider.FormEncoding)
+	good := url.Values{"grant_type": {"client_credentials"}, "client_id": {"a:b ü"}, "client_secret": {secret}}.Encode()
+	for _, seed := range []string{good, good + "&", good + "&x", good + "&x=%zz", good + "&x=%00", good + "&x=%ff", good + "&x=1&%78=1", "&=&", "a;b=c", "%", "+", ""} {
+		f.Add(seed, "")
+		f.Add(good, seed)
+	}
+	f.Fuzz(func(t *testing.T, body, query string) {
+		r := httptest.NewRequest(http.MethodPost, "/token", strings.NewReader(body))
+		r.URL.RawQuery = query
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		store.check(t, w)
+		if w.Code != http.StatusOK {
+			return
+		}
+		// What is accepted reads the same to the standard library.
+		values, err := url.ParseQuery(body)
+		if err != nil || values.Get("client_secret") != secret || strings.Trim(query, "&") != "" {
+			t.Errorf("accepted body %q and query %q, which read as %q, %v", body, query, values, err)
+		}
+		for name, v := range values {
+			if len(v) > 1 {
+				t.Errorf("accepted a repeated %q", name)
+			}
+		}
+	})
+}
+
+func FuzzBasic(f *testing.F) {
+	raw, rawHandler, rawSecret := fuzzed(f, provider.RawEncoding)
+	form, formHandler, formSecret := fuzzed(f, provider.FormEncoding)
+	raw.client.ID = "ä b" // a raw id has no colon
+	for _, pair := range []string{"ä b:" + rawSecret, url.QueryEscape("a:b ü") + ":" + formSecret, ":", "a", "a:b:c", "%zz:x", "\x00:\xff", ""} {
+		encoded := base64.StdEncoding.EncodeToString([]byte(pair))
+		for _, seed := range []string{"Basic " + encoded, "bAsIc  " + encoded, encoded, "Basic" + encoded, "Basic " + encoded + "=", "Bearer " + encoded} {
+			f.Add(seed)
+		}
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		for _, side := range []struct {
+			store   *oneClient
+			handler http.Handler
+			secret  string
+			read    func(string) string
+		}{{raw, rawHandler, rawSecret, strings.Clone}, {form, formHandler, formSecret, plus}} {
+			r := httptest.NewRequest(http.MethodPost, "/token", strings.NewReader("grant_type=client_credentials"))
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.Header["Authorization"] = []string{header}
+			w := httptest.NewRecorder()
+			side.handler.ServeHTTP(w, r)
+			side.store.check(t, w)
+			if w.Code != http.StatusOK {
+				continue
+			}
+			_, text, _ := strings.Cut(header, " ")
+			decoded, err := base64.StdEncoding.DecodeString(strings.TrimLeft(text, " "))
+			if pair := string(decoded); err != nil || side.read(pair) != side.store.client.ID+":"+side.secret {
+				t.Errorf("accepted %q", header)
+			}
+		}
+	})
+}
+
+// plus reads form-encoded credentials as the standard library does.
+func plus(pair string) string {
+	decoded, err := url.QueryUnescape(pair)
+	if err != nil {
+		return ""
+	}
+	return decoded
+}
