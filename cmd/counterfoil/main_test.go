@@ -199,3 +199,20 @@ func (r ran) good(t *testing.T) ran {
 	}
 	return r
 }
+
+// startWith launches an 'up' with one more provider.
+func startWith(t *testing.T, description string) *upProcess {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "data")
+	text, err := os.ReadFile(description)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "providers"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "providers", filepath.Base(description)), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return start(t, dir, "127.0.0.1:0")
+}

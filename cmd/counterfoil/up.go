@@ -151,7 +151,7 @@ func (p *program) logger(verbose bool) *slog.Logger {
 // serve accepts connections until ctx ends, then lets those under way finish.
 func (p *program) serve(ctx context.Context, l net.Listener, cert tls.Certificate, h http.Handler, log *slog.Logger) error {
 	srv := &http.Server{
-		Handler:           h,
+		Handler:           drained(h),
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
