@@ -8,9 +8,11 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +28,7 @@ var today = time.Date(2026, 5, 20, 0, 0, 0, 0, time.UTC)
 
 // fixture is the API on a database of its own, behind a listener.
 type fixture struct {
+	path   string
 	db     *sql.DB
 	api    *calendar.API
 	server *httptest.Server
@@ -34,7 +37,8 @@ type fixture struct {
 // start serves the API to a caller with the scopes given.
 func start(t testing.TB, scopes ...string) *fixture {
 	t.Helper()
-	db, err := sql.Open("sqlite", filepath.Join(t.TempDir(), "calendar.db"))
+	path := filepath.Join(t.TempDir(), "calendar.db")
+	db, err := sql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,11 +50,41 @@ func start(t testing.TB, scopes ...string) *fixture {
 	})
 	srv := httptest.NewTLSServer(guard)
 	t.Cleanup(srv.Close)
-	return &fixture{db, api, srv}
+	return &fixture{path, db, api, srv}
 }
 
-// reference fills the database with the reference data of a day.
+// referenceFile is a database with the reference data of today, made once:
+// tests that only read start with a copy.
+var referenceFile struct {
+	sync.Mutex
+	content []byte
+}
+
+// reference fills the database, which nobody has used yet when the day is
+// today, with the reference data of a day.
 func (f *fixture) reference(t testing.TB, day time.Time) *fixture {
+	t.Helper()
+	referenceFile.Lock()
+	defer referenceFile.Unlock()
+	if day.Equal(today) && referenceFile.content != nil {
+		if err := os.WriteFile(f.path, referenceFile.content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	f.prepare(t, day)
+	if day.Equal(today) {
+		content, err := os.ReadFile(f.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		referenceFile.content = content
+	}
+	return f
+}
+
+// prepare makes the reference data of a day anew.
+func (f *fixture) prepare(t testing.TB, day time.Time) *fixture {
 	t.Helper()
 	if err := apis.Prepare(t.Context(), f.db, f.api, apis.Reference{Day: day}); err != nil {
 		t.Fatal(err)
@@ -310,7 +344,7 @@ func TestReference(t *testing.T) {
 	if f.events(t, "filter: {upcoming: true}").TotalCount < 100 || f.events(t, "filter: {upcoming: false}").TotalCount < 100 {
 		t.Error("there are few past or few upcoming events")
 	}
-	if again := start(t, calendar.ScopeDrafts).reference(t, today).events(t, "size: 100"); dump(t, again) != dump(t, first) {
+	if again := start(t, calendar.ScopeDrafts).prepare(t, today).events(t, "size: 100"); dump(t, again) != dump(t, first) {
 		t.Error("the same day gives other rows")
 	}
 	later := f.reference(t, today.AddDate(1, 0, 0))
