@@ -86,7 +86,7 @@ func TestCheck(t *testing.T) {
 			unhealthy("api_connectivity: the API answers 200, but with GraphQL errors or no JSON")},
 		{"tenant denied", "engagifii", nil, refusal("engagifii", counterfoil.TenantDenied), "POST /api/1.0/event/list",
 			unhealthy("api_connectivity: the API answers 403 (tenant_denied)")},
-		{"redirect", "a55", nil, func(rw http.ResponseWriter, r seen, _ int) { http.Redirect(rw, r.Request, "/login", 302) }, "GET /api/v1/",
+		{"redirect", "a55", nil, func(rw http.ResponseWriter, r seen, _ int) { http.Redirect(rw, r.Request, "/login", http.StatusFound) }, "GET /api/v1/",
 			unhealthy("api_connectivity: the API answers 302")},
 		{"no token", "a55", status(400, `{"error":"invalid_client"}`), nil, "",
 			unhealthy(`authentication: the token endpoint of a55 refuses the client "the-client": check its id and secret`)},

@@ -131,28 +131,28 @@ func (s *Source) addresses() (err error) {
 		}
 		return fmt.Errorf("Config.API is %q: choose from %s", s.cfg.API, strings.Join(names, ", "))
 	}
-	if s.tokenURL, err = secureURL("TokenURL", cmp.Or(s.cfg.TokenURL, p.TokenEndpoint.URL)); err != nil {
+	if s.tokenURL, err = secureURL("Config.TokenURL", cmp.Or(s.cfg.TokenURL, p.TokenEndpoint.URL)); err != nil {
 		return err
 	}
 	if s.api == nil || s.cfg.APIURL+s.api.URL == "" {
 		return nil
 	}
-	s.apiURL, err = secureURL("APIURL", cmp.Or(s.cfg.APIURL, s.api.URL))
+	s.apiURL, err = secureURL("Config.APIURL", cmp.Or(s.cfg.APIURL, s.api.URL))
 	return err
 }
 
 func secureURL(field, value string) (*url.URL, error) {
 	if value == "" {
-		return nil, fmt.Errorf("Config.%s is missing, and the description has none", field)
+		return nil, fmt.Errorf("%s is missing, and the description has none", field)
 	}
 	u, err := url.Parse(value)
 	switch {
 	case err != nil, u.Host == "", u.Fragment != "":
-		return nil, fmt.Errorf("Config.%s is not an absolute URL", field)
+		return nil, fmt.Errorf("%s is not an absolute URL", field)
 	case u.User != nil:
-		return nil, fmt.Errorf("Config.%s holds credentials: give them as ClientID and ClientSecret", field)
+		return nil, fmt.Errorf("%s holds credentials: give them as ClientID and ClientSecret", field)
 	case u.Scheme != "https":
-		return nil, fmt.Errorf("Config.%s must start with https://: credentials and tokens never go over plain http", field)
+		return nil, fmt.Errorf("%s must start with https://: credentials and tokens never go over plain http", field)
 	}
 	return u, nil
 }

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/gofrs/flock"
 )
 
 // Dir returns a cache in the directory path, for the processes of one user on
@@ -44,8 +44,12 @@ func Dir(path string) (Cache, error) {
 
 type dir string
 
-// maxCacheFile bounds a file of the cache, in bytes.
-const maxCacheFile = 2 * maxResponse
+const (
+	// maxCacheFile bounds a file of the cache, in bytes.
+	maxCacheFile = 2 * maxResponse
+	// lockPoll is how often a lock that another holds is asked for.
+	lockPoll = 10 * time.Millisecond
+)
 
 // stored is a token in a file; counterfoil.Token redacts itself.
 type stored struct {
@@ -193,23 +197,14 @@ func (d dir) lock(ctx context.Context, key string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("client: lock cached token: %w", err)
-	}
-	// A wait inside the operating system could not be left, so it is asked
-	// again and again: every 1 ms at first, then every 50 ms.
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		got, err := tryLock(f)
-		if got {
-			return func() { _ = f.Close() }, nil
-		}
-		if err == nil && clock.System.Sleep(ctx, pause) != nil {
+	l := flock.New(name, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
+	// A wait inside the operating system could not be left, so it is asked again
+	// and again.
+	if _, err := l.TryLockContext(ctx, lockPoll); err != nil {
+		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		if err != nil {
-			_ = f.Close()
-			return nil, fmt.Errorf("client: lock cached token: %w", err)
-		}
+		return nil, fmt.Errorf("client: lock cached token: %w", err)
 	}
+	return func() { _ = l.Close() }, nil
 }

@@ -209,7 +209,9 @@ func mistakeLeavesOrigin(t *testing.T) {
 	var stranger []*http.Request
 	elsewhere := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { stranger = append(stranger, r) }))
 	defer elsewhere.Close()
-	w.onCall = func(rw http.ResponseWriter, r seen, _ int) { http.Redirect(rw, r.Request, elsewhere.URL+"/x", 307) }
+	w.onCall = func(rw http.ResponseWriter, r seen, _ int) {
+		http.Redirect(rw, r.Request, elsewhere.URL+"/x", http.StatusTemporaryRedirect)
+	}
 	hc := w.source(w.config("altrata")).Client()
 	resp, err := hc.Post(w.api.URL+"/v1/graphql", "application/json", strings.NewReader("{}"))
 	if err != nil {
@@ -221,7 +223,9 @@ func mistakeLeavesOrigin(t *testing.T) {
 		equal(t, name+" elsewhere", stranger[0].Header.Get(name), "")
 	}
 	plain := strings.Replace(w.api.URL, "https:", "http:", 1)
-	w.onCall = func(rw http.ResponseWriter, r seen, _ int) { http.Redirect(rw, r.Request, plain, 307) }
+	w.onCall = func(rw http.ResponseWriter, r seen, _ int) {
+		http.Redirect(rw, r.Request, plain, http.StatusTemporaryRedirect)
+	}
 	for _, url := range []string{plain, w.api.URL} {
 		if resp, err := hc.Get(url); err == nil || !strings.Contains(err.Error(), "use https") {
 			t.Errorf("%s: got %v, %v: want a refusal of plain http", url, resp, err)
