@@ -47,103 +47,114 @@ func load(t testing.TB, c client.Cache, key string) string {
 	return got.Value.Reveal()
 }
 
-// TestCache is what every Cache promises.
+// cachePromises are what every Cache promises.
+var cachePromises = []struct {
+	name string
+	test func(*testing.T, client.Cache)
+}{
+	{"keeps a token whole", keepsWhole},
+	{"a failed renewal changes nothing", failedRenewal},
+	{"drops what was rejected only", dropsRejected},
+	{"clears one client or all", clears},
+	{"one renews at a time, and Load does not wait", oneAtATime},
+	{"a waiter can leave", waiterLeaves},
+}
+
 func TestCache(t *testing.T) {
-	for name, open := range map[string]func() client.Cache{
-		"memory": client.Memory,
-		"dir":    func() client.Cache { c, _ := dirCache(t); return c },
-	} {
-		t.Run(name+"/keeps a token whole", func(t *testing.T) {
-			c := open()
-			equal(t, "token before", load(t, c, "aa-1"), "")
-			put(t, c, "aa-1", "one")
-			got, _, _ := c.Load(t.Context(), "aa-1")
-			want := token("one")
-			if got.Value != want.Value || got.Type != want.Type || got.Scopes.String() != "a b" || !got.Issued.Equal(want.Issued) || !got.Expires.Equal(want.Expires) {
-				t.Errorf("got %+v, want %+v", got, want)
-			}
-			equal(t, "another key", load(t, c, "aa-2"), "")
-		})
-		t.Run(name+"/a failed renewal changes nothing", func(t *testing.T) {
-			c := open()
-			put(t, c, "aa-1", "one")
-			boom := errors.New("boom")
-			_, err := c.Renew(t.Context(), "aa-1", func(_ context.Context, current counterfoil.Token) (counterfoil.Token, error) {
-				equal(t, "current", current.Value.Reveal(), "one")
-				return counterfoil.Token{}, boom
-			})
-			equal(t, "error", err, boom)
-			equal(t, "token", load(t, c, "aa-1"), "one")
-		})
-		t.Run(name+"/drops what was rejected only", func(t *testing.T) {
-			c := open()
-			put(t, c, "aa-1", "two")
-			for value, want := range map[string]string{"one": "two", "": "two"} {
-				if err := c.Drop(t.Context(), "aa-1", token(value)); err != nil {
-					t.Fatal(err)
+	for _, p := range cachePromises {
+		t.Run("memory/"+p.name, func(t *testing.T) { p.test(t, client.Memory()) })
+		t.Run("dir/"+p.name, func(t *testing.T) { c, _ := dirCache(t); p.test(t, c) })
+	}
+}
+
+func keepsWhole(t *testing.T, c client.Cache) {
+	equal(t, "token before", load(t, c, "aa-1"), "")
+	put(t, c, "aa-1", "one")
+	got, _, _ := c.Load(t.Context(), "aa-1")
+	want := token("one")
+	if got.Value != want.Value || got.Type != want.Type || got.Scopes.String() != "a b" || !got.Issued.Equal(want.Issued) || !got.Expires.Equal(want.Expires) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	equal(t, "another key", load(t, c, "aa-2"), "")
+}
+
+func failedRenewal(t *testing.T, c client.Cache) {
+	put(t, c, "aa-1", "one")
+	boom := errors.New("boom")
+	_, err := c.Renew(t.Context(), "aa-1", func(_ context.Context, current counterfoil.Token) (counterfoil.Token, error) {
+		equal(t, "current", current.Value.Reveal(), "one")
+		return counterfoil.Token{}, boom
+	})
+	equal(t, "error", err, boom)
+	equal(t, "token", load(t, c, "aa-1"), "one")
+}
+
+func dropsRejected(t *testing.T, c client.Cache) {
+	put(t, c, "aa-1", "two")
+	for value, want := range map[string]string{"one": "two", "": "two"} {
+		if err := c.Drop(t.Context(), "aa-1", token(value)); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "token", load(t, c, "aa-1"), want)
+	}
+	if err := c.Drop(t.Context(), "aa-1", token("two")); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "token", load(t, c, "aa-1"), "")
+}
+
+func clears(t *testing.T, c client.Cache) {
+	put(t, c, "aa-1", "one")
+	put(t, c, "aa-2", "two")
+	put(t, c, "bb-1", "three")
+	if err := c.Clear(t.Context(), "aa"); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "tokens", load(t, c, "aa-1")+load(t, c, "aa-2")+load(t, c, "bb-1"), "three")
+	if err := c.Clear(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "token", load(t, c, "bb-1"), "")
+}
+
+func oneAtATime(t *testing.T, c client.Cache) {
+	var inside, most, renewals atomic.Int32
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			_, err := c.Renew(t.Context(), "aa-1", func(ctx context.Context, current counterfoil.Token) (counterfoil.Token, error) {
+				most.Store(max(most.Load(), inside.Add(1)))
+				defer inside.Add(-1)
+				runtime.Gosched()
+				_, _, err := c.Load(ctx, "aa-1")
+				if current.Value != "" || err != nil {
+					return current, err
 				}
-				equal(t, "token", load(t, c, "aa-1"), want)
-			}
-			if err := c.Drop(t.Context(), "aa-1", token("two")); err != nil {
-				t.Fatal(err)
-			}
-			equal(t, "token", load(t, c, "aa-1"), "")
-		})
-		t.Run(name+"/clears one client or all", func(t *testing.T) {
-			c := open()
-			put(t, c, "aa-1", "one")
-			put(t, c, "aa-2", "two")
-			put(t, c, "bb-1", "three")
-			if err := c.Clear(t.Context(), "aa"); err != nil {
-				t.Fatal(err)
-			}
-			equal(t, "tokens", load(t, c, "aa-1")+load(t, c, "aa-2")+load(t, c, "bb-1"), "three")
-			if err := c.Clear(t.Context(), ""); err != nil {
-				t.Fatal(err)
-			}
-			equal(t, "token", load(t, c, "bb-1"), "")
-		})
-		t.Run(name+"/one renews at a time, and Load does not wait", func(t *testing.T) {
-			c := open()
-			var inside, most, renewals atomic.Int32
-			var all sync.WaitGroup
-			for range 20 {
-				all.Go(func() {
-					_, err := c.Renew(t.Context(), "aa-1", func(ctx context.Context, current counterfoil.Token) (counterfoil.Token, error) {
-						most.Store(max(most.Load(), inside.Add(1)))
-						defer inside.Add(-1)
-						runtime.Gosched()
-						_, _, err := c.Load(ctx, "aa-1")
-						if current.Value != "" || err != nil {
-							return current, err
-						}
-						renewals.Add(1)
-						return token("one"), nil
-					})
-					if err != nil {
-						t.Error(err)
-					}
-				})
-			}
-			all.Wait()
-			equal(t, "at a time", most.Load(), 1)
-			equal(t, "renewals", renewals.Load(), 1)
-		})
-		t.Run(name+"/a waiter can leave", func(t *testing.T) {
-			c := open()
-			ctx, cancel := context.WithCancel(t.Context())
-			_, err := c.Renew(t.Context(), "aa-1", func(context.Context, counterfoil.Token) (counterfoil.Token, error) {
-				cancel()
-				_, err := c.Renew(ctx, "aa-1", func(context.Context, counterfoil.Token) (counterfoil.Token, error) {
-					t.Error("a second renewal ran beside the first")
-					return counterfoil.Token{}, nil
-				})
-				return token("one"), err
+				renewals.Add(1)
+				return token("one"), nil
 			})
-			if !errors.Is(err, context.Canceled) {
-				t.Errorf("got %v", err)
+			if err != nil {
+				t.Error(err)
 			}
 		})
+	}
+	all.Wait()
+	equal(t, "at a time", most.Load(), 1)
+	equal(t, "renewals", renewals.Load(), 1)
+}
+
+func waiterLeaves(t *testing.T, c client.Cache) {
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := c.Renew(t.Context(), "aa-1", func(context.Context, counterfoil.Token) (counterfoil.Token, error) {
+		cancel()
+		_, err := c.Renew(ctx, "aa-1", func(context.Context, counterfoil.Token) (counterfoil.Token, error) {
+			t.Error("a second renewal ran beside the first")
+			return counterfoil.Token{}, nil
+		})
+		return token("one"), err
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -18,7 +18,7 @@ type limiter struct {
 	next  int
 }
 
-// newLimiter returns nil, which lets everything through, for n = 0.
+// newLimiter returns nil, for no limit, when n is 0.
 func newLimiter(n int) *limiter {
 	if n == 0 {
 		return nil
@@ -29,9 +29,6 @@ func newLimiter(n int) *limiter {
 // take lets one through and returns 0, or returns how long to wait before
 // asking again: who does not take takes no place.
 func (l *limiter) take(now time.Time) time.Duration {
-	if l == nil {
-		return 0
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	oldest := l.times[l.next]

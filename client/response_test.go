@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,9 +15,11 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
+var generic = sync.OnceValues(func() (*provider.Provider, error) { return provider.Builtin("oauth2") })
+
 // tokenOf returns what a Source makes of a token response.
 func tokenOf(t testing.TB, code int, body string) (counterfoil.Token, error) {
-	p, err := provider.Builtin("oauth2")
+	p, err := generic()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,8 +16,8 @@ import (
 // Transport is an [http.RoundTripper] that makes requests into calls of the
 // Source's API: it adds the token, the tenant, the API key and the fixed
 // headers that the description names (a fixed header only where the request has
-// none), keeps to the API's requests per minute, and repeats a call once with a
-// new token when it is answered 401.
+// none), keeps to the API's requests per minute (all Transports of a Source
+// together), and repeats a call once with a new token when it is answered 401.
 //
 // The original 401 is returned when no other token is to be had and when the
 // body cannot be sent again: it can with GetBody (http.NewRequest sets it for
@@ -107,8 +107,8 @@ func (s *Source) again(base http.RoundTripper, req *http.Request, rejected *http
 // callable refuses what must not be sent.
 func (s *Source) callable(u *url.URL) error {
 	switch {
-	case s.apiURL == nil:
-		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: "client: this Source makes no calls: give Config.APIURL"}
+	case s == nil || s.apiURL == nil:
+		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: "client: a Transport needs a Source that has an API: give Config.APIURL"}
 	case u.Scheme != "https":
 		return &counterfoil.Error{Reason: counterfoil.InvalidRequest,
 			Message: fmt.Sprintf("client: a request to %s by %q is refused: use https, a token goes over nothing else", u.Host, u.Scheme)}
@@ -121,8 +121,8 @@ func (s *Source) callable(u *url.URL) error {
 func (s *Source) ready(ctx context.Context) (*held, error) {
 	for {
 		h, err := s.current(ctx)
-		if err != nil {
-			return nil, err
+		if err != nil || s.calls == nil {
+			return h, err
 		}
 		wait := s.calls.take(s.cfg.Clock.Now())
 		if wait == 0 {
@@ -137,11 +137,18 @@ func (s *Source) ready(ctx context.Context) (*held, error) {
 
 // dress returns a copy of req with what a call carries.
 func (s *Source) dress(req *http.Request, h *held) (*http.Request, error) {
-	call := req.WithContext(req.Context())
+	c := &struct { // one allocation, not two
+		request http.Request
+		values  [4]string
+	}{request: *req}
+	call, values := &c.request, c.values[:]
+	if len(s.headers) > len(values) {
+		values = make([]string, len(s.headers))
+	}
 	call.Header = make(http.Header, len(req.Header)+len(s.headers))
 	maps.Copy(call.Header, req.Header)
-	values := make([]string, len(s.headers))
-	for i, ch := range s.headers {
+	for i := range s.headers {
+		ch := &s.headers[i]
 		switch ch.from {
 		case provider.HeaderFromToken:
 			values[i] = h.authorization
