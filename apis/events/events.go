@@ -33,6 +33,8 @@ import (
 
 // Config is what the API needs beside its database. The zero value works.
 type Config struct {
+	// DB keeps the rows; [apis.Prepare] makes it ready. Required.
+	DB *sql.DB
 	// Clock tells which events are upcoming; nil stands for the machine's.
 	Clock clock.Clock
 	// Log gets the failures that callers are not told about; nil stands for
@@ -48,12 +50,12 @@ type API struct {
 
 var _ apis.API = (*API)(nil)
 
-// New returns the API on db, which [apis.Prepare] makes ready.
-func New(db *sql.DB, cfg Config) *API {
+// New returns the API over cfg's database.
+func New(cfg Config) *API {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.System
 	}
-	return &API{db: db, cfg: cfg}
+	return &API{db: cfg.DB, cfg: cfg}
 }
 
 // Name is "events".

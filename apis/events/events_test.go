@@ -25,7 +25,7 @@ type page = rest.List[events.Event]
 func serve(t testing.TB) (*resttest.Server, *clock.Manual) {
 	turned := clock.NewManual(resttest.Day.Add(12 * time.Hour))
 	db := resttest.Open(t)
-	return resttest.Serve(t, db, events.New(db, events.Config{Clock: turned}), mount), turned
+	return resttest.Serve(t, db, events.New(events.Config{DB: db, Clock: turned}), mount), turned
 }
 
 func ask(filter string) resttest.Request {

@@ -25,7 +25,7 @@ func line(n int, oldnew ...string) string {
 
 func importInto(t testing.TB, text string) (*resttest.Server, int, error) {
 	db := resttest.Open(t)
-	api := events.New(db, events.Config{})
+	api := events.New(events.Config{DB: db})
 	server := resttest.Serve(t, db, api, mount)
 	n, err := apis.Import(t.Context(), db, api, apis.JSONLines, strings.NewReader(text))
 	return server, n, err
@@ -92,7 +92,7 @@ func TestImportRefusesRows(t *testing.T) {
 		{"contact as string", line(2, `{"name":"Ana Ruiz","email":"events@association.example","phone":"+1 717 555 0100"}`, `"Ana"`), "contact must be a JSON object"},
 	}
 	db := resttest.Open(t)
-	api := events.New(db, events.Config{})
+	api := events.New(events.Config{DB: db})
 	server := resttest.Serve(t, db, api, mount)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -123,7 +123,7 @@ func TestImportRefusesAnEventNowhere(t *testing.T) {
 
 func TestImportRefusesFormats(t *testing.T) {
 	db := resttest.Open(t)
-	_, err := apis.Import(t.Context(), db, events.New(db, events.Config{}), apis.ICalendar, strings.NewReader(""))
+	_, err := apis.Import(t.Context(), db, events.New(events.Config{DB: db}), apis.ICalendar, strings.NewReader(""))
 	if !errors.Is(err, apis.ErrFormat) {
 		t.Errorf("error %v, want ErrFormat", err)
 	}
@@ -132,7 +132,7 @@ func TestImportRefusesFormats(t *testing.T) {
 // FuzzImport looks for a file that is accepted and then cannot be listed.
 func FuzzImport(f *testing.F) {
 	db := resttest.Open(f)
-	api := events.New(db, events.Config{})
+	api := events.New(events.Config{DB: db})
 	server := resttest.Serve(f, db, api, mount)
 	for _, seed := range []string{"", line(1), "\ufeff" + line(1) + "\r\n" + line(2), line(1) + "\n" + line(1), line(1, "2026", "9999"), "{}", "[[", "{\"tenant\":\xff}"} {
 		f.Add(seed)
@@ -158,7 +158,7 @@ func FuzzImport(f *testing.F) {
 // A page and its count are of one moment, also while the rows are replaced.
 func TestListDuringImports(t *testing.T) {
 	db := resttest.Open(t)
-	api := events.New(db, events.Config{})
+	api := events.New(events.Config{DB: db})
 	server := resttest.Serve(t, db, api, mount)
 	files := []string{line(1), line(1) + "\n" + line(2) + "\n" + line(3)}
 	done := make(chan error, 1)

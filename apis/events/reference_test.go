@@ -15,7 +15,7 @@ import (
 func on(t *testing.T, day time.Time) map[string]events.Event {
 	t.Helper()
 	db := resttest.Open(t)
-	api := events.New(db, events.Config{Clock: clock.NewManual(day)})
+	api := events.New(events.Config{DB: db, Clock: clock.NewManual(day)})
 	server := resttest.Serve(t, db, api, mount)
 	ref := resttest.Reference
 	ref.Day = day
@@ -113,7 +113,7 @@ func TestReferenceNeedsATenant(t *testing.T) {
 	db := resttest.Open(t)
 	ref := resttest.Reference
 	ref.Tenant = ""
-	if err := apis.Prepare(t.Context(), db, events.New(db, events.Config{}), ref); err == nil {
+	if err := apis.Prepare(t.Context(), db, events.New(events.Config{DB: db}), ref); err == nil {
 		t.Error("reference data was made without a tenant")
 	}
 }

@@ -35,7 +35,7 @@ func plain(balance string, amounts ...string) string {
 
 func importInto(t testing.TB, text string) (*resttest.Server, int, error) {
 	db := resttest.Open(t)
-	api := wallets.New(db, wallets.Config{})
+	api := wallets.New(wallets.Config{DB: db})
 	server := resttest.Serve(t, db, api, mount)
 	n, err := apis.Import(t.Context(), db, api, apis.JSONLines, strings.NewReader(text))
 	return server, n, err
@@ -142,7 +142,7 @@ func TestImportRefusesRows(t *testing.T) {
 		{"control character", line(2, "Folha", `Fol\nha`), "movements[1].counterparty has a control character"},
 	}
 	db := resttest.Open(t)
-	api := wallets.New(db, wallets.Config{})
+	api := wallets.New(wallets.Config{DB: db})
 	server := resttest.Serve(t, db, api, mount)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -161,7 +161,7 @@ func TestImportRefusesRows(t *testing.T) {
 
 func TestImportRefusesFormats(t *testing.T) {
 	db := resttest.Open(t)
-	_, err := apis.Import(t.Context(), db, wallets.New(db, wallets.Config{}), apis.ICalendar, strings.NewReader(""))
+	_, err := apis.Import(t.Context(), db, wallets.New(wallets.Config{DB: db}), apis.ICalendar, strings.NewReader(""))
 	if !errors.Is(err, apis.ErrFormat) {
 		t.Errorf("error %v, want ErrFormat", err)
 	}
@@ -171,7 +171,7 @@ func TestImportRefusesFormats(t *testing.T) {
 // up.
 func FuzzImport(f *testing.F) {
 	db := resttest.Open(f)
-	api := wallets.New(db, wallets.Config{})
+	api := wallets.New(wallets.Config{DB: db})
 	resttest.Serve(f, db, api, mount)
 	for _, seed := range []string{"", line(1), line(1) + "\n" + line(2), line(1) + "\n" + line(1), plain("9223372036854775807", "9223372036854775807"), "{}", "[[", "\xff"} {
 		f.Add(seed)

@@ -37,6 +37,8 @@ import (
 
 // Config is what the API needs beside its database. The zero value works.
 type Config struct {
+	// DB keeps the rows; [apis.Prepare] makes it ready. Required.
+	DB *sql.DB
 	// Log gets the failures that callers are not told about; nil stands for
 	// slog.Default().
 	Log *slog.Logger
@@ -50,8 +52,8 @@ type API struct {
 
 var _ apis.API = (*API)(nil)
 
-// New returns the API on db, which [apis.Prepare] makes ready.
-func New(db *sql.DB, cfg Config) *API { return &API{db: db, cfg: cfg} }
+// New returns the API over cfg's database.
+func New(cfg Config) *API { return &API{db: cfg.DB, cfg: cfg} }
 
 // Name is "wallets".
 func (*API) Name() string { return "wallets" }

@@ -29,7 +29,7 @@ var owners = []string{resttest.Reference.Clients[0], wallets.FintechClient, wall
 
 func serve(t testing.TB) *resttest.Server {
 	db := resttest.Open(t)
-	return resttest.Serve(t, db, wallets.New(db, wallets.Config{}), mount)
+	return resttest.Serve(t, db, wallets.New(wallets.Config{DB: db}), mount)
 }
 
 // all returns every wallet of a client.
@@ -280,7 +280,7 @@ func TestClientsSeeTheirOwn(t *testing.T) {
 
 func TestReferenceFollowsTheDay(t *testing.T) {
 	db := resttest.Open(t)
-	api := wallets.New(db, wallets.Config{})
+	api := wallets.New(wallets.Config{DB: db})
 	server := resttest.Serve(t, db, api, mount)
 	client := resttest.Reference.Clients[0]
 	before := all(t, server, client)

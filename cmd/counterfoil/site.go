@@ -51,8 +51,8 @@ func referenceAPIs(db *sql.DB, log *slog.Logger) map[string]apis.API {
 	for _, api := range []apis.API{
 		calendar.New(calendar.Config{DB: db, Log: log}),
 		profiles.New(profiles.Config{DB: db, Log: log}),
-		events.New(db, events.Config{Log: log}),
-		wallets.New(db, wallets.Config{Log: log}),
+		events.New(events.Config{DB: db, Log: log}),
+		wallets.New(wallets.Config{DB: db, Log: log}),
 	} {
 		all[api.Name()] = api
 	}

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// made are the credentials that 'client create' prints.
+type made struct {
+	ClientID     string `json:"client_id"`
+	ClientSecret string `json:"client_secret"`
+	APIKey       string `json:"api_key"`
+}
+
+func manage(t *testing.T, args ...string) ran {
+	t.Helper()
+	return execute(t, "", nil, binary, append(args, "--dir", shared.dir)...)
+}
+
+func credentialsOf(t *testing.T, r ran) made {
+	t.Helper()
+	var m made
+	if err := json.Unmarshal([]byte(r.good(t).out), &m); err != nil || m.ClientID == "" {
+		t.Fatalf("printed %s", r.out)
+	}
+	return m
+}
+
+// status asks a55 for a token with a client's credentials.
+func (m made) status(t *testing.T) string {
+	t.Helper()
+	in := fmt.Sprintf("data = \"grant_type=client_credentials&client_id=%s&client_secret=%s\"\n", m.ClientID, m.ClientSecret)
+	return execute(t, in, []string{"CURL_CA_BUNDLE=" + filepath.Join(shared.dir, "tls", "ca.pem")}, "curl", "-sK", "-", "-o", "/dev/null", "-w", "%{http_code}", shared.base+"/a55/oauth2/token").out
+}
+
+// The life of a client, beside a running server: each change counts from the
+// next request on.
+func TestLifeOfAClient(t *testing.T) {
+	first := credentialsOf(t, manage(t, "client", "create", "a55", "--name", "billing", "-o", "json"))
+	expect := func(m made, want, when string) {
+		t.Helper()
+		if got := m.status(t); got != want {
+			t.Errorf("%s: answered %s, want %s", when, got, want)
+		}
+	}
+	expect(first, "200", "created")
+	second := credentialsOf(t, manage(t, "client", "rotate", "a55", first.ClientID, "-o", "json"))
+	expect(first, "200", "rotated with an overlap, old secret")
+	expect(second, "200", "rotated with an overlap, new secret")
+	third := credentialsOf(t, manage(t, "client", "rotate", "a55", first.ClientID, "--overlap", "0", "-o", "json"))
+	expect(first, "400", "compromised, oldest secret")
+	expect(second, "400", "compromised, old secret")
+	expect(third, "200", "compromised, new secret")
+	manage(t, "client", "disable", "a55", first.ClientID).good(t)
+	expect(third, "400", "disabled")
+	manage(t, "client", "enable", "a55", first.ClientID).good(t)
+	expect(third, "200", "enabled")
+	shown := manage(t, "client", "show", "a55", first.ClientID).good(t)
+	if !strings.Contains(shown.out, "billing") || !strings.Contains(shown.out, "wallets:read") {
+		t.Errorf("show printed %s", shown.out)
+	}
+	listed := manage(t, "client", "list", "a55", "-o", "json").good(t)
+	if !strings.Contains(listed.out, first.ClientID) {
+		t.Errorf("list printed %s", listed.out)
+	}
+	for _, secret := range []string{first.ClientSecret, second.ClientSecret, third.ClientSecret, "sha256:"} {
+		if strings.Contains(shown.out+listed.out, secret) {
+			t.Error("a secret or its hash was shown")
+		}
+	}
+	manage(t, "client", "delete", "a55", first.ClientID).good(t)
+	expect(third, "400", "deleted")
+	audit := manage(t, "audit").good(t).out
+	for _, event := range []string{"client.created", "client.rotated", "client.disabled", "client.enabled", "client.deleted", "token.issued", "token.refused"} {
+		if !strings.Contains(audit, event) {
+			t.Errorf("the audit record has no %s", event)
+		}
+	}
+}
+
+func TestClientCommandRefuses(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		args []string
+		code int
+		says string
+		hint string
+	}{
+		{"no such realm", []string{"client", "list", "okta"}, 2, `there is no realm "okta"`, "ahotu, altrata, engagifii, a55"},
+		{"no such client", []string{"client", "show", "a55", "nobody"}, 1, "no such client", "client list a55"},
+		{"scope of another realm", []string{"client", "create", "a55", "--scope", "events:read"}, 2, "has the scopes wallets:read", "--help"},
+		{"taken id", []string{"client", "create", "a55", "--id", shared.env(t, "a55").Get("API_CLIENT_ID")}, 1, "already", "--id"},
+		{"negative overlap", []string{"client", "rotate", "a55", "x", "--overlap", "-1h"}, 2, "negative", "--help"},
+		{"unknown subcommand", []string{"client", "destroy"}, 2, `unknown command "destroy"`, "client --help"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got := manage(t, row.args...)
+			if got.code != row.code || !strings.Contains(got.err, row.says) || !strings.Contains(got.err, row.hint) || strings.Count(got.err, "\n") != 2 {
+				t.Errorf("exit %d, said\n%s\nwant exit %d, %q and a hint with %q", got.code, got.err, row.code, row.says, row.hint)
+			}
+		})
+	}
+	got := execute(t, "", nil, binary, "client", "list", "a55", "--dir", t.TempDir())
+	if got.code != 1 || !strings.Contains(got.err, "has no database") || !strings.Contains(got.err, "counterfoil up") {
+		t.Errorf("in an empty directory: exit %d, said %s", got.code, got.err)
+	}
+}
+
+// The calendar takes a foreign list and an iCalendar file, all or nothing, and
+// serves what was imported at once.
+func TestImport(t *testing.T) {
+	u := start(t, filepath.Join(t.TempDir(), "data"), "127.0.0.1:0")
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	run := func(args ...string) ran {
+		return execute(t, "", nil, binary, append([]string{"data", "import", "--dir", u.dir}, args...)...)
+	}
+	names := func() string {
+		return u.counterfoil(t, "call", "ahotu", "--data", `{"query":"{ events(page: 0, size: 5) { totalCount data { name { en } } } }"}`).good(t).out
+	}
+	const gophers = `{"name": "GopherMeet", "startDate": "2026-05-31", "endDate": "2026-05-31", "city": "Lyon", "country": "France", "online": false, "url": "https://meet.example", "locales": "EN,FR", "categories": ["go"]}`
+	if got := run("calendar", write("list.jsonl", gophers+"\n")).good(t); got.out != "calendar has 1 rows now\n" {
+		t.Errorf("printed %q", got.out)
+	}
+	if got := names(); !strings.Contains(got, `"totalCount":1`) || !strings.Contains(got, "GopherMeet") {
+		t.Errorf("the API serves %s", got)
+	}
+	bad := run("calendar", write("bad.jsonl", gophers+"\n\n{\"name\": 12}\n"))
+	if bad.code != 1 || !strings.Contains(bad.err, "bad.jsonl:3: ") || !strings.Contains(bad.err, "hint: nothing was changed") {
+		t.Errorf("exit %d, said %s", bad.code, bad.err)
+	}
+	if got := names(); !strings.Contains(got, "GopherMeet") {
+		t.Errorf("after a failed import the API serves %s", got)
+	}
+	const ics = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//x//EN\r\nBEGIN:VEVENT\r\nUID:run@example\r\nDTSTAMP:20260101T000000Z\r\nDTSTART;VALUE=DATE:20270605\r\nSUMMARY:Lake \r\n Marathon\r\nLOCATION:Annecy\\, France\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+	run("calendar", write("races.ics", ics)).good(t)
+	if got := names(); !strings.Contains(got, "Lake Marathon") || !strings.Contains(got, `"totalCount":1`) {
+		t.Errorf("after iCalendar the API serves %s", got)
+	}
+	if got := run("wallets", write("races2.ics", ics)); got.code != 2 || !strings.Contains(got.err, "does not read ics") {
+		t.Errorf("exit %d, said %s", got.code, got.err)
+	}
+	if got := run("weather", write("x.jsonl", "{}")); got.code != 2 || !strings.Contains(got.err, "choose from calendar, events, profiles, wallets") {
+		t.Errorf("exit %d, said %s", got.code, got.err)
+	}
+}
+
+// Every authentication leaves a record with all that the guides ask for.
+func TestAuditRecord(t *testing.T) {
+	env := shared.env(t, "a55")
+	shared.sourced(t, "a55", `curl -s -A 'auditor/1.0' "$AUTH_URL" -d grant_type=client_credentials -d "client_id=$API_CLIENT_ID" -d "client_secret=$API_CLIENT_SECRET"`).good(t)
+	shared.sourced(t, "a55", `curl -s -A 'auditor/1.0' "$AUTH_URL" -d grant_type=client_credentials -d "client_id=$API_CLIENT_ID" -d client_secret=wr0ng-s3cr3t`).good(t)
+	out := manage(t, "audit", "-o", "json").good(t).out
+	var seen []map[string]any
+	for line := range strings.Lines(out) {
+		var e map[string]any
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		if e["user_agent"] == "auditor/1.0" {
+			seen = append(seen, e)
+		}
+	}
+	if len(seen) != 2 {
+		t.Fatalf("%d records of two requests:\n%s", len(seen), out)
+	}
+	for i, want := range []map[string]any{
+		{"event_type": "token.issued", "success": true, "realm": "a55", "client_id": env.Get("API_CLIENT_ID"), "ip_address": "127.0.0.1"},
+		{"event_type": "token.refused", "success": false, "reason": "wrong_secret", "realm": "a55", "client_id": env.Get("API_CLIENT_ID"), "ip_address": "127.0.0.1"},
+	} {
+		for key, value := range want {
+			if seen[i][key] != value {
+				t.Errorf("record %d: %s is %v, want %v", i, key, seen[i][key], value)
+			}
+		}
+	}
+	for _, secret := range []string{"wr0ng-s3cr3t", env.Get("API_CLIENT_SECRET"), "eyJ"} {
+		if strings.Contains(out, secret) {
+			t.Error("the audit record holds a secret")
+		}
+	}
+}
+
+// No secret and no token is in anything that the server wrote, but in the
+// environment files and the token cache.
+func TestNothingLeaks(t *testing.T) {
+	u := start(t, filepath.Join(t.TempDir(), "data"), "127.0.0.1:0", "--verbose")
+	var secrets []string
+	for _, provider := range missionProviders {
+		secrets = append(secrets, strings.TrimSpace(u.counterfoil(t, "token", provider).good(t).out))
+		for _, s := range u.env(t, provider) {
+			if strings.Contains(s.Key, "SECRET") || s.Key == "API_KEY" || s.Key == "PASSWORD" {
+				secrets = append(secrets, s.Value)
+			}
+		}
+		u.counterfoil(t, "doctor", provider).good(t)
+		u.sourced(t, provider, `curl -s "$AUTH_URL" -d "client_secret=$API_CLIENT_SECRET" -u "$API_CLIENT_SECRET:$API_CLIENT_SECRET"; curl -s "$AUTH_URL?client_secret=$API_CLIENT_SECRET" -X POST; curl -s "$API_BASE_URL" -H "Authorization: $API_CLIENT_SECRET"`)
+	}
+	places := map[string]string{"standard output": u.printed(), "standard error": u.errors(), "audit": execute(t, "", nil, binary, "audit", "--dir", u.dir, "-o", "json").out}
+	for _, file := range []string{"counterfoil.db", "counterfoil.db-wal", "consumer.yaml"} {
+		b, err := os.ReadFile(filepath.Join(u.dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		places[file] = string(b)
+	}
+	if len(u.errors()) < 1000 {
+		t.Errorf("--verbose wrote only %q", u.errors())
+	}
+	for place, text := range places {
+		for _, secret := range secrets {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s holds a secret or a token", place)
+			}
+		}
+	}
+}
