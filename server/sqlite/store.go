@@ -31,7 +31,10 @@ var _ server.Store = (*Store)(nil)
 const (
 	eventColumns  = "time, type, realm, client_id, success, reason, actor, token_id, address, user_agent, detail"
 	clientColumns = "realm, id, version, name, scopes, tenants, disabled, created, changed, secrets, api_keys"
-	insertEvent   = "INSERT INTO events (" + eventColumns + ", stranger) "
+	// packedClient is the row in one column, which is read in half the time of
+	// many. The name, which may hold anything, is the last of its parts.
+	packedClient = "concat_ws(char(31), version, disabled, created, changed, scopes, tenants, secrets, api_keys, name)"
+	insertEvent  = "INSERT INTO events (" + eventColumns + ", stranger) "
 )
 
 func newStore(ctx context.Context, db *sql.DB) (*Store, error) {
@@ -49,7 +52,7 @@ func newStore(ctx context.Context, db *sql.DB) (*Store, error) {
 			*into, err = on.PrepareContext(ctx, query)
 		}
 	}
-	prepare(db, &s.client, "SELECT "+clientColumns+" FROM clients WHERE realm = ? AND id = ?")
+	prepare(db, &s.client, "SELECT "+packedClient+" FROM clients WHERE realm = ? AND id = ?")
 	prepare(db, &s.live, "SELECT token_id FROM live_tokens WHERE realm = ? AND client_id = ?")
 	prepare(conn, &t.begin, "BEGIN IMMEDIATE")
 	prepare(conn, &t.commit, "COMMIT")
@@ -182,7 +185,15 @@ func affected(otherwise error) func(sql.Result, error) error {
 func (s *Store) Client(ctx context.Context, realm, id string) (server.Client, error) {
 	// A lookup by key is over sooner than a goroutine that watches the context
 	// would start.
-	return scanClient(s.client.QueryRowContext(context.WithoutCancel(ctx), realm, id))
+	var packed string
+	err := s.client.QueryRowContext(context.WithoutCancel(ctx), realm, id).Scan(&packed)
+	if errors.Is(err, sql.ErrNoRows) {
+		return server.Client{}, server.ErrNotFound
+	}
+	if err != nil {
+		return server.Client{}, err
+	}
+	return unpackClient(realm, id, packed)
 }
 
 // LiveToken implements server.Store.
@@ -197,14 +208,18 @@ func (s *Store) LiveToken(ctx context.Context, realm, clientID string) (string, 
 
 // Clients implements server.Store.
 func (s *Store) Clients(ctx context.Context, realm, after string, limit int) ([]server.Client, error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT "+clientColumns+" FROM clients WHERE realm = ? AND id > ? ORDER BY id LIMIT ?", realm, after, max(limit, 0))
+	rows, err := s.db.QueryContext(ctx, "SELECT id, "+packedClient+" FROM clients WHERE realm = ? AND id > ? ORDER BY id LIMIT ?", realm, after, max(limit, 0))
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	var clients []server.Client
 	for rows.Next() {
-		c, err := scanClient(rows)
+		var id, packed string
+		if err := rows.Scan(&id, &packed); err != nil {
+			return nil, err
+		}
+		c, err := unpackClient(realm, id, packed)
 		if err != nil {
 			return nil, err
 		}
@@ -279,26 +294,27 @@ func clientRow(c *server.Client) []any {
 	}
 }
 
-func scanClient(row interface{ Scan(...any) error }) (server.Client, error) {
-	var c server.Client
-	var scopes, tenants, secrets, keys string
-	var created, changed int64
-	err := row.Scan(&c.Realm, &c.ID, &c.Version, &c.Name, &scopes, &tenants, &c.Disabled, &created, &changed, &secrets, &keys)
-	if errors.Is(err, sql.ErrNoRows) {
-		return c, server.ErrNotFound
+func unpackClient(realm, id, packed string) (server.Client, error) {
+	parts := strings.SplitN(packed, "\x1f", 9)
+	if len(parts) != 9 {
+		return server.Client{}, errDamaged
 	}
-	if err != nil {
-		return c, err
+	c := server.Client{Realm: realm, ID: id, Disabled: parts[1] != "0", Name: parts[8]}
+	var err, err2, err3 error
+	c.Version, err = strconv.ParseInt(parts[0], 10, 64)
+	c.Created, err2 = parseMoment(parts[2])
+	c.Changed, err3 = parseMoment(parts[3])
+	if err != nil || err2 != nil || err3 != nil {
+		return server.Client{}, errDamaged
 	}
-	if scopes != "" {
-		c.Scopes = strings.Split(scopes, " ")
+	if parts[4] != "" {
+		c.Scopes = strings.Split(parts[4], " ")
 	}
-	if tenants != "" {
-		c.Tenants = strings.Split(tenants, "\n")
+	if parts[5] != "" {
+		c.Tenants = strings.Split(parts[5], "\n")
 	}
-	c.Created, c.Changed = moment(created), moment(changed)
-	if c.Secrets, err = splitHashes(secrets); err == nil {
-		c.APIKeys, err = splitHashes(keys)
+	if c.Secrets, err = splitHashes(parts[6]); err == nil {
+		c.APIKeys, err = splitHashes(parts[7])
 	}
 	return c, err
 }
@@ -318,12 +334,14 @@ func splitHashes(lines string) ([]server.Hash, error) {
 		line, lines, _ = strings.Cut(lines, "\n")
 		value, times, _ := strings.Cut(line, " ")
 		created, ends, _ := strings.Cut(times, " ")
-		from, err := strconv.ParseInt(created, 10, 64)
-		to, err2 := strconv.ParseInt(ends, 10, 64)
+		h := server.Hash{Value: value}
+		var err, err2 error
+		h.Created, err = parseMoment(created)
+		h.Ends, err2 = parseMoment(ends)
 		if err != nil || err2 != nil {
 			return nil, errDamaged
 		}
-		hashes = append(hashes, server.Hash{Value: value, Created: moment(from), Ends: moment(to)})
+		hashes = append(hashes, h)
 	}
 	return hashes, nil
 }
@@ -341,4 +359,9 @@ func moment(us int64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMicro(us).UTC()
+}
+
+func parseMoment(s string) (time.Time, error) {
+	us, err := strconv.ParseInt(s, 10, 64)
+	return moment(us), err
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/counterfoil/counterfoil/server"
 )
@@ -55,16 +56,26 @@ func (s *Store) run(t *transaction) {
 		case <-s.closing:
 			return
 		}
-		for waiting := true; waiting && len(batch) < maxBatch; {
-			select {
-			case w := <-s.writes:
-				batch = append(batch, w)
-			default:
-				waiting = false
-			}
-		}
+		// The requests that are on the processors now soon write as well: give
+		// way to them once. With none there it costs nothing.
+		batch = s.gather(batch)
+		runtime.Gosched()
+		batch = s.gather(batch)
 		s.commit(t, batch)
 	}
+}
+
+// gather adds the writes that wait.
+func (s *Store) gather(batch []write) []write {
+	for len(batch) < maxBatch {
+		select {
+		case w := <-s.writes:
+			batch = append(batch, w)
+		default:
+			return batch
+		}
+	}
+	return batch
 }
 
 func (s *Store) commit(t *transaction, batch []write) {

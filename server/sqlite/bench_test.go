@@ -1,0 +1,66 @@
+package sqlite_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/sqlite"
+)
+
+// filled returns a store with 1,000 clients as the server makes them.
+func filled(b *testing.B) *sqlite.Store {
+	s, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "x.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() })
+	clients := server.NewClients(s, nil)
+	for i := range 1000 {
+		if _, _, err := clients.Create(b.Context(), "bench", server.NewClient{Realm: "r", ID: fmt.Sprintf("client-%04d", i), Scopes: counterfoil.Scopes{"read"}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return s
+}
+
+func BenchmarkClient(b *testing.B) {
+	s := filled(b)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if _, err := s.Client(b.Context(), "r", fmt.Sprintf("client-%04d", i%1000)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkRecordIssued has 32 callers, each of which waits until its own
+// record is on the disk.
+func BenchmarkRecordIssued(b *testing.B) {
+	for _, replace := range []bool{false, true} {
+		b.Run(fmt.Sprintf("replace=%v", replace), func(b *testing.B) {
+			s := filled(b)
+			var n atomic.Int64
+			b.SetParallelism(16)
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					e := counterfoil.Event{
+						Type: counterfoil.EventTokenIssued, Time: time.Now(), Realm: "r", ClientID: fmt.Sprintf("client-%04d", n.Add(1)%1000), Success: true,
+						TokenID: "00000000-0000-4000-8000-000000000000", Address: "192.0.2.1", UserAgent: "bench/1",
+					}
+					if err := s.RecordIssued(context.Background(), e, replace); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		})
+	}
+}
