@@ -63,12 +63,12 @@ func (p *program) audit(ctx context.Context, store server.Store, after int64) er
 			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Time.Format(time.RFC3339), e.Type, e.Realm,
 				oneLine(e.ClientID), e.Reason, e.Address, oneLine(e.UserAgent))
 		}
+		if err := table.Flush(); err != nil {
+			return err
+		}
 		if evicted = page.Evicted; len(page.Events) < auditPage {
 			break
 		}
-	}
-	if err := table.Flush(); err != nil {
-		return err
 	}
 	if evicted > 0 {
 		fmt.Fprintf(p.Err, "%d records of refused strangers were dropped to keep the record bounded\n", evicted)
