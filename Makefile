@@ -63,3 +63,7 @@ fuzz:
 .PHONY: crash
 crash:
 	COUNTERFOIL_CRASH_ROUNDS=200 $(GO) test -timeout 60m -run 'Kill' -v ./server/... ./cmd/...
+
+.PHONY: soak
+soak:
+	COUNTERFOIL_SOAK_REQUESTS=300000 $(GO) test -timeout 120m -run 'Soak' -v ./cmd/...
