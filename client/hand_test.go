@@ -53,6 +53,7 @@ func mistakeFixedMargin(t *testing.T) {
 		for range 100 {
 			w.must(s)
 		}
+		w.eventually("nothing is under way", func() bool { return ownGoroutines() == "" })
 		equal(t, "token requests before the margin of a token of "+lifetime.String(), w.asked(), 1)
 		w.clock.Turn(margin/10 + time.Millisecond)
 		equal(t, "token served while renewal is under way", w.must(s), "token-1")
@@ -361,18 +362,9 @@ func crash(c client.Config) {
 	wrong.TokenURL += "/refused"
 	refusing, _ := client.New(wrong)
 	_, refused := refusing.Token(context.Background())
-	wrong.TokenURL, wrong.HTTP = c.TokenURL, roundTripper(func(r *http.Request) (*http.Response, error) {
-		if dump, _ := io.ReadAll(r.Body); len(dump) > 0 {
-			return nil, fmt.Errorf("dump: %v %s", r.Header, dump)
-		}
-		return nil, fmt.Errorf("dump: %v", r.Header)
-	})
-	wrong.Timeout = time.Nanosecond // no time for repeats
-	dumping, _ := client.New(wrong)
-	_, dumped := dumping.Token(context.Background())
 	health := s.Check(context.Background())
 	holder := struct{ source *client.Source }{s}
-	for _, v := range []any{c, &c, s, holder, token, &token, resp, resp.Request, refused, dumped, health, &client.Transport{Source: s}} {
+	for _, v := range []any{c, &c, s, holder, token, &token, resp, resp.Request, refused, health, &client.Transport{Source: s}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			fmt.Printf(verb+"\n", v)
 		}

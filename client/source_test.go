@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,7 +153,10 @@ func TestTokenRetryAfterIsRemembered(t *testing.T) {
 // A renewal that fails is not tried again on every call.
 func TestRenewalPauses(t *testing.T) {
 	w := newWorld(t)
-	s := w.oauth2()
+	c := w.config("oauth2")
+	var tries atomic.Int32
+	c.ClientSecret = func(context.Context) (counterfoil.Secret, error) { tries.Add(1); return theSecret, nil }
+	s := w.source(c)
 	w.must(s)
 	w.answers(status(400, `{"error":"invalid_client"}`))
 	w.clock.Turn(55 * time.Minute)
@@ -169,6 +174,12 @@ func TestRenewalPauses(t *testing.T) {
 	for range 1000 {
 		equal(t, "token", w.must(s), "token-1")
 	}
+	w.eventually("nothing is under way", func() bool { return ownGoroutines() == "" })
+	for range 1000 {
+		equal(t, "token", w.must(s), "token-1")
+	}
+	w.eventually("nothing is under way", func() bool { return ownGoroutines() == "" })
+	equal(t, "tries", tries.Load(), 2)
 	equal(t, "token requests", w.asked(), 2)
 	for range 299 {
 		w.clock.Turn(time.Second)
@@ -270,6 +281,25 @@ func TestErrorCodeThatIsTheSecret(t *testing.T) {
 	e := w.fails(w.source(c))
 	equal(t, "code", e.Code, "")
 	equal(t, "reason", e.Reason, counterfoil.BadResponse)
+}
+
+// A transport whose error shows the request does not get it into ours.
+func TestTransportErrorThatShowsTheRequest(t *testing.T) {
+	for _, name := range []string{"ahotu", "altrata"} {
+		w := newWorld(t)
+		c := w.config(name)
+		c.HTTP = roundTripper(func(r *http.Request) (*http.Response, error) {
+			body, _ := io.ReadAll(r.Body)
+			return nil, fmt.Errorf("cannot send %v %s", r.Header, body)
+		})
+		s := w.source(c)
+		w.turning(time.Second, func() {
+			e := w.fails(s)
+			equal(t, "reason", e.Reason, counterfoil.Unavailable)
+			noSecrets(t, fmt.Sprintf("%v %+v %#v %v", e, e, e, e.Err))
+		})
+		noSecrets(t, fmt.Sprintf("%+v", w.seenEvents()))
+	}
 }
 
 func TestClear(t *testing.T) {
