@@ -21,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/clock"
 	driver "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 )
@@ -139,17 +140,15 @@ func prepareFile(ctx context.Context, db *sql.DB, size int64) error {
 // useWAL switches the file to the write-ahead log. SQLite does not wait for a
 // process that opens the file at the same moment, so this does.
 func useWAL(ctx context.Context, conn *sql.Conn) error {
-	deadline := time.Now().Add(patience)
+	deadline := clock.System.Now().Add(patience)
 	for {
 		_, err := conn.ExecContext(ctx, "PRAGMA journal_mode = WAL")
 		var e *driver.Error
-		if err == nil || !errors.As(err, &e) || e.Code()&0xff != lib.SQLITE_BUSY || time.Now().After(deadline) {
+		if err == nil || !errors.As(err, &e) || e.Code()&0xff != lib.SQLITE_BUSY || clock.System.Now().After(deadline) {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(10 * time.Millisecond):
+		if err := clock.System.Sleep(ctx, 10*time.Millisecond); err != nil {
+			return err
 		}
 	}
 }
