@@ -31,7 +31,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 )
 
-// Config is what the API needs beside its database. The zero value works.
+// Config is what an API is made from.
 type Config struct {
 	// DB keeps the rows; [apis.Prepare] makes it ready. Required.
 	DB *sql.DB
