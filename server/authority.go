@@ -24,10 +24,14 @@ func (s *Server) Realm(name string) *Authority {
 	return &Authority{rl}
 }
 
-// PublicKey returns the realm's key of that kid, or nil without an error when
-// there is none.
+// PublicKey returns the realm's key of that kid, or a *counterfoil.Error whose
+// Reason is TokenKeyUnknown.
 func (a *Authority) PublicKey(_ context.Context, id string) (crypto.PublicKey, error) {
-	return a.realm.keys[id].Key, nil
+	k, ok := a.realm.keys[id]
+	if !ok {
+		return nil, &counterfoil.Error{Reason: counterfoil.TokenKeyUnknown, Message: "the realm has no such key"}
+	}
+	return k.Key, nil
 }
 
 // Live reports whether a token that has not expired still serves. Under the

@@ -23,6 +23,9 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"os/signal"
+	"runtime/debug"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -42,6 +45,8 @@ var (
 	connections = flag.Int("connections", 32, "connections at once")
 	clients     = flag.Int("clients", 1000, "distinct clients")
 	dir         = flag.String("dir", "", "directory for the database (default: a new one in the working directory, on a real disk)")
+	profile     = flag.String("profile", "", "file to write a CPU profile of the server's side to; each algorithm overwrites the last")
+	only        = flag.String("only", "", "measure this algorithm only")
 	serve       = flag.String("serve", "", "internal: the side to serve")
 )
 
@@ -66,6 +71,9 @@ func measure() error {
 	fmt.Printf("%d connections, %d clients, %d rounds of %d s each\n\n", *connections, *clients, *rounds, *seconds)
 	fmt.Printf("%-6s  %-22s  %10s  %9s  %9s\n", "", "", "tokens/s", "p50 ms", "p99 ms")
 	for _, a := range algorithms {
+		if *only != "" && a.name != *only {
+			continue
+		}
 		if err := compare(a.name, a.provider); err != nil {
 			return fmt.Errorf("%s: %w", a.name, err)
 		}
@@ -143,7 +151,7 @@ func start(what, data string) (*side, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, "-serve", what, "-dir", data, "-clients", fmt.Sprint(*clients))
+	cmd := exec.Command(self, "-serve", what, "-dir", data, "-clients", fmt.Sprint(*clients), "-profile", *profile)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -272,8 +280,10 @@ func readAnswer(in *bufio.Reader) error {
 	return err
 }
 
-// child serves one side until it is told to stop.
+// child serves one side until it is told to stop. Both collect garbage as
+// rarely as 'counterfoil up' does.
 func child(what string) error {
+	debug.SetGCPercent(400)
 	kind, described, _ := strings.Cut(what, ":")
 	p, err := provider.Builtin(described)
 	if err != nil {
@@ -298,7 +308,27 @@ func child(what string) error {
 	if err := out.Flush(); err != nil {
 		return err
 	}
-	return http.Serve(l, h)
+	if *profile != "" && kind != "floor" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	failed := make(chan error, 1)
+	go func() { failed <- http.Serve(l, h) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 func form(id, secret string) string {

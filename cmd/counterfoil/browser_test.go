@@ -21,7 +21,7 @@ func TestExplorerInABrowser(t *testing.T) {
 		t.Fatalf("%v: run ./needs.sh", err)
 	}
 	page := strings.TrimSuffix(shared.env(t, "altrata").Get("API_BASE_URL"), "graphql") + "graphiql/"
-	token := strings.TrimSpace(shared.counterfoil(t, "token", "altrata").good(t).out)
+	token := strings.TrimSpace(shared.counterfoil(t, "token", "altrata", "--renew").good(t).out)
 	headers := fmt.Sprintf(`{"x-api-key": %q, "Authorization": "Bearer %s"}`, shared.env(t, "altrata").Get("API_KEY"), token)
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -79,7 +79,7 @@ func TestExplorerAddressIsTheAPIToo(t *testing.T) {
 	if got := shared.sourced(t, "altrata", post); got.out != fmt.Sprint(http.StatusUnauthorized) {
 		t.Errorf("without a token: answered %s", got.out)
 	}
-	token := strings.TrimSpace(shared.counterfoil(t, "token", "altrata").good(t).out)
+	token := strings.TrimSpace(shared.counterfoil(t, "token", "altrata", "--renew").good(t).out)
 	if got := shared.sourced(t, "altrata", post+` -H 'Authorization: `+token+`'`); got.out != "200" {
 		t.Errorf("with a bare token: answered %s", got.out)
 	}

@@ -64,7 +64,7 @@ func TestTokenPrintsOnlyTheToken(t *testing.T) {
 
 // With altrata a new token ends the old one: runs must share theirs.
 func TestSecondTokenRunDoesNotEndTheFirst(t *testing.T) {
-	first := shared.counterfoil(t, "token", "altrata").good(t).out
+	first := shared.counterfoil(t, "token", "altrata", "--renew").good(t).out
 	done := make(chan string)
 	for range 4 {
 		go func() { done <- shared.counterfoil(t, "token", "altrata").out }()

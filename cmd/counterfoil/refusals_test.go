@@ -103,7 +103,7 @@ func TestRefusals(t *testing.T) {
 	narrow := strings.Fields(strings.NewReplacer("client_id=", "", "client_secret=", "").Replace(made.out))
 	narrowToken := shared.sourced(t, "ahotu", fmt.Sprintf(`curl -s "$AUTH_URL" -d grant_type=client_credentials -d client_id=%s -d client_secret=%s -d scope=events:drafts | sed 's/.*"access_token":"\([^"]*\)".*/\1/'`, narrow[0], narrow[1])).good(t).out
 	for _, provider := range missionProviders {
-		set := fmt.Sprintf("TOKEN=%s OTHER=%s NARROW=%s\n", strings.TrimSpace(shared.counterfoil(t, "token", provider).good(t).out), other, strings.TrimSpace(narrowToken))
+		set := fmt.Sprintf("TOKEN=%s OTHER=%s NARROW=%s\n", strings.TrimSpace(shared.counterfoil(t, "token", provider, "--renew").good(t).out), other, strings.TrimSpace(narrowToken))
 		for _, r := range tokenRefusals[provider] {
 			r.args = `"$AUTH_URL$QUERY" ` + r.args
 			if provider == "altrata" {

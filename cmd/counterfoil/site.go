@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto"
 	"database/sql"
 	"fmt"
 	"log/slog"
@@ -128,7 +127,7 @@ func (s *site) protect(r *realm, described *provider.API, api apis.API) error {
 	issuer := s.server.Realm(r.Name)
 	g, err := guard.New(guard.Config{
 		Provider: r.Provider, API: described.Name, Issuer: r.base,
-		Keys: keys{issuer}, Registry: issuer, Logger: s.log, OnDecision: logEvent(s.log),
+		Keys: issuer, Registry: issuer, Logger: s.log, OnDecision: logEvent(s.log),
 	})
 	if err != nil {
 		return fmt.Errorf("realm %s: %w", r.Name, err)
@@ -159,17 +158,6 @@ func at(path string, h http.Handler) http.Handler {
 		r2.URL = &u
 		h.ServeHTTP(w, &r2)
 	})
-}
-
-// keys answers for the server's keys in the guard's words.
-type keys struct{ issuer *server.Authority }
-
-func (k keys) PublicKey(ctx context.Context, id string) (crypto.PublicKey, error) {
-	key, err := k.issuer.PublicKey(ctx, id)
-	if err == nil && key == nil {
-		return nil, guard.ErrKeyUnknown
-	}
-	return key, err
 }
 
 // needsTenant reports whether clients of the provider are granted tenants.

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package main
+
+// noCoreFiles does nothing where there are no core files.
+func noCoreFiles() {}
