@@ -20,7 +20,7 @@ import (
 const maxSecret = 64 << 10
 
 // Forms describes the references that Source understands, for error messages.
-const Forms = "env:NAME, file:PATH, file:PATH#KEY (a line of an environment file), stdin: or prompt:"
+const Forms = "env:NAME, file:PATH, file:PATH#KEY (a line of an environment file), stdin: or prompt:QUESTION"
 
 // errNoReference does not show what was given: it may be the secret itself.
 var errNoReference = errors.New("a secret is given by reference, not written out: use " + Forms)
