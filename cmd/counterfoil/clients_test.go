@@ -133,18 +133,15 @@ func TestDoctor(t *testing.T) {
 // configured runs the binary with a changed client configuration.
 func configured(t *testing.T, change func(string) string, args ...string) ran {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(shared.dir, "consumer.yaml"))
+	path, env := consumerWith(t)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	moved := strings.NewReplacer("file:env/", "file:"+shared.dir+"/env/", "tls/ca.pem", shared.dir+"/tls/ca.pem").Replace(string(text))
-	path := filepath.Join(dir, "consumer.yaml")
-	if err := os.WriteFile(path, []byte(change(moved)), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(change(string(text))), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"WRONG_SECRET=wr0ng-s3cr3t", "COUNTERFOIL_CACHE=" + filepath.Join(dir, "tokens")}
-	return execute(t, "", env, binary, append([]string{"--config", path}, args...)...)
+	return execute(t, "", append(env, "WRONG_SECRET=wr0ng-s3cr3t"), binary, append([]string{"--config", path}, args...)...)
 }
 
 // Each failure has its exit code, one line and the next action.

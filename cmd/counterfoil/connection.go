@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
@@ -159,11 +160,14 @@ func (p *program) setup(c connection, dir string) (*client.Config, error) {
 	}, nil
 }
 
+// byReference fetches a secret once a run: standard input can be read once, and
+// a person is not asked twice.
 func byReference(secrets secret.Source, ref string) client.SecretFunc {
 	if ref == "" {
 		return nil
 	}
-	return func(ctx context.Context) (counterfoil.Secret, error) { return secrets.Get(ctx, ref) }
+	get := sync.OnceValues(func() (counterfoil.Secret, error) { return secrets.Get(ref) })
+	return func(context.Context) (counterfoil.Secret, error) { return get() }
 }
 
 // secrets fetches secrets for this run: prompts go to the terminal.

@@ -47,6 +47,9 @@ to do about the first that fails. With -o json: one health object, for a monitor
 // health prints what a monitor reads.
 func (p *program) health(ctx context.Context, link *link) error {
 	health := link.Check(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err := p.print(health, nil); err != nil {
 		return err
 	}

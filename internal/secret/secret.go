@@ -4,7 +4,6 @@
 package secret
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -39,7 +38,7 @@ type Source struct {
 
 // Get fetches the secret that ref names. The error names the reference, never
 // what was found there.
-func (s Source) Get(_ context.Context, ref string) (counterfoil.Secret, error) {
+func (s Source) Get(ref string) (counterfoil.Secret, error) {
 	kind, rest, ok := strings.Cut(ref, ":")
 	if !ok {
 		return "", errNoReference

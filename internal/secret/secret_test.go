@@ -45,7 +45,7 @@ func TestGet(t *testing.T) {
 		{"s3cr3t-in-the-clear", "", "given by reference, not written out"},
 	} {
 		t.Run(row.ref, func(t *testing.T) {
-			got, err := source.Get(t.Context(), row.ref)
+			got, err := source.Get(row.ref)
 			if got.Reveal() != row.want {
 				t.Errorf("got %q, want %q", got.Reveal(), row.want)
 			}
@@ -58,7 +58,7 @@ func TestGet(t *testing.T) {
 		})
 	}
 	source.Prompt = nil
-	if _, err := source.Get(t.Context(), "prompt:x"); err == nil {
+	if _, err := source.Get("prompt:x"); err == nil {
 		t.Error("a prompt without a terminal was answered")
 	}
 }
