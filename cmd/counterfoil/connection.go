@@ -174,17 +174,27 @@ func byReference(secrets secret.Source, ref string) client.SecretFunc {
 func (p *program) secrets(dir string) secret.Source {
 	s := secret.Source{Dir: dir, Getenv: p.getenv, Stdin: p.In}
 	if in, ok := p.In.(*os.File); ok && term.IsTerminal(int(in.Fd())) {
-		s.Prompt = func(question string) (string, error) {
-			if question == "" {
-				question = "Secret"
-			}
-			fmt.Fprintf(p.Err, "%s: ", question)
-			b, err := term.ReadPassword(int(in.Fd()))
-			fmt.Fprintln(p.Err)
-			return string(b), err
-		}
+		s.Prompt = func(question string) (string, error) { return ask(in, p.Err, cmp.Or(question, "Secret")) }
 	}
 	return s
+}
+
+// ask reads a line from a terminal that shows nothing of it, not even what is
+// typed ahead: the echo is off before the question is asked.
+func ask(in *os.File, out io.Writer, question string) (string, error) {
+	state, err := term.MakeRaw(int(in.Fd()))
+	if err != nil {
+		return "", err
+	}
+	defer term.Restore(int(in.Fd()), state)
+	answer, err := term.NewTerminal(struct {
+		io.Reader
+		io.Writer
+	}{in, out}, "").ReadPassword(question + ": ")
+	if errors.Is(err, io.EOF) { // Ctrl-C and Ctrl-D arrive as that
+		return "", &failure{code: exitInterrupted, err: errors.New("interrupted")}
+	}
+	return answer, err
 }
 
 // tokenCache opens the directory of the tokens that runs share.
