@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 )
@@ -10,6 +11,10 @@ import (
 // Both GraphQL APIs, as they are reached: through TLS, the guard and their
 // provider's headers. All audits of the npm package graphql-http pass.
 func TestGraphQLAudits(t *testing.T) {
+	const audit = "../../apis/gqlhttp/testdata/audit"
+	if _, err := os.Stat(audit + "/node_modules/graphql-http"); err != nil {
+		t.Fatalf("%v: run 'make needs'", err)
+	}
 	for _, provider := range []string{"ahotu", "altrata"} {
 		t.Run(provider, func(t *testing.T) {
 			env := shared.env(t, provider)
@@ -22,7 +27,7 @@ func TestGraphQLAudits(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := execute(t, "", []string{"AUDIT_HEADERS=" + string(text), "NODE_EXTRA_CA_CERTS=" + env.Get("NODE_EXTRA_CA_CERTS")},
-				"node", "../../apis/gqlhttp/testdata/audit/audit.mjs", env.Get("API_BASE_URL")).good(t)
+				"node", audit+"/audit.mjs", env.Get("API_BASE_URL")).good(t)
 			counts := map[string]int{}
 			for line := range strings.Lines(got.out) {
 				var audit struct{ ID, Name, Status, Reason string }
