@@ -66,7 +66,9 @@ func newStore(ctx context.Context, db *sql.DB) (*Store, error) {
 	s.close = sync.OnceValue(func() error {
 		close(s.closing)
 		<-s.closed
-		return errors.Join(conn.Close(), db.Close())
+		// A connection with a statement left stays open: SQLite would not empty
+		// the log into the file.
+		return errors.Join(s.client.Close(), s.live.Close(), t.close(), db.Close())
 	})
 	go s.run(t)
 	return s, nil
@@ -79,7 +81,8 @@ func (s *Store) DB() *sql.DB { return s.db }
 // KeepRefusals sets how many records of refused strangers are kept.
 func (s *Store) KeepRefusals(n int64) { s.keep.Store(n) }
 
-// Close waits for writes under way and closes the file.
+// Close waits for writes under way and closes the file. When no other process
+// has it open, all is in the one file then.
 func (s *Store) Close() error { return s.close() }
 
 // CreateClient implements server.Store.

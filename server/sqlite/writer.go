@@ -30,6 +30,15 @@ type transaction struct {
 	strangers int
 }
 
+// close lets go of the connection.
+func (t *transaction) close() error {
+	var err error
+	for _, stmt := range []*sql.Stmt{t.begin, t.commit, t.rollback, t.refused, t.issued, t.replaced} {
+		err = errors.Join(err, stmt.Close())
+	}
+	return errors.Join(err, t.Conn.Close())
+}
+
 // submit hands a write to the writer and waits until it is on the disk.
 func (s *Store) submit(do func(context.Context, *transaction) error) error {
 	w := write{do: do, done: make(chan error, 1)}
