@@ -75,7 +75,7 @@ func (d *Document) scalar(n ast.Node, t reflect.Type) {
 		}
 	case reflect.String:
 		if isInt || isBool || isFloat || isNull {
-			d.add(pos, nil, "%s must be text: put it into quotes", v)
+			d.add(pos, nil, "this must be text: put it into quotes") // and it may be a secret: do not repeat it
 		}
 	case reflect.Interface:
 		if isFloat || isNull || isBool {

@@ -64,6 +64,14 @@ type Document struct {
 // Problems.
 func Parse[T any](file string, text []byte) (*Document, error) {
 	d := &Document{file: file}
+	if line := tooLong(text); line > 0 {
+		d.add(&token.Position{Line: line, Column: 1}, nil, "this line is longer than %d bytes: fold it", maxLine)
+		return nil, d.problems
+	}
+	if line := tooDeep(text); line > 0 {
+		d.add(&token.Position{Line: line, Column: 1}, nil, "this nests deeper than %d levels", maxDepth)
+		return nil, d.problems
+	}
 	f, err := parser.ParseBytes(text, 0)
 	if err != nil {
 		return nil, Problems{d.problemOf(err)}
