@@ -37,7 +37,11 @@ func Builtin(name string) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Parse(file, text)
+	p, err := Parse(file, text)
+	if err == nil {
+		p.source.Builtin = true
+	}
+	return p, err
 }
 
 // generic returns the names of the catalog entries that others may extend.

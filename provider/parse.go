@@ -17,6 +17,8 @@ const MaxSize = 256 << 10
 type Source struct {
 	// File is its name: a path, or "catalog/NAME.yaml".
 	File string
+	// Builtin tells that the description is one of the catalog.
+	Builtin bool
 	// Text is the description as it was written.
 	Text []byte
 }
@@ -37,7 +39,12 @@ func Open(nameOrFile string) (*Provider, error) {
 	if !strings.ContainsAny(nameOrFile, `./\`) {
 		return Builtin(nameOrFile)
 	}
-	f, err := os.Open(nameOrFile)
+	return Read(nameOrFile)
+}
+
+// Read reads a description from a file. Mistakes are Problems.
+func Read(file string) (*Provider, error) {
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("read provider: %w", err)
 	}
@@ -46,7 +53,7 @@ func Open(nameOrFile string) (*Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read provider: %w", err)
 	}
-	return Parse(nameOrFile, text)
+	return Parse(file, text)
 }
 
 // Parse reads a description. Mistakes are Problems, which name file.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/strict"
@@ -36,7 +37,7 @@ var (
 	callDetails = []counterfoil.Reason{
 		counterfoil.TokenRepeated, counterfoil.TokenMalformed, counterfoil.TokenAlgorithm, counterfoil.TokenKeyUnknown,
 		counterfoil.TokenSignature, counterfoil.TokenIssuer, counterfoil.TokenAudience, counterfoil.TokenUse,
-		counterfoil.TokenExpired, counterfoil.TokenNotYetValid, counterfoil.TokenReplaced,
+		counterfoil.TokenExpired, counterfoil.TokenNotYetValid, counterfoil.TokenReplaced, counterfoil.TokenRevoked,
 		counterfoil.TenantMissing, counterfoil.TenantDenied, counterfoil.HeaderMissing, counterfoil.HeaderInvalid,
 		counterfoil.APIKeyMissing, counterfoil.APIKeyInvalid, counterfoil.RateLimited,
 	}
@@ -45,7 +46,11 @@ var (
 var (
 	nameForm   = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 	headerForm = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
-	envForm    = regexp.MustCompile(`^[A-Z_][A-Z0-9_]*$`)
+	methodForm = regexp.MustCompile(`^[A-Z]{1,20}$`)
+	callForm   = regexp.MustCompile(`^(/[A-Za-z0-9._~/%:@+,=-]*(\?[A-Za-z0-9._~/%:@+,=&-]*)?)?$`)
+	// envForm lets no name pass that a shell or a loader acts upon: a setting's
+	// name ends with what it is.
+	envForm = regexp.MustCompile(`^([A-Z][A-Z0-9]*_)*(ACCOUNT|AUDIENCE|CODE|ENDPOINT|ENVIRONMENT|HOST|ID|KEY|PASSWORD|REGION|SCOPE|SCOPES|SECRET|TENANT|URL|USERNAME|VERSION)$`)
 )
 
 // defaults fills what a description left out.
@@ -128,6 +133,7 @@ func (v *validator) provider() {
 	if !nameForm.MatchString(p.Name) {
 		v.fail(at("name"), "the name %q must be lower-case letters, digits and hyphens, starting with a letter", p.Name)
 	}
+	v.line(at("title"), p.Title)
 	v.tokenEndpoint(&p.TokenEndpoint)
 	v.accessToken(&p.AccessToken)
 	names := map[string]bool{}
@@ -139,14 +145,16 @@ func (v *validator) provider() {
 		names[p.APIs[i].Name] = true
 		v.api(way, &p.APIs[i])
 	}
+	v.places()
 	for i, s := range p.Scopes {
+		v.line(at("scopes", i, "description"), s.Description)
 		if parsed, err := counterfoil.ParseScopes(s.Name); err != nil || len(parsed) != 1 {
 			v.fail(at("scopes", i, "name"), "%q is not one scope token (RFC 6749 section 3.3)", s.Name)
 		}
 	}
 	for i, x := range p.Variables {
 		if !envForm.MatchString(x.Name) {
-			v.fail(at("variables", i, "name"), "%q is not a name of an environment variable: use capitals, digits and underscores", x.Name)
+			v.fail(at("variables", i, "name"), "%q is no name for a setting: use capitals, digits and underscores, and end with what it is, as in ACME_CLIENT_ID", x.Name)
 		}
 		v.either(at("variables", i), string(x.From), x.Value)
 	}
@@ -252,6 +260,12 @@ func (v *validator) api(way []any, a *API) {
 		v.fail(under(way, "headers"), "an API must require a header from token")
 	}
 	v.known(under(way, "scopes"), a.Scopes)
+	v.line(under(way, "title"), a.Title)
+	v.call(under(way, "health"), a.Health)
+	v.call(under(way, "example"), a.Example)
+	if a.RequestsPerMinute < 0 || a.RequestsPerMinute > 100_000 {
+		v.fail(under(way, "requests_per_minute"), "requests_per_minute must be from 0, for no limit, to 100000")
+	}
 	if a.Leeway > 10*time.Minute {
 		v.fail(under(way, "leeway"), "leeway must be 10m at most")
 	}
@@ -266,6 +280,46 @@ func (v *validator) api(way []any, a *API) {
 		need = append(need, counterfoil.HeaderMissing)
 	}
 	v.refusals(under(way, "refusals"), a.Refusals, need, append(slices.Clone(callReasons), callDetails...))
+}
+
+// places refuses paths that stand in one another's way.
+func (v *validator) places() {
+	taken := map[string]string{strings.TrimSuffix(v.p.TokenEndpoint.Path, "/"): "token_endpoint.path"}
+	for i := range v.p.APIs {
+		a := &v.p.APIs[i]
+		if a.Kind == REST && (a.Path == "/" || in(v.p.TokenEndpoint.Path, a.Path) || in("/.well-known", a.Path)) {
+			v.fail(at("apis", i, "path"), "%q would cover the token endpoint or /.well-known: give the API a path of its own, as in /api", a.Path)
+		}
+		for key, p := range map[string]string{"path": a.Path, "explorer": a.Explorer} {
+			p = strings.TrimSuffix(p, "/")
+			if other, twice := taken[p]; twice && p != "" {
+				v.fail(at("apis", i, key), "the path is that of %s", other)
+			}
+			taken[p] = fmt.Sprintf("apis[%d].%s", i, key)
+		}
+	}
+}
+
+// in reports whether path is dir or below it.
+func in(path, dir string) bool {
+	dir = strings.TrimSuffix(dir, "/")
+	return path == dir || strings.HasPrefix(path, dir+"/")
+}
+
+// line refuses text for people that is not one line of it.
+func (v *validator) line(way []any, s string) {
+	if len(s) > 200 || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		v.fail(way, "this must be one line of visible text, 200 bytes at most")
+	}
+}
+
+func (v *validator) call(way []any, c Call) {
+	if !methodForm.MatchString(c.Method) {
+		v.fail(under(way, "method"), "%q is not an HTTP method", c.Method)
+	}
+	if !callForm.MatchString(c.Path) {
+		v.fail(under(way, "path"), "%q is not a path with an optional query, or has a character that must be percent-encoded", c.Path)
+	}
 }
 
 func (v *validator) headers(way []any, hs []Header, sources ...HeaderSource) {
