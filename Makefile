@@ -35,13 +35,14 @@ check:
 .PHONY: generated
 generated:
 	@sums() { git ls-files -z -c -o --exclude-standard apis | xargs -0 sha256sum; }; \
-	before=$$(sums); $(GO) generate ./apis/... || exit 1; after=$$(sums); \
+	before=$$(sums); test -n "$$before" || exit 1; $(GO) generate ./apis/... || exit 1; after=$$(sums); \
 	test "$$before" = "$$after" || { echo "generated code was stale; 'go generate ./apis/...' has made it anew: commit it"; git status --short apis; exit 1; }
 
 # Known vulnerabilities, where their database can be reached.
 .PHONY: vulnerabilities
 vulnerabilities:
 	@if out=$$($(GO) run $(GOVULNCHECK) ./... 2>&1); then echo "$$out" | tail -n 1; \
+	elif echo "$$out" | grep -q '^Vulnerability #'; then echo "$$out"; exit 1; \
 	elif echo "$$out" | grep -qE 'fetching vulnerabilities|dial tcp|no such host|connection refused|Forbidden|proxyconnect'; then \
 		echo "govulncheck: its database cannot be reached from here, nothing was checked"; \
 	else echo "$$out"; exit 1; fi

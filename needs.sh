@@ -25,7 +25,9 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
 	echo "installing:$packages"
 	export DEBIAN_FRONTEND=noninteractive
 	# shellcheck disable=SC2086 # a list of packages
-	{ apt-get update -qq && apt-get install -y -qq --no-install-recommends $packages; } >/tmp/counterfoil-needs.log 2>&1 || tail -n 5 /tmp/counterfoil-needs.log
+	log=$(mktemp)
+	{ apt-get update -qq && apt-get install -y -qq --no-install-recommends $packages; } >"$log" 2>&1 || tail -n 5 "$log"
+	rm -f "$log"
 	look
 	[ -n "$missing" ] || exit 0
 fi

@@ -134,7 +134,7 @@ func (p *program) answer(resp *http.Response, include bool) error {
 		return p.print(map[string]any{"status": resp.StatusCode, "headers": resp.Header, "body": body}, nil)
 	}
 	if include {
-		fmt.Fprintf(p.Out, "%s %s\n", resp.Proto, resp.Status)
+		fmt.Fprintf(p.Out, "%s %s\n", resp.Proto, oneLine(resp.Status))
 		if err := resp.Header.Write(lineFeeds{p.Out}); err != nil {
 			return err
 		}

@@ -209,6 +209,7 @@ func secretViews(hashes []server.Hash) []secretView {
 func (c *clientsCommand) list() *cobra.Command {
 	return &cobra.Command{
 		Use: "list REALM", Short: "List the clients of a realm", Args: cobra.ExactArgs(1),
+		Example: "  counterfoil client list a55 -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.with(cmd.Context(), args[0], func(s *server.Clients, p *provider.Provider) error {
 				views := []clientView{}
@@ -241,6 +242,7 @@ func (c *clientsCommand) list() *cobra.Command {
 func (c *clientsCommand) show() *cobra.Command {
 	return &cobra.Command{
 		Use: "show REALM CLIENT", Short: "Show a client", Args: cobra.ExactArgs(2),
+		Example: "  counterfoil client show a55 4cf5…",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.with(cmd.Context(), args[0], func(s *server.Clients, p *provider.Provider) error {
 				client, err := s.Get(cmd.Context(), p.Name, args[1])
@@ -273,6 +275,7 @@ func showSecrets(w io.Writer, kind string, secrets []secretView) {
 func (c *clientsCommand) change(word, short string, f func(context.Context, *server.Clients, string, string) error) *cobra.Command {
 	return &cobra.Command{
 		Use: word + " REALM CLIENT", Short: short, Args: cobra.ExactArgs(2),
+		Example: "  counterfoil client " + word + " a55 4cf5…",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.with(cmd.Context(), args[0], func(s *server.Clients, p *provider.Provider) error {
 				if err := f(cmd.Context(), s, p.Name, args[1]); err != nil {

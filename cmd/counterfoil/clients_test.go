@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 // What an integrator's own code does, in each language, from the environment
@@ -144,6 +146,37 @@ func configured(t *testing.T, change func(string) string, args ...string) ran {
 	return execute(t, "", append(env, "WRONG_SECRET=wr0ng-s3cr3t"), binary, append([]string{"--config", path}, args...)...)
 }
 
+// A client configuration that lies about in the working directory is a
+// stranger's: it could send this user's files to anybody.
+func TestWorkingDirectoryIsNotTrusted(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Symlink(shared.dir, filepath.Join(dir, "counterfoil-data")); err != nil {
+		t.Fatal(err)
+	}
+	home := []string{"HOME=" + dir, "XDG_CONFIG_HOME=" + filepath.Join(dir, "own")}
+	got := execute(t, "", home, "sh", "-c", "cd "+dir+" && exec "+binary+" token a55")
+	if got.code != exitLocal || !strings.Contains(got.err, "no client configuration at "+dir+"/own/counterfoil/consumer.yaml") || !strings.Contains(got.err, "hint: name one with --config") {
+		t.Errorf("exit %d, said %s", got.code, got.err)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "own"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(shared.dir, filepath.Join(dir, "own", "counterfoil")); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, "", home, binary, "token", "a55").good(t)
+}
+
+// What a server writes into its answer does not reach the terminal as commands.
+func TestTerminalIsNotCommanded(t *testing.T) {
+	var said strings.Builder
+	p := &program{stdio: stdio{Err: &said}}
+	p.report(p.root(), fmt.Errorf("the API answered 404 \x1b]0;pwned\a\x1b[2J\u009b31m"))
+	if strings.ContainsAny(said.String(), "\x1b\a\u009b") {
+		t.Errorf("said %q", said.String())
+	}
+}
+
 // Each failure has its exit code, one line and the next action.
 func TestFailures(t *testing.T) {
 	replace := func(pairs ...string) func(string) string { return strings.NewReplacer(pairs...).Replace }
@@ -234,10 +267,18 @@ func TestProviderCommands(t *testing.T) {
 }
 
 func TestHelpAndCompletion(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"up", "--help"}, {"token", "--help"}, {"call", "--help"}, {"doctor", "--help"}, {"client", "create", "--help"}, {"data", "import", "--help"}, {"provider", "check", "--help"}} {
-		if got := execute(t, "", nil, binary, args...).good(t); !strings.Contains(got.out, "Examples:\n") {
-			t.Errorf("%v has no examples:\n%s", args, got.out)
+	var look func(*cobra.Command)
+	look = func(cmd *cobra.Command) {
+		if cmd.Example == "" && cmd.Name() != "help" {
+			t.Errorf("%s has no example", cmd.CommandPath())
 		}
+		for _, sub := range cmd.Commands() {
+			look(sub)
+		}
+	}
+	look((&program{output: text}).root())
+	if got := execute(t, "", nil, binary, "client", "create", "--help").good(t); !strings.Contains(got.out, "Examples:\n  counterfoil client create a55") {
+		t.Errorf("help printed %s", got.out)
 	}
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
 		if got := execute(t, "", nil, binary, "completion", shell).good(t); len(got.out) < 1000 {

@@ -26,9 +26,6 @@ import (
 	"golang.org/x/term"
 )
 
-// defaultConfig is where 'up' leaves a client configuration.
-const defaultConfig = "counterfoil-data/consumer.yaml"
-
 // maxConfig bounds a client configuration, in bytes.
 const maxConfig = 1 << 20
 
@@ -65,16 +62,13 @@ type connection struct {
 // readConsumer reads the client configuration and returns the directory that
 // its relative paths start from.
 func (p *program) readConsumer() (*consumerConfig, string, error) {
-	path := p.config
-	if path == "" {
-		path = p.getenv("COUNTERFOIL_CONFIG")
-	}
-	if path == "" {
-		path = defaultConfig
+	path, err := p.configPath()
+	if err != nil {
+		return nil, "", err
 	}
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "", withHint(fmt.Errorf("no client configuration at %s", path), "name one with --config; 'counterfoil up' writes one to its directory")
+		return nil, "", withHint(fmt.Errorf("no client configuration at %s", path), "name one with --config; 'counterfoil up' writes consumer.yaml to its directory")
 	}
 	if err != nil {
 		return nil, "", err
@@ -100,6 +94,20 @@ type link struct {
 	api      *provider.API
 	tokenURL string
 	apiURL   string
+}
+
+// configPath is the client configuration that is named, or the user's own. It is
+// never looked for in the working directory: a configuration says which secrets
+// go to which address, and a directory may be a stranger's.
+func (p *program) configPath() (string, error) {
+	if path := cmp.Or(p.config, p.getenv("COUNTERFOIL_CONFIG")); path != "" {
+		return path, nil
+	}
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", withHint(errors.New("no client configuration is named"), "name one with --config; 'counterfoil up' writes consumer.yaml to its directory")
+	}
+	return filepath.Join(dir, "counterfoil", "consumer.yaml"), nil
 }
 
 // open opens the connection of that name.

@@ -36,6 +36,40 @@ object a line; the calendar reads iCalendar (RFC 5545) too. - is standard input.
 	return group("data", "Manage the rows of the reference APIs", imp)
 }
 
+// maxImport bounds what is imported from standard input, in bytes.
+const maxImport = 1 << 30
+
+// openImport opens a file to import. Standard input is read to its end first,
+// into a file that only this process has: rows are replaced in one transaction,
+// and a slow writer must not hold up the server's.
+func (p *program) openImport(file string) (*os.File, error) {
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, withHint(err, "name a file, or - for standard input")
+		}
+		return f, nil
+	}
+	spool, err := os.CreateTemp("", "counterfoil-import-*")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(spool.Name()); err != nil {
+		return nil, errors.Join(err, spool.Close())
+	}
+	n, err := io.Copy(spool, io.LimitReader(p.In, maxImport+1))
+	if err == nil && n > maxImport {
+		err = fmt.Errorf("standard input is longer than %d bytes", maxImport)
+	}
+	if err == nil {
+		_, err = spool.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(err, spool.Close())
+	}
+	return spool, nil
+}
+
 func (p *program) importData(ctx context.Context, dir dataDir, name, file string, form apis.Format) error {
 	if form == "" {
 		form = apis.JSONLines
@@ -46,15 +80,11 @@ func (p *program) importData(ctx context.Context, dir dataDir, name, file string
 	if form != apis.JSONLines && form != apis.ICalendar {
 		return usagef("--format %q is not understood: choose jsonl or ics", form)
 	}
-	in := p.In
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		in = f
+	in, err := p.openImport(file)
+	if err != nil {
+		return err
 	}
+	defer in.Close()
 	store, err := dir.open(ctx)
 	if err != nil {
 		return err
@@ -70,6 +100,8 @@ func (p *program) importData(ctx context.Context, dir dataDir, name, file string
 	switch {
 	case errors.As(err, &row):
 		return withHint(fmt.Errorf("%s:%d: %w", file, row.Line, row.Err), "nothing was changed; mend the line and import again")
+	case errors.Is(err, apis.ErrEmpty):
+		return withHint(fmt.Errorf("%s: %w", file, err), "nothing was changed; look at what should have written the file")
 	case errors.Is(err, apis.ErrFormat):
 		return usagef("%s does not read %s: choose jsonl", name, form)
 	case err != nil:

@@ -41,6 +41,13 @@ func (d dataDir) create() error {
 			return withHint(fmt.Errorf("make the data directory: %w", err), "name a directory that you may write to with --dir")
 		}
 	}
+	info, err := os.Stat(string(d))
+	if err != nil {
+		return err
+	}
+	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+		return withHint(fmt.Errorf("others may write to the data directory %s (mode %o)", d, mode), "chmod 700 it, after a look at what is in it")
+	}
 	probe, err := os.CreateTemp(string(d), ".probe.*")
 	if err != nil {
 		return withHint(fmt.Errorf("write to the data directory: %w", err), "name a directory that you may write to with --dir")
@@ -83,9 +90,20 @@ func (d dataDir) open(ctx context.Context) (*sqlite.Store, error) {
 }
 
 func (d dataDir) store(ctx context.Context) (*sqlite.Store, error) {
+	afresh := fmt.Sprintf("restore a copy of the file, or move %s away and start afresh: clients, keys and data are made anew", d)
+	// The client configuration is written last: with it, there was a database.
+	_, err := os.Stat(d.consumer())
+	if used := err == nil; used {
+		if info, err := os.Stat(d.database()); errors.Is(err, fs.ErrNotExist) || (err == nil && info.Size() == 0) {
+			return nil, withHint(fmt.Errorf("the database %s is lost: the file is missing or empty, and the directory was in use", d.database()), "%s", afresh)
+		}
+	}
 	store, err := sqlite.Open(ctx, d.database())
-	if err != nil {
-		return nil, withHint(err, "if the file is damaged, restore a copy; or move %s away and start afresh: development clients and data are made anew", d)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, withHint(err, "make the file readable and writable for this user, or name another directory with --dir")
+	case err != nil:
+		return nil, withHint(err, "%s", afresh)
 	}
 	return store, nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -16,7 +15,7 @@ import (
 
 func (p *program) providerCommand() *cobra.Command {
 	list := &cobra.Command{
-		Use: "list", Short: "List the providers of the catalog", Args: cobra.NoArgs,
+		Use: "list", Short: "List the providers of the catalog", Example: "  counterfoil provider list", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return p.providerList() },
 	}
 	show := &cobra.Command{
@@ -100,19 +99,15 @@ func (p *program) providerCheck(files []string) error {
 	var rows []row
 	bad := 0
 	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return withHint(err, "name a file, for example one made by 'counterfoil provider show oauth2 > acme.yaml'")
-		}
 		r := row{File: file, Problems: provider.Problems{}}
-		d, err := provider.Parse(file, text)
+		d, err := provider.Read(file)
 		switch {
 		case err == nil:
 			r.Name = d.Name
 		case errors.As(err, &r.Problems):
 			bad++
 		default:
-			return err
+			return withHint(err, "name a file, for example one made by 'counterfoil provider show oauth2 > acme.yaml'")
 		}
 		rows = append(rows, r)
 	}

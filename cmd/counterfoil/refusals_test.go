@@ -155,7 +155,7 @@ func TestFifthProvider(t *testing.T) {
 	u := startWith(t, "testdata/acme.yaml")
 	base := u.base + "/acme"
 	env := u.env(t, "acme")
-	if got, want := keysOf(env), "AUTH_URL API_BASE_URL API_CLIENT_ID API_CLIENT_SECRET API_SCOPE ACME_ID ACME_SECRET ACME_PARTNER API_KEY CURL_CA_BUNDLE REQUESTS_CA_BUNDLE NODE_EXTRA_CA_CERTS SSL_CERT_FILE"; got != want {
+	if got, want := keysOf(env), "AUTH_URL API_BASE_URL API_CLIENT_ID API_CLIENT_SECRET API_SCOPE ACME_ID ACME_SECRET ACME_TENANT API_KEY CURL_CA_BUNDLE REQUESTS_CA_BUNDLE NODE_EXTRA_CA_CERTS SSL_CERT_FILE"; got != want {
 		t.Errorf("keys %s\nwant %s", got, want)
 	}
 	// The token request, as curl makes it.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 
 	"github.com/counterfoil/counterfoil"
@@ -83,11 +84,11 @@ func (p *program) report(cmd *cobra.Command, err error) {
 	var f *failure
 	hinted := errors.As(err, &f)
 	if msg := err.Error(); msg != "" {
-		fmt.Fprintf(p.Err, "counterfoil: %s\n", msg)
+		fmt.Fprintf(p.Err, "counterfoil: %s\n", lines(msg))
 	}
 	switch {
 	case hinted && f.hint != "":
-		fmt.Fprintf(p.Err, "hint: %s\n", f.hint)
+		fmt.Fprintf(p.Err, "hint: %s\n", oneLine(f.hint))
 	case exitCode(err) == exitUsage:
 		fmt.Fprintf(p.Err, "hint: see '%s --help'\n", cmd.CommandPath())
 	}
@@ -100,11 +101,15 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &f):
 		return f.code
-	case errors.As(err, &refused) && refused.Status >= 400 && refused.Status < 500:
+	case errors.As(err, &refused) && refusals[refused.Status]:
 		return exitRefused
 	}
 	return exitLocal
 }
+
+// refusals are the statuses of a token endpoint that say no, rather than not now
+// or not so.
+var refusals = map[int]bool{http.StatusBadRequest: true, http.StatusUnauthorized: true, http.StatusForbidden: true}
 
 // root is the command line as a whole. Whatever cobra refuses before a command
 // starts is a mistake of usage.
@@ -129,7 +134,7 @@ Exit codes: 0 good, 1 local failure, 2 usage, 3 authentication refused,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	flags := root.PersistentFlags()
-	flags.StringVar(&p.config, "config", "", "client configuration (default $COUNTERFOIL_CONFIG, then "+defaultConfig+")")
+	flags.StringVar(&p.config, "config", "", "client configuration (default $COUNTERFOIL_CONFIG, then counterfoil/consumer.yaml in your configuration directory)")
 	flags.VarP(&p.output, "output", "o", "output for people or for programs: text or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%w", err) })
@@ -137,6 +142,7 @@ Exit codes: 0 good, 1 local failure, 2 usage, 3 authentication refused,
 		p.providerCommand(), p.clientCommand(), p.dataCommand(), p.auditCommand(), p.versionCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
+	exampleCompletion(root)
 	strictUsage(root)
 	return root
 }
@@ -161,10 +167,26 @@ func strictUsage(cmd *cobra.Command) {
 	}
 }
 
-// group is a command that only holds others.
+// exampleCompletion adds examples to the commands that cobra makes.
+func exampleCompletion(root *cobra.Command) {
+	completion, _, err := root.Find([]string{"completion"})
+	if err != nil {
+		return
+	}
+	completion.Example = "  source <(counterfoil completion bash)"
+	for _, shell := range completion.Commands() {
+		shell.Example = "  counterfoil completion " + shell.Name() + " > counterfoil." + shell.Name()
+	}
+}
+
+// group is a command that only holds others; its examples are theirs.
 func group(use, short string, subs ...*cobra.Command) *cobra.Command {
+	examples := make([]string, len(subs))
+	for i, sub := range subs {
+		examples[i] = sub.Example
+	}
 	cmd := &cobra.Command{
-		Use: use, Short: short, Args: cobra.NoArgs,
+		Use: use, Short: short, Args: cobra.NoArgs, Example: strings.Join(examples, "\n"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(subs...)
@@ -198,6 +220,15 @@ func (p *program) print(v any, people func(w io.Writer)) error {
 	enc := json.NewEncoder(p.Out)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
+}
+
+// lines is oneLine for a text of several lines, which a list of mistakes is.
+func lines(s string) string {
+	all := strings.Split(s, "\n")
+	for i := range all {
+		all[i] = oneLine(all[i])
+	}
+	return strings.Join(all, "\n")
 }
 
 // oneLine keeps a stranger's text on its line and without control characters.

@@ -74,7 +74,7 @@ func (s *site) settle(ctx context.Context, clients *server.Clients, r *realm) er
 func (s *site) authenticate(ctx context.Context, clients *server.Clients, r *realm) error {
 	const actor = "counterfoil up"
 	c := &r.client
-	_, err := clients.Get(ctx, r.Name, c.id)
+	found, err := clients.Get(ctx, r.Name, c.id)
 	if c.id == "" || errors.Is(err, server.ErrNotFound) {
 		if c.id, err = findDevelopmentClient(ctx, clients, r.Name); err != nil {
 			return err
@@ -90,6 +90,10 @@ func (s *site) authenticate(ctx context.Context, clients *server.Clients, r *rea
 		_, creds, err := clients.Create(ctx, actor, made)
 		c.id, c.secret, c.apiKey = creds.ClientID, creds.ClientSecret, creds.APIKey
 		return err
+	}
+	if found.Disabled {
+		s.log.Warn("the development client is disabled: 'counterfoil client enable' accepts it again", "realm", r.Name, "client_id", c.id)
+		return nil
 	}
 	if good, err := clients.VerifySecret(ctx, r.Name, c.id, c.secret); err != nil {
 		return err
@@ -198,7 +202,7 @@ func (s *site) writeConsumer() error {
 				ClientID: r.client.id, ClientSecret: "file:env/" + r.Name + ".env#" + varClientSecret,
 				Tenant: r.client.tenant,
 			}
-			if !slices.Contains(missionProviders, r.Name) {
+			if !r.Source().Builtin {
 				if c.Provider, err = filepath.Rel(string(s.dir), r.Source().File); err != nil {
 					return err
 				}

@@ -44,7 +44,7 @@ goes on with the same keys, clients and data.
 A provider description that is put into DIR/providers becomes one more realm,
 with the reference API that it names: calendar, profiles, events or wallets.`,
 		Example: `  counterfoil up
-  counterfoil up --dir /tmp/try --listen 127.0.0.1:9443`,
+  counterfoil up --dir ./try --listen 127.0.0.1:9443`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.up(cmd.Context(), o) },
 	}

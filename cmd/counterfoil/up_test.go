@@ -24,14 +24,14 @@ func TestPrintedLinesWork(t *testing.T) {
 	for _, line := range strings.Split(shared.printed(), "\n") {
 		line, indented := strings.CutPrefix(line, "  ")
 		switch {
-		case strings.HasPrefix(line, ". "):
+		case strings.HasPrefix(line, "set -a; . "):
 			script = []string{line}
 		case indented && script != nil:
 			script = append(script, line)
 			if len(script) < 3 {
 				continue
 			}
-			provider := strings.TrimSuffix(filepath.Base(script[0]), ".env")
+			provider := strings.TrimSuffix(filepath.Base(strings.TrimSuffix(script[0], "; set +a")), ".env")
 			t.Run(provider, func(t *testing.T) {
 				got := execute(t, "", nil, "sh", "-c", strings.Join(script, "\n")).good(t)
 				if !strings.Contains(got.out, want[provider]) || !json.Valid([]byte(got.out)) {
@@ -140,6 +140,16 @@ func TestUpRefusesToStart(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(odd, "providers", "x.yaml"), []byte("name: x\ncolour: red\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	lost := t.TempDir()
+	for _, name := range []string{"counterfoil.db", "consumer.yaml"} {
+		if err := os.WriteFile(filepath.Join(lost, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := t.TempDir()
+	if err := os.Chmod(open, 0o777); err != nil {
+		t.Fatal(err)
+	}
 	address := strings.TrimPrefix(shared.base, "https://")
 	for _, row := range []struct {
 		name      string
@@ -151,6 +161,8 @@ func TestUpRefusesToStart(t *testing.T) {
 		{"directory that cannot be made", []string{"--dir", filepath.Join(blocked, "data"), "--listen", "127.0.0.1:0"}, 1, "not a directory", "--dir"},
 		{"damaged database", []string{"--dir", damaged, "--listen", "127.0.0.1:0"}, 1, "counterfoil.db", "start afresh"},
 		{"directory in use", []string{"--dir", shared.dir, "--listen", "127.0.0.1:0"}, 1, "another 'counterfoil up'", "--dir"},
+		{"lost database", []string{"--dir", lost, "--listen", "127.0.0.1:0"}, 1, "missing or empty", "start afresh"},
+		{"directory that others may write to", []string{"--dir", open, "--listen", "127.0.0.1:0"}, 1, "others may write", "chmod 700"},
 		{"mistaken provider", []string{"--dir", odd, "--listen", "127.0.0.1:0"}, 1, `x.yaml:2:1: unknown field "colour"`, "provider check"},
 		{"address of another machine", []string{"--dir", t.TempDir(), "--listen", "192.0.2.1:8443"}, 2, "for this machine", "--help"},
 		{"no port", []string{"--dir", t.TempDir(), "--listen", "localhost"}, 2, "not HOST:PORT", "--help"},
@@ -206,6 +218,26 @@ func TestUpAgain(t *testing.T) {
 	if got := third.counterfoil(t, "call", "a55", "GET", "/wallets").good(t).out; got != wallets {
 		t.Error("the client lost its wallets")
 	}
+}
+
+// A client that an operator has disabled stays so, and keeps its secret.
+func TestUpLeavesADisabledClientAlone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	first := start(t, dir, "127.0.0.1:0")
+	env := first.env(t, "a55")
+	execute(t, "", nil, binary, "client", "disable", "a55", env.Get("API_CLIENT_ID"), "--dir", dir).good(t)
+	if err := first.stop(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	second := start(t, dir, "127.0.0.1:0")
+	if got := second.env(t, "a55").Get("API_CLIENT_SECRET"); got != env.Get("API_CLIENT_SECRET") {
+		t.Error("the secret of a disabled client was rotated")
+	}
+	if !strings.Contains(second.errors(), "is disabled") {
+		t.Errorf("up does not say so: %s", second.errors())
+	}
+	execute(t, "", nil, binary, "client", "enable", "a55", env.Get("API_CLIENT_ID"), "--dir", dir).good(t)
+	second.counterfoil(t, "token", "a55").good(t)
 }
 
 // kill -9 at any moment of the first start leaves a directory that the next

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -22,12 +23,12 @@ func (p *program) welcome(s *site) {
 	t.Flush()
 	fmt.Fprintf(p.Out, "\nTry in another terminal:\n")
 	for _, r := range s.realms {
-		fmt.Fprintf(p.Out, "\n  # %s\n", r.Title)
+		fmt.Fprintf(p.Out, "\n  # %s\n", oneLine(r.Title))
 		for _, line := range r.tryLines(s.dir.env(r.Name)) {
 			fmt.Fprintf(p.Out, "  %s\n", line)
 		}
 	}
-	fmt.Fprintf(p.Out, "\nOr let Counterfoil do all of that:\n\n  %s --config %s call a55 GET /wallets\n\n", self(), s.dir.consumer())
+	fmt.Fprintf(p.Out, "\nOr let Counterfoil do all of that:\n\n  %s --config %s call %s\n\n", self(), word(s.dir.consumer()), s.realms[0].Name)
 }
 
 // self is how the program was called: 'go run' builds it in a place of its own
@@ -39,36 +40,70 @@ func self() string {
 	return "counterfoil"
 }
 
-// curlLine is a curl command whose secrets come through a pipe, never as an
-// argument that a process list shows.
+// A curlLine is a curl command that gets its secrets through a pipe, never as an
+// argument that a process list shows. Each of its configuration lines is made
+// of text and of variables ("$NAME").
 type curlLine struct {
-	config []string // lines of a curl configuration, with %s for each variable
-	vars   []string
+	config [][]string
 	args   string
 }
 
-func (c *curlLine) add(line string, vars ...string) {
-	c.config = append(c.config, line)
-	c.vars = append(c.vars, vars...)
+// set adds the configuration line: option = "parts". A part that starts with a
+// dollar sign is a variable; any other is text of a description, and quoted for
+// curl here and for the shell in String.
+func (c *curlLine) set(option string, parts ...string) {
+	line := []string{option + ` = "`}
+	for _, part := range parts {
+		if !strings.HasPrefix(part, "$") {
+			part = strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(part)
+		}
+		line = append(line, part)
+	}
+	c.config = append(c.config, append(line, `"`))
 }
 
 func (c *curlLine) String() string {
-	quoted := make([]string, len(c.vars))
-	for i, v := range c.vars {
-		quoted[i] = `"$` + v + `"`
+	var b strings.Builder
+	b.WriteString(`printf '%s\n'`)
+	for _, line := range c.config {
+		b.WriteByte(' ')
+		text := ""
+		for _, part := range line {
+			if !strings.HasPrefix(part, "$") {
+				text += part
+				continue
+			}
+			b.WriteString(quoted(text) + `"` + part + `"`)
+			text = ""
+		}
+		b.WriteString(quoted(text))
 	}
-	return fmt.Sprintf("printf '%s\\n' %s | curl -sK - --cacert \"$CURL_CA_BUNDLE\" %s", strings.Join(c.config, `\n`), strings.Join(quoted, " "), c.args)
+	return b.String() + " | curl -sK - " + c.args
+}
+
+// quoted is s as a part of a shell word, whatever is in it.
+func quoted(s string) string {
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// word is s as a shell word, quoted where it must be.
+func word(s string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-"
+	if strings.Trim(s, plain) == "" {
+		return s
+	}
+	return quoted(s)
 }
 
 // tryLines are shell commands that get a token and call the first API.
 func (r *realm) tryLines(env string) []string {
-	if strings.Trim(env, "/.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != "" {
-		env = "'" + strings.ReplaceAll(env, "'", `'\''`) + "'"
+	if !filepath.IsAbs(env) && !strings.HasPrefix(env, ".") {
+		env = "./" + env // or the shell would look for it elsewhere
 	}
-	if !strings.HasPrefix(env, "/") && !strings.HasPrefix(env, "./") {
-		env = "./" + env
+	lines := []string{
+		"set -a; . " + word(env) + "; set +a",
+		`TOKEN=$(` + r.tokenLine().String() + ` | sed 's/.*"access_token":"\([^"]*\)".*/\1/')`,
 	}
-	lines := []string{". " + env, `TOKEN=$(` + r.tokenLine().String() + ` | sed 's/.*"access_token":"\([^"]*\)".*/\1/')`}
 	if len(r.APIs) > 0 {
 		lines = append(lines, r.callLine(&r.APIs[0]).String())
 	}
@@ -79,27 +114,25 @@ func (r *realm) tryLines(env string) []string {
 func (r *realm) tokenLine() *curlLine {
 	e := &r.TokenEndpoint
 	c := &curlLine{args: `"$` + varTokenURL + `"`}
-	var form, vars []string
+	var form []string
 	if e.GrantTypeIn == provider.InQuery {
 		c.args = `-X POST "$` + varTokenURL + `?grant_type=client_credentials"`
 	} else {
 		form = append(form, "grant_type=client_credentials")
 	}
 	if e.ClientAuthentication[0] == provider.ClientSecretPost {
-		form = append(form, "client_id=%s", "client_secret=%s")
-		vars = append(vars, varClientID, varClientSecret)
+		form = append(form, "&client_id=", "$"+varClientID, "&client_secret=", "$"+varClientSecret)
 	} else {
-		c.add(`user = "%s:%s"`, varClientID, varClientSecret)
+		c.set("user", "$"+varClientID, ":", "$"+varClientSecret)
 	}
 	if e.Scope.Parameter == provider.Required {
-		form = append(form, "scope=%s")
-		vars = append(vars, varScope)
+		form = append(form, "&scope=", "$"+varScope)
 	}
 	for _, h := range e.Headers {
 		r.addHeader(c, h)
 	}
 	if len(form) > 0 {
-		c.add(`data = "`+strings.Join(form, "&")+`"`, vars...)
+		c.set("data", form...)
 	}
 	return c
 }
@@ -107,30 +140,36 @@ func (r *realm) tokenLine() *curlLine {
 // callLine makes the API's example call.
 func (r *realm) callLine(api *provider.API) *curlLine {
 	call := api.Example
-	c := &curlLine{}
+	c := &curlLine{args: `"$` + varAPIURL + `"`}
+	if call.Path != "" {
+		c.args += word(call.Path)
+	}
 	for _, h := range api.Headers {
 		r.addHeader(c, h)
 	}
-	c.args = `"$` + varAPIURL + call.Path + `"`
 	if call.Body != "" {
-		c.args += " -d '" + strings.ReplaceAll(call.Body, "'", `'\''`) + "'"
+		c.args += " -d " + quoted(call.Body)
 	}
 	if plain := call.Method == http.MethodGet || (call.Method == http.MethodPost && call.Body != ""); !plain {
-		c.args = "-X " + call.Method + " " + c.args
+		c.args = "-X " + word(call.Method) + " " + c.args
 	}
 	return c
 }
 
 func (r *realm) addHeader(c *curlLine, h provider.Header) {
+	name := h.Name + ": "
 	switch h.From {
 	case provider.HeaderFromToken:
-		c.add(fmt.Sprintf(`header = "%s: %s"`, h.Name, strings.TrimSpace(h.Scheme+" %s")), "TOKEN")
+		if h.Scheme != "" {
+			name += h.Scheme + " "
+		}
+		c.set("header", name, "$TOKEN")
 	case provider.HeaderFromAPIKey:
-		c.add(fmt.Sprintf(`header = "%s: %%s"`, h.Name), variable(r.Provider, provider.SettingAPIKey, varAPIKey))
+		c.set("header", name, "$"+variable(r.Provider, provider.SettingAPIKey, varAPIKey))
 	case provider.HeaderFromTenant:
-		c.add(fmt.Sprintf(`header = "%s: %%s"`, h.Name), variable(r.Provider, provider.SettingTenant, varTenant))
+		c.set("header", name, "$"+variable(r.Provider, provider.SettingTenant, varTenant))
 	default:
-		c.add(fmt.Sprintf(`header = "%s: %s"`, h.Name, h.Value))
+		c.set("header", name+h.Value)
 	}
 }
 
