@@ -62,6 +62,7 @@ const (
 	TokenExpired     Reason = "token_expired"
 	TokenNotYetValid Reason = "token_not_yet_valid"
 	TokenReplaced    Reason = "token_replaced"
+	TokenRevoked     Reason = "token_revoked"
 )
 
 // BadResponse is what a client makes of an answer of the token endpoint that is
@@ -101,6 +102,7 @@ var parents = map[Reason]Reason{
 	TokenExpired:     TokenInvalid,
 	TokenNotYetValid: TokenInvalid,
 	TokenReplaced:    TokenInvalid,
+	TokenRevoked:     TokenInvalid,
 }
 
 // Parent returns the broader reason that r is a case of, or "" when r is one of

@@ -26,7 +26,7 @@ var reasons = map[provider.HeaderSource][]counterfoil.Reason{
 		counterfoil.TokenMissing, counterfoil.TokenRepeated, counterfoil.TokenMalformed, counterfoil.TokenAlgorithm,
 		counterfoil.TokenKeyUnknown, counterfoil.TokenSignature, counterfoil.TokenIssuer, counterfoil.TokenAudience,
 		counterfoil.TokenUse, counterfoil.TokenExpired, counterfoil.TokenNotYetValid, counterfoil.TokenReplaced,
-		counterfoil.ScopeInsufficient, counterfoil.Unavailable,
+		counterfoil.TokenRevoked, counterfoil.ScopeInsufficient, counterfoil.Unavailable,
 	},
 	provider.HeaderFromAPIKey: {counterfoil.APIKeyMissing, counterfoil.APIKeyInvalid, counterfoil.Unavailable},
 	provider.HeaderFromTenant: {counterfoil.TenantMissing, counterfoil.TenantDenied, counterfoil.HeaderInvalid, counterfoil.Unavailable},

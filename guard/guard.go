@@ -44,9 +44,11 @@ type Config struct {
 	Audience string
 	// Keys answers for the issuer's public keys. Required.
 	Keys Keys
-	// Registry answers for the clients. Required when the description has the
-	// token policy "replace", a header from api_key, or a header from tenant
-	// while the tokens have no claim from tenants.
+	// Registry answers for the clients: with one, the token of a client that was
+	// disabled or deleted is refused at its next call; without, it serves until
+	// it expires. Required when the description has the token policy "replace",
+	// a header from api_key, or a header from tenant while the tokens have no
+	// claim from tenants.
 	Registry Registry
 	// CacheSize is how many verified tokens are remembered at most; default
 	// 10,000. One takes the memory of its claims, some kilobytes.
@@ -61,11 +63,13 @@ type Config struct {
 }
 
 // Registry answers for the clients of a provider. It is asked on every call
-// that needs it, by many goroutines at once; an error refuses the call as
-// unavailable.
+// whose token is right, by many goroutines at once; an error refuses the call
+// as unavailable.
 type Registry interface {
-	// Live reports whether the token is still in force: the client is enabled
-	// and no later token has replaced this one.
+	// Live reports whether the token still serves: the client is there and
+	// enabled and, under the token policy "replace", no later token has replaced
+	// this one. It is asked under every policy; tokenID is empty where the
+	// description's tokens have none.
 	Live(ctx context.Context, clientID, tokenID string) (bool, error)
 	// Tenants returns the tenants that the client is granted.
 	Tenants(ctx context.Context, clientID string) ([]string, error)
@@ -194,7 +198,7 @@ func (g *Guard) decide(r *http.Request) (*counterfoil.Principal, *denial) {
 	if no != nil {
 		return p, no
 	}
-	// 4. No later token has replaced it.
+	// 4. It was neither replaced nor revoked.
 	if no := g.live(ctx, p); no != nil {
 		return p, no
 	}

@@ -294,6 +294,24 @@ func TestAVerifiedTokenIsCheckedOnEveryCall(t *testing.T) {
 			t.Errorf("the new token: %d", a.status)
 		}
 	})
+	// Only the policy "replace" asked the registry: elsewhere the token of a
+	// client that was disabled or deleted served until it expired.
+	t.Run("the client is disabled", func(t *testing.T) {
+		for _, name := range []string{"oauth2", "a55", "ahotu", "engagifii"} {
+			r := newRig(t, name)
+			req := r.call(r.token(nil))
+			r.send(req)
+			id, _ := r.claims["jti"].(string)
+			r.registry.change(func(g *registry) { g.dead[id] = true })
+			a := r.send(req)
+			r.refused(a, counterfoil.TokenRevoked)
+			if a.status != 401 {
+				t.Errorf("%s: status %d", name, a.status)
+			}
+			r.registry.change(func(g *registry) { g.err = http.ErrServerClosed })
+			r.refused(r.send(req), counterfoil.Unavailable)
+		}
+	})
 	t.Run("the API key is of another client", func(t *testing.T) {
 		r := newRig(t, "altrata")
 		req := r.call(r.token(nil))

@@ -120,19 +120,21 @@ func (g *Guard) inForce(v *verified) *denial {
 	return nil
 }
 
-// live asks whether the token was replaced, where tokens are.
+// live asks whether the token still serves, where there is somebody to ask.
 func (g *Guard) live(ctx context.Context, p *counterfoil.Principal) *denial {
-	if g.provider.TokenEndpoint.Policy != provider.Replace {
+	if g.registry == nil {
 		return nil
 	}
 	live, err := g.registry.Live(ctx, p.ClientID, p.TokenID)
 	switch {
 	case err != nil:
 		return g.unavailable(err)
-	case !live:
+	case live:
+		return nil
+	case g.provider.TokenEndpoint.Policy == provider.Replace:
 		return g.deny(counterfoil.TokenReplaced, "")
 	}
-	return nil
+	return g.deny(counterfoil.TokenRevoked, "")
 }
 
 // ownKey asks whether the API key is the client's.

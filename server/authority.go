@@ -34,13 +34,15 @@ func (a *Authority) PublicKey(_ context.Context, id string) (crypto.PublicKey, e
 	return k.Key, nil
 }
 
-// Live reports whether a token that has not expired still serves. Under the
-// policy "replace" that is asked of the store each time; under "independent"
-// every token lives until it expires.
+// Live reports whether a token that has not expired still serves: false when
+// its client is unknown or disabled and, under the policy "replace", when it is
+// not the client's last. That is one read of the store each time.
 func (a *Authority) Live(ctx context.Context, clientID, tokenID string) (bool, error) {
 	if a.realm.endpoint.Policy != provider.Replace {
-		return true, nil
+		c, err := a.client(ctx, clientID)
+		return c.ID != "", err
 	}
+	// A client that is gone or disabled has no live token.
 	live, err := a.realm.Store.LiveToken(ctx, a.realm.Name, clientID)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil

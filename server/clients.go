@@ -183,8 +183,10 @@ func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, ove
 	return nil
 }
 
-// SetDisabled disables a client, which ends its live token where tokens replace
-// each other, or enables it again. A client that is so already is left alone.
+// SetDisabled disables a client, whose tokens are refused from then on by every
+// guard that asks an Authority, or enables it again: where tokens are
+// independent, those that have not expired serve again. A client that is so
+// already is left alone.
 func (s *Clients) SetDisabled(ctx context.Context, actor, realm, id string, disabled bool) error {
 	kind := counterfoil.EventClientEnabled
 	if disabled {
@@ -207,8 +209,8 @@ func (s *Clients) SetDisabled(ctx context.Context, actor, realm, id string, disa
 	}
 }
 
-// Delete removes a client; its live token ends with it where tokens replace
-// each other. The error wraps ErrNotFound when there is none.
+// Delete removes a client; its tokens are refused from then on by every guard
+// that asks an Authority. The error wraps ErrNotFound when there is none.
 func (s *Clients) Delete(ctx context.Context, actor, realm, id string) error {
 	if err := s.store.DeleteClient(ctx, realm, id, s.event(counterfoil.EventClientDeleted, actor, realm, id, "")); err != nil {
 		return fmt.Errorf("delete client %q of realm %q: %w", clean(id, maxID), realm, err)

@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -68,12 +69,37 @@ func TestReplace(t *testing.T) {
 	if live(third) {
 		t.Error("a deleted client's token is live")
 	}
-	// Where tokens are independent, each lives until it expires.
-	if ok, err := h.server.Realm("oauth2").Live(t.Context(), "good", tokenID(t, h.token("oauth2"))); !ok || err != nil {
-		t.Errorf("an independent token: %v, %v", ok, err)
-	}
 	if h.server.Realm("nowhere") != nil {
 		t.Error("a realm that the server does not have")
+	}
+}
+
+// TestRevoke: where tokens are independent, each lives until it expires or its
+// client is disabled or deleted; that used to be asked under replace only.
+func TestRevoke(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	first, second := h.token("oauth2"), h.token("oauth2")
+	want := func(when string, want bool) {
+		t.Helper()
+		for _, token := range []string{first, second} {
+			if ok, err := h.server.Realm("oauth2").Live(t.Context(), "good", tokenID(t, token)); ok != want || err != nil {
+				t.Errorf("%s: live %v, %v", when, ok, err)
+			}
+		}
+	}
+	want("enabled", true)
+	for _, disabled := range []bool{true, false} {
+		if err := h.clients.SetDisabled(t.Context(), "test", "oauth2", "good", disabled); err != nil {
+			t.Fatal(err)
+		}
+		want(fmt.Sprint("disabled ", disabled), !disabled)
+	}
+	if err := h.clients.Delete(t.Context(), "test", "oauth2", "good"); err != nil {
+		t.Fatal(err)
+	}
+	want("deleted", false)
+	if ok, err := h.server.Realm("oauth2").Live(t.Context(), "nobody", "x"); ok || err != nil {
+		t.Errorf("an unknown client: %v, %v", ok, err)
 	}
 }
 

@@ -49,7 +49,8 @@ type Store interface {
 	// returns ErrExists when the realm has a client of that ID.
 	CreateClient(ctx context.Context, c Client, e counterfoil.Event) error
 	// Client returns one client, or ErrNotFound. It is on the path of every
-	// token request.
+	// token request, and of every guarded call of a provider whose tokens are
+	// independent.
 	Client(ctx context.Context, realm, id string) (Client, error)
 	// Clients returns up to limit clients of a realm whose IDs come after the
 	// given one, in the byte order of their IDs; "" comes before all.
