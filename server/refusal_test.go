@@ -406,6 +406,8 @@ func TestTruncatedBody(t *testing.T) {
 type broken struct {
 	server.Store
 	read, issued, refused error
+	// attempts counts the calls of RecordRefused.
+	attempts int
 }
 
 func (b *broken) Client(ctx context.Context, realm, id string) (server.Client, error) {
@@ -423,6 +425,7 @@ func (b *broken) RecordIssued(ctx context.Context, e counterfoil.Event, replace 
 }
 
 func (b *broken) RecordRefused(ctx context.Context, e counterfoil.Event, stranger bool) error {
+	b.attempts++
 	if b.refused != nil {
 		return b.refused
 	}
@@ -430,21 +433,23 @@ func (b *broken) RecordRefused(ctx context.Context, e counterfoil.Event, strange
 }
 
 // TestStoreFails: no token leaves without its record, no refusal is shown as
-// what it was, and the cause is in the log and not in the answer.
+// what it was, and the cause is in the log and not in the answer. A store that
+// has failed is not asked to record that: the caller waited for its lock twice.
 func TestStoreFails(t *testing.T) {
 	var b *broken
 	h := newHouseOf(t, func(s server.Store) server.Store { b = &broken{Store: s}; return b }, "oauth2")
 	fault := errors.New("the disk is on fire")
 	for name, row := range map[string]struct {
-		set    broken
-		status int
-		body   string
+		set      broken
+		status   int
+		body     string
+		attempts int
 	}{
-		"cannot read":                 {broken{read: fault}, 503, `{"error":"temporarily_unavailable"}`},
-		"cannot record a token":       {broken{issued: fault}, 503, `{"error":"temporarily_unavailable"}`},
-		"cannot record anything":      {broken{issued: fault, refused: fault}, 503, `{"error":"temporarily_unavailable"}`},
-		"client disabled meanwhile":   {broken{issued: server.ErrNotFound}, 401, `{"error":"invalid_client"}`},
-		"the record is full, refused": {broken{read: server.ErrNotFound, refused: fault}, 503, `{"error":"temporarily_unavailable"}`},
+		"cannot read":                 {broken{read: fault}, 503, `{"error":"temporarily_unavailable"}`, 0},
+		"cannot record a token":       {broken{issued: fault}, 503, `{"error":"temporarily_unavailable"}`, 0},
+		"cannot record anything":      {broken{issued: fault, refused: fault}, 503, `{"error":"temporarily_unavailable"}`, 0},
+		"client disabled meanwhile":   {broken{issued: server.ErrNotFound}, 401, `{"error":"invalid_client"}`, 1},
+		"the record is full, refused": {broken{read: server.ErrNotFound, refused: fault}, 503, `{"error":"temporarily_unavailable"}`, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			row.set.Store = b.Store
@@ -457,6 +462,9 @@ func TestStoreFails(t *testing.T) {
 			}
 			if logged := strings.Contains(h.log.String()[before:], fault.Error()); logged != (row.status == 503) {
 				t.Errorf("cause logged: %v", logged)
+			}
+			if b.attempts != row.attempts {
+				t.Errorf("%d attempts to record the refusal, want %d", b.attempts, row.attempts)
 			}
 			*b = broken{Store: row.set.Store}
 			h.token("oauth2")

@@ -193,7 +193,7 @@ func (rl *realm) authenticate(ctx context.Context, a *attempt, c credentials) (C
 	client, err := rl.Store.Client(ctx, rl.Name, c.id)
 	unknown := errors.Is(err, ErrNotFound)
 	if err != nil && !unknown {
-		return Client{}, failed(counterfoil.Unavailable, "read client", err)
+		return Client{}, storeFailed("read client", err)
 	}
 	hashes := client.Secrets
 	if unknown {

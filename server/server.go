@@ -9,9 +9,9 @@
 // hold, the http.Server how long it may take to arrive.
 //
 // The package promises that a token leaves only after its audit record is
-// durable, that every request of the token endpoint leaves such a record, and
-// that under the policy "replace" a client has at most one live token whatever
-// happens at once. Secrets and tokens reach no log, error or record. Answers
+// durable, that every request of the token endpoint leaves such a record unless
+// the store itself fails, and that under the policy "replace" a client has at
+// most one live token whatever happens at once. Secrets and tokens reach no log, error or record. Answers
 // follow the description to the byte. Exported names stay compatible within a
 // major version.
 package server
@@ -42,7 +42,8 @@ type Config struct {
 	// whole. Nil for slog.Default.
 	Logger *slog.Logger
 	// OnEvent, when set, is called with each decision of a token endpoint, after
-	// it is recorded and before it is answered. It must return soon.
+	// it is recorded, or could not be, and before it is answered. It must return
+	// soon.
 	OnEvent func(context.Context, counterfoil.Event)
 }
 

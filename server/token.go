@@ -20,6 +20,8 @@ type refusal struct {
 	header string
 	// err is the cause of a failure of the server's own, for the log.
 	err error
+	// unrecorded is set when it was the store that failed.
+	unrecorded bool
 }
 
 func refused(reason counterfoil.Reason, detail string) *refusal {
@@ -29,6 +31,14 @@ func refused(reason counterfoil.Reason, detail string) *refusal {
 // failed is the refusal when the server itself is at fault.
 func failed(reason counterfoil.Reason, op string, err error) *refusal {
 	return &refusal{reason: reason, detail: op, err: fmt.Errorf("%s: %w", op, err)}
+}
+
+// storeFailed is the refusal when the store has failed. It is not recorded: the
+// store would most likely fail again, after making the caller wait as long.
+func storeFailed(op string, err error) *refusal {
+	no := failed(counterfoil.Unavailable, op, err)
+	no.unrecorded = true
+	return no
 }
 
 // attempt is one request of the token endpoint, for the record.
@@ -177,24 +187,27 @@ func (rl *realm) record(ctx context.Context, a *attempt, g *grant) *refusal {
 		return refused(counterfoil.ClientDisabled, "while the token was made")
 	}
 	if err != nil {
-		return failed(counterfoil.Unavailable, "record token", err)
+		return storeFailed("record token", err)
 	}
 	rl.OnEvent(ctx, e)
 	return nil
 }
 
-// refuse is how every refusal leaves: recorded first, then answered in the
-// shape that the description has for its reason.
+// refuse is how every refusal leaves: recorded first, unless it is the store
+// that has failed, then answered in the shape that the description has for its
+// reason.
 func (rl *realm) refuse(ctx context.Context, w http.ResponseWriter, a *attempt, no *refusal) {
 	e := a.event
 	e.Type, e.Reason, e.Detail = counterfoil.EventTokenRefused, no.reason, no.detail
 	if no.err != nil {
 		rl.Logger.ErrorContext(ctx, "token request failed", "realm", rl.Name, "client_id", e.ClientID, "error", no.err)
 	}
-	if err := rl.Store.RecordRefused(ctx, e, !a.proven); err != nil {
-		rl.Logger.ErrorContext(ctx, "token request not recorded", "realm", rl.Name, "client_id", e.ClientID, "reason", no.reason, "error", err)
-		no = refused(counterfoil.Unavailable, "")
-		e.Reason, e.Detail = no.reason, "record refusal"
+	if !no.unrecorded {
+		if err := rl.Store.RecordRefused(ctx, e, !a.proven); err != nil {
+			rl.Logger.ErrorContext(ctx, "token request not recorded", "realm", rl.Name, "client_id", e.ClientID, "reason", no.reason, "error", err)
+			no = refused(counterfoil.Unavailable, "")
+			e.Reason, e.Detail = no.reason, "record refusal"
+		}
 	}
 	rl.OnEvent(ctx, e)
 	rl.setHeaders(w.Header())
