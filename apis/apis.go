@@ -17,7 +17,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
+	"slices"
 	"time"
 )
 
@@ -48,11 +48,48 @@ type Reference struct {
 	// Day is midnight UTC of the day that the dates of the rows are relative
 	// to. The identifiers of rows do not depend on it.
 	Day time.Time
-	// Clients each own rows of the kind that belong to a client.
-	Clients []string
-	// Tenant owns a third of the rows that belong to tenants; the others
-	// belong to tenants that nobody is granted at first.
+	// Owners are those that rows are made for. Each client gets rows of the
+	// kind that belong to clients. Each tenant gets a third of a set of the rows
+	// that belong to tenants; the others belong to tenants of the same provider
+	// that nobody is granted at first. None at all is allowed: rows that have
+	// owners are then not made. The order decides the rows' identifiers.
+	Owners []Owner
+}
+
+// Owner is whose a row is. Names of clients and of tenants are unique within
+// their provider only: the same ClientID of another Provider is another client.
+type Owner struct {
+	// Provider is the Principal's Provider. Required.
+	Provider string
+	// ClientID owns rows together with Provider; empty for no client.
+	ClientID string
+	// Tenant owns rows together with Provider; empty where the provider has no
+	// tenants.
 	Tenant string
+}
+
+// Clients returns the owners of rows that belong to clients: each Provider and
+// ClientID once, in order, without their Tenant.
+func (r Reference) Clients() []Owner {
+	return r.owners(func(o Owner) (Owner, bool) {
+		return Owner{Provider: o.Provider, ClientID: o.ClientID}, o.ClientID != ""
+	})
+}
+
+// Tenants returns the owners of rows that belong to tenants: each Provider and
+// Tenant once, in order, without their ClientID.
+func (r Reference) Tenants() []Owner {
+	return r.owners(func(o Owner) (Owner, bool) { return Owner{Provider: o.Provider, Tenant: o.Tenant}, o.Tenant != "" })
+}
+
+func (r Reference) owners(part func(Owner) (Owner, bool)) []Owner {
+	var found []Owner
+	for _, o := range r.Owners {
+		if p, ok := part(o); ok && !slices.Contains(found, p) {
+			found = append(found, p)
+		}
+	}
+	return found
 }
 
 // Format is the form of a file to import.
@@ -130,14 +167,17 @@ const datasets = `CREATE TABLE IF NOT EXISTS api_datasets (
 
 // basis tells one Reference from another.
 func (r Reference) basis() string {
-	return strings.Join(append([]string{r.Day.UTC().Format(time.DateOnly), r.Tenant}, r.Clients...), " ")
+	return fmt.Sprintf("%s %q", r.Day.UTC().Format(time.DateOnly), r.Owners)
 }
 
 // Prepare makes the tables of api and fills them with the reference data of
 // ref. Rows that were imported stay as they are; reference rows of another day
 // are made anew, so that there are always past and upcoming dates, and so are
-// those of other owners.
+// those of other owners. An owner without a Provider is refused.
 func Prepare(ctx context.Context, db *sql.DB, api API, ref Reference) error {
+	if slices.ContainsFunc(ref.Owners, func(o Owner) bool { return o.Provider == "" }) {
+		return fmt.Errorf("%s: an owner of reference data has no provider: set Owner.Provider", api.Name())
+	}
 	return replace(ctx, db, api, "reference", ref.basis(), func(tx *sql.Tx) (int, error) {
 		var source, basis string
 		err := tx.QueryRowContext(ctx, `SELECT source, basis FROM api_datasets WHERE api = ?`, api.Name()).Scan(&source, &basis)

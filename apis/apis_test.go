@@ -32,8 +32,8 @@ func (notes) Schema() string {
 }
 
 func (notes) Reference(ctx context.Context, tx *sql.Tx, ref apis.Reference) (int, error) {
-	if ref.Tenant == "" {
-		return 0, errors.New("no tenant")
+	if len(ref.Owners) == 0 {
+		return 0, errors.New("no owner")
 	}
 	if _, err := tx.ExecContext(ctx, `DELETE FROM notes_note`); err != nil {
 		return 0, err
@@ -153,18 +153,61 @@ func TestPrepareKeepsImportedRows(t *testing.T) {
 // Another owner, as after a client was deleted and made anew, is like another
 // day.
 func TestPrepareFollowsTheOwners(t *testing.T) {
-	db := resttest.Open(t)
-	prepare(t, db, resttest.Day)
-	if _, err := db.Exec(`UPDATE notes_note SET day = 'touched'`); err != nil {
-		t.Fatal(err)
+	one := resttest.Owner
+	changed := func(change func(*apis.Owner)) []apis.Owner {
+		o := one
+		change(&o)
+		return []apis.Owner{o}
 	}
+	tests := []struct {
+		name   string
+		owners []apis.Owner
+	}{
+		{"another client", changed(func(o *apis.Owner) { o.ClientID = "client-two" })},
+		{"another provider", changed(func(o *apis.Owner) { o.Provider = "provider-two" })},
+		{"another tenant", changed(func(o *apis.Owner) { o.Tenant = "OTHER" })},
+		{"no tenant", changed(func(o *apis.Owner) { o.Tenant = "" })},
+		{"a client that is spelt like a client and a tenant", changed(func(o *apis.Owner) { o.ClientID, o.Tenant = o.ClientID+`" "`+o.Tenant, "" })},
+		{"one more", []apis.Owner{one, {Provider: "provider-two", ClientID: one.ClientID, Tenant: one.Tenant}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			db := resttest.Open(t)
+			prepare(t, db, resttest.Day)
+			if _, err := db.Exec(`UPDATE notes_note SET day = 'touched'`); err != nil {
+				t.Fatal(err)
+			}
+			ref := resttest.Reference
+			ref.Owners = tt.owners
+			if err := apis.Prepare(t.Context(), db, notes{}, ref); err != nil {
+				t.Fatal(err)
+			}
+			if _, days := rows(t, db); days[0] == "touched" {
+				t.Error("the rows of the old owner were kept")
+			}
+		})
+	}
+}
+
+func TestPrepareRefusesAnOwnerWithoutAProvider(t *testing.T) {
 	ref := resttest.Reference
-	ref.Clients = []string{"client-two"}
-	if err := apis.Prepare(t.Context(), db, notes{}, ref); err != nil {
-		t.Fatal(err)
+	ref.Owners = []apis.Owner{resttest.Owner, {ClientID: "client-two"}}
+	err := apis.Prepare(t.Context(), resttest.Open(t), notes{}, ref)
+	if err == nil || !strings.Contains(err.Error(), "set Owner.Provider") {
+		t.Errorf("error %v", err)
 	}
-	if _, days := rows(t, db); days[0] == "touched" {
-		t.Error("the rows of the old owner were kept")
+}
+
+func TestReferenceNamesEachOwnerOnce(t *testing.T) {
+	ref := apis.Reference{Owners: []apis.Owner{
+		{Provider: "a", ClientID: "1", Tenant: "X"}, {Provider: "a", ClientID: "2", Tenant: "X"},
+		{Provider: "a", ClientID: "1", Tenant: "Y"}, {Provider: "b", ClientID: "1"}, {Provider: "b", Tenant: "X"}, {Provider: "c"},
+	}}
+	if got, want := ref.Clients(), []apis.Owner{{Provider: "a", ClientID: "1"}, {Provider: "a", ClientID: "2"}, {Provider: "b", ClientID: "1"}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("clients %+v, want %+v", got, want)
+	}
+	if got, want := ref.Tenants(), []apis.Owner{{Provider: "a", Tenant: "X"}, {Provider: "a", Tenant: "Y"}, {Provider: "b", Tenant: "X"}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("tenants %+v, want %+v", got, want)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 
 // Event is an event as the API answers it and as a file to import gives it.
 type Event struct {
-	// ID is a UUID, unique among all tenants.
+	// ID is a UUID, unique among all tenants of all providers.
 	ID string `json:"id"`
 	// Name is from 1 to 200 characters.
 	Name string `json:"name"`

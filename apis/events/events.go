@@ -7,9 +7,11 @@
 //	POST /event/list   a page of events, by a JSON filter (see Filter)
 //	GET  /event/{id}   one event
 //
-// It promises that a request sees the rows of its Principal's tenant only:
-// another tenant's event and one that does not exist are answered alike. It
-// makes no promise to importers.
+// It promises that a request sees the rows of its Principal's tenant only,
+// which Provider and Tenant name together: another tenant's event, also that of
+// a tenant with the same name at another provider, and one that does not exist
+// are answered alike. A file to import names both, as "provider" and "tenant"
+// (see [API.Import]). It makes no promise to importers.
 package events
 
 import (
@@ -65,16 +67,19 @@ func (*API) Name() string { return "events" }
 func (*API) Explorer() http.Handler { return nil }
 
 // Schema makes the one table. A row is the event as it is answered, beside what
-// it is looked up by; times there are in UTC, so that they sort as text.
+// it is looked up by; times there are in UTC, so that they sort as text. The
+// suffix keeps the table apart from that of an older data directory, whose rows
+// have no provider.
 func (*API) Schema() string {
-	return `CREATE TABLE IF NOT EXISTS events_event (
+	return `CREATE TABLE IF NOT EXISTS events_event_v2 (
 	id        TEXT PRIMARY KEY,
+	provider  TEXT NOT NULL,
 	tenant    TEXT NOT NULL,
 	starts_at TEXT NOT NULL,
 	search    TEXT NOT NULL, -- what SearchText looks at, in lower case
 	body      TEXT NOT NULL  -- the Event in JSON
 );
-CREATE INDEX IF NOT EXISTS events_event_by_start ON events_event (tenant, starts_at, id);`
+CREATE INDEX IF NOT EXISTS events_event_v2_by_start ON events_event_v2 (provider, tenant, starts_at, id);`
 }
 
 // Handler serves the API.
@@ -119,9 +124,9 @@ func (a *API) list(r *http.Request, p *counterfoil.Principal) (any, error) {
 	}
 	s := rest.Selection{
 		Columns: "body",
-		From:    "events_event WHERE tenant = ?",
+		From:    "events_event_v2 WHERE provider = ? AND tenant = ?",
 		Order:   "starts_at, id",
-		Args:    []any{p.Tenant},
+		Args:    []any{p.Provider, p.Tenant},
 	}
 	if filter.OnlyUpcoming {
 		s.From += " AND starts_at >= ?"
@@ -150,7 +155,7 @@ func (a *API) one(r *http.Request, p *counterfoil.Principal) (any, error) {
 	if err != nil {
 		return nil, rest.Refuse(http.StatusBadRequest, rest.InvalidRequest, "the event's id is %v", err)
 	}
-	row := a.db.QueryRowContext(r.Context(), `SELECT body FROM events_event WHERE tenant = ? AND id = ?`, p.Tenant, id)
+	row := a.db.QueryRowContext(r.Context(), `SELECT body FROM events_event_v2 WHERE provider = ? AND tenant = ? AND id = ?`, p.Provider, p.Tenant, id)
 	event, err := scan(row.Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, rest.Refuse(http.StatusNotFound, rest.NotFound, "there is no event with this id")
@@ -158,10 +163,10 @@ func (a *API) one(r *http.Request, p *counterfoil.Principal) (any, error) {
 	return event, err
 }
 
-// needTenant refuses a principal without a tenant. The guard has refused it
-// before; a guard that was configured without tenants must not open all rows.
+// needTenant refuses a principal without a provider or a tenant: rows belong to
+// both. The guard has refused it before; a guard that was configured without tenants must not open all rows.
 func needTenant(p *counterfoil.Principal) error {
-	if p.Tenant == "" {
+	if p.Provider == "" || p.Tenant == "" {
 		return rest.Refuse(http.StatusForbidden, "MISSING_TENANT", "this API answers for a tenant, and the request was let through without one")
 	}
 	return nil
@@ -185,20 +190,20 @@ func scan(row func(...any) error) (json.RawMessage, error) {
 func sortable(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
 
 // replaceAll empties the table and returns a function that adds a row.
-func replaceAll(ctx context.Context, tx *sql.Tx) (add func(tenant string, e *Event) error, err error) {
-	if _, err := tx.ExecContext(ctx, `DELETE FROM events_event`); err != nil {
+func replaceAll(ctx context.Context, tx *sql.Tx) (add func(owner apis.Owner, e *Event) error, err error) {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM events_event_v2`); err != nil {
 		return nil, fmt.Errorf("events: remove the old rows: %w", err)
 	}
-	insert, err := tx.PrepareContext(ctx, `INSERT INTO events_event (id, tenant, starts_at, search, body) VALUES (?, ?, ?, ?, ?)`)
+	insert, err := tx.PrepareContext(ctx, `INSERT INTO events_event_v2 (id, provider, tenant, starts_at, search, body) VALUES (?, ?, ?, ?, ?, ?)`)
 	if err != nil {
 		return nil, fmt.Errorf("events: add rows: %w", err)
 	}
-	return func(tenant string, e *Event) error { // insert ends with tx
+	return func(owner apis.Owner, e *Event) error { // insert ends with tx
 		body, err := json.Marshal(e)
 		if err != nil {
 			return fmt.Errorf("encode event %s: %w", e.ID, err)
 		}
-		if _, err = insert.ExecContext(ctx, e.ID, tenant, sortable(e.Start), e.search(), string(body)); err != nil {
+		if _, err = insert.ExecContext(ctx, e.ID, owner.Provider, owner.Tenant, sortable(e.Start), e.search(), string(body)); err != nil {
 			return fmt.Errorf("add event %s: %w", e.ID, err)
 		}
 		return nil

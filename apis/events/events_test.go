@@ -213,6 +213,8 @@ func TestRequestsRefused(t *testing.T) {
 		{"slash at the end", resttest.Request{Method: "POST", Path: list + "/", Body: "{}"}, 404, "NOT_FOUND"},
 		{"path that is not clean", resttest.Request{Path: mount + "//event/../event/list"}, 404, "NOT_FOUND"},
 		{"no tenant for the list", resttest.Request{Method: "POST", Path: list, Body: "{}", Tenant: "-"}, 403, "MISSING_TENANT"},
+		{"no provider for the list", resttest.Request{Method: "POST", Path: list, Body: "{}", Provider: "-"}, 403, "MISSING_TENANT"},
+		{"no provider for an event", resttest.Request{Path: mount + "/event/" + rest.ID("events/0"), Provider: "-"}, 403, "MISSING_TENANT"},
 		{"no tenant for an event", resttest.Request{Path: mount + "/event/" + rest.ID("events/0"), Tenant: "-"}, 403, "MISSING_TENANT"},
 	}
 	for _, tt := range tests {
@@ -274,7 +276,7 @@ func TestOneEvent(t *testing.T) {
 func TestTenantsSeeTheirOwn(t *testing.T) {
 	server, _ := serve(t)
 	seen := map[string]string{}
-	tenants := []string{resttest.Reference.Tenant, events.CountiesTenant, events.NursesTenant}
+	tenants := []string{resttest.Owner.Tenant, events.CountiesTenant, events.NursesTenant}
 	for _, tenant := range tenants {
 		for number := range 2 {
 			var got page
@@ -295,7 +297,7 @@ func TestTenantsSeeTheirOwn(t *testing.T) {
 	unknown := server.Do(t, resttest.Request{Path: mount + "/event/" + rest.ID("no such row")})
 	resttest.WantProblem(t, unknown, http.StatusNotFound, "NOT_FOUND", "no event with this id")
 	for id, owner := range seen {
-		if owner == resttest.Reference.Tenant {
+		if owner == resttest.Owner.Tenant {
 			continue
 		}
 		foreign := server.Do(t, resttest.Request{Path: mount + "/event/" + id})
@@ -305,7 +307,7 @@ func TestTenantsSeeTheirOwn(t *testing.T) {
 	}
 	var none page
 	in := ask(`{}`)
-	in.Tenant = strings.ToLower(resttest.Reference.Tenant)
+	in.Tenant = strings.ToLower(resttest.Owner.Tenant)
 	server.Into(t, &none, in)
 	if none.TotalCount != 0 {
 		t.Errorf("a tenant in another case sees %d events", none.TotalCount)

@@ -1,9 +1,9 @@
 package events
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"io"
 
@@ -13,14 +13,16 @@ import (
 
 // row is a line of a file to import: an Event and whose it is.
 type row struct {
-	Tenant string `json:"tenant"`
+	Provider string `json:"provider"`
+	Tenant   string `json:"tenant"`
 	Event
 }
 
 // Import replaces all events, of all tenants, by those of a JSON Lines file. A
-// line is an [Event] with one more field, "tenant":
+// line is an [Event] with two more fields, "provider" and "tenant", that name its
+// owner together:
 //
-//	{"tenant":"TENANT123","id":"6f1c2f2e-55a4-4d0e-9b1a-0c7a4de0a001",
+//	{"provider":"engagifii","tenant":"TENANT123","id":"6f1c2f2e-55a4-4d0e-9b1a-0c7a4de0a001",
 //	 "name":"Legislative Day","description":"Meet your representatives.",
 //	 "start":"2026-10-14T09:00:00-04:00","end":"2026-10-14T16:00:00-04:00",
 //	 "timeZone":"America/New_York","status":"scheduled",
@@ -46,7 +48,10 @@ func (a *API) Import(ctx context.Context, tx *sql.Tx, format apis.Format, r io.R
 		if err := rest.Decode(text, &in); err != nil {
 			return err
 		}
-		if err := rest.Text("tenant", in.Tenant, maxText, false); err != nil {
+		if err := cmp.Or(
+			rest.Text("provider", in.Provider, maxText, false),
+			rest.Text("tenant", in.Tenant, maxText, false),
+		); err != nil {
 			return err
 		}
 		if err := in.normalize(); err != nil {
@@ -56,9 +61,7 @@ func (a *API) Import(ctx context.Context, tx *sql.Tx, format apis.Format, r io.R
 			return fmt.Errorf("id %s is on line %d already: each event needs its own", in.ID, first)
 		}
 		lines[in.ID] = line
-		return add(in.Tenant, &in.Event)
+		return add(apis.Owner{Provider: in.Provider, Tenant: in.Tenant}, &in.Event)
 	})
 	return len(lines), err
 }
-
-var errNoTenant = errors.New("events: reference data needs a tenant: set Reference.Tenant")

@@ -14,7 +14,7 @@ import (
 
 // line returns a good line of an import, with parts replaced.
 func line(n int, oldnew ...string) string {
-	good := fmt.Sprintf(`{"tenant":"TENANT123","id":"6F1C2F2E-55A4-4D0E-9B1A-%012d","name":"Legislative Day",`, n) +
+	good := fmt.Sprintf(`{"provider":"provider-one","tenant":"TENANT123","id":"6F1C2F2E-55A4-4D0E-9B1A-%012d","name":"Legislative Day",`, n) +
 		`"description":"Meet your\nrepresentatives.","start":"2026-10-14T09:00:00-04:00","end":"2026-10-14T20:00:00Z",` +
 		`"timeZone":"America/New_York","status":"scheduled","categories":["Legislative"],` +
 		`"venue":{"name":"Capitol Annex","city":"Harrisburg","region":"PA","country":"US"},"onlineUrl":"https://live.example/day",` +
@@ -32,10 +32,10 @@ func importInto(t testing.TB, text string) (*resttest.Server, int, error) {
 }
 
 func TestImport(t *testing.T) {
-	text := line(1) + "\r\n\n" + line(2, "TENANT123", "OTHER") + "\n" +
+	text := line(1) + "\r\n\n" + line(2, "TENANT123", "OTHER") + "\n" + line(4, "provider-one", "other") + "\n" +
 		line(3, `"capacity":300,`, "", `"region":"PA",`, "", `,"phone":"+1 717 555 0100"`, "", `"description":"Meet your\nrepresentatives.",`, "")
 	server, n, err := importInto(t, text)
-	if err != nil || n != 3 {
+	if err != nil || n != 4 {
 		t.Fatalf("imported %d rows, error %v", n, err)
 	}
 	var got page
@@ -44,7 +44,7 @@ func TestImport(t *testing.T) {
 		t.Fatalf("the tenant sees %d events, want 2", got.TotalCount)
 	}
 	answer := server.Do(t, resttest.Request{Path: mount + "/event/6f1c2f2e-55a4-4d0e-9b1a-000000000001"})
-	want := line(1, `{"tenant":"TENANT123",`, "{", "6F1C2F2E-55A4-4D0E-9B1A", "6f1c2f2e-55a4-4d0e-9b1a", "2026-10-14T20:00:00Z", "2026-10-14T16:00:00-04:00")
+	want := line(1, `{"provider":"provider-one","tenant":"TENANT123",`, "{", "6F1C2F2E-55A4-4D0E-9B1A", "6f1c2f2e-55a4-4d0e-9b1a", "2026-10-14T20:00:00Z", "2026-10-14T16:00:00-04:00")
 	if string(answer.Body) != want+"\n" {
 		t.Errorf("answer\n%s\nwant\n%s", answer.Body, want)
 	}
@@ -55,11 +55,14 @@ func TestImportRefusesRows(t *testing.T) {
 		{"no object", `[]`, "not a JSON object"},
 		{"truncated", line(2)[:100], "not one JSON object"},
 		{"two objects", line(2) + line(3), "after top-level value"},
-		{"unknown field", line(2, `"name":"Leg`, `"title":"Leg`), `unknown field "title": allowed are tenant, id, name,`},
+		{"unknown field", line(2, `"name":"Leg`, `"title":"Leg`), `unknown field "title": allowed are provider, tenant, id, name,`},
 		{"unknown inner field", line(2, `"city"`, `"town"`), `unknown field "town" in venue: allowed are name, city, region, country`},
 		{"repeated field", line(2, `"status":"scheduled"`, `"status":"scheduled","status":"cancelled"`), "field status stands twice"},
 		{"repeated id in another case", line(1, "6F1C2F2E", "6f1c2f2e"), "is on line 1 already"},
 		{"repeated id of another tenant", line(1, "TENANT123", "OTHER"), "is on line 1 already"},
+		{"repeated id of another provider", line(1, "provider-one", "other"), "is on line 1 already"},
+		{"no provider", line(2, `"provider":"provider-one",`, ""), "provider is missing"},
+		{"blank provider", line(2, "provider-one", " "), "provider is missing"},
 		{"no tenant", line(2, `"tenant":"TENANT123",`, ""), "tenant is missing"},
 		{"no id", line(2, `"id":"6F1C2F2E-55A4-4D0E-9B1A-000000000002",`, ""), "id is not a UUID"},
 		{"id is no UUID", line(2, "6F1C2F2E-", ""), "id is not a UUID"},
@@ -147,7 +150,7 @@ func FuzzImport(f *testing.F) {
 			return
 		}
 		var total int
-		if err := db.QueryRow(`SELECT COUNT(*) FROM events_event`).Scan(&total); err != nil || total != n {
+		if err := db.QueryRow(`SELECT COUNT(*) FROM events_event_v2`).Scan(&total); err != nil || total != n {
 			t.Fatalf("%d rows imported, %d there, error %v", n, total, err)
 		}
 		var got rest.List[events.Event]

@@ -12,37 +12,48 @@ import (
 	"github.com/counterfoil/counterfoil/apis/rest"
 )
 
-// ReferenceEvents is how many events the reference data has. A third belongs to
-// Reference.Tenant, a third to CountiesTenant and a third to NursesTenant.
+// ReferenceEvents is how many events a set of reference data has. A third
+// belongs to a tenant of the Reference, a third to CountiesTenant and a third to
+// NursesTenant.
 const ReferenceEvents = 360
 
-// The tenants of reference events that nobody is granted at first.
+// The tenants of reference events, at each provider that has tenants, that
+// nobody is granted at first.
 const (
 	CountiesTenant = "COUNTIES456"
 	NursesTenant   = "NURSES789"
 )
 
-// Reference replaces all events by ReferenceEvents made-up ones. They run from
-// about half a year before the day to a year after it.
+// Reference replaces all events by made-up ones: ReferenceEvents for the first
+// tenant of each provider in ref, a third as many for each further one, whose
+// provider has the other tenants already; none when ref has no tenant. They run
+// from about half a year before the day to a year after it.
 func (a *API) Reference(ctx context.Context, tx *sql.Tx, ref apis.Reference) (int, error) {
-	if ref.Tenant == "" {
-		return 0, errNoTenant
-	}
 	add, err := replaceAll(ctx, tx)
 	if err != nil {
 		return 0, err
 	}
-	tenants := []string{ref.Tenant, CountiesTenant, NursesTenant}
-	for i := range ReferenceEvents {
-		event, err := invent(i, ref.Day)
-		if err != nil {
-			return 0, fmt.Errorf("events: invent event %d: %w", i, err)
+	rows := 0
+	strangers := map[string]bool{} // the providers whose strangers have theirs
+	for k, owner := range ref.Tenants() {
+		tenants := []string{owner.Tenant, CountiesTenant, NursesTenant}
+		for i := range ReferenceEvents {
+			owner.Tenant = tenants[i%len(tenants)]
+			if i%len(tenants) > 0 && strangers[owner.Provider] {
+				continue
+			}
+			event, err := invent(i+k*ReferenceEvents, ref.Day)
+			if err != nil {
+				return 0, fmt.Errorf("events: invent event %d: %w", i, err)
+			}
+			if err := add(owner, event); err != nil {
+				return 0, fmt.Errorf("events: %w", err)
+			}
+			rows++
 		}
-		if err := add(tenants[i%len(tenants)], event); err != nil {
-			return 0, fmt.Errorf("events: %w", err)
-		}
+		strangers[owner.Provider] = true
 	}
-	return ReferenceEvents, nil
+	return rows, nil
 }
 
 // invent makes event i. Only its dates, and what follows from them, depend on

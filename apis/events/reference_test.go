@@ -1,6 +1,7 @@
 package events_test
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -109,11 +110,78 @@ func offset(t time.Time) int {
 	return seconds
 }
 
-func TestReferenceNeedsATenant(t *testing.T) {
+// Realms without tenants must start too.
+func TestReferenceWithoutTenants(t *testing.T) {
 	db := resttest.Open(t)
+	api := events.New(events.Config{DB: db})
+	server := resttest.Serve(t, db, api, mount)
 	ref := resttest.Reference
-	ref.Tenant = ""
-	if err := apis.Prepare(t.Context(), db, events.New(events.Config{DB: db}), ref); err == nil {
-		t.Error("reference data was made without a tenant")
+	ref.Owners = []apis.Owner{{Provider: resttest.Owner.Provider, ClientID: "client"}}
+	if err := apis.Prepare(t.Context(), db, api, ref); err != nil {
+		t.Fatal(err)
+	}
+	var got page
+	server.Into(t, &got, ask(`{}`))
+	if got.TotalCount != 0 {
+		t.Errorf("%d events, want none", got.TotalCount)
+	}
+}
+
+// A tenant's name is unique at its provider only: rows were once joined by it
+// alone, and tenants of two realms saw each other's events.
+func TestEqualTenantsOfTwoProviders(t *testing.T) {
+	single := on(t, resttest.Day)
+	db := resttest.Open(t)
+	api := events.New(events.Config{DB: db})
+	server := resttest.Serve(t, db, api, mount)
+	ref := resttest.Reference
+	tenant := resttest.Owner.Tenant
+	providers := []string{resttest.Owner.Provider, "provider-two"}
+	ref.Owners = []apis.Owner{
+		resttest.Owner, {Provider: providers[1], ClientID: "a", Tenant: tenant},
+		{Provider: providers[1], ClientID: "b", Tenant: tenant}, {Provider: providers[1], ClientID: "b", Tenant: "SECOND"},
+	}
+	if err := apis.Prepare(t.Context(), db, api, ref); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for i, provider := range providers {
+		for name, want := range map[string]int{tenant: 120, events.CountiesTenant: 120, events.NursesTenant: 120, "SECOND": 120 * i} {
+			count := 0
+			for _, body := range []string{`{"PageSize":100}`, `{"PageSize":100,"PageNumber":2}`} {
+				in := ask(body)
+				in.Provider, in.Tenant = provider, name
+				var got page
+				server.Into(t, &got, in)
+				count += len(got.Data)
+				for _, e := range got.Data {
+					_, known := single[e.ID]
+					if seen[e.ID] || known != (i == 0 && name == tenant) {
+						t.Errorf("%s at %s has %s: seen before, or not as for one owner", name, provider, e.ID)
+					}
+					seen[e.ID] = true
+					foreign := server.Do(t, resttest.Request{Path: mount + "/event/" + e.ID, Provider: providers[1-i], Tenant: name})
+					resttest.WantProblem(t, foreign, http.StatusNotFound, "NOT_FOUND", "there is no event with this id")
+				}
+			}
+			if count != want {
+				t.Errorf("%s at %s has %d events, want %d", name, provider, count, want)
+			}
+		}
+	}
+}
+
+// The table of a data directory whose events have no provider stands beside.
+func TestOlderTableIsLeftAlone(t *testing.T) {
+	db := resttest.Open(t)
+	if _, err := db.Exec(`CREATE TABLE events_event (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, starts_at TEXT NOT NULL);
+		CREATE INDEX events_event_by_start ON events_event (tenant, starts_at, id)`); err != nil {
+		t.Fatal(err)
+	}
+	server := resttest.Serve(t, db, events.New(events.Config{DB: db}), mount)
+	var got page
+	server.Into(t, &got, ask(`{}`))
+	if got.TotalCount != 120 {
+		t.Errorf("%d events, want 120", got.TotalCount)
 	}
 }

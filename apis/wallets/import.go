@@ -18,6 +18,7 @@ import (
 
 // line is a line of a file to import.
 type line struct {
+	Provider  string    `json:"provider"`
 	ClientID  string    `json:"clientId"`
 	ID        string    `json:"id"`
 	Name      string    `json:"name"`
@@ -43,10 +44,11 @@ type entry struct {
 }
 
 // Import replaces all wallets, of all clients, by those of a JSON Lines file. A
-// line is a wallet with its owner and all its movements, earliest first:
+// line is a wallet with its owner, the client that provider and clientId name
+// together, and all its movements, earliest first:
 //
-//	{"clientId":"3n4b5urk1ft4fl3mg5e62d9ado","id":"6f1c2f2e-55a4-4d0e-9b1a-0c7a4de0a001",
-//	 "name":"Operations","kind":"operational","currency":"BRL","balance":70000,
+//	{"provider":"a55","clientId":"3n4b5urk1ft4fl3mg5e62d9ado",
+//	 "id":"6f1c2f2e-55a4-4d0e-9b1a-0c7a4de0a001","name":"Operations","kind":"operational","currency":"BRL","balance":70000,
 //	 "available":60000,"status":"active","openedAt":"2025-01-06T12:00:00Z","movements":[
 //	  {"id":"6f1c2f2e-55a4-4d0e-9b1a-0c7a4de0b001","bookedAt":"2026-01-05T14:00:00Z",
 //	   "amount":100000,"balanceAfter":100000,"kind":"pix_in","counterparty":"Mercado Azul",
@@ -110,6 +112,7 @@ func (in *line) account() (*account, error) {
 		return nil, fmt.Errorf("id is %w", err)
 	}
 	if err := cmp.Or(
+		rest.Text("provider", in.Provider, 200, false),
 		rest.Text("clientId", in.ClientID, 200, false),
 		rest.Text("name", in.Name, 200, false),
 		oneOf("kind", in.Kind, walletKinds),
@@ -122,7 +125,7 @@ func (in *line) account() (*account, error) {
 	if !ok {
 		return nil, errors.New("currency must be an ISO 4217 code in use, such as BRL")
 	}
-	a := &account{ClientID: in.ClientID, Wallet: Wallet{
+	a := &account{Owner: apis.Owner{Provider: in.Provider, ClientID: in.ClientID}, Wallet: Wallet{
 		ID: id, Name: in.Name, Kind: in.Kind, Currency: in.Currency, MinorUnits: units, Status: in.Status,
 		OpenedAt: in.OpenedAt.Truncate(time.Second), UpdatedAt: in.OpenedAt.Truncate(time.Second),
 	}}

@@ -14,7 +14,7 @@ import (
 
 // line returns a good line of an import, with parts replaced.
 func line(n int, oldnew ...string) string {
-	good := fmt.Sprintf(`{"clientId":"client-one","id":"6F1C2F2E-55A4-4D0E-9B1A-0000000000%02d","name":"Operations","kind":"operational",`, n) +
+	good := fmt.Sprintf(`{"provider":"provider-one","clientId":"client-one","id":"6F1C2F2E-55A4-4D0E-9B1A-0000000000%02d","name":"Operations","kind":"operational",`, n) +
 		`"currency":"BRL","balance":70000,"available":60000,"status":"active","openedAt":"2025-01-06T09:00:00-03:00","movements":[` +
 		fmt.Sprintf(`{"id":"6f1c2f2e-55a4-4d0e-9b1a-1000000000%02d","bookedAt":"2026-01-05T14:00:00Z",`, n) +
 		`"amount":100000,"balanceAfter":100000,"kind":"pix_in","counterparty":"Mercado Azul","description":"Invoice 17","reference":"INV-17"},` +
@@ -29,7 +29,7 @@ func plain(balance string, amounts ...string) string {
 	for i, amount := range amounts {
 		movements = append(movements, fmt.Sprintf(`{"id":"6f1c2f2e-55a4-4d0e-9b1a-3000000000%02d","bookedAt":"2026-01-05T14:00:00Z","amount":%s,"kind":"adjustment","counterparty":"X"}`, i, amount))
 	}
-	return `{"clientId":"client-one","id":"6f1c2f2e-55a4-4d0e-9b1a-400000000000","name":"Plain","kind":"reserve","currency":"JPY","status":"active",` +
+	return `{"provider":"provider-one","clientId":"client-one","id":"6f1c2f2e-55a4-4d0e-9b1a-400000000000","name":"Plain","kind":"reserve","currency":"JPY","status":"active",` +
 		`"openedAt":"2025-01-06T09:00:00Z","balance":` + balance + `,"movements":[` + strings.Join(movements, ",") + `]}`
 }
 
@@ -42,8 +42,8 @@ func importInto(t testing.TB, text string) (*resttest.Server, int, error) {
 }
 
 func TestImport(t *testing.T) {
-	server, n, err := importInto(t, line(1)+"\n\n"+line(2, "client-one", "other"))
-	if err != nil || n != 6 {
+	server, n, err := importInto(t, line(1)+"\n\n"+line(2, "client-one", "other")+"\n"+line(3, "provider-one", "other"))
+	if err != nil || n != 9 {
 		t.Fatalf("imported %d rows, error %v", n, err)
 	}
 	tests := []struct{ name, path, want string }{
@@ -102,12 +102,15 @@ func TestImportRefusesRows(t *testing.T) {
 	tests := []struct{ name, row, words string }{
 		{"no object", `7`, "not a JSON object"},
 		{"truncated", line(2)[:200], "not one JSON object"},
-		{"unknown field", line(2, `"name"`, `"title"`), `unknown field "title": allowed are clientId, id, name,`},
+		{"unknown field", line(2, `"name"`, `"title"`), `unknown field "title": allowed are provider, clientId, id, name,`},
 		{"unknown movement field", line(2, `"reference"`, `"ref"`), `unknown field "ref" in movements[0]: allowed are id, bookedAt,`},
 		{"repeated wallet", line(1, "b1a-1", "b1a-5", "b1a-2", "b1a-6"), "is on line 1 already"},
 		{"repeated wallet of another client", line(1, "client-one", "other", "b1a-1", "b1a-5", "b1a-2", "b1a-6"), "is on line 1 already"},
+		{"repeated wallet of another provider", line(1, "provider-one", "other", "b1a-1", "b1a-5", "b1a-2", "b1a-6"), "is on line 1 already"},
 		{"repeated movement", line(2, "b1a-200000000002", "B1A-200000000001"), "movements[1].id 6f1c2f2e-55a4-4d0e-9b1a-200000000001 is on line 1 already"},
 		{"repeated movement in the wallet", line(2, "b1a-2", "b1a-1"), "is on line 3 already"},
+		{"no provider", line(2, `"provider":"provider-one",`, ""), "provider is missing"},
+		{"blank provider", line(2, "provider-one", " "), "provider is missing"},
 		{"no client", line(2, `"clientId":"client-one",`, ""), "clientId is missing"},
 		{"no name", line(2, "Operations", ""), "name is missing"},
 		{"id is no UUID", line(2, "6F1C2F2E", "6F1C2F2X"), "id is not a UUID"},
@@ -152,7 +155,7 @@ func TestImportRefusesRows(t *testing.T) {
 			if !errors.As(err, &row) || row.Line != 3 || !strings.Contains(err.Error(), tt.words) {
 				t.Fatalf("error %v, want line 3 and %q", err, tt.words)
 			}
-			if n := len(all(t, server, resttest.Reference.Clients[0])); n != 12 {
+			if n := len(all(t, server, resttest.Owner.ClientID)); n != 12 {
 				t.Errorf("%d wallets after a refused import, want the 12 from before", n)
 			}
 		})
@@ -186,7 +189,7 @@ func FuzzImport(f *testing.F) {
 			return
 		}
 		var wrong int
-		err = db.QueryRow(`SELECT COUNT(*) FROM wallets_wallet w WHERE balance <>
+		err = db.QueryRow(`SELECT COUNT(*) FROM wallets_wallet_v2 w WHERE balance <>
 			(SELECT COALESCE(SUM(amount), 0) FROM wallets_movement m WHERE m.wallet_id = w.id)`).Scan(&wrong)
 		if err != nil || wrong != 0 {
 			t.Fatalf("%d wallets do not add up, error %v", wrong, err)

@@ -3,7 +3,6 @@ package wallets
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -13,8 +12,9 @@ import (
 	"github.com/counterfoil/counterfoil/apis/rest"
 )
 
-// The clients of reference wallets beside Reference.Clients. No client is made
-// with these ids: their rows are there to be out of reach.
+// The clients of reference wallets beside those of the Reference, at each of
+// its providers. No client is made with these ids: their rows are there to be
+// out of reach.
 const (
 	FintechClient = "reference-client-fintech"
 	RetailClient  = "reference-client-retail"
@@ -23,32 +23,34 @@ const (
 // referenceDays is how far back reference movements go.
 const referenceDays = 180
 
-// Reference replaces all wallets by made-up ones: twelve of
-// each of Reference.Clients, and some of FintechClient and RetailClient. Their
-// movements are of the 180 days before the day. The number that it returns
-// counts wallets and movements.
+// Reference replaces all wallets by made-up ones: twelve of each client of ref,
+// and at each of their providers some of FintechClient and RetailClient; none
+// when ref has no client. Their movements are of the 180 days before the day.
+// The number that it returns counts wallets and movements.
 func (a *API) Reference(ctx context.Context, tx *sql.Tx, ref apis.Reference) (int, error) {
-	if len(ref.Clients) == 0 || slices.Contains(ref.Clients, "") {
-		return 0, errors.New("wallets: reference data needs a client: set Reference.Clients")
-	}
 	add, err := replaceAll(ctx, tx)
 	if err != nil {
 		return 0, err
 	}
 	rows := 0
-	for i, m := range models {
-		owners := ref.Clients
-		if m.owner != "" {
-			owners = []string{m.owner}
-		}
-		for k, owner := range owners {
+	strangers := map[string]bool{} // the providers whose strangers have theirs
+	for k, client := range ref.Clients() {
+		for i, m := range models {
+			owner := client
+			if m.owner != "" {
+				if strangers[client.Provider] {
+					continue
+				}
+				owner.ClientID = m.owner
+			}
 			account := invent(i+k*len(models), m, ref.Day)
-			account.ClientID = owner
+			account.Owner = owner
 			if err := add(account); err != nil {
 				return 0, fmt.Errorf("wallets: %w", err)
 			}
 			rows += 1 + len(account.Movements)
 		}
+		strangers[client.Provider] = true
 	}
 	return rows, nil
 }

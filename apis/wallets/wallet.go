@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/counterfoil/counterfoil/apis"
 )
 
 // Wallet is a wallet as the API answers it.
 type Wallet struct {
-	// ID is a UUID, unique among all clients.
+	// ID is a UUID, unique among all clients of all providers.
 	ID string `json:"id"`
 	// Name is for people.
 	Name string `json:"name"`
@@ -62,7 +64,7 @@ var (
 
 // account is a wallet with its owner and its movements, earliest first.
 type account struct {
-	ClientID string
+	Owner apis.Owner
 	Wallet
 	Movements []Movement
 }

@@ -13,8 +13,12 @@
 // left out); movements also from and to, days in UTC as 2026-03-17, both
 // included.
 //
-// It promises that a request sees the wallets of its Principal's client only:
-// another client's wallet and one that does not exist are answered alike.
+// It promises that a request sees the wallets of its Principal's client only,
+// which Provider and ClientID name together: another client's wallet, also that
+// of a client with the same id at another provider, and one that does not exist
+// are answered alike. A file to import names both, as "provider" and "clientId"
+// (see [API.Import]).
+//
 // Amounts are integers in the currency's minor unit, within an int64 and never
 // rounded; a wallet's balance is the sum of its movements. It makes no promise
 // to importers.
@@ -62,10 +66,13 @@ func (*API) Name() string { return "wallets" }
 func (*API) Explorer() http.Handler { return nil }
 
 // Schema makes the two tables. Times are in UTC to the second, so that they
-// sort as text; seq is a movement's place in its wallet, from 1.
+// sort as text; seq is a movement's place in its wallet, from 1. The suffix of
+// wallets_wallet_v2 keeps it apart from the table of an older data directory,
+// whose rows have no provider.
 func (*API) Schema() string {
-	return `CREATE TABLE IF NOT EXISTS wallets_wallet (
+	return `CREATE TABLE IF NOT EXISTS wallets_wallet_v2 (
 	id         TEXT PRIMARY KEY,
+	provider   TEXT NOT NULL,
 	client_id  TEXT NOT NULL,
 	name       TEXT NOT NULL,
 	kind       TEXT NOT NULL,
@@ -76,7 +83,7 @@ func (*API) Schema() string {
 	opened_at  TEXT NOT NULL,
 	updated_at TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS wallets_wallet_by_client ON wallets_wallet (client_id, name, id);
+CREATE INDEX IF NOT EXISTS wallets_wallet_v2_by_owner ON wallets_wallet_v2 (provider, client_id, name, id);
 CREATE TABLE IF NOT EXISTS wallets_movement (
 	id            TEXT PRIMARY KEY,
 	wallet_id     TEXT NOT NULL,
@@ -144,9 +151,9 @@ func (a *API) list(r *http.Request, p *counterfoil.Principal) (any, error) {
 	}
 	return answerPage(r, a.db, query, rest.Selection{
 		Columns: walletColumns,
-		From:    "wallets_wallet WHERE client_id = ?",
+		From:    "wallets_wallet_v2 WHERE provider = ? AND client_id = ?",
 		Order:   "name, id",
-		Args:    []any{p.ClientID},
+		Args:    []any{p.Provider, p.ClientID},
 	}, scanWallet)
 }
 
@@ -198,7 +205,8 @@ func (a *API) wallet(r *http.Request, p *counterfoil.Principal) (Wallet, error) 
 	if err != nil {
 		return Wallet{}, rest.Refuse(http.StatusBadRequest, rest.InvalidRequest, "the wallet's id is %v", err)
 	}
-	row := a.db.QueryRowContext(r.Context(), `SELECT `+walletColumns+` FROM wallets_wallet WHERE client_id = ? AND id = ?`, p.ClientID, id)
+	row := a.db.QueryRowContext(r.Context(), `SELECT `+walletColumns+` FROM wallets_wallet_v2 WHERE provider = ? AND client_id = ? AND id = ?`,
+		p.Provider, p.ClientID, id)
 	wallet, err := scanWallet(row.Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return wallet, rest.Refuse(http.StatusNotFound, rest.NotFound, "there is no wallet with this id")
@@ -206,9 +214,10 @@ func (a *API) wallet(r *http.Request, p *counterfoil.Principal) (Wallet, error) 
 	return wallet, err
 }
 
-// needClient refuses a principal without a client id: rows have owners.
+// needClient refuses a principal without a provider or a client id: rows belong
+// to both.
 func needClient(p *counterfoil.Principal) error {
-	if p.ClientID == "" {
+	if p.Provider == "" || p.ClientID == "" {
 		return rest.Refuse(http.StatusForbidden, "MISSING_CLIENT", "this API answers for a client, and the request was let through without one")
 	}
 	return nil
@@ -240,12 +249,12 @@ func answerPage[T any](r *http.Request, db *sql.DB, query url.Values, s rest.Sel
 // replaceAll empties the tables and returns a function that adds a wallet with
 // its movements.
 func replaceAll(ctx context.Context, tx *sql.Tx) (add func(*account) error, err error) {
-	for _, table := range []string{"wallets_movement", "wallets_wallet"} {
+	for _, table := range []string{"wallets_movement", "wallets_wallet_v2"} {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table); err != nil {
 			return nil, fmt.Errorf("wallets: remove the old rows: %w", err)
 		}
 	}
-	wallet, err := tx.PrepareContext(ctx, `INSERT INTO wallets_wallet (client_id, `+walletColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+	wallet, err := tx.PrepareContext(ctx, `INSERT INTO wallets_wallet_v2 (provider, client_id, `+walletColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
 	if err != nil {
 		return nil, fmt.Errorf("wallets: add wallets: %w", err)
 	}
@@ -254,7 +263,8 @@ func replaceAll(ctx context.Context, tx *sql.Tx) (add func(*account) error, err 
 		return nil, fmt.Errorf("wallets: add movements: %w", err)
 	}
 	return func(a *account) error { // the statements end with tx
-		_, err := wallet.ExecContext(ctx, a.ClientID, a.ID, a.Name, a.Kind, a.Currency, a.Balance, a.Available, a.Status, sortable(a.OpenedAt), sortable(a.UpdatedAt))
+		_, err := wallet.ExecContext(ctx, a.Owner.Provider, a.Owner.ClientID, a.ID, a.Name, a.Kind, a.Currency, a.Balance, a.Available, a.Status,
+			sortable(a.OpenedAt), sortable(a.UpdatedAt))
 		if err != nil {
 			return fmt.Errorf("add wallet %s: %w", a.ID, err)
 		}

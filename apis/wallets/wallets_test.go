@@ -25,7 +25,7 @@ type (
 	movementPage = wallets.Page[wallets.Movement]
 )
 
-var owners = []string{resttest.Reference.Clients[0], wallets.FintechClient, wallets.RetailClient}
+var owners = []string{resttest.Owner.ClientID, wallets.FintechClient, wallets.RetailClient}
 
 func serve(t testing.TB) *resttest.Server {
 	db := resttest.Open(t)
@@ -134,7 +134,7 @@ func TestBalancesAreTheSumOfMovements(t *testing.T) {
 func TestMinorUnits(t *testing.T) {
 	server := serve(t)
 	found := map[string]int{}
-	for _, w := range all(t, server, resttest.Reference.Clients[0]) {
+	for _, w := range all(t, server, resttest.Owner.ClientID) {
 		found[w.Currency] = w.MinorUnits
 	}
 	if want := map[string]int{"BRL": 2, "USD": 2, "EUR": 2, "JPY": 0}; !reflect.DeepEqual(found, want) {
@@ -145,7 +145,7 @@ func TestMinorUnits(t *testing.T) {
 func TestMovementsByDay(t *testing.T) {
 	server := serve(t)
 	id := rest.ID("wallets/0")
-	every := ledger(t, server, resttest.Reference.Clients[0], id)
+	every := ledger(t, server, resttest.Owner.ClientID, id)
 	day := every[len(every)/2].BookedAt.Format(time.DateOnly)
 	on := func(m wallets.Movement) string { return m.BookedAt.Format(time.DateOnly) }
 	tests := []struct {
@@ -237,8 +237,9 @@ func TestStrangersAreRefused(t *testing.T) {
 	server := serve(t)
 	id := rest.ID("wallets/0")
 	for _, path := range []string{list, list + "/" + id, list + "/" + id + "/movements"} {
-		got := server.Do(t, resttest.Request{Path: path, Client: "-"})
-		resttest.WantProblem(t, got, http.StatusForbidden, "MISSING_CLIENT", "without one")
+		for _, in := range []resttest.Request{{Path: path, Client: "-"}, {Path: path, Provider: "-"}} {
+			resttest.WantProblem(t, server.Do(t, in), http.StatusForbidden, "MISSING_CLIENT", "without one")
+		}
 	}
 	server.Anonymous = true
 	for _, path := range []string{mount + "/", list, list + "/" + id, list + "/" + id + "/movements", mount + "/nothing"} {
@@ -270,7 +271,7 @@ func TestClientsSeeTheirOwn(t *testing.T) {
 			}
 		}
 	}
-	if n := len(all(t, server, resttest.Reference.Clients[0])); n != 12 {
+	if n := len(all(t, server, resttest.Owner.ClientID)); n != 12 {
 		t.Errorf("the client has %d wallets, want 12", n)
 	}
 	if n := len(all(t, server, "somebody else")); n != 0 {
@@ -282,7 +283,7 @@ func TestReferenceFollowsTheDay(t *testing.T) {
 	db := resttest.Open(t)
 	api := wallets.New(wallets.Config{DB: db})
 	server := resttest.Serve(t, db, api, mount)
-	client := resttest.Reference.Clients[0]
+	client := resttest.Owner.ClientID
 	before := all(t, server, client)
 	ref := resttest.Reference
 	ref.Day = ref.Day.AddDate(0, 0, 10)
@@ -296,9 +297,72 @@ func TestReferenceFollowsTheDay(t *testing.T) {
 			t.Errorf("ten days later:\n%+v\nwant\n%+v", w, before[i])
 		}
 	}
-	ref.Clients = nil
-	ref.Day = ref.Day.AddDate(0, 0, 1)
-	if err := apis.Prepare(t.Context(), db, api, ref); err == nil {
-		t.Error("reference data was made without a client")
+}
+
+// Realms without clients must start too.
+func TestReferenceWithoutClients(t *testing.T) {
+	db := resttest.Open(t)
+	api := wallets.New(wallets.Config{DB: db})
+	server := resttest.Serve(t, db, api, mount)
+	ref := resttest.Reference
+	ref.Owners = []apis.Owner{{Provider: resttest.Owner.Provider, Tenant: "T"}}
+	if err := apis.Prepare(t.Context(), db, api, ref); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(all(t, server, resttest.Owner.ClientID)); n != 0 {
+		t.Errorf("%d wallets, want none", n)
+	}
+}
+
+// A client id is unique at its provider only: rows were once joined by it
+// alone, and clients of two realms saw each other's wallets.
+func TestEqualClientIDsOfTwoProviders(t *testing.T) {
+	db := resttest.Open(t)
+	api := wallets.New(wallets.Config{DB: db})
+	server := resttest.Serve(t, db, api, mount)
+	single := map[string]bool{}
+	for _, owner := range owners {
+		for _, w := range all(t, server, owner) {
+			single[w.ID] = true
+		}
+	}
+	ref := resttest.Reference
+	providers := []string{resttest.Owner.Provider, "provider-two"}
+	ref.Owners = []apis.Owner{resttest.Owner, {Provider: providers[1], ClientID: resttest.Owner.ClientID}, {Provider: providers[1], ClientID: "client-two"}}
+	if err := apis.Prepare(t.Context(), db, api, ref); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for i, provider := range providers {
+		for client, want := range map[string]int{resttest.Owner.ClientID: 12, wallets.FintechClient: 4, wallets.RetailClient: 4, "client-two": 12 * i} {
+			var got walletPage
+			server.Into(t, &got, resttest.Request{Path: list + "?size=100", Provider: provider, Client: client})
+			if len(got.Data) != want || int(got.TotalCount) != want {
+				t.Errorf("%s at %s has %d wallets, want %d", client, provider, len(got.Data), want)
+			}
+			for _, w := range got.Data {
+				if seen[w.ID] || single[w.ID] != (i == 0) {
+					t.Errorf("%s at %s has %s: seen before, or not as for one owner", client, provider, w.ID)
+				}
+				seen[w.ID] = true
+				for _, rest := range []string{"", "/movements"} {
+					foreign := server.Do(t, resttest.Request{Path: list + "/" + w.ID + rest, Provider: providers[1-i], Client: client})
+					resttest.WantProblem(t, foreign, http.StatusNotFound, "NOT_FOUND", "there is no wallet with this id")
+				}
+			}
+		}
+	}
+}
+
+// The table of a data directory whose wallets have no provider stands beside.
+func TestOlderTableIsLeftAlone(t *testing.T) {
+	db := resttest.Open(t)
+	if _, err := db.Exec(`CREATE TABLE wallets_wallet (id TEXT PRIMARY KEY, client_id TEXT NOT NULL, name TEXT NOT NULL);
+		CREATE INDEX wallets_wallet_by_client ON wallets_wallet (client_id, name, id)`); err != nil {
+		t.Fatal(err)
+	}
+	server := resttest.Serve(t, db, wallets.New(wallets.Config{DB: db}), mount)
+	if n := len(all(t, server, resttest.Owner.ClientID)); n != 12 {
+		t.Errorf("%d wallets, want 12", n)
 	}
 }

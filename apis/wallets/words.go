@@ -2,7 +2,7 @@ package wallets
 
 // model is what a reference wallet is made from.
 type model struct {
-	owner    string // empty for each of Reference.Clients
+	owner    string // empty for each client of the Reference
 	name     string
 	kind     string
 	currency string

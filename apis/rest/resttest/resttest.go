@@ -25,8 +25,11 @@ import (
 // Day is the day of Reference.
 var Day = time.Date(2026, 3, 17, 0, 0, 0, 0, time.UTC)
 
+// Owner is the one owner of Reference.
+var Owner = apis.Owner{Provider: "provider-one", ClientID: "client-one", Tenant: "TENANT123"}
+
 // Reference is what Serve prepares an API with.
-var Reference = apis.Reference{Day: Day, Clients: []string{"client-one"}, Tenant: "TENANT123"}
+var Reference = apis.Reference{Day: Day, Owners: []apis.Owner{Owner}}
 
 // Open returns an empty database in a file that the test removes.
 func Open(t testing.TB) *sql.DB {
@@ -60,7 +63,7 @@ func Serve(t testing.TB, db *sql.DB, api apis.API, mount string) *Server {
 	s.server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.Anonymous {
 			r = r.WithContext(counterfoil.WithPrincipal(r.Context(), &counterfoil.Principal{
-				ClientID: r.Header.Get("Test-Client"), Tenant: r.Header.Get("Test-Tenant"),
+				Provider: r.Header.Get("Test-Provider"), ClientID: r.Header.Get("Test-Client"), Tenant: r.Header.Get("Test-Tenant"),
 			}))
 		}
 		handler.ServeHTTP(w, r)
@@ -70,12 +73,12 @@ func Serve(t testing.TB, db *sql.DB, api apis.API, mount string) *Server {
 	return s
 }
 
-// Request is a call of an API. What is left out takes the values of Reference,
+// Request is a call of an API. What is left out takes the values of Owner,
 // GET, and JSON where there is a body.
 type Request struct {
 	Method, Path, Body string
-	// Client and Tenant go into the Principal; "-" stands for none.
-	Client, Tenant string
+	// Provider, Client and Tenant go into the Principal; "-" stands for none.
+	Provider, Client, Tenant string
 	// Header is added; an empty value removes what would be sent.
 	Header map[string]string
 }
@@ -101,8 +104,9 @@ func (s *Server) Do(t testing.TB, in Request) Answer {
 	if in.Body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	req.Header.Set("Test-Client", orElse(in.Client, Reference.Clients[0]))
-	req.Header.Set("Test-Tenant", orElse(in.Tenant, Reference.Tenant))
+	req.Header.Set("Test-Provider", orElse(in.Provider, Owner.Provider))
+	req.Header.Set("Test-Client", orElse(in.Client, Owner.ClientID))
+	req.Header.Set("Test-Tenant", orElse(in.Tenant, Owner.Tenant))
 	for name, value := range in.Header {
 		req.Header.Set(name, value)
 		if value == "" {
