@@ -42,19 +42,33 @@ func (rl *realm) parse(r *http.Request) (tokenRequest, *refusal) {
 	if no != nil {
 		return tokenRequest{}, no
 	}
-	req := tokenRequest{body: body, grantType: body.get("grant_type")}
-	if rl.endpoint.GrantTypeIn == provider.InQuery {
-		if req.grantType != "" {
-			return tokenRequest{}, refused(counterfoil.MisplacedParameter, "grant_type belongs into the query")
-		}
-		req.grantType = query.get("grant_type")
-	}
 	for _, p := range query {
-		if p.name != "grant_type" || rl.endpoint.GrantTypeIn != provider.InQuery {
+		if rl.misplaced(p.name) {
 			return tokenRequest{}, refused(counterfoil.MisplacedParameter, "a parameter in the query")
 		}
 	}
+	req := tokenRequest{body: body, grantType: body.get("grant_type")}
+	if rl.endpoint.GrantTypeIn == provider.InQuery {
+		// Libraries put it into the body whatever the URL says: that it is there
+		// too changes nothing.
+		inBody := req.grantType
+		if req.grantType = query.get("grant_type"); inBody != "" && inBody != req.grantType {
+			return tokenRequest{}, refused(counterfoil.MisplacedParameter, "grant_type belongs into the query")
+		}
+	}
 	return req, nil
+}
+
+// misplaced reports whether a parameter of that name must not be in the query.
+// Those that the endpoint does not know are ignored (RFC 6749 section 3.2).
+func (rl *realm) misplaced(name string) bool {
+	switch name {
+	case "client_id", "client_secret", "scope", "client_assertion", "client_assertion_type":
+		return true
+	case "grant_type":
+		return rl.endpoint.GrantTypeIn != provider.InQuery
+	}
+	return false
 }
 
 // acceptable reports whether a body comes as a form, in UTF-8 and not
