@@ -39,7 +39,7 @@ const KeptRefusals = 100_000
 // Concurrency: all methods may be called at once, also from several processes
 // on the same database. Writes take effect one after the other, each before its
 // call returns; a read sees every write whose call had returned, wherever it
-// was made. A write that waits is not abandoned when its context ends: the
+// was made. Only Events may lag behind, as it says. A write that waits is not abandoned when its context ends: the
 // caller learns what became of it.
 //
 // Times are kept to the microsecond and come back in UTC; strings come back as
@@ -81,16 +81,19 @@ type Store interface {
 	// other.
 	LiveToken(ctx context.Context, realm, clientID string) (string, error)
 
-	// AddSigningKey adds k. It returns ErrExists when the realm has an active
-	// key for the algorithm already, so that of several servers that start at
+	// AddSigningKey adds k. It returns ErrExists when the realm has a key for the
+	// algorithm already, so that of several servers that start at
 	// once one makes the key and the others read it.
 	AddSigningKey(ctx context.Context, k SigningKey) error
 	// SigningKeys returns the keys of a realm, oldest first.
 	SigningKeys(ctx context.Context, realm string) ([]SigningKey, error)
 
 	// Events returns up to limit events after the given sequence number, 0 for
-	// the first, in the order in which they took effect. An event never appears
-	// before one that a reader was already given.
+	// the first: those of one client in the order in which they took effect. It
+	// may end before an event whose sequence number is above that of a write
+	// under way, wherever that is made, and has it once that write is over. An
+	// event never appears before one that a reader was already given. So a
+	// database need not make writes wait for each other to number their events.
 	Events(ctx context.Context, after int64, limit int) (EventPage, error)
 
 	// Close waits for writes under way, then lets go of the database. Calls

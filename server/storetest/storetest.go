@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) server.Store) {
 		"delete ends live token":     deleteEndsLive,
 		"independent leaves no live": independentLeavesNoLive,
 		"event order":                eventOrder,
+		"events while writing":       eventsWhileWriting,
 		"signing keys":               signingKeys,
 		"one signing key":            oneSigningKey,
 		"cancelled context":          cancelledContext,
@@ -378,6 +379,58 @@ func eventOrder(t *testing.T, s server.Store) {
 	for i, e := range events[2:] {
 		if e.TokenID != fmt.Sprint(i) || !e.Success {
 			t.Errorf("event %d is %+v", i, e)
+		}
+	}
+}
+
+// eventsWhileWriting: a reader that follows the record while others write may
+// be late, and misses nothing: no event appears before one that it was given.
+func eventsWhileWriting(t *testing.T, s server.Store) {
+	const writers, each = 8, 20
+	for i := range writers {
+		create(t, s, newClient(fmt.Sprint(i)))
+	}
+	var wg sync.WaitGroup
+	for i := range writers {
+		wg.Go(func() {
+			for j := range each {
+				if err := s.RecordIssued(context.Background(), issued(fmt.Sprint(i), fmt.Sprint(j)), j%2 == 0); err != nil {
+					t.Errorf("record: %v", err)
+				}
+			}
+		})
+	}
+	written := make(chan struct{})
+	go func() { wg.Wait(); close(written) }()
+	next := make([]int, writers)
+	var after int64
+	for over, last := false, false; !last; {
+		select {
+		case <-written:
+			over = true
+		default:
+		}
+		page, err := s.Events(t.Context(), after, 7)
+		if err != nil {
+			<-written
+			t.Fatal(err)
+		}
+		for _, e := range page.Events {
+			after = e.Sequence
+			var client int
+			if _, err := fmt.Sscan(e.ClientID, &client); err != nil || e.Type != counterfoil.EventTokenIssued {
+				continue
+			}
+			if e.TokenID != fmt.Sprint(next[client]) {
+				t.Errorf("of client %d came token %s, want %d", client, e.TokenID, next[client])
+			}
+			next[client]++
+		}
+		last = over && len(page.Events) == 0
+	}
+	for client, n := range next {
+		if n != each {
+			t.Errorf("of client %d came %d records, want %d", client, n, each)
 		}
 	}
 }
