@@ -67,11 +67,9 @@ func (*API) Name() string { return "events" }
 func (*API) Explorer() http.Handler { return nil }
 
 // Schema makes the one table. A row is the event as it is answered, beside what
-// it is looked up by; times there are in UTC, so that they sort as text. The
-// suffix keeps the table apart from that of an older data directory, whose rows
-// have no provider.
+// it is looked up by; times there are in UTC, so that they sort as text.
 func (*API) Schema() string {
-	return `CREATE TABLE IF NOT EXISTS events_event_v2 (
+	return `CREATE TABLE IF NOT EXISTS events_event (
 	id        TEXT PRIMARY KEY,
 	provider  TEXT NOT NULL,
 	tenant    TEXT NOT NULL,
@@ -79,7 +77,7 @@ func (*API) Schema() string {
 	search    TEXT NOT NULL, -- what SearchText looks at, in lower case
 	body      TEXT NOT NULL  -- the Event in JSON
 );
-CREATE INDEX IF NOT EXISTS events_event_v2_by_start ON events_event_v2 (provider, tenant, starts_at, id);`
+CREATE INDEX IF NOT EXISTS events_event_by_start ON events_event (provider, tenant, starts_at, id);`
 }
 
 // Handler serves the API.
@@ -124,7 +122,7 @@ func (a *API) list(r *http.Request, p *counterfoil.Principal) (any, error) {
 	}
 	s := rest.Selection{
 		Columns: "body",
-		From:    "events_event_v2 WHERE provider = ? AND tenant = ?",
+		From:    "events_event WHERE provider = ? AND tenant = ?",
 		Order:   "starts_at, id",
 		Args:    []any{p.Provider, p.Tenant},
 	}
@@ -155,7 +153,7 @@ func (a *API) one(r *http.Request, p *counterfoil.Principal) (any, error) {
 	if err != nil {
 		return nil, rest.Refuse(http.StatusBadRequest, rest.InvalidRequest, "the event's id is %v", err)
 	}
-	row := a.db.QueryRowContext(r.Context(), `SELECT body FROM events_event_v2 WHERE provider = ? AND tenant = ? AND id = ?`, p.Provider, p.Tenant, id)
+	row := a.db.QueryRowContext(r.Context(), `SELECT body FROM events_event WHERE provider = ? AND tenant = ? AND id = ?`, p.Provider, p.Tenant, id)
 	event, err := scan(row.Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, rest.Refuse(http.StatusNotFound, rest.NotFound, "there is no event with this id")
@@ -191,10 +189,10 @@ func sortable(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z"
 
 // replaceAll empties the table and returns a function that adds a row.
 func replaceAll(ctx context.Context, tx *sql.Tx) (add func(owner apis.Owner, e *Event) error, err error) {
-	if _, err := tx.ExecContext(ctx, `DELETE FROM events_event_v2`); err != nil {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM events_event`); err != nil {
 		return nil, fmt.Errorf("events: remove the old rows: %w", err)
 	}
-	insert, err := tx.PrepareContext(ctx, `INSERT INTO events_event_v2 (id, provider, tenant, starts_at, search, body) VALUES (?, ?, ?, ?, ?, ?)`)
+	insert, err := tx.PrepareContext(ctx, `INSERT INTO events_event (id, provider, tenant, starts_at, search, body) VALUES (?, ?, ?, ?, ?, ?)`)
 	if err != nil {
 		return nil, fmt.Errorf("events: add rows: %w", err)
 	}

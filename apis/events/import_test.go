@@ -150,7 +150,7 @@ func FuzzImport(f *testing.F) {
 			return
 		}
 		var total int
-		if err := db.QueryRow(`SELECT COUNT(*) FROM events_event_v2`).Scan(&total); err != nil || total != n {
+		if err := db.QueryRow(`SELECT COUNT(*) FROM events_event`).Scan(&total); err != nil || total != n {
 			t.Fatalf("%d rows imported, %d there, error %v", n, total, err)
 		}
 		var got rest.List[events.Event]

@@ -170,18 +170,3 @@ func TestEqualTenantsOfTwoProviders(t *testing.T) {
 		}
 	}
 }
-
-// The table of a data directory whose events have no provider stands beside.
-func TestOlderTableIsLeftAlone(t *testing.T) {
-	db := resttest.Open(t)
-	if _, err := db.Exec(`CREATE TABLE events_event (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, starts_at TEXT NOT NULL);
-		CREATE INDEX events_event_by_start ON events_event (tenant, starts_at, id)`); err != nil {
-		t.Fatal(err)
-	}
-	server := resttest.Serve(t, db, events.New(events.Config{DB: db}), mount)
-	var got page
-	server.Into(t, &got, ask(`{}`))
-	if got.TotalCount != 120 {
-		t.Errorf("%d events, want 120", got.TotalCount)
-	}
-}

@@ -189,7 +189,7 @@ func FuzzImport(f *testing.F) {
 			return
 		}
 		var wrong int
-		err = db.QueryRow(`SELECT COUNT(*) FROM wallets_wallet_v2 w WHERE balance <>
+		err = db.QueryRow(`SELECT COUNT(*) FROM wallets_wallet w WHERE balance <>
 			(SELECT COALESCE(SUM(amount), 0) FROM wallets_movement m WHERE m.wallet_id = w.id)`).Scan(&wrong)
 		if err != nil || wrong != 0 {
 			t.Fatalf("%d wallets do not add up, error %v", wrong, err)

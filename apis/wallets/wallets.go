@@ -66,11 +66,9 @@ func (*API) Name() string { return "wallets" }
 func (*API) Explorer() http.Handler { return nil }
 
 // Schema makes the two tables. Times are in UTC to the second, so that they
-// sort as text; seq is a movement's place in its wallet, from 1. The suffix of
-// wallets_wallet_v2 keeps it apart from the table of an older data directory,
-// whose rows have no provider.
+// sort as text; seq is a movement's place in its wallet, from 1.
 func (*API) Schema() string {
-	return `CREATE TABLE IF NOT EXISTS wallets_wallet_v2 (
+	return `CREATE TABLE IF NOT EXISTS wallets_wallet (
 	id         TEXT PRIMARY KEY,
 	provider   TEXT NOT NULL,
 	client_id  TEXT NOT NULL,
@@ -83,7 +81,7 @@ func (*API) Schema() string {
 	opened_at  TEXT NOT NULL,
 	updated_at TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS wallets_wallet_v2_by_owner ON wallets_wallet_v2 (provider, client_id, name, id);
+CREATE INDEX IF NOT EXISTS wallets_wallet_by_owner ON wallets_wallet (provider, client_id, name, id);
 CREATE TABLE IF NOT EXISTS wallets_movement (
 	id            TEXT PRIMARY KEY,
 	wallet_id     TEXT NOT NULL,
@@ -151,7 +149,7 @@ func (a *API) list(r *http.Request, p *counterfoil.Principal) (any, error) {
 	}
 	return answerPage(r, a.db, query, rest.Selection{
 		Columns: walletColumns,
-		From:    "wallets_wallet_v2 WHERE provider = ? AND client_id = ?",
+		From:    "wallets_wallet WHERE provider = ? AND client_id = ?",
 		Order:   "name, id",
 		Args:    []any{p.Provider, p.ClientID},
 	}, scanWallet)
@@ -205,7 +203,7 @@ func (a *API) wallet(r *http.Request, p *counterfoil.Principal) (Wallet, error) 
 	if err != nil {
 		return Wallet{}, rest.Refuse(http.StatusBadRequest, rest.InvalidRequest, "the wallet's id is %v", err)
 	}
-	row := a.db.QueryRowContext(r.Context(), `SELECT `+walletColumns+` FROM wallets_wallet_v2 WHERE provider = ? AND client_id = ? AND id = ?`,
+	row := a.db.QueryRowContext(r.Context(), `SELECT `+walletColumns+` FROM wallets_wallet WHERE provider = ? AND client_id = ? AND id = ?`,
 		p.Provider, p.ClientID, id)
 	wallet, err := scanWallet(row.Scan)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -249,12 +247,12 @@ func answerPage[T any](r *http.Request, db *sql.DB, query url.Values, s rest.Sel
 // replaceAll empties the tables and returns a function that adds a wallet with
 // its movements.
 func replaceAll(ctx context.Context, tx *sql.Tx) (add func(*account) error, err error) {
-	for _, table := range []string{"wallets_movement", "wallets_wallet_v2"} {
+	for _, table := range []string{"wallets_movement", "wallets_wallet"} {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table); err != nil {
 			return nil, fmt.Errorf("wallets: remove the old rows: %w", err)
 		}
 	}
-	wallet, err := tx.PrepareContext(ctx, `INSERT INTO wallets_wallet_v2 (provider, client_id, `+walletColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+	wallet, err := tx.PrepareContext(ctx, `INSERT INTO wallets_wallet (provider, client_id, `+walletColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
 	if err != nil {
 		return nil, fmt.Errorf("wallets: add wallets: %w", err)
 	}

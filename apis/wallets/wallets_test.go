@@ -353,16 +353,3 @@ func TestEqualClientIDsOfTwoProviders(t *testing.T) {
 		}
 	}
 }
-
-// The table of a data directory whose wallets have no provider stands beside.
-func TestOlderTableIsLeftAlone(t *testing.T) {
-	db := resttest.Open(t)
-	if _, err := db.Exec(`CREATE TABLE wallets_wallet (id TEXT PRIMARY KEY, client_id TEXT NOT NULL, name TEXT NOT NULL);
-		CREATE INDEX wallets_wallet_by_client ON wallets_wallet (client_id, name, id)`); err != nil {
-		t.Fatal(err)
-	}
-	server := resttest.Serve(t, db, wallets.New(wallets.Config{DB: db}), mount)
-	if n := len(all(t, server, resttest.Owner.ClientID)); n != 12 {
-		t.Errorf("%d wallets, want 12", n)
-	}
-}

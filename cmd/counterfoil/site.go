@@ -91,9 +91,9 @@ func (s *site) issue(ctx context.Context, providers []*provider.Provider) (err e
 func (s *site) mount(ctx context.Context) error {
 	s.mux = http.NewServeMux()
 	reference := referenceAPIs(s.store.DB(), s.log)
-	owners := apis.Reference{Day: time.Now().UTC().Truncate(24 * time.Hour), Tenant: developmentTenant}
+	owners := apis.Reference{Day: time.Now().UTC().Truncate(24 * time.Hour)}
 	for _, r := range s.realms {
-		owners.Clients = append(owners.Clients, r.client.id)
+		owners.Owners = append(owners.Owners, apis.Owner{Provider: r.Name, ClientID: r.client.id, Tenant: r.client.tenant})
 	}
 	prepared := map[string]bool{}
 	for _, r := range s.realms {
