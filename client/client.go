@@ -88,7 +88,7 @@ type Config struct {
 	// would end each other's.
 	Cache Cache
 	// Clock is for tests; default the machine's.
-	Clock clock.Clock
+	Clock counterfoil.Clock
 	// OnEvent, if set, is told of each token obtained, failed or dropped. It is
 	// called in turn with the work: it must be quick and safe for concurrent
 	// use.

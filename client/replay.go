@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil"
 )
 
 const (
@@ -30,7 +30,7 @@ type replay struct {
 	body  io.ReadCloser
 	seek  io.Seeker
 	start int64
-	clock clock.Clock
+	clock counterfoil.Clock
 	// released is closed when the base transport has closed the first body.
 	released chan struct{}
 
@@ -42,7 +42,7 @@ type replay struct {
 }
 
 // replayable returns nil for no body and for one with GetBody.
-func replayable(req *http.Request, c clock.Clock) *replay {
+func replayable(req *http.Request, c counterfoil.Clock) *replay {
 	if req.Body == nil || req.Body == http.NoBody || req.GetBody != nil {
 		return nil
 	}

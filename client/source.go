@@ -241,7 +241,7 @@ func (s *Source) event(ctx context.Context, kind string, reason counterfoil.Reas
 }
 
 // withTimeout is context.WithTimeout by clock c.
-func withTimeout(parent context.Context, c clock.Clock, d time.Duration) (context.Context, context.CancelFunc) {
+func withTimeout(parent context.Context, c counterfoil.Clock, d time.Duration) (context.Context, context.CancelFunc) {
 	if c == clock.System {
 		return context.WithTimeout(parent, d)
 	}

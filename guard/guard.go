@@ -54,7 +54,7 @@ type Config struct {
 	// 10,000. One takes the memory of its claims, some kilobytes.
 	CacheSize int
 	// Clock tells the time; default the system's.
-	Clock clock.Clock
+	Clock counterfoil.Clock
 	// OnDecision is told of every call, before it is answered or let through. It
 	// is called by many goroutines at once and holds the call up.
 	OnDecision func(context.Context, counterfoil.Event)
@@ -84,7 +84,7 @@ type Guard struct {
 	api        *provider.API
 	keys       Keys
 	registry   Registry
-	clock      clock.Clock
+	clock      counterfoil.Clock
 	onDecision func(context.Context, counterfoil.Event)
 	logger     *slog.Logger
 

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/jose"
 )
@@ -29,7 +30,7 @@ type RemoteKeysConfig struct {
 	// environment.
 	Client *http.Client
 	// Clock tells the time; default the system's.
-	Clock clock.Clock
+	Clock counterfoil.Clock
 	// Refresh is how long a set is used before it is fetched again in the
 	// background; default 5 minutes. The max-age of the answer's Cache-Control
 	// goes before it, from a fifth of Refresh to three times it. It is also how

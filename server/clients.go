@@ -76,11 +76,11 @@ const (
 // which sees every change at its next request.
 type Clients struct {
 	store Store
-	clock clock.Clock
+	clock counterfoil.Clock
 }
 
 // NewClients returns the service on a store; a nil clock is the system's.
-func NewClients(store Store, c clock.Clock) *Clients {
+func NewClients(store Store, c counterfoil.Clock) *Clients {
 	if c == nil {
 		c = clock.System
 	}

@@ -37,7 +37,7 @@ type Config struct {
 	// Realms are served side by side; their clients and keys are apart.
 	Realms []Realm
 	// Clock tells the time; nil for the system's.
-	Clock clock.Clock
+	Clock counterfoil.Clock
 	// Logger gets what an operator must see and no caller may: unknown errors,
 	// whole. Nil for slog.Default.
 	Logger *slog.Logger

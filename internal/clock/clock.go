@@ -6,15 +6,12 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/counterfoil/counterfoil"
 )
 
-// Clock tells the time and waits. It is safe for concurrent use.
-type Clock interface {
-	Now() time.Time
-	// Sleep returns after d, or earlier with the context's error. It returns at
-	// once for d <= 0.
-	Sleep(ctx context.Context, d time.Duration) error
-}
+// Clock is counterfoil.Clock, which importers can name.
+type Clock = counterfoil.Clock
 
 // System is the machine's clock.
 var System Clock = system{}
