@@ -59,6 +59,9 @@ type Credentials struct {
 	ClientSecret counterfoil.Secret
 	// APIKey is empty where none was made.
 	APIKey counterfoil.Secret
+	// OldEnds is when the secret or key that was replaced stops being accepted;
+	// the zero time when none is accepted beside the new one.
+	OldEnds time.Time
 }
 
 // Bounds of what an operator writes, in bytes, and of lists.
@@ -133,36 +136,38 @@ func (s *Clients) List(ctx context.Context, realm, after string, limit int) ([]C
 }
 
 // Rotate gives the client a new secret. The one it had is accepted for the
-// overlap, or no longer when that is 0; one older still ends at once. The error
-// wraps ErrConflict when the client was changed at the same time: nothing was
-// rotated then.
+// overlap, or no longer when that is 0, and not beyond the end that it had; one
+// older still ends at once. The error wraps ErrConflict when the client was
+// changed at the same time: nothing was rotated then.
 func (s *Clients) Rotate(ctx context.Context, actor, realm, id string, overlap time.Duration) (Credentials, error) {
 	secret := newSecret()
-	err := s.rotate(ctx, actor, realm, id, "client secret", overlap, func(c *Client) *[]Hash { return &c.Secrets }, secret)
+	ends, err := s.rotate(ctx, actor, realm, id, "client secret", overlap, func(c *Client) *[]Hash { return &c.Secrets }, secret)
 	if err != nil {
 		return Credentials{}, err
 	}
-	return Credentials{ClientID: id, ClientSecret: secret}, nil
+	return Credentials{ClientID: id, ClientSecret: secret, OldEnds: ends}, nil
 }
 
 // RotateAPIKey does for the API key what Rotate does for the secret; a client
 // that had none gets its first.
 func (s *Clients) RotateAPIKey(ctx context.Context, actor, realm, id string, overlap time.Duration) (Credentials, error) {
 	key := newSecret()
-	err := s.rotate(ctx, actor, realm, id, "API key", overlap, func(c *Client) *[]Hash { return &c.APIKeys }, key)
+	ends, err := s.rotate(ctx, actor, realm, id, "API key", overlap, func(c *Client) *[]Hash { return &c.APIKeys }, key)
 	if err != nil {
 		return Credentials{}, err
 	}
-	return Credentials{ClientID: id, APIKey: key}, nil
+	return Credentials{ClientID: id, APIKey: key, OldEnds: ends}, nil
 }
 
-func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, overlap time.Duration, of func(*Client) *[]Hash, value counterfoil.Secret) error {
+// rotate puts value before the hashes and returns when the one after it ends.
+func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, overlap time.Duration, of func(*Client) *[]Hash, value counterfoil.Secret) (time.Time, error) {
+	var none time.Time
 	if overlap < 0 {
-		return fmt.Errorf("rotate %s: the overlap must not be negative", what)
+		return none, fmt.Errorf("rotate %s: the overlap must not be negative", what)
 	}
 	c, err := s.Get(ctx, realm, id)
 	if err != nil {
-		return fmt.Errorf("rotate %s: %w", what, err)
+		return none, fmt.Errorf("rotate %s: %w", what, err)
 	}
 	now, hashes := s.clock.Now(), of(&c)
 	ends := now.Add(overlap)
@@ -175,12 +180,19 @@ func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, ove
 			accepted = append(accepted, old)
 		}
 	}
-	*hashes, c.Changed = accepted, now
-	e := s.event(counterfoil.EventClientRotated, actor, realm, id, what+"; the old one ends at "+ends.UTC().Format(time.RFC3339))
-	if err := s.store.UpdateClient(ctx, c, e); err != nil {
-		return fmt.Errorf("rotate %s of client %q of realm %q: %w", what, id, realm, err)
+	detail, oldEnds := what, none
+	switch {
+	case len(accepted) > 1:
+		oldEnds = accepted[1].Ends
+		detail += "; the old one ends at " + oldEnds.UTC().Format(time.RFC3339)
+	case len(*hashes) > 0:
+		detail += "; the old one ended"
 	}
-	return nil
+	*hashes, c.Changed = accepted, now
+	if err := s.store.UpdateClient(ctx, c, s.event(counterfoil.EventClientRotated, actor, realm, id, detail)); err != nil {
+		return none, fmt.Errorf("rotate %s of client %q of realm %q: %w", what, id, realm, err)
+	}
+	return oldEnds, nil
 }
 
 // SetDisabled disables a client, whose tokens are refused from then on by every

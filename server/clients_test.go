@@ -100,6 +100,13 @@ func TestRotate(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.keep(c.ClientSecret.Reveal())
+		oldEnds := time.Time{}
+		if overlap > 0 {
+			oldEnds = h.clock.Now().Add(overlap)
+		}
+		if !c.OldEnds.Equal(oldEnds) {
+			t.Errorf("after an overlap of %v the old secret ends at %v, want %v", overlap, c.OldEnds, oldEnds)
+		}
 		return c.ClientSecret
 	}
 	want := func(when string, statuses map[counterfoil.Secret]int) {
@@ -134,7 +141,7 @@ func TestRotate(t *testing.T) {
 		t.Errorf("an unknown client: %v", err)
 	}
 	rotated := slices.DeleteFunc(h.recorded(), func(e server.RecordedEvent) bool { return e.Type != counterfoil.EventClientRotated })
-	if len(rotated) != 4 || rotated[0].Detail != "client secret; the old one ends at 2026-07-01T13:00:00Z" {
+	if len(rotated) != 4 || rotated[0].Detail != "client secret; the old one ends at 2026-07-01T13:00:00Z" || rotated[3].Detail != "client secret; the old one ended" {
 		t.Errorf("records %+v", rotated)
 	}
 }
@@ -174,6 +181,13 @@ func TestRotateAPIKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.keep(c.APIKey.Reveal())
+	if want := h.clock.Now().Add(time.Hour); !c.OldEnds.Equal(want) {
+		t.Errorf("the old key ends at %v, want %v", c.OldEnds, want)
+	}
+	h.client(server.NewClient{Realm: "altrata", ID: "keyless"})
+	if c, err := h.clients.RotateAPIKey(t.Context(), "test", "altrata", "keyless", time.Hour); err != nil || !c.OldEnds.IsZero() {
+		t.Errorf("a first key: the old one ends at %v, %v", c.OldEnds, err)
+	}
 	authority := h.server.Realm("altrata")
 	for range 2 {
 		for key, want := range map[counterfoil.Secret]bool{old: h.clock.Now().Minute() == 0, c.APIKey: true, "x": false, "": false} {
