@@ -122,11 +122,21 @@ func (p *publisher) refreshes() (n int, last time.Duration) {
 
 // settle waits until the background refresh has gone to sleep n times.
 func (p *publisher) settle(n int) {
-	for {
-		if have, _ := p.refreshes(); have >= n {
-			return
+	p.t.Helper()
+	eventually(p.t, fmt.Sprintf("the refresh goes to sleep %d times", n), func() bool {
+		have, _ := p.refreshes()
+		return have >= n
+	})
+}
+
+// eventually waits for what other goroutines do, and not forever: the context
+// of a test ends only after the test.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
 		}
-		runtime.Gosched()
 	}
 }
 
@@ -368,7 +378,9 @@ func TestAFetchEndsInTime(t *testing.T) {
 		answer <- err
 	}()
 	<-arrived
-	if err := p.clock.Sleepers(t.Context(), 1); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := p.clock.Sleepers(ctx, 1); err != nil {
 		t.Fatal(err)
 	}
 	p.clock.Turn(3 * time.Second)
@@ -429,12 +441,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	must(guard.RemoteKeys(cfg)).Close()
 	transport.CloseIdleConnections()
 	p.server.Close()
-	for runtime.NumGoroutine() > before {
-		if t.Context().Err() != nil {
-			t.Fatal("goroutines are left")
-		}
-		runtime.Gosched()
-	}
+	eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
 }
 
 func TestRemoteKeysRefusesItsConfiguration(t *testing.T) {
