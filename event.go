@@ -3,12 +3,14 @@ package counterfoil
 import "time"
 
 // The types of Event. A server issues and refuses tokens; a client obtains them,
-// fails to, and drops one that an API has rejected.
+// fails to, and drops one that an API has rejected. One that was obtained and
+// serves, but could not be kept for the next process, was not cached.
 const (
 	EventTokenIssued    = "token.issued"
 	EventTokenRefused   = "token.refused"
 	EventTokenObtained  = "token.obtained"
 	EventTokenFailed    = "token.failed"
+	EventTokenNotCached = "token.not_cached"
 	EventTokenDropped   = "token.dropped"
 	EventCallAllowed    = "call.allowed"
 	EventCallRefused    = "call.refused"

@@ -89,9 +89,9 @@ type Config struct {
 	Cache Cache
 	// Clock is for tests; default the machine's.
 	Clock counterfoil.Clock
-	// OnEvent, if set, is told of each token obtained, failed or dropped. It is
-	// called in turn with the work: it must be quick and safe for concurrent
-	// use.
+	// OnEvent, if set, is told of each token obtained, failed, not cached or
+	// dropped. It is called in turn with the work: it must be quick and safe for
+	// concurrent use.
 	OnEvent func(context.Context, counterfoil.Event)
 	// Timeout bounds getting a token, repeats included, and a call through
 	// Source.Client; default 30 s.

@@ -167,7 +167,7 @@ func (s *Source) renew(ctx context.Context, old *held) (*held, error) {
 		return nil, err
 	}
 	if err != nil { // the token is good, only the next process will not find it
-		s.event(ctx, counterfoil.EventTokenFailed, counterfoil.Unavailable, "token not kept in the cache: "+err.Error())
+		s.event(ctx, counterfoil.EventTokenNotCached, counterfoil.Unavailable, "token not kept in the cache: "+err.Error())
 	}
 	return s.adopt(t), nil
 }
