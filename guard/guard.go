@@ -75,7 +75,7 @@ type Registry interface {
 	Tenants(ctx context.Context, clientID string) ([]string, error)
 	// APIKey reports whether key is an API key of the client. It compares in
 	// constant time.
-	APIKey(ctx context.Context, clientID, key string) (bool, error)
+	APIKey(ctx context.Context, clientID string, key counterfoil.Secret) (bool, error)
 }
 
 // Guard protects one API. It is safe for concurrent use.

@@ -56,8 +56,9 @@ func describes(api *provider.API, reason counterfoil.Reason) bool {
 
 // sent is what a request carries in the headers of the description.
 type sent struct {
-	token                         *header
-	authorization, apiKey, tenant string
+	token                 *header
+	authorization, tenant string
+	apiKey                counterfoil.Secret
 }
 
 // demand looks for the headers in the description's order; the first that is
@@ -83,7 +84,7 @@ func (g *Guard) demand(h http.Header) (sent, *denial) {
 		case provider.HeaderFromToken:
 			s.token, s.authorization = want, values[0]
 		case provider.HeaderFromAPIKey:
-			s.apiKey = values[0]
+			s.apiKey = counterfoil.Secret(values[0])
 		case provider.HeaderFromTenant:
 			s.tenant = values[0]
 		}

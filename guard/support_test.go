@@ -114,7 +114,7 @@ type registry struct {
 	mu      sync.Mutex
 	dead    map[string]bool
 	tenants []string
-	apiKey  string
+	apiKey  counterfoil.Secret
 	err     error
 }
 
@@ -130,7 +130,7 @@ func (r *registry) Tenants(context.Context, string) ([]string, error) {
 	return r.tenants, r.err
 }
 
-func (r *registry) APIKey(_ context.Context, clientID, key string) (bool, error) {
+func (r *registry) APIKey(_ context.Context, clientID string, key counterfoil.Secret) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return clientID == client && key == r.apiKey, r.err

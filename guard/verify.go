@@ -138,7 +138,7 @@ func (g *Guard) live(ctx context.Context, p *counterfoil.Principal) *denial {
 }
 
 // ownKey asks whether the API key is the client's.
-func (g *Guard) ownKey(ctx context.Context, p *counterfoil.Principal, key string) *denial {
+func (g *Guard) ownKey(ctx context.Context, p *counterfoil.Principal, key counterfoil.Secret) *denial {
 	if key == "" {
 		return nil
 	}

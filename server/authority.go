@@ -11,7 +11,7 @@ import (
 )
 
 // Authority answers what a guard asks of a realm in the same process. Its
-// methods use types of the standard library only.
+// methods use types of the standard library and counterfoil.Secret only.
 type Authority struct{ realm *realm }
 
 // Realm returns the authority of a realm, or nil when the server has no realm
@@ -62,9 +62,9 @@ func (a *Authority) Tenants(ctx context.Context, clientID string) ([]string, err
 
 // APIKey reports whether the key is one of the client's; false when the client
 // is unknown or disabled.
-func (a *Authority) APIKey(ctx context.Context, clientID, key string) (bool, error) {
+func (a *Authority) APIKey(ctx context.Context, clientID string, key counterfoil.Secret) (bool, error) {
 	c, err := a.client(ctx, clientID)
-	return verify(c.APIKeys, counterfoil.Secret(key), a.realm.Clock.Now()), err
+	return verify(c.APIKeys, key, a.realm.Clock.Now()), err
 }
 
 // client returns the client, or an empty one when it is unknown or disabled.
