@@ -79,10 +79,10 @@ type credentials struct {
 	Until        string `json:"old_secret_ends,omitempty"`
 }
 
-func (c *clientsCommand) reveal(realm string, creds server.Credentials, until time.Time) error {
+func (c *clientsCommand) reveal(realm string, creds server.Credentials) error {
 	v := credentials{Realm: realm, ClientID: creds.ClientID, ClientSecret: creds.ClientSecret.Reveal(), APIKey: creds.APIKey.Reveal()}
-	if !until.IsZero() {
-		v.Until = until.UTC().Format(time.RFC3339)
+	if !creds.OldEnds.IsZero() {
+		v.Until = creds.OldEnds.UTC().Format(time.RFC3339)
 	}
 	fmt.Fprintln(c.Err, "these are shown once: keep them now")
 	return c.print(v, func(w io.Writer) {
@@ -120,7 +120,7 @@ func (c *clientsCommand) create() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return c.reveal(p.Name, creds, time.Time{})
+				return c.reveal(p.Name, creds)
 			})
 		},
 	}
@@ -155,7 +155,7 @@ so that nobody notices; a compromised one is ended at once with --overlap 0.`,
 				if err != nil {
 					return err
 				}
-				return c.reveal(p.Name, creds, time.Now().Add(overlap))
+				return c.reveal(p.Name, creds)
 			})
 		},
 	}

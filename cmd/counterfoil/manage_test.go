@@ -37,6 +37,21 @@ func (m made) status(t *testing.T) string {
 	return execute(t, in, []string{"CURL_CA_BUNDLE=" + filepath.Join(shared.dir, "tls", "ca.pem")}, "curl", "-sK", "-", "-o", "/dev/null", "-w", "%{http_code}", shared.base+"/a55/oauth2/token").out
 }
 
+// call returns the status of a call of a55's API with a token that the client got
+// before, or now.
+func (m made) call(t *testing.T, token *string) string {
+	t.Helper()
+	ca := []string{"CURL_CA_BUNDLE=" + filepath.Join(shared.dir, "tls", "ca.pem")}
+	if *token == "" {
+		in := fmt.Sprintf("data = \"grant_type=client_credentials&client_id=%s&client_secret=%s\"\n", m.ClientID, m.ClientSecret)
+		answer := execute(t, in, ca, "curl", "-sK", "-", shared.base+"/a55/oauth2/token").good(t).out
+		_, rest, _ := strings.Cut(answer, `"access_token":"`)
+		*token, _, _ = strings.Cut(rest, `"`)
+	}
+	in := fmt.Sprintf("header = \"Authorization: Bearer %s\"\n", *token)
+	return execute(t, in, ca, "curl", "-sK", "-", "-o", "/dev/null", "-w", "%{http_code}", shared.base+"/a55/api/v1/wallets").out
+}
+
 // The life of a client, beside a running server: each change counts from the
 // next request on.
 func TestLifeOfAClient(t *testing.T) {
@@ -55,8 +70,15 @@ func TestLifeOfAClient(t *testing.T) {
 	expect(first, "400", "compromised, oldest secret")
 	expect(second, "400", "compromised, old secret")
 	expect(third, "200", "compromised, new secret")
+	var token string
+	if got := third.call(t, &token); got != "200" {
+		t.Errorf("a call is answered %s", got)
+	}
 	manage(t, "client", "disable", "a55", first.ClientID).good(t)
 	expect(third, "400", "disabled")
+	if got := third.call(t, &token); got != "401" {
+		t.Errorf("disabled, a call with its token is answered %s", got)
+	}
 	manage(t, "client", "enable", "a55", first.ClientID).good(t)
 	expect(third, "200", "enabled")
 	shown := manage(t, "client", "show", "a55", first.ClientID).good(t)
@@ -74,6 +96,9 @@ func TestLifeOfAClient(t *testing.T) {
 	}
 	manage(t, "client", "delete", "a55", first.ClientID).good(t)
 	expect(third, "400", "deleted")
+	if got := third.call(t, &token); got != "401" {
+		t.Errorf("deleted, a call with its token is answered %s", got)
+	}
 	audit := manage(t, "audit").good(t).out
 	for _, event := range []string{"client.created", "client.rotated", "client.disabled", "client.enabled", "client.deleted", "token.issued", "token.refused"} {
 		if !strings.Contains(audit, event) {

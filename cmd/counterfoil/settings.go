@@ -108,7 +108,7 @@ func (s *site) authenticate(ctx context.Context, clients *server.Clients, r *rea
 	if !r.Needs(provider.HeaderFromAPIKey) {
 		return nil
 	}
-	if good, err := s.server.Realm(r.Name).APIKey(ctx, c.id, c.apiKey.Reveal()); err != nil || good {
+	if good, err := s.server.Realm(r.Name).APIKey(ctx, c.id, c.apiKey); err != nil || good {
 		return err
 	}
 	creds, err := clients.RotateAPIKey(ctx, actor, r.Name, c.id, 0)
