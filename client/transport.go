@@ -145,8 +145,9 @@ func (s *Source) dress(req *http.Request, h *held) (*http.Request, error) {
 	if len(s.headers) > len(values) {
 		values = make([]string, len(s.headers))
 	}
-	call.Header = make(http.Header, len(req.Header)+len(s.headers))
-	maps.Copy(call.Header, req.Header)
+	if call.Header = maps.Clone(req.Header); call.Header == nil {
+		call.Header = make(http.Header, len(s.headers))
+	}
 	for i := range s.headers {
 		ch := &s.headers[i]
 		switch ch.from {
