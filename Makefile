@@ -62,9 +62,12 @@ fuzz:
 	done
 
 .PHONY: crash
+crash: ROUNDS ?= 200
 crash:
-	COUNTERFOIL_CRASH_ROUNDS=200 $(GO) test -timeout 60m -run 'Kill' -v ./server/... ./cmd/...
+	$(GO) test -timeout 30m -run 'Kill' -v ./server/sqlite -args -kills=$(ROUNDS)
+	COUNTERFOIL_CRASH_ROUNDS=$(ROUNDS) $(GO) test -timeout 60m -run 'Kill' -v ./cmd/...
 
 .PHONY: soak
+soak: REQUESTS ?= 100000
 soak:
-	COUNTERFOIL_SOAK_REQUESTS=300000 $(GO) test -timeout 120m -run 'Soak' -v ./cmd/...
+	COUNTERFOIL_SOAK_REQUESTS=$(REQUESTS) $(GO) test -timeout 120m -run 'Soak' -v ./cmd/...
