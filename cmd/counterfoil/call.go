@@ -30,10 +30,12 @@ func (p *program) callCommand() *cobra.Command {
 		Use: "call CONNECTION [METHOD] [PATH]", Short: "Call an API with a token",
 		Long: `Call the API of a connection: with its token, renewed when it is refused, and
 with the headers that its provider asks for. The answer's body goes to standard
-output. A GraphQL API needs neither method nor path.
+output. A GraphQL API needs neither method nor path; with nothing but the
+connection, the example of its provider's description is called.
 
 --data takes the body itself, @FILE or @- for standard input.`,
-		Example: `  counterfoil call a55 GET /wallets
+		Example: `  counterfoil call a55
+  counterfoil call a55 GET /wallets
   counterfoil call engagifii POST /api/1.0/event/list --data '{"PageSize":5}'
   counterfoil call ahotu --data '{"query":"{ events(page: 0, size: 10) { totalCount } }"}'`,
 		Args: cobra.RangeArgs(1, 3), ValidArgsFunction: p.completeConnections,
@@ -79,6 +81,9 @@ func (p *program) request(ctx context.Context, link *link, args []string, o call
 	body, err := p.body(o.data)
 	if err != nil {
 		return nil, err
+	}
+	if example := link.api.Example; len(args) == 0 && o.data == "" {
+		args, body = []string{example.Method, example.Path}, []byte(example.Body) // as it stands: an @ means nothing here
 	}
 	method, path := http.MethodGet, ""
 	if link.api.Kind == provider.GraphQL || body != nil {

@@ -97,7 +97,10 @@ func TestCall(t *testing.T) {
 	}{
 		{"get", []string{"a55", "GET", "/wallets"}, `"currency"`},
 		{"path only", []string{"a55", "/wallets"}, `"currency"`},
-		{"index", []string{"a55"}, `wallets`},
+		{"index", []string{"a55", "/"}, `"resources"`},
+		{"example, rest", []string{"a55"}, `"currency"`},
+		{"example, graphql", []string{"altrata"}, `"totalCount"`},
+		{"example, body", []string{"engagifii"}, `"totalCount"`},
 		{"graphql", []string{"ahotu", "--data", `{"query":"{ events(page: 0, size: 10) { totalCount data { id name { en } } } }"}`}, `"totalCount"`},
 		{"post", []string{"engagifii", "POST", "/api/1.0/event/list", "--data", "{}"}, `"totalCount"`},
 		{"json", []string{"a55", "GET", "/wallets", "-o", "json"}, `"status":200`},
