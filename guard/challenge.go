@@ -1,12 +1,10 @@
 package guard
 
 import (
-	"net"
 	"net/http"
-	"strings"
-	"unicode"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -68,7 +66,7 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, p *counterfoil.Pr
 func (g *Guard) event(r *http.Request, p *counterfoil.Principal, no *denial) counterfoil.Event {
 	e := counterfoil.Event{
 		Type: counterfoil.EventCallAllowed, Time: g.clock.Now(), Realm: g.provider.Name, Success: true,
-		Address: peer(r.RemoteAddr), UserAgent: printable(r.UserAgent(), 256),
+		Address: event.Peer(r.RemoteAddr), UserAgent: event.Clean(r.UserAgent(), event.MaxUserAgent),
 	}
 	if p != nil {
 		e.ClientID, e.TokenID = p.ClientID, p.TokenID
@@ -83,23 +81,4 @@ func (g *Guard) event(r *http.Request, p *counterfoil.Principal, no *denial) cou
 		}
 	}
 	return e
-}
-
-// peer returns the address of a TCP peer without its port.
-func peer(address string) string {
-	if host, _, err := net.SplitHostPort(address); err == nil {
-		return host
-	}
-	return address
-}
-
-// printable returns the graphic characters among the first n bytes of s.
-func printable(s string, n int) string {
-	s = strings.ToValidUTF8(s[:min(n, len(s))], "")
-	return strings.Map(func(r rune) rune {
-		if unicode.IsGraphic(r) {
-			return r
-		}
-		return -1
-	}, s)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/event"
 )
 
 // Client is a program that may ask for tokens of one realm. It holds no secret,
@@ -120,7 +121,7 @@ func (s *Clients) Create(ctx context.Context, actor string, n NewClient) (Client
 func (s *Clients) Get(ctx context.Context, realm, id string) (Client, error) {
 	c, err := s.store.Client(ctx, realm, id)
 	if err != nil {
-		return Client{}, fmt.Errorf("client %q of realm %q: %w", clean(id, maxID), realm, err)
+		return Client{}, fmt.Errorf("client %q of realm %q: %w", event.Clean(id, maxID), realm, err)
 	}
 	return c, nil
 }
@@ -225,7 +226,7 @@ func (s *Clients) SetDisabled(ctx context.Context, actor, realm, id string, disa
 // that asks an Authority. The error wraps ErrNotFound when there is none.
 func (s *Clients) Delete(ctx context.Context, actor, realm, id string) error {
 	if err := s.store.DeleteClient(ctx, realm, id, s.event(counterfoil.EventClientDeleted, actor, realm, id, "")); err != nil {
-		return fmt.Errorf("delete client %q of realm %q: %w", clean(id, maxID), realm, err)
+		return fmt.Errorf("delete client %q of realm %q: %w", event.Clean(id, maxID), realm, err)
 	}
 	return nil
 }
@@ -238,7 +239,7 @@ func (s *Clients) VerifySecret(ctx context.Context, realm, id string, secret cou
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("client %q of realm %q: %w", clean(id, maxID), realm, err)
+		return false, fmt.Errorf("client %q of realm %q: %w", event.Clean(id, maxID), realm, err)
 	}
 	return verify(c.Secrets, secret, s.clock.Now()) && !c.Disabled, nil
 }
@@ -246,7 +247,7 @@ func (s *Clients) VerifySecret(ctx context.Context, realm, id string, secret cou
 func (s *Clients) event(kind, actor, realm, id, detail string) counterfoil.Event {
 	return counterfoil.Event{
 		Type: kind, Time: s.clock.Now(), Realm: realm, ClientID: id, Success: true,
-		Actor: clean(actor, maxClaimedID), Detail: detail,
+		Actor: event.Clean(actor, event.MaxClientID), Detail: detail,
 	}
 }
 

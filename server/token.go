@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -62,7 +62,7 @@ func (rl *realm) serveToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	creds, bad := rl.credentials(r, req.body)
-	a.event.ClientID = clean(creds.id, maxClaimedID)
+	a.event.ClientID = event.Clean(creds.id, event.MaxClientID)
 	// 2. Look for the headers that the description adds.
 	if no := rl.checkHeaders(r.Header); no != nil {
 		rl.refuse(ctx, w, a, no)
@@ -224,37 +224,8 @@ func (rl *realm) setHeaders(h http.Header) {
 // newEvent begins the record of a request. What the caller wrote is cut and
 // cleaned; the address is that of the TCP peer.
 func (rl *realm) newEvent(r *http.Request) counterfoil.Event {
-	host := r.RemoteAddr
-	if i := strings.LastIndexByte(host, ':'); i >= 0 {
-		host = strings.Trim(host[:i], "[]")
-	}
 	return counterfoil.Event{
-		Time: rl.Clock.Now(), Realm: rl.Name, Address: host,
-		UserAgent: clean(r.UserAgent(), maxUserAgent),
+		Time: rl.Clock.Now(), Realm: rl.Name, Address: event.Peer(r.RemoteAddr),
+		UserAgent: event.Clean(r.UserAgent(), event.MaxUserAgent),
 	}
-}
-
-// Bounds of what a stranger writes into a record, in bytes.
-const (
-	maxUserAgent = 256
-	maxClaimedID = 128
-)
-
-// clean returns at most most bytes of s, whole characters of UTF-8, without
-// those that cannot be seen.
-func clean(s string, most int) string {
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "")
-	}
-	for i := range len(s) {
-		if c := s[i]; c < 0x20 || c > 0x7e {
-			return strings.Map(func(r rune) rune {
-				if hidden(r) {
-					return -1
-				}
-				return r
-			}, strings.ToValidUTF8(s, ""))
-		}
-	}
-	return s
 }

@@ -1,0 +1,35 @@
+package event_test
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/counterfoil/counterfoil/internal/event"
+)
+
+func TestClean(t *testing.T) {
+	for _, row := range []struct{ name, in, want string }{
+		{"plain", "curl/7.88.1", "curl/7.88.1"},
+		{"control characters", "a\r\nb\x00c\x1b[2Jd\x7f", "abc[2Jd"},
+		{"C1 and line separators", "a\u009bb\u2028c\u200bd", "abcd"},
+		{"other scripts", "naïve ☕ クライアント", "naïve ☕ クライアント"},
+		{"broken UTF-8", "a\xff\xc3b", "ab"},
+		{"long", strings.Repeat("x", 40), strings.Repeat("x", 32)},
+		{"cut inside a character", strings.Repeat("x", 31) + "☕", strings.Repeat("x", 31)},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := event.Clean(row.in, 32); got != row.want || !utf8.ValidString(got) {
+				t.Errorf("got %q, want %q", got, row.want)
+			}
+		})
+	}
+}
+
+func TestPeer(t *testing.T) {
+	for in, want := range map[string]string{"192.0.2.1:80": "192.0.2.1", "[2001:db8::1]:80": "2001:db8::1", "@": "@"} {
+		if got := event.Peer(in); got != want {
+			t.Errorf("%s: got %s", in, got)
+		}
+	}
+}
