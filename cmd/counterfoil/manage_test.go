@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -248,5 +251,33 @@ func TestNothingLeaks(t *testing.T) {
 				t.Errorf("%s holds a secret or a token", place)
 			}
 		}
+	}
+}
+
+// An import whose standard input says nothing yet holds nobody up: rows are read
+// before they are replaced.
+func TestSlowImportHoldsNobodyUp(t *testing.T) {
+	u := start(t, filepath.Join(t.TempDir(), "data"), "127.0.0.1:0")
+	cmd := exec.CommandContext(t.Context(), binary, "data", "import", "--dir", u.dir, "calendar", "-")
+	pipe, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// A pipe holds 64 KiB: once more than that went through, the import reads.
+	if _, err := pipe.Write(bytes.Repeat([]byte("\n"), 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if u.asker(t, "a55").token(t.Context()) == "" {
+		t.Error("a token request failed while an import waited for its input")
+	}
+	const row = `{"name": "GopherMeet", "startDate": "2026-05-31", "city": "Lyon", "country": "France", "online": false}` + "\n"
+	if _, err := pipe.Write([]byte(row)); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(pipe.Close(), cmd.Wait()); err != nil {
+		t.Errorf("the import ended with %v", err)
 	}
 }
