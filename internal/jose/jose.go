@@ -1,8 +1,9 @@
 // Package jose is the one door to JSON Object Signing and Encryption: signed
 // tokens in compact form (RFC 7515), the keys that sign and verify them (RFC
 // 7517) and key thumbprints (RFC 7638). It wraps a general library and lets
-// through only what access tokens need: one signature, one algorithm that the
-// caller names, no keys or instructions from inside a token.
+// through only what access tokens, assertions and proofs need: one signature, an
+// algorithm that the caller names, no instructions from inside a token, and no
+// keys from there either but those of ParseProof.
 //
 // The algorithms are RS256, PS256, ES256 (RFC 7518 section 3.1) and EdDSA with
 // Ed25519 (RFC 8037). Functions are safe for concurrent use and take input from
@@ -31,13 +32,23 @@ const (
 // section 3.3).
 const MinRSABits = 2048
 
+// maxRSABits is the size of the largest: whoever hands in a key does not choose
+// how long it takes to verify with it.
+const maxRSABits = 8192
+
+// known reports whether algorithm is one of this package's: signatures with a
+// public key, never "none" and never a shared secret.
+func known(algorithm string) bool {
+	return algorithm == RS256 || algorithm == PS256 || algorithm == ES256 || algorithm == EdDSA
+}
+
 // suits tells in an error why key cannot verify signatures of algorithm.
 func suits(algorithm string, key crypto.PublicKey) error {
 	ok := false
 	switch k := key.(type) {
 	case *rsa.PublicKey:
-		if k == nil || k.N == nil || k.N.BitLen() < MinRSABits || k.E < 3 || k.E%2 == 0 {
-			return fmt.Errorf("the RSA key must have %d bits or more and an odd exponent from 3", MinRSABits)
+		if k == nil || k.N == nil || k.N.BitLen() < MinRSABits || k.N.BitLen() > maxRSABits || k.N.Bit(0) == 0 || k.E < 3 || k.E%2 == 0 {
+			return fmt.Errorf("the RSA key must have %d to %d bits, an odd modulus and an odd exponent from 3", MinRSABits, maxRSABits)
 		}
 		ok = algorithm == RS256 || algorithm == PS256
 	case *ecdsa.PublicKey:

@@ -5,10 +5,13 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 	"slices"
 
 	"github.com/go-jose/go-jose/v4"
@@ -19,7 +22,7 @@ const MaxKeys = 100
 
 // PublicKey is a key that verifies tokens.
 type PublicKey struct {
-	// ID is the key's kid, never empty.
+	// ID is the key's kid; never empty in what ParseSet returns.
 	ID string
 	// Algorithm is the one it is for; empty in a set that does not say.
 	Algorithm string
@@ -52,6 +55,16 @@ func MarshalSet(keys []PublicKey) ([]byte, error) {
 // symmetric, malformed, without a kid, with the kid of an earlier one, or one
 // too many. Certificates are not looked at. The caller bounds data.
 func ParseSet(data []byte) (keys []PublicKey, skipped int, err error) {
+	return parseSet(data, true)
+}
+
+// ParseKeys is ParseSet for a set that one party hands in as its own: it keeps
+// keys without a kid, which is optional (RFC 7517 section 4.5).
+func ParseKeys(data []byte) (keys []PublicKey, skipped int, err error) {
+	return parseSet(data, false)
+}
+
+func parseSet(data []byte, named bool) (keys []PublicKey, skipped int, err error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
@@ -66,16 +79,30 @@ func ParseSet(data []byte) (keys []PublicKey, skipped int, err error) {
 			break
 		}
 		key, err := parseKey(raw)
-		if err == nil && !slices.ContainsFunc(keys, func(other PublicKey) bool { return other.ID == key.ID }) {
+		if err != nil || key.ID == "" && named {
+			continue
+		}
+		if key.ID == "" || !slices.ContainsFunc(keys, func(other PublicKey) bool { return other.ID == key.ID }) {
 			keys = append(keys, key)
 		}
 	}
 	return keys, len(set.Keys) - len(keys), nil
 }
 
+// ParseKey reads one public JWK (RFC 7517 section 4) for signatures; kid and alg
+// may be missing. It refuses what ParseSet skips. The error repeats nothing of
+// jwk; the caller bounds it.
+func ParseKey(jwk []byte) (PublicKey, error) {
+	key, err := parseKey(jwk)
+	if err != nil {
+		return PublicKey{}, fmt.Errorf("parse key: %w", err)
+	}
+	return key, nil
+}
+
 // parameters are the members of a public JWK that are passed on to the library
-// (RFC 7518 section 6, RFC 8037 section 2).
-var parameters = []string{"kty", "kid", "alg", "use", "crv", "x", "y", "n", "e"}
+// (RFC 7518 section 6.2, RFC 8037 section 2).
+var parameters = []string{"kty", "crv", "x", "y"}
 
 // secrets are members of a private or symmetric one.
 var secrets = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"}
@@ -85,6 +112,11 @@ func parseKey(raw []byte) (PublicKey, error) {
 	if err != nil {
 		return PublicKey{}, err
 	}
+	return fromMembers(members)
+}
+
+// fromMembers makes a key of the members of a JWK, as Object reads them.
+func fromMembers(members map[string]any) (PublicKey, error) {
 	for _, name := range secrets {
 		if _, there := members[name]; there {
 			return PublicKey{}, errors.New("not a public key")
@@ -93,30 +125,66 @@ func parseKey(raw []byte) (PublicKey, error) {
 	if ops, there := members["key_ops"].([]any); there && !slices.Contains(ops, "verify") {
 		return PublicKey{}, errors.New("not for verifying")
 	}
-	public := make(map[string]any, len(parameters))
-	for _, name := range parameters {
-		if v, there := members[name]; there {
-			public[name] = v
+	var kid, alg, use string
+	for name, field := range map[string]*string{"kid": &kid, "alg": &alg, "use": &use} {
+		var ok bool
+		if value, there := members[name]; there {
+			if *field, ok = value.(string); !ok {
+				return PublicKey{}, fmt.Errorf("its %s is not a string", name)
+			}
 		}
 	}
-	if raw, err = json.Marshal(public); err != nil {
+	if use != "" && use != "sig" {
+		return PublicKey{}, errors.New("not for signatures")
+	}
+	key, err := public(members)
+	if err != nil {
 		return PublicKey{}, err
+	}
+	algorithm := alg
+	if algorithm == "" {
+		algorithm = usual(key)
+	}
+	if !known(algorithm) || suits(algorithm, key) != nil {
+		return PublicKey{}, fmt.Errorf("its kind, size or alg is none of %s, %s (%d to %d bits), %s and %s",
+			RS256, PS256, MinRSABits, maxRSABits, ES256, EdDSA)
+	}
+	return PublicKey{ID: kid, Algorithm: alg, Key: key}, nil
+}
+
+// public reads the key itself. RSA is read here: the library stops at 4,096
+// bits, and its limit is one for the whole process, which is not ours to change.
+func public(members map[string]any) (crypto.PublicKey, error) {
+	if members["kty"] == "RSA" {
+		var numbers [2]*big.Int
+		for i, name := range []string{"n", "e"} {
+			text, _ := members[name].(string)
+			data, err := base64.RawURLEncoding.DecodeString(text)
+			if err != nil || len(data) == 0 || len(data) > maxRSABits/8+1 {
+				return nil, fmt.Errorf("its %s is not a number of up to %d bits in base64url", name, maxRSABits)
+			}
+			numbers[i] = new(big.Int).SetBytes(data)
+		}
+		if numbers[1].BitLen() > 31 {
+			return nil, errors.New("its exponent has more than 31 bits")
+		}
+		return &rsa.PublicKey{N: numbers[0], E: int(numbers[1].Int64())}, nil
+	}
+	chosen := make(map[string]any, len(parameters))
+	for _, name := range parameters {
+		if v, there := members[name]; there {
+			chosen[name] = v
+		}
+	}
+	raw, err := json.Marshal(chosen)
+	if err != nil {
+		return nil, errors.New("not a JWK")
 	}
 	var k jose.JSONWebKey
 	if err := k.UnmarshalJSON(raw); err != nil {
-		return PublicKey{}, err
+		return nil, errors.New("not a key of a known kind")
 	}
-	if k.KeyID == "" || (k.Use != "" && k.Use != "sig") {
-		return PublicKey{}, errors.New("no kid, or not for signatures")
-	}
-	algorithm := k.Algorithm
-	if algorithm == "" {
-		algorithm = usual(k.Key)
-	}
-	if err := suits(algorithm, k.Key); err != nil {
-		return PublicKey{}, err
-	}
-	return PublicKey{ID: k.KeyID, Algorithm: k.Algorithm, Key: k.Key}, nil
+	return k.Key, nil
 }
 
 // usual returns an algorithm that a key of the right size suits.
@@ -143,4 +211,14 @@ func Thumbprint(key crypto.PublicKey) (string, error) {
 		return "", fmt.Errorf("thumbprint: %w", err)
 	}
 	return base64.RawURLEncoding.EncodeToString(sum), nil
+}
+
+// CertificateThumbprint returns the SHA-256 thumbprint of cert, x5t#S256 (RFC
+// 8705 section 3.1), in base64url: 43 characters; none for nil.
+func CertificateThumbprint(cert *x509.Certificate) string {
+	if cert == nil {
+		return ""
+	}
+	sum := sha256.Sum256(cert.Raw)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }

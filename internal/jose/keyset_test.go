@@ -2,7 +2,9 @@ package jose_test
 
 import (
 	"crypto"
+	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -152,6 +154,20 @@ func TestThumbprintOfTheRFC(t *testing.T) {
 		if got, err := jose.Thumbprint(key); err == nil {
 			t.Errorf("a %T has the thumbprint %s", key, got)
 		}
+	}
+}
+
+// The certificate is made here, its thumbprint as OpenSSL prints it: the SHA-256
+// of the DER.
+func TestCertificateThumbprint(t *testing.T) {
+	template := &x509.Certificate{SerialNumber: big.NewInt(7)}
+	der := must(x509.CreateCertificate(rand.Reader, template, template, ecKey().Public(), ecKey()))
+	sum := sha256.Sum256(der)
+	if got, want := jose.CertificateThumbprint(must(x509.ParseCertificate(der))), base64.RawURLEncoding.EncodeToString(sum[:]); got != want || len(got) != 43 {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got := jose.CertificateThumbprint(nil); got != "" {
+		t.Errorf("no certificate has the thumbprint %s", got)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/asn1"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math/big"
 )
@@ -31,7 +32,9 @@ func Generate(algorithm string) (crypto.Signer, error) {
 
 // Sign returns the compact serialization (RFC 7515 section 3.1) of payload under
 // exactly the protected header that is given: the order of its members is the
-// caller's, and so is the duty to name the algorithm in it.
+// caller's, and so is the duty to name the algorithm in it. The key may live
+// anywhere: for PS256 it is asked with *rsa.PSSOptions, for EdDSA with the whole
+// input, for ES256 it answers in ASN.1, all as the standard library's keys do.
 func Sign(key crypto.Signer, algorithm string, protected, payload []byte) (string, error) {
 	enc := base64.RawURLEncoding
 	// The longest signature, of 2,048 bits, takes 342 characters.
@@ -50,29 +53,47 @@ func Sign(key crypto.Signer, algorithm string, protected, payload []byte) (strin
 // signature signs input in the form that RFC 7518 section 3 and RFC 8037
 // section 3.1 want.
 func signature(key crypto.Signer, algorithm string, input []byte) ([]byte, error) {
-	if err := suits(algorithm, key.Public()); err != nil {
+	public := key.Public()
+	if err := suits(algorithm, public); err != nil {
 		return nil, err
 	}
-	if algorithm == EdDSA {
-		return key.Sign(rand.Reader, input, crypto.Hash(0))
-	}
 	digest := sha256.Sum256(input)
-	if algorithm == PS256 {
-		return key.Sign(rand.Reader, digest[:], &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256})
+	message, opts := digest[:], crypto.SignerOpts(crypto.SHA256)
+	switch algorithm {
+	case EdDSA:
+		message, opts = input, crypto.Hash(0)
+	case PS256:
+		opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
 	}
-	der, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
-	if err != nil || algorithm == RS256 {
-		return der, err
+	signature, err := key.Sign(rand.Reader, message, opts)
+	if err != nil {
+		return nil, err
 	}
-	return fixed(der)
+	want := 64
+	switch k := public.(type) {
+	case *ecdsa.PublicKey:
+		return fixed(signature)
+	case *rsa.PublicKey:
+		want = k.Size()
+	}
+	if len(signature) != want {
+		return nil, fmt.Errorf("the key signed with %d bytes, not %d", len(signature), want)
+	}
+	return signature, nil
 }
 
 // fixed turns the ASN.1 form of an ECDSA signature into r and s of 32 bytes
 // each (RFC 7518 section 3.4).
 func fixed(der []byte) ([]byte, error) {
 	var pair struct{ R, S *big.Int }
-	if _, err := asn1.Unmarshal(der, &pair); err != nil {
-		return nil, err
+	rest, err := asn1.Unmarshal(der, &pair)
+	if err != nil {
+		return nil, fmt.Errorf("the key signed in another form than ASN.1: %w", err)
+	}
+	for _, n := range []*big.Int{pair.R, pair.S} {
+		if len(rest) != 0 || n.Sign() <= 0 || n.BitLen() > 256 {
+			return nil, errors.New("the key signed with something else than two numbers of 256 bits")
+		}
 	}
 	out := make([]byte, 64)
 	pair.R.FillBytes(out[:32])

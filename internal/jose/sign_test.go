@@ -6,7 +6,9 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/sha256"
+	"encoding/asn1"
 	"encoding/base64"
+	"io"
 	"math/big"
 	"strings"
 	"testing"
@@ -72,6 +74,67 @@ func TestSignRefuses(t *testing.T) {
 		if _, err := jose.Sign(key, algorithm, []byte("{}"), []byte("{}")); err == nil {
 			t.Errorf("Sign used a P-256 key for %q", algorithm)
 		}
+	}
+}
+
+// held is a key behind another library: it answers what it is told to.
+type held struct {
+	crypto.Signer
+	opts   crypto.SignerOpts
+	answer func([]byte) []byte
+}
+
+func (h *held) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	h.opts = opts
+	signature, err := h.Signer.Sign(random, digest, opts)
+	if err == nil && h.answer != nil {
+		signature = h.answer(signature)
+	}
+	return signature, err
+}
+
+func TestSignWithAKeyOfAnotherLibrary(t *testing.T) {
+	for algorithm, key := range map[string]crypto.Signer{"RS256": rsKey(), "PS256": rsKey(), "ES256": ecKey(), "EdDSA": edKey()} {
+		h := &held{Signer: key}
+		token, err := jose.Sign(h, algorithm, []byte(`{"alg":"`+algorithm+`"}`), []byte(`{}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := must(jose.Parse(token, algorithm)).Verify(key.Public()); err != nil {
+			t.Errorf("%s: %v", algorithm, err)
+		}
+		pss, ok := h.opts.(*rsa.PSSOptions)
+		if ok != (algorithm == "PS256") || ok && (pss.SaltLength != rsa.PSSSaltLengthEqualsHash || pss.Hash != crypto.SHA256) {
+			t.Errorf("%s was asked for with %#v", algorithm, h.opts)
+		}
+	}
+}
+
+// What a foreign key answers is checked before it goes into a token: a number
+// too large for its field would end the process.
+func TestSignRefusesABrokenAnswer(t *testing.T) {
+	pair := func(r, s *big.Int) func([]byte) []byte {
+		return func([]byte) []byte { return must(asn1.Marshal(struct{ R, S *big.Int }{r, s})) }
+	}
+	for _, tt := range []struct {
+		name, algorithm string
+		key             crypto.Signer
+		answer          func([]byte) []byte
+	}{
+		{"short RSA", "RS256", rsKey(), func(b []byte) []byte { return b[1:] }},
+		{"long PSS", "PS256", rsKey(), func(b []byte) []byte { return append(b, 0) }},
+		{"empty Ed25519", "EdDSA", edKey(), func([]byte) []byte { return nil }},
+		{"ECDSA of two numbers without ASN.1", "ES256", ecKey(), func([]byte) []byte { return make([]byte, 64) }},
+		{"ECDSA and more", "ES256", ecKey(), func(b []byte) []byte { return append(b, 0) }},
+		{"ECDSA with a number of 257 bits", "ES256", ecKey(), pair(new(big.Int).Lsh(big.NewInt(1), 256), big.NewInt(1))},
+		{"ECDSA with zero", "ES256", ecKey(), pair(big.NewInt(1), new(big.Int))},
+		{"ECDSA with a negative number", "ES256", ecKey(), pair(big.NewInt(-1), big.NewInt(1))},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if token, err := jose.Sign(&held{Signer: tt.key, answer: tt.answer}, tt.algorithm, []byte("{}"), []byte("{}")); err == nil {
+				t.Errorf("signed %s", token)
+			}
+		})
 	}
 }
 

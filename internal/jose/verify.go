@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
@@ -29,7 +30,8 @@ var (
 
 // refused are members of a protected header that hand the verifier a key, point
 // it to one, change what is signed or ask for understanding (RFC 7515 sections
-// 4.1.2, 4.1.3, 4.1.5, 4.1.6 and 4.1.11, RFC 7797, RFC 7516).
+// 4.1.2, 4.1.3, 4.1.5, 4.1.6 and 4.1.11, RFC 7797, RFC 7516). Only ParseProof
+// takes the first.
 var refused = []string{"jwk", "jku", "x5u", "x5c", "crit", "b64", "enc", "zip"}
 
 // Token is a token whose form is right and whose signature nobody has looked at
@@ -40,24 +42,62 @@ type Token struct {
 	// Type is the header's typ; empty when it has none.
 	Type string
 
-	algorithm string
-	jws       *jose.JSONWebSignature
+	algorithm  string
+	jwk        crypto.PublicKey
+	thumbprint string
+	jws        *jose.JSONWebSignature
 }
 
-// Parse reads a compact JWS (RFC 7515 section 7.1) that names exactly the given
-// algorithm. It refuses everything else before it looks into the payload: other
-// algorithms, "none" and encrypted tokens among them. The error is ErrMalformed
+// Parse reads a compact JWS (RFC 7515 section 7.1) that names one of the given
+// algorithms, which are among those of this package. It refuses everything else
+// before it looks into the payload: other algorithms, "none", HS256 and
+// encrypted tokens among them, whatever the list says. The error is ErrMalformed
 // or ErrAlgorithm and repeats nothing of the token.
-func Parse(token, algorithm string) (*Token, error) {
+func Parse(token string, algorithms ...string) (*Token, error) {
+	t, _, err := parse(token, algorithms, refused)
+	return t, err
+}
+
+// ParseProof reads what Parse reads, of a sender who shows a key with the token
+// (RFC 9449 section 4.2): the header must have the member jwk, one public key
+// that suits the token's algorithm, RSA of up to 4,096 bits: anybody may send
+// one. Everything else that Parse refuses in a header stays refused. A good signature by that key says only that the sender
+// holds it; whose it is, and the typ, are for the caller to judge.
+func ParseProof(token string, algorithms ...string) (*Token, error) {
+	t, header, err := parse(token, algorithms, refused[1:])
+	if err != nil {
+		return nil, err
+	}
+	members, ok := header["jwk"].(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("%w: the header has no jwk", ErrMalformed)
+	}
+	key, err := fromMembers(members)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the header's jwk is not a public key of use here", ErrMalformed)
+	}
+	if key.Algorithm != "" && key.Algorithm != t.algorithm || suits(t.algorithm, key.Key) != nil {
+		return nil, fmt.Errorf("%w: the header's jwk is not for its algorithm", ErrMalformed)
+	}
+	t.jwk = key.Key
+	if t.thumbprint, err = Thumbprint(key.Key); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return t, nil
+}
+
+// parse reads a token whose header has no member of forbidden.
+func parse(token string, algorithms, forbidden []string) (*Token, map[string]any, error) {
 	if len(token) > MaxToken {
-		return nil, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, MaxToken)
+		return nil, nil, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, MaxToken)
 	}
 	header, err := protected(token)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if alg, _ := header["alg"].(string); alg != algorithm {
-		return nil, fmt.Errorf("%w: only %s is", ErrAlgorithm, algorithm)
+	algorithm, _ := header["alg"].(string)
+	if !known(algorithm) || !slices.Contains(algorithms, algorithm) {
+		return nil, nil, fmt.Errorf("%w: only %s is", ErrAlgorithm, strings.Join(algorithms, " or "))
 	}
 	t := &Token{algorithm: algorithm}
 	for name, field := range map[string]*string{"kid": &t.KeyID, "typ": &t.Type} {
@@ -65,19 +105,42 @@ func Parse(token, algorithm string) (*Token, error) {
 		if text, ok := value.(string); ok {
 			*field = text
 		} else if there {
-			return nil, fmt.Errorf("%w: the header's %s is not a string", ErrMalformed, name)
+			return nil, nil, fmt.Errorf("%w: the header's %s is not a string", ErrMalformed, name)
 		}
 	}
-	for _, name := range refused {
+	for _, name := range forbidden {
 		if _, there := header[name]; there {
-			return nil, fmt.Errorf("%w: the header has %s", ErrMalformed, name)
+			return nil, nil, fmt.Errorf("%w: the header has %s", ErrMalformed, name)
 		}
 	}
 	t.jws, err = jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(algorithm)})
 	if err != nil {
-		return nil, fmt.Errorf("%w: the header is not that of a JWS", ErrMalformed)
+		return nil, nil, fmt.Errorf("%w: the header is not that of a JWS", ErrMalformed)
 	}
-	return t, nil
+	return t, header, nil
+}
+
+// Algorithm returns the header's alg, one of those that Parse was given.
+func (t *Token) Algorithm() string { return t.algorithm }
+
+// JWK returns the key in the header of a token that ParseProof read; nil for
+// any other.
+func (t *Token) JWK() crypto.PublicKey { return t.jwk }
+
+// Thumbprint returns the SHA-256 thumbprint (RFC 7638) of the key that JWK
+// returns: 43 characters, none without a key.
+func (t *Token) Thumbprint() string { return t.thumbprint }
+
+// UnverifiedClaims returns the payload as a JSON object before anybody has
+// looked at the signature: anyone may have written it. It is there to find out
+// whose key verifies an assertion, and for nothing else; claims that decide come
+// from what Verify returns. The error is ErrMalformed.
+func (t *Token) UnverifiedClaims() (map[string]any, error) {
+	claims, err := Object(t.jws.UnsafePayloadWithoutVerification())
+	if err != nil {
+		return nil, fmt.Errorf("%w: claims: %w", ErrMalformed, err)
+	}
+	return claims, nil
 }
 
 // protected returns the header of a token of three parts, each of them strict
