@@ -1,0 +1,192 @@
+// Package dpop checks proofs of possession (RFC 9449): a JWT in a request's DPoP
+// header, signed with the key that the sender shows in it, for this request and
+// for now. A server checks one before it binds a token to the key, a guard
+// before it takes the token. Verify looks at one proof, Nonces make and know the
+// server's nonces, Seen remembers proofs so that none is taken twice.
+//
+// A proof says only that the sender holds the key. A request has exactly one
+// (section 4.3, first check): a caller refuses a request whose header is there
+// twice. Functions are safe for concurrent use and take input from strangers.
+// The package is a foundation without promises to importers.
+package dpop
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/jose"
+)
+
+// What a proof's time may be when Want does not say. A proof is made for one
+// request, so a minute covers a slow network and a client whose clock is behind;
+// it is also what a stolen proof is good for where no nonce is demanded, and what
+// Seen has to remember. A clock that is ahead by more than 5 seconds is not one
+// that NTP keeps.
+const (
+	DefaultMaxAge = time.Minute
+	DefaultSkew   = 5 * time.Second
+)
+
+// maxID bounds a jti, in bytes.
+const maxID = 128
+
+// What is wrong with a proof, for errors.Is.
+var (
+	// ErrInvalid means that the proof is not one for this request: the error
+	// invalid_dpop_proof (RFC 9449 section 5).
+	ErrInvalid = errors.New("invalid DPoP proof")
+	// ErrUseNonce means that the proof is right but for its nonce, which is
+	// missing or not valid any more: the error use_dpop_nonce (RFC 9449 section
+	// 8), beside which a new nonce is sent.
+	ErrUseNonce = errors.New("the DPoP proof needs a fresh nonce of this server")
+)
+
+// Algorithms returns those that a proof may be signed with, for
+// dpop_signing_alg_values_supported (RFC 9449 section 5.1).
+func Algorithms() []string { return []string{jose.ES256, jose.RS256, jose.PS256, jose.EdDSA} }
+
+// Want is what a proof must fit.
+type Want struct {
+	// Method is the request's method, in its own case.
+	Method string
+	// URL is the request's absolute URL as its sender sees it; its query and
+	// fragment do not matter.
+	URL string
+	// Now is the time.
+	Now time.Time
+	// MaxAge is how old a proof may be, DefaultMaxAge when 0. It holds beside a
+	// nonce, too: Seen relies on it.
+	MaxAge time.Duration
+	// Skew is how far in the future it may have been made, DefaultSkew when 0.
+	Skew time.Duration
+	// AccessToken is the token that the proof comes with; its hash must be in
+	// the proof. Empty at the token endpoint, where there is none.
+	AccessToken string
+	// Thumbprint is that of the key which must have made the proof, a token's
+	// cnf.jkt (section 6.1); empty when any key will do.
+	Thumbprint string
+	// Nonce tells whether a nonce is the server's and still valid; nil when no
+	// nonce is demanded.
+	Nonce func(string) bool
+}
+
+// Proof is a proof that was verified.
+type Proof struct {
+	// Thumbprint is that of the key, a token's cnf.jkt: 43 characters.
+	Thumbprint string
+	// ID is the jti: 1 to 128 visible characters of ASCII.
+	ID string
+	// IssuedAt is the iat, by the sender's clock.
+	IssuedAt time.Time
+	// Nonce is the nonce; empty when the proof has none.
+	Nonce string
+}
+
+// Verify makes the checks of RFC 9449 section 4.3 on one proof, all but the
+// last: that it was not there before is for Seen. The error is ErrInvalid or
+// ErrUseNonce and repeats nothing of the proof.
+func Verify(proof string, w Want) (Proof, error) {
+	token, err := jose.ParseProof(proof, Algorithms()...)
+	if err != nil {
+		return Proof{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if token.Type != "dpop+jwt" {
+		return Proof{}, invalid("its typ is not dpop+jwt")
+	}
+	payload, err := token.Verify(token.JWK())
+	if err != nil {
+		return Proof{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	claims, err := jose.Object(payload)
+	if err != nil {
+		return Proof{}, fmt.Errorf("%w: claims: %w", ErrInvalid, err)
+	}
+	p := Proof{Thumbprint: token.Thumbprint()}
+	if w.Thumbprint != "" && !same(p.Thumbprint, w.Thumbprint) {
+		return Proof{}, invalid("made with another key than the token is bound to")
+	}
+	if err := w.request(claims); err != nil {
+		return Proof{}, err
+	}
+	if p.IssuedAt, err = w.issued(claims["iat"]); err != nil {
+		return Proof{}, err
+	}
+	id, _ := claims["jti"].(string)
+	if !visible(id) {
+		return Proof{}, invalid("its jti is not 1 to %d visible characters of ASCII", maxID)
+	}
+	p.ID = id
+	nonce, there := claims["nonce"]
+	if p.Nonce, _ = nonce.(string); there && p.Nonce == "" {
+		return Proof{}, invalid("its nonce is not a string with something in it")
+	}
+	if w.Nonce != nil && (!there || !w.Nonce(p.Nonce)) {
+		return Proof{}, ErrUseNonce
+	}
+	return p, nil
+}
+
+// request checks that the proof was made for the request and its token.
+func (w *Want) request(claims map[string]any) error {
+	if method, _ := claims["htm"].(string); method == "" || method != w.Method {
+		return invalid("its htm is not the request's method")
+	}
+	own, ok := normal(w.URL)
+	if !ok {
+		return invalid("the request's own URL is not an absolute one of http or https")
+	}
+	stated, _ := claims["htu"].(string)
+	if stated, ok = normal(stated); !ok || stated != own {
+		return invalid("its htu is not the request's URL")
+	}
+	if w.AccessToken == "" {
+		return nil
+	}
+	sum := sha256.Sum256([]byte(w.AccessToken))
+	if ath, _ := claims["ath"].(string); !same(ath, base64.RawURLEncoding.EncodeToString(sum[:])) {
+		return invalid("its ath is not the hash of the access token")
+	}
+	return nil
+}
+
+// issued reads the iat and checks that the proof is of now.
+func (w *Want) issued(iat any) (time.Time, error) {
+	number, _ := iat.(json.Number)
+	seconds, err := number.Float64()
+	if err != nil || seconds < 0 || seconds > 1<<40 {
+		return time.Time{}, invalid("its iat is not a number of seconds")
+	}
+	at := time.UnixMicro(int64(seconds * 1e6))
+	most, skew := w.MaxAge, w.Skew
+	if most == 0 {
+		most = DefaultMaxAge
+	}
+	if skew == 0 {
+		skew = DefaultSkew
+	}
+	switch age := w.Now.Sub(at); {
+	case age > most:
+		return time.Time{}, invalid("made more than %s ago: look at the clock", most)
+	case age < -skew:
+		return time.Time{}, invalid("made more than %s in the future: look at the clock", skew)
+	}
+	return at, nil
+}
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
+}
+
+// same compares in a time that tells nothing of where two texts differ.
+func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
+// visible reports whether id is 1 to maxID bytes of ASCII that can be seen.
+func visible(id string) bool {
+	return id != "" && len(id) <= maxID && !strings.ContainsFunc(id, func(r rune) bool { return r < 0x21 || r > 0x7e })
+}
