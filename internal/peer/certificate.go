@@ -1,0 +1,113 @@
+package peer
+
+import (
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Form is how a proxy writes a certificate into a header.
+type Form string
+
+const (
+	// ClientCert is RFC 9440: the DER in base64 between two colons.
+	ClientCert Form = "client-cert"
+	// EscapedPEM is PEM with percent-encoding, nginx's $ssl_client_escaped_cert.
+	EscapedPEM Form = "pem-escaped"
+	// Base64DER is the DER in base64, HAProxy's ssl_c_der,base64, with or without
+	// quotes around it.
+	Base64DER Form = "der-base64"
+)
+
+var forms = []Form{ClientCert, EscapedPEM, Base64DER}
+
+// MaxCertificate bounds the header that has a certificate, in bytes.
+const MaxCertificate = 16 << 10
+
+// ErrCertificate means that a trusted proxy forwarded something that is not one
+// certificate in its form. The request is refused: with the header ignored, it
+// would be somebody else's.
+var ErrCertificate = errors.New("the forwarded client certificate cannot be read")
+
+// Certificate returns the client's certificate: the TLS peer's, or, when the TCP
+// peer is a trusted proxy and CertificateHeader is named, the one that the proxy
+// forwarded, and then never the proxy's own. It is nil when there is none. The
+// error is ErrCertificate and repeats nothing of the header.
+//
+// The TLS peer has proved that it holds the certificate's key. A forwarded
+// certificate proves nothing, it is public: that its owner sent the request is
+// the word of the proxy, which made the handshake. In both cases nobody has
+// checked yet who issued it, unless the TLS configuration did.
+func (c *Config) Certificate(r *http.Request) (*x509.Certificate, error) {
+	if c == nil || c.CertificateHeader == "" || !c.trusted(connected(r)) {
+		if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+			return nil, nil
+		}
+		return r.TLS.PeerCertificates[0], nil
+	}
+	lines := r.Header.Values(c.CertificateHeader)
+	if len(lines) > 1 {
+		return nil, fmt.Errorf("%w: the header %s is there %d times", ErrCertificate, c.CertificateHeader, len(lines))
+	}
+	// A proxy may send the header empty for a client without a certificate.
+	if len(lines) == 0 || lines[0] == "" || lines[0] == `""` {
+		return nil, nil
+	}
+	if len(lines[0]) > MaxCertificate {
+		return nil, fmt.Errorf("%w: the header %s is longer than %d bytes", ErrCertificate, c.CertificateHeader, MaxCertificate)
+	}
+	form := c.CertificateForm
+	if form == "" {
+		form = ClientCert
+	}
+	der, ok := decode(form, lines[0])
+	if !ok {
+		return nil, fmt.Errorf("%w: the header %s is not in the form %s", ErrCertificate, c.CertificateHeader, form)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the header %s has no X.509 certificate", ErrCertificate, c.CertificateHeader)
+	}
+	return cert, nil
+}
+
+// decode returns the DER in value.
+func decode(form Form, value string) ([]byte, bool) {
+	switch form {
+	case ClientCert:
+		if len(value) < 2 || value[0] != ':' || value[len(value)-1] != ':' {
+			return nil, false
+		}
+		return decodeBase64(value[1 : len(value)-1])
+	case Base64DER:
+		if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
+			value = value[1 : len(value)-1]
+		}
+		return decodeBase64(value)
+	case EscapedPEM:
+		text, err := url.PathUnescape(value)
+		if err != nil || !strings.HasPrefix(text, "-----BEGIN CERTIFICATE-----") {
+			return nil, false
+		}
+		block, rest := pem.Decode([]byte(text))
+		if block == nil || block.Type != "CERTIFICATE" || len(block.Headers) != 0 || strings.TrimSpace(string(rest)) != "" {
+			return nil, false
+		}
+		return block.Bytes, true
+	}
+	return nil, false
+}
+
+// decodeBase64 takes padding or none, as RFC 8941 section 4.2.7 does.
+func decodeBase64(text string) ([]byte, bool) {
+	if strings.ContainsAny(text, "\r\n") {
+		return nil, false
+	}
+	der, err := base64.RawStdEncoding.Strict().DecodeString(strings.TrimRight(text, "="))
+	return der, err == nil && len(der) > 0
+}

@@ -1,0 +1,194 @@
+package peer_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/counterfoil/counterfoil/internal/peer"
+)
+
+// certificate makes a self-signed one.
+func certificate(name string) tls.Certificate {
+	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}}
+	der := must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: must(x509.ParseCertificate(der))}
+}
+
+// escaped writes PEM as nginx does: everything in percent-encoding but what RFC
+// 3986 calls unreserved.
+func escaped(pem string) string {
+	var out strings.Builder
+	for _, c := range []byte(pem) {
+		if strings.IndexByte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~", c) >= 0 {
+			out.WriteByte(c)
+		} else {
+			fmt.Fprintf(&out, "%%%02X", c)
+		}
+	}
+	return out.String()
+}
+
+func TestForwardedCertificate(t *testing.T) {
+	own, client := certificate("proxy"), certificate("client")
+	der := client.Certificate[0]
+	b64 := base64.StdEncoding.EncodeToString(der)
+	text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	key := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	const none, bad, good = 0, 1, 2
+	for _, tt := range []struct {
+		name  string
+		form  peer.Form
+		lines []string
+		want  int
+	}{
+		{"RFC 9440", peer.ClientCert, []string{":" + b64 + ":"}, good},
+		{"RFC 9440 is what is meant without a form", "", []string{":" + b64 + ":"}, good},
+		{"without padding", peer.ClientCert, []string{":" + strings.TrimRight(b64, "=") + ":"}, good},
+		{"no header", peer.ClientCert, nil, none},
+		{"empty header", peer.ClientCert, []string{""}, none},
+		{"without colons", peer.ClientCert, []string{b64}, bad},
+		{"one colon", peer.ClientCert, []string{":"}, bad},
+		{"nothing between the colons", peer.ClientCert, []string{"::"}, bad},
+		{"repeated", peer.ClientCert, []string{":" + b64 + ":", ":" + b64 + ":"}, bad},
+		{"empty, then one", peer.ClientCert, []string{"", ":" + b64 + ":"}, bad},
+		{"two in a line", peer.ClientCert, []string{":" + b64 + ":, :" + b64 + ":"}, bad},
+		{"over 16 KiB", peer.ClientCert, []string{":" + strings.Repeat("A", peer.MaxCertificate) + ":"}, bad},
+		{"base64url", peer.ClientCert, []string{":-_" + b64[2:] + ":"}, bad},
+		{"not DER", peer.ClientCert, []string{":AAAA:"}, bad},
+		{"more after the DER", peer.ClientCert, []string{":" + base64.StdEncoding.EncodeToString(append(append([]byte{}, der...), 0)) + ":"}, bad},
+		{"line break", peer.ClientCert, []string{":" + b64[:8] + "\n" + b64[8:] + ":"}, bad},
+		{"nginx", peer.EscapedPEM, []string{escaped(text)}, good},
+		{"nginx without client certificate", peer.EscapedPEM, []string{""}, none},
+		{"PEM of a key", peer.EscapedPEM, []string{escaped(key)}, bad},
+		{"PEM of two", peer.EscapedPEM, []string{escaped(text + text)}, bad},
+		{"words before the PEM", peer.EscapedPEM, []string{escaped("hello\n" + text)}, bad},
+		{"words after the PEM", peer.EscapedPEM, []string{escaped(text + "hello")}, bad},
+		{"PEM with headers", peer.EscapedPEM, []string{escaped(strings.Replace(text, "-----\n", "-----\nA: b\n\n", 1))}, bad},
+		{"broken escape", peer.EscapedPEM, []string{escaped(text) + "%2"}, bad},
+		{"another form than configured", peer.EscapedPEM, []string{":" + b64 + ":"}, bad},
+		{"HAProxy", peer.Base64DER, []string{b64}, good},
+		{"HAProxy with quotes", peer.Base64DER, []string{`"` + b64 + `"`}, good},
+		{"HAProxy without client certificate", peer.Base64DER, []string{`""`}, none},
+		{"half a quote", peer.Base64DER, []string{`"` + b64}, bad},
+		{"a form that nobody knows", "xfcc", []string{b64}, bad},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := &peer.Config{TrustedProxies: proxies(), CertificateHeader: "X-Cert", CertificateForm: tt.form}
+			r := request("10.0.0.1:4000", "X-Cert", tt.lines...)
+			r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{own.Leaf}}
+			got, err := c.Certificate(r)
+			if errors.Is(err, peer.ErrCertificate) != (tt.want == bad) || (got != nil) != (tt.want == good) {
+				t.Fatalf("got %v, %v", got != nil, err)
+			}
+			if got != nil && !got.Equal(client.Leaf) {
+				t.Errorf("got the certificate of %s", got.Subject)
+			}
+			if err != nil && (strings.Contains(err.Error(), "AAAA") || strings.Contains(err.Error(), b64[:12])) {
+				t.Errorf("the error repeats the header: %v", err)
+			}
+		})
+	}
+}
+
+// Over real TLS: what the connection proves is the client's certificate, unless
+// the connection is a trusted proxy's.
+func TestCertificateOverTLS(t *testing.T) {
+	connected, forwarded := certificate("connected"), certificate("forwarded")
+	var config *peer.Config
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		cert, err := config.Certificate(r)
+		switch {
+		case err != nil:
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		case cert != nil:
+			io.WriteString(w, cert.Subject.CommonName)
+		}
+	}))
+	server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+	server.StartTLS()
+	defer server.Close()
+	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	value := ":" + base64.StdEncoding.EncodeToString(forwarded.Certificate[0]) + ":"
+	for _, tt := range []struct {
+		name   string
+		config *peer.Config
+		own    bool
+		header string
+		want   string
+	}{
+		{"no configuration", nil, true, "", "connected"},
+		{"no configuration, no certificate", nil, false, "", ""},
+		{"a header that nobody configured", &peer.Config{}, true, value, "connected"},
+		{"a header of a stranger", &peer.Config{TrustedProxies: proxies(), CertificateHeader: "Client-Cert"}, true, value, "connected"},
+		{"a header of a stranger without certificate", &peer.Config{TrustedProxies: proxies(), CertificateHeader: "Client-Cert"}, false, value, ""},
+		{"a broken header of a stranger", &peer.Config{TrustedProxies: proxies(), CertificateHeader: "Client-Cert"}, true, "broken", "connected"},
+		{"a proxy's header", &peer.Config{TrustedProxies: loopback, CertificateHeader: "Client-Cert"}, true, value, "forwarded"},
+		{"a proxy over TLS without header", &peer.Config{TrustedProxies: loopback, CertificateHeader: "Client-Cert"}, true, "", ""},
+		{"a proxy that forwards no certificates", &peer.Config{TrustedProxies: loopback, AddressHeader: "Forwarded"}, true, value, "connected"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			config = tt.config
+			client := server.Client()
+			transport := client.Transport.(*http.Transport).Clone()
+			defer transport.CloseIdleConnections()
+			if tt.own {
+				transport.TLSClientConfig.Certificates = []tls.Certificate{connected}
+			}
+			r := must(http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil))
+			if tt.header != "" {
+				r.Header.Set("Client-Cert", tt.header)
+			}
+			resp, err := transport.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if body := must(io.ReadAll(resp.Body)); string(body) != tt.want || resp.StatusCode != http.StatusOK {
+				t.Errorf("%s: got %q, want %q", resp.Status, body, tt.want)
+			}
+		})
+	}
+}
+
+func FuzzCertificate(f *testing.F) {
+	der := certificate("client").Certificate[0]
+	b64 := base64.StdEncoding.EncodeToString(der)
+	f.Add(":" + b64 + ":")
+	f.Add(escaped(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))))
+	f.Add(`"` + b64 + `"`)
+	f.Add("%")
+	f.Fuzz(func(t *testing.T, value string) {
+		for _, form := range []peer.Form{peer.ClientCert, peer.EscapedPEM, peer.Base64DER} {
+			c := &peer.Config{TrustedProxies: proxies(), CertificateHeader: "X-Cert", CertificateForm: form}
+			cert, err := c.Certificate(request("10.0.0.1:1", "X-Cert", value))
+			if err != nil && !errors.Is(err, peer.ErrCertificate) {
+				t.Fatalf("an error of no kind: %v", err)
+			}
+			if cert != nil && (err != nil || len(cert.Raw) == 0) {
+				t.Fatalf("a certificate and %v", err)
+			}
+			if cert == nil && err == nil && value != "" && value != `""` {
+				t.Fatalf("%s: %q is taken for no certificate", form, value)
+			}
+			if stranger, err := c.Certificate(request("192.0.2.1:1", "X-Cert", value)); stranger != nil || err != nil {
+				t.Fatalf("believed a stranger: %v", err)
+			}
+		}
+	})
+}

@@ -1,0 +1,163 @@
+// Package peer tells who is on the other end of a connection: the address and
+// the TLS certificate of the client, when it connects itself and when it comes
+// through proxies that are known by their addresses. Whoever decides by address
+// or certificate asks here and nowhere else.
+//
+// What a proxy forwards is believed when the TCP peer is a trusted proxy, and as
+// far as trusted proxies wrote it; the same header from anybody else does not
+// matter. Scheme and host are never taken from a header. Functions are safe for
+// concurrent use and take input from strangers. The package is a foundation
+// without promises to importers.
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Config says which proxies stand in front and what they forward. The zero value,
+// and nil, is a server without proxies: the TCP peer is the client.
+type Config struct {
+	// TrustedProxies are the addresses that proxies connect from. Nobody else may
+	// connect from them.
+	TrustedProxies []netip.Prefix
+	// AddressHeader names the header to which each proxy adds the address that it
+	// was connected from: X-Forwarded-For, or Forwarded, which is read by RFC
+	// 7239. Empty when proxies add none: then the proxy is the address.
+	AddressHeader string
+	// CertificateHeader names the header in which a proxy that ends TLS puts the
+	// client's certificate, such as Client-Cert. The proxy must remove the header
+	// from what clients send. Empty when proxies forward no certificates.
+	CertificateHeader string
+	// CertificateForm is how the certificate is written there; ClientCert when
+	// empty.
+	CertificateForm Form
+}
+
+// maxHops bounds the elements of the header that are looked at.
+const maxHops = 32
+
+// Validate tells in an error what of the configuration cannot be meant.
+func (c *Config) Validate() error {
+	if c == nil {
+		return nil
+	}
+	for _, p := range c.TrustedProxies {
+		switch {
+		case !p.IsValid():
+			return errors.New("a trusted proxy has no valid prefix: write an address and its bits, such as 192.0.2.0/24")
+		case p.Addr().Is4In6():
+			return fmt.Errorf("the trusted proxy %s is IPv4 in IPv6: write it as IPv4", p)
+		case p.Bits() == 0:
+			return fmt.Errorf("the trusted proxy %s is everybody, who could then be anybody: write the proxies' own addresses", p)
+		}
+	}
+	if len(c.TrustedProxies) == 0 && (c.AddressHeader != "" || c.CertificateHeader != "") {
+		return errors.New("a header of proxies is named and no trusted proxy: name the proxies' addresses, or no header")
+	}
+	for _, name := range []string{c.AddressHeader, c.CertificateHeader} {
+		if strings.ContainsFunc(name, func(r rune) bool { return !tokenCharacter(r) }) {
+			return fmt.Errorf("%q is not the name of a header", name)
+		}
+	}
+	if c.AddressHeader != "" && http.CanonicalHeaderKey(c.AddressHeader) == http.CanonicalHeaderKey(c.CertificateHeader) {
+		return fmt.Errorf("the header %s cannot have both the address and the certificate", c.AddressHeader)
+	}
+	if c.CertificateForm != "" && !slices.Contains(forms, c.CertificateForm) {
+		return fmt.Errorf("the certificate form %q is not one of %q", c.CertificateForm, forms)
+	}
+	return nil
+}
+
+// tokenCharacter is RFC 9110 section 5.6.2.
+func tokenCharacter(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r < 0x7f && strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+}
+
+// Address returns the address of the client: the TCP peer, or, when that is a
+// trusted proxy, the first address from the right of AddressHeader that is not
+// one. What stands further left was sent by that client and may be anything.
+// Where the header ends or makes no sense, the last good hop is the answer. It is
+// never IPv4 in IPv6 and has no zone; it is not valid when the TCP peer has no IP
+// address, as on a Unix socket.
+func (c *Config) Address(r *http.Request) netip.Addr {
+	last := connected(r)
+	if c == nil || c.AddressHeader == "" {
+		return last
+	}
+	lines := r.Header.Values(c.AddressHeader)
+	forwarded := http.CanonicalHeaderKey(c.AddressHeader) == "Forwarded"
+	hops := 0
+	for i := len(lines) - 1; i >= 0; i-- {
+		for rest, more := lines[i], true; more; hops++ {
+			if hops == maxHops || !c.trusted(last) {
+				return last
+			}
+			var element string
+			rest, element, more = cutLast(rest, ',', forwarded)
+			if element = strings.Trim(element, " \t"); element == "" {
+				continue // RFC 9110 section 5.6.1.2
+			}
+			if forwarded {
+				element = forNode(element)
+			}
+			hop, ok := parseNode(element)
+			if !ok {
+				return last
+			}
+			last = hop
+		}
+	}
+	return last
+}
+
+// trusted reports whether a is a proxy's address.
+func (c *Config) trusted(a netip.Addr) bool {
+	return c != nil && a.IsValid() && slices.ContainsFunc(c.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// connected returns the address of the TCP peer.
+func connected(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
+}
+
+// parseNode reads an address with or without a port: 192.0.2.1, 192.0.2.1:80,
+// 2001:db8::1, [2001:db8::1], [2001:db8::1]:80. The port, which RFC 7239 section
+// 6.2 lets proxies hide, does not matter.
+func parseNode(node string) (netip.Addr, bool) {
+	host, port := node, ""
+	if inner, ok := strings.CutPrefix(node, "["); ok {
+		if host, port, ok = strings.Cut(inner, "]"); !ok || !strings.Contains(host, ":") {
+			return netip.Addr{}, false
+		}
+	} else if strings.Count(node, ":") == 1 {
+		i := strings.IndexByte(node, ':')
+		host, port = node[:i], node[i:]
+	}
+	if port != "" && !isPort(port) {
+		return netip.Addr{}, false
+	}
+	a, err := netip.ParseAddr(host)
+	a = a.Unmap()
+	return a, err == nil && a.Zone() == "" && !a.IsUnspecified()
+}
+
+// isPort reports whether text is a colon and a port, or the name that hides one.
+func isPort(text string) bool {
+	number, ok := strings.CutPrefix(text, ":")
+	if !ok || number == "" {
+		return false
+	}
+	if number[0] == '_' {
+		return !strings.ContainsFunc(number, func(r rune) bool { return !tokenCharacter(r) })
+	}
+	return len(number) <= 5 && !strings.ContainsFunc(number, func(r rune) bool { return r < '0' || r > '9' })
+}
