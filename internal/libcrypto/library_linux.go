@@ -48,8 +48,7 @@ type calls struct {
 	setDigest   func(context, digest uintptr) int32                             // EVP_PKEY_CTX_set_signature_md
 	setSalt     func(context uintptr, length int32) int32                       // EVP_PKEY_CTX_set_rsa_pss_saltlen
 
-	// sign is the address of EVP_PKEY_sign, which is called without the
-	// reflection that stands behind the others.
+	// sign is the address of EVP_PKEY_sign, for signCall.
 	sign uintptr
 }
 

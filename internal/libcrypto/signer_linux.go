@@ -12,8 +12,6 @@ import (
 	"io"
 	"runtime"
 	"unsafe"
-
-	"github.com/ebitengine/purego"
 )
 
 // What openssl/evp.h and openssl/rsa.h call EVP_PKEY_RSA, RSA_PKCS1_PADDING
@@ -185,6 +183,7 @@ type context struct {
 	handle uintptr
 	digest [sha256.Size]byte
 	length uintptr
+	call   signCall
 }
 
 func (k *loadedKey) sign(m mode, digest []byte) ([]byte, error) {
@@ -217,12 +216,10 @@ func (k *loadedKey) sign(m mode, digest []byte) ([]byte, error) {
 // run signs the digest in c.
 func (k *loadedKey) run(c *context, signature []byte) bool {
 	c.length = uintptr(len(signature))
-	status, _, _ := purego.SyscallN(k.library.calls.sign, c.handle,
-		uintptr(unsafe.Pointer(&signature[0])), uintptr(unsafe.Pointer(&c.length)),
-		uintptr(unsafe.Pointer(&c.digest[0])), uintptr(len(c.digest)))
+	c.call.signature = uintptr(unsafe.Pointer(&signature[0]))
+	c.call.run()
 	runtime.KeepAlive(signature)
-	runtime.KeepAlive(c)
-	return int32(status) == 1 && c.length == uintptr(len(signature))
+	return int32(c.call.status) == 1 && c.length == uintptr(k.size)
 }
 
 // context makes a context for m.
@@ -247,6 +244,10 @@ func (k *loadedKey) context(m mode) (*context, error) {
 			k.drop(c)
 		}
 		return nil, err
+	}
+	c.call = signCall{
+		function: calls.sign, context: c.handle, length: uintptr(unsafe.Pointer(&c.length)),
+		digest: uintptr(unsafe.Pointer(&c.digest[0])), digestSize: sha256.Size,
 	}
 	return c, nil
 }
