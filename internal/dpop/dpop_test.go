@@ -184,6 +184,17 @@ func TestVerifyTheClaims(t *testing.T) {
 	}
 }
 
+// A time that nothing can be computed with is told from one that is over.
+func TestVerifyNamesABrokenTime(t *testing.T) {
+	for _, iat := range []string{"-1", "1e15", "1e300", "1e999", "true"} {
+		payload := strings.Replace(claims(map[string]any{"iat": "X"}), `"X"`, iat, 1)
+		_, err := dpop.Verify(josetest.Token(edKey(), header(edKey(), jose.EdDSA), payload), want())
+		if !errors.Is(err, dpop.ErrInvalid) || !strings.Contains(err.Error(), "not a number of seconds") {
+			t.Errorf("iat %s: %v", iat, err)
+		}
+	}
+}
+
 // What the caller demands: times of its own, a token, a key, a nonce.
 func TestVerifyWhatTheCallerWants(t *testing.T) {
 	sum := sha256.Sum256([]byte("token-1"))

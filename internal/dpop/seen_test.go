@@ -107,6 +107,9 @@ func TestSeen(t *testing.T) {
 	if s.First(proof("a", "1", epoch)) {
 		t.Error("forgotten at the last moment at which Verify takes it")
 	}
+	if !s.First(proof("a", "4", epoch)) {
+		t.Error("refused at the last moment at which Verify takes it")
+	}
 	c.Turn(time.Second)
 	if !s.First(proof("a", "1", c.Now())) {
 		t.Error("a proof that has expired is still remembered")

@@ -9,11 +9,11 @@ import (
 // ones are the same text (RFC 9449 section 4.3 by RFC 3986 sections 6.2.2 and
 // 6.2.3): without query and fragment, scheme and host in lower case, no default
 // port, no percent-encoding without need, no dot segments, at least the path /.
-// It is not ok for any other URL, one with a user or with a host that is not
-// ASCII, as it is on the wire.
+// It is not ok for any other URL, or one with a user. Only ASCII has another case
+// here: to a resolver, no other letter is the same host.
 func normal(raw string) (text string, ok bool) {
 	u, err := url.Parse(raw)
-	if err != nil || u.User != nil || u.Opaque != "" || u.Hostname() == "" {
+	if err != nil || u.User != nil || u.Hostname() == "" {
 		return "", false
 	}
 	port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
@@ -22,9 +22,6 @@ func normal(raw string) (text string, ok bool) {
 	}
 	host := []byte(u.Host)
 	for i, c := range host {
-		if c <= ' ' || c > '~' {
-			return "", false
-		}
 		if 'A' <= c && c <= 'Z' {
 			host[i] = c + 'a' - 'A'
 		}

@@ -103,6 +103,9 @@ func TestParseSetSkipsOnlyTheBadKey(t *testing.T) {
 		{"RSA of 1024 bits", rsaJWK(weak.N.Bytes(), 65537)},
 		{"RSA with exponent 1", rsaJWK(modulus, 1)},
 		{"RSA with an even exponent", rsaJWK(modulus, 65536)},
+		{"RSA with an exponent of 33 bits", rsaJWK(modulus, 1<<32+1)},
+		{"RSA with an even modulus", rsaJWK(append(modulus[:255:255], 0), 65537)},
+		{"RSA with an exponent that is a number", strings.Replace(rsaJWK(modulus, 65537), `"AQAB"`, `65537`, 1)},
 		{"RSA without modulus", `{"kty":"RSA","kid":"r","e":"AQAB"}`},
 		{"RSA of 64 KiB", rsaJWK([]byte(strings.Repeat("\xff", 64<<10)), 65537)},
 	} {

@@ -30,6 +30,17 @@ func certificate(name string) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: must(x509.ParseCertificate(der))}
 }
 
+// largeCertificate makes one that is right but for its size.
+func largeCertificate() []byte {
+	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: make([]string, 700)}
+	for i := range template.DNSNames {
+		template.DNSNames[i] = fmt.Sprintf("host-%d.example.com", i)
+	}
+	der := must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))
+	return must(x509.ParseCertificate(der)).Raw
+}
+
 // escaped writes PEM as nginx does: everything in percent-encoding but what RFC
 // 3986 calls unreserved.
 func escaped(pem string) string {
@@ -68,7 +79,7 @@ func TestForwardedCertificate(t *testing.T) {
 		{"repeated", peer.ClientCert, []string{":" + b64 + ":", ":" + b64 + ":"}, bad},
 		{"empty, then one", peer.ClientCert, []string{"", ":" + b64 + ":"}, bad},
 		{"two in a line", peer.ClientCert, []string{":" + b64 + ":, :" + b64 + ":"}, bad},
-		{"over 16 KiB", peer.ClientCert, []string{":" + strings.Repeat("A", peer.MaxCertificate) + ":"}, bad},
+		{"a certificate over 16 KiB", peer.ClientCert, []string{":" + base64.StdEncoding.EncodeToString(largeCertificate()) + ":"}, bad},
 		{"base64url", peer.ClientCert, []string{":-_" + b64[2:] + ":"}, bad},
 		{"not DER", peer.ClientCert, []string{":AAAA:"}, bad},
 		{"more after the DER", peer.ClientCert, []string{":" + base64.StdEncoding.EncodeToString(append(append([]byte{}, der...), 0)) + ":"}, bad},
@@ -76,6 +87,7 @@ func TestForwardedCertificate(t *testing.T) {
 		{"nginx", peer.EscapedPEM, []string{escaped(text)}, good},
 		{"nginx without client certificate", peer.EscapedPEM, []string{""}, none},
 		{"PEM of a key", peer.EscapedPEM, []string{escaped(key)}, bad},
+		{"PEM of a key behind half a certificate", peer.EscapedPEM, []string{escaped("-----BEGIN CERTIFICATE-----\n" + key)}, bad},
 		{"PEM of two", peer.EscapedPEM, []string{escaped(text + text)}, bad},
 		{"words before the PEM", peer.EscapedPEM, []string{escaped("hello\n" + text)}, bad},
 		{"words after the PEM", peer.EscapedPEM, []string{escaped(text + "hello")}, bad},
