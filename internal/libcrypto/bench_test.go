@@ -19,7 +19,7 @@ func BenchmarkSign(b *testing.B) {
 	signers := []struct {
 		name   string
 		signer crypto.Signer
-	}{{"crypto/rsa", key}, {"libcrypto", newSigner(b, open(b), key)}}
+	}{{"crypto_rsa", key}, {"libcrypto", newSigner(b, open(b), key)}}
 	digest := sha256.Sum256([]byte("the bytes that a token signs"))
 	for _, goroutines := range []int{1, 2, 32} {
 		for _, s := range signers {

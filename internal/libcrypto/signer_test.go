@@ -15,6 +15,7 @@ import (
 	"io"
 	"math/big"
 	"runtime"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"testing"
@@ -262,6 +263,33 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	wait.Wait()
+}
+
+// TestProfiler signs while a profiler interrupts the threads in the library's
+// code, where a traceback finds nothing that it knows.
+func TestProfiler(t *testing.T) {
+	s, key := newSigner(t, open(t), exampleKey(t)), exampleKey(t)
+	var profile bytes.Buffer
+	if err := pprof.StartCPUProfile(&profile); err != nil {
+		t.Fatal(err)
+	}
+	digest := sha256.Sum256([]byte("profiled"))
+	want, _ := rsa.SignPKCS1v15(nil, key, crypto.SHA256, digest[:])
+	var wait sync.WaitGroup
+	for range 8 {
+		wait.Go(func() {
+			for range 100 {
+				if got, err := s.Sign(nil, digest[:], crypto.SHA256); err != nil || !bytes.Equal(got, want) {
+					t.Errorf("the signature is %x (%v), want %x", got, err, want)
+				}
+			}
+		})
+	}
+	wait.Wait()
+	pprof.StopCPUProfile()
+	if profile.Len() == 0 {
+		t.Error("there is no profile")
+	}
 }
 
 // TestCollector signs while the collector runs all the time: with a signer that
