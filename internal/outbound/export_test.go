@@ -1,0 +1,4 @@
+package outbound
+
+// Public is tested on its own: no test may dial a public address.
+var Public = public

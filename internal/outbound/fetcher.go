@@ -1,0 +1,318 @@
+// Package outbound fetches documents from addresses that a configuration or a
+// client's record names: key sets, metadata. Use it wherever whoever writes the
+// address is not whoever runs the server, for otherwise they could reach through
+// it into the operator's network (server-side request forgery).
+//
+// It promises that only hosts on a list are asked, over verified TLS; that the
+// address that is dialled is a public one, whatever a name resolved to a moment
+// before; that nothing is followed anywhere else; and that a fetch ends, in time
+// and in bytes. It is a foundation without promises to importers.
+package outbound
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/clock"
+)
+
+// Errors of Get and Keys, always wrapped.
+var (
+	// ErrNotAllowed: the host is not on the list.
+	ErrNotAllowed = errors.New("the host is not on the list of allowed hosts")
+	// ErrPrivate: the host has an address that is not a public one.
+	ErrPrivate = errors.New("the host has a private or otherwise special address")
+)
+
+const (
+	defaultBytes   = 512 << 10
+	defaultTimeout = 5 * time.Second
+	maxURL         = 2 << 10  // bytes
+	maxHeader      = 16 << 10 // bytes of a response's header
+	maxPerHost     = 16       // connections
+)
+
+// Config says what may be fetched.
+type Config struct {
+	// AllowedHosts are the hosts that may be asked: exact names or addresses,
+	// such as "keys.example.com" for port 443 and "keys.example.com:8443" for
+	// another. Empty means that none may.
+	AllowedHosts []string
+	// AllowPrivate lets the allowed hosts have addresses of the operator's own
+	// network: loopback, private, link-local and other special ones.
+	AllowPrivate bool
+	// RootCAs are the authorities that are trusted; default the system's.
+	RootCAs *x509.CertPool
+	// MaxBytes bounds a document; default 512 KiB.
+	MaxBytes int64
+	// Timeout bounds a whole fetch, from the name to the last byte; default 5
+	// seconds.
+	Timeout time.Duration
+	// Clock tells the time; default the system's.
+	Clock counterfoil.Clock
+}
+
+// Document is what was fetched.
+type Document struct {
+	Body []byte
+	// MaxAge is how long the answer says that it may be kept (RFC 9111 section
+	// 5.2.2), less the time that it was in caches already; -1 when it does not
+	// say.
+	MaxAge time.Duration
+	// ContentType is the media type in lower case, without parameters; "" when
+	// the answer names none.
+	ContentType string
+}
+
+// Fetcher fetches documents. It is safe for concurrent use, and keeps no
+// connection and no cookie from one fetch to the next.
+type Fetcher struct {
+	cfg       Config
+	allowed   map[string]bool // "host:port"
+	transport *http.Transport
+}
+
+// hostName is what a host may look like: letters, digits, hyphens and dots, or
+// an address. It is what errors show.
+var hostName = regexp.MustCompile(`^[0-9a-z]([0-9a-z._-]{0,252}[0-9a-z])?$|^[0-9a-f:]*:[0-9a-f:.]*$`)
+
+// New checks cfg and returns its Fetcher.
+func New(cfg Config) (*Fetcher, error) {
+	if cfg.MaxBytes < 0 || cfg.Timeout < 0 {
+		return nil, errors.New("outbound: MaxBytes and Timeout must not be negative")
+	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = defaultBytes
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = defaultTimeout
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = clock.System
+	}
+	f := &Fetcher{cfg: cfg, allowed: make(map[string]bool, len(cfg.AllowedHosts))}
+	for _, entry := range cfg.AllowedHosts {
+		host, err := hostOf(entry)
+		if err != nil {
+			return nil, err
+		}
+		f.allowed[host] = true
+	}
+	f.transport = &http.Transport{
+		// No Proxy: a proxy from the environment would dial for us, unchecked.
+		DialTLSContext:         f.dial,
+		DisableCompression:     true,
+		DisableKeepAlives:      true,
+		MaxResponseHeaderBytes: maxHeader,
+		MaxConnsPerHost:        maxPerHost,
+	}
+	return f, nil
+}
+
+// hostOf reads an entry of the list as "host:port".
+func hostOf(entry string) (string, error) {
+	host, port := strings.ToLower(entry), "443"
+	if _, err := netip.ParseAddr(host); err != nil {
+		if h, p, err := net.SplitHostPort(host); err == nil {
+			host, port = h, p
+		}
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || strconv.FormatUint(n, 10) != port || !hostName.MatchString(host) {
+		return "", fmt.Errorf("outbound: the allowed host %q must be a name or an address, with a port or without, such as keys.example.com:8443", entry)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// check returns the URL when it may be fetched.
+func (f *Fetcher) check(address string) (*url.URL, error) {
+	if len(address) > maxURL {
+		return nil, fmt.Errorf("the URL is longer than %d bytes", maxURL)
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
+		return nil, errors.New("the URL must be an https URL with a host, without credentials and fragment")
+	}
+	host, port := strings.ToLower(u.Hostname()), u.Port()
+	if port == "" {
+		port = "443"
+	}
+	if !f.allowed[net.JoinHostPort(host, port)] {
+		if !hostName.MatchString(host) {
+			return nil, ErrNotAllowed
+		}
+		return nil, fmt.Errorf("%w: %s", ErrNotAllowed, net.JoinHostPort(host, port))
+	}
+	return u, nil
+}
+
+// fetchKey is where the context of a fetch has itself as a value.
+type fetchKey struct{}
+
+// dial connects for one fetch and ends with it. The context that a transport
+// gives keeps the values of the request's but outlives it: a host that takes a
+// connection and then says nothing would keep it for ever.
+func (f *Fetcher) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if fetch, ok := ctx.Value(fetchKey{}).(context.Context); ok {
+		ctx = fetch
+	}
+	dialer := tls.Dialer{
+		NetDialer: &net.Dialer{Control: f.control},
+		Config:    &tls.Config{RootCAs: f.cfg.RootCAs, MinVersion: tls.VersionTLS12},
+	}
+	return dialer.DialContext(ctx, network, address)
+}
+
+// control is asked when a name has become an address and before a packet goes
+// there, so a name that resolves to something else by then gains nothing.
+func (f *Fetcher) control(_, address string, _ syscall.RawConn) error {
+	if f.cfg.AllowPrivate {
+		return nil
+	}
+	at, err := netip.ParseAddrPort(address)
+	if err != nil || !public(at.Addr()) {
+		return ErrPrivate
+	}
+	return nil
+}
+
+// errTimeout is why a fetch was given up.
+var errTimeout = errors.New("no whole answer in time")
+
+// Get fetches the document at an https URL, asking for the media types that
+// accept names (RFC 9110 section 12.5.1). Everything but a 200 answer is an
+// error, a redirect too. Errors are one line and show nothing of the answer but
+// its status.
+func (f *Fetcher) Get(ctx context.Context, address, accept string) (*Document, error) {
+	u, err := f.check(address)
+	if err != nil {
+		return nil, fmt.Errorf("fetch: %w", err)
+	}
+	doc, err := f.get(ctx, u, accept)
+	if err != nil {
+		return nil, fmt.Errorf("fetch from %s: %w", u.Host, err)
+	}
+	return doc, nil
+}
+
+func (f *Fetcher) get(ctx context.Context, u *url.URL, accept string) (*Document, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		if f.cfg.Clock.Sleep(ctx, f.cfg.Timeout) == nil {
+			cancel(errTimeout)
+		}
+	}()
+	req, err := http.NewRequestWithContext(context.WithValue(ctx, fetchKey{}, ctx), http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, errors.New("the URL cannot be asked for")
+	}
+	req.Header.Set("Accept", accept)
+	req.Header.Set("User-Agent", "counterfoil")
+	// Not through an http.Client: it is what follows redirects and keeps cookies.
+	resp, err := f.transport.RoundTrip(req)
+	if err != nil {
+		return nil, f.reason(ctx, err)
+	}
+	defer resp.Body.Close()
+	return f.read(ctx, resp)
+}
+
+// read returns what an answer holds, when it is one that is taken.
+func (f *Fetcher) read(ctx context.Context, resp *http.Response) (*Document, error) {
+	switch coding := resp.Header.Get("Content-Encoding"); {
+	case resp.StatusCode >= 300 && resp.StatusCode <= 399:
+		return nil, fmt.Errorf("the answer is %d, a redirect, which is not followed: name the address that it leads to", resp.StatusCode)
+	case resp.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("the answer is %d, not 200", resp.StatusCode)
+	case coding != "" && !strings.EqualFold(coding, "identity"):
+		return nil, errors.New("the answer is compressed, which was not asked for")
+	case resp.ContentLength > f.cfg.MaxBytes:
+		return nil, f.tooLarge()
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, f.cfg.MaxBytes+1))
+	if err == nil {
+		// A host that sees us go can end its answer before the connection is
+		// closed, and a cut one would look whole.
+		err = ctx.Err()
+	}
+	if err != nil {
+		return nil, f.reason(ctx, err)
+	}
+	if int64(len(body)) > f.cfg.MaxBytes {
+		return nil, f.tooLarge()
+	}
+	contentType, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil {
+		contentType = ""
+	}
+	return &Document{Body: body, MaxAge: maxAge(resp.Header), ContentType: contentType}, nil
+}
+
+func (f *Fetcher) tooLarge() error {
+	return fmt.Errorf("the document is larger than %d bytes", f.cfg.MaxBytes)
+}
+
+// reason says in our words why a fetch failed: the errors of TLS and HTTP repeat
+// what the other end sent.
+func (f *Fetcher) reason(ctx context.Context, err error) error {
+	var dns *net.DNSError
+	var operation *net.OpError
+	var certificate *tls.CertificateVerificationError
+	var host x509.HostnameError
+	var authority x509.UnknownAuthorityError
+	switch {
+	case errors.Is(context.Cause(ctx), errTimeout):
+		return fmt.Errorf("%w: %v", errTimeout, f.cfg.Timeout)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, ErrPrivate):
+		return ErrPrivate
+	case errors.As(err, &host):
+		return errors.New("its certificate is for another host")
+	case errors.As(err, &authority):
+		return errors.New("its certificate is of an authority that is not trusted")
+	case errors.As(err, &certificate):
+		return errors.New("its certificate is not valid, or not any more")
+	case errors.As(err, &dns):
+		return errors.New("its name cannot be resolved")
+	case errors.As(err, &operation):
+		return operation
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the answer breaks off")
+	}
+	return errors.New("the answer is not one of HTTP/1.1 over TLS, or its header is too large")
+}
+
+// maxAge is what MaxAge of Document says. Of several, the first max-age counts.
+func maxAge(h http.Header) time.Duration {
+	age := time.Duration(-1)
+	for directive := range strings.SplitSeq(strings.Join(h.Values("Cache-Control"), ","), ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
+		switch name = strings.ToLower(name); {
+		case name == "no-store", name == "no-cache":
+			return 0
+		case name == "max-age" && age < 0:
+			// What cannot be read is stale (RFC 9111 section 4.2.1): zero less
+			// what has passed.
+			seconds, _ := strconv.ParseInt(strings.Trim(value, `"`), 10, 32)
+			passed, _ := strconv.ParseInt(h.Get("Age"), 10, 32)
+			age = time.Duration(max(seconds-max(passed, 0), 0)) * time.Second
+		}
+	}
+	return age
+}
