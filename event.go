@@ -7,6 +7,7 @@ import "time"
 // serves, but could not be kept for the next process, was not cached.
 const (
 	EventTokenIssued    = "token.issued"
+	EventTokenReused    = "token.reused" // issued before and answered again
 	EventTokenRefused   = "token.refused"
 	EventTokenObtained  = "token.obtained"
 	EventTokenFailed    = "token.failed"
@@ -19,6 +20,14 @@ const (
 	EventClientDisabled = "client.disabled"
 	EventClientEnabled  = "client.enabled"
 	EventClientDeleted  = "client.deleted"
+	EventClientChanged  = "client.changed"
+	EventClientImported = "client.imported"
+	EventSecretEnded    = "client.secret_ended"
+	EventTokenRevoked   = "token.revoked"
+	EventTokensRevoked  = "tokens.revoked" // all of a client
+	EventKeyCreated     = "key.created"
+	EventKeyRemoved     = "key.removed"
+	EventKeysResealed   = "keys.resealed"
 )
 
 // Event is what one decision leaves behind. Audit records, logs and metrics are
@@ -39,7 +48,7 @@ type Event struct {
 	Success bool `json:"success"`
 	// Reason says why not; empty on success.
 	Reason Reason `json:"reason,omitempty"`
-	// Actor is who made a change to a client; empty for requests.
+	// Actor is who made a change to a client or a key; empty for requests.
 	Actor string `json:"actor,omitempty"`
 	// TokenID is the jti of the token concerned, where there is one.
 	TokenID string `json:"token_id,omitempty"`

@@ -21,6 +21,8 @@ type Principal struct {
 	// Tenant is the tenant that the request named and the client was granted;
 	// empty where the API has no tenants.
 	Tenant string
+	// Issued is when the token was issued; zero when it does not say.
+	Issued time.Time
 	// Expires is when the token ends.
 	Expires time.Time
 	// Claims are all the token's claims, decoded from JSON, with numbers as

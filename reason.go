@@ -18,6 +18,7 @@ const (
 	RateLimited          Reason = "rate_limited"
 	ServerError          Reason = "server_error"
 	Unavailable          Reason = "unavailable"
+	InvalidTarget        Reason = "invalid_target" // RFC 8707 section 2
 
 	MethodNotAllowed     Reason = "method_not_allowed"
 	UnsupportedMediaType Reason = "unsupported_media_type"
@@ -36,6 +37,26 @@ const (
 	ScopeMissing         Reason = "scope_missing"
 	ScopeMalformed       Reason = "scope_malformed"
 	ScopeNotAllowed      Reason = "scope_not_allowed"
+	ClientExpired        Reason = "client_expired"
+	AddressNotAllowed    Reason = "address_not_allowed"
+	SecretsBusy          Reason = "secrets_busy" // too many slow secrets at once
+
+	AssertionMalformed Reason = "assertion_malformed" // RFC 7521, RFC 7523
+	AssertionAlgorithm Reason = "assertion_algorithm"
+	AssertionKey       Reason = "assertion_key"
+	AssertionSignature Reason = "assertion_signature"
+	AssertionIssuer    Reason = "assertion_issuer"
+	AssertionAudience  Reason = "assertion_audience"
+	AssertionExpired   Reason = "assertion_expired"
+	AssertionLifetime  Reason = "assertion_lifetime"
+	AssertionReplayed  Reason = "assertion_replayed"
+	AssertionClaims    Reason = "assertion_claims"
+	CertificateMissing Reason = "certificate_missing" // RFC 8705
+	CertificateUnknown Reason = "certificate_unknown"
+
+	InvalidDPoPProof  Reason = "invalid_dpop_proof" // RFC 9449 section 5
+	UseDPoPNonce      Reason = "use_dpop_nonce"     // RFC 9449 section 8
+	DPoPProofReplayed Reason = "dpop_proof_replayed"
 )
 
 // Reasons of a guard; HeaderMissing and the API key's serve the token endpoint
@@ -63,6 +84,9 @@ const (
 	TokenNotYetValid Reason = "token_not_yet_valid"
 	TokenReplaced    Reason = "token_replaced"
 	TokenRevoked     Reason = "token_revoked"
+	TokenCertificate Reason = "token_certificate" // RFC 8705 section 3
+	TokenProof       Reason = "token_proof"       // RFC 9449 section 7
+	TokenProofNonce  Reason = "token_proof_nonce" // RFC 9449 section 9
 )
 
 // BadResponse is what a client makes of an answer of the token endpoint that is
@@ -87,6 +111,25 @@ var parents = map[Reason]Reason{
 	ScopeMissing:         InvalidRequest,
 	ScopeMalformed:       InvalidScope,
 	ScopeNotAllowed:      InvalidScope,
+	InvalidTarget:        InvalidRequest,
+	ClientExpired:        InvalidClient,
+	AddressNotAllowed:    InvalidClient,
+	SecretsBusy:          Unavailable,
+	AssertionMalformed:   InvalidClient,
+	AssertionAlgorithm:   InvalidClient,
+	AssertionKey:         InvalidClient,
+	AssertionSignature:   InvalidClient,
+	AssertionIssuer:      InvalidClient,
+	AssertionAudience:    InvalidClient,
+	AssertionExpired:     InvalidClient,
+	AssertionLifetime:    InvalidClient,
+	AssertionReplayed:    InvalidClient,
+	AssertionClaims:      InvalidClient,
+	CertificateMissing:   InvalidClient,
+	CertificateUnknown:   InvalidClient,
+	InvalidDPoPProof:     InvalidRequest,
+	UseDPoPNonce:         InvalidRequest,
+	DPoPProofReplayed:    InvalidDPoPProof,
 
 	HeaderInvalid:    HeaderMissing,
 	APIKeyMissing:    APIKeyInvalid,
@@ -103,6 +146,9 @@ var parents = map[Reason]Reason{
 	TokenNotYetValid: TokenInvalid,
 	TokenReplaced:    TokenInvalid,
 	TokenRevoked:     TokenInvalid,
+	TokenCertificate: TokenInvalid,
+	TokenProof:       TokenInvalid,
+	TokenProofNonce:  TokenProof,
 }
 
 // Parent returns the broader reason that r is a case of, or "" when r is one of

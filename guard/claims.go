@@ -91,7 +91,7 @@ func checkOf(d provider.Claim) (check, error) {
 		return k, fmt.Errorf("the claim %s has a value of type %T: it must be text or a whole number", d.Name, v)
 	}
 	// A token without scopes or tenants is right; it opens less.
-	k.optional = d.From == provider.FromScope || d.From == provider.FromScopeList || d.From == provider.FromTenants
+	k.optional = d.From == provider.FromScope || d.From == provider.FromScopeList || d.From == provider.FromTenants || d.From == provider.FromStatus
 	return k, nil
 }
 
@@ -155,10 +155,15 @@ func (c *claims) claim(k *check, value any, v *verified, p *counterfoil.Principa
 		if t, ok = seconds(value); t.Add(-c.leeway).After(v.notBefore) {
 			v.notBefore = t.Add(-c.leeway)
 		}
+		if k.from == provider.FromIssuedAt || p.Issued.IsZero() {
+			p.Issued = t
+		}
 	case provider.FromScope, provider.FromScopeList:
 		p.Scopes, ok = scopes(k.from, value)
 	case provider.FromTenants:
 		v.tenants, ok = texts(value)
+	case provider.FromStatus:
+		_, ok = value.(map[string]any)
 	default:
 		if value != k.value {
 			return counterfoil.TokenUse

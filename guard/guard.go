@@ -66,11 +66,11 @@ type Config struct {
 // whose token is right, by many goroutines at once; an error refuses the call
 // as unavailable.
 type Registry interface {
-	// Live reports whether the token still serves: the client is there and
-	// enabled and, under the token policy "replace", no later token has replaced
-	// this one. It is asked under every policy; tokenID is empty where the
-	// description's tokens have none.
-	Live(ctx context.Context, clientID, tokenID string) (bool, error)
+	// Live reports whether the principal's token still serves: the client is
+	// there and enabled, the token is not revoked and, under the token policy
+	// "replace", no later one has replaced it. It is asked under every policy;
+	// TokenID and Issued are zero where the description's tokens have none.
+	Live(ctx context.Context, p *counterfoil.Principal) (bool, error)
 	// Tenants returns the tenants that the client is granted.
 	Tenants(ctx context.Context, clientID string) ([]string, error)
 	// APIKey reports whether key is an API key of the client. It compares in

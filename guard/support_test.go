@@ -118,10 +118,10 @@ type registry struct {
 	err     error
 }
 
-func (r *registry) Live(_ context.Context, clientID, tokenID string) (bool, error) {
+func (r *registry) Live(_ context.Context, p *counterfoil.Principal) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return clientID == client && !r.dead[tokenID], r.err
+	return p.ClientID == client && !r.dead[p.TokenID], r.err
 }
 
 func (r *registry) Tenants(context.Context, string) ([]string, error) {

@@ -125,7 +125,7 @@ func (g *Guard) live(ctx context.Context, p *counterfoil.Principal) *denial {
 	if g.registry == nil {
 		return nil
 	}
-	live, err := g.registry.Live(ctx, p.ClientID, p.TokenID)
+	live, err := g.registry.Live(ctx, p)
 	switch {
 	case err != nil:
 		return g.unavailable(err)

@@ -108,6 +108,9 @@ func extended(doc *strict.Document, name string) *Provider {
 func merge(doc *strict.Document, base *Provider) (*Provider, error) {
 	p := *base
 	p.Title = ""
+	if len(p.AccessToken.SigningAlgorithms) == 1 {
+		p.AccessToken.SigningAlgorithms = nil // the default, made of what doc may replace
+	}
 	if err := doc.Into(&p); err != nil {
 		return nil, err
 	}

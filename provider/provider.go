@@ -86,6 +86,13 @@ type TokenEndpoint struct {
 	Lifetime time.Duration `yaml:"lifetime"`
 	// Policy says what a new token does to the client's earlier ones.
 	Policy Policy `yaml:"policy,omitempty"`
+	// ReusePercent is how much of a token's life may have passed when it is
+	// answered again under the policy "reuse": from 1 to 90, default 50.
+	ReusePercent int `yaml:"reuse_percent,omitempty"`
+	// Resources are those that a request may name with the parameter resource
+	// (RFC 8707): absolute URIs without a fragment. They become the token's
+	// audience. Without any, the parameter is ignored.
+	Resources []string `yaml:"resources,omitempty"`
 	// Response is the shape of success.
 	Response Response `yaml:"response"`
 	// Errors are the shapes of refusal, by reason.
@@ -125,9 +132,13 @@ type Response struct {
 
 // AccessToken is the form of the issued JWT access tokens.
 type AccessToken struct {
-	// SigningAlgorithm is the JWS algorithm (RFC 7518 section 3.1); a guard
-	// accepts no other.
+	// SigningAlgorithm is the JWS algorithm (RFC 7518 section 3.1) of tokens
+	// whose client asks for no other.
 	SigningAlgorithm Algorithm `yaml:"signing_algorithm"`
+	// SigningAlgorithms are all that a client of the realm may have; a guard
+	// accepts no others. Default: SigningAlgorithm alone, which is always one
+	// of them.
+	SigningAlgorithms []Algorithm `yaml:"signing_algorithms,omitempty"`
 	// Header are the members of the protected header, in order.
 	Header []HeaderMember `yaml:"header"`
 	// Type is the value of the header's typ member.

@@ -30,6 +30,12 @@ var (
 		counterfoil.ClientDisabled, counterfoil.MethodNotAccepted, counterfoil.ScopeMissing,
 		counterfoil.ScopeMalformed, counterfoil.ScopeNotAllowed, counterfoil.HeaderMissing,
 		counterfoil.HeaderInvalid, counterfoil.APIKeyMissing, counterfoil.APIKeyInvalid,
+		counterfoil.InvalidTarget, counterfoil.ClientExpired, counterfoil.AddressNotAllowed, counterfoil.SecretsBusy,
+		counterfoil.AssertionMalformed, counterfoil.AssertionAlgorithm, counterfoil.AssertionKey,
+		counterfoil.AssertionSignature, counterfoil.AssertionIssuer, counterfoil.AssertionAudience,
+		counterfoil.AssertionExpired, counterfoil.AssertionLifetime, counterfoil.AssertionReplayed,
+		counterfoil.AssertionClaims, counterfoil.CertificateMissing, counterfoil.CertificateUnknown,
+		counterfoil.InvalidDPoPProof, counterfoil.UseDPoPNonce, counterfoil.DPoPProofReplayed,
 	}
 	callReasons = []counterfoil.Reason{
 		counterfoil.TokenMissing, counterfoil.TokenInvalid, counterfoil.ScopeInsufficient, counterfoil.Unavailable,
@@ -38,6 +44,7 @@ var (
 		counterfoil.TokenRepeated, counterfoil.TokenMalformed, counterfoil.TokenAlgorithm, counterfoil.TokenKeyUnknown,
 		counterfoil.TokenSignature, counterfoil.TokenIssuer, counterfoil.TokenAudience, counterfoil.TokenUse,
 		counterfoil.TokenExpired, counterfoil.TokenNotYetValid, counterfoil.TokenReplaced, counterfoil.TokenRevoked,
+		counterfoil.TokenCertificate, counterfoil.TokenProof, counterfoil.TokenProofNonce,
 		counterfoil.TenantMissing, counterfoil.TenantDenied, counterfoil.HeaderMissing, counterfoil.HeaderInvalid,
 		counterfoil.APIKeyMissing, counterfoil.APIKeyInvalid, counterfoil.RateLimited,
 	}
@@ -70,6 +77,12 @@ func defaults(p *Provider) {
 	set((*string)(&t.Policy), string(Independent))
 	set((*string)(&a.KeyID), string(KeyIDThumbprint))
 	set((*string)(&a.TokenID), string(TokenIDUUID))
+	if t.ReusePercent == 0 {
+		t.ReusePercent = 50
+	}
+	if !slices.Contains(a.SigningAlgorithms, a.SigningAlgorithm) && a.SigningAlgorithm != "" {
+		a.SigningAlgorithms = append([]Algorithm{a.SigningAlgorithm}, a.SigningAlgorithms...)
+	}
 	for limit, value := range map[*int]int{&t.Limits.Body: 16 << 10, &t.Limits.ClientID: 256, &t.Limits.ClientSecret: 256, &t.Limits.Scope: 1024} {
 		if *limit == 0 {
 			*limit = value
@@ -177,6 +190,14 @@ func (v *validator) tokenEndpoint(t *TokenEndpoint) {
 	if t.Lifetime < time.Second || t.Lifetime > 30*24*time.Hour || t.Lifetime%time.Second != 0 {
 		v.fail(under(way, "lifetime"), "token_endpoint.lifetime must be whole seconds, from 1s to 720h")
 	}
+	if t.ReusePercent < 1 || t.ReusePercent > 90 {
+		v.fail(under(way, "reuse_percent"), "reuse_percent must be from 1 to 90")
+	}
+	for i, r := range t.Resources {
+		if u, err := url.Parse(r); err != nil || !u.IsAbs() || u.Fragment != "" || len(r) > 500 || slices.Contains(t.Resources[:i], r) {
+			v.fail(under(way, "resources", i), "%q is not an absolute URI without a fragment that is named once (RFC 8707 section 2)", r)
+		}
+	}
 	if t.Response.TokenType == "" {
 		v.fail(under(way, "response", "token_type"), "token_endpoint.response.token_type is missing: for example Bearer")
 	}
@@ -236,6 +257,9 @@ func (v *validator) accessToken(a *AccessToken) {
 	}
 	if !sources[FromScope] && !sources[FromScopeList] {
 		v.fail(under(way, "claims"), "access_token.claims must have one from scope or scope_list")
+	}
+	if !sources[FromIssuedAt] && !sources[FromNotBefore] {
+		v.fail(under(way, "claims"), "access_token.claims must have one from issued_at or not_before: revocation goes by it")
 	}
 	if v.p.TokenEndpoint.Policy == Replace && !sources[FromTokenID] {
 		v.fail(at("token_endpoint", "policy"), "the policy replace needs a claim from token_id, to tell tokens apart")

@@ -44,9 +44,17 @@ type Method string
 const (
 	ClientSecretBasic Method = "client_secret_basic"
 	ClientSecretPost  Method = "client_secret_post"
+	// PrivateKeyJWT is an assertion that the client signs, or that an issuer
+	// signs which the realm federates with (RFC 7523 section 2.2).
+	PrivateKeyJWT Method = "private_key_jwt"
+	// TLSClientAuth and SelfSignedTLSClientAuth are those of RFC 8705 section 2.
+	TLSClientAuth           Method = "tls_client_auth"
+	SelfSignedTLSClientAuth Method = "self_signed_tls_client_auth"
 )
 
-func (Method) Words() []string { return []string{"client_secret_basic", "client_secret_post"} }
+func (Method) Words() []string {
+	return []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"}
+}
 
 // Encoding is how credentials are written inside Basic credentials.
 type Encoding string
@@ -63,13 +71,16 @@ func (Encoding) Words() []string { return []string{"form", "raw"} }
 type Policy string
 
 // The policies. With Independent, each lives until it expires; with Replace, a
-// client has at most one live token, the one that was issued last.
+// client has at most one live token, the one that was issued last; with Reuse,
+// the same token is answered to the same request until a share of its life has
+// passed, and each lives until it expires.
 const (
 	Independent Policy = "independent"
 	Replace     Policy = "replace"
+	Reuse       Policy = "reuse"
 )
 
-func (Policy) Words() []string { return []string{"independent", "replace"} }
+func (Policy) Words() []string { return []string{"independent", "replace", "reuse"} }
 
 // Field is a member of a token response.
 type Field string
@@ -151,10 +162,13 @@ const (
 	FromScopeList ClaimSource = "scope_list"
 	FromTokenID   ClaimSource = "token_id"
 	FromTenants   ClaimSource = "tenants"
+	// FromStatus is a reference into a Token Status List
+	// (draft-ietf-oauth-status-list section 6.2): an object.
+	FromStatus ClaimSource = "status"
 )
 
 func (ClaimSource) Words() []string {
-	return []string{"issuer", "client_id", "audience", "issued_at", "not_before", "expires_at", "scope", "scope_list", "token_id", "tenants"}
+	return []string{"issuer", "client_id", "audience", "issued_at", "not_before", "expires_at", "scope", "scope_list", "token_id", "tenants", "status"}
 }
 
 // Kind says how an API is called.

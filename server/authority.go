@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"errors"
@@ -11,46 +12,60 @@ import (
 )
 
 // Authority answers what a guard asks of a realm in the same process. Its
-// methods use types of the standard library and counterfoil.Secret only.
-type Authority struct{ realm *realm }
+// methods use types of the standard library and of package counterfoil only.
+type Authority struct {
+	server *Server
+	name   string
+}
 
 // Realm returns the authority of a realm, or nil when the server has no realm
 // of that name.
 func (s *Server) Realm(name string) *Authority {
-	rl, ok := s.realms[name]
-	if !ok {
+	if s.realm(name) == nil {
 		return nil
 	}
-	return &Authority{rl}
+	return &Authority{s, name}
 }
+
+var errNoRealm = errors.New("the server has this realm no longer")
 
 // PublicKey returns the realm's key of that kid, or a *counterfoil.Error whose
 // Reason is TokenKeyUnknown.
 func (a *Authority) PublicKey(_ context.Context, id string) (crypto.PublicKey, error) {
-	k, ok := a.realm.keys[id]
+	rl := a.server.realm(a.name)
+	if rl == nil {
+		return nil, errNoRealm
+	}
+	k, ok := rl.ring.public[id]
 	if !ok {
 		return nil, &counterfoil.Error{Reason: counterfoil.TokenKeyUnknown, Message: "the realm has no such key"}
 	}
 	return k.Key, nil
 }
 
-// Live reports whether a token that has not expired still serves: false when
-// its client is unknown or disabled and, under the policy "replace", when it is
-// not the client's last. That is one read of the store each time.
-func (a *Authority) Live(ctx context.Context, clientID, tokenID string) (bool, error) {
-	if a.realm.endpoint.Policy != provider.Replace {
-		c, err := a.client(ctx, clientID)
-		return c.ID != "", err
+// Live reports whether the token of a principal, which has not expired, still
+// serves: false when its client is unknown or disabled, when it is revoked and,
+// under the policy "replace", when it is not the client's last. That is one read
+// of the store each time.
+func (a *Authority) Live(ctx context.Context, p *counterfoil.Principal) (bool, error) {
+	rl := a.server.realm(a.name)
+	if rl == nil {
+		return false, errNoRealm
 	}
-	// A client that is gone or disabled has no live token.
-	live, err := a.realm.Store.LiveToken(ctx, a.realm.Name, clientID)
+	return rl.live(ctx, p)
+}
+
+// live tells whether a token that is right by itself still serves.
+func (rl *realm) live(ctx context.Context, p *counterfoil.Principal) (bool, error) {
+	s, err := rl.Store.Standing(ctx, rl.Name, p.ClientID, p.TokenID)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("read live token: %w", err)
+		return false, fmt.Errorf("read standing: %w", err)
 	}
-	return live == tokenID, nil
+	replaced := cmp.Or(s.Policy, rl.endpoint.Policy) == provider.Replace && s.LiveToken != p.TokenID
+	return !s.Disabled && !s.Revoked && !p.Issued.Before(s.NotBefore) && !replaced, nil
 }
 
 // Tenants returns the tenants that a client is granted: none when it is unknown
@@ -64,12 +79,12 @@ func (a *Authority) Tenants(ctx context.Context, clientID string) ([]string, err
 // is unknown or disabled.
 func (a *Authority) APIKey(ctx context.Context, clientID string, key counterfoil.Secret) (bool, error) {
 	c, err := a.client(ctx, clientID)
-	return verify(c.APIKeys, key, a.realm.Clock.Now()), err
+	return verify(c.APIKeys, key, a.server.Clock.Now()) != nil, err
 }
 
 // client returns the client, or an empty one when it is unknown or disabled.
 func (a *Authority) client(ctx context.Context, id string) (Client, error) {
-	c, err := a.realm.Store.Client(ctx, a.realm.Name, id)
+	c, err := a.server.Store.Client(ctx, a.name, id)
 	if errors.Is(err, ErrNotFound) || c.Disabled {
 		return Client{}, nil
 	}

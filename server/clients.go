@@ -18,38 +18,13 @@ import (
 	"github.com/counterfoil/counterfoil/internal/event"
 )
 
-// Client is a program that may ask for tokens of one realm. It holds no secret,
-// only hashes.
-type Client struct {
-	Realm string
-	// ID is the client_id, unique in its realm.
-	ID string
-	// Name is for people.
-	Name string
-	// Scopes are those that it is allowed.
-	Scopes counterfoil.Scopes
-	// Tenants are those that it is granted.
-	Tenants  []string
-	Disabled bool
-	Created  time.Time
-	Changed  time.Time
-	// Secrets are the accepted client secrets, newest first: two at most.
-	Secrets []Hash
-	// APIKeys are the accepted API keys, newest first: two at most.
-	APIKeys []Hash
-	// Version grows with every change.
-	Version int64
-}
-
 // NewClient is what Clients.Create is told.
 type NewClient struct {
 	Realm string
 	// ID is generated when empty: 26 characters of lower-case base32. A given
 	// one has at most 100 bytes of visible characters.
-	ID      string
-	Name    string
-	Scopes  counterfoil.Scopes
-	Tenants []string
+	ID string
+	Settings
 	// WithAPIKey asks for an API key beside the secret.
 	WithAPIKey bool
 }
@@ -103,13 +78,13 @@ func (s *Clients) Create(ctx context.Context, actor string, n NewClient) (Client
 	now := s.clock.Now()
 	creds := Credentials{ClientID: n.ID, ClientSecret: newSecret()}
 	c := Client{
-		Realm: n.Realm, ID: n.ID, Name: n.Name, Scopes: n.Scopes, Tenants: n.Tenants,
+		Realm: n.Realm, ID: n.ID, Settings: n.Settings,
 		Created: now, Changed: now, Version: 1,
-		Secrets: []Hash{{Value: hash(creds.ClientSecret), Created: now}},
+		Secrets: []Hash{newHash(creds.ClientSecret, now)},
 	}
 	if n.WithAPIKey {
 		creds.APIKey = newSecret()
-		c.APIKeys = []Hash{{Value: hash(creds.APIKey), Created: now}}
+		c.APIKeys = []Hash{newHash(creds.APIKey, now)}
 	}
 	if err := s.store.CreateClient(ctx, c, s.event(counterfoil.EventClientCreated, actor, c.Realm, c.ID, "")); err != nil {
 		return Client{}, Credentials{}, fmt.Errorf("create client %q of realm %q: %w", c.ID, c.Realm, err)
@@ -129,7 +104,7 @@ func (s *Clients) Get(ctx context.Context, realm, id string) (Client, error) {
 // List returns up to limit clients of a realm in the order of their IDs,
 // starting behind after.
 func (s *Clients) List(ctx context.Context, realm, after string, limit int) ([]Client, error) {
-	clients, err := s.store.Clients(ctx, realm, after, limit)
+	clients, err := s.store.Clients(ctx, ClientQuery{Realm: realm, After: after, Limit: limit})
 	if err != nil {
 		return nil, fmt.Errorf("list clients of realm %q: %w", realm, err)
 	}
@@ -172,7 +147,7 @@ func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, ove
 	}
 	now, hashes := s.clock.Now(), of(&c)
 	ends := now.Add(overlap)
-	accepted := []Hash{{Value: hash(value), Created: now}}
+	accepted := []Hash{newHash(value, now)}
 	for _, old := range *hashes {
 		if old.Ends.IsZero() || old.Ends.After(ends) {
 			old.Ends = ends
@@ -241,7 +216,7 @@ func (s *Clients) VerifySecret(ctx context.Context, realm, id string, secret cou
 	if err != nil {
 		return false, fmt.Errorf("client %q of realm %q: %w", event.Clean(id, maxID), realm, err)
 	}
-	return verify(c.Secrets, secret, s.clock.Now()) && !c.Disabled, nil
+	return verify(c.Secrets, secret, s.clock.Now()) != nil && !c.Disabled, nil
 }
 
 func (s *Clients) event(kind, actor, realm, id, detail string) counterfoil.Event {

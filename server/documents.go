@@ -31,8 +31,8 @@ type metadata struct {
 
 // publish renders the realm's public documents.
 func (rl *realm) publish() error {
-	keys := make([]publicKey, 0, len(rl.keys))
-	for _, k := range rl.keys {
+	keys := make([]publicKey, 0, len(rl.ring.public))
+	for _, k := range rl.ring.public {
 		keys = append(keys, k)
 	}
 	slices.SortFunc(keys, func(a, b publicKey) int { return strings.Compare(a.ID, b.ID) })

@@ -25,6 +25,17 @@ func (f form) get(name string) string {
 	return ""
 }
 
+// all returns the values of a parameter that may be there several times.
+func (f form) all(name string) []string {
+	var values []string
+	for _, p := range f {
+		if p.name == name && p.value != "" {
+			values = append(values, p.value)
+		}
+	}
+	return values
+}
+
 // parseForm reads a form strictly: net/url would let a repeated parameter
 // through, and a broken one beside good ones.
 func parseForm(s string) (form, *refusal) {
@@ -43,7 +54,7 @@ func parseForm(s string) (form, *refusal) {
 			return nil, refused(counterfoil.MalformedRequest, "a parameter is not percent-encoded UTF-8")
 		}
 		for _, p := range f {
-			if p.name == name {
+			if p.name == name && name != "resource" {
 				return nil, refused(counterfoil.RepeatedParameter, "")
 			}
 		}

@@ -1,10 +1,16 @@
 package server
 
 import (
+	"cmp"
+	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
@@ -25,12 +31,27 @@ type member struct {
 
 // grant is what one token response is made of.
 type grant struct {
-	clientID       string
-	scopes         counterfoil.Scopes
-	tenants        []string
-	tokenID        string
-	token          string
-	issued, expire int64 // seconds since 1970 (RFC 7519 section 2)
+	client *Client
+	scopes counterfoil.Scopes
+	// audience is what the request asked for; nil for the usual one.
+	audience []string
+	// confirmation is the value of the claim cnf (RFC 7800 section 3.1), a JSON
+	// object; nil for a token of whoever bears it.
+	confirmation []byte
+	// tokenType is the response's token_type where the binding changes it.
+	tokenType string
+	// once are the assertions and proofs that brought it.
+	once []Once
+
+	tokenID, token string
+	// status is the index in the realm's status lists; negative for none.
+	status int64
+	// now is when the answer is made; issued, notBefore and expire are the
+	// token's; reuseUntil is until when it may be answered again. All are
+	// seconds since 1970 (RFC 7519 section 2).
+	now, issued, notBefore, expire, reuseUntil int64
+	// asOf is the store's mark of when all this was known to be so.
+	asOf int64
 }
 
 func (t template) fixed(name string, value []byte) template {
@@ -65,14 +86,14 @@ func (t template) append(b []byte, g *grant) []byte {
 
 // sources are the values of a grant by the words of a description.
 var sources = map[provider.ClaimSource]func([]byte, *grant) []byte{
-	provider.FromClientID:  func(b []byte, g *grant) []byte { return appendString(b, g.clientID) },
+	provider.FromClientID:  func(b []byte, g *grant) []byte { return appendString(b, g.client.ID) },
 	provider.FromIssuedAt:  func(b []byte, g *grant) []byte { return strconv.AppendInt(b, g.issued, 10) },
-	provider.FromNotBefore: func(b []byte, g *grant) []byte { return strconv.AppendInt(b, g.issued, 10) },
+	provider.FromNotBefore: func(b []byte, g *grant) []byte { return strconv.AppendInt(b, g.notBefore, 10) },
 	provider.FromExpiresAt: func(b []byte, g *grant) []byte { return strconv.AppendInt(b, g.expire, 10) },
 	provider.FromTokenID:   func(b []byte, g *grant) []byte { return appendString(b, g.tokenID) },
 	provider.FromScope:     appendScope,
 	provider.FromScopeList: func(b []byte, g *grant) []byte { return appendList(b, g.scopes) },
-	provider.FromTenants:   func(b []byte, g *grant) []byte { return appendList(b, g.tenants) },
+	provider.FromTenants:   func(b []byte, g *grant) []byte { return appendList(b, g.client.Tenants) },
 }
 
 // claimsOf returns the template of the realm's claims.
@@ -89,12 +110,19 @@ func claimsOf(r *Realm) template {
 		case provider.FromIssuer:
 			t = t.fixed(c.Name, appendString(nil, r.Issuer))
 		case provider.FromAudience:
-			t = t.fixed(c.Name, appendAudience(nil, audience))
+			usual := appendAudience(nil, audience)
+			t = t.filled(c.Name, func(b []byte, g *grant) []byte {
+				if len(g.audience) > 0 {
+					return appendAudience(b, g.audience)
+				}
+				return append(b, usual...)
+			})
 		default:
 			t = t.filled(c.Name, sources[c.From])
 		}
 	}
-	return t
+	// Whatever the description says, a token that is bound says so.
+	return t.filled("cnf", func(b []byte, g *grant) []byte { return append(b, g.confirmation...) })
 }
 
 // answerOf returns the template of a token response (RFC 6749 section 5.1).
@@ -105,9 +133,9 @@ func answerOf(e *provider.TokenEndpoint) template {
 		case provider.FieldAccessToken:
 			t = t.filled(string(f), func(b []byte, g *grant) []byte { return appendString(b, g.token) })
 		case provider.FieldExpiresIn:
-			t = t.fixed(string(f), strconv.AppendInt(nil, int64(e.Lifetime.Seconds()), 10))
+			t = t.filled(string(f), func(b []byte, g *grant) []byte { return strconv.AppendInt(b, g.expire-g.now, 10) })
 		case provider.FieldTokenType:
-			t = t.fixed(string(f), appendString(nil, e.Response.TokenType))
+			t = t.filled(string(f), func(b []byte, g *grant) []byte { return appendString(b, cmp.Or(g.tokenType, e.Response.TokenType)) })
 		case provider.FieldScope:
 			t = t.filled(string(f), appendScope)
 		}
@@ -115,13 +143,35 @@ func answerOf(e *provider.TokenEndpoint) template {
 	return t
 }
 
-// issue signs a token for the grant and keeps it there.
-func (rl *realm) issue(g *grant) error {
-	g.tokenID = newTokenID(rl.Provider.AccessToken.TokenID)
+// errNoKey means that no key of the algorithm signs at this time.
+var errNoKey = errors.New("the realm has no active key of the algorithm")
+
+// sign makes the grant's token.
+func (rl *realm) sign(_ context.Context, g *grant) error {
+	g.tokenID, g.status = newTokenID(rl.Provider.AccessToken.TokenID), -1
+	key := rl.ring.active(string(cmp.Or(g.client.Tokens.Algorithm, rl.Provider.AccessToken.SigningAlgorithm)), time.Unix(g.now, 0))
+	if key == nil {
+		return errNoKey
+	}
 	payload := rl.claims.append(make([]byte, 0, 512), g)
-	token, err := jose.Sign(rl.key.signer, rl.key.algorithm, rl.key.protected, payload)
+	if len(g.client.Tokens.Claims) > 0 {
+		payload = appendClaims(payload, g.client.Tokens.Claims)
+	}
+	token, err := jose.Sign(key.signer, key.algorithm, key.protected, payload)
 	g.token = token
 	return err
+}
+
+// appendClaims adds a client's own claims to a payload, in the order of their
+// names.
+func appendClaims(payload []byte, claims map[string]string) []byte {
+	payload = payload[:len(payload)-1]
+	for _, name := range slices.Sorted(maps.Keys(claims)) {
+		payload = append(payload, ',')
+		payload = append(appendString(payload, name), ':')
+		payload = appendString(payload, claims[name])
+	}
+	return append(payload, '}')
 }
 
 // newTokenID returns 128 random bits as 32 upper-case hexadecimal digits, or a

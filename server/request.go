@@ -2,11 +2,14 @@ package server
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -20,6 +23,9 @@ const formType = "application/x-www-form-urlencoded"
 type tokenRequest struct {
 	body      form
 	grantType string
+	// resources are the values of resource, the one parameter that may be there
+	// several times (RFC 8707 section 2).
+	resources []string
 }
 
 // parse reads a token request, strictly and within the described limits.
@@ -47,7 +53,7 @@ func (rl *realm) parse(r *http.Request) (tokenRequest, *refusal) {
 			return tokenRequest{}, refused(counterfoil.MisplacedParameter, "a parameter in the query")
 		}
 	}
-	req := tokenRequest{body: body, grantType: body.get("grant_type")}
+	req := tokenRequest{body: body, grantType: body.get("grant_type"), resources: body.all("resource")}
 	if rl.endpoint.GrantTypeIn == provider.InQuery {
 		// Libraries put it into the body whatever the URL says: that it is there
 		// too changes nothing.
@@ -198,34 +204,75 @@ func (rl *realm) wellFormed(c credentials) bool {
 		len(c.secret) <= rl.endpoint.Limits.ClientSecret && plain(c.secret.Reveal())
 }
 
-// nobody stands in for the secrets of a client that does not exist, so that a
-// guess of an id costs as long as a guess of a secret.
-var nobody = []Hash{{Value: hash(newSecret())}}
+// caller is a client that has proved who it is.
+type caller struct {
+	client *Client
+	// once are the assertions that it proved it with.
+	once []Once
+	// certificate is the one of its connection, nil when it has none.
+	certificate *x509.Certificate
+}
+
+// nobody stands in for a client that does not exist, so that a guess of an id
+// costs as long as a guess of a secret.
+var nobody = &Client{Secrets: []Hash{{Value: hash(newSecret())}}}
 
 // authenticate returns the client that the credentials prove.
-func (rl *realm) authenticate(ctx context.Context, a *attempt, c credentials) (Client, *refusal) {
-	client, err := rl.Store.Client(ctx, rl.Name, c.id)
-	unknown := errors.Is(err, ErrNotFound)
-	if err != nil && !unknown {
-		return Client{}, storeFailed("read client", err)
-	}
-	hashes := client.Secrets
-	if unknown {
-		hashes = nobody
-	}
-	right := verify(hashes, c.secret, a.event.Time)
+func (rl *realm) authenticate(ctx context.Context, a *attempt, c *credentials) (*caller, *refusal) {
+	client, fresh, err := rl.remembered(ctx, rl.Name, c.id)
 	switch {
-	case unknown:
-		return Client{}, refused(counterfoil.UnknownClient, "")
+	case errors.Is(err, ErrNotFound):
+		client, fresh = nobody, true
+	case err != nil:
+		return nil, storeFailed("read client", err)
+	}
+	found, no := rl.prove(ctx, a, c, client)
+	if no == nil || fresh || no.unrecorded {
+		return found, no
+	}
+	// What is in memory may be old: nobody is refused on that.
+	client, err = rl.fresh(ctx, rl.Name, c.id)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		client = nobody
+	case err != nil:
+		return nil, storeFailed("read client", err)
+	}
+	a.proven = false
+	return rl.prove(ctx, a, c, client)
+}
+
+// prove looks at the credentials of a client.
+func (rl *realm) prove(_ context.Context, a *attempt, c *credentials, client *Client) (*caller, *refusal) {
+	right := verify(client.Secrets, c.secret, a.event.Time) != nil
+	switch {
+	case client == nobody:
+		return nil, refused(counterfoil.UnknownClient, "")
 	case !right:
-		return Client{}, refused(counterfoil.WrongSecret, "")
+		return nil, refused(counterfoil.WrongSecret, "")
 	}
 	a.proven = true
 	switch {
 	case client.Disabled:
-		return Client{}, refused(counterfoil.ClientDisabled, "")
-	case c.apiKey != "" && !verify(client.APIKeys, c.apiKey, a.event.Time):
-		return Client{}, refused(counterfoil.APIKeyInvalid, "")
+		return nil, refused(counterfoil.ClientDisabled, "")
+	case !client.Expires.IsZero() && !a.event.Time.Before(client.Expires):
+		return nil, refused(counterfoil.ClientExpired, "")
+	case !client.from(a.event.Address):
+		return nil, refused(counterfoil.AddressNotAllowed, "")
+	case c.apiKey != "" && verify(client.APIKeys, c.apiKey, a.event.Time) == nil:
+		return nil, refused(counterfoil.APIKeyInvalid, "")
 	}
-	return client, nil
+	return &caller{client: client}, nil
 }
+
+// from reports whether the client may ask from an address.
+func (c *Client) from(address string) bool {
+	if len(c.Addresses) == 0 {
+		return true
+	}
+	ip, err := netip.ParseAddr(address)
+	return err == nil && slices.ContainsFunc(c.Addresses, func(p netip.Prefix) bool { return p.Contains(ip.Unmap()) })
+}
+
+// bind decides what the grant's token is bound to.
+func (rl *realm) bind(*http.Request, *caller, *grant) *refusal { return nil }

@@ -18,13 +18,19 @@ package server
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/bounded"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/provider"
 )
@@ -32,9 +38,10 @@ import (
 // Config is what New needs.
 type Config struct {
 	// Store keeps clients, keys and the audit record. The caller closes it,
-	// after the last request.
+	// after the server.
 	Store Store
-	// Realms are served side by side; their clients and keys are apart.
+	// Realms are served side by side; their clients and keys are apart. Reload
+	// replaces them.
 	Realms []Realm
 	// Clock tells the time; nil for the system's.
 	Clock counterfoil.Clock
@@ -45,6 +52,38 @@ type Config struct {
 	// it is recorded, or could not be, and before it is answered. It must return
 	// soon.
 	OnEvent func(context.Context, counterfoil.Event)
+
+	// MasterKey seals private keys at rest: 32 random bytes in base64. Empty
+	// keeps them open, which is for tests only. Keys that are sealed under one
+	// of PreviousMasterKeys, or not at all, are sealed anew by New.
+	MasterKey          counterfoil.Secret
+	PreviousMasterKeys []counterfoil.Secret
+
+	// TrustedProxies are the networks whose word is taken for a caller's
+	// address and certificate.
+	TrustedProxies []netip.Prefix
+	// AddressHeader is where they put the address: X-Forwarded-For (default) or
+	// Forwarded (RFC 7239).
+	AddressHeader string
+	// CertificateHeader is where they put the caller's certificate; empty for
+	// nowhere. CertificateForm is its form: "client-cert" (RFC 9440, the
+	// default), "pem-escaped" (nginx) or "der-base64" (HAProxy).
+	CertificateHeader, CertificateForm string
+
+	// Outbound is where key sets of clients and of federated issuers may be
+	// fetched from.
+	Outbound Outbound
+}
+
+// Outbound bounds what the server fetches: addresses in clients' records must
+// not make it a proxy into the operator's network.
+type Outbound struct {
+	// Hosts may be fetched from, as HOST or HOST:PORT; no others.
+	Hosts []string
+	// Private lets names resolve to addresses that are not public.
+	Private bool
+	// RootCAs are trusted; nil for the system's.
+	RootCAs *x509.CertPool
 }
 
 // Realm is one provider at one address.
@@ -59,20 +98,58 @@ type Realm struct {
 	// Issuer is the iss claim; default BaseURL. It may be any URL, so that a
 	// provider can move here and keep the issuer that its APIs know.
 	Issuer string
+	// Tenants are those that a client may be granted; empty for any.
+	Tenants []string
+	// KeyAge is how old a signing key becomes before the next one signs; 0 for
+	// as old as it may. KeyAhead is how long a key is published before it
+	// signs: longer than verifiers keep a key set; default 1 hour.
+	KeyAge, KeyAhead time.Duration
+	// Federation are the issuers whose tokens clients may authenticate with,
+	// where a rule of the client says so.
+	Federation []FederatedIssuer
+	// CertificateAuthorities sign the certificates of tls_client_auth.
+	CertificateAuthorities *x509.CertPool
+	// DPoPNonce demands a nonce of the server in each DPoP proof (RFC 9449
+	// section 8).
+	DPoPNonce bool
+}
+
+// FederatedIssuer is an issuer of tokens that workloads have, such as a
+// Kubernetes cluster, GitHub Actions or a SPIFFE trust domain.
+type FederatedIssuer struct {
+	// Issuer is the iss claim, to the letter.
+	Issuer string
+	// KeySetURL is its JWK Set; its host must be among Outbound.Hosts. KeySet is
+	// the set itself instead.
+	KeySetURL, KeySet string
+	// Audience is what its tokens must name in aud; default, what the realm's
+	// own assertions may name.
+	Audience string
+	// MaxLifetime bounds exp minus iat; default 1 hour.
+	MaxLifetime time.Duration
 }
 
 // Server issues tokens for its realms. It is safe for concurrent use.
 type Server struct {
-	realms map[string]*realm
+	shared
+	realms atomic.Pointer[map[string]*realm]
+	reload sync.Mutex
+}
+
+// shared is what all realms of a server have in common, and what outlives a
+// reload.
+type shared struct {
+	Config
+	clients *bounded.Cache[clientKey, *Client]
+	reuse   *bounded.Cache[string, *reusable]
 }
 
 // realm is a Realm with all that can be worked out before the first request.
 type realm struct {
-	Config
+	*shared
 	Realm
 	endpoint *provider.TokenEndpoint
-	key      signingKey
-	keys     map[string]publicKey
+	ring     *keyring
 	claims   template
 	answer   template
 	headers  []header
@@ -88,8 +165,14 @@ type header struct {
 	value []string
 }
 
+// Bounds of what a server keeps in memory.
+const (
+	rememberedClients = 20_000
+	rememberedTokens  = 20_000
+)
+
 // New checks the configuration, makes the signing keys that are missing, and
-// returns a server that is ready.
+// returns a server that is ready. The caller closes it in the end.
 func New(ctx context.Context, c Config) (*Server, error) {
 	if c.Store == nil {
 		return nil, fmt.Errorf("server: Config.Store is missing: open one, for example with sqlite.Open")
@@ -103,21 +186,45 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if c.OnEvent == nil {
 		c.OnEvent = func(context.Context, counterfoil.Event) {}
 	}
-	s := &Server{realms: make(map[string]*realm, len(c.Realms))}
-	for _, r := range c.Realms {
-		if _, twice := s.realms[r.Name]; twice {
-			return nil, fmt.Errorf("server: a second realm is called %q", r.Name)
-		}
-		rl, err := newRealm(ctx, c, r)
-		if err != nil {
-			return nil, fmt.Errorf("server: realm %q: %w", r.Name, err)
-		}
-		s.realms[r.Name] = rl
+	s := &Server{shared: shared{
+		Config:  c,
+		clients: bounded.New[clientKey, *Client](rememberedClients),
+		reuse:   bounded.New[string, *reusable](rememberedTokens),
+	}}
+	if err := s.Reload(ctx, c.Realms); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
 
-func newRealm(ctx context.Context, c Config, r Realm) (*realm, error) {
+// Reload replaces the realms, all of them or, with an error, none. Requests
+// under way end in the realm that they began in.
+func (s *Server) Reload(ctx context.Context, realms []Realm) error {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	all := make(map[string]*realm, len(realms))
+	for _, r := range realms {
+		if _, twice := all[r.Name]; twice {
+			return fmt.Errorf("server: a second realm is called %q", r.Name)
+		}
+		rl, err := newRealm(ctx, &s.shared, r)
+		if err != nil {
+			return fmt.Errorf("server: realm %q: %w", r.Name, err)
+		}
+		all[r.Name] = rl
+	}
+	s.realms.Store(&all)
+	return nil
+}
+
+// Close ends what the server does in the background, and keeps what it has not
+// kept yet.
+func (s *Server) Close() error { return nil }
+
+// realm returns the realm of that name, or nil.
+func (s *Server) realm(name string) *realm { return (*s.realms.Load())[name] }
+
+func newRealm(ctx context.Context, c *shared, r Realm) (*realm, error) {
 	if r.Name == "" || r.Provider == nil {
 		return nil, fmt.Errorf("a realm needs a Name and a Provider")
 	}
@@ -127,7 +234,7 @@ func newRealm(ctx context.Context, c Config, r Realm) (*realm, error) {
 	if r.Issuer == "" {
 		r.Issuer = r.BaseURL
 	}
-	rl := &realm{Config: c, Realm: r, endpoint: &r.Provider.TokenEndpoint}
+	rl := &realm{shared: c, Realm: r, endpoint: &r.Provider.TokenEndpoint}
 	if h, ok := rl.endpoint.Header(provider.HeaderFromAPIKey); ok {
 		rl.apiKey = h.Name
 	}
@@ -154,13 +261,14 @@ func checkBaseURL(s string) error {
 // (RFC 8414) and /.well-known/openid-configuration. Paths are those below the
 // realm's base URL: mount it behind http.StripPrefix where that has a path.
 // Every other path is not found, and so is all of a realm that the server does
-// not have.
+// not have at the time of the request.
 func (s *Server) Handler(realm string) http.Handler {
-	rl, ok := s.realms[realm]
-	if !ok {
-		return http.NotFoundHandler()
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rl := s.realm(realm)
+		if rl == nil {
+			http.NotFound(w, r)
+			return
+		}
 		if r.URL.Path == rl.endpoint.Path {
 			rl.serveToken(w, r)
 			return

@@ -2,13 +2,11 @@ package server
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/base64"
 	"errors"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/provider"
 )
 
 // Errors that a Store returns, wrapped or bare.
@@ -17,13 +15,25 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrExists: the client or key is there already.
 	ErrExists = errors.New("already exists")
-	// ErrConflict: the client was changed since it was read.
+	// ErrConflict: the client or the keys were changed since they were read.
 	ErrConflict = errors.New("changed by someone else in the meantime: look at it again, then repeat the change")
+	// ErrReplayed: what may be used once was used before.
+	ErrReplayed = errors.New("used before")
+	// ErrFull: a client has more than MaxRevoked tokens revoked apart.
+	ErrFull = errors.New("too many tokens of this client are revoked one by one")
 )
 
-// KeptRefusals is how many records of refused strangers a Store keeps by
-// default.
-const KeptRefusals = 100_000
+// Bounds of what a Store keeps.
+const (
+	// KeptRefusals is how many records of refused strangers a Store keeps by
+	// default.
+	KeptRefusals = 100_000
+	// MaxRevoked is how many tokens of one client are revoked apart at most.
+	MaxRevoked = 10_000
+	// MaxLifetime is the longest life of a token, and so how long a revocation
+	// has to be remembered at most.
+	MaxLifetime = 30 * 24 * time.Hour
+)
 
 // Store is what the server asks of a database. Package storetest holds the
 // tests that each must pass.
@@ -39,54 +49,15 @@ const KeptRefusals = 100_000
 // Concurrency: all methods may be called at once, also from several processes
 // on the same database. Writes take effect one after the other, each before its
 // call returns; a read sees every write whose call had returned, wherever it
-// was made. Only Events may lag behind, as it says. A write that waits is not abandoned when its context ends: the
-// caller learns what became of it.
+// was made. Only Events may lag behind, as it says. A write that waits is not
+// abandoned when its context ends: the caller learns what became of it.
 //
 // Times are kept to the microsecond and come back in UTC; strings come back as
 // they were given, in any script.
 type Store interface {
-	// CreateClient adds c with Version 1, whatever it says, and records e. It
-	// returns ErrExists when the realm has a client of that ID.
-	CreateClient(ctx context.Context, c Client, e counterfoil.Event) error
-	// Client returns one client, or ErrNotFound. It is on the path of every
-	// token request, and of every guarded call of a provider whose tokens are
-	// independent.
-	Client(ctx context.Context, realm, id string) (Client, error)
-	// Clients returns up to limit clients of a realm whose IDs come after the
-	// given one, in the byte order of their IDs; "" comes before all.
-	Clients(ctx context.Context, realm, after string, limit int) ([]Client, error)
-	// UpdateClient replaces the client that has c's Realm and ID, and records e.
-	// c.Version is the one that was read; the client gets the next one. It
-	// returns ErrConflict when the client has another version by now, and
-	// ErrNotFound when it is gone. A client that is disabled has no live token
-	// from then on.
-	UpdateClient(ctx context.Context, c Client, e counterfoil.Event) error
-	// DeleteClient removes a client and its live token, and records e. Events
-	// about it stay. It returns ErrNotFound when there is no such client.
-	DeleteClient(ctx context.Context, realm, id string, e counterfoil.Event) error
-
-	// RecordIssued records that a token, e.TokenID, was issued to e.ClientID.
-	// With replace it becomes the client's live token in place of any other: of
-	// several recorded at once, the last to take effect is live and no other.
-	// It returns ErrNotFound, and records nothing, when the client is gone or
-	// disabled by then: no token leaves after such a change has returned.
-	RecordIssued(ctx context.Context, e counterfoil.Event, replace bool) error
-	// RecordRefused records that a request was refused. Of those by strangers,
-	// who did not prove to be the client that they named, the newest
-	// KeptRefusals are kept and the others counted; no other event is ever
-	// evicted by them.
-	RecordRefused(ctx context.Context, e counterfoil.Event, stranger bool) error
-	// LiveToken returns the ID of the client's live token, or ErrNotFound. It is
-	// on the path of every guarded call of a provider whose tokens replace each
-	// other.
-	LiveToken(ctx context.Context, realm, clientID string) (string, error)
-
-	// AddSigningKey adds k. It returns ErrExists when the realm has a key for the
-	// algorithm already, so that of several servers that start at
-	// once one makes the key and the others read it.
-	AddSigningKey(ctx context.Context, k SigningKey) error
-	// SigningKeys returns the keys of a realm, oldest first.
-	SigningKeys(ctx context.Context, realm string) ([]SigningKey, error)
+	ClientStore
+	TokenStore
+	KeyStore
 
 	// Events returns up to limit events after the given sequence number, 0 for
 	// the first: those of one client in the order in which they took effect. It
@@ -99,6 +70,194 @@ type Store interface {
 	// Close waits for writes under way, then lets go of the database. Calls
 	// after it fail.
 	Close() error
+}
+
+// ClientStore keeps clients.
+type ClientStore interface {
+	// CreateClient adds c with Version 1, whatever it says, and records e. It
+	// returns ErrExists when the realm has a client of that ID. A client of that
+	// ID that was deleted leaves its NotBefore to the new one, when that is
+	// later.
+	CreateClient(ctx context.Context, c Client, e counterfoil.Event) error
+	// Client returns one client, or ErrNotFound.
+	Client(ctx context.Context, realm, id string) (Client, error)
+	// Clients returns up to q.Limit clients in the byte order of their IDs.
+	Clients(ctx context.Context, q ClientQuery) ([]Client, error)
+	// UpdateClient replaces the client that has c's Realm and ID, and records e.
+	// c.Version is the one that was read; the client gets the next one. It
+	// returns ErrConflict when the client has another version by now, and
+	// ErrNotFound when it is gone. When Disabled or NotBefore changed, that
+	// becomes a revocation of all tokens concerned, in the same write. A client
+	// that is disabled has no live token from then on.
+	UpdateClient(ctx context.Context, c Client, e counterfoil.Event) error
+	// DeleteClient removes a client, its live token and its uses, revokes all
+	// tokens that it was issued up to e.Time, and records e. Events about it
+	// stay. It returns ErrNotFound when there is no such client.
+	DeleteClient(ctx context.Context, realm, id string, e counterfoil.Event) error
+
+	// RecordUses keeps when secrets were last used, where that is later than
+	// what is kept. Those of clients that are gone are left out.
+	RecordUses(ctx context.Context, uses []Use) error
+	// Uses returns the last uses of a client's secrets and API keys.
+	Uses(ctx context.Context, realm, clientID string) ([]Use, error)
+}
+
+// ClientQuery asks for clients of a realm.
+type ClientQuery struct {
+	Realm string
+	// After is the ID that the page comes behind; "" for the first page.
+	After string
+	// Limit is how many clients to return at most.
+	Limit int
+	// Search, when set, is looked for in ID, name, contact and labels, without
+	// regard to the case of ASCII letters.
+	Search string
+	// Environment and Disabled, when set, choose among the clients.
+	Environment Environment
+	Disabled    *bool
+}
+
+// TokenStore keeps what has to be known of tokens: that they were issued, and
+// which of them serve no longer.
+type TokenStore interface {
+	// RecordIssued records that a token was issued. It returns ErrNotFound when
+	// the client is gone or disabled by then, ErrConflict when it was changed
+	// since it was read, and ErrReplayed when one of i.Once was used before; it
+	// records nothing then: no token leaves on what is no longer so. The mark
+	// that it returns is the new AsOf of the client.
+	RecordIssued(ctx context.Context, i Issue) (asOf int64, err error)
+	// RecordRefused records that a request was refused. Of those by strangers,
+	// who did not prove to be the client that they named, the newest
+	// KeptRefusals are kept and the others counted; no other event is ever
+	// evicted by them.
+	RecordRefused(ctx context.Context, e counterfoil.Event, stranger bool) error
+
+	// Standing tells how a client stands, and one of its tokens; ErrNotFound
+	// when the client is gone. It is on the path of guarded calls.
+	Standing(ctx context.Context, realm, clientID, tokenID string) (Standing, error)
+	// RevokeToken revokes one token of r's client until r.Expires, and records
+	// e. To revoke it again changes nothing and records nothing. ErrFull means
+	// that MaxRevoked of the client are revoked already.
+	RevokeToken(ctx context.Context, r Revocation, e counterfoil.Event) error
+	// Revocations returns up to limit revocations of a realm that still matter
+	// at the given time, in the order of their sequence numbers, after one of
+	// them; 0 for the first. Each client and each token is there once, with its
+	// latest state. What no longer matters may be gone: who has followed from 0
+	// misses nothing that does.
+	Revocations(ctx context.Context, realm string, at time.Time, after int64, limit int) (RevocationPage, error)
+	// StatusIndexes reserves n indexes for a realm's status lists and returns
+	// the first. Indexes are never given twice.
+	StatusIndexes(ctx context.Context, realm string, n int64) (int64, error)
+	// RevokedIndexes returns the indexes from first to before last of tokens
+	// that are revoked in any way and expire after the given time.
+	RevokedIndexes(ctx context.Context, realm string, at time.Time, first, last int64) ([]int64, error)
+}
+
+// Issue is a token that was made and has not left yet.
+type Issue struct {
+	// Event has the Realm, the ClientID and the TokenID.
+	Event counterfoil.Event
+	// Version and AsOf are those of the client as it was read.
+	Version, AsOf int64
+	// Replace makes the token the client's live one in place of any other: of
+	// several recorded at once, the last to take effect is live and no other.
+	Replace bool
+	// Reused says that the token was recorded before and is answered again:
+	// when it was revoked since AsOf, that is an ErrConflict.
+	Reused bool
+	// Issued and Expires are the token's iat and exp: whole seconds.
+	Issued, Expires time.Time
+	// Once are the assertions and proofs that must not have been used before.
+	Once []Once
+	// StatusIndex is the token's index in the realm's status lists; negative
+	// for none.
+	StatusIndex int64
+}
+
+// Once is something that may be used once.
+type Once struct {
+	// Key is the SHA-256 of what it is and whose; Until is when it can be
+	// forgotten.
+	Key   [32]byte
+	Until time.Time
+}
+
+// Standing is how a client and one of its tokens stand.
+type Standing struct {
+	Disabled bool
+	// NotBefore is the Client's.
+	NotBefore time.Time
+	// Revoked tells that the token is revoked by itself.
+	Revoked bool
+	// LiveToken is the ID of the client's live token; "" when it has none.
+	LiveToken string
+	// Policy is the client's own; "" when it has none.
+	Policy provider.Policy
+}
+
+// Revocation ends tokens before they expire: one of them, or those of a client.
+type Revocation struct {
+	// Sequence numbers grow, not always by one, and are never used twice. It is
+	// the store's.
+	Sequence int64
+	Realm    string
+	ClientID string
+	// TokenID is the token that ends; "" when the rest is about all of the
+	// client's.
+	TokenID string
+	// NotBefore: the client's tokens that were issued before it have ended.
+	NotBefore time.Time
+	// Disabled: all of the client's tokens are refused for as long.
+	Disabled bool
+	// Expires is when it can be forgotten: every token concerned has expired.
+	Expires time.Time
+}
+
+// RevocationPage is a part of a realm's revocations.
+type RevocationPage struct {
+	// Feed is a random word that names the database: after another one, whoever
+	// follows starts anew.
+	Feed        string
+	Revocations []Revocation
+	// Last is the sequence number that the page goes up to: nothing up to it
+	// will ever be added.
+	Last int64
+}
+
+// KeyStore keeps the signing keys.
+type KeyStore interface {
+	// AddSigningKey adds k and records e. It returns ErrConflict when the newest
+	// key of the realm for the algorithm is another than after; "" for none: of
+	// several that are made at once, one is added.
+	AddSigningKey(ctx context.Context, k SigningKey, after string, e counterfoil.Event) error
+	// SigningKeys returns the keys of a realm, oldest first.
+	SigningKeys(ctx context.Context, realm string) ([]SigningKey, error)
+	// UpdateSigningKeys replaces the keys that have the realms and IDs of these,
+	// all or, with ErrNotFound, none, and records e.
+	UpdateSigningKeys(ctx context.Context, keys []SigningKey, e counterfoil.Event) error
+	// DeleteSigningKey removes a key and records e; ErrNotFound when it is gone.
+	DeleteSigningKey(ctx context.Context, realm, id string, e counterfoil.Event) error
+}
+
+// SigningKey is a key of a realm. At a given time it is next before Activates,
+// active from then until the next one of its algorithm activates, and retiring
+// from then on until its last token has expired.
+type SigningKey struct {
+	Realm string
+	// ID is the kid, in the form that the realm's provider has.
+	ID string
+	// Algorithm is the JWS algorithm that it signs with.
+	Algorithm string
+	Created   time.Time
+	// Activates is when it begins to sign.
+	Activates time.Time
+	// Lifetime is the longest life of a token that it may have signed.
+	Lifetime time.Duration
+	// Public is the public key in PKIX form (RFC 5280 section 4.1.2.7).
+	Public []byte
+	// Private is the private key in PKCS #8 form (RFC 5958), sealed under the
+	// master key where there is one; empty once the key signs no longer.
+	Private counterfoil.Secret
 }
 
 // EventPage is a part of the audit record.
@@ -114,45 +273,4 @@ type RecordedEvent struct {
 	// Sequence numbers grow, not always by one, and are never used twice.
 	Sequence int64 `json:"sequence"`
 	counterfoil.Event
-}
-
-// SigningKey is a private key of a realm.
-type SigningKey struct {
-	Realm string
-	// ID is the kid, in the form that the realm's provider has.
-	ID string
-	// Algorithm is the JWS algorithm that it signs with.
-	Algorithm string
-	Created   time.Time
-	// PKCS8 is the key in DER form (RFC 5958).
-	PKCS8 counterfoil.Secret
-}
-
-// Hash is what a Store keeps of a client secret or an API key.
-type Hash struct {
-	// Value is a tag that names the format, a colon and the hash. The one
-	// format so far is "sha256:" with base64url (RFC 4648 section 5, without
-	// padding): right for values of 256 random bits and for no others.
-	Value   string
-	Created time.Time
-	// Ends is when the value stops being accepted; zero for never.
-	Ends time.Time
-}
-
-func hash(value counterfoil.Secret) string {
-	sum := sha256.Sum256([]byte(value.Reveal()))
-	return "sha256:" + base64.RawURLEncoding.EncodeToString(sum[:])
-}
-
-// verify reports whether value is behind one of the hashes that serve at the
-// given time. How long it takes depends on how many there are, not on value.
-func verify(hashes []Hash, value counterfoil.Secret, at time.Time) bool {
-	given, found := []byte(hash(value)), 0
-	for _, h := range hashes {
-		same := subtle.ConstantTimeCompare([]byte(h.Value), given)
-		if h.Ends.IsZero() || at.Before(h.Ends) {
-			found |= same
-		}
-	}
-	return found == 1
 }

@@ -1,10 +1,13 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/event"
@@ -22,6 +25,8 @@ type refusal struct {
 	err error
 	// unrecorded is set when it was the store that failed.
 	unrecorded bool
+	// again says that the request should be decided once more.
+	again bool
 }
 
 func refused(reason counterfoil.Reason, detail string) *refusal {
@@ -48,6 +53,10 @@ type attempt struct {
 	proven bool
 }
 
+// maxTries is how often a request is decided on a client that is changed
+// meanwhile, before the caller is told to come back.
+const maxTries = 5
+
 // serveToken is the token endpoint (RFC 6749 section 3.2), from the first byte
 // to the last.
 func (rl *realm) serveToken(w http.ResponseWriter, r *http.Request) {
@@ -68,50 +77,122 @@ func (rl *realm) serveToken(w http.ResponseWriter, r *http.Request) {
 		rl.refuse(ctx, w, a, no)
 		return
 	}
-	// 3. Authenticate the client and look at the grant type, in the described
-	// order.
+	// 3. Look at the grant type, where that comes first.
 	grantType := checkGrantType(req.grantType)
 	if grantType != nil && rl.endpoint.CheckFirst == provider.CheckGrantType {
 		rl.refuse(ctx, w, a, grantType)
 		return
 	}
-	var client Client
-	if bad == nil {
-		client, bad = rl.authenticate(ctx, a, creds)
-	}
 	if bad != nil {
 		rl.refuse(ctx, w, a, bad)
 		return
 	}
-	if grantType != nil {
-		rl.refuse(ctx, w, a, grantType)
-		return
+	// 4. Decide, issue and record: once more when the client was changed
+	// between the first and the last of them.
+	g, no := rl.grant(ctx, a, r, &req, &creds)
+	for try := 1; no != nil && no.again && try < maxTries; try++ {
+		g, no = rl.grant(ctx, a, r, &req, &creds)
 	}
-	// 4. Decide the scopes.
-	scopes, no := rl.decideScopes(req.body.get("scope"), &client)
 	if no != nil {
 		rl.refuse(ctx, w, a, no)
 		return
 	}
-	// 5. Issue: make the token and sign it.
-	issued := a.event.Time.Unix()
-	g := &grant{
-		clientID: client.ID, scopes: scopes, tenants: client.Tenants,
-		issued: issued, expire: issued + int64(rl.endpoint.Lifetime.Seconds()),
-	}
-	if err := rl.issue(g); err != nil {
-		rl.refuse(ctx, w, a, failed(counterfoil.ServerError, "sign token", err))
-		return
-	}
-	// 6. Record, and end the token before where that is the policy. From here
-	// on the token counts as issued.
-	if no := rl.record(ctx, a, g); no != nil {
-		rl.refuse(ctx, w, a, no)
-		return
-	}
-	// 7. Answer in the provider's shape.
+	// 5. Answer in the provider's shape.
 	rl.setHeaders(w.Header())
+	g.now = a.event.Time.Unix()
 	_, _ = w.Write(rl.answer.append(make([]byte, 0, 1024), g))
+}
+
+// grant decides a request that is well formed, and returns the token that is
+// recorded and may leave.
+func (rl *realm) grant(ctx context.Context, a *attempt, r *http.Request, req *tokenRequest, creds *credentials) (*grant, *refusal) {
+	// 1. Authenticate the client.
+	caller, no := rl.authenticate(ctx, a, creds)
+	if no != nil {
+		return nil, no
+	}
+	// 2. Look at the grant type, where that comes second.
+	if no := checkGrantType(req.grantType); no != nil {
+		return nil, no
+	}
+	// 3. Decide the scopes, the audience and what binds the token.
+	g := &grant{client: caller.client, asOf: caller.client.AsOf, once: caller.once, now: a.event.Time.Unix()}
+	if g.scopes, no = rl.decideScopes(req.body.get("scope"), caller.client); no != nil {
+		return nil, no
+	}
+	if g.audience, no = rl.decideResources(req); no != nil {
+		return nil, no
+	}
+	if no := rl.bind(r, caller, g); no != nil {
+		return nil, no
+	}
+	// 4. Issue: make the token, or take the one that serves already.
+	if rl.policy(caller.client) == provider.Reuse {
+		return rl.reuseOrMake(ctx, a, g)
+	}
+	return g, rl.issue(ctx, a, g)
+}
+
+// issue makes the grant's token and records it, ending the token before where
+// that is the policy. When it returns nil the token counts as issued.
+func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *refusal {
+	rl.date(g, a.event.Time)
+	if err := rl.sign(ctx, g); err != nil {
+		return failed(counterfoil.ServerError, "sign token", err)
+	}
+	e := a.event
+	e.Type, e.Success, e.TokenID = counterfoil.EventTokenIssued, true, g.tokenID
+	asOf, err := rl.Store.RecordIssued(ctx, Issue{
+		Event: e, Version: g.client.Version, AsOf: g.asOf, Once: g.once, StatusIndex: g.status,
+		Replace: rl.policy(g.client) == provider.Replace,
+		Issued:  time.Unix(g.issued, 0), Expires: time.Unix(g.expire, 0),
+	})
+	if no := rl.recorded(ctx, e, err); no != nil {
+		if no.again {
+			rl.clients.Drop(clientKey{rl.Name, g.client.ID})
+		}
+		return no
+	}
+	rl.update(g.client, asOf)
+	g.asOf = asOf
+	return nil
+}
+
+// recorded tells what an error of RecordIssued means for the request.
+func (rl *realm) recorded(ctx context.Context, e counterfoil.Event, err error) *refusal {
+	switch {
+	case err == nil:
+		rl.OnEvent(ctx, e)
+		return nil
+	case errors.Is(err, ErrReplayed):
+		return refused(counterfoil.AssertionReplayed, "")
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrConflict):
+		// Whatever became of the client, a second look tells.
+		return &refusal{reason: counterfoil.Unavailable, detail: "the client is being changed", again: true}
+	}
+	return storeFailed("record token", err)
+}
+
+// date says from when until when the grant's token serves.
+func (rl *realm) date(g *grant, now time.Time) {
+	life := rl.endpoint.Lifetime
+	if own := g.client.Tokens.Lifetime; own > 0 && own < life {
+		life = own
+	}
+	g.issued = now.Unix()
+	g.notBefore, g.expire = g.issued, g.issued+int64(life.Seconds())
+	if !g.client.Expires.IsZero() {
+		g.expire = min(g.expire, g.client.Expires.Unix())
+	}
+	// All tokens up to a moment were revoked: this one is not among them.
+	if !g.client.NotBefore.IsZero() {
+		g.issued = max(g.issued, g.client.NotBefore.Unix())
+	}
+}
+
+// policy returns what a new token of the client does to its earlier ones.
+func (rl *realm) policy(c *Client) provider.Policy {
+	return cmp.Or(c.Tokens.Policy, rl.endpoint.Policy)
 }
 
 // checkHeaders looks for the headers that the provider wants beyond those of
@@ -178,19 +259,18 @@ func (rl *realm) decideScopes(asked string, c *Client) (counterfoil.Scopes, *ref
 	return scopes, nil
 }
 
-// record makes the token's record durable.
-func (rl *realm) record(ctx context.Context, a *attempt, g *grant) *refusal {
-	e := a.event
-	e.Type, e.Success, e.TokenID = counterfoil.EventTokenIssued, true, g.tokenID
-	err := rl.Store.RecordIssued(ctx, e, rl.endpoint.Policy == provider.Replace)
-	if errors.Is(err, ErrNotFound) {
-		return refused(counterfoil.ClientDisabled, "while the token was made")
+// decideResources returns the audience that the request asks for (RFC 8707
+// section 2); nil for the usual one.
+func (rl *realm) decideResources(req *tokenRequest) ([]string, *refusal) {
+	if len(rl.endpoint.Resources) == 0 {
+		return nil, nil
 	}
-	if err != nil {
-		return storeFailed("record token", err)
+	for _, asked := range req.resources {
+		if !slices.Contains(rl.endpoint.Resources, asked) {
+			return nil, refused(counterfoil.InvalidTarget, "")
+		}
 	}
-	rl.OnEvent(ctx, e)
-	return nil
+	return req.resources, nil
 }
 
 // refuse is how every refusal leaves: recorded first, unless it is the store

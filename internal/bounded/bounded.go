@@ -1,0 +1,152 @@
+// Package bounded remembers values by key, at most as many as it was made for.
+// Use it where a stranger's requests fill the memory. It is a foundation without
+// promises to importers.
+package bounded
+
+import (
+	"hash/maphash"
+	"sync"
+)
+
+// Cache is a map that never grows beyond its size. It is divided into shards so
+// that its users seldom wait for one another. A full shard evicts a value that
+// was not asked for since the shard's hand last passed it (the clock algorithm).
+// It is safe for concurrent use.
+type Cache[K comparable, V any] struct {
+	seed   maphash.Seed
+	shards []shard[K, V]
+}
+
+type shard[K comparable, V any] struct {
+	mu        sync.Mutex
+	index     map[K]int // into slots
+	slots     []slot[K, V]
+	limit     int
+	hand      int
+	evictions uint64
+	_         [40]byte // keeps neighbours off one cache line
+}
+
+type slot[K comparable, V any] struct {
+	key          K
+	value        V
+	filled, used bool
+}
+
+// New returns a cache of size values, at least one.
+func New[K comparable, V any](size int) *Cache[K, V] {
+	n := 32
+	for n > 1 && size/n < 16 {
+		n /= 2
+	}
+	c := &Cache[K, V]{seed: maphash.MakeSeed(), shards: make([]shard[K, V], n)}
+	for i := range c.shards {
+		c.shards[i].index = map[K]int{}
+		c.shards[i].limit = max(1, size/n)
+	}
+	return c
+}
+
+// shard returns the one that key belongs to; their number is a power of two.
+func (c *Cache[K, V]) shard(key K) *shard[K, V] {
+	return &c.shards[maphash.Comparable(c.seed, key)&uint64(len(c.shards)-1)]
+}
+
+// Get returns the value of key, and whether there is one.
+func (c *Cache[K, V]) Get(key K) (V, bool) {
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, ok := s.index[key]
+	if !ok {
+		var none V
+		return none, false
+	}
+	s.slots[i].used = true
+	return s.slots[i].value, true
+}
+
+// Put keeps a value in place of any other of its key.
+func (c *Cache[K, V]) Put(key K, value V) {
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, ok := s.index[key]
+	if !ok {
+		i = s.free()
+		s.index[key] = i
+	}
+	s.slots[i] = slot[K, V]{key: key, value: value, filled: true}
+}
+
+// GetOrPut returns the value of key, or keeps what make returns and returns
+// that. Of several callers at once one makes it; make must return soon.
+func (c *Cache[K, V]) GetOrPut(key K, make func() V) V {
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i, ok := s.index[key]; ok {
+		s.slots[i].used = true
+		return s.slots[i].value
+	}
+	i := s.free()
+	s.index[key] = i
+	s.slots[i] = slot[K, V]{key: key, value: make(), filled: true}
+	return s.slots[i].value
+}
+
+// Drop forgets key.
+func (c *Cache[K, V]) Drop(key K) {
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i, ok := s.index[key]; ok {
+		delete(s.index, key)
+		s.slots[i] = slot[K, V]{}
+	}
+}
+
+// Clear forgets everything.
+func (c *Cache[K, V]) Clear() {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		clear(s.index)
+		s.slots, s.hand = nil, 0
+		s.mu.Unlock()
+	}
+}
+
+// Len returns how many values there are, and how many gave way to others.
+func (c *Cache[K, V]) Len() (n int, evictions uint64) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		n += len(s.index)
+		evictions += s.evictions
+		s.mu.Unlock()
+	}
+	return n, evictions
+}
+
+// free returns a slot to fill, evicting what is in it.
+func (s *shard[K, V]) free() int {
+	if len(s.slots) < s.limit {
+		s.slots = append(s.slots, slot[K, V]{})
+		return len(s.slots) - 1
+	}
+	for {
+		i := s.hand
+		s.hand = (s.hand + 1) % len(s.slots)
+		switch at := &s.slots[i]; {
+		case !at.filled:
+			return i
+		case at.used:
+			at.used = false
+		default:
+			delete(s.index, at.key)
+			s.evictions++
+			return i
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package server
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+// Environment says what a client is for.
+type Environment string
+
+// The environments.
+const (
+	Sandbox    Environment = "sandbox"
+	Production Environment = "production"
+)
+
+// Client is a program that may ask for tokens of one realm. It holds no secret,
+// only hashes.
+type Client struct {
+	Realm string
+	// ID is the client_id, unique in its realm.
+	ID string
+	Settings
+	// Disabled refuses the client and all its tokens until it is enabled again.
+	Disabled bool
+	Created  time.Time
+	Changed  time.Time
+	// NotBefore is when the client's tokens begin to count: one that was issued
+	// before is revoked. Whole seconds; zero for never.
+	NotBefore time.Time
+	// Secrets are the accepted client secrets, newest first: two at most.
+	Secrets []Hash
+	// APIKeys are the accepted API keys, newest first: two at most.
+	APIKeys []Hash
+	// Version grows with every change.
+	Version int64
+	// AsOf is the store's mark of the moment at which the client was read, for
+	// RecordIssued; it is not kept.
+	AsOf int64
+}
+
+// Settings are what an operator says about a client.
+type Settings struct {
+	// Name is for people; Contact is how to reach those who run the client.
+	Name, Contact string
+	// Environment is empty, Sandbox or Production.
+	Environment Environment
+	// Scopes are those that it is allowed.
+	Scopes counterfoil.Scopes
+	// Tenants are those that it is granted.
+	Tenants []string
+	// Addresses are those that it may ask for tokens from; none for all.
+	Addresses []netip.Prefix
+	// Labels are for people and for search.
+	Labels map[string]string
+	// Expires is when it is accepted no longer, and its last token ends; zero
+	// for never.
+	Expires time.Time
+	// ResourceServer lets it introspect every token of the realm and follow the
+	// revocation feed (RFC 7662 section 2.1).
+	ResourceServer bool
+	// Tokens say how its tokens differ from the realm's.
+	Tokens TokenSettings
+	// Keys, certificates and federation are how it authenticates without a
+	// shared secret.
+	Authentication Authentication
+}
+
+// TokenSettings say how a client's tokens differ from its realm's. The zero
+// value changes nothing.
+type TokenSettings struct {
+	// Lifetime is whole seconds; 0 for the realm's. It never exceeds the
+	// realm's.
+	Lifetime time.Duration `json:"lifetime,omitempty"`
+	// Algorithm is one of the realm's signing algorithms; "" for the realm's
+	// first.
+	Algorithm provider.Algorithm `json:"algorithm,omitempty"`
+	// Policy is "" for the realm's.
+	Policy provider.Policy `json:"policy,omitempty"`
+	// Claims are added to those of the realm: strings by name. A name that the
+	// realm's tokens have is refused.
+	Claims map[string]string `json:"claims,omitempty"`
+	// CertificateBound tokens are good only with the certificate that they were
+	// asked with (RFC 8705 section 3); DPoPBound ones only with the key (RFC
+	// 9449 section 5.2), and a request without a proof is refused.
+	CertificateBound bool `json:"certificate_bound,omitempty"`
+	DPoPBound        bool `json:"dpop_bound,omitempty"`
+}
+
+// Authentication is how a client proves itself without a shared secret. The
+// zero value leaves secrets as the only way.
+type Authentication struct {
+	// KeySet is a JWK Set (RFC 7517) with the public keys that sign its
+	// assertions (private_key_jwt), or whose x5c are its self-signed
+	// certificates; KeySetURL is where it publishes one instead (jwks_uri).
+	KeySet    string `json:"jwks,omitempty"`
+	KeySetURL string `json:"jwks_uri,omitempty"`
+	// Certificate is what a certificate of a trusted authority must say
+	// (tls_client_auth, RFC 8705 section 2.1.2): exactly one field is set.
+	Certificate CertificateRule `json:"certificate,omitzero"`
+	// Thumbprints are the SHA-256 thumbprints of self-signed certificates, in
+	// base64url (self_signed_tls_client_auth): two at most, for rotation.
+	Thumbprints []string `json:"thumbprints,omitempty"`
+	// Federation are rules on the tokens of other issuers, one of which must
+	// hold.
+	Federation []FederationRule `json:"federation,omitempty"`
+}
+
+// CertificateRule names the one subject that a certificate must have, by the
+// metadata names of RFC 8705 section 2.1.2.
+type CertificateRule struct {
+	SubjectDN string `json:"tls_client_auth_subject_dn,omitempty"`
+	DNS       string `json:"tls_client_auth_san_dns,omitempty"`
+	URI       string `json:"tls_client_auth_san_uri,omitempty"`
+	IP        string `json:"tls_client_auth_san_ip,omitempty"`
+	Email     string `json:"tls_client_auth_san_email,omitempty"`
+}
+
+// FederationRule accepts tokens of an issuer that the realm federates with.
+type FederationRule struct {
+	// Issuer is the iss claim, to the letter.
+	Issuer string `json:"issuer"`
+	// Claims must all be there with these values; sub is one of them. A "*" at
+	// the end of a value stands for any ending.
+	Claims map[string]string `json:"claims"`
+}
+
+// Hash is what a Store keeps of a client secret or an API key.
+type Hash struct {
+	// ID names the secret in lists and records: 8 hexadecimal digits.
+	ID string
+	// Value is the text form of package sechash: a tag that names the form, and
+	// the hash.
+	Value   string
+	Created time.Time
+	// Ends is when the value stops being accepted; zero for never.
+	Ends time.Time
+}
+
+// Use is when a secret or an API key was last used.
+type Use struct {
+	Realm, ClientID string
+	// SecretID is the Hash's ID.
+	SecretID string
+	Last     time.Time
+}

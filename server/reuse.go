@@ -1,0 +1,70 @@
+package server
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/counterfoil/counterfoil"
+)
+
+// reusable is a token that is answered again to the same request: under the
+// policy "reuse" all processes of one client that start at once cost one
+// signature.
+type reusable struct {
+	making sync.Mutex // held by the one that makes the token
+	grant  atomic.Pointer[grant]
+}
+
+// reuseKey names what a token is the same for.
+func (g *grant) reuseKey(realm string) string {
+	return strings.Join([]string{realm, g.client.ID, g.scopes.String(), strings.Join(g.audience, " "), string(g.confirmation)}, "\x00")
+}
+
+// reuseOrMake returns the token that was made for the same request, as long as
+// it may be answered again, or makes one. Of several callers one makes it.
+func (rl *realm) reuseOrMake(ctx context.Context, a *attempt, g *grant) (*grant, *refusal) {
+	entry := rl.reuse.GetOrPut(g.reuseKey(rl.Name), func() *reusable { return new(reusable) })
+	if again, no := rl.again(ctx, a, entry, g); again != nil || no != nil {
+		return again, no
+	}
+	entry.making.Lock()
+	defer entry.making.Unlock()
+	if again, no := rl.again(ctx, a, entry, g); again != nil || no != nil {
+		return again, no
+	}
+	if no := rl.issue(ctx, a, g); no != nil {
+		return nil, no
+	}
+	g.reuseUntil = g.issued + (g.expire-g.issued)*int64(rl.endpoint.ReusePercent)/100
+	kept := *g // g is still written to
+	entry.grant.Store(&kept)
+	return g, nil
+}
+
+// again returns the entry's token when it may be answered once more, after
+// recording that; nil when a new one has to be made.
+func (rl *realm) again(ctx context.Context, a *attempt, entry *reusable, asked *grant) (*grant, *refusal) {
+	g := entry.grant.Load()
+	if g == nil || a.event.Time.Unix() >= g.reuseUntil || g.client.Version != asked.client.Version {
+		return nil, nil
+	}
+	e := a.event
+	e.Type, e.Success, e.TokenID = counterfoil.EventTokenReused, true, g.tokenID
+	asOf, err := rl.Store.RecordIssued(ctx, Issue{
+		Event: e, Version: g.client.Version, AsOf: g.asOf, Reused: true, Once: asked.once, StatusIndex: -1,
+	})
+	if no := rl.recorded(ctx, e, err); no != nil {
+		if no.again {
+			entry.grant.CompareAndSwap(g, nil) // revoked, or the client is another now
+		}
+		return nil, no
+	}
+	answer := *g
+	if answer.asOf = asOf; asOf != g.asOf {
+		later := answer
+		entry.grant.CompareAndSwap(g, &later)
+	}
+	return &answer, nil
+}
