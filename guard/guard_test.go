@@ -102,6 +102,7 @@ access_token:
     - {name: who, from: client_id}
     - {name: iss, from: issuer}
     - {name: until, from: expires_at}
+    - {name: since, from: issued_at}
     - {name: may, from: scope_list}
     - {name: ports, from: tenants}
     - {name: aud, from: audience}
@@ -128,7 +129,7 @@ apis:
 
 func TestAProviderThatIsOnlyText(t *testing.T) {
 	d := dialect{key: ecKey, other: ecOther, header: members{"alg": "ES256", "kid": "k1", "typ": "harbour+jwt"},
-		claims: members{"who": client, "iss": issuer, "until": start.Unix() + 60, "may": []string{"berth"}, "ports": []string{"oslo", "riga"}, "aud": "crane", "rev": 7}}
+		claims: members{"who": client, "iss": issuer, "until": start.Unix() + 60, "since": start.Unix(), "may": []string{"berth"}, "ports": []string{"oslo", "riga"}, "aud": "crane", "rev": 7}}
 	r := newRigFor(t, parse(t, "harbour", harbour), d)
 	call := func(token string) *http.Request {
 		req := must(http.NewRequest("GET", r.server.URL, nil))
