@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// side is a program that answers token requests, in a process of its own.
+type side struct {
+	name    string
+	command []string
+	clients int
+
+	cmd *exec.Cmd
+	url *url.URL
+	// started is how long the process took until it was ready.
+	started time.Duration
+	next    atomic.Uint64
+}
+
+// The clients of every side.
+func clientID(i int) string { return fmt.Sprintf("client-%020d", i) }
+func clientSecret(i int) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "bench %d", i))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// start starts the side and reads from it where it listens.
+func (s *side) start() error {
+	s.cmd = exec.Command(s.command[0], s.command[1:]...)
+	s.cmd.Stderr = &tail{}
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	sc := bufio.NewScanner(out)
+	for sc.Scan() && sc.Text() != "ready" {
+		if s.url, err = url.Parse(sc.Text()); err != nil {
+			return err
+		}
+	}
+	if s.started = time.Since(begin); s.url == nil {
+		s.stop()
+		return fmt.Errorf("did not start: %s", s.cmd.Stderr)
+	}
+	go func() { _, _ = io.Copy(io.Discard, out) }()
+	return nil
+}
+
+func (s *side) stop() {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	_ = s.cmd.Wait()
+	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
+}
+
+// tail keeps the end of what a side complains about.
+type tail struct{ text []byte }
+
+func (t *tail) Write(b []byte) (int, error) {
+	t.text = append(t.text, b...)
+	t.text = t.text[max(0, len(t.text)-2000):]
+	return len(b), nil
+}
+
+func (t *tail) String() string { return string(t.text) }
+
+// result is one round: rate in answers a second, times in milliseconds, cpu in
+// microseconds of the side's processes for each answer, rss in megabytes.
+type result struct{ rate, p50, p99, cpu, rss float64 }
+
+func (r result) perSecond() float64 { return r.rate }
+
+// load keeps every connection busy for a round.
+func (s *side) load() (result, error) {
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		all   []time.Duration
+		errs  []error
+		stop  atomic.Bool
+		begin = time.Now()
+	)
+	cpu, _, err := s.used()
+	if err != nil {
+		return result{}, err
+	}
+	timer := time.AfterFunc(time.Duration(*seconds)*time.Second, func() { stop.Store(true) })
+	defer timer.Stop()
+	for range *connections {
+		wg.Go(func() {
+			took, err := s.drive(&stop)
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, took...)
+			if err != nil {
+				errs = append(errs, err)
+				stop.Store(true)
+			}
+		})
+	}
+	wg.Wait()
+	elapsed := time.Since(begin)
+	if err := errors.Join(errs...); err != nil {
+		return result{}, fmt.Errorf("%w; it says: %s", err, s.cmd.Stderr)
+	}
+	after, rss, err := s.used()
+	if err != nil {
+		return result{}, err
+	}
+	slices.Sort(all)
+	ms := func(q float64) float64 { return all[int(q*float64(len(all)-1))].Seconds() * 1000 }
+	return result{
+		rate: float64(len(all)) / elapsed.Seconds(), p50: ms(0.5), p99: ms(0.99),
+		cpu: float64((after - cpu).Microseconds()) / float64(len(all)), rss: rss,
+	}, nil
+}
+
+// drive sends one request after the other on one connection. Clients take
+// turns: with many, each asks about once.
+func (s *side) drive(stop *atomic.Bool) ([]time.Duration, error) {
+	conn, err := net.Dial("tcp", s.url.Host)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	in := bufio.NewReaderSize(conn, 8<<10)
+	var took []time.Duration
+	var request []byte
+	for !stop.Load() {
+		// A step that shares no factor with the number of clients visits all of
+		// them, far from one another.
+		i := int(s.next.Add(1) * 7_919_317 % uint64(s.clients))
+		body := "grant_type=client_credentials&client_id=" + clientID(i) + "&client_secret=" + clientSecret(i)
+		request = fmt.Appendf(request[:0], "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
+			s.url.Path, s.url.Host, len(body), body)
+		begin := time.Now()
+		if _, err := conn.Write(request); err != nil {
+			return took, err
+		}
+		if err := readAnswer(in); err != nil {
+			return took, err
+		}
+		took = append(took, time.Since(begin))
+	}
+	return took, nil
+}
+
+var lengthHeader = []byte("content-length:")
+
+// readAnswer reads one answer and insists that it brings a token. It is made
+// for these sides only: a generator that costs little leaves the processor to
+// what is measured.
+func readAnswer(in *bufio.Reader) error {
+	status, err := in.ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	if !bytes.HasPrefix(status, []byte("HTTP/1.1 200")) {
+		body, _ := in.Peek(in.Buffered())
+		return fmt.Errorf("answered %s %s", bytes.TrimSpace(status), body)
+	}
+	length := 0
+	for {
+		line, err := in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if len(line) <= 2 {
+			break
+		}
+		if len(line) > len(lengthHeader) && bytes.EqualFold(line[:len(lengthHeader)], lengthHeader) {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(line[len(lengthHeader):]))); err != nil {
+				return err
+			}
+		}
+	}
+	body, err := in.Peek(length)
+	if err != nil {
+		return err
+	}
+	if !bytes.Contains(body, []byte(`"access_token":"eyJ`)) {
+		return errors.New("the answer holds no token")
+	}
+	_, err = in.Discard(length)
+	return err
+}
+
+// used returns what the side's processes have used of the processors, and the
+// memory that they hold now, in megabytes.
+func (s *side) used() (cpu time.Duration, rss float64, err error) {
+	group := strconv.Itoa(s.cmd.Process.Pid)
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return 0, 0, err
+	}
+	found := false
+	for _, e := range entries {
+		stat, err := os.ReadFile("/proc/" + e.Name() + "/stat")
+		if err != nil {
+			continue
+		}
+		_, rest, _ := strings.Cut(string(stat), ") ")
+		fields := strings.Fields(rest) // from the state on: proc(5) counts it as field 3
+		if len(fields) < 22 || fields[2] != group {
+			continue
+		}
+		found = true
+		user, _ := strconv.Atoi(fields[11])
+		system, _ := strconv.Atoi(fields[12])
+		pages, _ := strconv.Atoi(fields[21])
+		cpu += time.Duration(user+system) * 10 * time.Millisecond
+		rss += float64(pages*os.Getpagesize()) / 1e6
+	}
+	if !found {
+		return 0, 0, errors.New("the process is gone: " + s.cmd.Stderr.(*tail).String())
+	}
+	return cpu, rss, nil
+}

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/internal/libcrypto"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/sqlite"
+)
+
+// signersOf returns what signs with the algorithm here, the best first.
+func signersOf(alg string) []string {
+	if _, err := libcrypto.Open(); err == nil && alg == "RS256" {
+		return []string{"libcrypto", "go"}
+	}
+	return []string{"go"}
+}
+
+func self(words ...string) []string {
+	exe, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	return []string{exe, "-profile", *profile, "-serve", strings.Join(words, " ")}
+}
+
+func floorSide(alg, signer string) *side {
+	return &side{name: "floor, " + alg + " by " + signer, command: self("floor", alg, signer), clients: *few}
+}
+
+func serverSide(data, alg, signer, policy string, clients int) *side {
+	return &side{
+		name:    fmt.Sprintf("counterfoil, %d clients, %s", clients, signer),
+		command: self("server", alg, signer, policy, strconv.Itoa(clients), filepath.Join(data, fmt.Sprintf("%s-%s-%d.db", alg, policy, clients))),
+		clients: clients,
+	}
+}
+
+func oidcSide(alg string, workers int) *side {
+	return &side{
+		name:    fmt.Sprintf("oidc-provider x%d", workers),
+		command: []string{"node", "bench/server/oidc/server.mjs", alg, strconv.Itoa(*few), strconv.Itoa(workers)}, clients: *few,
+	}
+}
+
+// opensslSpeed returns how many RSA-2048 signatures a second OpenSSL makes on
+// two processors.
+func opensslSpeed() (string, error) {
+	out, err := exec.Command("openssl", "speed", "-seconds", "3", "-multi", "2", "rsa2048").Output()
+	if err != nil {
+		return "", fmt.Errorf("openssl speed: %w", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) == 7 && f[0] == "rsa" && f[1] == "2048" {
+			return f[5], nil
+		}
+	}
+	return "", errors.New("openssl speed printed no line for rsa 2048 bits")
+}
+
+// startUp tells how long the server takes to start with many clients, and what
+// it holds after a round.
+func startUp(data string) error {
+	fmt.Printf("Start-up and memory, %d clients\n", *many)
+	s := serverSide(data, "ES256", "go", "independent", *many)
+	if err := s.start(); err != nil { // makes the clients when they are not there
+		return err
+	}
+	s.stop()
+	var times []float64
+	var last result
+	for range *rounds {
+		s := serverSide(data, "ES256", "go", "independent", *many)
+		if err := s.start(); err != nil {
+			return err
+		}
+		times = append(times, s.started.Seconds()*1000)
+		r, err := s.load()
+		s.stop()
+		if err != nil {
+			return err
+		}
+		last.rss = max(last.rss, r.rss)
+	}
+	fmt.Printf("ready after %.0f ms (median), at most %.0f MB resident after a round\n", median(times, func(t float64) float64 { return t }), last.rss)
+	return nil
+}
+
+// child serves one side until it is told to stop. All collect garbage as rarely
+// as the binary does.
+func child(words []string) error {
+	debug.SetGCPercent(400)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	var h http.Handler
+	closing := func() error { return nil }
+	if words[0] == "floor" {
+		h, err = floorHandler(words[1], words[2])
+	} else {
+		h, closing, err = serverHandler(words[1:], "https://"+l.Addr().String())
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Printf("http://%s/token\nready\n", l.Addr())
+	if *profile != "" && words[0] != "floor" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	failed := make(chan error, 1)
+	go func() { failed <- http.Serve(l, h) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		return closing()
+	}
+}
+
+// floorHandler does what no token endpoint can leave out: it parses the form
+// and signs, or answers a fixed token where the algorithm is "none".
+func floorHandler(alg, signer string) (http.Handler, error) {
+	sign := func([]byte) (string, error) { return "eyJ" + strings.Repeat("t", 640), nil }
+	if alg != "none" {
+		key, err := jose.Generate(alg)
+		if err != nil {
+			return nil, err
+		}
+		if signer == "libcrypto" {
+			if key, err = byLibcrypto(key); err != nil {
+				return nil, err
+			}
+		}
+		protected := fmt.Appendf(nil, `{"alg":%q,"kid":"0123456789abcdef0123456789abcdef","typ":"at+jwt"}`, alg)
+		sign = func(claims []byte) (string, error) { return jose.Sign(key, alg, protected, claims) }
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := r.ParseForm(); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		id, now := r.PostForm.Get("client_id"), time.Now().Unix()
+		claims := fmt.Appendf(nil, `{"iss":"https://127.0.0.1/realm","exp":%d,"aud":"https://127.0.0.1/realm","sub":%q,"client_id":%q,"iat":%d,"jti":"00000000-0000-4000-8000-000000000000","scope":"read write"}`,
+			now+3600, id, id, now)
+		token, err := sign(claims)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_, _ = io.WriteString(w, `{"access_token":"`+token+`","expires_in":3600,"token_type":"Bearer"}`)
+	}), nil
+}
+
+func byLibcrypto(key crypto.Signer) (crypto.Signer, error) {
+	lib, err := libcrypto.Open()
+	if err != nil {
+		return nil, err
+	}
+	return lib.Signer(key.(*rsa.PrivateKey))
+}
+
+// serverHandler is the whole token endpoint on a database with its clients,
+// which it makes when the file is new.
+func serverHandler(words []string, base string) (http.Handler, func() error, error) {
+	alg, signer, policy, file := words[0], words[1], words[2], words[4]
+	count, err := strconv.Atoi(words[3])
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := provider.Parse("bench.yaml", fmt.Appendf(nil, "extends: oauth2\nname: bench\ntoken_endpoint: {policy: %s}\naccess_token: {signing_algorithm: %s}\n", policy, alg))
+	if err != nil {
+		return nil, nil, err
+	}
+	_, statErr := os.Stat(file)
+	store, err := sqlite.Open(context.Background(), file)
+	if err != nil {
+		return nil, nil, err
+	}
+	if statErr != nil {
+		if err := populate(store, count); err != nil {
+			return nil, nil, err
+		}
+	}
+	s, err := server.New(context.Background(), server.Config{
+		Store: store, Signer: signer, MasterKey: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+		Realms: []server.Realm{{Name: "bench", Provider: p, BaseURL: base}},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return s.Handler("bench"), func() error { return errors.Join(s.Close(), store.Close()) }, nil
+}
+
+// populate makes the clients, many at once.
+func populate(store server.Store, count int) error {
+	var wg sync.WaitGroup
+	errs := make([]error, 128)
+	for worker := range errs {
+		wg.Go(func() {
+			for i := worker; i < count && errs[worker] == nil; i += len(errs) {
+				errs[worker] = create(store, i)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func create(store server.Store, i int) error {
+	sum := sha256.Sum256([]byte(clientSecret(i)))
+	c := server.Client{Realm: "bench", ID: clientID(i), Created: time.Now(), Changed: time.Now(), Secrets: []server.Hash{
+		{ID: "00000001", Value: "sha256:" + base64.RawURLEncoding.EncodeToString(sum[:]), Created: time.Now()},
+	}}
+	c.Name, c.Scopes = "client "+strconv.Itoa(i), []string{"read", "write"}
+	return store.CreateClient(context.Background(), c, counterfoil.Event{
+		Type: counterfoil.EventClientCreated, Time: c.Created, Realm: c.Realm, ClientID: c.ID, Success: true, Actor: "bench",
+	})
+}
