@@ -2,7 +2,6 @@ package server
 
 import (
 	"cmp"
-	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -147,9 +146,9 @@ func answerOf(e *provider.TokenEndpoint) template {
 var errNoKey = errors.New("the realm has no active key of the algorithm")
 
 // sign makes the grant's token.
-func (rl *realm) sign(_ context.Context, g *grant) error {
+func (rl *realm) sign(g *grant, now time.Time) error {
 	g.tokenID, g.status = newTokenID(rl.Provider.AccessToken.TokenID), -1
-	key := rl.ring.active(string(cmp.Or(g.client.Tokens.Algorithm, rl.Provider.AccessToken.SigningAlgorithm)), time.Unix(g.now, 0))
+	key := rl.ring.active(string(cmp.Or(g.client.Tokens.Algorithm, rl.Provider.AccessToken.SigningAlgorithm)), now)
 	if key == nil {
 		return errNoKey
 	}
