@@ -4,7 +4,8 @@
 GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.9.0
-AUDIT        = apis/gqlhttp/testdata/audit
+NPM          = apis/gqlhttp/testdata/audit cmd/counterfoil/testdata/interop
+OIDC         = bench/server/oidc
 FUZZTIME    ?= 60s
 
 .PHONY: test
@@ -14,12 +15,12 @@ test: needs check generated vulnerabilities
 # What the tests use beside Go. Installed where that is possible, named where
 # it is not.
 .PHONY: needs
-needs: $(AUDIT)/node_modules/.package-lock.json
+needs: $(NPM:%=%/node_modules/.package-lock.json)
 	./needs.sh
 
-$(AUDIT)/node_modules/.package-lock.json: $(AUDIT)/package-lock.json
+%/node_modules/.package-lock.json: %/package-lock.json
 	./needs.sh
-	cd $(AUDIT) && npm ci --no-audit --no-fund --ignore-scripts
+	cd $* && npm ci --no-audit --no-fund --ignore-scripts
 	touch $@
 
 # Form, vet, lint, tidiness, and a default build without cgo.
@@ -51,6 +52,12 @@ vulnerabilities:
 .PHONY: bench
 bench: needs
 	./bench/run.sh
+
+# The server beside its floor, itself with a million clients, and oidc-provider;
+# about half an hour, most of it to make the clients.
+.PHONY: bench-server
+bench-server: needs $(OIDC)/node_modules/.package-lock.json
+	$(GO) run ./bench/server -rounds $(or $(ROUNDS),5)
 
 # The long forms of what 'make test' runs for seconds.
 .PHONY: fuzz

@@ -18,6 +18,7 @@ look() {
 	need chromium chromium
 	# libcrypto of OpenSSL 3, as the loader finds it; ldconfig is outside of some users' path
 	[ "$(uname)" != Linux ] || PATH="$PATH:/usr/sbin:/sbin" ldconfig -p | grep -q 'libcrypto\.so\.3 ' || { missing="$missing libcrypto.so.3"; packages="$packages libssl3"; }
+	/usr/bin/python3 -c 'import authlib' 2>/dev/null || { missing="$missing python3-authlib"; packages="$packages python3-authlib"; }
 	/usr/bin/python3 -c 'import requests' 2>/dev/null || { missing="$missing python3-requests"; packages="$packages python3-requests"; }
 }
 

@@ -8,7 +8,7 @@ echo "$(go version), $(nproc) processors, $(sed -n 's/^model name[[:space:]]*: /
 echo
 echo "Tokens a second"
 echo
-go run ./bench/tokens -rounds "${ROUNDS:-5}" -seconds "${SECONDS_EACH:-5}"
+go run ./bench/server -only tokens -rounds "${ROUNDS:-5}" -seconds "${SECONDS_EACH:-5}"
 
 echo "Guard and client: medians of 5"
 echo
