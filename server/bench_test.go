@@ -80,11 +80,12 @@ func benchmarkServer(b *testing.B, algorithm, policy string) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	defer s.Close()
 	clients, bodies := server.NewClients(store, nil), make([]string, 1000)
 	var wg sync.WaitGroup
 	for i := range bodies {
 		wg.Go(func() {
-			_, creds, err := clients.Create(b.Context(), "bench", server.NewClient{Realm: "bench", ID: fmt.Sprintf("client-%04d", i), Scopes: []string{"read"}})
+			_, creds, err := clients.Create(b.Context(), "bench", server.NewClient{Realm: "bench", ID: fmt.Sprintf("client-%04d", i), Settings: server.Settings{Scopes: []string{"read"}}})
 			if err != nil {
 				b.Error(err)
 			}

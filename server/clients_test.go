@@ -25,7 +25,7 @@ func (h *house) try(id string, secret counterfoil.Secret) int {
 
 func TestCreate(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
-	n := server.NewClient{Realm: "oauth2", Name: "A partner – ü", Scopes: counterfoil.Scopes{"read"}, Tenants: []string{"T"}, WithAPIKey: true}
+	n := server.NewClient{Realm: "oauth2", Settings: server.Settings{Name: "A partner – ü", Scopes: counterfoil.Scopes{"read"}, Tenants: []string{"T"}}, WithAPIKey: true}
 	made, creds, err := h.clients.Create(t.Context(), "root@host\n", n)
 	if err != nil {
 		t.Fatal(err)
@@ -68,17 +68,17 @@ func TestCreateRefuses(t *testing.T) {
 		"control in id":     {Realm: "r", ID: "a\nb"},
 		"not UTF-8":         {Realm: "r", ID: "a\xff"},
 		"long id":           {Realm: "r", ID: strings.Repeat("x", 101)},
-		"format in name":    {Realm: "r", Name: "a\u202eb"},
-		"long name":         {Realm: "r", Name: strings.Repeat("x", 201)},
-		"two in a scope":    {Realm: "r", Scopes: counterfoil.Scopes{"a b"}},
-		"scope twice":       {Realm: "r", Scopes: counterfoil.Scopes{"a", "a"}},
-		"quote in scope":    {Realm: "r", Scopes: counterfoil.Scopes{`"`}},
-		"empty scope":       {Realm: "r", Scopes: counterfoil.Scopes{""}},
-		"empty tenant":      {Realm: "r", Tenants: []string{""}},
-		"tenant twice":      {Realm: "r", Tenants: []string{"a", "a"}},
-		"line in tenant":    {Realm: "r", Tenants: []string{"a\nb"}},
-		"too many tenants":  {Realm: "r", Tenants: strings.Split(strings.Repeat("x", 1001), "")},
-		"separator in name": {Realm: "r", Name: "a\u2028b"},
+		"format in name":    {Realm: "r", Settings: server.Settings{Name: "a\u202eb"}},
+		"long name":         {Realm: "r", Settings: server.Settings{Name: strings.Repeat("x", 201)}},
+		"two in a scope":    {Realm: "r", Settings: server.Settings{Scopes: counterfoil.Scopes{"a b"}}},
+		"scope twice":       {Realm: "r", Settings: server.Settings{Scopes: counterfoil.Scopes{"a", "a"}}},
+		"quote in scope":    {Realm: "r", Settings: server.Settings{Scopes: counterfoil.Scopes{`"`}}},
+		"empty scope":       {Realm: "r", Settings: server.Settings{Scopes: counterfoil.Scopes{""}}},
+		"empty tenant":      {Realm: "r", Settings: server.Settings{Tenants: []string{""}}},
+		"tenant twice":      {Realm: "r", Settings: server.Settings{Tenants: []string{"a", "a"}}},
+		"line in tenant":    {Realm: "r", Settings: server.Settings{Tenants: []string{"a\nb"}}},
+		"too many tenants":  {Realm: "r", Settings: server.Settings{Tenants: strings.Split(strings.Repeat("x", 1001), "")}},
+		"separator in name": {Realm: "r", Settings: server.Settings{Name: "a\u2028b"}},
 	} {
 		if _, _, err := h.clients.Create(t.Context(), "test", n); err == nil || errors.Is(err, server.ErrExists) {
 			t.Errorf("%s: %v", name, err)

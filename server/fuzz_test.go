@@ -36,9 +36,9 @@ func (s *oneClient) Client(_ context.Context, _, id string) (server.Client, erro
 	return s.client, nil
 }
 
-func (s *oneClient) RecordIssued(_ context.Context, e counterfoil.Event, _ bool) error {
-	s.last = e
-	return nil
+func (s *oneClient) RecordIssued(_ context.Context, i server.Issue) (int64, error) {
+	s.last = i.Event
+	return 1, nil
 }
 
 func (s *oneClient) RecordRefused(_ context.Context, e counterfoil.Event, _ bool) error {
@@ -46,7 +46,7 @@ func (s *oneClient) RecordRefused(_ context.Context, e counterfoil.Event, _ bool
 	return nil
 }
 
-func (s *oneClient) AddSigningKey(_ context.Context, k server.SigningKey) error {
+func (s *oneClient) AddSigningKey(_ context.Context, k server.SigningKey, _ string, _ counterfoil.Event) error {
 	s.key = []server.SigningKey{k}
 	return nil
 }
@@ -70,7 +70,7 @@ func fuzzed(f *testing.F, encoding provider.Encoding) (*oneClient, http.Handler,
 	if err != nil {
 		f.Fatal(err)
 	}
-	_, creds, err := server.NewClients(store, nil).Create(f.Context(), "fuzz", server.NewClient{Realm: "r", ID: "a:b ü", Scopes: []string{"read"}})
+	_, creds, err := server.NewClients(store, nil).Create(f.Context(), "fuzz", server.NewClient{Realm: "r", ID: "a:b ü", Settings: server.Settings{Scopes: []string{"read"}}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
@@ -19,16 +21,18 @@ import (
 	"github.com/counterfoil/counterfoil/server/sqlite"
 )
 
-// tokenID returns the jti of a token.
-func tokenID(t *testing.T, token string) string {
+// principal is what a guard makes of a token of the client "good".
+func principal(t *testing.T, token string) *counterfoil.Principal {
 	t.Helper()
 	var claims struct {
-		ID string `json:"jti"`
+		ID        string `json:"jti"`
+		Issued    int64  `json:"iat"`
+		NotBefore int64  `json:"nbf"`
 	}
 	if err := json.Unmarshal([]byte(part(t, token, 1)), &claims); err != nil {
 		t.Fatal(err)
 	}
-	return claims.ID
+	return &counterfoil.Principal{ClientID: "good", TokenID: claims.ID, Issued: time.Unix(cmp.Or(claims.Issued, claims.NotBefore), 0)}
 }
 
 // TestReplace: a new token ends the one before, for whoever asks, and so do
@@ -37,7 +41,7 @@ func TestReplace(t *testing.T) {
 	h := newHouseOf(t, nil, "altrata", "oauth2")
 	live := func(token string) bool {
 		t.Helper()
-		ok, err := h.server.Realm("altrata").Live(t.Context(), "good", tokenID(t, token))
+		ok, err := h.server.Realm("altrata").Live(t.Context(), principal(t, token))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +86,7 @@ func TestRevoke(t *testing.T) {
 	want := func(when string, want bool) {
 		t.Helper()
 		for _, token := range []string{first, second} {
-			if ok, err := h.server.Realm("oauth2").Live(t.Context(), "good", tokenID(t, token)); ok != want || err != nil {
+			if ok, err := h.server.Realm("oauth2").Live(t.Context(), principal(t, token)); ok != want || err != nil {
 				t.Errorf("%s: live %v, %v", when, ok, err)
 			}
 		}
@@ -98,7 +102,7 @@ func TestRevoke(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("deleted", false)
-	if ok, err := h.server.Realm("oauth2").Live(t.Context(), "nobody", "x"); ok || err != nil {
+	if ok, err := h.server.Realm("oauth2").Live(t.Context(), &counterfoil.Principal{ClientID: "nobody", TokenID: "x"}); ok || err != nil {
 		t.Errorf("an unknown client: %v, %v", ok, err)
 	}
 }
@@ -117,8 +121,9 @@ func TestReplaceAtOnce(t *testing.T) {
 	events := h.recorded()
 	last, alive := events[len(events)-1].TokenID, 0
 	for _, token := range tokens {
-		id := tokenID(t, token)
-		ok, err := h.server.Realm("altrata").Live(t.Context(), "good", id)
+		p := principal(t, token)
+		id := p.TokenID
+		ok, err := h.server.Realm("altrata").Live(t.Context(), p)
 		if err != nil || ok != (id == last) {
 			t.Errorf("token %s is live: %v, %v; the last record is of %s", id, ok, err, last)
 		}
@@ -277,8 +282,8 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 	good.Name = "damaged"
-	damaged := server.SigningKey{Realm: "damaged", ID: "k", Algorithm: "ES256", PKCS8: counterfoil.Secret("nonsense-of-a-key")}
-	if err := store.AddSigningKey(t.Context(), damaged); err != nil {
+	damaged := server.SigningKey{Realm: "damaged", ID: "k", Algorithm: "ES256", Private: counterfoil.Secret("nonsense-of-a-key")}
+	if err := store.AddSigningKey(t.Context(), damaged, "", counterfoil.Event{Type: counterfoil.EventKeyCreated}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := server.New(t.Context(), server.Config{Store: store, Realms: []server.Realm{good}}); err == nil || !strings.Contains(err.Error(), "damaged") || strings.Contains(err.Error(), "nonsense") {

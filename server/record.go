@@ -40,6 +40,10 @@ type Client struct {
 	// AsOf is the store's mark of the moment at which the client was read, for
 	// RecordIssued; it is not kept.
 	AsOf int64
+	// Latest is when tokens of the client may be dated at the earliest, so that
+	// no revocation takes them for those that it ended; zero for any time. It is
+	// the store's, and not kept.
+	Latest time.Time
 }
 
 // Settings are what an operator says about a client.

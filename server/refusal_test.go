@@ -274,7 +274,7 @@ func (h *house) goodOn(t *testing.T, realm string, reused bool) {
 // TestDialectRefusals are those that only one realm has, or answers otherwise.
 func TestDialectRefusals(t *testing.T) {
 	h := newHouse(t)
-	off := h.client(server.NewClient{Realm: "oauth2", ID: "off", Scopes: counterfoil.Scopes{"read"}})
+	off := h.client(server.NewClient{Realm: "oauth2", ID: "off", Settings: server.Settings{Scopes: counterfoil.Scopes{"read"}}})
 	if err := h.clients.SetDisabled(t.Context(), "test", "oauth2", "off", true); err != nil {
 		t.Fatal(err)
 	}
@@ -322,7 +322,7 @@ func TestDialectRefusals(t *testing.T) {
 // TestAccepted are requests that look odd and are right.
 func TestAccepted(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2", "a55", "altrata")
-	colon := h.client(server.NewClient{Realm: "oauth2", ID: "a:b ü+%", Scopes: counterfoil.Scopes{"read"}})
+	colon := h.client(server.NewClient{Realm: "oauth2", ID: "a:b ü+%", Settings: server.Settings{Scopes: counterfoil.Scopes{"read"}}})
 	escaped := basic(url.QueryEscape(colon.ClientID), url.QueryEscape(colon.ClientSecret.Reveal()))
 	for name, row := range map[string]struct {
 		realm  string
@@ -427,11 +427,14 @@ func (b *broken) Client(ctx context.Context, realm, id string) (server.Client, e
 	return b.Store.Client(ctx, realm, id)
 }
 
-func (b *broken) RecordIssued(ctx context.Context, e counterfoil.Event, replace bool) error {
-	if b.issued != nil {
-		return b.issued
+func (b *broken) RecordIssued(ctx context.Context, i server.Issue) (int64, error) {
+	if errors.Is(b.issued, server.ErrNotFound) {
+		b.read = b.issued // whoever looks again finds it so
 	}
-	return b.Store.RecordIssued(ctx, e, replace)
+	if b.issued != nil {
+		return 0, b.issued
+	}
+	return b.Store.RecordIssued(ctx, i)
 }
 
 func (b *broken) RecordRefused(ctx context.Context, e counterfoil.Event, stranger bool) error {
@@ -446,8 +449,6 @@ func (b *broken) RecordRefused(ctx context.Context, e counterfoil.Event, strange
 // what it was, and the cause is in the log and not in the answer. A store that
 // has failed is not asked to record that: the caller waited for its lock twice.
 func TestStoreFails(t *testing.T) {
-	var b *broken
-	h := newHouseOf(t, func(s server.Store) server.Store { b = &broken{Store: s}; return b }, "oauth2")
 	fault := errors.New("the disk is on fire")
 	for name, row := range map[string]struct {
 		set      broken
@@ -462,9 +463,10 @@ func TestStoreFails(t *testing.T) {
 		"the record is full, refused": {broken{read: server.ErrNotFound, refused: fault}, 503, `{"error":"temporarily_unavailable"}`, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
+			var b *broken
+			h := newHouseOf(t, func(s server.Store) server.Store { b = &broken{Store: s}; return b }, "oauth2")
 			row.set.Store = b.Store
 			*b = row.set
-			defer func() { *b = broken{Store: row.set.Store} }()
 			before := h.log.Len()
 			got := h.do("oauth2", h.good("oauth2"))
 			if got.status != row.status || got.body != row.body {
@@ -489,12 +491,12 @@ type waiting struct {
 	recorded         chan error
 }
 
-func (w *waiting) RecordIssued(ctx context.Context, e counterfoil.Event, replace bool) error {
+func (w *waiting) RecordIssued(ctx context.Context, i server.Issue) (int64, error) {
 	w.arrived <- struct{}{}
 	<-w.proceed
-	err := w.Store.RecordIssued(ctx, e, replace)
+	asOf, err := w.Store.RecordIssued(ctx, i)
 	w.recorded <- err
-	return err
+	return asOf, err
 }
 
 // TestRecordComesFirst: the answer waits for the record, and the record is made

@@ -122,9 +122,10 @@ type ClientQuery struct {
 type TokenStore interface {
 	// RecordIssued records that a token was issued. It returns ErrNotFound when
 	// the client is gone or disabled by then, ErrConflict when it was changed
-	// since it was read, and ErrReplayed when one of i.Once was used before; it
-	// records nothing then: no token leaves on what is no longer so. The mark
-	// that it returns is the new AsOf of the client.
+	// since it was read or when a token that replaces others is dated before its
+	// Latest, and ErrReplayed when one of i.Once was used before; it records
+	// nothing then: no token leaves on what is no longer so. The mark that it
+	// returns is the new AsOf of the client.
 	RecordIssued(ctx context.Context, i Issue) (asOf int64, err error)
 	// RecordRefused records that a request was refused. Of those by strangers,
 	// who did not prove to be the client that they named, the newest

@@ -102,10 +102,13 @@ func newHouseOf(t *testing.T, wrap func(server.Store) server.Store, names ...str
 		if len(scopes) == 0 {
 			scopes = counterfoil.Scopes{"read", "write"}
 		}
-		h.creds[p.Name] = h.client(server.NewClient{Realm: p.Name, ID: "good", Scopes: scopes, Tenants: []string{"TENANT123"}, WithAPIKey: p.Needs(provider.HeaderFromAPIKey)})
+		h.creds[p.Name] = h.client(server.NewClient{Realm: p.Name, ID: "good", Settings: server.Settings{Scopes: scopes, Tenants: []string{"TENANT123"}}, WithAPIKey: p.Needs(provider.HeaderFromAPIKey)})
 	}
 	t.Cleanup(func() {
 		ts.Close()
+		if err := h.server.Close(); err != nil {
+			t.Error(err)
+		}
 		h.searchSecrets()
 		if err := db.Close(); err != nil {
 			t.Error(err)

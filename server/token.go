@@ -185,8 +185,10 @@ func (rl *realm) date(g *grant, now time.Time) {
 		g.expire = min(g.expire, g.client.Expires.Unix())
 	}
 	// All tokens up to a moment were revoked: this one is not among them.
-	if !g.client.NotBefore.IsZero() {
-		g.issued = max(g.issued, g.client.NotBefore.Unix())
+	for _, earliest := range [...]time.Time{g.client.NotBefore, g.client.Latest} {
+		if !earliest.IsZero() {
+			g.issued = max(g.issued, earliest.Unix())
+		}
 	}
 }
 

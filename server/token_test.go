@@ -239,6 +239,7 @@ access_token:
   claims:
     - {name: iss, from: issuer}
     - {name: azp, from: client_id}
+    - {name: iat, from: issued_at}
     - {name: exp, from: expires_at}
     - {name: aud, from: audience}
     - {name: jti, from: token_id}
@@ -252,7 +253,7 @@ apis: []
 // TestProviderOfTextOnly serves a dialect that no Go code knows.
 func TestProviderOfTextOnly(t *testing.T) {
 	h := newHouseOf(t, nil, "custom")
-	c := h.client(server.NewClient{Realm: "custom", ID: "käse", Scopes: counterfoil.Scopes{"a", "b"}, Tenants: []string{"T1", "T 2"}})
+	c := h.client(server.NewClient{Realm: "custom", ID: "käse", Settings: server.Settings{Scopes: counterfoil.Scopes{"a", "b"}, Tenants: []string{"T1", "T 2"}}})
 	good := func() *ask {
 		return &ask{method: http.MethodPost, body: "grant_type=client_credentials", header: http.Header{
 			"X-Version": {"7"}, "Authorization": {basic("käse", c.ClientSecret.Reveal())},
@@ -265,8 +266,9 @@ func TestProviderOfTextOnly(t *testing.T) {
 	}
 	wantHeaders(t, got, map[string]string{"Cache-Control": "no-store", "X-Dialect": "custom", "Content-Type": "text/plain; charset=utf-8"})
 	wantForm(t, "protected header", part(t, token, 0), `{"typ":"JWT","alg":"EdDSA","kid":"`+hexForm+`"}`)
+	iat := strconv.FormatInt(h.clock.Now().Unix(), 10)
 	exp := strconv.FormatInt(h.clock.Now().Add(90*time.Second).Unix(), 10)
-	wantForm(t, "claims", part(t, token, 1), `{"iss":"`+h.url+`/custom","azp":"käse","exp":`+exp+`,"aud":\["one","two"\],"jti":"`+hexForm+`","scp":\["a","b"\],"tenants":\["T1","T 2"\],"n":-3,"s":"a \\"b\\" ü"}`)
+	wantForm(t, "claims", part(t, token, 1), `{"iss":"`+h.url+`/custom","azp":"käse","iat":`+iat+`,"exp":`+exp+`,"aud":\["one","two"\],"jti":"`+hexForm+`","scp":\["a","b"\],"tenants":\["T1","T 2"\],"n":-3,"s":"a \\"b\\" ü"}`)
 	h.verify("custom", "EdDSA", token)
 
 	for name, row := range map[string]struct {

@@ -83,7 +83,7 @@ func (s *site) authenticate(ctx context.Context, clients *server.Clients, r *rea
 		return err
 	}
 	if c.id == "" {
-		made := server.NewClient{Realm: r.Name, Name: developmentClient, Scopes: r.ScopeNames(), WithAPIKey: r.Needs(provider.HeaderFromAPIKey)}
+		made := server.NewClient{Realm: r.Name, Settings: server.Settings{Name: developmentClient, Scopes: r.ScopeNames()}, WithAPIKey: r.Needs(provider.HeaderFromAPIKey)}
 		if needsTenant(r.Provider) {
 			made.Tenants = []string{developmentTenant}
 		}

@@ -94,7 +94,7 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 	}
 	// 4. Serve.
 	p.welcome(site)
-	return p.serve(ctx, listener, certificate, site.mux, log)
+	return errors.Join(p.serve(ctx, listener, certificate, site.mux, log), site.server.Close())
 }
 
 // lock keeps a second 'up' off the directory.

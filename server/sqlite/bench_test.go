@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ func filled(b *testing.B) *sqlite.Store {
 	b.Cleanup(func() { _ = s.Close() })
 	clients := server.NewClients(s, nil)
 	for i := range 1000 {
-		if _, _, err := clients.Create(b.Context(), "bench", server.NewClient{Realm: "r", ID: fmt.Sprintf("client-%04d", i), Scopes: counterfoil.Scopes{"read"}}); err != nil {
+		if _, _, err := clients.Create(b.Context(), "bench", server.NewClient{Realm: "r", ID: fmt.Sprintf("client-%04d", i), Settings: server.Settings{Scopes: counterfoil.Scopes{"read"}}}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -45,22 +46,43 @@ func BenchmarkRecordIssued(b *testing.B) {
 	for _, replace := range []bool{false, true} {
 		b.Run(fmt.Sprintf("replace=%v", replace), func(b *testing.B) {
 			s := filled(b)
-			var n atomic.Int64
+			first, err := s.Client(b.Context(), "r", "client-0000")
+			if err != nil {
+				b.Fatal(err)
+			}
+			var n, mark atomic.Int64
+			mark.Store(first.AsOf)
 			b.SetParallelism(16)
 			b.ReportAllocs()
+			before := cpuTime(b)
 			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					e := counterfoil.Event{
-						Type: counterfoil.EventTokenIssued, Time: time.Now(), Realm: "r", ClientID: fmt.Sprintf("client-%04d", n.Add(1)%1000), Success: true,
-						TokenID: "00000000-0000-4000-8000-000000000000", Address: "192.0.2.1", UserAgent: "bench/1",
-					}
-					if err := s.RecordIssued(context.Background(), e, replace); err != nil {
+					now := time.Now()
+					asOf, err := s.RecordIssued(context.Background(), server.Issue{
+						Event: counterfoil.Event{
+							Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: fmt.Sprintf("client-%04d", n.Add(1)%1000), Success: true,
+							TokenID: "00000000-0000-4000-8000-000000000000", Address: "192.0.2.1", UserAgent: "bench/1",
+						},
+						Version: 1, AsOf: mark.Load(), Replace: replace, Issued: now.Truncate(time.Second), Expires: now.Add(time.Hour).Truncate(time.Second), StatusIndex: -1,
+					})
+					if err != nil {
 						b.Error(err)
 						return
 					}
+					mark.Store(asOf)
 				}
 			})
+			b.ReportMetric(float64(cpuTime(b)-before)/float64(time.Microsecond)/float64(b.N), "cpu-µs/op")
 		})
 	}
+}
+
+// cpuTime is what the process has used of the processors.
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -1,11 +1,11 @@
 package sqlite
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"github.com/counterfoil/counterfoil/server"
 )
@@ -17,30 +17,16 @@ const maxBatch = 512
 // must be repeatable: when another of them fails unexpectedly, all run again,
 // each alone.
 type write struct {
-	do   func(ctx context.Context, t *transaction) error
+	do   func(t *transaction) error
 	done chan error
 }
 
-// transaction is what a write works on.
-type transaction struct {
-	*sql.Conn
-	begin, commit, rollback   *sql.Stmt
-	refused, issued, replaced *sql.Stmt
-	// strangers counts the events of strangers that were added.
-	strangers int
-}
-
-// close lets go of the connection.
-func (t *transaction) close() error {
-	var err error
-	for _, stmt := range []*sql.Stmt{t.begin, t.commit, t.rollback, t.refused, t.issued, t.replaced} {
-		err = errors.Join(err, stmt.Close())
-	}
-	return errors.Join(err, t.Conn.Close())
-}
+// expected are the errors that the interface names. A write that returns one of
+// them wrote nothing.
+var expected = []error{server.ErrNotFound, server.ErrExists, server.ErrConflict, server.ErrReplayed, server.ErrFull}
 
 // submit hands a write to the writer and waits until it is on the disk.
-func (s *Store) submit(do func(context.Context, *transaction) error) error {
+func (s *Store) submit(do func(*transaction) error) error {
 	w := write{do: do, done: make(chan error, 1)}
 	select {
 	case s.writes <- w:
@@ -105,12 +91,10 @@ func (s *Store) commit(t *transaction, batch []write) {
 }
 
 // try runs a batch in one transaction. An error means that nothing of it was
-// written. The results are those that the interface names; a write that has
-// one of them wrote nothing.
+// written. The results are nil or one of those expected.
 func (s *Store) try(t *transaction, batch []write) (results []error, err error) {
-	ctx := context.Background()
 	results = make([]error, len(batch))
-	if _, err := t.begin.ExecContext(ctx); err != nil {
+	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
 		for i := range results { // waiting again for each would only add up
 			results[i] = fmt.Errorf("begin: %w", explain(err))
 		}
@@ -118,42 +102,95 @@ func (s *Store) try(t *transaction, batch []write) (results []error, err error) 
 	}
 	defer func() {
 		if err != nil {
-			_, _ = t.rollback.ExecContext(ctx)
+			_, _ = t.exec("ROLLBACK")
 		}
 	}()
-	t.strangers = 0
+	if err := t.begin(); err != nil {
+		return nil, explain(err)
+	}
 	for i, w := range batch {
-		err := w.do(ctx, t)
-		if err != nil && !errors.Is(err, server.ErrNotFound) && !errors.Is(err, server.ErrExists) && !errors.Is(err, server.ErrConflict) {
+		err := w.do(t)
+		if err != nil && !slices.Contains(expected, err) {
 			return nil, explain(err)
 		}
 		results[i] = err
 	}
-	if err := t.evict(ctx, s.keep.Load()); err != nil {
-		return nil, fmt.Errorf("evict: %w", explain(err))
+	if err := t.finish(s.keep.Load()); err != nil {
+		return nil, explain(err)
 	}
-	if _, err := t.commit.ExecContext(ctx); err != nil {
+	if _, err := t.exec("COMMIT"); err != nil {
 		return nil, fmt.Errorf("commit: %w", explain(err))
 	}
 	return results, nil
 }
 
-// evict drops the oldest events of strangers beyond those to keep.
-func (t *transaction) evict(ctx context.Context, keep int64) error {
-	if t.strangers == 0 {
-		return nil
+// totals is the row of the table.
+type totals struct {
+	sequence, changes, revocations, strangers, evicted int64
+}
+
+// transaction is what a write works on.
+type transaction struct {
+	statements
+	totals
+	// before are the totals as they are in the database.
+	before totals
+	// run are the events of tokens that were issued, still to be written, and
+	// how many there are.
+	run   []byte
+	count int64
+	// now is the latest time of a write; 0 when none told.
+	now int64
+	// sweeps are what is due to be swept.
+	sweeps [swept]sweep
+}
+
+func newTransaction(conn *sql.Conn) *transaction {
+	t := &transaction{statements: statements{conn: conn, prepared: map[string]*sql.Stmt{}}}
+	for i := range t.sweeps {
+		t.sweeps[i].due = sweepEvery // a process that writes little sweeps as well
 	}
-	var kept int64
-	if err := t.QueryRowContext(ctx, "UPDATE event_totals SET strangers = strangers + ? RETURNING strangers", t.strangers).Scan(&kept); err != nil {
-		return err
-	}
-	if kept <= keep {
-		return nil
-	}
-	if _, err := t.ExecContext(ctx, `DELETE FROM events WHERE sequence IN
-		(SELECT sequence FROM events WHERE stranger = 1 ORDER BY sequence LIMIT ?)`, kept-keep); err != nil {
-		return err
-	}
-	_, err := t.ExecContext(ctx, "UPDATE event_totals SET strangers = ?1, evicted = evicted + ?2 - ?1", keep, kept)
+	return t
+}
+
+func (t *transaction) begin() error {
+	t.run, t.count, t.now = t.run[:0], 0, 0
+	_, err := t.row("SELECT sequence, changes, revocations, strangers, evicted FROM totals", nil,
+		&t.sequence, &t.changes, &t.revocations, &t.strangers, &t.evicted)
+	t.before = t.totals
 	return err
 }
+
+// finish writes what the writes have left to the end.
+func (t *transaction) finish(keep int64) error {
+	if err := t.flush(); err != nil {
+		return fmt.Errorf("record events: %w", err)
+	}
+	if err := t.evict(keep); err != nil {
+		return fmt.Errorf("evict events: %w", err)
+	}
+	if err := t.sweep(); err != nil {
+		return fmt.Errorf("remove what has expired: %w", err)
+	}
+	if t.totals == t.before {
+		return nil
+	}
+	_, err := t.exec("UPDATE totals SET sequence = ?, changes = ?, revocations = ?, strangers = ?, evicted = ?",
+		t.sequence, t.changes, t.revocations, t.strangers, t.evicted)
+	return err
+}
+
+// evict drops the oldest events of strangers beyond those to keep.
+func (t *transaction) evict(keep int64) error {
+	if t.strangers == t.before.strangers || t.strangers <= keep {
+		return nil
+	}
+	n, err := t.exec(`DELETE FROM events WHERE sequence IN
+		(SELECT sequence FROM events WHERE stranger = 1 ORDER BY sequence LIMIT ?)`, t.strangers-keep)
+	t.evicted += n
+	t.strangers -= n
+	return err
+}
+
+// passed notes the time of a write.
+func (t *transaction) passed(us int64) { t.now = max(t.now, us) }

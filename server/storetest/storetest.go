@@ -81,6 +81,23 @@ func issued(id, token string) counterfoil.Event {
 	return counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: at, Realm: "r", ClientID: id, Success: true, TokenID: token}
 }
 
+// issue is a token of an hour, of a client as it is now.
+func issue(s server.Store, e counterfoil.Event, replace bool) server.Issue {
+	c, _ := s.Client(context.Background(), e.Realm, e.ClientID)
+	begin := at.Truncate(time.Second)
+	return server.Issue{Event: e, Version: c.Version, AsOf: c.AsOf, Replace: replace, Issued: begin, Expires: begin.Add(time.Hour), StatusIndex: -1}
+}
+
+func record(s server.Store, e counterfoil.Event, replace bool) error {
+	_, err := s.RecordIssued(context.Background(), issue(s, e, replace))
+	return err
+}
+
+func live(s server.Store, realm, id string) (string, error) {
+	st, err := s.Standing(context.Background(), realm, id, "")
+	return st.LiveToken, err
+}
+
 // Events returns all events of a store, read in pages of three, and how many
 // were evicted.
 func Events(t *testing.T, s server.Store) ([]server.RecordedEvent, int64) {
@@ -114,8 +131,10 @@ func wantErr(t *testing.T, what string, err, want error) {
 
 func clientRoundTrip(t *testing.T, s server.Store) {
 	c := server.Client{
-		Realm: "räälm", ID: "Ω-client:1 😀", Name: "A name\\ with \"quotes\", 漢字 and 'apostrophes'; DROP TABLE clients",
-		Scopes: counterfoil.Scopes{"events:read", "EventsApi"}, Tenants: []string{"TENANT 123", "テナント", "a,b"},
+		Realm: "räälm", ID: "Ω-client:1 😀", Settings: server.Settings{
+			Name:   "A name\\ with \"quotes\", 漢字 and 'apostrophes'; DROP TABLE clients",
+			Scopes: counterfoil.Scopes{"events:read", "EventsApi"}, Tenants: []string{"TENANT 123", "テナント", "a,b"},
+		},
 		Disabled: true, Created: at, Changed: at.Add(time.Hour),
 		Secrets: []server.Hash{{Value: "sha256:new", Created: at}, {Value: "sha256:old", Created: at.Add(-time.Hour), Ends: at.Add(time.Hour)}},
 		APIKeys: []server.Hash{{Value: "sha256:key", Created: at}},
@@ -125,6 +144,7 @@ func clientRoundTrip(t *testing.T, s server.Store) {
 	c.Created, c.Changed, c.Version = micro(c.Created), micro(c.Changed), 1
 	c.APIKeys[0].Created = micro(at)
 	c.Secrets = []server.Hash{{Value: "sha256:new", Created: micro(at)}, {Value: "sha256:old", Created: micro(at.Add(-time.Hour)), Ends: micro(at.Add(time.Hour))}}
+	c.AsOf = got.AsOf
 	if !reflect.DeepEqual(got, c) {
 		t.Errorf("got  %+v\nwant %+v", got, c)
 	}
@@ -139,10 +159,12 @@ func clientRoundTrip(t *testing.T, s server.Store) {
 
 func clientExists(t *testing.T, s server.Store) {
 	first := create(t, s, newClient("c"))
+	first.AsOf = 0
 	other := newClient("c")
 	other.Name = "other"
 	wantErr(t, "second client", s.CreateClient(t.Context(), other, change(counterfoil.EventClientCreated, "c")), server.ErrExists)
-	if got := read(t, s, "r", "c"); !reflect.DeepEqual(got, first) {
+	got := read(t, s, "r", "c")
+	if got.AsOf = 0; !reflect.DeepEqual(got, first) {
 		t.Errorf("the first client became %+v", got)
 	}
 	other.Realm = "r2"
@@ -173,8 +195,8 @@ func clientMissing(t *testing.T, s server.Store) {
 	wantErr(t, "Client", err, server.ErrNotFound)
 	wantErr(t, "UpdateClient", s.UpdateClient(t.Context(), newClient("none"), change(counterfoil.EventClientRotated, "none")), server.ErrNotFound)
 	wantErr(t, "DeleteClient", s.DeleteClient(t.Context(), "r", "none", change(counterfoil.EventClientDeleted, "none")), server.ErrNotFound)
-	_, err = s.LiveToken(t.Context(), "r", "none")
-	wantErr(t, "LiveToken", err, server.ErrNotFound)
+	_, err = live(s, "r", "none")
+	wantErr(t, "Standing", err, server.ErrNotFound)
 	create(t, s, newClient("c"))
 	_, err = s.Client(t.Context(), "other", "c")
 	wantErr(t, "Client of another realm", err, server.ErrNotFound)
@@ -220,7 +242,7 @@ func paging(t *testing.T, s server.Store) {
 	create(t, s, other)
 	var got []string
 	for after := ""; ; after = got[len(got)-1] {
-		page, err := s.Clients(t.Context(), "r", after, 3)
+		page, err := s.Clients(t.Context(), server.ClientQuery{Realm: "r", After: after, Limit: 3})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -234,23 +256,24 @@ func paging(t *testing.T, s server.Store) {
 	if !slices.Equal(got, ids) {
 		t.Errorf("pages of three give %q, want %q", got, ids)
 	}
-	if page, err := s.Clients(t.Context(), "nowhere", "", 3); err != nil || len(page) != 0 {
+	if page, err := s.Clients(t.Context(), server.ClientQuery{Realm: "nowhere", Limit: 3}); err != nil || len(page) != 0 {
 		t.Errorf("clients of an unknown realm: %v, %v", page, err)
 	}
 }
 
 func issuedNeedsClient(t *testing.T, s server.Store) {
 	for _, replace := range []bool{false, true} {
-		wantErr(t, "unknown client", s.RecordIssued(t.Context(), issued("none", "t"), replace), server.ErrNotFound)
+		wantErr(t, "unknown client", record(s, issued("none", "t"), replace), server.ErrNotFound)
 	}
 	c := newClient("disabled")
 	c.Disabled = true
 	create(t, s, c)
 	for _, replace := range []bool{false, true} {
-		wantErr(t, "disabled client", s.RecordIssued(t.Context(), issued("disabled", "t"), replace), server.ErrNotFound)
+		wantErr(t, "disabled client", record(s, issued("disabled", "t"), replace), server.ErrNotFound)
 	}
-	_, err := s.LiveToken(t.Context(), "r", "disabled")
-	wantErr(t, "live token of a disabled client", err, server.ErrNotFound)
+	if id, err := live(s, "r", "disabled"); err != nil || id != "" {
+		t.Errorf("the live token of a disabled client is %q, %v", id, err)
+	}
 	if events, _ := Events(t, s); len(events) != 1 {
 		t.Errorf("a refused issuance left an event: %+v", events)
 	}
@@ -267,10 +290,10 @@ func concurrentReplacement(t *testing.T, s server.Store) {
 			for j := range 10 {
 				id := []string{"one", "two"}[(i+j)%2]
 				token := fmt.Sprintf("%s-%d-%d", id, i, j)
-				if err := s.RecordIssued(context.Background(), issued(id, token), true); err != nil {
+				if err := record(s, issued(id, token), true); err != nil {
 					t.Errorf("record %s: %v", token, err)
 				}
-				if live, err := s.LiveToken(context.Background(), "r", id); err != nil || !strings.HasPrefix(live, id+"-") {
+				if live, err := live(s, "r", id); err != nil || !strings.HasPrefix(live, id+"-") {
 					t.Errorf("live token of %s is %q, %v", id, live, err)
 				}
 			}
@@ -288,7 +311,7 @@ func concurrentReplacement(t *testing.T, s server.Store) {
 		t.Errorf("%d events, want 162", len(events))
 	}
 	for id, want := range last {
-		if live, err := s.LiveToken(t.Context(), "r", id); err != nil || live != want {
+		if live, err := live(s, "r", id); err != nil || live != want {
 			t.Errorf("live token of %s is %q, %v; its last record is %q", id, live, err, want)
 		}
 	}
@@ -296,13 +319,13 @@ func concurrentReplacement(t *testing.T, s server.Store) {
 
 func disableEndsLive(t *testing.T, s server.Store) {
 	c := create(t, s, newClient("c"))
-	if err := s.RecordIssued(t.Context(), issued("c", "t1"), true); err != nil {
+	if err := record(s, issued("c", "t1"), true); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.UpdateClient(t.Context(), c, change(counterfoil.EventClientRotated, "c")); err != nil {
 		t.Fatal(err)
 	}
-	if live, err := s.LiveToken(t.Context(), "r", "c"); err != nil || live != "t1" {
+	if live, err := live(s, "r", "c"); err != nil || live != "t1" {
 		t.Errorf("after a rotation the live token is %q, %v", live, err)
 	}
 	for _, disabled := range []bool{true, false} {
@@ -311,8 +334,7 @@ func disableEndsLive(t *testing.T, s server.Store) {
 		if err := s.UpdateClient(t.Context(), c, change(counterfoil.EventClientDisabled, "c")); err != nil {
 			t.Fatal(err)
 		}
-		_, err := s.LiveToken(t.Context(), "r", "c")
-		wantErr(t, fmt.Sprintf("live token with disabled %v", disabled), err, server.ErrNotFound)
+		wantLive(t, s, fmt.Sprintf("with disabled %v", disabled), "")
 	}
 }
 
@@ -320,7 +342,7 @@ func deleteEndsLive(t *testing.T, s server.Store) {
 	create(t, s, newClient("c"))
 	create(t, s, newClient("other"))
 	for _, id := range []string{"c", "other"} {
-		if err := s.RecordIssued(t.Context(), issued(id, "t-"+id), true); err != nil {
+		if err := record(s, issued(id, "t-"+id), true); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -329,28 +351,33 @@ func deleteEndsLive(t *testing.T, s server.Store) {
 	}
 	_, err := s.Client(t.Context(), "r", "c")
 	wantErr(t, "deleted client", err, server.ErrNotFound)
-	_, err = s.LiveToken(t.Context(), "r", "c")
+	_, err = live(s, "r", "c")
 	wantErr(t, "its token", err, server.ErrNotFound)
-	if live, err := s.LiveToken(t.Context(), "r", "other"); err != nil || live != "t-other" {
+	if live, err := live(s, "r", "other"); err != nil || live != "t-other" {
 		t.Errorf("the other client's token is %q, %v", live, err)
 	}
 	if again := create(t, s, newClient("c")); again.Version != 1 {
 		t.Errorf("made again it is %+v", again)
 	}
-	_, err = s.LiveToken(t.Context(), "r", "c")
-	wantErr(t, "token of the client made again", err, server.ErrNotFound)
+	wantLive(t, s, "of the client made again", "")
 	if events, _ := Events(t, s); len(events) != 6 || events[4].Type != counterfoil.EventClientDeleted {
 		t.Errorf("events: %+v", events)
 	}
 }
 
+func wantLive(t *testing.T, s server.Store, what, want string) {
+	t.Helper()
+	if id, err := live(s, "r", "c"); err != nil || id != want {
+		t.Errorf("live token %s: %q, %v; want %q", what, id, err, want)
+	}
+}
+
 func independentLeavesNoLive(t *testing.T, s server.Store) {
 	create(t, s, newClient("c"))
-	if err := s.RecordIssued(t.Context(), issued("c", "t"), false); err != nil {
+	if err := record(s, issued("c", "t"), false); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.LiveToken(t.Context(), "r", "c")
-	wantErr(t, "live token", err, server.ErrNotFound)
+	wantLive(t, s, "of an independent token", "")
 }
 
 func eventOrder(t *testing.T, s server.Store) {
@@ -365,7 +392,7 @@ func eventOrder(t *testing.T, s server.Store) {
 	for i := range 7 {
 		e := issued("c", fmt.Sprint(i))
 		e.Time = at.Add(-time.Duration(i) * time.Hour) // the order is not that of the times
-		if err := s.RecordIssued(t.Context(), e, i%2 == 0); err != nil {
+		if err := record(s, e, i%2 == 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -394,7 +421,7 @@ func eventsWhileWriting(t *testing.T, s server.Store) {
 	for i := range writers {
 		wg.Go(func() {
 			for j := range each {
-				if err := s.RecordIssued(context.Background(), issued(fmt.Sprint(i), fmt.Sprint(j)), j%2 == 0); err != nil {
+				if err := record(s, issued(fmt.Sprint(i), fmt.Sprint(j)), j%2 == 0); err != nil {
 					t.Errorf("record: %v", err)
 				}
 			}
@@ -435,35 +462,52 @@ func eventsWhileWriting(t *testing.T, s server.Store) {
 	}
 }
 
+func keyEvent(id string) counterfoil.Event {
+	return counterfoil.Event{Type: counterfoil.EventKeyCreated, Time: at, Realm: "r", Success: true, Actor: "test", Detail: id}
+}
+
 func signingKeys(t *testing.T, s server.Store) {
 	if keys, err := s.SigningKeys(t.Context(), "r"); err != nil || len(keys) != 0 {
 		t.Fatalf("keys of an empty store: %v, %v", keys, err)
 	}
-	binary := counterfoil.Secret([]byte{0, 1, 0xff, 0xfe, 0x80, '\n', 0})
-	first := server.SigningKey{Realm: "r", ID: "Zm9v/+==", Algorithm: "RS256", Created: micro(at), PKCS8: binary}
-	second := server.SigningKey{Realm: "r", ID: "A", Algorithm: "ES256", Created: micro(at.Add(time.Second)), PKCS8: "x"}
-	elsewhere := server.SigningKey{Realm: "q", ID: "A", Algorithm: "ES256", Created: micro(at), PKCS8: "y"}
+	binary := []byte{0, 1, 0xff, 0xfe, 0x80, '\n', 0}
+	first := server.SigningKey{
+		Realm: "r", ID: "Zm9v/+==", Algorithm: "RS256", Created: micro(at), Activates: micro(at.Add(time.Hour)), Lifetime: 90 * time.Minute,
+		Public: binary, Private: counterfoil.Secret(binary),
+	}
+	second := server.SigningKey{Realm: "r", ID: "A", Algorithm: "ES256", Created: micro(at.Add(time.Second)), Activates: micro(at.Add(2 * time.Hour)), Public: []byte("p"), Private: "x"}
+	elsewhere := second
+	elsewhere.Realm = "q"
 	for _, k := range []server.SigningKey{second, first, elsewhere} {
-		if err := s.AddSigningKey(t.Context(), k); err != nil {
+		if err := s.AddSigningKey(t.Context(), k, "", keyEvent(k.ID)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	again := second
-	again.ID = "B"
-	wantErr(t, "second key of an algorithm", s.AddSigningKey(t.Context(), again), server.ErrExists)
+	wantKeys(t, s, first, second)
+	again := first
+	again.Algorithm = "PS256"
+	wantErr(t, "second key of an ID", s.AddSigningKey(t.Context(), again, "", keyEvent("")), server.ErrExists)
+	if events, _ := Events(t, s); len(events) != 3 {
+		t.Errorf("three keys left the events %+v", events)
+	}
+}
+
+func wantKeys(t *testing.T, s server.Store, want ...server.SigningKey) {
+	t.Helper()
 	keys, err := s.SigningKeys(t.Context(), "r")
-	if err != nil || !reflect.DeepEqual(keys, []server.SigningKey{first, second}) {
-		t.Errorf("got %+v, %v", keys, err)
+	if err != nil || !reflect.DeepEqual(keys, want) {
+		t.Errorf("got  %+v, %v\nwant %+v", keys, err, want)
 	}
 }
 
 // oneSigningKey: several servers start at once.
 func oneSigningKey(t *testing.T, s server.Store) {
 	var wg sync.WaitGroup
-	results := make([]error, 10)
+	results := make([]error, 20)
 	for i := range results {
 		wg.Go(func() {
-			results[i] = s.AddSigningKey(context.Background(), server.SigningKey{Realm: "r", ID: fmt.Sprint(i), Algorithm: "ES256", Created: at, PKCS8: "x"})
+			k := server.SigningKey{Realm: "r", ID: fmt.Sprint(i), Algorithm: "ES256", Created: at, Activates: at, Private: "x"}
+			results[i] = s.AddSigningKey(context.Background(), k, "", keyEvent(k.ID))
 		})
 	}
 	wg.Wait()
@@ -475,7 +519,7 @@ func oneSigningKey(t *testing.T, s server.Store) {
 		if fmt.Sprint(i) == keys[0].ID {
 			wantErr(t, "the winner", err, nil)
 		} else {
-			wantErr(t, "another", err, server.ErrExists)
+			wantErr(t, "another", err, server.ErrConflict)
 		}
 	}
 }
@@ -518,7 +562,7 @@ func closes(t *testing.T, s server.Store) {
 func RunEviction(t *testing.T, s server.Store, keep int) {
 	defer s.Close()
 	create(t, s, newClient("c"))
-	if err := s.RecordIssued(t.Context(), issued("c", "t"), true); err != nil {
+	if err := record(s, issued("c", "t"), true); err != nil {
 		t.Fatal(err)
 	}
 	own := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: at, Realm: "r", ClientID: "c", Reason: counterfoil.ScopeNotAllowed}

@@ -1,0 +1,210 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// CreateClient implements server.Store.
+func (s *Store) CreateClient(_ context.Context, c server.Client, e counterfoil.Event) error {
+	row, err := clientRow(&c)
+	if err != nil {
+		return err
+	}
+	return s.submit(func(t *transaction) error {
+		tokens, err := t.tokensOf(c.Realm, c.ID)
+		if err != nil {
+			return err
+		}
+		row := row // it runs again after another's failure
+		row.notBefore = max(row.notBefore, tokens.notBefore)
+		n, err := t.exec(`INSERT INTO clients (realm, id, version, disabled, created, changed, not_before, scopes, tenants, secrets, api_keys, rest, name)
+			VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, row.values()...)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return server.ErrExists
+		}
+		if tokens.sequence > 0 {
+			tokens.disabled, tokens.notBefore = c.Disabled, row.notBefore
+			if err := t.revoke(c.Realm, c.ID, tokens, 0); err != nil {
+				return err
+			}
+		}
+		return t.changed(e)
+	})
+}
+
+// UpdateClient implements server.Store.
+func (s *Store) UpdateClient(_ context.Context, c server.Client, e counterfoil.Event) error {
+	row, err := clientRow(&c)
+	if err != nil {
+		return err
+	}
+	return s.submit(func(t *transaction) error {
+		var version, notBefore int64
+		var disabled bool
+		found, err := t.row("SELECT version, disabled, not_before FROM clients WHERE realm = ? AND id = ?", []any{c.Realm, c.ID}, &version, &disabled, &notBefore)
+		switch {
+		case err != nil:
+			return err
+		case !found:
+			return server.ErrNotFound
+		case version != c.Version:
+			return server.ErrConflict
+		}
+		if _, err := t.exec(`UPDATE clients SET version = version + 1, disabled = ?3, created = ?4, changed = ?5, not_before = ?6,
+			scopes = ?7, tenants = ?8, secrets = ?9, api_keys = ?10, rest = ?11, name = ?12 WHERE realm = ?1 AND id = ?2`, row.values()...); err != nil {
+			return err
+		}
+		if err := t.forgetUses(&c); err != nil {
+			return err
+		}
+		if disabled != c.Disabled || notBefore != row.notBefore {
+			tokens, err := t.tokensOf(c.Realm, c.ID)
+			if err != nil {
+				return err
+			}
+			tokens.disabled, tokens.notBefore = c.Disabled, max(tokens.notBefore, row.notBefore)
+			if c.Disabled {
+				tokens.endLive()
+			}
+			if err := t.revoke(c.Realm, c.ID, tokens, longest(e)); err != nil {
+				return err
+			}
+		}
+		return t.changed(e)
+	})
+}
+
+// forgetUses drops the uses of secrets that a client has no longer.
+func (t *transaction) forgetUses(c *server.Client) error {
+	ids := [4]string{}
+	for i, h := range c.Secrets[:min(2, len(c.Secrets))] {
+		ids[i] = h.ID
+	}
+	for i, h := range c.APIKeys[:min(2, len(c.APIKeys))] {
+		ids[2+i] = h.ID
+	}
+	_, err := t.exec("DELETE FROM uses WHERE realm = ? AND client_id = ? AND secret_id NOT IN (?, ?, ?, ?)", c.Realm, c.ID, ids[0], ids[1], ids[2], ids[3])
+	return err
+}
+
+// DeleteClient implements server.Store.
+func (s *Store) DeleteClient(_ context.Context, realm, id string, e counterfoil.Event) error {
+	return s.submit(func(t *transaction) error {
+		var notBefore int64
+		found, err := t.row("SELECT not_before FROM clients WHERE realm = ? AND id = ?", []any{realm, id}, &notBefore)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return server.ErrNotFound
+		}
+		if _, err := t.exec("DELETE FROM clients WHERE realm = ? AND id = ?", realm, id); err != nil {
+			return err
+		}
+		if _, err := t.exec("DELETE FROM uses WHERE realm = ? AND client_id = ?", realm, id); err != nil {
+			return err
+		}
+		tokens, err := t.tokensOf(realm, id)
+		if err != nil {
+			return err
+		}
+		// A token is dated after the clock where NotBefore is.
+		at := max(micros(e.Time), notBefore)
+		tokens.endLive()
+		tokens.disabled, tokens.notBefore = true, max(tokens.notBefore, at-at%second+second)
+		if err := t.revoke(realm, id, tokens, longest(e)); err != nil {
+			return err
+		}
+		return t.changed(e)
+	})
+}
+
+// changed records the event of a change to a client.
+func (t *transaction) changed(e counterfoil.Event) error {
+	t.changes++
+	return t.record(e, false)
+}
+
+// Client implements server.Store.
+func (s *Store) Client(ctx context.Context, realm, id string) (server.Client, error) {
+	// A lookup by key is over sooner than a goroutine that watches the context
+	// would start.
+	var packed string
+	err := s.client.QueryRowContext(context.WithoutCancel(ctx), realm, id).Scan(&packed)
+	if errors.Is(err, sql.ErrNoRows) {
+		return server.Client{}, server.ErrNotFound
+	}
+	if err != nil {
+		return server.Client{}, err
+	}
+	return unpackClient(realm, id, packed)
+}
+
+// matches are the conditions on a client that a query may have: text in one of
+// its strings, and settings.
+const matches = `(?4 = '' OR instr(lower(id), lower(?4)) OR instr(lower(name), lower(?4)) OR rest <> '' AND (
+		instr(lower(coalesce(rest ->> '$.contact', '')), lower(?4)) OR
+		EXISTS (SELECT 1 FROM json_each(rest, '$.labels') WHERE instr(lower(key), lower(?4)) OR instr(lower(value), lower(?4)))))
+	AND (?5 = '' OR rest <> '' AND rest ->> '$.environment' = ?5)
+	AND (?6 IS NULL OR disabled = ?6)`
+
+// Clients implements server.Store.
+func (s *Store) Clients(ctx context.Context, q server.ClientQuery) ([]server.Client, error) {
+	var disabled any
+	if q.Disabled != nil {
+		disabled = *q.Disabled
+	}
+	var clients []server.Client
+	err := s.query(ctx, func(rows *sql.Rows) error {
+		var id, packed string
+		if err := rows.Scan(&id, &packed); err != nil {
+			return err
+		}
+		c, err := unpackClient(q.Realm, id, packed)
+		clients = append(clients, c)
+		return err
+	}, "SELECT id, "+packedClient+" FROM clients AS c WHERE realm = ?1 AND id > ?2 AND "+matches+" ORDER BY id LIMIT ?3",
+		q.Realm, q.After, max(q.Limit, 0), q.Search, string(q.Environment), disabled)
+	if err != nil {
+		return nil, err
+	}
+	return clients, nil
+}
+
+// RecordUses implements server.Store.
+func (s *Store) RecordUses(_ context.Context, uses []server.Use) error {
+	if len(uses) == 0 {
+		return nil
+	}
+	return s.submit(func(t *transaction) error {
+		for _, u := range uses {
+			if _, err := t.exec(`INSERT INTO uses SELECT ?1, ?2, ?3, ?4 FROM clients WHERE realm = ?1 AND id = ?2
+				ON CONFLICT DO UPDATE SET last = max(last, excluded.last)`, u.Realm, u.ClientID, u.SecretID, micros(u.Last)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Uses implements server.Store.
+func (s *Store) Uses(ctx context.Context, realm, clientID string) ([]server.Use, error) {
+	var uses []server.Use
+	err := s.query(ctx, func(rows *sql.Rows) error {
+		u := server.Use{Realm: realm, ClientID: clientID}
+		var last int64
+		err := rows.Scan(&u.SecretID, &last)
+		u.Last = moment(last)
+		uses = append(uses, u)
+		return err
+	}, "SELECT secret_id, last FROM uses WHERE realm = ? AND client_id = ? ORDER BY secret_id", realm, clientID)
+	return uses, err
+}

@@ -1,0 +1,155 @@
+package sqlite
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// packedClient is the row of a client in one column, which is read in half the
+// time of many, with the mark of the moment and what is known of its tokens.
+// The name, which may hold anything, is the last of its parts.
+const (
+	packedClient = `concat_ws(char(31), version, disabled, created, changed, not_before, (SELECT changes FROM totals),
+		coalesce((SELECT max(t.issued, t.not_before) FROM client_tokens AS t WHERE t.realm = c.realm AND t.client_id = c.id), 0),
+		scopes, tenants, secrets, api_keys, rest, name)`
+	packedParts = 13
+)
+
+// row is a client as the table has it.
+type row struct {
+	realm, id                               string
+	disabled                                bool
+	created, changed, notBefore             int64
+	scopes, tenants, secrets, apiKeys, rest string
+	name                                    string
+}
+
+// values are in the order of the columns, without the version.
+func (r *row) values() []any {
+	return []any{r.realm, r.id, r.disabled, r.created, r.changed, r.notBefore, r.scopes, r.tenants, r.secrets, r.apiKeys, r.rest, r.name}
+}
+
+func clientRow(c *server.Client) (row, error) {
+	rest, err := packRest(&c.Settings)
+	return row{
+		realm: c.Realm, id: c.ID, disabled: c.Disabled, created: micros(c.Created), changed: micros(c.Changed), notBefore: micros(c.NotBefore),
+		scopes: c.Scopes.String(), tenants: strings.Join(c.Tenants, "\n"), secrets: joinHashes(c.Secrets), apiKeys: joinHashes(c.APIKeys),
+		rest: rest, name: c.Name,
+	}, err
+}
+
+func unpackClient(realm, id, packed string) (server.Client, error) {
+	parts := strings.SplitN(packed, "\x1f", packedParts)
+	if len(parts) != packedParts {
+		return server.Client{}, errDamaged
+	}
+	var numbers [7]int64
+	for i := range numbers {
+		n, err := strconv.ParseInt(parts[i], 10, 64)
+		if err != nil {
+			return server.Client{}, errDamaged
+		}
+		numbers[i] = n
+	}
+	c := server.Client{
+		Realm: realm, ID: id, Version: numbers[0], Disabled: numbers[1] != 0, Created: moment(numbers[2]), Changed: moment(numbers[3]),
+		NotBefore: moment(numbers[4]), AsOf: numbers[5], Latest: moment(numbers[6]),
+	}
+	if c.Disabled {
+		c.AsOf = 0 // no mark is as old: nothing is issued without a look
+	}
+	err := unpackRest(parts[11], &c.Settings)
+	if err != nil {
+		return server.Client{}, err
+	}
+	c.Name = parts[12]
+	if parts[7] != "" {
+		c.Scopes = strings.Split(parts[7], " ")
+	}
+	if parts[8] != "" {
+		c.Tenants = strings.Split(parts[8], "\n")
+	}
+	if c.Secrets, err = splitHashes(parts[9]); err == nil {
+		c.APIKeys, err = splitHashes(parts[10])
+	}
+	return c, err
+}
+
+// rest are the settings that few clients have.
+type rest struct {
+	Contact        string                `json:"contact,omitempty"`
+	Environment    server.Environment    `json:"environment,omitempty"`
+	Addresses      []netip.Prefix        `json:"addresses,omitempty"`
+	Labels         map[string]string     `json:"labels,omitempty"`
+	Expires        int64                 `json:"expires,omitempty"` // microseconds since 1970
+	ResourceServer bool                  `json:"resource_server,omitempty"`
+	Tokens         server.TokenSettings  `json:"tokens,omitzero"`
+	Authentication server.Authentication `json:"authentication,omitzero"`
+}
+
+// packRest returns the empty string when all are at their zero value.
+func packRest(s *server.Settings) (string, error) {
+	text, err := json.Marshal(rest{
+		Contact: s.Contact, Environment: s.Environment, Addresses: s.Addresses, Labels: s.Labels, Expires: micros(s.Expires),
+		ResourceServer: s.ResourceServer, Tokens: s.Tokens, Authentication: s.Authentication,
+	})
+	if err != nil || string(text) == "{}" {
+		return "", err
+	}
+	return string(text), nil
+}
+
+func unpackRest(text string, s *server.Settings) error {
+	if text == "" {
+		return nil
+	}
+	var r rest
+	if err := json.Unmarshal([]byte(text), &r); err != nil {
+		return errDamaged
+	}
+	s.Contact, s.Environment, s.Addresses, s.Labels, s.Expires = r.Contact, r.Environment, r.Addresses, r.Labels, moment(r.Expires)
+	s.ResourceServer, s.Tokens, s.Authentication = r.ResourceServer, r.Tokens, r.Authentication
+	return nil
+}
+
+func joinHashes(hashes []server.Hash) string {
+	var lines []byte
+	for _, h := range hashes {
+		lines = fmt.Appendf(lines, "%s %s %d %d\n", h.ID, h.Value, micros(h.Created), micros(h.Ends))
+	}
+	return string(lines)
+}
+
+func splitHashes(lines string) ([]server.Hash, error) {
+	var hashes []server.Hash
+	for lines != "" {
+		var line string
+		line, lines, _ = strings.Cut(lines, "\n")
+		var h server.Hash
+		var err, err2 error
+		h.ID, line, _ = strings.Cut(line, " ")
+		line, h.Ends, err = cutMoment(line)
+		h.Value, h.Created, err2 = cutMoment(line)
+		if err != nil || err2 != nil {
+			return nil, errDamaged
+		}
+		hashes = append(hashes, h)
+	}
+	return hashes, nil
+}
+
+// cutMoment takes the time at the end of a line.
+func cutMoment(line string) (before string, at time.Time, err error) {
+	i := strings.LastIndexByte(line, ' ')
+	if i < 0 {
+		return "", at, errDamaged
+	}
+	us, err := strconv.ParseInt(line[i+1:], 10, 64)
+	return line[:i], moment(us), err
+}

@@ -1,0 +1,148 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// leeway is for clocks that differ: a token is dead that long after it expired,
+// whoever looks.
+const leeway = int64(10 * time.Minute / time.Microsecond)
+
+// longest returns when every token has expired that exists at an event's time.
+func longest(e counterfoil.Event) int64 {
+	return micros(e.Time) + int64(server.MaxLifetime/time.Microsecond) + leeway
+}
+
+// tokens is a row of client_tokens: what is known of a client's tokens.
+type tokens struct {
+	// live is the live token under the policy "replace", and its dates.
+	live            string
+	issued, expires int64
+	// The revocation of all that are older; none when sequence is 0.
+	sequence, notBefore int64
+	disabled            bool
+	ends                int64
+	// revoked is how many are revoked one by one.
+	revoked int64
+}
+
+// tokensOf reads the row of a client; the zero value when there is none.
+func (t *transaction) tokensOf(realm, id string) (k tokens, err error) {
+	_, err = t.row("SELECT live, issued, expires, sequence, not_before, disabled, ends, revoked FROM client_tokens WHERE realm = ? AND client_id = ?",
+		[]any{realm, id}, &k.live, &k.issued, &k.expires, &k.sequence, &k.notBefore, &k.disabled, &k.ends, &k.revoked)
+	return k, err
+}
+
+// keep writes the row of a client.
+func (t *transaction) keep(realm, id string, k tokens) error {
+	_, err := t.exec("INSERT OR REPLACE INTO client_tokens (realm, client_id, live, issued, expires, sequence, not_before, disabled, ends, revoked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		realm, id, k.live, k.issued, k.expires, k.sequence, k.notBefore, k.disabled, k.ends, k.revoked)
+	return err
+}
+
+// endLive ends the live token for good.
+func (k *tokens) endLive() {
+	if k.live != "" {
+		k.notBefore = max(k.notBefore, k.issued+second)
+	}
+	k.live, k.issued, k.expires = "", 0, 0
+}
+
+// revoke writes the row of a client as a new revocation that matters until ends
+// at least, and drops the revocations of single tokens that it covers.
+func (t *transaction) revoke(realm, id string, k tokens, ends int64) error {
+	t.revocations++
+	k.sequence, k.ends = t.revocations, max(k.ends, ends)
+	if k.revoked > 0 {
+		n, err := t.exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND issued > 0 AND issued < ?", realm, id, k.notBefore)
+		if err != nil {
+			return err
+		}
+		k.revoked -= n
+	}
+	t.sweeps[ofClients].due++
+	return t.keep(realm, id, k)
+}
+
+// revokeOne revokes one token and counts it in k, which the caller keeps; false
+// when it is revoked already.
+func (t *transaction) revokeOne(realm, id string, k *tokens, token string, issued, ends int64) (bool, error) {
+	t.revocations++
+	n, err := t.exec("INSERT INTO revoked_tokens (realm, client_id, token_id, sequence, issued, ends) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		realm, id, token, t.revocations, issued, ends)
+	k.revoked += n
+	t.sweeps[ofTokens].due++
+	return n > 0, err
+}
+
+// RevokeToken implements server.Store.
+func (s *Store) RevokeToken(_ context.Context, r server.Revocation, e counterfoil.Event) error {
+	return s.submit(func(t *transaction) error {
+		key := []any{r.Realm, r.ClientID, r.TokenID}
+		there, err := t.row("SELECT 1 FROM revoked_tokens WHERE realm = ? AND client_id = ? AND token_id = ?", key, new(int64))
+		if err != nil || there {
+			return err
+		}
+		k, err := t.tokensOf(r.Realm, r.ClientID)
+		if err != nil {
+			return err
+		}
+		if k.revoked >= server.MaxRevoked {
+			if err := t.dropExpired(&r, &k, e); err != nil {
+				return err
+			}
+			if k.revoked >= server.MaxRevoked {
+				return server.ErrFull
+			}
+		}
+		if _, err := t.revokeOne(r.Realm, r.ClientID, &k, r.TokenID, 0, micros(r.Expires)); err != nil {
+			return err
+		}
+		if err := t.keep(r.Realm, r.ClientID, k); err != nil {
+			return err
+		}
+		return t.changed(e)
+	})
+}
+
+// dropExpired makes room among the revoked tokens of a client.
+func (t *transaction) dropExpired(r *server.Revocation, k *tokens, e counterfoil.Event) error {
+	n, err := t.exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND ends <= ?", r.Realm, r.ClientID, micros(e.Time))
+	if err != nil || n == 0 {
+		return err
+	}
+	k.revoked -= n
+	return t.keep(r.Realm, r.ClientID, *k)
+}
+
+// Revocations implements server.Store.
+func (s *Store) Revocations(ctx context.Context, realm string, at time.Time, after int64, limit int) (server.RevocationPage, error) {
+	page := server.RevocationPage{Last: after}
+	var last int64
+	if err := s.db.QueryRowContext(ctx, "SELECT feed, revocations FROM totals").Scan(&page.Feed, &last); err != nil || limit <= 0 {
+		return page, err
+	}
+	err := s.query(ctx, func(rows *sql.Rows) error {
+		r := server.Revocation{Realm: realm}
+		var notBefore, ends int64
+		err := rows.Scan(&r.Sequence, &r.ClientID, &r.TokenID, &notBefore, &r.Disabled, &ends)
+		r.NotBefore, r.Expires = moment(notBefore), moment(ends)
+		page.Revocations = append(page.Revocations, r)
+		page.Last = r.Sequence
+		return err
+	}, `SELECT sequence, client_id, '', not_before, disabled, ends FROM client_tokens WHERE realm = ?1 AND sequence > ?2 AND sequence > 0 AND ends > ?3 UNION ALL
+		SELECT sequence, client_id, token_id, 0, 0, ends FROM revoked_tokens WHERE realm = ?1 AND sequence > ?2 AND ends > ?3 ORDER BY 1 LIMIT ?4`,
+		realm, after, micros(at), limit)
+	if err != nil {
+		return server.RevocationPage{}, err
+	}
+	if len(page.Revocations) < limit {
+		page.Last = max(page.Last, last) // the rows were read after it
+	}
+	return page, nil
+}

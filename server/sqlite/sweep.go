@@ -1,0 +1,124 @@
+package sqlite
+
+import "slices"
+
+// The tables whose rows expire. Each row that is written pays for a look at some
+// old ones, in the order of their keys and around again: so a table holds little
+// more than what has not expired, without an index on the time that every
+// write would pay for.
+const (
+	ofOnce = iota
+	ofStatus
+	ofTokens
+	ofClients
+	swept // how many they are
+)
+
+const (
+	// sweepEvery is after how many rows written a table is swept.
+	sweepEvery = 32
+	// sweepRows is how many rows are looked at then.
+	sweepRows = 4 * sweepEvery
+)
+
+// sweep is how far a table has been swept.
+type sweep struct {
+	// due counts the rows that were written since.
+	due int
+	// behind is the key that was looked at last; nil before the first.
+	behind []any
+}
+
+// sweeper is how a table is swept.
+type sweeper struct {
+	// look selects keys behind one, and whether their rows have expired.
+	look string
+	// first comes before all keys.
+	first []any
+	// remove removes a row.
+	remove func(t *transaction, key []any) error
+}
+
+var sweepers = [...]sweeper{
+	ofOnce: {
+		"SELECT until <= ?, key FROM once WHERE key > ? ORDER BY key LIMIT ?",
+		[]any{[]byte{}}, removal("DELETE FROM once WHERE key = ?"),
+	},
+	ofStatus: {
+		"SELECT expires <= ?, realm, idx FROM status WHERE (realm, idx) > (?, ?) ORDER BY realm, idx LIMIT ?",
+		[]any{"", int64(-1)}, removal("DELETE FROM status WHERE realm = ? AND idx = ?"),
+	},
+	ofTokens: {
+		"SELECT ends <= ?, realm, client_id, token_id FROM revoked_tokens WHERE (realm, client_id, token_id) > (?, ?, ?) ORDER BY realm, client_id, token_id LIMIT ?",
+		[]any{"", "", ""}, func(t *transaction, key []any) error {
+			if _, err := t.exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND token_id = ?", key...); err != nil {
+				return err
+			}
+			_, err := t.exec("UPDATE client_tokens SET revoked = revoked - 1 WHERE realm = ? AND client_id = ?", key[:2]...)
+			return err
+		},
+	},
+	ofClients: {
+		// A row that has neither a live token nor a revocation is left by the last
+		// revoked token.
+		"SELECT ends <= ? AND (sequence > 0 OR live = '' AND revoked = 0), realm, client_id FROM client_tokens WHERE (realm, client_id) > (?, ?) ORDER BY realm, client_id LIMIT ?",
+		[]any{"", ""}, func(t *transaction, key []any) error {
+			n, err := t.exec("DELETE FROM client_tokens WHERE realm = ? AND client_id = ? AND live = '' AND revoked = 0", key...)
+			if err != nil || n > 0 {
+				return err
+			}
+			_, err = t.exec("UPDATE client_tokens SET sequence = 0, not_before = 0, disabled = 0, ends = 0 WHERE realm = ? AND client_id = ?", key...)
+			return err
+		},
+	},
+}
+
+func removal(query string) func(*transaction, []any) error {
+	return func(t *transaction, key []any) error {
+		_, err := t.exec(query, key...)
+		return err
+	}
+}
+
+// sweep removes some of what has expired from the tables that were written to.
+func (t *transaction) sweep() error {
+	if t.now == 0 {
+		return nil
+	}
+	for i := range sweepers {
+		if s := &t.sweeps[i]; s.due >= sweepEvery {
+			s.due = 0
+			if err := t.sweepTable(&sweepers[i], s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (t *transaction) sweepTable(of *sweeper, s *sweep) error {
+	if s.behind == nil {
+		s.behind = of.first
+	}
+	var expired [][]any
+	rows := 0
+	err := t.rows(of.look, slices.Concat([]any{t.now}, s.behind, []any{sweepRows}), len(of.first)+1, func(values []any) {
+		rows++
+		s.behind = slices.Clone(values[1:])
+		if values[0] != int64(0) {
+			expired = append(expired, s.behind)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if rows < sweepRows {
+		s.behind = nil
+	}
+	for _, key := range expired {
+		if err := of.remove(t, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}

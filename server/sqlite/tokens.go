@@ -1,0 +1,173 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// RecordIssued implements server.Store.
+func (s *Store) RecordIssued(_ context.Context, i server.Issue) (int64, error) {
+	var asOf int64
+	err := s.submit(func(t *transaction) error {
+		asOf = t.changes
+		return t.recordIssued(&i)
+	})
+	return asOf, err
+}
+
+func (t *transaction) recordIssued(i *server.Issue) error {
+	// 1. Look whether all is as it was when the token was granted: nothing to
+	// look at when no client was changed since.
+	if i.AsOf != t.changes {
+		if err := t.unchanged(i); err != nil {
+			return err
+		}
+	}
+	var tokens tokens
+	if i.Replace {
+		var err error
+		if tokens, err = t.tokensOf(i.Event.Realm, i.Event.ClientID); err != nil {
+			return err
+		}
+		if micros(i.Issued) < max(tokens.issued, tokens.notBefore) {
+			return server.ErrConflict
+		}
+	}
+	// 2. Use up what may be used once. It is the last that can refuse.
+	if err := t.useOnce(i.Once); err != nil {
+		return err
+	}
+	// 3. End the token before, and record.
+	if i.Replace {
+		if err := t.replace(i, tokens); err != nil {
+			return err
+		}
+	}
+	if i.StatusIndex >= 0 {
+		if _, err := t.exec("INSERT INTO status (realm, idx, client_id, token_id, issued, expires, replaces) VALUES (?, ?, ?, ?, ?, ?, ?)",
+			i.Event.Realm, i.StatusIndex, i.Event.ClientID, i.Event.TokenID, micros(i.Issued), micros(i.Expires), i.Replace); err != nil {
+			return err
+		}
+		t.sweeps[ofStatus].due++
+	}
+	t.issue(&i.Event)
+	return nil
+}
+
+// unchanged looks at the client, and at a token that is answered again.
+func (t *transaction) unchanged(i *server.Issue) error {
+	var version int64
+	var disabled bool
+	found, err := t.row("SELECT version, disabled FROM clients WHERE realm = ? AND id = ?", []any{i.Event.Realm, i.Event.ClientID}, &version, &disabled)
+	switch {
+	case err != nil:
+		return err
+	case !found || disabled:
+		return server.ErrNotFound
+	case version != i.Version:
+		return server.ErrConflict
+	case !i.Reused:
+		return nil
+	}
+	revoked, err := t.row("SELECT 1 FROM revoked_tokens WHERE realm = ? AND client_id = ? AND token_id = ?",
+		[]any{i.Event.Realm, i.Event.ClientID, i.Event.TokenID}, new(int64))
+	if err == nil && revoked {
+		return server.ErrConflict
+	}
+	return err
+}
+
+// useOnce keeps all of the keys or, when one is there already, none.
+func (t *transaction) useOnce(keys []server.Once) error {
+	for i, o := range keys {
+		n, err := t.exec("INSERT INTO once (key, until) VALUES (?, ?) ON CONFLICT DO NOTHING", o.Key[:], micros(o.Until))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			for _, o := range keys[:i] {
+				if _, err := t.exec("DELETE FROM once WHERE key = ?", o.Key[:]); err != nil {
+					return err
+				}
+			}
+			return server.ErrReplayed
+		}
+	}
+	t.sweeps[ofOnce].due += len(keys)
+	return nil
+}
+
+// replace makes the token the client's live one, and the revocation of all
+// others of it: tokens before its second by their date, and the token before it
+// by its ID where that is of the same second.
+func (t *transaction) replace(i *server.Issue, k tokens) error {
+	realm, id, issued := i.Event.Realm, i.Event.ClientID, micros(i.Issued)
+	last, ends := k, k.expires+leeway
+	if last.live == "" {
+		// Tokens from before the policy, of which nothing is known.
+		ends = longest(i.Event)
+	}
+	k.live, k.issued, k.expires = i.Event.TokenID, issued, micros(i.Expires)
+	switch {
+	case last.live == k.live:
+	case last.live == "" || last.issued < issued:
+		k.notBefore = max(k.notBefore, issued)
+		return t.revoke(realm, id, k, ends)
+	default:
+		if _, err := t.revokeOne(realm, id, &k, last.live, last.issued, ends); err != nil {
+			return err
+		}
+	}
+	return t.keep(realm, id, k)
+}
+
+// Standing implements server.Store.
+func (s *Store) Standing(ctx context.Context, realm, clientID, tokenID string) (server.Standing, error) {
+	var st server.Standing
+	var notBefore int64
+	var policy string
+	err := s.standing.QueryRowContext(context.WithoutCancel(ctx), realm, clientID, tokenID).Scan(&st.Disabled, &notBefore, &policy, &st.LiveToken, &st.Revoked)
+	if errors.Is(err, sql.ErrNoRows) {
+		return server.Standing{}, server.ErrNotFound
+	}
+	st.NotBefore, st.Policy = moment(notBefore), provider.Policy(policy)
+	return st, err
+}
+
+const selectStanding = `SELECT c.disabled, c.not_before, CASE c.rest WHEN '' THEN '' ELSE coalesce(c.rest ->> '$.tokens.policy', '') END, coalesce(t.live, ''),
+	coalesce(t.revoked, 0) > 0 AND EXISTS (SELECT 1 FROM revoked_tokens AS r WHERE r.realm = ?1 AND r.client_id = ?2 AND r.token_id = ?3)
+	FROM clients AS c LEFT JOIN client_tokens AS t ON t.realm = c.realm AND t.client_id = c.id WHERE c.realm = ?1 AND c.id = ?2`
+
+// StatusIndexes implements server.Store.
+func (s *Store) StatusIndexes(_ context.Context, realm string, n int64) (int64, error) {
+	var first int64
+	err := s.submit(func(t *transaction) error {
+		_, err := t.row("INSERT INTO status_indexes VALUES (?1, ?2) ON CONFLICT DO UPDATE SET next = next + ?2 RETURNING next - ?2", []any{realm, n}, &first)
+		return err
+	})
+	return first, err
+}
+
+// RevokedIndexes implements server.Store.
+func (s *Store) RevokedIndexes(ctx context.Context, realm string, at time.Time, first, last int64) ([]int64, error) {
+	var indexes []int64
+	err := s.query(ctx, func(rows *sql.Rows) error {
+		var n int64
+		err := rows.Scan(&n)
+		indexes = append(indexes, n)
+		return err
+	}, `SELECT s.idx FROM status AS s
+		LEFT JOIN clients AS c ON c.realm = s.realm AND c.id = s.client_id
+		LEFT JOIN client_tokens AS t ON t.realm = s.realm AND t.client_id = s.client_id
+		WHERE s.realm = ?1 AND s.idx >= ?2 AND s.idx < ?3 AND s.expires > ?4 AND (
+			c.id IS NULL OR c.disabled OR s.issued < c.not_before OR s.issued < coalesce(t.not_before, 0)
+			OR s.replaces AND s.token_id <> coalesce(t.live, '')
+			OR EXISTS (SELECT 1 FROM revoked_tokens AS r WHERE r.realm = ?1 AND r.client_id = s.client_id AND r.token_id = s.token_id))
+		ORDER BY s.idx`, realm, first, last, micros(at))
+	return indexes, err
+}
