@@ -249,7 +249,7 @@ func TestServersShareKeys(t *testing.T) {
 	// Another algorithm gets another key; what the first signed stays
 	// verifiable.
 	q := *p
-	q.AccessToken.SigningAlgorithm = provider.EdDSA
+	q.AccessToken.SigningAlgorithm, q.AccessToken.SigningAlgorithms = provider.EdDSA, []provider.Algorithm{provider.EdDSA}
 	start(1, &q)
 	if strings.Count(sets[1], `"kid"`) != 2 || !strings.Contains(sets[1], "EdDSA") || !strings.Contains(sets[1], "ES256") {
 		t.Errorf("after a change of the algorithm the keys are %s", sets[1])
