@@ -25,9 +25,12 @@ const (
 	EventSecretEnded    = "client.secret_ended"
 	EventTokenRevoked   = "token.revoked"
 	EventTokensRevoked  = "tokens.revoked" // all of a client
-	EventKeyCreated     = "key.created"
-	EventKeyRemoved     = "key.removed"
-	EventKeysResealed   = "keys.resealed"
+	// EventClientAuthenticated: a client used an assertion that serves once, for
+	// something other than a token.
+	EventClientAuthenticated = "client.authenticated"
+	EventKeyCreated          = "key.created"
+	EventKeyRemoved          = "key.removed"
+	EventKeysResealed        = "keys.resealed"
 )
 
 // Event is what one decision leaves behind. Audit records, logs and metrics are

@@ -306,15 +306,28 @@ func (v *validator) api(way []any, a *API) {
 	v.refusals(under(way, "refusals"), a.Refusals, need, append(slices.Clone(callReasons), callDetails...))
 }
 
+// reserved are the paths that every realm has, whatever its description says,
+// with all below them.
+var reserved = []string{"/.well-known", "/introspect", "/revoke", "/revocations", "/status-lists"}
+
 // places refuses paths that stand in one another's way.
 func (v *validator) places() {
+	own := func(p string) bool {
+		return slices.ContainsFunc(reserved, func(dir string) bool { return in(p, dir) })
+	}
+	if own(v.p.TokenEndpoint.Path) {
+		v.fail(at("token_endpoint", "path"), "every realm has %s of its own: choose another path", strings.Join(reserved, ", "))
+	}
 	taken := map[string]string{strings.TrimSuffix(v.p.TokenEndpoint.Path, "/"): "token_endpoint.path"}
 	for i := range v.p.APIs {
 		a := &v.p.APIs[i]
-		if a.Kind == REST && (a.Path == "/" || in(v.p.TokenEndpoint.Path, a.Path) || in("/.well-known", a.Path)) {
+		if a.Kind == REST && (a.Path == "/" || in(v.p.TokenEndpoint.Path, a.Path)) {
 			v.fail(at("apis", i, "path"), "%q would cover the token endpoint or /.well-known: give the API a path of its own, as in /api", a.Path)
 		}
 		for key, p := range map[string]string{"path": a.Path, "explorer": a.Explorer} {
+			if own(p) {
+				v.fail(at("apis", i, key), "every realm has %s of its own: choose another path", strings.Join(reserved, ", "))
+			}
 			p = strings.TrimSuffix(p, "/")
 			if other, twice := taken[p]; twice && p != "" {
 				v.fail(at("apis", i, key), "the path is that of %s", other)

@@ -36,11 +36,17 @@ func (a *Authority) PublicKey(_ context.Context, id string) (crypto.PublicKey, e
 	if rl == nil {
 		return nil, errNoRealm
 	}
-	k, ok := rl.ring.public[id]
+	k, ok := rl.publicKey(id)
 	if !ok {
 		return nil, &counterfoil.Error{Reason: counterfoil.TokenKeyUnknown, Message: "the realm has no such key"}
 	}
 	return k.Key, nil
+}
+
+// publicKey returns the realm's key of that kid.
+func (rl *realm) publicKey(id string) (publicKey, bool) {
+	k, ok := rl.ring.public[id]
+	return k, ok
 }
 
 // Live reports whether the token of a principal, which has not expired, still

@@ -24,9 +24,62 @@ type metadata struct {
 	Scopes                   counterfoil.Scopes `json:"scopes_supported,omitempty"`
 	ResponseTypes            []string           `json:"response_types_supported"`
 	GrantTypes               []string           `json:"grant_types_supported"`
-	ClientAuthentication     []provider.Method  `json:"token_endpoint_auth_methods_supported"`
 	SubjectTypes             []string           `json:"subject_types_supported,omitempty"`
 	IDTokenSigningAlgorithms []string           `json:"id_token_signing_alg_values_supported,omitzero"`
+
+	TokenMethods            []provider.Method `json:"token_endpoint_auth_methods_supported"`
+	TokenAlgorithms         []string          `json:"token_endpoint_auth_signing_alg_values_supported,omitempty"`
+	Introspection           string            `json:"introspection_endpoint"`
+	IntrospectionMethods    []provider.Method `json:"introspection_endpoint_auth_methods_supported"`
+	IntrospectionAlgorithms []string          `json:"introspection_endpoint_auth_signing_alg_values_supported,omitempty"`
+	Revocation              string            `json:"revocation_endpoint,omitempty"`
+	RevocationMethods       []provider.Method `json:"revocation_endpoint_auth_methods_supported,omitempty"`
+	RevocationAlgorithms    []string          `json:"revocation_endpoint_auth_signing_alg_values_supported,omitempty"`
+
+	DPoPAlgorithms   []string `json:"dpop_signing_alg_values_supported,omitempty"`
+	CertificateBound bool     `json:"tls_client_certificate_bound_access_tokens,omitempty"`
+}
+
+// abilities are what a realm can do beyond taking secrets and issuing bearer
+// tokens, for its metadata.
+type abilities struct {
+	// assertions are the algorithms of assertions that clients authenticate
+	// with; dpop are those of proofs (RFC 9449 section 5.1).
+	assertions, dpop []string
+	// certificateBound tells that tokens can be bound to a certificate (RFC 8705
+	// section 3.3).
+	certificateBound bool
+}
+
+// abilities is the one place that says what the realm can do.
+func (rl *realm) abilities() abilities {
+	return abilities{}
+}
+
+// metadata says what the realm has.
+func (rl *realm) metadata() metadata {
+	can, methods := rl.abilities(), rl.endpoint.ClientAuthentication
+	m := metadata{
+		Issuer:        rl.Issuer,
+		TokenEndpoint: rl.BaseURL + rl.endpoint.Path,
+		KeySet:        rl.BaseURL + "/.well-known/jwks.json",
+		Scopes:        rl.Provider.ScopeNames(),
+		ResponseTypes: []string{},
+		GrantTypes:    []string{"client_credentials"},
+
+		TokenMethods:    methods,
+		TokenAlgorithms: can.assertions,
+		Introspection:   rl.BaseURL + introspectPath,
+		// RFC 8414 section 2: the names of access token types are among them.
+		IntrospectionMethods:    append(slices.Clone(methods), "Bearer"),
+		IntrospectionAlgorithms: can.assertions,
+		DPoPAlgorithms:          can.dpop,
+		CertificateBound:        can.certificateBound,
+	}
+	if rl.revocable() {
+		m.Revocation, m.RevocationMethods, m.RevocationAlgorithms = rl.BaseURL+revokePath, methods, can.assertions
+	}
+	return m
 }
 
 // publish renders the realm's public documents.
@@ -40,15 +93,7 @@ func (rl *realm) publish() error {
 	if err != nil {
 		return fmt.Errorf("publish keys: %w", err)
 	}
-	m := metadata{
-		Issuer:               rl.Issuer,
-		TokenEndpoint:        rl.BaseURL + rl.endpoint.Path,
-		KeySet:               rl.BaseURL + "/.well-known/jwks.json",
-		Scopes:               rl.Provider.ScopeNames(),
-		ResponseTypes:        []string{},
-		GrantTypes:           []string{"client_credentials"},
-		ClientAuthentication: rl.endpoint.ClientAuthentication,
-	}
+	m := rl.metadata()
 	oauth, err := json.Marshal(m)
 	if err != nil {
 		return err

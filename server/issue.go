@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -116,6 +117,9 @@ func claimsOf(r *Realm) template {
 				}
 				return append(b, usual...)
 			})
+		case provider.FromStatus:
+			base := r.BaseURL
+			t = t.filled(c.Name, func(b []byte, g *grant) []byte { return appendStatus(b, base, g) })
 		default:
 			t = t.filled(c.Name, sources[c.From])
 		}
@@ -146,8 +150,14 @@ func answerOf(e *provider.TokenEndpoint) template {
 var errNoKey = errors.New("the realm has no active key of the algorithm")
 
 // sign makes the grant's token.
-func (rl *realm) sign(g *grant, now time.Time) error {
+func (rl *realm) sign(ctx context.Context, g *grant, now time.Time) error {
 	g.tokenID, g.status = newTokenID(rl.Provider.AccessToken.TokenID), -1
+	if rl.listed() {
+		var err error
+		if g.status, err = rl.status.index(ctx, rl); err != nil {
+			return err
+		}
+	}
 	key := rl.ring.active(string(cmp.Or(g.client.Tokens.Algorithm, rl.Provider.AccessToken.SigningAlgorithm)), now)
 	if key == nil {
 		return errNoKey

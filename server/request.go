@@ -36,7 +36,7 @@ func (rl *realm) parse(r *http.Request) (tokenRequest, *refusal) {
 	if !rl.acceptable(r.Header) {
 		return tokenRequest{}, refused(counterfoil.UnsupportedMediaType, "")
 	}
-	text, no := rl.readBody(r)
+	text, no := readBody(r, int64(rl.endpoint.Limits.Body))
 	if no != nil {
 		return tokenRequest{}, no
 	}
@@ -101,8 +101,7 @@ func (rl *realm) acceptable(h http.Header) bool {
 // readBody reads the body at once, up to the limit. What a caller sends beyond
 // it is left to net/http, which skips a little and closes the connection on a
 // lot.
-func (rl *realm) readBody(r *http.Request) (string, *refusal) {
-	limit := int64(rl.endpoint.Limits.Body)
+func readBody(r *http.Request, limit int64) (string, *refusal) {
 	tooLarge := refused(counterfoil.RequestTooLarge, "")
 	if r.ContentLength > limit {
 		return "", tooLarge

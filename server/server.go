@@ -142,6 +142,7 @@ type shared struct {
 	Config
 	clients *bounded.Cache[clientKey, *Client]
 	reuse   *bounded.Cache[string, *reusable]
+	feeds   *feeds
 }
 
 // realm is a Realm with all that can be worked out before the first request.
@@ -154,6 +155,7 @@ type realm struct {
 	answer   template
 	headers  []header
 	apiKey   string // the name of the header with the API key, or ""
+	status   statusList
 	// documents are the realm's public JSON files, by path.
 	documents map[string][]byte
 }
@@ -186,8 +188,11 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if c.OnEvent == nil {
 		c.OnEvent = func(context.Context, counterfoil.Event) {}
 	}
+	all := &feeds{of: map[string]*feed{}}
+	c.Store = announcing{c.Store, all}
 	s := &Server{shared: shared{
 		Config:  c,
+		feeds:   all,
 		clients: bounded.New[clientKey, *Client](rememberedClients),
 		reuse:   bounded.New[string, *reusable](rememberedTokens),
 	}}
@@ -214,12 +219,16 @@ func (s *Server) Reload(ctx context.Context, realms []Realm) error {
 		all[r.Name] = rl
 	}
 	s.realms.Store(&all)
+	s.feeds.keep(all)
 	return nil
 }
 
 // Close ends what the server does in the background, and keeps what it has not
 // kept yet.
-func (s *Server) Close() error { return nil }
+func (s *Server) Close() error {
+	s.feeds.keep(nil)
+	return nil
+}
 
 // realm returns the realm of that name, or nil.
 func (s *Server) realm(name string) *realm { return (*s.realms.Load())[name] }
@@ -256,9 +265,12 @@ func checkBaseURL(s string) error {
 	return nil
 }
 
-// Handler serves the realm: the token endpoint, and the public documents at
-// /.well-known/jwks.json (RFC 7517), /.well-known/oauth-authorization-server
-// (RFC 8414) and /.well-known/openid-configuration. Paths are those below the
+// Handler serves the realm: the token endpoint, /introspect (RFC 7662), /revoke
+// (RFC 7009), the revocation feed at /revocations and the status lists below
+// /status-lists, and the public documents at /.well-known/jwks.json (RFC 7517),
+// /.well-known/oauth-authorization-server (RFC 8414) and
+// /.well-known/openid-configuration. Followers of the feed stay until Close:
+// call it before http.Server.Shutdown, which waits for them. Paths are those below the
 // realm's base URL: mount it behind http.StripPrefix where that has a path.
 // Every other path is not found, and so is all of a realm that the server does
 // not have at the time of the request.
@@ -271,6 +283,10 @@ func (s *Server) Handler(realm string) http.Handler {
 		}
 		if r.URL.Path == rl.endpoint.Path {
 			rl.serveToken(w, r)
+			return
+		}
+		if serve := rl.route(r.URL.Path); serve != nil {
+			serve(w, r)
 			return
 		}
 		if doc, ok := rl.documents[r.URL.Path]; ok {

@@ -258,10 +258,11 @@ func (h *house) request(ctx context.Context, realm string, a *ask) *http.Request
 	return r
 }
 
-// builtin returns a provider of the catalog, or the one of this test.
+// builtin returns a provider of the catalog, or one of the tests'.
 func builtin(name string) (*provider.Provider, error) {
-	if name == "custom" {
-		return provider.Parse("custom.yaml", []byte(custom))
+	own := map[string]string{"custom": custom, "reused": reused, "listed": listed, "nameless": nameless}
+	if text, ok := own[name]; ok {
+		return provider.Parse(name+".yaml", []byte(text))
 	}
 	return provider.Builtin(name)
 }

@@ -137,7 +137,7 @@ func (rl *realm) grant(ctx context.Context, a *attempt, r *http.Request, req *to
 // that is the policy. When it returns nil the token counts as issued.
 func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *refusal {
 	rl.date(g, a.event.Time)
-	if err := rl.sign(g, a.event.Time); err != nil {
+	if err := rl.sign(ctx, g, a.event.Time); err != nil {
 		return failed(counterfoil.ServerError, "sign token", err)
 	}
 	e := a.event
@@ -275,10 +275,17 @@ func (rl *realm) decideResources(req *tokenRequest) ([]string, *refusal) {
 	return req.resources, nil
 }
 
-// refuse is how every refusal leaves: recorded first, unless it is the store
-// that has failed, then answered in the shape that the description has for its
-// reason.
+// refuse is how every refusal leaves: recorded first, then answered in the shape
+// that the description has for its reason.
 func (rl *realm) refuse(ctx context.Context, w http.ResponseWriter, a *attempt, no *refusal) {
+	no = rl.recordRefusal(ctx, a, no)
+	rl.setHeaders(w.Header())
+	rl.endpoint.Refusal(no.reason).Fill(provider.Details{Header: no.header}).Write(w)
+}
+
+// recordRefusal records a refusal, unless it is the store that has failed, and
+// returns what to answer.
+func (rl *realm) recordRefusal(ctx context.Context, a *attempt, no *refusal) *refusal {
 	e := a.event
 	e.Type, e.Reason, e.Detail = counterfoil.EventTokenRefused, no.reason, no.detail
 	if no.err != nil {
@@ -292,8 +299,7 @@ func (rl *realm) refuse(ctx context.Context, w http.ResponseWriter, a *attempt, 
 		}
 	}
 	rl.OnEvent(ctx, e)
-	rl.setHeaders(w.Header())
-	rl.endpoint.Refusal(no.reason).Fill(provider.Details{Header: no.header}).Write(w)
+	return no
 }
 
 // setHeaders sets what every answer of the endpoint carries.

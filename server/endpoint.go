@@ -1,0 +1,229 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/event"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+// Paths below a realm's base URL that are the same for every dialect. Package
+// provider lets no description have them.
+const (
+	introspectPath  = "/introspect"
+	revokePath      = "/revoke"
+	revocationsPath = "/revocations"
+	statusPath      = "/status-lists/"
+)
+
+// maxOwnBody bounds the body of a request that has a token in it, and perhaps
+// an assertion beside it: either is at most jose.MaxToken.
+const maxOwnBody = 32 << 10
+
+// route returns what serves one of the realm's own paths, or nil.
+func (rl *realm) route(path string) http.HandlerFunc {
+	switch path {
+	case introspectPath:
+		return rl.serveIntrospect
+	case revokePath:
+		if rl.revocable() {
+			return rl.serveRevoke
+		}
+	case revocationsPath:
+		return rl.serveFeed
+	}
+	if strings.HasPrefix(path, statusPath) && rl.listed() {
+		return rl.serveStatusList
+	}
+	return nil
+}
+
+// revocable reports whether a token can be revoked by itself: whether it has a
+// name.
+func (rl *realm) revocable() bool { return rl.Provider.AccessToken.Claim(provider.FromTokenID) != "" }
+
+// listed reports whether the realm's tokens are in status lists.
+func (rl *realm) listed() bool { return rl.Provider.AccessToken.Claim(provider.FromStatus) != "" }
+
+// readForm reads a request about a token, strictly: POST, a form, a token in it
+// and nothing in the query that belongs into it.
+func (rl *realm) readForm(r *http.Request) (form, *refusal) {
+	if r.Method != http.MethodPost {
+		return nil, refused(counterfoil.MethodNotAllowed, "")
+	}
+	if len(r.Header["Content-Type"]) == 0 || !rl.acceptable(r.Header) {
+		return nil, refused(counterfoil.UnsupportedMediaType, "")
+	}
+	text, no := readBody(r, maxOwnBody)
+	if no != nil {
+		return nil, no
+	}
+	body, no := parseForm(text)
+	if no != nil {
+		return nil, no
+	}
+	query, no := parseForm(r.URL.RawQuery)
+	if no != nil {
+		return nil, no
+	}
+	for _, p := range query {
+		if p.name == "token" || rl.misplaced(p.name) {
+			return nil, refused(counterfoil.MisplacedParameter, "a parameter in the query")
+		}
+	}
+	return body, nil
+}
+
+// requester is the client behind a request of one of the realm's own endpoints.
+type requester struct {
+	client *Client
+	// token is the access token that it came with; nil when it came with the
+	// credentials of a client.
+	token *issuedToken
+}
+
+// requester returns who asks: with the credentials that the token endpoint
+// takes or, where that is allowed, with an access token of a resource server.
+func (rl *realm) requester(ctx context.Context, a *attempt, r *http.Request, body form, bearer bool) (*requester, *refusal) {
+	if token, ok := bearerToken(r.Header); ok && bearer {
+		return rl.bearer(ctx, a, token)
+	}
+	creds, bad := rl.credentials(r, body)
+	a.event.ClientID = event.Clean(creds.id, event.MaxClientID)
+	if no := rl.checkHeaders(r.Header); no != nil {
+		return nil, no
+	}
+	if bad != nil {
+		return nil, bad
+	}
+	by, no := rl.authenticateOnce(ctx, a, &creds)
+	for try := 1; no != nil && no.again && try < maxTries; try++ {
+		by, no = rl.authenticateOnce(ctx, a, &creds)
+	}
+	if no != nil {
+		return nil, no
+	}
+	return &requester{client: by.client}, nil
+}
+
+// authenticateOnce returns the client that the credentials prove, and records
+// what of them serves once.
+func (rl *realm) authenticateOnce(ctx context.Context, a *attempt, creds *credentials) (*caller, *refusal) {
+	// A token that is granted on what memory says of a client is checked when it
+	// is recorded. Here nothing is, so memory must not be asked.
+	rl.clients.Drop(clientKey{rl.Name, creds.id})
+	by, no := rl.authenticate(ctx, a, creds)
+	if no != nil || len(by.once) == 0 {
+		return by, no
+	}
+	e := a.event
+	e.Type, e.Success = counterfoil.EventClientAuthenticated, true
+	_, err := rl.Store.RecordIssued(ctx, Issue{
+		Event: e, Version: by.client.Version, AsOf: by.client.AsOf, Reused: true, Once: by.once, StatusIndex: -1,
+	})
+	return by, rl.recorded(ctx, e, err)
+}
+
+// bearerToken returns the token of an Authorization header of the scheme Bearer
+// (RFC 6750 section 2.1).
+func bearerToken(h http.Header) (string, bool) {
+	given := h["Authorization"]
+	if len(given) != 1 {
+		return "", false
+	}
+	scheme, token, _ := strings.Cut(given[0], " ")
+	return strings.TrimLeft(token, " "), strings.EqualFold(scheme, "Bearer")
+}
+
+// bearer returns the resource server that an access token was issued to.
+func (rl *realm) bearer(ctx context.Context, a *attempt, text string) (*requester, *refusal) {
+	t := rl.read(text)
+	if t == nil || !t.serves(a.event.Time) {
+		return nil, refused(counterfoil.TokenInvalid, "")
+	}
+	a.event.ClientID, a.event.TokenID = t.clientID, t.tokenID
+	if t.confirmation != nil {
+		// Whoever bears a token that is bound has proved nothing.
+		return nil, refused(counterfoil.TokenProof, "a bound token as a bearer token")
+	}
+	c, no := rl.resourceServer(ctx, t)
+	if no != nil {
+		return nil, no
+	}
+	a.proven = true
+	if !c.ResourceServer {
+		return nil, refused(counterfoil.ScopeInsufficient, "the client is not a resource server")
+	}
+	return &requester{client: c, token: t}, nil
+}
+
+// resourceServer returns the client of a token as it is now.
+func (rl *realm) resourceServer(ctx context.Context, t *issuedToken) (*Client, *refusal) {
+	live, err := rl.live(ctx, t.principal())
+	if err != nil {
+		return nil, storeFailed("token's standing", err)
+	}
+	if !live {
+		return nil, refused(counterfoil.TokenRevoked, "")
+	}
+	c, err := rl.fresh(ctx, rl.Name, t.clientID)
+	if errors.Is(err, ErrNotFound) {
+		return nil, refused(counterfoil.TokenRevoked, "")
+	}
+	if err != nil {
+		return nil, storeFailed("read client", err)
+	}
+	return c, nil
+}
+
+// mayFollow reports whether a follower of the feed may still be one.
+func (rl *realm) mayFollow(ctx context.Context, by *requester, now time.Time) bool {
+	var no *refusal
+	c := by.client
+	if by.token != nil {
+		if !by.token.serves(now) {
+			return false
+		}
+		c, no = rl.resourceServer(ctx, by.token)
+	} else {
+		var err error
+		if c, err = rl.fresh(ctx, rl.Name, by.client.ID); err != nil {
+			return false
+		}
+	}
+	return no == nil && c.ResourceServer && !c.Disabled && (c.Expires.IsZero() || now.Before(c.Expires))
+}
+
+// refuseAt refuses a request of one of the realm's own endpoints: recorded like
+// one of the token endpoint, with its path, and answered in the realm's shape.
+// Refused bearer tokens have the shape of RFC 6750 section 3.
+func (rl *realm) refuseAt(ctx context.Context, w http.ResponseWriter, a *attempt, path string, no *refusal) {
+	with := *no
+	with.detail = path
+	if no.detail != "" {
+		with.detail += ": " + no.detail
+	}
+	no = rl.recordRefusal(ctx, a, &with)
+	rl.setHeaders(w.Header())
+	w.Header().Set("Cache-Control", "no-store")
+	shape := rl.endpoint.Refusal(no.reason)
+	switch {
+	case no.reason == counterfoil.ScopeInsufficient:
+		shape = bearerRefusal(http.StatusForbidden, "insufficient_scope")
+	case no.reason == counterfoil.TokenInvalid, no.reason.Parent() == counterfoil.TokenInvalid:
+		shape = bearerRefusal(http.StatusUnauthorized, "invalid_token")
+	}
+	shape.Fill(provider.Details{Header: no.header}).Write(w)
+}
+
+func bearerRefusal(status int, code string) provider.Refusal {
+	return provider.Refusal{
+		Status: status, Body: `{"error":"` + code + `"}`,
+		Headers: map[string]string{"WWW-Authenticate": `Bearer error="` + code + `"`, "Content-Type": "application/json"},
+	}
+}

@@ -1,0 +1,319 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+)
+
+const (
+	// readWithin is how long a follower may take to accept what it is sent.
+	readWithin = 10 * time.Second
+	// maxChunk is how much is sent at once, about.
+	maxChunk = 16 << 10
+	// maxPosition bounds what a follower says of where it is, in bytes.
+	maxPosition = 200
+)
+
+// revocationEvent is what a follower is told of a revocation. Times are seconds
+// since 1970. Neither TokenID nor NotBefore nor Disabled means that a client
+// that was disabled is not any more.
+type revocationEvent struct {
+	ClientID  string `json:"client_id"`
+	TokenID   string `json:"token_id,omitempty"`
+	NotBefore int64  `json:"not_before,omitempty"`
+	Disabled  bool   `json:"disabled,omitempty"`
+	Expires   int64  `json:"expires"`
+}
+
+func (r *Revocation) event() revocationEvent {
+	e := revocationEvent{ClientID: r.ClientID, TokenID: r.TokenID, Disabled: r.Disabled, Expires: r.Expires.Unix()}
+	if !r.NotBefore.IsZero() {
+		// Rounded up: who sees whole seconds must not take a token for younger
+		// than it is.
+		e.NotBefore = r.NotBefore.Add(time.Second - 1).Unix()
+	}
+	return e
+}
+
+// position is a place in a feed: in text the feed's word, a dot and a sequence
+// number.
+type position struct {
+	feed  string
+	after int64
+}
+
+// parsePosition reads a position; the empty text is the beginning.
+func parsePosition(s string) (position, bool) {
+	if s == "" {
+		return position{}, true
+	}
+	dot := strings.LastIndexByte(s, '.')
+	if dot < 1 || len(s) > maxPosition {
+		return position{}, false
+	}
+	n, err := strconv.ParseUint(s[dot+1:], 10, 63)
+	return position{s[:dot], int64(n)}, err == nil
+}
+
+// serveFeed is the revocation feed: as Server-Sent Events (WHATWG HTML section
+// 9.2) until the follower leaves, or one page of JSON for those who come back.
+func (rl *realm) serveFeed(w http.ResponseWriter, r *http.Request) {
+	ctx := r.Context()
+	a := &attempt{event: rl.newEvent(r)}
+	refuse := func(no *refusal) { rl.refuseAt(context.WithoutCancel(ctx), w, a, revocationsPath, no) }
+	// 1. Parse.
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", "GET")
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	where, no := positionOf(r)
+	if no != nil {
+		refuse(no)
+		return
+	}
+	// 2. Find out who asks: only resource servers may.
+	by, no := rl.requester(context.WithoutCancel(ctx), a, r, nil, true)
+	if no == nil && !by.client.ResourceServer {
+		no = refused(counterfoil.ScopeInsufficient, "the client is not a resource server")
+	}
+	if no != nil {
+		refuse(no)
+		return
+	}
+	f := rl.feeds.get(rl.Name)
+	if f == nil {
+		http.NotFound(w, r)
+		return
+	}
+	// 3. Answer one page, where that is wanted.
+	if acceptsJSON(r.Header) {
+		if err := rl.sendPage(ctx, w, where); err != nil {
+			refuse(storeFailed("read revocations", err))
+		}
+		return
+	}
+	// 4. Let it follow.
+	if !f.join(rl) {
+		w.Header().Set("Retry-After", "5")
+		refuse(refused(counterfoil.Unavailable, "too many followers"))
+		return
+	}
+	defer f.leave()
+	follower := &follower{rl: rl, source: f, by: by, position: where, w: w, control: http.NewResponseController(w)}
+	if err := follower.run(ctx); err != nil && ctx.Err() == nil {
+		rl.Logger.WarnContext(ctx, "revocation feed interrupted", "realm", rl.Name, "client_id", by.client.ID, "error", err)
+	}
+}
+
+// positionOf returns where a follower was: the header wins, which a browser's
+// EventSource sends when it connects again to the same URL.
+func positionOf(r *http.Request) (position, *refusal) {
+	query, no := parseForm(r.URL.RawQuery)
+	if no != nil {
+		return position{}, no
+	}
+	text := query.get("after")
+	if last := r.Header.Get("Last-Event-ID"); last != "" {
+		text = last
+	}
+	where, ok := parsePosition(text)
+	if !ok {
+		return where, refused(counterfoil.InvalidRequest, "the position is not one of a feed")
+	}
+	return where, nil
+}
+
+// acceptsJSON reports whether the first thing that a caller accepts is JSON.
+func acceptsJSON(h http.Header) bool {
+	first, _, _ := strings.Cut(h.Get("Accept"), ",")
+	media, _, err := mime.ParseMediaType(first)
+	return err == nil && media == "application/json"
+}
+
+// sendPage answers one page. With a feed that is not the one of the position it
+// is the first, and the caller starts anew.
+func (rl *realm) sendPage(ctx context.Context, w http.ResponseWriter, where position) error {
+	at := rl.Clock.Now()
+	page, err := rl.Store.Revocations(ctx, rl.Name, at, where.after, feedPage)
+	if err == nil && where.lost(&page) {
+		page, err = rl.Store.Revocations(ctx, rl.Name, at, 0, feedPage)
+	}
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		Feed        string      `json:"feed"`
+		Revocations []sequenced `json:"revocations"`
+		Last        int64       `json:"last"`
+		Time        int64       `json:"time"`
+	}{page.Feed, make([]sequenced, len(page.Revocations)), page.Last, at.Unix()}
+	for i := range page.Revocations {
+		r := &page.Revocations[i]
+		answer.Revocations[i] = sequenced{r.Sequence, r.event()}
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	return json.NewEncoder(w).Encode(answer)
+}
+
+// sequenced is a revocation on a page, where no event has its place.
+type sequenced struct {
+	Sequence int64 `json:"sequence"`
+	revocationEvent
+}
+
+// lost reports whether a page is not what comes after the position: it is of
+// another database, or of an older state of the same.
+func (p position) lost(page *RevocationPage) bool {
+	return p.feed != page.Feed && (p.feed != "" || p.after != 0) || page.Last < p.after
+}
+
+// follower is one connection of the feed.
+type follower struct {
+	rl     *realm
+	source *feed
+	by     *requester
+	position
+	w       http.ResponseWriter
+	control *http.ResponseController
+	buffer  bytes.Buffer
+	// greeted is the feed that the client was told last.
+	greeted string
+}
+
+// run sends what is there and then what comes, until the follower or the realm
+// is gone, the follower may not be one any more, or something fails.
+func (f *follower) run(ctx context.Context) error {
+	h := f.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // nginx would collect events
+	// The HTTP server's limits are for requests that end.
+	if err := errors.Join(f.control.SetReadDeadline(time.Time{}), f.control.SetWriteDeadline(time.Time{})); err != nil {
+		return fmt.Errorf("lift the connection's deadlines: %w", err)
+	}
+	told := int64(-1)
+	for {
+		changed, beat := f.source.next()
+		if beat != told && told >= 0 && !f.rl.mayFollow(ctx, f.by, f.rl.Clock.Now()) {
+			return nil
+		}
+		at, err := f.catchUp(ctx)
+		if err == nil && beat != told {
+			f.write("position", f.id(), struct {
+				Time int64 `json:"time"`
+			}{at.Unix()})
+			told = beat
+		}
+		if err == nil {
+			err = f.send(0)
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-f.source.ended:
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// catchUp writes everything that is new, and returns the time at which there
+// was no more.
+func (f *follower) catchUp(ctx context.Context) (time.Time, error) {
+	for {
+		page, at, err := f.source.read(ctx, f.rl, f.after)
+		if err != nil {
+			return at, fmt.Errorf("read revocations: %w", err)
+		}
+		if f.greeted != page.Feed || page.Last < f.after {
+			if again := f.greet(&page); again {
+				continue
+			}
+		}
+		for i := range page.Revocations {
+			r := &page.Revocations[i]
+			f.after = r.Sequence
+			f.write("revocation", f.id(), r.event())
+			if err := f.send(maxChunk); err != nil {
+				return at, err
+			}
+		}
+		f.after = max(f.after, page.Last)
+		if len(page.Revocations) < feedPage {
+			return at, nil
+		}
+	}
+}
+
+// greet tells the client which feed this is, and that it starts anew where the
+// position is not one of it. It reports whether the page is not the one that
+// comes after the position then.
+func (f *follower) greet(page *RevocationPage) (again bool) {
+	word := struct {
+		Feed string `json:"feed"`
+	}{page.Feed}
+	f.write("feed", "", word)
+	lost, was := f.lost(page), f.after
+	if lost {
+		f.write("reset", "", word)
+		f.after = 0
+	}
+	f.greeted, f.position.feed = page.Feed, page.Feed
+	return lost && was != 0
+}
+
+// id is the position as the id of an event.
+func (f *follower) id() string { return f.position.feed + "." + strconv.FormatInt(f.after, 10) }
+
+// write adds an event to what is to be sent.
+func (f *follower) write(kind, id string, data any) {
+	text, err := json.Marshal(data)
+	if err != nil {
+		panic(err) // strings, numbers and truth values only
+	}
+	f.buffer.WriteString("event: " + kind + "\n")
+	if id != "" {
+		f.buffer.WriteString("id: " + id + "\n")
+	}
+	f.buffer.WriteString("data: ")
+	f.buffer.Write(text)
+	f.buffer.WriteString("\n\n")
+}
+
+// send sends what was written when it is more than that many bytes. A client
+// that does not take it in time is gone: nothing is kept for it.
+func (f *follower) send(more int) error {
+	if f.buffer.Len() <= more {
+		return nil
+	}
+	// The network's deadlines are in the machine's time.
+	if err := f.control.SetWriteDeadline(time.Now().Add(readWithin)); err != nil {
+		return err
+	}
+	_, err := f.w.Write(f.buffer.Bytes())
+	if err == nil {
+		err = f.control.Flush()
+	}
+	f.buffer.Reset()
+	if err != nil {
+		return err
+	}
+	// With HTTP/2 a deadline ends an idle stream too.
+	return f.control.SetWriteDeadline(time.Time{})
+}

@@ -1,0 +1,95 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+)
+
+// lenience is the most that a guard's clock may be behind: until then a token
+// that has expired here may be taken there, and its revocation matters.
+const lenience = 10 * time.Minute
+
+// serveRevoke is the revocation endpoint (RFC 7009 section 2). It answers once
+// the revocation is durable. The token_type_hint is not looked at: there is one
+// type.
+func (rl *realm) serveRevoke(w http.ResponseWriter, r *http.Request) {
+	ctx := context.WithoutCancel(r.Context())
+	a := &attempt{event: rl.newEvent(r)}
+	// 1. Parse: one bounded read of a form.
+	body, no := rl.readForm(r)
+	if no != nil {
+		rl.refuseAt(ctx, w, a, revokePath, no)
+		return
+	}
+	// 2. Find out who asks.
+	by, no := rl.requester(ctx, a, r, body, false)
+	if no == nil && body.get("token") == "" {
+		no = refused(counterfoil.InvalidRequest, "token is missing")
+	}
+	if no != nil {
+		rl.refuseAt(ctx, w, a, revokePath, no)
+		return
+	}
+	// 3. Revoke. What is no token of the realm, or none any more, has the effect
+	// that was asked for already (section 2.2). One of another client is refused
+	// (section 2.1), and nothing happens to it.
+	if t := rl.read(body.get("token")); t != nil && a.event.Time.Before(t.expires.Add(lenience)) {
+		if t.clientID != by.client.ID {
+			rl.refuseAt(ctx, w, a, revokePath, refused(counterfoil.InvalidRequest, "the token of another client"))
+			return
+		}
+		if err := rl.revoke(ctx, a, t); err != nil {
+			rl.refuseAt(ctx, w, a, revokePath, storeFailed("revoke token", err))
+			return
+		}
+	}
+	// 4. Answer.
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+}
+
+// revoke ends a token. One more than a store keeps apart ends all that its
+// client has: to refuse too much is the lesser harm.
+func (rl *realm) revoke(ctx context.Context, a *attempt, t *issuedToken) error {
+	e := a.event
+	e.Type, e.Success, e.TokenID = counterfoil.EventTokenRevoked, true, t.tokenID
+	err := rl.Store.RevokeToken(ctx, Revocation{
+		Realm: rl.Name, ClientID: t.clientID, TokenID: t.tokenID, Expires: t.expires.Add(lenience),
+	}, e)
+	if errors.Is(err, ErrFull) {
+		e.Type = counterfoil.EventTokensRevoked
+		e.Detail = fmt.Sprintf("all tokens so far: %d are revoked one by one already", MaxRevoked)
+		err = rl.revokeAll(ctx, t.clientID, e)
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil // deleted meanwhile, and its tokens with it
+	}
+	if err == nil {
+		rl.OnEvent(ctx, e)
+	}
+	return err
+}
+
+// revokeAll ends all tokens that a client was issued up to this second.
+func (rl *realm) revokeAll(ctx context.Context, id string, e counterfoil.Event) error {
+	for {
+		c, err := rl.Store.Client(ctx, rl.Name, id)
+		if err != nil {
+			return err
+		}
+		// The iat of a token is whole seconds: those of this one are included.
+		if end := time.Unix(e.Time.Unix()+1, 0); c.NotBefore.Before(end) {
+			c.NotBefore = end
+		}
+		c.Changed = e.Time
+		if err = rl.Store.UpdateClient(ctx, c, e); !errors.Is(err, ErrConflict) {
+			rl.clients.Drop(clientKey{rl.Name, id})
+			return err
+		}
+	}
+}

@@ -1,0 +1,238 @@
+package server
+
+import (
+	"bytes"
+	"compress/zlib"
+	"context"
+	crand "crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+// Bounds of status lists (draft-ietf-oauth-status-list).
+const (
+	// listSize is how many tokens one list has, one bit each.
+	listSize = 1 << 20
+	// indexBlock is how many indexes are reserved at once.
+	indexBlock = 1024
+	// listFor is how long a signed list is answered again: strangers may ask as
+	// often as they like, and cost a signature so often.
+	listFor = 5 * time.Second
+	// listTTL is how long a verifier may keep a list (section 5.1, ttl); listLife
+	// is how long it may be taken for true when no newer one can be had (exp).
+	listTTL  = 15 * time.Second
+	listLife = 2 * time.Minute
+	// keptLists bounds the signed lists in memory: at most 180 kB each, and in
+	// practice a few hundred bytes.
+	keptLists = 128
+)
+
+// statusList is what a realm keeps of its status lists.
+type statusList struct {
+	mu sync.Mutex
+	// left are the reserved indexes that no token has yet.
+	left []int64
+
+	signing sync.Mutex
+	lists   map[int64]signedList
+	// end is one behind the last index that is known to be reserved; asked is
+	// when the store was asked.
+	end   int64
+	asked time.Time
+}
+
+type signedList struct {
+	token string
+	made  time.Time
+}
+
+// index returns an index for a new token. Who holds tokens must not learn from
+// their indexes how many others are issued in between, and when (section 12.5):
+// within a block, which all nodes reserve of their own, the order is random. A
+// block still tells which tokens are of about the same time, to 1,024 tokens;
+// their iat tells more. What a process has reserved and not used when it ends is
+// lost.
+func (s *statusList) index(ctx context.Context, rl *realm) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.left) == 0 {
+		first, err := rl.Store.StatusIndexes(ctx, rl.Name, indexBlock)
+		if err != nil {
+			return 0, fmt.Errorf("reserve status indexes: %w", err)
+		}
+		var seed [32]byte
+		_, _ = crand.Read(seed[:]) // never fails
+		s.left = make([]int64, indexBlock)
+		for i, at := range rand.New(rand.NewChaCha8(seed)).Perm(indexBlock) {
+			s.left[i] = first + int64(at)
+		}
+	}
+	last := len(s.left) - 1
+	n := s.left[last]
+	s.left = s.left[:last]
+	return n, nil
+}
+
+// appendStatus appends the claim that refers to a status list (section 6.2).
+func appendStatus(b []byte, base string, g *grant) []byte {
+	if g.status < 0 {
+		return b
+	}
+	b = append(b, `{"status_list":{"idx":`...)
+	b = strconv.AppendInt(b, g.status%listSize, 10)
+	b = append(b, `,"uri":`...)
+	b = appendString(b, base+statusPath+strconv.FormatInt(g.status/listSize, 10))
+	return append(b, `}}`...)
+}
+
+// serveStatusList answers one list as a signed token (section 8), to whoever
+// asks.
+func (rl *realm) serveStatusList(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	n, ok := listNumber(strings.TrimPrefix(r.URL.Path, statusPath))
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	ctx := context.WithoutCancel(r.Context())
+	token, err := rl.status.signed(ctx, rl, n)
+	if err != nil {
+		rl.Logger.ErrorContext(ctx, "status list failed", "realm", rl.Name, "error", err)
+		http.Error(w, "temporarily unavailable", http.StatusServiceUnavailable)
+		return
+	}
+	if token == "" {
+		http.NotFound(w, r)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/statuslist+jwt")
+	h.Set("Cache-Control", "public, max-age="+strconv.Itoa(int(listTTL.Seconds())))
+	h.Set("Access-Control-Allow-Origin", "*") // section 8.1
+	_, _ = w.Write([]byte(token))
+}
+
+// listNumber reads the number of a list in its one spelling.
+func listNumber(s string) (int64, bool) {
+	n, err := strconv.ParseUint(s, 10, 40)
+	return int64(n), err == nil && strconv.FormatUint(n, 10) == s
+}
+
+// signed returns a list that was signed a moment ago, or signs it; "" when there
+// is no such list. One is made at a time.
+func (s *statusList) signed(ctx context.Context, rl *realm, n int64) (string, error) {
+	s.signing.Lock()
+	defer s.signing.Unlock()
+	now := rl.Clock.Now()
+	fresh := func(t time.Time) bool { return !t.IsZero() && now.Sub(t) < listFor }
+	if n*listSize >= s.end && !fresh(s.asked) {
+		// None are reserved: that is to ask where the next ones would begin.
+		end, err := rl.Store.StatusIndexes(ctx, rl.Name, 0)
+		if err != nil {
+			return "", fmt.Errorf("look for status indexes: %w", err)
+		}
+		s.end, s.asked = end, now
+	}
+	if n*listSize >= s.end {
+		return "", nil
+	}
+	if l, ok := s.lists[n]; ok && fresh(l.made) {
+		return l.token, nil
+	}
+	token, err := rl.signList(ctx, n, now)
+	if err != nil {
+		return "", err
+	}
+	if s.lists == nil || len(s.lists) >= keptLists {
+		s.lists = map[int64]signedList{}
+	}
+	s.lists[n] = signedList{token, now}
+	return token, nil
+}
+
+// signList makes the token of a list (section 5.1).
+func (rl *realm) signList(ctx context.Context, n int64, now time.Time) (string, error) {
+	revoked, err := rl.Store.RevokedIndexes(ctx, rl.Name, now, n*listSize, (n+1)*listSize)
+	if err != nil {
+		return "", fmt.Errorf("read revoked indexes: %w", err)
+	}
+	list, err := packList(revoked, n*listSize)
+	if err != nil {
+		return "", err
+	}
+	type statusListClaim struct {
+		Bits int    `json:"bits"`
+		List string `json:"lst"`
+	}
+	payload, err := json.Marshal(struct {
+		Issuer  string          `json:"iss"`
+		Subject string          `json:"sub"`
+		Issued  int64           `json:"iat"`
+		Expires int64           `json:"exp"`
+		TTL     int64           `json:"ttl"`
+		List    statusListClaim `json:"status_list"`
+	}{
+		rl.Issuer, rl.BaseURL + statusPath + strconv.FormatInt(n, 10), now.Unix(), now.Add(listLife).Unix(),
+		int64(listTTL.Seconds()), statusListClaim{1, list},
+	})
+	if err != nil {
+		return "", err
+	}
+	key := rl.ring.active(string(rl.Provider.AccessToken.SigningAlgorithm), now)
+	if key == nil {
+		return "", errNoKey
+	}
+	protected, err := listHeader(key)
+	if err != nil {
+		return "", err
+	}
+	return jose.Sign(key.signer, key.algorithm, protected, payload)
+}
+
+// packList returns the bits of a list that begins at an index: compressed, in
+// base64url (section 4.2).
+func packList(revoked []int64, first int64) (string, error) {
+	bits := make([]byte, listSize/8)
+	for _, i := range revoked {
+		i -= first
+		bits[i/8] |= 1 << (i % 8)
+	}
+	var packed bytes.Buffer
+	z, err := zlib.NewWriterLevel(&packed, zlib.BestCompression)
+	if err != nil {
+		return "", err
+	}
+	if _, err = z.Write(bits); err == nil {
+		err = z.Close()
+	}
+	return base64.RawURLEncoding.EncodeToString(packed.Bytes()), err
+}
+
+// listHeader is the protected header of a list: that of a token of the same key
+// with another typ, which keeps one from being taken for the other.
+func listHeader(key *signingKey) ([]byte, error) {
+	var header struct {
+		KeyID string `json:"kid"`
+	}
+	if err := json.Unmarshal(key.protected, &header); err != nil {
+		return nil, err
+	}
+	var t template
+	t = t.fixed(string(provider.HeaderAlg), appendString(nil, key.algorithm))
+	t = t.fixed(string(provider.HeaderKid), appendString(nil, header.KeyID))
+	return t.fixed(string(provider.HeaderTyp), []byte(`"statuslist+jwt"`)).append(nil, nil), nil
+}
