@@ -84,7 +84,7 @@ func (h *house) as(realm string, c server.Credentials) http.Header {
 	header := http.Header{"Authorization": {basic(c.ClientID, c.ClientSecret.Reveal())}}
 	switch realm {
 	case "altrata":
-		header.Set("X-Api-Key", h.creds[realm].APIKey.Reveal())
+		header.Set("X-Api-Key", c.APIKey.Reveal())
 	case "custom":
 		header.Set("X-Version", "7")
 	}

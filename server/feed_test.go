@@ -312,7 +312,7 @@ func TestFeedPages(t *testing.T) {
 // "replace", a follower learns at once.
 func TestReplacedTokensAreInTheFeed(t *testing.T) {
 	h := newHouseOf(t, nil, "altrata")
-	api := h.client(server.NewClient{Realm: "altrata", ID: "api", Settings: server.Settings{ResourceServer: true, Scopes: counterfoil.Scopes{"profiles:read"}}})
+	api := h.client(server.NewClient{Realm: "altrata", ID: "api", WithAPIKey: true, Settings: server.Settings{ResourceServer: true, Scopes: counterfoil.Scopes{"profiles:read"}}})
 	s := h.follow("altrata", h.as("altrata", api), "")
 	s.begin()
 	s.next("position")

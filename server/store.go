@@ -221,7 +221,8 @@ type RevocationPage struct {
 	Feed        string
 	Revocations []Revocation
 	// Last is the sequence number that the page goes up to: nothing up to it
-	// will ever be added.
+	// will ever be added. It is below the one that was asked after only when the
+	// database is an older state of itself, restored.
 	Last int64
 }
 

@@ -122,9 +122,10 @@ func (t *transaction) dropExpired(r *server.Revocation, k *tokens, e counterfoil
 
 // Revocations implements server.Store.
 func (s *Store) Revocations(ctx context.Context, realm string, at time.Time, after int64, limit int) (server.RevocationPage, error) {
-	page := server.RevocationPage{Last: after}
+	var page server.RevocationPage
 	var last int64
 	if err := s.db.QueryRowContext(ctx, "SELECT feed, revocations FROM totals").Scan(&page.Feed, &last); err != nil || limit <= 0 {
+		page.Last = after
 		return page, err
 	}
 	err := s.query(ctx, func(rows *sql.Rows) error {
