@@ -160,7 +160,11 @@ func TestMetadata(t *testing.T) {
 	want := map[string]any{
 		"issuer": base, "token_endpoint": base + "/connect/token", "jwks_uri": base + "/.well-known/jwks.json",
 		"scopes_supported": []any{"EventsApi"}, "response_types_supported": []any{}, "grant_types_supported": []any{"client_credentials"},
-		"token_endpoint_auth_methods_supported": []any{"client_secret_post", "client_secret_basic"},
+		"token_endpoint_auth_methods_supported":         []any{"client_secret_post", "client_secret_basic"},
+		"introspection_endpoint":                        base + "/introspect",
+		"introspection_endpoint_auth_methods_supported": []any{"client_secret_post", "client_secret_basic", "Bearer"},
+		"revocation_endpoint":                           base + "/revoke",
+		"revocation_endpoint_auth_methods_supported":    []any{"client_secret_post", "client_secret_basic"},
 	}
 	check := func(path string) {
 		t.Helper()
