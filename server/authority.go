@@ -85,7 +85,19 @@ func (a *Authority) Tenants(ctx context.Context, clientID string) ([]string, err
 // is unknown or disabled.
 func (a *Authority) APIKey(ctx context.Context, clientID string, key counterfoil.Secret) (bool, error) {
 	c, err := a.client(ctx, clientID)
-	return verify(c.APIKeys, key, a.server.Clock.Now()) != nil, err
+	if err != nil {
+		return false, err
+	}
+	now := a.server.Clock.Now()
+	found, busy := a.server.secrets.verify(ctx, &c, c.APIKeys, key, now)
+	if busy != nil {
+		return false, &counterfoil.Error{Reason: busy.reason, Message: "too many slow API keys are being verified: repeat the call"}
+	}
+	if found == nil {
+		return false, nil
+	}
+	a.server.uses.note(&c, found, now)
+	return true, nil
 }
 
 // client returns the client, or an empty one when it is unknown or disabled.

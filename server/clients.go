@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/event"
+	"github.com/counterfoil/counterfoil/internal/sechash"
 )
 
 // NewClient is what Clients.Create is told.
@@ -25,34 +27,45 @@ type NewClient struct {
 	// one has at most 100 bytes of visible characters.
 	ID string
 	Settings
+	// Disabled makes a client that is refused until it is enabled.
+	Disabled bool
 	// WithAPIKey asks for an API key beside the secret.
 	WithAPIKey bool
+	// WithoutSecret asks for none: the client authenticates in another way, or
+	// is given its secret later by Rotate.
+	WithoutSecret bool
+	// Secrets and APIKeys are accepted as they are, in place of new ones:
+	// hashes in the text forms of package sechash, newest first, two at most.
+	// ID and Created are filled in where they are empty.
+	Secrets, APIKeys []Hash
+	// ImportedFrom says for the record where the client comes from; empty for
+	// one that is new.
+	ImportedFrom string
 }
 
 // Credentials are shown once, when they are made.
 type Credentials struct {
-	ClientID     string
+	ClientID string
+	// ClientSecret and APIKey are empty where none was made.
 	ClientSecret counterfoil.Secret
-	// APIKey is empty where none was made.
-	APIKey counterfoil.Secret
+	APIKey       counterfoil.Secret
 	// OldEnds is when the secret or key that was replaced stops being accepted;
 	// the zero time when none is accepted beside the new one.
 	OldEnds time.Time
 }
 
-// Bounds of what an operator writes, in bytes, and of lists.
-const (
-	maxName    = 200
-	maxID      = 100
-	maxTenants = 1000
-	// maxSecrets is how many secrets of a client are accepted at once: that of
-	// yesterday and that of today.
-	maxSecrets = 2
-)
+// maxSecrets is how many secrets of a client are accepted at once: that of
+// yesterday and that of today.
+const maxSecrets = 2
 
 // Clients creates and changes clients. Each change is recorded with its actor
 // in the same transaction. It may be used on the database of a running server,
 // which sees every change at its next request.
+//
+// Where a method takes a version, that is the one of the client that the caller
+// has looked at: the error wraps ErrConflict when the client has another by
+// now. 0 stands for whichever it has. The error of every method wraps
+// ErrNotFound when there is no such client.
 type Clients struct {
 	store Store
 	clock counterfoil.Clock
@@ -72,103 +85,117 @@ func (s *Clients) Create(ctx context.Context, actor string, n NewClient) (Client
 	if n.ID == "" {
 		n.ID = strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(random(16)))
 	}
-	if err := n.check(); err != nil {
+	if err := n.Check(); err != nil {
 		return Client{}, Credentials{}, fmt.Errorf("create client: %w", err)
 	}
 	now := s.clock.Now()
-	creds := Credentials{ClientID: n.ID, ClientSecret: newSecret()}
+	creds := Credentials{ClientID: n.ID}
 	c := Client{
-		Realm: n.Realm, ID: n.ID, Settings: n.Settings,
+		Realm: n.Realm, ID: n.ID, Settings: n.Settings, Disabled: n.Disabled,
 		Created: now, Changed: now, Version: 1,
-		Secrets: []Hash{newHash(creds.ClientSecret, now)},
+		Secrets: adopted(n.Secrets, now), APIKeys: adopted(n.APIKeys, now),
 	}
-	if n.WithAPIKey {
+	if len(c.Secrets) == 0 && !n.WithoutSecret {
+		creds.ClientSecret = newSecret()
+		c.Secrets = []Hash{newHash(creds.ClientSecret, now)}
+	}
+	if len(c.APIKeys) == 0 && n.WithAPIKey {
 		creds.APIKey = newSecret()
 		c.APIKeys = []Hash{newHash(creds.APIKey, now)}
 	}
-	if err := s.store.CreateClient(ctx, c, s.event(counterfoil.EventClientCreated, actor, c.Realm, c.ID, "")); err != nil {
+	kind, detail := counterfoil.EventClientCreated, ""
+	if n.ImportedFrom != "" {
+		kind, detail = counterfoil.EventClientImported, "from "+n.ImportedFrom
+	}
+	if err := s.store.CreateClient(ctx, c, s.event(kind, actor, c.Realm, c.ID, detail)); err != nil {
 		return Client{}, Credentials{}, fmt.Errorf("create client %q of realm %q: %w", c.ID, c.Realm, err)
 	}
 	return c, creds, nil
 }
 
-// Get returns a client; the error wraps ErrNotFound when there is none.
+// Get returns a client.
 func (s *Clients) Get(ctx context.Context, realm, id string) (Client, error) {
 	c, err := s.store.Client(ctx, realm, id)
 	if err != nil {
-		return Client{}, fmt.Errorf("client %q of realm %q: %w", event.Clean(id, maxID), realm, err)
+		return Client{}, fmt.Errorf("client %q of realm %q: %w", event.Clean(id, maxID), event.Clean(realm, maxID), err)
 	}
 	return c, nil
 }
 
-// List returns up to limit clients of a realm in the order of their IDs,
-// starting behind after.
-func (s *Clients) List(ctx context.Context, realm, after string, limit int) ([]Client, error) {
-	clients, err := s.store.Clients(ctx, ClientQuery{Realm: realm, After: after, Limit: limit})
+// List returns up to q.Limit clients of a realm in the order of their IDs.
+func (s *Clients) List(ctx context.Context, q ClientQuery) ([]Client, error) {
+	clients, err := s.store.Clients(ctx, q)
 	if err != nil {
-		return nil, fmt.Errorf("list clients of realm %q: %w", realm, err)
+		return nil, fmt.Errorf("list clients of realm %q: %w", event.Clean(q.Realm, maxID), err)
 	}
 	return clients, nil
 }
 
-// Rotate gives the client a new secret. The one it had is accepted for the
-// overlap, or no longer when that is 0, and not beyond the end that it had; one
-// older still ends at once. The error wraps ErrConflict when the client was
-// changed at the same time: nothing was rotated then.
-func (s *Clients) Rotate(ctx context.Context, actor, realm, id string, overlap time.Duration) (Credentials, error) {
-	secret := newSecret()
-	ends, err := s.rotate(ctx, actor, realm, id, "client secret", overlap, func(c *Client) *[]Hash { return &c.Secrets }, secret)
-	if err != nil {
-		return Credentials{}, err
-	}
-	return Credentials{ClientID: id, ClientSecret: secret, OldEnds: ends}, nil
-}
-
-// RotateAPIKey does for the API key what Rotate does for the secret; a client
-// that had none gets its first.
-func (s *Clients) RotateAPIKey(ctx context.Context, actor, realm, id string, overlap time.Duration) (Credentials, error) {
-	key := newSecret()
-	ends, err := s.rotate(ctx, actor, realm, id, "API key", overlap, func(c *Client) *[]Hash { return &c.APIKeys }, key)
-	if err != nil {
-		return Credentials{}, err
-	}
-	return Credentials{ClientID: id, APIKey: key, OldEnds: ends}, nil
-}
-
-// rotate puts value before the hashes and returns when the one after it ends.
-func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, overlap time.Duration, of func(*Client) *[]Hash, value counterfoil.Secret) (time.Time, error) {
-	var none time.Time
-	if overlap < 0 {
-		return none, fmt.Errorf("rotate %s: the overlap must not be negative", what)
-	}
+// Uses returns the secrets and API keys that a client has now, newest first,
+// with when each was last used; the zero time for never. A use is known about
+// ten seconds after it, and to the minute.
+func (s *Clients) Uses(ctx context.Context, realm, id string) ([]Use, error) {
 	c, err := s.Get(ctx, realm, id)
 	if err != nil {
-		return none, fmt.Errorf("rotate %s: %w", what, err)
+		return nil, err
 	}
-	now, hashes := s.clock.Now(), of(&c)
-	ends := now.Add(overlap)
-	accepted := []Hash{newHash(value, now)}
-	for _, old := range *hashes {
-		if old.Ends.IsZero() || old.Ends.After(ends) {
-			old.Ends = ends
+	known, err := s.store.Uses(ctx, realm, id)
+	if err != nil {
+		return nil, fmt.Errorf("uses of client %q of realm %q: %w", id, realm, err)
+	}
+	var uses []Use
+	for _, h := range slices.Concat(c.Secrets, c.APIKeys) {
+		use := Use{Realm: realm, ClientID: id, SecretID: h.ID}
+		for _, k := range known {
+			if k.SecretID == h.ID {
+				use.Last = k.Last
+			}
 		}
-		if old.Ends.After(now) && len(accepted) < maxSecrets {
-			accepted = append(accepted, old)
+		uses = append(uses, use)
+	}
+	return uses, nil
+}
+
+// Change lets change alter the settings of a client, holds them to their form,
+// and records which became what. What changes nothing is not recorded. change
+// may be called again, on newer settings, when the version is 0.
+func (s *Clients) Change(ctx context.Context, actor, realm, id string, version int64, change func(*Settings) error) (Client, error) {
+	return s.update(ctx, actor, realm, id, version, func(c *Client) (kind, detail string, err error) {
+		before := c.Settings.fields()
+		if err := change(&c.Settings); err != nil {
+			return "", "", err
 		}
+		if err := c.Settings.check(); err != nil {
+			return "", "", err
+		}
+		if detail = changes(before, c.Settings.fields()); detail == "" {
+			return "", "", nil
+		}
+		return counterfoil.EventClientChanged, detail, nil
+	})
+}
+
+// Replace gives a client the settings, the state, the secrets and the API keys
+// of n, for an import; where n has no secrets or API keys, those of the client
+// stay.
+func (s *Clients) Replace(ctx context.Context, actor string, n NewClient, version int64) (Client, error) {
+	if err := n.Check(); err != nil {
+		return Client{}, fmt.Errorf("replace client: %w", err)
 	}
-	detail, oldEnds := what, none
-	switch {
-	case len(accepted) > 1:
-		oldEnds = accepted[1].Ends
-		detail += "; the old one ends at " + oldEnds.UTC().Format(time.RFC3339)
-	case len(*hashes) > 0:
-		detail += "; the old one ended"
-	}
-	*hashes, c.Changed = accepted, now
-	if err := s.store.UpdateClient(ctx, c, s.event(counterfoil.EventClientRotated, actor, realm, id, detail)); err != nil {
-		return none, fmt.Errorf("rotate %s of client %q of realm %q: %w", what, id, realm, err)
-	}
-	return oldEnds, nil
+	return s.update(ctx, actor, n.Realm, n.ID, version, func(c *Client) (kind, detail string, err error) {
+		detail = "from " + n.ImportedFrom + ", in place of what was there"
+		if changed := changes(c.Settings.fields(), n.Settings.fields()); changed != "" {
+			detail += "; " + changed
+		}
+		c.Settings, c.Disabled = n.Settings, n.Disabled
+		if len(n.Secrets) > 0 {
+			c.Secrets, detail = adopted(n.Secrets, s.clock.Now()), detail+"; secrets"
+		}
+		if len(n.APIKeys) > 0 {
+			c.APIKeys, detail = adopted(n.APIKeys, s.clock.Now()), detail+"; API keys"
+		}
+		return counterfoil.EventClientImported, detail, nil
+	})
 }
 
 // SetDisabled disables a client, whose tokens are refused from then on by every
@@ -176,32 +203,51 @@ func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, ove
 // independent, those that have not expired serve again. A client that is so
 // already is left alone.
 func (s *Clients) SetDisabled(ctx context.Context, actor, realm, id string, disabled bool) error {
-	kind := counterfoil.EventClientEnabled
-	if disabled {
-		kind = counterfoil.EventClientDisabled
-	}
-	for {
-		c, err := s.Get(ctx, realm, id)
-		if err != nil || c.Disabled == disabled {
-			return err
+	_, err := s.update(ctx, actor, realm, id, 0, func(c *Client) (kind, detail string, err error) {
+		switch {
+		case c.Disabled == disabled:
+			return "", "", nil
+		case disabled:
+			kind = counterfoil.EventClientDisabled
+		default:
+			kind = counterfoil.EventClientEnabled
 		}
-		c.Disabled, c.Changed = disabled, s.clock.Now()
-		err = s.store.UpdateClient(ctx, c, s.event(kind, actor, realm, id, ""))
-		if errors.Is(err, ErrConflict) {
-			continue // the wish stands whatever else was changed
-		}
-		if err != nil {
-			return fmt.Errorf("change client %q of realm %q: %w", id, realm, err)
-		}
-		return nil
-	}
+		c.Disabled = disabled
+		return kind, "", nil
+	})
+	return err
 }
 
+// RevokeTokens ends all tokens that the client has been issued so far; those
+// issued from then on serve. Call it beside EndSecret when a secret is
+// compromised.
+func (s *Clients) RevokeTokens(ctx context.Context, actor, realm, id string) error {
+	_, err := s.update(ctx, actor, realm, id, 0, func(c *Client) (kind, detail string, err error) {
+		// iat has whole seconds. What is issued in the rest of this one says
+		// the next, so whoever revokes again within it has to go beyond that.
+		now := s.clock.Now()
+		from := now.Truncate(time.Second).Add(time.Second)
+		if !from.After(c.NotBefore) {
+			from = c.NotBefore.Add(time.Second)
+		}
+		if from.Sub(now) > maxAhead {
+			return "", "", errors.New("its tokens were revoked many times within this second: repeat it in a moment")
+		}
+		c.NotBefore = from.UTC()
+		return counterfoil.EventTokensRevoked, "issued before " + c.NotBefore.Format(time.RFC3339), nil
+	})
+	return err
+}
+
+// maxAhead is how far the iat of a token may be ahead of the clock: less than
+// the leeway that guards give by default.
+const maxAhead = 10 * time.Second
+
 // Delete removes a client; its tokens are refused from then on by every guard
-// that asks an Authority. The error wraps ErrNotFound when there is none.
+// that asks an Authority.
 func (s *Clients) Delete(ctx context.Context, actor, realm, id string) error {
 	if err := s.store.DeleteClient(ctx, realm, id, s.event(counterfoil.EventClientDeleted, actor, realm, id, "")); err != nil {
-		return fmt.Errorf("delete client %q of realm %q: %w", event.Clean(id, maxID), realm, err)
+		return fmt.Errorf("delete client %q of realm %q: %w", event.Clean(id, maxID), event.Clean(realm, maxID), err)
 	}
 	return nil
 }
@@ -209,14 +255,55 @@ func (s *Clients) Delete(ctx context.Context, actor, realm, id string) error {
 // VerifySecret reports whether the realm's token endpoint would accept the
 // secret now; false for a client that is unknown or disabled.
 func (s *Clients) VerifySecret(ctx context.Context, realm, id string, secret counterfoil.Secret) (bool, error) {
-	c, err := s.store.Client(ctx, realm, id)
+	c, err := s.Get(ctx, realm, id)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("client %q of realm %q: %w", event.Clean(id, maxID), realm, err)
+		return false, err
 	}
-	return verify(c.Secrets, secret, s.clock.Now()) != nil && !c.Disabled, nil
+	now := s.clock.Now()
+	right := verifyFast(c.Secrets, secret, now) != nil || slices.ContainsFunc(c.Secrets, func(h Hash) bool {
+		parsed, err := sechash.Parse(h.Value)
+		return err == nil && parsed.Slow() && h.serves(now) && parsed.Verify(secret)
+	})
+	expired := !c.Expires.IsZero() && !now.Before(c.Expires)
+	return right && !c.Disabled && !expired, nil
+}
+
+// update changes a client and records what f says of it: nothing when it names
+// no kind of event. With a version of 0, f is called again when the client was
+// changed meanwhile.
+func (s *Clients) update(ctx context.Context, actor, realm, id string, version int64, f func(*Client) (kind, detail string, err error)) (Client, error) {
+	for {
+		c, err := s.Get(ctx, realm, id)
+		if err != nil {
+			return Client{}, err
+		}
+		failed := func(err error) (Client, error) {
+			return Client{}, fmt.Errorf("change client %q of realm %q: %w", c.ID, c.Realm, err)
+		}
+		if version != 0 && c.Version != version {
+			return failed(ErrConflict)
+		}
+		kind, detail, err := f(&c)
+		if err != nil {
+			return failed(err)
+		}
+		if kind == "" {
+			return c, nil
+		}
+		c.Changed = s.clock.Now()
+		err = s.store.UpdateClient(ctx, c, s.event(kind, actor, realm, id, detail))
+		if errors.Is(err, ErrConflict) && version == 0 && ctx.Err() == nil {
+			continue // the wish stands whatever else was changed
+		}
+		if err != nil {
+			return failed(err)
+		}
+		c.Version++
+		return c, nil
+	}
 }
 
 func (s *Clients) event(kind, actor, realm, id, detail string) counterfoil.Event {
@@ -226,27 +313,55 @@ func (s *Clients) event(kind, actor, realm, id, detail string) counterfoil.Event
 	}
 }
 
-func (n *NewClient) check() error {
+// Check reports what Create would find wrong with n, beside that it exists.
+func (n *NewClient) Check() error {
 	switch {
 	case n.Realm == "":
 		return errors.New("the realm is missing")
 	case !visible(n.ID, maxID):
 		return fmt.Errorf("the client id must have from 1 to %d bytes of visible characters", maxID)
-	case n.Name != "" && !visible(n.Name, maxName):
-		return fmt.Errorf("the name must have at most %d bytes of visible characters", maxName)
-	case len(n.Tenants) > maxTenants:
-		return fmt.Errorf("a client can have at most %d tenants", maxTenants)
+	case !visible(n.ImportedFrom, maxName) && n.ImportedFrom != "":
+		return errors.New("where a client is imported from must be visible characters")
+	case n.WithoutSecret && len(n.Secrets) > 0:
+		return errors.New("a client without a secret was given one: leave one of the two out")
 	}
-	parsed, err := counterfoil.ParseScopes(n.Scopes.String())
-	if err != nil || !slices.Equal(parsed, n.Scopes) {
-		return fmt.Errorf("the scopes %q are not distinct scope tokens (RFC 6749 section 3.3)", n.Scopes)
+	if err := checkHashes("secret", n.Secrets); err != nil {
+		return err
 	}
-	for i, t := range n.Tenants {
-		if !visible(t, maxName) || slices.Contains(n.Tenants[:i], t) {
-			return fmt.Errorf("the tenant %q must have from 1 to %d bytes of visible characters and be named once", t, maxName)
+	if err := checkHashes("API key", n.APIKeys); err != nil {
+		return err
+	}
+	return n.Settings.check()
+}
+
+// checkHashes holds imported hashes to what they must be.
+func checkHashes(what string, hashes []Hash) error {
+	if len(hashes) > maxSecrets {
+		return fmt.Errorf("a client can have at most %d of %s: the old one and the new", maxSecrets, what)
+	}
+	for i, h := range hashes {
+		if _, err := sechash.Parse(h.Value); err != nil {
+			return fmt.Errorf("%s %d: %w", what, i+1, err)
+		}
+		if id, err := hex.DecodeString(h.ID); h.ID != "" && (err != nil || len(id) != 4 || h.ID != strings.ToLower(h.ID)) {
+			return fmt.Errorf("%s %d: its id must be 8 hexadecimal digits", what, i+1)
 		}
 	}
 	return nil
+}
+
+// adopted returns hashes with what is missing in them.
+func adopted(hashes []Hash, now time.Time) []Hash {
+	hashes = slices.Clone(hashes)
+	for i := range hashes {
+		if h := &hashes[i]; h.ID == "" {
+			h.ID = newHashID()
+		}
+		if h := &hashes[i]; h.Created.IsZero() {
+			h.Created = now
+		}
+	}
+	return hashes
 }
 
 // visible reports whether s has from 1 to most bytes, all of characters that

@@ -1,6 +1,9 @@
 package server
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // clientKey names a client in memory.
 type clientKey struct{ realm, id string }
@@ -22,6 +25,9 @@ func (s *shared) fresh(ctx context.Context, realm, id string) (*Client, error) {
 	c, err := s.Store.Client(ctx, realm, id)
 	if err != nil {
 		s.clients.Drop(clientKey{realm, id})
+		if errors.Is(err, ErrNotFound) {
+			s.secrets.forget(clientKey{realm, id})
+		}
 		return nil, err
 	}
 	s.clients.Put(clientKey{realm, id}, &c)

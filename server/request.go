@@ -226,7 +226,7 @@ func (rl *realm) authenticate(ctx context.Context, a *attempt, c *credentials) (
 		return nil, storeFailed("read client", err)
 	}
 	found, no := rl.prove(ctx, a, c, client)
-	if no == nil || fresh || no.unrecorded {
+	if no == nil || fresh || no.unrecorded || no.reason == counterfoil.SecretsBusy {
 		return found, no
 	}
 	// What is in memory may be old: nobody is refused on that.
@@ -242,15 +242,18 @@ func (rl *realm) authenticate(ctx context.Context, a *attempt, c *credentials) (
 }
 
 // prove looks at the credentials of a client.
-func (rl *realm) prove(_ context.Context, a *attempt, c *credentials, client *Client) (*caller, *refusal) {
-	right := verify(client.Secrets, c.secret, a.event.Time) != nil
+func (rl *realm) prove(ctx context.Context, a *attempt, c *credentials, client *Client) (*caller, *refusal) {
+	secret, busy := rl.secrets.verify(ctx, client, client.Secrets, c.secret, a.event.Time)
 	switch {
+	case busy != nil:
+		return nil, busy
 	case client == nobody:
 		return nil, refused(counterfoil.UnknownClient, "")
-	case !right:
+	case secret == nil:
 		return nil, refused(counterfoil.WrongSecret, "")
 	}
 	a.proven = true
+	rl.uses.note(client, secret, a.event.Time)
 	switch {
 	case client.Disabled:
 		return nil, refused(counterfoil.ClientDisabled, "")
@@ -258,10 +261,27 @@ func (rl *realm) prove(_ context.Context, a *attempt, c *credentials, client *Cl
 		return nil, refused(counterfoil.ClientExpired, "")
 	case !client.from(a.event.Address):
 		return nil, refused(counterfoil.AddressNotAllowed, "")
-	case c.apiKey != "" && verify(client.APIKeys, c.apiKey, a.event.Time) == nil:
-		return nil, refused(counterfoil.APIKeyInvalid, "")
+	}
+	if no := rl.proveAPIKey(ctx, a, c, client); no != nil {
+		return nil, no
 	}
 	return &caller{client: client}, nil
+}
+
+// proveAPIKey looks at the API key that came along, if one did.
+func (rl *realm) proveAPIKey(ctx context.Context, a *attempt, c *credentials, client *Client) *refusal {
+	if c.apiKey == "" {
+		return nil
+	}
+	key, busy := rl.secrets.verify(ctx, client, client.APIKeys, c.apiKey, a.event.Time)
+	switch {
+	case busy != nil:
+		return busy
+	case key == nil:
+		return refused(counterfoil.APIKeyInvalid, "")
+	}
+	rl.uses.note(client, key, a.event.Time)
+	return nil
 }
 
 // from reports whether the client may ask from an address.

@@ -1,35 +1,279 @@
 package server
 
 import (
+	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/bounded"
+	"github.com/counterfoil/counterfoil/internal/sechash"
 )
 
 // newHash is what is kept of a new secret or API key.
 func newHash(value counterfoil.Secret, now time.Time) Hash {
-	return Hash{ID: hex.EncodeToString(random(4)), Value: hash(value), Created: now}
+	return Hash{ID: newHashID(), Value: hash(value), Created: now}
 }
 
-func hash(value counterfoil.Secret) string {
-	sum := sha256.Sum256([]byte(value.Reveal()))
-	return "sha256:" + base64.RawURLEncoding.EncodeToString(sum[:])
-}
+func newHashID() string { return hex.EncodeToString(random(4)) }
 
-// verify returns the hash that serves at the given time and that value is
-// behind, or nil. How long it takes depends on how many there are, not on value.
-func verify(hashes []Hash, value counterfoil.Secret, at time.Time) *Hash {
+func hash(value counterfoil.Secret) string { return sechash.Own(value).String() }
+
+// serves reports whether the hash is accepted at the given time.
+func (h *Hash) serves(at time.Time) bool { return h.Ends.IsZero() || at.Before(h.Ends) }
+
+// isSlow tells from the tag of a hash whether it is made to be slow.
+func isSlow(text string) bool { return strings.HasPrefix(text, "$") }
+
+// verifyFast returns the fast hash that serves at the given time and that value
+// is behind, or nil. How long it takes depends on how many there are and on
+// their kinds, not on value.
+func verifyFast(hashes []Hash, value counterfoil.Secret, at time.Time) *Hash {
 	given := []byte(hash(value))
 	var found *Hash
 	for i := range hashes {
-		h := &hashes[i]
-		if same := subtle.ConstantTimeCompare([]byte(h.Value), given) == 1; same && (h.Ends.IsZero() || at.Before(h.Ends)) {
+		h, same := &hashes[i], false
+		switch {
+		case strings.HasPrefix(h.Value, "sha256:"):
+			same = subtle.ConstantTimeCompare([]byte(h.Value), given) == 1
+		case !isSlow(h.Value):
+			parsed, err := sechash.Parse(h.Value)
+			same = err == nil && parsed.Verify(value)
+		}
+		if same && value != "" && h.serves(at) {
 			found = h
 		}
 	}
 	return found
 }
+
+// Bounds of what slow hashes may cost.
+const (
+	// rememberedSecrets is how many clients' verified secrets are remembered.
+	rememberedSecrets = 200_000
+	// keptMarks is how many right and how many wrong secrets of a client are.
+	keptMarks = 4
+	// maxJoined is how many requests wait for one computation.
+	maxJoined = 1000
+	// slowWait is how long a request waits for its turn.
+	slowWait = 5 * time.Second
+)
+
+// secrets verifies client secrets and API keys. Those of the server's own cost
+// nothing. An imported one may be kept under a hash that is slow on purpose: it
+// is computed once a process, few at a time, and remembered under a keyed hash.
+//
+// How long an answer takes tells a stranger which clients were imported and have
+// such a hash. That is accepted: a client_id is no secret (RFC 6749 section
+// 2.2), and to compute a slow hash for every id that a stranger makes up would
+// give the turns of those clients away.
+type secrets struct {
+	clock counterfoil.Clock
+	gate  *gate
+	// key is random and of this process: what is remembered is worth nothing
+	// outside of it.
+	key        []byte
+	remembered *bounded.Cache[clientKey, *marks]
+	// compute is the slow part; tests look on there.
+	compute func(id string, h sechash.Hash, value counterfoil.Secret) bool
+
+	mu      sync.Mutex
+	flights map[mark]*flight
+}
+
+// mark stands for a hash and a secret.
+type mark [sha256.Size]byte
+
+// marks are what was found of a client's secrets. They are never changed, only
+// replaced.
+type marks struct {
+	version      int64
+	right, wrong []mark // newest first
+}
+
+// flight is a computation that is under way. All requests with the same secret
+// share it: a fleet that starts at once is one client with one secret.
+type flight struct {
+	done   chan struct{}
+	joined int
+	// found is the index of the hash; negative when the secret is wrong.
+	found int
+	busy  bool
+}
+
+func newSecrets(c counterfoil.Clock) *secrets {
+	return &secrets{
+		clock: c, gate: newGate(c, max(1, runtime.GOMAXPROCS(0)/2)), key: random(32),
+		remembered: bounded.New[clientKey, *marks](rememberedSecrets),
+		compute:    func(_ string, h sechash.Hash, value counterfoil.Secret) bool { return h.Verify(value) },
+		flights:    map[mark]*flight{},
+	}
+}
+
+// verify returns the one of the client's hashes that serves at the given time
+// and that value is behind, or nil. It refuses with SecretsBusy when a slow one
+// would have to wait for too long.
+func (s *secrets) verify(ctx context.Context, c *Client, hashes []Hash, value counterfoil.Secret, at time.Time) (*Hash, *refusal) {
+	if found := verifyFast(hashes, value, at); found != nil || value == "" {
+		return found, nil
+	}
+	var slow []*Hash
+	for i := range hashes {
+		if h := &hashes[i]; isSlow(h.Value) && h.serves(at) {
+			slow = append(slow, h)
+		}
+	}
+	if len(slow) == 0 {
+		return nil, nil
+	}
+	found, busy := s.verifySlow(ctx, c, slow, value)
+	switch {
+	case busy:
+		return nil, refused(counterfoil.SecretsBusy, "slow secrets are being verified")
+	case found < 0:
+		return nil, nil
+	}
+	return slow[found], nil
+}
+
+// verifySlow returns the index of the hash that value is behind, or -1.
+func (s *secrets) verifySlow(ctx context.Context, c *Client, hashes []*Hash, value counterfoil.Secret) (found int, busy bool) {
+	key := clientKey{c.Realm, c.ID}
+	own := make([]mark, len(hashes))
+	all := sha256.New()
+	for i, h := range hashes {
+		own[i] = s.mark(key, h.Value, value)
+		all.Write(own[i][:])
+	}
+	if found, known := s.recall(key, c.Version, own); known {
+		return found, false
+	}
+	name := mark(all.Sum(nil))
+	s.mu.Lock()
+	f, under := s.flights[name]
+	if !under {
+		f = &flight{done: make(chan struct{}), found: -1}
+		s.flights[name] = f
+	} else if f.joined++; f.joined > maxJoined {
+		s.mu.Unlock()
+		return -1, true
+	}
+	s.mu.Unlock()
+	if under {
+		// The one that is waited for is held up no longer than slowWait, and
+		// its computation no longer than the costliest hash takes.
+		<-f.done
+		return f.found, f.busy
+	}
+	defer func() {
+		s.mu.Lock()
+		delete(s.flights, name)
+		s.mu.Unlock()
+		close(f.done)
+	}()
+	s.fly(ctx, f, c, hashes, own, value)
+	return f.found, f.busy
+}
+
+// fly waits for a turn, computes, and remembers what came out.
+func (s *secrets) fly(ctx context.Context, f *flight, c *Client, hashes []*Hash, own []mark, value counterfoil.Secret) {
+	key := clientKey{c.Realm, c.ID}
+	if !s.gate.enter(ctx, key) {
+		f.busy = true
+		return
+	}
+	defer func() { s.gate.leave(key, f.found < 0) }()
+	// An earlier flight may have ended between the look and the turn.
+	if found, known := s.recall(key, c.Version, own); known {
+		f.found = found
+		return
+	}
+	for i, h := range hashes {
+		parsed, err := sechash.Parse(h.Value)
+		if err == nil && s.compute(c.ID, parsed, value) {
+			f.found = i
+			s.remember(key, c.Version, own[i:i+1], nil)
+			return
+		}
+	}
+	s.remember(key, c.Version, nil, own)
+}
+
+// mark names a hash and a secret of a client under the key of the process.
+func (s *secrets) mark(c clientKey, text string, value counterfoil.Secret) mark {
+	h := hmac.New(sha256.New, s.key)
+	var size [8]byte
+	for _, part := range []string{c.realm, c.id, text, value.Reveal()} {
+		binary.BigEndian.PutUint64(size[:], uint64(len(part)))
+		h.Write(size[:])
+		h.Write([]byte(part))
+	}
+	return mark(h.Sum(nil))
+}
+
+// recall looks for what was computed before: the hash that is right, or -1 when
+// none is.
+//
+// That a secret was wrong is remembered without an end: it stays wrong for that
+// hash. It saves the turns of a client that keeps asking with an old secret, and
+// can never lock the right one out, whose mark is another.
+func (s *secrets) recall(key clientKey, version int64, own []mark) (found int, known bool) {
+	m, ok := s.remembered.Get(key)
+	if !ok {
+		return -1, false
+	}
+	if m.version != version {
+		// Rotated, disabled or changed. A caller may also hold a client that is
+		// older than what is remembered; then that stays.
+		if m.version < version {
+			s.remembered.Drop(key)
+		}
+		return -1, false
+	}
+	wrong := 0
+	for i := range own {
+		if among(m.right, own[i]) {
+			return i, true
+		}
+		if among(m.wrong, own[i]) {
+			wrong++
+		}
+	}
+	return -1, wrong == len(own)
+}
+
+func among(list []mark, m mark) bool {
+	found := 0
+	for i := range list {
+		found |= subtle.ConstantTimeCompare(list[i][:], m[:])
+	}
+	return found == 1
+}
+
+// remember keeps what was found; of two requests at once one may be forgotten,
+// and computed again.
+func (s *secrets) remember(key clientKey, version int64, right, wrong []mark) {
+	var now marks
+	if m, ok := s.remembered.Get(key); ok && m.version == version {
+		now = *m
+	}
+	now.version = version
+	now.right, now.wrong = newest(right, now.right), newest(wrong, now.wrong)
+	s.remembered.Put(key, &now)
+}
+
+func newest(first, then []mark) []mark {
+	list := slices.Concat(first, then)
+	return list[:min(len(list), keptMarks)]
+}
+
+// forget drops what is remembered of a client that is gone.
+func (s *secrets) forget(key clientKey) { s.remembered.Drop(key) }

@@ -19,6 +19,7 @@ package server
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -143,6 +144,8 @@ type shared struct {
 	clients *bounded.Cache[clientKey, *Client]
 	reuse   *bounded.Cache[string, *reusable]
 	feeds   *feeds
+	secrets *secrets
+	uses    *uses
 }
 
 // realm is a Realm with all that can be worked out before the first request.
@@ -195,9 +198,11 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		feeds:   all,
 		clients: bounded.New[clientKey, *Client](rememberedClients),
 		reuse:   bounded.New[string, *reusable](rememberedTokens),
+		secrets: newSecrets(c.Clock),
+		uses:    startUses(c.Store, c.Clock, c.Logger),
 	}}
 	if err := s.Reload(ctx, c.Realms); err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
@@ -227,7 +232,7 @@ func (s *Server) Reload(ctx context.Context, realms []Realm) error {
 // kept yet.
 func (s *Server) Close() error {
 	s.feeds.keep(nil)
-	return nil
+	return s.uses.close()
 }
 
 // realm returns the realm of that name, or nil.

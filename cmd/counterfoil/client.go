@@ -151,7 +151,7 @@ so that nobody notices; a compromised one is ended at once with --overlap 0.`,
 				if apiKey {
 					rotate = s.RotateAPIKey
 				}
-				creds, err := rotate(cmd.Context(), actor(), p.Name, args[1], overlap)
+				creds, err := rotate(cmd.Context(), actor(), p.Name, args[1], server.Rotation{Overlap: overlap})
 				if err != nil {
 					return err
 				}
@@ -214,7 +214,7 @@ func (c *clientsCommand) list() *cobra.Command {
 			return c.with(cmd.Context(), args[0], func(s *server.Clients, p *provider.Provider) error {
 				views := []clientView{}
 				for after := ""; ; {
-					page, err := s.List(cmd.Context(), p.Name, after, listPage)
+					page, err := s.List(cmd.Context(), server.ClientQuery{Realm: p.Name, After: after, Limit: listPage})
 					if err != nil {
 						return err
 					}

@@ -98,7 +98,7 @@ func (s *site) authenticate(ctx context.Context, clients *server.Clients, r *rea
 	if good, err := clients.VerifySecret(ctx, r.Name, c.id, c.secret); err != nil {
 		return err
 	} else if !good {
-		creds, err := clients.Rotate(ctx, actor, r.Name, c.id, 0)
+		creds, err := clients.Rotate(ctx, actor, r.Name, c.id, server.Rotation{})
 		if err != nil {
 			return err
 		}
@@ -111,7 +111,7 @@ func (s *site) authenticate(ctx context.Context, clients *server.Clients, r *rea
 	if good, err := s.server.Realm(r.Name).APIKey(ctx, c.id, c.apiKey); err != nil || good {
 		return err
 	}
-	creds, err := clients.RotateAPIKey(ctx, actor, r.Name, c.id, 0)
+	creds, err := clients.RotateAPIKey(ctx, actor, r.Name, c.id, server.Rotation{})
 	c.apiKey = creds.APIKey
 	return err
 }
@@ -120,7 +120,7 @@ func (s *site) authenticate(ctx context.Context, clients *server.Clients, r *rea
 // and whose environment file is lost, or "".
 func findDevelopmentClient(ctx context.Context, clients *server.Clients, realm string) (string, error) {
 	for after := ""; ; {
-		page, err := clients.List(ctx, realm, after, 100)
+		page, err := clients.List(ctx, server.ClientQuery{Realm: realm, After: after, Limit: 100})
 		if err != nil || len(page) == 0 {
 			return "", err
 		}

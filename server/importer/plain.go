@@ -1,0 +1,207 @@
+package importer
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/sechash"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// plainClient is a row of the format plain. Nobody else writes it, so a member
+// that it does not have is a mistake.
+type plainClient struct {
+	ClientID         string            `json:"client_id"`
+	ClientSecret     string            `json:"client_secret"`
+	ClientSecretHash string            `json:"client_secret_hash"` // in a text form of package sechash
+	APIKey           string            `json:"api_key"`
+	Name             string            `json:"name"`
+	Contact          string            `json:"contact"`
+	Environment      string            `json:"environment"`
+	Scopes           words             `json:"scopes"`
+	Tenants          words             `json:"tenants"`
+	Addresses        words             `json:"addresses"`
+	Labels           map[string]string `json:"labels"`
+	Lifetime         string            `json:"lifetime"` // such as 1h, or seconds
+	Expires          string            `json:"expires"`
+	Disabled         bool              `json:"disabled"`
+}
+
+// columns are the members that a CSV file can have, by the order of their
+// heading.
+var columns = []string{
+	"client_id", "client_secret", "client_secret_hash", "api_key", "name", "contact", "environment",
+	"scopes", "tenants", "addresses", "labels", "lifetime", "expires", "disabled",
+}
+
+func readPlain(raw []byte, row *Row) error {
+	var c plainClient
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	err := d.Decode(&c)
+	row.Client.ID, row.Client.Name = c.ClientID, c.Name
+	if err != nil {
+		// Say what is wrong in the words of a lenient reading, if that finds it.
+		if err := decode(raw, new(plainClient)); err != nil {
+			return err
+		}
+		return fmt.Errorf("it has a member that is none of %s", strings.Join(columns, ", "))
+	}
+	return c.fill(row)
+}
+
+// fill makes the row of what a file says.
+func (c *plainClient) fill(row *Row) error {
+	n := &row.Client
+	n.ID, n.Name, n.Contact, n.Environment = c.ClientID, c.Name, c.Contact, server.Environment(c.Environment)
+	n.Tenants, n.Labels, n.Disabled = c.Tenants, c.Labels, c.Disabled
+	row.allow(c.Scopes)
+	for _, text := range c.Addresses {
+		p, err := network(text)
+		if err != nil {
+			return err
+		}
+		n.Addresses = append(n.Addresses, p)
+	}
+	if c.Lifetime != "" {
+		d, err := time.ParseDuration(c.Lifetime)
+		if s, errNumber := strconv.Atoi(c.Lifetime); errNumber == nil {
+			d, err = time.Duration(min(max(s, -1), 1<<31))*time.Second, nil
+		}
+		if err != nil {
+			return errors.New("lifetime must be a duration such as 1h, or seconds")
+		}
+		if err := row.lifetime(d.Seconds()); err != nil {
+			return err
+		}
+	}
+	var err error
+	if n.Expires, err = moment(c.Expires); err != nil {
+		return err
+	}
+	if c.APIKey != "" {
+		row.APIKeys = []Secret{{Plain: counterfoil.Secret(c.APIKey)}}
+	}
+	switch {
+	case c.ClientSecret != "" && c.ClientSecretHash != "":
+		return errors.New("give client_secret or client_secret_hash, not both")
+	case c.ClientSecret != "":
+		row.Secrets = []Secret{{Plain: counterfoil.Secret(c.ClientSecret)}}
+	case c.ClientSecretHash != "":
+		h, err := sechash.Parse(c.ClientSecretHash)
+		if err != nil {
+			return err
+		}
+		row.Secrets = []Secret{{Hash: h}}
+	}
+	return row.provable()
+}
+
+// network reads a CIDR, or one address.
+func network(text string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return p, nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil || a.Zone() != "" {
+		return netip.Prefix{}, errors.New("an address is neither one nor a network such as 192.0.2.0/24")
+	}
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+// parseCSV reads a CSV file (RFC 4180) whose first line names the columns.
+// Lists in it have spaces between their elements; labels are name=value.
+func parseCSV(data []byte) ([]Row, error) {
+	r := csv.NewReader(bytes.NewReader(data))
+	r.FieldsPerRecord, r.ReuseRecord = -1, true
+	heading, err := r.Read()
+	if err != nil {
+		return nil, errors.New("import: the file is neither JSON nor CSV with a line of column names")
+	}
+	heading = slices.Clone(heading)
+	for i, name := range heading {
+		heading[i] = strings.TrimSpace(name)
+		if !slices.Contains(columns, heading[i]) || slices.Contains(heading[:i], heading[i]) {
+			return nil, fmt.Errorf("import: column %d is none of %s, or is there twice: the first line names the columns", i+1, strings.Join(columns, ", "))
+		}
+	}
+	var rows []Row
+	for {
+		record, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if len(rows) == MaxRows {
+			return nil, fmt.Errorf("import: the file has more than %d clients: divide it", MaxRows)
+		}
+		if err != nil {
+			// encoding/csv goes on behind the line that it could not read.
+			var where *csv.ParseError
+			if !errors.As(err, &where) {
+				return nil, fmt.Errorf("import: %w", err)
+			}
+			rows = append(rows, Row{Place: fmt.Sprintf("line %d", where.StartLine), Err: errors.New("it is not CSV: a quote is out of place")})
+			continue
+		}
+		line, _ := r.FieldPos(0)
+		row := Row{Place: fmt.Sprintf("line %d", line)}
+		if row.Err = readRecord(heading, record, &row); row.Err == nil && row.Client.ID == "" {
+			row.Err = errors.New("it has no client id")
+		}
+		rows = append(rows, row)
+	}
+	if len(rows) == 0 {
+		return nil, errors.New("import: the file has no clients behind its first line")
+	}
+	return rows, nil
+}
+
+func readRecord(heading, record []string, row *Row) error {
+	var c plainClient
+	texts := map[string]*string{
+		"client_id": &c.ClientID, "client_secret": &c.ClientSecret, "client_secret_hash": &c.ClientSecretHash, "api_key": &c.APIKey,
+		"name": &c.Name, "contact": &c.Contact, "environment": &c.Environment, "lifetime": &c.Lifetime, "expires": &c.Expires,
+	}
+	lists := map[string]*words{"scopes": &c.Scopes, "tenants": &c.Tenants, "addresses": &c.Addresses}
+	for i, name := range heading {
+		if i >= len(record) {
+			break
+		}
+		value := record[i]
+		switch {
+		case texts[name] != nil:
+			*texts[name] = value
+		case lists[name] != nil:
+			*lists[name] = strings.Fields(value)
+		case name == "labels":
+			for _, pair := range strings.Fields(value) {
+				if c.Labels == nil {
+					c.Labels = map[string]string{}
+				}
+				label, text, _ := strings.Cut(pair, "=")
+				c.Labels[label] = text
+			}
+		case name == "disabled" && value != "":
+			disabled, err := strconv.ParseBool(value)
+			if err != nil {
+				return errors.New("disabled must be true or false")
+			}
+			c.Disabled = disabled
+		}
+	}
+	row.Client.ID = c.ClientID
+	if len(record) != len(heading) {
+		return fmt.Errorf("it has %d columns, the first line has %d", len(record), len(heading))
+	}
+	return c.fill(row)
+}

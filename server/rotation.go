@@ -1,0 +1,142 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/event"
+)
+
+// Rotation says what becomes of the secret or API key that a new one replaces.
+// The zero value ends it at once.
+type Rotation struct {
+	// Overlap is how long it is still accepted; At is until when instead. Not
+	// beyond the end that it had.
+	Overlap time.Duration
+	At      time.Time
+	// Version is that of the client; 0 for whichever it has.
+	Version int64
+}
+
+// Rotate gives the client a new secret beside the one that it had, as r says;
+// one older still ends at once. The error wraps ErrConflict when the client was
+// changed at the same time, even without a version: nothing was rotated then.
+func (s *Clients) Rotate(ctx context.Context, actor, realm, id string, r Rotation) (Credentials, error) {
+	secret := newSecret()
+	ends, err := s.rotate(ctx, actor, realm, id, "client secret", r, func(c *Client) *[]Hash { return &c.Secrets }, secret)
+	if err != nil {
+		return Credentials{}, err
+	}
+	return Credentials{ClientID: id, ClientSecret: secret, OldEnds: ends}, nil
+}
+
+// RotateAPIKey does for the API key what Rotate does for the secret; a client
+// that had none gets its first.
+func (s *Clients) RotateAPIKey(ctx context.Context, actor, realm, id string, r Rotation) (Credentials, error) {
+	key := newSecret()
+	ends, err := s.rotate(ctx, actor, realm, id, "API key", r, func(c *Client) *[]Hash { return &c.APIKeys }, key)
+	if err != nil {
+		return Credentials{}, err
+	}
+	return Credentials{ClientID: id, APIKey: key, OldEnds: ends}, nil
+}
+
+// ends returns until when the old value is accepted, the given time for at once.
+func (r *Rotation) ends(now time.Time) (time.Time, error) {
+	switch {
+	case r.Overlap < 0:
+		return now, errors.New("the overlap must not be negative")
+	case r.At.IsZero():
+		return now.Add(r.Overlap), nil
+	case r.Overlap != 0:
+		return now, errors.New("give an overlap or an end, not both")
+	case r.At.Before(now):
+		return now, fmt.Errorf("the end at %s has passed: leave it out to end the old value at once", r.At.UTC().Format(time.RFC3339))
+	}
+	return r.At, nil
+}
+
+// rotate puts value before the hashes and returns when the one after it ends.
+func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, r Rotation, of func(*Client) *[]Hash, value counterfoil.Secret) (time.Time, error) {
+	var oldEnds time.Time
+	now := s.clock.Now()
+	ends, err := r.ends(now)
+	if err == nil && r.Version == 0 {
+		// Two rotations that only repeated each other would leave a secret that
+		// was shown to someone and never served.
+		var c Client
+		c, err = s.Get(ctx, realm, id)
+		r.Version = c.Version
+	}
+	if err != nil {
+		return oldEnds, fmt.Errorf("rotate %s: %w", what, err)
+	}
+	_, err = s.update(ctx, actor, realm, id, r.Version, func(c *Client) (kind, detail string, err error) {
+		hashes := of(c)
+		accepted := []Hash{newHash(value, now)}
+		for _, old := range *hashes {
+			if old.Ends.IsZero() || old.Ends.After(ends) {
+				old.Ends = ends
+			}
+			if old.Ends.After(now) && len(accepted) < maxSecrets {
+				accepted = append(accepted, old)
+			}
+		}
+		detail = what
+		switch {
+		case len(accepted) > 1:
+			oldEnds = accepted[1].Ends
+			detail += "; the old one ends at " + oldEnds.UTC().Format(time.RFC3339)
+		case len(*hashes) > 0:
+			detail += "; the old one ended"
+		}
+		*hashes = accepted
+		return counterfoil.EventClientRotated, detail, nil
+	})
+	if err != nil {
+		return time.Time{}, fmt.Errorf("rotate %s: %w", what, err)
+	}
+	return oldEnds, nil
+}
+
+// EndSecret ends one secret or API key, by its ID, at the given time, or at once
+// when that has passed or is zero. It may also move an end that was set before,
+// while it has not come. A client may be left without any.
+//
+// Tokens that the secret has brought serve on: when it is compromised, call
+// RevokeTokens after it.
+func (s *Clients) EndSecret(ctx context.Context, actor, realm, id, secretID string, at time.Time) error {
+	_, err := s.update(ctx, actor, realm, id, 0, func(c *Client) (kind, detail string, err error) {
+		now := s.clock.Now()
+		detail, ok := end(&c.Secrets, "client secret", secretID, now, at)
+		if !ok {
+			detail, ok = end(&c.APIKeys, "API key", secretID, now, at)
+		}
+		if !ok {
+			return "", "", fmt.Errorf("secret %q: %w", event.Clean(secretID, 16), ErrNotFound)
+		}
+		return counterfoil.EventSecretEnded, detail, nil
+	})
+	return err
+}
+
+// end gives the hash of that ID an end, or removes it, and tells what it did.
+func end(hashes *[]Hash, what, id string, now, at time.Time) (detail string, ok bool) {
+	var kept []Hash
+	for _, h := range *hashes {
+		if h.ID != id || !h.serves(now) {
+			kept = append(kept, h)
+			continue
+		}
+		ok, detail = true, what+" "+id+" ended"
+		if at.After(now) {
+			h.Ends, detail = at, what+" "+id+" ends at "+at.UTC().Format(time.RFC3339)
+			kept = append(kept, h)
+		}
+	}
+	*hashes = kept
+	return detail, ok
+}

@@ -1,0 +1,146 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/bounded"
+)
+
+// How uses are written down.
+const (
+	// useInterval is how often the store is told; useSpacing how often of one
+	// secret at most.
+	useInterval = 10 * time.Second
+	useSpacing  = time.Minute
+	// maxUses is how many secrets' uses wait for the store before it is told
+	// early; while it does not listen, twice as many are kept.
+	maxUses = 50_000
+	// usesAtOnce is how many go into one write, so that token requests wait for
+	// none of them for long.
+	usesAtOnce = 2_000
+)
+
+// uses keeps in memory when secrets and API keys were last used, and tells the
+// store now and then: a write for each token would cost as much as the token.
+type uses struct {
+	store  ClientStore
+	clock  counterfoil.Clock
+	logger *slog.Logger
+
+	mu      sync.Mutex
+	pending map[useKey]time.Time
+	early   bool // a flush before its time is under way
+	closed  bool
+
+	flushing sync.Mutex
+	// written tells when the store was last told of a secret.
+	written *bounded.Cache[useKey, time.Time]
+
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+}
+
+type useKey struct{ realm, client, secret string }
+
+// startUses begins to keep uses; close ends it.
+func startUses(store ClientStore, c counterfoil.Clock, logger *slog.Logger) *uses {
+	ctx, stop := context.WithCancel(context.Background())
+	u := &uses{
+		store: store, clock: c, logger: logger, stop: stop,
+		pending: map[useKey]time.Time{}, written: bounded.New[useKey, time.Time](2 * maxUses),
+	}
+	u.wg.Go(func() {
+		for u.clock.Sleep(ctx, useInterval) == nil {
+			u.try(false)
+		}
+	})
+	return u
+}
+
+// note keeps that a secret or an API key of a client has served.
+func (u *uses) note(c *Client, h *Hash, at time.Time) {
+	key := useKey{c.Realm, c.ID, h.ID}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	last, there := u.pending[key]
+	if u.closed || there && !at.After(last) || !there && len(u.pending) >= 2*maxUses {
+		return
+	}
+	u.pending[key] = at
+	if len(u.pending) > maxUses && !u.early {
+		u.early = true
+		u.wg.Go(func() {
+			u.try(true)
+			u.mu.Lock()
+			u.early = false
+			u.mu.Unlock()
+		})
+	}
+}
+
+// close tells the store all that it does not know yet.
+func (u *uses) close() error {
+	u.mu.Lock()
+	u.closed = true
+	u.mu.Unlock()
+	u.stop()
+	u.wg.Wait()
+	return u.flush(true)
+}
+
+func (u *uses) try(all bool) {
+	if err := u.flush(all); err != nil {
+		u.logger.Error("last uses of secrets not recorded, they will be tried again", "error", err)
+	}
+}
+
+// flush tells the store of the uses that are due, or of all.
+func (u *uses) flush(all bool) error {
+	u.flushing.Lock()
+	defer u.flushing.Unlock()
+	due := u.take(all)
+	for i := 0; i < len(due); i += usesAtOnce {
+		part := due[i:min(i+usesAtOnce, len(due))]
+		if err := u.store.RecordUses(context.Background(), part); err != nil {
+			u.giveBack(due[i:])
+			return fmt.Errorf("record uses: %w", err)
+		}
+		for _, use := range part {
+			u.written.Put(useKey{use.Realm, use.ClientID, use.SecretID}, u.clock.Now())
+		}
+	}
+	return nil
+}
+
+// take returns what the store is to be told now, and keeps the rest.
+func (u *uses) take(all bool) []Use {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now := u.clock.Now()
+	var due []Use
+	for key, last := range u.pending {
+		told, ok := u.written.Get(key)
+		if all || !ok || now.Sub(told) >= useSpacing {
+			due = append(due, Use{Realm: key.realm, ClientID: key.client, SecretID: key.secret, Last: last})
+			delete(u.pending, key)
+		}
+	}
+	return due
+}
+
+// giveBack keeps uses that the store did not take, unless there are later ones.
+func (u *uses) giveBack(list []Use) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, use := range list {
+		key := useKey{use.Realm, use.ClientID, use.SecretID}
+		if last, there := u.pending[key]; !there && len(u.pending) < 2*maxUses || there && use.Last.After(last) {
+			u.pending[key] = use.Last
+		}
+	}
+}
