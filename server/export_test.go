@@ -1,0 +1,29 @@
+package server
+
+import (
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/sechash"
+)
+
+// OnSlow has f called before each slow verification, with one of them at once
+// at most allowed by limit.
+func OnSlow(s *Server, limit int, f func(clientID string)) {
+	s.secrets.gate.limit = limit
+	s.secrets.compute = func(id string, h sechash.Hash, value counterfoil.Secret) bool {
+		f(id)
+		return h.Verify(value)
+	}
+}
+
+// Waiting returns how many requests wait for a slow verification.
+func Waiting(s *Server) int {
+	s.secrets.gate.mu.Lock()
+	defer s.secrets.gate.mu.Unlock()
+	return len(s.secrets.gate.lanes[0]) + len(s.secrets.gate.lanes[1])
+}
+
+// Remembered returns how many clients' verified secrets are in memory.
+func Remembered(s *Server) int {
+	n, _ := s.secrets.remembered.Len()
+	return n
+}

@@ -1,0 +1,171 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// useCounter shows what a store is told of uses, and can fail.
+type useCounter struct {
+	server.Store
+	told chan []server.Use
+	mu   sync.Mutex
+	err  error
+}
+
+func (c *useCounter) RecordUses(ctx context.Context, uses []server.Use) error {
+	c.mu.Lock()
+	err := c.err
+	c.mu.Unlock()
+	if err == nil {
+		err = c.Store.RecordUses(ctx, uses)
+	}
+	c.told <- slices.Clone(uses)
+	return err
+}
+
+func (c *useCounter) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+}
+
+func newUseCounter(t *testing.T, names ...string) (*house, *useCounter) {
+	c := &useCounter{told: make(chan []server.Use, 100)}
+	return newHouseOf(t, func(s server.Store) server.Store { c.Store = s; return c }, names...), c
+}
+
+// turn turns the clock by ten seconds once the server sleeps.
+func (h *house) turn() {
+	h.t.Helper()
+	if err := h.clock.Sleepers(h.t.Context(), 1); err != nil {
+		h.t.Fatal(err)
+	}
+	h.clock.Turn(10 * time.Second)
+}
+
+func (h *house) uses(realm, id string) []server.Use {
+	h.t.Helper()
+	uses, err := h.clients.Uses(h.t.Context(), realm, id)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return uses
+}
+
+// TestLastUse: an operator sees when each secret and API key was last used, and
+// the store is told once a minute of each at most.
+func TestLastUse(t *testing.T) {
+	h, c := newUseCounter(t, "altrata")
+	if uses := h.uses("altrata", "good"); len(uses) != 2 || !uses[0].Last.IsZero() || !uses[1].Last.IsZero() {
+		t.Errorf("before the first use: %+v", uses)
+	}
+	first := h.clock.Now().UTC().Truncate(time.Microsecond)
+	h.token("altrata")
+	h.turn()
+	if got := <-c.told; len(got) != 2 {
+		t.Errorf("the store is told %+v", got)
+	}
+	for _, use := range h.uses("altrata", "good") {
+		if !use.Last.Equal(first) {
+			t.Errorf("last use %v, want %v", use.Last, first)
+		}
+	}
+	// In the minute after, the store is left alone; at its end it gets the last.
+	var last time.Time
+	for range 5 {
+		last = h.clock.Now()
+		h.token("altrata")
+		h.turn()
+	}
+	if err := h.clock.Sleepers(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if len(c.told) != 0 {
+		t.Errorf("the store is told %+v within a minute", <-c.told)
+	}
+	h.turn()
+	if got := <-c.told; len(got) != 2 || !got[0].Last.Equal(last) {
+		t.Errorf("the store is told %+v, want the use at %v", got, last)
+	}
+	// A rotation: the old secret goes idle and the new one is used.
+	creds, err := h.clients.Rotate(t.Context(), "test", "altrata", "good", server.Rotation{Overlap: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := h.creds["altrata"]
+	kept.ClientSecret = creds.ClientSecret
+	h.creds["altrata"] = kept
+	h.keep(creds.ClientSecret.Reveal())
+	h.clock.Turn(time.Minute)
+	now := h.clock.Now()
+	h.token("altrata")
+	if err := h.server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	uses := h.uses("altrata", "good")
+	if len(uses) != 3 || !uses[0].Last.Equal(now) || !uses[1].Last.Equal(last) || !uses[2].Last.Equal(now) {
+		t.Errorf("after a rotation: %+v; want the new secret and the key used at %v, the old one at %v", uses, now, last)
+	}
+}
+
+// TestUsesWithAFailingStore: uses are tried again, and token requests do not
+// mind.
+func TestUsesWithAFailingStore(t *testing.T) {
+	h, c := newUseCounter(t, "oauth2")
+	c.fail(errors.New("disk full"))
+	at := h.clock.Now()
+	h.token("oauth2")
+	h.turn()
+	<-c.told
+	if err := h.clock.Sleepers(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	c.fail(nil)
+	h.turn()
+	<-c.told
+	if uses := h.uses("oauth2", "good"); !uses[0].Last.Equal(at) {
+		t.Errorf("%+v", uses)
+	}
+}
+
+// TestCloseEndsTheBackground: Close returns when nothing of the server sleeps
+// any more, and a use after it is not kept.
+func TestCloseEndsTheBackground(t *testing.T) {
+	h, c := newUseCounter(t, "oauth2")
+	for range 2 {
+		if err := h.server.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h.clock.Sleepers(ctx, 1); err == nil {
+		t.Error("something of the server still sleeps")
+	}
+	h.token("oauth2")
+	if err := h.server.Close(); err != nil || len(c.told) != 0 {
+		t.Errorf("%v, the store was told %d times", err, len(c.told))
+	}
+}
+
+// TestFailedUseIsNoUse: a wrong secret and a wrong API key leave no trace of use.
+func TestFailedUseIsNoUse(t *testing.T) {
+	h, _ := newUseCounter(t, "oauth2")
+	if got := h.try("good", counterfoil.Secret("wrong")); got != 401 {
+		t.Errorf("got %d", got)
+	}
+	if err := h.server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if uses := h.uses("oauth2", "good"); !uses[0].Last.IsZero() {
+		t.Errorf("%+v", uses)
+	}
+}
