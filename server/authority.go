@@ -89,7 +89,7 @@ func (a *Authority) APIKey(ctx context.Context, clientID string, key counterfoil
 		return false, err
 	}
 	now := a.server.Clock.Now()
-	found, busy := a.server.secrets.verify(ctx, &c, c.APIKeys, key, now)
+	found, busy := a.server.secrets.verify(ctx, &c, c.APIKeys, key, now, true)
 	if busy != nil {
 		return false, &counterfoil.Error{Reason: busy.reason, Message: "too many slow API keys are being verified: repeat the call"}
 	}

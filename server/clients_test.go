@@ -95,7 +95,7 @@ func TestRotate(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
 	ctx, first := t.Context(), h.creds["oauth2"].ClientSecret
 	rotate := func(overlap time.Duration) counterfoil.Secret {
-		c, err := h.clients.Rotate(ctx, "test", "oauth2", "good", overlap)
+		c, err := h.clients.Rotate(ctx, "test", "oauth2", "good", server.Rotation{Overlap: overlap})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,10 +134,10 @@ func TestRotate(t *testing.T) {
 	if c, err := h.clients.Get(ctx, "oauth2", "good"); err != nil || len(c.Secrets) != 1 {
 		t.Errorf("%d secrets are kept, %v", len(c.Secrets), err)
 	}
-	if _, err := h.clients.Rotate(ctx, "test", "oauth2", "good", -1); err == nil {
+	if _, err := h.clients.Rotate(ctx, "test", "oauth2", "good", server.Rotation{Overlap: -1}); err == nil {
 		t.Error("a negative overlap was taken")
 	}
-	if _, err := h.clients.Rotate(ctx, "test", "oauth2", "nobody", 0); !errors.Is(err, server.ErrNotFound) {
+	if _, err := h.clients.Rotate(ctx, "test", "oauth2", "nobody", server.Rotation{}); !errors.Is(err, server.ErrNotFound) {
 		t.Errorf("an unknown client: %v", err)
 	}
 	rotated := slices.DeleteFunc(h.recorded(), func(e server.RecordedEvent) bool { return e.Type != counterfoil.EventClientRotated })
@@ -155,7 +155,7 @@ func TestRotateAtOnce(t *testing.T) {
 	done := 0
 	for range 8 {
 		wg.Go(func() {
-			_, err := h.clients.Rotate(context.Background(), "test", "oauth2", "good", time.Hour)
+			_, err := h.clients.Rotate(context.Background(), "test", "oauth2", "good", server.Rotation{Overlap: time.Hour})
 			if err != nil && !errors.Is(err, server.ErrConflict) {
 				t.Error(err)
 			}
@@ -176,7 +176,7 @@ func TestRotateAtOnce(t *testing.T) {
 func TestRotateAPIKey(t *testing.T) {
 	h := newHouseOf(t, nil, "altrata")
 	old := h.creds["altrata"].APIKey
-	c, err := h.clients.RotateAPIKey(t.Context(), "test", "altrata", "good", time.Hour)
+	c, err := h.clients.RotateAPIKey(t.Context(), "test", "altrata", "good", server.Rotation{Overlap: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestRotateAPIKey(t *testing.T) {
 		t.Errorf("the old key ends at %v, want %v", c.OldEnds, want)
 	}
 	h.client(server.NewClient{Realm: "altrata", ID: "keyless"})
-	if c, err := h.clients.RotateAPIKey(t.Context(), "test", "altrata", "keyless", time.Hour); err != nil || !c.OldEnds.IsZero() {
+	if c, err := h.clients.RotateAPIKey(t.Context(), "test", "altrata", "keyless", server.Rotation{Overlap: time.Hour}); err != nil || !c.OldEnds.IsZero() {
 		t.Errorf("a first key: the old one ends at %v, %v", c.OldEnds, err)
 	}
 	authority := h.server.Realm("altrata")
@@ -256,7 +256,7 @@ func TestDeleteAndList(t *testing.T) {
 	}
 	var ids []string
 	for after := ""; ; after = ids[len(ids)-1] {
-		page, err := h.clients.List(ctx, "oauth2", after, 1)
+		page, err := h.clients.List(ctx, server.ClientQuery{Realm: "oauth2", After: after, Limit: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

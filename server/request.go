@@ -225,8 +225,9 @@ func (rl *realm) authenticate(ctx context.Context, a *attempt, c *credentials) (
 	case err != nil:
 		return nil, storeFailed("read client", err)
 	}
+	a.fresh = fresh
 	found, no := rl.prove(ctx, a, c, client)
-	if no == nil || fresh || no.unrecorded || no.reason == counterfoil.SecretsBusy {
+	if no == nil || fresh || no.unrecorded {
 		return found, no
 	}
 	// What is in memory may be old: nobody is refused on that.
@@ -237,13 +238,13 @@ func (rl *realm) authenticate(ctx context.Context, a *attempt, c *credentials) (
 	case err != nil:
 		return nil, storeFailed("read client", err)
 	}
-	a.proven = false
+	a.proven, a.fresh = false, true
 	return rl.prove(ctx, a, c, client)
 }
 
 // prove looks at the credentials of a client.
 func (rl *realm) prove(ctx context.Context, a *attempt, c *credentials, client *Client) (*caller, *refusal) {
-	secret, busy := rl.secrets.verify(ctx, client, client.Secrets, c.secret, a.event.Time)
+	secret, busy := rl.secrets.verify(ctx, client, client.Secrets, c.secret, a.event.Time, a.fresh)
 	switch {
 	case busy != nil:
 		return nil, busy
@@ -273,7 +274,7 @@ func (rl *realm) proveAPIKey(ctx context.Context, a *attempt, c *credentials, cl
 	if c.apiKey == "" {
 		return nil
 	}
-	key, busy := rl.secrets.verify(ctx, client, client.APIKeys, c.apiKey, a.event.Time)
+	key, busy := rl.secrets.verify(ctx, client, client.APIKeys, c.apiKey, a.event.Time, a.fresh)
 	switch {
 	case busy != nil:
 		return busy

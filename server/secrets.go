@@ -120,8 +120,10 @@ func newSecrets(c counterfoil.Clock) *secrets {
 
 // verify returns the one of the client's hashes that serves at the given time
 // and that value is behind, or nil. It refuses with SecretsBusy when a slow one
-// would have to wait for too long.
-func (s *secrets) verify(ctx context.Context, c *Client, hashes []Hash, value counterfoil.Secret, at time.Time) (*Hash, *refusal) {
+// would have to wait for too long. Nothing slow is computed for a client that is
+// not fresh: the caller is to look again with one that is, whose secret may be
+// another.
+func (s *secrets) verify(ctx context.Context, c *Client, hashes []Hash, value counterfoil.Secret, at time.Time, fresh bool) (*Hash, *refusal) {
 	if found := verifyFast(hashes, value, at); found != nil || value == "" {
 		return found, nil
 	}
@@ -134,7 +136,7 @@ func (s *secrets) verify(ctx context.Context, c *Client, hashes []Hash, value co
 	if len(slow) == 0 {
 		return nil, nil
 	}
-	found, busy := s.verifySlow(ctx, c, slow, value)
+	found, busy := s.verifySlow(ctx, c, slow, value, fresh)
 	switch {
 	case busy:
 		return nil, refused(counterfoil.SecretsBusy, "slow secrets are being verified")
@@ -145,7 +147,7 @@ func (s *secrets) verify(ctx context.Context, c *Client, hashes []Hash, value co
 }
 
 // verifySlow returns the index of the hash that value is behind, or -1.
-func (s *secrets) verifySlow(ctx context.Context, c *Client, hashes []*Hash, value counterfoil.Secret) (found int, busy bool) {
+func (s *secrets) verifySlow(ctx context.Context, c *Client, hashes []*Hash, value counterfoil.Secret, fresh bool) (found int, busy bool) {
 	key := clientKey{c.Realm, c.ID}
 	own := make([]mark, len(hashes))
 	all := sha256.New()
@@ -153,7 +155,7 @@ func (s *secrets) verifySlow(ctx context.Context, c *Client, hashes []*Hash, val
 		own[i] = s.mark(key, h.Value, value)
 		all.Write(own[i][:])
 	}
-	if found, known := s.recall(key, c.Version, own); known {
+	if found, known := s.recall(key, c.Version, own); known || !fresh {
 		return found, false
 	}
 	name := mark(all.Sum(nil))

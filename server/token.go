@@ -51,6 +51,9 @@ type attempt struct {
 	event counterfoil.Event
 	// proven is set when the client is the one that it claims to be.
 	proven bool
+	// fresh is set when the client was read for this attempt, and is not an
+	// older one from memory.
+	fresh bool
 }
 
 // maxTries is how often a request is decided on a client that is changed
