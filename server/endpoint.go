@@ -183,20 +183,17 @@ func (rl *realm) resourceServer(ctx context.Context, t *issuedToken) (*Client, *
 
 // mayFollow reports whether a follower of the feed may still be one.
 func (rl *realm) mayFollow(ctx context.Context, by *requester, now time.Time) bool {
-	var no *refusal
-	c := by.client
 	if by.token != nil {
-		if !by.token.serves(now) {
-			return false
-		}
-		c, no = rl.resourceServer(ctx, by.token)
-	} else {
-		var err error
-		if c, err = rl.fresh(ctx, rl.Name, by.client.ID); err != nil {
-			return false
-		}
+		c, no := rl.resourceServer(ctx, by.token)
+		return no == nil && by.token.serves(now) && c.follows(now)
 	}
-	return no == nil && c.ResourceServer && !c.Disabled && (c.Expires.IsZero() || now.Before(c.Expires))
+	c, err := rl.fresh(ctx, rl.Name, by.client.ID)
+	return err == nil && c.follows(now)
+}
+
+// follows reports whether the client is a resource server that is served.
+func (c *Client) follows(now time.Time) bool {
+	return c.ResourceServer && !c.Disabled && (c.Expires.IsZero() || now.Before(c.Expires))
 }
 
 // refuseAt refuses a request of one of the realm's own endpoints: recorded like

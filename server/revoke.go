@@ -43,8 +43,8 @@ func (rl *realm) serveRevoke(w http.ResponseWriter, r *http.Request) {
 			rl.refuseAt(ctx, w, a, revokePath, refused(counterfoil.InvalidRequest, "the token of another client"))
 			return
 		}
-		if err := rl.revoke(ctx, a, t); err != nil {
-			rl.refuseAt(ctx, w, a, revokePath, storeFailed("revoke token", err))
+		if no := rl.revoke(ctx, a, t); no != nil {
+			rl.refuseAt(ctx, w, a, revokePath, no)
 			return
 		}
 	}
@@ -55,7 +55,7 @@ func (rl *realm) serveRevoke(w http.ResponseWriter, r *http.Request) {
 
 // revoke ends a token. One more than a store keeps apart ends all that its
 // client has: to refuse too much is the lesser harm.
-func (rl *realm) revoke(ctx context.Context, a *attempt, t *issuedToken) error {
+func (rl *realm) revoke(ctx context.Context, a *attempt, t *issuedToken) *refusal {
 	e := a.event
 	e.Type, e.Success, e.TokenID = counterfoil.EventTokenRevoked, true, t.tokenID
 	err := rl.Store.RevokeToken(ctx, Revocation{
@@ -64,31 +64,46 @@ func (rl *realm) revoke(ctx context.Context, a *attempt, t *issuedToken) error {
 	if errors.Is(err, ErrFull) {
 		e.Type = counterfoil.EventTokensRevoked
 		e.Detail = fmt.Sprintf("all tokens so far: %d are revoked one by one already", MaxRevoked)
-		err = rl.revokeAll(ctx, t.clientID, e)
+		err = rl.revokeAll(ctx, t, e)
 	}
-	if errors.Is(err, ErrNotFound) {
+	switch {
+	case errors.Is(err, ErrNotFound):
 		return nil // deleted meanwhile, and its tokens with it
+	case errors.Is(err, errAhead):
+		return refused(counterfoil.Unavailable, err.Error())
+	case err != nil:
+		return storeFailed("revoke token", err)
 	}
-	if err == nil {
-		rl.OnEvent(ctx, e)
-	}
-	return err
+	rl.OnEvent(ctx, e)
+	return nil
 }
 
-// revokeAll ends all tokens that a client was issued up to this second.
-func (rl *realm) revokeAll(ctx context.Context, id string, e counterfoil.Event) error {
+// maxAhead is how far the iat of a token may be ahead of the clock: guards take
+// no token from far ahead.
+const maxAhead = 10 * time.Second
+
+// errAhead means that a revocation would put the iat of new tokens too far ahead.
+var errAhead = errors.New("too many tokens of the client were revoked within seconds")
+
+// revokeAll ends all tokens that the client of t was issued so far.
+func (rl *realm) revokeAll(ctx context.Context, t *issuedToken, e counterfoil.Event) error {
 	for {
-		c, err := rl.Store.Client(ctx, rl.Name, id)
-		if err != nil {
+		c, err := rl.Store.Client(ctx, rl.Name, t.clientID)
+		if err != nil || t.principal().Issued.Before(c.NotBefore) {
 			return err
 		}
-		// The iat of a token is whole seconds: those of this one are included.
-		if end := time.Unix(e.Time.Unix()+1, 0); c.NotBefore.Before(end) {
-			c.NotBefore = end
+		// The iat of a token is whole seconds: those of this one are included. New
+		// ones say the next; to end those as well takes one more.
+		end := time.Unix(e.Time.Unix()+1, 0)
+		if !end.After(c.NotBefore) {
+			end = c.NotBefore.Add(time.Second)
 		}
-		c.Changed = e.Time
+		if end.Sub(e.Time) > maxAhead {
+			return errAhead
+		}
+		c.NotBefore, c.Changed = end.UTC(), e.Time
 		if err = rl.Store.UpdateClient(ctx, c, e); !errors.Is(err, ErrConflict) {
-			rl.clients.Drop(clientKey{rl.Name, id})
+			rl.clients.Drop(clientKey{rl.Name, t.clientID})
 			return err
 		}
 	}

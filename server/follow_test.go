@@ -1,0 +1,177 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// TestFollowersAreBounded: one too many is told to come back, and can when
+// another leaves.
+func TestFollowersAreBounded(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	api := h.as("oauth2", h.resourceServer("oauth2"))
+	streams := make([]*stream, 100)
+	for i := range streams {
+		streams[i] = h.follow("oauth2", api, "")
+		streams[i].begin()
+	}
+	try := func() *http.Response {
+		resp, err := h.http.Do(h.feedRequest(t.Context(), "oauth2", api, ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp
+	}
+	if resp := try(); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("one too many got %d, %v", resp.StatusCode, resp.Header)
+	}
+	// All hear of a revocation.
+	h.revoke("oauth2", h.token("oauth2"), h.as("oauth2", h.creds["oauth2"]))
+	for _, s := range streams {
+		s.next("position")
+		s.next("revocation")
+	}
+	streams[0].leave()
+	streams[0].next("end")
+	for resp := try(); resp.StatusCode != http.StatusOK; resp = try() {
+		if t.Context().Err() != nil {
+			t.Fatal("nobody can take the place of one that has left")
+		}
+	}
+}
+
+// TestFeedEnds with the server, and with the realm.
+func TestFeedEnds(t *testing.T) {
+	for name, end := range map[string]func(h *house) error{
+		"server": func(h *house) error { return h.server.Close() },
+		"realm":  func(h *house) error { return h.server.Reload(h.t.Context(), nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouseOf(t, nil, "oauth2")
+			api := h.as("oauth2", h.resourceServer("oauth2"))
+			s := h.follow("oauth2", api, "")
+			s.begin()
+			s.next("position")
+			if err := end(h); err != nil {
+				t.Fatal(err)
+			}
+			s.next("end")
+			resp, err := h.http.Do(h.feedRequest(t.Context(), "oauth2", api, ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.Body.Close(); resp.StatusCode != http.StatusNotFound {
+				t.Errorf("after the end the feed answers %d", resp.StatusCode)
+			}
+		})
+	}
+}
+
+// A server that limits how long an answer may take does not end the feed.
+func TestFeedOutlivesWriteTimeout(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	api := h.as("oauth2", h.resourceServer("oauth2"))
+	ts := httptest.NewUnstartedServer(http.StripPrefix("/oauth2", h.server.Handler("oauth2")))
+	ts.Config.WriteTimeout = 1 // nanosecond: over before the handler starts
+	ts.Start()
+	defer ts.Close()
+	secure := h.url
+	h.url = ts.URL
+	s := h.follow("oauth2", api, "")
+	defer s.leave()
+	s.begin()
+	s.next("position")
+	h.url = secure
+	h.revoke("oauth2", h.token("oauth2"), h.as("oauth2", h.creds["oauth2"]))
+	s.next("revocation")
+}
+
+// stuck is a connection whose other end does not read: writes fail once their
+// deadline has passed, which is at once.
+type stuck struct {
+	httptest.ResponseRecorder
+	mu        sync.Mutex
+	deadlines []time.Time
+	writes    int
+}
+
+func (w *stuck) SetReadDeadline(time.Time) error { return nil }
+
+func (w *stuck) SetWriteDeadline(at time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deadlines = append(w.deadlines, at)
+	return nil
+}
+
+func (w *stuck) Write([]byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writes++
+	return 0, errors.New("deadline exceeded")
+}
+
+// TestFollowerThatDoesNotRead is dropped at the first write that takes more than
+// ten seconds.
+func TestFollowerThatDoesNotRead(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/revocations", nil)
+	r.Header = h.as("oauth2", h.resourceServer("oauth2"))
+	w := &stuck{ResponseRecorder: *httptest.NewRecorder()}
+	before := time.Now()
+	h.server.Handler("oauth2").ServeHTTP(w, r)
+	if w.writes != 1 || len(w.deadlines) != 2 || !w.deadlines[0].IsZero() {
+		t.Fatalf("%d writes with the deadlines %v", w.writes, w.deadlines)
+	}
+	if d := w.deadlines[1].Sub(before); d < 10*time.Second || d > 10*time.Second+time.Since(before) {
+		t.Errorf("a write may take %v", d)
+	}
+}
+
+// failing is a store whose feed cannot be read once it is broken.
+type failing struct {
+	server.Store
+	mu     sync.Mutex
+	broken bool
+}
+
+func (s *failing) Revocations(ctx context.Context, realm string, at time.Time, after int64, limit int) (server.RevocationPage, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken {
+		return server.RevocationPage{}, errors.New("disk on fire")
+	}
+	return s.Store.Revocations(ctx, realm, at, after, limit)
+}
+
+// A feed that cannot be read never says that it is current: it ends.
+func TestFeedWithoutStore(t *testing.T) {
+	store := &failing{}
+	h := newHouseOf(t, func(s server.Store) server.Store { store.Store = s; return store }, "oauth2")
+	api := h.as("oauth2", h.resourceServer("oauth2"))
+	s := h.follow("oauth2", api, "")
+	s.begin()
+	s.next("position")
+	store.mu.Lock()
+	store.broken = true
+	store.mu.Unlock()
+	s.turned("end", 5*time.Second)
+	header := api.Clone()
+	header.Set("Accept", "application/json")
+	resp, err := h.http.Do(h.feedRequest(t.Context(), "oauth2", header, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.Body.Close(); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(h.log.String(), "disk on fire") {
+		t.Errorf("a page is answered %d", resp.StatusCode)
+	}
+}
