@@ -78,10 +78,6 @@ func (rl *realm) revoke(ctx context.Context, a *attempt, t *issuedToken) *refusa
 	return nil
 }
 
-// maxAhead is how far the iat of a token may be ahead of the clock: guards take
-// no token from far ahead.
-const maxAhead = 10 * time.Second
-
 // errAhead means that a revocation would put the iat of new tokens too far ahead.
 var errAhead = errors.New("too many tokens of the client were revoked within seconds")
 
