@@ -81,7 +81,7 @@ func Parse(file string, text []byte) (*Provider, error) {
 	}
 	p.source = Source{File: file, Text: text}
 	defaults(p)
-	(&validator{Document: doc, p: p}).provider()
+	(&validator{problems: doc, p: p}).provider()
 	if err := doc.Err(); err != nil {
 		return nil, err
 	}

@@ -13,7 +13,6 @@ import (
 	"unicode"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/internal/strict"
 )
 
 // The reasons whose shapes a description must have, and those that it may.
@@ -127,8 +126,14 @@ func headers(hs []Header) {
 // validator looks for contradictions in a description that is decoded,
 // completed by what it extends and given its defaults.
 type validator struct {
-	*strict.Document
+	problems
 	p *Provider
+}
+
+// problems is where a validator notes what it finds: the document that a
+// description was decoded from, or a list.
+type problems interface {
+	Fail(way []any, allowed []string, format string, args ...any)
 }
 
 func (v *validator) fail(at []any, format string, args ...any) {

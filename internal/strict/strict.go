@@ -21,7 +21,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// Problem is one mistake in a file.
+// Problem is one mistake in a file, or, without File, in a value.
 type Problem struct {
 	File         string
 	Line, Column int
@@ -29,11 +29,17 @@ type Problem struct {
 	Message string
 	// Allowed lists what may stand there instead, where that is a short list.
 	Allowed []string
+	// Way leads to the mistake from the top of the value, where there is no
+	// file: keys of mappings and indexes of lists.
+	Way []any
 }
 
 // Error returns "FILE:LINE:COLUMN: message (allowed: …)" on one line.
 func (p *Problem) Error() string {
-	s := fmt.Sprintf("%s:%d:%d: %s", p.File, p.Line, p.Column, p.Message)
+	s := p.Message
+	if p.File != "" {
+		s = fmt.Sprintf("%s:%d:%d: %s", p.File, p.Line, p.Column, p.Message)
+	}
 	if len(p.Allowed) > 0 {
 		s += " (allowed: " + strings.Join(p.Allowed, ", ") + ")"
 	}

@@ -1,0 +1,124 @@
+package provider
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Overrides are what an operator changes of a description for one realm,
+// without writing another. A field that is left out changes nothing; a list
+// replaces the description's.
+type Overrides struct {
+	// Scopes are all scopes of the realm.
+	Scopes []Scope `yaml:"scopes,omitempty"`
+	// Lifetime is how long a token serves: whole seconds, 1s to 720h.
+	Lifetime time.Duration `yaml:"lifetime,omitempty"`
+	// Policy says what a new token does to the client's earlier ones;
+	// ReusePercent is the share of a token's life for which the policy reuse
+	// answers it, 1 to 90.
+	Policy       Policy `yaml:"policy,omitempty"`
+	ReusePercent int    `yaml:"reuse_percent,omitempty"`
+	// SigningAlgorithms are those that tokens may be signed with; the first one
+	// is used where a client has no other.
+	SigningAlgorithms []Algorithm `yaml:"signing_algorithms,omitempty"`
+	// ClientAuthentication are the accepted methods.
+	ClientAuthentication []Method `yaml:"client_authentication,omitempty"`
+	// Resources are what a request may name in the parameter resource (RFC
+	// 8707).
+	Resources []string `yaml:"resources,omitempty"`
+	// Audience is the value of the claim that comes from audience.
+	Audience []string `yaml:"audience,omitempty"`
+	// Claims take the place of the description's claims of the same names, or
+	// are added after them.
+	Claims []Claim `yaml:"claims,omitempty"`
+}
+
+// Override returns a copy of p with the overrides in place, checked as a
+// description is: give the same one to everything that meets at the realm. The
+// error is Problems; each has, instead of a file, the Way that leads to the
+// override in question, or to none.
+func (p *Provider) Override(o Overrides) (*Provider, error) {
+	d := *p
+	t, a := &d.TokenEndpoint, &d.AccessToken
+	d.Scopes = instead(o.Scopes, d.Scopes)
+	t.Lifetime = cmp.Or(o.Lifetime, t.Lifetime)
+	t.Policy = cmp.Or(o.Policy, t.Policy)
+	t.ReusePercent = cmp.Or(o.ReusePercent, t.ReusePercent)
+	t.ClientAuthentication = instead(o.ClientAuthentication, t.ClientAuthentication)
+	t.Resources = instead(o.Resources, t.Resources)
+	a.Audience = instead(o.Audience, a.Audience)
+	if len(o.SigningAlgorithms) > 0 {
+		a.SigningAlgorithm, a.SigningAlgorithms = o.SigningAlgorithms[0], slices.Clone(o.SigningAlgorithms)
+	}
+	var found overrideProblems
+	if len(o.Claims) > 0 {
+		a.Claims = slices.Clone(a.Claims)
+	}
+	for i, c := range o.Claims {
+		if slices.ContainsFunc(o.Claims[:i], func(other Claim) bool { return other.Name == c.Name }) {
+			found.list = append(found.list, &Problem{Way: at("claims", i), Message: fmt.Sprintf("a second claim is called %q", c.Name)})
+		}
+		if at := slices.IndexFunc(a.Claims, func(old Claim) bool { return old.Name == c.Name }); at >= 0 {
+			a.Claims[at] = c
+		} else {
+			a.Claims = append(a.Claims, c)
+		}
+	}
+	(&validator{problems: &found, p: &d}).provider()
+	if len(found.list) > 0 {
+		return nil, found.list
+	}
+	return &d, nil
+}
+
+// instead returns a copy of the override, or what there was.
+func instead[T any](override, was []T) []T {
+	if len(override) == 0 {
+		return was
+	}
+	return slices.Clone(override)
+}
+
+// overrideProblems turns the ways of a description into those of Overrides.
+type overrideProblems struct{ list Problems }
+
+func (o *overrideProblems) Fail(way []any, allowed []string, format string, args ...any) {
+	o.list = append(o.list, &Problem{Way: overrideWay(way), Allowed: allowed, Message: fmt.Sprintf(format, args...)})
+}
+
+// overrideWay returns the way to the override that a description's value comes
+// from; nil when it is none's. Where scopes are missing, those that are there
+// are to blame.
+func overrideWay(way []any) []any {
+	key := func(i int) any {
+		if i < len(way) {
+			return way[i]
+		}
+		return nil
+	}
+	switch key(0) {
+	case "scopes":
+		return way
+	case "apis":
+		if key(2) == "scopes" {
+			return at("scopes")
+		}
+	case "token_endpoint":
+		switch key(1) {
+		case "scope":
+			return at("scopes")
+		case "lifetime", "policy", "reuse_percent", "client_authentication", "resources":
+			return way[1:]
+		}
+	case "access_token":
+		switch key(1) {
+		case "signing_algorithm", "signing_algorithms":
+			return at("signing_algorithms")
+		case "audience", "claims":
+			return way[1:2]
+		}
+	}
+	return nil
+}
