@@ -8,7 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/files"
+	"github.com/counterfoil/counterfoil/internal/seal"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/sqlite"
 )
@@ -22,6 +26,7 @@ var missionProviders = []string{"ahotu", "altrata", "engagifii", "a55"}
 // dataDir is a directory of 'up':
 //
 //	counterfoil.db         clients, keys, audit record, the APIs' rows
+//	master.key             what the signing keys in the database are sealed under
 //	tls/                   development certificate authority and certificate
 //	env/PROVIDER.env       settings of the development client, with its secrets
 //	providers/*.yaml       further providers, one realm each; yours to fill
@@ -33,6 +38,25 @@ func (d dataDir) database() string           { return filepath.Join(string(d), "
 func (d dataDir) tls() string                { return filepath.Join(string(d), "tls") }
 func (d dataDir) env(provider string) string { return filepath.Join(string(d), "env", provider+".env") }
 func (d dataDir) consumer() string           { return filepath.Join(string(d), "consumer.yaml") }
+
+// masterKey returns the directory's master key, which is made when the
+// directory has none yet.
+func (d dataDir) masterKey() (counterfoil.Secret, error) {
+	path := filepath.Join(string(d), "master.key")
+	text, err := readBounded(path)
+	key := counterfoil.Secret(strings.TrimSpace(string(text)))
+	if errors.Is(err, fs.ErrNotExist) {
+		key = seal.NewKey()
+		return key, files.Write(path, []byte(key.Reveal()+"\n"), 0o600)
+	}
+	if err == nil {
+		_, err = seal.ParseKey(key)
+	}
+	if err != nil {
+		err = withHint(fmt.Errorf("master key %s: %w", path, err), "restore a copy of the file, or move %s away and start afresh: clients, keys and data are made anew", d)
+	}
+	return key, err
+}
 
 // create makes the directory and those in it, for this user only.
 func (d dataDir) create() error {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/apis"
 	"github.com/counterfoil/counterfoil/apis/calendar"
 	"github.com/counterfoil/counterfoil/apis/events"
@@ -30,7 +31,9 @@ type site struct {
 	base  string // https://127.0.0.1:8443
 	ca    string // path of the authority's certificate
 	store *sqlite.Store
-	log   *slog.Logger
+	// masterKey seals the signing keys.
+	masterKey counterfoil.Secret
+	log       *slog.Logger
 
 	server *server.Server
 	realms []*realm
@@ -83,7 +86,9 @@ func (s *site) issue(ctx context.Context, providers []*provider.Provider) (err e
 		s.realms = append(s.realms, r)
 		realms = append(realms, server.Realm{Name: p.Name, Provider: p, BaseURL: r.base})
 	}
-	s.server, err = server.New(ctx, server.Config{Store: s.store, Realms: realms, Logger: s.log, OnEvent: logEvent(s.log)})
+	s.server, err = server.New(ctx, server.Config{
+		Store: s.store, Realms: realms, Logger: s.log, OnEvent: logEvent(s.log), MasterKey: s.masterKey,
+	})
 	return err
 }
 
@@ -100,7 +105,7 @@ func (s *site) mount(ctx context.Context) error {
 		own := s.server.Handler(r.Name)
 		s.mux.Handle("/"+r.Name+"/", http.StripPrefix("/"+r.Name, own))
 		// RFC 8414 section 3.1 puts the well-known path before the issuer's.
-		s.mux.Handle("/.well-known/oauth-authorization-server/"+r.Name, at("/.well-known/oauth-authorization-server", own))
+		s.mux.Handle(oauthMetadata+"/"+r.Name, at(oauthMetadata, own))
 		for i := range r.APIs {
 			described := &r.APIs[i]
 			api, ok := reference[described.Name]

@@ -2,29 +2,15 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"path/filepath"
-	"syscall"
 	"time"
 
-	"github.com/counterfoil/counterfoil"
 	"github.com/gofrs/flock"
 	"github.com/spf13/cobra"
-)
-
-// Bounds of a connection. Handlers bound what a request may hold.
-const (
-	headerTimeout = 10 * time.Second
-	readTimeout   = 30 * time.Second
-	writeTimeout  = time.Minute
-	idleTimeout   = 2 * time.Minute
-	maxHeader     = 64 << 10
-	drainTimeout  = 10 * time.Second
 )
 
 type upOptions struct {
@@ -87,14 +73,18 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	defer store.Close()
+	masterKey, err := dir.masterKey()
+	if err != nil {
+		return err
+	}
 	// 3. The realms, with a client and data for each.
-	site := &site{dir: dir, base: baseURL(listener.Addr(), o.listen), ca: ca, store: store, log: log}
+	site := &site{dir: dir, base: baseURL(listener.Addr(), o.listen), ca: ca, store: store, masterKey: masterKey, log: log}
 	if err := site.build(ctx, providers); err != nil {
 		return err
 	}
 	// 4. Serve.
 	p.welcome(site)
-	return errors.Join(p.serve(ctx, listener, certificate, site.mux, log), site.server.Close())
+	return errors.Join(p.serve(ctx, endpoint{listener: listener, certificate: always(certificate), handler: site.mux, log: log}), site.server.Close())
 }
 
 // lock keeps a second 'up' off the directory.
@@ -118,14 +108,7 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	if ip := net.ParseIP(host); host != "" && host != "localhost" && (ip == nil || !ip.IsLoopback() && !ip.IsUnspecified()) {
 		return nil, usagef("--listen %q: 'up' is for this machine, and its certificate is for localhost, 127.0.0.1 and ::1 only", address)
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, withHint(fmt.Errorf("%s is in use", address), "stop what listens there, or choose another port with --listen 127.0.0.1:9443")
-	case err != nil:
-		return nil, withHint(fmt.Errorf("listen on %s: %w", address, err), "choose another address with --listen")
-	}
-	return l, nil
+	return listenOn(ctx, address, "--listen")
 }
 
 // baseURL is how clients on this machine reach the listener: by the host that
@@ -146,48 +129,4 @@ func (p *program) logger(verbose bool) *slog.Logger {
 		level = slog.LevelDebug
 	}
 	return slog.New(slog.NewTextHandler(p.Err, &slog.HandlerOptions{Level: level}))
-}
-
-// serve accepts connections until ctx ends, then lets those under way finish.
-func (p *program) serve(ctx context.Context, l net.Listener, cert tls.Certificate, h http.Handler, log *slog.Logger) error {
-	srv := &http.Server{
-		Handler:           drained(h),
-		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
-		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- srv.ServeTLS(l, "", "") }()
-	fmt.Fprintln(p.Out, "ready")
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
-	}
-	log.Info("draining")
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-	defer cancel()
-	if err := srv.Shutdown(drain); err != nil {
-		return fmt.Errorf("drain: %w", errors.Join(err, srv.Close()))
-	}
-	return nil
-}
-
-// logEvent writes one decision as one line.
-func logEvent(log *slog.Logger) func(context.Context, counterfoil.Event) {
-	return func(ctx context.Context, e counterfoil.Event) {
-		level := slog.LevelDebug
-		if !e.Success {
-			level = slog.LevelInfo
-		}
-		if !log.Enabled(ctx, level) {
-			return
-		}
-		log.LogAttrs(ctx, level, e.Type, slog.String("realm", e.Realm), slog.String("client_id", e.ClientID),
-			slog.String("reason", string(e.Reason)), slog.String("ip_address", e.Address), slog.String("user_agent", e.UserAgent))
-	}
 }

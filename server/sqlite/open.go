@@ -111,14 +111,8 @@ func prepareFile(ctx context.Context, db *sql.DB, size int64) error {
 		return err
 	}
 	defer conn.Close()
-	if size > 0 && size <= checkedSize {
-		var verdict string
-		if err := conn.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
-			return err
-		}
-		if verdict != "ok" {
-			return fmt.Errorf("%w (%s)", errDamaged, strings.ReplaceAll(verdict, "\n", "; "))
-		}
+	if err := whole(ctx, conn, size); err != nil {
+		return err
 	}
 	if _, err := conn.ExecContext(ctx, "BEGIN EXCLUSIVE"); err != nil {
 		return err
@@ -137,6 +131,21 @@ func prepareFile(ctx context.Context, db *sql.DB, size int64) error {
 	return useWAL(ctx, conn)
 }
 
+// whole checks that a file of that size is not damaged, unless it is large.
+func whole(ctx context.Context, conn *sql.Conn, size int64) error {
+	if size == 0 || size > checkedSize {
+		return nil
+	}
+	var verdict string
+	if err := conn.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+		return err
+	}
+	if verdict != "ok" {
+		return fmt.Errorf("%w (%s)", errDamaged, strings.ReplaceAll(verdict, "\n", "; "))
+	}
+	return nil
+}
+
 // useWAL switches the file to the write-ahead log. SQLite does not wait for a
 // process that opens the file at the same moment, so this does.
 func useWAL(ctx context.Context, conn *sql.Conn) error {
@@ -153,27 +162,36 @@ func useWAL(ctx context.Context, conn *sql.Conn) error {
 	}
 }
 
-// migrate applies the migrations that the file has not seen, inside the
-// caller's transaction.
-func migrate(ctx context.Context, conn *sql.Conn) error {
-	var id, version, tables int
+// schema returns how many of the migrations the file has seen, and their names.
+// It refuses a file that is not ours, or is a newer program's.
+func schema(ctx context.Context, conn *sql.Conn) (version int, names []string, err error) {
+	var id, tables int
 	if err := errors.Join(
 		conn.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id),
 		conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version),
 		conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables),
 	); err != nil {
-		return err
+		return 0, nil, err
 	}
-	names, err := fs.Glob(migrations, "migrations/*.sql")
-	if err != nil {
-		return err
+	if names, err = fs.Glob(migrations, "migrations/*.sql"); err != nil {
+		return 0, nil, err
 	}
 	slices.Sort(names)
 	switch {
 	case id != applicationID && (tables > 0 || id != 0):
-		return errForeign
+		return 0, nil, errForeign
 	case version > len(names):
-		return fmt.Errorf("its schema has version %d and this program knows versions up to %d: use the newer program that wrote it", version, len(names))
+		return 0, nil, fmt.Errorf("its schema has version %d and this program knows versions up to %d: use the newer program that wrote it", version, len(names))
+	}
+	return version, names, nil
+}
+
+// migrate applies the migrations that the file has not seen, inside the
+// caller's transaction.
+func migrate(ctx context.Context, conn *sql.Conn) error {
+	version, names, err := schema(ctx, conn)
+	if err != nil {
+		return err
 	}
 	for i, name := range names[version:] {
 		text, err := migrations.ReadFile(name)

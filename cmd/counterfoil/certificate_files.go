@@ -1,0 +1,109 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/clock"
+)
+
+// lookAgain is how often certificate files are looked at for changes.
+const lookAgain = 10 * time.Second
+
+// certificateFiles is a certificate that is loaded anew when its files change,
+// as a handshake finds. Files that are mistaken, or half replaced, change
+// nothing: the loaded certificate stays, and the files are looked at again.
+type certificateFiles struct {
+	certificate, key string
+	clock            clock.Clock
+	// failed is told of files that cannot be loaded; loaded, of those that
+	// were. Either may be nil.
+	failed func(error)
+	loaded func(*tls.Certificate)
+
+	current atomic.Pointer[tls.Certificate]
+	next    atomic.Int64 // when to look again, in nanoseconds since 1970
+	mu      sync.Mutex
+	seen    [2]fileMark
+}
+
+// fileMark tells that a file was changed.
+type fileMark struct {
+	changed time.Time
+	size    int64
+	id      fs.FileInfo
+}
+
+// openCertificate loads a certificate and its key, which must be a pair and in
+// force.
+func openCertificate(certificate, key string, now clock.Clock) (*certificateFiles, error) {
+	c := &certificateFiles{certificate: certificate, key: key, clock: now}
+	c.seen = c.look()
+	if err := c.load(); err != nil {
+		return nil, err
+	}
+	c.next.Store(now.Now().Add(lookAgain).UnixNano())
+	return c, nil
+}
+
+func (c *certificateFiles) load() error {
+	pair, err := tls.LoadX509KeyPair(c.certificate, c.key)
+	if err != nil {
+		return fmt.Errorf("certificate %s with key %s: %w", c.certificate, c.key, err)
+	}
+	switch now := c.clock.Now(); {
+	case now.After(pair.Leaf.NotAfter):
+		return fmt.Errorf("certificate %s expired at %s: renew it", c.certificate, pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	case now.Before(pair.Leaf.NotBefore):
+		return fmt.Errorf("certificate %s is valid from %s only", c.certificate, pair.Leaf.NotBefore.UTC().Format(time.RFC3339))
+	}
+	c.current.Store(&pair)
+	return nil
+}
+
+// look returns marks of the files; a file that is not there has none.
+func (c *certificateFiles) look() (marks [2]fileMark) {
+	for i, file := range []string{c.certificate, c.key} {
+		if info, err := os.Stat(file); err == nil {
+			marks[i] = fileMark{info.ModTime(), info.Size(), info}
+		}
+	}
+	return marks
+}
+
+func (m fileMark) same(other fileMark) bool {
+	return m.changed.Equal(other.changed) && m.size == other.size && (m.id == nil) == (other.id == nil) && (m.id == nil || os.SameFile(m.id, other.id))
+}
+
+// get is for tls.Config.GetCertificate.
+func (c *certificateFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if now := c.clock.Now(); now.UnixNano() >= c.next.Load() && c.mu.TryLock() {
+		c.next.Store(now.Add(lookAgain).UnixNano())
+		c.refresh()
+		c.mu.Unlock()
+	}
+	return c.current.Load(), nil
+}
+
+// refresh loads the files if they changed.
+func (c *certificateFiles) refresh() {
+	marks := c.look()
+	if marks[0].same(c.seen[0]) && marks[1].same(c.seen[1]) {
+		return
+	}
+	before := c.current.Load()
+	switch err := c.load(); {
+	case err != nil && c.failed != nil:
+		c.failed(err)
+	case err == nil:
+		c.seen = marks
+		if now := c.current.Load(); c.loaded != nil && !now.Leaf.Equal(before.Leaf) {
+			c.loaded(now)
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+)
+
+// Bounds of a connection. Handlers bound what a request may hold.
+const (
+	headerTimeout = 10 * time.Second
+	readTimeout   = 30 * time.Second
+	writeTimeout  = time.Minute
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 64 << 10
+	drainTimeout  = 10 * time.Second
+)
+
+// endpoint is where 'up' and 'serve' are reached: always over TLS.
+type endpoint struct {
+	listener net.Listener
+	// certificate is asked at each handshake.
+	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// clientCertificates asks callers for a certificate.
+	clientCertificates bool
+	handler            http.Handler
+	log                *slog.Logger
+	// end lets go of requests that would last, when the endpoint is to close;
+	// nil where there are none.
+	end func()
+}
+
+// listenOn listens on HOST:PORT; flag is what named it.
+func listenOn(ctx context.Context, address, flag string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, withHint(fmt.Errorf("%s is in use", address), "stop what listens there, or choose another port with %s 127.0.0.1:9443", flag)
+	case err != nil:
+		return nil, withHint(fmt.Errorf("listen on %s: %w", address, err), "choose another address with %s", flag)
+	}
+	return l, nil
+}
+
+// serve accepts connections until ctx ends, then lets those under way finish.
+func (p *program) serve(ctx context.Context, e endpoint) error {
+	config := &tls.Config{GetCertificate: e.certificate, MinVersion: tls.VersionTLS12}
+	if e.clientCertificates {
+		config.ClientAuth = tls.RequestClientCert
+	}
+	srv := &http.Server{
+		Handler:           drained(e.handler),
+		TLSConfig:         config,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(e.log.Handler(), slog.LevelDebug),
+	}
+	if e.end != nil {
+		srv.RegisterOnShutdown(e.end)
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.ServeTLS(e.listener, "", "") }()
+	fmt.Fprintln(p.Out, "ready")
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	e.log.Info("draining")
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	if err := srv.Shutdown(drain); err != nil {
+		return fmt.Errorf("drain: %w", errors.Join(err, srv.Close()))
+	}
+	return nil
+}
+
+// always is for a certificate that never changes.
+func always(c tls.Certificate) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &c, nil }
+}
+
+// logEvent writes one decision as one line.
+func logEvent(log *slog.Logger) func(context.Context, counterfoil.Event) {
+	return func(ctx context.Context, e counterfoil.Event) {
+		level := slog.LevelDebug
+		if !e.Success {
+			level = slog.LevelInfo
+		}
+		if !log.Enabled(ctx, level) {
+			return
+		}
+		log.LogAttrs(ctx, level, e.Type, slog.String("realm", e.Realm), slog.String("client_id", e.ClientID),
+			slog.String("reason", string(e.Reason)), slog.String("ip_address", e.Address), slog.String("user_agent", e.UserAgent))
+	}
+}

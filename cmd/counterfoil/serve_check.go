@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+// checked is what 'serve --check' found good.
+type checked struct {
+	File     string         `json:"file"`
+	Listen   string         `json:"listen"`
+	Database string         `json:"database"`
+	Expires  time.Time      `json:"certificate_expires"`
+	Admin    string         `json:"admin,omitempty"`
+	Realms   []checkedRealm `json:"realms"`
+	Warnings []string       `json:"warnings,omitempty"`
+}
+
+type checkedRealm struct {
+	Name       string               `json:"name"`
+	Provider   string               `json:"provider"`
+	Places     []string             `json:"places"`
+	Issuer     string               `json:"issuer"`
+	TokenURL   string               `json:"token_url"`
+	Policy     provider.Policy      `json:"policy"`
+	Lifetime   string               `json:"lifetime"`
+	Algorithms []provider.Algorithm `json:"signing_algorithms"`
+	Methods    []provider.Method    `json:"client_authentication"`
+}
+
+// serveCheck prints what a start would serve, or every problem.
+func (p *program) serveCheck(ctx context.Context, file string) error {
+	plan, err := p.plan(ctx, file)
+	if err != nil {
+		return err
+	}
+	c := checked{
+		File: file, Listen: plan.Listen, Database: plan.databaseState,
+		Expires: plan.certificate.current.Load().Leaf.NotAfter.UTC(), Warnings: plan.warnings,
+	}
+	for i := range plan.realms {
+		r := &plan.realms[i]
+		t := &r.Provider.TokenEndpoint
+		row := checkedRealm{
+			Name: r.Name, Provider: r.Provider.Name, Issuer: r.Issuer, TokenURL: r.tokenURL(), Policy: t.Policy,
+			Lifetime: t.Lifetime.String(), Algorithms: r.Provider.AccessToken.SigningAlgorithms, Methods: t.ClientAuthentication,
+		}
+		for _, host := range r.hosts {
+			row.Places = append(row.Places, host+r.path+"/")
+		}
+		if api, ok := r.Provider.API(adminAPI); ok && r.Name == plan.Admin.Realm {
+			c.Admin = r.BaseURL + api.Path
+		}
+		c.Realms = append(c.Realms, row)
+	}
+	return p.print(c, c.people)
+}
+
+func (c *checked) people(w io.Writer) {
+	fmt.Fprintf(w, "%s is good. It would be served on %s,\nwith a certificate until %s and %s.\n",
+		c.File, c.Listen, c.Expires.Format(time.RFC3339), c.Database)
+	for _, r := range c.Realms {
+		fmt.Fprintf(w, "\nrealm %s (%s)\n", r.Name, r.Provider)
+		for _, line := range [][2]string{
+			{"places", join(r.Places)}, {"issuer", r.Issuer}, {"token URL", r.TokenURL},
+			{"tokens", fmt.Sprintf("%s, policy %s, signed with %s", r.Lifetime, r.Policy, words(r.Algorithms))},
+			{"clients", words(r.Methods)},
+		} {
+			fmt.Fprintf(w, "  %-10s %s\n", line[0], oneLine(line[1]))
+		}
+	}
+	if c.Admin != "" {
+		fmt.Fprintf(w, "\nAdmin API at %s\n", c.Admin)
+	}
+	for _, warning := range c.Warnings {
+		fmt.Fprintf(w, "\nwarning: %s\n", oneLine(warning))
+	}
+}
+
+// words lists words of a description for a person.
+func words[T ~string](list []T) string {
+	all := make([]string, len(list))
+	for i, s := range list {
+		all[i] = string(s)
+	}
+	return strings.Join(all, ", ")
+}

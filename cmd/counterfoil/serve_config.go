@@ -1,0 +1,164 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/strict"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+// serveConfig is the configuration file of 'serve'. Paths in it are relative to
+// the file, secrets are references. docs/serve.md is its manual.
+type serveConfig struct {
+	// Listen is the address to listen on: HOST:PORT, or :PORT for every one.
+	Listen string    `yaml:"listen" check:"required"`
+	TLS    tlsConfig `yaml:"tls" check:"required"`
+	// Database is the SQLite file, made when it is not there. Several servers
+	// and the command line may have it open at once.
+	Database string `yaml:"database" check:"required"`
+	// MasterKey refers to the key that private keys are sealed under: 32 random
+	// bytes in base64. PreviousMasterKeys are those that it replaces.
+	MasterKey          string   `yaml:"master_key" check:"required"`
+	PreviousMasterKeys []string `yaml:"previous_master_keys,omitempty"`
+	// TrustedProxies are the networks (CIDR) whose word is taken for a caller's
+	// address, in AddressHeader, and certificate, in CertificateHeader.
+	TrustedProxies    []string          `yaml:"trusted_proxies,omitempty"`
+	AddressHeader     addressHeader     `yaml:"address_header,omitempty"`
+	CertificateHeader certificateHeader `yaml:"certificate_header,omitempty"`
+	// Outbound bounds what the server fetches.
+	Outbound outboundConfig `yaml:"outbound,omitempty"`
+	Log      logConfig      `yaml:"log,omitempty"`
+	Realms   []realmConfig  `yaml:"realms" check:"required"`
+	// Admin opens the Admin API; left out, there is none.
+	Admin adminConfig `yaml:"admin,omitempty"`
+}
+
+// tlsConfig is how the server proves who it is.
+type tlsConfig struct {
+	// Certificate is the chain, leaf first, and Key its private key, in PEM.
+	Certificate string `yaml:"certificate" check:"required"`
+	Key         string `yaml:"key" check:"required"`
+	// ClientCertificates asks callers for a certificate, which they need not
+	// have.
+	ClientCertificates bool `yaml:"client_certificates,omitempty"`
+}
+
+type certificateHeader struct {
+	Name string          `yaml:"name" check:"required"`
+	Form certificateForm `yaml:"form,omitempty"`
+}
+
+type outboundConfig struct {
+	// Hosts may be fetched from, as HOST or HOST:PORT; no others.
+	Hosts []string `yaml:"hosts,omitempty"`
+	// Private lets their names resolve to addresses that are not public.
+	Private bool `yaml:"private,omitempty"`
+	// CAFile holds certificates to trust beside the system's, in PEM.
+	CAFile string `yaml:"ca_file,omitempty"`
+}
+
+type logConfig struct {
+	Level  logLevel  `yaml:"level,omitempty"`
+	Format logFormat `yaml:"format,omitempty"`
+}
+
+// realmConfig is one realm. What its provider's description says can be
+// overridden beside it.
+type realmConfig struct {
+	Name string `yaml:"name" check:"required"`
+	// Provider is a name of the catalog or a file.
+	Provider string `yaml:"provider" check:"required"`
+	// Hosts and Path are where requests for the realm arrive; default, those of
+	// BaseURL. BaseURL is what clients use; default, the first host and the
+	// path.
+	Hosts   []string `yaml:"hosts,omitempty"`
+	Path    string   `yaml:"path,omitempty"`
+	BaseURL string   `yaml:"base_url,omitempty"`
+	// Issuer is the iss claim; default BaseURL.
+	Issuer  string   `yaml:"issuer,omitempty"`
+	Tenants []string `yaml:"tenants,omitempty"`
+
+	provider.Overrides `yaml:",inline"`
+
+	Keys       keysConfig         `yaml:"keys,omitempty"`
+	Federation []federationConfig `yaml:"federation,omitempty"`
+	// CertificateAuthorities is a PEM file with those that sign the certificates
+	// of tls_client_auth.
+	CertificateAuthorities string `yaml:"certificate_authorities,omitempty"`
+	DPoPNonce              bool   `yaml:"dpop_nonce,omitempty"`
+}
+
+type keysConfig struct {
+	// Age is how old a signing key becomes before the next one signs; left out,
+	// as old as it may. Ahead is how long a key is published before it signs.
+	Age   time.Duration `yaml:"age,omitempty"`
+	Ahead time.Duration `yaml:"ahead,omitempty"`
+}
+
+type federationConfig struct {
+	Issuer string `yaml:"issuer" check:"required"`
+	// KeySetURL is the issuer's JWK Set, KeySetFile a copy of it: one of them.
+	KeySetURL   string        `yaml:"jwks_uri,omitempty"`
+	KeySetFile  string        `yaml:"jwks_file,omitempty"`
+	Audience    string        `yaml:"audience,omitempty"`
+	MaxLifetime time.Duration `yaml:"max_lifetime,omitempty"`
+}
+
+type adminConfig struct {
+	// Realm is the one whose tokens open the Admin API, which stands below its
+	// base URL at the path of the API called admin of its description.
+	Realm string `yaml:"realm" check:"required"`
+}
+
+type addressHeader string
+
+func (addressHeader) Words() []string { return []string{"X-Forwarded-For", "Forwarded"} }
+
+type certificateForm string
+
+func (certificateForm) Words() []string { return []string{"client-cert", "pem-escaped", "der-base64"} }
+
+type logLevel string
+
+func (logLevel) Words() []string { return []string{"debug", "info", "warn", "error"} }
+
+type logFormat string
+
+func (logFormat) Words() []string { return []string{"text", "json"} }
+
+// readServeConfig reads a configuration, and checks its form.
+func readServeConfig(path string) (*serveConfig, *strict.Document, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, withHint(fmt.Errorf("no configuration at %s", path), "name the server's with --config; docs/serve.md has an example")
+	}
+	if err != nil {
+		return nil, nil, withHint(err, "make the file readable for this user")
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if len(text) > maxConfig {
+		return nil, nil, fmt.Errorf("%s is larger than %d bytes", path, maxConfig)
+	}
+	doc, err := strict.Parse[serveConfig](path, text)
+	if err != nil {
+		return nil, nil, err
+	}
+	config := new(serveConfig)
+	if err := doc.Into(config); err != nil {
+		return nil, nil, err
+	}
+	return config, doc, nil
+}
+
+// configDir is the directory that relative paths of a configuration start from.
+func configDir(path string) (string, error) { return filepath.Abs(filepath.Dir(path)) }

@@ -1,0 +1,483 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/internal/seal"
+	"github.com/counterfoil/counterfoil/internal/secret"
+	"github.com/counterfoil/counterfoil/internal/strict"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/sqlite"
+)
+
+// maxKeySet bounds a file with keys or certificates, in bytes.
+const maxKeySet = 1 << 20
+
+// plan is a configuration with all that can be worked out of it without
+// changing anything.
+type plan struct {
+	*serveConfig
+	file string
+	doc  *strict.Document // for what is found wrong later
+
+	certificate *certificateFiles
+	database    string
+	// databaseState says for people what the database is.
+	databaseState string
+	masterKey     counterfoil.Secret
+	previous      []counterfoil.Secret
+	proxies       []netip.Prefix
+	rootCAs       *x509.CertPool
+	realms        []plannedRealm
+	// warnings are what is allowed and perhaps not meant.
+	warnings []string
+}
+
+// plannedRealm is a realm and where it is reached.
+type plannedRealm struct {
+	server.Realm
+	hosts []string // in lower case, without port and dot at the end
+	path  string   // "" or "/…"
+}
+
+func (r *plannedRealm) tokenURL() string { return r.BaseURL + r.Provider.TokenEndpoint.Path }
+
+// planner works a plan out and notes what is wrong, each with its place in the
+// file.
+type planner struct {
+	*strict.Document
+	*plan
+	dir     string
+	secrets secret.Source
+	now     time.Time
+}
+
+// plan reads a configuration and everything that it names, the database
+// included, and changes nothing. The error holds every problem.
+func (p *program) plan(ctx context.Context, file string) (*plan, error) {
+	config, doc, err := readServeConfig(file)
+	if err != nil {
+		return nil, mend(err)
+	}
+	dir, err := configDir(file)
+	if err != nil {
+		return nil, err
+	}
+	pl := &planner{
+		Document: doc, plan: &plan{serveConfig: config, file: file, doc: doc}, dir: dir, now: clock.System.Now(),
+		secrets: secret.Source{Dir: dir, Getenv: p.getenv, Stdin: strings.NewReader("")},
+	}
+	pl.address()
+	pl.proxy()
+	pl.outbound()
+	for i := range config.Realms {
+		pl.realm(i)
+	}
+	pl.admin()
+	pl.places()
+	pl.tls()
+	pl.keys(ctx)
+	if err := doc.Err(); err != nil {
+		return nil, mend(err)
+	}
+	return pl.plan, nil
+}
+
+// mend adds the next action to the problems of a configuration.
+func mend(err error) error {
+	var problems strict.Problems
+	if errors.As(err, &problems) {
+		return withHint(err, "mend the configuration; the lines above name each mistake")
+	}
+	return err
+}
+
+func to(keys ...any) []any { return keys }
+
+func (pl *planner) fail(way []any, format string, args ...any) { pl.Fail(way, nil, format, args...) }
+
+func (pl *planner) address() {
+	if _, port, err := net.SplitHostPort(pl.Listen); err != nil || port == "" {
+		pl.fail(to("listen"), "%q is not HOST:PORT: for example 0.0.0.0:443, or :443 for every address", pl.Listen)
+	}
+	pl.AddressHeader = cmp.Or(pl.AddressHeader, "X-Forwarded-For")
+	pl.Log.Level, pl.Log.Format = cmp.Or(pl.Log.Level, "info"), cmp.Or(pl.Log.Format, "text")
+}
+
+func (pl *planner) proxy() {
+	for i, s := range pl.TrustedProxies {
+		network, err := netip.ParsePrefix(s)
+		if ip, bad := netip.ParseAddr(s); err != nil && bad == nil {
+			network, err = ip.Prefix(ip.BitLen())
+		}
+		if err != nil {
+			pl.fail(to("trusted_proxies", i), "%q is neither a network nor an address: write for example 10.0.0.0/8", s)
+			continue
+		}
+		pl.proxies = append(pl.proxies, network.Masked())
+	}
+	h := &pl.CertificateHeader
+	if *h == (certificateHeader{}) {
+		return
+	}
+	h.Form = cmp.Or(h.Form, "client-cert")
+	if len(pl.TrustedProxies) == 0 {
+		pl.fail(to("certificate_header"), "nobody is trusted to say what a certificate is: name trusted_proxies")
+	}
+}
+
+func (pl *planner) outbound() {
+	for i, h := range pl.Outbound.Hosts {
+		if u, err := url.Parse("https://" + h); err != nil || u.Host != h || u.Hostname() == "" {
+			pl.fail(to("outbound", "hosts", i), "%q is not HOST or HOST:PORT", h)
+		}
+	}
+	if file := pl.Outbound.CAFile; file != "" {
+		var err error
+		if pl.rootCAs, err = trust(within(pl.dir, file)); err != nil {
+			pl.fail(to("outbound", "ca_file"), "%v", err)
+		}
+	}
+}
+
+// adminAPI is the name of the Admin API in descriptions.
+const adminAPI = "admin"
+
+var realmName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
+
+// tls loads the certificate, and warns where it does not suit.
+func (pl *planner) tls() {
+	c, err := openCertificate(within(pl.dir, pl.TLS.Certificate), within(pl.dir, pl.TLS.Key), clock.System)
+	if err != nil {
+		pl.fail(to("tls", "certificate"), "%v", err)
+		return
+	}
+	pl.certificate = c
+	leaf := c.current.Load().Leaf
+	if left := leaf.NotAfter.Sub(pl.now); left < 7*24*time.Hour {
+		pl.warn("the certificate %s expires at %s", pl.TLS.Certificate, leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	for _, r := range pl.realms {
+		for _, host := range r.hosts {
+			if leaf.VerifyHostname(host) != nil {
+				pl.warn("the certificate %s is not for %s, a host of the realm %s", pl.TLS.Certificate, host, r.Name)
+			}
+		}
+	}
+}
+
+func (pl *planner) warn(format string, args ...any) {
+	pl.warnings = append(pl.warnings, fmt.Sprintf(format, args...))
+}
+
+// keys fetches the master keys and looks whether they open what the database
+// holds.
+func (pl *planner) keys(ctx context.Context) {
+	known := map[string]bool{}
+	key := func(way []any, ref string) counterfoil.Secret {
+		value, err := pl.secrets.Get(ref)
+		if err != nil {
+			pl.fail(way, "%v", err)
+			return ""
+		}
+		k, err := seal.ParseKey(value)
+		if err != nil {
+			pl.fail(way, "%v", err)
+			return ""
+		}
+		known[k.ID()] = true
+		return value
+	}
+	pl.masterKey = key(to("master_key"), pl.MasterKey)
+	for i, ref := range pl.PreviousMasterKeys {
+		pl.previous = append(pl.previous, key(to("previous_master_keys", i), ref))
+	}
+	complete := pl.masterKey != "" && !slices.Contains(pl.previous, "")
+	pl.database = within(pl.dir, pl.Database)
+	stored, err := sqlite.Inspect(ctx, pl.database)
+	if err != nil {
+		pl.fail(to("database"), "%v", err)
+		return
+	}
+	pl.databaseState = describe(pl.database, &stored)
+	for _, k := range stored.Keys {
+		id, sealed := seal.Sealed([]byte(k.Private.Reveal()))
+		if sealed && !known[id] && complete {
+			pl.fail(to("master_key"), "the keys in the database are sealed under master key %s, and this is another: give that one, or name it in previous_master_keys", id)
+			return
+		}
+	}
+}
+
+func describe(path string, db *sqlite.Inspection) string {
+	switch {
+	case !db.Exists:
+		return "a new database " + path
+	case db.Migrations > 0:
+		return fmt.Sprintf("the database %s, whose schema would be brought up to date", path)
+	}
+	return "the database " + path
+}
+
+// realm works out one realm.
+func (pl *planner) realm(i int) {
+	c := &pl.Realms[i]
+	way := to("realms", i)
+	for _, other := range pl.Realms[:i] {
+		if other.Name == c.Name {
+			pl.fail(under(way, "name"), "a second realm is called %q", c.Name)
+		}
+	}
+	if !realmName.MatchString(c.Name) {
+		pl.fail(under(way, "name"), "the name %q must be lower-case letters, digits and hyphens, starting with a letter", c.Name)
+	}
+	r := plannedRealm{Realm: server.Realm{
+		Name: c.Name, Provider: pl.provider(way, c), Issuer: c.Issuer, Tenants: c.Tenants,
+		KeyAge: c.Keys.Age, KeyAhead: c.Keys.Ahead, DPoPNonce: c.DPoPNonce,
+	}}
+	pl.place(way, c, &r)
+	if c.Issuer != "" {
+		if u, err := url.Parse(c.Issuer); err != nil || !u.IsAbs() || u.Host == "" || u.User != nil {
+			pl.fail(under(way, "issuer"), "%q is not an absolute URL", c.Issuer)
+		}
+	}
+	for j, t := range c.Tenants {
+		if t == "" || oneLine(t) != t || slices.Contains(c.Tenants[:j], t) {
+			pl.fail(under(way, "tenants", j), "a tenant must be one line of text that is named once")
+		}
+	}
+	for j := range c.Federation {
+		r.Federation = append(r.Federation, pl.federation(under(way, "federation", j), &c.Federation[j]))
+	}
+	if c.CertificateAuthorities != "" {
+		pem, err := readBounded(within(pl.dir, c.CertificateAuthorities))
+		r.CertificateAuthorities = x509.NewCertPool()
+		if err == nil && !r.CertificateAuthorities.AppendCertsFromPEM(pem) {
+			err = fmt.Errorf("%s holds no certificate in PEM", c.CertificateAuthorities)
+		}
+		if err != nil {
+			pl.fail(under(way, "certificate_authorities"), "%v", err)
+		}
+	}
+	if r.Provider != nil {
+		pl.certificates(way, c, r.Provider)
+	}
+	pl.realms = append(pl.realms, r)
+}
+
+// provider returns the realm's derived description, or nil.
+func (pl *planner) provider(way []any, c *realmConfig) *provider.Provider {
+	named := c.Provider
+	if strings.ContainsAny(named, `./\`) {
+		named = within(pl.dir, named)
+	}
+	described, err := provider.Open(named)
+	if err == nil {
+		described, err = described.Override(c.Overrides)
+	}
+	var problems provider.Problems
+	switch {
+	case errors.As(err, &problems):
+		for _, p := range problems {
+			if p.File != "" {
+				pl.Fail(under(way, "provider"), nil, "%v", p)
+			} else {
+				pl.Fail(under(way, p.Way...), p.Allowed, "%s", p.Message)
+			}
+		}
+	case err != nil:
+		pl.fail(under(way, "provider"), "%v", err)
+	}
+	if err != nil {
+		return nil
+	}
+	return described
+}
+
+// certificates refuses methods that can never be used: nobody asks for a
+// certificate, or trusts one.
+func (pl *planner) certificates(way []any, c *realmConfig, p *provider.Provider) {
+	methods := p.TokenEndpoint.ClientAuthentication
+	signed := slices.Contains(methods, provider.TLSClientAuth)
+	if !signed && !slices.Contains(methods, provider.SelfSignedTLSClientAuth) {
+		return
+	}
+	way = under(way, "client_authentication")
+	if !pl.TLS.ClientCertificates && pl.CertificateHeader.Name == "" {
+		pl.fail(way, "clients cannot show a certificate: set tls.client_certificates, or certificate_header behind a proxy")
+	}
+	if signed && c.CertificateAuthorities == "" {
+		pl.fail(way, "tls_client_auth needs certificate_authorities: the PEM file of those that sign the clients' certificates")
+	}
+}
+
+func (pl *planner) federation(way []any, c *federationConfig) server.FederatedIssuer {
+	f := server.FederatedIssuer{Issuer: c.Issuer, KeySetURL: c.KeySetURL, Audience: c.Audience, MaxLifetime: c.MaxLifetime}
+	if (c.KeySetURL == "") == (c.KeySetFile == "") {
+		pl.fail(way, "give either jwks_uri or jwks_file")
+		return f
+	}
+	if c.KeySetFile != "" {
+		text, err := readBounded(within(pl.dir, c.KeySetFile))
+		if err == nil {
+			var keys []jose.PublicKey
+			if keys, _, err = jose.ParseSet(text); err == nil && len(keys) == 0 {
+				err = fmt.Errorf("%s has no key that is of use", c.KeySetFile)
+			}
+		}
+		if err != nil {
+			pl.fail(under(way, "jwks_file"), "%v", err)
+		}
+		f.KeySet = string(text)
+		return f
+	}
+	u, err := url.Parse(c.KeySetURL)
+	switch {
+	case err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "":
+		pl.fail(under(way, "jwks_uri"), "%q is not an https URL", c.KeySetURL)
+	case !slices.Contains(pl.Outbound.Hosts, u.Host) && !slices.Contains(pl.Outbound.Hosts, u.Hostname()):
+		pl.fail(under(way, "jwks_uri"), "the host %s is not among outbound.hosts", u.Host)
+	}
+	return f
+}
+
+// admin checks that the realm of the Admin API has one.
+func (pl *planner) admin() {
+	if pl.Admin.Realm == "" {
+		return
+	}
+	i := slices.IndexFunc(pl.realms, func(r plannedRealm) bool { return r.Name == pl.Admin.Realm })
+	if i < 0 {
+		names := make([]string, len(pl.realms))
+		for i, r := range pl.realms {
+			names[i] = r.Name
+		}
+		pl.Fail(to("admin", "realm"), names, "there is no realm %q", pl.Admin.Realm)
+		return
+	}
+	p := pl.realms[i].Provider
+	if p == nil {
+		return
+	}
+	if api, ok := p.API(adminAPI); !ok || api.Kind != provider.REST {
+		pl.fail(to("admin", "realm"), "the provider %s of the realm %s describes no REST API called %s: take the provider counterfoil, or extend it", p.Name, pl.Admin.Realm, adminAPI)
+	}
+}
+
+// place works out where the realm is reached.
+func (pl *planner) place(way []any, c *realmConfig, r *plannedRealm) {
+	base, err := url.Parse(c.BaseURL)
+	switch {
+	case len(c.Hosts) == 0 && c.BaseURL == "":
+		pl.fail(way, "the realm is nowhere: give it hosts, a base_url or both")
+		return
+	case c.BaseURL != "" && (err != nil || base.Scheme != "https" || base.Hostname() == "" || base.User != nil || base.RawQuery != "" ||
+		base.Fragment != "" || base.RawPath != "" || strings.HasSuffix(c.BaseURL, "/")):
+		pl.fail(under(way, "base_url"), "%q must be an https URL without query, fragment and slash at its end", c.BaseURL)
+		return
+	}
+	for j, h := range c.Hosts {
+		host := hostOf(h)
+		if u, err := url.Parse("https://" + h); err != nil || u.Host != h || u.Port() != "" || host == "" || strings.Contains(h, "*") {
+			pl.fail(under(way, "hosts", j), "%q is not the name of a host, without port", h)
+		} else if slices.Contains(r.hosts, host) {
+			pl.fail(under(way, "hosts", j), "%q is named twice", h)
+		}
+		r.hosts = append(r.hosts, host)
+	}
+	r.path = c.Path
+	if len(c.Hosts) == 0 {
+		r.hosts = []string{hostOf(base.Host)}
+	}
+	if c.Path == "" && c.BaseURL != "" {
+		r.path = base.Path
+	}
+	if p := r.path; p != "" && (!strings.HasPrefix(p, "/") || path.Clean(p) != p || strings.ContainsAny(p, "{}%?# ")) {
+		pl.fail(under(way, "path"), "%q must be a plain path that starts with a slash and does not end with one", p)
+	}
+	r.path = strings.TrimSuffix(r.path, "/")
+	if r.BaseURL = c.BaseURL; c.BaseURL == "" {
+		r.BaseURL = "https://" + c.Hosts[0] + r.path
+	}
+	r.Issuer = cmp.Or(c.Issuer, r.BaseURL)
+	if reserved(r.path) {
+		pl.fail(under(way, "path"), "%q is taken: choose another path", r.path)
+	}
+}
+
+// places refuses realms that stand in one another's way.
+func (pl *planner) places() {
+	for i := range pl.realms {
+		for j := range pl.realms[:i] {
+			a, b := &pl.realms[j], &pl.realms[i]
+			h := slices.IndexFunc(b.hosts, func(h string) bool { return slices.Contains(a.hosts, h) })
+			if h < 0 {
+				continue
+			}
+			if a.path == b.path {
+				pl.fail(to("realms", i, "path"), "the realm %s is at %s%s already: give %s another host or path", a.Name, b.hosts[h], a.path, b.Name)
+			}
+			if a.Issuer == b.Issuer {
+				pl.fail(to("realms", i, "issuer"), "the realm %s has this issuer at %s already: whoever looks up its metadata could not tell them apart", a.Name, b.hosts[h])
+			}
+			for _, pair := range [][2]*plannedRealm{{a, b}, {b, a}} {
+				if outer, inner := pair[0], pair[1]; outer.covered(inner.path) {
+					pl.fail(to("realms", i, "path"), "at %s, the realm %s would cover endpoints of the realm %s: choose another path", b.hosts[h], inner.Name, outer.Name)
+				}
+			}
+		}
+	}
+}
+
+// covered reports whether a realm at the path would cover endpoints of r.
+func (r *plannedRealm) covered(other string) bool {
+	if r.Provider == nil || other == r.path {
+		return false
+	}
+	below, ok := strings.CutPrefix(other, r.path+"/")
+	if !ok {
+		return false
+	}
+	own := []string{r.Provider.TokenEndpoint.Path}
+	for i := range r.Provider.APIs {
+		own = append(own, r.Provider.APIs[i].Path)
+	}
+	return slices.ContainsFunc(own, func(p string) bool {
+		return strings.HasPrefix(p+"/", "/"+below+"/")
+	})
+}
+
+// under returns the way to what stands below a value.
+func under(way []any, keys ...any) []any { return append(slices.Clip(slices.Clone(way)), keys...) }
+
+// readBounded reads a file of keys or certificates.
+func readBounded(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxKeySet+1))
+	if err == nil && len(text) > maxKeySet {
+		err = fmt.Errorf("%s is larger than %d bytes", file, maxKeySet)
+	}
+	return text, err
+}

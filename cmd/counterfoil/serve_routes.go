@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// The paths that no realm may have: each is the same on every host.
+const (
+	healthPath    = "/healthz"
+	wellKnown     = "/.well-known"
+	oauthMetadata = "/.well-known/oauth-authorization-server"
+	openidConfig  = "/.well-known/openid-configuration"
+)
+
+func reserved(path string) bool {
+	return path == healthPath || strings.HasPrefix(path, healthPath+"/") || path == wellKnown || strings.HasPrefix(path, wellKnown+"/")
+}
+
+// routes finds the handler of a request by its host and path.
+type routes struct {
+	// hosts holds the mounts of each host, longest path first.
+	hosts map[string][]mount
+}
+
+// mount is a handler for a path and, unless it is exact, all below it.
+type mount struct {
+	path    string
+	exact   bool
+	handler http.Handler
+}
+
+func (m *mount) matches(path string) bool {
+	if m.exact {
+		return path == m.path
+	}
+	rest, ok := strings.CutPrefix(path, m.path)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// add mounts a handler; of two at the same place, the first stays.
+func (t *routes) add(host string, m mount) {
+	all := t.hosts[host]
+	i, _ := slices.BinarySearchFunc(all, m, func(a, b mount) int {
+		switch {
+		case len(a.path) != len(b.path):
+			return len(b.path) - len(a.path)
+		case a.exact == b.exact:
+			return -1 // those that are there already come first
+		case a.exact:
+			return -1
+		}
+		return 1
+	})
+	t.hosts[host] = slices.Insert(all, i, m)
+}
+
+// realm mounts a realm at all its places, beside the documents that are found
+// from its issuer.
+func (t *routes) realm(r *plannedRealm, h http.Handler) {
+	below := h
+	if r.path != "" {
+		below = http.StripPrefix(r.path, h)
+	}
+	for _, host := range r.hosts {
+		t.add(host, mount{path: r.path, handler: below})
+	}
+	t.metadata(r, r.BaseURL, h)
+	if r.Issuer != r.BaseURL {
+		t.metadata(r, r.Issuer, h)
+	}
+}
+
+// metadata mounts the metadata documents where RFC 8414 section 3.1 and OpenID
+// Connect Discovery 1.0 section 4 look for those of an issuer, if it names a
+// host of the realm.
+func (t *routes) metadata(r *plannedRealm, issuer string, h http.Handler) {
+	u, err := url.Parse(issuer)
+	if err != nil || !slices.Contains(r.hosts, hostOf(u.Host)) {
+		return
+	}
+	path := strings.TrimSuffix(u.Path, "/")
+	for _, host := range r.hosts {
+		t.add(host, mount{path: oauthMetadata + path, exact: true, handler: at(oauthMetadata, h)})
+		t.add(host, mount{path: path + openidConfig, exact: true, handler: at(openidConfig, h)})
+	}
+}
+
+// ServeHTTP answers with the handler of the longest path. A host that nobody has
+// is told no more than that (RFC 9110 section 15.5.20).
+func (t *routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	mounts, ok := t.hosts[hostOf(r.Host)]
+	if !ok {
+		http.Error(w, "misdirected request", http.StatusMisdirectedRequest)
+		return
+	}
+	for i := range mounts {
+		if mounts[i].matches(r.URL.Path) {
+			mounts[i].handler.ServeHTTP(w, r)
+			return
+		}
+	}
+	http.NotFound(w, r)
+}
+
+// hostOf returns the host of an authority as routes compare it: in lower case,
+// without port and without the dot that ends a whole name.
+func hostOf(authority string) string {
+	host := authority
+	if h, _, err := net.SplitHostPort(authority); err == nil {
+		host = h
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+// health answers whether the process lives and whether its database answers,
+// to anybody and with nothing else.
+type health struct {
+	store server.Store
+	realm atomic.Pointer[string] // any one that is served
+	clock clock.Clock
+
+	mu   sync.Mutex
+	last time.Time
+	good bool
+}
+
+// How long the database may take to answer, and how long its answer stands:
+// strangers may ask, and each question is a read.
+const (
+	healthPatience = 2 * time.Second
+	healthStands   = time.Second
+)
+
+// wrap answers what is asked below /healthz, on any host.
+func (h *health) wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case healthPath + "/live":
+			writeHealth(w, r, true)
+		case healthPath, healthPath + "/ready":
+			writeHealth(w, r, h.ready(r.Context()))
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// ready asks the database, once for all who ask at the same time.
+func (h *health) ready(ctx context.Context) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if now := h.clock.Now(); h.last.IsZero() || now.Sub(h.last) >= healthStands {
+		ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthPatience)
+		defer cancel()
+		_, err := h.store.SigningKeys(ask, *h.realm.Load())
+		h.last, h.good = h.clock.Now(), err == nil
+	}
+	return h.good
+}
+
+func writeHealth(w http.ResponseWriter, r *http.Request, good bool) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	if good {
+		_, _ = w.Write([]byte(`{"status":"good"}` + "\n"))
+		return
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = w.Write([]byte(`{"status":"unavailable"}` + "\n"))
+}

@@ -1,0 +1,120 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// Inspection is what a file looks like without opening it for writing.
+type Inspection struct {
+	// Exists is false when Open would make the file.
+	Exists bool
+	// Migrations is how many Open would apply.
+	Migrations int
+	// Keys are the signing keys of all realms, with Realm, ID and Private only;
+	// none when migrations are to be applied.
+	Keys []server.SigningKey
+}
+
+// Inspect looks at a file and changes nothing of it. It refuses what Open
+// refuses: a directory that is not there or cannot be written to, another
+// program's file, a newer schema. Others may have the file open. The error names
+// the file and the next action.
+func Inspect(ctx context.Context, path string) (Inspection, error) {
+	found, err := inspect(ctx, path)
+	if err != nil {
+		return Inspection{}, fmt.Errorf("look at database %s: %w", path, explain(err))
+	}
+	return found, nil
+}
+
+func inspect(ctx context.Context, path string) (Inspection, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return Inspection{}, err
+	}
+	if dir, err := os.Stat(filepath.Dir(path)); err != nil {
+		return Inspection{}, err
+	} else if !dir.IsDir() {
+		return Inspection{}, fmt.Errorf("%s is no directory", filepath.Dir(path))
+	}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Inspection{Migrations: 1}, nil
+	case err != nil:
+		return Inspection{}, err
+	case !info.Mode().IsRegular():
+		return Inspection{}, errForeign
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0) // as Open would
+	if err != nil {
+		return Inspection{}, err
+	}
+	defer f.Close()
+	// Without a log beside it, nobody has the file open, and SQLite may take it
+	// for immutable: otherwise it would make the files of the log to read it.
+	mode := "immutable=1"
+	if logged(path) {
+		mode = "mode=ro"
+	}
+	found, err := inspectAs(ctx, path, mode, info.Size())
+	if err != nil && mode == "immutable=1" && logged(path) {
+		return inspectAs(ctx, path, "mode=ro", info.Size()) // somebody has opened it meanwhile
+	}
+	return found, err
+}
+
+func logged(path string) bool {
+	_, err := os.Stat(path + "-wal")
+	return err == nil
+}
+
+func inspectAs(ctx context.Context, path, mode string, size int64) (Inspection, error) {
+	pragmas := url.Values{"_pragma": {fmt.Sprintf("busy_timeout(%d)", patience.Milliseconds()), "query_only(1)"}}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+mode+"&"+pragmas.Encode())
+	if err != nil {
+		return Inspection{}, err
+	}
+	defer db.Close()
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return Inspection{}, err
+	}
+	defer conn.Close()
+	if err := whole(ctx, conn, size); err != nil {
+		return Inspection{}, err
+	}
+	version, names, err := schema(ctx, conn)
+	if err != nil {
+		return Inspection{}, err
+	}
+	found := Inspection{Exists: true, Migrations: len(names) - version}
+	if found.Migrations > 0 {
+		return found, nil
+	}
+	rows, err := conn.QueryContext(ctx, "SELECT realm, id, private FROM signing_keys ORDER BY realm, id")
+	if err != nil {
+		return Inspection{}, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var k server.SigningKey
+		var private []byte
+		if err := rows.Scan(&k.Realm, &k.ID, &private); err != nil {
+			return Inspection{}, err
+		}
+		k.Private = counterfoil.Secret(private)
+		found.Keys = append(found.Keys, k)
+	}
+	return found, rows.Err()
+}
