@@ -53,50 +53,89 @@ func withBinary(m *testing.M) int {
 // patience is how long a process may take before a test gives up on it.
 const patience = 2 * time.Minute
 
-// upProcess is a running 'counterfoil up'.
-type upProcess struct {
-	dir, base string
-	cmd       *exec.Cmd
-	done      chan error
+// process is the binary at work.
+type process struct {
+	cmd  *exec.Cmd
+	done chan error
 
 	mu       sync.Mutex
 	out, err bytes.Buffer
 }
 
-// launch starts the binary and returns once it says that it is ready.
-func launch(dir, listen string, more ...string) (*upProcess, error) {
-	u := &upProcess{dir: dir, done: make(chan error, 1)}
-	u.cmd = exec.Command(binary, append([]string{"up", "--dir", dir, "--listen", listen}, more...)...)
-	u.cmd.Stderr = writer(func(b []byte) { u.mu.Lock(); u.err.Write(b); u.mu.Unlock() })
-	out, err := u.cmd.StdoutPipe()
+// spawn starts the binary and returns once it says that it is ready.
+func spawn(args ...string) (*process, error) {
+	p := &process{done: make(chan error, 1)}
+	p.cmd = exec.Command(binary, args...)
+	p.cmd.Stderr = writer(func(b []byte) { p.mu.Lock(); p.err.Write(b); p.mu.Unlock() })
+	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
-	if err := u.cmd.Start(); err != nil {
+	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
 	ready := make(chan bool, 1)
 	go func() {
 		sc := bufio.NewScanner(out)
 		for sc.Scan() {
-			u.mu.Lock()
-			fmt.Fprintln(&u.out, sc.Text())
-			u.mu.Unlock()
+			p.mu.Lock()
+			fmt.Fprintln(&p.out, sc.Text())
+			p.mu.Unlock()
 			if sc.Text() == "ready" {
 				ready <- true
 			}
 		}
-		u.done <- u.cmd.Wait()
+		p.done <- p.cmd.Wait()
 		close(ready)
 	}()
 	select {
 	case ok := <-ready:
 		if !ok {
-			return u, fmt.Errorf("up ended: %s", u.errors())
+			return p, fmt.Errorf("%s ended: %s", args[0], p.errors())
 		}
 	case <-time.After(patience):
-		_ = u.cmd.Process.Kill()
-		return u, fmt.Errorf("up is not ready: %s", u.errors())
+		_ = p.cmd.Process.Kill()
+		return p, fmt.Errorf("%s is not ready: %s", args[0], p.errors())
+	}
+	return p, nil
+}
+
+// stop sends a signal and returns how the process ended.
+func (p *process) stop(sig syscall.Signal) error {
+	_ = p.cmd.Process.Signal(sig)
+	select {
+	case err := <-p.done:
+		p.done <- err
+		return err
+	case <-time.After(patience):
+		return errors.Join(errors.New("it did not end"), p.cmd.Process.Kill())
+	}
+}
+
+func (p *process) printed() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.String()
+}
+
+func (p *process) errors() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err.String()
+}
+
+// upProcess is a running 'counterfoil up'.
+type upProcess struct {
+	*process
+	dir, base string
+}
+
+// launch starts an 'up' and returns once it says that it is ready.
+func launch(dir, listen string, more ...string) (*upProcess, error) {
+	p, err := spawn(append([]string{"up", "--dir", dir, "--listen", listen}, more...)...)
+	u := &upProcess{process: p, dir: dir}
+	if err != nil {
+		return u, err
 	}
 	env, err := files.ReadEnv(filepath.Join(dir, "env", "a55.env"))
 	if err != nil {
@@ -115,30 +154,6 @@ func start(t *testing.T, dir, listen string, more ...string) *upProcess {
 	}
 	t.Cleanup(func() { _ = u.stop(syscall.SIGKILL) })
 	return u
-}
-
-// stop sends a signal and returns how the process ended.
-func (u *upProcess) stop(sig syscall.Signal) error {
-	_ = u.cmd.Process.Signal(sig)
-	select {
-	case err := <-u.done:
-		u.done <- err
-		return err
-	case <-time.After(patience):
-		return errors.Join(errors.New("up did not end"), u.cmd.Process.Kill())
-	}
-}
-
-func (u *upProcess) printed() string {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.out.String()
-}
-
-func (u *upProcess) errors() string {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.err.String()
 }
 
 // env returns a provider's environment file.

@@ -119,6 +119,7 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 		s.obey(ctx, hangups)
 	}()
 	plan.print(p.Out)
+	s.log.Info("listening", "address", listener.Addr().String())
 	err = p.serve(ctx, endpoint{
 		listener: listener, handler: s.health.wrap(s), log: s.log,
 		certificate: s.handshake, clientCertificates: plan.TLS.ClientCertificates,

@@ -139,6 +139,9 @@ func (pl *planner) proxy() {
 		return
 	}
 	h.Form = cmp.Or(h.Form, "client-cert")
+	if strings.Trim(h.Name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+		pl.fail(to("certificate_header", "name"), "%q is not the name of a header", h.Name)
+	}
 	if len(pl.TrustedProxies) == 0 {
 		pl.fail(to("certificate_header"), "nobody is trusted to say what a certificate is: name trusted_proxies")
 	}
@@ -435,8 +438,8 @@ func (pl *planner) places() {
 			if a.path == b.path {
 				pl.fail(to("realms", i, "path"), "the realm %s is at %s%s already: give %s another host or path", a.Name, b.hosts[h], a.path, b.Name)
 			}
-			if a.Issuer == b.Issuer {
-				pl.fail(to("realms", i, "issuer"), "the realm %s has this issuer at %s already: whoever looks up its metadata could not tell them apart", a.Name, b.hosts[h])
+			if a.Issuer == b.Issuer || a.Issuer == b.BaseURL || a.BaseURL == b.Issuer {
+				pl.fail(to("realms", i, "issuer"), "%s and %s would both publish metadata for one of their issuers at %s: give each an issuer of its own", a.Name, b.Name, b.hosts[h])
 			}
 			for _, pair := range [][2]*plannedRealm{{a, b}, {b, a}} {
 				if outer, inner := pair[0], pair[1]; outer.covered(inner.path) {
@@ -447,6 +450,10 @@ func (pl *planner) places() {
 	}
 }
 
+// realmPaths are those that every realm has, with what is below them, beside
+// /.well-known.
+var realmPaths = []string{"/introspect", "/revoke", "/revocations", "/status-lists"}
+
 // covered reports whether a realm at the path would cover endpoints of r.
 func (r *plannedRealm) covered(other string) bool {
 	if r.Provider == nil || other == r.path {
@@ -456,7 +463,7 @@ func (r *plannedRealm) covered(other string) bool {
 	if !ok {
 		return false
 	}
-	own := []string{r.Provider.TokenEndpoint.Path}
+	own := append([]string{r.Provider.TokenEndpoint.Path}, realmPaths...)
 	for i := range r.Provider.APIs {
 		own = append(own, r.Provider.APIs[i].Path)
 	}

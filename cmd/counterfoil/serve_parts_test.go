@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/strict"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// Files that changed are loaded at a handshake some seconds later; files that
+// are no pair leave the old certificate in place, until they are.
+func TestCertificateFiles(t *testing.T) {
+	s := layOut(t, exampleConfig(t))
+	now := clock.NewManual(time.Now())
+	c, err := openCertificate(filepath.Join(s.dir, "tls/certificate.pem"), filepath.Join(s.dir, "tls/key.pem"), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var failed []error
+	c.failed = func(err error) { failed = append(failed, err) }
+	shown := func() string {
+		cert, err := c.get(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cert.Leaf.SerialNumber.String()
+	}
+	first := shown()
+	renewed := s.certify(t, "auth.acme.example").SerialNumber.String()
+	if shown() != first {
+		t.Error("the files were looked at at once")
+	}
+	now.Turn(lookAgain)
+	if shown() != renewed {
+		t.Error("the renewed certificate is not shown")
+	}
+	key, err := os.ReadFile(filepath.Join(s.dir, "tls/key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := s.certify(t, "auth.acme.example").SerialNumber.String()
+	newKey, err := os.ReadFile(filepath.Join(s.dir, "tls/key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write(t, "tls/key.pem", string(key))
+	now.Turn(lookAgain)
+	if shown() != renewed || len(failed) != 1 {
+		t.Errorf("half of a renewal: %v", failed)
+	}
+	s.write(t, "tls/key.pem", string(newKey))
+	now.Turn(lookAgain)
+	if shown() != last || len(failed) != 1 {
+		t.Errorf("a whole renewal is not shown: %v", failed)
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	named := func(name string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte(name + " " + r.URL.Path)) })
+	}
+	table := &routes{hosts: map[string][]mount{}}
+	for _, r := range []plannedRealm{
+		{Realm: server.Realm{BaseURL: "https://a.example", Issuer: "https://a.example"}, hosts: []string{"a.example"}},
+		{Realm: server.Realm{BaseURL: "https://a.example/one", Issuer: "https://a.example/old"}, hosts: []string{"a.example"}, path: "/one"},
+		{Realm: server.Realm{BaseURL: "https://a.example/one/two", Issuer: "https://a.example/one/two"}, hosts: []string{"a.example", "b.example"}, path: "/one/two"},
+		{Realm: server.Realm{BaseURL: "https://[::1]", Issuer: "https://elsewhere.example"}, hosts: []string{"::1"}},
+	} {
+		table.realm(&r, named(r.BaseURL))
+	}
+	for _, row := range []struct{ name, host, path, want string }{
+		{"by host", "a.example", "/token", "https://a.example /token"},
+		{"port, capitals and dot", "A.Example.:8443", "/token", "https://a.example /token"},
+		{"by path", "a.example", "/one/token", "https://a.example/one /token"},
+		{"longest path", "a.example", "/one/two/token", "https://a.example/one/two /token"},
+		{"beginning of a word", "a.example", "/oneness", "https://a.example /oneness"},
+		{"realm that has no root", "b.example", "/one/token", "404"},
+		{"second host", "b.example", "/one/two/token", "https://a.example/one/two /token"},
+		{"unknown host", "c.example", "/token", "421"},
+		{"no host", "", "/token", "421"},
+		{"address", "[::1]:8443", "/token", "https://[::1] /token"},
+		{"well-known of the root", "a.example", oauthMetadata, "https://a.example " + oauthMetadata},
+		{"well-known before a path", "a.example", oauthMetadata + "/one", "https://a.example/one " + oauthMetadata},
+		{"well-known before a longer path", "b.example", oauthMetadata + "/one/two", "https://a.example/one/two " + oauthMetadata},
+		{"well-known of an old issuer", "a.example", oauthMetadata + "/old", "https://a.example/one " + oauthMetadata},
+		{"discovery of an old issuer", "a.example", "/old" + openidConfig, "https://a.example/one " + openidConfig},
+		{"dots in the path", "a.example", "/one/../token", "https://a.example/one /../token"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest(http.MethodGet, "https://x.example"+row.path, nil)
+			r.Host = row.host
+			table.ServeHTTP(w, r)
+			got := strings.TrimSpace(w.Body.String())
+			if w.Code != http.StatusOK {
+				got = strings.Fields(w.Result().Status)[0]
+			}
+			if got != row.want {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}
+
+// slowStore counts how often it is asked, and fails on demand.
+type slowStore struct {
+	server.Store
+	asked int
+	err   error
+}
+
+func (s *slowStore) SigningKeys(context.Context, string) ([]server.SigningKey, error) {
+	s.asked++
+	return nil, s.err
+}
+
+func TestHealth(t *testing.T) {
+	now := clock.NewManual(time.Now())
+	store := &slowStore{}
+	h := &health{store: store, clock: now}
+	realm := "acme"
+	h.realm.Store(&realm)
+	handler := h.wrap(http.NotFoundHandler())
+	ask := func(path string) int {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		return w.Code
+	}
+	for range 50 {
+		if got := ask("/healthz/ready"); got != http.StatusOK {
+			t.Errorf("a good store is %d", got)
+		}
+	}
+	if store.asked != 1 {
+		t.Errorf("the store was asked %d times", store.asked)
+	}
+	store.err = errors.New("gone")
+	now.Turn(healthStands)
+	if ready, live, other := ask("/healthz"), ask("/healthz/live"), ask("/healthzz"); ready != 503 || live != 200 || other != 404 {
+		t.Errorf("with a store that fails: %d, %d, %d", ready, live, other)
+	}
+}
+
+// Whatever a file says, it is refused with places or worked out.
+func FuzzServeConfig(f *testing.F) {
+	text, err := os.ReadFile("testdata/serve.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(text))
+	f.Add("listen: :1\ntls: {certificate: c, key: k}\ndatabase: d\nmaster_key: env:K\nrealms: [{name: a, provider: oauth2, base_url: 'https://[::1]:8/a', federation: [{issuer: i, jwks_uri: 'https://h/'}]}]\n")
+	f.Add("realms:\n  - {name: a, provider: ./a.yaml, hosts: [a, A.], path: /x}\n  - {name: a, provider: a55, hosts: [a], claims: [{name: x, value: 1}]}\nadmin: {realm: a}\n")
+	p := &program{getenv: func(string) string { return "" }}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Contains(text, "..") || strings.Contains(text, ": /") {
+			return // stays in its directory
+		}
+		file := filepath.Join(dir, "serve.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := p.plan(t.Context(), file)
+		var problems strict.Problems
+		if err == nil || !errors.As(err, &problems) {
+			return
+		}
+		for _, problem := range problems {
+			if problem.Line < 1 || problem.Column < 1 || problem.File == "" {
+				t.Errorf("no place: %v", problem)
+			}
+		}
+	})
+}
