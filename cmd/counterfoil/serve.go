@@ -105,11 +105,8 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	if s.server, err = server.New(ctx, plan.server(store, s.log)); err != nil {
 		return err
 	}
-	defer s.close()
 	s.health = &health{store: store, clock: clock.System}
-	if err := s.adopt(plan); err != nil {
-		return err
-	}
+	s.adopt(plan)
 	// 3. Serve, and read the file again when asked to.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -126,13 +123,7 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	})
 	cancel()
 	<-ended
-	return err
-}
-
-func (s *service) close() {
-	if err := s.server.Close(); err != nil {
-		s.log.Error("what the server had still to keep may be lost", "error", err)
-	}
+	return errors.Join(err, s.server.Close())
 }
 
 // ServeHTTP serves the realms as they are at the time.
@@ -183,9 +174,7 @@ func (s *service) reload(ctx context.Context) error {
 	if err := s.server.Reload(ctx, all); err != nil {
 		return fmt.Errorf("%s: %w", next.file, err)
 	}
-	if err := s.adopt(next); err != nil {
-		return err
-	}
+	s.adopt(next)
 	if len(all) == len(next.realms) {
 		return nil
 	}
@@ -197,7 +186,7 @@ func (s *service) reload(ctx context.Context) error {
 }
 
 // adopt routes requests as the plan says.
-func (s *service) adopt(next *plan) error {
+func (s *service) adopt(next *plan) {
 	t := &routes{hosts: map[string][]mount{}}
 	for i := range next.realms {
 		r := &next.realms[i]
@@ -214,7 +203,6 @@ func (s *service) adopt(next *plan) error {
 	s.health.realm.Store(&next.realms[0].Name)
 	s.routes.Store(t)
 	s.plan = next
-	return nil
 }
 
 // fixed refuses a plan that differs in what cannot change while serving. The

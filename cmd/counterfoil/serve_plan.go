@@ -20,6 +20,8 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/internal/outbound"
+	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/internal/seal"
 	"github.com/counterfoil/counterfoil/internal/secret"
 	"github.com/counterfoil/counterfoil/internal/strict"
@@ -118,7 +120,6 @@ func (pl *planner) address() {
 	if _, port, err := net.SplitHostPort(pl.Listen); err != nil || port == "" {
 		pl.fail(to("listen"), "%q is not HOST:PORT: for example 0.0.0.0:443, or :443 for every address", pl.Listen)
 	}
-	pl.AddressHeader = cmp.Or(pl.AddressHeader, "X-Forwarded-For")
 	pl.Log.Level, pl.Log.Format = cmp.Or(pl.Log.Level, "info"), cmp.Or(pl.Log.Format, "text")
 }
 
@@ -134,23 +135,28 @@ func (pl *planner) proxy() {
 		}
 		pl.proxies = append(pl.proxies, network.Masked())
 	}
-	h := &pl.CertificateHeader
-	if *h == (certificateHeader{}) {
-		return
+	if len(pl.TrustedProxies) > 0 {
+		pl.AddressHeader = cmp.Or(pl.AddressHeader, "X-Forwarded-For")
 	}
-	h.Form = cmp.Or(h.Form, "client-cert")
-	if strings.Trim(h.Name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
-		pl.fail(to("certificate_header", "name"), "%q is not the name of a header", h.Name)
-	}
-	if len(pl.TrustedProxies) == 0 {
-		pl.fail(to("certificate_header"), "nobody is trusted to say what a certificate is: name trusted_proxies")
+	h := pl.CertificateHeader
+	for _, c := range []struct {
+		way    []any
+		config peer.Config
+	}{
+		{to("trusted_proxies"), peer.Config{TrustedProxies: pl.proxies}},
+		{to("address_header"), peer.Config{TrustedProxies: pl.proxies, AddressHeader: string(pl.AddressHeader)}},
+		{to("certificate_header"), peer.Config{TrustedProxies: pl.proxies, CertificateHeader: h.Name, CertificateForm: peer.Form(h.Form)}},
+	} {
+		if err := c.config.Validate(); err != nil {
+			pl.fail(c.way, "%v", err)
+		}
 	}
 }
 
 func (pl *planner) outbound() {
 	for i, h := range pl.Outbound.Hosts {
-		if u, err := url.Parse("https://" + h); err != nil || u.Host != h || u.Hostname() == "" {
-			pl.fail(to("outbound", "hosts", i), "%q is not HOST or HOST:PORT", h)
+		if _, err := outbound.New(outbound.Config{AllowedHosts: []string{h}}); err != nil {
+			pl.fail(to("outbound", "hosts", i), "%v", err)
 		}
 	}
 	if file := pl.Outbound.CAFile; file != "" {
@@ -356,7 +362,7 @@ func (pl *planner) federation(way []any, c *federationConfig) server.FederatedIs
 	switch {
 	case err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "":
 		pl.fail(under(way, "jwks_uri"), "%q is not an https URL", c.KeySetURL)
-	case !slices.Contains(pl.Outbound.Hosts, u.Host) && !slices.Contains(pl.Outbound.Hosts, u.Hostname()):
+	case !slices.Contains(pl.Outbound.Hosts, strings.TrimSuffix(u.Host, ":443")):
 		pl.fail(under(way, "jwks_uri"), "the host %s is not among outbound.hosts", u.Host)
 	}
 	return f
