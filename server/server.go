@@ -228,6 +228,11 @@ func (s *Server) Reload(ctx context.Context, realms []Realm) error {
 	return nil
 }
 
+// Drain sends those away who follow a revocation feed, and lets nobody follow
+// any more: what a program does when it stops to listen and waits for requests
+// under way.
+func (s *Server) Drain() { s.feeds.keep(nil) }
+
 // Close ends what the server does in the background, and keeps what it has not
 // kept yet.
 func (s *Server) Close() error {

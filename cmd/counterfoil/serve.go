@@ -120,6 +120,7 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	err = p.serve(ctx, endpoint{
 		listener: listener, handler: s.health.wrap(s), log: s.log,
 		certificate: s.handshake, clientCertificates: plan.TLS.ClientCertificates,
+		end: s.server.Drain,
 	})
 	cancel()
 	<-ended

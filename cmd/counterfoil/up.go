@@ -84,7 +84,10 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 	}
 	// 4. Serve.
 	p.welcome(site)
-	return errors.Join(p.serve(ctx, endpoint{listener: listener, certificate: always(certificate), handler: site.mux, log: log}), site.server.Close())
+	served := p.serve(ctx, endpoint{
+		listener: listener, certificate: always(certificate), handler: site.mux, log: log, end: site.server.Drain,
+	})
+	return errors.Join(served, site.server.Close())
 }
 
 // lock keeps a second 'up' off the directory.
