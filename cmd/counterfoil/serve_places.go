@@ -94,4 +94,3 @@ func (r *plannedRealm) covered(other string) bool {
 		return strings.HasPrefix(p+"/", "/"+below+"/")
 	})
 }
-
