@@ -49,7 +49,10 @@ func open(t *testing.T, path string) *sqlite.Store {
 func newPath(t *testing.T) string { return filepath.Join(t.TempDir(), "a b%20?#.db") }
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) server.Store { return open(t, newPath(t)) })
+	storetest.Run(t, func(t *testing.T) func() server.Store {
+		path := newPath(t)
+		return func() server.Store { return open(t, path) }
+	})
 }
 
 func TestEviction(t *testing.T) {

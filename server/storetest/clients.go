@@ -1,0 +1,318 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+func clientRoundTrip(t *testing.T, s server.Store) {
+	c := server.Client{
+		Realm: "räälm", ID: "Ω-client:1 😀", Settings: server.Settings{
+			Name:   "A name\\ with \"quotes\", 漢字 and 'apostrophes'; DROP TABLE clients",
+			Scopes: counterfoil.Scopes{"events:read", "EventsApi"}, Tenants: []string{"TENANT 123", "テナント", "a,b"},
+		},
+		Disabled: true, Created: at, Changed: at.Add(time.Hour),
+		Secrets: []server.Hash{{Value: "sha256:new", Created: at}, {Value: "sha256:old", Created: at.Add(-time.Hour), Ends: at.Add(time.Hour)}},
+		APIKeys: []server.Hash{{Value: "sha256:key", Created: at}},
+		Version: 42,
+	}
+	got := create(t, s, c)
+	c.Created, c.Changed, c.Version = micro(c.Created), micro(c.Changed), 1
+	c.APIKeys[0].Created = micro(at)
+	c.Secrets = []server.Hash{{Value: "sha256:new", Created: micro(at)}, {Value: "sha256:old", Created: micro(at.Add(-time.Hour)), Ends: micro(at.Add(time.Hour))}}
+	c.AsOf = got.AsOf
+	if !reflect.DeepEqual(got, c) {
+		t.Errorf("got  %+v\nwant %+v", got, c)
+	}
+	if empty := create(t, s, newClient("bare")); empty.Scopes != nil || empty.Tenants != nil || empty.APIKeys != nil || !empty.Secrets[0].Ends.IsZero() {
+		t.Errorf("a client without scopes, tenants and API keys came back as %+v", empty)
+	}
+	events, _ := Events(t, s)
+	if len(events) != 2 || events[0].Type != counterfoil.EventClientCreated || events[0].Actor != "test" || events[0].ClientID != c.ID {
+		t.Errorf("events after two clients: %+v", events)
+	}
+}
+
+// clientSettings sends every setting there and back.
+func clientSettings(t *testing.T, s server.Store) {
+	c := newClient("c")
+	c.NotBefore = micro(at.Truncate(time.Second))
+	c.Secrets = []server.Hash{{ID: "0123abcd", Value: "pbkdf2$sha256$x=1,y=2$a b", Created: micro(at), Ends: micro(at.Add(time.Hour))}}
+	c.Settings = server.Settings{
+		Name: "name", Contact: "it's \x1f <a@example.com>\n漢字", Environment: server.Sandbox, Scopes: counterfoil.Scopes{"a", "b"}, Tenants: []string{"T"},
+		Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")},
+		Labels:    map[string]string{"team": "blue", "größe": "\"L\""}, Expires: micro(at.Add(24 * time.Hour)), ResourceServer: true,
+		Tokens: server.TokenSettings{
+			Lifetime: 5 * time.Minute, Algorithm: provider.ES256, Policy: provider.Replace, Claims: map[string]string{"a": "b"}, CertificateBound: true, DPoPBound: true,
+		},
+		Authentication: server.Authentication{
+			KeySet: `{"keys":[]}`, KeySetURL: "https://example.com/jwks", Certificate: server.CertificateRule{SubjectDN: "CN=x", DNS: "d", URI: "u", IP: "i", Email: "e"},
+			Thumbprints: []string{"t"}, Federation: []server.FederationRule{{Issuer: "https://i", Claims: map[string]string{"sub": "s*"}}},
+		},
+	}
+	got := create(t, s, c)
+	c.Version, c.AsOf = 1, got.AsOf
+	if !reflect.DeepEqual(got, c) {
+		t.Errorf("got  %+v\nwant %+v", got, c)
+	}
+	if st, err := s.Standing(t.Context(), "r", "c", "t"); err != nil || st.Policy != provider.Replace || !st.NotBefore.Equal(c.NotBefore) {
+		t.Errorf("standing %+v, %v", st, err)
+	}
+	bare := newClient("c")
+	bare.Version = got.Version
+	got = update(t, s, bare)
+	bare.Version, bare.AsOf, bare.Latest = 2, got.AsOf, got.Latest
+	if !reflect.DeepEqual(got, bare) {
+		t.Errorf("got  %+v\nwant %+v", got, bare)
+	}
+}
+
+func clientExists(t *testing.T, s server.Store) {
+	first := create(t, s, newClient("c"))
+	first.AsOf = 0
+	other := newClient("c")
+	other.Name = "other"
+	wantErr(t, "second client", s.CreateClient(t.Context(), other, change(counterfoil.EventClientCreated, "c")), server.ErrExists)
+	got := read(t, s, "r", "c")
+	if got.AsOf = 0; !reflect.DeepEqual(got, first) {
+		t.Errorf("the first client became %+v", got)
+	}
+	other.Realm = "r2"
+	create(t, s, other) // another realm has room for the same ID
+	if events, _ := Events(t, s); len(events) != 2 {
+		t.Errorf("a refused creation left an event: %+v", events)
+	}
+}
+
+func clientConflict(t *testing.T, s server.Store) {
+	c := create(t, s, newClient("c"))
+	c.Name = "first"
+	if err := s.UpdateClient(t.Context(), c, change(counterfoil.EventClientRotated, "c")); err != nil {
+		t.Fatal(err)
+	}
+	c.Name = "second, on what was read before the first"
+	wantErr(t, "stale update", s.UpdateClient(t.Context(), c, change(counterfoil.EventClientRotated, "c")), server.ErrConflict)
+	if got := read(t, s, "r", "c"); got.Name != "first" || got.Version != 2 {
+		t.Errorf("after a conflict the client is %+v", got)
+	}
+	if events, _ := Events(t, s); len(events) != 2 {
+		t.Errorf("a conflict left an event: %+v", events)
+	}
+}
+
+func clientMissing(t *testing.T, s server.Store) {
+	_, err := s.Client(t.Context(), "r", "none")
+	wantErr(t, "Client", err, server.ErrNotFound)
+	wantErr(t, "UpdateClient", s.UpdateClient(t.Context(), newClient("none"), change(counterfoil.EventClientRotated, "none")), server.ErrNotFound)
+	wantErr(t, "DeleteClient", s.DeleteClient(t.Context(), "r", "none", change(counterfoil.EventClientDeleted, "none")), server.ErrNotFound)
+	_, err = live(s, "r", "none")
+	wantErr(t, "Standing", err, server.ErrNotFound)
+	create(t, s, newClient("c"))
+	_, err = s.Client(t.Context(), "other", "c")
+	wantErr(t, "Client of another realm", err, server.ErrNotFound)
+	_, err = s.Client(t.Context(), "r", "C")
+	wantErr(t, "Client in another case", err, server.ErrNotFound)
+}
+
+// concurrentUpdates: of several changes of one version, one succeeds.
+func concurrentUpdates(t *testing.T, s [2]server.Store) {
+	c := create(t, s[0], newClient("c"))
+	var wg sync.WaitGroup
+	results := make([]error, 20)
+	for i := range results {
+		wg.Go(func() {
+			mine := c
+			mine.Name = fmt.Sprint(i)
+			results[i] = s[i%2].UpdateClient(context.Background(), mine, change(counterfoil.EventClientRotated, "c"))
+		})
+	}
+	wg.Wait()
+	won := slices.Index(results, nil)
+	if won < 0 || slices.Index(results[won+1:], nil) >= 0 {
+		t.Fatalf("want one update to succeed, got %v", results)
+	}
+	for i, err := range results {
+		if i != won {
+			wantErr(t, "the others", err, server.ErrConflict)
+		}
+	}
+	if got := read(t, s[0], "r", "c"); got.Name != fmt.Sprint(won) || got.Version != 2 {
+		t.Errorf("the client is %+v, want the change of %d", got, won)
+	}
+}
+
+func paging(t *testing.T, s server.Store) {
+	// In the order of bytes; "é" is more than one.
+	ids := []string{"A", "B", "Z", "a", "a-1", "a1", "b", "z", "é", "漢"}
+	for _, id := range []string{"z", "é", "a1", "B", "A", "漢", "a", "b", "a-1", "Z"} {
+		create(t, s, newClient(id))
+	}
+	other := newClient("other")
+	other.Realm = "q"
+	create(t, s, other)
+	var got []string
+	for after := ""; ; after = got[len(got)-1] {
+		page, err := s.Clients(t.Context(), server.ClientQuery{Realm: "r", After: after, Limit: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, c := range page {
+			got = append(got, c.ID)
+		}
+	}
+	if !slices.Equal(got, ids) {
+		t.Errorf("pages of three give %q, want %q", got, ids)
+	}
+	if page, err := s.Clients(t.Context(), server.ClientQuery{Realm: "nowhere", Limit: 3}); err != nil || len(page) != 0 {
+		t.Errorf("clients of an unknown realm: %v, %v", page, err)
+	}
+}
+
+// concurrentCreation: of several clients of one ID, one is created.
+func concurrentCreation(t *testing.T, s [2]server.Store) {
+	results := make([]error, 20)
+	var wg sync.WaitGroup
+	for i := range results {
+		wg.Go(func() {
+			c := newClient("c")
+			c.Name = fmt.Sprint(i)
+			results[i] = s[i%2].CreateClient(context.Background(), c, change(counterfoil.EventClientCreated, "c"))
+		})
+	}
+	wg.Wait()
+	name := read(t, s[0], "r", "c").Name
+	for i, err := range results {
+		if fmt.Sprint(i) == name {
+			wantErr(t, "the winner", err, nil)
+		} else {
+			wantErr(t, "another", err, server.ErrExists)
+		}
+	}
+	wantEvents(t, s[1], "after 20 creations", 1)
+}
+
+func search(t *testing.T, s server.Store) {
+	yes, no := true, false
+	for _, c := range []server.Client{
+		{ID: "Alpha_1", Settings: server.Settings{Name: "Ledger 100%"}},
+		{ID: "beta", Settings: server.Settings{Contact: "Ops@Example.com", Environment: server.Sandbox}},
+		{ID: "gamma", Settings: server.Settings{Labels: map[string]string{"Team": "Bluebird"}, Environment: server.Production}},
+		{ID: "delta", Settings: server.Settings{Name: "ÄPFEL"}, Disabled: true},
+		// "labels" and "sandbox" are words of the store's own, at most.
+		{ID: "epsilon", Settings: server.Settings{Labels: map[string]string{"k": "v"}, Tokens: server.TokenSettings{Claims: map[string]string{"k": "hidden"}}}},
+	} {
+		c.Realm = "r"
+		create(t, s, c)
+	}
+	for name, row := range map[string]struct {
+		q    server.ClientQuery
+		want []string
+	}{
+		"nothing asked":        {server.ClientQuery{}, []string{"Alpha_1", "beta", "delta", "epsilon", "gamma"}},
+		"ID in another case":   {server.ClientQuery{Search: "aLPHA"}, []string{"Alpha_1"}},
+		"name":                 {server.ClientQuery{Search: "ledger"}, []string{"Alpha_1"}},
+		"contact":              {server.ClientQuery{Search: "@EXAMPLE"}, []string{"beta"}},
+		"label":                {server.ClientQuery{Search: "team"}, []string{"gamma"}},
+		"value of a label":     {server.ClientQuery{Search: "bird"}, []string{"gamma"}},
+		"percent is a percent": {server.ClientQuery{Search: "0%"}, []string{"Alpha_1"}},
+		"score is a score":     {server.ClientQuery{Search: "a_1"}, []string{"Alpha_1"}},
+		"no wildcard":          {server.ClientQuery{Search: "a%a"}, nil},
+		"no other character":   {server.ClientQuery{Search: "a_a"}, nil},
+		"beyond ASCII as is":   {server.ClientQuery{Search: "Äpf"}, []string{"delta"}},
+		"and no other case":    {server.ClientQuery{Search: "äpf"}, nil},
+		"no word of the store": {server.ClientQuery{Search: "labels"}, nil},
+		"no other setting":     {server.ClientQuery{Search: "hidden"}, nil},
+		"environment":          {server.ClientQuery{Environment: server.Sandbox}, []string{"beta"}},
+		"disabled":             {server.ClientQuery{Disabled: &yes}, []string{"delta"}},
+		"enabled":              {server.ClientQuery{Disabled: &no}, []string{"Alpha_1", "beta", "epsilon", "gamma"}},
+		"all at once":          {server.ClientQuery{Search: "a", Disabled: &no, Environment: server.Production, After: "b"}, []string{"gamma"}},
+		"behind an ID":         {server.ClientQuery{Search: "a", After: "beta"}, []string{"delta", "gamma"}},
+		"no limit is none":     {server.ClientQuery{Limit: -1}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			row.q.Realm = "r"
+			if row.q.Limit == 0 {
+				row.q.Limit = 10
+			}
+			page, err := s.Clients(t.Context(), row.q)
+			var ids []string
+			for _, c := range page {
+				ids = append(ids, c.ID)
+			}
+			if err != nil || !slices.Equal(ids, row.want) {
+				t.Errorf("found %q, %v; want %q", ids, err, row.want)
+			}
+		})
+	}
+}
+
+func uses(t *testing.T, s server.Store) {
+	c := newClient("c")
+	c.Secrets = []server.Hash{{ID: "s1", Value: "x"}, {ID: "s2", Value: "y"}}
+	c.APIKeys = []server.Hash{{ID: "k1", Value: "z"}}
+	c = create(t, s, c)
+	use := func(client, secret string, last time.Time) server.Use {
+		return server.Use{Realm: "r", ClientID: client, SecretID: secret, Last: last}
+	}
+	want := func(when string, want ...server.Use) {
+		t.Helper()
+		got, err := s.Uses(t.Context(), "r", "c")
+		slices.SortFunc(got, func(a, b server.Use) int { return strings.Compare(a.SecretID, b.SecretID) })
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %+v, %v; want %+v", when, got, err, want)
+		}
+	}
+	want("before any")
+	must(t, s.RecordUses(t.Context(), nil))
+	must(t, s.RecordUses(t.Context(), []server.Use{use("c", "s1", at), use("gone", "s1", at), use("c", "k1", at)}))
+	must(t, s.RecordUses(t.Context(), []server.Use{use("c", "s1", at.Add(-time.Hour)), use("c", "k1", at.Add(time.Hour))}))
+	want("the later ones", use("c", "k1", micro(at.Add(time.Hour))), use("c", "s1", micro(at)))
+	if again := read(t, s, "r", "c"); again.AsOf != c.AsOf || again.Version != c.Version {
+		t.Errorf("a use changed the client: %+v", again)
+	}
+	must(t, s.DeleteClient(t.Context(), "r", "c", change(counterfoil.EventClientDeleted, "c")))
+	want("deleted")
+	create(t, s, newClient("c"))
+	want("created again")
+}
+
+// deletedID: what a client of that ID was issued stays revoked.
+func deletedID(t *testing.T, s server.Store) {
+	c := newClient("c")
+	c.NotBefore = micro(at.Truncate(time.Second).Add(time.Hour)) // its tokens are dated so
+	create(t, s, c)
+	must(t, record(s, issued("c", "t"), false))
+	must(t, s.DeleteClient(t.Context(), "r", "c", change(counterfoil.EventClientDeleted, "c")))
+	again := create(t, s, newClient("c"))
+	if !again.NotBefore.After(c.NotBefore) || again.NotBefore.Nanosecond() != 0 || again.Version != 1 {
+		t.Errorf("created again: %+v, want NotBefore after %v", again, c.NotBefore)
+	}
+	if st, err := s.Standing(t.Context(), "r", "c", "t"); err != nil || !st.NotBefore.Equal(again.NotBefore) || st.Disabled {
+		t.Errorf("standing %+v, %v", st, err)
+	}
+	must(t, s.DeleteClient(t.Context(), "r", "c", change(counterfoil.EventClientDeleted, "c")))
+	later := newClient("c")
+	later.NotBefore = again.NotBefore.Add(48 * time.Hour)
+	if got := create(t, s, later); !got.NotBefore.Equal(later.NotBefore) {
+		t.Errorf("created with a later NotBefore: %+v", got)
+	}
+	fresh := create(t, s, newClient("other"))
+	if !fresh.NotBefore.IsZero() {
+		t.Errorf("another ID: %+v", fresh)
+	}
+	wantEvents(t, s, "of deleted clients stay", 7)
+}

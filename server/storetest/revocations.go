@@ -1,0 +1,520 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// revocation ends one token.
+func revocation(id, token string) server.Revocation {
+	return server.Revocation{Realm: "r", ClientID: id, TokenID: token, Expires: at.Add(time.Hour)}
+}
+
+func revoke(s server.Store, id, token string) error {
+	return s.RevokeToken(context.Background(), revocation(id, token), change(counterfoil.EventTokenRevoked, id))
+}
+
+// follower is what someone knows who follows the revocations of a realm.
+type follower struct {
+	feed  string
+	after int64
+	ends  map[string]server.Revocation
+}
+
+// follow reads what is new, in pages of three.
+func (f *follower) follow(t *testing.T, s server.Store) {
+	t.Helper()
+	for {
+		page, err := s.Revocations(context.Background(), "r", at, f.after, 3)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if f.ends == nil {
+			f.feed, f.ends = page.Feed, map[string]server.Revocation{}
+		}
+		if page.Feed != f.feed || page.Feed == "" {
+			t.Errorf("the feed was %q and is %q", f.feed, page.Feed)
+		}
+		for _, r := range page.Revocations {
+			if r.Sequence <= f.after || r.Sequence > page.Last {
+				t.Errorf("revocation %d after %d on a page up to %d", r.Sequence, f.after, page.Last)
+			}
+			f.after = r.Sequence
+			f.ends[r.ClientID+"\x00"+r.TokenID] = r
+		}
+		if page.Last < f.after {
+			t.Errorf("a page after %d goes up to %d", f.after, page.Last)
+		}
+		f.after = page.Last
+		if len(page.Revocations) < 3 {
+			return
+		}
+	}
+}
+
+// accepts tells whether a follower lets a token pass.
+func (f *follower) accepts(id, token string, issued time.Time) bool {
+	all := f.ends[id+"\x00"]
+	_, one := f.ends[id+"\x00"+token]
+	return !one && !all.Disabled && !issued.Before(all.NotBefore)
+}
+
+// made is a token that was recorded.
+type made struct {
+	id     string
+	issued time.Time
+}
+
+// issueReplacing records a token that replaces others, as the server does: when
+// it is dated too early, once more.
+func issueReplacing(t *testing.T, s server.Store, id, token string, now time.Time) made {
+	t.Helper()
+	i := issue(s, issued(id, token), true)
+	for {
+		if now.After(i.Issued) {
+			i.Issued, i.Expires = now, now.Add(time.Hour)
+		}
+		_, err := s.RecordIssued(context.Background(), i)
+		if err == nil {
+			return made{token, i.Issued}
+		}
+		c, again := s.Client(context.Background(), "r", id)
+		if again != nil || c.Disabled || c.Latest.IsZero() {
+			t.Errorf("record %s: %v", token, err)
+			return made{}
+		}
+		i = issue(s, issued(id, token), true)
+	}
+}
+
+// replaced: at any time a follower accepts the live token and no other, whatever
+// became of the client, and however the clock goes.
+func replaced(t *testing.T, s server.Store) {
+	create(t, s, newClient("c"))
+	var tokens []made
+	var f follower
+	check := func(when string) {
+		t.Helper()
+		f.follow(t, s)
+		id, err := live(s, "r", "c")
+		if err != nil {
+			id = ""
+		}
+		for _, m := range tokens {
+			if got, want := f.accepts("c", m.id, m.issued), m.id == id; got != want {
+				t.Errorf("%s: the follower accepts token %s: %v, the live one is %q", when, m.id, got, id)
+			}
+		}
+	}
+	now := at.Truncate(time.Second)
+	random := rand.New(rand.NewPCG(1, 2))
+	for n := range 300 {
+		when := fmt.Sprintf("step %d", n)
+		switch c, err := s.Client(t.Context(), "r", "c"); {
+		case err != nil:
+			create(t, s, newClient("c"))
+			when += ", created"
+		case random.IntN(12) == 0:
+			c.Disabled = !c.Disabled
+			update(t, s, c)
+			when += fmt.Sprintf(", disabled %v", c.Disabled)
+		case random.IntN(25) == 0:
+			must(t, s.DeleteClient(t.Context(), "r", "c", change(counterfoil.EventClientDeleted, "c")))
+			when += ", deleted"
+		case random.IntN(10) == 0:
+			c.NotBefore = c.Latest.Add(time.Second) // whole seconds, as for a revocation of all
+			if c.Latest.IsZero() {
+				c.NotBefore = now.Add(time.Second)
+			}
+			update(t, s, c)
+			// The live token is revoked as well: take another.
+			if !c.Disabled {
+				tokens = append(tokens, issueReplacing(t, s, "c", fmt.Sprint(n), now))
+			}
+			when += ", all revoked"
+		case !c.Disabled:
+			now = now.Add(time.Duration(random.IntN(4)-1) * time.Second)
+			tokens = append(tokens, issueReplacing(t, s, "c", fmt.Sprint(n), now))
+			when += ", replaced"
+		}
+		check(when)
+	}
+	// Someone who comes late learns the same.
+	f = follower{}
+	check("from the beginning")
+}
+
+// datedTooEarly: a token that would be taken for one of those that another has
+// ended is not recorded; dated Latest it is.
+func datedTooEarly(t *testing.T, s server.Store) {
+	create(t, s, newClient("c"))
+	must(t, record(s, issued("c", "t1"), true))
+	c := read(t, s, "r", "c")
+	i := issue(s, issued("c", "t2"), true)
+	if !c.Latest.Equal(i.Issued) {
+		t.Errorf("Latest is %v, the live token was issued at %v", c.Latest, i.Issued)
+	}
+	i.Issued = i.Issued.Add(-time.Second)
+	_, err := s.RecordIssued(t.Context(), i)
+	wantErr(t, "dated before the live one", err, server.ErrConflict)
+	wantLive(t, s, "after a conflict", "t1")
+	i.Issued = c.Latest
+	_, err = s.RecordIssued(t.Context(), i)
+	wantErr(t, "dated as the live one", err, nil)
+	wantLive(t, s, "of the same second", "t2")
+	wantEvents(t, s, "one client, two tokens", 3)
+}
+
+// followedReplacement: of tokens that replace each other all at once one is
+// live, and it is the one that a follower accepts.
+func followedReplacement(t *testing.T, s [2]server.Store) {
+	create(t, s[0], newClient("c"))
+	var mu sync.Mutex
+	var tokens []made
+	var wg sync.WaitGroup
+	for n := range 24 {
+		wg.Go(func() {
+			for j := range 10 {
+				m := issueReplacing(t, s[n%2], "c", fmt.Sprintf("%d-%d", n, j), at.Truncate(time.Second).Add(time.Duration(rand.IntN(3)+j/3)*time.Second))
+				mu.Lock()
+				tokens = append(tokens, m)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	var f follower
+	f.follow(t, s[0])
+	id, err := live(s[1], "r", "c")
+	events, _ := Events(t, s[1])
+	if last := events[len(events)-1].TokenID; err != nil || id != last {
+		t.Errorf("live token %q, %v; the last record is %q", id, err, last)
+	}
+	for _, m := range tokens {
+		if got, want := f.accepts("c", m.id, m.issued), m.id == id; got != want {
+			t.Errorf("the follower accepts %s: %v; %s is live", m.id, got, id)
+		}
+	}
+}
+
+func revokeToken(t *testing.T, s server.Store) {
+	create(t, s, newClient("c"))
+	before := read(t, s, "r", "c")
+	must(t, revoke(s, "c", "t"))
+	var f follower
+	f.follow(t, s)
+	first, ok := f.ends["c\x00t"]
+	want := server.Revocation{Sequence: first.Sequence, Realm: "r", ClientID: "c", TokenID: "t", Expires: micro(at.Add(time.Hour))}
+	if !ok || first != want {
+		t.Errorf("got  %+v\nwant %+v", first, want)
+	}
+	after := read(t, s, "r", "c")
+	if after.Version != before.Version || after.AsOf == before.AsOf {
+		t.Errorf("the client was %+v and is %+v", before, after)
+	}
+	must(t, revoke(s, "c", "t")) // changes nothing
+	page, err := s.Revocations(t.Context(), "r", at, first.Sequence, 10)
+	if err != nil || len(page.Revocations) != 0 {
+		t.Errorf("revoked again: %+v, %v", page, err)
+	}
+	wantEvents(t, s, "created, revoked", 2)
+	// In another realm and of another client, tokens may have the same name.
+	if st, err := s.Standing(t.Context(), "r", "c", "t"); err != nil || !st.Revoked {
+		t.Errorf("standing %+v, %v", st, err)
+	}
+	create(t, s, newClient("d"))
+	if st, err := s.Standing(t.Context(), "r", "d", "t"); err != nil || st.Revoked {
+		t.Errorf("standing of another client %+v, %v", st, err)
+	}
+}
+
+// revokeTooMany: a client has room for MaxRevoked, and for others when those
+// have expired.
+func revokeTooMany(t *testing.T, s server.Store) {
+	create(t, s, newClient("c"))
+	create(t, s, newClient("d"))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range 256 {
+		wg.Go(func() {
+			for n := next.Add(1); n <= server.MaxRevoked; n = next.Add(1) {
+				if err := revoke(s, "c", fmt.Sprint(n)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	before := read(t, s, "r", "c")
+	wantErr(t, "one more", revoke(s, "c", "more"), server.ErrFull)
+	if after := read(t, s, "r", "c"); after.AsOf != before.AsOf {
+		t.Error("a refused revocation left a mark")
+	}
+	wantErr(t, "one of them again", revoke(s, "c", "1"), nil)
+	wantErr(t, "of another client", revoke(s, "d", "more"), nil)
+	e := change(counterfoil.EventTokenRevoked, "c")
+	e.Time = at.Add(time.Hour) // when all of them have expired
+	wantErr(t, "an hour later", s.RevokeToken(t.Context(), revocation("c", "more"), e), nil)
+}
+
+// clientRevocations: what happens to a client becomes a revocation of its
+// tokens, in its latest state.
+func clientRevocations(t *testing.T, s server.Store) {
+	c := create(t, s, newClient("c"))
+	var f follower
+	want := func(when string, n int, want server.Revocation) {
+		t.Helper()
+		before := f.ends["c\x00"].Sequence
+		f.follow(t, s)
+		got := f.ends["c\x00"]
+		if len(f.ends) != n || n > 0 && got.Sequence <= before {
+			t.Errorf("%s: %+v", when, f.ends)
+		}
+		if n > 0 && got.Expires.Before(at.Add(server.MaxLifetime)) {
+			t.Errorf("%s: can be forgotten at %v, when tokens of %v have not expired", when, got.Expires, at)
+		}
+		want.Sequence, want.Expires = got.Sequence, got.Expires
+		if n > 0 {
+			want.Realm, want.ClientID = "r", "c"
+		}
+		if got != want {
+			t.Errorf("%s:\ngot  %+v\nwant %+v", when, got, want)
+		}
+	}
+	want("created", 0, server.Revocation{})
+	c.Name = "changed"
+	c = update(t, s, c)
+	want("changed", 0, server.Revocation{})
+	c.NotBefore = micro(at.Truncate(time.Second))
+	c = update(t, s, c)
+	want("all revoked", 1, server.Revocation{NotBefore: c.NotBefore})
+	c.Disabled = true
+	c = update(t, s, c)
+	want("disabled", 1, server.Revocation{NotBefore: c.NotBefore, Disabled: true})
+	c.Disabled = false
+	update(t, s, c)
+	want("enabled", 1, server.Revocation{NotBefore: c.NotBefore})
+	must(t, s.DeleteClient(t.Context(), "r", "c", change(counterfoil.EventClientDeleted, "c")))
+	deleted := c.NotBefore.Add(time.Second)
+	want("deleted", 1, server.Revocation{NotBefore: deleted, Disabled: true})
+	create(t, s, newClient("c"))
+	want("created again", 1, server.Revocation{NotBefore: deleted})
+	page, err := s.Revocations(t.Context(), "r", f.ends["c\x00"].Expires, 0, 10)
+	if err != nil || len(page.Revocations) != 0 || page.Last < f.ends["c\x00"].Sequence {
+		t.Errorf("when it matters no more: %+v, %v", page, err)
+	}
+	page, err = s.Revocations(t.Context(), "q", at, 0, 10)
+	if err != nil || len(page.Revocations) != 0 || page.Feed != f.feed {
+		t.Errorf("another realm: %+v, %v", page, err)
+	}
+}
+
+func revocationPages(t *testing.T, s server.Store) {
+	for _, id := range []string{"a", "b"} {
+		create(t, s, newClient(id))
+	}
+	must(t, revoke(s, "a", "1"))
+	for _, id := range []string{"a", "b"} {
+		c := read(t, s, "r", id)
+		c.Disabled = true
+		update(t, s, c)
+	}
+	must(t, revoke(s, "b", "2"))
+	c := read(t, s, "r", "a")
+	c.Disabled = false
+	update(t, s, c)
+	for _, limit := range []int{1, 2, 3, 4, 10} {
+		var got []string
+		var after int64
+		for {
+			page, err := s.Revocations(t.Context(), "r", at, after, limit)
+			must(t, err)
+			for _, r := range page.Revocations {
+				got = append(got, r.ClientID+r.TokenID)
+			}
+			if after = page.Last; len(page.Revocations) < limit {
+				break
+			}
+		}
+		if want := []string{"a1", "b", "b2", "a"}; !slices.Equal(got, want) {
+			t.Errorf("pages of %d: %q, want %q", limit, got, want)
+		}
+	}
+	for _, limit := range []int{0, -1} {
+		if page, err := s.Revocations(t.Context(), "r", at, 1, limit); err != nil || len(page.Revocations) != 0 || page.Last != 1 || page.Feed == "" {
+			t.Errorf("a page of %d: %+v, %v", limit, page, err)
+		}
+	}
+}
+
+// concurrentRevocation: a token that many revoke at once is revoked once.
+func concurrentRevocation(t *testing.T, s [2]server.Store) {
+	create(t, s[0], newClient("c"))
+	var wg sync.WaitGroup
+	for n := range 24 {
+		wg.Go(func() {
+			for j := range 5 {
+				if err := revoke(s[n%2], "c", fmt.Sprint(j)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	wantEvents(t, s[0], "five tokens", 1+5)
+	var f follower
+	f.follow(t, s[1])
+	if len(f.ends) != 5 {
+		t.Errorf("%d revocations: %+v", len(f.ends), f.ends)
+	}
+}
+
+// followedWhileWriting: who follows while others write misses nothing.
+func followedWhileWriting(t *testing.T, s [2]server.Store) {
+	const writers, each = 20, 10
+	for n := range writers {
+		create(t, s[0], newClient(fmt.Sprint(n)))
+	}
+	var wg sync.WaitGroup
+	for n := range writers {
+		id := fmt.Sprint(n)
+		wg.Go(func() {
+			for j := range each {
+				if err := revoke(s[n%2], id, fmt.Sprint(j)); err != nil {
+					t.Error(err)
+				}
+				c, err := s[n%2].Client(context.Background(), "r", id)
+				if err == nil {
+					c.Disabled = !c.Disabled
+					err = s[n%2].UpdateClient(context.Background(), c, change(counterfoil.EventClientDisabled, id))
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	written := make(chan struct{})
+	go func() { wg.Wait(); close(written) }()
+	var f, late follower
+	for over := false; !over; {
+		select {
+		case <-written:
+			over = true
+		default:
+		}
+		f.follow(t, s[0])
+	}
+	late.follow(t, s[1])
+	if len(late.ends) != writers*(each+1) {
+		t.Errorf("%d revocations, want %d", len(late.ends), writers*(each+1))
+	}
+	for key, r := range late.ends {
+		if f.ends[key] != r {
+			t.Errorf("who followed has %+v, who came late %+v", f.ends[key], r)
+		}
+	}
+}
+
+// revokedIndexes looks at a token for each way in which it can end, and one that
+// serves.
+func revokedIndexes(t *testing.T, s server.Store) {
+	for _, id := range []string{"serves", "revoked", "disabled", "before", "deleted", "again", "replaced", "ended", "independent"} {
+		create(t, s, newClient(id))
+	}
+	index := int64(0)
+	add := func(id, token string, replace bool) {
+		t.Helper()
+		i := issue(s, issued(id, token), replace)
+		i.StatusIndex = index
+		index++
+		_, err := s.RecordIssued(t.Context(), i)
+		must(t, err)
+	}
+	disable := func(id string, disabled bool) {
+		c := read(t, s, "r", id)
+		c.Disabled = disabled
+		update(t, s, c)
+	}
+	for _, id := range []string{"serves", "revoked", "disabled", "before", "deleted", "again"} {
+		add(id, "t", false) // indexes 0 to 5
+	}
+	add("replaced", "old", true) // 6
+	add("replaced", "new", true) // 7
+	add("ended", "t", true)      // 8
+	add("independent", "a", false)
+	add("independent", "b", false)                          // 10
+	must(t, record(s, issued("serves", "no index"), false)) // in no list
+	must(t, revoke(s, "revoked", "t"))
+	must(t, revoke(s, "serves", "another"))
+	disable("disabled", true)
+	c := read(t, s, "r", "before")
+	c.NotBefore = at.Truncate(time.Second).Add(time.Second)
+	update(t, s, c)
+	for _, id := range []string{"deleted", "again"} {
+		must(t, s.DeleteClient(t.Context(), "r", id, change(counterfoil.EventClientDeleted, id)))
+	}
+	create(t, s, newClient("again"))
+	disable("ended", true)
+	disable("ended", false)
+	for name, row := range map[string]struct {
+		realm       string
+		at          time.Time
+		first, last int64
+		want        []int64
+	}{
+		"all":           {"r", at, 0, 100, []int64{1, 2, 3, 4, 5, 6, 8}},
+		"a part":        {"r", at, 2, 5, []int64{2, 3, 4}},
+		"nothing":       {"r", at, 9, 11, nil},
+		"expired":       {"r", at.Add(2 * time.Hour), 0, 100, nil},
+		"another realm": {"q", at, 0, 100, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := s.RevokedIndexes(t.Context(), row.realm, row.at, row.first, row.last)
+			if slices.Sort(got); err != nil || !slices.Equal(got, row.want) {
+				t.Errorf("got %v, %v; want %v", got, err, row.want)
+			}
+		})
+	}
+}
+
+// concurrentIndexes: no index is given twice, whoever asks.
+func concurrentIndexes(t *testing.T, s [2]server.Store) {
+	var mu sync.Mutex
+	given := map[int64]int{}
+	var wg sync.WaitGroup
+	for n := range 24 {
+		wg.Go(func() {
+			for j := range int64(10) {
+				first, err := s[n%2].StatusIndexes(context.Background(), "r", j+1)
+				if err != nil || first < 0 {
+					t.Errorf("first index %d, %v", first, err)
+					return
+				}
+				mu.Lock()
+				for i := range j + 1 {
+					given[first+i]++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if len(given) != 24*55 {
+		t.Errorf("%d indexes were given once or more often, want %d given once", len(given), 24*55)
+	}
+	if first, err := s[0].StatusIndexes(t.Context(), "another", 1); err != nil || first != 0 {
+		t.Errorf("the first index of another realm is %d, %v", first, err)
+	}
+}
