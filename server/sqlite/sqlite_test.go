@@ -1,16 +1,13 @@
 package sqlite_test
 
 import (
-	"bufio"
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -267,6 +264,7 @@ func record(s server.Store, id, token string) error {
 	_, err := s.RecordIssued(context.Background(), server.Issue{
 		Event:   counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: id, TokenID: token},
 		Version: 1, Replace: true, Issued: now.Truncate(time.Second), Expires: now.Add(time.Hour).Truncate(time.Second), StatusIndex: -1,
+		Once: []server.Once{onceOf(token, now)},
 	})
 	if errors.Is(err, server.ErrConflict) {
 		return record(s, id, token) // another was dated later
@@ -274,159 +272,7 @@ func record(s server.Store, id, token string) error {
 	return err
 }
 
-// child writes to the database until it is killed, from several goroutines, and
-// prints the ID of each token after its record was acknowledged. With "once" it
-// stops after 200.
-func child(path, mode string) int {
-	s, err := sqlite.Open(context.Background(), path)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	prefix := fmt.Sprintf("%d-%d", os.Getpid(), time.Now().UnixNano())
-	var wg sync.WaitGroup
-	for i := range 8 {
-		wg.Go(func() {
-			for j := 0; mode != "once" || j < 25; j++ {
-				token := fmt.Sprintf("%s-%d-%d", prefix, i, j)
-				if err := record(s, "c", token); err != nil {
-					fmt.Fprintln(os.Stderr, err)
-					os.Exit(1)
-				}
-				fmt.Println(token) // one write call: whole or not at all
-			}
-		})
-	}
-	wg.Wait()
-	if err := s.Close(); err != nil {
-		return 1
-	}
-	return 0
-}
-
-func startChild(t *testing.T, path, mode string) (*exec.Cmd, io.Reader) {
-	t.Helper()
-	cmd := exec.Command(os.Args[0], mode)
-	cmd.Env = append(os.Environ(), childEnv+"="+path)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	return cmd, out
-}
-
-// check compares what is in the store with what was acknowledged.
-func check(t *testing.T, s server.Store, acknowledged map[string]bool) {
-	t.Helper()
-	var last string
-	recorded := map[string]bool{}
-	var after int64
-	for {
-		page, err := s.Events(t.Context(), after, 1000)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(page.Events) == 0 {
-			break
-		}
-		for _, e := range page.Events {
-			after = e.Sequence
-			if e.Type == counterfoil.EventTokenIssued {
-				recorded[e.TokenID], last = true, e.TokenID
-			}
-		}
-	}
-	for token := range acknowledged {
-		if !recorded[token] {
-			t.Errorf("the record of %s was acknowledged and is lost", token)
-		}
-	}
-	if st, err := s.Standing(t.Context(), "r", "c", last); err != nil || st.LiveToken != last {
-		t.Errorf("live token %q, %v; the last record is %q", st.LiveToken, err, last)
-	}
-}
-
-// TestKill kills a writing process again and again, without a warning.
-func TestKill(t *testing.T) {
-	path := newPath(t)
-	s := open(t, path)
-	if err := createClient(t.Context(), s, "c"); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	acknowledged := map[string]bool{}
-	for range *kills {
-		cmd, out := startChild(t, path, "forever")
-		lines := bufio.NewScanner(out)
-		for stop := rand.IntN(300); stop >= 0 && lines.Scan(); stop-- {
-			acknowledged[lines.Text()] = true
-		}
-		if err := cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		for lines.Scan() { // what was acknowledged before the signal arrived
-			acknowledged[lines.Text()] = true
-		}
-		_ = cmd.Wait()
-		s := open(t, path)
-		check(t, s, acknowledged)
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if len(acknowledged) < *kills {
-		t.Errorf("only %d writes in %d rounds", len(acknowledged), *kills)
-	}
-}
-
-// TestProcesses writes from several processes at once, which all make the file.
-func TestProcesses(t *testing.T) {
-	path := newPath(t)
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			s, err := sqlite.Open(t.Context(), path)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			_ = s.Close()
-		})
-	}
-	wg.Wait()
-	s := open(t, path)
-	if err := createClient(t.Context(), s, "c"); err != nil {
-		t.Fatal(err)
-	}
-	acknowledged := map[string]bool{}
-	var mu sync.Mutex
-	for range 3 {
-		cmd, out := startChild(t, path, "once")
-		wg.Go(func() {
-			for lines := bufio.NewScanner(out); lines.Scan(); {
-				mu.Lock()
-				acknowledged[lines.Text()] = true
-				mu.Unlock()
-			}
-			if err := cmd.Wait(); err != nil {
-				t.Errorf("child: %v", err)
-			}
-		})
-	}
-	for i := range 100 {
-		if err := record(s, "c", fmt.Sprintf("own-%d", i)); err != nil {
-			t.Error(err)
-		}
-	}
-	wg.Wait()
-	if len(acknowledged) != 600 {
-		t.Errorf("the children wrote %d records, want 600", len(acknowledged))
-	}
-	check(t, s, acknowledged)
+// onceOf is what each token of these tests uses up.
+func onceOf(token string, now time.Time) server.Once {
+	return server.Once{Key: sha256.Sum256([]byte(token)), Until: now.Add(time.Hour)}
 }

@@ -1,0 +1,83 @@
+package sqlite_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// TestSweep writes much that expires soon, while the time goes on: no table
+// grows with what has expired.
+func TestSweep(t *testing.T) {
+	s := open(t, newPath(t))
+	const rounds, each = 40, 50
+	begin := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	if err := createClient(t.Context(), s, "c"); err != nil {
+		t.Fatal(err)
+	}
+	for round := range rounds {
+		now := begin.Add(time.Duration(round) * time.Hour)
+		var wg sync.WaitGroup
+		for n := range each {
+			wg.Go(func() {
+				if err := expiring(s, now, round*each+n); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	for _, table := range []string{"once", "status", "revoked_tokens"} {
+		if n, err := s.Rows(table); err != nil || n < each || n > 6*each {
+			t.Errorf("%s has %d rows, %v: %d have not expired of %d", table, n, err, each, rounds*each)
+		}
+	}
+	// The client's row tells how many of its revoked tokens are there.
+	var counted, rows int
+	if err := s.DB().QueryRow("SELECT revoked, (SELECT count(*) FROM revoked_tokens) FROM client_tokens").Scan(&counted, &rows); err != nil || counted != rows {
+		t.Errorf("the client's row counts %d revoked tokens, %v; there are %d", counted, err, rows)
+	}
+}
+
+// expiring records a token that uses something up and has an index, and revokes
+// another; all of it expires within the hour.
+func expiring(s server.Store, now time.Time, n int) error {
+	ctx, id := context.Background(), fmt.Sprint(n)
+	e := counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: "c", TokenID: id}
+	end := now.Add(30 * time.Minute)
+	if _, err := s.RecordIssued(ctx, server.Issue{Event: e, Version: 1, Issued: now, Expires: end, Once: []server.Once{onceOf(id, now.Add(-30*time.Minute))}, StatusIndex: int64(n)}); err != nil {
+		return err
+	}
+	e.Type = counterfoil.EventTokenRevoked
+	return s.RevokeToken(ctx, server.Revocation{Realm: "r", ClientID: "c", TokenID: id, Expires: end}, e)
+}
+
+// TestSweepClients: the revocations of clients that are long gone go as well,
+// and those that matter stay.
+func TestSweepClients(t *testing.T) {
+	s := open(t, newPath(t))
+	begin := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	const many = 400
+	for n := range many {
+		id, now := fmt.Sprint(n), begin.Add(time.Duration(n)*24*time.Hour)
+		e := counterfoil.Event{Type: counterfoil.EventClientDeleted, Time: now, Realm: "r", ClientID: id}
+		if err := createClient(t.Context(), s, id); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.DeleteClient(t.Context(), "r", id, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := s.Rows("client_tokens"); err != nil || n < 30 || n > 150 {
+		t.Errorf("%d rows, %v: 30 have not expired of %d", n, err, many)
+	}
+	page, err := s.Revocations(t.Context(), "r", begin.Add(many*24*time.Hour), 0, many)
+	if err != nil || len(page.Revocations) < 29 || len(page.Revocations) > 31 {
+		t.Errorf("%d revocations matter, %v; want 30", len(page.Revocations), err)
+	}
+}
