@@ -29,6 +29,8 @@ const (
 	// something other than a token.
 	EventClientAuthenticated = "client.authenticated"
 	EventKeyCreated          = "key.created"
+	EventKeyChanged          = "key.changed" // it may sign tokens that live longer
+	EventKeyRetired          = "key.retired" // its private part is gone
 	EventKeyRemoved          = "key.removed"
 	EventKeysResealed        = "keys.resealed"
 )

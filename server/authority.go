@@ -30,23 +30,21 @@ func (s *Server) Realm(name string) *Authority {
 var errNoRealm = errors.New("the server has this realm no longer")
 
 // PublicKey returns the realm's key of that kid, or a *counterfoil.Error whose
-// Reason is TokenKeyUnknown.
-func (a *Authority) PublicKey(_ context.Context, id string) (crypto.PublicKey, error) {
+// Reason is TokenKeyUnknown. For one that it does not know it reads the store,
+// once a second at most.
+func (a *Authority) PublicKey(ctx context.Context, id string) (crypto.PublicKey, error) {
 	rl := a.server.realm(a.name)
 	if rl == nil {
 		return nil, errNoRealm
 	}
-	k, ok := rl.publicKey(id)
+	k, ok, err := rl.publicKey(ctx, id)
+	if err != nil {
+		return nil, err
+	}
 	if !ok {
 		return nil, &counterfoil.Error{Reason: counterfoil.TokenKeyUnknown, Message: "the realm has no such key"}
 	}
 	return k.Key, nil
-}
-
-// publicKey returns the realm's key of that kid.
-func (rl *realm) publicKey(id string) (publicKey, bool) {
-	k, ok := rl.ring.public[id]
-	return k, ok
 }
 
 // Live reports whether the token of a principal, which has not expired, still

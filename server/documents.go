@@ -2,13 +2,10 @@ package server
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -62,7 +59,7 @@ func (rl *realm) metadata() metadata {
 	m := metadata{
 		Issuer:        rl.Issuer,
 		TokenEndpoint: rl.BaseURL + rl.endpoint.Path,
-		KeySet:        rl.BaseURL + "/.well-known/jwks.json",
+		KeySet:        rl.BaseURL + keySetPath,
 		Scopes:        rl.Provider.ScopeNames(),
 		ResponseTypes: []string{},
 		GrantTypes:    []string{"client_credentials"},
@@ -82,17 +79,11 @@ func (rl *realm) metadata() metadata {
 	return m
 }
 
-// publish renders the realm's public documents.
+// keySetPath is where the key set is, which changes with the keyring.
+const keySetPath = "/.well-known/jwks.json"
+
+// publish renders the realm's public documents but the key set.
 func (rl *realm) publish() error {
-	keys := make([]publicKey, 0, len(rl.ring.public))
-	for _, k := range rl.ring.public {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, func(a, b publicKey) int { return strings.Compare(a.ID, b.ID) })
-	set, err := jose.MarshalSet(keys)
-	if err != nil {
-		return fmt.Errorf("publish keys: %w", err)
-	}
 	m := rl.metadata()
 	oauth, err := json.Marshal(m)
 	if err != nil {
@@ -101,7 +92,6 @@ func (rl *realm) publish() error {
 	m.SubjectTypes, m.IDTokenSigningAlgorithms = []string{"public"}, []string{}
 	openid, err := json.Marshal(m)
 	rl.documents = map[string][]byte{
-		"/.well-known/jwks.json":                  set,
 		"/.well-known/oauth-authorization-server": oauth,
 		"/.well-known/openid-configuration":       openid,
 	}

@@ -142,7 +142,10 @@ func bearerToken(h http.Header) (string, bool) {
 
 // bearer returns the resource server that an access token was issued to.
 func (rl *realm) bearer(ctx context.Context, a *attempt, text string) (*requester, *refusal) {
-	t := rl.read(text)
+	t, err := rl.read(ctx, text)
+	if err != nil {
+		return nil, storeFailed("read signing keys", err)
+	}
 	if t == nil || !t.serves(a.event.Time) {
 		return nil, refused(counterfoil.TokenInvalid, "")
 	}

@@ -59,7 +59,11 @@ func (rl *realm) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 	// 3. Look at the token: the client's own, or any when the client is a
 	// resource server.
 	answer := inactive
-	t := rl.read(body.get("token"))
+	t, err := rl.read(ctx, body.get("token"))
+	if err != nil {
+		rl.refuseAt(ctx, w, a, introspectPath, storeFailed("read signing keys", err))
+		return
+	}
 	if t != nil && t.serves(a.event.Time) && (by.client.ResourceServer || by.client.ID == t.clientID) {
 		live, err := rl.live(ctx, t.principal())
 		if err != nil {
@@ -123,28 +127,31 @@ func (t *issuedToken) principal() *counterfoil.Principal {
 	return p
 }
 
-// read returns a token that the realm has signed as an access token, or nil.
-// Whether it serves by now is not looked at.
-func (rl *realm) read(text string) *issuedToken {
+// read returns a token that the realm has signed as an access token, or nil;
+// whether it serves by now is not looked at. The error is of the store.
+func (rl *realm) read(ctx context.Context, text string) (*issuedToken, error) {
 	parsed, err := jose.Parse(text, jose.RS256, jose.PS256, jose.ES256, jose.EdDSA)
 	if err != nil {
-		return nil
+		return nil, nil
 	}
 	// The key says which algorithm: no token can choose.
-	key, ok := rl.publicKey(parsed.KeyID)
+	key, ok, err := rl.publicKey(ctx, parsed.KeyID)
+	if err != nil {
+		return nil, err
+	}
 	// The same key signs status lists: their typ tells them apart.
 	if !ok || key.Algorithm != parsed.Algorithm() || parsed.Type != rl.Provider.AccessToken.Type {
-		return nil
+		return nil, nil
 	}
 	payload, err := parsed.Verify(key.Key)
 	if err != nil {
-		return nil
+		return nil, nil
 	}
 	claims, err := jose.Object(payload)
 	if err != nil {
-		return nil
+		return nil, nil
 	}
-	return rl.understand(claims)
+	return rl.understand(claims), nil
 }
 
 // understand returns what the claims say by the realm's description, or nil

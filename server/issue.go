@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -43,7 +42,7 @@ type grant struct {
 	// once are the assertions and proofs that brought it.
 	once []Once
 
-	tokenID, token string
+	tokenID, token, keyID string
 	// status is the index in the realm's status lists; negative for none.
 	status int64
 	// now is when the answer is made; issued, notBefore and expire are the
@@ -146,9 +145,6 @@ func answerOf(e *provider.TokenEndpoint) template {
 	return t
 }
 
-// errNoKey means that no key of the algorithm signs at this time.
-var errNoKey = errors.New("the realm has no active key of the algorithm")
-
 // sign makes the grant's token.
 func (rl *realm) sign(ctx context.Context, g *grant, now time.Time) error {
 	g.tokenID, g.status = newTokenID(rl.Provider.AccessToken.TokenID), -1
@@ -158,16 +154,16 @@ func (rl *realm) sign(ctx context.Context, g *grant, now time.Time) error {
 			return err
 		}
 	}
-	key := rl.ring.active(string(cmp.Or(g.client.Tokens.Algorithm, rl.Provider.AccessToken.SigningAlgorithm)), now)
-	if key == nil {
-		return errNoKey
+	key, err := rl.activeKey(ctx, cmp.Or(g.client.Tokens.Algorithm, rl.Provider.AccessToken.SigningAlgorithm), now)
+	if err != nil {
+		return err
 	}
+	g.keyID = key.id
 	payload := rl.claims.append(make([]byte, 0, 512), g)
 	if len(g.client.Tokens.Claims) > 0 {
 		payload = appendClaims(payload, g.client.Tokens.Claims)
 	}
-	token, err := jose.Sign(key.signer, key.algorithm, key.protected, payload)
-	g.token = token
+	g.token, err = jose.Sign(key.signer, key.algorithm, key.protected, payload)
 	return err
 }
 

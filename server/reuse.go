@@ -47,7 +47,7 @@ func (rl *realm) reuseOrMake(ctx context.Context, a *attempt, g *grant) (*grant,
 // recording that; nil when a new one has to be made.
 func (rl *realm) again(ctx context.Context, a *attempt, entry *reusable, asked *grant) (*grant, *refusal) {
 	g := entry.grant.Load()
-	if g == nil || a.event.Time.Unix() >= g.reuseUntil || g.client.Version != asked.client.Version {
+	if g == nil || a.event.Time.Unix() >= g.reuseUntil || g.client.Version != asked.client.Version || !rl.published(g.keyID) {
 		return nil, nil
 	}
 	e := a.event

@@ -38,7 +38,12 @@ func (rl *realm) serveRevoke(w http.ResponseWriter, r *http.Request) {
 	// 3. Revoke. What is no token of the realm, or none any more, has the effect
 	// that was asked for already (section 2.2). One of another client is refused
 	// (section 2.1), and nothing happens to it.
-	if t := rl.read(body.get("token")); t != nil && a.event.Time.Before(t.expires.Add(lenience)) {
+	t, err := rl.read(ctx, body.get("token"))
+	if err != nil {
+		rl.refuseAt(ctx, w, a, revokePath, storeFailed("read signing keys", err))
+		return
+	}
+	if t != nil && a.event.Time.Before(t.expires.Add(lenience)) {
 		if t.clientID != by.client.ID {
 			rl.refuseAt(ctx, w, a, revokePath, refused(counterfoil.InvalidRequest, "the token of another client"))
 			return

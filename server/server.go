@@ -59,6 +59,10 @@ type Config struct {
 	// of PreviousMasterKeys, or not at all, are sealed anew by New.
 	MasterKey          counterfoil.Secret
 	PreviousMasterKeys []counterfoil.Secret
+	// Signer says what signs with RSA: "auto" is the system's OpenSSL where it
+	// can be used, "go" is crypto/rsa; default "auto". The signatures are the
+	// same, OpenSSL's cost less than half.
+	Signer string
 
 	// TrustedProxies are the networks whose word is taken for a caller's
 	// address and certificate.
@@ -146,6 +150,23 @@ type shared struct {
 	feeds   *feeds
 	secrets *secrets
 	uses    *uses
+	seals   *sealing
+	rsa     rsaSigner
+
+	// tasks run in the background until ctx ends, which is what Close does.
+	tasks sync.WaitGroup
+	ctx   context.Context
+	end   context.CancelFunc
+}
+
+// every does something in the background each time that the interval has
+// passed, until the server is closed.
+func (s *shared) every(interval time.Duration, do func(context.Context)) {
+	s.tasks.Go(func() {
+		for s.Clock.Sleep(s.ctx, interval) == nil {
+			do(s.ctx)
+		}
+	})
 }
 
 // realm is a Realm with all that can be worked out before the first request.
@@ -153,7 +174,7 @@ type realm struct {
 	*shared
 	Realm
 	endpoint *provider.TokenEndpoint
-	ring     *keyring
+	keys     keyholder
 	claims   template
 	answer   template
 	headers  []header
@@ -193,6 +214,14 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	all := &feeds{of: map[string]*feed{}}
 	c.Store = announcing{c.Store, all}
+	seals, err := newSealing(c.MasterKey, c.PreviousMasterKeys)
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	rsa, err := newRSASigner(c.Signer)
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
 	s := &Server{shared: shared{
 		Config:  c,
 		feeds:   all,
@@ -200,12 +229,21 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		reuse:   bounded.New[string, *reusable](rememberedTokens),
 		secrets: newSecrets(c.Clock),
 		uses:    startUses(c.Store, c.Clock, c.Logger),
+		seals:   seals,
+		rsa:     rsa,
 	}}
+	s.ctx, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.Reload(ctx, c.Realms); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	c.Logger.InfoContext(ctx, s.Signing())
+	s.every(readKeysEvery, s.maintainKeys)
 	return s, nil
 }
+
+// Signing says in words what signs with RSA, as in "RS256 and PS256 signatures
+// by OpenSSL 3.0.17 1 Jul 2025", and why, where it is crypto/rsa.
+func (s *Server) Signing() string { return s.rsa.words }
 
 // Reload replaces the realms, all of them or, with an error, none. Requests
 // under way end in the realm that they began in.
@@ -217,11 +255,15 @@ func (s *Server) Reload(ctx context.Context, realms []Realm) error {
 		if _, twice := all[r.Name]; twice {
 			return fmt.Errorf("server: a second realm is called %q", r.Name)
 		}
-		rl, err := newRealm(ctx, &s.shared, r)
+		rl, err := newRealm(&s.shared, r)
 		if err != nil {
 			return fmt.Errorf("server: realm %q: %w", r.Name, err)
 		}
 		all[r.Name] = rl
+	}
+	// Nothing is written before all of it is known to be right.
+	if err := s.loadKeys(ctx, all); err != nil {
+		return fmt.Errorf("server: %w", err)
 	}
 	s.realms.Store(&all)
 	s.feeds.keep(all)
@@ -234,8 +276,11 @@ func (s *Server) Reload(ctx context.Context, realms []Realm) error {
 func (s *Server) Drain() { s.feeds.keep(nil) }
 
 // Close ends what the server does in the background, and keeps what it has not
-// kept yet.
+// kept yet. Requests may still come: they are served as before, but keys are
+// rotated no longer.
 func (s *Server) Close() error {
+	s.end()
+	s.tasks.Wait()
 	s.feeds.keep(nil)
 	return s.uses.close()
 }
@@ -243,7 +288,7 @@ func (s *Server) Close() error {
 // realm returns the realm of that name, or nil.
 func (s *Server) realm(name string) *realm { return (*s.realms.Load())[name] }
 
-func newRealm(ctx context.Context, c *shared, r Realm) (*realm, error) {
+func newRealm(c *shared, r Realm) (*realm, error) {
 	if r.Name == "" || r.Provider == nil {
 		return nil, fmt.Errorf("a realm needs a Name and a Provider")
 	}
@@ -261,7 +306,7 @@ func newRealm(ctx context.Context, c *shared, r Realm) (*realm, error) {
 		rl.headers = append(rl.headers, header{http.CanonicalHeaderKey(name), []string{value}})
 	}
 	rl.claims, rl.answer = claimsOf(&r), answerOf(rl.endpoint)
-	if err := rl.loadKeys(ctx); err != nil {
+	if err := r.checkKeys(); err != nil {
 		return nil, err
 	}
 	return rl, rl.publish()
@@ -293,6 +338,10 @@ func (s *Server) Handler(realm string) http.Handler {
 		}
 		if r.URL.Path == rl.endpoint.Path {
 			rl.serveToken(w, r)
+			return
+		}
+		if r.URL.Path == keySetPath {
+			serveDocument(w, r, rl.keySet(r.Context()))
 			return
 		}
 		if serve := rl.route(r.URL.Path); serve != nil {

@@ -192,9 +192,9 @@ func (rl *realm) signList(ctx context.Context, n int64, now time.Time) (string, 
 	if err != nil {
 		return "", err
 	}
-	key := rl.ring.active(string(rl.Provider.AccessToken.SigningAlgorithm), now)
-	if key == nil {
-		return "", errNoKey
+	key, err := rl.activeKey(ctx, rl.Provider.AccessToken.SigningAlgorithm, now)
+	if err != nil {
+		return "", err
 	}
 	protected, err := listHeader(key)
 	if err != nil {

@@ -140,7 +140,9 @@ func (rl *realm) grant(ctx context.Context, a *attempt, r *http.Request, req *to
 // that is the policy. When it returns nil the token counts as issued.
 func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *refusal {
 	rl.date(g, a.event.Time)
-	if err := rl.sign(ctx, g, a.event.Time); err != nil {
+	if err := rl.sign(ctx, g, a.event.Time); errors.Is(err, errKeysUnread) {
+		return storeFailed("sign token", err)
+	} else if err != nil {
 		return failed(counterfoil.ServerError, "sign token", err)
 	}
 	e := a.event

@@ -1,0 +1,114 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+)
+
+// maintainKeys reads the keys of all realms and does what their time has come
+// for. It tells the log of trouble once, and of its end.
+func (s *Server) maintainKeys(ctx context.Context) {
+	for name, rl := range *s.realms.Load() {
+		err := rl.maintainKeys(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil && rl.keys.trouble != "":
+			s.Logger.InfoContext(ctx, "signing keys are well again", "realm", name)
+			rl.keys.trouble = ""
+		case err != nil && err.Error() != rl.keys.trouble:
+			s.Logger.ErrorContext(ctx, "signing keys are not maintained", "realm", name, "error", err)
+			rl.keys.trouble = err.Error()
+		}
+	}
+}
+
+// maintainKeys reads the keys of a realm, ends those whose last token has
+// expired, erases the private parts of those that sign no longer, and makes the
+// next ones of those that are old enough. Each step is one write, and what is to
+// be done is seen from the keys alone: it does not matter where the process
+// before this one died, nor who else does the same.
+func (rl *realm) maintainKeys(ctx context.Context) error {
+	keys, err := rl.readKeys(ctx)
+	if err != nil {
+		return err
+	}
+	now := rl.Clock.Now()
+	removed, err1 := rl.removeEnded(ctx, keys, now)
+	erased, err2 := rl.eraseRetired(ctx, keys, now)
+	made, err3 := rl.makeNext(ctx, keys, now)
+	if removed || erased || made {
+		_, err = rl.readKeys(ctx)
+	}
+	return errors.Join(err, err1, err2, err3, rl.keys.ring.Load().broken)
+}
+
+// removeEnded deletes the keys that have ended. One that came later waits for
+// those before it, because its activation is what they end by.
+func (rl *realm) removeEnded(ctx context.Context, keys []SigningKey, now time.Time) (removed bool, err error) {
+	waits := map[string]bool{}
+	for i := range keys {
+		k := &keys[i]
+		at := ends(keys, i)
+		if at.IsZero() || now.Before(at) || waits[k.Algorithm] {
+			waits[k.Algorithm] = true
+			continue
+		}
+		err := rl.Store.DeleteSigningKey(ctx, rl.Name, k.ID, rl.keyEvent(counterfoil.EventKeyRemoved, k.Algorithm+" "+k.ID+"; its last token has expired"))
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return removed, fmt.Errorf("delete signing key %q: %w", k.ID, err)
+		}
+		removed = true
+	}
+	return removed, nil
+}
+
+// eraseRetired erases the private parts of keys that sign no longer anywhere.
+func (rl *realm) eraseRetired(ctx context.Context, keys []SigningKey, now time.Time) (erased bool, err error) {
+	for i := range keys {
+		k := keys[i]
+		at, end := retires(keys, i), ends(keys, i)
+		if k.Private == "" || at.IsZero() || now.Sub(at) <= handover || !now.Before(end) {
+			continue
+		}
+		k.Private = ""
+		err := rl.Store.UpdateSigningKeys(ctx, []SigningKey{k}, rl.keyEvent(counterfoil.EventKeyRetired, k.Algorithm+" "+k.ID+"; published until "+end.UTC().Format(time.RFC3339)))
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return erased, fmt.Errorf("erase signing key %q: %w", k.ID, err)
+		}
+		erased = true
+	}
+	return erased, nil
+}
+
+// makeNext makes the next key of each algorithm whose active one is old enough,
+// in time to publish it ahead.
+func (rl *realm) makeNext(ctx context.Context, keys []SigningKey, now time.Time) (made bool, err error) {
+	if rl.KeyAge == 0 || len(keys) >= maxKeys {
+		return false, nil
+	}
+	own := rl.keyService()
+	for _, algorithm := range rl.algorithms() {
+		last := newestKey(keys, string(algorithm))
+		if last == nil || now.Before(last.Activates.Add(rl.KeyAge-rl.keyAhead())) {
+			continue
+		}
+		_, err := own.add(ctx, ownActor, &rl.Realm, algorithm, keys, func(now time.Time) time.Time {
+			// Never without having been published, however late this is.
+			at, earliest := last.Activates.Add(rl.KeyAge), now.Add(rl.keyAhead())
+			if at.Before(earliest) {
+				return earliest.Add(time.Second - 1) // it is cut to whole seconds
+			}
+			return at
+		})
+		if err != nil && !errors.Is(err, ErrConflict) { // then another server was faster
+			return made, fmt.Errorf("next %s key: %w", algorithm, err)
+		}
+		made = true
+	}
+	return made, nil
+}
