@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -30,8 +31,11 @@ type verifier struct {
 	until   time.Time
 }
 
-func (v *verifier) verify(now time.Time, tokens []string) error {
-	if !now.Before(v.until) {
+// verify verifies those that are new, and all with a new key set.
+func (v *verifier) verify(now time.Time, tokens []string, fresh int) error {
+	if now.Before(v.until) {
+		tokens = tokens[len(tokens)-fresh:]
+	} else {
 		resp, err := v.http.Get(v.sources[0])
 		if err != nil {
 			return err
@@ -81,7 +85,7 @@ func (l *living) tokens(now time.Time) []string {
 // restarted. Verifiers that keep the key set of either for five minutes accept
 // every token from its first to its last minute.
 func TestRotationIsNotNoticed(t *testing.T) {
-	const life, step = time.Hour, 100 * time.Second
+	const life, step = time.Hour, 150 * time.Second
 	h := newKeyHouse(t, "RS256", "EdDSA")
 	h.config.Signer, h.config.MasterKey = "auto", masterKey
 	h.config.Realms[0].KeyAge, h.config.Realms[0].KeyAhead = 4*time.Hour, 20*time.Minute
@@ -128,7 +132,7 @@ func TestRotationIsNotNoticed(t *testing.T) {
 			}{token, now.Add(life)})
 		}
 		for i, v := range verifiers {
-			if err := v.verify(now, alive.tokens(now)); err != nil {
+			if err := v.verify(now, alive.tokens(now), len(servers)); err != nil {
 				t.Fatalf("verifier %d, %v after the start: %v; the keys are %s", i, now.Sub(noon), err, h.states())
 			}
 		}
@@ -222,10 +226,50 @@ func TestKilledBetweenSteps(t *testing.T) {
 	}
 }
 
+// TestKilledWhileCompromised kills the command between the new key and the end
+// of the old ones: it says what is left to do, and doing it again does that.
+func TestKilledWhileCompromised(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		for at := 1; at <= 3; at++ {
+			t.Run(fmt.Sprintf("write %d, in effect %v", at, after), func(t *testing.T) {
+				h := newKeyHouse(t)
+				s := h.start(nil)
+				old := []string{h.token(s)}
+				h.rotate(server.RotateOptions{Now: true})
+				h.turn(5 * time.Second)
+				old = append(old, h.token(s))
+				keys, err := server.NewKeys(&keyFaults{Store: h.store, failAt: at, after: after}, h.clock, "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, err = keys.Rotate(t.Context(), "ann", h.config.Realms[0], "", server.RotateOptions{Compromised: true})
+				if !errors.Is(err, errDead) || at > 1 && !strings.Contains(err.Error(), "is still published, do it again") {
+					t.Errorf("got %v", err)
+				}
+				h.turn(5 * time.Second)
+				if err := verifyWith(h.token(s), keySet(s)); err != nil {
+					t.Error("in between: ", err)
+				}
+				h.rotate(server.RotateOptions{Compromised: true})
+				h.turn(5 * time.Second)
+				set := keySet(s)
+				if err := verifyWith(h.token(s), set); err != nil || len(set.Keys) != 1 {
+					t.Errorf("%d keys are left, %v", len(set.Keys), err)
+				}
+				for _, token := range old {
+					if verifyWith(token, set) == nil {
+						t.Error("a token of a compromised key verifies")
+					}
+				}
+			})
+		}
+	}
+}
+
 // liveAndDie lets a server die at its at-th write about keys, and others go on
 // in its place; it reports whether it came to that.
 func liveAndDie(t *testing.T, at int, after bool) (died bool) {
-	h := newKeyHouse(t, "ES256", "EdDSA")
+	h := newKeyHouse(t)
 	h.config.Realms[0].KeyAge, h.config.Realms[0].KeyAhead = 2*time.Hour, 30*time.Minute
 	var s *server.Server
 	var f *keyFaults
@@ -283,11 +327,11 @@ func liveAndDie(t *testing.T, at int, after bool) (died bool) {
 	live(3 * time.Hour)
 	restart(func(c *server.Config) {
 		c.MasterKey, c.PreviousMasterKeys = otherKey, []counterfoil.Secret{masterKey}
-		r := h.realm(2*time.Hour, "ES256", "EdDSA")
+		r := h.realm(2 * time.Hour)
 		r.KeyAge, r.KeyAhead = c.Realms[0].KeyAge, c.Realms[0].KeyAhead
 		c.Realms = []server.Realm{r}
 	})
-	live(7 * time.Hour)
+	live(5 * time.Hour)
 	rows := h.rows()
 	now := h.clock.Now()
 	for i, k := range rows {
@@ -298,7 +342,7 @@ func liveAndDie(t *testing.T, at int, after bool) (died bool) {
 			t.Errorf("key %d of %s is erased: %v", i, h.states(), erased)
 		}
 	}
-	if len(rows) > 8 {
+	if len(rows) > 4 {
 		t.Errorf("%d keys are left: %s", len(rows), h.states())
 	}
 	return died
