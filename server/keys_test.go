@@ -174,9 +174,9 @@ func TestKeyTimesAreChecked(t *testing.T) {
 	}
 }
 
-// TestRotateAtOnce: of several rotations at the same time one wins, and the
+// TestRotateKeysAtOnce: of several rotations at the same time one wins, and the
 // others say so.
-func TestRotateAtOnce(t *testing.T) {
+func TestRotateKeysAtOnce(t *testing.T) {
 	for name, o := range map[string]server.RotateOptions{"ahead": {}, "now": {Now: true}, "compromised": {Compromised: true}} {
 		t.Run(name, func(t *testing.T) {
 			h := newKeyHouse(t)

@@ -232,10 +232,13 @@ type KeyStore interface {
 	// key of the realm for the algorithm is another than after; "" for none: of
 	// several that are made at once, one is added.
 	AddSigningKey(ctx context.Context, k SigningKey, after string, e counterfoil.Event) error
-	// SigningKeys returns the keys of a realm, oldest first.
+	// SigningKeys returns the keys of a realm, oldest first: in the order of
+	// Activates, and of Created where that is the same.
 	SigningKeys(ctx context.Context, realm string) ([]SigningKey, error)
 	// UpdateSigningKeys replaces the keys that have the realms and IDs of these,
-	// all or, with ErrNotFound, none, and records e.
+	// all or, with ErrNotFound, none, and records e. It lowers no Lifetime, and a
+	// key whose Private is empty stays without: so changes that several servers
+	// make at once, each on what it has read, undo nothing that matters.
 	UpdateSigningKeys(ctx context.Context, keys []SigningKey, e counterfoil.Event) error
 	// DeleteSigningKey removes a key and records e; ErrNotFound when it is gone.
 	DeleteSigningKey(ctx context.Context, realm, id string, e counterfoil.Event) error

@@ -65,8 +65,8 @@ func (s *Store) UpdateSigningKeys(_ context.Context, keys []server.SigningKey, e
 			}
 		}
 		for _, k := range keys {
-			if _, err := t.exec(`UPDATE signing_keys SET algorithm = ?3, created = ?4, activates = ?5, lifetime = ?6, public = ?7, private = ?8
-				WHERE realm = ?1 AND id = ?2`, keyValues(&k)...); err != nil {
+			if _, err := t.exec(`UPDATE signing_keys SET algorithm = ?3, created = ?4, activates = ?5, lifetime = max(lifetime, ?6), public = ?7,
+				private = CASE WHEN length(private) = 0 THEN private ELSE ?8 END WHERE realm = ?1 AND id = ?2`, keyValues(&k)...); err != nil {
 				return err
 			}
 		}

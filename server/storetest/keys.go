@@ -118,3 +118,20 @@ func changedSigningKeys(t *testing.T, s server.Store) {
 		t.Errorf("events: %+v", events)
 	}
 }
+
+// oldReading: a change by a server that has read the key before another one
+// changed it undoes neither a longer life nor an erasure.
+func oldReading(t *testing.T, s server.Store) {
+	k := server.SigningKey{Realm: "r", ID: "a", Algorithm: "ES256", Created: micro(at), Activates: micro(at), Lifetime: time.Hour, Public: []byte("p"), Private: "x"}
+	must(t, s.AddSigningKey(t.Context(), k, "", keyEvent("a")))
+	raised, erased, sealed := k, k, k
+	raised.Lifetime, erased.Private, sealed.Private = 2*time.Hour, "", "sealed"
+	both := erased
+	both.Lifetime = 2 * time.Hour
+	must(t, s.UpdateSigningKeys(t.Context(), []server.SigningKey{raised}, keyEvent("a")))
+	wantKeys(t, s, raised)
+	must(t, s.UpdateSigningKeys(t.Context(), []server.SigningKey{erased}, keyEvent("a")))
+	wantKeys(t, s, both)
+	must(t, s.UpdateSigningKeys(t.Context(), []server.SigningKey{sealed}, keyEvent("a")))
+	wantKeys(t, s, both)
+}
