@@ -235,6 +235,7 @@ func TestServersShareKeys(t *testing.T) {
 			t.Error(err)
 			return
 		}
+		defer s.Close()
 		w := httptest.NewRecorder()
 		s.Handler("r").ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/.well-known/jwks.json", nil))
 		sets[i] = w.Body.String()
