@@ -16,15 +16,20 @@ type denial struct {
 	// detail is for the operator; err the failure behind Unavailable.
 	detail string
 	err    error
+	// code is the error code of a refused proof of possession; dpop tells that
+	// the token came with the scheme DPoP.
+	code string
+	dpop bool
 }
 
 // reasons are all that a call is refused for, by the header concerned.
 var reasons = map[provider.HeaderSource][]counterfoil.Reason{
 	provider.HeaderFromToken: {
-		counterfoil.TokenMissing, counterfoil.TokenRepeated, counterfoil.TokenMalformed, counterfoil.TokenAlgorithm,
+		counterfoil.TokenMissing, counterfoil.TokenInvalid, counterfoil.TokenRepeated, counterfoil.TokenMalformed, counterfoil.TokenAlgorithm,
 		counterfoil.TokenKeyUnknown, counterfoil.TokenSignature, counterfoil.TokenIssuer, counterfoil.TokenAudience,
 		counterfoil.TokenUse, counterfoil.TokenExpired, counterfoil.TokenNotYetValid, counterfoil.TokenReplaced,
-		counterfoil.TokenRevoked, counterfoil.ScopeInsufficient, counterfoil.Unavailable,
+		counterfoil.TokenRevoked, counterfoil.TokenCertificate, counterfoil.TokenProof, counterfoil.TokenProofNonce,
+		counterfoil.ScopeInsufficient, counterfoil.Unavailable,
 	},
 	provider.HeaderFromAPIKey: {counterfoil.APIKeyMissing, counterfoil.APIKeyInvalid, counterfoil.Unavailable},
 	provider.HeaderFromTenant: {counterfoil.TenantMissing, counterfoil.TenantDenied, counterfoil.HeaderInvalid, counterfoil.Unavailable},
@@ -59,7 +64,11 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, p *counterfoil.Pr
 		g.onDecision(r.Context(), g.event(r, p, no))
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	g.shapes[shape{no.reason, no.header}].Write(w)
+	answer := g.shapes[shape{no.reason, no.header}]
+	if no.code != "" || no.dpop && no.header == g.tokenHeader {
+		answer = g.challenged(answer, no)
+	}
+	answer.Write(w)
 }
 
 // event describes the decision on r; no is nil when the call is let through.

@@ -120,6 +120,11 @@ func (c *claims) read(typ string, members map[string]any) (*verified, counterfoi
 			v.principal = p
 		}
 	}
+	bound, reason := bindingOf(members)
+	if reason != "" {
+		return v, reason, "claim cnf"
+	}
+	v.bound = bound
 	if c.typ != "" && !strings.EqualFold(mediaSubtype(typ), c.typ) {
 		return v, counterfoil.TokenUse, "header typ"
 	}

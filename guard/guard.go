@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
@@ -50,6 +51,38 @@ type Config struct {
 	// a header from api_key, or a header from tenant while the tokens have no
 	// claim from tenants.
 	Registry Registry
+	// URL is where callers reach what the guard stands before, when requests do
+	// not tell: scheme and host, and the part of the path that a proxy in front
+	// takes away, such as https://api.example.com. A proof of possession (RFC
+	// 9449) is made for a URL, and this is what it is compared with, followed by
+	// the path of the request line.
+	//
+	// Default: https and the request's Host. That is right where the listener
+	// answers to its own names only, or where a token is good for one host by its
+	// audience. Otherwise the sender chooses the Host, and a proof that was made
+	// for another host, and caught there with its token, is taken here within its
+	// minute. Set it behind a proxy, which may send any Host, and wherever in
+	// doubt. Scheme and host are never taken from a forwarding header.
+	URL string
+	// TrustedProxies are the networks whose word is taken for a caller's
+	// certificate: they end TLS in front of the guard. CertificateHeader is where
+	// they put it; they must remove the header from what callers send. Empty for
+	// nowhere: then a token that is bound to a certificate (RFC 8705) needs it on
+	// the guard's own connection. CertificateForm is its form: "client-cert" (RFC
+	// 9440, the default), "pem-escaped" (nginx) or "der-base64" (HAProxy).
+	TrustedProxies                     []netip.Prefix
+	CertificateHeader, CertificateForm string
+	// DPoPNonce demands a nonce of the guard in each proof (RFC 9449 section 9):
+	// then one that was made ahead of its time is worth nothing. DPoPNonceKey,
+	// 32 random bytes in base64, is what all guards behind one URL share; empty
+	// for a random one, which no other knows.
+	DPoPNonce    bool
+	DPoPNonceKey counterfoil.Secret
+	// MaxProofs is how many proofs are remembered at most, each for a minute, so
+	// that none is taken twice; default 100,000, in 20 MB. When room gets scarce,
+	// proofs are refused, first those of the client that sends the most: give
+	// half a minute's calls of the busiest client twice over.
+	MaxProofs int
 	// CacheSize is how many verified tokens are remembered at most; default
 	// 10,000. One takes the memory of its claims, some kilobytes.
 	CacheSize int
@@ -82,7 +115,8 @@ type Registry interface {
 type Guard struct {
 	provider   *provider.Provider
 	api        *provider.API
-	keys       Keys
+	keys       AlgorithmKeys
+	algorithms []string
 	registry   Registry
 	clock      counterfoil.Clock
 	onDecision func(context.Context, counterfoil.Event)
@@ -93,6 +127,7 @@ type Guard struct {
 	shapes      shapes
 	claims      claims
 	cache       *cache
+	prover      *prover
 }
 
 // New returns a guard, or says in words what its configuration lacks.
@@ -112,14 +147,28 @@ func New(cfg Config) (*Guard, error) {
 	}
 	token, _ := api.Header(provider.HeaderFromToken)
 	g := &Guard{
-		provider: cfg.Provider, api: api, keys: cfg.Keys, registry: cfg.Registry,
+		provider: cfg.Provider, api: api, keys: withAlgorithms(cfg.Keys), algorithms: algorithmsOf(cfg.Provider), registry: cfg.Registry,
 		clock: cfg.Clock, onDecision: cfg.OnDecision, logger: cfg.Logger,
 		headers: headersOf(api), tokenHeader: token.Name, shapes: shapesOf(api), cache: newCache(cfg.CacheSize),
 	}
 	if g.claims, err = claimsOf(cfg, api); err != nil {
 		return nil, fmt.Errorf("new guard: %w", err)
 	}
+	if g.prover, err = newProver(&cfg); err != nil {
+		return nil, fmt.Errorf("new guard: %w", err)
+	}
 	return g, nil
+}
+
+// algorithmsOf returns the algorithms that a token of p may have.
+func algorithmsOf(p *provider.Provider) []string {
+	all := []string{string(p.AccessToken.SigningAlgorithm)}
+	for _, a := range p.AccessToken.SigningAlgorithms {
+		if string(a) != all[0] {
+			all = append(all, string(a))
+		}
+	}
+	return all
 }
 
 // api checks the configuration and returns the API that it names.
@@ -167,7 +216,7 @@ func (cfg *Config) api() (*provider.API, error) {
 // token. What forwards requests to another program must leave them out.
 func (g *Guard) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p, no := g.decide(r)
+		p, no := g.decide(w.Header(), r)
 		if no != nil {
 			g.refuse(w, r, p, no)
 			return
@@ -180,44 +229,59 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 }
 
 // decide takes the steps of a guarded call. It returns the principal as soon as
-// the token has proved it, also beside a denial.
-func (g *Guard) decide(r *http.Request) (*counterfoil.Principal, *denial) {
-	ctx := r.Context()
+// the token has proved it, also beside a denial. It adds to the header of the
+// answer what the caller needs for the next call.
+func (g *Guard) decide(answer http.Header, r *http.Request) (*counterfoil.Principal, *denial) {
 	// 1. What the description demands is there, in its order.
 	sent, no := g.demand(r.Header)
 	if no != nil {
 		return nil, no
 	}
-	// 2. The token is a bearer token.
-	token, no := sent.bearer()
-	if no != nil {
+	// 2. There is a token, and it says how it is used.
+	if no := sent.credential(); no != nil {
 		return nil, no
 	}
+	p, no := g.admit(answer, r, &sent)
+	if no != nil {
+		no.dpop = sent.proved
+	}
+	return p, no
+}
+
+// admit takes the steps of a call that carries a token.
+func (g *Guard) admit(answer http.Header, r *http.Request, sent *sent) (*counterfoil.Principal, *denial) {
+	ctx := r.Context()
 	// 3. The issuer signed it, for this API and for now.
-	v, p, no := g.verify(ctx, token)
+	v, p, no := g.verify(ctx, sent.token)
 	if no != nil {
 		return p, no
 	}
-	// 4. It was neither replaced nor revoked.
+	// 4. Its sender is who it is bound to.
+	if v.bound != nil || sent.proved {
+		if no := g.holder(answer, r, v, sent); no != nil {
+			return p, no
+		}
+	}
+	// 5. It was neither replaced nor revoked.
 	if no := g.live(ctx, p); no != nil {
 		return p, no
 	}
-	// 5. The API key is the client's.
+	// 6. The API key is the client's.
 	if no := g.ownKey(ctx, p, sent.apiKey); no != nil {
 		return p, no
 	}
-	// 6. The tenant is one that the client is granted.
+	// 7. The tenant is one that the client is granted.
 	if p, no = g.tenant(ctx, v, sent.tenant); no != nil {
 		return p, no
 	}
-	// 7. The token's scopes suffice.
+	// 8. The token's scopes suffice.
 	if !p.Scopes.ContainAll(g.api.Scopes) {
 		return p, g.deny(counterfoil.ScopeInsufficient, "")
 	}
 	return p, nil
 }
 
-// Stats counts what a Guard keeps of verified tokens.
+// Stats counts what a Guard keeps of verified tokens and proofs.
 type Stats struct {
 	// Entries is how many tokens are remembered now.
 	Entries int
@@ -227,7 +291,14 @@ type Stats struct {
 	// Evictions are the tokens that gave way to others: many tell that CacheSize
 	// is too small.
 	Evictions uint64
+	// ProofsLost are the proofs of possession that were refused because there was
+	// no room to remember them: Config.MaxProofs is too small.
+	ProofsLost uint64
 }
 
 // Stats returns the counts since New.
-func (g *Guard) Stats() Stats { return g.cache.stats() }
+func (g *Guard) Stats() Stats {
+	s := g.cache.stats()
+	s.ProofsLost = g.prover.seen.Full()
+	return s
+}

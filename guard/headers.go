@@ -56,9 +56,12 @@ func describes(api *provider.API, reason counterfoil.Reason) bool {
 
 // sent is what a request carries in the headers of the description.
 type sent struct {
-	token                 *header
+	want                  *header // from token
 	authorization, tenant string
 	apiKey                counterfoil.Secret
+	// token is the access token, proved whether it came with the scheme DPoP.
+	token  string
+	proved bool
 }
 
 // demand looks for the headers in the description's order; the first that is
@@ -82,7 +85,7 @@ func (g *Guard) demand(h http.Header) (sent, *denial) {
 		}
 		switch want.From {
 		case provider.HeaderFromToken:
-			s.token, s.authorization = want, values[0]
+			s.want, s.authorization = want, values[0]
 		case provider.HeaderFromAPIKey:
 			s.apiKey = counterfoil.Secret(values[0])
 		case provider.HeaderFromTenant:
@@ -106,25 +109,29 @@ func (h *header) takes(value string) bool {
 	return value == h.Value
 }
 
-// bearer returns the token of the header from token (RFC 6750 section 2.1), a
+// credential finds the token of the header from token (RFC 6750 section 2.1), a
 // parameter of the query or body never. Credentials of another scheme are none
-// (RFC 6750 section 3.1). What characters a token may have is left to its
-// parser, which takes fewer than b64token allows.
-func (s *sent) bearer() (string, *denial) {
-	want := s.token
+// (RFC 6750 section 3.1), but for the scheme DPoP, which goes with every
+// description. What characters a token may have is left to its parser, which
+// takes fewer than b64token allows.
+func (s *sent) credential() *denial {
+	want := s.want
 	scheme, token, spaced := strings.Cut(s.authorization, " ")
 	switch {
-	case want.Scheme == "":
-		token = s.authorization
-	case strings.EqualFold(scheme, want.Scheme):
+	case want.Scheme != "" && strings.EqualFold(scheme, want.Scheme):
 		token = strings.TrimLeft(token, " ")
-	case want.Bare && !spaced:
+		s.proved = strings.EqualFold(want.Scheme, schemeDPoP)
+	case spaced && strings.EqualFold(scheme, schemeDPoP):
+		token = strings.TrimLeft(token, " ")
+		s.proved = true
+	case want.Scheme == "", want.Bare && !spaced:
 		token = s.authorization
 	default:
-		return "", &denial{reason: counterfoil.TokenMissing, header: want.Name, detail: "another scheme"}
+		return &denial{reason: counterfoil.TokenMissing, header: want.Name, detail: "another scheme"}
 	}
 	if token == "" || len(token) > jose.MaxToken {
-		return "", &denial{reason: counterfoil.TokenMalformed, header: want.Name, detail: "empty or too long"}
+		return &denial{reason: counterfoil.TokenMalformed, header: want.Name, detail: "empty or too long"}
 	}
-	return token, nil
+	s.token = token
+	return nil
 }

@@ -26,14 +26,49 @@ type Keys interface {
 	PublicKey(ctx context.Context, id string) (crypto.PublicKey, error)
 }
 
+// AlgorithmKeys are Keys that know the algorithm which a key is published for.
+// A guard asks them with PublicKeyFor instead, so that a key of RS256 never
+// verifies a token of PS256; other Keys leave that to the kind of the key.
+type AlgorithmKeys interface {
+	Keys
+	// PublicKeyFor is PublicKey for a token of that algorithm (RFC 7518 section
+	// 3.1). When the key is published for another one (RFC 7517 section 4.4),
+	// the error is a *counterfoil.Error with the reason
+	// counterfoil.TokenAlgorithm; a key that is published for none in particular
+	// suits each that its kind does.
+	PublicKeyFor(ctx context.Context, id, algorithm string) (crypto.PublicKey, error)
+}
+
+// anyAlgorithm makes AlgorithmKeys of Keys that do not know.
+type anyAlgorithm struct{ Keys }
+
+func (k anyAlgorithm) PublicKeyFor(ctx context.Context, id, _ string) (crypto.PublicKey, error) {
+	return k.PublicKey(ctx, id)
+}
+
+func withAlgorithms(k Keys) AlgorithmKeys {
+	if known, ok := k.(AlgorithmKeys); ok {
+		return known
+	}
+	return anyAlgorithm{k}
+}
+
+// errOtherAlgorithm is the error of PublicKeyFor for a key of another algorithm.
+var errOtherAlgorithm error = &counterfoil.Error{Reason: counterfoil.TokenAlgorithm, Message: "the key is published for another algorithm"}
+
 // ErrKeyUnknown is the error of Keys for an id that is not published. Every
 // *counterfoil.Error with the reason counterfoil.TokenKeyUnknown means the same,
 // so that an implementation need not import this package.
 var ErrKeyUnknown error = &counterfoil.Error{Reason: counterfoil.TokenKeyUnknown, Message: "no key is published under this id"}
 
-func isKeyUnknown(err error) bool {
+// keyReason returns what an error of Keys says of the token; "" when it is a
+// failure of the keys.
+func keyReason(err error) counterfoil.Reason {
 	var e *counterfoil.Error
-	return errors.As(err, &e) && e.Reason == counterfoil.TokenKeyUnknown
+	if errors.As(err, &e) && (e.Reason == counterfoil.TokenKeyUnknown || e.Reason == counterfoil.TokenAlgorithm) {
+		return e.Reason
+	}
+	return ""
 }
 
 // StaticKeys returns the keys of a JWK Set (RFC 7517 section 5) that never
@@ -52,26 +87,45 @@ func StaticKeys(jwks []byte) (Keys, error) {
 }
 
 // keySet is a set by key id.
-type keySet map[string]crypto.PublicKey
+type keySet map[string]published
+
+// published is a key with the algorithm that it is for; "" when the set does
+// not say.
+type published struct {
+	key       crypto.PublicKey
+	algorithm string
+}
+
+// suits returns the key, for a token of that algorithm; "" when it is not known.
+func (p published) suits(algorithm string) (crypto.PublicKey, error) {
+	if p.algorithm != "" && algorithm != "" && p.algorithm != algorithm {
+		return nil, errOtherAlgorithm
+	}
+	return p.key, nil
+}
 
 // keysOf returns list by id, with the values of before where a key is the same.
 func keysOf(list []jose.PublicKey, before keySet) keySet {
 	set := make(keySet, len(list))
 	for _, k := range list {
-		if old, ok := before[k.ID]; ok && same(old, k.Key) {
-			k.Key = old
+		if old, ok := before[k.ID]; ok && same(old.key, k.Key) {
+			k.Key = old.key
 		}
-		set[k.ID] = k.Key
+		set[k.ID] = published{k.Key, k.Algorithm}
 	}
 	return set
 }
 
-func (s keySet) PublicKey(_ context.Context, id string) (crypto.PublicKey, error) {
+func (s keySet) PublicKey(ctx context.Context, id string) (crypto.PublicKey, error) {
+	return s.PublicKeyFor(ctx, id, "")
+}
+
+func (s keySet) PublicKeyFor(_ context.Context, id, algorithm string) (crypto.PublicKey, error) {
 	key, ok := s[id]
 	if !ok {
 		return nil, ErrKeyUnknown
 	}
-	return key, nil
+	return key.suits(algorithm)
 }
 
 // same reports whether two keys are one, at once when they are one value.

@@ -125,10 +125,16 @@ func (r *Remote) Close() {
 // not in the set keep coming, they are refused as unknown at once. An id that
 // is not in a set that could not be refreshed is not unknown but unavailable.
 func (r *Remote) PublicKey(ctx context.Context, id string) (crypto.PublicKey, error) {
+	return r.PublicKeyFor(ctx, id, "")
+}
+
+// PublicKeyFor returns the key of that id for a token of that algorithm, as
+// AlgorithmKeys says. It waits as PublicKey does.
+func (r *Remote) PublicKeyFor(ctx context.Context, id, algorithm string) (crypto.PublicKey, error) {
 	r.start.Do(r.refreshing)
 	set := r.current()
 	if key, ok := set.key(id); ok {
-		return key, nil
+		return key.suits(algorithm)
 	}
 	if wait := r.fetch(set == nil); wait != nil {
 		select {
@@ -143,7 +149,7 @@ func (r *Remote) PublicKey(ctx context.Context, id string) (crypto.PublicKey, er
 	key, ok := set.key(id)
 	switch {
 	case ok:
-		return key, nil
+		return key.suits(algorithm)
 	case r.ctx.Err() != nil:
 		return nil, errClosed
 	case r.failure != nil:
@@ -165,9 +171,9 @@ func (r *Remote) current() *fetched {
 }
 
 // key returns the key of that id; a nil set has none.
-func (f *fetched) key(id string) (crypto.PublicKey, bool) {
+func (f *fetched) key(id string) (published, bool) {
 	if f == nil {
-		return nil, false
+		return published{}, false
 	}
 	key, ok := f.keys[id]
 	return key, ok

@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -162,24 +163,28 @@ func newRig(t *testing.T, name string) *rig {
 	return newRigFor(t, must(provider.Builtin(name)), dialects()[name])
 }
 
-func newRigFor(t *testing.T, p *provider.Provider, d dialect) *rig {
+// newRigFor guards an API of p; changes are made to the guard's configuration.
+func newRigFor(t *testing.T, p *provider.Provider, d dialect, changes ...func(*guard.Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, dialect: d, clock: clock.NewManual(start),
 		keys:     &keyring{keys: map[string]crypto.PublicKey{"k1": d.key().Public()}},
 		registry: &registry{dead: map[string]bool{}, tenants: []string{"TENANT123", "TENANT456"}, apiKey: "key-1"}}
-	var err error
-	r.guard, err = guard.New(guard.Config{
+	cfg := guard.Config{
 		Provider: p, Issuer: issuer, Keys: r.keys, Registry: r.registry, Clock: r.clock, Logger: slog.New(slog.DiscardHandler),
 		OnDecision: func(_ context.Context, e counterfoil.Event) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.events = append(r.events, e)
 		},
-	})
-	if err != nil {
+	}
+	for _, change := range changes {
+		change(&cfg)
+	}
+	var err error
+	if r.guard, err = guard.New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	r.server = httptest.NewTLSServer(r.guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	r.server = httptest.NewUnstartedServer(r.guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		p, ok := counterfoil.PrincipalFrom(req.Context())
 		if !ok {
 			t.Error("the API was called without a principal")
@@ -189,6 +194,8 @@ func newRigFor(t *testing.T, p *provider.Provider, d dialect) *rig {
 		r.seen = p
 		_, _ = io.WriteString(w, "hello")
 	})))
+	r.server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+	r.server.StartTLS()
 	t.Cleanup(r.server.Close)
 	return r
 }

@@ -22,9 +22,11 @@ type verified struct {
 	notBefore, notAfter time.Time
 	// tenants are those that the token itself grants.
 	tenants []string
-	// keyID and key are what verified it.
-	keyID string
-	key   crypto.PublicKey
+	// bound is what the token is bound to; nil for a bearer token.
+	bound *binding
+	// keyID, algorithm and key are what verified it.
+	keyID, algorithm string
+	key              crypto.PublicKey
 	// tenanted is the principal of the last call, for a token that is used with
 	// one tenant again and again.
 	tenanted atomic.Pointer[counterfoil.Principal]
@@ -39,7 +41,7 @@ func (g *Guard) verify(ctx context.Context, raw string) (*verified, *counterfoil
 	if v == nil {
 		return g.verifyAnew(ctx, raw, &id)
 	}
-	key, no := g.key(ctx, v.keyID)
+	key, no := g.key(ctx, v.keyID, v.algorithm)
 	switch {
 	case no != nil:
 	case !same(v.key, key):
@@ -55,11 +57,11 @@ func (g *Guard) verify(ctx context.Context, raw string) (*verified, *counterfoil
 }
 
 func (g *Guard) verifyAnew(ctx context.Context, raw string, id *[32]byte) (*verified, *counterfoil.Principal, *denial) {
-	token, err := jose.Parse(raw, string(g.provider.AccessToken.SigningAlgorithm))
+	token, err := jose.Parse(raw, g.algorithms...)
 	if err != nil {
 		return nil, nil, g.deny(reasonOf(err), err.Error())
 	}
-	key, no := g.key(ctx, token.KeyID)
+	key, no := g.key(ctx, token.KeyID, token.Algorithm())
 	if no != nil {
 		return nil, nil, no
 	}
@@ -78,7 +80,7 @@ func (g *Guard) verifyAnew(ctx context.Context, raw string, id *[32]byte) (*veri
 	if no := g.inForce(v); no != nil {
 		return nil, v.principal, no
 	}
-	v.keyID, v.key = token.KeyID, key
+	v.keyID, v.algorithm, v.key = token.KeyID, token.Algorithm(), key
 	g.cache.put(id, v)
 	return v, v.principal, nil
 }
@@ -94,17 +96,21 @@ func reasonOf(err error) counterfoil.Reason {
 	return counterfoil.TokenMalformed
 }
 
-// key asks Keys for the key that a token names.
-func (g *Guard) key(ctx context.Context, id string) (crypto.PublicKey, *denial) {
+// key asks Keys for the key that a token of that algorithm names.
+func (g *Guard) key(ctx context.Context, id, algorithm string) (crypto.PublicKey, *denial) {
 	if id == "" {
 		return nil, g.deny(counterfoil.TokenKeyUnknown, "the token names no key")
 	}
-	key, err := g.keys.PublicKey(ctx, id)
-	switch {
-	case err == nil:
+	key, err := g.keys.PublicKeyFor(ctx, id, algorithm)
+	if err == nil {
 		return key, nil
-	case isKeyUnknown(err):
-		return nil, g.deny(counterfoil.TokenKeyUnknown, "")
+	}
+	switch reason := keyReason(err); reason {
+	case "":
+	case counterfoil.TokenAlgorithm:
+		return nil, g.deny(reason, "the key is published for another algorithm")
+	default:
+		return nil, g.deny(reason, "")
 	}
 	return nil, g.unavailable(err)
 }

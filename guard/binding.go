@@ -1,0 +1,243 @@
+package guard
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/dpop"
+	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/internal/peer"
+	"github.com/counterfoil/counterfoil/internal/seal"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+// schemeDPoP precedes a token that is bound to a key (RFC 9449 section 7.1). It
+// stands in the header that the description takes tokens from, whatever scheme
+// that has: the binding is the token's, not the dialect's.
+const schemeDPoP = "DPoP"
+
+// The error codes of RFC 6750 section 3.1 and RFC 9449 section 7.1 for a token
+// that is not used as its binding asks.
+const (
+	codeToken = "invalid_token"
+	codeProof = "invalid_dpop_proof"
+	codeNonce = "use_dpop_nonce"
+)
+
+// binding is what a token is bound to by its claim cnf (RFC 7800): thumbprints,
+// "" where it is not.
+type binding struct {
+	certificate string // x5t#S256, RFC 8705 section 3.1
+	key         string // jkt, RFC 9449 section 6.1
+}
+
+// bindingOf reads the claim cnf: nil when there is none. A claim that binds to
+// nothing known here is refused: taken as a bearer token, it would be good in the
+// hands of a thief. Unknown members beside a known one do not matter (RFC 7800
+// section 3.1).
+func bindingOf(members map[string]any) (*binding, counterfoil.Reason) {
+	value, there := members["cnf"]
+	if !there {
+		return nil, ""
+	}
+	confirmation, ok := value.(map[string]any)
+	if !ok {
+		return nil, counterfoil.TokenMalformed
+	}
+	b := &binding{}
+	for name, field := range map[string]*string{"x5t#S256": &b.certificate, "jkt": &b.key} {
+		value, there := confirmation[name]
+		if !there {
+			continue
+		}
+		if *field, _ = value.(string); *field == "" {
+			return nil, counterfoil.TokenMalformed
+		}
+	}
+	if *b == (binding{}) {
+		return nil, counterfoil.TokenInvalid
+	}
+	return b, ""
+}
+
+// prover checks that the sender of a token is who it is bound to.
+type prover struct {
+	peer peer.Config
+	// origin is Config.URL without a slash at its end; "" for https and the
+	// request's Host.
+	origin string
+	seen   dpop.Seen
+	nonces *dpop.Nonces // nil when no nonce is demanded
+	clock  counterfoil.Clock
+}
+
+func newProver(cfg *Config) (*prover, error) {
+	p := &prover{
+		clock: cfg.Clock, seen: dpop.Seen{Clock: cfg.Clock, Most: cfg.MaxProofs},
+		peer: peer.Config{TrustedProxies: cfg.TrustedProxies, CertificateHeader: cfg.CertificateHeader, CertificateForm: peer.Form(cfg.CertificateForm)},
+	}
+	if err := p.peer.Validate(); err != nil {
+		return nil, fmt.Errorf("proxies: %w", err)
+	}
+	if cfg.MaxProofs < 0 {
+		return nil, errors.New("Config.MaxProofs must not be negative")
+	}
+	if cfg.URL != "" {
+		u, err := url.Parse(cfg.URL)
+		if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return nil, errors.New("Config.URL must be an https URL without credentials and query, such as https://api.example.com")
+		}
+		p.origin = strings.TrimRight(cfg.URL, "/")
+	}
+	if !cfg.DPoPNonce {
+		return p, nil
+	}
+	text := cfg.DPoPNonceKey
+	if text == "" {
+		text = seal.NewKey()
+	}
+	key, err := seal.ParseKey(text)
+	if err != nil {
+		return nil, errors.New("Config.DPoPNonceKey must be 32 random bytes in base64: make one with openssl rand -base64 32")
+	}
+	p.nonces, err = dpop.NewNonces(key.Derive("guard DPoP nonce"), cfg.Clock, 0)
+	return p, err
+}
+
+// holder checks that the request comes from whom the token is bound to, and
+// that it uses the scheme that goes with the binding. It is asked on each call,
+// whether the token is remembered or not, after everything else about the token
+// is right: only then does a proof take room in memory.
+func (g *Guard) holder(answer http.Header, r *http.Request, v *verified, s *sent) *denial {
+	b := v.bound
+	if s.proved && (b == nil || b.key == "") {
+		// The scheme says what the token does not: it is another scheme than the
+		// token's, and the challenge names that.
+		s.proved = false
+		return g.deny(counterfoil.TokenMissing, "the scheme DPoP with a token that is bound to no key")
+	}
+	if b.certificate != "" {
+		cert, err := g.prover.peer.Certificate(r)
+		switch {
+		case err != nil:
+			return g.deny(counterfoil.TokenCertificate, err.Error())
+		case cert == nil:
+			return g.deny(counterfoil.TokenCertificate, "the connection has no client certificate")
+		case jose.CertificateThumbprint(cert) != b.certificate:
+			return g.deny(counterfoil.TokenCertificate, "another client certificate")
+		}
+	}
+	switch {
+	case b.key != "" && !s.proved:
+		return g.unproved(codeToken, "a token that is bound to a key came without the scheme DPoP")
+	case b.key != "":
+		return g.proof(answer, r, v, s)
+	}
+	return nil
+}
+
+// proof checks the proof of a call (RFC 9449 section 7.1).
+func (g *Guard) proof(answer http.Header, r *http.Request, v *verified, s *sent) *denial {
+	p := g.prover
+	proofs := r.Header["Dpop"]
+	if len(proofs) != 1 {
+		return g.unproved(codeProof, fmt.Sprintf("%d DPoP headers", len(proofs)))
+	}
+	target, ok := p.target(r)
+	if !ok {
+		return g.unproved(codeProof, "the request has no URL that can be compared")
+	}
+	want := dpop.Want{Method: r.Method, URL: target, Now: p.clock.Now(), AccessToken: s.token, Thumbprint: v.bound.key}
+	if p.nonces != nil {
+		want.Nonce = p.nonces.Valid
+	}
+	proof, err := dpop.Verify(proofs[0], want)
+	if p.nonces != nil {
+		// The next nonce comes with any answer, before it is missed (RFC 9449
+		// section 8.2).
+		if fresh := p.nonces.Issue(); err != nil || proof.Nonce != fresh {
+			answer.Set("DPoP-Nonce", fresh)
+		}
+	}
+	switch {
+	case errors.Is(err, dpop.ErrUseNonce):
+		return &denial{reason: counterfoil.TokenProofNonce, header: g.tokenHeader, code: codeNonce}
+	case err != nil:
+		return g.unproved(codeProof, err.Error())
+	case !p.seen.FirstOf(v.principal.ClientID, proof):
+		return g.unproved(codeProof, "the proof was here before, or there is no room to remember it")
+	}
+	return nil
+}
+
+// target returns the URL that the sender of r asked for: the origin and the path
+// of the request line, because whoever mounts the guard may have changed r.URL.
+func (p *prover) target(r *http.Request) (string, bool) {
+	path := r.RequestURI
+	if !strings.HasPrefix(path, "/") {
+		// The absolute form (RFC 9112 section 3.2.2), or a request that was
+		// never on a wire.
+		u := r.URL
+		if path != "" {
+			var err error
+			if u, err = url.ParseRequestURI(path); err != nil {
+				return "", false
+			}
+		}
+		if path = u.EscapedPath(); path == "" {
+			path = "/"
+		}
+	}
+	if p.origin != "" {
+		return p.origin + path, true
+	}
+	// A Host with the characters of a path would choose the path, too.
+	if r.Host == "" || strings.ContainsAny(r.Host, `/\?#@`) {
+		return "", false
+	}
+	return "https://" + r.Host + path, true
+}
+
+// unproved refuses a call whose sender did not prove to hold the token's key.
+func (g *Guard) unproved(code, detail string) *denial {
+	return &denial{reason: counterfoil.TokenProof, header: g.tokenHeader, code: code, detail: detail}
+}
+
+// challenged returns the shape of a refusal with the challenge that the sender
+// of a proof needs (RFC 9449 section 7.1), where the description does not speak
+// of proofs. A refused proof gets one in place of the description's; any other
+// refusal of a call with the scheme DPoP keeps the description's parameters and
+// takes that scheme.
+func (g *Guard) challenged(shape provider.Refusal, no *denial) provider.Refusal {
+	if _, described := g.api.Refusals[no.reason]; described && no.code != "" {
+		return shape
+	}
+	headers, challenge := make(map[string]string, len(shape.Headers)+1), ""
+	for name, value := range shape.Headers {
+		if strings.EqualFold(name, "WWW-Authenticate") {
+			challenge = value
+			continue
+		}
+		headers[name] = value
+	}
+	scheme, parameters, _ := strings.Cut(challenge, " ")
+	algs := `algs="` + strings.Join(dpop.Algorithms(), " ") + `"`
+	switch {
+	case no.code != "":
+		challenge = schemeDPoP + ` error="` + no.code + `", ` + algs
+	case !strings.EqualFold(scheme, "Bearer"):
+	case parameters == "":
+		challenge = schemeDPoP + " " + algs
+	default:
+		challenge = schemeDPoP + " " + parameters + ", " + algs
+	}
+	if challenge != "" {
+		headers["WWW-Authenticate"] = challenge
+	}
+	shape.Headers = headers
+	return shape
+}
