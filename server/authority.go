@@ -33,6 +33,12 @@ var errNoRealm = errors.New("the server has this realm no longer")
 // Reason is TokenKeyUnknown. For one that it does not know it reads the store,
 // once a second at most.
 func (a *Authority) PublicKey(ctx context.Context, id string) (crypto.PublicKey, error) {
+	return a.PublicKeyFor(ctx, id, "")
+}
+
+// PublicKeyFor is PublicKey for a token of that algorithm: of another one than
+// the key's, the Reason is TokenAlgorithm.
+func (a *Authority) PublicKeyFor(ctx context.Context, id, algorithm string) (crypto.PublicKey, error) {
 	rl := a.server.realm(a.name)
 	if rl == nil {
 		return nil, errNoRealm
@@ -43,6 +49,9 @@ func (a *Authority) PublicKey(ctx context.Context, id string) (crypto.PublicKey,
 	}
 	if !ok {
 		return nil, &counterfoil.Error{Reason: counterfoil.TokenKeyUnknown, Message: "the realm has no such key"}
+	}
+	if algorithm != "" && k.Algorithm != algorithm {
+		return nil, &counterfoil.Error{Reason: counterfoil.TokenAlgorithm, Message: "the key is for another algorithm"}
 	}
 	return k.Key, nil
 }
