@@ -175,7 +175,7 @@ func keySet(s *server.Server) *jose.JSONWebKeySet {
 
 // verifyWith tells in an error why a token does not verify with a key set.
 func verifyWith(token string, set *jose.JSONWebKeySet) error {
-	parsed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA})
+	parsed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA})
 	if err != nil {
 		return err
 	}
