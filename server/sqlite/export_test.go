@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"context"
 	"fmt"
 	"time"
 )
@@ -9,8 +8,7 @@ import (
 // SetPatience shortens what the writer waits for a lock.
 func (s *Store) SetPatience(d time.Duration) error {
 	return s.submit(func(t *transaction) error {
-		// Not prepared: it is no write.
-		_, err := t.conn.ExecContext(context.Background(), fmt.Sprintf("PRAGMA busy_timeout = %d", d.Milliseconds()))
+		_, err := t.exec(fmt.Sprintf("PRAGMA busy_timeout = %d", d.Milliseconds()))
 		return err
 	})
 }

@@ -2,34 +2,61 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
+	"database/sql/driver"
 	"errors"
+	"fmt"
+	"io"
 )
 
-// statements are the writer's connection, with each statement prepared once.
+// statements are a connection with each statement prepared once. They speak to
+// the driver itself: package database/sql would take as long again as a short
+// statement takes. One goroutine uses them.
 type statements struct {
-	conn     *sql.Conn
-	prepared map[string]*sql.Stmt
+	conn     driver.ConnPrepareContext
+	prepared map[string]statement
+	args     []driver.NamedValue
+	values   []driver.Value
 }
 
-func (s *statements) statement(query string) (*sql.Stmt, error) {
+// statement is what the driver's statements can do.
+type statement interface {
+	driver.Stmt
+	driver.StmtExecContext
+	driver.StmtQueryContext
+}
+
+// newStatements uses a connection of the driver, as sql.Conn.Raw has it.
+func newStatements(conn any) statements {
+	return statements{conn: conn.(driver.ConnPrepareContext), prepared: map[string]statement{}}
+}
+
+// bind finds the statement and puts its arguments into the driver's form.
+func (s *statements) bind(query string, args []any) (statement, error) {
+	s.args = s.args[:0]
+	for i, a := range args {
+		if n, ok := a.(int); ok {
+			a = int64(n)
+		}
+		s.args = append(s.args, driver.NamedValue{Ordinal: i + 1, Value: a})
+	}
 	if p, ok := s.prepared[query]; ok {
 		return p, nil
 	}
 	p, err := s.conn.PrepareContext(context.Background(), query)
-	if err == nil {
-		s.prepared[query] = p
+	if err != nil {
+		return nil, err
 	}
-	return p, err
+	s.prepared[query] = p.(statement)
+	return s.prepared[query], nil
 }
 
 // exec runs a statement and returns how many rows it changed.
 func (s *statements) exec(query string, args ...any) (int64, error) {
-	p, err := s.statement(query)
+	p, err := s.bind(query, args)
 	if err != nil {
 		return 0, err
 	}
-	r, err := p.ExecContext(context.Background(), args...)
+	r, err := p.ExecContext(context.Background(), s.args)
 	if err != nil {
 		return 0, err
 	}
@@ -37,47 +64,77 @@ func (s *statements) exec(query string, args ...any) (int64, error) {
 }
 
 // row reads one row; false when there is none.
-func (s *statements) row(query string, args []any, into ...any) (bool, error) {
-	p, err := s.statement(query)
-	if err != nil {
-		return false, err
-	}
-	err = p.QueryRowContext(context.Background(), args...).Scan(into...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, err
+func (s *statements) row(query string, args []any, into ...any) (found bool, err error) {
+	err = s.rows(query, args, len(into), func(values []driver.Value) error {
+		found = true
+		for i, v := range values {
+			if err := assign(into[i], v); err != nil {
+				return err
+			}
+		}
+		return io.EOF // one is enough
+	})
+	return found, err
 }
 
-// close lets go of the connection. With a statement left it would stay open.
+func assign(into any, v driver.Value) error {
+	switch into := into.(type) {
+	case *int64:
+		n, ok := v.(int64)
+		if *into = n; ok {
+			return nil
+		}
+	case *bool:
+		n, ok := v.(int64)
+		if *into = n != 0; ok {
+			return nil
+		}
+	case *string:
+		text, ok := v.(string)
+		if *into = text; ok {
+			return nil
+		}
+	}
+	return fmt.Errorf("a column holds a %T for a %T", v, into)
+}
+
+// rows reads rows of n columns, whose values are good until each returns. It
+// ends early, and well, when each returns io.EOF.
+func (s *statements) rows(query string, args []any, n int, each func(values []driver.Value) error) (err error) {
+	p, err := s.bind(query, args)
+	if err != nil {
+		return err
+	}
+	rows, err := p.QueryContext(context.Background(), s.args)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for len(s.values) < n {
+		s.values = append(s.values, nil)
+	}
+	for {
+		if err := rows.Next(s.values[:n]); err != nil {
+			return ended(err)
+		}
+		if err := each(s.values[:n]); err != nil {
+			return ended(err)
+		}
+	}
+}
+
+func ended(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// close lets go of the statements: with one left the connection would stay open.
 func (s *statements) close() error {
 	var err error
 	for _, p := range s.prepared {
 		err = errors.Join(err, p.Close())
 	}
-	return errors.Join(err, s.conn.Close())
-}
-
-// rows reads rows of n columns, whose values are good until each returns.
-func (s *statements) rows(query string, args []any, n int, each func(values []any)) error {
-	p, err := s.statement(query)
-	if err != nil {
-		return err
-	}
-	rows, err := p.QueryContext(context.Background(), args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		values, into := make([]any, n), make([]any, n)
-		for i := range values {
-			into[i] = &values[i]
-		}
-		if err := rows.Scan(into...); err != nil {
-			return err
-		}
-		each(values)
-	}
-	return rows.Err()
+	return err
 }

@@ -17,7 +17,7 @@ type Store struct {
 	client, standing *sql.Stmt
 	writes           chan write
 	closing          chan struct{}
-	closed           chan struct{}
+	closed           chan error
 	close            func() error
 	keep             atomic.Int64
 }
@@ -29,9 +29,8 @@ func newStore(ctx context.Context, db *sql.DB) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, writes: make(chan write), closing: make(chan struct{}), closed: make(chan struct{})}
+	s := &Store{db: db, writes: make(chan write), closing: make(chan struct{}), closed: make(chan error, 1)}
 	s.KeepRefusals(server.KeptRefusals)
-	t := newTransaction(conn)
 	if s.client, err = db.PrepareContext(ctx, "SELECT "+packedClient+" FROM clients AS c WHERE realm = ? AND id = ?"); err != nil {
 		return nil, err
 	}
@@ -40,12 +39,18 @@ func newStore(ctx context.Context, db *sql.DB) (*Store, error) {
 	}
 	s.close = sync.OnceValue(func() error {
 		close(s.closing)
-		<-s.closed
+		err := <-s.closed
 		// A connection with a statement left stays open: SQLite would not empty
 		// the log into the file.
-		return errors.Join(s.client.Close(), s.standing.Close(), t.close(), db.Close())
+		return errors.Join(err, s.client.Close(), s.standing.Close(), conn.Close(), db.Close())
 	})
-	go s.run(t)
+	go func() {
+		s.closed <- conn.Raw(func(raw any) error {
+			t := newTransaction(raw)
+			s.run(t)
+			return t.close()
+		})
+	}()
 	return s, nil
 }
 

@@ -1,6 +1,9 @@
 package sqlite
 
-import "slices"
+import (
+	"database/sql/driver"
+	"slices"
+)
 
 // The tables whose rows expire. Each row that is written pays for a look at some
 // old ones, in the order of their keys and around again: so a table holds little
@@ -102,12 +105,16 @@ func (t *transaction) sweepTable(of *sweeper, s *sweep) error {
 	}
 	var expired [][]any
 	rows := 0
-	err := t.rows(of.look, slices.Concat([]any{t.now}, s.behind, []any{sweepRows}), len(of.first)+1, func(values []any) {
+	err := t.rows(of.look, slices.Concat([]any{t.now}, s.behind, []any{sweepRows}), len(of.first)+1, func(values []driver.Value) error {
 		rows++
-		s.behind = slices.Clone(values[1:])
+		s.behind = make([]any, 0, len(values)-1)
+		for _, v := range values[1:] {
+			s.behind = append(s.behind, v)
+		}
 		if values[0] != int64(0) {
 			expired = append(expired, s.behind)
 		}
+		return nil
 	})
 	if err != nil {
 		return err

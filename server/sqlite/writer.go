@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"database/sql"
 	"errors"
 	"fmt"
 	"runtime"
@@ -42,7 +41,6 @@ var errClosed = errors.New("the database is closed")
 // them together and tells each caller its own result. Those that come in the
 // meantime are the next batch.
 func (s *Store) run(t *transaction) {
-	defer close(s.closed)
 	batch := make([]write, 0, maxBatch)
 	for {
 		select {
@@ -145,8 +143,8 @@ type transaction struct {
 	sweeps [swept]sweep
 }
 
-func newTransaction(conn *sql.Conn) *transaction {
-	t := &transaction{statements: statements{conn: conn, prepared: map[string]*sql.Stmt{}}}
+func newTransaction(conn any) *transaction {
+	t := &transaction{statements: newStatements(conn)}
 	for i := range t.sweeps {
 		t.sweeps[i].due = sweepEvery // a process that writes little sweeps as well
 	}
