@@ -1,0 +1,247 @@
+// Package admin manages what a server keeps: clients, signing keys and the
+// audit record. Use it to change them from a program: New works on a Store, also
+// beside a running server; Remote does the same over HTTPS, through the handler
+// that NewHandler makes of the former.
+//
+// The package promises that a change is recorded with who made it in the same
+// transaction; that both ways take the same input, give the same answers and
+// fail with the same *Problem; that a secret is shown once, where it is made,
+// and reaches no error; that whoever comes through the handler is held to the
+// scopes of his token; and that every input is bounded. The HTTP interface is
+// described by the OpenAPI document that the handler serves.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// Service is what an operator can do. What the caller can mend comes back as a
+// *Problem. All methods may be called at once.
+//
+// Where a method takes a version, that is the one of the client that the caller
+// has looked at: when the client has another by now, nothing is done and the
+// problem is Changed. 0 stands for whichever it has.
+type Service interface {
+	// Realms returns the realms that there are, in the order of the
+	// configuration.
+	Realms(ctx context.Context) ([]Realm, error)
+
+	// CreateClient adds a client and returns it with its credentials, which
+	// nobody can read again.
+	CreateClient(ctx context.Context, realm string, n NewClient) (Client, server.Credentials, error)
+	// Client returns a client, with when its secrets were last used.
+	Client(ctx context.Context, realm, id string) (Client, error)
+	// Clients returns a part of a realm's clients in the byte order of their
+	// IDs. A limit of 0 stands for 100; more than 1,000 are never returned.
+	Clients(ctx context.Context, q server.ClientQuery) (ClientPage, error)
+	// ChangeClient applies a JSON merge patch (RFC 7396) to the Settings of a
+	// client; null gives a setting its default.
+	ChangeClient(ctx context.Context, realm, id string, version int64, patch []byte) (Client, error)
+	// RotateSecret gives a client a new secret, RotateAPIKey a new API key. The
+	// old one is accepted for as long as r says.
+	RotateSecret(ctx context.Context, realm, id string, r server.Rotation) (server.Credentials, error)
+	RotateAPIKey(ctx context.Context, realm, id string, r server.Rotation) (server.Credentials, error)
+	// EndSecret ends a secret or an API key at the given time; at once when that
+	// is zero or has passed.
+	EndSecret(ctx context.Context, realm, id, secretID string, at time.Time) error
+	// DisableClient refuses a client and its tokens until EnableClient.
+	DisableClient(ctx context.Context, realm, id string) error
+	EnableClient(ctx context.Context, realm, id string) error
+	// DeleteClient removes a client and ends its tokens.
+	DeleteClient(ctx context.Context, realm, id string) error
+	// RevokeTokens ends all tokens that a client was issued so far.
+	RevokeTokens(ctx context.Context, realm, id string) error
+	// ImportClients reads a file of another server's clients and creates them:
+	// all, or none unless the import is Partial.
+	ImportClients(ctx context.Context, realm string, i Import) (Report, error)
+
+	// Keys returns the signing keys of a realm, oldest first.
+	Keys(ctx context.Context, realm string) ([]server.KeyView, error)
+	// RotateKey makes the next signing key; an empty algorithm is the realm's
+	// first.
+	RotateKey(ctx context.Context, realm string, algorithm provider.Algorithm, o server.RotateOptions) (server.KeyView, error)
+
+	// Events returns up to limit records of the audit record after a sequence
+	// number, 0 for the first. A limit of 0 stands for 100; more than 1,000 are
+	// never returned.
+	Events(ctx context.Context, after int64, limit int) (server.EventPage, error)
+}
+
+// Bounds of what is read.
+const (
+	// defaultLimit and maxLimit are of pages.
+	defaultLimit = 100
+	maxLimit     = 1000
+	// maxBody bounds a request in bytes, maxImport an import.
+	maxBody   = 1 << 20
+	maxImport = 64 << 20
+)
+
+// Realm is a realm as an operator sees it.
+type Realm struct {
+	Name     string `json:"name"`
+	Provider string `json:"provider"`
+	// Issuer and TokenURL are empty where they are not known: beside an 'up'.
+	Issuer   string `json:"issuer"`
+	TokenURL string `json:"token_url"`
+	// Scopes are those that clients can be allowed; none for any.
+	Scopes []string `json:"scopes"`
+	// Tenants are those that clients can be granted; none for any.
+	Tenants []string `json:"tenants"`
+	// APIKeys tells whether clients need an API key beside their secret.
+	APIKeys bool `json:"api_keys"`
+	// Algorithms are those that it signs with; the first is the default.
+	Algorithms []provider.Algorithm `json:"signing_algorithms"`
+	Policy     provider.Policy      `json:"policy"`
+	// Lifetime is that of its tokens, as 15m0s.
+	Lifetime string `json:"lifetime"`
+}
+
+// Client is a client as an operator sees it: no secret, and no hash of one.
+type Client struct {
+	Realm string `json:"realm"`
+	ID    string `json:"client_id"`
+	// Status is "enabled" or "disabled".
+	Status string `json:"status"`
+	Settings
+	Created time.Time `json:"created"`
+	Changed time.Time `json:"changed"`
+	// NotBefore is when its tokens begin to count; zero for never revoked.
+	NotBefore time.Time `json:"not_before,omitzero"`
+	// Secrets and APIKeys are those that are accepted, newest first.
+	Secrets []Secret `json:"secrets"`
+	APIKeys []Secret `json:"api_keys"`
+	// Version grows with every change.
+	Version int64 `json:"version"`
+}
+
+// The values of Client.Status.
+const (
+	statusEnabled  = "enabled"
+	statusDisabled = "disabled"
+)
+
+// Secret is what can be seen of a client secret or an API key.
+type Secret struct {
+	ID      string    `json:"id"`
+	Created time.Time `json:"created"`
+	// Ends is when it stops being accepted; zero for never.
+	Ends time.Time `json:"ends,omitzero"`
+	// LastUsed is known for a single client only, about ten seconds after the
+	// use and to the minute; zero for never.
+	LastUsed time.Time `json:"last_used,omitzero"`
+}
+
+// ClientPage is a part of a realm's clients.
+type ClientPage struct {
+	Clients []Client `json:"clients"`
+	// Next is the query's After for the page behind this one; empty at the end.
+	Next string `json:"next,omitempty"`
+}
+
+// NewClient is what CreateClient is told. The zero value makes a client with a
+// generated ID and a secret, which is allowed nothing.
+type NewClient struct {
+	// ID is generated when empty.
+	ID string `json:"client_id,omitempty"`
+	Settings
+	// Disabled makes a client that is refused until it is enabled.
+	Disabled bool `json:"disabled,omitempty"`
+	// WithoutSecret makes none: the client authenticates in another way.
+	WithoutSecret bool `json:"without_secret,omitempty"`
+	// APIKey says whether to make an API key; nil for when the realm needs one.
+	APIKey *bool `json:"api_key,omitempty"`
+}
+
+// Settings are those of server.Settings, which says what each means, in JSON.
+type Settings struct {
+	Name        string             `json:"name"`
+	Contact     string             `json:"contact"`
+	Environment server.Environment `json:"environment"`
+	Scopes      []string           `json:"scopes"`
+	Tenants     []string           `json:"tenants"`
+	// Addresses are networks, as 192.0.2.0/24, or single addresses.
+	Addresses []string          `json:"addresses"`
+	Labels    map[string]string `json:"labels"`
+	// Expires is zero for never.
+	Expires        time.Time `json:"expires,omitzero"`
+	ResourceServer bool      `json:"resource_server"`
+
+	Tokens         tokens         `json:"tokens"`
+	Authentication authentication `json:"authentication"`
+}
+
+// tokens are those of server.TokenSettings.
+type tokens struct {
+	// Lifetime is a duration, as 15m; empty for the realm's.
+	Lifetime         string             `json:"lifetime"`
+	Algorithm        provider.Algorithm `json:"algorithm"`
+	Policy           provider.Policy    `json:"policy"`
+	Claims           map[string]string  `json:"claims"`
+	CertificateBound bool               `json:"certificate_bound"`
+	DPoPBound        bool               `json:"dpop_bound"`
+}
+
+// authentication is that of server.Authentication.
+type authentication struct {
+	// KeySet is a JWK Set as a JSON object; nil for none.
+	KeySet      json.RawMessage         `json:"jwks,omitempty"`
+	KeySetURL   string                  `json:"jwks_uri"`
+	Certificate server.CertificateRule  `json:"certificate"`
+	Thumbprints []string                `json:"thumbprints"`
+	Federation  []server.FederationRule `json:"federation"`
+}
+
+// Import is what ImportClients is told.
+type Import struct {
+	// Format is one of importer.Formats; File is read once.
+	Format string
+	File   io.Reader
+	// DryRun changes nothing and tells what would become of each row.
+	DryRun bool
+	// Replace lets rows take the place of other clients of their IDs. Partial
+	// imports the good rows even when others cannot be taken.
+	Replace, Partial bool
+}
+
+// Report tells what became of the rows of an import, or would.
+type Report struct {
+	// Applied is false after a dry run, and when nothing was imported because
+	// rows could not be taken.
+	Applied bool `json:"applied"`
+	// Counts are how many rows have each outcome.
+	Counts map[string]int `json:"counts"`
+	// Rows are those of the file, in its order.
+	Rows []row `json:"rows"`
+	// Failed says what kept the import from ending; empty when it did end.
+	// Importing the same file again finishes the work.
+	Failed string `json:"failed,omitempty"`
+}
+
+// row is what became of a row, or would.
+type row struct {
+	Place    string   `json:"place"`
+	ClientID string   `json:"client_id"`
+	Outcome  string   `json:"outcome"`
+	Detail   string   `json:"detail,omitempty"`
+	Notes    []string `json:"notes,omitempty"`
+}
+
+var (
+	_ Service = (*Local)(nil)
+	_ Service = (*Remote)(nil)
+)
+
+// authority is whom a Local acts for when that is not the operator of the
+// machine: the client that asks, its realm and the scopes of its token.
+type authority struct {
+	realm  string
+	scopes counterfoil.Scopes
+}

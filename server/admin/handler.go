@@ -1,0 +1,332 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/event"
+)
+
+// The scopes of the Admin API, as the catalog's description counterfoil has
+// them.
+const (
+	clientsRead  = "clients:read"
+	clientsWrite = "clients:write"
+	keysRead     = "keys:read"
+	keysWrite    = "keys:write"
+	tokensRevoke = "tokens:revoke"
+	auditRead    = "audit:read"
+)
+
+// call is one request on its way.
+type call struct {
+	*http.Request
+	w     http.ResponseWriter
+	admin *Local
+	query url.Values
+}
+
+// answer is what comes of it; a nil body is no body at all.
+type answer struct {
+	status int
+	body   any
+	etag   string
+}
+
+// operation is one thing that can be done at a path.
+type operation struct {
+	method, path string
+	// scope is what the token must carry; "" when any token of the realm will
+	// do.
+	scope string
+	// query are the parameters that are understood.
+	query []string
+	// versioned says that If-Match is.
+	versioned bool
+	serve     func(c *call) (answer, error)
+}
+
+const (
+	realmPath  = "/v1/realms/{realm}"
+	clientPath = realmPath + "/clients/{client}"
+	secretPath = clientPath + "/secrets/{secret}"
+)
+
+var operations = []operation{
+	{method: "GET", path: "/{$}", serve: (*call).root},
+	{method: "GET", path: "/v1/openapi.json", serve: (*call).document},
+	{method: "GET", path: "/v1/realms", serve: (*call).realms},
+	{method: "GET", path: realmPath + "/clients", scope: clientsRead, query: []string{"after", "limit", "search", "environment", "status"}, serve: (*call).clients},
+	{method: "POST", path: realmPath + "/clients", scope: clientsWrite, serve: (*call).createClient},
+	{method: "GET", path: clientPath, scope: clientsRead, serve: (*call).client},
+	{method: "PATCH", path: clientPath, scope: clientsWrite, versioned: true, serve: (*call).changeClient},
+	{method: "DELETE", path: clientPath, scope: clientsWrite, serve: (*call).deleteClient},
+	{method: "POST", path: clientPath + "/secrets", scope: clientsWrite, versioned: true, serve: (*call).rotateSecret},
+	{method: "POST", path: clientPath + "/api-keys", scope: clientsWrite, versioned: true, serve: (*call).rotateAPIKey},
+	{method: "PATCH", path: secretPath, scope: clientsWrite, serve: (*call).endSecret},
+	{method: "DELETE", path: secretPath, scope: clientsWrite, serve: (*call).deleteSecret},
+	{method: "POST", path: clientPath + "/disable", scope: clientsWrite, serve: (*call).disableClient},
+	{method: "POST", path: clientPath + "/enable", scope: clientsWrite, serve: (*call).enableClient},
+	{method: "POST", path: clientPath + "/revoke", scope: tokensRevoke, serve: (*call).revokeTokens},
+	{method: "POST", path: realmPath + "/imports", scope: clientsWrite, query: []string{"format", "dry_run", "replace", "partial"}, serve: (*call).importClients},
+	{method: "GET", path: realmPath + "/keys", scope: keysRead, serve: (*call).keys},
+	{method: "POST", path: realmPath + "/keys", scope: keysWrite, serve: (*call).rotateKey},
+	{method: "GET", path: "/v1/events", scope: auditRead, query: []string{"after", "limit"}, serve: (*call).events},
+}
+
+// handler serves the operations.
+type handler struct {
+	local *Local
+	realm string
+	log   *slog.Logger
+	mux   http.ServeMux
+	// byPath holds the operations of each path by method.
+	byPath map[string]map[string]*operation
+}
+
+// NewHandler serves l over HTTP. It must stand behind a guard that has proved a
+// token of the given realm: a request without a Principal is answered with 500.
+// Paths are those below where it is mounted. Failures are logged to log; nil for
+// slog.Default.
+func NewHandler(l *Local, realm string, log *slog.Logger) http.Handler {
+	if log == nil {
+		log = slog.Default()
+	}
+	h := &handler{local: l, realm: realm, log: log, byPath: map[string]map[string]*operation{}}
+	for i := range operations {
+		o := &operations[i]
+		if h.byPath[o.path] == nil {
+			h.byPath[o.path] = map[string]*operation{}
+			h.mux.HandleFunc(o.path, func(w http.ResponseWriter, r *http.Request) { h.dispatch(w, r, o.path) })
+		}
+		h.byPath[o.path][o.method] = o
+	}
+	return h
+}
+
+// ServeHTTP refuses strangers and finds the path.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if _, ok := counterfoil.PrincipalFrom(r.Context()); !ok {
+		h.refuse(w, r, errors.New("a request came past no guard"))
+		return
+	}
+	if r.URL.Path == "" {
+		r = r.Clone(r.Context())
+		r.URL.Path, r.URL.RawPath = "/", ""
+	}
+	// ServeMux redirects a path that is not clean to one that lacks the mount
+	// point: such paths are refused instead.
+	if _, pattern := h.mux.Handler(r); pattern == "" || path.Clean(r.URL.EscapedPath()) != r.URL.EscapedPath() {
+		h.refuse(w, r, problem(NotFound, "there is nothing at this path"))
+		return
+	}
+	h.mux.ServeHTTP(w, r)
+}
+
+// dispatch takes the steps of a request.
+func (h *handler) dispatch(w http.ResponseWriter, r *http.Request, path string) {
+	// 1. The operation.
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	o, ok := h.byPath[path][method]
+	if !ok {
+		allowed := []string{}
+		for method := range h.byPath[path] {
+			allowed = append(allowed, method)
+		}
+		slices.Sort(allowed)
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		h.refuse(w, r, problem(wrongMethod, "use %s here", strings.Join(allowed, " or ")))
+		return
+	}
+	// 2. Whether the caller may.
+	p, _ := counterfoil.PrincipalFrom(r.Context())
+	if o.scope != "" && !p.Scopes.Contain(o.scope) {
+		// RFC 6750 section 3.1
+		w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+o.scope+`"`)
+		h.refuse(w, r, problem(forbidden, "this needs a token with the scope %s", o.scope))
+		return
+	}
+	// 3. What it asks for.
+	c := &call{Request: r, w: w, admin: h.local.as(h.actor(p), &authority{h.realm, p.Scopes})}
+	var err error
+	if c.query, err = parameters(r.URL.RawQuery, o.query); err == nil && !o.versioned && r.Header.Get("If-Match") != "" {
+		err = problem(malformed, "If-Match has no meaning here")
+	}
+	// 4. Do it.
+	var a answer
+	if err == nil {
+		a, err = o.serve(c)
+	}
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	h.write(w, r, a, "application/json")
+}
+
+// actor names whoever sent a request in the audit record.
+func (h *handler) actor(p *counterfoil.Principal) string {
+	return "client " + h.realm + "/" + event.Clean(p.ClientID, 60) + " (token " + event.Clean(p.TokenID, 40) + ")"
+}
+
+// parameters returns the query, each parameter once and none that is not
+// understood.
+func parameters(raw string, allowed []string) (url.Values, error) {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, problem(malformed, "the query is malformed: percent-encode its names and values")
+	}
+	for name, given := range values {
+		switch {
+		case !slices.Contains(allowed, name) && len(allowed) == 0:
+			return nil, problem(malformed, "no query parameters are understood here")
+		case !slices.Contains(allowed, name):
+			return nil, problem(malformed, "the query parameter %s is not understood: allowed are %s", show(name), strings.Join(allowed, ", "))
+		case len(given) > 1:
+			return nil, problem(malformed, "the query parameter %s is given %d times: give it once", name, len(given))
+		}
+	}
+	return values, nil
+}
+
+// number returns a parameter that counts; 0 when it is left out.
+func (c *call) number(name string) (int64, error) {
+	if !c.query.Has(name) {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(c.query.Get(name), 10, 64)
+	if err != nil || n < 0 {
+		return 0, problem(malformed, "the query parameter %s must be a whole number, 0 or more", name)
+	}
+	return n, nil
+}
+
+// flag returns a parameter that is true or false.
+func (c *call) flag(name string) (bool, error) {
+	switch c.query.Get(name) {
+	case "true":
+		return true, nil
+	case "", "false":
+		return false, nil
+	}
+	return false, problem(malformed, "the query parameter %s must be true or false", name)
+}
+
+// version returns the version that If-Match names; 0 when it names none (RFC
+// 9110 section 13.1.1).
+func (c *call) version() (int64, error) {
+	given := c.Header.Values("If-Match")
+	if len(given) == 0 || len(given) == 1 && given[0] == "*" {
+		return 0, nil
+	}
+	text, ok := strings.CutPrefix(given[0], `"`)
+	text, closed := strings.CutSuffix(text, `"`)
+	n, err := strconv.ParseInt(text, 10, 64)
+	if len(given) > 1 || !ok || !closed || err != nil || n < 1 {
+		return 0, problem(malformed, `If-Match must be one ETag of the client, as "3"`)
+	}
+	return n, nil
+}
+
+// read returns the body, which has at most maxBody bytes.
+func (c *call) read(media string) ([]byte, error) {
+	if err := c.media(media); err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(c.w, c.Body, maxBody))
+	var over *http.MaxBytesError
+	switch {
+	case errors.As(err, &over):
+		return nil, problem(tooLarge, "the body is longer than %d bytes", maxBody)
+	case err != nil:
+		return nil, problem(malformed, "the body ended before its announced length")
+	}
+	return data, nil
+}
+
+// media refuses a body that says to be something else.
+func (c *call) media(allowed ...string) error {
+	media, params, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
+	charset, said := params["charset"]
+	coding := c.Header.Get("Content-Encoding")
+	switch {
+	case err != nil || !slices.Contains(allowed, media):
+		return problem(wrongMedia, "send the header Content-Type: %s", allowed[0])
+	case said && !strings.EqualFold(charset, "utf-8"):
+		return problem(wrongMedia, "send the body in UTF-8: JSON has no other charset (RFC 8259 section 8.1)")
+	case coding != "" && !strings.EqualFold(coding, "identity"):
+		return problem(wrongMedia, "send the body without a Content-Encoding")
+	}
+	return nil
+}
+
+// body puts the JSON object of the body into the struct that into points to. No
+// body at all is an empty object where there may be none.
+func (c *call) body(into any, optional bool) error {
+	if optional && c.ContentLength == 0 {
+		return nil
+	}
+	data, err := c.read("application/json")
+	if err != nil {
+		return err
+	}
+	v, err := parse(data)
+	if err != nil {
+		return problem(malformed, "the body cannot be read: %v", err)
+	}
+	return invalid(wrongValues, bind(v, into))
+}
+
+// refuse is the one place where an error becomes an answer. What no caller can
+// mend goes to the log whole, and to the caller not at all.
+func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var p *Problem
+	if !errors.As(err, &p) {
+		if r.Context().Err() == nil || !errors.Is(err, context.Canceled) {
+			h.log.ErrorContext(r.Context(), "admin request failed", "method", r.Method, "route", r.Pattern, "error", err)
+		}
+		p = problem(serverError, "the request failed on the server's side: its log knows more")
+	}
+	h.write(w, r, answer{status: p.Status, body: p}, "application/problem+json")
+}
+
+func (h *handler) write(w http.ResponseWriter, r *http.Request, a answer, media string) {
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	if a.etag != "" {
+		header.Set("ETag", a.etag)
+	}
+	if a.body == nil {
+		w.WriteHeader(a.status)
+		return
+	}
+	body, ok := a.body.([]byte)
+	if !ok {
+		var err error
+		if body, err = json.Marshal(a.body); err != nil {
+			h.log.ErrorContext(r.Context(), "admin answer not encoded", "route", r.Pattern, "error", err)
+			http.Error(w, "server error", http.StatusInternalServerError)
+			return
+		}
+		body = append(body, '\n')
+	}
+	header.Set("Content-Type", media)
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(a.status)
+	_, _ = w.Write(body) // the caller has gone when this fails
+}

@@ -1,0 +1,402 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/event"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// Config is what New needs.
+type Config struct {
+	// Store keeps all; it may be that of a running server, in this process or in
+	// another.
+	Store server.Store
+	// Keys rotates signing keys: a running server's own, or one of NewKeys. Nil
+	// leaves keys alone.
+	Keys *server.Keys
+	// Realms returns the realms that there are now.
+	Realms func() []server.Realm
+	// Actor is who makes the changes, for the record.
+	Actor string
+	// Clock tells the time; nil for the system's.
+	Clock counterfoil.Clock
+}
+
+// Local is a Service on a Store.
+type Local struct {
+	Config
+	clients *server.Clients
+	// within, when set, bounds what may be done.
+	within *authority
+}
+
+// New returns a Service on a Store.
+func New(c Config) *Local {
+	if c.Clock == nil {
+		c.Clock = clock.System
+	}
+	return &Local{Config: c, clients: server.NewClients(c.Store, c.Clock)}
+}
+
+// as returns a Service that acts for someone else.
+func (l *Local) as(actor string, within *authority) *Local {
+	other := *l
+	other.Actor, other.within = actor, within
+	return &other
+}
+
+// realm returns the realm of that name.
+func (l *Local) realm(name string) (*server.Realm, error) {
+	for _, r := range l.Config.Realms() {
+		if r.Name == name {
+			return &r, nil
+		}
+	}
+	return nil, problem(NoSuchRealm, "there is no realm %s", show(event.Clean(name, maxShown)))
+}
+
+// Realms returns the realms that there are.
+func (l *Local) Realms(context.Context) ([]Realm, error) {
+	realms := l.Config.Realms()
+	views := make([]Realm, len(realms))
+	for i, r := range realms {
+		t := &r.Provider.TokenEndpoint
+		views[i] = Realm{
+			Name: r.Name, Provider: r.Provider.Name, Issuer: cmp.Or(r.Issuer, r.BaseURL), Scopes: some(r.Provider.ScopeNames()), Tenants: some(r.Tenants),
+			APIKeys: r.Provider.Needs(provider.HeaderFromAPIKey), Algorithms: algorithms(r.Provider), Policy: t.Policy, Lifetime: t.Lifetime.String(),
+		}
+		if r.BaseURL != "" {
+			views[i].TokenURL = r.BaseURL + t.Path
+		}
+	}
+	return views, nil
+}
+
+// algorithms are those that a realm of the provider has keys for, its first one
+// before the others.
+func algorithms(p *provider.Provider) []provider.Algorithm {
+	all := []provider.Algorithm{p.AccessToken.SigningAlgorithm}
+	for _, a := range p.AccessToken.SigningAlgorithms {
+		if !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// reach refuses what would let a client of the Admin API's own realm become more
+// than it is: give another one, or itself, scopes that its token lacks, or take
+// over or shut out a client that has such. In other realms the scopes of the
+// operation are all that counts.
+func (l *Local) reach(realm string, scopes counterfoil.Scopes) error {
+	if l.within == nil || l.within.realm != realm || l.within.scopes.ContainAll(scopes) {
+		return nil
+	}
+	return problem(forbidden, "in the realm of the Admin API itself, a client is managed with a token that has all of its scopes: %s", event.Clean(scopes.String(), 500))
+}
+
+// reachClient is reach for a client that is there; it returns its version.
+func (l *Local) reachClient(ctx context.Context, realm, id string) (int64, error) {
+	if _, err := l.realm(realm); err != nil {
+		return 0, err
+	}
+	if l.within == nil || l.within.realm != realm {
+		return 0, nil
+	}
+	c, err := l.clients.Get(ctx, realm, id)
+	if err != nil {
+		return 0, of(err, realm, id, 0)
+	}
+	return c.Version, l.reach(realm, c.Scopes)
+}
+
+// CreateClient adds a client.
+func (l *Local) CreateClient(ctx context.Context, realm string, n NewClient) (Client, server.Credentials, error) {
+	none := server.Credentials{}
+	r, err := l.realm(realm)
+	if err != nil {
+		return Client{}, none, err
+	}
+	settings, err := n.Settings.check(r.Provider, r.Tenants)
+	if err != nil {
+		return Client{}, none, err
+	}
+	if err := l.reach(realm, settings.Scopes); err != nil {
+		return Client{}, none, err
+	}
+	made := server.NewClient{
+		Realm: realm, ID: n.ID, Settings: settings, Disabled: n.Disabled, WithoutSecret: n.WithoutSecret,
+		WithAPIKey: r.Provider.Needs(provider.HeaderFromAPIKey),
+	}
+	if n.APIKey != nil {
+		made.WithAPIKey = *n.APIKey
+	}
+	limit := r.Provider.TokenEndpoint.Limits.ClientID
+	switch check := made; {
+	case n.ID == "." || n.ID == "..":
+		err = errors.New("it must not be . or .., which no URL can have for a name")
+	case limit > 0 && len(n.ID) > limit:
+		err = fmt.Errorf("it must have at most %d bytes, which is the realm's limit", limit)
+	case n.ID != "":
+		err = check.Check()
+	}
+	if err != nil {
+		return Client{}, none, invalid(wrongValues, []fault{{"/client_id", err.Error()}})
+	}
+	c, creds, err := l.clients.Create(ctx, l.Actor, made)
+	if err != nil {
+		return Client{}, none, of(err, realm, n.ID, 0)
+	}
+	return viewOf(&c, nil), creds, nil
+}
+
+// Client returns a client.
+func (l *Local) Client(ctx context.Context, realm, id string) (Client, error) {
+	if _, err := l.realm(realm); err != nil {
+		return Client{}, err
+	}
+	c, err := l.clients.Get(ctx, realm, id)
+	if err != nil {
+		return Client{}, of(err, realm, id, 0)
+	}
+	uses, err := l.clients.Uses(ctx, realm, id)
+	if err != nil {
+		return Client{}, of(err, realm, id, 0)
+	}
+	return viewOf(&c, uses), nil
+}
+
+// Clients returns a part of a realm's clients.
+func (l *Local) Clients(ctx context.Context, q server.ClientQuery) (ClientPage, error) {
+	if _, err := l.realm(q.Realm); err != nil {
+		return ClientPage{}, err
+	}
+	switch q.Environment {
+	case "", server.Sandbox, server.Production:
+	default:
+		return ClientPage{}, problem(malformed, "the environment must be %s or %s", server.Sandbox, server.Production)
+	}
+	limit := bounded(q.Limit)
+	q.Limit = limit + 1 // whether there is more
+	list, err := l.clients.List(ctx, q)
+	if err != nil {
+		return ClientPage{}, err
+	}
+	page := ClientPage{Clients: []Client{}}
+	for i := range list[:min(limit, len(list))] {
+		page.Clients = append(page.Clients, viewOf(&list[i], nil))
+	}
+	if len(list) > limit {
+		page.Next = list[limit-1].ID
+	}
+	return page, nil
+}
+
+// bounded is how many are returned when so many are asked for.
+func bounded(limit int) int {
+	if limit <= 0 {
+		return defaultLimit
+	}
+	return min(limit, maxLimit)
+}
+
+// ChangeClient applies a merge patch to the settings of a client.
+func (l *Local) ChangeClient(ctx context.Context, realm, id string, version int64, patch []byte) (Client, error) {
+	r, err := l.realm(realm)
+	if err != nil {
+		return Client{}, err
+	}
+	if _, err := parse(patch); err != nil {
+		return Client{}, problem(malformed, "the merge patch cannot be read: %v", err)
+	}
+	c, err := l.clients.Change(ctx, l.Actor, realm, id, version, func(s *server.Settings) error {
+		if err := l.reach(realm, s.Scopes); err != nil {
+			return err
+		}
+		changes, err := parse(patch) // anew, because merging alters it
+		if err != nil {
+			return err
+		}
+		after, err := patched(s, changes)
+		if err != nil {
+			return err
+		}
+		next, err := after.check(r.Provider, r.Tenants)
+		if err != nil {
+			return err
+		}
+		if same(next.Authentication.KeySet, s.Authentication.KeySet) {
+			next.Authentication.KeySet = s.Authentication.KeySet
+		}
+		*s = next
+		return l.reach(realm, s.Scopes)
+	})
+	if err != nil {
+		return Client{}, of(err, realm, id, version)
+	}
+	return viewOf(&c, nil), nil
+}
+
+// same reports whether two JSON texts mean the same.
+func same(a, b string) bool {
+	x, err1 := parse([]byte(a))
+	y, err2 := parse([]byte(b))
+	return err1 == nil && err2 == nil && reflect.DeepEqual(x, y)
+}
+
+// RotateSecret gives a client a new secret.
+func (l *Local) RotateSecret(ctx context.Context, realm, id string, r server.Rotation) (server.Credentials, error) {
+	return l.rotate(ctx, realm, id, r, l.clients.Rotate)
+}
+
+// RotateAPIKey gives a client a new API key.
+func (l *Local) RotateAPIKey(ctx context.Context, realm, id string, r server.Rotation) (server.Credentials, error) {
+	return l.rotate(ctx, realm, id, r, l.clients.RotateAPIKey)
+}
+
+type rotation func(ctx context.Context, actor, realm, id string, r server.Rotation) (server.Credentials, error)
+
+func (l *Local) rotate(ctx context.Context, realm, id string, r server.Rotation, do rotation) (server.Credentials, error) {
+	seen, err := l.reachClient(ctx, realm, id)
+	if err != nil {
+		return server.Credentials{}, err
+	}
+	switch {
+	case r.Overlap < 0:
+		err = problem(wrongValues, "the overlap must not be negative")
+	case r.Overlap != 0 && !r.At.IsZero():
+		err = problem(wrongValues, "give an overlap or an end, not both")
+	case !r.At.IsZero() && r.At.Before(l.Clock.Now()):
+		err = problem(wrongValues, "the end at %s has passed: an overlap of 0 ends the old value at once", r.At.UTC().Format(time.RFC3339))
+	}
+	if err != nil {
+		return server.Credentials{}, err
+	}
+	asked := r.Version
+	r.Version = cmp.Or(r.Version, seen)
+	creds, err := do(ctx, l.Actor, realm, id, r)
+	return creds, of(err, realm, id, asked)
+}
+
+// EndSecret ends a secret or an API key.
+func (l *Local) EndSecret(ctx context.Context, realm, id, secretID string, at time.Time) error {
+	if _, err := l.reachClient(ctx, realm, id); err != nil {
+		return err
+	}
+	err := l.clients.EndSecret(ctx, l.Actor, realm, id, secretID, at)
+	if errors.Is(err, server.ErrNotFound) {
+		// Either may be gone.
+		if _, err := l.clients.Get(ctx, realm, id); err == nil {
+			return problem(NoSuchSecret, "the client has no secret or API key %s that is accepted", show(event.Clean(secretID, maxShown)))
+		}
+	}
+	return of(err, realm, id, 0)
+}
+
+// DisableClient refuses a client.
+func (l *Local) DisableClient(ctx context.Context, realm, id string) error {
+	return l.setDisabled(ctx, realm, id, true)
+}
+
+// EnableClient accepts a client again.
+func (l *Local) EnableClient(ctx context.Context, realm, id string) error {
+	return l.setDisabled(ctx, realm, id, false)
+}
+
+func (l *Local) setDisabled(ctx context.Context, realm, id string, disabled bool) error {
+	if _, err := l.reachClient(ctx, realm, id); err != nil {
+		return err
+	}
+	return of(l.clients.SetDisabled(ctx, l.Actor, realm, id, disabled), realm, id, 0)
+}
+
+// DeleteClient removes a client.
+func (l *Local) DeleteClient(ctx context.Context, realm, id string) error {
+	if _, err := l.reachClient(ctx, realm, id); err != nil {
+		return err
+	}
+	return of(l.clients.Delete(ctx, l.Actor, realm, id), realm, id, 0)
+}
+
+// RevokeTokens ends all tokens of a client.
+func (l *Local) RevokeTokens(ctx context.Context, realm, id string) error {
+	if _, err := l.reachClient(ctx, realm, id); err != nil {
+		return err
+	}
+	return of(l.clients.RevokeTokens(ctx, l.Actor, realm, id), realm, id, 0)
+}
+
+// Keys returns the signing keys of a realm.
+func (l *Local) Keys(ctx context.Context, realm string) ([]server.KeyView, error) {
+	if _, err := l.realm(realm); err != nil {
+		return nil, err
+	}
+	if l.Config.Keys == nil {
+		return nil, errors.New("admin: Config.Keys is missing")
+	}
+	keys, err := l.Config.Keys.List(ctx, realm)
+	for i := range keys {
+		k := &keys[i]
+		k.Created, k.Activates, k.Ends = utc(k.Created), utc(k.Activates), utc(k.Ends)
+	}
+	return keys, err
+}
+
+// minAhead is the least that package server publishes a key for.
+const minAhead = 6 * time.Minute
+
+// RotateKey makes the next signing key.
+func (l *Local) RotateKey(ctx context.Context, realm string, algorithm provider.Algorithm, o server.RotateOptions) (server.KeyView, error) {
+	r, err := l.realm(realm)
+	if err != nil {
+		return server.KeyView{}, err
+	}
+	if l.Config.Keys == nil {
+		return server.KeyView{}, errors.New("admin: Config.Keys is missing")
+	}
+	switch all := algorithms(r.Provider); {
+	case algorithm != "" && !slices.Contains(all, algorithm):
+		err = problem(wrongValues, "the realm does not sign with %s: its algorithms are %s", show(string(algorithm)), words(all))
+	case o.Ahead != 0 && (o.Now || o.Compromised):
+		err = problem(wrongValues, "a key that signs at once is not published ahead: leave one of the two out")
+	case o.Ahead != 0 && (o.Ahead < minAhead || o.Ahead > server.MaxLifetime):
+		err = problem(wrongValues, "a key must be published from %v to %v before it signs, because verifiers keep key sets", minAhead, server.MaxLifetime)
+	}
+	if err != nil {
+		return server.KeyView{}, err
+	}
+	k, err := l.Config.Keys.Rotate(ctx, l.Actor, *r, algorithm, o)
+	if errors.Is(err, server.ErrConflict) {
+		return k, problem(Conflict, "%s", strings.TrimPrefix(err.Error(), fmt.Sprintf("rotate the key of realm %q: ", realm)))
+	}
+	k.Created, k.Activates, k.Ends = utc(k.Created), utc(k.Activates), utc(k.Ends)
+	return k, err
+}
+
+func words(all []provider.Algorithm) string {
+	list := make([]string, len(all))
+	for i, a := range all {
+		list[i] = string(a)
+	}
+	return strings.Join(list, ", ")
+}
+
+// Events returns a part of the audit record.
+func (l *Local) Events(ctx context.Context, after int64, limit int) (server.EventPage, error) {
+	page, err := l.Store.Events(ctx, after, bounded(limit))
+	if page.Events == nil {
+		page.Events = []server.RecordedEvent{}
+	}
+	return page, err
+}

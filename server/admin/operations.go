@@ -1,0 +1,299 @@
+package admin
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/event"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// openAPI is the description of the HTTP interface.
+//
+//go:embed openapi.json
+var openAPI []byte
+
+// defaultOverlap is how long an old secret serves when a rotation says nothing
+// of it.
+const defaultOverlap = 24 * time.Hour
+
+// importTime bounds an import: slow hashes are made for secrets in the clear.
+const importTime = 30 * time.Minute
+
+func done() (answer, error) { return answer{status: http.StatusNoContent}, nil }
+
+func good(body any) (answer, error) { return answer{status: http.StatusOK, body: body}, nil }
+
+func withClient(status int, c *Client, body any) answer {
+	return answer{status: status, body: body, etag: strconv.Quote(strconv.FormatInt(c.Version, 10))}
+}
+
+// The answers that are no view of their own.
+type (
+	rootView struct {
+		Name     string `json:"name"`
+		Document string `json:"openapi"`
+	}
+	realmsView struct {
+		Realms []Realm `json:"realms"`
+	}
+	keysView struct {
+		Keys []server.KeyView `json:"keys"`
+	}
+	eventsView struct {
+		Events  []server.RecordedEvent `json:"events"`
+		Evicted int64                  `json:"evicted"`
+	}
+	// credentialsView holds secrets in the clear: it is encoded for whoever
+	// made them and goes nowhere else.
+	credentialsView struct {
+		ClientID     string    `json:"client_id"`
+		ClientSecret string    `json:"client_secret,omitempty"`
+		APIKey       string    `json:"api_key,omitempty"`
+		OldEnds      time.Time `json:"old_secret_ends,omitzero"`
+	}
+	createdView struct {
+		Client      Client          `json:"client"`
+		Credentials credentialsView `json:"credentials"`
+	}
+)
+
+func credentialsOf(c server.Credentials) credentialsView {
+	return credentialsView{c.ClientID, c.ClientSecret.Reveal(), c.APIKey.Reveal(), utc(c.OldEnds)}
+}
+
+// The bodies that are no view.
+type (
+	rotationBody struct {
+		Overlap *string   `json:"overlap,omitempty"`
+		Ends    time.Time `json:"ends,omitzero"`
+	}
+	secretBody struct {
+		Ends time.Time `json:"ends,omitzero"`
+	}
+	keyBody struct {
+		Algorithm   provider.Algorithm `json:"algorithm,omitempty"`
+		Ahead       *string            `json:"ahead,omitempty"`
+		Now         bool               `json:"now,omitempty"`
+		Compromised bool               `json:"compromised,omitempty"`
+	}
+)
+
+// duration reads a member that is a duration, when it is there.
+func duration(pointer string, text *string, otherwise time.Duration) (time.Duration, error) {
+	if text == nil {
+		return otherwise, nil
+	}
+	d, err := time.ParseDuration(*text)
+	if err != nil || d < 0 {
+		return 0, invalid(wrongValues, []fault{{pointer, "it must be a duration as 24h, and not negative"}})
+	}
+	return d, nil
+}
+
+func (c *call) realm() string    { return c.PathValue("realm") }
+func (c *call) clientID() string { return c.PathValue("client") }
+
+func (c *call) root() (answer, error) {
+	return good(rootView{"Counterfoil Admin API", "v1/openapi.json"})
+}
+
+func (c *call) document() (answer, error) { return good(openAPI) }
+
+func (c *call) realms() (answer, error) {
+	realms, err := c.admin.Realms(c.Context())
+	if err != nil {
+		return answer{}, err
+	}
+	return good(realmsView{realms})
+}
+
+func (c *call) clients() (answer, error) {
+	limit, err := c.number("limit")
+	if err != nil {
+		return answer{}, err
+	}
+	q := server.ClientQuery{
+		Realm: c.realm(), After: c.query.Get("after"), Limit: int(min(limit, maxLimit)),
+		Search: c.query.Get("search"), Environment: server.Environment(c.query.Get("environment")),
+	}
+	switch status := c.query.Get("status"); status {
+	case "":
+	case statusEnabled, statusDisabled:
+		disabled := status == statusDisabled
+		q.Disabled = &disabled
+	default:
+		return answer{}, problem(malformed, "the query parameter status must be %s or %s", statusEnabled, statusDisabled)
+	}
+	page, err := c.admin.Clients(c.Context(), q)
+	if err != nil {
+		return answer{}, err
+	}
+	return good(page)
+}
+
+func (c *call) createClient() (answer, error) {
+	var n NewClient
+	if err := c.body(&n, false); err != nil {
+		return answer{}, err
+	}
+	made, creds, err := c.admin.CreateClient(c.Context(), c.realm(), n)
+	if err != nil {
+		return answer{}, err
+	}
+	return withClient(http.StatusCreated, &made, createdView{made, credentialsOf(creds)}), nil
+}
+
+func (c *call) client() (answer, error) {
+	v, err := c.admin.Client(c.Context(), c.realm(), c.clientID())
+	if err != nil {
+		return answer{}, err
+	}
+	return withClient(http.StatusOK, &v, v), nil
+}
+
+func (c *call) changeClient() (answer, error) {
+	version, err := c.version()
+	if err != nil {
+		return answer{}, err
+	}
+	patch, err := c.read("application/merge-patch+json")
+	if err != nil {
+		return answer{}, err
+	}
+	v, err := c.admin.ChangeClient(c.Context(), c.realm(), c.clientID(), version, patch)
+	if err != nil {
+		return answer{}, err
+	}
+	return withClient(http.StatusOK, &v, v), nil
+}
+
+func (c *call) rotateSecret() (answer, error) { return c.rotate(c.admin.RotateSecret) }
+func (c *call) rotateAPIKey() (answer, error) { return c.rotate(c.admin.RotateAPIKey) }
+
+func (c *call) rotate(do func(ctx context.Context, realm, id string, r server.Rotation) (server.Credentials, error)) (answer, error) {
+	version, err := c.version()
+	if err != nil {
+		return answer{}, err
+	}
+	var b rotationBody
+	if err := c.body(&b, true); err != nil {
+		return answer{}, err
+	}
+	r := server.Rotation{At: b.Ends, Version: version}
+	if b.Overlap != nil || b.Ends.IsZero() {
+		if r.Overlap, err = duration("/overlap", b.Overlap, defaultOverlap); err != nil {
+			return answer{}, err
+		}
+	}
+	creds, err := do(c.Context(), c.realm(), c.clientID(), r)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{status: http.StatusCreated, body: credentialsOf(creds)}, nil
+}
+
+func (c *call) endSecret() (answer, error) {
+	var b secretBody
+	if err := c.body(&b, false); err != nil {
+		return answer{}, err
+	}
+	if b.Ends.IsZero() {
+		return answer{}, invalid(wrongValues, []fault{{"/ends", "it is missing: say when, or DELETE the secret to end it now"}})
+	}
+	return c.end(b.Ends)
+}
+
+func (c *call) deleteSecret() (answer, error) { return c.end(time.Time{}) }
+
+func (c *call) end(at time.Time) (answer, error) {
+	if err := c.admin.EndSecret(c.Context(), c.realm(), c.clientID(), c.PathValue("secret"), at); err != nil {
+		return answer{}, err
+	}
+	return done()
+}
+
+func (c *call) disableClient() (answer, error) { return c.simple(c.admin.DisableClient) }
+func (c *call) enableClient() (answer, error)  { return c.simple(c.admin.EnableClient) }
+func (c *call) deleteClient() (answer, error)  { return c.simple(c.admin.DeleteClient) }
+func (c *call) revokeTokens() (answer, error)  { return c.simple(c.admin.RevokeTokens) }
+
+func (c *call) simple(do func(ctx context.Context, realm, id string) error) (answer, error) {
+	if err := do(c.Context(), c.realm(), c.clientID()); err != nil {
+		return answer{}, err
+	}
+	return done()
+}
+
+func (c *call) importClients() (answer, error) {
+	if err := c.media("application/octet-stream", "application/json", "application/x-ndjson", "text/csv"); err != nil {
+		return answer{}, err
+	}
+	i := Import{Format: c.query.Get("format")}
+	for name, into := range map[string]*bool{"dry_run": &i.DryRun, "replace": &i.Replace, "partial": &i.Partial} {
+		var err error
+		if *into, err = c.flag(name); err != nil {
+			return answer{}, err
+		}
+	}
+	// The server's own limits are for requests that take no time.
+	control, until := http.NewResponseController(c.w), time.Now().Add(importTime)
+	if err := control.SetReadDeadline(until); err != nil {
+		return answer{}, fmt.Errorf("give the import time: %w", err)
+	}
+	if err := control.SetWriteDeadline(until); err != nil {
+		return answer{}, fmt.Errorf("give the import time: %w", err)
+	}
+	i.File = http.MaxBytesReader(c.w, c.Body, maxImport)
+	report, err := c.admin.ImportClients(c.Context(), c.realm(), i)
+	if err != nil {
+		return answer{}, err
+	}
+	return good(report)
+}
+
+func (c *call) keys() (answer, error) {
+	keys, err := c.admin.Keys(c.Context(), c.realm())
+	if err != nil {
+		return answer{}, err
+	}
+	return good(keysView{append([]server.KeyView{}, keys...)})
+}
+
+func (c *call) rotateKey() (answer, error) {
+	var b keyBody
+	if err := c.body(&b, true); err != nil {
+		return answer{}, err
+	}
+	ahead, err := duration("/ahead", b.Ahead, 0)
+	if err != nil {
+		return answer{}, err
+	}
+	k, err := c.admin.RotateKey(c.Context(), c.realm(), provider.Algorithm(event.Clean(string(b.Algorithm), maxShown)),
+		server.RotateOptions{Ahead: ahead, Now: b.Now, Compromised: b.Compromised})
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{status: http.StatusCreated, body: k}, nil
+}
+
+func (c *call) events() (answer, error) {
+	after, err := c.number("after")
+	if err != nil {
+		return answer{}, err
+	}
+	limit, err := c.number("limit")
+	if err != nil {
+		return answer{}, err
+	}
+	page, err := c.admin.Events(c.Context(), after, int(min(limit, maxLimit)))
+	if err != nil {
+		return answer{}, err
+	}
+	return good(eventsView{page.Events, page.Evicted})
+}

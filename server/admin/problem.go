@@ -1,0 +1,114 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// The codes of problems that a program may branch on, beside those of wrong
+// requests.
+const (
+	NotFound      = "not_found"      // 404: no such client, or nothing at the path
+	NoSuchSecret  = "no_such_secret" // 404
+	NoSuchRealm   = "no_such_realm"  // 404
+	AlreadyExists = "already_exists" // 409: the realm has a client of that ID
+	Conflict      = "conflict"       // 409: changed by someone else at the same time
+	Changed       = "changed"        // 412: not the version that was named
+)
+
+const (
+	malformed       = "malformed_request"
+	unauthenticated = "unauthenticated"
+	forbidden       = "insufficient_scope"
+	wrongMethod     = "method_not_allowed"
+	tooLarge        = "request_too_large"
+	wrongMedia      = "unsupported_media_type"
+	wrongValues     = "invalid"
+	serverError     = "server_error"
+)
+
+var statuses = map[string]int{
+	NotFound: http.StatusNotFound, NoSuchSecret: http.StatusNotFound, NoSuchRealm: http.StatusNotFound,
+	AlreadyExists: http.StatusConflict, Conflict: http.StatusConflict, Changed: http.StatusPreconditionFailed,
+	malformed: http.StatusBadRequest, unauthenticated: http.StatusUnauthorized, forbidden: http.StatusForbidden,
+	wrongMethod: http.StatusMethodNotAllowed, tooLarge: http.StatusRequestEntityTooLarge, wrongMedia: http.StatusUnsupportedMediaType,
+	wrongValues: http.StatusUnprocessableEntity, serverError: http.StatusInternalServerError,
+}
+
+// Problem is an error that the caller is told about (RFC 9457).
+type Problem struct {
+	// Title is the phrase of the status; Status that of HTTP.
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	// Code is for programs.
+	Code string `json:"code"`
+	// Detail is one line: what is wrong and what to do.
+	Detail string `json:"detail"`
+	// Faults tell what is wrong where in the request.
+	Faults []fault `json:"errors,omitempty"`
+}
+
+// fault is one mistake in a request.
+type fault struct {
+	// Pointer is where in the JSON of the request (RFC 6901).
+	Pointer string `json:"pointer"`
+	Detail  string `json:"detail"`
+}
+
+// Error returns the faults, or the detail when there are none, in one line.
+func (p *Problem) Error() string {
+	if len(p.Faults) == 0 {
+		return p.Detail
+	}
+	all := make([]string, len(p.Faults))
+	for i, f := range p.Faults {
+		all[i] = strings.TrimPrefix(f.Pointer, "/") + ": " + f.Detail
+		if f.Pointer == "" {
+			all[i] = f.Detail
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
+func problem(code string, format string, args ...any) *Problem {
+	status := statuses[code]
+	return &Problem{Title: http.StatusText(status), Status: status, Code: code, Detail: fmt.Sprintf(format, args...)}
+}
+
+// invalid is a problem with what stands in a request.
+func invalid(code string, faults []fault) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	p := problem(code, "the request has %d mistakes: see errors", len(faults))
+	if len(faults) == 1 {
+		p.Detail = "the request has a mistake: see errors"
+	}
+	p.Faults = faults
+	return p
+}
+
+// of tells an error of package server in the words of a problem; one that it
+// does not know stays as it is.
+func of(err error, realm, id string, version int64) error {
+	var known *Problem
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &known):
+		return known
+	case errors.Is(err, server.ErrNotFound):
+		return problem(NotFound, "the realm %s has no such client", realm)
+	case errors.Is(err, server.ErrExists):
+		return problem(AlreadyExists, "the realm %s has a client %s already", realm, id)
+	case errors.Is(err, server.ErrConflict) && version != 0:
+		return problem(Changed, "the client was changed by someone else in the meantime and has another version now")
+	case errors.Is(err, server.ErrConflict):
+		return problem(Conflict, "the client was changed by someone else at the same time: nothing was done")
+	}
+	return err
+}

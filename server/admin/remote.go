@@ -1,0 +1,281 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// Remote is a Service behind the Admin API of a server.
+type Remote struct {
+	// URL is where the API is mounted, without a slash at its end.
+	URL string
+	// HTTP sends requests with a token of the API's realm.
+	HTTP *http.Client
+}
+
+// maxAnswer bounds an answer, in bytes: a page of 1,000 clients with all that
+// each can have, or the rows of an import.
+const maxAnswer = 256 << 20
+
+// query is a request to the API.
+type query struct {
+	method string
+	// path are the segments below /v1, unescaped.
+	path    []string
+	values  url.Values
+	media   string
+	body    io.Reader
+	version int64
+}
+
+// realmOf and clientOf begin the path of what belongs to a realm and to a client.
+func realmOf(realm string, more ...string) []string {
+	return append([]string{"realms", realm}, more...)
+}
+func clientOf(realm, id string, more ...string) []string {
+	return append([]string{"realms", realm, "clients", id}, more...)
+}
+
+// do sends a request and puts the answer into the value that into points to,
+// unless that is nil.
+func (r *Remote) do(ctx context.Context, q query, into any) error {
+	u := strings.TrimSuffix(r.URL, "/") + "/v1"
+	for _, segment := range q.path {
+		if segment == "." || segment == ".." || segment == "" {
+			return problem(NotFound, "nothing is called %s", show(segment))
+		}
+		u += "/" + url.PathEscape(segment)
+	}
+	if len(q.values) > 0 {
+		u += "?" + q.values.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, q.method, u, q.body)
+	if err != nil {
+		return fmt.Errorf("admin: %w", err)
+	}
+	req.Header.Set("Accept", "application/json, application/problem+json")
+	if q.media != "" {
+		req.Header.Set("Content-Type", q.media)
+	}
+	if q.version != 0 {
+		req.Header.Set("If-Match", strconv.Quote(strconv.FormatInt(q.version, 10)))
+	}
+	resp, err := r.HTTP.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("admin: read the answer: %w", err)
+	case len(body) > maxAnswer:
+		return errors.New("admin: the answer is too large")
+	case resp.StatusCode < 200 || resp.StatusCode > 299:
+		return refusal(resp, body)
+	case into == nil:
+		return nil
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return errors.New("admin: the answer is not that of a Counterfoil server: look at the API's URL")
+	}
+	return nil
+}
+
+// refusal returns the problem that an answer is, or says who else has refused:
+// the guard in front of the API, or something that is no Counterfoil.
+func refusal(resp *http.Response, body []byte) error {
+	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	var p Problem
+	if media == "application/problem+json" && json.Unmarshal(body, &p) == nil && p.Code != "" {
+		p.Status = resp.StatusCode
+		return &p
+	}
+	return &counterfoil.Error{Status: resp.StatusCode, Message: fmt.Sprintf("the Admin API answers %d", resp.StatusCode)}
+}
+
+func get(path []string) query { return query{method: http.MethodGet, path: path} }
+
+// send is a request with a JSON body.
+func send(method string, path []string, body any) (query, error) {
+	text, err := json.Marshal(body)
+	return query{method: method, path: path, media: "application/json", body: bytes.NewReader(text)}, err
+}
+
+// Realms returns the realms that there are.
+func (r *Remote) Realms(ctx context.Context) ([]Realm, error) {
+	var v realmsView
+	err := r.do(ctx, get([]string{"realms"}), &v)
+	return v.Realms, err
+}
+
+// CreateClient adds a client.
+func (r *Remote) CreateClient(ctx context.Context, realm string, n NewClient) (Client, server.Credentials, error) {
+	q, err := send(http.MethodPost, realmOf(realm, "clients"), n)
+	if err != nil {
+		return Client{}, server.Credentials{}, err
+	}
+	var v createdView
+	err = r.do(ctx, q, &v)
+	return v.Client, v.Credentials.secret(), err
+}
+
+func (v *credentialsView) secret() server.Credentials {
+	return server.Credentials{ClientID: v.ClientID, ClientSecret: counterfoil.Secret(v.ClientSecret), APIKey: counterfoil.Secret(v.APIKey), OldEnds: v.OldEnds}
+}
+
+// Client returns a client.
+func (r *Remote) Client(ctx context.Context, realm, id string) (Client, error) {
+	var v Client
+	err := r.do(ctx, get(clientOf(realm, id)), &v)
+	return v, err
+}
+
+// Clients returns a part of a realm's clients.
+func (r *Remote) Clients(ctx context.Context, q server.ClientQuery) (ClientPage, error) {
+	request := get(realmOf(q.Realm, "clients"))
+	request.values = url.Values{"limit": {strconv.Itoa(bounded(q.Limit))}}
+	for name, value := range map[string]string{"after": q.After, "search": q.Search, "environment": string(q.Environment)} {
+		if value != "" {
+			request.values.Set(name, value)
+		}
+	}
+	if q.Disabled != nil {
+		request.values.Set("status", statusEnabled)
+		if *q.Disabled {
+			request.values.Set("status", statusDisabled)
+		}
+	}
+	var v ClientPage
+	err := r.do(ctx, request, &v)
+	return v, err
+}
+
+// ChangeClient applies a merge patch to the settings of a client.
+func (r *Remote) ChangeClient(ctx context.Context, realm, id string, version int64, patch []byte) (Client, error) {
+	var v Client
+	err := r.do(ctx, query{
+		method: http.MethodPatch, path: clientOf(realm, id), media: "application/merge-patch+json", body: bytes.NewReader(patch), version: version,
+	}, &v)
+	return v, err
+}
+
+// RotateSecret gives a client a new secret.
+func (r *Remote) RotateSecret(ctx context.Context, realm, id string, o server.Rotation) (server.Credentials, error) {
+	return r.rotate(ctx, clientOf(realm, id, "secrets"), o)
+}
+
+// RotateAPIKey gives a client a new API key.
+func (r *Remote) RotateAPIKey(ctx context.Context, realm, id string, o server.Rotation) (server.Credentials, error) {
+	return r.rotate(ctx, clientOf(realm, id, "api-keys"), o)
+}
+
+func (r *Remote) rotate(ctx context.Context, path []string, o server.Rotation) (server.Credentials, error) {
+	b := rotationBody{Ends: o.At}
+	if o.Overlap != 0 || o.At.IsZero() {
+		overlap := o.Overlap.String()
+		b.Overlap = &overlap
+	}
+	q, err := send(http.MethodPost, path, b)
+	if err != nil {
+		return server.Credentials{}, err
+	}
+	q.version = o.Version
+	var v credentialsView
+	err = r.do(ctx, q, &v)
+	return v.secret(), err
+}
+
+// EndSecret ends a secret or an API key.
+func (r *Remote) EndSecret(ctx context.Context, realm, id, secretID string, at time.Time) error {
+	path := clientOf(realm, id, "secrets", secretID)
+	if at.IsZero() {
+		return r.do(ctx, query{method: http.MethodDelete, path: path}, nil)
+	}
+	q, err := send(http.MethodPatch, path, secretBody{at})
+	if err != nil {
+		return err
+	}
+	return r.do(ctx, q, nil)
+}
+
+// DisableClient refuses a client.
+func (r *Remote) DisableClient(ctx context.Context, realm, id string) error {
+	return r.do(ctx, query{method: http.MethodPost, path: clientOf(realm, id, "disable")}, nil)
+}
+
+// EnableClient accepts a client again.
+func (r *Remote) EnableClient(ctx context.Context, realm, id string) error {
+	return r.do(ctx, query{method: http.MethodPost, path: clientOf(realm, id, "enable")}, nil)
+}
+
+// DeleteClient removes a client.
+func (r *Remote) DeleteClient(ctx context.Context, realm, id string) error {
+	return r.do(ctx, query{method: http.MethodDelete, path: clientOf(realm, id)}, nil)
+}
+
+// RevokeTokens ends all tokens of a client.
+func (r *Remote) RevokeTokens(ctx context.Context, realm, id string) error {
+	return r.do(ctx, query{method: http.MethodPost, path: clientOf(realm, id, "revoke")}, nil)
+}
+
+// ImportClients creates the clients of a file.
+func (r *Remote) ImportClients(ctx context.Context, realm string, i Import) (Report, error) {
+	values := url.Values{"format": {i.Format}}
+	for name, set := range map[string]bool{"dry_run": i.DryRun, "replace": i.Replace, "partial": i.Partial} {
+		if set {
+			values.Set(name, "true")
+		}
+	}
+	var v Report
+	err := r.do(ctx, query{
+		method: http.MethodPost, path: realmOf(realm, "imports"), values: values, media: "application/octet-stream", body: i.File,
+	}, &v)
+	return v, err
+}
+
+// Keys returns the signing keys of a realm.
+func (r *Remote) Keys(ctx context.Context, realm string) ([]server.KeyView, error) {
+	var v keysView
+	err := r.do(ctx, get(realmOf(realm, "keys")), &v)
+	return v.Keys, err
+}
+
+// RotateKey makes the next signing key.
+func (r *Remote) RotateKey(ctx context.Context, realm string, algorithm provider.Algorithm, o server.RotateOptions) (server.KeyView, error) {
+	b := keyBody{Algorithm: algorithm, Now: o.Now, Compromised: o.Compromised}
+	if o.Ahead != 0 {
+		ahead := o.Ahead.String()
+		b.Ahead = &ahead
+	}
+	q, err := send(http.MethodPost, realmOf(realm, "keys"), b)
+	if err != nil {
+		return server.KeyView{}, err
+	}
+	var v server.KeyView
+	err = r.do(ctx, q, &v)
+	return v, err
+}
+
+// Events returns a part of the audit record.
+func (r *Remote) Events(ctx context.Context, after int64, limit int) (server.EventPage, error) {
+	q := get([]string{"events"})
+	q.values = url.Values{"after": {strconv.FormatInt(after, 10)}, "limit": {strconv.Itoa(bounded(limit))}}
+	var v eventsView
+	err := r.do(ctx, q, &v)
+	return server.EventPage{Events: v.Events, Evicted: v.Evicted}, err
+}

@@ -1,0 +1,183 @@
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// settingsOf returns settings as an operator sees them: every list and map is
+// there, so that a program need not tell none from empty.
+func settingsOf(s *server.Settings) Settings {
+	v := Settings{
+		Name: s.Name, Contact: s.Contact, Environment: s.Environment, Scopes: some(s.Scopes), Tenants: some(s.Tenants),
+		Addresses: make([]string, len(s.Addresses)), Labels: pairs(s.Labels), Expires: utc(s.Expires), ResourceServer: s.ResourceServer,
+	}
+	for i, a := range s.Addresses {
+		v.Addresses[i] = a.String()
+	}
+	t, a := &s.Tokens, &s.Authentication
+	v.Tokens = tokens{
+		Algorithm: t.Algorithm, Policy: t.Policy, Claims: pairs(t.Claims), CertificateBound: t.CertificateBound, DPoPBound: t.DPoPBound,
+	}
+	if t.Lifetime != 0 {
+		v.Tokens.Lifetime = t.Lifetime.String()
+	}
+	v.Authentication = authentication{
+		KeySetURL: a.KeySetURL, Certificate: a.Certificate, Thumbprints: some(a.Thumbprints), Federation: append([]server.FederationRule{}, a.Federation...),
+	}
+	if a.KeySet != "" {
+		v.Authentication.KeySet = json.RawMessage(a.KeySet)
+	}
+	return v
+}
+
+func some(list []string) []string { return append([]string{}, list...) }
+
+func pairs(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}
+
+// utc drops what a time has beyond a moment: its zone.
+func utc(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.UTC()
+}
+
+// server returns the settings as package server has them, and what is wrong with
+// their form.
+func (s *Settings) server() (server.Settings, []fault) {
+	var b binder
+	v := server.Settings{
+		Name: s.Name, Contact: s.Contact, Environment: s.Environment, Scopes: none(s.Scopes), Tenants: none(s.Tenants),
+		Labels: s.Labels, Expires: utc(s.Expires), ResourceServer: s.ResourceServer,
+	}
+	for i, text := range s.Addresses {
+		network, err := netip.ParsePrefix(text)
+		if ip, bad := netip.ParseAddr(text); err != nil && bad == nil && ip.Zone() == "" {
+			network, err = ip.Prefix(ip.BitLen())
+		}
+		if err != nil {
+			b.fault("/addresses/"+strconv.Itoa(i), "it must be a network or an address such as 192.0.2.0/24")
+			continue
+		}
+		v.Addresses = append(v.Addresses, network)
+	}
+	t := &s.Tokens
+	v.Tokens = server.TokenSettings{
+		Algorithm: t.Algorithm, Policy: t.Policy, Claims: t.Claims, CertificateBound: t.CertificateBound, DPoPBound: t.DPoPBound,
+	}
+	if t.Lifetime != "" {
+		var err error
+		if v.Tokens.Lifetime, err = time.ParseDuration(t.Lifetime); err != nil {
+			b.fault("/tokens/lifetime", "it must be a duration as 15m")
+		}
+	}
+	a := &s.Authentication
+	v.Authentication = server.Authentication{
+		KeySet: string(a.KeySet), KeySetURL: a.KeySetURL, Certificate: a.Certificate, Thumbprints: none(a.Thumbprints), Federation: a.Federation,
+	}
+	return v, b.faults
+}
+
+// none is nil for an empty list: they mean the same and are stored as one.
+func none(list []string) []string {
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}
+
+// members are the parts of settings that CheckSettings can look at by
+// themselves, so that a mistake is told with its place.
+var members = []struct {
+	pointer string
+	only    func(s *server.Settings) server.Settings
+}{
+	{"/name", func(s *server.Settings) server.Settings { return server.Settings{Name: s.Name} }},
+	{"/contact", func(s *server.Settings) server.Settings { return server.Settings{Contact: s.Contact} }},
+	{"/environment", func(s *server.Settings) server.Settings { return server.Settings{Environment: s.Environment} }},
+	{"/scopes", func(s *server.Settings) server.Settings { return server.Settings{Scopes: s.Scopes} }},
+	{"/tenants", func(s *server.Settings) server.Settings { return server.Settings{Tenants: s.Tenants} }},
+	{"/addresses", func(s *server.Settings) server.Settings { return server.Settings{Addresses: s.Addresses} }},
+	{"/labels", func(s *server.Settings) server.Settings { return server.Settings{Labels: s.Labels} }},
+	{"/tokens", func(s *server.Settings) server.Settings { return server.Settings{Tokens: s.Tokens} }},
+	{"/authentication", func(s *server.Settings) server.Settings { return server.Settings{Authentication: s.Authentication} }},
+}
+
+// check returns the settings as package server has them when the realm can have
+// a client with them.
+func (s *Settings) check(p *provider.Provider, tenants []string) (server.Settings, error) {
+	v, faults := s.server()
+	if len(faults) > 0 {
+		return v, invalid(wrongValues, faults)
+	}
+	err := server.CheckSettings(p, tenants, &v)
+	if err == nil {
+		return v, nil
+	}
+	for _, m := range members {
+		part := m.only(&v)
+		if err := server.CheckSettings(p, tenants, &part); err != nil {
+			faults = append(faults, fault{m.pointer, err.Error()})
+		}
+	}
+	if len(faults) == 0 {
+		faults = []fault{{"", err.Error()}}
+	}
+	return v, invalid(wrongValues, faults)
+}
+
+// patched returns settings with a merge patch applied, still unchecked.
+func patched(s *server.Settings, patch any) (Settings, error) {
+	if _, ok := patch.(map[string]any); !ok {
+		return Settings{}, problem(malformed, "the merge patch must be a JSON object (RFC 7396)")
+	}
+	text, err := json.Marshal(settingsOf(s))
+	if err != nil {
+		return Settings{}, fmt.Errorf("encode settings: %w", err)
+	}
+	before, err := parse(text)
+	if err != nil {
+		return Settings{}, errors.New("the settings of the client cannot be read")
+	}
+	var after Settings
+	faults := bind(merge(before, patch), &after)
+	return after, invalid(wrongValues, faults)
+}
+
+// viewOf returns a client as an operator sees it.
+func viewOf(c *server.Client, uses []server.Use) Client {
+	v := Client{
+		Realm: c.Realm, ID: c.ID, Status: statusEnabled, Settings: settingsOf(&c.Settings), Created: utc(c.Created), Changed: utc(c.Changed),
+		NotBefore: utc(c.NotBefore), Secrets: secretsOf(c.Secrets, uses), APIKeys: secretsOf(c.APIKeys, uses), Version: c.Version,
+	}
+	if c.Disabled {
+		v.Status = statusDisabled
+	}
+	return v
+}
+
+func secretsOf(hashes []server.Hash, uses []server.Use) []Secret {
+	views := make([]Secret, len(hashes))
+	for i, h := range hashes {
+		views[i] = Secret{ID: h.ID, Created: utc(h.Created), Ends: utc(h.Ends)}
+		for _, u := range uses {
+			if u.SecretID == h.ID {
+				views[i].LastUsed = utc(u.Last)
+			}
+		}
+	}
+	return views
+}
