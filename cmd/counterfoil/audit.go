@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/admin"
 	"github.com/spf13/cobra"
 )
 
@@ -15,10 +15,10 @@ import (
 const auditPage = 1000
 
 func (p *program) auditCommand() *cobra.Command {
-	var dir string
+	o := &operator{program: p}
 	var after int64
 	cmd := &cobra.Command{
-		Use: "audit", Short: "Print the audit record of a data directory",
+		Use: "audit", Short: "Print the audit record, here or of a server elsewhere",
 		Long: `Print who asked for tokens, with what result, and who changed clients, oldest
 first. With -o json: one object a line, each with its sequence number, so that a
 later run goes on with --after.`,
@@ -26,20 +26,15 @@ later run goes on with --after.`,
   counterfoil audit -o json --after 1200 | jq 'select(.success | not)'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			store, err := dataDir(dir).open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer store.Close()
-			return p.audit(cmd.Context(), store, after)
+			return o.with(cmd, func(ctx context.Context, service admin.Service) error { return p.audit(ctx, service, after) })
 		},
 	}
-	cmd.Flags().StringVar(&dir, "dir", defaultDir, "data directory")
+	o.flags(cmd)
 	cmd.Flags().Int64Var(&after, "after", 0, "print the records after this sequence number")
 	return cmd
 }
 
-func (p *program) audit(ctx context.Context, store server.Store, after int64) error {
+func (p *program) audit(ctx context.Context, service admin.Service, after int64) error {
 	table := tabwriter.NewWriter(p.Out, 0, 0, 2, ' ', 0)
 	enc := json.NewEncoder(p.Out)
 	enc.SetEscapeHTML(false)
@@ -48,7 +43,7 @@ func (p *program) audit(ctx context.Context, store server.Store, after int64) er
 	}
 	var evicted int64
 	for {
-		page, err := store.Events(ctx, after, auditPage)
+		page, err := service.Events(ctx, after, auditPage)
 		if err != nil {
 			return err
 		}

@@ -139,7 +139,7 @@ Exit codes: 0 good, 1 local failure, 2 usage, 3 authentication refused,
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%w", err) })
 	root.AddCommand(p.upCommand(), p.serveCommand(), p.tokenCommand(), p.callCommand(), p.doctorCommand(),
-		p.providerCommand(), p.clientCommand(), p.dataCommand(), p.auditCommand(), p.versionCommand())
+		p.providerCommand(), p.clientCommand(), p.keyCommand(), p.dataCommand(), p.auditCommand(), p.versionCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	exampleCompletion(root)

@@ -193,6 +193,9 @@ func (s *service) adopt(next *plan) {
 		r := &next.realms[i]
 		t.realm(r, s.server.Handler(r.Name))
 	}
+	if err := s.administer(t, next); err != nil {
+		s.log.Error("the Admin API is not served", "error", err)
+	}
 	next.certificate.failed = func(err error) {
 		s.log.Error("the certificate's files cannot be loaded: the old one stays", "error", err)
 	}

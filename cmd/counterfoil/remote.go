@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os/user"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/spf13/cobra"
+)
+
+// adminPatience is how long an answer of the Admin API may take: that of an
+// import, whose slow hashes take time.
+const adminPatience = 30 * time.Minute
+
+// operator is what the commands that manage a server share: where it is. They
+// work with the same words on a data directory, on the database of a serve
+// configuration, and on a server elsewhere.
+type operator struct {
+	*program
+	dir, serveConfig, server string
+}
+
+// flags adds the flags that say where the server is.
+func (o *operator) flags(cmd *cobra.Command) {
+	f := cmd.PersistentFlags()
+	f.StringVar(&o.dir, "dir", defaultDir, "data directory of 'up'")
+	f.StringVar(&o.serveConfig, "serve-config", "", "configuration of 'serve': work on its database, also while it serves")
+	f.StringVar(&o.server, "server", "", "connection of the client configuration: work through the Admin API of a server")
+	cmd.Long += `
+
+Without a flag, or with --dir, the commands work on a data directory; with
+--serve-config on the database of 'serve', on its machine; with --server through
+the Admin API of a server elsewhere, as the client that the connection names.`
+}
+
+// with runs f on the server that the flags name.
+func (o *operator) with(cmd *cobra.Command, f func(context.Context, admin.Service) error) error {
+	ctx, named := cmd.Context(), 0
+	for _, flag := range []string{"dir", "serve-config", "server"} {
+		if cmd.Flags().Changed(flag) {
+			named++
+		}
+	}
+	if named > 1 {
+		return usagef("--dir, --serve-config and --server are three places: choose one")
+	}
+	if o.server != "" {
+		service, err := o.remote()
+		if err != nil {
+			return err
+		}
+		return o.mend(cmd, service, f(ctx, service))
+	}
+	realms, store, masterKey, err := o.database(ctx)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	keys, err := server.NewKeys(store, nil, masterKey)
+	if err != nil {
+		return err
+	}
+	service := admin.New(admin.Config{Store: store, Keys: keys, Realms: func() []server.Realm { return realms }, Actor: actor()})
+	return o.mend(cmd, service, f(ctx, service))
+}
+
+// database opens the database on this machine.
+func (o *operator) database(ctx context.Context) ([]server.Realm, *sqlite.Store, counterfoil.Secret, error) {
+	if o.serveConfig != "" {
+		plan, err := o.plan(ctx, o.serveConfig)
+		if err != nil {
+			return nil, nil, "", err
+		}
+		store, err := sqlite.Open(ctx, plan.database)
+		return plan.serverRealms(), store, plan.masterKey, err
+	}
+	dir := dataDir(o.dir)
+	store, err := dir.open(ctx)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	failed := func(err error) ([]server.Realm, *sqlite.Store, counterfoil.Secret, error) {
+		return nil, nil, "", errors.Join(err, store.Close())
+	}
+	providers, err := dir.providers()
+	if err != nil {
+		return failed(err)
+	}
+	masterKey, err := dir.masterKey()
+	if err != nil {
+		return failed(err)
+	}
+	realms := make([]server.Realm, len(providers))
+	for i, p := range providers {
+		realms[i] = server.Realm{Name: p.Name, Provider: p}
+	}
+	return realms, store, masterKey, nil
+}
+
+// remote opens the connection to an Admin API.
+func (o *operator) remote() (admin.Service, error) {
+	link, err := o.open(o.server)
+	if err != nil {
+		return nil, err
+	}
+	if link.api.Name != adminAPI || link.api.Kind != provider.REST {
+		return nil, withHint(fmt.Errorf("the connection %s leads to the API %s of %s, which is no Admin API", o.server, link.api.Name, link.config.Provider.Name),
+			"name a connection whose provider is counterfoil; docs/admin.md has an example")
+	}
+	return &admin.Remote{URL: link.apiURL, HTTP: &http.Client{Transport: &client.Transport{Source: link.Source}, Timeout: adminPatience}}, nil
+}
+
+// actor is who changes what a server keeps, for its record.
+func actor() string {
+	if u, err := user.Current(); err == nil {
+		return "command line: " + u.Username
+	}
+	return "command line"
+}
+
+// mend gives a problem its exit code and the next action, wherever the server
+// is.
+func (o *operator) mend(cmd *cobra.Command, s admin.Service, err error) error {
+	realm := cmd.Flags().Arg(0)
+	var p *admin.Problem
+	var f *failure
+	switch {
+	case err == nil || errors.As(err, &f):
+		return err
+	case !errors.As(err, &p):
+		return explain(err)
+	}
+	switch p.Code {
+	case admin.NoSuchRealm:
+		names := []string{}
+		if realms, err := s.Realms(cmd.Context()); err == nil {
+			for _, r := range realms {
+				names = append(names, r.Name)
+			}
+		}
+		return &failure{code: exitUsage, err: err, hint: "choose from " + join(names)}
+	case admin.NotFound:
+		return withHint(err, "'counterfoil client list %s' shows those it has", realm)
+	case admin.NoSuchSecret:
+		return withHint(err, "'counterfoil client show %s %s' shows those it has", realm, cmd.Flags().Arg(1))
+	case admin.AlreadyExists:
+		return withHint(err, "choose another --id, or leave it out to have one made")
+	case admin.Conflict, admin.Changed:
+		return withHint(err, "look at what is there now, then repeat the command")
+	}
+	switch p.Status {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		return &failure{code: exitUsage, err: err}
+	case http.StatusForbidden:
+		return &failure{code: exitRefused, err: err, hint: "the client of the connection has to be allowed the scope, and the connection to ask for it"}
+	case http.StatusInternalServerError:
+		return &failure{code: exitServerFault, err: err, hint: "try again later"}
+	}
+	return &failure{code: exitCallerFault, err: err}
+}
+
+// moment reads a time of the command line.
+func moment(flag, text string) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, usagef("--%s %q is not a time as 2027-01-31T09:00:00Z", flag, strings.TrimSpace(text))
+}
