@@ -131,19 +131,3 @@ func (d dataDir) store(ctx context.Context) (*sqlite.Store, error) {
 	}
 	return store, nil
 }
-
-// realm returns the provider of one of the directory's realms.
-func (d dataDir) realm(name string) (*provider.Provider, error) {
-	all, err := d.providers()
-	if err != nil {
-		return nil, err
-	}
-	names := make([]string, len(all))
-	for i, p := range all {
-		if p.Name == name {
-			return p, nil
-		}
-		names[i] = p.Name
-	}
-	return nil, &failure{code: exitUsage, err: fmt.Errorf("there is no realm %q", name), hint: "choose from " + join(names)}
-}
