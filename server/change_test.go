@@ -227,6 +227,16 @@ func TestCheckSettings(t *testing.T) {
 			}
 		})
 	}
+	bare := *p
+	bare.AccessToken.Claims = nil
+	replacing := good()
+	replacing.Tokens.Policy = provider.Replace
+	if err := server.CheckSettings(p, nil, &replacing); err != nil {
+		t.Errorf("a policy of the client's own: %v", err)
+	}
+	if err := server.CheckSettings(&bare, nil, &replacing); err == nil || !strings.Contains(err.Error(), "token_id") {
+		t.Errorf("replace where tokens have no id: %v", err)
+	}
 	free := good()
 	free.Tenants = []string{"any"}
 	if err := server.CheckSettings(p, nil, &free); err != nil {

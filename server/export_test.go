@@ -1,6 +1,9 @@
 package server
 
 import (
+	"strconv"
+	"time"
+
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/sechash"
 )
@@ -26,4 +29,19 @@ func Waiting(s *Server) int {
 func Remembered(s *Server) int {
 	n, _ := s.secrets.remembered.Len()
 	return n
+}
+
+// NoteUses has n secrets of a client used.
+func NoteUses(s *Server, realm, clientID string, n int, at time.Time) {
+	c := &Client{Realm: realm, ID: clientID}
+	for i := range n {
+		s.uses.note(c, &Hash{ID: strconv.Itoa(i)}, at)
+	}
+}
+
+// PendingUses returns how many uses wait for the store.
+func PendingUses(s *Server) int {
+	s.uses.mu.Lock()
+	defer s.uses.mu.Unlock()
+	return len(s.uses.pending)
 }

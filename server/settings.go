@@ -65,6 +65,9 @@ func CheckSettings(p *provider.Provider, tenants []string, s *Settings) error {
 	if a := s.Tokens.Algorithm; a != "" && !slices.Contains(p.AccessToken.SigningAlgorithms, a) {
 		return fmt.Errorf("the realm does not sign with %s: its algorithms are %v", a, p.AccessToken.SigningAlgorithms)
 	}
+	if s.Tokens.Policy == provider.Replace && p.AccessToken.Claim(provider.FromTokenID) == "" {
+		return errors.New("the policy replace needs tokens with an id: no claim of the realm's tokens comes from token_id")
+	}
 	if most := p.TokenEndpoint.Lifetime; s.Tokens.Lifetime > most {
 		return fmt.Errorf("the token lifetime of %v is longer than the realm's, which is %v", s.Tokens.Lifetime, most)
 	}

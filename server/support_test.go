@@ -109,9 +109,6 @@ func newHouseOf(t *testing.T, wrap func(server.Store) server.Store, names ...str
 		if err := h.server.Close(); err != nil {
 			t.Error(err)
 		}
-		if err := h.server.Close(); err != nil {
-			t.Error(err)
-		}
 		h.searchSecrets()
 		if err := db.Close(); err != nil {
 			t.Error(err)

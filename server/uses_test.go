@@ -169,3 +169,41 @@ func TestFailedUseIsNoUse(t *testing.T) {
 		t.Errorf("%+v", uses)
 	}
 }
+
+// TestManyUses: more than 50,000 secrets in an interval are told early, and while
+// the store hangs no more than 100,000 are kept.
+func TestManyUses(t *testing.T) {
+	hang := &hangingStore{let: make(chan struct{}), told: make(chan int, 1000)}
+	h := newHouseOf(t, func(s server.Store) server.Store { hang.Store = s; return hang }, "oauth2")
+	server.NoteUses(h.server, "oauth2", "good", 50_000, h.clock.Now())
+	if n := server.PendingUses(h.server); n != 50_000 {
+		t.Errorf("%d uses wait", n)
+	}
+	server.NoteUses(h.server, "oauth2", "good", 250_000, h.clock.Now())
+	if n := server.PendingUses(h.server); n > 100_000 {
+		t.Errorf("%d uses wait while the store hangs", n)
+	}
+	if first := <-hang.told; first != 2000 {
+		t.Errorf("the first write has %d uses", first)
+	}
+	close(hang.let)
+	if err := h.server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := server.PendingUses(h.server); n != 0 {
+		t.Errorf("%d uses wait after Close", n)
+	}
+}
+
+// hangingStore takes uses and keeps none.
+type hangingStore struct {
+	server.Store
+	let  chan struct{}
+	told chan int
+}
+
+func (s *hangingStore) RecordUses(_ context.Context, uses []server.Use) error {
+	s.told <- len(uses)
+	<-s.let
+	return nil
+}

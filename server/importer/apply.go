@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -112,11 +113,10 @@ func Apply(ctx context.Context, clients *server.Clients, rows []Row, o Options) 
 	jobs := make([]*job, len(rows))
 	seen := map[string]string{}
 	for i := range rows {
-		j, err := o.plan(ctx, clients, &rows[i], &report.Rows[i], seen)
-		if err != nil {
-			return report, fmt.Errorf("import: %s: %w", rows[i].Place, err)
-		}
-		jobs[i] = j
+		jobs[i] = o.plan(&rows[i], &report.Rows[i], seen)
+	}
+	if err := o.compareAll(ctx, clients, jobs); err != nil {
+		return report, err
 	}
 	if o.DryRun || !o.Partial && report.Count(Refused)+report.Count(Conflict) > 0 {
 		return report, nil
@@ -125,20 +125,46 @@ func Apply(ctx context.Context, clients *server.Clients, rows []Row, o Options) 
 	return report, o.run(ctx, clients, jobs)
 }
 
-// plan looks at a row and says what is to become of it.
-func (o *Options) plan(ctx context.Context, clients *server.Clients, row *Row, result *Result, seen map[string]string) (*job, error) {
+// plan looks at a row by itself; its outcome is left open where the realm's
+// clients decide it.
+func (o *Options) plan(row *Row, result *Result, seen map[string]string) *job {
 	*result = Result{Place: row.Place, ClientID: event.Clean(row.Client.ID, event.MaxClientID), Notes: slices.Clone(row.Notes)}
 	j := &job{row: row, result: result, client: row.Client}
 	j.client.Realm, j.client.ImportedFrom = o.Realm, o.Format
 	if row.Err == nil && row.Skip != "" {
 		result.Outcome, result.Detail = Skipped, row.Skip
-		return j, nil
-	}
-	if err := o.check(j, seen); err != nil {
+	} else if err := o.check(j, seen); err != nil {
 		result.Outcome, result.Detail = Refused, err.Error()
-		return j, nil
 	}
-	return j, o.compare(ctx, clients, j)
+	return j
+}
+
+// compareAll decides what is open: as many at once as there are processors,
+// because a secret in the clear may have to be verified against a slow hash.
+func (o *Options) compareAll(ctx context.Context, clients *server.Clients, jobs []*job) error {
+	work := make(chan *job)
+	errs := make([]error, runtime.GOMAXPROCS(0))
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() {
+			for j := range work {
+				if errs[i] != nil {
+					continue
+				}
+				if err := cmp.Or(ctx.Err(), o.compare(ctx, clients, j)); err != nil {
+					errs[i] = fmt.Errorf("import: %s: %w", j.row.Place, err)
+				}
+			}
+		})
+	}
+	for _, j := range jobs {
+		if j.result.Outcome == "" {
+			work <- j
+		}
+	}
+	close(work)
+	wg.Wait()
+	return cmp.Or(errs...)
 }
 
 // check says why a row cannot be taken, without a look at the realm's clients.
