@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,7 +26,14 @@ var binary string
 // shared is one 'up' that all tests use which change nothing that others see.
 var shared *upProcess
 
-func TestMain(m *testing.M) { os.Exit(withBinary(m)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// A fuzzing worker needs no binary, and has no time for one.
+	if f := flag.Lookup("test.fuzzworker"); f != nil && f.Value.String() == "true" {
+		os.Exit(m.Run())
+	}
+	os.Exit(withBinary(m))
+}
 
 func withBinary(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "counterfoil-test-")
