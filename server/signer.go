@@ -14,6 +14,13 @@ type rsaSigner struct {
 	words   string
 }
 
+// SigningBy says what Server.Signing of a server with that Config.Signer would
+// say on this machine.
+func SigningBy(signer string) (string, error) {
+	s, err := newRSASigner(signer)
+	return s.words, err
+}
+
 // newRSASigner chooses as Config.Signer says.
 func newRSASigner(choice string) (rsaSigner, error) {
 	const what = "RS256 and PS256 signatures by "

@@ -221,6 +221,7 @@ func (was *plan) fixed(next *plan) error {
 		{"database", was.database == next.database},
 		{"master_key", was.masterKey == next.masterKey},
 		{"previous_master_keys", slices.Equal(was.previous, next.previous)},
+		{"signer", was.Signer == next.Signer},
 		{"trusted_proxies", slices.Equal(was.proxies, next.proxies)},
 		{"address_header", was.AddressHeader == next.AddressHeader},
 		{"certificate_header", was.CertificateHeader == next.CertificateHeader},
@@ -251,7 +252,7 @@ func (was *plan) fixed(next *plan) error {
 func (c *plan) server(store server.Store, log *slog.Logger) server.Config {
 	return server.Config{
 		Store: store, Realms: c.serverRealms(), Logger: log, OnEvent: logEvent(log),
-		MasterKey: c.masterKey, PreviousMasterKeys: c.previous,
+		MasterKey: c.masterKey, PreviousMasterKeys: c.previous, Signer: string(c.Signer),
 		TrustedProxies: c.proxies, AddressHeader: string(c.AddressHeader),
 		CertificateHeader: c.CertificateHeader.Name, CertificateForm: string(c.CertificateHeader.Form),
 		Outbound: server.Outbound{Hosts: c.Outbound.Hosts, Private: c.Outbound.Private, RootCAs: c.rootCAs},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
 )
 
 // checked is what 'serve --check' found good.
@@ -16,6 +17,7 @@ type checked struct {
 	Listen   string         `json:"listen"`
 	Database string         `json:"database"`
 	Expires  time.Time      `json:"certificate_expires"`
+	Signing  string         `json:"signing"`
 	Admin    string         `json:"admin,omitempty"`
 	Realms   []checkedRealm `json:"realms"`
 	Warnings []string       `json:"warnings,omitempty"`
@@ -43,6 +45,9 @@ func (p *program) serveCheck(ctx context.Context, file string) error {
 		File: file, Listen: plan.Listen, Database: plan.databaseState,
 		Expires: plan.certificate.current.Load().Leaf.NotAfter.UTC(), Warnings: plan.warnings,
 	}
+	if c.Signing, err = server.SigningBy(string(plan.Signer)); err != nil {
+		return err
+	}
 	for i := range plan.realms {
 		r := &plan.realms[i]
 		t := &r.Provider.TokenEndpoint
@@ -62,8 +67,8 @@ func (p *program) serveCheck(ctx context.Context, file string) error {
 }
 
 func (c *checked) people(w io.Writer) {
-	fmt.Fprintf(w, "%s is good. It would be served on %s,\nwith a certificate until %s and %s.\n",
-		c.File, c.Listen, c.Expires.Format(time.RFC3339), c.Database)
+	fmt.Fprintf(w, "%s is good. It would be served on %s,\nwith a certificate until %s and %s.\n%s.\n",
+		c.File, c.Listen, c.Expires.Format(time.RFC3339), c.Database, oneLine(c.Signing))
 	for _, r := range c.Realms {
 		fmt.Fprintf(w, "\nrealm %s (%s)\n", r.Name, r.Provider)
 		for _, line := range [][2]string{

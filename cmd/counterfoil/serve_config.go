@@ -26,6 +26,9 @@ type serveConfig struct {
 	// bytes in base64. PreviousMasterKeys are those that it replaces.
 	MasterKey          string   `yaml:"master_key" check:"required"`
 	PreviousMasterKeys []string `yaml:"previous_master_keys,omitempty"`
+	// Signer says what signs with RSA: "auto" is the system's OpenSSL where it
+	// can be used, "go" is crypto/rsa.
+	Signer signerChoice `yaml:"signer,omitempty"`
 	// TrustedProxies are the networks (CIDR) whose word is taken for a caller's
 	// address, in AddressHeader, and certificate, in CertificateHeader.
 	TrustedProxies    []string          `yaml:"trusted_proxies,omitempty"`
@@ -123,6 +126,10 @@ func (addressHeader) Words() []string { return []string{"X-Forwarded-For", "Forw
 type certificateForm string
 
 func (certificateForm) Words() []string { return []string{"client-cert", "pem-escaped", "der-base64"} }
+
+type signerChoice string
+
+func (signerChoice) Words() []string { return []string{"auto", "go"} }
 
 type logLevel string
 

@@ -162,8 +162,8 @@ func FuzzServeConfig(f *testing.F) {
 	p := &program{getenv: func(string) string { return "" }}
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, text string) {
-		if strings.Contains(text, "..") || strings.Contains(text, ": /") {
-			return // stays in its directory
+		if strings.Contains(text, "/dev") || strings.Contains(text, "/proc") {
+			return // what is there may be endless, or wait for somebody
 		}
 		file := filepath.Join(dir, "serve.yaml")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

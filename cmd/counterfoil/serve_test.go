@@ -12,10 +12,12 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/seal"
+	"github.com/counterfoil/counterfoil/server/sqlite"
 )
 
 const (
@@ -193,7 +195,7 @@ func TestServeCheck(t *testing.T) {
 	// another here, wherever it stands, and so is the variable.
 	for _, args := range [][]string{{"serve", "--config", s.file, "--check"}, {"--config", s.file, "serve", "--check"}} {
 		got := execute(t, "", []string{"COUNTERFOIL_CONFIG=/nowhere"}, binary, args...).good(t)
-		for _, want := range []string{"a new database", "realm acme (oauth2)", "https://auth.acme.example/partners/oauth2/token", movedIssuer,
+		for _, want := range []string{"a new database", "RS256 and PS256 signatures by ", "realm acme (oauth2)", "https://auth.acme.example/partners/oauth2/token", movedIssuer,
 			"10m0s, policy independent, signed with ES256", "1h0m0s, policy reuse, signed with RS256", "Admin API at https://ops.acme.example/admin"} {
 			if !strings.Contains(got.out, want) {
 				t.Errorf("%v: %q is not in\n%s", args, want, got.out)
@@ -223,6 +225,43 @@ func TestServeCheck(t *testing.T) {
 	s.start(t)
 	if got := execute(t, "", nil, binary, "serve", "--config", s.file, "--check").good(t); !strings.Contains(got.out, "and the database "+s.dir) || strings.Contains(got.out, "warning") {
 		t.Errorf("beside a server: %s", got.out)
+	}
+}
+
+// With another master key than the stored keys are sealed under, nothing starts
+// and not a byte of the database changes.
+func TestServeWrongMasterKey(t *testing.T) {
+	s := layOut(t, exampleConfig(t)).start(t)
+	if err := s.stop(syscall.SIGTERM); err != nil {
+		t.Fatalf("%v: %s", err, s.errors())
+	}
+	old, err := os.ReadFile(filepath.Join(s.dir, "master.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write(t, "old.key", string(old))
+	s.write(t, "master.key", seal.NewKey().Reveal())
+	before := s.content(t)
+	for _, more := range [][]string{nil, {"--check"}} {
+		got := execute(t, "", nil, binary, append([]string{"serve", "--config", s.file}, more...)...)
+		if got.code != 1 || strings.Count(got.err, "\n") != 2 || !strings.Contains(got.err, "serve.yaml:7:1: the keys in the database are sealed under master key ") {
+			t.Errorf("exit %d, %s", got.code, got.err)
+		}
+	}
+	if !maps.Equal(before, s.content(t)) {
+		t.Error("something was changed")
+	}
+	s.write(t, "serve.yaml", strings.Replace(exampleConfig(t), "master_key: file:master.key", "master_key: file:master.key\nprevious_master_keys: [file:old.key]", 1))
+	execute(t, "", nil, binary, "serve", "--config", s.file, "--check").good(t)
+	s.start(t)
+	if err := s.stop(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	// Sealed anew by that start, they need the old key no longer.
+	s.write(t, "serve.yaml", exampleConfig(t))
+	s.start(t)
+	if found, err := sqlite.Inspect(t.Context(), filepath.Join(s.dir, "counterfoil.db")); err != nil || len(found.Keys) < 3 {
+		t.Errorf("%d keys, %v", len(found.Keys), err)
 	}
 }
 
