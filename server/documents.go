@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/dpop"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -48,9 +49,17 @@ type abilities struct {
 	certificateBound bool
 }
 
-// abilities is the one place that says what the realm can do.
+// abilities is the one place that says what the realm can do. Proofs are taken
+// in every realm, and announced where the description has an answer to bad ones.
 func (rl *realm) abilities() abilities {
-	return abilities{}
+	can := abilities{certificateBound: rl.takesCertificates()}
+	if rl.accepts(provider.PrivateKeyJWT) {
+		can.assertions = assertionAlgorithms()
+	}
+	if _, there := rl.endpoint.Errors[counterfoil.InvalidDPoPProof]; there {
+		can.dpop = dpop.Algorithms()
+	}
+	return can
 }
 
 // metadata says what the realm has.

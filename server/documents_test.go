@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"crypto"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/internal/jose/josetest"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 )
@@ -148,11 +150,54 @@ var proofs = map[string]func(*testing.T, *house, string, document){
 			t.Error("there is no authorization endpoint")
 		}
 	},
+	"token_endpoint_auth_signing_alg_values_supported":         provesAssertions("/token", "token_endpoint_auth_signing_alg_values_supported"),
+	"introspection_endpoint_auth_signing_alg_values_supported": provesAssertions("/introspect", "introspection_endpoint_auth_signing_alg_values_supported"),
+	"revocation_endpoint_auth_signing_alg_values_supported":    provesAssertions("/revoke", "revocation_endpoint_auth_signing_alg_values_supported"),
+	"dpop_signing_alg_values_supported": func(t *testing.T, h *house, realm string, d document) {
+		keys := map[string]crypto.Signer{"ES256": ecKey(), "RS256": rsKey(), "PS256": rsKey(), "EdDSA": edKey(), "HS256": ecKey()}
+		for alg, sign := range signers {
+			a := h.good(realm)
+			a.header.Set("DPoP", sign(`{"typ":"dpop+jwt","alg":"`+alg+`","jwk":`+josetest.JWK(keys[alg].Public())+`}`, h.proofFor(d.text("token_endpoint")).String()))
+			if got := h.do(realm, a); (got.status == http.StatusOK) != slices.Contains(d.list("dpop_signing_alg_values_supported"), alg) {
+				t.Errorf("%s got %d %s", alg, got.status, got.body)
+			}
+		}
+	},
+	"tls_client_certificate_bound_access_tokens": func(t *testing.T, _ *house, realm string, _ document) {
+		h := newGate(t, nil)
+		if h.creds[realm].ClientID == "" {
+			t.Fatalf("the test has no realm %s that asks for certificates", realm)
+		}
+		cert := h.selfSigned(ecKey(), nil)
+		h.workload("job", server.Authentication{Thumbprints: []string{thumbprint(cert)}})
+		h.http = trusting(cert)
+		if c, _ := h.wantToken(t, certified("job")); c["cnf"] == nil {
+			t.Error("the token is not bound")
+		}
+	},
 	"id_token_signing_alg_values_supported": func(t *testing.T, h *house, realm string, d document) {
 		if got := h.do(realm, h.good(realm)); len(d.list("id_token_signing_alg_values_supported")) > 0 || strings.Contains(got.body, "id_token") {
 			t.Errorf("there are no ID tokens: %s", got.body)
 		}
 	},
+}
+
+// provesAssertions proves that assertions of these algorithms are taken at a
+// path, and no others.
+func provesAssertions(path, member string) func(*testing.T, *house, string, document) {
+	return func(t *testing.T, h *house, realm string, d document) {
+		id := h.client(server.NewClient{Realm: realm, Settings: server.Settings{Authentication: server.Authentication{
+			KeySet: jwks("", ecKey(), "", rsKey(), "", edKey()),
+		}}}).ClientID
+		for alg, sign := range signers {
+			c := h.own(id).but(claims{"aud": d.text("issuer")})
+			form := h.asserting(sign(claims{"alg": alg}.String(), c.String())).form
+			form.Set("token", "x")
+			if got := h.post("/"+realm+path, form, nil); (got.status == http.StatusOK) != slices.Contains(d.list(member), alg) {
+				t.Errorf("%s got %d %s", alg, got.status, got.body)
+			}
+		}
+	}
 }
 
 // authenticate puts a client's credentials where the method has them.

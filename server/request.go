@@ -122,11 +122,17 @@ type credentials struct {
 	id     string
 	secret counterfoil.Secret
 	apiKey counterfoil.Secret
+	// assertion is set when the method is PrivateKeyJWT.
+	assertion *assertion
+	// certificate is the one of the request, where nothing else was shown; nil
+	// when it has none.
+	certificate *presented
 }
 
 // credentials finds the client's credentials in the one place where they may
-// be (RFC 6749 section 2.3.1). The id that was claimed is returned even with a
-// refusal.
+// be (RFC 6749 section 2.3.1, RFC 7523 section 2.2), or else in the certificate
+// of the connection (RFC 8705 section 2). A certificate beside other credentials
+// is none. The id that was claimed is returned even with a refusal.
 func (rl *realm) credentials(r *http.Request, body form) (credentials, *refusal) {
 	c := credentials{id: body.get("client_id"), secret: counterfoil.Secret(body.get("client_secret"))}
 	header, assertion := r.Header["Authorization"], body.get("client_assertion") != ""
@@ -141,13 +147,15 @@ func (rl *realm) credentials(r *http.Request, body form) (credentials, *refusal)
 			no = refused(counterfoil.MultipleCredentials, "client_id in the body is another than in the header")
 		}
 	case assertion:
-		no = refused(counterfoil.MethodNotAccepted, "client_assertion")
+		no = rl.readAssertion(r, body, &c)
+	case c.id != "" && c.secret == "" && rl.takesCertificates():
+		c.certificate, no = rl.presented(r)
 	case c.id == "" || c.secret == "":
 		no = refused(counterfoil.CredentialsMissing, "")
 	default:
 		c.method = provider.ClientSecretPost
 	}
-	if no == nil && !rl.accepts(c.method) {
+	if no == nil && c.method != "" && !rl.accepts(c.method) {
 		no = refused(counterfoil.MethodNotAccepted, string(c.method))
 	}
 	if no == nil && !rl.wellFormed(c) {
@@ -206,9 +214,11 @@ func (rl *realm) wellFormed(c credentials) bool {
 // caller is a client that has proved who it is.
 type caller struct {
 	client *Client
+	// secret is the one that it proved it with; nil when it did otherwise.
+	secret *Hash
 	// once are the assertions that it proved it with.
 	once []Once
-	// certificate is the one of its connection, nil when it has none.
+	// certificate is the one that it proved it with; nil when it did otherwise.
 	certificate *x509.Certificate
 }
 
@@ -242,19 +252,16 @@ func (rl *realm) authenticate(ctx context.Context, a *attempt, c *credentials) (
 	return rl.prove(ctx, a, c, client)
 }
 
-// prove looks at the credentials of a client.
+// prove looks at the credentials of a client, and at whether it is served.
 func (rl *realm) prove(ctx context.Context, a *attempt, c *credentials, client *Client) (*caller, *refusal) {
-	secret, busy := rl.secrets.verify(ctx, client, client.Secrets, c.secret, a.event.Time, a.fresh)
-	switch {
-	case busy != nil:
-		return nil, busy
-	case client == nobody:
-		return nil, refused(counterfoil.UnknownClient, "")
-	case secret == nil:
-		return nil, refused(counterfoil.WrongSecret, "")
+	by, no := rl.proveBy(ctx, a, c, client)
+	if no != nil {
+		return nil, no
 	}
 	a.proven = true
-	rl.uses.note(client, secret, a.event.Time)
+	if by.secret != nil {
+		rl.uses.note(client, by.secret, a.event.Time)
+	}
 	switch {
 	case client.Disabled:
 		return nil, refused(counterfoil.ClientDisabled, "")
@@ -266,7 +273,34 @@ func (rl *realm) prove(ctx context.Context, a *attempt, c *credentials, client *
 	if no := rl.proveAPIKey(ctx, a, c, client); no != nil {
 		return nil, no
 	}
-	return &caller{client: client}, nil
+	return by, nil
+}
+
+// proveBy looks at the credentials by their method.
+func (rl *realm) proveBy(ctx context.Context, a *attempt, c *credentials, client *Client) (*caller, *refusal) {
+	by := &caller{client: client}
+	var no *refusal
+	switch c.method {
+	case provider.PrivateKeyJWT:
+		if client == nobody {
+			return nil, refused(counterfoil.UnknownClient, "") // costs no fetch
+		}
+		by.once, no = rl.proveAssertion(ctx, a, c, client)
+	case "":
+		if no = rl.proveCertificate(ctx, a, c.certificate, client); no == nil {
+			by.certificate = c.certificate.leaf
+		}
+	default:
+		by.secret, no = rl.secrets.verify(ctx, client, client.Secrets, c.secret, a.event.Time, a.fresh)
+		switch {
+		case no != nil:
+		case client == nobody:
+			no = refused(counterfoil.UnknownClient, "")
+		case by.secret == nil:
+			no = refused(counterfoil.WrongSecret, "")
+		}
+	}
+	return by, no
 }
 
 // proveAPIKey looks at the API key that came along, if one did.
@@ -293,6 +327,3 @@ func (c *Client) from(address string) bool {
 	ip, err := netip.ParseAddr(address)
 	return err == nil && slices.ContainsFunc(c.Addresses, func(p netip.Prefix) bool { return p.Contains(ip.Unmap()) })
 }
-
-// bind decides what the grant's token is bound to.
-func (rl *realm) bind(*http.Request, *caller, *grant) *refusal { return nil }

@@ -55,7 +55,7 @@ func (rl *realm) again(ctx context.Context, a *attempt, entry *reusable, asked *
 	asOf, err := rl.Store.RecordIssued(ctx, Issue{
 		Event: e, Version: g.client.Version, AsOf: g.asOf, Reused: true, Once: asked.once, StatusIndex: -1,
 	})
-	if no := rl.recorded(ctx, e, err); no != nil {
+	if no := asked.replayed(rl.recorded(ctx, e, err)); no != nil {
 		if no.again {
 			entry.grant.CompareAndSwap(g, nil) // revoked, or the client is another now
 		}

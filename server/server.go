@@ -33,6 +33,9 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/bounded"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/dpop"
+	"github.com/counterfoil/counterfoil/internal/outbound"
+	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -153,6 +156,12 @@ type shared struct {
 	seals   *sealing
 	rsa     rsaSigner
 
+	// peers tell who is behind a proxy; keySets are those of clients and of
+	// federated issuers; nonceKey is what DPoP nonces are made with.
+	peers    *peer.Config
+	keySets  *outbound.KeySets
+	nonceKey []byte
+
 	// tasks run in the background until ctx ends, which is what Close does.
 	tasks sync.WaitGroup
 	ctx   context.Context
@@ -180,6 +189,9 @@ type realm struct {
 	headers  []header
 	apiKey   string // the name of the header with the API key, or ""
 	status   statusList
+	// federation are the issuers that the realm federates with, by their names.
+	federation map[string]*federatedIssuer
+	nonces     *dpop.Nonces // nil where none is demanded
 	// documents are the realm's public JSON files, by path.
 	documents map[string][]byte
 }
@@ -233,7 +245,11 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		rsa:     rsa,
 	}}
 	s.ctx, s.end = context.WithCancel(context.WithoutCancel(ctx))
-	if err := s.Reload(ctx, c.Realms); err != nil {
+	err = s.surround()
+	if err == nil {
+		err = s.Reload(ctx, c.Realms)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	c.Logger.InfoContext(ctx, s.Signing())
@@ -304,6 +320,15 @@ func newRealm(c *shared, r Realm) (*realm, error) {
 	}
 	for name, value := range rl.endpoint.Response.Headers {
 		rl.headers = append(rl.headers, header{http.CanonicalHeaderKey(name), []string{value}})
+	}
+	var err error
+	if rl.federation, err = federate(r.Federation); err != nil {
+		return nil, err
+	}
+	if r.DPoPNonce {
+		if rl.nonces, err = dpop.NewNonces(c.nonceKey, c.Clock, 0); err != nil {
+			return nil, err
+		}
 	}
 	rl.claims, rl.answer = claimsOf(&r), answerOf(rl.endpoint)
 	if err := r.checkKeys(); err != nil {

@@ -126,7 +126,7 @@ func (rl *realm) grant(ctx context.Context, a *attempt, r *http.Request, req *to
 	if g.audience, no = rl.decideResources(req); no != nil {
 		return nil, no
 	}
-	if no := rl.bind(r, caller, g); no != nil {
+	if no := rl.bind(r, a, caller, g); no != nil {
 		return nil, no
 	}
 	// 4. Issue: make the token, or take the one that serves already.
@@ -152,7 +152,7 @@ func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *refusal {
 		Replace: rl.policy(g.client) == provider.Replace,
 		Issued:  time.Unix(g.issued, 0), Expires: time.Unix(g.expire, 0),
 	})
-	if no := rl.recorded(ctx, e, err); no != nil {
+	if no := g.replayed(rl.recorded(ctx, e, err)); no != nil {
 		if no.again {
 			rl.clients.Drop(clientKey{rl.Name, g.client.ID})
 		}
@@ -312,13 +312,21 @@ func (rl *realm) setHeaders(h http.Header) {
 	for _, set := range rl.headers {
 		h[set.name] = set.value
 	}
+	if rl.nonces != nil {
+		h[nonceHeader] = []string{rl.nonces.Issue()} // RFC 9449 section 8.2
+	}
 }
 
 // newEvent begins the record of a request. What the caller wrote is cut and
-// cleaned; the address is that of the TCP peer.
+// cleaned; the address is that of the TCP peer, or what trusted proxies say of
+// it.
 func (rl *realm) newEvent(r *http.Request) counterfoil.Event {
+	address := event.Peer(r.RemoteAddr)
+	if a := rl.peers.Address(r); a.IsValid() {
+		address = a.String()
+	}
 	return counterfoil.Event{
-		Time: rl.Clock.Now(), Realm: rl.Name, Address: event.Peer(r.RemoteAddr),
+		Time: rl.Clock.Now(), Realm: rl.Name, Address: address,
 		UserAgent: event.Clean(r.UserAgent(), event.MaxUserAgent),
 	}
 }

@@ -134,7 +134,8 @@ func fromMembers(members map[string]any) (PublicKey, error) {
 			}
 		}
 	}
-	if use != "" && use != "sig" {
+	// "jwt-svid" is what the trust bundles of SPIFFE say of such keys.
+	if use != "" && use != "sig" && use != "jwt-svid" {
 		return PublicKey{}, errors.New("not for signatures")
 	}
 	key, err := public(members)

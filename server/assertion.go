@@ -1,0 +1,273 @@
+package server
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+// The values of client_assertion_type: that of RFC 7523 section 2.2, and the one
+// that clients with a JWT-SVID may send instead
+// (draft-ietf-oauth-spiffe-client-auth).
+const (
+	jwtBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+	jwtSPIFFE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
+)
+
+const (
+	// assertionLeeway is what an assertion's times may be off.
+	assertionLeeway = 30 * time.Second
+	// maxAssertionLife is how far ahead a client may date the end of its own:
+	// for as long its jti has to be remembered.
+	maxAssertionLife = 10 * time.Minute
+	// maxAssertionID bounds a jti, in bytes.
+	maxAssertionID = 256
+	// maxTriedKeys bounds the keys that are tried on an assertion without kid.
+	maxTriedKeys = 4
+)
+
+// assertionAlgorithms returns those that an assertion may be signed with.
+func assertionAlgorithms() []string {
+	return []string{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA}
+}
+
+// assertion is a JWT that a client shows of itself; nothing in it counts until
+// its signature is verified.
+type assertion struct {
+	token *jose.Token
+	// issuer is the one that the realm federates with; nil for an assertion of
+	// the client's own.
+	issuer *federatedIssuer
+	// endpoint is the URL that it was sent to.
+	endpoint string
+}
+
+// readAssertion reads the client_assertion into c, as far as to know whose key
+// is to verify it.
+func (rl *realm) readAssertion(r *http.Request, body form, c *credentials) *refusal {
+	c.method = provider.PrivateKeyJWT
+	kind := body.get("client_assertion_type")
+	if kind != jwtBearer && kind != jwtSPIFFE || !rl.accepts(c.method) {
+		return refused(counterfoil.MethodNotAccepted, "client_assertion")
+	}
+	token, err := jose.Parse(body.get("client_assertion"), assertionAlgorithms()...)
+	if err != nil {
+		return badAssertion(err)
+	}
+	claims, err := token.UnverifiedClaims()
+	if err != nil {
+		return badAssertion(err)
+	}
+	c.assertion = &assertion{token: token, issuer: rl.federatedBy(claims), endpoint: rl.BaseURL + r.URL.Path}
+	if f := c.assertion.issuer; kind == jwtSPIFFE && (f == nil || !strings.HasPrefix(f.Issuer, spiffe)) {
+		return refused(counterfoil.AssertionIssuer, "it is not of a trust domain of SPIFFE that the realm federates with")
+	}
+	if c.id == "" && c.assertion.issuer != nil {
+		return refused(counterfoil.CredentialsMissing, "client_id is missing beside the token of another issuer")
+	}
+	if c.id == "" {
+		c.id, _ = claims["sub"].(string)
+	}
+	if c.id == "" {
+		return refused(counterfoil.AssertionIssuer, "neither client_id nor sub")
+	}
+	return nil
+}
+
+// badAssertion tells what an error of package jose means; it repeats nothing of
+// the assertion.
+func badAssertion(err error) *refusal {
+	reason := counterfoil.AssertionMalformed
+	switch {
+	case errors.Is(err, jose.ErrAlgorithm):
+		reason = counterfoil.AssertionAlgorithm
+	case errors.Is(err, jose.ErrSignature):
+		reason = counterfoil.AssertionSignature
+	}
+	return refused(reason, err.Error())
+}
+
+// proveAssertion looks at the assertion of a client, and returns what of it
+// serves once.
+func (rl *realm) proveAssertion(ctx context.Context, a *attempt, c *credentials, client *Client) ([]Once, *refusal) {
+	if c.assertion.issuer != nil {
+		return nil, rl.proveFederated(ctx, a, c.assertion, client)
+	}
+	auth := &client.Authentication
+	if auth.KeySet == "" && auth.KeySetURL == "" {
+		return nil, refused(counterfoil.MethodNotAccepted, "the client has no keys for an assertion")
+	}
+	keys, no := rl.clientKeys(ctx, auth, c.assertion.token.KeyID)
+	if no != nil {
+		return nil, no
+	}
+	claims, no := verifyAssertion(c.assertion.token, keys)
+	if no != nil {
+		return nil, no
+	}
+	if no := rl.checkOwn(claims, c.assertion.endpoint, client.ID, a.event.Time); no != nil {
+		return nil, no
+	}
+	expires, _ := numericDate(claims["exp"])
+	id, _ := claims["jti"].(string)
+	return []Once{{
+		Key:   sha256.Sum256([]byte(strings.Join([]string{"assertion", rl.Name, client.ID, id}, "\x00"))),
+		Until: expires.Add(assertionLeeway + time.Second),
+	}}, nil
+}
+
+// clientKeys returns the keys of a client that are called kid, all when it is
+// "".
+func (rl *realm) clientKeys(ctx context.Context, auth *Authentication, kid string) ([]jose.PublicKey, *refusal) {
+	if auth.KeySet == "" {
+		return rl.fetchedKeys(ctx, auth.KeySetURL, kid)
+	}
+	keys, _, err := jose.ParseKeys([]byte(auth.KeySet))
+	if err != nil {
+		return nil, refused(counterfoil.AssertionKey, "the client's key set: "+err.Error())
+	}
+	return named(keys, kid), nil
+}
+
+// fetchedKeys returns the keys of that kid from a URL. That nobody answers there
+// is not this server's failure, so it does not answer as if it were.
+func (rl *realm) fetchedKeys(ctx context.Context, url, kid string) ([]jose.PublicKey, *refusal) {
+	keys, err := rl.keySets.Keys(ctx, url, kid)
+	if err != nil {
+		return nil, refused(counterfoil.AssertionKey, err.Error())
+	}
+	return keys, nil
+}
+
+// named returns the keys of that ID, all when it is "".
+func named(keys []jose.PublicKey, id string) []jose.PublicKey {
+	if id == "" {
+		return keys
+	}
+	return slices.DeleteFunc(slices.Clone(keys), func(k jose.PublicKey) bool { return k.ID != id })
+}
+
+// verifyAssertion returns the claims when one of the keys made the signature.
+func verifyAssertion(token *jose.Token, keys []jose.PublicKey) (map[string]any, *refusal) {
+	if len(keys) == 0 {
+		return nil, refused(counterfoil.AssertionKey, "no such key")
+	}
+	no, tried := refused(counterfoil.AssertionKey, "no key for its algorithm"), 0
+	for _, key := range keys {
+		if !suits(key, token.Algorithm()) {
+			continue
+		}
+		if tried++; tried > maxTriedKeys {
+			return nil, refused(counterfoil.AssertionKey, "too many keys suit: it needs a kid")
+		}
+		payload, err := token.Verify(key.Key)
+		if err != nil {
+			no = badAssertion(err)
+			continue
+		}
+		claims, err := jose.Object(payload)
+		if err != nil {
+			return nil, refused(counterfoil.AssertionMalformed, "claims: "+err.Error())
+		}
+		return claims, nil
+	}
+	return nil, no
+}
+
+// suits reports whether a key may have made signatures of the algorithm.
+func suits(key jose.PublicKey, algorithm string) bool {
+	if key.Algorithm != "" {
+		return key.Algorithm == algorithm
+	}
+	switch key.Key.(type) {
+	case *rsa.PublicKey:
+		return algorithm == jose.RS256 || algorithm == jose.PS256
+	case *ecdsa.PublicKey:
+		return algorithm == jose.ES256
+	}
+	return algorithm == jose.EdDSA
+}
+
+// checkOwn checks the verified claims of a client's own assertion (RFC 7523
+// section 3).
+func (rl *realm) checkOwn(claims map[string]any, endpoint, clientID string, now time.Time) *refusal {
+	if claims["iss"] != any(clientID) || claims["sub"] != any(clientID) {
+		return refused(counterfoil.AssertionIssuer, "iss and sub are not both the client_id")
+	}
+	if !rl.meant(claims["aud"], endpoint) {
+		return refused(counterfoil.AssertionAudience, "")
+	}
+	expires, no := checkTimes(claims, now)
+	if no != nil {
+		return no
+	}
+	if expires.After(now.Add(maxAssertionLife + assertionLeeway)) {
+		return refused(counterfoil.AssertionLifetime, "it ends more than "+maxAssertionLife.String()+" from now")
+	}
+	if id, _ := claims["jti"].(string); !visible(id, maxAssertionID) {
+		return refused(counterfoil.AssertionClaims, "its jti is not 1 to 256 bytes of visible characters")
+	}
+	return nil
+}
+
+// meant reports whether an assertion is meant for this realm: whether its aud
+// names the issuer, the token endpoint, the realm's address or the endpoint that
+// it was sent to (RFC 7523 section 3 rule 3).
+func (rl *realm) meant(aud any, endpoint string) bool {
+	return slices.ContainsFunc([]string{rl.Issuer, rl.tokenURL(), rl.BaseURL, endpoint}, func(own string) bool { return hasAudience(aud, own) })
+}
+
+// tokenURL is where the realm's token endpoint is reached.
+func (rl *realm) tokenURL() string { return rl.BaseURL + rl.endpoint.Path }
+
+// hasAudience reports whether aud is want or an array with it.
+func hasAudience(aud any, want string) bool {
+	list, ok := aud.([]any)
+	if !ok {
+		return aud == any(want)
+	}
+	return slices.Contains(list, any(want))
+}
+
+// checkTimes checks that it is an assertion's time, and returns when it ends.
+func checkTimes(claims map[string]any, now time.Time) (time.Time, *refusal) {
+	expires, ok := numericDate(claims["exp"])
+	if !ok {
+		return time.Time{}, refused(counterfoil.AssertionClaims, "its exp is not a number of seconds")
+	}
+	for _, name := range []string{"iat", "nbf"} {
+		at, ok := numericDate(claims[name])
+		if _, there := claims[name]; there && !ok {
+			return time.Time{}, refused(counterfoil.AssertionClaims, "its "+name+" is not a number of seconds")
+		}
+		if at.After(now.Add(assertionLeeway)) {
+			return time.Time{}, refused(counterfoil.AssertionClaims, "its "+name+" is in the future")
+		}
+	}
+	if !now.Before(expires.Add(assertionLeeway)) {
+		return time.Time{}, refused(counterfoil.AssertionExpired, "")
+	}
+	return expires, nil
+}
+
+// numericDate reads a NumericDate (RFC 7519 section 2), which may have a
+// fraction.
+func numericDate(v any) (time.Time, bool) {
+	number, _ := v.(json.Number)
+	seconds, err := number.Float64()
+	if err != nil || seconds <= 0 || seconds > 1<<40 {
+		return time.Time{}, false
+	}
+	return time.UnixMicro(int64(seconds * 1e6)), true
+}

@@ -1,0 +1,96 @@
+package server
+
+import (
+	"crypto/sha256"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/dpop"
+	"github.com/counterfoil/counterfoil/internal/jose"
+)
+
+// The header fields of RFC 9449, as http.Header keeps them.
+const (
+	proofHeader = "Dpop"
+	nonceHeader = "Dpop-Nonce"
+)
+
+// bind decides what the grant's token is bound to: to the certificate that the
+// client proved itself with, or has to show (RFC 8705 section 3), and to the key
+// of a DPoP proof (RFC 9449 section 5). A request may have both, and the token
+// then needs both. A proof is taken in every realm, whether its description
+// speaks of it or not: whoever sends one counts on it.
+func (rl *realm) bind(r *http.Request, a *attempt, by *caller, g *grant) *refusal {
+	cert := by.certificate
+	if cert == nil && by.client.Tokens.CertificateBound {
+		shown, no := rl.presented(r)
+		if no != nil {
+			return no
+		}
+		if shown == nil {
+			return refused(counterfoil.CertificateMissing, "the client's tokens are bound to a certificate")
+		}
+		cert = shown.leaf
+	}
+	var members []string
+	if cert != nil {
+		members = append(members, `"x5t#S256":"`+jose.CertificateThumbprint(cert)+`"`)
+	}
+	proof, no := rl.proof(r, by.client, a.event.Time)
+	if no != nil {
+		return no
+	}
+	if proof != nil {
+		members = append(members, `"jkt":"`+proof.Thumbprint+`"`)
+		g.tokenType = "DPoP"
+		g.once = append(g.once[:len(g.once):len(g.once)], Once{
+			Key:   sha256.Sum256([]byte(strings.Join([]string{"dpop", rl.Name, proof.Thumbprint, proof.ID}, "\x00"))),
+			Until: proof.IssuedAt.Add(dpop.DefaultMaxAge + time.Second),
+		})
+	}
+	if members != nil {
+		g.confirmation = []byte("{" + strings.Join(members, ",") + "}")
+	}
+	return nil
+}
+
+// proof returns the DPoP proof of a token request; nil when it has none and
+// needs none.
+func (rl *realm) proof(r *http.Request, client *Client, now time.Time) (*dpop.Proof, *refusal) {
+	lines := r.Header[proofHeader]
+	switch {
+	case len(lines) > 1:
+		return nil, refused(counterfoil.InvalidDPoPProof, "the header DPoP is repeated")
+	case len(lines) == 0 && client.Tokens.DPoPBound:
+		return nil, refused(counterfoil.InvalidDPoPProof, "the client's tokens are bound to a key: a proof is missing")
+	case len(lines) == 0:
+		return nil, nil
+	}
+	want := dpop.Want{Method: http.MethodPost, URL: rl.tokenURL(), Now: now}
+	if rl.nonces != nil {
+		want.Nonce = rl.nonces.Valid
+	}
+	p, err := dpop.Verify(lines[0], want)
+	switch {
+	case errors.Is(err, dpop.ErrUseNonce):
+		return nil, refused(counterfoil.UseDPoPNonce, "")
+	case err != nil:
+		return nil, refused(counterfoil.InvalidDPoPProof, err.Error())
+	}
+	return &p, nil
+}
+
+// replayed tells a proof that was used before from an assertion, where the
+// request had only the one. With both, no is about either.
+func (g *grant) replayed(no *refusal) *refusal {
+	if no == nil || no.reason != counterfoil.AssertionReplayed || g.tokenType != "DPoP" {
+		return no
+	}
+	if len(g.once) == 1 {
+		return refused(counterfoil.DPoPProofReplayed, "")
+	}
+	return refused(no.reason, "the assertion, or the DPoP proof beside it")
+}

@@ -1,0 +1,200 @@
+package server
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+// maxIntermediates bounds the certificates beside the client's own.
+const maxIntermediates = 8
+
+// presented is a certificate whose owner has made the request.
+type presented struct {
+	leaf *x509.Certificate
+	// chain are those that came with it in the TLS handshake; a proxy forwards
+	// none.
+	chain []*x509.Certificate
+}
+
+// presented returns the certificate of a request; nil when it has none.
+func (rl *realm) presented(r *http.Request) (*presented, *refusal) {
+	leaf, err := rl.peers.Certificate(r)
+	if err != nil {
+		return nil, refused(counterfoil.CertificateUnknown, err.Error())
+	}
+	if leaf == nil {
+		return nil, nil
+	}
+	p := &presented{leaf: leaf}
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 && r.TLS.PeerCertificates[0] == leaf {
+		p.chain = r.TLS.PeerCertificates[1:min(len(r.TLS.PeerCertificates), 1+maxIntermediates)]
+	}
+	return p, nil
+}
+
+// takesCertificates reports whether a client can prove itself by its
+// certificate alone.
+func (rl *realm) takesCertificates() bool {
+	return rl.accepts(provider.TLSClientAuth) || rl.accepts(provider.SelfSignedTLSClientAuth)
+}
+
+// proveCertificate looks at the certificate of a client that showed nothing
+// else. What is wrong with the last way that is open to it is the refusal.
+func (rl *realm) proveCertificate(ctx context.Context, a *attempt, shown *presented, client *Client) *refusal {
+	auth := &client.Authentication
+	issued := rl.accepts(provider.TLSClientAuth) && auth.Certificate != (CertificateRule{})
+	own := rl.accepts(provider.SelfSignedTLSClientAuth) && len(auth.Thumbprints) > 0
+	keyed := rl.accepts(provider.SelfSignedTLSClientAuth) && (auth.KeySet != "" || auth.KeySetURL != "")
+	switch {
+	case shown == nil && (issued || own):
+		return refused(counterfoil.CertificateMissing, "")
+	case shown == nil:
+		return refused(counterfoil.CredentialsMissing, "")
+	case client == nobody:
+		return refused(counterfoil.UnknownClient, "")
+	case !issued && !own && !keyed:
+		return refused(counterfoil.MethodNotAccepted, "the client has no certificate")
+	}
+	var no *refusal
+	if issued {
+		if no = rl.checkIssued(shown, &auth.Certificate, a.event.Time); no == nil {
+			return nil
+		}
+	}
+	if own || keyed {
+		if no = rl.checkSelfSigned(ctx, shown.leaf, auth, a.event.Time); no == nil {
+			return nil
+		}
+	}
+	return no
+}
+
+// checkIssued is tls_client_auth (RFC 8705 section 2.1): an authority of the
+// realm has issued the certificate, and it says what the rule says.
+func (rl *realm) checkIssued(shown *presented, rule *CertificateRule, now time.Time) *refusal {
+	if rl.CertificateAuthorities == nil {
+		// Without any, x509 would take those of the system.
+		return refused(counterfoil.CertificateUnknown, "the realm has no certificate authorities")
+	}
+	options := x509.VerifyOptions{
+		Roots: rl.CertificateAuthorities, Intermediates: x509.NewCertPool(), CurrentTime: now,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	for _, c := range shown.chain {
+		options.Intermediates.AddCert(c)
+	}
+	if _, err := shown.leaf.Verify(options); err != nil {
+		return refused(counterfoil.CertificateUnknown, unverified(err))
+	}
+	if !rule.holds(shown.leaf) {
+		return refused(counterfoil.CertificateUnknown, "the certificate is of another subject")
+	}
+	return nil
+}
+
+// unverified says in our words why a chain is not good: the errors of x509
+// repeat what is in the certificate.
+func unverified(err error) string {
+	var invalid x509.CertificateInvalidError
+	var authority x509.UnknownAuthorityError
+	switch {
+	case errors.As(err, &authority):
+		return "the certificate is not of an authority of the realm"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "the certificate or one of its chain has expired or is not valid yet"
+	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
+		return "the certificate is not for clients"
+	}
+	return "the certificate's chain is not valid"
+}
+
+// checkSelfSigned is self_signed_tls_client_auth (RFC 8705 section 2.2): the
+// certificate is one that the client has registered, by its thumbprint or by its
+// key in the client's key set. The key of a JWK is that of its x5c (RFC 7517
+// section 4.7), so the certificates in there need not be read: whoever has the
+// key is the client.
+func (rl *realm) checkSelfSigned(ctx context.Context, cert *x509.Certificate, auth *Authentication, now time.Time) *refusal {
+	if now.Before(cert.NotBefore) || now.After(cert.NotAfter) {
+		return refused(counterfoil.CertificateUnknown, "the certificate has expired or is not valid yet")
+	}
+	if slices.Contains(auth.Thumbprints, jose.CertificateThumbprint(cert)) {
+		return nil
+	}
+	if auth.KeySet != "" || auth.KeySetURL != "" {
+		keys, no := rl.clientKeys(ctx, auth, "")
+		if no != nil {
+			return refused(counterfoil.CertificateUnknown, no.detail)
+		}
+		public, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+		if ok && slices.ContainsFunc(keys, func(k jose.PublicKey) bool { return public.Equal(k.Key) }) {
+			return nil
+		}
+	}
+	return refused(counterfoil.CertificateUnknown, "the client has not registered the certificate")
+}
+
+// holds reports whether a certificate has the one subject that the rule names: a
+// name to the letter, except that DNS names and the domain of an email address
+// have no case and IP addresses are compared as such. A wildcard stands for
+// itself. A rule of no or of several subjects never holds.
+func (r *CertificateRule) holds(cert *x509.Certificate) bool {
+	named := 0
+	for _, s := range []string{r.SubjectDN, r.DNS, r.URI, r.IP, r.Email} {
+		if s != "" {
+			named++
+		}
+	}
+	switch {
+	case named != 1:
+		return false
+	case r.SubjectDN != "":
+		want, err := parseSubject(r.SubjectDN)
+		return err == nil && sameSubject(cert.RawSubject, want)
+	case r.DNS != "":
+		return slices.ContainsFunc(cert.DNSNames, func(name string) bool { return sameDomain(name, r.DNS) })
+	case r.URI != "":
+		for _, u := range cert.URIs {
+			if u.String() == r.URI {
+				return true
+			}
+		}
+	case r.IP != "":
+		want, err := netip.ParseAddr(r.IP)
+		for _, ip := range cert.IPAddresses {
+			if a, ok := netip.AddrFromSlice(ip); err == nil && ok && a.Unmap() == want.Unmap() {
+				return true
+			}
+		}
+	case r.Email != "":
+		return slices.ContainsFunc(cert.EmailAddresses, func(given string) bool {
+			at, want := strings.LastIndexByte(given, '@'), strings.LastIndexByte(r.Email, '@')
+			return at > 0 && at == want && given[:at] == r.Email[:at] && sameDomain(given[at:], r.Email[at:])
+		})
+	}
+	return false
+}
+
+// sameDomain compares without regard to the case of ASCII letters, and of those
+// only: strings.EqualFold finds the Kelvin sign in a "k".
+func sameDomain(a, b string) bool {
+	lower := func(s string) string {
+		return strings.Map(func(r rune) rune {
+			if 'A' <= r && r <= 'Z' {
+				r += 'a' - 'A'
+			}
+			return r
+		}, s)
+	}
+	return lower(a) == lower(b)
+}

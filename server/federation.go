@@ -1,0 +1,169 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/jose"
+)
+
+// defaultFederatedLife is the MaxLifetime of a FederatedIssuer that does not say.
+const defaultFederatedLife = time.Hour
+
+// spiffe starts the issuer of a SPIFFE trust domain, and every SPIFFE ID.
+const spiffe = "spiffe://"
+
+// federatedIssuer is a FederatedIssuer with the keys that were given with it.
+type federatedIssuer struct {
+	FederatedIssuer
+	keys []jose.PublicKey
+}
+
+// federate checks the issuers that a realm federates with.
+func federate(issuers []FederatedIssuer) (map[string]*federatedIssuer, error) {
+	all := make(map[string]*federatedIssuer, len(issuers))
+	for _, f := range issuers {
+		switch {
+		case f.Issuer == "":
+			return nil, errors.New("a federated issuer has no Issuer: write its iss, or spiffe:// and the trust domain")
+		case all[f.Issuer] != nil:
+			return nil, fmt.Errorf("the federated issuer %q is there twice", f.Issuer)
+		case (f.KeySet == "") == (f.KeySetURL == ""):
+			return nil, fmt.Errorf("the federated issuer %q needs either a key set or the URL of one", f.Issuer)
+		case f.MaxLifetime < 0:
+			return nil, fmt.Errorf("the federated issuer %q has a negative MaxLifetime", f.Issuer)
+		}
+		f.MaxLifetime = cmp.Or(f.MaxLifetime, defaultFederatedLife)
+		issuer := &federatedIssuer{FederatedIssuer: f}
+		if f.KeySet != "" {
+			var err error
+			if issuer.keys, _, err = jose.ParseKeys([]byte(f.KeySet)); err != nil {
+				return nil, fmt.Errorf("the federated issuer %q: %w", f.Issuer, err)
+			}
+			if len(issuer.keys) == 0 {
+				return nil, fmt.Errorf("the key set of the federated issuer %q has no key of RS256, PS256, ES256 or EdDSA", f.Issuer)
+			}
+		}
+		all[f.Issuer] = issuer
+	}
+	return all, nil
+}
+
+// federatedBy returns the issuer whose keys are to verify an assertion; nil when
+// that is the client itself. It is the iss. A JWT-SVID of SPIFFE needs none, and
+// who verifies it does not go by it (JWT-SVID section 3): it belongs to the trust
+// domain of its sub, whose issuer is called spiffe:// and the domain here.
+func (rl *realm) federatedBy(unverified map[string]any) *federatedIssuer {
+	iss, _ := unverified["iss"].(string)
+	if f := rl.federation[iss]; f != nil {
+		return f
+	}
+	sub, _ := unverified["sub"].(string)
+	id, ok := strings.CutPrefix(sub, spiffe)
+	if !ok || iss == sub {
+		return nil
+	}
+	domain, _, _ := strings.Cut(id, "/")
+	return rl.federation[spiffe+domain]
+}
+
+// proveFederated looks at a token that a platform has given to a workload. It is
+// not used up: a workload reads the same one from its platform again and again
+// until that renews it, so it serves for as long as it lives, as with every
+// other service that takes it. Its lifetime is what bounds that.
+func (rl *realm) proveFederated(ctx context.Context, a *attempt, shown *assertion, client *Client) *refusal {
+	f := shown.issuer
+	rules := slices.DeleteFunc(slices.Clone(client.Authentication.Federation), func(r FederationRule) bool { return r.Issuer != f.Issuer })
+	if len(rules) == 0 {
+		return refused(counterfoil.AssertionIssuer, "the client has no rule for the issuer")
+	}
+	keys := named(f.keys, shown.token.KeyID)
+	if f.KeySetURL != "" {
+		var no *refusal
+		if keys, no = rl.fetchedKeys(ctx, f.KeySetURL, shown.token.KeyID); no != nil {
+			return no
+		}
+	}
+	claims, no := verifyAssertion(shown.token, keys)
+	if no != nil {
+		return no
+	}
+	if f.Audience != "" && !hasAudience(claims["aud"], f.Audience) || f.Audience == "" && !rl.meant(claims["aud"], shown.endpoint) {
+		return refused(counterfoil.AssertionAudience, "")
+	}
+	expires, no := checkTimes(claims, a.event.Time)
+	if no != nil {
+		return no
+	}
+	from, ok := numericDate(claims["iat"])
+	if !ok {
+		from = a.event.Time
+	}
+	if expires.Sub(from) > f.MaxLifetime {
+		return refused(counterfoil.AssertionLifetime, "it lives longer than "+f.MaxLifetime.String())
+	}
+	if !slices.ContainsFunc(rules, func(r FederationRule) bool { return r.holds(claims) }) {
+		return refused(counterfoil.AssertionClaims, "no rule of the client holds")
+	}
+	return nil
+}
+
+// holds reports whether the claims are those of the rule. A rule without claims
+// never holds: it would take every workload of the issuer for the client.
+func (r *FederationRule) holds(claims map[string]any) bool {
+	for path, want := range r.Claims {
+		if !claimIs(claimAt(claims, path), want) {
+			return false
+		}
+	}
+	return len(r.Claims) > 0
+}
+
+// claimAt returns the claim of that name. A name that starts with a slash is a
+// JSON pointer (RFC 6901) through objects, because names of claims have dots in
+// them: /kubernetes.io/serviceaccount/name.
+func claimAt(claims map[string]any, path string) any {
+	rest, nested := strings.CutPrefix(path, "/")
+	if !nested {
+		return claims[path]
+	}
+	var at any = claims
+	for name := range strings.SplitSeq(rest, "/") {
+		object, _ := at.(map[string]any)
+		at = object[strings.ReplaceAll(strings.ReplaceAll(name, "~1", "/"), "~0", "~")]
+	}
+	return at
+}
+
+// claimIs reports whether a claim has a value, or begins with what is before a
+// "*" at the end of it. Numbers and booleans are compared by their JSON text, of
+// an array one element is enough; null and objects have no value.
+func claimIs(claim any, want string) bool {
+	text := ""
+	switch v := claim.(type) {
+	case string:
+		text = v
+	case json.Number:
+		text = v.String()
+	case bool:
+		text = fmt.Sprint(v)
+	case []any:
+		return slices.ContainsFunc(v, func(element any) bool {
+			_, nested := element.([]any)
+			return !nested && claimIs(element, want)
+		})
+	default:
+		return false
+	}
+	if start, open := strings.CutSuffix(want, "*"); open {
+		return strings.HasPrefix(text, start)
+	}
+	return text == want
+}

@@ -1,0 +1,36 @@
+package server
+
+import (
+	"fmt"
+
+	"github.com/counterfoil/counterfoil/internal/outbound"
+	"github.com/counterfoil/counterfoil/internal/peer"
+)
+
+// surround prepares what connects the server with others: proxies before it, key
+// sets elsewhere, the nodes beside it.
+func (s *shared) surround() error {
+	s.peers = &peer.Config{
+		TrustedProxies: s.TrustedProxies, AddressHeader: s.AddressHeader,
+		CertificateHeader: s.CertificateHeader, CertificateForm: peer.Form(s.CertificateForm),
+	}
+	if len(s.TrustedProxies) > 0 && s.AddressHeader == "" {
+		s.peers.AddressHeader = "X-Forwarded-For"
+	}
+	if err := s.peers.Validate(); err != nil {
+		return fmt.Errorf("server: %w", err)
+	}
+	fetcher, err := outbound.New(outbound.Config{
+		AllowedHosts: s.Outbound.Hosts, AllowPrivate: s.Outbound.Private, RootCAs: s.Outbound.RootCAs, Clock: s.Clock,
+	})
+	if err != nil {
+		return fmt.Errorf("server: %w", err)
+	}
+	s.keySets = outbound.NewKeySets(fetcher, s.Clock)
+	// Nodes with the same master key know one another's nonces.
+	s.nonceKey = random(32)
+	if s.seals.current != nil {
+		s.nonceKey = s.seals.current.Derive("dpop nonce")
+	}
+	return nil
+}
