@@ -62,7 +62,7 @@ func parsePosition(s string) (position, bool) {
 		return position{}, false
 	}
 	n, err := strconv.ParseUint(s[dot+1:], 10, 63)
-	return position{s[:dot], int64(n)}, err == nil
+	return position{s[:dot], int64(n)}, err == nil && strconv.FormatUint(n, 10) == s[dot+1:]
 }
 
 // serveFeed is the revocation feed: as Server-Sent Events (WHATWG HTML section

@@ -19,7 +19,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// Bounds of status lists (draft-ietf-oauth-status-list).
+// Bounds of status lists (draft-ietf-oauth-status-list, sections by its version 20).
 const (
 	// listSize is how many tokens one list has, one bit each.
 	listSize = 1 << 20
@@ -57,11 +57,10 @@ type signedList struct {
 }
 
 // index returns an index for a new token. Who holds tokens must not learn from
-// their indexes how many others are issued in between, and when (section 12.5):
-// within a block, which all nodes reserve of their own, the order is random. A
-// block still tells which tokens are of about the same time, to 1,024 tokens;
-// their iat tells more. What a process has reserved and not used when it ends is
-// lost.
+// their indexes how many others were issued in between (section 12.4): within a
+// block, which every process reserves for itself, the order is random. A block
+// still tells, to 1,024 tokens, which are of about the same time; their iat says
+// that already. What a process has reserved and not used when it ends is lost.
 func (s *statusList) index(ctx context.Context, rl *realm) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,0 +1,601 @@
+package importer_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/importer"
+	"github.com/counterfoil/counterfoil/server/sqlite"
+)
+
+// realm is an oauth2 realm on a real listener with a real database, to import
+// into.
+type realm struct {
+	t       *testing.T
+	url     string
+	http    *http.Client
+	store   server.Store
+	clients *server.Clients
+	options importer.Options
+}
+
+var now = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+
+func newRealm(t *testing.T, wrap func(server.Store) server.Store) *realm {
+	t.Helper()
+	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "counterfoil.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := provider.Builtin("oauth2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &realm{t: t, store: db, options: importer.Options{Realm: "oauth2", Provider: p, Format: "test", Actor: "root", Now: now}}
+	if wrap != nil {
+		r.store = wrap(db)
+	}
+	r.clients = server.NewClients(r.store, nil)
+	ts := httptest.NewUnstartedServer(nil)
+	ts.StartTLS()
+	s, err := server.New(t.Context(), server.Config{
+		Store: db, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Realms: []server.Realm{{Name: "oauth2", Provider: p, BaseURL: ts.URL}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts.Config.Handler = s.Handler("oauth2")
+	r.url, r.http = ts.URL+p.TokenEndpoint.Path, ts.Client()
+	t.Cleanup(func() {
+		ts.Close()
+		if err := errors.Join(s.Close(), db.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// token asks for a token and returns the status and how long it serves.
+func (r *realm) token(id, secret string) (status, lifetime int) {
+	r.t.Helper()
+	resp, err := r.http.PostForm(r.url, url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var body struct {
+		ExpiresIn int `json:"expires_in"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+		r.t.Fatal(err)
+	}
+	return resp.StatusCode, body.ExpiresIn
+}
+
+func read(t *testing.T, format, file string) []importer.Row {
+	t.Helper()
+	f, err := os.Open(filepath.Join("testdata", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	rows, err := importer.Parse(format, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+func (r *realm) apply(rows []importer.Row, change func(*importer.Options)) importer.Report {
+	r.t.Helper()
+	o := r.options
+	if change != nil {
+		change(&o)
+	}
+	report, err := importer.Apply(r.t.Context(), r.clients, rows, o)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if len(report.Rows) != len(rows) {
+		r.t.Errorf("%d of %d rows are accounted for", len(report.Rows), len(rows))
+	}
+	return report
+}
+
+// outcomes writes a report as "id outcome" by row.
+func outcomes(r importer.Report) []string {
+	var out []string
+	for _, row := range r.Rows {
+		out = append(out, row.ClientID+" "+string(row.Outcome))
+	}
+	return out
+}
+
+// try is a request with a secret that the other server took.
+type try struct {
+	id, secret       string
+	status, lifetime int
+}
+
+// TestSecretsKeepWorking: each format, from the file to the token, with hashes
+// that other programs made; testdata/make.py makes the files.
+func TestSecretsKeepWorking(t *testing.T) {
+	for name, row := range map[string]struct {
+		format, file string
+		outcomes     []string
+		tries        []try
+		check        func(*testing.T, *realm)
+	}{
+		"identityserver": {
+			"identityserver", "identityserver.json",
+			[]string{"partner created", "long created", "off created", "keys created", "web skipped"},
+			[]try{
+				{"partner", "511536EF-F270-4058-80CA-1C89C192F69A", 200, 1800}, {"partner", "yesterday's", 200, 1800},
+				{"partner", "the oldest", 401, 0}, {"partner", "one that is over", 401, 0}, {"partner", "511536ef-f270-4058-80ca-1c89c192f69a", 401, 0},
+				{"long", "secret of five hundred and twelve", 200, 3600}, {"off", "off", 401, 0},
+			},
+			func(t *testing.T, r *realm) {
+				c, err := r.clients.Get(t.Context(), "oauth2", "partner")
+				if err != nil || c.Name != "A partner" || c.Scopes.String() != "read write" || c.Tokens.Claims["client_plan"] != "gold" {
+					t.Errorf("partner is %+v, %v", c, err)
+				}
+				if len(c.Secrets) != 2 || !c.Secrets[1].Ends.Equal(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)) || c.Secrets[0].Created.Year() != 2025 {
+					t.Errorf("its secrets are %+v", c.Secrets)
+				}
+				if c, err := r.clients.Get(t.Context(), "oauth2", "off"); err != nil || !c.Disabled {
+					t.Errorf("off is disabled: %v, %v", c.Disabled, err)
+				}
+				if c, err := r.clients.Get(t.Context(), "oauth2", "keys"); err != nil || len(c.Secrets) != 0 || c.Authentication.KeySet == "" {
+					t.Errorf("keys is %+v, %v", c, err)
+				}
+			},
+		},
+		"hydra": {
+			"hydra", "hydra.json",
+			[]string{"one created", "two created", "shown created", "spa skipped"},
+			[]try{{"one", "hydra secret one", 200, 1800}, {"two", "hydra secret two", 200, 3600}, {"two", "hydra secret one", 401, 0}},
+			func(t *testing.T, r *realm) {
+				c, err := r.clients.Get(t.Context(), "oauth2", "one")
+				if err != nil || c.Contact != "ops@example.com, dev@example.com" || c.Labels["owner"] != "team-blue" || c.Scopes.String() != "read" {
+					t.Errorf("one is %+v, %v", c, err)
+				}
+			},
+		},
+		"hydra's table": {
+			"hydra", "hydra.table.jsonl", []string{"one created", "two created"},
+			[]try{{"one", "hydra secret one", 200, 1800}, {"two", "hydra secret two", 200, 3600}}, nil,
+		},
+		"keycloak": {
+			"keycloak", "keycloak.json",
+			[]string{"account skipped", "service created", "hashed created", "jwt created"},
+			[]try{
+				{"service", "YNqtYBjO0Gi2MTg5JlbJBPLENLWd12KB", 200, 300}, {"service", "the word before", 200, 300}, {"service", "x", 401, 0},
+				{"hashed", "keycloak hashed", 200, 3600}, {"jwt", "x", 401, 0},
+			},
+			func(t *testing.T, r *realm) {
+				c, err := r.clients.Get(t.Context(), "oauth2", "service")
+				if err != nil || c.Scopes.String() != "read write" || c.Secrets[1].Ends.Unix() != 1893456000 ||
+					!strings.HasPrefix(c.Secrets[0].Value, "sha256:") || !strings.HasPrefix(c.Secrets[1].Value, "$argon2id$") {
+					t.Errorf("service is %+v, %v", c, err)
+				}
+			},
+		},
+		"cognito": {
+			"cognito", "cognito.jsonl",
+			[]string{"38fjsnc484p94kpqsnet7mpld0 created", "4abcsnc484p94kpqsnet7mpld0 skipped", "5abcsnc484p94kpqsnet7mpld0 created"},
+			[]try{
+				{"38fjsnc484p94kpqsnet7mpld0", "1n00ov39d2dumfh8s2k5mj5adbcnpd4lo62t9g7nfql3rv6v4oe", 200, 900},
+				{"5abcsnc484p94kpqsnet7mpld0", "0abcov39d2dumfh8s2k5mj5adbcnpd4lo62t9g7nfql3rv6v4oe", 200, 3600},
+			}, nil,
+		},
+		"plain JSON Lines": {
+			"plain", "plain.jsonl", []string{"word created", "random created", "hash created"},
+			[]try{{"word", "a word", 200, 600}, {"random", "3f6a0c9b1e7d4825a0b6c3f19e8d7042", 200, 3600}, {"hash", "hashed by someone", 200, 600}},
+			func(t *testing.T, r *realm) {
+				c, err := r.clients.Get(t.Context(), "oauth2", "word")
+				if err != nil || c.Name != "Grüße" || fmt.Sprint(c.Addresses) != "[127.0.0.0/8 ::1/128]" || c.Environment != server.Sandbox || c.Expires.Year() != 2030 {
+					t.Errorf("word is %+v, %v", c, err)
+				}
+				if c, err := r.clients.Get(t.Context(), "oauth2", "random"); err != nil || len(c.APIKeys) != 1 {
+					t.Errorf("random has %d API keys, %v", len(c.APIKeys), err)
+				}
+			},
+		},
+		"plain CSV": {
+			"plain", "plain.csv", []string{"word created", "quoted created"},
+			[]try{{"word", "a word", 200, 600}, {"quoted", `with "quotes", and a comma`, 200, 3600}},
+			func(t *testing.T, r *realm) {
+				c, err := r.clients.Get(t.Context(), "oauth2", "word")
+				if err != nil || c.Name != "Grüße, sehr" || c.Labels["cost"] != "42" || !slices.Equal(c.Tenants, []string{"T1", "T2"}) {
+					t.Errorf("word is %+v, %v", c, err)
+				}
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRealm(t, nil)
+			rows := read(t, row.format, row.file)
+			dry := r.apply(rows, func(o *importer.Options) { o.DryRun = true })
+			if dry.Applied || !slices.Equal(outcomes(dry), row.outcomes) {
+				t.Errorf("the dry run says %q", outcomes(dry))
+			}
+			if page, err := r.store.Events(t.Context(), 0, 10); err != nil || len(page.Events) > 1 { // the signing key
+				t.Errorf("the dry run left %d records, %v", len(page.Events), err)
+			}
+			report := r.apply(rows, func(o *importer.Options) { o.Format = row.format })
+			if !report.Applied || !slices.Equal(outcomes(report), row.outcomes) {
+				t.Errorf("got %q", outcomes(report))
+			}
+			for _, try := range row.tries {
+				if status, lifetime := r.token(try.id, try.secret); status != try.status || lifetime != try.lifetime {
+					t.Errorf("%s with %q got %d for %d s, want %d for %d s", try.id, try.secret, status, lifetime, try.status, try.lifetime)
+				}
+			}
+			if row.check != nil {
+				row.check(t, r)
+			}
+			again := r.apply(read(t, row.format, row.file), nil)
+			if n := again.Count(importer.Unchanged) + again.Count(importer.Skipped); n != len(again.Rows) {
+				t.Errorf("the second import says %+v", again.Rows)
+			}
+			searchSecrets(t, r, row.tries, dry, report, again)
+		})
+	}
+}
+
+// searchSecrets looks for secrets and hashes in what people see.
+func searchSecrets(t *testing.T, r *realm, tries []try, reports ...importer.Report) {
+	t.Helper()
+	page, err := r.store.Events(t.Context(), 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("%+v %+v", reports, page.Events)
+	for _, try := range tries {
+		if len(try.secret) > 4 && strings.Contains(text, try.secret) {
+			t.Errorf("the secret of %s is in a report or a record", try.id)
+		}
+	}
+	for _, e := range page.Events {
+		if e.Type == counterfoil.EventClientImported && (e.Actor != "root" || !strings.HasPrefix(e.Detail, "from ")) {
+			t.Errorf("record %+v", e)
+		}
+	}
+	if strings.Contains(text, "$2a$") || strings.Contains(text, "sha256:") || strings.Contains(text, "pbkdf2") {
+		t.Error("a hash is in a report or a record")
+	}
+}
+
+// lines makes a plain file.
+func lines(t *testing.T, text ...string) []importer.Row {
+	t.Helper()
+	rows, err := importer.Parse("plain", strings.NewReader(strings.Join(text, "\n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+// TestBrokenRow: one row that cannot be taken keeps all others out, unless the
+// good ones are asked for.
+func TestBrokenRow(t *testing.T) {
+	good, other := `{"client_id":"a","client_secret":"secret a"}`, `{"client_id":"z","client_secret":"secret z"}`
+	for name, row := range map[string]struct{ line, want string }{
+		"no JSON":             {`{"client_id":"b","client_secret":`, "not JSON"},
+		"an unknown member":   {`{"client_id":"b","client_secret":"s","colour":"red"}`, "member that is none of client_id"},
+		"a wrong kind":        {`{"client_id":"b","client_secret":["s"]}`, "the member client_secret"},
+		"no id":               {`{"client_secret":"s"}`, "no client id"},
+		"no secret":           {`{"client_id":"b"}`, "no secret"},
+		"the same id":         {`{"client_id":"a","client_secret":"other"}`, "line 1 has the same client id"},
+		"a control in the id": {`{"client_id":"b\u0001","client_secret":"s"}`, "visible"},
+		"a long id":           {`{"client_id":"` + strings.Repeat("b", 300) + `","client_secret":"s"}`, "limit of 256"},
+		"a long secret":       {`{"client_id":"b","client_secret":"` + strings.Repeat("s", 300) + `"}`, "limits.client_secret"},
+		"a control in secret": {`{"client_id":"b","client_secret":"a\nb"}`, "cannot carry"},
+		"a bad scope":         {`{"client_id":"b","client_secret":"s","scopes":["\""]}`, "RFC 6749"},
+		"another tenant":      {`{"client_id":"b","client_secret":"s","tenants":["T9"]}`, `no tenant "T9"`},
+		"a bad address":       {`{"client_id":"b","client_secret":"s","addresses":["home"]}`, "an address"},
+		"a long lifetime":     {`{"client_id":"b","client_secret":"s","lifetime":"2h"}`, "longer than the realm's"},
+		"a bad hash":          {`{"client_id":"b","client_secret_hash":"secret"}`, "not a known form"},
+		"two kinds of secret": {`{"client_id":"b","client_secret":"s","client_secret_hash":"sha256:x"}`, "not both"},
+		"a bad time":          {`{"client_id":"b","client_secret":"s","expires":"tomorrow"}`, "time"},
+		"an array":            {`["client_id"]`, "not an object"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRealm(t, nil)
+			r.options.Tenants = []string{"T1"}
+			rows := lines(t, good, row.line, "", other)
+			report := r.apply(rows, nil)
+			if report.Applied || report.Rows[1].Outcome != importer.Refused || report.Rows[0].Outcome != importer.Created {
+				t.Errorf("got %+v", report)
+			}
+			bad := report.Rows[1]
+			if bad.Place != "line 2" || report.Rows[2].Place != "line 4" || !strings.Contains(bad.Detail, row.want) || strings.Contains(bad.Detail, "\n") {
+				t.Errorf("%s: %q, want %q", bad.Place, bad.Detail, row.want)
+			}
+			if status, _ := r.token("a", "secret a"); status != 401 {
+				t.Errorf("a good row before the broken one was imported: %d", status)
+			}
+			report = r.apply(rows, func(o *importer.Options) { o.Partial = true })
+			if !report.Applied || report.Count(importer.Created) != 2 || report.Count(importer.Refused) != 1 {
+				t.Errorf("got %+v", report)
+			}
+			for _, id := range []string{"a", "z"} {
+				if status, _ := r.token(id, "secret "+id); status != 200 {
+					t.Errorf("%s got %d", id, status)
+				}
+			}
+		})
+	}
+}
+
+// TestConflict: a client that is there and differs is left alone, unless it is
+// to be replaced.
+func TestConflict(t *testing.T) {
+	r := newRealm(t, nil)
+	if report := r.apply(lines(t, `{"client_id":"a","client_secret":"old","scopes":"read","name":"A"}`), nil); report.Count(importer.Created) != 1 {
+		t.Fatalf("%+v", report)
+	}
+	for name, row := range map[string]struct{ line, want string }{
+		"other settings": {`{"client_id":"a","client_secret":"old","scopes":"read write","name":"A"}`, "scopes: read write"},
+		"another secret": {`{"client_id":"a","client_secret":"new","scopes":"read","name":"A"}`, "other secrets"},
+		"another state":  {`{"client_id":"a","client_secret":"old","scopes":"read","name":"A","disabled":true}`, "disabled: true"},
+		"an API key":     {`{"client_id":"a","client_secret":"old","scopes":"read","name":"A","api_key":"k"}`, "other API keys"},
+	} {
+		report := r.apply(lines(t, row.line, `{"client_id":"b","client_secret":"b"}`), nil)
+		if c := report.Rows[0]; report.Applied || c.Outcome != importer.Conflict || !strings.HasSuffix(c.Detail, row.want) {
+			t.Errorf("%s: %+v", name, report)
+		}
+	}
+	report := r.apply(lines(t, `{"client_id":"a","client_secret":"new","scopes":"read write"}`), func(o *importer.Options) { o.Replace = true })
+	if !report.Applied || report.Count(importer.Replaced) != 1 {
+		t.Errorf("%+v", report)
+	}
+	for secret, want := range map[string]int{"old": 401, "new": 200} {
+		if status, _ := r.token("a", secret); status != want {
+			t.Errorf("the %s secret got %d", secret, status)
+		}
+	}
+}
+
+// failing is a store that dies after some clients.
+type failing struct {
+	server.Store
+	mu   sync.Mutex
+	left int
+}
+
+func (f *failing) CreateClient(ctx context.Context, c server.Client, e counterfoil.Event) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.left == 0 {
+		return errors.New("disk full")
+	}
+	f.left--
+	return f.Store.CreateClient(ctx, c, e)
+}
+
+// TestInterrupted: an import that dies half way tells how far it came, and is
+// finished by doing it again.
+func TestInterrupted(t *testing.T) {
+	f := &failing{left: 100}
+	r := newRealm(t, func(s server.Store) server.Store { f.Store = s; return f })
+	var text []string
+	for i := range 300 {
+		text = append(text, fmt.Sprintf(`{"client_id":"c%03d","client_secret":"%032d-3f6a0c9b1e7d4825"}`, i, i))
+	}
+	rows := lines(t, text...)
+	report, err := importer.Apply(t.Context(), r.clients, rows, r.options)
+	if err == nil || !strings.Contains(err.Error(), "again to finish") || !report.Applied {
+		t.Errorf("%v", err)
+	}
+	if report.Count(importer.Created) != 100 || report.Count(importer.NotDone) != 200 {
+		t.Errorf("%d created, %d not done", report.Count(importer.Created), report.Count(importer.NotDone))
+	}
+	f.left = -1
+	again := r.apply(rows, nil)
+	if again.Count(importer.Unchanged) != 100 || again.Count(importer.Created) != 200 {
+		t.Errorf("%d unchanged, %d created", again.Count(importer.Unchanged), again.Count(importer.Created))
+	}
+	clients, err := r.clients.List(t.Context(), server.ClientQuery{Realm: "oauth2", Limit: 1000})
+	if err != nil || len(clients) != 300 {
+		t.Errorf("%d clients, %v", len(clients), err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := importer.Apply(ctx, r.clients, lines(t, `{"client_id":"new","client_secret":"s"}`), r.options); err == nil {
+		t.Error("an import goes on after its context has ended")
+	}
+}
+
+// TestTwoImportsAtOnce: both succeed, and each client is there once.
+func TestTwoImportsAtOnce(t *testing.T) {
+	r := newRealm(t, nil)
+	var text []string
+	for i := range 100 {
+		text = append(text, fmt.Sprintf(`{"client_id":"c%03d","client_secret":"%032d-3f6a0c9b1e7d4825"}`, i, i))
+	}
+	rows := lines(t, text...)
+	var wg sync.WaitGroup
+	var reports [2]importer.Report
+	for i := range reports {
+		wg.Go(func() {
+			report, err := importer.Apply(t.Context(), r.clients, rows, r.options)
+			if err != nil {
+				t.Error(err)
+			}
+			reports[i] = report
+		})
+	}
+	wg.Wait()
+	if n := reports[0].Count(importer.Created) + reports[1].Count(importer.Created); n != 100 {
+		t.Errorf("%d created by both", n)
+	}
+	if n := reports[0].Count(importer.Unchanged) + reports[1].Count(importer.Unchanged); n != 100 {
+		t.Errorf("%d unchanged for both", n)
+	}
+}
+
+// TestFileRefused: what is wrong with a file as a whole is said with its place.
+func TestFileRefused(t *testing.T) {
+	for name, row := range map[string]struct{ format, text, want string }{
+		"unknown format":       {"okta", "{}", "the formats are"},
+		"empty":                {"hydra", "", "not JSON"},
+		"no clients":           {"hydra", "[]", "no clients"},
+		"broken document":      {"keycloak", "{\n \"clients\": [\n  {\"clientId\": }\n ]\n}", "line 3"},
+		"clients that are one": {"keycloak", `{"clients": 7}`, ""},
+		"CSV without columns":  {"plain", "a,b\n1,2\n", "column 1"},
+		"CSV, column twice":    {"plain", "client_id,client_id\n1,2\n", "column 2"},
+		"CSV of one line":      {"plain", "client_id,client_secret\n", "behind its first line"},
+		"nothing":              {"plain", "", "neither JSON nor CSV"},
+	} {
+		rows, err := importer.Parse(row.format, strings.NewReader(row.text))
+		if row.want == "" {
+			if err != nil || len(rows) != 1 || rows[0].Err == nil {
+				t.Errorf("%s: %+v, %v", name, rows, err)
+			}
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: %v, want %q", name, err, row.want)
+		}
+	}
+	if _, err := importer.Parse("plain", io.LimitReader(endless{}, importer.MaxSize+100)); err == nil {
+		t.Error("a file without an end was taken")
+	}
+	if _, err := importer.Parse("plain", bytes.NewReader(bytes.Repeat([]byte("{}\n"), importer.MaxRows+2))); err == nil {
+		t.Error("a file of too many rows was taken")
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = '\n'
+	}
+	return len(p), nil
+}
+
+// TestForeignRows are rows of other servers that cannot be taken, or not whole.
+func TestForeignRows(t *testing.T) {
+	const m2m = `"AllowedGrantTypes":["client_credentials"]`
+	for name, row := range map[string]struct{ format, text, err, note string }{
+		"IdentityServer, a plain secret":   {"identityserver", `{"ClientId":"a",` + m2m + `,"ClientSecrets":[{"Value":"secret"}]}`, "SHA-256 must be", ""},
+		"IdentityServer, X.509":            {"identityserver", `{"ClientId":"a",` + m2m + `,"ClientSecrets":[{"Type":"X509Thumbprint","Value":"AB"}]}`, "no secret", "none of SharedSecret and JWK"},
+		"IdentityServer, reference tokens": {"identityserver", `{"ClientId":"a",` + m2m + `,"AccessTokenType":1,"ClientSecrets":[]}`, "no secret", "reference tokens"},
+		"IdentityServer, claims":           {"identityserver", `{"ClientId":"a",` + m2m + `,"Claims":[{"Type":"r","Value":"1"},{"Type":"r","Value":"2"}]}`, "several values", ""},
+		"IdentityServer, grants of a kind": {"identityserver", `{"ClientId":"a","AllowedGrantTypes":7}`, "a member has a value", ""},
+		"IdentityServer, half a second":    {"identityserver", `{"ClientId":"a",` + m2m + `,"AccessTokenLifetime":0.5}`, "whole seconds", ""},
+		"IdentityServer, many secrets":     {"identityserver", `{"ClientId":"a",` + m2m + `,"ClientSecrets":[` + strings.Repeat(`{"Value":"QQTTb42iwlQ0n4WDZ5Pr4CngyVcGOjTJHC6SAxh7VjE="},`, 50) + `{"Value":"QQTTb42iwlQ0n4WDZ5Pr4CngyVcGOjTJHC6SAxh7VjE="}]}`, "more than 50", ""},
+		"Hydra's API without secrets":      {"hydra", `{"client_id":"a","grant_types":["client_credentials"]}`, "hydra_client", ""},
+		"Hydra, a secret in clear":         {"hydra", `{"client_id":"a","grant_types":["client_credentials"],"client_secret":"s"}`, "must begin with", ""},
+		"Hydra, jwks of a kind":            {"hydra", `{"client_id":"a","grant_types":["client_credentials"],"jwks":"no"}`, "JWK Set", ""},
+		"Hydra, a life without end":        {"hydra", `{"client_id":"a","grant_types":["client_credentials"],"client_credentials_grant_access_token_lifespan":"9000h"}`, "lifetime", ""},
+		"Keycloak, masked":                 {"keycloak", `{"clientId":"a","serviceAccountsEnabled":true,"secret":"**********"}`, "masked", ""},
+		"Keycloak, in a vault":             {"keycloak", `{"clientId":"a","serviceAccountsEnabled":true,"secret":"${vault.x}"}`, "vault", ""},
+		"Keycloak, X.509":                  {"keycloak", `{"clientId":"a","serviceAccountsEnabled":true,"clientAuthenticatorType":"client-x509"}`, "clientAuthenticatorType", ""},
+		"Keycloak, a bad credential":       {"keycloak", `{"clientId":"a","serviceAccountsEnabled":true,"credentials":[{"secretData":"{}","credentialData":"{}"}]}`, "credential 1", ""},
+		"Keycloak, a bad lifespan":         {"keycloak", `{"clientId":"a","serviceAccountsEnabled":true,"secret":"s","attributes":{"access.token.lifespan":"x"}}`, "access.token.lifespan", ""},
+		"Keycloak, the realm's lifespan":   {"keycloak", `{"clientId":"a","serviceAccountsEnabled":true,"secret":"s","attributes":{"access.token.lifespan":"-1"},"optionalClientScopes":["more"]}`, "", "optional scopes"},
+		"Cognito, a unit of its own":       {"cognito", `{"ClientId":"a","AllowedOAuthFlows":["client_credentials"],"TokenValidityUnits":{"AccessToken":"years"}}`, "days, hours, minutes, seconds", ""},
+		"Cognito without a secret":         {"cognito", `{"ClientId":"a","AllowedOAuthFlows":["client_credentials"]}`, "no secret", ""},
+		"Cognito, scopes for people":       {"cognito", `{"ClientId":"a","ClientSecret":"s","AllowedOAuthFlows":["client_credentials"],"AllowedOAuthScopes":["openid","x/y"]}`, "", "openid"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rows, err := importer.Parse(row.format, strings.NewReader(row.text))
+			if err != nil || len(rows) != 1 {
+				t.Fatalf("%d rows, %v", len(rows), err)
+			}
+			got := rows[0]
+			if (got.Err == nil) != (row.err == "") || got.Err != nil && !strings.Contains(got.Err.Error(), row.err) {
+				t.Errorf("got %v, want %q", got.Err, row.err)
+			}
+			if notes := strings.Join(got.Notes, "\n"); !strings.Contains(notes, row.note) {
+				t.Errorf("notes %q, want %q", notes, row.note)
+			}
+			if got.Client.ID != "a" || got.Skip != "" {
+				t.Errorf("id %q, skip %q", got.Client.ID, got.Skip)
+			}
+		})
+	}
+}
+
+// TestNotes: what is left out of a row is said.
+func TestNotes(t *testing.T) {
+	r := newRealm(t, nil)
+	report := r.apply(read(t, "identityserver", "identityserver.json"), func(o *importer.Options) { o.DryRun = true })
+	want := []string{
+		"left out secret 1, counted from the newest: it has expired",
+		"left out secret 4, counted from the newest: 2 at once are accepted",
+	}
+	if !slices.Equal(report.Rows[0].Notes, want) {
+		t.Errorf("got %q", report.Rows[0].Notes)
+	}
+	late := r.apply(lines(t, `{"client_id":"a","client_secret":"s"}`), func(o *importer.Options) { o.DryRun = true })
+	if late.Rows[0].Notes != nil {
+		t.Errorf("got %q", late.Rows[0].Notes)
+	}
+	rows, err := importer.Parse("identityserver", strings.NewReader(`{"ClientId":"a","AllowedGrantTypes":["client_credentials"],"ClientSecrets":[{"Value":"QQTTb42iwlQ0n4WDZ5Pr4CngyVcGOjTJHC6SAxh7VjE=","Expiration":"2020-01-01T00:00:00"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.apply(rows, nil); got.Applied || !strings.Contains(got.Rows[0].Detail, "expired") {
+		t.Errorf("a client whose secrets have all expired: %+v", got)
+	}
+}
+
+// FuzzParse reads whatever comes in each format: it never panics, and every row
+// that it takes is one that a realm can look at.
+func FuzzParse(f *testing.F) {
+	for format, files := range map[string][]string{
+		"identityserver": {"identityserver.json"}, "hydra": {"hydra.json", "hydra.table.jsonl"}, "keycloak": {"keycloak.json"},
+		"cognito": {"cognito.jsonl"}, "plain": {"plain.jsonl", "plain.csv"},
+	} {
+		for _, file := range files {
+			data, err := os.ReadFile(filepath.Join("testdata", file))
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(slices.Index(importer.Formats(), format), data)
+		}
+	}
+	f.Add(4, []byte("client_id\n\"a\nb\n"))
+	f.Add(1, []byte("{}\n{"))
+	f.Fuzz(func(t *testing.T, format int, data []byte) {
+		formats := importer.Formats()
+		rows, err := importer.Parse(formats[uint(format)%uint(len(formats))], bytes.NewReader(data))
+		if (err == nil) == (len(rows) == 0) {
+			t.Errorf("%d rows, %v", len(rows), err)
+		}
+		for _, row := range rows {
+			if row.Place == "" {
+				t.Error("a row has no place")
+			}
+			if row.Err != nil && strings.ContainsAny(row.Err.Error(), "\n\r") {
+				t.Errorf("an error of several lines: %q", row.Err)
+			}
+			if row.Err == nil && row.Skip == "" && (row.Client.ID == "" || len(row.Secrets) == 0 && !row.Client.WithoutSecret) {
+				t.Errorf("%s was taken without an id or a way to prove itself: %+v", row.Place, row.Client)
+			}
+		}
+	})
+}
