@@ -299,6 +299,9 @@ func (pl *planner) provider(way []any, c *realmConfig) *provider.Provider {
 	}
 	described, err := provider.Open(named)
 	if err == nil {
+		if len(c.ClientAuthentication) == 0 {
+			c.ClientAuthentication = pl.usable(c, described.TokenEndpoint.ClientAuthentication)
+		}
 		described, err = described.Override(c.Overrides)
 	}
 	var problems provider.Problems
@@ -318,6 +321,15 @@ func (pl *planner) provider(way []any, c *realmConfig) *provider.Provider {
 		return nil
 	}
 	return described
+}
+
+// usable leaves out of a description's methods those for which this server has
+// no certificates, so that its metadata says only what is true.
+func (pl *planner) usable(c *realmConfig, methods []provider.Method) []provider.Method {
+	shown := pl.TLS.ClientCertificates || pl.CertificateHeader.Name != ""
+	return slices.DeleteFunc(slices.Clone(methods), func(m provider.Method) bool {
+		return m == provider.SelfSignedTLSClientAuth && !shown || m == provider.TLSClientAuth && (!shown || c.CertificateAuthorities == "")
+	})
 }
 
 // certificates refuses methods that can never be used: nobody asks for a

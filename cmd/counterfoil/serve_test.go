@@ -417,6 +417,37 @@ func TestServeTwice(t *testing.T) {
 	}
 }
 
+// The address in the audit record is a proxy's word only when the proxy is
+// trusted.
+func TestServeForwardedAddress(t *testing.T) {
+	for _, row := range []struct{ name, trusted, want string }{
+		{"trusted", "127.0.0.0/8", "203.0.113.7"},
+		{"not trusted", "10.0.0.0/8", "127.0.0.1"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := layOut(t, strings.Replace(exampleConfig(t), "10.0.0.0/8", row.trusted, 1)).start(t)
+			creds := s.client(t, "acme", "orders:read")
+			req := tokenRequest(t, acmeToken, creds)
+			req.Header.Set("X-Forwarded-For", "198.51.100.1, 203.0.113.7")
+			if got := do(t, s.http(t), req); got.status != http.StatusOK {
+				t.Fatalf("answered %d", got.status)
+			}
+			store, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer store.Close()
+			page, err := store.Events(t.Context(), 0, 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if last := page.Events[len(page.Events)-1]; last.ClientID != creds.ClientID || last.Address != row.want {
+				t.Errorf("recorded %+v", last.Event)
+			}
+		})
+	}
+}
+
 // The manual shows the example that these tests serve.
 func TestServeManual(t *testing.T) {
 	manual, err := os.ReadFile("../../docs/serve.md")
