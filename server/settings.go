@@ -256,6 +256,11 @@ func (c *CertificateRule) check() error {
 	if _, err := netip.ParseAddr(c.IP); c.IP != "" && err != nil {
 		return errors.New("tls_client_auth_san_ip must be an IP address")
 	}
+	if c.SubjectDN != "" {
+		if _, err := parseSubject(c.SubjectDN); err != nil {
+			return fmt.Errorf("tls_client_auth_subject_dn: %w", err)
+		}
+	}
 	return nil
 }
 

@@ -1,0 +1,201 @@
+package server_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/base64"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// authority makes a certificate authority, under another or under none.
+func (h *house) authority(name string, under *tls.Certificate) *tls.Certificate {
+	return h.certificate(newEC(), &x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		NotBefore: h.clock.Now().Add(-24 * time.Hour), NotAfter: h.clock.Now().Add(240 * time.Hour),
+	}, under)
+}
+
+// forClient is a template of a certificate of a client.
+func forClient() *x509.Certificate {
+	email := asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 1}
+	return &x509.Certificate{
+		Subject: pkix.Name{
+			CommonName: "job, the first", Organization: []string{"Büro + Söhne"}, Country: []string{"DE"},
+			ExtraNames: []pkix.AttributeTypeAndValue{{Type: email, Value: "job@example.com"}},
+		},
+		DNSNames: []string{"other.example.com", "job.example.com"}, EmailAddresses: []string{"Job@example.com"},
+		IPAddresses: []net.IP{net.ParseIP("192.0.2.7"), net.ParseIP("2001:db8::7")},
+		URIs:        []*url.URL{must(url.Parse("spiffe://example.com/ns/x/job"))},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+}
+
+// TestTLSClientAuth is RFC 8705 section 2.1.
+func TestTLSClientAuth(t *testing.T) {
+	var root *tls.Certificate
+	pool := x509.NewCertPool()
+	h := newGate(t, func(c *server.Config) { c.Realms[0].CertificateAuthorities = pool })
+	root = h.authority("root", nil)
+	pool.AddCert(root.Leaf)
+	middle := h.authority("middle", root)
+	foreign := h.authority("root", nil)
+	good := h.certificate(ecKey(), forClient(), middle)
+	other := func(change func(*x509.Certificate), issuer *tls.Certificate) *tls.Certificate {
+		c := forClient()
+		change(c)
+		return h.certificate(ecKey(), c, issuer)
+	}
+	none := func(*x509.Certificate) {}
+	alone := *good
+	alone.Certificate = good.Certificate[:1]
+	const dn = `1.2.840.113549.1.9.1=job@example.com,CN=job\, the first,O=Büro \+ Söhne,C=DE`
+	for i, row := range []struct {
+		name   string
+		rule   server.CertificateRule
+		cert   *tls.Certificate
+		reason counterfoil.Reason
+	}{
+		{"DNS", server.CertificateRule{DNS: "job.example.com"}, good, ""},
+		{"DNS in capitals", server.CertificateRule{DNS: "JOB.example.COM"}, good, ""},
+		{"URI", server.CertificateRule{URI: "spiffe://example.com/ns/x/job"}, good, ""},
+		{"IPv4", server.CertificateRule{IP: "192.0.2.7"}, good, ""},
+		{"IPv6 in long form", server.CertificateRule{IP: "2001:0db8:0:0::7"}, good, ""},
+		{"email", server.CertificateRule{Email: "Job@EXAMPLE.com"}, good, ""},
+		{"subject", server.CertificateRule{SubjectDN: dn}, good, ""},
+		{"subject with spaces and words", server.CertificateRule{SubjectDN: `emailAddress=job@example.com, cn = job\2C the first , O=#0c0e42c3bc726f202b2053c3b6686e65, C=DE`}, good, ""},
+		{"issued by the root", server.CertificateRule{DNS: "job.example.com"}, other(none, root), ""},
+		{"another DNS name", server.CertificateRule{DNS: "x.example.com"}, good, counterfoil.CertificateUnknown},
+		{"a wildcard is no pattern", server.CertificateRule{DNS: "job.example.com"}, other(func(c *x509.Certificate) { c.DNSNames = []string{"*.example.com"} }, middle), counterfoil.CertificateUnknown},
+		{"another URI", server.CertificateRule{URI: "spiffe://example.com/ns/x/job/"}, good, counterfoil.CertificateUnknown},
+		{"another IP address", server.CertificateRule{IP: "192.0.2.8"}, good, counterfoil.CertificateUnknown},
+		{"email of another case", server.CertificateRule{Email: "job@example.com"}, good, counterfoil.CertificateUnknown},
+		{"common name only", server.CertificateRule{SubjectDN: `CN=job\, the first`}, good, counterfoil.CertificateUnknown},
+		{"subject in another order", server.CertificateRule{SubjectDN: `C=DE,O=Büro \+ Söhne,CN=job\, the first,1.2.840.113549.1.9.1=job@example.com`}, good, counterfoil.CertificateUnknown},
+		{"subject of another case", server.CertificateRule{SubjectDN: strings.Replace(dn, "job\\", "Job\\", 1)}, good, counterfoil.CertificateUnknown},
+		{"another authority of the same name", server.CertificateRule{DNS: "job.example.com"}, other(none, foreign), counterfoil.CertificateUnknown},
+		{"self-signed", server.CertificateRule{DNS: "job.example.com"}, other(none, nil), counterfoil.CertificateUnknown},
+		{"without the one between", server.CertificateRule{DNS: "job.example.com"}, &alone, counterfoil.CertificateUnknown},
+		{"expired", server.CertificateRule{DNS: "job.example.com"}, other(func(c *x509.Certificate) {
+			c.NotBefore, c.NotAfter = h.clock.Now().Add(-time.Hour), h.clock.Now().Add(-time.Second)
+		}, middle), counterfoil.CertificateUnknown},
+		{"for servers", server.CertificateRule{DNS: "job.example.com"}, other(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, middle), counterfoil.CertificateUnknown},
+		{"none", server.CertificateRule{DNS: "job.example.com"}, nil, counterfoil.CertificateMissing},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			id := "c" + string(rune('a'+i))
+			h.workload(id, server.Authentication{Certificate: row.rule})
+			h.http = trusting(row.cert)
+			if row.reason != "" {
+				h.wantInvalid(t, certified(id), row.reason)
+				return
+			}
+			c, got := h.wantToken(t, certified(id))
+			if want := (claims{"x5t#S256": thumbprint(row.cert)}).String(); string(must(marshal(c["cnf"]))) != want || !strings.Contains(got.body, `"token_type":"Bearer"`) {
+				t.Errorf("bound to %v, want %s; %s", c["cnf"], want, got.body)
+			}
+		})
+	}
+	h.http = trusting(good)
+	t.Run("client without a certificate", func(t *testing.T) {
+		h.wantInvalid(t, certified("good"), counterfoil.MethodNotAccepted)
+		h.wantInvalid(t, certified("nobody"), counterfoil.UnknownClient)
+	})
+	t.Run("a certificate beside a secret is none", func(t *testing.T) {
+		if c, _ := h.wantToken(t, h.good("oauth2")); c["cnf"] != nil {
+			t.Errorf("the token is bound to %v", c["cnf"])
+		}
+	})
+	t.Run("a realm without authorities trusts those of no system", func(t *testing.T) {
+		h := newGate(t, nil)
+		h.workload("job", server.Authentication{Certificate: server.CertificateRule{DNS: "job.example.com"}})
+		h.http = trusting(good)
+		if e := h.wantInvalid(t, certified("job"), counterfoil.CertificateUnknown); !strings.Contains(e.Detail, "no certificate authorities") {
+			t.Errorf("the record says %q", e.Detail)
+		}
+	})
+}
+
+// TestSelfSignedTLSClientAuth is RFC 8705 section 2.2.
+func TestSelfSignedTLSClientAuth(t *testing.T) {
+	h := newGate(t, nil)
+	cert, second := h.selfSigned(ecKey(), nil), h.selfSigned(strangeKey(), nil)
+	old := h.selfSigned(ecKey(), &x509.Certificate{NotBefore: h.clock.Now().Add(-time.Hour), NotAfter: h.clock.Now().Add(-time.Minute)})
+	h.workload("pinned", server.Authentication{Thumbprints: []string{thumbprint(cert), thumbprint(old)}})
+	x5c := strings.Replace(jwks("", ecKey()), `"kty"`, `"x5c":["`+base64.StdEncoding.EncodeToString(cert.Certificate[0])+`"],"kty"`, 1)
+	h.workload("keyed", server.Authentication{KeySet: x5c})
+	for _, row := range []struct {
+		name, id string
+		cert     *tls.Certificate
+		reason   counterfoil.Reason
+	}{
+		{"by thumbprint", "pinned", cert, ""},
+		{"by key set", "keyed", cert, ""},
+		{"another certificate", "pinned", second, counterfoil.CertificateUnknown},
+		{"another key", "keyed", second, counterfoil.CertificateUnknown},
+		{"expired", "pinned", old, counterfoil.CertificateUnknown},
+		{"expired, by key set", "keyed", old, counterfoil.CertificateUnknown},
+		{"none", "pinned", nil, counterfoil.CertificateMissing},
+		{"none, by key set", "keyed", nil, counterfoil.CredentialsMissing},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			h.http = trusting(row.cert)
+			if row.reason != "" {
+				h.wantInvalid(t, certified(row.id), row.reason)
+			} else if c, _ := h.wantToken(t, certified(row.id)); string(must(marshal(c["cnf"]))) != `{"x5t#S256":"`+thumbprint(row.cert)+`"}` {
+				t.Errorf("bound to %v", c["cnf"])
+			}
+		})
+	}
+}
+
+// TestBehindAProxy: what a trusted proxy forwards counts, and from nobody else.
+func TestBehindAProxy(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		proxies []netip.Prefix
+		reason  counterfoil.Reason
+		address string
+	}{
+		{"trusted", []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, "", "203.0.113.9"},
+		{"not trusted", []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, counterfoil.CertificateMissing, "127.0.0.1"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			h := newGate(t, func(c *server.Config) {
+				c.TrustedProxies, c.CertificateHeader = row.proxies, "Client-Cert"
+			})
+			cert := h.selfSigned(ecKey(), nil)
+			h.client(server.NewClient{Realm: "oauth2", ID: "job", Settings: server.Settings{
+				Addresses:      []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")},
+				Authentication: server.Authentication{Thumbprints: []string{thumbprint(cert)}},
+			}})
+			a := certified("job")
+			a.header.Set("Client-Cert", ":"+base64.StdEncoding.EncodeToString(cert.Certificate[0])+":")
+			a.header.Set("X-Forwarded-For", "198.51.100.1, 203.0.113.9")
+			got := h.do("oauth2", a)
+			events := h.recorded()
+			last := events[len(events)-1].Event
+			if (got.status == http.StatusOK) != (row.reason == "") || last.Reason != row.reason || last.Address != row.address {
+				t.Errorf("got %d %s; the record is %+v", got.status, got.body, last)
+			}
+			if row.reason == "" {
+				a.header.Set("Client-Cert", ":rubbish:")
+				got := h.do("oauth2", a)
+				events := h.recorded()
+				if last := events[len(events)-1].Event; got.status != http.StatusUnauthorized || last.Reason != counterfoil.CertificateUnknown {
+					t.Errorf("got %d; the record is %+v", got.status, last)
+				}
+			}
+		})
+	}
+}
