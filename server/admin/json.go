@@ -143,11 +143,11 @@ func (b *binder) value(at string, v any, into reflect.Value) {
 	case into.Type() == timeType:
 		text, _ := v.(string)
 		t, err := time.Parse(time.RFC3339, text)
-		if err != nil || t.Year() < 1 || t.Year() > 9999 {
+		if t = t.UTC(); err != nil || t.Year() < 1 || t.Year() > 9999 {
 			b.fault(at, "it must be a time as 2027-01-31T09:00:00Z (RFC 3339)")
 			return
 		}
-		into.Set(reflect.ValueOf(t.UTC()))
+		into.Set(reflect.ValueOf(t))
 	case into.Type() == rawType:
 		raw, err := json.Marshal(v)
 		if _, ok := v.(map[string]any); !ok || err != nil {

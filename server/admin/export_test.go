@@ -1,0 +1,25 @@
+package admin
+
+// Routes are the operations as METHOD and path.
+func Routes() map[string]string {
+	all := map[string]string{}
+	for _, o := range operations {
+		path := o.path
+		if path == "/{$}" {
+			path = "/"
+		}
+		all[o.method+" "+path] = o.scope
+	}
+	return all
+}
+
+// Parse and Merge are what reads JSON; Bind puts it into a NewClient.
+var (
+	Parse = parse
+	Merge = merge
+)
+
+func Bind(v any) (NewClient, int) {
+	var n NewClient
+	return n, len(bind(v, &n))
+}

@@ -1,0 +1,97 @@
+package admin_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/importer"
+)
+
+// files are three clients in each format, with a broken row in the middle.
+var files = map[string]string{
+	"identityserver": `[{"ClientId":"a","AllowedGrantTypes":["client_credentials"],"AllowedScopes":["orders:read"],"ClientSecrets":[{"Value":"2nfcT03n6/x/Dhw/lWUA5cbA8jubD24bHofA6jkSb5k="}]},
+		{"ClientId":"b","AllowedGrantTypes":["client_credentials"],"ClientSecrets":[{"Value":"not a hash"}]},
+		{"ClientId":"c","AllowedGrantTypes":["client_credentials"],"ClientSecrets":[{"Value":"fU7fRb+g6YdlniuSqviOLWNkda1M/MuPtH6zNI9inF8="}]}]`,
+	"hydra": `[{"client_id":"a","client_secret":"$2a$06$N9qo8uLOickgx2ZMRZoMyeikSNqhNEMQQ9Ms7B5zzyRT0AiMpznNW","grant_types":["client_credentials"]},
+		{"client_id":"b","client_secret":"$2a$06$broken","grant_types":["client_credentials"]},
+		{"client_id":"c","client_secret":"$2a$06$N9qo8uLOickgx2ZMRZoMyeikSNqhNEMQQ9Ms7B5zzyRT0AiMpznNW","grant_types":["client_credentials"]}]`,
+	"keycloak": `{"clients":[{"clientId":"a","enabled":true,"publicClient":false,"serviceAccountsEnabled":true,"protocol":"openid-connect","secret":"4Q1bZ0xN7sVd2LkPp9YtRuWcEaGfHj3M"},
+		{"clientId":"b","enabled":true,"publicClient":false,"serviceAccountsEnabled":true,"protocol":"openid-connect","secret":17},
+		{"clientId":"c","enabled":true,"publicClient":false,"serviceAccountsEnabled":true,"protocol":"openid-connect","secret":"4Q1bZ0xN7sVd2LkPp9YtRuWcEaGfHj3M"}]}`,
+	"cognito": `{"UserPoolClient":{"ClientId":"a","ClientSecret":"1n00ov39d2dumfh8s2k5mj5adbcnpd4lo62t9g7nfql3rv6v4oe","AllowedOAuthFlows":["client_credentials"],"AllowedOAuthScopes":["orders:read"]}}
+{"UserPoolClient":{"ClientId":"b","ClientSecret":"1n00ov39d2dumfh8s2k5mj5adbcnpd4lo62t9g7nfql3rv6v4oe","AllowedOAuthFlows":["client_credentials"],"AllowedOAuthScopes":["stars:read"]}}
+{"UserPoolClient":{"ClientId":"c","ClientSecret":"1n00ov39d2dumfh8s2k5mj5adbcnpd4lo62t9g7nfql3rv6v4oe","AllowedOAuthFlows":["client_credentials"],"AllowedOAuthScopes":["orders:read"]}}
+`,
+	"plain": `{"client_id":"a","client_secret":"3f6a0c9b1e7d4825a0b6c3f19e8d7042"}
+{"client_id":"b","client_secret":
+{"client_id":"c","client_secret":"3f6a0c9b1e7d4825a0b6c3f19e8d7042"}
+`,
+}
+
+// A broken row in the middle keeps all from being imported; each row is
+// accounted for, and the good ones come in when that is asked for.
+func TestImportWithABrokenRow(t *testing.T) {
+	for _, format := range importer.Formats() {
+		t.Run(format, func(t *testing.T) {
+			bothWays(t, func(t *testing.T, w way) {
+				ctx := t.Context()
+				do := func(i admin.Import) admin.Report {
+					t.Helper()
+					i.Format, i.File = format, strings.NewReader(files[format])
+					return must(w.ImportClients(ctx, "acme", i))(t)
+				}
+				expect := func(r admin.Report, applied bool, outcomes ...string) {
+					t.Helper()
+					var got []string
+					for _, row := range r.Rows {
+						got = append(got, row.Outcome)
+					}
+					if r.Applied != applied || !slices.Equal(got, outcomes) || r.Failed != "" {
+						t.Errorf("%+v\nwant %v", r, outcomes)
+					}
+				}
+				there := func(want int) {
+					t.Helper()
+					if page := must(w.Clients(ctx, server.ClientQuery{Realm: "acme"}))(t); len(page.Clients) != want {
+						t.Errorf("the realm has %d clients, want %d", len(page.Clients), want)
+					}
+				}
+				expect(do(admin.Import{DryRun: true}), false, "created", "refused", "created")
+				r := do(admin.Import{})
+				expect(r, false, "created", "refused", "created")
+				if broken := r.Rows[1]; broken.Detail == "" || broken.Place == "" || r.Counts["refused"] != 1 || r.Counts["created"] != 2 {
+					t.Errorf("%+v", r)
+				}
+				there(0)
+				expect(do(admin.Import{Partial: true}), true, "created", "refused", "created")
+				there(2)
+				expect(do(admin.Import{Partial: true}), true, "unchanged", "refused", "unchanged")
+				if e := w.last(t); e.Type != "client.imported" || e.Actor != w.actor {
+					t.Errorf("recorded %+v", e)
+				}
+			})
+		})
+	}
+}
+
+// A file that is larger than an import may be is refused with words.
+func TestImportTooLarge(t *testing.T) {
+	p := newPlace(t)
+	_, err := p.remote(t, allScopes).ImportClients(t.Context(), "acme", admin.Import{Format: "plain", File: endless{}})
+	if err == nil || !strings.Contains(err.Error(), "larger than 64 MiB") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// endless is a file of empty lines without an end.
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = '\n'
+	}
+	return len(b), nil
+}

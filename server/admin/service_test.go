@@ -1,0 +1,442 @@
+package admin_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/admin"
+)
+
+// Every change is recorded with who made it, here and over HTTPS.
+func TestEveryChangeIsRecorded(t *testing.T) {
+	yes := true
+	for _, row := range []struct {
+		name string
+		do   func(ctx context.Context, s admin.Service) error
+		kind string
+		says string // in the record
+	}{
+		{"create", func(ctx context.Context, s admin.Service) error {
+			_, creds, err := s.CreateClient(ctx, "acme", admin.NewClient{ID: "new", APIKey: &yes})
+			if err == nil && (len(creds.ClientSecret.Reveal()) != 43 || len(creds.APIKey.Reveal()) != 43) {
+				return errors.New("the credentials are not there")
+			}
+			return err
+		}, counterfoil.EventClientCreated, ""},
+		{"change", func(ctx context.Context, s admin.Service) error {
+			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"labels":{"team":"blue"}}`))
+			return err
+		}, counterfoil.EventClientChanged, `labels: "team"="blue"`},
+		{"rotate the secret", func(ctx context.Context, s admin.Service) error {
+			creds, err := s.RotateSecret(ctx, "acme", "billing", server.Rotation{Overlap: time.Hour})
+			if err == nil && (creds.ClientSecret == "" || !creds.OldEnds.Equal(day.Add(time.Hour))) {
+				return fmt.Errorf("the old one ends at %v", creds.OldEnds)
+			}
+			return err
+		}, counterfoil.EventClientRotated, "the old one ends at 2026-07-01T13:00:00Z"},
+		{"rotate the secret at once", func(ctx context.Context, s admin.Service) error {
+			creds, err := s.RotateSecret(ctx, "acme", "billing", server.Rotation{})
+			if err == nil && !creds.OldEnds.IsZero() {
+				return fmt.Errorf("the old one ends at %v", creds.OldEnds)
+			}
+			return err
+		}, counterfoil.EventClientRotated, "the old one ended"},
+		{"rotate the secret until", func(ctx context.Context, s admin.Service) error {
+			_, err := s.RotateSecret(ctx, "acme", "billing", server.Rotation{At: day.Add(2 * time.Hour), Version: 1})
+			return err
+		}, counterfoil.EventClientRotated, "the old one ends at 2026-07-01T14:00:00Z"},
+		{"rotate the API key", func(ctx context.Context, s admin.Service) error {
+			creds, err := s.RotateAPIKey(ctx, "acme", "billing", server.Rotation{Overlap: time.Hour})
+			if err == nil && creds.APIKey == "" {
+				return errors.New("there is no API key")
+			}
+			return err
+		}, counterfoil.EventClientRotated, "API key"},
+		{"end a secret", func(ctx context.Context, s admin.Service) error {
+			return s.EndSecret(ctx, "acme", "billing", secretID, time.Time{})
+		}, counterfoil.EventSecretEnded, secretID + " ended"},
+		{"end a secret later", func(ctx context.Context, s admin.Service) error {
+			return s.EndSecret(ctx, "acme", "billing", secretID, day.Add(time.Hour))
+		}, counterfoil.EventSecretEnded, secretID + " ends at 2026-07-01T13:00:00Z"},
+		{"disable", func(ctx context.Context, s admin.Service) error { return s.DisableClient(ctx, "acme", "billing") }, counterfoil.EventClientDisabled, ""},
+		{"enable", func(ctx context.Context, s admin.Service) error {
+			return errors.Join(s.DisableClient(ctx, "acme", "billing"), s.EnableClient(ctx, "acme", "billing"))
+		}, counterfoil.EventClientEnabled, ""},
+		{"delete", func(ctx context.Context, s admin.Service) error { return s.DeleteClient(ctx, "acme", "billing") }, counterfoil.EventClientDeleted, ""},
+		{"revoke", func(ctx context.Context, s admin.Service) error { return s.RevokeTokens(ctx, "acme", "billing") }, counterfoil.EventTokensRevoked, "issued before"},
+		{"import", func(ctx context.Context, s admin.Service) error {
+			r, err := s.ImportClients(ctx, "acme", admin.Import{Format: "plain", File: strings.NewReader("client_id,client_secret\nnew,3f6a0c9b1e7d4825a0b6c3f19e8d7042\n")})
+			if err == nil && (!r.Applied || len(r.Rows) != 1 || r.Rows[0].Outcome != "created") {
+				return fmt.Errorf("the report is %+v", r)
+			}
+			return err
+		}, counterfoil.EventClientImported, "from plain"},
+		{"rotate the key", func(ctx context.Context, s admin.Service) error {
+			k, err := s.RotateKey(ctx, "acme", "", server.RotateOptions{Ahead: time.Hour})
+			if err == nil && (k.State != "next" || !k.Activates.Equal(day.Add(time.Hour))) {
+				return fmt.Errorf("the key is %+v", k)
+			}
+			return err
+		}, counterfoil.EventKeyCreated, "signs from 2026-07-01T13:00:00Z"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			bothWays(t, func(t *testing.T, w way) {
+				w.have(t, "acme", "billing", "orders:read")
+				if err := row.do(t.Context(), w); err != nil {
+					t.Fatal(err)
+				}
+				e := w.last(t)
+				if e.Type != row.kind || e.Actor != w.actor || !strings.Contains(e.Detail, row.says) || !e.Success || e.Realm != "acme" {
+					t.Errorf("recorded %+v, want %s by %s with %q", e, row.kind, w.actor, row.says)
+				}
+			})
+		})
+	}
+}
+
+// What is wrong is told in the same words both ways, and changes nothing.
+func TestProblems(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		do    func(ctx context.Context, s admin.Service) error
+		code  string
+		words string
+	}{
+		{"no such realm", func(ctx context.Context, s admin.Service) error {
+			_, err := s.Client(ctx, "nowhere", "billing")
+			return err
+		}, admin.NoSuchRealm, `there is no realm "nowhere"`},
+		{"no such realm, keys", func(ctx context.Context, s admin.Service) error { _, err := s.Keys(ctx, "nowhere"); return err }, admin.NoSuchRealm, "nowhere"},
+		{"no such client", func(ctx context.Context, s admin.Service) error {
+			_, err := s.Client(ctx, "acme", "nobody/here")
+			return err
+		}, admin.NotFound, "no such client"},
+		{"no such client to disable", func(ctx context.Context, s admin.Service) error { return s.DisableClient(ctx, "acme", "nobody") }, admin.NotFound, "no such client"},
+		{"no such client to delete", func(ctx context.Context, s admin.Service) error { return s.DeleteClient(ctx, "acme", "nobody") }, admin.NotFound, "no such client"},
+		{"no such client to end a secret of", func(ctx context.Context, s admin.Service) error {
+			return s.EndSecret(ctx, "acme", "nobody", secretID, time.Time{})
+		}, admin.NotFound, "no such client"},
+		{"no such secret", func(ctx context.Context, s admin.Service) error {
+			return s.EndSecret(ctx, "acme", "billing", "00000000", time.Time{})
+		}, admin.NoSuchSecret, "00000000"},
+		{"taken id", func(ctx context.Context, s admin.Service) error {
+			_, _, err := s.CreateClient(ctx, "acme", admin.NewClient{ID: "billing"})
+			return err
+		}, admin.AlreadyExists, "has a client billing already"},
+		{"id that no URL has", func(ctx context.Context, s admin.Service) error {
+			_, _, err := s.CreateClient(ctx, "acme", admin.NewClient{ID: ".."})
+			return err
+		}, "invalid", "client_id: it must not be . or .."},
+		{"id of control characters", func(ctx context.Context, s admin.Service) error {
+			_, _, err := s.CreateClient(ctx, "acme", admin.NewClient{ID: "a\x00b"})
+			return err
+		}, "invalid", "client_id: the client id must have"},
+		{"several mistakes, each with its place", func(ctx context.Context, s admin.Service) error {
+			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"environment":"moon","scopes":["stars:read"],"tenants":["T9"],"tokens":{"lifetime":"10h"}}`))
+			return err
+		}, "invalid", `environment: the environment must be sandbox or production, or empty; scopes: the realm has no scope "stars:read": its scopes are orders:read orders:write; tenants: the realm has no tenant "T9"`},
+		{"form of members", func(ctx context.Context, s admin.Service) error {
+			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"addresses":["here"],"tokens":{"lifetime":"soon"}}`))
+			return err
+		}, "invalid", "addresses/0: it must be a network or an address such as 192.0.2.0/24; tokens/lifetime: it must be a duration as 15m"},
+		{"kinds of members", func(ctx context.Context, s admin.Service) error {
+			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"name":1,"scopes":"a","labels":{"x/y":2},"expires":"soon","authentication":{"jwks":[]}}`))
+			return err
+		}, "invalid", "authentication/jwks: it must be a JSON object; expires: it must be a time as 2027-01-31T09:00:00Z (RFC 3339); labels/x~1y: it must be a string; name: it must be a string; scopes: it must be a list"},
+		{"unknown member", func(ctx context.Context, s admin.Service) error {
+			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"status":"disabled"}`))
+			return err
+		}, "invalid", "status: there is no such member: allowed are name, contact"},
+		{"patch that is no object", func(ctx context.Context, s admin.Service) error {
+			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`[]`))
+			return err
+		}, "malformed_request", "must be a JSON object"},
+		{"patch with a member twice", func(ctx context.Context, s admin.Service) error {
+			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"name":"a","name":"b"}`))
+			return err
+		}, "malformed_request", `"name" stands twice`},
+		{"another version", func(ctx context.Context, s admin.Service) error {
+			_, err := s.ChangeClient(ctx, "acme", "billing", 7, []byte(`{"name":"a"}`))
+			return err
+		}, admin.Changed, "has another version now"},
+		{"another version to rotate", func(ctx context.Context, s admin.Service) error {
+			_, err := s.RotateSecret(ctx, "acme", "billing", server.Rotation{Version: 7})
+			return err
+		}, admin.Changed, "has another version now"},
+		{"overlap and end", func(ctx context.Context, s admin.Service) error {
+			_, err := s.RotateSecret(ctx, "acme", "billing", server.Rotation{Overlap: time.Hour, At: day.Add(time.Hour)})
+			return err
+		}, "invalid", "not both"},
+		{"end in the past", func(ctx context.Context, s admin.Service) error {
+			_, err := s.RotateAPIKey(ctx, "acme", "billing", server.Rotation{At: day.Add(-time.Hour)})
+			return err
+		}, "invalid", "has passed"},
+		{"environment to list", func(ctx context.Context, s admin.Service) error {
+			_, err := s.Clients(ctx, server.ClientQuery{Realm: "acme", Environment: "moon"})
+			return err
+		}, "malformed_request", "sandbox or production"},
+		{"algorithm of a key", func(ctx context.Context, s admin.Service) error {
+			_, err := s.RotateKey(ctx, "acme", "HS256", server.RotateOptions{})
+			return err
+		}, "invalid", `does not sign with "HS256"`},
+		{"key published too short", func(ctx context.Context, s admin.Service) error {
+			_, err := s.RotateKey(ctx, "acme", "", server.RotateOptions{Ahead: time.Minute})
+			return err
+		}, "invalid", "must be published from 6m0s"},
+		{"key at once and ahead", func(ctx context.Context, s admin.Service) error {
+			_, err := s.RotateKey(ctx, "acme", "", server.RotateOptions{Ahead: time.Hour, Now: true})
+			return err
+		}, "invalid", "leave one of the two out"},
+		{"format of an import", func(ctx context.Context, s admin.Service) error {
+			_, err := s.ImportClients(ctx, "acme", admin.Import{Format: "ldif", File: strings.NewReader("x")})
+			return err
+		}, "invalid", `no format is called "ldif"`},
+		{"file of an import", func(ctx context.Context, s admin.Service) error {
+			_, err := s.ImportClients(ctx, "acme", admin.Import{Format: "keycloak", File: strings.NewReader("{\n\"clients\":\n[")})
+			return err
+		}, "invalid", "line 3 is broken"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var told []*admin.Problem
+			bothWays(t, func(t *testing.T, w way) {
+				w.have(t, "acme", "billing", "orders:read")
+				before := w.last(t)
+				var p *admin.Problem
+				if err := row.do(t.Context(), w); !errors.As(err, &p) {
+					t.Fatalf("error %v", err)
+				}
+				if p.Code != row.code || !strings.Contains(p.Error(), row.words) || strings.Contains(p.Error(), "\n") {
+					t.Errorf("%s: %s\nwant %s: %s", p.Code, p, row.code, row.words)
+				}
+				if w.last(t) != before {
+					t.Errorf("recorded %+v", w.last(t))
+				}
+				told = append(told, p)
+			})
+			if len(told) == 2 && !reflect.DeepEqual(told[0], told[1]) {
+				t.Errorf("here it is %+v, over HTTPS %+v", told[0], told[1])
+			}
+		})
+	}
+}
+
+// all is a client with every setting.
+const all = `{"name":"Ledger","contact":"ops@example.com","environment":"sandbox","scopes":["orders:write","orders:read"],
+	"tenants":["T2"],"addresses":["192.0.2.0/24","2001:db8::/32"],"labels":{"team":"blue","tier":"1"},"expires":"2027-01-31T09:00:00Z",
+	"resource_server":true,"tokens":{"lifetime":"5m0s","algorithm":"","policy":"replace","claims":{"plan":"gold"},"certificate_bound":true,"dpop_bound":true},
+	"authentication":{"jwks":{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"a","use":"sig"}]},"jwks_uri":"",
+	"certificate":{"tls_client_auth_san_dns":"ledger.example.com"},"thumbprints":["bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg0"],
+	"federation":[{"issuer":"https://kubernetes.example","claims":{"sub":"system:serviceaccount:ledger:*"}}]}}`
+
+// Every setting comes back as it was given; what is given again changes nothing;
+// null gives each its default.
+func TestEverySetting(t *testing.T) {
+	bothWays(t, func(t *testing.T, w way) {
+		w.have(t, "acme", "billing", "orders:read")
+		ctx := t.Context()
+		changed := must(w.ChangeClient(ctx, "acme", "billing", 1, []byte(all)))(t)
+		shown := must(w.Client(ctx, "acme", "billing"))(t)
+		if changed.Version != 2 || !reflect.DeepEqual(changed.Settings, shown.Settings) {
+			t.Errorf("changed to %+v, shown as %+v", changed, shown)
+		}
+		var want, got any
+		text := must(json.Marshal(shown.Settings))(t)
+		if err := errors.Join(json.Unmarshal([]byte(all), &want), json.Unmarshal(text, &got)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("shown as %s, error %v", text, err)
+		}
+		before := w.last(t)
+		if again := must(w.ChangeClient(ctx, "acme", "billing", 2, []byte(all)))(t); again.Version != 2 || w.last(t) != before {
+			t.Errorf("given again it became version %d, recorded %+v", again.Version, w.last(t))
+		}
+		const none = `{"name":null,"contact":null,"environment":null,"scopes":null,"tenants":null,"addresses":null,"labels":null,"expires":null,"resource_server":null,"tokens":null,"authentication":null}`
+		bare := must(w.ChangeClient(ctx, "acme", "billing", 0, []byte(none)))(t)
+		made, _, err := w.CreateClient(ctx, "acme", admin.NewClient{ID: "bare"})
+		if err != nil || !reflect.DeepEqual(bare.Settings, made.Settings) {
+			t.Errorf("%+v, of a new one %+v, error %v", bare.Settings, made.Settings, err)
+		}
+	})
+}
+
+// Of two who change what both have looked at, one is told so.
+func TestConcurrentChanges(t *testing.T) {
+	bothWays(t, func(t *testing.T, w way) {
+		w.have(t, "acme", "billing", "orders:read")
+		var wg sync.WaitGroup
+		errs := make([]error, 8)
+		for i := range errs {
+			wg.Go(func() {
+				_, errs[i] = w.ChangeClient(t.Context(), "acme", "billing", 1, fmt.Appendf(nil, `{"name":"n%d"}`, i))
+			})
+		}
+		wg.Wait()
+		good := 0
+		for _, err := range errs {
+			var p *admin.Problem
+			switch {
+			case err == nil:
+				good++
+			case !errors.As(err, &p) || p.Code != admin.Changed || p.Status != 412:
+				t.Errorf("error %v", err)
+			}
+		}
+		if c := must(w.Client(t.Context(), "acme", "billing"))(t); good != 1 || c.Version != 2 {
+			t.Errorf("%d changes succeeded, the version is %d", good, c.Version)
+		}
+		// Without a version, both take effect.
+		for i := range errs {
+			wg.Go(func() {
+				_, errs[i] = w.ChangeClient(t.Context(), "acme", "billing", 0, fmt.Appendf(nil, `{"labels":{"l%d":"x"}}`, i))
+			})
+		}
+		wg.Wait()
+		if c := must(w.Client(t.Context(), "acme", "billing"))(t); errors.Join(errs...) != nil || len(c.Labels) != len(errs) {
+			t.Errorf("%d labels of %d, error %v", len(c.Labels), len(errs), errors.Join(errs...))
+		}
+	})
+}
+
+// Of several rotations at once each that is told good has a secret that serves
+// or was replaced after it: none is shown that never served.
+func TestConcurrentRotations(t *testing.T) {
+	bothWays(t, func(t *testing.T, w way) {
+		w.have(t, "acme", "billing", "orders:read")
+		var wg sync.WaitGroup
+		errs := make([]error, 8)
+		for i := range errs {
+			wg.Go(func() { _, errs[i] = w.RotateSecret(t.Context(), "acme", "billing", server.Rotation{Overlap: time.Hour}) })
+		}
+		wg.Wait()
+		good := int64(0)
+		for _, err := range errs {
+			var p *admin.Problem
+			switch {
+			case err == nil:
+				good++
+			case !errors.As(err, &p) || p.Code != admin.Conflict:
+				t.Errorf("error %v", err)
+			}
+		}
+		c := must(w.Client(t.Context(), "acme", "billing"))(t)
+		if good == 0 || c.Version != 1+good || len(c.Secrets) != 2 {
+			t.Errorf("%d rotations succeeded, the client is %+v", good, c)
+		}
+	})
+}
+
+func TestPaging(t *testing.T) {
+	const many = 2500
+	p := newPlace(t)
+	var wg sync.WaitGroup
+	for part := range 50 {
+		wg.Go(func() {
+			for i := part; i < many; i += 50 {
+				n := admin.NewClient{ID: fmt.Sprintf("c/%04d", i), Disabled: i%5 == 0, WithoutSecret: true}
+				n.Name, n.Environment = fmt.Sprintf("Client %d", i), []server.Environment{server.Sandbox, server.Production}[i%2]
+				if _, _, err := p.local.CreateClient(t.Context(), "acme", n); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	no, yes := false, true
+	for _, row := range []struct {
+		name  string
+		q     server.ClientQuery
+		count int
+		pages int
+	}{
+		{"default size", server.ClientQuery{}, many, 25},
+		{"pages that do not fit", server.ClientQuery{Limit: 999}, many, 3},
+		{"never more than a thousand", server.ClientQuery{Limit: 1_000_000}, many, 3},
+		{"pages that fit", server.ClientQuery{Limit: 500}, many, 5},
+		{"from the middle", server.ClientQuery{Limit: 1000, After: "c/1999"}, 500, 1},
+		{"search in the id", server.ClientQuery{Search: "C/12"}, 100, 1},
+		{"search in the name", server.ClientQuery{Search: "client 77"}, 11, 1},
+		{"search for nothing that is", server.ClientQuery{Search: "100%"}, 0, 1},
+		{"disabled", server.ClientQuery{Disabled: &yes}, 500, 5},
+		{"enabled in production", server.ClientQuery{Disabled: &no, Environment: server.Production, Limit: 1000}, 1000, 1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			remote := p.remote(t, allScopes)
+			for _, s := range []admin.Service{p.local, remote} {
+				q, pages, last := row.q, 0, ""
+				var count int
+				for q.Realm = "acme"; pages == 0 || q.After != ""; pages++ {
+					page := must(s.Clients(t.Context(), q))(t)
+					for _, c := range page.Clients {
+						if c.ID <= last {
+							t.Fatalf("%s comes after %s", c.ID, last)
+						}
+						last = c.ID
+						count++
+					}
+					q.After = page.Next
+				}
+				if count != row.count || pages != row.pages {
+					t.Errorf("%T: %d clients on %d pages, want %d on %d", s, count, pages, row.count, row.pages)
+				}
+			}
+		})
+	}
+}
+
+// The record comes in parts, both ways the same.
+func TestEvents(t *testing.T) {
+	p := newPlace(t)
+	for i := range 250 {
+		p.have(t, "acme", fmt.Sprint("c", i))
+	}
+	remote := p.remote(t, allScopes)
+	for after, seen := int64(0), 0; ; {
+		here, there := must(p.local.Events(t.Context(), after, 0))(t), must(remote.Events(t.Context(), after, 0))(t)
+		if !reflect.DeepEqual(here, there) {
+			t.Fatalf("after %d: %+v and %+v", after, here, there)
+		}
+		if len(here.Events) == 0 {
+			if seen != 250 {
+				t.Errorf("%d events", seen)
+			}
+			break
+		}
+		if seen += len(here.Events); len(here.Events) > 100 {
+			t.Errorf("%d events at once", len(here.Events))
+		}
+		after = here.Events[len(here.Events)-1].Sequence
+	}
+}
+
+// Keys and realms are the same both ways, and the second rotation is told to
+// wait.
+func TestKeysAndRealms(t *testing.T) {
+	bothWays(t, func(t *testing.T, w way) {
+		ctx := t.Context()
+		if _, err := w.RotateKey(ctx, "acme", "", server.RotateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		var p *admin.Problem
+		if _, err := w.RotateKey(ctx, "acme", "", server.RotateOptions{}); !errors.As(err, &p) || p.Code != admin.Conflict || !strings.HasPrefix(p.Detail, "a key is waiting") {
+			t.Errorf("the second rotation: %v", err)
+		}
+		if keys := must(w.Keys(ctx, "acme"))(t); len(keys) != 1 || keys[0].State != "next" {
+			t.Errorf("keys are %+v", keys)
+		}
+		if keys := must(w.Keys(ctx, "ops"))(t); len(keys) != 0 {
+			t.Errorf("keys are %+v", keys)
+		}
+		realms := must(w.Realms(ctx))(t)
+		if len(realms) != 2 || realms[0].Name != "acme" || realms[0].TokenURL != "https://auth.acme.example/token" ||
+			!reflect.DeepEqual(realms[0].Scopes, []string{"orders:read", "orders:write"}) || !reflect.DeepEqual(realms[0].Tenants, []string{"T1", "T2"}) {
+			t.Errorf("realms are %+v", realms)
+		}
+	})
+}

@@ -1,0 +1,319 @@
+package admin_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/seal"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/sqlite"
+)
+
+// day is when the tests take place.
+var day = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+
+// allScopes are those of the Admin API.
+var allScopes = counterfoil.Scopes{"clients:read", "clients:write", "keys:read", "keys:write", "tokens:revoke", "audit:read"}
+
+// secretID is that of the secret of every client that have makes.
+const secretID = "1f2e3d4c"
+
+// place is a database with two realms: acme, and ops, which the Admin API is of.
+type place struct {
+	store  server.Store
+	clock  *clock.Manual
+	keys   *server.Keys
+	realms []server.Realm
+	local  *admin.Local
+	log    bytes.Buffer
+}
+
+func newPlace(t *testing.T) *place {
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "counterfoil.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	p := &place{store: store, clock: clock.NewManual(day)}
+	if p.keys, err = server.NewKeys(store, p.clock, seal.NewKey()); err != nil {
+		t.Fatal(err)
+	}
+	generic, own := described(t, "oauth2"), described(t, "counterfoil")
+	acme, err := generic.Override(provider.Overrides{Scopes: []provider.Scope{{Name: "orders:read"}, {Name: "orders:write"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.realms = []server.Realm{
+		{Name: "acme", Provider: acme, BaseURL: "https://auth.acme.example", Tenants: []string{"T1", "T2"}},
+		{Name: "ops", Provider: own, BaseURL: "https://ops.acme.example"},
+	}
+	p.local = admin.New(admin.Config{
+		Store: store, Keys: p.keys, Realms: func() []server.Realm { return p.realms }, Actor: "root", Clock: p.clock,
+	})
+	return p
+}
+
+func described(t *testing.T, name string) *provider.Provider {
+	t.Helper()
+	p, err := provider.Builtin(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// have makes a client with a secret of a known ID.
+func (p *place) have(t *testing.T, realm, id string, scopes ...string) {
+	t.Helper()
+	_, _, err := server.NewClients(p.store, p.clock).Create(t.Context(), "test", server.NewClient{
+		Realm: realm, ID: id, Settings: server.Settings{Name: "Billing", Scopes: scopes},
+		Secrets: []server.Hash{{ID: secretID, Value: "sha256:p9xtEI6wc4YwPhFTRy7tZT1Gm0D4ss7EkZF_xfR6my4"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// last returns the newest event.
+func (p *place) last(t *testing.T) counterfoil.Event {
+	t.Helper()
+	page, err := p.store.Events(t.Context(), 0, 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(page.Events) == 0 {
+		return counterfoil.Event{}
+	}
+	return page.Events[len(page.Events)-1].Event
+}
+
+// serve serves the handler over TLS, behind what stands for a guard: it lets
+// everyone in as the client boss with the given scopes. Every answer is held to
+// the OpenAPI document.
+func (p *place) serve(t *testing.T, scopes counterfoil.Scopes) *httptest.Server {
+	t.Helper()
+	h := admin.NewHandler(p.local, "ops", slog.New(slog.NewTextHandler(&p.log, nil)))
+	doc := document(t)
+	ts := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who := &counterfoil.Principal{ClientID: "boss", TokenID: "t-1", Scopes: scopes}
+		r = r.WithContext(counterfoil.WithPrincipal(r.Context(), who))
+		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
+		h.ServeHTTP(rec, r)
+		doc.hold(t, r, rec)
+	}))
+	ts.EnableHTTP2 = true
+	ts.StartTLS()
+	t.Cleanup(ts.Close)
+	return ts
+}
+
+func (p *place) remote(t *testing.T, scopes counterfoil.Scopes) *admin.Remote {
+	t.Helper()
+	ts := p.serve(t, scopes)
+	return &admin.Remote{URL: ts.URL, HTTP: ts.Client()}
+}
+
+// way is one of the two ways to a place.
+type way struct {
+	*place
+	admin.Service
+	actor string
+}
+
+// bothWays runs a test on a place of its own, here and over HTTPS.
+func bothWays(t *testing.T, test func(t *testing.T, w way)) {
+	t.Helper()
+	t.Run("local", func(t *testing.T) {
+		p := newPlace(t)
+		test(t, way{p, p.local, "root"})
+	})
+	t.Run("remote", func(t *testing.T) {
+		p := newPlace(t)
+		test(t, way{p, p.remote(t, allScopes), "client ops/boss (token t-1)"})
+	})
+}
+
+// recorder keeps what was answered.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	body   bytes.Buffer
+}
+
+func (r *recorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	r.body.Write(b)
+	return r.ResponseWriter.Write(b)
+}
+
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// openAPI is the document as far as tests look into it.
+type openAPI struct {
+	compiler *jsonschema.Compiler
+	Paths    map[string]map[string]struct {
+		Security    []map[string][]string
+		Parameters  []parameter
+		RequestBody struct {
+			Content map[string]struct {
+				Schema  any
+				Example any
+			}
+		}
+		Responses map[string]struct {
+			Ref     string `json:"$ref"`
+			Content map[string]any
+		}
+	}
+	Components struct {
+		Parameters      map[string]parameter
+		SecuritySchemes struct {
+			OAuth2 struct {
+				Flows struct {
+					ClientCredentials struct{ Scopes map[string]string }
+				}
+			}
+		}
+	}
+}
+
+type parameter struct {
+	Ref     string `json:"$ref"`
+	Name    string
+	In      string
+	Example any
+}
+
+// document reads the document as the handler serves it.
+func document(t *testing.T) *openAPI {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	ctx := counterfoil.WithPrincipal(t.Context(), &counterfoil.Principal{})
+	admin.NewHandler(admin.New(admin.Config{}), "ops", nil).ServeHTTP(rec, httptest.NewRequestWithContext(ctx, "GET", "/v1/openapi.json", nil))
+	var doc openAPI
+	if err := json.Unmarshal(rec.Body.Bytes(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := jsonschema.UnmarshalJSON(bytes.NewReader(rec.Body.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc.compiler = jsonschema.NewCompiler()
+	doc.compiler.DefaultDraft(jsonschema.Draft2020)
+	doc.compiler.AssertFormat()
+	if err := doc.compiler.AddResource("openapi.json", whole); err != nil {
+		t.Fatal(err)
+	}
+	return &doc
+}
+
+// schema validates a JSON text by the schema at a place in the document.
+func (d *openAPI) schema(text []byte, place ...string) error {
+	for i, key := range place {
+		key = strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+		place[i] = strings.NewReplacer("{", "%7B", "}", "%7D").Replace(key)
+	}
+	s, err := d.compiler.Compile("openapi.json#/" + strings.Join(place, "/"))
+	if err != nil {
+		return err
+	}
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	return s.Validate(v)
+}
+
+// hold checks an answer against what the document says of its operation.
+func (d *openAPI) hold(t *testing.T, r *http.Request, rec *recorder) {
+	header, method, path := rec.Header(), strings.ToLower(r.Method), strings.TrimSuffix(r.Pattern, "{$}")
+	if header.Get("Cache-Control") != "no-store" {
+		t.Errorf("%s %s may be cached", r.Method, r.URL.Path)
+	}
+	media, body := header.Get("Content-Type"), rec.body.Bytes()
+	operation, ok := d.Paths[path][method]
+	described, declared := operation.Responses[code(rec.status)]
+	switch {
+	case !ok || !declared: // no such path or method, or a problem
+		if media != "application/problem+json" || rec.status < 400 {
+			t.Errorf("%s %s answers %d, %s: that is not described", r.Method, r.URL.Path, rec.status, media)
+			return
+		}
+		if err := d.schema(body, "components", "schemas", "Problem"); err != nil {
+			t.Errorf("%s %s: %v\n%s", r.Method, r.URL.Path, err, body)
+		}
+	case len(described.Content) == 0:
+		if len(body) > 0 {
+			t.Errorf("%s %s answers %d with a body", r.Method, r.URL.Path, rec.status)
+		}
+	default:
+		if err := d.schema(body, "paths", path, method, "responses", code(rec.status), "content", media, "schema"); err != nil {
+			t.Errorf("%s %s: %v\n%s", r.Method, r.URL.Path, err, body)
+		}
+	}
+}
+
+func code(status int) string {
+	return string([]byte{byte('0' + status/100), byte('0' + status/10%10), byte('0' + status%10)})
+}
+
+// answer is what came back.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// ask sends a request; headers are name, value, name, value.
+func ask(t *testing.T, ts *httptest.Server, method, path, body string, headers ...string) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, ts.URL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pair := range slices.Chunk(headers, 2) {
+		req.Header.Set(pair[0], pair[1])
+	}
+	resp, err := ts.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer{resp.StatusCode, resp.Header, string(text)}
+}
+
+// must returns the first of two results, and fails the test with the second.
+func must[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
