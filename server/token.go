@@ -195,6 +195,10 @@ func (rl *realm) date(g *grant, now time.Time) {
 			g.issued = max(g.issued, earliest.Unix())
 		}
 	}
+	// Where nbf is the only date, revocation goes by that.
+	if rl.Provider.AccessToken.Claim(provider.FromIssuedAt) == "" {
+		g.notBefore = g.issued
+	}
 }
 
 // policy returns what a new token of the client does to its earlier ones.

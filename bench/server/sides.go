@@ -198,7 +198,7 @@ func byLibcrypto(key crypto.Signer) (crypto.Signer, error) {
 // serverHandler is the whole token endpoint on a database with its clients,
 // which it makes when the file is new.
 func serverHandler(words []string, base string) (http.Handler, func() error, error) {
-	alg, policy, file := words[0], words[2], words[4]
+	alg, signer, policy, file := words[0], words[1], words[2], words[4]
 	count, err := strconv.Atoi(words[3])
 	if err != nil {
 		return nil, nil, err
@@ -218,13 +218,21 @@ func serverHandler(words []string, base string) (http.Handler, func() error, err
 		}
 	}
 	s, err := server.New(context.Background(), server.Config{
-		Store: store, MasterKey: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+		Store: store, Signer: signerWord(signer), MasterKey: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
 		Realms: []server.Realm{{Name: "bench", Provider: p, BaseURL: base}},
 	})
 	if err != nil {
 		return nil, nil, err
 	}
 	return s.Handler("bench"), func() error { return errors.Join(s.Close(), store.Close()) }, nil
+}
+
+// signerWord is Config.Signer for a signer of this program.
+func signerWord(signer string) string {
+	if signer == "libcrypto" {
+		return "auto"
+	}
+	return "go"
 }
 
 // populate makes the clients, many at once.
