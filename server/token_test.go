@@ -39,6 +39,8 @@ const cognitoClaims = `{"sub":"good","token_use":"access","scope":"SCOPE","auth_
 
 const cognitoStart = "eyJraWQiOi"
 
+const adminScopes = "clients:read clients:write keys:read keys:write tokens:revoke audit:read"
+
 // TestTokenResponse compares what each provider's guide promises, to the byte:
 // upper-case words stand for values of the test, identifiers for their form.
 func TestTokenResponse(t *testing.T) {
@@ -78,6 +80,10 @@ func TestTokenResponse(t *testing.T) {
 			`{"access_token":"TOKEN","token_type":"Bearer","expires_in":3600,"scope":"read write"}`,
 			`{"alg":"ES256","kid":"` + printForm + `","typ":"at\+jwt"}`,
 			`{"iss":"BASE","exp":EXP,"aud":"BASE","sub":"good","client_id":"good","iat":NOW,"jti":"` + uuidForm + `","scope":"read write"}`},
+		{"counterfoil", "ES256", plainHeaders, 15 * time.Minute,
+			`{"access_token":"TOKEN","token_type":"Bearer","expires_in":900,"scope":"` + adminScopes + `"}`,
+			`{"alg":"ES256","kid":"` + printForm + `","typ":"at\+jwt"}`,
+			`{"iss":"BASE","exp":EXP,"aud":"BASE","sub":"good","client_id":"good","iat":NOW,"jti":"` + uuidForm + `","scope":"` + adminScopes + `"}`},
 	}
 	h := newHouse(t)
 	if len(rows) != len(provider.Names()) {
