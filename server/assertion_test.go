@@ -256,6 +256,14 @@ func TestKeySetURL(t *testing.T) {
 		h.wantToken(t, assertion(h, strangeKey(), "new", "job"))
 		h.wantInvalid(t, assertion(h, ecKey(), "none", "job"), counterfoil.AssertionKey)
 	})
+	t.Run("a key without kid", func(t *testing.T) {
+		place.mu.Lock()
+		place.answer = serving(jwks("", ecKey()))
+		place.mu.Unlock()
+		h := gate(t, outbound)
+		h.wantToken(t, assertion(h, ecKey(), "", "job"))
+		h.wantInvalid(t, assertion(h, ecKey(), "ec", "job"), counterfoil.AssertionKey)
+	})
 	t.Run("an unknown client costs no fetch", func(t *testing.T) {
 		h, before := gate(t, outbound), place.times()
 		h.wantInvalid(t, assertion(h, ecKey(), "ec", "nobody"), counterfoil.UnknownClient)

@@ -114,7 +114,10 @@ type Authentication struct {
 }
 
 // CertificateRule names the one subject that a certificate must have, by the
-// metadata names of RFC 8705 section 2.1.2.
+// metadata names of RFC 8705 section 2.1.2. SubjectDN is RFC 4514: the same
+// attributes in the same order, values to the letter. DNS and the domain of
+// Email have no case, IP is compared as an address, the others to the letter; a
+// wildcard in a certificate stands for itself.
 type CertificateRule struct {
 	SubjectDN string `json:"tls_client_auth_subject_dn,omitempty"`
 	DNS       string `json:"tls_client_auth_san_dns,omitempty"`
@@ -125,10 +128,13 @@ type CertificateRule struct {
 
 // FederationRule accepts tokens of an issuer that the realm federates with.
 type FederationRule struct {
-	// Issuer is the iss claim, to the letter.
+	// Issuer is the realm's FederatedIssuer, to the letter.
 	Issuer string `json:"issuer"`
 	// Claims must all be there with these values; sub is one of them. A "*" at
-	// the end of a value stands for any ending.
+	// the end of a value stands for any ending. A name that starts with a slash
+	// is a JSON pointer through objects (RFC 6901), as in
+	// /kubernetes.io/serviceaccount/name. Numbers and booleans are compared by
+	// their JSON text, and of an array one element is enough.
 	Claims map[string]string `json:"claims"`
 }
 

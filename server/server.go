@@ -123,9 +123,12 @@ type Realm struct {
 }
 
 // FederatedIssuer is an issuer of tokens that workloads have, such as a
-// Kubernetes cluster, GitHub Actions or a SPIFFE trust domain.
+// Kubernetes cluster, GitHub Actions or a SPIFFE trust domain. Such a token may
+// be shown again until it ends: a workload has no other until its platform
+// renews it. A request with one must name its client_id.
 type FederatedIssuer struct {
-	// Issuer is the iss claim, to the letter.
+	// Issuer is the iss claim, to the letter, or spiffe:// and a trust domain,
+	// whose JWT-SVIDs need no iss and go by their sub.
 	Issuer string
 	// KeySetURL is its JWK Set; its host must be among Outbound.Hosts. KeySet is
 	// the set itself instead.

@@ -63,7 +63,7 @@ func NewKeySets(fetcher *Fetcher, c counterfoil.Clock) *KeySets {
 // seconds at most, whoever asks. While its source is down, the last set serves
 // until an hour after it was fetched; a failure is remembered for 5 seconds. One
 // fetch at a time is in the air for a URL, and it does not end with the ctx of
-// who caused it. Errors are those of Get, of jose.ParseSet, or ctx's.
+// who caused it. Errors are those of Get, of jose.ParseKeys, or ctx's.
 func (s *KeySets) Keys(ctx context.Context, url, kid string) ([]jose.PublicKey, error) {
 	if _, err := s.fetcher.check(url); err != nil { // takes no room in memory
 		return nil, fmt.Errorf("key set: %w", err)
@@ -156,7 +156,7 @@ func (s *KeySets) fetch(set *keySet, now time.Time) {
 		doc, err := s.fetcher.Get(context.Background(), set.url, "application/jwk-set+json, application/json")
 		var keys []jose.PublicKey
 		if err == nil {
-			keys, _, err = jose.ParseSet(doc.Body)
+			keys, _, err = jose.ParseKeys(doc.Body)
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
