@@ -113,11 +113,11 @@ func TestDocumentIsStrict(t *testing.T) {
 	}
 	const realm = `{"name":"a","provider":"b","issuer":"c","token_url":"d","scopes":[],"tenants":[],"api_keys":false,"signing_algorithms":[],"policy":"e","lifetime":"1h"}`
 	for text, good := range map[string]bool{
-		`{"realms":[` + realm + `]}`: true,
-		`{"realms":[` + strings.Replace(realm, `"name"`, `"nam"`, 1) + `]}`:          false,
+		`{"realms":[` + realm + `]}`:                                                  true,
+		`{"realms":[` + strings.Replace(realm, `"name"`, `"nam"`, 1) + `]}`:           false,
 		`{"realms":[` + strings.Replace(realm, `"scopes":[]`, `"scopes":1`, 1) + `]}`: false,
-		`{"realms":[],"more":1}`: false,
-		`{}`:                     false,
+		`{"realms":[],"more":1}`:                                                      false,
+		`{}`:                                                                          false,
 	} {
 		if err := doc.schema([]byte(text), place()...); (err == nil) != good {
 			t.Errorf("%s: %v", text, err)

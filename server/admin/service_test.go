@@ -312,7 +312,9 @@ func TestConcurrentRotations(t *testing.T) {
 		var wg sync.WaitGroup
 		errs := make([]error, 8)
 		for i := range errs {
-			wg.Go(func() { _, errs[i] = w.RotateSecret(t.Context(), "acme", "billing", server.Rotation{Overlap: time.Hour}) })
+			wg.Go(func() {
+				_, errs[i] = w.RotateSecret(t.Context(), "acme", "billing", server.Rotation{Overlap: time.Hour})
+			})
 		}
 		wg.Wait()
 		good := int64(0)

@@ -316,4 +316,3 @@ func must[T any](v T, err error) func(*testing.T) T {
 		return v
 	}
 }
-

@@ -1,0 +1,365 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// operated is a running 'serve' with an Admin API, and the client configuration
+// of an operator who may do all.
+type operated struct {
+	*served
+	consumer, base string
+	secret         string
+}
+
+func operate(t *testing.T) *operated {
+	t.Helper()
+	o := &operated{served: layOut(t, strings.Replace(exampleConfig(t), "hosts: [ops.acme.example]", "hosts: [localhost]", 1))}
+	o.certify(t, "localhost", "auth.acme.example")
+	// The first client comes from the machine of the server, before it runs.
+	first := execute(t, "", nil, binary, "client", "create", "ops", "--serve-config", o.file, "--id", "operator", "-o", "json")
+	var made made
+	if err := json.Unmarshal([]byte(first.good(t).out), &made); err != nil {
+		t.Fatal(err)
+	}
+	o.start(t)
+	o.base, o.secret = "https://localhost:"+o.port, made.ClientSecret
+	o.consumer = filepath.Join(o.dir, "consumer.yaml")
+	o.write(t, "operator.secret", made.ClientSecret+"\n")
+	o.write(t, "consumer.yaml", fmt.Sprintf(`token_cache: tokens
+connections:
+  ops:
+    provider: counterfoil
+    token_url: %[1]s/token
+    api_url: %[1]s/admin
+    ca_file: tls/certificate.pem
+    client_id: operator
+    client_secret: file:operator.secret
+`, o.base))
+	return o
+}
+
+// here and there run a command on the server's database and through its Admin
+// API.
+func (o *operated) here(t *testing.T, args ...string) ran {
+	t.Helper()
+	return execute(t, "", nil, binary, append(args, "--serve-config", o.file)...)
+}
+
+func (o *operated) there(t *testing.T, args ...string) ran {
+	t.Helper()
+	return execute(t, "", nil, binary, append(args, "--config", o.consumer, "--server", "ops")...)
+}
+
+// what differs between two runs of a command that do the same.
+var differs = []struct {
+	is *regexp.Regexp
+	as string
+}{
+	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "TIME"},
+	{regexp.MustCompile(`[A-Za-z0-9_-]{43}\b`), "SECRET"},
+	{regexp.MustCompile(`\b[0-9a-f]{8}\b`), "ID"},
+	{regexp.MustCompile(` +`), " "},
+}
+
+func alike(s, client string) string {
+	s = strings.ReplaceAll(s, client, "CLIENT")
+	for _, d := range differs {
+		s = d.is.ReplaceAllString(s, d.as)
+	}
+	return s
+}
+
+// The command line says the same words and gives the same answers here and
+// there.
+func TestSameWordsHereAndThere(t *testing.T) {
+	o := operate(t)
+	good := filepath.Join(o.dir, "good.csv")
+	broken := filepath.Join(o.dir, "broken.csv")
+	for file, text := range map[string]string{
+		good:   "client_id,client_secret\nCLIENT-imported,3f6a0c9b1e7d4825a0b6c3f19e8d7042\n",
+		broken: "client_id,client_secret\nCLIENT-one,3f6a0c9b1e7d4825a0b6c3f19e8d7042\nCLIENT-two,\nCLIENT-three,3f6a0c9b1e7d4825a0b6c3f19e8d7042\n",
+	} {
+		for _, client := range []string{"he/re", "th/ere"} {
+			name := strings.TrimSuffix(file, ".csv") + "-" + strings.ReplaceAll(client, "/", "") + ".csv"
+			if err := os.WriteFile(name, []byte(strings.ReplaceAll(text, "CLIENT", client)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, row := range []struct {
+		name string
+		args string // CLIENT is the client's id, FILE what is left of it in names of files
+		code int
+		says string
+	}{
+		{"create", "client create acme --id CLIENT --name Billing --scope orders:read --label team=blue --address 192.0.2.7 --expires 2099-01-31", 0, "client_secret=SECRET"},
+		{"create again", "client create acme --id CLIENT", 1, "has a client CLIENT already"},
+		{"create with a scope that is not there", "client create acme --scope stars:read", 2, "has the scopes orders:read, orders:write"},
+		{"create with a setting that is not there", `client create acme --settings {"nmae":"x"}`, 2, `unknown field "nmae"`},
+		{"create with several mistakes", `client create acme --environment moon --address here`, 2, "addresses/0: it must be a network"},
+		{"show", "client show acme CLIENT", 0, "192.0.2.7/32"},
+		{"show for programs", "client show acme CLIENT -o json", 0, `"labels":{"team":"blue"}`},
+		{"show nobody", "client show acme nobody", 1, "hint: 'counterfoil client list acme'"},
+		{"change", "client change acme CLIENT --contact ops@example.com --lifetime 5m --label team --expires never --claim plan=gold", 0, "changed CLIENT of acme"},
+		{"change for programs", "client change acme CLIENT --tenant T1 -o json", 0, `"tenants":["T1"]`},
+		{"change what was changed meanwhile", "client change acme CLIENT --name Other --if-version 1", 1, "has another version now"},
+		{"change nothing", "client change acme CLIENT", 2, "nothing to change"},
+		{"change to what cannot be", "client change acme CLIENT --environment moon --lifetime 100h", 2, "environment: the environment must be"},
+		{"show what was changed", "client show acme CLIENT", 0, "plan=gold"},
+		{"rotate", "client rotate acme CLIENT", 0, "old_secret_ends=TIME"},
+		{"rotate to an end", "client rotate acme CLIENT --ends 2099-01-31", 0, "client_secret=SECRET"},
+		{"rotate to an end that has passed", "client rotate acme CLIENT --ends 2001-01-31", 2, "has passed"},
+		{"rotate at once", "client rotate acme CLIENT --overlap 0 -o json", 0, `"client_secret":"SECRET"}`},
+		{"rotate the API key", "client rotate acme CLIENT --api-key", 0, "api_key=SECRET"},
+		{"end a secret that is not there", "client end-secret acme CLIENT 00000000", 1, "hint: 'counterfoil client show acme CLIENT'"},
+		{"disable", "client disable acme CLIENT", 0, "disabled CLIENT of acme"},
+		{"list the disabled", "client list acme --status disabled --search CLIENT", 0, "CLIENT"},
+		{"list the enabled", "client list acme --status enabled --search CLIENT -o json", 0, "[]"},
+		{"enable", "client enable acme CLIENT -o json", 0, `"done":"enable"`},
+		{"revoke", "client revoke acme CLIENT", 0, "revoked the tokens of CLIENT of acme"},
+		{"list a realm that is not there", "client list nowhere", 2, "hint: choose from acme, partners, ops"},
+		{"list of an environment that is not there", "client list acme --environment moon", 2, "sandbox or production"},
+		{"import, dry", "client import acme good-FILE.csv --format plain --dry-run", 0, "CLIENT-imported created"},
+		{"import a broken row", "client import acme broken-FILE.csv --format plain", 1, "3 rows would be: 2 created, 1 refused"},
+		{"import", "client import acme good-FILE.csv --format plain", 0, "1 rows: 1 created"},
+		{"import again", "client import acme good-FILE.csv --format plain -o json", 0, `"counts":{"unchanged":1}`},
+		{"import the good rows", "client import acme broken-FILE.csv --format plain --partial", 0, "3 rows: 2 created, 1 refused"},
+		{"import another format", "client import acme good-FILE.csv --format keycloak", 2, "is not JSON"},
+		{"keys", "key list acme", 0, "active"},
+		{"key of another algorithm", "key rotate acme --algorithm EdDSA", 2, "does not sign with"},
+		{"key of no realm", "key rotate nowhere", 2, "choose from"},
+		{"list", "client list acme --search CLIENT", 0, "CLIENT-three"},
+		{"delete", "client delete acme CLIENT", 0, "deleted CLIENT of acme"},
+		{"delete again", "client delete acme CLIENT", 1, "no such client"},
+		{"the record", "audit -o json", 0, "client.deleted"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			both := func(client string, do func(*testing.T, ...string) ran) ran {
+				args := strings.Fields(row.args)
+				for i, arg := range args {
+					arg = strings.ReplaceAll(arg, "CLIENT", client)
+					if strings.HasSuffix(arg, "FILE.csv") {
+						arg = filepath.Join(o.dir, strings.Replace(arg, "FILE", strings.ReplaceAll(client, "/", ""), 1))
+					}
+					args[i] = arg
+				}
+				return do(t, args...)
+			}
+			here, there := both("he/re", o.here), both("th/ere", o.there)
+			if row.name != "the record" { // it has both
+				here.out, there.out = alike(here.out, "he/re"), alike(there.out, "th/ere")
+				here.err, there.err = alike(strings.ReplaceAll(here.err, "-here.csv", ""), "he/re"), alike(strings.ReplaceAll(there.err, "-there.csv", ""), "th/ere")
+			}
+			if here != there {
+				t.Errorf("here: exit %d\n%s%sthere: exit %d\n%s%s", here.code, here.out, here.err, there.code, there.out, there.err)
+			}
+			if here.code != row.code || !strings.Contains(here.out+here.err, row.says) {
+				t.Errorf("exit %d, want %d with %q\n%s%s", here.code, row.code, row.says, here.out, here.err)
+			}
+			if row.code != 0 && !strings.Contains(here.err, "hint: ") {
+				t.Errorf("no hint in %s", here.err)
+			}
+		})
+	}
+	record := o.here(t, "audit", "-o", "json").good(t).out
+	for _, who := range []string{`"actor":"command line: `, `"actor":"client ops/operator (token `} {
+		for _, what := range []string{"created", "changed", "rotated", "disabled", "enabled", "deleted", "imported"} {
+			if !regexp.MustCompile(`"client\.` + what + `".*` + regexp.QuoteMeta(who)).MatchString(record) {
+				t.Errorf("no record of client.%s with %s", what, who)
+			}
+		}
+	}
+	if strings.Contains(record, o.secret) || strings.Contains(record, "eyJ") {
+		t.Error("the record holds a secret or a token")
+	}
+	// Keys: each way rotates one of its own, and is told to wait then.
+	for realm, do := range map[string]func(*testing.T, ...string) ran{"acme": o.here, "partners": o.there} {
+		if got := do(t, "key", "rotate", realm).good(t); !strings.Contains(got.out, "next") {
+			t.Errorf("printed %s", got.out)
+		}
+		if got := do(t, "key", "rotate", realm); got.code != 1 || !strings.Contains(got.err, "a key is waiting to be activated") {
+			t.Errorf("exit %d, said %s", got.code, got.err)
+		}
+	}
+}
+
+// The whole life of a client by curl, as it is in docs/admin.md.
+func TestLifeOfAClientByCurl(t *testing.T) {
+	o := operate(t)
+	env := []string{"CURL_CA_BUNDLE=" + filepath.Join(o.dir, "tls", "certificate.pem")}
+	tokenOf := func(url, id, secret string) (status, token string) {
+		t.Helper()
+		in := fmt.Sprintf("user = \"%s:%s\"\n", id, secret)
+		got := execute(t, in, env, "curl", "-sK", "-", "-w", "\n%{http_code}", "-d", "grant_type=client_credentials", url).good(t).out
+		body, status, _ := strings.Cut(got, "\n")
+		var answer struct {
+			Token string `json:"access_token"`
+		}
+		_ = json.Unmarshal([]byte(body), &answer) // a refusal has another shape
+		return strings.TrimSpace(status[strings.LastIndex(status, "\n")+1:]), answer.Token
+	}
+	_, token := tokenOf(o.base+"/token", "operator", o.secret)
+	acme := "https://auth.acme.example:" + o.port + "/token"
+	resolve := "resolve = \"auth.acme.example:" + o.port + ":127.0.0.1\"\n"
+	call := func(want int, says, method, path, body string, headers ...string) string {
+		t.Helper()
+		in := fmt.Sprintf("header = \"Authorization: Bearer %s\"\n", token)
+		args := []string{"-sK", "-", "-i", "-X", method, o.base + "/admin" + path}
+		for _, h := range headers {
+			args = append(args, "-H", h)
+		}
+		if body != "" {
+			args = append(args, "--data-binary", body)
+		}
+		got := execute(t, in, env, "curl", args...).good(t).out
+		if !strings.Contains(got, fmt.Sprintf(" %d ", want)) || !strings.Contains(got, says) {
+			t.Errorf("%s %s answers %s\nwant %d with %s", method, path, got, want, says)
+		}
+		return got
+	}
+	status := func(secret string) string {
+		t.Helper()
+		in := resolve + fmt.Sprintf("user = \"led%%2Fger:%s\"\n", secret)
+		return execute(t, in, env, "curl", "-sK", "-", "-o", "/dev/null", "-w", "%{http_code}", "-d", "grant_type=client_credentials", acme).good(t).out
+	}
+	secretOf := func(answer string) string {
+		t.Helper()
+		_, rest, _ := strings.Cut(answer, `"client_secret":"`)
+		secret, _, ok := strings.Cut(rest, `"`)
+		if !ok || len(secret) != 43 {
+			t.Fatalf("no secret in %s", answer)
+		}
+		return secret
+	}
+	const clients, ledger = "/v1/realms/acme/clients", "/v1/realms/acme/clients/led%2Fger"
+	const asJSON, asPatch = "Content-Type: application/json", "Content-Type: application/merge-patch+json"
+	call(200, `"openapi": "3.1.0"`, "GET", "/v1/openapi.json", "")
+	call(200, "Counterfoil Admin API", "GET", "", "")
+	call(200, `"name":"partners"`, "GET", "/v1/realms", "")
+	first := secretOf(call(201, `"client_id":"led/ger"`, "POST", clients, `{"client_id":"led/ger","scopes":["orders:read"]}`, asJSON))
+	if got := status(first); got != "200" {
+		t.Errorf("created, a token request is answered %s", got)
+	}
+	call(409, `"already_exists"`, "POST", clients, `{"client_id":"led/ger"}`, asJSON)
+	call(200, `"status":"enabled"`, "GET", ledger, "")
+	call(200, `"2"`, "PATCH", ledger, `{"name":"Ledger"}`, asPatch, `If-Match: "1"`)
+	call(412, `"changed"`, "PATCH", ledger, `{"name":"Other"}`, asPatch, `If-Match: "1"`)
+	call(200, `"clients":[{`, "GET", clients+"?search=LEDGER&status=enabled", "")
+	second := secretOf(call(201, `"old_secret_ends"`, "POST", ledger+"/secrets", `{"overlap":"1h"}`, asJSON))
+	if a, b := status(first), status(second); a != "200" || b != "200" {
+		t.Errorf("rotated with an overlap, token requests are answered %s and %s", a, b)
+	}
+	third := secretOf(call(201, "", "POST", ledger+"/secrets", `{"overlap":"0s"}`, asJSON))
+	if a, b, c := status(first), status(second), status(third); a == "200" || b == "200" || c != "200" {
+		t.Errorf("rotated at once, token requests are answered %s, %s and %s", a, b, c)
+	}
+	call(204, "", "POST", ledger+"/disable", "")
+	if got := status(third); got == "200" {
+		t.Error("a disabled client gets a token")
+	}
+	call(204, "", "POST", ledger+"/enable", "")
+	call(204, "", "POST", ledger+"/revoke", "")
+	if got := status(third); got != "200" {
+		t.Errorf("enabled again, a token request is answered %s", got)
+	}
+	call(200, `"applied":true`, "POST", "/v1/realms/acme/imports?format=plain", "client_id,client_secret\nx,3f6a0c9b1e7d4825a0b6c3f19e8d7042\n", "Content-Type: text/csv")
+	call(204, "", "DELETE", ledger, "")
+	call(404, `"not_found"`, "GET", ledger, "")
+	if got := status(third); got == "200" {
+		t.Error("a deleted client gets a token")
+	}
+	call(200, `"state":"active"`, "GET", "/v1/realms/acme/keys", "")
+	call(200, `"actor":"client ops/operator (token `, "GET", "/v1/events?limit=1000", "")
+	// The guard: no token, one of another realm, one without the scope.
+	own := token
+	token = "x"
+	call(401, "invalid_token", "GET", "/v1/realms", "")
+	in := resolve + fmt.Sprintf("user = \"x:%s\"\n", "3f6a0c9b1e7d4825a0b6c3f19e8d7042")
+	_, rest, _ := strings.Cut(execute(t, in, env, "curl", "-sK", "-", "-d", "grant_type=client_credentials", acme).good(t).out, `"access_token":"`)
+	token, _, _ = strings.Cut(rest, `"`)
+	if !strings.HasPrefix(token, "eyJ") {
+		t.Fatal("the imported client gets no token")
+	}
+	call(401, "invalid_token", "GET", "/v1/realms", "")
+	token = own
+	reader := secretOf(call(201, "", "POST", "/v1/realms/ops/clients", `{"client_id":"reader","scopes":["clients:read"]}`, asJSON))
+	_, token = tokenOf(o.base+"/token", "reader", reader)
+	call(200, `"clients"`, "GET", clients, "")
+	call(403, `scope="clients:write"`, "POST", clients, `{}`, asJSON)
+	// Disabled, the operator is refused at his next call.
+	token = own
+	o.here(t, "client", "disable", "ops", "operator").good(t)
+	call(401, "invalid_token", "GET", "/v1/realms", "")
+	// Without its section, there is no Admin API.
+	o.here(t, "client", "enable", "ops", "operator").good(t)
+	call(200, "acme", "GET", "/v1/realms", "")
+	text, err := os.ReadFile(o.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.write(t, "serve.yaml", strings.Replace(string(text), "\nadmin:\n  realm: ops\n", "\n", 1))
+	if log := o.hangUp(t); !strings.Contains(log, "msg=reloaded") {
+		t.Fatal(log)
+	}
+	call(404, "", "GET", "/v1/realms", "")
+	for place, text := range map[string]string{"the log": o.errors(), "standard output": o.printed()} {
+		for _, secret := range []string{first, second, third, o.secret, "eyJ"} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s holds a secret or a token", place)
+			}
+		}
+	}
+}
+
+// Where the commands are told to work makes sense, or they say why not.
+func TestPlacesOfAServer(t *testing.T) {
+	o := operate(t)
+	for _, row := range []struct {
+		name string
+		args []string
+		code int
+		says string
+		hint string
+	}{
+		{"two places", []string{"client", "list", "acme", "--serve-config", o.file, "--server", "ops", "--config", o.consumer}, 2, "choose one", "--help"},
+		{"no such connection", []string{"client", "list", "acme", "--server", "prod", "--config", o.consumer}, 2, `no connection is called "prod"`, "choose from ops"},
+		{"connection of an API of another kind", []string{"client", "list", "a55", "--server", "a55", "--config", filepath.Join(shared.dir, "consumer.yaml")}, 1, "is no Admin API", "docs/admin.md"},
+		{"no such configuration", []string{"key", "list", "acme", "--serve-config", filepath.Join(o.dir, "none.yaml")}, 1, "no configuration", ""},
+		{"format that is none", []string{"client", "import", "acme", o.file, "--serve-config", o.file, "--format", "ldif"}, 2, "identityserver, hydra", "--help"},
+		{"time that is none", []string{"client", "rotate", "acme", "x", "--serve-config", o.file, "--ends", "soon"}, 2, `--ends "soon" is not a time`, "--help"},
+		{"settings that are none", []string{"client", "change", "acme", "x", "--serve-config", o.file, "--settings", "[]"}, 2, "--settings is not a JSON object", "--help"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got := execute(t, "", nil, binary, row.args...)
+			if got.code != row.code || !strings.Contains(got.err, row.says) || !strings.Contains(got.err, row.hint) {
+				t.Errorf("exit %d, said\n%s\nwant exit %d, %q and a hint with %q", got.code, got.err, row.code, row.says, row.hint)
+			}
+		})
+	}
+	// A scope that the operator's token lacks is a refusal, not a failure.
+	o.here(t, "client", "change", "ops", "operator", "--scope", "clients:read").good(t)
+	text, err := os.ReadFile(o.consumer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.write(t, "consumer.yaml", string(text)+"    scope: clients:read\n")
+	if got := o.there(t, "client", "create", "acme"); got.code != exitRefused || !strings.Contains(got.err, "clients:write") || !strings.Contains(got.err, "hint: ") {
+		t.Errorf("exit %d, said %s", got.code, got.err)
+	}
+	if err := os.WriteFile(filepath.Join(o.dir, "operator.secret"), []byte("wrong\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(o.dir, "tokens")); err != nil {
+		t.Fatal(err)
+	}
+	if got := o.there(t, "client", "list", "acme"); got.code != exitRefused || !strings.Contains(got.err, "hint: check client_id") {
+		t.Errorf("exit %d, said %s", got.code, got.err)
+	}
+}
