@@ -7,6 +7,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/dpop"
+	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -42,7 +43,8 @@ type metadata struct {
 // tokens, for its metadata.
 type abilities struct {
 	// assertions are the algorithms of assertions that clients authenticate
-	// with; dpop are those of proofs (RFC 9449 section 5.1).
+	// with; dpop are those of proofs (RFC 9449 section 5.1). EdDSA is there by
+	// both of its names.
 	assertions, dpop []string
 	// certificateBound tells that tokens can be bound to a certificate (RFC 8705
 	// section 3.3).
@@ -54,10 +56,10 @@ type abilities struct {
 func (rl *realm) abilities() abilities {
 	can := abilities{certificateBound: rl.takesCertificates()}
 	if rl.accepts(provider.PrivateKeyJWT) {
-		can.assertions = assertionAlgorithms()
+		can.assertions = append(assertionAlgorithms(), jose.Ed25519)
 	}
 	if _, there := rl.endpoint.Errors[counterfoil.InvalidDPoPProof]; there {
-		can.dpop = dpop.Algorithms()
+		can.dpop = append(dpop.Algorithms(), jose.Ed25519)
 	}
 	return can
 }

@@ -154,7 +154,7 @@ var proofs = map[string]func(*testing.T, *house, string, document){
 	"introspection_endpoint_auth_signing_alg_values_supported": provesAssertions("/introspect", "introspection_endpoint_auth_signing_alg_values_supported"),
 	"revocation_endpoint_auth_signing_alg_values_supported":    provesAssertions("/revoke", "revocation_endpoint_auth_signing_alg_values_supported"),
 	"dpop_signing_alg_values_supported": func(t *testing.T, h *house, realm string, d document) {
-		keys := map[string]crypto.Signer{"ES256": ecKey(), "RS256": rsKey(), "PS256": rsKey(), "EdDSA": edKey(), "HS256": ecKey()}
+		keys := map[string]crypto.Signer{"ES256": ecKey(), "RS256": rsKey(), "PS256": rsKey(), "EdDSA": edKey(), "Ed25519": edKey(), "HS256": ecKey()}
 		for alg, sign := range signers {
 			a := h.good(realm)
 			a.header.Set("DPoP", sign(`{"typ":"dpop+jwt","alg":"`+alg+`","jwk":`+josetest.JWK(keys[alg].Public())+`}`, h.proofFor(d.text("token_endpoint")).String()))

@@ -283,7 +283,9 @@ var signers = map[string]func(header, payload string) string{
 	"RS256": func(h, p string) string { return josetest.Token(rsKey(), h, p) },
 	"PS256": func(h, p string) string { return josetest.PS256(rsKey().(*rsa.PrivateKey), h, p) },
 	"EdDSA": func(h, p string) string { return josetest.Token(edKey(), h, p) },
-	"HS256": func(h, p string) string { return josetest.MAC([]byte(josetest.JWK(ecKey().Public())), h, p) },
+	// RFC 9864
+	"Ed25519": func(h, p string) string { return josetest.Token(edKey(), h, p) },
+	"HS256":   func(h, p string) string { return josetest.MAC([]byte(josetest.JWK(ecKey().Public())), h, p) },
 }
 
 // proofFor are the claims of a DPoP proof that is right.

@@ -6,7 +6,8 @@
 // keys from there either but those of ParseProof.
 //
 // The algorithms are RS256, PS256, ES256 (RFC 7518 section 3.1) and EdDSA with
-// Ed25519 (RFC 8037). Functions are safe for concurrent use and take input from
+// Ed25519 (RFC 8037), which RFC 9864 calls Ed25519: what others signed or
+// published under that name is read as EdDSA. Functions are safe for concurrent use and take input from
 // strangers unless they say otherwise. The package is a foundation without
 // promises to importers.
 package jose
@@ -27,6 +28,19 @@ const (
 	ES256 = "ES256"
 	EdDSA = "EdDSA"
 )
+
+// Ed25519 is what RFC 9864 section 2.2 calls EdDSA with Ed25519, and what clients
+// that are new enough write. It is a name to announce: tokens and keys that have
+// it are read as EdDSA, and lists of algorithms have that.
+const Ed25519 = "Ed25519"
+
+// nameOf returns this package's name of an algorithm.
+func nameOf(algorithm string) string {
+	if algorithm == Ed25519 {
+		return EdDSA
+	}
+	return algorithm
+}
 
 // MinRSABits is the size of the smallest RSA key that is accepted (RFC 7518
 // section 3.3).

@@ -142,6 +142,7 @@ func fromMembers(members map[string]any) (PublicKey, error) {
 	if err != nil {
 		return PublicKey{}, err
 	}
+	alg = nameOf(alg)
 	algorithm := alg
 	if algorithm == "" {
 		algorithm = usual(key)

@@ -3,6 +3,7 @@ package jose
 import (
 	"bytes"
 	"crypto"
+	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -46,6 +47,9 @@ type Token struct {
 	jwk        crypto.PublicKey
 	thumbprint string
 	jws        *jose.JSONWebSignature
+	// text is the whole token, where it names its algorithm as the library does
+	// not; otherwise empty.
+	text string
 }
 
 // Parse reads a compact JWS (RFC 7515 section 7.1) that names one of the given
@@ -95,11 +99,15 @@ func parse(token string, algorithms, forbidden []string) (*Token, map[string]any
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	algorithm, _ := header["alg"].(string)
+	named, _ := header["alg"].(string)
+	algorithm := nameOf(named)
 	if !known(algorithm) || !slices.Contains(algorithms, algorithm) {
 		return nil, nil, fmt.Errorf("%w: only %s is", ErrAlgorithm, strings.Join(algorithms, " or "))
 	}
 	t := &Token{algorithm: algorithm}
+	if named != algorithm {
+		t.text = token
+	}
 	for name, field := range map[string]*string{"kid": &t.KeyID, "typ": &t.Type} {
 		value, there := header[name]
 		if text, ok := value.(string); ok {
@@ -113,14 +121,15 @@ func parse(token string, algorithms, forbidden []string) (*Token, map[string]any
 			return nil, nil, fmt.Errorf("%w: the header has %s", ErrMalformed, name)
 		}
 	}
-	t.jws, err = jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(algorithm)})
+	t.jws, err = jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(named)})
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: the header is not that of a JWS", ErrMalformed)
 	}
 	return t, header, nil
 }
 
-// Algorithm returns the header's alg, one of those that Parse was given.
+// Algorithm returns the header's alg by its name here, one of those that Parse was
+// given.
 func (t *Token) Algorithm() string { return t.algorithm }
 
 // JWK returns the key in the header of a token that ParseProof read; nil for
@@ -175,11 +184,26 @@ func (t *Token) Verify(key crypto.PublicKey) ([]byte, error) {
 	if err := suits(t.algorithm, key); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSignature, err)
 	}
+	if t.text != "" {
+		return t.verifyEd25519(key)
+	}
 	payload, err := t.jws.Verify(key)
 	if err != nil {
 		return nil, ErrSignature
 	}
 	return payload, nil
+}
+
+// verifyEd25519 is Verify for a token with the newer name of EdDSA, which the
+// library refuses; the signature is the same (RFC 9864 section 2.2).
+func (t *Token) verifyEd25519(key crypto.PublicKey) ([]byte, error) {
+	public, ok := key.(ed25519.PublicKey)
+	end := strings.LastIndexByte(t.text, '.')
+	signature, err := base64.RawURLEncoding.Strict().DecodeString(t.text[end+1:])
+	if !ok || err != nil || !ed25519.Verify(public, []byte(t.text[:end]), signature) {
+		return nil, ErrSignature
+	}
+	return t.jws.UnsafePayloadWithoutVerification(), nil
 }
 
 // Object reads a JSON object, with numbers as json.Number. It refuses what two

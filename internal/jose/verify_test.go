@@ -71,6 +71,39 @@ func TestVerifyTakesWhatItsAlgorithmSigned(t *testing.T) {
 	}
 }
 
+// EdDSA has a newer name (RFC 9864 section 2.2), for tokens and for keys.
+func TestNewerNameOfEdDSA(t *testing.T) {
+	raw := josetest.Token(edKey(), `{"alg":"Ed25519","kid":"k"}`, `{"a":1}`)
+	key := must(jose.ParseKey([]byte(strings.Replace(josetest.JWK(edKey().Public()), `{`, `{"alg":"Ed25519",`, 1))))
+	token, err := jose.Parse(raw, jose.EdDSA)
+	if err != nil || token.Algorithm() != jose.EdDSA || key.Algorithm != jose.EdDSA {
+		t.Fatalf("token %+v, key %+v, error %v", token, key, err)
+	}
+	if payload, err := token.Verify(key.Key); err != nil || string(payload) != `{"a":1}` {
+		t.Errorf("payload %q, error %v", payload, err)
+	}
+	for name, bad := range map[string]*jose.Token{
+		"another payload":     must(jose.Parse(strings.Replace(raw, ".eyJhIjoxfQ.", ".eyJhIjoyfQ.", 1), jose.EdDSA)),
+		"the name is changed": must(jose.Parse(josetest.Encode(`{"alg":"EdDSA","kid":"k"}`)+raw[strings.IndexByte(raw, '.'):], jose.EdDSA)),
+		"no Ed25519 at all":   must(jose.Parse(josetest.Token(ecKey(), `{"alg":"Ed25519"}`, `{}`), jose.EdDSA)),
+	} {
+		if _, err := bad.Verify(key.Key); !errors.Is(err, jose.ErrSignature) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, other := range map[string]crypto.PublicKey{"EC": ecKey().Public(), "empty": ed25519.PublicKey{}, "nothing": nil} {
+		if _, err := token.Verify(other); !errors.Is(err, jose.ErrSignature) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := jose.Parse(raw, jose.ES256, jose.RS256); !errors.Is(err, jose.ErrAlgorithm) {
+		t.Errorf("where EdDSA is not accepted: %v", err)
+	}
+	if key, err := jose.ParseKey([]byte(strings.Replace(josetest.JWK(ecKey().Public()), `{`, `{"alg":"Ed25519",`, 1))); err == nil {
+		t.Errorf("an EC key of it: %v", key)
+	}
+}
+
 // Tokens that others made: RFC 7515 appendix A.3 and RFC 8037 appendix A.4.
 func TestVerifyTakesTheTokensOfTheRFCs(t *testing.T) {
 	for _, tt := range []struct{ algorithm, jwk, token string }{
