@@ -29,8 +29,9 @@ const (
 	// assertionLeeway is what an assertion's times may be off.
 	assertionLeeway = 30 * time.Second
 	// maxAssertionLife is how far ahead a client may date the end of its own:
-	// for as long its jti has to be remembered.
-	maxAssertionLife = 10 * time.Minute
+	// for as long its jti has to be remembered. An hour is what Authlib takes
+	// unless it is told otherwise; most others take minutes.
+	maxAssertionLife = time.Hour
 	// maxAssertionID bounds a jti, in bytes.
 	maxAssertionID = 256
 	// maxTriedKeys bounds the keys that are tried on an assertion without kid.

@@ -43,7 +43,7 @@ func TestPrivateKeyJWT(t *testing.T) {
 		{"for several", signed(ecKey(), "ec", h.own("job").but(claims{"aud": []string{"https://other.example", "https://issuer.example"}})), nil},
 		{"nothing optional", signed(ecKey(), "ec", h.own("job").but(claims{"iat": nil})), nil},
 		{"fractions of seconds", signed(ecKey(), "ec", h.own("job").but(claims{"exp": float64(own["exp"].(int64)) + 0.25})), nil},
-		{"ten minutes", signed(ecKey(), "ec", h.own("job").but(claims{"exp": h.clock.Now().Unix() + 600})), nil},
+		{"an hour", signed(ecKey(), "ec", h.own("job").but(claims{"exp": h.clock.Now().Unix() + 3600})), nil},
 		{"just ended, by a clock that is behind", signed(ecKey(), "ec", h.own("job").but(claims{"exp": h.clock.Now().Unix() - 29})), nil},
 		{"just begun, by a clock that is ahead", signed(ecKey(), "ec", h.own("job").but(claims{"nbf": h.clock.Now().Unix() + 30})), nil},
 	} {
@@ -114,7 +114,7 @@ func TestAssertionRefused(t *testing.T) {
 		{"no exp", ec(claims{"exp": nil}), counterfoil.AssertionClaims, nil},
 		{"exp is a string", ec(claims{"exp": fmt.Sprint(now + 60)}), counterfoil.AssertionClaims, nil},
 		{"exp is huge", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec"}`, own.but(claims{"exp": json.Number("1e400")}).String()), counterfoil.AssertionClaims, nil},
-		{"ends too late", ec(claims{"exp": now + 632}), counterfoil.AssertionLifetime, nil},
+		{"ends too late", ec(claims{"exp": now + 3632}), counterfoil.AssertionLifetime, nil},
 		{"issued in the future", ec(claims{"iat": now + 60}), counterfoil.AssertionClaims, nil},
 		{"begins in the future", ec(claims{"nbf": now + 60}), counterfoil.AssertionClaims, nil},
 		{"nbf is null", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec"}`, strings.Replace(own.String(), "{", `{"nbf":null,`, 1)), counterfoil.AssertionClaims, nil},
