@@ -151,14 +151,14 @@ func (o *operator) mend(cmd *cobra.Command, s admin.Service, err error) error {
 		return &failure{code: exitUsage, err: err, hint: "choose from " + join(names)}
 	case admin.NotFound:
 		return withHint(err, "'counterfoil client list %s' shows those it has", realm)
-	case admin.NoSuchSecret:
-		return withHint(err, "'counterfoil client show %s %s' shows those it has", realm, cmd.Flags().Arg(1))
 	case admin.AlreadyExists:
 		return withHint(err, "choose another --id, or leave it out to have one made")
 	case admin.Conflict, admin.Changed:
 		return withHint(err, "look at what is there now, then repeat the command")
 	}
 	switch p.Status {
+	case http.StatusNotFound:
+		return withHint(err, "'counterfoil client show %s %s' shows those it has", realm, cmd.Flags().Arg(1))
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
 		return &failure{code: exitUsage, err: err}
 	case http.StatusForbidden:

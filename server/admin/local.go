@@ -298,7 +298,7 @@ func (l *Local) EndSecret(ctx context.Context, realm, id, secretID string, at ti
 	if errors.Is(err, server.ErrNotFound) {
 		// Either may be gone.
 		if _, err := l.clients.Get(ctx, realm, id); err == nil {
-			return problem(NoSuchSecret, "the client has no secret or API key %s that is accepted", show(event.Clean(secretID, maxShown)))
+			return problem(noSuchSecret, "the client has no secret or API key %s that is accepted", show(event.Clean(secretID, maxShown)))
 		}
 	}
 	return of(err, realm, id, 0)

@@ -13,7 +13,6 @@ import (
 // requests.
 const (
 	NotFound      = "not_found"      // 404: no such client, or nothing at the path
-	NoSuchSecret  = "no_such_secret" // 404
 	NoSuchRealm   = "no_such_realm"  // 404
 	AlreadyExists = "already_exists" // 409: the realm has a client of that ID
 	Conflict      = "conflict"       // 409: changed by someone else at the same time
@@ -21,6 +20,7 @@ const (
 )
 
 const (
+	noSuchSecret    = "no_such_secret"
 	malformed       = "malformed_request"
 	unauthenticated = "unauthenticated"
 	forbidden       = "insufficient_scope"
@@ -32,7 +32,7 @@ const (
 )
 
 var statuses = map[string]int{
-	NotFound: http.StatusNotFound, NoSuchSecret: http.StatusNotFound, NoSuchRealm: http.StatusNotFound,
+	NotFound: http.StatusNotFound, noSuchSecret: http.StatusNotFound, NoSuchRealm: http.StatusNotFound,
 	AlreadyExists: http.StatusConflict, Conflict: http.StatusConflict, Changed: http.StatusPreconditionFailed,
 	malformed: http.StatusBadRequest, unauthenticated: http.StatusUnauthorized, forbidden: http.StatusForbidden,
 	wrongMethod: http.StatusMethodNotAllowed, tooLarge: http.StatusRequestEntityTooLarge, wrongMedia: http.StatusUnsupportedMediaType,

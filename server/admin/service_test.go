@@ -127,7 +127,7 @@ func TestProblems(t *testing.T) {
 		}, admin.NotFound, "no such client"},
 		{"no such secret", func(ctx context.Context, s admin.Service) error {
 			return s.EndSecret(ctx, "acme", "billing", "00000000", time.Time{})
-		}, admin.NoSuchSecret, "00000000"},
+		}, "no_such_secret", "00000000"},
 		{"taken id", func(ctx context.Context, s admin.Service) error {
 			_, _, err := s.CreateClient(ctx, "acme", admin.NewClient{ID: "billing"})
 			return err

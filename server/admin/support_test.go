@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -170,6 +171,7 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // openAPI is the document as far as tests look into it.
 type openAPI struct {
+	mu       sync.Mutex // of the compiler
 	compiler *jsonschema.Compiler
 	Paths    map[string]map[string]struct {
 		Security    []map[string][]string
@@ -233,6 +235,8 @@ func (d *openAPI) schema(text []byte, place ...string) error {
 		key = strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
 		place[i] = strings.NewReplacer("{", "%7B", "}", "%7D").Replace(key)
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	s, err := d.compiler.Compile("openapi.json#/" + strings.Join(place, "/"))
 	if err != nil {
 		return err
