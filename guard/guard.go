@@ -46,11 +46,23 @@ type Config struct {
 	// Keys answers for the issuer's public keys. Required.
 	Keys Keys
 	// Registry answers for the clients: with one, the token of a client that was
-	// disabled or deleted is refused at its next call; without, it serves until
-	// it expires. Required when the description has the token policy "replace",
-	// a header from api_key, or a header from tenant while the tokens have no
-	// claim from tenants.
+	// disabled or deleted is refused at its next call. It is what a guard in the
+	// issuer's own process has. Required when the description has a header from
+	// api_key, or a header from tenant while the tokens have no claim from
+	// tenants.
 	Registry Registry
+	// Revocations is what a guard in another process has: the issuer's word of
+	// each revocation, followed as it is given and looked up in memory. The
+	// caller closes it.
+	Revocations *Feed
+	// Introspection asks the issuer about each token instead, on every call whose
+	// answer is not remembered. With Revocations it belongs to them:
+	// FeedConfig.Introspect.
+	//
+	// All three are asked that are there. With none of them, a token serves until
+	// it expires, whatever happens to its client; the token policy "replace"
+	// needs one.
+	Introspection *Introspection
 	// URL is where callers reach what the guard stands before, when requests do
 	// not tell: scheme and host, and the part of the path that a proxy in front
 	// takes away, such as https://api.example.com. A proof of possession (RFC
@@ -118,6 +130,7 @@ type Guard struct {
 	keys       AlgorithmKeys
 	algorithms []string
 	registry   Registry
+	feed       *Feed
 	clock      counterfoil.Clock
 	onDecision func(context.Context, counterfoil.Event)
 	logger     *slog.Logger
@@ -128,6 +141,8 @@ type Guard struct {
 	claims      claims
 	cache       *cache
 	prover      *prover
+
+	introspection *Introspection
 }
 
 // New returns a guard, or says in words what its configuration lacks.
@@ -147,7 +162,8 @@ func New(cfg Config) (*Guard, error) {
 	}
 	token, _ := api.Header(provider.HeaderFromToken)
 	g := &Guard{
-		provider: cfg.Provider, api: api, keys: withAlgorithms(cfg.Keys), algorithms: algorithmsOf(cfg.Provider), registry: cfg.Registry,
+		provider: cfg.Provider, api: api, keys: withAlgorithms(cfg.Keys), algorithms: algorithmsOf(cfg.Provider),
+		registry: cfg.Registry, feed: cfg.Revocations, introspection: cfg.Introspection,
 		clock: cfg.Clock, onDecision: cfg.OnDecision, logger: cfg.Logger,
 		headers: headersOf(api), tokenHeader: token.Name, shapes: shapesOf(api), cache: newCache(cfg.CacheSize),
 	}
@@ -196,9 +212,13 @@ func (cfg *Config) api() (*provider.API, error) {
 		return nil, errors.New("Config.Keys is missing: use RemoteKeys with the issuer's JWKS URL, or StaticKeys")
 	case cfg.CacheSize < 0:
 		return nil, errors.New("Config.CacheSize must not be negative")
+	case cfg.Revocations != nil && cfg.Introspection != nil:
+		return nil, errors.New("Config.Revocations and Config.Introspection are both there: give the latter as FeedConfig.Introspect, for when the feed is cut")
+	case cfg.Introspection != nil && cfg.Introspection.prepare() != nil:
+		return nil, cfg.Introspection.prepare()
 	case cfg.Registry != nil:
-	case cfg.Provider.TokenEndpoint.Policy == provider.Replace:
-		return nil, fmt.Errorf("Config.Registry is missing: a token of %s ends when a new one is issued, which only a registry knows", cfg.Provider.Name)
+	case cfg.Provider.TokenEndpoint.Policy == provider.Replace && cfg.Revocations == nil && cfg.Introspection == nil:
+		return nil, fmt.Errorf("Config.Registry is missing: a token of %s ends when a new one is issued, which only a registry knows, Revocations or an Introspection", cfg.Provider.Name)
 	case keys:
 		return nil, fmt.Errorf("Config.Registry is missing: the API %s demands API keys, which only a registry knows", api.Name)
 	case tenants && cfg.Provider.AccessToken.Claim(provider.FromTenants) == "":
@@ -263,7 +283,7 @@ func (g *Guard) admit(answer http.Header, r *http.Request, sent *sent) (*counter
 		}
 	}
 	// 5. It was neither replaced nor revoked.
-	if no := g.live(ctx, p); no != nil {
+	if no := g.live(ctx, p, sent.token); no != nil {
 		return p, no
 	}
 	// 6. The API key is the client's.

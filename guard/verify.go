@@ -126,8 +126,18 @@ func (g *Guard) inForce(v *verified) *denial {
 	return nil
 }
 
-// live asks whether the token still serves, where there is somebody to ask.
-func (g *Guard) live(ctx context.Context, p *counterfoil.Principal) *denial {
+// live asks whether the token still serves, all who are there to ask.
+func (g *Guard) live(ctx context.Context, p *counterfoil.Principal, raw string) *denial {
+	if g.feed != nil {
+		if no := g.standing(ctx, p, raw); no != nil {
+			return no
+		}
+	}
+	if g.introspection != nil {
+		if no := g.introspect(ctx, g.introspection, raw); no != nil {
+			return no
+		}
+	}
 	if g.registry == nil {
 		return nil
 	}
@@ -137,7 +147,13 @@ func (g *Guard) live(ctx context.Context, p *counterfoil.Principal) *denial {
 		return g.unavailable(err)
 	case live:
 		return nil
-	case g.provider.TokenEndpoint.Policy == provider.Replace:
+	}
+	return g.ended()
+}
+
+// ended refuses a call whose token serves no longer.
+func (g *Guard) ended() *denial {
+	if g.provider.TokenEndpoint.Policy == provider.Replace {
 		return g.deny(counterfoil.TokenReplaced, "")
 	}
 	return g.deny(counterfoil.TokenRevoked, "")

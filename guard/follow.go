@@ -1,0 +1,253 @@
+package guard
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/eventstream"
+)
+
+// Why a connection to a feed ends, where the network is not the reason.
+var (
+	errFeedSilent  = errors.New("the feed says nothing")
+	errFeedFull    = errors.New("more revocations than FeedConfig.MaxEntries")
+	errFeedEnded   = errors.New("the server ended it")
+	errFeedInvalid = errors.New("an event that the feed of this position cannot have")
+)
+
+// follow connects, again and again, until the feed is closed.
+func (f *Feed) follow() {
+	for failures := 0; ; failures++ {
+		caughtUp, err := f.connect()
+		if f.ctx.Err() != nil {
+			return
+		}
+		if caughtUp {
+			failures = 0
+		}
+		wait := min(firstWait<<min(failures, 10), longestWait, max(f.cfg.After/3, 1))
+		// Guards that lost the same server do not come back as one.
+		wait = wait/2 + rand.N(wait/2+1)
+		if errors.Is(err, errFeedFull) {
+			wait = fullWait
+		}
+		f.cfg.Logger.Warn("revocation feed: interrupted", "url", f.cfg.URL, "error", err, "again_in", wait)
+		if f.cfg.Clock.Sleep(f.ctx, wait) != nil {
+			return
+		}
+		f.revoked.Load().forget(f.cfg.Clock.Now())
+		f.mu.Lock()
+		f.reconnects++
+		f.mu.Unlock()
+	}
+}
+
+// connection is one connection to a feed.
+type connection struct {
+	*Feed
+	// greeted tells that the server said which feed this is, lost that it is
+	// another than was followed, so that a reset must come.
+	greeted, lost, caughtUp bool
+}
+
+// connect follows the feed until the connection ends, and tells whether it had
+// caught up.
+func (f *Feed) connect() (caughtUp bool, err error) {
+	ctx, cancel := context.WithCancelCause(f.ctx)
+	defer cancel(nil)
+	var heard atomic.Pointer[time.Time]
+	now := f.cfg.Clock.Now()
+	heard.Store(&now)
+	f.tasks.Go(func() { f.watch(ctx, &heard, cancel) })
+	c := &connection{Feed: f}
+	err = c.read(ctx, &heard)
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	f.mu.Lock()
+	f.connected = false
+	f.mu.Unlock()
+	return c.caughtUp, err
+}
+
+// watch ends a connection that has said nothing for too long.
+func (f *Feed) watch(ctx context.Context, heard *atomic.Pointer[time.Time], cancel context.CancelCauseFunc) {
+	for {
+		left := f.cfg.After - f.cfg.Clock.Now().Sub(*heard.Load())
+		if left <= 0 {
+			cancel(errFeedSilent)
+			return
+		}
+		if f.cfg.Clock.Sleep(ctx, left) != nil {
+			return
+		}
+	}
+}
+
+// read asks for the feed and takes its events.
+func (c *connection) read(ctx context.Context, heard *atomic.Pointer[time.Time]) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.cfg.URL, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	c.mu.Lock()
+	if at := c.position(); at != "" {
+		req.Header.Set("Last-Event-ID", at)
+	}
+	c.mu.Unlock()
+	resp, err := c.cfg.Client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	switch {
+	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
+		return fmt.Errorf("the answer is %d: look at the credentials that FeedConfig.Client adds", resp.StatusCode)
+	case resp.StatusCode != http.StatusOK:
+		return fmt.Errorf("the answer is %d, not 200", resp.StatusCode)
+	case media != "text/event-stream":
+		return errors.New("the answer is not text/event-stream: look at FeedConfig.URL")
+	}
+	events := eventstream.NewReader(resp.Body, maxFeedEvent)
+	for {
+		e, err := events.Next()
+		if err != nil {
+			return errors.Join(errFeedEnded, err)
+		}
+		now := c.cfg.Clock.Now()
+		heard.Store(&now)
+		if err := c.take(e, now); err != nil {
+			return err
+		}
+	}
+}
+
+// take does what an event says. Those of unknown types are left to later
+// versions.
+func (c *connection) take(e eventstream.Event, now time.Time) error {
+	switch e.Type {
+	case "feed", "reset":
+		return c.greet(e)
+	case "revocation":
+		return c.revoke(e, now)
+	case "position":
+		return c.catchUp(e, now)
+	}
+	return nil
+}
+
+// greet takes the word that names the feed. A reset starts anew, beside what is
+// known: until the new feed is complete, the old one still serves.
+func (c *connection) greet(e eventstream.Event) error {
+	var said struct {
+		Feed string `json:"feed"`
+	}
+	if json.Unmarshal(e.Data, &said) != nil || !isWord(said.Feed) {
+		return errFeedInvalid
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e.Type == "reset" {
+		if !c.greeted {
+			return errFeedInvalid
+		}
+		c.cfg.Logger.Warn("revocation feed: starts anew", "url", c.cfg.URL)
+		c.feed, c.after, c.next, c.lost = said.Feed, 0, newRevoked(c.cfg.MaxEntries), false
+		return nil
+	}
+	c.greeted, c.lost = true, c.feed != "" && c.feed != said.Feed
+	if c.feed == "" {
+		c.feed = said.Feed
+	}
+	return nil
+}
+
+// isWord reports whether a feed's name can stand in a header.
+func isWord(s string) bool {
+	return s != "" && len(s) <= 128 && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x21 || r > 0x7e })
+}
+
+// sequence reads the position of an event; the caller holds the lock.
+func (c *connection) sequence(id string) (int64, error) {
+	number, ok := strings.CutPrefix(id, c.feed+".")
+	if !c.greeted || c.lost || !ok {
+		return 0, errFeedInvalid
+	}
+	n, err := strconv.ParseUint(number, 10, 63)
+	if err != nil {
+		return 0, errFeedInvalid
+	}
+	return int64(n), nil
+}
+
+// revoke notes a revocation.
+func (c *connection) revoke(e eventstream.Event, now time.Time) error {
+	var said struct {
+		ClientID  string `json:"client_id"`
+		TokenID   string `json:"token_id"`
+		NotBefore int64  `json:"not_before"`
+		Disabled  bool   `json:"disabled"`
+		Expires   int64  `json:"expires"`
+	}
+	if json.Unmarshal(e.Data, &said) != nil || said.ClientID == "" || said.Expires <= 0 || said.Expires > latest || said.NotBefore < 0 {
+		return errFeedInvalid
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, err := c.sequence(e.ID)
+	if err != nil {
+		return err
+	}
+	if n <= c.after {
+		return errFeedInvalid
+	}
+	into := c.next
+	if into == nil {
+		into = c.revoked.Load()
+	}
+	if said.Expires > now.Unix() && !into.set(subject{said.ClientID, said.TokenID}, standing{said.NotBefore, said.Expires, said.Disabled}) {
+		// What is missing now is in no position: the feed starts anew.
+		c.full.Store(true)
+		c.feed, c.after, c.next = "", 0, newRevoked(c.cfg.MaxEntries)
+		return errFeedFull
+	}
+	c.after = n
+	return nil
+}
+
+// catchUp takes the issuer's word that there is nothing more up to now.
+func (c *connection) catchUp(e eventstream.Event, now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, err := c.sequence(e.ID)
+	if err != nil {
+		return err
+	}
+	if n < c.after {
+		return errFeedInvalid
+	}
+	c.after = n
+	if c.next != nil {
+		c.revoked.Store(c.next)
+		c.next = nil
+		c.full.Store(false)
+	}
+	c.revoked.Load().forget(now)
+	c.connected, c.caughtUp = true, true
+	c.current.Store(&now)
+	if c.noticed.Swap(false) {
+		c.cfg.Logger.Info("revocation feed: caught up", "url", c.cfg.URL)
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package guard
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+)
+
+// revoked is what a feed has told: tokens and clients, until nothing that they
+// concern is in force any more. Many calls look into it while one follower
+// writes. Everything about a client is in one shard, so that a call takes one
+// lock, and shares it.
+type revoked struct {
+	seed   maphash.Seed
+	most   int
+	count  atomic.Int64
+	shards [64]revokedShard
+
+	// The rest is the follower's alone. due are the entries by the minute in
+	// which they are looked at again, each in one of the lists; swept is the last
+	// minute that was.
+	due   map[int64][]subject
+	swept int64
+}
+
+type revokedShard struct {
+	mu      sync.RWMutex
+	entries map[subject]standing
+	_       [64]byte // a cache line of its own
+}
+
+// subject is a token, or all tokens of a client: token is "" then.
+type subject struct{ client, token string }
+
+// standing is what there is to know of a subject. Times are seconds since 1970.
+type standing struct {
+	notBefore, expires int64
+	disabled           bool
+}
+
+func newRevoked(most int) *revoked {
+	t := &revoked{seed: maphash.MakeSeed(), most: most, due: map[int64][]subject{}}
+	for i := range t.shards {
+		t.shards[i].entries = map[subject]standing{}
+	}
+	return t
+}
+
+func (t *revoked) shard(client string) *revokedShard {
+	return &t.shards[maphash.String(t.seed, client)&uint64(len(t.shards)-1)]
+}
+
+// ended tells whether the principal's token has ended, by itself or with all
+// that its client was issued. A token that does not say when it was issued may
+// be older than anything.
+func (t *revoked) ended(p *counterfoil.Principal) (token, client bool) {
+	if t.count.Load() == 0 {
+		return false, false
+	}
+	s := t.shard(p.ClientID)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if p.TokenID != "" {
+		_, token = s.entries[subject{p.ClientID, p.TokenID}]
+	}
+	all := s.entries[subject{client: p.ClientID}]
+	return token, all.disabled || all.notBefore != 0 && p.Issued.Unix() < all.notBefore
+}
+
+// set notes what the feed says of a subject, in place of what it said before. It
+// reports false when there is no room.
+func (t *revoked) set(of subject, now standing) bool {
+	s := t.shard(of.client)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, known := s.entries[of]
+	if of.token == "" && !now.disabled && now.notBefore == 0 {
+		if known { // its place among the due ones stays until its time
+			s.entries[of] = standing{expires: now.expires}
+		}
+		return true
+	}
+	if !known {
+		if int(t.count.Load()) >= t.most {
+			return false
+		}
+		t.count.Add(1)
+		minute := now.expires/60 + 1
+		t.due[minute] = append(t.due[minute], of)
+	}
+	s.entries[of] = now
+	return true
+}
+
+// forget drops what no longer matters. It looks once a minute, at what may have
+// expired only.
+func (t *revoked) forget(now time.Time) {
+	minute := now.Unix() / 60
+	if minute == t.swept {
+		return
+	}
+	t.swept = minute
+	for at, list := range t.due {
+		if at > minute {
+			continue
+		}
+		delete(t.due, at)
+		for _, of := range list {
+			if later := t.drop(of, now.Unix()); later != 0 {
+				t.due[later/60+1] = append(t.due[later/60+1], of)
+			}
+		}
+	}
+}
+
+// drop forgets a subject that has expired, or returns when it will.
+func (t *revoked) drop(of subject, now int64) (later int64) {
+	s := t.shard(of.client)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.entries[of].expires; e > now {
+		return e
+	}
+	delete(s.entries, of)
+	t.count.Add(-1)
+	return 0
+}
