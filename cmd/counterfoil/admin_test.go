@@ -190,116 +190,150 @@ func TestSameWordsHereAndThere(t *testing.T) {
 	}
 }
 
-// The whole life of a client by curl, as it is in docs/admin.md.
+// curler calls the Admin API of o with curl, and acme's token endpoint.
+type curler struct {
+	*operated
+	env   []string
+	token string
+}
+
+func curl(t *testing.T, o *operated) *curler {
+	t.Helper()
+	c := &curler{operated: o, env: []string{"CURL_CA_BUNDLE=" + filepath.Join(o.dir, "tls", "certificate.pem")}}
+	_, c.token = c.ask(t, o.base+"/token", "operator", o.secret)
+	return c
+}
+
+// acme is that realm's token endpoint.
+func (c *curler) acme() string { return "https://auth.acme.example:" + c.port + "/token" }
+
+// ask asks for a token, and returns the status and the token.
+func (c *curler) ask(t *testing.T, url, id, secret string) (status, token string) {
+	t.Helper()
+	in := fmt.Sprintf("resolve = \"auth.acme.example:%s:127.0.0.1\"\nuser = \"%s:%s\"\n", c.port, id, secret)
+	got := execute(t, in, c.env, "curl", "-sK", "-", "-w", "\n%{http_code}", "-d", "grant_type=client_credentials", url).good(t).out
+	_, rest, _ := strings.Cut(got, `"access_token":"`)
+	token, _, _ = strings.Cut(rest, `"`)
+	return got[strings.LastIndex(got, "\n")+1:], token
+}
+
+// ledger asks acme for a token as the client led/ger, and returns the status.
+func (c *curler) ledger(t *testing.T, secret string) string {
+	t.Helper()
+	status, _ := c.ask(t, c.acme(), "led%2Fger", secret)
+	return status
+}
+
+// call calls the Admin API and returns the answer with its headers.
+func (c *curler) call(t *testing.T, want int, says, method, path, body string, headers ...string) string {
+	t.Helper()
+	args := []string{"-sK", "-", "-i", "-X", method, c.base + "/admin" + path}
+	for _, h := range headers {
+		args = append(args, "-H", h)
+	}
+	if body != "" {
+		args = append(args, "--data-binary", body)
+	}
+	got := execute(t, fmt.Sprintf("header = \"Authorization: Bearer %s\"\n", c.token), c.env, "curl", args...).good(t).out
+	if !strings.Contains(got, fmt.Sprintf(" %d ", want)) || !strings.Contains(got, says) {
+		t.Errorf("%s %s answers %s\nwant %d with %s", method, path, got, want, says)
+	}
+	return got
+}
+
+// secretOf returns the secret in an answer.
+func secretOf(t *testing.T, answer string) string {
+	t.Helper()
+	_, rest, _ := strings.Cut(answer, `"client_secret":"`)
+	secret, _, ok := strings.Cut(rest, `"`)
+	if !ok || len(secret) != 43 {
+		t.Fatalf("no secret in %s", answer)
+	}
+	return secret
+}
+
+const (
+	allClients = "/v1/realms/acme/clients"
+	oneClient  = allClients + "/led%2Fger"
+	asJSON     = "Content-Type: application/json"
+	asPatch    = "Content-Type: application/merge-patch+json"
+)
+
+// The whole life of a client by curl.
 func TestLifeOfAClientByCurl(t *testing.T) {
 	o := operate(t)
-	env := []string{"CURL_CA_BUNDLE=" + filepath.Join(o.dir, "tls", "certificate.pem")}
-	tokenOf := func(url, id, secret string) (status, token string) {
-		t.Helper()
-		in := fmt.Sprintf("user = \"%s:%s\"\n", id, secret)
-		got := execute(t, in, env, "curl", "-sK", "-", "-w", "\n%{http_code}", "-d", "grant_type=client_credentials", url).good(t).out
-		body, status, _ := strings.Cut(got, "\n")
-		var answer struct {
-			Token string `json:"access_token"`
-		}
-		_ = json.Unmarshal([]byte(body), &answer) // a refusal has another shape
-		return strings.TrimSpace(status[strings.LastIndex(status, "\n")+1:]), answer.Token
-	}
-	_, token := tokenOf(o.base+"/token", "operator", o.secret)
-	acme := "https://auth.acme.example:" + o.port + "/token"
-	resolve := "resolve = \"auth.acme.example:" + o.port + ":127.0.0.1\"\n"
-	call := func(want int, says, method, path, body string, headers ...string) string {
-		t.Helper()
-		in := fmt.Sprintf("header = \"Authorization: Bearer %s\"\n", token)
-		args := []string{"-sK", "-", "-i", "-X", method, o.base + "/admin" + path}
-		for _, h := range headers {
-			args = append(args, "-H", h)
-		}
-		if body != "" {
-			args = append(args, "--data-binary", body)
-		}
-		got := execute(t, in, env, "curl", args...).good(t).out
-		if !strings.Contains(got, fmt.Sprintf(" %d ", want)) || !strings.Contains(got, says) {
-			t.Errorf("%s %s answers %s\nwant %d with %s", method, path, got, want, says)
-		}
-		return got
-	}
-	status := func(secret string) string {
-		t.Helper()
-		in := resolve + fmt.Sprintf("user = \"led%%2Fger:%s\"\n", secret)
-		return execute(t, in, env, "curl", "-sK", "-", "-o", "/dev/null", "-w", "%{http_code}", "-d", "grant_type=client_credentials", acme).good(t).out
-	}
-	secretOf := func(answer string) string {
-		t.Helper()
-		_, rest, _ := strings.Cut(answer, `"client_secret":"`)
-		secret, _, ok := strings.Cut(rest, `"`)
-		if !ok || len(secret) != 43 {
-			t.Fatalf("no secret in %s", answer)
-		}
-		return secret
-	}
-	const clients, ledger = "/v1/realms/acme/clients", "/v1/realms/acme/clients/led%2Fger"
-	const asJSON, asPatch = "Content-Type: application/json", "Content-Type: application/merge-patch+json"
-	call(200, `"openapi": "3.1.0"`, "GET", "/v1/openapi.json", "")
-	call(200, "Counterfoil Admin API", "GET", "", "")
-	call(200, `"name":"partners"`, "GET", "/v1/realms", "")
-	first := secretOf(call(201, `"client_id":"led/ger"`, "POST", clients, `{"client_id":"led/ger","scopes":["orders:read"]}`, asJSON))
-	if got := status(first); got != "200" {
+	c := curl(t, o)
+	c.call(t, 200, `"openapi": "3.1.0"`, "GET", "/v1/openapi.json", "")
+	c.call(t, 200, "Counterfoil Admin API", "GET", "", "")
+	c.call(t, 200, `"name":"partners"`, "GET", "/v1/realms", "")
+	first := secretOf(t, c.call(t, 201, `"client_id":"led/ger"`, "POST", allClients, `{"client_id":"led/ger","scopes":["orders:read"]}`, asJSON))
+	if got := c.ledger(t, first); got != "200" {
 		t.Errorf("created, a token request is answered %s", got)
 	}
-	call(409, `"already_exists"`, "POST", clients, `{"client_id":"led/ger"}`, asJSON)
-	call(200, `"status":"enabled"`, "GET", ledger, "")
-	call(200, `"2"`, "PATCH", ledger, `{"name":"Ledger"}`, asPatch, `If-Match: "1"`)
-	call(412, `"changed"`, "PATCH", ledger, `{"name":"Other"}`, asPatch, `If-Match: "1"`)
-	call(200, `"clients":[{`, "GET", clients+"?search=LEDGER&status=enabled", "")
-	second := secretOf(call(201, `"old_secret_ends"`, "POST", ledger+"/secrets", `{"overlap":"1h"}`, asJSON))
-	if a, b := status(first), status(second); a != "200" || b != "200" {
+	c.call(t, 409, `"already_exists"`, "POST", allClients, `{"client_id":"led/ger"}`, asJSON)
+	c.call(t, 200, `"status":"enabled"`, "GET", oneClient, "")
+	c.call(t, 200, `"2"`, "PATCH", oneClient, `{"name":"Ledger"}`, asPatch, `If-Match: "1"`)
+	c.call(t, 412, `"changed"`, "PATCH", oneClient, `{"name":"Other"}`, asPatch, `If-Match: "1"`)
+	c.call(t, 200, `"clients":[{`, "GET", allClients+"?search=LEDGER&status=enabled", "")
+	second := secretOf(t, c.call(t, 201, `"old_secret_ends"`, "POST", oneClient+"/secrets", `{"overlap":"1h"}`, asJSON))
+	if a, b := c.ledger(t, first), c.ledger(t, second); a != "200" || b != "200" {
 		t.Errorf("rotated with an overlap, token requests are answered %s and %s", a, b)
 	}
-	third := secretOf(call(201, "", "POST", ledger+"/secrets", `{"overlap":"0s"}`, asJSON))
-	if a, b, c := status(first), status(second), status(third); a == "200" || b == "200" || c != "200" {
-		t.Errorf("rotated at once, token requests are answered %s, %s and %s", a, b, c)
+	third := secretOf(t, c.call(t, 201, "", "POST", oneClient+"/secrets", `{"overlap":"0s"}`, asJSON))
+	if x, y, z := c.ledger(t, first), c.ledger(t, second), c.ledger(t, third); x == "200" || y == "200" || z != "200" {
+		t.Errorf("rotated at once, token requests are answered %s, %s and %s", x, y, z)
 	}
-	call(204, "", "POST", ledger+"/disable", "")
-	if got := status(third); got == "200" {
+	c.call(t, 204, "", "POST", oneClient+"/disable", "")
+	if c.ledger(t, third) == "200" {
 		t.Error("a disabled client gets a token")
 	}
-	call(204, "", "POST", ledger+"/enable", "")
-	call(204, "", "POST", ledger+"/revoke", "")
-	if got := status(third); got != "200" {
+	c.call(t, 204, "", "POST", oneClient+"/enable", "")
+	c.call(t, 204, "", "POST", oneClient+"/revoke", "")
+	if got := c.ledger(t, third); got != "200" {
 		t.Errorf("enabled again, a token request is answered %s", got)
 	}
-	call(200, `"applied":true`, "POST", "/v1/realms/acme/imports?format=plain", "client_id,client_secret\nx,3f6a0c9b1e7d4825a0b6c3f19e8d7042\n", "Content-Type: text/csv")
-	call(204, "", "DELETE", ledger, "")
-	call(404, `"not_found"`, "GET", ledger, "")
-	if got := status(third); got == "200" {
+	c.call(t, 204, "", "DELETE", oneClient, "")
+	c.call(t, 404, `"not_found"`, "GET", oneClient, "")
+	if c.ledger(t, third) == "200" {
 		t.Error("a deleted client gets a token")
 	}
-	call(200, `"state":"active"`, "GET", "/v1/realms/acme/keys", "")
-	call(200, `"actor":"client ops/operator (token `, "GET", "/v1/events?limit=1000", "")
-	// The guard: no token, one of another realm, one without the scope.
-	own := token
-	token = "x"
-	call(401, "invalid_token", "GET", "/v1/realms", "")
-	in := resolve + fmt.Sprintf("user = \"x:%s\"\n", "3f6a0c9b1e7d4825a0b6c3f19e8d7042")
-	_, rest, _ := strings.Cut(execute(t, in, env, "curl", "-sK", "-", "-d", "grant_type=client_credentials", acme).good(t).out, `"access_token":"`)
-	token, _, _ = strings.Cut(rest, `"`)
-	if !strings.HasPrefix(token, "eyJ") {
+	c.call(t, 200, `"state":"active"`, "GET", "/v1/realms/acme/keys", "")
+	c.call(t, 200, `"actor":"client ops/operator (token `, "GET", "/v1/events?limit=1000", "")
+	for place, text := range map[string]string{"the log": o.errors(), "standard output": o.printed()} {
+		for _, secret := range []string{first, second, third, o.secret, "eyJ"} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s holds a secret or a token", place)
+			}
+		}
+	}
+}
+
+// Who has no good token of the realm, or not the scope, is refused; and without
+// its section in the configuration there is no Admin API.
+func TestWhoMayManage(t *testing.T) {
+	o := operate(t)
+	c := curl(t, o)
+	own := c.token
+	c.token = "x"
+	c.call(t, 401, "invalid_token", "GET", "/v1/realms", "")
+	c.token = own
+	c.call(t, 200, `"applied":true`, "POST", "/v1/realms/acme/imports?format=plain", "client_id,client_secret\nx,3f6a0c9b1e7d4825a0b6c3f19e8d7042\n", "Content-Type: text/csv")
+	_, c.token = c.ask(t, c.acme(), "x", "3f6a0c9b1e7d4825a0b6c3f19e8d7042")
+	if !strings.HasPrefix(c.token, "eyJ") {
 		t.Fatal("the imported client gets no token")
 	}
-	call(401, "invalid_token", "GET", "/v1/realms", "")
-	token = own
-	reader := secretOf(call(201, "", "POST", "/v1/realms/ops/clients", `{"client_id":"reader","scopes":["clients:read"]}`, asJSON))
-	_, token = tokenOf(o.base+"/token", "reader", reader)
-	call(200, `"clients"`, "GET", clients, "")
-	call(403, `scope="clients:write"`, "POST", clients, `{}`, asJSON)
+	c.call(t, 401, "invalid_token", "GET", "/v1/realms", "")
+	c.token = own
+	reader := secretOf(t, c.call(t, 201, "", "POST", "/v1/realms/ops/clients", `{"client_id":"reader","scopes":["clients:read"]}`, asJSON))
+	_, c.token = c.ask(t, o.base+"/token", "reader", reader)
+	c.call(t, 200, `"clients"`, "GET", allClients, "")
+	c.call(t, 403, `scope="clients:write"`, "POST", allClients, `{}`, asJSON)
 	// Disabled, the operator is refused at his next call.
-	token = own
+	c.token = own
 	o.here(t, "client", "disable", "ops", "operator").good(t)
-	call(401, "invalid_token", "GET", "/v1/realms", "")
-	// Without its section, there is no Admin API.
+	c.call(t, 401, "invalid_token", "GET", "/v1/realms", "")
 	o.here(t, "client", "enable", "ops", "operator").good(t)
-	call(200, "acme", "GET", "/v1/realms", "")
+	c.call(t, 200, "acme", "GET", "/v1/realms", "")
 	text, err := os.ReadFile(o.file)
 	if err != nil {
 		t.Fatal(err)
@@ -308,14 +342,7 @@ func TestLifeOfAClientByCurl(t *testing.T) {
 	if log := o.hangUp(t); !strings.Contains(log, "msg=reloaded") {
 		t.Fatal(log)
 	}
-	call(404, "", "GET", "/v1/realms", "")
-	for place, text := range map[string]string{"the log": o.errors(), "standard output": o.printed()} {
-		for _, secret := range []string{first, second, third, o.secret, "eyJ"} {
-			if strings.Contains(text, secret) {
-				t.Errorf("%s holds a secret or a token", place)
-			}
-		}
-	}
+	c.call(t, 404, "", "GET", "/v1/realms", "")
 }
 
 // Where the commands are told to work makes sense, or they say why not.

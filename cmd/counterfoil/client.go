@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
-	"os"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -14,7 +11,6 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
-	"github.com/counterfoil/counterfoil/server/importer"
 	"github.com/spf13/cobra"
 )
 
@@ -312,171 +308,4 @@ func (o *operator) list(ctx context.Context, service admin.Service, q server.Cli
 		}
 		t.Flush()
 	})
-}
-
-func (o *operator) showClient() *cobra.Command {
-	return &cobra.Command{
-		Use: "show REALM CLIENT", Short: "Show a client, and when its secrets were last used", Args: cobra.ExactArgs(2),
-		Example: "  counterfoil client show a55 4cf5…",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.with(cmd, func(ctx context.Context, service admin.Service) error {
-				c, err := service.Client(ctx, args[0], args[1])
-				if err != nil {
-					return err
-				}
-				return o.print(c, func(w io.Writer) { showClient(w, &c) })
-			})
-		},
-	}
-}
-
-// showClient writes what is set of a client for a person.
-func showClient(w io.Writer, c *admin.Client) {
-	t, a := &c.Tokens, &c.Authentication
-	rules := make([]string, len(a.Federation))
-	for i, r := range a.Federation {
-		rules[i] = r.Issuer + " (" + pairs(r.Claims) + ")"
-	}
-	subject := a.Certificate.SubjectDN + a.Certificate.DNS + a.Certificate.URI + a.Certificate.IP + a.Certificate.Email
-	for _, line := range []struct {
-		name, value string
-		always      bool
-	}{
-		{"client_id", c.ID, true}, {"name", c.Name, true}, {"status", c.Status, true},
-		{"contact", c.Contact, false}, {"environment", string(c.Environment), false},
-		{"scopes", strings.Join(c.Scopes, " "), true}, {"tenants", strings.Join(c.Tenants, " "), true},
-		{"addresses", strings.Join(c.Addresses, " "), false}, {"labels", pairs(c.Labels), false},
-		{"expires", stamp(c.Expires), false}, {"resource server", yes(c.ResourceServer), false},
-		{"lifetime", t.Lifetime, false}, {"algorithm", string(t.Algorithm), false}, {"policy", string(t.Policy), false},
-		{"claims", pairs(t.Claims), false}, {"bound to certificate", yes(t.CertificateBound), false}, {"bound by DPoP", yes(t.DPoPBound), false},
-		{"jwks", yes(len(a.KeySet) > 0), false}, {"jwks_uri", a.KeySetURL, false}, {"certificate", subject, false},
-		{"thumbprints", strings.Join(a.Thumbprints, " "), false}, {"federation", strings.Join(rules, ", "), false},
-		{"created", stamp(c.Created), true}, {"changed", stamp(c.Changed), true},
-		{"tokens count from", stamp(c.NotBefore), false}, {"version", fmt.Sprint(c.Version), true},
-	} {
-		if line.always || line.value != "" {
-			fmt.Fprintf(w, "%-20s  %s\n", line.name, oneLine(line.value))
-		}
-	}
-	showSecrets(w, "secret", c.Secrets)
-	showSecrets(w, "api key", c.APIKeys)
-}
-
-func showSecrets(w io.Writer, kind string, secrets []admin.Secret) {
-	for _, s := range secrets {
-		ends, used := "serves until it is rotated", "never used"
-		if !s.Ends.IsZero() {
-			ends = "ends " + stamp(s.Ends)
-		}
-		if !s.LastUsed.IsZero() {
-			used = "last used " + stamp(s.LastUsed)
-		}
-		fmt.Fprintf(w, "%-20s  %s, created %s, %s, %s\n", kind, s.ID, stamp(s.Created), ends, used)
-	}
-}
-
-// stamp writes a time; "" for none.
-func stamp(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
-}
-
-func yes(b bool) string {
-	if b {
-		return "yes"
-	}
-	return ""
-}
-
-// pairs writes a map in one order.
-func pairs(m map[string]string) string {
-	var list []string
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		list = append(list, name+"="+m[name])
-	}
-	return strings.Join(list, " ")
-}
-
-func (o *operator) importClients() *cobra.Command {
-	var i admin.Import
-	cmd := &cobra.Command{
-		Use: "import REALM FILE", Short: "Import the clients of another authorization server",
-		Long: `Import the clients of another authorization server, whose secrets serve on
-unchanged. Every row of the file is accounted for, and all are imported or none:
-look at a --dry-run first. Importing the same file again changes nothing. FILE
-may be - for standard input.
-
-Formats: identityserver, hydra, keycloak, cognito, plain (JSON Lines or CSV).`,
-		Example: `  counterfoil client import a55 clients.json --format keycloak --dry-run
-  counterfoil client import a55 clients.csv --format plain`,
-		Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if !slices.Contains(importer.Formats(), i.Format) {
-				return usagef("--format must be one of %s", join(importer.Formats()))
-			}
-			i.File = o.In
-			if args[1] != "-" {
-				f, err := os.Open(args[1])
-				if err != nil {
-					return err
-				}
-				defer f.Close()
-				i.File = f
-			}
-			return o.with(cmd, func(ctx context.Context, service admin.Service) error {
-				report, err := service.ImportClients(ctx, args[0], i)
-				if err != nil {
-					return err
-				}
-				return o.reported(args[1], &report, i.DryRun)
-			})
-		},
-	}
-	f := cmd.Flags()
-	f.StringVar(&i.Format, "format", "", "format of the file (required)")
-	f.BoolVar(&i.DryRun, "dry-run", false, "change nothing and say what would become of each row")
-	f.BoolVar(&i.Replace, "replace", false, "let rows take the place of other clients of their ids")
-	f.BoolVar(&i.Partial, "partial", false, "import the good rows even when others cannot be taken")
-	return cmd
-}
-
-// reported prints what became of an import, and fails when it is not what was
-// asked for.
-func (o *operator) reported(file string, r *admin.Report, dry bool) error {
-	bad := r.Counts[string(importer.Refused)] + r.Counts[string(importer.Conflict)]
-	counts := make([]string, 0, len(r.Counts))
-	for _, outcome := range slices.Sorted(maps.Keys(r.Counts)) {
-		counts = append(counts, fmt.Sprintf("%d %s", r.Counts[outcome], outcome))
-	}
-	outcome, are := "OUTCOME", "rows"
-	if !r.Applied {
-		outcome, are = "WOULD BE", "rows would be"
-	}
-	err := o.print(r, func(w io.Writer) {
-		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintf(t, "ROW\tCLIENT ID\t%s\tDETAIL\n", outcome)
-		for _, row := range r.Rows {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", row.Place, oneLine(row.ClientID), row.Outcome, oneLine(row.Detail))
-			for _, note := range row.Notes {
-				fmt.Fprintf(t, "\t\t\tnote: %s\n", oneLine(note))
-			}
-		}
-		t.Flush()
-		fmt.Fprintf(w, "%d %s: %s\n", len(r.Rows), are, strings.Join(counts, ", "))
-	})
-	switch {
-	case err != nil:
-		return err
-	case r.Failed != "":
-		return withHint(fmt.Errorf("the import ended early: %s", r.Failed), "import the same file again to finish")
-	case bad > 0 && !r.Applied && dry:
-		return withHint(fmt.Errorf("%d of %d rows of %s cannot be taken", bad, len(r.Rows), file), "nothing was changed: mend them, or leave them out with --partial")
-	case bad > 0 && !r.Applied:
-		return withHint(fmt.Errorf("%d of %d rows of %s cannot be taken, so nothing was imported", bad, len(r.Rows), file), "mend them, or leave them out with --partial")
-	case dry:
-		fmt.Fprintln(o.Err, "nothing was changed: this was a dry run")
-	}
-	return nil
 }
