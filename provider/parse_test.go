@@ -69,6 +69,8 @@ func TestParseRefuses(t *testing.T) {
 		{"lifetime that is none", "  path: /auth/v2/token", "  path: /t\n  lifetime: 1 hour", []string{`:7:13: "1 hour" is not a length of time: write for example 30s, 55m or 8h`}},
 		{"replace without a token id", "apis:\n", "  policy: replace\naccess_token:\n  claims: [{name: iss, from: issuer}, {name: c, from: client_id}, {name: exp, from: expires_at}, {name: s, from: scope}]\napis:\n",
 			[]string{"the policy replace needs a claim from token_id"}},
+		{"status list without a type", "extends: oauth2\nname: acme\n", "extends: cognito\nname: acme\naccess_token:\n  claims: [{name: iss, from: issuer}, {name: sub, from: client_id}, {name: exp, from: expires_at}, {name: iat, from: issued_at}, {name: scope, from: scope}, {name: status, from: status}]\n",
+			[]string{"a claim from status needs access_token.type"}},
 		{"title that is more than a line", "name: acme\n", "name: acme\ntitle: \"a\\nb\"\n", []string{"this must be one line of visible text"}},
 		{"method that is a command", "    path: /v2\n", "    path: /v2\n    example: {method: 'GET;id', path: /}\n", []string{`"GET;id" is not an HTTP method`}},
 		{"path that is a command", "    path: /v2\n", "    path: /v2\n    example: {path: '/$(id)'}\n", []string{`"/$(id)" is not a path`}},

@@ -266,6 +266,10 @@ func (v *validator) accessToken(a *AccessToken) {
 	if !sources[FromIssuedAt] && !sources[FromNotBefore] {
 		v.fail(under(way, "claims"), "access_token.claims must have one from issued_at or not_before: revocation goes by it")
 	}
+	if sources[FromStatus] && a.Type == "" {
+		// Anybody can have the lists.
+		v.fail(under(way, "type"), "a claim from status needs access_token.type: the same key signs the status lists, and typ is what tells a list from a token")
+	}
 	if v.p.TokenEndpoint.Policy == Replace && !sources[FromTokenID] {
 		v.fail(at("token_endpoint", "policy"), "the policy replace needs a claim from token_id, to tell tokens apart")
 	}
