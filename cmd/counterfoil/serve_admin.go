@@ -21,6 +21,8 @@ func (s *service) administer(t *routes, next *plan) error {
 	g, err := guard.New(guard.Config{
 		Provider: r.Provider, API: adminAPI, Issuer: r.Issuer,
 		Keys: issuer, Registry: issuer, Logger: s.log, OnDecision: logEvent(s.log),
+		// A token that is bound to a certificate must be of use here, too.
+		TrustedProxies: next.proxies, CertificateHeader: next.CertificateHeader.Name, CertificateForm: string(next.CertificateHeader.Form),
 	})
 	if err != nil {
 		return fmt.Errorf("the Admin API: %w", err)
