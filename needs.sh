@@ -15,6 +15,8 @@ look() {
 	need curl curl
 	need node nodejs
 	need npm npm
+	# the packages of testdata/interop run from Node 20 on
+	! command -v node >/dev/null 2>&1 || node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { missing="$missing node-20"; packages="$packages nodejs"; }
 	need chromium chromium
 	# libcrypto of OpenSSL 3, as the loader finds it; ldconfig is outside of some users' path
 	[ "$(uname)" != Linux ] || PATH="$PATH:/usr/sbin:/sbin" ldconfig -p | grep -q 'libcrypto\.so\.3 ' || { missing="$missing libcrypto.so.3"; packages="$packages libssl3"; }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -57,6 +58,7 @@ realms:
     client_authentication: [client_secret_basic]
     scopes: [{name: read, description: Read}]
     claims: [{name: status, from: status}]
+  - {name: ops, provider: counterfoil, base_url: 'https://127.0.0.1:PORT/ops', client_authentication: [client_secret_basic]}
   - {name: ahotu, provider: ahotu, base_url: 'https://127.0.0.1:PORT/ahotu'}
   - {name: altrata, provider: altrata, base_url: 'https://127.0.0.1:PORT/altrata'}
   - {name: engagifii, provider: engagifii, base_url: 'https://127.0.0.1:PORT/engagifii'}
@@ -115,7 +117,7 @@ func newInterop(t *testing.T) *interop {
 	f := newFront(t)
 	h.serve = layOut(t, strings.NewReplacer("PORT", f.port(), "OTHER", otherPort, "CA", h.CA, "SERVER", certificate).Replace(interopConfig)).start(t)
 	f.behind <- "127.0.0.1:" + h.serve.port
-	for _, realm := range []string{"generic", "replace", "listed", "ahotu", "altrata", "engagifii", "a55", "moved", "identityserver"} {
+	for _, realm := range []string{"generic", "replace", "listed", "ops", "ahotu", "altrata", "engagifii", "a55", "moved", "identityserver"} {
 		h.Realms[realm] = "https://127.0.0.1:" + f.port() + "/" + realm
 	}
 	h.Realms["nonce"] = "https://localhost:" + f.port()
@@ -161,14 +163,16 @@ func (h *interop) register(keySetURL string) {
 	generic("listed", "--without-secret", "--jwks", file("listed.json", certificateSet(t, listedCert, listedKey)))
 	generic("workload", "--without-secret", "--settings",
 		`{"authentication":{"federation":[{"issuer":"https://cluster.example","claims":{"/kubernetes.io/namespace":"shop","/kubernetes.io/serviceaccount/name":"billing"}}]}}`)
+	generic("other-workload", "--without-secret", "--settings", `{"authentication":{"federation":[{"issuer":"https://cluster.example","claims":{"/kubernetes.io/namespace":"bank"}}]}}`)
 	for _, alg := range []string{"ES256", "RS256", "PS256", "EdDSA"} {
 		generic("signs-"+alg, "--algorithm", alg)
 	}
 	h.create("engagifii", "engagifii", "--tenant", "TENANT123")
-	for _, realm := range []string{"nonce", "replace", "ahotu", "altrata", "a55", "moved", "identityserver"} {
+	for _, realm := range []string{"nonce", "replace", "ops", "ahotu", "altrata", "a55", "moved", "identityserver"} {
 		h.create(realm, realm)
 	}
 	h.create("listed", "in-list")
+	h.create("nonce", "nonce-key", "--without-secret", "--jwks", file("nonce.json", keySet(t, h.keys)))
 }
 
 // create makes a client that the tests call name, which is its id as well unless
@@ -179,7 +183,20 @@ func (h *interop) create(realm, name string, args ...string) {
 	h.Clients[name] = credentialsOf(h.t, execute(h.t, "", nil, binary, args...))
 }
 
-// guard puts guards before an API that says who calls.
+// basicAuth adds a client's credentials.
+type basicAuth struct {
+	made
+	next http.RoundTripper
+}
+
+func (b basicAuth) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.SetBasicAuth(b.ClientID, b.ClientSecret)
+	return b.next.RoundTrip(r)
+}
+
+// guard puts guards before an API that says who calls. Those of the realm generic
+// ask the server about each token each time.
 func (h *interop) guard(certificate string) {
 	t := h.t
 	api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -204,7 +221,13 @@ func (h *interop) guard(certificate string) {
 			t.Fatal(err)
 		}
 		t.Cleanup(keys.Close)
-		guarded, err := guard.New(guard.Config{Provider: p, Issuer: h.Realms[g.realm], Audience: g.audience, Keys: keys, DPoPNonce: g.nonce, URL: server.URL})
+		config := guard.Config{Provider: p, Issuer: h.Realms[g.realm], Audience: g.audience, Keys: keys, DPoPNonce: g.nonce, URL: server.URL}
+		if g.realm == "generic" {
+			config.Introspection = &guard.Introspection{
+				URL: h.Realms[g.realm] + "/introspect", Client: &http.Client{Transport: basicAuth{h.Clients["server"], h.http.Transport}}, CacheFor: 1,
+			}
+		}
+		guarded, err := guard.New(config)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -240,8 +263,8 @@ func (h *interop) showing(certificate string) *http.Client {
 	return &http.Client{Timeout: patience, Transport: transport}
 }
 
-// ask gets a token as each dialect wants to be asked.
-func (h *interop) ask(through *http.Client, realm, client string, more ...string) string {
+// ask gets a token as each dialect wants to be asked, with a proof or without.
+func (h *interop) ask(through *http.Client, proven bool, realm, client string, more ...string) string {
 	h.t.Helper()
 	c := h.Clients[client]
 	form := url.Values{"grant_type": {"client_credentials"}}
@@ -265,6 +288,11 @@ func (h *interop) ask(through *http.Client, realm, client string, more ...string
 	}
 	if c.APIKey != "" {
 		req.Header.Set("x-api-key", c.APIKey)
+	}
+	if proven {
+		key := newP256(h.t)
+		req.Header.Set("DPoP", josetest.Token(key, `{"typ":"dpop+jwt","alg":"ES256","jwk":`+josetest.JWK(key.Public())+`}`,
+			fmt.Sprintf(`{"htm":"POST","htu":"%s","iat":%d,"jti":"%s"}`, where, time.Now().Unix(), rand.Text())))
 	}
 	req.SetBasicAuth(url.QueryEscape(c.ClientID), c.ClientSecret)
 	got := do(h.t, through, req)

@@ -13,10 +13,10 @@ import (
 // What a token's life is, from the grant to its end: as a bearer token and as
 // one that is bound.
 const (
-	lifeOfBearer   = "bearer for read; 200 %[1]s may read; active Bearer of %[1]s; revoked, active false"
-	lifeOfProven   = "dpop for read; 200 %[1]s may read; active DPoP of %[1]s; jkt; revoked, active false"
-	lifeOfShown    = "bearer for read; 200 %[1]s may read; active Bearer of %[1]s; x5t#S256; revoked, active false"
-	lifeOfBoth     = "dpop for read; 200 %[1]s may read; active DPoP of %[1]s; jkt x5t#S256; revoked, active false"
+	lifeOfBearer   = "bearer for read; 200 %[1]s may read; active Bearer of %[1]s; revoked, active false; 401 bearer invalid_token"
+	lifeOfProven   = "dpop for read; 200 %[1]s may read; active DPoP of %[1]s; jkt; revoked, active false; 401 dpop invalid_token"
+	lifeOfShown    = "bearer for read; 200 %[1]s may read; active Bearer of %[1]s; x5t#S256; revoked, active false; 401 bearer invalid_token"
+	lifeOfBoth     = "dpop for read; 200 %[1]s may read; active DPoP of %[1]s; jkt x5t#S256; revoked, active false; 401 dpop invalid_token"
 	refusedClient  = "401 basic invalid_client"
 	refusedProof   = "401 dpop invalid_dpop_proof"
 	refusedUnbound = "401 bearer invalid_token"
@@ -42,6 +42,9 @@ func clientCases() []expect {
 		{"self_signed_tls_client_auth thumbprint", lifeOf(lifeOfShown, "own")},
 		{"self_signed_tls_client_auth jwks", lifeOf(lifeOfShown, "listed")},
 		{"federation", lifeOf(lifeOfBearer, "workload")},
+		{"federation of another workload", refusedClient},
+		{"federation as another client", refusedClient},
+		{"private_key_jwt and DPoP with nonces", "dpop after 2; again after 1"},
 		{"DPoP with nonces", "dpop after 2; 200 nonce may read after 2"},
 		{"certificate and DPoP", lifeOf(lifeOfBoth, "certified")},
 		{"certificate-bound by a secret", lifeOf(lifeOfShown, "certified")},
@@ -50,6 +53,7 @@ func clientCases() []expect {
 		{"resource of another API", refusedUnbound},
 		{"unknown resource", "400 invalid_target"},
 		{"a resource server introspects", "server true, other client false"},
+		{"a resource server introspects with its token", "server true, other client 403 bearer insufficient_scope"},
 		{"another client revokes", "400 invalid_request; active true"},
 		{"no token at all", "revoked, active false"},
 		{"wrong secret basic", refusedClient},
@@ -66,6 +70,8 @@ func clientCases() []expect {
 		{"certificate of somebody", refusedClient},
 		{"certificate that is not issued", refusedClient},
 		{"proof missing", "400 invalid_dpop_proof"},
+		{"proof replayed", "400 invalid_dpop_proof; 200; " + refusedProof},
+		{"proof for another method", "400 invalid_dpop_proof"},
 		{"certificate-bound token stolen", refusedUnbound + "; " + refusedUnbound + "; 200"},
 		{"DPoP-bound token stolen", "401 dpop invalid_token; " + refusedProof + "; 200"},
 		{"replaced token", "first false, second true"},
@@ -87,7 +93,8 @@ func TestInterop(t *testing.T) {
 		compareCases(t, h.run(t, "node", "testdata/interop/openid-client.mjs"), clientCases())
 	})
 	t.Run("oauth4webapi", func(t *testing.T) {
-		compareCases(t, h.run(t, "node", "testdata/interop/oauth4webapi.mjs"), clientCases())
+		compareCases(t, h.run(t, "node", "testdata/interop/oauth4webapi.mjs"), append(clientCases(),
+			expect{"validateJwtAccessToken bearer", "secret read"}, expect{"validateJwtAccessToken dpop", "secret read"}))
 	})
 	h.issue()
 	t.Run("jose", func(t *testing.T) { compareCases(t, h.run(t, "node", "testdata/interop/jose.mjs"), joseCases()) })
@@ -119,6 +126,7 @@ var tokenKinds = []struct {
 	audience, typ, alg    string // audience "issuer" is the realm's
 	lifetime              time.Duration
 	resource, certificate string
+	proven                bool
 }{
 	{name: "generic", realm: "generic", client: "secret", audience: "issuer", typ: "at+jwt", alg: "ES256", lifetime: time.Hour},
 	{name: "RS256", realm: "generic", client: "signs-RS256", audience: "issuer", typ: "at+jwt", alg: "RS256", lifetime: time.Hour},
@@ -127,6 +135,8 @@ var tokenKinds = []struct {
 	{name: "EdDSA", realm: "generic", client: "signs-EdDSA", audience: "issuer", typ: "at+jwt", alg: "EdDSA", lifetime: time.Hour},
 	{name: "resource", realm: "generic", client: "secret", audience: "https://stock.example/", typ: "at+jwt", alg: "ES256", lifetime: time.Hour, resource: "https://stock.example/"},
 	{name: "certificate-bound", realm: "generic", client: "certified", audience: "issuer", typ: "at+jwt", alg: "ES256", lifetime: time.Hour, certificate: "own"},
+	{name: "DPoP-bound", realm: "generic", client: "proving", audience: "issuer", typ: "at+jwt", alg: "ES256", lifetime: time.Hour, proven: true},
+	{name: "ops", realm: "ops", client: "ops", audience: "issuer", typ: "at+jwt", alg: "ES256", lifetime: 15 * time.Minute},
 	{name: "by host", realm: "nonce", client: "nonce", audience: "issuer", typ: "at+jwt", alg: "ES256", lifetime: time.Hour},
 	{name: "replace", realm: "replace", client: "replace", audience: "issuer", typ: "at+jwt", alg: "ES256", lifetime: time.Hour},
 	{name: "listed", realm: "listed", client: "in-list", audience: "issuer", typ: "at+jwt", alg: "ES256", lifetime: time.Hour},
@@ -161,7 +171,7 @@ func (h *interop) issue() {
 		case "engagifii":
 			more = append(more, "scope", "EventsApi")
 		}
-		v.Token = h.ask(h.showing(k.certificate), k.realm, k.client, more...)
+		v.Token = h.ask(h.showing(k.certificate), k.proven, k.realm, k.client, more...)
 		h.Tokens = append(h.Tokens, v)
 		if k.name == "listed revoked" {
 			h.revoke(k.realm, k.client, v.Token)
@@ -202,16 +212,18 @@ func joseCases() []expect {
 		}
 		if k.certificate != "" {
 			bound = " bound by x5t#S256"
+		} else if k.proven {
+			bound = " bound by jkt"
 		}
 		all = append(all, expect{k.name, fmt.Sprintf("%s %s %s %.0fs%s", k.alg, typ, k.client, k.lifetime.Seconds(), bound)})
 	}
 	return all
 }
 
-// inPython is a life as Authlib tells it: token types as they are on the wire, and
-// truth in Python's words.
+// inPython is a life as Authlib tells it: token types as they are on the wire,
+// truth in Python's words, and challenges left to who asks for them.
 func inPython(form, client string) string {
-	return strings.Replace("B"+lifeOf(form, client)[1:], "active false", "active False", 1)
+	return strings.NewReplacer("active false", "active False", " bearer invalid_token", "").Replace("B" + lifeOf(form, client)[1:])
 }
 
 func authlibCases() []expect {
@@ -229,6 +241,7 @@ func authlibCases() []expect {
 		{"key of another client", "invalid_client"},
 		{"assertion replayed", "Bearer; invalid_client"},
 		{"assertion expired", "invalid_client"},
+		{"metadata", "a55 ahotu altrata engagifii generic identityserver listed nonce ops replace"},
 		{"verify another issuer", "invalid_claim"},
 		{"verify changed", "bad_signature"},
 	}

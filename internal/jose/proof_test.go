@@ -253,6 +253,7 @@ func FuzzParseProof(f *testing.F) {
 	for _, header := range []string{`{"alg":"ES256","typ":"dpop+jwt","jwk":` + own + `}`, `{"alg":"ES256","jwk":{}}`, `{"alg":"EdDSA","jwk":` + own + `}`, `{"alg":"ES256","jwk":` + own + `,"x5c":[]}`} {
 		f.Add(josetest.Token(ecKey(), header, `{"jti":"x","iat":1}`))
 	}
+	f.Add(josetest.Token(edKey(), `{"alg":"Ed25519","jwk":`+josetest.JWK(edKey().Public())+`}`, `{"jti":"x","iat":1}`))
 	f.Add("..")
 	f.Fuzz(func(t *testing.T, raw string) {
 		token, err := jose.ParseProof(raw, all...)

@@ -8,6 +8,7 @@ from authlib.integrations.requests_client import OAuth2Session
 from authlib.jose import JsonWebKey, JsonWebToken
 from authlib.jose.errors import JoseError
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
+from authlib.oauth2.rfc8414 import AuthorizationServerMetadata, get_well_known_url
 
 house = json.load(sys.stdin)
 BASE = house["realms"]["generic"]
@@ -64,6 +65,7 @@ def life(own):
         seen.append(" ".join(about["cnf"]))
     own.revoke_token(REVOKE, token=token["access_token"], token_type_hint="access_token").raise_for_status()
     seen.append("revoked, active %s" % active(own, token["access_token"])["active"])
+    seen.append(str(own.get(house["apis"]["generic"]).status_code))
     return "; ".join(seen)
 
 
@@ -104,6 +106,19 @@ def replayed():
 
 report("assertion replayed", replayed)
 report("assertion expired", lambda: refused(signing("inline", "ES256", claims={"exp": 1})))
+
+
+def metadata(issuer):
+    document = AuthorizationServerMetadata(requests.get(get_well_known_url(issuer, external=True)).json())
+    for key in document.REGISTRY_KEYS:
+        # Authlib wants a response type where RFC 8414 section 2 wants a list: there
+        # is none without an authorization endpoint.
+        if key != "response_types_supported":
+            getattr(document, "validate_" + key)()
+    return document["issuer"] == issuer
+
+
+report("metadata", lambda: " ".join(name for name in sorted(house["realms"]) if name != "moved" and metadata(house["realms"][name])))
 
 
 def key_set(url):

@@ -22,6 +22,7 @@ export async function cases(driver) {
     if (about.cnf) seen.push(Object.keys(about.cnf).sort().join(" "));
     await session.revoke(token.access_token);
     seen.push(`revoked, active ${(await session.introspect(token.access_token)).active}`);
+    seen.push(await refused(session.call(token.access_token, house.apis[api], dpop)));
     return seen.join("; ");
   }
 
@@ -73,6 +74,8 @@ export async function cases(driver) {
     body.set("client_assertion", house.federated);
   };
   await report("federation", async () => life(await open("workload", federated)));
+  await report("federation of another workload", async () => refused((await open("other-workload", federated)).grant()));
+  await report("federation as another client", async () => refused((await open("inline", federated)).grant()));
 
   for (const alg of algorithms) {
     await report(`DPoP ${alg}`, async () => {
@@ -89,6 +92,16 @@ export async function cases(driver) {
     const granted = fetch.calls;
     const answer = await session.call(token.access_token, house.apis.nonce, dpop);
     return `${token.token_type} after ${granted}; ${answer.status} ${await answer.text()} after ${fetch.calls - granted}`;
+  });
+  await report("private_key_jwt and DPoP with nonces", async () => {
+    const fetch = counting();
+    const session = await open("nonce-key", privateKey(await importPKCS8(house.keys.ES256, "ES256")), { realm: "nonce", fetch });
+    const dpop = await session.dpop("EdDSA");
+    fetch.calls = 0;
+    const token = await session.grant({}, dpop);
+    const granted = fetch.calls;
+    await session.grant({}, dpop); // with the nonce of the answer before
+    return `${token.token_type} after ${granted}; again after ${fetch.calls - granted}`;
   });
   await report("certificate and DPoP", async () => {
     const session = await secret("certified", { fetch: fetchWith("issued") });
@@ -113,6 +126,14 @@ export async function cases(driver) {
     const token = await (await secret("secret")).grant();
     const about = async (name) => (await (await secret(name)).introspect(token.access_token)).active;
     return `server ${await about("server")}, other client ${await about("odd")}`;
+  });
+  await report("a resource server introspects with its token", async () => {
+    const token = await (await secret("secret")).grant();
+    const about = async (name) => {
+      const { access_token: own } = await (await secret(name)).grant();
+      return (await open(name, (_as, _client, _body, headers) => headers.set("authorization", `Bearer ${own}`))).introspect(token.access_token);
+    };
+    return `server ${(await about("server")).active}, other client ${await refused(about("odd"))}`;
   });
   await report("another client revokes", async () => {
     const owner = await secret("secret");
@@ -155,6 +176,18 @@ export async function cases(driver) {
   await report("certificate of somebody", async () => refused((await open("own", tls(), { fetch: fetchWith("strange") })).grant()));
   await report("certificate that is not issued", async () => refused((await open("issued-dn", tls(), { fetch: fetchWith("own") })).grant()));
   await report("proof missing", async () => refused((await secret("proving")).grant()));
+
+  await report("proof replayed", async () => {
+    const session = await secret("secret");
+    const dpop = await session.dpop("ES256", (_, claims) => { claims.jti = "once"; });
+    const { access_token: token } = await session.grant({}, dpop);
+    const again = await refused(session.grant({}, dpop));
+    return `${again}; ${(await session.call(token, house.apis.generic, dpop)).status}; ${await refused(session.call(token, house.apis.generic, dpop))}`;
+  });
+  await report("proof for another method", async () => {
+    const session = await secret("secret");
+    return refused(session.grant({}, await session.dpop("ES256", (_, claims) => { claims.htm = "GET"; })));
+  });
 
   await report("certificate-bound token stolen", async () => {
     const session = await open("own", tls(), { fetch: fetchWith("own") });

@@ -1,5 +1,6 @@
 import * as oauth from "oauth4webapi";
 import { cases } from "./cases.mjs";
+import { house, report } from "./report.mjs";
 
 // The library leaves the second try with a nonce to its caller, who is told to
 // make it so.
@@ -8,7 +9,7 @@ async function again(error, dpop, request) {
   return request();
 }
 
-await cases({
+const driver = {
   authentication: {
     basic: oauth.ClientSecretBasic,
     post: oauth.ClientSecretPost,
@@ -22,7 +23,7 @@ await cases({
     const as = await oauth.processDiscoveryResponse(new URL(issuer), found);
     return {
       metadata: () => as,
-      dpop: async (alg) => oauth.DPoP(own, await oauth.generateKeyPair(alg)),
+      dpop: async (alg, change) => oauth.DPoP(own, await oauth.generateKeyPair(alg), change && { [oauth.modifyAssertion]: change }),
       grant(parameters, DPoP) {
         const request = async () =>
           oauth.processClientCredentialsResponse(as, own,
@@ -44,4 +45,25 @@ await cases({
     const codes = await Promise.all(error.cause.map(async ({ scheme, parameters }) => `${scheme} ${parameters.error ?? (await error.response.clone().json()).error}`));
     return `${error.status} ${codes.join(", ")}`;
   },
-});
+};
+
+await cases(driver);
+
+// The library is a resource server as well: it looks at tokens as RFC 9068 says,
+// and at proofs.
+for (const [scheme, dpop] of [["bearer", false], ["dpop", true]]) {
+  await report(`validateJwtAccessToken ${scheme}`, async () => {
+    let sent;
+    const fetch = (url, options) => {
+      sent = new Request(url, { method: options.method, headers: options.headers });
+      return globalThis.fetch(url, options);
+    };
+    const { client_id, client_secret } = house.clients.secret;
+    const session = await driver.open(house.realms.generic, client_id, oauth.ClientSecretBasic(client_secret), { fetch });
+    const proof = dpop ? await session.dpop("ES256") : undefined;
+    const { access_token: token } = await session.grant({ scope: "read" }, proof);
+    await session.call(token, house.apis.generic, proof);
+    const claims = await oauth.validateJwtAccessToken(session.metadata(), sent, house.realms.generic, { requireDPoP: dpop });
+    return `${claims.client_id} ${claims.scope}`;
+  });
+}

@@ -12,7 +12,7 @@ await cases({
     const config = await client.discovery(new URL(issuer), id, undefined, how, { algorithm, [client.customFetch]: fetch });
     return {
       metadata: () => config.serverMetadata(),
-      dpop: async (alg) => client.getDPoPHandle(config, await client.randomDPoPKeyPair(alg)),
+      dpop: async (alg, change) => client.getDPoPHandle(config, await client.randomDPoPKeyPair(alg), change && { [client.modifyAssertion]: change }),
       grant: (parameters, DPoP) => client.clientCredentialsGrant(config, new URLSearchParams(parameters), { DPoP }),
       call: (token, url, DPoP) => client.fetchProtectedResource(config, token, new URL(url), "GET", undefined, undefined, { DPoP }),
       introspect: (token) => client.tokenIntrospection(config, token),
