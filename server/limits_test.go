@@ -1,0 +1,61 @@
+package server_test
+
+import (
+	"encoding/json"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// TestLimitsOfAClient: what an operator sets for a client holds from the next
+// request on, whatever the server remembers of it.
+func TestLimitsOfAClient(t *testing.T) {
+	h := newGate(t, nil)
+	now := h.clock.Now()
+	for _, row := range []struct {
+		name string
+		set  func(*server.Settings)
+		why  counterfoil.Reason // empty for a token
+		life time.Duration
+	}{
+		{"none", func(*server.Settings) {}, "", time.Hour},
+		{"its own lifetime", func(s *server.Settings) { s.Tokens.Lifetime = 10 * time.Minute }, "", 10 * time.Minute},
+		{"a lifetime beyond the realm's", func(s *server.Settings) { s.Tokens.Lifetime = 2 * time.Hour }, "", time.Hour},
+		{"it expires sooner than a token", func(s *server.Settings) { s.Expires = now.Add(90*time.Second + 300*time.Millisecond) }, "", 90 * time.Second},
+		{"it expires now", func(s *server.Settings) { s.Expires = now }, counterfoil.ClientExpired, 0},
+		{"it has expired", func(s *server.Settings) { s.Expires = now.Add(-time.Hour) }, counterfoil.ClientExpired, 0},
+		{"its own network", func(s *server.Settings) { s.Addresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }, "", time.Hour},
+		{"another network", func(s *server.Settings) { s.Addresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} }, counterfoil.AddressNotAllowed, 0},
+		{"one of two networks", func(s *server.Settings) {
+			s.Addresses = []netip.Prefix{netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("127.0.0.1/32")}
+		}, "", time.Hour},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if _, err := h.clients.Change(t.Context(), "test", "oauth2", "good", 0, func(s *server.Settings) error {
+				s.Expires, s.Addresses, s.Tokens.Lifetime = time.Time{}, nil, 0
+				row.set(s)
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if row.why != "" {
+				h.wantInvalid(t, h.good("oauth2"), row.why)
+				guess := h.good("oauth2")
+				guess.credentials("good", "a guess")
+				h.wantInvalid(t, guess, counterfoil.WrongSecret) // strangers learn nothing of limits
+				return
+			}
+			c, got := h.wantToken(t, h.good("oauth2"))
+			from, to := c["iat"].(float64), c["exp"].(float64)
+			var answer struct {
+				ExpiresIn float64 `json:"expires_in"`
+			}
+			if err := json.Unmarshal([]byte(got.body), &answer); err != nil || to-from != row.life.Seconds() || answer.ExpiresIn != row.life.Seconds() {
+				t.Errorf("a token of %v seconds that is answered as one of %v, want %v", to-from, answer.ExpiresIn, row.life)
+			}
+		})
+	}
+}
