@@ -1,0 +1,175 @@
+package counterfoil_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// document is a page of prose: its text without blocks of code.
+type document struct{ path, text string }
+
+func documents(t *testing.T) []document {
+	t.Helper()
+	paths, err := filepath.Glob("docs/*.md")
+	if err != nil || len(paths) < 3 {
+		t.Fatalf("docs has %d pages, %v", len(paths), err)
+	}
+	var all []document
+	for _, path := range append(paths, "README.md", "bench/README.md") {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, document{path, regexp.MustCompile("(?ms)^```.*?^```").ReplaceAllString(string(text), "")})
+	}
+	return all
+}
+
+// parsed is what declared has found.
+var parsed = map[string]map[string]map[string]bool{}
+
+// declared are the names that the Go files of a directory declare, by file:
+// functions, methods, types, constants, variables and fields.
+func declared(t *testing.T, dir string) map[string]map[string]bool {
+	t.Helper()
+	if all, ok := parsed[dir]; ok {
+		return all
+	}
+	all := map[string]map[string]bool{}
+	parsed[dir] = all
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := map[string]bool{}
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				names[n.Name.Name] = true
+			case *ast.TypeSpec:
+				names[n.Name.Name] = true
+			case *ast.ValueSpec:
+				for _, name := range n.Names {
+					names[name.Name] = true
+				}
+			case *ast.Field:
+				for _, name := range n.Names {
+					names[name.Name] = true
+				}
+			}
+			return true
+		})
+		all[filepath.ToSlash(path)] = names
+	}
+	return all
+}
+
+var (
+	link     = regexp.MustCompile(`\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)`)
+	codeName = regexp.MustCompile("^`(?:[A-Za-z]+\\.)?([A-Za-z_]\\w*)`$")
+	testName = regexp.MustCompile("`([a-z][a-z0-9/]*\\.)?((?:Test|Fuzz|Benchmark)[A-Z]\\w*)`")
+	heading  = regexp.MustCompile(`(?m)^#+ (.+)$`)
+)
+
+// anchors are the fragments by which a page's headings are linked.
+func anchors(text string) map[string]bool {
+	all := map[string]bool{}
+	for _, h := range heading.FindAllStringSubmatch(text, -1) {
+		plain := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(h[1]), "")
+		all[strings.ReplaceAll(plain, " ", "-")] = true
+	}
+	return all
+}
+
+// A page that links to what is not there, or to a name that its file does not
+// declare, tells what was true once.
+func TestDocumentsLink(t *testing.T) {
+	links, names := 0, 0
+	for _, d := range documents(t) {
+		for _, found := range link.FindAllStringSubmatch(d.text, -1) {
+			text, target := found[1], found[2]
+			if strings.Contains(target, "://") {
+				continue
+			}
+			links++
+			file, fragment, _ := strings.Cut(target, "#")
+			path := filepath.ToSlash(filepath.Join(filepath.Dir(d.path), file))
+			if file == "" {
+				path = d.path
+			}
+			if _, err := os.Stat(path); err != nil {
+				t.Errorf("%s links to %s: %v", d.path, target, err)
+				continue
+			}
+			if fragment != "" {
+				page, err := os.ReadFile(path)
+				if err != nil || !anchors(string(page))[fragment] {
+					t.Errorf("%s links to %s, which has no such heading", d.path, target)
+				}
+			}
+			if name := codeName.FindStringSubmatch(text); name != nil && strings.HasSuffix(path, ".go") {
+				names++
+				if !declared(t, filepath.Dir(path))[path][name[1]] {
+					t.Errorf("%s says that %s is in %s, which does not declare it", d.path, name[1], path)
+				}
+			}
+		}
+	}
+	if links < 100 || names < 50 {
+		t.Errorf("the documents have %d links, %d of them to names: the patterns of this test are wrong", links, names)
+	}
+}
+
+// A test that a page names, as `server.TestDPoP`, is one of that package.
+func TestDocumentsNameTests(t *testing.T) {
+	tests := map[string]bool{}
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "node_modules" || d.Name() == "testdata" || path != "." && strings.HasPrefix(d.Name(), ".")):
+			return filepath.SkipDir
+		case !d.IsDir():
+			return nil
+		}
+		for file, names := range declared(t, path) {
+			for name := range names {
+				if strings.HasSuffix(file, "_test.go") && testName.MatchString("`"+name+"`") {
+					tests[filepath.ToSlash(path)+"."+name] = true
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, d := range documents(t) {
+		for _, found := range testName.FindAllStringSubmatch(d.text, -1) {
+			named++
+			name := found[1] + found[2]
+			if found[1] == "" {
+				name = ".." + found[2] // of the root
+			}
+			if !tests[name] {
+				t.Errorf("%s names the test %s: there is none in that package", d.path, strings.TrimPrefix(name, ".."))
+			}
+		}
+	}
+	if named < 100 {
+		t.Errorf("the documents name %d tests: the pattern of this test is wrong", named)
+	}
+}
