@@ -208,8 +208,8 @@ type header struct {
 
 // Bounds of what a server keeps in memory.
 const (
-	rememberedClients = 20_000
-	rememberedTokens  = 20_000
+	rememberedClients = 10_000
+	rememberedTokens  = 10_000
 )
 
 // New checks the configuration, makes the signing keys that are missing, and

@@ -19,10 +19,10 @@ const (
 	useSpacing  = time.Minute
 	// maxUses is how many secrets' uses wait for the store before it is told
 	// early; while it does not listen, twice as many are kept.
-	maxUses = 50_000
+	maxUses = 20_000
 	// usesAtOnce is how many go into one write, so that token requests wait for
 	// none of them for long.
-	usesAtOnce = 2_000
+	usesAtOnce = 100
 )
 
 // uses keeps in memory when secrets and API keys were last used, and tells the

@@ -54,7 +54,7 @@ func floorSide(alg, signer string) *side {
 func serverSide(data, alg, signer, policy string, clients int) *side {
 	return &side{
 		name:    fmt.Sprintf("counterfoil, %d clients, %s", clients, signer),
-		command: self("server", alg, signer, policy, strconv.Itoa(clients), filepath.Join(data, fmt.Sprintf("%s-%s-%d.db", alg, policy, clients))),
+		command: self("server", alg, signer, policy, strconv.Itoa(clients), filepath.Join(data, fmt.Sprintf("%d.db", clients))),
 		clients: clients,
 	}
 }

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
@@ -134,19 +133,19 @@ func (t *transaction) changed(e counterfoil.Event) error {
 }
 
 // Client implements server.Store.
-func (s *Store) Client(ctx context.Context, realm, id string) (server.Client, error) {
-	// A lookup by key is over sooner than a goroutine that watches the context
-	// would start.
+func (s *Store) Client(_ context.Context, realm, id string) (server.Client, error) {
 	var packed string
-	err := s.client.QueryRowContext(context.WithoutCancel(ctx), realm, id).Scan(&packed)
-	if errors.Is(err, sql.ErrNoRows) {
-		return server.Client{}, server.ErrNotFound
-	}
-	if err != nil {
+	found, err := s.readers.row(selectClient, []any{realm, id}, &packed)
+	switch {
+	case err != nil:
 		return server.Client{}, err
+	case !found:
+		return server.Client{}, server.ErrNotFound
 	}
 	return unpackClient(realm, id, packed)
 }
+
+const selectClient = "SELECT " + packedClient + " FROM clients AS c WHERE realm = ? AND id = ?"
 
 // matches are the conditions on a client that a query may have: text in one of
 // its strings, and settings.

@@ -45,11 +45,11 @@ const (
 // only. It brings an older schema up to date and refuses a newer one. The error
 // names the file and the next action.
 func Open(ctx context.Context, path string) (*Store, error) {
-	db, err := open(ctx, path)
+	db, dsn, err := open(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, explain(err))
 	}
-	s, err := newStore(ctx, db)
+	s, err := newStore(ctx, db, dsn)
 	if err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("open database %s: %w", path, explain(err))
@@ -57,30 +57,30 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	return s, nil
 }
 
-func open(ctx context.Context, path string) (*sql.DB, error) {
-	path, err := filepath.Abs(path)
+func open(ctx context.Context, path string) (db *sql.DB, dsn string, err error) {
+	path, err = filepath.Abs(path)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	size, err := reserve(path)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + url.Values{
+	dsn = "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + url.Values{
 		"_pragma": {fmt.Sprintf("busy_timeout(%d)", patience.Milliseconds()), "foreign_keys(1)", "synchronous(FULL)"},
 		"_txlock": {"immediate"},
 	}.Encode()
-	db, err := sql.Open("sqlite", dsn)
+	db, err = sql.Open("sqlite", dsn)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
 	if err := prepareFile(ctx, db, size); err != nil {
 		_ = db.Close()
-		return nil, err
+		return nil, "", err
 	}
-	return db, nil
+	return db, dsn, nil
 }
 
 // reserve makes the file when it is missing, keeps it to its owner and returns

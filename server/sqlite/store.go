@@ -13,28 +13,25 @@ import (
 
 // Store is a server.Store in a SQLite file.
 type Store struct {
-	db               *sql.DB
-	client, standing *sql.Stmt
-	writes           chan write
-	closing          chan struct{}
-	closed           chan error
-	close            func() error
-	keep             atomic.Int64
+	db      *sql.DB
+	readers *readers
+	writes  chan write
+	closing chan struct{}
+	closed  chan error
+	close   func() error
+	keep    atomic.Int64
 }
 
 var _ server.Store = (*Store)(nil)
 
-func newStore(ctx context.Context, db *sql.DB) (*Store, error) {
+func newStore(ctx context.Context, db *sql.DB, dsn string) (*Store, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{db: db, writes: make(chan write), closing: make(chan struct{}), closed: make(chan error, 1)}
 	s.KeepRefusals(server.KeptRefusals)
-	if s.client, err = db.PrepareContext(ctx, "SELECT "+packedClient+" FROM clients AS c WHERE realm = ? AND id = ?"); err != nil {
-		return nil, err
-	}
-	if s.standing, err = db.PrepareContext(ctx, selectStanding); err != nil {
+	if s.readers, err = openReaders(dsn); err != nil {
 		return nil, err
 	}
 	s.close = sync.OnceValue(func() error {
@@ -42,7 +39,7 @@ func newStore(ctx context.Context, db *sql.DB) (*Store, error) {
 		err := <-s.closed
 		// A connection with a statement left stays open: SQLite would not empty
 		// the log into the file.
-		return errors.Join(err, s.client.Close(), s.standing.Close(), conn.Close(), db.Close())
+		return errors.Join(err, s.readers.close(), conn.Close(), db.Close())
 	})
 	go func() {
 		s.closed <- conn.Raw(func(raw any) error {

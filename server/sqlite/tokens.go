@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"time"
 
 	"github.com/counterfoil/counterfoil/provider"
@@ -127,12 +126,12 @@ func (t *transaction) replace(i *server.Issue, k tokens) error {
 }
 
 // Standing implements server.Store.
-func (s *Store) Standing(ctx context.Context, realm, clientID, tokenID string) (server.Standing, error) {
+func (s *Store) Standing(_ context.Context, realm, clientID, tokenID string) (server.Standing, error) {
 	var st server.Standing
 	var notBefore int64
 	var policy string
-	err := s.standing.QueryRowContext(context.WithoutCancel(ctx), realm, clientID, tokenID).Scan(&st.Disabled, &notBefore, &policy, &st.LiveToken, &st.Revoked)
-	if errors.Is(err, sql.ErrNoRows) {
+	found, err := s.readers.row(selectStanding, []any{realm, clientID, tokenID}, &st.Disabled, &notBefore, &policy, &st.LiveToken, &st.Revoked)
+	if err == nil && !found {
 		return server.Standing{}, server.ErrNotFound
 	}
 	st.NotBefore, st.Policy = moment(notBefore), provider.Policy(policy)

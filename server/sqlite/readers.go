@@ -1,0 +1,67 @@
+package sqlite
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"runtime"
+
+	sqlite "modernc.org/sqlite"
+)
+
+// readers are connections for the lookups that requests wait for, each with its
+// statements prepared: a lookup by key is over sooner than package database/sql
+// has found a connection for it. There are a few, because a lookup is work for a
+// processor, each with room for the upper pages of a large table.
+type readers struct {
+	free   chan *reader
+	opened int
+}
+
+type reader struct {
+	statements
+	conn driver.Conn
+}
+
+// readerCache is the room for pages of one reader, in KiB.
+const readerCache = 12 << 10
+
+func openReaders(dsn string) (*readers, error) {
+	n := 2 * runtime.GOMAXPROCS(0)
+	rs := &readers{free: make(chan *reader, n)}
+	for range n {
+		conn, err := new(sqlite.Driver).Open(dsn)
+		if err != nil {
+			return nil, errors.Join(err, rs.close())
+		}
+		r := &reader{newStatements(conn), conn}
+		rs.free <- r
+		rs.opened++
+		if _, err := r.exec(fmt.Sprintf("PRAGMA cache_size = -%d", readerCache)); err != nil {
+			return nil, errors.Join(err, rs.close())
+		}
+	}
+	return rs, nil
+}
+
+// row reads one row; false when there is none. A caller that hangs up is not
+// looked for: watching its context would take longer than the lookup.
+func (rs *readers) row(query string, args []any, into ...any) (bool, error) {
+	r, ok := <-rs.free
+	if !ok {
+		return false, errClosed
+	}
+	defer func() { rs.free <- r }()
+	return r.row(query, args, into...)
+}
+
+// close waits for lookups under way, then ends all connections.
+func (rs *readers) close() error {
+	var err error
+	for range rs.opened {
+		r := <-rs.free
+		err = errors.Join(err, r.close(), r.conn.Close())
+	}
+	close(rs.free)
+	return err
+}
