@@ -5,6 +5,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/guard"
@@ -38,4 +39,46 @@ func Example() {
 	mux.ServeHTTP(w, httptest.NewRequest("GET", "/api/", nil))
 	fmt.Println(w.Code, w.Header().Get("WWW-Authenticate"))
 	// Output: 401 Bearer
+}
+
+// withCredentials sends requests as a resource server of the issuer. A program
+// that has package client takes a client.Source's Transport instead.
+type withCredentials struct{ id, secret string }
+
+func (c withCredentials) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.SetBasicAuth(c.id, c.secret)
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// An API in another process than its issuer that refuses a token as soon as it
+// is revoked, and asks about each token while it cannot be told.
+func ExampleFollowRevocations() {
+	p, err := provider.Open("oauth2")
+	if err != nil {
+		log.Fatal(err)
+	}
+	const issuer = "https://auth.example.com"
+	own := &http.Client{Transport: withCredentials{"orders-api", os.Getenv("ORDERS_API_SECRET")}}
+	feed, err := guard.FollowRevocations(guard.FeedConfig{
+		URL: issuer + "/revocations", Client: own,
+		Cut: "introspect", Introspect: &guard.Introspection{URL: issuer + "/introspect", Client: own},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer feed.Close()
+	keys, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: issuer + "/.well-known/jwks.json"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer keys.Close()
+	g, err := guard.New(guard.Config{
+		Provider: p, Issuer: issuer, Keys: keys, Revocations: feed,
+		URL: "https://orders.example.com", // what proofs of possession are made for
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	http.Handle("/api/", g.Handler(http.NotFoundHandler()))
 }

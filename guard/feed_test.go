@@ -150,6 +150,14 @@ func (s *teller) next() *telling {
 // once more.
 func (s *teller) again(n int) time.Duration {
 	s.t.Helper()
+	wait := s.lost(n)
+	s.clock.Turn(wait)
+	return wait
+}
+
+// lost waits until the follower has lost its nth connection and waits.
+func (s *teller) lost(n int) time.Duration {
+	s.t.Helper()
 	var wait time.Duration
 	eventually(s.t, fmt.Sprintf("connection %d is lost", n), func() bool {
 		s.log.mu.Lock()
@@ -160,7 +168,6 @@ func (s *teller) again(n int) time.Duration {
 		wait = s.log.all[n-1]
 		return slices.Contains(s.clock.Slept(), wait)
 	})
-	s.clock.Turn(wait)
 	return wait
 }
 
@@ -428,6 +435,7 @@ func TestFeedAnswers(t *testing.T) {
 			if s.log.count(tt.want) == 0 {
 				t.Errorf("the log says %q", s.log.lines)
 			}
+			s.lost(10)
 			s.refuse(nil)
 			s.again(10)
 			s.next().say(hello, position(0))

@@ -10,6 +10,19 @@
 //
 // Behind it the API reads its caller with [counterfoil.PrincipalFrom].
 //
+// What a token cannot tell, that it was revoked since, a guard learns in one of
+// three ways: from a Registry in the issuer's process, from the issuer's
+// revocation feed ([FollowRevocations]), or by asking about each token
+// ([Introspection]). With the feed, a revocation holds as soon as its event
+// arrives, in milliseconds, and 15 seconds after the issuer was last heard the
+// feed counts as cut: then the guard refuses as unavailable, introspects or
+// accepts, as it was told. So nothing revoked is let through for longer than
+// that, unless the policy is to accept. A connection that breaks is resumed
+// where it was; what was revoked stays so, cut or not.
+//
+// A token that is bound to a certificate (RFC 8705) or a key (RFC 9449) is taken
+// from its holder only, in every dialect and on each call.
+//
 // The package promises that a request reaches the API only with a token of the
 // described form that one of the issuer's published keys signed and that is in
 // force now; that this holds for every call, also when the token was verified

@@ -122,10 +122,17 @@ func withoutRedirects(c *http.Client) *http.Client {
 // old. Those who ask about one token at once wait for one answer.
 func (a *asker) active(ctx context.Context, token string) (bool, error) {
 	id := digest(token)
-	if v, ok := a.answers.Get(id); ok && a.clock.Now().Before(v.until) {
-		return v.active, nil
+	remembered := func() (active, ok bool) {
+		v, ok := a.answers.Get(id)
+		return v.active, ok && a.clock.Now().Before(v.until)
+	}
+	if active, ok := remembered(); ok {
+		return active, nil
 	}
 	flight := a.flights.DoChan(string(id[:]), func() (any, error) {
+		if active, ok := remembered(); ok { // since a moment ago
+			return active, nil
+		}
 		// The flight depends on no caller: the first may leave.
 		ctx, cancel := context.WithCancelCause(context.Background())
 		defer cancel(nil)

@@ -251,6 +251,10 @@ func TestIntrospectionHangs(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	leaver, stayer := start(ctx), start(t.Context())
 	<-arrived
+	<-arrived // about two tokens
+	if err := i.clock.Sleepers(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
 	leave()
 	if code := <-leaver; code != 503 {
 		t.Errorf("%d", code)

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/guard"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/sqlite"
+)
+
+const acmeIssuer = "https://auth.acme.example"
+
+// credentialed adds a client's credentials to its requests.
+type credentialed struct {
+	next http.RoundTripper
+	of   server.Credentials
+}
+
+func (c credentialed) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.SetBasicAuth(url.QueryEscape(c.of.ClientID), url.QueryEscape(c.of.ClientSecret.Reveal()))
+	return c.next.RoundTrip(r)
+}
+
+// resourceServer makes a client for an API's own requests.
+func (s *served) resourceServer(t *testing.T, realm string) server.Credentials {
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	_, c, err := server.NewClients(store, nil).Create(t.Context(), "test", server.NewClient{
+		Realm: realm, ID: "orders-api", Settings: server.Settings{Name: "orders", Scopes: counterfoil.Scopes{"orders:read"}, ResourceServer: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// freeAddress returns an address that a server can have twice in a row.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// follower is an API with a guard that follows the server's feed, in this
+// process.
+type follower struct {
+	t    *testing.T
+	feed *guard.Feed
+	http.Handler
+}
+
+func (s *served) follower(t *testing.T, as server.Credentials) *follower {
+	t.Helper()
+	p, err := provider.Builtin("oauth2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	plain := s.http(t)
+	address := "127.0.0.1:" + s.port // the same after a restart
+	plain.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
+	own := &http.Client{Transport: credentialed{plain.Transport, as}}
+	feed, err := guard.FollowRevocations(guard.FeedConfig{
+		URL: acmeIssuer + "/revocations", Client: own, Logger: quiet,
+		Cut: "introspect", Introspect: &guard.Introspection{URL: acmeIssuer + "/introspect", Client: own, CacheFor: time.Millisecond},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(feed.Close)
+	keys, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: acmeIssuer + "/.well-known/jwks.json", Client: plain, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(keys.Close)
+	g, err := guard.New(guard.Config{Provider: p, Issuer: acmeIssuer, Keys: keys, Revocations: feed, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &follower{t, feed, g.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))}
+}
+
+// call returns the status of a call with the token.
+func (f *follower) call(token counterfoil.Secret) int {
+	req := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "https://orders.example/api/", nil)
+	req.Header.Set("Authorization", "Bearer "+token.Reveal())
+	w := httptest.NewRecorder()
+	f.ServeHTTP(w, req)
+	return w.Code
+}
+
+// revoke revokes a token, as its client does.
+func (s *served) revoke(t *testing.T, c *http.Client, of server.Credentials, token counterfoil.Secret) {
+	t.Helper()
+	form := url.Values{"token": {token.Reveal()}}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, acmeIssuer+"/revoke", strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.SetBasicAuth(url.QueryEscape(of.ClientID), url.QueryEscape(of.ClientSecret.Reveal()))
+	if got := do(t, c, req); got.status != http.StatusOK {
+		t.Fatalf("the revocation is answered %d %s", got.status, got.body)
+	}
+}
+
+// TestRevocationReachesAGuard: the binary revokes, and a guard in another process
+// that follows its feed refuses. How long that takes is printed, not judged:
+// bench/revocation measures it.
+func TestRevocationReachesAGuard(t *testing.T) {
+	s := layOut(t, exampleConfig(t)).start(t)
+	creds, api := s.client(t, "acme", "orders:read"), s.resourceServer(t, "acme")
+	f, c := s.follower(t, api), s.http(t)
+	waitFor(t, func() bool { return f.feed.Stats().Connected })
+	kept := s.token(t, c, acmeToken, creds)
+	var all []time.Duration
+	for range 50 {
+		token := s.token(t, c, acmeToken, creds)
+		if got := f.call(token); got != http.StatusOK {
+			t.Fatalf("a good token gets %d", got)
+		}
+		s.revoke(t, c, creds, token)
+		answered := time.Now()
+		waitFor(t, func() bool {
+			if f.call(token) == http.StatusUnauthorized {
+				return true
+			}
+			runtime.Gosched()
+			return false
+		})
+		all = append(all, time.Since(answered))
+	}
+	slices.Sort(all)
+	t.Logf("from the revoking answer to the refusal: median %v, 90 %% within %v, all within %v", all[len(all)/2], all[len(all)*9/10], all[len(all)-1])
+	if got := f.call(kept); got != http.StatusOK {
+		t.Errorf("a token that was not revoked gets %d", got)
+	}
+	if got := f.feed.Stats(); got.Cut || got.Entries != 50 || got.Reconnects != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestFollowerOutlivesTheServer: the server dies and comes back with the same
+// database; the guard goes on where it was, and forgets nothing meanwhile.
+func TestFollowerOutlivesTheServer(t *testing.T) {
+	s := layOut(t, strings.Replace(exampleConfig(t), "127.0.0.1:0", freeAddress(t), 1)).start(t)
+	creds, api := s.client(t, "acme", "orders:read"), s.resourceServer(t, "acme")
+	f, c := s.follower(t, api), s.http(t)
+	waitFor(t, func() bool { return f.feed.Stats().Connected })
+	first, second, third := s.token(t, c, acmeToken, creds), s.token(t, c, acmeToken, creds), s.token(t, c, acmeToken, creds)
+	s.revoke(t, c, creds, first)
+	waitFor(t, func() bool { return f.call(first) == http.StatusUnauthorized })
+	if err := s.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return !f.feed.Stats().Connected })
+	if got := f.call(first); got != http.StatusUnauthorized {
+		t.Errorf("without the server, the revoked token gets %d", got)
+	}
+	s.start(t)
+	// Revoked before the guard is back, or after: it learns of it in any case.
+	s.revoke(t, c, creds, second)
+	waitFor(t, func() bool { return f.feed.Stats().Connected && f.call(second) == http.StatusUnauthorized })
+	for token, want := range map[counterfoil.Secret]int{first: http.StatusUnauthorized, second: http.StatusUnauthorized, third: http.StatusOK} {
+		if got := f.call(token); got != want {
+			t.Errorf("got %d, want %d", got, want)
+		}
+	}
+	if got := f.feed.Stats(); got.Reconnects == 0 || got.Entries != 2 {
+		t.Errorf("%+v", got)
+	}
+}
