@@ -231,6 +231,8 @@ func explain(err error) error {
 		return fmt.Errorf("%w: make the file and its directory writable for this user", err)
 	case lib.SQLITE_FULL:
 		return fmt.Errorf("%w: free some space on its disk", err)
+	case lib.SQLITE_IOERR:
+		return fmt.Errorf("%w: the disk is full or fails: look at it", err)
 	case lib.SQLITE_BUSY:
 		return fmt.Errorf("%w: another process holds the database: end it, or try again", err)
 	}
