@@ -124,7 +124,7 @@ func (rl *realm) authenticateOnce(ctx context.Context, a *attempt, creds *creden
 	e := a.event
 	e.Type, e.Success = counterfoil.EventClientAuthenticated, true
 	_, err := rl.Store.RecordIssued(ctx, Issue{
-		Event: e, Version: by.client.Version, AsOf: by.client.AsOf, Reused: true, Once: by.once, StatusIndex: -1,
+		Event: e, Version: by.client.Version, Created: by.client.Created, AsOf: by.client.AsOf, Reused: true, Once: by.once, StatusIndex: -1,
 	})
 	return by, rl.recorded(ctx, e, err)
 }

@@ -39,6 +39,9 @@ type grant struct {
 	confirmation []byte
 	// tokenType is the response's token_type where the binding changes it.
 	tokenType string
+	// by is the realm, as it was configured, that made a token which may be
+	// answered again.
+	by *realm
 	// once are the assertions and proofs that brought it.
 	once []Once
 

@@ -38,6 +38,7 @@ func (rl *realm) reuseOrMake(ctx context.Context, a *attempt, g *grant) (*grant,
 		return nil, no
 	}
 	g.reuseUntil = g.issued + (g.expire-g.issued)*int64(rl.endpoint.ReusePercent)/100
+	g.by = rl
 	kept := *g // g is still written to
 	entry.grant.Store(&kept)
 	return g, nil
@@ -47,13 +48,15 @@ func (rl *realm) reuseOrMake(ctx context.Context, a *attempt, g *grant) (*grant,
 // recording that; nil when a new one has to be made.
 func (rl *realm) again(ctx context.Context, a *attempt, entry *reusable, asked *grant) (*grant, *refusal) {
 	g := entry.grant.Load()
-	if g == nil || a.event.Time.Unix() >= g.reuseUntil || g.client.Version != asked.client.Version || !rl.published(g.keyID) {
+	// Not one of another configuration of the realm, or of another client, be it
+	// one that was deleted.
+	if g == nil || a.event.Time.Unix() >= g.reuseUntil || g.by != rl || !g.client.same(asked.client) || !rl.published(g.keyID) {
 		return nil, nil
 	}
 	e := a.event
 	e.Type, e.Success, e.TokenID = counterfoil.EventTokenReused, true, g.tokenID
 	asOf, err := rl.Store.RecordIssued(ctx, Issue{
-		Event: e, Version: g.client.Version, AsOf: g.asOf, Reused: true, Once: asked.once, StatusIndex: -1,
+		Event: e, Version: g.client.Version, Created: g.client.Created, AsOf: g.asOf, Reused: true, Once: asked.once, StatusIndex: -1,
 	})
 	if no := asked.replayed(rl.recorded(ctx, e, err)); no != nil {
 		if no.again {

@@ -122,7 +122,7 @@ type ClientQuery struct {
 type TokenStore interface {
 	// RecordIssued records that a token was issued. It returns ErrNotFound when
 	// the client is gone or disabled by then, ErrConflict when it was changed
-	// since it was read or when a token that replaces others is dated before its
+	// since it was read, or deleted and made again, or when a token that replaces others is dated before its
 	// Latest, and ErrReplayed when one of i.Once was used before; it records
 	// nothing then: no token leaves on what is no longer so. The mark that it
 	// returns is the new AsOf of the client.
@@ -158,8 +158,11 @@ type TokenStore interface {
 type Issue struct {
 	// Event has the Realm, the ClientID and the TokenID.
 	Event counterfoil.Event
-	// Version and AsOf are those of the client as it was read.
+	// Version, Created and AsOf are those of the client as it was read. Versions
+	// begin anew when a client is deleted and made again: Created tells the two
+	// apart.
 	Version, AsOf int64
+	Created       time.Time
 	// Replace makes the token the client's live one in place of any other: of
 	// several recorded at once, the last to take effect is live and no other.
 	Replace bool

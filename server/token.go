@@ -119,14 +119,13 @@ func (rl *realm) grant(ctx context.Context, a *attempt, r *http.Request, req *to
 		return nil, no
 	}
 	// 3. Decide the scopes, the audience and what binds the token.
-	g := &grant{client: caller.client, asOf: caller.client.AsOf, once: caller.once, now: a.event.Time.Unix()}
-	if g.scopes, no = rl.decideScopes(req.body.get("scope"), caller.client); no != nil {
-		return nil, no
+	g, no := rl.decide(r, a, req, caller)
+	if no != nil && !a.fresh {
+		// What is in memory may be old: nobody is refused on that.
+		rl.clients.Drop(clientKey{rl.Name, caller.client.ID})
+		return nil, &refusal{reason: counterfoil.Unavailable, detail: "the client is being changed", again: true}
 	}
-	if g.audience, no = rl.decideResources(req); no != nil {
-		return nil, no
-	}
-	if no := rl.bind(r, a, caller, g); no != nil {
+	if no != nil {
 		return nil, no
 	}
 	// 4. Issue: make the token, or take the one that serves already.
@@ -134,6 +133,22 @@ func (rl *realm) grant(ctx context.Context, a *attempt, r *http.Request, req *to
 		return rl.reuseOrMake(ctx, a, g)
 	}
 	return g, rl.issue(ctx, a, g)
+}
+
+// decide returns what the token is to say and what it is bound to.
+func (rl *realm) decide(r *http.Request, a *attempt, req *tokenRequest, by *caller) (*grant, *refusal) {
+	g := &grant{client: by.client, asOf: by.client.AsOf, once: by.once, now: a.event.Time.Unix()}
+	var no *refusal
+	if g.scopes, no = rl.decideScopes(req.body.get("scope"), by.client); no != nil {
+		return nil, no
+	}
+	if g.audience, no = rl.decideResources(req); no != nil {
+		return nil, no
+	}
+	if no = rl.bind(r, a, by, g); no != nil {
+		return nil, no
+	}
+	return g, nil
 }
 
 // issue makes the grant's token and records it, ending the token before where
@@ -148,7 +163,7 @@ func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *refusal {
 	e := a.event
 	e.Type, e.Success, e.TokenID = counterfoil.EventTokenIssued, true, g.tokenID
 	asOf, err := rl.Store.RecordIssued(ctx, Issue{
-		Event: e, Version: g.client.Version, AsOf: g.asOf, Once: g.once, StatusIndex: g.status,
+		Event: e, Version: g.client.Version, Created: g.client.Created, AsOf: g.asOf, Once: g.once, StatusIndex: g.status,
 		Replace: rl.policy(g.client) == provider.Replace,
 		Issued:  time.Unix(g.issued, 0), Expires: time.Unix(g.expire, 0),
 	})

@@ -60,15 +60,15 @@ func (t *transaction) recordIssued(i *server.Issue) error {
 
 // unchanged looks at the client, and at a token that is answered again.
 func (t *transaction) unchanged(i *server.Issue) error {
-	var version int64
+	var version, created int64
 	var disabled bool
-	found, err := t.row("SELECT version, disabled FROM clients WHERE realm = ? AND id = ?", []any{i.Event.Realm, i.Event.ClientID}, &version, &disabled)
+	found, err := t.row("SELECT version, created, disabled FROM clients WHERE realm = ? AND id = ?", []any{i.Event.Realm, i.Event.ClientID}, &version, &created, &disabled)
 	switch {
 	case err != nil:
 		return err
 	case !found || disabled:
 		return server.ErrNotFound
-	case version != i.Version:
+	case version != i.Version || created != micros(i.Created):
 		return server.ErrConflict
 	case !i.Reused:
 		return nil

@@ -96,7 +96,7 @@ func disableEndsLive(t *testing.T, s server.Store) {
 }
 
 func deleteEndsLive(t *testing.T, s server.Store) {
-	create(t, s, newClient("c"))
+	before := create(t, s, newClient("c"))
 	create(t, s, newClient("other"))
 	for _, id := range []string{"c", "other"} {
 		if err := record(s, issued(id, "t-"+id), true); err != nil {
@@ -113,10 +113,18 @@ func deleteEndsLive(t *testing.T, s server.Store) {
 	if live, err := live(s, "r", "other"); err != nil || live != "t-other" {
 		t.Errorf("the other client's token is %q, %v", live, err)
 	}
-	if again := create(t, s, newClient("c")); again.Version != 1 {
+	later := newClient("c")
+	later.Created = later.Created.Add(time.Second)
+	if again := create(t, s, later); again.Version != 1 {
 		t.Errorf("made again it is %+v", again)
 	}
 	wantLive(t, s, "of the client made again", "")
+	// What was granted to the client before is none of this one's, though its
+	// version is the same.
+	i := issue(s, issued("c", "t-again"), false)
+	i.AsOf, i.Created = before.AsOf, before.Created
+	_, err = s.RecordIssued(t.Context(), i)
+	wantErr(t, "a token of the client that was deleted", err, server.ErrConflict)
 	if events, _ := Events(t, s); len(events) != 6 || events[4].Type != counterfoil.EventClientDeleted {
 		t.Errorf("events: %+v", events)
 	}

@@ -134,7 +134,7 @@ func issue(s server.Store, e counterfoil.Event, replace bool) server.Issue {
 			begin = earliest
 		}
 	}
-	return server.Issue{Event: e, Version: c.Version, AsOf: c.AsOf, Replace: replace, Issued: begin, Expires: begin.Add(time.Hour), StatusIndex: -1}
+	return server.Issue{Event: e, Version: c.Version, Created: c.Created, AsOf: c.AsOf, Replace: replace, Issued: begin, Expires: begin.Add(time.Hour), StatusIndex: -1}
 }
 
 func record(s server.Store, e counterfoil.Event, replace bool) error {

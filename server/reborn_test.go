@@ -1,0 +1,85 @@
+package server_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// reborn deletes a client and makes another of its ID, with other grants.
+func (h *house) reborn(id string, s server.Settings) server.Credentials {
+	h.t.Helper()
+	if err := h.clients.Delete(h.t.Context(), "test", "oauth2", id); err != nil {
+		h.t.Fatal(err)
+	}
+	h.clock.Turn(5 * time.Second)
+	c := h.client(server.NewClient{Realm: "oauth2", ID: id, Settings: s})
+	h.clock.Turn(5 * time.Second)
+	return c
+}
+
+// TestSecretOfADeletedClient: what memory knows of a deleted client brings no
+// token to a new client of its ID, however alike the two are.
+func TestSecretOfADeletedClient(t *testing.T) {
+	h := newGate(t, nil)
+	old := h.good("oauth2")
+	h.token("oauth2")
+	h.creds["oauth2"] = h.reborn("good", server.Settings{Scopes: counterfoil.Scopes{"read"}})
+	if got := h.do("oauth2", old); got.status != http.StatusUnauthorized {
+		t.Errorf("the secret of a deleted client got %d %s", got.status, got.body)
+	}
+	if got := h.do("oauth2", h.good("oauth2")); got.status != http.StatusOK {
+		t.Errorf("the secret of the new one got %d %s", got.status, got.body)
+	}
+}
+
+// TestReuseAfterDeletion: a token of a deleted client, which is revoked, is not
+// answered to a new client of its ID.
+func TestReuseAfterDeletion(t *testing.T) {
+	h := newGate(t, nil)
+	as := func(tenant string) server.Settings {
+		return server.Settings{Scopes: counterfoil.Scopes{"read"}, Tenants: []string{tenant}, Tokens: server.TokenSettings{Policy: provider.Reuse}}
+	}
+	h.creds["oauth2"] = h.reborn("good", as("old"))
+	before := h.token("oauth2")
+	h.creds["oauth2"] = h.reborn("good", as("new"))
+	if h.token("oauth2") == before {
+		t.Error("the revoked token of the deleted client was answered again")
+	}
+}
+
+// TestReuseAfterReload: a token that was made before the realm was configured
+// anew is not answered again.
+func TestReuseAfterReload(t *testing.T) {
+	h := newGate(t, nil)
+	h.creds["oauth2"] = h.reborn("good", server.Settings{Tokens: server.TokenSettings{Policy: provider.Reuse}})
+	before := h.token("oauth2")
+	p := must(provider.Parse("shorter.yaml", []byte("extends: oauth2\nname: oauth2\ntoken_endpoint: {lifetime: 1m}\n")))
+	if err := h.server.Reload(t.Context(), []server.Realm{{Name: "oauth2", Provider: p, BaseURL: h.url + "/oauth2", Issuer: "https://other.example"}}); err != nil {
+		t.Fatal(err)
+	}
+	if h.token("oauth2") == before {
+		t.Error("a token of the issuer and the lifetime of before was answered again")
+	}
+}
+
+// TestChangedGrantsAreSeen: nobody is refused on what memory says of a client.
+func TestChangedGrantsAreSeen(t *testing.T) {
+	h := newGate(t, nil)
+	h.token("oauth2")
+	if _, err := h.clients.Change(t.Context(), "test", "oauth2", "good", 0, func(s *server.Settings) error {
+		s.Scopes = counterfoil.Scopes{"read", "write", "admin"}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	a := h.good("oauth2")
+	a.form.Set("scope", "admin")
+	if got := h.do("oauth2", a); got.status != http.StatusOK {
+		t.Errorf("a scope that was granted a moment ago got %d %s", got.status, got.body)
+	}
+}
