@@ -460,6 +460,8 @@ func TestFileRefused(t *testing.T) {
 		"unknown format":       {"okta", "{}", "the formats are"},
 		"empty":                {"hydra", "", "not JSON"},
 		"no clients":           {"hydra", "[]", "no clients"},
+		"broken second one":    {"cognito", "{\n \"ClientId\": \"a\"\n}\n{\n \"ClientId\": }\n", "line 5"},
+		"unfinished second":    {"cognito", "{\n \"ClientId\": \"a\"\n}\n{\n", "line 5"},
 		"broken document":      {"keycloak", "{\n \"clients\": [\n  {\"clientId\": }\n ]\n}", "line 3"},
 		"clients that are one": {"keycloak", `{"clients": 7}`, ""},
 		"CSV without columns":  {"plain", "a,b\n1,2\n", "column 1"},
@@ -493,6 +495,23 @@ func (endless) Read(p []byte) (int, error) {
 		p[i] = '\n'
 	}
 	return len(p), nil
+}
+
+// TestOneAfterTheOther: what a loop over 'aws cognito-idp describe-user-pool-client'
+// writes is a file, though neither one document nor one a line. It was refused as
+// broken.
+func TestOneAfterTheOther(t *testing.T) {
+	for name, file := range map[string]struct{ format, text string }{
+		"Cognito, on many lines": {"cognito", "{\n \"UserPoolClient\": {\n  \"ClientId\": \"a\"\n }\n}\n{\n \"UserPoolClient\": {\n  \"ClientId\": \"b\"\n }\n}\n"},
+		"Hydra, page by page":    {"hydra", "{\n\"items\": [{\"client_id\": \"a\"}]}\n{\n\"items\": [{\"client_id\": \"b\"}]}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rows, err := importer.Parse(file.format, strings.NewReader(file.text))
+			if err != nil || len(rows) != 2 || rows[0].Client.ID != "a" || rows[1].Client.ID != "b" || rows[1].Place != "client 2" {
+				t.Errorf("read %+v, %v", rows, err)
+			}
+		})
+	}
 }
 
 // TestForeignRows are rows of other servers that cannot be taken, or not whole.

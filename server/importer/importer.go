@@ -19,7 +19,8 @@
 //	cognito         Amazon Cognito: 'aws cognito-idp describe-user-pool-client', one or many
 //	plain           JSON Lines or CSV with client_id, client_secret and more
 //
-// Each may be one JSON document, an array, or JSON Lines.
+// Each may be one JSON document, an array, JSON Lines, or documents one after
+// the other, as a loop over a command writes them.
 package importer
 
 import (
@@ -129,7 +130,7 @@ func startsJSON(data []byte) bool {
 	return len(text) > 0 && (text[0] == '{' || text[0] == '[')
 }
 
-// documents reads one JSON document, or one a line.
+// documents reads one JSON document, one a line, or one after the other.
 func documents(data []byte, f format) ([]Row, error) {
 	if json.Valid(data) {
 		list, err := f.clients(data)
@@ -138,11 +139,14 @@ func documents(data []byte, f format) ([]Row, error) {
 		}
 		return f.rows(list, "client")
 	}
-	// Where the first line is no document, the file is none of JSON Lines, but
-	// one document that is broken.
+	// Where the first line is no document, the file is none of JSON Lines.
 	first, _, _ := bytes.Cut(bytes.TrimSpace(data), []byte("\n"))
 	if !json.Valid(first) {
-		return nil, broken(data)
+		list, err := f.sequence(data)
+		if err != nil {
+			return nil, err
+		}
+		return f.rows(list, "client")
 	}
 	var list [][]byte
 	for line := range bytes.Lines(data) {
@@ -154,15 +158,32 @@ func documents(data []byte, f format) ([]Row, error) {
 	return f.rows(list, "line")
 }
 
-// broken tells where a JSON document ends to be one.
-func broken(data []byte) error {
-	var whole json.RawMessage
-	var syntax *json.SyntaxError
-	line := 1 + bytes.Count(data, []byte("\n"))
-	if err := json.Unmarshal(data, &whole); errors.As(err, &syntax) {
-		line = 1 + bytes.Count(data[:min(int(syntax.Offset), len(data))], []byte("\n"))
+// sequence finds the clients in documents that stand one after the other. A
+// broken one breaks the file: nothing says where the next begins.
+func (f *format) sequence(data []byte) ([][]byte, error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	var list [][]byte
+	for len(list) <= MaxRows {
+		var raw json.RawMessage
+		err := d.Decode(&raw)
+		if errors.Is(err, io.EOF) && len(list) > 0 {
+			break
+		}
+		if err != nil {
+			at := len(data)
+			var syntax *json.SyntaxError
+			if errors.As(err, &syntax) {
+				at = min(int(syntax.Offset), len(data))
+			}
+			return nil, fmt.Errorf("the file is not JSON: line %d is broken", 1+bytes.Count(data[:at], []byte("\n")))
+		}
+		clients, err := f.clients(raw)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, clients...)
 	}
-	return fmt.Errorf("the file is not JSON: line %d is broken", line)
+	return list, nil
 }
 
 // clients finds the clients in a document that is valid.
