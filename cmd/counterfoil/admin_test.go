@@ -176,6 +176,12 @@ func TestSameWordsHereAndThere(t *testing.T) {
 			}
 		}
 	}
+	// Without -o json there was neither who nor what.
+	for _, line := range []string{`(?m)^\S+  client\.changed .*  command line: .*  \S`, `(?m)^\S+  client\.rotated .*  client ops/operator \(token .*client secret; `} {
+		if table := o.here(t, "audit").good(t).out; !regexp.MustCompile(line).MatchString(table) {
+			t.Errorf("no line is like %s in\n%s", line, table)
+		}
+	}
 	if strings.Contains(record, o.secret) || strings.Contains(record, "eyJ") {
 		t.Error("the record holds a secret or a token")
 	}

@@ -19,8 +19,8 @@ func (p *program) auditCommand() *cobra.Command {
 	var after int64
 	cmd := &cobra.Command{
 		Use: "audit", Short: "Print the audit record, here or of a server elsewhere",
-		Long: `Print who asked for tokens, with what result, and who changed clients, oldest
-first. With -o json: one object a line, each with its sequence number, so that a
+		Long: `Print who asked for tokens, with what result, and who changed clients and keys,
+and what of them, oldest first. With -o json: one object a line, each with its sequence number, so that a
 later run goes on with --after.`,
 		Example: `  counterfoil audit
   counterfoil audit -o json --after 1200 | jq 'select(.success | not)'`,
@@ -39,7 +39,7 @@ func (p *program) audit(ctx context.Context, service admin.Service, after int64)
 	enc := json.NewEncoder(p.Out)
 	enc.SetEscapeHTML(false)
 	if p.output == text {
-		fmt.Fprintln(table, "TIME\tEVENT\tREALM\tCLIENT ID\tREASON\tIP ADDRESS\tUSER AGENT")
+		fmt.Fprintln(table, "TIME\tEVENT\tREALM\tCLIENT ID\tREASON\tBY\tIP ADDRESS\tUSER AGENT\tDETAIL")
 	}
 	var evicted int64
 	for {
@@ -55,8 +55,8 @@ func (p *program) audit(ctx context.Context, service admin.Service, after int64)
 				}
 				continue
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Time.Format(time.RFC3339), e.Type, e.Realm,
-				oneLine(e.ClientID), e.Reason, e.Address, oneLine(e.UserAgent))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Time.Format(time.RFC3339), e.Type, e.Realm,
+				oneLine(e.ClientID), e.Reason, oneLine(e.Actor), e.Address, oneLine(e.UserAgent), oneLine(e.Detail))
 		}
 		if err := table.Flush(); err != nil {
 			return err
