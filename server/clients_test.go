@@ -141,7 +141,8 @@ func TestRotate(t *testing.T) {
 		t.Errorf("an unknown client: %v", err)
 	}
 	rotated := slices.DeleteFunc(h.recorded(), func(e server.RecordedEvent) bool { return e.Type != counterfoil.EventClientRotated })
-	if len(rotated) != 4 || rotated[0].Detail != "client secret; the old one ends at 2026-07-01T13:00:00Z" || rotated[3].Detail != "client secret; the old one ended" {
+	if len(rotated) != 4 || rotated[0].Detail != "client secret; the old one ends at 2026-07-01T13:00:00Z" || rotated[3].Detail != "client secret; the old one ended" ||
+		!regexp.MustCompile(`^client secret; the old one ends at \S+; [0-9a-f]{8}, which was older still, ended$`).MatchString(rotated[2].Detail) {
 		t.Errorf("records %+v", rotated)
 	}
 }

@@ -76,13 +76,17 @@ func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, r R
 	}
 	_, err = s.update(ctx, actor, realm, id, r.Version, func(c *Client) (kind, detail string, err error) {
 		hashes := of(c)
-		accepted := []Hash{newHash(value, now)}
+		accepted, early := []Hash{newHash(value, now)}, ""
 		for _, old := range *hashes {
 			if old.Ends.IsZero() || old.Ends.After(ends) {
 				old.Ends = ends
 			}
-			if old.Ends.After(now) && len(accepted) < maxSecrets {
+			switch {
+			case !old.Ends.After(now):
+			case len(accepted) < maxSecrets:
 				accepted = append(accepted, old)
+			default:
+				early = "; " + old.ID + ", which was older still, ended"
 			}
 		}
 		detail = what
@@ -93,6 +97,7 @@ func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, r R
 		case len(*hashes) > 0:
 			detail += "; the old one ended"
 		}
+		detail += early
 		*hashes = accepted
 		return counterfoil.EventClientRotated, detail, nil
 	})

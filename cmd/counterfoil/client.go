@@ -152,7 +152,10 @@ func (o *operator) rotateClient() *cobra.Command {
 		Use: "rotate REALM CLIENT", Short: "Make a new secret for a client",
 		Long: `Make a new secret for a client and print it. The old one serves for the overlap,
 so that nobody notices; a compromised one is ended at once with --overlap 0, and
-the tokens that it has brought with 'client revoke'.`,
+the tokens that it has brought with 'client revoke'.
+
+A client has two at most. To rotate again within the overlap ends the oldest at
+once: look with 'client show' whether it is still used.`,
 		Example: `  counterfoil client rotate a55 4cf5… --overlap 24h
   counterfoil client rotate a55 4cf5… --ends 2027-01-31
   counterfoil client rotate altrata 4cf5… --api-key --overlap 0`,
