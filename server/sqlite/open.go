@@ -66,8 +66,10 @@ func open(ctx context.Context, path string) (db *sql.DB, dsn string, err error) 
 	if err != nil {
 		return nil, "", err
 	}
+	// What is deleted or replaced is overwritten: a private key that was sealed or
+	// erased must not stay readable in the free space of the file and its copies.
 	dsn = "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + url.Values{
-		"_pragma": {fmt.Sprintf("busy_timeout(%d)", patience.Milliseconds()), "foreign_keys(1)", "synchronous(FULL)"},
+		"_pragma": {fmt.Sprintf("busy_timeout(%d)", patience.Milliseconds()), "foreign_keys(1)", "synchronous(FULL)", "secure_delete(1)"},
 		"_txlock": {"immediate"},
 	}.Encode()
 	db, err = sql.Open("sqlite", dsn)
