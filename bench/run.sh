@@ -10,6 +10,11 @@ echo "Tokens a second"
 echo
 go run ./bench/server -only tokens -rounds "${ROUNDS:-5}" -seconds "${SECONDS_EACH:-5}"
 
+echo "From a revocation to its refusal"
+echo
+go run ./bench/revocation
+echo
+
 echo "Guard and client: medians of 5"
 echo
 go test -run '^$' -bench 'Guard/(floor|known)|SourceToken|Transport' -benchmem -count 5 ./guard ./client | awk '

@@ -64,6 +64,22 @@ func BenchmarkGuard(b *testing.B) {
 			}
 		})
 	})
+	b.Run("known/following", func(b *testing.B) {
+		s := newTeller(b, false)
+		f := s.follow(nil)
+		c := s.next().say(hello)
+		for i := range 1000 {
+			c.say(fmt.Sprintf(`revocation|w.%d|{"client_id":%q,"token_id":"%d","expires":%d}`, i+1, client, i, later))
+		}
+		c.say(position(1000))
+		caughtUp(b, f, "w.1000")
+		g := must(guard.New(guard.Config{Provider: must(provider.Builtin("oauth2")), Issuer: issuer, Keys: benchKeys(d), Revocations: f}))
+		h, known, w := g.Handler(bare), request(nil), discard{}
+		b.ReportAllocs()
+		for b.Loop() {
+			h.ServeHTTP(w, known)
+		}
+	})
 	for _, name := range []string{"oauth2", "a55"} {
 		d := dialects()[name]
 		_, request := benchGuard(name, d)

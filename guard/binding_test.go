@@ -567,3 +567,26 @@ func TestSeveralAlgorithms(t *testing.T) {
 		}
 	}
 }
+
+// A key that is published for another algorithm from now on verifies no token of
+// the old one, though the token is remembered and the key is the same.
+func TestAlgorithmOfAKeyChanges(t *testing.T) {
+	set := func(algorithm string) http.HandlerFunc {
+		return answerSet(string(must(jose.MarshalSet([]jose.PublicKey{{ID: "k1", Algorithm: algorithm, Key: rsaKey().Public()}}))))
+	}
+	pub := newPublisher(t)
+	pub.serve(set(jose.RS256))
+	keys := pub.remote(nil)
+	r := newRigFor(t, parse(t, "several", several), dialects()["oauth2"], func(c *guard.Config) { c.Keys, c.Clock, c.Registry = keys, pub.clock, nil })
+	token := josetest.Token(rsaKey(), `{"alg":"RS256","kid":"k1","typ":"at+jwt"}`, dialects()["oauth2"].claims.String())
+	for range 2 {
+		if got := r.reason(token); got != "" {
+			t.Fatalf("%q", got)
+		}
+	}
+	pub.serve(set(jose.PS256))
+	pub.turn(5 * time.Minute)
+	if got := r.reason(token); got != counterfoil.TokenAlgorithm {
+		t.Errorf("%q", got)
+	}
+}

@@ -23,7 +23,7 @@ import (
 // teller is an issuer's revocation feed on a TLS listener: the test says what
 // it tells.
 type teller struct {
-	t           *testing.T
+	t           testing.TB
 	clock       *clock.Manual
 	server      *httptest.Server
 	connections chan *telling
@@ -35,7 +35,7 @@ type teller struct {
 
 // telling is one connection of a follower.
 type telling struct {
-	t        *testing.T
+	t        testing.TB
 	after    string
 	header   http.Header
 	out      chan string   // what the handler writes
@@ -44,7 +44,7 @@ type telling struct {
 	finished chan struct{}
 }
 
-func newTeller(t *testing.T, http2 bool) *teller {
+func newTeller(t testing.TB, http2 bool) *teller {
 	s := &teller{t: t, clock: clock.NewManual(start), connections: make(chan *telling, 100), log: &waits{}}
 	s.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
@@ -221,13 +221,13 @@ func (r *rig) reason(token string) counterfoil.Reason {
 }
 
 // at waits until the feed was followed to a position.
-func at(t *testing.T, f *guard.Feed, position string) {
+func at(t testing.TB, f *guard.Feed, position string) {
 	t.Helper()
 	eventually(t, "the position is "+position, func() bool { return f.Stats().Position == position })
 }
 
 // caughtUp waits until the feed is connected at a position.
-func caughtUp(t *testing.T, f *guard.Feed, position string) {
+func caughtUp(t testing.TB, f *guard.Feed, position string) {
 	t.Helper()
 	eventually(t, "caught up at "+position, func() bool {
 		s := f.Stats()
@@ -357,28 +357,29 @@ func TestFeedFaults(t *testing.T) {
 	raw := func(text string) func(*telling) { return func(c *telling) { c.raw(text) } }
 	say := func(events ...string) func(*telling) { return func(c *telling) { c.say(events...) } }
 	for name, fault := range map[string]func(*telling){
-		"cut":                       func(c *telling) { close(c.end) },
-		"cut within an event":       func(c *telling) { c.raw("event: revocation\nid: w.9\ndata: {"); close(c.end) },
-		"no greeting":               say(ofToken(9, "x")),
-		"reset without a greeting":  say(`reset||{"feed":"v"}`),
-		"another feed, no reset":    say(`feed||{"feed":"v"}`, `revocation|v.9|{"client_id":"a","expires":4000000000}`),
-		"another feed's position":   say(hello, `position|v.9|{}`),
-		"a greeting without a word": say(`feed||{}`),
-		"a word with a line feed":   say(`feed||{"feed":"a\nb"}`),
-		"a long word":               say(`feed||{"feed":"` + strings.Repeat("a", 200) + `"}`),
-		"the same again":            say(hello, ofToken(2, "x")),
-		"an earlier one":            say(hello, ofToken(1, "x")),
-		"an earlier position":       say(hello, position(1)),
-		"no id":                     say(hello, `revocation||{"client_id":"a","expires":4000000000}`),
-		"an id without a number":    say(hello, `revocation|w.x|{"client_id":"a","expires":4000000000}`),
-		"a negative id":             say(hello, `revocation|w.-9|{"client_id":"a","expires":4000000000}`),
-		"an id beyond 63 bits":      say(hello, `revocation|w.9223372036854775808|{"client_id":"a","expires":4000000000}`),
-		"no JSON":                   say(hello, `revocation|w.9|client-1`),
-		"no client":                 say(hello, `revocation|w.9|{"expires":4000000000}`),
-		"no expiry":                 say(hello, `revocation|w.9|{"client_id":"a"}`),
-		"a number that is none":     say(hello, `revocation|w.9|{"client_id":"a","expires":"4000000000"}`),
-		"a line without an end":     raw(strings.Repeat("x", 20_000)),
-		"an event without an end":   raw(strings.Repeat("data: "+strings.Repeat("x", 4000)+"\n", 5)),
+		"cut":                                 func(c *telling) { close(c.end) },
+		"cut within an event":                 func(c *telling) { c.raw("event: revocation\nid: w.9\ndata: {"); close(c.end) },
+		"no greeting":                         say(ofToken(9, "x")),
+		"reset without a greeting":            say(`reset||{"feed":"v"}`),
+		"another feed, no reset":              say(`feed||{"feed":"v"}`, `revocation|v.9|{"client_id":"a","expires":4000000000}`),
+		"another feed, and the old one's ids": say(`feed||{"feed":"v"}`, ofToken(9, "x")),
+		"another feed's position":             say(hello, `position|v.9|{}`),
+		"a greeting without a word":           say(`feed||{}`),
+		"a word with a line feed":             say(`feed||{"feed":"a\nb"}`),
+		"a long word":                         say(`feed||{"feed":"` + strings.Repeat("a", 200) + `"}`),
+		"the same again":                      say(hello, ofToken(2, "x")),
+		"an earlier one":                      say(hello, ofToken(1, "x")),
+		"an earlier position":                 say(hello, position(1)),
+		"no id":                               say(hello, `revocation||{"client_id":"a","expires":4000000000}`),
+		"an id without a number":              say(hello, `revocation|w.x|{"client_id":"a","expires":4000000000}`),
+		"a negative id":                       say(hello, `revocation|w.-9|{"client_id":"a","expires":4000000000}`),
+		"an id beyond 63 bits":                say(hello, `revocation|w.9223372036854775808|{"client_id":"a","expires":4000000000}`),
+		"no JSON":                             say(hello, `revocation|w.9|client-1`),
+		"no client":                           say(hello, `revocation|w.9|{"expires":4000000000}`),
+		"no expiry":                           say(hello, `revocation|w.9|{"client_id":"a"}`),
+		"a number that is none":               say(hello, `revocation|w.9|{"client_id":"a","expires":"4000000000"}`),
+		"a line without an end":               raw(strings.Repeat("x", 20_000)),
+		"an event without an end":             raw(strings.Repeat("data: "+strings.Repeat("x", 4000)+"\n", 5)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newTeller(t, false)
@@ -415,7 +416,7 @@ func TestFeedAnswers(t *testing.T) {
 		"401":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, "look at the credentials"},
 		"204":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "the answer is 204"},
 		"a page":     {answerSet("<html>"), "not text/event-stream"},
-		"a redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, 302) }, "the answer is 302"},
+		"a redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusFound) }, "the answer is 302"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newTeller(t, false)
@@ -562,14 +563,15 @@ func TestFeedIsBounded(t *testing.T) {
 	c.say(ofToken(4, "3"), position(4)) // one that is known takes no more room
 	caughtUp(t, f, "w.4")
 	c.say(ofToken(5, "4"))
-	if wait := s.again(1); wait != time.Minute {
-		t.Errorf("it starts anew after %v", wait)
-	}
+	s.lost(1)
 	if got := f.Stats(); !got.Full || !got.Cut || got.Entries != 3 {
 		t.Errorf("%+v", got)
 	}
 	if a, b := r.reason(r.claim("jti", "2")), r.reason(r.claim("jti", "4")); a != counterfoil.TokenRevoked || b != counterfoil.Unavailable {
 		t.Errorf("%q, %q", a, b)
+	}
+	if wait := s.again(1); wait != time.Minute {
+		t.Errorf("it starts anew after %v", wait)
 	}
 	c = s.next()
 	if c.after != "" || s.log.count("MaxEntries") == 0 {
@@ -600,18 +602,11 @@ func TestFeedForgets(t *testing.T) {
 		if got := f.Stats().Entries; got != want {
 			t.Errorf("%d entries in minute %d, want %d", got, minute, want)
 		}
-		s.clock.Turn(time.Minute)
-		eventually(t, "the silence is noticed", func() bool {
-			select {
-			case <-c.gone:
-				return true
-			default:
-				return false
-			}
-		})
-		s.again(minute + 1)
-		c = s.next().say(hello, position(5))
-		caughtUp(t, f, "w.5")
+		for range 6 {
+			s.clock.Turn(10 * time.Second)
+			c.say(position(5))
+			eventually(t, "the word arrives", func() bool { return f.Stats().LastWord.Equal(s.clock.Now()) })
+		}
 	}
 }
 

@@ -44,7 +44,6 @@ func (f *Feed) follow() {
 		if f.cfg.Clock.Sleep(f.ctx, wait) != nil {
 			return
 		}
-		f.revoked.Load().forget(f.cfg.Clock.Now())
 		f.mu.Lock()
 		f.reconnects++
 		f.mu.Unlock()

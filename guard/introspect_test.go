@@ -146,9 +146,11 @@ func TestIntrospectionFails(t *testing.T) {
 		answer http.HandlerFunc
 		want   string
 	}{
-		"500":              {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, "500"},
-		"401":              {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, "look at the credentials"},
-		"a redirect":       {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, 307) }, "307"},
+		"500": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, "500"},
+		"401": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, "look at the credentials"},
+		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
+		}, "307"},
 		"a page":           {answerSet("<html>"), "JSON"},
 		"no active":        {answerSet(`{}`), "active"},
 		"active is text":   {answerSet(`{"active":"true"}`), "active"},

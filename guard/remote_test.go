@@ -131,7 +131,7 @@ func (p *publisher) settle(n int) {
 
 // eventually waits for what other goroutines do, and not forever: the context
 // of a test ends only after the test.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
 		if time.Now().After(end) {

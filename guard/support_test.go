@@ -145,7 +145,7 @@ func (r *registry) change(f func(*registry)) {
 
 // rig is a guarded API on a TLS listener.
 type rig struct {
-	t *testing.T
+	t testing.TB
 	dialect
 	guard    *guard.Guard
 	clock    *clock.Manual
@@ -164,7 +164,7 @@ func newRig(t *testing.T, name string) *rig {
 }
 
 // newRigFor guards an API of p; changes are made to the guard's configuration.
-func newRigFor(t *testing.T, p *provider.Provider, d dialect, changes ...func(*guard.Config)) *rig {
+func newRigFor(t testing.TB, p *provider.Provider, d dialect, changes ...func(*guard.Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, dialect: d, clock: clock.NewManual(start),
 		keys:     &keyring{keys: map[string]crypto.PublicKey{"k1": d.key().Public()}},
