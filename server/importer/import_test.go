@@ -347,6 +347,15 @@ func TestBrokenRow(t *testing.T) {
 	}
 }
 
+// TestOpenQuote: a quote that is never closed takes the lines behind it along.
+// Nothing said so, and their clients were in no report.
+func TestOpenQuote(t *testing.T) {
+	rows, err := importer.Parse("plain", strings.NewReader("client_id,client_secret\na,one\nb,\"two\nc,three\nd,four\n"))
+	if err != nil || len(rows) != 2 || rows[1].Place != "line 3" || rows[1].Err == nil || !strings.Contains(rows[1].Err.Error(), "reaches to line 5") {
+		t.Errorf("read %+v, %v", rows, err)
+	}
+}
+
 // TestConflict: a client that is there and differs is left alone, unless it is
 // to be replaced.
 func TestConflict(t *testing.T) {

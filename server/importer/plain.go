@@ -150,7 +150,11 @@ func parseCSV(data []byte) ([]Row, error) {
 			if !errors.As(err, &where) {
 				return nil, fmt.Errorf("import: %w", err)
 			}
-			rows = append(rows, Row{Place: fmt.Sprintf("line %d", where.StartLine), Err: errors.New("it is not CSV: a quote is out of place")})
+			row := Row{Place: fmt.Sprintf("line %d", where.StartLine), Err: errors.New("it is not CSV: a quote is out of place")}
+			if where.Line > where.StartLine {
+				row.Err = fmt.Errorf("it is not CSV: a quote that opens here reaches to line %d, and the lines between were not read", where.Line)
+			}
+			rows = append(rows, row)
 			continue
 		}
 		line, _ := r.FieldPos(0)
