@@ -109,8 +109,8 @@ type ClientQuery struct {
 	After string
 	// Limit is how many clients to return at most.
 	Limit int
-	// Search, when set, is looked for in ID, name, contact and labels, without
-	// regard to the case of ASCII letters.
+	// Search, when set, is looked for in ID, name, contact and labels, each
+	// written NAME=VALUE, without regard to the case of ASCII letters.
 	Search string
 	// Environment and Disabled, when set, choose among the clients.
 	Environment Environment

@@ -256,7 +256,8 @@ func (o *operator) listClients() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list REALM", Short: "List the clients of a realm", Args: cobra.ExactArgs(1),
 		Long: `List the clients of a realm in the order of their ids: all, or those that are
-chosen. --search looks into ids, names, contacts and labels.`,
+chosen. --search looks into ids, names, contacts and labels, each of them
+NAME=VALUE.`,
 		Example: `  counterfoil client list a55 -o json
   counterfoil client list a55 --search billing --environment production --status enabled
   counterfoil client list a55 --limit 50 --after 4cf5…`,

@@ -151,7 +151,7 @@ const selectClient = "SELECT " + packedClient + " FROM clients AS c WHERE realm 
 // its strings, and settings.
 const matches = `(?4 = '' OR instr(lower(id), lower(?4)) OR instr(lower(name), lower(?4)) OR rest <> '' AND (
 		instr(lower(coalesce(rest ->> '$.contact', '')), lower(?4)) OR
-		EXISTS (SELECT 1 FROM json_each(rest, '$.labels') WHERE instr(lower(key), lower(?4)) OR instr(lower(value), lower(?4)))))
+		EXISTS (SELECT 1 FROM json_each(rest, '$.labels') WHERE instr(lower(key || '=' || value), lower(?4)))))
 	AND (?5 = '' OR rest <> '' AND rest ->> '$.environment' = ?5)
 	AND (?6 IS NULL OR disabled = ?6)`
 

@@ -228,6 +228,7 @@ func search(t *testing.T, s server.Store) {
 		"contact":              {server.ClientQuery{Search: "@EXAMPLE"}, []string{"beta"}},
 		"label":                {server.ClientQuery{Search: "team"}, []string{"gamma"}},
 		"value of a label":     {server.ClientQuery{Search: "bird"}, []string{"gamma"}},
+		"label as it is given": {server.ClientQuery{Search: "team=blue"}, []string{"gamma"}},
 		"percent is a percent": {server.ClientQuery{Search: "0%"}, []string{"Alpha_1"}},
 		"score is a score":     {server.ClientQuery{Search: "a_1"}, []string{"Alpha_1"}},
 		"no wildcard":          {server.ClientQuery{Search: "a%a"}, nil},
