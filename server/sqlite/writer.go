@@ -50,10 +50,16 @@ func (s *Store) run(t *transaction) {
 			return
 		}
 		// The requests that are on the processors now soon write as well: give
-		// way to them once. With none there it costs nothing.
+		// way to them until that brings nothing twice. With none there it costs
+		// nothing.
 		batch = s.gather(batch)
-		runtime.Gosched()
-		batch = s.gather(batch)
+		for idle := 0; idle < 2 && len(batch) < maxBatch; {
+			before := len(batch)
+			runtime.Gosched()
+			if batch = s.gather(batch); len(batch) == before {
+				idle++
+			}
+		}
 		s.commit(t, batch)
 	}
 }
