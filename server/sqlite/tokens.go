@@ -62,7 +62,8 @@ func (t *transaction) recordIssued(i *server.Issue) error {
 func (t *transaction) unchanged(i *server.Issue) error {
 	var version, created int64
 	var disabled bool
-	found, err := t.row("SELECT version, created, disabled FROM clients WHERE realm = ? AND id = ?", []any{i.Event.Realm, i.Event.ClientID}, &version, &created, &disabled)
+	found, err := t.row("SELECT version, created, disabled FROM clients WHERE key = ? AND realm = ? AND id = ?",
+		[]any{clientKey(i.Event.Realm, i.Event.ClientID), i.Event.Realm, i.Event.ClientID}, &version, &created, &disabled)
 	switch {
 	case err != nil:
 		return err
@@ -130,7 +131,7 @@ func (s *Store) Standing(_ context.Context, realm, clientID, tokenID string) (se
 	var st server.Standing
 	var notBefore int64
 	var policy string
-	found, err := s.readers.row(selectStanding, []any{realm, clientID, tokenID}, &st.Disabled, &notBefore, &policy, &st.LiveToken, &st.Revoked)
+	found, err := s.readers.row(selectStanding, []any{realm, clientID, tokenID, clientKey(realm, clientID)}, &st.Disabled, &notBefore, &policy, &st.LiveToken, &st.Revoked)
 	if err == nil && !found {
 		return server.Standing{}, server.ErrNotFound
 	}
@@ -140,7 +141,7 @@ func (s *Store) Standing(_ context.Context, realm, clientID, tokenID string) (se
 
 const selectStanding = `SELECT c.disabled, c.not_before, CASE c.rest WHEN '' THEN '' ELSE coalesce(c.rest ->> '$.tokens.policy', '') END, coalesce(t.live, ''),
 	coalesce(t.revoked, 0) > 0 AND EXISTS (SELECT 1 FROM revoked_tokens AS r WHERE r.realm = ?1 AND r.client_id = ?2 AND r.token_id = ?3)
-	FROM clients AS c LEFT JOIN client_tokens AS t ON t.realm = c.realm AND t.client_id = c.id WHERE c.realm = ?1 AND c.id = ?2`
+	FROM clients AS c LEFT JOIN client_tokens AS t ON t.realm = c.realm AND t.client_id = c.id WHERE c.key = ?4 AND c.realm = ?1 AND c.id = ?2`
 
 // StatusIndexes implements server.Store.
 func (s *Store) StatusIndexes(_ context.Context, realm string, n int64) (int64, error) {

@@ -13,6 +13,7 @@ CREATE TABLE totals (
 INSERT INTO totals VALUES (lower(hex(randomblob(16))), 0, 1, 0, 0, 0);
 
 CREATE TABLE clients (
+    key        INTEGER NOT NULL PRIMARY KEY, -- a hash of realm and ID, which is found sooner than they are
     realm      TEXT    NOT NULL,
     id         TEXT    NOT NULL,
     version    INTEGER NOT NULL,
@@ -26,8 +27,8 @@ CREATE TABLE clients (
     api_keys   TEXT    NOT NULL, -- likewise
     rest       TEXT    NOT NULL, -- the other settings in JSON; empty when there are none
     name       TEXT    NOT NULL,
-    PRIMARY KEY (realm, id)
-) STRICT, WITHOUT ROWID;
+    UNIQUE (realm, id)
+) STRICT;
 
 -- What has to be known of a client's tokens: its live one under the policy
 -- "replace", and the revocation of all that are older. A client that was deleted
