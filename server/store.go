@@ -84,9 +84,9 @@ type ClientStore interface {
 	// Clients returns up to q.Limit clients in the byte order of their IDs.
 	Clients(ctx context.Context, q ClientQuery) ([]Client, error)
 	// UpdateClient replaces the client that has c's Realm and ID, and records e.
-	// c.Version is the one that was read; the client gets the next one. It
-	// returns ErrConflict when the client has another version by now, and
-	// ErrNotFound when it is gone. When Disabled or NotBefore changed, that
+	// c.Version and c.Created are those that were read; the client gets the next
+	// version. It returns ErrConflict when the client has another version by now,
+	// or was deleted and made again, and ErrNotFound when it is gone. When Disabled or NotBefore changed, that
 	// becomes a revocation of all tokens concerned, in the same write. A client
 	// that is disabled has no live token from then on.
 	UpdateClient(ctx context.Context, c Client, e counterfoil.Event) error

@@ -48,15 +48,15 @@ func (s *Store) UpdateClient(_ context.Context, c server.Client, e counterfoil.E
 		return err
 	}
 	return s.submit(func(t *transaction) error {
-		var version, notBefore int64
+		var version, created, notBefore int64
 		var disabled bool
-		found, err := t.row("SELECT version, disabled, not_before FROM clients WHERE realm = ? AND id = ?", []any{c.Realm, c.ID}, &version, &disabled, &notBefore)
+		found, err := t.row("SELECT version, created, disabled, not_before FROM clients WHERE realm = ? AND id = ?", []any{c.Realm, c.ID}, &version, &created, &disabled, &notBefore)
 		switch {
 		case err != nil:
 			return err
 		case !found:
 			return server.ErrNotFound
-		case version != c.Version:
+		case version != c.Version || created != row.created:
 			return server.ErrConflict
 		}
 		if _, err := t.exec(`UPDATE clients SET version = version + 1, disabled = ?3, created = ?4, changed = ?5, not_before = ?6,

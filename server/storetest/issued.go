@@ -125,6 +125,8 @@ func deleteEndsLive(t *testing.T, s server.Store) {
 	i.AsOf, i.Created = before.AsOf, before.Created
 	_, err = s.RecordIssued(t.Context(), i)
 	wantErr(t, "a token of the client that was deleted", err, server.ErrConflict)
+	err = s.UpdateClient(t.Context(), before, change(counterfoil.EventClientChanged, "c"))
+	wantErr(t, "a change of the client that was deleted", err, server.ErrConflict)
 	if events, _ := Events(t, s); len(events) != 6 || events[4].Type != counterfoil.EventClientDeleted {
 		t.Errorf("events: %+v", events)
 	}
