@@ -83,3 +83,17 @@ func TestChangedGrantsAreSeen(t *testing.T) {
 		t.Errorf("a scope that was granted a moment ago got %d %s", got.status, got.body)
 	}
 }
+
+// TestClaimsOfAnotherCase: a client's own claims are none that a careless
+// verifier could take for those of the server.
+func TestClaimsOfAnotherCase(t *testing.T) {
+	p := must(provider.Parse("own.yaml", []byte(nameless+"    - {name: plan, value: gold}\n")))
+	for _, name := range []string{"scope", "SCOPE", "Sub", "\u017fub", "client_ID", "plan", "PLAN"} {
+		if err := server.CheckSettings(p, nil, &server.Settings{Tokens: server.TokenSettings{Claims: map[string]string{name: "x"}}}); err == nil {
+			t.Errorf("the claim %q was taken", name)
+		}
+	}
+	if err := server.CheckSettings(p, nil, &server.Settings{Tokens: server.TokenSettings{Claims: map[string]string{"tier": "x"}}}); err != nil {
+		t.Error(err)
+	}
+}

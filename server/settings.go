@@ -71,9 +71,9 @@ func CheckSettings(p *provider.Provider, tenants []string, s *Settings) error {
 	if most := p.TokenEndpoint.Lifetime; s.Tokens.Lifetime > most {
 		return fmt.Errorf("the token lifetime of %v is longer than the realm's, which is %v", s.Tokens.Lifetime, most)
 	}
-	for _, c := range p.AccessToken.Claims {
-		if _, there := s.Tokens.Claims[c.Name]; there {
-			return fmt.Errorf("the claim %q is one that the realm's tokens have: choose another name", c.Name)
+	for name := range s.Tokens.Claims {
+		if slices.ContainsFunc(p.AccessToken.Claims, func(c provider.Claim) bool { return strings.EqualFold(c.Name, name) }) {
+			return fmt.Errorf("the claim %q is one that the realm's tokens have: choose another name", name)
 		}
 	}
 	return nil
@@ -165,7 +165,9 @@ func (t *TokenSettings) check() error {
 		return fmt.Errorf("the token policy must be one of %s", strings.Join(t.Policy.Words(), ", "))
 	}
 	for name := range t.Claims {
-		if slices.Contains(reservedClaims, name) {
+		// Verifiers that read JSON without regard to case, as Go's encoding/json
+		// does, would take SCOPE for scope, and the last one counts.
+		if slices.ContainsFunc(reservedClaims, func(own string) bool { return strings.EqualFold(own, name) }) {
 			return fmt.Errorf("the claim %q has a meaning of its own: choose another name", name)
 		}
 	}
