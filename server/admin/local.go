@@ -128,7 +128,7 @@ func (l *Local) CreateClient(ctx context.Context, realm string, n NewClient) (Cl
 	if err != nil {
 		return Client{}, none, err
 	}
-	settings, err := n.Settings.check(r.Provider, r.Tenants)
+	settings, err := n.Settings.check(r)
 	if err != nil {
 		return Client{}, none, err
 	}
@@ -232,7 +232,7 @@ func (l *Local) ChangeClient(ctx context.Context, realm, id string, version int6
 		if err != nil {
 			return err
 		}
-		next, err := after.check(r.Provider, r.Tenants)
+		next, err := after.check(r)
 		if err != nil {
 			return err
 		}

@@ -144,6 +144,11 @@ func TestProblems(t *testing.T) {
 			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"environment":"moon","scopes":["stars:read"],"tenants":["T9"],"tokens":{"lifetime":"10h"}}`))
 			return err
 		}, "invalid", `environment: the environment must be sandbox or production, or empty; scopes: the realm has no scope "stars:read": its scopes are orders:read orders:write; tenants: the realm has no tenant "T9"`},
+		// It was taken, and the client never let in.
+		{"an issuer that the realm does not believe", func(ctx context.Context, s admin.Service) error {
+			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"authentication":{"federation":[{"issuer":"https://else.example","claims":{"sub":"a"}}]}}`))
+			return err
+		}, "invalid", `authentication: federation rule 1: the realm does not believe the issuer "https://else.example": add it`},
 		{"form of members", func(ctx context.Context, s admin.Service) error {
 			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"addresses":["here"],"tokens":{"lifetime":"soon"}}`))
 			return err

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
-	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 )
 
@@ -118,18 +118,18 @@ var members = []struct {
 
 // check returns the settings as package server has them when the realm can have
 // a client with them.
-func (s *Settings) check(p *provider.Provider, tenants []string) (server.Settings, error) {
+func (s *Settings) check(r *server.Realm) (server.Settings, error) {
 	v, faults := s.server()
 	if len(faults) > 0 {
 		return v, invalid(wrongValues, faults)
 	}
-	err := server.CheckSettings(p, tenants, &v)
+	err := checkSettings(r, &v)
 	if err == nil {
 		return v, nil
 	}
 	for _, m := range members {
 		part := m.only(&v)
-		if err := server.CheckSettings(p, tenants, &part); err != nil {
+		if err := checkSettings(r, &part); err != nil {
 			faults = append(faults, fault{m.pointer, err.Error()})
 		}
 	}
@@ -137,6 +137,21 @@ func (s *Settings) check(p *provider.Provider, tenants []string) (server.Setting
 		faults = []fault{{"", err.Error()}}
 	}
 	return v, invalid(wrongValues, faults)
+}
+
+// checkSettings is server.CheckSettings, and holds rules on the tokens of other
+// issuers to those that the realm believes: with another the client would never
+// be let in, and only the record would say why.
+func checkSettings(r *server.Realm, s *server.Settings) error {
+	if err := server.CheckSettings(r.Provider, r.Tenants, s); err != nil {
+		return err
+	}
+	for i, rule := range s.Authentication.Federation {
+		if !slices.ContainsFunc(r.Federation, func(f server.FederatedIssuer) bool { return f.Issuer == rule.Issuer }) {
+			return fmt.Errorf("federation rule %d: the realm does not believe the issuer %q: add it to the realm's configuration first", i+1, rule.Issuer)
+		}
+	}
+	return nil
 }
 
 // patched returns settings with a merge patch applied, still unchecked.

@@ -61,7 +61,8 @@ func newPlace(t *testing.T) *place {
 		t.Fatal(err)
 	}
 	p.realms = []server.Realm{
-		{Name: "acme", Provider: acme, BaseURL: "https://auth.acme.example", Tenants: []string{"T1", "T2"}},
+		{Name: "acme", Provider: acme, BaseURL: "https://auth.acme.example", Tenants: []string{"T1", "T2"},
+			Federation: []server.FederatedIssuer{{Issuer: "https://kubernetes.example", KeySet: `{"keys":[{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}`}}},
 		{Name: "ops", Provider: own, BaseURL: "https://ops.acme.example"},
 	}
 	p.local = admin.New(admin.Config{
