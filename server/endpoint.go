@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,6 +83,8 @@ func (rl *realm) readForm(r *http.Request) (form, *refusal) {
 // requester is the client behind a request of one of the realm's own endpoints.
 type requester struct {
 	client *Client
+	// secret is the one that it proved it with; nil when it did otherwise.
+	secret *Hash
 	// token is the access token that it came with; nil when it came with the
 	// credentials of a client.
 	token *issuedToken
@@ -108,7 +111,7 @@ func (rl *realm) requester(ctx context.Context, a *attempt, r *http.Request, bod
 	if no != nil {
 		return nil, no
 	}
-	return &requester{client: by.client}, nil
+	return &requester{client: by.client, secret: by.secret}, nil
 }
 
 // authenticateOnce returns the client that the credentials prove, and records
@@ -191,7 +194,10 @@ func (rl *realm) mayFollow(ctx context.Context, by *requester, now time.Time) bo
 		return no == nil && by.token.serves(now) && c.follows(now)
 	}
 	c, err := rl.fresh(ctx, rl.Name, by.client.ID)
-	return err == nil && c.follows(now)
+	// It may be another of that ID by now, or the secret may have ended.
+	return err == nil && c.follows(now) && c.Created.Equal(by.client.Created) && (by.secret == nil || slices.ContainsFunc(c.Secrets, func(h Hash) bool {
+		return h.ID == by.secret.ID && h.Value == by.secret.Value && h.serves(now)
+	}))
 }
 
 // follows reports whether the client is a resource server that is served.

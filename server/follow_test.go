@@ -175,3 +175,45 @@ func TestFeedWithoutStore(t *testing.T) {
 		t.Errorf("a page is answered %d", resp.StatusCode)
 	}
 }
+
+// TestFollowerWhoseSecretEnded: whoever came with a secret follows for as long as
+// that secret serves and its client is the same.
+func TestFollowerWhoseSecretEnded(t *testing.T) {
+	for name, end := range map[string]func(h *house) error{
+		"rotated": func(h *house) error {
+			c, err := h.clients.Rotate(h.t.Context(), "test", "oauth2", "api", server.Rotation{})
+			h.keep(c.ClientSecret.Reveal())
+			return err
+		},
+		"deleted and made again": func(h *house) error {
+			err := h.clients.Delete(h.t.Context(), "test", "oauth2", "api")
+			h.clock.Turn(time.Second)
+			h.resourceServer("oauth2")
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouseOf(t, nil, "oauth2")
+			s := h.follow("oauth2", h.as("oauth2", h.resourceServer("oauth2")), "")
+			s.begin()
+			s.next("position")
+			if err := end(h); err != nil {
+				t.Fatal(err)
+			}
+			for beats := 0; beats < 3; {
+				h.clock.Turn(time.Second)
+				select {
+				case e := <-s.events:
+					switch e.kind {
+					case "end":
+						return
+					case "position":
+						beats++
+					}
+				case <-time.After(20 * time.Millisecond): // nobody slept yet
+				}
+			}
+			t.Error("it follows on")
+		})
+	}
+}
