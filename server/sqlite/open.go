@@ -13,6 +13,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"net/url"
 	"os"
@@ -179,13 +180,40 @@ func schema(ctx context.Context, conn *sql.Conn) (version int, names []string, e
 		return 0, nil, err
 	}
 	slices.Sort(names)
+	stamped := version
+	version &= maxVersion
 	switch {
 	case id != applicationID && (tables > 0 || id != 0):
 		return 0, nil, errForeign
 	case version > len(names):
 		return 0, nil, fmt.Errorf("its schema has version %d and this program knows versions up to %d: use the newer program that wrote it", version, len(names))
 	}
-	return version, names, nil
+	want, err := stamp(names[:version])
+	if err == nil && stamped != want {
+		err = errOtherSchema
+	}
+	return version, names, err
+}
+
+// maxVersion is how many migrations there can be.
+const maxVersion = 1<<8 - 1
+
+// stamp returns the user_version of a file that has seen these migrations: how
+// many they are, and above it a sum of their text. A migration that was changed
+// after a file had seen it is found at the start by that, not at some request.
+func stamp(names []string) (int, error) {
+	if len(names) == 0 {
+		return 0, nil
+	}
+	sum := crc32.NewIEEE()
+	for _, name := range names {
+		text, err := migrations.ReadFile(name)
+		if err != nil {
+			return 0, err
+		}
+		sum.Write(text)
+	}
+	return int(sum.Sum32()>>9)<<8 | len(names), nil // positive in 32 bits
 }
 
 // migrate applies the migrations that the file has not seen, inside the
@@ -200,8 +228,11 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 		if err != nil {
 			return err
 		}
-		stamp := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, version+i+1)
-		for _, statements := range []string{string(text), stamp} {
+		seen, err := stamp(names[:version+i+1])
+		if err != nil {
+			return err
+		}
+		for _, statements := range []string{string(text), fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, seen)} {
 			if _, err := conn.ExecContext(ctx, statements); err != nil {
 				return fmt.Errorf("migration %s: %w", strings.TrimPrefix(name, "migrations/"), err)
 			}
@@ -211,8 +242,9 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 }
 
 var (
-	errDamaged = errors.New("the file is damaged: restore it from a backup, or move it away to start with an empty one")
-	errForeign = errors.New("the file belongs to another program: name a file that Counterfoil may use")
+	errDamaged     = errors.New("the file is damaged: restore it from a backup, or move it away to start with an empty one")
+	errOtherSchema = errors.New("its schema is not the one that this program makes: use the program that wrote it, or name another file to start with an empty one")
+	errForeign     = errors.New("the file belongs to another program: name a file that Counterfoil may use")
 )
 
 // explain adds the next action to an error of SQLite or of the file system.

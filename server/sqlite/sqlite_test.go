@@ -147,7 +147,9 @@ func TestOpenRefuses(t *testing.T) {
 		}, "belongs to another program"},
 		"foreign database":       {statements("CREATE TABLE t (x)"), "belongs to another program"},
 		"foreign application id": {statements("PRAGMA application_id = 7"), "belongs to another program"},
-		"newer version":          {statements("PRAGMA application_id = 1128681292", "PRAGMA user_version = 99"), "use the newer program"},
+		// A file of before a migration was changed was opened, and each request failed.
+		"another schema": {statements("PRAGMA application_id = 1128681292", "PRAGMA user_version = 1"), "use the program that wrote it"},
+		"newer version":  {statements("PRAGMA application_id = 1128681292", "PRAGMA user_version = 99"), "use the newer program"},
 		"a directory": {func(t *testing.T, path string) {
 			if err := os.Mkdir(path, 0o700); err != nil {
 				t.Fatal(err)
