@@ -119,8 +119,7 @@ func (rl *realm) requester(ctx context.Context, a *attempt, r *http.Request, bod
 func (rl *realm) authenticateOnce(ctx context.Context, a *attempt, creds *credentials) (*caller, *refusal) {
 	// A token that is granted on what memory says of a client is checked when it
 	// is recorded. Here nothing is, so memory must not be asked.
-	rl.clients.Drop(clientKey{rl.Name, creds.id})
-	by, no := rl.authenticate(ctx, a, creds)
+	by, no := rl.authenticate(ctx, a, creds, true)
 	if no != nil || len(by.once) == 0 {
 		return by, no
 	}

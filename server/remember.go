@@ -8,19 +8,10 @@ import (
 // clientKey names a client in memory.
 type clientKey struct{ realm, id string }
 
-// remembered returns a client from memory, or else from the store. A client in
-// memory may have been changed since, by another process: whoever is refused on
-// it is to be looked at again with a fresh one, and RecordIssued lets no token
-// out that was granted on an old one. It must not be changed.
-func (s *shared) remembered(ctx context.Context, realm, id string) (c *Client, fresh bool, err error) {
-	if c, ok := s.clients.Get(clientKey{realm, id}); ok {
-		return c, false, nil
-	}
-	c, err = s.fresh(ctx, realm, id)
-	return c, true, err
-}
-
-// fresh reads a client from the store and remembers it.
+// fresh reads a client from the store and remembers it. A client in memory may
+// have been changed since, by another process: whoever is refused on it is to be
+// looked at again with a fresh one, and RecordIssued lets no token out that was
+// granted on an old one. It must not be changed.
 func (s *shared) fresh(ctx context.Context, realm, id string) (*Client, error) {
 	c, err := s.Store.Client(ctx, realm, id)
 	if err != nil {

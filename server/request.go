@@ -226,22 +226,16 @@ type caller struct {
 // costs as long as a guess of a secret.
 var nobody = &Client{Secrets: []Hash{{Value: hash(newSecret())}}}
 
-// authenticate returns the client that the credentials prove.
-func (rl *realm) authenticate(ctx context.Context, a *attempt, c *credentials) (*caller, *refusal) {
-	client, fresh, err := rl.remembered(ctx, rl.Name, c.id)
-	switch {
-	case errors.Is(err, ErrNotFound):
-		client, fresh = nobody, true
-	case err != nil:
-		return nil, storeFailed("read client", err)
+// authenticate returns the client that the credentials prove: one from memory,
+// unless it is to be read anew.
+func (rl *realm) authenticate(ctx context.Context, a *attempt, c *credentials, anew bool) (*caller, *refusal) {
+	if client, ok := rl.clients.Get(clientKey{rl.Name, c.id}); ok && !anew {
+		// What is in memory may be old: nobody is refused on that.
+		if by, no := rl.prove(ctx, a, c, client); no == nil || no.unrecorded {
+			return by, no
+		}
 	}
-	a.fresh = fresh
-	found, no := rl.prove(ctx, a, c, client)
-	if no == nil || fresh || no.unrecorded {
-		return found, no
-	}
-	// What is in memory may be old: nobody is refused on that.
-	client, err = rl.fresh(ctx, rl.Name, c.id)
+	client, err := rl.fresh(ctx, rl.Name, c.id)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		client = nobody

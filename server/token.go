@@ -110,7 +110,7 @@ func (rl *realm) serveToken(w http.ResponseWriter, r *http.Request) {
 // recorded and may leave.
 func (rl *realm) grant(ctx context.Context, a *attempt, r *http.Request, req *tokenRequest, creds *credentials) (*grant, *refusal) {
 	// 1. Authenticate the client.
-	caller, no := rl.authenticate(ctx, a, creds)
+	caller, no := rl.authenticate(ctx, a, creds, false)
 	if no != nil {
 		return nil, no
 	}
