@@ -229,6 +229,7 @@ var nobody = &Client{Secrets: []Hash{{Value: hash(newSecret())}}}
 // authenticate returns the client that the credentials prove: one from memory,
 // unless it is to be read anew.
 func (rl *realm) authenticate(ctx context.Context, a *attempt, c *credentials, anew bool) (*caller, *refusal) {
+	a.fresh = false
 	if client, ok := rl.clients.Get(clientKey{rl.Name, c.id}); ok && !anew {
 		// What is in memory may be old: nobody is refused on that.
 		if by, no := rl.prove(ctx, a, c, client); no == nil || no.unrecorded {

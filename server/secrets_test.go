@@ -308,7 +308,7 @@ func TestSlowSecretWaitsForATime(t *testing.T) {
 	for server.Waiting(h.server) == 0 {
 		runtime.Gosched()
 	}
-	if err := h.clock.Sleepers(t.Context(), 2); err != nil { // the other one keeps the uses
+	if err := h.clock.Sleepers(t.Context(), background+1); err != nil {
 		t.Fatal(err)
 	}
 	h.clock.Turn(5 * time.Second)
