@@ -15,7 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
+	"runtime"
 	"runtime/pprof"
 	"strconv"
 	"strings"
@@ -112,7 +112,7 @@ func startUp(data string) error {
 // child serves one side until it is told to stop. All collect garbage as rarely
 // as the binary does.
 func child(words []string) error {
-	debug.SetGCPercent(400)
+	defer runtime.KeepAlive(make([]byte, 32<<20)) // as in the binary
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
