@@ -25,7 +25,7 @@ import (
 // database and a durable record of each token, to a floor: a handler that
 // parses the same form and signs a token of the same size, and does nothing
 // else. The 32 callers of either share the machine with it, and for either the
-// collector runs as for a server (GOGC=400): a heap this small is otherwise
+// collector runs seldom, as in the binary with its ballast: a heap this small is otherwise
 // collected every few hundred requests.
 func BenchmarkToken(b *testing.B) {
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
