@@ -1,0 +1,212 @@
+// Package awssecrets takes a credential from AWS Secrets Manager. Use it where
+// the client secret of a program that runs on AWS is kept and rotated there. It
+// is a module of its own: the SDK that signs the requests comes with it.
+//
+// A reference is NAME, a secret's name or its ARN; NAME?stage=LABEL takes the
+// version with another staging label than AWSCURRENT, and NAME#KEY, behind
+// both, the string KEY of a secret that is a JSON object. A secret that is
+// named by its ARN is asked for in the region of the ARN.
+//
+// It promises that a rotated secret is picked up without a restart, that a
+// fetch ends after 10 s, and that no error holds a secret, a signature or what
+// the service wrote. It needs the permission secretsmanager:GetSecretValue, and
+// kms:Decrypt where the secret is encrypted with a key of one's own.
+package awssecrets
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/credential/internal/remote"
+	"github.com/counterfoil/counterfoil/internal/clock"
+)
+
+// Config says how the service is reached, and as whom. Its zero value is the
+// SDK's default chain: environment, shared files, web identity, container and
+// instance roles.
+type Config struct {
+	// AWS has the region, the login, the transport and the repeats; default
+	// what config.LoadDefaultConfig gives.
+	AWS *aws.Config
+	// Endpoint is the service's https URL where it is not the region's public
+	// one: that of a VPC endpoint, for example. It takes precedence over
+	// AWS.BaseEndpoint.
+	Endpoint string
+	// Timeout bounds a fetch, login and repeats included; default 10 s.
+	Timeout time.Duration
+	// Clock is for tests; default the machine's.
+	Clock counterfoil.Clock
+}
+
+// Open returns what the reference names, to be fetched when it is first asked
+// for. The error is about the reference or the configuration.
+func Open(reference string, c Config) (client.SecretFunc, error) { return Opener(c)(reference) }
+
+// Opener returns an opener of references that share one configuration, which is
+// loaded with the first of them. Its place is in a credential.Schemes, as "awssm".
+func Opener(c Config) func(reference string) (client.SecretFunc, error) {
+	load := sync.OnceValues(c.service)
+	return func(reference string) (client.SecretFunc, error) {
+		s, err := parse(reference)
+		if err != nil {
+			return nil, err
+		}
+		if s.service, err = load(); err != nil {
+			return nil, err
+		}
+		if s.service.Options().Region == "" && s.region == "" {
+			return nil, errors.New("awssm: no region is set: set AWS_REGION, or name the secret by its ARN")
+		}
+		s.timeout, s.clock = cmp.Or(c.Timeout, remote.DefaultTimeout), c.Clock
+		if s.clock == nil {
+			s.clock = clock.System
+		}
+		return s.fetch, nil
+	}
+}
+
+// service returns the SDK's client of the service.
+func (c Config) service() (*secretsmanager.Client, error) {
+	if c.Timeout < 0 {
+		return nil, errors.New("awssm: Config.Timeout is negative")
+	}
+	if u, err := url.Parse(c.Endpoint); c.Endpoint != "" && (err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil) {
+		return nil, errors.New("awssm: Config.Endpoint is not an https URL without credentials")
+	}
+	if c.AWS == nil {
+		loaded, err := config.LoadDefaultConfig(context.Background())
+		var profile config.SharedConfigProfileNotExistError
+		switch {
+		case errors.As(err, &profile):
+			return nil, errors.New("awssm: the profile that is chosen is not in the shared configuration files: look at AWS_PROFILE")
+		case err != nil:
+			return nil, errors.New("awssm: the configuration of AWS cannot be loaded: 'aws sts get-caller-identity' says what is wrong with it")
+		}
+		c.AWS = &loaded
+	}
+	return secretsmanager.NewFromConfig(*c.AWS, func(o *secretsmanager.Options) {
+		o.HTTPClient = &remote.Client{Base: transport(o.HTTPClient)}
+		// A log of requests and answers would hold the secret.
+		o.ClientLogMode = 0
+		if c.Endpoint != "" {
+			o.BaseEndpoint = aws.String(c.Endpoint)
+		}
+	}), nil
+}
+
+// transport is what an HTTP client of the SDK dials with. The client itself
+// would follow redirects.
+func transport(c aws.HTTPClient) http.RoundTripper {
+	switch c := c.(type) {
+	case nil:
+		return nil
+	case *awshttp.BuildableClient:
+		return c.GetTransport()
+	case *http.Client:
+		return c.Transport
+	default:
+		return doer{c}
+	}
+}
+
+type doer struct{ aws.HTTPClient }
+
+func (d doer) RoundTrip(req *http.Request) (*http.Response, error) { return d.Do(req) }
+
+// secret is what a reference names.
+type secret struct {
+	reference, id, stage, key string
+	region                    string // of the ARN
+	service                   *secretsmanager.Client
+	timeout                   time.Duration
+	clock                     counterfoil.Clock
+}
+
+var (
+	name  = regexp.MustCompile(`^[A-Za-z0-9/_+=.@-]{1,512}$`)
+	arn   = regexp.MustCompile(`^arn:aws[a-z-]{0,20}:secretsmanager:([a-z0-9-]{1,40}):[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]{1,519}$`)
+	label = regexp.MustCompile(`^[A-Za-z0-9/_+=.@-]{1,256}$`)
+	key   = regexp.MustCompile(`^[\pL\pM\pN\pP\pS ]{1,256}$`)
+)
+
+// errReference does not show what was given: it may be the secret itself.
+var errReference = errors.New("awssm: the reference must be a secret's name or ARN, then ?stage=LABEL and #KEY where they are wanted")
+
+func parse(reference string) (*secret, error) {
+	s := &secret{reference: reference}
+	rest, member, hasKey := strings.Cut(reference, "#")
+	id, stage, hasStage := strings.Cut(rest, "?stage=")
+	if hasKey && !key.MatchString(member) || hasStage && !label.MatchString(stage) {
+		return nil, errReference
+	}
+	if found := arn.FindStringSubmatch(id); found != nil {
+		s.region = found[1]
+	} else if !name.MatchString(id) {
+		return nil, errReference
+	}
+	s.id, s.stage, s.key = id, stage, member
+	return s, nil
+}
+
+// fetch gets the secret from the service.
+func (s *secret) fetch(ctx context.Context) (counterfoil.Secret, error) {
+	ctx, cancel := remote.Limit(ctx, s.clock, s.timeout)
+	defer cancel()
+	in := &secretsmanager.GetSecretValueInput{SecretId: &s.id}
+	if s.stage != "" {
+		in.VersionStage = &s.stage
+	}
+	out, err := s.service.GetSecretValue(ctx, in, func(o *secretsmanager.Options) {
+		if s.region != "" {
+			o.Region = s.region
+		}
+	})
+	if err != nil {
+		return "", fmt.Errorf("secret awssm:%s: %w", s.reference, reason(ctx, err))
+	}
+	value, err := s.value(out)
+	if err != nil {
+		return "", fmt.Errorf("secret awssm:%s: %w", s.reference, err)
+	}
+	return value, nil
+}
+
+// value takes the secret out of the answer.
+func (s *secret) value(out *secretsmanager.GetSecretValueOutput) (counterfoil.Secret, error) {
+	text := string(out.SecretBinary)
+	if out.SecretString != nil {
+		text = *out.SecretString
+	}
+	if s.key == "" {
+		return remote.Value(text)
+	}
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(text), &object); err != nil {
+		return "", errors.New("it is not a JSON object: leave out #KEY to take it whole")
+	}
+	member, ok := object[s.key]
+	if !ok {
+		return "", errors.New("the JSON object has no such key")
+	}
+	var kept *string
+	if err := json.Unmarshal(member, &kept); err != nil || kept == nil {
+		return "", errors.New("what the JSON object has under the key is not a string")
+	}
+	return remote.Value(*kept)
+}

@@ -1,0 +1,52 @@
+package awssecrets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+
+	"github.com/counterfoil/counterfoil/client/credential/internal/remote"
+)
+
+// hints are the codes of the service and of its front, and what to do. The
+// message that comes with a code is not repeated.
+var hints = map[string]string{
+	"ResourceNotFoundException":   "there is no such secret, or no version with this label: look at the name, the region and the account",
+	"AccessDeniedException":       "access is denied: allow secretsmanager:GetSecretValue on it, and kms:Decrypt on its key",
+	"DecryptionFailure":           "the service cannot decrypt it: look at the KMS key and at kms:Decrypt",
+	"InvalidRequestException":     "the service cannot give it now: it may be marked for deletion",
+	"InvalidParameterException":   "the service does not take the name or the label",
+	"InternalServiceError":        "the service failed",
+	"ThrottlingException":         "the service asks for fewer requests",
+	"TooManyRequestsException":    "the service asks for fewer requests",
+	"UnrecognizedClientException": "the login is not one that AWS knows: look at the access key",
+	"InvalidClientTokenId":        "the login is not one that AWS knows: look at the access key",
+	"ExpiredTokenException":       "the login has expired: renew the session",
+	"IncompleteSignature":         "AWS does not take the signature",
+	"InvalidSignatureException":   "AWS does not take the signature: look at the secret access key and the machine's clock",
+	"SignatureDoesNotMatch":       "AWS does not take the signature: look at the secret access key and the machine's clock",
+	"RequestExpired":              "AWS takes the request as too old: look at the machine's clock",
+}
+
+// reason says what went wrong. The SDK's own errors repeat what was answered.
+func reason(ctx context.Context, err error) error {
+	var api smithy.APIError
+	var answer *awshttp.ResponseError
+	var signing *v4.SigningError
+	switch {
+	case ctx.Err() != nil:
+		return remote.Reason(ctx, err)
+	case errors.As(err, &api) && hints[api.ErrorCode()] != "":
+		return fmt.Errorf("%s (%s)", hints[api.ErrorCode()], api.ErrorCode())
+	case errors.As(err, &answer) && answer.HTTPStatusCode() != 0 && answer.HTTPStatusCode() != http.StatusOK:
+		return fmt.Errorf("the service answers %d", answer.HTTPStatusCode())
+	case errors.As(err, &signing):
+		return errors.New("there is no login: set the environment of AWS, a profile or a role")
+	}
+	return remote.Reason(ctx, err)
+}

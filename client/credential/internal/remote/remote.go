@@ -1,0 +1,165 @@
+// Package remote is how a credential is fetched from a service that keeps it.
+// Use it below client/credential, between a service's own library and the
+// network.
+//
+// It promises that a request goes by verified TLS to the host that it names and
+// nowhere else, that an answer is bounded in bytes and a fetch in time, and that
+// its errors are one line in words of this house: services and their libraries
+// repeat what was sent and answered, and that may be the secret. It is a
+// foundation without promises to importers.
+package remote
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+)
+
+const (
+	// MaxAnswer bounds an answer, in bytes: a secret of MaxSecret in its longest
+	// escaped form, and what goes with it.
+	MaxAnswer = 512 << 10
+	// MaxSecret bounds a secret, in bytes, as AWS and Google do.
+	MaxSecret = 64 << 10
+	// DefaultTimeout bounds a fetch, logging in and repeats included.
+	DefaultTimeout = 10 * time.Second
+)
+
+var (
+	errTooLarge = fmt.Errorf("the answer is larger than %d bytes", MaxAnswer)
+	errPlain    = errors.New("the address is not an https one, and neither logins nor secrets travel in the clear: change the endpoint")
+	errTimeout  = errors.New("no whole answer in time")
+)
+
+// Client sends requests. A redirect is an answer like any other.
+type Client struct {
+	// Base is what dials; default one for all Clients, like
+	// http.DefaultTransport but with TLS 1.2 as its least.
+	Base http.RoundTripper
+}
+
+// base is shared, so that connections are.
+var base = sync.OnceValue(func() http.RoundTripper {
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		t = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second}
+	}
+	t = t.Clone()
+	if t.TLSClientConfig == nil {
+		t.TLSClientConfig = &tls.Config{}
+	}
+	t.TLSClientConfig.MinVersion = tls.VersionTLS12
+	return t
+})
+
+// Do sends one request; the libraries of services ask for it by this name.
+func (c *Client) Do(req *http.Request) (*http.Response, error) { return c.RoundTrip(req) }
+
+// RoundTrip sends one request.
+func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme != "https" {
+		return nil, errPlain
+	}
+	rt := c.Base
+	if rt == nil {
+		rt = base()
+	}
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.ContentLength > MaxAnswer {
+		_ = resp.Body.Close()
+		return nil, errTooLarge
+	}
+	resp.Body = &bounded{body: resp.Body, left: MaxAnswer}
+	return resp, nil
+}
+
+// bounded is a body that fails where it goes on beyond what is left.
+type bounded struct {
+	body io.ReadCloser
+	left int
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if len(p) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.body.Read(p)
+	if n > b.left {
+		return 0, errTooLarge
+	}
+	b.left -= n
+	return n, err
+}
+
+func (b *bounded) Close() error { return b.body.Close() }
+
+// Limit returns a context that ends after d of the clock's time, for Reason to
+// recognise. The cancel function must be called.
+func Limit(ctx context.Context, clock counterfoil.Clock, d time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		if clock.Sleep(ctx, d) == nil {
+			cancel(fmt.Errorf("%w: %v", errTimeout, d))
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// Reason says why a request had no answer, without repeating any part of it.
+func Reason(ctx context.Context, err error) error {
+	var dns *net.DNSError
+	var operation *net.OpError
+	var certificate *tls.CertificateVerificationError
+	var host x509.HostnameError
+	var authority x509.UnknownAuthorityError
+	cause := context.Cause(ctx)
+	switch {
+	case errors.Is(cause, errTimeout):
+		return cause
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, errPlain):
+		return errPlain
+	case errors.Is(err, errTooLarge):
+		return errTooLarge
+	case errors.As(err, &host):
+		return errors.New("its certificate is for another host")
+	case errors.As(err, &authority):
+		return errors.New("its certificate is of an authority that is not trusted")
+	case errors.As(err, &certificate):
+		return errors.New("its certificate is not valid, or not any more")
+	case errors.As(err, &dns):
+		return errors.New("its name cannot be resolved")
+	case errors.As(err, &operation) && operation.Op != "remote error":
+		return operation
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the answer breaks off")
+	}
+	return errors.New("there is no answer that can be read")
+}
+
+// Value is what was kept, as a secret: without the line end that editors and
+// shells leave behind, as with a file.
+func Value(kept string) (counterfoil.Secret, error) {
+	switch value := strings.TrimRight(kept, "\r\n"); {
+	case value == "":
+		return "", errors.New("it is empty")
+	case len(value) > MaxSecret:
+		return "", fmt.Errorf("it is longer than %d bytes", MaxSecret)
+	default:
+		return counterfoil.Secret(value), nil
+	}
+}
