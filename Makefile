@@ -8,9 +8,15 @@ NPM          = apis/gqlhttp/testdata/audit cmd/counterfoil/testdata/interop
 OIDC         = bench/server/oidc
 FUZZTIME    ?= 60s
 
+# Packages that bring much stand in modules of their own, below those that they
+# extend. What is asked of the first module is asked of each.
+MODULES      = $(or $(shell git ls-files '*/go.mod' | grep -v /testdata/ | sed 's|/go.mod$$||'),$(error git ls-files names no modules))
+each         = @for dir in $(MODULES); do echo "$$dir: $(1)"; (cd $$dir && $(1)) || exit 1; done
+
 .PHONY: test
 test: needs check generated vulnerabilities
 	$(GO) test -race -timeout 18m ./...
+	$(call each,$(GO) test -race ./...)
 
 # What the tests use beside Go. Installed where that is possible, named where
 # it is not.
@@ -31,6 +37,7 @@ check:
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod tidy -diff
 	CGO_ENABLED=0 $(GO) build ./...
+	$(call each,$(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) mod tidy -diff && CGO_ENABLED=0 $(GO) build ./...)
 
 # Generated code must be what its sources give.
 .PHONY: generated
@@ -42,11 +49,13 @@ generated:
 # Known vulnerabilities, where their database can be reached.
 .PHONY: vulnerabilities
 vulnerabilities:
-	@if out=$$($(GO) run $(GOVULNCHECK) ./... 2>&1); then echo "$$out" | tail -n 1; \
-	elif echo "$$out" | grep -q '^Vulnerability #'; then echo "$$out"; exit 1; \
-	elif echo "$$out" | grep -qE 'fetching vulnerabilities|dial tcp|no such host|connection refused|Forbidden|proxyconnect'; then \
-		echo "govulncheck: its database cannot be reached from here, nothing was checked"; \
-	else echo "$$out"; exit 1; fi
+	@for dir in . $(MODULES); do \
+		if out=$$(cd $$dir && $(GO) run $(GOVULNCHECK) ./... 2>&1); then echo "$$dir: $$(echo "$$out" | tail -n 1)"; \
+		elif echo "$$out" | grep -q '^Vulnerability #'; then echo "$$out"; exit 1; \
+		elif echo "$$out" | grep -qE 'fetching vulnerabilities|dial tcp|no such host|connection refused|Forbidden|proxyconnect'; then \
+			echo "govulncheck: its database cannot be reached from here, nothing was checked"; break; \
+		else echo "$$out"; exit 1; fi; \
+	done
 
 # The benchmarks, each beside its floor in the same run: see bench/README.md.
 .PHONY: bench
@@ -64,7 +73,7 @@ bench-server: needs $(OIDC)/node_modules/.package-lock.json
 fuzz:
 	@for target in $$(grep -rhoE --include='*_test.go' '^func (Fuzz[A-Za-z0-9_]+)' . | sed 's/func //' | sort -u); do \
 		for pkg in $$(grep -rlE --include='*_test.go' "^func $$target\(" . | xargs -n1 dirname | sort -u); do \
-			echo "$$pkg $$target"; $(GO) test $$pkg -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) || exit 1; \
+			echo "$$pkg $$target"; (cd $$pkg && $(GO) test . -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME)) || exit 1; \
 		done; \
 	done
 

@@ -18,11 +18,24 @@ type pkg struct {
 	Deps       []string
 }
 
+// packages are those of the module; those of the modules below it have no Deps.
 func packages(t *testing.T) []pkg {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,Deps", "./...").Output()
+	all := packagesIn(t, ".", "ImportPath,Imports,Deps")
+	if len(all) < 10 {
+		t.Fatalf("go list found %d packages only", len(all))
+	}
+	for _, dir := range nested(t) {
+		all = append(all, packagesIn(t, dir, "ImportPath,Imports")...)
+	}
+	return all
+}
+
+func packagesIn(t *testing.T, dir, fields string) []pkg {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "-C", dir, "list", "-json="+fields, "./...").Output()
 	if err != nil {
-		t.Fatalf("go list: %v", err)
+		t.Fatalf("go list in %s: %v", dir, err)
 	}
 	var all []pkg
 	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
@@ -34,9 +47,6 @@ func packages(t *testing.T) []pkg {
 		}
 		p.ImportPath = strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
 		all = append(all, p)
-	}
-	if len(all) < 10 {
-		t.Fatalf("go list found %d packages only", len(all))
 	}
 	return all
 }

@@ -1,0 +1,148 @@
+package counterfoil_test
+
+import (
+	"encoding/json"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// requirement is a line of a go.mod file that asks for a module.
+type requirement struct{ Path, Version string }
+
+// goMod is what 'go mod edit -json' says of a go.mod file.
+type goMod struct {
+	Module  requirement
+	Go      string
+	Require []requirement
+	Replace []struct{ Old, New requirement }
+}
+
+func readGoMod(t *testing.T, dir string) goMod {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "mod", "edit", "-json", filepath.Join(dir, "go.mod")).Output()
+	if err != nil {
+		t.Fatalf("%s/go.mod: %v", dir, err)
+	}
+	var m goMod
+	if err := json.Unmarshal(out, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// nested are the directories of the modules below this one.
+func nested(t *testing.T) []string {
+	t.Helper()
+	var dirs []string
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "node_modules"):
+			return filepath.SkipDir
+		case !d.IsDir() && d.Name() == "go.mod" && path != "go.mod":
+			dirs = append(dirs, filepath.ToSlash(filepath.Dir(path)))
+		}
+		return nil
+	})
+	if err != nil || len(dirs) == 0 {
+		t.Fatalf("%d modules of their own, %v", len(dirs), err)
+	}
+	return dirs
+}
+
+// A module of its own is built beside the code that it extends, never beside an
+// older release, and with the same versions of what both need: what is tested
+// here is what an importer of both gets.
+func TestModulesOfTheirOwn(t *testing.T) {
+	root := readGoMod(t, ".")
+	versions := map[string]string{}
+	for _, r := range root.Require {
+		versions[r.Path] = r.Version
+	}
+	for _, dir := range nested(t) {
+		m := readGoMod(t, dir)
+		if want := module + "/" + dir; m.Module.Path != want {
+			t.Errorf("%s/go.mod: the module is %s, not %s", dir, m.Module.Path, want)
+		}
+		if m.Go != root.Go {
+			t.Errorf("%s/go.mod: go %s, not %s as in the root", dir, m.Go, root.Go)
+		}
+		replaced := map[string]string{}
+		for _, r := range m.Replace {
+			replaced[r.Old.Path] = r.New.Path
+			if _, ok := own(r.Old.Path); !ok {
+				t.Errorf("%s/go.mod replaces %s, which importers would not get", dir, r.Old.Path)
+			}
+		}
+		if !slices.ContainsFunc(m.Require, func(r requirement) bool { return r.Path == module }) {
+			t.Errorf("%s/go.mod does not require %s: why is it here?", dir, module)
+		}
+		for _, r := range m.Require {
+			at, ok := own(r.Path)
+			if !ok {
+				if want := versions[r.Path]; want != "" && r.Version != want {
+					t.Errorf("%s/go.mod requires %s %s, the root %s", dir, r.Path, r.Version, want)
+				}
+				continue
+			}
+			want, err := filepath.Rel(dir, filepath.FromSlash(at))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := replaced[r.Path]; r.Version != "v0.0.0" || got != filepath.ToSlash(want) {
+				t.Errorf("%s/go.mod: %s %s => %q, want v0.0.0 => %s", dir, r.Path, r.Version, got, filepath.ToSlash(want))
+			}
+		}
+	}
+}
+
+// broughtBy are the modules that an importer of a package builds, apart from
+// this one.
+func broughtBy(t *testing.T, path string) []string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "./"+path).Output()
+	if err != nil {
+		t.Fatalf("go list %s: %v", path, err)
+	}
+	all := strings.Fields(string(out))
+	slices.Sort(all)
+	all = slices.Compact(all)
+	if !slices.Contains(all, module) {
+		t.Fatalf("go list %s gave %q", path, all)
+	}
+	return slices.DeleteFunc(all, func(path string) bool { return path == module })
+}
+
+// TestModulesOfTheClient and TestModulesOfTheGuard hold the lists of modules
+// that come with a wing: whoever imports it must be able to read all of them.
+func TestModulesOfTheClient(t *testing.T) {
+	bringsOnly(t, "client",
+		"github.com/go-jose/go-jose/v4",
+		"github.com/goccy/go-yaml",
+		"github.com/gofrs/flock",
+		"golang.org/x/sync",
+		"golang.org/x/sys",
+	)
+}
+
+func TestModulesOfTheGuard(t *testing.T) {
+	bringsOnly(t, "guard",
+		"github.com/go-jose/go-jose/v4",
+		"github.com/goccy/go-yaml",
+		"golang.org/x/sync",
+	)
+}
+
+func bringsOnly(t *testing.T, path string, allowed ...string) {
+	t.Helper()
+	for _, got := range broughtBy(t, path) {
+		if !slices.Contains(allowed, got) {
+			t.Errorf("%s brings %s to its importers: do without, or move what needs it to a module of its own", path, got)
+		}
+	}
+}
