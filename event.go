@@ -2,19 +2,24 @@ package counterfoil
 
 import "time"
 
-// The types of Event. A server issues and refuses tokens; a client obtains them,
-// fails to, and drops one that an API has rejected. One that was obtained and
-// serves, but could not be kept for the next process, was not cached.
+// The types of Event. A server issues and refuses tokens. A client requests one
+// (each attempt leaves an event), obtains its first, renews the one it has, is
+// refused or fails for a while, and drops one that an API has rejected; it
+// retries a call. A token that was obtained and serves, but could not be kept for
+// the next process, was not cached.
 const (
 	EventTokenIssued    = "token.issued"
 	EventTokenReused    = "token.reused" // issued before and answered again
 	EventTokenRefused   = "token.refused"
+	EventTokenRequested = "token.requested"
 	EventTokenObtained  = "token.obtained"
+	EventTokenRenewed   = "token.renewed"
 	EventTokenFailed    = "token.failed"
 	EventTokenNotCached = "token.not_cached"
 	EventTokenDropped   = "token.dropped"
 	EventCallAllowed    = "call.allowed"
 	EventCallRefused    = "call.refused"
+	EventCallRetried    = "call.retried"
 	EventClientCreated  = "client.created"
 	EventClientRotated  = "client.rotated"
 	EventClientDisabled = "client.disabled"
@@ -64,4 +69,12 @@ type Event struct {
 	// Detail is what an operator needs beyond the reason; never sent to the
 	// caller.
 	Detail string `json:"detail,omitempty"`
+	// Duration is how long a client's request took that ended with this event; 0
+	// where there was none. It is for metrics and traces, not for records.
+	Duration time.Duration `json:"-"`
+	// Status is the HTTP status that a client was answered; 0 without an answer.
+	Status int `json:"-"`
+	// Attempt counts a client's requests for one purpose from 1; 0 where that is
+	// not said.
+	Attempt int `json:"-"`
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
@@ -20,23 +22,49 @@ import (
 //
 // An implementation is safe for concurrent use and keeps what it holds from
 // other users' eyes. It need not outlive a restart. One that depends on
-// something that can fail decides for itself whether Renew then calls renew
-// without exclusion or returns an error; where a new token ends the old one,
-// an error is right.
+// something that can fail says so with [ErrCacheLost]; the Source decides what
+// to do then.
 type Cache interface {
-	// Load returns the token under key, and whether there is one. It does not
-	// wait for a Renew under way.
+	// Load returns the token under key, and whether there is one. It is quick: it
+	// waits neither for a Renew under way nor for a network.
 	Load(ctx context.Context, key string) (counterfoil.Token, bool, error)
-	// Renew waits, no longer than ctx, until no other holder of the cache is in
-	// Renew or Drop for key; calls renew with the token that is then under key,
-	// or none; and puts what it returns under key. It returns renew's token and
-	// error. A token that cannot be stored is returned together with the error.
-	Renew(ctx context.Context, key string, renew func(ctx context.Context, current counterfoil.Token) (counterfoil.Token, error)) (counterfoil.Token, error)
-	// Drop removes the token under key if it is rejected, in one step.
+	// Renew returns a token under key that r accepts: at once when there is one,
+	// also while another holder of the cache renews; one that another has put
+	// there meanwhile; or, when it is alone in Renew for key, the one that r
+	// fetches, which it puts under key. It waits no longer than ctx. It returns
+	// the error of r.Fetch as it is. A token that cannot be stored is returned
+	// together with the error.
+	Renew(ctx context.Context, key string, r Renewal) (counterfoil.Token, error)
+	// Drop removes the token under key if it is rejected, in one step. It waits
+	// no longer than ctx.
 	Drop(ctx context.Context, key string, rejected counterfoil.Token) error
-	// Clear removes every token whose key starts with prefix; all for "".
+	// Clear removes every token whose key starts with prefix; all for "". A Renew
+	// under way may put one there afterwards.
 	Clear(ctx context.Context, prefix string) error
+	// Changes returns the counter of key. The cache adds to it after the token
+	// under key has changed, whoever did it, so that Sources look again; one that
+	// cannot know never adds.
+	Changes(key string) *atomic.Uint64
 }
+
+// Renewal is what a Source asks of [Cache.Renew].
+type Renewal struct {
+	// Accept reports whether the token under the key serves, so that none is
+	// fetched. It is quick and may be called often; the zero Token is for none.
+	Accept func(current counterfoil.Token) bool
+	// Fetch gets a token from the provider. It is called once at most.
+	Fetch func(ctx context.Context) (counterfoil.Token, error)
+	// Credentials tells what Fetch proves itself with from anything else, without
+	// holding it. A cache that shares the failures of Fetch shares them among
+	// equal ones.
+	Credentials [32]byte
+}
+
+// ErrCacheLost is wrapped by what a Cache returns while it cannot exclude other
+// holders, because what it depends on is away; Fetch has then not been called.
+// A Source fetches all the same where tokens are independent. Where a new token
+// ends the old one it keeps the token that it has, unless [Config.FetchAlone].
+var ErrCacheLost = errors.New("the shared token cache cannot be reached")
 
 // KeyPrefix is how the keys of a client begin: its id's SHA-256, in hexadecimal.
 func KeyPrefix(clientID string) string {
@@ -61,61 +89,74 @@ func cacheKey(c *Config, tokenURL *url.URL) string {
 }
 
 // Memory returns a cache in memory, for the Sources of one process.
-func Memory() Cache { return &memory{entries: map[string]*entry{}} }
+func Memory() Cache { return &memory{entries: map[string]*slot{}} }
 
 type memory struct {
 	mu      sync.Mutex
-	entries map[string]*entry
+	entries map[string]*slot
 }
 
-type entry struct {
+type slot struct {
+	changes atomic.Uint64
 	// turn holds one value while someone renews.
 	turn chan struct{}
 	// token belongs to memory.mu.
 	token counterfoil.Token
 }
 
-// entry returns the entry of key and its token.
-func (m *memory) entry(key string) (*entry, counterfoil.Token) {
+// slot returns what is under key and its token.
+func (m *memory) slot(key string) (*slot, counterfoil.Token) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e := m.entries[key]
 	if e == nil {
-		e = &entry{turn: make(chan struct{}, 1)}
+		e = &slot{turn: make(chan struct{}, 1)}
 		m.entries[key] = e
 	}
 	return e, e.token
 }
 
+func (m *memory) put(e *slot, t counterfoil.Token) {
+	m.mu.Lock()
+	e.token = t
+	m.mu.Unlock()
+	e.changes.Add(1)
+}
+
 func (m *memory) Load(_ context.Context, key string) (counterfoil.Token, bool, error) {
-	_, t := m.entry(key)
+	_, t := m.slot(key)
 	return t, t.Value != "", nil
 }
 
-func (m *memory) Renew(ctx context.Context, key string, renew func(context.Context, counterfoil.Token) (counterfoil.Token, error)) (counterfoil.Token, error) {
-	e, _ := m.entry(key)
+func (m *memory) Renew(ctx context.Context, key string, r Renewal) (counterfoil.Token, error) {
+	e, current := m.slot(key)
+	if r.Accept(current) {
+		return current, nil
+	}
 	select {
 	case e.turn <- struct{}{}:
 		defer func() { <-e.turn }()
 	case <-ctx.Done():
 		return counterfoil.Token{}, context.Cause(ctx)
 	}
-	_, current := m.entry(key)
-	t, err := renew(ctx, current)
-	if err != nil {
-		return counterfoil.Token{}, err
+	if _, current = m.slot(key); r.Accept(current) {
+		return current, nil
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	e.token = t
-	return t, nil
+	t, err := r.Fetch(ctx)
+	if err == nil {
+		m.put(e, t)
+	}
+	return t, err
 }
 
 func (m *memory) Drop(_ context.Context, key string, rejected counterfoil.Token) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if e := m.entries[key]; e != nil && e.token.Value == rejected.Value {
-		e.token = counterfoil.Token{}
+	if e, current := m.slot(key); current.Value != "" && current.Value == rejected.Value {
+		m.mu.Lock()
+		if e.token.Value == rejected.Value {
+			e.token = counterfoil.Token{}
+		}
+		m.mu.Unlock()
+		e.changes.Add(1)
 	}
 	return nil
 }
@@ -126,7 +167,13 @@ func (m *memory) Clear(_ context.Context, prefix string) error {
 	for key, e := range m.entries {
 		if strings.HasPrefix(key, prefix) {
 			e.token = counterfoil.Token{}
+			e.changes.Add(1)
 		}
 	}
 	return nil
+}
+
+func (m *memory) Changes(key string) *atomic.Uint64 {
+	e, _ := m.slot(key)
+	return &e.changes
 }

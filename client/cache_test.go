@@ -1,20 +1,17 @@
 package client_test
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/cachetest"
 )
 
 func dirCache(t testing.TB) (client.Cache, string) {
@@ -26,137 +23,17 @@ func dirCache(t testing.TB) (client.Cache, string) {
 	return c, path
 }
 
-func token(value string) counterfoil.Token {
-	return counterfoil.Token{Value: counterfoil.Secret(value), Type: "Bearer", Scopes: counterfoil.Scopes{"a", "b"}, Issued: theStart, Expires: theStart.Add(time.Hour)}
-}
-
-func put(t testing.TB, c client.Cache, key, value string) {
-	t.Helper()
-	got, err := c.Renew(t.Context(), key, func(context.Context, counterfoil.Token) (counterfoil.Token, error) { return token(value), nil })
-	if err != nil || got.Value.Reveal() != value {
-		t.Fatalf("put %s: %v, %v", value, got, err)
-	}
-}
-
-func load(t testing.TB, c client.Cache, key string) string {
-	t.Helper()
-	got, ok, err := c.Load(t.Context(), key)
-	if err != nil || ok != (got.Value != "") {
-		t.Fatalf("load: %v, %v, %v", got, ok, err)
-	}
-	return got.Value.Reveal()
-}
-
-// cachePromises are what every Cache promises.
-var cachePromises = []struct {
-	name string
-	test func(*testing.T, client.Cache)
-}{
-	{"keeps a token whole", keepsWhole},
-	{"a failed renewal changes nothing", failedRenewal},
-	{"drops what was rejected only", dropsRejected},
-	{"clears one client or all", clears},
-	{"one renews at a time, and Load does not wait", oneAtATime},
-	{"a waiter can leave", waiterLeaves},
-}
+var (
+	token = cachetest.Token
+	put   = cachetest.Put
+	load  = cachetest.Load
+)
 
 func TestCache(t *testing.T) {
-	for _, p := range cachePromises {
-		t.Run("memory/"+p.name, func(t *testing.T) { p.test(t, client.Memory()) })
-		t.Run("dir/"+p.name, func(t *testing.T) { c, _ := dirCache(t); p.test(t, c) })
-	}
-}
-
-func keepsWhole(t *testing.T, c client.Cache) {
-	equal(t, "token before", load(t, c, "aa-1"), "")
-	put(t, c, "aa-1", "one")
-	got, _, _ := c.Load(t.Context(), "aa-1")
-	want := token("one")
-	if got.Value != want.Value || got.Type != want.Type || got.Scopes.String() != "a b" || !got.Issued.Equal(want.Issued) || !got.Expires.Equal(want.Expires) {
-		t.Errorf("got %+v, want %+v", got, want)
-	}
-	equal(t, "another key", load(t, c, "aa-2"), "")
-}
-
-func failedRenewal(t *testing.T, c client.Cache) {
-	put(t, c, "aa-1", "one")
-	boom := errors.New("boom")
-	_, err := c.Renew(t.Context(), "aa-1", func(_ context.Context, current counterfoil.Token) (counterfoil.Token, error) {
-		equal(t, "current", current.Value.Reveal(), "one")
-		return counterfoil.Token{}, boom
+	t.Run("memory", func(t *testing.T) { cachetest.Run(t, func(*testing.T) client.Cache { return client.Memory() }) })
+	t.Run("dir", func(t *testing.T) {
+		cachetest.Run(t, func(t *testing.T) client.Cache { c, _ := dirCache(t); return c })
 	})
-	equal(t, "error", err, boom)
-	equal(t, "token", load(t, c, "aa-1"), "one")
-}
-
-func dropsRejected(t *testing.T, c client.Cache) {
-	put(t, c, "aa-1", "two")
-	for value, want := range map[string]string{"one": "two", "": "two"} {
-		if err := c.Drop(t.Context(), "aa-1", token(value)); err != nil {
-			t.Fatal(err)
-		}
-		equal(t, "token", load(t, c, "aa-1"), want)
-	}
-	if err := c.Drop(t.Context(), "aa-1", token("two")); err != nil {
-		t.Fatal(err)
-	}
-	equal(t, "token", load(t, c, "aa-1"), "")
-}
-
-func clears(t *testing.T, c client.Cache) {
-	put(t, c, "aa-1", "one")
-	put(t, c, "aa-2", "two")
-	put(t, c, "bb-1", "three")
-	if err := c.Clear(t.Context(), "aa"); err != nil {
-		t.Fatal(err)
-	}
-	equal(t, "tokens", load(t, c, "aa-1")+load(t, c, "aa-2")+load(t, c, "bb-1"), "three")
-	if err := c.Clear(t.Context(), ""); err != nil {
-		t.Fatal(err)
-	}
-	equal(t, "token", load(t, c, "bb-1"), "")
-}
-
-func oneAtATime(t *testing.T, c client.Cache) {
-	var inside, renewals atomic.Int32
-	var all sync.WaitGroup
-	for range 20 {
-		all.Go(func() {
-			_, err := c.Renew(t.Context(), "aa-1", func(ctx context.Context, current counterfoil.Token) (counterfoil.Token, error) {
-				if n := inside.Add(1); n != 1 {
-					t.Errorf("%d at a time", n)
-				}
-				defer inside.Add(-1)
-				runtime.Gosched()
-				_, _, err := c.Load(ctx, "aa-1")
-				if current.Value != "" || err != nil {
-					return current, err
-				}
-				renewals.Add(1)
-				return token("one"), nil
-			})
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	all.Wait()
-	equal(t, "renewals", renewals.Load(), 1)
-}
-
-func waiterLeaves(t *testing.T, c client.Cache) {
-	ctx, cancel := context.WithCancel(t.Context())
-	_, err := c.Renew(t.Context(), "aa-1", func(context.Context, counterfoil.Token) (counterfoil.Token, error) {
-		cancel()
-		_, err := c.Renew(ctx, "aa-1", func(context.Context, counterfoil.Token) (counterfoil.Token, error) {
-			t.Error("a second renewal ran beside the first")
-			return counterfoil.Token{}, nil
-		})
-		return token("one"), err
-	})
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
 }
 
 func TestDirRefusesWhatOthersCanRead(t *testing.T) {
@@ -183,7 +60,7 @@ func TestDirRefusesWhatOthersCanRead(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "other users can open it (mode "+"0") || !strings.Contains(err.Error(), "remove the file") {
 			t.Errorf("mode %o: got %v", mode, err)
 		}
-		if _, err := c.Renew(t.Context(), "aa-1", nil); err == nil {
+		if _, err := c.Renew(t.Context(), "aa-1", cachetest.Fetch(nil)); err == nil {
 			t.Errorf("mode %o: a renewal used the file", mode)
 		}
 	}

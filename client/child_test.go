@@ -17,6 +17,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/cachetest"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -77,9 +78,9 @@ func child(mode string) {
 		fmt.Println(t.Value.Reveal())
 	case "write":
 		for i := 0; ; i++ {
-			_, err := cache.Renew(context.Background(), aKey, func(context.Context, counterfoil.Token) (counterfoil.Token, error) {
+			_, err := cache.Renew(context.Background(), aKey, cachetest.Fetch(func(context.Context) (counterfoil.Token, error) {
 				return bigToken(i), nil
-			})
+			}))
 			must(err)
 			fmt.Println(i)
 		}

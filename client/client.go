@@ -70,13 +70,37 @@ type Config struct {
 	// the description's. Without either, the Source gives tokens but makes no
 	// calls.
 	APIURL string
-	// ClientID and ClientSecret authenticate the client (RFC 6749 section 2.3).
-	ClientID     string
+	// ClientID names the client (RFC 6749 section 2.2). It proves itself with
+	// exactly one of ClientSecret, Key and Assertion, or with Certificate alone.
+	ClientID string
+	// ClientSecret is for client_secret_basic and client_secret_post (RFC 6749
+	// section 2.3.1): the first of the two that the provider accepts.
 	ClientSecret SecretFunc
+	// Key signs an assertion for each token request: private_key_jwt (RFC 7523
+	// section 2.2). It is asked at each, so that a rotated key is picked up.
+	Key KeyFunc
+	// Assertion gives a JWT that another authority has made for this client, such
+	// as the token that a platform puts into a file and rotates (RFC 7523 section
+	// 2.2): a federated client.
+	Assertion SecretFunc
+	// Certificate is shown in token requests and calls, and tokens are bound to
+	// it (RFC 8705). It is asked at each token request; a token is used with the
+	// certificate that got it. HTTP must be nil or an *http.Transport.
+	Certificate CertificateFunc
+	// DPoP binds tokens to a key: token requests and calls carry a proof that is
+	// signed with it (RFC 9449). Sources share a token only when they share the
+	// key. See [NewKey].
+	DPoP Key
 	// APIKey is needed where the description has a header from api_key.
 	APIKey SecretFunc
 	// Scopes are those to ask for (RFC 6749 section 3.3).
 	Scopes counterfoil.Scopes
+	// Resources are those that the token is for (RFC 8707): absolute URIs without
+	// a fragment.
+	Resources []string
+	// Parameters are further ones of the token request, such as audience. The
+	// package's own cannot be among them.
+	Parameters url.Values
 	// Tenant is needed where the API has a header from tenant.
 	Tenant string
 	// HTTP carries token requests and calls; default a transport like
@@ -87,15 +111,26 @@ type Config struct {
 	// Sources of one client the same: where a new token ends the old one, they
 	// would end each other's.
 	Cache Cache
+	// FetchAlone says that a token is asked for even while the cache is lost and
+	// a new token ends the old one (see [ErrCacheLost]): every process then ends
+	// the others' tokens. Without it each keeps the token that it has, and calls
+	// fail when that has ended.
+	FetchAlone bool
 	// Clock is for tests; default the machine's.
 	Clock counterfoil.Clock
-	// OnEvent, if set, is told of each token obtained, failed, not cached or
-	// dropped. It is called in turn with the work: it must be quick and safe for
+	// OnEvent, if set, is told of each token requested, obtained, renewed,
+	// refused, failed, not cached or dropped, and of each call retried. It is called in turn with the work: it must be quick and safe for
 	// concurrent use.
 	OnEvent func(context.Context, counterfoil.Event)
 	// Timeout bounds getting a token, repeats included, and a call through
 	// Source.Client; default 30 s.
 	Timeout time.Duration
+	// Retries are the waits before a call is repeated that has failed for a
+	// while; default 2, 4 and 8 s. Empty but not nil: none. See [Transport].
+	Retries []time.Duration
+	// RequestsPerMinute is how many calls leave in any minute; default what the
+	// API's description says. Negative: no limit.
+	RequestsPerMinute int
 }
 
 // New returns a Source, or an error with one line for everything that c lacks.
@@ -113,7 +148,6 @@ func New(c Config) (*Source, error) {
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
-	s.key = cacheKey(&s.cfg, s.tokenURL)
 	return s, nil
 }
 
@@ -218,7 +252,7 @@ func (s *Source) callHeaders() error {
 		}
 		s.headers = append(s.headers, ch)
 	}
-	s.calls = newLimiter(s.api.RequestsPerMinute)
+	s.calls = newLimiter(max(cmp.Or(s.cfg.RequestsPerMinute, s.api.RequestsPerMinute), 0))
 	return nil
 }
 
@@ -238,7 +272,10 @@ func (s *Source) foundations() error {
 	if c.HTTP == nil {
 		c.HTTP = defaultHTTP()
 	}
-	s.drops = newLimiter(dropsPerMinute)
+	if s.retries = c.Retries; s.retries == nil {
+		s.retries = []time.Duration{2 * time.Second, 4 * time.Second, 8 * time.Second}
+	}
+	s.replaced = newLimiter(rejectionsPerMinute)
 	t, ok := c.HTTP.(*http.Transport)
 	if !ok || t.TLSClientConfig == nil {
 		return nil

@@ -80,10 +80,8 @@ func TestDefaultTransportVerifies(t *testing.T) {
 	w := newWorld(t)
 	c := w.config("oauth2")
 	c.HTTP = nil
-	var e *counterfoil.Error
-	s := w.source(c)
-	w.turning(8*time.Second, func() { e = w.fails(s) })
-	if e.Reason != counterfoil.Unavailable || !strings.Contains(e.Error(), "certificate") {
+	e := w.fails(w.source(c))
+	if e.Class() != counterfoil.Protocol || !strings.Contains(e.Error(), "certificate") {
 		t.Errorf("got %v", e)
 	}
 }

@@ -2,20 +2,18 @@ package client
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
+	"crypto/tls"
+
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/provider"
 )
 
 const (
@@ -27,113 +25,97 @@ const (
 	maxRetryAfter = 60 * time.Second
 	// maxResponse bounds a token response, in bytes.
 	maxResponse = 64 << 10
+	// maxLessons bounds how often one request is sent again at once.
+	maxLessons = 3
+	// maxSkew bounds how far the provider's clock is believed to be from this
+	// machine's, and minSkew what is worth minding: Date has whole seconds.
+	maxSkew = 24 * time.Hour
+	minSkew = 2 * time.Second
 )
 
-// request gets a token from the provider:
+// request gets a token from the provider, newer than old:
 //
-//  1. ask for the credentials;
-//  2. answer with the last failure while it is remembered for them;
-//  3. send the request;
-//  4. repeat what may pass, within the time that is left;
-//  5. remember what will not.
-func (s *Source) request(ctx context.Context) (counterfoil.Token, error) {
+//  1. send the request;
+//  2. again at once, when the answer has taught something: other credentials by
+//     now, the clock of the provider, a nonce;
+//  3. repeat what may pass, within the time that is left: not while old still
+//     serves, because then nobody waits for it;
+//  4. remember what will not.
+func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *held) (counterfoil.Token, error) {
+	if s.inPlace.Load() && s.replaced.take(s.cfg.Clock.Now()) > 0 {
+		return counterfoil.Token{}, s.failed(ctx, &counterfoil.Error{Reason: counterfoil.RateLimited,
+			Message: fmt.Sprintf("the API rejects every token: no more than %d a minute are asked for in place of rejected ones", rejectionsPerMinute)})
+	}
 	deadline := s.cfg.Clock.Now().Add(s.cfg.Timeout)
-	for attempt := 0; ; attempt++ {
-		cred, err := s.credentials(ctx)
-		if err == nil && attempt == 0 {
-			if err := s.remembered(cred.print); err != nil {
-				return counterfoil.Token{}, err
+	for n, attempt, lessons := 1, 0, 0; ; n++ {
+		began := s.cfg.Clock.Now()
+		t, err := s.exchange(ctx, e, cred)
+		took := s.cfg.Clock.Now().Sub(began)
+		if err == nil {
+			s.event(ctx, counterfoil.Event{Type: counterfoil.EventTokenRequested, Status: http.StatusOK, Attempt: n, Duration: took})
+			kind := counterfoil.EventTokenObtained
+			s.inPlace.Store(false)
+			if old != nil {
+				kind, t = counterfoil.EventTokenRenewed, old.bounding(t, began)
 			}
-		}
-		var t counterfoil.Token
-		if err == nil {
-			t, err = s.exchange(ctx, cred)
-		}
-		if err == nil {
-			s.forget()
-			s.event(ctx, counterfoil.EventTokenObtained, "", "")
+			s.event(ctx, counterfoil.Event{Type: kind, Status: http.StatusOK, Attempt: n})
 			return t, nil
 		}
-		if transient(err.Reason) && attempt < retries && ctx.Err() == nil {
-			wait := max(rand.N(firstBackoff<<attempt+1), err.RetryAfter)
-			if s.cfg.Clock.Now().Add(wait).Before(deadline) && s.cfg.Clock.Sleep(ctx, wait) == nil {
+		s.event(ctx, counterfoil.Event{Type: counterfoil.EventTokenRequested, Reason: err.Reason, Status: err.Status, Attempt: n, Duration: took, Detail: err.Error()})
+		if lessons < maxLessons && ctx.Err() == nil {
+			if again, ok := s.learned(ctx, cred, err); ok {
+				cred, lessons = again, lessons+1
 				continue
 			}
 		}
-		if cred.print != [sha256.Size]byte{} {
-			s.remember(err, cred.print)
+		if err.Class() == counterfoil.Transient && attempt < retries && ctx.Err() == nil && !old.live(began) {
+			wait := max(rand.N(firstBackoff<<attempt+1), err.RetryAfter)
+			if attempt++; s.cfg.Clock.Now().Add(wait).Before(deadline) && s.cfg.Clock.Sleep(ctx, wait) == nil {
+				continue
+			}
 		}
-		s.event(ctx, counterfoil.EventTokenFailed, err.Reason, err.Message)
-		return counterfoil.Token{}, err
+		s.remember(err, cred.print)
+		return counterfoil.Token{}, s.failed(ctx, err)
 	}
 }
 
-// transient reports whether a failure may pass without anybody's doing.
-func transient(r counterfoil.Reason) bool {
-	return r == counterfoil.Unavailable || r == counterfoil.RateLimited || r == counterfoil.ServerError
-}
-
-// credentials are what one request proves itself with.
-type credentials struct {
-	id             string
-	secret, apiKey counterfoil.Secret
-	// print tells these credentials from others without holding them.
-	print [sha256.Size]byte
-}
-
-func (s *Source) credentials(ctx context.Context) (credentials, *counterfoil.Error) {
-	c := credentials{id: s.cfg.ClientID}
-	var err *counterfoil.Error
-	if c.secret, err = reveal(ctx, s.cfg.ClientSecret, "client secret", counterfoil.CredentialsMissing); err != nil {
-		return c, err
-	}
-	if _, ok := s.cfg.Provider.TokenEndpoint.Header(provider.HeaderFromAPIKey); ok {
-		if c.apiKey, err = reveal(ctx, s.cfg.APIKey, "API key", counterfoil.APIKeyMissing); err != nil {
-			return c, err
+// bounding returns t, which was got when h was the token in use: a provider that
+// answers the same token again does not make it live longer.
+func (h *held) bounding(t counterfoil.Token, now time.Time) counterfoil.Token {
+	if t.Value == h.token.Value && h.token.Live(now) {
+		t.Issued = h.token.Issued
+		if h.token.Expires.Before(t.Expires) {
+			t.Expires = h.token.Expires
 		}
 	}
-	c.print = sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(c.secret), c.secret.Reveal(), c.apiKey.Reveal()))
-	return c, nil
+	return t
 }
 
-// reveal asks for one credential.
-func reveal(ctx context.Context, f SecretFunc, name string, missing counterfoil.Reason) (counterfoil.Secret, *counterfoil.Error) {
-	v, err := f(ctx)
-	switch {
-	case err != nil:
-		return "", &counterfoil.Error{Reason: missing, Message: "the " + name + " cannot be had from where Config says", Err: err}
-	case v == "":
-		return "", &counterfoil.Error{Reason: missing, Message: "the " + name + " is empty: look where Config takes it from"}
+// learned returns the credentials for an attempt at once, when the answer err
+// was to ones that are not the right ones any more.
+func (s *Source) learned(ctx context.Context, cred credentials, err *counterfoil.Error) (credentials, bool) {
+	if err.Class() != counterfoil.Refused {
+		return cred, false
 	}
-	return v, nil
-}
-
-// shownIn reports whether text gives away any of the credentials, as they are
-// or as a request carries them.
-func (c credentials) shownIn(text string) bool {
-	basic := base64.StdEncoding.EncodeToString([]byte(c.id + ":" + c.secret.Reveal()))
-	for _, v := range []string{c.secret.Reveal(), url.QueryEscape(c.secret.Reveal()), c.apiKey.Reveal(), basic} {
-		if v != "" && strings.Contains(text, v) {
-			return true
-		}
-	}
-	return false
+	now, failure := s.credentials(ctx)
+	return now, failure == nil && now.print != cred.print
 }
 
 // exchange sends one token request. It uses the transport itself, not an
 // http.Client: a redirect is an answer like any other here.
-func (s *Source) exchange(ctx context.Context, cred credentials) (counterfoil.Token, *counterfoil.Error) {
+func (s *Source) exchange(ctx context.Context, e *entry, cred credentials) (counterfoil.Token, *counterfoil.Error) {
 	none := counterfoil.Token{}
 	req, err := s.tokenRequest(ctx, cred)
 	if err != nil {
 		return none, &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: "the token request cannot be made", Err: err}
 	}
 	issued := s.cfg.Clock.Now().Round(0) // the wall's: a suspended machine's monotonic clock stands still
-	resp, err := s.cfg.HTTP.RoundTrip(req)
+	resp, err := e.base.RoundTrip(req)
 	if err != nil {
 		return none, s.unreachable(ctx, cred, err)
 	}
 	defer resp.Body.Close()
+	s.measure(issued, resp)
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
 	switch {
 	case err != nil:
@@ -155,66 +137,28 @@ func (s *Source) unreachable(ctx context.Context, cred credentials, err error) *
 		Message: fmt.Sprintf("the token endpoint of %s cannot be reached at %s", s.cfg.Provider.Name, s.tokenURL.Host)}
 	if cause := context.Cause(ctx); cause != nil {
 		e.Message, e.Err = fmt.Sprintf("the token endpoint of %s gives no answer within %s", s.cfg.Provider.Name, s.cfg.Timeout), cause
+	} else if certificate := new(tls.CertificateVerificationError); errors.As(err, &certificate) {
+		e.Reason = counterfoil.BadResponse // no repetition makes it good
+		e.Message = fmt.Sprintf("the certificate of the token endpoint of %s at %s is not good: check Config.TokenURL, the trusted authorities and this machine's clock", s.cfg.Provider.Name, s.tokenURL.Host)
 	} else if cred.shownIn(err.Error()) {
 		e.Err = errors.New("the transport's error is withheld, because it shows a credential")
 	}
 	return e
 }
 
-// tokenRequest builds what RFC 6749 section 4.4.2 asks for, in the provider's
-// manner.
-func (s *Source) tokenRequest(ctx context.Context, cred credentials) (*http.Request, error) {
-	t, target, form := &s.cfg.Provider.TokenEndpoint, *s.tokenURL, url.Values{}
-	if t.GrantTypeIn == provider.InQuery {
-		q := target.Query()
-		q.Set("grant_type", "client_credentials")
-		target.RawQuery = q.Encode()
-	} else {
-		form.Set("grant_type", "client_credentials")
-	}
-	if len(s.cfg.Scopes) > 0 {
-		form.Set("scope", s.cfg.Scopes.String())
-	}
-	if s.method() == provider.ClientSecretPost {
-		form.Set("client_id", cred.id)
-		form.Set("client_secret", cred.secret.Reveal())
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), strings.NewReader(form.Encode()))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", "counterfoil")
-	if s.method() == provider.ClientSecretBasic {
-		id, secret := cred.id, cred.secret.Reveal()
-		if t.BasicEncoding == provider.FormEncoding {
-			id, secret = url.QueryEscape(id), url.QueryEscape(secret)
-		}
-		req.SetBasicAuth(id, secret)
-	}
-	for _, h := range t.Headers {
-		if h.From == provider.HeaderFromAPIKey {
-			req.Header.Set(h.Name, cred.apiKey.Reveal())
-		} else {
-			req.Header.Set(h.Name, h.Value)
-		}
-	}
-	return req, nil
-}
-
 // refusal says what an answer other than success means.
 func (s *Source) refusal(resp *http.Response, body []byte, cred credentials) *counterfoil.Error {
-	e := &counterfoil.Error{Status: resp.StatusCode, Code: errorCode(body),
-		RetryAfter: retryAfter(resp.Header.Get("Retry-After"), s.cfg.Clock.Now())}
-	if cred.shownIn(e.Code) {
-		e.Code = ""
+	e := &counterfoil.Error{Status: resp.StatusCode,
+		RetryAfter: retryAfter(resp.Header, s.cfg.Clock.Now())}
+	e.Code, e.Description = refusalWords(body)
+	if cred.shownIn(e.Code) || cred.shownIn(e.Description) {
+		e.Code, e.Description = "", ""
 	}
 	e.Reason = s.cfg.Provider.TokenEndpoint.Reason(resp.StatusCode, body)
 	switch status := resp.StatusCode; {
 	case status == http.StatusTooManyRequests:
 		e.Reason = counterfoil.RateLimited
-	case (status >= 500 || status == http.StatusRequestTimeout) && !transient(e.Reason):
+	case (status >= 500 || status == http.StatusRequestTimeout) && e.Class() != counterfoil.Transient:
 		e.Reason = counterfoil.Unavailable
 	case e.Reason != "":
 	case status < 400 || status == http.StatusNotFound || status == http.StatusMethodNotAllowed:
@@ -261,7 +205,7 @@ func (s *Source) advice(e *counterfoil.Error) string {
 		return fmt.Sprintf("refuses the scope %q: ask for those that the client is granted", s.cfg.Scopes)
 	case broad == counterfoil.RateLimited:
 		return "has too many requests of this client: ask less often"
-	case transient(broad):
+	case e.Class() == counterfoil.Transient:
 		return fmt.Sprintf("answers %d: try again later", e.Status)
 	case e.Status < 400:
 		return fmt.Sprintf("answers %d, a redirect, which is not followed: set Config.TokenURL to where the endpoint is", e.Status)
@@ -271,9 +215,12 @@ func (s *Source) advice(e *counterfoil.Error) string {
 	return fmt.Sprintf("refuses the request (%s): check that the provider description fits", broad)
 }
 
-// retryAfter reads a Retry-After (RFC 9110 section 10.2.3): seconds or a date.
-// What it cannot read is 0, and no answer is above maxRetryAfter.
-func retryAfter(value string, now time.Time) time.Duration {
+// retryAfter reads a Retry-After (RFC 9110 section 10.2.3): seconds, or a date,
+// which is taken beside the Date of the same answer where that has one, because
+// the clocks may differ. What it cannot read is 0, and no answer is above
+// maxRetryAfter.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	value := h.Get("Retry-After")
 	if value == "" {
 		return 0
 	}
@@ -288,5 +235,29 @@ func retryAfter(value string, now time.Time) time.Duration {
 	if err != nil {
 		return 0
 	}
+	if date, err := http.ParseTime(h.Get("Date")); err == nil {
+		now = date
+	}
 	return min(max(at.Sub(now), 0), maxRetryAfter)
+}
+
+// measure learns how far the provider's clock is ahead of this machine's from
+// the Date of an answer (RFC 9110 section 6.6.1) to a request sent at sent.
+func (s *Source) measure(sent time.Time, resp *http.Response) {
+	date, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil {
+		return
+	}
+	// Date was cut to its second, somewhere between sending and now.
+	here := sent.Add(s.cfg.Clock.Now().Round(0).Sub(sent) / 2)
+	skew := date.Add(time.Second / 2).Sub(here)
+	if skew.Abs() < minSkew {
+		skew = 0
+	}
+	s.skew.Store(int64(min(max(skew, -maxSkew), maxSkew)))
+}
+
+// providerTime is the time by the provider's clock, as far as it is known.
+func (s *Source) providerTime() time.Time {
+	return s.cfg.Clock.Now().Add(time.Duration(s.skew.Load()))
 }

@@ -31,11 +31,26 @@ func newLimiter(n int) *limiter {
 func (l *limiter) take(now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	oldest := l.times[l.next]
-	if wait := oldest.Add(window).Sub(now); !oldest.IsZero() && wait > 0 {
-		return wait
+	wait := l.left(now)
+	if wait == 0 {
+		l.times[l.next] = now
+		l.next = (l.next + 1) % len(l.times)
 	}
-	l.times[l.next] = now
-	l.next = (l.next + 1) % len(l.times)
-	return 0
+	return wait
+}
+
+// wait returns what take would, and takes nothing.
+func (l *limiter) wait(now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.left(now)
+}
+
+// left is how long there is no place; the caller holds the lock.
+func (l *limiter) left(now time.Time) time.Duration {
+	oldest := l.times[l.next]
+	if oldest.IsZero() {
+		return 0
+	}
+	return max(oldest.Add(window).Sub(now), 0)
 }

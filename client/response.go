@@ -81,16 +81,19 @@ func lifetimeOf(raw json.RawMessage, missing time.Duration) (time.Duration, erro
 	return time.Duration(seconds) * time.Second, nil
 }
 
-// errorCode returns the error member of a refusal (RFC 6749 section 5.2), or ""
-// when it has not the form of a code: it goes into errors and events.
-func errorCode(body []byte) string {
+// refusalWords returns the members error and error_description of a refusal (RFC
+// 6749 section 5.2), each "" when it has not the form that the RFC gives it: they
+// go into errors and events.
+func refusalWords(body []byte) (code, description string) {
 	var members map[string]json.RawMessage
-	var code string
-	if json.Unmarshal(body, &members) != nil || json.Unmarshal(members["error"], &code) != nil || len(code) > 64 {
-		return ""
+	if json.Unmarshal(body, &members) != nil {
+		return "", ""
 	}
-	if strings.Trim(code, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
-		return ""
+	if json.Unmarshal(members["error"], &code) != nil || len(code) > 64 || strings.Trim(code, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+		code = ""
 	}
-	return code
+	if json.Unmarshal(members["error_description"], &description) != nil || strings.ContainsFunc(description, func(r rune) bool { return r < 0x20 || r > 0x7e }) {
+		description = ""
+	}
+	return code, description[:min(len(description), 256)]
 }

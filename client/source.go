@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
+	"net/http"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -26,13 +26,17 @@ const (
 	// jitterShare of the margin is the most by which renewal is earlier still,
 	// so that processes that began together do not renew together.
 	jitterShare = 10
+	// Callers wait for the renewal lastCall before the end, or a lastShare of the
+	// lifetime where that is less: a token sent so late may arrive after its end.
+	lastCall  = 10 * time.Second
+	lastShare = 50
 	// minPause and maxPause bound the wait after a failure, which doubles.
 	minPause = time.Second
 	maxPause = 60 * time.Second
-	// dropsPerMinute bounds how many rejected tokens are replaced: an API that
-	// rejects every token must not become a loop of token requests.
-	dropsPerMinute = 5
-	never          = math.MaxInt64
+	// rejectionsPerMinute bounds how many tokens are asked for because an API has
+	// rejected the one before: an API that rejects every token must not become a
+	// loop of token requests.
+	rejectionsPerMinute = 5
 )
 
 // Source gets, keeps and renews the token of one client. It is safe for
@@ -44,29 +48,49 @@ type Source struct {
 	tokenURL *url.URL
 	apiURL   *url.URL
 	headers  []callHeader
-	key      string
+	retries  []time.Duration
 
 	held     atomic.Pointer[held]
+	place    atomic.Pointer[entry]
 	rejected atomic.Pointer[counterfoil.Secret]
+	inPlace  atomic.Bool // of the rejected one, a token is to be asked for
 	flights  singleflight.Group
 	calls    *limiter
-	drops    *limiter
+	replaced *limiter // requests for a token in place of a rejected one
+	skew     atomic.Int64
 
-	mu      sync.Mutex
-	refused refusal
+	mu       sync.Mutex
+	refused  refusal
+	failures int // renewals that failed in a row
 }
 
-// held is a token in use.
+// entry is a place in the cache.
+type entry struct {
+	key     string
+	changes *atomic.Uint64
+	// base carries the token requests, and the calls with the tokens got.
+	base http.RoundTripper
+}
+
+// held is a token in use. It goes through four times, each a moment:
+//
+//	Issued … renewal … lastCall … Expires
+//	serves | serves while it is renewed | callers wait for the renewal a while, then it serves | never again
 type held struct {
 	token counterfoil.Token
 	// authorization is the token as the API's header carries it.
 	authorization string
-	// renewAt is when to renew next, in ns since 1970; never while a renewal is
-	// under way.
-	renewAt atomic.Int64
-	// failures counts failed renewals; it belongs to the renewal under way.
-	failures int
+	entry         *entry
+	renewal       time.Time
+	lastCall      time.Time
+	// until is up to when the token serves without a thought, in ns since 1970:
+	// to its renewal, then from one attempt to the next.
+	until atomic.Int64
+	// seen is the entry's counter when the token was taken from it.
+	seen atomic.Uint64
 }
+
+func (h *held) live(now time.Time) bool { return h != nil && h.token.Live(now) }
 
 // Format prints the provider and the client id, and nothing else, for every
 // verb.
@@ -75,12 +99,13 @@ func (s *Source) Format(f fmt.State, _ rune) {
 }
 
 // Token returns a live token. It returns at once while there is one, whatever
-// the state of ctx; otherwise it waits for the request that all callers share
-// until ctx ends, which leaves the request to the others.
+// the state of ctx, but for the last seconds before its end; otherwise it waits
+// for the request that all callers share until ctx ends, which leaves the
+// request to the others.
 //
-// The error is a [*counterfoil.Error]: its Reason is InvalidClient,
-// InvalidScope or another refusal of the provider; Unavailable, RateLimited or
-// ServerError when it may pass; BadResponse when the answer is no token.
+// The error is a [*counterfoil.Error], whose Class tells what to do about it:
+// Transient errors may pass, Refused ones need somebody to change something,
+// Protocol ones say that it is no token endpoint that answers.
 func (s *Source) Token(ctx context.Context) (counterfoil.Token, error) {
 	h, err := s.current(ctx)
 	if err != nil {
@@ -89,21 +114,67 @@ func (s *Source) Token(ctx context.Context) (counterfoil.Token, error) {
 	return h.token, nil
 }
 
+// current returns the token in use.
 func (s *Source) current(ctx context.Context) (*held, error) {
-	if h := s.held.Load(); h != nil {
-		now := s.cfg.Clock.Now()
-		if now.Before(h.token.Expires) {
-			if at := h.renewAt.Load(); now.UnixNano() >= at && h.renewAt.CompareAndSwap(at, never) {
-				go s.renewAhead(h)
-			}
-			return h, nil
-		}
+	h := s.held.Load()
+	now := s.cfg.Clock.Now()
+	if h != nil && now.UnixNano() < h.until.Load() && h.seen.Load() == h.entry.changes.Load() {
+		return h, nil
 	}
+	if h = s.look(ctx, h, now); !h.live(now) {
+		return s.wait(ctx)
+	}
+	at := h.until.Load()
+	if now.UnixNano() < at {
+		return h, nil
+	}
+	if late := !now.Before(h.lastCall); !late {
+		if h.until.CompareAndSwap(at, h.lastCall.UnixNano()) {
+			s.flights.DoChan("", s.fly)
+		}
+		return h, nil
+	}
+	// Half of what is left is for waiting, the other half for the call.
+	waiting, cancel := withTimeout(ctx, s.cfg.Clock, h.token.Expires.Sub(now)/2)
+	defer cancel()
+	fresh, err := s.wait(waiting)
+	if err == nil {
+		return fresh, nil
+	}
+	if waiting.Err() != nil && ctx.Err() == nil {
+		h.until.CompareAndSwap(at, h.token.Expires.UnixNano()) // nobody else need wait
+	}
+	return h, nil
+}
+
+// look returns the token in use after it has looked whether others have changed
+// the cache: nil when they have cleared it.
+func (s *Source) look(ctx context.Context, h *held, now time.Time) *held {
+	if h == nil {
+		return nil
+	}
+	changes := h.entry.changes.Load()
+	if changes == h.seen.Load() {
+		return h
+	}
+	t, ok, err := s.cfg.Cache.Load(ctx, h.entry.key)
+	switch {
+	case err == nil && !ok && s.held.CompareAndSwap(h, nil):
+		return nil
+	case err == nil && ok && t.Value != h.token.Value && t.Live(now) && !s.isRejected(t):
+		return s.adopt(h.entry, t, changes)
+	}
+	h.seen.Store(changes)
+	return s.held.Load()
+}
+
+// wait joins the flight, or starts it, until ctx ends.
+func (s *Source) wait(ctx context.Context) (*held, error) {
 	if ctx.Err() != nil {
 		return nil, gaveUp(ctx)
 	}
 	select {
-	case r := <-s.flights.DoChan("", func() (any, error) { return s.fetch() }):
+	case r := <-s.flights.DoChan("", s.fly):
 		if r.Err != nil {
 			return nil, r.Err
 		}
@@ -117,64 +188,114 @@ func gaveUp(ctx context.Context) error {
 	return &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "gave up waiting for a token", Err: context.Cause(ctx)}
 }
 
-// fetch is the request that callers without a live token share.
-func (s *Source) fetch() (*held, error) {
-	now := s.cfg.Clock.Now()
-	old := s.held.Load()
-	if old != nil && old.token.Live(now) {
-		return old, nil // the flight before this one brought it
-	}
+// fly is the flight that all callers share: it brings a token newer than the one
+// in use. It belongs to no caller, has a time limit of its own, and leaves the
+// token in use as it is when it fails.
+func (s *Source) fly() (any, error) {
 	ctx, cancel := withTimeout(context.Background(), s.cfg.Clock, s.cfg.Timeout)
 	defer cancel()
-	if t, ok, err := s.cfg.Cache.Load(ctx, s.key); err == nil && ok && t.Live(now) && !s.isRejected(t) {
-		return s.adopt(t), nil
-	}
-	return s.renew(ctx, old)
-}
-
-// renewAhead renews h while it still serves.
-func (s *Source) renewAhead(h *held) {
-	ctx, cancel := withTimeout(context.Background(), s.cfg.Clock, s.cfg.Timeout)
-	defer cancel()
-	_, err := s.renew(ctx, h)
+	h, err := s.renew(ctx)
 	if err == nil {
-		return
+		return h, nil
 	}
-	pause := min(minPause<<min(h.failures, 10), maxPause)
-	h.failures++
+	s.mu.Lock()
+	pause := min(minPause<<min(s.failures, 10), maxPause)
+	pause += rand.N(pause/2 + 1)
+	s.failures++
+	s.mu.Unlock()
 	if e, ok := errors.AsType[*counterfoil.Error](err); ok {
 		pause = max(pause, e.RetryAfter)
 	}
-	h.renewAt.Store(s.cfg.Clock.Now().Add(pause).UnixNano())
+	if h := s.held.Load(); h != nil {
+		next := s.cfg.Clock.Now().Add(pause)
+		if next.After(h.token.Expires) {
+			next = h.token.Expires
+		}
+		h.until.Store(next.UnixNano())
+	}
+	return nil, err
 }
 
-// renew gets a token newer than old: one that another holder of the cache has
-// got meanwhile, or one from the provider.
-func (s *Source) renew(ctx context.Context, old *held) (*held, error) {
-	t, err := s.cfg.Cache.Renew(ctx, s.key, func(ctx context.Context, current counterfoil.Token) (counterfoil.Token, error) {
-		now := s.cfg.Clock.Now()
-		newer := old == nil || current.Value != old.token.Value
-		if newer && current.Live(now) && !s.isRejected(current) && now.Before(current.Expires.Add(-margin(current))) {
-			return current, nil
+// renew returns a newer token: one that another holder of the cache has got, or
+// one from the provider.
+func (s *Source) renew(ctx context.Context) (*held, error) {
+	now, old := s.cfg.Clock.Now(), s.held.Load()
+	if old.live(now) && now.Before(old.renewal) {
+		return old, nil // the flight before this one brought it
+	}
+	e, err := s.entry(ctx)
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	changes := e.changes.Load()
+	if !old.live(now) {
+		if t, ok, err := s.cfg.Cache.Load(ctx, e.key); err == nil && ok && t.Live(now) && !s.isRejected(t) {
+			return s.adopt(e, t, changes), nil
 		}
-		return s.request(ctx)
-	})
-	if t.Value == "" {
-		if _, ok := errors.AsType[*counterfoil.Error](err); !ok {
-			err = &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "the token cache fails", Err: err}
-			s.event(ctx, counterfoil.EventTokenFailed, counterfoil.Unavailable, err.Error())
-		}
+	}
+	cred, err := s.credentials(ctx)
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	if err := s.remembered(cred.print); err != nil {
 		return nil, err
 	}
-	if err != nil { // the token is good, only the next process will not find it
-		s.event(ctx, counterfoil.EventTokenNotCached, counterfoil.Unavailable, "token not kept in the cache: "+err.Error())
+	r := Renewal{
+		Accept: func(current counterfoil.Token) bool {
+			now := s.cfg.Clock.Now()
+			newer := old == nil || current.Value != old.token.Value
+			return newer && current.Live(now) && !s.isRejected(current) && now.Before(current.Expires.Add(-margin(current)))
+		},
+		Fetch:       func(ctx context.Context) (counterfoil.Token, error) { return s.request(ctx, e, cred, old) },
+		Credentials: cred.print,
 	}
-	return s.adopt(t), nil
+	changes = e.changes.Load() // before: a change by others meanwhile must be seen
+	t, failure := s.cfg.Cache.Renew(ctx, e.key, r)
+	if t.Value == "" && errors.Is(failure, ErrCacheLost) && s.mayFetchAlone() {
+		t, failure = r.Fetch(ctx)
+	}
+	if t.Value == "" {
+		return nil, s.notRenewed(ctx, failure)
+	}
+	if failure != nil { // the token is good, only the next process will not find it
+		s.event(ctx, counterfoil.Event{Type: counterfoil.EventTokenNotCached, Reason: counterfoil.Unavailable, Detail: "token not kept in the cache: " + failure.Error()})
+	}
+	s.forget()
+	return s.adopt(e, t, changes), nil
 }
 
-// adopt makes t the token in use, unless one that was issued later is.
-func (s *Source) adopt(t counterfoil.Token) *held {
-	h := &held{token: t, authorization: t.Value.Reveal()}
+// mayFetchAlone reports whether a token may be asked for without the exclusion
+// of the cache.
+func (s *Source) mayFetchAlone() bool {
+	return s.cfg.FetchAlone || s.cfg.Provider.TokenEndpoint.Policy != provider.Replace
+}
+
+// notRenewed makes an Error of what a cache returned in place of a token.
+func (s *Source) notRenewed(ctx context.Context, err error) error {
+	if e, ok := errors.AsType[*counterfoil.Error](err); ok {
+		return e // of a request, which has left its event
+	}
+	e := &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "the token cache fails", Err: err}
+	if errors.Is(err, ErrCacheLost) {
+		e.Message = fmt.Sprintf("no token is asked for while the shared cache is lost, because a new token of %s ends the others': mend the cache, or set Config.FetchAlone", s.cfg.Provider.Name)
+	}
+	return s.failed(ctx, e)
+}
+
+// failed leaves an event of err and returns it.
+func (s *Source) failed(ctx context.Context, err *counterfoil.Error) error {
+	kind := counterfoil.EventTokenFailed
+	if err.Class() == counterfoil.Refused {
+		kind = counterfoil.EventTokenRefused
+	}
+	s.event(ctx, counterfoil.Event{Type: kind, Reason: err.Reason, Status: err.Status, Detail: err.Error()})
+	return err
+}
+
+// adopt makes t, taken from e when its counter was changes, the token in use,
+// unless one that was issued later is.
+func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64) *held {
+	h := &held{token: t, authorization: t.Value.Reveal(), entry: e}
 	for _, ch := range s.headers {
 		if ch.from == provider.HeaderFromToken && ch.scheme != "" {
 			h.authorization = ch.scheme + " " + h.authorization
@@ -182,38 +303,63 @@ func (s *Source) adopt(t counterfoil.Token) *held {
 	}
 	early := margin(t)
 	early += rand.N(early/jitterShare + 1)
-	h.renewAt.Store(t.Expires.Add(-early).UnixNano())
-	for {
-		old := s.held.Load()
-		if old != nil && old.token.Live(s.cfg.Clock.Now()) && old.token.Issued.After(t.Issued) {
+	h.renewal = t.Expires.Add(-early)
+	h.lastCall = t.Expires.Add(-min(lastCall, t.Lifetime()/lastShare))
+	h.seen.Store(changes)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, old := s.cfg.Clock.Now(), s.held.Load()
+	if old.live(now) && old.entry == e {
+		switch {
+		case old.token.Value == t.Value:
+			// The provider answers the same token until it ends: asking again soon
+			// would be a loop, so the next time is the last call, then the end.
+			h.renewal = h.lastCall
+			if !now.Before(h.lastCall) {
+				h.renewal = t.Expires
+			}
+		case old.token.Issued.After(t.Issued):
+			old.seen.Store(changes)
 			return old
 		}
-		if s.held.CompareAndSwap(old, h) {
-			return h
-		}
 	}
+	h.until.Store(h.renewal.UnixNano())
+	s.failures = 0
+	s.held.Store(h)
+	return h
 }
 
 func margin(t counterfoil.Token) time.Duration { return min(maxMargin, t.Lifetime()/marginShare) }
 
 // Drop takes out of use, here and in the cache, the token that an API has
 // rejected, and only that one: a token that has been renewed since stays. The
-// next call of Token gets a new one. Of more than 5 tokens in a minute the
-// further ones are kept, because then it is not the tokens that are wrong.
+// next call of Token gets a new one. When 5 tokens in a minute have been got in
+// place of rejected ones, further ones are kept, because then it is not the
+// tokens that are wrong.
 func (s *Source) Drop(ctx context.Context, rejected counterfoil.Token) {
-	h := s.held.Load()
-	if h == nil || h.token.Value != rejected.Value || s.drops.take(s.cfg.Clock.Now()) > 0 {
+	h, now := s.held.Load(), s.cfg.Clock.Now()
+	if h == nil || h.token.Value != rejected.Value {
+		return
+	}
+	changes := h.entry.changes.Load()
+	if t, ok, err := s.cfg.Cache.Load(ctx, h.entry.key); err == nil && ok && t.Value != rejected.Value && t.Live(now) && !s.isRejected(t) {
+		s.held.CompareAndSwap(h, nil)
+		s.adopt(h.entry, t, changes)
+		return
+	}
+	if s.replaced.wait(now) > 0 {
 		return
 	}
 	s.rejected.Store(&h.token.Value)
+	s.inPlace.Store(true)
 	if !s.held.CompareAndSwap(h, nil) {
 		return
 	}
 	detail := ""
-	if err := s.cfg.Cache.Drop(ctx, s.key, rejected); err != nil {
+	if err := s.cfg.Cache.Drop(ctx, h.entry.key, rejected); err != nil {
 		detail = "token not dropped from the cache: " + err.Error()
 	}
-	s.event(ctx, counterfoil.EventTokenDropped, counterfoil.TokenInvalid, detail)
+	s.event(ctx, counterfoil.Event{Type: counterfoil.EventTokenDropped, Reason: counterfoil.TokenInvalid, Detail: detail})
 }
 
 // isRejected reports whether t is the token that was dropped last: the cache
@@ -230,14 +376,17 @@ func (s *Source) Clear(ctx context.Context) error {
 	return s.cfg.Cache.Clear(ctx, KeyPrefix(s.cfg.ClientID))
 }
 
-func (s *Source) event(ctx context.Context, kind string, reason counterfoil.Reason, detail string) {
+func (s *Source) event(ctx context.Context, e counterfoil.Event) {
 	if s.cfg.OnEvent == nil {
 		return
 	}
-	s.cfg.OnEvent(ctx, counterfoil.Event{
-		Type: kind, Time: s.cfg.Clock.Now(), Realm: s.cfg.Provider.Name, ClientID: s.cfg.ClientID,
-		Success: kind == counterfoil.EventTokenObtained, Reason: reason, Detail: detail[:min(len(detail), 512)],
-	})
+	switch e.Type {
+	case counterfoil.EventTokenObtained, counterfoil.EventTokenRenewed:
+		e.Success = true
+	}
+	e.Time, e.Realm, e.ClientID = s.cfg.Clock.Now(), s.cfg.Provider.Name, s.cfg.ClientID
+	e.Detail = e.Detail[:min(len(e.Detail), 512)]
+	s.cfg.OnEvent(ctx, e)
 }
 
 // withTimeout is context.WithTimeout by clock c.
@@ -273,7 +422,7 @@ func (s *Source) remember(err *counterfoil.Error, credentials [32]byte) {
 		*r = refusal{credentials: credentials}
 	}
 	wait := err.RetryAfter
-	if !transient(err.Reason) {
+	if err.Class() != counterfoil.Transient {
 		r.pause = min(max(2*r.pause, minPause), maxPause)
 		wait = max(wait, r.pause)
 	}
