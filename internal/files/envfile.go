@@ -57,8 +57,13 @@ func ReadEnv(path string) (Env, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return ParseEnv(f, path)
+}
+
+// ParseEnv is ReadEnv of what r gives; errors call it name.
+func ParseEnv(r io.Reader, name string) (Env, error) {
 	var env Env
-	sc := bufio.NewScanner(io.LimitReader(f, maxEnv))
+	sc := bufio.NewScanner(io.LimitReader(r, maxEnv))
 	for n := 1; sc.Scan(); n++ {
 		line := strings.TrimSpace(sc.Text())
 		if line == "" || line[0] == '#' {
@@ -66,7 +71,7 @@ func ReadEnv(path string) (Env, error) {
 		}
 		key, value, ok := strings.Cut(strings.TrimPrefix(line, "export "), "=")
 		if !ok {
-			return nil, fmt.Errorf("%s:%d: this line is not KEY=value", path, n)
+			return nil, fmt.Errorf("%s:%d: this line is not KEY=value", name, n)
 		}
 		env = append(env, Setting{Key: key, Value: unquote(value)})
 	}

@@ -1,0 +1,60 @@
+package credential
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/credential/internal/content"
+	"github.com/counterfoil/counterfoil/client/credential/internal/watch"
+	"github.com/counterfoil/counterfoil/internal/clock"
+)
+
+// Files opens files that hold one secret (PATH) or are environment files
+// (PATH#KEY: the value of the line KEY=…). Its zero value works.
+//
+// A file is watched: each ask looks at it (one stat) and reads it when it was
+// changed, replaced by rename, or reached through a symbolic link that now leads
+// elsewhere, as in a Kubernetes mount. A file that was changed in the last 3 s is
+// read at each ask, because a second change in the same tick of the file system's
+// clock would not show. While it is missing, empty or has no such line, as during
+// a replacement that is not by rename, the last value serves for 10 s.
+//
+// A file that other users can write is refused: they could make this program
+// somebody else. That others can read it is not, because mounts of secrets are
+// made so; keep your own at mode 0600. A secret has at most 64 KiB, an
+// environment file 1 MiB; line ends behind a secret are cut off.
+type Files struct {
+	// Dir is what relative paths are relative to; default the working directory.
+	Dir string
+	// Clock is for tests; default the machine's.
+	Clock counterfoil.Clock
+}
+
+// Open is an Opener.
+func (f Files) Open(reference string) (client.SecretFunc, error) {
+	place, err := content.ParsePlace(reference)
+	if err != nil {
+		return nil, err
+	}
+	if !filepath.IsAbs(place.Path) {
+		place.Path = filepath.Join(f.Dir, place.Path)
+	}
+	if f.Clock == nil {
+		f.Clock = clock.System
+	}
+	limit := int64(content.MaxSecret)
+	if place.Key != "" {
+		limit = content.MaxFile
+	}
+	file := watch.New(place.Path, limit, f.Clock, func(_ context.Context, b []byte) (counterfoil.Secret, error) { return place.Secret(b) })
+	return func(ctx context.Context) (counterfoil.Secret, error) {
+		value, err := file.Get(ctx)
+		if err != nil {
+			return "", fmt.Errorf("secret file:%s: %w", reference, err)
+		}
+		return value, nil
+	}, nil
+}

@@ -1,0 +1,199 @@
+// Package watch reads a file again whenever it was changed. It is a foundation
+// without promises to importers.
+package watch
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+)
+
+const (
+	// settling is how old a change must be before the file is taken for read: in
+	// the same tick of the file system's clock it may be written once more, and
+	// look the same. The coarsest such clock in use (FAT) ticks every 2 s.
+	settling = 3 * time.Second
+	// grace is how long the last good value serves while the file is missing,
+	// empty or cannot be understood: it may be half replaced.
+	grace = 10 * time.Second
+	// minPause and maxPause bound the wait, which doubles, before the same bytes
+	// are tried again: understanding them may cost a second of work.
+	minPause = time.Second
+	maxPause = 30 * time.Second
+)
+
+// errNotPrivate is never excused by a value from before.
+var errNotPrivate = errors.New("other users can write it")
+
+// File is a file that is watched. Make it with New. It is safe for concurrent
+// use, and needs no closing: it looks when it is asked.
+type File[T any] struct {
+	path  string
+	max   int64
+	clock counterfoil.Clock
+	parse func(context.Context, []byte) (T, error)
+	turn  chan struct{} // held by who reads; a channel, so that waiting ends with a context
+	state atomic.Pointer[state[T]]
+}
+
+// state is what is known of the file; it is never changed, only replaced.
+type state[T any] struct {
+	info    fs.FileInfo // of the file that was read last
+	settled bool
+	has     bool // value is there, made of bytes with that sum
+	value   T
+	sum     [sha256.Size]byte
+
+	err    error // why value is not what the file holds
+	since  int64 // when it began, in ns since 1970
+	badSum [sha256.Size]byte
+	tried  int64         // when the bytes of badSum were tried last
+	pause  time.Duration // before they are again
+}
+
+// New returns the file at path, of at most max bytes. Parse makes the value; the
+// bytes are overwritten when it returns.
+func New[T any](path string, max int64, clock counterfoil.Clock, parse func(context.Context, []byte) (T, error)) *File[T] {
+	return &File[T]{path: path, max: max, clock: clock, parse: parse, turn: make(chan struct{}, 1)}
+}
+
+// Get returns the value of what the file holds now. It costs a stat where
+// nothing has changed. While the file is missing, empty or not understood, the
+// value from before serves for 10 s; a file that other users can write is
+// refused at once.
+func (f *File[T]) Get(ctx context.Context) (T, error) {
+	if s := f.state.Load(); s != nil && f.stands(s) {
+		return s.value, nil
+	}
+	var none T
+	select {
+	case f.turn <- struct{}{}:
+		defer func() { <-f.turn }()
+	case <-ctx.Done():
+		return none, fmt.Errorf("gave up waiting: %w", context.Cause(ctx))
+	}
+	s := f.state.Load()
+	if s != nil && f.stands(s) {
+		return s.value, nil // whoever read before this caller
+	}
+	if s == nil {
+		s = &state[T]{}
+	}
+	s = f.read(ctx, s)
+	f.state.Store(s)
+	switch {
+	case s.err == nil:
+		return s.value, nil
+	case s.has && !errors.Is(s.err, errNotPrivate) && within(f.clock.Now().UnixNano(), s.since, grace):
+		return s.value, nil
+	}
+	return none, s.err
+}
+
+// stands reports whether s is what the file holds, by looking at its outside.
+func (f *File[T]) stands(s *state[T]) bool {
+	if s.err != nil || !s.settled {
+		return false
+	}
+	info, err := os.Stat(f.path)
+	return err == nil && same(info, s.info)
+}
+
+func same(a, b fs.FileInfo) bool {
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && a.Mode() == b.Mode() &&
+		changeTime(a).Equal(changeTime(b))
+}
+
+// read returns the state after old.
+func (f *File[T]) read(ctx context.Context, old *state[T]) *state[T] {
+	now := f.clock.Now()
+	b, info, err := f.bytes()
+	defer clear(b)
+	next := *old
+	if err != nil {
+		next.fail(now, err)
+		return &next
+	}
+	next.info, next.settled = info, now.Sub(later(info.ModTime(), changeTime(info))) > settling
+	sum := sha256.Sum256(b)
+	switch {
+	case old.has && sum == old.sum:
+		next.err = nil
+		return &next
+	case old.err != nil && sum == old.badSum && within(now.UnixNano(), old.tried, old.pause):
+		return &next
+	}
+	value, err := f.parse(ctx, b)
+	if err != nil && ctx.Err() != nil {
+		next.settled = false // the caller gave up, not the file
+		next.fail(now, err)
+		return &next
+	}
+	if err != nil {
+		if sum != old.badSum {
+			next.pause = 0
+		}
+		next.fail(now, err)
+		next.badSum, next.tried, next.pause = sum, f.clock.Now().UnixNano(), min(max(2*next.pause, minPause), maxPause)
+		return &next
+	}
+	return &state[T]{info: next.info, settled: next.settled, has: true, value: value, sum: sum}
+}
+
+// fail notes why there is no new value.
+func (s *state[T]) fail(now time.Time, err error) {
+	if s.err == nil {
+		s.since = now.UnixNano()
+	}
+	s.err = err
+}
+
+// bytes reads the file; what it tells of the file is of the one that it read.
+func (f *File[T]) bytes() ([]byte, fs.FileInfo, error) {
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, nil, errors.New("it is not a regular file") // a pipe would hold whoever opens it
+	}
+	file, err := os.Open(f.path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer file.Close()
+	if info, err = file.Stat(); err != nil {
+		return nil, nil, err
+	}
+	if othersWrite(info) {
+		return nil, nil, fmt.Errorf("%w (mode %04o): chmod go-w %s", errNotPrivate, info.Mode().Perm(), f.path)
+	}
+	b, err := io.ReadAll(io.LimitReader(file, f.max+1))
+	switch {
+	case err != nil:
+	case len(b) == 0:
+		err = errors.New("it is empty")
+	case int64(len(b)) > f.max:
+		err = fmt.Errorf("it is longer than %d bytes", f.max)
+	}
+	return b, info, err
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// within reports whether now is in the d after at, both in ns since 1970; a
+// clock that was set back is not.
+func within(now, at int64, d time.Duration) bool { return at <= now && now-at < int64(d) }

@@ -1,0 +1,166 @@
+package credential
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/credential/internal/flight"
+	"github.com/counterfoil/counterfoil/internal/clock"
+)
+
+const (
+	// The wait after a failed fetch doubles from minPause to maxPause.
+	minPause = time.Second
+	maxPause = 30 * time.Second
+)
+
+var errNothing = errors.New("credential: Keep was given no SecretFunc: open one with credential.Open")
+
+// KeepOptions are how long Keep keeps. The zero value works.
+type KeepOptions struct {
+	// Fresh is how long a value is given without a look at its source, and so
+	// how late a rotated secret can be noticed; default 30 s.
+	Fresh time.Duration
+	// MaxStale is how much longer the last value serves while its source fails;
+	// default 1 hour, negative for not at all.
+	MaxStale time.Duration
+	// Limit bounds one fetch; default 10 s.
+	Limit time.Duration
+	// Clock is for tests; default the machine's.
+	Clock counterfoil.Clock
+}
+
+// Keep returns a SecretFunc that keeps what f gives, for values that are slow to
+// get: those of a secret manager, a keyring, a command.
+//
+// A fresh value costs no more than reading the clock. Past that time one fetch
+// is made for all callers, who wait for it; the end of a caller's context ends
+// its waiting and nothing else. When the fetch fails, or outlasts a caller, the
+// last value serves for up to MaxStale more. A failure is remembered for 1 s,
+// which doubles to 30 s with each one in a row; f is not asked meanwhile. A
+// value that is empty counts as a failure.
+//
+// The context of f is its own and ends after Limit: f must heed it. One that does
+// not is left alone, and no second call of it is begun beside it.
+func Keep(f client.SecretFunc, o KeepOptions) client.SecretFunc {
+	if f == nil {
+		return func(context.Context) (counterfoil.Secret, error) { return "", errNothing }
+	}
+	k := &keeper{fetch: f, fresh: 30 * time.Second, stale: time.Hour, clock: o.Clock}
+	if o.Fresh > 0 {
+		k.fresh = o.Fresh
+	}
+	if o.MaxStale != 0 {
+		k.stale = max(o.MaxStale, 0)
+	}
+	if k.clock == nil {
+		k.clock = clock.System
+	}
+	k.flight.Clock, k.flight.Limit = k.clock, cmp.Or(max(o.Limit, 0), 10*time.Second)
+	return k.get
+}
+
+type keeper struct {
+	fetch        client.SecretFunc
+	fresh, stale time.Duration
+	clock        counterfoil.Clock
+	flight       flight.Flight[*kept]
+	state        atomic.Pointer[kept]
+}
+
+// kept is what is known; it is never changed, only replaced. Times are in ns
+// since 1970: the wall's, because a suspended machine's monotonic clock stands
+// still.
+type kept struct {
+	value   counterfoil.Secret // "" for none yet
+	fetched int64
+	err     error // of the last fetch
+	failed  int64
+	pause   time.Duration
+}
+
+func (k *keeper) get(ctx context.Context) (counterfoil.Secret, error) {
+	s := k.state.Load()
+	now := k.clock.Now().UnixNano()
+	if s != nil && k.isFresh(s, now) {
+		return s.value, nil
+	}
+	return k.slow(ctx, s, now)
+}
+
+func (k *keeper) isFresh(s *kept, now int64) bool {
+	return s.value != "" && within(now, s.fetched, k.fresh)
+}
+
+// slow is get without a fresh value.
+func (k *keeper) slow(ctx context.Context, s *kept, now int64) (counterfoil.Secret, error) {
+	var gone error
+	if s == nil || s.err == nil || !within(now, s.failed, s.pause) {
+		fetched, err := k.flight.Do(ctx, k.renew)
+		switch {
+		case err == nil:
+			s = fetched
+		case errors.Is(err, flight.ErrOverdue):
+			s = k.overdue(s, err)
+		default:
+			gone = err // the caller's context; the fetch goes on
+		}
+		now = k.clock.Now().UnixNano()
+	}
+	switch {
+	case s != nil && s.err == nil && gone == nil:
+		return s.value, nil
+	case s != nil && s.value != "" && within(now, s.fetched, k.fresh+k.stale):
+		return s.value, nil
+	case gone != nil:
+		return "", gone
+	}
+	return "", s.err
+}
+
+// renew asks the source. Its outcome is a kept in either case, so that those who
+// wait share one view of it.
+func (k *keeper) renew(ctx context.Context) (*kept, error) {
+	old, now := k.state.Load(), k.clock.Now().UnixNano()
+	if old == nil {
+		old = &kept{}
+	}
+	if k.isFresh(old, now) {
+		return old, nil // the flight before this one brought it
+	}
+	value, err := k.fetch(ctx)
+	if err == nil && value == "" {
+		err = errors.New("the secret is empty at its source")
+	}
+	next := &kept{value: value, fetched: now}
+	if err != nil {
+		next = old.after(err, k.clock.Now())
+	}
+	k.state.Store(next)
+	return next, nil
+}
+
+// after is s with one more failure.
+func (s *kept) after(err error, now time.Time) *kept {
+	return &kept{value: s.value, fetched: s.fetched, err: err, failed: now.UnixNano(), pause: min(max(2*s.pause, minPause), maxPause)}
+}
+
+// overdue notes that the fetch under way does not heed its limit, unless it has
+// ended since s.
+func (k *keeper) overdue(s *kept, err error) *kept {
+	old := s
+	if old == nil {
+		old = &kept{}
+	}
+	k.state.CompareAndSwap(s, old.after(err, k.clock.Now()))
+	return k.state.Load()
+}
+
+// within reports whether now is in the d after at, both in ns since 1970. For a
+// clock that was set back it is not, so that nothing is kept for longer.
+func within(now, at int64, d time.Duration) bool { return at <= now && now-at < int64(d) }
