@@ -68,6 +68,12 @@ bench: needs
 bench-server: needs $(OIDC)/node_modules/.package-lock.json
 	$(GO) run ./bench/server -rounds $(or $(ROUNDS),5)
 
+# The client beside x/oauth2 and beside no authentication; about eight minutes,
+# most of it under renewal.
+.PHONY: bench-client
+bench-client:
+	cd bench/client && $(GO) run . -rounds $(or $(ROUNDS),5) -duration $(or $(DURATION),20s)
+
 # The long forms of what 'make test' runs for seconds.
 .PHONY: fuzz
 fuzz:
