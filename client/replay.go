@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -16,29 +15,41 @@ const (
 	// maxReplay is how much of a body that offers neither GetBody nor Seek is
 	// kept, in bytes.
 	maxReplay = 1 << 20
-	// maxRejection is how much of a rejection's body is read to end its call.
-	maxRejection = 64 << 10
-	// patience is how long the base transport may take to let go of the first
-	// body once its call has ended.
+	// patience is how long the base transport may take to let go of one body
+	// before the next.
 	patience = time.Second
 )
 
-// replay is a request body that can be sent twice. The body itself is closed
-// when the last of its readers is, and not before it is settled that there will
-// be no other. A nil replay stands for a body that needs no such care.
+var errNotReplayable = errors.New("the body cannot be sent again")
+
+// replay is a request body that can be sent several times: from where it stood,
+// when it can seek, or else out of a copy of what was read. One attempt reads at
+// a time. The body itself is closed when the last attempt has let go of it and
+// there will be no other. A nil replay stands for a body that needs no such care.
 type replay struct {
 	body  io.ReadCloser
 	seek  io.Seeker
 	start int64
 	clock counterfoil.Clock
-	// released is closed when the base transport has closed the first body.
-	released chan struct{}
 
 	mu      sync.Mutex
 	copied  []byte
 	tooLong bool
 	settled bool
 	closed  bool
+	last    *sending
+}
+
+// sending is the body as one attempt reads it.
+type sending struct {
+	*replay
+	// at is how much of copied has been read; reading and done say whether the
+	// attempt is inside the body, and whether it has let go. All belong to mu.
+	at      int
+	reading bool
+	done    bool
+	// released is closed when the attempt can touch the body no more.
+	released chan struct{}
 }
 
 // replayable returns nil for no body and for one with GetBody.
@@ -46,7 +57,7 @@ func replayable(req *http.Request, c counterfoil.Clock) *replay {
 	if req.Body == nil || req.Body == http.NoBody || req.GetBody != nil {
 		return nil
 	}
-	r := &replay{body: req.Body, clock: c, released: make(chan struct{})}
+	r := &replay{body: req.Body, clock: c}
 	if s, ok := req.Body.(io.Seeker); ok {
 		if at, err := s.Seek(0, io.SeekCurrent); err == nil {
 			r.seek, r.start = s, at
@@ -55,11 +66,46 @@ func replayable(req *http.Request, c counterfoil.Clock) *replay {
 	return r
 }
 
-// first returns the body for the first attempt.
-func (r *replay) first() io.ReadCloser { return (*firstBody)(r) }
+// first returns the body of the first attempt at req.
+func (r *replay) first(req *http.Request) io.ReadCloser {
+	if r == nil {
+		return req.Body
+	}
+	r.last = &sending{replay: r, released: make(chan struct{})}
+	return r.last
+}
 
-// possible reports whether the body can be sent again, as far as is known
-// before the first attempt has let go of it.
+// again returns the body of a further attempt at req, once the base transport has
+// let go of the one before.
+func (r *replay) again(req *http.Request) (io.ReadCloser, error) {
+	if r == nil {
+		if req.GetBody == nil {
+			return req.Body, nil
+		}
+		return req.GetBody()
+	}
+	if !r.possible() {
+		return nil, errNotReplayable
+	}
+	ctx, cancel := withTimeout(req.Context(), r.clock, patience)
+	defer cancel()
+	select {
+	case <-r.last.released:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if !r.possible() {
+		return nil, errNotReplayable
+	}
+	if r.seek != nil {
+		if _, err := r.seek.Seek(r.start, io.SeekStart); err != nil {
+			return nil, err
+		}
+	}
+	return r.first(req), nil
+}
+
+// possible reports whether the body can be sent again, as far as is known.
 func (r *replay) possible() bool {
 	if r == nil {
 		return true
@@ -69,93 +115,77 @@ func (r *replay) possible() bool {
 	return !r.tooLong
 }
 
-var errNotReplayable = errors.New("the body cannot be sent again")
-
-// second returns the body for the second attempt. It ends the call that was
-// rejected, whose answer can still be read.
-func (r *replay) second(req *http.Request, rejected *http.Response) (io.ReadCloser, error) {
-	var ended bool
-	if rejected.Body, ended = drained(rejected.Body, maxRejection); !ended {
-		return nil, errNotReplayable
-	}
-	if r == nil {
-		if req.GetBody == nil {
-			return req.Body, nil
-		}
-		return req.GetBody()
-	}
-	ctx, cancel := withTimeout(req.Context(), r.clock, patience)
-	defer cancel()
-	select {
-	case <-r.released:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	again := io.Reader(r.body)
-	if r.seek != nil {
-		if _, err := r.seek.Seek(r.start, io.SeekStart); err != nil {
-			return nil, err
-		}
-	} else if r.tooLong {
-		return nil, errNotReplayable
-	} else {
-		again = io.MultiReader(bytes.NewReader(r.copied), r.body)
-	}
-	r.settled = true
-	return struct {
-		io.Reader
-		io.Closer
-	}{again, r.body}, nil
-}
-
 // settle says that there will be no further attempt.
 func (r *replay) settle() {
 	if r == nil {
 		return
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.settled {
-		return
-	}
-	r.settled, r.copied = true, nil
-	if r.closed {
+	r.settled = true
+	end := r.ended()
+	r.mu.Unlock()
+	if end {
 		_ = r.body.Close()
 	}
 }
 
-// firstBody is the body as the first attempt reads it.
-type firstBody replay
-
-func (b *firstBody) Read(p []byte) (int, error) {
-	n, err := b.body.Read(p)
-	if b.seek != nil {
-		return n, err
+// ended reports, once, that the body is to be closed; the caller holds mu.
+func (r *replay) ended() bool {
+	if !r.settled || r.closed || r.last != nil && !r.last.done {
+		return false
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	r.closed = true
+	return true
+}
+
+func (s *sending) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	if s.done {
+		s.mu.Unlock()
+		return 0, http.ErrBodyReadAfterClose
+	}
+	if n := copy(p, s.copied[s.at:]); n > 0 {
+		s.at += n
+		s.mu.Unlock()
+		return n, nil
+	}
+	s.reading = true
+	s.mu.Unlock()
+	n, err := s.body.Read(p)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reading = false
 	switch {
-	case b.settled || b.tooLong:
-	case len(b.copied)+n > maxReplay:
-		b.tooLong, b.copied = true, nil
-	default:
-		b.copied = append(b.copied, p[:n]...)
+	case s.done:
+		close(s.released)
+	case s.settled && s.copied != nil:
+		s.copied, s.at = nil, 0 // read to its end above, and nobody comes after
+	}
+	if s.seek == nil && !s.settled && !s.tooLong {
+		if len(s.copied)+n > maxReplay {
+			s.tooLong, s.copied, s.at = true, nil, 0
+		} else {
+			s.copied = append(s.copied, p[:n]...)
+			s.at = len(s.copied)
+		}
 	}
 	return n, err
 }
 
-func (b *firstBody) Close() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
+func (s *sending) Close() error {
+	s.mu.Lock()
+	if s.done {
+		s.mu.Unlock()
 		return nil
 	}
-	b.closed = true
-	close(b.released)
-	if b.settled {
-		return b.body.Close()
+	s.done = true
+	if !s.reading {
+		close(s.released)
+	}
+	end := s.ended()
+	s.mu.Unlock()
+	if end {
+		return s.body.Close()
 	}
 	return nil
 }

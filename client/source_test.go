@@ -205,6 +205,7 @@ func TestSameTokenUntilItExpires(t *testing.T) {
 	s := w.oauth2()
 	for range 3599 {
 		equal(t, "token", w.must(s), "token-1")
+		w.eventually("nothing is under way", func() bool { return ownGoroutines() == "" }) // the clock stands still for a request
 		w.clock.Turn(time.Second)
 	}
 	if got := w.asked(); got > 3 { // the first, at the margin, at the last call

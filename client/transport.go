@@ -1,13 +1,19 @@
 package client
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
@@ -17,11 +23,21 @@ import (
 // Source's API: it adds the token, the tenant, the API key and the fixed
 // headers that the description names (a fixed header only where the request has
 // none), keeps to the API's requests per minute (all Transports of a Source
-// together), and repeats a call once with a new token when it is answered 401.
+// together), and repeats a call:
 //
-// The original 401 is returned when no other token is to be had and when the
-// body cannot be sent again: it can with GetBody (http.NewRequest sets it for
-// the usual readers), when it is an io.Seeker, and otherwise up to 1 MiB.
+//   - once, with a new token, when it is answered 401. The original 401 is
+//     returned when no other token is to be had;
+//   - after 2, 4 and 8 s (Config.Retries, each longer by up to a tenth) when it
+//     fails for a while: the network, or the statuses 408, 429, 500, 502, 503 and
+//     504. A longer Retry-After is waited for, up to 60 s. Only idempotent
+//     requests are repeated so: GET, HEAD, OPTIONS, TRACE, PUT, DELETE (RFC 9110
+//     section 9.2.2), and one with an Idempotency-Key header, which as in
+//     net/http is not sent when it has no value.
+//
+// A call is repeated only when its body can be sent again: it can with GetBody
+// (http.NewRequest sets it for the usual readers), when it is an io.Seeker, and
+// otherwise up to 1 MiB. An answer that would be repeated after the end of the
+// request's context, or after the last wait, is returned as it is.
 //
 // A request to another origin than the API's passes without any of the above,
 // so that a redirect away from the API carries no credential. Plain http is
@@ -35,22 +51,17 @@ type Transport struct {
 
 // RoundTrip makes one call. Its errors are those of Source.Token, of the base
 // transport, and a [*counterfoil.Error] with the Reason RateLimited when the
-// context ends while the call waits for its turn.
+// context ends before the call's turn comes.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	s := t.Source
 	if err := s.callable(req.URL); err != nil {
 		closeBody(req)
 		return nil, err
 	}
-	base := t.Base
-	if base == nil {
-		base = s.cfg.HTTP
-	}
 	if !sameOrigin(req.URL, s.apiURL) {
-		return base.RoundTrip(req)
+		return cmp.Or(t.Base, s.cfg.HTTP).RoundTrip(req)
 	}
-	ctx := req.Context()
-	h, err := s.ready(ctx)
+	h, err := s.ready(req.Context())
 	if err != nil {
 		closeBody(req)
 		return nil, err
@@ -62,46 +73,154 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
-	if body != nil {
-		call.Body = body.first()
+	call.Body = body.first(req)
+	resp, err := cmp.Or(t.Base, h.entry.base).RoundTrip(call)
+	if err != nil || resp.StatusCode == http.StatusUnauthorized || passes(resp.StatusCode) {
+		resp, err = t.again(req, body, h, resp, err)
 	}
-	resp, err := base.RoundTrip(call)
 	if err != nil {
 		return nil, err
-	}
-	if resp.StatusCode == http.StatusUnauthorized {
-		resp = s.again(base, req, resp, body, h)
 	}
 	resp.Request = req // not the call: whoever logs the response's request must not log the token
 	return resp, nil
 }
 
-// again repeats a call that was answered 401; it returns rejected, that answer,
-// when it cannot. An error of the second attempt is one of the way, so the
-// first answer stands.
-func (s *Source) again(base http.RoundTripper, req *http.Request, rejected *http.Response, body *replay, h *held) *http.Response {
-	ctx := req.Context()
-	s.Drop(ctx, h.token)
-	if !body.possible() {
-		return rejected
+// again decides what follows an answer or an error, and repeats the call as long
+// as there is reason to.
+func (t *Transport) again(req *http.Request, body *replay, h *held, resp *http.Response, err error) (*http.Response, error) {
+	s := t.Source
+	var rejected *http.Response // the 401 that stands when no better answer comes
+	for n, waits := 1, s.retries; ; n++ {
+		switch {
+		case err == nil && resp.StatusCode == http.StatusUnauthorized:
+			if rejected != nil {
+				return resp, nil
+			}
+			s.Drop(req.Context(), h.token)
+			fresh, failure := s.current(req.Context())
+			if failure != nil || fresh.token.Value == h.token.Value || !ended(resp) {
+				return resp, nil
+			}
+			rejected = resp
+			s.retried(req, n, resp, nil, 0)
+		case len(waits) > 0 && idempotent(req) && body.possible() && req.Context().Err() == nil && failsForAWhile(resp, err):
+			wait := waits[0] + rand.N(waits[0]/10+1)
+			if resp != nil {
+				wait = max(wait, retryAfter(resp.Header, s.cfg.Clock.Now()))
+			}
+			if end, ok := req.Context().Deadline(); ok && s.cfg.Clock.Now().Add(wait).After(end) {
+				return resp, err
+			}
+			if resp != nil {
+				_ = ended(resp)
+				_ = resp.Body.Close()
+			}
+			s.retried(req, n, resp, err, wait)
+			if err := s.cfg.Clock.Sleep(req.Context(), wait); err != nil {
+				return nil, err
+			}
+			waits = waits[1:]
+		default:
+			if rejected != nil && err != nil {
+				return rejected, nil
+			}
+			return resp, err
+		}
+		h, resp, err = t.attempt(req, body)
+		if h == nil && rejected != nil {
+			return rejected, nil
+		}
+		if h == nil {
+			return nil, err
+		}
 	}
-	fresh, err := s.ready(ctx)
-	if err != nil || fresh.token.Value == h.token.Value {
-		return rejected
-	}
-	call, err := s.dress(req, fresh)
+}
+
+// attempt makes the call once more; its token is nil when it could not be made.
+func (t *Transport) attempt(req *http.Request, body *replay) (*held, *http.Response, error) {
+	h, err := t.Source.ready(req.Context())
 	if err != nil {
-		return rejected
+		return nil, nil, err
 	}
-	if call.Body, err = body.second(req, rejected); err != nil {
-		return rejected
-	}
-	resp, err := base.RoundTrip(call)
+	call, err := t.Source.dress(req, h)
 	if err != nil {
-		return rejected
+		return nil, nil, err
 	}
-	_ = rejected.Body.Close()
-	return resp
+	if call.Body, err = body.again(req); err != nil {
+		return nil, nil, err
+	}
+	resp, err := cmp.Or(t.Base, h.entry.base).RoundTrip(call)
+	return h, resp, err
+}
+
+// retried leaves the event of a call that is repeated after wait.
+func (s *Source) retried(req *http.Request, n int, resp *http.Response, err error, wait time.Duration) {
+	e := counterfoil.Event{Type: counterfoil.EventCallRetried, Reason: counterfoil.Unavailable, Attempt: n + 1}
+	switch {
+	case err != nil:
+		e.Detail = fmt.Sprintf("%s: no answer, again in %s", req.Method, wait.Round(time.Millisecond))
+	default:
+		e.Status = resp.StatusCode
+		e.Detail = fmt.Sprintf("%s: answered %d, again in %s", req.Method, e.Status, wait.Round(time.Millisecond))
+	}
+	switch e.Status {
+	case http.StatusUnauthorized:
+		e.Reason = counterfoil.TokenInvalid
+	case http.StatusTooManyRequests:
+		e.Reason = counterfoil.RateLimited
+	case http.StatusInternalServerError:
+		e.Reason = counterfoil.ServerError
+	}
+	s.event(req.Context(), e)
+}
+
+// passes reports whether a status says that the same request may be answered
+// later.
+func passes(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+func failsForAWhile(resp *http.Response, err error) bool {
+	if err == nil {
+		return passes(resp.StatusCode)
+	}
+	certificate := new(tls.CertificateVerificationError)
+	return !errors.As(err, &certificate)
+}
+
+// idempotent reports whether req may reach the API twice.
+func idempotent(req *http.Request) bool {
+	switch req.Method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	_, key := req.Header["Idempotency-Key"]
+	_, old := req.Header["X-Idempotency-Key"]
+	return key || old
+}
+
+// maxRest is how much of an answer's body is read to end its call, in bytes.
+const maxRest = 64 << 10
+
+// ended reads the body of resp to its end, so that the connection can be used
+// again, and puts in its place what was read. It is false when the body is long.
+func ended(resp *http.Response) bool {
+	head, err := io.ReadAll(io.LimitReader(resp.Body, maxRest+1))
+	if err != nil || len(head) > maxRest {
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
+		return false
+	}
+	_ = resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(head))
+	return true
 }
 
 // callable refuses what must not be sent.
@@ -124,13 +243,18 @@ func (s *Source) ready(ctx context.Context) (*held, error) {
 		if err != nil || s.calls == nil {
 			return h, err
 		}
-		wait := s.calls.take(s.cfg.Clock.Now())
+		now := s.cfg.Clock.Now()
+		wait := s.calls.take(now)
 		if wait == 0 {
 			return h, nil
 		}
-		if s.cfg.Clock.Sleep(ctx, wait) != nil {
-			return nil, &counterfoil.Error{Reason: counterfoil.RateLimited, Err: context.Cause(ctx), RetryAfter: wait,
-				Message: fmt.Sprintf("client: gave up waiting: %s wants at most %d requests a minute", s.api.Name, s.api.RequestsPerMinute)}
+		err = context.DeadlineExceeded // when it is plain now that it will be
+		if end, ok := ctx.Deadline(); !ok || now.Add(wait).Before(end) {
+			err = s.cfg.Clock.Sleep(ctx, wait)
+		}
+		if err != nil {
+			return nil, &counterfoil.Error{Reason: counterfoil.RateLimited, Err: cmp.Or(context.Cause(ctx), err), RetryAfter: wait,
+				Message: fmt.Sprintf("client: the call's turn comes too late: %s wants at most %d requests a minute", s.api.Name, len(s.calls.times))}
 		}
 	}
 }
@@ -145,8 +269,12 @@ func (s *Source) dress(req *http.Request, h *held) (*http.Request, error) {
 	if len(s.headers) > len(values) {
 		values = make([]string, len(s.headers))
 	}
-	if call.Header = maps.Clone(req.Header); call.Header == nil {
-		call.Header = make(http.Header, len(s.headers))
+	// A clone of a small map has room for 8 entries; one more would make it anew.
+	if n := len(req.Header) + len(s.headers); n <= 8 && req.Header != nil {
+		call.Header = maps.Clone(req.Header)
+	} else {
+		call.Header = make(http.Header, n)
+		maps.Copy(call.Header, req.Header)
 	}
 	for i := range s.headers {
 		ch := &s.headers[i]
@@ -195,17 +323,4 @@ func closeBody(req *http.Request) {
 	if req.Body != nil {
 		_ = req.Body.Close()
 	}
-}
-
-// drained reads body to its end, at most limit, and returns what stands for it.
-func drained(body io.ReadCloser, limit int64) (io.ReadCloser, bool) {
-	head, err := io.ReadAll(io.LimitReader(body, limit+1))
-	if err != nil || int64(len(head)) > limit {
-		return struct {
-			io.Reader
-			io.Closer
-		}{io.MultiReader(strings.NewReader(string(head)), body), body}, false
-	}
-	_ = body.Close()
-	return io.NopCloser(strings.NewReader(string(head))), true
 }

@@ -229,7 +229,7 @@ func TestTransportBodyHeldBack(t *testing.T) {
 		}
 		answered <- resp
 	}()
-	w.eventually("a new token is there", func() bool { return len(w.seenEvents()) == 3 })
+	w.eventually("a new token is there", func() bool { return w.asked() == 2 && strings.Contains(ownGoroutines(), "(*replay).again") })
 	var resp *http.Response
 	w.eventually("the first answer comes back", func() bool {
 		w.clock.Turn(time.Second)
