@@ -18,6 +18,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/cachetest"
+	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -30,7 +31,7 @@ func (w *world) child(mode, dir string) *exec.Cmd {
 		filepath.Join(dir, "secret"): []byte(theSecret),
 		filepath.Join(dir, "key"):    []byte(theKey),
 	} {
-		if err := os.WriteFile(name, text, 0o600); err != nil {
+		if err := files.Write(name, text, 0o600); err != nil { // whole, for who reads it already
 			w.t.Fatal(err)
 		}
 	}
