@@ -104,7 +104,8 @@ type Config struct {
 	// Tenant is needed where the API has a header from tenant.
 	Tenant string
 	// HTTP carries token requests and calls; default a transport like
-	// http.DefaultTransport that demands TLS 1.2. Certificate pinning belongs
+	// http.DefaultTransport that demands TLS 1.2 and keeps 100 idle connections a
+	// host. Certificate pinning belongs
 	// here, in a tls.Config with VerifyConnection.
 	HTTP http.RoundTripper
 	// Cache holds the token; default a Memory of this Source alone. Give all
@@ -300,6 +301,9 @@ var defaultHTTP = sync.OnceValue(func() http.RoundTripper {
 		t.TLSClientConfig = &tls.Config{}
 	}
 	t.TLSClientConfig.MinVersion = tls.VersionTLS12
+	// One host is called by many goroutines; with the default of 2, most calls by
+	// HTTP/1.1 would make a connection of their own.
+	t.MaxIdleConnsPerHost = t.MaxIdleConns
 	return t
 })
 
