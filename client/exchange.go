@@ -54,7 +54,6 @@ func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *h
 		if err == nil {
 			s.event(ctx, counterfoil.Event{Type: counterfoil.EventTokenRequested, Status: http.StatusOK, Attempt: n, Duration: took})
 			kind := counterfoil.EventTokenObtained
-			s.inPlace.Store(false)
 			if old != nil {
 				kind, t = counterfoil.EventTokenRenewed, old.bounding(t, began)
 			}

@@ -261,6 +261,7 @@ func (s *Source) renew(ctx context.Context) (*held, error) {
 		s.event(ctx, counterfoil.Event{Type: counterfoil.EventTokenNotCached, Reason: counterfoil.Unavailable, Detail: "token not kept in the cache: " + failure.Error()})
 	}
 	s.forget()
+	s.inPlace.Store(false)
 	return s.adopt(e, t, changes), nil
 }
 
