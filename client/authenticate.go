@@ -4,12 +4,16 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -17,24 +21,183 @@ import (
 type credentials struct {
 	id             string
 	secret, apiKey counterfoil.Secret
+	// key signs the assertion, where another authority has not made it.
+	key       Key
+	assertion counterfoil.Secret
 	// print tells these credentials from others without holding them.
 	print [sha256.Size]byte
+
+	// What one attempt was made with: its proof, the nonce in that, and how far
+	// the provider's clock was thought to be ahead.
+	proof counterfoil.Secret
+	nonce string
+	ahead time.Duration
 }
 
-// entry returns the place in the cache for what the Source asks for now.
-func (s *Source) entry(context.Context) (*entry, *counterfoil.Error) {
-	if e := s.place.Load(); e != nil {
-		return e, nil
+// credentialsGiven checks that the client can prove itself as the provider wants
+// it to, in one way.
+func (s *Source) credentialsGiven() (err error) {
+	c, t := &s.cfg, &s.cfg.Provider.TokenEndpoint
+	if c.ClientID == "" {
+		return errors.New("Config.ClientID is missing")
 	}
-	key := cacheKey(&s.cfg, s.tokenURL)
-	s.place.CompareAndSwap(nil, &entry{key: key, changes: s.cfg.Cache.Changes(key), base: s.cfg.HTTP})
-	return s.place.Load(), nil
+	var given []string
+	for name, there := range map[string]bool{"ClientSecret": c.ClientSecret != nil, "Key": c.Key != nil, "Assertion": c.Assertion != nil} {
+		if there {
+			given = append(given, name)
+		}
+	}
+	slices.Sort(given)
+	switch {
+	case len(given) > 1:
+		return fmt.Errorf("Config has %s: a client proves itself in one way, leave out the others (RFC 6749 section 2.3)", strings.Join(given, " and "))
+	case len(given) == 0 && c.Certificate == nil:
+		return errors.New("Config.ClientSecret is missing: for example client.Static(secret); or give Key, Assertion or Certificate instead")
+	case s.method() == "":
+		return s.notAccepted(append(given, "Certificate")[0])
+	}
+	if s.method() == provider.ClientSecretBasic && t.BasicEncoding == provider.RawEncoding && strings.Contains(c.ClientID, ":") {
+		return errors.New("Config.ClientID has a colon, which Basic credentials cannot carry here (RFC 7617 section 2)")
+	}
+	_, need := t.Header(provider.HeaderFromAPIKey)
+	if !need && s.api != nil {
+		_, need = s.api.Header(provider.HeaderFromAPIKey)
+	}
+	if need && c.APIKey == nil {
+		return fmt.Errorf("Config.APIKey is missing: %s demands one", c.Provider.Name)
+	}
+	if c.AssertionAudience != "" && c.Key == nil {
+		return errors.New("Config.AssertionAudience is for assertions that are signed with Config.Key, which is missing")
+	}
+	if c.Certificate != nil {
+		if err := showable(c.HTTP); err != nil {
+			return err
+		}
+	}
+	s.prover, err = newProver(c.DPoP)
+	return err
 }
 
-func (s *Source) credentials(ctx context.Context) (credentials, *counterfoil.Error) {
+// methods are the ways to authenticate that each of the Config's fields is for.
+var methods = map[string][]provider.Method{
+	"ClientSecret": {provider.ClientSecretBasic, provider.ClientSecretPost},
+	"Key":          {provider.PrivateKeyJWT},
+	"Assertion":    {provider.PrivateKeyJWT},
+	"Certificate":  {provider.TLSClientAuth, provider.SelfSignedTLSClientAuth},
+}
+
+// notAccepted says what to give in place of a field that the provider takes
+// nothing of.
+func (s *Source) notAccepted(field string) error {
+	accepted := s.cfg.Provider.TokenEndpoint.ClientAuthentication
+	var words, instead []string
+	for _, m := range accepted {
+		words = append(words, string(m))
+	}
+	for _, f := range []string{"ClientSecret", "Key", "Assertion", "Certificate"} {
+		if slices.ContainsFunc(methods[f], func(m provider.Method) bool { return slices.Contains(accepted, m) }) {
+			instead = append(instead, f)
+		}
+	}
+	return fmt.Errorf("Config.%s does not serve: the description of %s accepts %s only; give %s", field, s.cfg.Provider.Name, strings.Join(words, ", "), strings.Join(instead, " or "))
+}
+
+// method is how the client authenticates: the first way that the provider accepts
+// of those that the Config can go; "" for none.
+func (s *Source) method() provider.Method {
+	field := "Certificate"
+	switch {
+	case s.cfg.ClientSecret != nil:
+		field = "ClientSecret"
+	case s.cfg.Key != nil || s.cfg.Assertion != nil:
+		field = "Key"
+	}
+	for _, m := range s.cfg.Provider.TokenEndpoint.ClientAuthentication {
+		if slices.Contains(methods[field], m) {
+			return m
+		}
+	}
+	return ""
+}
+
+// proofOfClient names what the client proves itself with, and what else decides
+// about that.
+func (s *Source) proofOfClient() string {
+	switch {
+	case s.cfg.ClientSecret != nil:
+		return "secret"
+	case s.cfg.Key != nil:
+		return "key with its ID, Config.AssertionAudience and this machine's clock"
+	case s.cfg.Assertion != nil:
+		return "what the provider knows of the assertion's issuer, audience and subject"
+	}
+	return "certificate"
+}
+
+// own are the parameters of a token request that have a field of their own.
+var own = []string{"grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type", "scope", "resource"}
+
+// targetsGiven checks the resources and the further parameters.
+func (s *Source) targetsGiven() error {
+	for _, r := range s.cfg.Resources {
+		if u, err := url.Parse(r); err != nil || !u.IsAbs() || strings.Contains(r, "#") || u.User != nil {
+			return errors.New("Config.Resources must be absolute URIs without a fragment, such as https://api.example.com/ (RFC 8707 section 2)")
+		}
+	}
+	for name := range s.cfg.Parameters {
+		if name == "" || slices.Contains(own, name) {
+			return fmt.Errorf("Config.Parameters must not have %q: it has a field of its own in Config, or no meaning", name)
+		}
+	}
+	return nil
+}
+
+// entry returns the place in the cache for what the Source asks for now. Only one
+// flight at a time asks.
+func (s *Source) entry(ctx context.Context) (*entry, *counterfoil.Error) {
+	old := s.place.Load()
+	if s.cfg.Certificate == nil {
+		if old == nil {
+			key := cacheKey(&s.cfg, s.tokenURL, s.prover.binding(), "")
+			old = &entry{key: key, changes: s.cfg.Cache.Changes(key), base: s.cfg.HTTP}
+			s.place.Store(old)
+		}
+		return old, nil
+	}
+	cert, err := s.certificate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if old != nil && old.certificate == jose.CertificateThumbprint(cert.Leaf) {
+		return old, nil
+	}
+	e := s.binds(cert)
+	s.place.Store(e)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case old == nil:
+	case s.former == nil:
+		s.former = old // its token serves until e has one
+	default:
+		old.retire() // it never had a token
+	}
+	return e, nil
+}
+
+// credentials asks for what a request proves itself with at e.
+func (s *Source) credentials(ctx context.Context, e *entry) (credentials, *counterfoil.Error) {
 	c := credentials{id: s.cfg.ClientID}
 	var err *counterfoil.Error
-	if c.secret, err = reveal(ctx, s.cfg.ClientSecret, "client secret", counterfoil.CredentialsMissing); err != nil {
+	switch {
+	case s.cfg.ClientSecret != nil:
+		c.secret, err = reveal(ctx, s.cfg.ClientSecret, "client secret", counterfoil.CredentialsMissing)
+	case s.cfg.Key != nil:
+		c.key, err = s.key(ctx)
+	case s.cfg.Assertion != nil:
+		c.assertion, err = s.federated(ctx)
+	}
+	if err != nil {
 		return c, err
 	}
 	if _, ok := s.cfg.Provider.TokenEndpoint.Header(provider.HeaderFromAPIKey); ok {
@@ -42,8 +205,46 @@ func (s *Source) credentials(ctx context.Context) (credentials, *counterfoil.Err
 			return c, err
 		}
 	}
-	c.print = sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(c.secret), c.secret.Reveal(), c.apiKey.Reveal()))
+	h := sha256.New()
+	for _, part := range []string{c.secret.Reveal(), c.assertion.Reveal(), c.apiKey.Reveal(), e.certificate, c.key.Algorithm, c.key.ID, thumbprint(c.key)} {
+		fmt.Fprintf(h, "%d:%s", len(part), part)
+	}
+	h.Sum(c.print[:0])
 	return c, nil
+}
+
+// prove makes what only this attempt carries: the assertion and the proof.
+func (s *Source) prove(cred *credentials) *counterfoil.Error {
+	var err error
+	cred.ahead = time.Duration(s.skew.Load())
+	if cred.key.Signer != nil {
+		cred.assertion, err = s.sign(cred.key)
+	}
+	if s.prover != nil && err == nil {
+		var proof string
+		proof, cred.nonce, err = s.prover.proof(&s.prover.endpoint, http.MethodPost, s.tokenURL, "", s.providerTime())
+		cred.proof = counterfoil.Secret(proof)
+	}
+	if err != nil { // the key itself is good: where it lives may be away
+		return &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "the client's key does not sign: look at where it lives", Err: err}
+	}
+	return nil
+}
+
+// outdated reports whether the answer err to an attempt with cred has taught what
+// the next attempt can do better: a nonce (RFC 9449 section 8) or the time.
+func (s *Source) outdated(cred credentials, err *counterfoil.Error) bool {
+	if s.prover != nil && (err.Reason == counterfoil.UseDPoPNonce || err.Code == string(counterfoil.UseDPoPNonce)) {
+		fresh := s.prover.endpoint.nonce.Load()
+		return fresh != nil && *fresh != cred.nonce
+	}
+	broad := err.Reason
+	for broad.Parent() != "" {
+		broad = broad.Parent()
+	}
+	timed := cred.proof != "" || cred.key.Signer != nil
+	return timed && (broad == counterfoil.InvalidClient || broad == counterfoil.InvalidRequest) &&
+		(time.Duration(s.skew.Load())-cred.ahead).Abs() > wrongClock
 }
 
 // reveal asks for one credential.
@@ -62,7 +263,7 @@ func reveal(ctx context.Context, f SecretFunc, name string, missing counterfoil.
 // or as a request carries them.
 func (c credentials) shownIn(text string) bool {
 	basic := base64.StdEncoding.EncodeToString([]byte(c.id + ":" + c.secret.Reveal()))
-	for _, v := range []string{c.secret.Reveal(), url.QueryEscape(c.secret.Reveal()), c.apiKey.Reveal(), basic} {
+	for _, v := range []string{c.secret.Reveal(), url.QueryEscape(c.secret.Reveal()), c.apiKey.Reveal(), basic, c.assertion.Reveal(), c.proof.Reveal()} {
 		if v != "" && strings.Contains(text, v) {
 			return true
 		}
@@ -84,9 +285,22 @@ func (s *Source) tokenRequest(ctx context.Context, cred credentials) (*http.Requ
 	if len(s.cfg.Scopes) > 0 {
 		form.Set("scope", s.cfg.Scopes.String())
 	}
-	if s.method() == provider.ClientSecretPost {
+	for _, r := range s.cfg.Resources {
+		form.Add("resource", r)
+	}
+	for name, values := range s.cfg.Parameters {
+		form[name] = slices.Clone(values)
+	}
+	switch s.method() {
+	case provider.ClientSecretPost:
 		form.Set("client_id", cred.id)
 		form.Set("client_secret", cred.secret.Reveal())
+	case provider.PrivateKeyJWT: // where another authority made the assertion, only client_id names the client
+		form.Set("client_id", cred.id)
+		form.Set("client_assertion_type", jwtBearer)
+		form.Set("client_assertion", cred.assertion.Reveal())
+	case provider.TLSClientAuth, provider.SelfSignedTLSClientAuth: // RFC 8705 section 2
+		form.Set("client_id", cred.id)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), strings.NewReader(form.Encode()))
 	if err != nil {
@@ -101,6 +315,9 @@ func (s *Source) tokenRequest(ctx context.Context, cred credentials) (*http.Requ
 			id, secret = url.QueryEscape(id), url.QueryEscape(secret)
 		}
 		req.SetBasicAuth(id, secret)
+	}
+	if cred.proof != "" {
+		req.Header[proofHeader] = []string{cred.proof.Reveal()}
 	}
 	for _, h := range t.Headers {
 		if h.From == provider.HeaderFromAPIKey {

@@ -73,13 +73,19 @@ func KeyPrefix(clientID string) string {
 }
 
 // cacheKey returns the key of what c asks for. Sources share a token when they
-// name the same endpoint, client, scopes (in any order) and tenant. Where a new
-// token ends the old one the tenant does not count: a token of its own for each
-// would end the others'. Secrets do not count, so that rotation keeps the token.
-func cacheKey(c *Config, tokenURL *url.URL) string {
-	parts := []string{tokenURL.String(), strings.Join(slices.Sorted(slices.Values(c.Scopes)), " ")}
-	if c.Provider.TokenEndpoint.Policy != provider.Replace {
-		parts = append(parts, c.Tenant)
+// name the same endpoint, client, scopes and resources (in any order), further
+// parameters and tenant, and bind it to the same key and certificate, named by
+// their thumbprints. Where a new token ends the old one the tenant does not count:
+// a token of its own for each would end the others'. Secrets do not count, so
+// that rotation keeps the token.
+func cacheKey(c *Config, tokenURL *url.URL, key, certificate string) string {
+	tenant := c.Tenant
+	if c.Provider.TokenEndpoint.Policy == provider.Replace {
+		tenant = ""
+	}
+	parts := []string{
+		tokenURL.String(), strings.Join(slices.Sorted(slices.Values(c.Scopes)), " "), tenant,
+		strings.Join(slices.Sorted(slices.Values(c.Resources)), " "), c.Parameters.Encode(), key, certificate,
 	}
 	h := sha256.New()
 	for _, p := range parts {

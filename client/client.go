@@ -20,8 +20,9 @@
 //     https only; a redirect of the token endpoint is not followed.
 //   - No error, event or printed value holds a secret, a token or the body of a
 //     response. Nothing is passed through arguments or the environment, and the
-//     client secret is not kept beyond its request. The token must be kept: a
-//     program that fears its core files switches them off (RLIMIT_CORE).
+//     client secret is not kept beyond its request. The token must be kept, and
+//     with it a key that is not in hardware: a program that fears its core files
+//     switches them off (RLIMIT_CORE).
 //
 // Behaviour comes from the description alone; there are no providers in the
 // code. Errors are of type [*counterfoil.Error].
@@ -57,7 +58,8 @@ func Static(secret counterfoil.Secret) SecretFunc {
 }
 
 // Config says who asks for tokens, where and for what. Provider, ClientID and
-// ClientSecret are always needed; the description decides about the rest.
+// something that the client proves itself with are always needed; the description
+// decides about the rest.
 type Config struct {
 	// Provider is the description that decides how tokens are asked for and
 	// what calls carry.
@@ -79,17 +81,22 @@ type Config struct {
 	// Key signs an assertion for each token request: private_key_jwt (RFC 7523
 	// section 2.2). It is asked at each, so that a rotated key is picked up.
 	Key KeyFunc
+	// AssertionAudience is whom assertions of Key are for, their aud; default the
+	// token endpoint's URL (RFC 7523 section 3). Some providers want their issuer.
+	AssertionAudience string
 	// Assertion gives a JWT that another authority has made for this client, such
 	// as the token that a platform puts into a file and rotates (RFC 7523 section
 	// 2.2): a federated client.
 	Assertion SecretFunc
 	// Certificate is shown in token requests and calls, and tokens are bound to
 	// it (RFC 8705). It is asked at each token request; a token is used with the
-	// certificate that got it. HTTP must be nil or an *http.Transport.
+	// certificate that got it, and not after that has ended. HTTP must be nil or an
+	// *http.Transport; what that shows by itself is not shown. See
+	// [CertificateFiles].
 	Certificate CertificateFunc
 	// DPoP binds tokens to a key: token requests and calls carry a proof that is
-	// signed with it (RFC 9449). Sources share a token only when they share the
-	// key. See [NewKey].
+	// signed with it (RFC 9449), and a token that is not bound is refused. Sources
+	// share a token only when they share the key. See [NewKey].
 	DPoP Key
 	// APIKey is needed where the description has a header from api_key.
 	APIKey SecretFunc
@@ -120,10 +127,8 @@ type Config struct {
 	// Clock is for tests; default the machine's.
 	Clock counterfoil.Clock
 	// OnEvent, if set, is told of each token requested, obtained, renewed,
-	// refused, failed, not cached or dropped, and of each call retried. It is
-	// called in turn with the work: it must be quick and safe for concurrent use.
-	// Its context has the values of the caller that began the work, such as a
-	// trace.
+	// refused, failed, not cached or dropped, and of each call retried. It is called in turn with the work: it must be quick and safe for
+	// concurrent use.
 	OnEvent func(context.Context, counterfoil.Event)
 	// Timeout bounds getting a token, repeats included, and a call through
 	// Source.Client; default 30 s.
@@ -143,7 +148,7 @@ func New(c Config) (*Source, error) {
 	}
 	s := &Source{cfg: c}
 	var problems []error
-	for _, step := range []func() error{s.addresses, s.credentialsGiven, s.scopesGiven, s.callHeaders, s.foundations} {
+	for _, step := range []func() error{s.addresses, s.credentialsGiven, s.scopesGiven, s.targetsGiven, s.callHeaders, s.foundations} {
 		if err := step(); err != nil {
 			problems = append(problems, fmt.Errorf("client: %w", err))
 		}
@@ -192,27 +197,6 @@ func secureURL(field, value string) (*url.URL, error) {
 		return nil, fmt.Errorf("%s must start with https://: credentials and tokens never go over plain http", field)
 	}
 	return u, nil
-}
-
-func (s *Source) credentialsGiven() error {
-	c, t := &s.cfg, &s.cfg.Provider.TokenEndpoint
-	if c.ClientID == "" {
-		return errors.New("Config.ClientID is missing")
-	}
-	if c.ClientSecret == nil {
-		return errors.New("Config.ClientSecret is missing: for example client.Static(secret)")
-	}
-	if s.method() == provider.ClientSecretBasic && t.BasicEncoding == provider.RawEncoding && strings.Contains(c.ClientID, ":") {
-		return errors.New("Config.ClientID has a colon, which Basic credentials cannot carry here (RFC 7617 section 2)")
-	}
-	_, need := t.Header(provider.HeaderFromAPIKey)
-	if !need && s.api != nil {
-		_, need = s.api.Header(provider.HeaderFromAPIKey)
-	}
-	if need && c.APIKey == nil {
-		return fmt.Errorf("Config.APIKey is missing: %s demands one", c.Provider.Name)
-	}
-	return nil
 }
 
 func (s *Source) scopesGiven() error {
@@ -308,8 +292,3 @@ var defaultHTTP = sync.OnceValue(func() http.RoundTripper {
 	t.MaxIdleConnsPerHost = t.MaxIdleConns
 	return t
 })
-
-// method is how the client authenticates: the first that the provider accepts.
-func (s *Source) method() provider.Method {
-	return s.cfg.Provider.TokenEndpoint.ClientAuthentication[0]
-}

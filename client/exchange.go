@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -49,11 +50,12 @@ func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *h
 	deadline := s.cfg.Clock.Now().Add(s.cfg.Timeout)
 	for n, attempt, lessons := 1, 0, 0; ; n++ {
 		began := s.cfg.Clock.Now()
-		t, err := s.exchange(ctx, e, cred)
+		t, err := s.exchange(ctx, e, &cred)
 		took := s.cfg.Clock.Now().Sub(began)
 		if err == nil {
 			s.event(ctx, counterfoil.Event{Type: counterfoil.EventTokenRequested, Status: http.StatusOK, Attempt: n, Duration: took})
 			kind := counterfoil.EventTokenObtained
+			s.inPlace.Store(false)
 			if old != nil {
 				kind, t = counterfoil.EventTokenRenewed, old.bounding(t, began)
 			}
@@ -62,7 +64,7 @@ func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *h
 		}
 		s.event(ctx, counterfoil.Event{Type: counterfoil.EventTokenRequested, Reason: err.Reason, Status: err.Status, Attempt: n, Duration: took, Detail: err.Error()})
 		if lessons < maxLessons && ctx.Err() == nil {
-			if again, ok := s.learned(ctx, cred, err); ok {
+			if again, ok := s.learned(ctx, e, cred, err); ok {
 				cred, lessons = again, lessons+1
 				continue
 			}
@@ -70,6 +72,9 @@ func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *h
 		if err.Class() == counterfoil.Transient && attempt < retries && ctx.Err() == nil && !old.live(began) {
 			wait := max(rand.N(firstBackoff<<attempt+1), err.RetryAfter)
 			if attempt++; s.cfg.Clock.Now().Add(wait).Before(deadline) && s.cfg.Clock.Sleep(ctx, wait) == nil {
+				if again, failure := s.credentials(ctx, e); failure == nil {
+					cred = again
+				}
 				continue
 			}
 		}
@@ -92,18 +97,22 @@ func (h *held) bounding(t counterfoil.Token, now time.Time) counterfoil.Token {
 
 // learned returns the credentials for an attempt at once, when the answer err
 // was to ones that are not the right ones any more.
-func (s *Source) learned(ctx context.Context, cred credentials, err *counterfoil.Error) (credentials, bool) {
+func (s *Source) learned(ctx context.Context, e *entry, cred credentials, err *counterfoil.Error) (credentials, bool) {
 	if err.Class() != counterfoil.Refused {
 		return cred, false
 	}
-	now, failure := s.credentials(ctx)
-	return now, failure == nil && now.print != cred.print
+	now, failure := s.credentials(ctx, e)
+	return now, failure == nil && (now.print != cred.print || s.outdated(cred, err))
 }
 
 // exchange sends one token request. It uses the transport itself, not an
 // http.Client: a redirect is an answer like any other here.
-func (s *Source) exchange(ctx context.Context, e *entry, cred credentials) (counterfoil.Token, *counterfoil.Error) {
+func (s *Source) exchange(ctx context.Context, e *entry, c *credentials) (counterfoil.Token, *counterfoil.Error) {
 	none := counterfoil.Token{}
+	if err := s.prove(c); err != nil {
+		return none, err
+	}
+	cred := *c
 	req, err := s.tokenRequest(ctx, cred)
 	if err != nil {
 		return none, &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: "the token request cannot be made", Err: err}
@@ -115,6 +124,9 @@ func (s *Source) exchange(ctx context.Context, e *entry, cred credentials) (coun
 	}
 	defer resp.Body.Close()
 	s.measure(issued, resp)
+	if s.prover != nil {
+		s.prover.endpoint.learn(resp.Header)
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
 	switch {
 	case err != nil:
@@ -122,12 +134,17 @@ func (s *Source) exchange(ctx context.Context, e *entry, cred credentials) (coun
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return none, s.refusal(resp, body, cred)
 	}
-	t, err := parseToken(body, &s.cfg.Provider.TokenEndpoint)
+	t, err := parseToken(body, &s.cfg.Provider.TokenEndpoint, s.prover != nil)
 	if err != nil {
 		return none, &counterfoil.Error{Reason: counterfoil.BadResponse, Status: resp.StatusCode,
 			Message: fmt.Sprintf("the token endpoint of %s answers no usable token: %v", s.cfg.Provider.Name, err)}
 	}
 	t.Issued, t.Expires = issued, issued.Add(t.Expires.Sub(time.Time{}))
+	if !e.ends.IsZero() { // nobody takes it without the certificate, whose end is by the provider's clock
+		if ends := e.ends.Add(-time.Duration(s.skew.Load())).Round(0); ends.Before(t.Expires) {
+			t.Expires = ends
+		}
+	}
 	return t, nil
 }
 
@@ -139,6 +156,9 @@ func (s *Source) unreachable(ctx context.Context, cred credentials, err error) *
 	} else if certificate := new(tls.CertificateVerificationError); errors.As(err, &certificate) {
 		e.Reason = counterfoil.BadResponse // no repetition makes it good
 		e.Message = fmt.Sprintf("the certificate of the token endpoint of %s at %s is not good: check Config.TokenURL, the trusted authorities and this machine's clock", s.cfg.Provider.Name, s.tokenURL.Host)
+	} else if alert, ok := errors.AsType[*net.OpError](err); ok && alert.Op == "remote error" && strings.Contains(alert.Err.Error(), "certificate") {
+		e.Reason = counterfoil.CertificateUnknown // RFC 8446 section 6.2: such an alert is about this side's
+		e.Message = fmt.Sprintf("the token endpoint of %s at %s refuses this client's certificate: check Config.Certificate", s.cfg.Provider.Name, s.tokenURL.Host)
 	} else if cred.shownIn(err.Error()) {
 		e.Err = errors.New("the transport's error is withheld, because it shows a credential")
 	}
@@ -153,6 +173,7 @@ func (s *Source) refusal(resp *http.Response, body []byte, cred credentials) *co
 	if cred.shownIn(e.Code) || cred.shownIn(e.Description) {
 		e.Code, e.Description = "", ""
 	}
+	e.Description = e.Description[:min(len(e.Description), maxDescription)] // after the search: half a credential is one, too
 	e.Reason = s.cfg.Provider.TokenEndpoint.Reason(resp.StatusCode, body)
 	switch status := resp.StatusCode; {
 	case status == http.StatusTooManyRequests:
@@ -184,6 +205,9 @@ var codes = map[string]counterfoil.Reason{
 	"access_denied":           counterfoil.InvalidClient,
 	"unsupported_grant_type":  counterfoil.UnsupportedGrantType,
 	"invalid_scope":           counterfoil.InvalidScope,
+	"invalid_target":          counterfoil.InvalidTarget,
+	"invalid_dpop_proof":      counterfoil.InvalidDPoPProof,
+	"use_dpop_nonce":          counterfoil.UseDPoPNonce,
 	"slow_down":               counterfoil.RateLimited,
 	"server_error":            counterfoil.ServerError,
 	"temporarily_unavailable": counterfoil.Unavailable,
@@ -197,7 +221,11 @@ func (s *Source) advice(e *counterfoil.Error) string {
 	}
 	switch {
 	case broad == counterfoil.InvalidClient:
-		return fmt.Sprintf("refuses the client %q: check its id and secret", s.cfg.ClientID)
+		return fmt.Sprintf("refuses the client %q: check its id and %s", s.cfg.ClientID, s.proofOfClient())
+	case e.Reason == counterfoil.InvalidDPoPProof || e.Reason.Parent() == counterfoil.InvalidDPoPProof || e.Reason == counterfoil.UseDPoPNonce:
+		return fmt.Sprintf("refuses the DPoP proof (%s): check the algorithm of Config.DPoP, Config.TokenURL and this machine's clock", e.Reason)
+	case e.Reason == counterfoil.InvalidTarget:
+		return fmt.Sprintf("refuses the resources %q: ask for those that the client is granted", s.cfg.Resources)
 	case broad == counterfoil.APIKeyInvalid:
 		return "refuses the API key: check it"
 	case broad == counterfoil.InvalidScope:
@@ -249,6 +277,7 @@ func (s *Source) measure(sent time.Time, resp *http.Response) {
 	}
 	// Date was cut to its second, somewhere between sending and now.
 	here := sent.Add(s.cfg.Clock.Now().Round(0).Sub(sent) / 2)
+	s.timed.Store(true)
 	skew := date.Add(time.Second / 2).Sub(here)
 	if skew.Abs() < minSkew {
 		skew = 0

@@ -3,12 +3,23 @@ package client
 import (
 	"context"
 	"crypto"
-	"crypto/tls"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/counterfoil/counterfoil/internal/jose"
 )
 
 // Key is a private key that signs: assertions (RFC 7523) or proofs (RFC 9449).
 type Key struct {
-	// Signer holds the key, here or in hardware.
+	// Signer holds the key, here or in hardware: RSA of 2,048 to 8,192 bits, P-256
+	// or Ed25519.
 	Signer crypto.Signer
 	// Algorithm is RS256, PS256, ES256 or EdDSA; default the one that fits the
 	// key, RS256 for RSA.
@@ -18,9 +29,91 @@ type Key struct {
 	ID string
 }
 
+// Format prints the algorithm and the ID, and nothing else, for every verb.
+func (k Key) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "client.Key(%s %q)", k.Algorithm, k.ID) }
+
+// LogValue keeps the key out of structured logs.
+func (k Key) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(k)) }
+
+// MarshalJSON encodes what Format prints: a Key inside a larger value never leaves
+// by accident.
+func (k Key) MarshalJSON() ([]byte, error) { return json.Marshal(fmt.Sprint(k)) }
+
 // KeyFunc gives a key. It must be safe for concurrent use.
 type KeyFunc func(context.Context) (Key, error)
 
-// CertificateFunc gives a certificate with its private key. It must be safe for
-// concurrent use.
-type CertificateFunc func(context.Context) (*tls.Certificate, error)
+// NewKey makes an ES256 key (P-256) that lives in memory only, for Config.DPoP.
+// The error is the system's, when it has no randomness.
+func NewKey() (Key, error) {
+	signer, err := jose.Generate(jose.ES256)
+	if err != nil {
+		return Key{}, fmt.Errorf("client: make a key: %w", err)
+	}
+	return Key{Signer: signer, Algorithm: jose.ES256}, nil
+}
+
+// PrivateKey returns a KeyFunc that reads what secret gives: a JWK (RFC 7517
+// section 4), whose kid and alg become the Key's, or PEM with PKCS #8, PKCS #1 or
+// SEC 1, whose Key has no ID: wrap the KeyFunc to set one. At most 64 KiB; an
+// encrypted key is refused. It asks secret each time, reads again what is not
+// what it was, and keeps the key that it has read last.
+func PrivateKey(secret SecretFunc) KeyFunc {
+	var mu sync.Mutex
+	var last Key
+	var of [sha256.Size]byte
+	return func(ctx context.Context) (Key, error) {
+		text, err := secret(ctx)
+		if err != nil {
+			return Key{}, err
+		}
+		sum := sha256.Sum256([]byte(text.Reveal()))
+		mu.Lock()
+		defer mu.Unlock()
+		if last.Signer == nil || sum != of {
+			k, err := jose.ParsePrivateKey([]byte(text.Reveal()))
+			if err != nil {
+				return Key{}, err
+			}
+			last, of = Key{Signer: k.Key, Algorithm: k.Algorithm, ID: k.ID}, sum
+		}
+		return last, nil
+	}
+}
+
+// complete returns k with its algorithm, or what is wrong with it.
+func (k Key) complete() (Key, error) {
+	if k.Signer == nil {
+		return k, errors.New("it has no Signer")
+	}
+	public := k.Signer.Public()
+	if _, err := jose.Thumbprint(public); err != nil {
+		return k, errors.New("its Signer is none of RSA (2048 to 8192 bits), P-256 and Ed25519")
+	}
+	var fits []string
+	switch public.(type) {
+	case *rsa.PublicKey:
+		fits = []string{jose.RS256, jose.PS256}
+	case *ecdsa.PublicKey:
+		fits = []string{jose.ES256}
+	case ed25519.PublicKey:
+		fits = []string{jose.EdDSA}
+	}
+	if k.Algorithm == "" {
+		k.Algorithm = fits[0]
+	}
+	for _, algorithm := range fits {
+		if k.Algorithm == algorithm {
+			return k, nil
+		}
+	}
+	return k, fmt.Errorf("its Algorithm is %.20q, and a key of its kind signs with %s", k.Algorithm, fits[0])
+}
+
+// thumbprint tells the key from others; "" for none.
+func thumbprint(k Key) string {
+	if k.Signer == nil {
+		return ""
+	}
+	print, _ := jose.Thumbprint(k.Signer.Public()) // complete has looked at it
+	return print
+}

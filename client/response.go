@@ -19,14 +19,16 @@ const maxLifetime = 30 * 24 * time.Hour
 // Expires is relative to the zero time. What is not as the RFC says:
 //
 //   - token_type missing: the description's; one that neither the description
-//     nor RFC 6750 knows is refused (section 7.1);
+//     nor RFC 6750 knows is refused (section 7.1). Where a proof was sent, any
+//     but DPoP is: whoever gets hold of an unbound token can use it, and that is
+//     what the proof was to prevent (RFC 9449 section 5);
 //   - expires_in missing or null: the description's lifetime; a number inside a
 //     string is a number; a fraction is cut off; more than 30 days are 30 days;
 //     less than a second is refused, because no call could use the token;
 //   - scope malformed: as if missing.
 //
 // An error never quotes the response.
-func parseToken(body []byte, t *provider.TokenEndpoint) (counterfoil.Token, error) {
+func parseToken(body []byte, t *provider.TokenEndpoint, proved bool) (counterfoil.Token, error) {
 	none := counterfoil.Token{}
 	if len(body) > maxResponse {
 		return none, fmt.Errorf("it is larger than %d bytes", maxResponse)
@@ -46,7 +48,11 @@ func parseToken(body []byte, t *provider.TokenEndpoint) (counterfoil.Token, erro
 	if raw, ok := members["token_type"]; ok && json.Unmarshal(raw, &kind) != nil {
 		return none, errors.New("token_type is not a string")
 	}
-	if !strings.EqualFold(kind, "Bearer") && !strings.EqualFold(kind, t.Response.TokenType) {
+	if proved {
+		if !strings.EqualFold(kind, schemeDPoP) {
+			return none, errors.New("token_type is not DPoP: it is not bound to the key of Config.DPoP")
+		}
+	} else if !strings.EqualFold(kind, "Bearer") && !strings.EqualFold(kind, t.Response.TokenType) {
 		return none, errors.New("token_type is not Bearer")
 	}
 	lifetime, err := lifetimeOf(members["expires_in"], t.Lifetime)
@@ -81,6 +87,9 @@ func lifetimeOf(raw json.RawMessage, missing time.Duration) (time.Duration, erro
 	return time.Duration(seconds) * time.Second, nil
 }
 
+// maxDescription bounds the description in an error, in bytes.
+const maxDescription = 256
+
 // refusalWords returns the members error and error_description of a refusal (RFC
 // 6749 section 5.2), each "" when it has not the form that the RFC gives it: they
 // go into errors and events.
@@ -95,5 +104,5 @@ func refusalWords(body []byte) (code, description string) {
 	if json.Unmarshal(members["error_description"], &description) != nil || strings.ContainsFunc(description, func(r rune) bool { return r < 0x20 || r > 0x7e }) {
 		description = ""
 	}
-	return code, description[:min(len(description), 256)]
+	return code, description
 }

@@ -58,9 +58,11 @@ type Source struct {
 	calls    *limiter
 	replaced *limiter // requests for a token in place of a rejected one
 	skew     atomic.Int64
-	health   atomic.Pointer[checked]
+	timed    atomic.Bool // skew has been measured
+	prover   *prover     // nil without DPoP
 
 	mu       sync.Mutex
+	former   *entry // where the token in use comes from, while place has none yet
 	refused  refusal
 	failures int // renewals that failed in a row
 }
@@ -71,6 +73,10 @@ type entry struct {
 	changes *atomic.Uint64
 	// base carries the token requests, and the calls with the tokens got.
 	base http.RoundTripper
+	// certificate is the thumbprint of the one that base shows, and ends when it
+	// ends by the provider's clock; "" and the zero time without one.
+	certificate string
+	ends        time.Time
 }
 
 // held is a token in use. It goes through four times, each a moment:
@@ -131,7 +137,7 @@ func (s *Source) current(ctx context.Context) (*held, error) {
 	}
 	if late := !now.Before(h.lastCall); !late {
 		if h.until.CompareAndSwap(at, h.lastCall.UnixNano()) {
-			s.flights.DoChan("", s.fly(ctx))
+			s.flights.DoChan("", s.fly)
 		}
 		return h, nil
 	}
@@ -175,7 +181,7 @@ func (s *Source) wait(ctx context.Context) (*held, error) {
 		return nil, gaveUp(ctx)
 	}
 	select {
-	case r := <-s.flights.DoChan("", s.fly(ctx)):
+	case r := <-s.flights.DoChan("", s.fly):
 		if r.Err != nil {
 			return nil, r.Err
 		}
@@ -191,28 +197,14 @@ func gaveUp(ctx context.Context) error {
 
 // fly is the flight that all callers share: it brings a token newer than the one
 // in use. It belongs to no caller, has a time limit of its own, and leaves the
-// token in use as it is when it fails. Of caller, who began it, it takes nothing
-// but what OnEvent is told.
-func (s *Source) fly(caller context.Context) func() (any, error) {
-	return func() (any, error) {
-		ctx, cancel := withTimeout(context.WithValue(context.Background(), callerKey{}, context.WithoutCancel(caller)), s.cfg.Clock, s.cfg.Timeout)
-		defer cancel()
-		h, err := s.renew(ctx)
-		if err == nil {
-			return h, nil
-		}
-		s.pause(err)
-		return nil, err
+// token in use as it is when it fails.
+func (s *Source) fly() (any, error) {
+	ctx, cancel := withTimeout(context.Background(), s.cfg.Clock, s.cfg.Timeout)
+	defer cancel()
+	h, err := s.renew(ctx)
+	if err == nil {
+		return h, nil
 	}
-}
-
-// callerKey is that of the context of the caller that began a flight. It stays a value:
-// as the parent it would bring the caller's net/http/httptrace hooks into a
-// request that may outlast the caller.
-type callerKey struct{}
-
-// pause puts off the next renewal after one that failed.
-func (s *Source) pause(err error) {
 	s.mu.Lock()
 	pause := min(minPause<<min(s.failures, 10), maxPause)
 	pause += rand.N(pause/2 + 1)
@@ -228,6 +220,7 @@ func (s *Source) pause(err error) {
 		}
 		h.until.Store(next.UnixNano())
 	}
+	return nil, err
 }
 
 // renew returns a newer token: one that another holder of the cache has got, or
@@ -247,7 +240,7 @@ func (s *Source) renew(ctx context.Context) (*held, error) {
 			return s.adopt(e, t, changes), nil
 		}
 	}
-	cred, err := s.credentials(ctx)
+	cred, err := s.credentials(ctx, e)
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}
@@ -275,7 +268,6 @@ func (s *Source) renew(ctx context.Context) (*held, error) {
 		s.event(ctx, counterfoil.Event{Type: counterfoil.EventTokenNotCached, Reason: counterfoil.Unavailable, Detail: "token not kept in the cache: " + failure.Error()})
 	}
 	s.forget()
-	s.inPlace.Store(false)
 	return s.adopt(e, t, changes), nil
 }
 
@@ -312,7 +304,11 @@ func (s *Source) failed(ctx context.Context, err *counterfoil.Error) error {
 func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64) *held {
 	h := &held{token: t, authorization: t.Value.Reveal(), entry: e}
 	for _, ch := range s.headers {
-		if ch.from == provider.HeaderFromToken && ch.scheme != "" {
+		switch {
+		case ch.from != provider.HeaderFromToken:
+		case s.prover != nil:
+			h.authorization = schemeDPoP + " " + h.authorization
+		case ch.scheme != "":
 			h.authorization = ch.scheme + " " + h.authorization
 		}
 	}
@@ -326,9 +322,9 @@ func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64) *held {
 	now, old := s.cfg.Clock.Now(), s.held.Load()
 	if old.live(now) && old.entry == e {
 		switch {
-		case old.token.Value == t.Value:
-			// The provider answers the same token until it ends: asking again soon
-			// would be a loop, so the next time is the last call, then the end.
+		case old.token.Value == t.Value, e.endsWith(old.token, t):
+			// The provider answers the same token until it ends, or the certificate
+			// that all are bound to ends: asking again soon would be a loop, so the next time is the last call, then the end.
 			h.renewal = h.lastCall
 			if !now.Before(h.lastCall) {
 				h.renewal = t.Expires
@@ -341,6 +337,10 @@ func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64) *held {
 	h.until.Store(h.renewal.UnixNano())
 	s.failures = 0
 	s.held.Store(h)
+	if s.former != nil && s.former != e {
+		s.former.retire()
+		s.former = nil
+	}
 	return h
 }
 
@@ -401,9 +401,6 @@ func (s *Source) event(ctx context.Context, e counterfoil.Event) {
 	}
 	e.Time, e.Realm, e.ClientID = s.cfg.Clock.Now(), s.cfg.Provider.Name, s.cfg.ClientID
 	e.Detail = e.Detail[:min(len(e.Detail), 512)]
-	if caller, ok := ctx.Value(callerKey{}).(context.Context); ok {
-		ctx = caller
-	}
 	s.cfg.OnEvent(ctx, e)
 }
 

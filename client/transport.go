@@ -26,7 +26,8 @@ import (
 // together), and repeats a call:
 //
 //   - once, with a new token, when it is answered 401. The original 401 is
-//     returned when no other token is to be had;
+//     returned when no other token is to be had. A 401 that is about the proof of
+//     a call (Config.DPoP) is answered once with another proof before that;
 //   - after 2, 4 and 8 s (Config.Retries, each longer by up to a tenth) when it
 //     fails for a while: the network, or the statuses 408, 429, 500, 502, 503 and
 //     504. A longer Retry-After is waited for, up to 60 s. Only idempotent
@@ -45,7 +46,9 @@ import (
 type Transport struct {
 	// Source gives the tokens; it must be set.
 	Source *Source
-	// Base carries the calls; default the Source's Config.HTTP.
+	// Base carries the calls; default the Source's Config.HTTP, with the
+	// certificate that the token is bound to. Tokens that are bound to one need
+	// that default.
 	Base http.RoundTripper
 }
 
@@ -74,7 +77,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	call.Body = body.first(req)
-	resp, err := cmp.Or(t.Base, h.entry.base).RoundTrip(call)
+	resp, err := t.send(call, h)
 	if err != nil || resp.StatusCode == http.StatusUnauthorized || passes(resp.StatusCode) {
 		resp, err = t.again(req, body, h, resp, err)
 	}
@@ -90,15 +93,11 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 func (t *Transport) again(req *http.Request, body *replay, h *held, resp *http.Response, err error) (*http.Response, error) {
 	s := t.Source
 	var rejected *http.Response // the 401 that stands when no better answer comes
+	var done remedies
 	for n, waits := 1, s.retries; ; n++ {
 		switch {
 		case err == nil && resp.StatusCode == http.StatusUnauthorized:
-			if rejected != nil {
-				return resp, nil
-			}
-			s.Drop(req.Context(), h.token)
-			fresh, failure := s.current(req.Context())
-			if failure != nil || fresh.token.Value == h.token.Value || !ended(resp) {
+			if !s.remedied(req.Context(), resp, h, &done) || !ended(resp) {
 				return resp, nil
 			}
 			rejected = resp
@@ -149,8 +148,37 @@ func (t *Transport) attempt(req *http.Request, body *replay) (*held, *http.Respo
 	if call.Body, err = body.again(req); err != nil {
 		return nil, nil, err
 	}
-	resp, err := cmp.Or(t.Base, h.entry.base).RoundTrip(call)
+	resp, err := t.send(call, h)
 	return h, resp, err
+}
+
+// send makes one attempt with the transport that goes with its token.
+func (t *Transport) send(call *http.Request, h *held) (*http.Response, error) {
+	resp, err := cmp.Or(t.Base, h.entry.base).RoundTrip(call)
+	if err == nil {
+		t.Source.hears(resp)
+	}
+	return resp, err
+}
+
+// remedies are those that one call has tried against 401.
+type remedies struct{ proof, token bool }
+
+// remedied reports whether a call that was answered 401 is to be made again: with
+// another proof, or with another token than h's, which is dropped. It tries each
+// once.
+func (s *Source) remedied(ctx context.Context, resp *http.Response, h *held, done *remedies) bool {
+	if !done.proof && s.nonceWanted(resp) {
+		done.proof = true
+		return true
+	}
+	if done.token {
+		return false
+	}
+	done.token = true
+	s.Drop(ctx, h.token)
+	fresh, err := s.current(ctx)
+	return err == nil && fresh.token.Value != h.token.Value
 }
 
 // retried leaves the event of a call that is repeated after wait.
@@ -296,6 +324,11 @@ func (s *Source) dress(req *http.Request, h *held) (*http.Request, error) {
 			values[i] = ch.value
 		}
 		call.Header[ch.name] = values[i : i+1 : i+1]
+	}
+	if s.prover != nil {
+		if err := s.proves(call, h); err != nil {
+			return nil, err
+		}
 	}
 	return call, nil
 }

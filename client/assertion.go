@@ -1,0 +1,127 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/jose"
+)
+
+// jwtBearer is the client_assertion_type of RFC 7523 section 2.2.
+const jwtBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+const (
+	// assertionLife is how long an assertion that is made for one request is
+	// good.
+	assertionLife = time.Minute
+	// maxAssertion bounds one that comes from elsewhere, in bytes.
+	maxAssertion = 64 << 10
+	// wrongClock is how far off the provider's clock must have been for a
+	// refusal to be the clock's fault.
+	wrongClock = 5 * time.Second
+)
+
+// sign makes the assertion of one token request (RFC 7523 section 3). Its times
+// are those of the provider's clock, a little back: that is known to a second
+// only, and a verifier without leeway takes nothing from the future.
+func (s *Source) sign(k Key) (counterfoil.Secret, error) {
+	now := s.providerTime().Add(-minSkew)
+	header, err := json.Marshal(struct {
+		Algorithm string `json:"alg"`
+		ID        string `json:"kid,omitempty"`
+		Type      string `json:"typ"`
+	}{k.Algorithm, k.ID, "JWT"})
+	if err != nil {
+		return "", err
+	}
+	claims, err := json.Marshal(struct {
+		Issuer   string `json:"iss"`
+		Subject  string `json:"sub"`
+		Audience string `json:"aud"`
+		ID       string `json:"jti"`
+		IssuedAt int64  `json:"iat"`
+		From     int64  `json:"nbf"`
+		Expires  int64  `json:"exp"`
+	}{s.cfg.ClientID, s.cfg.ClientID, s.audience(), rand.Text(), now.Unix(), now.Unix(), now.Add(assertionLife + minSkew).Unix()})
+	if err != nil {
+		return "", err
+	}
+	assertion, err := jose.Sign(k.Signer, k.Algorithm, header, claims)
+	return counterfoil.Secret(assertion), err
+}
+
+func (s *Source) audience() string {
+	if s.cfg.AssertionAudience != "" {
+		return s.cfg.AssertionAudience
+	}
+	return s.tokenURL.String()
+}
+
+// key asks for the key that signs assertions.
+func (s *Source) key(ctx context.Context) (Key, *counterfoil.Error) {
+	k, err := s.cfg.Key(ctx)
+	if err == nil {
+		k, err = k.complete()
+	}
+	if err != nil {
+		return k, &counterfoil.Error{Reason: counterfoil.CredentialsMissing, Message: "the client's key cannot be had from where Config says", Err: err}
+	}
+	return k, nil
+}
+
+// federated asks for the assertion that another authority has made. One that has
+// ended is not sent: by the provider's clock, so not before that is known.
+func (s *Source) federated(ctx context.Context) (counterfoil.Secret, *counterfoil.Error) {
+	v, err := reveal(ctx, s.cfg.Assertion, "assertion", counterfoil.CredentialsMissing)
+	if err != nil {
+		return "", err
+	}
+	v = counterfoil.Secret(strings.TrimSpace(v.Reveal()))
+	ends, ok := expiry(v.Reveal())
+	if !ok {
+		return "", &counterfoil.Error{Reason: counterfoil.AssertionMalformed, Message: "the assertion is no JWT: look where Config takes it from"}
+	}
+	if late := s.providerTime().Sub(ends); !ends.IsZero() && late >= 0 && s.timed.Load() {
+		return "", &counterfoil.Error{Reason: counterfoil.AssertionExpired,
+			Message: fmt.Sprintf("the assertion ended %s ago: whatever puts it where Config takes it from has not renewed it", late.Round(time.Second))}
+	}
+	return v, nil
+}
+
+// expiry reads the exp of a JWT (RFC 7519 section 4.1.4) that nobody has
+// verified: the zero time when it has none, or is encrypted. It is not ok for
+// what is no JWT.
+func expiry(jwt string) (ends time.Time, ok bool) {
+	if len(jwt) > maxAssertion {
+		return time.Time{}, false
+	}
+	parts := strings.Split(jwt, ".")
+	for _, part := range parts {
+		if strings.Trim(part, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			return time.Time{}, false
+		}
+	}
+	if len(parts) != 3 {
+		return time.Time{}, len(parts) == 5 // RFC 7516
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return time.Time{}, false
+	}
+	claims, err := jose.Object(payload)
+	if err != nil {
+		return time.Time{}, false
+	}
+	number, _ := claims["exp"].(json.Number)
+	seconds, err := number.Float64()
+	if err != nil || seconds < 0 || seconds > 1<<40 {
+		return time.Time{}, true
+	}
+	return time.UnixMicro(int64(seconds * 1e6)), true
+}

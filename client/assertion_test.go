@@ -1,0 +1,460 @@
+package client_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/internal/jose/josetest"
+)
+
+// newKey makes a key for an algorithm.
+func newKey(t testing.TB, algorithm string) client.Key {
+	t.Helper()
+	signer, err := jose.Generate(algorithm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client.Key{Signer: signer, Algorithm: algorithm, ID: "kid-" + algorithm}
+}
+
+func always(k client.Key) client.KeyFunc {
+	return func(context.Context) (client.Key, error) { return k, nil }
+}
+
+// keyed is a configuration of oauth2 whose client proves itself with k.
+func (w *world) keyed(k client.KeyFunc) client.Config {
+	c := w.config("oauth2")
+	c.ClientSecret, c.Key = nil, k
+	return c
+}
+
+// tokenForm is what the n-th token request had in its body, from 0.
+func (w *world) tokenForm(n int) url.Values {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	form, err := url.ParseQuery(w.tokens[n].body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return form
+}
+
+// claimsOf verifies a JWT with key.
+func claimsOf(t testing.TB, jwt string, key crypto.PublicKey, algorithm string) (*jose.Token, map[string]any) {
+	t.Helper()
+	token, err := jose.Parse(jwt, algorithm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, err := token.Verify(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, err := jose.Object(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token, claims
+}
+
+func TestPrivateKeyJWT(t *testing.T) {
+	for _, algorithm := range []string{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA} {
+		t.Run(algorithm, func(t *testing.T) {
+			w := newWorld(t)
+			k := newKey(t, algorithm)
+			w.answers(func(rw http.ResponseWriter, n int) {
+				if n == 1 {
+					status(503, "")(rw, n)
+					return
+				}
+				give(rw, n, "60")
+			})
+			c := w.keyed(always(k))
+			s := w.source(c)
+			w.turning(10*time.Second, func() { w.must(s) })
+			ids := map[any]bool{}
+			for n := range 2 {
+				form := w.tokenForm(n)
+				equal(t, "client_assertion_type", form.Get("client_assertion_type"), "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+				equal(t, "client_id", form.Get("client_id"), "the-client")
+				equal(t, "client_secret", form.Has("client_secret"), false)
+				equal(t, "Authorization", w.tokens[n].Header.Get("Authorization"), "")
+				token, claims := claimsOf(t, form.Get("client_assertion"), k.Signer.Public(), algorithm)
+				equal(t, "kid", token.KeyID, k.ID)
+				for name, want := range map[string]any{"iss": "the-client", "sub": "the-client", "aud": c.TokenURL} {
+					equal(t, name, claims[name], want)
+				}
+				id, _ := claims["jti"].(string)
+				if len(id) < 22 {
+					t.Errorf("jti %q has fewer than 128 bits", id)
+				}
+				ids[id] = true
+			}
+			equal(t, "different jti", len(ids), 2)
+		})
+	}
+}
+
+func TestAssertionAudience(t *testing.T) {
+	w := newWorld(t)
+	k := newKey(t, jose.ES256)
+	k.ID, k.Algorithm = "", ""
+	c := w.keyed(always(k))
+	c.AssertionAudience = "https://issuer.example"
+	w.must(w.source(c))
+	token, claims := claimsOf(t, w.tokenForm(0).Get("client_assertion"), k.Signer.Public(), jose.ES256)
+	equal(t, "aud", claims["aud"], any("https://issuer.example"))
+	equal(t, "kid", token.KeyID, "")
+}
+
+// checksTime answers as a server whose clock is ahead of the client's by that
+// much, and which has no leeway.
+func (w *world) checksTime(ahead time.Duration, key crypto.PublicKey) {
+	w.answers(func(rw http.ResponseWriter, n int) {
+		now := w.clock.Now().Add(ahead)
+		rw.Header().Set("Date", now.UTC().Format(http.TimeFormat))
+		_, claims := claimsOf(w.t, w.tokenForm(n-1).Get("client_assertion"), key, jose.ES256)
+		seconds := func(name string) time.Time {
+			var s int64
+			_, _ = fmt.Sscan(fmt.Sprint(claims[name]), &s)
+			return time.Unix(s, 0)
+		}
+		if now.Before(seconds("iat")) || now.Before(seconds("nbf")) || !now.Before(seconds("exp")) {
+			rw.WriteHeader(http.StatusUnauthorized)
+			_, _ = io.WriteString(rw, `{"error":"invalid_client"}`)
+			return
+		}
+		give(rw, n, "3600")
+	})
+}
+
+func TestAssertionOfAWrongClock(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		ahead time.Duration
+		asked int
+	}{
+		{"right", 0, 1},
+		{"a second slow", time.Second, 1},
+		{"a second fast", -time.Second, 1},
+		{"10 minutes slow", 10 * time.Minute, 2},
+		{"10 minutes fast", -10 * time.Minute, 2},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t)
+			k := newKey(t, jose.ES256)
+			w.checksTime(row.ahead, k.Signer.Public())
+			s := w.source(w.keyed(always(k)))
+			w.must(s)
+			equal(t, "token requests", w.asked(), row.asked)
+			w.clock.Turn(2 * time.Hour)
+			w.must(s)
+			equal(t, "token requests once the clock is known", w.asked(), row.asked+1)
+		})
+	}
+}
+
+// A wrong key is not the clock's fault: it is asked once and remembered.
+func TestWrongKeyIsRemembered(t *testing.T) {
+	w := newWorld(t)
+	k := newKey(t, jose.ES256)
+	w.answers(func(rw http.ResponseWriter, n int) {
+		rw.Header().Set("Date", w.clock.Now().Format(http.TimeFormat))
+		status(401, `{"error":"invalid_client"}`)(rw, n)
+	})
+	s := w.source(w.keyed(func(context.Context) (client.Key, error) { return k, nil }))
+	e := w.fails(s)
+	equal(t, "class", e.Class(), counterfoil.Refused)
+	if !strings.Contains(e.Error(), "check its id and key") {
+		t.Errorf("got %v", e)
+	}
+	w.fails(s)
+	equal(t, "token requests", w.asked(), 1)
+	w.answers(nil)
+	k = newKey(t, jose.ES256)
+	w.must(s)
+	equal(t, "token requests after the key was rotated", w.asked(), 2)
+}
+
+func TestKeyThatFails(t *testing.T) {
+	w := newWorld(t)
+	for _, row := range []struct {
+		name string
+		key  client.KeyFunc
+		want string
+	}{
+		{"not there", func(context.Context) (client.Key, error) { return client.Key{}, errors.New("away") }, "cannot be had from where Config says: away"},
+		{"no signer", always(client.Key{}), "it has no Signer"},
+		{"another kind's algorithm", always(client.Key{Signer: newKey(t, jose.ES256).Signer, Algorithm: jose.RS256}), `its Algorithm is "RS256"`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			e := w.fails(w.source(w.keyed(row.key)))
+			equal(t, "reason", e.Reason, counterfoil.CredentialsMissing)
+			if !strings.Contains(e.Error(), row.want) {
+				t.Errorf("got %v, want %q", e, row.want)
+			}
+		})
+	}
+	equal(t, "token requests", w.asked(), 0)
+}
+
+// hardware is a key that cannot be looked into, and may be away.
+type hardware struct {
+	crypto.Signer
+	away bool
+}
+
+func (h *hardware) Sign(r io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if h.away {
+		return nil, errors.New("the slot is empty")
+	}
+	return h.Signer.Sign(r, digest, opts)
+}
+
+func TestKeyInHardware(t *testing.T) {
+	w := newWorld(t)
+	h := &hardware{Signer: newKey(t, jose.PS256).Signer}
+	s := w.source(w.keyed(always(client.Key{Signer: h, Algorithm: jose.PS256})))
+	w.must(s)
+	claimsOf(t, w.tokenForm(0).Get("client_assertion"), h.Public(), jose.PS256)
+	h.away = true
+	w.clock.Turn(2 * time.Hour)
+	var e *counterfoil.Error
+	w.turning(10*time.Second, func() { e = w.fails(s) })
+	equal(t, "class", e.Class(), counterfoil.Transient)
+	if !strings.Contains(e.Error(), "does not sign") {
+		t.Errorf("got %v", e)
+	}
+}
+
+func TestPrivateKey(t *testing.T) {
+	k := newKey(t, jose.PS256)
+	der, err := x509.MarshalPKCS8PrivateKey(k.Signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := counterfoil.Secret(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	read := client.PrivateKey(func(context.Context) (counterfoil.Secret, error) { return text, nil })
+	first, err := read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "algorithm", first.Algorithm, jose.RS256)
+	again, err := read(t.Context())
+	if err != nil || again.Signer != first.Signer {
+		t.Errorf("the key was read again, or %v", err)
+	}
+	text = "hunter2"
+	if _, err := read(t.Context()); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("got %v", err)
+	}
+	broken := client.PrivateKey(func(context.Context) (counterfoil.Secret, error) { return "", errors.New("away") })
+	if _, err := broken(t.Context()); err == nil || err.Error() != "away" {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A key is not shown, however it is printed.
+func TestKeyIsNotShown(t *testing.T) {
+	k := newKey(t, jose.RS256)
+	d := k.Signer.(*rsa.PrivateKey).D
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
+		text := fmt.Sprintf(verb, client.Config{DPoP: k}) + fmt.Sprintf(verb, k)
+		if strings.Contains(text, d.String()) || strings.Contains(text, d.Text(16)) || !strings.Contains(text, "client.Key(RS256") {
+			t.Errorf("%s shows the key", verb)
+		}
+	}
+	text, err := k.MarshalJSON()
+	if err != nil || strings.Contains(string(text), d.String()) || strings.Contains(k.LogValue().String(), d.String()) {
+		t.Errorf("the key is shown, or %v", err)
+	}
+}
+
+// jwtUntil is what a platform may have made; nobody here verifies it.
+func jwtUntil(t testing.TB, until time.Time, more string) counterfoil.Secret {
+	return counterfoil.Secret(josetest.Token(newKey(t, jose.ES256).Signer, `{"alg":"ES256"}`, fmt.Sprintf(`{"iss":"https://cluster.example","exp":%d%s}`, until.Unix(), more)))
+}
+
+func TestFederatedAssertion(t *testing.T) {
+	w := newWorld(t)
+	assertion := jwtUntil(t, theStart.Add(time.Hour), "")
+	c := w.config("oauth2")
+	c.ClientSecret, c.Assertion = nil, func(context.Context) (counterfoil.Secret, error) { return assertion + "\n", nil }
+	w.answers(func(rw http.ResponseWriter, n int) {
+		rw.Header().Set("Date", w.clock.Now().Format(http.TimeFormat))
+		give(rw, n, "600")
+	})
+	s := w.source(c)
+	w.must(s)
+	form := w.tokenForm(0)
+	equal(t, "client_assertion", form.Get("client_assertion"), assertion.Reveal())
+	equal(t, "client_assertion_type", form.Get("client_assertion_type"), "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+	equal(t, "client_id", form.Get("client_id"), "the-client")
+
+	w.clock.Turn(time.Hour)
+	e := w.fails(s)
+	equal(t, "reason of one that has ended", e.Reason, counterfoil.AssertionExpired)
+	equal(t, "its words", e.Error(), "the assertion ended 0s ago: whatever puts it where Config takes it from has not renewed it")
+	equal(t, "token requests", w.asked(), 1)
+	assertion = jwtUntil(t, w.clock.Now().Add(time.Hour), "")
+	w.must(s)
+	equal(t, "the platform's next one", w.tokenForm(1).Get("client_assertion"), assertion.Reveal())
+}
+
+// By a clock that is fast every assertion of a platform may have ended, so the
+// provider's counts; while that is unknown the assertion is sent.
+func TestFederatedAssertionByAFastClock(t *testing.T) {
+	w := newWorld(t)
+	real := func() time.Time { return w.clock.Now().Add(-2 * time.Hour) }
+	c := w.config("oauth2")
+	c.ClientSecret, c.Assertion = nil, func(context.Context) (counterfoil.Secret, error) { return jwtUntil(t, real().Add(time.Hour), ""), nil }
+	w.answers(func(rw http.ResponseWriter, n int) {
+		rw.Header().Set("Date", real().Format(http.TimeFormat))
+		give(rw, n, "60")
+	})
+	s := w.source(c)
+	for range 3 {
+		w.must(s)
+		w.clock.Turn(time.Hour)
+	}
+	equal(t, "token requests", w.asked(), 3)
+}
+
+// One that the platform replaces while the token endpoint is away is sent in its
+// new form.
+func TestFederatedAssertionIsReadAtEachAttempt(t *testing.T) {
+	w := newWorld(t)
+	n := 0
+	var given []string
+	c := w.config("oauth2")
+	c.ClientSecret, c.Assertion = nil, func(context.Context) (counterfoil.Secret, error) {
+		n++
+		a := jwtUntil(t, theStart.Add(time.Hour), fmt.Sprintf(`,"n":%d`, n))
+		given = append(given, a.Reveal())
+		return a, nil
+	}
+	w.answers(func(rw http.ResponseWriter, n int) {
+		rw.Header().Set("Date", w.clock.Now().Format(http.TimeFormat))
+		if n < 3 {
+			status(503, "")(rw, n)
+			return
+		}
+		give(rw, n, "60")
+	})
+	s := w.source(c)
+	w.turning(10*time.Second, func() { w.must(s) })
+	for i := range 3 {
+		equal(t, "assertion of an attempt", w.tokenForm(i).Get("client_assertion"), given[i])
+	}
+}
+
+func TestFederatedAssertionThatIsNone(t *testing.T) {
+	w := newWorld(t)
+	for _, row := range []struct {
+		name, text string
+		reason     counterfoil.Reason
+	}{
+		{"empty", "", counterfoil.CredentialsMissing},
+		{"no JWT", "hunter2", counterfoil.AssertionMalformed},
+		{"two parts", "a.b", counterfoil.AssertionMalformed},
+		{"a web page", "<p>.b.c", counterfoil.AssertionMalformed},
+		{"claims that are none", "e30.W10.e30", counterfoil.AssertionMalformed},
+		{"a line break inside", "e30.\ne30.e30", counterfoil.AssertionMalformed},
+		{"too long", "e30." + strings.Repeat("A", 64<<10) + ".e30", counterfoil.AssertionMalformed},
+		{"without exp", "e30.e30.e30", ""},
+		{"encrypted", "e30.AA.AA.AA.AA", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c := w.config("oauth2")
+			c.ClientSecret, c.Assertion, c.Cache = nil, client.Static(counterfoil.Secret(row.text)), nil
+			s := w.source(c)
+			if row.reason == "" {
+				w.must(s)
+				return
+			}
+			e := w.fails(s)
+			equal(t, "reason", e.Reason, row.reason)
+			if strings.Contains(e.Error(), "hunter2") {
+				t.Errorf("the error shows it: %v", e)
+			}
+		})
+	}
+}
+
+// What an attempt was proved with is in no error and no event, also where the
+// other side repeats it.
+func TestAssertionIsNotShown(t *testing.T) {
+	w := newWorld(t)
+	w.answers(func(rw http.ResponseWriter, n int) {
+		w.mu.Lock()
+		proof := w.tokens[n-1].Header.Get("DPoP")
+		w.mu.Unlock()
+		said := w.tokenForm(n - 1).Get("client_assertion")
+		if n%2 == 0 {
+			said = proof
+		}
+		status(400, fmt.Sprintf(`{"error":"invalid_client","error_description":"got %s"}`, said))(rw, n)
+	})
+	for n := range 2 {
+		c := w.keyed(always(newKey(t, jose.EdDSA)))
+		c.DPoP = newKey(t, jose.EdDSA)
+		e := w.fails(w.source(c))
+		equal(t, "description", e.Description, "")
+		for _, text := range []string{e.Error(), fmt.Sprintf("%+v", e), fmt.Sprint(w.seenEvents())} {
+			if strings.Contains(text, w.tokenForm(n).Get("client_assertion")) || strings.Contains(text, w.tokens[n].Header.Get("DPoP")) {
+				t.Errorf("shown in %s", text)
+			}
+		}
+	}
+}
+
+func FuzzFederatedAssertion(f *testing.F) {
+	for _, text := range []string{"e30.e30.e30", "e30.eyJleHAiOjF9.e30", "e30.eyJleHAiOiIxIn0.e30", "e30.eyJleHAiOjFlNDB9.e30", "..", "a.b.c.d.e", "hunter2"} {
+		f.Add(text)
+	}
+	p, err := generic()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var sent string
+		s, err := client.New(client.Config{
+			Provider: p, TokenURL: "https://id.example/token", ClientID: "c", Assertion: client.Static(counterfoil.Secret(text)),
+			HTTP: roundTripper(func(r *http.Request) (*http.Response, error) {
+				body, _ := io.ReadAll(r.Body)
+				form, err := url.ParseQuery(string(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				sent = form.Get("client_assertion")
+				return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(`{"access_token":"a"}`))}, nil
+			}),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Token(t.Context())
+		if err == nil && sent != strings.TrimSpace(text) {
+			t.Errorf("%q was sent as %q", text, sent)
+		}
+		if sum := sha256.Sum256([]byte(text)); err != nil && (sent != "" || len(text) > 16 && strings.Contains(err.Error(), text)) {
+			t.Errorf("%x: sent, or shown in %v", sum[:4], err)
+		}
+	})
+}

@@ -1,0 +1,190 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/jose"
+)
+
+// CertificateFunc gives a certificate with its private key. It must be safe for
+// concurrent use.
+type CertificateFunc func(context.Context) (*tls.Certificate, error)
+
+const (
+	// maxCertificateFile bounds a file of CertificateFiles, in bytes.
+	maxCertificateFile = 1 << 20
+	// idleTime bounds how long connections with a certificate are kept where
+	// Config.HTTP has no bound.
+	idleTime = 90 * time.Second
+)
+
+// CertificateFiles returns a CertificateFunc that reads PEM files, which may be
+// the same: the certificate with those that lead to its authority, and its key.
+// It reads them again when they have changed. While the two do not fit each
+// other, because only one has been replaced yet, it gives the pair before.
+func CertificateFiles(certificate, key string) CertificateFunc {
+	f := &certificateFiles{names: [2]string{certificate, key}}
+	return f.get
+}
+
+type certificateFiles struct {
+	names [2]string
+
+	mu   sync.Mutex
+	last *tls.Certificate
+	seen [2]os.FileInfo // of last
+}
+
+func (f *certificateFiles) get(context.Context) (*tls.Certificate, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var now [2]os.FileInfo
+	var text [2][]byte
+	var err error
+	for i, name := range f.names {
+		if now[i], err = os.Stat(name); err != nil {
+			return f.before(err)
+		}
+	}
+	if f.last != nil && unchanged(now[0], f.seen[0]) && unchanged(now[1], f.seen[1]) {
+		return f.last, nil
+	}
+	for i, name := range f.names {
+		if text[i], err = readBounded(name, maxCertificateFile); err != nil {
+			return f.before(err)
+		}
+	}
+	pair, err := tls.X509KeyPair(text[0], text[1])
+	if err != nil {
+		return f.before(fmt.Errorf("certificate %s with key %s: %w", f.names[0], f.names[1], err))
+	}
+	f.last, f.seen = &pair, now
+	return f.last, nil
+}
+
+// before returns the last good pair, or err when there was none.
+func (f *certificateFiles) before(err error) (*tls.Certificate, error) {
+	if f.last != nil {
+		return f.last, nil
+	}
+	return nil, err
+}
+
+func unchanged(a, b os.FileInfo) bool {
+	return a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && os.SameFile(a, b)
+}
+
+func readBounded(name string, limit int64) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		err = fmt.Errorf("%s is larger than %d bytes", name, limit)
+	}
+	return text, err
+}
+
+// certificate asks for the certificate, as one whose Leaf is parsed. One that has
+// ended by the provider's clock is not shown.
+func (s *Source) certificate(ctx context.Context) (*tls.Certificate, *counterfoil.Error) {
+	given, err := s.cfg.Certificate(ctx)
+	if err == nil && (given == nil || len(given.Certificate) == 0 || given.PrivateKey == nil) {
+		err = errors.New("it is not there, or has no key")
+	}
+	var leaf *x509.Certificate
+	if err == nil {
+		if leaf = given.Leaf; leaf == nil || !bytes.Equal(leaf.Raw, given.Certificate[0]) {
+			leaf, err = x509.ParseCertificate(given.Certificate[0])
+		}
+	}
+	if err != nil {
+		return nil, &counterfoil.Error{Reason: counterfoil.CertificateMissing, Message: "the client's certificate cannot be had from where Config says", Err: err}
+	}
+	if !s.providerTime().Before(leaf.NotAfter) {
+		return nil, &counterfoil.Error{Reason: counterfoil.CertificateMissing,
+			Message: fmt.Sprintf("the client's certificate ended at %s: renew it where Config takes it from", leaf.NotAfter.UTC().Format(time.RFC3339))}
+	}
+	own := *given // what the caller does with its own changes nothing here
+	own.Leaf = leaf
+	return &own, nil
+}
+
+// binds returns the entry of tokens that are bound to cert: with a transport that
+// shows it and no other.
+func (s *Source) binds(cert *tls.Certificate) *entry {
+	print := jose.CertificateThumbprint(cert.Leaf)
+	key := cacheKey(&s.cfg, s.tokenURL, s.prover.binding(), print)
+	return &entry{key: key, changes: s.cfg.Cache.Changes(key), base: showing(s.cfg.HTTP.(*http.Transport), cert), certificate: print, ends: cert.Leaf.NotAfter}
+}
+
+// showing returns a transport like t that shows cert, whichever authorities the
+// server names, and nothing that t has shown before.
+func showing(t *http.Transport, cert *tls.Certificate) *http.Transport {
+	t = t.Clone()
+	c := t.TLSClientConfig
+	if c == nil {
+		c = &tls.Config{MinVersion: tls.VersionTLS12}
+		t.TLSClientConfig = c
+	}
+	c.Certificates = nil
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
+	if c.ClientSessionCache != nil { // a resumed session is one with the certificate that began it
+		c.ClientSessionCache = tls.NewLRUClientSessionCache(0)
+	}
+	// HTTP/2 of a clone is that of the original, connections included.
+	if t.TLSNextProto["h2"] != nil {
+		t.TLSNextProto = nil
+	}
+	if t.TLSNextProto == nil && slices.Contains(c.NextProtos, "h2") {
+		t.ForceAttemptHTTP2 = true
+	}
+	if t.IdleConnTimeout == 0 {
+		t.IdleConnTimeout = idleTime
+	}
+	return t
+}
+
+// showable refuses a Config.HTTP through which no certificate can be shown.
+func showable(rt http.RoundTripper) error {
+	if rt == nil {
+		return nil
+	}
+	t, ok := rt.(*http.Transport)
+	switch {
+	case !ok:
+		return fmt.Errorf("Config.HTTP is a %T, which cannot be given Config.Certificate: leave it out or give an *http.Transport", rt)
+	//lint:ignore SA1019 who sets the older one has to know, too
+	case t.DialTLSContext != nil || t.DialTLS != nil:
+		return errors.New("Config.HTTP makes its TLS connections itself, so Config.Certificate would not be shown: leave DialTLSContext out")
+	}
+	return nil
+}
+
+// endsWith reports whether t, got after old, lives no longer, because both end
+// with their certificate.
+func (e *entry) endsWith(old, t counterfoil.Token) bool {
+	return !e.ends.IsZero() && !old.Issued.After(t.Issued) && t.Expires.Before(old.Expires.Add(minSkew))
+}
+
+// retire closes the connections that showed the certificate of e, as soon as
+// their calls have ended.
+func (e *entry) retire() {
+	if t, ok := e.base.(*http.Transport); ok && e.certificate != "" {
+		t.CloseIdleConnections()
+	}
+}
