@@ -1,0 +1,187 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"weak"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/bounded"
+)
+
+// entry is what this process knows of a key. Its counter comes first: a Source
+// that holds the counter holds the entry.
+type entry struct {
+	changes atomic.Uint64
+	key     string
+	// turn holds one value while someone of this process is in Renew.
+	turn chan struct{}
+
+	mu    sync.Mutex
+	token counterfoil.Token
+	// order grows with each change of the token: twice its generation, one more
+	// once it is dropped, 0 for none ever.
+	order int64
+	// news ends when something has come from the server.
+	news context.Context
+	tell context.CancelFunc
+}
+
+// current returns the token, its order, and what ends at the next news.
+func (e *entry) current() (counterfoil.Token, int64, context.Context) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.token, e.order, e.news
+}
+
+// put takes over a token, or its end, that is newer than what is there.
+func (e *entry) put(t counterfoil.Token, order int64) {
+	e.mu.Lock()
+	newer := order > e.order
+	changed := newer && t.Value != e.token.Value
+	if newer {
+		// What came over the network seems up to a round trip older than it is: it
+		// must not seem older than the one before.
+		if t.Value != "" && t.Issued.Before(e.token.Issued) && e.token.Issued.Before(t.Expires) {
+			t.Issued = e.token.Issued
+		}
+		e.token, e.order = t, order
+	}
+	e.mu.Unlock()
+	if changed {
+		e.changes.Add(1)
+	}
+}
+
+// drop ends the token if it is rejected; any for "".
+func (e *entry) drop(rejected counterfoil.Secret) {
+	e.mu.Lock()
+	dropped := e.token.Value != "" && (rejected == "" || e.token.Value == rejected)
+	if dropped {
+		e.token, e.order = counterfoil.Token{}, e.order|1
+	}
+	e.mu.Unlock()
+	if dropped {
+		e.changes.Add(1)
+	}
+}
+
+// wake ends the waiting of those who wait for news.
+func (e *entry) wake() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.tell()
+	e.news, e.tell = context.WithCancel(context.Background())
+}
+
+// maxIdle is how many entries are kept that nobody uses.
+const maxIdle = 4096
+
+// entries are those known here. One that is in use is kept by who uses it; of
+// the others the ones used last are kept.
+type entries struct {
+	mu     sync.Mutex
+	all    map[string]weak.Pointer[entry]
+	recent *bounded.Cache[string, *entry]
+}
+
+func newEntries() *entries {
+	return &entries{all: map[string]weak.Pointer[entry]{}, recent: bounded.New[string, *entry](maxIdle)}
+}
+
+// get returns the entry of key, or a new one.
+func (s *entries) get(key string) (*entry, error) {
+	if key == "" || len(key) > 160 || strings.Trim(key, "0123456789abcdef-") != "" {
+		return nil, errors.New("fleet: the key of a cache entry must be hexadecimal digits and hyphens")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.all[key].Value()
+	if e == nil {
+		e = &entry{key: key, turn: make(chan struct{}, 1)}
+		e.news, e.tell = context.WithCancel(context.Background())
+		s.all[key] = weak.Make(e)
+		runtime.AddCleanup(e, s.forget, key)
+	}
+	if _, ok := s.recent.Get(key); !ok {
+		s.recent.Put(key, e)
+	}
+	return e, nil
+}
+
+// known returns the entry of key if there is one.
+func (s *entries) known(key string) *entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all[key].Value()
+}
+
+// list returns the entries whose key starts with prefix.
+func (s *entries) list(prefix string) []*entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []*entry
+	for key, p := range s.all {
+		if e := p.Value(); e != nil && strings.HasPrefix(key, prefix) {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+func (s *entries) forget(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all[key].Value() == nil {
+		delete(s.all, key)
+	}
+}
+
+// circuit remembers that the server is away, so that only one in a while waits
+// to find out.
+type circuit struct {
+	mu    sync.Mutex
+	err   error // nil while it is there
+	next  time.Time
+	pause time.Duration
+}
+
+const (
+	minPause = 50 * time.Millisecond
+	maxPause = time.Second
+)
+
+// enter returns the reason when it is no use to try.
+func (c *circuit) enter(now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		return nil
+	}
+	if now.Before(c.next) {
+		return c.err
+	}
+	c.next = now.Add(c.pause) // others wait for what this one finds out
+	return nil
+}
+
+// report takes what a command has met, nil for an answer, and reports whether
+// the server was lost or found by it.
+func (c *circuit) report(now time.Time, err error) (turned bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	turned = (err == nil) != (c.err == nil)
+	if c.err = err; err == nil {
+		c.pause = 0
+		return turned
+	}
+	c.pause = min(max(2*c.pause, minPause), maxPause)
+	c.next = now.Add(c.pause/2 + rand.N(c.pause/2+1))
+	return turned
+}

@@ -1,0 +1,236 @@
+// Package fleet is a client.Cache that processes on many machines share over
+// Valkey or Redis (7.0 or newer). Use it where a new token ends the old one, or
+// where hundreds of processes should ask for one token an hour and not for
+// hundreds.
+//
+// It promises:
+//
+//   - One process at a time asks for the token of a key, under a lease; the
+//     others go on with the old token and are told of the new one. A process that
+//     dies with the lease delays the others by no more than its length.
+//   - What a process that has lost the lease comes back with replaces nothing that
+//     is newer, and no process goes back to an older token. Times go by the
+//     server's clock; no token seems to live longer than it does.
+//   - While the server is away each process keeps the tokens that it has, errors
+//     wrap client.ErrCacheLost and come within [Config].Timeout; a server that has
+//     lost its data gets the tokens back from those who hold them.
+//   - The server, its log and who reads its memory see tokens only encrypted, and
+//     bound to their place. Whoever can write there can hide tokens and lend
+//     leases, but gives nobody a token that was not got for the same key.
+//   - A failure is shared: processes with the same credentials do not repeat it
+//     before its pause is over.
+//
+// docs/fleet.md tells what is stored and what happens when.
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/internal/clock"
+)
+
+// Config says where the server is and how tokens are kept there. URL and Keys
+// are always needed.
+type Config struct {
+	// URL is where the server is, without a password: rediss://user@host:6379/0
+	// (valkeys:// is the same), or unix:///run/valkey.sock?db=0. Further nodes of
+	// a cluster follow as ?addr=host2:6379&addr=host3:6379; ?master_set=NAME says
+	// that the hosts are Sentinels. redis:// and valkey:// are without TLS.
+	URL string
+	// Plaintext allows a URL without TLS to another machine. Tokens are encrypted
+	// all the same, but the password is not, and who is on the way can change what
+	// is stored.
+	Plaintext bool
+	// TLS is for certificates of one's own; default the system's authorities and
+	// TLS 1.2 or newer. It must verify the server.
+	TLS *tls.Config
+	// Password gives the server's password, if it wants one. It is asked at each
+	// connection, so that a rotated one is picked up.
+	Password client.SecretFunc
+	// Prefix is how the names of keys and of the channel on the server begin;
+	// default "counterfoil:". Processes share tokens when they have the same.
+	Prefix string
+	// Keys give the master keys: 32 random bytes in base64 each. The first
+	// encrypts, all decrypt: to rotate, add the new key as the last everywhere,
+	// then make it the first everywhere, then remove the old one. They are asked
+	// when the cache is opened.
+	Keys []client.SecretFunc
+	// Lease is how long others wait for a process that has died while it asked for
+	// a token; default 3 s, at least Timeout. One that lives keeps the lease for as
+	// long as it needs.
+	Lease time.Duration
+	// Timeout bounds each step at the server; default 1 s.
+	Timeout time.Duration
+	// OnState, if set, is told why the server or what is stored there is of no
+	// use, and nil when the server is found again. It is called in turn with the
+	// work: it must be quick and safe for concurrent use.
+	OnState func(error)
+	// Clock is for tests; default the machine's.
+	Clock counterfoil.Clock
+}
+
+// maxLifetime is the longest that a token is kept on the server.
+const maxLifetime = 366 * 24 * time.Hour
+
+// Cache is a client.Cache on a server. It is safe for concurrent use.
+type Cache struct {
+	cfg     Config
+	ring    ring
+	id      string // tells this Cache from others as the holder of leases
+	server  *server
+	entries *entries
+
+	ctx  context.Context // ends with Close
+	stop context.CancelFunc
+
+	mu      sync.Mutex
+	closed  bool
+	work    sync.WaitGroup
+	pending map[*entry]struct{} // to be compared with the server
+	kick    chan struct{}
+}
+
+var _ client.Cache = (*Cache)(nil)
+
+// Open returns a Cache that is to be closed. It connects; a server that cannot
+// be reached now is tried again and again, and is no error. One that refuses
+// this client, or shows a certificate that is not good, is, as is a Config that
+// cannot work.
+func Open(ctx context.Context, cfg Config) (*Cache, error) {
+	cfg.Prefix = cmp.Or(cfg.Prefix, "counterfoil:")
+	cfg.Lease = cmp.Or(cfg.Lease, 3*time.Second)
+	cfg.Timeout = cmp.Or(cfg.Timeout, time.Second)
+	if cfg.Clock == nil {
+		cfg.Clock = clock.System
+	}
+	switch {
+	case cfg.Timeout < time.Millisecond:
+		return nil, errors.New("fleet: Config.Timeout is less than a millisecond")
+	case cfg.Lease < cfg.Timeout:
+		return nil, errors.New("fleet: Config.Lease is less than Config.Timeout: it would end while it is prolonged")
+	case len(cfg.Prefix) > 64 || strings.ContainsFunc(cfg.Prefix, func(r rune) bool { return r <= 0x20 || r > 0x7e || strings.ContainsRune(`{}*?[]\^`, r) }):
+		return nil, errors.New(`fleet: Config.Prefix must be at most 64 printable characters without {}*?[]\^ and spaces`)
+	}
+	option, err := serverOption(cfg)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := openRing(ctx, cfg.Keys)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cache{cfg: cfg, ring: keys, id: rand.Text(), entries: newEntries(), pending: map[*entry]struct{}{}, kick: make(chan struct{}, 1)}
+	c.server = &server{option: option, channel: cfg.Prefix + "changes", prefix: cfg.Prefix, timeout: cfg.Timeout, clock: cfg.Clock, tell: c.tell}
+	c.ctx, c.stop = context.WithCancel(context.Background())
+	if err := c.server.connect(); err != nil {
+		if isRefusal(err) {
+			c.stop()
+			return nil, fmt.Errorf("fleet: %w", err)
+		}
+		c.server.met(err)
+	}
+	c.background(c.follow)
+	c.background(c.reconcile)
+	return c, nil
+}
+
+// Close ends the connections. Tokens that are in use serve on; a token that is
+// being fetched is not shared any more.
+func (c *Cache) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.stop()
+	c.server.close()
+	c.work.Wait()
+	return nil
+}
+
+// background runs f until Close, which waits for it.
+func (c *Cache) background(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.work.Go(f)
+	}
+}
+
+func (c *Cache) tell(err error) {
+	if c.cfg.OnState != nil {
+		c.cfg.OnState(err)
+	}
+}
+
+// Load returns the token under key as this process knows it; it asks nobody.
+func (c *Cache) Load(_ context.Context, key string) (counterfoil.Token, bool, error) {
+	e, err := c.entries.get(key)
+	if err != nil {
+		return counterfoil.Token{}, false, err
+	}
+	t, _, _ := e.current()
+	return t, t.Value != "", nil
+}
+
+// Changes returns the counter of key, which grows whenever another token, or
+// none, is under it, whichever process did that.
+func (c *Cache) Changes(key string) *atomic.Uint64 {
+	e, err := c.entries.get(key)
+	if err != nil {
+		return new(atomic.Uint64)
+	}
+	return &e.changes
+}
+
+// Drop removes the token under key if it is rejected, everywhere. While the
+// server is away it removes it here, and there later.
+func (c *Cache) Drop(ctx context.Context, key string, rejected counterfoil.Token) error {
+	e, err := c.entries.get(key)
+	if err != nil || rejected.Value == "" {
+		return err
+	}
+	e.drop(rejected.Value)
+	st, err := c.server.run(ctx, drop, e.key, c.ring.digests("token", []byte(rejected.Value.Reveal())))
+	if err == nil {
+		err = c.merge(e, st)
+	}
+	if err != nil {
+		c.later(e)
+		return fmt.Errorf("fleet: drop the rejected token: %w", err)
+	}
+	return nil
+}
+
+// Clear removes the tokens whose key starts with prefix, everywhere, and what
+// is remembered of failures. While the server is away it removes those known
+// here, and there later.
+func (c *Cache) Clear(ctx context.Context, prefix string) error {
+	known := c.entries.list(prefix)
+	for _, e := range known {
+		e.drop("")
+	}
+	keys, err := c.server.keys(ctx, prefix)
+	for _, key := range keys {
+		if _, failed := c.server.run(ctx, drop, key, ""); failed != nil {
+			err = errors.Join(err, failed)
+			break
+		}
+	}
+	if err != nil {
+		for _, e := range known {
+			c.later(e)
+		}
+		return fmt.Errorf("fleet: clear: %w", err)
+	}
+	return nil
+}

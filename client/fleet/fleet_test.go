@@ -1,0 +1,324 @@
+package fleet_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/cachetest"
+	"github.com/counterfoil/counterfoil/client/fleet"
+	"github.com/counterfoil/counterfoil/internal/clock"
+)
+
+const key = "aa-1"
+
+func TestPromisesOfEveryCache(t *testing.T) {
+	s := start(t)
+	cachetest.Run(t, func(t *testing.T) client.Cache {
+		s.ask("FLUSHALL")
+		return s.open()
+	})
+}
+
+// rejecting is a renewal that wants another token than old.
+func rejecting(old string, fetch func(context.Context) (counterfoil.Token, error)) client.Renewal {
+	return client.Renewal{
+		Accept: func(current counterfoil.Token) bool { return current.Value != "" && current.Value.Reveal() != old },
+		Fetch:  fetch,
+	}
+}
+
+func TestTokensAreShared(t *testing.T) {
+	s := start(t)
+	one, two := s.open(), s.open()
+	equal(t, "the first fetches", renewed(t, one, key, give("one")), "one")
+	equal(t, "the second takes it", renewed(t, two, key, neverFetch(t)), "one")
+	t.Run("a change is told to who knows the key", func(t *testing.T) {
+		counter := two.Changes(key)
+		before := counter.Load()
+		equal(t, "renewed", renewed(t, one, key, rejecting("one", fetches("two"))), "two")
+		eventually(t, "the counter grows", func() bool { return counter.Load() > before })
+		equal(t, "then the token is here", cachetest.Load(t, two, key), "two")
+	})
+	t.Run("a dropped token too", func(t *testing.T) {
+		if err := one.Drop(t.Context(), key, cachetest.Token("two")); err != nil {
+			t.Fatal(err)
+		}
+		knows(t, two, key, "")
+	})
+	t.Run("and a cleared one", func(t *testing.T) {
+		renewed(t, two, key, give("three"))
+		knows(t, one, key, "three")
+		if err := one.Clear(t.Context(), "aa"); err != nil {
+			t.Fatal(err)
+		}
+		knows(t, two, key, "")
+		equal(t, "one that comes later", renewed(t, s.open(), key, give("four")), "four")
+	})
+}
+
+func fetches(value string) func(context.Context) (counterfoil.Token, error) {
+	return func(context.Context) (counterfoil.Token, error) { return cachetest.Token(value), nil }
+}
+
+func TestLeaseKeepsOthersOut(t *testing.T) {
+	s := start(t)
+	c := s.config()
+	c.Lease, c.Timeout = 600*time.Millisecond, 600*time.Millisecond
+	one, two := open(t, c), open(t, c)
+	renewed(t, one, key, give("old"))
+	knowsAfterAsking(t, two, "old")
+	waiting := make(chan struct{})
+	took := make(chan string, 1)
+	got := renewed(t, one, key, rejecting("old", func(ctx context.Context) (counterfoil.Token, error) {
+		go func() {
+			r := rejecting("old", fetches("second"))
+			accept, asked := r.Accept, 0
+			r.Accept = func(current counterfoil.Token) bool {
+				if asked++; asked == 2 { // alone in its process, about to ask for the lease
+					close(waiting)
+				}
+				return accept(current)
+			}
+			t, err := two.Renew(ctx, key, r)
+			took <- t.Value.Reveal() + errText(err)
+		}()
+		<-waiting
+		equal(t, "the old one is there meanwhile", cachetest.Load(t, two, key)+cachetest.Load(t, one, key), "oldold")
+		// Three lengths of the lease: it is prolonged for as long as it is needed.
+		ends := s.field(key, "u")
+		for range 5 {
+			eventually(t, "the lease is prolonged", func() bool { return s.field(key, "u") != ends })
+			ends = s.field(key, "u")
+		}
+		return cachetest.Token("first"), nil
+	}))
+	equal(t, "the holder has", got, "first")
+	equal(t, "who waited has", <-took, "first")
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// knowsAfterAsking has c learn what is there.
+func knowsAfterAsking(t *testing.T, c client.Cache, value string) {
+	t.Helper()
+	equal(t, "there is", renewed(t, c, key, neverFetch(t)), value)
+}
+
+// A holder that stands still, as a suspended machine does, loses the lease and
+// replaces nothing when it comes back.
+func TestHolderThatWasAwayReplacesNothing(t *testing.T) {
+	s := start(t)
+	c := s.config()
+	c.Lease, c.Timeout = 300*time.Millisecond, 300*time.Millisecond
+	c.Clock = clock.NewManual(time.Now()) // stands still: no heart beats
+	paused := open(t, c)
+	c.Clock = nil
+	other := open(t, c)
+	got, err := paused.Renew(t.Context(), key, client.Renewal{
+		Accept: func(current counterfoil.Token) bool { return current.Value == "mine" },
+		Fetch: func(context.Context) (counterfoil.Token, error) {
+			equal(t, "after the lease another has", renewed(t, other, key, give("newer")), "newer")
+			return cachetest.Token("mine"), nil
+		},
+	})
+	if got.Value != "mine" || err == nil || !strings.Contains(err.Error(), "another process has fetched a token meanwhile") {
+		t.Errorf("the paused holder got %v, %v", got, err)
+	}
+	knowsAfterAsking(t, s.open(), "newer")
+	equal(t, "the other still has", cachetest.Load(t, other, key), "newer")
+	equal(t, "and so has the paused one", cachetest.Load(t, paused, key), "newer")
+}
+
+func TestGenerationsNeverGoBack(t *testing.T) {
+	s := start(t)
+	one, two := s.open(), s.open()
+	renewed(t, one, key, give("one"))
+	knowsAfterAsking(t, two, "one")
+	first := s.field(key, "g")
+	for _, row := range []struct {
+		name string
+		do   func()
+	}{
+		{"renewed", func() { renewed(t, one, key, rejecting("one", fetches("two"))) }},
+		{"dropped and renewed", func() {
+			_ = one.Drop(t.Context(), key, cachetest.Token("two"))
+			renewed(t, one, key, give("three"))
+		}},
+		{"lost and renewed by a process that knew nothing", func() { s.ask("FLUSHALL"); renewed(t, s.open(), key, give("four")) }},
+	} {
+		row.do()
+		next := s.field(key, "g")
+		if len(next) != len(first) || next <= first {
+			t.Errorf("%s: generation %s after %s", row.name, next, first)
+		}
+		first = next
+	}
+	knows(t, two, key, "four")
+	knows(t, one, key, "four")
+}
+
+func TestFailuresAreShared(t *testing.T) {
+	s := start(t)
+	one, two := s.open(), s.open()
+	wrong := func(calls *int, after time.Duration) client.Renewal {
+		r := give("")
+		r.Credentials = [32]byte{1}
+		r.Fetch = func(context.Context) (counterfoil.Token, error) {
+			*calls++
+			return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.InvalidClient, Code: "invalid_client", Description: "no such client", Status: 401, Message: "refused by the test", RetryAfter: after}
+		}
+		return r
+	}
+	var calls int
+	_, err := one.Renew(t.Context(), key, wrong(&calls, 30*time.Second))
+	if e, ok := errors.AsType[*counterfoil.Error](err); !ok || e.Message != "refused by the test" {
+		t.Fatalf("the first got %v", err)
+	}
+	_, err = two.Renew(t.Context(), key, wrong(&calls, 0))
+	e, ok := errors.AsType[*counterfoil.Error](err)
+	if !ok || e.Reason != counterfoil.InvalidClient || e.Code != "invalid_client" || e.Description != "no such client" || e.Status != 401 ||
+		!strings.HasPrefix(e.Message, "refused by the test (told by another process") || e.RetryAfter <= 20*time.Second || e.RetryAfter > 30*time.Second {
+		t.Errorf("the second got %+v", err)
+	}
+	equal(t, "requests", calls, 1)
+	t.Run("not with other credentials", func(t *testing.T) {
+		equal(t, "got", renewed(t, two, key, give("one")), "one")
+	})
+	t.Run("and a success ends it", func(t *testing.T) {
+		knows(t, one, key, "one")
+		_ = two.Drop(t.Context(), key, cachetest.Token("one"))
+		knows(t, one, key, "")
+		_, _ = one.Renew(t.Context(), key, wrong(&calls, 30*time.Second))
+		equal(t, "requests", calls, 2)
+	})
+	t.Run("who waited is told at once", func(t *testing.T) {
+		waiting, told := make(chan struct{}), make(chan error, 1)
+		r := wrong(&calls, 30*time.Second)
+		fetch := r.Fetch
+		r.Fetch = func(ctx context.Context) (counterfoil.Token, error) {
+			go func() {
+				w := neverFetch(t)
+				w.Credentials = [32]byte{1}
+				n := 0
+				w.Accept = func(counterfoil.Token) bool {
+					if n++; n == 2 {
+						close(waiting)
+					}
+					return false
+				}
+				_, err := two.Renew(t.Context(), "aa-2", w)
+				told <- err
+			}()
+			<-waiting
+			return fetch(ctx)
+		}
+		_, _ = one.Renew(t.Context(), "aa-2", r)
+		if err := <-told; !strings.Contains(err.Error(), "told by another process") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// What a process meets without an answer may be its own trouble: others wait a
+// second, however often it happens.
+func TestPauseGrowsWithAnswersOnly(t *testing.T) {
+	s := start(t)
+	one := s.open()
+	for _, row := range []struct {
+		name   string
+		key    string
+		status int
+		least  time.Duration
+		most   time.Duration
+	}{{"refused", "aa-1", 401, 3 * time.Second, 4 * time.Second}, {"no answer", "aa-2", 0, 0, time.Second}} {
+		t.Run(row.name, func(t *testing.T) {
+			for range 3 {
+				_, _ = one.Renew(t.Context(), row.key, client.Renewal{
+					Accept: func(counterfoil.Token) bool { return false },
+					Fetch: func(context.Context) (counterfoil.Token, error) {
+						return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.Unavailable, Status: row.status}
+					},
+				})
+				s.ask("HSET", "counterfoil:{"+row.key+"}", "p", "1") // as if the pause were over, for the next in the row
+			}
+			_, err := one.Renew(t.Context(), row.key, client.Renewal{
+				Accept: func(counterfoil.Token) bool { return false },
+				Fetch: func(context.Context) (counterfoil.Token, error) {
+					return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.Unavailable, Status: row.status}
+				},
+			})
+			if err == nil {
+				t.Fatal("no failure")
+			}
+			_, err = one.Renew(t.Context(), row.key, neverFetchNothingAccepted(t))
+			e, _ := errors.AsType[*counterfoil.Error](err)
+			if e == nil || e.RetryAfter < row.least || e.RetryAfter > max(row.most, 8*time.Second) || row.status == 0 && e.RetryAfter > row.most {
+				t.Errorf("told %v", err)
+			}
+		})
+	}
+}
+
+func neverFetchNothingAccepted(t testing.TB) client.Renewal {
+	r := neverFetch(t)
+	r.Accept = func(counterfoil.Token) bool { return false }
+	return r
+}
+
+// The end of a token goes by the server's clock and the way there: never later
+// than it is, whatever the clocks of this machine and of the server show.
+func TestClocksThatDiffer(t *testing.T) {
+	s := start(t)
+	for _, row := range []struct {
+		name string
+		off  time.Duration
+	}{{"ten minutes behind", -10 * time.Minute}, {"ten minutes ahead", 10 * time.Minute}} {
+		t.Run(row.name, func(t *testing.T) {
+			s.ask("FLUSHALL")
+			c := s.config()
+			off := clock.NewManual(time.Now().Add(row.off))
+			c.Clock = off
+			one := open(t, c)
+			token := cachetest.Token("one")
+			token.Issued, token.Expires = off.Now(), off.Now().Add(time.Minute)
+			r := give("")
+			r.Fetch = func(context.Context) (counterfoil.Token, error) { return token, nil }
+			began := time.Now()
+			renewed(t, one, key, r)
+			got, err := s.open().Renew(t.Context(), key, neverFetch(t))
+			truth := began.Add(time.Minute)
+			if err != nil || got.Expires.After(time.Now().Add(time.Minute)) || got.Expires.Before(truth.Add(-5*time.Second)) || got.Lifetime() != time.Minute {
+				t.Errorf("ends %s off, lives %s, %v", got.Expires.Sub(truth), got.Lifetime(), err)
+			}
+		})
+	}
+}
+
+// TestNoGoroutineIsLeft looks after Close.
+func TestNoGoroutineIsLeft(t *testing.T) {
+	s := start(t)
+	before := runtime.NumGoroutine()
+	for range 5 {
+		c, err := fleet.Open(t.Context(), s.config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		renewed(t, c, key, give("one"))
+		c.Close()
+		if _, err := c.Renew(t.Context(), "bb-1", give("two")); !errors.Is(err, client.ErrCacheLost) {
+			t.Errorf("a closed cache gave %v", err)
+		}
+	}
+	eventually(t, "the goroutines end", func() bool { return runtime.NumGoroutine() <= before })
+}

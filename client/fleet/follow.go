@@ -1,0 +1,204 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/internal/seal"
+	"github.com/valkey-io/valkey-go"
+)
+
+// merge takes over what the server has, if it is newer than what is here. The
+// error is ErrCacheLost when it cannot be read.
+func (c *Cache) merge(e *entry, st state) error {
+	_, known, _ := e.current()
+	if st.order <= known {
+		return nil
+	}
+	if st.order%2 == 1 || st.ends <= st.now {
+		e.put(counterfoil.Token{}, st.order)
+		return nil
+	}
+	t, lifetime, err := c.ring.openToken(e.key, st.order/2, st.sealed)
+	switch {
+	case errors.Is(err, seal.ErrDamaged):
+		// Nobody can use it: as if it had been dropped.
+		c.tell(errors.New("fleet: a token on the server is damaged or was put there by a stranger: it is not used"))
+		e.put(counterfoil.Token{}, st.order|1)
+		return nil
+	case err != nil:
+		err = lost(err)
+		c.tell(err)
+		return err
+	}
+	// The step was no earlier than sent: from there on, the end is never late.
+	left := min(time.Duration(st.ends-st.now)*time.Millisecond, lifetime)
+	t.Expires = st.sent.Add(left)
+	t.Issued = t.Expires.Add(-lifetime)
+	e.put(t, st.order)
+	return nil
+}
+
+// ends returns when t ends by the server's clock, in ms, as st tells that clock:
+// not later than it does.
+func (st state) endOf(t counterfoil.Token) int64 {
+	left := min(t.Expires.Sub(st.got), maxLifetime)
+	return st.now + left.Milliseconds() - 1
+}
+
+// sync compares e with the server: what is newer there is taken over, what is
+// newer here is put there.
+func (c *Cache) sync(e *entry) error {
+	st, err := c.server.try(c.ctx, read, e.key)
+	if err != nil {
+		return err
+	}
+	if err := c.merge(e, st); err != nil {
+		e.wake()
+		return nil // it will not pass, and has been told
+	}
+	if t, order, _ := e.current(); order > st.order {
+		err = c.restore(e, st, t, order)
+	}
+	e.wake()
+	return err
+}
+
+// restore puts t on a server that does not know it: it has lost its data, or was
+// away.
+func (c *Cache) restore(e *entry, st state, t counterfoil.Token, order int64) error {
+	sealed, digest, ends := "", "", int64(0)
+	switch {
+	case order%2 == 1:
+	case !t.Live(st.got):
+		return nil
+	default:
+		sealed, digest, ends = c.ring.sealToken(e.key, order/2, t), c.ring.digests("token", []byte(t.Value.Reveal()))[:64], st.endOf(t)
+	}
+	st, err := c.server.try(c.ctx, restore, e.key, number(order), sealed, digest, number(ends), number(t.Lifetime().Milliseconds()))
+	if err != nil {
+		return err
+	}
+	_ = c.merge(e, st) // another was faster; what cannot be read has been told
+	return nil
+}
+
+func number(n int64) string { return strconv.FormatInt(n, 10) }
+
+// later has e compared with the server soon.
+func (c *Cache) later(all ...*entry) {
+	c.mu.Lock()
+	for _, e := range all {
+		c.pending[e] = struct{}{}
+	}
+	c.mu.Unlock()
+	select {
+	case c.kick <- struct{}{}:
+	default:
+	}
+}
+
+// reconcile compares with the server what is pending, until Close.
+func (c *Cache) reconcile() {
+	var pause time.Duration
+	for {
+		select {
+		case <-c.kick:
+		case <-c.ctx.Done():
+			return
+		}
+		c.mu.Lock()
+		batch := c.pending
+		c.pending = map[*entry]struct{}{}
+		c.mu.Unlock()
+		if failed := c.syncAll(batch); len(failed) == 0 {
+			pause = 0
+		} else {
+			c.later(failed...)
+			pause = min(max(2*pause, minPause), maxPause)
+			_ = c.cfg.Clock.Sleep(c.ctx, pause/2+rand.N(pause))
+		}
+	}
+}
+
+// syncAll returns those that it could not compare.
+func (c *Cache) syncAll(batch map[*entry]struct{}) (failed []*entry) {
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	places := make(chan struct{}, 16)
+	for e := range batch {
+		places <- struct{}{}
+		all.Go(func() {
+			defer func() { <-places }()
+			if c.sync(e) != nil {
+				mu.Lock()
+				failed = append(failed, e)
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	return failed
+}
+
+// follow listens for changes, until Close. Whenever it begins to listen
+// everything known is compared, because changes may have been missed.
+func (c *Cache) follow() {
+	for pause := time.Duration(0); ; {
+		err := c.server.connect()
+		if err == nil {
+			ctx := valkey.WithOnSubscriptionHook(c.ctx, func(s valkey.PubSubSubscription) {
+				if s.Kind == "subscribe" {
+					pause = 0
+					c.later(c.entries.list("")...)
+					c.server.met(nil)
+				}
+			})
+			listen := c.server.connected().B().Subscribe().Channel(c.server.channel).Build()
+			err = c.server.connected().Receive(ctx, listen, func(m valkey.PubSubMessage) {
+				if e := c.entries.known(m.Message); e != nil {
+					c.later(e)
+				}
+			})
+		}
+		if c.ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			err = errors.New("the server ended the subscription")
+		}
+		c.server.met(err)
+		for _, e := range c.entries.list("") {
+			e.wake() // who waits for news learns that none will come
+		}
+		pause = min(max(2*pause, minPause), maxPause)
+		if c.cfg.Clock.Sleep(c.ctx, pause/2+rand.N(pause)) != nil {
+			return
+		}
+	}
+}
+
+var errClosed = errors.New("fleet: the cache is closed")
+
+// alive is the error of a closed cache.
+func (c *Cache) alive() error {
+	if c.ctx.Err() != nil {
+		return errors.Join(client.ErrCacheLost, errClosed)
+	}
+	return nil
+}
+
+// wait returns at the news of e, after d, or with ctx.
+func (c *Cache) wait(ctx, news context.Context, d time.Duration) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(news, cancel)()
+	defer context.AfterFunc(c.ctx, cancel)()
+	_ = c.cfg.Clock.Sleep(ctx, d)
+}

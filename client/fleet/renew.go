@@ -1,0 +1,165 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+)
+
+// Renew returns a token that r accepts: the one here; one that another process
+// has got or is getting; or, under the lease of key, the one that it fetches. A
+// failure of another process with the same credentials is returned as long as
+// it stands, as a *counterfoil.Error.
+func (c *Cache) Renew(ctx context.Context, key string, r client.Renewal) (counterfoil.Token, error) {
+	none := counterfoil.Token{}
+	e, err := c.entries.get(key)
+	if err != nil {
+		return none, err
+	}
+	if t, _, _ := e.current(); r.Accept(t) {
+		return t, nil
+	}
+	select {
+	case e.turn <- struct{}{}:
+		defer func() { <-e.turn }()
+	case <-ctx.Done():
+		return none, context.Cause(ctx)
+	}
+	credentials := c.ring.digests("credentials", r.Credentials[:])
+	for {
+		t, order, news := e.current()
+		switch {
+		case r.Accept(t):
+			return t, nil
+		case ctx.Err() != nil:
+			return none, context.Cause(ctx)
+		case c.alive() != nil:
+			return none, c.alive()
+		}
+		st, err := c.server.run(ctx, acquire, key, c.id, number(c.cfg.Lease.Milliseconds()), number(order), credentials)
+		if err != nil {
+			return none, err
+		}
+		if st.order < order {
+			c.later(e) // the server has lost what is known here
+		}
+		switch st.what {
+		case "ok":
+			return c.hold(ctx, e, st, r, credentials)
+		case "changed":
+			if err := c.merge(e, st); err != nil {
+				return none, err
+			}
+		case "failed":
+			left := time.Duration(st.pause-st.now) * time.Millisecond
+			failure, err := c.ring.openFailure(key, st.failure, left)
+			if err != nil {
+				return none, lost(err)
+			}
+			return none, failure
+		default: // held; those who wait do not ask all at once when it ends
+			left := time.Duration(st.until-st.now) * time.Millisecond
+			c.wait(ctx, news, left+rand.N(c.cfg.Lease/20+1))
+		}
+	}
+}
+
+// lease is the right to fetch, while it lasts.
+type lease struct {
+	number int64
+	mu     sync.Mutex
+	at     state // the last answer, which tells the server's clock
+}
+
+func (l *lease) seen(st state) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.at = st
+}
+
+func (l *lease) last() state {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.at
+}
+
+// hold fetches a token under the lease that st has given:
+//
+//  1. fetch, and prolong the lease meanwhile;
+//  2. a failure is left for the others, and the lease ended;
+//  3. a token is put on the server, unless another has had the lease since.
+func (c *Cache) hold(ctx context.Context, e *entry, st state, r client.Renewal, credentials string) (counterfoil.Token, error) {
+	l := &lease{number: st.number, at: st}
+	beating, stop := context.WithCancel(ctx)
+	var heart sync.WaitGroup
+	heart.Go(func() { c.prolong(beating, e, l) })
+	t, err := r.Fetch(ctx)
+	stop()
+	heart.Wait()
+	if err != nil {
+		c.fail(ctx, e, l, err, credentials)
+		return t, err
+	}
+	sealed, digest := c.ring.sealToken(e.key, l.number, t), c.ring.digests("token", []byte(t.Value.Reveal()))[:64]
+	st, err = c.server.run(ctx, publish, e.key, number(l.number), sealed, digest, number(l.last().endOf(t)), number(t.Lifetime().Milliseconds()))
+	if err == nil && st.what == "ok" {
+		e.put(t, 2*l.number)
+		return t, nil
+	}
+	if err == nil {
+		err = fmt.Errorf("another process has fetched a token meanwhile, because this one was away for longer than the lease of %s", c.cfg.Lease)
+		if c.merge(e, st) == nil {
+			if theirs, _, _ := e.current(); r.Accept(theirs) {
+				return theirs, nil
+			}
+		}
+	}
+	e.put(t, 2*l.number)
+	c.later(e)
+	return t, fmt.Errorf("fleet: the token is not shared yet: %w", err)
+}
+
+// prolong keeps the lease until ctx ends.
+func (c *Cache) prolong(ctx context.Context, e *entry, l *lease) {
+	for c.cfg.Clock.Sleep(ctx, c.cfg.Lease/3) == nil {
+		if st, err := c.server.try(ctx, beat, e.key, c.id, number(l.number), number(c.cfg.Lease.Milliseconds())); err == nil && st.what == "ok" {
+			l.seen(st)
+		}
+	}
+}
+
+// fail ends the lease and leaves the failure for those who would meet the same.
+func (c *Cache) fail(ctx context.Context, e *entry, l *lease, err error, credentials string) {
+	sealed, least, most := "", time.Duration(0), time.Duration(0)
+	// Who left has met nothing that others would meet.
+	if failure, ok := errors.AsType[*counterfoil.Error](err); ok && !errors.Is(context.Cause(ctx), context.Canceled) {
+		sealed, least, most = c.ring.sealFailure(e.key, failure), failure.RetryAfter, maxFailure
+		if failure.Status == 0 {
+			// No answer may be the trouble of this machine alone: the others try too,
+			// one after another.
+			most = minFailure
+		}
+	}
+	end := func() {
+		_, _ = c.server.try(context.WithoutCancel(ctx), release, e.key, c.id, number(l.number), credentials, sealed,
+			number(min(least, maxFailure).Milliseconds()), number(most.Milliseconds()))
+	}
+	if ctx.Err() != nil {
+		c.background(end) // the caller has waited long enough
+		return
+	}
+	end()
+}
+
+// A failure stands for minFailure, twice as long with each one in a row, and at
+// most maxFailure.
+const (
+	minFailure = time.Second
+	maxFailure = 60 * time.Second
+)

@@ -1,0 +1,8 @@
+-- ARGV: digests of the rejected token; all of them for ''
+local g, digests = number('g'), ARGV[3]
+if redis.call('HEXISTS', entry, 't') == 0 then return answer('ok') end
+if digests ~= '' and not among(digests, redis.call('HGET', entry, 'd')) then return answer('refused') end
+put(g, '')
+if digests == '' then redis.call('HDEL', entry, 'c', 'p', 'r', 'f') end
+written(true)
+return answer('ok')

@@ -1,0 +1,8 @@
+-- ARGV: number of the lease, sealed token, digest, end in ms, lifetime in ms
+local n, lifetime = tonumber(ARGV[3]), tonumber(ARGV[7])
+if not mine(n) then return answer('refused') end
+put(n, ARGV[4], ARGV[5], math.min(tonumber(ARGV[6]), now + lifetime))
+set('n', n)
+redis.call('HDEL', entry, 'h', 'u', 'c', 'p', 'r', 'f')
+written(true)
+return answer('ok')

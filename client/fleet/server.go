@@ -1,0 +1,327 @@
+package fleet
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	_ "embed"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/valkey-io/valkey-go"
+)
+
+//go:embed scripts/entry.lua
+var entryScript string
+
+//go:embed scripts/read.lua
+var readScript string
+
+//go:embed scripts/acquire.lua
+var acquireScript string
+
+//go:embed scripts/beat.lua
+var beatScript string
+
+//go:embed scripts/publish.lua
+var publishScript string
+
+//go:embed scripts/release.lua
+var releaseScript string
+
+//go:embed scripts/drop.lua
+var dropScript string
+
+//go:embed scripts/restore.lua
+var restoreScript string
+
+// Each is one step at the server.
+var (
+	read    = valkey.NewLuaScript(entryScript + readScript)
+	acquire = valkey.NewLuaScript(entryScript + acquireScript)
+	beat    = valkey.NewLuaScript(entryScript + beatScript)
+	publish = valkey.NewLuaScript(entryScript + publishScript)
+	release = valkey.NewLuaScript(entryScript + releaseScript)
+	drop    = valkey.NewLuaScript(entryScript + dropScript)
+	restore = valkey.NewLuaScript(entryScript + restoreScript)
+)
+
+// state is what a script answers: the entry after the step.
+type state struct {
+	what    string
+	now     int64 // by the server, in ms since 1970, as are the other times
+	order   int64
+	sealed  string
+	ends    int64
+	number  int64
+	until   int64
+	pause   int64
+	failure string
+	// The step was taken between sent and got, by this machine's clock.
+	sent, got time.Time
+}
+
+// server is the connection. It is made once and mends itself.
+type server struct {
+	option          valkey.ClientOption
+	prefix, channel string
+	timeout         time.Duration
+	clock           counterfoil.Clock
+	tell            func(error)
+	circuit         circuit
+
+	mu     sync.Mutex
+	client valkey.Client
+	closed bool
+}
+
+// serverOption makes the client's options of cfg.
+func serverOption(cfg Config) (valkey.ClientOption, error) {
+	none := valkey.ClientOption{}
+	u, err := url.Parse(cfg.URL)
+	if err != nil || cfg.URL == "" {
+		return none, errors.New("fleet: Config.URL is missing or no URL: for example rediss://user@host:6379/0")
+	}
+	if _, ok := u.User.Password(); ok {
+		return none, errors.New("fleet: Config.URL holds a password: give it as Config.Password")
+	}
+	for name := range u.Query() {
+		if !slices.Contains([]string{"addr", "db", "master_set"}, name) {
+			return none, errors.New("fleet: Config.URL has a parameter other than addr, db and master_set")
+		}
+	}
+	option, err := valkey.ParseURL(cfg.URL)
+	if err != nil {
+		return none, errors.New("fleet: Config.URL must be like rediss://user@host:6379/0 or unix:///run/valkey.sock?db=0")
+	}
+	if option.TLSConfig == nil && u.Scheme != "unix" && !cfg.Plaintext && !slices.ContainsFunc(option.InitAddress, isLoopback) {
+		return none, errors.New("fleet: Config.URL is without TLS: use rediss://, or allow it with Config.Plaintext")
+	}
+	if option.TLSConfig != nil && cfg.TLS != nil {
+		if cfg.TLS.InsecureSkipVerify && cfg.TLS.VerifyConnection == nil {
+			return none, errors.New("fleet: Config.TLS does not verify certificates: set RootCAs or VerifyConnection instead of InsecureSkipVerify")
+		}
+		own := cfg.TLS.Clone()
+		own.MinVersion = max(own.MinVersion, tls.VersionTLS12)
+		option.TLSConfig = own
+	}
+	if option.TLSConfig != nil && len(option.InitAddress) > 1 || option.Sentinel.MasterSet != "" {
+		option.TLSConfig = withoutName(option.TLSConfig) // each node has a name of its own
+	}
+	option.Sentinel.TLSConfig = option.TLSConfig
+	option.Sentinel.TopologyRefreshInterval = 5 * time.Second
+	option.ClusterOption.ShardsRefreshInterval = 10 * time.Second
+	option.Dialer = net.Dialer{Timeout: cfg.Timeout, KeepAlive: cfg.Timeout}
+	option.ConnWriteTimeout = cfg.Timeout
+	option.DisableCache, option.DisableRetry = true, true
+	option.PipelineMultiplex = -1 // one connection carries everything, so that all learn at once that it is gone
+	option.ReadBufferEachConn, option.WriteBufferEachConn, option.RingScaleEachConn = 64<<10, 64<<10, 8
+	option.ClientName = "counterfoil"
+	if cfg.Password != nil {
+		option.AuthCredentialsFn = credentials(option.Username, cfg.Password, cfg.Timeout)
+	}
+	return option, nil
+}
+
+func withoutName(c *tls.Config) *tls.Config {
+	if c == nil {
+		return nil
+	}
+	c = c.Clone()
+	c.ServerName = ""
+	return c
+}
+
+func credentials(user string, password client.SecretFunc, timeout time.Duration) func(valkey.AuthCredentialsContext) (valkey.AuthCredentials, error) {
+	return func(valkey.AuthCredentialsContext) (valkey.AuthCredentials, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
+		defer cancel()
+		p, err := password(ctx)
+		if err != nil {
+			return valkey.AuthCredentials{}, fmt.Errorf("get Config.Password: %w", err)
+		}
+		return valkey.AuthCredentials{Username: user, Password: p.Reveal()}, nil
+	}
+}
+
+func isLoopback(address string) bool {
+	host, _, _ := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// connect makes the connection unless it is there.
+func (s *server) connect() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return valkey.ErrClosing
+	}
+	if s.client != nil {
+		return nil
+	}
+	c, err := valkey.NewClient(s.option)
+	if err == nil {
+		s.client = c
+	}
+	return err
+}
+
+func (s *server) connected() valkey.Client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.client
+}
+
+func (s *server) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.client != nil {
+		s.client.Close()
+	}
+}
+
+// errNotYet: there has been no connection so far.
+var errNotYet = errors.New("not connected yet")
+
+// lost makes an error of what was met in place of an answer.
+func lost(err error) error { return fmt.Errorf("%w: %w", client.ErrCacheLost, plain(err)) }
+
+// plain returns err without the words of the server, who may be a stranger.
+func plain(err error) error {
+	answer, ok := valkey.IsValkeyErr(err)
+	if !ok {
+		return err
+	}
+	code, _, _ := strings.Cut(answer.Error(), " ")
+	if code == "" || len(code) > 20 || strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+		code = "an error"
+	}
+	return fmt.Errorf("the server answers %s", code)
+}
+
+// isRefusal reports whether err will not pass without somebody's doing.
+func isRefusal(err error) bool {
+	if answer, ok := valkey.IsValkeyErr(err); ok {
+		code, _, _ := strings.Cut(answer.Error(), " ")
+		return slices.Contains([]string{"WRONGPASS", "NOAUTH", "NOPERM", "DENIED"}, code)
+	}
+	certificate := new(tls.CertificateVerificationError)
+	unknown := new(x509.UnknownAuthorityError)
+	return errors.As(err, &certificate) || errors.As(err, unknown)
+}
+
+// met notes what a command has met, nil for an answer.
+func (s *server) met(err error) {
+	if err != nil {
+		err = lost(err)
+	}
+	if s.circuit.report(s.clock.Now(), err) {
+		s.tell(err)
+	}
+}
+
+// run takes one step at the entry of key, unless it is known that the server is
+// away.
+func (s *server) run(ctx context.Context, script *valkey.Lua, key string, args ...string) (state, error) {
+	if err := s.circuit.enter(s.clock.Now()); err != nil {
+		return state{}, err
+	}
+	return s.try(ctx, script, key, args...)
+}
+
+// try takes one step in any case.
+func (s *server) try(ctx context.Context, script *valkey.Lua, key string, args ...string) (state, error) {
+	c := s.connected()
+	if c == nil {
+		return state{}, lost(errNotYet)
+	}
+	limited, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	sent := s.clock.Now().Round(0) // the wall's: a suspended machine's monotonic clock stands still
+	answer, err := script.Exec(limited, c, []string{s.prefix + "{" + key + "}"}, append([]string{s.channel, key}, args...)).ToArray()
+	got := s.clock.Now().Round(0)
+	var st state
+	if err == nil {
+		st, err = parseState(answer)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return state{}, context.Cause(ctx) // the caller left, which says nothing about the server
+		}
+		s.met(err)
+		return state{}, lost(err)
+	}
+	s.met(nil)
+	st.sent, st.got = sent, got
+	return st, nil
+}
+
+var errAnswer = errors.New("the server answers a script with something else")
+
+// parseState reads the answer of a script.
+func parseState(answer []valkey.ValkeyMessage) (st state, err error) {
+	if len(answer) != 9 {
+		return st, errAnswer
+	}
+	for i, to := range []any{&st.what, &st.now, &st.order, &st.sealed, &st.ends, &st.number, &st.until, &st.pause, &st.failure} {
+		switch to := to.(type) {
+		case *string:
+			*to, err = answer[i].ToString()
+		case *int64:
+			*to, err = answer[i].ToInt64()
+		}
+		if err != nil {
+			return st, errAnswer
+		}
+	}
+	if st.order < 0 || st.order > 1<<53 || st.number < 0 || len(st.sealed) > maxSealed || len(st.failure) > maxSealed {
+		return st, errAnswer
+	}
+	return st, nil
+}
+
+// keys returns the keys of entries that start with prefix, on all nodes.
+func (s *server) keys(ctx context.Context, prefix string) ([]string, error) {
+	if strings.Trim(prefix, "0123456789abcdef-") != "" {
+		return nil, nil // no key starts so
+	}
+	if err := s.circuit.enter(s.clock.Now()); err != nil {
+		return nil, err
+	}
+	c := s.connected()
+	if c == nil {
+		return nil, lost(errNotYet)
+	}
+	found := map[string]struct{}{}
+	for _, node := range c.Nodes() {
+		for cursor := uint64(0); ; {
+			limited, cancel := context.WithTimeout(ctx, s.timeout)
+			page, err := node.Do(limited, node.B().Scan().Cursor(cursor).Match(s.prefix+"{"+prefix+"*}").Count(1000).Build()).AsScanEntry()
+			cancel()
+			if err != nil {
+				if ctx.Err() != nil {
+					return nil, context.Cause(ctx)
+				}
+				return nil, lost(err)
+			}
+			for _, name := range page.Elements {
+				found[strings.TrimSuffix(strings.TrimPrefix(name, s.prefix+"{"), "}")] = struct{}{}
+			}
+			if cursor = page.Cursor; cursor == 0 {
+				break
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(found)), nil
+}
