@@ -1,15 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 )
+
+// theirToken is x/oauth2's cached token.
+const theirToken = "x/oauth2 TokenSource.Token"
 
 // crowds are the numbers of goroutines that share a side.
 var crowds = []int{1, 1000}
@@ -18,6 +23,8 @@ var crowds = []int{1, 1000}
 type operation struct {
 	name string
 	call func() (func() error, error)
+	// beside names the operation whose rounds these are divided by, if any.
+	beside string
 }
 
 // cost is what one call took in one round: nanoseconds by the wall and of the
@@ -101,20 +108,40 @@ func compare(title string, crowd int, ops []operation) error {
 	}
 	rows := [][]string{{title, "ns/call", "lowest", "highest", "cpu ns/call", "allocs/call", "B/call"}}
 	for k, rs := range results {
-		wall := func(c cost) float64 { return c.wall }
-		low, high := rs[0].wall, rs[0].wall
-		for _, r := range rs {
-			low, high = min(low, r.wall), max(high, r.wall)
-		}
+		byWall := func(a, b cost) int { return cmp.Compare(a.wall, b.wall) }
 		rows = append(rows, []string{
-			ops[k].name, fmt.Sprintf("%.0f", median(rs, wall)), fmt.Sprintf("%.0f", low), fmt.Sprintf("%.0f", high),
+			ops[k].name, fmt.Sprintf("%.0f", median(rs, func(c cost) float64 { return c.wall })),
+			fmt.Sprintf("%.0f", slices.MinFunc(rs, byWall).wall), fmt.Sprintf("%.0f", slices.MaxFunc(rs, byWall).wall),
 			fmt.Sprintf("%.0f", median(rs, func(c cost) float64 { return c.cpu })),
 			fmt.Sprintf("%.1f", median(rs, func(c cost) float64 { return c.allocs })), fmt.Sprintf("%.0f", median(rs, func(c cost) float64 { return c.bytes })),
 		})
 	}
 	fmt.Println()
 	table(rows)
+	ratios(ops, results)
 	return nil
+}
+
+// ratios prints how long the rounds of an operation took beside those of its
+// peer that followed them: what the machine does meanwhile is in both.
+func ratios(ops []operation, results [][]cost) {
+	for k, o := range ops {
+		for j, peer := range ops {
+			if o.beside != peer.name {
+				continue
+			}
+			wall, cpu := make([]float64, len(results[k])), make([]float64, len(results[k]))
+			for i, mine := range results[k] {
+				wall[i], cpu[i] = mine.wall/results[j][i].wall, mine.cpu/results[j][i].cpu
+			}
+			fmt.Printf("%s / %s: %s of the time, %s of the processors' time\n", o.name, peer.name, spread(wall), spread(cpu))
+		}
+	}
+}
+
+// spread is the median, the lowest and the highest.
+func spread(rs []float64) string {
+	return fmt.Sprintf("%.2f (%.2f to %.2f)", median(rs, func(r float64) float64 { return r }), slices.Min(rs), slices.Max(rs))
 }
 
 // inMemory compares the sides where a call costs next to nothing.
@@ -130,15 +157,15 @@ func inMemory() error {
 			theirs, url, ctx := t.reused(floor, 0), t.URL+"/api/", context.Background()
 			through := t.through(source, theirs, floor, floor)
 			ops := []operation{
-				{bare, calls(floor, url, headers(n), consume)},
-				{"Request.Clone alone", calls(cloning(floor), url, headers(n), consume)},
-				{ours, calls(through[ours], url, headers(n), consume)},
-				{blocking, calls(through[blocking], url, headers(n), consume)},
+				{name: bare, call: calls(floor, url, headers(n), consume)},
+				{name: "Request.Clone alone", call: calls(cloning(floor), url, headers(n), consume)},
+				{name: ours, call: calls(through[ours], url, headers(n), consume), beside: blocking},
+				{name: blocking, call: calls(through[blocking], url, headers(n), consume)},
 			}
 			if n == 1 {
 				ops = append(ops,
-					operation{"Source.Token", same(func() error { _, err := source.Token(ctx); return err })},
-					operation{"x/oauth2 TokenSource.Token", same(func() error { _, err := theirs.Token(); return err })})
+					operation{name: "Source.Token", beside: theirToken, call: same(func() error { _, err := source.Token(ctx); return err })},
+					operation{name: theirToken, call: same(func() error { _, err := theirs.Token(); return err })})
 			}
 			if err := compare(fmt.Sprintf("goroutines: %d, headers of their own: %d", crowd, n), crowd, ops); err != nil {
 				return err
@@ -182,10 +209,10 @@ func (t *target) compare(crowd int) error {
 	carrying.Set("Authorization", "Bearer "+token.Value.Reveal())
 	through := t.through(source, t.reused(b, 0), a, b)
 	ops := []operation{
-		{bare, calls(open, t.URL+"/open/", headers(1), answered)},
-		{"a token set by hand", calls(hand, api, carrying, answered)},
-		{ours, calls(through[ours], api, headers(1), answered)},
-		{blocking, calls(through[blocking], api, headers(1), answered)},
+		{name: bare, call: calls(open, t.URL+"/open/", headers(1), answered)},
+		{name: "a token set by hand", call: calls(hand, api, carrying, answered)},
+		{name: ours, call: calls(through[ours], api, headers(1), answered), beside: blocking},
+		{name: blocking, call: calls(through[blocking], api, headers(1), answered)},
 	}
 	for i := range ops { // or a crowd would connect once each
 		if _, err := ops[i].run(1, 1); err != nil {
