@@ -58,6 +58,7 @@ func TestCallsSpendNoAllocationMoreThanTheirPeers(t *testing.T) {
 	}{
 		{"one goroutine beside the request's clone", "client.Transport", "Request.Clone alone", 0},
 		{"1,000 goroutines beside the request's clone", "client.Transport", "Request.Clone alone", 1},
+		{"one goroutine with eight headers beside the request's clone", "client.Transport", "Request.Clone alone", 2},
 		{"one goroutine beside x/oauth2", "client.Transport", "x/oauth2", 0},
 		{"one goroutine with eight headers beside x/oauth2", "client.Transport", "x/oauth2", 2},
 		{"a cached token beside that of x/oauth2", "Source.Token", "x/oauth2 TokenSource.Token", 0},
