@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -257,18 +256,6 @@ func reveal(ctx context.Context, f SecretFunc, name string, missing counterfoil.
 		return "", &counterfoil.Error{Reason: missing, Message: "the " + name + " is empty: look where Config takes it from"}
 	}
 	return v, nil
-}
-
-// shownIn reports whether text gives away any of the credentials, as they are
-// or as a request carries them.
-func (c credentials) shownIn(text string) bool {
-	basic := base64.StdEncoding.EncodeToString([]byte(c.id + ":" + c.secret.Reveal()))
-	for _, v := range []string{c.secret.Reveal(), url.QueryEscape(c.secret.Reveal()), c.apiKey.Reveal(), basic, c.assertion.Reveal(), c.proof.Reveal()} {
-		if v != "" && strings.Contains(text, v) {
-			return true
-		}
-	}
-	return false
 }
 
 // tokenRequest builds what RFC 6749 section 4.4.2 asks for, in the provider's

@@ -159,7 +159,9 @@ func (s *Source) unreachable(ctx context.Context, cred credentials, err error) *
 	} else if alert, ok := errors.AsType[*net.OpError](err); ok && alert.Op == "remote error" && strings.Contains(alert.Err.Error(), "certificate") {
 		e.Reason = counterfoil.CertificateUnknown // RFC 8446 section 6.2: such an alert is about this side's
 		e.Message = fmt.Sprintf("the token endpoint of %s at %s refuses this client's certificate: check Config.Certificate", s.cfg.Provider.Name, s.tokenURL.Host)
-	} else if cred.shownIn(err.Error()) {
+	}
+	e.Err = quiet(e.Err)
+	if cred.shownIn(e.Err.Error()) {
 		e.Err = errors.New("the transport's error is withheld, because it shows a credential")
 	}
 	return e
@@ -170,8 +172,11 @@ func (s *Source) refusal(resp *http.Response, body []byte, cred credentials) *co
 	e := &counterfoil.Error{Status: resp.StatusCode,
 		RetryAfter: retryAfter(resp.Header, s.cfg.Clock.Now())}
 	e.Code, e.Description = refusalWords(body)
-	if cred.shownIn(e.Code) || cred.shownIn(e.Description) {
-		e.Code, e.Description = "", ""
+	if codes[e.Code] == "" && cred.shownIn(e.Code) {
+		e.Code = ""
+	}
+	if cred.shownIn(e.Description) {
+		e.Description = ""
 	}
 	e.Description = e.Description[:min(len(e.Description), maxDescription)] // after the search: half a credential is one, too
 	e.Reason = s.cfg.Provider.TokenEndpoint.Reason(resp.StatusCode, body)

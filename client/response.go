@@ -91,8 +91,8 @@ func lifetimeOf(raw json.RawMessage, missing time.Duration) (time.Duration, erro
 const maxDescription = 256
 
 // refusalWords returns the members error and error_description of a refusal (RFC
-// 6749 section 5.2), each "" when it has not the form that the RFC gives it: they
-// go into errors and events.
+// 6749 section 5.2), each "" when it has not the form that the RFC gives it. The
+// description is as long as it came.
 func refusalWords(body []byte) (code, description string) {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(body, &members) != nil {
