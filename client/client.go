@@ -262,7 +262,7 @@ func (s *Source) foundations() error {
 	if s.retries = c.Retries; s.retries == nil {
 		s.retries = []time.Duration{2 * time.Second, 4 * time.Second, 8 * time.Second}
 	}
-	s.replaced = newLimiter(rejectionsPerMinute)
+	s.replaced, s.changed = newLimiter(rejectionsPerMinute), newLimiter(changesPerMinute)
 	t, ok := c.HTTP.(*http.Transport)
 	if !ok || t.TLSClientConfig == nil {
 		return nil

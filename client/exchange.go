@@ -102,7 +102,7 @@ func (s *Source) learned(ctx context.Context, e *entry, cred credentials, err *c
 		return cred, false
 	}
 	now, failure := s.credentials(ctx, e)
-	return now, failure == nil && (now.print != cred.print || s.outdated(cred, err))
+	return now, failure == nil && (now.print != cred.print && s.changed.take(s.cfg.Clock.Now()) == 0 || s.outdated(cred, err))
 }
 
 // exchange sends one token request. It uses the transport itself, not an

@@ -37,6 +37,10 @@ const (
 	// rejected the one before: an API that rejects every token must not become a
 	// loop of token requests.
 	rejectionsPerMinute = 5
+	// changesPerMinute bounds how often a refusal is forgotten because the
+	// credentials are others: ones that differ each time they are read must not
+	// become such a loop either.
+	changesPerMinute = 5
 )
 
 // Source gets, keeps and renews the token of one client. It is safe for
@@ -57,6 +61,7 @@ type Source struct {
 	flights  singleflight.Group
 	calls    *limiter
 	replaced *limiter // requests for a token in place of a rejected one
+	changed  *limiter // requests because the credentials are others by now
 	skew     atomic.Int64
 	timed    atomic.Bool // skew has been measured
 	prover   *prover     // nil without DPoP
@@ -434,7 +439,10 @@ func (s *Source) remember(err *counterfoil.Error, credentials [32]byte) {
 	defer s.mu.Unlock()
 	r := &s.refused
 	if r.credentials != credentials {
-		*r = refusal{credentials: credentials}
+		if s.changed.wait(s.cfg.Clock.Now()) == 0 {
+			r.pause = 0
+		}
+		r.credentials = credentials
 	}
 	wait := err.RetryAfter
 	if err.Class() != counterfoil.Transient {
@@ -444,13 +452,14 @@ func (s *Source) remember(err *counterfoil.Error, credentials [32]byte) {
 	r.err, r.until = err, s.cfg.Clock.Now().Add(wait)
 }
 
-// remembered returns the failure that still stands for these credentials.
+// remembered returns the failure that still stands for these credentials. It
+// stands for others no more, unless they have changed too often of late.
 func (s *Source) remembered(credentials [32]byte) *counterfoil.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := &s.refused
 	left := r.until.Sub(s.cfg.Clock.Now())
-	if r.err == nil || left <= 0 || r.credentials != credentials {
+	if r.err == nil || left <= 0 || r.credentials != credentials && s.changed.take(s.cfg.Clock.Now()) == 0 {
 		return nil
 	}
 	err := *r.err
