@@ -55,6 +55,10 @@ type world struct {
 	// counts from 1.
 	onToken func(w http.ResponseWriter, n int)
 	onCall  func(w http.ResponseWriter, r seen, n int)
+	// onAsk is onToken for an answer that looks at the request.
+	onAsk func(w http.ResponseWriter, r seen, n int)
+	// ahead is by how much the clock of both servers is ahead of the client's.
+	ahead time.Duration
 
 	mu     sync.Mutex
 	tokens []seen
@@ -100,16 +104,26 @@ func (w *world) token(rw http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	w.mu.Lock()
 	w.tokens = append(w.tokens, seen{r, string(body)})
-	n, answer := len(w.tokens), w.onToken
+	n, answer, ask := len(w.tokens), w.onToken, w.onAsk
+	w.dated(rw)
 	if strings.HasSuffix(r.URL.Path, "/refused") {
 		answer = status(401, `{"error":"invalid_client"}`)
 	}
 	w.mu.Unlock()
-	if answer != nil {
+	switch {
+	case ask != nil:
+		ask(rw, seen{r, string(body)}, n)
+	case answer != nil:
 		answer(rw, n)
-		return
+	default:
+		give(rw, n, "3600")
 	}
-	give(rw, n, "3600")
+}
+
+// dated gives an answer the time of the servers' clock; the caller holds the
+// lock.
+func (w *world) dated(rw http.ResponseWriter) {
+	rw.Header().Set("Date", w.clock.Now().Add(w.ahead).UTC().Format(http.TimeFormat))
 }
 
 // give answers the n-th token with that expires_in.
@@ -123,6 +137,7 @@ func (w *world) call(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	w.calls = append(w.calls, seen{r, string(body)})
 	n, answer := len(w.calls), w.onCall
+	w.dated(rw)
 	w.mu.Unlock()
 	if answer != nil {
 		answer(rw, seen{r, string(body)}, n)
