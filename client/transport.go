@@ -50,6 +50,8 @@ type Transport struct {
 	// certificate that the token is bound to. Tokens that are bound to one need
 	// that default.
 	Base http.RoundTripper
+	// once: a call that fails for a while is not repeated.
+	once bool
 }
 
 // RoundTrip makes one call. Its errors are those of Source.Token, of the base
@@ -102,7 +104,7 @@ func (t *Transport) again(req *http.Request, body *replay, h *held, resp *http.R
 			}
 			rejected = resp
 			s.retried(req, n, resp, nil, 0)
-		case len(waits) > 0 && idempotent(req) && body.possible() && req.Context().Err() == nil && failsForAWhile(resp, err):
+		case len(waits) > 0 && !t.once && idempotent(req) && body.possible() && req.Context().Err() == nil && failsForAWhile(resp, err):
 			wait := waits[0] + rand.N(waits[0]/10+1)
 			if resp != nil {
 				wait = max(wait, retryAfter(resp.Header, s.cfg.Clock.Now()))
