@@ -403,6 +403,8 @@ func (s *Source) event(ctx context.Context, e counterfoil.Event) {
 	switch e.Type {
 	case counterfoil.EventTokenObtained, counterfoil.EventTokenRenewed:
 		e.Success = true
+	case counterfoil.EventTokenRequested:
+		e.Success = e.Reason == ""
 	}
 	e.Time, e.Realm, e.ClientID = s.cfg.Clock.Now(), s.cfg.Provider.Name, s.cfg.ClientID
 	e.Detail = e.Detail[:min(len(e.Detail), 512)]

@@ -250,7 +250,7 @@ func TestEvents(t *testing.T) {
 		got = append(got, fmt.Sprint(e.Type, " ", e.Success, " ", e.Reason, " ", e.Realm, " ", e.ClientID, " ", e.Time.Sub(theStart)))
 	}
 	want := []string{
-		"token.requested false  oauth2 the-client 0s",
+		"token.requested true  oauth2 the-client 0s",
 		"token.obtained true  oauth2 the-client 0s",
 		"token.dropped false token_invalid oauth2 the-client 0s",
 		"token.requested false invalid_client oauth2 the-client 0s",

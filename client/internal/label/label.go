@@ -1,0 +1,90 @@
+// Package label turns what events carry into the values of a metric's labels:
+// few of them, whoever is at the other end. It makes no promises to importers
+// outside client.
+package label
+
+import (
+	"strings"
+	"sync"
+
+	"github.com/counterfoil/counterfoil"
+)
+
+const (
+	// Other stands for every value that is not among the expected ones.
+	Other = "other"
+	// maxClients is how many clients a Clients tells apart: each has some dozens
+	// of time series.
+	maxClients = 1000
+	// maxLength bounds a client's id, in bytes.
+	maxLength = 128
+)
+
+// broad are the reasons without a parent.
+var broad = map[counterfoil.Reason]bool{
+	counterfoil.InvalidRequest: true, counterfoil.InvalidClient: true, counterfoil.UnsupportedGrantType: true,
+	counterfoil.InvalidScope: true, counterfoil.RateLimited: true, counterfoil.ServerError: true, counterfoil.Unavailable: true,
+	counterfoil.InvalidDPoPProof: true, counterfoil.TokenMissing: true, counterfoil.TokenInvalid: true,
+	counterfoil.ScopeInsufficient: true, counterfoil.TenantMissing: true, counterfoil.HeaderMissing: true,
+	counterfoil.APIKeyInvalid: true, counterfoil.BadResponse: true,
+}
+
+// Reason is r, or Other when r is none of the reasons of the root package; it is
+// empty when r is.
+func Reason(r counterfoil.Reason) string {
+	if r == "" || broad[r] || r.Parent() != "" {
+		return string(r)
+	}
+	return Other
+}
+
+// Type is the type of a client's event, or Other.
+func Type(kind string) string {
+	switch kind {
+	case counterfoil.EventTokenRequested, counterfoil.EventTokenObtained, counterfoil.EventTokenRenewed, counterfoil.EventTokenRefused,
+		counterfoil.EventTokenFailed, counterfoil.EventTokenNotCached, counterfoil.EventTokenDropped, counterfoil.EventCallRetried:
+		return kind
+	}
+	return Other
+}
+
+// Status is the class of an HTTP status, such as 4xx; empty when there was no
+// answer.
+func Status(code int) string {
+	switch {
+	case code == 0:
+		return ""
+	case code < 100 || code > 599:
+		return Other
+	}
+	return string(rune('0'+code/100)) + "xx"
+}
+
+// Clients gives the label of each client. The zero value is ready and safe for
+// concurrent use; it must not be copied.
+type Clients struct {
+	mu   sync.Mutex
+	seen map[string]string
+}
+
+// Label is the client's id in valid UTF-8, or Other for those after the first
+// thousand and for an id above 128 bytes.
+func (c *Clients) Label(id string) string {
+	if len(id) > maxLength {
+		return Other
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	label, ok := c.seen[id]
+	switch {
+	case ok:
+		return label
+	case len(c.seen) == maxClients:
+		return Other
+	case c.seen == nil:
+		c.seen = map[string]string{}
+	}
+	label = strings.ToValidUTF8(id, "�")
+	c.seen[id] = label
+	return label
+}

@@ -1,0 +1,84 @@
+package label_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client/internal/label"
+)
+
+// Each reason that the root package declares is a label of its own, also one
+// that is added later.
+func TestReasonsAreComplete(t *testing.T) {
+	f, err := parser.ParseFile(token.NewFileSet(), "../../../reason.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	ast.Inspect(f, func(node ast.Node) bool {
+		spec, ok := node.(*ast.ValueSpec)
+		if !ok || fmt.Sprint(spec.Type) != "Reason" || len(spec.Values) != 1 {
+			return true
+		}
+		value, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+		if got := label.Reason(counterfoil.Reason(value)); got != value {
+			t.Errorf("the label of %s is %q", value, got)
+		}
+		return true
+	})
+	if n < 60 {
+		t.Errorf("reason.go declares %d reasons: the test looks in a wrong way", n)
+	}
+}
+
+func TestLabels(t *testing.T) {
+	for _, row := range []struct{ name, got, want string }{
+		{"no reason", label.Reason(""), ""},
+		{"a stranger's reason", label.Reason("x\r\ny"), label.Other},
+		{"a client's type", label.Type(counterfoil.EventTokenRenewed), "token.renewed"},
+		{"another wing's type", label.Type(counterfoil.EventKeyCreated), label.Other},
+		{"no answer", label.Status(0), ""},
+		{"success", label.Status(200), "2xx"},
+		{"last status", label.Status(599), "5xx"},
+		{"no status", label.Status(600), label.Other},
+		{"negative status", label.Status(-1), label.Other},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if row.got != row.want {
+				t.Errorf("got %q, want %q", row.got, row.want)
+			}
+		})
+	}
+}
+
+func TestClientsAreBounded(t *testing.T) {
+	var c label.Clients
+	for i := range 5000 {
+		want := label.Other
+		if i < 1000 {
+			want = fmt.Sprint("client-", i)
+		}
+		if got := c.Label(fmt.Sprint("client-", i)); got != want {
+			t.Fatalf("the label of client %d is %q, want %q", i, got, want)
+		}
+	}
+	if got := c.Label("client-7"); got != "client-7" {
+		t.Errorf("a client that was seen is %q now", got)
+	}
+	if got := c.Label(strings.Repeat("x", 129)); got != label.Other {
+		t.Errorf("a long id is %q", got)
+	}
+	if got := new(label.Clients).Label("a\xffb"); got != "a�b" {
+		t.Errorf("broken UTF-8 is %q", got)
+	}
+}
