@@ -127,8 +127,10 @@ type Config struct {
 	// Clock is for tests; default the machine's.
 	Clock counterfoil.Clock
 	// OnEvent, if set, is told of each token requested, obtained, renewed,
-	// refused, failed, not cached or dropped, and of each call retried. It is called in turn with the work: it must be quick and safe for
-	// concurrent use.
+	// refused, failed, not cached or dropped, and of each call retried. It is
+	// called in turn with the work: it must be quick and safe for concurrent use.
+	// Its context has the values of the caller that began the work, such as a
+	// trace.
 	OnEvent func(context.Context, counterfoil.Event)
 	// Timeout bounds getting a token, repeats included, and a call through
 	// Source.Client; default 30 s.

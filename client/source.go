@@ -65,6 +65,7 @@ type Source struct {
 	skew     atomic.Int64
 	timed    atomic.Bool // skew has been measured
 	prover   *prover     // nil without DPoP
+	health   atomic.Pointer[checked]
 
 	mu       sync.Mutex
 	former   *entry // where the token in use comes from, while place has none yet
@@ -142,7 +143,7 @@ func (s *Source) current(ctx context.Context) (*held, error) {
 	}
 	if late := !now.Before(h.lastCall); !late {
 		if h.until.CompareAndSwap(at, h.lastCall.UnixNano()) {
-			s.flights.DoChan("", s.fly)
+			s.flights.DoChan("", s.fly(ctx))
 		}
 		return h, nil
 	}
@@ -186,7 +187,7 @@ func (s *Source) wait(ctx context.Context) (*held, error) {
 		return nil, gaveUp(ctx)
 	}
 	select {
-	case r := <-s.flights.DoChan("", s.fly):
+	case r := <-s.flights.DoChan("", s.fly(ctx)):
 		if r.Err != nil {
 			return nil, r.Err
 		}
@@ -202,14 +203,28 @@ func gaveUp(ctx context.Context) error {
 
 // fly is the flight that all callers share: it brings a token newer than the one
 // in use. It belongs to no caller, has a time limit of its own, and leaves the
-// token in use as it is when it fails.
-func (s *Source) fly() (any, error) {
-	ctx, cancel := withTimeout(context.Background(), s.cfg.Clock, s.cfg.Timeout)
-	defer cancel()
-	h, err := s.renew(ctx)
-	if err == nil {
-		return h, nil
+// token in use as it is when it fails. Of caller, who began it, it takes nothing
+// but what OnEvent is told.
+func (s *Source) fly(caller context.Context) func() (any, error) {
+	return func() (any, error) {
+		ctx, cancel := withTimeout(context.WithValue(context.Background(), callerKey{}, context.WithoutCancel(caller)), s.cfg.Clock, s.cfg.Timeout)
+		defer cancel()
+		h, err := s.renew(ctx)
+		if err == nil {
+			return h, nil
+		}
+		s.pause(err)
+		return nil, err
 	}
+}
+
+// callerKey is that of the context of the caller that began a flight. It stays a value:
+// as the parent it would bring the caller's net/http/httptrace hooks into a
+// request that may outlast the caller.
+type callerKey struct{}
+
+// pause puts off the next renewal after one that failed.
+func (s *Source) pause(err error) {
 	s.mu.Lock()
 	pause := min(minPause<<min(s.failures, 10), maxPause)
 	pause += rand.N(pause/2 + 1)
@@ -225,7 +240,6 @@ func (s *Source) fly() (any, error) {
 		}
 		h.until.Store(next.UnixNano())
 	}
-	return nil, err
 }
 
 // renew returns a newer token: one that another holder of the cache has got, or
@@ -408,6 +422,9 @@ func (s *Source) event(ctx context.Context, e counterfoil.Event) {
 	}
 	e.Time, e.Realm, e.ClientID = s.cfg.Clock.Now(), s.cfg.Provider.Name, s.cfg.ClientID
 	e.Detail = e.Detail[:min(len(e.Detail), 512)]
+	if caller, ok := ctx.Value(callerKey{}).(context.Context); ok {
+		ctx = caller
+	}
 	s.cfg.OnEvent(ctx, e)
 }
 
