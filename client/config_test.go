@@ -1,14 +1,19 @@
 package client_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -28,6 +33,37 @@ func TestNewRefuses(t *testing.T) {
 		{"credentials in the URL", "ahotu", func(c *client.Config) { c.TokenURL = "https://a:hunter2@id.example" }, "Config.TokenURL holds credentials"},
 		{"no client id", "ahotu", func(c *client.Config) { c.ClientID = "" }, "Config.ClientID is missing"},
 		{"no secret", "ahotu", func(c *client.Config) { c.ClientSecret = nil }, "Config.ClientSecret is missing"},
+		{"two ways to prove itself", "oauth2", func(c *client.Config) { c.Key = always(newKey(t, jose.ES256)) }, "Config has ClientSecret and Key"},
+		{"three ways to prove itself", "oauth2", func(c *client.Config) { c.Key, c.Assertion = always(client.Key{}), client.Static("a") }, "Config has Assertion and ClientSecret and Key"},
+		{"a key where only secrets are accepted", "ahotu", func(c *client.Config) { c.ClientSecret, c.Key = nil, always(client.Key{}) }, "Config.Key does not serve: the description of ahotu accepts client_secret_post, client_secret_basic only; give ClientSecret"},
+		{"an assertion where only secrets are accepted", "altrata", func(c *client.Config) { c.ClientSecret, c.Assertion = nil, client.Static("a") }, "Config.Assertion does not serve"},
+		{"a certificate where only secrets are accepted", "a55", func(c *client.Config) { c.ClientSecret, c.Certificate = nil, client.CertificateFiles("a", "b") }, "Config.Certificate does not serve"},
+		{"a secret where only keys are accepted", "oauth2", func(c *client.Config) {
+			p, err := c.Provider.Override(provider.Overrides{ClientAuthentication: []provider.Method{provider.PrivateKeyJWT}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Provider = p
+		}, "Config.ClientSecret does not serve: the description of oauth2 accepts private_key_jwt only; give Key or Assertion"},
+		{"a certificate through a transport of the caller's own", "oauth2", func(c *client.Config) { c.Certificate, c.HTTP = client.CertificateFiles("a", "b"), inMemory }, "Config.HTTP is a client_test.roundTripper, which cannot be given Config.Certificate"},
+		{"a certificate through TLS of the caller's own", "oauth2", func(c *client.Config) {
+			c.Certificate, c.HTTP = client.CertificateFiles("a", "b"), &http.Transport{DialTLSContext: (&tls.Dialer{}).DialContext}
+		}, "Config.HTTP makes its TLS connections itself"},
+		{"an audience without a key", "oauth2", func(c *client.Config) { c.AssertionAudience = "a" }, "Config.AssertionAudience is for assertions"},
+		{"a DPoP key without a signer", "oauth2", func(c *client.Config) { c.DPoP.Algorithm = jose.ES256 }, "Config.DPoP does not serve: it has no Signer"},
+		{"a DPoP key with another kind's algorithm", "oauth2", func(c *client.Config) { c.DPoP = client.Key{Signer: newKey(t, jose.ES256).Signer, Algorithm: "HS256"} }, `Config.DPoP does not serve: its Algorithm is "HS256"`},
+		{"a DPoP key on another curve", "oauth2", func(c *client.Config) {
+			key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.DPoP.Signer = key
+		}, "Config.DPoP does not serve: its Signer is none of RSA"},
+		{"a resource that is no URI", "oauth2", func(c *client.Config) { c.Resources = []string{"orders"} }, "Config.Resources must be absolute URIs"},
+		{"a resource with a fragment", "oauth2", func(c *client.Config) { c.Resources = []string{"https://a.example/#"} }, "Config.Resources must be absolute URIs"},
+		{"a resource with credentials", "oauth2", func(c *client.Config) { c.Resources = []string{"https://a:hunter2@a.example/"} }, "Config.Resources must be absolute URIs"},
+		{"a parameter of the package's own", "oauth2", func(c *client.Config) { c.Parameters = url.Values{"client_assertion": {"hunter2"}} }, `Config.Parameters must not have "client_assertion"`},
+		{"a parameter without a name", "oauth2", func(c *client.Config) { c.Parameters = url.Values{"": {"a"}} }, `Config.Parameters must not have ""`},
 		{"a colon in raw Basic", "altrata", func(c *client.Config) { c.ClientID = "a:b" }, "Config.ClientID has a colon"},
 		{"no API key", "altrata", func(c *client.Config) { c.APIKey = nil }, "Config.APIKey is missing"},
 		{"no tenant", "engagifii", func(c *client.Config) { c.Tenant = "" }, "Config.Tenant is missing: a call of events names its tenant in tenant-code"},

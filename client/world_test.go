@@ -44,7 +44,7 @@ type seen struct {
 }
 
 // world is a token endpoint and an API on real TLS listeners, and a clock that
-// the test turns.
+// the test turns and all three go by.
 type world struct {
 	t     testing.TB
 	ctx   context.Context
@@ -83,6 +83,7 @@ func newWorld(t testing.TB) *world {
 func listen(h http.HandlerFunc) *httptest.Server {
 	s := httptest.NewUnstartedServer(h)
 	s.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that leave
+	s.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
 	s.StartTLS()
 	return s
 }
