@@ -383,23 +383,23 @@ func (row *tokenFailure) oldToken(t *testing.T, f *ordeal) {
 // the description, cut at its end in the middle of the echo, and as the code.
 func TestTokenEndpointEchoesCredentials(t *testing.T) {
 	for _, dialect := range []string{"oauth2", "altrata", "ahotu"} {
-		for i, form := range credentialForms(awkward) {
+		t.Run(dialect+": in a refusal", func(t *testing.T) {
 			f := newOrdeal(t)
 			s := f.source(f.config(dialect))
-			for _, text := range []string{form, "you said " + form + "?", strings.Repeat("x", 250) + form} {
-				f.clock.Turn(time.Minute)
-				body, _ := json.Marshal(map[string]string{"error": "invalid_request", "error_description": text})
-				f.answers(status(400, string(body)))
-				f.fails(s)
-				body, _ = json.Marshal(map[string]string{"error": text})
+			says := func(refusal map[string]string) {
+				body, _ := json.Marshal(refusal)
 				f.answers(status(400, string(body)))
 				f.clock.Turn(time.Minute)
 				f.fails(s)
 			}
-			if f.asked() != 6 {
-				t.Errorf("%s, form %d: %d requests, want 6", dialect, i, f.asked())
+			for _, form := range credentialForms(awkward) {
+				for _, text := range []string{form, "you said " + form + "?", strings.Repeat("x", 250) + form} {
+					says(map[string]string{"error": "invalid_request", "error_description": text})
+					says(map[string]string{"error": text})
+				}
 			}
-		}
+			equal(t, "token requests", f.asked(), 6*len(credentialForms(awkward)))
+		})
 		t.Run(dialect+": in a line that is no HTTP", func(t *testing.T) {
 			f := newOrdeal(t)
 			f.plain(func(c net.Conn) {
