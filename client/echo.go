@@ -6,10 +6,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
 	"unicode"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/provider"
 )
 
 // shownIn reports whether text gives away any of the credentials, as they are
@@ -33,6 +37,24 @@ func (c credentials) shownIn(text string) bool {
 	}
 	return false
 }
+
+// unshown returns err of a call as it is, unless its text gives away a credential
+// that the call carries: net/http quotes an answer that it cannot understand, and
+// that can be an echo.
+func (s *Source) unshown(call *http.Request, h *held, err error) error {
+	c := credentials{secret: h.token.Value, proof: counterfoil.Secret(call.Header.Get(proofHeader))}
+	for _, ch := range s.headers {
+		if ch.from == provider.HeaderFromAPIKey {
+			c.apiKey = counterfoil.Secret(call.Header.Get(ch.name))
+		}
+	}
+	if c.shownIn(err.Error()) {
+		return errWithheld
+	}
+	return err
+}
+
+var errWithheld = errors.New("the transport's error is withheld, because it shows a credential")
 
 // lettersAndDigits returns those of s, in lower case: what quoting, escaping and
 // the alphabets of base64 leave as it is.

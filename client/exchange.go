@@ -162,7 +162,7 @@ func (s *Source) unreachable(ctx context.Context, cred credentials, err error) *
 	}
 	e.Err = quiet(e.Err)
 	if cred.shownIn(e.Err.Error()) {
-		e.Err = errors.New("the transport's error is withheld, because it shows a credential")
+		e.Err = errWithheld
 	}
 	return e
 }

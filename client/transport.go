@@ -157,10 +157,11 @@ func (t *Transport) attempt(req *http.Request, body *replay) (*held, *http.Respo
 // send makes one attempt with the transport that goes with its token.
 func (t *Transport) send(call *http.Request, h *held) (*http.Response, error) {
 	resp, err := cmp.Or(t.Base, h.entry.base).RoundTrip(call)
-	if err == nil {
-		t.Source.hears(resp)
+	if err != nil {
+		return nil, t.Source.unshown(call, h, err)
 	}
-	return resp, err
+	t.Source.hears(resp)
+	return resp, nil
 }
 
 // remedies are those that one call has tried against 401.
