@@ -19,6 +19,9 @@ look() {
 	! command -v node >/dev/null 2>&1 || node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { missing="$missing node-20"; packages="$packages nodejs"; }
 	need chromium chromium
 	command -v valkey-server >/dev/null 2>&1 || need redis-server redis-server
+	need age age
+	need dbus-daemon dbus-daemon
+	need gnome-keyring-daemon gnome-keyring
 	# libcrypto of OpenSSL 3, as the loader finds it; ldconfig is outside of some users' path
 	[ "$(uname)" != Linux ] || PATH="$PATH:/usr/sbin:/sbin" ldconfig -p | grep -q 'libcrypto\.so\.3 ' || { missing="$missing libcrypto.so.3"; packages="$packages libssl3"; }
 	/usr/bin/python3 -c 'import authlib' 2>/dev/null || { missing="$missing python3-authlib"; packages="$packages python3-authlib"; }

@@ -1,0 +1,149 @@
+// Package agefile gives secrets from files that are encrypted with age
+// (age-encryption.org/v1), so that a secret can lie in a repository or an image
+// and only its identity has to be brought along. Use it as the scheme "age" of
+// [credential.Open]:
+//
+//	identity, err := credential.Open("file:/run/secrets/age-identity", nil)
+//	secret, err := credential.Open("age:/etc/acme.env.age#CLIENT_SECRET", credential.Schemes{"age": agefile.Opener(identity, nil)})
+//
+// It promises what credential.Files does: a changed file is decrypted at the
+// next ask, an unchanged one is not decrypted again. Nothing is written to disk,
+// and no error holds anything of the identity or of what was decrypted.
+package agefile
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"filippo.io/age"
+	"filippo.io/age/armor"
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/credential"
+	"github.com/counterfoil/counterfoil/client/credential/internal/content"
+	"github.com/counterfoil/counterfoil/client/credential/internal/watch"
+	"github.com/counterfoil/counterfoil/internal/clock"
+)
+
+const (
+	// maxEncrypted bounds a file: armour is a third longer than what it holds.
+	maxEncrypted = 2 * content.MaxFile
+	// maxIdentities bounds the work that a file with many recipients makes.
+	maxIdentities = 16
+	// maxWorkFactor bounds the work that a passphrase file asks for: 2^20 is
+	// about 4 s and 1 GiB; age writes 2^18.
+	maxWorkFactor = 20
+)
+
+// Opener opens PATH, a file that holds one secret, and PATH#KEY, a line of an
+// environment file, both encrypted.
+//
+// Identity is asked whenever the file has to be decrypted. It gives what
+// age-keygen writes: lines AGE-SECRET-KEY-1… or AGE-SECRET-KEY-PQ-1…, of which
+// one has to fit, at most 16. Text without such a line is the passphrase of a
+// file made by age --passphrase. A file that cannot be decrypted is tried again
+// after 1 s, which doubles to 30 s, or when it is changed; a change of the
+// identity alone is noticed then. Clock is for tests; nil means the machine's.
+//
+// Files have at most 2 MiB, and 1 MiB decrypted; what other users can write is
+// refused, as by credential.Files.
+func Opener(identity client.SecretFunc, clk counterfoil.Clock) credential.Opener {
+	if clk == nil {
+		clk = clock.System
+	}
+	return func(reference string) (client.SecretFunc, error) {
+		if identity == nil {
+			return nil, errors.New("agefile.Opener was given no identity: open one with credential.Open")
+		}
+		place, err := content.ParsePlace(reference)
+		if err != nil {
+			return nil, err
+		}
+		file := watch.New(place.Path, maxEncrypted, clk, func(ctx context.Context, b []byte) (counterfoil.Secret, error) {
+			text, err := decrypt(ctx, b, identity)
+			defer clear(text)
+			if err != nil {
+				return "", err
+			}
+			return place.Secret(text)
+		})
+		return func(ctx context.Context) (counterfoil.Secret, error) {
+			value, err := file.Get(ctx)
+			if err != nil {
+				return "", fmt.Errorf("secret age:%s: %w", reference, err)
+			}
+			return value, nil
+		}, nil
+	}
+}
+
+// decrypt says in its own words what is wrong: age's may quote the file.
+func decrypt(ctx context.Context, b []byte, identity client.SecretFunc) ([]byte, error) {
+	text, err := identity(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("its identity cannot be had: %w", err)
+	}
+	identities, passphrase, err := parseIdentities(text)
+	if err != nil {
+		return nil, err
+	}
+	var in io.Reader = bytes.NewReader(b)
+	if bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte(armor.Header)) {
+		in = armor.NewReader(in)
+	}
+	out, err := age.Decrypt(in, identities...)
+	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
+		if passphrase {
+			return nil, errors.New("it is not encrypted with this passphrase: give the right one, or the identity of a recipient")
+		}
+		return nil, errors.New("it is encrypted for none of the identities: encrypt it for the recipient of one, or give the identity of its recipient")
+	}
+	if err != nil {
+		return nil, errDamaged
+	}
+	plain, err := io.ReadAll(io.LimitReader(out, content.MaxFile+1))
+	switch {
+	case err != nil:
+		clear(plain)
+		return nil, errDamaged
+	case len(plain) > content.MaxFile:
+		clear(plain)
+		return nil, fmt.Errorf("what it holds is longer than %d bytes", content.MaxFile)
+	}
+	return plain, nil
+}
+
+var errDamaged = errors.New("it is no whole age file, or asks for too much work: encrypt it anew with age")
+
+// parseIdentities reads identities, or makes one of a passphrase.
+func parseIdentities(text counterfoil.Secret) (identities []age.Identity, passphrase bool, err error) {
+	keys := 0
+	for line := range strings.Lines(text.Reveal()) {
+		if strings.HasPrefix(line, "AGE-PLUGIN-") {
+			return nil, false, errors.New("its identity is a plugin's, which runs a program: give a key of age-keygen")
+		}
+		if strings.HasPrefix(line, "AGE-SECRET-KEY-") {
+			keys++
+		}
+	}
+	switch {
+	case keys > maxIdentities:
+		return nil, false, fmt.Errorf("there are more than %d identities: give the one that fits", maxIdentities)
+	case keys > 0:
+		identities, err = age.ParseIdentities(strings.NewReader(text.Reveal()))
+		if err != nil {
+			return nil, false, errors.New("its identity is damaged: give what age-keygen wrote, whole")
+		}
+		return identities, false, nil
+	}
+	id, err := age.NewScryptIdentity(strings.TrimRight(text.Reveal(), "\r\n"))
+	if err != nil {
+		return nil, true, errors.New("its passphrase is empty")
+	}
+	id.SetMaxWorkFactor(maxWorkFactor)
+	return []age.Identity{id}, true, nil
+}
