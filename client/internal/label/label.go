@@ -16,7 +16,7 @@ const (
 	// maxClients is how many clients a Clients tells apart: each has some dozens
 	// of time series.
 	maxClients = 1000
-	// maxLength bounds a client's id, in bytes.
+	// maxLength bounds a provider's name and a client's id, in bytes.
 	maxLength = 128
 )
 
@@ -60,31 +60,36 @@ func Status(code int) string {
 	return string(rune('0'+code/100)) + "xx"
 }
 
-// Clients gives the label of each client. The zero value is ready and safe for
+// Client is the provider and the id of a client, as labels.
+type Client struct{ Provider, ID string }
+
+// Clients gives the labels of each client. The zero value is ready and safe for
 // concurrent use; it must not be copied.
 type Clients struct {
 	mu   sync.Mutex
-	seen map[string]string
+	seen map[Client]Client
 }
 
-// Label is the client's id in valid UTF-8, or Other for those after the first
-// thousand and for an id above 128 bytes.
-func (c *Clients) Label(id string) string {
-	if len(id) > maxLength {
-		return Other
+// Labels are the client's in valid UTF-8, or Other for those after the first
+// thousand and for names above 128 bytes.
+func (c *Clients) Labels(provider, id string) Client {
+	other := Client{Other, Other}
+	if len(provider) > maxLength || len(id) > maxLength {
+		return other
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	label, ok := c.seen[id]
+	key := Client{provider, id}
+	labels, ok := c.seen[key]
 	switch {
 	case ok:
-		return label
+		return labels
 	case len(c.seen) == maxClients:
-		return Other
+		return other
 	case c.seen == nil:
-		c.seen = map[string]string{}
+		c.seen = map[Client]Client{}
 	}
-	label = strings.ToValidUTF8(id, "�")
-	c.seen[id] = label
-	return label
+	labels = Client{strings.ToValidUTF8(provider, "\uFFFD"), strings.ToValidUTF8(id, "\uFFFD")}
+	c.seen[key] = labels
+	return labels
 }

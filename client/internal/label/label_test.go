@@ -63,22 +63,27 @@ func TestLabels(t *testing.T) {
 
 func TestClientsAreBounded(t *testing.T) {
 	var c label.Clients
+	other := label.Client{Provider: label.Other, ID: label.Other}
 	for i := range 5000 {
-		want := label.Other
+		id := fmt.Sprint("client-", i)
+		want := other
 		if i < 1000 {
-			want = fmt.Sprint("client-", i)
+			want = label.Client{Provider: "acme", ID: id}
 		}
-		if got := c.Label(fmt.Sprint("client-", i)); got != want {
-			t.Fatalf("the label of client %d is %q, want %q", i, got, want)
+		if got := c.Labels("acme", id); got != want {
+			t.Fatalf("the labels of client %d are %q, want %q", i, got, want)
 		}
 	}
-	if got := c.Label("client-7"); got != "client-7" {
+	if got := c.Labels("acme", "client-7").ID; got != "client-7" {
 		t.Errorf("a client that was seen is %q now", got)
 	}
-	if got := c.Label(strings.Repeat("x", 129)); got != label.Other {
-		t.Errorf("a long id is %q", got)
+	long := strings.Repeat("x", 129)
+	for _, got := range []label.Client{new(label.Clients).Labels("acme", long), new(label.Clients).Labels(long, "c")} {
+		if got != other {
+			t.Errorf("a long name is %q", got)
+		}
 	}
-	if got := new(label.Clients).Label("a\xffb"); got != "a�b" {
+	if got := new(label.Clients).Labels("a\xff", "a\xffb"); got != (label.Client{Provider: "a\uFFFD", ID: "a\uFFFDb"}) {
 		t.Errorf("broken UTF-8 is %q", got)
 	}
 }
