@@ -49,7 +49,7 @@ func (s *Source) credentialsGiven() (err error) {
 	slices.Sort(given)
 	switch {
 	case len(given) > 1:
-		return fmt.Errorf("Config has %s: a client proves itself in one way, leave out the others (RFC 6749 section 2.3)", strings.Join(given, " and "))
+		return fmt.Errorf("%s are all given: a client proves itself in one way, leave out the others (RFC 6749 section 2.3)", "Config."+strings.Join(given, ", Config."))
 	case len(given) == 0 && c.Certificate == nil:
 		return errors.New("Config.ClientSecret is missing: for example client.Static(secret); or give Key, Assertion or Certificate instead")
 	case s.method() == "":
@@ -98,7 +98,7 @@ func (s *Source) notAccepted(field string) error {
 			instead = append(instead, f)
 		}
 	}
-	return fmt.Errorf("Config.%s does not serve: the description of %s accepts %s only; give %s", field, s.cfg.Provider.Name, strings.Join(words, ", "), strings.Join(instead, " or "))
+	return fmt.Errorf("%s does not serve: the description of %s accepts %s only; give %s", "Config."+field, s.cfg.Provider.Name, strings.Join(words, ", "), strings.Join(instead, " or "))
 }
 
 // method is how the client authenticates: the first way that the provider accepts
