@@ -136,7 +136,7 @@ func Open(ctx context.Context, cfg Config) (*Cache, error) {
 	if err := c.server.connect(); err != nil {
 		if isRefusal(err) {
 			c.stop()
-			return nil, fmt.Errorf("fleet: %w", err)
+			return nil, fmt.Errorf("fleet: connect: %w: mend Config.URL, Password or TLS, or what the user may do there", plain(err))
 		}
 		c.server.met(err)
 	}

@@ -103,7 +103,7 @@ func serverOption(cfg Config) (valkey.ClientOption, error) {
 	if err != nil {
 		return none, errors.New("fleet: Config.URL must be like rediss://user@host:6379/0 or unix:///run/valkey.sock?db=0")
 	}
-	if option.TLSConfig == nil && u.Scheme != "unix" && !cfg.Plaintext && !slices.ContainsFunc(option.InitAddress, isLoopback) {
+	if option.TLSConfig == nil && u.Scheme != "unix" && !cfg.Plaintext && slices.ContainsFunc(option.InitAddress, isRemote) {
 		return none, errors.New("fleet: Config.URL is without TLS: use rediss://, or allow it with Config.Plaintext")
 	}
 	if option.TLSConfig != nil && cfg.TLS != nil {
@@ -153,10 +153,10 @@ func credentials(user string, password client.SecretFunc, timeout time.Duration)
 	}
 }
 
-func isLoopback(address string) bool {
+func isRemote(address string) bool {
 	host, _, _ := net.SplitHostPort(address)
 	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return host != "localhost" && (ip == nil || !ip.IsLoopback())
 }
 
 // connect makes the connection unless it is there.

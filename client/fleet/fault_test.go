@@ -1,0 +1,456 @@
+package fleet_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/cachetest"
+	"github.com/counterfoil/counterfoil/client/fleet"
+	"github.com/counterfoil/counterfoil/internal/seal"
+)
+
+// states collects what OnState is told.
+type states struct {
+	mu  sync.Mutex
+	all []error
+}
+
+func (s *states) told(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = append(s.all, err)
+}
+
+// last is the state now: nil too while nothing was told.
+func (s *states) last() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.all) == 0 {
+		return nil
+	}
+	return s.all[len(s.all)-1]
+}
+
+func (s *states) text() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return fmt.Sprint(s.all)
+}
+
+// TestServerIsAway: whatever is wrong with the server, what is known serves on,
+// nothing is fetched, and the error says so before the time is over; afterwards
+// it works again.
+func TestServerIsAway(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		do   func(*server, *proxy)
+		undo func(*server, *proxy)
+	}{
+		{"refuses", func(s *server, _ *proxy) { s.kill() }, func(s *server, _ *proxy) { s.run() }},
+		{"hangs", func(s *server, _ *proxy) { s.signal(syscall.SIGSTOP) }, func(s *server, _ *proxy) { s.signal(syscall.SIGCONT) }},
+		{"the network hangs", func(_ *server, p *proxy) { p.stall() }, func(_ *server, p *proxy) { p.resume() }},
+		{"resets", func(s *server, p *proxy) { p.to = s.socket + "-none"; p.reset() }, func(s *server, p *proxy) { p.to = s.socket; p.reset() }},
+		{"READONLY", func(s *server, _ *proxy) { s.ask("REPLICAOF", "127.0.0.1", "1") }, func(s *server, _ *proxy) { s.ask("REPLICAOF", "NO", "ONE") }},
+		{"OOM", func(s *server, _ *proxy) { s.ask("CONFIG", "SET", "maxmemory", "1") }, func(s *server, _ *proxy) { s.ask("CONFIG", "SET", "maxmemory", "0") }},
+		{"MISCONF", func(s *server, _ *proxy) {
+			s.ask("CONFIG", "SET", "save", "1 1")
+			s.ask("CONFIG", "SET", "stop-writes-on-bgsave-error", "yes")
+			_ = os.RemoveAll(filepath.Join(s.dir, "dump.rdb"))
+			_ = os.Mkdir(filepath.Join(s.dir, "dump.rdb"), 0o700) // in its place nothing can be written
+			s.ask("SET", "x", "y")
+			s.ask("SAVE")
+			s.ask("BGSAVE")
+			eventually(s.t, "it cannot write", func() bool { return strings.HasPrefix(s.ask("SET", "x", "y"), "-MISCONF") })
+		}, func(s *server, _ *proxy) { s.ask("CONFIG", "SET", "stop-writes-on-bgsave-error", "no") }},
+		{"no permission", func(s *server, _ *proxy) { s.ask("ACL", "SETUSER", "default", "-evalsha", "-eval") }, func(s *server, _ *proxy) { s.ask("ACL", "SETUSER", "default", "+@all") }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := start(t)
+			p := s.proxy()
+			c := config(p.socket)
+			c.Timeout = 300 * time.Millisecond
+			var told states
+			c.OnState = told.told
+			cache := open(t, c)
+			renewed(t, cache, key, give("one"))
+			row.do(s, p)
+			began := time.Now()
+			_, err := cache.Renew(t.Context(), key, neverFetchNothingAccepted(t))
+			if !errors.Is(err, client.ErrCacheLost) {
+				t.Errorf("got %v", err)
+			}
+			if took := time.Since(began); took > 5*c.Timeout {
+				t.Errorf("took %s", took)
+			}
+			equal(t, "what is here", cachetest.Load(t, cache, key), "one")
+			if !errors.Is(told.last(), client.ErrCacheLost) {
+				t.Errorf("told %v", told.last())
+			}
+			row.undo(s, p)
+			r := rejecting("one", fetches("two"))
+			eventually(t, "it works again", func() bool {
+				got, err := cache.Renew(t.Context(), key, r)
+				return err == nil && got.Value == "two"
+			})
+			eventually(t, "and says so", func() bool { return told.last() == nil })
+			noToken(t, "what is told", told.text())
+		})
+	}
+}
+
+func noToken(t testing.TB, where, text string) {
+	t.Helper()
+	for _, secret := range []string{secretToken, masterKey.Reveal(), "passw0rd-of-the-server"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%s shows a secret", where)
+		}
+	}
+}
+
+// While it is known that the server is away nobody waits to find out.
+func TestNobodyWaitsForAServerKnownToBeAway(t *testing.T) {
+	s := start(t)
+	c := s.config()
+	cache := open(t, c)
+	renewed(t, cache, key, give("one"))
+	s.kill()
+	began := time.Now()
+	for range 500 {
+		if _, err := cache.Renew(t.Context(), key, neverFetchNothingAccepted(t)); !errors.Is(err, client.ErrCacheLost) {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(began); took > c.Timeout {
+		t.Errorf("500 renewals took %s", took)
+	}
+}
+
+// A server that comes back without its data gets the token from who has it.
+func TestRestartWithoutDataCostsNothing(t *testing.T) {
+	s := start(t)
+	one, two := s.open(), s.open()
+	renewed(t, one, key, give("one"))
+	knowsAfterAsking(t, two, "one")
+	_ = one.Drop(t.Context(), "aa-2", cachetest.Token(renewed(t, one, "aa-2", give("other"))))
+	counter := two.Changes(key).Load()
+	s.kill()
+	s.run()
+	equal(t, "here all the time", cachetest.Load(t, one, key)+cachetest.Load(t, two, key), "oneone")
+	eventually(t, "it is there again", func() bool { return s.field(key, "t") != "$-1" && s.field(key, "t") != "" })
+	knowsAfterAsking(t, s.open(), "one")
+	equal(t, "nobody had to look again", two.Changes(key).Load(), counter)
+	got := renewed(t, two, key, rejecting("one", fetches("two")))
+	equal(t, "renewed", got, "two")
+	knows(t, one, key, "two")
+}
+
+func TestRestartWithData(t *testing.T) {
+	s := start(t, "--appendonly", "yes", "--appendfsync", "always")
+	one := s.open()
+	renewed(t, one, key, give("one"))
+	generation := s.field(key, "g")
+	one.Close()
+	s.kill()
+	s.run()
+	knowsAfterAsking(t, s.open(), "one")
+	equal(t, "the generation", s.field(key, "g"), generation)
+}
+
+// A token dropped while the server was away is not served to anybody later.
+func TestDropWhileTheServerIsAway(t *testing.T) {
+	s := start(t, "--appendonly", "yes", "--appendfsync", "always")
+	one := s.open()
+	renewed(t, one, key, give("one"))
+	s.kill()
+	if err := one.Drop(t.Context(), key, cachetest.Token("one")); !errors.Is(err, client.ErrCacheLost) {
+		t.Errorf("got %v", err)
+	}
+	equal(t, "here", cachetest.Load(t, one, key), "")
+	s.run()
+	eventually(t, "it is dropped there too", func() bool { return s.field(key, "t") == "$-1" })
+}
+
+// The server goes away while the token is fetched: the token serves, and is
+// shared later.
+func TestServerGoesAwayDuringFetch(t *testing.T) {
+	s := start(t)
+	one := s.open()
+	got, err := one.Renew(t.Context(), key, client.Renewal{
+		Accept: func(current counterfoil.Token) bool { return current.Value != "" },
+		Fetch: func(context.Context) (counterfoil.Token, error) {
+			s.kill()
+			return cachetest.Token("one"), nil
+		},
+	})
+	if got.Value != "one" || !errors.Is(err, client.ErrCacheLost) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	equal(t, "here", cachetest.Load(t, one, key), "one")
+	s.run()
+	eventually(t, "it is there", func() bool { return len(s.field(key, "t")) > 8 })
+	knowsAfterAsking(t, s.open(), "one")
+}
+
+// One entry that the server evicts is lost, not dropped.
+func TestLostIsNotDropped(t *testing.T) {
+	s := start(t)
+	one := s.open()
+	renewed(t, one, key, give("one"))
+	s.ask("FLUSHALL")
+	s.ask("PUBLISH", "counterfoil:changes", key)
+	eventually(t, "it is there again", func() bool { return len(s.field(key, "t")) > 8 })
+	equal(t, "here", cachetest.Load(t, one, key), "one")
+}
+
+func TestKeysAreRotated(t *testing.T) {
+	s := start(t)
+	old, fresh := client.Static(masterKey), client.Static(seal.NewKey())
+	with := func(keys ...client.SecretFunc) *fleet.Cache {
+		c := s.config()
+		c.Keys = keys
+		return open(t, c)
+	}
+	renewed(t, with(old), key, give("one"))
+	both := with(old, fresh)
+	knowsAfterAsking(t, both, "one")
+	turned := with(fresh, old)
+	knowsAfterAsking(t, turned, "one")
+	if err := turned.Drop(t.Context(), key, cachetest.Token("one")); err != nil {
+		t.Fatal(err)
+	}
+	knows(t, both, key, "")
+	renewed(t, turned, key, give("two"))
+	knows(t, both, key, "two")
+	knowsAfterAsking(t, with(fresh), "two")
+}
+
+func TestAnotherMasterKeyIsRefused(t *testing.T) {
+	s := start(t)
+	renewed(t, s.open(), key, give("one"))
+	c := s.config()
+	c.Keys = []client.SecretFunc{client.Static(seal.NewKey())}
+	var told states
+	c.OnState = told.told
+	_, err := open(t, c).Renew(t.Context(), key, neverFetch(t))
+	if !errors.Is(err, client.ErrCacheLost) || !strings.Contains(err.Error(), "sealed under another master key") || !strings.Contains(err.Error(), "name it in Config.Keys") {
+		t.Errorf("got %v", err)
+	}
+	if told.last() == nil {
+		t.Error("nothing was told")
+	}
+	knowsAfterAsking(t, s.open(), "one")
+}
+
+// A value that was changed, or put in another's place, is used by nobody.
+func TestStrangersValues(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		change func(s *server)
+	}{
+		{"changed", func(s *server) {
+			sealed := []byte(s.field(key, "t"))
+			sealed[len(sealed)-1] ^= 1
+			s.ask("HSET", "counterfoil:{"+key+"}", "t", string(sealed))
+		}},
+		{"of another key", func(s *server) {
+			s.ask("HSET", "counterfoil:{"+key+"}", "t", s.field("bb-1", "t"), "g", s.field("bb-1", "g"))
+		}},
+		{"of another generation", func(s *server) { s.ask("HINCRBY", "counterfoil:{"+key+"}", "g", "1") }},
+		{"not sealed", func(s *server) { s.ask("HSET", "counterfoil:{"+key+"}", "t", `{"value":"evil"}`) }},
+		{"longer than any", func(s *server) { s.ask("HSET", "counterfoil:{"+key+"}", "t", strings.Repeat("x", 300<<10)) }},
+		{"another type", func(s *server) { s.ask("SET", "counterfoil:{"+key+"}", "x") }},
+		{"no number", func(s *server) { s.ask("HSET", "counterfoil:{"+key+"}", "g", "x") }},
+		{"an absurd number", func(s *server) { s.ask("HSET", "counterfoil:{"+key+"}", "g", "9e300") }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := start(t)
+			one := s.open()
+			renewed(t, one, key, give("one"))
+			renewed(t, one, "bb-1", give("other"))
+			one.Close()
+			row.change(s)
+			got, err := s.open().Renew(t.Context(), key, give("fresh"))
+			if got.Value != "fresh" && !errors.Is(err, client.ErrCacheLost) {
+				t.Errorf("got %q, %v", got.Value.Reveal(), err)
+			}
+		})
+	}
+	t.Run("an end that was moved does not make it live longer", func(t *testing.T) {
+		s := start(t)
+		renewed(t, s.open(), key, give("one"))
+		s.ask("HSET", "counterfoil:{"+key+"}", "e", "99999999999999")
+		got, err := s.open().Renew(t.Context(), key, neverFetch(t))
+		if err != nil || got.Expires.After(time.Now().Add(time.Hour)) {
+			t.Errorf("ends %s, %v", got.Expires, err)
+		}
+	})
+}
+
+const secretToken = "t0ken-that-nobody-may-see"
+
+// The server sees no token: neither its MONITOR, nor what it stores.
+func TestServerSeesNoToken(t *testing.T) {
+	s := start(t)
+	one, two := s.open(), s.open()
+	monitor, err := net.Dial("unix", s.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer monitor.Close()
+	fmt.Fprint(monitor, "MONITOR\r\n")
+	var mu sync.Mutex
+	var seen strings.Builder
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := monitor.Read(buf)
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			seen.Write(buf[:n])
+			mu.Unlock()
+		}
+	})
+	eventually(t, "MONITOR answers", func() bool { mu.Lock(); defer mu.Unlock(); return strings.Contains(seen.String(), "+OK") })
+	renewed(t, one, key, give(secretToken))
+	knowsAfterAsking(t, two, secretToken)
+	stored := s.ask("DUMP", "counterfoil:{"+key+"}")
+	if len(stored) < 100 {
+		t.Fatalf("DUMP gave %q", stored)
+	}
+	noToken(t, "DUMP", stored)
+	if err := two.Drop(t.Context(), key, cachetest.Token(secretToken)); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = one.Renew(t.Context(), "bb-1", client.Renewal{
+		Accept: func(counterfoil.Token) bool { return false },
+		Fetch: func(context.Context) (counterfoil.Token, error) {
+			return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.InvalidClient, Message: secretToken}
+		},
+	})
+	noToken(t, "DUMP of a failure", s.ask("DUMP", "counterfoil:{bb-1}"))
+	s.ask("ECHO", "the end")
+	eventually(t, "all is seen", func() bool { mu.Lock(); defer mu.Unlock(); return strings.Contains(seen.String(), "the end") })
+	monitor.Close()
+	reader.Wait()
+	if text := seen.String(); !strings.Contains(text, "EVALSHA") || !strings.Contains(text, key) {
+		t.Error("MONITOR saw nothing")
+	}
+	noToken(t, "MONITOR", seen.String())
+}
+
+// Over TLS, with a user and a password that is rotated.
+func TestTLSAndPassword(t *testing.T) {
+	plain := start(t) // its socket is asked by the test itself
+	https := httptest.NewTLSServer(nil)
+	defer https.Close()
+	pair := https.TLS.Certificates[0]
+	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key := filepath.Join(plain.dir, "cert.pem"), filepath.Join(plain.dir, "key.pem")
+	writePEM(t, cert, "CERTIFICATE", pair.Certificate[0])
+	writePEM(t, key, "PRIVATE KEY", der)
+	port := freePort(t)
+	s := start(t, "--tls-port", port, "--bind", "127.0.0.1", "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert, "--tls-auth-clients", "no")
+	equal(t, "ACL SETUSER", s.ask("ACL", "SETUSER", "fleet", "on", ">passw0rd-of-the-server", "~counterfoil:*", "&counterfoil:*", "+eval", "+evalsha", "+hget", "+hset", "+hdel", "+hexists", "+pexpire", "+publish", "+time", "+subscribe", "+unsubscribe", "+scan", "+ping", "+hello", "+client"), "+OK")
+	roots := x509.NewCertPool()
+	roots.AddCert(https.Certificate())
+	c := config("")
+	c.URL = "rediss://fleet@127.0.0.1:" + port
+	c.TLS = &tls.Config{RootCAs: roots}
+	c.Password = client.Static("wrong")
+	if _, err := fleet.Open(t.Context(), c); err == nil || !strings.Contains(err.Error(), "WRONGPASS") {
+		t.Errorf("with a wrong password: %v", err)
+	}
+	c.Password = client.Static("passw0rd-of-the-server")
+	cache := open(t, c)
+	renewed(t, cache, "aa-1", give("one"))
+	if err := cache.Clear(t.Context(), ""); err != nil {
+		t.Errorf("clear: %v", err)
+	}
+	equal(t, "cleared", s.field("aa-1", "t"), "$-1")
+	c.TLS = nil
+	if _, err := fleet.Open(t.Context(), c); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("with an unknown authority: %v", err)
+	}
+}
+
+func writePEM(t *testing.T, name, kind string, der []byte) {
+	t.Helper()
+	if err := os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+func TestConfigThatCannotWork(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		c    func(*fleet.Config)
+		want string
+	}{
+		{"no URL", func(c *fleet.Config) { c.URL = "" }, "Config.URL is missing"},
+		{"no scheme of a server", func(c *fleet.Config) { c.URL = "https://host" }, "must be like rediss://"},
+		{"a password in the URL", func(c *fleet.Config) { c.URL = "rediss://u:passw0rd-of-the-server@host" }, "holds a password"},
+		{"a parameter", func(c *fleet.Config) { c.URL = "rediss://host?skip_verify=true" }, "parameter other than"},
+		{"plain to another machine", func(c *fleet.Config) { c.URL = "redis://192.0.2.1:6379" }, "without TLS"},
+		{"one plain node of many", func(c *fleet.Config) { c.URL = "redis://127.0.0.1:6379?addr=192.0.2.1:6379" }, "without TLS"},
+		{"unverified", func(c *fleet.Config) { c.URL, c.TLS = "rediss://host", &tls.Config{InsecureSkipVerify: true} }, "does not verify"},
+		{"no key", func(c *fleet.Config) { c.Keys = nil }, "Config.Keys is missing"},
+		{"a key that is none", func(c *fleet.Config) { c.Keys = []client.SecretFunc{client.Static("passw0rd-of-the-server")} }, "32 random bytes"},
+		{"a lease shorter than a step", func(c *fleet.Config) { c.Lease = time.Second }, "Config.Lease is less"},
+		{"no time", func(c *fleet.Config) { c.Timeout = -1 }, "Config.Timeout"},
+		{"a prefix with a brace", func(c *fleet.Config) { c.Prefix = "a{b" }, "Config.Prefix"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c := config("/nowhere")
+			row.c(&c)
+			_, err := fleet.Open(t.Context(), c)
+			if err == nil || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("got %v, want %q", err, row.want)
+			}
+			noToken(t, "the error", fmt.Sprint(err))
+		})
+	}
+}
+
+// A process can start while the server is away.
+func TestOpenWhileTheServerIsAway(t *testing.T) {
+	s := start(t)
+	s.kill()
+	cache := s.open()
+	if _, err := cache.Renew(t.Context(), key, neverFetch(t)); !errors.Is(err, client.ErrCacheLost) {
+		t.Errorf("got %v", err)
+	}
+	s.run()
+	eventually(t, "it works", func() bool { got, err := cache.Renew(t.Context(), key, give("one")); return err == nil && got.Value == "one" })
+}
