@@ -64,7 +64,7 @@ func TestServerIsAway(t *testing.T) {
 		{"refuses", func(s *server, _ *proxy) { s.kill() }, func(s *server, _ *proxy) { s.run() }},
 		{"hangs", func(s *server, _ *proxy) { s.signal(syscall.SIGSTOP) }, func(s *server, _ *proxy) { s.signal(syscall.SIGCONT) }},
 		{"the network hangs", func(_ *server, p *proxy) { p.stall() }, func(_ *server, p *proxy) { p.resume() }},
-		{"resets", func(s *server, p *proxy) { p.to = s.socket + "-none"; p.reset() }, func(s *server, p *proxy) { p.to = s.socket; p.reset() }},
+		{"resets", func(s *server, p *proxy) { p.leads(s.socket + "-none") }, func(s *server, p *proxy) { p.leads(s.socket) }},
 		{"READONLY", func(s *server, _ *proxy) { s.ask("REPLICAOF", "127.0.0.1", "1") }, func(s *server, _ *proxy) { s.ask("REPLICAOF", "NO", "ONE") }},
 		{"OOM", func(s *server, _ *proxy) { s.ask("CONFIG", "SET", "maxmemory", "1") }, func(s *server, _ *proxy) { s.ask("CONFIG", "SET", "maxmemory", "0") }},
 		{"MISCONF", func(s *server, _ *proxy) {

@@ -248,12 +248,11 @@ func (s *server) try(ctx context.Context, script *valkey.Lua, key string, args .
 	}
 	limited, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	sent := s.clock.Now().Round(0) // the wall's: a suspended machine's monotonic clock stands still
-	answer, err := script.Exec(limited, c, []string{s.prefix + "{" + key + "}"}, append([]string{s.channel, key}, args...)).ToArray()
-	got := s.clock.Now().Round(0)
-	var st state
-	if err == nil {
-		st, err = parseState(answer)
+	st, err := s.exec(limited, c, script, key, args)
+	if isBroken(err) && limited.Err() == nil {
+		// The connection was from before a restart. All steps may be repeated: the
+		// lease knows its holder, and what is put has a number.
+		st, err = s.exec(limited, c, script, key, args)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -263,8 +262,27 @@ func (s *server) try(ctx context.Context, script *valkey.Lua, key string, args .
 		return state{}, lost(err)
 	}
 	s.met(nil)
-	st.sent, st.got = sent, got
 	return st, nil
+}
+
+func (s *server) exec(ctx context.Context, c valkey.Client, script *valkey.Lua, key string, args []string) (state, error) {
+	sent := s.clock.Now().Round(0) // the wall's: a suspended machine's monotonic clock stands still
+	answer, err := script.Exec(ctx, c, []string{s.prefix + "{" + key + "}"}, append([]string{s.channel, key}, args...)).ToArray()
+	if err != nil {
+		return state{}, err
+	}
+	st, err := parseState(answer)
+	st.sent, st.got = sent, s.clock.Now().Round(0)
+	return st, err
+}
+
+// isBroken reports whether err is the end of a connection.
+func isBroken(err error) bool {
+	var network net.Error
+	if _, answered := valkey.IsValkeyErr(err); err == nil || answered || errors.As(err, &network) && network.Timeout() {
+		return false
+	}
+	return !errors.Is(err, errAnswer) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
 var errAnswer = errors.New("the server answers a script with something else")

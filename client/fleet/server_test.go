@@ -198,6 +198,8 @@ type proxy struct {
 
 	mu      sync.Mutex
 	stalled chan struct{} // not nil while nothing goes through
+	// answersOnly: what is said to the server goes through all the same.
+	answersOnly bool
 	conns   map[net.Conn]struct{}
 }
 
@@ -218,7 +220,10 @@ func (s *server) proxy() *proxy {
 			if err != nil {
 				return
 			}
-			to, err := net.Dial("unix", p.to)
+			p.mu.Lock()
+			end := p.to
+			p.mu.Unlock()
+			to, err := net.Dial("unix", end)
 			if err != nil {
 				from.Close()
 				continue
@@ -226,15 +231,15 @@ func (s *server) proxy() *proxy {
 			p.mu.Lock()
 			p.conns[from], p.conns[to] = struct{}{}, struct{}{}
 			p.mu.Unlock()
-			all.Go(func() { p.copy(to, from) })
-			all.Go(func() { p.copy(from, to) })
+			all.Go(func() { p.copy(to, from, false) })
+			all.Go(func() { p.copy(from, to, true) })
 		}
 	})
 	s.t.Cleanup(func() { l.Close(); p.resume(); p.reset(); all.Wait(); os.RemoveAll(dir) })
 	return p
 }
 
-func (p *proxy) copy(to, from net.Conn) {
+func (p *proxy) copy(to, from net.Conn, answers bool) {
 	defer to.Close()
 	defer from.Close()
 	buf := make([]byte, 32<<10)
@@ -245,6 +250,9 @@ func (p *proxy) copy(to, from net.Conn) {
 		}
 		p.mu.Lock()
 		stalled := p.stalled
+		if !answers && p.answersOnly {
+			stalled = nil
+		}
 		p.mu.Unlock()
 		if stalled != nil {
 			<-stalled
@@ -255,6 +263,14 @@ func (p *proxy) copy(to, from net.Conn) {
 	}
 }
 
+// leads has connections end at socket from now on.
+func (p *proxy) leads(socket string) {
+	p.mu.Lock()
+	p.to = socket
+	p.mu.Unlock()
+	p.reset()
+}
+
 // stall holds back everything from now on.
 func (p *proxy) stall() {
 	p.mu.Lock()
@@ -262,6 +278,14 @@ func (p *proxy) stall() {
 	if p.stalled == nil {
 		p.stalled = make(chan struct{})
 	}
+}
+
+// stallAnswers holds back what the server says.
+func (p *proxy) stallAnswers() {
+	p.mu.Lock()
+	p.answersOnly = true
+	p.mu.Unlock()
+	p.stall()
 }
 
 // resume lets through what was held back.
