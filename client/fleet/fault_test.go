@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -452,5 +453,33 @@ func TestOpenWhileTheServerIsAway(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	s.run()
-	eventually(t, "it works", func() bool { got, err := cache.Renew(t.Context(), key, give("one")); return err == nil && got.Value == "one" })
+	eventually(t, "it works", func() bool {
+		got, err := cache.Renew(t.Context(), key, give("one"))
+		return err == nil && got.Value == "one"
+	})
+}
+
+// FuzzEntry: whatever somebody writes into an entry, a renewal ends, with a
+// fresh token, the one that was there, a failure that stands, or ErrCacheLost.
+func FuzzEntry(f *testing.F) {
+	s := start(f)
+	f.Add("g", "1", "t", "x", "e", "99999999999999")
+	f.Add("g", "-1", "n", "9e300", "u", "99999999999999")
+	f.Add("g", "nan", "p", "inf", "f", "cfseal1:0123456789012345678901234567890123456789")
+	f.Add("u", "99999999999999", "h", "", "g", "9007199254740993")
+	f.Add("p", "99999999999999", "c", "a", "r", "1e308")
+	cache := s.open()
+	var n atomic.Int64
+	f.Fuzz(func(t *testing.T, f1, v1, f2, v2, f3, v3 string) {
+		key := fmt.Sprintf("aa-%d", n.Add(1))
+		s.ask("HSET", "counterfoil:{"+key+"}", f1, v1, f2, v2, f3, v3)
+		defer s.ask("FLUSHALL")
+		// Nothing waits longer than for a lease, or as long as the caller wants.
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		got, err := cache.Renew(ctx, key, give("fresh"))
+		if got.Value != "fresh" && !errors.Is(err, client.ErrCacheLost) && !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %q, %v", got.Value.Reveal(), err)
+		}
+	})
 }

@@ -56,6 +56,9 @@ func (c *Cache) Renew(ctx context.Context, key string, r client.Renewal) (counte
 			if err := c.merge(e, st); err != nil {
 				return none, err
 			}
+			if _, now, _ := e.current(); now <= order {
+				return none, lost(errAnswer) // somebody else has written there
+			}
 		case "failed":
 			left := time.Duration(st.pause-st.now) * time.Millisecond
 			failure, err := c.ring.openFailure(key, st.failure, left)

@@ -200,7 +200,7 @@ type proxy struct {
 	stalled chan struct{} // not nil while nothing goes through
 	// answersOnly: what is said to the server goes through all the same.
 	answersOnly bool
-	conns   map[net.Conn]struct{}
+	conns       map[net.Conn]struct{}
 }
 
 func (s *server) proxy() *proxy {
