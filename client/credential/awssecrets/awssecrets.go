@@ -7,24 +7,21 @@
 // both, the string KEY of a secret that is a JSON object. A secret that is
 // named by its ARN is asked for in the region of the ARN.
 //
-// It promises that a rotated secret is picked up without a restart, that a
-// fetch ends after 10 s, and that no error holds a secret, a signature or what
-// the service wrote. It needs the permission secretsmanager:GetSecretValue, and
+// It promises what package credential does, that a rotated secret is picked up
+// without a restart foremost, and that no error holds a signature or what the
+// service wrote. It needs the permission secretsmanager:GetSecretValue, and
 // kms:Decrypt where the secret is encrypted with a key of one's own.
 package awssecrets
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -33,8 +30,8 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/credential"
 	"github.com/counterfoil/counterfoil/client/credential/internal/remote"
-	"github.com/counterfoil/counterfoil/internal/clock"
 )
 
 // Config says how the service is reached, and as whom. Its zero value is the
@@ -48,19 +45,18 @@ type Config struct {
 	// one: that of a VPC endpoint, for example. It takes precedence over
 	// AWS.BaseEndpoint.
 	Endpoint string
-	// Timeout bounds a fetch, login and repeats included; default 10 s.
-	Timeout time.Duration
-	// Clock is for tests; default the machine's.
-	Clock counterfoil.Clock
+	// Keep says how long a value is kept, and bounds a fetch, login and repeats
+	// included: 10 s where it says nothing.
+	Keep credential.KeepOptions
 }
 
-// Open returns what the reference names, to be fetched when it is first asked
-// for. The error is about the reference or the configuration.
+// Open returns what the reference names, behind credential.Keep. It is fetched
+// when it is first asked for; the error is about the reference or c.
 func Open(reference string, c Config) (client.SecretFunc, error) { return Opener(c)(reference) }
 
 // Opener returns an opener of references that share one configuration, which is
 // loaded with the first of them. Its place is in a credential.Schemes, as "awssm".
-func Opener(c Config) func(reference string) (client.SecretFunc, error) {
+func Opener(c Config) credential.Opener {
 	load := sync.OnceValues(c.service)
 	return func(reference string) (client.SecretFunc, error) {
 		s, err := parse(reference)
@@ -71,71 +67,59 @@ func Opener(c Config) func(reference string) (client.SecretFunc, error) {
 			return nil, err
 		}
 		if s.service.Options().Region == "" && s.region == "" {
-			return nil, errors.New("awssm: no region is set: set AWS_REGION, or name the secret by its ARN")
+			return nil, errors.New("awssecrets: no region is set: set AWS_REGION, or name the secret by its ARN")
 		}
-		s.timeout, s.clock = cmp.Or(c.Timeout, remote.DefaultTimeout), c.Clock
-		if s.clock == nil {
-			s.clock = clock.System
-		}
-		return s.fetch, nil
+		return credential.Keep(s.fetch, c.Keep), nil
 	}
 }
 
 // service returns the SDK's client of the service.
 func (c Config) service() (*secretsmanager.Client, error) {
-	if c.Timeout < 0 {
-		return nil, errors.New("awssm: Config.Timeout is negative")
-	}
-	if u, err := url.Parse(c.Endpoint); c.Endpoint != "" && (err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil) {
-		return nil, errors.New("awssm: Config.Endpoint is not an https URL without credentials")
-	}
 	if c.AWS == nil {
 		loaded, err := config.LoadDefaultConfig(context.Background())
 		var profile config.SharedConfigProfileNotExistError
 		switch {
 		case errors.As(err, &profile):
-			return nil, errors.New("awssm: the profile that is chosen is not in the shared configuration files: look at AWS_PROFILE")
+			return nil, errors.New("awssecrets: the profile that is chosen is not in the shared configuration files: look at AWS_PROFILE")
 		case err != nil:
-			return nil, errors.New("awssm: the configuration of AWS cannot be loaded: 'aws sts get-caller-identity' says what is wrong with it")
+			return nil, errors.New("awssecrets: the configuration of AWS cannot be loaded: 'aws sts get-caller-identity' says what is wrong with it")
 		}
 		c.AWS = &loaded
 	}
-	return secretsmanager.NewFromConfig(*c.AWS, func(o *secretsmanager.Options) {
-		o.HTTPClient = &remote.Client{Base: transport(o.HTTPClient)}
+	transport := bounded(c.AWS.HTTPClient)
+	if err := transport.Check(); err != nil {
+		return nil, fmt.Errorf("awssecrets: %w", err)
+	}
+	s := secretsmanager.NewFromConfig(*c.AWS, func(o *secretsmanager.Options) {
+		o.HTTPClient = transport
+		o.Credentials = login{o.Credentials}
 		// A log of requests and answers would hold the secret.
 		o.ClientLogMode = 0
 		if c.Endpoint != "" {
 			o.BaseEndpoint = aws.String(c.Endpoint)
 		}
-	}), nil
-}
-
-// transport is what an HTTP client of the SDK dials with. The client itself
-// would follow redirects.
-func transport(c aws.HTTPClient) http.RoundTripper {
-	switch c := c.(type) {
-	case nil:
-		return nil
-	case *awshttp.BuildableClient:
-		return c.GetTransport()
-	case *http.Client:
-		return c.Transport
-	default:
-		return doer{c}
+	})
+	if at := s.Options().BaseEndpoint; at != nil {
+		if u, err := url.Parse(*at); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
+			return nil, errors.New("awssecrets: the endpoint is not an https URL without credentials: look at Config.Endpoint and AWS_ENDPOINT_URL")
+		}
 	}
+	return s, nil
 }
 
-type doer struct{ aws.HTTPClient }
-
-func (d doer) RoundTrip(req *http.Request) (*http.Response, error) { return d.Do(req) }
+// bounded is the SDK's HTTP client c within the bounds of the house.
+func bounded(c aws.HTTPClient) *remote.Client {
+	if b, ok := c.(*awshttp.BuildableClient); ok {
+		return &remote.Client{Base: b.GetTransport()}
+	}
+	return remote.Of(c)
+}
 
 // secret is what a reference names.
 type secret struct {
 	reference, id, stage, key string
 	region                    string // of the ARN
 	service                   *secretsmanager.Client
-	timeout                   time.Duration
-	clock                     counterfoil.Clock
 }
 
 var (
@@ -146,7 +130,7 @@ var (
 )
 
 // errReference does not show what was given: it may be the secret itself.
-var errReference = errors.New("awssm: the reference must be a secret's name or ARN, then ?stage=LABEL and #KEY where they are wanted")
+var errReference = errors.New("awssecrets: the reference must be a secret's name or ARN, then ?stage=LABEL and #KEY where they are wanted")
 
 func parse(reference string) (*secret, error) {
 	s := &secret{reference: reference}
@@ -166,8 +150,6 @@ func parse(reference string) (*secret, error) {
 
 // fetch gets the secret from the service.
 func (s *secret) fetch(ctx context.Context) (counterfoil.Secret, error) {
-	ctx, cancel := remote.Limit(ctx, s.clock, s.timeout)
-	defer cancel()
 	in := &secretsmanager.GetSecretValueInput{SecretId: &s.id}
 	if s.stage != "" {
 		in.VersionStage = &s.stage

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 
@@ -33,20 +33,47 @@ var hints = map[string]string{
 	"RequestExpired":              "AWS takes the request as too old: look at the machine's clock",
 }
 
+// login is a credentials provider whose errors can be told apart and shown.
+type login struct{ aws.CredentialsProvider }
+
+// loginError is what a login fails with.
+type loginError struct{ error }
+
+// errNoLogin covers whatever a chain of logins has tried.
+var errNoLogin = &loginError{errors.New("there is no login: set the environment of AWS, a profile or a role; 'aws sts get-caller-identity' says what is missing")}
+
+// Retrieve returns the login.
+func (l login) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	if l.CredentialsProvider == nil {
+		return aws.Credentials{}, errNoLogin
+	}
+	credentials, err := l.CredentialsProvider.Retrieve(ctx)
+	var api smithy.APIError
+	switch {
+	case err == nil:
+		return credentials, nil
+	case errors.As(err, &api) && hints[api.ErrorCode()] != "":
+		err = &loginError{fmt.Errorf("the login fails: %s (%s)", hints[api.ErrorCode()], api.ErrorCode())}
+	default:
+		err = errNoLogin
+	}
+	return aws.Credentials{}, err
+}
+
 // reason says what went wrong. The SDK's own errors repeat what was answered.
 func reason(ctx context.Context, err error) error {
 	var api smithy.APIError
 	var answer *awshttp.ResponseError
-	var signing *v4.SigningError
+	var refused *loginError
 	switch {
 	case ctx.Err() != nil:
 		return remote.Reason(ctx, err)
+	case errors.As(err, &refused):
+		return refused.error
 	case errors.As(err, &api) && hints[api.ErrorCode()] != "":
 		return fmt.Errorf("%s (%s)", hints[api.ErrorCode()], api.ErrorCode())
 	case errors.As(err, &answer) && answer.HTTPStatusCode() != 0 && answer.HTTPStatusCode() != http.StatusOK:
 		return fmt.Errorf("the service answers %d", answer.HTTPStatusCode())
-	case errors.As(err, &signing):
-		return errors.New("there is no login: set the environment of AWS, a profile or a role")
 	}
 	return remote.Reason(ctx, err)
 }

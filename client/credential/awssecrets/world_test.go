@@ -7,10 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -21,37 +18,35 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/credential"
 	"github.com/counterfoil/counterfoil/client/credential/awssecrets"
+	"github.com/counterfoil/counterfoil/client/credential/internal/remote/remotetest"
 )
 
 const (
 	region    = "eu-west-1"
 	accessKey = "AKIDEXAMPLE0000TEST0"
 	signKey   = "sign-s3cr3t-Key/of+the+login"
+	session   = "session-s3cr3t-token"
 	kept      = "kept-s3cr3t-of-the-client"
 )
 
 // manager is Secrets Manager as its API reference describes it: the AWS JSON
 // 1.1 protocol on TLS, with signatures that it verifies.
 type manager struct {
-	*httptest.Server
+	*remotetest.Service
 	mu sync.Mutex
 	// secrets are by name or ARN, then by staging label.
 	secrets map[string]map[string]map[string]any
-	// fault, if set, answers instead and reports whether it did.
-	fault func(w http.ResponseWriter, r *http.Request, asked int) bool
-	asked int
-	// regions are those of the signatures.
-	regions []string
+	// region and session are those of the last request.
+	region, session string
 }
 
-func newManager(t *testing.T) *manager {
+func newManager(t testing.TB) *manager {
 	t.Helper()
 	m := &manager{secrets: map[string]map[string]map[string]any{}}
-	m.Server = httptest.NewUnstartedServer(m)
-	m.Config.ErrorLog = log.New(io.Discard, "", 0)
-	m.StartTLS()
-	t.Cleanup(m.Close)
+	m.Service = remotetest.Serve(t, m)
 	return m
 }
 
@@ -74,17 +69,15 @@ func (m *manager) keep(id string, value map[string]any, labels ...string) {
 	}
 }
 
-// counts returns how often the service was asked, and the last region.
-func (m *manager) counts() (asked int, region string) {
+// last returns the region and the session of the last request.
+func (m *manager) last() (region, session string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.regions) > 0 {
-		region = m.regions[len(m.regions)-1]
-	}
-	return m.asked, region
+	return m.region, m.session
 }
 
-// config reaches the service as its owner's program.
+// config reaches the service as its owner's program. The SDK repeats without
+// waiting.
 func (m *manager) config() awssecrets.Config {
 	return awssecrets.Config{Endpoint: m.URL, AWS: &aws.Config{
 		Region:      region,
@@ -98,13 +91,28 @@ func (m *manager) config() awssecrets.Config {
 	}}
 }
 
+// open opens a secret of the service, dialling with base.
+func (m *manager) open(reference string) remotetest.Open {
+	return func(t *testing.T, base http.RoundTripper, o credential.KeepOptions) client.SecretFunc {
+		t.Helper()
+		c := m.config()
+		c.AWS.HTTPClient, c.Keep = &http.Client{Transport: base}, o
+		return must(t, reference, c)
+	}
+}
+
+func must(t testing.TB, reference string, c awssecrets.Config) client.SecretFunc {
+	t.Helper()
+	get, err := awssecrets.Open(reference, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return get
+}
+
 func (m *manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.asked++
-	if m.fault != nil && m.fault(w, r, m.asked) {
-		return
-	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, 64<<10))
 	if err != nil || r.Method != http.MethodPost || r.URL.Path != "/" || r.Header.Get("Content-Type") != "application/x-amz-json-1.1" {
 		refuse(w, http.StatusBadRequest, "SerializationException", "not of the protocol")
@@ -119,7 +127,7 @@ func (m *manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "InvalidSignatureException", problem)
 		return
 	}
-	m.regions = append(m.regions, scope[1])
+	m.region, m.session = scope[1], r.Header.Get("X-Amz-Security-Token")
 	var in struct{ SecretId, VersionId, VersionStage string }
 	if err := json.Unmarshal(body, &in); err != nil {
 		refuse(w, http.StatusBadRequest, "SerializationException", "")
@@ -204,19 +212,8 @@ func sum(b []byte) string {
 	return hex.EncodeToString(h[:])
 }
 
-// clean holds that an error is one line without any secret, however it is
-// printed.
-func clean(t *testing.T, err error) {
+// clean holds that an error shows none of the secrets.
+func clean(t testing.TB, err error) {
 	t.Helper()
-	for _, verb := range []string{"%v", "%+v", "%#v", "%q"} {
-		text := fmt.Sprintf(verb, err)
-		for _, secret := range []string{kept, signKey, accessKey, "Signature=", url.QueryEscape(signKey)} {
-			if strings.Contains(text, secret) {
-				t.Errorf("%s shows %q: %s", verb, secret, text)
-			}
-		}
-	}
-	if strings.ContainsAny(err.Error(), "\r\n") || len(err.Error()) > 400 {
-		t.Errorf("not one line: %v", err)
-	}
+	remotetest.Clean(t, err, kept, signKey, accessKey, "Signature=", session)
 }

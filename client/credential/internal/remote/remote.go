@@ -3,10 +3,10 @@
 // network.
 //
 // It promises that a request goes by verified TLS to the host that it names and
-// nowhere else, that an answer is bounded in bytes and a fetch in time, and that
-// its errors are one line in words of this house: services and their libraries
-// repeat what was sent and answered, and that may be the secret. It is a
-// foundation without promises to importers.
+// nowhere else, that an answer is bounded, and that its errors are one line in
+// words of this house: services and their libraries repeat what was sent and
+// answered, and that may be the secret. It is a foundation without promises to
+// importers.
 package remote
 
 import (
@@ -18,6 +18,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -31,14 +32,11 @@ const (
 	MaxAnswer = 512 << 10
 	// MaxSecret bounds a secret, in bytes, as AWS and Google do.
 	MaxSecret = 64 << 10
-	// DefaultTimeout bounds a fetch, logging in and repeats included.
-	DefaultTimeout = 10 * time.Second
 )
 
 var (
 	errTooLarge = fmt.Errorf("the answer is larger than %d bytes", MaxAnswer)
-	errPlain    = errors.New("the address is not an https one, and neither logins nor secrets travel in the clear: change the endpoint")
-	errTimeout  = errors.New("no whole answer in time")
+	errPlain    = errors.New("its address is not an https one, and neither logins nor secrets travel in the clear: change the endpoint")
 )
 
 // Client sends requests. A redirect is an answer like any other.
@@ -46,7 +44,41 @@ type Client struct {
 	// Base is what dials; default one for all Clients, like
 	// http.DefaultTransport but with TLS 1.2 as its least.
 	Base http.RoundTripper
+	// Metadata lets plain http pass to this machine and to the link: there a
+	// platform's metadata service gives logins, and has no TLS.
+	Metadata bool
 }
+
+// onLink reports whether a host is this machine, or one that no router reaches.
+func onLink(host string) bool {
+	if host == "localhost" || host == "metadata.google.internal" {
+		return true
+	}
+	at, err := netip.ParseAddr(host)
+	return err == nil && (at.IsLoopback() || at.IsLinkLocalUnicast())
+}
+
+// Doer is what the libraries of services send requests with.
+type Doer interface {
+	Do(*http.Request) (*http.Response, error)
+}
+
+// Of returns a Client that dials as d does. Of an *http.Client it takes the
+// transport only: the client itself would follow redirects, and keep cookies.
+func Of(d Doer) *Client {
+	switch d := d.(type) {
+	case nil:
+		return &Client{}
+	case *http.Client:
+		return &Client{Base: d.Transport}
+	default:
+		return &Client{Base: doer{d}}
+	}
+}
+
+type doer struct{ Doer }
+
+func (d doer) RoundTrip(req *http.Request) (*http.Response, error) { return d.Do(req) }
 
 // base is shared, so that connections are.
 var base = sync.OnceValue(func() http.RoundTripper {
@@ -62,12 +94,27 @@ var base = sync.OnceValue(func() http.RoundTripper {
 	return t
 })
 
+// Check reports whether what dials would speak with whoever answers.
+func (c *Client) Check() error {
+	t, ok := c.Base.(*http.Transport)
+	if !ok || t.TLSClientConfig == nil {
+		return nil
+	}
+	if v := t.TLSClientConfig.MinVersion; v != 0 && v < tls.VersionTLS12 {
+		return errors.New("the HTTP transport allows TLS older than 1.2: raise MinVersion")
+	}
+	if t.TLSClientConfig.InsecureSkipVerify && t.TLSClientConfig.VerifyConnection == nil {
+		return errors.New("the HTTP transport does not verify certificates: set RootCAs or VerifyConnection instead of InsecureSkipVerify")
+	}
+	return nil
+}
+
 // Do sends one request; the libraries of services ask for it by this name.
 func (c *Client) Do(req *http.Request) (*http.Response, error) { return c.RoundTrip(req) }
 
 // RoundTrip sends one request.
 func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme != "https" {
+	if req.URL.Scheme != "https" && !(c.Metadata && req.URL.Scheme == "http" && onLink(req.URL.Hostname())) {
 		return nil, errPlain
 	}
 	rt := c.Base
@@ -106,18 +153,6 @@ func (b *bounded) Read(p []byte) (int, error) {
 
 func (b *bounded) Close() error { return b.body.Close() }
 
-// Limit returns a context that ends after d of the clock's time, for Reason to
-// recognise. The cancel function must be called.
-func Limit(ctx context.Context, clock counterfoil.Clock, d time.Duration) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		if clock.Sleep(ctx, d) == nil {
-			cancel(fmt.Errorf("%w: %v", errTimeout, d))
-		}
-	}()
-	return ctx, func() { cancel(nil) }
-}
-
 // Reason says why a request had no answer, without repeating any part of it.
 func Reason(ctx context.Context, err error) error {
 	var dns *net.DNSError
@@ -125,10 +160,9 @@ func Reason(ctx context.Context, err error) error {
 	var certificate *tls.CertificateVerificationError
 	var host x509.HostnameError
 	var authority x509.UnknownAuthorityError
-	cause := context.Cause(ctx)
 	switch {
-	case errors.Is(cause, errTimeout):
-		return cause
+	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+		return fmt.Errorf("no whole answer in time: %w", context.DeadlineExceeded)
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, errPlain):

@@ -1,0 +1,188 @@
+package remote_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/counterfoil/counterfoil/client/credential/internal/remote"
+	"github.com/counterfoil/counterfoil/client/credential/internal/remote/remotetest"
+)
+
+// canned answers every request that reaches it.
+type canned struct{ asked []string }
+
+func (c *canned) RoundTrip(req *http.Request) (*http.Response, error) {
+	c.asked = append(c.asked, req.URL.String())
+	return &http.Response{StatusCode: 200, ContentLength: -1, Body: io.NopCloser(strings.NewReader("{}")), Request: req}, nil
+}
+
+// Plain http is for what has no TLS and is not reached through a router.
+func TestPlainHTTP(t *testing.T) {
+	for name, row := range map[string]struct {
+		url      string
+		metadata bool
+		allowed  bool
+	}{
+		"https":                             {"https://example.com/", false, true},
+		"http":                              {"http://example.com/", false, false},
+		"http on this machine":              {"http://127.0.0.1/", false, false},
+		"metadata: https":                   {"https://example.com/", true, true},
+		"metadata: http to the link":        {"http://169.254.169.254/token", true, true},
+		"metadata: http to the link, IPv6":  {"http://[fe80::1]:80/token", true, true},
+		"metadata: http on this machine":    {"http://127.0.0.1:40342/token", true, true},
+		"metadata: http to localhost":       {"http://localhost:40342/token", true, true},
+		"metadata: Google's name":           {"http://metadata.google.internal/token", true, true},
+		"metadata: http to elsewhere":       {"http://example.com/", true, false},
+		"metadata: http to a like name":     {"http://169.254.169.254.example.com/", true, false},
+		"metadata: http to the network":     {"http://10.0.0.1/", true, false},
+		"metadata: another scheme entirely": {"ftp://127.0.0.1/", true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := &canned{}
+			c := &remote.Client{Base: base, Metadata: row.metadata}
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, row.url, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := c.Do(req)
+			if (err == nil) != row.allowed || (len(base.asked) == 1) != row.allowed {
+				t.Errorf("got %v, and %q was asked", err, base.asked)
+			}
+			if err == nil {
+				_ = resp.Body.Close()
+			} else if got := remote.Reason(t.Context(), err); !strings.Contains(got.Error(), "in the clear") {
+				t.Errorf("the reason is %v", got)
+			}
+		})
+	}
+}
+
+func TestOfTakesTheTransportOnly(t *testing.T) {
+	elsewhere := remotetest.Serve(t, http.NotFoundHandler())
+	s := remotetest.Serve(t, http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	for name, c := range map[string]*remote.Client{
+		"an http.Client":  remote.Of(s.Client()),
+		"a remote.Client": remote.Of(&remote.Client{Base: s.Transport()}),
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := c.Do(req)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusTemporaryRedirect {
+			t.Errorf("%s: got %d", name, resp.StatusCode)
+		}
+	}
+	if elsewhere.Asked() != 0 {
+		t.Errorf("%d requests went elsewhere", elsewhere.Asked())
+	}
+}
+
+// The default client trusts the system's authorities and nobody else.
+func TestDefaultVerifies(t *testing.T) {
+	s := remotetest.Serve(t, http.NotFoundHandler())
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := remote.Of(nil).Do(req)
+	if err == nil {
+		_ = resp.Body.Close()
+		t.Fatal("an unknown authority is trusted")
+	}
+	if got := remote.Reason(t.Context(), err); !strings.Contains(got.Error(), "not trusted") {
+		t.Errorf("the reason is %v", got)
+	}
+}
+
+// An answer of exactly the bound is taken, one byte more is not.
+func TestAnswersAreBounded(t *testing.T) {
+	for name, row := range map[string]struct {
+		size    int
+		chunked bool
+		whole   bool
+	}{
+		"at the bound":                       {remote.MaxAnswer, false, true},
+		"at the bound, without a length":     {remote.MaxAnswer, true, true},
+		"beyond the bound":                   {remote.MaxAnswer + 1, false, false},
+		"beyond the bound, without a length": {remote.MaxAnswer + 1, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := remotetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if row.chunked {
+					w.(http.Flusher).Flush()
+				}
+				_, _ = io.WriteString(w, strings.Repeat("x", row.size))
+			}))
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := remote.Of(s.Client()).Do(req)
+			n := int64(0)
+			if err == nil {
+				n, err = io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+			}
+			if (err == nil) != row.whole || n > remote.MaxAnswer || row.whole && n != int64(row.size) {
+				t.Errorf("read %d bytes, %v", n, err)
+			}
+		})
+	}
+}
+
+func TestReason(t *testing.T) {
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	late, cancel := context.WithDeadline(t.Context(), remotetest.Start.AddDate(-20, 0, 0))
+	defer cancel()
+	const stranger = "stranger's\nbytes"
+	for name, row := range map[string]struct {
+		ctx  context.Context
+		err  error
+		want string
+		is   error
+	}{
+		"the caller has left": {left, errors.New(stranger), "context canceled", context.Canceled},
+		"it is late":          {late, errors.New(stranger), "no whole answer in time", context.DeadlineExceeded},
+		"something else":      {t.Context(), errors.New(stranger), "no answer that can be read", nil},
+		"TLS says something":  {t.Context(), tls.AlertError(40), "no answer that can be read", nil},
+		"an end":              {t.Context(), io.ErrUnexpectedEOF, "breaks off", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := remote.Reason(row.ctx, row.err)
+			if !strings.Contains(got.Error(), row.want) || row.is != nil && !errors.Is(got, row.is) {
+				t.Errorf("got %v", got)
+			}
+			remotetest.Clean(t, got, stranger)
+		})
+	}
+}
+
+func TestValue(t *testing.T) {
+	for name, row := range map[string]struct{ kept, want, err string }{
+		"plain":                 {"secret", "secret", ""},
+		"line ends behind":      {"secret\r\n\n", "secret", ""},
+		"spaces, line ends":     {"\n a b ", "\n a b ", ""},
+		"nothing":               {"", "", "it is empty"},
+		"nothing but line ends": {"\r\n", "", "it is empty"},
+		"at the bound":          {strings.Repeat("x", remote.MaxSecret), strings.Repeat("x", remote.MaxSecret), ""},
+		"beyond the bound":      {strings.Repeat("x", remote.MaxSecret+1), "", "longer than"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := remote.Value(row.kept)
+			if got.Reveal() != row.want || (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
+				t.Errorf("got %d bytes, %v", len(got.Reveal()), err)
+			}
+		})
+	}
+}
