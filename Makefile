@@ -39,6 +39,12 @@ check:
 	CGO_ENABLED=0 $(GO) build ./...
 	$(call each,$(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) mod tidy -diff && CGO_ENABLED=0 $(GO) build ./...)
 
+# A new dependency of the first module is one of those below it, too.
+.PHONY: tidy
+tidy:
+	$(GO) mod tidy
+	$(call each,$(GO) mod tidy)
+
 # Generated code must be what its sources give.
 .PHONY: generated
 generated:
