@@ -145,6 +145,10 @@ func (s *Source) exchange(ctx context.Context, e *entry, c *credentials) (counte
 			t.Expires = ends
 		}
 	}
+	if !t.Live(s.cfg.Clock.Now()) { // the machine was suspended meanwhile, or the answer took longer than the token lives
+		return none, &counterfoil.Error{Reason: counterfoil.Unavailable, Status: resp.StatusCode,
+			Message: fmt.Sprintf("the token endpoint of %s answers so late that the token has ended: try again", s.cfg.Provider.Name)}
+	}
 	return t, nil
 }
 

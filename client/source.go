@@ -101,9 +101,15 @@ type held struct {
 	until atomic.Int64
 	// seen is the entry's counter when the token was taken from it.
 	seen atomic.Uint64
+	// taken is when that was, and left how long the token had: the wall clock can
+	// be set back.
+	taken time.Time
+	left  time.Duration
 }
 
-func (h *held) live(now time.Time) bool { return h != nil && h.token.Live(now) }
+func (h *held) live(now time.Time) bool {
+	return h != nil && h.token.Live(now) && now.Sub(h.taken) < h.left
+}
 
 // Format prints the provider and the client id, and nothing else, for every
 // verb.
@@ -131,7 +137,7 @@ func (s *Source) Token(ctx context.Context) (counterfoil.Token, error) {
 func (s *Source) current(ctx context.Context) (*held, error) {
 	h := s.held.Load()
 	now := s.cfg.Clock.Now()
-	if h != nil && now.UnixNano() < h.until.Load() && h.seen.Load() == h.entry.changes.Load() {
+	if h != nil && now.UnixNano() < h.until.Load() && now.Sub(h.taken) < h.left && h.seen.Load() == h.entry.changes.Load() {
 		return h, nil
 	}
 	if h = s.look(ctx, h, now); !h.live(now) {
@@ -153,6 +159,9 @@ func (s *Source) current(ctx context.Context) (*held, error) {
 	fresh, err := s.wait(waiting)
 	if err == nil {
 		return fresh, nil
+	}
+	if !h.live(s.cfg.Clock.Now()) { // the machine was suspended meanwhile
+		return s.wait(ctx)
 	}
 	if waiting.Err() != nil && ctx.Err() == nil {
 		h.until.CompareAndSwap(at, h.token.Expires.UnixNano()) // nobody else need wait
@@ -255,7 +264,7 @@ func (s *Source) renew(ctx context.Context) (*held, error) {
 	}
 	changes := e.changes.Load()
 	if !old.live(now) {
-		if t, ok, err := s.cfg.Cache.Load(ctx, e.key); err == nil && ok && t.Live(now) && !s.isRejected(t) {
+		if t, ok, err := s.cfg.Cache.Load(ctx, e.key); err == nil && ok && t.Live(now) && !s.isRejected(t) && (old == nil || t.Value != old.token.Value) {
 			return s.adopt(e, t, changes), nil
 		}
 	}
@@ -339,12 +348,16 @@ func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64) *held {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, old := s.cfg.Clock.Now(), s.held.Load()
+	h.taken, h.left = now, t.Expires.Sub(now)
 	if old.live(now) && old.entry == e {
 		switch {
 		case old.token.Value == t.Value, e.endsWith(old.token, t):
 			// The provider answers the same token until it ends, or the certificate
 			// that all are bound to ends: asking again soon would be a loop, so the next time is the last call, then the end.
 			h.renewal = h.lastCall
+			if old.token.Value == t.Value {
+				h.left = min(h.left, old.left-now.Sub(old.taken))
+			}
 			if !now.Before(h.lastCall) {
 				h.renewal = t.Expires
 			}
