@@ -121,7 +121,7 @@ func broughtBy(t *testing.T, path string) []string {
 // TestModulesOfTheClient and TestModulesOfTheGuard hold the lists of modules
 // that come with a wing: whoever imports it must be able to read all of them.
 func TestModulesOfTheClient(t *testing.T) {
-	bringsOnly(t, "client",
+	brings(t, "client",
 		"github.com/go-jose/go-jose/v4",
 		"github.com/goccy/go-yaml",
 		"github.com/gofrs/flock",
@@ -131,18 +131,24 @@ func TestModulesOfTheClient(t *testing.T) {
 }
 
 func TestModulesOfTheGuard(t *testing.T) {
-	bringsOnly(t, "guard",
+	brings(t, "guard",
 		"github.com/go-jose/go-jose/v4",
 		"github.com/goccy/go-yaml",
 		"golang.org/x/sync",
 	)
 }
 
-func bringsOnly(t *testing.T, path string, allowed ...string) {
+func brings(t *testing.T, path string, listed ...string) {
 	t.Helper()
-	for _, got := range broughtBy(t, path) {
-		if !slices.Contains(allowed, got) {
-			t.Errorf("%s brings %s to its importers: do without, or move what needs it to a module of its own", path, got)
+	got := broughtBy(t, path)
+	for _, m := range got {
+		if !slices.Contains(listed, m) {
+			t.Errorf("%s brings %s to its importers: do without, or move what needs it to a module of its own", path, m)
+		}
+	}
+	for _, m := range listed {
+		if !slices.Contains(got, m) {
+			t.Errorf("%s does without %s: take it off the list", path, m)
 		}
 	}
 }
