@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -52,6 +53,40 @@ func Example() {
 	// Output:
 	// POST /api/1.0/event/list for TENANT123, api-version 1.0, application/json: {"PageSize":1}
 }
+
+// What to do about an error is its Class.
+func Example_failures() {
+	p, err := provider.Builtin("a55")
+	if err != nil {
+		log.Fatal(err)
+	}
+	source, err := client.New(client.Config{
+		Provider: p, ClientID: "the-client", ClientSecret: client.Static("one that was rotated yesterday"),
+		HTTP: refusingNetwork, // only here; leave it out
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = source.Client().Get("https://core-manager.a55.tech/api/v1/wallets")
+	var failure *counterfoil.Error
+	if errors.As(err, &failure) {
+		switch failure.Class() {
+		case counterfoil.Transient:
+			fmt.Println("later:", failure.RetryAfter)
+		case counterfoil.Refused:
+			fmt.Println("somebody must change something:", failure.Reason, failure.Code)
+		case counterfoil.Protocol:
+			fmt.Println("no token endpoint answers there:", failure.Status)
+		}
+	}
+	// Output:
+	// somebody must change something: invalid_client invalid_client
+}
+
+// refusingNetwork stands for a provider that does not know the client.
+var refusingNetwork = roundTripper(func(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: 400, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(`{"error":"invalid_client"}`))}, nil
+})
 
 // exampleNetwork stands for the provider.
 var exampleNetwork = roundTripper(func(r *http.Request) (*http.Response, error) {
