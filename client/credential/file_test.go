@@ -77,6 +77,20 @@ func TestFileRotates(t *testing.T) {
 	}
 }
 
+// Changes that follow each other so closely that the file looks the same from
+// outside: same length, same identity, same tick of the file system's clock.
+func TestFileRewrittenInOneTick(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	get := open(t, credential.Files{}, path)
+	for n := range 500 {
+		want := fmt.Sprintf("%04d", n)
+		write(t, path, want)
+		if got := must(t, get); got != want {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+	}
+}
+
 // A mount of Kubernetes: the file is a link through ..data, which is swapped by
 // a rename, and all of the old directory is removed.
 func TestFileFollowsTheSwapOfAMount(t *testing.T) {

@@ -1,0 +1,260 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/credential"
+)
+
+const (
+	// serviceAccount is where Kubernetes puts the token of a pod's account.
+	serviceAccount = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+	// minAge is how old a token of a login must be before a refusal is taken for its
+	// end: a policy that forbids a path must not become a loop of logins.
+	minAge = time.Minute
+	// lastMoment is what a token must have left to be worth a renewal.
+	lastMoment = 10 * time.Second
+)
+
+// session is a token and what is known of its life.
+type session struct {
+	token     counterfoil.Secret
+	got       time.Time
+	ends      time.Time // zero for never, or not known
+	renewAt   time.Time // zero for never
+	renewable bool
+}
+
+// login is how a session begins; the zero value is that of an agent that has a
+// token of its own.
+type login struct {
+	// given gives the token of somebody else; nil for a login.
+	given client.SecretFunc
+	// path is that of the login below /v1/.
+	path string
+	// fields are what the login sends.
+	fields func(context.Context) (map[string]string, error)
+}
+
+// login settles which of the methods it is.
+func (c *Config) login(local bool) (login, error) {
+	var all []login
+	var problems []error
+	add := func(l login, missing string) {
+		all = append(all, l)
+		if missing != "" {
+			problems = append(problems, errors.New("vault: "+missing))
+		}
+	}
+	if c.Token != nil {
+		add(login{given: c.Token}, "")
+	}
+	if a := c.AppRole; a != nil {
+		add(a.login())
+	}
+	if k := c.Kubernetes; k != nil {
+		jwt, missing := k.JWT, ""
+		if jwt == nil {
+			jwt, _ = credential.Files{Clock: c.Keep.Clock}.Open(serviceAccount)
+		}
+		if k.Role == "" {
+			missing = "Kubernetes.Role is missing"
+		}
+		add(k.login("kubernetes", jwt), missing)
+	}
+	if j := c.JWT; j != nil {
+		missing := ""
+		if j.JWT == nil {
+			missing = "JWT.JWT is missing: open it with credential.Open"
+		}
+		add(j.login("jwt", j.JWT), missing)
+	}
+	for _, l := range all {
+		if l.given == nil && l.path == "" {
+			problems = append(problems, errors.New(`vault: the Mount of a login must be a path, such as "approle"`))
+		}
+	}
+	switch {
+	case len(all) > 1:
+		problems = append(problems, errors.New("vault: set only one of Config.Token, AppRole, Kubernetes and JWT"))
+	case len(all) == 0 && !local:
+		problems = append(problems, errors.New("vault: set one of Config.Token, AppRole, Kubernetes and JWT: only an agent on this machine does without"))
+	}
+	if len(problems) > 0 || len(all) == 0 {
+		return login{}, errors.Join(problems...)
+	}
+	return all[0], nil
+}
+
+func (a *AppRole) login() (l login, missing string) {
+	if a.RoleID == nil {
+		missing = "AppRole.RoleID is missing: open it with credential.Open"
+	}
+	return login{path: loginPath(a.Mount, "approle"), fields: func(ctx context.Context) (map[string]string, error) {
+		return ask(ctx, map[string]string{}, map[string]client.SecretFunc{"role_id": a.RoleID, "secret_id": a.SecretID})
+	}}, missing
+}
+
+func (j *JWTLogin) login(mount string, jwt client.SecretFunc) login {
+	return login{path: loginPath(j.Mount, mount), fields: func(ctx context.Context) (map[string]string, error) {
+		fields := map[string]string{}
+		if j.Role != "" {
+			fields["role"] = j.Role
+		}
+		return ask(ctx, fields, map[string]client.SecretFunc{"jwt": jwt})
+	}}
+}
+
+// loginPath returns "" for a mount that is no path.
+func loginPath(mount, usual string) string {
+	if mount == "" {
+		mount = usual
+	}
+	if !isPath(mount) {
+		return ""
+	}
+	return "auth/" + mount + "/login"
+}
+
+// ask adds what the functions give to fields.
+func ask(ctx context.Context, fields map[string]string, functions map[string]client.SecretFunc) (map[string]string, error) {
+	for name, f := range functions {
+		if f == nil {
+			continue
+		}
+		value, err := f(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("the %s of the login cannot be had: %w", name, err)
+		}
+		fields[name] = value.Reveal()
+	}
+	return fields, nil
+}
+
+// session returns a token to use now: the one that is held, renewed when it is
+// due, or that of a new login.
+func (v *Vault) session(ctx context.Context) (session, error) {
+	select {
+	case v.turn <- struct{}{}:
+		defer func() { <-v.turn }()
+	case <-ctx.Done():
+		return session{}, fmt.Errorf("gave up waiting for a login: %w", context.Cause(ctx))
+	}
+	now := v.clock.Now().Round(0) // the wall's: a suspended machine's monotonic clock stands still
+	switch {
+	case v.login.given != nil:
+		if err := v.given(ctx, now); err != nil {
+			return session{}, err
+		}
+	case v.login.path == "":
+		return session{}, nil
+	case v.held.token == "", !v.held.ends.IsZero() && !now.Add(time.Second).Before(v.held.ends):
+		if err := v.begin(ctx, now); err != nil {
+			return session{}, err
+		}
+	}
+	if s := &v.held; s.renewable && !now.Before(s.renewAt) && now.Add(lastMoment).Before(s.ends) {
+		v.renew(ctx, now)
+	}
+	return v.held, nil
+}
+
+// begin logs in.
+func (v *Vault) begin(ctx context.Context, now time.Time) error {
+	fields, err := v.login.fields(ctx)
+	if err != nil {
+		return err
+	}
+	body, err := v.call(ctx, http.MethodPost, v.login.path, "", fields, "the login at "+v.login.path)
+	if err != nil {
+		return err
+	}
+	token, life, renewable, err := parseAuth(body)
+	if err != nil {
+		return err
+	}
+	v.held = session{token: token, got: now}
+	v.held.lives(now, life, renewable)
+	return nil
+}
+
+// given takes over the token that somebody else obtains, when it is a new one.
+// What Vault tells of its life is for renewing it, and can be forbidden; that it
+// has ended is for Vault to say.
+func (v *Vault) given(ctx context.Context, now time.Time) error {
+	token, err := v.login.given(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the token cannot be had: %w", err)
+	case !isToken(token):
+		return errors.New("what Config.Token gives is no token: it is too long, or has spaces or control characters")
+	case token == v.held.token:
+		return nil
+	}
+	v.held = session{token: token, got: now}
+	body, err := v.call(ctx, http.MethodGet, "auth/token/lookup-self", token, nil, "the token")
+	if err != nil {
+		return nil
+	}
+	if life, renewable, err := parseLookup(body); err == nil {
+		v.held.lives(now, life, renewable)
+	}
+	return nil
+}
+
+// lives notes that the token has life left from now; 0 is for ever. A third of it
+// is the margin for renewing.
+func (s *session) lives(now time.Time, life time.Duration, renewable bool) {
+	s.renewable, s.ends, s.renewAt = false, time.Time{}, time.Time{}
+	if life > 0 {
+		s.renewable, s.ends, s.renewAt = renewable, now.Add(life), now.Add(life-life/3)
+	}
+}
+
+// renew prolongs the token that is held. When that fails the token serves to its
+// end, and renewal is tried once more halfway there.
+func (v *Vault) renew(ctx context.Context, now time.Time) {
+	s := &v.held
+	body, err := v.call(ctx, http.MethodPost, "auth/token/renew-self", s.token, map[string]string{}, "the renewal of the token")
+	if err == nil {
+		if token, life, renewable, err := parseAuth(body); err == nil && token == s.token && life > 0 {
+			s.lives(now, life, renewable)
+			return
+		}
+	}
+	s.renewAt = now.Add(s.ends.Sub(now) / 2)
+}
+
+// drop takes the token out of use that Vault has refused, and reports whether
+// there may be a better one now.
+func (v *Vault) drop(ctx context.Context, rejected session) bool {
+	select {
+	case v.turn <- struct{}{}:
+		defer func() { <-v.turn }()
+	case <-ctx.Done():
+		return false
+	}
+	switch {
+	case v.login.path == "":
+		return false // it is asked for at each fetch, or the agent's
+	case v.held.token != rejected.token:
+		return true // replaced meanwhile
+	case within(v.clock.Now(), v.held.got, minAge):
+		return false
+	}
+	v.held = session{}
+	return true
+}
+
+// within reports whether now is in the d after at; a clock that was set back is
+// not.
+func within(now, at time.Time, d time.Duration) bool {
+	past := now.Round(0).Sub(at)
+	return past >= 0 && past < d
+}
