@@ -510,6 +510,23 @@ func TestReference(t *testing.T) {
 	}
 }
 
+func FuzzReference(f *testing.F) {
+	v, err := vault.New(vault.Config{Address: "http://127.0.0.1:8200"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, s := range []string{"secret/a/b#x", "secret/../a#x", "#", "/#", "a//b#c", "a/b#\x00"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, reference string) {
+		_, err := v.Open(reference)
+		path, _, _ := strings.Cut(reference, "#")
+		if err == nil && (strings.Contains("/"+path+"/", "/../") || strings.Contains("/"+path+"/", "//") || strings.ContainsAny(reference, "\r\n\x00")) {
+			t.Errorf("%q was opened", reference)
+		}
+	})
+}
+
 func FuzzAnswer(f *testing.F) {
 	for _, body := range []string{
 		`{"auth":{"client_token":"hvs.x","lease_duration":3600,"renewable":true}}`,
