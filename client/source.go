@@ -227,9 +227,9 @@ func (s *Source) fly(caller context.Context) func() (any, error) {
 	}
 }
 
-// callerKey is that of the context of the caller that began a flight. It stays a value:
-// as the parent it would bring the caller's net/http/httptrace hooks into a
-// request that may outlast the caller.
+// callerKey is that of the context of the caller that began a flight. It stays a
+// value: as the parent it would bring the caller's net/http/httptrace hooks into
+// a request that may outlast the caller.
 type callerKey struct{}
 
 // pause puts off the next renewal after one that failed.
