@@ -76,7 +76,7 @@ func (s *Source) key(ctx context.Context) (Key, *counterfoil.Error) {
 }
 
 // federated asks for the assertion that another authority has made. One that has
-// ended is not sent: by the provider's clock, so not before that is known.
+// ended is not sent: by both clocks, so not before the provider's is known.
 func (s *Source) federated(ctx context.Context) (counterfoil.Secret, *counterfoil.Error) {
 	v, err := reveal(ctx, s.cfg.Assertion, "assertion", counterfoil.CredentialsMissing)
 	if err != nil {
@@ -87,7 +87,7 @@ func (s *Source) federated(ctx context.Context) (counterfoil.Secret, *counterfoi
 	if !ok {
 		return "", &counterfoil.Error{Reason: counterfoil.AssertionMalformed, Message: "the assertion is no JWT: look where Config takes it from"}
 	}
-	if late := s.providerTime().Sub(ends); !ends.IsZero() && late >= 0 && s.timed.Load() {
+	if late := s.providerTime().Sub(ends); !ends.IsZero() && late >= 0 && s.timed() && !s.cfg.Clock.Now().Before(ends) {
 		return "", &counterfoil.Error{Reason: counterfoil.AssertionExpired,
 			Message: fmt.Sprintf("the assertion ended %s ago: whatever puts it where Config takes it from has not renewed it", late.Round(time.Second))}
 	}

@@ -238,6 +238,31 @@ func TestFederatedAssertionByAFastClock(t *testing.T) {
 	equal(t, "token requests", w.asked(), 3)
 }
 
+// A clock that is set takes the measure of the provider's with it: what has ended
+// by that must be tried, or nothing would ever measure again.
+func TestFederatedAssertionAfterTheClockIsSet(t *testing.T) {
+	for _, row := range []struct {
+		name          string
+		before, after time.Duration
+	}{{"right, having been 2 hours slow", 2 * time.Hour, 0}, {"2 hours fast, having been right", 0, -2 * time.Hour}} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.answers(func(rw http.ResponseWriter, n int) { give(rw, n, "60") })
+			w.ahead = row.before
+			c := w.config("oauth2")
+			c.ClientSecret, c.Assertion = nil, func(context.Context) (counterfoil.Secret, error) {
+				return jwtUntil(t, w.clock.Now().Add(w.ahead+time.Minute), ""), nil
+			}
+			s := w.source(c)
+			w.must(s)
+			w.ahead = row.after
+			w.clock.Turn(2 * time.Hour)
+			w.must(s)
+			equal(t, "token requests", w.asked(), 2)
+		})
+	}
+}
+
 // One that the platform replaces while the token endpoint is away is sent in its
 // new form.
 func TestFederatedAssertionIsReadAtEachAttempt(t *testing.T) {

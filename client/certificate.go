@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -100,7 +102,7 @@ func readBounded(name string, limit int64) ([]byte, error) {
 }
 
 // certificate asks for the certificate, as one whose Leaf is parsed. One that has
-// ended by the provider's clock is not shown.
+// ended by both clocks is not shown.
 func (s *Source) certificate(ctx context.Context) (*tls.Certificate, *counterfoil.Error) {
 	given, err := s.cfg.Certificate(ctx)
 	if err == nil && (given == nil || len(given.Certificate) == 0 || given.PrivateKey == nil) {
@@ -115,7 +117,7 @@ func (s *Source) certificate(ctx context.Context) (*tls.Certificate, *counterfoi
 	if err != nil {
 		return nil, &counterfoil.Error{Reason: counterfoil.CertificateMissing, Message: "the client's certificate cannot be had from where Config says", Err: err}
 	}
-	if !s.providerTime().Before(leaf.NotAfter) {
+	if !s.cfg.Clock.Now().Before(leaf.NotAfter) && (!s.timed() || !s.providerTime().Before(leaf.NotAfter)) {
 		return nil, &counterfoil.Error{Reason: counterfoil.CertificateMissing,
 			Message: fmt.Sprintf("the client's certificate ended at %s: renew it where Config takes it from", leaf.NotAfter.UTC().Format(time.RFC3339))}
 	}
@@ -179,6 +181,13 @@ func showable(rt http.RoundTripper) error {
 // with their certificate.
 func (e *entry) endsWith(old, t counterfoil.Token) bool {
 	return !e.ends.IsZero() && !old.Issued.After(t.Issued) && t.Expires.Before(old.Expires.Add(minSkew))
+}
+
+// refusesCertificate reports whether err is what the other side's TLS says of this
+// side's certificate (RFC 8446 section 6.2).
+func refusesCertificate(err error) bool {
+	alert, ok := errors.AsType[*net.OpError](err)
+	return ok && alert.Op == "remote error" && strings.Contains(alert.Err.Error(), "certificate")
 }
 
 // retire closes the connections that showed the certificate of e, as soon as

@@ -117,7 +117,8 @@ func (c *connections) Close() error {
 // then nothing of the old one stays open.
 func TestCertificateIsRotated(t *testing.T) {
 	w := newWorld(t)
-	cert := certify(t, "one", theStart.Add(1000*time.Hour))
+	long := theStart.Add(1000 * time.Hour)
+	cert := certify(t, "one", long)
 	c := w.certified(&cert)
 	var open atomic.Int64
 	base := w.base()
@@ -129,7 +130,6 @@ func TestCertificateIsRotated(t *testing.T) {
 		open.Add(1)
 		return &connections{Conn: conn, open: &open}, nil
 	}
-	base.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(8)
 	c.HTTP = base
 	s := w.source(c)
 	call := func() {
@@ -139,7 +139,7 @@ func TestCertificateIsRotated(t *testing.T) {
 	}
 	call()
 	equal(t, "open connections", open.Load(), 2)
-	cert = certify(t, "two", theStart.Add(1000*time.Hour))
+	cert = certify(t, "two", long)
 	call()
 	w.clock.Turn(58 * time.Minute) // past the margin: the old token serves while it is renewed
 	call()
@@ -152,15 +152,31 @@ func TestCertificateIsRotated(t *testing.T) {
 	for i, want := range []string{"one", "two"} {
 		equal(t, "certificate of a token request", shown(w.seenTokens()[i]), want)
 	}
-	cert = certify(t, "three", theStart.Add(1000*time.Hour))
+	cert = certify(t, "three", long)
 	w.answers(status(401, `{"error":"invalid_client"}`))
 	w.clock.Turn(2 * time.Hour)
 	equal(t, "reason", w.fails(s).Reason, counterfoil.InvalidClient)
-	cert = certify(t, "four", theStart.Add(1000*time.Hour))
+	cert = certify(t, "four", long)
 	w.answers(nil)
 	call() // the refusal of the third is not the fourth's
 	equal(t, "certificate of the call", shown(w.seenCalls()[4]), "four")
 	w.eventually("the connections with other certificates are closed", func() bool { return open.Load() == 2 })
+}
+
+// A resumed session is one with the certificate that began it, whatever the client
+// has by now.
+func TestCertificateOfAResumedSession(t *testing.T) {
+	w := newWorld(t)
+	long := time.Now().Add(1000 * time.Hour) // a session with one that has ended is not resumed
+	base := w.base()
+	base.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(8)
+	for i, name := range []string{"one", "two"} {
+		cert := certify(t, name, long)
+		c := w.certified(&cert)
+		c.HTTP = base
+		w.must(w.source(c))
+		equal(t, "certificate", shown(w.seenTokens()[i]), name)
+	}
 }
 
 // No token outlives its certificate, and the end brings no flood of requests.
@@ -219,12 +235,17 @@ func TestCertificateThatFails(t *testing.T) {
 	equal(t, "token requests", w.asked(), 0)
 }
 
-// Whatever Config.HTTP has done before, and whichever version of HTTP it speaks,
-// the certificate is shown.
+// Whatever Config.HTTP has done before, whichever version of HTTP it speaks and
+// whichever authorities the server names, the certificate is shown.
 func TestCertificateByAnyTransport(t *testing.T) {
 	w := newWorld(t)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(w.token))
-	server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+	other, err := x509.ParseCertificate(certify(t, "an authority", theStart).Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert, ClientCAs: x509.NewCertPool()}
+	server.TLS.ClientCAs.AddCert(other) // the only one that it names
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	defer server.Close()

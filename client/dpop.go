@@ -149,27 +149,36 @@ func (s *Source) hears(resp *http.Response) {
 	}
 }
 
-// nonceWanted reports whether a call that was answered 401 is to be made again at
-// once with the same token and a new proof: the API wants a nonce that the answer
-// has (RFC 9449 section 9), or its clock is another than the token endpoint's.
-func (s *Source) nonceWanted(resp *http.Response) bool {
+// proofRefused returns the error code of a 401 that is about the proof, not the
+// token (RFC 9449 section 7.1); "" for any other.
+func (s *Source) proofRefused(resp *http.Response) string {
 	if s.prover == nil {
-		return false
+		return ""
 	}
-	api := &s.prover.api
 	for _, challenge := range resp.Header["Www-Authenticate"] {
-		switch {
-		case strings.Contains(challenge, "use_dpop_nonce"):
-			return api.learn(resp.Header)
-		case strings.Contains(challenge, "invalid_dpop_proof"):
-			date, err := http.ParseTime(resp.Header.Get("Date"))
-			ahead := date.Add(time.Second / 2).Sub(s.providerTime())
-			if err != nil || ahead.Abs() > maxSkew || (ahead-time.Duration(api.ahead.Load())).Abs() < wrongClock {
-				return false
+		for _, code := range []counterfoil.Reason{counterfoil.UseDPoPNonce, counterfoil.InvalidDPoPProof} {
+			if strings.Contains(challenge, string(code)) {
+				return string(code)
 			}
-			api.ahead.Store(int64(ahead))
-			return true
 		}
 	}
-	return false
+	return ""
+}
+
+// nonceWanted reports whether a call whose proof was refused is to be made again
+// at once with the same token and another proof: the API wants a nonce that the
+// answer has (RFC 9449 section 9), or its clock is another than the token
+// endpoint's.
+func (s *Source) nonceWanted(code string, resp *http.Response) bool {
+	api := &s.prover.api
+	if code == string(counterfoil.UseDPoPNonce) {
+		return api.learn(resp.Header)
+	}
+	date, err := http.ParseTime(resp.Header.Get("Date"))
+	ahead := date.Add(time.Second / 2).Sub(s.providerTime())
+	if err != nil || ahead.Abs() > maxSkew || (ahead-time.Duration(api.ahead.Load())).Abs() < wrongClock {
+		return false
+	}
+	api.ahead.Store(int64(ahead))
+	return true
 }

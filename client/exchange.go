@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -160,8 +159,8 @@ func (s *Source) unreachable(ctx context.Context, cred credentials, err error) *
 	} else if certificate := new(tls.CertificateVerificationError); errors.As(err, &certificate) {
 		e.Reason = counterfoil.BadResponse // no repetition makes it good
 		e.Message = fmt.Sprintf("the certificate of the token endpoint of %s at %s is not good: check Config.TokenURL, the trusted authorities and this machine's clock", s.cfg.Provider.Name, s.tokenURL.Host)
-	} else if alert, ok := errors.AsType[*net.OpError](err); ok && alert.Op == "remote error" && strings.Contains(alert.Err.Error(), "certificate") {
-		e.Reason = counterfoil.CertificateUnknown // RFC 8446 section 6.2: such an alert is about this side's
+	} else if refusesCertificate(err) {
+		e.Reason = counterfoil.CertificateUnknown
 		e.Message = fmt.Sprintf("the token endpoint of %s at %s refuses this client's certificate: check Config.Certificate", s.cfg.Provider.Name, s.tokenURL.Host)
 	}
 	e.Err = quiet(e.Err)
@@ -284,14 +283,23 @@ func (s *Source) measure(sent time.Time, resp *http.Response) {
 	if err != nil {
 		return
 	}
+	now := s.cfg.Clock.Now()
+	s.measured.Store(now.UnixNano())
 	// Date was cut to its second, somewhere between sending and now.
-	here := sent.Add(s.cfg.Clock.Now().Round(0).Sub(sent) / 2)
-	s.timed.Store(true)
+	here := sent.Add(now.Round(0).Sub(sent) / 2)
 	skew := date.Add(time.Second / 2).Sub(here)
 	if skew.Abs() < minSkew {
 		skew = 0
 	}
 	s.skew.Store(int64(min(max(skew, -maxSkew), maxSkew)))
+}
+
+// timed reports whether the provider's clock is known: it was measured within the
+// hour. This machine's may have been set since; if that counted for ever, what has
+// ended by a wrong time would never be tried and the time never measured again.
+func (s *Source) timed() bool {
+	at := s.measured.Load()
+	return at != 0 && s.cfg.Clock.Now().Sub(time.Unix(0, at)).Abs() <= time.Hour
 }
 
 // providerTime is the time by the provider's clock, as far as it is known.

@@ -42,7 +42,8 @@ func (k Key) MarshalJSON() ([]byte, error) { return json.Marshal(fmt.Sprint(k)) 
 // KeyFunc gives a key. It must be safe for concurrent use.
 type KeyFunc func(context.Context) (Key, error)
 
-// NewKey makes an ES256 key (P-256) that lives in memory only, for Config.DPoP.
+// NewKey makes an ES256 key (P-256) that lives in memory only, for Config.DPoP:
+// tokens that are bound to it serve this process, whatever the cache.
 // The error is the system's, when it has no randomness.
 func NewKey() (Key, error) {
 	signer, err := jose.Generate(jose.ES256)

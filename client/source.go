@@ -63,8 +63,8 @@ type Source struct {
 	replaced *limiter // requests for a token in place of a rejected one
 	changed  *limiter // requests because the credentials are others by now
 	skew     atomic.Int64
-	timed    atomic.Bool // skew has been measured
-	prover   *prover     // nil without DPoP
+	measured atomic.Int64 // when skew was, in ns since 1970; 0 for never
+	prover   *prover      // nil without DPoP
 	health   atomic.Pointer[checked]
 
 	mu       sync.Mutex

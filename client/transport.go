@@ -171,9 +171,10 @@ type remedies struct{ proof, token bool }
 // another proof, or with another token than h's, which is dropped. It tries each
 // once.
 func (s *Source) remedied(ctx context.Context, resp *http.Response, h *held, done *remedies) bool {
-	if !done.proof && s.nonceWanted(resp) {
+	if code := s.proofRefused(resp); code != "" { // another token would come with the same proofs
+		tried := done.proof
 		done.proof = true
-		return true
+		return !tried && s.nonceWanted(code, resp)
 	}
 	if done.token {
 		return false
@@ -221,7 +222,7 @@ func failsForAWhile(resp *http.Response, err error) bool {
 		return passes(resp.StatusCode)
 	}
 	certificate := new(tls.CertificateVerificationError)
-	return !errors.As(err, &certificate)
+	return !errors.As(err, &certificate) && !refusesCertificate(err)
 }
 
 // idempotent reports whether req may reach the API twice.
