@@ -99,3 +99,8 @@ crash:
 soak: REQUESTS ?= 100000
 soak:
 	COUNTERFOIL_SOAK_REQUESTS=$(REQUESTS) $(GO) test -timeout 120m -run 'Soak' -v ./cmd/...
+
+# 50 processes share one token for a minute while they and Valkey are killed.
+.PHONY: fleet
+fleet: needs
+	COUNTERFOIL_FLEET=1 $(GO) test -count=1 -timeout 10m -run 'ShowFleet' -v ./client/fleet

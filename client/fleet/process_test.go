@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -41,16 +40,16 @@ type process struct {
 }
 
 // process starts a child whose Cache is at socket.
-func startProcess(t *testing.T, socket, mode string) *process {
+func startProcess(t *testing.T, socket, mode string, env ...string) *process {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &process{cmd: exec.Command(exe)}
-	p.cmd.Env = append(os.Environ(), "COUNTERFOIL_TEST_CHILD="+socket, "CHILD_MODE="+mode, "CHILD_KEY="+masterKey.Reveal())
+	p.cmd.Env = append(append(os.Environ(), "COUNTERFOIL_TEST_CHILD="+socket, "CHILD_MODE="+mode, "CHILD_KEY="+masterKey.Reveal()), env...)
 	p.cmd.Stderr = os.Stderr
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	tied(p.cmd)
 	p.in, err = p.cmd.StdinPipe()
 	out, failed := p.cmd.StdoutPipe()
 	if err = errors.Join(err, failed, p.cmd.Start()); err != nil {
@@ -81,15 +80,22 @@ func (p *process) goOn() { fmt.Fprintln(p.in) }
 // child is the other process.
 func child(socket string) {
 	c := fleet.Config{URL: "unix://" + socket, Keys: []client.SecretFunc{client.Static(counterfoil.Secret(os.Getenv("CHILD_KEY")))}, Timeout: childTimeout, Lease: childLease}
-	cache, err := fleet.Open(context.Background(), c)
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
+	if lease := os.Getenv("CHILD_LEASE"); lease != "" {
+		var err error
+		c.Lease, err = time.ParseDuration(lease)
+		must(err)
+		c.Timeout = min(c.Lease, time.Second)
 	}
+	cache, err := fleet.Open(context.Background(), c)
+	must(err)
 	in := bufio.NewReader(os.Stdin)
 	pause := func(where string) { fmt.Println(where); _, _ = in.ReadString('\n') }
-	if os.Getenv("CHILD_MODE") == "watch" {
+	switch os.Getenv("CHILD_MODE") {
+	case "watch":
 		watch(cache, pause)
+		return
+	case "work":
+		work(cache)
 		return
 	}
 	asked, paused := 0, false
