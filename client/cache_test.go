@@ -24,9 +24,8 @@ func dirCache(t testing.TB) (client.Cache, string) {
 }
 
 var (
-	token = cachetest.Token
-	put   = cachetest.Put
-	load  = cachetest.Load
+	put  = cachetest.Put
+	load = cachetest.Load
 )
 
 func TestCache(t *testing.T) {

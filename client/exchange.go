@@ -43,7 +43,7 @@ const (
 //  4. remember what will not.
 func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *held) (counterfoil.Token, error) {
 	if s.inPlace.Load() && s.replaced.take(s.cfg.Clock.Now()) > 0 {
-		return counterfoil.Token{}, s.failed(ctx, &counterfoil.Error{Reason: counterfoil.RateLimited,
+		return counterfoil.Token{}, s.stopped(ctx, &counterfoil.Error{Reason: counterfoil.RateLimited,
 			Message: fmt.Sprintf("the API rejects every token: no more than %d a minute are asked for in place of rejected ones", rejectionsPerMinute)})
 	}
 	deadline := s.cfg.Clock.Now().Add(s.cfg.Timeout)

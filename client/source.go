@@ -71,6 +71,9 @@ type Source struct {
 	former   *entry // where the token in use comes from, while place has none yet
 	refused  refusal
 	failures int // renewals that failed in a row
+	// told is why the last request was not sent, and stands until toldUntil.
+	told      counterfoil.Reason
+	toldUntil time.Time
 }
 
 // entry is a place in the cache.
@@ -260,7 +263,7 @@ func (s *Source) renew(ctx context.Context) (*held, error) {
 	}
 	e, err := s.entry(ctx)
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.stopped(ctx, err)
 	}
 	changes := e.changes.Load()
 	if !old.live(now) {
@@ -270,7 +273,7 @@ func (s *Source) renew(ctx context.Context) (*held, error) {
 	}
 	cred, err := s.credentials(ctx, e)
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.stopped(ctx, err)
 	}
 	if err := s.remembered(cred.print); err != nil {
 		return nil, err
@@ -314,7 +317,23 @@ func (s *Source) notRenewed(ctx context.Context, err error) error {
 	if errors.Is(err, ErrCacheLost) {
 		e.Message = fmt.Sprintf("no token is asked for while the shared cache is lost, because a new token of %s ends the others': mend the cache, or set Config.FetchAlone", s.cfg.Provider.Name)
 	}
-	return s.failed(ctx, e)
+	return s.stopped(ctx, e)
+}
+
+// stopped is failed for what kept a request from being sent. Nothing makes the
+// callers wait until it is over, so it leaves one event a second.
+func (s *Source) stopped(ctx context.Context, err *counterfoil.Error) error {
+	now := s.cfg.Clock.Now()
+	s.mu.Lock()
+	told := now.Before(s.toldUntil) && s.told == err.Reason
+	if !told {
+		s.told, s.toldUntil = err.Reason, now.Add(minPause)
+	}
+	s.mu.Unlock()
+	if told {
+		return err
+	}
+	return s.failed(ctx, err)
 }
 
 // failed leaves an event of err and returns it.

@@ -271,6 +271,13 @@ func TestSecretFuncFails(t *testing.T) {
 	e := w.fails(s)
 	equal(t, "reason", e.Reason, counterfoil.CredentialsMissing)
 	equal(t, "text", e.Error(), "the client secret cannot be had from where Config says: vault sealed")
+	for range 100 {
+		w.fails(s)
+	}
+	equal(t, "events within a second", len(w.seenEvents()), 1)
+	w.clock.Turn(time.Second)
+	w.fails(s)
+	equal(t, "events a second later", len(w.seenEvents()), 2)
 	c.ClientSecret, c.APIKey = client.Static(theSecret), client.Static("")
 	equal(t, "reason", w.fails(w.source(c)).Reason, counterfoil.APIKeyMissing)
 	equal(t, "token requests", w.asked(), 0)
