@@ -94,7 +94,8 @@ func ownGoroutines() string {
 	stacks = stacks[:runtime.Stack(stacks, true)]
 	var own []string
 	for s := range strings.SplitSeq(string(stacks), "\n\n") {
-		if strings.Contains(s, "counterfoil/client.") {
+		// A flight that has not begun yet is nowhere but in singleflight.
+		if strings.Contains(s, "counterfoil/client.") || strings.Contains(s, "sync/singleflight.") {
 			own = append(own, s)
 		}
 	}
