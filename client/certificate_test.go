@@ -244,7 +244,7 @@ func TestCertificateByAnyTransport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert, ClientCAs: x509.NewCertPool()}
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{*serverCertificate()}, ClientAuth: tls.RequestClientCert, ClientCAs: x509.NewCertPool()}
 	server.TLS.ClientCAs.AddCert(other) // the only one that it names
 	server.EnableHTTP2 = true
 	server.StartTLS()
@@ -297,7 +297,7 @@ func TestCertificateRefusedByTLS(t *testing.T) {
 	w := newWorld(t)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(w.token))
 	server.Config.ErrorLog = w.auth.Config.ErrorLog
-	server.TLS = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: x509.NewCertPool()}
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{*serverCertificate()}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: x509.NewCertPool()}
 	server.StartTLS()
 	defer server.Close()
 	cert := certify(t, "one", theStart.Add(1000*time.Hour))

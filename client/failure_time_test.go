@@ -71,12 +71,12 @@ func clockOff(t *testing.T, ahead time.Duration) {
 	f.ahead = ahead
 	api := newIssuing(f, time.Hour)
 	s := f.oauth2()
-	for range 180 {
+	for range 90 {
 		resp := f.get(s.Client(), f.api.URL)
 		equal(t, "status", resp.StatusCode, 200)
 		resp.Body.Close()
 		f.quiet()
-		f.clock.Turn(time.Minute)
+		f.clock.Turn(2 * time.Minute)
 	}
 	equal(t, "calls with a token that had ended", api.stale, 0)
 	equal(t, "token requests in 3 hours", f.asked(), 4)
@@ -239,15 +239,15 @@ func suspendInLastCall(t *testing.T) {
 func setBack(t *testing.T) {
 	f, machine, s := suspended(t)
 	api := newIssuing(f, time.Hour)
-	for i := range 240 { // two hours, every 30 s
-		if i == 60 {
+	for i := range 120 { // two hours, every minute
+		if i == 30 {
 			machine.set(-time.Hour)
 		}
 		resp := f.get(s.Client(), f.api.URL)
 		equal(t, "status", resp.StatusCode, 200)
 		resp.Body.Close()
 		f.quiet()
-		f.clock.Turn(30 * time.Second)
+		f.clock.Turn(time.Minute)
 	}
 	equal(t, "calls with a token that had ended", api.stale, 0)
 	if n := f.asked(); n > 4 {

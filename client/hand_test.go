@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
@@ -208,7 +207,7 @@ func mistakeCancelledCaller(t *testing.T) {
 func mistakeLeavesOrigin(t *testing.T) {
 	w := newWorld(t)
 	var stranger []*http.Request
-	elsewhere := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { stranger = append(stranger, r) }))
+	elsewhere := listen(func(_ http.ResponseWriter, r *http.Request) { stranger = append(stranger, r) })
 	defer elsewhere.Close()
 	w.onCall = func(rw http.ResponseWriter, r seen, _ int) {
 		http.Redirect(rw, r.Request, elsewhere.URL+"/x", http.StatusTemporaryRedirect)

@@ -2,10 +2,17 @@ package client_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
 	"io"
 	"log"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -83,10 +90,24 @@ func newWorld(t testing.TB) *world {
 func listen(h http.HandlerFunc) *httptest.Server {
 	s := httptest.NewUnstartedServer(h)
 	s.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that leave
-	s.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+	// A key of RSA and a hybrid exchange would take most of the tests' time.
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{*serverCertificate()}, CurvePreferences: []tls.CurveID{tls.X25519}, ClientAuth: tls.RequestClientCert}
 	s.StartTLS()
 	return s
 }
+
+// serverCertificate is that of the world's servers, which signs itself.
+var serverCertificate = sync.OnceValue(func() *tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(err)
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "a test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"example.com"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
+	must(err)
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+})
 
 // ownGoroutines returns the stacks that stand in the package under test.
 func ownGoroutines() string {
@@ -177,12 +198,25 @@ func (w *world) seenEvents() []counterfoil.Event {
 	return slices.Clone(w.events)
 }
 
+// builtin is a copy of one of the catalog, which is read once.
+func builtin(t testing.TB, name string) *provider.Provider {
+	p, ok := builtins.Load(name)
+	if !ok {
+		fresh, err := provider.Builtin(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, _ = builtins.LoadOrStore(name, fresh)
+	}
+	copied := *p.(*provider.Provider)
+	return &copied
+}
+
+var builtins sync.Map
+
 // config is one of the provider's client; the world stands for both endpoints.
 func (w *world) config(name string) client.Config {
-	p, err := provider.Builtin(name)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	p := builtin(w.t, name)
 	c := client.Config{
 		Provider: p, TokenURL: w.auth.URL + p.TokenEndpoint.Path, APIURL: w.api.URL,
 		ClientID: "the-client", ClientSecret: client.Static(theSecret), APIKey: client.Static(theKey), Tenant: "TENANT123",
