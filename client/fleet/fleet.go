@@ -166,7 +166,12 @@ func (c *Cache) background(f func()) {
 	}
 }
 
+// tell passes a state on. A server that is found again may have lost its data,
+// one of a cluster's too, whose end nobody else notices.
 func (c *Cache) tell(err error) {
+	if err == nil {
+		c.later(c.entries.list("")...)
+	}
 	if c.cfg.OnState != nil {
 		c.cfg.OnState(err)
 	}

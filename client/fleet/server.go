@@ -261,7 +261,9 @@ func (s *server) try(ctx context.Context, script *valkey.Lua, key string, args .
 		s.met(err)
 		return state{}, lost(err)
 	}
-	s.met(nil)
+	if script != read { // which a server answers that can take nothing
+		s.met(nil)
+	}
 	return st, nil
 }
 
