@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -257,106 +256,6 @@ func TestAnotherMasterKeyIsRefused(t *testing.T) {
 	knowsAfterAsking(t, s.open(), "one")
 }
 
-// A value that was changed, or put in another's place, is used by nobody.
-func TestStrangersValues(t *testing.T) {
-	for _, row := range []struct {
-		name   string
-		change func(s *server)
-	}{
-		{"changed", func(s *server) {
-			sealed := []byte(s.field(key, "t"))
-			sealed[len(sealed)-1] ^= 1
-			s.ask("HSET", "counterfoil:{"+key+"}", "t", string(sealed))
-		}},
-		{"of another key", func(s *server) {
-			s.ask("HSET", "counterfoil:{"+key+"}", "t", s.field("bb-1", "t"), "g", s.field("bb-1", "g"))
-		}},
-		{"of another generation", func(s *server) { s.ask("HINCRBY", "counterfoil:{"+key+"}", "g", "1") }},
-		{"not sealed", func(s *server) { s.ask("HSET", "counterfoil:{"+key+"}", "t", `{"value":"evil"}`) }},
-		{"longer than any", func(s *server) { s.ask("HSET", "counterfoil:{"+key+"}", "t", strings.Repeat("x", 300<<10)) }},
-		{"another type", func(s *server) { s.ask("SET", "counterfoil:{"+key+"}", "x") }},
-		{"no number", func(s *server) { s.ask("HSET", "counterfoil:{"+key+"}", "g", "x") }},
-		{"an absurd number", func(s *server) { s.ask("HSET", "counterfoil:{"+key+"}", "g", "9e300") }},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			s := start(t)
-			one := s.open()
-			renewed(t, one, key, give("one"))
-			renewed(t, one, "bb-1", give("other"))
-			one.Close()
-			row.change(s)
-			got, err := s.open().Renew(t.Context(), key, give("fresh"))
-			if got.Value != "fresh" && !errors.Is(err, client.ErrCacheLost) {
-				t.Errorf("got %q, %v", got.Value.Reveal(), err)
-			}
-		})
-	}
-	t.Run("an end that was moved does not make it live longer", func(t *testing.T) {
-		s := start(t)
-		renewed(t, s.open(), key, give("one"))
-		s.ask("HSET", "counterfoil:{"+key+"}", "e", "99999999999999")
-		got, err := s.open().Renew(t.Context(), key, neverFetch(t))
-		if err != nil || got.Expires.After(time.Now().Add(time.Hour)) {
-			t.Errorf("ends %s, %v", got.Expires, err)
-		}
-	})
-}
-
-const secretToken = "t0ken-that-nobody-may-see"
-
-// The server sees no token: neither its MONITOR, nor what it stores.
-func TestServerSeesNoToken(t *testing.T) {
-	s := start(t)
-	one, two := s.open(), s.open()
-	monitor, err := net.Dial("unix", s.socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer monitor.Close()
-	fmt.Fprint(monitor, "MONITOR\r\n")
-	var mu sync.Mutex
-	var seen strings.Builder
-	var reader sync.WaitGroup
-	reader.Go(func() {
-		buf := make([]byte, 64<<10)
-		for {
-			n, err := monitor.Read(buf)
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			seen.Write(buf[:n])
-			mu.Unlock()
-		}
-	})
-	eventually(t, "MONITOR answers", func() bool { mu.Lock(); defer mu.Unlock(); return strings.Contains(seen.String(), "+OK") })
-	renewed(t, one, key, give(secretToken))
-	knowsAfterAsking(t, two, secretToken)
-	stored := s.ask("DUMP", "counterfoil:{"+key+"}")
-	if len(stored) < 100 {
-		t.Fatalf("DUMP gave %q", stored)
-	}
-	noToken(t, "DUMP", stored)
-	if err := two.Drop(t.Context(), key, cachetest.Token(secretToken)); err != nil {
-		t.Fatal(err)
-	}
-	_, _ = one.Renew(t.Context(), "bb-1", client.Renewal{
-		Accept: func(counterfoil.Token) bool { return false },
-		Fetch: func(context.Context) (counterfoil.Token, error) {
-			return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.InvalidClient, Message: secretToken}
-		},
-	})
-	noToken(t, "DUMP of a failure", s.ask("DUMP", "counterfoil:{bb-1}"))
-	s.ask("ECHO", "the end")
-	eventually(t, "all is seen", func() bool { mu.Lock(); defer mu.Unlock(); return strings.Contains(seen.String(), "the end") })
-	monitor.Close()
-	reader.Wait()
-	if text := seen.String(); !strings.Contains(text, "EVALSHA") || !strings.Contains(text, key) {
-		t.Error("MONITOR saw nothing")
-	}
-	noToken(t, "MONITOR", seen.String())
-}
-
 // Over TLS, with a user and a password that is rotated.
 func TestTLSAndPassword(t *testing.T) {
 	plain := start(t) // its socket is asked by the test itself
@@ -456,30 +355,5 @@ func TestOpenWhileTheServerIsAway(t *testing.T) {
 	eventually(t, "it works", func() bool {
 		got, err := cache.Renew(t.Context(), key, give("one"))
 		return err == nil && got.Value == "one"
-	})
-}
-
-// FuzzEntry: whatever somebody writes into an entry, a renewal ends, with a
-// fresh token, the one that was there, a failure that stands, or ErrCacheLost.
-func FuzzEntry(f *testing.F) {
-	s := start(f)
-	f.Add("g", "1", "t", "x", "e", "99999999999999")
-	f.Add("g", "-1", "n", "9e300", "u", "99999999999999")
-	f.Add("g", "nan", "p", "inf", "f", "cfseal1:0123456789012345678901234567890123456789")
-	f.Add("u", "99999999999999", "h", "", "g", "9007199254740993")
-	f.Add("p", "99999999999999", "c", "a", "r", "1e308")
-	cache := s.open()
-	var n atomic.Int64
-	f.Fuzz(func(t *testing.T, f1, v1, f2, v2, f3, v3 string) {
-		key := fmt.Sprintf("aa-%d", n.Add(1))
-		s.ask("HSET", "counterfoil:{"+key+"}", f1, v1, f2, v2, f3, v3)
-		defer s.ask("FLUSHALL")
-		// Nothing waits longer than for a lease, or as long as the caller wants.
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
-		got, err := cache.Renew(ctx, key, give("fresh"))
-		if got.Value != "fresh" && !errors.Is(err, client.ErrCacheLost) && !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("got %q, %v", got.Value.Reveal(), err)
-		}
 	})
 }

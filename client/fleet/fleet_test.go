@@ -5,6 +5,8 @@ import (
 	"errors"
 	"runtime"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -324,4 +326,25 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 		}
 	}
 	eventually(t, "the goroutines end", func() bool { return runtime.NumGoroutine() <= before })
+	t.Run("nor with a server that hangs", func(t *testing.T) {
+		c := s.config()
+		c.Timeout = 300 * time.Millisecond
+		cache, err := fleet.Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.signal(syscall.SIGSTOP)
+		defer s.signal(syscall.SIGCONT)
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(func() { _, _ = cache.Renew(t.Context(), key, neverFetch(t)) })
+		}
+		began := time.Now()
+		cache.Close()
+		if took := time.Since(began); took > 10*c.Timeout {
+			t.Errorf("closing took %s", took)
+		}
+		all.Wait()
+		eventually(t, "the goroutines end", func() bool { return runtime.NumGoroutine() <= before+2 }) // this test's own
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -151,21 +152,9 @@ func (c *Cache) syncAll(batch map[*entry]struct{}) (failed []*entry) {
 // everything known is compared, because changes may have been missed.
 func (c *Cache) follow() {
 	for pause := time.Duration(0); ; {
-		err := c.server.connect()
-		if err == nil {
-			ctx := valkey.WithOnSubscriptionHook(c.ctx, func(s valkey.PubSubSubscription) {
-				if s.Kind == "subscribe" {
-					pause = 0
-					c.later(c.entries.list("")...)
-					c.server.met(nil)
-				}
-			})
-			listen := c.server.connected().B().Subscribe().Channel(c.server.channel).Build()
-			err = c.server.connected().Receive(ctx, listen, func(m valkey.PubSubMessage) {
-				if e := c.entries.known(m.Message); e != nil {
-					c.later(e)
-				}
-			})
+		listened, err := c.listen()
+		if listened {
+			pause = 0
 		}
 		if c.ctx.Err() != nil {
 			return
@@ -182,6 +171,28 @@ func (c *Cache) follow() {
 			return
 		}
 	}
+}
+
+// listen does so until the connection ends, and reports whether there was one.
+func (c *Cache) listen() (listened bool, err error) {
+	if err := c.server.connect(); err != nil {
+		return false, err
+	}
+	var began atomic.Bool
+	ctx := valkey.WithOnSubscriptionHook(c.ctx, func(s valkey.PubSubSubscription) {
+		if s.Kind == "subscribe" {
+			began.Store(true)
+			c.later(c.entries.list("")...)
+			c.server.met(nil)
+		}
+	})
+	subscribe := c.server.connected().B().Subscribe().Channel(c.server.channel).Build()
+	err = c.server.connected().Receive(ctx, subscribe, func(m valkey.PubSubMessage) {
+		if e := c.entries.known(m.Message); e != nil {
+			c.later(e)
+		}
+	})
+	return began.Load(), err
 }
 
 var errClosed = errors.New("fleet: the cache is closed")
