@@ -134,6 +134,11 @@ func (s *Source) exchange(ctx context.Context, e *entry, c *credentials) (counte
 		return none, s.refusal(resp, body, cred)
 	}
 	t, err := parseToken(body, &s.cfg.Provider.TokenEndpoint, s.prover != nil)
+	if err != nil && ctx.Err() != nil {
+		// A server that sees the connection closing ends its body, and what it had
+		// sent until then looks whole.
+		return none, s.unreachable(ctx, cred, err)
+	}
 	if err != nil {
 		return none, &counterfoil.Error{Reason: counterfoil.BadResponse, Status: resp.StatusCode,
 			Message: fmt.Sprintf("the token endpoint of %s answers no usable token: %v", s.cfg.Provider.Name, err)}
