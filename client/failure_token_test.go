@@ -527,3 +527,23 @@ func TestTokenSecretThatAlwaysChanges(t *testing.T) {
 		t.Errorf("%d token requests in a minute, want 30 at most", f.asked())
 	}
 }
+
+// untilLeft is a body that ends properly as soon as the client leaves.
+type untilLeft struct{ ctx context.Context }
+
+func (b untilLeft) Read([]byte) (int, error) { <-b.ctx.Done(); return 0, io.EOF }
+
+func (untilLeft) Close() error { return nil }
+
+// What the time limit has cut off is no answer, however whole it looks.
+func TestTokenAnswerCutWhole(t *testing.T) {
+	f := newOrdeal(t)
+	c := f.config("oauth2")
+	c.HTTP = roundTripper(func(r *http.Request) (*http.Response, error) {
+		f.hanging.Store(1)
+		return &http.Response{StatusCode: 200, Body: untilLeft{r.Context()}}, nil
+	})
+	e := f.fails(f.source(c))
+	is(t, "error", e, transient, unavailable, 0)
+	equal(t, "wraps the deadline", errors.Is(e, context.DeadlineExceeded), true)
+}
