@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -328,6 +329,7 @@ func TestConfigThatCannotWork(t *testing.T) {
 		{"no key", func(c *fleet.Config) { c.Keys = nil }, "Config.Keys is missing"},
 		{"a key that is none", func(c *fleet.Config) { c.Keys = []client.SecretFunc{client.Static("passw0rd-of-the-server")} }, "32 random bytes"},
 		{"a lease shorter than a step", func(c *fleet.Config) { c.Lease = time.Second }, "Config.Lease is less"},
+		{"a lease that nobody would wait for", func(c *fleet.Config) { c.Lease = time.Hour }, "more than a minute"},
 		{"no time", func(c *fleet.Config) { c.Timeout = -1 }, "Config.Timeout"},
 		{"a prefix with a brace", func(c *fleet.Config) { c.Prefix = "a{b" }, "Config.Prefix"},
 	} {
@@ -340,6 +342,34 @@ func TestConfigThatCannotWork(t *testing.T) {
 			}
 			noToken(t, "the error", fmt.Sprint(err))
 		})
+	}
+}
+
+// A Sentinel here that leads to another machine does not lead there without TLS.
+func TestSentinelLeadsNowhereWithoutTLS(t *testing.T) {
+	dir := t.TempDir()
+	port := freePort(t)
+	file := filepath.Join(dir, "sentinel.conf")
+	if err := os.WriteFile(file, []byte("port "+port+"\nbind 127.0.0.1\ndir "+dir+"\nsentinel monitor theset 192.0.2.1 6379 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary(t), file, "--sentinel")
+	tied(cmd)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	eventually(t, "the Sentinel answers", func() bool {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	c := config("")
+	c.URL = "redis://127.0.0.1:" + port + "?master_set=theset"
+	if _, err := fleet.Open(t.Context(), c); err == nil || !strings.Contains(err.Error(), "without TLS") {
+		t.Errorf("got %v", err)
 	}
 }
 

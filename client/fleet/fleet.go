@@ -67,7 +67,7 @@ type Config struct {
 	// when the cache is opened.
 	Keys []client.SecretFunc
 	// Lease is how long others wait for a process that has died while it asked for
-	// a token; default 3 s, at least Timeout. One that lives keeps the lease for as
+	// a token; default 3 s, at least Timeout, at most a minute. One that lives keeps the lease for as
 	// long as it needs.
 	Lease time.Duration
 	// Timeout bounds each step at the server; default 1 s.
@@ -119,6 +119,8 @@ func Open(ctx context.Context, cfg Config) (*Cache, error) {
 		return nil, errors.New("fleet: Config.Timeout is less than a millisecond")
 	case cfg.Lease < cfg.Timeout:
 		return nil, errors.New("fleet: Config.Lease is less than Config.Timeout: it would end while it is prolonged")
+	case cfg.Lease > time.Minute:
+		return nil, errors.New("fleet: Config.Lease is more than a minute: a process that lives keeps the lease for as long as it needs")
 	case len(cfg.Prefix) > 64 || strings.ContainsFunc(cfg.Prefix, func(r rune) bool { return r <= 0x20 || r > 0x7e || strings.ContainsRune(`{}*?[]\^`, r) }):
 		return nil, errors.New(`fleet: Config.Prefix must be at most 64 printable characters without {}*?[]\^ and spaces`)
 	}

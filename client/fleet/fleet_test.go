@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -308,6 +309,17 @@ func TestClocksThatDiffer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A server's clock that is set back neither keeps a dead holder's lease nor a
+// failure for longer than a minute.
+func TestServerClockSetBack(t *testing.T) {
+	s := start(t)
+	one := s.open()
+	renewed(t, one, key, give("one"))
+	later := strconv.FormatInt(time.Now().Add(10*time.Minute).UnixMilli(), 10)
+	s.ask("HSET", "counterfoil:{"+key+"}", "h", "dead", "u", later, "p", later, "c", strings.Repeat("0", 64), "f", "x")
+	equal(t, "renewed", renewed(t, one, key, rejecting("one", fetches("two"))), "two")
 }
 
 // TestNoGoroutineIsLeft looks after Close.

@@ -39,8 +39,7 @@ func (c *Cache) merge(e *entry, st state) error {
 		return err
 	}
 	// The step was no earlier than sent: from there on, the end is never late.
-	left := min(time.Duration(st.ends-st.now)*time.Millisecond, lifetime)
-	t.Expires = st.sent.Add(left)
+	t.Expires = st.sent.Add(span(st.ends-st.now, lifetime))
 	t.Issued = t.Expires.Add(-lifetime)
 	e.put(t, st.order)
 	return nil

@@ -60,17 +60,20 @@ func (c *Cache) Renew(ctx context.Context, key string, r client.Renewal) (counte
 				return none, lost(errAnswer) // somebody else has written there
 			}
 		case "failed":
-			left := time.Duration(st.pause-st.now) * time.Millisecond
-			failure, err := c.ring.openFailure(key, st.failure, left)
+			failure, err := c.ring.openFailure(key, st.failure, span(st.pause-st.now, maxFailure))
 			if err != nil {
 				return none, lost(err)
 			}
 			return none, failure
 		default: // held; those who wait do not ask all at once when it ends
-			left := time.Duration(st.until-st.now) * time.Millisecond
-			c.wait(ctx, news, left+rand.N(c.cfg.Lease/20+1))
+			c.wait(ctx, news, span(st.until-st.now, c.cfg.Lease)+rand.N(c.cfg.Lease/20+1))
 		}
 	}
+}
+
+// span is a time of the server, in ms, within reason.
+func span(ms int64, most time.Duration) time.Duration {
+	return time.Duration(min(max(ms, 0), most.Milliseconds())) * time.Millisecond
 }
 
 // lease is the right to fetch, while it lasts.

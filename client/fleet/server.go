@@ -3,7 +3,6 @@ package fleet
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -104,9 +103,16 @@ func serverOption(cfg Config) (valkey.ClientOption, error) {
 		return none, errors.New("fleet: Config.URL must be like rediss://user@host:6379/0 or unix:///run/valkey.sock?db=0")
 	}
 	if option.TLSConfig == nil && u.Scheme != "unix" && !cfg.Plaintext && slices.ContainsFunc(option.InitAddress, isRemote) {
-		return none, errors.New("fleet: Config.URL is without TLS: use rediss://, or allow it with Config.Plaintext")
+		return none, fmt.Errorf("fleet: Config.URL: %w", errPlaintext)
 	}
-	if option.TLSConfig != nil && cfg.TLS != nil {
+	switch {
+	case option.TLSConfig == nil:
+		if u.Scheme != "unix" && !cfg.Plaintext {
+			option.DialCtxFn = dialHere
+		}
+	case cfg.TLS == nil:
+		option.TLSConfig.ServerName = "" // each node has the name of its address
+	default:
 		if cfg.TLS.InsecureSkipVerify && cfg.TLS.VerifyConnection == nil {
 			return none, errors.New("fleet: Config.TLS does not verify certificates: set RootCAs or VerifyConnection instead of InsecureSkipVerify")
 		}
@@ -114,13 +120,11 @@ func serverOption(cfg Config) (valkey.ClientOption, error) {
 		own.MinVersion = max(own.MinVersion, tls.VersionTLS12)
 		option.TLSConfig = own
 	}
-	if option.TLSConfig != nil && len(option.InitAddress) > 1 || option.Sentinel.MasterSet != "" {
-		option.TLSConfig = withoutName(option.TLSConfig) // each node has a name of its own
-	}
 	option.Sentinel.TLSConfig = option.TLSConfig
 	option.Sentinel.TopologyRefreshInterval = 5 * time.Second
 	option.ClusterOption.ShardsRefreshInterval = 10 * time.Second
 	option.Dialer = net.Dialer{Timeout: cfg.Timeout, KeepAlive: cfg.Timeout}
+	option.Sentinel.Dialer = option.Dialer
 	option.ConnWriteTimeout = cfg.Timeout
 	option.DisableCache, option.DisableRetry = true, true
 	option.PipelineMultiplex = -1 // one connection carries everything, so that all learn at once that it is gone
@@ -132,14 +136,16 @@ func serverOption(cfg Config) (valkey.ClientOption, error) {
 	return option, nil
 }
 
-func withoutName(c *tls.Config) *tls.Config {
-	if c == nil {
-		return nil
+// dialHere connects within this machine only, wherever a Sentinel or a node of a
+// cluster says that another is.
+func dialHere(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+	if isRemote(address) {
+		return nil, errPlaintext
 	}
-	c = c.Clone()
-	c.ServerName = ""
-	return c
+	return d.DialContext(ctx, "tcp", address)
 }
+
+var errPlaintext = errors.New("the way to another machine is without TLS: use rediss://, or allow it with Config.Plaintext")
 
 func credentials(user string, password client.SecretFunc, timeout time.Duration) func(valkey.AuthCredentialsContext) (valkey.AuthCredentials, error) {
 	return func(valkey.AuthCredentialsContext) (valkey.AuthCredentials, error) {
@@ -217,8 +223,7 @@ func isRefusal(err error) bool {
 		return slices.Contains([]string{"WRONGPASS", "NOAUTH", "NOPERM", "DENIED"}, code)
 	}
 	certificate := new(tls.CertificateVerificationError)
-	unknown := new(x509.UnknownAuthorityError)
-	return errors.As(err, &certificate) || errors.As(err, unknown)
+	return errors.As(err, &certificate) || errors.Is(err, errPlaintext)
 }
 
 // met notes what a command has met, nil for an answer.
