@@ -1,12 +1,9 @@
 package client
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net/http"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -18,30 +15,10 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-const (
-	// A token is renewed maxMargin before its end, or a marginShare of its
-	// lifetime where that is less, so that a short token is not always stale.
-	maxMargin   = 300 * time.Second
-	marginShare = 5
-	// jitterShare of the margin is the most by which renewal is earlier still,
-	// so that processes that began together do not renew together.
-	jitterShare = 10
-	// Callers wait for the renewal lastCall before the end, or a lastShare of the
-	// lifetime where that is less: a token sent so late may arrive after its end.
-	lastCall  = 10 * time.Second
-	lastShare = 50
-	// minPause and maxPause bound the wait after a failure, which doubles.
-	minPause = time.Second
-	maxPause = 60 * time.Second
-	// rejectionsPerMinute bounds how many tokens are asked for because an API has
-	// rejected the one before: an API that rejects every token must not become a
-	// loop of token requests.
-	rejectionsPerMinute = 5
-	// changesPerMinute bounds how often a refusal is forgotten because the
-	// credentials are others: ones that differ each time they are read must not
-	// become such a loop either.
-	changesPerMinute = 5
-)
+// rejectionsPerMinute bounds how many tokens are asked for because an API has
+// rejected the one before: an API that rejects every token must not become a
+// loop of token requests.
+const rejectionsPerMinute = 5
 
 // Source gets, keeps and renews the token of one client. It is safe for
 // concurrent use and needs no closing: it has no goroutine but while a token is
@@ -74,44 +51,6 @@ type Source struct {
 	// told is why the last request was not sent, and stands until toldUntil.
 	told      counterfoil.Reason
 	toldUntil time.Time
-}
-
-// entry is a place in the cache.
-type entry struct {
-	key     string
-	changes *atomic.Uint64
-	// base carries the token requests, and the calls with the tokens got.
-	base http.RoundTripper
-	// certificate is the thumbprint of the one that base shows, and ends when it
-	// ends by the provider's clock; "" and the zero time without one.
-	certificate string
-	ends        time.Time
-}
-
-// held is a token in use. It goes through four times, each a moment:
-//
-//	Issued … renewal … lastCall … Expires
-//	serves | serves while it is renewed | callers wait for the renewal a while, then it serves | never again
-type held struct {
-	token counterfoil.Token
-	// authorization is the token as the API's header carries it.
-	authorization string
-	entry         *entry
-	renewal       time.Time
-	lastCall      time.Time
-	// until is up to when the token serves without a thought, in ns since 1970:
-	// to its renewal, then from one attempt to the next.
-	until atomic.Int64
-	// seen is the entry's counter when the token was taken from it.
-	seen atomic.Uint64
-	// taken is when that was, and left how long the token had: the wall clock can
-	// be set back.
-	taken time.Time
-	left  time.Duration
-}
-
-func (h *held) live(now time.Time) bool {
-	return h != nil && h.token.Live(now) && now.Sub(h.taken) < h.left
 }
 
 // Format prints the provider and the client id, and nothing else, for every
@@ -172,27 +111,6 @@ func (s *Source) current(ctx context.Context) (*held, error) {
 	return h, nil
 }
 
-// look returns the token in use after it has looked whether others have changed
-// the cache: nil when they have cleared it.
-func (s *Source) look(ctx context.Context, h *held, now time.Time) *held {
-	if h == nil {
-		return nil
-	}
-	changes := h.entry.changes.Load()
-	if changes == h.seen.Load() {
-		return h
-	}
-	t, ok, err := s.cfg.Cache.Load(ctx, h.entry.key)
-	switch {
-	case err == nil && !ok && s.held.CompareAndSwap(h, nil):
-		return nil
-	case err == nil && ok && t.Value != h.token.Value && t.Live(now) && !s.isRejected(t):
-		return s.adopt(h.entry, t, changes)
-	}
-	h.seen.Store(changes)
-	return s.held.Load()
-}
-
 // wait joins the flight, or starts it, until ctx ends.
 func (s *Source) wait(ctx context.Context) (*held, error) {
 	if ctx.Err() != nil {
@@ -234,25 +152,6 @@ func (s *Source) fly(caller context.Context) func() (any, error) {
 // value: as the parent it would bring the caller's net/http/httptrace hooks into
 // a request that may outlast the caller.
 type callerKey struct{}
-
-// pause puts off the next renewal after one that failed.
-func (s *Source) pause(err error) {
-	s.mu.Lock()
-	pause := min(minPause<<min(s.failures, 10), maxPause)
-	pause += rand.N(pause/2 + 1)
-	s.failures++
-	s.mu.Unlock()
-	if e, ok := errors.AsType[*counterfoil.Error](err); ok {
-		pause = max(pause, e.RetryAfter)
-	}
-	if h := s.held.Load(); h != nil {
-		next := s.cfg.Clock.Now().Add(pause)
-		if next.After(h.token.Expires) {
-			next = h.token.Expires
-		}
-		h.until.Store(next.UnixNano())
-	}
-}
 
 // renew returns a newer token: one that another holder of the cache has got, or
 // one from the provider.
@@ -320,83 +219,6 @@ func (s *Source) notRenewed(ctx context.Context, err error) error {
 	return s.stopped(ctx, e)
 }
 
-// stopped is failed for what kept a request from being sent. Nothing makes the
-// callers wait until it is over, so it leaves one event a second.
-func (s *Source) stopped(ctx context.Context, err *counterfoil.Error) error {
-	now := s.cfg.Clock.Now()
-	s.mu.Lock()
-	told := now.Before(s.toldUntil) && s.told == err.Reason
-	if !told {
-		s.told, s.toldUntil = err.Reason, now.Add(minPause)
-	}
-	s.mu.Unlock()
-	if told {
-		return err
-	}
-	return s.failed(ctx, err)
-}
-
-// failed leaves an event of err and returns it.
-func (s *Source) failed(ctx context.Context, err *counterfoil.Error) error {
-	kind := counterfoil.EventTokenFailed
-	if err.Class() == counterfoil.Refused {
-		kind = counterfoil.EventTokenRefused
-	}
-	s.event(ctx, counterfoil.Event{Type: kind, Reason: err.Reason, Status: err.Status, Detail: err.Error()})
-	return err
-}
-
-// adopt makes t, taken from e when its counter was changes, the token in use,
-// unless one that was issued later is.
-func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64) *held {
-	h := &held{token: t, authorization: t.Value.Reveal(), entry: e}
-	for _, ch := range s.headers {
-		switch {
-		case ch.from != provider.HeaderFromToken:
-		case s.prover != nil:
-			h.authorization = schemeDPoP + " " + h.authorization
-		case ch.scheme != "":
-			h.authorization = ch.scheme + " " + h.authorization
-		}
-	}
-	early := margin(t)
-	early += rand.N(early/jitterShare + 1)
-	h.renewal = t.Expires.Add(-early)
-	h.lastCall = t.Expires.Add(-min(lastCall, t.Lifetime()/lastShare))
-	h.seen.Store(changes)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now, old := s.cfg.Clock.Now(), s.held.Load()
-	h.taken, h.left = now, t.Expires.Sub(now)
-	if old.live(now) && old.entry == e {
-		switch {
-		case old.token.Value == t.Value, e.endsWith(old.token, t):
-			// The provider answers the same token until it ends, or the certificate
-			// that all are bound to ends: asking again soon would be a loop, so the next time is the last call, then the end.
-			h.renewal = h.lastCall
-			if old.token.Value == t.Value {
-				h.left = min(h.left, old.left-now.Sub(old.taken))
-			}
-			if !now.Before(h.lastCall) {
-				h.renewal = t.Expires
-			}
-		case old.token.Issued.After(t.Issued):
-			old.seen.Store(changes)
-			return old
-		}
-	}
-	h.until.Store(h.renewal.UnixNano())
-	s.failures = 0
-	s.held.Store(h)
-	if s.former != nil && s.former != e {
-		s.former.retire()
-		s.former = nil
-	}
-	return h
-}
-
-func margin(t counterfoil.Token) time.Duration { return min(maxMargin, t.Lifetime()/marginShare) }
-
 // Drop takes out of use, here and in the cache, the token that an API has
 // rejected, and only that one: a token that has been renewed since stays. The
 // next call of Token gets a new one. When 5 tokens in a minute have been got in
@@ -442,24 +264,6 @@ func (s *Source) Clear(ctx context.Context) error {
 	return s.cfg.Cache.Clear(ctx, KeyPrefix(s.cfg.ClientID))
 }
 
-func (s *Source) event(ctx context.Context, e counterfoil.Event) {
-	if s.cfg.OnEvent == nil {
-		return
-	}
-	switch e.Type {
-	case counterfoil.EventTokenObtained, counterfoil.EventTokenRenewed:
-		e.Success = true
-	case counterfoil.EventTokenRequested:
-		e.Success = e.Reason == ""
-	}
-	e.Time, e.Realm, e.ClientID = s.cfg.Clock.Now(), s.cfg.Provider.Name, s.cfg.ClientID
-	e.Detail = e.Detail[:min(len(e.Detail), 512)]
-	if caller, ok := ctx.Value(callerKey{}).(context.Context); ok {
-		ctx = caller
-	}
-	s.cfg.OnEvent(ctx, e)
-}
-
 // withTimeout is context.WithTimeout by clock c.
 func withTimeout(parent context.Context, c counterfoil.Clock, d time.Duration) (context.Context, context.CancelFunc) {
 	if c == clock.System {
@@ -472,56 +276,4 @@ func withTimeout(parent context.Context, c counterfoil.Clock, d time.Duration) (
 		}
 	}()
 	return ctx, func() { cancel(nil) }
-}
-
-// refusal is a failure that is remembered, so that what cannot succeed is not
-// asked again at once.
-type refusal struct {
-	err         *counterfoil.Error
-	until       time.Time
-	pause       time.Duration
-	credentials [32]byte
-}
-
-// remember keeps err for a time that doubles with each one in a row, or for as
-// long as the provider asked.
-func (s *Source) remember(err *counterfoil.Error, credentials [32]byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := &s.refused
-	if r.credentials != credentials {
-		if s.changed.wait(s.cfg.Clock.Now()) == 0 {
-			r.pause = 0
-		}
-		r.credentials = credentials
-	}
-	wait := err.RetryAfter
-	if err.Class() != counterfoil.Transient {
-		r.pause = min(max(2*r.pause, minPause), maxPause)
-		wait = max(wait, r.pause)
-	}
-	r.err, r.until = err, s.cfg.Clock.Now().Add(wait)
-}
-
-// remembered returns the failure that still stands for these credentials. It
-// stands for others no more, unless they have changed too often of late.
-func (s *Source) remembered(credentials [32]byte) *counterfoil.Error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := &s.refused
-	left := r.until.Sub(s.cfg.Clock.Now())
-	if r.err == nil || left <= 0 || r.credentials != credentials && s.changed.take(s.cfg.Clock.Now()) == 0 {
-		return nil
-	}
-	err := *r.err
-	err.RetryAfter = left
-	err.Message = fmt.Sprintf("%s (remembered; asked again in %s)", cmp.Or(err.Message, string(err.Reason)), left.Round(time.Millisecond))
-	return &err
-}
-
-// forget ends what is remembered: a token was issued.
-func (s *Source) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.refused = refusal{}
 }

@@ -1,0 +1,137 @@
+package client
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+const (
+	// A token is renewed maxMargin before its end, or a marginShare of its
+	// lifetime where that is less, so that a short token is not always stale.
+	maxMargin   = 300 * time.Second
+	marginShare = 5
+	// jitterShare of the margin is the most by which renewal is earlier still,
+	// so that processes that began together do not renew together.
+	jitterShare = 10
+	// Callers wait for the renewal lastCall before the end, or a lastShare of the
+	// lifetime where that is less: a token sent so late may arrive after its end.
+	lastCall  = 10 * time.Second
+	lastShare = 50
+)
+
+// entry is a place in the cache.
+type entry struct {
+	key     string
+	changes *atomic.Uint64
+	// base carries the token requests, and the calls with the tokens got.
+	base http.RoundTripper
+	// certificate is the thumbprint of the one that base shows, and ends when it
+	// ends by the provider's clock; "" and the zero time without one.
+	certificate string
+	ends        time.Time
+}
+
+// held is a token in use. It goes through four times, each a moment:
+//
+//	Issued … renewal … lastCall … Expires
+//	serves | serves while it is renewed | callers wait for the renewal a while, then it serves | never again
+type held struct {
+	token counterfoil.Token
+	// authorization is the token as the API's header carries it.
+	authorization string
+	entry         *entry
+	renewal       time.Time
+	lastCall      time.Time
+	// until is up to when the token serves without a thought, in ns since 1970:
+	// to its renewal, then from one attempt to the next.
+	until atomic.Int64
+	// seen is the entry's counter when the token was taken from it.
+	seen atomic.Uint64
+	// taken is when that was, and left how long the token had: the wall clock can
+	// be set back.
+	taken time.Time
+	left  time.Duration
+}
+
+func (h *held) live(now time.Time) bool {
+	return h != nil && h.token.Live(now) && now.Sub(h.taken) < h.left
+}
+
+// adopt makes t, taken from e when its counter was changes, the token in use,
+// unless one that was issued later is.
+func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64) *held {
+	h := &held{token: t, authorization: t.Value.Reveal(), entry: e}
+	for _, ch := range s.headers {
+		switch {
+		case ch.from != provider.HeaderFromToken:
+		case s.prover != nil:
+			h.authorization = schemeDPoP + " " + h.authorization
+		case ch.scheme != "":
+			h.authorization = ch.scheme + " " + h.authorization
+		}
+	}
+	early := margin(t)
+	early += rand.N(early/jitterShare + 1)
+	h.renewal = t.Expires.Add(-early)
+	h.lastCall = t.Expires.Add(-min(lastCall, t.Lifetime()/lastShare))
+	h.seen.Store(changes)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, old := s.cfg.Clock.Now(), s.held.Load()
+	h.taken, h.left = now, t.Expires.Sub(now)
+	if old.live(now) && old.entry == e {
+		switch {
+		case old.token.Value == t.Value, e.endsWith(old.token, t):
+			// The provider answers the same token until it ends, or the certificate
+			// that all are bound to ends: asking again soon would be a loop, so the
+			// next time is the last call, then the end.
+			h.renewal = h.lastCall
+			if old.token.Value == t.Value {
+				h.left = min(h.left, old.left-now.Sub(old.taken))
+			}
+			if !now.Before(h.lastCall) {
+				h.renewal = t.Expires
+			}
+		case old.token.Issued.After(t.Issued):
+			old.seen.Store(changes)
+			return old
+		}
+	}
+	h.until.Store(h.renewal.UnixNano())
+	s.failures = 0
+	s.held.Store(h)
+	if s.former != nil && s.former != e {
+		s.former.retire()
+		s.former = nil
+	}
+	return h
+}
+
+func margin(t counterfoil.Token) time.Duration { return min(maxMargin, t.Lifetime()/marginShare) }
+
+// look returns the token in use after it has looked whether others have changed
+// the cache: nil when they have cleared it.
+func (s *Source) look(ctx context.Context, h *held, now time.Time) *held {
+	if h == nil {
+		return nil
+	}
+	changes := h.entry.changes.Load()
+	if changes == h.seen.Load() {
+		return h
+	}
+	t, ok, err := s.cfg.Cache.Load(ctx, h.entry.key)
+	switch {
+	case err == nil && !ok && s.held.CompareAndSwap(h, nil):
+		return nil
+	case err == nil && ok && t.Value != h.token.Value && t.Live(now) && !s.isRejected(t):
+		return s.adopt(h.entry, t, changes)
+	}
+	h.seen.Store(changes)
+	return s.held.Load()
+}
