@@ -28,6 +28,8 @@ type entry struct {
 	// order grows with each change of the token: twice its generation, one more
 	// once it is dropped, 0 for none ever.
 	order int64
+	// issued is when the latest of the tokens here so far was issued.
+	issued time.Time
 	// news ends when something has come from the server.
 	news context.Context
 	tell context.CancelFunc
@@ -46,12 +48,15 @@ func (e *entry) put(t counterfoil.Token, order int64) {
 	newer := order > e.order
 	changed := newer && t.Value != e.token.Value
 	if newer {
-		// What came over the network seems up to a round trip older than it is: it
-		// must not seem older than the one before.
-		if t.Value != "" && t.Issued.Before(e.token.Issued) && e.token.Issued.Before(t.Expires) {
-			t.Issued = e.token.Issued
+		// What came over the network seems up to some round trips older than it is:
+		// it must not seem older than the one before, dropped or not.
+		if t.Issued.Before(e.issued) && e.issued.Before(t.Expires) {
+			t.Issued = e.issued
 		}
 		e.token, e.order = t, order
+		if t.Value != "" {
+			e.issued = t.Issued
+		}
 	}
 	e.mu.Unlock()
 	if changed {

@@ -151,12 +151,16 @@ func (c *Cache) syncAll(batch map[*entry]struct{}) (failed []*entry) {
 // everything known is compared, because changes may have been missed.
 func (c *Cache) follow() {
 	for pause := time.Duration(0); ; {
+		began := c.cfg.Clock.Now()
 		listened, err := c.listen()
-		if listened {
-			pause = 0
-		}
 		if c.ctx.Err() != nil {
 			return
+		}
+		if listened {
+			pause = 0
+			if c.cfg.Clock.Now().Sub(began) > maxPause {
+				continue // connections end; only one that cannot be made again says something
+			}
 		}
 		if err == nil {
 			err = errors.New("the server ended the subscription")

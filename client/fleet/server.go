@@ -254,9 +254,10 @@ func (s *server) try(ctx context.Context, script *valkey.Lua, key string, args .
 	limited, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	st, err := s.exec(limited, c, script, key, args)
-	if isBroken(err) && limited.Err() == nil {
-		// The connection was from before a restart. All steps may be repeated: the
-		// lease knows its holder, and what is put has a number.
+	// The connection may be from before a restart, and the client may need to see
+	// that twice. All steps may be repeated: the lease knows its holder, and what is
+	// put has a number.
+	for n := 0; n < 2 && isBroken(err) && limited.Err() == nil; n++ {
 		st, err = s.exec(limited, c, script, key, args)
 	}
 	if err != nil {

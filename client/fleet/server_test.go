@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -117,6 +118,17 @@ func (s *server) ask(command ...string) string {
 // field returns a field of the entry of key.
 func (s *server) field(key, name string) string {
 	return s.ask("HGET", "counterfoil:{"+key+"}", name)
+}
+
+// leaseLeft is how long the lease of key lasts by the server's clock.
+func (s *server) leaseLeft(t testing.TB, key string) time.Duration {
+	t.Helper()
+	left := s.ask("EVAL", "local at = redis.call('TIME'); return tonumber(redis.call('HGET', KEYS[1], 'u') or 0) - at[1] * 1000 - math.floor(at[2] / 1000)", "1", "counterfoil:{"+key+"}")
+	ms, err := strconv.Atoi(strings.TrimPrefix(left, ":"))
+	if err != nil {
+		t.Fatalf("the lease lasts %q", left)
+	}
+	return time.Duration(ms) * time.Millisecond
 }
 
 var masterKey = seal.NewKey()
