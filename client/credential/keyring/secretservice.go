@@ -5,6 +5,8 @@ package keyring
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"regexp"
 	"strings"
@@ -36,7 +38,10 @@ func inWords(err error) error {
 		if strings.HasPrefix(err.Error(), "failed to unlock") {
 			return errors.New("the keyring is locked, and nobody unlocked it: unlock it")
 		}
-		if strings.HasPrefix(err.Error(), "dial ") || errors.Is(err, dbus.ErrClosed) {
+		// The library keeps its connection, so that a bus which has gone shows
+		// first as one that breaks.
+		network := new(net.OpError)
+		if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, dbus.ErrClosed) {
 			return errNoKeyring
 		}
 		return errUnread
