@@ -437,7 +437,7 @@ func leaveCall(t *testing.T) {
 	f.calling(func(rw http.ResponseWriter, r seen, n int) {
 		if n == 1 {
 			cancel()
-			<-r.Context().Done()
+			abandon(r)
 		}
 	})
 	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, f.api.URL, nil)
@@ -474,7 +474,7 @@ func leaveBody(t *testing.T) {
 		}
 		io.WriteString(rw, "half")
 		flush(rw)
-		<-r.Context().Done()
+		abandon(r)
 	})
 	ctx, cancel := context.WithCancel(f.ctx)
 	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, f.api.URL, nil)

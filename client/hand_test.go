@@ -330,7 +330,7 @@ func mistakeSecretShown(t *testing.T) {
 // noSecrets looks for the secrets as they are and as they travel.
 func noSecrets(t testing.TB, text string) {
 	t.Helper()
-	for _, s := range []string{theSecret, theKey, "token-1", "token-2", "dGhlLWNsaWVudDpz" /* Basic */, "s3cret", "k3y"} {
+	for _, s := range []string{theSecret, "token-1", "token-2", "dGhlLWNsaWVudDpz" /* Basic */, "s3cret", theKey[:8]} {
 		if i := strings.Index(text, s); i >= 0 {
 			t.Errorf("%q shows: …%s…", s, text[max(0, i-80):min(len(text), i+80)])
 		}
