@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/internal/jose"
 )
 
@@ -36,6 +37,11 @@ const (
 // the same: the certificate with those that lead to its authority, and its key.
 // It reads them again when they have changed. While the two do not fit each
 // other, because only one has been replaced yet, it gives the pair before.
+//
+// A key that other users can write, by the mode of its file or because one of
+// them owns it, is refused: they could make this program somebody else. It must
+// belong to the program's user or to root. That others can read it is not
+// refused, because mounts of secrets are made so; keep your own at mode 0600.
 func CertificateFiles(certificate, key string) CertificateFunc {
 	f := &certificateFiles{names: [2]string{certificate, key}}
 	return f.get
@@ -60,12 +66,19 @@ func (f *certificateFiles) get(context.Context) (*tls.Certificate, error) {
 			return f.before(err)
 		}
 	}
-	if f.last != nil && unchanged(now[0], f.seen[0]) && unchanged(now[1], f.seen[1]) {
+	if f.last != nil && unchanged(now[0], f.seen[0]) && unchanged(now[1], f.seen[1]) && files.Foreign(now[1]) == nil {
 		return f.last, nil
 	}
 	for i, name := range f.names {
-		if text[i], err = readBounded(name, maxCertificateFile); err != nil {
+		var read os.FileInfo
+		if text[i], read, err = readBounded(name, maxCertificateFile); err != nil {
 			return f.before(err)
+		}
+		if i != 1 {
+			continue
+		}
+		if err := files.Foreign(read); err != nil { // no pair from before excuses it
+			return nil, fmt.Errorf("key %s: %w", name, err)
 		}
 	}
 	pair, err := tls.X509KeyPair(text[0], text[1])
@@ -88,17 +101,22 @@ func unchanged(a, b os.FileInfo) bool {
 	return a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && os.SameFile(a, b)
 }
 
-func readBounded(name string, limit int64) ([]byte, error) {
+// readBounded also tells of the file that it read.
+func readBounded(name string, limit int64) ([]byte, os.FileInfo, error) {
 	file, err := os.Open(name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
 	text, err := io.ReadAll(io.LimitReader(file, limit+1))
 	if err == nil && int64(len(text)) > limit {
 		err = fmt.Errorf("%s is larger than %d bytes", name, limit)
 	}
-	return text, err
+	return text, info, err
 }
 
 // certificate asks for the certificate, as one whose Leaf is parsed. One that has

@@ -16,6 +16,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -381,6 +382,57 @@ func TestCertificateFiles(t *testing.T) {
 	}
 	if _, err = client.CertificateFiles(certificate, key)(t.Context()); err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Who can write the key could make this program somebody else; a pair from before
+// excuses it no more than at the start.
+func TestCertificateKeyOthersCanWrite(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		return // mode bits say nothing there
+	}
+	for _, row := range []struct {
+		name  string
+		mode  os.FileMode
+		owner int
+		want  string
+	}{
+		{"the user's own", 0o600, -1, ""},
+		{"others can read it", 0o644, -1, ""},
+		{"its group can write it", 0o660, -1, "other users can write it (mode 0660): chmod go-w"},
+		{"everybody can write it", 0o602, -1, "other users can write it (mode 0602): chmod go-w"},
+		{"another user's", 0o644, 4711, "another user can write it (its owner, id 4711): chown it"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if row.owner >= 0 && os.Geteuid() != 0 {
+				return // only root can give files away
+			}
+			dir := t.TempDir()
+			certificate, key := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+			writePair(t, certify(t, "one", theStart), certificate, key)
+			held := client.CertificateFiles(certificate, key)
+			if _, err := held(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			must(os.Chmod(key, row.mode))
+			must(os.Chmod(certificate, 0o666)) // nobody's secret, and nothing without its key
+			must(os.Chown(key, row.owner, -1))
+			for name, get := range map[string]client.CertificateFunc{"at the start": client.CertificateFiles(certificate, key), "later": held} {
+				pair, err := get(t.Context())
+				if row.want == "" {
+					if err != nil {
+						t.Errorf("%s: %v", name, err)
+					}
+				} else if pair != nil || err == nil || !strings.Contains(err.Error(), "key "+key+": "+row.want) {
+					t.Errorf("%s: got %v", name, err)
+				}
+			}
+			must(os.Chown(key, os.Geteuid(), -1))
+			must(os.Chmod(key, 0o600))
+			if _, err := held(t.Context()); err != nil {
+				t.Errorf("made private again: %v", err)
+			}
+		})
 	}
 }
 

@@ -22,9 +22,10 @@ import (
 // clock would not show. While it is missing, empty or has no such line, as during
 // a replacement that is not by rename, the last value serves for 10 s.
 //
-// A file that other users can write is refused: they could make this program
-// somebody else. That others can read it is not, because mounts of secrets are
-// made so; keep your own at mode 0600. A secret has at most 64 KiB, an
+// A file that other users can write, by its mode or because one of them owns it,
+// is refused: they could make this program somebody else. It must belong to the
+// program's user or to root. That others can read it is not refused, because
+// mounts of secrets are made so; keep your own at mode 0600. A secret has at most 64 KiB, an
 // environment file 1 MiB; line ends behind a secret are cut off.
 type Files struct {
 	// Dir is what relative paths are relative to; default the working directory.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/files"
 )
 
 const (
@@ -30,8 +31,9 @@ const (
 	maxPause = 30 * time.Second
 )
 
-// errNotPrivate is never excused by a value from before.
-var errNotPrivate = errors.New("other users can write it")
+// foreignError is that others can write the file. It is never excused by a value
+// from before.
+type foreignError struct{ error }
 
 // File is a file that is watched. Make it with New. It is safe for concurrent
 // use, and needs no closing: it looks when it is asked.
@@ -67,8 +69,9 @@ func New[T any](path string, max int64, clock counterfoil.Clock, parse func(cont
 
 // Get returns the value of what the file holds now. It costs a stat where
 // nothing has changed. While the file is missing, empty or not understood, the
-// value from before serves for 10 s; a file that other users can write is
-// refused at once.
+// value from before serves for 10 s; a file that other users can write, or that
+// belongs to one of them, is refused at once. Who may only read it is the
+// operator's judgement: Kubernetes mounts secrets readable to all of a container.
 func (f *File[T]) Get(ctx context.Context) (T, error) {
 	if s := f.state.Load(); s != nil && f.stands(s) {
 		return s.value, nil
@@ -89,10 +92,11 @@ func (f *File[T]) Get(ctx context.Context) (T, error) {
 	}
 	s = f.read(ctx, s)
 	f.state.Store(s)
+	_, foreign := errors.AsType[foreignError](s.err)
 	switch {
 	case s.err == nil:
 		return s.value, nil
-	case s.has && !errors.Is(s.err, errNotPrivate) && within(f.clock.Now().UnixNano(), s.since, grace):
+	case s.has && !foreign && within(f.clock.Now().UnixNano(), s.since, grace):
 		return s.value, nil
 	}
 	return none, s.err
@@ -104,7 +108,7 @@ func (f *File[T]) stands(s *state[T]) bool {
 		return false
 	}
 	info, err := os.Stat(f.path)
-	return err == nil && same(info, s.info)
+	return err == nil && same(info, s.info) && files.Foreign(info) == nil
 }
 
 func same(a, b fs.FileInfo) bool {
@@ -173,8 +177,8 @@ func (f *File[T]) bytes() ([]byte, fs.FileInfo, error) {
 	if info, err = file.Stat(); err != nil {
 		return nil, nil, err
 	}
-	if othersWrite(info) {
-		return nil, nil, fmt.Errorf("%w (mode %04o): chmod go-w %s", errNotPrivate, info.Mode().Perm(), f.path)
+	if err := files.Foreign(info); err != nil {
+		return nil, nil, foreignError{err}
 	}
 	b, err := io.ReadAll(io.LimitReader(file, f.max+1))
 	switch {
