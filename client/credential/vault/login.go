@@ -29,6 +29,7 @@ type session struct {
 	ends      time.Time // zero for never, or not known
 	renewAt   time.Time // zero for never
 	renewable bool
+	unlooked  bool // Vault has still to be asked how long it lives
 }
 
 // login is how a session begins; the zero value is that of an agent that has a
@@ -185,8 +186,9 @@ func (v *Vault) begin(ctx context.Context, now time.Time) error {
 }
 
 // given takes over the token that somebody else obtains, when it is a new one.
-// What Vault tells of its life is for renewing it, and can be forbidden; that it
-// has ended is for Vault to say.
+// What Vault tells of its life is for renewing it; it is asked once, and again at
+// each fetch while it gives no answer, but not when it forbids the question. That
+// the token has ended is for Vault to say.
 func (v *Vault) given(ctx context.Context, now time.Time) error {
 	token, err := v.login.given(ctx)
 	switch {
@@ -194,15 +196,20 @@ func (v *Vault) given(ctx context.Context, now time.Time) error {
 		return fmt.Errorf("the token cannot be had: %w", err)
 	case !isToken(token):
 		return errors.New("what Config.Token gives is no token: it is too long, or has spaces or control characters")
-	case token == v.held.token:
+	case token != v.held.token:
+		v.held = session{token: token, got: now, unlooked: true}
+	}
+	if !v.held.unlooked {
 		return nil
 	}
-	v.held = session{token: token, got: now}
 	body, err := v.call(ctx, http.MethodGet, "auth/token/lookup-self", token, nil, "the token")
 	if err != nil {
-		return nil
+		refused, ok := errors.AsType[*statusError](err)
+		v.held.unlooked = !ok || refused.status != http.StatusForbidden
+		return nil // the secret may be there all the same
 	}
 	if life, renewable, err := parseLookup(body); err == nil {
+		v.held.unlooked = false
 		v.held.lives(now, life, renewable)
 	}
 	return nil

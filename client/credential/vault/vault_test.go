@@ -268,6 +268,46 @@ func TestGivenToken(t *testing.T) {
 	s.gives(f, "rotated")
 }
 
+// A Vault that is sealed, away or broken when the token is first seen is asked
+// again, so that the token is renewed all the same; one that forbids the question
+// is not.
+func TestGivenTokenIsLookedUpAgain(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		fault    http.HandlerFunc // of the first fetch
+		renewals int
+		lookups  int
+	}{
+		{"none", nil, 5, 1},
+		{"sealed", func(w http.ResponseWriter, r *http.Request) { refuse(w, r, http.StatusServiceUnavailable) }, 5, 2},
+		{"not JSON", func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte("<html>")) }, 5, 2},
+		{"connection broken", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 5, 2},
+		{"forbidden", func(w http.ResponseWriter, r *http.Request) { refuse(w, r, http.StatusForbidden) }, 0, 1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := newServer(t)
+			s.tokens["hvs.given"] = token{ends: theStart.Add(time.Hour), renewable: true}
+			c := s.config()
+			c.Token = static("hvs.given")
+			c.Keep.MaxStale = -1
+			f := s.open(c, "secret/acme/api#client_secret")
+			s.with(func() { s.fault = row.fault })
+			if _, err := f(t.Context()); (err == nil) != (row.fault == nil) {
+				t.Fatalf("at first: %v", err)
+			}
+			s.with(func() { s.fault = nil })
+			for range 4*60 - 1 {
+				s.clock.Turn(time.Minute)
+				if _, err := f(t.Context()); err != nil && row.renewals > 0 {
+					t.Fatalf("after %s: %v", s.clock.Now().Sub(theStart), err)
+				}
+			}
+			s.expect("GET auth/token/lookup-self", row.lookups)
+			s.expect("POST auth/token/renew-self", row.renewals)
+		})
+	}
+}
+
 func TestNamespace(t *testing.T) {
 	s := newServer(t)
 	s.namespace = "org/team"
