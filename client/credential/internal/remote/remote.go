@@ -36,6 +36,7 @@ const (
 
 var (
 	errTooLarge = fmt.Errorf("the answer is larger than %d bytes", MaxAnswer)
+	errAway     = errors.New("the name of its metadata service leads to another machine, and logins do not travel in the clear: see what resolves it")
 	errPlain    = errors.New("its address is not an https one, and neither logins nor secrets travel in the clear: change the endpoint")
 )
 
@@ -45,8 +46,13 @@ type Client struct {
 	// http.DefaultTransport but with TLS 1.2 as its least.
 	Base http.RoundTripper
 	// Metadata lets plain http pass to this machine and to the link: there a
-	// platform's metadata service gives logins, and has no TLS.
+	// platform's metadata service gives logins, and has no TLS. It passes no
+	// proxy, which is elsewhere, and connects to nothing that is elsewhere by
+	// whatever name.
 	Metadata bool
+
+	once  sync.Once
+	plain http.RoundTripper // what dials without TLS
 }
 
 // onLink reports whether a host is this machine, or one that no router reaches.
@@ -94,6 +100,49 @@ var base = sync.OnceValue(func() http.RoundTripper {
 	return t
 })
 
+// direct is base for plain http.
+var direct = sync.OnceValue(func() http.RoundTripper { return staying(base()) })
+
+// google6 is metadata.google.internal where there is IPv6 only. Of the addresses
+// that routers can reach it is the one that leads to the machine's host.
+var google6 = netip.MustParseAddr("fd20:ce::254")
+
+// staying returns rt without proxies and without connections to elsewhere, when
+// it is one that can be told; others know themselves where they dial.
+func staying(rt http.RoundTripper) http.RoundTripper {
+	t, ok := rt.(*http.Transport)
+	if !ok {
+		return rt
+	}
+	t = t.Clone()
+	t.Proxy = nil
+	dial := t.DialContext
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 30 * time.Second}).DialContext
+	}
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok && !stays(address, tcp.AddrPort().Addr().Unmap()) {
+			_ = conn.Close()
+			return nil, errAway
+		}
+		return conn, nil
+	}
+	return t
+}
+
+// stays reports whether at is where a request to the address may go: names are
+// resolved by somebody, and localhost is this machine and nothing else.
+func stays(address string, at netip.Addr) bool {
+	if host, _, err := net.SplitHostPort(address); err == nil && host == "localhost" {
+		return at.IsLoopback()
+	}
+	return at.IsLoopback() || at.IsLinkLocalUnicast() || at == google6
+}
+
 // Check reports whether what dials would speak with whoever answers.
 func (c *Client) Check() error {
 	t, ok := c.Base.(*http.Transport)
@@ -114,11 +163,13 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) { return c.RoundT
 
 // RoundTrip sends one request.
 func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme != "https" && !(c.Metadata && req.URL.Scheme == "http" && onLink(req.URL.Hostname())) {
-		return nil, errPlain
-	}
 	rt := c.Base
-	if rt == nil {
+	switch {
+	case req.URL.Scheme != "https" && !(c.Metadata && req.URL.Scheme == "http" && onLink(req.URL.Hostname())):
+		return nil, errPlain
+	case req.URL.Scheme == "http":
+		rt = c.direct()
+	case rt == nil:
 		rt = base()
 	}
 	resp, err := rt.RoundTrip(req)
@@ -131,6 +182,15 @@ func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp.Body = &bounded{body: resp.Body, left: MaxAnswer}
 	return resp, nil
+}
+
+// direct returns what plain http goes by.
+func (c *Client) direct() http.RoundTripper {
+	if c.Base == nil {
+		return direct()
+	}
+	c.once.Do(func() { c.plain = staying(c.Base) })
+	return c.plain
 }
 
 // bounded is a body that fails where it goes on beyond what is left.
@@ -167,6 +227,8 @@ func Reason(ctx context.Context, err error) error {
 		return ctx.Err()
 	case errors.Is(err, errPlain):
 		return errPlain
+	case errors.Is(err, errAway):
+		return errAway
 	case errors.Is(err, errTooLarge):
 		return errTooLarge
 	case errors.As(err, &host):

@@ -5,9 +5,18 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/counterfoil/counterfoil/client/credential/internal/remote"
 	"github.com/counterfoil/counterfoil/client/credential/internal/remote/remotetest"
@@ -61,6 +70,137 @@ func TestPlainHTTP(t *testing.T) {
 		})
 	}
 }
+
+// listen is a plain server that tells its own requests.
+func listen(t *testing.T, h http.HandlerFunc) (address string, asked func() int64) {
+	var n atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n.Add(1)
+		if h != nil {
+			h(w, r)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String(), n.Load
+}
+
+func ask(t *testing.T, c *remote.Client, url string) error {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.Do(req)
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	return err
+}
+
+// A login in the clear passes no proxy, neither one of the environment nor one of
+// a given transport; what has TLS does.
+func TestPlainHTTPPassesNoProxy(t *testing.T) {
+	if proxy := os.Getenv("REMOTE_TEST_PROXY"); proxy != "" {
+		// The environment's is read once, so this is a process of its own.
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		for _, url := range []string{"http://[fe80::1]/token", "https://elsewhere.example/"} { // the first has no zone: nothing leaves this machine
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp, err := (&remote.Client{Metadata: true}).Do(req); err == nil {
+				_ = resp.Body.Close()
+			}
+		}
+		return
+	}
+	for _, row := range []struct {
+		name string
+		ask  func(t *testing.T, proxy string)
+	}{
+		{"of a given transport", func(t *testing.T, proxy string) {
+			base := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: proxy})}
+			defer base.CloseIdleConnections()
+			service, asked := listen(t, nil)
+			c := &remote.Client{Base: base, Metadata: true}
+			if err := ask(t, c, "http://"+service+"/token"); err != nil || asked() != 1 {
+				t.Errorf("asked the service itself %d times, %v", asked(), err)
+			}
+			if err := ask(t, c, "https://elsewhere.example/"); err == nil {
+				t.Error("the proxy refuses, and there is an answer")
+			}
+		}},
+		{"of the environment", func(t *testing.T, proxy string) {
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPlainHTTPPassesNoProxy$")
+			cmd.Env = append(os.Environ(), "REMOTE_TEST_PROXY="+proxy, "HTTP_PROXY=http://"+proxy, "HTTPS_PROXY=http://"+proxy, "NO_PROXY=", "no_proxy=")
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var mu sync.Mutex
+			var seen []string
+			proxy, _ := listen(t, func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				defer mu.Unlock()
+				seen = append(seen, r.Method+" "+r.RequestURI)
+				w.WriteHeader(http.StatusForbidden)
+			})
+			row.ask(t, proxy)
+			mu.Lock()
+			defer mu.Unlock()
+			if want := []string{"CONNECT elsewhere.example:443"}; !slices.Equal(seen, want) {
+				t.Errorf("the proxy was asked %q, want %q", seen, want)
+			}
+		})
+	}
+}
+
+// The names that plain http may go to are resolved by somebody: where they lead
+// to another machine nothing is sent.
+func TestPlainHTTPStays(t *testing.T) {
+	for name, row := range map[string]struct {
+		host, leadsTo string
+		stays         bool
+	}{
+		"localhost":                          {"localhost", "127.0.0.1", true},
+		"localhost, IPv6":                    {"localhost", "::1", true},
+		"localhost on the link":              {"localhost", "169.254.169.254", false},
+		"localhost in the network":           {"localhost", "10.0.0.1", false},
+		"Google's name":                      {"metadata.google.internal", "169.254.169.254", true},
+		"Google's name on this machine":      {"metadata.google.internal", "127.0.0.1", true},
+		"Google's name, IPv6":                {"metadata.google.internal", "fd20:ce::254", true},
+		"Google's name in the network":       {"metadata.google.internal", "10.0.0.1", false},
+		"Google's name in the network, IPv6": {"metadata.google.internal", "fd20:ce::1", false},
+		"Google's name elsewhere":            {"metadata.google.internal", "203.0.113.1", false},
+		"an address of the link":             {"169.254.169.254", "169.254.169.254", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			service, asked := listen(t, nil)
+			base := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				conn, err := (&net.Dialer{}).DialContext(ctx, network, service)
+				return led{conn, &net.TCPAddr{IP: net.ParseIP(row.leadsTo), Port: 80}}, err
+			}, DisableKeepAlives: true}
+			err := ask(t, &remote.Client{Base: base, Metadata: true}, "http://"+row.host+"/token")
+			if (err == nil) != row.stays || (asked() == 1) != row.stays {
+				t.Errorf("asked %d times, %v", asked(), err)
+			}
+			if err != nil && !strings.Contains(remote.Reason(t.Context(), err).Error(), "leads to another machine") {
+				t.Errorf("the reason is %v", remote.Reason(t.Context(), err))
+			}
+		})
+	}
+}
+
+// led is a connection to where a name was led.
+type led struct {
+	net.Conn
+	to net.Addr
+}
+
+func (l led) RemoteAddr() net.Addr { return l.to }
 
 func TestOfTakesTheTransportOnly(t *testing.T) {
 	elsewhere := remotetest.Serve(t, http.NotFoundHandler())
