@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 		child(mode)
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(run(m))
 }
 
 const (
