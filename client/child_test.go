@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -69,6 +70,23 @@ func child(mode string) {
 	switch mode {
 	case "crash":
 		crash(c)
+	case "parallel":
+		c.HTTP, c.RequestsPerMinute = nil, -1
+		s, err := client.New(c)
+		must(err)
+		for range 2 {
+			var all sync.WaitGroup
+			for range parallel {
+				all.Go(func() {
+					resp, err := s.Client().Get(c.APIURL)
+					must(err)
+					_, err = io.Copy(io.Discard, resp.Body)
+					must(err)
+					_ = resp.Body.Close()
+				})
+			}
+			all.Wait()
+		}
 	case "token":
 		s, err := client.New(c)
 		must(err)
@@ -87,6 +105,9 @@ func child(mode string) {
 		}
 	}
 }
+
+// parallel is how many calls the child makes at once, twice.
+const parallel = 100
 
 const aKey = "abc-def"
 

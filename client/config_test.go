@@ -7,7 +7,10 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/url"
+	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -109,6 +112,35 @@ func TestNewDefaults(t *testing.T) {
 	}
 	equal(t, "API", req.URL.String(), "https://alt-api.prod.ahotu.com/graphql")
 	equal(t, "timeout of calls", s.Client().Timeout, 30*time.Second)
+}
+
+// The default transport keeps a connection by HTTP/1.1 for each of 100 calls at
+// once. It trusts the system's authorities, so it is in a process for which the
+// world's is one.
+func TestDefaultTransportKeepsConnections(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		return // the others have no SSL_CERT_FILE
+	}
+	w := newWorld(t)
+	peers, arrived, more := map[string]bool{}, 0, sync.NewCond(&w.mu)
+	w.onCall = func(_ http.ResponseWriter, r seen, n int) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		peers[r.RemoteAddr] = true
+		arrived++
+		more.Broadcast()
+		for wave := (n + parallel - 1) / parallel; arrived < wave*parallel; { // none is answered before all are there
+			more.Wait()
+		}
+	}
+	dir := t.TempDir()
+	cmd := w.child("parallel", dir)
+	cmd.Env = append(cmd.Env, "SSL_CERT_FILE="+filepath.Join(dir, "ca.pem"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	equal(t, "calls", len(w.calls), 2*parallel)
+	equal(t, "connections", len(peers), parallel)
 }
 
 // The default transport verifies certificates: the test server's is unknown.

@@ -139,6 +139,32 @@ func TestCallsAreRetried(t *testing.T) {
 	}
 }
 
+// Calls that fail together are not repeated together.
+func TestRetriesSpread(t *testing.T) {
+	w := newWorld(t)
+	w.onCall = func(rw http.ResponseWriter, _ seen, n int) {
+		if n%2 == 1 {
+			rw.WriteHeader(503)
+		}
+	}
+	s := w.oauth2()
+	different := map[time.Duration]bool{}
+	for range 20 {
+		req, _ := http.NewRequestWithContext(w.ctx, http.MethodGet, w.api.URL, nil)
+		_, waits, err := w.patient(s, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !near(waits, 2*time.Second) {
+			t.Errorf("waited %v, want 2 s", waits)
+		}
+		different[waits[0]] = true
+	}
+	if len(different) < 15 {
+		t.Errorf("20 calls waited for %d different times", len(different))
+	}
+}
+
 // slow is a body without GetBody or Seek, that comes in pieces.
 type slow struct{ rest []byte }
 

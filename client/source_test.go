@@ -190,6 +190,31 @@ func TestRenewalPauses(t *testing.T) {
 	}
 }
 
+// While the token endpoint is down renewal is tried after pauses that double from
+// 1 s to 60 s, each longer by chance by up to a half.
+func TestRenewalPausesWhileDown(t *testing.T) {
+	f := newOrdeal(t)
+	s := f.oauth2()
+	f.must(s)
+	f.answers(status(503, ""))
+	f.clock.Turn(55 * time.Minute)
+	for range 285 { // up to the last call
+		equal(t, "token", f.must(s), "token-1")
+		f.quiet()
+		f.clock.Turn(time.Second)
+	}
+	tried := f.attempts()[1:]
+	if n := len(tried); n < 8 || n > 11 {
+		t.Errorf("%d attempts in 285 s, want about 10", n)
+	}
+	for i := 1; i < len(tried); i++ {
+		least := min(time.Second<<(i-1), time.Minute)
+		if gap := tried[i].Sub(tried[i-1]); gap < least || gap > least*3/2+time.Second { // calls come once a second
+			t.Errorf("attempt %d came %v after the one before, want %v to half as much again", i+1, gap, least)
+		}
+	}
+}
+
 // A provider of the third kind answers the same token until it ends.
 func TestSameTokenUntilItExpires(t *testing.T) {
 	w := newWorld(t)
