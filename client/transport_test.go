@@ -351,26 +351,46 @@ func TestRequestsPerMinute(t *testing.T) {
 }
 
 // Its own origin is the same in other words; another is not, and gets nothing.
+// Plain http is refused wherever it leads.
 func TestTransportOrigin(t *testing.T) {
-	w := newWorld(t)
-	c := w.config("altrata")
-	c.APIURL = "https://API.example/v1/graphql"
-	got := http.Header{}
-	tr := &client.Transport{Source: w.source(c), Base: roundTripper(func(r *http.Request) (*http.Response, error) {
-		got = r.Header
-		return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
-	})}
-	for url, own := range map[string]bool{
-		"https://api.example/v1/graphql": true, "https://api.EXAMPLE:443/other": true,
-		"https://api.example:8443/": false, "https://api.example.evil.example/": false, "https://evil.example/https://api.example/": false,
-		"https://api.example@evil.example/": false, "https://sub.api.example/": false,
+	for _, row := range []struct{ provider, header, credential string }{
+		{"altrata", "X-Api-Key", theKey},
+		{"engagifii", "Tenant-Code", "TENANT123"},
 	} {
-		req, _ := http.NewRequestWithContext(w.ctx, http.MethodGet, url, nil)
-		if _, err := tr.RoundTrip(req); err != nil {
-			t.Errorf("%s: %v", url, err)
-		}
-		equal(t, "token sent to "+url, got.Get("Authorization") != "", own)
-		equal(t, "API key sent to "+url, got.Get("X-Api-Key") != "", own)
+		t.Run(row.header, func(t *testing.T) {
+			w := newWorld(t)
+			c := w.config(row.provider)
+			c.APIURL = "https://API.example/v1/graphql"
+			var sent []http.Header
+			tr := &client.Transport{Source: w.source(c), Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+				sent = append(sent, r.Header)
+				return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
+			})}
+			to := func(url string) error {
+				req, _ := http.NewRequestWithContext(w.ctx, http.MethodGet, url, nil)
+				_, err := tr.RoundTrip(req)
+				return err
+			}
+			for url, own := range map[string]bool{
+				"https://api.example/v1/graphql": true, "https://api.EXAMPLE:443/other": true,
+				"https://api.example:8443/": false, "https://api.example.evil.example/": false, "https://evil.example/https://api.example/": false,
+				"https://api.example@evil.example/": false, "https://sub.api.example/": false,
+			} {
+				sent = nil
+				if err := to(url); err != nil || len(sent) != 1 {
+					t.Fatalf("%s: %d requests, %v", url, len(sent), err)
+				}
+				want := map[bool]string{true: "Bearer token-1 " + row.credential, false: " "}[own]
+				equal(t, "sent to "+url, sent[0].Get("Authorization")+" "+sent[0].Get(row.header), want)
+			}
+			sent = nil
+			for _, url := range []string{"http://api.example/v1/graphql", "http://api.example:443/", "http://evil.example/", "HTTP://api.example/", "ftp://api.example/"} {
+				if reason := counterfoilReason(to(url)); reason != counterfoil.InvalidRequest {
+					t.Errorf("%s: got %q, want it refused", url, reason)
+				}
+			}
+			equal(t, "requests that left by anything but https", len(sent), 0)
+		})
 	}
 }
 
