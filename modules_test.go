@@ -130,6 +130,21 @@ func TestModulesOfTheClient(t *testing.T) {
 	)
 }
 
+// TestModulesOfWhatIsBesideTheClient holds the lists of those that the client's
+// neighbours in this module bring with it.
+func TestModulesOfWhatIsBesideTheClient(t *testing.T) {
+	own := []string{"github.com/go-jose/go-jose/v4", "github.com/goccy/go-yaml", "github.com/gofrs/flock", "golang.org/x/sync", "golang.org/x/sys"}
+	for path, more := range map[string][]string{
+		"client/credential":         nil,
+		"client/credential/agefile": {"filippo.io/age", "filippo.io/hpke", "golang.org/x/crypto"},
+		"client/credential/keyring": {"github.com/godbus/dbus/v5", "github.com/zalando/go-keyring"},
+		"client/credential/vault":   nil,
+		"client/fleet":              {"github.com/valkey-io/valkey-go"},
+	} {
+		brings(t, path, append(more, own...)...)
+	}
+}
+
 func TestModulesOfTheGuard(t *testing.T) {
 	brings(t, "guard",
 		"github.com/go-jose/go-jose/v4",
