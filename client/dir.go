@@ -7,42 +7,45 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/gofrs/flock"
+	"github.com/counterfoil/counterfoil/internal/clock"
 )
 
 // Dir returns a cache in the directory path, for the processes of one user on
 // one machine. It makes the directory, and refuses one that other users can
-// look into or that is not the user's own.
+// look into or that is not the user's own, whenever it uses it: what is at the
+// path may change. A relative path is that of the working directory now.
 //
 // Each token is a JSON file that only the user can read; a file that others can
 // read is refused, never used. A file is replaced in one step, so a process
 // that is killed at any moment leaves the old token or the new one; a file
-// that is damaged all the same counts as empty. Each key has a lock file that
-// the operating system unlocks when its holder ends.
+// that is damaged all the same counts as empty, and so does a token of times
+// that none has: got later than now by the machine's clock, ended before it was
+// got, or living longer than 30 days. Each key has a lock file that the operating
+// system unlocks when its holder ends. Whoever stores a token removes some of the
+// files of keys whose tokens have ended.
 func Dir(path string) (Cache, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("client: make cache directory: %w", err)
-	}
-	info, err := os.Lstat(path)
+	path, err := filepath.Abs(path)
 	if err != nil {
-		return nil, fmt.Errorf("client: look at cache directory: %w", err)
+		return nil, fmt.Errorf("client: find cache directory: %w", err)
 	}
-	if !info.IsDir() {
-		return nil, fmt.Errorf("client: the cache %s is no directory", path)
+	d := dir(path)
+	root, err := d.open()
+	if err != nil {
+		return nil, err
 	}
-	if err := private(info); err != nil {
-		return nil, fmt.Errorf("client: cache directory %s: %w: run chmod 700 on it, or name another", path, err)
-	}
-	return dir(path), nil
+	return d, root.Close()
 }
 
+// dir is the absolute path.
 type dir string
 
 const (
@@ -50,7 +53,39 @@ const (
 	maxCacheFile = 2 * maxResponse
 	// lockPoll is how often a lock that another holds is asked for.
 	lockPoll = 10 * time.Millisecond
+	// maxAhead is how far a token may have been got after now: processors of one
+	// machine need not agree.
+	maxAhead = 2 * time.Second
+	// sweepNames and sweepKeys bound what storing a token looks at beside its own
+	// files. Storing adds one key at most, so that with as many looked at the dead
+	// stay fewer than the living.
+	sweepNames = 4096
+	sweepKeys  = 16
 )
+
+// open opens the directory, makes it if it is not there, and looks at it. What is
+// then done through it is done there, wherever the path leads meanwhile.
+func (d dir) open() (*os.Root, error) {
+	if err := os.MkdirAll(string(d), 0o700); err != nil {
+		return nil, fmt.Errorf("client: make cache directory: %w", err)
+	}
+	if info, err := os.Lstat(string(d)); err != nil || !info.IsDir() {
+		return nil, errors.Join(fmt.Errorf("client: the cache %s is no directory", d), err)
+	}
+	root, err := os.OpenRoot(string(d))
+	if err != nil {
+		return nil, fmt.Errorf("client: open cache directory: %w", err)
+	}
+	info, err := root.Stat(".")
+	if err == nil {
+		err = private(info)
+	}
+	if err != nil {
+		_ = root.Close()
+		return nil, fmt.Errorf("client: cache directory %s: %w: run chmod 700 on it, or name another", d, err)
+	}
+	return root, nil
+}
 
 // stored is a token in a file; counterfoil.Token redacts itself.
 type stored struct {
@@ -61,25 +96,43 @@ type stored struct {
 	Expires     time.Time          `json:"expires"`
 }
 
-// file returns the path of the file of key that ends in ext.
-func (d dir) file(key, ext string) (string, error) {
-	if key == "" || len(key) > 160 || strings.Trim(key, "0123456789abcdef-") != "" {
-		return "", errors.New("client: the key of a cache entry must be hexadecimal digits and hyphens")
+// token returns what st holds, unless no token can be like that.
+func (st *stored) token() (counterfoil.Token, bool) {
+	if st.AccessToken == "" || !st.Issued.Before(st.Expires) || st.Expires.Sub(st.Issued) > maxLifetime || st.Issued.After(clock.System.Now().Add(maxAhead)) {
+		return counterfoil.Token{}, false
 	}
-	return filepath.Join(string(d), key+ext), nil
+	return counterfoil.Token{Value: counterfoil.Secret(st.AccessToken), Type: st.TokenType, Scopes: st.Scopes, Issued: st.Issued, Expires: st.Expires}, true
+}
+
+// checkKey refuses what could be a path.
+func checkKey(key string) error {
+	if key == "" || len(key) > 160 || strings.Trim(key, "0123456789abcdef-") != "" {
+		return errors.New("client: the key of a cache entry must be hexadecimal digits and hyphens")
+	}
+	return nil
 }
 
 func (d dir) Load(_ context.Context, key string) (counterfoil.Token, bool, error) {
-	name, err := d.file(key, ".json")
+	if err := checkKey(key); err != nil {
+		return counterfoil.Token{}, false, err
+	}
+	root, err := d.open()
 	if err != nil {
 		return counterfoil.Token{}, false, err
 	}
-	f, err := os.Open(name)
+	defer root.Close()
+	return loadFile(root, key)
+}
+
+// loadFile returns the token of key, and whether there is one.
+func loadFile(root *os.Root, key string) (counterfoil.Token, bool, error) {
+	var none counterfoil.Token
+	f, err := root.Open(key + ".json")
 	if errors.Is(err, fs.ErrNotExist) {
-		return counterfoil.Token{}, false, nil
+		return none, false, nil
 	}
 	if err != nil {
-		return counterfoil.Token{}, false, fmt.Errorf("client: read cached token: %w", err)
+		return none, false, fmt.Errorf("client: read cached token: %w", err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
@@ -87,26 +140,27 @@ func (d dir) Load(_ context.Context, key string) (counterfoil.Token, bool, error
 		err = private(info)
 	}
 	if err != nil {
-		return counterfoil.Token{}, false, fmt.Errorf("client: cached token %s: %w: remove the file, and rotate the secret if strangers use this machine", name, err)
+		return none, false, fmt.Errorf("client: cached token %s: %w: remove the file, and rotate the secret if strangers use this machine", filepath.Join(root.Name(), key+".json"), err)
 	}
 	var st stored
 	text, err := io.ReadAll(io.LimitReader(f, maxCacheFile))
-	if err != nil || json.Unmarshal(text, &st) != nil || st.AccessToken == "" {
-		return counterfoil.Token{}, false, nil // damaged: as if there were none
+	if err != nil || json.Unmarshal(text, &st) != nil {
+		return none, false, nil // damaged: as if there were none
 	}
-	return counterfoil.Token{Value: counterfoil.Secret(st.AccessToken), Type: st.TokenType, Scopes: st.Scopes, Issued: st.Issued, Expires: st.Expires}, true, nil
+	t, ok := st.token()
+	return t, ok, nil
 }
 
 func (d dir) Renew(ctx context.Context, key string, r Renewal) (counterfoil.Token, error) {
 	if current, ok, err := d.Load(ctx, key); err == nil && ok && r.Accept(current) {
 		return current, nil
 	}
-	unlock, err := d.lock(ctx, key)
+	l, err := d.lock(ctx, key)
 	if err != nil {
 		return counterfoil.Token{}, err
 	}
-	defer unlock()
-	current, _, err := d.Load(ctx, key)
+	defer l.unlock()
+	current, _, err := loadFile(l.root, key)
 	if err != nil {
 		return counterfoil.Token{}, err
 	}
@@ -117,68 +171,49 @@ func (d dir) Renew(ctx context.Context, key string, r Renewal) (counterfoil.Toke
 	if err != nil {
 		return t, err
 	}
-	return t, d.write(key, t)
+	if err := l.write(t); err != nil {
+		return t, err
+	}
+	d.sweep(l, t.Issued)
+	return t, nil
 }
 
 // Changes returns a counter that stands still: nobody tells of changed files.
 func (d dir) Changes(string) *atomic.Uint64 { return new(atomic.Uint64) }
 
-// write replaces the file of key; the caller holds its lock.
-func (d dir) write(key string, t counterfoil.Token) error {
-	text, err := json.Marshal(stored{t.Value.Reveal(), t.Type, t.Scopes, t.Issued, t.Expires})
-	if err != nil {
-		return err
-	}
-	name, _ := d.file(key, ".json")
-	temp, _ := d.file(key, ".tmp")
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) { // a killed process may have left one
-		return fmt.Errorf("client: store token: %w", err)
-	}
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("client: store token: %w", err)
-	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(temp, name)
-	}
-	if err != nil {
-		_ = os.Remove(temp)
-		return fmt.Errorf("client: store token: %w", err)
-	}
-	return nil
-}
-
 func (d dir) Drop(ctx context.Context, key string, rejected counterfoil.Token) error {
-	unlock, err := d.lock(ctx, key)
+	l, err := d.lock(ctx, key)
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	t, ok, err := d.Load(ctx, key)
+	defer l.unlock()
+	t, ok, err := loadFile(l.root, key)
 	if err != nil || !ok || t.Value != rejected.Value {
 		return err
 	}
-	return d.remove(key)
+	return l.remove()
 }
 
 func (d dir) Clear(ctx context.Context, prefix string) error {
-	entries, err := os.ReadDir(string(d))
+	root, err := d.open()
+	if err != nil {
+		return err
+	}
+	keys, err := keysIn(root, -1)
+	_ = root.Close()
 	if err != nil {
 		return fmt.Errorf("client: clear cache: %w", err)
 	}
-	for _, e := range entries {
-		key, isLock := strings.CutSuffix(e.Name(), ".lock") // every token has had one
-		if !isLock || !strings.HasPrefix(key, prefix) {
+	for _, key := range keys {
+		if !strings.HasPrefix(key, prefix) {
 			continue
 		}
-		unlock, err := d.lock(ctx, key)
+		l, err := d.lock(ctx, key)
 		if err != nil {
 			return err
 		}
-		err = d.remove(key)
-		unlock()
+		err = l.remove()
+		l.unlock()
 		if err != nil {
 			return err
 		}
@@ -186,35 +221,47 @@ func (d dir) Clear(ctx context.Context, prefix string) error {
 	return nil
 }
 
-// remove removes what may hold the token of key; the caller holds its lock.
-func (d dir) remove(key string) error {
-	for _, ext := range []string{".json", ".tmp"} {
-		name, err := d.file(key, ext)
-		if err != nil {
-			return err
-		}
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("client: remove cached token: %w", err)
-		}
-	}
-	return nil
-}
-
-// lock waits for the lock of key, no longer than ctx, and returns what unlocks
-// it. Lock files stay: removing one would let two holders in.
-func (d dir) lock(ctx context.Context, key string) (unlock func(), err error) {
-	name, err := d.file(key, ".lock")
+// keysIn returns the keys that have files, in no order, from at most n files; -1 for
+// all.
+func keysIn(root *os.Root, n int) ([]string, error) {
+	f, err := root.Open(".")
 	if err != nil {
 		return nil, err
 	}
-	l := flock.New(name, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
-	// A wait inside the operating system could not be left, so it is asked again
-	// and again.
-	if _, err := l.TryLockContext(ctx, lockPoll); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return nil, fmt.Errorf("client: lock cached token: %w", err)
+	defer f.Close()
+	names, err := f.Readdirnames(n)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
 	}
-	return func() { _ = l.Close() }, nil
+	seen := map[string]bool{}
+	for _, name := range names {
+		if key, ext, _ := strings.Cut(name, "."); checkKey(key) == nil && (ext == "json" || ext == "tmp" || ext == "lock") {
+			seen[key] = true
+		}
+	}
+	return slices.Collect(maps.Keys(seen)), nil
+}
+
+// sweep removes the files of some keys whose tokens have ended by now, or that
+// have none, and that nobody holds. What fails here fails nobody: it is tried
+// again when the next token is stored.
+func (d dir) sweep(own *locked, now time.Time) {
+	keys, _ := keysIn(own.root, sweepNames)
+	// A map gives its keys in no order, so that all have their turn.
+	for i, key := range keys {
+		if i == sweepKeys {
+			return
+		}
+		if t, ok, err := loadFile(own.root, key); key == own.key || err != nil || ok && now.Before(t.Expires) {
+			continue
+		}
+		l, err := d.tryLock(key)
+		if l == nil || err != nil {
+			continue
+		}
+		if t, ok, err := loadFile(l.root, key); err == nil && (!ok || !now.Before(t.Expires)) && l.remove() == nil {
+			_ = l.root.Remove(key + ".lock")
+		}
+		l.unlock()
+	}
 }
