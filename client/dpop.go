@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -26,8 +27,12 @@ const (
 	nonceHeader = "Dpop-Nonce"
 )
 
-// maxNonce bounds a nonce that a server can make a client remember, in bytes.
-const maxNonce = 512
+const (
+	// maxNonce bounds a nonce that a server can make a client remember, in bytes.
+	maxNonce = 512
+	// maxChallenges bounds what is read of an answer's challenges, in bytes.
+	maxChallenges = 8 << 10
+)
 
 // prover makes the proofs of a Source (RFC 9449 section 4.2).
 type prover struct {
@@ -36,14 +41,26 @@ type prover struct {
 	thumbprint string
 	// endpoint and api are the two that read proofs.
 	endpoint, api reader
+	// ahead is by how much the API's clock is ahead of the token endpoint's, in ns.
+	ahead atomic.Int64
 }
 
 // reader is who reads proofs: the token endpoint or the API. Each has nonces of
 // its own, also where both are on one origin.
-type reader struct {
-	nonce atomic.Pointer[string]
-	// ahead is by how much its clock is ahead of the provider's, in ns.
-	ahead atomic.Int64
+type reader struct{ nonce atomic.Pointer[string] }
+
+// made is what a proof of a call is made with.
+type made struct {
+	nonce string
+	ahead time.Duration // of this machine's clock
+}
+
+// proofs are those of one call. Other calls learn at the same time, so that a
+// refusal is compared with what the refused proof was made with, and the next is
+// made with what the refusal itself has taught: a nonce may serve only once.
+type proofs struct {
+	last made
+	next *made // nil for what is known by then
 }
 
 // newProver returns nil when k is no key.
@@ -82,11 +99,14 @@ func (p *prover) binding() string {
 }
 
 // proof makes the proof of one request for r, with the nonce that it returns too.
-// The token is empty at the token endpoint; now is the provider's time.
+// The token is empty at the token endpoint; now is the time by r's clock.
 func (p *prover) proof(r *reader, method string, target *url.URL, token counterfoil.Secret, now time.Time) (proof, nonce string, err error) {
-	if n := r.nonce.Load(); n != nil {
-		nonce = *n
-	}
+	nonce = r.known()
+	proof, err = p.sign(nonce, method, target, token, now)
+	return proof, nonce, err
+}
+
+func (p *prover) sign(nonce, method string, target *url.URL, token counterfoil.Secret, now time.Time) (string, error) {
 	hash := ""
 	if token != "" {
 		sum := sha256.Sum256([]byte(token.Reveal()))
@@ -106,22 +126,26 @@ func (p *prover) proof(r *reader, method string, target *url.URL, token counterf
 		IssuedAt int64  `json:"iat"`
 		Token    string `json:"ath,omitempty"`
 		Nonce    string `json:"nonce,omitempty"`
-	}{rand.Text(), method, target.Scheme + "://" + target.Host + path, now.Add(time.Duration(r.ahead.Load()) - minSkew).Unix(), hash, nonce})
+	}{rand.Text(), method, target.Scheme + "://" + target.Host + path, now.Add(-minSkew).Unix(), hash, nonce})
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
-	proof, err = jose.Sign(p.key.Signer, p.key.Algorithm, p.header, claims)
-	return proof, nonce, err
+	return jose.Sign(p.key.Signer, p.key.Algorithm, p.header, claims)
 }
 
 // proves adds the proof that h's token is used by whom it is bound to (RFC 9449
-// section 7.1).
-func (s *Source) proves(call *http.Request, h *held) error {
+// section 7.1), the next of all.
+func (s *Source) proves(call *http.Request, h *held, all *proofs) error {
 	target := *call.URL
 	if call.Host != "" {
 		target.Host = call.Host // what the API takes for its own
 	}
-	proof, _, err := s.prover.proof(&s.prover.api, call.Method, &target, h.token.Value, s.providerTime())
+	with := made{s.prover.api.known(), s.apiAhead()}
+	if all.next != nil {
+		with = *all.next
+	}
+	*all = proofs{last: with}
+	proof, err := s.prover.sign(with.nonce, call.Method, &target, h.token.Value, s.cfg.Clock.Now().Add(with.ahead))
 	if err != nil {
 		return &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "client: the key of Config.DPoP does not sign: look at where it lives", Err: err}
 	}
@@ -129,17 +153,37 @@ func (s *Source) proves(call *http.Request, h *held) error {
 	return nil
 }
 
-// learn takes the nonce of an answer for the next proof (RFC 9449 section 8.2),
-// and reports whether it has one.
-func (r *reader) learn(h http.Header) bool {
+// apiAhead is by how much the API's clock is ahead of this machine's, as far as
+// it is known. The two parts that it is the sum of were learned at different
+// times, so that each can be within maxSkew and the sum not.
+func (s *Source) apiAhead() time.Duration {
+	return min(max(time.Duration(s.skew.Load()+s.prover.ahead.Load()), -maxSkew), maxSkew)
+}
+
+// known is the nonce for the next proof; "" for none.
+func (r *reader) known() string {
+	if n := r.nonce.Load(); n != nil {
+		return *n
+	}
+	return ""
+}
+
+// nonceOf returns the nonce that an answer has for the next proof (RFC 9449
+// section 8.2); "" when it has none that can be sent.
+func nonceOf(h http.Header) string {
 	fresh := h[nonceHeader]
-	if len(fresh) != 1 || fresh[0] == "" || len(fresh[0]) > maxNonce || strings.ContainsFunc(fresh[0], func(c rune) bool { return c < 0x21 || c > 0x7e || c == '"' || c == '\\' }) {
-		return false
+	if len(fresh) != 1 || len(fresh[0]) > maxNonce || strings.ContainsFunc(fresh[0], func(c rune) bool { return c < 0x21 || c > 0x7e || c == '"' || c == '\\' }) {
+		return ""
 	}
-	if old := r.nonce.Load(); old == nil || *old != fresh[0] {
-		r.nonce.Store(&fresh[0])
+	return fresh[0]
+}
+
+// learn takes the nonce of an answer for the next proof.
+func (r *reader) learn(h http.Header) {
+	if fresh := nonceOf(h); fresh != "" && fresh != r.known() {
+		fresh = strings.Clone(fresh) // what is kept must not keep the answer's header
+		r.nonce.Store(&fresh)
 	}
-	return true
 }
 
 // hears learns from an answer of the API.
@@ -155,30 +199,121 @@ func (s *Source) proofRefused(resp *http.Response) string {
 	if s.prover == nil {
 		return ""
 	}
-	for _, challenge := range resp.Header["Www-Authenticate"] {
-		for _, code := range []counterfoil.Reason{counterfoil.UseDPoPNonce, counterfoil.InvalidDPoPProof} {
-			if strings.Contains(challenge, string(code)) {
-				return string(code)
+	switch code := challengeError(resp.Header["Www-Authenticate"]); code {
+	case string(counterfoil.UseDPoPNonce), string(counterfoil.InvalidDPoPProof):
+		return code
+	}
+	return ""
+}
+
+// provesBetter reports whether a call whose proof was refused with code is to be
+// made again at once with the same token and another proof, and says with what:
+// the API wants a nonce (RFC 9449 section 9), or its clock is another than the
+// refused proof was made by.
+func (s *Source) provesBetter(code string, resp *http.Response, all *proofs) bool {
+	next := made{cmp.Or(nonceOf(resp.Header), s.prover.api.known()), s.apiAhead()}
+	if code == string(counterfoil.UseDPoPNonce) {
+		all.next = &next
+		return next.nonce != all.last.nonce
+	}
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		next.ahead = date.Add(time.Second / 2).Sub(s.cfg.Clock.Now())
+	}
+	if next.ahead.Abs() > maxSkew || (next.ahead-all.last.ahead).Abs() < wrongClock {
+		return false
+	}
+	s.prover.ahead.Store(int64(next.ahead) - s.skew.Load())
+	all.next = &next
+	return true
+}
+
+// challengeError returns the error code of the first challenge of the scheme DPoP
+// that has one (RFC 9449 section 7.1); "" for none. The fields are one list (RFC
+// 9110 section 5.3).
+func challengeError(fields []string) string {
+	c, left := challenges{}, maxChallenges
+	for _, field := range fields {
+		if left -= len(field); left < 0 {
+			break
+		}
+		c.rest = field
+		for {
+			name, value, ok := c.next()
+			if !ok {
+				break
+			}
+			if strings.EqualFold(c.scheme, schemeDPoP) && strings.EqualFold(name, "error") {
+				return value
 			}
 		}
 	}
 	return ""
 }
 
-// nonceWanted reports whether a call whose proof was refused is to be made again
-// at once with the same token and another proof: the API wants a nonce that the
-// answer has (RFC 9449 section 9), or its clock is another than the token
-// endpoint's.
-func (s *Source) nonceWanted(code string, resp *http.Response) bool {
-	api := &s.prover.api
-	if code == string(counterfoil.UseDPoPNonce) {
-		return api.learn(resp.Header)
+// challenges reads a field WWW-Authenticate (RFC 9110 sections 11.3 and 11.6.1).
+// A comma that is missing is no hindrance, and from where nothing can be made of
+// a field the rest of it is not read.
+type challenges struct{ rest, scheme string }
+
+// next returns the next parameter, which is one of the scheme that c stands at.
+func (c *challenges) next() (name, value string, ok bool) {
+	for {
+		c.rest = strings.TrimLeft(c.rest, " \t,")
+		word := c.token()
+		if word == "" {
+			return "", "", false
+		}
+		if after, ok := strings.CutPrefix(strings.TrimLeft(c.rest, " \t"), "="); ok {
+			value, c.rest, ok = parameterValue(strings.TrimLeft(after, " \t"))
+			return word, value, ok
+		}
+		c.scheme = word
+		// What follows is a list of parameters or one token68, which can look like
+		// the beginning of a parameter.
+		after := strings.TrimLeft(c.rest, " \t")
+		after = strings.TrimLeft(after, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/")
+		after = strings.TrimLeft(after, "=")
+		if after = strings.TrimLeft(after, " \t"); after == "" || after[0] == ',' {
+			c.rest = after
+		}
 	}
-	date, err := http.ParseTime(resp.Header.Get("Date"))
-	ahead := date.Add(time.Second / 2).Sub(s.providerTime())
-	if err != nil || ahead.Abs() > maxSkew || (ahead-time.Duration(api.ahead.Load())).Abs() < wrongClock {
-		return false
+}
+
+// token takes a token (RFC 9110 section 5.6.2) off the rest; "" when there is
+// none.
+func (c *challenges) token() string {
+	n := strings.IndexFunc(c.rest, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	})
+	if n < 0 {
+		n = len(c.rest)
 	}
-	api.ahead.Store(int64(ahead))
-	return true
+	word := c.rest[:n]
+	c.rest = c.rest[n:]
+	return word
+}
+
+// parameterValue takes a parameter's value off s: a quoted string (RFC 9110
+// section 5.6.4), or what there is up to a comma or a space.
+func parameterValue(s string) (value, rest string, ok bool) {
+	if !strings.HasPrefix(s, `"`) {
+		n := strings.IndexAny(s, " \t,")
+		if n < 0 {
+			n = len(s)
+		}
+		return s[:n], s[n:], true
+	}
+	var plain strings.Builder
+	for i := 1; i < len(s); i++ {
+		if s[i] == '"' {
+			return plain.String(), s[i+1:], true
+		}
+		if s[i] == '\\' {
+			i++
+		}
+		if i < len(s) {
+			plain.WriteByte(s[i])
+		}
+	}
+	return "", "", false
 }

@@ -73,7 +73,8 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	body := replayable(req, s.cfg.Clock)
 	defer body.settle()
-	call, err := s.dress(req, h)
+	var done remedies
+	call, err := s.dress(req, h, &done)
 	if err != nil {
 		closeBody(req)
 		return nil, err
@@ -81,7 +82,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	call.Body = body.first(req)
 	resp, err := t.send(call, h)
 	if err != nil || resp.StatusCode == http.StatusUnauthorized || passes(resp.StatusCode) {
-		resp, err = t.again(req, body, h, resp, err)
+		resp, err = t.again(req, body, h, &done, resp, err)
 	}
 	if err != nil {
 		return nil, err
@@ -92,14 +93,13 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // again decides what follows an answer or an error, and repeats the call as long
 // as there is reason to.
-func (t *Transport) again(req *http.Request, body *replay, h *held, resp *http.Response, err error) (*http.Response, error) {
+func (t *Transport) again(req *http.Request, body *replay, h *held, done *remedies, resp *http.Response, err error) (*http.Response, error) {
 	s := t.Source
 	var rejected *http.Response // the 401 that stands when no better answer comes
-	var done remedies
 	for n, waits := 1, s.retries; ; n++ {
 		switch {
 		case err == nil && resp.StatusCode == http.StatusUnauthorized:
-			if !s.remedied(req.Context(), resp, h, &done) || !ended(resp) {
+			if !s.remedied(req.Context(), resp, h, done) || !ended(resp) {
 				return resp, nil
 			}
 			rejected = resp
@@ -127,7 +127,7 @@ func (t *Transport) again(req *http.Request, body *replay, h *held, resp *http.R
 			}
 			return resp, err
 		}
-		h, resp, err = t.attempt(req, body)
+		h, resp, err = t.attempt(req, body, done)
 		if h == nil && rejected != nil {
 			return rejected, nil
 		}
@@ -138,12 +138,12 @@ func (t *Transport) again(req *http.Request, body *replay, h *held, resp *http.R
 }
 
 // attempt makes the call once more; its token is nil when it could not be made.
-func (t *Transport) attempt(req *http.Request, body *replay) (*held, *http.Response, error) {
+func (t *Transport) attempt(req *http.Request, body *replay, done *remedies) (*held, *http.Response, error) {
 	h, err := t.Source.ready(req.Context())
 	if err != nil {
 		return nil, nil, err
 	}
-	call, err := t.Source.dress(req, h)
+	call, err := t.Source.dress(req, h, done)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -165,7 +165,10 @@ func (t *Transport) send(call *http.Request, h *held) (*http.Response, error) {
 }
 
 // remedies are those that one call has tried against 401.
-type remedies struct{ proof, token bool }
+type remedies struct {
+	proof, token bool
+	proofs       proofs
+}
 
 // remedied reports whether a call that was answered 401 is to be made again: with
 // another proof, or with another token than h's, which is dropped. It tries each
@@ -174,7 +177,7 @@ func (s *Source) remedied(ctx context.Context, resp *http.Response, h *held, don
 	if code := s.proofRefused(resp); code != "" { // another token would come with the same proofs
 		tried := done.proof
 		done.proof = true
-		return !tried && s.nonceWanted(code, resp)
+		return !tried && s.provesBetter(code, resp, &done.proofs)
 	}
 	if done.token {
 		return false
@@ -292,7 +295,7 @@ func (s *Source) ready(ctx context.Context) (*held, error) {
 }
 
 // dress returns a copy of req with what a call carries.
-func (s *Source) dress(req *http.Request, h *held) (*http.Request, error) {
+func (s *Source) dress(req *http.Request, h *held, done *remedies) (*http.Request, error) {
 	c := &struct { // one allocation, not two
 		request http.Request
 		values  [4]string
@@ -330,7 +333,7 @@ func (s *Source) dress(req *http.Request, h *held) (*http.Request, error) {
 		call.Header[ch.name] = values[i : i+1 : i+1]
 	}
 	if s.prover != nil {
-		if err := s.proves(call, h); err != nil {
+		if err := s.proves(call, h, &done.proofs); err != nil {
 			return nil, err
 		}
 	}
