@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -259,6 +260,13 @@ func TestAnotherMasterKeyIsRefused(t *testing.T) {
 	knowsAfterAsking(t, s.open(), "one")
 }
 
+// user is the command that makes the user with the few rights that docs/fleet.md
+// names.
+func user(password string, more ...string) []string {
+	return append(strings.Fields("ACL SETUSER fleet reset on >"+password+
+		" ~counterfoil:* &counterfoil:* +eval +evalsha +hget +hset +hdel +hexists +pexpire +publish +time +subscribe +unsubscribe +scan +ping +hello +client"), more...)
+}
+
 // Over TLS, with a user and a password that is rotated.
 func TestTLSAndPassword(t *testing.T) {
 	plain := start(t) // its socket is asked by the test itself
@@ -274,7 +282,7 @@ func TestTLSAndPassword(t *testing.T) {
 	writePEM(t, key, "PRIVATE KEY", der)
 	port := freePort(t)
 	s := start(t, "--tls-port", port, "--bind", "127.0.0.1", "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert, "--tls-auth-clients", "no")
-	equal(t, "ACL SETUSER", s.ask("ACL", "SETUSER", "fleet", "on", ">passw0rd-of-the-server", "~counterfoil:*", "&counterfoil:*", "+eval", "+evalsha", "+hget", "+hset", "+hdel", "+hexists", "+pexpire", "+publish", "+time", "+subscribe", "+unsubscribe", "+scan", "+ping", "+hello", "+client"), "+OK")
+	equal(t, "ACL SETUSER", s.ask(user("passw0rd-of-the-server")...), "+OK")
 	roots := x509.NewCertPool()
 	roots.AddCert(https.Certificate())
 	c := config("")
@@ -295,6 +303,53 @@ func TestTLSAndPassword(t *testing.T) {
 	if _, err := fleet.Open(t.Context(), c); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("with an unknown authority: %v", err)
 	}
+}
+
+// A password that is rotated at the server, which ends the connections, is asked
+// for when they are made again; until the program has it too, the server is lost.
+func TestPasswordIsRotated(t *testing.T) {
+	port := freePort(t)
+	s := start(t, "--port", port, "--bind", "127.0.0.1")
+	rotate := func(password string) {
+		equal(t, "ACL SETUSER", s.ask(user(password)...), "+OK")
+		if killed := s.ask("CLIENT", "KILL", "USER", "fleet"); !strings.HasPrefix(killed, ":") {
+			t.Fatal(killed)
+		}
+	}
+	rotate("passw0rd-of-the-server-1")
+	var password atomic.Value
+	password.Store(counterfoil.Secret("passw0rd-of-the-server-1"))
+	c := config("")
+	c.URL = "redis://fleet@127.0.0.1:" + port
+	c.Password = func(context.Context) (counterfoil.Secret, error) { return password.Load().(counterfoil.Secret), nil }
+	var told states
+	c.OnState = told.told
+	cache := open(t, c)
+	renewed(t, cache, key, give("one"))
+
+	rotate("passw0rd-of-the-server-2")
+	if _, err := cache.Renew(t.Context(), key, neverFetchNothingAccepted(t)); !errors.Is(err, client.ErrCacheLost) {
+		t.Errorf("with the old password: %v", err)
+	}
+	equal(t, "what is here", cachetest.Load(t, cache, key), "one")
+	password.Store(counterfoil.Secret("passw0rd-of-the-server-2"))
+	r := rejecting("one", fetches("two"))
+	eventually(t, "it works with the new one", func() bool {
+		got, err := cache.Renew(t.Context(), key, r)
+		return err == nil && got.Value == "two"
+	})
+	eventually(t, "and says so", func() bool { return told.last() == nil })
+	noToken(t, "what is told", told.text())
+
+	password.Store(counterfoil.Secret("passw0rd-of-the-server-3")) // before the server has it
+	rotate("passw0rd-of-the-server-3")
+	r = rejecting("two", fetches("three"))
+	eventually(t, "it works with the next one", func() bool {
+		got, err := cache.Renew(t.Context(), key, r)
+		return err == nil && got.Value == "three"
+	})
+	renewed(t, s.open(), key, rejecting("three", fetches("four")))
+	knows(t, cache, key, "four") // the connection that listens has it, too
 }
 
 func writePEM(t *testing.T, name, kind string, der []byte) {

@@ -113,6 +113,8 @@ func (w *worker) call() {
 	w.told.Longest = max(w.told.Longest, took)
 }
 
+const lostReason = "no token: the shared cache is lost"
+
 // reason is what a call says of its failure; what begins with "unstated" says
 // nothing of use.
 func reason(err error) string {
@@ -121,7 +123,7 @@ func reason(err error) string {
 	case !ok:
 		return "unstated: " + err.Error()
 	case errors.Is(err, client.ErrCacheLost):
-		return "no token: the shared cache is lost"
+		return lostReason
 	}
 	message, _, _ := strings.Cut(e.Message, " (")
 	return fmt.Sprintf("no token: %s: %s", e.Reason, message)
