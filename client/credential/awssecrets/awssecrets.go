@@ -18,6 +18,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
@@ -76,7 +77,7 @@ func Opener(c Config) credential.Opener {
 // service returns the SDK's client of the service.
 func (c Config) service() (*secretsmanager.Client, error) {
 	if c.AWS == nil {
-		loaded, err := config.LoadDefaultConfig(context.Background())
+		loaded, err := config.LoadDefaultConfig(context.Background(), config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(directly)))
 		var profile config.SharedConfigProfileNotExistError
 		switch {
 		case errors.As(err, &profile):
@@ -105,6 +106,18 @@ func (c Config) service() (*secretsmanager.Client, error) {
 		}
 	}
 	return s, nil
+}
+
+// directly keeps what has no TLS from proxies: it is the login at a metadata
+// service, on this machine or its link.
+func directly(t *http.Transport) {
+	proxy := t.Proxy
+	t.Proxy = func(req *http.Request) (*url.URL, error) {
+		if proxy == nil || req.URL.Scheme != "https" {
+			return nil, nil
+		}
+		return proxy(req)
+	}
 }
 
 // bounded is the SDK's HTTP client c within the bounds of the house.

@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -234,6 +237,47 @@ func TestDefaultChain(t *testing.T) {
 	t.Setenv("AWS_PROFILE", "not-there")
 	if _, err := awssecrets.Open("acme/client", awssecrets.Config{}); err == nil || !strings.Contains(err.Error(), "look at AWS_PROFILE") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The login of an instance has no TLS, so it passes no proxy of the environment.
+func TestLoginPassesNoProxy(t *testing.T) {
+	if os.Getenv("AWSSECRETS_TEST_CHILD") != "" { // the environment's proxies are read once, so this is a process of its own
+		get, err := awssecrets.Open("acme/client", awssecrets.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := get(ctx); err == nil {
+			t.Error("there is a secret")
+		}
+		return
+	}
+	seen := make(chan string, 100)
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen <- r.Method + " " + r.RequestURI
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	defer proxy.Close()
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestLoginPassesNoProxy$")
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "AWS_") && !strings.HasPrefix(strings.ToUpper(v), "NO_PROXY=") {
+			cmd.Env = append(cmd.Env, v)
+		}
+	}
+	cmd.Env = append(cmd.Env, "AWSSECRETS_TEST_CHILD=1", "HTTP_PROXY="+proxy.URL, "HTTPS_PROXY="+proxy.URL, "AWS_REGION=eu-central-1",
+		"AWS_CONFIG_FILE="+filepath.Join(dir, "config"), "AWS_SHARED_CREDENTIALS_FILE="+filepath.Join(dir, "credentials"),
+		"AWS_EC2_METADATA_SERVICE_ENDPOINT=http://[fe80::1]") // without a zone: nothing leaves this machine
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	close(seen)
+	for request := range seen {
+		if !strings.HasPrefix(request, "CONNECT ") {
+			t.Errorf("the proxy was asked %s", request)
+		}
 	}
 }
 
