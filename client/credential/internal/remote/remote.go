@@ -116,6 +116,9 @@ func staying(rt http.RoundTripper) http.RoundTripper {
 	}
 	t = t.Clone()
 	t.Proxy = nil
+	// A login is asked for once in its life, and whoever gave rt closes the idle
+	// connections of rt only.
+	t.DisableKeepAlives = true
 	dial := t.DialContext
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: 30 * time.Second}).DialContext

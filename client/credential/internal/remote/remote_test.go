@@ -124,8 +124,13 @@ func TestPlainHTTPPassesNoProxy(t *testing.T) {
 			defer base.CloseIdleConnections()
 			service, asked := listen(t, nil)
 			c := &remote.Client{Base: base, Metadata: true}
-			if err := ask(t, c, "http://"+service+"/token"); err != nil || asked() != 1 {
-				t.Errorf("asked the service itself %d times, %v", asked(), err)
+			for range 2 {
+				if err := ask(t, c, "http://"+service+"/token"); err != nil {
+					t.Error(err)
+				}
+			}
+			if n := asked(); n != 2 {
+				t.Errorf("asked the service itself %d times, want 2", n)
 			}
 			if err := ask(t, c, "https://elsewhere.example/"); err == nil {
 				t.Error("the proxy refuses, and there is an answer")
