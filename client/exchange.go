@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"crypto/tls"
-
 	"errors"
 	"fmt"
 	"io"
@@ -42,7 +41,7 @@ const (
 //     serves, because then nobody waits for it;
 //  4. remember what will not.
 func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *held) (counterfoil.Token, error) {
-	if s.inPlace.Load() && s.replaced.take(s.cfg.Clock.Now()) > 0 {
+	if s.inPlace.Load() && s.replaced.wait(s.cfg.Clock.Now()) > 0 {
 		return counterfoil.Token{}, s.stopped(ctx, &counterfoil.Error{Reason: counterfoil.RateLimited,
 			Message: fmt.Sprintf("the API rejects every token: no more than %d a minute are asked for in place of rejected ones", rejectionsPerMinute)})
 	}
@@ -54,7 +53,9 @@ func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *h
 		if err == nil {
 			s.event(ctx, counterfoil.Event{Type: counterfoil.EventTokenRequested, Status: http.StatusOK, Attempt: n, Duration: took})
 			kind := counterfoil.EventTokenObtained
-			s.inPlace.Store(false)
+			if s.inPlace.Swap(false) {
+				s.replaced.take(began)
+			}
 			if old != nil {
 				kind, t = counterfoil.EventTokenRenewed, old.bounding(t, began)
 			}
@@ -77,7 +78,7 @@ func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *h
 				continue
 			}
 		}
-		s.remember(err, cred.print)
+		s.remember(err, cred.print, old.live(began))
 		return counterfoil.Token{}, s.failed(ctx, err)
 	}
 }

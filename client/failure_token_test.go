@@ -291,23 +291,22 @@ func (row *tokenFailure) firstCall(t *testing.T, f *ordeal, s *client.Source) {
 	}
 }
 
-// nextCalls: what may pass is asked for anew, but not before the endpoint wants
-// it; everything else is remembered, for longer each time, until the secret
-// changes.
+// nextCalls: every failure is remembered. What may pass is asked for anew 1 s
+// later at most, or when the endpoint wants it; everything else for longer each
+// time, until the secret changes.
 func (row *tokenFailure) nextCalls(t *testing.T, f *ordeal, s *client.Source) {
 	t.Helper()
-	remembered := row.class != transient || row.pause > 0
 	e := f.fails(s)
 	row.wants(t, "second call", e)
 	want := row.asked
-	if !remembered {
-		want *= 2
-	}
 	equal(t, "second call: token requests", len(f.attempts()), want)
-	if e.RetryAfter <= 0 && remembered {
+	if e.RetryAfter <= 0 {
 		t.Error("second call: the error does not tell when a token is asked for again")
 	}
 	if row.class == transient {
+		f.clock.Turn(max(row.pause, time.Second))
+		row.wants(t, "third call", f.fails(s))
+		equal(t, "third call: token requests", len(f.attempts()), 2*row.asked)
 		return
 	}
 	f.rotate("another-s3cret")

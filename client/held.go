@@ -63,9 +63,16 @@ func (h *held) live(now time.Time) bool {
 	return h != nil && h.token.Live(now) && now.Sub(h.taken) < h.left
 }
 
+// usable reports whether t, which a cache may have made up, can be taken into
+// use: one from the future is of a time when some clock was wrong.
+func (s *Source) usable(t counterfoil.Token, now time.Time) bool {
+	return t.Live(now) && !t.Issued.After(now.Add(minSkew)) && t.Lifetime() > 0 && t.Lifetime() <= maxLifetime && !s.isRejected(t)
+}
+
 // adopt makes t, taken from e when its counter was changes, the token in use,
-// unless one that was issued later is.
-func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64) *held {
+// unless one that was issued later is. before is the token that was in use when
+// the work began that brought t.
+func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64, before *held) *held {
 	h := &held{token: t, authorization: t.Value.Reveal(), entry: e}
 	for _, ch := range s.headers {
 		switch {
@@ -84,9 +91,11 @@ func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64) *held {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, old := s.cfg.Clock.Now(), s.held.Load()
-	h.taken, h.left = now, t.Expires.Sub(now)
+	h.taken, h.left = now, min(t.Expires.Sub(now), t.Lifetime())
 	if old.live(now) && old.entry == e {
 		switch {
+		case old.token.Value == t.Value && (before == nil || before.token.Value != t.Value):
+			return old // another has adopted it meanwhile
 		case old.token.Value == t.Value, e.endsWith(old.token, t):
 			// The provider answers the same token until it ends, or the certificate
 			// that all are bound to ends: asking again soon would be a loop, so the
@@ -127,11 +136,23 @@ func (s *Source) look(ctx context.Context, h *held, now time.Time) *held {
 	}
 	t, ok, err := s.cfg.Cache.Load(ctx, h.entry.key)
 	switch {
-	case err == nil && !ok && s.held.CompareAndSwap(h, nil):
+	case err != nil: // of this caller, perhaps: the next one looks again
+		return h
+	case !ok && s.held.CompareAndSwap(h, nil):
+		s.others(h, now)
 		return nil
-	case err == nil && ok && t.Value != h.token.Value && t.Live(now) && !s.isRejected(t):
-		return s.adopt(h.entry, t, changes)
+	case ok && t.Value != h.token.Value && s.usable(t, now):
+		s.others(h, now)
+		return s.adopt(h.entry, t, changes, h)
 	}
 	h.seen.Store(changes)
 	return s.held.Load()
+}
+
+// others counts a token that others who share the cache have ended long before
+// it was to be renewed: most likely because the API has rejected it.
+func (s *Source) others(h *held, now time.Time) {
+	if now.Before(h.token.Expires.Add(-2 * margin(h.token))) {
+		s.replaced.take(now)
+	}
 }

@@ -15,6 +15,9 @@ const (
 	// minPause and maxPause bound the wait after a failure, which doubles.
 	minPause = time.Second
 	maxPause = 60 * time.Second
+	// maxOutage bounds it for what may pass while there is no token at all: the
+	// calls that fail meanwhile could succeed.
+	maxOutage = 16 * time.Second
 	// changesPerMinute bounds how often a refusal is forgotten because the
 	// credentials are others: ones that differ each time they are read must not
 	// become such a loop either.
@@ -31,8 +34,9 @@ type refusal struct {
 }
 
 // remember keeps err for a time that doubles with each one in a row, or for as
-// long as the provider asked.
-func (s *Source) remember(err *counterfoil.Error, credentials [32]byte) {
+// long as the provider asked. While an old token serves, what may pass is not
+// kept: pause puts off the next attempt.
+func (s *Source) remember(err *counterfoil.Error, credentials [32]byte, serves bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := &s.refused
@@ -43,9 +47,13 @@ func (s *Source) remember(err *counterfoil.Error, credentials [32]byte) {
 		r.credentials = credentials
 	}
 	wait := err.RetryAfter
-	if err.Class() != counterfoil.Transient {
+	switch {
+	case err.Class() != counterfoil.Transient:
 		r.pause = min(max(2*r.pause, minPause), maxPause)
 		wait = max(wait, r.pause)
+	case !serves:
+		r.pause = min(max(2*r.pause, minPause), maxOutage)
+		wait = max(wait, r.pause/2+rand.N(r.pause/2+1))
 	}
 	r.err, r.until = err, s.cfg.Clock.Now().Add(wait)
 }

@@ -158,6 +158,7 @@ type callerKey struct{}
 func (s *Source) renew(ctx context.Context) (*held, error) {
 	now, old := s.cfg.Clock.Now(), s.held.Load()
 	if old.live(now) && now.Before(old.renewal) {
+		old.until.Store(old.renewal.UnixNano())
 		return old, nil // the flight before this one brought it
 	}
 	e, err := s.entry(ctx)
@@ -166,8 +167,8 @@ func (s *Source) renew(ctx context.Context) (*held, error) {
 	}
 	changes := e.changes.Load()
 	if !old.live(now) {
-		if t, ok, err := s.cfg.Cache.Load(ctx, e.key); err == nil && ok && t.Live(now) && !s.isRejected(t) && (old == nil || t.Value != old.token.Value) {
-			return s.adopt(e, t, changes), nil
+		if t, ok, err := s.cfg.Cache.Load(ctx, e.key); err == nil && ok && s.usable(t, now) && (old == nil || t.Value != old.token.Value) {
+			return s.adopt(e, t, changes, old), nil
 		}
 	}
 	cred, err := s.credentials(ctx, e)
@@ -181,7 +182,7 @@ func (s *Source) renew(ctx context.Context) (*held, error) {
 		Accept: func(current counterfoil.Token) bool {
 			now := s.cfg.Clock.Now()
 			newer := old == nil || current.Value != old.token.Value
-			return newer && current.Live(now) && !s.isRejected(current) && now.Before(current.Expires.Add(-margin(current)))
+			return newer && s.usable(current, now) && now.Before(current.Expires.Add(-margin(current)))
 		},
 		Fetch:       func(ctx context.Context) (counterfoil.Token, error) { return s.request(ctx, e, cred, old) },
 		Credentials: cred.print,
@@ -198,7 +199,7 @@ func (s *Source) renew(ctx context.Context) (*held, error) {
 		s.event(ctx, counterfoil.Event{Type: counterfoil.EventTokenNotCached, Reason: counterfoil.Unavailable, Detail: "token not kept in the cache: " + failure.Error()})
 	}
 	s.forget()
-	return s.adopt(e, t, changes), nil
+	return s.adopt(e, t, changes, old), nil
 }
 
 // mayFetchAlone reports whether a token may be asked for without the exclusion
@@ -230,9 +231,10 @@ func (s *Source) Drop(ctx context.Context, rejected counterfoil.Token) {
 		return
 	}
 	changes := h.entry.changes.Load()
-	if t, ok, err := s.cfg.Cache.Load(ctx, h.entry.key); err == nil && ok && t.Value != rejected.Value && t.Live(now) && !s.isRejected(t) {
+	if t, ok, err := s.cfg.Cache.Load(ctx, h.entry.key); err == nil && ok && t.Value != rejected.Value && s.usable(t, now) {
+		s.others(h, now)
 		s.held.CompareAndSwap(h, nil)
-		s.adopt(h.entry, t, changes)
+		s.adopt(h.entry, t, changes, h)
 		return
 	}
 	if s.replaced.wait(now) > 0 {
@@ -261,7 +263,9 @@ func (s *Source) isRejected(t counterfoil.Token) bool {
 // the cache.
 func (s *Source) Clear(ctx context.Context) error {
 	s.held.Store(nil)
-	return s.cfg.Cache.Clear(ctx, KeyPrefix(s.cfg.ClientID))
+	err := s.cfg.Cache.Clear(ctx, KeyPrefix(s.cfg.ClientID))
+	s.held.Store(nil) // what a caller has taken from the cache meanwhile
+	return err
 }
 
 // withTimeout is context.WithTimeout by clock c.
