@@ -35,6 +35,7 @@ type replay struct {
 	mu      sync.Mutex
 	copied  []byte
 	tooLong bool
+	failed  bool // the body's own reader has, so that nobody knows the rest
 	settled bool
 	closed  bool
 	last    *sending
@@ -112,7 +113,7 @@ func (r *replay) possible() bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !r.tooLong
+	return !r.tooLong && !r.failed
 }
 
 // settle says that there will be no further attempt.
@@ -155,6 +156,7 @@ func (s *sending) Read(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reading = false
+	s.failed = s.failed || err != nil && err != io.EOF
 	switch {
 	case s.done:
 		close(s.released)

@@ -66,19 +66,14 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !sameOrigin(req.URL, s.apiURL) {
 		return cmp.Or(t.Base, s.cfg.HTTP).RoundTrip(req)
 	}
-	h, err := s.ready(req.Context())
+	var done remedies
+	h, call, err := t.ready(req, &done)
 	if err != nil {
 		closeBody(req)
 		return nil, err
 	}
 	body := replayable(req, s.cfg.Clock)
 	defer body.settle()
-	var done remedies
-	call, err := s.dress(req, h, &done)
-	if err != nil {
-		closeBody(req)
-		return nil, err
-	}
 	call.Body = body.first(req)
 	resp, err := t.send(call, h)
 	if err != nil || resp.StatusCode == http.StatusUnauthorized || passes(resp.StatusCode) {
@@ -92,66 +87,63 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // again decides what follows an answer or an error, and repeats the call as long
-// as there is reason to.
+// as there is reason to. A call that was sent and got no answer is never told the
+// answer before it.
 func (t *Transport) again(req *http.Request, body *replay, h *held, done *remedies, resp *http.Response, err error) (*http.Response, error) {
 	s := t.Source
-	var rejected *http.Response // the 401 that stands when no better answer comes
 	for n, waits := 1, s.retries; ; n++ {
+		var wait time.Duration
 		switch {
 		case err == nil && resp.StatusCode == http.StatusUnauthorized:
-			if !s.remedied(req.Context(), resp, h, done) || !ended(resp) {
+			if !s.remedied(req.Context(), resp, h, done) || !body.possible() {
 				return resp, nil
 			}
-			rejected = resp
-			s.retried(req, n, resp, nil, 0)
 		case len(waits) > 0 && !t.once && idempotent(req) && body.possible() && req.Context().Err() == nil && failsForAWhile(resp, err):
-			wait := waits[0] + rand.N(waits[0]/10+1)
+			wait = waits[0] + rand.N(waits[0]/10+1)
 			if resp != nil {
 				wait = max(wait, retryAfter(resp.Header, s.cfg.Clock.Now()))
 			}
 			if end, ok := req.Context().Deadline(); ok && s.cfg.Clock.Now().Add(wait).After(end) {
 				return resp, err
 			}
-			if resp != nil {
-				_ = ended(resp)
-				_ = resp.Body.Close()
-			}
-			s.retried(req, n, resp, err, wait)
-			if err := s.cfg.Clock.Sleep(req.Context(), wait); err != nil {
-				return nil, err
-			}
 			waits = waits[1:]
 		default:
-			if rejected != nil && err != nil {
-				return rejected, nil
-			}
 			return resp, err
 		}
-		h, resp, err = t.attempt(req, body, done)
-		if h == nil && rejected != nil {
-			return rejected, nil
+		if !s.ended(req.Context(), resp, body == nil) {
+			return resp, err
 		}
-		if h == nil {
-			return nil, err
+		next, failure := body.again(req)
+		if failure != nil {
+			return resp, err
 		}
+		s.retried(req, n, resp, err, wait)
+		if failure := s.cfg.Clock.Sleep(req.Context(), wait); failure != nil {
+			closeReader(next)
+			return nil, failure
+		}
+		fresh, call, failure := t.ready(req, done)
+		if failure != nil {
+			closeReader(next)
+			if resp != nil && resp.StatusCode == http.StatusUnauthorized && req.Context().Err() == nil {
+				return resp, nil
+			}
+			return nil, failure
+		}
+		call.Body = next
+		h = fresh
+		resp, err = t.send(call, h)
 	}
 }
 
-// attempt makes the call once more; its token is nil when it could not be made.
-func (t *Transport) attempt(req *http.Request, body *replay, done *remedies) (*held, *http.Response, error) {
+// ready makes the call of req with a token, when it is its turn.
+func (t *Transport) ready(req *http.Request, done *remedies) (*held, *http.Request, error) {
 	h, err := t.Source.ready(req.Context())
 	if err != nil {
 		return nil, nil, err
 	}
 	call, err := t.Source.dress(req, h, done)
-	if err != nil {
-		return nil, nil, err
-	}
-	if call.Body, err = body.again(req); err != nil {
-		return nil, nil, err
-	}
-	resp, err := t.send(call, h)
-	return h, resp, err
+	return h, call, err
 }
 
 // send makes one attempt with the transport that goes with its token.
@@ -225,7 +217,7 @@ func failsForAWhile(resp *http.Response, err error) bool {
 		return passes(resp.StatusCode)
 	}
 	certificate := new(tls.CertificateVerificationError)
-	return !errors.As(err, &certificate) && !refusesCertificate(err)
+	return !errors.As(err, &certificate) && !refusesCertificate(err) && !strings.Contains(err.Error(), "net/http: invalid ")
 }
 
 // idempotent reports whether req may reach the API twice.
@@ -243,19 +235,40 @@ func idempotent(req *http.Request) bool {
 const maxRest = 64 << 10
 
 // ended reads the body of resp to its end, so that the connection can be used
-// again, and puts in its place what was read. It is false when the body is long.
-func ended(resp *http.Response) bool {
-	head, err := io.ReadAll(io.LimitReader(resp.Body, maxRest+1))
-	if err != nil || len(head) > maxRest {
+// again, and puts in its place what was read. A body that is long or slow is given
+// up when that is certain not to be missed; otherwise ended is false, and the body
+// can be read on.
+func (s *Source) ended(ctx context.Context, resp *http.Response, certain bool) bool {
+	if resp == nil {
+		return true
+	}
+	ctx, cancel := withTimeout(ctx, s.cfg.Clock, patience)
+	defer cancel()
+	body := resp.Body
+	stop := context.AfterFunc(ctx, func() { _ = body.Close() })
+	head, err := io.ReadAll(io.LimitReader(body, maxRest+1))
+	stop()
+	long := err == nil && len(head) > maxRest
+	if long && !certain {
 		resp.Body = struct {
 			io.Reader
 			io.Closer
-		}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
+		}{io.MultiReader(bytes.NewReader(head), body), body}
 		return false
 	}
-	_ = resp.Body.Close()
-	resp.Body = io.NopCloser(bytes.NewReader(head))
+	_ = body.Close()
+	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(head), &cut{long || err != nil}))
 	return true
+}
+
+// cut ends a body: as one that was given up, or properly.
+type cut struct{ early bool }
+
+func (c *cut) Read([]byte) (int, error) {
+	if c.early {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return 0, io.EOF
 }
 
 // callable refuses what must not be sent.
@@ -359,8 +372,10 @@ func port(u *url.URL) string {
 	return "443"
 }
 
-func closeBody(req *http.Request) {
-	if req.Body != nil {
-		_ = req.Body.Close()
+func closeBody(req *http.Request) { closeReader(req.Body) }
+
+func closeReader(r io.Closer) {
+	if r != nil {
+		_ = r.Close()
 	}
 }
