@@ -9,11 +9,12 @@ import (
 // arrive closer together.
 const window = time.Minute + time.Second
 
-// limiter lets through at most n in any window. A token bucket would let
-// through twice as many in the minute after a pause.
+// limiter lets through at most n in any window, in the order in which they ask.
+// A token bucket would let through twice as many in the minute after a pause.
 type limiter struct {
 	mu sync.Mutex
-	// times are the last n that were let through, the oldest at next.
+	// times are the last n places given, in order from next; those still to come
+	// are of callers that wait.
 	times []time.Time
 	next  int
 }
@@ -26,31 +27,47 @@ func newLimiter(n int) *limiter {
 	return &limiter{times: make([]time.Time, n)}
 }
 
-// take lets one through and returns 0, or returns how long to wait before
-// asking again: who does not take takes no place.
-func (l *limiter) take(now time.Time) time.Duration {
+// reserve gives the next place to the caller, and returns how long to wait for
+// it. A caller that would not wait as long, by end unless that is zero, gets none.
+func (l *limiter) reserve(now, end time.Time) (at time.Time, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	wait := l.left(now)
-	if wait == 0 {
-		l.times[l.next] = now
-		l.next = (l.next + 1) % len(l.times)
+	at = now
+	if oldest := l.times[l.next]; !oldest.IsZero() && oldest.Add(window).After(now) {
+		at = oldest.Add(window)
 	}
-	return wait
+	if !end.IsZero() && at.After(end) {
+		return at, false
+	}
+	l.times[l.next] = at
+	l.next = (l.next + 1) % len(l.times)
+	return at, true
+}
+
+// giveBack returns the place at, which will not be used. Only the last one can be
+// given to somebody else.
+func (l *limiter) giveBack(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := (l.next + len(l.times) - 1) % len(l.times)
+	if l.times[last].Equal(at) {
+		l.times[last] = at.Add(-window)
+		l.next = last
+	}
+}
+
+// take lets one through and returns 0, or returns how long there is no place.
+func (l *limiter) take(now time.Time) time.Duration {
+	at, _ := l.reserve(now, now)
+	return at.Sub(now)
 }
 
 // wait returns what take would, and takes nothing.
 func (l *limiter) wait(now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.left(now)
-}
-
-// left is how long there is no place; the caller holds the lock.
-func (l *limiter) left(now time.Time) time.Duration {
-	oldest := l.times[l.next]
-	if oldest.IsZero() {
-		return 0
+	if oldest := l.times[l.next]; !oldest.IsZero() {
+		return max(oldest.Add(window).Sub(now), 0)
 	}
-	return max(oldest.Add(window).Sub(now), 0)
+	return 0
 }

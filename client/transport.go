@@ -283,8 +283,8 @@ func (s *Source) callable(u *url.URL) error {
 	return nil
 }
 
-// ready returns a token when it is the call's turn. The token comes first:
-// calls that took their turns and then waited for it would leave all at once.
+// ready returns a token when it is the call's turn. The token comes first: calls
+// that took their turns and then waited for it would leave all at once.
 func (s *Source) ready(ctx context.Context) (*held, error) {
 	for {
 		h, err := s.current(ctx)
@@ -292,18 +292,25 @@ func (s *Source) ready(ctx context.Context) (*held, error) {
 			return h, err
 		}
 		now := s.cfg.Clock.Now()
-		wait := s.calls.take(now)
-		if wait == 0 {
+		end, _ := ctx.Deadline()
+		at, ok := s.calls.reserve(now, end)
+		if ok && !at.After(now) {
 			return h, nil
 		}
-		err = context.DeadlineExceeded // when it is plain now that it will be
-		if end, ok := ctx.Deadline(); !ok || now.Add(wait).Before(end) {
-			err = s.cfg.Clock.Sleep(ctx, wait)
+		wait, err := at.Sub(now), error(context.DeadlineExceeded)
+		if ok {
+			if err = s.cfg.Clock.Sleep(ctx, wait); err != nil {
+				s.calls.giveBack(at)
+			}
 		}
 		if err != nil {
 			return nil, &counterfoil.Error{Reason: counterfoil.RateLimited, Err: cmp.Or(context.Cause(ctx), err), RetryAfter: wait,
 				Message: fmt.Sprintf("client: the call's turn comes too late: %s wants at most %d requests a minute", s.api.Name, len(s.calls.times))}
 		}
+		if h = s.held.Load(); h.live(s.cfg.Clock.Now()) {
+			return h, nil
+		}
+		s.calls.giveBack(at) // the token ended meanwhile
 	}
 }
 
