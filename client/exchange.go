@@ -41,10 +41,6 @@ const (
 //     serves, because then nobody waits for it;
 //  4. remember what will not.
 func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *held) (counterfoil.Token, error) {
-	if s.inPlace.Load() && s.replaced.wait(s.cfg.Clock.Now()) > 0 {
-		return counterfoil.Token{}, s.stopped(ctx, &counterfoil.Error{Reason: counterfoil.RateLimited,
-			Message: fmt.Sprintf("the API rejects every token: no more than %d a minute are asked for in place of rejected ones", rejectionsPerMinute)})
-	}
 	deadline := s.cfg.Clock.Now().Add(s.cfg.Timeout)
 	for n, attempt, lessons := 1, 0, 0; ; n++ {
 		began := s.cfg.Clock.Now()
@@ -53,9 +49,6 @@ func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *h
 		if err == nil {
 			s.event(ctx, counterfoil.Event{Type: counterfoil.EventTokenRequested, Status: http.StatusOK, Attempt: n, Duration: took})
 			kind := counterfoil.EventTokenObtained
-			if s.inPlace.Swap(false) {
-				s.replaced.take(began)
-			}
 			if old != nil {
 				kind, t = counterfoil.EventTokenRenewed, old.bounding(t, began)
 			}

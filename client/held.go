@@ -57,6 +57,8 @@ type held struct {
 	// be set back.
 	taken time.Time
 	left  time.Duration
+	// counted says that its early end was.
+	counted atomic.Bool
 }
 
 func (h *held) live(now time.Time) bool {
@@ -139,20 +141,26 @@ func (s *Source) look(ctx context.Context, h *held, now time.Time) *held {
 	case err != nil: // of this caller, perhaps: the next one looks again
 		return h
 	case !ok && s.held.CompareAndSwap(h, nil):
-		s.others(h, now)
+		s.gone(h, now)
 		return nil
 	case ok && t.Value != h.token.Value && s.usable(t, now):
-		s.others(h, now)
+		s.gone(h, now)
 		return s.adopt(h.entry, t, changes, h)
 	}
 	h.seen.Store(changes)
 	return s.held.Load()
 }
 
-// others counts a token that others who share the cache have ended long before
-// it was to be renewed: most likely because the API has rejected it.
-func (s *Source) others(h *held, now time.Time) {
-	if now.Before(h.token.Expires.Add(-2 * margin(h.token))) {
-		s.replaced.take(now)
+// early reports whether h's token would have served on for long. The end of
+// another bounds itself, and a fleet's renewals look like one for a moment.
+func (h *held) early(now time.Time) bool {
+	return now.Before(h.token.Expires.Add(-2 * margin(h.token)))
+}
+
+// gone counts, once, that h's token was given up early, by this Source or by
+// others who share the cache.
+func (s *Source) gone(h *held, now time.Time) {
+	if h.early(now) && h.counted.CompareAndSwap(false, true) {
+		s.drops.take(now)
 	}
 }

@@ -45,14 +45,11 @@ func (w *world) patient(s *client.Source, req *http.Request) (*http.Response, []
 		resp, err := (&client.Transport{Source: s}).RoundTrip(req)
 		done <- outcome{resp, err}
 	}()
+	slept := func() []time.Duration {
+		return slices.DeleteFunc(w.clock.Slept()[before:], func(d time.Duration) bool { return d == patience || d == 30*time.Second })
+	}
 	for waited := 0; ctx.Err() == nil; runtime.Gosched() {
-		n := 0
-		for _, e := range w.seenEvents() {
-			if e.Type == counterfoil.EventCallRetried && e.Status != http.StatusUnauthorized {
-				n++
-			}
-		}
-		if n > waited && w.clock.Sleepers(ctx, 1) == nil {
+		if n := len(slept()); n > waited {
 			w.clock.Turn(70 * time.Second) // a call that waits has no other request under way
 			waited = n
 		}
@@ -61,8 +58,7 @@ func (w *world) patient(s *client.Source, req *http.Request) (*http.Response, []
 	if o.resp != nil {
 		w.t.Cleanup(func() { o.resp.Body.Close() })
 	}
-	waits := slices.DeleteFunc(w.clock.Slept()[before:], func(d time.Duration) bool { return d == patience || d == 30*time.Second })
-	return o.resp, waits, o.err
+	return o.resp, slept(), o.err
 }
 
 // patience is how long a body is waited for.

@@ -15,10 +15,9 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// rejectionsPerMinute bounds how many tokens are asked for because an API has
-// rejected the one before: an API that rejects every token must not become a
-// loop of token requests.
-const rejectionsPerMinute = 5
+// dropsPerMinute bounds how many tokens are dropped: an API that rejects every
+// token must not become a loop of token requests.
+const dropsPerMinute = 5
 
 // Source gets, keeps and renews the token of one client. It is safe for
 // concurrent use and needs no closing: it has no goroutine but while a token is
@@ -34,10 +33,9 @@ type Source struct {
 	held     atomic.Pointer[held]
 	place    atomic.Pointer[entry]
 	rejected atomic.Pointer[counterfoil.Secret]
-	inPlace  atomic.Bool // of the rejected one, a token is to be asked for
 	flights  singleflight.Group
 	calls    *limiter
-	replaced *limiter // requests for a token in place of a rejected one
+	drops    *limiter // of tokens long before their renewal
 	changed  *limiter // requests because the credentials are others by now
 	skew     atomic.Int64
 	measured atomic.Int64 // when skew was, in ns since 1970; 0 for never
@@ -222,27 +220,29 @@ func (s *Source) notRenewed(ctx context.Context, err error) error {
 
 // Drop takes out of use, here and in the cache, the token that an API has
 // rejected, and only that one: a token that has been renewed since stays. The
-// next call of Token gets a new one. When 5 tokens in a minute have been got in
-// place of rejected ones, further ones are kept, because then it is not the
-// tokens that are wrong.
+// next call of Token gets a new one. When 5 tokens in a minute have been dropped
+// long before their renewal, by this Source or others who share the cache,
+// further ones are kept, because then it is not the tokens that are wrong.
 func (s *Source) Drop(ctx context.Context, rejected counterfoil.Token) {
 	h, now := s.held.Load(), s.cfg.Clock.Now()
 	if h == nil || h.token.Value != rejected.Value {
 		return
 	}
 	changes := h.entry.changes.Load()
-	if t, ok, err := s.cfg.Cache.Load(ctx, h.entry.key); err == nil && ok && t.Value != rejected.Value && s.usable(t, now) {
-		s.others(h, now)
-		s.held.CompareAndSwap(h, nil)
-		s.adopt(h.entry, t, changes, h)
+	t, ok, err := s.cfg.Cache.Load(ctx, h.entry.key)
+	replaced := err == nil && ok && t.Value != rejected.Value && s.usable(t, now)
+	if !replaced && h.early(now) && s.drops.wait(now) > 0 {
 		return
 	}
-	if s.replaced.wait(now) > 0 {
-		return
+	if !replaced {
+		s.rejected.Store(&h.token.Value)
 	}
-	s.rejected.Store(&h.token.Value)
-	s.inPlace.Store(true)
 	if !s.held.CompareAndSwap(h, nil) {
+		return
+	}
+	s.gone(h, now)
+	if replaced {
+		s.adopt(h.entry, t, changes, h)
 		return
 	}
 	detail := ""
