@@ -15,7 +15,7 @@
 //     body included, with a new one.
 //   - The token endpoint is never hammered: failures that may pass are repeated
 //     with backoff and Retry-After, refusals are remembered for 1 s to 60 s, and
-//     no more than 5 tokens a minute are dropped, by all who share the cache.
+//     no more than about 5 tokens a minute are dropped by all who share a cache.
 //   - Token, API key and tenant go to the API's own origin and nowhere else, by
 //     https only; a redirect of the token endpoint is not followed.
 //   - No error, event or printed value holds a secret, a token or the body of a

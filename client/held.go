@@ -141,10 +141,10 @@ func (s *Source) look(ctx context.Context, h *held, now time.Time) *held {
 	case err != nil: // of this caller, perhaps: the next one looks again
 		return h
 	case !ok && s.held.CompareAndSwap(h, nil):
-		s.gone(h, now)
+		s.gone(h, now, changes)
 		return nil
 	case ok && t.Value != h.token.Value && s.usable(t, now):
-		s.gone(h, now)
+		s.gone(h, now, changes)
 		return s.adopt(h.entry, t, changes, h)
 	}
 	h.seen.Store(changes)
@@ -158,9 +158,13 @@ func (h *held) early(now time.Time) bool {
 }
 
 // gone counts, once, that h's token was given up early, by this Source or by
-// others who share the cache.
-func (s *Source) gone(h *held, now time.Time) {
-	if h.early(now) && h.counted.CompareAndSwap(false, true) {
+// others who share the cache, whose counter is changes by now: each token that was
+// given up since changed it twice, when it went and when the next came.
+func (s *Source) gone(h *held, now time.Time, changes uint64) {
+	if !h.early(now) || !h.counted.CompareAndSwap(false, true) {
+		return
+	}
+	for range min((changes-h.seen.Load()+1)/2, dropsPerMinute) {
 		s.drops.take(now)
 	}
 }

@@ -240,7 +240,7 @@ func (s *Source) Drop(ctx context.Context, rejected counterfoil.Token) {
 	if !s.held.CompareAndSwap(h, nil) {
 		return
 	}
-	s.gone(h, now)
+	s.gone(h, now, max(changes, h.seen.Load()+1))
 	if replaced {
 		s.adopt(h.entry, t, changes, h)
 		return

@@ -247,16 +247,18 @@ func (s *Source) ended(ctx context.Context, resp *http.Response, certain bool) b
 	body := resp.Body
 	stop := context.AfterFunc(ctx, func() { _ = body.Close() })
 	head, err := io.ReadAll(io.LimitReader(body, maxRest+1))
-	stop()
+	open := stop()
 	long := err == nil && len(head) > maxRest
-	if long && !certain {
+	if long && !certain && open {
 		resp.Body = struct {
 			io.Reader
 			io.Closer
 		}{io.MultiReader(bytes.NewReader(head), body), body}
 		return false
 	}
-	_ = body.Close()
+	if open {
+		_ = body.Close()
+	}
 	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(head), &cut{long || err != nil}))
 	return true
 }

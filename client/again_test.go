@@ -1,0 +1,230 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+)
+
+// A call that was sent a second time, and broke off, may have been executed: its
+// caller is not told the 401 before it.
+func TestSecondAttemptThatIsLost(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		leave bool
+	}{{"reset", false}, {"left by the caller", true}} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t)
+			ctx, leave := context.WithCancel(w.ctx)
+			w.onCall = func(rw http.ResponseWriter, _ seen, n int) {
+				if n == 1 {
+					rw.WriteHeader(http.StatusUnauthorized)
+					return
+				}
+				if row.leave {
+					leave()
+				}
+				panic(http.ErrAbortHandler)
+			}
+			req, _ := http.NewRequestWithContext(ctx, http.MethodPost, w.api.URL, strings.NewReader("an order"))
+			resp, err := w.oauth2().Client().Do(req)
+			leave()
+			if err == nil {
+				t.Errorf("got status %d", resp.StatusCode)
+			}
+			equal(t, "the caller's leaving is told", errors.Is(err, context.Canceled), row.leave)
+			equal(t, "calls", len(w.calls), 2)
+		})
+	}
+}
+
+// faulty gives half of a body, fails once, and then pretends that it has ended.
+type faulty struct{ reads int }
+
+var errReader = errors.New("the disk is gone")
+
+func (f *faulty) Read(p []byte) (int, error) {
+	switch f.reads++; f.reads {
+	case 1:
+		return copy(p, "half"), nil
+	case 2:
+		return 0, errReader
+	}
+	return 0, io.EOF
+}
+
+// A body whose own reader fails is not sent again as if it were whole.
+func TestBodyWhoseReaderFails(t *testing.T) {
+	w := newWorld(t)
+	s := w.oauth2()
+	req, _ := http.NewRequestWithContext(w.ctx, http.MethodPut, w.api.URL, &faulty{})
+	resp, _, err := w.patient(s, req)
+	if err == nil {
+		t.Fatalf("got status %d", resp.StatusCode)
+	}
+	equal(t, "error", errors.Is(err, errReader), true)
+	for _, c := range w.calls {
+		if c.body == "half" && c.Context().Err() == nil {
+			t.Error("half a body arrived as a whole one")
+		}
+	}
+}
+
+// An answer that comes before the body is sent stands when the body cannot be
+// sent again.
+func TestEarlyAnswerToALongBody(t *testing.T) {
+	w := newWorld(t)
+	s := w.oauth2()
+	w.must(s)
+	held, release := io.Pipe() // a reader that stays inside the body
+	defer release.Close()
+	base := roundTripper(func(r *http.Request) (*http.Response, error) {
+		go func() { _, _ = io.Copy(io.Discard, r.Body) }()
+		return &http.Response{StatusCode: 503, Body: io.NopCloser(strings.NewReader("not now"))}, nil
+	})
+	req, _ := http.NewRequestWithContext(w.ctx, http.MethodPut, w.api.URL, held)
+	var resp *http.Response
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		resp, err = (&client.Transport{Source: s, Base: base}).RoundTrip(req)
+	}()
+	w.eventually("the answer comes", func() bool {
+		w.clock.Turn(100 * time.Millisecond)
+		select {
+		case <-done:
+			return true
+		default:
+			return false
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	equal(t, "answer", fmt.Sprint(resp.StatusCode, " ", string(body)), "503 not now")
+	release.Close()
+}
+
+// drip is a body that never ends; it is closed by whoever gives up.
+type drip struct {
+	closed chan struct{}
+}
+
+func (d drip) Read([]byte) (int, error) { <-d.closed; return 0, errors.New("closed") }
+func (d drip) Close() error             { close(d.closed); return nil }
+
+// The rest of an answer that will be repeated is not waited for.
+func TestAnswerThatDrips(t *testing.T) {
+	for _, code := range []int{401, 503} {
+		w := newWorld(t)
+		s := w.oauth2()
+		w.must(s)
+		n := 0
+		base := roundTripper(func(*http.Request) (*http.Response, error) {
+			if n++; n == 1 {
+				return &http.Response{StatusCode: code, Body: drip{make(chan struct{})}}, nil
+			}
+			return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
+		})
+		done := make(chan error, 1)
+		go func() {
+			req, _ := http.NewRequestWithContext(w.ctx, http.MethodGet, w.api.URL, nil)
+			resp, err := (&client.Transport{Source: s, Base: base}).RoundTrip(req)
+			if err == nil && resp.StatusCode != 200 {
+				err = fmt.Errorf("status %d", resp.StatusCode)
+			}
+			done <- err
+		}()
+		w.eventually("the call is made again", func() bool {
+			if strings.Contains(ownGoroutines(), "(*Source).ended") || strings.Contains(ownGoroutines(), "Sleep") {
+				w.clock.Turn(time.Second)
+			}
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Errorf("%d: %v", code, err)
+				}
+				return true
+			default:
+				return false
+			}
+		})
+	}
+}
+
+// A 401 with a long body is repeated like any other.
+func TestLong401(t *testing.T) {
+	w := newWorld(t)
+	w.onCall = func(rw http.ResponseWriter, _ seen, n int) {
+		if n == 1 {
+			rw.WriteHeader(http.StatusUnauthorized)
+			_, _ = rw.Write(bytes.Repeat([]byte("x"), 200<<10))
+		}
+	}
+	equal(t, "status", w.get(w.oauth2().Client(), w.api.URL).StatusCode, 200)
+}
+
+// What no repetition mends is not repeated.
+func TestRequestThatCannotBeSent(t *testing.T) {
+	w := newWorld(t)
+	s := w.oauth2()
+	req, _ := http.NewRequestWithContext(w.ctx, http.MethodGet, w.api.URL, nil)
+	req.Header["X-Bad"] = []string{"a\nb"}
+	_, waits, err := w.patient(s, req)
+	if err == nil {
+		t.Fatal("it was sent")
+	}
+	equal(t, "waits", len(waits), 0)
+}
+
+// Callers get their turns in the order in which they ask, and one whose turn
+// comes too late is told at once.
+func TestTurnsAreInOrder(t *testing.T) {
+	w := newWorld(t)
+	c := w.config("oauth2")
+	c.RequestsPerMinute = 1
+	s := w.source(c)
+	w.must(s)
+	// The machine's clock is the one of deadlines.
+	w.clock.Turn(time.Until(w.clock.Now()).Abs())
+	w.must(s)
+	tr := &client.Transport{Source: s, Base: roundTripper(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
+	})}
+	call := func(patience time.Duration) error {
+		ctx, cancel := context.WithDeadline(context.WithoutCancel(w.ctx), time.Now().Add(patience))
+		defer cancel()
+		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, w.api.URL, nil)
+		_, err := tr.RoundTrip(req)
+		return err
+	}
+	if err := call(time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	w.t.Cleanup(func() { w.clock.Turn(time.Hour) })
+	second := make(chan error, 1)
+	go func() { second <- call(time.Hour) }()
+	w.eventually("the second waits", func() bool {
+		return slices.ContainsFunc(w.clock.Slept(), func(d time.Duration) bool { return d > time.Minute })
+	})
+	err := call(90 * time.Second) // there is a place after 61 s, but the second has it
+	if counterfoilReason(err) != counterfoil.RateLimited {
+		t.Errorf("the third got %v", err)
+	}
+	w.clock.Turn(62 * time.Second)
+	if err := <-second; err != nil {
+		t.Error(err)
+	}
+}

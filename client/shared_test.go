@@ -1,0 +1,286 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/cachetest"
+)
+
+// Sources that share a cache see at once what one of them has cleared, dropped
+// or renewed; another client's token stays.
+func TestSourcesShareACache(t *testing.T) {
+	w := newWorld(t)
+	cache := client.Memory()
+	shared := func(id string) *client.Source {
+		c := w.config("oauth2")
+		c.ClientID, c.Cache = id, cache
+		return w.source(c)
+	}
+	a, b, other := shared("one"), shared("one"), shared("other")
+	equal(t, "token of a", w.must(a), "token-1")
+	equal(t, "token of b", w.must(b), "token-1")
+	equal(t, "token of another client", w.must(other), "token-2")
+
+	if err := a.Clear(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "b after a was cleared", w.must(b), "token-3")
+	equal(t, "a after that", w.must(a), "token-3")
+	equal(t, "another client's", w.must(other), "token-2")
+
+	token, err := b.Token(w.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Drop(w.ctx, token)
+	equal(t, "b after its token was rejected", w.must(b), "token-4")
+	equal(t, "a after that", w.must(a), "token-4")
+	a.Drop(w.ctx, token)
+	equal(t, "a after the old token was rejected again", w.must(a), "token-4")
+
+	if err := cache.Clear(w.ctx, ""); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "a after all were cleared", w.must(a), "token-5")
+	equal(t, "b after that", w.must(b), "token-5")
+	equal(t, "another client's after all were cleared", w.must(other), "token-6")
+}
+
+// A provider that answers the same token again, and says an hour each time, does
+// not make it live longer for those who take it from the cache.
+func TestSameTokenInASharedCache(t *testing.T) {
+	w := newWorld(t)
+	w.answers(func(rw http.ResponseWriter, _ int) { give(rw, 1, "3600") })
+	c := w.config("oauth2")
+	c.Cache = client.Memory()
+	first := w.source(c)
+	w.must(first)
+	w.clock.Turn(56 * time.Minute)
+	w.must(first)
+	w.eventually("the token is renewed", func() bool { return w.asked() == 2 && ownGoroutines() == "" })
+	later := w.source(c)
+	token, err := later.Token(w.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "token requests", w.asked(), 2)
+	equal(t, "end of the token for who comes later", token.Expires, theStart.Add(time.Hour))
+	w.answers(nil)
+	w.clock.Turn(4 * time.Minute)
+	equal(t, "token after that", w.must(later), "token-3")
+}
+
+// named is a cache that tells the key it is used with.
+type named struct {
+	client.Cache
+	key atomic.Pointer[string]
+}
+
+func (n *named) Renew(ctx context.Context, key string, r client.Renewal) (counterfoil.Token, error) {
+	n.key.Store(&key)
+	return n.Cache.Renew(ctx, key, r)
+}
+
+// A token that was issued before the one in use, which a process that was held up
+// has put into the cache, is not gone back to; one that was issued later is used.
+func TestOlderTokenInASharedCache(t *testing.T) {
+	w := newWorld(t)
+	cache := &named{Cache: client.Memory()}
+	c := w.config("oauth2")
+	c.Cache = cache
+	s := w.source(c)
+	equal(t, "token", w.must(s), "token-1")
+	put := func(value string, issued time.Time) {
+		_, err := cache.Cache.Renew(w.ctx, *cache.key.Load(), cachetest.Fetch(func(context.Context) (counterfoil.Token, error) {
+			return counterfoil.Token{Value: counterfoil.Secret(value), Type: "Bearer", Issued: issued, Expires: issued.Add(time.Hour)}, nil
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("older", theStart.Add(-time.Minute))
+	equal(t, "token beside an older one", w.must(s), "token-1")
+	put("newer", theStart.Add(time.Second))
+	equal(t, "token beside a newer one", w.must(s), "newer")
+	equal(t, "token requests", w.asked(), 1)
+}
+
+// between is a cache in whose steps others get a turn.
+type between struct {
+	client.Cache
+	renewed, clearing func()
+	load              func(context.Context) error
+}
+
+func (b *between) Renew(ctx context.Context, key string, r client.Renewal) (counterfoil.Token, error) {
+	t, err := b.Cache.Renew(ctx, key, r)
+	if b.renewed != nil {
+		b.renewed()
+	}
+	return t, err
+}
+
+func (b *between) Clear(ctx context.Context, prefix string) error {
+	if b.clearing != nil {
+		b.clearing()
+	}
+	return b.Cache.Clear(ctx, prefix)
+}
+
+func (b *between) Load(ctx context.Context, key string) (counterfoil.Token, bool, error) {
+	if b.load != nil {
+		if err := b.load(ctx); err != nil {
+			return counterfoil.Token{}, false, err
+		}
+	}
+	return b.Cache.Load(ctx, key)
+}
+
+// A caller that finds the new token in the cache before the flight that put it
+// there takes it into use: that is no provider who answers the same token again.
+func TestMarginOfATokenThatTwoAdopt(t *testing.T) {
+	w := newWorld(t)
+	c := w.config("oauth2")
+	b := &between{Cache: client.Memory()}
+	c.Cache = b
+	s := w.source(c)
+	w.must(s)
+	adopted := ""
+	b.renewed = func() { adopted = w.must(s) }
+	w.clock.Turn(56 * time.Minute)
+	w.must(s)
+	w.eventually("the renewal is over", func() bool { return w.asked() == 2 && ownGoroutines() == "" })
+	equal(t, "what a caller found meanwhile", adopted, "token-2")
+	b.renewed = nil
+	w.clock.Turn(56 * time.Minute)
+	equal(t, "token at the margin", w.must(s), "token-2")
+	w.eventually("it is renewed at the margin", func() bool { return w.asked() == 3 })
+}
+
+// The API rejects every token of one Source, or of all who share the cache: about
+// 5 a minute are dropped by all of them.
+func TestDropsOfAllAreBounded(t *testing.T) {
+	for bad := range 4 {
+		t.Run(fmt.Sprint(bad+1, " of 4 are rejected"), func(t *testing.T) {
+			w := newWorld(t)
+			w.onCall = func(rw http.ResponseWriter, r seen, _ int) {
+				if r.URL.Path == "/bad" {
+					rw.WriteHeader(http.StatusUnauthorized)
+				}
+			}
+			cache := client.Memory()
+			var all []*client.Source
+			for range 4 {
+				c := w.config("oauth2")
+				c.Cache = cache
+				all = append(all, w.source(c))
+			}
+			for range 60 {
+				for i, s := range all {
+					path := "/good"
+					if i <= bad {
+						path = "/bad"
+					}
+					w.get(s.Client(), w.api.URL+path).Body.Close()
+				}
+				w.clock.Turn(time.Second)
+			}
+			// The first, and 5; what a Source does not know yet of the others may be one more.
+			if n := w.asked(); n < 2 || n > 6+bad {
+				t.Errorf("%d token requests in a minute, want %d at most", n, 6+bad)
+			}
+		})
+	}
+}
+
+// One rejected token and an outage: the places for rejected tokens are not used
+// up by requests that bring none.
+func TestOutageAfterARejectedToken(t *testing.T) {
+	w := newWorld(t)
+	s := w.oauth2()
+	token, err := s.Token(w.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.answers(status(503, ""))
+	s.Drop(w.ctx, token)
+	for range 10 {
+		w.turning(time.Second, func() { w.fails(s) })
+		w.clock.Turn(20 * time.Second)
+	}
+	w.answers(nil)
+	w.must(s)
+}
+
+// With a time limit below the backoff, failures are paused over all the same.
+func TestShortTimeoutsDoNotHammer(t *testing.T) {
+	w := newWorld(t)
+	w.answers(status(503, ""))
+	c := w.config("oauth2")
+	c.Timeout = 100 * time.Millisecond
+	s := w.source(c)
+	for end := w.clock.Now().Add(time.Minute); w.clock.Now().Before(end); w.clock.Turn(100 * time.Millisecond) {
+		w.turning(10*time.Millisecond, func() { w.fails(s) })
+	}
+	if n := w.asked(); n < 3 || n > 16 {
+		t.Errorf("%d token requests in a minute of outage, want 16 at most", n)
+	}
+	w.answers(nil)
+	w.clock.Turn(16 * time.Second)
+	w.must(s)
+}
+
+// A token from a time when some clock was wrong is not believed.
+func TestTokenFromTheFuture(t *testing.T) {
+	w := newWorld(t)
+	c := w.config("oauth2")
+	c.Cache = client.Memory()
+	w.clock.Turn(24 * time.Hour) // ahead by a day
+	w.must(w.source(c))
+	w.clock.Turn(-24 * time.Hour) // and mended
+	equal(t, "token of a new Source", w.must(w.source(c)), "token-2")
+}
+
+// What a caller takes out of the cache while it is being cleared does not stay.
+func TestClearWhileOthersCall(t *testing.T) {
+	w := newWorld(t)
+	c := w.config("oauth2")
+	inner, path := dirCache(t) // whose counter stands still
+	b := &between{Cache: inner}
+	c.Cache = b
+	s := w.source(c)
+	w.must(s)
+	b.clearing = func() { equal(t, "token while it is cleared", w.must(s), "token-1") }
+	if err := s.Clear(w.ctx); err != nil {
+		t.Fatal(err, path)
+	}
+	b.clearing = nil
+	equal(t, "token when it is cleared", w.must(s), "token-2")
+}
+
+// A caller who leaves while the cache is looked at keeps nothing from the others.
+func TestChangeThatOneCallerMissed(t *testing.T) {
+	w := newWorld(t)
+	c := w.config("oauth2")
+	b := &between{Cache: client.Memory(), load: func(ctx context.Context) error { return ctx.Err() }}
+	c.Cache = b
+	s := w.source(c)
+	w.must(s)
+	if err := b.Cache.Clear(w.ctx, ""); err != nil {
+		t.Fatal(err)
+	}
+	left, cancel := context.WithCancel(w.ctx)
+	cancel()
+	if _, err := s.Token(left); err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	equal(t, "token of the next", w.must(s), "token-2")
+}
