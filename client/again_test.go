@@ -73,10 +73,10 @@ func TestBodyWhoseReaderFails(t *testing.T) {
 		t.Fatalf("got status %d", resp.StatusCode)
 	}
 	equal(t, "error", errors.Is(err, errReader), true)
-	for _, c := range w.calls {
-		if c.body == "half" && c.Context().Err() == nil {
-			t.Error("half a body arrived as a whole one")
-		}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := len(w.calls); n > 1 {
+		t.Errorf("%d calls: a half was sent as a whole", n)
 	}
 }
 
