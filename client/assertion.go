@@ -70,7 +70,7 @@ func (s *Source) key(ctx context.Context) (Key, *counterfoil.Error) {
 		k, err = k.complete()
 	}
 	if err != nil {
-		return k, &counterfoil.Error{Reason: counterfoil.CredentialsMissing, Message: "the client's key cannot be had from where Config says", Err: err}
+		return k, notHad("client's key", counterfoil.CredentialsMissing, err)
 	}
 	return k, nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -251,11 +252,22 @@ func reveal(ctx context.Context, f SecretFunc, name string, missing counterfoil.
 	v, err := f(ctx)
 	switch {
 	case err != nil:
-		return "", &counterfoil.Error{Reason: missing, Message: "the " + name + " cannot be had from where Config says", Err: err}
+		return "", notHad(name, missing, err)
 	case v == "":
 		return "", &counterfoil.Error{Reason: missing, Message: "the " + name + " is empty: look where Config takes it from"}
 	}
 	return v, nil
+}
+
+// notHad is what keeps a credential away: a source that is out of reach for a
+// while, or one that somebody has to look after.
+func notHad(name string, missing counterfoil.Reason, err error) *counterfoil.Error {
+	told, ok := errors.AsType[*counterfoil.Error](err)
+	_, network := errors.AsType[net.Error](err) // context.DeadlineExceeded too
+	if ok && told.Class() == counterfoil.Transient || network {
+		missing = counterfoil.Unavailable
+	}
+	return &counterfoil.Error{Reason: missing, Message: "the " + name + " cannot be had from where Config says", Err: err}
 }
 
 // tokenRequest builds what RFC 6749 section 4.4.2 asks for, in the provider's

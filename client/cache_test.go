@@ -2,12 +2,14 @@ package client_test
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
@@ -226,5 +228,30 @@ func TestSourceWithFailingCache(t *testing.T) {
 	// That was token.failed, right after token.obtained.
 	if last := events[len(events)-1]; last.Type != counterfoil.EventTokenNotCached || !strings.Contains(last.Detail, "not kept in the cache") {
 		t.Errorf("got event %+v", last)
+	}
+}
+
+// A directory that can neither be used nor made anew does not stop those whose
+// tokens are independent.
+func TestDirIsLost(t *testing.T) {
+	for name, fails := range map[string]bool{"oauth2": false, "altrata": true} {
+		w := newWorld(t)
+		c := w.config(name)
+		cache, path := dirCache(t)
+		c.Cache = cache
+		s := w.source(c)
+		w.must(s)
+		parent := filepath.Dir(path)
+		if err := errors.Join(os.RemoveAll(parent), os.WriteFile(parent, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		w.clock.Turn(9 * time.Hour)
+		if !fails {
+			equal(t, "token without the cache", w.must(s), "token-2")
+			continue
+		}
+		if e := w.fails(s); !errors.Is(e, client.ErrCacheLost) || e.Class() != counterfoil.Transient {
+			t.Errorf("%s: got %v", name, e)
+		}
 	}
 }

@@ -133,7 +133,7 @@ func (s *Source) certificate(ctx context.Context) (*tls.Certificate, *counterfoi
 		}
 	}
 	if err != nil {
-		return nil, &counterfoil.Error{Reason: counterfoil.CertificateMissing, Message: "the client's certificate cannot be had from where Config says", Err: err}
+		return nil, notHad("client's certificate", counterfoil.CertificateMissing, err)
 	}
 	if !s.cfg.Clock.Now().Before(leaf.NotAfter) && (!s.timed() || !s.providerTime().Before(leaf.NotAfter)) {
 		return nil, &counterfoil.Error{Reason: counterfoil.CertificateMissing,

@@ -49,7 +49,8 @@ import (
 // SecretFunc gives a credential. It is asked at each token request, so that a
 // rotated secret is picked up; for an API key that calls must carry, at each
 // call too: keep a value that is slow to get. It must be safe for concurrent
-// use.
+// use. An error that wraps a net.Error, or a [*counterfoil.Error] of the class
+// Transient, says that it is out of reach for a while; any other needs somebody.
 type SecretFunc func(context.Context) (counterfoil.Secret, error)
 
 // Static returns a SecretFunc that always gives secret.

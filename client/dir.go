@@ -156,6 +156,9 @@ func (d dir) Renew(ctx context.Context, key string, r Renewal) (counterfoil.Toke
 		return current, nil
 	}
 	l, err := d.lock(ctx, key)
+	if _, away := errors.AsType[*fs.PathError](err); away { // a disk that is full or gone, not one that others can read
+		err = fmt.Errorf("%w: %w", ErrCacheLost, err)
+	}
 	if err != nil {
 		return counterfoil.Token{}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -285,6 +286,26 @@ func TestEvents(t *testing.T) {
 		t.Errorf("got\n%q\nwant\n%q", got, want)
 	}
 	noSecrets(t, fmt.Sprintf("%+v", w.seenEvents()))
+}
+
+// A source of secrets that is out of reach is no refusal.
+func TestSecretIsAwayForAWhile(t *testing.T) {
+	for name, row := range map[string]struct {
+		err  error
+		want counterfoil.Class
+	}{
+		"time":    {fmt.Errorf("vault: %w", context.DeadlineExceeded), counterfoil.Transient},
+		"network": {fmt.Errorf("vault: %w", &net.OpError{Op: "dial", Err: errors.New("refused")}), counterfoil.Transient},
+		"told":    {fmt.Errorf("vault: %w", &counterfoil.Error{Reason: counterfoil.Unavailable}), counterfoil.Transient},
+		"denied":  {errors.New("no policy allows it"), counterfoil.Refused},
+	} {
+		w := newWorld(t)
+		c := w.config("oauth2")
+		c.ClientSecret = func(context.Context) (counterfoil.Secret, error) { return "", row.err }
+		e := w.fails(w.source(c))
+		equal(t, name, e.Class(), row.want)
+		equal(t, name+" is wrapped", errors.Is(e, row.err), true)
+	}
 }
 
 // A secret that cannot be read is neither sent empty nor remembered.

@@ -73,7 +73,11 @@ func reason(ctx context.Context, err error) error {
 	case errors.As(err, &api) && hints[api.ErrorCode()] != "":
 		return fmt.Errorf("%s (%s)", hints[api.ErrorCode()], api.ErrorCode())
 	case errors.As(err, &answer) && answer.HTTPStatusCode() != 0 && answer.HTTPStatusCode() != http.StatusOK:
-		return fmt.Errorf("the service answers %d", answer.HTTPStatusCode())
+		why := fmt.Errorf("the service answers %d", answer.HTTPStatusCode())
+		if remote.Passes(answer.HTTPStatusCode()) {
+			return remote.Passing(why)
+		}
+		return why
 	}
 	return remote.Reason(ctx, err)
 }

@@ -72,10 +72,15 @@ func reason(ctx context.Context, err error) error {
 		return remote.Reason(ctx, err)
 	case errors.As(err, &refused):
 		return refused.error
-	case errors.As(err, &answer) && hints[answer.StatusCode] != "":
-		return errors.New(hints[answer.StatusCode])
 	case errors.As(err, &answer) && answer.StatusCode != http.StatusOK:
-		return fmt.Errorf("the vault answers %d", answer.StatusCode)
+		why := fmt.Errorf("the vault answers %d", answer.StatusCode)
+		if hint := hints[answer.StatusCode]; hint != "" {
+			why = errors.New(hint)
+		}
+		if remote.Passes(answer.StatusCode) {
+			return remote.Passing(why)
+		}
+		return why
 	}
 	return remote.Reason(ctx, err)
 }

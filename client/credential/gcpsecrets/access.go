@@ -35,7 +35,7 @@ type passing struct {
 	after time.Duration // as the service asks
 }
 
-func (p passing) Unwrap() error { return p.error }
+func (p passing) Unwrap() error { return remote.Passing(p.error) }
 
 // repeated asks until there is an answer that stays.
 func (s *secret) repeated(ctx context.Context) (counterfoil.Secret, error) {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client/credential/internal/remote"
 )
 
 const (
@@ -196,6 +197,14 @@ type statusError struct {
 
 func (e *statusError) Error() string {
 	return fmt.Sprintf("Vault answered %d for %s: %s", e.status, e.what, e.advice())
+}
+
+// Unwrap marks what may pass without anybody's doing.
+func (e *statusError) Unwrap() error {
+	if remote.Passes(e.status) {
+		return &counterfoil.Error{Reason: counterfoil.Unavailable}
+	}
+	return nil
 }
 
 func (e *statusError) advice() string {

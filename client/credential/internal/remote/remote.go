@@ -241,13 +241,30 @@ func Reason(ctx context.Context, err error) error {
 	case errors.As(err, &certificate):
 		return errors.New("its certificate is not valid, or not any more")
 	case errors.As(err, &dns):
-		return errors.New("its name cannot be resolved")
+		return Passing(errors.New("its name cannot be resolved"))
 	case errors.As(err, &operation) && operation.Op != "remote error":
 		return operation
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("the answer breaks off")
+		return Passing(errors.New("the answer breaks off"))
 	}
 	return errors.New("there is no answer that can be read")
+}
+
+// Passing marks a failure that may pass without anybody's doing, so that a Source
+// does not take it for a refusal: it wraps a counterfoil.Error whose Class is
+// Transient. The words stay those of err.
+func Passing(err error) error { return passing{err} }
+
+type passing struct{ error }
+
+func (p passing) Unwrap() []error {
+	return []error{p.error, &counterfoil.Error{Reason: counterfoil.Unavailable}}
+}
+
+// Passes reports whether a status says that the same request may be answered
+// later.
+func Passes(status int) bool {
+	return status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= 500
 }
 
 // Value is what was kept, as a secret: without the line end that editors and
