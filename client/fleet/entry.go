@@ -30,6 +30,11 @@ type entry struct {
 	order int64
 	// issued is when the latest of the tokens here so far was issued.
 	issued time.Time
+	// trouble is why what the server has under key is of no use, nil when it is.
+	trouble error
+	// looked says that it is known which key sealed what the server has, and stale
+	// that it was not the first of this ring.
+	looked, stale bool
 	// news ends when something has come from the server.
 	news context.Context
 	tell context.CancelFunc
@@ -77,6 +82,56 @@ func (e *entry) drop(rejected counterfoil.Secret) {
 	}
 }
 
+// bound forgets an order that no server gives whose clock shows what st says: no
+// other could ever be newer.
+func (e *entry) bound(st state) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.order/2 > (st.now+24*time.Hour.Milliseconds())*1000 {
+		e.order = 0
+	}
+}
+
+// look notes at the first look, and at each comparison of everything, whether
+// what the server has is stale. At every change it would not do: while a key is
+// rotated some processes have the old one first, and others the new one, and
+// would go on to replace each other's.
+func (e *entry) look(stale bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.looked {
+		e.looked, e.stale = true, stale
+	}
+}
+
+func (e *entry) lookAgain() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.looked = false
+}
+
+func (e *entry) isStale() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.stale
+}
+
+func (e *entry) resealed() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stale = false
+}
+
+// met notes what the server has under key, nil when that is of use, and reports
+// whether it was otherwise before.
+func (e *entry) met(trouble error) (turned bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	turned = (e.trouble == nil) != (trouble == nil)
+	e.trouble = trouble
+	return turned
+}
+
 // wake ends the waiting of those who wait for news.
 func (e *entry) wake() {
 	e.mu.Lock()
@@ -100,9 +155,18 @@ func newEntries() *entries {
 	return &entries{all: map[string]weak.Pointer[entry]{}, recent: bounded.New[string, *entry](maxIdle)}
 }
 
+const (
+	keyDigits = "0123456789abcdef-"
+	maxKey    = 160 // in bytes
+)
+
+func isKey(key string) bool {
+	return key != "" && len(key) <= maxKey && strings.Trim(key, keyDigits) == ""
+}
+
 // get returns the entry of key, or a new one.
 func (s *entries) get(key string) (*entry, error) {
-	if key == "" || len(key) > 160 || strings.Trim(key, "0123456789abcdef-") != "" {
+	if !isKey(key) {
 		return nil, errors.New("fleet: the key of a cache entry must be hexadecimal digits and hyphens")
 	}
 	s.mu.Lock()
@@ -140,6 +204,19 @@ func (s *entries) list(prefix string) []*entry {
 	return found
 }
 
+// trouble returns that of an entry that has any.
+func (s *entries) trouble() error {
+	for _, e := range s.list("") {
+		e.mu.Lock()
+		err := e.trouble
+		e.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *entries) forget(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,6 +251,13 @@ func (c *circuit) enter(now time.Time) error {
 	}
 	c.next = now.Add(c.pause) // others wait for what this one finds out
 	return nil
+}
+
+// lost returns the reason while the server is away.
+func (c *circuit) lost() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
 }
 
 // report takes what a command has met, nil for an answer, and reports whether

@@ -85,7 +85,7 @@ func TestServerIsAway(t *testing.T) {
 			s := start(t)
 			p := s.proxy()
 			c := config(p.socket)
-			c.Timeout = 300 * time.Millisecond
+			c.Timeout, c.Lease = 2*time.Second, 6*time.Second
 			var told states
 			c.OnState = told.told
 			cache := open(t, c)
@@ -264,7 +264,7 @@ func TestAnotherMasterKeyIsRefused(t *testing.T) {
 // names.
 func user(password string, more ...string) []string {
 	return append(strings.Fields("ACL SETUSER fleet reset on >"+password+
-		" ~counterfoil:* &counterfoil:* +eval +evalsha +hget +hset +hdel +hexists +pexpire +publish +time +subscribe +unsubscribe +scan +ping +hello +client"), more...)
+		" ~counterfoil:* &counterfoil:* +eval +evalsha +hget +hset +hdel +hexists +hstrlen +del +pexpire +publish +time +subscribe +unsubscribe +scan +ping +hello +client"), more...)
 }
 
 // Over TLS, with a user and a password that is rotated.
@@ -385,8 +385,9 @@ func TestConfigThatCannotWork(t *testing.T) {
 		{"unverified", func(c *fleet.Config) { c.URL, c.TLS = "rediss://host", &tls.Config{InsecureSkipVerify: true} }, "does not verify"},
 		{"no key", func(c *fleet.Config) { c.Keys = nil }, "Config.Keys is missing"},
 		{"a key that is none", func(c *fleet.Config) { c.Keys = []client.SecretFunc{client.Static("passw0rd-of-the-server")} }, "32 random bytes"},
-		{"a lease shorter than a step", func(c *fleet.Config) { c.Lease = time.Second }, "Config.Lease is less"},
+		{"a lease shorter than three steps", func(c *fleet.Config) { c.Lease = 14 * time.Second }, "Config.Lease is less"},
 		{"a lease that nobody would wait for", func(c *fleet.Config) { c.Lease = time.Hour }, "more than a minute"},
+		{"steps too long for a lease", func(c *fleet.Config) { c.Timeout = 21 * time.Second }, "more than 20 s"},
 		{"no time", func(c *fleet.Config) { c.Timeout = -1 }, "Config.Timeout"},
 		{"a prefix with a brace", func(c *fleet.Config) { c.Prefix = "a{b" }, "Config.Prefix"},
 	} {

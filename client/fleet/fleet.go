@@ -67,14 +67,15 @@ type Config struct {
 	// when the cache is opened.
 	Keys []client.SecretFunc
 	// Lease is how long others wait for a process that has died while it asked for
-	// a token; default 3 s, at least Timeout, at most a minute. One that lives keeps the lease for as
-	// long as it needs.
+	// a token; default 3 s or three times Timeout, which is also the least, at most
+	// a minute. One that lives and reaches the server keeps the lease for as long
+	// as it needs.
 	Lease time.Duration
-	// Timeout bounds each step at the server; default 1 s.
+	// Timeout bounds each step at the server; default 1 s, at most 20 s.
 	Timeout time.Duration
 	// OnState, if set, is told why the server or what is stored there is of no
-	// use, and nil when the server is found again. It is called in turn with the
-	// work: it must be quick and safe for concurrent use.
+	// use, and nil when all is well again. It is told one thing after another, in
+	// turn with the work: it must be quick, and must not call the Cache.
 	OnState func(error)
 	// Clock is for tests; default the machine's.
 	Clock counterfoil.Clock
@@ -93,6 +94,8 @@ type Cache struct {
 
 	ctx  context.Context // ends with Close
 	stop context.CancelFunc
+	told condition
+	lost chan string // the key of the command by which the server was lost
 
 	mu      sync.Mutex
 	closed  bool
@@ -103,22 +106,24 @@ type Cache struct {
 
 var _ client.Cache = (*Cache)(nil)
 
-// Open returns a Cache that is to be closed. It connects; a server that cannot
-// be reached now is tried again and again, and is no error. One that refuses
-// this client, or shows a certificate that is not good, is, as is a Config that
-// cannot work.
+// Open returns a Cache that is to be closed. It connects, and waits for that no
+// longer than ctx; a server that cannot be reached now is tried again and again,
+// and is no error. One that refuses this client or its subscription, or shows a
+// certificate that is not good, is, as is a Config that cannot work.
 func Open(ctx context.Context, cfg Config) (*Cache, error) {
 	cfg.Prefix = cmp.Or(cfg.Prefix, "counterfoil:")
-	cfg.Lease = cmp.Or(cfg.Lease, 3*time.Second)
 	cfg.Timeout = cmp.Or(cfg.Timeout, time.Second)
+	cfg.Lease = cmp.Or(cfg.Lease, max(3*time.Second, 3*cfg.Timeout))
 	if cfg.Clock == nil {
 		cfg.Clock = clock.System
 	}
 	switch {
 	case cfg.Timeout < time.Millisecond:
 		return nil, errors.New("fleet: Config.Timeout is less than a millisecond")
-	case cfg.Lease < cfg.Timeout:
-		return nil, errors.New("fleet: Config.Lease is less than Config.Timeout: it would end while it is prolonged")
+	case cfg.Timeout > 20*time.Second:
+		return nil, errors.New("fleet: Config.Timeout is more than 20 s: a lease lasts three times as long, and a minute at most")
+	case cfg.Lease < 3*cfg.Timeout:
+		return nil, errors.New("fleet: Config.Lease is less than three times Config.Timeout: it would end while it is prolonged")
 	case cfg.Lease > time.Minute:
 		return nil, errors.New("fleet: Config.Lease is more than a minute: a process that lives keeps the lease for as long as it needs")
 	case len(cfg.Prefix) > 64 || strings.ContainsFunc(cfg.Prefix, func(r rune) bool { return r <= 0x20 || r > 0x7e || strings.ContainsRune(`{}*?[]\^`, r) }):
@@ -132,31 +137,54 @@ func Open(ctx context.Context, cfg Config) (*Cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cache{cfg: cfg, ring: keys, id: rand.Text(), entries: newEntries(), pending: map[*entry]struct{}{}, kick: make(chan struct{}, 1)}
-	c.server = &server{option: option, channel: cfg.Prefix + "changes", prefix: cfg.Prefix, timeout: cfg.Timeout, clock: cfg.Clock, tell: c.tell}
+	c := &Cache{cfg: cfg, ring: keys, id: rand.Text(), entries: newEntries(), pending: map[*entry]struct{}{}, kick: make(chan struct{}, 1), lost: make(chan string, 1)}
+	c.server = &server{option: option, channel: cfg.Prefix + "changes", prefix: cfg.Prefix, timeout: cfg.Timeout, clock: cfg.Clock, turned: c.turned}
 	c.ctx, c.stop = context.WithCancel(context.Background())
-	if err := c.server.connect(); err != nil {
-		if isRefusal(err) {
-			c.stop()
-			return nil, fmt.Errorf("fleet: connect: %w: mend Config.URL, Password or TLS, or what the user may do there", plain(err))
-		}
-		c.server.met(err)
+	if err := c.begin(ctx); err != nil {
+		c.end() // what is still dialling ends by itself
+		return nil, err
 	}
-	c.background(c.follow)
-	c.background(c.reconcile)
 	return c, nil
+}
+
+// begin starts what goes on until Close, and waits until it is known whether the
+// server can be listened to.
+func (c *Cache) begin(ctx context.Context) error {
+	first := make(chan error, 1)
+	c.background(func() { c.follow(first) })
+	c.background(c.reconcile)
+	c.background(c.find)
+	c.background(c.compare)
+	limited, cancel := context.WithTimeout(ctx, 2*c.cfg.Timeout) // to connect, and to subscribe
+	defer cancel()
+	select {
+	case err := <-first:
+		if isRefusal(err) {
+			return fmt.Errorf("fleet: connect: %w: mend Config.URL, Password or TLS, or what the user may do there", plain(err))
+		}
+	case <-limited.Done():
+		if ctx.Err() != nil {
+			return fmt.Errorf("fleet: connect: %w", context.Cause(ctx))
+		}
+		c.server.met(errNotYet, "") // for now
+	}
+	return nil
 }
 
 // Close ends the connections. Tokens that are in use serve on; a token that is
 // being fetched is not shared any more.
 func (c *Cache) Close() error {
+	c.end()
+	c.work.Wait()
+	return nil
+}
+
+func (c *Cache) end() {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
 	c.stop()
 	c.server.close()
-	c.work.Wait()
-	return nil
 }
 
 // background runs f until Close, which waits for it.
@@ -165,17 +193,6 @@ func (c *Cache) background(f func()) {
 	defer c.mu.Unlock()
 	if !c.closed {
 		c.work.Go(f)
-	}
-}
-
-// tell passes a state on. A server that is found again may have lost its data,
-// one of a cluster's too, whose end nobody else notices.
-func (c *Cache) tell(err error) {
-	if err == nil {
-		c.later(c.entries.list("")...)
-	}
-	if c.cfg.OnState != nil {
-		c.cfg.OnState(err)
 	}
 }
 
@@ -214,30 +231,6 @@ func (c *Cache) Drop(ctx context.Context, key string, rejected counterfoil.Token
 	if err != nil {
 		c.later(e)
 		return fmt.Errorf("fleet: drop the rejected token: %w", err)
-	}
-	return nil
-}
-
-// Clear removes the tokens whose key starts with prefix, everywhere, and what
-// is remembered of failures. While the server is away it removes those known
-// here, and there later.
-func (c *Cache) Clear(ctx context.Context, prefix string) error {
-	known := c.entries.list(prefix)
-	for _, e := range known {
-		e.drop("")
-	}
-	keys, err := c.server.keys(ctx, prefix)
-	for _, key := range keys {
-		if _, failed := c.server.run(ctx, drop, key, ""); failed != nil {
-			err = errors.Join(err, failed)
-			break
-		}
-	}
-	if err != nil {
-		for _, e := range known {
-			c.later(e)
-		}
-		return fmt.Errorf("fleet: clear: %w", err)
 	}
 	return nil
 }

@@ -72,7 +72,7 @@ func fetches(value string) func(context.Context) (counterfoil.Token, error) {
 func TestLeaseKeepsOthersOut(t *testing.T) {
 	s := start(t)
 	c := s.config()
-	c.Lease, c.Timeout = 1500*time.Millisecond, 1500*time.Millisecond
+	c.Lease, c.Timeout = 3*time.Second, time.Second
 	one, two := open(t, c), open(t, c)
 	renewed(t, one, key, give("old"))
 	knowsAfterAsking(t, two, "old")
@@ -88,7 +88,7 @@ func TestLeaseKeepsOthersOut(t *testing.T) {
 				}
 				return accept(current)
 			}
-			t, err := two.Renew(ctx, key, r)
+			t, err := two.Renew(context.WithoutCancel(ctx), key, r)
 			took <- t.Value.Reveal() + errText(err)
 		}()
 		<-waiting
@@ -123,11 +123,12 @@ func knowsAfterAsking(t *testing.T, c client.Cache, value string) {
 func TestHolderThatWasAwayReplacesNothing(t *testing.T) {
 	s := start(t)
 	c := s.config()
-	c.Lease, c.Timeout = 300*time.Millisecond, 300*time.Millisecond
+	c.Lease, c.Timeout = 3*time.Second, time.Second
 	c.Clock = clock.NewManual(time.Now()) // stands still: no heart beats
 	paused := open(t, c)
 	c.Clock = nil
 	other := open(t, c)
+	s.begin(t, key)
 	got, err := paused.Renew(t.Context(), key, client.Renewal{
 		Accept: func(current counterfoil.Token) bool { return current.Value == "mine" },
 		Fetch: func(context.Context) (counterfoil.Token, error) {
@@ -285,13 +286,13 @@ func neverFetchNothingAccepted(t testing.TB) client.Renewal {
 // The end of a token goes by the server's clock and the way there: never later
 // than it is, whatever the clocks of this machine and of the server show.
 func TestClocksThatDiffer(t *testing.T) {
-	s := start(t)
 	for _, row := range []struct {
 		name string
 		off  time.Duration
 	}{{"ten minutes behind", -10 * time.Minute}, {"ten minutes ahead", 10 * time.Minute}} {
 		t.Run(row.name, func(t *testing.T) {
-			s.ask("FLUSHALL")
+			s := start(t)
+			s.begin(t, key)
 			c := s.config()
 			off := clock.NewManual(time.Now().Add(row.off))
 			c.Clock = off
@@ -346,7 +347,7 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 	eventually(t, "the goroutines end", func() bool { return runtime.NumGoroutine() <= before })
 	t.Run("nor with a server that hangs", func(t *testing.T) {
 		c := s.config()
-		c.Timeout = 300 * time.Millisecond
+		c.Timeout, c.Lease = time.Second, 3*time.Second
 		cache, err := fleet.Open(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,8 @@ import (
 // merge takes over what the server has, if it is newer than what is here. The
 // error is ErrCacheLost when it cannot be read.
 func (c *Cache) merge(e *entry, st state) error {
+	e.bound(st)
+	e.look(c.resealable(st))
 	_, known, _ := e.current()
 	if st.order <= known {
 		return nil
@@ -29,20 +32,53 @@ func (c *Cache) merge(e *entry, st state) error {
 	t, lifetime, err := c.ring.openToken(e.key, st.order/2, st.sealed)
 	switch {
 	case errors.Is(err, seal.ErrDamaged):
-		// Nobody can use it: as if it had been dropped.
-		c.tell(errors.New("fleet: a token on the server is damaged or was put there by a stranger: it is not used"))
+		// Nobody can use it: as if it had been dropped, there too, soon.
+		c.noted(e, errors.New("fleet: a token on the server is damaged or was put there by a stranger: it is not used"))
 		e.put(counterfoil.Token{}, st.order|1)
+		c.later(e)
 		return nil
 	case err != nil:
 		err = lost(err)
-		c.tell(err)
+		c.noted(e, err)
 		return err
+	}
+	c.noted(e, nil)
+	if e.isStale() {
+		c.later(e)
 	}
 	// The step was no earlier than sent: from there on, the end is never late.
 	t.Expires = st.sent.Add(span(st.ends-st.now, lifetime))
 	t.Issued = t.Expires.Add(-lifetime)
 	e.put(t, st.order)
 	return nil
+}
+
+// foreign reports whether a key that this ring lacks sealed what st tells of.
+func (c *Cache) foreign(st state) bool {
+	return len(st.keyID) == len(c.ring[0].ID()) && !strings.Contains(c.ring.ids(), st.keyID)
+}
+
+// resealable reports whether another key than the first of this ring sealed what
+// st tells of.
+func (c *Cache) resealable(st state) bool {
+	return len(st.keyID) == len(c.ring[0].ID()) && st.keyID != c.ring[0].ID() && !c.foreign(st)
+}
+
+// reseal seals it anew, so that the other key can be removed from all rings. It
+// need not succeed: the next comparison tries again.
+func (c *Cache) reseal(e *entry, st state) error {
+	anew, digest := "", ""
+	if st.sealed != "" {
+		var err error
+		if anew, digest, err = c.ring.reseal(e.key, st.order/2, st.sealed); err != nil {
+			return nil // merge has told
+		}
+	}
+	_, err := c.server.try(c.ctx, reseal, e.key, st.sealed, anew, digest, c.ring[0].ID())
+	if err == nil {
+		e.resealed()
+	}
+	return err
 }
 
 // ends returns when t ends by the server's clock, in ms, as st tells that clock:
@@ -57,16 +93,38 @@ func (st state) endOf(t counterfoil.Token) int64 {
 func (c *Cache) sync(e *entry) error {
 	st, err := c.server.try(c.ctx, read, e.key)
 	if err != nil {
-		return err
+		return c.notOfServer(e, err)
 	}
 	if err := c.merge(e, st); err != nil {
 		e.wake()
 		return nil // it will not pass, and has been told
 	}
-	if t, order, _ := e.current(); order > st.order {
+	t, order, _ := e.current()
+	switch {
+	case c.foreign(st): // what this process would put there the others could not read
+		c.noted(e, lost(otherKey(st.keyID)))
+		e.wake()
+		return nil
+	case order > st.order:
 		err = c.restore(e, st, t, order)
+	case c.resealable(st) && e.isStale():
+		err = c.reseal(e, st)
+	}
+	if err == nil {
+		c.noted(e, nil)
 	}
 	e.wake()
+	return c.notOfServer(e, err)
+}
+
+// notOfServer returns err when another try may soon succeed. One that is of e
+// alone is told; the next comparison of everything finds out whether it has
+// passed.
+func (c *Cache) notOfServer(e *entry, err error) error {
+	if isOfEntry(err) {
+		c.noted(e, err)
+		return nil
+	}
 	return err
 }
 
@@ -79,9 +137,9 @@ func (c *Cache) restore(e *entry, st state, t counterfoil.Token, order int64) er
 	case !t.Live(st.got):
 		return nil
 	default:
-		sealed, digest, ends = c.ring.sealToken(e.key, order/2, t), c.ring.digests("token", []byte(t.Value.Reveal()))[:64], st.endOf(t)
+		sealed, digest, ends = c.ring.sealToken(e.key, order/2, t), c.ring.digest(t), st.endOf(t)
 	}
-	st, err := c.server.try(c.ctx, restore, e.key, number(order), sealed, digest, number(ends), number(t.Lifetime().Milliseconds()))
+	st, err := c.server.try(c.ctx, restore, e.key, number(order), sealed, digest, number(ends), number(t.Lifetime().Milliseconds()), c.ring[0].ID())
 	if err != nil {
 		return err
 	}
@@ -148,11 +206,12 @@ func (c *Cache) syncAll(batch map[*entry]struct{}) (failed []*entry) {
 }
 
 // follow listens for changes, until Close. Whenever it begins to listen
-// everything known is compared, because changes may have been missed.
-func (c *Cache) follow() {
+// everything known is compared, because changes may have been missed. What became
+// of the first try it sends to first.
+func (c *Cache) follow(first chan<- error) {
 	for pause := time.Duration(0); ; {
 		began := c.cfg.Clock.Now()
-		listened, err := c.listen()
+		listened, err := c.listen(first)
 		if c.ctx.Err() != nil {
 			return
 		}
@@ -165,7 +224,8 @@ func (c *Cache) follow() {
 		if err == nil {
 			err = errors.New("the server ended the subscription")
 		}
-		c.server.met(err)
+		sayFirst(first, err)
+		c.server.met(err, "")
 		for _, e := range c.entries.list("") {
 			e.wake() // who waits for news learns that none will come
 		}
@@ -176,8 +236,16 @@ func (c *Cache) follow() {
 	}
 }
 
+// sayFirst says what became of the first try, once.
+func sayFirst(first chan<- error, err error) {
+	select {
+	case first <- err:
+	default:
+	}
+}
+
 // listen does so until the connection ends, and reports whether there was one.
-func (c *Cache) listen() (listened bool, err error) {
+func (c *Cache) listen(first chan<- error) (listened bool, err error) {
 	if err := c.server.connect(); err != nil {
 		return false, err
 	}
@@ -186,11 +254,15 @@ func (c *Cache) listen() (listened bool, err error) {
 		if s.Kind == "subscribe" {
 			began.Store(true)
 			c.later(c.entries.list("")...)
-			c.server.met(nil)
+			c.server.met(nil, "")
+			sayFirst(first, nil)
 		}
 	})
 	subscribe := c.server.connected().B().Subscribe().Channel(c.server.channel).Build()
 	err = c.server.connected().Receive(ctx, subscribe, func(m valkey.PubSubMessage) {
+		if len(m.Message) > maxKey {
+			return // of a stranger
+		}
 		if e := c.entries.known(m.Message); e != nil {
 			c.later(e)
 		}

@@ -31,6 +31,12 @@ func (c *Cache) Renew(ctx context.Context, key string, r client.Renewal) (counte
 	case <-ctx.Done():
 		return none, context.Cause(ctx)
 	}
+	return c.renew(ctx, e, r)
+}
+
+// renew does so, alone in this process for e.
+func (c *Cache) renew(ctx context.Context, e *entry, r client.Renewal) (counterfoil.Token, error) {
+	none := counterfoil.Token{}
 	credentials := c.ring.digests("credentials", r.Credentials[:])
 	for {
 		t, order, news := e.current()
@@ -42,16 +48,22 @@ func (c *Cache) Renew(ctx context.Context, key string, r client.Renewal) (counte
 		case c.alive() != nil:
 			return none, c.alive()
 		}
-		st, err := c.server.run(ctx, acquire, key, c.id, number(c.cfg.Lease.Milliseconds()), number(order), credentials)
+		st, err := c.server.run(ctx, acquire, e.key, c.id, number(c.cfg.Lease.Milliseconds()), number(order), credentials, c.ring.ids(), number(asking.Milliseconds()))
 		if err != nil {
 			return none, err
 		}
+		e.bound(st)
 		if st.order < order {
 			c.later(e) // the server has lost what is known here
 		}
 		switch st.what {
 		case "ok":
-			return c.hold(ctx, e, st, r, credentials)
+			t, err := c.hold(ctx, e, st, r, credentials)
+			if !errors.Is(err, errLeaseLost) {
+				return t, err
+			}
+			// What the one that has it now gets may do; there is no second request.
+			r.Fetch = func(context.Context) (counterfoil.Token, error) { return none, lost(errLeaseOver) }
 		case "changed":
 			if err := c.merge(e, st); err != nil {
 				return none, err
@@ -59,17 +71,27 @@ func (c *Cache) Renew(ctx context.Context, key string, r client.Renewal) (counte
 			if _, now, _ := e.current(); now <= order {
 				return none, lost(errAnswer) // somebody else has written there
 			}
+		case "sealed":
+			err := lost(otherKey(st.keyID))
+			c.noted(e, err)
+			return none, err
 		case "failed":
-			failure, err := c.ring.openFailure(key, st.failure, span(st.pause-st.now, maxFailure))
+			failure, err := c.ring.openFailure(e.key, st.failure, span(st.pause-st.now, maxFailure))
 			if err != nil {
 				return none, lost(err)
 			}
 			return none, failure
+		case "asked": // soon over, or someone puts the token back
+			c.wait(ctx, news, span(st.until-st.now, asking)+rand.N(asking/4))
 		default: // held; those who wait do not ask all at once when it ends
 			c.wait(ctx, news, span(st.until-st.now, c.cfg.Lease)+rand.N(c.cfg.Lease/20+1))
 		}
 	}
 }
+
+// asking is how long those who know the token of a lost entry have to put it
+// back before another one is asked for.
+const asking = 200 * time.Millisecond
 
 // span is a time of the server, in ms, within reason.
 func span(ms int64, most time.Duration) time.Duration {
@@ -95,27 +117,50 @@ func (l *lease) last() state {
 	return l.at
 }
 
+// errLeaseLost is why a request is given up: another process may ask already.
+// errLeaseOver is what is said of it when no other has asked.
+var (
+	errLeaseLost = errors.New("fleet: the lease is lost")
+	errLeaseOver = errors.New("the lease ended while the token was asked for, because the server could not be reached for that long")
+)
+
 // hold fetches a token under the lease that st has given:
 //
-//  1. fetch, and prolong the lease meanwhile;
+//  1. fetch, and prolong the lease meanwhile; who loses it gives up;
 //  2. a failure is left for the others, and the lease ended;
 //  3. a token is put on the server, unless another has had the lease since.
 func (c *Cache) hold(ctx context.Context, e *entry, st state, r client.Renewal, credentials string) (counterfoil.Token, error) {
 	l := &lease{number: st.number, at: st}
-	beating, stop := context.WithCancel(ctx)
+	leased, giveUp := context.WithCancelCause(ctx)
+	beating, stop := context.WithCancel(leased)
 	var heart sync.WaitGroup
-	heart.Go(func() { c.prolong(beating, e, l) })
-	t, err := r.Fetch(ctx)
+	heart.Go(func() { c.prolong(beating, e, l, giveUp) })
+	t, err := r.Fetch(leased)
 	stop()
 	heart.Wait()
-	if err != nil {
+	defer giveUp(nil)
+	switch {
+	case err != nil && errors.Is(context.Cause(leased), errLeaseLost):
+		return counterfoil.Token{}, errLeaseLost
+	case err != nil:
 		c.fail(ctx, e, l, err, credentials)
 		return t, err
 	}
-	sealed, digest := c.ring.sealToken(e.key, l.number, t), c.ring.digests("token", []byte(t.Value.Reveal()))[:64]
-	st, err = c.server.run(ctx, publish, e.key, number(l.number), sealed, digest, number(l.last().endOf(t)), number(t.Lifetime().Milliseconds()))
+	return c.share(ctx, e, l, t, r)
+}
+
+// share puts t, which was fetched under l, on the server.
+func (c *Cache) share(ctx context.Context, e *entry, l *lease, t counterfoil.Token, r client.Renewal) (counterfoil.Token, error) {
+	sealed := c.ring.sealToken(e.key, l.number, t)
+	if len(sealed) > maxSealed {
+		e.put(t, 2*l.number)
+		return t, fmt.Errorf("fleet: the token is not shared: it has more than %d bytes", maxSealed)
+	}
+	st, err := c.server.run(ctx, publish, e.key, number(l.number), sealed, c.ring.digest(t), number(l.last().endOf(t)), number(t.Lifetime().Milliseconds()), c.ring[0].ID())
 	if err == nil && (st.what == "ok" || st.order == 2*l.number) {
 		e.put(t, 2*l.number)
+		e.look(false)
+		c.noted(e, nil)
 		return t, nil
 	}
 	if err == nil {
@@ -131,13 +176,40 @@ func (c *Cache) hold(ctx context.Context, e *entry, st state, r client.Renewal, 
 	return t, fmt.Errorf("fleet: the token is not shared yet: %w", err)
 }
 
-// prolong keeps the lease until ctx ends.
-func (c *Cache) prolong(ctx context.Context, e *entry, l *lease) {
-	for c.cfg.Clock.Sleep(ctx, c.cfg.Lease/3) == nil {
-		if st, err := c.server.try(ctx, beat, e.key, c.id, number(l.number), number(c.cfg.Lease.Milliseconds())); err == nil && st.what == "ok" {
+// prolong keeps the lease until ctx ends, or calls giveUp when another has it or
+// may have it. It beats at any news too: the entry may have been lost, and another
+// be about to take the lease.
+func (c *Cache) prolong(ctx context.Context, e *entry, l *lease, giveUp context.CancelCauseFunc) {
+	for pause := c.cfg.Lease / 3; ; {
+		_, _, news := e.current()
+		c.wait(ctx, news, min(pause, c.left(l)))
+		left := c.left(l)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case left <= 0:
+			giveUp(errLeaseLost)
+			return
+		}
+		limited, cancel := context.WithTimeout(ctx, left)
+		st, err := c.server.try(limited, beat, e.key, c.id, number(l.number), number(c.cfg.Lease.Milliseconds()))
+		cancel()
+		switch {
+		case err != nil:
+			pause = c.cfg.Lease / 30
+		case st.what != "ok":
+			giveUp(errLeaseLost)
+			return
+		default:
 			l.seen(st)
+			pause = c.cfg.Lease / 3
 		}
 	}
+}
+
+// left is how long the lease lasts for certain.
+func (c *Cache) left(l *lease) time.Duration {
+	return l.last().sent.Add(c.cfg.Lease).Sub(c.cfg.Clock.Now().Round(0))
 }
 
 // fail ends the lease and leaves the failure for those who would meet the same.

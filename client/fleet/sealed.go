@@ -66,7 +66,21 @@ func (r ring) open(sealed, context string) ([]byte, error) {
 			return k.Open([]byte(sealed), context)
 		}
 	}
-	return nil, fmt.Errorf("%w (%s): name it in Config.Keys of this process", seal.ErrOtherKey, id)
+	return nil, otherKey(id)
+}
+
+// ids returns the IDs of the keys, parted by commas.
+func (r ring) ids() string {
+	all := make([]string, len(r))
+	for i, k := range r {
+		all[i] = k.ID()
+	}
+	return strings.Join(all, ",")
+}
+
+// otherKey is the error of what the ring has no key for.
+func otherKey(id string) error {
+	return fmt.Errorf("%w (%s): name it in Config.Keys of this process", seal.ErrOtherKey, id)
 }
 
 // sealedToken is the plain form of a token on the server. Its end is beside it,
@@ -87,6 +101,22 @@ func tokenContext(key string, generation int64) string {
 func (r ring) sealToken(key string, generation int64, t counterfoil.Token) string {
 	text, _ := json.Marshal(sealedToken{t.Value.Reveal(), t.Type, t.Scopes, t.Lifetime().Milliseconds()}) // strings and numbers only
 	return string(r[0].Seal(text, tokenContext(key, generation)))
+}
+
+// reseal seals under the first key what another of the ring has sealed, and
+// returns its digest too.
+func (r ring) reseal(key string, generation int64, sealed string) (anew, digest string, err error) {
+	t, lifetime, err := r.openToken(key, generation, sealed)
+	if err != nil {
+		return "", "", err
+	}
+	t.Issued = t.Expires.Add(-lifetime)
+	return r.sealToken(key, generation, t), r.digest(t), nil
+}
+
+// digest returns what is stored beside t.
+func (r ring) digest(t counterfoil.Token) string {
+	return r[:1].digests("token", []byte(t.Value.Reveal()))
 }
 
 // openToken returns the token and its lifetime; Issued and Expires are not set.

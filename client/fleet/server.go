@@ -6,7 +6,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/url"
 	"slices"
@@ -43,6 +42,12 @@ var dropScript string
 //go:embed scripts/restore.lua
 var restoreScript string
 
+//go:embed scripts/reseal.lua
+var resealScript string
+
+//go:embed scripts/probe.lua
+var probeScript string
+
 // Each is one step at the server.
 var (
 	read    = valkey.NewLuaScript(entryScript + readScript)
@@ -52,6 +57,8 @@ var (
 	release = valkey.NewLuaScript(entryScript + releaseScript)
 	drop    = valkey.NewLuaScript(entryScript + dropScript)
 	restore = valkey.NewLuaScript(entryScript + restoreScript)
+	reseal  = valkey.NewLuaScript(entryScript + resealScript)
+	probe   = valkey.NewLuaScript(entryScript + probeScript)
 )
 
 // state is what a script answers: the entry after the step.
@@ -65,6 +72,7 @@ type state struct {
 	until   int64
 	pause   int64
 	failure string
+	keyID   string
 	// The step was taken between sent and got, by this machine's clock.
 	sent, got time.Time
 }
@@ -75,12 +83,13 @@ type server struct {
 	prefix, channel string
 	timeout         time.Duration
 	clock           counterfoil.Clock
-	tell            func(error)
+	turned          func(err error, key string)
 	circuit         circuit
 
-	mu     sync.Mutex
-	client valkey.Client
-	closed bool
+	dialling sync.Mutex
+	mu       sync.Mutex
+	client   valkey.Client
+	closed   bool
 }
 
 // serverOption makes the client's options of cfg.
@@ -165,21 +174,25 @@ func isRemote(address string) bool {
 	return host != "localhost" && (ip == nil || !ip.IsLoopback())
 }
 
-// connect makes the connection unless it is there.
+// connect makes the connection unless it is there. Nobody else waits for that.
 func (s *server) connect() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return valkey.ErrClosing
-	}
-	if s.client != nil {
+	s.dialling.Lock()
+	defer s.dialling.Unlock()
+	if s.connected() != nil {
 		return nil
 	}
 	c, err := valkey.NewClient(s.option)
-	if err == nil {
-		s.client = c
+	if err != nil {
+		return err
 	}
-	return err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		c.Close()
+		return valkey.ErrClosing
+	}
+	s.client = c
+	return nil
 }
 
 func (s *server) connected() valkey.Client {
@@ -226,14 +239,21 @@ func isRefusal(err error) bool {
 	return errors.As(err, &certificate) || errors.Is(err, errPlaintext)
 }
 
-// met notes what a command has met, nil for an answer.
-func (s *server) met(err error) {
+// met notes what a command at key has met, nil for an answer.
+func (s *server) met(err error, key string) {
 	if err != nil {
 		err = lost(err)
 	}
 	if s.circuit.report(s.clock.Now(), err) {
-		s.tell(err)
+		s.turned(err, key)
 	}
+}
+
+// isOfEntry reports whether err says something of one entry alone, and nothing
+// of the server.
+func isOfEntry(err error) bool {
+	answer, ok := valkey.IsValkeyErr(err)
+	return errors.Is(err, errAnswer) || ok && (strings.HasPrefix(answer.Error(), "WRONGTYPE") || strings.HasPrefix(answer.Error(), "ERR ") && strings.Contains(answer.Error(), "user_script"))
 }
 
 // run takes one step at the entry of key, unless it is known that the server is
@@ -264,20 +284,26 @@ func (s *server) try(ctx context.Context, script *valkey.Lua, key string, args .
 		if ctx.Err() != nil {
 			return state{}, context.Cause(ctx) // the caller left, which says nothing about the server
 		}
-		s.met(err)
+		if !isOfEntry(err) {
+			s.met(err, key)
+		}
 		return state{}, lost(err)
 	}
 	if script != read { // which a server answers that can take nothing
-		s.met(nil)
+		s.met(nil, key)
 	}
 	return st, nil
 }
 
 func (s *server) exec(ctx context.Context, c valkey.Client, script *valkey.Lua, key string, args []string) (state, error) {
 	sent := s.clock.Now().Round(0) // the wall's: a suspended machine's monotonic clock stands still
-	answer, err := script.Exec(ctx, c, []string{s.prefix + "{" + key + "}"}, append([]string{s.channel, key}, args...)).ToArray()
-	if err != nil {
+	result := script.Exec(ctx, c, []string{s.prefix + "{" + key + "}"}, append([]string{s.channel, key}, args...))
+	if err := result.Error(); err != nil {
 		return state{}, err
+	}
+	answer, err := result.ToArray()
+	if err != nil {
+		return state{}, errAnswer
 	}
 	st, err := parseState(answer)
 	st.sent, st.got = sent, s.clock.Now().Round(0)
@@ -297,10 +323,10 @@ var errAnswer = errors.New("the server answers a script with something else")
 
 // parseState reads the answer of a script.
 func parseState(answer []valkey.ValkeyMessage) (st state, err error) {
-	if len(answer) != 9 {
+	if len(answer) != 10 {
 		return st, errAnswer
 	}
-	for i, to := range []any{&st.what, &st.now, &st.order, &st.sealed, &st.ends, &st.number, &st.until, &st.pause, &st.failure} {
+	for i, to := range []any{&st.what, &st.now, &st.order, &st.sealed, &st.ends, &st.number, &st.until, &st.pause, &st.failure, &st.keyID} {
 		switch to := to.(type) {
 		case *string:
 			*to, err = answer[i].ToString()
@@ -315,39 +341,4 @@ func parseState(answer []valkey.ValkeyMessage) (st state, err error) {
 		return st, errAnswer
 	}
 	return st, nil
-}
-
-// keys returns the keys of entries that start with prefix, on all nodes.
-func (s *server) keys(ctx context.Context, prefix string) ([]string, error) {
-	if strings.Trim(prefix, "0123456789abcdef-") != "" {
-		return nil, nil // no key starts so
-	}
-	if err := s.circuit.enter(s.clock.Now()); err != nil {
-		return nil, err
-	}
-	c := s.connected()
-	if c == nil {
-		return nil, lost(errNotYet)
-	}
-	found := map[string]struct{}{}
-	for _, node := range c.Nodes() {
-		for cursor := uint64(0); ; {
-			limited, cancel := context.WithTimeout(ctx, s.timeout)
-			page, err := node.Do(limited, node.B().Scan().Cursor(cursor).Match(s.prefix+"{"+prefix+"*}").Count(1000).Build()).AsScanEntry()
-			cancel()
-			if err != nil {
-				if ctx.Err() != nil {
-					return nil, context.Cause(ctx)
-				}
-				return nil, lost(err)
-			}
-			for _, name := range page.Elements {
-				found[strings.TrimSuffix(strings.TrimPrefix(name, s.prefix+"{"), "}")] = struct{}{}
-			}
-			if cursor = page.Cursor; cursor == 0 {
-				break
-			}
-		}
-	}
-	return slices.Collect(maps.Keys(found)), nil
 }

@@ -30,7 +30,7 @@ func shown(t *testing.T) show {
 	if os.Getenv("COUNTERFOIL_FLEET") != "" {
 		return show{processes: 50, goroutines: 20, duration: 60 * time.Second, lifetime: 10 * time.Second, pace: 500 * time.Millisecond, lease: 3 * time.Second}
 	}
-	return show{processes: 8, goroutines: 5, duration: 14 * time.Second, lifetime: 4 * time.Second, pace: 100 * time.Millisecond, lease: time.Second}
+	return show{processes: 8, goroutines: 5, duration: 14 * time.Second, lifetime: 4 * time.Second, pace: 100 * time.Millisecond, lease: 1500 * time.Millisecond}
 }
 
 // theShow is one run of it.
