@@ -7,10 +7,12 @@
 //
 //   - One process at a time asks for the token of a key, under a lease; the
 //     others go on with the old token and are told of the new one. A process that
-//     dies with the lease delays the others by no more than its length.
+//     dies with the lease delays the others by no more than its length; one that
+//     loses it gives up its request, which may have been sent by then.
 //   - What a process that has lost the lease comes back with replaces nothing that
 //     is newer, and no process goes back to an older token. Times go by the
-//     server's clock; no token seems to live longer than it does.
+//     server's clock; while that runs right no token seems to live longer than it
+//     does. A server that has lost its data and its clock is the exception to both.
 //   - While the server is away each process keeps the tokens that it has, errors
 //     wrap client.ErrCacheLost and come within [Config].Timeout; a server that has
 //     lost its data gets the tokens back from those who hold them.
