@@ -61,7 +61,8 @@ type Renewal struct {
 }
 
 // ErrCacheLost is wrapped by what a Cache returns while it cannot exclude other
-// holders, because what it depends on is away; Fetch has then not been called.
+// holders, because what it depends on is away; Fetch has then not been called, or
+// was given up.
 // A Source fetches all the same where tokens are independent. Where a new token
 // ends the old one it keeps the token that it has, unless [Config.FetchAlone].
 var ErrCacheLost = errors.New("the shared token cache cannot be reached")
