@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
@@ -158,44 +157,14 @@ func manyAtExpiryDown(t *testing.T) {
 	equal(t, "token requests", f.asked(), 1+4)
 }
 
-// suspending is a clock of a machine that can be suspended and set: its times
-// have a monotonic part, which stands still meanwhile.
-type suspending struct {
-	*clock.Manual
-	base time.Time
-	jump atomic.Int64
-}
-
-func newSuspending(m *clock.Manual) *suspending { return &suspending{Manual: m, base: time.Now()} }
-
-// Now shifts the wall time alone. No function of package time does, so it reaches
-// into the time: the word of the wall clock has the seconds above 30 bits of
-// nanoseconds when there is a monotonic part.
-func (s *suspending) Now() time.Time {
-	now := s.base.Add(s.Manual.Now().Sub(theStart))
-	wall := (*uint64)(unsafe.Pointer(&now))
-	*wall += uint64(s.jump.Load()) << 30
-	return now
-}
-
-func (s *suspending) set(d time.Duration) { s.jump.Add(int64(d / time.Second)) }
-
-func TestSuspendingClock(t *testing.T) {
-	c := newSuspending(clock.NewManual(theStart))
-	for _, d := range []time.Duration{time.Hour, -2 * time.Hour} {
-		before := c.Now()
-		c.set(d)
-		after := c.Now()
-		equal(t, "monotonic", after.Sub(before), 0)
-		equal(t, "wall", after.Round(0).Sub(before.Round(0)), d)
-	}
-}
-
-func suspended(t *testing.T) (*ordeal, *suspending, *client.Source) {
+// suspended is a machine that can be suspended and set: the monotonic clock stands
+// still meanwhile.
+func suspended(t *testing.T) (*ordeal, *clock.Manual, *client.Source) {
 	f := newOrdeal(t)
 	c := f.config("oauth2")
-	machine := newSuspending(f.clock)
-	c.Clock = machine
+	f.clock = clock.NewStepping(theStart)
+	c.Clock = f.clock
+	machine := f.clock
 	return f, machine, f.source(c)
 }
 
@@ -203,15 +172,15 @@ func suspendIdle(t *testing.T) {
 	f, machine, s := suspended(t)
 	equal(t, "token", f.must(s), "token-1")
 	f.clock.Turn(time.Second)
-	machine.set(time.Hour)
+	machine.Step(time.Hour)
 	got := f.herd(s, 100)
 	equal(t, "callers with a new token after waking up", got["token-2"], 100)
 	equal(t, "token requests", f.asked(), 2)
 	// A refusal is not remembered for longer for it.
 	f.answers(status(401, `{"error":"invalid_client"}`))
-	machine.set(time.Hour)
+	machine.Step(time.Hour)
 	f.fails(s)
-	machine.set(time.Hour)
+	machine.Step(time.Hour)
 	f.clock.Turn(time.Second)
 	f.answers(nil)
 	equal(t, "token", f.must(s), "token-4")
@@ -222,7 +191,7 @@ func suspendInFlight(t *testing.T) {
 	f, machine, s := suspended(t)
 	f.answers(func(rw http.ResponseWriter, n int) {
 		if n == 1 {
-			machine.set(time.Hour)
+			machine.Step(time.Hour)
 		}
 		give(rw, n, "3600")
 	})
@@ -250,7 +219,7 @@ func suspendInLastCall(t *testing.T) {
 		got <- token.Value.Reveal()
 	}()
 	f.eventually("the endpoint hangs and the caller waits", func() bool { return f.hanging.Load() > 0 && f.sleepers(2) })
-	machine.set(time.Hour)
+	machine.Step(time.Hour)
 	f.clock.Turn(3 * time.Second) // the caller's patience ends
 	var what string
 	f.drive(func() { what = <-got })
@@ -265,7 +234,7 @@ func setBack(t *testing.T) {
 	api := newIssuing(f, time.Hour)
 	for i := range 120 { // two hours, every minute
 		if i == 30 {
-			machine.set(-time.Hour)
+			machine.Step(-time.Hour)
 		}
 		resp := f.get(s.Client(), f.api.URL)
 		equal(t, "status", resp.StatusCode, 200)

@@ -1,0 +1,125 @@
+package clock
+
+import (
+	"context"
+	"sync"
+	"time"
+	"unsafe"
+)
+
+// Manual is a clock for tests. It stands still until it is turned.
+type Manual struct {
+	mu      sync.Mutex
+	start   time.Time
+	elapsed time.Duration // by Turn: what the monotonic clock shows
+	stepped time.Duration // by Step: what the wall clock is off by
+	// stepping clocks return times with a monotonic reading.
+	stepping bool
+	waiters  map[chan struct{}]time.Duration
+	slept    []time.Duration
+	changed  chan struct{}
+}
+
+// NewManual returns a clock that shows now. Its times have no monotonic reading.
+func NewManual(now time.Time) *Manual {
+	return &Manual{start: now, waiters: map[chan struct{}]time.Duration{}, changed: make(chan struct{})}
+}
+
+// NewStepping returns a clock that shows now, and whose times have a monotonic
+// reading as those of time.Now do: Step sets the wall clock and leaves the
+// monotonic one alone, as NTP or an administrator does to a machine.
+func NewStepping(now time.Time) *Manual {
+	m := NewManual(time.Now())
+	m.stepping, m.stepped = true, now.Sub(m.start.Round(0)).Truncate(time.Second)
+	return m
+}
+
+// Now returns the time that the clock shows.
+func (m *Manual) Now() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.start.Add(m.elapsed)
+	if !m.stepping {
+		return now.Add(m.stepped)
+	}
+	// No function of package time shifts the wall time alone. In a time with a
+	// monotonic reading, the seconds stand above 30 bits of nanoseconds.
+	*(*uint64)(unsafe.Pointer(&now)) += uint64(m.stepped/time.Second) << 30
+	return now
+}
+
+// Step sets the wall clock by d, in whole seconds, forward or back. Sleepers do
+// not notice: they wait by the monotonic clock.
+func (m *Manual) Step(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stepped += d.Truncate(time.Second)
+}
+
+// Sleep waits until the clock is turned past d from now.
+func (m *Manual) Sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	m.mu.Lock()
+	ch := make(chan struct{})
+	m.waiters[ch] = m.elapsed + d
+	m.slept = append(m.slept, d)
+	m.announce()
+	m.mu.Unlock()
+	select {
+	case <-ch:
+		return nil
+	case <-ctx.Done():
+		m.mu.Lock()
+		delete(m.waiters, ch)
+		m.announce()
+		m.mu.Unlock()
+		return ctx.Err()
+	}
+}
+
+// Turn lets the time d pass and wakes those whose time has come.
+func (m *Manual) Turn(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.elapsed += d
+	for ch, at := range m.waiters {
+		if at <= m.elapsed {
+			delete(m.waiters, ch)
+			close(ch)
+		}
+	}
+	m.announce()
+}
+
+// Sleepers blocks until n callers sleep, or the context ends: it tells a test
+// when it is time to turn the clock.
+func (m *Manual) Sleepers(ctx context.Context, n int) error {
+	for {
+		m.mu.Lock()
+		have, changed := len(m.waiters), m.changed
+		m.mu.Unlock()
+		if have >= n {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Slept returns every duration that was asked of Sleep, in order.
+func (m *Manual) Slept() []time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]time.Duration(nil), m.slept...)
+}
+
+// announce wakes Sleepers; the caller holds the lock.
+func (m *Manual) announce() {
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
