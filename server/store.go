@@ -67,6 +67,10 @@ type Store interface {
 	// database need not make writes wait for each other to number their events.
 	Events(ctx context.Context, after int64, limit int) (EventPage, error)
 
+	// Ready returns nil when a write would be taken now, and otherwise why not. It
+	// writes nothing, and waits no longer than a write would.
+	Ready(ctx context.Context) error
+
 	// Close waits for writes under way, then lets go of the database. Calls
 	// after it fail.
 	Close() error

@@ -137,7 +137,7 @@ func (t *transaction) changed(e counterfoil.Event) error {
 // Client implements server.Store.
 func (s *Store) Client(_ context.Context, realm, id string) (server.Client, error) {
 	var packed string
-	found, err := s.readers.row(selectClient, []any{clientKey(realm, id), realm, id}, &packed)
+	found, err := s.row(selectClient, []any{clientKey(realm, id), realm, id}, &packed)
 	switch {
 	case err != nil:
 		return server.Client{}, err

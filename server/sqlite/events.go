@@ -101,7 +101,7 @@ func cutEvent(b []byte) (e counterfoil.Event, rest []byte, err error) {
 // second would see what was written after the first.
 func (s *Store) Events(ctx context.Context, after int64, limit int) (server.EventPage, error) {
 	var page server.EventPage
-	if err := s.db.QueryRowContext(ctx, "SELECT evicted FROM totals").Scan(&page.Evicted); err != nil {
+	if err := s.queryRow(ctx, "SELECT evicted FROM totals", &page.Evicted); err != nil {
 		return page, err
 	}
 	if limit <= 0 {

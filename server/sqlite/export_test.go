@@ -1,16 +1,12 @@
 package sqlite
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
-// SetPatience shortens what the writer waits for a lock.
-func (s *Store) SetPatience(d time.Duration) error {
-	return s.submit(func(t *transaction) error {
-		_, err := t.exec(fmt.Sprintf("PRAGMA busy_timeout = %d", d.Milliseconds()))
-		return err
-	})
+// SetPatience sets how long the writer waits for a lock whose holder commits
+// nothing, and for one that others take in turn.
+func (s *Store) SetPatience(stuck, busy time.Duration) {
+	s.stuckAfter.Store(int64(stuck))
+	s.patience.Store(int64(busy))
 }
 
 // Rows returns how many rows a table has.

@@ -27,9 +27,11 @@ type Inspection struct {
 
 // Inspect looks at a file and changes nothing of it. It refuses what Open
 // refuses: a directory that is not there or cannot be written to, another
-// program's file, a newer schema. Others may have the file open. The error names
-// the file and the next action.
+// program's file, a newer schema. Others may have the file open, this process
+// among them. The error names the file and the next action.
 func Inspect(ctx context.Context, path string) (Inspection, error) {
+	opening.Lock()
+	defer opening.Unlock()
 	found, err := inspect(ctx, path)
 	if err != nil {
 		return Inspection{}, fmt.Errorf("look at database %s: %w", path, explain(err))
@@ -56,13 +58,12 @@ func inspect(ctx context.Context, path string) (Inspection, error) {
 	case !info.Mode().IsRegular():
 		return Inspection{}, errForeign
 	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0) // as Open would
-	if err != nil {
+	if err := writable(path); err != nil {
 		return Inspection{}, err
 	}
-	defer f.Close()
 	// Without a log beside it, nobody has the file open, and SQLite may take it
-	// for immutable: otherwise it would make the files of the log to read it.
+	// for immutable: otherwise it would make the files of the log to read it. The
+	// locks on an immutable file are not spared when it is closed.
 	mode := "immutable=1"
 	if logged(path) {
 		mode = "mode=ro"

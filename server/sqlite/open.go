@@ -4,7 +4,11 @@
 //
 // It promises what server.Store says. Each write is synced to the disk before
 // its call returns; writes that come at the same time share one transaction and
-// one sync.
+// one sync. When the file, or one beside it, is removed or replaced while a Store
+// has it open, every call fails with ErrLost from then on.
+//
+// Nothing else in the process may open the file or those beside it (-wal, -shm),
+// not even to read or copy it: closing it again would drop SQLite's locks.
 package sqlite
 
 import (
@@ -16,7 +20,6 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -35,6 +38,12 @@ const (
 	applicationID = 0x43464f4c
 	// patience is how long a statement waits for a lock of another process.
 	patience = 5 * time.Second
+	// stuckAfter is how long a write, and with it the request behind it, waits for
+	// a process that holds the lock and commits nothing. It looks every lookWriter.
+	stuckAfter, lookWriter = 1500 * time.Millisecond, 50 * time.Millisecond
+	// maxLog is what the write-ahead log is cut to when it begins anew, in bytes: a
+	// reader's long transaction makes it grow far beyond what is usual.
+	maxLog = 16 << 20
 	// checkedSize is how large a file may be to be checked whole when it is
 	// opened: that takes some 10 ms a MiB.
 	checkedSize = 8 << 20
@@ -46,11 +55,17 @@ const (
 // only. It brings an older schema up to date and refuses a newer one. The error
 // names the file and the next action.
 func Open(ctx context.Context, path string) (*Store, error) {
-	db, dsn, err := open(ctx, path)
+	full, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	opening.Lock()
+	defer opening.Unlock()
+	db, dsn, err := open(ctx, full)
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, explain(err))
 	}
-	s, err := newStore(ctx, db, dsn)
+	s, err := newStore(ctx, db, full, dsn)
 	if err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("open database %s: %w", path, explain(err))
@@ -59,10 +74,6 @@ func Open(ctx context.Context, path string) (*Store, error) {
 }
 
 func open(ctx context.Context, path string) (db *sql.DB, dsn string, err error) {
-	path, err = filepath.Abs(path)
-	if err != nil {
-		return nil, "", err
-	}
 	size, err := reserve(path)
 	if err != nil {
 		return nil, "", err
@@ -70,8 +81,9 @@ func open(ctx context.Context, path string) (db *sql.DB, dsn string, err error) 
 	// What is deleted or replaced is overwritten: a private key that was sealed or
 	// erased must not stay readable in the free space of the file and its copies.
 	dsn = "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + url.Values{
-		"_pragma": {fmt.Sprintf("busy_timeout(%d)", patience.Milliseconds()), "foreign_keys(1)", "synchronous(FULL)", "secure_delete(1)"},
+		"_pragma": {fmt.Sprintf("busy_timeout(%d)", patience.Milliseconds()), "foreign_keys(1)", "synchronous(FULL)", "secure_delete(1)", fmt.Sprintf("journal_size_limit(%d)", maxLog)},
 		"_txlock": {"immediate"},
+		"mode":    {"rw"}, // a connection that comes later makes no new file
 	}.Encode()
 	db, err = sql.Open("sqlite", dsn)
 	if err != nil {
@@ -84,26 +96,6 @@ func open(ctx context.Context, path string) (db *sql.DB, dsn string, err error) 
 		return nil, "", err
 	}
 	return db, dsn, nil
-}
-
-// reserve makes the file when it is missing, keeps it to its owner and returns
-// its size. SQLite gives the files beside it the same mode.
-func reserve(path string) (int64, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		if err := f.Chmod(0o600); err != nil {
-			return 0, fmt.Errorf("others can read the file, and it cannot be changed: %w", err)
-		}
-	}
-	return info.Size(), nil
 }
 
 // prepareFile checks that the file is whole and ours, and brings its schema up
@@ -155,8 +147,7 @@ func useWAL(ctx context.Context, conn *sql.Conn) error {
 	deadline := clock.System.Now().Add(patience)
 	for {
 		_, err := conn.ExecContext(ctx, "PRAGMA journal_mode = WAL")
-		var e *driver.Error
-		if err == nil || !errors.As(err, &e) || e.Code()&0xff != lib.SQLITE_BUSY || clock.System.Now().After(deadline) {
+		if err == nil || !busy(err) || clock.System.Now().After(deadline) {
 			return err
 		}
 		if err := clock.System.Sleep(ctx, 10*time.Millisecond); err != nil {
@@ -241,11 +232,21 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
+// ErrLost means that the database's files were removed or replaced while they were
+// open: what was acknowledged before is in them, what is written now would not be.
+var ErrLost = errors.New("the database is lost")
+
 var (
 	errDamaged     = errors.New("the file is damaged: restore it from a backup, or move it away to start with an empty one")
 	errOtherSchema = errors.New("its schema is not the one that this program makes: use the program that wrote it, or name another file to start with an empty one")
 	errForeign     = errors.New("the file belongs to another program: name a file that Counterfoil may use")
 )
+
+// busy reports whether another process holds a lock that SQLite has waited for.
+func busy(err error) bool {
+	var e *driver.Error
+	return errors.As(err, &e) && e.Code()&0xff == lib.SQLITE_BUSY
+}
 
 // explain adds the next action to an error of SQLite or of the file system.
 func explain(err error) error {

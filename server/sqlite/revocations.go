@@ -124,7 +124,7 @@ func (t *transaction) dropExpired(r *server.Revocation, k *tokens, e counterfoil
 func (s *Store) Revocations(ctx context.Context, realm string, at time.Time, after int64, limit int) (server.RevocationPage, error) {
 	var page server.RevocationPage
 	var last int64
-	if err := s.db.QueryRowContext(ctx, "SELECT feed, revocations FROM totals").Scan(&page.Feed, &last); err != nil || limit <= 0 {
+	if err := s.queryRow(ctx, "SELECT feed, revocations FROM totals", &page.Feed, &last); err != nil || limit <= 0 {
 		page.Last = after
 		return page, err
 	}

@@ -196,9 +196,7 @@ func TestLockedDatabase(t *testing.T) {
 	if err := createClient(t.Context(), s, "c"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.SetPatience(20 * time.Millisecond); err != nil {
-		t.Fatal(err)
-	}
+	s.SetPatience(20*time.Millisecond, time.Hour)
 	tx, err := s.DB().BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -215,12 +213,73 @@ func TestLockedDatabase(t *testing.T) {
 		t.Errorf("a read while locked: %v", err)
 	}
 	wg.Wait()
+	if err := s.Ready(t.Context()); err == nil {
+		t.Error("ready while locked")
+	}
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
 	if err := record(s, "c", "t"); err != nil {
 		t.Errorf("after the lock: %v", err)
 	}
+	if err := s.Ready(t.Context()); err != nil {
+		t.Errorf("ready after the lock: %v", err)
+	}
+}
+
+// TestLockedDatabaseWaitsOnce: each request in turn waited for a lock that those
+// before it had waited for in vain.
+func TestLockedDatabaseWaitsOnce(t *testing.T) {
+	s := open(t, newPath(t))
+	tx, err := s.DB().BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	s.SetPatience(0, time.Hour)
+	if err := s.Ready(t.Context()); err == nil {
+		t.Fatal("ready while locked")
+	}
+	s.SetPatience(time.Hour, time.Hour)
+	again := make(chan error, 1)
+	go func() { again <- s.Ready(t.Context()) }()
+	select {
+	case err := <-again:
+		if err == nil {
+			t.Error("ready while locked")
+		}
+	case <-time.After(time.Minute):
+		t.Error("the second write waits anew for the lock")
+	}
+}
+
+// TestLockedInTurn: a process that commits again and again held the lock whenever
+// this one looked, and was taken for one that is stuck.
+func TestLockedInTurn(t *testing.T) {
+	path := newPath(t)
+	s, other := open(t, path), open(t, path)
+	s.SetPatience(200*time.Millisecond, time.Hour)
+	if err := createClient(t.Context(), s, "c"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for lane := range 4 {
+		wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				if err := record(other, "c", fmt.Sprint("other ", lane, n)); err != nil && !strings.Contains(err.Error(), "another process holds") {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for n := range 50 {
+		if err := record(s, "c", fmt.Sprint(n)); err != nil {
+			t.Error(err)
+		}
+	}
+	stop()
+	wg.Wait()
 }
 
 // TestNeighbours sends writes together of which some fail in the database

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,23 +15,35 @@ import (
 // Store is a server.Store in a SQLite file.
 type Store struct {
 	db      *sql.DB
+	files   *files
 	readers *readers
 	writes  chan write
 	closing chan struct{}
 	closed  chan error
 	close   func() error
 	keep    atomic.Int64
+	// stuckAfter and patience are the constants, but for tests.
+	stuckAfter, patience atomic.Int64
 }
 
 var _ server.Store = (*Store)(nil)
 
-func newStore(ctx context.Context, db *sql.DB, dsn string) (*Store, error) {
+func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
+	// The first read makes SQLite open the log and its index.
+	if err := conn.QueryRowContext(ctx, "SELECT sequence FROM totals").Scan(new(int64)); err != nil {
+		return nil, err
+	}
 	s := &Store{db: db, writes: make(chan write), closing: make(chan struct{}), closed: make(chan error, 1)}
+	s.stuckAfter.Store(int64(stuckAfter))
+	s.patience.Store(int64(patience))
 	s.KeepRefusals(server.KeptRefusals)
+	if s.files, err = watchFiles(path); err != nil {
+		return nil, err
+	}
 	if s.readers, err = openReaders(dsn); err != nil {
 		return nil, err
 	}
@@ -44,8 +57,9 @@ func newStore(ctx context.Context, db *sql.DB, dsn string) (*Store, error) {
 	go func() {
 		s.closed <- conn.Raw(func(raw any) error {
 			t := newTransaction(raw)
+			_, err := t.exec(fmt.Sprintf("PRAGMA busy_timeout = %d", lookWriter.Milliseconds()))
 			s.run(t)
-			return t.close()
+			return errors.Join(err, t.close())
 		})
 	}()
 	return s, nil
@@ -62,11 +76,28 @@ func (s *Store) KeepRefusals(n int64) { s.keep.Store(n) }
 // has it open, all is in the one file then.
 func (s *Store) Close() error { return s.close() }
 
+// Ready implements server.Store: it takes the lock that a write needs.
+func (s *Store) Ready(context.Context) error {
+	return s.submit(func(*transaction) error { return nil })
+}
+
+// row reads one row with a reader; false when there is none.
+func (s *Store) row(query string, args []any, into ...any) (bool, error) {
+	if err := s.files.checkSoon(); err != nil {
+		return false, err
+	}
+	found, err := s.readers.row(query, args, into...)
+	return found, s.blame(err)
+}
+
 // query calls scan for each row.
 func (s *Store) query(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) error {
+	if err := s.files.checkSoon(); err != nil {
+		return err
+	}
 	rows, err := s.db.QueryContext(ctx, query, args...)
 	if err != nil {
-		return err
+		return s.blame(err)
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -74,7 +105,22 @@ func (s *Store) query(ctx context.Context, scan func(*sql.Rows) error, query str
 			return err
 		}
 	}
-	return rows.Err()
+	return s.blame(rows.Err())
+}
+
+// queryRow reads the one row of a query.
+func (s *Store) queryRow(ctx context.Context, query string, into ...any) error {
+	return s.query(ctx, func(rows *sql.Rows) error { return rows.Scan(into...) }, query)
+}
+
+// blame returns the loss of the files for an error that comes of it.
+func (s *Store) blame(err error) error {
+	if err != nil {
+		if lost := s.files.check(); lost != nil {
+			return lost
+		}
+	}
+	return err
 }
 
 // micros is the form of a time in the database; 0 for the zero time.

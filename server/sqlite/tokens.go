@@ -131,7 +131,7 @@ func (s *Store) Standing(_ context.Context, realm, clientID, tokenID string) (se
 	var st server.Standing
 	var notBefore int64
 	var policy string
-	found, err := s.readers.row(selectStanding, []any{realm, clientID, tokenID, clientKey(realm, clientID)}, &st.Disabled, &notBefore, &policy, &st.LiveToken, &st.Revoked)
+	found, err := s.row(selectStanding, []any{realm, clientID, tokenID, clientKey(realm, clientID)}, &st.Disabled, &notBefore, &policy, &st.LiveToken, &st.Revoked)
 	if err == nil && !found {
 		return server.Standing{}, server.ErrNotFound
 	}

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 
+	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server"
 )
 
@@ -98,7 +99,7 @@ func (s *Store) commit(t *transaction, batch []write) {
 // written. The results are nil or one of those expected.
 func (s *Store) try(t *transaction, batch []write) (results []error, err error) {
 	results = make([]error, len(batch))
-	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
+	if err := s.lock(t); err != nil {
 		for i := range results { // waiting again for each would only add up
 			results[i] = fmt.Errorf("begin: %w", explain(err))
 		}
@@ -125,7 +126,42 @@ func (s *Store) try(t *transaction, batch []write) (results []error, err error) 
 	if _, err := t.exec("COMMIT"); err != nil {
 		return nil, fmt.Errorf("commit: %w", explain(err))
 	}
+	// Only now is it known that the commit went where the next reader looks.
+	if err := s.files.check(); err != nil {
+		for i := range results {
+			results[i] = err
+		}
+	}
 	return results, nil
+}
+
+// lock begins a transaction. It waits while other processes commit one after the
+// other, but not for one that holds the lock and commits nothing: after the first
+// write has waited for that one, those after it only look whether it is still
+// there.
+func (s *Store) lock(t *transaction) error {
+	if err := s.files.check(); err != nil {
+		return err
+	}
+	began := clock.System.Now()
+	for progress := began; ; {
+		_, err := t.exec("BEGIN IMMEDIATE")
+		if !busy(err) {
+			t.stuck = false
+			return err
+		}
+		var version int64
+		if _, err := t.row("PRAGMA data_version", nil, &version); err != nil {
+			return err
+		}
+		now := clock.System.Now()
+		if version != t.version {
+			t.version, t.stuck, progress = version, false, now
+		}
+		if t.stuck = t.stuck || int64(now.Sub(progress)) >= s.stuckAfter.Load(); t.stuck || int64(now.Sub(began)) >= s.patience.Load() {
+			return err
+		}
+	}
 }
 
 // totals is the row of the table.
@@ -147,6 +183,10 @@ type transaction struct {
 	now int64
 	// sweeps are what is due to be swept.
 	sweeps [swept]sweep
+	// stuck is set while another process holds the lock and commits nothing;
+	// version is the database's when that was last looked at.
+	stuck   bool
+	version int64
 }
 
 func newTransaction(conn any) *transaction {

@@ -1,0 +1,121 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/clock"
+)
+
+// POSIX drops every lock that a process holds on a file when the process closes
+// any descriptor of it. The next program that closes the database then takes
+// itself for the last one and deletes the write-ahead log under those who still
+// write to it. SQLite knows that and keeps its own descriptors; so nothing else
+// in the process may open the database's files while SQLite has them open. What
+// is needed of them is asked by their path.
+
+// opening is held while a file is opened or inspected: until SQLite has it open,
+// with the log beside it, another goroutine may take it for one that nobody has.
+var opening sync.Mutex
+
+// reserve makes the file when it is missing, keeps it to its owner and returns
+// its size. SQLite gives the files beside it the same mode.
+func reserve(path string) (int64, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if err == nil {
+			return 0, f.Close()
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return 0, err
+		}
+		info, err = os.Stat(path) // another process was faster
+		if err != nil {
+			return 0, err
+		}
+	} else if err != nil {
+		return 0, err
+	}
+	if info.IsDir() {
+		return 0, &fs.PathError{Op: "open", Path: path, Err: errors.New("is a directory")}
+	}
+	if !info.Mode().IsRegular() {
+		return 0, errForeign
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		if err := os.Chmod(path, 0o600); err != nil {
+			return 0, fmt.Errorf("others can read the file, and it cannot be changed: %w", err)
+		}
+	}
+	return info.Size(), writable(path)
+}
+
+// files are those of an open database. They must stay what they are: what is
+// written into a file that was removed or replaced is lost, although SQLite
+// reports that it is written.
+type files struct {
+	names   [3]string
+	were    [3]identity
+	gone    atomic.Pointer[error]
+	looked  atomic.Int64 // when they were last looked at, since started
+	started time.Time
+}
+
+// lookEvery is how old the last look may be when a read relies on it. A write
+// looks after each commit.
+const lookEvery = 100 * time.Millisecond
+
+// watchFiles notes which files SQLite has open for a database in use.
+func watchFiles(path string) (*files, error) {
+	f := &files{names: [3]string{path, path + "-wal", path + "-shm"}, started: clock.System.Now()}
+	for i, name := range f.names {
+		var err error
+		if f.were[i], err = identify(name); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// check looks whether the files are still those that SQLite has open. Once they
+// are not, every later check fails as well: what other processes and this one
+// have written since is not in one place.
+func (f *files) check() error {
+	if err := f.gone.Load(); err != nil {
+		return *err
+	}
+	f.looked.Store(int64(clock.System.Now().Sub(f.started)))
+	for i, name := range f.names {
+		is, err := identify(name)
+		if err == nil && is == f.were[i] {
+			continue
+		}
+		was := "was replaced"
+		if errors.Is(err, fs.ErrNotExist) {
+			was = "was removed"
+		} else if err != nil {
+			was = fmt.Sprintf("cannot be looked at (%v)", err)
+		}
+		lost := fmt.Errorf("%w: %s %s while this program had it open: stop whatever did that, then restart this program", ErrLost, name, was)
+		f.gone.CompareAndSwap(nil, &lost)
+		return *f.gone.Load()
+	}
+	return nil
+}
+
+// checkSoon is check where one within the last lookEvery is good enough.
+func (f *files) checkSoon() error {
+	if err := f.gone.Load(); err != nil {
+		return *err
+	}
+	if int64(clock.System.Now().Sub(f.started))-f.looked.Load() < int64(lookEvery) {
+		return nil
+	}
+	return f.check()
+}

@@ -1,0 +1,124 @@
+package sqlite_test
+
+import (
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/server/sqlite"
+)
+
+// TestFilesLost removes and replaces the files of an open database: SQLite goes on
+// writing into what nobody can open any more, and reports that all is written.
+func TestFilesLost(t *testing.T) {
+	remove := func(suffix string) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			if err := os.Remove(path + suffix); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	replace := func(suffix string) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			text, err := os.ReadFile(path + suffix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path+".copy", text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(path+".copy", path+suffix); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, row := range []struct {
+		name string
+		do   func(*testing.T, string)
+	}{
+		{"database removed", remove("")},
+		{"log removed", remove("-wal")},
+		{"index of the log removed", remove("-shm")},
+		{"database replaced by a copy", replace("")},
+		{"log replaced by a copy", replace("-wal")},
+		{"directory moved away", func(t *testing.T, path string) {
+			if err := os.Rename(path, path+".away"); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			path := newPath(t)
+			s := open(t, path)
+			if err := createClient(t.Context(), s, "c"); err != nil {
+				t.Fatal(err)
+			}
+			if err := record(s, "c", "one"); err != nil {
+				t.Fatal(err)
+			}
+			row.do(t, path)
+			if err := record(s, "c", "two"); !errors.Is(err, sqlite.ErrLost) {
+				t.Errorf("a token was recorded: %v", err)
+			}
+			for what, do := range map[string]func() error{
+				"ready":       func() error { return s.Ready(t.Context()) },
+				"read client": func() error { _, err := s.Client(t.Context(), "r", "c"); return err },
+				"status":      func() error { _, err := s.Standing(t.Context(), "r", "c", "one"); return err },
+				"events":      func() error { _, err := s.Events(t.Context(), 0, 10); return err },
+				"revocations": func() error { _, err := s.Revocations(t.Context(), "r", clock.System.Now(), 0, 10); return err },
+			} {
+				if err := do(); !errors.Is(err, sqlite.ErrLost) {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+		})
+	}
+}
+
+// TestFilesLostUnderReads: a server that only reads notices as well, and does not
+// trust a client that was disabled elsewhere.
+func TestFilesLostUnderReads(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path)
+	if err := createClient(t.Context(), s, "c"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path + "-wal"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a read fails", func() bool {
+		_, err := s.Standing(t.Context(), "r", "c", "t")
+		return errors.Is(err, sqlite.ErrLost)
+	})
+}
+
+// TestFilesBack: what was written in between is in none of the files that are
+// there again.
+func TestFilesBack(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path)
+	if err := os.Rename(path+"-wal", path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ready(t.Context()); !errors.Is(err, sqlite.ErrLost) {
+		t.Errorf("without its log: %v", err)
+	}
+	if err := os.Rename(path+".away", path+"-wal"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ready(t.Context()); !errors.Is(err, sqlite.ErrLost) {
+		t.Errorf("with its log again: %v", err)
+	}
+}
+
+// eventually waits until what it asks is so.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within a minute: %s", what)
+		}
+	}
+}
