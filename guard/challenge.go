@@ -58,7 +58,7 @@ func shapesOf(api *provider.API) shapes {
 // answers in the description's shape. p is nil while the caller is not proved.
 func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, p *counterfoil.Principal, no *denial) {
 	if no.err != nil && r.Context().Err() == nil { // a caller who left is no failure
-		g.logger.ErrorContext(r.Context(), "guard: call refused as unavailable", "provider", g.provider.Name, "api", g.api.Name, "error", no.err)
+		g.trouble.Error(r.Context(), g.clock, g.logger, "guard: call refused as unavailable", "provider", g.provider.Name, "api", g.api.Name, "error", no.err)
 	}
 	if g.onDecision != nil {
 		g.onDecision(r.Context(), g.event(r, p, no))

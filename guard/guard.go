@@ -41,6 +41,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/lograte"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -147,6 +148,7 @@ type Guard struct {
 	clock      counterfoil.Clock
 	onDecision func(context.Context, counterfoil.Event)
 	logger     *slog.Logger
+	trouble    lograte.Limiter
 
 	headers     []header
 	tokenHeader string

@@ -37,11 +37,18 @@ func (r Refusal) Fill(d Details) Refusal {
 	return Refusal{Status: r.Status, Headers: headers, Body: fill.Replace(r.Body)}
 }
 
-// Write sends r.
+// retryAfter is when a caller may come back that finds the service unavailable, in
+// seconds (RFC 9110 section 10.2.3).
+const retryAfter = "2"
+
+// Write sends r. A 503 says when to come back, unless that is said already.
 func (r Refusal) Write(w http.ResponseWriter) {
 	h := w.Header()
 	for name, value := range r.Headers {
 		h.Set(name, value)
+	}
+	if r.Status == http.StatusServiceUnavailable && h.Get("Retry-After") == "" {
+		h.Set("Retry-After", retryAfter)
 	}
 	switch {
 	case r.Body == "":

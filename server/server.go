@@ -34,6 +34,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/bounded"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/dpop"
+	"github.com/counterfoil/counterfoil/internal/lograte"
 	"github.com/counterfoil/counterfoil/internal/outbound"
 	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/provider"
@@ -158,6 +159,8 @@ type shared struct {
 	uses    *uses
 	seals   *sealing
 	rsa     rsaSigner
+	// storeTrouble is what is logged of a store that fails every request.
+	storeTrouble lograte.Limiter
 
 	// peers tell who is behind a proxy; keySets are those of clients and of
 	// federated issuers; nonceKey is what DPoP nonces are made with.

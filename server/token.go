@@ -312,12 +312,15 @@ func (rl *realm) refuse(ctx context.Context, w http.ResponseWriter, a *attempt, 
 func (rl *realm) recordRefusal(ctx context.Context, a *attempt, no *refusal) *refusal {
 	e := a.event
 	e.Type, e.Reason, e.Detail = counterfoil.EventTokenRefused, no.reason, no.detail
-	if no.err != nil {
+	switch {
+	case no.unrecorded:
+		rl.storeTrouble.Error(ctx, rl.Clock, rl.Logger, "token request failed", "realm", rl.Name, "client_id", e.ClientID, "error", no.err)
+	case no.err != nil:
 		rl.Logger.ErrorContext(ctx, "token request failed", "realm", rl.Name, "client_id", e.ClientID, "error", no.err)
 	}
 	if !no.unrecorded {
 		if err := rl.Store.RecordRefused(ctx, e, !a.proven); err != nil {
-			rl.Logger.ErrorContext(ctx, "token request not recorded", "realm", rl.Name, "client_id", e.ClientID, "reason", no.reason, "error", err)
+			rl.storeTrouble.Error(ctx, rl.Clock, rl.Logger, "token request not recorded", "realm", rl.Name, "client_id", e.ClientID, "reason", no.reason, "error", err)
 			no = refused(counterfoil.Unavailable, "")
 			e.Reason, e.Detail = no.reason, "record refusal"
 		}

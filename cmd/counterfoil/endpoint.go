@@ -91,14 +91,16 @@ func always(c tls.Certificate) func(*tls.ClientHelloInfo) (*tls.Certificate, err
 	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &c, nil }
 }
 
-// logEvent writes one decision as one line.
+// logEvent writes one decision as one line. That a service is unavailable is logged
+// with its cause and not for each request: nobody would find the cause.
 func logEvent(log *slog.Logger) func(context.Context, counterfoil.Event) {
 	return func(ctx context.Context, e counterfoil.Event) {
 		level := slog.LevelDebug
 		if !e.Success {
 			level = slog.LevelInfo
 		}
-		if !log.Enabled(ctx, level) {
+		unavailable := e.Reason == counterfoil.Unavailable || e.Reason.Parent() == counterfoil.Unavailable
+		if unavailable || !log.Enabled(ctx, level) {
 			return
 		}
 		log.LogAttrs(ctx, level, e.Type, slog.String("realm", e.Realm), slog.String("client_id", e.ClientID),

@@ -77,7 +77,7 @@ func (o *operator) with(cmd *cobra.Command, f func(context.Context, admin.Servic
 // database opens the database on this machine.
 func (o *operator) database(ctx context.Context) ([]server.Realm, *sqlite.Store, counterfoil.Secret, error) {
 	if o.serveConfig != "" {
-		plan, err := o.plan(ctx, o.serveConfig)
+		plan, err := o.plan(ctx, o.serveConfig, sqlite.Inspect)
 		if err != nil {
 			return nil, nil, "", err
 		}

@@ -81,7 +81,7 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
 	// 1. All that can be wrong, before anything is changed.
-	plan, err := p.plan(ctx, file)
+	plan, err := p.plan(ctx, file, sqlite.Inspect)
 	if err != nil {
 		return err
 	}
@@ -157,7 +157,8 @@ func (s *service) obey(ctx context.Context, hangups <-chan os.Signal) {
 
 // reload serves what the file says now, or leaves all as it is.
 func (s *service) reload(ctx context.Context) error {
-	next, err := s.program.plan(ctx, s.plan.file)
+	// The database is the one that is open.
+	next, err := s.program.plan(ctx, s.plan.file, nil)
 	if err != nil {
 		return err
 	}
@@ -204,7 +205,6 @@ func (s *service) adopt(next *plan) {
 	}
 	s.level.Set(next.level())
 	s.certificate.Store(next.certificate)
-	s.health.realm.Store(&next.realms[0].Name)
 	s.routes.Store(t)
 	s.plan = next
 }

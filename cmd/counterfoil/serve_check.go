@@ -9,6 +9,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/sqlite"
 )
 
 // checked is what 'serve --check' found good.
@@ -37,7 +38,7 @@ type checkedRealm struct {
 
 // serveCheck prints what a start would serve, or every problem.
 func (p *program) serveCheck(ctx context.Context, file string) error {
-	plan, err := p.plan(ctx, file)
+	plan, err := p.plan(ctx, file, sqlite.Inspect)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/strict"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/sqlite"
 )
 
 // Files that changed are loaded at a handshake some seconds later; files that
@@ -118,17 +119,15 @@ type slowStore struct {
 	err   error
 }
 
-func (s *slowStore) SigningKeys(context.Context, string) ([]server.SigningKey, error) {
+func (s *slowStore) Ready(context.Context) error {
 	s.asked++
-	return nil, s.err
+	return s.err
 }
 
 func TestHealth(t *testing.T) {
 	now := clock.NewManual(time.Now())
 	store := &slowStore{}
 	h := &health{store: store, clock: now}
-	realm := "acme"
-	h.realm.Store(&realm)
 	handler := h.wrap(http.NotFoundHandler())
 	ask := func(path string) int {
 		w := httptest.NewRecorder()
@@ -169,7 +168,7 @@ func FuzzServeConfig(f *testing.F) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := p.plan(t.Context(), file)
+		_, err := p.plan(t.Context(), file, sqlite.Inspect)
 		var problems strict.Problems
 		if err == nil || !errors.As(err, &problems) {
 			return

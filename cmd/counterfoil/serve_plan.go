@@ -71,9 +71,13 @@ type planner struct {
 	now     time.Time
 }
 
-// plan reads a configuration and everything that it names, the database
-// included, and changes nothing. The error holds every problem.
-func (p *program) plan(ctx context.Context, file string) (*plan, error) {
+// inspector looks at a database that is not open: sqlite.Inspect.
+type inspector func(context.Context, string) (sqlite.Inspection, error)
+
+// plan reads a configuration and everything that it names, and changes nothing.
+// The database is looked at by the inspector; nil for one that this process has
+// open. The error holds every problem.
+func (p *program) plan(ctx context.Context, file string, look inspector) (*plan, error) {
 	config, doc, err := readServeConfig(file)
 	if err != nil {
 		return nil, mend(err)
@@ -95,7 +99,7 @@ func (p *program) plan(ctx context.Context, file string) (*plan, error) {
 	pl.admin()
 	pl.places()
 	pl.tls()
-	pl.keys(ctx)
+	pl.keys(ctx, look)
 	if err := doc.Err(); err != nil {
 		return nil, mend(err)
 	}
@@ -198,7 +202,7 @@ func (pl *planner) warn(format string, args ...any) {
 
 // keys fetches the master keys and looks whether they open what the database
 // holds.
-func (pl *planner) keys(ctx context.Context) {
+func (pl *planner) keys(ctx context.Context, look inspector) {
 	known := map[string]bool{}
 	key := func(way []any, ref string) counterfoil.Secret {
 		value, err := pl.secrets.Get(ref)
@@ -220,7 +224,10 @@ func (pl *planner) keys(ctx context.Context) {
 	}
 	complete := pl.masterKey != "" && !slices.Contains(pl.previous, "")
 	pl.database = within(pl.dir, pl.Database)
-	stored, err := sqlite.Inspect(ctx, pl.database)
+	if look == nil {
+		return
+	}
+	stored, err := look(ctx, pl.database)
 	if err != nil {
 		pl.fail(to("database"), "%v", err)
 		return

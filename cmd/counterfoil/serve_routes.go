@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/clock"
@@ -124,11 +123,10 @@ func hostOf(authority string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
-// health answers whether the process lives and whether its database answers,
-// to anybody and with nothing else.
+// health answers whether the process lives and whether its database would take a
+// write, to anybody and with nothing else.
 type health struct {
 	store server.Store
-	realm atomic.Pointer[string] // any one that is served
 	clock clock.Clock
 
 	mu   sync.Mutex
@@ -136,12 +134,9 @@ type health struct {
 	good bool
 }
 
-// How long the database may take to answer, and how long its answer stands:
-// strangers may ask, and each question is a read.
-const (
-	healthPatience = 2 * time.Second
-	healthStands   = time.Second
-)
+// healthStands is how long the database's answer stands: strangers may ask, and
+// each question takes the database's lock.
+const healthStands = time.Second
 
 // wrap answers what is asked below /healthz, on any host.
 func (h *health) wrap(next http.Handler) http.Handler {
@@ -162,9 +157,7 @@ func (h *health) ready(ctx context.Context) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if now := h.clock.Now(); h.last.IsZero() || now.Sub(h.last) >= healthStands {
-		ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthPatience)
-		defer cancel()
-		_, err := h.store.SigningKeys(ask, *h.realm.Load())
+		err := h.store.Ready(context.WithoutCancel(ctx))
 		h.last, h.good = h.clock.Now(), err == nil
 	}
 	return h.good

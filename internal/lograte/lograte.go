@@ -1,0 +1,49 @@
+// Package lograte keeps one trouble that every request runs into from filling the
+// log: it lets a line through each second and counts the others. It is a
+// foundation without promises to importers.
+package lograte
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/clock"
+)
+
+// Interval is the time between two lines.
+const Interval = time.Second
+
+// Limiter is for lines about one trouble. Its zero value is ready.
+type Limiter struct {
+	mu     sync.Mutex
+	last   time.Time
+	missed int
+}
+
+// Error logs a line unless one was logged within the Interval. The attribute
+// "repeated" says how many were left out since.
+func (l *Limiter) Error(ctx context.Context, c clock.Clock, log *slog.Logger, message string, args ...any) {
+	missed, ok := l.allow(c.Now())
+	if !ok {
+		return
+	}
+	if missed > 0 {
+		args = append(args, "repeated", missed)
+	}
+	log.ErrorContext(ctx, message, args...)
+}
+
+// allow reports whether a line may be logged, and how many were not.
+func (l *Limiter) allow(now time.Time) (missed int, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	// A clock that was set back lets a line through.
+	if since := now.Sub(l.last); !l.last.IsZero() && since >= 0 && since < Interval {
+		l.missed++
+		return 0, false
+	}
+	missed, l.missed, l.last = l.missed, 0, now
+	return missed, true
+}
