@@ -223,25 +223,36 @@ func (s *Clients) SetDisabled(ctx context.Context, actor, realm, id string, disa
 // compromised.
 func (s *Clients) RevokeTokens(ctx context.Context, actor, realm, id string) error {
 	_, err := s.update(ctx, actor, realm, id, 0, func(c *Client) (kind, detail string, err error) {
-		// iat has whole seconds. What is issued in the rest of this one says
-		// the next, so whoever revokes again within it has to go beyond that.
-		now := s.clock.Now()
-		from := now.Truncate(time.Second).Add(time.Second)
-		if !from.After(c.NotBefore) {
-			from = c.NotBefore.Add(time.Second)
+		from, err := c.endOfTokens(s.clock.Now())
+		if err != nil {
+			return "", "", err
 		}
-		if from.Sub(now) > maxAhead {
-			return "", "", errors.New("its tokens were revoked many times within this second: repeat it in a moment")
-		}
-		c.NotBefore = from.UTC()
+		c.NotBefore = from
 		return counterfoil.EventTokensRevoked, "issued before " + c.NotBefore.Format(time.RFC3339), nil
 	})
 	return err
 }
 
-// maxAhead is how far the iat of a token may be ahead of the clock: less than
-// the leeway that guards give by default.
-const maxAhead = 10 * time.Second
+// endOfTokens returns the NotBefore that ends all tokens that the client was issued
+// until now. The iat of a token has whole seconds: what is issued in the rest of
+// this one says the next, so a second revocation within it has to go beyond that.
+// What is dated further ahead than tokens ever are was dated by a clock that was
+// set back since: such tokens the store ends by their names.
+func (c *Client) endOfTokens(now time.Time) (time.Time, error) {
+	from := now.Truncate(time.Second).Add(time.Second)
+	for _, dated := range [...]time.Time{c.NotBefore, c.Latest, c.Newest} {
+		if !dated.Before(from) && dated.Sub(now) <= MaxAhead {
+			from = dated.Truncate(time.Second).Add(time.Second)
+		}
+	}
+	if from.Sub(now) > MaxAhead {
+		return from, errAhead
+	}
+	return from.UTC(), nil
+}
+
+// errAhead means that a revocation would date new tokens too far ahead.
+var errAhead = errors.New("the client's tokens are dated ahead of the clock, because they were revoked many times within seconds or because the clock was set: repeat it in a moment")
 
 // Delete removes a client; its tokens are refused from then on by every guard
 // that asks an Authority.

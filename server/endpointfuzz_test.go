@@ -35,10 +35,10 @@ func (s *oneResourceServer) RevokeToken(context.Context, server.Revocation, coun
 	return nil
 }
 
-func (s *oneResourceServer) Revocations(_ context.Context, _ string, at time.Time, after int64, _ int) (server.RevocationPage, error) {
+func (s *oneResourceServer) Revocations(_ context.Context, _ string, after int64, _ int) (server.RevocationPage, error) {
 	page := server.RevocationPage{Feed: "word", Last: 7}
 	if after < 7 {
-		page.Revocations = []server.Revocation{{Sequence: 7, ClientID: "c", TokenID: "t", Expires: at}}
+		page.Revocations = []server.Revocation{{Sequence: 7, ClientID: "c", TokenID: "t", Expires: time.Now().Add(time.Hour)}}
 	}
 	return page, nil
 }
@@ -47,7 +47,7 @@ func (s *oneResourceServer) StatusIndexes(context.Context, string, int64) (int64
 	return 1, nil
 }
 
-func (s *oneResourceServer) RevokedIndexes(context.Context, string, time.Time, int64, int64) ([]int64, error) {
+func (s *oneResourceServer) RevokedIndexes(context.Context, string, int64, int64) ([]int64, error) {
 	return []int64{0}, nil
 }
 

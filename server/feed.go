@@ -145,7 +145,7 @@ func (f *feed) read(ctx context.Context, rl *realm, after int64) (RevocationPage
 	if l := &f.last; l.news == news && l.after == after && at.Sub(l.at) < pollEvery {
 		return l.page, l.at, nil
 	}
-	page, err := rl.Store.Revocations(ctx, rl.Name, at, after, feedPage)
+	page, err := rl.Store.Revocations(ctx, rl.Name, after, feedPage)
 	if err == nil {
 		f.last = reading{after, news, at, page}
 	}
@@ -158,7 +158,7 @@ func (f *feed) poll(ctx context.Context, rl *realm) {
 	var beat time.Time
 	for first := true; ; {
 		now := rl.Clock.Now()
-		page, err := rl.Store.Revocations(ctx, rl.Name, now, seen, feedPage)
+		page, err := rl.Store.Revocations(ctx, rl.Name, seen, feedPage)
 		if err == nil {
 			seen = page.Last
 		}

@@ -145,9 +145,9 @@ func acceptsJSON(h http.Header) bool {
 // is the first, and the caller starts anew.
 func (rl *realm) sendPage(ctx context.Context, w http.ResponseWriter, where position) error {
 	at := rl.Clock.Now()
-	page, err := rl.Store.Revocations(ctx, rl.Name, at, where.after, feedPage)
+	page, err := rl.Store.Revocations(ctx, rl.Name, where.after, feedPage)
 	if err == nil && where.lost(&page) {
-		page, err = rl.Store.Revocations(ctx, rl.Name, at, 0, feedPage)
+		page, err = rl.Store.Revocations(ctx, rl.Name, 0, feedPage)
 	}
 	if err != nil {
 		return err

@@ -144,13 +144,13 @@ type failing struct {
 	broken bool
 }
 
-func (s *failing) Revocations(ctx context.Context, realm string, at time.Time, after int64, limit int) (server.RevocationPage, error) {
+func (s *failing) Revocations(ctx context.Context, realm string, after int64, limit int) (server.RevocationPage, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.broken {
 		return server.RevocationPage{}, errors.New("disk on fire")
 	}
-	return s.Store.Revocations(ctx, realm, at, after, limit)
+	return s.Store.Revocations(ctx, realm, after, limit)
 }
 
 // A feed that cannot be read never says that it is current: it ends.

@@ -48,10 +48,13 @@ type grant struct {
 	tokenID, token, keyID string
 	// status is the index in the realm's status lists; negative for none.
 	status int64
-	// now is when the answer is made; issued, notBefore and expire are the
+	// setBack is set when the client has tokens that are dated far ahead of the
+	// clock.
+	setBack bool
+	// made is when the token was made; now is when the answer is; issued, notBefore and expire are the
 	// token's; reuseUntil is until when it may be answered again. All are
 	// seconds since 1970 (RFC 7519 section 2).
-	now, issued, notBefore, expire, reuseUntil int64
+	made, now, issued, notBefore, expire, reuseUntil int64
 	// asOf is the store's mark of when all this was known to be so.
 	asOf int64
 }

@@ -40,10 +40,13 @@ type Client struct {
 	// AsOf is the store's mark of the moment at which the client was read, for
 	// RecordIssued; it is not kept.
 	AsOf int64
-	// Latest is when tokens of the client may be dated at the earliest, so that
-	// no revocation takes them for those that it ended; zero for any time. It is
-	// the store's, and not kept.
+	// Latest is the date of the newest token of the client that the store has ended
+	// others by: one that is dated earlier would be taken for one of those. Zero for
+	// none. It is the store's, and not kept.
 	Latest time.Time
+	// Newest is the time of the newest event in the store. It is the store's, and
+	// not kept.
+	Newest time.Time
 }
 
 // Settings are what an operator says about a client.

@@ -49,8 +49,11 @@ func (rl *realm) reuseOrMake(ctx context.Context, a *attempt, g *grant) (*grant,
 func (rl *realm) again(ctx context.Context, a *attempt, entry *reusable, asked *grant) (*grant, *refusal) {
 	g := entry.grant.Load()
 	// Not one of another configuration of the realm, or of another client, be it
-	// one that was deleted.
-	if g == nil || a.event.Time.Unix() >= g.reuseUntil || g.by != rl || !g.client.same(asked.client) || !rl.published(g.keyID) {
+	// one that was deleted; nor one that was made by a clock that was set back since:
+	// it would live for longer than the realm says. Of two requests at the same time,
+	// one may have looked at the clock a second earlier.
+	now := a.event.Time.Unix()
+	if g == nil || now >= g.reuseUntil || now < g.made-1 || g.by != rl || !g.client.same(asked.client) || !rl.published(g.keyID) {
 		return nil, nil
 	}
 	e := a.event

@@ -83,26 +83,18 @@ func (rl *realm) revoke(ctx context.Context, a *attempt, t *issuedToken) *refusa
 	return nil
 }
 
-// errAhead means that a revocation would put the iat of new tokens too far ahead.
-var errAhead = errors.New("too many tokens of the client were revoked within seconds")
-
 // revokeAll ends all tokens that the client of t was issued so far.
 func (rl *realm) revokeAll(ctx context.Context, t *issuedToken, e counterfoil.Event) error {
 	for {
 		c, err := rl.Store.Client(ctx, rl.Name, t.clientID)
-		if err != nil || t.principal().Issued.Before(c.NotBefore) {
+		issued := t.principal().Issued
+		if err != nil || issued.Before(c.NotBefore) && c.NotBefore.Sub(e.Time) <= MaxAhead {
 			return err
 		}
-		// The iat of a token is whole seconds: those of this one are included. New
-		// ones say the next; to end those as well takes one more.
-		end := time.Unix(e.Time.Unix()+1, 0)
-		if !end.After(c.NotBefore) {
-			end = c.NotBefore.Add(time.Second)
+		if c.NotBefore, err = c.endOfTokens(e.Time); err != nil {
+			return err
 		}
-		if end.Sub(e.Time) > maxAhead {
-			return errAhead
-		}
-		c.NotBefore, c.Changed = end.UTC(), e.Time
+		c.Changed = e.Time
 		if err = rl.Store.UpdateClient(ctx, c, e); !errors.Is(err, ErrConflict) {
 			rl.clients.Drop(clientKey{rl.Name, t.clientID})
 			return err

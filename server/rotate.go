@@ -12,6 +12,7 @@ import (
 // maintainKeys reads the keys of all realms and does what their time has come
 // for. It tells the log of trouble once, and of its end.
 func (s *Server) maintainKeys(ctx context.Context) {
+	s.watch.look(ctx, s.Clock.Now(), s.Logger)
 	for name, rl := range *s.realms.Load() {
 		err := rl.maintainKeys(ctx)
 		switch {

@@ -17,6 +17,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -25,6 +26,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -159,6 +161,7 @@ type shared struct {
 	uses    *uses
 	seals   *sealing
 	rsa     rsaSigner
+	watch   *clockWatch
 	// storeTrouble is what is logged of a store that fails every request.
 	storeTrouble lograte.Limiter
 
@@ -249,6 +252,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		uses:    startUses(c.Store, c.Clock, c.Logger),
 		seals:   seals,
 		rsa:     rsa,
+		watch:   &clockWatch{start: c.Clock.Now()},
 	}}
 	s.ctx, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	err = s.surround()
@@ -268,7 +272,8 @@ func New(ctx context.Context, c Config) (*Server, error) {
 func (s *Server) Signing() string { return s.rsa.words }
 
 // Reload replaces the realms, all of them or, with an error, none. Requests
-// under way end in the realm that they began in.
+// under way end in the realm that they began in. A realm that is as it was stays,
+// with what it has in memory.
 func (s *Server) Reload(ctx context.Context, realms []Realm) error {
 	s.reload.Lock()
 	defer s.reload.Unlock()
@@ -276,6 +281,10 @@ func (s *Server) Reload(ctx context.Context, realms []Realm) error {
 	for _, r := range realms {
 		if _, twice := all[r.Name]; twice {
 			return fmt.Errorf("server: a second realm is called %q", r.Name)
+		}
+		if old := s.realm(r.Name); old != nil && old.same(&r) {
+			all[r.Name] = old
+			continue
 		}
 		rl, err := newRealm(&s.shared, r)
 		if err != nil {
@@ -308,7 +317,22 @@ func (s *Server) Close() error {
 }
 
 // realm returns the realm of that name, or nil.
-func (s *Server) realm(name string) *realm { return (*s.realms.Load())[name] }
+func (s *Server) realm(name string) *realm {
+	all := s.realms.Load()
+	if all == nil {
+		return nil
+	}
+	return (*all)[name]
+}
+
+// same reports whether a configuration is that of the realm.
+func (rl *realm) same(r *Realm) bool {
+	was, is := rl.Realm, *r
+	is.Issuer = cmp.Or(is.Issuer, is.BaseURL)
+	pools := [2]*x509.CertPool{was.CertificateAuthorities, is.CertificateAuthorities}
+	was.CertificateAuthorities, is.CertificateAuthorities = nil, nil // they hold functions
+	return (pools[0] == nil) == (pools[1] == nil) && (pools[0] == nil || pools[0].Equal(pools[1])) && reflect.DeepEqual(was, is)
+}
 
 func newRealm(c *shared, r Realm) (*realm, error) {
 	if r.Name == "" || r.Provider == nil {

@@ -165,7 +165,7 @@ func (s *statusList) signed(ctx context.Context, rl *realm, n int64) (string, er
 
 // signList makes the token of a list (section 5.1).
 func (rl *realm) signList(ctx context.Context, n int64, now time.Time) (string, error) {
-	revoked, err := rl.Store.RevokedIndexes(ctx, rl.Name, now, n*listSize, (n+1)*listSize)
+	revoked, err := rl.Store.RevokedIndexes(ctx, rl.Name, n*listSize, (n+1)*listSize)
 	if err != nil {
 		return "", fmt.Errorf("read revoked indexes: %w", err)
 	}

@@ -183,11 +183,11 @@ func (s *counting) StatusIndexes(ctx context.Context, realm string, n int64) (in
 	return s.Store.StatusIndexes(ctx, realm, n)
 }
 
-func (s *counting) RevokedIndexes(ctx context.Context, realm string, at time.Time, first, last int64) ([]int64, error) {
+func (s *counting) RevokedIndexes(ctx context.Context, realm string, first, last int64) ([]int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.revoked++
-	return s.Store.RevokedIndexes(ctx, realm, at, first, last)
+	return s.Store.RevokedIndexes(ctx, realm, first, last)
 }
 
 // TestStatusListForStrangers: whoever asks as often as they like costs one

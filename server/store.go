@@ -25,6 +25,9 @@ var (
 
 // Bounds of what a Store keeps.
 const (
+	// MaxAhead is how far the date of a token may be ahead of the clock: less than
+	// the leeway that guards give by default.
+	MaxAhead = 10 * time.Second
 	// KeptRefusals is how many records of refused strangers a Store keeps by
 	// default.
 	KeptRefusals = 100_000
@@ -51,6 +54,13 @@ const (
 // call returns; a read sees every write whose call had returned, wherever it
 // was made. Only Events may lag behind, as it says. A write that waits is not
 // abandoned when its context ends: the caller learns what became of it.
+//
+// Clocks: the times that a Store is told may jump, because somebody sets the clock
+// of a machine. The order of two writes is that in which they take effect. A token
+// that a later write has ended stays so, however the two are dated, and nothing
+// that has not expired is forgotten because the clock was ahead for a while: a
+// Store goes by how much time has passed, for which the times that it is given
+// have a monotonic reading.
 //
 // Times are kept to the microsecond and come back in UTC; strings come back as
 // they were given, in any script.
@@ -90,9 +100,11 @@ type ClientStore interface {
 	// UpdateClient replaces the client that has c's Realm and ID, and records e.
 	// c.Version and c.Created are those that were read; the client gets the next
 	// version. It returns ErrConflict when the client has another version by now,
-	// or was deleted and made again, and ErrNotFound when it is gone. When Disabled or NotBefore changed, that
-	// becomes a revocation of all tokens concerned, in the same write. A client
-	// that is disabled has no live token from then on.
+	// or was deleted and made again, and ErrNotFound when it is gone. When Disabled
+	// or NotBefore changed, that becomes a revocation of all tokens concerned, in
+	// the same write; with a changed NotBefore these are all that were recorded so
+	// far and are dated before it or ahead of the clock. The store may take a later
+	// one. A client that is disabled has no live token from then on.
 	UpdateClient(ctx context.Context, c Client, e counterfoil.Event) error
 	// DeleteClient removes a client, its live token and its uses, revokes all
 	// tokens that it was issued up to e.Time, and records e. Events about it
@@ -144,18 +156,17 @@ type TokenStore interface {
 	// e. To revoke it again changes nothing and records nothing. ErrFull means
 	// that MaxRevoked of the client are revoked already.
 	RevokeToken(ctx context.Context, r Revocation, e counterfoil.Event) error
-	// Revocations returns up to limit revocations of a realm that still matter
-	// at the given time, in the order of their sequence numbers, after one of
-	// them; 0 for the first. Each client and each token is there once, with its
-	// latest state. What no longer matters may be gone: who has followed from 0
-	// misses nothing that does.
-	Revocations(ctx context.Context, realm string, at time.Time, after int64, limit int) (RevocationPage, error)
+	// Revocations returns up to limit revocations of a realm in the order of their
+	// sequence numbers, after one of them; 0 for the first. Each client and each
+	// token is there once, with its latest state. Expired revocations may be
+	// omitted: a follower from 0 misses none that has not expired.
+	Revocations(ctx context.Context, realm string, after int64, limit int) (RevocationPage, error)
 	// StatusIndexes reserves n indexes for a realm's status lists and returns
 	// the first. Indexes are never given twice.
 	StatusIndexes(ctx context.Context, realm string, n int64) (int64, error)
 	// RevokedIndexes returns the indexes from first to before last of tokens
-	// that are revoked in any way and expire after the given time.
-	RevokedIndexes(ctx context.Context, realm string, at time.Time, first, last int64) ([]int64, error)
+	// that are revoked in any way. Those of expired tokens may be omitted.
+	RevokedIndexes(ctx context.Context, realm string, first, last int64) ([]int64, error)
 }
 
 // Issue is a token that was made and has not left yet.
@@ -170,6 +181,11 @@ type Issue struct {
 	// Replace makes the token the client's live one in place of any other: of
 	// several recorded at once, the last to take effect is live and no other.
 	Replace bool
+	// SetBack says that the clock is behind what the client's tokens are dated by
+	// more than MaxAhead, and Issued goes by the clock. The store revokes by their
+	// names the tokens that would count again, and lets tokens count from Issued
+	// on; ErrFull when it knows of too many.
+	SetBack bool
 	// Reused says that the token was recorded before and is answered again:
 	// when it was revoked since AsOf, that is an ErrConflict.
 	Reused bool

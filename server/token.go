@@ -102,7 +102,7 @@ func (rl *realm) serveToken(w http.ResponseWriter, r *http.Request) {
 	}
 	// 5. Answer in the provider's shape.
 	rl.setHeaders(w.Header())
-	g.now = a.event.Time.Unix()
+	g.now = max(a.event.Time.Unix(), g.made)
 	_, _ = w.Write(rl.answer.append(make([]byte, 0, 1024), g))
 }
 
@@ -162,10 +162,13 @@ func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *refusal {
 	}
 	e := a.event
 	e.Type, e.Success, e.TokenID = counterfoil.EventTokenIssued, true, g.tokenID
+	if g.setBack {
+		e.Detail = "the clock was set back: earlier tokens are dated ahead of it"
+	}
 	asOf, err := rl.Store.RecordIssued(ctx, Issue{
 		Event: e, Version: g.client.Version, Created: g.client.Created, AsOf: g.asOf, Once: g.once, StatusIndex: g.status,
-		Replace: rl.policy(g.client) == provider.Replace,
-		Issued:  time.Unix(g.issued, 0), Expires: time.Unix(g.expire, 0),
+		Replace: rl.policy(g.client) == provider.Replace, SetBack: g.setBack,
+		Issued: time.Unix(g.issued, 0), Expires: time.Unix(g.expire, 0),
 	})
 	if no := g.replayed(rl.recorded(ctx, e, err)); no != nil {
 		if no.again {
@@ -173,8 +176,13 @@ func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *refusal {
 		}
 		return no
 	}
+	g.asOf, g.made = asOf, e.Time.Unix()
+	if g.setBack {
+		rl.Logger.WarnContext(ctx, "the clock was set back: tokens of the client that are dated ahead of it have ended", "realm", rl.Name, "client_id", e.ClientID)
+		rl.clients.Drop(clientKey{rl.Name, g.client.ID})
+		return nil
+	}
 	rl.update(g.client, asOf)
-	g.asOf = asOf
 	return nil
 }
 
@@ -205,10 +213,17 @@ func (rl *realm) date(g *grant, now time.Time) {
 		g.expire = min(g.expire, g.client.Expires.Unix())
 	}
 	// All tokens up to a moment were revoked: this one is not among them.
-	for _, earliest := range [...]time.Time{g.client.NotBefore, g.client.Latest} {
-		if !earliest.IsZero() {
-			g.issued = max(g.issued, earliest.Unix())
-		}
+	earliest := g.client.NotBefore
+	if g.client.Latest.After(earliest) {
+		earliest = g.client.Latest
+	}
+	if !earliest.IsZero() {
+		g.issued = max(g.issued, earliest.Unix())
+	}
+	// A clock that was set back would date it so far ahead that no verifier takes
+	// it: then the order is left to the store.
+	if g.setBack = earliest.Sub(now) > MaxAhead; g.setBack {
+		g.issued = now.Unix() + 1
 	}
 	// Where nbf is the only date, revocation goes by that.
 	if rl.Provider.AccessToken.Claim(provider.FromIssuedAt) == "" {
@@ -347,8 +362,10 @@ func (rl *realm) newEvent(r *http.Request) counterfoil.Event {
 	if a := rl.peers.Address(r); a.IsValid() {
 		address = a.String()
 	}
+	now := rl.Clock.Now()
+	rl.watch.look(r.Context(), now, rl.Logger)
 	return counterfoil.Event{
-		Time: rl.Clock.Now(), Realm: rl.Name, Address: address,
+		Time: now, Realm: rl.Name, Address: address,
 		UserAgent: event.Clean(r.UserAgent(), event.MaxUserAgent),
 	}
 }

@@ -16,7 +16,7 @@ func (s *Store) CreateClient(_ context.Context, c server.Client, e counterfoil.E
 	if err != nil {
 		return err
 	}
-	return s.submit(func(t *transaction) error {
+	return s.submitAt(e.Time, func(t *transaction) error {
 		tokens, err := t.tokensOf(c.Realm, c.ID)
 		if err != nil {
 			return err
@@ -47,7 +47,7 @@ func (s *Store) UpdateClient(_ context.Context, c server.Client, e counterfoil.E
 	if err != nil {
 		return err
 	}
-	return s.submit(func(t *transaction) error {
+	return s.submitAt(e.Time, func(t *transaction) error {
 		var version, created, notBefore int64
 		var disabled bool
 		found, err := t.row("SELECT version, created, disabled, not_before FROM clients WHERE realm = ? AND id = ?", []any{c.Realm, c.ID}, &version, &created, &disabled, &notBefore)
@@ -59,6 +59,12 @@ func (s *Store) UpdateClient(_ context.Context, c server.Client, e counterfoil.E
 		case version != c.Version || created != row.created:
 			return server.ErrConflict
 		}
+		row := row // it runs again after another's failure
+		if disabled != c.Disabled || notBefore != row.notBefore {
+			if row.notBefore, err = t.endTokens(&c, &e, notBefore, row.notBefore); err != nil {
+				return err
+			}
+		}
 		if _, err := t.exec(`UPDATE clients SET version = version + 1, disabled = ?3, created = ?4, changed = ?5, not_before = ?6,
 			scopes = ?7, tenants = ?8, secrets = ?9, api_keys = ?10, rest = ?11, name = ?12 WHERE realm = ?1 AND id = ?2`, row.values()...); err != nil {
 			return err
@@ -66,21 +72,31 @@ func (s *Store) UpdateClient(_ context.Context, c server.Client, e counterfoil.E
 		if err := t.forgetUses(&c); err != nil {
 			return err
 		}
-		if disabled != c.Disabled || notBefore != row.notBefore {
-			tokens, err := t.tokensOf(c.Realm, c.ID)
-			if err != nil {
-				return err
-			}
-			tokens.disabled, tokens.notBefore = c.Disabled, max(tokens.notBefore, row.notBefore)
-			if c.Disabled {
-				tokens.endLive()
-			}
-			if err := t.revoke(c.Realm, c.ID, tokens, longest(e)); err != nil {
-				return err
-			}
-		}
 		return t.changed(e)
 	})
+}
+
+// endTokens revokes what a change of a client ends, and returns the client's
+// NotBefore.
+func (t *transaction) endTokens(c *server.Client, e *counterfoil.Event, was, notBefore int64) (int64, error) {
+	k, err := t.tokensOf(c.Realm, c.ID)
+	if err != nil {
+		return 0, err
+	}
+	k.disabled = c.Disabled
+	if was != notBefore {
+		if err := t.endAll(e, &k, was, notBefore); err != nil {
+			return 0, err
+		}
+		notBefore = k.notBefore
+	}
+	if c.Disabled {
+		if err := t.endLive(c.Realm, c.ID, &k); err != nil {
+			return 0, err
+		}
+	}
+	k.notBefore = max(k.notBefore, notBefore)
+	return notBefore, t.revoke(c.Realm, c.ID, k, longest(*e))
 }
 
 // forgetUses drops the uses of secrets that a client has no longer.
@@ -98,7 +114,7 @@ func (t *transaction) forgetUses(c *server.Client) error {
 
 // DeleteClient implements server.Store.
 func (s *Store) DeleteClient(_ context.Context, realm, id string, e counterfoil.Event) error {
-	return s.submit(func(t *transaction) error {
+	return s.submitAt(e.Time, func(t *transaction) error {
 		var notBefore int64
 		found, err := t.row("SELECT not_before FROM clients WHERE realm = ? AND id = ?", []any{realm, id}, &notBefore)
 		if err != nil {
@@ -119,8 +135,13 @@ func (s *Store) DeleteClient(_ context.Context, realm, id string, e counterfoil.
 		}
 		// A token is dated after the clock where NotBefore is.
 		at := max(micros(e.Time), notBefore)
-		tokens.endLive()
-		tokens.disabled, tokens.notBefore = true, max(tokens.notBefore, at-at%second+second)
+		if err := t.endLive(realm, id, &tokens); err != nil {
+			return err
+		}
+		tokens.disabled = true
+		if err := t.endAll(&e, &tokens, 0, max(tokens.notBefore, at-at%second+second)); err != nil {
+			return err
+		}
 		if err := t.revoke(realm, id, tokens, longest(e)); err != nil {
 			return err
 		}

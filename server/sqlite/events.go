@@ -15,7 +15,7 @@ const eventColumns = "time, type, realm, client_id, success, reason, actor, toke
 
 // RecordRefused implements server.Store.
 func (s *Store) RecordRefused(_ context.Context, e counterfoil.Event, stranger bool) error {
-	return s.submit(func(t *transaction) error {
+	return s.submitAt(e.Time, func(t *transaction) error {
 		// What waits in the run was asked for at the same time: either order will
 		// do, and the run need not end.
 		return t.insert(e, stranger)
@@ -34,7 +34,6 @@ func (t *transaction) insert(e counterfoil.Event, stranger bool) error {
 	if stranger {
 		t.strangers++
 	}
-	t.passed(micros(e.Time))
 	t.sequence++
 	_, err := t.exec("INSERT INTO events (sequence, "+eventColumns+", stranger) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		t.sequence, micros(e.Time), e.Type, e.Realm, e.ClientID, e.Success, string(e.Reason), e.Actor, e.TokenID, e.Address, e.UserAgent, e.Detail, stranger)
@@ -44,7 +43,6 @@ func (t *transaction) insert(e counterfoil.Event, stranger bool) error {
 // issue adds the event of a token to the run of such events, which costs a
 // fraction of a row.
 func (t *transaction) issue(e *counterfoil.Event) {
-	t.passed(micros(e.Time))
 	t.run = appendEvent(t.run, e)
 	t.count++
 }

@@ -18,7 +18,7 @@ func keyValues(k *server.SigningKey) []any {
 
 // AddSigningKey implements server.Store.
 func (s *Store) AddSigningKey(_ context.Context, k server.SigningKey, after string, e counterfoil.Event) error {
-	return s.submit(func(t *transaction) error {
+	return s.submitAt(e.Time, func(t *transaction) error {
 		var newest string
 		if _, err := t.row("SELECT id FROM signing_keys WHERE realm = ? AND algorithm = ? ORDER BY activates DESC, created DESC, id DESC LIMIT 1", []any{k.Realm, k.Algorithm}, &newest); err != nil {
 			return err
@@ -56,7 +56,7 @@ func (s *Store) SigningKeys(ctx context.Context, realm string) ([]server.Signing
 
 // UpdateSigningKeys implements server.Store.
 func (s *Store) UpdateSigningKeys(_ context.Context, keys []server.SigningKey, e counterfoil.Event) error {
-	return s.submit(func(t *transaction) error {
+	return s.submitAt(e.Time, func(t *transaction) error {
 		for _, k := range keys {
 			if found, err := t.row("SELECT 1 FROM signing_keys WHERE realm = ? AND id = ?", []any{k.Realm, k.ID}, new(int64)); err != nil {
 				return err
@@ -76,7 +76,7 @@ func (s *Store) UpdateSigningKeys(_ context.Context, keys []server.SigningKey, e
 
 // DeleteSigningKey implements server.Store.
 func (s *Store) DeleteSigningKey(_ context.Context, realm, id string, e counterfoil.Event) error {
-	return s.submit(func(t *transaction) error {
+	return s.submitAt(e.Time, func(t *transaction) error {
 		n, err := t.exec("DELETE FROM signing_keys WHERE realm = ? AND id = ?", realm, id)
 		if err != nil {
 			return err

@@ -16,9 +16,9 @@ import (
 // The name, which may hold anything, is the last of its parts.
 const (
 	packedClient = `concat_ws(char(31), version, disabled, created, changed, not_before, (SELECT changes FROM totals),
-		coalesce((SELECT max(t.issued, t.not_before) FROM client_tokens AS t WHERE t.realm = c.realm AND t.client_id = c.id), 0),
+		coalesce((SELECT max(t.issued, t.not_before) FROM client_tokens AS t WHERE t.realm = c.realm AND t.client_id = c.id), 0), (SELECT latest FROM totals),
 		scopes, tenants, secrets, api_keys, rest, name)`
-	packedParts = 13
+	packedParts = 14
 )
 
 // row is a client as the table has it.
@@ -49,7 +49,7 @@ func unpackClient(realm, id, packed string) (server.Client, error) {
 	if len(parts) != packedParts {
 		return server.Client{}, errDamaged
 	}
-	var numbers [7]int64
+	var numbers [8]int64
 	for i := range numbers {
 		n, err := strconv.ParseInt(parts[i], 10, 64)
 		if err != nil {
@@ -59,24 +59,24 @@ func unpackClient(realm, id, packed string) (server.Client, error) {
 	}
 	c := server.Client{
 		Realm: realm, ID: id, Version: numbers[0], Disabled: numbers[1] != 0, Created: moment(numbers[2]), Changed: moment(numbers[3]),
-		NotBefore: moment(numbers[4]), AsOf: numbers[5], Latest: moment(numbers[6]),
+		NotBefore: moment(numbers[4]), AsOf: numbers[5], Latest: moment(numbers[6]), Newest: moment(numbers[7]),
 	}
 	if c.Disabled {
 		c.AsOf = 0 // no mark is as old: nothing is issued without a look
 	}
-	err := unpackRest(parts[11], &c.Settings)
+	err := unpackRest(parts[12], &c.Settings)
 	if err != nil {
 		return server.Client{}, err
 	}
-	c.Name = parts[12]
-	if parts[7] != "" {
-		c.Scopes = strings.Split(parts[7], " ")
-	}
+	c.Name = parts[13]
 	if parts[8] != "" {
-		c.Tenants = strings.Split(parts[8], "\n")
+		c.Scopes = strings.Split(parts[8], " ")
 	}
-	if c.Secrets, err = splitHashes(parts[9]); err == nil {
-		c.APIKeys, err = splitHashes(parts[10])
+	if parts[9] != "" {
+		c.Tenants = strings.Split(parts[9], "\n")
+	}
+	if c.Secrets, err = splitHashes(parts[10]); err == nil {
+		c.APIKeys, err = splitHashes(parts[11])
 	}
 	return c, err
 }

@@ -9,13 +9,17 @@ import (
 	"github.com/counterfoil/counterfoil/server"
 )
 
-// leeway is for clocks that differ: a token is dead that long after it expired,
-// whoever looks.
-const leeway = int64(10 * time.Minute / time.Microsecond)
+const (
+	// leeway is for clocks that differ: a token is dead that long after it expired,
+	// whoever looks.
+	leeway = int64(10 * time.Minute / time.Microsecond)
+	// wrong is how much a clock may be behind that dates a revocation.
+	wrong = int64(48 * time.Hour / time.Microsecond)
+)
 
 // longest returns when every token has expired that exists at an event's time.
 func longest(e counterfoil.Event) int64 {
-	return micros(e.Time) + int64(server.MaxLifetime/time.Microsecond) + leeway
+	return micros(e.Time) + int64(server.MaxLifetime/time.Microsecond) + wrong
 }
 
 // tokens is a row of client_tokens: what is known of a client's tokens.
@@ -27,30 +31,44 @@ type tokens struct {
 	sequence, notBefore int64
 	disabled            bool
 	ends                int64
-	// revoked is how many are revoked one by one.
-	revoked int64
+	// revoked is how many are revoked one by one; unnamed is the last event before
+	// tokens were revoked of which nothing but the record knows the names.
+	revoked, unnamed int64
 }
 
 // tokensOf reads the row of a client; the zero value when there is none.
 func (t *transaction) tokensOf(realm, id string) (k tokens, err error) {
-	_, err = t.row("SELECT live, issued, expires, sequence, not_before, disabled, ends, revoked FROM client_tokens WHERE realm = ? AND client_id = ?",
-		[]any{realm, id}, &k.live, &k.issued, &k.expires, &k.sequence, &k.notBefore, &k.disabled, &k.ends, &k.revoked)
+	_, err = t.row("SELECT live, issued, expires, sequence, not_before, disabled, ends, revoked, unnamed FROM client_tokens WHERE realm = ? AND client_id = ?",
+		[]any{realm, id}, &k.live, &k.issued, &k.expires, &k.sequence, &k.notBefore, &k.disabled, &k.ends, &k.revoked, &k.unnamed)
 	return k, err
 }
 
 // keep writes the row of a client.
 func (t *transaction) keep(realm, id string, k tokens) error {
-	_, err := t.exec("INSERT OR REPLACE INTO client_tokens (realm, client_id, live, issued, expires, sequence, not_before, disabled, ends, revoked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		realm, id, k.live, k.issued, k.expires, k.sequence, k.notBefore, k.disabled, k.ends, k.revoked)
+	_, err := t.exec("INSERT OR REPLACE INTO client_tokens (realm, client_id, live, issued, expires, sequence, not_before, disabled, ends, revoked, unnamed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		realm, id, k.live, k.issued, k.expires, k.sequence, k.notBefore, k.disabled, k.ends, k.revoked, k.unnamed)
 	return err
 }
 
 // endLive ends the live token for good.
-func (k *tokens) endLive() {
+func (t *transaction) endLive(realm, id string, k *tokens) error {
 	if k.live != "" {
 		k.notBefore = max(k.notBefore, k.issued+second)
 	}
+	err := t.replaced(realm, id, k)
 	k.live, k.issued, k.expires = "", 0, 0
+	return err
+}
+
+// replaced keeps the name of the live token, which is ended by its date.
+func (t *transaction) replaced(realm, id string, k *tokens) error {
+	if k.live == "" {
+		return nil
+	}
+	t.sweeps[ofReplaced].due++
+	_, err := t.exec("INSERT OR IGNORE INTO replaced_tokens (realm, client_id, issued, token_id, ends) VALUES (?, ?, ?, ?, ?)",
+		realm, id, k.issued, k.live, k.expires+leeway)
+	return err
 }
 
 // revoke writes the row of a client as a new revocation that matters until ends
@@ -82,7 +100,7 @@ func (t *transaction) revokeOne(realm, id string, k *tokens, token string, issue
 
 // RevokeToken implements server.Store.
 func (s *Store) RevokeToken(_ context.Context, r server.Revocation, e counterfoil.Event) error {
-	return s.submit(func(t *transaction) error {
+	return s.submitAt(e.Time, func(t *transaction) error {
 		key := []any{r.Realm, r.ClientID, r.TokenID}
 		there, err := t.row("SELECT 1 FROM revoked_tokens WHERE realm = ? AND client_id = ? AND token_id = ?", key, new(int64))
 		if err != nil || there {
@@ -112,7 +130,7 @@ func (s *Store) RevokeToken(_ context.Context, r server.Revocation, e counterfoi
 
 // dropExpired makes room among the revoked tokens of a client.
 func (t *transaction) dropExpired(r *server.Revocation, k *tokens, e counterfoil.Event) error {
-	n, err := t.exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND ends <= ?", r.Realm, r.ClientID, micros(e.Time))
+	n, err := t.exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND ends <= ?", r.Realm, r.ClientID, t.horizon)
 	if err != nil || n == 0 {
 		return err
 	}
@@ -121,7 +139,7 @@ func (t *transaction) dropExpired(r *server.Revocation, k *tokens, e counterfoil
 }
 
 // Revocations implements server.Store.
-func (s *Store) Revocations(ctx context.Context, realm string, at time.Time, after int64, limit int) (server.RevocationPage, error) {
+func (s *Store) Revocations(ctx context.Context, realm string, after int64, limit int) (server.RevocationPage, error) {
 	var page server.RevocationPage
 	var last int64
 	if err := s.queryRow(ctx, "SELECT feed, revocations FROM totals", &page.Feed, &last); err != nil || limit <= 0 {
@@ -136,9 +154,9 @@ func (s *Store) Revocations(ctx context.Context, realm string, at time.Time, aft
 		page.Revocations = append(page.Revocations, r)
 		page.Last = r.Sequence
 		return err
-	}, `SELECT sequence, client_id, '', not_before, disabled, ends FROM client_tokens WHERE realm = ?1 AND sequence > ?2 AND sequence > 0 AND ends > ?3 UNION ALL
-		SELECT sequence, client_id, token_id, 0, 0, ends FROM revoked_tokens WHERE realm = ?1 AND sequence > ?2 AND ends > ?3 ORDER BY 1 LIMIT ?4`,
-		realm, after, micros(at), limit)
+	}, `SELECT sequence, client_id, '', not_before, disabled, ends FROM client_tokens WHERE realm = ?1 AND sequence > ?2 AND sequence > 0 AND ends > (SELECT horizon FROM totals) UNION ALL
+		SELECT sequence, client_id, token_id, 0, 0, ends FROM revoked_tokens WHERE realm = ?1 AND sequence > ?2 AND ends > (SELECT horizon FROM totals) ORDER BY 1 LIMIT ?3`,
+		realm, after, limit)
 	if err != nil {
 		return server.RevocationPage{}, err
 	}

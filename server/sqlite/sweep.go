@@ -13,6 +13,7 @@ const (
 	ofOnce = iota
 	ofStatus
 	ofTokens
+	ofReplaced
 	ofClients
 	swept // how many they are
 )
@@ -61,6 +62,10 @@ var sweepers = [...]sweeper{
 			return err
 		},
 	},
+	ofReplaced: {
+		"SELECT ends <= ?, realm, client_id, issued, token_id FROM replaced_tokens WHERE (realm, client_id, issued, token_id) > (?, ?, ?, ?) ORDER BY realm, client_id, issued, token_id LIMIT ?",
+		[]any{"", "", int64(-1), ""}, removal("DELETE FROM replaced_tokens WHERE realm = ? AND client_id = ? AND issued = ? AND token_id = ?"),
+	},
 	ofClients: {
 		// A row that has neither a live token nor a revocation is left by the last
 		// revoked token.
@@ -70,7 +75,7 @@ var sweepers = [...]sweeper{
 			if err != nil || n > 0 {
 				return err
 			}
-			_, err = t.exec("UPDATE client_tokens SET sequence = 0, not_before = 0, disabled = 0, ends = 0 WHERE realm = ? AND client_id = ?", key...)
+			_, err = t.exec("UPDATE client_tokens SET sequence = 0, not_before = 0, disabled = 0, ends = 0, unnamed = 0 WHERE realm = ? AND client_id = ?", key...)
 			return err
 		},
 	},
@@ -85,9 +90,6 @@ func removal(query string) func(*transaction, []any) error {
 
 // sweep removes some of what has expired from the tables that were written to.
 func (t *transaction) sweep() error {
-	if t.now == 0 {
-		return nil
-	}
 	for i := range sweepers {
 		if s := &t.sweeps[i]; s.due >= sweepEvery {
 			s.due = 0
@@ -105,7 +107,7 @@ func (t *transaction) sweepTable(of *sweeper, s *sweep) error {
 	}
 	var expired [][]any
 	rows := 0
-	err := t.rows(of.look, slices.Concat([]any{t.now}, s.behind, []any{sweepRows}), len(of.first)+1, func(values []driver.Value) error {
+	err := t.rows(of.look, slices.Concat([]any{t.horizon}, s.behind, []any{sweepRows}), len(of.first)+1, func(values []driver.Value) error {
 		rows++
 		s.behind = make([]any, 0, len(values)-1)
 		for _, v := range values[1:] {

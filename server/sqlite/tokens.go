@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"time"
 
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
@@ -12,9 +11,10 @@ import (
 // RecordIssued implements server.Store.
 func (s *Store) RecordIssued(_ context.Context, i server.Issue) (int64, error) {
 	var asOf int64
-	err := s.submit(func(t *transaction) error {
+	err := s.submitAt(i.Event.Time, func(t *transaction) error {
+		err := t.recordIssued(&i)
 		asOf = t.changes
-		return t.recordIssued(&i)
+		return err
 	})
 	return asOf, err
 }
@@ -28,20 +28,36 @@ func (t *transaction) recordIssued(i *server.Issue) error {
 		}
 	}
 	var tokens tokens
-	if i.Replace {
+	var back setBack
+	if i.Replace || i.SetBack {
 		var err error
 		if tokens, err = t.tokensOf(i.Event.Realm, i.Event.ClientID); err != nil {
 			return err
 		}
-		if micros(i.Issued) < max(tokens.issued, tokens.notBefore) {
-			return server.ErrConflict
+	}
+	switch {
+	case i.SetBack:
+		var err error
+		if back, err = t.lookBack(i, &tokens); err != nil {
+			return err
 		}
+	case i.Replace && micros(i.Issued) < max(tokens.issued, tokens.notBefore):
+		return server.ErrConflict
 	}
 	// 2. Use up what may be used once. It is the last that can refuse.
 	if err := t.useOnce(i.Once); err != nil {
 		return err
 	}
 	// 3. End the token before, and record.
+	if back.needed {
+		if err := t.goBack(i, &tokens, back); err != nil {
+			return err
+		}
+		var err error
+		if tokens, err = t.tokensOf(i.Event.Realm, i.Event.ClientID); err != nil {
+			return err
+		}
+	}
 	if i.Replace {
 		if err := t.replace(i, tokens); err != nil {
 			return err
@@ -110,7 +126,12 @@ func (t *transaction) replace(i *server.Issue, k tokens) error {
 	last, ends := k, k.expires+leeway
 	if last.live == "" {
 		// Tokens from before the policy, of which nothing is known.
-		ends = longest(i.Event)
+		ends, k.unnamed = longest(i.Event), t.last()
+	}
+	if last.live != i.Event.TokenID {
+		if err := t.replaced(realm, id, &last); err != nil {
+			return err
+		}
 	}
 	k.live, k.issued, k.expires = i.Event.TokenID, issued, micros(i.Expires)
 	switch {
@@ -154,7 +175,7 @@ func (s *Store) StatusIndexes(_ context.Context, realm string, n int64) (int64, 
 }
 
 // RevokedIndexes implements server.Store.
-func (s *Store) RevokedIndexes(ctx context.Context, realm string, at time.Time, first, last int64) ([]int64, error) {
+func (s *Store) RevokedIndexes(ctx context.Context, realm string, first, last int64) ([]int64, error) {
 	var indexes []int64
 	err := s.query(ctx, func(rows *sql.Rows) error {
 		var n int64
@@ -164,10 +185,10 @@ func (s *Store) RevokedIndexes(ctx context.Context, realm string, at time.Time, 
 	}, `SELECT s.idx FROM status AS s
 		LEFT JOIN clients AS c ON c.realm = s.realm AND c.id = s.client_id
 		LEFT JOIN client_tokens AS t ON t.realm = s.realm AND t.client_id = s.client_id
-		WHERE s.realm = ?1 AND s.idx >= ?2 AND s.idx < ?3 AND s.expires > ?4 AND (
+		WHERE s.realm = ?1 AND s.idx >= ?2 AND s.idx < ?3 AND s.expires > (SELECT horizon FROM totals) AND (
 			c.id IS NULL OR c.disabled OR s.issued < c.not_before OR s.issued < coalesce(t.not_before, 0)
 			OR s.replaces AND s.token_id <> coalesce(t.live, '')
 			OR EXISTS (SELECT 1 FROM revoked_tokens AS r WHERE r.realm = ?1 AND r.client_id = s.client_id AND r.token_id = s.token_id))
-		ORDER BY s.idx`, realm, first, last, micros(at))
+		ORDER BY s.idx`, realm, first, last)
 	return indexes, err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"time"
 
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server"
@@ -24,6 +25,16 @@ type write struct {
 // expected are the errors that the interface names. A write that returns one of
 // them wrote nothing.
 var expected = []error{server.ErrNotFound, server.ErrExists, server.ErrConflict, server.ErrReplayed, server.ErrFull}
+
+// submitAt is submit for a write that was made at a time.
+func (s *Store) submitAt(at time.Time, do func(*transaction) error) error {
+	return s.submit(func(t *transaction) error {
+		if err := t.arrive(at); err != nil {
+			return err
+		}
+		return do(t)
+	})
+}
 
 // submit hands a write to the writer and waits until it is on the disk.
 func (s *Store) submit(do func(*transaction) error) error {
@@ -167,6 +178,9 @@ func (s *Store) lock(t *transaction) error {
 // totals is the row of the table.
 type totals struct {
 	sequence, changes, revocations, strangers, evicted int64
+	// latest is the time of the newest event since the clock was set back; what
+	// expired before the horizon may be swept.
+	latest, horizon int64
 }
 
 // transaction is what a write works on.
@@ -179,8 +193,7 @@ type transaction struct {
 	// how many there are.
 	run   []byte
 	count int64
-	// now is the latest time of a write; 0 when none told.
-	now int64
+	pace  pace
 	// sweeps are what is due to be swept.
 	sweeps [swept]sweep
 	// stuck is set while another process holds the lock and commits nothing;
@@ -198,9 +211,9 @@ func newTransaction(conn any) *transaction {
 }
 
 func (t *transaction) begin() error {
-	t.run, t.count, t.now = t.run[:0], 0, 0
-	_, err := t.row("SELECT sequence, changes, revocations, strangers, evicted FROM totals", nil,
-		&t.sequence, &t.changes, &t.revocations, &t.strangers, &t.evicted)
+	t.run, t.count = t.run[:0], 0
+	_, err := t.row("SELECT sequence, changes, revocations, strangers, evicted, latest, horizon FROM totals", nil,
+		&t.sequence, &t.changes, &t.revocations, &t.strangers, &t.evicted, &t.latest, &t.horizon)
 	t.before = t.totals
 	return err
 }
@@ -219,8 +232,8 @@ func (t *transaction) finish(keep int64) error {
 	if t.totals == t.before {
 		return nil
 	}
-	_, err := t.exec("UPDATE totals SET sequence = ?, changes = ?, revocations = ?, strangers = ?, evicted = ?",
-		t.sequence, t.changes, t.revocations, t.strangers, t.evicted)
+	_, err := t.exec("UPDATE totals SET sequence = ?, changes = ?, revocations = ?, strangers = ?, evicted = ?, latest = ?, horizon = ?",
+		t.sequence, t.changes, t.revocations, t.strangers, t.evicted, t.latest, t.horizon)
 	return err
 }
 
@@ -236,5 +249,5 @@ func (t *transaction) evict(keep int64) error {
 	return err
 }
 
-// passed notes the time of a write.
-func (t *transaction) passed(us int64) { t.now = max(t.now, us) }
+// last is the sequence number of the last event, those of the run included.
+func (t *transaction) last() int64 { return t.sequence + t.count }

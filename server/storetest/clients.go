@@ -31,7 +31,7 @@ func clientRoundTrip(t *testing.T, s server.Store) {
 	c.Created, c.Changed, c.Version = micro(c.Created), micro(c.Changed), 1
 	c.APIKeys[0].Created = micro(at)
 	c.Secrets = []server.Hash{{Value: "sha256:new", Created: micro(at)}, {Value: "sha256:old", Created: micro(at.Add(-time.Hour)), Ends: micro(at.Add(time.Hour))}}
-	c.AsOf = got.AsOf
+	c.AsOf, c.Newest = got.AsOf, got.Newest
 	if !reflect.DeepEqual(got, c) {
 		t.Errorf("got  %+v\nwant %+v", got, c)
 	}
@@ -62,7 +62,7 @@ func clientSettings(t *testing.T, s server.Store) {
 		},
 	}
 	got := create(t, s, c)
-	c.Version, c.AsOf = 1, got.AsOf
+	c.Version, c.AsOf, c.Newest = 1, got.AsOf, got.Newest
 	if !reflect.DeepEqual(got, c) {
 		t.Errorf("got  %+v\nwant %+v", got, c)
 	}
@@ -72,7 +72,7 @@ func clientSettings(t *testing.T, s server.Store) {
 	bare := newClient("c")
 	bare.Version = got.Version
 	got = update(t, s, bare)
-	bare.Version, bare.AsOf, bare.Latest = 2, got.AsOf, got.Latest
+	bare.Version, bare.AsOf, bare.Latest, bare.Newest = 2, got.AsOf, got.Latest, got.Newest
 	if !reflect.DeepEqual(got, bare) {
 		t.Errorf("got  %+v\nwant %+v", got, bare)
 	}

@@ -59,6 +59,8 @@ var alone = map[string]func(*testing.T, server.Store){
 	"delete ends live token":       deleteEndsLive,
 	"independent leaves no live":   independentLeavesNoLive,
 	"standing":                     standing,
+	"clock that is set":            clockSet,
+	"clock set for a moment":       clockSetForgetsNothing,
 	"revoke token":                 revokeToken,
 	"revoke too many":              revokeTooMany,
 	"client revocations":           clientRevocations,

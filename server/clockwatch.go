@@ -1,0 +1,35 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// noticed is the least jump of the wall clock that is logged.
+const noticed = time.Second
+
+// clockWatch notices when the wall clock is set, by the monotonic one. Where the
+// times have no monotonic reading, it notices nothing.
+type clockWatch struct {
+	start time.Time
+	// off is how far the wall clock has gone beyond the monotonic one since.
+	off atomic.Int64
+}
+
+// look logs a jump since the last look.
+func (c *clockWatch) look(ctx context.Context, now time.Time, log *slog.Logger) {
+	off := now.Round(0).Sub(c.start.Round(0)) - now.Sub(c.start)
+	was := c.off.Load()
+	jump := off - time.Duration(was)
+	if jump.Abs() < noticed || !c.off.CompareAndSwap(was, int64(off)) {
+		return
+	}
+	where := "ahead"
+	if jump < 0 {
+		where = "back"
+	}
+	log.WarnContext(ctx, "the clock of this machine jumped "+where+": it was set, or the machine was suspended; tokens are dated by it",
+		"by", jump.Round(time.Millisecond).String(), "now", now.UTC().Format(time.RFC3339))
+}
