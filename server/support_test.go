@@ -66,7 +66,7 @@ func newHouseOf(t *testing.T, wrap func(server.Store) server.Store, names ...str
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, store: db, clock: clock.NewManual(time.Date(2026, 7, 1, 12, 0, 0, 5e8, time.UTC)), creds: map[string]server.Credentials{}}
+	h := &house{t: t, store: db, clock: clock.NewStepping(time.Date(2026, 7, 1, 12, 0, 0, 5e8, time.UTC)), creds: map[string]server.Credentials{}}
 	h.clients = server.NewClients(db, h.clock)
 	if wrap != nil {
 		h.store = wrap(db)

@@ -30,7 +30,8 @@ func NewManual(now time.Time) *Manual {
 // monotonic one alone, as NTP or an administrator does to a machine.
 func NewStepping(now time.Time) *Manual {
 	m := NewManual(time.Now())
-	m.stepping, m.stepped = true, now.Sub(m.start.Round(0)).Truncate(time.Second)
+	m.start = m.start.Add(time.Duration(now.Nanosecond() - m.start.Nanosecond()))
+	m.stepping, m.stepped = true, now.Sub(m.start.Round(0))
 	return m
 }
 

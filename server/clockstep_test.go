@@ -1,0 +1,185 @@
+package server_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+)
+
+// dates are what a token says of itself.
+type dates struct {
+	Issued    int64 `json:"iat"`
+	NotBefore int64 `json:"nbf"`
+	Expires   int64 `json:"exp"`
+}
+
+func datesOf(t *testing.T, token string) (d dates) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(part(t, token, 1)), &d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// wantDates holds a token to what verifiers allow and to what its realm says.
+func (h *house) wantDates(when, token string, lifetime time.Duration) {
+	h.t.Helper()
+	now, d := h.clock.Now().Unix(), datesOf(h.t, token)
+	if ahead := max(d.Issued, d.NotBefore) - now; ahead > int64(server.MaxAhead/time.Second) {
+		h.t.Errorf("%s: a token is dated %d s ahead of the clock", when, ahead)
+	}
+	if left := d.Expires - now; left > int64(lifetime/time.Second)+1 || left <= 0 {
+		h.t.Errorf("%s: a token has %d s left in a realm of %v", when, left, lifetime)
+	}
+}
+
+func (h *house) done(err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// The clock was two hours ahead for one token, or two hours behind, and every later
+// token was dated so.
+func TestClockSet(t *testing.T) {
+	for _, by := range []time.Duration{2 * time.Hour, -2 * time.Hour, 30 * time.Second, -30 * time.Second, 5 * time.Second, -5 * time.Second} {
+		for realm, lifetime := range map[string]time.Duration{"altrata": 8 * time.Hour, "a55": time.Hour, "engagifii": time.Hour, "reused": time.Hour} {
+			t.Run(fmt.Sprintf("%s, clock set by %v for a moment", realm, by), func(t *testing.T) {
+				h := newHouseOf(t, nil, realm)
+				replaces := realm == "altrata"
+				before := h.token(realm)
+				h.clock.Turn(10 * time.Second)
+				h.clock.Step(by)
+				during := h.token(realm)
+				h.wantDates("while it is wrong", during, lifetime)
+				h.clock.Turn(500 * time.Millisecond)
+				h.clock.Step(-by)
+				after := h.token(realm)
+				h.wantDates("set right", after, lifetime)
+				h.wantActive(realm, after, true)
+				if replaces {
+					h.wantActive(realm, before, false)
+					h.wantActive(realm, during, false)
+				}
+				h.clock.Turn(3 * time.Second)
+				last := h.token(realm)
+				h.wantDates("a little later", last, lifetime)
+				h.wantActive(realm, last, true)
+				if replaces {
+					h.wantActive(realm, after, false)
+				}
+				// When the clock gets there by itself, what was replaced is not back.
+				h.clock.Turn(2*time.Hour + time.Minute)
+				if replaces {
+					h.wantActive(realm, before, false)
+					h.wantActive(realm, during, false)
+					h.wantActive(realm, last, true)
+				}
+				if log := h.log.String(); strings.Count(log, "the clock of this machine jumped") != 2 {
+					t.Errorf("a clock that was set twice is logged so:\n%s", log)
+				}
+			})
+		}
+	}
+}
+
+// Revoking, deleting and making anew did not bring a client back whose tokens were
+// dated ahead, and a token that was dated ahead outlived its revocation.
+func TestClockSetRevoked(t *testing.T) {
+	for _, realm := range []string{"altrata", "engagifii"} {
+		for name, end := range map[string]func(*house){
+			"revoked": func(h *house) { h.done(h.clients.RevokeTokens(h.t.Context(), "test", realm, "good")) },
+			"deleted": func(h *house) {
+				h.done(h.clients.Delete(h.t.Context(), "test", realm, "good"))
+				h.creds[realm] = h.client(server.NewClient{Realm: realm, ID: "good", WithAPIKey: realm == "altrata",
+					Settings: server.Settings{Scopes: []string{"EventsApi"}, Tenants: []string{"TENANT123"}}})
+			},
+		} {
+			for _, ahead := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%s %s, while the clock is ahead: %v", realm, name, ahead), func(t *testing.T) {
+					h := newHouseOf(t, nil, realm)
+					tokens := []string{h.token(realm)}
+					h.clock.Turn(time.Minute)
+					h.clock.Step(2 * time.Hour)
+					tokens = append(tokens, h.token(realm))
+					if ahead {
+						end(h)
+					}
+					h.clock.Step(-2 * time.Hour)
+					h.clock.Turn(time.Second)
+					if !ahead {
+						end(h)
+					}
+					after := h.token(realm)
+					h.wantDates("set right", after, 8*time.Hour)
+					h.wantActive(realm, after, true)
+					for _, gone := range tokens {
+						h.wantActive(realm, gone, false)
+					}
+					h.clock.Turn(2*time.Hour + 30*time.Second) // the second is not expired
+					h.wantActive(realm, tokens[1], false)
+				})
+			}
+		}
+	}
+}
+
+// A clock that was set back made a token that is answered again live for longer
+// than its realm says.
+func TestClockSetBackReused(t *testing.T) {
+	h := newHouseOf(t, nil, "reused")
+	h.clock.Step(2 * time.Hour)
+	first := h.token("reused")
+	h.clock.Step(-2 * time.Hour)
+	resp := h.do("reused", h.good("reused"))
+	var got struct {
+		Token     string `json:"access_token"`
+		ExpiresIn int    `json:"expires_in"`
+	}
+	if err := json.Unmarshal([]byte(resp.body), &got); err != nil || resp.status != http.StatusOK {
+		t.Fatal(resp.status, err)
+	}
+	h.keep(got.Token)
+	if got.ExpiresIn > 3600 || got.Token == first {
+		t.Errorf("the realm says 3600 s, a token is said to have %d left; the one of the wrong clock: %v", got.ExpiresIn, got.Token == first)
+	}
+	if again := h.token("reused"); again != got.Token {
+		t.Error("the new token is not answered again")
+	}
+}
+
+// A reload that changed nothing made every client's next request cost a signature.
+func TestReloadKeepsReused(t *testing.T) {
+	h := newHouseOf(t, nil, "reused", "a55")
+	realms := func(lifetime string) []server.Realm {
+		p := must(provider.Parse("reused.yaml", []byte(reused+lifetime)))
+		return []server.Realm{{Name: "reused", Provider: p, BaseURL: h.url + "/reused"}}
+	}
+	if err := h.server.Reload(t.Context(), realms("")); err != nil {
+		t.Fatal(err)
+	}
+	first := h.token("reused")
+	for range 3 {
+		if err := h.server.Reload(t.Context(), realms("")); err != nil {
+			t.Fatal(err)
+		}
+		if again := h.token("reused"); again != first {
+			t.Error("a reload forgot the token")
+		}
+	}
+	changed := realms("")
+	changed[0].Tenants = []string{"TENANT123"}
+	if err := h.server.Reload(t.Context(), changed); err != nil {
+		t.Fatal(err)
+	}
+	if again := h.token("reused"); again == first {
+		t.Error("a realm that was changed answers with a token from before")
+	}
+}
