@@ -60,11 +60,17 @@ func must[T any](v T, err error) T {
 // change wants it.
 func newGate(t *testing.T, change func(*server.Config)) *house {
 	t.Helper()
+	return newGateBy(t, clock.NewManual(time.Date(2026, 7, 1, 12, 0, 0, 5e8, time.UTC)), change)
+}
+
+// newGateBy opens a house like newGate, by a clock of the caller's.
+func newGateBy(t *testing.T, c *clock.Manual, change func(*server.Config)) *house {
+	t.Helper()
 	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "counterfoil.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, store: db, clock: clock.NewManual(time.Date(2026, 7, 1, 12, 0, 0, 5e8, time.UTC)), creds: map[string]server.Credentials{}}
+	h := &house{t: t, store: db, clock: c, creds: map[string]server.Credentials{}}
 	h.clients = server.NewClients(db, h.clock)
 	t.Cleanup(func() {
 		h.searchSecrets()

@@ -130,7 +130,7 @@ func (s *Store) RevokeToken(_ context.Context, r server.Revocation, e counterfoi
 
 // dropExpired makes room among the revoked tokens of a client.
 func (t *transaction) dropExpired(r *server.Revocation, k *tokens, e counterfoil.Event) error {
-	n, err := t.exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND ends <= ?", r.Realm, r.ClientID, t.horizon)
+	n, err := t.exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND ends <= ?", r.Realm, r.ClientID, t.horizon+keepExpired)
 	if err != nil || n == 0 {
 		return err
 	}

@@ -19,6 +19,9 @@ const (
 	// trusted is how long the wall clock must have kept pace with the monotonic one
 	// to be taken for right, whatever was kept before.
 	trusted = 24 * time.Hour
+	// keepExpired is how long what has expired is kept: a clock that is set back by
+	// as much finds what was used and what was revoked.
+	keepExpired = int64(2 * time.Hour / time.Microsecond)
 	// maxSteps bounds how often the clock is remembered to have been set back.
 	maxSteps = 100
 	// maxScanned bounds the events that are read for the names of one client's
@@ -54,7 +57,8 @@ func (t *transaction) arrive(at time.Time) error {
 	return nil
 }
 
-// goOn moves the horizon by the time that has passed, up to the clock. How long a
+// goOn moves the horizon by the time that has passed, up to keepExpired before the
+// clock. How long a
 // program was not running nobody knows: what expired in the meantime is kept for
 // as long again, until the clock has gone on regularly for a day.
 func (t *transaction) goOn(at time.Time) {
@@ -70,11 +74,11 @@ func (t *transaction) goOn(at time.Time) {
 		return
 	}
 	p.last = at
-	if t.horizon == 0 || at.Sub(p.since) >= trusted {
-		t.horizon = max(t.horizon, micros(at))
-		return
+	now := micros(at) - keepExpired
+	if t.horizon != 0 && at.Sub(p.since) < trusted {
+		now = min(now, t.horizon+max(passed, 0).Microseconds())
 	}
-	t.horizon = max(t.horizon, min(micros(at), t.horizon+max(passed, 0).Microseconds()))
+	t.horizon = max(t.horizon, now)
 }
 
 // ever is after every date.

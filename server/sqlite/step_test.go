@@ -1,0 +1,134 @@
+package sqlite_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/sqlite"
+)
+
+// used records a token that was got for an assertion, at the time of the clock.
+func used(s server.Store, c clock.Clock, assertion string, until time.Time) error {
+	now := c.Now()
+	e := counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: "c", TokenID: assertion}
+	once := onceOf(assertion, now)
+	once.Until = until
+	_, err := s.RecordIssued(context.Background(), server.Issue{Event: e, Version: 1, Issued: now, Expires: now.Add(time.Hour), Once: []server.Once{once}, StatusIndex: -1})
+	return err
+}
+
+func revoked(s server.Store, c clock.Clock, token string, ends time.Time) error {
+	e := counterfoil.Event{Type: counterfoil.EventTokenRevoked, Time: c.Now(), Realm: "r", ClientID: "c", TokenID: token}
+	return s.RevokeToken(context.Background(), server.Revocation{Realm: "r", ClientID: "c", TokenID: token, Expires: ends}, e)
+}
+
+// atOnce does something n times, many at a time, so that they share transactions.
+func atOnce(t *testing.T, n int, do func(n int) error) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			if err := do(i); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
+// sweepAll writes until everything has been looked at that can be swept: a
+// transaction sweeps once, so there are several.
+func sweepAll(t *testing.T, s *sqlite.Store, c clock.Clock, round string) {
+	t.Helper()
+	for part := range 6 {
+		atOnce(t, 50, func(n int) error {
+			name := fmt.Sprint(round, part, " ", n)
+			return errors.Join(used(s, c, name, c.Now().Add(-24*time.Hour)), revoked(s, c, name, c.Now().Add(-24*time.Hour)))
+		})
+	}
+}
+
+// TestNothingIsSweptByAWrongClock: what was used and what was revoked stay so when
+// the clock is set, to and fro, while others write; and once they have expired by
+// a right clock, they go.
+func TestNothingIsSweptByAWrongClock(t *testing.T) {
+	const h = time.Hour
+	for name, steps := range map[string][]struct{ turn, step time.Duration }{
+		"not set":                            {{0, 0}},
+		"2 h ahead, corrected":               {{0, 2 * h}, {0, -2 * h}},
+		"2 h ahead for ten minutes":          {{0, 2 * h}, {10 * time.Minute, 0}, {10 * time.Minute, -2 * h}},
+		"a month ahead, corrected":           {{0, 30 * 24 * h}, {0, -30 * 24 * h}},
+		"half a second ahead":                {{0, time.Second}, {5e8, -time.Second}},
+		"2 h back":                           {{0, -2 * h}},
+		"2 h back after what is used ended":  {{90 * time.Minute, 0}, {0, -2 * h}},
+		"2 h back, corrected, back again":    {{90 * time.Minute, 0}, {0, -2 * h}, {0, 2 * h}, {0, -2 * h}},
+		"2 h ahead, then as much too far":    {{50 * time.Minute, 2 * h}, {0, -4 * h}},
+		"ahead since before, then corrected": {{0, 2 * h}, {30 * time.Minute, 2 * h}, {0, -4 * h}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, c := open(t, newPath(t)), clock.NewStepping(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+			if err := createClient(t.Context(), s, "c"); err != nil {
+				t.Fatal(err)
+			}
+			ends := c.Now().Add(h)
+			if err := errors.Join(used(s, c, "assertion", ends), revoked(s, c, "token", ends)); err != nil {
+				t.Fatal(err)
+			}
+			for n, m := range steps {
+				c.Turn(m.turn)
+				sweepAll(t, s, c, fmt.Sprint(n, " before "))
+				c.Step(m.step)
+				sweepAll(t, s, c, fmt.Sprint(n, " after "))
+			}
+			if err := used(s, c, "assertion", ends); !errors.Is(err, server.ErrReplayed) {
+				t.Errorf("what was used is used again: %v", err)
+			}
+			if st, err := s.Standing(t.Context(), "r", "c", "token"); err != nil || !st.Revoked {
+				t.Errorf("what was revoked stands as %+v, %v", st, err)
+			}
+			// The clock is right from here on, and a day later nothing is left.
+			for range 8 {
+				c.Turn(3 * h)
+				sweepAll(t, s, c, c.Now().String())
+			}
+			if err := used(s, c, "assertion", ends); err != nil {
+				t.Errorf("what ended a day ago is kept: %v", err)
+			}
+			if st, err := s.Standing(t.Context(), "r", "c", "token"); err != nil || st.Revoked {
+				t.Errorf("what ended a day ago stands as %+v, %v", st, err)
+			}
+		})
+	}
+}
+
+// TestRoomIsNotMadeByAWrongClock: a client that has as many revoked tokens as it
+// may keeps them, when another one is revoked while the clock is ahead.
+func TestRoomIsNotMadeByAWrongClock(t *testing.T) {
+	s, c := open(t, newPath(t)), clock.NewStepping(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+	if err := createClient(t.Context(), s, "c"); err != nil {
+		t.Fatal(err)
+	}
+	atOnce(t, server.MaxRevoked, func(n int) error { return revoked(s, c, fmt.Sprint(n), c.Now().Add(time.Hour)) })
+	c.Step(2 * time.Hour)
+	if err := revoked(s, c, "one more", c.Now().Add(time.Hour)); !errors.Is(err, server.ErrFull) {
+		t.Errorf("while the clock is ahead: %v", err)
+	}
+	c.Step(-2 * time.Hour)
+	if st, err := s.Standing(t.Context(), "r", "c", "0"); err != nil || !st.Revoked {
+		t.Errorf("a revoked token stands as %+v, %v", st, err)
+	}
+	c.Turn(2 * time.Hour)
+	if err := revoked(s, c, "one more", c.Now().Add(time.Hour)); err != nil {
+		t.Errorf("once they have expired: %v", err)
+	}
+}
