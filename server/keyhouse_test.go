@@ -53,7 +53,13 @@ var noon = time.Date(2026, 7, 1, 12, 0, 0, 5e8, time.UTC)
 // newKeyHouse has a realm "r" whose tokens live for an hour.
 func newKeyHouse(t *testing.T, algorithms ...provider.Algorithm) *keyHouse {
 	t.Helper()
-	h := &keyHouse{t: t, path: filepath.Join(t.TempDir(), "x.db"), clock: clock.NewManual(noon)}
+	return newKeyHouseBy(t, clock.NewManual(noon), algorithms...)
+}
+
+// newKeyHouseBy is newKeyHouse by a clock of the caller's.
+func newKeyHouseBy(t *testing.T, c *clock.Manual, algorithms ...provider.Algorithm) *keyHouse {
+	t.Helper()
+	h := &keyHouse{t: t, path: filepath.Join(t.TempDir(), "x.db"), clock: c}
 	h.store = h.open()
 	h.config = server.Config{Clock: h.clock, Signer: "go", Logger: slog.New(slog.NewTextHandler(&h.log, nil)), Realms: []server.Realm{h.realm(time.Hour, algorithms...)}}
 	var err error

@@ -336,12 +336,12 @@ func liveAndDie(t *testing.T, at int, after bool) (died bool) {
 		c.Realms = []server.Realm{r}
 	})
 	live(5 * time.Hour)
-	h.turn(5 * time.Second) // for what the last one that died left
+	h.turn(2*time.Minute + 5*time.Second) // for what the last one that died left
 	rows := h.rows()
 	now := h.clock.Now()
 	for i, k := range rows {
 		later := slices.IndexFunc(rows[i+1:], func(next server.SigningKey) bool {
-			return next.Algorithm == k.Algorithm && now.Sub(next.Activates) > 3*time.Minute
+			return next.Algorithm == k.Algorithm && now.Sub(next.Activates) > 2*time.Minute
 		})
 		if erased := k.Private == ""; erased != (later >= 0) || !erased && !sealed(k) {
 			t.Errorf("key %d of %s is erased: %v", i, h.states(), erased)

@@ -43,8 +43,11 @@ type signingKey struct {
 	id        string
 	algorithm string
 	activates time.Time
-	// signer is nil where the private key is gone or cannot be opened.
+	sight     keySight
+	// signer is nil where the private key is gone, which is erased, or cannot be
+	// opened.
 	signer    crypto.Signer
+	erased    bool
 	public    []byte
 	protected []byte
 }
@@ -67,15 +70,16 @@ type keyring struct {
 
 // active returns the key that signs with the algorithm at the given time, or
 // nil: the newest whose time has come. While none's has, because the clock that
-// made the first one is ahead of this one, it is the oldest.
+// made the first one is ahead of this one, it is the oldest. A key that was
+// erased signs nowhere any more, whatever the clock says.
 func (k *keyring) active(algorithm string, at time.Time) *signingKey {
 	var oldest *signingKey
 	for i := range k.signing {
 		s := &k.signing[i]
-		if s.algorithm != algorithm {
+		if s.algorithm != algorithm || s.erased {
 			continue
 		}
-		if oldest = s; !at.Before(s.activates) {
+		if oldest = s; s.sight.begins(s.activates, at) {
 			break
 		}
 	}
@@ -91,6 +95,8 @@ type keyholder struct {
 	// asked is when the store was last read, or could not be, and why not.
 	asked  time.Time
 	failed error
+	// sights are what was seen of the keys that were read.
+	sights keySights
 
 	// trouble is the error that was last logged; of the background alone.
 	trouble string
@@ -178,6 +184,7 @@ func (rl *realm) readRing(ctx context.Context) (keys []SigningKey, err error) {
 		if keys, err = rl.Store.SigningKeys(ctx, rl.Name); err != nil {
 			return nil, fmt.Errorf("read signing keys: %w", err)
 		}
+		rl.keys.sights.look(keys, now)
 		// A token is signed only by a key that is known to have to outlive it.
 		err = rl.raise(ctx, keys, now)
 		if !errors.Is(err, ErrNotFound) { // one of them was deleted meanwhile
@@ -197,8 +204,7 @@ func (rl *realm) raise(ctx context.Context, keys []SigningKey, now time.Time) er
 	var raised []SigningKey
 	for i := range keys {
 		k := &keys[i]
-		at := retires(keys, i)
-		if k.Lifetime >= rl.endpoint.Lifetime || !at.IsZero() && now.Sub(at) > handover {
+		if k.Lifetime >= rl.endpoint.Lifetime || rl.keys.sights.signsNoLonger(keys, i, now) {
 			continue
 		}
 		k.Lifetime = rl.endpoint.Lifetime
@@ -218,14 +224,15 @@ func (rl *realm) keyEvent(kind, detail string) counterfoil.Event {
 	return counterfoil.Event{Type: kind, Time: rl.Clock.Now(), Realm: rl.Name, Success: true, Actor: ownActor, Detail: detail}
 }
 
-// newKeyring makes a keyring of the keys that have not ended.
+// newKeyring makes a keyring of the keys that have not ended. The caller holds
+// reading.
 func (rl *realm) newKeyring(keys []SigningKey, before *keyring, now time.Time) *keyring {
 	ring := &keyring{read: now, public: make(map[string]publicKey, len(keys))}
 	published := make([]publicKey, 0, len(keys))
 	var errs []error
 	for i := len(keys) - 1; i >= 0; i-- {
 		k := &keys[i]
-		if at := ends(keys, i); !at.IsZero() && !now.Before(at) {
+		if ended, _ := rl.keys.sights.ended(keys, i, now); ended {
 			continue
 		}
 		public, err := x509.ParsePKIXPublicKey(k.Public)
@@ -233,12 +240,16 @@ func (rl *realm) newKeyring(keys []SigningKey, before *keyring, now time.Time) *
 			errs = append(errs, errDamagedKey(k))
 			continue
 		}
-		signing := signingKey{id: k.ID, algorithm: k.Algorithm, activates: k.Activates, public: k.Public, protected: rl.protected(k.ID, k.Algorithm)}
+		signing := signingKey{
+			id: k.ID, algorithm: k.Algorithm, activates: k.Activates, sight: rl.keys.sights.byID[k.ID],
+			public: k.Public, protected: rl.protected(k.ID, k.Algorithm),
+		}
 		if signing.signer = before.signer(k); signing.signer == nil && k.Private != "" {
 			if signing.signer, err = rl.openSigner(k); err != nil {
 				errs = append(errs, err)
 			}
 		}
+		signing.erased = signing.signer == nil && k.Private == ""
 		ring.signing = append(ring.signing, signing)
 		ring.public[k.ID] = publicKey{ID: k.ID, Algorithm: k.Algorithm, Key: public}
 		published = append(published, ring.public[k.ID])
@@ -331,6 +342,7 @@ func (s *Server) loadKeys(ctx context.Context, realms map[string]*realm) error {
 		}
 		if before := old[name]; before != nil {
 			rl.keys.ring.Store(before.keys.ring.Load())
+			rl.keys.sights = before.keys.sightsNow()
 		}
 	}
 	if err := s.reseal(ctx, stale); err != nil {

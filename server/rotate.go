@@ -38,10 +38,10 @@ func (rl *realm) maintainKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now := rl.Clock.Now()
-	removed, err1 := rl.removeEnded(ctx, keys, now)
-	erased, err2 := rl.eraseRetired(ctx, keys, now)
-	made, err3 := rl.makeNext(ctx, keys, now)
+	now, sights := rl.Clock.Now(), rl.keys.sightsNow()
+	removed, err1 := rl.removeEnded(ctx, keys, sights, now)
+	erased, err2 := rl.eraseRetired(ctx, keys, sights, now)
+	made, err3 := rl.makeNext(ctx, keys, sights, now)
 	if removed || erased || made {
 		_, err = rl.readKeys(ctx)
 	}
@@ -50,12 +50,11 @@ func (rl *realm) maintainKeys(ctx context.Context) error {
 
 // removeEnded deletes the keys that have ended. One that came later waits for
 // those before it, because its activation is what they end by.
-func (rl *realm) removeEnded(ctx context.Context, keys []SigningKey, now time.Time) (removed bool, err error) {
+func (rl *realm) removeEnded(ctx context.Context, keys []SigningKey, sights keySights, now time.Time) (removed bool, err error) {
 	waits := map[string]bool{}
 	for i := range keys {
 		k := &keys[i]
-		at := ends(keys, i)
-		if at.IsZero() || now.Before(at) || waits[k.Algorithm] {
+		if _, certain := sights.ended(keys, i, now); !certain || waits[k.Algorithm] {
 			waits[k.Algorithm] = true
 			continue
 		}
@@ -69,15 +68,17 @@ func (rl *realm) removeEnded(ctx context.Context, keys []SigningKey, now time.Ti
 }
 
 // eraseRetired erases the private parts of keys that sign no longer anywhere.
-func (rl *realm) eraseRetired(ctx context.Context, keys []SigningKey, now time.Time) (erased bool, err error) {
+func (rl *realm) eraseRetired(ctx context.Context, keys []SigningKey, sights keySights, now time.Time) (erased bool, err error) {
 	for i := range keys {
 		k := keys[i]
-		at, end := retires(keys, i), ends(keys, i)
-		if k.Private == "" || at.IsZero() || now.Sub(at) <= handover || !now.Before(end) {
+		if k.Private == "" || !sights.signsNoLonger(keys, i, now) || now.Sub(sights.byID[k.ID].retired) <= handover {
 			continue
 		}
+		if _, certain := sights.ended(keys, i, now); certain {
+			continue // it is deleted
+		}
 		k.Private = ""
-		err := rl.Store.UpdateSigningKeys(ctx, []SigningKey{k}, rl.keyEvent(counterfoil.EventKeyRetired, k.Algorithm+" "+k.ID+"; published until "+end.UTC().Format(time.RFC3339)))
+		err := rl.Store.UpdateSigningKeys(ctx, []SigningKey{k}, rl.keyEvent(counterfoil.EventKeyRetired, k.Algorithm+" "+k.ID+"; published until "+ends(keys, i).UTC().Format(time.RFC3339)))
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return erased, fmt.Errorf("erase signing key %q: %w", k.ID, err)
 		}
@@ -88,14 +89,14 @@ func (rl *realm) eraseRetired(ctx context.Context, keys []SigningKey, now time.T
 
 // makeNext makes the next key of each algorithm whose active one is old enough,
 // in time to publish it ahead.
-func (rl *realm) makeNext(ctx context.Context, keys []SigningKey, now time.Time) (made bool, err error) {
+func (rl *realm) makeNext(ctx context.Context, keys []SigningKey, sights keySights, now time.Time) (made bool, err error) {
 	if rl.KeyAge == 0 || len(keys) >= maxKeys {
 		return false, nil
 	}
 	own := rl.keyService()
 	for _, algorithm := range rl.algorithms() {
 		last := newestKey(keys, string(algorithm))
-		if last == nil || now.Before(last.Activates.Add(rl.KeyAge-rl.keyAhead())) {
+		if last == nil || !sights.older(last, rl.KeyAge-rl.keyAhead(), now) {
 			continue
 		}
 		_, err := own.add(ctx, ownActor, &rl.Realm, algorithm, keys, func(now time.Time) time.Time {

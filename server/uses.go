@@ -9,6 +9,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/bounded"
+	"github.com/counterfoil/counterfoil/internal/clock"
 )
 
 // How uses are written down.
@@ -34,8 +35,10 @@ type uses struct {
 
 	mu      sync.Mutex
 	pending map[useKey]time.Time
-	early   bool // a flush before its time is under way
-	closed  bool
+	// steady keeps uses from the future out of the store, which keeps the latest.
+	steady clock.Steady
+	early  bool // a flush before its time is under way
+	closed bool
 
 	flushing sync.Mutex
 	// written tells when the store was last told of a secret.
@@ -52,7 +55,7 @@ func startUses(store ClientStore, c counterfoil.Clock, logger *slog.Logger) *use
 	ctx, stop := context.WithCancel(context.Background())
 	u := &uses{
 		store: store, clock: c, logger: logger, stop: stop,
-		pending: map[useKey]time.Time{}, written: bounded.New[useKey, time.Time](2 * maxUses),
+		pending: map[useKey]time.Time{}, steady: clock.Steady{Patience: MaxLifetime}, written: bounded.New[useKey, time.Time](2 * maxUses),
 	}
 	u.wg.Go(func() {
 		for u.clock.Sleep(ctx, useInterval) == nil {
@@ -67,6 +70,7 @@ func (u *uses) note(c *Client, h *Hash, at time.Time) {
 	key := useKey{c.Realm, c.ID, h.ID}
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	at = u.steady.At(at)
 	last, there := u.pending[key]
 	if u.closed || there && !at.After(last) || !there && len(u.pending) >= 2*maxUses {
 		return
