@@ -3,6 +3,7 @@ package outbound
 import (
 	"container/list"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -23,6 +24,8 @@ const (
 	failing      = 5 * time.Second  // that a failure is remembered
 	maxSets      = 1000
 )
+
+var errEmptied = errors.New("it has no keys any more; the last ones serve until they are an hour old")
 
 // KeySets are the JWK Sets at any number of URLs (RFC 7517 section 5), such as
 // the jwks_uri of clients (RFC 7591 section 2), kept in memory. It is safe for
@@ -60,10 +63,11 @@ func NewKeySets(fetcher *Fetcher, c counterfoil.Clock) *KeySets {
 //
 // A set is used for as long as its answer allows, from 1 to 15 minutes, 5 when
 // it does not say. For an ID that is not in it, it is fetched again, once in 10
-// seconds at most, whoever asks. While its source is down, the last set serves
-// until an hour after it was fetched; a failure is remembered for 5 seconds. One
-// fetch at a time is in the air for a URL, and it does not end with the ctx of
-// who caused it. Errors are those of Get, of jose.ParseKeys, or ctx's.
+// seconds at most, whoever asks. While its source is down, or answers without any
+// key where it had some, the last set serves until an hour after it was fetched;
+// a failure is remembered for 5 seconds. One fetch at a time is in the air for a
+// URL, and it does not end with the ctx of who caused it. Errors are those of
+// Get, of jose.ParseKeys, or ctx's.
 func (s *KeySets) Keys(ctx context.Context, url, kid string) ([]jose.PublicKey, error) {
 	if _, err := s.fetcher.check(url); err != nil { // takes no room in memory
 		return nil, fmt.Errorf("key set: %w", err)
@@ -161,6 +165,11 @@ func (s *KeySets) fetch(set *keySet, now time.Time) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		defer close(flight)
+		if err == nil && len(keys) == 0 && set.loaded(now) && len(set.keys) > 0 {
+			// A source that is being restarted, rather than one that trusts none
+			// of its keys any more.
+			err = errEmptied
+		}
 		set.flight, set.ended, set.failure = nil, s.clock.Now(), nil
 		if err != nil {
 			set.failure = fmt.Errorf("key set: %w", err)

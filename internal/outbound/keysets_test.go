@@ -383,3 +383,26 @@ func TestSetsInMemoryAreBounded(t *testing.T) {
 	ask(2, 1001)
 	ask(1, 1002)
 }
+
+// A set that has lost all of its keys is not believed at once: its source may be
+// starting again. It is after an hour.
+func TestEmptiedSetIsAFailure(t *testing.T) {
+	p := newPublisher(t)
+	p.serve(answer(200, set(t, "a", "b")))
+	p.want(t, "a", 1, "a")
+	p.serve(answer(200, `{"keys":[]}`))
+	p.clock.Turn(5 * time.Minute)
+	p.want(t, "a", 2, "a")
+	p.want(t, "", 2, "a", "b")
+	p.fails(t, "c", 2, "no keys any more") // nobody can tell
+	p.serve(answer(200, set(t, "b")))
+	p.clock.Turn(5 * time.Second)
+	p.want(t, "c", 3)
+	p.want(t, "a", 3) // withdrawn by a set that has keys
+	p.want(t, "b", 3, "b")
+
+	p.serve(answer(200, `{"keys":[]}`))
+	p.clock.Turn(time.Hour)
+	p.want(t, "b", 4)
+	p.want(t, "", 4)
+}
