@@ -26,6 +26,10 @@ const DefaultMost = 100_000
 // owners as there is room send at once is everybody refused, until the oldest
 // proofs expire. Ask Seen last, after the client or the token is verified: then
 // strangers take no room at all.
+//
+// A wall clock that is set ahead and back again neither takes a proof twice nor
+// refuses new ones. Set back by more than MaxAge, it makes proofs good again that
+// were forgotten, as a restart does.
 type Seen struct {
 	// Clock tells the time; the machine's when nil.
 	Clock counterfoil.Clock
@@ -36,23 +40,32 @@ type Seen struct {
 	Most int
 
 	mu sync.Mutex
-	// known are the proofs, owned how many each owner has, due the same proofs by
-	// the second in which they are forgotten.
+	// known are the proofs that take room, owned how many each owner has. ahead
+	// are those of a time that the clock will show again only long after it was
+	// set back, with their due second: they take no room, and are Most at most.
 	known map[proofID]struct{}
 	owned map[string]int
-	due   map[int64][]remembered
-	// past is the last second that was forgotten. A proof due then or earlier is
-	// refused: it may have been known, however the clock was turned since.
-	past int64
-	full uint64
+	ahead map[proofID]int64
+	// again are the proofs in known by the second, counted from began by the
+	// monotonic clock, in which they are looked at again. swept is the last such
+	// second that was.
+	again map[int64][]remembered
+	began time.Time
+	swept int64
+	// Proofs that were due from low to high were forgotten. One of them that is
+	// good again, because the clock was set back, may have been known.
+	low, high int64
+	full      uint64
 }
 
 // proofID is a hash of the key's thumbprint and the jti.
 type proofID [16]byte
 
+// remembered is a proof in known. From the second due on Verify does not take it.
 type remembered struct {
 	id    proofID
 	owner string
+	due   int64
 }
 
 // First reports whether the proof is taken: Verify returned it, it was never
@@ -65,28 +78,38 @@ func (s *Seen) FirstOf(owner string, p Proof) bool {
 	var id proofID
 	sum := sha256.Sum256([]byte(p.Thumbprint + "\x00" + p.ID))
 	copy(id[:], sum[:])
-	age, most := s.MaxAge, s.Most
-	if age == 0 {
-		age = DefaultMaxAge
-	}
-	if most == 0 {
-		most = DefaultMost
-	}
-	due := p.IssuedAt.Add(age).Unix() + 1 // later than any time at which Verify takes it
+	r := remembered{id, owner, p.IssuedAt.Add(s.maxAge()).Unix() + 1}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.forget(s.now().Unix())
-	if _, known := s.known[id]; known || due <= s.past {
+	now := s.now()
+	s.forget(now)
+	_, known := s.known[id]
+	_, ahead := s.ahead[id]
+	if known || ahead || r.due <= now.Unix() || s.low <= r.due && r.due <= s.high {
 		return false
 	}
-	if s.owned[owner] >= most-len(s.known) {
+	if s.owned[owner] >= s.most()-len(s.known) {
 		s.full++
 		return false
 	}
 	s.known[id] = struct{}{}
 	s.owned[owner]++
-	s.due[due] = append(s.due[due], remembered{id, owner})
+	s.keep(r, now)
 	return true
+}
+
+func (s *Seen) maxAge() time.Duration {
+	if s.MaxAge == 0 {
+		return DefaultMaxAge
+	}
+	return s.MaxAge
+}
+
+func (s *Seen) most() int {
+	if s.Most == 0 {
+		return DefaultMost
+	}
+	return s.Most
 }
 
 // Full returns how many proofs were refused because there was no room for them.
@@ -103,28 +126,73 @@ func (s *Seen) now() time.Time {
 	return s.Clock.Now()
 }
 
-// forget drops what is due by the second now; the caller holds the lock. There
-// are as many lists as seconds in a proof's life, and they are looked through
-// once a second.
-func (s *Seen) forget(now int64) {
+// second returns that of the monotonic clock.
+func (s *Seen) second(now time.Time) int64 { return int64(now.Sub(s.began) / time.Second) }
+
+// keep has a proof looked at again when it is due; the caller holds the lock.
+// However the wall clock is set meanwhile, as much time has passed then.
+func (s *Seen) keep(r remembered, now time.Time) {
+	at := s.second(now) + r.due - now.Unix()
+	s.again[at] = append(s.again[at], r)
+}
+
+// forget drops what is due by now; the caller holds the lock. There are as many
+// lists as seconds in a proof's life, and they are looked through once a second.
+func (s *Seen) forget(now time.Time) {
 	if s.known == nil {
-		s.known, s.owned, s.due = map[proofID]struct{}{}, map[string]int{}, map[int64][]remembered{}
-		s.past = now - 1
+		s.known, s.owned, s.ahead, s.again = map[proofID]struct{}{}, map[string]int{}, map[proofID]int64{}, map[int64][]remembered{}
+		s.began, s.swept = now, -1
 	}
-	if now <= s.past {
+	second := s.second(now)
+	if second <= s.swept {
 		return
 	}
-	s.past = now
-	for second, list := range s.due {
-		if second > now {
+	s.swept = second
+	for at, list := range s.again {
+		if at > second {
 			continue
 		}
+		delete(s.again, at)
 		for _, r := range list {
-			delete(s.known, r.id)
-			if s.owned[r.owner]--; s.owned[r.owner] == 0 {
-				delete(s.owned, r.owner)
-			}
+			s.look(r, now)
 		}
-		delete(s.due, second)
+	}
+	for id, due := range s.ahead {
+		if due <= now.Unix() {
+			delete(s.ahead, id)
+			s.forgot(due)
+		}
+	}
+}
+
+// look forgets a proof that is due by the wall clock, too; the caller holds the
+// lock.
+func (s *Seen) look(r remembered, now time.Time) {
+	switch left := time.Duration(r.due-now.Unix()) * time.Second; {
+	case left <= 0:
+		s.forgot(r.due)
+	case left <= s.maxAge()+DefaultSkew+time.Second:
+		s.keep(r, now)
+		return
+	case len(s.ahead) < s.most():
+		s.ahead[r.id] = r.due
+	}
+	delete(s.known, r.id)
+	if s.owned[r.owner]--; s.owned[r.owner] == 0 {
+		delete(s.owned, r.owner)
+	}
+}
+
+// forgot notes when a proof that is forgotten was due: what was due within MaxAge
+// of the last one counts as known for good. The caller holds the lock.
+func (s *Seen) forgot(due int64) {
+	age := int64(s.maxAge() / time.Second)
+	switch {
+	case due > s.high:
+		s.low, s.high = max(s.low, due-age), due
+	case due < s.low-age:
+		s.low, s.high = due, due
+	default:
+		s.low = min(s.low, due)
 	}
 }
