@@ -118,20 +118,33 @@ func withoutRedirects(c *http.Client) *http.Client {
 	return &own
 }
 
-// active tells whether a token is active by an answer that is at most CacheFor
-// old. Those who ask about one token at once wait for one answer.
+// active tells whether a token is active by an answer that was at most CacheFor
+// old when the call came. Those who ask about one token at once wait for one
+// answer.
 func (a *asker) active(ctx context.Context, token string) (bool, error) {
+	came := a.clock.Now()
 	id := digest(token)
-	remembered := func() (active, ok bool) {
-		v, ok := a.answers.Get(id)
-		return v.active, ok && a.clock.Now().Before(v.until)
+	if v, ok := a.answers.Get(id); ok && came.Before(v.until) {
+		return v.active, nil
 	}
-	if active, ok := remembered(); ok {
-		return active, nil
+	v, err := a.flight(ctx, id, token)
+	if err == nil && !came.Before(v.until) {
+		// A slow answer, to a question of long before. The next is to one that
+		// was asked since.
+		v, err = a.flight(ctx, id, token)
 	}
+	if err != nil {
+		return false, fmt.Errorf("introspection: %w", err)
+	}
+	return v.active, nil
+}
+
+// flight returns the issuer's answer about a token. Those who wait for it at once
+// share one.
+func (a *asker) flight(ctx context.Context, id [32]byte, token string) (verdict, error) {
 	flight := a.flights.DoChan(string(id[:]), func() (any, error) {
-		if active, ok := remembered(); ok { // since a moment ago
-			return active, nil
+		if v, ok := a.answers.Get(id); ok && a.clock.Now().Before(v.until) { // since a moment ago
+			return v, nil
 		}
 		// The flight depends on no caller: the first may leave.
 		ctx, cancel := context.WithCancelCause(context.Background())
@@ -145,26 +158,24 @@ func (a *asker) active(ctx context.Context, token string) (bool, error) {
 		case a.slots <- struct{}{}:
 			defer func() { <-a.slots }()
 		case <-ctx.Done():
-			return false, context.Cause(ctx)
+			return verdict{}, context.Cause(ctx)
 		}
 		asked := a.clock.Now()
 		active, err := a.ask(ctx, token)
+		v := verdict{active, asked.Add(a.cacheFor)}
 		if err == nil {
-			a.answers.Put(id, verdict{active, asked.Add(a.cacheFor)})
+			a.answers.Put(id, v)
 		} else if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
-		return active, err
+		return v, err
 	})
 	select {
 	case result := <-flight:
-		if result.Err != nil {
-			return false, fmt.Errorf("introspection: %w", result.Err)
-		}
-		active, _ := result.Val.(bool)
-		return active, nil
+		v, _ := result.Val.(verdict)
+		return v, result.Err
 	case <-ctx.Done():
-		return false, fmt.Errorf("introspection: %w", ctx.Err())
+		return verdict{}, ctx.Err()
 	}
 }
 
