@@ -36,7 +36,8 @@ type FeedConfig struct {
 	Client *http.Client
 	// Clock tells the time; default the system's.
 	Clock counterfoil.Clock
-	// Logger gets what interrupts the feed; default slog.Default.
+	// Logger gets what interrupts the feed, as a warning once a minute at most;
+	// default slog.Default.
 	Logger *slog.Logger
 	// After is how long the issuer may say nothing until the feed counts as cut;
 	// default 15 seconds. It speaks every 5. It is also the longest that a
@@ -48,8 +49,9 @@ type FeedConfig struct {
 	Introspect *Introspection
 	// MaxEntries is how many tokens and clients are remembered at most, each
 	// until no token that it concerns is in force; default 1,000,000. One takes
-	// about 200 bytes, twice that while the feed starts anew. With more, the feed
-	// counts as cut, and starts anew every minute until they fit.
+	// about 200 bytes, twice that while the feed starts anew; names of more than
+	// 256 bytes on average count as more entries. With more, the feed counts as
+	// cut, and starts anew every minute until they fit.
 	MaxEntries int
 }
 
@@ -59,6 +61,11 @@ const (
 	// The wait between two connections: at first, at most, and after the feed
 	// had more than MaxEntries.
 	firstWait, longestWait, fullWait = 100 * time.Millisecond, 5 * time.Second, time.Minute
+	// freeEnds is how many connections in a row may end within longestWait, and
+	// the next one still comes after firstWait.
+	freeEnds = 5
+	// warnEvery is how often a feed that fails again and again is warned of.
+	warnEvery = time.Minute
 )
 
 // Feed follows what an issuer revokes. One may serve several guards of the
@@ -76,6 +83,8 @@ type Feed struct {
 	full    atomic.Bool
 	// noticed tells that a call found the feed cut, since it was not.
 	noticed atomic.Bool
+	// warned is when the follower last logged a warning.
+	warned time.Time
 
 	mu sync.Mutex
 	// feed and after are the position. next is what is filled after a reset, in
@@ -85,6 +94,8 @@ type Feed struct {
 	next       *revoked
 	connected  bool
 	reconnects uint64
+	// hangUp ends the connection that there is.
+	hangUp context.CancelCauseFunc
 }
 
 // FeedStats is how a Feed is.
@@ -169,7 +180,8 @@ func (f *Feed) Close() {
 
 // Stats returns how the feed is now.
 func (f *Feed) Stats() FeedStats {
-	s := FeedStats{Entries: int(f.revoked.Load().count.Load()), Full: f.full.Load(), Cut: f.cut()}
+	known := f.revoked.Load()
+	s := FeedStats{Entries: int(known.count.Load()), Full: f.full.Load(), Cut: f.cut(known, f.cfg.Clock.Now())}
 	if at := f.current.Load(); at != nil {
 		s.LastWord = *at
 	}
@@ -189,26 +201,56 @@ func (f *Feed) position() string {
 }
 
 // cut reports whether what the feed knows may not be all there is.
-func (f *Feed) cut() bool {
+func (f *Feed) cut(known *revoked, now time.Time) bool {
 	at := f.current.Load()
-	return at == nil || f.full.Load() || f.cfg.Clock.Now().Sub(*at) >= f.cfg.After
+	return at == nil || f.full.Load() || now.Sub(*at) >= f.cfg.After || known.incomplete(now)
+}
+
+// notice tells once that a call found the feed cut. When that is because the
+// clock was set back, the feed starts anew at once.
+func (f *Feed) notice(known *revoked, now time.Time) {
+	if !f.noticed.Swap(true) {
+		f.cfg.Logger.Error("revocation feed: cut", "url", f.cfg.URL, "policy", string(f.cfg.Cut), "full", f.full.Load())
+	}
+	if known.incomplete(now) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.connected { // it is not any more when it starts anew
+			f.connected = false
+			f.hangUp(errFeedSetBack)
+		}
+	}
+}
+
+// warn logs what interrupts the feed: the first time as a warning, and for a
+// minute only for those who look for more.
+func (f *Feed) warn(message string, args ...any) {
+	level, now := slog.LevelWarn, f.cfg.Clock.Now()
+	if f.warned.IsZero() || now.Sub(f.warned) >= warnEvery {
+		f.warned = now
+	} else {
+		level = slog.LevelDebug
+	}
+	f.cfg.Logger.Log(f.ctx, level, message, append([]any{"url", f.cfg.URL}, args...)...)
 }
 
 // standing looks at a token whose client is p. What the feed knows to be
 // revoked is, cut or not.
 func (g *Guard) standing(ctx context.Context, p *counterfoil.Principal, raw string) *denial {
 	f := g.feed
-	switch token, client := f.revoked.Load().ended(p); {
+	known := f.revoked.Load()
+	token, client := known.ended(p)
+	switch {
 	case client:
 		return g.deny(counterfoil.TokenRevoked, "the client's tokens are revoked")
 	case token:
 		return g.ended()
-	case !f.cut():
+	}
+	now := f.cfg.Clock.Now()
+	if !f.cut(known, now) {
 		return nil
 	}
-	if !f.noticed.Swap(true) {
-		f.cfg.Logger.Error("revocation feed: cut", "url", f.cfg.URL, "policy", string(f.cfg.Cut), "full", f.full.Load())
-	}
+	f.notice(known, now)
 	switch f.cfg.Cut {
 	case "accept":
 		return nil

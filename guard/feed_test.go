@@ -182,14 +182,19 @@ func (s *teller) lost(n int) time.Duration {
 // say sends events, each as "type|id|data".
 func (c *telling) say(events ...string) *telling {
 	for _, e := range events {
-		parts := strings.SplitN(e, "|", 3)
-		text := "event: " + parts[0] + "\n"
-		if parts[1] != "" {
-			text += "id: " + parts[1] + "\n"
-		}
-		c.raw(text + "data: " + parts[2] + "\n\n")
+		c.raw(written(e))
 	}
 	return c
+}
+
+// written returns an event as it stands in a stream.
+func written(event string) string {
+	parts := strings.SplitN(event, "|", 3)
+	text := "event: " + parts[0] + "\n"
+	if parts[1] != "" {
+		text += "id: " + parts[1] + "\n"
+	}
+	return text + "data: " + parts[2] + "\n\n"
 }
 
 func (c *telling) raw(text string) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/counterfoil/counterfoil/internal/eventstream"
 )
@@ -22,17 +23,23 @@ var (
 	errFeedFull    = errors.New("more revocations than FeedConfig.MaxEntries")
 	errFeedEnded   = errors.New("the server ended it")
 	errFeedInvalid = errors.New("an event that the feed of this position cannot have")
+	errFeedSetBack = errors.New("the clock was set back: what had expired may be in force again")
 )
 
 // follow connects, again and again, until the feed is closed.
 func (f *Feed) follow() {
+	early := 0 // connections in a row that had caught up and soon ended
 	for failures := 0; ; failures++ {
+		began := f.cfg.Clock.Now()
 		caughtUp, err := f.connect()
 		if f.ctx.Err() != nil {
 			return
 		}
 		if caughtUp {
-			failures = 0
+			if early++; f.cfg.Clock.Now().Sub(began) >= longestWait {
+				early = 0
+			}
+			failures = max(0, early-freeEnds)
 		}
 		wait := min(firstWait<<min(failures, 10), longestWait, max(f.cfg.After/3, 1))
 		// Guards that lost the same server do not come back as one.
@@ -40,7 +47,7 @@ func (f *Feed) follow() {
 		if errors.Is(err, errFeedFull) {
 			wait = fullWait
 		}
-		f.cfg.Logger.Warn("revocation feed: interrupted", "url", f.cfg.URL, "error", err, "again_in", wait)
+		f.warn("revocation feed: interrupted", "error", err, "again_in", wait)
 		if f.cfg.Clock.Sleep(f.ctx, wait) != nil {
 			return
 		}
@@ -54,8 +61,9 @@ func (f *Feed) follow() {
 type connection struct {
 	*Feed
 	// greeted tells that the server said which feed this is, lost that it is
-	// another than was followed, so that a reset must come.
-	greeted, lost, caughtUp bool
+	// another than was followed, so that a reset must come, renewed that it came
+	// and the feed is not complete yet.
+	greeted, lost, renewed, caughtUp bool
 }
 
 // connect follows the feed until the connection ends, and tells whether it had
@@ -67,6 +75,7 @@ func (f *Feed) connect() (caughtUp bool, err error) {
 	now := f.cfg.Clock.Now()
 	heard.Store(&now)
 	f.tasks.Go(func() { f.watch(ctx, &heard, cancel) })
+	f.begin(now, cancel)
 	c := &connection{Feed: f}
 	err = c.read(ctx, &heard)
 	if cause := context.Cause(ctx); cause != nil {
@@ -76,6 +85,25 @@ func (f *Feed) connect() (caughtUp bool, err error) {
 	f.connected = false
 	f.mu.Unlock()
 	return c.caughtUp, err
+}
+
+// begin prepares for a connection. When something may be missing of what is
+// known, it starts at the beginning.
+func (f *Feed) begin(now time.Time, hangUp context.CancelCauseFunc) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hangUp = hangUp
+	if f.filled().incomplete(now) {
+		f.feed, f.after, f.next = "", 0, newRevoked(f.cfg.MaxEntries)
+	}
+}
+
+// filled returns what revocations are put into; the caller holds the lock.
+func (f *Feed) filled() *revoked {
+	if f.next != nil {
+		return f.next
+	}
+	return f.revoked.Load()
 }
 
 // watch ends a connection that has said nothing for too long.
@@ -133,8 +161,13 @@ func (c *connection) read(ctx context.Context, heard *atomic.Pointer[time.Time])
 }
 
 // take does what an event says. Those of unknown types are left to later
-// versions.
+// versions. It holds the lock of the feed.
 func (c *connection) take(e eventstream.Event, now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.filled().incomplete(now) {
+		return errFeedSetBack
+	}
 	switch e.Type {
 	case "feed", "reset":
 		return c.greet(e)
@@ -152,17 +185,15 @@ func (c *connection) greet(e eventstream.Event) error {
 	var said struct {
 		Feed string `json:"feed"`
 	}
-	if json.Unmarshal(e.Data, &said) != nil || !isWord(said.Feed) {
+	if !decode(e.Data, &said) || !isWord(said.Feed) {
 		return errFeedInvalid
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if e.Type == "reset" {
-		if !c.greeted {
+		if !c.greeted || c.renewed {
 			return errFeedInvalid
 		}
-		c.cfg.Logger.Warn("revocation feed: starts anew", "url", c.cfg.URL)
-		c.feed, c.after, c.next, c.lost = said.Feed, 0, newRevoked(c.cfg.MaxEntries), false
+		c.warn("revocation feed: starts anew")
+		c.feed, c.after, c.next, c.lost, c.renewed = said.Feed, 0, newRevoked(c.cfg.MaxEntries), false, true
 		return nil
 	}
 	c.greeted, c.lost = true, c.feed != "" && c.feed != said.Feed
@@ -172,12 +203,17 @@ func (c *connection) greet(e eventstream.Event) error {
 	return nil
 }
 
+// decode reads JSON, which is UTF-8: a name that is not would become another one.
+func decode(data []byte, into any) bool {
+	return utf8.Valid(data) && json.Unmarshal(data, into) == nil
+}
+
 // isWord reports whether a feed's name can stand in a header.
 func isWord(s string) bool {
 	return s != "" && len(s) <= 128 && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x21 || r > 0x7e })
 }
 
-// sequence reads the position of an event; the caller holds the lock.
+// sequence reads the position of an event.
 func (c *connection) sequence(id string) (int64, error) {
 	number, ok := strings.CutPrefix(id, c.feed+".")
 	if !c.greeted || c.lost || !ok {
@@ -199,11 +235,9 @@ func (c *connection) revoke(e eventstream.Event, now time.Time) error {
 		Disabled  bool   `json:"disabled"`
 		Expires   int64  `json:"expires"`
 	}
-	if json.Unmarshal(e.Data, &said) != nil || said.ClientID == "" || said.Expires <= 0 || said.Expires > latest || said.NotBefore < 0 {
+	if !decode(e.Data, &said) || said.ClientID == "" || said.Expires <= 0 || said.Expires > latest || said.NotBefore < 0 {
 		return errFeedInvalid
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	n, err := c.sequence(e.ID)
 	if err != nil {
 		return err
@@ -211,11 +245,11 @@ func (c *connection) revoke(e eventstream.Event, now time.Time) error {
 	if n <= c.after {
 		return errFeedInvalid
 	}
-	into := c.next
-	if into == nil {
-		into = c.revoked.Load()
-	}
-	if said.Expires > now.Unix() && !into.set(subject{said.ClientID, said.TokenID}, standing{said.NotBefore, said.Expires, said.Disabled}) {
+	into := c.filled()
+	switch {
+	case said.Expires <= now.Unix():
+		into.leaveOut(said.Expires)
+	case !into.set(subject{said.ClientID, said.TokenID}, standing{said.NotBefore, said.Expires, said.Disabled}):
 		// What is missing now is in no position: the feed starts anew.
 		c.full.Store(true)
 		c.feed, c.after, c.next = "", 0, newRevoked(c.cfg.MaxEntries)
@@ -227,8 +261,6 @@ func (c *connection) revoke(e eventstream.Event, now time.Time) error {
 
 // catchUp takes the issuer's word that there is nothing more up to now.
 func (c *connection) catchUp(e eventstream.Event, now time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	n, err := c.sequence(e.ID)
 	if err != nil {
 		return err
@@ -243,7 +275,7 @@ func (c *connection) catchUp(e eventstream.Event, now time.Time) error {
 		c.full.Store(false)
 	}
 	c.revoked.Load().forget(now)
-	c.connected, c.caughtUp = true, true
+	c.connected, c.caughtUp, c.renewed = true, true, false
 	c.current.Store(&now)
 	if c.noticed.Swap(false) {
 		c.cfg.Logger.Info("revocation feed: caught up", "url", c.cfg.URL)

@@ -18,13 +18,27 @@ type revoked struct {
 	most   int
 	count  atomic.Int64
 	shards [64]revokedShard
+	// gone is the latest expiry of what was forgotten or left out because it had
+	// expired; 0 when nothing was.
+	gone atomic.Int64
 
-	// The rest is the follower's alone. due are the entries by the minute in
-	// which they are looked at again, each in one of the lists; swept is the last
-	// minute that was.
+	// The rest is the follower's alone. size is that of the names in the entries,
+	// in bytes. due are the entries by the minute in which they are looked at
+	// again, each in one of the lists; swept is the last minute that was.
+	size  int
 	due   map[int64][]subject
 	swept int64
 }
+
+const (
+	// sizeOfNames is how long the names of an entry may be, on average: the names
+	// of long ones are as much of the memory as more of them.
+	sizeOfNames = 256
+	// setBack is how far a clock may be set back before what was forgotten as
+	// expired is learnt anew. Issuers have their revocations expire minutes after
+	// the tokens.
+	setBack = time.Minute
+)
 
 type revokedShard struct {
 	mu      sync.RWMutex
@@ -70,6 +84,13 @@ func (t *revoked) ended(p *counterfoil.Principal) (token, client bool) {
 	return token, all.disabled || all.notBefore != 0 && p.Issued.Unix() < all.notBefore
 }
 
+// incomplete reports whether something may be missing that is in force by a
+// clock which shows now: it showed a later time when that was forgotten.
+func (t *revoked) incomplete(now time.Time) bool { return now.Add(setBack).Unix() < t.gone.Load() }
+
+// leaveOut notes that a revocation is not kept because it expired then.
+func (t *revoked) leaveOut(expires int64) { t.gone.Store(max(t.gone.Load(), expires)) }
+
 // set notes what the feed says of a subject, in place of what it said before. It
 // reports false when there is no room.
 func (t *revoked) set(of subject, now standing) bool {
@@ -84,10 +105,12 @@ func (t *revoked) set(of subject, now standing) bool {
 		return true
 	}
 	if !known {
-		if int(t.count.Load()) >= t.most {
+		size := t.size + len(of.client) + len(of.token)
+		if int(t.count.Load()) >= t.most || size > t.most*sizeOfNames {
 			return false
 		}
 		t.count.Add(1)
+		t.size = size
 		minute := now.expires/60 + 1
 		t.due[minute] = append(t.due[minute], of)
 	}
@@ -121,10 +144,13 @@ func (t *revoked) drop(of subject, now int64) (later int64) {
 	s := t.shard(of.client)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.entries[of].expires; e > now {
+	e := s.entries[of].expires
+	if e > now {
 		return e
 	}
+	t.leaveOut(e) // before it is gone: who finds nothing finds out why
 	delete(s.entries, of)
 	t.count.Add(-1)
+	t.size -= len(of.client) + len(of.token)
 	return 0
 }
