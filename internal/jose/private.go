@@ -54,7 +54,7 @@ func ParsePrivateKey(data []byte) (PrivateKey, error) {
 }
 
 func privatePEM(data []byte) (PrivateKey, error) {
-	for len(data) > 0 {
+	for {
 		var block *pem.Block
 		if block, data = pem.Decode(data); block == nil {
 			break
