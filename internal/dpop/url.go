@@ -34,14 +34,15 @@ func normal(raw string) (text string, ok bool) {
 }
 
 // unescaped decodes the escapes that no path needs, those of unreserved
-// characters, and writes the others in upper case.
+// characters, and writes the others in upper case. Each escape is a whole one, as
+// package url returns them.
 func unescaped(path string) string {
 	if !strings.Contains(path, "%") {
 		return path
 	}
 	out := make([]byte, 0, len(path))
 	for i := 0; i < len(path); i++ {
-		if path[i] != '%' || i+2 >= len(path) {
+		if path[i] != '%' {
 			out = append(out, path[i])
 			continue
 		}

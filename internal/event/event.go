@@ -18,9 +18,7 @@ const (
 // Clean returns at most most bytes of s, whole characters of UTF-8, without
 // those that cannot be seen. It costs nothing for short printable ASCII.
 func Clean(s string, most int) string {
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "")
-	}
+	s = s[:min(len(s), most)] // what a cut leaves of a character goes with the rest
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c > 0x7e {
 			return strings.Map(func(r rune) rune {

@@ -12,7 +12,7 @@ import (
 
 func TestGet(t *testing.T) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{"plain": "from-file\n", "x.env": "A=1\nKEY='it'\\''s'\n", "empty": "\n", "big": strings.Repeat("x", 65<<10)} {
+	for name, text := range map[string]string{"plain": "from-file\n", "x.env": "A=1\nKEY='it'\\''s'\n", "empty": "\n", "big": strings.Repeat("x", 65<<10), "full": strings.Repeat("x", 64<<10), "over": strings.Repeat("x", 64<<10+1)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -38,6 +38,8 @@ func TestGet(t *testing.T) {
 		{"file:missing", "", "no such file"},
 		{"file:empty", "", "it is empty"},
 		{"file:big", "", "longer than"},
+		{"file:full", strings.Repeat("x", 64<<10), ""},
+		{"file:over", "", "longer than"},
 		{"stdin:", "from-stdin", ""},
 		{"prompt:Secret", "typed", ""},
 		{"prompt:broken", "", "gone"},
@@ -56,6 +58,12 @@ func TestGet(t *testing.T) {
 				t.Errorf("the error shows the secret: %v", err)
 			}
 		})
+	}
+	for size, taken := range map[int]bool{64<<10 - 1: true, 64 << 10: true, 64<<10 + 1: false, 128 << 10: false} {
+		source.Stdin = strings.NewReader(strings.Repeat("x", size))
+		if got, err := source.Get("stdin:"); (err == nil) != taken || taken && len(got.Reveal()) != size {
+			t.Errorf("%d bytes of input gave %d, %v", size, len(got.Reveal()), err)
+		}
 	}
 	source.Prompt = nil
 	if _, err := source.Get("prompt:x"); err == nil {
