@@ -128,7 +128,7 @@ func (d *Document) mapping(n ast.Node, t reflect.Type) {
 
 func fieldOf(t reflect.Type, key string) (reflect.StructField, bool) {
 	for _, f := range reflect.VisibleFields(t) {
-		if keyName(f) == key {
+		if key != "" && keyName(f) == key {
 			return f, true
 		}
 	}
