@@ -550,3 +550,34 @@ func FuzzGet(f *testing.F) {
 		}
 	})
 }
+
+// Only the public network is connected to, unless the configuration says
+// otherwise; and only when the address is one.
+func TestPublicAddressIsDialled(t *testing.T) {
+	for address, want := range map[string][2]error{
+		"8.8.8.8:443":                {nil, nil},
+		"[2606:4700::1111]:443":      {nil, nil},
+		"127.0.0.1:443":              {outbound.ErrPrivate, nil},
+		"[::ffff:8.8.8.8]:443":       {outbound.ErrPrivate, nil},
+		"keys.example.com:443":       {outbound.ErrPrivate, nil},
+		"[2606:4700::1111%eth0]:443": {outbound.ErrPrivate, nil},
+	} {
+		for i, private := range []bool{false, true} {
+			if err := build(t, outbound.Config{AllowPrivate: private}).MayConnect(address); !errors.Is(err, want[i]) {
+				t.Errorf("%s, private addresses allowed %v: %v", address, private, err)
+			}
+		}
+	}
+}
+
+// The longest URL is fetched, a longer one is not.
+func TestLongestURL(t *testing.T) {
+	s := newSource(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200) })
+	address := s.URL + "/" + strings.Repeat("a", 2<<10-len(s.URL)-1)
+	if _, err := s.fetcher(t, nil).Get(t.Context(), address, "*/*"); err != nil {
+		t.Errorf("%d bytes: %v", len(address), err)
+	}
+	if _, err := s.fetcher(t, nil).Get(t.Context(), address+"a", "*/*"); err == nil || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("%d bytes: %v", len(address)+1, err)
+	}
+}

@@ -118,6 +118,21 @@ func TestForwardedCertificate(t *testing.T) {
 	}
 }
 
+// The longest header is looked at, a longer one is not.
+func TestLongestCertificate(t *testing.T) {
+	c := &peer.Config{TrustedProxies: proxies(), CertificateHeader: "X-Cert"}
+	for value, want := range map[string]string{
+		strings.Repeat("A", peer.MaxCertificate):   "is not in the form",
+		strings.Repeat("A", peer.MaxCertificate+1): "is longer than",
+		"::":     "is not in the form",
+		":AAAA:": "has no X.509 certificate",
+	} {
+		if _, err := c.Certificate(request("10.0.0.1:4000", "X-Cert", value)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%d bytes: %v, want %q", len(value), err, want)
+		}
+	}
+}
+
 // Over real TLS: what the connection proves is the client's certificate, unless
 // the connection is a trusted proxy's.
 func TestCertificateOverTLS(t *testing.T) {

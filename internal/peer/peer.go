@@ -75,7 +75,7 @@ func (c *Config) Validate() error {
 
 // tokenCharacter is RFC 9110 section 5.6.2.
 func tokenCharacter(r rune) bool {
-	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r < 0x7f && strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r)
 }
 
 // Address returns the address of the client: the TCP peer, or, when that is a

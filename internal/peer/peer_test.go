@@ -55,6 +55,10 @@ func TestAddressByXForwardedFor(t *testing.T) {
 		{"a quote is garbage here", "10.0.0.1:4000", []string{`"198.51.100.7"`}, "10.0.0.1"},
 		{"port", "10.0.0.1:4000", []string{"198.51.100.7:80"}, "198.51.100.7"},
 		{"broken port", "10.0.0.1:4000", []string{"198.51.100.7:8o"}, "10.0.0.1"},
+		{"port of five digits", "10.0.0.1:4000", []string{"198.51.100.7:10909"}, "198.51.100.7"},
+		{"what stands before the digits", "10.0.0.1:4000", []string{"198.51.100.7:8/0"}, "10.0.0.1"},
+		{"what stands behind the digits", "10.0.0.1:4000", []string{"[2001:db8::7]:8:0"}, "10.0.0.1"},
+		{"no port behind a colon", "10.0.0.1:4000", []string{"198.51.100.7:"}, "10.0.0.1"},
 		{"port of six digits", "10.0.0.1:4000", []string{"198.51.100.7:123456"}, "10.0.0.1"},
 		{"IPv6", "[2001:db8:1::1]:4000", []string{"2001:db8::7"}, "2001:db8::7"},
 		{"brackets", "10.0.0.1:4000", []string{"[2001:db8::7]"}, "2001:db8::7"},
@@ -105,6 +109,8 @@ func TestAddressByForwarded(t *testing.T) {
 		{"an open quote on another line", []string{`for="192.0.2.1`, `for=198.51.100.7`}, "198.51.100.7"},
 		{"a comma in a host that the client chose", []string{`for=198.51.100.7;host="a, for=192.0.2.1"`}, "198.51.100.7"},
 		{"escaped quotes in that host", []string{`for=198.51.100.7;host="a\", for=192.0.2.1;x=\"\\"`}, "198.51.100.7"},
+		{"backslashes before that host", []string{`for=192.0.2.1, for=198.51.100.7;host=\\"a, for=192.0.2.2"`}, "198.51.100.7"},
+		{"a backslash before that host", []string{`for=192.0.2.1, for=198.51.100.7;x="\"a, for=192.0.2.2"`}, "198.51.100.7"},
 		{"a semicolon in that host", []string{`for=198.51.100.7;host="a;for=192.0.2.1"`}, "198.51.100.7"},
 		{"half a quote", []string{`for="198.51.100.7`}, "10.0.0.1"},
 	} {
@@ -153,6 +159,22 @@ func TestValidate(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 		})
+	}
+}
+
+// A header's name has the characters of a token (RFC 9110 section 5.6.2), and no
+// others.
+func TestNamesOfHeaders(t *testing.T) {
+	const token = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	for c := rune(0); c < 0x180; c++ {
+		config := &peer.Config{TrustedProxies: proxies(), AddressHeader: "X" + string(c)}
+		if err := config.Validate(); (err == nil) != strings.ContainsRune(token, c) {
+			t.Errorf("%q: %v", c, err)
+		}
+	}
+	config := &peer.Config{TrustedProxies: proxies(), AddressHeader: "X-A", CertificateHeader: "X\xff"}
+	if err := config.Validate(); err == nil {
+		t.Error("a name that is no UTF-8 is taken")
 	}
 }
 
