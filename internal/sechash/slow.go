@@ -43,10 +43,7 @@ func (bcryptText) name() string { return "bcrypt" }
 // on, and one that a newer Hydra hashed has no more than 72. Nobody gets in who
 // does not know 72 bytes of the secret.
 func (b bcryptText) matches(secret string) bool {
-	if len(secret) > bcryptSize {
-		secret = secret[:bcryptSize]
-	}
-	return bcrypt.CompareHashAndPassword([]byte(b), []byte(secret)) == nil
+	return bcrypt.CompareHashAndPassword([]byte(b), []byte(secret[:min(len(secret), bcryptSize)])) == nil
 }
 
 // salted is what PBKDF2 and Argon2id have in common.
