@@ -4,6 +4,7 @@
 GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+GREMLINS     = github.com/go-gremlins/gremlins/cmd/gremlins@v0.6.0
 NPM          = apis/gqlhttp/testdata/audit cmd/counterfoil/testdata/interop
 OIDC         = bench/server/oidc
 FUZZTIME    ?= 60s
@@ -100,6 +101,17 @@ crash:
 soak: REQUESTS ?= 100000
 soak:
 	COUNTERFOIL_SOAK_REQUESTS=$(REQUESTS) $(GO) test -timeout 120m -run 'Soak' -v ./cmd/...
+
+# Changes one package in hundreds of ways and tells which changes its tests do not
+# notice: see docs/testing.md. Each run of the tests is a new one, so that its
+# time is the measure of which run hangs. Not with -test-cpu: this version of the
+# tool passes it on in a form that go test refuses, and takes that for a test that
+# fails.
+.PHONY: mutants
+mutants:
+	@test -n "$(PKG)" || { echo "name the package: make mutants PKG=./internal/jose"; exit 2; }
+	GOFLAGS='$(GOFLAGS) -count=1' $(GO) run $(GREMLINS) unleash $(PKG) --workers $(or $(WORKERS),2) --timeout-coefficient $(or $(PATIENCE),20) \
+		-E '_test\.go$$' -E 'josetest/' -S lctv
 
 # 50 processes share one token for a minute while they and Valkey are killed.
 .PHONY: fleet

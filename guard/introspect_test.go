@@ -220,6 +220,14 @@ func TestIntrospectionsAtOnce(t *testing.T) {
 	for range atOnce {
 		<-arrived
 	}
+	// All are on their way, and the machine has the time for a hundred other
+	// calls: whoever does not wait for his turn has arrived.
+	if err := i.clock.Sleepers(t.Context(), tokens); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		r.refused(r.send(r.call("no token")), counterfoil.TokenMalformed)
+	}
 	if n := i.count(); n != atOnce {
 		t.Errorf("%d questions at once", n)
 	}

@@ -72,6 +72,13 @@ func TestBounds(t *testing.T) {
 	if got, err := read(strings.NewReader("data: "+strings.Repeat("x", 14)+"\n\n"), 20); !errors.Is(err, io.EOF) || len(got) != 1 {
 		t.Errorf("a line of the length: %q, %v", got, err)
 	}
+	full := "data: " + strings.Repeat("x", 14) + "\ndata: " // with the line feed between them
+	if got, err := read(strings.NewReader(full+"xxxxx\n\n"), 20); !errors.Is(err, io.EOF) || len(got) != 1 || len(got[0].Data) != 20 {
+		t.Errorf("data of the length: %q, %v", got, err)
+	}
+	if got, err := read(strings.NewReader(full+"xxxxxx\n\n"), 20); !errors.Is(err, eventstream.ErrTooLong) {
+		t.Errorf("data of one byte more: %q, %v", got, err)
+	}
 }
 
 // An event is there with its last line, though nothing follows.
