@@ -126,6 +126,21 @@ func TestFeedOfALiar(t *testing.T) {
 	}
 }
 
+// A feed that starts anew again, before it is complete, is left at once: each
+// start costs memory and forgets what the last one brought.
+func TestFeedThatStartsAnewTwice(t *testing.T) {
+	s := newTeller(t, false)
+	f := s.follow(nil)
+	c := s.next().say(hello, position(1))
+	caughtUp(t, f, "w.1")
+	restart(c, "v") // complete
+	caughtUp(t, f, "v.1")
+	c.say(`reset||{"feed":"u"}`, `reset||{"feed":"u"}`)
+	s.again(1)
+	restart(s.next(), "u")
+	caughtUp(t, f, "u.1")
+}
+
 func heap() uint64 {
 	var m runtime.MemStats
 	runtime.GC()
