@@ -286,6 +286,23 @@ func TestOutageServesTheOldSetForABoundedTime(t *testing.T) {
 
 // auth0's middleware answers 401 when the keys cannot be fetched: the client
 // throws a good token away.
+// A set is as old as the question that it answers, however long that took.
+func TestSlowKeysAreNotYounger(t *testing.T) {
+	p := newPublisher(t)
+	p.serve(func(w http.ResponseWriter, _ *http.Request) {
+		p.clock.Turn(5 * time.Second)
+		_, _ = io.WriteString(w, jwks("k1"))
+	})
+	r := p.remote(nil)
+	p.expect(r, "k1", "")
+	p.serve(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
+	p.turn(5 * time.Minute)
+	p.turn(time.Hour - 5*time.Minute - 5*time.Second - 1)
+	p.expect(r, "k1", "")
+	p.clock.Turn(1)
+	p.expect(r, "k1", "unavailable")
+}
+
 func TestKeyOutageIsNotTheClientsFault(t *testing.T) {
 	p := newPublisher(t)
 	p.serve(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })

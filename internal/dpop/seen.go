@@ -141,7 +141,7 @@ func (s *Seen) keep(r remembered, now time.Time) {
 func (s *Seen) forget(now time.Time) {
 	if s.known == nil {
 		s.known, s.owned, s.ahead, s.again = map[proofID]struct{}{}, map[string]int{}, map[proofID]int64{}, map[int64][]remembered{}
-		s.began, s.swept = now, -1
+		s.began = now
 	}
 	second := s.second(now)
 	if second <= s.swept {

@@ -98,6 +98,7 @@ func TestSeen(t *testing.T) {
 		{"another key", proof("b", "1", epoch), true},
 		{"key and id do not run together", proof("a1", "", epoch), true},
 		{"too old to know", proof("a", "3", epoch.Add(-2*time.Minute)), false},
+		{"just too old to know", proof("a", "3", epoch.Add(-time.Minute-time.Second)), false},
 	} {
 		if got := s.First(tt.proof); got != tt.first {
 			t.Errorf("%s: %t", tt.name, got)
@@ -179,6 +180,32 @@ func TestSeenWhenOneOwnerFloods(t *testing.T) {
 		if !s.First(proof("flood", fmt.Sprint("again", i), c.Now())) {
 			t.Fatalf("proof %d was refused although everything has expired", i)
 		}
+	}
+}
+
+// What an owner holds is counted on when a part of it has expired.
+func TestSeenCountsWhatIsLeft(t *testing.T) {
+	const most = 1000
+	c := clock.NewManual(epoch)
+	s := &dpop.Seen{Clock: c, Most: most}
+	send := func(n int) (taken int) {
+		for i := range n {
+			if s.First(proof("owner", fmt.Sprint(c.Now().Unix(), "-", i), c.Now())) {
+				taken++
+			}
+		}
+		return taken
+	}
+	if n := send(100); n != 100 {
+		t.Fatalf("%d taken", n)
+	}
+	c.Turn(30 * time.Second)
+	if n := send(400); n != 400 {
+		t.Fatalf("%d taken", n)
+	}
+	c.Turn(31 * time.Second)
+	if n := send(most); n != 100 {
+		t.Errorf("%d taken beside 400 that are left of %d, want half of the room in all", n, most)
 	}
 }
 

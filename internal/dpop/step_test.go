@@ -113,6 +113,24 @@ func TestSeenWhenTheClockIsSetBack(t *testing.T) {
 	}
 }
 
+// What was due within a minute of the last proof that was forgotten counts as
+// known, to the second.
+func TestSeenKnowsAMinute(t *testing.T) {
+	s := newStepped(t, 0)
+	var all []dpop.Proof
+	for range 180 {
+		all = append(all, s.fresh("before"))
+		s.clock.Turn(time.Second)
+	}
+	s.fresh("at last")
+	s.clock.Step(-61 * time.Second)
+	for _, p := range all {
+		if s.clock.Now().Round(0).Sub(p.IssuedAt) <= dpop.DefaultMaxAge {
+			s.replayed("set back by a minute", p)
+		}
+	}
+}
+
 // The proofs of a wrong time take no room from those of the right one.
 func TestSeenHasRoomAfterAWrongTime(t *testing.T) {
 	const most = 1000
