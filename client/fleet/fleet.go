@@ -141,6 +141,7 @@ func Open(ctx context.Context, cfg Config) (*Cache, error) {
 	}
 	c := &Cache{cfg: cfg, ring: keys, id: rand.Text(), entries: newEntries(), pending: map[*entry]struct{}{}, kick: make(chan struct{}, 1), lost: make(chan string, 1)}
 	c.server = &server{option: option, channel: cfg.Prefix + "changes", prefix: cfg.Prefix, timeout: cfg.Timeout, clock: cfg.Clock, turned: c.turned}
+	c.server.option.DialCtxFn = c.server.noting(option.DialCtxFn)
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	if err := c.begin(ctx); err != nil {
 		c.end() // what is still dialling ends by itself

@@ -254,7 +254,7 @@ func (c *Cache) listen(first chan<- error) (listened bool, err error) {
 		if s.Kind == "subscribe" {
 			began.Store(true)
 			c.later(c.entries.list("")...)
-			c.server.met(nil, "")
+			c.server.listens()
 			sayFirst(first, nil)
 		}
 	})

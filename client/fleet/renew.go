@@ -48,6 +48,11 @@ func (c *Cache) renew(ctx context.Context, e *entry, r client.Renewal) (counterf
 		case c.alive() != nil:
 			return none, c.alive()
 		}
+		if ready, err := c.ready(ctx, e, news); err != nil {
+			return none, err
+		} else if !ready {
+			continue
+		}
 		st, err := c.server.run(ctx, acquire, e.key, c.id, number(c.cfg.Lease.Milliseconds()), number(order), credentials, c.ring.ids(), number(asking.Milliseconds()))
 		if err != nil {
 			return none, err
@@ -58,6 +63,10 @@ func (c *Cache) renew(ctx context.Context, e *entry, r client.Renewal) (counterf
 		}
 		switch st.what {
 		case "ok":
+			if c.server.away() || c.server.grace.left(c.cfg.Clock.Now()) > 0 { // the break was just now
+				_, _ = c.server.run(ctx, release, e.key, c.id, number(st.number), credentials, "", "0", "0")
+				continue
+			}
 			t, err := c.hold(ctx, e, st, r, credentials)
 			if !errors.Is(err, errLeaseLost) {
 				return t, err
@@ -87,6 +96,20 @@ func (c *Cache) renew(ctx context.Context, e *entry, r client.Renewal) (counterf
 			c.wait(ctx, news, span(st.until-st.now, c.cfg.Lease)+rand.N(c.cfg.Lease/20+1))
 		}
 	}
+}
+
+// ready reports whether a new lease may be taken now. After a break it waits until
+// the others are back, or for news.
+func (c *Cache) ready(ctx context.Context, e *entry, news context.Context) (bool, error) {
+	if c.server.away() {
+		_, err := c.server.run(ctx, probe, e.key) // what finds the server takes no lease
+		return false, err
+	}
+	left := c.server.grace.left(c.cfg.Clock.Now())
+	if left > 0 {
+		c.wait(ctx, news, left)
+	}
+	return left <= 0, nil
 }
 
 // asking is how long those who know the token of a lost entry have to put it

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -85,6 +86,10 @@ type server struct {
 	clock           counterfoil.Clock
 	turned          func(err error, key string)
 	circuit         circuit
+	grace           grace
+	// dialled says that a connection was made since the last answer, listened that
+	// changes were listened for before, and cluster what the server is.
+	dialled, listened, cluster atomic.Bool
 
 	dialling sync.Mutex
 	mu       sync.Mutex
@@ -185,6 +190,7 @@ func (s *server) connect() error {
 	if err != nil {
 		return err
 	}
+	s.cluster.Store(c.Mode() == valkey.ClientModeCluster)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -290,7 +296,7 @@ func (s *server) try(ctx context.Context, script *valkey.Lua, key string, args .
 		return state{}, lost(err)
 	}
 	if script != read { // which a server answers that can take nothing
-		s.met(nil, key)
+		s.answered(key)
 	}
 	return st, nil
 }

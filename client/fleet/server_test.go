@@ -224,6 +224,9 @@ type proxy struct {
 	// answersOnly: what is said to the server goes through all the same.
 	answersOnly bool
 	conns       map[net.Conn]struct{}
+	// word is that of the command at which connections break, and then where they
+	// end from then on.
+	word, then string
 }
 
 func (s *server) proxy() *proxy {
@@ -276,7 +279,16 @@ func (p *proxy) copy(to, from net.Conn, answers bool) {
 		if !answers && p.answersOnly {
 			stalled = nil
 		}
+		broken := !answers && p.word != "" && strings.Contains(string(buf[:n]), p.word)
+		then := p.then
+		if broken {
+			p.word = ""
+		}
 		p.mu.Unlock()
+		if broken {
+			p.leads(then)
+			return
+		}
 		if stalled != nil {
 			<-stalled
 		}
@@ -292,6 +304,14 @@ func (p *proxy) leads(socket string) {
 	p.to = socket
 	p.mu.Unlock()
 	p.reset()
+}
+
+// breaksAt breaks all connections at the next command that has that word, and has
+// them end at socket from then on.
+func (p *proxy) breaksAt(word, socket string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.word, p.then = word, socket
 }
 
 // stall holds back everything from now on.
