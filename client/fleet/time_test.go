@@ -48,6 +48,16 @@ func TestSlowAnswerMakesNoTokenLiveLonger(t *testing.T) {
 	}
 }
 
+// sleep waits until n of those sleep who go by that clock.
+func sleep(t *testing.T, c *clock.Manual, n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := c.Sleepers(ctx, n); err != nil {
+		t.Fatalf("never: %d sleep", n)
+	}
+}
+
 // What is evicted, and a word that does not arrive, is told to nobody: everything
 // is compared within a minute and a half.
 func TestComparisonFindsWhatNobodyTells(t *testing.T) {
@@ -59,9 +69,7 @@ func TestComparisonFindsWhatNobodyTells(t *testing.T) {
 	knowsAfterAsking(t, one, "one")
 	evicted := func() {
 		s.ask("DEL", entryOf(key))
-		if err := now.Sleepers(t.Context(), 1); err != nil {
-			t.Fatal(err)
-		}
+		sleep(t, now, 1)
 		now.Turn(90 * time.Second)
 	}
 	evicted()
@@ -92,9 +100,7 @@ func TestWaitersDoNotAskAtOnce(t *testing.T) {
 				c.Clock = now
 				one := open(t, c)
 				all.Go(func() { _, _ = one.Renew(ctx, key, neverFetch(t)) })
-				if err := now.Sleepers(t.Context(), 2); err != nil { // the other one compares from time to time
-					t.Fatal(err)
-				}
+				sleep(t, now, 2) // the other one compares from time to time
 				for _, d := range now.Slept() {
 					if d >= row.least && d < row.least+row.least/2 {
 						waits = append(waits, d)
