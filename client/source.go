@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,9 @@ import (
 // token must not become a loop of token requests.
 const dropsPerMinute = 5
 
+// maxRejected bounds how many rejected tokens are remembered.
+const maxRejected = 2 * dropsPerMinute
+
 // Source gets, keeps and renews the token of one client. It is safe for
 // concurrent use and needs no closing: it has no goroutine but while a token is
 // being renewed.
@@ -32,7 +36,7 @@ type Source struct {
 
 	held     atomic.Pointer[held]
 	place    atomic.Pointer[entry]
-	rejected atomic.Pointer[counterfoil.Secret]
+	rejected atomic.Pointer[[]counterfoil.Secret] // the last ones that were
 	flights  singleflight.Group
 	calls    *limiter
 	drops    *limiter // of tokens long before their renewal
@@ -234,9 +238,7 @@ func (s *Source) Drop(ctx context.Context, rejected counterfoil.Token) {
 	if !replaced && h.early(now) && s.drops.wait(now) > 0 {
 		return
 	}
-	if !replaced {
-		s.rejected.Store(&h.token.Value)
-	}
+	s.reject(h.token.Value)
 	if !s.held.CompareAndSwap(h, nil) {
 		return
 	}
@@ -252,11 +254,21 @@ func (s *Source) Drop(ctx context.Context, rejected counterfoil.Token) {
 	s.event(ctx, counterfoil.Event{Type: counterfoil.EventTokenDropped, Reason: counterfoil.TokenInvalid, Detail: detail})
 }
 
-// isRejected reports whether t is the token that was dropped last: the cache
-// may still have it.
+// reject remembers a token that an API has rejected, as one of the last
+// maxRejected: the cache may go on showing it, or show it again.
+func (s *Source) reject(token counterfoil.Secret) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := []counterfoil.Secret{token}
+	if old := s.rejected.Load(); old != nil {
+		all = append(all, (*old)[:min(len(*old), maxRejected-1)]...)
+	}
+	s.rejected.Store(&all)
+}
+
 func (s *Source) isRejected(t counterfoil.Token) bool {
-	r := s.rejected.Load()
-	return r != nil && *r == t.Value
+	all := s.rejected.Load()
+	return all != nil && slices.Contains(*all, t.Value)
 }
 
 // Clear forgets the tokens of this client, whatever their scopes, here and in
