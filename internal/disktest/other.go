@@ -1,0 +1,6 @@
+//go:build !linux
+
+package disktest
+
+// Main does nothing: a Disk needs Linux.
+func Main() {}
