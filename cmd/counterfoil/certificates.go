@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -40,7 +39,7 @@ type authority struct {
 // developmentTLS returns the certificate for localhost and the path of the
 // authority that signed it. Both are made on first use and kept in dir.
 func developmentTLS(dir string, now time.Time) (tls.Certificate, string, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := files.MkdirAll(dir, 0o700); err != nil {
 		return tls.Certificate{}, "", err
 	}
 	ca, err := openAuthority(dir, now)

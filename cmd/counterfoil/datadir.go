@@ -61,7 +61,7 @@ func (d dataDir) masterKey() (counterfoil.Secret, error) {
 // create makes the directory and those in it, for this user only.
 func (d dataDir) create() error {
 	for _, sub := range []string{"", "env", "providers"} {
-		if err := os.MkdirAll(filepath.Join(string(d), sub), 0o700); err != nil {
+		if err := files.MkdirAll(filepath.Join(string(d), sub), 0o700); err != nil {
 			return withHint(fmt.Errorf("make the data directory: %w", err), "name a directory that you may write to with --dir")
 		}
 	}

@@ -3,14 +3,16 @@
 package files
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
 
 // Write replaces the file at path, or makes it, with the given permissions,
-// whatever they were before. After Write returns, the content survives a crash;
-// during it, readers see the old content or the new.
+// whatever they were before. After Write returns, the content survives a crash and
+// a loss of power; during it, readers see the old content or the new.
 func Write(path string, content []byte, perm os.FileMode) error {
 	dir := filepath.Dir(path)
 	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
@@ -37,16 +39,36 @@ func Write(path string, content []byte, perm os.FileMode) error {
 	if err := os.Rename(tmp.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return SyncDir(dir)
 }
 
-// syncDir makes a rename durable; not every system can.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+// MkdirAll is os.MkdirAll, and the directories that it makes survive a crash.
+func MkdirAll(path string, perm os.FileMode) error {
+	var made []string
+	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			break
+		}
+		made = append(made, dir)
+	}
+	if err := os.MkdirAll(path, perm); err != nil {
+		return err
+	}
+	for _, dir := range made {
+		if err := SyncDir(filepath.Dir(dir)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SyncDir puts the entries of a directory on the disk: the sync of a file does
+// not tell under which name it is there.
+func SyncDir(path string) error {
+	d, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	_ = d.Sync()
-	return nil
+	return SyncEntries(d)
 }
