@@ -17,6 +17,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/files"
 )
 
 // Dir returns a cache in the directory path, for the processes of one user on
@@ -26,7 +27,8 @@ import (
 //
 // Each token is a JSON file that only the user can read; a file that others can
 // read is refused, never used. A file is replaced in one step, so a process
-// that is killed at any moment leaves the old token or the new one; a file
+// that is killed at any moment, or a machine that loses its power, leaves the old
+// token or the new one, and the new one once it was stored; a file
 // that is damaged all the same counts as empty, and so does a token of times
 // that none has: got later than now by the machine's clock, ended before it was
 // got, or living longer than 30 days. Each key has a lock file that the operating
@@ -66,7 +68,7 @@ const (
 // open opens the directory, makes it if it is not there, and looks at it. What is
 // then done through it is done there, wherever the path leads meanwhile.
 func (d dir) open() (*os.Root, error) {
-	if err := os.MkdirAll(string(d), 0o700); err != nil {
+	if err := files.MkdirAll(string(d), 0o700); err != nil {
 		return nil, fmt.Errorf("client: make cache directory: %w", err)
 	}
 	if info, err := os.Lstat(string(d)); err != nil || !info.IsDir() {
@@ -202,8 +204,8 @@ func (d dir) Clear(ctx context.Context, prefix string) error {
 	if err != nil {
 		return err
 	}
+	defer root.Close()
 	keys, err := keysIn(root, -1)
-	_ = root.Close()
 	if err != nil {
 		return fmt.Errorf("client: clear cache: %w", err)
 	}
@@ -220,6 +222,9 @@ func (d dir) Clear(ctx context.Context, prefix string) error {
 		if err != nil {
 			return err
 		}
+	}
+	if err := syncEntries(root); err != nil {
+		return fmt.Errorf("client: clear cache: %w", err)
 	}
 	return nil
 }

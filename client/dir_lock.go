@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/gofrs/flock"
 )
 
@@ -103,11 +104,24 @@ func (l *locked) write(t counterfoil.Token) error {
 	if err == nil {
 		err = l.root.Rename(temp, l.key+".json")
 	}
+	if err == nil {
+		err = syncEntries(l.root)
+	}
 	if err != nil {
 		_ = l.root.Remove(temp)
 		return fmt.Errorf("client: store token: %w", err)
 	}
 	return nil
+}
+
+// syncEntries puts the entries of the directory on the disk: a loss of power does
+// not bring back what was replaced or removed before.
+func syncEntries(root *os.Root) error {
+	f, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	return errors.Join(files.SyncEntries(f), f.Close())
 }
 
 // remove removes what may hold the token.

@@ -26,10 +26,12 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/disktest"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
 func TestMain(m *testing.M) {
+	disktest.Main()
 	if mode := os.Getenv("COUNTERFOIL_TEST_CHILD"); mode != "" {
 		child(mode)
 		return
