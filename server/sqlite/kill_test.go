@@ -34,7 +34,7 @@ func child(path, mode string) int {
 	for i := range 8 {
 		wg.Go(func() {
 			for j := 0; mode != "once" || j < 25; j++ {
-				if err := childWrites(s, fmt.Sprintf("%s-%d-%d", prefix, i, j), mode != "once"); err != nil {
+				if err := childWrites(s, fmt.Sprintf("%s-%d-%d", prefix, i, j), mode != "once", printLine); err != nil {
 					fmt.Fprintln(os.Stderr, err)
 					os.Exit(1)
 				}
@@ -48,13 +48,16 @@ func child(path, mode string) int {
 	return 0
 }
 
+func printLine(line string) { fmt.Println(line) }
+
 // childWrites records a token and, when asked to, revokes it and takes a client
-// through its life. Each line is one write call: whole or not at all.
-func childWrites(s server.Store, name string, all bool) error {
+// through its life. It says each write after it was acknowledged: one line is one
+// write call, whole or not at all.
+func childWrites(s server.Store, name string, all bool, say func(string)) error {
 	if err := record(s, "c", name); err != nil {
 		return err
 	}
-	fmt.Println("token " + name)
+	say("token " + name)
 	if !all {
 		return nil
 	}
@@ -63,12 +66,12 @@ func childWrites(s server.Store, name string, all bool) error {
 	if err := s.RevokeToken(ctx, server.Revocation{Realm: "r", ClientID: "d", TokenID: name, Expires: event.Time.Add(time.Hour)}, event); err != nil && !errors.Is(err, server.ErrFull) {
 		return err
 	} else if err == nil {
-		fmt.Println("revoked " + name)
+		say("revoked " + name)
 	}
 	if err := createClient(ctx, s, name); err != nil {
 		return err
 	}
-	fmt.Println("life " + name + " 1")
+	say("life " + name + " 1")
 	c, err := s.Client(ctx, "r", name)
 	if err != nil {
 		return err
@@ -77,11 +80,11 @@ func childWrites(s server.Store, name string, all bool) error {
 	if err := s.UpdateClient(ctx, c, counterfoil.Event{Type: counterfoil.EventClientDisabled, Time: event.Time, Realm: "r", ClientID: name}); err != nil {
 		return err
 	}
-	fmt.Println("life " + name + " 2")
+	say("life " + name + " 2")
 	if err := s.DeleteClient(ctx, "r", name, counterfoil.Event{Type: counterfoil.EventClientDeleted, Time: event.Time, Realm: "r", ClientID: name}); err != nil {
 		return err
 	}
-	fmt.Println("life " + name + " 3")
+	say("life " + name + " 3")
 	return nil
 }
 

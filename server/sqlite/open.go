@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/files"
 	driver "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 )
@@ -91,7 +92,13 @@ func open(ctx context.Context, path string) (db *sql.DB, dsn string, err error) 
 	}
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
-	if err := prepareFile(ctx, db, size); err != nil {
+	err = prepareFile(ctx, db, size)
+	if err == nil {
+		// SQLite syncs the directory with the first sync of the log, and does not look
+		// whether that fails: without its entry the log would be lost with the power.
+		err = files.SyncDir(filepath.Dir(path))
+	}
+	if err != nil {
 		_ = db.Close()
 		return nil, "", err
 	}

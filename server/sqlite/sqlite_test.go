@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/disktest"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
 	"github.com/counterfoil/counterfoil/server/storetest"
@@ -22,10 +23,14 @@ import (
 
 var kills = flag.Int("kills", 10, "rounds of the kill -9 test; 200 for the long form")
 
+// cuts is a flag of every system, so that 'make crash' can be asked for anywhere.
+var cuts = flag.Int("cuts", 4, "rounds of the test that cuts the power; 200 for the long form")
+
 // childEnv names the database to a copy of this test that writes to it.
 const childEnv = "COUNTERFOIL_TEST_CHILD"
 
 func TestMain(m *testing.M) {
+	disktest.Main()
 	if path := os.Getenv(childEnv); path != "" {
 		os.Exit(child(path, os.Args[len(os.Args)-1]))
 	}
