@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"runtime"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/sechash"
+	"github.com/counterfoil/counterfoil/internal/spool"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 )
@@ -52,41 +54,30 @@ type Options struct {
 	// Partial imports the good rows even when others are refused or in
 	// conflict. Otherwise one such row keeps all from being imported.
 	Partial bool
+	// Progress, when set, is called after each row, one call at a time. It must
+	// not take long.
+	Progress func(Progress)
 }
 
-// Report tells what became of a file, or would.
-type Report struct {
-	// Applied tells whether anything was to be changed: false after a dry run,
-	// and when rows that cannot be taken kept the others out.
-	Applied bool
-	// Rows are those of the file, in its order.
-	Rows []Result
+// Progress is how far Apply has come.
+type Progress struct {
+	// Writing is false while rows are looked at, true while they are imported.
+	Writing bool
+	// Rows is how many that was done with; Of how many there are to import, 0
+	// while they are looked at.
+	Rows, Of int
+	// Part is how much of the file was looked at, from 0 to 1; 0 while rows are
+	// imported.
+	Part float64
 }
 
-// Result is what became of a row, or would.
-type Result struct {
-	Place    string
-	ClientID string
-	Outcome  Outcome
-	// Detail says why, or what is other in the realm.
-	Detail string
-	Notes  []string
-}
-
-// Count returns how many rows have an outcome.
-func (r *Report) Count(o Outcome) int {
-	n := 0
-	for i := range r.Rows {
-		if r.Rows[i].Outcome == o {
-			n++
-		}
-	}
-	return n
-}
-
-// atOnce is how many clients are written together: a database that writes them
-// in one go is asked for as many.
-const atOnce = 64
+// atOnce is how many rows are looked at, and clients written, together: a
+// database that writes them in one go is asked for as many. windowSize is how
+// large they may be, in bytes of the file.
+const (
+	atOnce     = 512
+	windowSize = 4 << 20
+)
 
 // keptSecrets is how many secrets of a client are accepted at once.
 const keptSecrets = 2
@@ -94,73 +85,192 @@ const keptSecrets = 2
 // job is a row on its way into the realm.
 type job struct {
 	row              *Row
-	result           *Result
+	result           Result
 	client           server.NewClient
 	secrets, apiKeys []Secret
 	version          int64 // of the client that it replaces
 }
 
-// Apply imports rows into a realm. It looks at all of them first, also at the
-// clients that the realm has; then, unless that found a row that cannot be
+// planned is what is to become of a row.
+type planned struct {
+	Result
+	// Version is that of the client that it replaces.
+	Version int64
+}
+
+// application is one Apply.
+type application struct {
+	Options
+	clients *server.Clients
+	file    *File
+	plans   spool.List[planned]
+	counts  map[Outcome]int
+	report  *Report
+	// hashing is held by who makes a slow hash: as many as can, because it takes
+	// memory.
+	hashing chan struct{}
+
+	mu sync.Mutex // held to tell Progress
+	at Progress
+}
+
+// Apply imports a file into a realm. It looks at all of its rows first, also at
+// the clients that the realm has; then, unless that found a row that cannot be
 // taken, it creates them. When it is interrupted, or returns an error, the
-// report tells how far it came, and importing the same file again finishes the
-// work.
-func Apply(ctx context.Context, clients *server.Clients, rows []Row, o Options) (Report, error) {
+// report, where there is one, tells how far it came, and importing the same file
+// again finishes the work. The caller closes the report.
+func Apply(ctx context.Context, clients *server.Clients, f *File, o Options) (*Report, error) {
 	if o.Now.IsZero() {
 		o.Now = time.Now()
 	}
-	report := Report{Rows: make([]Result, len(rows))}
+	a := &application{
+		Options: o, clients: clients, file: f, counts: map[Outcome]int{},
+		report: &Report{counts: map[Outcome]int{}}, hashing: make(chan struct{}, runtime.GOMAXPROCS(0)),
+	}
+	defer a.plans.Close()
+	if err := a.look(ctx); err != nil {
+		return nil, err
+	}
+	err := a.act(ctx)
+	return a.report, err
+}
+
+// look decides what is to become of each row.
+func (a *application) look(ctx context.Context) error {
+	ids := newIdentities()
+	return a.file.windows(func(rows []*Row) error {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("import: %w", err)
+		}
+		jobs := make([]*job, len(rows))
+		for i, row := range rows {
+			jobs[i] = a.plan(row, ids)
+		}
+		if err := a.compareAll(ctx, jobs); err != nil {
+			return err
+		}
+		for _, j := range jobs {
+			a.counts[j.result.Outcome]++
+			if err := a.plans.Append(planned{j.result, j.version}); err != nil {
+				return fmt.Errorf("import: %w", err)
+			}
+		}
+		return nil
+	})
+}
+
+// act does what look has decided, or only reports it.
+func (a *application) act(ctx context.Context) error {
+	next, stop := iter.Pull2(a.plans.All())
+	defer stop()
+	bad := a.counts[Refused] + a.counts[Conflict]
+	var failed error
+	if a.report.Applied = !a.DryRun && (a.Partial || bad == 0); a.report.Applied {
+		a.at = Progress{Writing: true, Of: a.counts[Created] + a.counts[Replaced]}
+		failed = a.file.windows(func(rows []*Row) error { return a.write(ctx, rows, next) })
+	}
+	// What is left is reported as it was planned, or as not done.
+	for p, err, more := next(); more; p, err, more = next() {
+		if err != nil {
+			return errors.Join(failed, fmt.Errorf("import: %w", err))
+		}
+		if failed != nil && p.due() {
+			p.Outcome, p.Detail = NotDone, ""
+		}
+		if err := a.report.add(p.Result); err != nil {
+			return errors.Join(failed, err)
+		}
+	}
+	return failed
+}
+
+func (p *planned) due() bool { return p.Outcome == Created || p.Outcome == Replaced }
+
+// write creates and replaces what was planned for some rows.
+func (a *application) write(ctx context.Context, rows []*Row, next func() (planned, error, bool)) error {
 	jobs := make([]*job, len(rows))
-	seen := map[string]string{}
-	for i := range rows {
-		jobs[i] = o.plan(&rows[i], &report.Rows[i], seen)
+	errs := make([]error, len(rows))
+	var wg sync.WaitGroup
+	for i, row := range rows {
+		p, err, more := next()
+		if err != nil || !more || p.Place != row.Place {
+			wg.Wait()
+			return errors.Join(errors.New("import: what was kept of the file cannot be read again"), err)
+		}
+		j := &job{row: row, result: p.Result}
+		if jobs[i] = j; p.due() {
+			j = a.plan(row, nil)
+			j.result, j.version = p.Result, p.Version
+			jobs[i] = j
+			wg.Go(func() {
+				errs[i] = a.keep(ctx, j)
+				a.done()
+			})
+		}
 	}
-	if err := o.compareAll(ctx, clients, jobs); err != nil {
-		return report, err
+	wg.Wait()
+	var failed error
+	for i, j := range jobs {
+		if errs[i] != nil {
+			j.result.Outcome, j.result.Detail = NotDone, ""
+			if failed == nil {
+				failed = fmt.Errorf("import: %s: %w: import the file again to finish", j.row.Place, errs[i])
+			}
+		}
+		if err := a.report.add(j.result); err != nil {
+			return errors.Join(failed, err)
+		}
 	}
-	if o.DryRun || !o.Partial && report.Count(Refused)+report.Count(Conflict) > 0 {
-		return report, nil
+	return failed
+}
+
+// done tells that one more row is done.
+func (a *application) done() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.at.Rows++
+	if a.Progress != nil {
+		a.Progress(a.at)
 	}
-	report.Applied = true
-	return report, o.run(ctx, clients, jobs)
 }
 
 // plan looks at a row by itself; its outcome is left open where the realm's
 // clients decide it.
-func (o *Options) plan(row *Row, result *Result, seen map[string]string) *job {
-	*result = Result{Place: row.Place, ClientID: event.Clean(row.Client.ID, event.MaxClientID), Notes: slices.Clone(row.Notes)}
-	j := &job{row: row, result: result, client: row.Client}
-	j.client.Realm, j.client.ImportedFrom = o.Realm, o.Format
+func (a *application) plan(row *Row, ids *identities) *job {
+	j := &job{row: row, client: row.Client}
+	j.result = Result{Place: row.Place, ClientID: event.Clean(row.Client.ID, event.MaxClientID), Notes: slices.Clone(row.Notes)}
+	j.client.Realm, j.client.ImportedFrom = a.Realm, a.Format
 	if row.Err == nil && row.Skip != "" {
-		result.Outcome, result.Detail = Skipped, row.Skip
-	} else if err := o.check(j, seen); err != nil {
-		result.Outcome, result.Detail = Refused, err.Error()
+		j.result.Outcome, j.result.Detail = Skipped, row.Skip
+	} else if err := a.check(j, ids); err != nil {
+		j.result.Outcome, j.result.Detail = Refused, err.Error()
 	}
 	return j
 }
 
 // compareAll decides what is open: as many at once as there are processors,
 // because a secret in the clear may have to be verified against a slow hash.
-func (o *Options) compareAll(ctx context.Context, clients *server.Clients, jobs []*job) error {
+func (a *application) compareAll(ctx context.Context, jobs []*job) error {
 	work := make(chan *job)
 	errs := make([]error, runtime.GOMAXPROCS(0))
 	var wg sync.WaitGroup
 	for i := range errs {
 		wg.Go(func() {
 			for j := range work {
-				if errs[i] != nil {
-					continue
+				if errs[i] == nil && j.result.Outcome == "" {
+					if err := cmp.Or(ctx.Err(), a.compare(ctx, j)); err != nil {
+						errs[i] = fmt.Errorf("import: %s: %w", j.row.Place, err)
+					}
 				}
-				if err := cmp.Or(ctx.Err(), o.compare(ctx, clients, j)); err != nil {
-					errs[i] = fmt.Errorf("import: %s: %w", j.row.Place, err)
-				}
+				a.done()
 			}
 		})
 	}
+	a.mu.Lock()
+	a.at.Part = a.file.part()
+	a.mu.Unlock()
 	for _, j := range jobs {
-		if j.result.Outcome == "" {
-			work <- j
-		}
+		work <- j
 	}
 	close(work)
 	wg.Wait()
@@ -168,8 +278,8 @@ func (o *Options) compareAll(ctx context.Context, clients *server.Clients, jobs 
 }
 
 // check says why a row cannot be taken, without a look at the realm's clients.
-func (o *Options) check(j *job, seen map[string]string) error {
-	n, limits := &j.client, o.Provider.TokenEndpoint.Limits
+func (a *application) check(j *job, ids *identities) error {
+	n, limits := &j.client, a.Provider.TokenEndpoint.Limits
 	switch {
 	case j.row.Err != nil:
 		return j.row.Err
@@ -177,23 +287,23 @@ func (o *Options) check(j *job, seen map[string]string) error {
 		return errors.New("it has no client id")
 	case len(n.ID) > limits.ClientID:
 		return fmt.Errorf("its client id is longer than the realm's limit of %d bytes", limits.ClientID)
-	case seen[n.ID] != "":
-		return fmt.Errorf("%s has the same client id", seen[n.ID])
 	}
-	seen[n.ID] = j.row.Place
-	if err := server.CheckSettings(o.Provider, o.Tenants, &n.Settings); err != nil {
+	if before := ids.add(n.ID, j.row.number); before > 0 {
+		return fmt.Errorf("%s has the same client id", place(a.file.unit, before))
+	}
+	if err := server.CheckSettings(a.Provider, a.Tenants, &n.Settings); err != nil {
 		return err
 	}
 	var err error
-	if j.secrets, err = o.choose(j, "secret", j.row.Secrets); err != nil {
+	if j.secrets, err = a.choose(j, "secret", j.row.Secrets); err != nil {
 		return err
 	}
-	if j.apiKeys, err = o.choose(j, "API key", j.row.APIKeys); err != nil {
+	if j.apiKeys, err = a.choose(j, "API key", j.row.APIKeys); err != nil {
 		return err
 	}
-	a := &n.Authentication
+	proof := &n.Authentication
 	if len(j.secrets) == 0 && !n.WithoutSecret {
-		if a.KeySet == "" && a.KeySetURL == "" {
+		if proof.KeySet == "" && proof.KeySetURL == "" {
 			return errors.New("all of its secrets have expired")
 		}
 		n.WithoutSecret = true
@@ -202,16 +312,16 @@ func (o *Options) check(j *job, seen map[string]string) error {
 }
 
 // choose returns the newest secrets that have not expired, and notes the others.
-func (o *Options) choose(j *job, what string, all []Secret) ([]Secret, error) {
+func (a *application) choose(j *job, what string, all []Secret) ([]Secret, error) {
 	var chosen []Secret
 	for i, s := range all {
 		switch {
-		case !s.Ends.IsZero() && !s.Ends.After(o.Now):
+		case !s.Ends.IsZero() && !s.Ends.After(a.Now):
 			j.note("left out %s %d, counted from the newest: it has expired", what, i+1)
 		case len(chosen) == keptSecrets:
 			j.note("left out %s %d, counted from the newest: %d at once are accepted", what, i+1, keptSecrets)
 		default:
-			if err := sendable(s.Plain, o.Provider.TokenEndpoint.Limits.ClientSecret); err != nil {
+			if err := sendable(s.Plain, a.Provider.TokenEndpoint.Limits.ClientSecret); err != nil {
 				return nil, fmt.Errorf("its %s %w", what, err)
 			}
 			chosen = append(chosen, s)
@@ -237,8 +347,8 @@ func sendable(s counterfoil.Secret, most int) error {
 }
 
 // compare says what the realm makes of a row.
-func (o *Options) compare(ctx context.Context, clients *server.Clients, j *job) error {
-	there, err := clients.Get(ctx, o.Realm, j.client.ID)
+func (a *application) compare(ctx context.Context, j *job) error {
+	there, err := a.clients.Get(ctx, a.Realm, j.client.ID)
 	if errors.Is(err, server.ErrNotFound) {
 		j.result.Outcome = Created
 		return nil
@@ -260,7 +370,7 @@ func (o *Options) compare(ctx context.Context, clients *server.Clients, j *job) 
 	switch {
 	case other == "":
 		j.result.Outcome = Unchanged
-	case o.Replace:
+	case a.Replace:
 		j.result.Outcome, j.result.Detail = Replaced, other
 	default:
 		j.result.Outcome, j.result.Detail = Conflict, "the realm has a client of this id, and the file says otherwise: "+other
@@ -282,54 +392,25 @@ func same(hashes []server.Hash, secrets []Secret) bool {
 	})
 }
 
-// run creates and replaces what was planned, a batch at a time.
-func (o *Options) run(ctx context.Context, clients *server.Clients, jobs []*job) error {
-	due := slices.DeleteFunc(slices.Clone(jobs), func(j *job) bool { return j.result.Outcome != Created && j.result.Outcome != Replaced })
-	hashing := make(chan struct{}, runtime.GOMAXPROCS(0)) // as many as can, because it takes memory
-	for i := 0; i < len(due); i += atOnce {
-		batch := due[i:min(i+atOnce, len(due))]
-		errs := make([]error, len(batch))
-		var wg sync.WaitGroup
-		for i, j := range batch {
-			wg.Go(func() { errs[i] = o.keep(ctx, clients, j, hashing) })
-		}
-		wg.Wait()
-		failed := slices.IndexFunc(errs, func(err error) bool { return err != nil })
-		if failed < 0 {
-			continue
-		}
-		for i, err := range errs {
-			if err != nil {
-				batch[i].result.Outcome, batch[i].result.Detail = NotDone, ""
-			}
-		}
-		for _, j := range due[i+len(batch):] {
-			j.result.Outcome, j.result.Detail = NotDone, ""
-		}
-		return fmt.Errorf("import: %s: %w: import the file again to finish", batch[failed].row.Place, errs[failed])
-	}
-	return nil
-}
-
 // keep brings one client into the realm.
-func (o *Options) keep(ctx context.Context, clients *server.Clients, j *job, hashing chan struct{}) error {
+func (a *application) keep(ctx context.Context, j *job) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	hashing <- struct{}{}
+	a.hashing <- struct{}{}
 	j.client.Secrets, j.client.APIKeys = hashed(j.secrets), hashed(j.apiKeys)
-	<-hashing
+	<-a.hashing
 	var err error
 	if j.result.Outcome == Replaced {
-		_, err = clients.Replace(ctx, o.Actor, j.client, j.version)
+		_, err = a.clients.Replace(ctx, a.Actor, j.client, j.version)
 	} else {
-		_, _, err = clients.Create(ctx, o.Actor, j.client)
+		_, _, err = a.clients.Create(ctx, a.Actor, j.client)
 	}
 	if errors.Is(err, server.ErrExists) || errors.Is(err, server.ErrConflict) || errors.Is(err, server.ErrNotFound) {
 		// Someone was here between the look and the write.
-		again := *o
+		again := &application{Options: a.Options, clients: a.clients}
 		again.Replace = false
-		if err := again.compare(ctx, clients, j); err != nil {
+		if err := again.compare(ctx, j); err != nil {
 			return err
 		}
 		if j.result.Outcome == Created {

@@ -29,7 +29,7 @@ import (
 // realm is an oauth2 realm on a real listener with a real database, to import
 // into.
 type realm struct {
-	t       *testing.T
+	t       testing.TB
 	url     string
 	http    *http.Client
 	store   server.Store
@@ -39,7 +39,7 @@ type realm struct {
 
 var now = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 
-func newRealm(t *testing.T, wrap func(server.Store) server.Store) *realm {
+func newRealm(t testing.TB, wrap func(server.Store) server.Store) *realm {
 	t.Helper()
 	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "counterfoil.db"))
 	if err != nil {
@@ -91,38 +91,104 @@ func (r *realm) token(id, secret string) (status, lifetime int) {
 	return resp.StatusCode, body.ExpiresIn
 }
 
-func read(t *testing.T, format, file string) []importer.Row {
+func read(t *testing.T, format, file string) *importer.File {
 	t.Helper()
 	f, err := os.Open(filepath.Join("testdata", file))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	rows, err := importer.Parse(format, f)
+	return open(t, format, f)
+}
+
+func open(t *testing.T, format string, r io.Reader) *importer.File {
+	t.Helper()
+	f, err := importer.Open(format, r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return rows
+	t.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return f
 }
 
-func (r *realm) apply(rows []importer.Row, change func(*importer.Options)) importer.Report {
+// parse returns the rows of a file.
+func parse(format string, r io.Reader) (rows []importer.Row, err error) {
+	f, err := importer.Open(format, r)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := f.Rows(func(r *importer.Row) error { rows = append(rows, *r); return nil }); err != nil {
+		return nil, err
+	}
+	return rows, nil
+}
+
+// report is an importer.Report as a whole.
+type report struct {
+	Applied bool
+	Rows    []importer.Result
+}
+
+func (r report) Count(o importer.Outcome) (n int) {
+	for _, row := range r.Rows {
+		if row.Outcome == o {
+			n++
+		}
+	}
+	return n
+}
+
+// whole reads a report, twice, and closes it.
+func whole(t testing.TB, r *importer.Report) report {
+	t.Helper()
+	v := report{Applied: r.Applied}
+	for i := range 2 {
+		v.Rows = nil
+		for row, err := range r.Rows() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			v.Rows = append(v.Rows, row)
+		}
+		if len(v.Rows) != r.Len() {
+			t.Errorf("the report has %d rows, and %d when it is read for the %d. time", r.Len(), len(v.Rows), i+1)
+		}
+	}
+	for _, row := range v.Rows {
+		if got, want := r.Count(row.Outcome), v.Count(row.Outcome); got != want {
+			t.Errorf("%d rows are %s, the report counts %d", want, row.Outcome, got)
+		}
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	return v
+}
+
+func (r *realm) apply(f *importer.File, change func(*importer.Options)) report {
 	r.t.Helper()
 	o := r.options
 	if change != nil {
 		change(&o)
 	}
-	report, err := importer.Apply(r.t.Context(), r.clients, rows, o)
+	applied, err := importer.Apply(r.t.Context(), r.clients, f, o)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if len(report.Rows) != len(rows) {
-		r.t.Errorf("%d of %d rows are accounted for", len(report.Rows), len(rows))
+	rows := 0
+	if err := f.Rows(func(*importer.Row) error { rows++; return nil }); err != nil || applied.Len() != rows {
+		r.t.Errorf("%d of %d rows are accounted for, %v", applied.Len(), rows, err)
 	}
-	return report
+	return whole(r.t, applied)
 }
 
 // outcomes writes a report as "id outcome" by row.
-func outcomes(r importer.Report) []string {
+func outcomes(r report) []string {
 	var out []string
 	for _, row := range r.Rows {
 		out = append(out, row.ClientID+" "+string(row.Outcome))
@@ -263,7 +329,7 @@ func TestSecretsKeepWorking(t *testing.T) {
 }
 
 // searchSecrets looks for secrets and hashes in what people see.
-func searchSecrets(t *testing.T, r *realm, tries []try, reports ...importer.Report) {
+func searchSecrets(t *testing.T, r *realm, tries []try, reports ...report) {
 	t.Helper()
 	page, err := r.store.Events(t.Context(), 0, 1000)
 	if err != nil {
@@ -286,13 +352,9 @@ func searchSecrets(t *testing.T, r *realm, tries []try, reports ...importer.Repo
 }
 
 // lines makes a plain file.
-func lines(t *testing.T, text ...string) []importer.Row {
+func lines(t *testing.T, text ...string) *importer.File {
 	t.Helper()
-	rows, err := importer.Parse("plain", strings.NewReader(strings.Join(text, "\n")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rows
+	return open(t, "plain", strings.NewReader(strings.Join(text, "\n")))
 }
 
 // TestBrokenRow: one row that cannot be taken keeps all others out, unless the
@@ -350,7 +412,7 @@ func TestBrokenRow(t *testing.T) {
 // TestOpenQuote: a quote that is never closed takes the lines behind it along.
 // Nothing said so, and their clients were in no report.
 func TestOpenQuote(t *testing.T) {
-	rows, err := importer.Parse("plain", strings.NewReader("client_id,client_secret\na,one\nb,\"two\nc,three\nd,four\n"))
+	rows, err := parse("plain", strings.NewReader("client_id,client_secret\na,one\nb,\"two\nc,three\nd,four\n"))
 	if err != nil || len(rows) != 2 || rows[1].Place != "line 3" || rows[1].Err == nil || !strings.Contains(rows[1].Err.Error(), "reaches to line 5") {
 		t.Errorf("read %+v, %v", rows, err)
 	}
@@ -412,10 +474,11 @@ func TestInterrupted(t *testing.T) {
 		text = append(text, fmt.Sprintf(`{"client_id":"c%03d","client_secret":"%032d-3f6a0c9b1e7d4825"}`, i, i))
 	}
 	rows := lines(t, text...)
-	report, err := importer.Apply(t.Context(), r.clients, rows, r.options)
-	if err == nil || !strings.Contains(err.Error(), "again to finish") || !report.Applied {
+	applied, err := importer.Apply(t.Context(), r.clients, rows, r.options)
+	if err == nil || !strings.Contains(err.Error(), "again to finish") || !applied.Applied {
 		t.Errorf("%v", err)
 	}
+	report := whole(t, applied)
 	if report.Count(importer.Created) != 100 || report.Count(importer.NotDone) != 200 {
 		t.Errorf("%d created, %d not done", report.Count(importer.Created), report.Count(importer.NotDone))
 	}
@@ -442,16 +505,16 @@ func TestTwoImportsAtOnce(t *testing.T) {
 	for i := range 100 {
 		text = append(text, fmt.Sprintf(`{"client_id":"c%03d","client_secret":"%032d-3f6a0c9b1e7d4825"}`, i, i))
 	}
-	rows := lines(t, text...)
 	var wg sync.WaitGroup
-	var reports [2]importer.Report
+	var reports [2]report
 	for i := range reports {
 		wg.Go(func() {
-			report, err := importer.Apply(t.Context(), r.clients, rows, r.options)
+			applied, err := importer.Apply(t.Context(), r.clients, lines(t, text...), r.options)
 			if err != nil {
 				t.Error(err)
+				return
 			}
-			reports[i] = report
+			reports[i] = whole(t, applied)
 		})
 	}
 	wg.Wait()
@@ -478,7 +541,7 @@ func TestFileRefused(t *testing.T) {
 		"CSV of one line":      {"plain", "client_id,client_secret\n", "behind its first line"},
 		"nothing":              {"plain", "", "neither JSON nor CSV"},
 	} {
-		rows, err := importer.Parse(row.format, strings.NewReader(row.text))
+		rows, err := parse(row.format, strings.NewReader(row.text))
 		if row.want == "" {
 			if err != nil || len(rows) != 1 || rows[0].Err == nil {
 				t.Errorf("%s: %+v, %v", name, rows, err)
@@ -489,10 +552,10 @@ func TestFileRefused(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, row.want)
 		}
 	}
-	if _, err := importer.Parse("plain", io.LimitReader(endless{}, importer.MaxSize+100)); err == nil {
+	if _, err := parse("plain", io.LimitReader(endless{}, importer.MaxSize+100)); err == nil {
 		t.Error("a file without an end was taken")
 	}
-	if _, err := importer.Parse("plain", bytes.NewReader(bytes.Repeat([]byte("{}\n"), importer.MaxRows+2))); err == nil {
+	if _, err := parse("plain", bytes.NewReader(bytes.Repeat([]byte("{}\n"), importer.MaxRows+2))); err == nil {
 		t.Error("a file of too many rows was taken")
 	}
 }
@@ -515,7 +578,7 @@ func TestOneAfterTheOther(t *testing.T) {
 		"Hydra, page by page":    {"hydra", "{\n\"items\": [{\"client_id\": \"a\"}]}\n{\n\"items\": [{\"client_id\": \"b\"}]}"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rows, err := importer.Parse(file.format, strings.NewReader(file.text))
+			rows, err := parse(file.format, strings.NewReader(file.text))
 			if err != nil || len(rows) != 2 || rows[0].Client.ID != "a" || rows[1].Client.ID != "b" || rows[1].Place != "client 2" {
 				t.Errorf("read %+v, %v", rows, err)
 			}
@@ -549,7 +612,7 @@ func TestForeignRows(t *testing.T) {
 		"Cognito, scopes for people":       {"cognito", `{"ClientId":"a","ClientSecret":"s","AllowedOAuthFlows":["client_credentials"],"AllowedOAuthScopes":["openid","x/y"]}`, "", "openid"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rows, err := importer.Parse(row.format, strings.NewReader(row.text))
+			rows, err := parse(row.format, strings.NewReader(row.text))
 			if err != nil || len(rows) != 1 {
 				t.Fatalf("%d rows, %v", len(rows), err)
 			}
@@ -582,10 +645,7 @@ func TestNotes(t *testing.T) {
 	if late.Rows[0].Notes != nil {
 		t.Errorf("got %q", late.Rows[0].Notes)
 	}
-	rows, err := importer.Parse("identityserver", strings.NewReader(`{"ClientId":"a","AllowedGrantTypes":["client_credentials"],"ClientSecrets":[{"Value":"QQTTb42iwlQ0n4WDZ5Pr4CngyVcGOjTJHC6SAxh7VjE=","Expiration":"2020-01-01T00:00:00"}]}`))
-	if err != nil {
-		t.Fatal(err)
-	}
+	rows := open(t, "identityserver", strings.NewReader(`{"ClientId":"a","AllowedGrantTypes":["client_credentials"],"ClientSecrets":[{"Value":"QQTTb42iwlQ0n4WDZ5Pr4CngyVcGOjTJHC6SAxh7VjE=","Expiration":"2020-01-01T00:00:00"}]}`))
 	if got := r.apply(rows, nil); got.Applied || !strings.Contains(got.Rows[0].Detail, "expired") {
 		t.Errorf("a client whose secrets have all expired: %+v", got)
 	}
@@ -610,7 +670,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(1, []byte("{}\n{"))
 	f.Fuzz(func(t *testing.T, format int, data []byte) {
 		formats := importer.Formats()
-		rows, err := importer.Parse(formats[uint(format)%uint(len(formats))], bytes.NewReader(data))
+		rows, err := parse(formats[uint(format)%uint(len(formats))], bytes.NewReader(data))
 		if (err == nil) == (len(rows) == 0) {
 			t.Errorf("%d rows, %v", len(rows), err)
 		}

@@ -1,13 +1,14 @@
 // Package importer reads the clients of other authorization servers, so that
-// their secrets keep working here unchanged. Use Parse on a file that the other
-// server has exported, look at the rows, then Apply them to a realm: a dry run
+// their secrets keep working here unchanged. Use Open on a file that the other
+// server has exported, look at its Rows, then Apply it to a realm: a dry run
 // first.
 //
 // The package promises that every row of a file is accounted for, that Apply
 // imports all rows or none unless told otherwise, that importing the same file
 // again changes nothing, and that no secret and no hash of one comes back in an
-// error, a note or a report. Files come from an operator; still they are
-// bounded and a broken one is refused with its place.
+// error, a note or a report. Neither a file nor a report is held in memory, only
+// some of its rows. Files come from an operator; still they are bounded and a
+// broken one is refused with its place.
 //
 // The formats:
 //
@@ -24,11 +25,9 @@
 package importer
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -66,6 +65,9 @@ type Row struct {
 	Skip string
 	// Err says why the row cannot be taken; nil when it can.
 	Err error
+
+	// number is that of Place, size how many bytes the row has in the file.
+	number, size int
 }
 
 // Secret is a client secret as it came: in the clear, or hashed.
@@ -96,157 +98,6 @@ var formats = map[string]format{
 
 // Formats returns the names of the formats.
 func Formats() []string { return []string{"identityserver", "hydra", "keycloak", "cognito", "plain"} }
-
-// Parse reads a file of one of the Formats. The error is about the file as a
-// whole; what is wrong with a row is in the row.
-func Parse(name string, r io.Reader) ([]Row, error) {
-	f, ok := formats[name]
-	if !ok {
-		return nil, fmt.Errorf("import: no format is called %q: the formats are %s", name, strings.Join(Formats(), ", "))
-	}
-	data, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("import: %w", err)
-	case len(data) > MaxSize:
-		return nil, fmt.Errorf("import: the file is larger than %d MiB: divide it", MaxSize>>20)
-	}
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	if name == "plain" && !startsJSON(data) {
-		return parseCSV(data)
-	}
-	rows, err := documents(data, f)
-	if err != nil {
-		return nil, fmt.Errorf("import: %w", err)
-	}
-	if len(rows) == 0 {
-		return nil, errors.New("import: the file has no clients: look whether it has the format that was named")
-	}
-	return rows, nil
-}
-
-func startsJSON(data []byte) bool {
-	text := bytes.TrimSpace(data)
-	return len(text) > 0 && (text[0] == '{' || text[0] == '[')
-}
-
-// documents reads one JSON document, one a line, or one after the other.
-func documents(data []byte, f format) ([]Row, error) {
-	if json.Valid(data) {
-		list, err := f.clients(data)
-		if err != nil {
-			return nil, err
-		}
-		return f.rows(list, "client")
-	}
-	// Where the first line is no document, the file is none of JSON Lines.
-	first, _, _ := bytes.Cut(bytes.TrimSpace(data), []byte("\n"))
-	if !json.Valid(first) {
-		list, err := f.sequence(data)
-		if err != nil {
-			return nil, err
-		}
-		return f.rows(list, "client")
-	}
-	var list [][]byte
-	for line := range bytes.Lines(data) {
-		if len(list) > MaxRows {
-			break
-		}
-		list = append(list, bytes.TrimSpace(line))
-	}
-	return f.rows(list, "line")
-}
-
-// sequence finds the clients in documents that stand one after the other. A
-// broken one breaks the file: nothing says where the next begins.
-func (f *format) sequence(data []byte) ([][]byte, error) {
-	d := json.NewDecoder(bytes.NewReader(data))
-	var list [][]byte
-	for len(list) <= MaxRows {
-		var raw json.RawMessage
-		err := d.Decode(&raw)
-		if errors.Is(err, io.EOF) && len(list) > 0 {
-			break
-		}
-		if err != nil {
-			at := len(data)
-			var syntax *json.SyntaxError
-			if errors.As(err, &syntax) {
-				at = min(int(syntax.Offset), len(data))
-			}
-			return nil, fmt.Errorf("the file is not JSON: line %d is broken", 1+bytes.Count(data[:at], []byte("\n")))
-		}
-		clients, err := f.clients(raw)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, clients...)
-	}
-	return list, nil
-}
-
-// clients finds the clients in a document that is valid.
-func (f *format) clients(data []byte) ([][]byte, error) {
-	data = bytes.TrimSpace(data)
-	for range 3 { // as deep as any of the formats has them
-		if data[0] != '{' {
-			break
-		}
-		var members map[string]json.RawMessage
-		if err := json.Unmarshal(data, &members); err != nil {
-			return nil, errors.New("the file is not a JSON object")
-		}
-		inner, found := []byte(nil), false
-		for _, name := range f.within {
-			if raw, there := members[name]; there && (raw[0] == '[' || raw[0] == '{') {
-				inner, found = raw, true
-				break
-			}
-		}
-		if !found {
-			return [][]byte{data}, nil
-		}
-		data = inner
-	}
-	var list []json.RawMessage
-	if err := json.Unmarshal(data, &list); err != nil {
-		return nil, errors.New("the file has no list of clients where the format has one")
-	}
-	out := make([][]byte, len(list))
-	for i := range list {
-		out[i] = list[i]
-	}
-	return out, nil
-}
-
-// rows reads each client; those of empty lines are left out.
-func (f *format) rows(list [][]byte, unit string) ([]Row, error) {
-	if len(list) > MaxRows {
-		return nil, fmt.Errorf("the file has more than %d clients: divide it", MaxRows)
-	}
-	var rows []Row
-	for i, raw := range list {
-		if len(raw) == 0 {
-			continue
-		}
-		row := Row{Place: fmt.Sprintf("%s %d", unit, i+1)}
-		switch {
-		case len(raw) > maxRow:
-			row.Err = fmt.Errorf("it is larger than %d KiB", maxRow>>10)
-		case !json.Valid(raw):
-			row.Err = errors.New("it is not JSON")
-		default:
-			row.Err = f.read(raw, &row)
-			if row.Err == nil && row.Client.ID == "" {
-				row.Err = errors.New("it has no client id")
-			}
-		}
-		row.order()
-		rows = append(rows, row)
-	}
-	return rows, nil
-}
 
 // order puts the newest secret first: by the time at which they were made, where
 // the file says, or else the last one that it names.

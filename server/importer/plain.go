@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
@@ -119,55 +120,111 @@ func network(text string) (netip.Prefix, error) {
 	return netip.PrefixFrom(a, a.BitLen()), nil
 }
 
-// parseCSV reads a CSV file (RFC 4180) whose first line names the columns.
-// Lists in it have spaces between their elements; labels are name=value.
-func parseCSV(data []byte) ([]Row, error) {
-	r := csv.NewReader(bytes.NewReader(data))
+// records reads a CSV file (RFC 4180) whose first line names the columns. Lists
+// in it have spaces between their elements; labels are name=value.
+func (f *File) records(row func(*Row) error) error {
+	in := &rationed{r: f.spool.From(f.begin), left: ration}
+	r := csv.NewReader(in)
 	r.FieldsPerRecord, r.ReuseRecord = -1, true
+	heading, err := readHeading(r)
+	if err != nil {
+		return err
+	}
+	n := 0
+	for ended := false; !ended; n++ {
+		in.left = ration
+		before := r.InputOffset()
+		record, err := r.Read()
+		f.read = r.InputOffset()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		next := &Row{size: int(f.read - before)}
+		var where *csv.ParseError
+		switch {
+		case err == nil:
+			next.number, _ = r.FieldPos(0)
+			if next.Err = readRecord(heading, record, next); next.Err == nil && next.Client.ID == "" {
+				next.Err = errors.New("it has no client id")
+			}
+		case errors.As(err, &where) && where.Line > where.StartLine:
+			// encoding/csv goes on behind the line that it could not read.
+			next.number, next.Err = where.StartLine, fmt.Errorf("it is not CSV: a quote that opens here reaches to line %d, and the lines between were not read", where.Line)
+		case errors.As(err, &where):
+			next.number, next.Err = where.StartLine, errors.New("it is not CSV: a quote is out of place")
+		case errors.Is(err, errRation):
+			if next.number, err = lineAt(f.spool.From(f.begin), before); err != nil {
+				return fmt.Errorf("import: %w", err)
+			}
+			next.Err, ended = fmt.Errorf("%w, or a quote opens here and never closes: neither it nor the lines behind it were read", errTooLarge), true
+		default:
+			return fmt.Errorf("import: %w", err)
+		}
+		next.Place = place(f.unit, next.number)
+		if err := row(next); err != nil {
+			return err
+		}
+	}
+	if n == 0 {
+		return wrong("import: the file has no clients behind its first line")
+	}
+	return nil
+}
+
+// readHeading reads the names of the columns.
+func readHeading(r *csv.Reader) ([]string, error) {
 	heading, err := r.Read()
 	if err != nil {
-		return nil, errors.New("import: the file is neither JSON nor CSV with a line of column names")
+		return nil, wrong("import: the file is neither JSON nor CSV with a line of column names")
 	}
 	heading = slices.Clone(heading)
 	for i, name := range heading {
 		heading[i] = strings.TrimSpace(name)
 		if !slices.Contains(columns, heading[i]) || slices.Contains(heading[:i], heading[i]) {
-			return nil, fmt.Errorf("import: column %d is none of %s, or is there twice: the first line names the columns", i+1, strings.Join(columns, ", "))
+			return nil, wrong("import: column %d is none of %s, or is there twice: the first line names the columns", i+1, strings.Join(columns, ", "))
 		}
 	}
-	var rows []Row
-	for {
-		record, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if len(rows) == MaxRows {
-			return nil, fmt.Errorf("import: the file has more than %d clients: divide it", MaxRows)
-		}
+	return heading, nil
+}
+
+// ration is how much encoding/csv may read for one record, which it keeps in
+// memory whole, and for its buffer.
+const ration = maxRow + 8<<10
+
+var errRation = errors.New("a record is too large")
+
+// rationed reads so much, then fails.
+type rationed struct {
+	r    io.Reader
+	left int
+}
+
+func (r *rationed) Read(p []byte) (int, error) {
+	if r.left <= 0 {
+		return 0, errRation
+	}
+	n, err := r.r.Read(p[:min(len(p), r.left)])
+	r.left -= n
+	return n, err
+}
+
+// lineAt is the line of the record that begins at an offset of the text, or
+// behind the empty lines there.
+func lineAt(text io.Reader, offset int64) (int, error) {
+	r := bufio.NewReader(text)
+	line := 1
+	for at := int64(0); ; at++ {
+		c, err := r.ReadByte()
 		if err != nil {
-			// encoding/csv goes on behind the line that it could not read.
-			var where *csv.ParseError
-			if !errors.As(err, &where) {
-				return nil, fmt.Errorf("import: %w", err)
-			}
-			row := Row{Place: fmt.Sprintf("line %d", where.StartLine), Err: errors.New("it is not CSV: a quote is out of place")}
-			if where.Line > where.StartLine {
-				row.Err = fmt.Errorf("it is not CSV: a quote that opens here reaches to line %d, and the lines between were not read", where.Line)
-			}
-			rows = append(rows, row)
-			continue
+			return 0, err
 		}
-		line, _ := r.FieldPos(0)
-		row := Row{Place: fmt.Sprintf("line %d", line)}
-		if row.Err = readRecord(heading, record, &row); row.Err == nil && row.Client.ID == "" {
-			row.Err = errors.New("it has no client id")
+		if at >= offset && c != '\n' && c != '\r' {
+			return line, nil
 		}
-		rows = append(rows, row)
+		if c == '\n' {
+			line++
+		}
 	}
-	if len(rows) == 0 {
-		return nil, errors.New("import: the file has no clients behind its first line")
-	}
-	return rows, nil
 }
 
 func readRecord(heading, record []string, row *Row) error {
