@@ -59,7 +59,7 @@ type Service interface {
 	// RevokeTokens ends all tokens that a client was issued so far.
 	RevokeTokens(ctx context.Context, realm, id string) error
 	// ImportClients reads a file of another server's clients and creates them:
-	// all, or none unless the import is Partial.
+	// all, or none unless the import is Partial. The caller closes the report.
 	ImportClients(ctx context.Context, realm string, i Import) (Report, error)
 
 	// Keys returns the signing keys of a realm, oldest first.
@@ -209,29 +209,9 @@ type Import struct {
 	// Replace lets rows take the place of other clients of their IDs. Partial
 	// imports the good rows even when others cannot be taken.
 	Replace, Partial bool
-}
-
-// Report tells what became of the rows of an import, or would.
-type Report struct {
-	// Applied is false after a dry run, and when nothing was imported because
-	// rows could not be taken.
-	Applied bool `json:"applied"`
-	// Counts are how many rows have each outcome.
-	Counts map[string]int `json:"counts"`
-	// Rows are those of the file, in its order.
-	Rows []row `json:"rows"`
-	// Failed says what kept the import from ending; empty when it did end.
-	// Importing the same file again finishes the work.
-	Failed string `json:"failed,omitempty"`
-}
-
-// row is what became of a row, or would.
-type row struct {
-	Place    string   `json:"place"`
-	ClientID string   `json:"client_id"`
-	Outcome  string   `json:"outcome"`
-	Detail   string   `json:"detail,omitempty"`
-	Notes    []string `json:"notes,omitempty"`
+	// Progress, when set, is told how far the import has come: after each row,
+	// or each part of the file that was sent elsewhere, one call at a time.
+	Progress func(Progress)
 }
 
 var (

@@ -315,6 +315,16 @@ func (h *handler) write(w http.ResponseWriter, r *http.Request, a answer, media 
 		w.WriteHeader(a.status)
 		return
 	}
+	if report, ok := a.body.(*Report); ok {
+		header.Set("Content-Type", media)
+		w.WriteHeader(a.status)
+		if err := errors.Join(report.WriteJSON(w), report.Close()); err != nil {
+			// The status has left: the answer ends early, and so that it shows.
+			h.log.ErrorContext(r.Context(), "admin answer cut off", "route", r.Pattern, "error", err)
+			panic(http.ErrAbortHandler)
+		}
+		return
+	}
 	body, ok := a.body.([]byte)
 	if !ok {
 		var err error

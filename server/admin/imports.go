@@ -3,11 +3,37 @@ package admin
 import (
 	"context"
 	"errors"
+	"io"
+	"iter"
 	"net/http"
+	"net/url"
 
 	"github.com/counterfoil/counterfoil/internal/event"
+	"github.com/counterfoil/counterfoil/internal/spool"
 	"github.com/counterfoil/counterfoil/server/importer"
 )
+
+// Stage is what an import is at.
+type Stage string
+
+// The stages. An import on this machine reads, then writes; one elsewhere is
+// sent, then awaited.
+const (
+	Reading Stage = "reading"
+	Writing Stage = "writing"
+	Sending Stage = "sending"
+	Waiting Stage = "waiting"
+)
+
+// Progress is how far an import has come.
+type Progress struct {
+	Stage Stage
+	// Done is how many rows were read or written, or bytes sent. Of is how many
+	// there are to write; 0 when that is not known.
+	Done, Of int64
+	// Part is how much of the file was read, from 0 to 1.
+	Part float64
+}
 
 // ImportClients creates the clients of a file.
 func (l *Local) ImportClients(ctx context.Context, realm string, i Import) (Report, error) {
@@ -21,30 +47,167 @@ func (l *Local) ImportClients(ctx context.Context, realm string, i Import) (Repo
 			return Report{}, err
 		}
 	}
-	rows, err := importer.Parse(i.Format, i.File)
+	file, err := importer.Open(i.Format, i.File)
 	if err != nil {
-		if ctx.Err() != nil {
-			return Report{}, ctx.Err()
-		}
-		var over *http.MaxBytesError
-		if errors.As(err, &over) {
-			return Report{}, problem(tooLarge, "the file is larger than %d MiB: divide it, or import it on the server's machine", over.Limit>>20)
-		}
-		return Report{}, problem(wrongValues, "%s", event.Clean(err.Error(), 500))
+		return Report{}, unread(ctx, err)
 	}
-	report, err := importer.Apply(ctx, l.clients, rows, importer.Options{
+	defer file.Close()
+	report, err := importer.Apply(ctx, l.clients, file, importer.Options{
 		Realm: realm, Provider: r.Provider, Tenants: r.Tenants, Format: i.Format, Actor: l.Actor, Now: l.Clock.Now(),
-		DryRun: i.DryRun, Replace: i.Replace, Partial: i.Partial,
+		DryRun: i.DryRun, Replace: i.Replace, Partial: i.Partial, Progress: i.progress(),
 	})
-	v := Report{Applied: report.Applied, Counts: map[string]int{}, Rows: make([]row, len(report.Rows))}
-	for i, r := range report.Rows {
-		v.Rows[i] = row{r.Place, r.ClientID, string(r.Outcome), r.Detail, r.Notes}
-		v.Counts[string(r.Outcome)]++
+	if report == nil {
+		return Report{}, unread(ctx, err)
 	}
-	if err != nil && report.Applied {
+	if err != nil && !report.Applied {
+		return Report{}, errors.Join(err, report.Close())
+	}
+	v := Report{Applied: report.Applied, Counts: map[string]int{}, close: report.Close}
+	for _, o := range outcomes {
+		if n := report.Count(o); n > 0 {
+			v.Counts[string(o)] = n
+		}
+	}
+	v.rows = func(yield func(Row, error) bool) {
+		for r, err := range report.Rows() {
+			if !yield(Row{r.Place, r.ClientID, string(r.Outcome), r.Detail, r.Notes}, err) {
+				return
+			}
+		}
+	}
+	if err != nil {
 		// What was imported stays: the caller has to see the rows.
 		v.Failed = event.Clean(err.Error(), 500)
-		return v, nil
 	}
+	return v, nil
+}
+
+var outcomes = []importer.Outcome{
+	importer.Created, importer.Unchanged, importer.Replaced, importer.Skipped, importer.Conflict, importer.Refused, importer.NotDone,
+}
+
+func (i *Import) progress() func(importer.Progress) {
+	if i.Progress == nil {
+		return nil
+	}
+	return func(p importer.Progress) {
+		v := Progress{Stage: Reading, Done: int64(p.Rows), Of: int64(p.Of), Part: p.Part}
+		if p.Writing {
+			v.Stage = Writing
+		}
+		i.Progress(v)
+	}
+}
+
+// unread tells an error of a file in the words of a problem, where it is the
+// file's fault.
+func unread(ctx context.Context, err error) error {
+	var over *http.MaxBytesError
+	var wrong *importer.FileError
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.As(err, &over):
+		return problem(tooLarge, "the file is larger than %d MiB: divide it, or import it on the server's machine", over.Limit>>20)
+	case errors.As(err, &wrong):
+		return problem(wrongValues, "%s", event.Clean(err.Error(), 500))
+	}
+	return err
+}
+
+// ImportClients creates the clients of a file.
+func (r *Remote) ImportClients(ctx context.Context, realm string, i Import) (Report, error) {
+	values := url.Values{"format": {i.Format}}
+	for name, set := range map[string]bool{"dry_run": i.DryRun, "replace": i.Replace, "partial": i.Partial} {
+		if set {
+			values.Set(name, "true")
+		}
+	}
+	var v Report
+	err := r.send(ctx, query{
+		method: http.MethodPost, path: realmOf(realm, "imports"), values: values, media: "application/octet-stream", body: i.body(),
+	}, func(answer io.Reader) (err error) {
+		v, err = readReport(answer)
+		return err
+	})
 	return v, err
 }
+
+// body is the file, which tells how much of it was sent.
+func (i *Import) body() io.Reader {
+	if i.Progress == nil {
+		return i.File
+	}
+	return &sent{r: i.File, tell: i.Progress}
+}
+
+type sent struct {
+	r    io.Reader
+	n    int64
+	tell func(Progress)
+}
+
+func (s *sent) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	s.n += int64(n)
+	stage := Sending
+	if err != nil {
+		stage = Waiting
+	}
+	s.tell(Progress{Stage: stage, Done: s.n})
+	return n, err
+}
+
+// Report tells what became of the rows of an import, or would. One goroutine
+// uses it.
+type Report struct {
+	// Applied is false after a dry run, and when nothing was imported because
+	// rows could not be taken.
+	Applied bool
+	// Counts are how many rows have each outcome.
+	Counts map[string]int
+	// Failed says what kept the import from ending; empty when it did end.
+	// Importing the same file again finishes the work.
+	Failed string
+
+	rows  iter.Seq2[Row, error]
+	close func() error
+}
+
+// Row is what became of a row, or would.
+type Row struct {
+	Place    string   `json:"place"`
+	ClientID string   `json:"client_id"`
+	Outcome  string   `json:"outcome"`
+	Detail   string   `json:"detail,omitempty"`
+	Notes    []string `json:"notes,omitempty"`
+}
+
+// Len returns how many rows the file has.
+func (r *Report) Len() int {
+	n := 0
+	for _, count := range r.Counts {
+		n += count
+	}
+	return n
+}
+
+// Rows are those of the file, in its order, up to an error. They are not in
+// memory, and can be read as often as needed.
+func (r *Report) Rows() iter.Seq2[Row, error] {
+	if r.rows == nil {
+		return func(func(Row, error) bool) {}
+	}
+	return r.rows
+}
+
+// Close lets go of the rows.
+func (r *Report) Close() error {
+	if r.close == nil {
+		return nil
+	}
+	return r.close()
+}
+
+// kept is a list of rows that were told.
+type kept = spool.List[Row]

@@ -3,7 +3,9 @@ package admin
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -249,12 +251,30 @@ func (c *call) importClients() (answer, error) {
 	if err := control.SetWriteDeadline(until); err != nil {
 		return answer{}, fmt.Errorf("give the import time: %w", err)
 	}
-	i.File = http.MaxBytesReader(c.w, c.Body, maxImport)
+	body := &bodyReader{r: http.MaxBytesReader(c.w, c.Body, maxImport)}
+	i.File = body
 	report, err := c.admin.ImportClients(c.Context(), c.realm(), i)
+	if errors.Is(err, errBody) {
+		return answer{}, problem(malformed, "the body ended before its announced length")
+	}
 	if err != nil {
 		return answer{}, err
 	}
-	return good(report)
+	return good(&report)
+}
+
+// bodyReader marks what goes wrong with a body.
+type bodyReader struct{ r io.Reader }
+
+var errBody = errors.New("admin: the body cannot be read")
+
+func (b *bodyReader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	var over *http.MaxBytesError
+	if err != nil && !errors.Is(err, io.EOF) && !errors.As(err, &over) {
+		err = errors.Join(errBody, err)
+	}
+	return n, err
 }
 
 func (c *call) keys() (answer, error) {

@@ -28,7 +28,7 @@ type Remote struct {
 }
 
 // maxAnswer bounds an answer, in bytes: a page of 1,000 clients with all that
-// each can have, or the rows of an import.
+// each can have, or the rows of an import, which are not kept in memory.
 const maxAnswer = 256 << 20
 
 // query is a request to the API.
@@ -53,6 +53,25 @@ func clientOf(realm, id string, more ...string) []string {
 // do sends a request and puts the answer into the value that into points to,
 // unless that is nil.
 func (r *Remote) do(ctx context.Context, q query, into any) error {
+	return r.send(ctx, q, func(answer io.Reader) error {
+		body, err := io.ReadAll(answer)
+		if err != nil || into == nil {
+			return err
+		}
+		if err := json.Unmarshal(body, into); err != nil {
+			return errStranger
+		}
+		return nil
+	})
+}
+
+var (
+	errStranger = errors.New("admin: the answer is not that of a Counterfoil server: look at the API's URL")
+	errAnswer   = errors.New("admin: the answer is too large")
+)
+
+// send sends a request and lets read have a good answer.
+func (r *Remote) send(ctx context.Context, q query, read func(io.Reader) error) error {
 	u := strings.TrimSuffix(r.URL, "/") + "/v1"
 	for _, segment := range q.path {
 		if segment == "." || segment == ".." || segment == "" {
@@ -79,21 +98,40 @@ func (r *Remote) do(ctx context.Context, q query, into any) error {
 		return err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	switch {
-	case err != nil:
-		return fmt.Errorf("admin: read the answer: %w", err)
-	case len(body) > maxAnswer:
-		return errors.New("admin: the answer is too large")
-	case resp.StatusCode < 200 || resp.StatusCode > 299:
+	answer := &bounding{r: resp.Body, left: maxAnswer}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		body, err := io.ReadAll(answer)
+		if err != nil {
+			return fmt.Errorf("admin: read the answer: %w", err)
+		}
 		return refusal(resp, body)
-	case into == nil:
-		return nil
 	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return errors.New("admin: the answer is not that of a Counterfoil server: look at the API's URL")
+	err = read(answer)
+	switch {
+	case errors.Is(answer.err, errAnswer):
+		return errAnswer
+	case answer.err != nil:
+		return fmt.Errorf("admin: read the answer: %w", answer.err)
 	}
-	return nil
+	return err
+}
+
+// bounding reads so many bytes, then fails; err is what failed.
+type bounding struct {
+	r    io.Reader
+	left int64
+	err  error
+}
+
+func (b *bounding) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		err = errAnswer
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.err = err
+	}
+	return n, err
 }
 
 // refusal returns the problem that an answer is, or says who else has refused:
@@ -110,8 +148,8 @@ func refusal(resp *http.Response, body []byte) error {
 
 func get(path []string) query { return query{method: http.MethodGet, path: path} }
 
-// send is a request with a JSON body.
-func send(method string, path []string, body any) (query, error) {
+// withBody is a request with a JSON body.
+func withBody(method string, path []string, body any) (query, error) {
 	text, err := json.Marshal(body)
 	return query{method: method, path: path, media: "application/json", body: bytes.NewReader(text)}, err
 }
@@ -125,7 +163,7 @@ func (r *Remote) Realms(ctx context.Context) ([]Realm, error) {
 
 // CreateClient adds a client.
 func (r *Remote) CreateClient(ctx context.Context, realm string, n NewClient) (Client, server.Credentials, error) {
-	q, err := send(http.MethodPost, realmOf(realm, "clients"), n)
+	q, err := withBody(http.MethodPost, realmOf(realm, "clients"), n)
 	if err != nil {
 		return Client{}, server.Credentials{}, err
 	}
@@ -190,7 +228,7 @@ func (r *Remote) rotate(ctx context.Context, path []string, o server.Rotation) (
 		overlap := o.Overlap.String()
 		b.Overlap = &overlap
 	}
-	q, err := send(http.MethodPost, path, b)
+	q, err := withBody(http.MethodPost, path, b)
 	if err != nil {
 		return server.Credentials{}, err
 	}
@@ -206,7 +244,7 @@ func (r *Remote) EndSecret(ctx context.Context, realm, id, secretID string, at t
 	if at.IsZero() {
 		return r.do(ctx, query{method: http.MethodDelete, path: path}, nil)
 	}
-	q, err := send(http.MethodPatch, path, secretBody{at})
+	q, err := withBody(http.MethodPatch, path, secretBody{at})
 	if err != nil {
 		return err
 	}
@@ -233,21 +271,6 @@ func (r *Remote) RevokeTokens(ctx context.Context, realm, id string) error {
 	return r.do(ctx, query{method: http.MethodPost, path: clientOf(realm, id, "revoke")}, nil)
 }
 
-// ImportClients creates the clients of a file.
-func (r *Remote) ImportClients(ctx context.Context, realm string, i Import) (Report, error) {
-	values := url.Values{"format": {i.Format}}
-	for name, set := range map[string]bool{"dry_run": i.DryRun, "replace": i.Replace, "partial": i.Partial} {
-		if set {
-			values.Set(name, "true")
-		}
-	}
-	var v Report
-	err := r.do(ctx, query{
-		method: http.MethodPost, path: realmOf(realm, "imports"), values: values, media: "application/octet-stream", body: i.File,
-	}, &v)
-	return v, err
-}
-
 // Keys returns the signing keys of a realm.
 func (r *Remote) Keys(ctx context.Context, realm string) ([]server.KeyView, error) {
 	var v keysView
@@ -262,7 +285,7 @@ func (r *Remote) RotateKey(ctx context.Context, realm string, algorithm provider
 		ahead := o.Ahead.String()
 		b.Ahead = &ahead
 	}
-	q, err := send(http.MethodPost, realmOf(realm, "keys"), b)
+	q, err := withBody(http.MethodPost, realmOf(realm, "keys"), b)
 	if err != nil {
 		return server.KeyView{}, err
 	}

@@ -75,7 +75,7 @@ func TestEveryChangeIsRecorded(t *testing.T) {
 		{"revoke", func(ctx context.Context, s admin.Service) error { return s.RevokeTokens(ctx, "acme", "billing") }, counterfoil.EventTokensRevoked, "issued before"},
 		{"import", func(ctx context.Context, s admin.Service) error {
 			r, err := s.ImportClients(ctx, "acme", admin.Import{Format: "plain", File: strings.NewReader("client_id,client_secret\nnew,3f6a0c9b1e7d4825a0b6c3f19e8d7042\n")})
-			if err == nil && (!r.Applied || len(r.Rows) != 1 || r.Rows[0].Outcome != "created") {
+			if err == nil && (!r.Applied || r.Len() != 1 || r.Counts["created"] != 1) {
 				return fmt.Errorf("the report is %+v", r)
 			}
 			return err
