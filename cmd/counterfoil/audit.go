@@ -2,11 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
+	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
 	"github.com/spf13/cobra"
 )
@@ -35,30 +34,20 @@ later run goes on with --after.`,
 }
 
 func (p *program) audit(ctx context.Context, service admin.Service, after int64) error {
-	table := tabwriter.NewWriter(p.Out, 0, 0, 2, ' ', 0)
-	enc := json.NewEncoder(p.Out)
-	enc.SetEscapeHTML(false)
-	if p.output == text {
-		fmt.Fprintln(table, "TIME\tEVENT\tREALM\tCLIENT ID\tREASON\tBY\tIP ADDRESS\tUSER AGENT\tDETAIL")
-	}
-	var evicted int64
+	write, flush := p.auditRows()
+	evicted := int64(0)
 	for {
 		page, err := service.Events(ctx, after, auditPage)
 		if err != nil {
 			return err
 		}
-		for _, e := range page.Events {
-			after = e.Sequence
-			if p.output == jsonForm {
-				if err := enc.Encode(e); err != nil {
-					return err
-				}
-				continue
+		for i := range page.Events {
+			after = page.Events[i].Sequence
+			if err := write(&page.Events[i]); err != nil {
+				return err
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Time.Format(time.RFC3339), e.Type, e.Realm,
-				oneLine(e.ClientID), e.Reason, oneLine(e.Actor), e.Address, oneLine(e.UserAgent), oneLine(e.Detail))
 		}
-		if err := table.Flush(); err != nil {
+		if err := flush(); err != nil {
 			return err
 		}
 		if evicted = page.Evicted; len(page.Events) < auditPage {
@@ -69,4 +58,18 @@ func (p *program) audit(ctx context.Context, service admin.Service, after int64)
 		fmt.Fprintf(p.Err, "%d records of refused strangers were dropped to keep the record bounded\n", evicted)
 	}
 	return nil
+}
+
+// auditRows writes records in the form that is asked for. Neither form keeps
+// more than a page.
+func (p *program) auditRows() (write func(*server.RecordedEvent) error, flush func() error) {
+	if p.output == jsonForm {
+		rows := newJSONRows(p.Out, false)
+		return func(e *server.RecordedEvent) error { return rows.row(e) }, rows.end
+	}
+	t := newTable(p.Out, "TIME", "EVENT", "REALM", "CLIENT ID", "REASON", "BY", "IP ADDRESS", "USER AGENT", "DETAIL")
+	return func(e *server.RecordedEvent) error {
+		return t.row(e.Time.Format(time.RFC3339), e.Type, e.Realm, oneLine(e.ClientID), string(e.Reason), oneLine(e.Actor),
+			e.Address, oneLine(e.UserAgent), oneLine(e.Detail))
+	}, t.flush
 }

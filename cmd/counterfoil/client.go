@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -49,13 +48,17 @@ func (o *operator) reveal(realm string, creds server.Credentials) error {
 	if v.ClientSecret+v.APIKey != "" {
 		fmt.Fprintln(o.Err, "these are shown once: keep them now")
 	}
-	return o.print(v, func(w io.Writer) {
+	err := o.print(v, func(w io.Writer) {
 		for _, line := range [][2]string{{"client_id", v.ClientID}, {"client_secret", v.ClientSecret}, {"api_key", v.APIKey}, {"old_secret_ends", v.Until}} {
 			if line[1] != "" {
 				fmt.Fprintf(w, "%s=%s\n", line[0], oneLine(line[1]))
 			}
 		}
 	})
+	if err != nil {
+		return withHint(err, "what was shown once is lost: make it anew with 'counterfoil client rotate %s %s'", realm, v.ClientID)
+	}
+	return nil
 }
 
 func (o *operator) createClient() *cobra.Command {
@@ -286,30 +289,39 @@ NAME=VALUE.`,
 	return cmd
 }
 
-// list reads page after page, up to a limit; 0 for all.
+// list writes page after page, up to a limit; 0 for all.
 func (o *operator) list(ctx context.Context, service admin.Service, q server.ClientQuery, limit int) error {
-	all := []admin.Client{}
-	for {
+	write, end := o.clientRows()
+	for n := 0; ; {
 		q.Limit = listPage
 		if limit > 0 {
-			q.Limit = min(listPage, limit-len(all))
+			q.Limit = min(listPage, limit-n)
 		}
 		page, err := service.Clients(ctx, q)
 		if err != nil {
 			return err
 		}
-		all = append(all, page.Clients...)
-		if q.After = page.Next; q.After == "" || len(all) == limit {
-			break
+		for i := range page.Clients {
+			if err := write(&page.Clients[i]); err != nil {
+				return err
+			}
+		}
+		n += len(page.Clients)
+		if q.After = page.Next; q.After == "" || n == limit {
+			return end()
 		}
 	}
-	return o.print(all, func(w io.Writer) {
-		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(t, "CLIENT ID\tNAME\tSTATUS\tENVIRONMENT\tSCOPES\tTENANTS")
-		for _, c := range all {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", oneLine(c.ID), oneLine(c.Name), c.Status, c.Environment,
-				counterfoil.Scopes(c.Scopes), oneLine(strings.Join(c.Tenants, " ")))
-		}
-		t.Flush()
-	})
+}
+
+// clientRows writes clients in the form that is asked for. Neither form keeps
+// more than a page or two.
+func (o *operator) clientRows() (write func(*admin.Client) error, end func() error) {
+	if o.output == jsonForm {
+		rows := newJSONRows(o.Out, true)
+		return func(c *admin.Client) error { return rows.row(c) }, rows.end
+	}
+	t := newTable(o.Out, "CLIENT ID", "NAME", "STATUS", "ENVIRONMENT", "SCOPES", "TENANTS")
+	return func(c *admin.Client) error {
+		return t.row(oneLine(c.ID), oneLine(c.Name), c.Status, string(c.Environment), counterfoil.Scopes(c.Scopes).String(), oneLine(strings.Join(c.Tenants, " ")))
+	}, t.flush
 }

@@ -2,13 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/counterfoil/counterfoil/server/admin"
 	"github.com/counterfoil/counterfoil/server/importer"
@@ -22,7 +21,8 @@ func (o *operator) importClients() *cobra.Command {
 		Long: `Import the clients of another authorization server, whose secrets serve on
 unchanged. Every row of the file is accounted for, and all are imported or none:
 look at a --dry-run first. Importing the same file again changes nothing. FILE
-may be - for standard input.
+may be - for standard input. How far a long import has come is told on standard
+error.
 
 Formats: identityserver, hydra, keycloak, cognito, plain (JSON Lines or CSV).`,
 		Example: `  counterfoil client import a55 clients.json --format keycloak --dry-run
@@ -42,11 +42,14 @@ Formats: identityserver, hydra, keycloak, cognito, plain (JSON Lines or CSV).`,
 				i.File = f
 			}
 			return o.with(cmd, func(ctx context.Context, service admin.Service) error {
+				telling := o.tellProgress(ctx)
+				i.Progress = telling.imports
 				report, err := service.ImportClients(ctx, args[0], i)
+				telling.end()
 				if err != nil {
 					return err
 				}
-				return o.reported(args[1], &report, i.DryRun)
+				return errors.Join(o.reported(args[1], &report, i.DryRun), report.Close())
 			})
 		},
 	}
@@ -66,33 +69,48 @@ func (o *operator) reported(file string, r *admin.Report, dry bool) error {
 	for _, outcome := range slices.Sorted(maps.Keys(r.Counts)) {
 		counts = append(counts, fmt.Sprintf("%d %s", r.Counts[outcome], outcome))
 	}
-	outcome, are := "OUTCOME", "rows"
-	if !r.Applied {
-		outcome, are = "WOULD BE", "rows would be"
-	}
-	err := o.print(r, func(w io.Writer) {
-		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintf(t, "ROW\tCLIENT ID\t%s\tDETAIL\n", outcome)
-		for _, row := range r.Rows {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", row.Place, oneLine(row.ClientID), row.Outcome, oneLine(row.Detail))
-			for _, note := range row.Notes {
-				fmt.Fprintf(t, "\t\t\tnote: %s\n", oneLine(note))
-			}
-		}
-		t.Flush()
-		fmt.Fprintf(w, "%d %s: %s\n", len(r.Rows), are, strings.Join(counts, ", "))
-	})
+	err := o.printReport(r, counts)
 	switch {
 	case err != nil:
 		return err
 	case r.Failed != "":
 		return withHint(fmt.Errorf("the import ended early: %s", r.Failed), "import the same file again to finish")
 	case bad > 0 && !r.Applied && dry:
-		return withHint(fmt.Errorf("%d of %d rows of %s cannot be taken", bad, len(r.Rows), file), "nothing was changed: mend them, or leave them out with --partial")
+		return withHint(fmt.Errorf("%d of %d rows of %s cannot be taken", bad, r.Len(), file), "nothing was changed: mend them, or leave them out with --partial")
 	case bad > 0 && !r.Applied:
-		return withHint(fmt.Errorf("%d of %d rows of %s cannot be taken, so nothing was imported", bad, len(r.Rows), file), "mend them, or leave them out with --partial")
+		return withHint(fmt.Errorf("%d of %d rows of %s cannot be taken, so nothing was imported", bad, r.Len(), file), "mend them, or leave them out with --partial")
 	case dry:
 		fmt.Fprintln(o.Err, "nothing was changed: this was a dry run")
 	}
 	return nil
+}
+
+// printReport writes the rows of a report as they are read.
+func (o *operator) printReport(r *admin.Report, counts []string) error {
+	if o.output == jsonForm {
+		return r.WriteJSON(o.Out)
+	}
+	outcome, are := "OUTCOME", "rows"
+	if !r.Applied {
+		outcome, are = "WOULD BE", "rows would be"
+	}
+	t := newTable(o.Out, "ROW", "CLIENT ID", outcome, "DETAIL")
+	for row, err := range r.Rows() {
+		if err != nil {
+			return err
+		}
+		if err := t.row(row.Place, oneLine(row.ClientID), row.Outcome, oneLine(row.Detail)); err != nil {
+			return err
+		}
+		for _, note := range row.Notes {
+			if err := t.row("", "", "", "note: "+oneLine(note)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(o.Out, "%d %s: %s\n", r.Len(), are, strings.Join(counts, ", "))
+	return err
 }

@@ -95,7 +95,9 @@ func (p *program) importData(ctx context.Context, dir dataDir, name, file string
 	if !ok {
 		return &failure{code: exitUsage, err: fmt.Errorf("there is no API %q", name), hint: "choose from " + join(slices.Sorted(maps.Keys(all)))}
 	}
-	n, err := apis.Import(ctx, store.DB(), api, form, in)
+	telling := p.tellProgress(ctx)
+	n, err := apis.Import(ctx, store.DB(), api, form, telling.read(in))
+	telling.end()
 	var row *apis.RowError
 	switch {
 	case errors.As(err, &row):

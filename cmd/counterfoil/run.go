@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/spf13/cobra"
 )
 
@@ -34,6 +35,7 @@ type stdio struct {
 type program struct {
 	stdio
 	getenv func(string) string
+	clock  counterfoil.Clock
 	config string // path of the client configuration
 	output format
 }
@@ -61,13 +63,18 @@ func usagef(format string, args ...any) error {
 // run runs one command line and returns its exit code. Tests and main come
 // through the same door.
 func run(ctx context.Context, args []string, getenv func(string) string, io stdio) int {
-	p := &program{stdio: io, getenv: getenv, output: text}
+	out := &checkedWriter{w: io.Out}
+	io.Out = out
+	p := &program{stdio: io, getenv: getenv, output: text, clock: clock.System}
 	root := p.root()
 	root.SetArgs(args)
 	root.SetIn(io.In)
 	root.SetOut(io.Out)
 	root.SetErr(io.Err)
 	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = out.err
+	}
 	if err == nil {
 		return exitGood
 	}
@@ -215,6 +222,9 @@ func (f *format) Set(s string) error {
 func (p *program) print(v any, people func(w io.Writer)) error {
 	if p.output == text {
 		people(p.Out)
+		if out, ok := p.Out.(*checkedWriter); ok {
+			return out.err
+		}
 		return nil
 	}
 	enc := json.NewEncoder(p.Out)

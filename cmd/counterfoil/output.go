@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// checkedWriter remembers the first write that failed, so that a command whose
+// output is lost does not end well.
+type checkedWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (c *checkedWriter) Write(p []byte) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	n, err := c.w.Write(p)
+	if err != nil {
+		c.err = fmt.Errorf("write the output: %w", err)
+	}
+	return n, c.err
+}
+
+// aligned is how many rows of a table share the widths of its columns, and are
+// in memory.
+const aligned = 1000
+
+// table writes rows in columns as they come, each some rows aligned by
+// themselves. A row has as many cells as the heading; the last is not padded.
+type table struct {
+	w       *bufio.Writer
+	heading []int // widths
+	cells   []string
+}
+
+// newTable begins a table. flush ends it.
+func newTable(w io.Writer, heading ...string) *table {
+	t := &table{w: bufio.NewWriterSize(w, 64<<10), heading: make([]int, len(heading))}
+	for i, h := range heading {
+		t.heading[i] = utf8.RuneCountInString(h)
+	}
+	t.cells = append(t.cells, heading...)
+	return t
+}
+
+func (t *table) row(cells ...string) error {
+	t.cells = append(t.cells, cells...)
+	if len(t.cells) <= aligned*len(t.heading) { // the heading is one more
+		return nil
+	}
+	return t.flush()
+}
+
+func (t *table) flush() error {
+	columns := len(t.heading)
+	widths := make([]int, columns)
+	copy(widths, t.heading)
+	for i, cell := range t.cells {
+		if at := i % columns; len(cell) > widths[at] {
+			widths[at] = max(widths[at], utf8.RuneCountInString(cell))
+		}
+	}
+	const gap = 2
+	blanks := strings.Repeat(" ", maxOf(widths)+gap)
+	for i, cell := range t.cells {
+		_, _ = t.w.WriteString(cell) // an error stays with the writer
+		if at := i % columns; at < columns-1 {
+			_, _ = t.w.WriteString(blanks[:widths[at]+gap-utf8.RuneCountInString(cell)])
+		} else {
+			_ = t.w.WriteByte('\n')
+		}
+	}
+	clear(t.cells)
+	t.cells = t.cells[:0]
+	return t.w.Flush()
+}
+
+func maxOf(widths []int) (most int) {
+	for _, w := range widths {
+		most = max(most, w)
+	}
+	return most
+}
+
+// jsonRows writes values in JSON as they come: one a line, or as the elements of
+// one array.
+type jsonRows struct {
+	w     *bufio.Writer
+	text  bytes.Buffer
+	enc   *json.Encoder
+	array bool
+	n     int
+}
+
+func newJSONRows(w io.Writer, array bool) *jsonRows {
+	j := &jsonRows{w: bufio.NewWriterSize(w, 64<<10), array: array}
+	j.enc = json.NewEncoder(&j.text)
+	j.enc.SetEscapeHTML(false)
+	if array {
+		_ = j.w.WriteByte('[') // an error stays with the writer
+	}
+	return j
+}
+
+func (j *jsonRows) row(v any) error {
+	j.text.Reset()
+	if err := j.enc.Encode(v); err != nil {
+		return err
+	}
+	text := j.text.Bytes()
+	if j.array {
+		if text = text[:len(text)-1]; j.n > 0 {
+			_ = j.w.WriteByte(',')
+		}
+	}
+	j.n++
+	_, err := j.w.Write(text)
+	return err
+}
+
+func (j *jsonRows) end() error {
+	if j.array {
+		_, _ = j.w.WriteString("]\n")
+	}
+	return j.w.Flush()
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server/admin"
+	"golang.org/x/term"
+)
+
+// How often progress is told: on a terminal by writing its line anew, elsewhere
+// by one line more.
+const (
+	tellTerminal = 250 * time.Millisecond
+	tellLog      = 5 * time.Second
+)
+
+// progress tells on standard error how far something that takes long has come.
+// What is over before the first interval is told nothing of.
+type progress struct {
+	w        io.Writer
+	terminal bool
+	clock    counterfoil.Clock
+	cancel   context.CancelFunc
+	done     sync.WaitGroup
+
+	mu      sync.Mutex
+	at      admin.Progress
+	since   time.Time // when the stage began
+	written bool
+}
+
+// tellProgress begins to tell. The caller ends it.
+func (p *program) tellProgress(ctx context.Context) *progress {
+	f, ok := p.Err.(*os.File)
+	t := &progress{w: p.Err, terminal: ok && term.IsTerminal(int(f.Fd())), clock: p.clock}
+	t.start(ctx)
+	return t
+}
+
+func (p *progress) start(ctx context.Context) {
+	every := tellLog
+	if p.terminal {
+		every = tellTerminal
+	}
+	ctx, p.cancel = context.WithCancel(ctx)
+	p.since = p.clock.Now()
+	p.done.Go(func() {
+		for p.clock.Sleep(ctx, every) == nil {
+			p.tell()
+		}
+	})
+}
+
+// imports is the Progress of an import.
+func (p *progress) imports(at admin.Progress) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if at.Stage != p.at.Stage {
+		p.since = p.clock.Now()
+	}
+	p.at = at
+}
+
+// read counts what is read through it as progress.
+func (p *progress) read(r io.Reader) io.Reader { return &countedReader{r: r, to: p} }
+
+type countedReader struct {
+	r  io.Reader
+	n  int64
+	to *progress
+}
+
+func (c *countedReader) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n += int64(n)
+	c.to.imports(admin.Progress{Stage: admin.Reading, Done: c.n, Of: -1})
+	return n, err
+}
+
+// tell writes the line.
+func (p *progress) tell() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	line := p.line()
+	switch {
+	case line == "":
+		return
+	case p.terminal:
+		fmt.Fprintf(p.w, "\r\x1b[K%s", line)
+	default:
+		fmt.Fprintln(p.w, line)
+	}
+	p.written = true
+}
+
+func (p *progress) line() string {
+	at := &p.at
+	switch at.Stage {
+	case admin.Reading:
+		if at.Of < 0 {
+			return fmt.Sprintf("%d MiB read", at.Done>>20)
+		}
+		return fmt.Sprintf("%d rows looked at, %d %% of the file", at.Done, int(100*at.Part))
+	case admin.Writing:
+		return fmt.Sprintf("%d of %d rows imported", at.Done, at.Of)
+	case admin.Sending:
+		return fmt.Sprintf("%d MiB sent", at.Done>>20)
+	case admin.Waiting:
+		return fmt.Sprintf("all sent: the server has been at it for %v", p.clock.Now().Sub(p.since).Round(time.Second))
+	}
+	return ""
+}
+
+// end stops telling. On a terminal the line is gone then.
+func (p *progress) end() {
+	p.cancel()
+	p.done.Wait()
+	if p.terminal && p.written {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+}
