@@ -56,10 +56,11 @@ func reserve(path string) (int64, error) {
 	return info.Size(), writable(path)
 }
 
-// files are those of an open database. They must stay what they are: what is
+// fileWatch looks after the files of an open database. They must stay what they
+// are: what is
 // written into a file that was removed or replaced is lost, although SQLite
 // reports that it is written.
-type files struct {
+type fileWatch struct {
 	names   [3]string
 	were    [3]identity
 	gone    atomic.Pointer[error]
@@ -72,8 +73,8 @@ type files struct {
 const lookEvery = 100 * time.Millisecond
 
 // watchFiles notes which files SQLite has open for a database in use.
-func watchFiles(path string) (*files, error) {
-	f := &files{names: [3]string{path, path + "-wal", path + "-shm"}, started: clock.System.Now()}
+func watchFiles(path string) (*fileWatch, error) {
+	f := &fileWatch{names: [3]string{path, path + "-wal", path + "-shm"}, started: clock.System.Now()}
 	for i, name := range f.names {
 		var err error
 		if f.were[i], err = identify(name); err != nil {
@@ -86,7 +87,7 @@ func watchFiles(path string) (*files, error) {
 // check looks whether the files are still those that SQLite has open. Once they
 // are not, every later check fails as well: what other processes and this one
 // have written since is not in one place.
-func (f *files) check() error {
+func (f *fileWatch) check() error {
 	if err := f.gone.Load(); err != nil {
 		return *err
 	}
@@ -110,7 +111,7 @@ func (f *files) check() error {
 }
 
 // checkSoon is check where one within the last lookEvery is good enough.
-func (f *files) checkSoon() error {
+func (f *fileWatch) checkSoon() error {
 	if err := f.gone.Load(); err != nil {
 		return *err
 	}

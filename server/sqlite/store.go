@@ -15,7 +15,7 @@ import (
 // Store is a server.Store in a SQLite file.
 type Store struct {
 	db      *sql.DB
-	files   *files
+	files   *fileWatch
 	readers *readers
 	writes  chan write
 	closing chan struct{}
