@@ -1,6 +1,13 @@
 package sqlite
 
-import "time"
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"time"
+)
 
 // SetPatience sets how long the writer waits for a lock whose holder commits
 // nothing, and for one that others take in turn.
@@ -20,3 +27,37 @@ var (
 	AppendEvent = appendEvent
 	CutEvent    = cutEvent
 )
+
+// Make makes a file as a program did that knew the first n migrations only.
+func Make(ctx context.Context, path string, n int) error {
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath())
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return err
+	}
+	for _, name := range names[:n] {
+		text, err := migrations.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if _, err := db.ExecContext(ctx, string(text)); err != nil {
+			return err
+		}
+	}
+	seen, err := stamp(names[:n])
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, seen))
+	return err
+}
+
+// Migrations is how many there are.
+func Migrations() int {
+	names, _ := fs.Glob(migrations, "migrations/*.sql")
+	return len(names)
+}
