@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/disktest"
 	"github.com/counterfoil/counterfoil/internal/files"
 )
 
@@ -27,6 +28,7 @@ var binary string
 var shared *upProcess
 
 func TestMain(m *testing.M) {
+	disktest.Main()
 	flag.Parse()
 	// A fuzzing worker needs no binary, and has no time for one.
 	if f := flag.Lookup("test.fuzzworker"); f != nil && f.Value.String() == "true" {
