@@ -94,7 +94,7 @@ fuzz:
 .PHONY: crash
 crash: ROUNDS ?= 200
 crash:
-	$(GO) test -timeout 30m -run 'Kill' -v ./server/sqlite -args -kills=$(ROUNDS)
+	$(GO) test -timeout 60m -run 'Kill|Power' -v ./server/sqlite -args -kills=$(ROUNDS) -cuts=$(ROUNDS)
 	COUNTERFOIL_CRASH_ROUNDS=$(ROUNDS) $(GO) test -timeout 60m -run 'Kill' -v ./cmd/...
 
 .PHONY: soak

@@ -20,6 +20,9 @@ look() {
 	need chromium chromium
 	command -v valkey-server >/dev/null 2>&1 || need redis-server redis-server
 	need age age
+	need sqlite3 sqlite3 # as a foreign program at the database
+	need strace strace
+	[ "$(uname)" != Linux ] || [ "$(id -u)" = 0 ] || need fusermount3 fuse3 # for a disk whose power can be cut
 	need dbus-daemon dbus-daemon
 	need gnome-keyring-daemon gnome-keyring
 	# libcrypto of OpenSSL 3, as the loader finds it; ldconfig is outside of some users' path
