@@ -28,6 +28,10 @@ type entry struct {
 	// order grows with each change of the token: twice its generation, one more
 	// once it is dropped, 0 for none ever.
 	order int64
+	// taken is when the token began to be here, and left how long it had then, for
+	// the wall clock can be set back.
+	taken time.Time
+	left  time.Duration
 	// issued is when the latest of the tokens here so far was issued.
 	issued time.Time
 	// trouble is why what the server has under key is of no use, nil when it is.
@@ -40,25 +44,40 @@ type entry struct {
 	tell context.CancelFunc
 }
 
-// current returns the token, its order, and what ends at the next news.
-func (e *entry) current() (counterfoil.Token, int64, context.Context) {
+// current returns the token, its order, and what ends at the next news. A token
+// that has lived for its time is none, whatever the wall clock shows.
+func (e *entry) current(now time.Time) (counterfoil.Token, int64, context.Context) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if now.Sub(e.taken) >= e.left {
+		return counterfoil.Token{}, e.order, e.news
+	}
 	return e.token, e.order, e.news
 }
 
-// put takes over a token, or its end, that is newer than what is there.
-func (e *entry) put(t counterfoil.Token, order int64) {
+// remains is how long the token lives, by the wall clock and by the monotonic
+// one: neither goes on when it should, the one when it is set back and the other
+// while the machine is suspended.
+func (e *entry) remains(now time.Time) time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return min(e.token.Expires.Sub(now), e.left-now.Sub(e.taken))
+}
+
+// put takes over a token that lives for left from taken, or its end, if it is
+// newer than what is there.
+func (e *entry) put(t counterfoil.Token, order int64, taken time.Time, left time.Duration) {
 	e.mu.Lock()
 	newer := order > e.order
 	changed := newer && t.Value != e.token.Value
 	if newer {
-		// What came over the network seems up to some round trips older than it is:
-		// it must not seem older than the one before, dropped or not.
-		if t.Issued.Before(e.issued) && e.issued.Before(t.Expires) {
+		// What came over the network seems up to a round trip older than it is: it must
+		// not seem older than the one before, dropped or not, unless that one's time is
+		// of a clock that was wrong.
+		if behind := e.issued.Sub(t.Issued); behind > 0 && behind <= roundTrip && e.issued.Before(t.Expires) {
 			t.Issued = e.issued
 		}
-		e.token, e.order = t, order
+		e.token, e.order, e.taken, e.left = t, order, taken, left
 		if t.Value != "" {
 			e.issued = t.Issued
 		}
@@ -68,6 +87,9 @@ func (e *entry) put(t counterfoil.Token, order int64) {
 		e.changes.Add(1)
 	}
 }
+
+// roundTrip is the most that one makes a token seem older.
+const roundTrip = 2 * time.Second
 
 // drop ends the token if it is rejected; any for "".
 func (e *entry) drop(rejected counterfoil.Secret) {

@@ -205,7 +205,7 @@ func (c *Cache) Load(_ context.Context, key string) (counterfoil.Token, bool, er
 	if err != nil {
 		return counterfoil.Token{}, false, err
 	}
-	t, _, _ := e.current()
+	t, _, _ := e.current(c.cfg.Clock.Now())
 	return t, t.Value != "", nil
 }
 

@@ -21,12 +21,11 @@ import (
 func (c *Cache) merge(e *entry, st state) error {
 	e.bound(st)
 	e.look(c.resealable(st))
-	_, known, _ := e.current()
-	if st.order <= known {
+	if _, known, _ := e.current(st.got); st.order <= known {
 		return nil
 	}
 	if st.order%2 == 1 || st.ends <= st.now {
-		e.put(counterfoil.Token{}, st.order)
+		e.put(counterfoil.Token{}, st.order, st.sent, 0)
 		return nil
 	}
 	t, lifetime, err := c.ring.openToken(e.key, st.order/2, st.sealed)
@@ -34,7 +33,7 @@ func (c *Cache) merge(e *entry, st state) error {
 	case errors.Is(err, seal.ErrDamaged):
 		// Nobody can use it: as if it had been dropped, there too, soon.
 		c.noted(e, errors.New("fleet: a token on the server is damaged or was put there by a stranger: it is not used"))
-		e.put(counterfoil.Token{}, st.order|1)
+		e.put(counterfoil.Token{}, st.order|1, st.sent, 0)
 		c.later(e)
 		return nil
 	case err != nil:
@@ -47,11 +46,19 @@ func (c *Cache) merge(e *entry, st state) error {
 		c.later(e)
 	}
 	// The step was no earlier than sent: from there on, the end is never late.
-	t.Expires = st.sent.Add(span(st.ends-st.now, lifetime))
+	left := span(st.ends-st.now, lifetime)
+	if span(st.ends-st.now, maxLifetime) > lifetime+ahead {
+		left = 0 // the server's clock was set back since: how old the token is nobody knows
+	}
+	t.Expires = st.sent.Round(0).Add(left)
 	t.Issued = t.Expires.Add(-lifetime)
-	e.put(t, st.order)
+	e.put(t, st.order, st.sent, left)
 	return nil
 }
+
+// ahead is how far a token's time may be ahead of the server's clock: it is set
+// right by some ms all the time.
+const ahead = time.Second
 
 // foreign reports whether a key that this ring lacks sealed what st tells of.
 func (c *Cache) foreign(st state) bool {
@@ -81,11 +88,10 @@ func (c *Cache) reseal(e *entry, st state) error {
 	return err
 }
 
-// ends returns when t ends by the server's clock, in ms, as st tells that clock:
-// not later than it does.
-func (st state) endOf(t counterfoil.Token) int64 {
-	left := min(t.Expires.Sub(st.got), maxLifetime)
-	return st.now + left.Milliseconds() - 1
+// ends returns when that ends which is left at the time now, by the server's
+// clock, in ms, as st tells that clock: not later than it does.
+func (st state) endOf(left time.Duration, now time.Time) int64 {
+	return st.now + (min(left, maxLifetime) + now.Sub(st.got)).Milliseconds() - 1
 }
 
 // sync compares e with the server: what is newer there is taken over, what is
@@ -99,14 +105,14 @@ func (c *Cache) sync(e *entry) error {
 		e.wake()
 		return nil // it will not pass, and has been told
 	}
-	t, order, _ := e.current()
+	_, order, _ := e.current(st.got)
 	switch {
 	case c.foreign(st): // what this process would put there the others could not read
 		c.noted(e, lost(otherKey(st.keyID)))
 		e.wake()
 		return nil
 	case order > st.order:
-		err = c.restore(e, st, t, order)
+		err = c.restore(e, st)
 	case c.resealable(st) && e.isStale():
 		err = c.reseal(e, st)
 	}
@@ -130,14 +136,17 @@ func (c *Cache) notOfServer(e *entry, err error) error {
 
 // restore puts t on a server that does not know it: it has lost its data, or was
 // away.
-func (c *Cache) restore(e *entry, st state, t counterfoil.Token, order int64) error {
+func (c *Cache) restore(e *entry, st state) error {
+	now := c.cfg.Clock.Now()
+	t, order, _ := e.current(now)
+	left := e.remains(now)
 	sealed, digest, ends := "", "", int64(0)
 	switch {
 	case order%2 == 1:
-	case !t.Live(st.got):
+	case t.Value == "" || left <= 0:
 		return nil
 	default:
-		sealed, digest, ends = c.ring.sealToken(e.key, order/2, t), c.ring.digest(t), st.endOf(t)
+		sealed, digest, ends = c.ring.sealToken(e.key, order/2, t), c.ring.digest(t), st.endOf(left, now)
 	}
 	st, err := c.server.try(c.ctx, restore, e.key, number(order), sealed, digest, number(ends), number(t.Lifetime().Milliseconds()), c.ring[0].ID())
 	if err != nil {

@@ -22,7 +22,7 @@ func (c *Cache) Renew(ctx context.Context, key string, r client.Renewal) (counte
 	if err != nil {
 		return none, err
 	}
-	if t, _, _ := e.current(); r.Accept(t) {
+	if t, _, _ := e.current(c.cfg.Clock.Now()); r.Accept(t) {
 		return t, nil
 	}
 	select {
@@ -39,7 +39,7 @@ func (c *Cache) renew(ctx context.Context, e *entry, r client.Renewal) (counterf
 	none := counterfoil.Token{}
 	credentials := c.ring.digests("credentials", r.Credentials[:])
 	for {
-		t, order, news := e.current()
+		t, order, news := e.current(c.cfg.Clock.Now())
 		switch {
 		case r.Accept(t):
 			return t, nil
@@ -77,7 +77,7 @@ func (c *Cache) renew(ctx context.Context, e *entry, r client.Renewal) (counterf
 			if err := c.merge(e, st); err != nil {
 				return none, err
 			}
-			if _, now, _ := e.current(); now <= order {
+			if _, now, _ := e.current(st.got); now <= order {
 				return none, lost(errAnswer) // somebody else has written there
 			}
 		case "sealed":
@@ -174,14 +174,16 @@ func (c *Cache) hold(ctx context.Context, e *entry, st state, r client.Renewal, 
 
 // share puts t, which was fetched under l, on the server.
 func (c *Cache) share(ctx context.Context, e *entry, l *lease, t counterfoil.Token, r client.Renewal) (counterfoil.Token, error) {
+	now, lifetime := c.cfg.Clock.Now(), t.Lifetime()
+	put := func() { e.put(t, 2*l.number, now, lifetime) }
 	sealed := c.ring.sealToken(e.key, l.number, t)
 	if len(sealed) > maxSealed {
-		e.put(t, 2*l.number)
+		put()
 		return t, fmt.Errorf("fleet: the token is not shared: it has more than %d bytes", maxSealed)
 	}
-	st, err := c.server.run(ctx, publish, e.key, number(l.number), sealed, c.ring.digest(t), number(l.last().endOf(t)), number(t.Lifetime().Milliseconds()), c.ring[0].ID())
+	st, err := c.server.run(ctx, publish, e.key, number(l.number), sealed, c.ring.digest(t), number(l.last().endOf(min(t.Expires.Sub(now), lifetime), now)), number(lifetime.Milliseconds()), c.ring[0].ID())
 	if err == nil && (st.what == "ok" || st.order == 2*l.number) {
-		e.put(t, 2*l.number)
+		put()
 		e.look(false)
 		c.noted(e, nil)
 		return t, nil
@@ -189,12 +191,12 @@ func (c *Cache) share(ctx context.Context, e *entry, l *lease, t counterfoil.Tok
 	if err == nil {
 		err = fmt.Errorf("another process has fetched a token meanwhile, because this one was away for longer than the lease of %s", c.cfg.Lease)
 		if c.merge(e, st) == nil {
-			if theirs, _, _ := e.current(); r.Accept(theirs) {
+			if theirs, _, _ := e.current(st.got); r.Accept(theirs) {
 				return theirs, nil
 			}
 		}
 	}
-	e.put(t, 2*l.number)
+	put()
 	c.later(e)
 	return t, fmt.Errorf("fleet: the token is not shared yet: %w", err)
 }
@@ -204,9 +206,10 @@ func (c *Cache) share(ctx context.Context, e *entry, l *lease, t counterfoil.Tok
 // be about to take the lease.
 func (c *Cache) prolong(ctx context.Context, e *entry, l *lease, giveUp context.CancelCauseFunc) {
 	for pause := c.cfg.Lease / 3; ; {
-		_, _, news := e.current()
-		c.wait(ctx, news, min(pause, c.left(l)))
-		left := c.left(l)
+		_, _, news := e.current(c.cfg.Clock.Now())
+		left, _ := c.left(l)
+		c.wait(ctx, news, min(pause, left))
+		left, sure := c.left(l)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -218,9 +221,9 @@ func (c *Cache) prolong(ctx context.Context, e *entry, l *lease, giveUp context.
 		st, err := c.server.try(limited, beat, e.key, c.id, number(l.number), number(c.cfg.Lease.Milliseconds()))
 		cancel()
 		switch {
-		case err != nil:
+		case err != nil && sure:
 			pause = c.cfg.Lease / 30
-		case st.what != "ok":
+		case err != nil, st.what != "ok":
 			giveUp(errLeaseLost)
 			return
 		default:
@@ -230,9 +233,12 @@ func (c *Cache) prolong(ctx context.Context, e *entry, l *lease, giveUp context.
 	}
 }
 
-// left is how long the lease lasts for certain.
-func (c *Cache) left(l *lease) time.Duration {
-	return l.last().sent.Add(c.cfg.Lease).Sub(c.cfg.Clock.Now().Round(0))
+// left is how long the lease lasts by the monotonic clock. It is sure when the wall
+// clock does not say that it is over, which it does when it was set, or when the
+// machine was suspended: then the server must say.
+func (c *Cache) left(l *lease) (left time.Duration, sure bool) {
+	now, sent := c.cfg.Clock.Now(), l.last().sent
+	return c.cfg.Lease - now.Sub(sent), now.Round(0).Sub(sent.Round(0)) < c.cfg.Lease
 }
 
 // fail ends the lease and leaves the failure for those who would meet the same.

@@ -302,7 +302,7 @@ func (s *server) try(ctx context.Context, script *valkey.Lua, key string, args .
 }
 
 func (s *server) exec(ctx context.Context, c valkey.Client, script *valkey.Lua, key string, args []string) (state, error) {
-	sent := s.clock.Now().Round(0) // the wall's: a suspended machine's monotonic clock stands still
+	sent := s.clock.Now()
 	result := script.Exec(ctx, c, []string{s.prefix + "{" + key + "}"}, append([]string{s.channel, key}, args...))
 	if err := result.Error(); err != nil {
 		return state{}, err
@@ -312,7 +312,7 @@ func (s *server) exec(ctx context.Context, c valkey.Client, script *valkey.Lua, 
 		return state{}, errAnswer
 	}
 	st, err := parseState(answer)
-	st.sent, st.got = sent, s.clock.Now().Round(0)
+	st.sent, st.got = sent, s.clock.Now()
 	return st, err
 }
 

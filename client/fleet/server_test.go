@@ -31,6 +31,7 @@ type server struct {
 	dir    string
 	socket string
 	args   []string
+	env    []string // besides the test's own
 	cmd    *exec.Cmd
 }
 
@@ -62,6 +63,7 @@ func (s *server) run() {
 	s.t.Helper()
 	args := append([]string{"--port", "0", "--unixsocket", s.socket, "--dir", s.dir, "--save", "", "--appendonly", "no"}, s.args...)
 	s.cmd = exec.Command(binary(s.t), args...)
+	s.cmd.Env = append(os.Environ(), s.env...)
 	tied(s.cmd)
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)

@@ -58,9 +58,9 @@ func TestStrangersValues(t *testing.T) {
 		s := start(t)
 		renewed(t, s.open(), key, give("one"))
 		s.ask("HSET", "counterfoil:{"+key+"}", "e", "99999999999999")
-		got, err := s.open().Renew(t.Context(), key, neverFetch(t))
-		if err != nil || got.Expires.After(time.Now().Add(time.Hour)) {
-			t.Errorf("ends %s, %v", got.Expires, err)
+		got, err := s.open().Renew(t.Context(), key, give("fresh"))
+		if err != nil || got.Value != "fresh" || got.Expires.After(time.Now().Add(time.Hour)) {
+			t.Errorf("%q ends %s, %v", got.Value.Reveal(), got.Expires, err)
 		}
 	})
 }
