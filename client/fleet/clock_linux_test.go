@@ -42,7 +42,7 @@ func (s *server) setClock(t *testing.T) func(d time.Duration) {
 }
 
 // ahead is how far the server's clock is ahead of the machine's.
-func (s steps) ahead() time.Duration { return time.UnixMilli(s.now()).Sub(time.Now()) }
+func (s steps) ahead() time.Duration { return time.Until(time.UnixMilli(s.now())) }
 
 // The server's clock is set while a fleet runs, and set right: who knows a token
 // keeps it; who comes later takes it with an end that is true, or asks for another

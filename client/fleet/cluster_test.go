@@ -1,10 +1,15 @@
 package fleet_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/cachetest"
 	"github.com/counterfoil/counterfoil/client/fleet"
@@ -27,7 +32,7 @@ func startCluster(t *testing.T) *cluster {
 		equal(t, "CLUSTER SET-CONFIG-EPOCH", node.ask("CLUSTER", "SET-CONFIG-EPOCH", fmt.Sprint(i+1)), "+OK")
 		equal(t, "CLUSTER ADDSLOTSRANGE", node.ask("CLUSTER", "ADDSLOTSRANGE", slots[2*i], slots[2*i+1]), "+OK")
 		c.nodes, c.urls, buses = append(c.nodes, node), append(c.urls, "127.0.0.1:"+port), append(buses, bus)
-		equal(t, "ACL SETUSER", node.ask(user("passw0rd-of-the-server", "+cluster|slots", "+cluster|shards")...), "+OK")
+		equal(t, "ACL SETUSER", node.ask(user("passw0rd-of-the-server", "+cluster|slots", "+cluster|shards", "+asking")...), "+OK")
 		if i == 0 {
 			continue
 		}
@@ -93,5 +98,125 @@ func TestCluster(t *testing.T) {
 		for _, key := range keys {
 			knows(t, two, key, "")
 		}
+	})
+}
+
+// migrate moves the slot of that key from one node to another, as redis-cli
+// --cluster reshard does. Between its keys and the slot itself it does meanwhile.
+func (c *cluster) migrate(t *testing.T, key string, from, to int, meanwhile func()) {
+	t.Helper()
+	slot := strings.TrimPrefix(c.nodes[0].ask("CLUSTER", "KEYSLOT", entryOf(key)), ":")
+	ids := [2]string{c.nodes[from].ask("CLUSTER", "MYID"), c.nodes[to].ask("CLUSTER", "MYID")}
+	equal(t, "IMPORTING", c.nodes[to].ask("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0]), "+OK")
+	equal(t, "MIGRATING", c.nodes[from].ask("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1]), "+OK")
+	host, port, _ := strings.Cut(c.urls[to], ":")
+	eventually(t, "the slot is empty", func() bool { // what is written meanwhile goes to the other node
+		if answer := c.nodes[from].ask("MIGRATE", host, port, entryOf(key), "0", "5000"); answer != "+OK" && answer != "+NOKEY" {
+			t.Fatalf("MIGRATE: %s", answer)
+		}
+		return c.nodes[from].ask("CLUSTER", "COUNTKEYSINSLOT", slot) == ":0"
+	})
+	meanwhile()
+	for _, node := range []int{to, from, 3 - from - to} {
+		equal(t, "NODE", c.nodes[node].ask("CLUSTER", "SETSLOT", slot, "NODE", ids[1]), "+OK")
+	}
+}
+
+// owner is the node that serves the slot of that key.
+func (c *cluster) owner(key string) int {
+	for i, node := range c.nodes {
+		if !strings.HasPrefix(node.ask("HGET", entryOf(key), "g"), "-MOVED") {
+			return i
+		}
+	}
+	return -1
+}
+
+// Slots go from node to node while tokens are renewed: each renewal takes one
+// request, also when the lease was taken at another node, nobody loses the server,
+// and all have the latest.
+func TestReshardingWhileTokensAreRenewed(t *testing.T) {
+	c := startCluster(t)
+	var told states
+	var caches []*fleet.Cache
+	for range 4 {
+		f := c.config()
+		f.OnState = told.told
+		caches = append(caches, open(t, f))
+	}
+	renewed(t, caches[0], key, give("token-0"))
+	for _, cache := range caches[1:] {
+		knowsAfterAsking(t, cache, "token-0")
+	}
+	latest := "token-0"
+	for round := 1; round <= 9; round++ {
+		from := c.owner(key)
+		to := (from + 1 + round%2) % 3
+		next := fmt.Sprintf("token-%d", round)
+		var fetched atomic.Int32
+		var all sync.WaitGroup
+		moved := make(chan struct{})
+		renew := func() {
+			for _, cache := range caches {
+				r := rejecting(latest, func(context.Context) (counterfoil.Token, error) {
+					fetched.Add(1)
+					if round%3 == 0 { // the lease moves
+						<-moved
+					}
+					return cachetest.Token(next), nil
+				})
+				all.Go(func() {
+					if got, err := cache.Renew(t.Context(), key, r); err != nil || got.Value.Reveal() != next {
+						t.Errorf("round %d: got %q, %v", round, got.Value.Reveal(), err)
+					}
+				})
+			}
+		}
+		if round%3 != 1 {
+			renew()
+		}
+		if round%3 == 0 {
+			eventually(t, "the token is asked for", func() bool { return fetched.Load() > 0 })
+		}
+		c.migrate(t, key, from, to, func() {
+			if round%3 == 1 { // all of it with a slot that is on its way
+				renew()
+				all.Wait()
+			}
+		})
+		close(moved)
+		all.Wait()
+		equal(t, fmt.Sprintf("requests of round %d", round), fetched.Load(), 1)
+		for _, cache := range caches {
+			knows(t, cache, key, next)
+		}
+		if size := len(c.nodes[to].ask("HGET", entryOf(key), "t")); size <= 8 {
+			t.Errorf("round %d: the entry is not at its new node", round)
+		}
+		latest = next
+	}
+	equal(t, "told", told.text(), "[]")
+}
+
+// Where the user may not ask a slot's new node before the slot is there, the nodes
+// name each other: that ends with an error, and not with the time.
+func TestNodesThatNameEachOther(t *testing.T) {
+	c := startCluster(t)
+	cache := open(t, c.config())
+	renewed(t, cache, key, give("one"))
+	for _, node := range c.nodes {
+		equal(t, "ACL SETUSER", node.ask("ACL", "SETUSER", "fleet", "-asking"), "+OK")
+	}
+	from := c.owner(key)
+	c.migrate(t, key, from, (from+1)%3, func() {
+		_, err := cache.Renew(t.Context(), key, neverFetchNothingAccepted(t))
+		if !errors.Is(err, client.ErrCacheLost) || !strings.Contains(err.Error(), "the server answers") {
+			t.Errorf("got %v", err)
+		}
+	})
+	r := rejecting("one", fetches("two"))
+	eventually(t, "it works again", func() bool {
+		got, err := cache.Renew(t.Context(), key, r)
+		return err == nil && got.Value == "two"
 	})
 }

@@ -137,6 +137,7 @@ func serverOption(cfg Config) (valkey.ClientOption, error) {
 	option.Sentinel.TLSConfig = option.TLSConfig
 	option.Sentinel.TopologyRefreshInterval = 5 * time.Second
 	option.ClusterOption.ShardsRefreshInterval = 10 * time.Second
+	option.ClusterOption.MaxMovedRedirections = 8 // nodes of which each names the other would be asked without end
 	option.Dialer = net.Dialer{Timeout: cfg.Timeout, KeepAlive: cfg.Timeout}
 	option.Sentinel.Dialer = option.Dialer
 	option.ConnWriteTimeout = cfg.Timeout
