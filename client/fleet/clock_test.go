@@ -139,10 +139,13 @@ func TestWallClockOfAHolderIsSet(t *testing.T) {
 				got, err := one.Renew(ctx, key, client.Renewal{
 					Accept: func(current counterfoil.Token) bool { return current.Value != "" },
 					Fetch: func(leased context.Context) (counterfoil.Token, error) {
+						now.Step(row.by)
 						if cut {
 							p.leads(s.socket + "-none")
 						}
-						now.Step(row.by)
+						if cut && row.by > c.Lease { // in doubt it gives up at once
+							eventually(t, "it gives up", func() bool { return leased.Err() != nil })
+						}
 						before, taken := s.field(key, "u"), s.taken()
 						eventually(t, "it beats, or gives up", func() bool {
 							now.Turn(20 * time.Millisecond)

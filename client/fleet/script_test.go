@@ -316,3 +316,16 @@ func TestSteps(t *testing.T) {
 		})
 	}
 }
+
+// Others are told of a token that is put back: it may be newer than theirs.
+func TestTokenThatIsPutBackIsTold(t *testing.T) {
+	s := start(t)
+	c := s.config()
+	var told states
+	c.OnState = told.told
+	one := open(t, c)
+	renewed(t, one, key, give("one"))
+	steps := steps{s, t, key}
+	equal(t, "restore", steps.restore(2*(steps.number("g")+5), "damaged, so that it is told"), "ok")
+	eventually(t, "it is looked at", func() bool { return strings.Contains(told.text(), "damaged") })
+}
