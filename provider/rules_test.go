@@ -51,6 +51,7 @@ func TestRules(t *testing.T) {
 		{"fields without the token", path, path + "  response: {fields: [token_type]}\n", "must include access_token"},
 		{"fields without the type", path, path + "  response: {fields: [access_token]}\n", "must include token_type"},
 		{"no-store in capitals", path, path + "  response: {headers: {Cache-Control: 'private, NO-STORE'}}\n", ""},
+		{"header of all that may be seen", path, path + "  response: {headers: {Cache-Control: no-store, X-A: ' !~'}}\n", ""},
 		{"no-store under another name", path, path + "  response: {headers: {Cache-Control: private, Pragma: no-store}}\n", "must set Cache-Control"},
 		{"no method", path, path + "  client_authentication: []\n", "client_authentication is missing"},
 		{"URL with a fragment", path, path + "  url: https://a/b#c\n", "must be an https URL"},

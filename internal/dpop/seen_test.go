@@ -56,6 +56,10 @@ func TestNoncesOfANodeThatIsAhead(t *testing.T) {
 	here := must(dpop.NewNonces(key, clock.NewManual(epoch.Add(5*time.Minute-5*time.Second)), 0))
 	ahead := must(dpop.NewNonces(key, clock.NewManual(epoch.Add(5*time.Minute)), 0))
 	far := must(dpop.NewNonces(key, clock.NewManual(epoch.Add(10*time.Minute)), 0))
+	before := must(dpop.NewNonces(key, clock.NewManual(epoch.Add(5*time.Minute-6*time.Second)), 0))
+	if before.Valid(ahead.Issue()) {
+		t.Error("a nonce of 6 seconds ahead is valid")
+	}
 	if !here.Valid(ahead.Issue()) {
 		t.Error("a nonce of 5 seconds ahead is not valid")
 	}
