@@ -388,6 +388,7 @@ func TestFeedFaults(t *testing.T) {
 		"a negative id":                       say(hello, `revocation|w.-9|{"client_id":"a","expires":4000000000}`),
 		"an id beyond 63 bits":                say(hello, `revocation|w.9223372036854775808|{"client_id":"a","expires":4000000000}`),
 		"no JSON":                             say(hello, `revocation|w.9|client-1`),
+		"no UTF-8":                            say(hello, "revocation|w.9|{\"client_id\":\"client-\xff\",\"expires\":4000000000}"),
 		"no client":                           say(hello, `revocation|w.9|{"expires":4000000000}`),
 		"no expiry":                           say(hello, `revocation|w.9|{"client_id":"a"}`),
 		"a number that is none":               say(hello, `revocation|w.9|{"client_id":"a","expires":"4000000000"}`),

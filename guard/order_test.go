@@ -43,6 +43,21 @@ func TestExpiredTokenIsNotTakenForItsSuccessor(t *testing.T) {
 	}
 }
 
+// When a token was issued is what it says, not from when on it serves: what its
+// client was issued before ends by that.
+func TestIssuedIsNotNotBefore(t *testing.T) {
+	r := newRig(t, "engagifii")
+	for _, off := range []int64{-20, 20} {
+		r.mu.Lock()
+		r.seen = nil
+		r.mu.Unlock()
+		token := r.token(func(_, c members) { c["iat"], c["nbf"] = start.Unix()-20, start.Unix()-20+off })
+		if a := r.send(r.call(token)); a.status != 200 || !r.seen.Issued.Equal(start.Add(-20*time.Second)) {
+			t.Errorf("serves %d seconds after it was issued: %d, issued %v", off, a.status, r.seen)
+		}
+	}
+}
+
 // A fixed value is the same to the letter; only a media type has no case.
 func TestCaseOfFixedHeaders(t *testing.T) {
 	text := strings.Replace(harbour, "presence: optional}", "presence: required}", 1)
