@@ -98,16 +98,16 @@ func TestNumberBeyondAnInt(t *testing.T) {
 // Mistakes come in the order of the file, and lead to where the value stands, or
 // to the nearest that is there.
 func TestWhereAMistakeStands(t *testing.T) {
-	const text = "text: a\nlist:\n  - b\n  - c\nitems:\n  - colour: red\n"
+	const text = "text: a\nlist:\n  - b\n  - c\nitems:\n  - colour: red\nmap:\n  a: b\n"
 	d, err := strict.Parse[form]("f.yaml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, way := range [][]any{{"items", 0, "colour"}, {"items", 0}, {"items", 1}, {"list", 1}, {"list", 2}, {"list", 0}, {"text"}, {"number"}, {"text", 0}, {}} {
+	for _, way := range [][]any{{"map", "a"}, {"items", 0, "colour"}, {"items", 0}, {"items", 1}, {"list", 1}, {"list", 2}, {"list", 0}, {"text"}, {"number"}, {"text", 0}, {}} {
 		d.Fail(way, nil, "%v", way)
 	}
 	const want = "f.yaml:1:1: [text]\nf.yaml:1:1: [number]\nf.yaml:1:1: [text 0]\nf.yaml:1:1: []\nf.yaml:2:1: [list 2]\nf.yaml:3:5: [list 0]\nf.yaml:4:5: [list 1]\n" +
-		"f.yaml:5:1: [items 1]\nf.yaml:6:5: [items 0 colour]\nf.yaml:6:5: [items 0]"
+		"f.yaml:5:1: [items 1]\nf.yaml:6:5: [items 0 colour]\nf.yaml:6:5: [items 0]\nf.yaml:8:3: [map a]"
 	if err := d.Err(); err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
