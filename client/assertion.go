@@ -87,9 +87,9 @@ func (s *Source) federated(ctx context.Context) (counterfoil.Secret, *counterfoi
 	if !ok {
 		return "", &counterfoil.Error{Reason: counterfoil.AssertionMalformed, Message: "the assertion is no JWT: look where Config takes it from"}
 	}
-	if late := s.providerTime().Sub(ends); !ends.IsZero() && late >= 0 && s.timed() && !s.cfg.Clock.Now().Before(ends) {
+	if !ends.IsZero() && s.past(ends) && !s.cfg.Clock.Now().Before(ends) {
 		return "", &counterfoil.Error{Reason: counterfoil.AssertionExpired,
-			Message: fmt.Sprintf("the assertion ended %s ago: whatever puts it where Config takes it from has not renewed it", late.Round(time.Second))}
+			Message: fmt.Sprintf("the assertion ended %s ago: whatever puts it where Config takes it from has not renewed it", s.providerTime().Sub(ends).Round(time.Second))}
 	}
 	return v, nil
 }

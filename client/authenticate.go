@@ -216,7 +216,7 @@ func (s *Source) credentials(ctx context.Context, e *entry) (credentials, *count
 // prove makes what only this attempt carries: the assertion and the proof.
 func (s *Source) prove(cred *credentials) *counterfoil.Error {
 	var err error
-	cred.ahead = time.Duration(s.skew.Load())
+	cred.ahead = s.ahead(s.cfg.Clock.Now())
 	if cred.key.Signer != nil {
 		cred.assertion, err = s.sign(cred.key)
 	}
@@ -244,7 +244,7 @@ func (s *Source) outdated(cred credentials, err *counterfoil.Error) bool {
 	}
 	timed := cred.proof != "" || cred.key.Signer != nil
 	return timed && (broad == counterfoil.InvalidClient || broad == counterfoil.InvalidRequest) &&
-		(time.Duration(s.skew.Load())-cred.ahead).Abs() > wrongClock
+		(s.ahead(s.cfg.Clock.Now())-cred.ahead).Abs() > wrongClock
 }
 
 // reveal asks for one credential.

@@ -120,7 +120,7 @@ func readBounded(name string, limit int64) ([]byte, os.FileInfo, error) {
 }
 
 // certificate asks for the certificate, as one whose Leaf is parsed. One that has
-// ended by both clocks is not shown.
+// ended is not shown: by both clocks, so not before the provider's is known.
 func (s *Source) certificate(ctx context.Context) (*tls.Certificate, *counterfoil.Error) {
 	given, err := s.cfg.Certificate(ctx)
 	if err == nil && (given == nil || len(given.Certificate) == 0 || given.PrivateKey == nil) {
@@ -135,7 +135,7 @@ func (s *Source) certificate(ctx context.Context) (*tls.Certificate, *counterfoi
 	if err != nil {
 		return nil, notHad("client's certificate", counterfoil.CertificateMissing, err)
 	}
-	if !s.cfg.Clock.Now().Before(leaf.NotAfter) && (!s.timed() || !s.providerTime().Before(leaf.NotAfter)) {
+	if s.past(leaf.NotAfter) && !s.cfg.Clock.Now().Before(leaf.NotAfter) {
 		return nil, &counterfoil.Error{Reason: counterfoil.CertificateMissing,
 			Message: fmt.Sprintf("the client's certificate ended at %s: renew it where Config takes it from", leaf.NotAfter.UTC().Format(time.RFC3339))}
 	}

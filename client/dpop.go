@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client/internal/clocks"
 	"github.com/counterfoil/counterfoil/internal/jose"
 )
 
@@ -140,12 +141,13 @@ func (s *Source) proves(call *http.Request, h *held, all *proofs) error {
 	if call.Host != "" {
 		target.Host = call.Host // what the API takes for its own
 	}
-	with := made{s.prover.api.known(), s.apiAhead()}
+	now := s.cfg.Clock.Now()
+	with := made{s.prover.api.known(), s.apiAhead(now)}
 	if all.next != nil {
 		with = *all.next
 	}
 	*all = proofs{last: with}
-	proof, err := s.prover.sign(with.nonce, call.Method, &target, h.token.Value, s.cfg.Clock.Now().Add(with.ahead))
+	proof, err := s.prover.sign(with.nonce, call.Method, &target, h.token.Value, now.Add(with.ahead))
 	if err != nil {
 		return &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "client: the key of Config.DPoP does not sign: look at where it lives", Err: err}
 	}
@@ -156,8 +158,8 @@ func (s *Source) proves(call *http.Request, h *held, all *proofs) error {
 // apiAhead is by how much the API's clock is ahead of this machine's, as far as
 // it is known. The two parts that it is the sum of were learned at different
 // times, so that each can be within maxSkew and the sum not.
-func (s *Source) apiAhead() time.Duration {
-	return min(max(time.Duration(s.skew.Load()+s.prover.ahead.Load()), -maxSkew), maxSkew)
+func (s *Source) apiAhead(now time.Time) time.Duration {
+	return within(s.ahead(now)+time.Duration(s.prover.ahead.Load()), maxSkew)
 }
 
 // known is the nonce for the next proof; "" for none.
@@ -211,18 +213,22 @@ func (s *Source) proofRefused(resp *http.Response) string {
 // the API wants a nonce (RFC 9449 section 9), or its clock is another than the
 // refused proof was made by.
 func (s *Source) provesBetter(code string, resp *http.Response, all *proofs) bool {
-	next := made{cmp.Or(nonceOf(resp.Header), s.prover.api.known()), s.apiAhead()}
+	now := s.cfg.Clock.Now()
+	next := made{cmp.Or(nonceOf(resp.Header), s.prover.api.known()), s.apiAhead(now)}
 	if code == string(counterfoil.UseDPoPNonce) {
 		all.next = &next
 		return next.nonce != all.last.nonce
 	}
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		next.ahead = date.Add(time.Second / 2).Sub(s.cfg.Clock.Now())
+		next.ahead = date.Add(time.Second / 2).Sub(now)
 	}
 	if next.ahead.Abs() > maxSkew || (next.ahead-all.last.ahead).Abs() < wrongClock {
 		return false
 	}
-	s.prover.ahead.Store(int64(next.ahead) - s.skew.Load())
+	if m := s.skew.Load(); m != nil && clocks.Drift(now, m.at).Abs() >= minSkew { // it is this machine's clock that is another
+		s.skew.CompareAndSwap(m, &skew{now, within(next.ahead-time.Duration(s.prover.ahead.Load()), maxSkew)})
+	}
+	s.prover.ahead.Store(int64(next.ahead - s.ahead(now)))
 	all.next = &next
 	return true
 }

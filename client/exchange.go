@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client/internal/clocks"
 )
 
 const (
@@ -50,7 +51,7 @@ func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *h
 			s.event(ctx, counterfoil.Event{Type: counterfoil.EventTokenRequested, Status: http.StatusOK, Attempt: n, Duration: took})
 			kind := counterfoil.EventTokenObtained
 			if old != nil {
-				kind, t = counterfoil.EventTokenRenewed, old.bounding(t, began)
+				kind, t = counterfoil.EventTokenRenewed, old.bounding(t, s.cfg.Clock.Now())
 			}
 			s.event(ctx, counterfoil.Event{Type: kind, Status: http.StatusOK, Attempt: n})
 			return t, nil
@@ -76,14 +77,17 @@ func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *h
 	}
 }
 
-// bounding returns t, which was got when h was the token in use: a provider that
-// answers the same token again does not make it live longer.
+// bounding returns t, which was got while h was the token in use, by now: a
+// provider that answers the same token again does not make it live longer.
 func (h *held) bounding(t counterfoil.Token, now time.Time) counterfoil.Token {
-	if t.Value == h.token.Value && h.token.Live(now) {
-		t.Issued = h.token.Issued
-		if h.token.Expires.Before(t.Expires) {
-			t.Expires = h.token.Expires
-		}
+	if t.Value != h.token.Value || !h.live(now) {
+		return t
+	}
+	if left := clocks.Left(now, h.ends); left < clocks.Left(now, t.Expires) {
+		t.Expires = now.Add(left)
+	}
+	if h.issued.Before(t.Issued) && !ahead(h.issued, now) { // not of a time when the clock was wrong
+		t.Issued = h.issued
 	}
 	return t
 }
@@ -110,7 +114,7 @@ func (s *Source) exchange(ctx context.Context, e *entry, c *credentials) (counte
 	if err != nil {
 		return none, &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: "the token request cannot be made", Err: err}
 	}
-	issued := s.cfg.Clock.Now().Round(0) // the wall's: a suspended machine's monotonic clock stands still
+	issued := s.cfg.Clock.Now()
 	resp, err := e.base.RoundTrip(req)
 	if err != nil {
 		return none, s.unreachable(ctx, cred, err)
@@ -139,11 +143,12 @@ func (s *Source) exchange(ctx context.Context, e *entry, c *credentials) (counte
 	}
 	t.Issued, t.Expires = issued, issued.Add(t.Expires.Sub(time.Time{}))
 	if !e.ends.IsZero() { // nobody takes it without the certificate, whose end is by the provider's clock
-		if ends := e.ends.Add(-time.Duration(s.skew.Load())).Round(0); ends.Before(t.Expires) {
-			t.Expires = ends
+		now := s.cfg.Clock.Now()
+		if left := e.ends.Sub(now.Round(0).Add(s.ahead(now))); left < t.Expires.Sub(now) {
+			t.Expires = now.Add(left)
 		}
 	}
-	if !t.Live(s.cfg.Clock.Now()) { // the machine was suspended meanwhile, or the answer took longer than the token lives
+	if !clocks.Before(s.cfg.Clock.Now(), t.Expires) { // the machine was suspended meanwhile, or the answer took longer than the token lives
 		return none, &counterfoil.Error{Reason: counterfoil.Unavailable, Status: resp.StatusCode,
 			Message: fmt.Sprintf("the token endpoint of %s answers so late that the token has ended: try again", s.cfg.Provider.Name)}
 	}
@@ -275,33 +280,62 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return min(max(at.Sub(now), 0), maxRetryAfter)
 }
 
+// skew is by how much the provider's clock was ahead of this machine's, at a time
+// that has a monotonic reading.
+type skew struct {
+	at    time.Time
+	ahead time.Duration
+}
+
 // measure learns how far the provider's clock is ahead of this machine's from
 // the Date of an answer (RFC 9110 section 6.6.1) to a request sent at sent.
 func (s *Source) measure(sent time.Time, resp *http.Response) {
 	date, err := http.ParseTime(resp.Header.Get("Date"))
-	if err != nil {
+	now := s.cfg.Clock.Now()
+	if err != nil || clocks.Drift(now, sent).Abs() >= minSkew { // by whichever clock Date was beside sent or now
 		return
 	}
-	now := s.cfg.Clock.Now()
-	s.measured.Store(now.UnixNano())
 	// Date was cut to its second, somewhere between sending and now.
-	here := sent.Add(now.Round(0).Sub(sent) / 2)
-	skew := date.Add(time.Second / 2).Sub(here)
-	if skew.Abs() < minSkew {
-		skew = 0
+	here := now.Round(0).Add(-now.Sub(sent) / 2)
+	ahead := date.Add(time.Second / 2).Sub(here)
+	if ahead.Abs() < minSkew {
+		ahead = 0
 	}
-	s.skew.Store(int64(min(max(skew, -maxSkew), maxSkew)))
+	s.skew.Store(&skew{now, within(ahead, maxSkew)})
 }
 
 // timed reports whether the provider's clock is known: it was measured within the
-// hour. This machine's may have been set since; if that counted for ever, what has
-// ended by a wrong time would never be tried and the time never measured again.
+// hour. If that counted for ever, what has ended by a wrong time would never be
+// tried and the time never measured again.
 func (s *Source) timed() bool {
-	at := s.measured.Load()
-	return at != 0 && s.cfg.Clock.Now().Sub(time.Unix(0, at)).Abs() <= time.Hour
+	m := s.skew.Load()
+	return m != nil && s.cfg.Clock.Now().Sub(m.at).Abs() <= time.Hour
+}
+
+// ahead is by how much the provider's clock is ahead of this machine's, as far as
+// it is known. A clock that has been set back since that was measured is behind by
+// as much; one that has gained may be right, because the machine was suspended.
+func (s *Source) ahead(now time.Time) time.Duration {
+	m := s.skew.Load()
+	if m == nil {
+		return 0
+	}
+	return within(m.ahead-min(clocks.Drift(now, m.at), 0), maxSkew)
 }
 
 // providerTime is the time by the provider's clock, as far as it is known.
 func (s *Source) providerTime() time.Time {
-	return s.cfg.Clock.Now().Add(time.Duration(s.skew.Load()))
+	now := s.cfg.Clock.Now()
+	return now.Round(0).Add(s.ahead(now))
 }
+
+// past reports whether a time of the provider's clock is past for certain: also
+// when what this machine's clock has gained since it was measured is not time that
+// has passed.
+func (s *Source) past(at time.Time) bool {
+	m, now := s.skew.Load(), s.cfg.Clock.Now()
+	return s.timed() && !m.at.Round(0).Add(m.ahead+now.Sub(m.at)).Before(at)
+}
+
+// within returns d, or the most that it can be.
+func within(d, most time.Duration) time.Duration { return min(max(d, -most), most) }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client/internal/clocks"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -128,8 +129,7 @@ func (s *Source) recentHealth() (Health, bool) {
 	if c == nil {
 		return Health{}, false
 	}
-	age := s.cfg.Clock.Now().Sub(c.at)
-	return c.health, age >= 0 && age < reuseHealth
+	return c.health, clocks.Within(s.cfg.Clock.Now(), c.at, reuseHealth)
 }
 
 // outside is Error without causes.

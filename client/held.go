@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client/internal/clocks"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -39,43 +40,49 @@ type entry struct {
 
 // held is a token in use. It goes through four times, each a moment:
 //
-//	Issued … renewal … lastCall … Expires
+//	taken … renewal … lastCall … ends
 //	serves | serves while it is renewed | callers wait for the renewal a while, then it serves | never again
+//
+// They have a monotonic reading beside that of the wall clock, and come when the
+// first of the two clocks says so: the wall clock can be set back, and the other
+// stands still while the machine is suspended.
 type held struct {
 	token counterfoil.Token
 	// authorization is the token as the API's header carries it.
 	authorization string
 	entry         *entry
-	renewal       time.Time
-	lastCall      time.Time
-	// until is up to when the token serves without a thought, in ns since 1970:
-	// to its renewal, then from one attempt to the next.
-	until atomic.Int64
+	// issued is when the token was, with the monotonic reading that token has not;
+	// that of one from elsewhere has none.
+	issued   time.Time
+	renewal  time.Time
+	lastCall time.Time
+	ends     time.Time
+	// until is up to when the token serves without a thought: to its renewal, then
+	// from one attempt to the next.
+	until atomic.Pointer[time.Time]
 	// seen is the entry's counter when the token was taken from it.
 	seen atomic.Uint64
-	// taken is when that was, and left how long the token had: the wall clock can
-	// be set back.
-	taken time.Time
-	left  time.Duration
 	// counted says that its early end was.
 	counted atomic.Bool
 }
 
-func (h *held) live(now time.Time) bool {
-	return h != nil && h.token.Live(now) && now.Sub(h.taken) < h.left
-}
+func (h *held) live(now time.Time) bool { return h != nil && clocks.Before(now, h.ends) }
 
 // usable reports whether t, which a cache may have made up, can be taken into
 // use: one from the future is of a time when some clock was wrong.
 func (s *Source) usable(t counterfoil.Token, now time.Time) bool {
-	return t.Live(now) && !t.Issued.After(now.Add(minSkew)) && t.Lifetime() > 0 && t.Lifetime() <= maxLifetime && !s.isRejected(t)
+	return t.Value != "" && clocks.Before(now, t.Expires) && !ahead(t.Issued, now) && t.Lifetime() > 0 && t.Lifetime() <= maxLifetime && !s.isRejected(t)
 }
+
+// ahead reports whether at is in the future, by the wall clock.
+func ahead(at, now time.Time) bool { return at.Round(0).After(now.Round(0).Add(minSkew)) }
 
 // adopt makes t, taken from e when its counter was changes, the token in use,
 // unless one that was issued later is. before is the token that was in use when
 // the work began that brought t.
 func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64, before *held) *held {
-	h := &held{token: t, authorization: t.Value.Reveal(), entry: e}
+	h := &held{token: t, authorization: t.Value.Reveal(), entry: e, issued: t.Issued}
+	h.token.Issued, h.token.Expires = t.Issued.Round(0), t.Expires.Round(0) // callers compare them with what they like
 	for _, ch := range s.headers {
 		switch {
 		case ch.from != provider.HeaderFromToken:
@@ -85,15 +92,11 @@ func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64, before *he
 			h.authorization = ch.scheme + " " + h.authorization
 		}
 	}
-	early := margin(t)
-	early += rand.N(early/jitterShare + 1)
-	h.renewal = t.Expires.Add(-early)
-	h.lastCall = t.Expires.Add(-min(lastCall, t.Lifetime()/lastShare))
 	h.seen.Store(changes)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, old := s.cfg.Clock.Now(), s.held.Load()
-	h.taken, h.left = now, min(t.Expires.Sub(now), t.Lifetime())
+	h.serves(now, min(clocks.Left(now, t.Expires), t.Lifetime()))
 	if old.live(now) && old.entry == e {
 		switch {
 		case old.token.Value == t.Value && (before == nil || before.token.Value != t.Value):
@@ -102,19 +105,19 @@ func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64, before *he
 			// The provider answers the same token until it ends, or the certificate
 			// that all are bound to ends: asking again soon would be a loop, so the
 			// next time is the last call, then the end.
+			if left := clocks.Left(now, old.ends); old.token.Value == t.Value && left < clocks.Left(now, h.ends) {
+				h.serves(now, left)
+			}
 			h.renewal = h.lastCall
-			if old.token.Value == t.Value {
-				h.left = min(h.left, old.left-now.Sub(old.taken))
+			if !clocks.Before(now, h.lastCall) {
+				h.renewal = h.ends
 			}
-			if !now.Before(h.lastCall) {
-				h.renewal = t.Expires
-			}
-		case old.token.Issued.After(t.Issued):
+		case old.issued.After(t.Issued) && !ahead(old.issued, now): // not of a time when the clock was wrong
 			old.seen.Store(changes)
 			return old
 		}
 	}
-	h.until.Store(h.renewal.UnixNano())
+	h.until.Store(&h.renewal)
 	s.failures = 0
 	s.held.Store(h)
 	if s.former != nil && s.former != e {
@@ -122,6 +125,15 @@ func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64, before *he
 		s.former = nil
 	}
 	return h
+}
+
+// serves settles the times of h's token, which has left from now.
+func (h *held) serves(now time.Time, left time.Duration) {
+	early := margin(h.token)
+	early += rand.N(early/jitterShare + 1)
+	h.ends = now.Add(left)
+	h.renewal = h.ends.Add(-early)
+	h.lastCall = h.ends.Add(-min(lastCall, h.token.Lifetime()/lastShare))
 }
 
 func margin(t counterfoil.Token) time.Duration { return min(maxMargin, t.Lifetime()/marginShare) }
@@ -154,7 +166,7 @@ func (s *Source) look(ctx context.Context, h *held, now time.Time) *held {
 // early reports whether h's token would have served on for long. The end of
 // another bounds itself, and a fleet's renewals look like one for a moment.
 func (h *held) early(now time.Time) bool {
-	return now.Before(h.token.Expires.Add(-2 * margin(h.token)))
+	return clocks.Before(now, h.ends.Add(-2*margin(h.token)))
 }
 
 // gone counts, once, that h's token was given up early, by this Source or by

@@ -93,10 +93,10 @@ func (s *Source) pause(err error) {
 	}
 	if h := s.held.Load(); h != nil {
 		next := s.cfg.Clock.Now().Add(pause)
-		if next.After(h.token.Expires) {
-			next = h.token.Expires
+		if next.After(h.ends) {
+			next = h.ends
 		}
-		h.until.Store(next.UnixNano())
+		h.until.Store(&next)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client/internal/clocks"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/provider"
 	"golang.org/x/sync/singleflight"
@@ -39,11 +40,10 @@ type Source struct {
 	rejected atomic.Pointer[[]counterfoil.Secret] // the last ones that were
 	flights  singleflight.Group
 	calls    *limiter
-	drops    *limiter // of tokens long before their renewal
-	changed  *limiter // requests because the credentials are others by now
-	skew     atomic.Int64
-	measured atomic.Int64 // when skew was, in ns since 1970; 0 for never
-	prover   *prover      // nil without DPoP
+	drops    *limiter             // of tokens long before their renewal
+	changed  *limiter             // requests because the credentials are others by now
+	skew     atomic.Pointer[skew] // nil until it is measured
+	prover   *prover              // nil without DPoP
 	health   atomic.Pointer[checked]
 
 	mu       sync.Mutex
@@ -81,24 +81,24 @@ func (s *Source) Token(ctx context.Context) (counterfoil.Token, error) {
 func (s *Source) current(ctx context.Context) (*held, error) {
 	h := s.held.Load()
 	now := s.cfg.Clock.Now()
-	if h != nil && now.UnixNano() < h.until.Load() && now.Sub(h.taken) < h.left && h.seen.Load() == h.entry.changes.Load() {
+	if h != nil && clocks.Before(now, *h.until.Load()) && clocks.Before(now, h.ends) && h.seen.Load() == h.entry.changes.Load() {
 		return h, nil
 	}
 	if h = s.look(ctx, h, now); !h.live(now) {
 		return s.wait(ctx)
 	}
 	at := h.until.Load()
-	if now.UnixNano() < at {
+	if clocks.Before(now, *at) {
 		return h, nil
 	}
-	if late := !now.Before(h.lastCall); !late {
-		if h.until.CompareAndSwap(at, h.lastCall.UnixNano()) {
+	if clocks.Before(now, h.lastCall) {
+		if h.until.CompareAndSwap(at, &h.lastCall) {
 			s.flights.DoChan("", s.fly(ctx))
 		}
 		return h, nil
 	}
 	// Half of what is left is for waiting, the other half for the call.
-	waiting, cancel := withTimeout(ctx, s.cfg.Clock, h.token.Expires.Sub(now)/2)
+	waiting, cancel := withTimeout(ctx, s.cfg.Clock, clocks.Left(now, h.ends)/2)
 	defer cancel()
 	fresh, err := s.wait(waiting)
 	if err == nil {
@@ -108,7 +108,7 @@ func (s *Source) current(ctx context.Context) (*held, error) {
 		return s.wait(ctx)
 	}
 	if waiting.Err() != nil && ctx.Err() == nil {
-		h.until.CompareAndSwap(at, h.token.Expires.UnixNano()) // nobody else need wait
+		h.until.CompareAndSwap(at, &h.ends) // nobody else need wait
 	}
 	return h, nil
 }
@@ -159,8 +159,8 @@ type callerKey struct{}
 // one from the provider.
 func (s *Source) renew(ctx context.Context) (*held, error) {
 	now, old := s.cfg.Clock.Now(), s.held.Load()
-	if old.live(now) && now.Before(old.renewal) {
-		old.until.Store(old.renewal.UnixNano())
+	if old.live(now) && clocks.Before(now, old.renewal) {
+		old.until.Store(&old.renewal)
 		return old, nil // the flight before this one brought it
 	}
 	e, err := s.entry(ctx)
@@ -184,7 +184,7 @@ func (s *Source) renew(ctx context.Context) (*held, error) {
 		Accept: func(current counterfoil.Token) bool {
 			now := s.cfg.Clock.Now()
 			newer := old == nil || current.Value != old.token.Value
-			return newer && s.usable(current, now) && now.Before(current.Expires.Add(-margin(current)))
+			return newer && s.usable(current, now) && clocks.Before(now, current.Expires.Add(-margin(current)))
 		},
 		Fetch:       func(ctx context.Context) (counterfoil.Token, error) { return s.request(ctx, e, cred, old) },
 		Credentials: cred.print,
