@@ -10,6 +10,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/credential/internal/flight"
+	"github.com/counterfoil/counterfoil/client/internal/clocks"
 	"github.com/counterfoil/counterfoil/internal/clock"
 )
 
@@ -73,34 +74,32 @@ type keeper struct {
 	state        atomic.Pointer[kept]
 }
 
-// kept is what is known; it is never changed, only replaced. Times are in ns
-// since 1970: the wall's, because a suspended machine's monotonic clock stands
-// still.
+// kept is what is known; it is never changed, only replaced.
 type kept struct {
 	value   counterfoil.Secret // "" for none yet
-	fetched int64
+	fetched time.Time
 	err     error // of the last fetch
-	failed  int64
+	failed  time.Time
 	pause   time.Duration
 }
 
 func (k *keeper) get(ctx context.Context) (counterfoil.Secret, error) {
 	s := k.state.Load()
-	now := k.clock.Now().UnixNano()
+	now := k.clock.Now()
 	if s != nil && k.isFresh(s, now) {
 		return s.value, nil
 	}
 	return k.slow(ctx, s, now)
 }
 
-func (k *keeper) isFresh(s *kept, now int64) bool {
-	return s.value != "" && within(now, s.fetched, k.fresh)
+func (k *keeper) isFresh(s *kept, now time.Time) bool {
+	return s.value != "" && clocks.Within(now, s.fetched, k.fresh)
 }
 
 // slow is get without a fresh value.
-func (k *keeper) slow(ctx context.Context, s *kept, now int64) (counterfoil.Secret, error) {
+func (k *keeper) slow(ctx context.Context, s *kept, now time.Time) (counterfoil.Secret, error) {
 	var gone error
-	if s == nil || s.err == nil || !within(now, s.failed, s.pause) {
+	if s == nil || s.err == nil || !clocks.Within(now, s.failed, s.pause) {
 		fetched, err := k.flight.Do(ctx, k.renew)
 		switch {
 		case err == nil:
@@ -110,12 +109,12 @@ func (k *keeper) slow(ctx context.Context, s *kept, now int64) (counterfoil.Secr
 		default:
 			gone = err // the caller's context; the fetch goes on
 		}
-		now = k.clock.Now().UnixNano()
+		now = k.clock.Now()
 	}
 	switch {
 	case s != nil && s.err == nil && gone == nil:
 		return s.value, nil
-	case s != nil && s.value != "" && within(now, s.fetched, k.fresh+k.stale):
+	case s != nil && s.value != "" && clocks.Within(now, s.fetched, k.fresh+k.stale):
 		return s.value, nil
 	case gone != nil:
 		return "", gone
@@ -126,7 +125,7 @@ func (k *keeper) slow(ctx context.Context, s *kept, now int64) (counterfoil.Secr
 // renew asks the source. Its outcome is a kept in either case, so that those who
 // wait share one view of it.
 func (k *keeper) renew(ctx context.Context) (*kept, error) {
-	old, now := k.state.Load(), k.clock.Now().UnixNano()
+	old, now := k.state.Load(), k.clock.Now()
 	if old == nil {
 		old = &kept{}
 	}
@@ -147,7 +146,7 @@ func (k *keeper) renew(ctx context.Context) (*kept, error) {
 
 // after is s with one more failure.
 func (s *kept) after(err error, now time.Time) *kept {
-	return &kept{value: s.value, fetched: s.fetched, err: err, failed: now.UnixNano(), pause: min(max(2*s.pause, minPause), maxPause)}
+	return &kept{value: s.value, fetched: s.fetched, err: err, failed: now, pause: min(max(2*s.pause, minPause), maxPause)}
 }
 
 // overdue notes that the fetch under way does not heed its limit, unless it has
@@ -160,7 +159,3 @@ func (k *keeper) overdue(s *kept, err error) *kept {
 	k.state.CompareAndSwap(s, old.after(err, k.clock.Now()))
 	return k.state.Load()
 }
-
-// within reports whether now is in the d after at, both in ns since 1970. For a
-// clock that was set back it is not, so that nothing is kept for longer.
-func within(now, at int64, d time.Duration) bool { return at <= now && now-at < int64(d) }

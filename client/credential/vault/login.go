@@ -10,6 +10,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/credential"
+	"github.com/counterfoil/counterfoil/client/internal/clocks"
 )
 
 const (
@@ -147,7 +148,7 @@ func (v *Vault) session(ctx context.Context) (session, error) {
 	case <-ctx.Done():
 		return session{}, fmt.Errorf("gave up waiting for a login: %w", context.Cause(ctx))
 	}
-	now := v.clock.Now().Round(0) // the wall's: a suspended machine's monotonic clock stands still
+	now := v.clock.Now()
 	switch {
 	case v.login.given != nil:
 		if err := v.given(ctx, now); err != nil {
@@ -155,12 +156,14 @@ func (v *Vault) session(ctx context.Context) (session, error) {
 		}
 	case v.login.path == "":
 		return session{}, nil
-	case v.held.token == "", !v.held.ends.IsZero() && !now.Add(time.Second).Before(v.held.ends):
+	case v.held.token == "", !v.held.ends.IsZero() && !clocks.Before(now.Add(time.Second), v.held.ends):
 		if err := v.begin(ctx, now); err != nil {
 			return session{}, err
 		}
 	}
-	if s := &v.held; s.renewable && !now.Before(s.renewAt) && now.Add(lastMoment).Before(s.ends) {
+	// Due when the first of both clocks says so, and worth it until the second says
+	// that the token has ended: there may be no other.
+	if s := &v.held; s.renewable && !clocks.Before(now, s.renewAt) && now.Add(lastMoment).Before(s.ends) {
 		v.renew(ctx, now)
 	}
 	return v.held, nil
@@ -252,16 +255,9 @@ func (v *Vault) drop(ctx context.Context, rejected session) bool {
 		return false // it is asked for at each fetch, or the agent's
 	case v.held.token != rejected.token:
 		return true // replaced meanwhile
-	case within(v.clock.Now(), v.held.got, minAge):
+	case clocks.Within(v.clock.Now(), v.held.got, minAge):
 		return false
 	}
 	v.held = session{}
 	return true
-}
-
-// within reports whether now is in the d after at; a clock that was set back is
-// not.
-func within(now, at time.Time, d time.Duration) bool {
-	past := now.Round(0).Sub(at)
-	return past >= 0 && past < d
 }

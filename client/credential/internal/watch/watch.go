@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client/internal/clocks"
 	"github.com/counterfoil/counterfoil/internal/files"
 )
 
@@ -54,10 +55,10 @@ type state[T any] struct {
 	value   T
 	sum     [sha256.Size]byte
 
-	err    error // why value is not what the file holds
-	since  int64 // when it began, in ns since 1970
+	err    error     // why value is not what the file holds
+	since  time.Time // when it began
 	badSum [sha256.Size]byte
-	tried  int64         // when the bytes of badSum were tried last
+	tried  time.Time     // when the bytes of badSum were tried last
 	pause  time.Duration // before they are again
 }
 
@@ -96,7 +97,7 @@ func (f *File[T]) Get(ctx context.Context) (T, error) {
 	switch {
 	case s.err == nil:
 		return s.value, nil
-	case s.has && !foreign && within(f.clock.Now().UnixNano(), s.since, grace):
+	case s.has && !foreign && clocks.Within(f.clock.Now(), s.since, grace):
 		return s.value, nil
 	}
 	return none, s.err
@@ -132,7 +133,7 @@ func (f *File[T]) read(ctx context.Context, old *state[T]) *state[T] {
 	case old.has && sum == old.sum:
 		next.err = nil
 		return &next
-	case old.err != nil && sum == old.badSum && within(now.UnixNano(), old.tried, old.pause):
+	case old.err != nil && sum == old.badSum && clocks.Within(now, old.tried, old.pause):
 		return &next
 	}
 	value, err := f.parse(ctx, b)
@@ -146,7 +147,7 @@ func (f *File[T]) read(ctx context.Context, old *state[T]) *state[T] {
 			next.pause = 0
 		}
 		next.fail(now, err)
-		next.badSum, next.tried, next.pause = sum, f.clock.Now().UnixNano(), min(max(2*next.pause, minPause), maxPause)
+		next.badSum, next.tried, next.pause = sum, f.clock.Now(), min(max(2*next.pause, minPause), maxPause)
 		return &next
 	}
 	return &state[T]{info: next.info, settled: next.settled, has: true, value: value, sum: sum}
@@ -155,7 +156,7 @@ func (f *File[T]) read(ctx context.Context, old *state[T]) *state[T] {
 // fail notes why there is no new value.
 func (s *state[T]) fail(now time.Time, err error) {
 	if s.err == nil {
-		s.since = now.UnixNano()
+		s.since = now
 	}
 	s.err = err
 }
@@ -197,7 +198,3 @@ func later(a, b time.Time) time.Time {
 	}
 	return b
 }
-
-// within reports whether now is in the d after at, both in ns since 1970; a
-// clock that was set back is not.
-func within(now, at int64, d time.Duration) bool { return at <= now && now-at < int64(d) }
