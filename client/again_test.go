@@ -26,13 +26,14 @@ func TestSecondAttemptThatIsLost(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t)
 			ctx, leave := context.WithCancel(w.ctx)
-			w.onCall = func(rw http.ResponseWriter, _ seen, n int) {
+			w.onCall = func(rw http.ResponseWriter, r seen, n int) {
 				if n == 1 {
 					rw.WriteHeader(http.StatusUnauthorized)
 					return
 				}
 				if row.leave {
 					leave()
+					abandon(r)
 				}
 				panic(http.ErrAbortHandler)
 			}

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -168,7 +167,7 @@ func (s *Source) entry(ctx context.Context) (*entry, *counterfoil.Error) {
 	if err != nil {
 		return nil, err
 	}
-	if old != nil && old.certificate == jose.CertificateThumbprint(cert.Leaf) {
+	if old != nil && old.certificate == chainPrint(cert) {
 		return old, nil
 	}
 	e := s.binds(cert)

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -149,7 +150,17 @@ func (s *Source) certificate(ctx context.Context) (*tls.Certificate, *counterfoi
 func (s *Source) binds(cert *tls.Certificate) *entry {
 	print := jose.CertificateThumbprint(cert.Leaf)
 	key := cacheKey(&s.cfg, s.tokenURL, s.prover.binding(), print)
-	return &entry{key: key, changes: s.cfg.Cache.Changes(key), base: showing(s.cfg.HTTP.(*http.Transport), cert), certificate: print, ends: cert.Leaf.NotAfter}
+	return &entry{key: key, changes: s.cfg.Cache.Changes(key), base: showing(s.cfg.HTTP.(*http.Transport), cert), certificate: chainPrint(cert), ends: cert.Leaf.NotAfter}
+}
+
+// chainPrint tells a certificate, with those that lead to its authority, from
+// others: the same one can come with another chain.
+func chainPrint(cert *tls.Certificate) string {
+	h := sha256.New()
+	for _, der := range cert.Certificate {
+		fmt.Fprintf(h, "%d:%s", len(der), der)
+	}
+	return string(h.Sum(nil))
 }
 
 // showing returns a transport like t that shows cert, whichever authorities the

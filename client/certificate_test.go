@@ -31,7 +31,12 @@ import (
 // certify makes a certificate of that name that signs itself and ends then.
 func certify(t testing.TB, name string, ends time.Time) *tls.Certificate {
 	t.Helper()
-	key := newKey(t, jose.ES256).Signer
+	return certifyKey(t, name, ends, newKey(t, jose.ES256).Signer)
+}
+
+// certifyKey is certify for a key that is there.
+func certifyKey(t testing.TB, name string, ends time.Time, key crypto.Signer) *tls.Certificate {
+	t.Helper()
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: ends.Add(-1000 * time.Hour), NotAfter: ends}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {

@@ -32,8 +32,9 @@ type entry struct {
 	changes *atomic.Uint64
 	// base carries the token requests, and the calls with the tokens got.
 	base http.RoundTripper
-	// certificate is the thumbprint of the one that base shows, and ends when it
-	// ends by the provider's clock; "" and the zero time without one.
+	// certificate tells the one that base shows, and those that lead to its
+	// authority, from others; ends is when it ends by the provider's clock. "" and
+	// the zero time without one.
 	certificate string
 	ends        time.Time
 }
@@ -97,7 +98,7 @@ func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64, before *he
 	defer s.mu.Unlock()
 	now, old := s.cfg.Clock.Now(), s.held.Load()
 	h.serves(now, min(clocks.Left(now, t.Expires), t.Lifetime()))
-	if old.live(now) && old.entry == e {
+	if old.live(now) && old.entry.key == e.key {
 		switch {
 		case old.token.Value == t.Value && (before == nil || before.token.Value != t.Value):
 			return old // another has adopted it meanwhile
