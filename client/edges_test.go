@@ -1,0 +1,423 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/cachetest"
+	"github.com/counterfoil/counterfoil/provider"
+)
+
+// TestAdviceOfARefusal has a row for each kind of answer and what is said of it.
+func TestAdviceOfARefusal(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		answer func(http.ResponseWriter, int)
+		reason counterfoil.Reason
+		want   string
+	}{
+		{"300", status(300, ""), counterfoil.BadResponse, "answers 300, a redirect, which is not followed: set Config.TokenURL"},
+		{"302 with a code", status(302, `{"error":"invalid_client"}`), counterfoil.BadResponse, "answers 302, a redirect"},
+		{"400 with a code that nobody knows", status(400, `{"error":"strange"}`), counterfoil.InvalidRequest, "refuses the request (invalid_request): check that the provider description fits"},
+		{"404 with a code that nobody knows", status(404, `{"error":"strange"}`), counterfoil.BadResponse, "answers 404, which is no OAuth error: check Config.TokenURL"},
+		{"405 with a code that nobody knows", status(405, `{"error":"strange"}`), counterfoil.BadResponse, "answers 405, which is no OAuth error"},
+		{"a scope", status(400, `{"error":"invalid_scope"}`), counterfoil.InvalidScope, "refuses the scope"},
+		{"a proof", status(400, `{"error":"invalid_dpop_proof"}`), counterfoil.InvalidDPoPProof, "refuses the DPoP proof (invalid_dpop_proof): check the algorithm"},
+		{"a client", status(401, `{"error":"invalid_client"}`), counterfoil.InvalidClient, `refuses the client "the-client": check its id and secret`},
+		{"too many", status(429, "", "Retry-After", "60"), counterfoil.RateLimited, "has too many requests of this client: ask less often"},
+		{"away", status(503, "", "Retry-After", "60"), counterfoil.Unavailable, "answers 503: try again later"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.answers(row.answer)
+			s := w.oauth2()
+			e := w.fails(s)
+			equal(t, "reason", e.Reason, row.reason)
+			if !strings.Contains(e.Error(), row.want) {
+				t.Errorf("got %v, want %q", e, row.want)
+			}
+			if e = w.fails(s); !strings.Contains(e.Error(), row.want) || !strings.Contains(e.Error(), "(remembered; asked again in ") {
+				t.Errorf("the second time got %v", e)
+			}
+			equal(t, "token requests", w.asked(), 1)
+		})
+	}
+}
+
+// TestEventsOfRepeatedCalls has a row for each reason why a call is repeated.
+func TestEventsOfRepeatedCalls(t *testing.T) {
+	for _, row := range []struct {
+		status int
+		reason counterfoil.Reason
+		want   string
+	}{
+		{401, counterfoil.TokenInvalid, "PUT: answered 401, again in 0s"},
+		{429, counterfoil.RateLimited, "PUT: answered 429, again in "},
+		{500, counterfoil.ServerError, "PUT: answered 500, again in "},
+		{503, counterfoil.Unavailable, "PUT: answered 503, again in "},
+		{0, counterfoil.Unavailable, "PUT: no answer, again in "},
+	} {
+		t.Run(fmt.Sprint(row.status), func(t *testing.T) {
+			w := newWorld(t)
+			w.onCall = func(rw http.ResponseWriter, _ seen, n int) {
+				if n > 2 || row.status == 401 && n > 1 {
+					return
+				}
+				if row.status == 0 {
+					reset(t, rw)
+					return
+				}
+				rw.WriteHeader(row.status)
+			}
+			req, _ := http.NewRequestWithContext(t.Context(), http.MethodPut, w.api.URL, strings.NewReader("x"))
+			s := w.oauth2()
+			w.must(s)
+			resp, _, err := w.patient(s, req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			attempt := 2
+			for _, e := range w.seenEvents() {
+				if e.Type != counterfoil.EventCallRetried {
+					continue
+				}
+				equal(t, "reason", e.Reason, row.reason)
+				equal(t, "status", e.Status, row.status)
+				equal(t, "attempt", e.Attempt, attempt)
+				if attempt++; !strings.HasPrefix(e.Detail, row.want) {
+					t.Errorf("got %q, want %q", e.Detail, row.want)
+				}
+			}
+			equal(t, "calls", len(w.seenCalls()), attempt-1)
+		})
+	}
+}
+
+// A POST with either name of the header is repeated, and one without is not.
+func TestIdempotencyKeys(t *testing.T) {
+	for header, want := range map[string]int{"Idempotency-Key": 2, "X-Idempotency-Key": 2, "X-Other": 1} {
+		w := newWorld(t)
+		w.onCall = func(rw http.ResponseWriter, _ seen, n int) {
+			if n == 1 {
+				rw.WriteHeader(503)
+			}
+		}
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, w.api.URL, strings.NewReader("x"))
+		req.Header.Set(header, "1")
+		s := w.oauth2()
+		w.must(s)
+		if _, _, err := w.patient(s, req); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, header+": calls", len(w.seenCalls()), want)
+	}
+}
+
+func TestHeadersOfATokenRequest(t *testing.T) {
+	w := newWorld(t)
+	w.must(w.oauth2())
+	r := w.seenTokens()[0]
+	equal(t, "Accept", r.Header.Get("Accept"), "application/json")
+	equal(t, "User-Agent", r.Header.Get("User-Agent"), "counterfoil")
+	equal(t, "Content-Type", r.Header.Get("Content-Type"), "application/x-www-form-urlencoded")
+}
+
+func TestSourceIsPrinted(t *testing.T) {
+	w := newWorld(t)
+	equal(t, "a Source", fmt.Sprintf("%v %+v", w.oauth2(), w.oauth2()), `client.Source(oauth2 as "the-client") client.Source(oauth2 as "the-client")`)
+}
+
+// What an event tells is bounded.
+func TestDetailIsBounded(t *testing.T) {
+	w := newWorld(t)
+	c := w.config("oauth2")
+	c.ClientSecret = func(context.Context) (counterfoil.Secret, error) { return "", errors.New(strings.Repeat("x", 1000)) }
+	w.fails(w.source(c))
+	for _, e := range w.seenEvents() {
+		equal(t, "bytes", len(e.Detail), 512)
+	}
+}
+
+// lost is a cache whose other side is away; dropErr is that of Drop.
+type lost struct {
+	client.Cache
+	dropErr error
+}
+
+func (l *lost) Renew(context.Context, string, client.Renewal) (counterfoil.Token, error) {
+	return counterfoil.Token{}, fmt.Errorf("valkey: %w", client.ErrCacheLost)
+}
+
+func (l *lost) Drop(context.Context, string, counterfoil.Token) error { return l.dropErr }
+
+func TestCacheIsLost(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		policy provider.Policy
+		alone  bool
+		token  bool
+	}{
+		{"independent", provider.Independent, false, true},
+		{"a new token ends the old one", provider.Replace, false, false},
+		{"a new token ends the old one, and FetchAlone", provider.Replace, true, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t)
+			c := w.config("oauth2")
+			c.Provider.TokenEndpoint.Policy, c.FetchAlone = row.policy, row.alone
+			c.Cache = &lost{Cache: client.Memory(), dropErr: errors.New("away too")}
+			s := w.source(c)
+			if !row.token {
+				if e := w.fails(s); !strings.Contains(e.Error(), "no token is asked for while the shared cache is lost, because a new token of oauth2 ends the others'") || !errors.Is(e, client.ErrCacheLost) {
+					t.Errorf("got %v", e)
+				}
+				equal(t, "token requests", w.asked(), 0)
+				return
+			}
+			s.Drop(w.ctx, w.tokenOf(s))
+			events := w.seenEvents()
+			last := events[len(events)-1]
+			equal(t, "event", last.Type, counterfoil.EventTokenDropped)
+			equal(t, "detail", last.Detail, "token not dropped from the cache: away too")
+			equal(t, "token after that", w.must(s), "token-2")
+		})
+	}
+}
+
+// A token of others that is about to end is not taken in place of one's own.
+func TestRenewalTakesNoTokenInItsMargin(t *testing.T) {
+	for left, want := range map[time.Duration]string{4 * time.Minute: "token-2", 6 * time.Minute: "theirs"} {
+		w, l, s := dropping(t)
+		w.must(s)
+		w.clock.Turn(56 * time.Minute)
+		end := w.clock.Now().Add(left)
+		l.finds = &counterfoil.Token{Value: "theirs", Type: "Bearer", Issued: end.Add(-time.Hour), Expires: end}
+		w.must(s)
+		w.eventually("the renewal is over", func() bool { return ownGoroutines() == "" })
+		equal(t, fmt.Sprint("token beside one that has ", left, " left"), w.must(s), want)
+	}
+}
+
+// looks counts those into a cache.
+type looks struct {
+	client.Cache
+	n int
+}
+
+func (l *looks) Load(ctx context.Context, key string) (counterfoil.Token, bool, error) {
+	l.n++
+	return l.Cache.Load(ctx, key)
+}
+
+// After a change by others the cache is looked into once, not at every call.
+func TestOneLookForAChange(t *testing.T) {
+	w := newWorld(t)
+	l := &looks{Cache: client.Memory()}
+	n := &named{Cache: l}
+	c := w.config("oauth2")
+	c.Cache = n
+	s := w.source(c)
+	w.must(s)
+	key := *n.key.Load()
+	for name, change := range map[string]func(){
+		"nothing is other": func() { l.Changes(key).Add(1) },
+		"an older token": func() {
+			_, err := l.Renew(w.ctx, key, cachetest.Fetch(func(context.Context) (counterfoil.Token, error) {
+				return counterfoil.Token{Value: "older", Type: "Bearer", Issued: theStart.Add(-time.Minute), Expires: theStart.Add(time.Hour)}, nil
+			}))
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		w.must(s)
+		before := l.n
+		change()
+		for range 20 {
+			equal(t, name, w.must(s), "token-1")
+		}
+		equal(t, name+": looks", l.n-before, 1)
+	}
+}
+
+// Pauses begin anew after a success, for refusals and for renewals alike.
+func TestPausesBeginAnew(t *testing.T) {
+	w := newWorld(t)
+	s := w.oauth2()
+	refuse := status(401, `{"error":"invalid_client"}`)
+	w.answers(refuse)
+	for _, pause := range []time.Duration{1, 2, 4} {
+		equal(t, "pause", w.fails(s).RetryAfter, 0)
+		equal(t, "pause", w.fails(s).RetryAfter, pause*time.Second)
+		w.clock.Turn(pause * time.Second)
+	}
+	w.answers(nil)
+	w.must(s)
+	w.answers(refuse)
+	s.Drop(w.ctx, w.tokenOf(s))
+	w.fails(s)
+	equal(t, "pause after a success", w.fails(s).RetryAfter, time.Second)
+}
+
+// A renewal that the endpoint puts off is not tried again before.
+func TestRenewalKeepsToRetryAfter(t *testing.T) {
+	w := newWorld(t)
+	s := w.oauth2()
+	w.must(s)
+	w.answers(status(429, "", "Retry-After", "50"))
+	w.clock.Turn(56 * time.Minute)
+	for range 50 {
+		equal(t, "token", w.must(s), "token-1")
+		w.eventually("nothing is under way", func() bool { return ownGoroutines() == "" })
+		w.clock.Turn(time.Second)
+	}
+	equal(t, "token requests within 50 s", w.asked(), 2)
+	w.answers(nil)
+	w.clock.Turn(25 * time.Second)
+	w.must(s)
+	w.eventually("it is renewed then", func() bool { return w.must(s) == "token-3" })
+}
+
+// A caller that leaves the queue of a limit gives its place back, and the order of
+// the others stays.
+func TestLimiterPlaceIsGivenBack(t *testing.T) {
+	w := newWorld(t)
+	c := w.config("oauth2")
+	c.RequestsPerMinute = 2
+	s := w.source(c)
+	w.get(s.Client(), w.api.URL)
+	w.clock.Turn(30 * time.Second)
+	w.get(s.Client(), w.api.URL)
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error)
+	go func() {
+		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, w.api.URL, nil)
+		_, err := (&client.Transport{Source: s}).RoundTrip(req)
+		left <- err
+	}()
+	if err := w.clock.Sleepers(w.ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	<-left
+	w.clock.Turn(31 * time.Second)
+	waits := len(w.clock.Slept())
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, w.api.URL, nil)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if resp, err := (&client.Transport{Source: s}).RoundTrip(req); err == nil {
+			resp.Body.Close()
+		}
+	}()
+	w.eventually("the call is made", func() bool {
+		select {
+		case <-done:
+			return true
+		default:
+			w.clock.Turn(0)
+			return len(w.clock.Slept()) > waits
+		}
+	})
+	equal(t, "waits of the call that has a place", len(w.clock.Slept())-waits, 0)
+	w.clock.Turn(time.Hour)
+	<-done
+}
+
+// TestDirTakesNoSuchToken has a row for each thing that no token can be.
+func TestDirTakesNoSuchToken(t *testing.T) {
+	c, path := dirCache(t)
+	now := time.Now()
+	for _, row := range []struct {
+		name            string
+		value           string
+		issued, expires time.Duration
+		good            bool
+	}{
+		{"a good one", "a", -time.Minute, time.Hour, true},
+		{"30 days", "a", -time.Minute, 30*24*time.Hour - time.Minute, true},
+		{"more than 30 days", "a", -time.Minute, 30*24*time.Hour - time.Minute + time.Second, false},
+		{"no value", "", -time.Minute, time.Hour, false},
+		{"got in a minute", "a", time.Minute, time.Hour, false},
+		{"no life", "a", -time.Minute, -time.Minute, false},
+		{"ended before it was got", "a", -time.Minute, -time.Hour, false},
+	} {
+		text := fmt.Sprintf(`{"access_token":%q,"token_type":"Bearer","issued":%q,"expires":%q}`, row.value,
+			now.Add(row.issued).Format(time.RFC3339Nano), now.Add(row.expires).Format(time.RFC3339Nano))
+		must(os.WriteFile(filepath.Join(path, "aa-1.json"), []byte(text), 0o600))
+		_, ok, err := c.Load(t.Context(), "aa-1")
+		must(err)
+		equal(t, row.name, ok, row.good)
+	}
+	long := strings.Repeat("a", 160)
+	put(t, c, long, "one")
+	equal(t, "under the longest key", load(t, c, long), "one")
+}
+
+// What else is in the directory is left alone.
+func TestDirLeavesStrangersFilesAlone(t *testing.T) {
+	c, path := dirCache(t)
+	put(t, c, "aa-1", "one")
+	for _, name := range []string{"README.json", "aa-9.txt", "notes"} {
+		must(os.WriteFile(filepath.Join(path, name), []byte("x"), 0o600))
+	}
+	must(c.Clear(t.Context(), ""))
+	equal(t, "files", namesIn(t, path), "README.json aa-1.lock aa-9.txt notes")
+}
+
+// A token that cannot be stored is returned with the error, and leaves nothing.
+func TestDirThatCannotStore(t *testing.T) {
+	c, path := dirCache(t)
+	must(os.MkdirAll(filepath.Join(path, "aa-1.json", "x"), 0o700))
+	got, err := c.Renew(t.Context(), "aa-1", cachetest.Fetch(func(context.Context) (counterfoil.Token, error) { return cachetest.Token("one"), nil }))
+	equal(t, "token", got.Value.Reveal(), "one")
+	if err == nil {
+		t.Error("no error")
+	}
+	equal(t, "files", namesIn(t, path), "aa-1.json aa-1.lock")
+}
+
+// A cache that is used for long keeps no files open.
+func TestDirKeepsNoFilesOpen(t *testing.T) {
+	const own = "/proc/self/fd"
+	if _, err := os.Stat(own); err != nil {
+		t.Skip("this system does not list a process's open files: ", err)
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would close them
+	c, path := dirCache(t)
+	count := func() int { return len(strings.Fields(namesIn(t, own))) }
+	use := func() {
+		for i := range 3 {
+			key := fmt.Sprint("aa-", i)
+			put(t, c, key, "one")
+			equal(t, "token", load(t, c, key), "one")
+			must(c.Drop(t.Context(), key, counterfoil.Token{Value: "two"}))
+			must(c.Drop(t.Context(), key, counterfoil.Token{Value: "one"}))
+			put(t, c, key, "two") // and sweeps the others, of which some have none
+		}
+		must(c.Clear(t.Context(), "aa"))
+		if _, err := client.Dir(path); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = client.Dir(filepath.Join(path, "aa-0.lock"))
+	}
+	use()
+	before := count()
+	for range 10 {
+		use()
+	}
+	if after := count(); after > before+3 {
+		t.Errorf("%d files are open, %d were before", after, before)
+	}
+}
