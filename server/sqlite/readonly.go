@@ -1,0 +1,166 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/clock"
+	driver "modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+)
+
+var (
+	errReadOnly = errors.New("the database is open for reading only, because nothing can be written where it is: make the file and its directory writable for this user")
+	errLogLeft  = errors.New("records may be in the write-ahead log beside it (-wal), which cannot be read where nothing can be written: copy the file and the log to a directory that can be written to, and name that")
+	errOlder    = errors.New("its schema is an older one, which cannot be brought up to date where nothing can be written: copy the file to a directory that can be written to, and name that")
+	errMoved    = errors.New("the database was changed while it was read, so that what was read may be of two states: repeat it")
+)
+
+// Unwritable reports whether Open failed because the file, or the directory or
+// file system that it is in, cannot be written to. OpenReadOnly may do then.
+func Unwritable(err error) bool {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return true
+	}
+	var e *driver.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code() & 0xff {
+	case lib.SQLITE_READONLY, lib.SQLITE_CANTOPEN, lib.SQLITE_PERM:
+		return true
+	}
+	return false
+}
+
+// OpenReadOnly opens a file to read it where it cannot be written to, such as on
+// a file system that is mounted read-only. Writes fail. It reads all that was
+// acknowledged, also what is in a write-ahead log, or refuses; and when another
+// mount of the same file is written to meanwhile without it seeing that, Close
+// says so. The error names the file and the next action.
+func OpenReadOnly(ctx context.Context, path string) (*Store, error) {
+	full, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	opening.Lock()
+	defer opening.Unlock()
+	s, err := openReadOnly(ctx, full)
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, explain(err))
+	}
+	return s, nil
+}
+
+func openReadOnly(ctx context.Context, path string) (*Store, error) {
+	mode, err := readMode(path)
+	if err != nil {
+		return nil, err
+	}
+	before, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + mode + "&" + url.Values{
+		"_pragma": {fmt.Sprintf("busy_timeout(%d)", patience.Milliseconds()), "query_only(1)"},
+	}.Encode()
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newReadOnly(ctx, db, path, dsn, before.Size())
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	s.close = sync.OnceValue(func() error {
+		close(s.closing)
+		err := errors.Join(<-s.closed, s.readers.close(), db.Close())
+		if mode != immutable {
+			return err
+		}
+		after, gone := os.Stat(path)
+		if gone != nil || after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime()) || size(path+"-wal") > 0 {
+			err = errors.Join(err, fmt.Errorf("%s: %w", path, errMoved))
+		}
+		return err
+	})
+	go func() {
+		for {
+			select {
+			case w := <-s.writes:
+				w.done <- errReadOnly
+			case <-s.closing:
+				s.closed <- nil
+				return
+			}
+		}
+	}()
+	return s, nil
+}
+
+// immutable makes SQLite neither lock the file nor look for a log beside it.
+const immutable = "immutable=1"
+
+// readMode says how SQLite can read a file where it can write nothing. It reads a
+// log when the log's index is there too: with the index in use by somebody, or
+// with one of its own in memory. It makes no index where it cannot write.
+func readMode(path string) (string, error) {
+	log, index := size(path+"-wal"), size(path+"-shm")
+	switch {
+	case size(path+"-journal") > 0, log >= 0 && index >= 0:
+		return "mode=ro", nil
+	case log > 0:
+		return "", errLogLeft
+	}
+	return immutable, nil
+}
+
+// size is that of a file; -1 when it is not there.
+func size(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return -1
+	}
+	return info.Size()
+}
+
+func newReadOnly(ctx context.Context, db *sql.DB, path, dsn string, size int64) (*Store, error) {
+	db.SetMaxOpenConns(connections)
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if err := whole(ctx, conn, size); err != nil {
+		return nil, err
+	}
+	version, names, err := schema(ctx, conn)
+	switch {
+	case err != nil:
+		return nil, err
+	case version == 0:
+		return nil, errForeign
+	case version < len(names):
+		return nil, errOlder
+	}
+	s := &Store{db: db, writes: make(chan write), closing: make(chan struct{}), closed: make(chan error, 1)}
+	// The log and its index may come and go.
+	s.files = &files{names: [3]string{path, path, path}, started: clock.System.Now()}
+	is, err := identify(path)
+	if err != nil {
+		return nil, err
+	}
+	s.files.were = [3]identity{is, is, is}
+	s.stuckAfter.Store(int64(time.Second))
+	s.readers, err = openReaders(dsn)
+	return s, err
+}
