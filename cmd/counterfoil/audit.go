@@ -25,7 +25,7 @@ later run goes on with --after.`,
   counterfoil audit -o json --after 1200 | jq 'select(.success | not)'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.with(cmd, func(ctx context.Context, service admin.Service) error { return p.audit(ctx, service, after) })
+			return o.reading(cmd, func(ctx context.Context, service admin.Service) error { return p.audit(ctx, service, after) })
 		},
 	}
 	o.flags(cmd)

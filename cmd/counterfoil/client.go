@@ -277,7 +277,7 @@ NAME=VALUE.`,
 			if limit < 0 {
 				return usagef("--limit must not be negative")
 			}
-			return o.with(cmd, func(ctx context.Context, service admin.Service) error { return o.list(ctx, service, q, limit) })
+			return o.reading(cmd, func(ctx context.Context, service admin.Service) error { return o.list(ctx, service, q, limit) })
 		},
 	}
 	f := cmd.Flags()

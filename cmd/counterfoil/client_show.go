@@ -18,7 +18,7 @@ func (o *operator) showClient() *cobra.Command {
 		Use: "show REALM CLIENT", Short: "Show a client, and when its secrets were last used", Args: cobra.ExactArgs(2),
 		Example: "  counterfoil client show a55 4cf5…",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.with(cmd, func(ctx context.Context, service admin.Service) error {
+			return o.reading(cmd, func(ctx context.Context, service admin.Service) error {
 				c, err := service.Client(ctx, args[0], args[1])
 				if err != nil {
 					return err

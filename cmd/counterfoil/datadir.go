@@ -106,14 +106,18 @@ func (d dataDir) providers() ([]*provider.Provider, error) {
 
 // open opens the directory's database for a command that works beside 'up' or
 // without it.
-func (d dataDir) open(ctx context.Context) (*sqlite.Store, error) {
+func (d dataDir) open(ctx context.Context) (*sqlite.Store, error) { return d.openWith(ctx, toWrite) }
+
+func (d dataDir) openWith(ctx context.Context, open opener) (*sqlite.Store, error) {
 	if _, err := os.Stat(d.database()); errors.Is(err, fs.ErrNotExist) {
 		return nil, withHint(fmt.Errorf("%s has no database", d), "run 'counterfoil up' first, or name its directory with --dir")
 	}
-	return d.store(ctx)
+	return d.storeWith(ctx, open)
 }
 
-func (d dataDir) store(ctx context.Context) (*sqlite.Store, error) {
+func (d dataDir) store(ctx context.Context) (*sqlite.Store, error) { return d.storeWith(ctx, toWrite) }
+
+func (d dataDir) storeWith(ctx context.Context, open opener) (*sqlite.Store, error) {
 	afresh := fmt.Sprintf("restore a copy of the file, or move %s away and start afresh: clients, keys and data are made anew", d)
 	// The client configuration is written last: with it, there was a database.
 	_, err := os.Stat(d.consumer())
@@ -122,7 +126,7 @@ func (d dataDir) store(ctx context.Context) (*sqlite.Store, error) {
 			return nil, withHint(fmt.Errorf("the database %s is lost: the file is missing or empty, and the directory was in use", d.database()), "%s", afresh)
 		}
 	}
-	store, err := sqlite.Open(ctx, d.database())
+	store, err := open.open(ctx, d.database())
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return nil, withHint(err, "make the file readable and writable for this user, or name another directory with --dir")

@@ -27,7 +27,7 @@ func (o *operator) listKeys() *cobra.Command {
 		Use: "list REALM", Short: "List the signing keys of a realm", Args: cobra.ExactArgs(1),
 		Example: "  counterfoil key list a55",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.with(cmd, func(ctx context.Context, service admin.Service) error {
+			return o.reading(cmd, func(ctx context.Context, service admin.Service) error {
 				keys, err := service.Keys(ctx, args[0])
 				if err != nil {
 					return err

@@ -45,6 +45,16 @@ the Admin API of a server elsewhere, as the client that the connection names.`
 
 // with runs f on the server that the flags name.
 func (o *operator) with(cmd *cobra.Command, f func(context.Context, admin.Service) error) error {
+	return o.withAt(cmd, toWrite, f)
+}
+
+// reading is with for what changes nothing, and so goes on where nothing can be
+// written.
+func (o *operator) reading(cmd *cobra.Command, f func(context.Context, admin.Service) error) error {
+	return o.withAt(cmd, toRead, f)
+}
+
+func (o *operator) withAt(cmd *cobra.Command, open opener, f func(context.Context, admin.Service) error) (err error) {
 	ctx, named := cmd.Context(), 0
 	for _, flag := range []string{"dir", "serve-config", "server"} {
 		if cmd.Flags().Changed(flag) {
@@ -61,11 +71,11 @@ func (o *operator) with(cmd *cobra.Command, f func(context.Context, admin.Servic
 		}
 		return o.mend(cmd, service, f(ctx, service))
 	}
-	realms, store, masterKey, err := o.database(ctx)
+	realms, store, masterKey, err := o.database(ctx, open)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer func() { err = errors.Join(err, store.Close()) }()
 	keys, err := server.NewKeys(store, nil, masterKey)
 	if err != nil {
 		return err
@@ -74,18 +84,45 @@ func (o *operator) with(cmd *cobra.Command, f func(context.Context, admin.Servic
 	return o.mend(cmd, service, f(ctx, service))
 }
 
+// opener opens a database, and looks at one first.
+type opener struct {
+	look inspector
+	open func(context.Context, string) (*sqlite.Store, error)
+}
+
+var (
+	toWrite = opener{sqlite.Inspect, sqlite.Open}
+	// toRead opens as toWrite does, and where that cannot be, for reading only.
+	toRead = opener{
+		func(ctx context.Context, path string) (sqlite.Inspection, error) {
+			found, err := sqlite.Inspect(ctx, path)
+			if sqlite.Unwritable(err) {
+				return sqlite.Inspection{Exists: true}, nil // open says what is wrong, if anything is
+			}
+			return found, err
+		},
+		func(ctx context.Context, path string) (*sqlite.Store, error) {
+			store, err := sqlite.Open(ctx, path)
+			if sqlite.Unwritable(err) {
+				return sqlite.OpenReadOnly(ctx, path)
+			}
+			return store, err
+		},
+	}
+)
+
 // database opens the database on this machine.
-func (o *operator) database(ctx context.Context) ([]server.Realm, *sqlite.Store, counterfoil.Secret, error) {
+func (o *operator) database(ctx context.Context, open opener) ([]server.Realm, *sqlite.Store, counterfoil.Secret, error) {
 	if o.serveConfig != "" {
-		plan, err := o.plan(ctx, o.serveConfig, sqlite.Inspect)
+		plan, err := o.plan(ctx, o.serveConfig, open.look)
 		if err != nil {
 			return nil, nil, "", err
 		}
-		store, err := sqlite.Open(ctx, plan.database)
+		store, err := open.open(ctx, plan.database)
 		return plan.serverRealms(), store, plan.masterKey, err
 	}
 	dir := dataDir(o.dir)
-	store, err := dir.open(ctx)
+	store, err := dir.openWith(ctx, open)
 	if err != nil {
 		return nil, nil, "", err
 	}

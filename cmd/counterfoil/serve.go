@@ -96,6 +96,9 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	}
 	defer listener.Close()
 	// 2. The database and the realms.
+	if err := fit(plan.database); err != nil {
+		return err
+	}
 	store, err := sqlite.Open(ctx, plan.database)
 	if err != nil {
 		return err

@@ -233,6 +233,9 @@ func (pl *planner) keys(ctx context.Context, look inspector) {
 		return
 	}
 	pl.databaseState = describe(pl.database, &stored)
+	if doubt := sqlite.Doubt(pl.database); doubt != "" {
+		pl.warn("%s", doubt)
+	}
 	for _, k := range stored.Keys {
 		id, sealed := seal.Sealed([]byte(k.Private.Reveal()))
 		if sealed && !known[id] && complete {

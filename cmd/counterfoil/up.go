@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/counterfoil/counterfoil/server/sqlite"
 	"github.com/gofrs/flock"
 	"github.com/spf13/cobra"
 )
@@ -68,6 +69,12 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := fit(dir.database()); err != nil {
+		return err
+	}
+	if doubt := sqlite.Doubt(dir.database()); doubt != "" {
+		log.Warn(doubt)
+	}
 	store, err := dir.store(ctx)
 	if err != nil {
 		return err
@@ -88,6 +95,15 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 		listener: listener, certificate: always(certificate), handler: site.mux, log: log, end: site.server.Drain,
 	})
 	return errors.Join(served, site.server.Close())
+}
+
+// fit refuses a place that cannot hold a database that is served from.
+func fit(database string) error {
+	err := sqlite.CheckPlace(database)
+	if err != nil && !sqlite.Unwritable(err) {
+		return withHint(err, "nothing was changed")
+	}
+	return nil // where nothing can be written, opening it says so
 }
 
 // lock keeps a second 'up' off the directory.
