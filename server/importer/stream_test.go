@@ -381,3 +381,25 @@ func FuzzScan(f *testing.F) {
 		}
 	})
 }
+
+// An import whose caller has gone ends, also where no row needs a look at the
+// realm.
+func TestCallerHasGone(t *testing.T) {
+	r := newRealm(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := importer.Apply(ctx, r.clients, lines(t, `{"client_id":"a"}`, `{"client_id":"b"}`), r.options); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The longest lifetime that a token may have is taken over, and not a second
+// more.
+func TestLongestLifetime(t *testing.T) {
+	for seconds, good := range map[int]bool{-1: false, 0: true, 30 * 86400: true, 30*86400 + 1: false} {
+		rows, err := parse("plain", strings.NewReader(fmt.Sprintf(`{"client_id":"a","client_secret":"s","lifetime":"%d"}`, seconds)))
+		if err != nil || len(rows) != 1 || (rows[0].Err == nil) != good {
+			t.Errorf("%d seconds: %+v, %v", seconds, rows, err)
+		}
+	}
+}
