@@ -96,6 +96,7 @@ crash: ROUNDS ?= 200
 crash:
 	$(GO) test -timeout 60m -run 'Kill|Power' -v ./server/sqlite -args -kills=$(ROUNDS) -cuts=$(ROUNDS)
 	COUNTERFOIL_CRASH_ROUNDS=$(ROUNDS) $(GO) test -timeout 60m -run 'Kill' -v ./cmd/...
+	COUNTERFOIL_PAUSE=60s $(GO) test -timeout 10m -run 'Paused' -v ./cmd/counterfoil
 
 .PHONY: soak
 soak: REQUESTS ?= 100000

@@ -1,0 +1,143 @@
+//go:build unix
+
+package main
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+)
+
+// pause stops a process as a suspended machine or a debugger does, for as long as
+// COUNTERFOIL_PAUSE says, and lets f run meanwhile. Nothing but time passes: no
+// clock of ours turns that of a process that stands still.
+func (p *process) pause(t *testing.T, f func()) {
+	t.Helper()
+	length := 2 * time.Second
+	if text := os.Getenv("COUNTERFOIL_PAUSE"); text != "" {
+		var err error
+		if length, err = time.ParseDuration(text); err != nil {
+			t.Fatalf("COUNTERFOIL_PAUSE is %q", text)
+		}
+	}
+	until := time.NewTimer(length)
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	f()
+	<-until.C
+	if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// times are the iat and exp of a token.
+func times(t *testing.T, token string) (issued, expires time.Time) {
+	t.Helper()
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		t.Fatal("no token")
+	}
+	text, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var claims struct{ Iat, Exp int64 }
+	if err := json.Unmarshal(text, &claims); err != nil {
+		t.Fatal(err)
+	}
+	return time.Unix(claims.Iat, 0), time.Unix(claims.Exp, 0)
+}
+
+// A server and the guard in it that stand still for a while lose nothing: what
+// was asked meanwhile is answered afterwards, dated when it was answered, is in
+// the record, and a client that was disabled meanwhile is refused at once.
+func TestPaused(t *testing.T) {
+	u := start(t, t.TempDir()+"/data", "127.0.0.1:0")
+	a := u.asker(t, "altrata")
+	before := a.token(t.Context())
+	if a.call(t, before) != http.StatusOK {
+		t.Fatal("a good call failed")
+	}
+	id := u.env(t, "altrata").Get("API_CLIENT_ID")
+	answered := make(chan string, 4)
+	var woken time.Time
+	u.pause(t, func() {
+		for range cap(answered) {
+			go func() { answered <- u.asker(t, "a55").token(t.Context()) }()
+		}
+		// The command line is another process, which works on.
+		execute(t, "", nil, binary, "client", "disable", "altrata", id, "--dir", u.dir).good(t)
+		woken = time.Now()
+	})
+	if status := a.call(t, before); status != http.StatusUnauthorized {
+		t.Errorf("a token that was ended meanwhile is answered %d", status)
+	}
+	issued := 1
+	for range cap(answered) {
+		token := <-answered
+		if token == "" {
+			t.Error("a request that waited was not answered")
+			continue
+		}
+		issued++
+		iat, exp := times(t, token)
+		if now := time.Now(); iat.After(now.Add(time.Second)) || iat.Before(woken.Truncate(time.Second)) || !exp.After(now) {
+			t.Errorf("a token is dated from %v to %v, answered at %v", iat, exp, now)
+		}
+	}
+	execute(t, "", nil, binary, "client", "enable", "altrata", id, "--dir", u.dir).good(t)
+	if after := a.token(t.Context()); after == "" || a.call(t, after) != http.StatusOK {
+		t.Error("the client does not recover")
+	} else if issued++; a.call(t, before) != http.StatusUnauthorized {
+		t.Error("the token of before serves again")
+	}
+	record := execute(t, "", nil, binary, "audit", "--dir", u.dir, "-o", "json").good(t).out
+	if n := strings.Count(record, `"token.issued"`); n != issued {
+		t.Errorf("%d tokens were answered, %d are in the record", issued, n)
+	}
+	if strings.Contains(u.errors(), "panic") || strings.Contains(u.errors(), "level=ERROR") {
+		t.Errorf("it said %s", u.errors())
+	}
+}
+
+// A guard elsewhere that follows the feed takes a server that stands still for
+// cut when nothing was heard for long enough, and asks for what was revoked when
+// the server is back; a short pause it does not notice.
+func TestPausedServerOfAFeed(t *testing.T) {
+	s := layOut(t, exampleConfig(t)).start(t)
+	c := s.http(t)
+	creds := s.client(t, "acme", "orders:read")
+	f := s.follower(t, s.resourceServer(t, "acme"))
+	waitFor(t, func() bool { return !f.feed.Stats().Cut })
+	token, other := s.token(t, c, acmeToken, creds), s.token(t, c, acmeToken, creds)
+	if f.call(token) != http.StatusOK || f.call(other) != http.StatusOK {
+		t.Fatal("a good call failed")
+	}
+	s.pause(t, func() {
+		if status := f.call(token); status != http.StatusOK {
+			t.Errorf("within the feed's bound a good call is answered %d", status)
+		}
+		if os.Getenv("COUNTERFOIL_PAUSE") == "" {
+			return // too short for the feed to be cut
+		}
+		waitFor(t, func() bool { return f.feed.Stats().Cut })
+		if status := f.call(token); status != http.StatusServiceUnavailable {
+			t.Errorf("while nobody can tell, a call is answered %d", status)
+		}
+	})
+	s.revoke(t, c, creds, token)
+	waitFor(t, func() bool { return f.call(token) == http.StatusUnauthorized })
+	waitFor(t, func() bool { return !f.feed.Stats().Cut && f.call(other) == http.StatusOK })
+	var last counterfoil.Secret
+	if last = s.token(t, c, acmeToken, creds); f.call(last) != http.StatusOK {
+		t.Error("a new token is refused")
+	}
+}
