@@ -66,10 +66,22 @@ func (t *transaction) replaced(realm, id string, k *tokens) error {
 		return nil
 	}
 	t.sweeps[ofReplaced].due++
-	_, err := t.exec("INSERT OR IGNORE INTO replaced_tokens (realm, client_id, issued, token_id, ends) VALUES (?, ?, ?, ?, ?)",
-		realm, id, k.issued, k.live, k.expires+leeway)
+	if _, err := t.exec("INSERT OR IGNORE INTO replaced_tokens (realm, client_id, issued, token_id, ends) VALUES (?, ?, ?, ?, ?)",
+		realm, id, k.issued, k.live, k.expires+leeway); err != nil {
+		return err
+	}
+	// More than can be revoked by their names are of no use. Whoever replaces most
+	// is most likely the one that is looked at.
+	if t.kept++; t.kept%thinEvery != 0 {
+		return nil
+	}
+	_, err := t.exec(`DELETE FROM replaced_tokens WHERE realm = ?1 AND client_id = ?2 AND issued <
+		(SELECT issued FROM replaced_tokens WHERE realm = ?1 AND client_id = ?2 ORDER BY issued DESC LIMIT 1 OFFSET ?3)`, realm, id, server.MaxRevoked)
 	return err
 }
+
+// thinEvery is after how many names that were kept a client's are bounded.
+const thinEvery = 1024
 
 // revoke writes the row of a client as a new revocation that matters until ends
 // at least, and drops the revocations of single tokens that it covers.

@@ -194,6 +194,8 @@ type transaction struct {
 	run   []byte
 	count int64
 	pace  pace
+	// kept counts the names of replaced tokens that were kept.
+	kept int64
 	// sweeps are what is due to be swept.
 	sweeps [swept]sweep
 	// stuck is set while another process holds the lock and commits nothing;
