@@ -65,14 +65,18 @@ func (t *transaction) replaced(realm, id string, k *tokens) error {
 	if k.live == "" {
 		return nil
 	}
-	t.sweeps[ofReplaced].due++
+	// One row looked at for each that is written keeps the table to twice of what has
+	// not expired.
+	if t.kept++; t.kept%(sweepRows/sweepEvery) == 0 {
+		t.sweeps[ofReplaced].due++
+	}
 	if _, err := t.exec("INSERT OR IGNORE INTO replaced_tokens (realm, client_id, issued, token_id, ends) VALUES (?, ?, ?, ?, ?)",
 		realm, id, k.issued, k.live, k.expires+leeway); err != nil {
 		return err
 	}
 	// More than can be revoked by their names are of no use. Whoever replaces most
 	// is most likely the one that is looked at.
-	if t.kept++; t.kept%thinEvery != 0 {
+	if t.kept%thinEvery != 0 {
 		return nil
 	}
 	_, err := t.exec(`DELETE FROM replaced_tokens WHERE realm = ?1 AND client_id = ?2 AND issued <

@@ -106,22 +106,21 @@ func (t *transaction) sweepTable(of *sweeper, s *sweep) error {
 		s.behind = of.first
 	}
 	var expired [][]any
-	rows := 0
+	rows, last := 0, make([]any, len(of.first))
 	err := t.rows(of.look, slices.Concat([]any{t.horizon}, s.behind, []any{sweepRows}), len(of.first)+1, func(values []driver.Value) error {
 		rows++
-		s.behind = make([]any, 0, len(values)-1)
-		for _, v := range values[1:] {
-			s.behind = append(s.behind, v)
+		for i, v := range values[1:] {
+			last[i] = v
 		}
 		if values[0] != int64(0) {
-			expired = append(expired, s.behind)
+			expired = append(expired, slices.Clone(last))
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if rows < sweepRows {
+	if s.behind = last; rows < sweepRows {
 		s.behind = nil
 	}
 	for _, key := range expired {
