@@ -82,8 +82,12 @@ func TestClockSet(t *testing.T) {
 					h.wantActive(realm, during, false)
 					h.wantActive(realm, last, true)
 				}
-				if log := h.log.String(); strings.Count(log, "the clock of this machine jumped") != 2 {
-					t.Errorf("a clock that was set twice is logged so:\n%s", log)
+				told := 0 // of each client whose tokens were dated far ahead, once
+				if replaces && by.Abs() > server.MaxAhead {
+					told = 1
+				}
+				if log := h.log.String(); strings.Count(log, "the clock of this machine jumped") != 2 || strings.Count(log, "dated ahead of it have ended") != told {
+					t.Errorf("a clock that was set twice is logged so, want %d clients told of:\n%s", told, log)
 				}
 			})
 		}
@@ -128,6 +132,26 @@ func TestClockSetRevoked(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// A token that was dated a few seconds ahead outlived the revocation of all tokens.
+func TestClockSetALittleRevoked(t *testing.T) {
+	for _, realm := range []string{"altrata", "engagifii"} {
+		t.Run(realm, func(t *testing.T) {
+			h := newHouseOf(t, nil, realm)
+			h.clock.Step(5 * time.Second)
+			ahead := h.token(realm)
+			h.clock.Step(-5 * time.Second)
+			h.done(h.clients.RevokeTokens(t.Context(), "test", realm, "good"))
+			h.wantActive(realm, ahead, false)
+			after := h.token(realm)
+			h.wantDates("after the revocation", after, 8*time.Hour)
+			h.wantActive(realm, after, true)
+			h.clock.Turn(10 * time.Second)
+			h.wantActive(realm, ahead, false)
+			h.wantActive(realm, after, true)
+		})
 	}
 }
 

@@ -2,7 +2,9 @@ package sqlite_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -91,6 +93,34 @@ func TestFilesLostUnderReads(t *testing.T) {
 		_, err := s.Standing(t.Context(), "r", "c", "t")
 		return errors.Is(err, sqlite.ErrLost)
 	})
+}
+
+// TestNoNewFileIsMade: a connection that was opened after the file was removed made
+// an empty one in its place, and the next start would have begun anew with that.
+func TestNoNewFileIsMade(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path)
+	if err := createClient(t.Context(), s, "c"); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(path + suffix); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all sync.WaitGroup
+	for range 32 {
+		all.Go(func() {
+			rows, err := s.DB().QueryContext(t.Context(), "SELECT count(*) FROM clients") // as an API on the same database does
+			if err == nil {
+				_ = rows.Close()
+			}
+		})
+	}
+	all.Wait()
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a new file was made: %v", err)
+	}
 }
 
 // TestFilesBack: what was written in between is in none of the files that are

@@ -116,6 +116,24 @@ func prepareFile(ctx context.Context, db *sql.DB, size int64) error {
 	if err := whole(ctx, conn, size); err != nil {
 		return err
 	}
+	version, names, err := schema(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if version < len(names) { // otherwise there is nothing to wait for a lock for
+		if err := upgrade(ctx, conn); err != nil {
+			return err
+		}
+	}
+	var mode string
+	if err := conn.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil || mode == "wal" {
+		return err
+	}
+	return useWAL(ctx, conn)
+}
+
+// upgrade applies the migrations that are missing, whichever process is first.
+func upgrade(ctx context.Context, conn *sql.Conn) error {
 	if _, err := conn.ExecContext(ctx, "BEGIN EXCLUSIVE"); err != nil {
 		return err
 	}
@@ -123,14 +141,8 @@ func prepareFile(ctx context.Context, db *sql.DB, size int64) error {
 		_, _ = conn.ExecContext(ctx, "ROLLBACK")
 		return err
 	}
-	if _, err := conn.ExecContext(ctx, "COMMIT"); err != nil {
-		return err
-	}
-	var mode string
-	if err := conn.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil || mode == "wal" {
-		return err
-	}
-	return useWAL(ctx, conn)
+	_, err := conn.ExecContext(ctx, "COMMIT")
+	return err
 }
 
 // whole checks that a file of that size is not damaged, unless it is large.

@@ -258,6 +258,47 @@ func TestLockedDatabaseWaitsOnce(t *testing.T) {
 	}
 }
 
+// TestLockedAgain: a process that holds the lock once more, after it has committed,
+// is not the one that was waited for in vain.
+func TestLockedAgain(t *testing.T) {
+	path := newPath(t)
+	s, other, third := open(t, path), open(t, path), open(t, path)
+	hold := func() *sql.Tx {
+		t.Helper()
+		tx, err := other.DB().BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tx
+	}
+	tx := hold()
+	s.SetPatience(0, time.Hour)
+	if err := s.Ready(t.Context()); err == nil {
+		t.Fatal("ready while locked")
+	}
+	if _, err := tx.ExecContext(t.Context(), "UPDATE totals SET changes = changes + 1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	tx = hold()
+	s.SetPatience(time.Hour, time.Hour)
+	ready := make(chan error, 1)
+	go func() { ready <- s.Ready(t.Context()) }()
+	// It looks several times meanwhile.
+	third.SetPatience(300*time.Millisecond, time.Hour)
+	if err := third.Ready(t.Context()); err == nil {
+		t.Fatal("ready while locked")
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ready; err != nil {
+		t.Errorf("a write gave up at once on a process that commits: %v", err)
+	}
+}
+
 // TestLockedInTurn: a process that commits again and again held the lock whenever
 // this one looked, and was taken for one that is stuck.
 func TestLockedInTurn(t *testing.T) {

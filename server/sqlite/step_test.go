@@ -132,3 +132,48 @@ func TestRoomIsNotMadeByAWrongClock(t *testing.T) {
 		t.Errorf("once they have expired: %v", err)
 	}
 }
+
+// TestDowntimeIsCaughtUp: for how long a program did not run nobody knows, so what
+// expired meanwhile is kept, but not for ever: once the clock has gone on regularly
+// for a day it is taken at its word. One that was set begins its day anew.
+func TestDowntimeIsCaughtUp(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, row := range []struct {
+		name  string
+		set   time.Duration // half a day after the start
+		hours int
+		kept  bool
+	}{
+		{"half a day", 0, 12, true},
+		{"a day and a half", 0, 36, false},
+		{"nearly a day and a half, set in between", 30 * day, 35, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			path, c := newPath(t), clock.NewStepping(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+			s := open(t, path)
+			if err := createClient(t.Context(), s, "c"); err != nil {
+				t.Fatal(err)
+			}
+			ends := c.Now().Add(15 * day)
+			if err := errors.Join(used(s, c, "assertion", ends), revoked(s, c, "token", ends)); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			c.Turn(20 * day)
+			s = open(t, path)
+			for hour := range row.hours {
+				if hour == 12 {
+					c.Step(row.set)
+				}
+				sweepAll(t, s, c, fmt.Sprint(hour))
+				c.Turn(time.Hour)
+			}
+			sweepAll(t, s, c, "last")
+			if err := used(s, c, "assertion", ends); errors.Is(err, server.ErrReplayed) != row.kept {
+				t.Errorf("what expired while nothing ran is kept: %v; want %v", err, row.kept)
+			}
+		})
+	}
+}
