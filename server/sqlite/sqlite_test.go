@@ -272,6 +272,7 @@ func TestLockedAgain(t *testing.T) {
 		return tx
 	}
 	tx := hold()
+	open(t, path) // what only reads waits for nobody
 	s.SetPatience(0, time.Hour)
 	if err := s.Ready(t.Context()); err == nil {
 		t.Fatal("ready while locked")
