@@ -457,3 +457,31 @@ func TestListShowsNoKey(t *testing.T) {
 		t.Errorf("a realm without keys: %v, %v", none, err)
 	}
 }
+
+// Ending the compromised key of one algorithm ended those of all others.
+func TestCompromisedEndsItsAlgorithmOnly(t *testing.T) {
+	h := newKeyHouse(t, provider.RS256, provider.ES256)
+	s := h.start(nil)
+	before := map[string]string{} // the algorithm by the key's ID
+	for _, k := range h.rows() {
+		before[k.ID] = k.Algorithm
+	}
+	if len(before) != 2 {
+		t.Fatalf("the realm has %d keys", len(before))
+	}
+	if _, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0], provider.ES256, server.RotateOptions{Compromised: true}); err != nil {
+		t.Fatal(err)
+	}
+	kept := 0
+	for _, k := range h.rows() {
+		if before[k.ID] == "ES256" {
+			t.Error("the compromised key is still there")
+		}
+		if before[k.ID] == "RS256" {
+			kept++
+		}
+	}
+	if kept != 1 {
+		t.Error("the key of the other algorithm was ended")
+	}
+}
