@@ -139,6 +139,7 @@ func TestFederationRefused(t *testing.T) {
 		{"expired", pod(claims{"exp": now - 31}), "job", counterfoil.AssertionExpired},
 		{"no exp", pod(claims{"exp": nil}), "job", counterfoil.AssertionClaims},
 		{"a year", pod(claims{"exp": now + 31536000}), "job", counterfoil.AssertionLifetime},
+		{"a second too long", pod(claims{"iat": now, "exp": now + 7201}), "job", counterfoil.AssertionLifetime},
 		{"a year without iat", pod(claims{"exp": now + 31536000, "iat": nil}), "job", counterfoil.AssertionLifetime},
 		{"from the future", pod(claims{"iat": now + 60}), "job", counterfoil.AssertionClaims},
 		{"signed by another key", signed(ecKey(), "sa", h.pod()), "job", counterfoil.AssertionKey},

@@ -422,6 +422,22 @@ func TestOneKeyIsDamaged(t *testing.T) {
 	}
 }
 
+// A private key that is not that of the public one would sign what nobody can verify.
+func TestPrivateKeyOfAnother(t *testing.T) {
+	h := newKeyHouse(t)
+	h.start(nil)
+	h.rotate(server.RotateOptions{})
+	rows := h.rows()
+	bad := rows[1]
+	bad.ID, bad.Activates, bad.Private = "bad", bad.Activates.Add(time.Hour), rows[0].Private
+	if err := h.store.AddSigningKey(t.Context(), bad, rows[1].ID, counterfoil.Event{Type: counterfoil.EventKeyCreated, Time: noon, Realm: "r"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.tryStart(nil); err == nil || !strings.Contains(err.Error(), `"bad" of realm "r" in the store is damaged`) {
+		t.Errorf("a start with the private key of another: %v", err)
+	}
+}
+
 // TestSlowClock: of two servers whose clocks differ by seconds, the one behind
 // signs with the first key before its time has come.
 func TestSlowClock(t *testing.T) {
