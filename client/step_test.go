@@ -85,15 +85,16 @@ func (m *machine) minutes(s *client.Source, n int) {
 	}
 }
 
-// uses takes the token, which must be there and live by true time, and lets what
-// that has begun come to its end.
+// uses takes the token, which must be there and live by true time when it is asked
+// for, and lets what that has begun come to its end.
 func (m *machine) uses(s *client.Source) {
 	m.t.Helper()
 	var token counterfoil.Token
-	m.drive(func() { token = m.tokenOf(s) })
+	var asked time.Time // the clock is driven on while the call waits
+	m.drive(func() { asked = m.clock.Now(); token = m.tokenOf(s) })
 	m.mu.Lock()
 	at, known := m.issued[token.Value.Reveal()]
-	if age := m.clock.Now().Sub(at); !known || age >= m.lives {
+	if age := asked.Sub(at); !known || age >= m.lives {
 		m.t.Errorf("%s is used %v after it was issued", token.Value.Reveal(), age)
 	}
 	m.mu.Unlock()

@@ -134,9 +134,12 @@ type health struct {
 	good bool
 }
 
-// healthStands is how long the database's answer stands: strangers may ask, and
-// each question takes the database's lock.
-const healthStands = time.Second
+// How long the database may take to answer, and how long its answer stands:
+// strangers may ask, and each question takes the database's lock.
+const (
+	healthPatience = 2 * time.Second
+	healthStands   = time.Second
+)
 
 // wrap answers what is asked below /healthz, on any host.
 func (h *health) wrap(next http.Handler) http.Handler {
@@ -157,7 +160,9 @@ func (h *health) ready(ctx context.Context) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if now := h.clock.Now(); h.last.IsZero() || now.Sub(h.last) >= healthStands {
-		err := h.store.Ready(context.WithoutCancel(ctx))
+		ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthPatience)
+		defer cancel()
+		err := h.store.Ready(ask)
 		h.last, h.good = h.clock.Now(), err == nil
 	}
 	return h.good

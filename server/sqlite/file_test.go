@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -93,6 +94,34 @@ func TestFilesLostUnderReads(t *testing.T) {
 		_, err := s.Standing(t.Context(), "r", "c", "t")
 		return errors.Is(err, sqlite.ErrLost)
 	})
+}
+
+// TestCloseOfALostDatabase: a server that had lost its log wrote it into the file in
+// the end, over what others had written there.
+func TestCloseOfALostDatabase(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path)
+	for n := range 20 {
+		if err := createClient(t.Context(), s, string(rune('a'+n))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove(path + "-wal"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ready(t.Context()); !errors.Is(err, sqlite.ErrLost) {
+		t.Fatalf("without its log: %v", err)
+	}
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); !errors.Is(err, sqlite.ErrLost) {
+		t.Errorf("close: %v", err)
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the file was written to: %d bytes, before %d, %v", len(after), len(before), err)
+	}
 }
 
 // TestNoNewFileIsMade: a connection that was opened after the file was removed made

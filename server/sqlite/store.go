@@ -50,6 +50,11 @@ func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error)
 	s.close = sync.OnceValue(func() error {
 		close(s.closing)
 		err := <-s.closed
+		if lost := s.files.gone.Load(); lost != nil {
+			// The last one to close a database writes its log into it: one that
+			// others have written to since would be damaged.
+			return errors.Join(err, *lost)
+		}
 		// A connection with a statement left stays open: SQLite would not empty
 		// the log into the file.
 		return errors.Join(err, s.readers.close(), conn.Close(), db.Close())
@@ -77,8 +82,21 @@ func (s *Store) KeepRefusals(n int64) { s.keep.Store(n) }
 func (s *Store) Close() error { return s.close() }
 
 // Ready implements server.Store: it takes the lock that a write needs.
-func (s *Store) Ready(context.Context) error {
-	return s.submit(func(*transaction) error { return nil })
+func (s *Store) Ready(ctx context.Context) error {
+	w := write{do: func(*transaction) error { return nil }, done: make(chan error, 1)}
+	select {
+	case s.writes <- w:
+	case <-s.closing:
+		return errClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // row reads one row with a reader; false when there is none.

@@ -151,7 +151,7 @@ func (s *Store) try(t *transaction, batch []write) (results []error, err error) 
 // write has waited for that one, those after it only look whether it is still
 // there.
 func (s *Store) lock(t *transaction) error {
-	if err := s.files.checkSoon(); err != nil {
+	if err := s.files.check(); err != nil {
 		return err
 	}
 	began := clock.System.Now()
