@@ -16,8 +16,8 @@ import (
 // nearMisses are values that share something with the right one and are others.
 func nearMisses(right string) map[string]string {
 	last := "A"
-	if strings.HasSuffix(right, last) {
-		last = "B"
+	for strings.HasPrefix(right, last) || strings.HasSuffix(right, last) {
+		last = string(last[0] + 1)
 	}
 	flipped := strings.Map(func(r rune) rune {
 		switch {
