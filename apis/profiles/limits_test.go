@@ -17,29 +17,37 @@ func TestListsWithinAProfile(t *testing.T) {
 	ask := func(limit int) (people, organisations []struct {
 		ID                   string
 		Roles, Relationships list
-	}) { var found struct {
-		People, Search struct {
-			Data []struct {
-				ID                   string
-				Roles, Relationships list
+	}) {
+		var found struct {
+			People, Search struct {
+				Data []struct {
+					ID                   string
+					Roles, Relationships list
+				}
 			}
 		}
-	}; data, errs := f.ask(t, fmt.Sprintf(`{ people(size: 100) { data { id roles(limit: %d) { id } relationships(limit: %[1]d) { kind person { id } } } }
-			search(text: "a", kind: ORGANISATION, size: 100) { data { ... on Organisation { id roles(limit: %[1]d) { id } } } } }`, limit)); if errs != "" {
-		t.Fatal(errs)
-	}; if err := json.Unmarshal([]byte(data), &found); err != nil {
-		t.Fatal(err)
-	}; for _, p := range found.People.Data {
-		people = append(people, struct {
-			ID                   string
-			Roles, Relationships list
-		}{p.ID, p.Roles, p.Relationships})
-	}; for _, o := range found.Search.Data {
-		organisations = append(organisations, struct {
-			ID                   string
-			Roles, Relationships list
-		}{o.ID, o.Roles, o.Relationships})
-	}; return people, organisations }
+		data, errs := f.ask(t, fmt.Sprintf(`{ people(size: 100) { data { id roles(limit: %d) { id } relationships(limit: %[1]d) { kind person { id } } } }
+			search(text: "a", kind: ORGANISATION, size: 100) { data { ... on Organisation { id roles(limit: %[1]d) { id } } } } }`, limit))
+		if errs != "" {
+			t.Fatal(errs)
+		}
+		if err := json.Unmarshal([]byte(data), &found); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range found.People.Data {
+			people = append(people, struct {
+				ID                   string
+				Roles, Relationships list
+			}{p.ID, p.Roles, p.Relationships})
+		}
+		for _, o := range found.Search.Data {
+			organisations = append(organisations, struct {
+				ID                   string
+				Roles, Relationships list
+			}{o.ID, o.Roles, o.Relationships})
+		}
+		return people, organisations
+	}
 	wholePeople, wholeOrganisations := ask(20)
 	for _, limit := range []int{1, 2, 3} {
 		people, organisations := ask(limit)

@@ -114,6 +114,8 @@ func TestDecode(t *testing.T) {
 		{"escaped name twice", `{"n\u0075mber":7,"number":7}`, sample{}, "field number stands twice"},
 		{"other case", `{"Number":7}`, sample{}, `unknown field "Number": allowed are word, number, flag, at, inner, list`},
 		{"hidden field", `{"Hidden":"x"}`, sample{}, `unknown field "Hidden"`},
+		{"name of 40", `{"` + strings.Repeat("é", 40) + `":1}`, sample{}, `unknown field "` + strings.Repeat("é", 40) + `": allowed`},
+		{"name of 41", `{"` + strings.Repeat("é", 41) + `":1}`, sample{}, `unknown field "` + strings.Repeat("é", 40) + `…": allowed`},
 		{"name with a line break", `{"a\nb":1}`, sample{}, `unknown field "a\nb"`},
 		{"inside a list", `{"list":[{},{"word":1}]}`, sample{}, "list[1].word must be a string"},
 		{"unknown inside a list", `{"list":[{"x":1}]}`, sample{}, `unknown field "x" in list[0]`},
