@@ -180,6 +180,7 @@ func TestKillPower(t *testing.T) {
 				t.Fatalf("after round %d of seed %d, fate %d", round, seed, fate)
 			}
 		}
+		disk.Close()
 	}
 	if len(p.answered) < n*20 || len(p.disabled) == 0 {
 		t.Errorf("only %d tokens and %d changes in %d rounds", len(p.answered), len(p.disabled), n)
@@ -239,6 +240,9 @@ func TestKillAmongForeignPrograms(t *testing.T) {
 				if posixLocks(t, p.cmd.Process.Pid, file) == 0 {
 					t.Errorf("round %d, before %s: after a reload the server has no lock on %s", round, name, filepath.Base(file))
 				}
+			}
+			if t.Failed() {
+				t.FailNow() // what comes is lost
 			}
 			args := make([]string, len(foreigners[name]))
 			for i, a := range foreigners[name] {

@@ -122,6 +122,8 @@ func (c commands) run(ctx context.Context, args ...string) ([]byte, outcome, str
 		return nil, unknown, "killed"
 	case strings.Contains(errs.String(), "changed by someone else"):
 		return nil, conflict, errs.String()
+	case c.dark.Load():
+		return nil, unknown, errs.String()
 	}
 	return nil, refused, errs.String()
 }

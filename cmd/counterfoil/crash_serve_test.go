@@ -56,7 +56,9 @@ type siege struct {
 	key       crypto.Signer // of the asker of the realm signed
 
 	cancel context.CancelFunc
+	kill   func() // ends the server
 	killed atomic.Bool
+	dark   atomic.Bool  // the disk has no power
 	count  atomic.Int64 // what was acknowledged since the start
 	killAt int64
 
@@ -132,10 +134,21 @@ func layOutSiege(t *testing.T) *siege {
 	s.operator = create(server.NewClient{Realm: "ops", ID: "operator", Settings: server.Settings{
 		Scopes: counterfoil.Scopes{"clients:read", "clients:write", "keys:read", "keys:write", "tokens:revoke", "audit:read"},
 	}})
+	s.kill = func() { _ = s.cmd.Process.Kill() }
 	s.served.start(t)
 	s.http = s.served.http(t)
 	s.admin = &admin.Remote{URL: "https://ops.acme.example/admin", HTTP: &http.Client{Transport: s, Timeout: patience}}
 	return s
+}
+
+// operate gets the operator a token.
+func (s *siege) operate(t *testing.T) {
+	t.Helper()
+	token, status := s.ask(t.Context(), "ops", withSecret("operator", s.operator.ClientSecret.Reveal()))
+	if status != http.StatusOK {
+		t.Fatalf("the operator is answered %d", status)
+	}
+	s.bearer.Store(&token)
 }
 
 // RoundTrip adds the operator's token.
@@ -214,7 +227,7 @@ func (s *siege) acknowledged() {
 	}
 	if n == s.killAt {
 		s.killed.Store(true)
-		_ = s.cmd.Process.Kill()
+		s.kill()
 		s.cancel()
 	}
 }
@@ -336,11 +349,7 @@ func TestKillUnderChange(t *testing.T) {
 	s := layOutSiege(t)
 	n := rounds(t, 3)
 	for round := range n {
-		token, status := s.ask(t.Context(), "ops", withSecret("operator", s.operator.ClientSecret.Reveal()))
-		if status != http.StatusOK {
-			t.Fatalf("the operator is answered %d", status)
-		}
-		s.bearer.Store(&token)
+		s.operate(t)
 		if round > 0 {
 			s.check(t)
 		}
@@ -353,8 +362,7 @@ func TestKillUnderChange(t *testing.T) {
 		}
 		s.served.start(t)
 	}
-	token, _ := s.ask(t.Context(), "ops", withSecret("operator", s.operator.ClientSecret.Reveal()))
-	s.bearer.Store(&token)
+	s.operate(t)
 	s.check(t)
 	s.whole(t)
 	if err := s.stop(syscall.SIGTERM); err != nil {

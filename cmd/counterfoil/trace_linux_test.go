@@ -64,6 +64,8 @@ func TestRecordIsSyncedBeforeTheAnswer(t *testing.T) {
 	if err := trace.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan struct{})
+	go func() { _ = trace.Wait(); close(ended) }()
 	read := func() string {
 		text, err := os.ReadFile(out)
 		if err != nil && !os.IsNotExist(err) {
@@ -73,8 +75,10 @@ func TestRecordIsSyncedBeforeTheAnswer(t *testing.T) {
 	}
 	// strace is attached once it shows requests.
 	waitFor(t, func() bool {
-		if trace.ProcessState != nil {
+		select {
+		case <-ended:
 			t.Fatalf("strace ended; ptrace has to be allowed for this test (CAP_SYS_PTRACE, kernel.yama.ptrace_scope): %s", errs.String())
+		default:
 		}
 		s.token(t, c, acmeToken, creds)
 		return strings.Contains(read(), "-wal>")
@@ -84,7 +88,7 @@ func TestRecordIsSyncedBeforeTheAnswer(t *testing.T) {
 	if err := trace.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	_ = trace.Wait()
+	<-ended
 	checkOrder(t, systemCalls(read()), before)
 }
 

@@ -47,6 +47,7 @@ type Disk struct {
 	answers chan string
 	off     chan struct{}
 	mu      sync.Mutex // one question at a time
+	close   sync.Once
 }
 
 // New returns a disk that holds a copy of the files of a directory, synced; with
@@ -75,7 +76,7 @@ func New(t testing.TB, from string) *Disk {
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(d.unmount)
+	t.Cleanup(d.Close)
 	go d.listen(out)
 	if answer, ok := <-d.answers; !ok || answer != "mounted" {
 		_ = d.cmd.Wait()
@@ -152,6 +153,9 @@ func (d *Disk) Restored(seed uint64) string {
 	}
 	return dir
 }
+
+// Close unmounts the disk and forgets it; the end of the test does it as well.
+func (d *Disk) Close() { d.close.Do(d.unmount) }
 
 func (d *Disk) unmount() {
 	_ = d.in.Close() // it unmounts itself and ends

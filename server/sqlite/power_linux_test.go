@@ -69,6 +69,7 @@ func TestPowerCut(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		disk.Close()
 	}
 	if len(all.tokens) < *cuts || len(all.revoked) == 0 || len(all.lives) == 0 {
 		t.Errorf("only %d tokens, %d revocations and %d clients in %d rounds", len(all.tokens), len(all.revoked), len(all.lives), *cuts)
