@@ -3,6 +3,7 @@ package server_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -152,6 +153,48 @@ func TestClockSetALittleRevoked(t *testing.T) {
 			h.wantActive(realm, ahead, false)
 			h.wantActive(realm, after, true)
 		})
+	}
+}
+
+// A request whose body came late was answered as if the clock had been set back.
+func TestSlowBodyIsNoClockThatIsSet(t *testing.T) {
+	h := newHouseOf(t, nil, "replaced")
+	h.token("replaced")
+	a := h.good("replaced")
+	body, in := io.Pipe()
+	req := h.request(t.Context(), "replaced", a)
+	req.Body, req.ContentLength = body, -1
+	h.http.Transport.(*http.Transport).MaxConnsPerHost = 2
+	answered := make(chan int)
+	go func() {
+		resp, err := h.http.Do(req)
+		if err != nil {
+			answered <- 0
+			return
+		}
+		var got struct {
+			Token string `json:"access_token"`
+		}
+		_ = json.NewDecoder(resp.Body).Decode(&got)
+		resp.Body.Close()
+		h.keep(got.Token)
+		answered <- resp.StatusCode
+	}()
+	text := a.form.Encode()
+	if _, err := io.WriteString(in, text[:10]); err != nil {
+		t.Fatal(err)
+	}
+	h.clock.Turn(12 * time.Second)
+	h.token("replaced")
+	if _, err := io.WriteString(in, text[10:]); err != nil {
+		t.Fatal(err)
+	}
+	in.Close()
+	if status := <-answered; status != http.StatusOK {
+		t.Errorf("a slow request is answered %d", status)
+	}
+	if log := h.log.String(); strings.Contains(log, "set back") {
+		t.Errorf("logged:\n%s", log)
 	}
 }
 

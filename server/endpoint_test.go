@@ -19,8 +19,9 @@ import (
 // The descriptions of these tests: tokens that are answered again, and tokens
 // that are in a status list.
 const (
-	reused = "extends: oauth2\nname: reused\ntoken_endpoint: {policy: reuse}\n"
-	listed = `
+	replaced = "extends: oauth2\nname: replaced\ntoken_endpoint: {policy: replace}\n"
+	reused   = "extends: oauth2\nname: reused\ntoken_endpoint: {policy: reuse}\n"
+	listed   = `
 extends: oauth2
 name: listed
 access_token:

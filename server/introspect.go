@@ -43,6 +43,7 @@ func (rl *realm) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 	a := &attempt{event: rl.newEvent(r)}
 	// 1. Parse: one bounded read of a form.
 	body, no := rl.readForm(r)
+	a.event.Time = rl.Clock.Now() // it may take its time to arrive
 	if no != nil {
 		rl.refuseAt(ctx, w, a, introspectPath, no)
 		return

@@ -261,7 +261,7 @@ func (h *house) request(ctx context.Context, realm string, a *ask) *http.Request
 // builtin returns a provider of the catalog, or one of the tests'.
 func builtin(name string) (*provider.Provider, error) {
 	own := map[string]string{
-		"custom": custom, "reused": reused, "listed": listed, "nameless": nameless,
+		"custom": custom, "reused": reused, "replaced": replaced, "listed": listed, "nameless": nameless,
 		"reused-10": reused10, "reused-90": reused90,
 	}
 	if text, ok := own[name]; ok {

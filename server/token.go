@@ -67,8 +67,9 @@ func (rl *realm) serveToken(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithoutCancel(r.Context())
 	a := &attempt{event: rl.newEvent(r)}
 
-	// 1. Parse: one bounded read of a form.
+	// 1. Parse: one bounded read of a form, which may take its time to arrive.
 	req, no := rl.parse(r)
+	a.event.Time = rl.Clock.Now()
 	if no != nil {
 		rl.refuse(ctx, w, a, no)
 		return
@@ -154,6 +155,7 @@ func (rl *realm) decide(r *http.Request, a *attempt, req *tokenRequest, by *call
 // issue makes the grant's token and records it, ending the token before where
 // that is the policy. When it returns nil the token counts as issued.
 func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *refusal {
+	a.event.Time = rl.Clock.Now() // not of before something that took long
 	rl.date(g, a.event.Time)
 	if err := rl.sign(ctx, g, a.event.Time); errors.Is(err, errKeysUnread) {
 		return storeFailed("sign token", err)

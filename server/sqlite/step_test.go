@@ -182,3 +182,43 @@ func TestDowntimeIsCaughtUp(t *testing.T) {
 		})
 	}
 }
+
+// TestLateWritesAreNoSteps: a request that takes long to arrive was taken for a clock
+// that was set back, and a hundred of them made the store forget when that was so
+// indeed: then a revocation did not cover a token that was dated ahead.
+func TestLateWritesAreNoSteps(t *testing.T) {
+	s, c := open(t, newPath(t)), clock.NewStepping(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+	for _, id := range []string{"c", "other"} {
+		if err := createClient(t.Context(), s, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Step(2 * time.Hour)
+	if err := used(s, c, "ahead", c.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	c.Step(-2 * time.Hour)
+	for n := range 150 {
+		if err := used(s, c, fmt.Sprint(n), c.Now()); err != nil {
+			t.Fatal(err)
+		}
+		began := c.Now()
+		c.Turn(12 * time.Second)
+		if err := used(s, c, fmt.Sprint("meanwhile ", n), c.Now()); err != nil {
+			t.Fatal(err)
+		}
+		e := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: began, Realm: "r", ClientID: "nobody"}
+		if err := s.RecordRefused(t.Context(), e, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := s.Rows("clock_steps"); err != nil || n != 1 {
+		t.Errorf("the clock was set back once; the store has noted %d, %v", n, err)
+	}
+	if err := server.NewClients(s, c).RevokeTokens(t.Context(), "test", "r", "c"); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := s.Standing(t.Context(), "r", "c", "ahead"); err != nil || !st.Revoked {
+		t.Errorf("a token that is dated ahead outlives the revocation of all: %+v, %v", st, err)
+	}
+}

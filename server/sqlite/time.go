@@ -39,7 +39,7 @@ type pace struct {
 // arrive notes the time of a write, before anything of it is written.
 func (t *transaction) arrive(at time.Time) error {
 	us := micros(at)
-	if us < t.latest-aheadOf {
+	if us < t.latest-aheadOf && !t.late(at) {
 		// What was recorded until now is dated in the future.
 		if err := t.flush(); err != nil {
 			return err
@@ -55,6 +55,17 @@ func (t *transaction) arrive(at time.Time) error {
 	t.latest = max(t.latest, us)
 	t.goOn(at)
 	return nil
+}
+
+// late reports whether a write that is told an earlier time is only late, and the
+// clock was not set: by the monotonic clock it is as much earlier than the write
+// before it, which made the latest event.
+func (t *transaction) late(at time.Time) bool {
+	last := t.pace.last
+	if last.IsZero() || at == at.Round(0) || last == last.Round(0) || micros(last) < t.latest-aheadOf {
+		return false // nothing tells
+	}
+	return (at.Round(0).Sub(last.Round(0)) - at.Sub(last)).Abs() <= server.MaxAhead
 }
 
 // goOn moves the horizon by the time that has passed, up to keepExpired before the
