@@ -1,8 +1,10 @@
 package sqlite
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"sync"
@@ -66,6 +68,13 @@ type fileWatch struct {
 	gone    atomic.Pointer[error]
 	looked  atomic.Int64 // when they were last looked at, since started
 	started time.Time
+
+	// size is that of the database when it was last looked at, and pages asks
+	// SQLite for the size that it should have in the end.
+	size  atomic.Int64
+	pages func() (int64, error)
+	// log is open for reading: SQLite keeps no locks on that file.
+	log *os.File
 }
 
 // lookEvery is how old the last look may be when a read relies on it. A write
@@ -77,9 +86,17 @@ func watchFiles(path string) (*fileWatch, error) {
 	f := &fileWatch{names: [3]string{path, path + "-wal", path + "-shm"}, started: clock.System.Now()}
 	for i, name := range f.names {
 		var err error
-		if f.were[i], err = identify(name); err != nil {
+		var size int64
+		if f.were[i], size, err = identify(name); err != nil {
 			return nil, err
 		}
+		if i == 0 {
+			f.size.Store(size)
+		}
+	}
+	var err error
+	if f.log, err = os.Open(f.names[1]); err != nil {
+		return nil, err
 	}
 	return f, nil
 }
@@ -93,8 +110,8 @@ func (f *fileWatch) check() error {
 	}
 	f.looked.Store(int64(clock.System.Now().Sub(f.started)))
 	for i, name := range f.names {
-		is, err := identify(name)
-		if err == nil && is == f.were[i] {
+		is, size, err := identify(name)
+		if err == nil && is == f.were[i] && !f.overwritten(i, size) {
 			continue
 		}
 		was := "was replaced"
@@ -108,6 +125,27 @@ func (f *fileWatch) check() error {
 		return *f.gone.Load()
 	}
 	return nil
+}
+
+// overwritten reports whether another program has written into a file in place, as
+// far as that shows: the database becomes smaller only when SQLite has made it so,
+// what it lacks is in the log then; and a log that is not empty begins with its
+// header.
+func (f *fileWatch) overwritten(i int, size int64) bool {
+	switch {
+	case i == 0 && f.pages != nil && f.size.Swap(size) > size:
+		whole, err := f.pages()
+		_, log, err2 := identify(f.names[1])
+		return err == nil && err2 == nil && size+log < whole
+	case i == 1 && f.log != nil && size > 0:
+		var magic [4]byte
+		n, err := f.log.ReadAt(magic[:], 0)
+		if n == 0 && errors.Is(err, io.EOF) {
+			return false // another process has emptied it as SQLite does
+		}
+		return err != nil || binary.BigEndian.Uint32(magic[:])&^1 != 0x377f0682
+	}
+	return false
 }
 
 // checkSoon is check where one within the last lookEvery is good enough.

@@ -3,12 +3,15 @@ package sqlite_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server/sqlite"
 )
 
@@ -94,6 +97,94 @@ func TestFilesLostUnderReads(t *testing.T) {
 		_, err := s.Standing(t.Context(), "r", "c", "t")
 		return errors.Is(err, sqlite.ErrLost)
 	})
+}
+
+// TestFilesOverwritten: a backup that was copied over the file, or a log that was
+// emptied, keeps its inode: a server went on to answer, and most of it was lost.
+func TestFilesOverwritten(t *testing.T) {
+	grow := func(t *testing.T, s *sqlite.Store, name string, n int) error {
+		t.Helper()
+		for i := range n {
+			e := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: time.Now(), Realm: "r", Detail: strings.Repeat(name, 2000/len(name))}
+			if err := s.RecordRefused(t.Context(), e, false); err != nil {
+				return fmt.Errorf("write %d: %w", i, err)
+			}
+		}
+		return nil
+	}
+	checkpoint := func(t *testing.T, s *sqlite.Store, mode string) {
+		t.Helper()
+		if _, err := s.DB().ExecContext(t.Context(), "PRAGMA wal_checkpoint("+mode+")"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	overwrite := func(t *testing.T, path string, text []byte) {
+		t.Helper()
+		if err := os.WriteFile(path, text, 0o600); err != nil { // as cp does
+			t.Fatal(err)
+		}
+	}
+	for _, row := range []struct {
+		name string
+		do   func(t *testing.T, s *sqlite.Store, path string)
+		lost bool
+	}{
+		{"an older copy over the database", func(t *testing.T, s *sqlite.Store, path string) {
+			checkpoint(t, s, "TRUNCATE")
+			old, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := grow(t, s, "later", 200); err != nil {
+				t.Fatal(err)
+			}
+			checkpoint(t, s, "TRUNCATE")
+			if err := grow(t, s, "last", 1); err != nil {
+				t.Fatal(err)
+			}
+			overwrite(t, path, old)
+		}, true},
+		{"the log emptied", func(t *testing.T, _ *sqlite.Store, path string) { overwrite(t, path+"-wal", nil) }, true},
+		{"the log emptied by SQLite", func(t *testing.T, s *sqlite.Store, _ string) { checkpoint(t, s, "TRUNCATE") }, false},
+		{"vacuumed, then written to", func(t *testing.T, s *sqlite.Store, _ string) {
+			if err := grow(t, s, "gone", 500); err != nil {
+				t.Fatal(err)
+			}
+			for _, statement := range []string{"DELETE FROM events", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"} {
+				if _, err := s.DB().ExecContext(t.Context(), statement); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// More than was left, in one commit that is looked at afterwards.
+			if _, err := s.DB().ExecContext(t.Context(), "CREATE TABLE more AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 50) SELECT randomblob(4000) FROM n"); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		{"vacuumed", func(t *testing.T, s *sqlite.Store, _ string) {
+			if err := grow(t, s, "gone", 500); err != nil {
+				t.Fatal(err)
+			}
+			for _, statement := range []string{"DELETE FROM events", "VACUUM"} {
+				if _, err := s.DB().ExecContext(t.Context(), statement); err != nil {
+					t.Fatal(err)
+				}
+			}
+			checkpoint(t, s, "TRUNCATE")
+		}, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			path := newPath(t)
+			s := open(t, path)
+			if err := grow(t, s, "first", 20); err != nil {
+				t.Fatal(err)
+			}
+			row.do(t, s, path)
+			err := grow(t, s, "more", 20)
+			if errors.Is(err, sqlite.ErrLost) != row.lost || !row.lost && err != nil {
+				t.Errorf("writes go on with %v; want them refused: %v", err, row.lost)
+			}
+		})
+	}
 }
 
 // TestCloseOfALostDatabase: a server that had lost its log wrote it into the file in

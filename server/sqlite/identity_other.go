@@ -11,9 +11,12 @@ import (
 // can be neither removed nor replaced.
 type identity string
 
-func identify(path string) (identity, error) {
-	_, err := os.Stat(path)
-	return identity(path), err
+func identify(path string) (identity, int64, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return identity(path), 0, err
+	}
+	return identity(path), info.Size(), nil
 }
 
 // writable reports whether this user may write to the file.

@@ -12,9 +12,9 @@ import (
 // as somebody has the file open.
 type identity struct{ device, inode uint64 }
 
-// identify returns the identity of the file at a path. It opens nothing, and
-// allocates nothing but the path: it is asked with every commit.
-func identify(path string) (identity, error) {
+// identify returns the identity of the file at a path, and its size. It opens
+// nothing, and allocates nothing but the path: it is asked with every commit.
+func identify(path string) (identity, int64, error) {
 	var st syscall.Stat_t
 	for {
 		err := syscall.Stat(path, &st)
@@ -22,9 +22,9 @@ func identify(path string) (identity, error) {
 			continue
 		}
 		if err != nil {
-			return identity{}, &fs.PathError{Op: "stat", Path: path, Err: err}
+			return identity{}, 0, &fs.PathError{Op: "stat", Path: path, Err: err}
 		}
-		return identity{uint64(st.Dev), uint64(st.Ino)}, nil //nolint:unconvert // their sizes differ between systems
+		return identity{uint64(st.Dev), uint64(st.Ino)}, st.Size, nil //nolint:unconvert // their sizes differ between systems
 	}
 }
 

@@ -155,7 +155,7 @@ func newReadOnly(ctx context.Context, db *sql.DB, path, dsn string, size int64) 
 	s := &Store{db: db, writes: make(chan write), closing: make(chan struct{}), closed: make(chan error, 1)}
 	// The log and its index may come and go.
 	s.files = &fileWatch{names: [3]string{path, path, path}, started: clock.System.Now()}
-	is, err := identify(path)
+	is, _, err := identify(path)
 	if err != nil {
 		return nil, err
 	}

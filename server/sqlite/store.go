@@ -44,6 +44,7 @@ func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error)
 	if s.files, err = watchFiles(path); err != nil {
 		return nil, err
 	}
+	s.files.pages = s.whole
 	if s.readers, err = openReaders(dsn); err != nil {
 		return nil, err
 	}
@@ -57,7 +58,7 @@ func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error)
 		}
 		// A connection with a statement left stays open: SQLite would not empty
 		// the log into the file.
-		return errors.Join(err, s.readers.close(), conn.Close(), db.Close())
+		return errors.Join(err, s.readers.close(), conn.Close(), db.Close(), s.files.log.Close())
 	})
 	go func() {
 		s.closed <- conn.Raw(func(raw any) error {
@@ -129,6 +130,13 @@ func (s *Store) query(ctx context.Context, scan func(*sql.Rows) error, query str
 // queryRow reads the one row of a query.
 func (s *Store) queryRow(ctx context.Context, query string, into ...any) error {
 	return s.query(ctx, func(rows *sql.Rows) error { return rows.Scan(into...) }, query)
+}
+
+// whole is the size that the file has once the log is in it, in bytes.
+func (s *Store) whole() (int64, error) {
+	var pages, size int64
+	err := errors.Join(s.db.QueryRow("PRAGMA page_count").Scan(&pages), s.db.QueryRow("PRAGMA page_size").Scan(&size))
+	return pages * size, err
 }
 
 // blame returns the loss of the files for an error that comes of it.
