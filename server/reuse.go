@@ -13,8 +13,12 @@ import (
 // policy "reuse" all processes of one client that start at once cost one
 // signature.
 type reusable struct {
+	grant atomic.Pointer[grant]
+	// failures counts how often the store has failed the one that made the token.
+	failures atomic.Int64
+
 	making sync.Mutex // held by the one that makes the token
-	grant  atomic.Pointer[grant]
+	failed *refusal   // the last of the failures
 }
 
 // reuseKey names what a token is the same for.
@@ -29,12 +33,23 @@ func (rl *realm) reuseOrMake(ctx context.Context, a *attempt, g *grant) (*grant,
 	if again, no := rl.again(ctx, a, entry, g); again != nil || no != nil {
 		return again, no
 	}
+	failures := entry.failures.Load()
 	entry.making.Lock()
 	defer entry.making.Unlock()
+	if entry.failures.Load() != failures {
+		// While this one waited, the store failed another one: to try for each would
+		// make the last wait for all.
+		no := *entry.failed
+		return nil, &no
+	}
 	if again, no := rl.again(ctx, a, entry, g); again != nil || no != nil {
 		return again, no
 	}
 	if no := rl.issue(ctx, a, g); no != nil {
+		if no.unrecorded {
+			entry.failed = no
+			entry.failures.Add(1)
+		}
 		return nil, no
 	}
 	g.reuseUntil = g.issued + (g.expire-g.issued)*int64(rl.endpoint.ReusePercent)/100
