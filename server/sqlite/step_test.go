@@ -222,3 +222,43 @@ func TestLateWritesAreNoSteps(t *testing.T) {
 		t.Errorf("a token that is dated ahead outlives the revocation of all: %+v, %v", st, err)
 	}
 }
+
+// TestTimePassesOnce: each of several processes at one file moved on the time by
+// which things are swept, so that it overtook the right time while the clock was
+// ahead.
+func TestTimePassesOnce(t *testing.T) {
+	for _, many := range []int{1, 2, 4} {
+		t.Run(fmt.Sprint(many, " processes"), func(t *testing.T) {
+			path, c := newPath(t), clock.NewStepping(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+			var all []*sqlite.Store
+			for range many {
+				all = append(all, open(t, path))
+			}
+			if err := createClient(t.Context(), all[0], "c"); err != nil {
+				t.Fatal(err)
+			}
+			write := func(minutes int, name string) {
+				for n := range minutes {
+					c.Turn(time.Minute)
+					for i, s := range all {
+						if err := used(s, c, fmt.Sprint(name, n, " ", i), c.Now()); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			}
+			write(3, "before ")
+			c.Step(30 * 24 * time.Hour)
+			write(60, "ahead ")
+			c.Step(-30 * 24 * time.Hour)
+			write(1, "after ")
+			var horizon int64
+			if err := all[0].DB().QueryRowContext(t.Context(), "SELECT horizon FROM totals").Scan(&horizon); err != nil {
+				t.Fatal(err)
+			}
+			if before := c.Now().Sub(time.UnixMicro(horizon)); before < 2*time.Hour-time.Minute || before > 2*time.Hour+10*time.Minute {
+				t.Errorf("what expired %v ago may be swept, want 2h", before)
+			}
+		})
+	}
+}

@@ -74,6 +74,7 @@ func (t *transaction) late(at time.Time) bool {
 // as long again, until the clock has gone on regularly for a day.
 func (t *transaction) goOn(at time.Time) {
 	p := &t.pace
+	mine := t.moved == micros(p.last)
 	passed := at.Sub(p.last) // by the monotonic clock, where there is one
 	wall := at.Round(0).Sub(p.last.Round(0))
 	switch {
@@ -85,11 +86,17 @@ func (t *transaction) goOn(at time.Time) {
 		return
 	}
 	p.last = at
-	now := micros(at) - keepExpired
+	us := micros(at)
+	now := us - keepExpired
 	if t.horizon != 0 && at.Sub(p.since) < trusted {
-		now = min(now, t.horizon+max(passed, 0).Microseconds())
+		// Of several processes each sees the same time pass: it counts once.
+		more := passed.Microseconds()
+		if !mine {
+			more = min(more, us-t.moved)
+		}
+		now = min(now, t.horizon+max(0, more))
 	}
-	t.horizon = max(t.horizon, now)
+	t.horizon, t.moved = max(t.horizon, now), us
 }
 
 // ever is after every date.

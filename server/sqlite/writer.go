@@ -180,7 +180,8 @@ type totals struct {
 	sequence, changes, revocations, strangers, evicted int64
 	// latest is the time of the newest event since the clock was set back; what
 	// expired before the horizon may be swept.
-	latest, horizon int64
+	// It was moved last when a clock showed moved.
+	latest, horizon, moved int64
 }
 
 // transaction is what a write works on.
@@ -214,8 +215,8 @@ func newTransaction(conn any) *transaction {
 
 func (t *transaction) begin() error {
 	t.run, t.count = t.run[:0], 0
-	_, err := t.row("SELECT sequence, changes, revocations, strangers, evicted, latest, horizon FROM totals", nil,
-		&t.sequence, &t.changes, &t.revocations, &t.strangers, &t.evicted, &t.latest, &t.horizon)
+	_, err := t.row("SELECT sequence, changes, revocations, strangers, evicted, latest, horizon, moved FROM totals", nil,
+		&t.sequence, &t.changes, &t.revocations, &t.strangers, &t.evicted, &t.latest, &t.horizon, &t.moved)
 	t.before = t.totals
 	return err
 }
@@ -234,8 +235,8 @@ func (t *transaction) finish(keep int64) error {
 	if t.totals == t.before {
 		return nil
 	}
-	_, err := t.exec("UPDATE totals SET sequence = ?, changes = ?, revocations = ?, strangers = ?, evicted = ?, latest = ?, horizon = ?",
-		t.sequence, t.changes, t.revocations, t.strangers, t.evicted, t.latest, t.horizon)
+	_, err := t.exec("UPDATE totals SET sequence = ?, changes = ?, revocations = ?, strangers = ?, evicted = ?, latest = ?, horizon = ?, moved = ?",
+		t.sequence, t.changes, t.revocations, t.strangers, t.evicted, t.latest, t.horizon, t.moved)
 	return err
 }
 

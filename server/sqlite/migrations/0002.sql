@@ -1,9 +1,11 @@
 -- Order is kept without the clock, which can be set back.
 
--- The time of the newest event, and up to when what has expired may be swept: the
--- second goes on with the time that passes and not with a clock that is set.
+-- The time of the newest event, and up to when what has expired may be swept: that
+-- goes on with the time that passes and not with a clock that is set. It was moved
+-- last when the clock showed the third, by one of the processes.
 ALTER TABLE totals ADD COLUMN latest  INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE totals ADD COLUMN horizon INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE totals ADD COLUMN moved   INTEGER NOT NULL DEFAULT 0;
 
 -- Where the clock was set back: after the event of that number, and from when.
 CREATE TABLE clock_steps (
