@@ -40,8 +40,9 @@ const (
 	// patience is how long a statement waits for a lock of another process.
 	patience = 5 * time.Second
 	// stuckAfter is how long a write, and with it the request behind it, waits for
-	// a process that holds the lock and commits nothing. It looks every lookWriter.
-	stuckAfter, lookWriter = 1500 * time.Millisecond, 50 * time.Millisecond
+	// a process that holds the lock and commits nothing, and crowdedAfter how long
+	// for others that commit and leave no gap. It looks every lookWriter.
+	stuckAfter, crowdedAfter, lookWriter = 1500 * time.Millisecond, 3 * time.Second, 50 * time.Millisecond
 	// maxLog is what the write-ahead log is cut to when it begins anew, in bytes: a
 	// reader's long transaction makes it grow far beyond what is usual.
 	maxLog = 16 << 20

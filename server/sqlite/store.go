@@ -39,7 +39,7 @@ func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error)
 	}
 	s := &Store{db: db, writes: make(chan write), closing: make(chan struct{}), closed: make(chan error, 1)}
 	s.stuckAfter.Store(int64(stuckAfter))
-	s.patience.Store(int64(patience))
+	s.patience.Store(int64(crowdedAfter))
 	s.KeepRefusals(server.KeptRefusals)
 	if s.files, err = watchFiles(path); err != nil {
 		return nil, err

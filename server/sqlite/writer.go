@@ -154,11 +154,14 @@ func (s *Store) lock(t *transaction) error {
 	if err := s.files.check(); err != nil {
 		return err
 	}
-	began := clock.System.Now()
+	began, most := clock.System.Now(), s.patience.Load()
+	if t.crowded { // who came meanwhile has waited for as long
+		most = min(most, s.stuckAfter.Load())
+	}
 	for progress := began; ; {
 		_, err := t.exec("BEGIN IMMEDIATE")
 		if !busy(err) {
-			t.stuck = false
+			t.stuck, t.crowded = false, false
 			return err
 		}
 		var version int64
@@ -169,7 +172,8 @@ func (s *Store) lock(t *transaction) error {
 		if version != t.version {
 			t.version, t.stuck, progress = version, false, now
 		}
-		if t.stuck = t.stuck || int64(now.Sub(progress)) >= s.stuckAfter.Load(); t.stuck || int64(now.Sub(began)) >= s.patience.Load() {
+		t.stuck = t.stuck || int64(now.Sub(progress)) >= s.stuckAfter.Load()
+		if t.crowded = int64(now.Sub(began)) >= most; t.crowded || t.stuck {
 			return err
 		}
 	}
@@ -203,6 +207,8 @@ type transaction struct {
 	// version is the database's when that was last looked at.
 	stuck   bool
 	version int64
+	// crowded is set once others that commit have left no gap for too long.
+	crowded bool
 }
 
 func newTransaction(conn any) *transaction {
