@@ -30,8 +30,29 @@ const sharedSize = 32 << 10
 
 // try uses one file, open twice, as two processes use a database.
 func try(one, other *os.File) error {
+	if err := tryLocks(one, other); err != nil {
+		return err
+	}
+	if err := one.Truncate(sharedSize); err != nil {
+		return explain(err)
+	}
+	if err := system.sync(one); err != nil {
+		return errSync
+	}
+	return share(one, other)
+}
+
+// tryLocks has one lock of each kind meet the other. A system without the first
+// kind, which SQLite does not need, is given the benefit of the doubt.
+func tryLocks(one, other *os.File) error {
 	lock := func(kind int16) *syscall.Flock_t { return &syscall.Flock_t{Type: kind, Start: 120, Len: 8} }
-	if err := system.fcntl(one.Fd(), ofdSetLock, lock(syscall.F_WRLCK)); err != nil {
+	switch err := system.fcntl(one.Fd(), ofdSetLock, lock(syscall.F_WRLCK)); {
+	case err == syscall.EINVAL || err == syscall.ENOSYS:
+		if err := system.fcntl(other.Fd(), syscall.F_SETLK, lock(syscall.F_WRLCK)); err != nil {
+			return errLocks
+		}
+		return nil
+	case err != nil:
 		return errLocks
 	}
 	// SQLite's own kind of lock must not be had beside it, and be had after it.
@@ -44,13 +65,7 @@ func try(one, other *os.File) error {
 	if err := system.fcntl(other.Fd(), syscall.F_SETLK, lock(syscall.F_WRLCK)); err != nil {
 		return errLocks
 	}
-	if err := one.Truncate(sharedSize); err != nil {
-		return explain(err)
-	}
-	if err := system.sync(one); err != nil {
-		return errSync
-	}
-	return share(one, other)
+	return nil
 }
 
 // share writes through one mapping of a file and reads through another.

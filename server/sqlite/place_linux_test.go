@@ -29,6 +29,10 @@ func TestCheckPlace(t *testing.T) {
 		"locks as they are":  {func(t *testing.T) { sqlite.FakeLocks(t, works) }, ""},
 		"locks of no effect": {func(t *testing.T) { sqlite.FakeLocks(t, func(int) error { return nil }) }, "locks do not keep"},
 		"no locks":           {func(t *testing.T) { sqlite.FakeLocks(t, func(int) error { return syscall.ENOLCK }) }, "locks do not keep"},
+		"a system without the other kind of lock": {func(t *testing.T) {
+			sqlite.FakeLocks(t, func(n int) error { return [...]error{nil, syscall.EINVAL, nil}[n] })
+		}, ""},
+		"neither kind of lock": {func(t *testing.T) { sqlite.FakeLocks(t, func(int) error { return syscall.EINVAL }) }, "locks do not keep"},
 		"locks that stay": {func(t *testing.T) {
 			sqlite.FakeLocks(t, func(n int) error { return [...]error{nil, nil, syscall.EAGAIN, nil, syscall.EAGAIN}[n] })
 		}, "locks do not keep"},
