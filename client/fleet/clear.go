@@ -45,7 +45,7 @@ func (s *server) keys(ctx context.Context, prefix string) ([]string, error) {
 	}
 	c := s.connected()
 	if c == nil {
-		return nil, lost(errNotYet)
+		return nil, s.unconnected()
 	}
 	found := map[string]struct{}{}
 	var first error

@@ -220,6 +220,14 @@ func (s *server) close() {
 // errNotYet: there has been no connection so far.
 var errNotYet = errors.New("not connected yet")
 
+// unconnected says why there is no connection: by what the last attempt has met.
+func (s *server) unconnected() error {
+	if err := s.circuit.lost(); err != nil {
+		return err
+	}
+	return lost(errNotYet)
+}
+
 // lost makes an error of what was met in place of an answer.
 func lost(err error) error { return fmt.Errorf("%w: %w", client.ErrCacheLost, plain(err)) }
 
@@ -276,7 +284,7 @@ func (s *server) run(ctx context.Context, script *valkey.Lua, key string, args .
 func (s *server) try(ctx context.Context, script *valkey.Lua, key string, args ...string) (state, error) {
 	c := s.connected()
 	if c == nil {
-		return state{}, lost(errNotYet)
+		return state{}, s.unconnected()
 	}
 	limited, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
