@@ -233,8 +233,8 @@ func (c *Cache) follow(first chan<- error) {
 		if err == nil {
 			err = errors.New("the server ended the subscription")
 		}
-		sayFirst(first, err)
 		c.server.met(err, "")
+		sayFirst(first, err) // once it is known to every call
 		for _, e := range c.entries.list("") {
 			e.wake() // who waits for news learns that none will come
 		}
