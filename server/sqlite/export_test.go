@@ -11,9 +11,9 @@ import (
 
 // SetPatience sets how long the writer waits for a lock whose holder commits
 // nothing, and for one that others take in turn.
-func (s *Store) SetPatience(stuck, busy time.Duration) {
+func (s *Store) SetPatience(stuck, crowded time.Duration) {
 	s.stuckAfter.Store(int64(stuck))
-	s.patience.Store(int64(busy))
+	s.crowdedAfter.Store(int64(crowded))
 }
 
 // Rows returns how many rows a table has.

@@ -24,7 +24,7 @@ func identify(path string) (identity, int64, error) {
 		if err != nil {
 			return identity{}, 0, &fs.PathError{Op: "stat", Path: path, Err: err}
 		}
-		return identity{uint64(st.Dev), uint64(st.Ino)}, st.Size, nil //nolint:unconvert // their sizes differ between systems
+		return identity{uint64(st.Dev), uint64(st.Ino)}, st.Size, nil // their sizes differ between systems
 	}
 }
 

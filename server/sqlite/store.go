@@ -22,8 +22,8 @@ type Store struct {
 	closed  chan error
 	close   func() error
 	keep    atomic.Int64
-	// stuckAfter and patience are the constants, but for tests.
-	stuckAfter, patience atomic.Int64
+	// stuckAfter and crowdedAfter are the constants, but for tests.
+	stuckAfter, crowdedAfter atomic.Int64
 }
 
 var _ server.Store = (*Store)(nil)
@@ -39,7 +39,7 @@ func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error)
 	}
 	s := &Store{db: db, writes: make(chan write), closing: make(chan struct{}), closed: make(chan error, 1)}
 	s.stuckAfter.Store(int64(stuckAfter))
-	s.patience.Store(int64(crowdedAfter))
+	s.crowdedAfter.Store(int64(crowdedAfter))
 	s.KeepRefusals(server.KeptRefusals)
 	if s.files, err = watchFiles(path); err != nil {
 		return nil, err

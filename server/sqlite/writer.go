@@ -154,7 +154,7 @@ func (s *Store) lock(t *transaction) error {
 	if err := s.files.check(); err != nil {
 		return err
 	}
-	began, most := clock.System.Now(), s.patience.Load()
+	began, most := clock.System.Now(), s.crowdedAfter.Load()
 	if t.crowded { // who came meanwhile has waited for as long
 		most = min(most, s.stuckAfter.Load())
 	}
