@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -101,6 +103,27 @@ func TestCluster(t *testing.T) {
 	})
 }
 
+// agreed waits until all nodes have heard of what the others have and since when.
+// A slot that goes on before that can be lost: its new node takes its own epoch for
+// the latest, and the one before claims the slot back with a later one.
+func (c *cluster) agreed(t *testing.T) {
+	t.Helper()
+	eventually(t, "the nodes agree", func() bool {
+		views := map[string]bool{}
+		for _, node := range c.nodes {
+			var view []string
+			for line := range strings.Lines(node.ask("CLUSTER", "NODES")) {
+				if f := strings.Fields(line); len(f) >= 8 { // its ID, its epoch, its slots
+					view = append(view, strings.Join(append([]string{f[0], f[6]}, f[8:]...), " "))
+				}
+			}
+			slices.Sort(view)
+			views[strings.Join(view, "\n")] = len(view) == len(c.nodes)
+		}
+		return len(views) == 1 && slices.Collect(maps.Values(views))[0]
+	})
+}
+
 // migrate moves the slot of that key from one node to another, as redis-cli
 // --cluster reshard does. Between its keys and the slot itself it does meanwhile.
 func (c *cluster) migrate(t *testing.T, key string, from, to int, meanwhile func()) {
@@ -150,6 +173,7 @@ func TestReshardingWhileTokensAreRenewed(t *testing.T) {
 	}
 	latest := "token-0"
 	for round := 1; round <= 9; round++ {
+		c.agreed(t)
 		from := c.owner(key)
 		to := (from + 1 + round%2) % 3
 		next := fmt.Sprintf("token-%d", round)
@@ -207,6 +231,7 @@ func TestNodesThatNameEachOther(t *testing.T) {
 	for _, node := range c.nodes {
 		equal(t, "ACL SETUSER", node.ask("ACL", "SETUSER", "fleet", "-asking"), "+OK")
 	}
+	c.agreed(t)
 	from := c.owner(key)
 	c.migrate(t, key, from, (from+1)%3, func() {
 		_, err := cache.Renew(t.Context(), key, neverFetchNothingAccepted(t))
