@@ -12,6 +12,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/internal/clocks"
 	"github.com/counterfoil/counterfoil/internal/seal"
 	"github.com/valkey-io/valkey-go"
 )
@@ -50,7 +51,9 @@ func (c *Cache) merge(e *entry, st state) error {
 	if span(st.ends-st.now, maxLifetime) > lifetime+ahead {
 		left = 0 // the server's clock was set back since: how old the token is nobody knows
 	}
-	t.Expires = st.sent.Round(0).Add(left)
+	// The wall clock may have been set since, so it is asked now.
+	now := c.cfg.Clock.Now()
+	t.Expires = now.Round(0).Add(left - clocks.Since(now, st.sent))
 	t.Issued = t.Expires.Add(-lifetime)
 	e.put(t, st.order, st.sent, left)
 	return nil
