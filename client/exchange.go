@@ -39,10 +39,12 @@ const (
 //  2. again at once, when the answer has taught something: other credentials by
 //     now, the clock of the provider, a nonce;
 //  3. repeat what may pass, within the time that is left: not while old still
-//     serves, because then nobody waits for it;
+//     serves, because then nobody waits for it; once after a second, when the
+//     token had no time to live;
 //  4. remember what will not.
 func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *held) (counterfoil.Token, error) {
 	deadline := s.cfg.Clock.Now().Add(s.cfg.Timeout)
+	ended := false
 	for n, attempt, lessons := 1, 0, 0; ; n++ {
 		began := s.cfg.Clock.Now()
 		t, err := s.exchange(ctx, e, &cred)
@@ -63,8 +65,12 @@ func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *h
 				continue
 			}
 		}
-		if err.Class() == counterfoil.Transient && attempt < retries && ctx.Err() == nil && !old.live(began) {
-			wait := max(rand.N(firstBackoff<<attempt+1), err.RetryAfter)
+		again := err.Class() == counterfoil.Transient && attempt < retries
+		wait := max(rand.N(firstBackoff<<attempt+1), err.RetryAfter)
+		if errors.Is(err, errEnded) {
+			again, wait, ended = !ended, time.Second, true
+		}
+		if again && ctx.Err() == nil && !old.live(began) {
 			if attempt++; s.cfg.Clock.Now().Add(wait).Before(deadline) && s.cfg.Clock.Sleep(ctx, wait) == nil {
 				if again, failure := s.credentials(ctx, e); failure == nil {
 					cred = again
@@ -138,8 +144,11 @@ func (s *Source) exchange(ctx context.Context, e *entry, c *credentials) (counte
 		return none, s.unreachable(ctx, cred, err)
 	}
 	if err != nil {
-		return none, &counterfoil.Error{Reason: counterfoil.BadResponse, Status: resp.StatusCode,
-			Message: fmt.Sprintf("the token endpoint of %s answers no usable token: %v", s.cfg.Provider.Name, err)}
+		if code, _ := refusalWords(body); code != "" {
+			return none, s.refusal(resp, body, cred) // some endpoints answer each request with 200
+		}
+		return none, &counterfoil.Error{Reason: counterfoil.BadResponse, Status: resp.StatusCode, Err: err,
+			Message: fmt.Sprintf("the token endpoint of %s answers no usable token", s.cfg.Provider.Name)}
 	}
 	t.Issued, t.Expires = issued, issued.Add(t.Expires.Sub(time.Time{}))
 	if !e.ends.IsZero() { // nobody takes it without the certificate, whose end is by the provider's clock
@@ -193,6 +202,8 @@ func (s *Source) refusal(resp *http.Response, body []byte, cred credentials) *co
 	case (status >= 500 || status == http.StatusRequestTimeout) && e.Class() != counterfoil.Transient:
 		e.Reason = counterfoil.Unavailable
 	case e.Reason != "":
+	case status < 300 && codes[e.Code] != "":
+		e.Reason = codes[e.Code]
 	case status < 400 || status == http.StatusNotFound || status == http.StatusMethodNotAllowed:
 		e.Reason = counterfoil.BadResponse
 	case codes[e.Code] != "":

@@ -154,10 +154,15 @@ var tokenFailures = []tokenFailure{
 	{name: "200 token_type of a wrong type", fault: says(200, `{"access_token":"tok3n","token_type":{}}`), class: protocol, reason: badResponse, status: 200, asked: 1},
 	{name: "200 expires_in of a wrong type", fault: says(200, `{"access_token":"tok3n","expires_in":{}}`), class: protocol, reason: badResponse, status: 200, asked: 1},
 	{name: "200 with an array", fault: says(200, `["tok3n"]`), class: protocol, reason: badResponse, status: 200, asked: 1},
-	{name: "200 with an OAuth error", fault: says(200, `{"error":"invalid_client"}`), class: protocol, reason: badResponse, status: 200, asked: 1},
+	{name: "200 with an OAuth error", fault: says(200, `{"error":"invalid_client","error_description":"no such client"}`),
+		class: refused, reason: counterfoil.InvalidClient, status: 200, code: "invalid_client", description: "no such client", asked: 1},
+	{name: "200 with an OAuth error beside an empty token", fault: says(200, `{"access_token":"","error":"invalid_scope"}`),
+		class: refused, reason: counterfoil.InvalidScope, status: 200, code: "invalid_scope", asked: 1},
+	{name: "200 with an OAuth error that passes", fault: says(200, `{"error":"temporarily_unavailable"}`),
+		class: transient, reason: unavailable, status: 200, code: "temporarily_unavailable", asked: 4},
+	{name: "200 with an error of its own", fault: says(200, `{"ok":false,"error":"invalid_auth"}`), class: protocol, reason: badResponse, status: 200, code: "invalid_auth", asked: 1},
+	{name: "200 with an error object", fault: says(200, `{"error":{"code":"invalid_client"}}`), class: protocol, reason: badResponse, status: 200, asked: 1},
 	{name: "204", fault: says(204, ""), class: protocol, reason: badResponse, status: 204, asked: 1},
-	{name: "expires_in 0", fault: says(200, `{"access_token":"tok3n","token_type":"Bearer","expires_in":0}`), class: protocol, reason: badResponse, status: 200, asked: 1},
-	{name: "expires_in negative", fault: says(200, `{"access_token":"tok3n","token_type":"Bearer","expires_in":-3600}`), class: protocol, reason: badResponse, status: 200, asked: 1},
 	{name: "expires_in a string without a number", fault: says(200, `{"access_token":"tok3n","token_type":"Bearer","expires_in":"soon"}`), class: protocol, reason: badResponse, status: 200, asked: 1},
 	{name: "oversize body", fault: says(200, `{"access_token":"tok3n","token_type":"Bearer"}`+strings.Repeat(" ", 1<<20)), class: protocol, reason: badResponse, status: 200, asked: 1},
 	{name: "gzip bomb", fault: func(f *ordeal) { says(200, string(bomb()), "Content-Encoding", "gzip")(f) }, class: protocol, reason: badResponse, status: 200, asked: 1},
@@ -509,6 +514,36 @@ func TestTokenLifetimeAsWritten(t *testing.T) {
 			equal(t, "token after the end", f.must(s), "token-2")
 			equal(t, "token requests", f.asked(), 2)
 		})
+	}
+}
+
+// A token that has no time to live is asked for once more, a second later: an
+// endpoint that answers the same token until it ends answers one in its last
+// second. More than once it is not, for an endpoint may always answer so.
+func TestTokenWithoutLifetime(t *testing.T) {
+	for _, expires := range []string{"0", "-3600", `"0"`, "0.4"} {
+		for _, lasts := range []int{1, 100} {
+			t.Run(fmt.Sprintf("%s, %d times", expires, lasts), func(t *testing.T) {
+				f := newOrdeal(t)
+				f.answers(func(rw http.ResponseWriter, n int) {
+					left := "3600"
+					if n <= lasts {
+						left = expires
+					}
+					fmt.Fprintf(rw, `{"access_token":"token-%d","token_type":"Bearer","expires_in":%s}`, n, left)
+				})
+				s := f.oauth2()
+				if lasts == 1 {
+					f.drive(func() { equal(t, "token", f.must(s), "token-2") })
+				} else {
+					is(t, "error", f.fails(s), protocol, badResponse, 200)
+				}
+				equal(t, "token requests", f.asked(), 2)
+				if !slices.Contains(f.clock.Slept(), time.Second) {
+					t.Errorf("the second request did not wait a second: %v", f.clock.Slept())
+				}
+			})
+		}
 	}
 }
 

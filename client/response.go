@@ -24,7 +24,7 @@ const maxLifetime = 30 * 24 * time.Hour
 //     what the proof was to prevent (RFC 9449 section 5);
 //   - expires_in missing or null: the description's lifetime; a number inside a
 //     string is a number; a fraction is cut off; more than 30 days are 30 days;
-//     less than a second is refused, because no call could use the token;
+//     less than a second is errEnded, because no call could use the token;
 //   - scope malformed: as if missing.
 //
 // An error never quotes the response.
@@ -67,6 +67,10 @@ func parseToken(body []byte, t *provider.TokenEndpoint, proved bool) (counterfoi
 	return token, nil
 }
 
+// errEnded is the error of a token without a lifetime. An endpoint that answers
+// the same token until it ends can answer one in its last second.
+var errEnded = errors.New("expires_in says that the token has ended already")
+
 func lifetimeOf(raw json.RawMessage, missing time.Duration) (time.Duration, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return missing, nil
@@ -80,7 +84,7 @@ func lifetimeOf(raw json.RawMessage, missing time.Duration) (time.Duration, erro
 	case err != nil && !errors.Is(err, strconv.ErrRange), strings.Trim(text, "0123456789.+-eE") != "":
 		return 0, errors.New("expires_in is not a number")
 	case seconds < 1:
-		return 0, errors.New("expires_in says that the token has ended already")
+		return 0, errEnded
 	case seconds > maxLifetime.Seconds():
 		return maxLifetime, nil
 	}
