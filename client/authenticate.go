@@ -69,7 +69,7 @@ func (s *Source) credentialsGiven() (err error) {
 		return errors.New("Config.AssertionAudience is for assertions that are signed with Config.Key, which is missing")
 	}
 	if c.Certificate != nil {
-		if err := showable(c.HTTP); err != nil {
+		if err := ownTLS(c.HTTP, "Config.Certificate"); err != nil {
 			return err
 		}
 	}

@@ -166,15 +166,26 @@ func chainPrint(cert *tls.Certificate) string {
 // showing returns a transport like t that shows cert, whichever authorities the
 // server names, and nothing that t has shown before.
 func showing(t *http.Transport, cert *tls.Certificate) *http.Transport {
+	t = cloned(t)
+	c := t.TLSClientConfig
+	c.Certificates = nil
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
+	if t.IdleConnTimeout == 0 {
+		t.IdleConnTimeout = idleTime
+	}
+	return t
+}
+
+// cloned returns a transport like t that shares neither connections nor sessions
+// with it, and has a TLSClientConfig.
+func cloned(t *http.Transport) *http.Transport {
 	t = t.Clone()
 	c := t.TLSClientConfig
 	if c == nil {
 		c = &tls.Config{MinVersion: tls.VersionTLS12}
 		t.TLSClientConfig = c
 	}
-	c.Certificates = nil
-	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
-	if c.ClientSessionCache != nil { // a resumed session is one with the certificate that began it
+	if c.ClientSessionCache != nil { // a resumed session is one with the certificates that began it
 		c.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 	}
 	// HTTP/2 of a clone is that of the original, connections included.
@@ -184,24 +195,21 @@ func showing(t *http.Transport, cert *tls.Certificate) *http.Transport {
 	if t.TLSNextProto == nil && slices.Contains(c.NextProtos, "h2") {
 		t.ForceAttemptHTTP2 = true
 	}
-	if t.IdleConnTimeout == 0 {
-		t.IdleConnTimeout = idleTime
-	}
 	return t
 }
 
-// showable refuses a Config.HTTP through which no certificate can be shown.
-func showable(rt http.RoundTripper) error {
+// ownTLS refuses a Config.HTTP to whose TLS that field of Config cannot be added.
+func ownTLS(rt http.RoundTripper, field string) error {
 	if rt == nil {
 		return nil
 	}
 	t, ok := rt.(*http.Transport)
 	switch {
 	case !ok:
-		return fmt.Errorf("Config.HTTP is a %T, which cannot be given Config.Certificate: leave it out or give an *http.Transport", rt)
+		return fmt.Errorf("Config.HTTP is a %T, which cannot be given %s: leave it out or give an *http.Transport", rt, field)
 	//lint:ignore SA1019 who sets the older one has to know, too
 	case t.DialTLSContext != nil || t.DialTLS != nil:
-		return errors.New("Config.HTTP makes its TLS connections itself, so Config.Certificate would not be shown: leave DialTLSContext out")
+		return fmt.Errorf("Config.HTTP makes its TLS connections itself, without %s: leave DialTLSContext out", field)
 	}
 	return nil
 }

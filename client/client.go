@@ -113,9 +113,16 @@ type Config struct {
 	Tenant string
 	// HTTP carries token requests and calls; default a transport like
 	// http.DefaultTransport that demands TLS 1.2 and keeps 100 idle connections a
-	// host. Certificate pinning belongs
-	// here, in a tls.Config with VerifyConnection.
+	// host.
 	HTTP http.RoundTripper
+	// Pins are the public keys that servers may have, as PublicKeyPin returns them:
+	// some certificate of each verified chain, of the server or of an authority,
+	// must have one of them. They hold for every TLS connection of the Source: to
+	// the token endpoint, to the API, to where the API redirects, and to an HTTPS
+	// proxy. Give the next key's pin beside today's, so that a key can change. HTTP
+	// must be nil or an *http.Transport, and [Transport].Base must be nil. None: any
+	// chain that verifies.
+	Pins []string
 	// Cache holds the token; default a Memory of this Source alone. Give all
 	// Sources of one client the same: where a new token ends the old one, they
 	// would end each other's.
@@ -261,6 +268,11 @@ func (s *Source) foundations() error {
 	}
 	if c.HTTP == nil {
 		c.HTTP = defaultHTTP()
+	}
+	if len(c.Pins) > 0 {
+		if err := s.pin(); err != nil {
+			return err
+		}
 	}
 	if s.retries = c.Retries; s.retries == nil {
 		s.retries = []time.Duration{2 * time.Second, 4 * time.Second, 8 * time.Second}

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -169,7 +168,10 @@ func (s *Source) unreachable(ctx context.Context, cred credentials, err error) *
 		Message: fmt.Sprintf("the token endpoint of %s cannot be reached at %s", s.cfg.Provider.Name, s.tokenURL.Host)}
 	if cause := context.Cause(ctx); cause != nil {
 		e.Message, e.Err = fmt.Sprintf("the token endpoint of %s gives no answer within %s", s.cfg.Provider.Name, s.cfg.Timeout), cause
-	} else if certificate := new(tls.CertificateVerificationError); errors.As(err, &certificate) {
+	} else if pin := new(pinError); errors.As(err, &pin) {
+		e.Reason = counterfoil.BadResponse
+		e.Message = fmt.Sprintf("the token endpoint of %s at %s has no public key of Config.Pins", s.cfg.Provider.Name, s.tokenURL.Host)
+	} else if isUntrusted(err) {
 		e.Reason = counterfoil.BadResponse // no repetition makes it good
 		e.Message = fmt.Sprintf("the certificate of the token endpoint of %s at %s is not good: check Config.TokenURL, the trusted authorities and this machine's clock", s.cfg.Provider.Name, s.tokenURL.Host)
 	} else if refusesCertificate(err) {

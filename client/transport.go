@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -59,7 +57,7 @@ type Transport struct {
 // context ends before the call's turn comes.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	s := t.Source
-	if err := s.callable(req.URL); err != nil {
+	if err := t.callable(req.URL); err != nil {
 		closeBody(req)
 		return nil, err
 	}
@@ -216,8 +214,7 @@ func failsForAWhile(resp *http.Response, err error) bool {
 	if err == nil {
 		return passes(resp.StatusCode)
 	}
-	certificate := new(tls.CertificateVerificationError)
-	return !errors.As(err, &certificate) && !refusesCertificate(err) && !strings.Contains(err.Error(), "net/http: invalid ")
+	return !isUntrusted(err) && !refusesCertificate(err) && !strings.Contains(err.Error(), "net/http: invalid ")
 }
 
 // idempotent reports whether req may reach the API twice.
@@ -274,13 +271,16 @@ func (c *cut) Read([]byte) (int, error) {
 }
 
 // callable refuses what must not be sent.
-func (s *Source) callable(u *url.URL) error {
+func (t *Transport) callable(u *url.URL) error {
+	s := t.Source
 	switch {
 	case s == nil || s.apiURL == nil:
 		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: "client: a Transport needs a Source that has an API: give Config.APIURL"}
 	case u.Scheme != "https":
 		return &counterfoil.Error{Reason: counterfoil.InvalidRequest,
 			Message: fmt.Sprintf("client: a request to %s by %q is refused: use https, a token goes over nothing else", u.Host, u.Scheme)}
+	case t.Base != nil && len(s.cfg.Pins) > 0:
+		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: "client: Transport.Base knows nothing of Config.Pins: leave one of them out"}
 	}
 	return nil
 }

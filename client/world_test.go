@@ -89,9 +89,12 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
+// quietLog is for what servers say of clients that leave.
+var quietLog = log.New(io.Discard, "", 0)
+
 func listen(h http.HandlerFunc) *httptest.Server {
 	s := httptest.NewUnstartedServer(h)
-	s.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that leave
+	s.Config.ErrorLog = quietLog
 	// A key of RSA and a hybrid exchange would take most of the tests' time.
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{*serverCertificate()}, CurvePreferences: []tls.CurveID{tls.X25519}, ClientAuth: tls.RequestClientCert}
 	s.StartTLS()

@@ -50,8 +50,11 @@ type connection struct {
 	TokenURL string `yaml:"token_url,omitempty"`
 	APIURL   string `yaml:"api_url,omitempty"`
 	// CAFile holds certificates to trust beside the system's, in PEM.
-	CAFile   string `yaml:"ca_file,omitempty"`
-	ClientID string `yaml:"client_id" check:"required"`
+	CAFile string `yaml:"ca_file,omitempty"`
+	// Pins are the public keys that the provider's servers may have: see
+	// client.Config.
+	Pins     []string `yaml:"pins,omitempty"`
+	ClientID string   `yaml:"client_id" check:"required"`
 	// ClientSecret and APIKey are references: env:NAME, file:PATH and so on.
 	ClientSecret string `yaml:"client_secret" check:"required"`
 	APIKey       string `yaml:"api_key,omitempty"`
@@ -164,7 +167,7 @@ func (p *program) setup(c connection, dir string) (*client.Config, error) {
 	return &client.Config{
 		Provider: d, API: c.API, TokenURL: c.TokenURL, APIURL: c.APIURL,
 		ClientID: c.ClientID, ClientSecret: byReference(secrets, c.ClientSecret), APIKey: byReference(secrets, c.APIKey),
-		Scopes: scopes, Tenant: c.Tenant, HTTP: base,
+		Scopes: scopes, Tenant: c.Tenant, HTTP: base, Pins: c.Pins,
 	}, nil
 }
 

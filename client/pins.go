@@ -1,0 +1,84 @@
+package client
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// pinPrefix begins a pin: the digest's name, as curl --pinnedpubkey has it.
+const pinPrefix = "sha256/"
+
+// PublicKeyPin returns the pin of a certificate's public key, for Config.Pins:
+// "sha256/" and the base64 of the SHA-256 of its SubjectPublicKeyInfo (RFC 7469
+// section 2.4). It stays the same when a certificate is renewed with its key.
+func PublicKeyPin(c *x509.Certificate) string {
+	digest := sha256.Sum256(c.RawSubjectPublicKeyInfo)
+	return pinPrefix + base64.StdEncoding.EncodeToString(digest[:])
+}
+
+// parsePins returns pins in the form of PublicKeyPin. curl parts the digest from
+// its name by two slashes, which is taken, too.
+func parsePins(pins []string) ([]string, error) {
+	parsed := make([]string, len(pins))
+	for i, pin := range pins {
+		digest, ok := strings.CutPrefix(pin, pinPrefix)
+		raw, err := base64.StdEncoding.Strict().DecodeString(strings.TrimPrefix(digest, "/"))
+		if !ok || err != nil || len(raw) != sha256.Size {
+			return nil, fmt.Errorf("Config.Pins has %q: a pin is sha256/ and the base64 of 32 bytes, as PublicKeyPin returns it", pin)
+		}
+		parsed[i] = pinPrefix + base64.StdEncoding.EncodeToString(raw)
+	}
+	return parsed, nil
+}
+
+// pinError says that no certificate of a verified chain has a pinned key.
+type pinError struct{ shown string }
+
+func (e *pinError) Error() string {
+	return fmt.Sprintf("the server's public key is not pinned (it shows %s): if its operator has changed the key, add the new pin", e.shown)
+}
+
+// pin makes connections reach only servers with a pinned key, beside all else that
+// Config.HTTP demands of them.
+func (s *Source) pin() error {
+	pins, err := parsePins(s.cfg.Pins)
+	if err == nil {
+		err = ownTLS(s.cfg.HTTP, "Config.Pins")
+	}
+	if err != nil {
+		return err
+	}
+	t := cloned(s.cfg.HTTP.(*http.Transport))
+	if t.TLSClientConfig.InsecureSkipVerify {
+		return errors.New("Config.Pins needs chains that are verified: leave InsecureSkipVerify out of Config.HTTP")
+	}
+	before := t.TLSClientConfig.VerifyConnection
+	t.TLSClientConfig.VerifyConnection = func(cs tls.ConnectionState) error {
+		if before != nil {
+			if err := before(cs); err != nil {
+				return err
+			}
+		}
+		for _, chain := range cs.VerifiedChains { // a certificate that is sent beside it proves nothing
+			if slices.ContainsFunc(chain, func(c *x509.Certificate) bool { return slices.Contains(pins, PublicKeyPin(c)) }) {
+				return nil
+			}
+		}
+		return &pinError{shown: PublicKeyPin(cs.PeerCertificates[0])}
+	}
+	s.cfg.HTTP = t
+	return nil
+}
+
+// isUntrusted reports whether err is that of a server's certificate.
+func isUntrusted(err error) bool {
+	certificate, pin := new(tls.CertificateVerificationError), new(pinError)
+	return errors.As(err, &certificate) || errors.As(err, &pin)
+}
