@@ -38,7 +38,6 @@ import (
 	"net/textproto"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -111,9 +110,8 @@ type Config struct {
 	Parameters url.Values
 	// Tenant is needed where the API has a header from tenant.
 	Tenant string
-	// HTTP carries token requests and calls; default a transport like
-	// http.DefaultTransport that demands TLS 1.2 and keeps 100 idle connections a
-	// host.
+	// HTTP carries token requests and calls; default one that all Sources share, as
+	// NewHTTP returns it.
 	HTTP http.RoundTripper
 	// Pins are the public keys that servers may have, as PublicKeyPin returns them:
 	// some certificate of each verified chain, of the server or of an authority,
@@ -290,20 +288,3 @@ func (s *Source) foundations() error {
 	}
 	return nil
 }
-
-// defaultHTTP is shared by all Sources, so that connections are.
-var defaultHTTP = sync.OnceValue(func() http.RoundTripper {
-	t, ok := http.DefaultTransport.(*http.Transport)
-	if !ok {
-		t = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
-	}
-	t = t.Clone()
-	if t.TLSClientConfig == nil {
-		t.TLSClientConfig = &tls.Config{}
-	}
-	t.TLSClientConfig.MinVersion = tls.VersionTLS12
-	// One host is called by many goroutines; with the default of 2, most calls by
-	// HTTP/1.1 would make a connection of their own.
-	t.MaxIdleConnsPerHost = t.MaxIdleConns
-	return t
-})

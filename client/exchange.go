@@ -171,6 +171,8 @@ func (s *Source) unreachable(ctx context.Context, cred credentials, err error) *
 	} else if pin := new(pinError); errors.As(err, &pin) {
 		e.Reason = counterfoil.BadResponse
 		e.Message = fmt.Sprintf("the token endpoint of %s at %s has no public key of Config.Pins", s.cfg.Provider.Name, s.tokenURL.Host)
+	} else if stays(err) {
+		e.Reason = counterfoil.BadResponse
 	} else if isUntrusted(err) {
 		e.Reason = counterfoil.BadResponse // no repetition makes it good
 		e.Message = fmt.Sprintf("the certificate of the token endpoint of %s at %s is not good: check Config.TokenURL, the trusted authorities and this machine's clock", s.cfg.Provider.Name, s.tokenURL.Host)

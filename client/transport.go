@@ -214,7 +214,7 @@ func failsForAWhile(resp *http.Response, err error) bool {
 	if err == nil {
 		return passes(resp.StatusCode)
 	}
-	return !isUntrusted(err) && !refusesCertificate(err) && !strings.Contains(err.Error(), "net/http: invalid ")
+	return !isUntrusted(err) && !stays(err) && !refusesCertificate(err) && !strings.Contains(err.Error(), "net/http: invalid ")
 }
 
 // idempotent reports whether req may reach the API twice.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -128,7 +129,11 @@ func TestDoctor(t *testing.T) {
 			if err := json.Unmarshal([]byte(monitor.out), &health); err != nil {
 				t.Fatal(err)
 			}
-			if len(health) != 4 || health["status"] != "healthy" || health["authentication"] != "ok" || health["api_connectivity"] != "ok" || health["timestamp"] == "" {
+			steps, _ := json.Marshal(health["steps"])
+			if bytes.Count(steps, []byte(`"result":"ok"`)) != 8 {
+				t.Errorf("the steps are %s", steps)
+			}
+			if len(health) != 5 || health["status"] != "healthy" || health["authentication"] != "ok" || health["api_connectivity"] != "ok" || health["timestamp"] == "" {
 				t.Errorf("answered %s", monitor.out)
 			}
 		})
@@ -236,7 +241,11 @@ func TestUnhealthyInJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.out), &health); err != nil {
 		t.Fatalf("printed %q: %v", got.out, err)
 	}
-	if got.code != 3 || len(health) != 3 || health["status"] != "unhealthy" || health["error"] == "" || health["timestamp"] == "" {
+	steps, _ := json.Marshal(health["steps"])
+	if !bytes.Contains(steps, []byte(`"result":"failed","step":"token"`)) || !bytes.Contains(steps, []byte(`{"result":"skipped","step":"API"}`)) || !bytes.Contains(steps, []byte(`"hint":"check client_id`)) {
+		t.Errorf("the steps are %s", steps)
+	}
+	if got.code != 3 || len(health) != 4 || health["status"] != "unhealthy" || health["error"] == "" || health["timestamp"] == "" {
 		t.Errorf("exit %d, printed %s", got.code, got.out)
 	}
 }

@@ -3,14 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -156,8 +154,7 @@ func (p *program) setup(c connection, dir string) (*client.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	base := http.DefaultTransport.(*http.Transport).Clone()
-	base.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	base := client.NewHTTP()
 	if c.CAFile != "" {
 		if base.TLSClientConfig.RootCAs, err = trust(within(dir, c.CAFile)); err != nil {
 			return nil, fmt.Errorf("ca_file: %w", err)

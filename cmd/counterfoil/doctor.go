@@ -23,11 +23,15 @@ import (
 // leeway that a guard grants by default is left.
 const maxSkew = 15 * time.Second
 
+// doctorTime bounds all steps together.
+const doctorTime = 30 * time.Second
+
 func (p *program) doctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "doctor CONNECTION", Short: "Find out what is wrong with a connection",
 		Long: `Look at each step between this machine and the API of a connection, and say what
-to do about the first that fails. With -o json: one health object, for a monitor.`,
+to do about the first that fails. It ends within 30 s. With -o json: one health
+object, for a monitor, with the steps.`,
 		Example: `  counterfoil --config counterfoil-data/consumer.yaml doctor engagifii
   counterfoil doctor engagifii -o json`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeConnections,
@@ -36,30 +40,9 @@ to do about the first that fails. With -o json: one health object, for a monitor
 			if err != nil {
 				return err
 			}
-			if p.output == jsonForm {
-				return p.health(cmd.Context(), link)
-			}
 			return p.examine(cmd.Context(), link)
 		},
 	}
-}
-
-// health prints what a monitor reads.
-func (p *program) health(ctx context.Context, link *link) error {
-	health := link.Check(ctx)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err := p.print(health, nil); err != nil {
-		return err
-	}
-	switch {
-	case health.AuthenticationErr != nil:
-		return &failure{code: exitCode(health.AuthenticationErr), err: errors.New("")}
-	case health.APIErr != nil:
-		return &failure{code: answerCode(health.APIErr), err: errors.New("")}
-	}
-	return nil
 }
 
 // answerCode is the exit code for a failed call: as in 'call', what the API
@@ -81,14 +64,33 @@ type step struct {
 	run  func(context.Context) (string, error)
 }
 
+// finding is what a step has found, as JSON has it.
+type finding struct {
+	Step string `json:"step"`
+	// Result is "ok", "failed", or "skipped" after a step that failed.
+	Result string `json:"result"`
+	Detail string `json:"detail,omitempty"`
+	Hint   string `json:"hint,omitempty"`
+}
+
+// diagnosis is a health with the steps that led to it.
+type diagnosis struct {
+	client.Health
+	Steps []finding `json:"steps"`
+	name  string
+}
+
 // examination carries what one step leaves to the next.
 type examination struct {
 	*link
 	target *url.URL // the token endpoint
+	proxy  *url.URL // nil for none
+	date   string   // what the token endpoint's host says that the time is
+	said   time.Time
 	token  counterfoil.Token
 }
 
-// examine goes through the checklist and stops at the first step that fails.
+// examine goes through the checklist up to the first step that fails.
 func (p *program) examine(ctx context.Context, link *link) error {
 	target, err := url.Parse(link.tokenURL)
 	if err != nil {
@@ -96,28 +98,69 @@ func (p *program) examine(ctx context.Context, link *link) error {
 	}
 	e := &examination{link: link, target: target}
 	steps := []step{
-		{"secret", e.secret}, {"DNS", e.lookup}, {"TLS", e.handshake}, {"clock", e.clock},
+		{"secret", e.secret}, {"proxy", e.through}, {"DNS", e.lookup}, {"TLS", e.handshake}, {"clock", e.clock},
 		{"token", e.fetch}, {"scope", e.scope}, {"API", e.call},
 	}
-	for i, s := range steps {
-		said, err := s.run(ctx)
-		if err == nil {
-			fmt.Fprintf(p.Out, "ok    %-7s %s\n", s.name, oneLine(said))
+	limited, cancel := context.WithTimeout(ctx, doctorTime)
+	defer cancel()
+	var found []finding
+	var failed error
+	for _, s := range steps {
+		if failed != nil {
+			found = append(found, finding{Step: s.name, Result: "skipped"})
 			continue
 		}
+		said, err := s.run(limited)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		fmt.Fprintf(p.Out, "FAIL  %-7s %s\n", s.name, oneLine(err.Error()))
-		for _, rest := range steps[i+1:] {
-			fmt.Fprintf(p.Out, "-     %-7s not looked at\n", rest.name)
+		if err == nil {
+			found = append(found, finding{Step: s.name, Result: "ok", Detail: oneLine(said)})
+			continue
+		}
+		if limited.Err() != nil {
+			err = withHint(fmt.Errorf("not done after %s", doctorTime), "try again; something on the way swallows what is sent")
 		}
 		f := &failure{code: exitCode(err), hint: remedy(err)}
 		errors.As(err, &f)
-		return &failure{code: f.code, err: fmt.Errorf("%s is unhealthy: %s failed", link.name, s.name), hint: f.hint}
+		found = append(found, finding{Step: s.name, Result: "failed", Detail: oneLine(err.Error()), Hint: f.hint})
+		failed = &failure{code: f.code, err: fmt.Errorf("%s is unhealthy: %s failed", link.name, s.name), hint: f.hint}
 	}
-	fmt.Fprintf(p.Out, "%s is healthy\n", link.name)
-	return nil
+	return p.diagnose(diagnosis{healthOf(found), found, link.name}, failed)
+}
+
+// healthOf is the health that the guides define, of the steps.
+func healthOf(found []finding) client.Health {
+	h := client.Health{Status: "healthy", Authentication: "ok", APIConnectivity: "ok", Timestamp: time.Now().UTC().Truncate(time.Second)}
+	for i, f := range found {
+		if f.Result != "failed" {
+			continue
+		}
+		h.Status, h.Authentication, h.APIConnectivity, h.Error = "unhealthy", "", "", "authentication: "+f.Detail
+		if i == len(found)-1 {
+			h.Error = "api_connectivity: " + f.Detail
+		}
+	}
+	return h
+}
+
+// diagnose prints d and returns failed, whose words JSON has already.
+func (p *program) diagnose(d diagnosis, failed error) error {
+	err := p.print(d, func(w io.Writer) {
+		marks := map[string]string{"ok": "ok  ", "failed": "FAIL", "skipped": "-   "}
+		for _, f := range d.Steps {
+			if f.Detail != "" || f.Result == "skipped" {
+				fmt.Fprintf(w, "%s  %-7s %s\n", marks[f.Result], f.Step, cmp.Or(f.Detail, "not looked at"))
+			}
+		}
+		if failed == nil {
+			fmt.Fprintln(w, d.name+" is healthy")
+		}
+	})
+	if f := new(failure); err == nil && errors.As(failed, &f) && p.output == jsonForm {
+		return &failure{code: f.code, err: errors.New("")}
+	}
+	return cmp.Or(err, failed)
 }
 
 func (e *examination) secret(ctx context.Context) (string, error) {
@@ -132,23 +175,55 @@ func (e *examination) secret(ctx context.Context) (string, error) {
 	return "client " + e.config.ClientID + " has its credentials", nil
 }
 
-func (e *examination) lookup(ctx context.Context) (string, error) {
-	addresses, err := net.DefaultResolver.LookupHost(ctx, e.target.Hostname())
+// through says which proxy connections to the token endpoint go through, and
+// nothing where they go through none.
+func (e *examination) through(ctx context.Context) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, e.target.String(), nil)
 	if err != nil {
 		return "", err
 	}
-	return e.target.Hostname() + " is " + strings.Join(addresses, ", "), nil
+	transport, ok := e.config.HTTP.(*http.Transport)
+	if !ok || transport.Proxy == nil {
+		return "", nil
+	}
+	if e.proxy, err = transport.Proxy(req); err != nil || e.proxy == nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s connects to %s", e.proxy.Host, e.target.Hostname()), nil
 }
 
-// handshake looks at the certificate that the token endpoint shows.
-func (e *examination) handshake(ctx context.Context) (string, error) {
-	resp, err := e.head(ctx)
+// lookup looks up the name that this machine has to know: a proxy looks up the
+// token endpoint's itself.
+func (e *examination) lookup(ctx context.Context) (string, error) {
+	host := e.target.Hostname()
+	if e.proxy != nil {
+		host = e.proxy.Hostname()
+	}
+	addresses, err := net.DefaultResolver.LookupHost(ctx, host)
 	if err != nil {
 		return "", err
 	}
+	return host + " is " + strings.Join(addresses, ", "), nil
+}
+
+// handshake looks at the certificate that the token endpoint's host shows. It asks
+// for nothing that the host would have to refuse and record.
+func (e *examination) handshake(ctx context.Context) (string, error) {
+	root := url.URL{Scheme: e.target.Scheme, Host: e.target.Host, Path: "/"}
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, root.String(), nil)
+	if err != nil {
+		return "", err
+	}
+	before := time.Now()
+	resp, err := e.config.HTTP.RoundTrip(req)
+	if err != nil {
+		return "", err
+	}
+	resp.Body.Close()
 	if resp.TLS == nil || len(resp.TLS.PeerCertificates) == 0 {
 		return "", errors.New("the server showed no certificate")
 	}
+	e.date, e.said = resp.Header.Get("Date"), before.Add(time.Since(before)/2)
 	leaf := resp.TLS.PeerCertificates[0]
 	return fmt.Sprintf("%s, certificate of %s until %s", tls.VersionName(resp.TLS.Version), subject(leaf), leaf.NotAfter.Format(time.DateOnly)), nil
 }
@@ -161,36 +236,16 @@ func subject(cert *x509.Certificate) string {
 }
 
 // clock compares this machine's clock with the server's Date.
-func (e *examination) clock(ctx context.Context) (string, error) {
-	before := time.Now()
-	resp, err := e.head(ctx)
-	if err != nil {
-		return "", err
-	}
-	date, err := http.ParseTime(resp.Header.Get("Date"))
+func (e *examination) clock(context.Context) (string, error) {
+	date, err := http.ParseTime(e.date)
 	if err != nil {
 		return "the server says no time", nil
 	}
-	// Date has whole seconds, and was written between before and now.
-	skew := before.Add(time.Since(before) / 2).Sub(date.Add(500 * time.Millisecond)).Round(time.Second)
+	skew := e.said.Sub(date.Add(500 * time.Millisecond)).Round(time.Second) // Date has whole seconds
 	if skew.Abs() > maxSkew {
 		return "", withHint(fmt.Errorf("this machine's clock is %s off the server's", skew), "set this machine's clock, for example with a time service: tokens are refused when it is off")
 	}
 	return fmt.Sprintf("%s off the server's", skew.Abs()), nil
-}
-
-// head asks the token endpoint for nothing; any answer will do.
-func (e *examination) head(ctx context.Context) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, e.target.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := e.config.HTTP.RoundTrip(req)
-	if err != nil {
-		return nil, err
-	}
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
-	return resp, resp.Body.Close()
 }
 
 func (e *examination) fetch(ctx context.Context) (string, error) {

@@ -6,9 +6,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"net/http"
 	"syscall"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
 )
 
 // explain adds the next action to an error of a connection.
@@ -33,8 +35,15 @@ func remedy(err error) string {
 		dns      *net.DNSError
 		record   tls.RecordHeaderError
 		refused  *counterfoil.Error
+		proxy    *client.ProxyError
 	)
 	switch {
+	case errors.As(err, &proxy) && proxy.Status == 0:
+		return "mend " + proxy.Proxy + ", or unset it where no proxy is needed"
+	case errors.As(err, &proxy) && proxy.Status == http.StatusProxyAuthRequired:
+		return "put the proxy's credentials into HTTPS_PROXY, as in http://user:password@proxy.example.com:3128"
+	case errors.As(err, &proxy):
+		return "ask whoever runs the proxy to let connections to the provider through, or except its host by NO_PROXY"
 	case errors.As(err, &unknown):
 		return "the server's certificate is signed by an authority that is not trusted here: name its certificate as ca_file of the connection, or in SSL_CERT_FILE"
 	case errors.As(err, &hostname):
