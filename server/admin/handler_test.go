@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -47,10 +48,17 @@ func TestWrongRequests(t *testing.T) {
 		{"a list", "POST", "/v1/realms/acme/clients", `[]`, []string{"Content-Type", jsonBody}, 422, "must be an object"},
 		{"null", "POST", "/v1/realms/acme/clients", `null`, []string{"Content-Type", jsonBody}, 422, "must be an object"},
 		{"deep", "POST", "/v1/realms/acme/clients", strings.Repeat(`{"tokens":`, 40) + "1" + strings.Repeat("}", 40), []string{"Content-Type", jsonBody}, 400, "nested deeper"},
+		{"deep lists", "POST", "/v1/realms/acme/clients", strings.Repeat("[", 17) + strings.Repeat("]", 17), []string{"Content-Type", jsonBody}, 400, "nested deeper than 16"},
+		{"lists that are not too deep", "POST", "/v1/realms/acme/clients", strings.Repeat("[", 16) + strings.Repeat("]", 16), []string{"Content-Type", jsonBody}, 422, "must be an object"},
+		{"one mistake", "POST", "/v1/realms/acme/clients", `{"a":1}`, []string{"Content-Type", jsonBody}, 422, "the request has a mistake"},
+		{"two mistakes", "POST", "/v1/realms/acme/clients", `{"a":1,"b":1}`, []string{"Content-Type", jsonBody}, 422, "the request has 2 mistakes"},
+		{"more mistakes than are told", "POST", "/v1/realms/acme/clients", `{"scopes":[` + strings.Repeat("1,", 20) + `1]}`, []string{"Content-Type", jsonBody}, 422, "the request has 20 mistakes"},
 		{"a member twice", "POST", "/v1/realms/acme/clients", `{"name":"a","n\u0061me":"b"}`, []string{"Content-Type", jsonBody}, 400, "stands twice"},
 		{"a member in another case", "POST", "/v1/realms/acme/clients", `{"Name":"a"}`, []string{"Content-Type", jsonBody}, 422, `"pointer":"/Name"`},
 		{"an unknown member", "POST", "/v1/realms/acme/clients", `{"tokens":{"a/b":1}}`, []string{"Content-Type", jsonBody}, 422, `"pointer":"/tokens/a~1b"`},
 		{"an unknown member with control characters", "POST", "/v1/realms/acme/clients", `{"a\u0000b":1}`, []string{"Content-Type", jsonBody}, 422, `no such member`},
+		{"an unknown member with the longest name that is shown", "POST", "/v1/realms/acme/clients", `{"` + strings.Repeat("a", 40) + `":1}`, []string{"Content-Type", jsonBody}, 422, `"/` + strings.Repeat("a", 40) + `"`},
+		{"an unknown member with a longer name", "POST", "/v1/realms/acme/clients", `{"` + strings.Repeat("a", 41) + `":1}`, []string{"Content-Type", jsonBody}, 422, `"/` + strings.Repeat("a", 40) + `…"`},
 		{"too large", "POST", "/v1/realms/acme/clients", `{"name":"` + strings.Repeat("a", 1<<20) + `"}`, []string{"Content-Type", jsonBody}, 413, "longer than 1048576"},
 		{"an unknown parameter", "GET", "/v1/realms/acme/clients?serach=x", "", nil, 400, `\"serach\" is not understood: allowed are after`},
 		{"a parameter where there is none", "GET", "/v1/realms?x=1", "", nil, 400, "no query parameters"},
@@ -62,6 +70,7 @@ func TestWrongRequests(t *testing.T) {
 		{"a flag that is none", "POST", "/v1/realms/acme/imports?format=plain&dry_run=1", "x", []string{"Content-Type", "text/csv"}, 400, "true or false"},
 		{"If-Match of another kind", "PATCH", billing, "{}", []string{"Content-Type", patchBody, "If-Match", `W/"1"`}, 400, "one ETag"},
 		{"If-Match with a list", "PATCH", billing, "{}", []string{"Content-Type", patchBody, "If-Match", `"1", "2"`}, 400, "one ETag"},
+		{"If-Match twice", "PATCH", billing, "{}", []string{"Content-Type", patchBody, "If-Match", "*", "If-Match", "*"}, 400, "one ETag"},
 		{"If-Match where it has no meaning", "DELETE", billing, "", []string{"If-Match", `"1"`}, 400, "no meaning"},
 		{"an old ETag", "PATCH", billing, `{"name":"x"}`, []string{"Content-Type", patchBody, "If-Match", `"9"`}, 412, "another version"},
 		{"a negative overlap", "POST", billing + "/secrets", `{"overlap":"-1h"}`, []string{"Content-Type", jsonBody}, 422, "/overlap"},
@@ -85,6 +94,65 @@ func TestWrongRequests(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A change names the version that it is of, any, or none; what comes back has
+// the next one.
+func TestVersions(t *testing.T) {
+	for name, headers := range map[string][]string{
+		"none": nil, "any": {"If-Match", "*"}, "the one that there is": {"If-Match", `"1"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			p.have(t, "acme", "billing", "orders:read")
+			ts := p.serve(t, allScopes)
+			const path = "/v1/realms/acme/clients/billing"
+			for _, row := range []struct {
+				method, body string
+				headers      []string
+				etag         string
+			}{
+				{"GET", "", nil, `"1"`},
+				{"PATCH", `{"name":"x"}`, append(headers, "Content-Type", patchBody), `"2"`},
+				{"GET", "", nil, `"2"`},
+			} {
+				got := ask(t, ts, row.method, path, row.body, row.headers...)
+				if got.status != 200 || got.header.Get("ETag") != row.etag {
+					t.Errorf("%s: %d with the ETag %q, want %q: %s", row.method, got.status, got.header.Get("ETag"), row.etag, got.body)
+				}
+			}
+		})
+	}
+}
+
+// A caller who goes away fills no log; what was cancelled although he is there
+// does.
+func TestCallerWhoIsGone(t *testing.T) {
+	for name, gone := range map[string]bool{"gone": true, "there": false} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			here, leave := context.WithCancel(t.Context())
+			if gone {
+				leave()
+			}
+			defer leave()
+			p.local = admin.New(admin.Config{Store: cancelled{p.store}, Realms: func() []server.Realm { return p.realms }, Actor: "root", Clock: p.clock})
+			h := admin.NewHandler(p.local, "ops", slog.New(slog.NewTextHandler(&p.log, nil)))
+			ctx := counterfoil.WithPrincipal(here, &counterfoil.Principal{Scopes: allScopes})
+			rec := httptest.NewRecorder()
+			h.ServeHTTP(rec, httptest.NewRequestWithContext(ctx, "GET", "/v1/realms/acme/clients/billing", nil))
+			if logged := p.log.Len() > 0; rec.Code != 500 || logged == gone {
+				t.Errorf("answered %d, the log says %q", rec.Code, p.log.String())
+			}
+		})
+	}
+}
+
+// cancelled is a store that reads no client to its end.
+type cancelled struct{ server.Store }
+
+func (cancelled) Client(context.Context, string, string) (server.Client, error) {
+	return server.Client{}, context.Canceled
 }
 
 // A client id may hold any visible character; in a path it is one segment.

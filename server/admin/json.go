@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/counterfoil/counterfoil/internal/event"
 )
 
 // Bounds of a JSON text.
@@ -236,18 +238,17 @@ func (b *binder) object(at string, v any, into reflect.Value) {
 }
 
 // below is the pointer to a member (RFC 6901 section 3), whose name may be a
-// stranger's.
+// stranger's: it is in one line, so that the words of a problem are.
 func below(at, name string) string {
-	if quoted := show(name); quoted != strconv.Quote(name) {
-		name = strings.Trim(quoted, `"`)
-	}
-	return at + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+	return at + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(event.Clean(short(name), 2*maxShown))
 }
 
 // show quotes a stranger's word, or its beginning.
-func show(s string) string {
+func show(s string) string { return strconv.Quote(short(s)) }
+
+func short(s string) string {
 	if len(s) > maxShown {
-		s = strings.ToValidUTF8(s[:maxShown], "") + "…"
+		return strings.ToValidUTF8(s[:maxShown], "") + "…"
 	}
-	return strconv.Quote(s)
+	return s
 }

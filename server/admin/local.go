@@ -146,7 +146,7 @@ func (l *Local) CreateClient(ctx context.Context, realm string, n NewClient) (Cl
 	switch check := made; {
 	case n.ID == "." || n.ID == "..":
 		err = errors.New("it must not be . or .., which no URL can have for a name")
-	case limit > 0 && len(n.ID) > limit:
+	case len(n.ID) > limit:
 		err = fmt.Errorf("it must have at most %d bytes, which is the realm's limit", limit)
 	case n.ID != "":
 		err = check.Check()
@@ -250,9 +250,9 @@ func (l *Local) ChangeClient(ctx context.Context, realm, id string, version int6
 
 // same reports whether two JSON texts mean the same.
 func same(a, b string) bool {
-	x, err1 := parse([]byte(a))
-	y, err2 := parse([]byte(b))
-	return err1 == nil && err2 == nil && reflect.DeepEqual(x, y)
+	x, err := parse([]byte(a))
+	y, _ := parse([]byte(b))
+	return err == nil && reflect.DeepEqual(x, y)
 }
 
 // RotateSecret gives a client a new secret.

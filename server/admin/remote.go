@@ -79,13 +79,11 @@ func (r *Remote) send(ctx context.Context, q query, read func(io.Reader) error) 
 		}
 		u += "/" + url.PathEscape(segment)
 	}
-	if len(q.values) > 0 {
-		u += "?" + q.values.Encode()
-	}
 	req, err := http.NewRequestWithContext(ctx, q.method, u, q.body)
 	if err != nil {
 		return fmt.Errorf("admin: %w", err)
 	}
+	req.URL.RawQuery = q.values.Encode()
 	req.Header.Set("Accept", "application/json, application/problem+json")
 	if q.media != "" {
 		req.Header.Set("Content-Type", q.media)
@@ -99,7 +97,7 @@ func (r *Remote) send(ctx context.Context, q query, read func(io.Reader) error) 
 	}
 	defer resp.Body.Close()
 	answer := &bounding{r: resp.Body, left: maxAnswer}
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+	if resp.StatusCode/100 != 2 {
 		body, err := io.ReadAll(answer)
 		if err != nil {
 			return fmt.Errorf("admin: read the answer: %w", err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -157,6 +158,22 @@ func TestProblems(t *testing.T) {
 			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"name":1,"scopes":"a","labels":{"x/y":2},"expires":"soon","authentication":{"jwks":[]}}`))
 			return err
 		}, "invalid", "authentication/jwks: it must be a JSON object; expires: it must be a time as 2027-01-31T09:00:00Z (RFC 3339); labels/x~1y: it must be a string; name: it must be a string; scopes: it must be a list"},
+		{"time before all years", func(ctx context.Context, s admin.Service) error {
+			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"expires":"0000-12-31T23:59:59Z"}`))
+			return err
+		}, "invalid", "expires: it must be a time"},
+		{"time after all years", func(ctx context.Context, s admin.Service) error {
+			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"expires":"9999-12-31T23:59:59-00:01"}`))
+			return err
+		}, "invalid", "expires: it must be a time"},
+		{"address of one machine's network card", func(ctx context.Context, s admin.Service) error {
+			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"addresses":["192.0.2.1","fe80::1%eth0"]}`))
+			return err
+		}, "invalid", "addresses/1: it must be a network or an address"},
+		{"unknown member whose name is not in one line", func(ctx context.Context, s admin.Service) error {
+			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"a\n\u001bb":1}`))
+			return err
+		}, "invalid", "ab: there is no such member"},
 		{"unknown member", func(ctx context.Context, s admin.Service) error {
 			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"status":"disabled"}`))
 			return err
@@ -197,6 +214,14 @@ func TestProblems(t *testing.T) {
 			_, err := s.RotateKey(ctx, "acme", "", server.RotateOptions{Ahead: time.Minute})
 			return err
 		}, "invalid", "must be published from 6m0s"},
+		{"key published a second too short", func(ctx context.Context, s admin.Service) error {
+			_, err := s.RotateKey(ctx, "acme", "", server.RotateOptions{Ahead: 6*time.Minute - time.Second})
+			return err
+		}, "invalid", "must be published from 6m0s"},
+		{"key published a second too long", func(ctx context.Context, s admin.Service) error {
+			_, err := s.RotateKey(ctx, "acme", "", server.RotateOptions{Ahead: server.MaxLifetime + time.Second})
+			return err
+		}, "invalid", "must be published from 6m0s to "},
 		{"key at once and ahead", func(ctx context.Context, s admin.Service) error {
 			_, err := s.RotateKey(ctx, "acme", "", server.RotateOptions{Ahead: time.Hour, Now: true})
 			return err
@@ -267,6 +292,53 @@ func TestEverySetting(t *testing.T) {
 		made, _, err := w.CreateClient(ctx, "acme", admin.NewClient{ID: "bare"})
 		if err != nil || !reflect.DeepEqual(bare.Settings, made.Settings) {
 			t.Errorf("%+v, of a new one %+v, error %v", bare.Settings, made.Settings, err)
+		}
+	})
+}
+
+// What is at the edge of what may be said is taken as it was said.
+func TestEdges(t *testing.T) {
+	bothWays(t, func(t *testing.T, w way) {
+		w.have(t, "acme", "billing", "orders:read")
+		for _, expires := range []time.Time{time.Date(1, 6, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)} {
+			c, err := w.ChangeClient(t.Context(), "acme", "billing", 0, fmt.Appendf(nil, `{"expires":%q}`, expires.Format(time.RFC3339)))
+			if err != nil || !c.Expires.Equal(expires) {
+				t.Errorf("expires at %v, want %v, error %v", c.Expires, expires, err)
+			}
+		}
+		c, err := w.ChangeClient(t.Context(), "acme", "billing", 0, []byte(`{"addresses":["192.0.2.7","2001:db8::1"]}`))
+		if want := []string{"192.0.2.7/32", "2001:db8::1/128"}; err != nil || !slices.Equal(c.Addresses, want) {
+			t.Errorf("addresses are %v, want %v, error %v", c.Addresses, want, err)
+		}
+		for realm, ahead := range map[string]time.Duration{"acme": 6 * time.Minute, "ops": server.MaxLifetime} {
+			k, err := w.RotateKey(t.Context(), realm, "", server.RotateOptions{Ahead: ahead})
+			if want := day.Add(ahead); err != nil || !k.Activates.Equal(want) {
+				t.Errorf("the key signs from %v, want %v, error %v", k.Activates, want, err)
+			}
+		}
+	})
+}
+
+// TestKeySetIsKeptAsItWasGiven: a key set that is written in another way is the
+// same one, and no change.
+func TestKeySetIsKeptAsItWasGiven(t *testing.T) {
+	bothWays(t, func(t *testing.T, w way) {
+		const set = `{ "keys": [ {"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kty":"OKP", "crv":"Ed25519", "kid":"a"} ] }`
+		_, _, err := server.NewClients(w.store, w.clock).Create(t.Context(), "test", server.NewClient{
+			Realm: "acme", ID: "job", Settings: server.Settings{Authentication: server.Authentication{KeySet: set}}, WithoutSecret: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const same = `{"authentication":{"jwks":{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"a"}]}}}`
+		for _, patch := range []string{`{}`, same} {
+			if c, err := w.ChangeClient(t.Context(), "acme", "job", 0, []byte(patch)); err != nil || c.Version != 1 {
+				t.Errorf("%s makes version %d, want 1, error %v", patch, c.Version, err)
+			}
+		}
+		c, err := w.ChangeClient(t.Context(), "acme", "job", 0, []byte(strings.Replace(same, `"a"`, `"b"`, 1)))
+		if err != nil || c.Version != 2 || !strings.Contains(string(c.Authentication.KeySet), `"b"`) {
+			t.Errorf("another key set: version %d, %s, error %v", c.Version, c.Authentication.KeySet, err)
 		}
 	})
 }

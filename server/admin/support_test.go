@@ -297,7 +297,7 @@ func ask(t *testing.T, ts *httptest.Server, method, path, body string, headers .
 		t.Fatal(err)
 	}
 	for pair := range slices.Chunk(headers, 2) {
-		req.Header.Set(pair[0], pair[1])
+		req.Header.Add(pair[0], pair[1])
 	}
 	resp, err := ts.Client().Do(req)
 	if err != nil {
