@@ -242,7 +242,7 @@ func (f *File) documents(row func(*Row) error) error {
 			err = client(&s)
 		} else {
 			// What is in it is read again, client by client.
-			inner.begin(io.LimitReader(f.spool.From(where.from), s.at-where.from), where.from)
+			inner.begin(f.spool.From(where.from), where.from)
 			err = where.read(&inner, client)
 		}
 		if err != nil {

@@ -371,7 +371,12 @@ func TestBrokenRow(t *testing.T) {
 		"a control in the id": {`{"client_id":"b\u0001","client_secret":"s"}`, "visible"},
 		"a long id":           {`{"client_id":"` + strings.Repeat("b", 300) + `","client_secret":"s"}`, "limit of 256"},
 		"a long secret":       {`{"client_id":"b","client_secret":"` + strings.Repeat("s", 300) + `"}`, "limits.client_secret"},
+		"a longer id":         {`{"client_id":"` + strings.Repeat("b", 257) + `","client_secret":"s"}`, "limit of 256"},
+		"a longer secret":     {`{"client_id":"b","client_secret":"` + strings.Repeat("s", 257) + `"}`, "limits.client_secret"},
 		"a control in secret": {`{"client_id":"b","client_secret":"a\nb"}`, "cannot carry"},
+		"the unit separator":  {`{"client_id":"b","client_secret":"a\u001fb"}`, "cannot carry"},
+		"delete":              {`{"client_id":"b","client_secret":"a\u007fb"}`, "cannot carry"},
+		"a control of Latin":  {`{"client_id":"b","client_secret":"a\u009fb"}`, "cannot carry"},
 		"a bad scope":         {`{"client_id":"b","client_secret":"s","scopes":["\""]}`, "RFC 6749"},
 		"another tenant":      {`{"client_id":"b","client_secret":"s","tenants":["T9"]}`, `no tenant "T9"`},
 		"a bad address":       {`{"client_id":"b","client_secret":"s","addresses":["home"]}`, "an address"},
@@ -406,6 +411,64 @@ func TestBrokenRow(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSecretsAtTheEdge: the longest client ID that a realm takes, the longest
+// secret, and characters just beside those that no token request can carry.
+func TestSecretsAtTheEdge(t *testing.T) {
+	r := newRealm(t, nil)
+	described := *r.options.Provider
+	described.TokenEndpoint.Limits.ClientID = 20
+	r.options.Provider = &described
+	const longest = 256
+	id, secret := strings.Repeat("i", 20), " ~\u00a0"+strings.Repeat("s", longest-len(" ~\u00a0"))
+	text, err := json.Marshal(map[string]string{"client_id": id, "client_secret": secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report := r.apply(lines(t, string(text)), nil); report.Count(importer.Created) != 1 {
+		t.Errorf("%+v", report.Rows)
+	}
+	if status, _ := r.token(id, secret); status != 200 {
+		t.Errorf("got %d", status)
+	}
+}
+
+// TestRefusedAndInConflict: a row that is refused does not make up for one that is
+// in conflict.
+func TestRefusedAndInConflict(t *testing.T) {
+	r := newRealm(t, nil)
+	r.apply(lines(t, `{"client_id":"a","client_secret":"old"}`), nil)
+	got := r.apply(lines(t, `{"client_id":"a","client_secret":"new"}`, `{"client_id":"b"}`, `{"client_id":"c","client_secret":"s"}`), nil)
+	if want := []string{"a conflict", "b refused", "c created"}; got.Applied || !slices.Equal(outcomes(got), want) {
+		t.Errorf("applied %v, got %q, want %q", got.Applied, outcomes(got), want)
+	}
+}
+
+// TestCSVRows are rows of a CSV file that cannot be taken.
+func TestCSVRows(t *testing.T) {
+	for name, row := range map[string]struct{ line, err string }{
+		"good":                {"b,s,,", ""},
+		"disabled":            {"b,s,,true", ""},
+		"a quote in a field":  {`b,s"x,,`, "it is not CSV: a quote is out of place"},
+		"a column too few":    {"b,s,", "it has 3 columns, the first line has 4"},
+		"a column too many":   {"b,s,,,", "it has 5 columns, the first line has 4"},
+		"neither true nor no": {"b,s,,maybe", "disabled must be true or false"},
+		"no client id":        {",s,,", "it has no client id"},
+		"a lifetime of words": {"b,s,long,", "lifetime must be a duration"},
+	} {
+		rows, err := parse("plain", strings.NewReader("client_id,client_secret,lifetime,disabled\na,s,1h,false\n"+row.line+"\nc,s,60,0\n"))
+		if err != nil || len(rows) != 3 || rows[0].Err != nil || rows[1].Place != "line 3" || rows[2].Err != nil || rows[2].Place != "line 4" {
+			t.Errorf("%s: read %+v, %v", name, rows, err)
+			continue
+		}
+		if got := rows[1].Err; (got == nil) != (row.err == "") || got != nil && !strings.Contains(got.Error(), row.err) {
+			t.Errorf("%s: got %v, want %q", name, got, row.err)
+		}
+		if rows[1].Client.Disabled != (name == "disabled") || rows[0].Client.Tokens.Lifetime != time.Hour || rows[2].Client.Tokens.Lifetime != time.Minute {
+			t.Errorf("%s: read %+v", name, rows)
+		}
 	}
 }
 
@@ -552,8 +615,10 @@ func TestFileRefused(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, row.want)
 		}
 	}
-	if _, err := parse("plain", io.LimitReader(endless{}, importer.MaxSize+100)); err == nil {
-		t.Error("a file without an end was taken")
+	for size, want := range map[int64]string{importer.MaxSize: "neither JSON nor CSV", importer.MaxSize + 1: "larger than 128 MiB"} {
+		if _, err := parse("plain", io.LimitReader(endless{}, size)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("a file of %d bytes: %v, want %q", size, err, want)
+		}
 	}
 	if _, err := parse("plain", bytes.NewReader(bytes.Repeat([]byte("{}\n"), importer.MaxRows+2))); err == nil {
 		t.Error("a file of too many rows was taken")
@@ -564,7 +629,7 @@ type endless struct{}
 
 func (endless) Read(p []byte) (int, error) {
 	for i := range p {
-		p[i] = '\n'
+		p[i] = 'x'
 	}
 	return len(p), nil
 }
@@ -586,12 +651,45 @@ func TestOneAfterTheOther(t *testing.T) {
 	}
 }
 
+// keycloakHash are the members of a credential of Keycloak.
+const keycloakHash = `"secretData":"{\"value\":\"AHwTAmVMrYe/Tkk9V2XVaGtpVPcEUROAdXS2V1yBbZmmFo8C7s1jK0nIHh5sDkQSnHn9EgS2dxRfb+7D48Ijdw==\",\"salt\":\"a2V5Y2xvYWsgc2FsdCAxNg==\"}","credentialData":"{\"hashIterations\":30000,\"algorithm\":\"pbkdf2-sha512\"}"`
+
+// TestWhenSecretsWereMade: a secret is as old as the file says, and of no age when
+// that says nothing.
+func TestWhenSecretsWereMade(t *testing.T) {
+	for name, row := range map[string]struct {
+		text string
+		want time.Time
+	}{
+		"a hash that is dated":    {`"credentials":[{"createdDate":1700000000000,` + keycloakHash + `}]`, time.Unix(1_700_000_000, 0).UTC()},
+		"a hash of date 0":        {`"credentials":[{"createdDate":0,` + keycloakHash + `}]`, time.Time{}},
+		"a hash without a date":   {`"credentials":[{` + keycloakHash + `}]`, time.Time{}},
+		"a secret that is dated":  {`"secret":"s","attributes":{"client.secret.creation.time":"1700000000"}`, time.Unix(1_700_000_000, 0).UTC()},
+		"a secret of date 0":      {`"secret":"s","attributes":{"client.secret.creation.time":"0"}`, time.Time{}},
+		"a secret without a date": {`"secret":"s"`, time.Time{}},
+	} {
+		rows, err := parse("keycloak", strings.NewReader(`{"clientId":"a","serviceAccountsEnabled":true,`+row.text+`}`))
+		if err != nil || len(rows) != 1 || rows[0].Err != nil || len(rows[0].Secrets) != 1 || rows[0].Secrets[0].Created != row.want {
+			t.Errorf("%s: read %+v, %v, want %v", name, rows, err, row.want)
+		}
+	}
+}
+
 // TestForeignRows are rows of other servers that cannot be taken, or not whole.
 func TestForeignRows(t *testing.T) {
 	const m2m = `"AllowedGrantTypes":["client_credentials"]`
+	hydra := func(more string) string {
+		return `{"client_id":"a","grant_types":["client_credentials"],"client_secret":"$2a$06$N9qo8uLOickgx2ZMRZoMyeikSNqhNEMQQ9Ms7B5zzyRT0AiMpznNW",` + more + `}`
+	}
+	keycloak := func(more string) string {
+		return `{"clientId":"a","serviceAccountsEnabled":true,"secret":"s",` + more + `}`
+	}
 	for name, row := range map[string]struct{ format, text, err, note string }{
-		"IdentityServer, a plain secret":   {"identityserver", `{"ClientId":"a",` + m2m + `,"ClientSecrets":[{"Value":"secret"}]}`, "SHA-256 must be", ""},
-		"IdentityServer, X.509":            {"identityserver", `{"ClientId":"a",` + m2m + `,"ClientSecrets":[{"Type":"X509Thumbprint","Value":"AB"}]}`, "no secret", "none of SharedSecret and JWK"},
+		"IdentityServer, a plain secret":   {"identityserver", `{"ClientId":"a",` + m2m + `,"ClientSecrets":[{"Value":"secret"}]}`, "secret 1: ", ""},
+		"IdentityServer, a key that ends":  {"identityserver", `{"ClientId":"a",` + m2m + `,"ClientSecrets":[{"Type":"JWK","Value":"{}","Expiration":"2030-01-01T00:00:00"}]}`, "secret 1: it must be a JWK without", ""},
+		"IdentityServer, a key of a kind":  {"identityserver", `{"ClientId":"a",` + m2m + `,"ClientSecrets":[{"Type":"JWK","Value":"{"}]}`, "secret 1: it must be a JWK without", ""},
+		"IdentityServer, most secrets":     {"identityserver", `{"ClientId":"a",` + m2m + `,"ClientSecrets":[` + strings.Repeat(`{"Value":"QQTTb42iwlQ0n4WDZ5Pr4CngyVcGOjTJHC6SAxh7VjE="},`, 49) + `{"Value":"QQTTb42iwlQ0n4WDZ5Pr4CngyVcGOjTJHC6SAxh7VjE="}]}`, "", ""},
+		"IdentityServer, X.509":            {"identityserver", `{"ClientId":"a",` + m2m + `,"ClientSecrets":[{"Type":"X509Thumbprint","Value":"AB"}]}`, "no secret", "left out secret 1: its type is none of SharedSecret and JWK"},
 		"IdentityServer, reference tokens": {"identityserver", `{"ClientId":"a",` + m2m + `,"AccessTokenType":1,"ClientSecrets":[]}`, "no secret", "reference tokens"},
 		"IdentityServer, claims":           {"identityserver", `{"ClientId":"a",` + m2m + `,"Claims":[{"Type":"r","Value":"1"},{"Type":"r","Value":"2"}]}`, "several values", ""},
 		"IdentityServer, grants of a kind": {"identityserver", `{"ClientId":"a","AllowedGrantTypes":7}`, "a member has a value", ""},
@@ -601,6 +699,21 @@ func TestForeignRows(t *testing.T) {
 		"Hydra, a secret in clear":         {"hydra", `{"client_id":"a","grant_types":["client_credentials"],"client_secret":"s"}`, "must begin with", ""},
 		"Hydra, jwks of a kind":            {"hydra", `{"client_id":"a","grant_types":["client_credentials"],"jwks":"no"}`, "JWK Set", ""},
 		"Hydra, a life without end":        {"hydra", `{"client_id":"a","grant_types":["client_credentials"],"client_credentials_grant_access_token_lifespan":"9000h"}`, "lifetime", ""},
+		"Hydra, most of it":                {"hydra", hydra(`"metadata":{},"audience":[],"jwks":null,"client_secret_expires_at":17179869176`), "", ""},
+		"Hydra, empty metadata":            {"hydra", hydra(`"metadata":null`), "", ""},
+		"Hydra's table, empty metadata":    {"hydra", hydra(`"metadata":"{}","jwks":"","client_credentials_grant_access_token_lifespan":null`), "", ""},
+		"Hydra, metadata":                  {"hydra", hydra(`"metadata":{"a":1}`), "", "left out its metadata"},
+		"Hydra, an audience":               {"hydra", hydra(`"audience":["x"]`), "", "left out its audience"},
+		"Hydra, an end before time":        {"hydra", hydra(`"client_secret_expires_at":-1`), "client_secret_expires_at is not a time", ""},
+		"Hydra, an end after time":         {"hydra", hydra(`"client_secret_expires_at":17179869177`), "client_secret_expires_at is not a time", ""},
+		"Hydra, a life in words":           {"hydra", hydra(`"client_credentials_grant_access_token_lifespan":"long"`), "is not a duration", ""},
+		"Hydra, no key in the set":         {"hydra", `{"client_id":"a","grant_types":["client_credentials"],"jwks":{"keys":[]}}`, "no secret and no key", ""},
+		"Keycloak, one scope of both":      {"keycloak", keycloak(`"defaultClientScopes":["read","email"],"optionalClientScopes":["read"]`), "", "left out the scopes email"},
+		"Keycloak, times at the edge":      {"keycloak", keycloak(`"attributes":{"client.secret.creation.time":"0","client.secret.expiration.time":"17179869176"}`), "", ""},
+		"Keycloak, an end before time":     {"keycloak", keycloak(`"attributes":{"client.secret.expiration.time":"-1"}`), "not a number of seconds", ""},
+		"Keycloak, an end after time":      {"keycloak", keycloak(`"attributes":{"client.secret.expiration.time":"17179869177"}`), "not a number of seconds", ""},
+		"Hydra, grants as JSON in a text":  {"hydra", `{"client_id":"a","grant_types":"[\"refresh_token\",\"client_credentials\"]","client_secret":"$2a$06$N9qo8uLOickgx2ZMRZoMyeikSNqhNEMQQ9Ms7B5zzyRT0AiMpznNW"}`, "", ""},
+		"Keycloak, many credentials":       {"keycloak", keycloak(`"credentials":[` + strings.Repeat("{"+keycloakHash+"},", 50) + "{" + keycloakHash + "}" + `]`), "more than 50", ""},
 		"Keycloak, masked":                 {"keycloak", `{"clientId":"a","serviceAccountsEnabled":true,"secret":"**********"}`, "masked", ""},
 		"Keycloak, in a vault":             {"keycloak", `{"clientId":"a","serviceAccountsEnabled":true,"secret":"${vault.x}"}`, "vault", ""},
 		"Keycloak, X.509":                  {"keycloak", `{"clientId":"a","serviceAccountsEnabled":true,"clientAuthenticatorType":"client-x509"}`, "clientAuthenticatorType", ""},
@@ -620,7 +733,7 @@ func TestForeignRows(t *testing.T) {
 			if (got.Err == nil) != (row.err == "") || got.Err != nil && !strings.Contains(got.Err.Error(), row.err) {
 				t.Errorf("got %v, want %q", got.Err, row.err)
 			}
-			if notes := strings.Join(got.Notes, "\n"); !strings.Contains(notes, row.note) {
+			if notes := strings.Join(got.Notes, "\n"); !strings.Contains(notes, row.note) || row.note == "" && notes != "" {
 				t.Errorf("notes %q, want %q", notes, row.note)
 			}
 			if got.Client.ID != "a" || got.Skip != "" {

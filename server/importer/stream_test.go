@@ -8,12 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
@@ -186,6 +189,55 @@ func TestHugeRow(t *testing.T) {
 	}
 }
 
+// The largest row that may be is taken, however its line ends, and not one byte
+// more.
+func TestLargestRow(t *testing.T) {
+	const begin, end, most = `{"client_id":"a","client_secret":"s","name":"`, `"}`, 1 << 20
+	for _, row := range []struct {
+		size int
+		end  string
+		good bool
+	}{{most, "\n", true}, {most, "\r\n", true}, {most + 1, "\n", false}, {most + 1, "\r\n", false}, {most + 1, "", false}} {
+		text := begin + strings.Repeat("x", row.size-len(begin)-len(end)) + end
+		rows, err := parse("plain", strings.NewReader(`{"client_id":"z","client_secret":"s"}`+"\n"+text+row.end))
+		if err != nil || len(rows) != 2 || (rows[1].Err == nil) != row.good {
+			t.Errorf("%d bytes and %q: %d rows, %v", row.size, row.end, len(rows), err)
+		}
+	}
+}
+
+// together is a store in which no client is made before so many are asked for at
+// once.
+type together struct {
+	server.Store
+	mu   sync.Mutex
+	left int
+	all  chan struct{}
+}
+
+func (s *together) CreateClient(ctx context.Context, c server.Client, e counterfoil.Event) error {
+	s.mu.Lock()
+	if s.left--; s.left == 0 {
+		close(s.all)
+	}
+	s.mu.Unlock()
+	select {
+	case <-s.all:
+	case <-time.After(time.Minute):
+		return errors.New("the others do not come")
+	}
+	return s.Store.CreateClient(ctx, c, e)
+}
+
+// Rows are written many at a time, so that a database can write them in one go.
+func TestRowsAreWrittenTogether(t *testing.T) {
+	const many = 100
+	r := newRealm(t, func(s server.Store) server.Store { return &together{Store: s, left: many, all: make(chan struct{})} })
+	if got := r.apply(open(t, "plain", strings.NewReader(made("plain", many))), nil); got.Count(importer.Created) != many {
+		t.Errorf("%d of %d were created", got.Count(importer.Created), many)
+	}
+}
+
 // Where the clients of a document are does not depend on the order of its
 // members, nor on how their names are written.
 func TestWhereTheClientsAre(t *testing.T) {
@@ -211,6 +263,10 @@ func TestWhereTheClientsAre(t *testing.T) {
 		"a broken document behind one":   {"plain", "{\n\"client_id\":\"a\"}\n{\"client_id\":", "line 3 is broken"},
 		"null for a client":              {"plain", `[null,{"client_id":"b"}]`, "client 1 ?, client 2 b"},
 		"something behind the document":  {"keycloak", "{\"clients\":[\n{\"clientId\":\"a\"}]}}", "line 2 is broken"},
+		"a NUL behind a line":            {"plain", "{\"client_id\":\"a\"}\n\x00", "line 1 a, line 2 ?"},
+		"a NUL behind the document":      {"keycloak", "{\"clients\":[\n{\"clientId\":\"a\"}]}\x00", "line 2 is broken"},
+		"unwanted, as deep as may be":    {"hydra", `{"x":` + strings.Repeat("[", 9_999) + strings.Repeat("]", 9_999) + `,"items":[{"client_id":"a"}]}`, "client 1 a"},
+		"unwanted, too deep":             {"hydra", `{"x":` + strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000) + `,"items":[{"client_id":"a"}]}`, "line 1 is broken"},
 		"a document that ends too early": {"keycloak", "{\"clients\":[\n{\"clientId\":\"a\"}]\n", "line 3 is broken"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -286,6 +342,9 @@ func TestProgress(t *testing.T) {
 		if p.Part < last.Part && !p.Writing || p.Part > 1 || p.Writing && (p.Of != 1500 || p.Part != 0) || !p.Writing && p.Of != 0 {
 			t.Errorf("%+v", p)
 		}
+		if part := 512. / 1500; p.Rows <= 512 && !p.Writing && math.Abs(p.Part-part) > 0.01 {
+			t.Errorf("%+v, where some %.2f of the file were read", p, part)
+		}
 		if !p.Writing {
 			looked = p.Rows
 		} else if !last.Writing && last.Part != 1 {
@@ -354,6 +413,8 @@ func TestSomeoneElse(t *testing.T) {
 func FuzzScan(f *testing.F) {
 	for _, text := range []string{
 		`[]`, `[{"a":1},null,-0.5e+10,"\u00e9\\",true,false]`, `{"items":[{}]}`, `[01]`, `["\x"]`, "[\"\n\"]", `[1.]`, `[-]`, `[1e]`, `{"a"}`, `{,}`, `[1,]`,
+		`["\u09af\uAF90"]`, `["\u000g"]`, `["\u000G"]`, `["\u000/"]`, `["\u000:"]`, `["\u000@"]`, "[\"\\u000`\"]", `[90]`, `[1/]`, `[1:]`, `[" "]`, "[\"\x1f\"]",
+		strings.Repeat(`[{"a":`, 5_000) + "1" + strings.Repeat("}]", 5_000), strings.Repeat(`[{"a":`, 5_000) + "{}" + strings.Repeat("}]", 5_000),
 		`{"a":1,}`, `[nul]`, `["\u12g4"]`, `[{"client_id":"a"}] x`, strings.Repeat("[", 10_001) + strings.Repeat("]", 10_001), strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000),
 	} {
 		f.Add([]byte(text))
