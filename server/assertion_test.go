@@ -25,6 +25,7 @@ func TestPrivateKeyJWT(t *testing.T) {
 	h := newGate(t, nil)
 	h.workload("job", server.Authentication{KeySet: jwks("ec", ecKey(), "rs", rsKey(), "ed", edKey())})
 	h.workload("bare", server.Authentication{KeySet: jwks("", ecKey())})
+	h.workload("four", server.Authentication{KeySet: jwks("1", newEC(), "2", newEC(), "3", newEC(), "4", ecKey())})
 	own := h.own("job")
 	for _, row := range []struct {
 		name, assertion string
@@ -38,6 +39,7 @@ func TestPrivateKeyJWT(t *testing.T) {
 		{"with typ", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec","typ":"JWT"}`, h.own("job").String()), nil},
 		{"without kid", signed(ecKey(), "", h.own("job")), nil},
 		{"key without kid", signed(ecKey(), "", h.own("bare").but(nil)), []string{"client_id", "bare"}},
+		{"the last key of as many as are tried", signed(ecKey(), "", h.own("four")), nil},
 		{"for the token endpoint", signed(ecKey(), "ec", h.own("job").but(claims{"aud": h.url + "/oauth2/token"})), nil},
 		{"for the realm's address", signed(ecKey(), "ec", h.own("job").but(claims{"aud": h.url + "/oauth2"})), nil},
 		{"for several", signed(ecKey(), "ec", h.own("job").but(claims{"aud": []string{"https://other.example", "https://issuer.example"}})), nil},
@@ -114,6 +116,9 @@ func TestAssertionRefused(t *testing.T) {
 		{"no exp", ec(claims{"exp": nil}), counterfoil.AssertionClaims, nil},
 		{"exp is a string", ec(claims{"exp": fmt.Sprint(now + 60)}), counterfoil.AssertionClaims, nil},
 		{"exp is huge", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec"}`, own.but(claims{"exp": json.Number("1e400")}).String()), counterfoil.AssertionClaims, nil},
+		{"exp is 0", ec(claims{"exp": 0}), counterfoil.AssertionClaims, nil},
+		{"exp is the largest number", ec(claims{"exp": 1 << 40}), counterfoil.AssertionLifetime, nil},
+		{"exp is larger", ec(claims{"exp": 1<<40 + 1}), counterfoil.AssertionClaims, nil},
 		{"ends too late", ec(claims{"exp": now + 3632}), counterfoil.AssertionLifetime, nil},
 		{"issued in the future", ec(claims{"iat": now + 60}), counterfoil.AssertionClaims, nil},
 		{"begins in the future", ec(claims{"nbf": now + 60}), counterfoil.AssertionClaims, nil},

@@ -60,6 +60,10 @@ func TestTLSClientAuth(t *testing.T) {
 	alone := *good
 	alone.Certificate = good.Certificate[:1]
 	const dn = `1.2.840.113549.1.9.1=job@example.com,CN=job\, the first,O=Büro \+ Söhne,C=DE`
+	details := map[string]string{
+		"another DNS name": "of another subject", "expired": "has expired or is not valid yet", "for servers": "is not for clients",
+		"another authority of the same name": "is not of an authority of the realm",
+	}
 	for i, row := range []struct {
 		name   string
 		rule   server.CertificateRule
@@ -68,6 +72,7 @@ func TestTLSClientAuth(t *testing.T) {
 	}{
 		{"DNS", server.CertificateRule{DNS: "job.example.com"}, good, ""},
 		{"DNS in capitals", server.CertificateRule{DNS: "JOB.example.COM"}, good, ""},
+		{"DNS with the first and the last letter", server.CertificateRule{DNS: "AZ.example.com"}, other(func(c *x509.Certificate) { c.DNSNames = []string{"az.example.com"} }, middle), ""},
 		{"URI", server.CertificateRule{URI: "spiffe://example.com/ns/x/job"}, good, ""},
 		{"IPv4", server.CertificateRule{IP: "192.0.2.7"}, good, ""},
 		{"IPv6 in long form", server.CertificateRule{IP: "2001:0db8:0:0::7"}, good, ""},
@@ -97,7 +102,9 @@ func TestTLSClientAuth(t *testing.T) {
 			h.workload(id, server.Authentication{Certificate: row.rule})
 			h.http = trusting(row.cert)
 			if row.reason != "" {
-				h.wantInvalid(t, certified(id), row.reason)
+				if e := h.wantInvalid(t, certified(id), row.reason); !strings.Contains(e.Detail, details[row.name]) {
+					t.Errorf("the record says %q, want %q", e.Detail, details[row.name])
+				}
 				return
 			}
 			c, got := h.wantToken(t, certified(id))
@@ -151,12 +158,29 @@ func TestSelfSignedTLSClientAuth(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			h.http = trusting(row.cert)
 			if row.reason != "" {
-				h.wantInvalid(t, certified(row.id), row.reason)
+				e := h.wantInvalid(t, certified(row.id), row.reason)
+				if strings.HasPrefix(row.name, "another") && !strings.HasSuffix(e.Detail, "the client has not registered the certificate") {
+					t.Errorf("the record says %q", e.Detail)
+				}
 			} else if c, _ := h.wantToken(t, certified(row.id)); string(must(marshal(c["cnf"]))) != `{"x5t#S256":"`+thumbprint(row.cert)+`"}` {
 				t.Errorf("bound to %v", c["cnf"])
 			}
 		})
 	}
+}
+
+// TestSelfSignedByKeySetURL: the key set with a client's certificates may be where
+// the client publishes it.
+func TestSelfSignedByKeySetURL(t *testing.T) {
+	place := newSource(t, serving(jwks("", ecKey())))
+	h := newGate(t, func(c *server.Config) {
+		c.Outbound = server.Outbound{Hosts: []string{place.host()}, Private: true, RootCAs: place.pool()}
+	})
+	h.workload("job", server.Authentication{KeySetURL: place.URL + "/jwks"})
+	h.http = trusting(h.selfSigned(strangeKey(), nil))
+	h.wantInvalid(t, certified("job"), counterfoil.CertificateUnknown)
+	h.http = trusting(h.selfSigned(ecKey(), nil))
+	h.wantToken(t, certified("job"))
 }
 
 // TestBehindAProxy: what a trusted proxy forwards counts, and from nobody else.

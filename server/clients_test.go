@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server"
 )
 
@@ -87,6 +88,107 @@ func TestCreateRefuses(t *testing.T) {
 	if events := h.recorded(); len(events) != 0 {
 		t.Errorf("%d records", len(events))
 	}
+}
+
+// TestHashesOfAnImport: which of a client's hashes is wrong, and how, is said; what
+// is right is kept as it is, with what is missing in it.
+func TestHashesOfAnImport(t *testing.T) {
+	const good = "sha256:p9xtEI6wc4YwPhFTRy7tZT1Gm0D4ss7EkZF_xfR6my4"
+	h := newHouseOf(t, nil)
+	for name, row := range map[string]struct {
+		hashes []server.Hash
+		says   string
+	}{
+		"two":                   {[]server.Hash{{Value: good}, {Value: good, ID: "1f2e3d4c"}}, ""},
+		"three":                 {[]server.Hash{{Value: good}, {Value: good}, {Value: good}}, "at most 2"},
+		"the second is none":    {[]server.Hash{{Value: good}, {Value: "x"}}, "secret 2: "},
+		"an ID in capitals":     {[]server.Hash{{Value: good, ID: "1F2E3D4C"}}, "secret 1: its id must be 8 hexadecimal digits"},
+		"an ID of other digits": {[]server.Hash{{Value: good}, {Value: good, ID: "1f2e3d4g"}}, "secret 2: its id must be 8 hexadecimal digits"},
+		"a short ID":            {[]server.Hash{{Value: good, ID: "1f2e3d"}}, "its id must be 8 hexadecimal digits"},
+		"a long ID":             {[]server.Hash{{Value: good, ID: "1f2e3d4c5b"}}, "its id must be 8 hexadecimal digits"},
+	} {
+		c, _, err := h.clients.Create(t.Context(), "test", server.NewClient{Realm: "r", ID: strings.ReplaceAll(name, " ", "-"), Secrets: row.hashes})
+		if (err == nil) != (row.says == "") || err != nil && !strings.Contains(err.Error(), row.says) {
+			t.Errorf("%s: %v, want %q", name, err, row.says)
+		}
+		if err != nil {
+			continue
+		}
+		if first, second := c.Secrets[0], c.Secrets[1]; len(first.ID) != 8 || second.ID != "1f2e3d4c" || !first.Created.Equal(h.clock.Now()) {
+			t.Errorf("%s: kept %+v", name, c.Secrets)
+		}
+	}
+}
+
+// TestReplaceClient: an import takes the place of what was there, and leaves what it has
+// nothing for.
+func TestReplaceClient(t *testing.T) {
+	hash := func(id string) []server.Hash {
+		return []server.Hash{{ID: id, Value: "sha256:p9xtEI6wc4YwPhFTRy7tZT1Gm0D4ss7EkZF_xfR6my4"}}
+	}
+	for name, row := range map[string]struct {
+		with           server.NewClient
+		secret, apiKey string
+		name           string
+		disabled       bool
+		detail         string
+		err            string
+	}{
+		"nothing":        {server.NewClient{Settings: server.Settings{Name: "Old"}}, "0000000a", "0000000b", "Old", false, "from acme, in place of what was there", ""},
+		"settings":       {server.NewClient{Settings: server.Settings{Name: "New"}}, "0000000a", "0000000b", "New", false, "from acme, in place of what was there; name: New", ""},
+		"state":          {server.NewClient{Settings: server.Settings{Name: "Old"}, Disabled: true}, "0000000a", "0000000b", "Old", true, "from acme, in place of what was there", ""},
+		"secrets":        {server.NewClient{Settings: server.Settings{Name: "Old"}, Secrets: hash("0000000c")}, "0000000c", "0000000b", "Old", false, "from acme, in place of what was there; secrets", ""},
+		"API keys":       {server.NewClient{Settings: server.Settings{Name: "Old"}, APIKeys: hash("0000000d")}, "0000000a", "0000000d", "Old", false, "from acme, in place of what was there; API keys", ""},
+		"all":            {server.NewClient{Settings: server.Settings{Name: "New"}, Secrets: hash("0000000c"), APIKeys: hash("0000000d")}, "0000000c", "0000000d", "New", false, "from acme, in place of what was there; name: New; secrets; API keys", ""},
+		"what cannot be": {server.NewClient{Settings: server.Settings{Name: "a\nb"}}, "0000000a", "0000000b", "Old", false, "", "replace client: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouseOf(t, nil)
+			h.client(server.NewClient{Realm: "r", ID: "job", Settings: server.Settings{Name: "Old"}, Secrets: hash("0000000a"), APIKeys: hash("0000000b")})
+			row.with.Realm, row.with.ID, row.with.ImportedFrom = "r", "job", "acme"
+			_, err := h.clients.Replace(t.Context(), "test", row.with, 1)
+			if (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
+				t.Errorf("error %v, want %q", err, row.err)
+			}
+			c, err := h.clients.Get(t.Context(), "r", "job")
+			if err != nil || c.Secrets[0].ID != row.secret || c.APIKeys[0].ID != row.apiKey || c.Name != row.name || c.Disabled != row.disabled {
+				t.Errorf("the client is %+v, %v", c, err)
+			}
+			events := h.recorded()
+			if last := events[len(events)-1].Event; row.detail != "" && (last.Type != counterfoil.EventClientImported || last.Detail != row.detail) || row.detail == "" && last.Type != counterfoil.EventClientCreated {
+				t.Errorf("the record is %+v, want %q", last, row.detail)
+			}
+		})
+	}
+}
+
+// TestRevokedAgainAndAgain: each revocation ends what was issued before it, until
+// new tokens would be dated further ahead than verifiers allow; then it is refused
+// and what was revoked stays so.
+func TestRevokedAgainAndAgain(t *testing.T) {
+	h := newGateBy(t, clock.NewManual(time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)), nil)
+	revoke := func() error { return h.clients.RevokeTokens(t.Context(), "test", "oauth2", "good") }
+	want := func(ahead time.Duration) {
+		t.Helper()
+		if c, err := h.clients.Get(t.Context(), "oauth2", "good"); err != nil || c.NotBefore.Sub(h.clock.Now()) != ahead {
+			t.Errorf("tokens count from %v on, %v, want %v ahead", c.NotBefore, err, ahead)
+		}
+	}
+	for n := 1; n <= int(server.MaxAhead/time.Second); n++ {
+		if err := revoke(); err != nil {
+			t.Fatalf("revocation %d: %v", n, err)
+		}
+		want(time.Duration(n) * time.Second)
+	}
+	if err := revoke(); err == nil || !strings.Contains(err.Error(), "repeat it in a moment") {
+		t.Errorf("one too many: %v", err)
+	}
+	want(server.MaxAhead)
+	h.clock.Turn(time.Second)
+	if err := revoke(); err != nil {
+		t.Error(err)
+	}
+	want(server.MaxAhead)
 }
 
 // TestRotate turns the clock through two rotations with an overlap and one

@@ -95,6 +95,26 @@ func TestClockSet(t *testing.T) {
 	}
 }
 
+// A clock that is set by a second is logged with its direction, once; one that goes
+// on is not.
+func TestClockThatIsSetIsLogged(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	for _, step := range []struct {
+		by    time.Duration
+		where string
+	}{{0, ""}, {time.Second, "jumped ahead"}, {0, ""}, {-time.Second, "jumped back"}, {0, ""}} {
+		before := len(h.log.String())
+		h.clock.Turn(time.Minute)
+		h.clock.Step(step.by)
+		h.token("oauth2")
+		h.token("oauth2")
+		text := h.log.String()[before:]
+		if n := strings.Count(text, "jumped"); (step.where == "") != (n == 0) || n > 1 || !strings.Contains(text, step.where) {
+			t.Errorf("set by %v, the log says %q, want %q", step.by, text, step.where)
+		}
+	}
+}
+
 // Revoking, deleting and making anew did not bring a client back whose tokens were
 // dated ahead, and a token that was dated ahead outlived its revocation.
 func TestClockSetRevoked(t *testing.T) {

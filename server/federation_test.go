@@ -76,6 +76,7 @@ func TestFederation(t *testing.T) {
 	}{
 		{"service account by sub", rule(cluster, "sub", "system:serviceaccount:billing:worker"), signed(rsKey(), "sa", h.pod()), true},
 		{"service account by its name", rule(cluster, "/kubernetes.io/serviceaccount/name", "worker", "/kubernetes.io/namespace", "billing"), signed(rsKey(), "sa", h.pod()), true},
+		{"for as long as may be", rule(cluster, "sub", "system:*"), signed(rsKey(), "sa", h.pod().but(claims{"exp": h.clock.Now().Unix() + 7200})), true},
 		{"another service account", rule(cluster, "sub", "system:serviceaccount:billing:other"), signed(rsKey(), "sa", h.pod()), false},
 		{"name with dots is not a path", rule(cluster, "kubernetes.io.namespace", "billing"), signed(rsKey(), "sa", h.pod()), false},
 		{"path that ends at an object", rule(cluster, "/kubernetes.io/serviceaccount", "*", "sub", "system*"), signed(rsKey(), "sa", h.pod()), false},

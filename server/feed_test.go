@@ -235,7 +235,8 @@ func TestFeedOfAnotherDatabase(t *testing.T) {
 	api := h.as("oauth2", h.resourceServer("oauth2"))
 	h.revoke("oauth2", h.token("oauth2"), h.as("oauth2", h.creds["oauth2"]))
 	word := h.page("oauth2", api, "").Feed
-	for name, after := range map[string]string{"another word": "other.7", "a number that is not reached yet": word + ".1000000"} {
+	longest := strings.Repeat("x", 198) + ".1"
+	for name, after := range map[string]string{"another word": "other.7", "a short word": "x.7", "the longest position": longest, "a number that is not reached yet": word + ".1000000"} {
 		t.Run(name, func(t *testing.T) {
 			s := h.follow("oauth2", api, after)
 			s.begin()
@@ -247,7 +248,7 @@ func TestFeedOfAnotherDatabase(t *testing.T) {
 			}
 		})
 	}
-	for _, after := range []string{"x", ".1", "x.", "x.-1", "x.y", word + ".99999999999999999999", strings.Repeat("x", 300) + ".1"} {
+	for _, after := range []string{"x", ".1", "x.", "x.-1", "x.y", word + ".99999999999999999999", "x" + longest} {
 		resp, err := h.http.Do(h.feedRequest(t.Context(), "oauth2", api, after))
 		if err != nil {
 			t.Fatal(err)
@@ -360,6 +361,9 @@ func TestWhoMayFollow(t *testing.T) {
 		s.begin()
 		s.next("position")
 	}
+	// They still may at the next beat.
+	secret.turned("position", 5*time.Second)
+	token.next("position")
 	if err := h.clients.SetDisabled(t.Context(), "test", "oauth2", "api", true); err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -47,6 +49,11 @@ func TestFollowersAreBounded(t *testing.T) {
 			t.Fatal("nobody can take the place of one that has left")
 		}
 	}
+	// What another process revokes, the others still hear of.
+	if err := h.clients.SetDisabled(t.Context(), "test", "oauth2", "good", true); err != nil {
+		t.Fatal(err)
+	}
+	streams[1].turned("revocation", 25*time.Millisecond)
 }
 
 // TestFeedEnds with the server, and with the realm.
@@ -71,6 +78,9 @@ func TestFeedEnds(t *testing.T) {
 			}
 			if resp.Body.Close(); resp.StatusCode != http.StatusNotFound {
 				t.Errorf("after the end the feed answers %d", resp.StatusCode)
+			}
+			if log := h.log.String(); strings.Contains(log, "feed interrupted") {
+				t.Errorf("an end that was wanted is logged: %s", log)
 			}
 		})
 	}
@@ -165,6 +175,9 @@ func TestFeedWithoutStore(t *testing.T) {
 	store.broken = true
 	store.mu.Unlock()
 	s.turned("end", 5*time.Second)
+	if log := h.log.String(); !strings.Contains(log, "revocation feed interrupted") {
+		t.Errorf("the log says %s", log)
+	}
 	header := api.Clone()
 	header.Set("Accept", "application/json")
 	resp, err := h.http.Do(h.feedRequest(t.Context(), "oauth2", header, ""))
@@ -173,6 +186,100 @@ func TestFeedWithoutStore(t *testing.T) {
 	}
 	if resp.Body.Close(); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(h.log.String(), "disk on fire") {
 		t.Errorf("a page is answered %d", resp.StatusCode)
+	}
+}
+
+// reads is a store that counts how often its feed is read, and from where.
+type reads struct {
+	server.Store
+	mu     sync.Mutex
+	afters []int64
+}
+
+func (s *reads) Revocations(ctx context.Context, realm string, after int64, limit int) (server.RevocationPage, error) {
+	s.mu.Lock()
+	s.afters = append(s.afters, after)
+	s.mu.Unlock()
+	return s.Store.Revocations(ctx, realm, after, limit)
+}
+
+// since returns the reads beyond the first n.
+func (s *reads) since(n int) []int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.afters[n:])
+}
+
+// TestFeedIsReadOnceForAll: however many follow, a revocation is read once for all
+// of them, a feed with nothing new by the one that looks for it, and one that
+// nobody follows by nobody.
+func TestFeedIsReadOnceForAll(t *testing.T) {
+	store := &reads{}
+	h := newHouseOf(t, func(s server.Store) server.Store { store.Store = s; return store }, "oauth2")
+	api, token := h.as("oauth2", h.resourceServer("oauth2")), h.token("oauth2")
+	looks := func() (n int) {
+		for _, d := range h.clock.Slept() {
+			if d == 25*time.Millisecond {
+				n++
+			}
+		}
+		return n
+	}
+	look := func(n int) {
+		t.Helper()
+		for range n {
+			before := looks()
+			for h.clock.Turn(25 * time.Millisecond); looks() == before; {
+				if t.Context().Err() != nil {
+					t.Fatal("nobody looks for what is new")
+				}
+				runtime.Gosched()
+			}
+		}
+	}
+	const many, idle = 20, 20
+	streams := make([]*stream, many)
+	for i := range streams {
+		streams[i] = h.follow("oauth2", api, "")
+		streams[i].begin()
+		streams[i].next("position")
+	}
+	for looks() == 0 {
+		runtime.Gosched()
+	}
+	before := len(store.since(0))
+	h.revoke("oauth2", token, h.as("oauth2", h.creds["oauth2"]))
+	for _, s := range streams {
+		s.next("revocation")
+	}
+	// One read may be left over from before.
+	if n := len(store.since(before)); n > 2 {
+		t.Errorf("one revocation was read %d times for %d followers", n, many)
+	}
+	look(2) // the first finds the revocation, and wakes all once more
+	before = len(store.since(0))
+	look(idle)
+	again := store.since(before)
+	if n := len(again); n < idle || n > idle+1 {
+		t.Errorf("a feed that was looked at %d times was read %d times", idle, n)
+	}
+	if again[len(again)-1] == 0 {
+		t.Error("the feed is read from its beginning again and again")
+	}
+	for _, s := range streams {
+		s.leave()
+	}
+	for gone := false; !gone; {
+		if t.Context().Err() != nil {
+			t.Fatal("a feed that nobody follows is looked at")
+		}
+		n := looks()
+		h.clock.Turn(25 * time.Millisecond)
+		select {
+		case <-t.Context().Done():
+		case <-time.After(100 * time.Millisecond): // time for a look
+		}
+		gone = looks() == n
 	}
 }
 

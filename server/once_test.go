@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"testing"
@@ -39,6 +40,39 @@ func TestAssertionServesOnceEverywhere(t *testing.T) {
 	}
 	if got := at("/introspect", h.asserting(signed(ecKey(), "ec", h.own("job"))).form); got.body != inactive {
 		t.Errorf("after its revocation the token is answered %s", got.body)
+	}
+}
+
+// busy is a store in which a client is changed whenever its assertion is to be
+// used up, so many times.
+type busy struct {
+	server.Store
+	times, tries int
+}
+
+func (s *busy) RecordIssued(ctx context.Context, i server.Issue) (int64, error) {
+	if s.times > 0 && len(i.Once) > 0 {
+		s.tries++
+		if s.tries <= s.times {
+			return 0, server.ErrConflict
+		}
+	}
+	return s.Store.RecordIssued(ctx, i)
+}
+
+// TestClientThatIsBeingChanged: who comes with an assertion is looked at again, up
+// to five times.
+func TestClientThatIsBeingChanged(t *testing.T) {
+	for times, status := range map[int]int{1: http.StatusOK, 4: http.StatusOK, 5: http.StatusServiceUnavailable, 9: http.StatusServiceUnavailable} {
+		store := &busy{}
+		h := newGate(t, func(c *server.Config) { store.Store, c.Store = c.Store, store })
+		h.workload("job", server.Authentication{KeySet: jwks("ec", ecKey())})
+		form := h.asserting(signed(ecKey(), "ec", h.own("job"))).form
+		form.Set("token", h.accessTokenOf(t, "job"))
+		store.times = times
+		if got := h.post("/oauth2/introspect", form, nil); got.status != status || store.tries != min(times+1, 5) {
+			t.Errorf("changed %d times: got %d %s after %d looks, want %d", times, got.status, got.body, store.tries, status)
+		}
 	}
 }
 
