@@ -134,17 +134,44 @@ func TestChangeRefuses(t *testing.T) {
 		}
 	}
 	print := strings.Repeat("A", 43)
+	longURL, largeSet := atTheEdge()
 	for name, row := range map[string]struct {
 		change func(*server.Settings)
 		want   string
 	}{
-		"contact of two lines":      {func(s *server.Settings) { s.Contact = "a\nb" }, "one line"},
-		"environment":               {func(s *server.Settings) { s.Environment = "test" }, "sandbox or production"},
-		"scopes":                    {func(s *server.Settings) { s.Scopes = counterfoil.Scopes{"a b"} }, "RFC 6749"},
-		"long scope":                {func(s *server.Settings) { s.Scopes = counterfoil.Scopes{strings.Repeat("s", 201)} }, "longer"},
-		"address with host bits":    {func(s *server.Settings) { s.Addresses = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")} }, "write 10.0.0.0/8"},
-		"address of no value":       {func(s *server.Settings) { s.Addresses = make([]netip.Prefix, 1) }, "not a network"},
-		"IPv4 in IPv6":              {func(s *server.Settings) { s.Addresses = []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")} }, "as IPv4"},
+		"contact of two lines":   {func(s *server.Settings) { s.Contact = "a\nb" }, "one line"},
+		"environment":            {func(s *server.Settings) { s.Environment = "test" }, "sandbox or production"},
+		"scopes":                 {func(s *server.Settings) { s.Scopes = counterfoil.Scopes{"a b"} }, "RFC 6749"},
+		"long scope":             {func(s *server.Settings) { s.Scopes = counterfoil.Scopes{strings.Repeat("s", 201)} }, "longer"},
+		"address with host bits": {func(s *server.Settings) { s.Addresses = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")} }, "write 10.0.0.0/8"},
+		"address of no value":    {func(s *server.Settings) { s.Addresses = make([]netip.Prefix, 1) }, "not a network"},
+		"IPv4 in IPv6":           {func(s *server.Settings) { s.Addresses = []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")} }, "as IPv4"},
+		"1001 scopes":            {func(s *server.Settings) { s.Scopes = numbered(1001) }, "at most 1000 scopes"},
+		"1001 tenants":           {func(s *server.Settings) { s.Tenants = numbered(1001) }, "at most 1000 tenants"},
+		"address twice": {func(s *server.Settings) {
+			s.Addresses = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
+		}, "twice"},
+		"long name of a label":            {func(s *server.Settings) { s.Labels = map[string]string{strings.Repeat("l", 64): "x"} }, "1 to 63 bytes"},
+		"long value of a label":           {func(s *server.Settings) { s.Labels = map[string]string{"x": strings.Repeat("v", 201)} }, "at most 200 bytes"},
+		"lifetime of a second and a half": {func(s *server.Settings) { s.Tokens.Lifetime = 1500 * time.Millisecond }, "whole seconds"},
+		"lifetime of a second too much":   {func(s *server.Settings) { s.Tokens.Lifetime = server.MaxLifetime + time.Second }, "whole seconds"},
+		"long name of a claim":            {func(s *server.Settings) { s.Tokens.Claims = map[string]string{strings.Repeat("c", 101): "x"} }, "1 to 100 bytes"},
+		"long value of a claim":           {func(s *server.Settings) { s.Tokens.Claims = map[string]string{"x": strings.Repeat("v", 501)} }, "1 to 500 bytes"},
+		"jwks_uri with a fragment":        {func(s *server.Settings) { s.Authentication.KeySetURL = "https://a/jwks#x" }, "https"},
+		"jwks_uri without a host":         {func(s *server.Settings) { s.Authentication.KeySetURL = "https:///jwks" }, "https"},
+		"jwks_uri that is long":           {func(s *server.Settings) { s.Authentication.KeySetURL = longURL + "x" }, "at most 1000 bytes"},
+		"jwks that is large":              {func(s *server.Settings) { s.Authentication.KeySet = largeSet + " " }, "at most 65536 bytes"},
+		"11 keys":                         {func(s *server.Settings) { s.Authentication.KeySet = keysOf(11) }, "from 1 to 10"},
+		"subject that is long":            {func(s *server.Settings) { s.Authentication.Certificate.DNS = strings.Repeat("d", 501) }, "at most 500 bytes"},
+		"subject that is none":            {func(s *server.Settings) { s.Authentication.Certificate.SubjectDN = "job" }, "tls_client_auth_subject_dn: "},
+		"short thumbprint":                {func(s *server.Settings) { s.Authentication.Thumbprints = []string{print[:42]} }, "43"},
+		"long issuer": {func(s *server.Settings) {
+			s.Authentication.Federation = []server.FederationRule{{Issuer: strings.Repeat("i", 501), Claims: map[string]string{"sub": "a"}}}
+		}, "federation rule 1: the issuer must have from 1 to 500"},
+		"the second rule": {func(s *server.Settings) {
+			s.Authentication.Federation = []server.FederationRule{{Issuer: "https://i", Claims: map[string]string{"sub": "a"}}, {Issuer: "https://i"}}
+		}, "federation rule 2: "},
+		"star at the beginning":     {rule(map[string]string{"sub": "*:main"}), "end of a value"},
 		"101 addresses":             {func(s *server.Settings) { s.Addresses = make([]netip.Prefix, 101) }, "at most 100"},
 		"33 labels":                 {func(s *server.Settings) { s.Labels = many(33) }, "at most 32"},
 		"label without a name":      {func(s *server.Settings) { s.Labels = map[string]string{"": "x"} }, "name"},
@@ -193,6 +220,104 @@ func TestChangeRefuses(t *testing.T) {
 		return nil
 	}); err != nil {
 		t.Errorf("a good rule: %v", err)
+	}
+}
+
+// numbered returns so many words.
+func numbered(n int) []string {
+	words := make([]string, n)
+	for i := range words {
+		words[i] = fmt.Sprint("w", i)
+	}
+	return words
+}
+
+// keysOf returns a JWK Set of so many keys.
+func keysOf(n int) string {
+	key := strings.TrimSuffix(strings.TrimPrefix(someKeys, `{"keys":[`), `]}`)
+	keys := make([]string, n)
+	for i := range keys {
+		keys[i] = strings.Replace(key, `"kid":"a"`, fmt.Sprintf(`"kid":"%d"`, i), 1)
+	}
+	return `{"keys":[` + strings.Join(keys, ",") + `]}`
+}
+
+// atTheEdge returns the longest URL and the largest key set that a client can have.
+func atTheEdge() (url, set string) {
+	const host = "https://a/"
+	return host + strings.Repeat("u", 1000-len(host)), someKeys + strings.Repeat(" ", 64<<10-len(someKeys))
+}
+
+// TestMostOfASetting: as much as there may be of each setting is taken.
+func TestMostOfASetting(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	longURL, largeSet := atTheEdge()
+	rule := server.FederationRule{Issuer: strings.Repeat("i", 500), Claims: map[string]string{"sub": "a*", "ref": "*"}}
+	for name, change := range map[string]func(*server.Settings){
+		"name and contact": func(s *server.Settings) { s.Name, s.Contact = strings.Repeat("n", 200), strings.Repeat("c", 200) },
+		"scopes":           func(s *server.Settings) { s.Scopes = append(numbered(999), strings.Repeat("s", 200)) },
+		"tenants":          func(s *server.Settings) { s.Tenants = append(numbered(999), strings.Repeat("t", 200)) },
+		"addresses": func(s *server.Settings) {
+			for i := range 100 {
+				s.Addresses = append(s.Addresses, netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 32))
+			}
+		},
+		"labels": func(s *server.Settings) {
+			s.Labels = map[string]string{strings.Repeat("l", 63): strings.Repeat("v", 200)}
+			for _, name := range numbered(31) {
+				s.Labels[name] = ""
+			}
+		},
+		"the shortest lifetime": func(s *server.Settings) { s.Tokens.Lifetime = time.Second },
+		"the longest lifetime":  func(s *server.Settings) { s.Tokens.Lifetime = server.MaxLifetime },
+		"claims": func(s *server.Settings) {
+			s.Tokens.Claims = map[string]string{strings.Repeat("c", 100): strings.Repeat("v", 500)}
+			for _, name := range numbered(19) {
+				s.Tokens.Claims[name] = "x"
+			}
+		},
+		"jwks_uri": func(s *server.Settings) { s.Authentication.KeySetURL = longURL },
+		"jwks":     func(s *server.Settings) { s.Authentication.KeySet = largeSet },
+		"keys":     func(s *server.Settings) { s.Authentication.KeySet = keysOf(10) },
+		"subject":  func(s *server.Settings) { s.Authentication.Certificate.DNS = strings.Repeat("d", 500) },
+		"DN":       func(s *server.Settings) { s.Authentication.Certificate.SubjectDN = "CN=job,O=Acme" },
+		"IP":       func(s *server.Settings) { s.Authentication.Certificate.IP = "192.0.2.7" },
+		"thumbprints": func(s *server.Settings) {
+			s.Authentication.Thumbprints = []string{strings.Repeat("A", 43), strings.Repeat("B", 42) + "A"}
+		},
+		"rules": func(s *server.Settings) {
+			s.Authentication.Federation = slices.Repeat([]server.FederationRule{rule}, 10)
+		},
+	} {
+		if _, err := h.clients.Change(t.Context(), "test", "oauth2", "good", 0, func(s *server.Settings) error {
+			*s = server.Settings{}
+			change(s)
+			return nil
+		}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestLongValuesInTheRecord: a value is recorded whole up to 160 bytes, and cut
+// beyond.
+func TestLongValuesInTheRecord(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	long := strings.Repeat("n", 160)
+	for value, want := range map[string]string{long: "name: " + long, long + "n": "name: " + long + "…"} {
+		if _, err := h.clients.Change(t.Context(), "test", "oauth2", "good", 0, func(s *server.Settings) error { s.Name = value; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.last(counterfoil.EventClientChanged).Detail; got != want {
+			t.Errorf("a name of %d bytes is recorded as %q, want %q", len(value), got, want)
+		}
+		_, err := h.clients.Change(t.Context(), "test", "oauth2", "good", 0, func(s *server.Settings) error {
+			s.Labels = map[string]string{value: "x"}
+			return nil
+		})
+		if shown := `"` + strings.TrimPrefix(want, "name: ") + `"`; err == nil || !strings.Contains(err.Error(), "the label "+shown+" must") {
+			t.Errorf("a label of %d bytes: %v, want %s", len(value), err, shown)
+		}
 	}
 }
 

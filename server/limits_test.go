@@ -2,7 +2,9 @@ package server_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,5 +59,20 @@ func TestLimitsOfAClient(t *testing.T) {
 				t.Errorf("a token of %v seconds that is answered as one of %v, want %v", to-from, answer.ExpiresIn, row.life)
 			}
 		})
+	}
+}
+
+// TestLargestBody: a body that is as large as may be is read, and one that is
+// larger by a byte is not.
+func TestLargestBody(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	const most = 16 << 10
+	for size, status := range map[int]int{most: http.StatusOK, most + 1: http.StatusRequestEntityTooLarge} {
+		a := h.good("oauth2")
+		a.body = a.form.Encode() + "&pad="
+		a.body += strings.Repeat("x", size-len(a.body))
+		if got := h.do("oauth2", a); got.status != status {
+			t.Errorf("a body of %d bytes got %d %s, want %d", size, got.status, got.body, status)
+		}
 	}
 }

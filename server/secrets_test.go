@@ -285,6 +285,54 @@ func TestFloodStarvesNobody(t *testing.T) {
 	}
 }
 
+// TestOthersPassWhoeverWaitsForHimself: with two turns, a client that has one waits
+// for it to end, and another that comes later does not wait for that.
+func TestOthersPassWhoeverWaitsForHimself(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	h.adopt("victim", bcryptHash)
+	h.adopt("other", bcryptHash)
+	s := watch(h, 2)
+	s.hold["victim"] = make(chan struct{})
+	var wg sync.WaitGroup
+	answers := make(chan int, 100)
+	guess := func(n int) {
+		wg.Go(func() { answers <- h.try("victim", counterfoil.Secret(fmt.Sprint("guess ", n))) })
+	}
+	waiting := func(n int) {
+		for server.Waiting(h.server) != n {
+			runtime.Gosched()
+		}
+	}
+	guess(0)
+	<-s.begun
+	guess(1)
+	guess(2)
+	waiting(2)
+	wg.Go(func() {
+		if got := h.try("other", imported); got != 200 {
+			t.Errorf("the other got %d", got)
+		}
+	})
+	if got := <-s.begun; got != "other" {
+		t.Errorf("%s had the second turn", got)
+	}
+	// One of the two that waited has its turn: one more may wait, and no other.
+	s.hold["victim"] <- struct{}{}
+	<-s.begun
+	waiting(1)
+	for n := range 5 {
+		guess(10 + n)
+	}
+	for range 1 + 4 { // the first, and those that are turned away
+		<-answers
+	}
+	if n := server.Waiting(h.server); n != 2 {
+		t.Errorf("%d guesses at one client's secret wait", n)
+	}
+	close(s.hold["victim"])
+	wg.Wait()
+}
+
 // TestSlowSecretWaitsForATime: a request waits five seconds for its turn.
 func TestSlowSecretWaitsForATime(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")

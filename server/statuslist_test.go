@@ -248,3 +248,17 @@ func TestSecondStatusList(t *testing.T) {
 		}
 	}
 }
+
+// TestListThatIsFull: where as many tokens have an index as a list has, there is
+// that list, and no next one.
+func TestListThatIsFull(t *testing.T) {
+	h := newHouseOf(t, nil, "listed")
+	if _, err := h.store.StatusIndexes(t.Context(), "listed", 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	for path, status := range map[string]int{"/listed/status-lists/0": http.StatusOK, "/listed/status-lists/1": http.StatusNotFound} {
+		if got := h.get(t, http.MethodGet, path); got.status != status {
+			t.Errorf("%s got %d, want %d", path, got.status, status)
+		}
+	}
+}

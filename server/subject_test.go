@@ -43,6 +43,8 @@ func TestSubject(t *testing.T) {
 		{"hexadecimal of a number", `CN=#020107`, false, "hexadecimal"},
 		{"hexadecimal of two values", `CN=#0c01610c0161`, false, "hexadecimal"},
 		{"not UTF-8", `CN=\ff`, false, "UTF-8"},
+		{"as long as may be", "CN=" + strings.Repeat("x", 1021), false, ""},
+		{"a byte too long", "CN=" + strings.Repeat("x", 1022), false, "1024"},
 		{"too long", "CN=" + strings.Repeat("x", 1024), false, "1024"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
