@@ -130,6 +130,23 @@ type answer struct {
 
 func (f *fixture) ask(t testing.TB, query string) (int, *answer) {
 	t.Helper()
+	status, text := f.post(t, query)
+	a := &answer{}
+	if err := json.Unmarshal(text, a); err != nil {
+		t.Fatalf("answer %d %q: %v", status, text, err)
+	}
+	return status, a
+}
+
+// raw returns an answer as it came.
+func (f *fixture) raw(t testing.TB, query string) string {
+	t.Helper()
+	_, text := f.post(t, query)
+	return strings.TrimSpace(string(text))
+}
+
+func (f *fixture) post(t testing.TB, query string) (int, []byte) {
+	t.Helper()
 	body, err := json.Marshal(map[string]string{"query": query})
 	if err != nil {
 		t.Fatal(err)
@@ -143,11 +160,7 @@ func (f *fixture) ask(t testing.TB, query string) (int, *answer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &answer{}
-	if err := json.Unmarshal(text, a); err != nil {
-		t.Fatalf("answer %d %q: %v", res.StatusCode, text, err)
-	}
-	return res.StatusCode, a
+	return res.StatusCode, text
 }
 
 const all = `id name { en fr de ja } description { en } dates { start end } place { city region country latitude longitude }

@@ -91,10 +91,11 @@ func (t *text) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	t.LocalizedText = &graph.LocalizedText{}
-	if len(b) > 0 && b[0] == '"' {
+	switch b[0] { // a value is never empty
+	case '"':
 		return json.Unmarshal(b, &t.En)
-	}
-	if len(b) > 0 && b[0] != '{' {
+	case '{':
+	default:
 		return errors.New("name and description have to be a string in English or an object with a member per language")
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))

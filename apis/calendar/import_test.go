@@ -77,6 +77,13 @@ func TestImportErrors(t *testing.T) {
 		{"unknown language", "jsonl", `{"name": {"en": "x", "xx": "y"}, "startDate": "2026-01-01", "online": true}`, 1, `unknown field "xx": the languages are en, ar,`},
 		{"name that is a number", "jsonl", `{"name": 7, "startDate": "2026-01-01", "online": true}`, 1, "string in English or an object"},
 		{"city that is a number", "jsonl", `{"name": "x", "city": 7}`, 1, `"city" has to be a string, not a number`},
+		{"description that is a list", "jsonl", `{"name": "x", "description": [], "startDate": "2026-01-01", "online": true}`, 1, "string in English or an object"},
+		{"name that is null", "jsonl", `{"name": null, "startDate": "2026-01-01", "online": true}`, 1, "name is missing"},
+		{"translation that is a number", "jsonl", `{"name": {"en": 7}, "startDate": "2026-01-01", "online": true}`, 1, `"en" has to be a string, not a number`},
+		{"categories that are text", "jsonl", `{"name": "x", "categories": "go"}`, 1, `"categories" has to be a list, not a string`},
+		{"dates that are text", "jsonl", `{"name": "x", "dates": "today"}`, 1, `"dates" has to be an object, not a string`},
+		{"online that is text", "jsonl", `{"name": "x", "online": "yes"}`, 1, `"online" has to be true or false, not a string`},
+		{"latitude that is text", "jsonl", `{"name": "x", "place": {"latitude": "north"}}`, 1, `"place.latitude" has to be a number, not a string`},
 		{"no name", "jsonl", `{"startDate": "2026-01-01", "online": true}`, 1, "name is missing"},
 		{"empty name", "jsonl", `{"name": "", "startDate": "2026-01-01", "online": true}`, 1, "name has to be 1 to 300"},
 		{"name of two lines", "jsonl", `{"name": "a\nb", "startDate": "2026-01-01", "online": true}`, 1, "on one line"},
@@ -84,6 +91,13 @@ func TestImportErrors(t *testing.T) {
 		{"wrong day", "jsonl", `{"name": "x", "startDate": "2026-13-01", "online": true}`, 1, "YYYY-MM-DD"},
 		{"ends before it starts", "jsonl", `{"name": "x", "dates": {"start": "2026-01-02", "end": "2026-01-01"}, "online": true}`, 1, "before it starts"},
 		{"days twice", "jsonl", `{"name": "x", "dates": {"start": "2026-01-02"}, "startDate": "2026-01-02"}`, 1, "give one of them"},
+		{"last day twice", "jsonl", `{"name": "x", "dates": {"start": "2026-01-02"}, "endDate": "2026-01-02"}`, 1, "give one of them"},
+		{"wrong last day", "jsonl", `{"name": "x", "startDate": "2026-01-01", "endDate": "2026-02-30", "online": true}`, 1, "YYYY-MM-DD"},
+		{"place and city", "jsonl", `{"name": "x", "startDate": "2026-01-01", "place": {"city": "a"}, "city": "b"}`, 1, "place and city or country"},
+		{"place and country", "jsonl", `{"name": "x", "startDate": "2026-01-01", "place": {"city": "a"}, "country": "FR"}`, 1, "place and city or country"},
+		{"empty city", "jsonl", `{"name": "x", "startDate": "2026-01-01", "city": ""}`, 1, "city has to be 1 to 300"},
+		{"region of two lines", "jsonl", `{"name": "x", "startDate": "2026-01-01", "place": {"region": "a\nb"}}`, 1, "region has to be 1 to 300"},
+		{"the other half of a position", "jsonl", `{"name": "x", "startDate": "2026-01-01", "place": {"longitude": 9}}`, 1, "together"},
 		{"no place", "jsonl", `{"name": "x", "startDate": "2026-01-01"}`, 1, "place is missing"},
 		{"empty place", "jsonl", `{"name": "x", "startDate": "2026-01-01", "place": {}}`, 1, "place is empty"},
 		{"no such country", "jsonl", `{"name": "x", "startDate": "2026-01-01", "city": "x", "country": "Atlantis"}`, 1, `country "Atlantis"`},
@@ -113,6 +127,14 @@ func TestImportErrors(t *testing.T) {
 		{"language twice", "ics", ics(uid, sum, "SUMMARY;LANGUAGE=en-GB:x", day), 2, "given twice in the language"},
 		{"uid twice", "ics", ics(uid, uid, sum, day), 2, "UID is given twice"},
 		{"status (ics)", "ics", ics(uid, sum, day, "STATUS:MAYBE"), 2, "TENTATIVE, CONFIRMED or CANCELLED"},
+		{"geo without a latitude", "ics", ics(uid, sum, day, "GEO:x;1"), 2, "LATITUDE;LONGITUDE"},
+		{"geo without a longitude", "ics", ics(uid, sum, day, "GEO:1;x"), 2, "LATITUDE;LONGITUDE"},
+		{"geo of no latitude", "ics", ics(uid, sum, day, "GEO:NaN;1"), 2, "LATITUDE;LONGITUDE"},
+		{"geo of no longitude", "ics", ics(uid, sum, day, "GEO:1;NaN"), 2, "LATITUDE;LONGITUDE"},
+		{"empty summary", "ics", ics(uid, "SUMMARY:", day), 2, "name has to be 1 to 300"},
+		{"empty start", "ics", ics(uid, sum, "DTSTART:"), 2, "(property on line 5)"},
+		{"escape in a place", "ics", ics(uid, sum, day, `LOCATION:\x`), 2, "is not an escape"},
+		{"description in no language", "ics", ics(uid, sum, day, "DESCRIPTION;LANGUAGE=xx:y"), 2, "DESCRIPTION has LANGUAGE=xx"},
 		{"geo", "ics", ics(uid, sum, day, "GEO:1,2"), 2, "LATITUDE;LONGITUDE"},
 		{"repeats", "ics", ics(uid, sum, day, "RRULE:FREQ=DAILY"), 2, "events that repeat"},
 		{"escape", "ics", ics(uid, `SUMMARY:\x`, day), 2, "is not an escape"},
@@ -164,6 +186,38 @@ func TestImportICalendar(t *testing.T) {
 	}
 	if e := p.Data[3]; e.Status != "DRAFT" || !e.Online || e.Dates.End != "2026-09-01" {
 		t.Errorf("the draft is %+v", e)
+	}
+}
+
+// TestImportICalendarProperties: what each property comes to.
+func TestImportICalendarProperties(t *testing.T) {
+	f := start(t, "events:read")
+	for _, test := range []struct{ property, fields, want string }{
+		{"SUMMARY;LANGUAGE=no:Dag", "name { nb no: en }", `{"name":{"nb":"Dag","no":"x"}}`},
+		{"DESCRIPTION;LANGUAGE=:Day", "description { en }", `{"description":{"en":"Day"}}`},
+		{"LOCATION:Virtual", "online place { city }", `{"online":true,"place":null}`},
+		{"LOCATION:France", "place { city country }", `{"place":{"city":null,"country":"FR"}}`},
+		{`LOCATION:\, France`, "place { city country }", `{"place":{"city":null,"country":"FR"}}`},
+		{`LOCATION:Paris\, Texas`, "place { city country }", `{"place":{"city":"Paris, Texas","country":null}}`},
+		{"URL:", "url", `{"url":null}`},
+		{"ORGANIZER:mailto:a@b.example", "organiser { name website }", `{"organiser":{"name":"a@b.example","website":null}}`},
+		{"ORGANIZER;CN=A:mailto:a@b.example", "organiser { name website }", `{"organiser":{"name":"A","website":null}}`},
+		{"ORGANIZER:tel:117", "organiser { name website }", `{"organiser":{"name":"tel:117","website":null}}`},
+		{"ORGANIZER;CN=A:HTTPS://a.example", "organiser { name website }", `{"organiser":{"name":"A","website":"HTTPS://a.example"}}`},
+		{"DTEND:20260531", "dates { start end }", `{"dates":{"start":"2026-05-31","end":"2026-05-31"}}`},
+		{"DTEND:20260602", "dates { start end }", `{"dates":{"start":"2026-05-31","end":"2026-06-01"}}`},
+		{"DURATION:P0D", "dates { start end }", `{"dates":{"start":"2026-05-31","end":"2026-05-31"}}`},
+		{"DURATION:P2D", "dates { start end }", `{"dates":{"start":"2026-05-31","end":"2026-06-01"}}`},
+	} {
+		t.Run(test.property, func(t *testing.T) {
+			text := "BEGIN:VCALENDAR\nBEGIN:VEVENT\nUID:1\nSUMMARY:x\nDTSTART:20260531\n" + test.property + "\nEND:VEVENT\nEND:VCALENDAR\n"
+			if _, err := f.load(t, apis.ICalendar, text); err != nil {
+				t.Fatal(err)
+			}
+			if got := f.raw(t, `{ event(id: "1") { `+test.fields+" } }"); got != `{"data":{"event":`+test.want+"}}" {
+				t.Errorf("answer is %s, want %s", got, test.want)
+			}
+		})
 	}
 }
 
