@@ -16,6 +16,9 @@ func (s *Store) SetPatience(stuck, crowded time.Duration) {
 	s.crowdedAfter.Store(int64(crowded))
 }
 
+// LookedLongAgo makes the last look at the files one of an hour ago.
+func (s *Store) LookedLongAgo() { s.files.looked.Add(-int64(time.Hour)) }
+
 // Rows returns how many rows a table has.
 func (s *Store) Rows(table string) (n int, err error) {
 	err = s.db.QueryRow("SELECT count(*) FROM " + table).Scan(&n)

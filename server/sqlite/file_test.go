@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -42,17 +43,24 @@ func TestFilesLost(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		do   func(*testing.T, string)
+		says string
 	}{
-		{"database removed", remove("")},
-		{"log removed", remove("-wal")},
-		{"index of the log removed", remove("-shm")},
-		{"database replaced by a copy", replace("")},
-		{"log replaced by a copy", replace("-wal")},
-		{"directory moved away", func(t *testing.T, path string) {
+		{"database removed", remove(""), ".db was removed"},
+		{"log removed", remove("-wal"), ".db-wal was removed"},
+		{"index of the log removed", remove("-shm"), ".db-shm was removed"},
+		{"database replaced by a copy", replace(""), ".db was replaced"},
+		{"log replaced by a copy", replace("-wal"), ".db-wal was replaced"},
+		{"database moved away", func(t *testing.T, path string) {
 			if err := os.Rename(path, path+".away"); err != nil {
 				t.Fatal(err)
 			}
-		}},
+		}, ".db was removed"},
+		{"a file in place of the directory", func(t *testing.T, path string) {
+			dir := filepath.Dir(path)
+			if err := errors.Join(os.Rename(dir, dir+".away"), os.WriteFile(dir, nil, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}, ".db cannot be looked at (stat "},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			path := newPath(t)
@@ -64,8 +72,8 @@ func TestFilesLost(t *testing.T) {
 				t.Fatal(err)
 			}
 			row.do(t, path)
-			if err := record(s, "c", "two"); !errors.Is(err, sqlite.ErrLost) {
-				t.Errorf("a token was recorded: %v", err)
+			if err := record(s, "c", "two"); !errors.Is(err, sqlite.ErrLost) || !strings.Contains(err.Error(), row.says) {
+				t.Errorf("a token was recorded, or the error does not say %q: %v", row.says, err)
 			}
 			for what, do := range map[string]func() error{
 				"ready":       func() error { return s.Ready(t.Context()) },
@@ -85,6 +93,22 @@ func TestFilesLost(t *testing.T) {
 // TestFilesLostUnderReads: a server that only reads notices as well, and does not
 // trust a client that was disabled elsewhere.
 func TestFilesLostUnderReads(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path)
+	if err := createClient(t.Context(), s, "c"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path + "-wal"); err != nil {
+		t.Fatal(err)
+	}
+	s.LookedLongAgo()
+	if _, err := s.Standing(t.Context(), "r", "c", "t"); !errors.Is(err, sqlite.ErrLost) {
+		t.Errorf("a read when nobody has looked for long: %v", err)
+	}
+}
+
+// TestFilesLostUnderManyReads: none of many reads looks long after the last look.
+func TestFilesLostUnderManyReads(t *testing.T) {
 	path := newPath(t)
 	s := open(t, path)
 	if err := createClient(t.Context(), s, "c"); err != nil {
@@ -146,6 +170,25 @@ func TestFilesOverwritten(t *testing.T) {
 		}, true},
 		{"the log emptied", func(t *testing.T, _ *sqlite.Store, path string) { overwrite(t, path+"-wal", nil) }, true},
 		{"the log emptied by SQLite", func(t *testing.T, s *sqlite.Store, _ string) { checkpoint(t, s, "TRUNCATE") }, false},
+		{"an older copy before another program's first look", func(t *testing.T, s *sqlite.Store, path string) {
+			checkpoint(t, s, "TRUNCATE")
+			old, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := grow(t, s, "later", 200); err != nil {
+				t.Fatal(err)
+			}
+			checkpoint(t, s, "TRUNCATE")
+			if err := grow(t, s, "last", 1); err != nil {
+				t.Fatal(err)
+			}
+			other := open(t, path)
+			overwrite(t, path, old)
+			if err := grow(t, other, "more", 1); !errors.Is(err, sqlite.ErrLost) {
+				t.Errorf("the other program's first write: %v", err)
+			}
+		}, true},
 		{"vacuumed, then written to", func(t *testing.T, s *sqlite.Store, _ string) {
 			if err := grow(t, s, "gone", 500); err != nil {
 				t.Fatal(err)
@@ -180,6 +223,9 @@ func TestFilesOverwritten(t *testing.T) {
 			}
 			row.do(t, s, path)
 			err := grow(t, s, "more", 20)
+			if row.lost && !strings.HasPrefix(fmt.Sprint(err), "write 0:") {
+				t.Errorf("the first write after it: %v; want it refused", err)
+			}
 			if errors.Is(err, sqlite.ErrLost) != row.lost || !row.lost && err != nil {
 				t.Errorf("writes go on with %v; want them refused: %v", err, row.lost)
 			}

@@ -77,11 +77,14 @@ func TestInspectRefuses(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	damaged := filepath.Join(dir, "damaged.db")
+	damage(t, damaged, -4096)
 	for _, row := range []struct{ name, path, says string }{
 		{"no directory", filepath.Join(dir, "no", "x.db"), "name a file in a directory that exists"},
 		{"a directory", dir, "belongs to another program"},
 		{"text", write("text", strings.Repeat("words ", 400)), "not a SQLite database"},
 		{"newer schema", newer, "use the newer program"},
+		{"damaged", damaged, "restore it from a backup"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			if _, err := sqlite.Inspect(t.Context(), row.path); err == nil || !strings.Contains(err.Error(), row.says) || !strings.Contains(err.Error(), row.path) {

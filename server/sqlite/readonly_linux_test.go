@@ -104,6 +104,13 @@ func TestOpenReadOnly(t *testing.T) {
 			}
 			return path
 		}(), 20, ""},
+		{"with an empty journal", func() string {
+			path := copied(t, closed, "")
+			if err := os.WriteFile(path+"-journal", nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}(), 20, ""},
 		{"not there", filepath.Join(t.TempDir(), "missing.db"), 0, "no such file"},
 		{"of another program", foreign(t), 0, "another program"},
 		{"empty", func() string {
@@ -167,6 +174,33 @@ func foreign(t *testing.T) string {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return path
+}
+
+// Whose log is empty for the moment is in use all the same: what is written next is
+// read.
+func TestReadOnlyBesideAnEmptyLog(t *testing.T) {
+	path := newPath(t)
+	live := open(t, path)
+	if err := createClient(t.Context(), live, "c0"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := live.DB().ExecContext(t.Context(), "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+		t.Fatal(err)
+	}
+	s, err := sqlite.OpenReadOnly(t.Context(), filepath.Join(unwritable(t, filepath.Dir(path)), filepath.Base(path)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reads(t, s, 1)
+	if os.Geteuid() == 0 { // otherwise the directory has become unwritable for both
+		if err := createClient(t.Context(), live, "c1"); err != nil {
+			t.Fatal(err)
+		}
+		reads(t, s, 2)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // A file without a log is read without locks. When it is written to meanwhile,

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,35 +96,6 @@ func TestWideModeIsNarrowed(t *testing.T) {
 }
 
 func TestOpenRefuses(t *testing.T) {
-	damaged := func(t *testing.T, path string) {
-		s := open(t, path)
-		for i := range 50 {
-			if err := createClient(t.Context(), s, strings.Repeat("c", i+1)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		f, err := os.OpenFile(path, os.O_RDWR, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		info, err := f.Stat()
-		if err != nil {
-			t.Fatal(err)
-		}
-		noise := make([]byte, 4096)
-		for i := range noise {
-			noise[i] = byte(i*7 + 1)
-		}
-		for at := int64(4096); at < info.Size(); at += 8192 {
-			if _, err := f.WriteAt(noise, at); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
 	statements := func(list ...string) func(*testing.T, string) {
 		return func(t *testing.T, path string) {
 			db, err := sql.Open("sqlite", "file:"+filepath.Join(filepath.Dir(path), "plain.db"))
@@ -144,7 +116,14 @@ func TestOpenRefuses(t *testing.T) {
 		prepare func(t *testing.T, path string)
 		want    string
 	}{
-		"damaged": {damaged, "restore it from a backup"},
+		"damaged": {func(t *testing.T, path string) { damage(t, path, 4096) }, "restore it from a backup"},
+		// What is read to open a file is whole, the clients are not.
+		"damaged in its last page": {func(t *testing.T, path string) { damage(t, path, -4096) }, "restore it from a backup"},
+		"a link to nothing": {func(t *testing.T, path string) {
+			if err := os.Symlink(path+".gone", path); err != nil {
+				t.Fatal(err)
+			}
+		}, "directory that exists"},
 		"foreign text": {func(t *testing.T, path string) {
 			if err := os.WriteFile(path, []byte(strings.Repeat("not a database\n", 500)), 0o600); err != nil {
 				t.Fatal(err)
@@ -182,6 +161,42 @@ func TestOpenRefuses(t *testing.T) {
 	})
 }
 
+// damage makes a database with clients and writes noise over every other page from
+// one on, which is counted from the end when it is negative.
+func damage(t *testing.T, path string, from int64) {
+	t.Helper()
+	s := open(t, path)
+	for i := range 50 {
+		if err := createClient(t.Context(), s, strings.Repeat("c", i+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if from < 0 {
+		from += info.Size()
+	}
+	noise := make([]byte, 4096)
+	for i := range noise {
+		noise[i] = byte(i*7 + 1)
+	}
+	for at := from; at < info.Size(); at += 8192 {
+		if _, err := f.WriteAt(noise, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func wantOpenError(t *testing.T, path, want string) {
 	t.Helper()
 	s, err := sqlite.Open(t.Context(), path)
@@ -192,6 +207,51 @@ func wantOpenError(t *testing.T, path, want string) {
 	if !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("error %q; want the path and %q on one line", err, want)
 	}
+}
+
+// TestNewClientsEndNothing: whoever follows the revocations hears nothing of a client
+// that is made.
+func TestNewClientsEndNothing(t *testing.T) {
+	s := open(t, newPath(t))
+	if err := createClient(t.Context(), s, "c"); err != nil {
+		t.Fatal(err)
+	}
+	if page, err := s.Revocations(t.Context(), "r", 0, 10); err != nil || len(page.Revocations) != 0 || page.Last != 0 {
+		t.Errorf("%+v, %v", page, err)
+	}
+	if n, err := s.Rows("client_tokens"); err != nil || n != 0 {
+		t.Errorf("%d rows about tokens of a client that has none, %v", n, err)
+	}
+}
+
+// TestOpenWaitsForReaders: a file that another program reads cannot be switched to the
+// log, which SQLite does not wait for.
+func TestOpenWaitsForReaders(t *testing.T) {
+	path := newPath(t)
+	if err := sqlite.Make(t.Context(), path, sqlite.Migrations()); err != nil {
+		t.Fatal(err)
+	}
+	other, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	tx, err := other.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.QueryRowContext(t.Context(), "SELECT count(*) FROM clients").Scan(new(int)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), time.Second)
+	defer stop()
+	if s, err := sqlite.Open(ctx, path); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, %v; want it to wait", s, err)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, path)
 }
 
 // TestLockedDatabase holds the lock that the writer needs: its callers get an

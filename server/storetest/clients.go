@@ -285,6 +285,15 @@ func uses(t *testing.T, s server.Store) {
 	if again := read(t, s, "r", "c"); again.AsOf != c.AsOf || again.Version != c.Version {
 		t.Errorf("a use changed the client: %+v", again)
 	}
+	c.APIKeys = append(c.APIKeys, server.Hash{ID: "k2", Value: "z"})
+	c = update(t, s, c)
+	must(t, s.RecordUses(t.Context(), []server.Use{use("c", "s2", at), use("c", "k2", at)}))
+	c.Name = "another"
+	c = update(t, s, c)
+	want("changed otherwise", use("c", "k1", micro(at.Add(time.Hour))), use("c", "k2", micro(at)), use("c", "s1", micro(at)), use("c", "s2", micro(at)))
+	c.Secrets, c.APIKeys = c.Secrets[1:], c.APIKeys[1:]
+	update(t, s, c)
+	want("those that are left", use("c", "k2", micro(at)), use("c", "s2", micro(at)))
 	must(t, s.DeleteClient(t.Context(), "r", "c", change(counterfoil.EventClientDeleted, "c")))
 	want("deleted")
 	create(t, s, newClient("c"))
