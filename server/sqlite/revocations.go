@@ -65,9 +65,9 @@ func (t *transaction) replaced(realm, id string, k *tokens) error {
 	if k.live == "" {
 		return nil
 	}
-	// One row looked at for each that is written keeps the table to twice of what has
+	// Two rows looked at for each that is written keep the table to twice of what has
 	// not expired.
-	if t.kept++; t.kept%(sweepRows/sweepEvery) == 0 {
+	if t.kept++; t.kept%(sweepEach/2) == 0 {
 		t.sweeps[ofReplaced].due++
 	}
 	if _, err := t.exec("INSERT OR IGNORE INTO replaced_tokens (realm, client_id, issued, token_id, ends) VALUES (?, ?, ?, ?, ?)",

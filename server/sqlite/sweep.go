@@ -19,10 +19,12 @@ const (
 )
 
 const (
-	// sweepEvery is after how many rows written a table is swept.
+	// sweepEvery is after how many rows written a table is swept, at the end of the
+	// transaction that wrote the last of them.
 	sweepEvery = 32
-	// sweepRows is how many rows are looked at then.
-	sweepRows = 4 * sweepEvery
+	// sweepEach is how many rows are looked at for each that was written. With one or
+	// less a table would grow without end: what has not expired is looked at, too.
+	sweepEach = 4
 )
 
 // sweep is how far a table has been swept.
@@ -92,8 +94,9 @@ func removal(query string) func(*transaction, []any) error {
 func (t *transaction) sweep() error {
 	for i := range sweepers {
 		if s := &t.sweeps[i]; s.due >= sweepEvery {
+			most := s.due * sweepEach
 			s.due = 0
-			if err := t.sweepTable(&sweepers[i], s); err != nil {
+			if err := t.sweepTable(&sweepers[i], s, most); err != nil {
 				return err
 			}
 		}
@@ -101,13 +104,14 @@ func (t *transaction) sweep() error {
 	return nil
 }
 
-func (t *transaction) sweepTable(of *sweeper, s *sweep) error {
+// sweepTable looks at some rows, at most so many.
+func (t *transaction) sweepTable(of *sweeper, s *sweep, most int) error {
 	if s.behind == nil {
 		s.behind = of.first
 	}
 	var expired [][]any
 	rows, last := 0, make([]any, len(of.first))
-	err := t.rows(of.look, slices.Concat([]any{t.horizon}, s.behind, []any{sweepRows}), len(of.first)+1, func(values []driver.Value) error {
+	err := t.rows(of.look, slices.Concat([]any{t.horizon}, s.behind, []any{most}), len(of.first)+1, func(values []driver.Value) error {
 		rows++
 		for i, v := range values[1:] {
 			last[i] = v
@@ -120,7 +124,7 @@ func (t *transaction) sweepTable(of *sweeper, s *sweep) error {
 	if err != nil {
 		return err
 	}
-	if s.behind = last; rows < sweepRows {
+	if s.behind = last; rows < most {
 		s.behind = nil
 	}
 	for _, key := range expired {

@@ -57,6 +57,51 @@ func expiring(s server.Store, now time.Time, n int) error {
 	return s.RevokeToken(ctx, server.Revocation{Realm: "r", ClientID: "c", TokenID: id, Expires: end}, e)
 }
 
+// TestSweepReplaced: the names of tokens that were replaced go once they have expired.
+// As many were looked at as were written, so that ever more stayed.
+func TestSweepReplaced(t *testing.T) {
+	s := open(t, newPath(t))
+	begin := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	const rounds, clients = 60, 50
+	atOnce(t, clients, func(n int) error { return createClient(t.Context(), s, fmt.Sprint(n)) })
+	for round := range rounds {
+		now := begin.Add(time.Duration(round) * time.Hour)
+		atOnce(t, clients, func(n int) error {
+			e := counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: fmt.Sprint(n), TokenID: fmt.Sprint(round)}
+			_, err := s.RecordIssued(t.Context(), server.Issue{Event: e, Version: 1, Replace: true, Issued: now, Expires: now.Add(time.Minute), StatusIndex: -1})
+			return err
+		})
+	}
+	if n, err := s.Rows("replaced_tokens"); err != nil || n < 2*clients || n > 6*clients {
+		t.Errorf("%d names, %v: want %d, that have not expired, and less than as many again of %d", n, err, 2*clients, rounds*clients)
+	}
+}
+
+// TestSweepAfterManyAtOnce: however many are written in one transaction, as many that
+// have expired go. A sweep of a fixed size fell behind.
+func TestSweepAfterManyAtOnce(t *testing.T) {
+	s := open(t, newPath(t))
+	begin := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	if err := createClient(t.Context(), s, "c"); err != nil {
+		t.Fatal(err)
+	}
+	const rounds, each = 12, 400
+	for round := range rounds {
+		now := begin.Add(time.Duration(round) * 3 * time.Hour)
+		var all []server.Once
+		for n := range each {
+			all = append(all, onceOf(fmt.Sprint(round, " ", n), now.Add(-time.Hour)))
+		}
+		e := counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: "c", TokenID: fmt.Sprint(round)}
+		if _, err := s.RecordIssued(t.Context(), server.Issue{Event: e, Version: 1, Issued: now, Expires: now.Add(time.Hour), Once: all, StatusIndex: -1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := s.Rows("once"); err != nil || n < each || n > 3*each {
+		t.Errorf("%d rows, %v: %d have not expired of %d", n, err, each, rounds*each)
+	}
+}
+
 // TestSweepClients: the revocations of clients that are long gone go as well,
 // and those that matter stay.
 func TestSweepClients(t *testing.T) {
