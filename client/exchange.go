@@ -180,10 +180,11 @@ func (s *Source) unreachable(ctx context.Context, cred credentials, err error) *
 		e.Reason = counterfoil.CertificateUnknown
 		e.Message = fmt.Sprintf("the token endpoint of %s at %s refuses this client's certificate: check Config.Certificate", s.cfg.Provider.Name, s.tokenURL.Host)
 	}
-	e.Err = quiet(e.Err)
-	if cred.shownIn(e.Err.Error()) {
+	if cred.shownIn(e.Err.Error()) { // before it is cut: half a credential is one, too
 		e.Err = errWithheld
+		return e
 	}
+	e.Err = quiet(e.Err)
 	return e
 }
 

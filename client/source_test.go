@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/internal/jose"
 )
 
 // A caller can leave before, while and after a token is asked for.
@@ -139,16 +141,18 @@ func TestTokenBackoff(t *testing.T) {
 // What Retry-After asks is kept to, even when it is longer than a caller waits,
 // but never for more than a minute.
 func TestTokenRetryAfterIsRemembered(t *testing.T) {
-	w := newWorld(t)
-	w.answers(status(429, "", "Retry-After", "86400"))
-	s := w.oauth2()
-	equal(t, "RetryAfter", w.fails(s).RetryAfter, time.Minute)
-	w.answers(nil)
-	w.clock.Turn(59 * time.Second)
-	equal(t, "RetryAfter after 59 s", w.fails(s).RetryAfter, time.Second)
-	equal(t, "token requests", w.asked(), 1)
-	w.clock.Turn(time.Second)
-	w.must(s)
+	for _, after := range []string{"61", "86400", theStart.Add(61 * time.Second).Format(http.TimeFormat), theStart.Add(24 * time.Hour).Format(http.TimeFormat)} {
+		w := newWorld(t)
+		w.answers(status(429, "", "Retry-After", after))
+		s := w.oauth2()
+		equal(t, "RetryAfter for "+after, w.fails(s).RetryAfter, time.Minute)
+		w.answers(nil)
+		w.clock.Turn(59 * time.Second)
+		equal(t, "RetryAfter after 59 s", w.fails(s).RetryAfter, time.Second)
+		equal(t, "token requests", w.asked(), 1)
+		w.clock.Turn(time.Second)
+		w.must(s)
+	}
 }
 
 // A renewal that fails is not tried again on every call.
@@ -360,6 +364,52 @@ func TestTransportErrorThatShowsTheRequest(t *testing.T) {
 	}
 }
 
+// That holds for each thing that a request proves itself with.
+func TestTransportErrorThatShowsOneCredential(t *testing.T) {
+	for _, row := range []struct{ provider, header string }{{"oauth2", "Authorization"}, {"altrata", "X-Api-Key"}, {"oauth2", "Dpop"}} {
+		w := newWorld(t)
+		c := w.config(row.provider)
+		if row.header == "Dpop" {
+			c.DPoP = newKey(t, jose.ES256)
+		}
+		sent := ""
+		c.HTTP = roundTripper(func(r *http.Request) (*http.Response, error) {
+			sent = r.Header.Get(row.header)
+			return nil, fmt.Errorf("cannot send %s", sent)
+		})
+		s := w.source(c)
+		w.turning(time.Second, func() {
+			e := w.fails(s)
+			if sent == "" || strings.Contains(fmt.Sprint(e, e.Err), sent) || !strings.Contains(fmt.Sprint(e.Err), "withheld") {
+				t.Errorf("%s: got %v", row.header, e.Err)
+			}
+		})
+	}
+}
+
+// The same for calls, whatever it is that they carry.
+func TestTransportErrorThatShowsTheCall(t *testing.T) {
+	for _, row := range []struct{ provider, header string }{{"altrata", "X-Api-Key"}, {"altrata", "Authorization"}, {"oauth2", "Dpop"}} {
+		w := newWorld(t)
+		c := w.config(row.provider)
+		if row.header == "Dpop" {
+			c.DPoP = newKey(t, jose.ES256)
+			w.answers(func(rw http.ResponseWriter, n int) { giveBound(rw, n, "3600") })
+		}
+		s := w.source(c)
+		sent := ""
+		tr := &client.Transport{Source: s, Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+			sent = r.Header.Get(row.header)
+			return nil, fmt.Errorf("cannot send %q", sent)
+		})}
+		req, _ := http.NewRequestWithContext(w.ctx, http.MethodPost, c.APIURL, nil)
+		_, err := tr.RoundTrip(req)
+		if sent == "" || err == nil || strings.Contains(err.Error(), sent) || !strings.Contains(err.Error(), "withheld") {
+			t.Errorf("%s: got %v", row.header, err)
+		}
+	}
+}
+
 func TestClear(t *testing.T) {
 	w := newWorld(t)
 	c := w.config("oauth2")
@@ -374,4 +424,22 @@ func TestClear(t *testing.T) {
 	}
 	equal(t, "token after clearing", w.must(s), "token-3")
 	equal(t, "token of another client", w.must(w.source(c)), "token-2")
+}
+
+// A refusal stands for the credentials that met it, and for no others that read
+// the same one after another.
+func TestCredentialsAreKeptApart(t *testing.T) {
+	w := newWorld(t)
+	w.answers(status(401, `{"error":"invalid_client"}`))
+	c := w.config("altrata")
+	secret, key := counterfoil.Secret("one"), counterfoil.Secret("two-three")
+	c.ClientSecret = func(context.Context) (counterfoil.Secret, error) { return secret, nil }
+	c.APIKey = func(context.Context) (counterfoil.Secret, error) { return key, nil }
+	s := w.source(c)
+	w.fails(s)
+	w.fails(s)
+	equal(t, "token requests", w.asked(), 1)
+	w.answers(nil)
+	secret, key = "onetwo", "-three"
+	w.must(s)
 }
