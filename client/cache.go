@@ -157,12 +157,14 @@ func (m *memory) Renew(ctx context.Context, key string, r Renewal) (counterfoil.
 }
 
 func (m *memory) Drop(_ context.Context, key string, rejected counterfoil.Token) error {
-	if e, current := m.slot(key); current.Value != "" && current.Value == rejected.Value {
-		m.mu.Lock()
-		if e.token.Value == rejected.Value {
-			e.token = counterfoil.Token{}
-		}
-		m.mu.Unlock()
+	e, _ := m.slot(key)
+	m.mu.Lock()
+	dropped := e.token.Value != "" && e.token.Value == rejected.Value
+	if dropped {
+		e.token = counterfoil.Token{}
+	}
+	m.mu.Unlock()
+	if dropped {
 		e.changes.Add(1)
 	}
 	return nil

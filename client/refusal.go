@@ -93,9 +93,6 @@ func (s *Source) pause(err error) {
 	}
 	if h := s.held.Load(); h != nil {
 		next := s.cfg.Clock.Now().Add(pause)
-		if next.After(h.ends) {
-			next = h.ends
-		}
 		h.until.Store(&next)
 	}
 }

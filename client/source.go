@@ -274,9 +274,8 @@ func (s *Source) isRejected(t counterfoil.Token) bool {
 // Clear forgets the tokens of this client, whatever their scopes, here and in
 // the cache.
 func (s *Source) Clear(ctx context.Context) error {
-	s.held.Store(nil)
 	err := s.cfg.Cache.Clear(ctx, KeyPrefix(s.cfg.ClientID))
-	s.held.Store(nil) // what a caller has taken from the cache meanwhile
+	s.held.Store(nil) // last: a caller may have taken it from the cache meanwhile
 	return err
 }
 
