@@ -5,6 +5,7 @@ package cachetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,7 @@ var promises = []struct {
 	{"clears one client or all", clears},
 	{"one renews at a time, and Load does not wait", oneAtATime},
 	{"a waiter can leave", waiterLeaves},
+	{"who has seen a change has seen what is there since", countsAfterwards},
 	{"what the waiter accepts comes from who renews", waiterTakes},
 	{"a key is no path", keyIsNoPath},
 }
@@ -184,6 +186,62 @@ func waiterLeaves(t *testing.T, c client.Cache) {
 	}))
 	if err != nil {
 		t.Errorf("the renewal got %v", err)
+	}
+}
+
+// countsAfterwards: the counter grows after the token has changed. Who looked
+// between the two the other way round would take the old token for the new one,
+// and not look again.
+func countsAfterwards(t *testing.T, c client.Cache) {
+	const key = "aa-1"
+	counter := c.Changes(key)
+	look := func() (changes uint64, value string) {
+		changes = counter.Load() // first, as a Source does
+		got, _, err := c.Load(t.Context(), key)
+		if err != nil {
+			t.Error(err)
+		}
+		return changes, got.Value.Reveal()
+	}
+	// watched reports whether the counter grew by change.
+	watched := func(what string, change func()) bool {
+		before, _ := look()
+		var ended atomic.Bool
+		var begun, all sync.WaitGroup
+		for range 4 {
+			begun.Add(1)
+			all.Go(func() {
+				changes, value := look()
+				begun.Done()
+				for !ended.Load() {
+					if n, v := look(); n != changes {
+						changes, value = n, v
+					}
+				}
+				if now, there := look(); now != before && now == changes && there != value {
+					t.Errorf("%s: who looked when the counter was %d saw %q, and there is %q", what, now, value, there)
+				}
+			})
+		}
+		begun.Wait()
+		change()
+		ended.Store(true)
+		all.Wait()
+		after, _ := look()
+		return after != before
+	}
+	for i := range 50 {
+		value := fmt.Sprint("token-", i)
+		if !watched("renewed", func() { Put(t, c, key, value) }) || t.Failed() {
+			return // it cannot know
+		}
+		if i%2 == 0 {
+			watched("dropped", func() {
+				if err := c.Drop(t.Context(), key, Token(value)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
 	}
 }
 
