@@ -177,6 +177,52 @@ func TestLong401(t *testing.T) {
 	equal(t, "status", w.get(w.oauth2().Client(), w.api.URL).StatusCode, 200)
 }
 
+// endless is a body that is long enough, and counts what is read of it.
+type endless struct{ read int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.read > 16<<20 {
+		return 0, io.EOF
+	}
+	e.read += len(p)
+	return len(p), nil
+}
+
+func (e *endless) Close() error { return nil }
+
+// No more is read of an answer that will be repeated than it is worth to use its
+// connection again.
+func TestAnswerWithoutEnd(t *testing.T) {
+	for _, code := range []int{401, 503} {
+		w := newWorld(t)
+		s := w.oauth2()
+		body := &endless{}
+		base := roundTripper(func(*http.Request) (*http.Response, error) {
+			if body.read == 0 {
+				return &http.Response{StatusCode: code, Body: body}, nil
+			}
+			return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
+		})
+		w.must(s)
+		done := make(chan error, 1)
+		go func() {
+			req, _ := http.NewRequestWithContext(w.ctx, http.MethodGet, w.api.URL, nil)
+			_, err := (&client.Transport{Source: s, Base: base}).RoundTrip(req)
+			done <- err
+		}()
+		w.eventually("the call is made again", func() bool {
+			if strings.Contains(ownGoroutines(), "Sleep") {
+				w.clock.Turn(time.Second)
+			}
+			return len(done) == 1
+		})
+		must(<-done)
+		if body.read < 1<<10 || body.read > 128<<10 {
+			t.Errorf("%d: %d bytes were read", code, body.read)
+		}
+	}
+}
+
 // What no repetition mends is not repeated.
 func TestRequestThatCannotBeSent(t *testing.T) {
 	w := newWorld(t)

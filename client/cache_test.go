@@ -3,6 +3,7 @@ package client_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -252,6 +253,35 @@ func TestDirIsLost(t *testing.T) {
 		}
 		if e := w.fails(s); !errors.Is(e, client.ErrCacheLost) || e.Class() != counterfoil.Transient {
 			t.Errorf("%s: got %v", name, e)
+		}
+	}
+}
+
+// What two ask for is told apart also where the parts of it, one after another,
+// read the same.
+func TestPartsOfAnEntryAreKeptApart(t *testing.T) {
+	for _, between := range []string{"", " ", ":", ",", "|", "&", "-", "0:", "1:"} {
+		w := newWorld(t)
+		shared := client.Memory()
+		for i, row := range []struct {
+			scope, tenant, resource, audience string
+		}{
+			{"a", "b" + between + "c", "", ""},
+			{"a" + between + "b", "c", "", ""},
+			{"a" + between + "b" + between + "c", "", "", ""},
+			{"", "a" + between + "b" + between + "c", "", ""},
+			{"", "", "urn:a" + between + "urn:b", ""},
+			{"", "urn:a", "urn:b", ""},
+			{"", "urn:a" + between + "urn:b", "", ""},
+			{"", "audience=a", "", ""},
+			{"", "", "", "a"},
+		} {
+			c := w.config("oauth2")
+			c.Cache, c.Tenant, c.Scopes, c.Resources = shared, row.tenant, strings.Fields(row.scope), strings.Fields(row.resource)
+			if row.audience != "" {
+				c.Parameters = map[string][]string{"audience": {row.audience}}
+			}
+			equal(t, fmt.Sprintf("token of %q with %q between", row, between), w.must(w.source(c)), fmt.Sprint("token-", i+1))
 		}
 	}
 }

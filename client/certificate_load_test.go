@@ -192,3 +192,24 @@ func TestCertificateChainIsReplaced(t *testing.T) {
 	equal(t, "shown then", strings.Join(chain(1), ", "), "one, an authority")
 	equal(t, "token requests", w.asked(), 2)
 }
+
+// A provider that answers the same token until it ends is not asked once more
+// because that is used with another chain by now.
+func TestSameTokenWithAnotherChain(t *testing.T) {
+	w := newWorld(t)
+	w.answers(func(rw http.ResponseWriter, _ int) { give(rw, 1, "3600") })
+	cert := certify(t, "one", theStart.Add(1000*time.Hour))
+	s := w.source(w.certified(&cert))
+	w.must(s)
+	w.clock.Turn(56 * time.Minute)
+	chained := *cert
+	chained.Certificate = append(chained.Certificate[:1:1], certify(t, "an authority", theStart.Add(1000*time.Hour)).Certificate[0])
+	cert = &chained
+	for range 60 {
+		equal(t, "token", w.must(s), "token-1")
+		w.eventually("nothing is under way", func() bool { return ownGoroutines() == "" })
+		w.clock.Turn(time.Second)
+	}
+	equal(t, "token requests before the last call", w.asked(), 2)
+	equal(t, "certificates shown at the second", len(w.seenTokens()[1].TLS.PeerCertificates), 2)
+}

@@ -105,6 +105,20 @@ func TestCertificate(t *testing.T) {
 	w.get(s.Client(), other.URL)
 }
 
+// What a certificate's Leaf says counts only when it is that of the certificate,
+// and what the caller has given stays as it is.
+func TestCertificateWithALeaf(t *testing.T) {
+	w := newWorld(t)
+	cert := certify(t, "one", theStart.Add(1000*time.Hour))
+	w.must(w.source(w.certified(&cert)))
+	equal(t, "the caller's has no Leaf", cert.Leaf == nil, true)
+	ended, err := x509.ParseCertificate(certify(t, "ended", theStart.Add(time.Minute)).Certificate[0])
+	must(err)
+	cert.Leaf = ended
+	equal(t, "end of the token", w.tokenOf(w.source(w.certified(&cert))).Expires, theStart.Add(time.Hour))
+	equal(t, "the caller's has its Leaf", cert.Leaf == ended, true)
+}
+
 // connections counts those that are open.
 type connections struct {
 	net.Conn
@@ -272,6 +286,17 @@ func TestCertificateByAnyTransport(t *testing.T) {
 			b := &http.Transport{}
 			b.CloseIdleConnections() // settles the protocols, as a request does
 			b.TLSClientConfig.RootCAs = roots
+			return b
+		}, 2},
+		{"one whose HTTP/2 has connections of its own", func() *http.Transport {
+			own := w.base()
+			own.ForceAttemptHTTP2 = true
+			b := w.base()
+			b.TLSClientConfig.NextProtos = []string{"h2", "http/1.1"}
+			b.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{"h2": func(_ string, conn *tls.Conn) http.RoundTripper {
+				_ = conn.Close()
+				return own
+			}}
 			return b
 		}, 2},
 		{"one that must not speak HTTP/2", func() *http.Transport {

@@ -251,6 +251,55 @@ func TestOneLookForAChange(t *testing.T) {
 	}
 }
 
+// Pauses begin anew with other credentials, which a refusal says nothing of. What
+// is remembered says so once, however often it is told.
+func TestPausesBeginAnewWithOtherCredentials(t *testing.T) {
+	w := newWorld(t)
+	w.answers(status(401, `{"error":"invalid_client"}`))
+	c := w.config("oauth2")
+	secret := counterfoil.Secret("a wrong one")
+	c.ClientSecret = func(context.Context) (counterfoil.Secret, error) { return secret, nil }
+	s := w.source(c)
+	for _, pause := range []time.Duration{1, 2, 4} {
+		w.fails(s)
+		for range 3 {
+			e := w.fails(s)
+			equal(t, "pause", e.RetryAfter, pause*time.Second)
+			equal(t, "times that it says to be remembered: "+e.Error(), strings.Count(e.Error(), "(remembered"), 1)
+		}
+		w.clock.Turn(pause * time.Second)
+	}
+	secret = "another wrong one"
+	w.fails(s)
+	equal(t, "pause of the other", w.fails(s).RetryAfter, time.Second)
+}
+
+// Pauses of a renewal that fails begin anew with the next token.
+func TestPausesOfRenewalsBeginAnew(t *testing.T) {
+	w := newWorld(t)
+	s := w.oauth2()
+	tries := func() {
+		w.answers(status(503, ""))
+		w.clock.Turn(56 * time.Minute)
+		for at := range 8 { // the first pause is 1 s to 1.5 s, the second 2 s to 3 s, the third 4 s and more
+			w.must(s)
+			w.eventually("nothing is under way", func() bool { return ownGoroutines() == "" })
+			if at < 7 {
+				w.clock.Turn(time.Second)
+			}
+		}
+		w.answers(nil)
+		w.clock.Turn(time.Minute)
+		w.must(s)
+		w.eventually("it is renewed", func() bool { return ownGoroutines() == "" })
+	}
+	w.must(s)
+	tries()
+	first := w.asked()
+	tries()
+	equal(t, "requests of the second time", w.asked()-first, first-1)
+}
+
 // Pauses begin anew after a success, for refusals and for renewals alike.
 func TestPausesBeginAnew(t *testing.T) {
 	w := newWorld(t)
@@ -333,6 +382,50 @@ func TestLimiterPlaceIsGivenBack(t *testing.T) {
 	equal(t, "waits of the call that has a place", len(w.clock.Slept())-waits, 0)
 	w.clock.Turn(time.Hour)
 	<-done
+}
+
+// A call whose token ends while it waits for its turn is made with another, in the
+// turn that it has waited for.
+func TestTokenEndsInTheQueue(t *testing.T) {
+	w := newWorld(t)
+	w.answers(func(rw http.ResponseWriter, n int) { give(rw, n, "30") })
+	c := w.config("oauth2")
+	c.RequestsPerMinute = 1
+	s := w.source(c)
+	w.get(s.Client(), w.api.URL)
+	done := make(chan error, 1)
+	go func() {
+		req, _ := http.NewRequestWithContext(w.ctx, http.MethodGet, w.api.URL, nil)
+		resp, err := (&client.Transport{Source: s}).RoundTrip(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		done <- err
+	}()
+	must(w.clock.Sleepers(w.ctx, 1))
+	w.clock.Turn(61 * time.Second)
+	waits := func() (n int) {
+		for _, d := range w.clock.Slept() {
+			if d == 61*time.Second {
+				n++
+			}
+		}
+		return n
+	}
+	w.eventually("the call is made, or waits again", func() bool { return len(done) == 1 || waits() > 1 })
+	equal(t, "waits for a turn", waits(), 1)
+	w.clock.Turn(time.Hour)
+	must(<-done)
+	equal(t, "token of the call", w.seenCalls()[1].Header.Get("Authorization"), "Bearer token-2")
+}
+
+// A token lives from when it was asked for: what the answer took is not added.
+func TestSlowAnswerMakesNoTokenLiveLonger(t *testing.T) {
+	w := newWorld(t)
+	w.answers(func(rw http.ResponseWriter, n int) { w.clock.Turn(10 * time.Second); give(rw, n, "3600") })
+	token := w.tokenOf(w.oauth2())
+	equal(t, "issued", token.Issued, theStart)
+	equal(t, "end", token.Expires, theStart.Add(time.Hour))
 }
 
 // TestDirTakesNoSuchToken has a row for each thing that no token can be.

@@ -118,6 +118,7 @@ type between struct {
 	client.Cache
 	renewed, clearing func()
 	load              func(context.Context) error
+	loaded            func()
 }
 
 func (b *between) Renew(ctx context.Context, key string, r client.Renewal) (counterfoil.Token, error) {
@@ -141,7 +142,11 @@ func (b *between) Load(ctx context.Context, key string) (counterfoil.Token, bool
 			return counterfoil.Token{}, false, err
 		}
 	}
-	return b.Cache.Load(ctx, key)
+	t, ok, err := b.Cache.Load(ctx, key)
+	if b.loaded != nil {
+		b.loaded()
+	}
+	return t, ok, err
 }
 
 // A caller that finds the new token in the cache before the flight that put it
@@ -167,6 +172,90 @@ func TestMarginOfATokenThatTwoAdopt(t *testing.T) {
 	w.clock.Turn(56 * time.Minute)
 	equal(t, "token at the margin", w.must(s), "token-2")
 	w.eventually("it is renewed at the margin", func() bool { return w.asked() == 3 })
+}
+
+// What others change right after a Source has looked at the cache, and before it
+// has taken what it saw into use, is seen at the next call.
+func TestChangeRightAfterALook(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		// fresh says that the Source has no token yet.
+		fresh bool
+		// look makes s look at the cache, where "theirs" is in place of old.
+		look func(w *world, s *client.Source, old counterfoil.Token)
+	}{
+		{"because of a change", false, func(w *world, s *client.Source, _ counterfoil.Token) { equal(w.t, "token seen", w.must(s), "theirs") }},
+		{"because its token was rejected", false, func(w *world, s *client.Source, old counterfoil.Token) { s.Drop(w.ctx, old) }},
+		{"because it has none yet", true, func(w *world, s *client.Source, _ counterfoil.Token) { equal(w.t, "token seen", w.must(s), "theirs") }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t)
+			n := &named{Cache: client.Memory()}
+			b := &between{Cache: n}
+			c := w.config("oauth2")
+			c.Cache = b
+			s := w.source(c)
+			old := w.tokenOf(s)
+			put := func(value string, after time.Duration) {
+				_, err := n.Cache.Renew(w.ctx, *n.key.Load(), cachetest.Fetch(func(context.Context) (counterfoil.Token, error) {
+					return counterfoil.Token{Value: counterfoil.Secret(value), Type: "Bearer", Issued: theStart.Add(after), Expires: theStart.Add(2*time.Hour + after)}, nil
+				}))
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			put("theirs", time.Second)
+			b.loaded = func() {
+				b.loaded = nil
+				put("their next", 2*time.Second)
+			}
+			if row.fresh {
+				s = w.source(c)
+			}
+			row.look(w, s, old)
+			equal(t, "token of the next call", w.must(s), "their next")
+			equal(t, "token requests", w.asked(), 1)
+		})
+	}
+	t.Run("after its own renewal", func(t *testing.T) {
+		w := newWorld(t)
+		b := &between{Cache: client.Memory()}
+		c := w.config("oauth2")
+		c.Cache = b
+		s := w.source(c)
+		b.renewed = func() {
+			b.renewed = nil
+			must(b.Cache.Clear(w.ctx, ""))
+		}
+		w.must(s)
+		equal(t, "token after it was cleared", w.must(s), "token-2")
+	})
+}
+
+// Two calls are answered 401 at a time: the token that the one has got meanwhile
+// is not taken out of use by the other, and one token is told as dropped.
+func TestTwoDropsAtATime(t *testing.T) {
+	w := newWorld(t)
+	b := &between{Cache: client.Memory()}
+	c := w.config("oauth2")
+	c.Cache = b
+	s := w.source(c)
+	old := w.tokenOf(s)
+	b.loaded = func() {
+		b.loaded = nil
+		s.Drop(w.ctx, old)
+		equal(t, "token that the one has got", w.must(s), "token-2")
+	}
+	s.Drop(w.ctx, old)
+	equal(t, "token in use", w.must(s), "token-2")
+	dropped := 0
+	for _, e := range w.seenEvents() {
+		if e.Type == counterfoil.EventTokenDropped {
+			dropped++
+		}
+	}
+	equal(t, "events of dropped tokens", dropped, 1)
+	equal(t, "token requests", w.asked(), 2)
 }
 
 // The API rejects every token of one Source, or of all who share the cache: about

@@ -94,11 +94,12 @@ func TestTransportKeepsCallersHeaders(t *testing.T) {
 	req.Header.Set("Content-Type", "application/json; charset=utf-8")
 	req.Header.Set("Authorization", "Bearer of-the-caller")
 	req.Header.Set("X-Trace", "1")
-	resp, err := s.Client().Do(req)
+	resp, err := (&client.Transport{Source: s}).RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
+	equal(t, "the response's request is the caller's", resp.Request == req, true)
 	h := w.calls[0].Header
 	equal(t, "Content-Type", h.Get("Content-Type"), "application/json; charset=utf-8")
 	equal(t, "Authorization", fmt.Sprint(h["Authorization"]), "[Bearer token-1]")
@@ -353,14 +354,15 @@ func TestRequestsPerMinute(t *testing.T) {
 // Its own origin is the same in other words; another is not, and gets nothing.
 // Plain http is refused wherever it leads.
 func TestTransportOrigin(t *testing.T) {
-	for _, row := range []struct{ provider, header, credential string }{
-		{"altrata", "X-Api-Key", theKey},
-		{"engagifii", "Tenant-Code", "TENANT123"},
+	for _, row := range []struct{ provider, api, header, credential string }{
+		{"altrata", "https://API.example/v1/graphql", "X-Api-Key", theKey},
+		{"engagifii", "https://api.example", "Tenant-Code", "TENANT123"},
+		{"engagifii", "https://api.example:443", "Tenant-Code", "TENANT123"},
 	} {
-		t.Run(row.header, func(t *testing.T) {
+		t.Run(row.header+" to "+row.api, func(t *testing.T) {
 			w := newWorld(t)
 			c := w.config(row.provider)
-			c.APIURL = "https://API.example/v1/graphql"
+			c.APIURL = row.api
 			var sent []http.Header
 			tr := &client.Transport{Source: w.source(c), Base: roundTripper(func(r *http.Request) (*http.Response, error) {
 				sent = append(sent, r.Header)
@@ -373,7 +375,7 @@ func TestTransportOrigin(t *testing.T) {
 			}
 			for url, own := range map[string]bool{
 				"https://api.example/v1/graphql": true, "https://api.EXAMPLE:443/other": true,
-				"https://api.example:8443/": false, "https://api.example.evil.example/": false, "https://evil.example/https://api.example/": false,
+				"https://api.example:8443/": false, "https://api.example:4433/": false, "https://api.example.evil.example/": false, "https://evil.example/https://api.example/": false,
 				"https://api.example@evil.example/": false, "https://sub.api.example/": false,
 			} {
 				sent = nil
