@@ -104,6 +104,10 @@ type ScopeParameter struct {
 	// Parameter says whether it may be left out; left out, all scopes that the
 	// client is allowed are granted.
 	Parameter Presence `yaml:"parameter,omitempty"`
+	// Spaces says what stands between scopes: "single" is one space, as RFC 6749
+	// section 3.3 has it, and "any" is as many as there are, also before the
+	// first and after the last. Default single.
+	Spaces Spaces `yaml:"spaces,omitempty"`
 	// MustInclude are scopes without which no token is issued.
 	MustInclude counterfoil.Scopes `yaml:"must_include,omitempty"`
 }

@@ -73,6 +73,7 @@ func defaults(p *Provider) {
 	set((*string)(&t.CheckFirst), string(CheckGrantType))
 	set((*string)(&t.BasicEncoding), string(FormEncoding))
 	set((*string)(&t.Scope.Parameter), string(Optional))
+	set((*string)(&t.Scope.Spaces), string(SingleSpaces))
 	set((*string)(&t.Policy), string(Independent))
 	set((*string)(&a.KeyID), string(KeyIDThumbprint))
 	set((*string)(&a.TokenID), string(TokenIDUUID))

@@ -25,6 +25,17 @@ const (
 
 func (Presence) Words() []string { return []string{"required", "optional"} }
 
+// Spaces says what stands between the scopes of a request.
+type Spaces string
+
+// The spaces.
+const (
+	SingleSpaces Spaces = "single"
+	AnySpaces    Spaces = "any"
+)
+
+func (Spaces) Words() []string { return []string{"single", "any"} }
+
 // Check is what a token endpoint looks at.
 type Check string
 

@@ -51,20 +51,16 @@ func (rl *realm) revocable() bool { return rl.Provider.AccessToken.Claim(provide
 // listed reports whether the realm's tokens are in status lists.
 func (rl *realm) listed() bool { return rl.Provider.AccessToken.Claim(provider.FromStatus) != "" }
 
-// readForm reads a request about a token, strictly: POST, a form, a token in it
-// and nothing in the query that belongs into it.
-func (rl *realm) readForm(r *http.Request) (form, *refusal) {
+// aboutToken reads a request about a token, strictly: POST, a form, a token in
+// it and nothing in the query that belongs into it.
+func (rl *realm) aboutToken(r *http.Request) (form, *refusal) {
 	if r.Method != http.MethodPost {
 		return nil, refused(counterfoil.MethodNotAllowed, "")
 	}
 	if len(r.Header["Content-Type"]) == 0 || !rl.acceptable(r.Header) {
 		return nil, refused(counterfoil.UnsupportedMediaType, "")
 	}
-	text, no := readBody(r, maxOwnBody)
-	if no != nil {
-		return nil, no
-	}
-	body, no := parseForm(text)
+	body, no := rl.readForm(r, maxOwnBody)
 	if no != nil {
 		return nil, no
 	}

@@ -42,7 +42,7 @@ func (rl *realm) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithoutCancel(r.Context())
 	a := &attempt{event: rl.newEvent(r)}
 	// 1. Parse: one bounded read of a form.
-	body, no := rl.readForm(r)
+	body, no := rl.aboutToken(r)
 	a.event.Time = rl.Clock.Now() // it may take its time to arrive
 	if no != nil {
 		rl.refuseAt(ctx, w, a, introspectPath, no)

@@ -63,8 +63,7 @@ var dialects = map[string]map[counterfoil.Reason]shape{
 
 var cognito = map[counterfoil.Reason]shape{
 	counterfoil.InvalidRequest:       bare("invalid_request"),
-	counterfoil.MethodNotAllowed:     {405, "", map[string]string{"Allow": "POST"}},
-	counterfoil.UnsupportedMediaType: {405, "", nil},
+	counterfoil.MethodNotAllowed:     {405, `{"error":"invalid_request"}`, map[string]string{"Allow": "POST"}},
 	counterfoil.InvalidClient:        bare("invalid_client"),
 	counterfoil.UnsupportedGrantType: bare("unsupported_grant_type"),
 	counterfoil.InvalidScope:         bare("invalid_scope"),
@@ -93,8 +92,11 @@ var bad = map[string]struct {
 	"OPTIONS":                   {func(a *ask) { a.method = http.MethodOptions }, counterfoil.MethodNotAllowed},
 	"JSON":                      {func(a *ask) { a.mediaType = "application/json" }, counterfoil.UnsupportedMediaType},
 	"multipart":                 {func(a *ask) { a.mediaType = "multipart/form-data; boundary=x" }, counterfoil.UnsupportedMediaType},
-	"charset":                   {func(a *ask) { a.mediaType += "; charset=iso-8859-1" }, counterfoil.UnsupportedMediaType},
-	"broken media type":         {func(a *ask) { a.mediaType += "; charset" }, counterfoil.UnsupportedMediaType},
+	"no media type but charset": {func(a *ask) { a.mediaType = "; charset=utf-8" }, counterfoil.UnsupportedMediaType},
+	"form in another charset": {func(a *ask) {
+		a.mediaType += "; charset=iso-8859-1"
+		a.body = a.form.Encode() + "&x=\u00e9"
+	}, counterfoil.UnsupportedMediaType},
 	"two media types":           {func(a *ask) { a.header["Content-Type"] = []string{a.mediaType, a.mediaType}; a.mediaType = "" }, counterfoil.UnsupportedMediaType},
 	"compressed":                {func(a *ask) { a.header.Set("Content-Encoding", "gzip") }, counterfoil.UnsupportedMediaType},
 	"20 KB":                     {func(a *ask) { a.body = a.form.Encode() + "&x=" + strings.Repeat("x", 20<<10) }, counterfoil.RequestTooLarge},
@@ -120,7 +122,7 @@ var bad = map[string]struct {
 	"no grant type":             {func(a *ask) { a.setGrantType("") }, counterfoil.GrantTypeMissing},
 	"scope not allowed":         {func(a *ask) { a.form = with(a.form, "scope", "EventsApi events:read admin") }, counterfoil.ScopeNotAllowed},
 	"scope malformed":           {func(a *ask) { a.form = with(a.form, "scope", `EventsApi "x"`) }, counterfoil.ScopeMalformed},
-	"scope with two spaces":     {func(a *ask) { a.form = with(a.form, "scope", `EventsApi  x`) }, counterfoil.ScopeMalformed},
+	"scope with a tab":          {func(a *ask) { a.form = with(a.form, "scope", "EventsApi\tx") }, counterfoil.ScopeMalformed},
 	"scope too long":            {func(a *ask) { a.form = with(a.form, "scope", strings.Repeat("x", 1025)) }, counterfoil.ScopeMalformed},
 	"no credentials":            {func(a *ask) { a.credentials("", "") }, counterfoil.CredentialsMissing},
 	"no secret":                 {func(a *ask) { a.credentials("", ""); a.form = with(a.form, "client_id", "good") }, counterfoil.CredentialsMissing},
@@ -140,6 +142,14 @@ var bad = map[string]struct {
 	"Basic with control":        {func(a *ask) { a.authorization(basic("good", "a\nb")) }, counterfoil.CredentialsMalformed},
 	"Bearer":                    {func(a *ask) { a.authorization("Bearer some-token") }, counterfoil.MethodNotAccepted},
 	"two Authorization headers": {func(a *ask) { a.authorization(basic("good", "x"), basic("good", "x")) }, counterfoil.MultipleCredentials},
+	"two tokens beside the body": {func(a *ask) {
+		a.authorization("Bearer stale", "Bearer stale")
+		a.form = with(with(a.form, "client_id", "good"), "client_secret", "guess-of-a-secret")
+	}, counterfoil.MultipleCredentials},
+	"no Basic and a wrong secret": {func(a *ask) {
+		a.authorization("Basic")
+		a.form = with(with(a.form, "client_id", "good"), "client_secret", "guess-of-a-secret")
+	}, counterfoil.MultipleCredentials},
 	"header and body": {func(a *ask) {
 		a.authorization(basic("good", "x"))
 		a.form = with(a.form, "client_secret", "guess-of-a-secret")
@@ -285,6 +295,17 @@ func TestDialectRefusals(t *testing.T) {
 		reason counterfoil.Reason
 		shape  shape
 	}{
+		"ahotu without a media type": {"ahotu", func(a *ask) { a.mediaType = "" }, counterfoil.UnsupportedMediaType, bare("invalid_request")},
+		"a55 without a media type":   {"a55", func(a *ask) { a.mediaType = "" }, counterfoil.UnsupportedMediaType, bare("invalid_request")},
+		"a55 with JSON":              {"a55", func(a *ask) { a.mediaType, a.body = "application/json", "{}" }, counterfoil.UnsupportedMediaType, bare("invalid_request")},
+		"a55 with two spaces":        {"a55", func(a *ask) { a.form.Set("scope", "wallets:read  wallets:read") }, counterfoil.ScopeMalformed, bare("invalid_scope")},
+		"ahotu with a space behind":  {"ahotu", func(a *ask) { a.form.Set("scope", "events:read ") }, counterfoil.ScopeMalformed, bare("invalid_scope")},
+		"engagifii with spaces only": {"engagifii", func(a *ask) { a.form.Set("scope", "   ") }, counterfoil.ScopeMissing, dialects["engagifii"][counterfoil.InvalidScope]},
+		"engagifii with 301 spaces":  {"engagifii", func(a *ask) { a.form.Set("scope", "EventsApi"+strings.Repeat(" ", 292)) }, counterfoil.ScopeMalformed, dialects["engagifii"][counterfoil.InvalidScope]},
+		"a token and a wrong secret": {"engagifii", func(a *ask) {
+			a.form.Set("client_secret", "guess-of-a-secret")
+			a.header.Set("Authorization", "Bearer stale")
+		}, counterfoil.WrongSecret, dialects["engagifii"][counterfoil.InvalidClient]},
 		"ahotu wants a scope":          {"ahotu", func(a *ask) { a.form.Del("scope") }, counterfoil.ScopeMissing, bare("invalid_request")},
 		"ahotu wants a scope, not ''":  {"ahotu", func(a *ask) { a.form.Set("scope", "") }, counterfoil.ScopeMissing, bare("invalid_request")},
 		"engagifii wants a scope":      {"engagifii", func(a *ask) { a.form.Del("scope") }, counterfoil.ScopeMissing, dialects["engagifii"][counterfoil.InvalidScope]},
@@ -321,7 +342,7 @@ func TestDialectRefusals(t *testing.T) {
 
 // TestAccepted are requests that look odd and are right.
 func TestAccepted(t *testing.T) {
-	h := newHouseOf(t, nil, "oauth2", "a55", "altrata")
+	h := newHouseOf(t, nil, "oauth2", "a55", "ahotu", "altrata", "engagifii", "identityserver")
 	colon := h.client(server.NewClient{Realm: "oauth2", ID: "a:b ü+%", Settings: server.Settings{Scopes: counterfoil.Scopes{"read"}}})
 	escaped := basic(url.QueryEscape(colon.ClientID), url.QueryEscape(colon.ClientSecret.Reveal()))
 	for name, row := range map[string]struct {
@@ -329,6 +350,26 @@ func TestAccepted(t *testing.T) {
 		change func(*ask)
 	}{
 		"charset":                   {"oauth2", func(a *ask) { a.mediaType += ";charset=UTF-8" }},
+		"charset utf8":              {"engagifii", func(a *ask) { a.mediaType += "; charset=utf8" }},
+		"charset of ASCII":          {"a55", func(a *ask) { a.mediaType += "; charset=US-ASCII" }},
+		"charset of Latin-1":        {"oauth2", func(a *ask) { a.mediaType += ";charset=ISO-8859-1" }},
+		"charset of Windows":        {"ahotu", func(a *ask) { a.mediaType += "; charset=windows-1252" }},
+		"charset of UTF-16":         {"identityserver", func(a *ask) { a.mediaType += "; charset=utf-16" }},
+		"charset in quotes":         {"altrata", func(a *ask) { a.mediaType += `; charset="utf-8"` }},
+		"charset of nothing":        {"oauth2", func(a *ask) { a.mediaType += "; charset" }},
+		"non-ASCII in UTF-8":        {"oauth2", func(a *ask) { a.mediaType += "; charset=utf8"; a.body = a.form.Encode() + "&x=\u00e9" }},
+		"non-ASCII, not escaped":    {"oauth2", func(a *ask) { a.body = a.form.Encode() + "&x=\u00e9" }},
+		"stale token and body":      {"engagifii", func(a *ask) { a.header.Set("Authorization", "Bearer stale") }},
+		"stale token at Cognito":    {"a55", func(a *ask) { a.header.Set("Authorization", "bearer stale") }},
+		"bare token and body":       {"ahotu", func(a *ask) { a.header.Set("Authorization", "stale") }},
+		"empty header and body":     {"oauth2", func(a *ask) { a.header["Authorization"] = []string{""} }},
+		"scheme Negotiate and body": {"identityserver", func(a *ask) { a.header.Set("Authorization", "Negotiate YII=") }},
+		"scheme DPoP and body":      {"oauth2", func(a *ask) { a.header.Set("Authorization", "DPoP stale") }},
+		"space behind the scope":    {"engagifii", func(a *ask) { a.form.Set("scope", "EventsApi ") }},
+		"space before the scope":    {"engagifii", func(a *ask) { a.form.Set("scope", " EventsApi") }},
+		"line end behind the scope": {"engagifii", func(a *ask) { a.form.Set("scope", "EventsApi\r\n") }},
+		"spaces between scopes":     {"identityserver", func(a *ask) { a.form.Set("scope", "  read   write  ") }},
+		"spaces for scopes":         {"identityserver", func(a *ask) { a.form.Set("scope", "  ") }},
 		"media type in capitals":    {"oauth2", func(a *ask) { a.mediaType = "Application/X-WWW-Form-URLencoded" }},
 		"Basic":                     {"oauth2", func(a *ask) { a.asBasic() }},
 		"basic":                     {"oauth2", func(a *ask) { a.asBasic(); lower(a.header) }},

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/mediatype"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -36,11 +36,7 @@ func (rl *realm) parse(r *http.Request) (tokenRequest, *refusal) {
 	if !rl.acceptable(r.Header) {
 		return tokenRequest{}, refused(counterfoil.UnsupportedMediaType, "")
 	}
-	text, no := readBody(r, int64(rl.endpoint.Limits.Body))
-	if no != nil {
-		return tokenRequest{}, no
-	}
-	body, no := parseForm(text)
+	body, no := rl.readForm(r, int64(rl.endpoint.Limits.Body))
 	if no != nil {
 		return tokenRequest{}, no
 	}
@@ -77,25 +73,31 @@ func (rl *realm) misplaced(name string) bool {
 	return false
 }
 
-// acceptable reports whether a body comes as a form, in UTF-8 and not
-// compressed.
+// acceptable reports whether a body comes as a form that is not compressed.
 func (rl *realm) acceptable(h http.Header) bool {
-	if h.Get("Content-Encoding") != "" {
-		return false
-	}
 	given := h["Content-Type"]
-	if len(given) == 0 {
+	switch {
+	case h.Get("Content-Encoding") != "", len(given) > 1:
+		return false
+	case len(given) == 0:
 		return rl.endpoint.MediaType == provider.Optional
 	}
-	if len(given) > 1 {
-		return false
+	return mediatype.Is(given[0], formType)
+}
+
+// readForm reads a body that is acceptable. The media type has no parameters
+// (WHATWG URL section 5); a charset that clients add all the same says nothing
+// about ASCII, and a form is ASCII as browsers and libraries write it. In
+// anything else UTF-8 is meant (RFC 6749 appendix B).
+func (rl *realm) readForm(r *http.Request, limit int64) (form, *refusal) {
+	text, no := readBody(r, limit)
+	if no != nil {
+		return nil, no
 	}
-	if given[0] == formType {
-		return true
+	if strings.ContainsFunc(text, func(c rune) bool { return c >= utf8.RuneSelf }) && !mediatype.UTF8(r.Header.Get("Content-Type")) {
+		return nil, refused(counterfoil.UnsupportedMediaType, "the charset is not UTF-8")
 	}
-	media, params, err := mime.ParseMediaType(given[0])
-	charset, named := params["charset"]
-	return err == nil && media == formType && (!named || strings.EqualFold(charset, "utf-8"))
+	return parseForm(text)
 }
 
 // readBody reads the body at once, up to the limit. What a caller sends beyond
@@ -132,11 +134,16 @@ type credentials struct {
 // credentials finds the client's credentials in the one place where they may
 // be (RFC 6749 section 2.3.1, RFC 7523 section 2.2), or else in the certificate
 // of the connection (RFC 8705 section 2). A certificate beside other credentials
-// is none. The id that was claimed is returned even with a refusal.
+// is none, and so is an Authorization header of another scheme than Basic: a
+// client that sets its old token on every request authenticates no less. The id
+// that was claimed is returned even with a refusal.
 func (rl *realm) credentials(r *http.Request, body form) (credentials, *refusal) {
 	c := credentials{id: body.get("client_id"), secret: counterfoil.Secret(body.get("client_secret"))}
 	header, assertion := r.Header["Authorization"], body.get("client_assertion") != ""
 	inBody := c.secret != "" || assertion
+	if len(header) == 1 && !isBasic(header[0]) && (inBody || c.id != "" && rl.takesCertificates()) {
+		header = nil
+	}
 	var no *refusal
 	switch {
 	case len(header) > 1 || (len(header) == 1 && inBody) || (c.secret != "" && assertion):
@@ -176,10 +183,16 @@ func (rl *realm) accepts(m provider.Method) bool {
 	return false
 }
 
+// isBasic reports whether an Authorization header is of the scheme Basic.
+func isBasic(header string) bool {
+	scheme, _, _ := strings.Cut(header, " ")
+	return strings.EqualFold(scheme, "Basic")
+}
+
 // basic reads an Authorization header of the scheme Basic (RFC 7617 section 2).
 func (rl *realm) basic(header string) (credentials, *refusal) {
-	scheme, text, _ := strings.Cut(header, " ")
-	if !strings.EqualFold(scheme, "Basic") {
+	_, text, _ := strings.Cut(header, " ")
+	if !isBasic(header) {
 		return credentials{}, refused(counterfoil.MethodNotAccepted, "the Authorization scheme is not Basic")
 	}
 	malformed := refused(counterfoil.CredentialsMalformed, "Basic credentials")

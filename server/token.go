@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -282,6 +283,9 @@ func checkGrantType(grantType string) *refusal {
 func (rl *realm) decideScopes(asked string, c *Client) (counterfoil.Scopes, *refusal) {
 	if len(asked) > rl.endpoint.Limits.Scope {
 		return nil, refused(counterfoil.ScopeMalformed, "the scope is too long")
+	}
+	if rl.endpoint.Scope.Spaces == provider.AnySpaces {
+		asked = strings.Join(strings.FieldsFunc(strings.TrimSpace(asked), func(c rune) bool { return c == ' ' }), " ")
 	}
 	scopes, err := counterfoil.ParseScopes(asked)
 	switch {

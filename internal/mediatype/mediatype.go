@@ -1,0 +1,35 @@
+// Package mediatype reads the Content-Type of requests as their senders mean
+// it. Use it where a body is accepted.
+package mediatype
+
+import (
+	"mime"
+	"strings"
+)
+
+// Is reports whether a Content-Type names a media type, whatever its parameters
+// and however they are written.
+func Is(contentType, mediaType string) bool {
+	name, _, _ := strings.Cut(contentType, ";")
+	return strings.EqualFold(strings.TrimSpace(name), mediaType)
+}
+
+// UTF8 reports whether a Content-Type, or an element of Accept, can stand for
+// text in UTF-8: it names no charset, or UTF-8 by its name or by the one that
+// many programs give it, or US-ASCII, which is a part of UTF-8 (RFC 3629
+// section 1). One that is malformed names none for certain and is refused.
+func UTF8(contentType string) bool {
+	if contentType == "" {
+		return true
+	}
+	_, params, err := mime.ParseMediaType(contentType)
+	charset, named := params["charset"]
+	if err != nil || !named {
+		return err == nil
+	}
+	switch strings.ToLower(charset) {
+	case "utf-8", "utf8", "us-ascii":
+		return true
+	}
+	return false
+}
