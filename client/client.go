@@ -37,6 +37,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -246,6 +247,12 @@ func (s *Source) callHeaders() error {
 			return fmt.Errorf("Config.Tenant must be printable ASCII, to travel in %s", h.Name)
 		}
 		s.headers = append(s.headers, ch)
+	}
+	// What is posted to a GraphQL API is JSON, whether or not the description
+	// demands that it says so.
+	const mediaType = "Content-Type"
+	if s.api.Kind == provider.GraphQL && !slices.ContainsFunc(s.headers, func(h callHeader) bool { return h.name == mediaType }) {
+		s.headers = append(s.headers, callHeader{name: mediaType, value: "application/json"})
 	}
 	s.calls = newLimiter(max(cmp.Or(s.cfg.RequestsPerMinute, s.api.RequestsPerMinute), 0))
 	return nil

@@ -2,11 +2,15 @@ package guard_test
 
 import (
 	"errors"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/provider"
 )
 
 // change makes a right call wrong.
@@ -58,7 +62,6 @@ func TestRefusalsAreTheProviders(t *testing.T) {
 		{"ahotu", "expired token", late, 401, invalid, graphql401, counterfoil.TokenExpired},
 		{"ahotu", "scope too small", claim("scope", "events:drafts"), 403, `Bearer error="insufficient_scope", scope="events:read"`, graphql403, counterfoil.ScopeInsufficient},
 		{"ahotu", "ID token", claim("token_use", "id"), 401, invalid, graphql401, counterfoil.TokenUse},
-		{"ahotu", "other media type", set("Content-Type", "text/plain"), 400, "", `{"errors":[{"message":"The header Content-Type is required","extensions":{"code":"BAD_REQUEST"}}]}`, counterfoil.HeaderInvalid},
 		{"ahotu", "keys unavailable", keysDown, 503, "", `{"errors":[{"message":"Service unavailable","extensions":{"code":"SERVICE_UNAVAILABLE"}}]}`, counterfoil.Unavailable},
 
 		{"altrata", "no API key and no token", func(_ *rig, r *http.Request) { r.Header = http.Header{} }, 403, "", `{"message":"Forbidden"}`, counterfoil.APIKeyMissing},
@@ -81,6 +84,12 @@ func TestRefusalsAreTheProviders(t *testing.T) {
 		{"engagifii", "tenant in another case", set("tenant-code", "tenant123"), 403, "", `{"error":{"code":"TENANT_FORBIDDEN","message":"The client is not granted this tenant"}}`, counterfoil.TenantDenied},
 		{"engagifii", "tenant twice", twice("tenant-code", "TENANT123"), 400, "", `{"error":{"code":"INVALID_HEADER","message":"The header tenant-code has a value that is not supported"}}`, counterfoil.HeaderInvalid},
 		{"engagifii", "no content type", drop("Content-Type"), 400, "", `{"error":{"code":"MISSING_HEADER","message":"The header Content-Type is required"}}`, counterfoil.HeaderMissing},
+		{"engagifii", "form type", set("Content-Type", "application/x-www-form-urlencoded"), 400, "", `{"error":{"code":"INVALID_HEADER","message":"The header Content-Type has a value that is not supported"}}`, counterfoil.HeaderInvalid},
+		{"engagifii", "two content types", twice("Content-Type", "application/json"), 400, "", `{"error":{"code":"INVALID_HEADER","message":"The header Content-Type has a value that is not supported"}}`, counterfoil.HeaderInvalid},
+		{"engagifii", "no content type, length unknown", func(_ *rig, r *http.Request) {
+			r.Header.Del("Content-Type")
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader("{}")), -1
+		}, 400, "", `{"error":{"code":"MISSING_HEADER","message":"The header Content-Type is required"}}`, counterfoil.HeaderMissing},
 		{"engagifii", "nothing at all: the first names the refusal", func(_ *rig, r *http.Request) { r.Header = http.Header{} }, 401, plain, `{"error":"invalid_token","error_description":"The access token is missing"}`, counterfoil.TokenMissing},
 		{"engagifii", "scope too small", claim("scope", []string{"OtherApi"}), 403, `Bearer error="insufficient_scope", scope="EventsApi"`, `{"error":"insufficient_scope","error_description":"The access token lacks a scope that is needed"}`, counterfoil.ScopeInsufficient},
 		{"engagifii", "registry down", registryDown, 503, "", `{"error":{"code":"UNAVAILABLE","message":"Try again later"}}`, counterfoil.Unavailable},
@@ -88,7 +97,10 @@ func TestRefusalsAreTheProviders(t *testing.T) {
 		{"a55", "no token", drop("Authorization"), 401, plain, `{"error":{"code":"UNAUTHORIZED","message":"An access token is required"}}`, counterfoil.TokenMissing},
 		{"a55", "expired token", late, 401, invalid, `{"error":{"code":"UNAUTHORIZED","message":"The access token is invalid or has expired"}}`, counterfoil.TokenExpired},
 		{"a55", "scope too small", claim("scope", "other"), 403, `Bearer error="insufficient_scope", scope="wallets:read"`, `{"error":{"code":"FORBIDDEN","message":"The access token lacks a scope that is needed"}}`, counterfoil.ScopeInsufficient},
-		{"a55", "other media type", set("Content-Type", "application/xml"), 415, "", `{"error":{"code":"UNSUPPORTED_MEDIA_TYPE","message":"The header Content-Type must be application/json"}}`, counterfoil.HeaderInvalid},
+		{"a55", "other media type", func(_ *rig, r *http.Request) {
+			r.Header.Set("Content-Type", "application/xml")
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader("<a/>")), 4
+		}, 415, "", `{"error":{"code":"UNSUPPORTED_MEDIA_TYPE","message":"The header Content-Type must be application/json"}}`, counterfoil.HeaderInvalid},
 		{"a55", "keys unavailable", keysDown, 503, "", `{"error":{"code":"UNAVAILABLE","message":"Try again later"}}`, counterfoil.Unavailable},
 
 		{"oauth2", "no token", drop("Authorization"), 401, plain, "", counterfoil.TokenMissing},
@@ -157,6 +169,104 @@ func TestEventNamesOnlyAProvedClient(t *testing.T) {
 	} {
 		if a := r.send(r.call(tt.token)); a.event.Success || a.event.ClientID != tt.client {
 			t.Errorf("%s: event %+v", name, a.event)
+		}
+	}
+}
+
+// A request without content needs no Content-Type, at any API; what it has says
+// nothing.
+func TestNoContentNeedsNoMediaType(t *testing.T) {
+	all := map[string]*rig{"engagifii": newRig(t, "engagifii"), "a55": newRig(t, "a55"), "one of its own": newRigFor(t, parse(t, "typed", typed), dialects()["oauth2"])}
+	for _, row := range []struct {
+		name, method string
+		mediaTypes   []string
+		body         string
+		length       int64 // -1 where the framing does not tell
+	}{
+		{"GET as Go and Java send it", "GET", nil, "", 0},
+		{"GET with the media type of JSON", "GET", []string{"application/json"}, "", 0},
+		{"GET with another media type", "GET", []string{"text/plain"}, "", 0},
+		{"GET with two media types", "GET", []string{"application/json", "text/plain"}, "", 0},
+		{"HEAD", "HEAD", nil, "", 0},
+		{"DELETE", "DELETE", nil, "", 0},
+		{"POST of nothing", "POST", nil, "", 0},
+		{"POST of nothing as a form", "POST", []string{"application/x-www-form-urlencoded"}, "", 0},
+		{"chunks of nothing", "GET", nil, "", -1},
+		{"chunks of JSON", "POST", []string{"application/json"}, `{"PageSize":5}`, -1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			for name, r := range all {
+				r.t = t
+				req := r.call(r.token(nil))
+				req.Method, req.Body, req.ContentLength = row.method, nil, row.length
+				if req.Header["Content-Type"] = row.mediaTypes; row.length != 0 {
+					req.Body = io.NopCloser(strings.NewReader(row.body))
+				}
+				if a := r.send(req); a.status != 200 {
+					t.Errorf("%s: %d %s", name, a.status, a.body)
+				}
+			}
+		})
+	}
+}
+
+const typed = `
+extends: oauth2
+name: typed
+apis:
+  - name: things
+    kind: rest
+    path: /things
+    headers:
+      - {name: Content-Type, value: application/json}
+      - {name: Authorization, from: token, scheme: Bearer}
+    refusals:
+      token_missing: {status: 401}
+      token_invalid: {status: 401}
+      scope_insufficient: {status: 403}
+      header_missing: {status: 400}
+      unavailable: {status: 503}
+`
+
+// The guard looks at the first byte of a content whose length it is not told:
+// the API still gets all of it.
+func TestContentOfUnknownLengthArrivesWhole(t *testing.T) {
+	r := newRig(t, "a55")
+	text := strings.Repeat("0123456789", 100)
+	req := r.call(r.token(nil))
+	req.Method, req.Body, req.ContentLength = "POST", io.NopCloser(strings.NewReader(text)), -1
+	req.Header.Del("Content-Type")
+	w := httptest.NewRecorder()
+	r.guard.Handler(http.HandlerFunc(func(_ http.ResponseWriter, got *http.Request) {
+		if body := must(io.ReadAll(got.Body)); string(body) != text {
+			t.Errorf("the API read %d bytes: %.20s…", len(body), body)
+		}
+		if err := got.Body.Close(); err != nil {
+			t.Error(err)
+		}
+	})).ServeHTTP(w, req)
+	if w.Code != http.StatusOK {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// A header that is there with another value is not called missing.
+func TestWrongHeaderIsNotCalledRequired(t *testing.T) {
+	for _, name := range provider.Names() {
+		p := must(provider.Builtin(name))
+		for _, api := range p.APIs {
+			for _, h := range api.Headers {
+				for _, reason := range []counterfoil.Reason{counterfoil.HeaderInvalid, counterfoil.APIKeyInvalid, counterfoil.TenantDenied, counterfoil.TokenInvalid} {
+					if text := api.Refusal(reason).Body; strings.Contains(text, "is required") || strings.Contains(text, "missing") {
+						t.Errorf("%s: a wrong %s is answered %s", name, h.Name, text)
+					}
+				}
+			}
+		}
+		for _, reason := range []counterfoil.Reason{counterfoil.HeaderInvalid, counterfoil.APIKeyInvalid} {
+			if text := p.TokenEndpoint.Refusal(reason).Body; strings.Contains(text, "is required") || strings.Contains(text, "missing") {
+				t.Errorf("%s: a wrong header of a token request is answered %s", name, text)
+			}
 		}
 	}
 }

@@ -268,7 +268,7 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 // answer what the caller needs for the next call.
 func (g *Guard) decide(answer http.Header, r *http.Request) (*counterfoil.Principal, *denial) {
 	// 1. What the description demands is there, in its order.
-	sent, no := g.demand(r.Header)
+	sent, no := g.demand(r)
 	if no != nil {
 		return nil, no
 	}

@@ -1,12 +1,16 @@
 package guard
 
 import (
+	"bufio"
+	"errors"
+	"io"
 	"net/http"
 	"net/textproto"
 	"strings"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/internal/mediatype"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -66,13 +70,17 @@ type sent struct {
 
 // demand looks for the headers in the description's order; the first that is
 // missing, repeated or of another value refuses the request. It says nothing yet
-// about whether a credential is right.
-func (g *Guard) demand(h http.Header) (sent, *denial) {
+// about whether a credential is right. A Content-Type says what the content is:
+// without content it is not looked at (RFC 9110 section 8.3).
+func (g *Guard) demand(r *http.Request) (sent, *denial) {
 	var s sent
 	for i := range g.headers {
 		want := &g.headers[i]
-		values := h[want.key]
+		values := r.Header[want.key]
+		fits := len(values) == 1 && want.takes(values[0])
 		switch {
+		case want.key == contentType && !fits && empty(r):
+			continue
 		case len(values) > 1:
 			return s, &denial{reason: want.repeated, header: want.Name, detail: "the header is repeated"}
 		case len(values) == 0 || values[0] == "":
@@ -80,7 +88,7 @@ func (g *Guard) demand(h http.Header) (sent, *denial) {
 				continue
 			}
 			return s, &denial{reason: want.missing, header: want.Name}
-		case !want.takes(values[0]):
+		case !fits:
 			return s, &denial{reason: want.invalid, header: want.Name}
 		}
 		switch want.From {
@@ -95,6 +103,23 @@ func (g *Guard) demand(h http.Header) (sent, *denial) {
 	return s, nil
 }
 
+const contentType = "Content-Type"
+
+// empty reports whether a request has no content. Where its framing does not
+// tell, as when a proxy passes a GET on in chunks, one byte of it is awaited.
+func empty(r *http.Request) bool {
+	if r.ContentLength >= 0 || r.Body == nil {
+		return r.ContentLength <= 0
+	}
+	body := bufio.NewReaderSize(r.Body, 16)
+	_, err := body.Peek(1)
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{body, r.Body}
+	return errors.Is(err, io.EOF)
+}
+
 // takes reports whether value may stand in the header.
 func (h *header) takes(value string) bool {
 	switch {
@@ -102,9 +127,8 @@ func (h *header) takes(value string) bool {
 		return true // bearer says
 	case h.Value == "":
 		return len(value) <= maxCredential
-	case h.key == "Content-Type":
-		mediaType, _, _ := strings.Cut(value, ";")
-		return strings.EqualFold(strings.TrimSpace(mediaType), h.Value)
+	case h.key == contentType:
+		return mediatype.Is(value, h.Value)
 	}
 	return value == h.Value
 }

@@ -72,8 +72,7 @@ func TestCaseOfFixedHeaders(t *testing.T) {
 			t.Errorf("%q: %d %s, want %d", value, w.Code, w.Body, status)
 		}
 	}
-	d := dialects()["ahotu"]
-	r := newRigFor(t, must(provider.Builtin("ahotu")), d)
+	r := newRig(t, "engagifii")
 	for _, value := range []string{"application/json", "Application/JSON", "application/json; charset=utf-8", "application/json ;x=y"} {
 		req := r.call(r.token(nil))
 		req.Header.Set("Content-Type", value)

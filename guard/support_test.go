@@ -224,9 +224,13 @@ func (r *rig) claim(name string, value any) string {
 	})
 }
 
-// call returns a request that is right but for its token.
+// call returns a request that is right but for its token; a POST has a body.
 func (r *rig) call(token string) *http.Request {
-	req := must(http.NewRequest(r.method, r.server.URL+"/", nil))
+	var body io.Reader
+	if r.method == http.MethodPost {
+		body = strings.NewReader("{}")
+	}
+	req := must(http.NewRequest(r.method, r.server.URL+"/", body))
 	for name, value := range r.callHeaders {
 		req.Header.Set(name, value)
 	}

@@ -222,7 +222,8 @@ type Header struct {
 	Name string `yaml:"name" check:"required"`
 	// From is the credential or setting that fills the header.
 	From HeaderSource `yaml:"from,omitempty"`
-	// Value is the fixed value. For Content-Type, parameters are ignored.
+	// Value is the fixed value. For Content-Type, parameters are ignored, and so
+	// is the whole header where a request has no content.
 	Value string `yaml:"value,omitempty"`
 	// Scheme precedes a token, as in "Bearer TOKEN"; its case does not matter
 	// when it is read (RFC 9110 section 11.1).

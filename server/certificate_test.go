@@ -123,6 +123,12 @@ func TestTLSClientAuth(t *testing.T) {
 			t.Errorf("the token is bound to %v", c["cnf"])
 		}
 	})
+	t.Run("a certificate beside a stale token", func(t *testing.T) {
+		h.workload("stale", server.Authentication{Certificate: server.CertificateRule{DNS: "job.example.com"}})
+		a := certified("stale")
+		a.header = http.Header{"Authorization": {"Bearer stale"}}
+		h.wantToken(t, a)
+	})
 	t.Run("a realm without authorities trusts those of no system", func(t *testing.T) {
 		h := newGate(t, nil)
 		h.workload("job", server.Authentication{Certificate: server.CertificateRule{DNS: "job.example.com"}})

@@ -318,8 +318,15 @@ func TestEndpointRefuses(t *testing.T) {
 		}
 	}
 	h.wantActive("oauth2", token, true)
-	if got := h.post("/oauth2/introspect", good(), http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=UTF-8"}}); got.status != http.StatusOK {
-		t.Errorf("a form in UTF-8 got %d %s", got.status, got.body)
+	for _, path := range []string{"/introspect", "/revoke"} {
+		for _, charset := range []string{"UTF-8", "utf8", "ISO-8859-1"} {
+			if got := h.post("/oauth2"+path, good(), http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=" + charset}}); got.status != http.StatusOK {
+				t.Errorf("%s: a form in %s got %d %s", path, charset, got.status, got.body)
+			}
+		}
+	}
+	if got := h.post("/oauth2/revoke", good(), http.Header{"Authorization": {"Bearer stale"}}); got.status != http.StatusOK {
+		t.Errorf("credentials in the body beside a stale token got %d %s", got.status, got.body)
 	}
 }
 
