@@ -2,8 +2,9 @@
 // schema over HTTP. Use it for a read-only API that stands behind a guard; it
 // refuses a request that has no [counterfoil.Principal].
 //
-// It follows the GraphQL over HTTP specification: POST with a JSON body and GET
-// with URL parameters; an answer in application/graphql-response+json, with the
+// It follows the GraphQL over HTTP specification: POST with a JSON body, which
+// may come without a media type or as a form, and GET with URL parameters; an
+// answer in application/graphql-response+json, with the
 // status codes of that media type, to those who accept it, and in
 // application/json to all others. Everything that a caller sends is bounded
 // (see [Limits]), and what it amounts to is counted with fragments expanded and

@@ -39,7 +39,20 @@ func TestHTTP(t *testing.T) {
 		{"invalid query in the other type", "POST", "", bad, append(js, "Accept", gr), 400, gr, "GRAPHQL_VALIDATION_FAILED"},
 		{"syntax error", "POST", "", `{"query":"{"}`, append(js, "Accept", gr), 400, gr, "GRAPHQL_PARSE_FAILED"},
 		{"form", "POST", "", "query=%7Becho%7D", []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "application/json", "UNSUPPORTED_MEDIA_TYPE"},
-		{"no content type", "POST", "", echo, nil, 415, "application/json", "UNSUPPORTED_MEDIA_TYPE"},
+		{"form of nothing but a brace", "POST", "", "%7B", []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "application/json", "UNSUPPORTED_MEDIA_TYPE"},
+		{"JSON as curl sends it", "POST", "", echo, []string{"Content-Type", "application/x-www-form-urlencoded"}, 200, "application/json", ""},
+		{"JSON as a form with a charset", "POST", "", " " + echo, []string{"Content-Type", "application/x-www-form-urlencoded; charset=UTF-8"}, 200, "application/json", ""},
+		{"JSON without a type", "POST", "", echo, nil, 200, "application/json", ""},
+		{"JSON in utf8", "POST", "", echo, []string{"Content-Type", "application/json; charset=utf8"}, 200, "application/json", ""},
+		{"JSON in quoted UTF-8", "POST", "", echo, []string{"Content-Type", `application/json; charset="UTF-8"`}, 200, "application/json", ""},
+		{"plain text", "POST", "", echo, []string{"Content-Type", "text/plain"}, 415, "application/json", "UNSUPPORTED_MEDIA_TYPE"},
+		{"multipart", "POST", "", echo, []string{"Content-Type", "multipart/form-data; boundary=x"}, 415, "application/json", "UNSUPPORTED_MEDIA_TYPE"},
+		{"no type and no JSON", "POST", "", "{ echo }", nil, 400, "application/json", "BAD_REQUEST"},
+		{"utf8 wanted", "POST", "", echo, append(js, "Accept", "application/json; charset=utf8"), 200, "application/json", ""},
+		{"nothing without a type", "POST", "", "", nil, 400, "application/json", "BAD_REQUEST"},
+		{"nothing as a form", "POST", "", "", []string{"Content-Type", "application/x-www-form-urlencoded"}, 400, "application/json", "BAD_REQUEST"},
+		{"nothing as plain text", "POST", "", "", []string{"Content-Type", "text/plain"}, 400, "application/json", "BAD_REQUEST"},
+		{"spaces only", "POST", "", " \n", nil, 400, "application/json", "BAD_REQUEST"},
 		{"another charset", "POST", "", echo, []string{"Content-Type", "application/json; charset=utf-16"}, 415, "application/json", "UNSUPPORTED_MEDIA_TYPE"},
 		{"compressed", "POST", "", echo, append(js, "Content-Encoding", "gzip"), 415, "application/json", "UNSUPPORTED_MEDIA_TYPE"},
 		{"empty body", "POST", "", "", js, 400, "application/json", "BAD_REQUEST"},
@@ -75,6 +88,28 @@ func TestHTTP(t *testing.T) {
 				t.Errorf("headers are %v", a.header)
 			}
 		})
+	}
+}
+
+// The samples of a guide print a request with nothing in it.
+func TestEmptyBodyIsToldOfTheQuery(t *testing.T) {
+	srv, _ := start(t)
+	for _, body := range []string{"", "\n", "{}", `{"query":null}`} {
+		a := send(t, srv, request(t, "POST", srv.URL, body))
+		if a.status != 400 || len(a.Errors) != 1 || !strings.Contains(a.Errors[0].Message, `"query" is missing`) {
+			t.Errorf("%q is answered %d %s", body, a.status, a.text)
+		}
+	}
+}
+
+// Two media types are none: what stands behind one of them may have been meant
+// for somebody else.
+func TestTwoMediaTypes(t *testing.T) {
+	srv, _ := start(t)
+	req := request(t, "POST", srv.URL, `{"query":"{ echo }"}`)
+	req.Header["Content-Type"] = []string{"application/json", "text/plain"}
+	if a := send(t, srv, req); a.status != 415 || a.header.Get("Accept-Post") != "application/json" {
+		t.Errorf("answered %d %s", a.status, a.text)
 	}
 }
 

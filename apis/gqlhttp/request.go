@@ -15,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/99designs/gqlgen/graphql"
+
+	"github.com/counterfoil/counterfoil/internal/mediatype"
 )
 
 // The media types of an answer.
@@ -65,7 +67,7 @@ func negotiate(accept string) (media string, acceptable bool) {
 	weights := map[string]float64{}
 	for part := range strings.SplitSeq(accept, ",") {
 		name, params, err := mime.ParseMediaType(part)
-		if err != nil || !utf8Charset(params) {
+		if err != nil || !mediatype.UTF8(part) {
 			continue
 		}
 		q := 1.0
@@ -94,11 +96,6 @@ func negotiate(accept string) (media string, acceptable bool) {
 	return typeJSON, false
 }
 
-func utf8Charset(params map[string]string) bool {
-	charset, ok := params["charset"]
-	return !ok || strings.EqualFold(charset, "utf-8")
-}
-
 // parameters reads what a request asks for (GraphQL over HTTP, "Request").
 func (h *Handler) parameters(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *refusal) {
 	if r.Method != http.MethodPost {
@@ -107,10 +104,9 @@ func (h *Handler) parameters(w http.ResponseWriter, r *http.Request) (*graphql.R
 		}
 		return fromURL(r.URL.RawQuery)
 	}
-	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || media != typeJSON || !utf8Charset(params) || r.Header.Get("Content-Encoding") != "" {
-		w.Header().Set("Accept-Post", typeJSON)
-		return nil, &refusal{http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "send the request as Content-Type: " + typeJSON + ", in UTF-8 and not compressed"}
+	readable, form := mayBeJSON(r.Header)
+	if !readable && r.ContentLength != 0 {
+		return nil, unsupported(w)
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(h.cfg.Limits.Body)))
 	var tooLarge *http.MaxBytesError
@@ -120,7 +116,28 @@ func (h *Handler) parameters(w http.ResponseWriter, r *http.Request) (*graphql.R
 	case err != nil:
 		return nil, badRequest("the body could not be read to its end")
 	}
+	body = bytes.TrimSpace(body)
+	if len(body) > 0 && (!readable || form && body[0] != '{') {
+		return nil, unsupported(w)
+	}
 	return fromJSON(body)
+}
+
+// mayBeJSON reports whether a body is read as JSON: when it is called that, in
+// UTF-8 and not compressed, or has no media type. Many send JSON and call it a
+// form, as curl does by itself; one that is a form is none the less no request.
+func mayBeJSON(h http.Header) (readable, form bool) {
+	given, media := h["Content-Type"], h.Get("Content-Type")
+	if h.Get("Content-Encoding") != "" || len(given) > 1 || !mediatype.UTF8(media) {
+		return false, false
+	}
+	form = mediatype.Is(media, "application/x-www-form-urlencoded")
+	return media == "" || form || mediatype.Is(media, typeJSON), form
+}
+
+func unsupported(w http.ResponseWriter) *refusal {
+	w.Header().Set("Accept-Post", typeJSON)
+	return &refusal{http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "send the request as Content-Type: " + typeJSON + ", in UTF-8 and not compressed"}
 }
 
 // wire is a request's parameters as JSON has them; null is the same as absent.
@@ -137,13 +154,12 @@ var shapes = map[string]string{
 	"variables": "an object or null", "extensions": "an object or null",
 }
 
-// fromJSON decodes the body of a POST. Members that the specification does not
+// fromJSON decodes the body of a POST, without space around it. Members that the specification does not
 // know are ignored, as it asks.
 func fromJSON(body []byte) (*graphql.RawParams, *refusal) {
-	body = bytes.TrimSpace(body)
 	switch {
 	case len(body) == 0:
-		return nil, badRequest(`the body is empty: send {"query": "..."}`)
+		return nil, badRequest(`"query" is missing, for the body is empty: send {"query": "..."}`)
 	case !utf8.Valid(body):
 		return nil, badRequest("the body is not UTF-8")
 	case body[0] != '{' && json.Valid(body):
