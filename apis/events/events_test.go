@@ -118,6 +118,8 @@ func TestListBounds(t *testing.T) {
 		{"everything", `{}`, 20},
 		{"nulls are left out", `{"PageNumber":null,"PageSize":null,"OnlyUpcoming":null,"SearchText":null}`, 20},
 		{"largest page", `{"PageSize":100}`, 100},
+		{"members as JavaScript writes them", `{"pageNumber":2,"pageSize":100,"onlyUpcoming":false,"searchText":""}`, 20},
+		{"members in capitals", `{"PAGESIZE":7}`, 7},
 		{"last page", `{"PageNumber":2,"PageSize":100}`, 20},
 		{"past the end", `{"PageNumber":3,"PageSize":100}`, 0},
 		{"largest page number", `{"PageNumber":9223372036854775807,"PageSize":100}`, 0},
@@ -156,7 +158,7 @@ func TestListRefuses(t *testing.T) {
 		{"search as number", `{"SearchText":1}`, "SearchText must be a string"},
 		{"search too long", `{"SearchText":"` + strings.Repeat("é", 101) + `"}`, "at most 100 characters"},
 		{"search with NUL", `{"SearchText":"a\u0000b"}`, "control characters"},
-		{"unknown field", `{"pageSize":20}`, `unknown field "pageSize": allowed are PageNumber, PageSize, OnlyUpcoming, SearchText`},
+		{"unknown field", `{"pages":20}`, `unknown field "pages": allowed are PageNumber, PageSize, OnlyUpcoming, SearchText`},
 		{"long unknown field", `{"` + strings.Repeat("x", 9000) + `":1}`, strings.Repeat("x", 40) + `…": allowed`},
 		{"repeated field", `{"PageSize":1,"PageSize":2}`, "PageSize stands twice"},
 		{"array", `[]`, "not a JSON object"},
@@ -210,7 +212,10 @@ func TestRequestsRefused(t *testing.T) {
 		{"unknown path", resttest.Request{Path: mount + "/events"}, 404, "NOT_FOUND"},
 		{"root", resttest.Request{Path: mount + "/"}, 404, "NOT_FOUND"},
 		{"no id", resttest.Request{Path: mount + "/event/"}, 404, "NOT_FOUND"},
-		{"slash at the end", resttest.Request{Method: "POST", Path: list + "/", Body: "{}"}, 404, "NOT_FOUND"},
+		{"escaped slash at the end", resttest.Request{Path: mount + "/event/" + rest.ID("events/0") + "%2F"}, 404, "NOT_FOUND"},
+		{"two slashes at the end", resttest.Request{Method: "POST", Path: list + "//", Body: "{}"}, 404, "NOT_FOUND"},
+		{"nothing without a type", resttest.Request{Method: "POST", Path: list}, 400, "INVALID_REQUEST"},
+		{"page number twice, in two cases", ask(`{"PageNumber":1,"pagenumber":2}`), 400, "INVALID_REQUEST"},
 		{"path that is not clean", resttest.Request{Path: mount + "//event/../event/list"}, 404, "NOT_FOUND"},
 		{"no tenant for the list", resttest.Request{Method: "POST", Path: list, Body: "{}", Tenant: "-"}, 403, "MISSING_TENANT"},
 		{"no provider for the list", resttest.Request{Method: "POST", Path: list, Body: "{}", Provider: "-"}, 403, "MISSING_TENANT"},
@@ -220,6 +225,32 @@ func TestRequestsRefused(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			resttest.WantProblem(t, server.Do(t, tt.in), tt.status, tt.code, "")
+		})
+	}
+}
+
+// Clients of the real API add a slash, or a charset, and get the same.
+func TestSlashAndCharsetMakeNoDifference(t *testing.T) {
+	server, _ := serve(t)
+	one := mount + "/event/" + rest.ID("events/0")
+	post := func(path, contentType string) resttest.Request {
+		return resttest.Request{Method: "POST", Path: path, Body: `{"PageSize":1}`, Header: map[string]string{"Content-Type": contentType}}
+	}
+	for _, row := range []struct {
+		name     string
+		in, same resttest.Request
+	}{
+		{"list with a slash", post(list+"/", "application/json"), post(list, "application/json")},
+		{"event with a slash", resttest.Request{Path: one + "/"}, resttest.Request{Path: one}},
+		{"event with a slash, escaped", resttest.Request{Path: strings.Replace(one, "-", "%2D", 1) + "/"}, resttest.Request{Path: one}},
+		{"charset utf8", post(list, "application/json; charset=utf8"), post(list, "application/json")},
+		{"charset UTF-8", post(list, "application/json;charset=UTF-8"), post(list, "application/json")},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got, want := server.Do(t, row.in), server.Do(t, row.same)
+			if got.Status != http.StatusOK || string(got.Body) != string(want.Body) {
+				t.Errorf("answered %d %s, want %s", got.Status, got.Body, want.Body)
+			}
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,10 +16,10 @@ import (
 
 // Decode reads the one JSON object that data consists of into the struct that v
 // points to, more strictly than encoding/json: a name matches a field's json
-// tag exactly as written, stands once, and is refused when there is no such
-// field; the text is UTF-8 and nothing follows the object. A null is the same
-// as leaving the field out. The error names the field and what is allowed, and
-// is one line.
+// tag in any case, as ASP.NET binds it, stands once, whatever its case, and is
+// refused when there is no such field; the text is UTF-8 and nothing follows the
+// object. A null is the same as leaving the field out. The error names the field
+// and what is allowed, and is one line.
 //
 // Fields may be strings, integers, booleans, time.Time (RFC 3339), structs of
 // these, and pointers to and slices of these.
@@ -89,20 +90,21 @@ func decodeObject(raw json.RawMessage, into reflect.Value, at string) error {
 		if err != nil {
 			return err
 		}
-		name, _ := token.(string)
+		written, _ := token.(string)
 		var value json.RawMessage
 		if err := dec.Decode(&value); err != nil {
 			return err
 		}
-		field, ok := fields[name]
-		switch {
-		case !ok:
-			return fmt.Errorf("unknown field %s%s: allowed are %s", quote(name), inside(at), strings.Join(names, ", "))
-		case seen[name]:
-			return fmt.Errorf("field %s stands twice%s", name, inside(at))
+		i := slices.IndexFunc(names, func(name string) bool { return strings.EqualFold(name, written) })
+		if i < 0 {
+			return fmt.Errorf("unknown field %s%s: allowed are %s", quote(written), inside(at), strings.Join(names, ", "))
+		}
+		name := names[i]
+		if seen[name] {
+			return fmt.Errorf("field %s stands twice%s: its case makes no difference", name, inside(at))
 		}
 		seen[name] = true
-		if err := decodeValue(value, field, join(at, name)); err != nil {
+		if err := decodeValue(value, fields[name], join(at, name)); err != nil {
 			return err
 		}
 	}

@@ -3,11 +3,12 @@ package rest
 import (
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/counterfoil/counterfoil/internal/mediatype"
 )
 
 // MaxBody bounds the body of a request, in bytes. A longer one is refused with
@@ -16,16 +17,20 @@ const MaxBody = 64 << 10
 
 // Body decodes the JSON object that r carries into the struct at v, as
 // [Decode] does. Its error is a *Problem: 413 for a body over MaxBody, 415 for
-// anything but application/json in UTF-8, 400 for what Decode refuses.
+// anything but application/json in UTF-8, 400 for what Decode refuses and for
+// no body.
 func Body(r *http.Request, v any) error {
 	if r.ContentLength > MaxBody {
 		return tooLarge()
 	}
-	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || media != "application/json" {
+	if r.ContentLength == 0 {
+		return empty()
+	}
+	media := r.Header.Get("Content-Type")
+	if !mediatype.Is(media, "application/json") {
 		return Refuse(http.StatusUnsupportedMediaType, unsupportedMediaType, "send the header Content-Type: application/json")
 	}
-	if charset, ok := params["charset"]; ok && !strings.EqualFold(charset, "utf-8") {
+	if !mediatype.UTF8(media) {
 		return Refuse(http.StatusUnsupportedMediaType, unsupportedMediaType, "send the body in UTF-8: JSON has no other charset (RFC 8259 section 8.1)")
 	}
 	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
@@ -39,12 +44,16 @@ func Body(r *http.Request, v any) error {
 	case err != nil:
 		return Refuse(http.StatusBadRequest, InvalidRequest, "the body ended before its announced length")
 	case len(data) == 0:
-		return Refuse(http.StatusBadRequest, InvalidRequest, "the body is empty: send a JSON object, at least {}")
+		return empty()
 	}
 	if err := Decode(data, v); err != nil {
 		return Refuse(http.StatusBadRequest, InvalidRequest, "%v", err)
 	}
 	return nil
+}
+
+func empty() error {
+	return Refuse(http.StatusBadRequest, InvalidRequest, "the body is empty: send a JSON object, at least {}")
 }
 
 func tooLarge() error {

@@ -10,6 +10,7 @@
 package rest
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,7 +70,8 @@ type Route struct {
 }
 
 // Handler serves routes below the point where it is mounted. An empty path is
-// the same as "/". Failures are logged to log; nil stands for slog.Default().
+// the same as "/", and a slash at the end of a path makes no difference: nothing
+// is redirected. Failures are logged to log; nil stands for slog.Default().
 func Handler(log *slog.Logger, routes ...Route) http.Handler {
 	if log == nil {
 		log = slog.Default()
@@ -100,12 +102,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, Refuse(http.StatusUnauthorized, unauthenticated, "this API is for authenticated clients: send a valid access token"))
 		return
 	}
-	if r.URL.Path == "" {
+	if p := r.URL.EscapedPath(); p == "" || p != "/" && strings.HasSuffix(p, "/") {
 		r = r.Clone(r.Context())
-		r.URL.Path, r.URL.RawPath = "/", ""
+		r.URL.Path, r.URL.RawPath = cmp.Or(strings.TrimSuffix(r.URL.Path, "/"), "/"), strings.TrimSuffix(r.URL.RawPath, "/")
 	}
-	// ServeMux redirects a path that is not clean, or lacks a trailing slash,
-	// to one that lacks the mount point: such paths are refused instead.
+	// ServeMux redirects a path that is not clean to one that lacks the mount
+	// point: such paths are refused instead.
 	if _, pattern := h.mux.Handler(r); pattern == "" || path.Clean(r.URL.Path) != r.URL.Path {
 		h.refuse(w, r, Refuse(http.StatusNotFound, NotFound, "there is nothing at this path"))
 		return

@@ -112,7 +112,12 @@ func TestDecode(t *testing.T) {
 		{"null is nothing", `{"word":null,"number":null,"at":null,"inner":null,"list":null}`, sample{}, ""},
 		{"escaped name", `{"n\u0075mber":7}`, sample{Number: 7}, ""},
 		{"escaped name twice", `{"n\u0075mber":7,"number":7}`, sample{}, "field number stands twice"},
-		{"other case", `{"Number":7}`, sample{}, `unknown field "Number": allowed are word, number, flag, at, inner, list`},
+		{"other case", `{"Number":7,"INNER":{"Word":"x"},"lisT":[{"wOrd":"x"}]}`, sample{Number: 7, Inner: &inner{&word}, List: []inner{{&word}}}, ""},
+		{"two cases", `{"Number":7,"number":7}`, sample{}, "field number stands twice: its case makes no difference"},
+		{"two cases and a null", `{"number":7,"NUMBER":null}`, sample{}, "field number stands twice"},
+		{"two cases inside", `{"inner":{"word":"x","WORD":"y"}}`, sample{}, "field word stands twice in inner"},
+		{"wrong in another case", `{"NUMBER":"7"}`, sample{}, "number must be a whole number"},
+		{"unknown", `{"Numbers":7}`, sample{}, `unknown field "Numbers": allowed are word, number, flag, at, inner, list`},
 		{"hidden field", `{"Hidden":"x"}`, sample{}, `unknown field "Hidden"`},
 		{"name of 40", `{"` + strings.Repeat("é", 40) + `":1}`, sample{}, `unknown field "` + strings.Repeat("é", 40) + `": allowed`},
 		{"name of 41", `{"` + strings.Repeat("é", 41) + `":1}`, sample{}, `unknown field "` + strings.Repeat("é", 40) + `…": allowed`},
@@ -148,7 +153,7 @@ func TestDecode(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, seed := range []string{`{}`, `{"number":1e400}`, `{"list":[{"word":"\ud800"}]}`, `{"at":"2026-03-17T09:00:00Z"}`, `{"number":1,"number":2}`, `[`, `nul`} {
+	for _, seed := range []string{`{}`, `{"number":1e400}`, `{"list":[{"word":"\ud800"}]}`, `{"at":"2026-03-17T09:00:00Z"}`, `{"number":1,"number":2}`, `{"Number":1,"nUMBER":2}`, `[`, `nul`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {

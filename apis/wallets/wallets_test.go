@@ -209,7 +209,7 @@ func TestRequestsRefused(t *testing.T) {
 		{"unknown id", list + "/" + rest.ID("none"), 404, "NOT_FOUND", "no wallet with this id"},
 		{"unknown id, movements", list + "/" + rest.ID("none") + "/movements", 404, "NOT_FOUND", "no wallet with this id"},
 		{"unknown path", mount + "/accounts", 404, "NOT_FOUND", "nothing at this path"},
-		{"slash at the end", list + "/", 404, "NOT_FOUND", "nothing at this path"},
+		{"two slashes at the end", list + "//", 404, "NOT_FOUND", "nothing at this path"},
 		{"below movements", movements + "/1", 404, "NOT_FOUND", "nothing at this path"},
 	}
 	for _, tt := range tests {
