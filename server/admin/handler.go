@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"mime"
 	"net/http"
 	"net/url"
 	"path"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/event"
+	"github.com/counterfoil/counterfoil/internal/mediatype"
 )
 
 // The scopes of the Admin API, as the catalog's description counterfoil has
@@ -260,13 +260,12 @@ func (c *call) read(media string) ([]byte, error) {
 
 // media refuses a body that says to be something else.
 func (c *call) media(allowed ...string) error {
-	media, params, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
-	charset, said := params["charset"]
+	media := c.Header.Get("Content-Type")
 	coding := c.Header.Get("Content-Encoding")
 	switch {
-	case err != nil || !slices.Contains(allowed, media):
+	case !slices.ContainsFunc(allowed, func(a string) bool { return mediatype.Is(media, a) }):
 		return problem(wrongMedia, "send the header Content-Type: %s", allowed[0])
-	case said && !strings.EqualFold(charset, "utf-8"):
+	case !mediatype.UTF8(media):
 		return problem(wrongMedia, "send the body in UTF-8: JSON has no other charset (RFC 8259 section 8.1)")
 	case coding != "" && !strings.EqualFold(coding, "identity"):
 		return problem(wrongMedia, "send the body without a Content-Encoding")

@@ -179,6 +179,16 @@ func TestClientIDsInPaths(t *testing.T) {
 	}
 }
 
+// UTF-8 is UTF-8 under the name that many programs give it.
+func TestCharsetOfJSON(t *testing.T) {
+	ts := newPlace(t).serve(t, allScopes)
+	for _, charset := range []string{"utf-8", "UTF8", `"utf-8"`} {
+		if got := ask(t, ts, "POST", "/v1/realms/acme/clients", "{}", "Content-Type", jsonBody+"; charset="+charset); got.status != http.StatusCreated {
+			t.Errorf("%s is answered %d %s", charset, got.status, got.body)
+		}
+	}
+}
+
 // Nothing is served without a principal, whoever mounted the handler where.
 func TestWithoutGuard(t *testing.T) {
 	p := newPlace(t)
