@@ -43,6 +43,3 @@ func Builtin(name string) (*Provider, error) {
 	}
 	return p, err
 }
-
-// generic returns the names of the catalog entries that others may extend.
-func generic() []string { return []string{"cognito", "identityserver", "oauth2"} }

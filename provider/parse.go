@@ -1,10 +1,13 @@
 package provider
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/counterfoil/counterfoil/internal/strict"
@@ -36,14 +39,19 @@ type (
 // Open returns the provider of the catalog called nameOrFile or, when that has
 // a dot or a slash in it, reads the file. Mistakes in a file are Problems.
 func Open(nameOrFile string) (*Provider, error) {
-	if !strings.ContainsAny(nameOrFile, `./\`) {
-		return Builtin(nameOrFile)
+	if namesFile(nameOrFile) {
+		return Read(nameOrFile)
 	}
-	return Read(nameOrFile)
+	return Builtin(nameOrFile)
 }
 
-// Read reads a description from a file. Mistakes are Problems.
-func Read(file string) (*Provider, error) {
+// Read reads a description from a file, and those that it extends. Mistakes are
+// Problems.
+func Read(file string) (*Provider, error) { return read([]string{file}) }
+
+// read reads the last file of a chain in which each is extended by the one before.
+func read(chain []string) (*Provider, error) {
+	file := chain[len(chain)-1]
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("read provider: %w", err)
@@ -53,11 +61,16 @@ func Read(file string) (*Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read provider: %w", err)
 	}
-	return Parse(file, text)
+	return parse(file, text, chain)
 }
 
-// Parse reads a description. Mistakes are Problems, which name file.
-func Parse(file string, text []byte) (*Provider, error) {
+// Parse reads a description, which may extend the catalog but no file. Mistakes
+// are Problems, which name file.
+func Parse(file string, text []byte) (*Provider, error) { return parse(file, text, nil) }
+
+// parse reads a description at the end of a chain of files; none when it did not
+// come from a file.
+func parse(file string, text []byte, chain []string) (*Provider, error) {
 	if len(text) > MaxSize {
 		return nil, Problems{{File: file, Line: 1, Column: 1, Message: fmt.Sprintf("the file is larger than %d bytes", MaxSize)}}
 	}
@@ -71,9 +84,9 @@ func Parse(file string, text []byte) (*Provider, error) {
 	}
 	p := &own
 	if own.Extends != "" {
-		base := extended(doc, own.Extends)
-		if base == nil {
-			return nil, doc.Err()
+		base, err := extended(doc, own.Extends, chain)
+		if err != nil {
+			return nil, err
 		}
 		if p, err = merge(doc, base); err != nil {
 			return nil, err
@@ -88,20 +101,46 @@ func Parse(file string, text []byte) (*Provider, error) {
 	return p, nil
 }
 
-// extended returns the catalog entry that doc extends; nil, with a problem
-// noted, when there is none to extend.
-func extended(doc *strict.Document, name string) *Provider {
-	base, err := Builtin(name)
-	switch {
-	case err != nil:
-		doc.Fail(at("extends"), generic(), "extends %q, which is not in the catalog", name)
-		return nil
-	case base.Extends != "":
-		doc.Fail(at("extends"), generic(), "%q extends another provider itself", name)
-		return nil
+// maxChain is how many files may extend one another.
+const maxChain = 8
+
+// extended returns what doc extends: a catalog entry or, told apart as [Open]
+// does, a file beside the last one of the chain or below it. Mistakes in that file
+// are its own.
+func extended(doc *strict.Document, name string, chain []string) (*Provider, error) {
+	fail := func(allowed []string, format string, args ...any) (*Provider, error) {
+		doc.Fail(at("extends"), allowed, format, args...)
+		return nil, doc.Err()
 	}
-	return base
+	if !namesFile(name) {
+		base, err := Builtin(name)
+		if err != nil {
+			return fail(Names(), "extends %q, which is not in the catalog; a file is named as in ./%s.yaml", name, name)
+		}
+		return base, nil
+	}
+	if chain == nil {
+		return fail(Names(), "extends %q: only a description that is a file itself can extend a file", name)
+	}
+	if !filepath.IsLocal(name) {
+		return fail(nil, "extends %q: the file must be in the directory of this one or below it, and named from there", name)
+	}
+	file := filepath.Join(filepath.Dir(chain[len(chain)-1]), name)
+	if at := slices.IndexFunc(chain, func(other string) bool { return filepath.Clean(other) == file }); at >= 0 {
+		return fail(nil, "extends %q, and so itself: %s", name, strings.Join(append(slices.Clone(chain[at:]), file), " extends "))
+	}
+	if len(chain) == maxChain {
+		return fail(nil, "extends %q, which would be one file too many: %d may extend one another", name, maxChain)
+	}
+	base, err := read(append(slices.Clone(chain), file))
+	if _, mistaken := errors.AsType[Problems](err); err != nil && !mistaken {
+		return fail(nil, "extends %q, which cannot be read: %v", name, errors.Unwrap(err))
+	}
+	return base, err
 }
+
+// namesFile reports whether a word means a file and not a catalog entry.
+func namesFile(word string) bool { return strings.ContainsAny(word, `./\\`) }
 
 // merge decodes doc over base. Decoding replaces maps whole, so what they had
 // is put back where doc says nothing else.

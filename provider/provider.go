@@ -23,8 +23,10 @@ import (
 
 // Provider is one API provider.
 type Provider struct {
-	// Extends names a catalog entry whose fields this description takes where
-	// it has none of its own: mappings are merged, lists and scalars replaced.
+	// Extends names a catalog entry, or a file beside this one or below, whose
+	// fields this description takes where it has none of its own: mappings are
+	// merged, lists and scalars replaced. The title is never taken. That
+	// description may extend another; 8 files at most extend one another.
 	Extends string `yaml:"extends,omitempty"`
 	// Name is the provider's word on command lines and in paths: lower-case
 	// letters, digits and hyphens.
@@ -200,7 +202,8 @@ type API struct {
 	// RequestsPerMinute is how many calls the provider wants at most from one
 	// client; 0 for no limit.
 	RequestsPerMinute int `yaml:"requests_per_minute,omitempty"`
-	// Health is a harmless call that shows whether the API answers.
+	// Health is a harmless call that shows whether the API answers; default GET of
+	// the base path, for GraphQL a query of __typename.
 	Health Call `yaml:"health,omitempty"`
 	// Example is a call for people to try; default Health.
 	Example Call `yaml:"example,omitempty"`
