@@ -17,12 +17,12 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// MaxKeys bounds the keys of a set; those beyond are skipped.
+// MaxKeys bounds the keys of a set; those beyond are left out.
 const MaxKeys = 100
 
 // PublicKey is a key that verifies tokens.
 type PublicKey struct {
-	// ID is the key's kid; never empty in what ParseSet returns.
+	// ID is the key's kid; empty when it has none.
 	ID string
 	// Algorithm is the one it is for; empty in a set that does not say.
 	Algorithm string
@@ -50,47 +50,73 @@ func MarshalSet(keys []PublicKey) ([]byte, error) {
 	return json.Marshal(set)
 }
 
+// LeftOut is a key of a set that is of no use here.
+type LeftOut struct {
+	// Index is the key's place in the set, from 0, and ID its kid; empty when it
+	// has none that can be read.
+	Index int
+	ID    string
+	// Why is one line, and repeats nothing of the key.
+	Why string
+}
+
 // ParseSet reads a JWK Set. A key that is of no use here never fails the set: it
-// is skipped and counted, be it of another kind, size or purpose, private,
-// symmetric, malformed, without a kid, with the kid of an earlier one, or one
-// too many. Certificates are not looked at. The caller bounds data.
-func ParseSet(data []byte) (keys []PublicKey, skipped int, err error) {
-	return parseSet(data, true)
-}
-
-// ParseKeys is ParseSet for a set that one party hands in as its own: it keeps
-// keys without a kid, which is optional (RFC 7517 section 4.5).
-func ParseKeys(data []byte) (keys []PublicKey, skipped int, err error) {
-	return parseSet(data, false)
-}
-
-func parseSet(data []byte, named bool) (keys []PublicKey, skipped int, err error) {
+// is left out and told of, the first MaxKeys of them, be it of another kind, size or purpose, private,
+// symmetric, malformed, with the kid of an earlier one, or one too many. A key
+// without a kid is kept: it is optional (RFC 7517 section 4.5). Certificates are
+// not looked at. The caller bounds data.
+func ParseSet(data []byte) (keys []PublicKey, left []LeftOut, err error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := json.Unmarshal(data, &set); err != nil {
-		return nil, 0, errors.New("parse key set: not a JWK Set")
+		return nil, nil, errors.New("parse key set: not a JWK Set")
 	}
 	if set.Keys == nil {
-		return nil, 0, errors.New(`parse key set: the member "keys" is missing (RFC 7517 section 5)`)
+		return nil, nil, errors.New(`parse key set: the member "keys" is missing (RFC 7517 section 5)`)
 	}
-	for _, raw := range set.Keys {
-		if len(keys) == MaxKeys {
-			break
-		}
+	for i, raw := range set.Keys {
 		key, err := parseKey(raw)
-		if err != nil || key.ID == "" && named {
+		switch {
+		case err != nil:
+		case len(keys) == MaxKeys:
+			err = fmt.Errorf("%d keys are before it, which is the most", MaxKeys)
+		case key.ID != "" && slices.ContainsFunc(keys, func(other PublicKey) bool { return other.ID == key.ID }):
+			err = errors.New("an earlier key has the same kid")
+		default:
+			keys = append(keys, key)
 			continue
 		}
-		if key.ID == "" || !slices.ContainsFunc(keys, func(other PublicKey) bool { return other.ID == key.ID }) {
-			keys = append(keys, key)
+		if len(left) < MaxKeys {
+			left = append(left, LeftOut{Index: i, ID: key.ID, Why: err.Error()})
 		}
 	}
-	return keys, len(set.Keys) - len(keys), nil
+	return keys, left, nil
+}
+
+// Fit returns the one key of a set that a token without a kid can be checked
+// with: the only one that is for its algorithm, or for none in particular and of
+// the right kind. It is not ok when there are none or several.
+func Fit(keys []PublicKey, algorithm string) (key PublicKey, ok bool) {
+	for _, k := range keys {
+		if !k.Suits(algorithm) {
+			continue
+		}
+		if ok {
+			return PublicKey{}, false
+		}
+		key, ok = k, true
+	}
+	return key, ok
+}
+
+// Suits reports whether the key may have made signatures of algorithm.
+func (k PublicKey) Suits(algorithm string) bool {
+	return (k.Algorithm == "" || k.Algorithm == algorithm) && suits(algorithm, k.Key) == nil
 }
 
 // ParseKey reads one public JWK (RFC 7517 section 4) for signatures; kid and alg
-// may be missing. It refuses what ParseSet skips. The error repeats nothing of
+// may be missing. It refuses what ParseSet leaves out. The error repeats nothing of
 // jwk; the caller bounds it.
 func ParseKey(jwk []byte) (PublicKey, error) {
 	key, err := parseKey(jwk)
@@ -115,8 +141,18 @@ func parseKey(raw []byte) (PublicKey, error) {
 	return fromMembers(members)
 }
 
-// fromMembers makes a key of the members of a JWK, as Object reads them.
+// fromMembers makes a key of the members of a JWK, as Object reads them. Beside
+// an error, the key has its kid only.
 func fromMembers(members map[string]any) (PublicKey, error) {
+	key, err := usable(members)
+	if err != nil {
+		kid, _ := members["kid"].(string)
+		return PublicKey{ID: kid}, err
+	}
+	return key, nil
+}
+
+func usable(members map[string]any) (PublicKey, error) {
 	for _, name := range secrets {
 		if _, there := members[name]; there {
 			return PublicKey{}, errors.New("not a public key")
@@ -147,7 +183,10 @@ func fromMembers(members map[string]any) (PublicKey, error) {
 	if algorithm == "" {
 		algorithm = usual(key)
 	}
-	if suits(algorithm, key) != nil {
+	if err := suits(algorithm, key); err != nil {
+		if members["kty"] == "RSA" && known(algorithm) {
+			return PublicKey{}, err
+		}
 		return PublicKey{}, fmt.Errorf("its kind, size or alg is none of %s, %s (%d to %d bits), %s and %s",
 			RS256, PS256, MinRSABits, maxRSABits, ES256, EdDSA)
 	}

@@ -36,9 +36,9 @@ func TestSetRoundTrip(t *testing.T) {
 			t.Errorf("published as %v", k)
 		}
 	}
-	back, skipped, err := jose.ParseSet(data)
-	if err != nil || skipped != 0 || len(back) != 3 {
-		t.Fatalf("%d keys, %d skipped, %v", len(back), skipped, err)
+	back, left, err := jose.ParseSet(data)
+	if err != nil || len(left) != 0 || len(back) != 3 {
+		t.Fatalf("%d keys, %v left out, %v", len(back), left, err)
 	}
 	for i, k := range back {
 		if k.ID != keys[i].ID || k.Algorithm != keys[i].Algorithm || !k.Key.(interface{ Equal(crypto.PublicKey) bool }).Equal(keys[i].Key) {
@@ -89,7 +89,6 @@ func TestParseSetSkipsOnlyTheBadKey(t *testing.T) {
 		{"symmetric", `{"kty":"oct","kid":"x","k":"AAAA"}`},
 		{"private", strings.Replace(another, `{`, `{"d":"AAAA",`, 1)},
 		{"symmetric member on a public key", strings.Replace(another, `{`, `{"k":"AAAA",`, 1)},
-		{"no kid", strings.Replace(good, `"kid":"good",`, ``, 1)},
 		{"kid of an earlier one", good},
 		{"kid is a number", strings.Replace(good, `"good"`, `1`, 1)},
 		{"kid twice", strings.Replace(another, `{`, `{"kid":"x",`, 1)},
@@ -110,17 +109,20 @@ func TestParseSetSkipsOnlyTheBadKey(t *testing.T) {
 		{"RSA of 64 KiB", rsaJWK([]byte(strings.Repeat("\xff", 64<<10)), 65537)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			keys, skipped, err := jose.ParseSet([]byte(`{"keys":[` + good + `,` + tt.jwk + `]}`))
-			if err != nil || skipped != 1 || len(keys) != 1 || keys[0].ID != "good" {
-				t.Errorf("%d keys, %d skipped, %v", len(keys), skipped, err)
+			keys, left, err := jose.ParseSet([]byte(`{"keys":[` + good + `,` + tt.jwk + `]}`))
+			if err != nil || len(left) != 1 || len(keys) != 1 || keys[0].ID != "good" {
+				t.Fatalf("%d keys, %v left out, %v", len(keys), left, err)
+			}
+			if left[0].Index != 1 || left[0].Why == "" || strings.ContainsAny(left[0].Why, "\n") {
+				t.Errorf("told as %+v", left[0])
 			}
 		})
 	}
 	t.Run("certificates and unknown members do not matter", func(t *testing.T) {
 		jwk := strings.Replace(good, `{`, `{"x5c":["not a certificate"],"x5t":7,"x5u":"::","future":{"a":1},`, 1)
-		keys, skipped, err := jose.ParseSet([]byte(`{"keys":[` + jwk + `],"more":1}`))
-		if err != nil || skipped != 0 || len(keys) != 1 {
-			t.Errorf("%d keys, %d skipped, %v", len(keys), skipped, err)
+		keys, left, err := jose.ParseSet([]byte(`{"keys":[` + jwk + `],"more":1}`))
+		if err != nil || len(left) != 0 || len(keys) != 1 {
+			t.Errorf("%d keys, %v left out, %v", len(keys), left, err)
 		}
 	})
 	t.Run("too many", func(t *testing.T) {
@@ -128,11 +130,71 @@ func TestParseSetSkipsOnlyTheBadKey(t *testing.T) {
 		for i := range jose.MaxKeys + 5 {
 			all = append(all, strings.Replace(good, `"good"`, fmt.Sprintf("%q", fmt.Sprint(i)), 1))
 		}
-		keys, skipped, err := jose.ParseSet([]byte(`{"keys":[` + strings.Join(all, ",") + `]}`))
-		if err != nil || skipped != 5 || len(keys) != jose.MaxKeys {
-			t.Errorf("%d keys, %d skipped, %v", len(keys), skipped, err)
+		keys, left, err := jose.ParseSet([]byte(`{"keys":[` + strings.Join(all, ",") + `]}`))
+		if err != nil || len(left) != 5 || len(keys) != jose.MaxKeys {
+			t.Errorf("%d keys, %v left out, %v", len(keys), left, err)
 		}
 	})
+	t.Run("more left out than are told of", func(t *testing.T) {
+		_, left, err := jose.ParseSet([]byte(`{"keys":[7` + strings.Repeat(`,7`, 1000) + `]}`))
+		if err != nil || len(left) != jose.MaxKeys {
+			t.Errorf("%d told of, %v", len(left), err)
+		}
+	})
+	t.Run("keys without a kid are kept", func(t *testing.T) {
+		unnamed := strings.Replace(good, `"kid":"good",`, ``, 1)
+		keys, left, err := jose.ParseSet([]byte(`{"keys":[` + unnamed + `,` + unnamed + `]}`))
+		if err != nil || len(left) != 0 || len(keys) != 2 || keys[0].ID != "" {
+			t.Errorf("%+v, %v left out, %v", keys, left, err)
+		}
+	})
+	t.Run("what is told of a key that is left out", func(t *testing.T) {
+		for jwk, why := range map[string]string{
+			rsaJWK(weak.N.Bytes(), 65537):                         "the RSA key must have 2048 to 8192 bits",
+			strings.Replace(another, `"sig"`, `"enc"`, 1):         "not for signatures",
+			`{"kty":"oct","kid":"x","k":"AAAA"}`:                  "not a public key",
+			strings.Replace(another, `ES256`, `RS256`, 1):         "its kind, size or alg is none of",
+			strings.Replace(another, `"another"`, `"good"`, 1):    "an earlier key has the same kid",
+			strings.Replace(another, `{`, `{"crv":"P-256",`, 1):   "a member is there twice",
+			strings.Replace(another, `{`, `{"key_ops":["x"],`, 1): "not for verifying",
+			rsaJWK(modulus, 1<<32+1):                              "its exponent has more than 31 bits",
+		} {
+			_, left, _ := jose.ParseSet([]byte(`{"keys":[` + good + `,` + jwk + `]}`))
+			if len(left) != 1 || !strings.Contains(left[0].Why, why) {
+				t.Errorf("%s: told as %+v, want %q", jwk, left, why)
+			}
+		}
+	})
+}
+
+// Of what a token without kid is checked with, there must be no choice.
+func TestFit(t *testing.T) {
+	ec, rs := jose.PublicKey{ID: "ec", Key: ecKey().Public()}, jose.PublicKey{ID: "rs", Key: rsKey().Public()}
+	ps := jose.PublicKey{ID: "ps", Algorithm: jose.PS256, Key: rsKey().Public()}
+	for _, tt := range []struct {
+		name      string
+		keys      []jose.PublicKey
+		algorithm string
+		want      string // "" for none
+	}{
+		{"the only one", []jose.PublicKey{ec}, jose.ES256, "ec"},
+		{"the only one of its kind", []jose.PublicKey{rs, ec}, jose.ES256, "ec"},
+		{"none of its kind", []jose.PublicKey{rs}, jose.ES256, ""},
+		{"the only one of its alg", []jose.PublicKey{ec, ps}, jose.PS256, "ps"},
+		{"another alg of the kind", []jose.PublicKey{ps}, jose.RS256, ""},
+		{"one of the alg, one of any", []jose.PublicKey{ps, rs}, jose.PS256, ""},
+		{"one of another alg, one of any", []jose.PublicKey{ps, rs}, jose.RS256, "rs"},
+		{"two", []jose.PublicKey{ec, {Key: edKey().Public()}, {ID: "other", Key: ecKey().Public()}}, jose.ES256, ""},
+		{"three", []jose.PublicKey{ec, ec, ec}, jose.ES256, ""},
+		{"none", nil, jose.ES256, ""},
+		{"an algorithm that is none", []jose.PublicKey{ec}, "none", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if key, ok := jose.Fit(tt.keys, tt.algorithm); ok != (tt.want != "") || key.ID != tt.want {
+				t.Errorf("got %q, %v", key.ID, ok)
+			}
+		})
+	}
 }
 
 func TestParseSetRefusesWhatIsNoSet(t *testing.T) {

@@ -233,21 +233,6 @@ func TestVerifyWithTheLargestRSAKey(t *testing.T) {
 	}
 }
 
-// A client's own set with one key often names no kid.
-func TestParseKeysKeepsKeysWithoutKid(t *testing.T) {
-	ec, rs := josetest.JWK(ecKey().Public()), josetest.JWK(rsKey().Public())
-	named := strings.Replace(ec, `{`, `{"kid":"a",`, 1)
-	set := []byte(`{"keys":[` + strings.Join([]string{ec, rs, named, named, `{"kty":"oct","k":"AAAA"}`}, ",") + `]}`)
-	keys, skipped, err := jose.ParseKeys(set)
-	if err != nil || skipped != 2 || len(keys) != 3 || keys[0].ID != "" || keys[1].ID != "" || keys[2].ID != "a" {
-		t.Errorf("%d keys, %d skipped, %v", len(keys), skipped, err)
-	}
-	keys, skipped, err = jose.ParseSet(set)
-	if err != nil || skipped != 4 || len(keys) != 1 || keys[0].ID != "a" {
-		t.Errorf("ParseSet: %d keys, %d skipped, %v", len(keys), skipped, err)
-	}
-}
-
 func FuzzParseProof(f *testing.F) {
 	own := josetest.JWK(ecKey().Public())
 	for _, header := range []string{`{"alg":"ES256","typ":"dpop+jwt","jwk":` + own + `}`, `{"alg":"ES256","jwk":{}}`, `{"alg":"EdDSA","jwk":` + own + `}`, `{"alg":"ES256","jwk":` + own + `,"x5c":[]}`} {
@@ -293,7 +278,7 @@ func FuzzParseKey(f *testing.F) {
 		if print, err := jose.Thumbprint(key.Key); err != nil || len(print) != 43 {
 			t.Fatalf("a key that was read has no thumbprint: %v", err)
 		}
-		keys, _, err := jose.ParseKeys([]byte(`{"keys":[` + string(data) + `]}`))
+		keys, _, err := jose.ParseSet([]byte(`{"keys":[` + string(data) + `]}`))
 		if err != nil || len(keys) != 1 {
 			t.Fatalf("%d keys of a set of it: %v", len(keys), err)
 		}

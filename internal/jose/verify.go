@@ -4,12 +4,17 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -47,8 +52,7 @@ type Token struct {
 	jwk        crypto.PublicKey
 	thumbprint string
 	jws        *jose.JSONWebSignature
-	// text is the whole token, where it names its algorithm as the library does
-	// not; otherwise empty.
+	// text is the whole token.
 	text string
 }
 
@@ -104,10 +108,7 @@ func parse(token string, algorithms, forbidden []string) (*Token, map[string]any
 	if !known(algorithm) || !slices.Contains(algorithms, algorithm) {
 		return nil, nil, fmt.Errorf("%w: only %s is", ErrAlgorithm, strings.Join(algorithms, " or "))
 	}
-	t := &Token{algorithm: algorithm}
-	if named != algorithm {
-		t.text = token
-	}
+	t := &Token{algorithm: algorithm, text: token}
 	for name, field := range map[string]*string{"kid": &t.KeyID, "typ": &t.Type} {
 		value, there := header[name]
 		if text, ok := value.(string); ok {
@@ -184,35 +185,65 @@ func (t *Token) Verify(key crypto.PublicKey) ([]byte, error) {
 	if err := suits(t.algorithm, key); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSignature, err)
 	}
-	if t.text != "" {
-		return t.verifyEd25519(key)
+	if t.algorithm == ES256 || t.algorithm == RS256 {
+		payload, err := t.jws.Verify(key)
+		if err != nil {
+			return nil, ErrSignature
+		}
+		return payload, nil
 	}
-	payload, err := t.jws.Verify(key)
-	if err != nil {
-		return nil, ErrSignature
-	}
-	return payload, nil
-}
-
-// verifyEd25519 is Verify for a token with the newer name of EdDSA, which the
-// library refuses; the signature is the same (RFC 9864 section 2.2).
-func (t *Token) verifyEd25519(key crypto.PublicKey) ([]byte, error) {
-	public, ok := key.(ed25519.PublicKey)
-	end := strings.LastIndexByte(t.text, '.')
-	signature, err := base64.RawURLEncoding.Strict().DecodeString(t.text[end+1:])
-	if !ok || err != nil || !ed25519.Verify(public, []byte(t.text[:end]), signature) {
+	if !t.verifiedBy(key) {
 		return nil, ErrSignature
 	}
 	return t.jws.UnsafePayloadWithoutVerification(), nil
 }
 
+// verifiedBy checks what the library does not: EdDSA under its newer name (RFC
+// 9864 section 2.2), and that the salt of PS256 is as long as the hash (RFC 7518
+// section 3.5), where the library takes any.
+func (t *Token) verifiedBy(key crypto.PublicKey) bool {
+	end := strings.LastIndexByte(t.text, '.')
+	signature, err := base64.RawURLEncoding.Strict().DecodeString(t.text[end+1:])
+	if err != nil {
+		return false
+	}
+	switch k := key.(type) {
+	case ed25519.PublicKey:
+		return t.algorithm == EdDSA && ed25519.Verify(k, []byte(t.text[:end]), signature)
+	case *rsa.PublicKey:
+		sum := sha256.Sum256([]byte(t.text[:end]))
+		return t.algorithm == PS256 && rsa.VerifyPSS(k, crypto.SHA256, sum[:], signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
+	}
+	return false
+}
+
+// MaxNumericDate is the end of the year 9999, in seconds.
+const MaxNumericDate = 253402300799
+
+// NumericDate reads a date of a claim (RFC 7519 section 2): a number of seconds
+// from 1970 to 9999, which may have a fraction. It is not ok for anything else.
+func NumericDate(claim any) (at time.Time, ok bool) {
+	number, _ := claim.(json.Number)
+	seconds, err := number.Float64()
+	if err != nil || seconds < 0 || seconds > MaxNumericDate {
+		return time.Time{}, false
+	}
+	return time.UnixMicro(int64(seconds * 1e6)), true
+}
+
 // Object reads a JSON object, with numbers as json.Number. It refuses what two
-// readers could understand differently: a member that is there twice, at any
-// depth (RFC 7519 section 4), and anything after the object. Its errors repeat
-// nothing of data.
+// readers could understand differently: text that is not UTF-8 (RFC 7519 section
+// 7.2) or half a surrogate pair (RFC 7493 section 2.1), which would all read as
+// U+FFFD, a member that is there twice, at any depth (RFC 7519 section 4), and
+// anything after the object. Its errors repeat nothing of data.
 func Object(data []byte) (map[string]any, error) {
-	if !json.Valid(data) {
+	switch {
+	case !utf8.Valid(data):
+		return nil, errors.New("not UTF-8")
+	case !json.Valid(data):
 		return nil, errors.New("not JSON")
+	case halved(data):
+		return nil, errors.New("half of a surrogate pair")
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
@@ -225,6 +256,27 @@ func Object(data []byte) (map[string]any, error) {
 		return nil, errors.New("not a JSON object")
 	}
 	return object, nil
+}
+
+// halved reports whether valid JSON has an escaped surrogate without its other
+// half.
+func halved(data []byte) bool {
+	high := false // the escape before was the first half, and nothing is between
+	for i := 0; i < len(data); i++ {
+		unit := uint64(0)
+		if data[i] == '\\' {
+			if i++; data[i] == 'u' {
+				unit, _ = strconv.ParseUint(string(data[i+1:i+5]), 16, 16)
+				i += 4
+			}
+		}
+		low := 0xdc00 <= unit && unit <= 0xdfff
+		if high != low {
+			return true
+		}
+		high = 0xd800 <= unit && unit <= 0xdbff
+	}
+	return false
 }
 
 // value reads the next value of valid JSON.

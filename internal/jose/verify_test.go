@@ -7,11 +7,13 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
@@ -153,6 +155,46 @@ func TestRS256AndPS256AreKeptApart(t *testing.T) {
 	}
 }
 
+// A salt of another length is another algorithm (RFC 7518 section 3.5), and what
+// a general library takes by default.
+func TestPS256WithASaltOfAnotherLength(t *testing.T) {
+	key := rsKey().(*rsa.PrivateKey)
+	header := `{"alg":"PS256","kid":"k"}`
+	input := josetest.Encode(header) + "." + josetest.Encode(`{}`)
+	sum := sha256.Sum256([]byte(input))
+	for salt, ok := range map[int]bool{0: false, 20: false, 31: false, 32: true, 33: false, 64: false, 222: false} {
+		opts := &rsa.PSSOptions{SaltLength: salt}
+		if salt == 0 {
+			// Zero is a name of the library for the longest.
+			opts.SaltLength = rsa.PSSSaltLengthAuto
+		}
+		signature := must(rsa.SignPSS(rand.Reader, key, crypto.SHA256, sum[:], opts))
+		_, err := must(jose.Parse(input+"."+josetest.Encode(string(signature)), jose.PS256)).Verify(key.Public())
+		if (err == nil) != ok || err != nil && !errors.Is(err, jose.ErrSignature) {
+			t.Errorf("a salt of %d bytes: %v", salt, err)
+		}
+	}
+}
+
+func TestNumericDate(t *testing.T) {
+	for text, want := range map[string]time.Time{
+		`1700000000`: time.Unix(1700000000, 0), `1700000000.25`: time.Unix(1700000000, 250_000_000), `1.7e9`: time.Unix(1700000000, 0),
+		`17E8`: time.Unix(1700000000, 0), `0`: time.Unix(0, 0), `253402300799`: time.Unix(253402300799, 0), `1700000000.0`: time.Unix(1700000000, 0),
+		`-1`: {}, `-0.5`: {}, `253402300799.5`: {}, `1e400`: {}, `9223372036854775807`: {}, `"1700000000"`: {}, `null`: {}, `true`: {}, `[1]`: {}, `{}`: {},
+	} {
+		claims, err := jose.Object([]byte(`{"exp":` + text + `}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := jose.NumericDate(claims["exp"]); ok == want.IsZero() || !got.Equal(want) {
+			t.Errorf("%s is %v, %v", text, got, ok)
+		}
+	}
+	if _, ok := jose.NumericDate(nil); ok {
+		t.Error("a claim that is not there is a date")
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	header := `{"alg":"ES256","kid":"k"}`
 	good := josetest.Token(ecKey(), header, `{}`)
@@ -245,6 +287,18 @@ func TestObject(t *testing.T) {
 		{"twice", `{"a":1,"a":1}`, false},
 		{"twice deep inside", `{"x":[{"a":1,"a":2}]}`, false},
 		{"twice under a broken character", "{\"\xff\":1,\"\xfe\":2}", false},
+		{"a name that is not UTF-8", "{\"a\xff\":1}", false},
+		{"a value that is not UTF-8", "{\"a\":\"\xc3\x28\"}", false},
+		{"a surrogate in UTF-8", "{\"a\":\"\xed\xa0\x80\"}", false},
+		{"Latin-1 deep inside", "{\"a\":[{\"b\":\"caf\xe9\"}]}", false},
+		{"UTF-8 of every length", `{"é":"€","𝄞":"\u00e9 \ud834\udd1e \ufffd �"}`, true},
+		{"the first half of a pair", `{"a":"\ud834"}`, false},
+		{"the second half of a pair", `{"a":"\udd1e"}`, false},
+		{"two first halves", `{"a":"\ud834\ud834"}`, false},
+		{"a pair with something between", `{"a":"\ud834 \udd1e"}`, false},
+		{"a pair the wrong way round", `{"a":"\udd1e\ud834"}`, false},
+		{"half of a pair in a name", `{"\uDBFF":1}`, false},
+		{"what looks like half of a pair", `{"a":"\\ud834"}`, true},
 		{"array", `[]`, false},
 		{"null", `null`, false},
 		{"trailing comma", `{"a":1,}`, false},
