@@ -118,10 +118,6 @@ func expiry(jwt string) (ends time.Time, ok bool) {
 	if err != nil {
 		return time.Time{}, false
 	}
-	number, _ := claims["exp"].(json.Number)
-	seconds, err := number.Float64()
-	if err != nil || seconds < 0 || seconds > 1<<40 {
-		return time.Time{}, true
-	}
-	return time.UnixMicro(int64(seconds * 1e6)), true
+	ends, _ = jose.NumericDate(claims["exp"])
+	return ends, true
 }

@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -164,7 +164,7 @@ func (c *claims) claim(k *check, value any, v *verified, p *counterfoil.Principa
 			p.Issued = t
 		}
 	case provider.FromScope, provider.FromScopeList:
-		p.Scopes, ok = scopes(k.from, value)
+		p.Scopes, ok = scopes(value)
 	case provider.FromTenants:
 		v.tenants, ok = texts(value)
 	case provider.FromStatus:
@@ -206,13 +206,11 @@ func texts(value any) ([]string, bool) {
 	return all, ok
 }
 
-// scopes reads a claim of scopes, which is one string or an array as the
-// description says.
-func scopes(from provider.ClaimSource, value any) (counterfoil.Scopes, bool) {
+// scopes reads a claim of scopes: one string with spaces (RFC 8693 section 4.2)
+// or an array of them, whichever the description says. Issuers change from one to
+// the other with an update, and each means the same.
+func scopes(value any) (counterfoil.Scopes, bool) {
 	text, one := value.(string)
-	if one != (from == provider.FromScope) {
-		return nil, false
-	}
 	if !one {
 		list, ok := texts(value)
 		if !ok || slices.ContainsFunc(list, func(s string) bool { return s == "" || strings.Contains(s, " ") }) {
@@ -224,16 +222,9 @@ func scopes(from provider.ClaimSource, value any) (counterfoil.Scopes, bool) {
 	return parsed, err == nil
 }
 
-// latest is the end of the year 9999, in seconds.
-const latest = 253402300799
-
-// seconds reads a NumericDate (RFC 7519 section 2) of whole seconds, which is
-// what descriptions speak of.
+// seconds reads a NumericDate (RFC 7519 section 2) without its fraction: whole
+// seconds are what issuers count revocations and replaced tokens in.
 func seconds(value any) (time.Time, bool) {
-	number, _ := value.(json.Number)
-	s, err := strconv.ParseInt(number.String(), 10, 64)
-	if err != nil || s < 0 || s > latest {
-		return time.Time{}, false
-	}
-	return time.Unix(s, 0), true
+	t, ok := jose.NumericDate(value)
+	return time.Unix(t.Unix(), 0), ok
 }

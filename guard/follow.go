@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/counterfoil/counterfoil/internal/eventstream"
+	"github.com/counterfoil/counterfoil/internal/jose"
 )
 
 // Why a connection to a feed ends, where the network is not the reason.
@@ -235,7 +236,7 @@ func (c *connection) revoke(e eventstream.Event, now time.Time) error {
 		Disabled  bool   `json:"disabled"`
 		Expires   int64  `json:"expires"`
 	}
-	if !decode(e.Data, &said) || said.ClientID == "" || said.Expires <= 0 || said.Expires > latest || said.NotBefore < 0 {
+	if !decode(e.Data, &said) || said.ClientID == "" || said.Expires <= 0 || said.Expires > jose.MaxNumericDate || said.NotBefore < 0 {
 		return errFeedInvalid
 	}
 	n, err := c.sequence(e.ID)

@@ -7,6 +7,9 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
@@ -36,6 +39,10 @@ type AlgorithmKeys interface {
 	// the error is a *counterfoil.Error with the reason
 	// counterfoil.TokenAlgorithm; a key that is published for none in particular
 	// suits each that its kind does.
+	//
+	// An empty id is that of a token without a kid, which RFC 7515 section 4.1.4
+	// allows: the key is the only published one that suits the algorithm, and
+	// unknown where there are several.
 	PublicKeyFor(ctx context.Context, id, algorithm string) (crypto.PublicKey, error)
 }
 
@@ -43,6 +50,9 @@ type AlgorithmKeys interface {
 type anyAlgorithm struct{ Keys }
 
 func (k anyAlgorithm) PublicKeyFor(ctx context.Context, id, _ string) (crypto.PublicKey, error) {
+	if id == "" {
+		return nil, ErrKeyUnknown
+	}
 	return k.PublicKey(ctx, id)
 }
 
@@ -73,21 +83,36 @@ func keyReason(err error) counterfoil.Reason {
 
 // StaticKeys returns the keys of a JWK Set (RFC 7517 section 5) that never
 // changes: for tests, and for issuers that cannot be reached. Keys of the set
-// that cannot verify access tokens are left out; it is an error when none is
-// left.
+// that cannot verify access tokens are left out, which slog.Default is told; it
+// is an error when none is left.
 func StaticKeys(jwks []byte) (Keys, error) {
-	list, skipped, err := jose.ParseSet(jwks)
+	list, left, err := jose.ParseSet(jwks)
 	if err != nil {
 		return nil, fmt.Errorf("static keys: %w", err)
 	}
-	if len(list) == 0 {
-		return nil, fmt.Errorf("static keys: none of %d keys can verify tokens: publish RSA from 2,048 bits, P-256 or Ed25519, with a kid", skipped)
+	if err := unusable(list, left); err != nil {
+		return nil, fmt.Errorf("static keys: %w", err)
 	}
+	new(jose.LeftOutLog).Warn(slog.Default(), time.Time{}, "static keys", len(list), left)
 	return keysOf(list, nil), nil
 }
 
-// keySet is a set by key id.
-type keySet map[string]published
+// unusable returns an error for a set without a key of use.
+func unusable(list []jose.PublicKey, left []jose.LeftOut) error {
+	switch {
+	case len(list) > 0:
+		return nil
+	case len(left) == 0:
+		return errors.New("the set has no keys")
+	}
+	return fmt.Errorf("none of the set's keys can verify tokens: publish RSA from 2,048 bits, P-256 or Ed25519; the first: %s", left[0].Why)
+}
+
+// keySet is a set of keys: those with an id by it, and all.
+type keySet struct {
+	named map[string]published
+	all   []jose.PublicKey
+}
 
 // published is a key with the algorithm that it is for; "" when the set does
 // not say.
@@ -104,24 +129,44 @@ func (p published) suits(algorithm string) (crypto.PublicKey, error) {
 	return p.key, nil
 }
 
-// keysOf returns list by id, with the values of before where a key is the same.
-func keysOf(list []jose.PublicKey, before keySet) keySet {
-	set := make(keySet, len(list))
-	for _, k := range list {
-		if old, ok := before[k.ID]; ok && same(old.key, k.Key) {
-			k.Key = old.key
+// keysOf returns list as a set, with the values of before where a key is the
+// same.
+func keysOf(list []jose.PublicKey, before *keySet) *keySet {
+	set := &keySet{named: make(map[string]published, len(list)), all: list}
+	for i, k := range list {
+		if before != nil {
+			at := slices.IndexFunc(before.all, func(old jose.PublicKey) bool { return old.ID == k.ID && same(old.Key, k.Key) })
+			if at >= 0 {
+				list[i].Key = before.all[at].Key
+			}
 		}
-		set[k.ID] = published{k.Key, k.Algorithm}
+		if k.ID != "" {
+			set.named[k.ID] = published{list[i].Key, k.Algorithm}
+		}
 	}
 	return set
 }
 
-func (s keySet) PublicKey(ctx context.Context, id string) (crypto.PublicKey, error) {
+// key returns the key of that id; for none the one that alone suits the
+// algorithm. A nil set has no keys.
+func (s *keySet) key(id, algorithm string) (published, bool) {
+	switch {
+	case s == nil:
+		return published{}, false
+	case id == "":
+		k, ok := jose.Fit(s.all, algorithm)
+		return published{k.Key, k.Algorithm}, ok
+	}
+	k, ok := s.named[id]
+	return k, ok
+}
+
+func (s *keySet) PublicKey(ctx context.Context, id string) (crypto.PublicKey, error) {
 	return s.PublicKeyFor(ctx, id, "")
 }
 
-func (s keySet) PublicKeyFor(_ context.Context, id, algorithm string) (crypto.PublicKey, error) {
-	key, ok := s[id]
+func (s *keySet) PublicKeyFor(_ context.Context, id, algorithm string) (crypto.PublicKey, error) {
+	key, ok := s.key(id, algorithm)
 	if !ok {
 		return nil, ErrKeyUnknown
 	}

@@ -53,7 +53,8 @@ type RemoteKeysConfig struct {
 const maxKeySet = 512 << 10
 
 // Remote is the Keys of an issuer that publishes them at a URL. The first call
-// fetches them; from then on they are refreshed in the background. Whatever is
+// fetches them; from then on they are refreshed in the background. A set without
+// a key that can verify tokens counts as a failed fetch: the last one goes on. Whatever is
 // asked of it, it fetches once at a time and once in a Retry at most.
 type Remote struct {
 	cfg   RemoteKeysConfig
@@ -63,6 +64,8 @@ type Remote struct {
 	start sync.Once
 	set   atomic.Pointer[fetched] // nil before the first
 
+	leftOut jose.LeftOutLog
+
 	mu        sync.Mutex
 	flight    chan struct{} // closed when the fetch in the air has ended; nil when none is
 	attempted time.Time     // when the last fetch began
@@ -71,7 +74,7 @@ type Remote struct {
 
 // fetched is a set of keys with its dates.
 type fetched struct {
-	keys           keySet
+	keys           *keySet
 	refresh, until time.Time
 }
 
@@ -133,7 +136,7 @@ func (r *Remote) PublicKey(ctx context.Context, id string) (crypto.PublicKey, er
 func (r *Remote) PublicKeyFor(ctx context.Context, id, algorithm string) (crypto.PublicKey, error) {
 	r.start.Do(r.refreshing)
 	set := r.current()
-	if key, ok := set.key(id); ok {
+	if key, ok := set.key(id, algorithm); ok {
 		return key.suits(algorithm)
 	}
 	if wait := r.fetch(set == nil); wait != nil {
@@ -146,7 +149,7 @@ func (r *Remote) PublicKeyFor(ctx context.Context, id, algorithm string) (crypto
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	key, ok := set.key(id)
+	key, ok := set.key(id, algorithm)
 	switch {
 	case ok:
 		return key.suits(algorithm)
@@ -170,13 +173,12 @@ func (r *Remote) current() *fetched {
 	return set
 }
 
-// key returns the key of that id; a nil set has none.
-func (f *fetched) key(id string) (published, bool) {
+// key returns the key of that id and algorithm; a nil set has none.
+func (f *fetched) key(id, algorithm string) (published, bool) {
 	if f == nil {
 		return published{}, false
 	}
-	key, ok := f.keys[id]
-	return key, ok
+	return f.keys.key(id, algorithm)
 }
 
 // fetch starts a fetch unless one is in the air, the last was less than Retry
@@ -197,7 +199,7 @@ func (r *Remote) fetch(join bool) <-chan struct{} {
 	r.tasks.Go(func() {
 		err := r.load()
 		if err != nil && r.ctx.Err() == nil {
-			r.cfg.Logger.Warn("remote keys: fetch failed", "url", r.cfg.URL, "error", err)
+			r.cfg.Logger.Error("remote keys: fetch failed", "url", r.cfg.URL, "error", err, "last_set_serves", r.current() != nil)
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -248,14 +250,15 @@ func (r *Remote) load() error {
 	if err != nil {
 		return fmt.Errorf("remote keys: %w", err)
 	}
-	list, skipped, err := jose.ParseSet(data)
+	list, left, err := jose.ParseSet(data)
+	if err == nil {
+		r.leftOut.Warn(r.cfg.Logger, now, r.cfg.URL, len(list), left)
+		err = unusable(list, left)
+	}
 	if err != nil {
 		return fmt.Errorf("remote keys: %w", err)
 	}
-	if skipped > 0 {
-		r.cfg.Logger.Warn("remote keys: keys left out", "url", r.cfg.URL, "used", len(list), "left_out", skipped)
-	}
-	var before keySet
+	var before *keySet
 	if old := r.set.Load(); old != nil {
 		before = old.keys
 	}

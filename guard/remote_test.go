@@ -20,6 +20,7 @@ import (
 	"github.com/counterfoil/counterfoil/guard"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/internal/jose/josetest"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -259,6 +260,8 @@ func TestOutageServesTheOldSetForABoundedTime(t *testing.T) {
 		"500":           func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
 		"a page":        answerSet("<html>"),
 		"no keys":       answerSet("{}"),
+		"an empty set":  answerSet(`{"keys":[]}`),
+		"no usable key": answerSet(`{"keys":[{"kty":"RSA","kid":"k1","n":"AQAB","e":"AQAB"},{"kty":"oct","kid":"k2","k":"AAAA"}]}`),
 		"empty":         answerSet(""),
 		"2 MB":          answerSet(`{"keys":[` + strings.Repeat(" ", 2<<20) + `]}`),
 		"cut off":       func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
@@ -336,9 +339,113 @@ func TestOneBadKeyDoesNotHideTheOthers(t *testing.T) {
 	r := p.remote(func(c *guard.RemoteKeysConfig) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	p.expect(r, "k1", "")
 	p.expect(r, "x", "unknown")
-	if !strings.Contains(log.String(), "left_out=3") {
-		t.Errorf("log: %s", log.String())
+	for range 5 {
+		p.turn(5 * time.Minute)
 	}
+	r.Close()
+	for _, line := range []string{`kid=x position=1 why="the RSA key must have 2048`, `kid=k1 position=2 why="not a public key"`, `kid="" position=3 why=`, "used=1 left_out=3"} {
+		if n := strings.Count(log.String(), line); n != 1 {
+			t.Errorf("%q is there %d times: %s", line, n, log.String())
+		}
+	}
+}
+
+// A set without a key of use said that every key was withdrawn: each token of the
+// issuer was refused with 401, and clients threw good ones away.
+func TestSetWithoutAUsableKeyIsAFailedFetch(t *testing.T) {
+	for name, set := range map[string]string{
+		"empty":          `{"keys":[]}`,
+		"other kinds":    `{"keys":[{"kty":"oct","kid":"k1","k":"AAAA"},{"kty":"EC","crv":"P-384","kid":"k2","x":"AA","y":"AA"}]}`,
+		"for encryption": strings.ReplaceAll(jwks("k1"), `"sig"`, `"enc"`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPublisher(t)
+			var log bytes.Buffer
+			r := p.remote(func(c *guard.RemoteKeysConfig) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+			rig := newRig(t, "oauth2")
+			g := must(guard.New(guard.Config{Provider: must(provider.Builtin("oauth2")), Issuer: issuer, Keys: r, Clock: rig.clock, Logger: slog.New(slog.DiscardHandler)}))
+			h := g.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+			call := func(want int) {
+				t.Helper()
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, rig.call(rig.token(nil)))
+				if w.Code != want {
+					t.Errorf("status %d, want %d", w.Code, want)
+				}
+			}
+			p.serve(answerSet(set))
+			call(503)
+			p.publish("k1")
+			p.turn(10 * time.Second)
+			call(200)
+			p.serve(answerSet(set))
+			p.turn(5 * time.Minute)
+			call(200)
+			r.Close()
+			for _, line := range []string{"last_set_serves=false", "last_set_serves=true"} {
+				if n := strings.Count(log.String(), line); n != 1 || !strings.Contains(log.String(), "level=ERROR") {
+					t.Errorf("%q is there %d times: %s", line, n, log.String())
+				}
+			}
+		})
+	}
+}
+
+// Issuers with one key often name it nowhere, or in the set only (RFC 7515
+// section 4.1.4).
+func TestTokenWithoutKid(t *testing.T) {
+	ec, other, rs := josetest.JWK(ecKey().Public()), josetest.JWK(ecOther().Public()), josetest.JWK(rsaKey().Public())
+	with := func(jwk, members string) string { return strings.Replace(jwk, `{`, `{`+members+`,`, 1) }
+	for _, tt := range []struct {
+		name string
+		keys []string
+		want counterfoil.Reason
+	}{
+		{"one key without kid", []string{ec}, ""},
+		{"one key with kid", []string{with(ec, `"kid":"k9"`)}, ""},
+		{"one of its algorithm", []string{with(rs, `"kid":"r"`), with(ec, `"kid":"e"`)}, ""},
+		{"the other of its kind is for encryption", []string{with(other, `"use":"enc","kid":"x"`), ec}, ""},
+		{"the other of its kind is for another algorithm", []string{with(other, `"alg":"ECDH-ES"`), ec}, ""},
+		{"two of its kind", []string{ec, other}, counterfoil.TokenKeyUnknown},
+		{"two of its kind with kid", []string{with(ec, `"kid":"a"`), with(other, `"kid":"b"`)}, counterfoil.TokenKeyUnknown},
+		{"none of its kind", []string{rs}, counterfoil.TokenKeyUnknown},
+		{"another key", []string{other}, counterfoil.TokenSignature},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			set := `{"keys":[` + strings.Join(tt.keys, ",") + `]}`
+			p := newPublisher(t)
+			p.serve(answerSet(set))
+			for name, keys := range map[string]guard.Keys{"remote": p.remote(nil), "static": must(guard.StaticKeys([]byte(set)))} {
+				r := newRigFor(t, must(provider.Builtin("oauth2")), dialects()["oauth2"], func(c *guard.Config) { c.Keys = keys })
+				req := r.call(r.token(func(h, _ members) { delete(h, "kid") }))
+				for range 2 { // the second from memory
+					switch a := r.send(req); {
+					case tt.want != "":
+						r.refused(a, tt.want)
+					case a.status != 200:
+						t.Errorf("%s: %d, event %+v", name, a.status, a.event)
+					}
+				}
+			}
+		})
+	}
+	t.Run("a token that was checked, once a second key is there", func(t *testing.T) {
+		p := newPublisher(t)
+		p.serve(answerSet(`{"keys":[` + ec + `]}`))
+		r := newRigFor(t, must(provider.Builtin("oauth2")), dialects()["oauth2"], func(c *guard.Config) { c.Keys = p.remote(nil) })
+		req := r.call(r.token(func(h, _ members) { delete(h, "kid") }))
+		if a := r.send(req); a.status != 200 {
+			t.Fatalf("%d, event %+v", a.status, a.event)
+		}
+		p.serve(answerSet(`{"keys":[` + ec + `,` + other + `]}`))
+		p.turn(5 * time.Minute)
+		r.refused(r.send(req), counterfoil.TokenKeyUnknown)
+	})
+	t.Run("a kid that is empty names no key", func(t *testing.T) {
+		r := newRig(t, "oauth2")
+		r.keys.change(func(k *keyring) { k.keys[""] = ecKey().Public() })
+		r.refused(r.send(r.call(r.token(func(h, _ members) { h["kid"] = "" }))), counterfoil.TokenKeyUnknown)
+	})
 }
 
 func TestRedirectIsAFailure(t *testing.T) {

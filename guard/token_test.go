@@ -152,8 +152,18 @@ func TestClaims(t *testing.T) {
 		{"oauth2", "exp is true", with{"exp": true}, counterfoil.TokenMalformed},
 		{"oauth2", "exp is null", with{"exp": json.RawMessage("null")}, counterfoil.TokenMalformed},
 		{"oauth2", "exp is 1e400", with{"exp": json.RawMessage("1e400")}, counterfoil.TokenMalformed},
-		{"oauth2", "exp is 1e10", with{"exp": json.RawMessage("1e10")}, counterfoil.TokenMalformed},
-		{"oauth2", "exp has a fraction", with{"exp": json.RawMessage("1900000000.5")}, counterfoil.TokenMalformed},
+		{"oauth2", "exp is 1e10", with{"exp": json.RawMessage("1e10")}, ""},
+		{"oauth2", "exp has a fraction (RFC 7519 section 2)", with{"exp": json.RawMessage("1900000000.5")}, ""},
+		{"oauth2", "exp of Java's double", with{"exp": json.RawMessage("1.9E9")}, ""},
+		{"oauth2", "iat has a fraction", with{"iat": json.RawMessage("1700000000.25")}, ""},
+		{"oauth2", "iat has the fraction zero", with{"iat": json.RawMessage("1700000000.0")}, ""},
+		{"oauth2", "iat with a fraction in the future", with{"iat": json.RawMessage("1800000031.5")}, counterfoil.TokenNotYetValid},
+		{"oauth2", "exp with a fraction is over", with{"exp": json.RawMessage("1799999969.9")}, counterfoil.TokenExpired},
+		{"oauth2", "exp beyond 9999 with a fraction", with{"exp": json.RawMessage("253402300799.5")}, counterfoil.TokenMalformed},
+		{"oauth2", "exp is text with a fraction", with{"exp": "1900000000.5"}, counterfoil.TokenMalformed},
+		{"engagifii", "nbf has a fraction", with{"nbf": json.RawMessage("1799999999.75")}, ""},
+		{"engagifii", "nbf with a fraction in the future", with{"nbf": json.RawMessage("1800000031.5")}, counterfoil.TokenNotYetValid},
+		{"ahotu", "auth_time has a fraction", with{"auth_time": json.RawMessage("1799999999.5")}, ""},
 		{"oauth2", "exp is beyond 64 bits", with{"exp": json.RawMessage("99999999999999999999")}, counterfoil.TokenMalformed},
 		{"oauth2", "exp is the largest of 64 bits", with{"exp": json.RawMessage("9223372036854775807")}, counterfoil.TokenMalformed},
 		{"oauth2", "exp is negative", with{"exp": -1}, counterfoil.TokenMalformed},
@@ -176,11 +186,19 @@ func TestClaims(t *testing.T) {
 		{"oauth2", "no jti", with{"jti": nil}, counterfoil.TokenMalformed},
 
 		{"altrata", "several scopes", with{"scope": "a profiles:read b"}, ""},
-		{"altrata", "scope in an array", with{"scope": []string{"profiles:read"}}, counterfoil.TokenMalformed},
+		{"altrata", "scope in an array", with{"scope": []string{"profiles:read"}}, ""},
+		{"altrata", "scope among others in an array", with{"scope": []string{"a", "profiles:read"}}, ""},
+		{"altrata", "another scope in an array", with{"scope": []string{"a"}}, counterfoil.ScopeInsufficient},
+		{"altrata", "empty array of scopes", with{"scope": []string{}}, counterfoil.ScopeInsufficient},
+		{"altrata", "scopes in one element of an array", with{"scope": []string{"a profiles:read"}}, counterfoil.TokenMalformed},
+		{"altrata", "scope is an object", with{"scope": members{"profiles:read": true}}, counterfoil.TokenMalformed},
+		{"altrata", "scope is null", with{"scope": json.RawMessage("null")}, counterfoil.TokenMalformed},
 		{"altrata", "two spaces between scopes", with{"scope": "a  profiles:read"}, counterfoil.TokenMalformed},
 		{"altrata", "a beginning of the scope", with{"scope": "profiles:rea"}, counterfoil.ScopeInsufficient},
 		{"altrata", "no scope", with{"scope": nil}, counterfoil.ScopeInsufficient},
-		{"engagifii", "scope in a string", with{"scope": "EventsApi"}, counterfoil.TokenMalformed},
+		{"engagifii", "scope in a string", with{"scope": "EventsApi"}, ""},
+		{"engagifii", "scopes in a string", with{"scope": "x EventsApi"}, ""},
+		{"engagifii", "another scope in a string", with{"scope": "x"}, counterfoil.ScopeInsufficient},
 		{"engagifii", "two scopes in one element", with{"scope": []string{"x EventsApi"}}, counterfoil.TokenMalformed},
 		{"engagifii", "scope among numbers", with{"scope": []any{"EventsApi", 1}}, counterfoil.TokenMalformed},
 		{"engagifii", "no scope", with{"scope": nil}, counterfoil.ScopeInsufficient},
@@ -226,12 +244,29 @@ func TestClaimsThatAreNoObject(t *testing.T) {
 		"something after":            good + " x",
 		"a claim twice":              strings.Replace(good, "{", `{"exp":1900000000,`, 1),
 		"a claim twice by an escape": strings.Replace(good, "{", `{"\u0065xp":1900000000,`, 1),
+		"not UTF-8":                  strings.Replace(good, "client-1", "client-\xff", 1),
+		"not UTF-8, of no meaning":   strings.Replace(good, "{", "{\"x\":\"\xe9\",", 1),
+		"half of a surrogate pair":   strings.Replace(good, "{", `{"x":"\ud83d",`, 1),
 		"twice deep inside":          strings.Replace(good, "{", `{"x":{"a":1,"a":2},`, 1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			r.refused(r.send(r.call(josetest.Token(ecKey(), r.header.String(), payload))), counterfoil.TokenMalformed)
 			r.works()
 		})
+	}
+}
+
+// A date with a fraction is that of its whole second, as revocations and replaced
+// tokens are dated.
+func TestDatesOfAPrincipal(t *testing.T) {
+	r := newRig(t, "oauth2")
+	r.send(r.call(r.token(func(_, c members) {
+		c["iat"], c["exp"] = json.RawMessage("1700000000.25"), json.RawMessage("1900000000.75")
+	})))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p := r.seen; p == nil || !p.Issued.Equal(time.Unix(1_700_000_000, 0)) || !p.Expires.Equal(time.Unix(1_900_000_000, 0)) {
+		t.Errorf("%+v", p)
 	}
 }
 

@@ -96,18 +96,18 @@ func reasonOf(err error) counterfoil.Reason {
 	return counterfoil.TokenMalformed
 }
 
-// key asks Keys for the key that a token of that algorithm names.
+// key asks Keys for the key that a token of that algorithm names, or the only one
+// that fits where it names none.
 func (g *Guard) key(ctx context.Context, id, algorithm string) (crypto.PublicKey, *denial) {
-	if id == "" {
-		return nil, g.deny(counterfoil.TokenKeyUnknown, "the token names no key")
-	}
 	key, err := g.keys.PublicKeyFor(ctx, id, algorithm)
 	if err == nil {
 		return key, nil
 	}
-	switch reason := keyReason(err); reason {
-	case "":
-	case counterfoil.TokenAlgorithm:
+	switch reason := keyReason(err); {
+	case reason == "":
+	case reason == counterfoil.TokenKeyUnknown && id == "":
+		return nil, g.deny(reason, "the token names no key, and not exactly one fits")
+	case reason == counterfoil.TokenAlgorithm:
 		return nil, g.deny(reason, "the key is published for another algorithm")
 	default:
 		return nil, g.deny(reason, "")

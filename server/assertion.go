@@ -2,10 +2,7 @@ package server
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/rsa"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -120,7 +117,7 @@ func (rl *realm) proveAssertion(ctx context.Context, a *attempt, c *credentials,
 	if no := rl.checkOwn(claims, c.assertion.endpoint, client.ID, a.event.Time); no != nil {
 		return nil, no
 	}
-	expires, _ := numericDate(claims["exp"])
+	expires, _ := jose.NumericDate(claims["exp"])
 	id, _ := claims["jti"].(string)
 	return []Once{{
 		Key:   sha256.Sum256([]byte(strings.Join([]string{"assertion", rl.Name, client.ID, id}, "\x00"))),
@@ -134,7 +131,7 @@ func (rl *realm) clientKeys(ctx context.Context, auth *Authentication, kid strin
 	if auth.KeySet == "" {
 		return rl.fetchedKeys(ctx, auth.KeySetURL, kid)
 	}
-	keys, _, err := jose.ParseKeys([]byte(auth.KeySet))
+	keys, _, err := jose.ParseSet([]byte(auth.KeySet))
 	if err != nil {
 		return nil, refused(counterfoil.AssertionKey, "the client's key set: "+err.Error())
 	}
@@ -166,7 +163,7 @@ func verifyAssertion(token *jose.Token, keys []jose.PublicKey) (map[string]any, 
 	}
 	no, tried := refused(counterfoil.AssertionKey, "no key for its algorithm"), 0
 	for _, key := range keys {
-		if !suits(key, token.Algorithm()) {
+		if !key.Suits(token.Algorithm()) {
 			continue
 		}
 		if tried++; tried > maxTriedKeys {
@@ -184,20 +181,6 @@ func verifyAssertion(token *jose.Token, keys []jose.PublicKey) (map[string]any, 
 		return claims, nil
 	}
 	return nil, no
-}
-
-// suits reports whether a key may have made signatures of the algorithm.
-func suits(key jose.PublicKey, algorithm string) bool {
-	if key.Algorithm != "" {
-		return key.Algorithm == algorithm
-	}
-	switch key.Key.(type) {
-	case *rsa.PublicKey:
-		return algorithm == jose.RS256 || algorithm == jose.PS256
-	case *ecdsa.PublicKey:
-		return algorithm == jose.ES256
-	}
-	return algorithm == jose.EdDSA
 }
 
 // checkOwn checks the verified claims of a client's own assertion (RFC 7523
@@ -243,12 +226,12 @@ func hasAudience(aud any, want string) bool {
 
 // checkTimes checks that it is an assertion's time, and returns when it ends.
 func checkTimes(claims map[string]any, now time.Time) (time.Time, *refusal) {
-	expires, ok := numericDate(claims["exp"])
+	expires, ok := jose.NumericDate(claims["exp"])
 	if !ok {
 		return time.Time{}, refused(counterfoil.AssertionClaims, "its exp is not a number of seconds")
 	}
 	for _, name := range []string{"iat", "nbf"} {
-		at, ok := numericDate(claims[name])
+		at, ok := jose.NumericDate(claims[name])
 		if _, there := claims[name]; there && !ok {
 			return time.Time{}, refused(counterfoil.AssertionClaims, "its "+name+" is not a number of seconds")
 		}
@@ -260,15 +243,4 @@ func checkTimes(claims map[string]any, now time.Time) (time.Time, *refusal) {
 		return time.Time{}, refused(counterfoil.AssertionExpired, "")
 	}
 	return expires, nil
-}
-
-// numericDate reads a NumericDate (RFC 7519 section 2), which may have a
-// fraction.
-func numericDate(v any) (time.Time, bool) {
-	number, _ := v.(json.Number)
-	seconds, err := number.Float64()
-	if err != nil || seconds <= 0 || seconds > 1<<40 {
-		return time.Time{}, false
-	}
-	return time.UnixMicro(int64(seconds * 1e6)), true
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -26,8 +27,9 @@ type federatedIssuer struct {
 	keys []jose.PublicKey
 }
 
-// federate checks the issuers that a realm federates with.
-func federate(issuers []FederatedIssuer) (map[string]*federatedIssuer, error) {
+// federate checks the issuers that a realm federates with. The log is told of
+// keys that are left out.
+func federate(issuers []FederatedIssuer, log *slog.Logger) (map[string]*federatedIssuer, error) {
 	all := make(map[string]*federatedIssuer, len(issuers))
 	for _, f := range issuers {
 		switch {
@@ -43,10 +45,12 @@ func federate(issuers []FederatedIssuer) (map[string]*federatedIssuer, error) {
 		f.MaxLifetime = cmp.Or(f.MaxLifetime, defaultFederatedLife)
 		issuer := &federatedIssuer{FederatedIssuer: f}
 		if f.KeySet != "" {
-			var err error
-			if issuer.keys, _, err = jose.ParseKeys([]byte(f.KeySet)); err != nil {
+			keys, left, err := jose.ParseSet([]byte(f.KeySet))
+			if err != nil {
 				return nil, fmt.Errorf("the federated issuer %q: %w", f.Issuer, err)
 			}
+			issuer.keys = keys
+			new(jose.LeftOutLog).Warn(log, time.Time{}, f.Issuer, len(keys), left)
 			if len(issuer.keys) == 0 {
 				return nil, fmt.Errorf("the key set of the federated issuer %q has no key of RS256, PS256, ES256 or EdDSA", f.Issuer)
 			}
@@ -102,7 +106,7 @@ func (rl *realm) proveFederated(ctx context.Context, a *attempt, shown *assertio
 	if no != nil {
 		return no
 	}
-	from, ok := numericDate(claims["iat"])
+	from, ok := jose.NumericDate(claims["iat"])
 	if !ok {
 		from = a.event.Time
 	}

@@ -352,7 +352,7 @@ func newRealm(c *shared, r Realm) (*realm, error) {
 		rl.headers = append(rl.headers, header{http.CanonicalHeaderKey(name), []string{value}})
 	}
 	var err error
-	if rl.federation, err = federate(r.Federation); err != nil {
+	if rl.federation, err = federate(r.Federation, c.Logger); err != nil {
 		return nil, err
 	}
 	if r.DPoPNonce {

@@ -230,12 +230,13 @@ func checkKeySet(text string) error {
 	if len(text) > maxKeySet {
 		return fmt.Errorf("jwks must have at most %d bytes", maxKeySet)
 	}
-	keys, skipped, err := jose.ParseKeys([]byte(text))
+	keys, left, err := jose.ParseSet([]byte(text))
 	switch {
 	case err != nil:
 		return fmt.Errorf("jwks: %w", err)
-	case skipped > 0:
-		return fmt.Errorf("jwks: %d of its keys cannot be used: each must be a public key for signatures, of a known kind and size, with a kid of its own if any", skipped)
+	case len(left) > 0:
+		return fmt.Errorf("jwks: %d of its keys cannot be used: each must be a public key for signatures, of a known kind and size, with a kid of its own if any; key %d: %s",
+			len(left), left[0].Index+1, left[0].Why)
 	case len(keys) == 0 || len(keys) > maxOwnKeys:
 		return fmt.Errorf("jwks must have from 1 to %d keys", maxOwnKeys)
 	}
@@ -305,7 +306,7 @@ func (s *Settings) fields() []field {
 	t, a := &s.Tokens, &s.Authentication
 	keys := "none"
 	if a.KeySet != "" {
-		n, _, _ := jose.ParseKeys([]byte(a.KeySet))
+		n, _, _ := jose.ParseSet([]byte(a.KeySet))
 		keys = fmt.Sprintf("%d keys", len(n))
 	}
 	rules := make([]string, len(a.Federation))

@@ -26,7 +26,7 @@ func (s *shared) surround() error {
 	if err != nil {
 		return fmt.Errorf("server: %w", err)
 	}
-	s.keySets = outbound.NewKeySets(fetcher, s.Clock)
+	s.keySets = outbound.NewKeySets(fetcher, s.Clock, s.Logger)
 	// Nodes with the same master key know one another's nonces.
 	s.nonceKey = random(32)
 	if s.seals.current != nil {

@@ -14,7 +14,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -157,12 +156,10 @@ func (w *Want) request(claims map[string]any) error {
 
 // issued reads the iat and checks that the proof is of now.
 func (w *Want) issued(iat any) (time.Time, error) {
-	number, _ := iat.(json.Number)
-	seconds, err := number.Float64()
-	if err != nil || seconds < 0 || seconds > 1<<40 {
+	at, ok := jose.NumericDate(iat)
+	if !ok {
 		return time.Time{}, invalid("its iat is not a number of seconds")
 	}
-	at := time.UnixMicro(int64(seconds * 1e6))
 	most, skew := w.MaxAge, w.Skew
 	if most == 0 {
 		most = DefaultMaxAge

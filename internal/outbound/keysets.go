@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -25,7 +26,7 @@ const (
 	maxSets      = 1000
 )
 
-var errEmptied = errors.New("it has no keys any more; the last ones serve until they are an hour old")
+var errUnusable = errors.New("the set has no key that can be used")
 
 // KeySets are the JWK Sets at any number of URLs (RFC 7517 section 5), such as
 // the jwks_uri of clients (RFC 7591 section 2), kept in memory. It is safe for
@@ -33,6 +34,7 @@ var errEmptied = errors.New("it has no keys any more; the last ones serve until 
 type KeySets struct {
 	fetcher *Fetcher
 	clock   counterfoil.Clock
+	log     *slog.Logger
 
 	mu     sync.Mutex
 	byURL  map[string]*list.Element
@@ -47,15 +49,17 @@ type keySet struct {
 	ended        time.Time     // when the last fetch ended; zero before it did
 	failure      error         // of the last fetch
 	flight       chan struct{} // closed when the fetch in the air ends; nil when none is
+	leftOut      jose.LeftOutLog
+	trouble      time.Time // when a failure was logged last
 }
 
 // NewKeySets returns the key sets that fetcher can reach. A nil clock is the
-// system's.
-func NewKeySets(fetcher *Fetcher, c counterfoil.Clock) *KeySets {
+// system's. The logger gets failed fetches and keys that were left out.
+func NewKeySets(fetcher *Fetcher, c counterfoil.Clock, log *slog.Logger) *KeySets {
 	if c == nil {
 		c = clock.System
 	}
-	return &KeySets{fetcher: fetcher, clock: c, byURL: map[string]*list.Element{}}
+	return &KeySets{fetcher: fetcher, clock: c, log: log, byURL: map[string]*list.Element{}}
 }
 
 // Keys returns the keys of the set at url whose ID is kid, or all when kid is
@@ -63,11 +67,11 @@ func NewKeySets(fetcher *Fetcher, c counterfoil.Clock) *KeySets {
 //
 // A set is used for as long as its answer allows, from 1 to 15 minutes, 5 when
 // it does not say. For an ID that is not in it, it is fetched again, once in 10
-// seconds at most, whoever asks. While its source is down, or answers without any
-// key where it had some, the last set serves until an hour after it was fetched;
-// a failure is remembered for 5 seconds. One fetch at a time is in the air for a
+// seconds at most, whoever asks. While its source is down, or answers without a
+// key that can be used, the last set serves until an hour after it was fetched; a
+// failure is remembered for 5 seconds. One fetch at a time is in the air for a
 // URL, and it does not end with the ctx of who caused it. Errors are those of
-// Get, of jose.ParseKeys, or ctx's.
+// Get, of jose.ParseSet, or ctx's.
 func (s *KeySets) Keys(ctx context.Context, url, kid string) ([]jose.PublicKey, error) {
 	if _, err := s.fetcher.check(url); err != nil { // takes no room in memory
 		return nil, fmt.Errorf("key set: %w", err)
@@ -159,25 +163,37 @@ func (s *KeySets) fetch(set *keySet, now time.Time) {
 		// Of no caller's context; the fetcher's timeout ends it.
 		doc, err := s.fetcher.Get(context.Background(), set.url, "application/jwk-set+json, application/json")
 		var keys []jose.PublicKey
+		var left []jose.LeftOut
 		if err == nil {
-			keys, _, err = jose.ParseKeys(doc.Body)
+			keys, left, err = jose.ParseSet(doc.Body)
+			set.leftOut.Warn(s.log, now, set.url, len(keys), left)
+		}
+		if err == nil && len(keys) == 0 {
+			// A source that is being restarted, rather than one that trusts none
+			// of its keys any more.
+			err = errUnusable
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		defer close(flight)
-		if err == nil && len(keys) == 0 && set.loaded(now) && len(set.keys) > 0 {
-			// A source that is being restarted, rather than one that trusts none
-			// of its keys any more.
-			err = errEmptied
-		}
 		set.flight, set.ended, set.failure = nil, s.clock.Now(), nil
 		if err != nil {
 			set.failure = fmt.Errorf("key set: %w", err)
+			s.tell(set, err)
 			return
 		}
 		// Counted from when it was asked for: the answer is no newer than that.
 		set.keys, set.fresh, set.until = keys, now.Add(lifetime(doc.MaxAge)), now.Add(stale)
 	}()
+}
+
+// tell logs a failed fetch, of one URL once a minute. The caller holds the lock.
+func (s *KeySets) tell(set *keySet, err error) {
+	if since := set.ended.Sub(set.trouble); !set.trouble.IsZero() && since >= 0 && since < time.Minute {
+		return
+	}
+	set.trouble = set.ended
+	s.log.Error("key set: fetch failed", "url", set.url, "error", err, "last_set_serves", set.loaded(set.ended))
 }
 
 // lifetime is how long a set is fresh.

@@ -1,12 +1,14 @@
 package outbound_test
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -27,9 +29,28 @@ type publisher struct {
 	clock   *clock.Manual
 	sets    *outbound.KeySets
 	fetches atomic.Int64
+	log     journal
 
 	mu      sync.Mutex
 	handler http.HandlerFunc
+}
+
+// journal is a log that a test reads while others write to it.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
 }
 
 func newPublisher(t *testing.T) *publisher {
@@ -42,7 +63,7 @@ func newPublisher(t *testing.T) *publisher {
 		p.mu.Unlock()
 		h(w, r)
 	})
-	p.sets = outbound.NewKeySets(p.fetcher(t, func(c *outbound.Config) { c.Clock = p.clock }), p.clock)
+	p.sets = outbound.NewKeySets(p.fetcher(t, func(c *outbound.Config) { c.Clock = p.clock }), p.clock, slog.New(slog.NewTextHandler(&p.log, nil)))
 	return p
 }
 
@@ -160,12 +181,41 @@ func TestNewKeyIsFound(t *testing.T) {
 	p.want(t, "", 2, "a", "b")
 }
 
-func TestEmptySetIsAnAnswer(t *testing.T) {
+// A set without a key of use is no set: nobody can tell which keys there are.
+func TestSetWithoutAUsableKeyIsAFailure(t *testing.T) {
+	for name, body := range map[string]string{
+		"none":          `{"keys":[]}`,
+		"of other kind": `{"keys":[{"kty":"oct","kid":"a","k":"AAAA"},{"kty":"RSA","kid":"small","n":"AQAB","e":"AQAB"}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPublisher(t)
+			p.serve(answer(200, body))
+			p.fails(t, "", 1, "no key that can be used")
+			p.fails(t, "a", 1, "no key that can be used")
+			p.clock.Turn(5 * time.Second)
+			p.serve(answer(200, set(t, "a")))
+			p.want(t, "a", 2, "a")
+			if n := strings.Count(p.log.String(), "level=ERROR"); n != 1 || !strings.Contains(p.log.String(), "last_set_serves=false") {
+				t.Errorf("%d loud lines: %s", n, p.log.String())
+			}
+		})
+	}
+}
+
+// A key that is left out is told of with its kid and why, and not at each fetch.
+func TestLeftOutKeysAreLogged(t *testing.T) {
 	p := newPublisher(t)
-	p.serve(answer(200, `{"keys":[]}`))
-	p.want(t, "", 1)
-	p.clock.Turn(time.Minute)
-	p.want(t, "", 1)
+	p.serve(answer(200, strings.Replace(set(t, "a"), `[`, `[{"kty":"RSA","kid":"small","n":"AQAB","e":"AQAB"},{"kty":"RSA","use":"enc","kid":"enc"},`, 1)))
+	p.want(t, "a", 1, "a")
+	for n := range 3 {
+		p.clock.Turn(5 * time.Minute)
+		p.want(t, "a", int64(n+2), "a")
+	}
+	for _, line := range []string{`kid=small position=1 why="the RSA key must have 2048`, `kid=enc position=2 why="not for signatures"`, `used=1 left_out=2`} {
+		if n := strings.Count(p.log.String(), line); n != 1 {
+			t.Errorf("%q is there %d times: %s", line, n, p.log.String())
+		}
+	}
 }
 
 func TestCallerCannotChangeWhatIsKept(t *testing.T) {
@@ -364,7 +414,7 @@ func TestSetsInMemoryAreBounded(t *testing.T) {
 		}
 	}()
 	host, still := l.Addr().String(), clock.NewManual(start)
-	sets := outbound.NewKeySets(build(t, outbound.Config{AllowedHosts: []string{host}, AllowPrivate: true, Clock: still}), still)
+	sets := outbound.NewKeySets(build(t, outbound.Config{AllowedHosts: []string{host}, AllowPrivate: true, Clock: still}), still, slog.New(slog.DiscardHandler))
 	ask := func(n int, want int64) {
 		t.Helper()
 		if _, err := sets.Keys(t.Context(), fmt.Sprintf("https://%s/%d", host, n), "a"); err == nil {
@@ -384,8 +434,8 @@ func TestSetsInMemoryAreBounded(t *testing.T) {
 	ask(1, 1002)
 }
 
-// A set that has lost all of its keys is not believed at once: its source may be
-// starting again. It is after an hour.
+// A set that has lost all of its keys is not believed: its source may be starting
+// again. The last one ends after an hour.
 func TestEmptiedSetIsAFailure(t *testing.T) {
 	p := newPublisher(t)
 	p.serve(answer(200, set(t, "a", "b")))
@@ -394,7 +444,7 @@ func TestEmptiedSetIsAFailure(t *testing.T) {
 	p.clock.Turn(5 * time.Minute)
 	p.want(t, "a", 2, "a")
 	p.want(t, "", 2, "a", "b")
-	p.fails(t, "c", 2, "no keys any more") // nobody can tell
+	p.fails(t, "c", 2, "no key that can be used") // nobody can tell
 	p.serve(answer(200, set(t, "b")))
 	p.clock.Turn(5 * time.Second)
 	p.want(t, "c", 3)
@@ -403,6 +453,8 @@ func TestEmptiedSetIsAFailure(t *testing.T) {
 
 	p.serve(answer(200, `{"keys":[]}`))
 	p.clock.Turn(time.Hour)
-	p.want(t, "b", 4)
-	p.want(t, "", 4)
+	p.fails(t, "b", 4, "no key that can be used")
+	if n := strings.Count(p.log.String(), "level=ERROR"); n != 2 || !strings.Contains(p.log.String(), "last_set_serves=true") {
+		t.Errorf("%d loud lines: %s", n, p.log.String())
+	}
 }
