@@ -17,7 +17,9 @@ type Form string
 const (
 	// ClientCert is RFC 9440: the DER in base64 between two colons.
 	ClientCert Form = "client-cert"
-	// EscapedPEM is PEM with percent-encoding, nginx's $ssl_client_escaped_cert.
+	// EscapedPEM is PEM with percent-encoding: nginx's $ssl_client_escaped_cert, or
+	// the whole chain, leaf first, as in X-Amzn-Mtls-Clientcert of an AWS
+	// Application Load Balancer, which leaves +, = and / as they are.
 	EscapedPEM Form = "pem-escaped"
 	// Base64DER is the DER in base64, HAProxy's ssl_c_der,base64, with or without
 	// quotes around it.
@@ -26,10 +28,10 @@ const (
 
 var forms = []Form{ClientCert, EscapedPEM, Base64DER}
 
-// MaxCertificate bounds the header that has a certificate, in bytes.
+// MaxCertificate bounds the header that has a certificate or a chain, in bytes.
 const MaxCertificate = 16 << 10
 
-// ErrCertificate means that a trusted proxy forwarded something that is not one
+// ErrCertificate means that a trusted proxy forwarded something that is not a
 // certificate in its form. The request is refused: with the header ignored, it
 // would be somebody else's.
 var ErrCertificate = errors.New("the forwarded client certificate cannot be read")
@@ -90,17 +92,37 @@ func decode(form Form, value string) ([]byte, bool) {
 		}
 		return decodeBase64(value)
 	case EscapedPEM:
+		// Not QueryUnescape: a + is one of base64.
 		text, err := url.PathUnescape(value)
-		if err != nil || !strings.HasPrefix(text, "-----BEGIN CERTIFICATE-----") {
+		if err != nil {
 			return nil, false
 		}
-		block, rest := pem.Decode([]byte(text))
-		if block == nil || block.Type != "CERTIFICATE" || len(block.Headers) != 0 || strings.TrimSpace(string(rest)) != "" {
-			return nil, false
-		}
-		return block.Bytes, true
+		return firstOf(text)
 	}
 	return nil, false
+}
+
+// firstOf returns the first certificate of a chain in PEM, which is the sender's
+// (RFC 8446 section 4.4.2). There is nothing but certificates in it.
+func firstOf(chain string) (der []byte, ok bool) {
+	for chain != "" {
+		if !strings.HasPrefix(chain, "-----BEGIN CERTIFICATE-----") {
+			return nil, false
+		}
+		block, rest := pem.Decode([]byte(chain))
+		if block == nil || block.Type != "CERTIFICATE" || len(block.Headers) != 0 {
+			return nil, false
+		}
+		// One that is broken is passed over in search of the next.
+		if strings.Count(chain[:len(chain)-len(rest)], "-----BEGIN") != 1 {
+			return nil, false
+		}
+		if der == nil {
+			der = block.Bytes
+		}
+		chain = strings.TrimLeft(string(rest), " \r\n")
+	}
+	return der, len(der) > 0
 }
 
 // decodeBase64 takes padding or none, as RFC 8941 section 4.2.7 does.

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -61,6 +62,11 @@ func TestForwardedCertificate(t *testing.T) {
 	b64 := base64.StdEncoding.EncodeToString(der)
 	text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 	key := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	authority := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate("authority").Certificate[0]}))
+	// What an AWS load balancer sends: +, = and / stay as they are.
+	alb := func(s string) string {
+		return strings.NewReplacer("%2B", "+", "%2b", "+", "%3D", "=", "%3d", "=", "%2F", "/", "%2f", "/").Replace(url.PathEscape(s))
+	}
 	const none, bad, good = 0, 1, 2
 	for _, tt := range []struct {
 		name  string
@@ -88,7 +94,16 @@ func TestForwardedCertificate(t *testing.T) {
 		{"nginx without client certificate", peer.EscapedPEM, []string{""}, none},
 		{"PEM of a key", peer.EscapedPEM, []string{escaped(key)}, bad},
 		{"PEM of a key behind half a certificate", peer.EscapedPEM, []string{escaped("-----BEGIN CERTIFICATE-----\n" + key)}, bad},
-		{"PEM of two", peer.EscapedPEM, []string{escaped(text + text)}, bad},
+		{"PEM of a chain", peer.EscapedPEM, []string{escaped(text + authority)}, good},
+		{"PEM of a chain with lines between", peer.EscapedPEM, []string{escaped(text + "\r\n\n" + authority + authority + "\n")}, good},
+		{"AWS ALB", peer.EscapedPEM, []string{alb(text)}, good},
+		{"AWS ALB with a chain", peer.EscapedPEM, []string{alb(text + authority)}, good},
+		{"AWS ALB without line end", peer.EscapedPEM, []string{alb(strings.TrimSpace(text + authority))}, good},
+		{"PEM of a chain with a key", peer.EscapedPEM, []string{escaped(text + key)}, bad},
+		{"PEM of a chain with words between", peer.EscapedPEM, []string{escaped(text + "hello\n" + authority)}, bad},
+		{"PEM of a chain whose leaf is broken", peer.EscapedPEM, []string{escaped(strings.Replace(text, "-----\nM", "-----\n!", 1) + text)}, bad},
+		{"PEM of a chain whose authority is cut off", peer.EscapedPEM, []string{escaped(text + authority[:40])}, bad},
+		{"PEM of a chain over 16 KiB", peer.EscapedPEM, []string{escaped(text + strings.Repeat(authority, 40))}, bad},
 		{"words before the PEM", peer.EscapedPEM, []string{escaped("hello\n" + text)}, bad},
 		{"words after the PEM", peer.EscapedPEM, []string{escaped(text + "hello")}, bad},
 		{"PEM with headers", peer.EscapedPEM, []string{escaped(strings.Replace(text, "-----\n", "-----\nA: b\n\n", 1))}, bad},
@@ -198,6 +213,7 @@ func FuzzCertificate(f *testing.F) {
 	b64 := base64.StdEncoding.EncodeToString(der)
 	f.Add(":" + b64 + ":")
 	f.Add(escaped(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))))
+	f.Add(escaped(strings.Repeat(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), 2)))
 	f.Add(`"` + b64 + `"`)
 	f.Add("%")
 	f.Fuzz(func(t *testing.T, value string) {
