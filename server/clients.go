@@ -52,6 +52,9 @@ type Credentials struct {
 	// OldEnds is when the secret or key that was replaced stops being accepted;
 	// the zero time when none is accepted beside the new one.
 	OldEnds time.Time
+	// ID is that of the new secret or key of a rotation, and OldID of the one that
+	// is accepted beside it, if any: see [Clients.EndSecret].
+	ID, OldID string
 }
 
 // maxSecrets is how many secrets of a client are accepted at once: that of

@@ -17,6 +17,9 @@ type Rotation struct {
 	// beyond the end that it had.
 	Overlap time.Duration
 	At      time.Time
+	// Keep leaves it the end that it had, instead: whoever rotates ends it once the
+	// new one has arrived.
+	Keep bool
 	// Version is that of the client; 0 for whichever it has.
 	Version int64
 }
@@ -26,29 +29,26 @@ type Rotation struct {
 // changed at the same time, even without a version: nothing was rotated then.
 func (s *Clients) Rotate(ctx context.Context, actor, realm, id string, r Rotation) (Credentials, error) {
 	secret := newSecret()
-	ends, err := s.rotate(ctx, actor, realm, id, "client secret", r, func(c *Client) *[]Hash { return &c.Secrets }, secret)
-	if err != nil {
-		return Credentials{}, err
-	}
-	return Credentials{ClientID: id, ClientSecret: secret, OldEnds: ends}, nil
+	return s.rotate(ctx, actor, realm, id, "client secret", r, func(c *Client) *[]Hash { return &c.Secrets }, Credentials{ClientID: id, ClientSecret: secret}, secret)
 }
 
 // RotateAPIKey does for the API key what Rotate does for the secret; a client
 // that had none gets its first.
 func (s *Clients) RotateAPIKey(ctx context.Context, actor, realm, id string, r Rotation) (Credentials, error) {
 	key := newSecret()
-	ends, err := s.rotate(ctx, actor, realm, id, "API key", r, func(c *Client) *[]Hash { return &c.APIKeys }, key)
-	if err != nil {
-		return Credentials{}, err
-	}
-	return Credentials{ClientID: id, APIKey: key, OldEnds: ends}, nil
+	return s.rotate(ctx, actor, realm, id, "API key", r, func(c *Client) *[]Hash { return &c.APIKeys }, Credentials{ClientID: id, APIKey: key}, key)
 }
 
-// ends returns until when the old value is accepted, the given time for at once.
+// ends returns until when the old value is accepted, the given time for at once,
+// and zero for as long as it was.
 func (r *Rotation) ends(now time.Time) (time.Time, error) {
 	switch {
 	case r.Overlap < 0:
 		return now, errors.New("the overlap must not be negative")
+	case r.Keep && (r.Overlap != 0 || !r.At.IsZero()):
+		return now, errors.New("the old value cannot both keep its end and get another")
+	case r.Keep:
+		return time.Time{}, nil
 	case r.At.IsZero():
 		return now.Add(r.Overlap), nil
 	case r.Overlap != 0:
@@ -59,9 +59,8 @@ func (r *Rotation) ends(now time.Time) (time.Time, error) {
 	return r.At, nil
 }
 
-// rotate puts value before the hashes and returns when the one after it ends.
-func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, r Rotation, of func(*Client) *[]Hash, value counterfoil.Secret) (time.Time, error) {
-	var oldEnds time.Time
+// rotate puts value, which is that of given, before the hashes.
+func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, r Rotation, of func(*Client) *[]Hash, given Credentials, value counterfoil.Secret) (Credentials, error) {
 	now := s.clock.Now()
 	ends, err := r.ends(now)
 	if err == nil && r.Version == 0 {
@@ -72,17 +71,17 @@ func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, r R
 		r.Version = c.Version
 	}
 	if err != nil {
-		return oldEnds, fmt.Errorf("rotate %s: %w", what, err)
+		return Credentials{}, fmt.Errorf("rotate %s: %w", what, err)
 	}
 	_, err = s.update(ctx, actor, realm, id, r.Version, func(c *Client) (kind, detail string, err error) {
 		hashes := of(c)
 		accepted, early := []Hash{newHash(value, now)}, ""
 		for _, old := range *hashes {
-			if old.Ends.IsZero() || old.Ends.After(ends) {
+			if !r.Keep && (old.Ends.IsZero() || old.Ends.After(ends)) {
 				old.Ends = ends
 			}
 			switch {
-			case !old.Ends.After(now):
+			case !old.serves(now):
 			case len(accepted) < maxSecrets:
 				accepted = append(accepted, old)
 			default:
@@ -92,19 +91,22 @@ func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, r R
 		detail = what
 		switch {
 		case len(accepted) > 1:
-			oldEnds = accepted[1].Ends
-			detail += "; the old one ends at " + oldEnds.UTC().Format(time.RFC3339)
+			given.OldID, given.OldEnds = accepted[1].ID, accepted[1].Ends
+			detail += "; the old one serves on"
+			if !given.OldEnds.IsZero() {
+				detail = what + "; the old one ends at " + given.OldEnds.UTC().Format(time.RFC3339)
+			}
 		case len(*hashes) > 0:
 			detail += "; the old one ended"
 		}
 		detail += early
-		*hashes = accepted
+		*hashes, given.ID = accepted, accepted[0].ID
 		return counterfoil.EventClientRotated, detail, nil
 	})
 	if err != nil {
-		return time.Time{}, fmt.Errorf("rotate %s: %w", what, err)
+		return Credentials{}, fmt.Errorf("rotate %s: %w", what, err)
 	}
-	return oldEnds, nil
+	return given, nil
 }
 
 // EndSecret ends one secret or API key, by its ID, at the given time, or at once

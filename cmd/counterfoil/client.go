@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -40,7 +43,16 @@ type credentials struct {
 	Until        string `json:"old_secret_ends,omitempty"`
 }
 
-func (o *operator) reveal(realm string, creds server.Credentials) error {
+// lasting is a context for what makes a secret: an interrupt between the change and
+// its output would lose it.
+func lasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+}
+
+// reveal writes out what is shown once. Where that fails, undo takes the change
+// back and says so.
+func (o *operator) reveal(realm string, creds server.Credentials, undo func() (string, error)) error {
+	signal.Ignore(syscall.SIGPIPE) // a reader that has gone is an error like a disk that is full
 	v := credentials{Realm: realm, ClientID: creds.ClientID, ClientSecret: creds.ClientSecret.Reveal(), APIKey: creds.APIKey.Reveal()}
 	if !creds.OldEnds.IsZero() {
 		v.Until = creds.OldEnds.UTC().Format(time.RFC3339)
@@ -48,17 +60,25 @@ func (o *operator) reveal(realm string, creds server.Credentials) error {
 	if v.ClientSecret+v.APIKey != "" {
 		fmt.Fprintln(o.Err, "these are shown once: keep them now")
 	}
-	err := o.print(v, func(w io.Writer) {
+	show := func(w io.Writer) {
 		for _, line := range [][2]string{{"client_id", v.ClientID}, {"client_secret", v.ClientSecret}, {"api_key", v.APIKey}, {"old_secret_ends", v.Until}} {
 			if line[1] != "" {
 				fmt.Fprintf(w, "%s=%s\n", line[0], oneLine(line[1]))
 			}
 		}
-	})
-	if err != nil {
-		return withHint(err, "what was shown once is lost: make it anew with 'counterfoil client rotate %s %s'", realm, v.ClientID)
 	}
-	return nil
+	err := errors.New("write the output: it is closed")
+	if !closedOutput() {
+		err = o.print(v, show)
+	}
+	if err == nil {
+		return nil
+	}
+	undone, failed := undo()
+	if failed != nil {
+		return withHint(errors.Join(err, failed), "what was shown once is lost: make it anew with 'counterfoil client rotate %s %s'", realm, v.ClientID)
+	}
+	return withHint(err, "%s: try again", undone)
 }
 
 func (o *operator) createClient() *cobra.Command {
@@ -94,11 +114,15 @@ func (o *operator) createClient() *cobra.Command {
 						return usagef("the realm %s has the scopes %s", r.Name, join(r.Scopes))
 					}
 				}
+				ctx, cancel := lasting(ctx)
+				defer cancel()
 				_, creds, err := service.CreateClient(ctx, args[0], n)
 				if err != nil {
 					return err
 				}
-				return o.reveal(args[0], creds)
+				return o.reveal(args[0], creds, func() (string, error) {
+					return "the client is deleted again", service.DeleteClient(ctx, args[0], creds.ClientID)
+				})
 			})
 		},
 	}
@@ -180,11 +204,36 @@ once: look with 'client show' whether it is still used.`,
 				if apiKey {
 					rotate = service.RotateAPIKey
 				}
+				ctx, cancel := lasting(ctx)
+				defer cancel()
+				// An old secret that is to end at once ends when the new one is out.
+				atOnce := r.Overlap == 0 && r.At.IsZero()
+				r.Keep = atOnce
 				creds, err := rotate(ctx, args[0], args[1], r)
 				if err != nil {
 					return err
 				}
-				return o.reveal(args[0], creds)
+				ends := creds.OldEnds
+				if atOnce {
+					creds.OldEnds = time.Time{}
+				}
+				err = o.reveal(args[0], creds, func() (string, error) {
+					undone := "the new secret is ended again"
+					switch {
+					case creds.OldID != "" && ends.IsZero():
+						undone += ", and the old one serves on"
+					case creds.OldID != "":
+						undone += ", and the old one serves until " + ends.Format(time.RFC3339)
+					}
+					return undone, service.EndSecret(ctx, args[0], args[1], creds.ID, time.Time{})
+				})
+				if err != nil || !atOnce || creds.OldID == "" {
+					return err
+				}
+				if err := service.EndSecret(ctx, args[0], args[1], creds.OldID, time.Time{}); err != nil {
+					return withHint(fmt.Errorf("the new secret is good, but the old one was not ended: %w", err), "end it with 'counterfoil client end-secret %s %s %s'", args[0], args[1], creds.OldID)
+				}
+				return nil
 			})
 		},
 	}

@@ -227,13 +227,51 @@ func TestFullOutput(t *testing.T) {
 	}
 	for _, form := range []string{"text", "json"} {
 		lost := to("client", "create", "a55", "--dir", shared.dir, "--id", "lost-"+form, "-o", form)
-		if lost.code != exitLocal || !strings.Contains(lost.err, "client rotate a55 lost-"+form) {
+		if lost.code != exitLocal || !strings.Contains(lost.err, "the client is deleted again") {
 			t.Errorf("a secret that nobody saw: exit %d, said %q", lost.code, lost.err)
+		}
+		if there := execute(t, "", nil, binary, "client", "show", "a55", "lost-"+form, "--dir", shared.dir); there.code != exitLocal {
+			t.Errorf("its client is there: %s", there.out)
 		}
 		report := to("client", "import", "a55", "-", "--format", "plain", "--dry-run", "--dir", shared.dir, "-o", form)
 		if report.code != exitLocal || !strings.Contains(report.err, "write the output") {
 			t.Errorf("a report that nobody saw: exit %d, said %q", report.code, report.err)
 		}
+	}
+}
+
+// A new secret that cannot be written out ends again, and the old one serves on:
+// also where it was to end at once, and where the reader has gone.
+func TestRotationThatNobodySees(t *testing.T) {
+	made := execute(t, "", nil, binary, "client", "create", "a55", "--id", "rotated", "--dir", shared.dir).good(t)
+	_, secret, _ := strings.Cut(strings.TrimSpace(made.out), "client_secret=")
+	token := func() ran {
+		return execute(t, "", nil, "curl", "-s", "--cacert", filepath.Join(shared.dir, "tls", "ca.pem"), shared.base+"/a55/oauth2/token",
+			"-d", "grant_type=client_credentials", "-d", "client_id=rotated", "-d", "client_secret="+secret).good(t)
+	}
+	for _, row := range []struct{ name, script, says string }{
+		{"full, at once", `exec "$@" --overlap 0 > /dev/full`, "the new secret is ended again, and the old one serves on: try again"},
+		{"full, JSON", `exec "$@" --overlap 0 -o json > /dev/full`, "the old one serves on: try again"},
+		{"reader gone", `{ "$@" --overlap 0; echo "exit $?" >&2; } | exec 3<&-`, "the old one serves on: try again"},
+		{"closed", `exec "$@" --overlap 0 >&-`, "the old one serves on: try again"},
+		{"full, with an overlap", `exec "$@" --overlap 1h > /dev/full`, "and the old one serves until "},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got := execute(t, "", nil, "sh", "-c", row.script, "sh", binary, "client", "rotate", "a55", "rotated", "--dir", shared.dir)
+			if !strings.Contains(got.err, row.says) || got.code != exitLocal && !strings.Contains(got.err, "exit 1") {
+				t.Errorf("exit %d, said %q, want %q", got.code, got.err, row.says)
+			}
+			if answer := token(); !strings.Contains(answer.out, "access_token") {
+				t.Errorf("the old secret is answered %s", answer.out)
+			}
+			if shown := execute(t, "", nil, binary, "client", "show", "a55", "rotated", "--dir", shared.dir).good(t); strings.Count(shown.out, "\nsecret ") != 1 {
+				t.Errorf("there are other secrets:\n%s", shown.out)
+			}
+		})
+	}
+	good := execute(t, "", nil, binary, "client", "rotate", "a55", "rotated", "--overlap", "0", "--dir", shared.dir).good(t)
+	if answer := token(); !strings.Contains(answer.out, "invalid_client") || strings.Contains(good.out, "old_secret_ends") {
+		t.Errorf("the old secret is answered %s after\n%s", answer.out, good.out)
 	}
 }
 

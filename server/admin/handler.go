@@ -54,7 +54,9 @@ type operation struct {
 	query []string
 	// versioned says that If-Match is.
 	versioned bool
-	serve     func(c *call) (answer, error)
+	// once says that Idempotency-Key is.
+	once  bool
+	serve func(c *call) (answer, error)
 }
 
 const (
@@ -68,12 +70,12 @@ var operations = []operation{
 	{method: "GET", path: "/v1/openapi.json", serve: (*call).document},
 	{method: "GET", path: "/v1/realms", serve: (*call).realms},
 	{method: "GET", path: realmPath + "/clients", scope: clientsRead, query: []string{"after", "limit", "search", "environment", "status"}, serve: (*call).clients},
-	{method: "POST", path: realmPath + "/clients", scope: clientsWrite, serve: (*call).createClient},
+	{method: "POST", path: realmPath + "/clients", scope: clientsWrite, once: true, serve: (*call).createClient},
 	{method: "GET", path: clientPath, scope: clientsRead, serve: (*call).client},
 	{method: "PATCH", path: clientPath, scope: clientsWrite, versioned: true, serve: (*call).changeClient},
 	{method: "DELETE", path: clientPath, scope: clientsWrite, serve: (*call).deleteClient},
-	{method: "POST", path: clientPath + "/secrets", scope: clientsWrite, versioned: true, serve: (*call).rotateSecret},
-	{method: "POST", path: clientPath + "/api-keys", scope: clientsWrite, versioned: true, serve: (*call).rotateAPIKey},
+	{method: "POST", path: clientPath + "/secrets", scope: clientsWrite, versioned: true, once: true, serve: (*call).rotateSecret},
+	{method: "POST", path: clientPath + "/api-keys", scope: clientsWrite, versioned: true, once: true, serve: (*call).rotateAPIKey},
 	{method: "PATCH", path: secretPath, scope: clientsWrite, serve: (*call).endSecret},
 	{method: "DELETE", path: secretPath, scope: clientsWrite, serve: (*call).deleteSecret},
 	{method: "POST", path: clientPath + "/disable", scope: clientsWrite, serve: (*call).disableClient},
@@ -92,7 +94,8 @@ type handler struct {
 	log   *slog.Logger
 	mux   http.ServeMux
 	// byPath holds the operations of each path by method.
-	byPath map[string]map[string]*operation
+	byPath  map[string]map[string]*operation
+	repeats *repeats
 }
 
 // NewHandler serves l over HTTP. It must stand behind a guard that has proved a
@@ -103,7 +106,7 @@ func NewHandler(l *Local, realm string, log *slog.Logger) http.Handler {
 	if log == nil {
 		log = slog.Default()
 	}
-	h := &handler{local: l, realm: realm, log: log, byPath: map[string]map[string]*operation{}}
+	h := &handler{local: l, realm: realm, log: log, byPath: map[string]map[string]*operation{}, repeats: newRepeats(l.Clock)}
 	for i := range operations {
 		o := &operations[i]
 		if h.byPath[o.path] == nil {
@@ -168,7 +171,11 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request, path string) 
 	}
 	// 4. Do it.
 	var a answer
-	if err == nil {
+	switch {
+	case err != nil:
+	case o.once && len(r.Header.Values(idempotencyKey)) > 0:
+		a, err = h.repeats.serve(c, p.ClientID, o.serve)
+	default:
 		a, err = o.serve(c)
 	}
 	if err != nil {

@@ -277,6 +277,8 @@ func (l *Local) rotate(ctx context.Context, realm, id string, r server.Rotation,
 		err = problem(wrongValues, "the overlap must not be negative")
 	case r.Overlap != 0 && !r.At.IsZero():
 		err = problem(wrongValues, "give an overlap or an end, not both")
+	case r.Keep && (r.Overlap != 0 || !r.At.IsZero()):
+		err = problem(wrongValues, "the old value cannot both keep its end and get another: leave one of them out")
 	case !r.At.IsZero() && r.At.Before(l.Clock.Now()):
 		err = problem(wrongValues, "the end at %s has passed: an overlap of 0 ends the old value at once", r.At.UTC().Format(time.RFC3339))
 	}

@@ -58,6 +58,8 @@ type (
 		ClientSecret string    `json:"client_secret,omitempty"`
 		APIKey       string    `json:"api_key,omitempty"`
 		OldEnds      time.Time `json:"old_secret_ends,omitzero"`
+		ID           string    `json:"secret_id,omitempty"`
+		OldID        string    `json:"old_secret_id,omitempty"`
 	}
 	createdView struct {
 		Client      Client          `json:"client"`
@@ -66,7 +68,7 @@ type (
 )
 
 func credentialsOf(c server.Credentials) credentialsView {
-	return credentialsView{c.ClientID, c.ClientSecret.Reveal(), c.APIKey.Reveal(), utc(c.OldEnds)}
+	return credentialsView{c.ClientID, c.ClientSecret.Reveal(), c.APIKey.Reveal(), utc(c.OldEnds), c.ID, c.OldID}
 }
 
 // The bodies that are no view.
@@ -74,6 +76,7 @@ type (
 	rotationBody struct {
 		Overlap *string   `json:"overlap,omitempty"`
 		Ends    time.Time `json:"ends,omitzero"`
+		Keep    bool      `json:"keep,omitempty"`
 	}
 	secretBody struct {
 		Ends time.Time `json:"ends,omitzero"`
@@ -187,8 +190,8 @@ func (c *call) rotate(do func(ctx context.Context, realm, id string, r server.Ro
 	if err := c.body(&b, true); err != nil {
 		return answer{}, err
 	}
-	r := server.Rotation{At: b.Ends, Version: version}
-	if b.Overlap != nil || b.Ends.IsZero() {
+	r := server.Rotation{At: b.Ends, Keep: b.Keep, Version: version}
+	if b.Overlap != nil || b.Ends.IsZero() && !b.Keep {
 		if r.Overlap, err = duration("/overlap", b.Overlap, defaultOverlap); err != nil {
 			return answer{}, err
 		}

@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,6 +41,8 @@ type query struct {
 	media   string
 	body    io.Reader
 	version int64
+	// key tells a repetition from another request.
+	key string
 }
 
 // realmOf and clientOf begin the path of what belongs to a realm and to a client.
@@ -63,6 +66,27 @@ func (r *Remote) do(ctx context.Context, q query, into any) error {
 		}
 		return nil
 	})
+}
+
+// attempts is how often a request is sent whose answer does not arrive.
+const attempts = 3
+
+// once is do for what makes something that only the answer has. It sends the
+// request again where the answer breaks off, and the server does it once.
+func (r *Remote) once(ctx context.Context, q query, into any) error {
+	q.key = rand.Text()
+	body := q.body.(io.Seeker)
+	for n := 1; ; n++ {
+		err := r.do(ctx, q, into)
+		var p *Problem
+		var refused *counterfoil.Error
+		if err == nil || n == attempts || ctx.Err() != nil || errors.As(err, &p) || errors.As(err, &refused) || errors.Is(err, errStranger) || errors.Is(err, errAnswer) {
+			return err
+		}
+		if _, err := body.Seek(0, io.SeekStart); err != nil {
+			return fmt.Errorf("admin: %w", err)
+		}
+	}
 }
 
 var (
@@ -90,6 +114,9 @@ func (r *Remote) send(ctx context.Context, q query, read func(io.Reader) error) 
 	}
 	if q.version != 0 {
 		req.Header.Set("If-Match", strconv.Quote(strconv.FormatInt(q.version, 10)))
+	}
+	if q.key != "" {
+		req.Header.Set(idempotencyKey, strconv.Quote(q.key))
 	}
 	resp, err := r.HTTP.Do(req)
 	if err != nil {
@@ -166,12 +193,12 @@ func (r *Remote) CreateClient(ctx context.Context, realm string, n NewClient) (C
 		return Client{}, server.Credentials{}, err
 	}
 	var v createdView
-	err = r.do(ctx, q, &v)
+	err = r.once(ctx, q, &v)
 	return v.Client, v.Credentials.secret(), err
 }
 
 func (v *credentialsView) secret() server.Credentials {
-	return server.Credentials{ClientID: v.ClientID, ClientSecret: counterfoil.Secret(v.ClientSecret), APIKey: counterfoil.Secret(v.APIKey), OldEnds: v.OldEnds}
+	return server.Credentials{ClientID: v.ClientID, ClientSecret: counterfoil.Secret(v.ClientSecret), APIKey: counterfoil.Secret(v.APIKey), OldEnds: v.OldEnds, ID: v.ID, OldID: v.OldID}
 }
 
 // Client returns a client.
@@ -221,8 +248,8 @@ func (r *Remote) RotateAPIKey(ctx context.Context, realm, id string, o server.Ro
 }
 
 func (r *Remote) rotate(ctx context.Context, path []string, o server.Rotation) (server.Credentials, error) {
-	b := rotationBody{Ends: o.At}
-	if o.Overlap != 0 || o.At.IsZero() {
+	b := rotationBody{Ends: o.At, Keep: o.Keep}
+	if o.Overlap != 0 || o.At.IsZero() && !o.Keep {
 		overlap := o.Overlap.String()
 		b.Overlap = &overlap
 	}
@@ -232,7 +259,7 @@ func (r *Remote) rotate(ctx context.Context, path []string, o server.Rotation) (
 	}
 	q.version = o.Version
 	var v credentialsView
-	err = r.do(ctx, q, &v)
+	err = r.once(ctx, q, &v)
 	return v.secret(), err
 }
 
