@@ -154,6 +154,7 @@ func TestHugeRow(t *testing.T) {
 		"unwanted":       {"keycloak", `{"users":"` + huge + `","` + huge + `":1,"clients":[{"clientId":"a"}]}`, []string{"client 1 "}},
 		"CSV":            {"plain", "client_id,client_secret\na,s\n\n" + huge + ",s\nc,s\n", []string{"line 2 ", "line 4 it is larger than 1024 KiB, or a quote opens here and never closes: neither it nor the lines behind it were read"}},
 		"an open quote":  {"plain", "client_id,client_secret\na,s\nb,\"s\n" + strings.Repeat("c,s\n", 3<<19), []string{"line 2 ", "line 3 it is larger than 1024 KiB, or a quote opens here and never closes: neither it nor the lines behind it were read"}},
+		"a lone quote":   {"plain", "client_id,client_secret\na,s\n\"\n" + strings.Repeat("c,s\n", 3<<19), []string{"line 2 ", "line 3 it is larger than 1024 KiB, or a quote opens here and never closes: neither it nor the lines behind it were read"}},
 		"CSV, a heading": {"plain", huge, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -267,6 +268,9 @@ func TestWhereTheClientsAre(t *testing.T) {
 		"a NUL behind the document":      {"keycloak", "{\"clients\":[\n{\"clientId\":\"a\"}]}\x00", "line 2 is broken"},
 		"unwanted, as deep as may be":    {"hydra", `{"x":` + strings.Repeat("[", 9_999) + strings.Repeat("]", 9_999) + `,"items":[{"client_id":"a"}]}`, "client 1 a"},
 		"unwanted, too deep":             {"hydra", `{"x":` + strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000) + `,"items":[{"client_id":"a"}]}`, "line 1 is broken"},
+		"unwanted objects, not too deep": {"hydra", `{"x":` + strings.Repeat(`{"a":`, 9_999) + "1" + strings.Repeat("}", 9_999) + `,"items":[{"client_id":"a"}]}`, "client 1 a"},
+		"unwanted objects, too deep":     {"hydra", `{"x":` + strings.Repeat(`{"a":`, 10_000) + "1" + strings.Repeat("}", 10_000) + `,"items":[{"client_id":"a"}]}`, "line 1 is broken"},
+		"numbers of all kinds":           {"hydra", `{"x":[1e-5,1E5,-0,9.90e+09],"items":[{"client_id":"a"}]}`, "client 1 a"},
 		"a document that ends too early": {"keycloak", "{\"clients\":[\n{\"clientId\":\"a\"}]\n", "line 3 is broken"},
 	} {
 		t.Run(name, func(t *testing.T) {
