@@ -122,6 +122,7 @@ func TestRotateRefuses(t *testing.T) {
 		"ahead and compromised":   {realm(same), "", server.RotateOptions{Ahead: time.Hour, Compromised: true}, "leave one of the two out"},
 		"hardly ahead":            {realm(same), "", server.RotateOptions{Ahead: time.Minute}, "at least 6m0s"},
 		"in the past":             {realm(same), "", server.RotateOptions{Ahead: -time.Hour}, "at least 6m0s"},
+		"a second too far":        {realm(same), "", server.RotateOptions{Ahead: server.MaxLifetime + time.Second}, "at most 720h0m0s"},
 		"next year":               {realm(same), "", server.RotateOptions{Ahead: 366 * 24 * time.Hour}, "at most 720h0m0s"},
 		"a realm with a bad time": {realm(func(r *server.Realm) { r.KeyAhead = time.Second }), "", server.RotateOptions{}, "KeyAhead must be at least 6m0s"},
 	} {
@@ -144,20 +145,31 @@ func TestRotateRefuses(t *testing.T) {
 	}
 }
 
+// TestKeyFarAhead: a key may be published for as long as a token can live.
+func TestKeyFarAhead(t *testing.T) {
+	h := newKeyHouse(t)
+	h.start(nil)
+	at := h.clock.Now()
+	if k := h.rotate(server.RotateOptions{Ahead: server.MaxLifetime}); k.Activates.Sub(at.Truncate(time.Second)) != server.MaxLifetime || k.State != "next" {
+		t.Errorf("the key is %+v", k)
+	}
+}
+
 func TestKeyTimesAreChecked(t *testing.T) {
 	h := newKeyHouse(t)
 	for name, row := range map[string]struct {
 		age, ahead, life time.Duration
 		words            string // "" for accepted
 	}{
-		"none":              {0, 0, time.Hour, ""},
-		"by age":            {2 * time.Hour, 0, time.Hour, ""},
-		"quick":             {7 * time.Minute, 6 * time.Minute, time.Hour, ""},
-		"negative age":      {-1, 0, time.Hour, "must not be negative"},
-		"negative ahead":    {0, -1, time.Hour, "must not be negative"},
-		"ahead too short":   {0, 5 * time.Minute, time.Hour, "at least 6m0s"},
-		"no older than new": {time.Hour, 0, time.Hour, "longer than KeyAhead, which is 1h0m0s"},
-		"too many at once":  {2 * time.Hour, 0, 33 * time.Hour, "must be at least 2h3m45s"},
+		"none":                      {0, 0, time.Hour, ""},
+		"by age":                    {2 * time.Hour, 0, time.Hour, ""},
+		"quick":                     {7 * time.Minute, 6 * time.Minute, time.Hour, ""},
+		"as many at once as may be": {2 * time.Hour, 0, 32 * time.Hour, ""},
+		"negative age":              {-1, 0, time.Hour, "must not be negative"},
+		"negative ahead":            {0, -1, time.Hour, "must not be negative"},
+		"ahead too short":           {0, 5 * time.Minute, time.Hour, "at least 6m0s"},
+		"no older than new":         {time.Hour, 0, time.Hour, "longer than KeyAhead, which is 1h0m0s"},
+		"too many at once":          {2 * time.Hour, 0, 33 * time.Hour, "must be at least 2h3m45s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := h.realm(row.life)

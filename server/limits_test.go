@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -59,6 +60,20 @@ func TestLimitsOfAClient(t *testing.T) {
 				t.Errorf("a token of %v seconds that is answered as one of %v, want %v", to-from, answer.ExpiresIn, row.life)
 			}
 		})
+	}
+}
+
+// TestMostParameters: a form may have 32 parameters, and not one more.
+func TestMostParameters(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	for most, status := range map[int]int{32: http.StatusOK, 33: http.StatusBadRequest} {
+		a := h.good("oauth2")
+		for n := len(a.form); n < most; n++ {
+			a.form.Set(fmt.Sprint("p", n), "x")
+		}
+		if got := h.do("oauth2", a); got.status != status {
+			t.Errorf("%d parameters got %d %s, want %d", most, got.status, got.body, status)
+		}
 	}
 }
 

@@ -280,6 +280,9 @@ func TestNewRefuses(t *testing.T) {
 		"no URL":      {Store: store, Realms: []server.Realm{{Name: "r", Provider: p}}},
 		"plain HTTP":  {Store: store, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "http://x"}}},
 		"slash":       {Store: store, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https://x/"}}},
+		"user":        {Store: store, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https://u:p@x"}}},
+		"fragment":    {Store: store, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https://x#y"}}},
+		"no host":     {Store: store, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https:///x"}}},
 		"query":       {Store: store, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https://x?y"}}},
 	} {
 		if _, err := server.New(t.Context(), c); err == nil {

@@ -94,11 +94,12 @@ func TestWrongMasterKey(t *testing.T) {
 		previous []counterfoil.Secret
 		words    []string
 	}{
-		"another one":            {otherKey, nil, []string{"sealed under master key " + one, "the given one is " + other, "give " + one, "previous"}},
-		"none":                   {"", nil, []string{"sealed under master key " + one, "none is given"}},
-		"only a previous one":    {"", []counterfoil.Secret{masterKey}, []string{"no master key"}},
-		"not a key":              {"password", nil, []string{"32 random bytes in base64"}},
-		"a previous one is none": {masterKey, []counterfoil.Secret{"password"}, []string{"previous master key 1", "32 random bytes in base64"}},
+		"another one":             {otherKey, nil, []string{"sealed under master key " + one, "the given one is " + other, "give " + one, "previous"}},
+		"none":                    {"", nil, []string{"sealed under master key " + one, "none is given"}},
+		"only a previous one":     {"", []counterfoil.Secret{masterKey}, []string{"no master key"}},
+		"not a key":               {"password", nil, []string{"32 random bytes in base64"}},
+		"the second previous one": {masterKey, []counterfoil.Secret{otherKey, "password"}, []string{"previous master key 2"}},
+		"a previous one is none":  {masterKey, []counterfoil.Secret{"password"}, []string{"previous master key 1", "32 random bytes in base64"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := h.config

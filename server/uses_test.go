@@ -186,6 +186,10 @@ func TestManyUses(t *testing.T) {
 	if first := <-hang.told; first != 100 {
 		t.Errorf("the first write has %d uses", first)
 	}
+	server.NoteUses(h.server, "oauth2", "good", 250_000, h.clock.Now().Add(time.Second))
+	if n := server.PendingUses(h.server); n != 40_000 {
+		t.Errorf("%d uses wait while the store hangs, want as many as are kept", n)
+	}
 	close(hang.let)
 	if err := h.server.Close(); err != nil {
 		t.Fatal(err)
