@@ -122,6 +122,27 @@ func (s *stream) turned(kind string, d time.Duration) sent {
 	return sent{}
 }
 
+// past returns the next event of a kind, behind any number of another one, while
+// the clock turns.
+func (s *stream) past(others, kind string, d time.Duration) sent {
+	s.h.t.Helper()
+	for range 100 {
+		s.h.clock.Turn(d)
+		select {
+		case e := <-s.events:
+			if e.kind == kind {
+				return e
+			}
+			if e.kind != others {
+				s.h.t.Fatalf("the feed sends %+v, want an event %s", e, kind)
+			}
+		case <-time.After(100 * time.Millisecond): // nobody slept yet
+		}
+	}
+	s.h.t.Fatalf("the feed sends no event %s", kind)
+	return sent{}
+}
+
 // begin reads the start of a stream and returns the feed's word.
 func (s *stream) begin() string {
 	s.h.t.Helper()
@@ -361,14 +382,16 @@ func TestWhoMayFollow(t *testing.T) {
 		s.begin()
 		s.next("position")
 	}
-	// They still may at the next beat.
-	secret.turned("position", 5*time.Second)
-	token.next("position")
+	for _, s := range []*stream{secret, token} {
+		s.turned("position", 5*time.Second) // they still may
+	}
 	if err := h.clients.SetDisabled(t.Context(), "test", "oauth2", "api", true); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range []*stream{secret, token} {
-		s.turned("revocation", 50*time.Millisecond)
-		s.turned("end", 5*time.Second)
+		s.past("position", "revocation", 25*time.Millisecond)
+	}
+	for _, s := range []*stream{secret, token} {
+		s.past("position", "end", 5*time.Second)
 	}
 }
