@@ -91,3 +91,20 @@ func TestLargestBody(t *testing.T) {
 		}
 	}
 }
+
+// TestClaimsOfAClient: a client's own claims are in its tokens, beside those of the
+// realm, and those of a client without any are as they were.
+func TestClaimsOfAClient(t *testing.T) {
+	h := newGate(t, nil)
+	before, _ := h.wantToken(t, h.good("oauth2"))
+	if _, err := h.clients.Change(t.Context(), "test", "oauth2", "good", 0, func(s *server.Settings) error {
+		s.Tokens.Claims = map[string]string{"plan": "gold", "a": `quoted "b"`}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	after, _ := h.wantToken(t, h.good("oauth2"))
+	if after["plan"] != "gold" || after["a"] != `quoted "b"` || len(after) != len(before)+2 {
+		t.Errorf("the claims are %v, before they were %v", after, before)
+	}
+}
