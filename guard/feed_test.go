@@ -462,6 +462,47 @@ func TestFeedAnswers(t *testing.T) {
 	}
 }
 
+// Whatever keeps the feed from being followed, a third of After is the longest wait:
+// there are three attempts before calls notice.
+func TestFeedWaitsForAThirdOfItsSilence(t *testing.T) {
+	for after, most := range map[time.Duration]time.Duration{3 * time.Second: time.Second, 600 * time.Millisecond: 200 * time.Millisecond} {
+		t.Run(after.String(), func(t *testing.T) {
+			s := newTeller(t, false)
+			s.refuse(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+			s.follow(func(c *guard.FeedConfig) { c.After = after })
+			longest := time.Duration(0)
+			for i := range 9 {
+				longest = max(longest, s.again(i+1))
+			}
+			if longest > most || longest < most/2 {
+				t.Errorf("it waits %v at most, want %v", longest, most)
+			}
+		})
+	}
+}
+
+// A connection that lasted for five seconds was none that ended early, however many
+// there are.
+func TestFeedOfShortConnections(t *testing.T) {
+	for lasted, patient := range map[time.Duration]bool{5 * time.Second: true, 5*time.Second - 1: false} {
+		t.Run(lasted.String(), func(t *testing.T) {
+			s := newTeller(t, false)
+			f := s.follow(nil)
+			longest := time.Duration(0)
+			for n := range 12 {
+				c := s.next().say(hello, position(0))
+				caughtUp(t, f, "w.0")
+				s.clock.Turn(lasted)
+				c.close()
+				longest = max(longest, s.again(n+1))
+			}
+			if (longest <= 100*time.Millisecond) != patient {
+				t.Errorf("it waits %v at most", longest)
+			}
+		})
+	}
+}
+
 // A connection that says nothing is no feed: it counts as cut after 15 seconds,
 // and is given up.
 func TestSilence(t *testing.T) {

@@ -2,6 +2,8 @@ package profiles_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -97,6 +99,31 @@ func TestArgumentsAtTheirBounds(t *testing.T) {
 				t.Errorf("the errors are %s", errs)
 			}
 		})
+	}
+}
+
+// TestPagesFollowOneAnother: page n begins where the page before it ended.
+func TestPagesFollowOneAnother(t *testing.T) {
+	f := start(t).reference(t, today)
+	for _, list := range []string{"people(%s) { data { id } }", "organisations(%s) { data { id } }", `search(text: "a", %s) { data { ... on Person { id } ... on Organisation { id } } }`} {
+		ids := func(args string) (all []string) {
+			var found map[string]struct{ Data []struct{ ID string } }
+			f.get(t, "{ "+fmt.Sprintf(list, args)+" }", &found)
+			for _, page := range found {
+				for _, row := range page.Data {
+					all = append(all, row.ID)
+				}
+			}
+			return all
+		}
+		want := ids("size: 90")
+		var got []string
+		for page := range 3 {
+			got = append(got, ids(fmt.Sprintf("page: %d, size: 30", page))...)
+		}
+		if len(want) != 90 || !slices.Equal(got, want) {
+			t.Errorf("%s: three pages are %q, want %q", list, got, want)
+		}
 	}
 }
 

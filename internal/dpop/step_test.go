@@ -131,6 +131,22 @@ func TestSeenKnowsAMinute(t *testing.T) {
 	}
 }
 
+// That holds as well when they were forgotten all at once, in whatever order.
+func TestSeenKnowsAMinuteThatWasForgottenAtOnce(t *testing.T) {
+	s := newStepped(t, 0)
+	var all []dpop.Proof
+	for range 60 {
+		all = append(all, s.fresh("before"))
+		s.clock.Turn(time.Second)
+	}
+	s.clock.Turn(2 * time.Minute)
+	s.fresh("when all of them are forgotten")
+	s.clock.Step(-2 * time.Minute)
+	for _, p := range all {
+		s.replayed("set back by two minutes", p)
+	}
+}
+
 // The proofs of a wrong time take no room from those of the right one.
 func TestSeenHasRoomAfterAWrongTime(t *testing.T) {
 	const most = 1000

@@ -93,7 +93,12 @@ func lockLines(t *testing.T, path string) (n int) {
 		if err := syscall.Stat(name, &st); err != nil {
 			t.Fatal(err)
 		}
-		n += strings.Count(string(locks), fmt.Sprintf(":%d ", st.Ino))
+		for line := range strings.Lines(string(locks)) { // "1: POSIX ADVISORY READ pid major:minor:inode from to"
+			fields := strings.Fields(line)
+			if len(fields) > 5 && fields[4] == fmt.Sprint(os.Getpid()) && strings.HasSuffix(fields[5], fmt.Sprintf(":%d", st.Ino)) {
+				n++
+			}
+		}
 	}
 	return n
 }
