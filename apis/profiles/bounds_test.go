@@ -12,7 +12,7 @@ import (
 
 // TestImportBounds: what stands at a limit is taken, and one more is not.
 func TestImportBounds(t *testing.T) {
-	f := start(t).prepare(t, today)
+	f := start(t)
 	many := func(n int) []string { return strings.Split(strings.Repeat("x,", n-1)+"x", ",") }
 	const ä = "ä" // two bytes, one character
 	for _, row := range []struct {
@@ -154,7 +154,7 @@ func TestCosts(t *testing.T) {
 // TestRolesByTime: true lets the roles through that are held now, false those
 // that ended, and a person is on a board who has a seat on one now.
 func TestRolesByTime(t *testing.T) {
-	f := start(t).prepare(t, today)
+	f := start(t)
 	text := `{"type": "person", "id": "p", "name": "P", "interests": ["chess"]}` + "\n" + `{"type": "person", "id": "q", "name": "Q"}` + "\n" +
 		`{"type": "organisation", "id": "o", "name": "O", "kind": "FOUNDATION"}` + "\n" +
 		`{"type": "role", "id": "now", "person": "p", "organisation": "o", "title": "X", "board": true, "since": "2020"}` + "\n" +
