@@ -2,6 +2,7 @@ package guard_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -120,6 +121,31 @@ func TestIntrospection(t *testing.T) {
 	r.refused(r.send(r.call(r.claim("iss", "https://evil.example"))), counterfoil.TokenIssuer)
 	if i.count() != 3 {
 		t.Errorf("%d questions", i.count())
+	}
+}
+
+// As many answers are remembered as the configuration says, ten thousand when it does
+// not.
+func TestIntrospectionRemembersAsManyAsItMay(t *testing.T) {
+	for size, row := range map[int]struct{ tokens, questions int }{0: {100, 100}, 1: {2, 6}, 4: {4, 4}} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			i := newIntrospector(t)
+			r := i.behind(i.introspection(func(in *guard.Introspection) { in.CacheSize = size }))
+			var tokens []string
+			for n := range row.tokens {
+				tokens = append(tokens, r.claim("jti", fmt.Sprint(n)))
+			}
+			for range 3 {
+				for _, token := range tokens {
+					if got := r.reason(token); got != "" {
+						t.Fatalf("%q", got)
+					}
+				}
+			}
+			if i.count() != row.questions {
+				t.Errorf("%d questions about %d tokens, want %d", i.count(), row.tokens, row.questions)
+			}
+		})
 	}
 }
 

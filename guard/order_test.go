@@ -9,6 +9,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/guard"
+	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -101,5 +102,29 @@ func TestLongestCredentials(t *testing.T) {
 		if a := tenants.send(req); (a.status == 200) != taken || !taken && a.event.Reason != counterfoil.TenantDenied {
 			t.Errorf("a tenant of %d bytes: %d, %+v", size, a.status, a.event)
 		}
+	}
+}
+
+// A token may be as long as its parser takes it, and no longer.
+func TestLongestToken(t *testing.T) {
+	r := newRig(t, "oauth2")
+	taken := map[int]bool{}
+	longest := func(pad int) string {
+		return r.token(func(_, c members) { c["pad"] = strings.Repeat("x", pad) })
+	}
+	for pad := (jose.MaxToken - len(longest(0))) * 3 / 4; pad < jose.MaxToken && !taken[jose.MaxToken+1]; pad++ {
+		for kid := range 3 { // a payload alone does not come to every length
+			id := "k1" + strings.Repeat("x", kid)
+			r.keys.change(func(k *keyring) { k.keys[id] = r.key().Public() })
+			token := r.token(func(h, c members) { h["kid"], c["pad"] = id, strings.Repeat("x", pad) })
+			a := r.send(r.call(token))
+			if ok := len(token) <= jose.MaxToken; (a.status == 200) != ok || !ok && a.event.Reason != counterfoil.TokenMalformed {
+				t.Fatalf("a token of %d bytes: %d, %+v", len(token), a.status, a.event)
+			}
+			taken[len(token)] = true
+		}
+	}
+	if !taken[jose.MaxToken] || !taken[jose.MaxToken+1] {
+		t.Errorf("no token is as long as the longest, or a byte longer")
 	}
 }

@@ -513,6 +513,38 @@ func TestAFetchEndsInTime(t *testing.T) {
 	}
 }
 
+// An answer may be as long as it is read, and no longer.
+func TestLongestAnswers(t *testing.T) {
+	padded := func(text string, size int) http.HandlerFunc {
+		return answerSet(strings.Repeat(" ", size-len(text)) + text)
+	}
+	for over, want := range map[int]string{0: "", 1: "unavailable"} {
+		p := newPublisher(t)
+		p.serve(padded(jwks("k1"), 512<<10+over))
+		p.expect(p.remote(nil), "k1", want)
+
+		i := newIntrospector(t)
+		i.answer(padded(`{"active":true}`, 64<<10+over))
+		r := i.behind(i.introspection(nil))
+		if got := r.reason(r.token(nil)); (got == "") != (want == "") {
+			t.Errorf("an introspection with %d bytes too many: %q", over, got)
+		}
+	}
+}
+
+// Keys that are left out are told, in the log, and only then.
+func TestKeysLeftOutAreLogged(t *testing.T) {
+	weak := strings.Replace(jwks("k1"), `{"keys":[`, `{"keys":[{"kty":"RSA","kid":"weak","n":"AQAB","e":"AQAB"},`, 1)
+	for set, want := range map[string]int{jwks("k1"): 0, weak: 1} {
+		p, log := newPublisher(t), &waits{}
+		p.serve(answerSet(set))
+		p.expect(p.remote(func(c *guard.RemoteKeysConfig) { c.Logger = slog.New(log) }), "k1", "")
+		if n := log.count("keys left out"); n != want {
+			t.Errorf("logged %d times, want %d: %q", n, want, log.lines)
+		}
+	}
+}
+
 func TestCacheControlIsHonouredWithinBounds(t *testing.T) {
 	for header, want := range map[string]time.Duration{
 		"":                                 5 * time.Minute,
