@@ -1,11 +1,13 @@
 package sqlite_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server"
 )
 
@@ -44,5 +46,69 @@ func TestReplacedNamesAreBounded(t *testing.T) {
 	})
 	if n, err := s.Rows("replaced_tokens"); err != nil || n > server.MaxRevoked+more/2 {
 		t.Errorf("%d names are kept, %v: at most %d can be revoked", n, err, server.MaxRevoked)
+	}
+}
+
+// replacing records a token that ends the one before it, at the time of the clock.
+func replacing(s server.Store, c clock.Clock, id string, life time.Duration) error {
+	now := c.Now().Truncate(time.Second)
+	e := counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: c.Now(), Realm: "r", ClientID: "c", TokenID: id}
+	_, err := s.RecordIssued(context.Background(), server.Issue{Event: e, Version: 1, Replace: true, Issued: now, Expires: now.Add(life), StatusIndex: -1})
+	return err
+}
+
+// TestReplacedWithinASecond: a token that is replaced within its second is revoked by
+// its name, but only until the next second covers it: otherwise a client that asks
+// often would leave no room for others to be revoked.
+func TestReplacedWithinASecond(t *testing.T) {
+	s, c := open(t, newPath(t)), clock.NewManual(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+	if err := createClient(t.Context(), s, "c"); err != nil {
+		t.Fatal(err)
+	}
+	for second := range 10 {
+		for n := range 3 {
+			if err := replacing(s, c, fmt.Sprint(second, " ", n), time.Hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n, err := s.Rows("revoked_tokens"); err != nil || n != 2 {
+			t.Errorf("in second %d, %d tokens are revoked by their names, %v; want 2", second, n, err)
+		}
+		c.Turn(time.Second)
+	}
+}
+
+// TestReplacedNamesOutliveTheirTokens: what is revoked by its name is so until the
+// token has expired, for whoever follows the revocations.
+func TestReplacedNamesOutliveTheirTokens(t *testing.T) {
+	s, c := open(t, newPath(t)), clock.NewStepping(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+	if err := createClient(t.Context(), s, "c"); err != nil {
+		t.Fatal(err)
+	}
+	c.Step(2 * time.Hour)
+	ends := map[string]time.Time{}
+	for _, id := range []string{"first", "second"} {
+		if err := replacing(s, c, id, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		ends[id] = c.Now().Truncate(time.Second).Add(time.Hour)
+		c.Turn(time.Second)
+	}
+	c.Step(-2 * time.Hour)
+	if err := server.NewClients(s, c).RevokeTokens(t.Context(), "test", "r", "c"); err != nil {
+		t.Fatal(err)
+	}
+	page, err := s.Revocations(t.Context(), "r", 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range page.Revocations {
+		if end, ok := ends[r.TokenID]; ok && r.Expires.Before(end) {
+			t.Errorf("the revocation of %s ends %v before it", r.TokenID, end.Sub(r.Expires))
+		}
+		delete(ends, r.TokenID)
+	}
+	if len(ends) != 0 {
+		t.Errorf("not revoked by their names: %v of %+v", ends, page.Revocations)
 	}
 }
