@@ -545,6 +545,38 @@ func TestKeysLeftOutAreLogged(t *testing.T) {
 	}
 }
 
+// A fetch that fails is told in the log, unless it fails because nobody wants the keys
+// any more.
+func TestFailedFetchesAreLogged(t *testing.T) {
+	p, log := newPublisher(t), &waits{}
+	asked, end := make(chan struct{}, 1), make(chan struct{})
+	logged := func(c *guard.RemoteKeysConfig) { c.Logger = slog.New(log) }
+	p.serve(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
+	p.expect(p.remote(logged), "k1", "unavailable")
+	if n := log.count("remote keys: fetch failed"); n != 1 {
+		t.Errorf("logged %d times: %q", n, log.lines)
+	}
+	p.serve(func(_ http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		select {
+		case <-r.Context().Done():
+		case <-end:
+		}
+	})
+	defer close(end)
+	r := p.remote(logged)
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	if _, err := r.PublicKey(left, "k1"); err == nil {
+		t.Error("there is a key")
+	}
+	<-asked
+	r.Close()
+	if n := log.count("fetch failed"); n != 1 {
+		t.Errorf("logged %d times after it was closed: %q", n, log.lines)
+	}
+}
+
 func TestCacheControlIsHonouredWithinBounds(t *testing.T) {
 	for header, want := range map[string]time.Duration{
 		"":                                 5 * time.Minute,
