@@ -179,3 +179,40 @@ func TestNotBeforeWhenTheClockSteps(t *testing.T) {
 		}
 	}
 }
+
+// A clock may go back by a minute and nothing is missing; by more, and the feed is cut
+// until it has learnt anew.
+func TestFeedWhenTheClockGoesBackByAMinute(t *testing.T) {
+	s := steppedTeller(t)
+	f := s.follow(nil)
+	c := s.next().say(hello, revocation(1, "ended", s.clock.Now()), position(1))
+	caughtUp(t, f, "w.1")
+	s.clock.Step(-time.Minute)
+	if got := f.Stats(); got.Cut || !got.Connected {
+		t.Errorf("a minute back: %+v", got)
+	}
+	s.clock.Step(-time.Second)
+	if got := f.Stats(); !got.Cut {
+		t.Errorf("a minute and a second back: %+v", got)
+	}
+	c.say(position(1))
+	s.again(1)
+	if c = s.next(); c.after != "" {
+		t.Errorf("it comes back after %q, where something is missing", c.after)
+	}
+}
+
+// A revocation of all tokens from before a second spares those of that second.
+func TestNotBeforeIsASecondOfItsOwn(t *testing.T) {
+	s := newTeller(t, false)
+	f := s.follow(nil)
+	r := s.behind(f)
+	issued := start.Unix()
+	s.next().say(hello, fmt.Sprintf(`revocation|w.1|{"client_id":%q,"not_before":%d,"expires":%d}`, client, issued, later), position(1))
+	caughtUp(t, f, "w.1")
+	for at, want := range map[int64]counterfoil.Reason{issued - 1: counterfoil.TokenRevoked, issued: ""} {
+		if got := r.reason(r.claim("iat", at)); got != want {
+			t.Errorf("issued %d s before: %q, want %q", issued-at, got, want)
+		}
+	}
+}
