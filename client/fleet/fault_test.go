@@ -245,6 +245,27 @@ func TestKeysAreRotated(t *testing.T) {
 	knowsAfterAsking(t, with(fresh), "two")
 }
 
+// While keys are rotated some processes seal with the new one, and others, whose
+// first is the old one, can take their tokens out of use.
+func TestDropOfATokenSealedWithAnotherKey(t *testing.T) {
+	s := start(t)
+	old, fresh := client.Static(masterKey), client.Static(seal.NewKey())
+	with := func(keys ...client.SecretFunc) *fleet.Cache {
+		c := s.config()
+		c.Keys = keys
+		return open(t, c)
+	}
+	one, two := with(old, fresh), with(fresh, old)
+	renewed(t, one, key, give("one")) // so that it does not seal the next anew
+	renewed(t, two, key, rejecting("one", fetches("two")))
+	knows(t, one, key, "two")
+	if err := one.Drop(t.Context(), key, cachetest.Token("two")); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "bytes on the server", s.ask("HSTRLEN", entryOf(key), "t"), ":0")
+	knows(t, two, key, "")
+}
+
 func TestAnotherMasterKeyIsRefused(t *testing.T) {
 	s := start(t)
 	renewed(t, s.open(), key, give("one"))

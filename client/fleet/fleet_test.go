@@ -24,7 +24,7 @@ func TestPromisesOfEveryCache(t *testing.T) {
 	s := start(t)
 	cachetest.Run(t, func(t *testing.T) client.Cache {
 		s.ask("FLUSHALL")
-		return s.open()
+		return open(t, s.config()) // closed before the next, which it would put a token back for
 	})
 }
 
@@ -129,6 +129,8 @@ func TestHolderThatWasAwayReplacesNothing(t *testing.T) {
 	c.Clock = nil
 	other := open(t, c)
 	s.begin(t, key)
+	changes := paused.Changes(key)
+	before := changes.Load()
 	got, err := paused.Renew(t.Context(), key, client.Renewal{
 		Accept: func(current counterfoil.Token) bool { return current.Value == "mine" },
 		Fetch: func(context.Context) (counterfoil.Token, error) {
@@ -142,6 +144,38 @@ func TestHolderThatWasAwayReplacesNothing(t *testing.T) {
 	knowsAfterAsking(t, s.open(), "newer")
 	equal(t, "the other still has", cachetest.Load(t, other, key), "newer")
 	equal(t, "and so has the paused one", cachetest.Load(t, paused, key), "newer")
+	equal(t, "tokens that it has had since", changes.Load()-before, 1)
+}
+
+// A token that its provider gave out before is no younger for those who take it
+// over: it ends when it does.
+func TestTokenThatWasGotEarlier(t *testing.T) {
+	s := start(t)
+	now := time.Now()
+	ends := now.Add(50 * time.Minute)
+	renewed(t, s.open(), key, client.Renewal{
+		Accept: func(counterfoil.Token) bool { return false },
+		Fetch: func(context.Context) (counterfoil.Token, error) {
+			return counterfoil.Token{Value: "one", Type: "Bearer", Issued: now.Add(-10 * time.Minute), Expires: ends}, nil
+		},
+	})
+	got, err := s.open().Renew(t.Context(), key, neverFetch(t))
+	if err != nil || got.Expires.After(ends) || got.Expires.Before(ends.Add(-time.Minute)) {
+		t.Errorf("it ends %s after it does, %v", got.Expires.Sub(ends), err)
+	}
+}
+
+// A token that is too large to be shared serves who has got it.
+func TestTokenThatIsTooLargeToShare(t *testing.T) {
+	s := start(t)
+	one := s.open()
+	large := strings.Repeat("x", 256<<10)
+	got, err := one.Renew(t.Context(), key, give(large))
+	if got.Value.Reveal() != large || err == nil || !strings.Contains(err.Error(), "the token is not shared: it has more than 262144 bytes") {
+		t.Errorf("got %d bytes, %v", len(got.Value), err)
+	}
+	equal(t, "it is here", cachetest.Load(t, one, key) == large, true)
+	equal(t, "bytes on the server", s.ask("HSTRLEN", entryOf(key), "t"), ":0")
 }
 
 func TestGenerationsNeverGoBack(t *testing.T) {
@@ -235,6 +269,40 @@ func TestFailuresAreShared(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// Who left has met nothing that others would meet.
+func TestFailureOfWhoLeftIsNotShared(t *testing.T) {
+	s := start(t)
+	one, two := s.open(), s.open()
+	ctx, leave := context.WithCancel(t.Context())
+	_, err := one.Renew(ctx, key, client.Renewal{
+		Accept: func(counterfoil.Token) bool { return false },
+		Fetch: func(context.Context) (counterfoil.Token, error) {
+			leave()
+			return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.Unavailable, Status: 503, RetryAfter: 30 * time.Second}
+		},
+	})
+	if err == nil {
+		t.Error("who left has a token")
+	}
+	equal(t, "the other fetches", renewed(t, two, key, give("one")), "one")
+}
+
+// A provider that asks for a pause of days keeps the others from trying for a
+// minute.
+func TestSharedPauseIsBounded(t *testing.T) {
+	s := start(t)
+	_, _ = s.open().Renew(t.Context(), key, client.Renewal{
+		Accept: func(counterfoil.Token) bool { return false },
+		Fetch: func(context.Context) (counterfoil.Token, error) {
+			return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.RateLimited, Status: 429, RetryAfter: 1000 * time.Hour}
+		},
+	})
+	until, err := strconv.ParseInt(s.field(key, "p"), 10, 64)
+	if left := time.Until(time.UnixMilli(until)); err != nil || left > time.Minute+time.Second || left < 0 {
+		t.Errorf("it is not tried again for %s, %v", left, err)
+	}
 }
 
 // What a process meets without an answer may be its own trouble: others wait a

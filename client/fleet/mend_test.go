@@ -208,6 +208,26 @@ func TestHolderGivesUpALostLease(t *testing.T) {
 	equal(t, "it has", got, "newer")
 }
 
+// Who learns that another has the lease gives up, however long its own would have
+// lasted, and takes what the other gets.
+func TestHolderGivesUpALeaseThatAnotherHas(t *testing.T) {
+	s := start(t)
+	c := s.config()
+	c.Lease = time.Minute // longer than the test waits
+	holder, other := open(t, c), s.open()
+	s.begin(t, key)
+	got := renewed(t, holder, key, client.Renewal{
+		Accept: func(current counterfoil.Token) bool { return current.Value == "newer" },
+		Fetch: func(ctx context.Context) (counterfoil.Token, error) {
+			s.ask("HSET", entryOf(key), "u", "1") // as when the server's clock was set
+			equal(t, "after the lease another has", renewed(t, other, key, give("newer")), "newer")
+			eventually(t, "the holder gives up", func() bool { return ctx.Err() != nil })
+			return counterfoil.Token{}, context.Cause(ctx)
+		},
+	})
+	equal(t, "it has", got, "newer")
+}
+
 // A break that is shorter than the lease does not end it.
 func TestShortBreakKeepsTheLease(t *testing.T) {
 	s := start(t)
