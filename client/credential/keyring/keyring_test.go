@@ -291,6 +291,12 @@ func TestNoKeyring(t *testing.T) {
 		answers(t, wrong{dbus.NewError("org.example.Error.Odd", []any{theSecret + "\nand more"})})
 		fails(t, open(t, now, "a/b"), "the keyring does not give it: see whether it is locked (org.example.Error.Odd)")
 	})
+	t.Run("an error with the longest name that is told", func(t *testing.T) {
+		bus(t)
+		name := "org.example." + strings.Repeat("x", 128-len("org.example."))
+		answers(t, wrong{dbus.NewError(name, nil)})
+		fails(t, open(t, now, "a/b"), "see whether it is locked ("+name+")")
+	})
 }
 
 func TestReference(t *testing.T) {
@@ -303,6 +309,10 @@ func TestReference(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+	longest := strings.Repeat("x", 512)
+	if _, err := keyring.Opener(nil)(longest + "/" + longest); err != nil {
+		t.Errorf("the longest names: %v", err)
 	}
 }
 

@@ -49,6 +49,8 @@ func TestLabels(t *testing.T) {
 		{"another wing's type", label.Type(counterfoil.EventKeyCreated), label.Other},
 		{"no answer", label.Status(0), ""},
 		{"success", label.Status(200), "2xx"},
+		{"first status", label.Status(100), "1xx"},
+		{"below the first status", label.Status(99), label.Other},
 		{"last status", label.Status(599), "5xx"},
 		{"no status", label.Status(600), label.Other},
 		{"negative status", label.Status(-1), label.Other},
@@ -77,7 +79,11 @@ func TestClientsAreBounded(t *testing.T) {
 	if got := c.Labels("acme", "client-7").ID; got != "client-7" {
 		t.Errorf("a client that was seen is %q now", got)
 	}
-	long := strings.Repeat("x", 129)
+	longest := strings.Repeat("x", 128)
+	if got := new(label.Clients).Labels(longest, longest); got != (label.Client{Provider: longest, ID: longest}) {
+		t.Errorf("the longest names are %q", got)
+	}
+	long := longest + "x"
 	for _, got := range []label.Client{new(label.Clients).Labels("acme", long), new(label.Clients).Labels(long, "c")} {
 		if got != other {
 			t.Errorf("a long name is %q", got)
