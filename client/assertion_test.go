@@ -166,6 +166,20 @@ func TestAssertionOfAWrongClock(t *testing.T) {
 	}
 }
 
+// A clock that is known to be wrong, and still is as it was, is no reason to try
+// again at once.
+func TestAssertionByAClockThatIsKnown(t *testing.T) {
+	w := newWorld(t)
+	w.ahead = 10 * time.Minute
+	w.answers(status(401, `{"error":"invalid_client"}`))
+	s := w.source(w.keyed(always(newKey(t, jose.ES256))))
+	w.fails(s)
+	equal(t, "token requests until the clock is known", w.asked(), 2)
+	w.clock.Turn(2 * time.Second)
+	w.fails(s)
+	equal(t, "token requests then", w.asked(), 3)
+}
+
 // A wrong key is not the clock's fault: it is asked once and remembered.
 func TestWrongKeyIsRemembered(t *testing.T) {
 	w := newWorld(t)
@@ -304,6 +318,8 @@ func TestFederatedAssertionThatIsNone(t *testing.T) {
 		{"claims that are none", "e30.W10.e30", counterfoil.AssertionMalformed},
 		{"a line break inside", "e30.\ne30.e30", counterfoil.AssertionMalformed},
 		{"too long", "e30." + strings.Repeat("A", 64<<10) + ".e30", counterfoil.AssertionMalformed},
+		{"encrypted, and too long", "e30.AA.AA.AA." + strings.Repeat("A", 64<<10-13+1), counterfoil.AssertionMalformed},
+		{"encrypted, and as long as can be", "e30.AA.AA.AA." + strings.Repeat("A", 64<<10-13), ""},
 		{"without exp", "e30.e30.e30", ""},
 		{"encrypted", "e30.AA.AA.AA.AA", ""},
 	} {

@@ -15,6 +15,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/cachetest"
+	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -51,6 +52,29 @@ func TestAdviceOfARefusal(t *testing.T) {
 			}
 			equal(t, "token requests", w.asked(), 1)
 		})
+	}
+}
+
+// What a refused client is to check is what it proves itself with.
+func TestAdviceOfARefusedClient(t *testing.T) {
+	cert := certify(t, "one", theStart.Add(1000*time.Hour))
+	for _, row := range []struct {
+		name   string
+		change func(w *world, c *client.Config)
+		want   string
+	}{
+		{"secret", func(*world, *client.Config) {}, "check its id and secret"},
+		{"key", func(_ *world, c *client.Config) { c.ClientSecret, c.Key = nil, always(newKey(t, jose.ES256)) }, "check its id and key with its ID"},
+		{"assertion", func(_ *world, c *client.Config) { c.ClientSecret, c.Assertion = nil, client.Static("e30.e30.e30") }, "check its id and what the provider knows of the assertion's issuer"},
+		{"certificate", func(w *world, c *client.Config) { *c = w.certified(&cert) }, "check its id and certificate"},
+	} {
+		w := newWorld(t)
+		w.answers(status(401, `{"error":"invalid_client"}`))
+		c := w.config("oauth2")
+		row.change(w, &c)
+		if e := w.fails(w.source(c)); !strings.Contains(e.Error(), row.want) {
+			t.Errorf("%s: got %v", row.name, e)
+		}
 	}
 }
 
