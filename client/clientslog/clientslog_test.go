@@ -164,6 +164,12 @@ func TestAttributes(t *testing.T) {
 	if fmt.Sprint(all[0]) != fmt.Sprint(want) {
 		t.Errorf("got  %v\nwant %v", all[0], want)
 	}
+	log = &lines{}
+	clientslog.OnEvent(log.logger(slog.LevelDebug), clientslog.Options{})(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenDropped, Time: at})
+	want = map[string]any{"time": "2026-01-02T03:04:05Z", "level": "WARN", "msg": "token dropped", "event_type": "token.dropped", "realm": "", "client_id": "", "success": false}
+	if got := log.all(t)[0]; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("of an event that has little in it: got %v, want %v", got, want)
+	}
 	record, err := json.Marshal(e)
 	if err != nil {
 		t.Fatal(err)
@@ -247,5 +253,40 @@ func TestManyClientsAreLogged(t *testing.T) {
 	}
 	if n := len(log.all(t)); n != 5000 {
 		t.Errorf("%d lines of 5000 clients", n)
+	}
+}
+
+// As many kinds of lines as are counted are each written once a minute. One more
+// takes the place of those whose minute is over, and of another only when there
+// are none.
+func TestKindsThatAreCounted(t *testing.T) {
+	const most = 1024
+	log := &lines{}
+	hook := clientslog.OnEvent(log.logger(slog.LevelDebug), clientslog.Options{})
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	say := func(from, to int) (written int) {
+		t.Helper()
+		before := len(log.all(t))
+		for i := from; i < to; i++ {
+			hook(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenFailed, Time: at, ClientID: fmt.Sprint("client-", i), Reason: counterfoil.Unavailable})
+		}
+		return len(log.all(t)) - before
+	}
+	check := func(what string, got, want int) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: %d lines, want %d", what, got, want)
+		}
+	}
+	check("the first", say(0, 1), 1)
+	at = at.Add(time.Second)
+	check("as many as are counted", say(1, most), most-1)
+	check("the same again", say(0, most), 0)
+	at = at.Add(59 * time.Second)
+	check("one more, when the minute of the first is over", say(most, most+1), 1)
+	check("those that are counted", say(1, most+1), 0)
+	check("one more, when no minute is over", say(most+1, most+2), 1)
+	if n := say(1, most+2); n == 0 {
+		t.Error("more are counted than there is room for")
 	}
 }

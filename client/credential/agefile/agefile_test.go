@@ -118,6 +118,8 @@ func TestDecrypt(t *testing.T) {
 	seal(t, at("empty"), "\n", false, id.Recipient())
 	seal(t, at("long"), strings.Repeat(theSecret, 5000), false, id.Recipient())
 	seal(t, at("longer"), strings.Repeat(theSecret, 70000), false, id.Recipient())
+	line := "SECRET='" + theSecret + "'\n"
+	seal(t, at("full"), line+strings.Repeat("\n", 1<<20-len(line)), false, id.Recipient())
 	if err := os.WriteFile(at("plain"), []byte(theSecret), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -155,11 +157,13 @@ func TestDecrypt(t *testing.T) {
 		{"damaged identity", "one", key[:len(key)-1], "its identity is damaged"},
 		{"line beside the identity", "one", key + "\n" + theSecret, "its identity is damaged"},
 		{"identity of a plugin", "one", "AGE-PLUGIN-YUBIKEY-1" + theSecret, "give a key of age-keygen"},
+		{"as many identities as can be", "one", strings.Repeat(key+"\n", 16), ""},
 		{"too many identities", "one", strings.Repeat(key+"\n", 17), "more than 16 identities"},
 		{"not encrypted", "plain", key, "no whole age file"},
 		{"cut off", "cut", key, "no whole age file"},
 		{"empty", "empty", key, "it is empty"},
 		{"too long", "long", key, "longer than 65536 bytes"},
+		{"an environment file as long as can be", "full#SECRET", key, ""},
 		{"much too long", "longer", key, "longer than 1048576 bytes"},
 		{"too large", "huge", key, "longer than 2097152 bytes"},
 		{"others can write it", "open", key, "chmod go-w"},
