@@ -29,6 +29,10 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		{"no provider", "ahotu", func(c *client.Config) { c.Provider = nil }, "Config.Provider is missing"},
 		{"unknown API", "ahotu", func(c *client.Config) { c.API = "wallets" }, `Config.API is "wallets": choose from calendar`},
+		{"no API of two", "ahotu", func(c *client.Config) {
+			c.Provider.APIs = append(c.Provider.APIs[:1:1], provider.API{Name: "wallets"})
+		}, `Config.API is "": choose from calendar, wallets`},
+		{"an API where there is none", "ahotu", func(c *client.Config) { c.Provider.APIs, c.API = nil, "wallets" }, `Config.API is "wallets": choose from`},
 		{"token URL by http", "ahotu", func(c *client.Config) { c.TokenURL = "http://id.example/token" }, "Config.TokenURL must start with https://"},
 		{"API URL by http", "ahotu", func(c *client.Config) { c.APIURL = "http://api.example" }, "Config.APIURL must start with https://"},
 		{"no token URL", "engagifii", func(c *client.Config) { c.TokenURL = "" }, "Config.TokenURL is missing"},

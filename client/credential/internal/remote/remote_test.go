@@ -331,3 +331,34 @@ func TestValue(t *testing.T) {
 		})
 	}
 }
+
+func TestCheckOfATransport(t *testing.T) {
+	verify := func(tls.ConnectionState) error { return nil }
+	for _, row := range []struct {
+		name string
+		base http.RoundTripper
+		want string
+	}{
+		{"another kind", &canned{}, ""},
+		{"nothing about TLS", &http.Transport{}, ""},
+		{"the default version", &http.Transport{TLSClientConfig: &tls.Config{}}, ""},
+		{"TLS 1.2", &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}, ""},
+		{"TLS 1.1", &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS11}}, "raise MinVersion"},
+		{"nothing verified", &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, "does not verify certificates"},
+		{"verified in another way", &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, VerifyConnection: verify}}, ""},
+		{"both ways", &http.Transport{TLSClientConfig: &tls.Config{VerifyConnection: verify}}, ""},
+	} {
+		err := (&remote.Client{Base: row.base}).Check()
+		if (err == nil) != (row.want == "") || err != nil && !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: got %v, want %q", row.name, err, row.want)
+		}
+	}
+}
+
+func TestStatusesThatPass(t *testing.T) {
+	for status, want := range map[int]bool{200: false, 400: false, 401: false, 403: false, 404: false, 408: true, 409: false, 429: true, 499: false, 500: true, 503: true} {
+		if got := remote.Passes(status); got != want {
+			t.Errorf("%d: got %t, want %t", status, got, want)
+		}
+	}
+}
