@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -26,9 +28,13 @@ const (
 // an assertion beside it: either is at most jose.MaxToken.
 const maxOwnBody = 32 << 10
 
-// route returns what serves one of the realm's own paths, or nil.
+// route returns what serves one of the realm's paths, or nil.
 func (rl *realm) route(path string) http.HandlerFunc {
 	switch path {
+	case rl.endpoint.Path:
+		return rl.serveToken
+	case keySetPath:
+		return func(w http.ResponseWriter, r *http.Request) { serveDocument(w, r, rl.keySet(r.Context())) }
 	case introspectPath:
 		return rl.serveIntrospect
 	case revokePath:
@@ -41,7 +47,37 @@ func (rl *realm) route(path string) http.HandlerFunc {
 	if strings.HasPrefix(path, statusPath) && rl.listed() {
 		return rl.serveStatusList
 	}
+	if doc, ok := rl.documents[path]; ok {
+		return func(w http.ResponseWriter, r *http.Request) { serveDocument(w, r, doc) }
+	}
 	return nil
+}
+
+// intended returns the path of the endpoint that a path differs from in slashes
+// only, or "".
+func (rl *realm) intended(wrong string) string {
+	clean := path.Clean("/" + wrong)
+	for _, p := range []string{clean, clean + "/"} {
+		if p != wrong && rl.route(p) != nil && !strings.HasPrefix(p, statusPath) {
+			return p
+		}
+	}
+	return ""
+}
+
+// elsewhere answers a request that was meant for another path. It is not sent on
+// there: a client repeats no body, and sends credentials to no URL, that it was
+// not given.
+func (rl *realm) elsewhere(w http.ResponseWriter, meant string) {
+	body, err := json.Marshal(struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}{"invalid_request", "there is nothing at this URL: " + rl.BaseURL + meant + " is meant"})
+	if err != nil {
+		panic(err) // two strings
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	provider.Refusal{Status: http.StatusNotFound, Body: string(body)}.Write(w)
 }
 
 // revocable reports whether a token can be revoked by itself: whether it has a

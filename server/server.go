@@ -379,7 +379,8 @@ func checkBaseURL(s string) error {
 // (RFC 7009), the revocation feed at /revocations and the status lists below
 // /status-lists, and the public documents at /.well-known/jwks.json (RFC 7517),
 // /.well-known/oauth-authorization-server (RFC 8414) and
-// /.well-known/openid-configuration. Followers of the feed stay until Close:
+// /.well-known/openid-configuration. What differs from one of these paths in no
+// more than slashes is not found, and says which URL is meant. Followers of the feed stay until Close:
 // call it before http.Server.Shutdown, which waits for them. Paths are those below the
 // realm's base URL: mount it behind http.StripPrefix where that has a path.
 // Every other path is not found, and so is all of a realm that the server does
@@ -391,22 +392,22 @@ func (s *Server) Handler(realm string) http.Handler {
 			http.NotFound(w, r)
 			return
 		}
-		if r.URL.Path == rl.endpoint.Path {
-			rl.serveToken(w, r)
-			return
-		}
-		if r.URL.Path == keySetPath {
-			serveDocument(w, r, rl.keySet(r.Context()))
-			return
-		}
 		if serve := rl.route(r.URL.Path); serve != nil {
 			serve(w, r)
 			return
 		}
-		if doc, ok := rl.documents[r.URL.Path]; ok {
-			serveDocument(w, r, doc)
+		if meant := rl.intended(r.URL.Path); meant != "" {
+			rl.elsewhere(w, meant)
 			return
 		}
 		http.NotFound(w, r)
 	})
+}
+
+// Serves reports whether a path below the base URL of a realm belongs to the
+// realm itself: to one of its endpoints, as Handler serves them, or to
+// /.well-known, where anybody may look for what is published.
+func (s *Server) Serves(realm, path string) bool {
+	rl := s.realm(realm)
+	return rl != nil && (strings.HasPrefix(path, "/.well-known/") || rl.route(path) != nil || rl.intended(path) != "")
 }

@@ -7,6 +7,7 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
+	"html"
 	"io"
 	"io/fs"
 	"net/http"
@@ -72,7 +73,8 @@ func newExplorer() http.Handler {
 const policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src data:; img-src 'self' data:; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// ServeHTTP serves the page and its assets.
+// ServeHTTP serves the page and its assets: the page also at no path at all, as
+// it is at the mount point without a slash.
 func (e *explorer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy)
@@ -102,6 +104,13 @@ func (e *explorer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "internal server error", http.StatusInternalServerError)
 			return
 		}
+	}
+	if r.URL.Path == "" {
+		// From an address without a slash at its end, the assets are one level down.
+		address, _, _ := strings.Cut(r.RequestURI, "?")
+		down := html.EscapeString(path.Base(address)) + "/"
+		page := strings.NewReplacer(`stylesheet" href="`, `stylesheet" href="`+down, `script src="`, `script src="`+down).Replace(string(content))
+		content, tag = []byte(page), tag+"-down"
 	}
 	h.Set("ETag", fmt.Sprintf("%q", tag))
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))

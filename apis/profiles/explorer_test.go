@@ -72,8 +72,31 @@ func TestExplorerPage(t *testing.T) {
 	if _, body := fetch(t, srv, "GET", "/LICENSES.txt"); !strings.Contains(string(body), "graphiql 3.8.3 (MIT)") {
 		t.Error("the licences are missing")
 	}
-	if _, body := fetch(t, srv, "GET", "/boot.js"); !strings.Contains(string(body), "url: './'") {
+	if _, body := fetch(t, srv, "GET", "/boot.js"); !strings.Contains(string(body), "url: window.location.pathname") {
 		t.Errorf("the page does not post to its own address: %s", body)
+	}
+}
+
+// Without a slash at its end, the address shows the same page, and what it refers
+// to is found from there.
+func TestExplorerPageWithoutSlash(t *testing.T) {
+	srv := httptest.NewTLSServer(http.StripPrefix("/v1/graphiql", profiles.New(profiles.Config{}).Explorer()))
+	defer srv.Close()
+	res, page := fetch(t, srv, "GET", "/v1/graphiql?x=/y")
+	refs := regexp.MustCompile(`(?:src|href)="([^"]*)"`).FindAllStringSubmatch(string(page), -1)
+	if res.StatusCode != 200 || len(refs) < 6 {
+		t.Fatalf("answer is %s: %s", res.Status, page)
+	}
+	for _, ref := range refs {
+		if ref[1] == "data:," {
+			continue
+		}
+		if res, body := fetch(t, srv, "GET", "/v1/"+ref[1]); res.StatusCode != 200 || len(body) == 0 {
+			t.Errorf("%s answers %s", ref[1], res.Status)
+		}
+	}
+	if other, _ := fetch(t, srv, "GET", "/v1/graphiql/"); other.Header.Get("ETag") == res.Header.Get("ETag") {
+		t.Error("two pages have one ETag")
 	}
 }
 

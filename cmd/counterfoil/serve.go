@@ -192,7 +192,7 @@ func (s *service) reload(ctx context.Context) error {
 
 // adopt routes requests as the plan says.
 func (s *service) adopt(next *plan) {
-	t := &routes{hosts: map[string][]mount{}}
+	t := &routes{hosts: map[string]mounts{}}
 	for i := range next.realms {
 		r := &next.realms[i]
 		t.realm(r, s.server.Handler(r.Name))

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/http"
 
 	"github.com/counterfoil/counterfoil/guard"
 	"github.com/counterfoil/counterfoil/provider"
@@ -30,9 +29,9 @@ func (s *service) administer(t *routes, next *plan) error {
 	realms := next.serverRealms()
 	service := admin.New(admin.Config{Store: s.store, Keys: s.server.Keys(), Realms: func() []server.Realm { return realms }})
 	path := r.path + api.Path
-	below := http.StripPrefix(path, g.Handler(admin.NewHandler(service, r.Name, s.log)))
+	guarded := below(path, g.Handler(admin.NewHandler(service, r.Name, s.log)))
 	for _, host := range r.hosts {
-		t.add(host, mount{path: path, handler: below})
+		t.add(host, mount{path: path, handler: guarded})
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ func TestRoutes(t *testing.T) {
 	named := func(name string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte(name + " " + r.URL.Path)) })
 	}
-	table := &routes{hosts: map[string][]mount{}}
+	table := &routes{hosts: map[string]mounts{}}
 	for _, r := range []plannedRealm{
 		{Realm: server.Realm{BaseURL: "https://a.example", Issuer: "https://a.example"}, hosts: []string{"a.example"}},
 		{Realm: server.Realm{BaseURL: "https://a.example/one", Issuer: "https://a.example/old"}, hosts: []string{"a.example"}, path: "/one"},

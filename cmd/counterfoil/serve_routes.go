@@ -28,9 +28,13 @@ func reserved(path string) bool {
 
 // routes finds the handler of a request by its host and path.
 type routes struct {
-	// hosts holds the mounts of each host, longest path first.
-	hosts map[string][]mount
+	hosts map[string]mounts
 }
+
+// mounts are the places of one host, longest path first. Unlike a ServeMux they
+// redirect nothing: an answer that comes before the body breaks clients, and a
+// token request that is sent on is one too many.
+type mounts []mount
 
 // mount is a handler for a path and, unless it is exact, all below it.
 type mount struct {
@@ -48,9 +52,8 @@ func (m *mount) matches(path string) bool {
 }
 
 // add mounts a handler; of two at the same place, the first stays.
-func (t *routes) add(host string, m mount) {
-	all := t.hosts[host]
-	i, _ := slices.BinarySearchFunc(all, m, func(a, b mount) int {
+func (all *mounts) add(m mount) {
+	i, _ := slices.BinarySearchFunc(*all, m, func(a, b mount) int {
 		switch {
 		case len(a.path) != len(b.path):
 			return len(b.path) - len(a.path)
@@ -61,18 +64,32 @@ func (t *routes) add(host string, m mount) {
 		}
 		return 1
 	})
-	t.hosts[host] = slices.Insert(all, i, m)
+	*all = slices.Insert(*all, i, m)
+}
+
+// ServeHTTP answers with the handler of the longest path.
+func (all mounts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	for i := range all {
+		if all[i].matches(r.URL.Path) {
+			all[i].handler.ServeHTTP(w, r)
+			return
+		}
+	}
+	http.NotFound(w, r)
+}
+
+// add mounts a handler on a host.
+func (t *routes) add(host string, m mount) {
+	all := t.hosts[host]
+	all.add(m)
+	t.hosts[host] = all
 }
 
 // realm mounts a realm at all its places, beside the documents that are found
 // from its issuer.
 func (t *routes) realm(r *plannedRealm, h http.Handler) {
-	below := h
-	if r.path != "" {
-		below = http.StripPrefix(r.path, h)
-	}
 	for _, host := range r.hosts {
-		t.add(host, mount{path: r.path, handler: below})
+		t.add(host, mount{path: r.path, handler: below(r.path, h)})
 	}
 	t.metadata(r, r.BaseURL, h)
 	if r.Issuer != r.BaseURL {
@@ -95,21 +112,30 @@ func (t *routes) metadata(r *plannedRealm, issuer string, h http.Handler) {
 	}
 }
 
-// ServeHTTP answers with the handler of the longest path. A host that nobody has
-// is told no more than that (RFC 9110 section 15.5.20).
+// ServeHTTP answers for the host of a request. A host that nobody has is told no
+// more than that (RFC 9110 section 15.5.20).
 func (t *routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	mounts, ok := t.hosts[hostOf(r.Host)]
+	all, ok := t.hosts[hostOf(r.Host)]
 	if !ok {
 		http.Error(w, "misdirected request", http.StatusMisdirectedRequest)
 		return
 	}
-	for i := range mounts {
-		if mounts[i].matches(r.URL.Path) {
-			mounts[i].handler.ServeHTTP(w, r)
-			return
+	all.ServeHTTP(w, r)
+}
+
+// below serves a request as one for what its path has after prefix.
+func below(prefix string, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r2, u := *r, *r.URL
+		u.Path = strings.TrimPrefix(u.Path, prefix)
+		// Where the prefix itself is escaped, what follows is taken as it reads.
+		raw, ok := strings.CutPrefix(u.RawPath, prefix)
+		if u.RawPath = raw; !ok {
+			u.RawPath = ""
 		}
-	}
-	http.NotFound(w, r)
+		r2.URL = &u
+		h.ServeHTTP(w, &r2)
+	})
 }
 
 // hostOf returns the host of an authority as routes compare it: in lower case,

@@ -37,7 +37,7 @@ type site struct {
 
 	server *server.Server
 	realms []*realm
-	mux    *http.ServeMux
+	mounts mounts
 }
 
 // realm is one provider at its place on the site.
@@ -94,7 +94,6 @@ func (s *site) issue(ctx context.Context, providers []*provider.Provider) (err e
 
 // mount puts every realm's endpoints and guarded APIs at their paths.
 func (s *site) mount(ctx context.Context) error {
-	s.mux = http.NewServeMux()
 	reference := referenceAPIs(s.store.DB(), s.log)
 	owners := apis.Reference{Day: time.Now().UTC().Truncate(24 * time.Hour)}
 	for _, r := range s.realms {
@@ -102,10 +101,6 @@ func (s *site) mount(ctx context.Context) error {
 	}
 	prepared := map[string]bool{}
 	for _, r := range s.realms {
-		own := s.server.Handler(r.Name)
-		s.mux.Handle("/"+r.Name+"/", http.StripPrefix("/"+r.Name, own))
-		// RFC 8414 section 3.1 puts the well-known path before the issuer's.
-		s.mux.Handle(oauthMetadata+"/"+r.Name, at(oauthMetadata, own))
 		for i := range r.APIs {
 			described := &r.APIs[i]
 			api, ok := reference[described.Name]
@@ -123,6 +118,10 @@ func (s *site) mount(ctx context.Context) error {
 				return err
 			}
 		}
+		own := s.server.Handler(r.Name)
+		s.mounts.add(mount{path: "/" + r.Name, handler: below("/"+r.Name, own)})
+		// RFC 8414 section 3.1 puts the well-known path before the issuer's.
+		s.mounts.add(mount{path: oauthMetadata + "/" + r.Name, exact: true, handler: at(oauthMetadata, own)})
 	}
 	return nil
 }
@@ -138,21 +137,36 @@ func (s *site) protect(r *realm, described *provider.API, api apis.API) error {
 		return fmt.Errorf("realm %s: %w", r.Name, err)
 	}
 	guarded := g.Handler(api.Handler())
-	path := "/" + r.Name + described.Path
-	if described.Kind == provider.GraphQL {
-		s.mux.Handle(path, at("/", guarded))
-	} else {
-		prefix := strings.TrimSuffix(path, "/")
-		s.mux.Handle(prefix, at("/", guarded))
-		s.mux.Handle(prefix+"/", http.StripPrefix(prefix, guarded))
+	place := func(path string, h http.Handler) {
+		s.mounts.add(mount{path: strings.TrimSuffix("/"+r.Name+path, "/"), handler: h})
 	}
+	place(described.Path, below(strings.TrimSuffix("/"+r.Name+described.Path, "/"), guarded))
 	if explorer := api.Explorer(); explorer != nil && described.Explorer != "" {
-		page := "/" + r.Name + described.Explorer
-		s.mux.Handle("GET "+page, http.StripPrefix(strings.TrimSuffix(page, "/"), explorer))
-		s.mux.Handle(page, at("/", guarded))
+		place(described.Explorer, below(strings.TrimSuffix("/"+r.Name+described.Explorer, "/"), http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if req.Method == http.MethodGet || req.Method == http.MethodHead {
+				explorer.ServeHTTP(w, req)
+				return
+			}
+			guarded.ServeHTTP(w, req)
+		})))
+	}
+	if described.BasePath != described.Path {
+		// What clients take for the API begins above it: there, too, they are
+		// answered as by the API, but where the realm has its own endpoints.
+		own, unknown := s.server.Handler(r.Name), at(nowhere, guarded)
+		place(described.BasePath, below("/"+r.Name, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if s.server.Serves(r.Name, req.URL.Path) {
+				own.ServeHTTP(w, req)
+				return
+			}
+			unknown.ServeHTTP(w, req)
+		})))
 	}
 	return nil
 }
+
+// nowhere is a path that no API has anything at.
+const nowhere = "/.."
 
 // at serves every request as one for path.
 func at(path string, h http.Handler) http.Handler {

@@ -92,7 +92,7 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 	// 4. Serve.
 	p.welcome(site)
 	served := p.serve(ctx, endpoint{
-		listener: listener, certificate: always(certificate), handler: site.mux, log: log, end: site.server.Drain,
+		listener: listener, certificate: always(certificate), handler: site.mounts, log: log, end: site.server.Drain,
 	})
 	return errors.Join(served, site.server.Close())
 }

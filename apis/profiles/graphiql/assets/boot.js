@@ -1,7 +1,7 @@
 // Starts GraphiQL on the page's own address. Headers that are typed in stay in
 // the page: they hold an API key and a token.
 (() => {
-  const fetcher = GraphiQL.createFetcher({ url: './' });
+  const fetcher = GraphiQL.createFetcher({ url: window.location.pathname });
   const root = ReactDOM.createRoot(document.getElementById('graphiql'));
   root.render(
     React.createElement(GraphiQL, {

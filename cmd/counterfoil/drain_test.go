@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"strings"
+	"testing"
+)
+
+// draining serves a handler behind drained by the HTTP version of that number,
+// without any timeout of its own.
+func draining(t *testing.T, version int, h http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(drained(h))
+	srv.EnableHTTP2 = version == 2
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	srv.Client().CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return srv
+}
+
+// counting counts what is read of a body.
+type counting struct {
+	io.Reader
+	n int
+}
+
+func (c *counting) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += n
+	return n, err
+}
+
+// An answer that is ready before the body has arrived waits for the body,
+// whatever its status: or clients lose it.
+func TestEarlyAnswerWaitsForTheBody(t *testing.T) {
+	const size = 8 << 20
+	answers := map[string]http.HandlerFunc{
+		"nothing written": func(http.ResponseWriter, *http.Request) {},
+		"200 by writing":  func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "x") },
+		"some was read": func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.CopyN(io.Discard, r.Body, 1000)
+			w.WriteHeader(http.StatusOK)
+		},
+		"over a limit": func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.ReadAll(http.MaxBytesReader(w, r.Body, 1000))
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+		},
+	}
+	for _, status := range []int{204, 307, 401} {
+		answers[fmt.Sprint(status)] = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
+	}
+	for _, version := range []int{1, 2} {
+		for name, answer := range answers {
+			for _, length := range []int64{size, -1} {
+				t.Run(fmt.Sprintf("HTTP/%d, %s, length %d", version, name, length), func(t *testing.T) {
+					srv := draining(t, version, answer)
+					body := &counting{Reader: strings.NewReader(strings.Repeat("x", size))}
+					req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL, body)
+					if err != nil {
+						t.Fatal(err)
+					}
+					req.ContentLength = length
+					resp, err := srv.Client().Do(req)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer resp.Body.Close()
+					if resp.ProtoMajor != version || body.n != size {
+						t.Errorf("%s %s after %d of %d bytes", resp.Proto, resp.Status, body.n, size)
+					}
+				})
+			}
+		}
+	}
+}
+
+// The connection of a drained request serves the next one.
+func TestConnectionGoesOnAfterADrain(t *testing.T) {
+	srv := draining(t, 1, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+	var conn httptrace.GotConnInfo
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { conn = i }})
+	for range 3 {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, srv.URL, strings.NewReader(strings.Repeat("x", 1<<20)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := srv.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+	if !conn.Reused {
+		t.Error("each request needs a connection")
+	}
+}
+
+// Whoever sends a body slowly, or never ends it, is answered all the same.
+func TestSlowSenderIsAnswered(t *testing.T) {
+	for _, version := range []int{1, 2} {
+		for name, send := range map[string]func(w *io.PipeWriter, stop <-chan struct{}){
+			"a few bytes and no more": func(w *io.PipeWriter, stop <-chan struct{}) {
+				_, _ = w.Write([]byte("0123456789"))
+				<-stop
+			},
+			"no end": func(w *io.PipeWriter, _ <-chan struct{}) {
+				for block := make([]byte, 1<<16); ; {
+					if _, err := w.Write(block); err != nil {
+						return
+					}
+				}
+			},
+		} {
+			for _, length := range []int64{1 << 40, -1} {
+				t.Run(fmt.Sprintf("HTTP/%d, %s, length %d", version, name, length), func(t *testing.T) {
+					srv := draining(t, version, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					defer cancel()
+					body, w := io.Pipe()
+					stop := make(chan struct{})
+					defer func() { close(stop); body.Close() }()
+					go send(w, stop)
+					req, err := http.NewRequestWithContext(ctx, http.MethodPost, srv.URL, body)
+					if err != nil {
+						t.Fatal(err)
+					}
+					req.ContentLength = length
+					resp, err := srv.Client().Do(req)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer resp.Body.Close()
+					if resp.StatusCode != http.StatusUnauthorized {
+						t.Errorf("answered %s", resp.Status)
+					}
+				})
+			}
+		}
+	}
+}
+
+// A client that asks first is told no, not to go on (RFC 9110 section 10.1.1).
+func TestRefusalComesBeforeContinue(t *testing.T) {
+	srv := draining(t, 1, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+	conn, err := tls.Dial("tcp", srv.Listener.Addr().String(), srv.Client().Transport.(*http.Transport).TLSClientConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-Continue\r\nContent-Length: 10\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, "HTTP/1.1 401") {
+		t.Errorf("answered %q, %v", line, err)
+	}
+}
