@@ -50,6 +50,7 @@ type Provider struct {
 
 // Scope is a scope token (RFC 6749 section 3.3) with words for people.
 type Scope struct {
+	// Name is the scope token, Description says in one line what it allows.
 	Name        string `yaml:"name" check:"required"`
 	Description string `yaml:"description" check:"required"`
 }
@@ -163,6 +164,7 @@ type AccessToken struct {
 // Claim is one claim: its name and either a source or a fixed value. A guard
 // checks each claim against the same source.
 type Claim struct {
+	// Name is that of the payload's member.
 	Name string `yaml:"name" check:"required"`
 	// From is the source of the value.
 	From ClaimSource `yaml:"from,omitempty"`
@@ -199,6 +201,13 @@ type API struct {
 	Scopes counterfoil.Scopes `yaml:"scopes,omitempty"`
 	// Leeway is what exp, nbf and iat may be off; default 30 s.
 	Leeway time.Duration `yaml:"leeway,omitempty"`
+	// SafeCalls are those that change nothing although their method does not say
+	// so (RFC 9110 section 9.2.1): a client repeats them as it does GET. For a
+	// REST API.
+	SafeCalls []SafeCall `yaml:"safe_calls,omitempty"`
+	// SafeDocuments says which documents of a GraphQL API a client repeats as it
+	// does GET; default queries.
+	SafeDocuments Documents `yaml:"safe_documents,omitempty"`
 	// RequestsPerMinute is how many calls the provider wants at most from one
 	// client; 0 for no limit.
 	RequestsPerMinute int `yaml:"requests_per_minute,omitempty"`
@@ -211,17 +220,29 @@ type API struct {
 	Refusals map[counterfoil.Reason]Refusal `yaml:"refusals" check:"required"`
 }
 
+// SafeCall is a call that may be repeated, whatever its query and its body.
+type SafeCall struct {
+	// Method is the HTTP method.
+	Method string `yaml:"method" check:"required"`
+	// Path is below the API's base path. A segment in braces, as in
+	// /orders/{id}/search, is any one segment.
+	Path string `yaml:"path" check:"required"`
+}
+
 // Call is one call of an API.
 type Call struct {
+	// Method is the HTTP method; default POST for a GraphQL API, or else GET.
 	Method string `yaml:"method,omitempty"`
-	// Path is below the API's base path.
+	// Path is below the API's base path; it may have a query.
 	Path string `yaml:"path,omitempty"`
+	// Body is sent as it stands.
 	Body string `yaml:"body,omitempty"`
 }
 
 // Header is a header that a request must carry: its name and either a source or
 // a fixed value.
 type Header struct {
+	// Name is the header's name (RFC 9110 section 5.1); its case does not matter.
 	Name string `yaml:"name" check:"required"`
 	// From is the credential or setting that fills the header.
 	From HeaderSource `yaml:"from,omitempty"`
@@ -240,6 +261,8 @@ type Header struct {
 
 // Variable is a setting under the name that the provider's guide gives it.
 type Variable struct {
+	// Name is that of an environment variable, and ends with what it is, as in
+	// ACME_CLIENT_ID.
 	Name string `yaml:"name" check:"required"`
 	// From is the setting; Value a fixed value instead.
 	From  Setting `yaml:"from,omitempty"`

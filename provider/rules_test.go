@@ -106,6 +106,16 @@ func TestRules(t *testing.T) {
 		{"header value with a deleted character", token, token + "      - {name: X-A, value: \"a\\x7f\"}\n", "must be printable ASCII"},
 		{"calls of 100,000", v2, v2 + "    requests_per_minute: 100000\n", ""},
 		{"calls of more", v2, v2 + "    requests_per_minute: 100001\n", "requests_per_minute must be"},
+		{"safe calls", v2, v2 + "    safe_calls: [{method: POST, path: '/a/{id}/b-_.~%20'}, {method: SEARCH, path: /}]\n", ""},
+		{"safe call without a slash", v2, v2 + "    safe_calls: [{method: POST, path: a}]\n", "is not a path whose segments"},
+		{"safe call with a query", v2, v2 + "    safe_calls: [{method: POST, path: '/a?b=c'}]\n", "is not a path whose segments"},
+		{"safe call with half a brace", v2, v2 + "    safe_calls: [{method: POST, path: '/a{id}'}]\n", "is not a path whose segments"},
+		{"safe call of a method in small letters", v2, v2 + "    safe_calls: [{method: post, path: /a}]\n", "is not an HTTP method"},
+		{"safe call without a method", v2, v2 + "    safe_calls: [{path: /a}]\n", `the field "method" is missing`},
+		{"safe calls of a GraphQL API", "    kind: rest\n" + v2, "    kind: graphql\n" + v2 + "    safe_calls: [{method: POST, path: /}]\n", "belongs to a REST API"},
+		{"safe documents of a GraphQL API", "    kind: rest\n" + v2, "    kind: graphql\n" + v2 + "    safe_documents: none\n", ""},
+		{"safe documents of a REST API", v2, v2 + "    safe_documents: queries\n", "belongs to a GraphQL API"},
+		{"safe documents of another kind", "    kind: rest\n" + v2, "    kind: graphql\n" + v2 + "    safe_documents: mutations\n", "(allowed: queries, none)"},
 		{"leeway of 10 minutes", v2, v2 + "    leeway: 10m\n", ""},
 		{"leeway of more", v2, v2 + "    leeway: 10m1s\n", "leeway must be 10m at most"},
 		{"refusal of 400", "status: 418", "status: 400", ""},
@@ -122,10 +132,14 @@ func TestRules(t *testing.T) {
 			if !strings.Contains(small, tt.from) {
 				t.Fatalf("the row replaces %q, which is not in the description", tt.from)
 			}
-			_, err := provider.Parse("acme.yaml", []byte(strings.Replace(small, tt.from, tt.to, 1)))
+			text := []byte(strings.Replace(small, tt.from, tt.to, 1))
+			_, err := provider.Parse("acme.yaml", text)
+			marked := bySchema(t, text)
 			switch {
 			case tt.refused == "" && err != nil:
 				t.Errorf("refused: %v", err)
+			case tt.refused == "" && marked != nil:
+				t.Errorf("the schema marks what is right: %v", marked)
 			case tt.refused != "" && (err == nil || !strings.Contains(err.Error(), tt.refused)):
 				t.Errorf("got %v, want %q in it", err, tt.refused)
 			}

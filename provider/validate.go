@@ -54,6 +54,8 @@ var (
 	headerForm = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
 	methodForm = regexp.MustCompile(`^[A-Z]{1,20}$`)
 	callForm   = regexp.MustCompile(`^(/[A-Za-z0-9._~/%:@+,=-]*(\?[A-Za-z0-9._~/%:@+,=&-]*)?)?$`)
+	// safeForm is a callForm without a query, whose segments may be in braces.
+	safeForm = regexp.MustCompile(`^(/([A-Za-z0-9._~%:@+,=-]*|\{[A-Za-z0-9_]+\}))*$`)
 	// envForm lets no name pass that a shell or a loader acts upon: a setting's
 	// name ends with what it is.
 	envForm = regexp.MustCompile(`^([A-Z][A-Z0-9]*_)*(ACCOUNT|AUDIENCE|CODE|ENDPOINT|ENVIRONMENT|HOST|ID|KEY|PASSWORD|REGION|SCOPE|SCOPES|SECRET|TENANT|URL|USERNAME|VERSION)$`)
@@ -93,6 +95,9 @@ func defaults(p *Provider) {
 		api := &p.APIs[i]
 		set(&api.Title, p.Title)
 		set(&api.BasePath, api.Path)
+		if api.Health == (Call{}) && api.Kind == GraphQL {
+			api.Health.Body = `{"query":"{ __typename }"}`
+		}
 		if api.Health.Method == "" {
 			api.Health.Method = methodOf(api.Kind)
 		}
@@ -101,6 +106,9 @@ func defaults(p *Provider) {
 		}
 		if api.Example.Method == "" {
 			api.Example.Method = methodOf(api.Kind)
+		}
+		if api.Kind == GraphQL {
+			set((*string)(&api.SafeDocuments), string(DocumentsOfQueries))
 		}
 		if api.Leeway == 0 {
 			api.Leeway = 30 * time.Second
@@ -297,6 +305,7 @@ func (v *validator) api(way []any, a *API) {
 	v.line(under(way, "title"), a.Title)
 	v.call(under(way, "health"), a.Health)
 	v.call(under(way, "example"), a.Example)
+	v.safe(way, a)
 	if a.RequestsPerMinute < 0 || a.RequestsPerMinute > 100_000 {
 		v.fail(under(way, "requests_per_minute"), "requests_per_minute must be from 0, for no limit, to 100000")
 	}
@@ -314,6 +323,24 @@ func (v *validator) api(way []any, a *API) {
 		need = append(need, counterfoil.HeaderMissing)
 	}
 	v.refusals(under(way, "refusals"), a.Refusals, need, append(slices.Clone(callReasons), callDetails...))
+}
+
+// safe checks what says which calls of an API may be repeated.
+func (v *validator) safe(way []any, a *API) {
+	if a.Kind == GraphQL && len(a.SafeCalls) > 0 {
+		v.fail(under(way, "safe_calls"), "safe_calls belongs to a REST API: what is safe of a GraphQL API is said by safe_documents")
+	}
+	if a.Kind == REST && a.SafeDocuments != "" {
+		v.fail(under(way, "safe_documents"), "safe_documents belongs to a GraphQL API: what is safe of a REST API is said by safe_calls")
+	}
+	for i, c := range a.SafeCalls {
+		if !methodForm.MatchString(c.Method) {
+			v.fail(under(way, "safe_calls", i, "method"), "%q is not an HTTP method", c.Method)
+		}
+		if !safeForm.MatchString(c.Path) {
+			v.fail(under(way, "safe_calls", i, "path"), "%q is not a path whose segments are as they are sent or, for any one segment, in braces, as in /orders/{id}/search", c.Path)
+		}
+	}
 }
 
 // reserved are the paths that every realm has, whatever its description says,

@@ -193,6 +193,17 @@ const (
 
 func (Kind) Words() []string { return []string{"graphql", "rest"} }
 
+// Documents are those of a GraphQL API (its specification, section 2.2).
+type Documents string
+
+// The documents: those in which every operation is a query, or none.
+const (
+	DocumentsOfQueries Documents = "queries"
+	NoDocuments        Documents = "none"
+)
+
+func (Documents) Words() []string { return []string{"queries", "none"} }
+
 // HeaderSource is what fills a header.
 type HeaderSource string
 

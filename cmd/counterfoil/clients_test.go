@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/counterfoil/counterfoil/provider"
 )
 
 // What an integrator's own code does, in each language, from the environment
@@ -261,6 +263,9 @@ func TestProviderCommands(t *testing.T) {
 	}
 	if got := execute(t, "", nil, binary, "provider", "check", path).good(t); !strings.Contains(got.out, "own.yaml: good, describes oauth2") {
 		t.Errorf("check printed %s", got.out)
+	}
+	if got := execute(t, "", nil, binary, "provider", "schema").good(t).out; got != provider.Schema() {
+		t.Errorf("the schema is %.200s", got)
 	}
 	whole := execute(t, "", nil, binary, "provider", "show", "a55", "-o", "json").good(t)
 	if !json.Valid([]byte(whole.out)) || !strings.Contains(whole.out, `"token_use"`) {

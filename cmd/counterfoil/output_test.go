@@ -203,7 +203,7 @@ func TestAuditEndsEarly(t *testing.T) {
 // outputs are commands that print, each in its own way.
 var outputs = [][]string{
 	{"audit"}, {"audit", "-o", "json"}, {"client", "list", "a55"}, {"client", "list", "a55", "-o", "json"}, {"key", "list", "a55"},
-	{"key", "list", "a55", "-o", "json"}, {"provider", "list"}, {"provider", "show", "a55"}, {"version"}, {"client", "--help"}, {"completion", "bash"},
+	{"key", "list", "a55", "-o", "json"}, {"provider", "list"}, {"provider", "show", "a55"}, {"provider", "schema"}, {"version"}, {"client", "--help"}, {"completion", "bash"},
 }
 
 // A command whose output cannot be written does not end well: "counterfoil audit

@@ -36,7 +36,19 @@ line and what is allowed there.`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE:    func(_ *cobra.Command, args []string) error { return p.providerCheck(args) },
 	}
-	return group("provider", "Read and check provider descriptions", list, show, check)
+	schema := &cobra.Command{
+		Use: "schema", Short: "Print the JSON Schema of a description, for editors",
+		Long: `Print the JSON Schema of a provider description. An editor with the YAML
+language server completes and marks a description whose first line is
+# yaml-language-server: $schema=provider.schema.json`,
+		Example: "  counterfoil provider schema > provider.schema.json",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := io.WriteString(p.Out, provider.Schema())
+			return err
+		},
+	}
+	return group("provider", "Read and check provider descriptions", list, show, check, schema)
 }
 
 func completeProviders(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
