@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -30,8 +31,12 @@ import (
 //     fails for a while: the network, or the statuses 408, 429, 500, 502, 503 and
 //     504. A longer Retry-After is waited for, up to 60 s. Only idempotent
 //     requests are repeated so: GET, HEAD, OPTIONS, TRACE, PUT, DELETE (RFC 9110
-//     section 9.2.2), and one with an Idempotency-Key header, which as in
-//     net/http is not sent when it has no value.
+//     section 9.2.2), one with an Idempotency-Key header, which as in net/http is
+//     not sent when it has no value, and what the description says is safe: the
+//     safe calls of a REST API, and requests of a GraphQL API whose every operation
+//     is a query. A request that cannot be read for certain is not repeated: one
+//     that names a document otherwise than in query, is longer than 1 MiB or is not
+//     JSON; and a GET whose document is not of queries.
 //
 // A call is repeated only when its body can be sent again: it can with GetBody
 // (http.NewRequest sets it for the usual readers), when it is an io.Seeker, and
@@ -89,6 +94,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // answer before it.
 func (t *Transport) again(req *http.Request, body *replay, h *held, done *remedies, resp *http.Response, err error) (*http.Response, error) {
 	s := t.Source
+	repeatable := sync.OnceValue(func() bool { return s.repeatable(req, body) })
 	for n, waits := 1, s.retries; ; n++ {
 		var wait time.Duration
 		switch {
@@ -96,7 +102,7 @@ func (t *Transport) again(req *http.Request, body *replay, h *held, done *remedi
 			if !s.remedied(req.Context(), resp, h, done) || !body.possible() {
 				return resp, nil
 			}
-		case len(waits) > 0 && !t.once && idempotent(req) && body.possible() && req.Context().Err() == nil && failsForAWhile(resp, err):
+		case len(waits) > 0 && !t.once && req.Context().Err() == nil && failsForAWhile(resp, err) && body.possible() && repeatable():
 			wait = waits[0] + rand.N(waits[0]/10+1)
 			if resp != nil {
 				wait = max(wait, retryAfter(resp.Header, s.cfg.Clock.Now()))
@@ -215,17 +221,6 @@ func failsForAWhile(resp *http.Response, err error) bool {
 		return passes(resp.StatusCode)
 	}
 	return !isUntrusted(err) && !stays(err) && !refusesCertificate(err) && !strings.Contains(err.Error(), "net/http: invalid ")
-}
-
-// idempotent reports whether req may reach the API twice.
-func idempotent(req *http.Request) bool {
-	switch req.Method {
-	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
-		return true
-	}
-	_, key := req.Header["Idempotency-Key"]
-	_, old := req.Header["X-Idempotency-Key"]
-	return key || old
 }
 
 // maxRest is how much of an answer's body is read to end its call, in bytes.
