@@ -61,6 +61,19 @@ func referenceAPIs(db *sql.DB, log *slog.Logger) map[string]apis.API {
 	return all
 }
 
+// standIn returns the reference API that is described, or one of its kind that
+// answers for an API that only its owner has.
+func standIn(reference map[string]apis.API, described *provider.API) apis.API {
+	kinds := map[string]provider.Kind{"calendar": provider.GraphQL, "profiles": provider.GraphQL, "events": provider.REST, "wallets": provider.REST}
+	switch {
+	case kinds[described.Name] == described.Kind:
+		return reference[described.Name]
+	case described.Kind == provider.GraphQL:
+		return reference["profiles"]
+	}
+	return reference["wallets"]
+}
+
 // build makes the realms, their clients, their data and their handlers.
 func (s *site) build(ctx context.Context, providers []*provider.Provider) error {
 	if err := s.issue(ctx, providers); err != nil {
@@ -103,10 +116,9 @@ func (s *site) mount(ctx context.Context) error {
 	for _, r := range s.realms {
 		for i := range r.APIs {
 			described := &r.APIs[i]
-			api, ok := reference[described.Name]
-			if !ok {
-				return withHint(fmt.Errorf("%s describes the API %q, and 'up' has no such API", r.Source().File, described.Name),
-					"call it calendar, profiles, events or wallets")
+			api := standIn(reference, described)
+			if api.Name() != described.Name {
+				s.log.Info("no reference API has this name and kind: another answers", "realm", r.Name, "api", described.Name, "kind", described.Kind, "answers", api.Name())
 			}
 			if !prepared[api.Name()] {
 				if err := apis.Prepare(ctx, s.store.DB(), api, owners); err != nil {

@@ -28,8 +28,9 @@ a55 in one process over HTTPS, with a development certificate authority and one
 client for each. What it makes is kept in the data directory: started again, it
 goes on with the same keys, clients and data.
 
-A provider description that is put into DIR/providers becomes one more realm,
-with the reference API that it names: calendar, profiles, events or wallets.`,
+A provider description that is put into DIR/providers becomes one more realm.
+Behind each of its APIs stands the reference API of that name (calendar,
+profiles, events, wallets); wallets or, for GraphQL, profiles behind any other.`,
 		Example: `  counterfoil up
   counterfoil up --dir ./try --listen 127.0.0.1:9443`,
 		Args: cobra.NoArgs,
