@@ -110,6 +110,8 @@ func TestSafeCallsAreRetried(t *testing.T) {
 		{"a mutation behind a byte order mark", "ahotu", "POST", "/graphql", "", mutation("\ufeff mutation { pay }"), false},
 		{"a mutation in a batch", "ahotu", "POST", "/graphql", "", "[" + aQuery + "," + mutation("mutation { pay }") + "]", false},
 		{"a mutation as a member of an escaped name", "ahotu", "POST", "/graphql", "", `{"query":"{ a }","\u0071uery":"mutation { pay }"}`, false},
+		{"a mutation before a member of its name", "ahotu", "POST", "/graphql", "", `{"query":"mutation { pay }","query":"{ a }"}`, false},
+		{"a mutation behind 1 MiB of nothing", "ahotu", "POST", "/graphql", "", aQuery + strings.Repeat(" ", 1<<20) + mutation("mutation { pay }"), false},
 		{"a member in another case", "ahotu", "POST", "/graphql", "", `{"query":"{ a }","Query":"mutation { pay }"}`, false},
 		{"a mutation in the URL", "ahotu", "POST", "/graphql?query=mutation%7Bpay%7D", "", aQuery, false},
 		{"a subscription", "ahotu", "POST", "/graphql", "", mutation("subscription { a }"), false},
