@@ -21,26 +21,48 @@ func draining(t *testing.T, version int, h http.HandlerFunc) *httptest.Server {
 	srv.EnableHTTP2 = version == 2
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
-	srv.Client().CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
 	return srv
 }
 
-// counting counts what is read of a body.
-type counting struct {
-	io.Reader
-	n int
+// early notes how much of a body was read when its answer began.
+type early struct {
+	http.ResponseWriter
+	body      io.ReadCloser
+	n, before int
+	answered  bool
 }
 
-func (c *counting) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	c.n += n
+func (e *early) Read(p []byte) (int, error) {
+	n, err := e.body.Read(p)
+	e.n += n
 	return n, err
 }
+
+func (e *early) Close() error { return e.body.Close() }
+
+func (e *early) WriteHeader(status int) {
+	e.begin()
+	e.ResponseWriter.WriteHeader(status)
+}
+
+func (e *early) Write(p []byte) (int, error) {
+	e.begin()
+	return e.ResponseWriter.Write(p)
+}
+
+func (e *early) begin() {
+	if !e.answered {
+		e.before, e.answered = e.n, true
+	}
+}
+
+func (e *early) Unwrap() http.ResponseWriter { return e.ResponseWriter }
 
 // An answer that is ready before the body has arrived waits for the body,
 // whatever its status: or clients lose it.
 func TestEarlyAnswerWaitsForTheBody(t *testing.T) {
-	const size = 8 << 20
+	const size = 512 << 10
 	answers := map[string]http.HandlerFunc{
 		"nothing written": func(http.ResponseWriter, *http.Request) {},
 		"200 by writing":  func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "x") },
@@ -60,20 +82,29 @@ func TestEarlyAnswerWaitsForTheBody(t *testing.T) {
 		for name, answer := range answers {
 			for _, length := range []int64{size, -1} {
 				t.Run(fmt.Sprintf("HTTP/%d, %s, length %d", version, name, length), func(t *testing.T) {
-					srv := draining(t, version, answer)
-					body := &counting{Reader: strings.NewReader(strings.Repeat("x", size))}
-					req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL, body)
+					seen := make(chan int, 1)
+					srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						e := &early{ResponseWriter: w, body: r.Body}
+						r.Body = e
+						drained(answer).ServeHTTP(e, r)
+						e.begin()
+						seen <- e.before
+					}))
+					srv.EnableHTTP2 = version == 2
+					srv.StartTLS()
+					defer srv.Close()
+					req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL, strings.NewReader(strings.Repeat("x", size)))
 					if err != nil {
 						t.Fatal(err)
 					}
 					req.ContentLength = length
-					resp, err := srv.Client().Do(req)
+					resp, err := srv.Client().Transport.RoundTrip(req)
 					if err != nil {
 						t.Fatal(err)
 					}
 					defer resp.Body.Close()
-					if resp.ProtoMajor != version || body.n != size {
-						t.Errorf("%s %s after %d of %d bytes", resp.Proto, resp.Status, body.n, size)
+					if n := <-seen; resp.ProtoMajor != version || n != size {
+						t.Errorf("%s %s after %d of %d bytes", resp.Proto, resp.Status, n, size)
 					}
 				})
 			}
@@ -87,7 +118,7 @@ func TestConnectionGoesOnAfterADrain(t *testing.T) {
 	var conn httptrace.GotConnInfo
 	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { conn = i }})
 	for range 3 {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, srv.URL, strings.NewReader(strings.Repeat("x", 1<<20)))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, srv.URL, strings.NewReader(strings.Repeat("x", 512<<10)))
 		if err != nil {
 			t.Fatal(err)
 		}
