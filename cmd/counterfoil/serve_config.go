@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -139,7 +140,8 @@ type logFormat string
 
 func (logFormat) Words() []string { return []string{"text", "json"} }
 
-// readServeConfig reads a configuration, and checks its form.
+// readServeConfig reads a configuration, and checks its form. What is wrong with
+// the form stands in the document, unless nothing can be read.
 func readServeConfig(path string) (*serveConfig, *strict.Document, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -157,12 +159,12 @@ func readServeConfig(path string) (*serveConfig, *strict.Document, error) {
 		return nil, nil, fmt.Errorf("%s is larger than %d bytes", path, maxConfig)
 	}
 	doc, err := strict.Parse[serveConfig](path, text)
-	if err != nil {
+	if doc == nil {
 		return nil, nil, err
 	}
 	config := new(serveConfig)
-	if err := doc.Into(config); err != nil {
-		return nil, nil, err
+	if failed := doc.Into(config); failed != nil {
+		return nil, nil, cmp.Or(err, failed)
 	}
 	return config, doc, nil
 }

@@ -69,6 +69,8 @@ type planner struct {
 	dir     string
 	secrets secret.Source
 	now     time.Time
+	// malformed says that the form of the file is wrong, too.
+	malformed bool
 }
 
 // inspector looks at a database that is not open: sqlite.Inspect.
@@ -88,9 +90,9 @@ func (p *program) plan(ctx context.Context, file string, look inspector) (*plan,
 	}
 	pl := &planner{
 		Document: doc, plan: &plan{serveConfig: config, file: file, doc: doc}, dir: dir, now: clock.System.Now(),
-		secrets: secret.Source{Dir: dir, Getenv: p.getenv, Stdin: strings.NewReader("")},
+		secrets: secret.Source{Dir: dir, Getenv: p.getenv, Stdin: strings.NewReader("")}, malformed: doc.Err() != nil,
 	}
-	pl.address()
+	pl.address(ctx)
 	pl.proxy()
 	pl.outbound()
 	for i := range config.Realms {
@@ -119,9 +121,31 @@ func to(keys ...any) []any { return keys }
 
 func (pl *planner) fail(way []any, format string, args ...any) { pl.Fail(way, nil, format, args...) }
 
-func (pl *planner) address() {
-	if _, port, err := net.SplitHostPort(pl.Listen); err != nil || port == "" {
+// Fail notes a mistake. Where the form is wrong, that a value is missing may have
+// been said.
+func (pl *planner) Fail(way []any, allowed []string, format string, args ...any) {
+	if !pl.malformed || pl.Has(way) {
+		pl.Document.Fail(way, allowed, format, args...)
+	}
+}
+
+func (pl *planner) address(ctx context.Context) {
+	host, name, err := net.SplitHostPort(pl.Listen)
+	port, unknown := net.DefaultResolver.LookupPort(ctx, "tcp", name)
+	switch {
+	case err != nil || name == "":
 		pl.fail(to("listen"), "%q is not HOST:PORT: for example 0.0.0.0:443, or :443 for every address", pl.Listen)
+	case unknown != nil:
+		pl.fail(to("listen"), "%q is no port: use a number from 0 to 65535", name)
+	case port > 0 && !mayListen(port):
+		pl.fail(to("listen"), "this user may not listen on port %d: give the process CAP_NET_BIND_SERVICE (AmbientCapabilities of systemd), or use a port from 1024 on", port)
+	}
+	if err == nil && host != "" && net.ParseIP(host) == nil {
+		limited, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		if _, err := net.DefaultResolver.LookupHost(limited, host); err != nil {
+			pl.fail(to("listen"), "%q is neither an address nor a name that can be looked up here", host)
+		}
 	}
 	pl.Log.Level, pl.Log.Format = cmp.Or(pl.Log.Level, "info"), cmp.Or(pl.Log.Format, "text")
 }
@@ -177,6 +201,16 @@ var realmName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 
 // tls loads the certificate, and warns where it does not suit.
 func (pl *planner) tls() {
+	readable := true
+	for key, file := range map[string]string{"certificate": pl.TLS.Certificate, "key": pl.TLS.Key} {
+		if _, err := readBounded(within(pl.dir, file)); err != nil {
+			pl.fail(to("tls", key), "%v", err)
+			readable = false
+		}
+	}
+	if !readable {
+		return
+	}
 	c, err := openCertificate(within(pl.dir, pl.TLS.Certificate), within(pl.dir, pl.TLS.Key), clock.System)
 	if err != nil {
 		pl.fail(to("tls", "certificate"), "%v", err)
@@ -189,8 +223,12 @@ func (pl *planner) tls() {
 	}
 	for _, r := range pl.realms {
 		for _, host := range r.hosts {
-			if leaf.VerifyHostname(host) != nil {
+			switch {
+			case leaf.VerifyHostname(host) == nil:
+			case len(pl.TrustedProxies) > 0: // clients see the proxy's
 				pl.warn("the certificate %s is not for %s, a host of the realm %s", pl.TLS.Certificate, host, r.Name)
+			default:
+				pl.fail(to("tls", "certificate"), "the certificate %s is not for %s, a host of the realm %s: no client would take it", pl.TLS.Certificate, host, r.Name)
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -129,7 +130,7 @@ func TestServeRefusesConfiguration(t *testing.T) {
 		{"master key written out", "file:master.key", "c2VjcmV0", "serve.yaml:7:1: a secret is given by reference"},
 		{"no master key", "file:master.key", "env:NO_SUCH_VARIABLE", "serve.yaml:7:1: secret env:NO_SUCH_VARIABLE: the environment variable is not set"},
 		{"mistaken master key", "file:master.key", "file:serve.yaml", "serve.yaml:7:1: the master key must be 32 random bytes in base64"},
-		{"no certificate", "tls/certificate.pem", "tls/other.pem", "serve.yaml:4:3: certificate "},
+		{"no certificate", "tls/certificate.pem", "tls/other.pem", "serve.yaml:4:3: open "},
 		{"pair that is none", "tls/key.pem", "tls/other-key.pem", "serve.yaml:4:3: certificate "},
 		{"database in no directory", "counterfoil.db", "nowhere/counterfoil.db", "serve.yaml:6:1: look at database "},
 		{"foreign database", "counterfoil.db", "serve.yaml", "serve.yaml:6:1: look at database "},
@@ -143,6 +144,10 @@ func TestServeRefusesConfiguration(t *testing.T) {
 		{"same name", "name: partners", "name: acme", "serve.yaml:23:5: a second realm is called \"acme\""},
 		{"admin without API", "provider: counterfoil", "provider: oauth2", "serve.yaml:38:3: the provider oauth2 of the realm ops describes no REST API called admin"},
 		{"admin of no realm", "  realm: ops", "  realm: opps", "serve.yaml:38:3: there is no realm \"opps\" (allowed: acme, partners, ops)"},
+		{"port that is none", "127.0.0.1:0", "127.0.0.1:65536", "serve.yaml:2:1: \"65536\" is no port"},
+		{"port that is a word", "127.0.0.1:0", "127.0.0.1:nosuchservice", "serve.yaml:2:1: \"nosuchservice\" is no port"},
+		{"port below nothing", "127.0.0.1:0", "127.0.0.1:-1", "serve.yaml:2:1: \"-1\" is no port"},
+		{"address that is none", "127.0.0.1:0", "127.0.0.256:443", "serve.yaml:2:1: \"127.0.0.256\" is neither an address"},
 		{"proxy that is none", "10.0.0.0/8", "proxy", "serve.yaml:8:19: \"proxy\" is neither a network nor an address"},
 		{"certificates nobody asks for", "    policy: reuse", "    client_authentication: [tls_client_auth]", "serve.yaml:28:5: clients cannot show a certificate"},
 		{"issuer that may not be fetched", "    policy: reuse", "    federation: [{issuer: 'https://i.example', jwks_uri: 'https://i.example/jwks'}]", "the host i.example is not among outbound.hosts"},
@@ -225,6 +230,65 @@ func TestServeCheck(t *testing.T) {
 	s.start(t)
 	if got := execute(t, "", nil, binary, "serve", "--config", s.file, "--check").good(t); !strings.Contains(got.out, "and the database "+s.dir) || strings.Contains(got.out, "warning") {
 		t.Errorf("beside a server: %s", got.out)
+	}
+}
+
+// Mistakes of every kind are said at once: of the form, of values, and of what the
+// file names.
+func TestServeCheckSaysAll(t *testing.T) {
+	text := exampleConfig(t)
+	for _, row := range []struct{ from, to string }{
+		{"127.0.0.1:0", "127.0.0.1:70000"}, {"tls/certificate.pem", "tls/none.pem"}, {"tls/key.pem", "tls/none-key.pem"}, {"database:", "databases:"},
+		{"file:master.key", "env:NO_SUCH_VARIABLE"}, {"10.0.0.0/8", "proxy"}, {"lifetime: 10m", "lifetime: 1000h"}, {"policy: reuse", "policy: reuses"}, {"  realm: ops", "  realm: opps"},
+	} {
+		if !strings.Contains(text, row.from) {
+			t.Fatalf("the example has no %q", row.from)
+		}
+		text = strings.Replace(text, row.from, row.to, 1)
+	}
+	s := layOut(t, text)
+	got := execute(t, "", nil, binary, "serve", "--config", s.file, "--check")
+	for _, want := range []string{
+		"the field \"database\" is missing", "\"70000\" is no port", "none.pem: no such file", "none-key.pem: no such file", "unknown field \"databases\"",
+		"env:NO_SUCH_VARIABLE", "\"proxy\" is neither", "token_endpoint.lifetime must be", "\"reuses\" is not understood", "there is no realm \"opps\"",
+	} {
+		if strings.Count(got.err, want) != 1 {
+			t.Errorf("%q is not said once in\n%s", want, got.err)
+		}
+	}
+	if lines := strings.Count(got.err, "serve.yaml:"); lines != 10 || got.code != 1 {
+		t.Errorf("exit %d, %d mistakes, want 10:\n%s", got.code, lines, got.err)
+	}
+}
+
+// No client takes a certificate of another host, unless it is a proxy's that it
+// sees.
+func TestServeCheckCertificateOfAnotherHost(t *testing.T) {
+	text := exampleConfig(t)
+	at := strings.Index(text, "trusted_proxies:")
+	end := at + strings.Index(text[at:], "\n")
+	s := layOut(t, text[:at]+text[end+1:])
+	s.certify(t, "auth.acme.example")
+	got := execute(t, "", nil, binary, "serve", "--config", s.file, "--check")
+	if got.code != 1 || !strings.Contains(got.err, "is not for ops.acme.example, a host of the realm ops") {
+		t.Errorf("exit %d, said %s", got.code, got.err)
+	}
+}
+
+// A port that this user may not listen on is said before the start.
+func TestServeCheckPrivilegedPort(t *testing.T) {
+	setpriv, err := exec.LookPath("setpriv")
+	if err != nil {
+		t.Skip("setpriv is there on Linux only")
+	}
+	s := layOut(t, strings.Replace(exampleConfig(t), "127.0.0.1:0", "127.0.0.1:443", 1))
+	args := []string{binary, "serve", "--config", s.file, "--check"}
+	if os.Geteuid() == 0 {
+		execute(t, "", nil, args[0], args[1:]...).good(t)
+		args = append([]string{setpriv, "--bounding-set", "-net_bind_service", "--inh-caps", "-net_bind_service"}, args...)
+	}
+	if got := execute(t, "", nil, args[0], args[1:]...); got.code != 1 || !strings.Contains(got.err, "may not listen on port 443") {
+		t.Errorf("exit %d, said %s", got.code, got.err)
 	}
 }
 

@@ -67,7 +67,8 @@ type Document struct {
 }
 
 // Parse checks that text is one mapping that fits the type T. The error is
-// Problems.
+// Problems; with it comes a document all the same when text could be read, to
+// note there what else is wrong: see Has.
 func Parse[T any](file string, text []byte) (*Document, error) {
 	d := &Document{file: file}
 	if line := tooLong(text); line > 0 {
@@ -123,6 +124,31 @@ func (d *Document) Into(v any) error {
 // of lists, from the top.
 func (d *Document) Fail(way []any, allowed []string, format string, args ...any) {
 	d.add(d.position(way), allowed, format, args...)
+}
+
+// Has reports whether there is a value at the way.
+func (d *Document) Has(way []any) bool {
+	node := d.body
+	for _, step := range way {
+		var found ast.Node
+		switch step := step.(type) {
+		case string:
+			for _, e := range entriesOf(node) {
+				if keyOf(e) == step {
+					found = e.Value
+				}
+			}
+		case int:
+			if seq, ok := node.(*ast.SequenceNode); ok && step < len(seq.Values) {
+				found = seq.Values[step]
+			}
+		}
+		if found == nil || found.Type() == ast.NullType {
+			return false
+		}
+		node = found
+	}
+	return true
 }
 
 // Err returns the Problems that were noted, sorted by line, or nil.
