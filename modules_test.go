@@ -2,6 +2,7 @@ package counterfoil_test
 
 import (
 	"encoding/json"
+	"go/version"
 	"io/fs"
 	"os/exec"
 	"path/filepath"
@@ -55,6 +56,10 @@ func nested(t *testing.T) []string {
 	return dirs
 }
 
+// laterGo are the modules that nobody imports and that need a later Go than the
+// root, for what their tests import.
+var laterGo = []string{"guard/wycheproof"}
+
 // A module of its own is built beside the code that it extends, never beside an
 // older release, and with the same versions of what both need: what is tested
 // here is what an importer of both gets.
@@ -69,7 +74,7 @@ func TestModulesOfTheirOwn(t *testing.T) {
 		if want := module + "/" + dir; m.Module.Path != want {
 			t.Errorf("%s/go.mod: the module is %s, not %s", dir, m.Module.Path, want)
 		}
-		if m.Go != root.Go {
+		if cmp := version.Compare("go"+m.Go, "go"+root.Go); cmp < 0 || cmp > 0 && !slices.Contains(laterGo, dir) {
 			t.Errorf("%s/go.mod: go %s, not %s as in the root", dir, m.Go, root.Go)
 		}
 		replaced := map[string]string{}

@@ -209,6 +209,9 @@ func public(members map[string]any) (crypto.PublicKey, error) {
 		if numbers[1].BitLen() > 31 {
 			return nil, errors.New("its exponent has more than 31 bits")
 		}
+		if factorable(numbers[0]) {
+			return nil, errors.New("its modulus is one of a chip whose keys can be factored (CVE-2017-15361): make another key, elsewhere")
+		}
 		return &rsa.PublicKey{N: numbers[0], E: int(numbers[1].Int64())}, nil
 	}
 	chosen := make(map[string]any, len(parameters))
@@ -226,6 +229,25 @@ func public(members map[string]any) (crypto.PublicKey, error) {
 		return nil, errors.New("not a key of a known kind")
 	}
 	return k.Key, nil
+}
+
+// factorable reports whether a modulus was made by the library of the chips of
+// CVE-2017-15361 (ROCA), which were in smart cards and TPMs: modulo each of these
+// primes it is a power of 65537. One in 100 million others is, too.
+func factorable(modulus *big.Int) bool {
+	for _, p := range []int64{11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157} {
+		rest, power := new(big.Int).Mod(modulus, big.NewInt(p)).Int64(), int64(1)
+		for range p {
+			if power == rest {
+				break
+			}
+			power = power * 65537 % p
+		}
+		if power != rest {
+			return false
+		}
+	}
+	return true
 }
 
 // usual returns an algorithm that a key of the right size suits.

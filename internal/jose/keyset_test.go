@@ -167,6 +167,29 @@ func TestParseSetSkipsOnlyTheBadKey(t *testing.T) {
 	})
 }
 
+// A modulus of the form that the chips of CVE-2017-15361 made, with a size and an
+// exponent that are right.
+func TestFactorableModulusIsLeftOut(t *testing.T) {
+	all := big.NewInt(1)
+	for _, p := range []int64{2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167} {
+		all.Mul(all, big.NewInt(p))
+	}
+	power := new(big.Int).Exp(big.NewInt(65537), big.NewInt(12345), all)
+	n := new(big.Int).Lsh(big.NewInt(3), 2046)
+	n.Sub(n, new(big.Int).Mod(n, all)).Add(n, power)
+	jwk := func(n *big.Int) string {
+		return `{"kty":"RSA","kid":"r","e":"AQAB","n":"` + base64.RawURLEncoding.EncodeToString(n.Bytes()) + `"}`
+	}
+	if _, err := jose.ParseKey([]byte(jwk(n))); err == nil || !strings.Contains(err.Error(), "CVE-2017-15361") {
+		t.Errorf("got %v", err)
+	}
+	for range 3 {
+		if _, err := jose.ParseKey([]byte(jwk(n.Add(n, big.NewInt(2))))); err != nil {
+			t.Errorf("another of %d bits: %v", n.BitLen(), err)
+		}
+	}
+}
+
 // Of what a token without kid is checked with, there must be no choice.
 func TestFit(t *testing.T) {
 	ec, rs := jose.PublicKey{ID: "ec", Key: ecKey().Public()}, jose.PublicKey{ID: "rs", Key: rsKey().Public()}
