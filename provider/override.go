@@ -25,6 +25,8 @@ type Overrides struct {
 	SigningAlgorithms []Algorithm `yaml:"signing_algorithms,omitempty"`
 	// ClientAuthentication are the accepted methods.
 	ClientAuthentication []Method `yaml:"client_authentication,omitempty"`
+	// AssertionAudience is what clients' own assertions may be for.
+	AssertionAudience AssertionAudience `yaml:"assertion_audience,omitempty"`
 	// Resources are what a request may name in the parameter resource (RFC
 	// 8707).
 	Resources []string `yaml:"resources,omitempty"`
@@ -47,6 +49,7 @@ func (p *Provider) Override(o Overrides) (*Provider, error) {
 	t.Policy = cmp.Or(o.Policy, t.Policy)
 	t.ReusePercent = cmp.Or(o.ReusePercent, t.ReusePercent)
 	t.ClientAuthentication = instead(o.ClientAuthentication, t.ClientAuthentication)
+	t.AssertionAudience = cmp.Or(o.AssertionAudience, t.AssertionAudience)
 	t.Resources = instead(o.Resources, t.Resources)
 	a.Audience = instead(o.Audience, a.Audience)
 	if len(o.SigningAlgorithms) > 0 {
@@ -109,7 +112,7 @@ func overrideWay(way []any) []any {
 		switch key(1) {
 		case "scope":
 			return at("scopes")
-		case "lifetime", "policy", "reuse_percent", "client_authentication", "resources":
+		case "lifetime", "policy", "reuse_percent", "client_authentication", "assertion_audience", "resources":
 			return way[1:]
 		}
 	case "access_token":

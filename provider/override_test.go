@@ -27,6 +27,7 @@ func TestOverride(t *testing.T) {
 		Lifetime:             5 * time.Minute,
 		Policy:               provider.Reuse,
 		ReusePercent:         70,
+		AssertionAudience:    provider.TokenURLAudience,
 		SigningAlgorithms:    []provider.Algorithm{provider.RS256, provider.EdDSA},
 		ClientAuthentication: []provider.Method{provider.PrivateKeyJWT},
 		Resources:            []string{"https://orders.example"},
@@ -37,7 +38,7 @@ func TestOverride(t *testing.T) {
 		t.Fatal(err)
 	}
 	te, at := d.TokenEndpoint, d.AccessToken
-	if te.Lifetime != 5*time.Minute || te.Policy != provider.Reuse || te.ReusePercent != 70 || te.Resources[0] != "https://orders.example" ||
+	if te.Lifetime != 5*time.Minute || te.Policy != provider.Reuse || te.ReusePercent != 70 || te.AssertionAudience != provider.TokenURLAudience || te.Resources[0] != "https://orders.example" ||
 		len(te.ClientAuthentication) != 1 || d.ScopeNames().String() != "orders:read" || at.SigningAlgorithm != provider.RS256 ||
 		len(at.SigningAlgorithms) != 2 || at.Audience[0] != "https://api.example" {
 		t.Errorf("got %+v", d)

@@ -75,6 +75,14 @@ type TokenEndpoint struct {
 	// ClientAuthentication lists the accepted methods (RFC 7591 section 2); a
 	// client uses the first.
 	ClientAuthentication []Method `yaml:"client_authentication"`
+	// Issuer is the issuer identifier of the real provider (RFC 8414 section 2),
+	// which goes with URL.
+	Issuer string `yaml:"issuer,omitempty"`
+	// AssertionAudience is what the aud of a client's own assertion names
+	// (private_key_jwt): the issuer, or the URL of the token endpoint, which a
+	// server then takes beside the issuer; default the issuer. A client that
+	// knows no issuer takes the URL.
+	AssertionAudience AssertionAudience `yaml:"assertion_audience,omitempty"`
 	// BasicEncoding says how client id and secret are written inside the Basic
 	// credentials: "form" is RFC 6749 section 2.3.1, "raw" is RFC 7617.
 	BasicEncoding Encoding `yaml:"basic_encoding,omitempty"`

@@ -58,6 +58,11 @@ func TestRules(t *testing.T) {
 		{"URL with a user", path, path + "  url: https://u:p@a/b\n", "must be an https URL"},
 		{"URL without a host", path, path + "  url: https:///b\n", "must be an https URL"},
 		{"URL", path, path + "  url: https://a/b?c=d\n", ""},
+		{"issuer", path, path + "  issuer: https://a\n", ""},
+		{"issuer without a scheme", path, path + "  issuer: a.example\n", "must be an https URL"},
+		{"assertions for the issuer", path, path + "  assertion_audience: issuer\n", ""},
+		{"assertions for the token endpoint", path, path + "  assertion_audience: token_url\n", ""},
+		{"assertions for another", path, path + "  assertion_audience: https://a\n", "token_url"},
 		{"scope that must be and is", path, path + "  scope: {must_include: [orders]}\n", ""},
 		{"scope that must be and is not", path, path + "  scope: {must_include: [invoices]}\n", `"invoices" is not listed`},
 		{"header from a token at the endpoint", path, path + "  headers: [{name: X-A, from: token}]\n", "has no meaning here"},
@@ -183,7 +188,7 @@ func TestDefaults(t *testing.T) {
 	p := described(t, small)
 	e, a := p.TokenEndpoint, p.APIs[0]
 	if e.ReusePercent != 50 || e.Limits != (provider.Limits{Body: 16 << 10, ClientID: 256, ClientSecret: 256, Scope: 1024}) ||
-		e.Policy != provider.Independent || e.GrantTypeIn != provider.InBody || e.Scope.Parameter != provider.Optional {
+		e.Policy != provider.Independent || e.GrantTypeIn != provider.InBody || e.AssertionAudience != provider.IssuerAudience || e.Scope.Parameter != provider.Optional {
 		t.Errorf("token endpoint: %+v", e)
 	}
 	if a.Leeway != 30*time.Second || a.Title != "acme" || a.BasePath != "/v2" || a.Health.Method != "GET" || a.Example != a.Health || a.Headers[0].Presence != provider.Required {

@@ -73,6 +73,7 @@ func defaults(p *Provider) {
 	set((*string)(&t.GrantTypeIn), string(InBody))
 	set((*string)(&t.MediaType), string(Required))
 	set((*string)(&t.CheckFirst), string(CheckGrantType))
+	set((*string)(&t.AssertionAudience), string(IssuerAudience))
 	set((*string)(&t.BasicEncoding), string(FormEncoding))
 	set((*string)(&t.Scope.Parameter), string(Optional))
 	set((*string)(&t.Scope.Spaces), string(SingleSpaces))
@@ -191,6 +192,7 @@ func (v *validator) tokenEndpoint(t *TokenEndpoint) {
 	way := at("token_endpoint")
 	v.path(under(way, "path"), t.Path)
 	v.url(under(way, "url"), t.URL)
+	v.url(under(way, "issuer"), t.Issuer)
 	if len(t.ClientAuthentication) == 0 {
 		v.fail(under(way, "client_authentication"), "token_endpoint.client_authentication is missing: name at least one of %s", strings.Join(Method("").Words(), ", "))
 	}

@@ -106,6 +106,18 @@ const (
 
 func (Field) Words() []string { return []string{"access_token", "expires_in", "token_type", "scope"} }
 
+// AssertionAudience is whom a client's assertion is for (RFC 7523 section 3).
+type AssertionAudience string
+
+// The audiences: the issuer alone, which tells servers apart for certain
+// (CVE-2025-27370), or the token endpoint's URL.
+const (
+	IssuerAudience   AssertionAudience = "issuer"
+	TokenURLAudience AssertionAudience = "token_url"
+)
+
+func (AssertionAudience) Words() []string { return []string{"issuer", "token_url"} }
+
 // Algorithm is a JWS algorithm (RFC 7518 section 3.1, RFC 8037).
 type Algorithm string
 
