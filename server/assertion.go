@@ -47,8 +47,8 @@ type assertion struct {
 	// issuer is the one that the realm federates with; nil for an assertion of
 	// the client's own.
 	issuer *federatedIssuer
-	// endpoint is the URL that it was sent to.
-	endpoint string
+	// path is that of the endpoint which it was sent to.
+	path string
 }
 
 // readAssertion reads the client_assertion into c, as far as to know whose key
@@ -67,7 +67,10 @@ func (rl *realm) readAssertion(r *http.Request, body form, c *credentials) *refu
 	if err != nil {
 		return badAssertion(err)
 	}
-	c.assertion = &assertion{token: token, issuer: rl.federatedBy(claims), endpoint: rl.BaseURL + r.URL.Path}
+	c.assertion = &assertion{token: token, issuer: rl.federatedBy(claims), path: r.URL.Path}
+	if !assertionType(token.Type, c.assertion.issuer != nil) {
+		return refused(counterfoil.AssertionMalformed, "its typ is that of another kind of JWT")
+	}
 	if f := c.assertion.issuer; kind == jwtSPIFFE && (f == nil || !strings.HasPrefix(f.Issuer, spiffe)) {
 		return refused(counterfoil.AssertionIssuer, "it is not of a trust domain of SPIFFE that the realm federates with")
 	}
@@ -81,6 +84,19 @@ func (rl *realm) readAssertion(r *http.Request, body form, c *credentials) *refu
 		return refused(counterfoil.AssertionIssuer, "neither client_id nor sub")
 	}
 	return nil
+}
+
+// assertionType reports whether typ is that of an assertion: JWT, the one that is
+// registered for it (draft-ietf-oauth-rfc7523bis section 2.2), or none, for what
+// was written before there was one. Any other says that the JWT was made for
+// something else (RFC 8725 section 3.11). A JWT-SVID may also say JOSE (JWT-SVID
+// section 2.3).
+func assertionType(typ string, federated bool) bool {
+	const prefix = "application/" // RFC 7515 section 4.1.9
+	if len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
+		typ = typ[len(prefix):]
+	}
+	return typ == "" || strings.EqualFold(typ, "JWT") || strings.EqualFold(typ, "client-authentication+jwt") || federated && strings.EqualFold(typ, "JOSE")
 }
 
 // badAssertion tells what an error of package jose means; it repeats nothing of
@@ -114,7 +130,7 @@ func (rl *realm) proveAssertion(ctx context.Context, a *attempt, c *credentials,
 	if no != nil {
 		return nil, no
 	}
-	if no := rl.checkOwn(claims, c.assertion.endpoint, client.ID, a.event.Time); no != nil {
+	if no := rl.checkOwn(claims, client.ID, a.event.Time); no != nil {
 		return nil, no
 	}
 	expires, _ := jose.NumericDate(claims["exp"])
@@ -185,11 +201,11 @@ func verifyAssertion(token *jose.Token, keys []jose.PublicKey) (map[string]any, 
 
 // checkOwn checks the verified claims of a client's own assertion (RFC 7523
 // section 3).
-func (rl *realm) checkOwn(claims map[string]any, endpoint, clientID string, now time.Time) *refusal {
+func (rl *realm) checkOwn(claims map[string]any, clientID string, now time.Time) *refusal {
 	if claims["iss"] != any(clientID) || claims["sub"] != any(clientID) {
 		return refused(counterfoil.AssertionIssuer, "iss and sub are not both the client_id")
 	}
-	if !rl.meant(claims["aud"], endpoint) {
+	if !rl.meant(claims["aud"]) {
 		return refused(counterfoil.AssertionAudience, "")
 	}
 	expires, no := checkTimes(claims, now)
@@ -205,15 +221,42 @@ func (rl *realm) checkOwn(claims map[string]any, endpoint, clientID string, now 
 	return nil
 }
 
-// meant reports whether an assertion is meant for this realm: whether its aud
-// names the issuer, the token endpoint, the realm's address or the endpoint that
-// it was sent to (RFC 7523 section 3 rule 3).
-func (rl *realm) meant(aud any, endpoint string) bool {
-	return slices.ContainsFunc([]string{rl.Issuer, rl.tokenURL(), rl.BaseURL, endpoint}, func(own string) bool { return hasAudience(aud, own) })
+// meant reports whether a client's own assertion is for this server and nobody
+// else: whether its only audience is the issuer (draft-ietf-oauth-rfc7523bis
+// section 4), or the realm takes the token endpoint's URL beside it. Clients that
+// name both mean one server.
+func (rl *realm) meant(aud any) bool {
+	own := []string{rl.Issuer}
+	if rl.endpoint.AssertionAudience == provider.TokenURLAudience {
+		own = append(own, rl.urls(rl.endpoint.Path)...)
+	}
+	list, several := aud.([]any)
+	if !several {
+		list = []any{aud}
+	}
+	return len(list) > 0 && !slices.ContainsFunc(list, func(one any) bool {
+		text, ok := one.(string)
+		return !ok || !slices.Contains(own, text)
+	})
 }
 
-// tokenURL is where the realm's token endpoint is reached.
-func (rl *realm) tokenURL() string { return rl.BaseURL + rl.endpoint.Path }
+// meantByOthers reports whether a token of a federated issuer without an audience
+// of its own is for this realm: whether its aud names the issuer, the token
+// endpoint, the realm's address or the endpoint that it was sent to (RFC 7523
+// section 3 rule 3).
+func (rl *realm) meantByOthers(aud any, path string) bool {
+	own := slices.Concat([]string{rl.Issuer}, rl.urls(""), rl.urls(rl.endpoint.Path), rl.urls(path))
+	return slices.ContainsFunc(own, func(one string) bool { return hasAudience(aud, one) })
+}
+
+// urls are those of a path of the realm, BaseURL's first.
+func (rl *realm) urls(path string) []string {
+	all := []string{rl.BaseURL + path}
+	for _, base := range rl.OtherURLs {
+		all = append(all, base+path)
+	}
+	return all
+}
 
 // hasAudience reports whether aud is want or an array with it.
 func hasAudience(aud any, want string) bool {

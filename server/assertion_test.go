@@ -17,6 +17,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
+	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 )
 
@@ -40,9 +41,10 @@ func TestPrivateKeyJWT(t *testing.T) {
 		{"without kid", signed(ecKey(), "", h.own("job")), nil},
 		{"key without kid", signed(ecKey(), "", h.own("bare").but(nil)), []string{"client_id", "bare"}},
 		{"the last key of as many as are tried", signed(ecKey(), "", h.own("four")), nil},
-		{"for the token endpoint", signed(ecKey(), "ec", h.own("job").but(claims{"aud": h.url + "/oauth2/token"})), nil},
-		{"for the realm's address", signed(ecKey(), "ec", h.own("job").but(claims{"aud": h.url + "/oauth2"})), nil},
-		{"for several", signed(ecKey(), "ec", h.own("job").but(claims{"aud": []string{"https://other.example", "https://issuer.example"}})), nil},
+		{"with the typ of an assertion", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec","typ":"client-authentication+jwt"}`, h.own("job").String()), nil},
+		{"with that typ in another spelling", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec","typ":"application/Client-Authentication+JWT"}`, h.own("job").String()), nil},
+		{"for an array of the issuer", signed(ecKey(), "ec", h.own("job").but(claims{"aud": []string{"https://issuer.example"}})), nil},
+		{"iat and nbf with fractions", signed(ecKey(), "ec", h.own("job").but(claims{"iat": json.Number("1.7e9"), "nbf": json.Number("1700000000.25")})), nil},
 		{"nothing optional", signed(ecKey(), "ec", h.own("job").but(claims{"iat": nil})), nil},
 		{"fractions of seconds", signed(ecKey(), "ec", h.own("job").but(claims{"exp": float64(own["exp"].(int64)) + 0.25})), nil},
 		{"an hour", signed(ecKey(), "ec", h.own("job").but(claims{"exp": h.clock.Now().Unix() + 3600})), nil},
@@ -111,6 +113,17 @@ func TestAssertionRefused(t *testing.T) {
 		{"wrong audience", ec(claims{"aud": "https://other.example"}), counterfoil.AssertionAudience, nil},
 		{"audience that begins right", ec(claims{"aud": "https://issuer.example/"}), counterfoil.AssertionAudience, nil},
 		{"no audience", ec(claims{"aud": nil}), counterfoil.AssertionAudience, nil},
+		{"audience is the token endpoint", ec(claims{"aud": h.url + "/oauth2/token"}), counterfoil.AssertionAudience, nil},
+		{"audience is the realm's address", ec(claims{"aud": h.url + "/oauth2"}), counterfoil.AssertionAudience, nil},
+		{"audience is the issuer and another server", ec(claims{"aud": []string{"https://issuer.example", "https://other.example"}}), counterfoil.AssertionAudience, nil},
+		{"audience is the issuer and a number", ec(claims{"aud": []any{"https://issuer.example", 1}}), counterfoil.AssertionAudience, nil},
+		{"empty array of audiences", ec(claims{"aud": []string{}}), counterfoil.AssertionAudience, nil},
+		{"audience is null", ec(claims{"aud": json.RawMessage("null")}), counterfoil.AssertionAudience, nil},
+		{"typ of an access token", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec","typ":"at+jwt"}`, own.String()), counterfoil.AssertionMalformed, nil},
+		{"typ of a proof", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec","typ":"dpop+jwt"}`, own.String()), counterfoil.AssertionMalformed, nil},
+		{"typ of a security event", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec","typ":"application/secevent+jwt"}`, own.String()), counterfoil.AssertionMalformed, nil},
+		{"typ of SPIFFE for a client's own", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec","typ":"JOSE"}`, own.String()), counterfoil.AssertionMalformed, nil},
+		{"a name that is not UTF-8", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec"}`, strings.Replace(own.String(), "{", "{\"x\":\"\xe9\",", 1)), counterfoil.AssertionMalformed, nil},
 		{"audience of another kind", ec(claims{"aud": claims{"https://issuer.example": 1}}), counterfoil.AssertionAudience, nil},
 		{"expired", ec(claims{"exp": now - 31}), counterfoil.AssertionExpired, nil},
 		{"no exp", ec(claims{"exp": nil}), counterfoil.AssertionClaims, nil},
@@ -163,6 +176,44 @@ func TestAssertionRefused(t *testing.T) {
 		}
 		plain.wantRefused(t, counterfoil.MethodNotAccepted)
 	})
+}
+
+// TestAssertionForTheTokenEndpoint: what many clients name, where the realm says
+// that it takes it, at each of its addresses.
+func TestAssertionForTheTokenEndpoint(t *testing.T) {
+	h := newGate(t, func(c *server.Config) {
+		for i := range c.Realms {
+			if r := &c.Realms[i]; r.Name == "oauth2" {
+				p := *r.Provider
+				p.TokenEndpoint.AssertionAudience = provider.TokenURLAudience
+				r.Provider, r.OtherURLs = &p, []string{"https://other-host.example/oauth2"}
+			}
+		}
+	})
+	h.workload("job", server.Authentication{KeySet: jwks("ec", ecKey())})
+	endpoint := h.url + "/oauth2/token"
+	for name, row := range map[string]struct {
+		aud  any
+		good bool
+	}{
+		"the issuer":                          {"https://issuer.example", true},
+		"the token endpoint":                  {endpoint, true},
+		"the token endpoint at another host":  {"https://other-host.example/oauth2/token", true},
+		"both":                                {[]string{"https://issuer.example", endpoint}, true},
+		"the token endpoint and another":      {[]string{endpoint, "https://other.example"}, false},
+		"the token endpoint of another realm": {h.url + "/a55/token", false},
+		"another host":                        {"https://strange.example/oauth2/token", false},
+		"the realm's address":                 {h.url + "/oauth2", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := h.asserting(signed(ecKey(), "ec", h.own("job").but(claims{"aud": row.aud})))
+			if row.good {
+				h.wantToken(t, a)
+			} else {
+				h.wantInvalid(t, a, counterfoil.AssertionAudience)
+			}
+		})
+	}
 }
 
 // TestAssertionServesOnce: on one server, on another of the same database, and

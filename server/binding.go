@@ -69,7 +69,8 @@ func (rl *realm) proof(r *http.Request, client *Client, now time.Time) (*dpop.Pr
 	case len(lines) == 0:
 		return nil, nil
 	}
-	want := dpop.Want{Method: http.MethodPost, URL: rl.tokenURL(), Now: now}
+	urls := rl.urls(rl.endpoint.Path)
+	want := dpop.Want{Method: http.MethodPost, URL: urls[0], OtherURLs: urls[1:], Now: now}
 	if rl.nonces != nil {
 		want.Nonce = rl.nonces.Valid
 	}

@@ -63,6 +63,29 @@ func TestDPoP(t *testing.T) {
 			h.wantToken(t, h.good("oauth2"))
 		})
 	}
+	t.Run("for another host of the realm", func(t *testing.T) {
+		other, _ := h.open(func(c *server.Config) {
+			c.Realms[0].BaseURL, c.Realms[0].OtherURLs = h.url+"/oauth2", []string{"https://other.example", "https://third.example:8443/x"}
+		})
+		for name, row := range map[string]struct {
+			url    string
+			status int
+		}{
+			"its own":           {url, 200},
+			"another":           {"https://other.example/token", 200},
+			"in another case":   {"https://OTHER.example:443/token?x=1", 200},
+			"with port, path":   {"https://third.example:8443/x/token", 200},
+			"without that port": {"https://third.example/x/token", 400},
+			"without that path": {"https://third.example:8443/token", 400},
+			"a stranger":        {"https://stranger.example/token", 400},
+			"by http":           {"http://other.example/token", 400},
+		} {
+			status, body, err := h.at(t.Context(), other, h.proving(proof(ecKey(), h.proofFor(row.url))))
+			if err != nil || status != row.status {
+				t.Errorf("%s: %d %s, %v", name, status, body, err)
+			}
+		}
+	})
 	t.Run("serves once, on another server too", func(t *testing.T) {
 		a := h.proving(proof(ecKey(), h.proofFor(url)))
 		h.wantToken(t, a)
@@ -210,7 +233,7 @@ func TestAssertionElsewhere(t *testing.T) {
 	h.workload("job", server.Authentication{KeySet: jwks("ec", ecKey())})
 	for _, path := range []string{"/oauth2/introspect", "/oauth2/revoke"} {
 		t.Run(path, func(t *testing.T) {
-			a := h.asserting(signed(ecKey(), "ec", h.own("job").but(claims{"aud": h.url + path})))
+			a := h.asserting(signed(ecKey(), "ec", h.own("job")))
 			a.form.Set("token", "x")
 			if got := h.post(path, a.form, a.header); got.status != http.StatusOK {
 				t.Errorf("got %d %s", got.status, got.body)
@@ -219,7 +242,13 @@ func TestAssertionElsewhere(t *testing.T) {
 				t.Errorf("again: %d %s", got.status, got.body)
 			}
 			h.wantRefused(t, counterfoil.AssertionReplayed)
-			h.wantInvalid(t, a, counterfoil.AssertionAudience) // and it is not for the token endpoint
+			h.wantInvalid(t, a, counterfoil.AssertionReplayed) // at the token endpoint, too
+			other := h.asserting(signed(ecKey(), "ec", h.own("job").but(claims{"aud": h.url + path})))
+			other.form.Set("token", "x")
+			if got := h.post(path, other.form, other.header); got.status != http.StatusUnauthorized {
+				t.Errorf("for the endpoint's URL: %d %s", got.status, got.body)
+			}
+			h.wantRefused(t, counterfoil.AssertionAudience)
 			used := h.asserting(signed(ecKey(), "ec", h.own("job")))
 			h.wantToken(t, used)
 			used.form.Set("token", "x")

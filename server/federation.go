@@ -99,7 +99,7 @@ func (rl *realm) proveFederated(ctx context.Context, a *attempt, shown *assertio
 	if no != nil {
 		return no
 	}
-	if f.Audience != "" && !hasAudience(claims["aud"], f.Audience) || f.Audience == "" && !rl.meant(claims["aud"], shown.endpoint) {
+	if f.Audience != "" && !hasAudience(claims["aud"], f.Audience) || f.Audience == "" && !rl.meantByOthers(claims["aud"], shown.path) {
 		return refused(counterfoil.AssertionAudience, "")
 	}
 	expires, no := checkTimes(claims, a.event.Time)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/jose/josetest"
 	"github.com/counterfoil/counterfoil/server"
 )
 
@@ -107,6 +108,17 @@ func TestFederation(t *testing.T) {
 			h.wantInvalid(t, a, reason)
 		})
 	}
+	t.Run("the typ of the token", func(t *testing.T) {
+		h.workload("typed", server.Authentication{Federation: []server.FederationRule{rule(domain, "sub", domain+"/*")}})
+		for typ, good := range map[string]bool{"JWT": true, "JOSE": true, "client-authentication+jwt": true, "at+jwt": false, "dpop+jwt": false, "secevent+jwt": false} {
+			token := josetest.Token(ecKey(), `{"alg":"ES256","kid":"svid","typ":"`+typ+`"}`, h.svid().String())
+			if a := h.asserting(token, "client_id", "typed"); good {
+				h.wantToken(t, a)
+			} else {
+				h.wantInvalid(t, a, counterfoil.AssertionMalformed)
+			}
+		}
+	})
 	t.Run("the type of JWT-SVIDs", func(t *testing.T) {
 		const kind = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 		h.workload("svid", server.Authentication{Federation: []server.FederationRule{rule(domain, "sub", domain+"/*"), rule(cluster, "sub", "system:*")}})

@@ -21,7 +21,7 @@ func TestKindsAreKeptApart(t *testing.T) {
 	h.keep(token)
 
 	h.wantInvalid(t, h.asserting(shown()), counterfoil.AssertionMalformed)
-	h.wantInvalid(t, h.asserting(token), counterfoil.AssertionKey)
+	h.wantInvalid(t, h.asserting(token), counterfoil.AssertionMalformed)
 	h.wantProofRefused(t, h.proving(assertion()), "invalid_dpop_proof", counterfoil.InvalidDPoPProof)
 	h.wantProofRefused(t, h.proving(token), "invalid_dpop_proof", counterfoil.InvalidDPoPProof)
 	for name, text := range map[string]string{"assertion": assertion(), "proof": shown()} {

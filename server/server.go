@@ -78,7 +78,8 @@ type Config struct {
 	AddressHeader string
 	// CertificateHeader is where they put the caller's certificate; empty for
 	// nowhere. CertificateForm is its form: "client-cert" (RFC 9440, the
-	// default), "pem-escaped" (nginx) or "der-base64" (HAProxy).
+	// default), "pem-escaped" (nginx; a chain, as AWS load balancers forward it, is
+	// read as its leaf) or "der-base64" (HAProxy).
 	CertificateHeader, CertificateForm string
 
 	// Outbound is where key sets of clients and of federated issuers may be
@@ -106,6 +107,9 @@ type Realm struct {
 	// BaseURL is where the realm is reached: an https URL without a slash at
 	// its end.
 	BaseURL string
+	// OtherURLs are further base URLs at which requests for the realm arrive, of
+	// the same form: proofs and assertions may name each.
+	OtherURLs []string
 	// Issuer is the iss claim; default BaseURL. It may be any URL, so that a
 	// provider can move here and keep the issuer that its APIs know.
 	Issuer string
@@ -136,8 +140,8 @@ type FederatedIssuer struct {
 	// KeySetURL is its JWK Set; its host must be among Outbound.Hosts. KeySet is
 	// the set itself instead.
 	KeySetURL, KeySet string
-	// Audience is what its tokens must name in aud; default, what the realm's
-	// own assertions may name.
+	// Audience is what its tokens must name in aud; default, the realm's issuer
+	// or one of its addresses.
 	Audience string
 	// MaxLifetime bounds exp minus iat; default 1 hour.
 	MaxLifetime time.Duration
@@ -338,8 +342,10 @@ func newRealm(c *shared, r Realm) (*realm, error) {
 	if r.Name == "" || r.Provider == nil {
 		return nil, fmt.Errorf("a realm needs a Name and a Provider")
 	}
-	if err := checkBaseURL(r.BaseURL); err != nil {
-		return nil, err
+	for _, u := range append([]string{r.BaseURL}, r.OtherURLs...) {
+		if err := checkBaseURL(u); err != nil {
+			return nil, err
+		}
 	}
 	if r.Issuer == "" {
 		r.Issuer = r.BaseURL

@@ -33,6 +33,7 @@ realms:
   - name: generic
     provider: oauth2
     base_url: https://127.0.0.1:PORT/generic
+    assertion_audience: token_url
     scopes: [{name: read, description: Read}, {name: write, description: Write}]
     signing_algorithms: [ES256, RS256, PS256, EdDSA]
     resources: ['https://orders.example/', 'https://stock.example/']
@@ -43,6 +44,7 @@ realms:
   - name: nonce
     provider: oauth2
     base_url: https://localhost:PORT
+    assertion_audience: token_url
     client_authentication: [client_secret_basic, client_secret_post, private_key_jwt]
     scopes: [{name: read, description: Read}]
     dpop_nonce: true

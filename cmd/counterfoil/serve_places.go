@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"net"
 	"net/url"
 	"path"
 	"slices"
@@ -43,10 +44,43 @@ func (pl *planner) place(way []any, c *realmConfig, r *plannedRealm) {
 	if r.BaseURL = c.BaseURL; c.BaseURL == "" {
 		r.BaseURL = "https://" + c.Hosts[0] + r.path
 	}
+	r.OtherURLs = pl.otherURLs(r)
 	r.Issuer = cmp.Or(c.Issuer, r.BaseURL)
 	if reserved(r.path) {
 		pl.fail(under(way, "path"), "%q is taken: choose another path", r.path)
 	}
+}
+
+// otherURLs are those of the realm's hosts beside its base URL, with the port of
+// that and with the one that the server listens on: what clients write that ask
+// at another host, or past the proxy.
+func (pl *planner) otherURLs(r *plannedRealm) []string {
+	base, err := url.Parse(r.BaseURL)
+	if err != nil {
+		return nil // it is refused elsewhere
+	}
+	ports := []string{base.Port()}
+	if _, port, err := net.SplitHostPort(pl.Listen); err == nil && port != "443" && port != "0" && port != base.Port() {
+		ports = append(ports, port)
+	}
+	var all []string
+	for _, host := range r.hosts {
+		for _, port := range ports {
+			at := host
+			if strings.Contains(host, ":") { // an address of IPv6
+				at = "[" + host + "]"
+			}
+			if port != "" {
+				at = net.JoinHostPort(host, port)
+			}
+			for _, path := range []string{r.path, base.Path} {
+				if u := "https://" + at + path; u != r.BaseURL && !slices.Contains(all, u) {
+					all = append(all, u)
+				}
+			}
+		}
+	}
+	return all
 }
 
 // places refuses realms that stand in one another's way.

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -97,12 +100,28 @@ func (s *site) issue(ctx context.Context, providers []*provider.Provider) (err e
 	for _, p := range providers {
 		r := &realm{Provider: p, base: s.base + "/" + p.Name}
 		s.realms = append(s.realms, r)
-		realms = append(realms, server.Realm{Name: p.Name, Provider: p, BaseURL: r.base})
+		realms = append(realms, server.Realm{Name: p.Name, Provider: p, BaseURL: r.base, OtherURLs: otherNames(r.base)})
 	}
 	s.server, err = server.New(ctx, server.Config{
 		Store: s.store, Realms: realms, Logger: s.log, OnEvent: logEvent(s.log), MasterKey: s.masterKey,
 	})
 	return err
+}
+
+// otherNames are the URLs by which this machine is reached at base, beside it.
+func otherNames(base string) []string {
+	u, err := url.Parse(base)
+	if err != nil {
+		return nil
+	}
+	var all []string
+	for _, host := range []string{"localhost", "127.0.0.1", "::1"} {
+		other := "https://" + net.JoinHostPort(host, cmp.Or(u.Port(), "443")) + u.Path
+		if other != base {
+			all = append(all, other)
+		}
+	}
+	return all
 }
 
 // mount puts every realm's endpoints and guarded APIs at their paths.

@@ -16,6 +16,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,8 +56,10 @@ type Want struct {
 	// Method is the request's method, in its own case.
 	Method string
 	// URL is the request's absolute URL as its sender sees it; its query and
-	// fragment do not matter.
-	URL string
+	// fragment do not matter. OtherURLs are more of those that it can have been
+	// sent to.
+	URL       string
+	OtherURLs []string
 	// Now is the time.
 	Now time.Time
 	// MaxAge is how old a proof may be, DefaultMaxAge when 0. It holds beside a
@@ -136,12 +139,13 @@ func (w *Want) request(claims map[string]any) error {
 	if method, _ := claims["htm"].(string); method == "" || method != w.Method {
 		return invalid("its htm is not the request's method")
 	}
-	own, ok := normal(w.URL)
-	if !ok {
+	if _, ok := normal(w.URL); !ok {
 		return invalid("the request's own URL is not an absolute one of http or https")
 	}
 	stated, _ := claims["htu"].(string)
-	if stated, ok = normal(stated); !ok || stated != own {
+	stated, ok := normal(stated)
+	is := func(own string) bool { own, _ = normal(own); return own == stated }
+	if !ok || !is(w.URL) && !slices.ContainsFunc(w.OtherURLs, is) {
 		return invalid("its htu is not the request's URL")
 	}
 	if w.AccessToken == "" {

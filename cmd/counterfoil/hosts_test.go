@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/sqlite"
+)
+
+// DPoP proofs and assertions worked at the first host of a realm only.
+func TestProofsAtEveryHost(t *testing.T) {
+	s := layOut(t, strings.NewReplacer("hosts: [auth.acme.example]\n    lifetime", "hosts: [auth.acme.example, alias.acme.example, '::1']\n    lifetime",
+		"issuer: https://cognito", "base_url: https://auth.acme.example:8443/outside\n    assertion_audience: token_url\n    client_authentication: [client_secret_basic, private_key_jwt]\n    issuer: https://cognito",
+	).Replace(exampleConfig(t))).start(t)
+	key, err := client.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	jwk, err := jose.MarshalSet([]jose.PublicKey{{ID: "own", Algorithm: key.Algorithm, Key: key.Signer.Public()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	ids := map[string]string{}
+	for realm, scope := range map[string]string{"acme": "orders:read", "partners": "stock:read"} {
+		_, c, err := server.NewClients(store, nil).Create(t.Context(), "test", server.NewClient{Realm: realm, Settings: server.Settings{
+			Name: "test", Scopes: []string{scope}, Tokens: server.TokenSettings{DPoPBound: true}, Authentication: server.Authentication{KeySet: string(jwk)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[realm] = c.ClientID
+	}
+	described, err := provider.Builtin("oauth2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := key
+	own.ID = "own"
+	for _, row := range []struct{ name, realm, url, audience string }{
+		{"the first host", "acme", "https://auth.acme.example/token", ""},
+		{"the second host", "acme", "https://alias.acme.example/token", "https://auth.acme.example"},
+		{"the second host in capitals", "acme", "https://ALIAS.acme.example/token", "https://auth.acme.example"},
+		{"an address", "acme", "https://[::1]/token", "https://auth.acme.example"},
+		{"the base URL", "partners", "https://auth.acme.example:8443/partners/oauth2/token", "https://auth.acme.example:8443/outside/oauth2/token"},
+		{"its own token URL", "partners", "https://auth.acme.example:8443/partners/oauth2/token", "https://auth.acme.example:8443/partners/oauth2/token"},
+		{"the issuer of a realm that takes the token URL", "partners", "https://auth.acme.example:8443/partners/oauth2/token", movedIssuer},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			source, err := client.New(client.Config{
+				Provider: described, TokenURL: row.url, ClientID: ids[row.realm], AssertionAudience: row.audience, HTTP: s.http(t).Transport,
+				Key: func(context.Context) (client.Key, error) { return own, nil }, DPoP: key,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := source.Token(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
