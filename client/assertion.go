@@ -30,7 +30,7 @@ const (
 // sign makes the assertion of one token request (RFC 7523 section 3). Its times
 // are those of the provider's clock, a little back: that is known to a second
 // only, and a verifier without leeway takes nothing from the future.
-func (s *Source) sign(k Key) (counterfoil.Secret, error) {
+func (s *Source) sign(k Key, audience string) (counterfoil.Secret, error) {
 	now := s.providerTime().Add(-minSkew)
 	header, err := json.Marshal(struct {
 		Algorithm string `json:"alg"`
@@ -48,19 +48,12 @@ func (s *Source) sign(k Key) (counterfoil.Secret, error) {
 		IssuedAt int64  `json:"iat"`
 		From     int64  `json:"nbf"`
 		Expires  int64  `json:"exp"`
-	}{s.cfg.ClientID, s.cfg.ClientID, s.audience(), rand.Text(), now.Unix(), now.Unix(), now.Add(assertionLife + minSkew).Unix()})
+	}{s.cfg.ClientID, s.cfg.ClientID, audience, rand.Text(), now.Unix(), now.Unix(), now.Add(assertionLife + minSkew).Unix()})
 	if err != nil {
 		return "", err
 	}
 	assertion, err := jose.Sign(k.Signer, k.Algorithm, header, claims)
 	return counterfoil.Secret(assertion), err
-}
-
-func (s *Source) audience() string {
-	if s.cfg.AssertionAudience != "" {
-		return s.cfg.AssertionAudience
-	}
-	return s.tokenURL.String()
 }
 
 // key asks for the key that signs assertions.

@@ -16,6 +16,7 @@ import (
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
+	"github.com/counterfoil/counterfoil/provider"
 )
 
 // newKey makes a key for an algorithm.
@@ -32,10 +33,12 @@ func always(k client.Key) client.KeyFunc {
 	return func(context.Context) (client.Key, error) { return k, nil }
 }
 
-// keyed is a configuration of oauth2 whose client proves itself with k.
+// keyed is a configuration of oauth2 whose client proves itself with k, to a
+// provider that wants the token endpoint's URL.
 func (w *world) keyed(k client.KeyFunc) client.Config {
 	c := w.config("oauth2")
 	c.ClientSecret, c.Key = nil, k
+	c.Provider.TokenEndpoint.AssertionAudience = provider.TokenURLAudience
 	return c
 }
 
@@ -117,6 +120,138 @@ func TestAssertionAudience(t *testing.T) {
 	token, claims := claimsOf(t, w.tokenForm(0).Get("client_assertion"), k.Signer.Public(), jose.ES256)
 	equal(t, "aud", claims["aud"], any("https://issuer.example"))
 	equal(t, "kid", token.KeyID, "")
+}
+
+// Whom an assertion is for is the word of the Config, of the description, or of
+// the metadata at the token endpoint's own address, and never of anybody else's
+// (CVE-2025-27370).
+func TestAudienceOfAnAssertion(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		config   func(w *world, c *client.Config)
+		metadata func(w *world) string // "" for none
+		want     func(w *world) string
+		looked   int
+	}{
+		{"by the Config", func(_ *world, c *client.Config) { c.AssertionAudience = "https://named.example" }, nil, func(*world) string { return "https://named.example" }, 0},
+		{"the issuer of the description", func(w *world, c *client.Config) {
+			c.Provider.TokenEndpoint.URL, c.Provider.TokenEndpoint.Issuer, c.TokenURL = c.TokenURL, "https://described.example", ""
+		}, nil, func(*world) string { return "https://described.example" }, 0},
+		{"the issuer of the description, and another token endpoint", func(w *world, c *client.Config) {
+			c.Provider.TokenEndpoint.URL, c.Provider.TokenEndpoint.Issuer = "https://real.example/token", "https://real.example"
+		}, nil, func(w *world) string { return w.auth.URL + "/token" }, 2},
+		{"the token endpoint by the description", func(_ *world, c *client.Config) {
+			c.Provider.TokenEndpoint.AssertionAudience, c.Provider.TokenEndpoint.Issuer = provider.TokenURLAudience, "https://described.example"
+		}, func(w *world) string {
+			return `{"issuer":"` + w.auth.URL + `","token_endpoint":"` + w.auth.URL + `/token"}`
+		},
+			func(w *world) string { return w.auth.URL + "/token" }, 0},
+		{"by metadata", nil, func(w *world) string {
+			return `{"issuer":"` + w.auth.URL + `","token_endpoint":"` + w.auth.URL + `/token"}`
+		},
+			func(w *world) string { return w.auth.URL }, 1},
+		{"by metadata with a slash at the end", nil, func(w *world) string {
+			return `{"issuer":"` + w.auth.URL + `/","token_endpoint":"` + w.auth.URL + `/token"}`
+		},
+			func(w *world) string { return w.auth.URL + "/" }, 1},
+		{"by metadata of an issuer with a path", func(w *world, c *client.Config) { c.TokenURL = w.auth.URL + "/acme/token" },
+			func(w *world) string {
+				return `{"issuer":"` + w.auth.URL + `/acme","token_endpoint":"` + w.auth.URL + `/acme/token"}`
+			},
+			func(w *world) string { return w.auth.URL + "/acme" }, 1},
+		{"no metadata", nil, nil, func(w *world) string { return w.auth.URL + "/token" }, 2},
+		{"metadata that is none", nil, func(*world) string { return "<html>" }, func(w *world) string { return w.auth.URL + "/token" }, 2},
+		{"metadata of another issuer", nil, func(w *world) string {
+			return `{"issuer":"https://honest.example","token_endpoint":"` + w.auth.URL + `/token"}`
+		},
+			func(w *world) string { return w.auth.URL + "/token" }, 2},
+		{"metadata of another token endpoint", nil, func(w *world) string {
+			return `{"issuer":"` + w.auth.URL + `","token_endpoint":"https://honest.example/token"}`
+		},
+			func(w *world) string { return w.auth.URL + "/token" }, 2},
+		{"metadata with the issuer twice", nil, func(w *world) string {
+			return `{"issuer":"https://honest.example","issuer":"` + w.auth.URL + `","token_endpoint":"` + w.auth.URL + `/token"}`
+		},
+			func(w *world) string { return w.auth.URL + "/token" }, 2},
+		{"metadata without bounds", nil, func(w *world) string {
+			return `{"issuer":"` + w.auth.URL + `","token_endpoint":"` + w.auth.URL + `/token","x":"` + strings.Repeat("x", 64<<10) + `"}`
+		},
+			func(w *world) string { return w.auth.URL + "/token" }, 2},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t)
+			if row.metadata != nil {
+				w.onMetadata = func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, row.metadata(w)) }
+			}
+			w.answers(func(rw http.ResponseWriter, n int) { give(rw, n, "60") })
+			k := newKey(t, jose.ES256)
+			c := w.keyed(always(k))
+			c.Provider.TokenEndpoint.AssertionAudience = provider.IssuerAudience
+			if row.config != nil {
+				row.config(w, &c)
+			}
+			s := w.source(c)
+			for n := range 2 { // what was found stands
+				w.must(s)
+				token, claims := claimsOf(t, w.tokenForm(n).Get("client_assertion"), k.Signer.Public(), jose.ES256)
+				equal(t, "aud", claims["aud"], any(row.want(w)))
+				equal(t, "typ", token.Type, "JWT")
+				w.clock.Turn(2 * time.Minute)
+			}
+			equal(t, "looks for metadata", len(w.looked), row.looked)
+		})
+	}
+}
+
+// A server that does not say whether it has metadata is asked again with the next
+// token; one that hangs does not keep the token away; and a redirect is nobody's
+// word.
+func TestAudienceWhileMetadataIsAway(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"500":  func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(500) },
+		"hung": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.onMetadata = answer
+			w.answers(func(rw http.ResponseWriter, n int) { give(rw, n, "60") })
+			k := newKey(t, jose.ES256)
+			c := w.keyed(always(k))
+			c.Provider.TokenEndpoint.AssertionAudience = provider.IssuerAudience
+			s := w.source(c)
+			audience := func(n int) any {
+				_, claims := claimsOf(t, w.tokenForm(n).Get("client_assertion"), k.Signer.Public(), jose.ES256)
+				return claims["aud"]
+			}
+			if name == "hung" {
+				w.turning(time.Second, func() { w.must(s) })
+			} else {
+				w.must(s)
+			}
+			equal(t, "aud", audience(0), any(w.auth.URL+"/token"))
+			w.mu.Lock()
+			w.onMetadata = func(rw http.ResponseWriter, _ *http.Request) {
+				fmt.Fprintf(rw, `{"issuer":"%s","token_endpoint":"%s/token"}`, w.auth.URL, w.auth.URL)
+			}
+			w.mu.Unlock()
+			w.clock.Turn(2 * time.Minute)
+			w.must(s)
+			equal(t, "aud once it is there", audience(1), any(w.auth.URL))
+		})
+	}
+	t.Run("redirect", func(t *testing.T) {
+		w := newWorld(t)
+		w.onMetadata = func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, w.api.URL+"/elsewhere", http.StatusFound)
+		}
+		k := newKey(t, jose.ES256)
+		c := w.keyed(always(k))
+		c.Provider.TokenEndpoint.AssertionAudience = provider.IssuerAudience
+		w.must(w.source(c))
+		_, claims := claimsOf(t, w.tokenForm(0).Get("client_assertion"), k.Signer.Public(), jose.ES256)
+		equal(t, "aud", claims["aud"], any(w.auth.URL+"/token"))
+		equal(t, "requests elsewhere", len(w.calls), 0)
+	})
 }
 
 // checksTime answers as a server whose clock is ahead of the client's by that

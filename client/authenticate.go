@@ -20,8 +20,10 @@ import (
 type credentials struct {
 	id             string
 	secret, apiKey counterfoil.Secret
-	// key signs the assertion, where another authority has not made it.
+	// key signs the assertion for audience, where another authority has not made
+	// it.
 	key       Key
+	audience  string
 	assertion counterfoil.Secret
 	// print tells these credentials from others without holding them.
 	print [sha256.Size]byte
@@ -192,7 +194,9 @@ func (s *Source) credentials(ctx context.Context, e *entry) (credentials, *count
 	case s.cfg.ClientSecret != nil:
 		c.secret, err = reveal(ctx, s.cfg.ClientSecret, "client secret", counterfoil.CredentialsMissing)
 	case s.cfg.Key != nil:
-		c.key, err = s.key(ctx)
+		if c.key, err = s.key(ctx); err == nil {
+			c.audience = s.audience(ctx)
+		}
 	case s.cfg.Assertion != nil:
 		c.assertion, err = s.federated(ctx)
 	}
@@ -205,7 +209,7 @@ func (s *Source) credentials(ctx context.Context, e *entry) (credentials, *count
 		}
 	}
 	h := sha256.New()
-	for _, part := range []string{c.secret.Reveal(), c.assertion.Reveal(), c.apiKey.Reveal(), e.certificate, c.key.Algorithm, c.key.ID, thumbprint(c.key)} {
+	for _, part := range []string{c.secret.Reveal(), c.assertion.Reveal(), c.apiKey.Reveal(), e.certificate, c.key.Algorithm, c.key.ID, thumbprint(c.key), c.audience} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
 	h.Sum(c.print[:0])
@@ -217,7 +221,7 @@ func (s *Source) prove(cred *credentials) *counterfoil.Error {
 	var err error
 	cred.ahead = s.ahead(s.cfg.Clock.Now())
 	if cred.key.Signer != nil {
-		cred.assertion, err = s.sign(cred.key)
+		cred.assertion, err = s.sign(cred.key, cred.audience)
 	}
 	if s.prover != nil && err == nil {
 		var proof string

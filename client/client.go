@@ -82,8 +82,12 @@ type Config struct {
 	// Key signs an assertion for each token request: private_key_jwt (RFC 7523
 	// section 2.2). It is asked at each, so that a rotated key is picked up.
 	Key KeyFunc
-	// AssertionAudience is whom assertions of Key are for, their aud; default the
-	// token endpoint's URL (RFC 7523 section 3). Some providers want their issuer.
+	// AssertionAudience is whom assertions of Key are for, their aud. Default: what
+	// the description says, which is the issuer
+	// (draft-ietf-oauth-rfc7523bis) or the token endpoint's URL. An issuer that
+	// the description does not name is looked for in the metadata at the token
+	// endpoint's origin (RFC 8414); where there is none, the token endpoint's URL
+	// takes its place.
 	AssertionAudience string
 	// Assertion gives a JWT that another authority has made for this client, such
 	// as the token that a platform puts into a file and rotates (RFC 7523 section

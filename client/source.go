@@ -45,6 +45,7 @@ type Source struct {
 	skew     atomic.Pointer[skew] // nil until it is measured
 	prover   *prover              // nil without DPoP
 	health   atomic.Pointer[checked]
+	issuer   atomic.Pointer[issuerFound] // nil until it was looked for
 
 	mu       sync.Mutex
 	former   *entry // where the token in use comes from, while place has none yet

@@ -66,6 +66,9 @@ type world struct {
 	onCall  func(w http.ResponseWriter, r seen, n int)
 	// onAsk is onToken for an answer that looks at the request.
 	onAsk func(w http.ResponseWriter, r seen, n int)
+	// onMetadata answers what is asked below /.well-known; looked is what was.
+	onMetadata http.HandlerFunc
+	looked     []string
 	// ahead is by how much the clock of both servers is ahead of the client's.
 	ahead time.Duration
 
@@ -129,6 +132,10 @@ func ownGoroutines() string {
 }
 
 func (w *world) token(rw http.ResponseWriter, r *http.Request) {
+	if strings.Contains(r.URL.Path, "/.well-known/") {
+		w.metadata(rw, r)
+		return
+	}
 	body, _ := io.ReadAll(r.Body)
 	w.mu.Lock()
 	w.tokens = append(w.tokens, seen{r, string(body)})
@@ -146,6 +153,19 @@ func (w *world) token(rw http.ResponseWriter, r *http.Request) {
 	default:
 		give(rw, n, "3600")
 	}
+}
+
+// metadata answers who looks for an issuer's, which by default nobody publishes.
+func (w *world) metadata(rw http.ResponseWriter, r *http.Request) {
+	w.mu.Lock()
+	w.looked = append(w.looked, r.URL.Path)
+	answer := w.onMetadata
+	w.mu.Unlock()
+	if answer == nil {
+		http.NotFound(rw, r)
+		return
+	}
+	answer(rw, r)
 }
 
 // dated gives an answer the time of the servers' clock; the caller holds the
