@@ -95,7 +95,8 @@ type Config struct {
 	// they put it; they must remove the header from what callers send. Empty for
 	// nowhere: then a token that is bound to a certificate (RFC 8705) needs it on
 	// the guard's own connection. CertificateForm is its form: "client-cert" (RFC
-	// 9440, the default), "pem-escaped" (nginx) or "der-base64" (HAProxy).
+	// 9440, the default), "pem-escaped" (nginx; a chain, as AWS load balancers
+	// forward it, is read as its leaf) or "der-base64" (HAProxy).
 	TrustedProxies                     []netip.Prefix
 	CertificateHeader, CertificateForm string
 	// DPoPNonce demands a nonce of the guard in each proof (RFC 9449 section 9):

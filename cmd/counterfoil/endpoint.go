@@ -57,7 +57,7 @@ func (p *program) serve(ctx context.Context, e endpoint) error {
 		config.ClientAuth = tls.RequestClientCert
 	}
 	srv := &http.Server{
-		Handler:           drained(e.handler),
+		Handler:           framed(drained(e.handler)),
 		TLSConfig:         config,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
@@ -84,6 +84,22 @@ func (p *program) serve(ctx context.Context, e endpoint) error {
 		return fmt.Errorf("drain: %w", errors.Join(err, srv.Close()))
 	}
 	return nil
+}
+
+// framed ends the connection of a request that may have a Content-Length beside a
+// Transfer-Encoding once it is answered: something before this server may have
+// gone by the other one and taken what follows for another request (RFC 9112
+// section 6.1). The standard library has dropped the header that lost by the time
+// a handler sees the request: the length of a request in chunks, or the
+// Transfer-Encoding of one of HTTP/1.0. So the connection of every such request
+// ends.
+func framed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0) {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // always is for a certificate that never changes.
