@@ -2,10 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
@@ -15,7 +20,7 @@ import (
 
 // DPoP proofs and assertions worked at the first host of a realm only.
 func TestProofsAtEveryHost(t *testing.T) {
-	s := layOut(t, strings.NewReplacer("hosts: [auth.acme.example]\n    lifetime", "hosts: [auth.acme.example, alias.acme.example, '::1']\n    lifetime",
+	s := layOut(t, strings.NewReplacer("hosts: [auth.acme.example]\n    lifetime", "hosts: [auth.acme.example, alias.acme.example, '[::1]']\n    lifetime",
 		"issuer: https://cognito", "base_url: https://auth.acme.example:8443/outside\n    assertion_audience: token_url\n    client_authentication: [client_secret_basic, private_key_jwt]\n    issuer: https://cognito",
 	).Replace(exampleConfig(t))).start(t)
 	key, err := client.NewKey()
@@ -67,5 +72,48 @@ func TestProofsAtEveryHost(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// The same in 'up', whose certificate is for three names of this machine.
+func TestProofsAtEveryNameOfThisMachine(t *testing.T) {
+	key, err := client.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	described, err := provider.Builtin("a55")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := shared.env(t, "a55")
+	pool, err := trust(env.Get("SSL_CERT_FILE"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err := url.Parse(shared.base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, base.Host)
+	}}
+	defer transport.CloseIdleConnections()
+	for _, host := range []string{"localhost", "127.0.0.1", "::1"} {
+		at := "https://" + net.JoinHostPort(host, base.Port()) + "/a55"
+		source, err := client.New(client.Config{
+			Provider: described, TokenURL: at + "/oauth2/token", APIURL: at + "/api/v1", HTTP: transport, DPoP: key,
+			ClientID: env.Get("API_CLIENT_ID"), ClientSecret: client.Static(counterfoil.Secret(env.Get("API_CLIENT_SECRET"))),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := source.Client().Get(at + "/api/v1/wallets")
+		if err != nil {
+			t.Errorf("%s: %v", host, err)
+			continue
+		}
+		if resp.Body.Close(); resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: the call is answered %d", host, resp.StatusCode)
+		}
 	}
 }

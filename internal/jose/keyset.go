@@ -96,14 +96,17 @@ func ParseSet(data []byte) (keys []PublicKey, left []LeftOut, err error) {
 
 // Fit returns the one key of a set that a token without a kid can be checked
 // with: the only one that is for its algorithm, or for none in particular and of
-// the right kind. It is not ok when there are none or several.
+// the right kind. It is not ok when there are none or several; one that is
+// published twice is one.
 func Fit(keys []PublicKey, algorithm string) (key PublicKey, ok bool) {
 	for _, k := range keys {
-		if !k.Suits(algorithm) {
+		switch {
+		case !k.Suits(algorithm):
 			continue
-		}
-		if ok {
+		case ok && !key.Key.(interface{ Equal(crypto.PublicKey) bool }).Equal(k.Key):
 			return PublicKey{}, false
+		case ok:
+			continue
 		}
 		key, ok = k, true
 	}

@@ -2,6 +2,8 @@ package jose_test
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -193,6 +195,7 @@ func TestFactorableModulusIsLeftOut(t *testing.T) {
 // Of what a token without kid is checked with, there must be no choice.
 func TestFit(t *testing.T) {
 	ec, rs := jose.PublicKey{ID: "ec", Key: ecKey().Public()}, jose.PublicKey{ID: "rs", Key: rsKey().Public()}
+	other := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)).Public()
 	ps := jose.PublicKey{ID: "ps", Algorithm: jose.PS256, Key: rsKey().Public()}
 	for _, tt := range []struct {
 		name      string
@@ -207,8 +210,9 @@ func TestFit(t *testing.T) {
 		{"another alg of the kind", []jose.PublicKey{ps}, jose.RS256, ""},
 		{"one of the alg, one of any", []jose.PublicKey{ps, rs}, jose.PS256, ""},
 		{"one of another alg, one of any", []jose.PublicKey{ps, rs}, jose.RS256, "rs"},
-		{"two", []jose.PublicKey{ec, {Key: edKey().Public()}, {ID: "other", Key: ecKey().Public()}}, jose.ES256, ""},
-		{"three", []jose.PublicKey{ec, ec, ec}, jose.ES256, ""},
+		{"two", []jose.PublicKey{ec, {Key: edKey().Public()}, {ID: "other", Key: other}}, jose.ES256, ""},
+		{"one, published twice", []jose.PublicKey{ec, {ID: "alias", Key: ecKey().Public()}}, jose.ES256, "ec"},
+		{"one, published twice, and another", []jose.PublicKey{ec, {ID: "alias", Key: ecKey().Public()}, {Key: other}}, jose.ES256, ""},
 		{"none", nil, jose.ES256, ""},
 		{"an algorithm that is none", []jose.PublicKey{ec}, "none", ""},
 	} {
