@@ -212,7 +212,7 @@ func public(members map[string]any) (crypto.PublicKey, error) {
 		if numbers[1].BitLen() > 31 {
 			return nil, errors.New("its exponent has more than 31 bits")
 		}
-		if factorable(numbers[0]) {
+		if numbers[0].BitLen() >= MinRSABits && factorable(numbers[0]) {
 			return nil, errors.New("its modulus is one of a chip whose keys can be factored (CVE-2017-15361): make another key, elsewhere")
 		}
 		return &rsa.PublicKey{N: numbers[0], E: int(numbers[1].Int64())}, nil
