@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
@@ -129,9 +130,9 @@ func TestAssertionRefused(t *testing.T) {
 		{"no exp", ec(claims{"exp": nil}), counterfoil.AssertionClaims, nil},
 		{"exp is a string", ec(claims{"exp": fmt.Sprint(now + 60)}), counterfoil.AssertionClaims, nil},
 		{"exp is huge", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec"}`, own.but(claims{"exp": json.Number("1e400")}).String()), counterfoil.AssertionClaims, nil},
-		{"exp is 0", ec(claims{"exp": 0}), counterfoil.AssertionClaims, nil},
-		{"exp is the largest number", ec(claims{"exp": 1 << 40}), counterfoil.AssertionLifetime, nil},
-		{"exp is larger", ec(claims{"exp": 1<<40 + 1}), counterfoil.AssertionClaims, nil},
+		{"exp is 0", ec(claims{"exp": 0}), counterfoil.AssertionExpired, nil},
+		{"exp is the largest number", ec(claims{"exp": jose.MaxNumericDate}), counterfoil.AssertionLifetime, nil},
+		{"exp is larger", ec(claims{"exp": jose.MaxNumericDate + 1}), counterfoil.AssertionClaims, nil},
 		{"ends too late", ec(claims{"exp": now + 3632}), counterfoil.AssertionLifetime, nil},
 		{"issued in the future", ec(claims{"iat": now + 60}), counterfoil.AssertionClaims, nil},
 		{"begins in the future", ec(claims{"nbf": now + 60}), counterfoil.AssertionClaims, nil},
