@@ -20,6 +20,8 @@ type claims struct {
 	audience []string
 	typ      string
 	leeway   time.Duration
+	// late is the leeway of exp.
+	late time.Duration
 	// tenants tells whether the tokens name the client's tenants.
 	tenants bool
 	checks  []check
@@ -45,6 +47,9 @@ func claimsOf(cfg Config, api *provider.API) (claims, error) {
 	c := claims{
 		provider: cfg.Provider.Name, issuer: cfg.Issuer, audience: []string{cfg.Issuer}, typ: mediaSubtype(t.Type), leeway: api.Leeway,
 		tenants: t.Claim(provider.FromTenants) != "",
+	}
+	if !cfg.SameClock {
+		c.late = api.Leeway
 	}
 	switch {
 	case cfg.Audience != "":
@@ -154,7 +159,7 @@ func (c *claims) claim(k *check, value any, v *verified, p *counterfoil.Principa
 		ok = ok && p.TokenID != ""
 	case provider.FromExpiresAt:
 		p.Expires, ok = seconds(value)
-		v.notAfter = p.Expires.Add(c.leeway)
+		v.notAfter = p.Expires.Add(c.late)
 	case provider.FromIssuedAt, provider.FromNotBefore:
 		var t time.Time
 		if t, ok = seconds(value); t.Add(-c.leeway).After(v.notBefore) {

@@ -115,6 +115,11 @@ type Config struct {
 	CacheSize int
 	// Clock tells the time; default the system's.
 	Clock counterfoil.Clock
+	// SameClock says that the issuer dates its tokens by Clock, as one in this
+	// process does: a token then ends when its exp says, without the leeway of the
+	// description. That of nbf and iat stays: an issuer dates a token ahead whose
+	// client had all earlier ones revoked.
+	SameClock bool
 	// OnDecision is told of every call, before it is answered or let through. It
 	// is called by many goroutines at once and holds the call up.
 	OnDecision func(context.Context, counterfoil.Event)

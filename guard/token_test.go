@@ -3,13 +3,16 @@ package guard_test
 import (
 	"crypto/x509"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/guard"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
+	"github.com/counterfoil/counterfoil/provider"
 )
 
 // Values of the Authorization header, at an API that takes ES256.
@@ -267,6 +270,32 @@ func TestDatesOfAPrincipal(t *testing.T) {
 	defer r.mu.Unlock()
 	if p := r.seen; p == nil || !p.Issued.Equal(time.Unix(1_700_000_000, 0)) || !p.Expires.Equal(time.Unix(1_900_000_000, 0)) {
 		t.Errorf("%+v", p)
+	}
+}
+
+// A token of two seconds served for half a minute where issuer and guard read
+// the same clock. One that is dated ahead, as the first after a revocation is,
+// still passes.
+func TestTokenOutlivesItsEndOnTheIssuersClock(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change map[string]any
+		want   counterfoil.Reason
+	}{
+		{"before its end", map[string]any{"exp": start.Unix() + 1}, ""},
+		{"at its end", map[string]any{"exp": start.Unix()}, counterfoil.TokenExpired},
+		{"a second later", map[string]any{"exp": start.Unix() - 1}, counterfoil.TokenExpired},
+		{"dated ahead", map[string]any{"iat": start.Unix() + 30, "nbf": start.Unix() + 30}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRigFor(t, must(provider.Builtin("oauth2")), dialects()["oauth2"], func(c *guard.Config) { c.SameClock = true })
+			token := r.token(func(_, claims members) { maps.Copy(claims, tt.change) })
+			if a := r.send(r.call(token)); tt.want != "" {
+				r.refused(a, tt.want, token)
+			} else if a.status != 200 {
+				t.Errorf("%d, event %+v", a.status, a.event)
+			}
+		})
 	}
 }
 
