@@ -68,7 +68,7 @@ func (a *asker) token(ctx context.Context) string {
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if a.provider == "altrata" {
 		req.Header.Set("x-api-key", a.env.Get("API_KEY"))
-		req.SetBasicAuth(a.env.Get("USERNAME"), a.env.Get("PASSWORD"))
+		req.SetBasicAuth(a.env.Get("API_USERNAME"), a.env.Get("API_PASSWORD"))
 	}
 	resp, err := a.http.Do(req)
 	if err != nil {

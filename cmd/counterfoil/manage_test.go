@@ -227,7 +227,7 @@ func TestNothingLeaks(t *testing.T) {
 	for _, provider := range missionProviders {
 		secrets = append(secrets, strings.TrimSpace(u.counterfoil(t, "token", provider).good(t).out))
 		for _, s := range u.env(t, provider) {
-			if strings.Contains(s.Key, "SECRET") || s.Key == "API_KEY" || s.Key == "PASSWORD" {
+			if strings.Contains(s.Key, "SECRET") || s.Key == "API_KEY" || s.Key == "API_PASSWORD" {
 				secrets = append(secrets, s.Value)
 			}
 		}

@@ -204,7 +204,7 @@ func secretsOf(t *testing.T, dir string) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all["secret of "+provider] = env.Get("API_CLIENT_SECRET") + env.Get("PASSWORD")
+		all["secret of "+provider] = env.Get("API_CLIENT_SECRET") + env.Get("API_PASSWORD")
 	}
 	return all
 }

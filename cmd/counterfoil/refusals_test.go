@@ -36,10 +36,10 @@ var tokenRefusals = map[string][]refusal{
 		{"credentials in both places", `-u "$API_CLIENT_ID:$API_CLIENT_SECRET" ` + form + ` -d scope=events:read`, 400, `{"error":"invalid_request"}`},
 	},
 	"altrata": {
-		{"no API key", `-X POST -u "$USERNAME:$PASSWORD"`, 403, "*"},
-		{"wrong API key", `-X POST -H 'x-api-key: x' -u "$USERNAME:$PASSWORD"`, 403, "*"},
-		{"wrong password", `-X POST -H "x-api-key: $API_KEY" -u "$USERNAME:x"`, 401, `{"error":"invalid_client"}`},
-		{"credentials in the body", `-H "x-api-key: $API_KEY" -d "client_id=$USERNAME" -d "client_secret=$PASSWORD"`, 401, `{"error":"invalid_client"}`},
+		{"no API key", `-X POST -u "$API_USERNAME:$API_PASSWORD"`, 403, "*"},
+		{"wrong API key", `-X POST -H 'x-api-key: x' -u "$API_USERNAME:$API_PASSWORD"`, 403, "*"},
+		{"wrong password", `-X POST -H "x-api-key: $API_KEY" -u "$API_USERNAME:x"`, 401, `{"error":"invalid_client"}`},
+		{"credentials in the body", `-H "x-api-key: $API_KEY" -d "client_id=$API_USERNAME" -d "client_secret=$API_PASSWORD"`, 401, `{"error":"invalid_client"}`},
 	},
 	"engagifii": {
 		{"bad credentials", `-d grant_type=client_credentials -d client_id=x -d client_secret=y -d scope=EventsApi`, 400, `{"error":"invalid_client","error_description":"Client authentication failed"}`},

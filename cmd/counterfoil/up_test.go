@@ -52,6 +52,20 @@ func TestPrintedLinesWork(t *testing.T) {
 	}
 }
 
+// No name of an environment file is one that shells set by themselves: they had
+// USERNAME, and zsh lets nobody change it.
+func TestVariableOfTheShell(t *testing.T) {
+	own := []string{"CDPATH", "COLUMNS", "ENV", "EUID", "GID", "HISTFILE", "HOME", "HOST", "HOSTNAME", "IFS", "LANG", "LINES", "LOGNAME", "MAIL", "OLDPWD", "OPTARG", "OPTIND",
+		"PATH", "PPID", "PS1", "PS2", "PS4", "PWD", "RANDOM", "SECONDS", "SHELL", "SHLVL", "TERM", "TZ", "UID", "USER", "USERNAME"}
+	for _, name := range missionProviders {
+		for _, s := range shared.env(t, name) {
+			if slices.Contains(own, s.Key) {
+				t.Errorf("%s sets %s", name, s.Key)
+			}
+		}
+	}
+}
+
 func TestEnvironmentFiles(t *testing.T) {
 	all := []string{"AUTH_URL", "API_BASE_URL", "API_CLIENT_ID", "API_CLIENT_SECRET", "API_SCOPE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"}
 	for _, row := range []struct {
@@ -59,7 +73,7 @@ func TestEnvironmentFiles(t *testing.T) {
 		more                 []string
 	}{
 		{"ahotu", "/oauth2/token", "/graphql", nil},
-		{"altrata", "/oauth2/token", "/v1/graphql", []string{"API_KEY", "USERNAME", "PASSWORD"}},
+		{"altrata", "/oauth2/token", "/v1/graphql", []string{"API_KEY", "API_USERNAME", "API_PASSWORD"}},
 		{"engagifii", "/connect/token", "", []string{"IDENTITY_SERVER_URL", "CLIENT_ID", "CLIENT_SECRET", "TENANT_CODE", "API_VERSION"}},
 		{"a55", "/oauth2/token", "/api/v1", nil},
 	} {

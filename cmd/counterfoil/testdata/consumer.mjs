@@ -9,7 +9,7 @@ async function json(response) {
 
 async function token() {
   if (provider === "altrata") {
-    const basic = Buffer.from(`${env.USERNAME}:${env.PASSWORD}`).toString("base64");
+    const basic = Buffer.from(`${env.API_USERNAME}:${env.API_PASSWORD}`).toString("base64");
     return json(await fetch(`${env.AUTH_URL}?grant_type=client_credentials`, {
       method: "POST",
       headers: { "x-api-key": env.API_KEY, Authorization: `Basic ${basic}` },

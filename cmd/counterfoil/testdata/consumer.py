@@ -13,7 +13,7 @@ if provider == "altrata":
         env["AUTH_URL"],
         params={"grant_type": "client_credentials"},
         headers={"x-api-key": env["API_KEY"]},
-        auth=(env["USERNAME"], env["PASSWORD"]),
+        auth=(env["API_USERNAME"], env["API_PASSWORD"]),
         timeout=30,
     )
 elif provider == "engagifii":
