@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -11,7 +12,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -19,132 +22,171 @@ import (
 	"github.com/counterfoil/counterfoil/internal/files"
 )
 
-// How long the development certificates last. A server certificate is made
-// anew at a start in its last month.
+// The development certificate serves for 825 days, the most that Apple's
+// systems accept, both ends included. It is made anew at a start in its last
+// month.
 const (
-	authorityLifetime = 10 * 365 * 24 * time.Hour
-	serverLifetime    = 365 * 24 * time.Hour
-	renewBefore       = 30 * 24 * time.Hour
+	developmentLifetime = 825*24*time.Hour - time.Second
+	renewBefore         = 30 * 24 * time.Hour
 )
 
-// authority is the development certificate authority of one directory. It may
-// sign for this machine's own names only, so that whoever trusts it, trusts it
-// for nothing else.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	file string // the certificate, in PEM
-}
+// certificateNames are what the certificate is for.
+var certificateNames = []string{"localhost", "127.0.0.1", "::1"}
 
 // developmentTLS returns the certificate for localhost and the path of the
-// authority that signed it. Both are made on first use and kept in dir.
-func developmentTLS(dir string, now time.Time) (tls.Certificate, string, error) {
+// authority that signed it. Both are made on first use and kept in dir:
+//
+//	server.pem  the certificate, that of the authority, and the private key
+//	ca.pem      the certificate of the authority, for those that trust it
+//
+// The authority's private key is never written and is gone once it has signed
+// one certificate, so that whoever trusts the authority trusts nothing else.
+// That is why it has no name constraints, which some clients cannot read, and
+// why a new certificate has a new authority.
+func developmentTLS(dir string, now time.Time, log *slog.Logger) (tls.Certificate, string, error) {
 	if err := files.MkdirAll(dir, 0o700); err != nil {
 		return tls.Certificate{}, "", err
 	}
-	ca, err := openAuthority(dir, now)
+	path, ca := filepath.Join(dir, "server.pem"), filepath.Join(dir, "ca.pem")
+	cert, err := openDevelopmentCertificate(path, now)
+	if err == nil {
+		// server.pem is written first and says which authority counts: a start that
+		// was killed before it wrote ca.pem is completed by the next.
+		err = publishAuthority(ca, cert.Certificate[1], log)
+	}
+	if err == nil {
+		err = forgetAuthorityKey(dir)
+	}
 	if err != nil {
-		return tls.Certificate{}, "", fmt.Errorf("development certificate authority: %w", err)
-	}
-	path := filepath.Join(dir, "server.pem")
-	cert, err := tls.LoadX509KeyPair(path, path)
-	if err == nil && now.Before(cert.Leaf.NotAfter.Add(-renewBefore)) && cert.Leaf.CheckSignatureFrom(ca.cert) == nil {
-		return cert, ca.file, nil
-	}
-	if err := ca.sign(path, now); err != nil {
 		return tls.Certificate{}, "", fmt.Errorf("development certificate: %w", err)
 	}
-	cert, err = tls.LoadX509KeyPair(path, path)
-	return cert, ca.file, err
+	cert.Certificate = cert.Certificate[:1] // nobody needs the authority from the server
+	return cert, ca, nil
 }
 
-func openAuthority(dir string, now time.Time) (*authority, error) {
-	ca := &authority{file: filepath.Join(dir, "ca.pem")}
-	keyFile := filepath.Join(dir, "ca-key.pem")
-	pair, err := tls.LoadX509KeyPair(ca.file, keyFile)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return ca, ca.create(keyFile, now)
-	case err != nil:
-		return nil, fmt.Errorf("%w (delete %s and %s to have new ones made)", err, ca.file, keyFile)
-	case now.After(pair.Leaf.NotAfter.Add(-serverLifetime)):
-		return ca, ca.create(keyFile, now)
+// openDevelopmentCertificate returns what is in path, or what it puts there in
+// place of nothing, or of what serves no longer.
+func openDevelopmentCertificate(path string, now time.Time) (tls.Certificate, error) {
+	text, err := readBounded(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return tls.Certificate{}, withHint(err, "make the file readable for this user, or delete it to have a new one made")
 	}
-	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
-	if !ok || !pair.Leaf.IsCA {
-		return nil, fmt.Errorf("%s is not an authority that counterfoil made (delete it and %s to have new ones made)", ca.file, keyFile)
+	if cert, err := tls.X509KeyPair(text, text); err == nil && serves(cert, now) {
+		return cert, nil
 	}
-	ca.cert, ca.key = pair.Leaf, key
-	return ca, nil
+	if text, err = newDevelopmentCertificate(now); err != nil {
+		return tls.Certificate{}, err
+	}
+	if err := files.Write(path, text, 0o600); err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(text, text)
 }
 
-// create makes the authority: the key first, so that a crash in between leaves
-// no certificate without one.
-func (ca *authority) create(keyFile string, now time.Time) (err error) {
-	if ca.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
-		return err
+// serves reports whether clients that trust the authority beside the
+// certificate accept it, now and for another month.
+func serves(cert tls.Certificate, now time.Time) bool {
+	if len(cert.Certificate) != 2 {
+		return false
 	}
-	subject := pkix.Name{CommonName: "Counterfoil development CA", Organization: []string{"this machine only"}}
-	template := certificate(subject, now, authorityLifetime)
-	template.IsCA = true
-	template.BasicConstraintsValid = true
-	template.MaxPathLenZero = true
-	template.KeyUsage = x509.KeyUsageCertSign
-	template.PermittedDNSDomainsCritical = true
-	template.PermittedDNSDomains = []string{"localhost"}
-	template.PermittedIPRanges = []*net.IPNet{
-		{IP: net.IPv4(127, 0, 0, 0).To4(), Mask: net.CIDRMask(8, 32)},
-		{IP: net.IPv6loopback, Mask: net.CIDRMask(128, 128)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, ca.key.Public(), ca.key)
+	ca, err := x509.ParseCertificate(cert.Certificate[1])
 	if err != nil {
-		return err
+		return false
 	}
-	if ca.cert, err = x509.ParseCertificate(der); err != nil {
-		return err
+	roots := x509.NewCertPool()
+	roots.AddCert(ca)
+	for _, name := range certificateNames {
+		for _, at := range []time.Time{now, now.Add(renewBefore)} {
+			if _, err := cert.Leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: at, DNSName: name}); err != nil {
+				return false
+			}
+		}
 	}
-	keyPEM, err := privatePEM(ca.key)
-	if err != nil {
-		return err
-	}
-	if err := files.Write(keyFile, keyPEM, 0o600); err != nil {
-		return err
-	}
-	return files.Write(ca.file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
+	return true
 }
 
-// sign makes a server certificate and writes it, with its key, to path.
-func (ca *authority) sign(path string, now time.Time) error {
+// newDevelopmentCertificate returns a certificate for localhost, that of an
+// authority made for it, and the private key of the former, in PEM.
+func newDevelopmentCertificate(now time.Time) ([]byte, error) {
+	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	template := certificate(pkix.Name{CommonName: "localhost"}, now, serverLifetime)
-	template.KeyUsage = x509.KeyUsageDigitalSignature
-	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	template.DNSNames = []string{"localhost"}
-	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
-	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key)
+	// The date tells the authorities of one machine apart where people trust them.
+	ca := certificate(pkix.Name{CommonName: "Counterfoil development CA " + now.UTC().Format(time.DateOnly), Organization: []string{"this machine only"}}, now)
+	ca.IsCA, ca.BasicConstraintsValid, ca.MaxPathLenZero = true, true, true
+	ca.KeyUsage = x509.KeyUsageCertSign
+	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if ca, err = x509.ParseCertificate(caDER); err != nil {
+		return nil, err
+	}
+	leaf := certificate(pkix.Name{CommonName: "localhost"}, now)
+	leaf.KeyUsage = x509.KeyUsageDigitalSignature
+	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	for _, name := range certificateNames {
+		if ip := net.ParseIP(name); ip != nil {
+			leaf.IPAddresses = append(leaf.IPAddresses, ip)
+		} else {
+			leaf.DNSNames = append(leaf.DNSNames, name)
+		}
+	}
+	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
+	if err != nil {
+		return nil, err
 	}
 	keyPEM, err := privatePEM(key)
-	if err != nil {
-		return err
-	}
-	return files.Write(path, slices.Concat(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), keyPEM), 0o600)
+	return slices.Concat(certificatePEM(leafDER), certificatePEM(caDER), keyPEM), err
 }
 
 // certificate returns what both kinds have in common. They start an hour early,
 // for clients whose clock is behind.
-func certificate(subject pkix.Name, now time.Time, lifetime time.Duration) *x509.Certificate {
-	return &x509.Certificate{Subject: subject, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(lifetime)}
+func certificate(subject pkix.Name, now time.Time) *x509.Certificate {
+	start := now.Add(-time.Hour)
+	return &x509.Certificate{Subject: subject, NotBefore: start, NotAfter: start.Add(developmentLifetime)}
+}
+
+func certificatePEM(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
 func privatePEM(key *ecdsa.PrivateKey) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), err
+}
+
+// publishAuthority makes the file hold the authority's certificate; what stands
+// beside it stays. Those that trust another that the file held must be told: it
+// is said before it is written, so that a start that is killed in between is
+// followed by one that says it again.
+func publishAuthority(file string, der []byte, log *slog.Logger) error {
+	want := certificatePEM(der)
+	switch had, err := readBounded(file); {
+	case err == nil && bytes.Contains(had, want):
+		return nil
+	case err == nil:
+		log.Warn("the development authority is a new one: it must be trusted again, and the old one no longer", "file", file)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+	return files.Write(file, want, 0o644)
+}
+
+// forgetAuthorityKey removes the private key that earlier versions kept: people
+// trust the authority that it signs for.
+func forgetAuthorityKey(dir string) error {
+	err := os.Remove(filepath.Join(dir, "ca-key.pem"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return withHint(err, "delete the file: no version of counterfoil needs it")
+	}
+	return files.SyncDir(dir)
 }

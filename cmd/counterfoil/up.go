@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
-	"time"
 
 	"github.com/counterfoil/counterfoil/server/sqlite"
 	"github.com/gofrs/flock"
@@ -62,7 +61,7 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 	}
 	defer listener.Close()
 	// 2. What is kept there, made where it is missing.
-	certificate, ca, err := developmentTLS(dir.tls(), time.Now())
+	certificate, ca, err := developmentTLS(dir.tls(), p.clock.Now(), log)
 	if err != nil {
 		return err
 	}

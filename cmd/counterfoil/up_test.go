@@ -257,7 +257,7 @@ func TestUpLeavesADisabledClientAlone(t *testing.T) {
 // kill -9 at any moment of the first start leaves a directory that the next
 // start makes whole.
 func TestKillDuringFirstStart(t *testing.T) {
-	for _, step := range []string{"tls/ca-key.pem", "tls/server.pem", "counterfoil.db", "env/ahotu.env", "env/altrata.env", "consumer.yaml"} {
+	for _, step := range []string{"tls/server.pem", "tls/ca.pem", "counterfoil.db", "env/ahotu.env", "env/altrata.env", "consumer.yaml"} {
 		t.Run(strings.ReplaceAll(step, "/", " "), func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "data")
 			killWhen(t, dir, step)
