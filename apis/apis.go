@@ -50,8 +50,8 @@ type Reference struct {
 	Day time.Time
 	// Owners are those that rows are made for. Each client gets rows of the
 	// kind that belong to clients. Each tenant gets a third of a set of the rows
-	// that belong to tenants; the others belong to tenants of the same provider
-	// that nobody is granted at first. None at all is allowed: rows that have
+	// that belong to tenants; the others belong to two more tenants of the same
+	// provider. None at all is allowed: rows that have
 	// owners are then not made. The order decides the rows' identifiers.
 	Owners []Owner
 }

@@ -17,8 +17,8 @@ import (
 // NursesTenant.
 const ReferenceEvents = 360
 
-// The tenants of reference events, at each provider that has tenants, that
-// nobody is granted at first.
+// The tenants of reference events at each provider that has tenants, beside
+// those of the Reference.
 const (
 	CountiesTenant = "COUNTIES456"
 	NursesTenant   = "NURSES789"
