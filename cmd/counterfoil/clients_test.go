@@ -201,7 +201,7 @@ func TestFailures(t *testing.T) {
 	}{
 		{"no command", same, []string{"tokn"}, 2, `unknown command "tokn"`, "--help"},
 		{"no connection named", same, []string{"token"}, 2, "accepts 1 arg", "token --help"},
-		{"unknown connection", same, []string{"token", "okta"}, 2, `no connection is called "okta"`, "a55, ahotu, altrata, engagifii"},
+		{"unknown connection", same, []string{"token", "okta"}, 2, `no connection is called "okta"`, "a55, ahotu, altrata, altrata-directory, engagifii"},
 		{"unknown flag", same, []string{"token", "a55", "--secret", "x"}, 2, "unknown flag", "--help"},
 		{"unknown output", same, []string{"token", "a55", "-o", "xml"}, 2, "choose text or json", "--help"},
 		{"bad header", same, []string{"call", "a55", "-H", "nocolon"}, 2, "not 'Name: value'", "--help"},

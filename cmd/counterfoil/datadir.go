@@ -27,7 +27,7 @@ var missionProviders = []string{"ahotu", "altrata", "engagifii", "a55"}
 //
 //	counterfoil.db         clients, keys, audit record, the APIs' rows
 //	master.key             what the signing keys in the database are sealed under
-//	tls/                   development certificate authority and certificate
+//	tls/                   development certificate, and the authority that signed it
 //	env/PROVIDER.env       settings of the development client, with its secrets
 //	providers/*.yaml       further providers, one realm each; yours to fill
 //	consumer.yaml          client configuration with a connection for each

@@ -26,7 +26,7 @@ const (
 
 // endpoint is where 'up' and 'serve' are reached: always over TLS.
 type endpoint struct {
-	listener net.Listener
+	listeners []net.Listener
 	// certificate is asked at each handshake.
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// clientCertificates asks callers for a certificate.
@@ -38,16 +38,22 @@ type endpoint struct {
 	end func()
 }
 
-// listenOn listens on HOST:PORT; flag is what named it.
-func listenOn(ctx context.Context, address, flag string) (net.Listener, error) {
+// listenOn listens on HOST:PORT; flag is what named it, and other another that
+// it could name.
+func listenOn(ctx context.Context, address, flag, other string) (net.Listener, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	return l, unavailable(err, address, flag, other)
+}
+
+// unavailable says why there is no listener on an address; nil for no error.
+func unavailable(err error, address, flag, other string) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, withHint(fmt.Errorf("%s is in use", address), "stop what listens there, or choose another port with %s 127.0.0.1:9443", flag)
+		return withHint(fmt.Errorf("%s is in use", address), "stop what listens there, or choose another port with %s %s", flag, other)
 	case err != nil:
-		return nil, withHint(fmt.Errorf("listen on %s: %w", address, err), "choose another address with %s", flag)
+		return withHint(fmt.Errorf("listen on %s: %w", address, err), "choose another address with %s", flag)
 	}
-	return l, nil
+	return nil
 }
 
 // serve accepts connections until ctx ends, then lets those under way finish.
@@ -69,8 +75,10 @@ func (p *program) serve(ctx context.Context, e endpoint) error {
 	if e.end != nil {
 		srv.RegisterOnShutdown(e.end)
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- srv.ServeTLS(e.listener, "", "") }()
+	failed := make(chan error, len(e.listeners))
+	for _, l := range e.listeners {
+		go func() { failed <- srv.ServeTLS(l, "", "") }()
+	}
 	fmt.Fprintln(p.Out, "ready")
 	select {
 	case err := <-failed:

@@ -51,7 +51,7 @@ func withBinary(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		return 1
 	}
-	shared, err = launch(filepath.Join(dir, "data"), "127.0.0.1:0")
+	shared, err = launch(filepath.Join(dir, "data"), "localhost:0")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

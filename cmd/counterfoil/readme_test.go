@@ -30,7 +30,7 @@ func TestReadmeRecordings(t *testing.T) {
 					r := execute(t, "", []string{"PATH=" + filepath.Dir(binary) + ":" + os.Getenv("PATH")}, "sh", "-c", "cd "+home+"\n"+command)
 					got = r.out + r.err
 				}
-				got = strings.ReplaceAll(got, shared.base, "https://127.0.0.1:8443")
+				got = strings.ReplaceAll(got, shared.base, "https://localhost:8443")
 				if !recording(want).MatchString(strings.TrimSpace(got)) {
 					t.Errorf("printed\n%s\nthe README shows\n%s", got, want)
 				}

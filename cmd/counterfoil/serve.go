@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -90,7 +91,7 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	for _, w := range plan.warnings {
 		s.log.Warn(w)
 	}
-	listener, err := listenOn(ctx, plan.Listen, "listen")
+	listener, err := listenOn(ctx, plan.Listen, "listen", "127.0.0.1:9443")
 	if err != nil {
 		return err
 	}
@@ -121,7 +122,7 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	plan.print(p.Out)
 	s.log.Info("listening", "address", listener.Addr().String())
 	err = p.serve(ctx, endpoint{
-		listener: listener, handler: s.health.wrap(s), log: s.log,
+		listeners: []net.Listener{listener}, handler: s.health.wrap(s), log: s.log,
 		certificate: s.handshake, clientCertificates: plan.TLS.ClientCertificates,
 		end: s.server.Drain,
 	})

@@ -26,7 +26,10 @@ type settings struct {
 	secret counterfoil.Secret
 	apiKey counterfoil.Secret
 	scope  string
-	tenant string
+	// tenants are those that the client is granted; tenant is the one of its
+	// environment file.
+	tenants []string
+	tenant  string
 }
 
 // The variables that every environment file has. The last four name the
@@ -62,6 +65,9 @@ func (s *site) settle(ctx context.Context, clients *server.Clients, r *realm) er
 	}
 	if needsTenant(r.Provider) {
 		c.tenant = developmentTenant
+		if len(c.tenants) > 0 && !slices.Contains(c.tenants, c.tenant) {
+			c.tenant = c.tenants[0]
+		}
 	}
 	ca, err := filepath.Abs(s.ca)
 	if err != nil {
@@ -76,19 +82,20 @@ func (s *site) authenticate(ctx context.Context, clients *server.Clients, r *rea
 	c := &r.client
 	found, err := clients.Get(ctx, r.Name, c.id)
 	if c.id == "" || errors.Is(err, server.ErrNotFound) {
-		if c.id, err = findDevelopmentClient(ctx, clients, r.Name); err != nil {
+		if found, err = findDevelopmentClient(ctx, clients, r.Name); err != nil {
 			return err
 		}
 	} else if err != nil {
 		return err
 	}
+	c.id, c.tenants = found.ID, found.Tenants
 	if c.id == "" {
 		made := server.NewClient{Realm: r.Name, Settings: server.Settings{Name: developmentClient, Scopes: r.ScopeNames()}, WithAPIKey: r.Needs(provider.HeaderFromAPIKey)}
 		if needsTenant(r.Provider) {
-			made.Tenants = []string{developmentTenant}
+			made.Tenants = []string{developmentTenant, secondTenant}
 		}
 		_, creds, err := clients.Create(ctx, actor, made)
-		c.id, c.secret, c.apiKey = creds.ClientID, creds.ClientSecret, creds.APIKey
+		c.id, c.secret, c.apiKey, c.tenants = creds.ClientID, creds.ClientSecret, creds.APIKey, made.Tenants
 		return err
 	}
 	if found.Disabled {
@@ -116,17 +123,17 @@ func (s *site) authenticate(ctx context.Context, clients *server.Clients, r *rea
 	return err
 }
 
-// findDevelopmentClient returns the id of the client that an earlier start made
-// and whose environment file is lost, or "".
-func findDevelopmentClient(ctx context.Context, clients *server.Clients, realm string) (string, error) {
+// findDevelopmentClient returns the client that an earlier start made and whose
+// environment file is lost, or the zero Client.
+func findDevelopmentClient(ctx context.Context, clients *server.Clients, realm string) (server.Client, error) {
 	for after := ""; ; {
 		page, err := clients.List(ctx, server.ClientQuery{Realm: realm, After: after, Limit: 100})
 		if err != nil || len(page) == 0 {
-			return "", err
+			return server.Client{}, err
 		}
 		i := slices.IndexFunc(page, func(c server.Client) bool { return c.Name == developmentClient && !c.Disabled })
 		if i >= 0 {
-			return page[i].ID, nil
+			return page[i], nil
 		}
 		after = page[len(page)-1].ID
 	}
@@ -197,8 +204,12 @@ func (s *site) writeConsumer() error {
 			if i > 0 {
 				name += "-" + api.Name
 			}
+			described := api.Name
+			if r.Source().Builtin && described == directory {
+				described = r.APIs[0].Name // which it is a copy of; the catalog has no other
+			}
 			c := connection{
-				Provider: r.Name, API: api.Name, TokenURL: r.tokenURL(), APIURL: r.apiURL(api), CAFile: ca,
+				Provider: r.Name, API: described, TokenURL: r.tokenURL(), APIURL: r.apiURL(api), CAFile: ca,
 				ClientID: r.client.id, ClientSecret: "file:env/" + r.Name + ".env#" + varClientSecret,
 				Tenant: r.client.tenant,
 			}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,19 +25,45 @@ import (
 	"github.com/counterfoil/counterfoil/server/sqlite"
 )
 
-// developmentTenant is the tenant that development clients are granted.
-const developmentTenant = "TENANT123"
+// The tenants that development clients are granted, and one that has rows too
+// and that they are not granted.
+const (
+	developmentTenant = "TENANT123"
+	secondTenant      = events.CountiesTenant
+	strangeTenant     = events.NursesTenant
+)
+
+// directory is altrata's second API in 'up'.
+const directory = "directory"
+
+// withDirectory returns p; altrata, whose token opens several APIs that each
+// have a URL of their own, with one more than the catalog describes: a copy of
+// its first. With it is seen that a new token ends the old one for every API.
+func withDirectory(p *provider.Provider) *provider.Provider {
+	if p.Name != "altrata" || !p.Source().Builtin {
+		return p
+	}
+	second := p.APIs[0]
+	second.Name, second.Title = directory, "Directory API"
+	second.Path, second.URL, second.Explorer = "/"+directory+second.Path, "", ""
+	second.BasePath = second.Path
+	with := *p
+	with.APIs = append(slices.Clone(p.APIs), second)
+	return &with
+}
 
 // site joins server, guards and APIs at one base URL: the only place where the
 // wings meet.
 type site struct {
 	dir   dataDir
-	base  string // https://127.0.0.1:8443
+	base  string // https://localhost:8443
 	ca    string // path of the authority's certificate
 	store *sqlite.Store
 	// masterKey seals the signing keys.
 	masterKey counterfoil.Secret
-	log       *slog.Logger
+	// clock is that of issuer and guards.
+	clock counterfoil.Clock
+	log   *slog.Logger
 
 	server *server.Server
 	realms []*realm
@@ -46,7 +73,7 @@ type site struct {
 // realm is one provider at its place on the site.
 type realm struct {
 	*provider.Provider
-	base   string // https://127.0.0.1:8443/a55
+	base   string // https://localhost:8443/a55
 	client settings
 }
 
@@ -98,12 +125,13 @@ func (s *site) build(ctx context.Context, providers []*provider.Provider) error 
 func (s *site) issue(ctx context.Context, providers []*provider.Provider) (err error) {
 	var realms []server.Realm
 	for _, p := range providers {
+		p = withDirectory(p)
 		r := &realm{Provider: p, base: s.base + "/" + p.Name}
 		s.realms = append(s.realms, r)
 		realms = append(realms, server.Realm{Name: p.Name, Provider: p, BaseURL: r.base, OtherURLs: otherNames(r.base)})
 	}
 	s.server, err = server.New(ctx, server.Config{
-		Store: s.store, Realms: realms, Logger: s.log, OnEvent: logEvent(s.log), MasterKey: s.masterKey,
+		Store: s.store, Realms: realms, Logger: s.log, OnEvent: logEvent(s.log), MasterKey: s.masterKey, Clock: s.clock,
 	})
 	return err
 }
@@ -127,7 +155,7 @@ func otherNames(base string) []string {
 // mount puts every realm's endpoints and guarded APIs at their paths.
 func (s *site) mount(ctx context.Context) error {
 	reference := referenceAPIs(s.store.DB(), s.log)
-	owners := apis.Reference{Day: time.Now().UTC().Truncate(24 * time.Hour)}
+	owners := apis.Reference{Day: s.clock.Now().UTC().Truncate(24 * time.Hour)}
 	for _, r := range s.realms {
 		owners.Owners = append(owners.Owners, apis.Owner{Provider: r.Name, ClientID: r.client.id, Tenant: r.client.tenant})
 	}
@@ -136,7 +164,7 @@ func (s *site) mount(ctx context.Context) error {
 		for i := range r.APIs {
 			described := &r.APIs[i]
 			api := standIn(reference, described)
-			if api.Name() != described.Name {
+			if api.Name() != described.Name && !(r.Source().Builtin && described.Name == directory) {
 				s.log.Info("no reference API has this name and kind: another answers", "realm", r.Name, "api", described.Name, "kind", described.Kind, "answers", api.Name())
 			}
 			if !prepared[api.Name()] {
@@ -157,12 +185,18 @@ func (s *site) mount(ctx context.Context) error {
 	return nil
 }
 
+// handler answers for the whole site.
+func (s *site) handler() http.Handler {
+	h := &health{store: s.store, clock: s.clock}
+	return h.wrap(s.mounts)
+}
+
 // protect puts one API behind its guard.
 func (s *site) protect(r *realm, described *provider.API, api apis.API) error {
 	issuer := s.server.Realm(r.Name)
 	g, err := guard.New(guard.Config{
 		Provider: r.Provider, API: described.Name, Issuer: r.base,
-		Keys: issuer, Registry: issuer, Logger: s.log, OnDecision: logEvent(s.log),
+		Keys: issuer, Registry: issuer, Logger: s.log, OnDecision: logEvent(s.log), Clock: s.clock, SameClock: true,
 	})
 	if err != nil {
 		return fmt.Errorf("realm %s: %w", r.Name, err)

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"strings"
+	"syscall"
 
 	"github.com/counterfoil/counterfoil/server/sqlite"
 	"github.com/gofrs/flock"
@@ -31,13 +33,13 @@ A provider description that is put into DIR/providers becomes one more realm.
 Behind each of its APIs stands the reference API of that name (calendar,
 profiles, events, wallets); wallets or, for GraphQL, profiles behind any other.`,
 		Example: `  counterfoil up
-  counterfoil up --dir ./try --listen 127.0.0.1:9443`,
+  counterfoil up --dir ./try --listen localhost:9443`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.up(cmd.Context(), o) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.dir, "dir", defaultDir, "data directory")
-	f.StringVar(&o.listen, "listen", "127.0.0.1:8443", "address to listen on")
+	f.StringVar(&o.listen, "listen", "localhost:8443", "address to listen on; localhost is 127.0.0.1 and [::1]")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log what is allowed as well as what is refused")
 	return cmd
 }
@@ -55,11 +57,11 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	defer unlock()
-	listener, err := listen(ctx, o.listen)
+	listeners, err := listen(ctx, o.listen)
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
+	defer closeAll(listeners)
 	// 2. What is kept there, made where it is missing.
 	certificate, ca, err := developmentTLS(dir.tls(), p.clock.Now(), log)
 	if err != nil {
@@ -85,14 +87,16 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	// 3. The realms, with a client and data for each.
-	site := &site{dir: dir, base: baseURL(listener.Addr(), o.listen), ca: ca, store: store, masterKey: masterKey, log: log}
+	site := &site{dir: dir, base: baseURL(listeners[0].Addr(), o.listen), ca: ca, store: store, masterKey: masterKey, clock: p.clock, log: log}
 	if err := site.build(ctx, providers); err != nil {
 		return err
 	}
 	// 4. Serve.
-	p.welcome(site)
+	if err := p.welcome(site); err != nil {
+		return err
+	}
 	served := p.serve(ctx, endpoint{
-		listener: listener, certificate: always(certificate), handler: site.mounts, log: log, end: site.server.Drain,
+		listeners: listeners, certificate: always(certificate), handler: site.handler(), log: log, end: site.server.Drain,
 	})
 	return errors.Join(served, site.server.Close())
 }
@@ -119,15 +123,70 @@ func (d dataDir) lock() (unlock func(), err error) {
 	return func() { _ = lock.Unlock() }, nil
 }
 
-func listen(ctx context.Context, address string) (net.Listener, error) {
-	host, _, err := net.SplitHostPort(address)
+// loopback are the addresses that localhost stands for.
+var loopback = []string{"127.0.0.1", "::1"}
+
+// otherPort is what a hint offers in place of an address that is taken.
+const otherPort = "localhost:9443"
+
+func listen(ctx context.Context, address string) ([]net.Listener, error) {
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, usagef("--listen %q is not HOST:PORT", address)
 	}
-	if ip := net.ParseIP(host); host != "" && host != "localhost" && (ip == nil || !ip.IsLoopback() && !ip.IsUnspecified()) {
+	if strings.EqualFold(host, "localhost") {
+		return listenAll(ctx, loopback, port)
+	}
+	if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsLoopback() && !ip.IsUnspecified()) {
 		return nil, usagef("--listen %q: 'up' is for this machine, and its certificate is for localhost, 127.0.0.1 and ::1 only", address)
 	}
-	return listenOn(ctx, address, "--listen")
+	l, err := listenOn(ctx, address, "--listen", otherPort)
+	return []net.Listener{l}, err
+}
+
+// maxPorts is how many ports are tried where any will do.
+const maxPorts = 20
+
+// listenAll listens on one port of all addresses that the machine has; of those
+// it has not, such as ::1 without IPv6, nothing is said. A port that another
+// program has on one of them is refused: callers of localhost would meet either.
+func listenAll(ctx context.Context, hosts []string, port string) ([]net.Listener, error) {
+	for try := 1; ; try++ {
+		all, failed, err := listenEach(ctx, hosts, port)
+		if any := port == "" || port == "0"; !any || try == maxPorts || !errors.Is(err, syscall.EADDRINUSE) {
+			return all, unavailable(err, failed, "--listen", otherPort)
+		}
+	}
+}
+
+// listenEach is one try of listenAll; beside an error it returns the address.
+func listenEach(ctx context.Context, hosts []string, port string) (all []net.Listener, address string, err error) {
+	var config net.ListenConfig
+	for _, host := range hosts {
+		at := net.JoinHostPort(host, port)
+		l, failed := config.Listen(ctx, "tcp", at)
+		if failed == nil {
+			all = append(all, l)
+			_, port, _ = net.SplitHostPort(l.Addr().String()) // the one that was chosen, where any will do
+			continue
+		}
+		address, err = at, failed
+		if probe, failed := config.Listen(ctx, "tcp", net.JoinHostPort(host, "0")); failed == nil {
+			probe.Close() // the machine has the address: it is about the port
+			closeAll(all)
+			return nil, address, err
+		}
+	}
+	if len(all) > 0 {
+		return all, "", nil
+	}
+	return nil, address, err
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		l.Close()
+	}
 }
 
 // baseURL is how clients on this machine reach the listener: by the host that
@@ -138,7 +197,7 @@ func baseURL(addr net.Addr, asked string) string {
 		host = "localhost"
 	}
 	_, port, _ := net.SplitHostPort(addr.String())
-	return "https://" + net.JoinHostPort(host, port)
+	return "https://" + net.JoinHostPort(strings.ToLower(host), port)
 }
 
 // logger logs events of the given weight for people, on standard error.

@@ -3,52 +3,142 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"unicode/utf8"
 )
 
-// The lines that 'up' prints are run as they stand, by a shell in the directory
-// where a newcomer would be.
-func TestPrintedLinesWork(t *testing.T) {
-	want := map[string]string{"ahotu": `"totalCount"`, "altrata": `"data"`, "engagifii": `"totalCount"`, "a55": `"currency"`}
-	var script []string
-	for _, line := range strings.Split(shared.printed(), "\n") {
-		line, indented := strings.CutPrefix(line, "  ")
+// printedBlock is what stands under one heading of what 'up' prints.
+type printedBlock struct {
+	heading, script string
+}
+
+// printedBlocks are the lines to try that 'up' printed.
+func printedBlocks(t *testing.T, printed string) []printedBlock {
+	t.Helper()
+	var blocks []printedBlock
+	for line := range strings.Lines(printed) {
+		line, indented := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "  ")
+		heading, isHeading := strings.CutPrefix(line, "# ")
 		switch {
-		case strings.HasPrefix(line, "set -a; . "):
-			script = []string{line}
-		case indented && script != nil:
-			script = append(script, line)
-			if len(script) < 3 {
-				continue
-			}
-			provider := strings.TrimSuffix(filepath.Base(strings.TrimSuffix(script[0], "; set +a")), ".env")
-			t.Run(provider, func(t *testing.T) {
-				got := execute(t, "", nil, "sh", "-c", strings.Join(script, "\n")).good(t)
-				if !strings.Contains(got.out, want[provider]) || !json.Valid([]byte(got.out)) {
-					t.Errorf("%s\nprinted %s", strings.Join(script, "\n"), got.out)
-				}
-			})
-			delete(want, provider)
-			script = nil
+		case !indented:
+		case isHeading:
+			blocks = append(blocks, printedBlock{heading: heading})
+		case strings.HasPrefix(line, "counterfoil "):
+			blocks = append(blocks, printedBlock{"Counterfoil", line})
+		case len(blocks) > 0:
+			blocks[len(blocks)-1].script += line + "\n"
+		default:
+			t.Errorf("no heading stands above %q", line)
 		}
 	}
-	if len(want) > 0 {
-		t.Errorf("no lines were printed for %v:\n%s", want, shared.printed())
+	return blocks
+}
+
+// The lines that 'up' prints are run as they stand, all in one shell and in
+// order, in the directory where a newcomer would be. Lines were long, and their
+// quotes stood in quotes, so that nobody could read or change them.
+func TestPrintedLinesWork(t *testing.T) {
+	const unauthorized = `{"errors":[{"message":"Unauthorized","extensions":{"code":"UNAUTHENTICATED"}}]}`
+	want := map[string]string{
+		"ahotu Events Content Calendar API":               `^\{"data":\{"events":\{"totalCount":\d+,.*\}\]\}\}\}$`,
+		"Altrata Profile API":                             `^\{"data":\{"people":\{"totalCount":320,.*"headline".*$`,
+		"the same token opens Directory API":              `^\{"data":\{"people":\{"totalCount":320,.*"headline".*$`,
+		"a new token ends the old one for every API: 401": `^` + regexp.QuoteMeta(unauthorized+unauthorized) + `$`,
+		"Engagifii Events API":                            `^\{"totalCount":\d+,"data":\[\{"id":.*$`,
+		"the client's other tenant has other rows":        `^\{"totalCount":\d+,"data":\[\{"id":.*$`,
+		"a tenant that the client is not granted: 403":    `^\{"error":\{"code":"TENANT_FORBIDDEN",.*$`,
+		"A55 core API":                                    `^\{"page":1,"size":20,"totalCount":12,.*"currency":"BRL".*$`,
+		"Counterfoil":                                     `^\{"data":\{"events":\{"totalCount":.*$`,
+		"a browser: import the file as an authority, in its settings for certificates":                  `^$`,
+		"Java (delete an old trust.jks first); then: java -Djavax.net.ssl.trustStore=trust.jks":         `^$`,
+		"Node with dotenv, which comes too late: Node reads this variable at its start only":            `^$`,
+		".NET on Windows: certutil -user -addstore Root FILE; on macOS: security add-trusted-cert FILE": `^$`,
+		"Mono: cert-sync --user FILE": `^$`,
+	}
+	printed := shared.printed()
+	for line := range strings.Lines(printed) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 120 {
+			t.Errorf("a line of %d columns: %s", n, line)
+		}
+		for _, nested := range []string{`'"'`, `"'"`, `\"`, `'\''`} {
+			if strings.Contains(line, nested) {
+				t.Errorf("quotes in quotes: %s", line)
+			}
+		}
+	}
+	blocks := printedBlocks(t, printed)
+	for _, shell := range []string{"dash", "bash"} {
+		t.Run(shell, func(t *testing.T) {
+			dir := t.TempDir()
+			var script strings.Builder
+			for _, b := range blocks {
+				fmt.Fprintf(&script, "printf '\\036'\n%s", b.script+"\n")
+			}
+			// What a printed variable is for: a program that starts after it.
+			fmt.Fprintf(&script, "printf '\\036'\nnode -e 'fetch(process.argv[1]).then(async r => console.log(await r.text()))' %s/healthz\n", shared.base)
+			got := execute(t, "", []string{"PATH=" + filepath.Dir(binary) + ":" + os.Getenv("PATH")}, shell, "-c", "cd "+dir+"\n"+script.String()).good(t)
+			answers := strings.Split(got.out, "\036")[1:]
+			if len(answers) != len(blocks)+1 {
+				t.Fatalf("%d answers to %d blocks: %s", len(answers), len(blocks), got.err)
+			}
+			for i, b := range blocks {
+				pattern, known := want[b.heading]
+				if !known {
+					t.Errorf("nobody expects %q", b.heading)
+				}
+				if answer := strings.TrimSpace(answers[i]); !regexp.MustCompile("(?s)" + pattern).MatchString(answer) {
+					t.Errorf("%s: answered %s\n%s", b.heading, answer, b.script)
+				}
+			}
+			if len(blocks) != len(want) {
+				t.Errorf("%d blocks are printed, want %d", len(blocks), len(want))
+			}
+			if answer := answers[len(blocks)]; answer != "{\"status\":\"good\"}\n\n" {
+				t.Errorf("Node, without an environment file: %s, %s", answer, got.err)
+			}
+			javaTrusts(t, dir)
+		})
+	}
+	for _, b := range blocks {
+		first, _, _ := strings.Cut(b.script, "\n")
+		if strings.HasSuffix(b.heading, " API") && !strings.Contains(b.heading, "opens") && !strings.HasPrefix(first, ". ") {
+			t.Errorf("%s starts with %q", b.heading, first)
+		}
 	}
 	for _, secret := range []string{shared.env(t, "a55").Get("API_CLIENT_SECRET"), shared.env(t, "altrata").Get("API_KEY")} {
-		if strings.Contains(shared.printed(), secret) {
+		if strings.Contains(printed, secret) {
 			t.Error("a secret was printed")
 		}
+	}
+}
+
+// javaTrusts calls the server from Java with the trust store of the printed
+// line, as the line above it says.
+func javaTrusts(t *testing.T, dir string) {
+	t.Helper()
+	const source = `import java.net.URI;
+import java.net.http.*;
+class Trust { public static void main(String[] a) throws Exception {
+	System.out.print(HttpClient.newHttpClient().send(HttpRequest.newBuilder(URI.create(a[0])).build(), HttpResponse.BodyHandlers.ofString()).body());
+} }
+`
+	if err := os.WriteFile(filepath.Join(dir, "Trust.java"), []byte(source), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := execute(t, "", nil, "sh", "-c", "cd "+dir+" && java -Djavax.net.ssl.trustStore=trust.jks Trust.java "+shared.base+"/healthz")
+	if got.out != `{"status":"good"}`+"\n" {
+		t.Errorf("Java answered %s, %s", got.out, got.err)
 	}
 }
 
@@ -164,7 +254,19 @@ func TestUpRefusesToStart(t *testing.T) {
 	if err := os.Chmod(open, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	address := strings.TrimPrefix(shared.base, "https://")
+	_, port, _ := strings.Cut(strings.TrimPrefix(shared.base, "https://"), ":")
+	address := "127.0.0.1:" + port
+	// Ports that another program has on one of the two addresses of localhost.
+	taken := func(address string) string {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		return port
+	}
+	onIPv4, onIPv6 := taken("127.0.0.1:0"), taken("[::1]:0")
 	for _, row := range []struct {
 		name      string
 		args      []string
@@ -172,6 +274,10 @@ func TestUpRefusesToStart(t *testing.T) {
 		says, why string
 	}{
 		{"port in use", []string{"--dir", t.TempDir(), "--listen", address}, 1, address + " is in use", "--listen"},
+		{"port in use on both", []string{"--dir", t.TempDir(), "--listen", "localhost:" + port}, 1, address + " is in use", "--listen localhost:9443"},
+		{"port in use on 127.0.0.1", []string{"--dir", t.TempDir(), "--listen", "localhost:" + onIPv4}, 1, "127.0.0.1:" + onIPv4 + " is in use", "--listen localhost:9443"},
+		{"port in use on ::1", []string{"--dir", t.TempDir(), "--listen", "Localhost:" + onIPv6}, 1, "[::1]:" + onIPv6 + " is in use", "--listen localhost:9443"},
+		{"impossible port", []string{"--dir", t.TempDir(), "--listen", "localhost:99999"}, 1, "99999: invalid port", "--listen"},
 		{"directory that cannot be made", []string{"--dir", filepath.Join(blocked, "data"), "--listen", "127.0.0.1:0"}, 1, "not a directory", "--dir"},
 		{"damaged database", []string{"--dir", damaged, "--listen", "127.0.0.1:0"}, 1, "counterfoil.db", "start afresh"},
 		{"directory in use", []string{"--dir", shared.dir, "--listen", "127.0.0.1:0"}, 1, "another 'counterfoil up'", "--dir"},
@@ -322,5 +428,57 @@ func TestDrain(t *testing.T) {
 	}
 	if err := u.stop(syscall.SIGTERM); err != nil {
 		t.Errorf("drained, but ended with %v", err)
+	}
+}
+
+// Clients that try ::1 first do not all fall back to 127.0.0.1, and a check of
+// the name fails in some where the URL has an address.
+func TestUpListensOnOneAddressOfLocalhost(t *testing.T) {
+	if help := execute(t, "", nil, binary, "up", "--help").good(t); !strings.Contains(help.out, `(default "localhost:8443")`) {
+		t.Errorf("the default is another: %s", help.out)
+	}
+	host, port, _ := strings.Cut(strings.TrimPrefix(shared.base, "https://"), ":")
+	if host != "localhost" || strings.Contains(shared.printed(), "https://127.0.0.1") {
+		t.Errorf("clients are told %s", shared.base)
+	}
+	pool, err := trust(shared.env(t, "a55").Get("SSL_CERT_FILE"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range certificateNames {
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+		resp, err := client.Get("https://" + net.JoinHostPort(name, port) + "/healthz")
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK || string(body) != `{"status":"good"}`+"\n" {
+			t.Errorf("%s: /healthz answers %s %s, %v", name, resp.Status, body, err)
+		}
+		client.CloseIdleConnections()
+	}
+}
+
+// A machine without IPv6, or without IPv4, has one of the two addresses: that is
+// enough. An address that no machine has stands for the other.
+func TestAddressThatTheMachineLacks(t *testing.T) {
+	const nowhere = "192.0.2.1"
+	for _, hosts := range [][]string{{"127.0.0.1", nowhere}, {nowhere, "127.0.0.1"}} {
+		all, err := listenAll(t.Context(), hosts, "0")
+		if err != nil || len(all) != 1 {
+			t.Fatalf("%v: %d listeners, %v", hosts, len(all), err)
+		}
+		_, port, _ := net.SplitHostPort(all[0].Addr().String())
+		if second, err := listenAll(t.Context(), hosts, port); err == nil || !strings.Contains(err.Error(), port+" is in use") {
+			closeAll(second)
+			t.Errorf("%v: a port that is taken: %v", hosts, err)
+		}
+		closeAll(all)
+	}
+	if all, err := listenAll(t.Context(), []string{nowhere}, "0"); err == nil || !strings.Contains(err.Error(), "listen on "+nowhere) {
+		closeAll(all)
+		t.Errorf("none of the addresses: %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -12,7 +13,7 @@ import (
 )
 
 // welcome prints what is served and the lines to try.
-func (p *program) welcome(s *site) {
+func (p *program) welcome(s *site) error {
 	t := tabwriter.NewWriter(p.Out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "PROVIDER\tTOKEN URL\tAPI URL")
 	for _, r := range s.realms {
@@ -23,12 +24,39 @@ func (p *program) welcome(s *site) {
 	t.Flush()
 	fmt.Fprintf(p.Out, "\nTry in another terminal:\n")
 	for _, r := range s.realms {
-		fmt.Fprintf(p.Out, "\n  # %s\n", oneLine(r.Title))
-		for _, line := range r.tryLines(s.dir.env(r.Name)) {
-			fmt.Fprintf(p.Out, "  %s\n", line)
+		for _, t := range r.trials(s.dir.env(r.Name)) {
+			fmt.Fprintf(p.Out, "\n  # %s\n", oneLine(t.says))
+			for _, c := range t.commands {
+				fmt.Fprintf(p.Out, "  %s\n", c)
+			}
 		}
 	}
-	fmt.Fprintf(p.Out, "\nOr let Counterfoil do all of that:\n\n  %s --config %s call %s\n\n", self(), word(s.dir.consumer()), s.realms[0].Name)
+	fmt.Fprintf(p.Out, "\nOr let Counterfoil do all of that:\n\n  %s --config %s call %s\n", self(), word(s.dir.consumer()), s.realms[0].Name)
+	return p.tellTrust(s)
+}
+
+// tellTrust prints how programs that do not read an environment file come to
+// trust the development authority.
+func (p *program) tellTrust(s *site) error {
+	file, err := filepath.Abs(s.ca)
+	if err != nil {
+		return err
+	}
+	keytool := commandLine{"keytool", "-importcert", "-noprompt", "-alias counterfoil", "-file " + word(s.ca), "-keystore trust.jks", "-storetype JKS", "-storepass changeit"}
+	fmt.Fprintf(p.Out, `
+curl, Python, Node, Go, and .NET on Linux, trust the development authority by the environment files; others by
+%s:
+
+  # a browser: import the file as an authority, in its settings for certificates
+  # Java (delete an old trust.jks first); then: java -Djavax.net.ssl.trustStore=trust.jks
+  %s
+  # Node with dotenv, which comes too late: Node reads this variable at its start only
+  export NODE_EXTRA_CA_CERTS=%s
+  # .NET on Windows: certutil -user -addstore Root FILE; on macOS: security add-trusted-cert FILE
+  # Mono: cert-sync --user FILE
+
+`, s.ca, keytool.format("", ""), word(file))
+	return nil
 }
 
 // self is how the program was called: 'go run' builds it in a place of its own
@@ -40,45 +68,75 @@ func self() string {
 	return "counterfoil"
 }
 
-// A curlLine is a curl command that gets its secrets through a pipe, never as an
-// argument that a process list shows. Each of its configuration lines is made
-// of text and of variables ("$NAME").
-type curlLine struct {
-	config [][]string
-	args   string
+// trial is something to try: what it shows and the shell commands that do.
+type trial struct {
+	says     string
+	commands []string
 }
 
-// set adds the configuration line: option = "parts". A part that starts with a
-// dollar sign is a variable; any other is text of a description, and quoted for
-// curl here and for the shell in String.
-func (c *curlLine) set(option string, parts ...string) {
-	line := []string{option + ` = "`}
-	for _, part := range parts {
-		if !strings.HasPrefix(part, "$") {
-			part = strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(part)
-		}
-		line = append(line, part)
-	}
-	c.config = append(c.config, append(line, `"`))
+// maxColumns is how long a printed line is at most where its words allow it.
+const maxColumns = 120
+
+// commandLine is a command in shell words.
+type commandLine []string
+
+// curlCommand starts a command as a provider's guide shows it, for a shell that has
+// sourced an environment file; that exports nothing. Secrets are arguments,
+// which others on this machine can see in a list of processes: they are those of
+// a development client.
+func curlCommand(words ...string) commandLine {
+	return append(commandLine{"curl", "-sS", `--cacert "$CURL_CA_BUNDLE"`}, words...)
 }
 
-func (c *curlLine) String() string {
+// format returns the command between before and after, in lines of maxColumns
+// that are printed behind two blanks.
+func (c commandLine) format(before, after string) string {
 	var b strings.Builder
-	b.WriteString(`printf '%s\n'`)
-	for _, line := range c.config {
-		b.WriteByte(' ')
-		text := ""
-		for _, part := range line {
-			if !strings.HasPrefix(part, "$") {
-				text += part
-				continue
-			}
-			b.WriteString(quoted(text) + `"` + part + `"`)
-			text = ""
+	b.WriteString(before)
+	width := 2 + len(before)
+	for i, w := range c {
+		if i == len(c)-1 {
+			w += after
 		}
-		b.WriteString(quoted(text))
+		switch {
+		case i == 0:
+		case width+len(" ")+len(w)+len(` \`) > maxColumns:
+			b.WriteString(" \\\n      ")
+			width = 6
+		default:
+			b.WriteByte(' ')
+			width++
+		}
+		b.WriteString(w)
+		width += len(w)
 	}
-	return b.String() + " | curl -sK - " + c.args
+	return b.String()
+}
+
+// template is a shell word of text and of variables ("$NAME"). Text is of a
+// description, which may be a stranger's: what is not plain is quoted apart.
+func template(parts ...string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:=&?,;+-% "
+	var b strings.Builder
+	open, named := false, false // inside double quotes; just after a variable
+	for _, part := range parts {
+		variable := strings.HasPrefix(part, "$")
+		inside := variable || strings.Trim(part, plain) == "" && !(named && continuesName(part))
+		if inside != open {
+			b.WriteByte('"')
+			open = inside
+		}
+		if inside {
+			b.WriteString(part)
+		} else {
+			b.WriteString(quoted(part))
+		}
+		named = variable
+	}
+	if open {
+		b.WriteByte('"')
+	}
+	return b.String()
 }
 
 // quoted is s as a part of a shell word, whatever is in it.
@@ -95,82 +153,116 @@ func word(s string) string {
 	return quoted(s)
 }
 
-// tryLines are shell commands that get a token and call the first API.
-func (r *realm) tryLines(env string) []string {
+// continuesName reports whether text right after a variable would be read as a
+// part of its name, or in some shells (":u") as a change to its value.
+func continuesName(text string) bool {
+	return text != "" && (text[0] == ':' && len(text) > 1 || strings.Trim(text[:1], "/.:=&?,;+-% ") != "")
+}
+
+// trials are what there is to try at the realm: a token and a call of the first
+// API, what else its client may see or may not, and the other APIs.
+func (r *realm) trials(env string) []trial {
 	if !filepath.IsAbs(env) && !strings.HasPrefix(env, ".") {
 		env = "./" + env // or the shell would look for it elsewhere
 	}
-	lines := []string{
-		"set -a; . " + word(env) + "; set +a",
-		`TOKEN=$(` + r.tokenLine().String() + ` | sed 's/.*"access_token":"\([^"]*\)".*/\1/')`,
+	// Every access token is a JWT, which begins like that.
+	token := r.tokenLine().format("TOKEN=$(", ` | grep -oE 'eyJ[A-Za-z0-9._-]+')`)
+	all := []trial{{r.Title, []string{". " + word(env), token}}}
+	if len(r.APIs) == 0 {
+		return all
 	}
-	if len(r.APIs) > 0 {
-		lines = append(lines, r.callLine(&r.APIs[0]).String())
+	first := &r.APIs[0]
+	call := func(api *provider.API, tenant string) string { return r.callLine(api, tenant).format("", "") }
+	all[0].commands = append(all[0].commands, call(first, ""))
+	if _, tenants := first.Header(provider.HeaderFromTenant); tenants && first.Name == "events" { // the rows of others belong to no tenant
+		for _, t := range r.client.tenants {
+			if t != r.client.tenant {
+				all = append(all, trial{"the client's other tenant has other rows", []string{call(first, t)}})
+			}
+		}
+		if !slices.Contains(r.client.tenants, strangeTenant) {
+			all = append(all, trial{"a tenant that the client is not granted: 403", []string{call(first, strangeTenant)}})
+		}
 	}
-	return lines
+	if len(r.APIs) == 1 {
+		return all
+	}
+	var again []string
+	for i := range r.APIs {
+		again = append(again, call(&r.APIs[i], ""))
+	}
+	all = append(all, trial{"the same token opens " + r.APIs[1].Title, again[1:]})
+	if r.TokenEndpoint.Policy == provider.Replace {
+		all = append(all, trial{"a new token ends the old one for every API: 401", append([]string{r.tokenLine().format("", " -o /dev/null")}, again...)})
+	}
+	return all
 }
 
 // tokenLine asks for a token as the description says.
-func (r *realm) tokenLine() *curlLine {
+func (r *realm) tokenLine() commandLine {
 	e := &r.TokenEndpoint
-	c := &curlLine{args: `"$` + varTokenURL + `"`}
-	var form []string
+	id := "$" + variable(r.Provider, provider.SettingClientID, varClientID)
+	secret := "$" + variable(r.Provider, provider.SettingClientSecret, varClientSecret)
+	c := curlCommand(template("$" + varTokenURL))
 	if e.GrantTypeIn == provider.InQuery {
-		c.args = `-X POST "$` + varTokenURL + `?grant_type=client_credentials"`
+		c = curlCommand("-X POST", template("$"+varTokenURL, "?grant_type=client_credentials"))
 	} else {
-		form = append(form, "grant_type=client_credentials")
+		c = append(c, "-d grant_type=client_credentials")
 	}
 	if e.ClientAuthentication[0] == provider.ClientSecretPost {
-		form = append(form, "&client_id=", "$"+varClientID, "&client_secret=", "$"+varClientSecret)
+		c = append(c, "-d "+template("client_id=", id), "-d "+template("client_secret=", secret))
 	} else {
-		c.set("user", "$"+varClientID, ":", "$"+varClientSecret)
+		c = append(c, "-u "+template(id, ":", secret))
 	}
 	if e.Scope.Parameter == provider.Required {
-		form = append(form, "&scope=", "$"+varScope)
+		c = append(c, "-d "+template("scope=", "$"+varScope))
 	}
 	for _, h := range e.Headers {
-		r.addHeader(c, h)
-	}
-	if len(form) > 0 {
-		c.set("data", form...)
+		c = append(c, r.headerWord(h, ""))
 	}
 	return c
 }
 
-// callLine makes the API's example call.
-func (r *realm) callLine(api *provider.API) *curlLine {
-	call := api.Example
-	c := &curlLine{args: `"$` + varAPIURL + `"`}
-	if call.Path != "" {
-		c.args += word(call.Path)
+// callLine makes the API's example call, for the client's tenant or another.
+func (r *realm) callLine(api *provider.API, tenant string) commandLine {
+	example := api.Example
+	var c commandLine
+	if plain := example.Method == http.MethodGet || (example.Method == http.MethodPost && example.Body != ""); !plain {
+		c = curlCommand("-X " + word(example.Method))
+	} else {
+		c = curlCommand()
+	}
+	if api == &r.APIs[0] {
+		c = append(c, template("$"+varAPIURL, example.Path))
+	} else {
+		c = append(c, word(r.apiURL(api)+example.Path))
 	}
 	for _, h := range api.Headers {
-		r.addHeader(c, h)
+		c = append(c, r.headerWord(h, tenant))
 	}
-	if call.Body != "" {
-		c.args += " -d " + quoted(call.Body)
-	}
-	if plain := call.Method == http.MethodGet || (call.Method == http.MethodPost && call.Body != ""); !plain {
-		c.args = "-X " + word(call.Method) + " " + c.args
+	if example.Body != "" {
+		c = append(c, "-d "+quoted(example.Body))
 	}
 	return c
 }
 
-func (r *realm) addHeader(c *curlLine, h provider.Header) {
+// headerWord is the option for a header; tenant stands for another than the
+// client's own.
+func (r *realm) headerWord(h provider.Header, tenant string) string {
 	name := h.Name + ": "
-	switch h.From {
-	case provider.HeaderFromToken:
-		if h.Scheme != "" {
-			name += h.Scheme + " "
-		}
-		c.set("header", name, "$TOKEN")
-	case provider.HeaderFromAPIKey:
-		c.set("header", name, "$"+variable(r.Provider, provider.SettingAPIKey, varAPIKey))
-	case provider.HeaderFromTenant:
-		c.set("header", name, "$"+variable(r.Provider, provider.SettingTenant, varTenant))
-	default:
-		c.set("header", name+h.Value)
+	switch {
+	case h.From == provider.HeaderFromToken && h.Scheme != "":
+		return "-H " + template(name+h.Scheme+" ", "$TOKEN")
+	case h.From == provider.HeaderFromToken:
+		return "-H " + template(name, "$TOKEN")
+	case h.From == provider.HeaderFromAPIKey:
+		return "-H " + template(name, "$"+variable(r.Provider, provider.SettingAPIKey, varAPIKey))
+	case h.From == provider.HeaderFromTenant && tenant == "":
+		return "-H " + template(name, "$"+variable(r.Provider, provider.SettingTenant, varTenant))
+	case h.From == provider.HeaderFromTenant:
+		return "-H " + quoted(name+tenant)
 	}
+	return "-H " + quoted(name+h.Value)
 }
 
 // join lists names for a person.
