@@ -109,22 +109,64 @@ func TestForeign(t *testing.T) {
 	}
 }
 
-// Values stand bare, in single quotes or in double ones; what is none of it is
-// taken as it stands.
-func TestQuotes(t *testing.T) {
-	for text, want := range map[string]string{
-		`'a b'`: "a b", `"a b"`: "a b", `''`: "", `""`: "", `'`: "'", `"`: `"`, `'a`: "'a", `a'`: "a'", `"a`: `"a`, `a"`: `a"`, `'a"`: `'a"`, `"a'`: `"a'`,
-		`'it'\''s'`: "it's", `a=b`: "a=b", ``: "", `"it'\''s"`: `it'\''s`,
+// The modes of files that deployments have are taken, with doubts where they are
+// doubtful; what anybody can write is refused.
+func TestUntrusted(t *testing.T) {
+	me := uint32(os.Geteuid())
+	foreign := "another user can write it (its owner"
+	if me == 0 {
+		foreign = ""
+	}
+	for name, tt := range map[string]struct {
+		mode             fs.FileMode
+		owner            uint32
+		secret           bool
+		refused, doubted string
+	}{
+		"mine":                            {0o600, me, true, "", ""},
+		"a secret of Kubernetes":          {0o644, 0, true, "", "others can read it (mode 0644)"},
+		"a secret of Kubernetes, fsGroup": {0o640, 0, true, "", ""},
+		"a secret of Docker":              {0o444, 0, true, "", "others can read it (mode 0444)"},
+		"a credential of systemd":         {0o440, 0, true, "", ""},
+		"no secret, for all to read":      {0o644, 0, false, "", ""},
+		"made under umask 002":            {0o664, me, false, "", "its group can write it (mode 0664)"},
+		"for anybody to write":            {0o666, me, false, "anybody can write it (mode 0666): chmod o-w", "its group"},
+		"for others to write":             {0o602, 0, true, "anybody can write it (mode 0602)", ""},
+		"another user's":                  {0o600, me + 1000, true, foreign, foreign},
+		"a pipe for all":                  {fs.ModeNamedPipe | 0o666, me, false, "", ""},
 	} {
-		env, err := files.ParseEnv(strings.NewReader("# a comment\n\nexport KEY="+text+"\n"), "x.env")
-		if err != nil || len(env) != 1 || env.Get("KEY") != want || env.Get("OTHER") != "" {
-			t.Errorf("%s: %q, %v", text, env, err)
+		info := owned{mode: tt.mode, sys: &syscall.Stat_t{Uid: tt.owner}}
+		err := files.Untrusted(info)
+		if (err == nil) != (tt.refused == "") || err != nil && !strings.Contains(err.Error(), tt.refused) {
+			t.Errorf("%s: %v", name, err)
+		}
+		doubts := strings.Join(files.Doubts(info, tt.secret), "; ")
+		if (doubts == "") != (tt.doubted == "") || !strings.Contains(doubts, tt.doubted) {
+			t.Errorf("%s: doubts %q", name, doubts)
 		}
 	}
-	if _, err := files.ParseEnv(strings.NewReader("A=1\n\n# b\nnot a setting\n"), "x.env"); err == nil || err.Error() != "x.env:4: this line is not KEY=value" {
+}
+
+// What anybody can write is not read, whatever reads it.
+func TestReadWhatAnybodyCanWrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.env")
+	if err := os.WriteFile(path, []byte("A=1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := files.Read(path, 4); err != nil || string(b) != "A=1\n" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if _, err := files.Read(path, 3); err == nil || !strings.Contains(err.Error(), "larger than 3 bytes") {
 		t.Errorf("%v", err)
 	}
-	if _, err := files.ReadEnv(filepath.Join(t.TempDir(), "x.env")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("%v", err)
+	if err := os.Chmod(path, 0o606); err != nil {
+		t.Fatal(err)
+	}
+	_, read := files.Read(path, 10)
+	_, env := files.ReadEnv(path)
+	for _, err := range []error{read, env} {
+		if err == nil || !strings.Contains(err.Error(), path+": anybody can write it (mode 0606)") {
+			t.Errorf("%v", err)
+		}
 	}
 }

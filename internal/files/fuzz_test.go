@@ -15,7 +15,7 @@ var name = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // Whatever an environment file holds, what was read of it is written and read
 // again as it was; an error is one line.
 func FuzzEnv(f *testing.F) {
-	for _, s := range []string{"A=1\nexport B='it'\\''s'\n", "# x\n\nC=\"d\"\n", "no setting", "=", "A='", "A=$(x)", "\xff=\x00"} {
+	for _, s := range []string{"A=1\nexport B='it'\\''s'\n", "# x\n\nC=\"d\"\n", "no setting", "=", "A='", "A=$(x)", "A=1 B=2;export C=\"a\\\nb\" # c\nset -a", "A=\"${x:-it's}\"", "\xff=\x00"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -27,7 +27,7 @@ func FuzzEnv(f *testing.F) {
 			return
 		}
 		for _, setting := range env {
-			if !name.MatchString(setting.Key) {
+			if setting.Err != nil || !name.MatchString(setting.Key) {
 				return // no shell has such a variable, and nothing here writes it
 			}
 		}

@@ -85,10 +85,11 @@ func (s Source) file(ref string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if env.Get(key) == "" {
-			return "", fmt.Errorf("the file has no line %s=…", key)
+		value, err := env.Lookup(key)
+		if err == nil && value == "" {
+			err = fmt.Errorf("the file has no line %s=…", key)
 		}
-		return env.Get(key), nil
+		return value, err
 	}
 	f, err := os.Open(path)
 	if err != nil {

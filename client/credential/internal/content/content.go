@@ -60,8 +60,11 @@ func (p Place) Secret(b []byte) (counterfoil.Secret, error) {
 	if err != nil {
 		return "", err
 	}
-	value := env.Get(p.Key)
-	if value == "" {
+	value, err := env.Lookup(p.Key)
+	switch {
+	case err != nil:
+		return "", err
+	case value == "":
 		return "", fmt.Errorf("the file has no line %s=…", p.Key)
 	}
 	return Secret(value)
