@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client/internal/sent"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -258,6 +259,13 @@ func reveal(ctx context.Context, f SecretFunc, name string, missing counterfoil.
 		return "", notHad(name, missing, err)
 	case v == "":
 		return "", &counterfoil.Error{Reason: missing, Message: "the " + name + " is empty: look where Config takes it from"}
+	case sent.Doubtful(v):
+		if _, err := f(sent.Checked(ctx)); err != nil {
+			return "", notHad(name, missing, err)
+		}
+		if err := sent.Flaw(v); err != nil {
+			return "", notHad(name, missing, err)
+		}
 	}
 	return v, nil
 }

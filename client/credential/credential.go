@@ -1,8 +1,9 @@
 // Package credential gives a client its secrets by reference, so that no
 // configuration, command line or image holds one. Use it for the SecretFunc
 // fields of a client.Config: [Open] reads "env:NAME" and "file:PATH", packages
-// beside this one add keyrings, encrypted files and secret managers, and [Keep]
-// holds what is slow to get.
+// below this one add keyrings, encrypted files, programs and secret managers, and
+// [Keep] holds what is slow to get. Package resolver below it opens all that the
+// command line does.
 //
 // It promises:
 //
@@ -12,6 +13,8 @@
 //     for a bounded time, and the source is not hammered.
 //   - No error holds a secret, nor a reference that is none: somebody may have
 //     written out the secret itself.
+//   - What cannot be sent, because it has a control character or a byte order mark,
+//     is refused before it is sent, with its reference.
 //   - Nothing runs in the background, so there is nothing to close.
 package credential
 
@@ -19,14 +22,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
-	"github.com/counterfoil/counterfoil/internal/secret"
+	"github.com/counterfoil/counterfoil/client/credential/internal/content"
+	"github.com/counterfoil/counterfoil/client/internal/sent"
+	"github.com/counterfoil/counterfoil/internal/files"
 )
 
 // Opener opens what stands behind the scheme of a reference: the PATH of
@@ -65,8 +72,19 @@ func Open(reference string, more Schemes) (client.SecretFunc, error) {
 	if err != nil {
 		return nil, fmt.Errorf("credential: a reference to %s is wrong: %w", scheme, err)
 	}
-	return f, nil
+	_, _, line := strings.Cut(rest, "#")
+	bare := slices.Contains(texts, scheme) && !line
+	return func(ctx context.Context) (counterfoil.Secret, error) {
+		v, err := f(ctx)
+		if err == nil {
+			err = sent.Check(ctx, reference, v, bare)
+		}
+		return v, err
+	}, nil
 }
+
+// texts are the schemes of what is a secret as a whole, unless a line is named.
+var texts = []string{"file", "age", "stdin"}
 
 func unknown(more Schemes) error {
 	all := maps.Clone(builtIn)
@@ -82,16 +100,86 @@ func unknown(more Schemes) error {
 }
 
 // Env opens names of environment variables, read by getenv at each ask; nil
-// means os.Getenv. A variable that is empty counts as not set.
+// means os.Getenv. A variable that is empty counts as not set; line ends behind a
+// secret are cut off.
 func Env(getenv func(string) string) Opener {
+	if getenv == nil {
+		getenv = os.Getenv
+	}
 	return func(name string) (client.SecretFunc, error) {
 		if name == "" || strings.ContainsAny(name, "=\x00") {
 			return nil, errors.New("it names no environment variable: write env:NAME")
 		}
-		source := secret.Source{Getenv: getenv}
-		if getenv == nil {
-			source.Getenv = os.Getenv
+		return func(context.Context) (counterfoil.Secret, error) {
+			value := getenv(name)
+			if value == "" {
+				return "", fmt.Errorf("secret env:%s: the environment variable is not set", name)
+			}
+			v, err := content.Secret(value)
+			if err != nil {
+				err = fmt.Errorf("secret env:%s: %w", name, err)
+			}
+			return v, err
+		}, nil
+	}
+}
+
+// Stdin opens standard input, or what else in is: all of it, read at the first ask
+// and kept. One reference can be to it, because it can be read once.
+func Stdin(in io.Reader) Opener {
+	taken := false
+	return func(rest string) (client.SecretFunc, error) {
+		if rest != "" {
+			return nil, errors.New("nothing stands behind stdin:")
 		}
-		return func(context.Context) (counterfoil.Secret, error) { return source.Get("env:" + name) }, nil
+		if taken {
+			return nil, errors.New("standard input can be read once, and another reference reads it: take one of them from elsewhere")
+		}
+		taken = true
+		get := sync.OnceValues(func() (counterfoil.Secret, error) {
+			b, err := io.ReadAll(io.LimitReader(in, content.MaxFile))
+			if err == nil {
+				b, err = files.Text(b)
+			}
+			var v counterfoil.Secret
+			if err == nil {
+				v, err = content.Secret(string(b))
+			}
+			if err != nil {
+				err = fmt.Errorf("secret stdin:: %w", err)
+			}
+			return v, err
+		})
+		return func(context.Context) (counterfoil.Secret, error) { return get() }, nil
+	}
+}
+
+// Prompt opens questions to a person, who is asked once: an answer is kept. Ask
+// puts the question, which may be empty, and must not show the answer.
+func Prompt(ask func(ctx context.Context, question string) (string, error)) Opener {
+	return func(question string) (client.SecretFunc, error) {
+		turn := make(chan struct{}, 1) // not a mutex: waiting ends with a context
+		var kept counterfoil.Secret
+		return func(ctx context.Context) (counterfoil.Secret, error) {
+			select {
+			case turn <- struct{}{}:
+				defer func() { <-turn }()
+			case <-ctx.Done():
+				return "", fmt.Errorf("secret prompt:%s: gave up waiting: %w", question, context.Cause(ctx))
+			}
+			if kept != "" {
+				return kept, nil
+			}
+			answer, err := ask(ctx, question)
+			var v counterfoil.Secret
+			if err == nil {
+				v, err = content.Secret(answer)
+			}
+			if err != nil {
+				return "", fmt.Errorf("secret prompt:%s: %w", question, err)
+			}
+			kept = v
+			return v, nil
+		}, nil
 	}
 }

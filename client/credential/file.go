@@ -26,10 +26,14 @@ import (
 // is refused: they could make this program somebody else. It must belong to the
 // program's user or to root. That others can read it is not refused, because
 // mounts of secrets are made so; keep your own at mode 0600. A secret has at most 64 KiB, an
-// environment file 1 MiB; line ends behind a secret are cut off.
+// environment file 1 MiB; line ends behind a secret are cut off. Environment files
+// are read as sh reads them. Text may begin with a byte order mark or be UTF-16.
 type Files struct {
 	// Dir is what relative paths are relative to; default the working directory.
 	Dir string
+	// Loose takes also files that their group can write and, for root, those of any
+	// user. It is for command lines, where somebody is warned of them.
+	Loose bool
 	// Clock is for tests; default the machine's.
 	Clock counterfoil.Clock
 }
@@ -50,7 +54,7 @@ func (f Files) Open(reference string) (client.SecretFunc, error) {
 	if place.Key != "" {
 		limit = content.MaxFile
 	}
-	file := watch.New(place.Path, limit, f.Clock, func(_ context.Context, b []byte) (counterfoil.Secret, error) { return place.Secret(b) })
+	file := watch.New(place.Path, limit, f.Loose, f.Clock, func(_ context.Context, b []byte) (counterfoil.Secret, error) { return place.Secret(b) })
 	return func(ctx context.Context) (counterfoil.Secret, error) {
 		value, err := file.Get(ctx)
 		if err != nil {

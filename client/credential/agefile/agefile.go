@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"filippo.io/age"
@@ -52,6 +53,12 @@ const (
 // Files have at most 2 MiB, and 1 MiB decrypted; what other users can write is
 // refused, as by credential.Files.
 func Opener(identity client.SecretFunc, clk counterfoil.Clock) credential.Opener {
+	return OpenerIn(credential.Files{Clock: clk}, identity)
+}
+
+// OpenerIn is Opener for files with what f says of them.
+func OpenerIn(f credential.Files, identity client.SecretFunc) credential.Opener {
+	clk := f.Clock
 	if clk == nil {
 		clk = clock.System
 	}
@@ -63,7 +70,10 @@ func Opener(identity client.SecretFunc, clk counterfoil.Clock) credential.Opener
 		if err != nil {
 			return nil, err
 		}
-		file := watch.New(place.Path, maxEncrypted, clk, func(ctx context.Context, b []byte) (counterfoil.Secret, error) {
+		if !filepath.IsAbs(place.Path) {
+			place.Path = filepath.Join(f.Dir, place.Path)
+		}
+		file := watch.New(place.Path, maxEncrypted, f.Loose, clk, func(ctx context.Context, b []byte) (counterfoil.Secret, error) {
 			text, err := decrypt(ctx, b, identity)
 			defer clear(text)
 			if err != nil {

@@ -54,7 +54,11 @@ func ParsePlace(reference string) (Place, error) {
 // Secret is what b, the bytes of the file, holds there.
 func (p Place) Secret(b []byte) (counterfoil.Secret, error) {
 	if p.Key == "" {
-		return Secret(string(b))
+		text, err := files.Text(b)
+		if err != nil {
+			return "", err
+		}
+		return Secret(string(text))
 	}
 	env, err := files.ParseEnv(bytes.NewReader(b), p.Path)
 	if err != nil {

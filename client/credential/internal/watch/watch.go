@@ -43,8 +43,10 @@ type File[T any] struct {
 	max   int64
 	clock counterfoil.Clock
 	parse func(context.Context, []byte) (T, error)
-	turn  chan struct{} // held by who reads; a channel, so that waiting ends with a context
-	state atomic.Pointer[state[T]]
+	// foreign says why a file is refused by its mode and owner.
+	foreign func(fs.FileInfo) error
+	turn    chan struct{} // held by who reads; a channel, so that waiting ends with a context
+	state   atomic.Pointer[state[T]]
 }
 
 // state is what is known of the file; it is never changed, only replaced.
@@ -63,9 +65,14 @@ type state[T any] struct {
 }
 
 // New returns the file at path, of at most max bytes. Parse makes the value; the
-// bytes are overwritten when it returns.
-func New[T any](path string, max int64, clock counterfoil.Clock, parse func(context.Context, []byte) (T, error)) *File[T] {
-	return &File[T]{path: path, max: max, clock: clock, parse: parse, turn: make(chan struct{}, 1)}
+// bytes are overwritten when it returns. A loose one is held to what operators may
+// do, others to what is safe without somebody who is warned.
+func New[T any](path string, max int64, loose bool, clock counterfoil.Clock, parse func(context.Context, []byte) (T, error)) *File[T] {
+	f := &File[T]{path: path, max: max, clock: clock, parse: parse, foreign: files.Foreign, turn: make(chan struct{}, 1)}
+	if loose {
+		f.foreign = files.Untrusted
+	}
+	return f
 }
 
 // Get returns the value of what the file holds now. It costs a stat where
@@ -109,7 +116,7 @@ func (f *File[T]) stands(s *state[T]) bool {
 		return false
 	}
 	info, err := os.Stat(f.path)
-	return err == nil && same(info, s.info) && files.Foreign(info) == nil
+	return err == nil && same(info, s.info) && f.foreign(info) == nil
 }
 
 func same(a, b fs.FileInfo) bool {
@@ -178,7 +185,7 @@ func (f *File[T]) bytes() ([]byte, fs.FileInfo, error) {
 	if info, err = file.Stat(); err != nil {
 		return nil, nil, err
 	}
-	if err := files.Foreign(info); err != nil {
+	if err := f.foreign(info); err != nil {
 		return nil, nil, foreignError{err}
 	}
 	b, err := io.ReadAll(io.LimitReader(file, f.max+1))

@@ -1,0 +1,117 @@
+// Package resolver opens every kind of reference to a secret that needs no library
+// of a cloud: env, file, stdin, prompt, keyring, age and exec. Use it where somebody
+// else writes the references, as in a configuration; the command line does. A
+// program that writes its own takes the packages that it needs, with
+// [credential.Open].
+//
+// It promises what package credential does, and that no reference runs a program
+// unless the caller says that its place may.
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/credential"
+	"github.com/counterfoil/counterfoil/client/credential/agefile"
+	"github.com/counterfoil/counterfoil/client/credential/command"
+	"github.com/counterfoil/counterfoil/client/credential/keyring"
+	"github.com/counterfoil/counterfoil/internal/files"
+)
+
+// Config says what references may reach.
+type Config struct {
+	// Dir is what relative paths are relative to, and where programs run; default
+	// the working directory.
+	Dir string
+	// Loose takes files as [credential.Files] says.
+	Loose bool
+	// Getenv reads the environment; default os.Getenv.
+	Getenv func(string) string
+	// Stdin is what stdin: reads; nil refuses it.
+	Stdin io.Reader
+	// Prompt asks a person; nil where there is none to ask.
+	Prompt func(ctx context.Context, question string) (string, error)
+	// AgeIdentity refers to the identity, or the passphrase, that age: files are
+	// decrypted with; empty refuses age:.
+	AgeIdentity string
+	// Exec returns nil where the references may run programs (exec:), or why not;
+	// a nil Exec refuses. [MayExec] is what a configuration has to be.
+	Exec func() error
+	// Clock is for tests; default the machine's.
+	Clock counterfoil.Clock
+}
+
+// MayExec returns why references of a configuration file may not run programs:
+// others than root and this user own it or can write it.
+func MayExec(info fs.FileInfo) error {
+	if !info.Mode().IsRegular() {
+		return errors.New("exec: counts only in a regular file")
+	}
+	if err := files.Foreign(info); err != nil {
+		return fmt.Errorf("exec: counts only in a file that root or you own and nobody else writes: %w", err)
+	}
+	return nil
+}
+
+// New returns what opens references. It is safe for concurrent use after its
+// references are opened.
+func New(c Config) func(reference string) (client.SecretFunc, error) {
+	files := credential.Files{Dir: c.Dir, Loose: c.Loose, Clock: c.Clock}
+	schemes := credential.Schemes{
+		"env": credential.Env(c.Getenv), "file": files.Open, "keyring": keyring.Opener(c.Clock),
+		"stdin":  refused("stdin: there is nothing to read here"),
+		"prompt": absent("there is no terminal to ask at: refer to the secret another way"),
+		"age":    refused("age: files need an identity: set age_identity to a reference to it"),
+		"exec":   c.exec,
+	}
+	if c.Stdin != nil {
+		schemes["stdin"] = credential.Stdin(c.Stdin)
+	}
+	if c.Prompt != nil {
+		schemes["prompt"] = credential.Prompt(c.Prompt)
+	}
+	if c.AgeIdentity != "" {
+		schemes["age"] = func(reference string) (client.SecretFunc, error) {
+			without := credential.Schemes{}
+			for scheme, open := range schemes {
+				without[scheme] = open
+			}
+			without["age"] = refused("the identity of age: files cannot be in one")
+			identity, err := credential.Open(c.AgeIdentity, without)
+			if err != nil {
+				return nil, fmt.Errorf("age_identity: %w", err)
+			}
+			return agefile.OpenerIn(files, identity)(reference)
+		}
+	}
+	return func(reference string) (client.SecretFunc, error) { return credential.Open(reference, schemes) }
+}
+
+func (c Config) exec(reference string) (client.SecretFunc, error) {
+	err := errors.New("exec: counts only in a client configuration")
+	if c.Exec != nil {
+		err = c.Exec()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return command.Opener(command.Config{Dir: c.Dir, Clock: c.Clock})(reference)
+}
+
+// refused opens nothing.
+func refused(why string) credential.Opener {
+	return func(string) (client.SecretFunc, error) { return nil, errors.New(why) }
+}
+
+// absent opens what is never there.
+func absent(why string) credential.Opener {
+	return func(string) (client.SecretFunc, error) {
+		return func(context.Context) (counterfoil.Secret, error) { return "", errors.New(why) }, nil
+	}
+}
