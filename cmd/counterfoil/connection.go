@@ -13,11 +13,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
-	"github.com/counterfoil/counterfoil/internal/secret"
+	"github.com/counterfoil/counterfoil/client/credential/resolver"
+	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/internal/strict"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/spf13/cobra"
@@ -33,6 +33,8 @@ type consumerConfig struct {
 	// TokenCache is the directory of the tokens that runs share, relative to
 	// the configuration; default, a directory of the user's cache.
 	TokenCache string `yaml:"token_cache,omitempty"`
+	// AgeIdentity refers to the identity, or the passphrase, of age: files.
+	AgeIdentity string `yaml:"age_identity,omitempty"`
 	// Connections are the ways to call an API, by name.
 	Connections map[string]connection `yaml:"connections" check:"required"`
 }
@@ -67,7 +69,7 @@ func (p *program) readConsumer() (*consumerConfig, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	f, err := os.Open(path)
+	f, err := files.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, "", withHint(fmt.Errorf("no client configuration at %s", path), "name one with --config; 'counterfoil up' writes consumer.yaml to its directory")
 	}
@@ -75,6 +77,9 @@ func (p *program) readConsumer() (*consumerConfig, string, error) {
 		return nil, "", err
 	}
 	defer f.Close()
+	if p.consumer, err = f.Stat(); err != nil {
+		return nil, "", err
+	}
 	text, err := io.ReadAll(io.LimitReader(f, maxConfig))
 	if err != nil {
 		return nil, "", fmt.Errorf("read %s: %w", path, err)
@@ -122,7 +127,7 @@ func (p *program) open(name string) (*link, error) {
 		return nil, &failure{code: exitUsage, err: fmt.Errorf("no connection is called %q", name),
 			hint: "choose from " + strings.Join(slices.Sorted(maps.Keys(config.Connections)), ", ")}
 	}
-	setup, err := p.setup(c, dir)
+	setup, err := p.setup(c, dir, p.references(dir, config.AgeIdentity))
 	if err != nil {
 		return nil, fmt.Errorf("connection %s: %w", name, err)
 	}
@@ -141,7 +146,7 @@ func (p *program) open(name string) (*link, error) {
 }
 
 // setup turns a connection into what the client package asks for.
-func (p *program) setup(c connection, dir string) (*client.Config, error) {
+func (p *program) setup(c connection, dir string, references func(string) (client.SecretFunc, error)) (*client.Config, error) {
 	described := c.Provider
 	if strings.ContainsAny(described, `./\`) {
 		described = within(dir, described)
@@ -160,31 +165,40 @@ func (p *program) setup(c connection, dir string) (*client.Config, error) {
 			return nil, fmt.Errorf("ca_file: %w", err)
 		}
 	}
-	secrets := p.secrets(dir)
+	var secrets [2]client.SecretFunc
+	for i, of := range []struct{ key, reference string }{{"client_secret", c.ClientSecret}, {"api_key", c.APIKey}} {
+		if of.reference == "" {
+			continue
+		}
+		if secrets[i], err = references(of.reference); err != nil {
+			return nil, fmt.Errorf("%s: %w", of.key, err)
+		}
+	}
 	return &client.Config{
 		Provider: d, API: c.API, TokenURL: c.TokenURL, APIURL: c.APIURL,
-		ClientID: c.ClientID, ClientSecret: byReference(secrets, c.ClientSecret), APIKey: byReference(secrets, c.APIKey),
+		ClientID: c.ClientID, ClientSecret: secrets[0], APIKey: secrets[1],
 		Scopes: scopes, Tenant: c.Tenant, HTTP: base, Pins: c.Pins,
 	}, nil
 }
 
-// byReference fetches a secret once a run: standard input can be read once, and
-// a person is not asked twice.
-func byReference(secrets secret.Source, ref string) client.SecretFunc {
-	if ref == "" {
-		return nil
+// references opens the references of a client configuration: prompts go to the
+// terminal, and programs run where nobody else can have written them.
+func (p *program) references(dir, ageIdentity string) func(string) (client.SecretFunc, error) {
+	c := resolver.Config{
+		Dir: dir, Loose: true, Getenv: p.getenv, Stdin: p.In, AgeIdentity: ageIdentity,
+		Exec: func() error {
+			if p.noExec {
+				return errors.New("--no-exec forbids exec:")
+			}
+			return resolver.MayExec(p.consumer)
+		},
 	}
-	get := sync.OnceValues(func() (counterfoil.Secret, error) { return secrets.Get(ref) })
-	return func(context.Context) (counterfoil.Secret, error) { return get() }
-}
-
-// secrets fetches secrets for this run: prompts go to the terminal.
-func (p *program) secrets(dir string) secret.Source {
-	s := secret.Source{Dir: dir, Getenv: p.getenv, Stdin: p.In}
 	if in, ok := p.In.(*os.File); ok && term.IsTerminal(int(in.Fd())) {
-		s.Prompt = func(question string) (string, error) { return ask(in, p.Err, cmp.Or(question, "Secret")) }
+		c.Prompt = func(_ context.Context, question string) (string, error) {
+			return ask(in, p.Err, cmp.Or(question, "Secret"))
+		}
 	}
-	return s
+	return resolver.New(c)
 }
 
 // ask reads a line from a terminal that shows nothing of it, not even what is
@@ -235,7 +249,7 @@ func within(dir, path string) string {
 
 // trust returns the system's certificates and those of a file.
 func trust(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
+	pem, err := files.Read(file, maxKeySet)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"strings"
 
@@ -37,7 +38,10 @@ type program struct {
 	getenv func(string) string
 	clock  counterfoil.Clock
 	config string // path of the client configuration
-	output format
+	// consumer is the file that was read there, and noExec forbids what it says to run.
+	consumer fs.FileInfo
+	noExec   bool
+	output   format
 }
 
 // failure is an error with an exit code and the next action.
@@ -142,6 +146,7 @@ Exit codes: 0 good, 1 local failure, 2 usage, 3 authentication refused,
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&p.config, "config", "", "client configuration (default $COUNTERFOIL_CONFIG, then counterfoil/consumer.yaml in your configuration directory)")
+	flags.BoolVar(&p.noExec, "no-exec", false, "run no program for a secret: refuse exec: references")
 	flags.VarP(&p.output, "output", "o", "output for people or for programs: text or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%w", err) })

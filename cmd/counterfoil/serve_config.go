@@ -27,6 +27,8 @@ type serveConfig struct {
 	// bytes in base64. PreviousMasterKeys are those that it replaces.
 	MasterKey          string   `yaml:"master_key" check:"required"`
 	PreviousMasterKeys []string `yaml:"previous_master_keys,omitempty"`
+	// AgeIdentity refers to the identity, or the passphrase, of age: files.
+	AgeIdentity string `yaml:"age_identity,omitempty"`
 	// Signer says what signs with RSA: "auto" is the system's OpenSSL where it
 	// can be used, "go" is crypto/rsa.
 	Signer signerChoice `yaml:"signer,omitempty"`

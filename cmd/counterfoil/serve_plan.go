@@ -6,23 +6,23 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/credential/resolver"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/outbound"
 	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/internal/seal"
-	"github.com/counterfoil/counterfoil/internal/secret"
 	"github.com/counterfoil/counterfoil/internal/strict"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
@@ -67,7 +67,7 @@ type planner struct {
 	*strict.Document
 	*plan
 	dir     string
-	secrets secret.Source
+	secrets func(string) (client.SecretFunc, error)
 	now     time.Time
 	// malformed says that the form of the file is wrong, too.
 	malformed bool
@@ -90,7 +90,7 @@ func (p *program) plan(ctx context.Context, file string, look inspector) (*plan,
 	}
 	pl := &planner{
 		Document: doc, plan: &plan{serveConfig: config, file: file, doc: doc}, dir: dir, now: clock.System.Now(),
-		secrets: secret.Source{Dir: dir, Getenv: p.getenv, Stdin: strings.NewReader("")}, malformed: doc.Err() != nil,
+		secrets: resolver.New(resolver.Config{Dir: dir, Loose: true, Getenv: p.getenv, AgeIdentity: config.AgeIdentity}), malformed: doc.Err() != nil,
 	}
 	pl.address(ctx)
 	pl.proxy()
@@ -243,7 +243,11 @@ func (pl *planner) warn(format string, args ...any) {
 func (pl *planner) keys(ctx context.Context, look inspector) {
 	known := map[string]bool{}
 	key := func(way []any, ref string) counterfoil.Secret {
-		value, err := pl.secrets.Get(ref)
+		var value counterfoil.Secret
+		get, err := pl.secrets(ref)
+		if err == nil {
+			value, err = get(ctx)
+		}
 		if err != nil {
 			pl.fail(way, "%v", err)
 			return ""
@@ -454,15 +458,4 @@ func (pl *planner) admin() {
 func under(way []any, keys ...any) []any { return append(slices.Clip(slices.Clone(way)), keys...) }
 
 // readBounded reads a file of keys or certificates.
-func readBounded(file string) ([]byte, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxKeySet+1))
-	if err == nil && len(text) > maxKeySet {
-		err = fmt.Errorf("%s is larger than %d bytes", file, maxKeySet)
-	}
-	return text, err
-}
+func readBounded(file string) ([]byte, error) { return files.Read(file, maxKeySet) }
