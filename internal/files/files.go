@@ -9,10 +9,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Write replaces the file at path, or makes it, with the given permissions,
-// whatever they were before. After Write returns, the content survives a crash and
+// whatever they were before. Root writes it for the owner of the one that was there,
+// or of the directory. After Write returns, the content survives a crash and
 // a loss of power; during it, readers see the old content or the new.
 func Write(path string, content []byte, perm os.FileMode) error {
 	dir := filepath.Dir(path)
@@ -23,6 +25,15 @@ func Write(path string, content []byte, perm os.FileMode) error {
 	defer os.Remove(tmp.Name()) // fails, as it should, once renamed
 	err = func() error {
 		defer tmp.Close()
+		like, err := os.Lstat(path)
+		if err != nil || !like.Mode().IsRegular() {
+			if like, err = os.Stat(dir); err != nil {
+				return err
+			}
+		}
+		if err := Adopt(tmp, like); err != nil {
+			return err
+		}
 		if err := tmp.Chmod(perm); err != nil {
 			return err
 		}
@@ -81,7 +92,8 @@ func Read(path string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-// MkdirAll is os.MkdirAll, and the directories that it makes survive a crash.
+// MkdirAll is os.MkdirAll, and the directories that it makes survive a crash. Root
+// makes them for the owner of the one that they are in.
 func MkdirAll(path string, perm os.FileMode) error {
 	var made []string
 	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
@@ -93,12 +105,30 @@ func MkdirAll(path string, perm os.FileMode) error {
 	if err := os.MkdirAll(path, perm); err != nil {
 		return err
 	}
+	for _, dir := range slices.Backward(made) {
+		if err := adoptDir(dir); err != nil {
+			return err
+		}
+	}
 	for _, dir := range made {
 		if err := SyncDir(filepath.Dir(dir)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func adoptDir(path string) error {
+	like, err := os.Stat(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return Adopt(d, like)
 }
 
 // SyncDir puts the entries of a directory on the disk: the sync of a file does

@@ -62,3 +62,14 @@ func owned(info fs.FileInfo, user uint32) error {
 	}
 	return nil
 }
+
+// Adopt gives a file that root has made the owner of like, so that the first command
+// that root runs does not lock out the user that a service has. Other users change
+// nothing.
+func Adopt(f *os.File, like fs.FileInfo) error {
+	st, ok := like.Sys().(*syscall.Stat_t)
+	if !ok || os.Geteuid() != 0 || st.Uid == 0 {
+		return nil
+	}
+	return f.Chown(int(st.Uid), int(st.Gid))
+}
