@@ -1,17 +1,20 @@
 package sqlite
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/files"
 )
 
 // POSIX drops every lock that a process holds on a file when the process closes
@@ -25,14 +28,54 @@ import (
 // with the log beside it, another goroutine may take it for one that nobody has.
 var opening sync.Mutex
 
-// reserve makes the file when it is missing, keeps it to its owner and returns
-// its size. SQLite gives the files beside it the same mode.
+// settle returns the path to use for a database: a link in its last component is
+// followed to a file of this user alone, or for root to anybody's. Whether that is a
+// database of ours, ours tells; where it leads nowhere nothing is made. Links to
+// directories are followed like everywhere.
+func settle(path string) (real string, linked bool, err error) {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		return path, false, nil // what is wrong with it shows when it is opened
+	}
+	real, err = filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", true, fmt.Errorf("%w: %w", errLink, err)
+	}
+	if info, err = os.Stat(real); err != nil {
+		return "", true, err
+	}
+	if !info.Mode().IsRegular() || files.Untrusted(info) != nil {
+		return "", true, errLink
+	}
+	return real, true, nil
+}
+
+// ours looks whether the file that a link leads to is a database of ours, and
+// changes nothing of it.
+func ours(ctx context.Context, path string) error {
+	found, err := inspect(ctx, path)
+	switch {
+	case err != nil && errors.Is(explain(err), errForeign), err == nil && found.seen == 0:
+		return errLink
+	case err != nil:
+		return fmt.Errorf("%w: %w", errLink, err)
+	}
+	return nil
+}
+
+// reserve makes the file when it is missing, for its owner only, and returns its
+// size. Root makes it for the owner of the directory. SQLite gives the files beside
+// it the same mode and owner.
 func reserve(path string) (int64, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		dir, err := os.Stat(filepath.Dir(path))
+		if err != nil {
+			return 0, err
+		}
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		if err == nil {
-			return 0, f.Close()
+			return 0, errors.Join(files.Adopt(f, dir), f.Close())
 		}
 		if !errors.Is(err, fs.ErrExist) {
 			return 0, err
@@ -50,12 +93,29 @@ func reserve(path string) (int64, error) {
 	if !info.Mode().IsRegular() {
 		return 0, errForeign
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		if err := os.Chmod(path, 0o600); err != nil {
-			return 0, fmt.Errorf("others can read the file, and it cannot be changed: %w", err)
+	return info.Size(), writable(path)
+}
+
+// narrow keeps a file that is known to be ours to its owner, with those beside it.
+func narrow(path string) error {
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		info, err := os.Lstat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if !info.Mode().IsRegular() {
+			return errForeign
+		}
+		if info.Mode().Perm()&0o077 != 0 {
+			if err := os.Chmod(name, 0o600); err != nil {
+				return fmt.Errorf("others can read the file, and it cannot be changed: %w", err)
+			}
 		}
 	}
-	return info.Size(), writable(path)
+	return nil
 }
 
 // fileWatch looks after the files of an open database. They must stay what they

@@ -23,6 +23,8 @@ type Inspection struct {
 	// Keys are the signing keys of all realms, with Realm, ID and Private only;
 	// none when migrations are to be applied.
 	Keys []server.SigningKey
+
+	seen int // how many migrations the file has seen
 }
 
 // Inspect looks at a file and changes nothing of it. It refuses what Open
@@ -32,7 +34,14 @@ type Inspection struct {
 func Inspect(ctx context.Context, path string) (Inspection, error) {
 	opening.Lock()
 	defer opening.Unlock()
-	found, err := inspect(ctx, path)
+	full, linked, err := settle(path)
+	if err == nil && linked {
+		err = ours(ctx, full)
+	}
+	var found Inspection
+	if err == nil {
+		found, err = inspect(ctx, full)
+	}
 	if err != nil {
 		return Inspection{}, fmt.Errorf("look at database %s: %w", path, explain(err))
 	}
@@ -99,7 +108,7 @@ func inspectAs(ctx context.Context, path, mode string, size int64) (Inspection, 
 	if err != nil {
 		return Inspection{}, err
 	}
-	found := Inspection{Exists: true, Migrations: len(names) - version}
+	found := Inspection{Exists: true, Migrations: len(names) - version, seen: version}
 	if found.Migrations > 0 {
 		return found, nil
 	}

@@ -63,6 +63,13 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	}
 	opening.Lock()
 	defer opening.Unlock()
+	full, linked, err := settle(full)
+	if err == nil && linked {
+		err = ours(ctx, full)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, explain(err))
+	}
 	db, dsn, err := open(ctx, full)
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, explain(err))
@@ -93,7 +100,7 @@ func open(ctx context.Context, path string) (db *sql.DB, dsn string, err error) 
 	}
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
-	err = prepareFile(ctx, db, size)
+	err = prepareFile(ctx, db, path, size)
 	if err == nil {
 		// SQLite syncs the directory with the first sync of the log, and does not look
 		// whether that fails: without its entry the log would be lost with the power.
@@ -108,7 +115,7 @@ func open(ctx context.Context, path string) (db *sql.DB, dsn string, err error) 
 
 // prepareFile checks that the file is whole and ours, and brings its schema up
 // to date.
-func prepareFile(ctx context.Context, db *sql.DB, size int64) error {
+func prepareFile(ctx context.Context, db *sql.DB, path string, size int64) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return err
@@ -119,6 +126,9 @@ func prepareFile(ctx context.Context, db *sql.DB, size int64) error {
 	}
 	version, names, err := schema(ctx, conn)
 	if err != nil {
+		return err
+	}
+	if err := narrow(path); err != nil {
 		return err
 	}
 	if version < len(names) { // otherwise there is nothing to wait for a lock for
@@ -259,6 +269,7 @@ var ErrLost = errors.New("the database is lost")
 var (
 	errDamaged     = errors.New("the file is damaged: restore it from a backup, or move it away to start with an empty one")
 	errOtherSchema = errors.New("its schema is not the one that this program makes: use the program that wrote it, or name another file to start with an empty one")
+	errLink        = errors.New("its name is a link to what is no database of Counterfoil's that is this user's: name the file itself")
 	errForeign     = errors.New("the file belongs to another program: name a file that Counterfoil may use")
 )
 

@@ -54,7 +54,11 @@ func OpenReadOnly(ctx context.Context, path string) (*Store, error) {
 	}
 	opening.Lock()
 	defer opening.Unlock()
-	s, err := openReadOnly(ctx, full)
+	full, _, err = settle(full)
+	var s *Store
+	if err == nil {
+		s, err = openReadOnly(ctx, full)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, explain(err))
 	}
