@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/internal/strict"
 )
 
@@ -45,14 +45,14 @@ func Open(nameOrFile string) (*Provider, error) {
 	return Builtin(nameOrFile)
 }
 
-// Read reads a description from a file, and those that it extends. Mistakes are
-// Problems.
+// Read reads a description from a file, and those that it extends, and refuses one
+// that anybody can write. Mistakes are Problems.
 func Read(file string) (*Provider, error) { return read([]string{file}) }
 
 // read reads the last file of a chain in which each is extended by the one before.
 func read(chain []string) (*Provider, error) {
 	file := chain[len(chain)-1]
-	f, err := os.Open(file)
+	f, err := files.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("read provider: %w", err)
 	}

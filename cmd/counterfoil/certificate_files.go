@@ -52,7 +52,17 @@ func openCertificate(certificate, key string, now clock.Clock) (*certificateFile
 }
 
 func (c *certificateFiles) load() error {
-	pair, err := tls.LoadX509KeyPair(c.certificate, c.key)
+	var text [2][]byte
+	var err error
+	for i, file := range []string{c.certificate, c.key} {
+		if err == nil {
+			text[i], err = readBounded(file)
+		}
+	}
+	var pair tls.Certificate
+	if err == nil {
+		pair, err = tls.X509KeyPair(text[0], text[1])
+	}
 	if err != nil {
 		return fmt.Errorf("certificate %s with key %s: %w", c.certificate, c.key, err)
 	}

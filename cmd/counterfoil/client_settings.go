@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/spf13/cobra"
 )
 
@@ -119,7 +119,7 @@ func (s *settingsFlags) read(patch *map[string]any) error {
 	text := []byte(s.settings)
 	if file, ok := strings.CutPrefix(s.settings, "@"); ok {
 		var err error
-		if text, err = os.ReadFile(file); err != nil {
+		if text, err = files.Read(file, maxConfig); err != nil {
 			return err
 		}
 	}

@@ -100,6 +100,8 @@ type link struct {
 	api      *provider.API
 	tokenURL string
 	apiURL   string
+	// doubts are about the modes of the files that it is made of.
+	doubts []string
 }
 
 // configPath is the client configuration that is named, or the user's own. It is
@@ -142,6 +144,18 @@ func (p *program) open(name string) (*link, error) {
 	if l.Source, err = client.New(*setup); err != nil {
 		return nil, fmt.Errorf("connection %s: %w", name, err)
 	}
+	path, err := p.configPath()
+	if err != nil {
+		return nil, err
+	}
+	uses := append(referred(dir, c.ClientSecret, c.APIKey, config.AgeIdentity), fileUse{path: path})
+	if c.CAFile != "" {
+		uses = append(uses, fileUse{path: within(dir, c.CAFile)})
+	}
+	if strings.ContainsAny(c.Provider, `./\`) {
+		uses = append(uses, fileUse{path: within(dir, c.Provider)})
+	}
+	l.doubts = doubts(uses...)
 	return l, nil
 }
 

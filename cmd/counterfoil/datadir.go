@@ -37,12 +37,13 @@ type dataDir string
 func (d dataDir) database() string           { return filepath.Join(string(d), "counterfoil.db") }
 func (d dataDir) tls() string                { return filepath.Join(string(d), "tls") }
 func (d dataDir) env(provider string) string { return filepath.Join(string(d), "env", provider+".env") }
+func (d dataDir) keyFile() string            { return filepath.Join(string(d), "master.key") }
 func (d dataDir) consumer() string           { return filepath.Join(string(d), "consumer.yaml") }
 
 // masterKey returns the directory's master key, which is made when the
 // directory has none yet.
 func (d dataDir) masterKey() (counterfoil.Secret, error) {
-	path := filepath.Join(string(d), "master.key")
+	path := d.keyFile()
 	text, err := readBounded(path)
 	key := counterfoil.Secret(strings.TrimSpace(string(text)))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -58,6 +59,40 @@ func (d dataDir) masterKey() (counterfoil.Secret, error) {
 	return key, err
 }
 
+// keyed refuses a directory whose master key is lost while its database has keys
+// under it, before anything is written.
+func (d dataDir) keyed(ctx context.Context) error {
+	if _, err := os.Stat(d.keyFile()); !errors.Is(err, fs.ErrNotExist) {
+		return nil // what is wrong with it shows when it is read
+	}
+	if _, err := os.Stat(d.database()); err != nil {
+		return nil
+	}
+	stored, err := sqlite.Inspect(ctx, d.database())
+	if err != nil {
+		return nil // what is wrong with it shows when it is opened
+	}
+	for _, k := range stored.Keys {
+		if _, sealed := seal.Sealed([]byte(k.Private.Reveal())); sealed {
+			return withHint(fmt.Errorf("the master key %s is lost: the file is missing, and the keys in the database are sealed under it", d.keyFile()),
+				"restore a copy of the file, or move %s away and start afresh: clients, keys and data are made anew", d)
+		}
+	}
+	return nil
+}
+
+// uses are the files of the directory whose modes matter.
+func (d dataDir) uses() []fileUse {
+	uses := []fileUse{{string(d), false}, {d.keyFile(), true}, {d.consumer(), false}}
+	for pattern, secret := range map[string]bool{filepath.Join("env", "*.env"): true, filepath.Join("providers", "*.yaml"): false} {
+		found, _ := filepath.Glob(filepath.Join(string(d), pattern))
+		for _, file := range found {
+			uses = append(uses, fileUse{file, secret})
+		}
+	}
+	return uses
+}
+
 // create makes the directory and those in it, for this user only.
 func (d dataDir) create() error {
 	for _, sub := range []string{"", "env", "providers"} {
@@ -69,7 +104,7 @@ func (d dataDir) create() error {
 	if err != nil {
 		return err
 	}
-	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+	if mode := info.Mode().Perm(); mode&0o002 != 0 {
 		return withHint(fmt.Errorf("others may write to the data directory %s (mode %o)", d, mode), "chmod 700 it, after a look at what is in it")
 	}
 	probe, err := os.CreateTemp(string(d), ".probe.*")

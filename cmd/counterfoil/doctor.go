@@ -67,7 +67,8 @@ type step struct {
 // finding is what a step has found, as JSON has it.
 type finding struct {
 	Step string `json:"step"`
-	// Result is "ok", "failed", or "skipped" after a step that failed.
+	// Result is "ok", "failed", "skipped" after a step that failed, or "warning" of
+	// what goes on and is perhaps not meant.
 	Result string `json:"result"`
 	Detail string `json:"detail,omitempty"`
 	Hint   string `json:"hint,omitempty"`
@@ -105,6 +106,9 @@ func (p *program) examine(ctx context.Context, link *link) error {
 	defer cancel()
 	var found []finding
 	var failed error
+	for _, doubt := range link.doubts {
+		found = append(found, finding{Step: "files", Result: "warning", Detail: oneLine(doubt)})
+	}
 	for _, s := range steps {
 		if failed != nil {
 			found = append(found, finding{Step: s.name, Result: "skipped"})
@@ -147,7 +151,7 @@ func healthOf(found []finding) client.Health {
 // diagnose prints d and returns failed, whose words JSON has already.
 func (p *program) diagnose(d diagnosis, failed error) error {
 	err := p.print(d, func(w io.Writer) {
-		marks := map[string]string{"ok": "ok  ", "failed": "FAIL", "skipped": "-   "}
+		marks := map[string]string{"ok": "ok  ", "failed": "FAIL", "skipped": "-   ", "warning": "warn"}
 		for _, f := range d.Steps {
 			if f.Detail != "" || f.Result == "skipped" {
 				fmt.Fprintf(w, "%s  %-7s %s\n", marks[f.Result], f.Step, cmp.Or(f.Detail, "not looked at"))

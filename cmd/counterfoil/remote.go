@@ -122,6 +122,9 @@ func (o *operator) database(ctx context.Context, open opener) ([]server.Realm, *
 		return plan.serverRealms(), store, plan.masterKey, err
 	}
 	dir := dataDir(o.dir)
+	if err := dir.keyed(ctx); err != nil {
+		return nil, nil, "", err
+	}
 	store, err := dir.openWith(ctx, open)
 	if err != nil {
 		return nil, nil, "", err

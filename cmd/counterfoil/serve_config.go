@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/internal/strict"
 	"github.com/counterfoil/counterfoil/provider"
 )
@@ -145,12 +145,15 @@ func (logFormat) Words() []string { return []string{"text", "json"} }
 // readServeConfig reads a configuration, and checks its form. What is wrong with
 // the form stands in the document, unless nothing can be read.
 func readServeConfig(path string) (*serveConfig, *strict.Document, error) {
-	f, err := os.Open(path)
+	f, err := files.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, withHint(fmt.Errorf("no configuration at %s", path), "name the server's with --config; docs/serve.md has an example")
 	}
-	if err != nil {
+	if errors.Is(err, fs.ErrPermission) {
 		return nil, nil, withHint(err, "make the file readable for this user")
+	}
+	if err != nil {
+		return nil, nil, err
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxConfig+1))

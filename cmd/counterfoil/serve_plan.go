@@ -102,10 +102,34 @@ func (p *program) plan(ctx context.Context, file string, look inspector) (*plan,
 	pl.places()
 	pl.tls()
 	pl.keys(ctx, look)
+	pl.warnings = append(pl.warnings, doubts(pl.uses()...)...)
 	if err := doc.Err(); err != nil {
 		return nil, mend(err)
 	}
 	return pl.plan, nil
+}
+
+// uses are the files that the configuration names, and itself.
+func (pl *planner) uses() []fileUse {
+	uses := []fileUse{{pl.file, false}, {within(pl.dir, pl.TLS.Certificate), false}, {within(pl.dir, pl.TLS.Key), true}}
+	uses = append(uses, referred(pl.dir, append(slices.Clip(pl.PreviousMasterKeys), pl.MasterKey, pl.AgeIdentity)...)...)
+	name := func(file string) {
+		if file != "" {
+			uses = append(uses, fileUse{within(pl.dir, file), false})
+		}
+	}
+	name(pl.Outbound.CAFile)
+	for i := range pl.Realms {
+		r := &pl.Realms[i]
+		if strings.ContainsAny(r.Provider, `./\`) {
+			name(r.Provider)
+		}
+		name(r.CertificateAuthorities)
+		for _, f := range r.Federation {
+			name(f.KeySetFile)
+		}
+	}
+	return uses
 }
 
 // mend adds the next action to the problems of a configuration.

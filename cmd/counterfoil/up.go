@@ -63,6 +63,9 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 	}
 	defer closeAll(listeners)
 	// 2. What is kept there, made where it is missing.
+	if err := dir.keyed(ctx); err != nil {
+		return err
+	}
 	certificate, ca, err := developmentTLS(dir.tls(), p.clock.Now(), log)
 	if err != nil {
 		return err
@@ -70,6 +73,9 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 	providers, err := dir.providers()
 	if err != nil {
 		return err
+	}
+	for _, doubt := range doubts(dir.uses()...) {
+		log.Warn(doubt)
 	}
 	if err := fit(dir.database()); err != nil {
 		return err

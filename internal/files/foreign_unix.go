@@ -41,7 +41,7 @@ func Writable(info fs.FileInfo) error {
 // group can write it, or another user; others can read it, where it holds a secret.
 func Doubts(info fs.FileInfo, secret bool) (all []string) {
 	mode := info.Mode().Perm()
-	if !info.Mode().IsRegular() {
+	if !info.Mode().IsRegular() && !info.IsDir() {
 		return nil
 	}
 	if mode&0o020 != 0 {

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
@@ -71,6 +72,11 @@ type Document struct {
 // note there what else is wrong: see Has.
 func Parse[T any](file string, text []byte) (*Document, error) {
 	d := &Document{file: file}
+	text, err := files.Text(text)
+	if err != nil {
+		d.add(&token.Position{Line: 1, Column: 1}, nil, "%v", err)
+		return nil, d.problems
+	}
 	if line := tooLong(text); line > 0 {
 		d.add(&token.Position{Line: line, Column: 1}, nil, "this line is longer than %d bytes: fold it", maxLine)
 		return nil, d.problems
