@@ -117,6 +117,9 @@ func readBounded(name string, limit int64) ([]byte, os.FileInfo, error) {
 	if err == nil && int64(len(text)) > limit {
 		err = fmt.Errorf("%s is larger than %d bytes", name, limit)
 	}
+	if err == nil {
+		text, err = files.Text(text)
+	}
 	return text, info, err
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client/internal/clocks"
+	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -182,7 +183,7 @@ func (s *Source) healthCall(ctx context.Context) error {
 	var answer struct {
 		Errors []json.RawMessage `json:"errors"`
 	}
-	if json.Unmarshal(body, &answer) != nil || len(answer.Errors) > 0 {
+	if body, err = files.Text(body); err != nil || json.Unmarshal(body, &answer) != nil || len(answer.Errors) > 0 {
 		return &counterfoil.Error{Reason: counterfoil.BadResponse, Status: resp.StatusCode,
 			Message: fmt.Sprintf("the API answers %d, but with GraphQL errors or no JSON", resp.StatusCode)}
 	}

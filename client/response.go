@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -32,6 +33,10 @@ func parseToken(body []byte, t *provider.TokenEndpoint, proved bool) (counterfoi
 	none := counterfoil.Token{}
 	if len(body) > maxResponse {
 		return none, fmt.Errorf("it is larger than %d bytes", maxResponse)
+	}
+	body, err := files.Text(body)
+	if err != nil {
+		return none, err
 	}
 	var members map[string]json.RawMessage // a struct would take ACCESS_TOKEN too
 	if err := json.Unmarshal(body, &members); err != nil || members == nil {
@@ -99,7 +104,8 @@ const maxDescription = 256
 // description is as long as it came.
 func refusalWords(body []byte) (code, description string) {
 	var members map[string]json.RawMessage
-	if json.Unmarshal(body, &members) != nil {
+	body, err := files.Text(body)
+	if err != nil || json.Unmarshal(body, &members) != nil {
 		return "", ""
 	}
 	if json.Unmarshal(members["error"], &code) != nil || len(code) > 64 || strings.Trim(code, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/counterfoil/counterfoil/internal/eventstream"
+	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/internal/jose"
 )
 
@@ -206,7 +207,8 @@ func (c *connection) greet(e eventstream.Event) error {
 
 // decode reads JSON, which is UTF-8: a name that is not would become another one.
 func decode(data []byte, into any) bool {
-	return utf8.Valid(data) && json.Unmarshal(data, into) == nil
+	data, err := files.Text(data)
+	return err == nil && utf8.Valid(data) && json.Unmarshal(data, into) == nil
 }
 
 // isWord reports whether a feed's name can stand in a header.

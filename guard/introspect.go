@@ -16,6 +16,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/bounded"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/internal/jose"
 )
 
@@ -206,6 +207,9 @@ func (a *asker) ask(ctx context.Context, token string) (bool, error) {
 	}
 	if len(data) > maxIntrospection {
 		return false, fmt.Errorf("the answer is larger than %d bytes", maxIntrospection)
+	}
+	if data, err = files.Text(data); err != nil {
+		return false, fmt.Errorf("the answer: %w", err)
 	}
 	members, err := jose.Object(data)
 	if err != nil {

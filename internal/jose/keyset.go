@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"slices"
 
+	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/go-jose/go-jose/v4"
 )
 
@@ -68,6 +69,10 @@ type LeftOut struct {
 func ParseSet(data []byte) (keys []PublicKey, left []LeftOut, err error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
+	}
+	data, err = files.Text(data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("parse key set: %w", err)
 	}
 	if err := json.Unmarshal(data, &set); err != nil {
 		return nil, nil, errors.New("parse key set: not a JWK Set")

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/counterfoil/counterfoil/internal/event"
+	"github.com/counterfoil/counterfoil/internal/files"
 )
 
 // Bounds of a JSON text.
@@ -29,6 +30,10 @@ const (
 // and nil. Unlike encoding/json it refuses a name that stands twice, deep
 // nesting and anything but UTF-8.
 func parse(data []byte) (any, error) {
+	data, err := files.Text(data)
+	if err != nil {
+		return nil, err
+	}
 	if !utf8.Valid(data) {
 		return nil, errors.New("it is not UTF-8")
 	}

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
@@ -85,13 +86,43 @@ func New(c Config) func(reference string) (client.SecretFunc, error) {
 			without["age"] = refused("the identity of age: files cannot be in one")
 			identity, err := credential.Open(c.AgeIdentity, without)
 			if err != nil {
-				return nil, fmt.Errorf("age_identity: %w", err)
+				return nil, fmt.Errorf("age_identity: %w", &unprefixed{err})
 			}
 			return agefile.OpenerIn(files, identity)(reference)
 		}
 	}
-	return func(reference string) (client.SecretFunc, error) { return credential.Open(reference, schemes) }
+	return func(reference string) (client.SecretFunc, error) {
+		if scheme, _, ok := strings.Cut(reference, ":"); !ok || schemes[scheme] == nil {
+			return nil, fmt.Errorf("a secret is given by reference, not written out: use %s", strings.Join(c.forms(), ", "))
+		}
+		f, err := credential.Open(reference, schemes)
+		if err != nil {
+			return nil, &unprefixed{err}
+		}
+		return f, nil
+	}
 }
+
+// forms are the references that can be used.
+func (c Config) forms() []string {
+	all := []string{"env:NAME", "file:PATH", "file:PATH#KEY (a line of an environment file)", "keyring:SERVICE/NAME", "age:PATH or age:PATH#KEY (with age_identity)"}
+	if c.Stdin != nil {
+		all = append(all, "stdin:")
+	}
+	if c.Prompt != nil {
+		all = append(all, "prompt:QUESTION")
+	}
+	if c.Exec != nil {
+		all = append(all, "exec:PROGRAM ARGUMENT…")
+	}
+	return all
+}
+
+// unprefixed is an error without the name of a package, for who wrote a reference.
+type unprefixed struct{ error }
+
+func (e *unprefixed) Error() string { return strings.TrimPrefix(e.error.Error(), "credential: ") }
+func (e *unprefixed) Unwrap() error { return e.error }
 
 func (c Config) exec(reference string) (client.SecretFunc, error) {
 	err := errors.New("exec: counts only in a client configuration")

@@ -64,12 +64,12 @@ func TestReferences(t *testing.T) {
 			c.Prompt = func(context.Context, string) (string, error) { return "", nil }
 		}, "", "it is empty"},
 		{"age without identity", "age:x.age#KEY", func(c *resolver.Config) { c.AgeIdentity = "" }, "", "set age_identity"},
-		{"age in age", "age:x.age#KEY", func(c *resolver.Config) { c.AgeIdentity = "age:id" }, "", "age_identity: credential: a reference to age is wrong"},
+		{"age in age", "age:x.age#KEY", func(c *resolver.Config) { c.AgeIdentity = "age:id" }, "", "age_identity: a reference to age is wrong"},
 		{"age with an identity of a program", "age:x.age#KEY", func(c *resolver.Config) { c.AgeIdentity = "exec:cat id" }, "of age", ""},
 		{"age with an identity of a program, forbidden", "age:x.age#KEY", func(c *resolver.Config) { c.AgeIdentity, c.Exec = "exec:cat id", nil }, "", "exec: counts only in a client configuration"},
 		{"program, nobody has allowed it", "exec:cat plain", func(c *resolver.Config) { c.Exec = nil }, "", "exec: counts only in a client configuration"},
 		{"program, forbidden", "exec:cat plain", func(c *resolver.Config) { c.Exec = func() error { return errors.New("not here") } }, "", "not here"},
-		{"unknown", "op://vault/item", nil, "", "use age:…, env:NAME, exec:…, file:PATH, file:PATH#KEY (a line of an environment file), keyring:…, prompt:…, stdin:…"},
+		{"unknown", "op://vault/item", nil, "", "use env:NAME, file:PATH, file:PATH#KEY (a line of an environment file), keyring:SERVICE/NAME, age:PATH or age:PATH#KEY (with age_identity), stdin:, prompt:QUESTION, exec:PROGRAM ARGUMENT…"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			c := all()

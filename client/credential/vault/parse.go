@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/files"
 )
 
 const (
@@ -20,7 +21,8 @@ var errNoJSON = errors.New("the answer is not the JSON of a Vault: look at Confi
 
 // parse decodes an answer. The decoder's errors may quote it.
 func parse(body []byte, into any) error {
-	if json.Unmarshal(body, into) != nil {
+	body, err := files.Text(body)
+	if err != nil || json.Unmarshal(body, into) != nil {
 		return errNoJSON
 	}
 	return nil
