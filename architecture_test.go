@@ -110,6 +110,21 @@ func TestNoDatabaseForImporters(t *testing.T) {
 	}
 }
 
+// Whoever imports the client gets no keyring, no encryption of files and nothing that
+// runs programs with it; nor does who takes credentials from files and variables.
+func TestClientIsLight(t *testing.T) {
+	for _, p := range packages(t) {
+		if p.ImportPath != "client" && p.ImportPath != "client/credential" {
+			continue
+		}
+		for _, dep := range p.Deps {
+			if dep == "os/exec" || strings.HasPrefix(dep, "filippo.io/age") || strings.Contains(dep, "go-keyring") || strings.Contains(dep, "godbus") || strings.HasPrefix(dep, module+"/client/credential/") && !strings.Contains(dep, "/internal/") {
+				t.Errorf("%q brings %s to its importers", p.ImportPath, dep)
+			}
+		}
+	}
+}
+
 // A package's name says what it is for.
 func TestPackagesHaveMeaning(t *testing.T) {
 	for _, p := range packages(t) {

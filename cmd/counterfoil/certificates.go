@@ -44,7 +44,7 @@ var certificateNames = []string{"localhost", "127.0.0.1", "::1"}
 // That is why it has no name constraints, which some clients cannot read, and
 // why a new certificate has a new authority.
 func developmentTLS(dir string, now time.Time, log *slog.Logger) (tls.Certificate, string, error) {
-	if err := files.MkdirAll(dir, 0o700); err != nil {
+	if err := files.MkdirAllFor(dir, 0o700); err != nil {
 		return tls.Certificate{}, "", err
 	}
 	path, ca := filepath.Join(dir, "server.pem"), filepath.Join(dir, "ca.pem")

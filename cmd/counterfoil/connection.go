@@ -237,7 +237,9 @@ func ask(in *os.File, out io.Writer, question string) (string, error) {
 func (p *program) tokenCache(config *consumerConfig, dir string) (client.Cache, error) {
 	path := p.getenv("COUNTERFOIL_CACHE")
 	if path == "" && config.TokenCache != "" {
-		path = within(dir, config.TokenCache)
+		if path = within(dir, config.TokenCache); rootsGuest(path) {
+			path = "" // root's tokens there would lock its owner out
+		}
 	}
 	if path == "" {
 		user, err := os.UserCacheDir()

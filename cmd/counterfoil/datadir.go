@@ -96,7 +96,7 @@ func (d dataDir) uses() []fileUse {
 // create makes the directory and those in it, for this user only.
 func (d dataDir) create() error {
 	for _, sub := range []string{"", "env", "providers"} {
-		if err := files.MkdirAll(filepath.Join(string(d), sub), 0o700); err != nil {
+		if err := files.MkdirAllFor(filepath.Join(string(d), sub), 0o700); err != nil {
 			return withHint(fmt.Errorf("make the data directory: %w", err), "name a directory that you may write to with --dir")
 		}
 	}

@@ -26,7 +26,7 @@ func place(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { os.RemoveAll(dir); os.RemoveAll(dir + "-home") })
 	text, err := os.ReadFile(binary)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "counterfoil"), text, 0o755)
@@ -44,7 +44,7 @@ func place(t *testing.T) string {
 func as(t *testing.T, user uint32, place string, args ...string) ran {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), filepath.Join(place, "counterfoil"), args...)
-	cmd.Dir, cmd.Env = place, []string{"HOME=" + place, "PATH=" + os.Getenv("PATH")}
+	cmd.Dir, cmd.Env = place, []string{"HOME=" + place + "-home", "PATH=" + os.Getenv("PATH")}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user, Groups: []uint32{4712}}}
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -271,6 +271,36 @@ func TestSecretOfAnotherUser(t *testing.T) {
 	change(t, 0o644, 4713, 4713, file)
 	if got := as(t, serviceUser, at, "serve", "--check", "--config", file).good(t); !strings.Contains(got.out, "warning: "+file+": another user can write it (its owner, id 4713)") {
 		t.Errorf("nothing is said of the configuration's owner: %s", got.out)
+	}
+}
+
+// Root calls with a user's configuration and leaves the user's cache of tokens alone.
+func TestRootInTheConfigurationOfAUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to run as another user")
+	}
+	at := place(t)
+	path, _ := consumerWith(t)
+	for name, from := range map[string]string{"consumer.yaml": path, "a55.env": filepath.Join(shared.dir, "env/a55.env"), "ca.pem": filepath.Join(shared.dir, "tls/ca.pem")} {
+		text, err := os.ReadFile(from)
+		if err == nil {
+			moved := strings.NewReplacer("file:"+shared.dir+"/env/", "file:", "../tls/ca.pem", "ca.pem", shared.dir+"/tls/ca.pem", "ca.pem").Replace(string(text))
+			err = os.WriteFile(filepath.Join(at, name), []byte(moved), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(t, 0o600, serviceUser, serviceUser, filepath.Join(at, name))
+	}
+	change(t, 0o755, serviceUser, serviceUser, at)
+	for _, user := range []uint32{0, serviceUser, 0} {
+		if got := as(t, user, at, "--config", filepath.Join(at, "consumer.yaml"), "token", "a55"); got.code != exitGood {
+			t.Errorf("user %d: exit %d, %s", user, got.code, got.err)
+		}
+	}
+	info, err := os.Stat(filepath.Join(at, "tokens"))
+	if err != nil || info.Sys().(*syscall.Stat_t).Uid != serviceUser {
+		t.Errorf("the cache: %v", err)
 	}
 }
 

@@ -22,7 +22,7 @@ func TestRootWritesForTheOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	made := filepath.Join(dir, "a", "b")
-	if err := files.MkdirAll(made, 0o700); err != nil {
+	if err := files.MkdirAllFor(made, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(made, "secret")

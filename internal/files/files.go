@@ -92,9 +92,14 @@ func Read(path string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-// MkdirAll is os.MkdirAll, and the directories that it makes survive a crash. Root
-// makes them for the owner of the one that they are in.
-func MkdirAll(path string, perm os.FileMode) error {
+// MkdirAll is os.MkdirAll, and the directories that it makes survive a crash.
+func MkdirAll(path string, perm os.FileMode) error { return mkdirAll(path, perm, false) }
+
+// MkdirAllFor is MkdirAll, and root makes directories for the owner of the one that
+// they are in.
+func MkdirAllFor(path string, perm os.FileMode) error { return mkdirAll(path, perm, true) }
+
+func mkdirAll(path string, perm os.FileMode, adopt bool) error {
 	var made []string
 	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
@@ -106,6 +111,9 @@ func MkdirAll(path string, perm os.FileMode) error {
 		return err
 	}
 	for _, dir := range slices.Backward(made) {
+		if !adopt {
+			break
+		}
 		if err := adoptDir(dir); err != nil {
 			return err
 		}

@@ -22,3 +22,6 @@ func Doubts(fs.FileInfo, bool) []string { return nil }
 
 // Adopt does nothing: files belong to whoever the directory says.
 func Adopt(*os.File, fs.FileInfo) error { return nil }
+
+// Anothers is false, as Foreign lets everything pass.
+func Anothers(fs.FileInfo) bool { return false }

@@ -56,6 +56,10 @@ func Doubts(info fs.FileInfo, secret bool) (all []string) {
 	return all
 }
 
+// Anothers reports whether the file belongs to a user who is neither this process's
+// nor root.
+func Anothers(info fs.FileInfo) bool { return owned(info, uint32(os.Geteuid())) != nil }
+
 func owned(info fs.FileInfo, user uint32) error {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && st.Uid != user {
 		return fmt.Errorf("another user can write it (its owner, id %d): chown it to this program's user or to root, if what it holds is yours", st.Uid)
