@@ -132,7 +132,13 @@ func TestSecretsOfKeyringAndAge(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { os.RemoveAll(dir) })
-		address := startOf(t, exec.Command("dbus-daemon", "--session", "--address=unix:path="+dir+"/bus", "--nofork", "--print-address=1"), "")
+		// A bus that starts no services by itself: a second keyring would be locked.
+		config := `<busconfig><type>session</type><listen>unix:path=` + dir + `/bus</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy></busconfig>`
+		if err := os.WriteFile(filepath.Join(dir, "bus.conf"), []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		address := startOf(t, exec.Command("dbus-daemon", "--config-file="+dir+"/bus.conf", "--nofork", "--print-address=1"), "")
 		t.Setenv("DBUS_SESSION_BUS_ADDRESS", address)
 		daemon := exec.Command("gnome-keyring-daemon", "--foreground", "--unlock", "--components=secrets", "--control-directory="+dir)
 		daemon.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_RUNTIME_DIR="+dir)
