@@ -93,3 +93,26 @@ func TestServerClockIsSet(t *testing.T) {
 		})
 	}
 }
+
+// A token that was got while the server's clock was a month ahead is the last one of
+// that time: with the clock set right its order must not keep those who know it from
+// what is got afterwards.
+func TestServerClockThatWasAMonthAhead(t *testing.T) {
+	s := start(t)
+	set := s.setClock(t)
+	const month = 30 * 24 * time.Hour
+	ahead := func(want time.Duration) {
+		t.Helper()
+		set(want)
+		eventually(t, "the server's clock is set", func() bool { return (steps{s, t, key}.ahead() - want).Abs() < 500*time.Millisecond })
+	}
+	one, two := s.open(), s.open()
+	ahead(month)
+	renewed(t, one, key, give("ahead"))
+	ahead(0)
+	equal(t, "who knows it renews it", renewed(t, one, key, rejecting("ahead", fetches("next"))), "next")
+	equal(t, "and has that from then on", cachetest.Load(t, one, key), "next")
+	equal(t, "another takes it", renewed(t, two, key, neverFetch(t)), "next")
+	renewed(t, two, key, rejecting("next", fetches("last")))
+	knows(t, one, key, "last")
+}

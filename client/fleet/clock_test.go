@@ -136,6 +136,23 @@ func TestSetBackClockMakesNoTokenLiveLonger(t *testing.T) {
 	equal(t, "after its time there is", cachetest.Load(t, one, key)+cachetest.Load(t, other, key), "")
 }
 
+// What a process puts back after its machine was suspended, when the monotonic clock
+// stood still, has what is left of it by the wall clock.
+func TestSuspendedProcessPutsBackWhatIsLeft(t *testing.T) {
+	s := start(t)
+	s.begin(t, key)
+	steps := steps{s, t, key}
+	one, now := s.stepping()
+	renewed(t, one, key, gives(long("one", now)))
+	now.Step(6 * time.Hour)
+	s.ask("DEL", entryOf(key))
+	s.ask("PUBLISH", "counterfoil:changes", key)
+	eventually(t, "it is put back", func() bool { return len(s.field(key, "t")) > 8 })
+	if left := time.Duration(steps.number("e")-steps.now()) * time.Millisecond; left > 4*time.Hour || left < 4*time.Hour-time.Minute {
+		t.Errorf("it is put back for %s, want 4 h", left)
+	}
+}
+
 // A clock that is set while a token is asked for makes the token end neither early
 // nor late for the others.
 func TestWallClockIsSetDuringFetch(t *testing.T) {

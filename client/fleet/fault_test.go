@@ -25,6 +25,7 @@ import (
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/cachetest"
 	"github.com/counterfoil/counterfoil/client/fleet"
+	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/seal"
 )
 
@@ -142,6 +143,37 @@ func TestNobodyWaitsForAServerKnownToBeAway(t *testing.T) {
 	if took := time.Since(began); took > c.Timeout {
 		t.Errorf("500 renewals took %s", took)
 	}
+}
+
+// One in a while finds out whether the server is back; the others wait neither for
+// the server nor for that one.
+func TestOneFindsOutWhetherTheServerIsBack(t *testing.T) {
+	s := start(t)
+	p := s.proxy()
+	c, now := config(p.socket), clock.NewManual(time.Now())
+	c.Timeout, c.Lease, c.Clock = 20*time.Second, time.Minute, now // longer than the test waits
+	cache := open(t, c)
+	s.begin(t, key)
+	p.leads(s.socket + "-none")
+	if _, err := cache.Renew(t.Context(), key, neverFetch(t)); !errors.Is(err, client.ErrCacheLost) {
+		t.Fatalf("got %v", err)
+	}
+	p.stall()
+	p.leads(s.socket)
+	now.Turn(2 * time.Second)
+	ctx, leave := context.WithTimeout(t.Context(), 10*time.Second) // before the server counts as lost again
+	var all sync.WaitGroup
+	var refused atomic.Int32
+	for i := range 10 {
+		all.Go(func() {
+			if _, err := cache.Renew(ctx, fmt.Sprintf("aa-%d", i), neverFetch(t)); errors.Is(err, client.ErrCacheLost) {
+				refused.Add(1)
+			}
+		})
+	}
+	defer all.Wait()
+	defer leave()
+	eventually(t, "all but one are refused", func() bool { return refused.Load() == 9 })
 }
 
 // A server that comes back without its data gets the token from who has it.

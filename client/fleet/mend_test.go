@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -154,6 +155,66 @@ func TestKeyCanBeRemovedWhileATokenLives(t *testing.T) {
 			}
 		})
 	}
+}
+
+// While a master key is rotated the processes that have the old one first and those
+// that have the new one first share failures, and end each other's tokens.
+func TestProcessesOfBothStepsOfARotation(t *testing.T) {
+	old, fresh := client.Static(masterKey), client.Static(seal.NewKey())
+	for name, keys := range map[string][2][]client.SecretFunc{
+		"from old to new": {{old, fresh}, {fresh, old}},
+		"from new to old": {{fresh, old}, {old, fresh}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t)
+			with := func(keys []client.SecretFunc) *fleet.Cache {
+				c := s.config()
+				c.Keys = keys
+				return open(t, c)
+			}
+			one, other := with(keys[0]), with(keys[1])
+			renewed(t, one, key, give("one"))
+			if err := other.Drop(t.Context(), key, cachetest.Token("one")); err != nil {
+				t.Fatal(err)
+			}
+			knows(t, one, key, "")
+			r := rejectingAll()
+			r.Fetch = func(context.Context) (counterfoil.Token, error) {
+				return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.InvalidClient, Status: 401, RetryAfter: 50 * time.Second}
+			}
+			if _, err := one.Renew(t.Context(), "bb-1", r); err == nil {
+				t.Fatal("no failure")
+			}
+			_, err := other.Renew(t.Context(), "bb-1", neverFetch(t))
+			if told, ok := errors.AsType[*counterfoil.Error](err); !ok || told.Reason != counterfoil.InvalidClient {
+				t.Errorf("the other is told %v", err)
+			}
+		})
+	}
+}
+
+// An older token that another key has sealed is left where it is, as after a fail-over
+// to a server that was behind: what this process would put there the others could not
+// read.
+func TestOlderTokenOfAnotherMasterKeyIsLeft(t *testing.T) {
+	s := start(t)
+	c := s.config()
+	c.Keys = []client.SecretFunc{client.Static(seal.NewKey())}
+	theirs := open(t, c)
+	renewed(t, theirs, key, give("theirs"))
+	theirs.Close()
+	behind, id := s.ask("DUMP", entryOf(key)), s.field(key, "k")
+	s.ask("DEL", entryOf(key))
+	c = s.config()
+	var told states
+	c.OnState = told.told
+	mine := open(t, c)
+	renewed(t, mine, key, give("mine"))
+	equal(t, "put back", s.ask("RESTORE", entryOf(key), "0", behind, "REPLACE"), "+OK")
+	s.ask("PUBLISH", "counterfoil:changes", key)
+	eventually(t, "it is told", func() bool { return strings.Contains(told.text(), "name it in Config.Keys") })
+	equal(t, "the key that has sealed it", s.field(key, "k"), id)
+	equal(t, "here", cachetest.Load(t, mine, key), "mine")
 }
 
 // rejectingAll is a renewal that fails.

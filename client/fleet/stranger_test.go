@@ -65,6 +65,28 @@ func TestStrangersValues(t *testing.T) {
 	})
 }
 
+// A failure that was put in another's place is not taken for one of its own: what is
+// stored there is of no use, which is no word of the provider.
+func TestFailureOfAnotherKey(t *testing.T) {
+	s := start(t)
+	s.begin(t, key)
+	one := s.open()
+	r := rejectingAll()
+	r.Fetch = func(context.Context) (counterfoil.Token, error) {
+		return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.InvalidClient, Status: 401, RetryAfter: 50 * time.Second}
+	}
+	if _, err := one.Renew(t.Context(), "bb-1", r); err == nil {
+		t.Fatal("no failure")
+	}
+	for _, name := range []string{"c", "p", "r", "f"} {
+		s.ask("HSET", entryOf(key), name, s.field("bb-1", name))
+	}
+	_, err := one.Renew(t.Context(), key, neverFetch(t))
+	if _, told := errors.AsType[*counterfoil.Error](err); told || !errors.Is(err, client.ErrCacheLost) {
+		t.Errorf("got %v", err)
+	}
+}
+
 const secretToken = "t0ken-that-nobody-may-see"
 
 // The server sees no token: neither its MONITOR, nor what it stores.
