@@ -241,6 +241,19 @@ func TestFileOfAnotherUser(t *testing.T) {
 	}
 }
 
+// A file of many lines may be longer than a secret.
+func TestLineOfALongFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "env")
+	for size, fits := range map[int]bool{64<<10 + 1: true, 1 << 20: true, 1<<20 + 1: false} {
+		line := "KEY=" + theSecret + "\n"
+		write(t, path, strings.Repeat("#\n", (size-len(line))/2)+"\n"[:(size-len(line))%2]+line)
+		v, err := open(t, credential.Files{}, path+"#KEY")(t.Context())
+		if (err == nil) != fits || fits && v != theSecret {
+			t.Errorf("a file of %d bytes: got %q, %v", size, v.Reveal(), err)
+		}
+	}
+}
+
 // Whoever asks after a change never gets what was there before it, however many
 // ask meanwhile.
 func TestFileUnderManyReaders(t *testing.T) {

@@ -261,6 +261,24 @@ func TestKeepWithASourceThatHangs(t *testing.T) {
 	}
 }
 
+// A caller that cannot wait does without a value that is too old, also when no fetch
+// has failed yet.
+func TestKeepOfACallerThatCannotWait(t *testing.T) {
+	now, o, release := clock.NewManual(theStart), &origin{value: "x"}, make(chan struct{})
+	get := credential.Keep(o.get, credential.KeepOptions{Clock: now})
+	must(t, get)
+	o.mu.Lock()
+	o.before = func(context.Context) { <-release }
+	o.mu.Unlock()
+	defer close(release)
+	now.Turn(time.Hour + 30*time.Second)
+	short, cancel := context.WithCancel(t.Context())
+	cancel()
+	if v, err := get(short); !errors.Is(err, context.Canceled) || v != "" {
+		t.Errorf("got %q, %v", v.Reveal(), err)
+	}
+}
+
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {

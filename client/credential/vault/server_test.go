@@ -48,8 +48,8 @@ type server struct {
 	forbidden map[string]bool           // paths that no policy allows
 	tokens    map[string]token
 	logins    map[string]map[string]string // what each login demands
-	life      time.Duration                // of tokens of a login
-	renewals  time.Duration                // what a renewal gives
+	life      time.Duration                // of tokens of a login; 0 is for ever
+	renewals  time.Duration                // what a renewal gives; 0 is nothing
 	seen      []string                     // METHOD PATH
 	fault     http.HandlerFunc             // instead of all
 	issued    int
@@ -131,6 +131,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.fault(w, r)
 	case !ok || r.Header.Get("X-Vault-Request") != "true":
 		refuse(w, r, http.StatusBadRequest)
+	case (r.Method == http.MethodPost) != (r.Header.Get("Content-Type") == "application/json"):
+		refuse(w, r, http.StatusUnsupportedMediaType)
 	case r.Header.Get("X-Vault-Namespace") != s.namespace:
 		refuse(w, r, http.StatusNotFound)
 	case isLogin && isLoginPath && r.Method == http.MethodPost:
@@ -153,7 +155,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refuse(w, r, http.StatusBadRequest)
 			return
 		}
-		s.tokens[name] = token{ends: s.clock.Now().Add(s.renewals), renewable: true}
+		if s.renewals > 0 {
+			s.tokens[name] = token{ends: s.clock.Now().Add(s.renewals), renewable: true}
+		}
 		s.answer(w, `{"auth":{"client_token":%q,"lease_duration":%d,"renewable":true}}`, name, int(s.renewals/time.Second))
 	case r.Method == http.MethodGet:
 		s.read(w, r, path)
@@ -175,8 +179,12 @@ func (s *server) logIn(w http.ResponseWriter, r *http.Request, mount string) {
 	}
 	s.issued++
 	name := fmt.Sprintf("hvs.issued-%d", s.issued)
-	s.tokens[name] = token{ends: s.clock.Now().Add(s.life), renewable: true}
-	s.answer(w, `{"auth":{"client_token":%q,"lease_duration":%d,"renewable":true,"policies":["default"]},"warnings":null}`, name, int(s.life/time.Second))
+	issued := token{renewable: s.life > 0}
+	if s.life > 0 {
+		issued.ends = s.clock.Now().Add(s.life)
+	}
+	s.tokens[name] = issued
+	s.answer(w, `{"auth":{"client_token":%q,"lease_duration":%d,"renewable":%t,"policies":["default"]},"warnings":null}`, name, int(s.life/time.Second), issued.renewable)
 }
 
 func (s *server) read(w http.ResponseWriter, r *http.Request, path string) {

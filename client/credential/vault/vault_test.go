@@ -171,16 +171,39 @@ func TestTokenIsRenewed(t *testing.T) {
 // A renewal that fails is tried once more halfway to the end, and the token used
 // until then.
 func TestRenewalFails(t *testing.T) {
-	s := newServer(t)
-	f := s.open(s.approle(), "secret/acme/api#client_secret")
-	s.gives(f, theSecret)
-	s.with(func() { s.tokens["hvs.issued-1"] = token{ends: s.clock.Now().Add(time.Hour)} })
-	for _, row := range []struct{ turn, renewals, logins int }{{45, 1, 1}, {5, 1, 1}, {3, 2, 1}, {8, 2, 2}} {
-		s.clock.Turn(time.Duration(row.turn) * time.Minute)
-		s.gives(f, theSecret)
-		s.expect("POST auth/token/renew-self", row.renewals)
-		s.expect("POST auth/approle/login", row.logins)
+	for name, change := range map[string]func(*server){
+		"refused":      func(s *server) { s.tokens["hvs.issued-1"] = token{ends: theStart.Add(time.Hour)} },
+		"of no length": func(s *server) { s.renewals = 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			f := s.open(s.approle(), "secret/acme/api#client_secret")
+			s.gives(f, theSecret)
+			s.with(func() { change(s) })
+			for _, row := range []struct{ turn, renewals, logins int }{{45, 1, 1}, {5, 1, 1}, {3, 2, 1}, {8, 2, 2}} {
+				s.clock.Turn(time.Duration(row.turn) * time.Minute)
+				s.gives(f, theSecret)
+				s.expect("POST auth/token/renew-self", row.renewals)
+				s.expect("POST auth/approle/login", row.logins)
+			}
+		})
 	}
+}
+
+// A token without an end is neither renewed nor replaced, and a given one is looked
+// up once.
+func TestTokenWithoutAnEnd(t *testing.T) {
+	s := newServer(t)
+	s.life = 0
+	logged, given := s.open(s.approle(), "secret/acme/api#client_secret"), s.open(s.config(), "secret/acme/api#client_secret")
+	for range 3 {
+		s.gives(logged, theSecret)
+		s.gives(given, theSecret)
+		s.clock.Turn(24 * time.Hour)
+	}
+	s.expect("POST auth/approle/login", 1)
+	s.expect("GET auth/token/lookup-self", 1)
+	s.expect("POST auth/token/renew-self", 0)
 }
 
 // A token that was revoked is replaced by one login, with what the secret id's
@@ -370,10 +393,11 @@ func TestFaults(t *testing.T) {
 		{"rate limit", status(429), "Vault answered 429 for the login at auth/approle/login: too many requests"},
 		{"behind its primary", status(412), "the node is behind its primary"},
 		{"standby", status(473), "a standby does not answer this"},
-		{"fault", status(500), "Vault answered 500"},
+		{"fault", status(500), "Vault answered 500 for the login at auth/approle/login: it has a fault"},
 		{"not initialised", status(501), "it is not initialised"},
 		{"sealed", status(503), "it is sealed"},
 		{"no Vault", status(418), "this is not what a Vault answers"},
+		{"many choices", status(300), "a redirect to another host is not followed"},
 		{"redirect to another host", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL+r.URL.Path, http.StatusTemporaryRedirect)
 		}, "Vault answered 307 for the login at auth/approle/login: a redirect to another host is not followed"},
@@ -386,7 +410,8 @@ func TestFaults(t *testing.T) {
 		{"no token", body(`{"auth":{"mfa_requirement":{}}}`), "without a usable token"},
 		{"a token with a line's end", body(`{"auth":{"client_token":"hvs.x\nhvs.y"}}`), "without a usable token"},
 		{"negative life", body(`{"auth":{"client_token":"hvs.x","lease_duration":-1}}`), "not the JSON of a Vault"},
-		{"too long", body(`{"auth":"` + strings.Repeat(theSecret, 70000) + `"}`), "longer than 1048576 bytes"},
+		{"the longest", body(`{"auth":null}` + strings.Repeat(" ", 1<<20-13)), "without a usable token"},
+		{"too long", body(`{"auth":null}` + strings.Repeat(" ", 1<<20-12)), "longer than 1048576 bytes"},
 		{"breaks off", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			fmt.Fprint(w, theSecret)
@@ -440,6 +465,22 @@ func TestConnection(t *testing.T) {
 		s.fails(s.open(c, "secret/acme/api#client_secret"), "Vault answered 400 for the mount") // the login was redirected, this not
 		s.expect("POST auth/approle/login", 1)
 	})
+	for redirects, err := range map[int]string{3: "", 4: "Vault answered 307 for the login"} {
+		t.Run(fmt.Sprintf("%d redirects on the same host", redirects), func(t *testing.T) {
+			s, left := newServer(t), redirects
+			s.fault = func(w http.ResponseWriter, r *http.Request) {
+				if left--; left == 0 {
+					s.fault = nil
+				}
+				http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
+			}
+			if f := s.open(s.approle(), "secret/acme/api#client_secret"); err == "" {
+				s.gives(f, theSecret)
+			} else {
+				s.fails(f, err)
+			}
+		})
+	}
 	t.Run("hangs", func(t *testing.T) {
 		s := newServer(t)
 		reached, release := make(chan struct{}, 1), make(chan struct{})

@@ -3,6 +3,7 @@ package remote_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -12,9 +13,11 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -249,6 +252,27 @@ func TestDefaultVerifies(t *testing.T) {
 	}
 }
 
+// What a program settles for all of its requests, such as an authority of its own,
+// holds for the default client too.
+func TestDefaultOfTheProgram(t *testing.T) {
+	if os.Getenv("REMOTE_TEST_DEFAULT") == "" {
+		// The default is made once, so this is a process of its own.
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestDefaultOfTheProgram$")
+		cmd.Env = append(os.Environ(), "REMOTE_TEST_DEFAULT=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+		return
+	}
+	s := remotetest.Serve(t, http.NotFoundHandler())
+	roots := x509.NewCertPool()
+	roots.AddCert(s.Certificate())
+	http.DefaultTransport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: roots}
+	if err := ask(t, remote.Of(nil), s.URL); err != nil {
+		t.Error(remote.Reason(t.Context(), err))
+	}
+}
+
 // An answer of exactly the bound is taken, one byte more is not.
 func TestAnswersAreBounded(t *testing.T) {
 	for name, row := range map[string]struct {
@@ -265,6 +289,8 @@ func TestAnswersAreBounded(t *testing.T) {
 			s := remotetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				if row.chunked {
 					w.(http.Flusher).Flush()
+				} else {
+					w.Header().Set("Content-Length", strconv.Itoa(row.size))
 				}
 				_, _ = io.WriteString(w, strings.Repeat("x", row.size))
 			}))
@@ -301,6 +327,8 @@ func TestReason(t *testing.T) {
 		"it is late":          {late, errors.New(stranger), "no whole answer in time", context.DeadlineExceeded},
 		"something else":      {t.Context(), errors.New(stranger), "no answer that can be read", nil},
 		"TLS says something":  {t.Context(), tls.AlertError(40), "no answer that can be read", nil},
+		"the other end's TLS": {t.Context(), &net.OpError{Op: "remote error", Err: errors.New(stranger)}, "no answer that can be read", nil},
+		"the connection":      {t.Context(), &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}, "dial tcp: connection refused", syscall.ECONNREFUSED},
 		"an end":              {t.Context(), io.ErrUnexpectedEOF, "breaks off", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
