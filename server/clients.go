@@ -135,8 +135,8 @@ func (s *Clients) List(ctx context.Context, q ClientQuery) ([]Client, error) {
 }
 
 // Uses returns the secrets and API keys that a client has now, newest first,
-// with when each was last used; the zero time for never. A use is known about
-// ten seconds after it, and to the minute.
+// with when each was last used; the zero time for never. A use is known within
+// ten seconds of it.
 func (s *Clients) Uses(ctx context.Context, realm, id string) ([]Use, error) {
 	c, err := s.Get(ctx, realm, id)
 	if err != nil {

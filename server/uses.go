@@ -8,16 +8,15 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/internal/bounded"
 	"github.com/counterfoil/counterfoil/internal/clock"
 )
 
 // How uses are written down.
 const (
-	// useInterval is how often the store is told; useSpacing how often of one
-	// secret at most.
-	useInterval = 10 * time.Second
-	useSpacing  = time.Minute
+	// useInterval is how often the store is told. A process that is killed loses
+	// the uses since, and those of the write under way: together at most 10 s,
+	// which leaves a write as long as the interval.
+	useInterval = 5 * time.Second
 	// maxUses is how many secrets' uses wait for the store before it is told
 	// early; while it does not listen, twice as many are kept.
 	maxUses = 20_000
@@ -41,8 +40,6 @@ type uses struct {
 	closed bool
 
 	flushing sync.Mutex
-	// written tells when the store was last told of a secret.
-	written *bounded.Cache[useKey, time.Time]
 
 	stop context.CancelFunc
 	wg   sync.WaitGroup
@@ -55,11 +52,11 @@ func startUses(store ClientStore, c counterfoil.Clock, logger *slog.Logger) *use
 	ctx, stop := context.WithCancel(context.Background())
 	u := &uses{
 		store: store, clock: c, logger: logger, stop: stop,
-		pending: map[useKey]time.Time{}, steady: clock.Steady{Patience: MaxLifetime}, written: bounded.New[useKey, time.Time](2 * maxUses),
+		pending: map[useKey]time.Time{}, steady: clock.Steady{Patience: MaxLifetime},
 	}
 	u.wg.Go(func() {
 		for u.clock.Sleep(ctx, useInterval) == nil {
-			u.try(false)
+			u.try()
 		}
 	})
 	return u
@@ -79,7 +76,7 @@ func (u *uses) note(c *Client, h *Hash, at time.Time) {
 	if len(u.pending) > maxUses && !u.early {
 		u.early = true
 		u.wg.Go(func() {
-			u.try(true)
+			u.try()
 			u.mu.Lock()
 			u.early = false
 			u.mu.Unlock()
@@ -94,46 +91,39 @@ func (u *uses) close() error {
 	u.mu.Unlock()
 	u.stop()
 	u.wg.Wait()
-	return u.flush(true)
+	return u.flush()
 }
 
-func (u *uses) try(all bool) {
-	if err := u.flush(all); err != nil {
+func (u *uses) try() {
+	if err := u.flush(); err != nil {
 		u.logger.Error("last uses of secrets not recorded, they will be tried again", "error", err)
 	}
 }
 
-// flush tells the store of the uses that are due, or of all.
-func (u *uses) flush(all bool) error {
+// flush tells the store of the uses that wait.
+func (u *uses) flush() error {
 	u.flushing.Lock()
 	defer u.flushing.Unlock()
-	due := u.take(all)
+	due := u.take()
 	for i := 0; i < len(due); i += usesAtOnce {
 		part := due[i:min(i+usesAtOnce, len(due))]
 		if err := u.store.RecordUses(context.Background(), part); err != nil {
 			u.giveBack(due[i:])
 			return fmt.Errorf("record uses: %w", err)
 		}
-		for _, use := range part {
-			u.written.Put(useKey{use.Realm, use.ClientID, use.SecretID}, u.clock.Now())
-		}
 	}
 	return nil
 }
 
-// take returns what the store is to be told now, and keeps the rest.
-func (u *uses) take(all bool) []Use {
+// take returns what the store is to be told now.
+func (u *uses) take() []Use {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	now := u.clock.Now()
-	var due []Use
+	due := make([]Use, 0, len(u.pending))
 	for key, last := range u.pending {
-		told, ok := u.written.Get(key)
-		if all || !ok || now.Sub(told) >= useSpacing {
-			due = append(due, Use{Realm: key.realm, ClientID: key.client, SecretID: key.secret, Last: last})
-			delete(u.pending, key)
-		}
+		due = append(due, Use{Realm: key.realm, ClientID: key.client, SecretID: key.secret, Last: last})
 	}
+	clear(u.pending)
 	return due
 }
 

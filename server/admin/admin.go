@@ -134,8 +134,8 @@ type Secret struct {
 	Created time.Time `json:"created"`
 	// Ends is when it stops being accepted; zero for never.
 	Ends time.Time `json:"ends,omitzero"`
-	// LastUsed is known for a single client only, about ten seconds after the
-	// use and to the minute; zero for never.
+	// LastUsed is known for a single client only, within ten seconds of the use;
+	// zero for never.
 	LastUsed time.Time `json:"last_used,omitzero"`
 }
 
