@@ -53,12 +53,12 @@ func (rl *realm) route(path string) http.HandlerFunc {
 	return nil
 }
 
-// intended returns the path of the endpoint that a path differs from in slashes
-// only, or "".
+// intended returns the path of the endpoint that a path without one differs from in
+// slashes only, or "".
 func (rl *realm) intended(wrong string) string {
 	clean := path.Clean("/" + wrong)
 	for _, p := range []string{clean, clean + "/"} {
-		if p != wrong && rl.route(p) != nil && !strings.HasPrefix(p, statusPath) {
+		if rl.route(p) != nil && !strings.HasPrefix(p, statusPath) {
 			return p
 		}
 	}

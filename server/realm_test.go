@@ -185,7 +185,7 @@ func TestMetadata(t *testing.T) {
 }
 
 func TestDocumentsAndPaths(t *testing.T) {
-	h := newHouseOf(t, nil, "oauth2")
+	h := newHouseOf(t, nil, "oauth2", "listed")
 	const keys = "/oauth2/.well-known/jwks.json"
 	got := h.get(t, http.MethodGet, keys)
 	wantHeaders(t, got, map[string]string{"Content-Type": "application/json", "Cache-Control": "public, max-age=300"})
@@ -206,6 +206,20 @@ func TestDocumentsAndPaths(t *testing.T) {
 	}
 	if n := len(h.recorded()); n != before {
 		t.Errorf("%d records of what is no token request", n-before)
+	}
+	for path, meant := range map[string]string{
+		"/token/": "/token", "//token": "/token", "/.well-known//jwks.json/": "/.well-known/jwks.json",
+		"/Token": "", "/status-lists": "", "//status-lists/0": "",
+	} {
+		w := httptest.NewRecorder()
+		h.server.Handler("listed").ServeHTTP(w, httptest.NewRequest(http.MethodPost, "http://server.example"+path, nil))
+		want := "404 page not found\n"
+		if meant != "" {
+			want = ": " + h.url + "/listed" + meant + " is meant"
+		}
+		if w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s got %d %s, want %q", path, w.Code, w.Body, want)
+		}
 	}
 	w := httptest.NewRecorder()
 	h.server.Handler("nowhere").ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/token", nil))
