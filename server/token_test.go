@@ -285,6 +285,11 @@ func TestProviderOfTextOnly(t *testing.T) {
 	wantForm(t, "claims", part(t, token, 1), `{"iss":"`+h.url+`/custom","azp":"käse","iat":`+iat+`,"exp":`+exp+`,"aud":\["one","two"\],"jti":"`+hexForm+`","scp":\["a","b"\],"tenants":\["T1","T 2"\],"n":-3,"s":"a \\"b\\" ü"}`)
 	h.verify("custom", "EdDSA", token)
 
+	none := h.client(server.NewClient{Realm: "custom", ID: "none", Settings: server.Settings{Scopes: counterfoil.Scopes{"b"}}})
+	token = tokenIn(t, h.do("custom", &ask{method: http.MethodPost, body: "grant_type=client_credentials", header: h.as("custom", none)}))
+	h.keep(token)
+	wantForm(t, "claims without tenants", part(t, token, 1), `{"iss":"`+h.url+`/custom","azp":"none","iat":`+iat+`,"exp":`+exp+`,"aud":\["one","two"\],"jti":"`+hexForm+`","scp":\["b"\],"n":-3,"s":"a \\"b\\" ü"}`)
+
 	for name, row := range map[string]struct {
 		change func(*ask)
 		status int
