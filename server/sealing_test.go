@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -78,6 +79,31 @@ func TestSealing(t *testing.T) {
 		t.Errorf("reloaded without the master key: %v", err)
 	}
 	h.token(first)
+}
+
+// TestSealingIsRecorded: of one realm when the keys are, of none when they are of
+// several.
+func TestSealingIsRecorded(t *testing.T) {
+	for realms, want := range map[int]string{1: `"r" 1 keys under master key f96c4535`, 2: `"" 2 keys under master key f96c4535`} {
+		h := newKeyHouse(t)
+		if realms == 2 {
+			h.config.Realms = append(h.config.Realms, server.Realm{Name: "q", Provider: h.config.Realms[0].Provider, BaseURL: "https://auth.example/q"})
+		}
+		h.stop(h.start(nil))
+		h.config.MasterKey = masterKey
+		h.start(nil)
+		page, err := h.store.Events(t.Context(), 0, 1<<20)
+		if err != nil || len(page.Events) == 0 {
+			t.Fatalf("%d events, %v", len(page.Events), err)
+		}
+		last := page.Events[len(page.Events)-1].Event
+		if got := fmt.Sprintf("%q %s", last.Realm, last.Detail); last.Type != counterfoil.EventKeysResealed || got != want {
+			t.Errorf("recorded %s of %s, want %s", last.Type, got, want)
+		}
+		if log := h.log.String(); strings.Contains(log, "sign in another way") {
+			t.Errorf("logged %s", log)
+		}
+	}
 }
 
 // TestWrongMasterKey: a start or a rotation with a wrong master key has one
