@@ -19,6 +19,12 @@ look() {
 	! command -v node >/dev/null 2>&1 || node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { missing="$missing node-20"; packages="$packages nodejs"; }
 	need chromium chromium
 	command -v valkey-server >/dev/null 2>&1 || need redis-server redis-server
+	need javac default-jdk-headless # with java and keytool
+	# of mono-complete, what the client in C# needs
+	need mcs mono-mcs
+	need mono mono-runtime
+	need cert-sync ca-certificates-mono
+	gacutil -l System.Net.Http 2>/dev/null | grep -q '^System\.Net\.Http,' || { missing="$missing System.Net.Http"; packages="$packages mono-gac libmono-system-net-http4.0-cil"; }
 	need age age
 	need sqlite3 sqlite3 # as a foreign program at the database
 	need strace strace

@@ -14,39 +14,6 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// What an integrator's own code does, in each language, from the environment
-// file alone.
-func TestForeignClients(t *testing.T) {
-	abs := func(name string) string {
-		path, err := filepath.Abs(filepath.Join("testdata", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	for _, language := range []struct{ name, command string }{
-		{"python requests", "/usr/bin/python3 '" + abs("consumer.py") + "' "},
-		{"node fetch", "node '" + abs("consumer.mjs") + "' "},
-	} {
-		for _, provider := range missionProviders {
-			t.Run(language.name+" "+provider, func(t *testing.T) {
-				got := shared.sourced(t, provider, language.command+provider).good(t)
-				var answer struct {
-					Token map[string]any `json:"token"`
-					API   map[string]any `json:"api"`
-					Again map[string]any `json:"again"`
-				}
-				if err := json.Unmarshal([]byte(got.out), &answer); err != nil {
-					t.Fatalf("printed %s", got.out)
-				}
-				if len(answer.API) == 0 || answer.API["errors"] != nil {
-					t.Errorf("the API answered %v", answer.API)
-				}
-			})
-		}
-	}
-}
-
 func TestTokenPrintsOnlyTheToken(t *testing.T) {
 	for _, provider := range missionProviders {
 		t.Run(provider, func(t *testing.T) {

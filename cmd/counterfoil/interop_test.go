@@ -109,7 +109,7 @@ func TestInteropLockNamesNoRegistry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"openid-client", "oauth4webapi", "jose", `"integrity"`} {
+	for _, name := range []string{"axios", "openid-client", "oauth4webapi", "jose", `"integrity"`} {
 		if !strings.Contains(string(text), name) {
 			t.Errorf("it has no %s", name)
 		}
