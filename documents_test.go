@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -171,5 +172,46 @@ func TestDocumentsNameTests(t *testing.T) {
 	}
 	if named < 100 {
 		t.Errorf("the documents name %d tests: the pattern of this test is wrong", named)
+	}
+}
+
+// What is shown of a guard runs as it stands: its URLs at the issuer are the
+// server's, and a path with a last slash stands in a ServeMux without it too,
+// which redirects calls otherwise.
+func TestExamplesOfAGuardRun(t *testing.T) {
+	paths, err := filepath.Glob("guard/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := []string{"", "/token", "/.well-known/jwks.json", "/introspect", "/revocations"}
+	at, mounted := regexp.MustCompile(`https://auth\.example\.com([^"\s`+"`"+`]*)"`), regexp.MustCompile(`\bHandle\("(/\w+)/"`)
+	urls, mounts := 0, 0
+	for _, path := range slices.Concat(paths, docs, []string{"README.md"}) {
+		if strings.HasSuffix(path, "_test.go") && path != filepath.Join("guard", "example_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range at.FindAllStringSubmatch(string(text), -1) {
+			urls++
+			if !slices.Contains(served, found[1]) {
+				t.Errorf("%s shows https://auth.example.com%s: the server has nothing there", path, found[1])
+			}
+		}
+		for _, found := range mounted.FindAllStringSubmatch(string(text), -1) {
+			mounts++
+			if !strings.Contains(string(text), `Handle("`+found[1]+`"`) {
+				t.Errorf("%s mounts %s/ alone: ServeMux redirects %s", path, found[1], found[1])
+			}
+		}
+	}
+	if urls < 5 || mounts < 3 {
+		t.Errorf("%d URLs and %d mounts are shown: the patterns of this test are wrong", urls, mounts)
 	}
 }

@@ -19,7 +19,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	keys, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: "https://auth.example.com/keys"})
+	keys, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: "https://auth.example.com/.well-known/jwks.json"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -28,17 +28,23 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/api/", g.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	guarded := g.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		caller, _ := counterfoil.PrincipalFrom(r.Context())
 		fmt.Fprintln(w, "hello,", caller.ClientID)
-	})))
+	}))
+	mux := http.NewServeMux()
+	mux.Handle("/api", guarded) // without this line ServeMux redirects it to /api/
+	mux.Handle("/api/", guarded)
 
 	// A program serves mux with http.ListenAndServeTLS. Without a token:
-	w := httptest.NewRecorder()
-	mux.ServeHTTP(w, httptest.NewRequest("GET", "/api/", nil))
-	fmt.Println(w.Code, w.Header().Get("WWW-Authenticate"))
-	// Output: 401 Bearer
+	for _, path := range []string{"/api", "/api/orders"} {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		fmt.Println(w.Code, w.Header().Get("WWW-Authenticate"))
+	}
+	// Output:
+	// 401 Bearer
+	// 401 Bearer
 }
 
 // withCredentials sends requests as a resource server of the issuer. A program
@@ -80,5 +86,7 @@ func ExampleFollowRevocations() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	http.Handle("/api/", g.Handler(http.NotFoundHandler()))
+	guarded := g.Handler(http.NotFoundHandler())
+	http.Handle("/api", guarded)
+	http.Handle("/api/", guarded)
 }

@@ -4,9 +4,11 @@
 //
 // Use it in the program that serves an API, one Guard for each API:
 //
-//	keys, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: "https://auth.example.com/keys"})
+//	keys, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: "https://auth.example.com/.well-known/jwks.json"})
 //	g, err := guard.New(guard.Config{Provider: p, Issuer: "https://auth.example.com", Keys: keys})
-//	http.Handle("/api/", g.Handler(api))
+//	h := g.Handler(api)
+//	http.Handle("/api", h) // without this line ServeMux redirects it to /api/
+//	http.Handle("/api/", h)
 //
 // Behind it the API reads its caller with [counterfoil.PrincipalFrom].
 //

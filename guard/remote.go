@@ -85,7 +85,7 @@ var errClosed = errors.New("remote keys: closed")
 func RemoteKeys(cfg RemoteKeysConfig) (*Remote, error) {
 	u, err := url.Parse(cfg.URL)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
-		return nil, errors.New("remote keys: RemoteKeysConfig.URL must be an https URL without credentials, such as https://auth.example.com/keys")
+		return nil, errors.New("remote keys: RemoteKeysConfig.URL must be an https URL without credentials, such as https://auth.example.com/.well-known/jwks.json")
 	}
 	for d, value := range map[*time.Duration]time.Duration{
 		&cfg.Refresh: 5 * time.Minute, &cfg.Retry: 10 * time.Second, &cfg.Stale: time.Hour, &cfg.Timeout: 10 * time.Second,
