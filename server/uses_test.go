@@ -183,8 +183,8 @@ func TestFailedUseIsNoUse(t *testing.T) {
 	}
 }
 
-// TestManyUses: more than 50,000 secrets in an interval are told early, and while
-// the store hangs no more than 100,000 are kept.
+// TestManyUses: more than 20,000 secrets in an interval are told early, and while
+// the store hangs no more than 40,000 are kept.
 func TestManyUses(t *testing.T) {
 	hang := &hangingStore{let: make(chan struct{}), told: make(chan int, 10_000)}
 	h := newHouseOf(t, func(s server.Store) server.Store { hang.Store = s; return hang }, "oauth2")
