@@ -189,6 +189,9 @@ func (s *siege) ask(ctx context.Context, realm string, form url.Values) (token s
 		target = "https://ops.acme.example/token"
 	}
 	status, body := s.post(ctx, target, form)
+	for end := time.Now().Add(20 * time.Second); status == http.StatusServiceUnavailable && !s.killed.Load() && time.Now().Before(end); {
+		status, body = s.post(ctx, target, form) // a busy disk: the answer says to try again
+	}
 	var answer struct {
 		AccessToken string `json:"access_token"`
 	}

@@ -216,6 +216,9 @@ func (s *siege) rotate(ctx context.Context, t *testing.T, h hand, c *victim, ove
 		c.end(stay)
 		c.add(secret)
 		c.tangled = c.tangled && overlap > 0
+	case half:
+		c.doubt(0)
+		c.add(secret)
 	case unknown:
 		c.doubt(stay)
 	}
