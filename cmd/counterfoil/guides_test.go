@@ -48,7 +48,9 @@ func expiredTokens(t *testing.T) map[string]string {
 	}
 	for _, w := range pending {
 		waitFor(t, func() bool {
-			_, body, _ := w.send(w.request(http.MethodGet, w.env.Get("API_BASE_URL"), ""))
+			req := w.request(http.MethodGet, w.env.Get("API_BASE_URL"), "")
+			req.Header.Set("Content-Type", "application/json")
+			_, body, _ := w.send(req)
 			return strings.TrimSpace(body) == refusedTokens[w.provider]
 		})
 	}

@@ -4,17 +4,35 @@ Its arguments are the provider and a stale token. It prints what is answered.
 """
 import json
 import os
+import ssl
 import sys
 
 import requests
+from requests.adapters import HTTPAdapter
 
 env = os.environ
 provider, stale = sys.argv[1:]
 
 
+class SecureHTTPAdapter(HTTPAdapter):
+    """TLS 1.2 or newer, and certificates and host names are checked: engagifii's guide."""
+
+    def init_poolmanager(self, *args, **kwargs):
+        context = ssl.create_default_context()
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.check_hostname = True
+        context.verify_mode = ssl.CERT_REQUIRED
+        return super().init_poolmanager(*args, ssl_context=context, **kwargs)
+
+
+session = requests.Session()
+if provider == "engagifii":
+    session.mount("https://", SecureHTTPAdapter())
+
+
 def fetch_token():
     if provider == "altrata":
-        answer = requests.post(
+        answer = session.post(
             env["AUTH_URL"],
             params={"grant_type": "client_credentials"},
             headers={"x-api-key": env["API_KEY"]},
@@ -22,7 +40,7 @@ def fetch_token():
             timeout=30,
         )
     elif provider == "engagifii":
-        answer = requests.post(
+        answer = session.post(
             env["IDENTITY_SERVER_URL"] + "/connect/token",
             data={
                 "client_id": env["CLIENT_ID"],
@@ -40,7 +58,7 @@ def fetch_token():
         }
         if provider == "ahotu":
             form["scope"] = env["API_SCOPE"]
-        answer = requests.post(env["AUTH_URL"], data=form, timeout=30)
+        answer = session.post(env["AUTH_URL"], data=form, timeout=30)
     print("token", answer.status_code)
     answer.raise_for_status()
     return answer.json()["access_token"]
@@ -50,13 +68,13 @@ def send(method, path, body):
     url = env["API_BASE_URL"] + path
     if provider == "altrata":  # the token bare and no media type, as in the guide's examples
         headers = {"x-api-key": env["API_KEY"], "Authorization": token}
-        return requests.request(method, url, data=json.dumps(body), headers=headers, timeout=30)
+        return session.request(method, url, data=json.dumps(body), headers=headers, timeout=30)
     headers = {"Authorization": "Bearer " + token}
     if provider == "engagifii":
         headers |= {"api-version": "1.0", "tenant-code": env["TENANT_CODE"]}
     if provider in ("engagifii", "a55"):  # among the headers that these guides list
         headers["Content-Type"] = "application/json"
-    return requests.request(method, url, json=body, headers=headers, timeout=30)
+    return session.request(method, url, json=body, headers=headers, timeout=30)
 
 
 def call(method, path="", body=None):
