@@ -202,7 +202,7 @@ func (p *program) references(dir, ageIdentity string) func(string) (client.Secre
 		Dir: dir, Loose: true, Getenv: p.getenv, Stdin: p.In, AgeIdentity: ageIdentity,
 		Exec: func() error {
 			if p.noExec {
-				return errors.New("--no-exec forbids exec:")
+				return errors.New("exec: is forbidden by --no-exec")
 			}
 			return resolver.MayExec(p.consumer)
 		},
