@@ -130,7 +130,7 @@ func Stdin(in io.Reader) Opener {
 	taken := false
 	return func(rest string) (client.SecretFunc, error) {
 		if rest != "" {
-			return nil, errors.New("nothing stands behind stdin:")
+			return nil, errors.New("stdin: has nothing behind it")
 		}
 		if taken {
 			return nil, errors.New("standard input can be read once, and another reference reads it: take one of them from elsewhere")

@@ -55,7 +55,7 @@ func TestReferences(t *testing.T) {
 		{"program", "exec:cat plain", nil, "of a file", ""},
 		{"keyring that names nothing", "keyring:acme", nil, "", "write keyring:SERVICE/NAME"},
 		{"no standard input", "stdin:", func(c *resolver.Config) { c.Stdin = nil }, "", "nothing to read here"},
-		{"standard input and more", "stdin:x", nil, "", "nothing stands behind stdin:"},
+		{"standard input and more", "stdin:x", nil, "", "stdin: has nothing behind it"},
 		{"nobody to ask", "prompt:x", func(c *resolver.Config) { c.Prompt = nil }, "", "no terminal to ask at"},
 		{"somebody who fails", "prompt:x", func(c *resolver.Config) {
 			c.Prompt = func(context.Context, string) (string, error) { return "", errors.New("gone") }
