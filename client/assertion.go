@@ -71,7 +71,7 @@ func (s *Source) key(ctx context.Context) (Key, *counterfoil.Error) {
 // federated asks for the assertion that another authority has made. One that has
 // ended is not sent: by both clocks, so not before the provider's is known.
 func (s *Source) federated(ctx context.Context) (counterfoil.Secret, *counterfoil.Error) {
-	v, err := reveal(ctx, s.cfg.Assertion, "assertion", counterfoil.CredentialsMissing)
+	v, err := given(ctx, s.cfg.Assertion, "assertion", counterfoil.CredentialsMissing)
 	if err != nil {
 		return "", err
 	}

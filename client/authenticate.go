@@ -251,21 +251,29 @@ func (s *Source) outdated(cred credentials, err *counterfoil.Error) bool {
 		(s.ahead(s.cfg.Clock.Now())-cred.ahead).Abs() > wrongClock
 }
 
-// reveal asks for one credential.
-func reveal(ctx context.Context, f SecretFunc, name string, missing counterfoil.Reason) (counterfoil.Secret, *counterfoil.Error) {
+// given asks for one credential.
+func given(ctx context.Context, f SecretFunc, name string, missing counterfoil.Reason) (counterfoil.Secret, *counterfoil.Error) {
 	v, err := f(ctx)
 	switch {
 	case err != nil:
 		return "", notHad(name, missing, err)
 	case v == "":
 		return "", &counterfoil.Error{Reason: missing, Message: "the " + name + " is empty: look where Config takes it from"}
-	case sent.Doubtful(v):
-		if _, err := f(sent.Checked(ctx)); err != nil {
-			return "", notHad(name, missing, err)
-		}
-		if err := sent.Flaw(v); err != nil {
-			return "", notHad(name, missing, err)
-		}
+	}
+	return v, nil
+}
+
+// reveal asks for one that is sent as it is.
+func reveal(ctx context.Context, f SecretFunc, name string, missing counterfoil.Reason) (counterfoil.Secret, *counterfoil.Error) {
+	v, failure := given(ctx, f, name, missing)
+	if failure != nil || !sent.Doubtful(v) {
+		return v, failure
+	}
+	if _, err := f(sent.Checked(ctx)); err != nil {
+		return "", notHad(name, missing, err)
+	}
+	if err := sent.Flaw(v); err != nil {
+		return "", notHad(name, missing, err)
 	}
 	return v, nil
 }

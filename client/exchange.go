@@ -69,7 +69,8 @@ func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *h
 		if errors.Is(err, errEnded) {
 			again, wait, ended = !ended, time.Second, true
 		}
-		if again && ctx.Err() == nil && !old.live(began) {
+		serves := old.live(s.cfg.Clock.Now()) // the wall clock may have been set meanwhile
+		if again && ctx.Err() == nil && !serves {
 			if attempt++; s.cfg.Clock.Now().Add(wait).Before(deadline) && s.cfg.Clock.Sleep(ctx, wait) == nil {
 				if again, failure := s.credentials(ctx, e); failure == nil {
 					cred = again
@@ -77,7 +78,7 @@ func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *h
 				continue
 			}
 		}
-		s.remember(err, cred.print, old.live(began))
+		s.remember(err, cred.print, serves)
 		return counterfoil.Token{}, s.failed(ctx, err)
 	}
 }
