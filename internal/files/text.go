@@ -1,16 +1,24 @@
 package files
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"io"
 	"unicode/utf16"
+	"unicode/utf8"
 )
 
+// TextError says why text cannot be decoded.
+type TextError struct{ text string }
+
+func (e *TextError) Error() string { return e.text }
+
 var (
-	errUTF32   = errors.New("it is UTF-32: save it as UTF-8")
-	errUTF16   = errors.New("it is UTF-16 that is cut off or damaged: save it as UTF-8")
-	errNoMark  = errors.New("it is UTF-16 without a byte order mark, or not text: save it as UTF-8")
+	errUTF32   = &TextError{"it is UTF-32: save it as UTF-8"}
+	errUTF16   = &TextError{"it is UTF-16 that is cut off or damaged: save it as UTF-8"}
+	errNoMark  = &TextError{"it is UTF-16 without a byte order mark, or not text: save it as UTF-8"}
 	byteOrders = map[string]binary.ByteOrder{"\xff\xfe": binary.LittleEndian, "\xfe\xff": binary.BigEndian}
 )
 
@@ -19,39 +27,96 @@ var (
 // and shells on Windows write it. UTF-16 without a mark and UTF-32 are refused by
 // name. Other text is returned as it is, whether it is UTF-8 or not.
 func Text(b []byte) ([]byte, error) {
-	if rest, ok := bytes.CutPrefix(b, []byte("\xef\xbb\xbf")); ok {
-		return rest, nil
+	out, err := io.ReadAll(TextReader(bytes.NewReader(b)))
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// TextReader is Text of what r gives, as it comes, in little memory. Its errors are
+// those of r, or a *TextError.
+func TextReader(r io.Reader) io.Reader { return &textReader{in: bufio.NewReaderSize(r, 64<<10)} }
+
+type textReader struct {
+	in    *bufio.Reader
+	begun bool
+	order binary.ByteOrder // nil for what is passed on as it is
+	out   []byte           // decoded and not yet read
+	err   error
+}
+
+func (t *textReader) Read(p []byte) (int, error) {
+	if !t.begun {
+		t.begun, t.err = true, t.begin()
+	}
+	if t.err == nil && t.order == nil {
+		return t.in.Read(p)
+	}
+	if len(t.out) == 0 && t.err == nil {
+		t.out, t.err = t.decode(t.out[:0])
+	}
+	n := copy(p, t.out)
+	if t.out = t.out[n:]; n == 0 {
+		return 0, t.err
+	}
+	return n, nil
+}
+
+// begin finds out what the text is, and passes its mark.
+func (t *textReader) begin() error {
+	b, err := t.in.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if bytes.HasPrefix(b, []byte("\xef\xbb\xbf")) {
+		_, err := t.in.Discard(3)
+		return err
 	}
 	if len(b) < 2 {
-		return b, nil
+		return nil
 	}
 	order, ok := byteOrders[string(b[:2])]
 	switch {
 	case bytes.HasPrefix(b, []byte("\xff\xfe\x00\x00")), bytes.HasPrefix(b, []byte("\x00\x00\xfe\xff")):
-		return nil, errUTF32
+		return errUTF32
 	case !ok && (b[0] == 0) != (b[1] == 0): // RFC 4627 section 3: two ASCII characters come first
-		return nil, errNoMark
+		return errNoMark
 	case !ok:
-		return b, nil
-	case len(b)%2 != 0:
-		return nil, errUTF16
+		return nil
 	}
-	units := make([]uint16, 0, len(b)/2-1)
-	for i := 2; i < len(b); i += 2 {
-		units = append(units, order.Uint16(b[i:]))
-	}
-	var out bytes.Buffer
-	for i := 0; i < len(units); i++ {
-		r := rune(units[i])
-		if utf16.IsSurrogate(r) {
-			if i++; i == len(units) {
-				return nil, errUTF16
+	t.order = order
+	_, err = t.in.Discard(2)
+	return err
+}
+
+// decode adds some kilobytes of UTF-16 to out.
+func (t *textReader) decode(out []byte) ([]byte, error) {
+	for len(out) < 32<<10 {
+		r, err := t.unit()
+		if err == nil && utf16.IsSurrogate(r) {
+			var second rune
+			if second, err = t.unit(); errors.Is(err, io.EOF) {
+				err = errUTF16
 			}
-			if r = utf16.DecodeRune(r, rune(units[i])); r == '\ufffd' {
-				return nil, errUTF16
+			if r = utf16.DecodeRune(r, second); err == nil && r == '\ufffd' {
+				err = errUTF16
 			}
 		}
-		out.WriteRune(r)
+		if err != nil {
+			return out, err
+		}
+		out = utf8.AppendRune(out, r)
 	}
-	return out.Bytes(), nil
+	return out, nil
+}
+
+// unit reads 16 bits.
+func (t *textReader) unit() (rune, error) {
+	var b [2]byte
+	_, err := io.ReadFull(t.in, b[:])
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = errUTF16
+	}
+	return rune(t.order.Uint16(b[:])), err
 }

@@ -1,9 +1,13 @@
 package files_test
 
 import (
+	"errors"
+	"io"
 	"os/exec"
 	"strings"
 	"testing"
+	"testing/iotest"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/counterfoil/counterfoil/internal/files"
@@ -72,4 +76,30 @@ func FuzzText(f *testing.F) {
 			t.Errorf("%q became %q, %v", b, got, err)
 		}
 	})
+}
+
+// Text that comes byte by byte is the same text, and an error of its source is no
+// fault of the text.
+func TestTextAsItComes(t *testing.T) {
+	want := strings.Repeat("naïve ☕ \U0001f600\n", 9000)
+	var wide strings.Builder
+	wide.WriteString("\xff\xfe")
+	for _, r := range want {
+		for _, u := range utf16.AppendRune(nil, r) {
+			wide.WriteByte(byte(u))
+			wide.WriteByte(byte(u >> 8))
+		}
+	}
+	for name, text := range map[string]string{"UTF-8": want, "a mark": "\ufeff" + want, "UTF-16": wide.String()} {
+		got, err := io.ReadAll(files.TextReader(iotest.OneByteReader(strings.NewReader(text))))
+		if string(got) != want || err != nil {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+		broken := errors.New("the cable is cut")
+		_, err = io.ReadAll(files.TextReader(io.MultiReader(strings.NewReader(text), iotest.ErrReader(broken))))
+		var wrong *files.TextError
+		if !errors.Is(err, broken) || errors.As(err, &wrong) {
+			t.Errorf("%s, then an error: %v", name, err)
+		}
+	}
 }
