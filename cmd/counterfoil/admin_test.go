@@ -23,7 +23,8 @@ func operate(t *testing.T) *operated {
 	o := &operated{served: layOut(t, strings.Replace(exampleConfig(t), "hosts: [ops.acme.example]", "hosts: [localhost]", 1))}
 	o.certify(t, "localhost", "auth.acme.example")
 	// The first client comes from the machine of the server, before it runs.
-	first := execute(t, "", nil, binary, "client", "create", "ops", "--serve-config", o.file, "--id", "operator", "-o", "json")
+	first := execute(t, "", nil, binary, "client", "create", "ops", "--serve-config", o.file, "--id", "operator", "-o", "json",
+		"--scope", "clients:read", "--scope", "clients:write", "--scope", "keys:read", "--scope", "keys:write", "--scope", "tokens:revoke", "--scope", "audit:read")
 	var made made
 	if err := json.Unmarshal([]byte(first.good(t).out), &made); err != nil {
 		t.Fatal(err)
@@ -82,8 +83,10 @@ func TestSameWordsHereAndThere(t *testing.T) {
 	o := operate(t)
 	good := filepath.Join(o.dir, "good.csv")
 	broken := filepath.Join(o.dir, "broken.csv")
+	realms := filepath.Join(o.dir, "realms.csv") // whatever its name says
 	for file, text := range map[string]string{
 		good:   "client_id,client_secret\nCLIENT-imported,3f6a0c9b1e7d4825a0b6c3f19e8d7042\n",
+		realms: `[{"realm":"one","clients":[{"clientId":"CLIENT-realm","serviceAccountsEnabled":true,"secret":"${ONE_SECRET}","attributes":{"access.token.lifespan":864000}}]},{"realm":"two","clients":[]}]`,
 		broken: "client_id,client_secret\nCLIENT-one,3f6a0c9b1e7d4825a0b6c3f19e8d7042\nCLIENT-two,\nCLIENT-three,3f6a0c9b1e7d4825a0b6c3f19e8d7042\n",
 	} {
 		for _, client := range []string{"he/re", "th/ere"} {
@@ -131,7 +134,13 @@ func TestSameWordsHereAndThere(t *testing.T) {
 		{"import", "client import acme good-FILE.csv --format plain", 0, "1 rows: 1 created"},
 		{"import again", "client import acme good-FILE.csv --format plain -o json", 0, `"counts":{"unchanged":1}`},
 		{"import the good rows", "client import acme broken-FILE.csv --format plain --partial", 0, "3 rows: 2 created, 1 refused"},
-		{"import another format", "client import acme good-FILE.csv --format keycloak", 2, "is not JSON"},
+		{"import another format", "client import acme good-FILE.csv --format keycloak", 2, "is not JSON: it looks like CSV: choose the format plain"},
+		{"import a placeholder", "client import acme realms-FILE.csv --format keycloak --cap-lifetime --dry-run", 1, "secret: its secret is a placeholder"},
+		{"import a long lifetime", "client import acme realms-FILE.csv --format keycloak --literal-secrets --dry-run", 1, "attributes.access.token.lifespan: the token lifetime of 240h0m0s is longer"},
+		{"import both as they are", "client import acme realms-FILE.csv --format keycloak --literal-secrets --cap-lifetime --from-realm one --dry-run", 0, "CLIENT-realm created"},
+		{"import another realm", "client import acme realms-FILE.csv --format keycloak --from-realm three", 2, `no realm "three": its realms are one, two`},
+		{"import a realm of another format", "client import acme good-FILE.csv --format plain --from-realm one", 2, "--from-realm is for files of the format keycloak"},
+		{"import without scopes", "client import acme good-FILE.csv --format plain --replace --dry-run", 0, "unchanged"},
 		{"keys", "key list acme", 0, "active"},
 		{"key of another algorithm", "key rotate acme --algorithm EdDSA", 2, "does not sign with"},
 		{"key of no realm", "key rotate nowhere", 2, "choose from"},

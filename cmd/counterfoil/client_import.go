@@ -24,13 +24,21 @@ look at a --dry-run first. Importing the same file again changes nothing. FILE
 may be - for standard input. How far a long import has come is told on standard
 error.
 
+A secret that is a placeholder of a template, such as ${ORDERS_SECRET}, is refused:
+fill it in, or say with --literal-secrets that it is the secret. So is a lifetime of
+tokens that is longer than the realm's, unless --cap-lifetime takes it down.
+
 Formats: identityserver, hydra, keycloak, cognito, plain (JSON Lines or CSV).`,
 		Example: `  counterfoil client import a55 clients.json --format keycloak --dry-run
+  counterfoil client import a55 realms.json --format keycloak --from-realm prod
   counterfoil client import a55 clients.csv --format plain`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(importer.Formats(), i.Format) {
 				return usagef("--format must be one of %s", join(importer.Formats()))
+			}
+			if i.FromRealm != "" && i.Format != "keycloak" {
+				return usagef("--from-realm is for files of the format keycloak")
 			}
 			i.File = o.In
 			if args[1] != "-" {
@@ -58,6 +66,9 @@ Formats: identityserver, hydra, keycloak, cognito, plain (JSON Lines or CSV).`,
 	f.BoolVar(&i.DryRun, "dry-run", false, "change nothing and say what would become of each row")
 	f.BoolVar(&i.Replace, "replace", false, "let rows take the place of other clients of their ids")
 	f.BoolVar(&i.Partial, "partial", false, "import the good rows even when others cannot be taken")
+	f.BoolVar(&i.LiteralSecrets, "literal-secrets", false, "take secrets as they are that look like placeholders")
+	f.BoolVar(&i.CapLifetime, "cap-lifetime", false, "take longer lifetimes of tokens down to the realm's")
+	f.StringVar(&i.FromRealm, "from-realm", "", "import the clients of this realm of a Keycloak export only")
 	return cmd
 }
 

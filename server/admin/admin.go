@@ -209,6 +209,13 @@ type Import struct {
 	// Replace lets rows take the place of other clients of their IDs. Partial
 	// imports the good rows even when others cannot be taken.
 	Replace, Partial bool
+	// LiteralSecrets takes secrets as they are that look like placeholders of a
+	// template; CapLifetime takes lifetimes of tokens that are longer than the
+	// realm's down to that.
+	LiteralSecrets, CapLifetime bool
+	// FromRealm has only the clients of that realm of a Keycloak export read, ""
+	// for all.
+	FromRealm string
 	// Progress, when set, is told how far the import has come: after each row,
 	// or each part of the file that was sent elsewhere, one call at a time.
 	Progress func(Progress)

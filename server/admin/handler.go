@@ -81,7 +81,7 @@ var operations = []operation{
 	{method: "POST", path: clientPath + "/disable", scope: clientsWrite, serve: (*call).disableClient},
 	{method: "POST", path: clientPath + "/enable", scope: clientsWrite, serve: (*call).enableClient},
 	{method: "POST", path: clientPath + "/revoke", scope: tokensRevoke, serve: (*call).revokeTokens},
-	{method: "POST", path: realmPath + "/imports", scope: clientsWrite, query: []string{"format", "dry_run", "replace", "partial"}, serve: (*call).importClients},
+	{method: "POST", path: realmPath + "/imports", scope: clientsWrite, query: []string{"format", "dry_run", "replace", "partial", "literal_secrets", "cap_lifetime", "from_realm"}, serve: (*call).importClients},
 	{method: "GET", path: realmPath + "/keys", scope: keysRead, serve: (*call).keys},
 	{method: "POST", path: realmPath + "/keys", scope: keysWrite, serve: (*call).rotateKey},
 	{method: "GET", path: "/v1/events", scope: auditRead, query: []string{"after", "limit"}, serve: (*call).events},

@@ -124,3 +124,43 @@ func (endless) Read(b []byte) (int, error) {
 	}
 	return len(b), nil
 }
+
+// What the command line can say of an import, the Admin API can.
+func TestChoicesOfAnImport(t *testing.T) {
+	const two = `[{"realm":"one","clients":[{"clientId":"a","serviceAccountsEnabled":true,"secret":"${A_SECRET}","attributes":{"access.token.lifespan":"86400"}}]},
+		{"realm":"two","clients":[{"clientId":"b","serviceAccountsEnabled":true,"secret":"4Q1bZ0xN7sVd2LkPp9YtRuWcEaGfHj3M"}]}]`
+	bothWays(t, func(t *testing.T, w way) {
+		for _, tt := range []struct {
+			name   string
+			choice admin.Import
+			want   []string
+		}{
+			{"none", admin.Import{}, []string{"a refused", "b created"}},
+			{"a realm", admin.Import{FromRealm: "two"}, []string{"b created"}},
+			{"literal secrets", admin.Import{LiteralSecrets: true}, []string{"a refused", "b created"}},
+			{"shorter lifetimes", admin.Import{CapLifetime: true}, []string{"a refused", "b created"}},
+			{"both", admin.Import{LiteralSecrets: true, CapLifetime: true}, []string{"a created", "b created"}},
+			{"all three", admin.Import{LiteralSecrets: true, CapLifetime: true, FromRealm: "one"}, []string{"a created"}},
+		} {
+			i := tt.choice
+			i.Format, i.DryRun, i.File = "keycloak", true, strings.NewReader(two)
+			var got []string
+			for _, row := range whole(t, must(w.ImportClients(t.Context(), "acme", i))(t)).Rows {
+				got = append(got, row.ClientID+" "+row.Outcome)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+			}
+		}
+		for choice, says := range map[string]admin.Import{
+			`no realm "three": its realms are one, two`: {Format: "keycloak", FromRealm: "three", File: strings.NewReader(two)},
+			"name no realms":                       {Format: "cognito", FromRealm: "one", File: strings.NewReader("{}")},
+			"is of the format keycloak, not hydra": {Format: "hydra", File: strings.NewReader(two)},
+			"UTF-16 without a byte order mark":     {Format: "keycloak", File: strings.NewReader("[\x00]\x00")},
+		} {
+			if _, err := w.ImportClients(t.Context(), "acme", says); err == nil || !strings.Contains(err.Error(), choice) {
+				t.Errorf("%s: %v", choice, err)
+			}
+		}
+	})
+}

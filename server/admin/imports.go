@@ -52,9 +52,13 @@ func (l *Local) ImportClients(ctx context.Context, realm string, i Import) (Repo
 		return Report{}, unread(ctx, err)
 	}
 	defer file.Close()
+	if err := file.FromRealm(i.FromRealm); err != nil {
+		return Report{}, unread(ctx, err)
+	}
 	report, err := importer.Apply(ctx, l.clients, file, importer.Options{
 		Realm: realm, Provider: r.Provider, Tenants: r.Tenants, Format: i.Format, Actor: l.Actor, Now: l.Clock.Now(),
-		DryRun: i.DryRun, Replace: i.Replace, Partial: i.Partial, Progress: i.progress(),
+		DryRun: i.DryRun, Replace: i.Replace, Partial: i.Partial, LiteralSecrets: i.LiteralSecrets, CapLifetime: i.CapLifetime,
+		Progress: i.progress(),
 	})
 	if report == nil {
 		return Report{}, unread(ctx, err)
@@ -118,10 +122,13 @@ func unread(ctx context.Context, err error) error {
 // ImportClients creates the clients of a file.
 func (r *Remote) ImportClients(ctx context.Context, realm string, i Import) (Report, error) {
 	values := url.Values{"format": {i.Format}}
-	for name, set := range map[string]bool{"dry_run": i.DryRun, "replace": i.Replace, "partial": i.Partial} {
-		if set {
+	for name, set := range i.flags() {
+		if *set {
 			values.Set(name, "true")
 		}
+	}
+	if i.FromRealm != "" {
+		values.Set("from_realm", i.FromRealm)
 	}
 	var v Report
 	err := r.send(ctx, query{
@@ -131,6 +138,13 @@ func (r *Remote) ImportClients(ctx context.Context, realm string, i Import) (Rep
 		return err
 	})
 	return v, err
+}
+
+// flags are what a query calls the choices of an import.
+func (i *Import) flags() map[string]*bool {
+	return map[string]*bool{
+		"dry_run": &i.DryRun, "replace": &i.Replace, "partial": &i.Partial, "literal_secrets": &i.LiteralSecrets, "cap_lifetime": &i.CapLifetime,
+	}
 }
 
 // body is the file, which tells how much of it was sent.

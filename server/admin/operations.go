@@ -239,8 +239,8 @@ func (c *call) importClients() (answer, error) {
 	if err := c.media("application/octet-stream", "application/json", "application/x-ndjson", "text/csv"); err != nil {
 		return answer{}, err
 	}
-	i := Import{Format: c.query.Get("format")}
-	for name, into := range map[string]*bool{"dry_run": &i.DryRun, "replace": &i.Replace, "partial": &i.Partial} {
+	i := Import{Format: c.query.Get("format"), FromRealm: c.query.Get("from_realm")}
+	for name, into := range i.flags() {
 		var err error
 		if *into, err = c.flag(name); err != nil {
 			return answer{}, err

@@ -54,6 +54,12 @@ type Options struct {
 	// Partial imports the good rows even when others are refused or in
 	// conflict. Otherwise one such row keeps all from being imported.
 	Partial bool
+	// LiteralSecrets takes secrets as they are that look like placeholders of a
+	// template. Otherwise such a row is refused.
+	LiteralSecrets bool
+	// CapLifetime takes lifetimes of tokens that are longer than the realm's down
+	// to that. Otherwise such a row is refused.
+	CapLifetime bool
 	// Progress, when set, is called after each row, one call at a time. It must
 	// not take long.
 	Progress func(Progress)
@@ -279,20 +285,19 @@ func (a *application) compareAll(ctx context.Context, jobs []*job) error {
 
 // check says why a row cannot be taken, without a look at the realm's clients.
 func (a *application) check(j *job, ids *identities) error {
-	n, limits := &j.client, a.Provider.TokenEndpoint.Limits
-	switch {
-	case j.row.Err != nil:
-		return j.row.Err
-	case n.ID == "":
-		return errors.New("it has no client id")
-	case len(n.ID) > limits.ClientID:
-		return fmt.Errorf("its client id is longer than the realm's limit of %d bytes", limits.ClientID)
+	n, names := &j.client, &a.file.format.members
+	if err := a.checkRow(j); err != nil {
+		return err
 	}
 	if before := ids.add(n.ID, j.row.number); before > 0 {
-		return fmt.Errorf("%s has the same client id", place(a.file.unit, before))
+		where := ""
+		if len(a.file.realms) > 1 {
+			where = ": choose one of its realms with --from-realm"
+		}
+		return fmt.Errorf("%s: %s has the same client id%s", names.id, place(a.file.unit, before), where)
 	}
 	if err := server.CheckSettings(a.Provider, a.Tenants, &n.Settings); err != nil {
-		return err
+		return a.named(&n.Settings, err)
 	}
 	var err error
 	if j.secrets, err = a.choose(j, "secret", j.row.Secrets); err != nil {
@@ -304,11 +309,72 @@ func (a *application) check(j *job, ids *identities) error {
 	proof := &n.Authentication
 	if len(j.secrets) == 0 && !n.WithoutSecret {
 		if proof.KeySet == "" && proof.KeySetURL == "" {
-			return errors.New("all of its secrets have expired")
+			return fmt.Errorf("%s: all of its secrets have expired", names.secret)
 		}
 		n.WithoutSecret = true
 	}
-	return n.Check()
+	if err := n.Check(); err != nil {
+		return fmt.Errorf("%s: %w", names.id, err)
+	}
+	if strings.Contains(n.ID, ":") {
+		j.note("its client id has a colon: for HTTP Basic it must be written as %%3A (RFC 6749 section 2.3.1), which not every client does; in the body it is sent as it is")
+	}
+	return nil
+}
+
+// checkRow says what is wrong with a row by itself.
+func (a *application) checkRow(j *job) error {
+	n, names, limits := &j.client, &a.file.format.members, a.Provider.TokenEndpoint.Limits
+	err := j.row.Err
+	if most := a.Provider.TokenEndpoint.Lifetime; a.CapLifetime && n.Tokens.Lifetime > most {
+		var long *longLifetime
+		if errors.As(err, &long) {
+			err = nil
+			j.note("%s: its tokens lived longer than %v, here they live %v, as the realm's do", names.lifetime, server.MaxLifetime, most)
+		} else {
+			j.note("%s: its tokens lived %v, here they live %v, as the realm's do", names.lifetime, n.Tokens.Lifetime, most)
+		}
+		n.Tokens.Lifetime = most
+	}
+	switch {
+	case err != nil:
+		return err
+	case n.ID == "":
+		return fmt.Errorf("it has no client id: %s is missing", names.id)
+	case len(n.ID) > limits.ClientID:
+		return fmt.Errorf("%s: its client id is longer than the realm's limit of %d bytes", names.id, limits.ClientID)
+	}
+	return nil
+}
+
+// named puts the member that an error of the settings is about before it.
+func (a *application) named(s *server.Settings, err error) error {
+	names := &a.file.format.members
+	for _, part := range []struct {
+		member string
+		only   server.Settings
+	}{
+		{names.name, server.Settings{Name: s.Name}},
+		{names.contact, server.Settings{Contact: s.Contact}},
+		{names.scopes, server.Settings{Scopes: s.Scopes}},
+		{names.labels, server.Settings{Labels: s.Labels}},
+		{names.lifetime, server.Settings{Tokens: server.TokenSettings{Lifetime: s.Tokens.Lifetime}}},
+		{names.claims, server.Settings{Tokens: server.TokenSettings{Claims: s.Tokens.Claims}}},
+		{names.keys, server.Settings{Authentication: server.Authentication{KeySet: s.Authentication.KeySet}}},
+		{names.keysURL, server.Settings{Authentication: server.Authentication{KeySetURL: s.Authentication.KeySetURL}}},
+		// These only the format plain has.
+		{"environment", server.Settings{Environment: s.Environment}},
+		{"tenants", server.Settings{Tenants: s.Tenants}},
+		{"addresses", server.Settings{Addresses: s.Addresses}},
+	} {
+		if wrong := server.CheckSettings(a.Provider, a.Tenants, &part.only); wrong != nil && part.member != "" {
+			if part.only.Tokens.Lifetime > 0 {
+				return fmt.Errorf("%s: %w: take longer ones down to it with --cap-lifetime", part.member, wrong)
+			}
+			return fmt.Errorf("%s: %w", part.member, wrong)
+		}
+	}
+	return err
 }
 
 // choose returns the newest secrets that have not expired, and notes the others.
@@ -320,9 +386,11 @@ func (a *application) choose(j *job, what string, all []Secret) ([]Secret, error
 			j.note("left out %s %d, counted from the newest: it has expired", what, i+1)
 		case len(chosen) == keptSecrets:
 			j.note("left out %s %d, counted from the newest: %d at once are accepted", what, i+1, keptSecrets)
+		case !a.LiteralSecrets && isPlaceholder(s.Plain.Reveal()):
+			return nil, fmt.Errorf("%s: its %s is a placeholder that was to be filled in: fill it in, or take it as it is with --literal-secrets", s.Member, what)
 		default:
 			if err := sendable(s.Plain, a.Provider.TokenEndpoint.Limits.ClientSecret); err != nil {
-				return nil, fmt.Errorf("its %s %w", what, err)
+				return nil, fmt.Errorf("%s: its %s %w", s.Member, what, err)
 			}
 			chosen = append(chosen, s)
 		}
@@ -331,7 +399,9 @@ func (a *application) choose(j *job, what string, all []Secret) ([]Secret, error
 }
 
 func (j *job) note(format string, args ...any) {
-	j.result.Notes = append(j.result.Notes, fmt.Sprintf(format, args...))
+	if text := fmt.Sprintf(format, args...); !slices.Contains(j.result.Notes, text) {
+		j.result.Notes = append(j.result.Notes, text)
+	}
 }
 
 // sendable reports why a token request could not carry a secret.
@@ -351,6 +421,7 @@ func (a *application) compare(ctx context.Context, j *job) error {
 	there, err := a.clients.Get(ctx, a.Realm, j.client.ID)
 	if errors.Is(err, server.ErrNotFound) {
 		j.result.Outcome = Created
+		a.noteScopes(j)
 		return nil
 	}
 	if err != nil {
@@ -372,10 +443,23 @@ func (a *application) compare(ctx context.Context, j *job) error {
 		j.result.Outcome = Unchanged
 	case a.Replace:
 		j.result.Outcome, j.result.Detail = Replaced, other
+		a.noteScopes(j)
 	default:
 		j.result.Outcome, j.result.Detail = Conflict, "the realm has a client of this id, and the file says otherwise: "+other
 	}
 	return nil
+}
+
+// noteScopes says that a client may ask for nothing, and what there would be.
+func (a *application) noteScopes(j *job) {
+	if len(j.client.Scopes) > 0 {
+		return
+	}
+	if known := a.Provider.ScopeNames(); len(known) > 0 {
+		j.note("it is allowed no scopes: the realm's scopes are %s", known)
+	} else {
+		j.note("it is allowed no scopes")
+	}
 }
 
 // same reports whether the hashes are those of the secrets.

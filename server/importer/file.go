@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/counterfoil/counterfoil/internal/event"
+	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/internal/spool"
 )
 
@@ -17,13 +19,18 @@ import (
 // needed. One goroutine uses it.
 type File struct {
 	format format
+	name   string // of the format
 	spool  spool.Spool
-	// begin is where the text begins, behind a byte order mark.
-	begin int64
-	each  func(f *File, row func(*Row) error) error
-	unit  string // of places
+	each   func(f *File, row func(*Row) error) error
+	unit   string // of places
 	// read is how far the file was read, for Progress.
 	read int64
+	// sure tells that a row has been seen that only this format has.
+	sure bool
+	// realm is the one whose clients are read, empty for all; realms are those
+	// that were seen, as many as an error can name.
+	realm  string
+	realms []string
 }
 
 // FileError says what is wrong with a file as a whole. Other errors are not the
@@ -57,48 +64,78 @@ func open(name string, r io.Reader) (_ *File, err error) {
 	if !ok {
 		return nil, wrong("no format is called %q: the formats are %s", name, strings.Join(Formats(), ", "))
 	}
-	f := &File{format: known}
+	f := &File{format: known, name: name}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	if _, err := io.Copy(&f.spool, io.LimitReader(r, MaxSize+1)); err != nil {
+	if err := f.take(io.LimitReader(files.TextReader(r), MaxSize+1)); err != nil {
 		return nil, err
 	}
-	if f.spool.Size() > MaxSize {
-		return nil, wrong("the file is larger than %d MiB: divide it", MaxSize>>20)
-	}
-	mark := make([]byte, len(byteOrderMark))
-	if n, err := io.ReadFull(f.spool.From(0), mark); err == nil && string(mark) == byteOrderMark {
-		f.begin = int64(n)
-	} else if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, err
-	}
-	return f, f.look(name)
+	return f, f.look()
 }
 
-const byteOrderMark = "\ufeff"
+// take keeps the text of the file.
+func (f *File) take(text io.Reader) error {
+	var into io.Writer = &f.spool
+	clean := &relaxed{w: into}
+	if f.format.relaxed {
+		into = clean
+	}
+	n, err := io.Copy(into, text)
+	var undecoded *files.TextError
+	switch {
+	case errors.As(err, &undecoded):
+		return wrong("the file cannot be read: %v", err)
+	case err != nil:
+		return err
+	case n > MaxSize:
+		return wrong("the file is larger than %d MiB: divide it", MaxSize>>20)
+	case f.format.relaxed:
+		return clean.end()
+	}
+	return nil
+}
+
+// FromRealm has only the clients of one realm of a Keycloak export read, "" for
+// those of all.
+func (f *File) FromRealm(name string) error {
+	if name != "" && f.name != "keycloak" {
+		return wrong("import: files of the format %s name no realms: leave the choice of one out", f.name)
+	}
+	f.realm = name
+	return nil
+}
 
 // Close lets go of the file.
 func (f *File) Close() error { return f.spool.Close() }
 
 // look finds out which kind of file it is. Where the first line is one JSON
 // value, and others follow, the file is JSON Lines.
-func (f *File) look(name string) error {
+func (f *File) look() error {
 	s := new(scanner)
-	s.begin(f.spool.From(f.begin), f.begin)
+	s.begin(f.spool.From(0), 0)
 	s.space()
-	if name == "plain" && s.c != '{' && s.c != '[' {
-		f.each, f.unit = readsCSV, "line"
-		return s.err
+	if s.err == nil && s.c != '{' && s.c != '[' {
+		kind, err := f.otherKind()
+		switch {
+		case err != nil:
+			return err
+		case kind != "" && (kind != csvKind || f.name != "plain"):
+			return wrong("the file is not JSON: it looks like %s", kind)
+		case f.name == "plain":
+			f.each, f.unit = readsCSV, "line"
+			return nil
+		}
 	}
 	f.each, f.unit = readsDocuments, "client"
-	first := s.line
-	if err := s.value(0); err != nil {
+	first, begin := s.line, s.at
+	where, err := f.format.find(s, 0, 0)
+	if err != nil {
 		return notJSON(s, err)
 	}
-	oneLine := s.line == first
+	oneLine := s.line == first && where.from == begin && !where.list
 	for s.c == ' ' || s.c == '\t' || s.c == '\r' {
 		s.step()
 	}
@@ -121,7 +158,7 @@ func notJSON(s *scanner, err error) error {
 // row, or wraps a *FileError; what is wrong with a client is in its Row.
 func (f *File) Rows(row func(*Row) error) error {
 	n := 0
-	f.read = 0
+	f.read, f.sure, f.realms = 0, false, nil
 	err := f.each(f, func(r *Row) error {
 		if n++; n > MaxRows {
 			return wrong("import: the file has more than %d clients: divide it", MaxRows)
@@ -129,7 +166,9 @@ func (f *File) Rows(row func(*Row) error) error {
 		r.order()
 		return row(r)
 	})
-	if err == nil && n == 0 {
+	if err == nil && n == 0 && f.realm != "" && !slices.Contains(f.realms, f.realm) {
+		err = wrong("import: the file has no realm %q: its realms are %s", f.realm, strings.Join(f.realms, ", "))
+	} else if err == nil && n == 0 {
 		err = wrong("import: the file has no clients: look whether it has the format that was named")
 	}
 	return err
@@ -164,24 +203,38 @@ func (f *File) windows(window func([]*Row) error) error {
 
 // part is how much of the file was read, from 0 to 1.
 func (f *File) part() float64 {
-	return min(1, float64(f.begin+f.read)/float64(max(1, f.spool.Size())))
+	return min(1, float64(f.read)/float64(max(1, f.spool.Size())))
 }
 
-// row reads one client.
-func (f *File) row(number int, raw []byte, over bool) *Row {
-	row := &Row{Place: place(f.unit, number), number: number, size: len(raw)}
+// row reads one client. The error is that of a file of another format.
+func (f *File) row(number int, raw []byte, over bool, from *source) (*Row, error) {
+	row := &Row{Place: place(f.unit, number), number: number, size: len(raw), source: from}
 	switch {
 	case over:
 		row.Err = errTooLarge
+		return row, nil
 	case !json.Valid(raw):
 		row.Err = errors.New("it is not JSON")
-	default:
-		row.Err = f.format.read(raw, row)
-		if row.Err == nil && row.Client.ID == "" {
-			row.Err = errors.New("it has no client id")
-		}
+		return row, nil
 	}
-	return row
+	row.Err = f.format.read(raw, row)
+	nobody := row.Client.ID == ""
+	if row.Err == nil && row.Skip == "" && !nobody {
+		row.Err = row.tooLong
+		f.sure = true
+	}
+	if f.sure && !nobody {
+		return row, nil
+	}
+	other, sure := f.tellApart(memberNames(raw))
+	if other != "" && !f.sure {
+		return nil, wrong("import: %s is of the format %s, not %s: choose that one", row.Place, other, f.name)
+	}
+	f.sure = f.sure || sure
+	if nobody && row.Err == nil && (row.Skip == "" || !sure) {
+		row.Skip, row.Err = "", fmt.Errorf("it has no client id: %s is missing", f.format.members.id)
+	}
+	return row, nil
 }
 
 var errTooLarge = fmt.Errorf("it is larger than %d KiB", maxRow>>10)
@@ -190,7 +243,7 @@ func place(unit string, number int) string { return fmt.Sprintf("%s %d", unit, n
 
 // lines reads JSON Lines; empty lines count, and are no clients.
 func (f *File) lines(row func(*Row) error) error {
-	r := bufio.NewReaderSize(f.spool.From(f.begin), 64<<10)
+	r := bufio.NewReaderSize(f.spool.From(0), 64<<10)
 	var raw []byte
 	for number := 1; ; number++ {
 		raw = raw[:0]
@@ -209,7 +262,11 @@ func (f *File) lines(row func(*Row) error) error {
 			return fmt.Errorf("import: %w", err)
 		}
 		if text := bytes.TrimSpace(raw); len(text) > 0 || over {
-			if err := row(f.row(number, text, over || len(text) > maxRow)); err != nil {
+			next, err := f.row(number, text, over || len(text) > maxRow, noSource)
+			if err == nil {
+				err = row(next)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -220,30 +277,53 @@ func (f *File) lines(row func(*Row) error) error {
 }
 
 // documents reads one JSON document, or one after the other. A broken one breaks
-// the file: nothing says where the next begins.
+// the file: nothing says where the next begins. Where a document may be an array of
+// what holds clients, each element is read as a document is.
 func (f *File) documents(row func(*Row) error) error {
 	var s, inner scanner
-	s.begin(f.spool.From(f.begin), f.begin)
+	s.begin(f.spool.From(0), 0)
 	number := 0
-	client := func(s *scanner) error {
+	client := func(s *scanner, from *source) error {
 		number++
 		f.read = s.at
-		return row(f.row(number, s.whole.kept, s.whole.over))
+		next, err := f.row(number, s.whole.kept, s.whole.over, from)
+		if err != nil {
+			return err
+		}
+		return row(next)
 	}
-	for s.space(); s.c >= 0; s.space() {
+	document := func(depth int) error {
 		begin := s.at
 		s.whole.start(maxRow)
-		where, err := f.format.find(&s, 0)
+		where, err := f.format.find(&s, 0, depth)
+		s.whole.on = false
 		if err != nil {
 			return fmt.Errorf("import: %w", notJSON(&s, err))
 		}
-		s.whole.on = false
-		if where.from == begin && !where.list {
-			err = client(&s)
+		alone := where.from == begin && !where.list
+		if alone && s.whole.over { // what it is can still be said
+			if other, _ := f.tellApart(where.names); other != "" {
+				return wrong("import: the file is of the format %s, not %s: choose that one", other, f.name)
+			}
+		}
+		switch chosen, err := f.chosen(where.source); {
+		case err != nil || !chosen || where.empty:
+			return err
+		case alone:
+			return client(&s, where.source)
+		}
+		// What is in it is read again, client by client.
+		inner.begin(f.spool.From(where.from), where.from)
+		return where.read(&inner, client)
+	}
+	for s.space(); s.c >= 0; s.space() {
+		err := error(nil)
+		if f.format.nests && s.c == '[' {
+			if err = s.array(0, func() error { return document(1) }); errors.Is(err, errBroken) {
+				err = fmt.Errorf("import: %w", notJSON(&s, err))
+			}
 		} else {
-			// What is in it is read again, client by client.
-			inner.begin(f.spool.From(where.from), where.from)
-			err = where.read(&inner, client)
+			err = document(0)
 		}
 		if err != nil {
 			return err
@@ -255,21 +335,60 @@ func (f *File) documents(row func(*Row) error) error {
 	return nil
 }
 
+// maxRealms is how many realms of a file are remembered, for an error.
+const maxRealms = 20
+
+// chosen reports whether the clients that a source has are asked for.
+func (f *File) chosen(from *source) (bool, error) {
+	name := event.Clean(from.Realm, 100)
+	if name != "" && len(f.realms) < maxRealms {
+		f.realms = append(f.realms, name)
+	}
+	switch {
+	case f.realm == "" || from.Realm == f.realm:
+		return true, nil
+	case name == "":
+		return false, wrong("import: the file does not say of which realm its clients are: leave the choice of one out")
+	}
+	return false, nil
+}
+
 // span is where the clients of a document are: a list, or one client.
 type span struct {
 	from int64
 	list bool
+	// empty tells that it is a realm without clients.
+	empty bool
+	// source is what the document says of all of them; names are those of the
+	// document's own members, up to a bound.
+	source *source
+	names  []string
 }
 
+// source is what a file says of the clients of one list as a whole.
+type source struct {
+	// Of a realm of Keycloak.
+	Realm                 string   `json:"realm"`
+	DefaultDefaultScopes  []string `json:"defaultDefaultClientScopes"`
+	DefaultOptionalScopes []string `json:"defaultOptionalClientScopes"`
+	// Of a configuration of IdentityServer.
+	IdentityResources []struct{ Name string }
+
+	// seed tells that an admin tool hashes the secrets when it reads the file.
+	seed bool
+}
+
+var noSource = &source{}
+
 // read calls client for each, which s keeps.
-func (w span) read(s *scanner, client func(*scanner) error) error {
+func (w span) read(s *scanner, client func(*scanner, *source) error) error {
 	each := func() error {
 		s.whole.start(maxRow)
 		if err := s.value(1); err != nil {
 			return fmt.Errorf("import: %w", notJSON(s, err)) // it was JSON a moment ago
 		}
 		s.whole.on = false
-		return client(s)
+		return client(s, w.source)
 	}
 	if w.list {
 		return s.array(0, each)
@@ -285,11 +404,11 @@ const levels = 3
 const maxName = 256
 
 // find passes the value that begins here, inside so many objects that hold the
-// clients, and tells where they are.
-func (f *format) find(s *scanner, level int) (span, error) {
-	here := span{from: s.at, list: s.c == '['}
+// clients and so many values in all, and tells where they are.
+func (f *format) find(s *scanner, level, depth int) (span, error) {
+	here := span{from: s.at, list: s.c == '[', source: noSource}
 	if s.c != '{' || level == levels {
-		if err := s.value(level); err != nil {
+		if err := s.value(depth); err != nil {
 			return here, err
 		}
 		if !here.list {
@@ -297,25 +416,88 @@ func (f *format) find(s *scanner, level int) (span, error) {
 		}
 		return here, nil
 	}
-	best, name := len(f.within), ""
-	err := s.object(level, func() error {
-		s.name.start(maxName)
-		err := s.text()
-		s.name.on = false
-		if name = ""; err == nil && !s.name.over {
-			err = json.Unmarshal(s.name.kept, &name)
+	best, name, seed := len(f.within), "", false
+	beside := map[string]json.RawMessage{}
+	var names []string
+	err := s.object(depth, func() (err error) {
+		name, err = s.memberName()
+		if level == 0 && len(names) < maxNames {
+			names = append(names, name)
 		}
 		return err
 	}, func() error {
-		i := slices.Index(f.within, name)
+		i := f.index(f.within, name)
 		if i < 0 || s.c != '{' && s.c != '[' {
-			return s.value(level + 1)
+			return f.pass(s, name, depth+1, beside)
 		}
-		found, err := f.find(s, level+1)
+		found, err := f.find(s, level+1, depth+1)
 		if err == nil && i <= best {
-			best, here = i, found
+			best, here, seed = i, found, slices.Contains(seeds, f.within[i])
 		}
 		return err
 	})
-	return here, err
+	here.names = names
+	if here.empty = best == len(f.within) && beside["realm"] != nil && !slices.Contains(names, f.members.id); err != nil || best == len(f.within) && !here.empty {
+		return here, err
+	}
+	if here.source == noSource {
+		if here.source, err = newSource(beside); err != nil {
+			return here, err
+		}
+	}
+	here.source.seed = here.source.seed || seed
+	return here, nil
+}
+
+// index tells where a name stands in a list.
+func (f *format) index(list []string, name string) int {
+	return slices.IndexFunc(list, func(s string) bool { return s == name || f.relaxed && strings.EqualFold(s, name) })
+}
+
+// pass passes a member, and keeps it where the format reads clients with it.
+func (f *format) pass(s *scanner, name string, depth int, beside map[string]json.RawMessage) error {
+	i := f.index(f.beside, name)
+	if i < 0 {
+		return s.value(depth)
+	}
+	s.member.start(maxRow)
+	err := s.value(depth)
+	s.member.on = false
+	if err == nil && s.member.over {
+		return wrong("%s is larger than %d KiB", f.beside[i], maxRow>>10)
+	}
+	beside[f.beside[i]] = bytes.Clone(s.member.kept)
+	return err
+}
+
+// newSource reads the members that stand beside a list of clients.
+func newSource(beside map[string]json.RawMessage) (*source, error) {
+	from := new(source)
+	for name, value := range beside {
+		object, err := json.Marshal(map[string]json.RawMessage{name: value})
+		if err == nil {
+			err = decode(object, from)
+		}
+		if err != nil {
+			return nil, wrong("%v", err)
+		}
+	}
+	return from, nil
+}
+
+// memberName passes the name of a member and returns it; "" for one that is
+// longer than any that matters.
+func (s *scanner) memberName() (string, error) {
+	s.name.start(maxName)
+	err := s.text()
+	s.name.on = false
+	if err != nil || s.name.over {
+		return "", err
+	}
+	if raw := s.name.kept; bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw[1 : len(raw)-1]), nil
+	}
+	var name string
+	err = json.Unmarshal(s.name.kept, &name)
+	return name, err
 }

@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,42 +12,56 @@ import (
 	"strings"
 	"time"
 
-	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/sechash"
 )
 
-// readIdentityServer reads a Client of IdentityServer4 or Duende IdentityServer.
-// Names of members have any case there, as they have here.
+// readIdentityServer reads a Client of IdentityServer4 or Duende IdentityServer, as
+// its configuration has it or as its configuration store does. Names of members
+// have any case there, as they have here.
 func readIdentityServer(raw []byte, row *Row) error {
+	type who struct {
+		ClientID   string `json:"ClientId"`
+		ClientName string
+	}
+	type kind struct {
+		Enabled           *flag
+		AllowedGrantTypes words
+		GrantTypeRows     words `json:"ClientGrantTypes"` // the store's table
+	}
 	var c struct {
-		ClientID, ClientName string
-		Enabled              *bool
-		AllowedGrantTypes    words
-		AllowedScopes        words
-		AccessTokenLifetime  float64
-		AccessTokenType      any
-		ClientClaimsPrefix   *string
-		Claims               []identityServerClaim
-		ClientSecrets        []identityServerSecret
+		who
+		kind
+		AllowedScopes       words
+		ScopeRows           words `json:"ClientScopes"`
+		AccessTokenLifetime number
+		AccessTokenType     any
+		ClientClaimsPrefix  *string
+		Claims              list[identityServerClaim]
+		ClaimRows           list[identityServerClaim] `json:"ClientClaims"`
+		ClientSecrets       list[identityServerSecret]
 	}
-	err := decode(raw, &c)
+	known, err := decodeClient(raw, &c, &c.kind, &c.who)
 	row.Client.ID, row.Client.Name = c.ClientID, c.ClientName
-	if err != nil {
-		return err
-	}
-	row.Client.Disabled = c.Enabled != nil && !*c.Enabled
-	if !slices.Contains(c.AllowedGrantTypes, "client_credentials") {
+	row.Client.Disabled = c.Enabled != nil && !bool(*c.Enabled)
+	if known && !slices.Contains(append(c.AllowedGrantTypes, c.GrantTypeRows...), "client_credentials") {
 		row.Skip = "its AllowedGrantTypes are without client_credentials"
 		return nil
 	}
-	if err := row.lifetime(c.AccessTokenLifetime); err != nil {
+	if err != nil {
+		return err
+	}
+	if err := row.lifetime("AccessTokenLifetime", float64(c.AccessTokenLifetime)); err != nil {
 		return err
 	}
 	if c.AccessTokenType != nil && fmt.Sprint(c.AccessTokenType) != "0" && !strings.EqualFold(fmt.Sprint(c.AccessTokenType), "jwt") {
 		row.note("had reference tokens; its tokens here are JWTs, which introspection answers for as well")
 	}
-	row.allow(c.AllowedScopes, userScopes...)
-	if err := row.identityServerClaims(c.ClientClaimsPrefix, c.Claims); err != nil {
+	var identity []string
+	for _, r := range row.source.IdentityResources {
+		identity = append(identity, r.Name)
+	}
+	row.allow(append(c.AllowedScopes, c.ScopeRows...), identity...)
+	if err := row.identityServerClaims(c.ClientClaimsPrefix, append(c.Claims, c.ClaimRows...)); err != nil {
 		return err
 	}
 	return row.identityServerSecrets(c.ClientSecrets)
@@ -64,7 +79,7 @@ func (r *Row) identityServerClaims(prefix *string, claims []identityServerClaim)
 	own := map[string]string{}
 	for _, c := range claims {
 		if _, twice := own[front+c.Type]; twice {
-			return errors.New("a claim has several values: here a client's claim has one")
+			return errors.New("Claims: a claim has several values: here a client's claim has one")
 		}
 		own[front+c.Type] = c.Value
 	}
@@ -74,31 +89,46 @@ func (r *Row) identityServerClaims(prefix *string, claims []identityServerClaim)
 	return nil
 }
 
-type identityServerSecret struct{ Value, Type, Expiration, Created string }
+type identityServerSecret struct {
+	Value, Type, Expiration, Created string
+	seed                             bool
+}
+
+// UnmarshalJSON also reads a secret that is only text, as seed files have it.
+func (s *identityServerSecret) UnmarshalJSON(raw []byte) error {
+	type object identityServerSecret // without this method
+	if raw[0] == '"' {
+		s.seed = true
+		return json.Unmarshal(raw, &s.Value)
+	}
+	return json.Unmarshal(raw, (*object)(s))
+}
 
 func (r *Row) identityServerSecrets(secrets []identityServerSecret) error {
 	var keys []json.RawMessage
 	for i, s := range secrets {
-		created, err := moment(s.Created)
+		member := fmt.Sprintf("ClientSecrets, secret %d", i+1)
+		created, err := moment(member+": Created", s.Created)
 		if err != nil {
 			return err
 		}
-		ends, err := moment(s.Expiration)
+		ends, err := moment(member+": Expiration", s.Expiration)
 		if err != nil {
 			return err
 		}
 		switch s.Type {
 		case "", "SharedSecret":
-			h, err := sechash.FromIdentityServer(s.Value)
+			next, err := identityServerValue(member, s.Value, s.seed || r.source.seed)
 			if err != nil {
-				return fmt.Errorf("secret %d: %w", i+1, err)
+				return err
 			}
-			if err := add(&r.Secrets, Secret{Hash: h, Created: created, Ends: ends}); err != nil {
+			next.Created, next.Ends = created, ends
+			if err := add(&r.Secrets, next); err != nil {
 				return err
 			}
 		case "JWK":
 			if !json.Valid([]byte(s.Value)) || !ends.IsZero() {
-				return fmt.Errorf("secret %d: it must be a JWK without an expiration", i+1)
+				return fmt.Errorf("%s: it must be a JWK without an expiration", member)
 			}
 			keys = append(keys, json.RawMessage(s.Value))
 		default:
@@ -108,18 +138,32 @@ func (r *Row) identityServerSecrets(secrets []identityServerSecret) error {
 	if len(keys) > 0 {
 		set, err := json.Marshal(map[string]any{"keys": keys})
 		if err != nil {
-			return errors.New("its keys are not JSON")
+			return errors.New("ClientSecrets: its keys are not JSON")
 		}
 		r.Client.Authentication.KeySet = string(set)
 	}
-	return r.provable()
+	return r.provable("ClientSecrets")
 }
 
-// provable refuses a client that nothing could prove to be itself.
-func (r *Row) provable() error {
+// identityServerValue reads the value of a secret: a hash, or in a seed file the
+// secret itself.
+func identityServerValue(member, value string, seed bool) (Secret, error) {
+	if seed {
+		return plainSecret(member, value)
+	}
+	h, err := sechash.FromIdentityServer(value)
+	if err != nil {
+		return Secret{}, unhashed(member, value, err)
+	}
+	return Secret{Member: member, Hash: h}, nil
+}
+
+// provable refuses a client that nothing could prove to be itself. One without an
+// id is refused for that.
+func (r *Row) provable(member string) error {
 	a := &r.Client.Authentication
-	if len(r.Secrets) == 0 && a.KeySet == "" && a.KeySetURL == "" {
-		return errors.New("it has no secret and no key that could be taken over")
+	if r.Client.ID != "" && len(r.Secrets) == 0 && a.KeySet == "" && a.KeySetURL == "" {
+		return fmt.Errorf("%s: it has no secret and no key that could be taken over", member)
 	}
 	r.Client.WithoutSecret = len(r.Secrets) == 0
 	return nil
@@ -127,41 +171,42 @@ func (r *Row) provable() error {
 
 // readHydra reads a client of Ory Hydra, as its API or its table has it.
 func readHydra(raw []byte, row *Row) error {
+	type who struct {
+		ID       string `json:"id"` // of the table
+		ClientID string `json:"client_id"`
+		Name     string `json:"client_name"`
+	}
+	type kind struct {
+		Grants words  `json:"grant_types"`
+		Method string `json:"token_endpoint_auth_method"`
+	}
 	var c struct {
-		ID         string          `json:"id"` // of the table
-		ClientID   string          `json:"client_id"`
-		Name       string          `json:"client_name"`
-		Secret     string          `json:"client_secret"`
-		Expires    float64         `json:"client_secret_expires_at"`
-		Grants     words           `json:"grant_types"`
-		Scope      string          `json:"scope"`
-		Audience   words           `json:"audience"`
-		Contacts   words           `json:"contacts"`
-		Owner      string          `json:"owner"`
-		Method     string          `json:"token_endpoint_auth_method"`
-		KeySet     json.RawMessage `json:"jwks"`
-		KeySetURL  string          `json:"jwks_uri"`
-		Lifespan   json.RawMessage `json:"client_credentials_grant_access_token_lifespan"`
-		Metadata   json.RawMessage `json:"metadata"`
-		Registered string          `json:"created_at"`
+		who
+		kind
+		Secret    string          `json:"client_secret"`
+		Expires   number          `json:"client_secret_expires_at"`
+		Scope     string          `json:"scope"`
+		Audience  words           `json:"audience"`
+		Contacts  words           `json:"contacts"`
+		Owner     string          `json:"owner"`
+		KeySet    json.RawMessage `json:"jwks"`
+		KeySetURL string          `json:"jwks_uri"`
+		Lifespan  json.RawMessage `json:"client_credentials_grant_access_token_lifespan"`
+		Metadata  json.RawMessage `json:"metadata"`
 	}
-	err := decode(raw, &c)
-	if row.Client.ID = c.ClientID; c.ClientID == "" {
-		row.Client.ID = c.ID
-	}
-	row.Client.Name = c.Name
-	if err != nil {
-		return err
-	}
-	if !slices.Contains(c.Grants, "client_credentials") {
+	known, err := decodeClient(raw, &c, &c.kind, &c.who)
+	row.Client.ID, row.Client.Name = cmp.Or(c.ClientID, c.ID), c.Name
+	switch {
+	case known && !slices.Contains(c.Grants, "client_credentials"):
 		row.Skip = "its grant_types are without client_credentials"
 		return nil
-	}
-	if c.Method == "none" {
+	case known && c.Method == "none":
 		row.Skip = "it is a public client: its token_endpoint_auth_method is none"
 		return nil
+	case err != nil:
+		return err
 	}
-	row.allow(strings.Fields(c.Scope), userScopes...)
+	row.allow(strings.Fields(c.Scope))
 	row.Client.Contact = strings.Join(c.Contacts, ", ")
 	if c.Owner != "" {
 		row.Client.Labels = map[string]string{"owner": c.Owner}
@@ -181,9 +226,9 @@ func readHydra(raw []byte, row *Row) error {
 	if c.Secret != "" {
 		h, err := sechash.FromHydra(c.Secret)
 		if err != nil {
-			return err
+			return unhashed("client_secret", c.Secret, err)
 		}
-		s := Secret{Hash: h}
+		s := Secret{Member: "client_secret", Hash: h}
 		if c.Expires < 0 || c.Expires > math.MaxInt32*8 {
 			return errors.New("client_secret_expires_at is not a time")
 		} else if c.Expires > 0 {
@@ -191,7 +236,7 @@ func readHydra(raw []byte, row *Row) error {
 		}
 		row.Secrets = []Secret{s}
 	}
-	if err := row.provable(); err != nil {
+	if err := row.provable("client_secret"); err != nil {
 		return fmt.Errorf("%w: Hydra's API does not show client_secret, add it from the table hydra_client", err)
 	}
 	return nil
@@ -199,18 +244,19 @@ func readHydra(raw []byte, row *Row) error {
 
 // hydraLifespan reads the API's "1h0m0s" or the table's nanoseconds.
 func (r *Row) hydraLifespan(raw json.RawMessage) error {
+	const member = "client_credentials_grant_access_token_lifespan"
 	text := strings.Trim(string(raw), `"`)
 	if text == "" || text == "null" {
 		return nil
 	}
 	if ns, err := strconv.ParseInt(text, 10, 64); err == nil {
-		return r.lifetime(time.Duration(ns).Seconds())
+		return r.lifetime(member, time.Duration(ns).Seconds())
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
-		return errors.New("client_credentials_grant_access_token_lifespan is not a duration")
+		return errors.New(member + " is not a duration")
 	}
-	return r.lifetime(d.Seconds())
+	return r.lifetime(member, d.Seconds())
 }
 
 func (r *Row) hydraKeys(set json.RawMessage, address string) error {
@@ -234,64 +280,64 @@ func (r *Row) hydraKeys(set json.RawMessage, address string) error {
 // keycloakScopes are the client scopes that Keycloak gives to every client:
 // they choose claims about people.
 var keycloakScopes = []string{
-	"acr", "address", "basic", "email", "microprofile-jwt", "offline_access", "openid", "organization", "phone",
-	"profile", "roles", "service_account", "web-origins",
+	"acr", "basic", "microprofile-jwt", "organization", "role_list", "roles", "saml_organization", "service_account", "web-origins",
 }
 
 // readKeycloak reads a client of a Keycloak realm export.
 func readKeycloak(raw []byte, row *Row) error {
+	type who struct {
+		ClientID string `json:"clientId"`
+		Name     string `json:"name"`
+	}
+	type kind struct {
+		Enabled    *flag `json:"enabled"`
+		Machine    flag  `json:"serviceAccountsEnabled"`
+		Public     flag  `json:"publicClient"`
+		BearerOnly flag  `json:"bearerOnly"`
+	}
 	var c struct {
-		ClientID      string            `json:"clientId"`
-		Name          string            `json:"name"`
-		Enabled       *bool             `json:"enabled"`
-		Machine       bool              `json:"serviceAccountsEnabled"`
-		Public        bool              `json:"publicClient"`
-		BearerOnly    bool              `json:"bearerOnly"`
-		Authenticator string            `json:"clientAuthenticatorType"`
-		Secret        string            `json:"secret"`
-		Defaults      []string          `json:"defaultClientScopes"`
-		Optional      []string          `json:"optionalClientScopes"`
-		Attributes    map[string]string `json:"attributes"`
+		who
+		kind
+		Authenticator string   `json:"clientAuthenticatorType"`
+		Secret        string   `json:"secret"`
+		Defaults      []string `json:"defaultClientScopes"`
+		Optional      []string `json:"optionalClientScopes"`
+		Attributes    scalars  `json:"attributes"`
 		Credentials   []struct {
 			SecretData     string `json:"secretData"`
 			CredentialData string `json:"credentialData"`
 			CreatedDate    int64  `json:"createdDate"` // milliseconds
 		} `json:"credentials"`
 	}
-	err := decode(raw, &c)
+	known, err := decodeClient(raw, &c, &c.kind, &c.who)
 	if row.Client.ID = c.ClientID; !strings.HasPrefix(c.Name, "${") {
 		row.Client.Name = c.Name
+	}
+	row.Client.Disabled = c.Enabled != nil && !bool(*c.Enabled)
+	if known && (!bool(c.Machine) || bool(c.Public || c.BearerOnly)) {
+		row.Skip = "it has no service account: it is not for client credentials"
+		return nil
 	}
 	if err != nil {
 		return err
 	}
-	row.Client.Disabled = c.Enabled != nil && !*c.Enabled
-	if !c.Machine || c.Public || c.BearerOnly {
-		row.Skip = "it has no service account: it is not for client credentials"
-		return nil
-	}
-	row.allow(c.Defaults, keycloakScopes...)
-	before := len(row.Client.Scopes)
-	row.allow(c.Optional, keycloakScopes...)
-	if len(row.Client.Scopes) > before {
-		row.note("its optional scopes are granted too when it asks for none")
-	}
+	row.keycloakScopes(c.Defaults, c.Optional)
 	a := c.Attributes
 	if text := a["access.token.lifespan"]; text != "" {
-		seconds, err := strconv.ParseInt(text, 10, 32)
+		seconds, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			return errors.New("access.token.lifespan is not a number")
+			return errors.New("attributes.access.token.lifespan is not a number")
 		}
-		if err := row.lifetime(float64(max(0, seconds))); err != nil { // -1 stands for the realm's
+		if err := row.lifetime("attributes.access.token.lifespan", float64(max(0, seconds))); err != nil { // -1 stands for the realm's
 			return err
 		}
 	}
 	for i, cred := range c.Credentials {
 		h, err := sechash.FromKeycloak(cred.SecretData, cred.CredentialData)
 		if err != nil {
-			return fmt.Errorf("credential %d: %w", i+1, err)
+			return fmt.Errorf("credentials: credential %d: %w", i+1, err)
 		}
-		s := Secret{Hash: h}
+		s := Secret{Member: "credentials", Hash: h}
 		if cred.CreatedDate > 0 {
 			s.Created = time.UnixMilli(cred.CreatedDate).UTC()
 		}
@@ -300,6 +346,20 @@ func readKeycloak(raw []byte, row *Row) error {
 		}
 	}
 	return row.keycloakSecrets(c.Authenticator, c.Secret, a)
+}
+
+// keycloakScopes takes the scopes of a client over. One that names none has the
+// realm's, as Keycloak's own import gives it those.
+func (r *Row) keycloakScopes(defaults, optional []string) {
+	if defaults == nil && len(r.source.DefaultDefaultScopes) > 0 {
+		defaults = r.source.DefaultDefaultScopes
+		r.note("it has no defaultClientScopes: the realm's defaultDefaultClientScopes were taken")
+	}
+	r.allow(slices.Concat(defaults, optional), keycloakScopes...)
+	own := slices.DeleteFunc(slices.Clone(optional), func(s string) bool { return !r.Client.Scopes.Contain(s) || slices.Contains(defaults, s) })
+	if len(own) > 0 {
+		r.note("its optional scopes are granted too when it asks for none")
+	}
 }
 
 // keycloakSecrets reads how the client proves itself.
@@ -312,43 +372,45 @@ func (r *Row) keycloakSecrets(authenticator, secret string, a map[string]string)
 		} else {
 			r.Client.Authentication.KeySet = a["jwks.string"]
 		}
-		return r.provable()
+		return r.provable("attributes.jwks.string and attributes.jwks.url")
 	default:
 		return errors.New("its clientAuthenticatorType is none of client-secret and client-jwt")
 	}
-	for _, s := range []struct{ value, created, ends string }{
-		{a["client.secret.rotated"], a["client.secret.rotated.creation.time"], a["client.secret.rotated.expiration.time"]},
-		{secret, a["client.secret.creation.time"], a["client.secret.expiration.time"]},
+	for _, s := range []struct{ member, value, created, ends string }{
+		{"attributes.client.secret.rotated", a["client.secret.rotated"], "client.secret.rotated.creation.time", "client.secret.rotated.expiration.time"},
+		{"secret", secret, "client.secret.creation.time", "client.secret.expiration.time"},
 	} {
 		if s.value == "" {
 			continue
 		}
-		if strings.Trim(s.value, "*") == "" || strings.HasPrefix(s.value, "${vault.") {
-			return errors.New("its secret is masked or in a vault: export the realm on the server, with 'kc.sh export', or put it into the file")
+		next, err := plainSecret(s.member, s.value)
+		if strings.HasPrefix(s.value, "${vault.") {
+			err = fmt.Errorf("%s is in a vault", s.member)
 		}
-		created, err := seconds(s.created)
 		if err != nil {
+			return fmt.Errorf("%w: export the realm on the server, with 'kc.sh export', or put it into the file", err)
+		}
+		if next.Created, err = seconds("attributes."+s.created, a[s.created]); err != nil {
 			return err
 		}
-		ends, err := seconds(s.ends)
-		if err != nil {
+		if next.Ends, err = seconds("attributes."+s.ends, a[s.ends]); err != nil {
 			return err
 		}
-		if err := add(&r.Secrets, Secret{Plain: counterfoil.Secret(s.value), Created: created, Ends: ends}); err != nil {
+		if err := add(&r.Secrets, next); err != nil {
 			return err
 		}
 	}
-	return r.provable()
+	return r.provable("secret")
 }
 
 // seconds reads seconds since 1970; "" and 0 for none.
-func seconds(text string) (time.Time, error) {
+func seconds(member, text string) (time.Time, error) {
 	if text == "" || text == "0" {
 		return time.Time{}, nil
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 || n > math.MaxInt32*8 {
-		return time.Time{}, errors.New("a time of its secrets is not a number of seconds")
+		return time.Time{}, fmt.Errorf("%s is not a number of seconds", member)
 	}
 	return time.Unix(n, 0).UTC(), nil
 }
@@ -359,65 +421,53 @@ var cognitoUnits = map[string]float64{"": 3600, "seconds": 1, "minutes": 60, "ho
 
 // readCognito reads an app client of a Cognito user pool.
 func readCognito(raw []byte, row *Row) error {
+	type who struct {
+		ClientID   string `json:"ClientId"`
+		ClientName string
+	}
+	type kind struct {
+		AllowedOAuthFlows []string
+		EnableFlows       *flag `json:"AllowedOAuthFlowsUserPoolClient"`
+	}
 	type client struct {
-		ClientID            string `json:"ClientId"`
-		ClientName          string
+		who
+		kind
 		ClientSecret        string
-		AllowedOAuthFlows   []string
 		AllowedOAuthScopes  []string
-		AccessTokenValidity float64
+		AccessTokenValidity number
 		TokenValidityUnits  struct{ AccessToken string }
-		EnableFlows         *bool `json:"AllowedOAuthFlowsUserPoolClient"`
+		UserPoolID          string `json:"UserPoolId"`
 	}
-	var c struct {
-		UserPoolClient *client
-		client
+	var outer struct{ UserPoolClient json.RawMessage }
+	if decode(raw, &outer) == nil && len(outer.UserPoolClient) > 0 && string(outer.UserPoolClient) != "null" {
+		raw = outer.UserPoolClient
 	}
-	err := decode(raw, &c)
-	if c.UserPoolClient != nil {
-		c.client = *c.UserPoolClient
-	}
+	var c client
+	known, err := decodeClient(raw, &c, &c.kind, &c.who)
 	row.Client.ID, row.Client.Name = c.ClientID, c.ClientName
-	if err != nil {
-		return err
-	}
-	if !slices.Contains(c.AllowedOAuthFlows, "client_credentials") || c.EnableFlows != nil && !*c.EnableFlows {
+	switch {
+	case known && c.AllowedOAuthFlows == nil && c.EnableFlows == nil && c.ClientSecret == "" && c.UserPoolID != "":
+		return errors.New("AllowedOAuthFlows and ClientSecret are missing: the answer of list-user-pool-clients is without them, ask 'aws cognito-idp describe-user-pool-client' for each client")
+	case known && (!slices.Contains(c.AllowedOAuthFlows, "client_credentials") || c.EnableFlows != nil && !bool(*c.EnableFlows)):
 		row.Skip = "its AllowedOAuthFlows are without client_credentials"
 		return nil
+	case err != nil:
+		return err
 	}
 	unit, ok := cognitoUnits[c.TokenValidityUnits.AccessToken]
 	if !ok {
 		return fmt.Errorf("TokenValidityUnits.AccessToken is none of %s", strings.Join(slices.Sorted(maps.Keys(cognitoUnits))[1:], ", "))
 	}
-	if err := row.lifetime(c.AccessTokenValidity * unit); err != nil {
+	if err := row.lifetime("AccessTokenValidity", float64(c.AccessTokenValidity)*unit); err != nil {
 		return err
 	}
-	row.allow(c.AllowedOAuthScopes, append([]string{"aws.cognito.signin.user.admin", "email", "phone", "profile"}, userScopes...)...)
+	row.allow(c.AllowedOAuthScopes, "aws.cognito.signin.user.admin")
 	if c.ClientSecret != "" {
-		row.Secrets = []Secret{{Plain: counterfoil.Secret(c.ClientSecret)}}
+		s, err := plainSecret("ClientSecret", c.ClientSecret)
+		if err != nil {
+			return err
+		}
+		row.Secrets = []Secret{s}
 	}
-	return row.provable()
-}
-
-// words is a list of strings: a JSON array, or a string that has them between
-// bars, commas or spaces, as databases keep them.
-type words []string
-
-// UnmarshalJSON reads either form.
-func (w *words) UnmarshalJSON(raw []byte) error {
-	var list []string
-	if err := json.Unmarshal(raw, &list); err == nil {
-		*w = list
-		return nil
-	}
-	var text string
-	if err := json.Unmarshal(raw, &text); err != nil {
-		return errors.New("neither a list nor a string")
-	}
-	if strings.HasPrefix(text, "[") && json.Unmarshal([]byte(text), &list) == nil {
-		*w = list
-		return nil
-	}
-	*w = strings.FieldsFunc(text, func(r rune) bool { return r == '|' || r == ',' || r == ' ' })
-	return nil
+	return row.provable("ClientSecret")
 }

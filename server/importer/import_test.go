@@ -692,13 +692,13 @@ func TestForeignRows(t *testing.T) {
 		"IdentityServer, X.509":            {"identityserver", `{"ClientId":"a",` + m2m + `,"ClientSecrets":[{"Type":"X509Thumbprint","Value":"AB"}]}`, "no secret", "left out secret 1: its type is none of SharedSecret and JWK"},
 		"IdentityServer, reference tokens": {"identityserver", `{"ClientId":"a",` + m2m + `,"AccessTokenType":1,"ClientSecrets":[]}`, "no secret", "reference tokens"},
 		"IdentityServer, claims":           {"identityserver", `{"ClientId":"a",` + m2m + `,"Claims":[{"Type":"r","Value":"1"},{"Type":"r","Value":"2"}]}`, "several values", ""},
-		"IdentityServer, grants of a kind": {"identityserver", `{"ClientId":"a","AllowedGrantTypes":7}`, "a member has a value", ""},
+		"IdentityServer, grants of a kind": {"identityserver", `{"ClientId":"a","AllowedGrantTypes":7}`, "the member AllowedGrantTypes must be a list, or text and is a number", ""},
 		"IdentityServer, half a second":    {"identityserver", `{"ClientId":"a",` + m2m + `,"AccessTokenLifetime":0.5}`, "whole seconds", ""},
 		"IdentityServer, many secrets":     {"identityserver", `{"ClientId":"a",` + m2m + `,"ClientSecrets":[` + strings.Repeat(`{"Value":"QQTTb42iwlQ0n4WDZ5Pr4CngyVcGOjTJHC6SAxh7VjE="},`, 50) + `{"Value":"QQTTb42iwlQ0n4WDZ5Pr4CngyVcGOjTJHC6SAxh7VjE="}]}`, "more than 50", ""},
 		"Hydra's API without secrets":      {"hydra", `{"client_id":"a","grant_types":["client_credentials"]}`, "hydra_client", ""},
 		"Hydra, a secret in clear":         {"hydra", `{"client_id":"a","grant_types":["client_credentials"],"client_secret":"s"}`, "must begin with", ""},
 		"Hydra, jwks of a kind":            {"hydra", `{"client_id":"a","grant_types":["client_credentials"],"jwks":"no"}`, "JWK Set", ""},
-		"Hydra, a life without end":        {"hydra", `{"client_id":"a","grant_types":["client_credentials"],"client_credentials_grant_access_token_lifespan":"9000h"}`, "lifetime", ""},
+		"Hydra, a life without end":        {"hydra", `{"client_id":"a","grant_types":["client_credentials"],"jwks_uri":"https://a.example/k","client_credentials_grant_access_token_lifespan":"9000h"}`, "client_credentials_grant_access_token_lifespan: the lifetime", ""},
 		"Hydra, most of it":                {"hydra", hydra(`"metadata":{},"audience":[],"jwks":null,"client_secret_expires_at":17179869176`), "", ""},
 		"Hydra, empty metadata":            {"hydra", hydra(`"metadata":null`), "", ""},
 		"Hydra's table, empty metadata":    {"hydra", hydra(`"metadata":"{}","jwks":"","client_credentials_grant_access_token_lifespan":null`), "", ""},
@@ -755,7 +755,7 @@ func TestNotes(t *testing.T) {
 		t.Errorf("got %q", report.Rows[0].Notes)
 	}
 	late := r.apply(lines(t, `{"client_id":"a","client_secret":"s"}`), func(o *importer.Options) { o.DryRun = true })
-	if late.Rows[0].Notes != nil {
+	if !slices.Equal(late.Rows[0].Notes, []string{"it is allowed no scopes"}) {
 		t.Errorf("got %q", late.Rows[0].Notes)
 	}
 	rows := open(t, "identityserver", strings.NewReader(`{"ClientId":"a","AllowedGrantTypes":["client_credentials"],"ClientSecrets":[{"Value":"QQTTb42iwlQ0n4WDZ5Pr4CngyVcGOjTJHC6SAxh7VjE=","Expiration":"2020-01-01T00:00:00"}]}`))

@@ -12,22 +12,26 @@
 //
 // The formats:
 //
-//	identityserver  IdentityServer4 and Duende: clients as in appsettings.json or as JSON of its
-//	                configuration store, with AllowedScopes and ClientSecrets inside each
+//	identityserver  IdentityServer4 and Duende: clients as in appsettings.json, as entities of its
+//	                configuration store, or as in the seed files of admin tools
 //	hydra           Ory Hydra: 'hydra list clients --format json' or its admin API, with the hashed
 //	                client_secret as its table hydra_client has it, or rows of that table as JSON
-//	keycloak        Keycloak: a realm export with secrets, or its clients
+//	keycloak        Keycloak: an export of one realm or more, with secrets, or its clients
 //	cognito         Amazon Cognito: 'aws cognito-idp describe-user-pool-client', one or many
 //	plain           JSON Lines or CSV with client_id, client_secret and more
 //
 // Each may be one JSON document, an array, JSON Lines, or documents one after
-// the other, as a loop over a command writes them.
+// the other, as a loop over a command writes them; in UTF-8, or UTF-16 with a
+// byte order mark. A file of another format than was named is told apart.
 package importer
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -68,10 +72,15 @@ type Row struct {
 
 	// number is that of Place, size how many bytes the row has in the file.
 	number, size int
+	source       *source
+	// tooLong says that its tokens lived longer than any may.
+	tooLong error
 }
 
 // Secret is a client secret as it came: in the clear, or hashed.
 type Secret struct {
+	// Member is the member of the file that has it, for a refusal.
+	Member string
 	// Plain is empty for a hashed one.
 	Plain   counterfoil.Secret
 	Hash    sechash.Hash
@@ -83,17 +92,64 @@ type Secret struct {
 // format reads clients of one kind of file.
 type format struct {
 	// within names the members of an object that hold the clients, outermost
-	// first.
-	within []string
-	read   func(raw []byte, row *Row) error
+	// first; beside those that tell something of all clients that stand there.
+	within, beside []string
+	// nests tells that an array may hold such objects, relaxed that the file has
+	// the JSON of .NET's configuration: names in any case, comments, and commas
+	// that end a list.
+	nests, relaxed bool
+	members        members
+	read           func(raw []byte, row *Row) error
 }
 
+// members are the names that a format has for what a realm may refuse.
+type members struct{ id, name, contact, scopes, labels, lifetime, claims, keys, keysURL, secret string }
+
+// seeds are files that an admin tool fills its database from: it hashes the
+// secrets in them.
+var seeds = []string{"IdentityServerData", "InitialData", "SeedData"}
+
 var formats = map[string]format{
-	"identityserver": {[]string{"IdentityServer", "IdentityServerSettings", "Clients"}, readIdentityServer},
-	"hydra":          {[]string{"items", "clients"}, readHydra},
-	"keycloak":       {[]string{"clients"}, readKeycloak},
-	"cognito":        {nil, readCognito},
-	"plain":          {nil, readPlain},
+	"identityserver": {
+		within:  append([]string{"IdentityServer", "IdentityServerSettings"}, append(seeds, "Clients", "$values")...),
+		beside:  []string{"IdentityResources"},
+		relaxed: true,
+		members: members{
+			id: "ClientId", name: "ClientName", scopes: "AllowedScopes", lifetime: "AccessTokenLifetime", claims: "Claims", keys: "ClientSecrets", secret: "ClientSecrets",
+		},
+		read: readIdentityServer,
+	},
+	"hydra": {
+		within: []string{"items", "clients"},
+		members: members{
+			id: "client_id", name: "client_name", contact: "contacts", scopes: "scope", labels: "owner", keys: "jwks", keysURL: "jwks_uri",
+			lifetime: "client_credentials_grant_access_token_lifespan", secret: "client_secret",
+		},
+		read: readHydra,
+	},
+	"keycloak": {
+		within: []string{"clients"},
+		beside: []string{"realm", "defaultDefaultClientScopes", "defaultOptionalClientScopes"},
+		nests:  true,
+		members: members{
+			id: "clientId", name: "name", scopes: "defaultClientScopes and optionalClientScopes", lifetime: "attributes.access.token.lifespan",
+			keys: "attributes.jwks.string", keysURL: "attributes.jwks.url", secret: "secret",
+		},
+		read: readKeycloak,
+	},
+	"cognito": {
+		within: []string{"UserPoolClients"},
+		members: members{
+			id: "ClientId", name: "ClientName", scopes: "AllowedOAuthScopes", lifetime: "AccessTokenValidity", secret: "ClientSecret",
+		},
+		read: readCognito,
+	},
+	"plain": {
+		members: members{
+			id: "client_id", name: "name", contact: "contact", scopes: "scopes", labels: "labels", lifetime: "lifetime", secret: "client_secret",
+		},
+		read: readPlain,
+	},
 }
 
 // Formats returns the names of the formats.
@@ -123,9 +179,52 @@ func decode(raw []byte, into any) error {
 	case errors.As(err, &typed) && typed.Field == "":
 		return errors.New("it is not an object")
 	case errors.As(err, &typed):
-		return fmt.Errorf("the member %s is of a kind that it should not be", typed.Field)
+		kind, _, _ := strings.Cut(typed.Value, " ") // the rest is the value
+		// encoding/json counts embedded structs as members.
+		field := strings.TrimPrefix(strings.TrimPrefix(typed.Field, "who."), "kind.")
+		return fmt.Errorf("the member %s must be %s and is %s", field, wanted(typed.Type), cmp.Or(kinds[kind], kind))
 	}
 	return errors.New("a member has a value that it should not have")
+}
+
+var kinds = map[string]string{"number": "a number", "string": "text", "bool": "true or false", "array": "a list", "object": "an object"}
+
+// wanted says what a member of that type must be.
+func wanted(t reflect.Type) string {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t {
+	case reflect.TypeFor[words]():
+		return "a list, or text"
+	case reflect.TypeFor[number]():
+		return "a number"
+	case reflect.TypeFor[flag]():
+		return "true or false"
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return "text"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	case reflect.Bool:
+		return "true or false"
+	}
+	return "a number"
+}
+
+// decodeClient reads a client into all. Where a member is wrong, what tells who
+// the client is is read by itself, and so is what tells whether it is one for
+// machines: with known, a row that is skipped is skipped whatever else it has.
+func decodeClient(raw []byte, all, kind, who any) (known bool, err error) {
+	if err = decode(raw, all); err == nil {
+		return true, nil
+	}
+	known = decode(raw, kind) == nil
+	_ = decode(raw, who) // as far as it goes
+	return known, err
 }
 
 // add notes a secret, up to a bound.
@@ -137,16 +236,20 @@ func add(list *[]Secret, s Secret) error {
 	return nil
 }
 
-// userScopes are about people who sign in, which no machine does.
-var userScopes = []string{"openid", "offline", "offline_access"}
+// userScopes are about people who sign in, which no machine does: those of OpenID
+// Connect Core 1.0 sections 3.1.2.1, 5.4 and 11, and Hydra's word for the last.
+var userScopes = []string{"openid", "profile", "email", "address", "phone", "offline", "offline_access"}
 
-// allow takes scopes over, without those that are left out and without repeats.
+// allow takes scopes over, without those for people, those that are left out and
+// repeats.
 func (r *Row) allow(scopes []string, left ...string) {
 	var gone []string
 	for _, s := range scopes {
 		switch {
-		case slices.Contains(left, s):
-			gone = append(gone, s)
+		case slices.Contains(userScopes, s), slices.Contains(left, s):
+			if !slices.Contains(gone, s) {
+				gone = append(gone, s)
+			}
 		case !r.Client.Scopes.Contain(s):
 			r.Client.Scopes = append(r.Client.Scopes, s)
 		}
@@ -157,17 +260,26 @@ func (r *Row) allow(scopes []string, left ...string) {
 }
 
 // lifetime takes a token lifetime in seconds over.
-func (r *Row) lifetime(seconds float64) error {
-	if seconds < 0 || seconds > server.MaxLifetime.Seconds() || seconds != float64(int64(seconds)) {
-		return fmt.Errorf("the lifetime of its tokens is not whole seconds up to %v", server.MaxLifetime)
+func (r *Row) lifetime(member string, seconds float64) error {
+	most := server.MaxLifetime.Seconds()
+	if seconds < 0 || seconds != math.Trunc(seconds) {
+		return fmt.Errorf("%s: the lifetime of its tokens is not whole seconds", member)
 	}
-	r.Client.Tokens.Lifetime = time.Duration(seconds) * time.Second
+	if seconds > most {
+		r.tooLong = &longLifetime{fmt.Sprintf("%s: the lifetime of its tokens is longer than the longest, which is %v: take longer ones down to the realm's with --cap-lifetime", member, server.MaxLifetime)}
+	}
+	r.Client.Tokens.Lifetime = time.Duration(min(seconds, most)) * time.Second
 	return nil
 }
 
+// longLifetime says that the lifetime of tokens is longer than any may be.
+type longLifetime struct{ text string }
+
+func (e *longLifetime) Error() string { return e.text }
+
 // moment reads a time as other servers write it: RFC 3339, or that without a
 // zone, which is UTC.
-func moment(text string) (time.Time, error) {
+func moment(member, text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
@@ -176,5 +288,5 @@ func moment(text string) (time.Time, error) {
 			return t.UTC(), nil
 		}
 	}
-	return time.Time{}, errors.New("a time in it is not written as 2006-01-02T15:04:05Z")
+	return time.Time{}, fmt.Errorf("%s: the time is not written as 2006-01-02T15:04:05Z", member)
 }

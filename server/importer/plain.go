@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/sechash"
 	"github.com/counterfoil/counterfoil/server"
 )
@@ -82,30 +81,38 @@ func (c *plainClient) fill(row *Row) error {
 		if err != nil {
 			return errors.New("lifetime must be a duration such as 1h, or seconds")
 		}
-		if err := row.lifetime(d.Seconds()); err != nil {
+		if err := row.lifetime("lifetime", d.Seconds()); err != nil {
 			return err
 		}
 	}
 	var err error
-	if n.Expires, err = moment(c.Expires); err != nil {
+	if n.Expires, err = moment("expires", c.Expires); err != nil {
 		return err
 	}
 	if c.APIKey != "" {
-		row.APIKeys = []Secret{{Plain: counterfoil.Secret(c.APIKey)}}
+		key, err := plainSecret("api_key", c.APIKey)
+		if err != nil {
+			return err
+		}
+		row.APIKeys = []Secret{key}
 	}
 	switch {
 	case c.ClientSecret != "" && c.ClientSecretHash != "":
 		return errors.New("give client_secret or client_secret_hash, not both")
 	case c.ClientSecret != "":
-		row.Secrets = []Secret{{Plain: counterfoil.Secret(c.ClientSecret)}}
-	case c.ClientSecretHash != "":
-		h, err := sechash.Parse(c.ClientSecretHash)
+		s, err := plainSecret("client_secret", c.ClientSecret)
 		if err != nil {
 			return err
 		}
-		row.Secrets = []Secret{{Hash: h}}
+		row.Secrets = []Secret{s}
+	case c.ClientSecretHash != "":
+		h, err := sechash.Parse(c.ClientSecretHash)
+		if err != nil {
+			return fmt.Errorf("client_secret_hash: %w", err)
+		}
+		row.Secrets = []Secret{{Member: "client_secret_hash", Hash: h}}
 	}
-	return row.provable()
+	return row.provable("client_secret")
 }
 
 // network reads a CIDR, or one address.
@@ -115,7 +122,7 @@ func network(text string) (netip.Prefix, error) {
 	}
 	a, err := netip.ParseAddr(text)
 	if err != nil || a.Zone() != "" {
-		return netip.Prefix{}, errors.New("an address is neither one nor a network such as 192.0.2.0/24")
+		return netip.Prefix{}, errors.New("addresses: an address is neither one nor a network such as 192.0.2.0/24")
 	}
 	return netip.PrefixFrom(a, a.BitLen()), nil
 }
@@ -123,9 +130,18 @@ func network(text string) (netip.Prefix, error) {
 // records reads a CSV file (RFC 4180) whose first line names the columns. Lists
 // in it have spaces between their elements; labels are name=value.
 func (f *File) records(row func(*Row) error) error {
-	in := &rationed{r: f.spool.From(f.begin), left: ration}
+	comma, told, err := f.delimiter()
+	if err != nil {
+		return err
+	}
+	in := &rationed{r: f.spool.From(0), left: ration}
 	r := csv.NewReader(in)
-	r.FieldsPerRecord, r.ReuseRecord = -1, true
+	r.FieldsPerRecord, r.ReuseRecord, r.Comma = -1, true, comma
+	if told {
+		if _, err := r.Read(); err != nil {
+			return wrong("import: the file is neither JSON nor CSV with a line of column names")
+		}
+	}
 	heading, err := readHeading(r)
 	if err != nil {
 		return err
@@ -153,7 +169,7 @@ func (f *File) records(row func(*Row) error) error {
 		case errors.As(err, &where):
 			next.number, next.Err = where.StartLine, errors.New("it is not CSV: a quote is out of place")
 		case errors.Is(err, errRation):
-			if next.number, err = lineAt(f.spool.From(f.begin), before); err != nil {
+			if next.number, err = lineAt(f.spool.From(0), before); err != nil {
 				return fmt.Errorf("import: %w", err)
 			}
 			next.Err, ended = fmt.Errorf("%w, or a quote opens here and never closes: neither it nor the lines behind it were read", errTooLarge), true
@@ -171,6 +187,40 @@ func (f *File) records(row func(*Row) error) error {
 	return nil
 }
 
+// delimiters are what stands between the fields of a CSV file, the usual one
+// first: spreadsheets write a semicolon where the comma is the decimal one.
+const delimiters = ",;\t|"
+
+// delimiter tells what stands between the fields: what the line sep= says, which
+// Excel reads, or else what stands between the names of the columns. told is
+// whether there is such a line.
+func (f *File) delimiter() (comma rune, told bool, err error) {
+	r := bufio.NewReaderSize(f.spool.From(0), 64<<10)
+	text := ""
+	for text == "" && err == nil { // empty lines count for nothing
+		var line []byte
+		line, err = r.ReadSlice('\n')
+		text = strings.TrimRight(string(line), "\r\n")
+	}
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
+		return 0, false, fmt.Errorf("import: %w", err)
+	}
+	if sep, ok := strings.CutPrefix(strings.Trim(text, `"`), "sep="); ok {
+		for _, c := range delimiters {
+			if sep == string(c) {
+				return c, true, nil
+			}
+		}
+		return 0, false, wrong("import: line 1: sep= must be followed by a comma, a semicolon, a tab or a bar")
+	}
+	for _, c := range delimiters {
+		if strings.ContainsRune(text, c) {
+			return c, false, nil
+		}
+	}
+	return ',', false, nil
+}
+
 // readHeading reads the names of the columns.
 func readHeading(r *csv.Reader) ([]string, error) {
 	heading, err := r.Read()
@@ -181,7 +231,7 @@ func readHeading(r *csv.Reader) ([]string, error) {
 	for i, name := range heading {
 		heading[i] = strings.TrimSpace(name)
 		if !slices.Contains(columns, heading[i]) || slices.Contains(heading[:i], heading[i]) {
-			return nil, wrong("import: column %d is none of %s, or is there twice: the first line names the columns", i+1, strings.Join(columns, ", "))
+			return nil, wrong("import: column %d is none of %s, or is there twice: the first line names the columns, with a comma, a semicolon, a tab or a bar between them", i+1, strings.Join(columns, ", "))
 		}
 	}
 	return heading, nil

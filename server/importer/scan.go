@@ -24,8 +24,8 @@ type scanner struct {
 	// at is the offset of c, line its line from 1.
 	at   int64
 	line int
-	// whole keeps a value, name the name of a member.
-	whole, name keeper
+	// whole keeps a value, name the name of a member, member the value of one.
+	whole, name, member keeper
 }
 
 // keeper keeps what is passed while it is on, up to most bytes; over tells that
@@ -83,6 +83,9 @@ func (s *scanner) step() {
 	}
 	if s.name.on {
 		s.name.keep(s.c)
+	}
+	if s.member.on {
+		s.member.keep(s.c)
 	}
 	s.at++
 	s.pos++

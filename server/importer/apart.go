@@ -1,0 +1,100 @@
+package importer
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// maxNames is how many names of a document's members are remembered.
+const maxNames = 300
+
+// marks are members that files and clients of one format have, and none of the
+// others.
+var marks = map[string][]string{
+	"identityserver": {
+		"AllowedGrantTypes", "AllowedScopes", "ClientSecrets", "RequireClientSecret", "ProtocolType", "ClientClaimsPrefix",
+		"IdentityServer", "IdentityServerSettings", "IdentityServerData", "IdentityResources", "ApiScopes", "ApiResources",
+	},
+	"hydra": {
+		"grant_types", "response_types", "token_endpoint_auth_method", "client_secret_expires_at", "redirect_uris", "subject_type",
+		"items", "next_page_token", "is_last_page",
+	},
+	"keycloak": {
+		"serviceAccountsEnabled", "publicClient", "bearerOnly", "clientAuthenticatorType", "standardFlowEnabled", "protocolMappers",
+		"directAccessGrantsEnabled", "defaultClientScopes", "surrogateAuthRequired", "realm", "clientScopes", "defaultDefaultClientScopes",
+	},
+	"cognito": {
+		"UserPoolClient", "UserPoolClients", "UserPoolId", "AllowedOAuthFlows", "AllowedOAuthScopes", "ExplicitAuthFlows",
+		"AllowedOAuthFlowsUserPoolClient", "TokenValidityUnits",
+	},
+	"plain": {"client_secret_hash", "api_key", "scopes", "tenants", "addresses", "labels", "lifetime", "environment", "expires"},
+}
+
+// tellApart returns the format that members are of when that is another one, and
+// whether they are certainly of this one.
+func (f *File) tellApart(names []string) (other string, sure bool) {
+	count := func(format string) (n int) {
+		known := formats[format]
+		for _, name := range names {
+			if known.index(marks[format], name) >= 0 {
+				n++
+			}
+		}
+		return n
+	}
+	if count(f.name) > 0 {
+		return "", true
+	}
+	most := 0
+	for _, format := range Formats() {
+		if n := count(format); n > most {
+			other, most = format, n
+		}
+	}
+	if other == "" && f.name != "plain" && slices.Contains(names, "client_id") && slices.Contains(names, "client_secret") &&
+		!slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(columns, name) }) {
+		other = "plain"
+	}
+	return other, false
+}
+
+// memberNames are the names of an object's members.
+func memberNames(raw []byte) []string {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(raw, &members) != nil {
+		return nil
+	}
+	names := make([]string, 0, len(members))
+	for name := range members {
+		names = append(names, name)
+	}
+	return names
+}
+
+const csvKind = "CSV: choose the format plain"
+
+var yamlLine = regexp.MustCompile(`(?m)^(---|%YAML|- |[A-Za-z_][\w-]*:( |\r?$))`)
+
+// otherKind tells what a file that is not JSON looks like, "" for nothing known.
+func (f *File) otherKind() (string, error) {
+	head := make([]byte, 4<<10)
+	n, err := io.ReadFull(f.spool.From(0), head)
+	if err != nil && n == 0 && f.spool.Size() > 0 {
+		return "", err
+	}
+	head = bytes.TrimSpace(head[:n])
+	first, _, _ := strings.Cut(string(head), "\n")
+	switch {
+	case bytes.HasPrefix(head, []byte("<")):
+		return "XML or HTML: export it as JSON", nil
+	case strings.Contains(first, "client_id") && !strings.Contains(first, ": "), strings.HasPrefix(strings.TrimPrefix(first, `"`), "sep="):
+		return csvKind, nil
+	case yamlLine.Match(head):
+		return "YAML: export it as JSON", nil
+	}
+	return "", nil
+}

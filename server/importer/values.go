@@ -1,0 +1,147 @@
+package importer
+
+import (
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strconv"
+	"strings"
+)
+
+// words is a list of strings: a JSON array, or a string that has them between
+// bars, commas or spaces, as databases keep them. An element may be a row of
+// IdentityServer's configuration store.
+type words []string
+
+// UnmarshalJSON reads any of the forms.
+func (w *words) UnmarshalJSON(raw []byte) error {
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		if !strings.HasPrefix(text, "[") || w.list([]byte(text)) != nil {
+			*w = strings.FieldsFunc(text, func(r rune) bool { return r == '|' || r == ',' || r == ' ' })
+		}
+		return nil
+	}
+	if err := w.list(raw); err != nil {
+		return ofKind[words](raw)
+	}
+	return nil
+}
+
+func (w *words) list(raw []byte) error {
+	var elements list[json.RawMessage]
+	if err := json.Unmarshal(raw, &elements); err != nil {
+		return err
+	}
+	list := make(words, 0, len(elements))
+	for _, e := range elements {
+		var text string
+		if err := json.Unmarshal(e, &text); err != nil {
+			var row struct{ GrantType, Scope string }
+			if json.Unmarshal(e, &row) != nil || (row.GrantType == "") == (row.Scope == "") {
+				return errors.New("an element is no text")
+			}
+			text = row.GrantType + row.Scope
+		}
+		list = append(list, text)
+	}
+	if elements != nil {
+		*w = list
+	}
+	return nil
+}
+
+// list is an array, also as System.Text.Json writes one when it preserves
+// references.
+type list[T any] []T
+
+// UnmarshalJSON reads either form.
+func (l *list[T]) UnmarshalJSON(raw []byte) error {
+	var preserved struct {
+		Values []T `json:"$values"`
+	}
+	if raw[0] == '{' {
+		if err := json.Unmarshal(raw, &preserved); err != nil || preserved.Values != nil {
+			*l = preserved.Values
+			return err
+		}
+	}
+	var elements []T
+	err := json.Unmarshal(raw, &elements)
+	*l = elements
+	return err
+}
+
+// flag is true or false, also as databases and templates write it.
+type flag bool
+
+// UnmarshalJSON reads a boolean, a string that has one, or 0 and 1.
+func (f *flag) UnmarshalJSON(raw []byte) error {
+	text := strings.Trim(string(raw), `"`)
+	if text == "null" {
+		return nil
+	}
+	b, err := strconv.ParseBool(strings.ToLower(text))
+	if err != nil {
+		return ofKind[flag](raw)
+	}
+	*f = flag(b)
+	return nil
+}
+
+// number is a number, also in a string, as .NET's configuration reads it.
+type number float64
+
+// UnmarshalJSON reads either form.
+func (n *number) UnmarshalJSON(raw []byte) error {
+	text := strings.Trim(string(raw), `"`)
+	if text == "null" || text == "" {
+		return nil
+	}
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return ofKind[number](raw)
+	}
+	*n = number(v)
+	return nil
+}
+
+// scalars are members whose values are text, numbers, booleans or null. Others
+// are left out: nothing here reads them.
+type scalars map[string]string
+
+// UnmarshalJSON reads an object.
+func (s *scalars) UnmarshalJSON(raw []byte) error {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(raw, &members) != nil {
+		return ofKind[scalars](raw)
+	}
+	*s = scalars{}
+	for name, value := range members {
+		var text string
+		switch c := value[0]; {
+		case c == '"' && json.Unmarshal(value, &text) == nil:
+			(*s)[name] = text
+		case c == 't' || c == 'f' || c == '-' || isDigit(int(c)):
+			(*s)[name] = string(value)
+		}
+	}
+	return nil
+}
+
+// ofKind is the error for a value of another kind than T, to which encoding/json
+// adds the name of the member.
+func ofKind[T any](raw []byte) error {
+	kind := "number"
+	switch raw[0] {
+	case '"':
+		kind = "string"
+	case '[':
+		kind = "array"
+	case '{':
+		kind = "object"
+	case 't', 'f':
+		kind = "bool"
+	}
+	return &json.UnmarshalTypeError{Value: kind, Type: reflect.TypeFor[T]()}
+}
