@@ -103,6 +103,10 @@ func TestSameWordsHereAndThere(t *testing.T) {
 		says string
 	}{
 		{"create", "client create acme --id CLIENT --name Billing --scope orders:read --label team=blue --address 192.0.2.7 --expires 2099-01-31", 0, "client_secret=SECRET"},
+		{"create without scopes", "client create acme --id CLIENT-bare", 0, "it is allowed no scopes: the realm has orders:read, orders:write, give it some with 'counterfoil client change acme CLIENT-bare --scope …'"},
+		{"which has none", "client show acme CLIENT-bare -o json", 0, `"scopes":[]`},
+		{"create an operator without scopes", "client create ops --id CLIENT-bare", 0, "it is allowed no scopes: the realm has clients:read, clients:write"},
+		{"who has none", "client show ops CLIENT-bare -o json", 0, `"scopes":[]`},
 		{"create again", "client create acme --id CLIENT", 1, "has a client CLIENT already"},
 		{"create with a scope that is not there", "client create acme --scope stars:read", 2, "has the scopes orders:read, orders:write"},
 		{"create with a setting that is not there", `client create acme --settings {"nmae":"x"}`, 2, `unknown field "nmae"`},

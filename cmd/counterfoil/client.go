@@ -86,10 +86,11 @@ func (o *operator) createClient() *cobra.Command {
 	var s settingsFlags
 	cmd := &cobra.Command{
 		Use: "create REALM", Short: "Create a client and print its credentials",
-		Long: `Create a client and print its credentials, which nobody can show again. Without
---scope it is allowed all scopes of the realm.`,
-		Example: `  counterfoil client create a55 --name billing
-  counterfoil client create engagifii --name sync --tenant TENANT123
+		Long: `Create a client and print its credentials, which nobody can show again. It is
+allowed the scopes that --scope names: none without, and then it is said which
+there are.`,
+		Example: `  counterfoil client create a55 --name billing --scope wallets:read
+  counterfoil client create engagifii --name sync --scope EventsApi --tenant TENANT123
   counterfoil client create admin --serve-config serve.yaml --id operator --scope clients:read --scope clients:write`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -105,14 +106,14 @@ func (o *operator) createClient() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				var known counterfoil.Scopes
 				for _, r := range realms {
-					switch known := counterfoil.Scopes(r.Scopes); {
-					case r.Name != args[0]:
-					case patch["scopes"] == nil:
-						n.Scopes = r.Scopes
-					case len(known) > 0 && !known.ContainAll(n.Scopes):
-						return usagef("the realm %s has the scopes %s", r.Name, join(r.Scopes))
+					if r.Name == args[0] {
+						known = r.Scopes
 					}
+				}
+				if len(known) > 0 && !known.ContainAll(n.Scopes) {
+					return usagef("the realm %s has the scopes %s", args[0], join(known))
 				}
 				ctx, cancel := lasting(ctx)
 				defer cancel()
@@ -120,9 +121,13 @@ func (o *operator) createClient() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return o.reveal(args[0], creds, func() (string, error) {
+				err = o.reveal(args[0], creds, func() (string, error) {
 					return "the client is deleted again", service.DeleteClient(ctx, args[0], creds.ClientID)
 				})
+				if err == nil && len(n.Scopes) == 0 && len(known) > 0 {
+					fmt.Fprintf(o.Err, "it is allowed no scopes: the realm has %s, give it some with 'counterfoil client change %s %s --scope …'\n", join(known), args[0], oneLine(creds.ClientID))
+				}
+				return err
 			})
 		},
 	}

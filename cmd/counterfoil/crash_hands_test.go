@@ -148,7 +148,7 @@ func (c commands) secret(ctx context.Context, args ...string) (string, outcome, 
 }
 
 func (c commands) create(ctx context.Context, realm, id string) (string, outcome, string) {
-	return c.secret(ctx, "client", "create", realm, "--id", id, "--name", id)
+	return c.secret(ctx, "client", "create", realm, "--id", id, "--name", id, "--scope", "read")
 }
 
 func (c commands) rotate(ctx context.Context, realm, id string, overlap time.Duration) (string, outcome, string) {

@@ -179,7 +179,7 @@ func TestServeDeleteLiveClient(t *testing.T) {
 		return strings.Contains(got.body, `"active":true`)
 	}
 	create := func() server.Credentials {
-		m := credentialsOf(t, s.manage(t, "client", "create", "acme", "--id", "billing", "-o", "json"))
+		m := credentialsOf(t, s.manage(t, "client", "create", "acme", "--id", "billing", "--scope", "orders:read", "-o", "json"))
 		return server.Credentials{ClientID: m.ClientID, ClientSecret: counterfoil.Secret(m.ClientSecret)}
 	}
 	first := create()

@@ -169,12 +169,14 @@ func (h *interop) register(keySetURL string) {
 	for _, alg := range []string{"ES256", "RS256", "PS256", "EdDSA"} {
 		generic("signs-"+alg, "--algorithm", alg)
 	}
-	h.create("engagifii", "engagifii", "--tenant", "TENANT123")
-	for _, realm := range []string{"nonce", "replace", "ops", "ahotu", "altrata", "a55", "moved", "identityserver"} {
-		h.create(realm, realm)
+	h.create("engagifii", "engagifii", "--tenant", "TENANT123", "--scope", "EventsApi")
+	for realm, scope := range map[string]string{
+		"nonce": "read", "replace": "read", "ops": "clients:read", "ahotu": "events:read", "altrata": "profiles:read", "a55": "wallets:read", "moved": "read", "identityserver": "read",
+	} {
+		h.create(realm, realm, "--scope", scope)
 	}
-	h.create("listed", "in-list")
-	h.create("nonce", "nonce-key", "--without-secret", "--jwks", file("nonce.json", keySet(t, h.keys)))
+	h.create("listed", "in-list", "--scope", "read")
+	h.create("nonce", "nonce-key", "--scope", "read", "--without-secret", "--jwks", file("nonce.json", keySet(t, h.keys)))
 }
 
 // create makes a client that the tests call name, which is its id as well unless

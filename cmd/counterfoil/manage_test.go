@@ -58,7 +58,7 @@ func (m made) call(t *testing.T, token *string) string {
 // The life of a client, beside a running server: each change counts from the
 // next request on.
 func TestLifeOfAClient(t *testing.T) {
-	first := credentialsOf(t, manage(t, "client", "create", "a55", "--name", "billing", "-o", "json"))
+	first := credentialsOf(t, manage(t, "client", "create", "a55", "--name", "billing", "--scope", "wallets:read", "-o", "json"))
 	expect := func(m made, want, when string) {
 		t.Helper()
 		if got := m.status(t); got != want {
