@@ -372,7 +372,7 @@ func TestImportReport(t *testing.T) {
 		!strings.Contains(refused.out, "\n1501 rows would be: 1500 created, 1 refused\n") || !strings.HasPrefix(refused.out, "ROW        CLIENT ID  WOULD BE  DETAIL\nline 2 ") {
 		t.Errorf("exit %d, said %q", refused.code, refused.err)
 	}
-	if lines := strings.Split(refused.out, "\n"); len(lines) != 1504 || !strings.HasPrefix(lines[1501], "line 1502  bulk-0000  refused   line 2 has the same client id") {
+	if lines := strings.Split(refused.out, "\n"); len(lines) != 1504 || !strings.HasPrefix(lines[1501], "line 1502  bulk-0000  refused   client_id: line 2 has the same client id") {
 		t.Errorf("%d lines, the last are %q", len(lines), lines[max(0, len(lines)-4):])
 	}
 	partial := run("--partial", "-o", "json").good(t)
