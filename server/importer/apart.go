@@ -12,32 +12,34 @@ import (
 // maxNames is how many names of a document's members are remembered.
 const maxNames = 300
 
-// marks are members that files and clients of one format have, and none of the
-// others.
+// marks are members that clients of one format have, and those of none of the
+// others; fileMarks are those of what holds the clients.
 var marks = map[string][]string{
 	"identityserver": {
 		"AllowedGrantTypes", "AllowedScopes", "ClientSecrets", "RequireClientSecret", "ProtocolType", "ClientClaimsPrefix",
-		"IdentityServer", "IdentityServerSettings", "IdentityServerData", "IdentityResources", "ApiScopes", "ApiResources",
 	},
-	"hydra": {
-		"grant_types", "response_types", "token_endpoint_auth_method", "client_secret_expires_at", "redirect_uris", "subject_type",
-		"items", "next_page_token", "is_last_page",
-	},
+	"hydra": {"grant_types", "response_types", "token_endpoint_auth_method", "client_secret_expires_at", "redirect_uris", "subject_type"},
 	"keycloak": {
 		"serviceAccountsEnabled", "publicClient", "bearerOnly", "clientAuthenticatorType", "standardFlowEnabled", "protocolMappers",
-		"directAccessGrantsEnabled", "defaultClientScopes", "surrogateAuthRequired", "realm", "clientScopes", "defaultDefaultClientScopes",
+		"directAccessGrantsEnabled", "defaultClientScopes", "surrogateAuthRequired",
 	},
 	"cognito": {
-		"UserPoolClient", "UserPoolClients", "UserPoolId", "AllowedOAuthFlows", "AllowedOAuthScopes", "ExplicitAuthFlows",
-		"AllowedOAuthFlowsUserPoolClient", "TokenValidityUnits",
+		"UserPoolClient", "UserPoolId", "AllowedOAuthFlows", "AllowedOAuthScopes", "ExplicitAuthFlows", "AllowedOAuthFlowsUserPoolClient", "TokenValidityUnits",
 	},
 	"plain": {"client_secret_hash", "api_key", "scopes", "tenants", "addresses", "labels", "lifetime", "environment", "expires"},
 }
 
+var fileMarks = map[string][]string{
+	"identityserver": {"IdentityServer", "IdentityServerSettings", "IdentityServerData", "IdentityResources", "ApiScopes", "ApiResources"},
+	"hydra":          {"items", "next_page_token", "is_last_page"},
+	"keycloak":       {"realm", "clientScopes", "defaultDefaultClientScopes"},
+	"cognito":        {"UserPoolClients"},
+}
+
 // tellApart returns the format that members are of when that is another one, and
-// whether they are certainly of this one.
+// whether they are certainly those of a client of this one.
 func (f *File) tellApart(names []string) (other string, sure bool) {
-	count := func(format string) (n int) {
+	count := func(format string, marks map[string][]string) (n int) {
 		known := formats[format]
 		for _, name := range names {
 			if known.index(marks[format], name) >= 0 {
@@ -46,12 +48,15 @@ func (f *File) tellApart(names []string) (other string, sure bool) {
 		}
 		return n
 	}
-	if count(f.name) > 0 {
+	if count(f.name, marks) > 0 {
 		return "", true
+	}
+	if count(f.name, fileMarks) > 0 {
+		return "", false
 	}
 	most := 0
 	for _, format := range Formats() {
-		if n := count(format); n > most {
+		if n := count(format, marks) + count(format, fileMarks); n > most {
 			other, most = format, n
 		}
 	}

@@ -430,8 +430,11 @@ func (f *format) find(s *scanner, level, depth int) (span, error) {
 		if i < 0 || s.c != '{' && s.c != '[' {
 			return f.pass(s, name, depth+1, beside)
 		}
+		begin := s.at
 		found, err := f.find(s, level+1, depth+1)
-		if err == nil && i <= best {
+		// A section without clients is no client.
+		section := found.from == begin && !found.list && slices.Contains(f.sections, f.within[i])
+		if err == nil && i <= best && !section {
 			best, here, seed = i, found, slices.Contains(seeds, f.within[i])
 		}
 		return err

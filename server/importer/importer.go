@@ -94,6 +94,8 @@ type format struct {
 	// within names the members of an object that hold the clients, outermost
 	// first; beside those that tell something of all clients that stand there.
 	within, beside []string
+	// sections are those of within that hold others, and are no clients.
+	sections []string
 	// nests tells that an array may hold such objects, relaxed that the file has
 	// the JSON of .NET's configuration: names in any case, comments, and commas
 	// that end a list.
@@ -109,11 +111,14 @@ type members struct{ id, name, contact, scopes, labels, lifetime, claims, keys, 
 // secrets in them.
 var seeds = []string{"IdentityServerData", "InitialData", "SeedData"}
 
+var sections = append([]string{"IdentityServer", "IdentityServerSettings"}, seeds...)
+
 var formats = map[string]format{
 	"identityserver": {
-		within:  append([]string{"IdentityServer", "IdentityServerSettings"}, append(seeds, "Clients", "$values")...),
-		beside:  []string{"IdentityResources"},
-		relaxed: true,
+		within:   append(sections, "Clients", "$values"),
+		beside:   []string{"IdentityResources"},
+		sections: sections,
+		relaxed:  true,
 		members: members{
 			id: "ClientId", name: "ClientName", scopes: "AllowedScopes", lifetime: "AccessTokenLifetime", claims: "Claims", keys: "ClientSecrets", secret: "ClientSecrets",
 		},

@@ -413,6 +413,24 @@ func TestIdentityScopes(t *testing.T) {
 	}
 }
 
+// A section of a configuration that has no clients hides none.
+func TestSectionsWithoutClients(t *testing.T) {
+	const clients = `{"Clients":[{"ClientId":"a","AllowedGrantTypes":["client_credentials"],"ClientSecrets":["s"]}]}`
+	for _, text := range []string{
+		`{"IdentityServer":{"Key":{"Type":"File"}},"InitialData":` + clients + `}`,
+		`{"InitialData":` + clients + `,"IdentityServer":{"Key":{"Type":"File"}}}`,
+		`{"IdentityServerSettings":{},"Clients":[{"ClientId":"a","AllowedGrantTypes":["client_credentials"],"ClientSecrets":["s"]}]}`,
+	} {
+		rows, err := parse("identityserver", strings.NewReader(text))
+		if err != nil || len(rows) != 1 || rows[0].Err != nil || rows[0].Client.ID != "a" {
+			t.Errorf("%s: %+v, %v", text, rows, err)
+		}
+	}
+	if rows, err := parse("identityserver", strings.NewReader(`{"IdentityServer":{"Key":{}},"AllowedHosts":"*"}`)); err == nil && (len(rows) != 1 || rows[0].Err == nil) {
+		t.Errorf("%+v", rows)
+	}
+}
+
 // The JSON of .NET's configuration has comments and commas that end a list, and
 // lines keep their numbers.
 func TestRelaxedJSON(t *testing.T) {
@@ -555,15 +573,16 @@ func TestCapLifetime(t *testing.T) {
 		"IdentityServer text": {"identityserver", `{"ClientId":"a","AllowedGrantTypes":["client_credentials"],"AccessTokenLifetime":"%d","ClientSecrets":["s"]}`, "AccessTokenLifetime"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			r := shop(t)
 			for _, seconds := range []int{1800, 1801, 30 * 86400, 30*86400 + 1, 400 * 86400} {
-				r := shop(t)
-				text := fmt.Sprintf(row.text, seconds)
-				refused := r.apply(open(t, row.format, strings.NewReader(text)), nil).Rows[0]
+				id := fmt.Sprintf("lives-%d", seconds)
+				text := strings.NewReplacer(`"a"`, `"`+id+`"`, `"s"`, `"`+generated+`"`).Replace(fmt.Sprintf(row.text, seconds))
+				refused := r.apply(open(t, row.format, strings.NewReader(text)), func(o *importer.Options) { o.DryRun = true }).Rows[0]
 				if good := seconds == 1800; good != (refused.Outcome == importer.Created) || !good && (!strings.HasPrefix(refused.Detail, row.member+": ") || !strings.Contains(refused.Detail, "--cap-lifetime")) {
 					t.Errorf("%d s: %+v", seconds, refused)
 				}
 				got := r.apply(open(t, row.format, strings.NewReader(text)), func(o *importer.Options) { o.CapLifetime = true }).Rows[0]
-				c, err := r.clients.Get(t.Context(), "oauth2", "a")
+				c, err := r.clients.Get(t.Context(), "oauth2", id)
 				if err != nil || c.Tokens.Lifetime != 30*time.Minute {
 					t.Errorf("%d s: tokens live %v, %v", seconds, c.Tokens.Lifetime, err)
 				}
@@ -615,6 +634,8 @@ func TestRefusalsNameTheMember(t *testing.T) {
 	}
 	plain := func(more string) string { return `{"client_id":"a",` + more + `}` }
 	long := strings.Repeat("x", 300)
+	r := shop(t)
+	r.options.Tenants = []string{"T1"}
 	for text, row := range map[string]struct{ format, member string }{
 		`{"ClientName":"x","AllowedGrantTypes":["client_credentials"]}`:                                        {"identityserver", "ClientId"},
 		`{"ClientId":"` + long + `","AllowedGrantTypes":["client_credentials"],` + hash + `}`:                  {"identityserver", "ClientId"},
@@ -688,8 +709,6 @@ func TestRefusalsNameTheMember(t *testing.T) {
 		plain(`"client_secret":"s","api_key":"a\u0001"`):                                                       {"plain", "api_key"},
 		plain(`"client_secret_hash":"x"`):                                                                      {"plain", "client_secret_hash"},
 	} {
-		r := shop(t)
-		r.options.Tenants = []string{"T1"}
 		got := r.apply(open(t, row.format, strings.NewReader(text)), func(o *importer.Options) { o.DryRun = true }).Rows
 		if len(got) != 1 || got[0].Outcome != importer.Refused || !strings.Contains(got[0].Detail, row.member) {
 			t.Errorf("%s: %+v, want %s", text, got, row.member)
