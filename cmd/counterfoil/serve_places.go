@@ -13,6 +13,8 @@ import (
 func (pl *planner) place(way []any, c *realmConfig, r *plannedRealm) {
 	base, err := url.Parse(c.BaseURL)
 	switch {
+	case pl.Told(under(way, "hosts")), pl.Told(under(way, "base_url")), pl.Told(under(way, "path")):
+		return // nobody can tell, and the mistake is told
 	case len(c.Hosts) == 0 && c.BaseURL == "":
 		pl.fail(way, "the realm is nowhere: give it hosts, a base_url or both")
 		return

@@ -466,6 +466,9 @@ func (pl *planner) admin() {
 		for i, r := range pl.realms {
 			names[i] = r.Name
 		}
+		if pl.Told(to("realms")) || slices.Contains(names, "") {
+			return // it may be one whose mistake is told
+		}
 		pl.Fail(to("admin", "realm"), names, "there is no realm %q", pl.Admin.Realm)
 		return
 	}

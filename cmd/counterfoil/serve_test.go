@@ -261,6 +261,42 @@ func TestServeCheckSaysAll(t *testing.T) {
 	}
 }
 
+// A value of the wrong type hides no other mistake, and is told once.
+func TestServeCheckSaysAllBesideAWrongType(t *testing.T) {
+	for _, row := range []struct{ name, from, to, says string }{
+		{"a length of time", "lifetime: 10m", "lifetime: 10x", "is not a length of time"},
+		{"a number for a length of time", "lifetime: 10m", "lifetime: 10", "is not a length of time"},
+		{"text for a list", "trusted_proxies: [10.0.0.0/8]", "trusted_proxies: 10.0.0.0/8", "must be a list"},
+		{"text for the only list of hosts", "hosts: [ops.acme.example]", "hosts: ops.acme.example", "must be a list"},
+		{"a number in a list", "hosts: [ops.acme.example]", "hosts: [ops.acme.example, 5]", "must be text"},
+		{"a list in a list", "hosts: [ops.acme.example]", "hosts: [[ops.acme.example]]", "must be a single value"},
+		{"text for a mapping", "log: {level: info, format: text}", "log: info", "must be a mapping"},
+		{"text for a realm", "  - name: ops\n    provider: counterfoil\n    hosts: [ops.acme.example]", "  - ops", "must be a mapping"},
+		{"a word for true", "trusted_proxies:", "outbound: {private: maybe}\ntrusted_proxies:", "neither true nor false"},
+		{"a list for text", "path: /partners", "path: [/partners]", "must be a single value"},
+		{"an anchor", "database: counterfoil.db", "database: &a counterfoil.db", "anchors"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			text := exampleConfig(t)
+			for _, change := range [][2]string{{row.from, row.to}, {"file:master.key", "env:NO_SUCH_VARIABLE"}, {"provider: cognito", "provider: cognitos"}} {
+				if !strings.Contains(text, change[0]) {
+					t.Fatalf("the example has no %q", change[0])
+				}
+				text = strings.Replace(text, change[0], change[1], 1)
+			}
+			got := execute(t, "", nil, binary, "serve", "--config", layOut(t, text).file, "--check")
+			for _, want := range []string{row.says, "env:NO_SUCH_VARIABLE", "cognitos"} {
+				if strings.Count(got.err, want) != 1 {
+					t.Errorf("%q is not said once in\n%s", want, got.err)
+				}
+			}
+			if lines := strings.Count(got.err, "serve.yaml:"); lines != 3 || got.code != 1 {
+				t.Errorf("exit %d, %d mistakes, want 3:\n%s", got.code, lines, got.err)
+			}
+		})
+	}
+}
+
 // No client takes a certificate of another host, unless it is a proxy's that it
 // sees.
 func TestServeCheckCertificateOfAnotherHost(t *testing.T) {

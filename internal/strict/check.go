@@ -14,51 +14,61 @@ var durationType = reflect.TypeFor[time.Duration]()
 // worded is a string type that lists its words.
 type worded interface{ Words() []string }
 
-// node checks one value against the type that it is decoded into.
-func (d *Document) node(n ast.Node, t reflect.Type) {
+// node checks one value against the type that it is decoded into, and reports
+// whether it fits. What does not is taken out of the mapping or list that it is
+// in, so that the rest can be decoded and looked at all the same.
+func (d *Document) node(n ast.Node, t reflect.Type) bool {
 	switch n.(type) {
 	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode, *ast.MergeKeyNode:
 		d.add(n.GetToken().Position, nil, "anchors, aliases, tags and merge keys are not understood here: write the value out")
-		return
+		return false
 	}
 	switch {
 	case t.Implements(reflect.TypeFor[worded]()):
-		d.word(n, reflect.Zero(t).Interface().(worded).Words())
+		return d.word(n, reflect.Zero(t).Interface().(worded).Words())
 	case t == durationType:
-		d.duration(n)
+		return d.duration(n)
 	case t.Kind() == reflect.Struct, t.Kind() == reflect.Map:
-		d.mapping(n, t)
+		return d.mapping(n, t)
 	case t.Kind() == reflect.Slice:
 		seq, ok := n.(*ast.SequenceNode)
 		if !ok {
 			d.add(n.GetToken().Position, nil, "this must be a list: one \"- …\" for each element, or [a, b]")
-			return
+			return false
 		}
-		for _, v := range seq.Values {
-			d.node(v, t.Elem())
+		for i, v := range seq.Values {
+			if !d.node(v, t.Elem()) {
+				seq.Values[i] = ast.Null(v.GetToken())
+			}
 		}
+		return true
 	default:
-		d.scalar(n, t)
+		return d.scalar(n, t)
 	}
 }
 
-func (d *Document) word(n ast.Node, words []string) {
-	if v := n.GetToken().Value; isCollection(n) || !slices.Contains(words, v) {
+func (d *Document) word(n ast.Node, words []string) bool {
+	v := n.GetToken().Value
+	fits := !isCollection(n) && slices.Contains(words, v)
+	if !fits {
 		d.add(n.GetToken().Position, words, "%q is not understood here", v)
 	}
+	return fits
 }
 
-func (d *Document) duration(n ast.Node) {
+func (d *Document) duration(n ast.Node) bool {
 	if length, err := time.ParseDuration(n.GetToken().Value); err != nil || length < 0 || isCollection(n) {
 		d.add(n.GetToken().Position, nil, "%q is not a length of time: write for example 30s, 55m or 8h", n.GetToken().Value)
+		return false
 	}
+	return true
 }
 
-func (d *Document) scalar(n ast.Node, t reflect.Type) {
-	pos, v := n.GetToken().Position, n.GetToken().Value
+func (d *Document) scalar(n ast.Node, t reflect.Type) bool {
+	pos, v, before := n.GetToken().Position, n.GetToken().Value, len(d.problems)
 	if isCollection(n) {
 		d.add(pos, nil, "this must be a single value")
-		return
+		return false
 	}
 	_, isInt := n.(*ast.IntegerNode)
 	_, isBool := n.(*ast.BoolNode)
@@ -82,6 +92,7 @@ func (d *Document) scalar(n ast.Node, t reflect.Type) {
 			d.add(pos, nil, "%s must be text or a whole number", v)
 		}
 	}
+	return len(d.problems) == before
 }
 
 func isCollection(n ast.Node) bool {
@@ -93,17 +104,17 @@ func isCollection(n ast.Node) bool {
 }
 
 // mapping checks the keys of a mapping, then its values.
-func (d *Document) mapping(n ast.Node, t reflect.Type) {
+func (d *Document) mapping(n ast.Node, t reflect.Type) bool {
 	entries := entriesOf(n)
 	if _, empty := n.(*ast.MappingNode); entries == nil && !empty {
 		d.add(n.GetToken().Position, keysOf(t), "this must be a mapping of \"key: value\" lines")
-		return
+		return false
 	}
 	if t.Kind() == reflect.Map {
 		for _, e := range entries {
-			d.node(e.Value, t.Elem())
+			d.entry(e, t.Elem())
 		}
-		return
+		return true
 	}
 	seen := map[string]bool{}
 	for _, e := range entries {
@@ -115,7 +126,7 @@ func (d *Document) mapping(n ast.Node, t reflect.Type) {
 		case e.Value == nil || e.Value.Type() == ast.NullType:
 			d.add(e.Key.GetToken().Position, nil, "%q has no value: give it one or leave the line out", key)
 		default:
-			d.node(e.Value, field.Type)
+			d.entry(e, field.Type)
 		}
 		seen[key] = true
 	}
@@ -123,6 +134,14 @@ func (d *Document) mapping(n ast.Node, t reflect.Type) {
 		if key := keyName(f); f.Tag.Get("check") == "required" && !seen[key] {
 			d.add(startOf(n), nil, "the field %q is missing", key)
 		}
+	}
+	return true
+}
+
+// entry checks the value of a mapping's entry.
+func (d *Document) entry(e *ast.MappingValueNode, t reflect.Type) {
+	if !d.node(e.Value, t) {
+		e.Value = ast.Null(e.Value.GetToken())
 	}
 }
 

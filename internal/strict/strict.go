@@ -134,6 +134,19 @@ func (d *Document) Fail(way []any, allowed []string, format string, args ...any)
 
 // Has reports whether there is a value at the way.
 func (d *Document) Has(way []any) bool {
+	node := d.find(way)
+	return node != nil && node.Type() != ast.NullType
+}
+
+// Told reports whether what stands at the way is a problem that was noted: it has
+// no value, or one of another type.
+func (d *Document) Told(way []any) bool {
+	node := d.find(way)
+	return node != nil && node.Type() == ast.NullType
+}
+
+// find returns the value at the way, or nil.
+func (d *Document) find(way []any) ast.Node {
 	node := d.body
 	for _, step := range way {
 		var found ast.Node
@@ -149,12 +162,12 @@ func (d *Document) Has(way []any) bool {
 				found = seq.Values[step]
 			}
 		}
-		if found == nil || found.Type() == ast.NullType {
-			return false
+		if found == nil {
+			return nil
 		}
 		node = found
 	}
-	return true
+	return node
 }
 
 // Err returns the Problems that were noted, sorted by line, or nil.
