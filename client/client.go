@@ -94,7 +94,7 @@ type Config struct {
 	// 2.2): a federated client.
 	Assertion SecretFunc
 	// Certificate is shown in token requests and calls, and tokens are bound to
-	// it (RFC 8705). It is asked at each token request; a token is used with the
+	// it where the server binds them (RFC 8705). It is asked at each token request; a token is used with the
 	// certificate that got it, and not after that has ended. HTTP must be nil or an
 	// *http.Transport; what that shows by itself is not shown. See
 	// [CertificateFiles].
