@@ -63,7 +63,7 @@ func (s *Source) key(ctx context.Context) (Key, *counterfoil.Error) {
 		k, err = k.complete()
 	}
 	if err != nil {
-		return k, notHad("client's key", counterfoil.CredentialsMissing, err)
+		return k, s.notHad("client's key", "Key", counterfoil.CredentialsMissing, err)
 	}
 	return k, nil
 }
@@ -71,18 +71,18 @@ func (s *Source) key(ctx context.Context) (Key, *counterfoil.Error) {
 // federated asks for the assertion that another authority has made. One that has
 // ended is not sent: by both clocks, so not before the provider's is known.
 func (s *Source) federated(ctx context.Context) (counterfoil.Secret, *counterfoil.Error) {
-	v, err := given(ctx, s.cfg.Assertion, "assertion", counterfoil.CredentialsMissing)
+	v, err := s.given(ctx, s.cfg.Assertion, "assertion", "Assertion", counterfoil.CredentialsMissing)
 	if err != nil {
 		return "", err
 	}
 	v = counterfoil.Secret(strings.TrimSpace(v.Reveal()))
 	ends, ok := expiry(v.Reveal())
 	if !ok {
-		return "", &counterfoil.Error{Reason: counterfoil.AssertionMalformed, Message: "the assertion is no JWT: look where Config takes it from"}
+		return "", &counterfoil.Error{Reason: counterfoil.AssertionMalformed, Message: "the assertion is no JWT: look where " + s.cfg.field("Assertion") + " takes it from"}
 	}
 	if !ends.IsZero() && s.past(ends) && !s.cfg.Clock.Now().Before(ends) {
 		return "", &counterfoil.Error{Reason: counterfoil.AssertionExpired,
-			Message: fmt.Sprintf("the assertion ended %s ago: whatever puts it where Config takes it from has not renewed it", s.providerTime().Sub(ends).Round(time.Second))}
+			Message: fmt.Sprintf("the assertion ended %s ago: whatever puts it where %s takes it from has not renewed it", s.providerTime().Sub(ends).Round(time.Second), s.cfg.field("Assertion"))}
 	}
 	return v, nil
 }

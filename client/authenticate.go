@@ -41,7 +41,7 @@ type credentials struct {
 func (s *Source) credentialsGiven() (err error) {
 	c, t := &s.cfg, &s.cfg.Provider.TokenEndpoint
 	if c.ClientID == "" {
-		return errors.New("Config.ClientID is missing")
+		return fmt.Errorf("%s is missing", c.field("ClientID"))
 	}
 	var given []string
 	for name, there := range map[string]bool{"ClientSecret": c.ClientSecret != nil, "Key": c.Key != nil, "Assertion": c.Assertion != nil} {
@@ -50,33 +50,39 @@ func (s *Source) credentialsGiven() (err error) {
 		}
 	}
 	slices.Sort(given)
+	named := make([]string, len(given))
+	for i, name := range given {
+		named[i] = c.field(name)
+	}
 	switch {
 	case len(given) > 1:
-		return fmt.Errorf("%s are all given: a client proves itself in one way, leave out the others (RFC 6749 section 2.3)", "Config."+strings.Join(given, ", Config."))
+		return fmt.Errorf("%s are all given: a client proves itself in one way, leave out the others (RFC 6749 section 2.3)", strings.Join(named, ", "))
 	case len(given) == 0 && c.Certificate == nil:
-		return errors.New("Config.ClientSecret is missing: for example client.Static(secret); or give Key, Assertion or Certificate instead")
+		return fmt.Errorf("%s is missing: the client has nothing to prove itself with", c.field("ClientSecret"))
 	case s.method() == "":
 		return s.notAccepted(append(given, "Certificate")[0])
 	}
 	if s.method() == provider.ClientSecretBasic && t.BasicEncoding == provider.RawEncoding && strings.Contains(c.ClientID, ":") {
-		return errors.New("Config.ClientID has a colon, which Basic credentials cannot carry here (RFC 7617 section 2)")
+		return fmt.Errorf("%s has a colon, which Basic credentials cannot carry here (RFC 7617 section 2)", c.field("ClientID"))
 	}
 	_, need := t.Header(provider.HeaderFromAPIKey)
 	if !need && s.api != nil {
 		_, need = s.api.Header(provider.HeaderFromAPIKey)
 	}
 	if need && c.APIKey == nil {
-		return fmt.Errorf("Config.APIKey is missing: %s demands one", c.Provider.Name)
+		return fmt.Errorf("%s is missing: %s demands one", c.field("APIKey"), c.Provider.Name)
 	}
 	if c.AssertionAudience != "" && c.Key == nil {
-		return errors.New("Config.AssertionAudience is for assertions that are signed with Config.Key, which is missing")
+		return fmt.Errorf("%s is for assertions that are signed with %s, which is missing", c.field("AssertionAudience"), c.field("Key"))
 	}
 	if c.Certificate != nil {
-		if err := ownTLS(c.HTTP, "Config.Certificate"); err != nil {
+		if err := c.ownTLS("Certificate"); err != nil {
 			return err
 		}
 	}
-	s.prover, err = newProver(c.DPoP)
+	if s.prover, err = newProver(c.DPoP); err != nil {
+		err = fmt.Errorf("%s does not serve: %w", c.field("DPoP"), err)
+	}
 	return err
 }
 
@@ -98,10 +104,10 @@ func (s *Source) notAccepted(field string) error {
 	}
 	for _, f := range []string{"ClientSecret", "Key", "Assertion", "Certificate"} {
 		if slices.ContainsFunc(methods[f], func(m provider.Method) bool { return slices.Contains(accepted, m) }) {
-			instead = append(instead, f)
+			instead = append(instead, s.cfg.field(f))
 		}
 	}
-	return fmt.Errorf("%s does not serve: the description of %s accepts %s only; give %s", "Config."+field, s.cfg.Provider.Name, strings.Join(words, ", "), strings.Join(instead, " or "))
+	return fmt.Errorf("%s does not serve: the description of %s accepts %s only; give %s", s.cfg.field(field), s.cfg.Provider.Name, strings.Join(words, ", "), strings.Join(instead, " or "))
 }
 
 // method is how the client authenticates: the first way that the provider accepts
@@ -129,7 +135,7 @@ func (s *Source) proofOfClient() string {
 	case s.cfg.ClientSecret != nil:
 		return "secret"
 	case s.cfg.Key != nil:
-		return "key with its ID, Config.AssertionAudience and this machine's clock"
+		return "key with its ID, " + s.cfg.field("AssertionAudience") + " and this machine's clock"
 	case s.cfg.Assertion != nil:
 		return "what the provider knows of the assertion's issuer, audience and subject"
 	}
@@ -143,12 +149,12 @@ var own = []string{"grant_type", "client_id", "client_secret", "client_assertion
 func (s *Source) targetsGiven() error {
 	for _, r := range s.cfg.Resources {
 		if u, err := url.Parse(r); err != nil || !u.IsAbs() || strings.Contains(r, "#") || u.User != nil {
-			return errors.New("Config.Resources must be absolute URIs without a fragment, such as https://api.example.com/ (RFC 8707 section 2)")
+			return fmt.Errorf("%s must be absolute URIs without a fragment, such as https://api.example.com/ (RFC 8707 section 2)", s.cfg.field("Resources"))
 		}
 	}
 	for name := range s.cfg.Parameters {
 		if name == "" || slices.Contains(own, name) {
-			return fmt.Errorf("Config.Parameters must not have %q: it has a field of its own in Config, or no meaning", name)
+			return fmt.Errorf("%s must not have %q: it has a field of its own, or no meaning", s.cfg.field("Parameters"), name)
 		}
 	}
 	return nil
@@ -193,7 +199,7 @@ func (s *Source) credentials(ctx context.Context, e *entry) (credentials, *count
 	var err *counterfoil.Error
 	switch {
 	case s.cfg.ClientSecret != nil:
-		c.secret, err = reveal(ctx, s.cfg.ClientSecret, "client secret", counterfoil.CredentialsMissing)
+		c.secret, err = s.reveal(ctx, s.cfg.ClientSecret, "client secret", "ClientSecret", counterfoil.CredentialsMissing)
 	case s.cfg.Key != nil:
 		if c.key, err = s.key(ctx); err == nil {
 			c.audience = s.audience(ctx)
@@ -205,7 +211,7 @@ func (s *Source) credentials(ctx context.Context, e *entry) (credentials, *count
 		return c, err
 	}
 	if _, ok := s.cfg.Provider.TokenEndpoint.Header(provider.HeaderFromAPIKey); ok {
-		if c.apiKey, err = reveal(ctx, s.cfg.APIKey, "API key", counterfoil.APIKeyMissing); err != nil {
+		if c.apiKey, err = s.reveal(ctx, s.cfg.APIKey, "API key", "APIKey", counterfoil.APIKeyMissing); err != nil {
 			return c, err
 		}
 	}
@@ -251,42 +257,42 @@ func (s *Source) outdated(cred credentials, err *counterfoil.Error) bool {
 		(s.ahead(s.cfg.Clock.Now())-cred.ahead).Abs() > wrongClock
 }
 
-// given asks for one credential.
-func given(ctx context.Context, f SecretFunc, name string, missing counterfoil.Reason) (counterfoil.Secret, *counterfoil.Error) {
+// given asks for one credential, that of a field of Config.
+func (s *Source) given(ctx context.Context, f SecretFunc, name, field string, missing counterfoil.Reason) (counterfoil.Secret, *counterfoil.Error) {
 	v, err := f(ctx)
 	switch {
 	case err != nil:
-		return "", notHad(name, missing, err)
+		return "", s.notHad(name, field, missing, err)
 	case v == "":
-		return "", &counterfoil.Error{Reason: missing, Message: "the " + name + " is empty: look where Config takes it from"}
+		return "", &counterfoil.Error{Reason: missing, Message: "the " + name + " is empty: look where " + s.cfg.field(field) + " takes it from"}
 	}
 	return v, nil
 }
 
 // reveal asks for one that is sent as it is.
-func reveal(ctx context.Context, f SecretFunc, name string, missing counterfoil.Reason) (counterfoil.Secret, *counterfoil.Error) {
-	v, failure := given(ctx, f, name, missing)
+func (s *Source) reveal(ctx context.Context, f SecretFunc, name, field string, missing counterfoil.Reason) (counterfoil.Secret, *counterfoil.Error) {
+	v, failure := s.given(ctx, f, name, field, missing)
 	if failure != nil || !sent.Doubtful(v) {
 		return v, failure
 	}
 	if _, err := f(sent.Checked(ctx)); err != nil {
-		return "", notHad(name, missing, err)
+		return "", s.notHad(name, field, missing, err)
 	}
 	if err := sent.Flaw(v); err != nil {
-		return "", notHad(name, missing, err)
+		return "", s.notHad(name, field, missing, err)
 	}
 	return v, nil
 }
 
 // notHad is what keeps a credential away: a source that is out of reach for a
 // while, or one that somebody has to look after.
-func notHad(name string, missing counterfoil.Reason, err error) *counterfoil.Error {
+func (s *Source) notHad(name, field string, missing counterfoil.Reason, err error) *counterfoil.Error {
 	told, ok := errors.AsType[*counterfoil.Error](err)
 	_, network := errors.AsType[net.Error](err) // context.DeadlineExceeded too
 	if ok && told.Class() == counterfoil.Transient || network {
 		missing = counterfoil.Unavailable
 	}
-	return &counterfoil.Error{Reason: missing, Message: "the " + name + " cannot be had from where Config says", Err: err}
+	return &counterfoil.Error{Reason: missing, Message: "the " + name + " cannot be had from where " + s.cfg.field(field) + " says", Err: err}
 }
 
 // tokenRequest builds what RFC 6749 section 4.4.2 asks for, in the provider's

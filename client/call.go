@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,7 +21,7 @@ func (s *Source) Client() *http.Client {
 // may have a query. One that leads out of the base URL is refused.
 func (s *Source) NewRequest(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
 	if s.apiURL == nil {
-		return nil, errors.New("client: this Source makes no calls: give Config.APIURL")
+		return nil, fmt.Errorf("client: this Source makes no calls: give %s", s.cfg.field("APIURL"))
 	}
 	ref, err := url.Parse(path)
 	if err != nil || ref.IsAbs() || ref.Host != "" || ref.User != nil {

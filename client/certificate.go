@@ -137,11 +137,11 @@ func (s *Source) certificate(ctx context.Context) (*tls.Certificate, *counterfoi
 		}
 	}
 	if err != nil {
-		return nil, notHad("client's certificate", counterfoil.CertificateMissing, err)
+		return nil, s.notHad("client's certificate", "Certificate", counterfoil.CertificateMissing, err)
 	}
 	if s.past(leaf.NotAfter) && !s.cfg.Clock.Now().Before(leaf.NotAfter) {
 		return nil, &counterfoil.Error{Reason: counterfoil.CertificateMissing,
-			Message: fmt.Sprintf("the client's certificate ended at %s: renew it where Config takes it from", leaf.NotAfter.UTC().Format(time.RFC3339))}
+			Message: fmt.Sprintf("the client's certificate ended at %s: renew it where %s takes it from", leaf.NotAfter.UTC().Format(time.RFC3339), s.cfg.field("Certificate"))}
 	}
 	own := *given // what the caller does with its own changes nothing here
 	own.Leaf = leaf
@@ -201,18 +201,19 @@ func cloned(t *http.Transport) *http.Transport {
 	return t
 }
 
-// ownTLS refuses a Config.HTTP to whose TLS that field of Config cannot be added.
-func ownTLS(rt http.RoundTripper, field string) error {
-	if rt == nil {
+// ownTLS refuses an HTTP to whose TLS what the other field has cannot be added.
+func (c *Config) ownTLS(field string) error {
+	if c.HTTP == nil {
 		return nil
 	}
-	t, ok := rt.(*http.Transport)
+	field, own := c.field(field), c.field("HTTP")
+	t, ok := c.HTTP.(*http.Transport)
 	switch {
 	case !ok:
-		return fmt.Errorf("Config.HTTP is a %T, which cannot be given %s: leave it out or give an *http.Transport", rt, field)
+		return fmt.Errorf("%s is a %T, which cannot be given %s: leave it out or give an *http.Transport", own, c.HTTP, field)
 	//lint:ignore SA1019 who sets the older one has to know, too
 	case t.DialTLSContext != nil || t.DialTLS != nil:
-		return fmt.Errorf("Config.HTTP makes its TLS connections itself, without %s: leave DialTLSContext out", field)
+		return fmt.Errorf("%s makes its TLS connections itself, without %s: leave DialTLSContext out", own, field)
 	}
 	return nil
 }

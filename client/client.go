@@ -137,6 +137,10 @@ type Config struct {
 	FetchAlone bool
 	// Clock is for tests; default the machine's.
 	Clock counterfoil.Clock
+	// FieldName is what errors call a field of Config, such as TokenURL; default
+	// Config.TokenURL. A program that makes its Config of a file names the file's
+	// key and line.
+	FieldName func(field string) string
 	// OnEvent, if set, is told of each token requested, obtained, renewed,
 	// refused, failed, not cached or dropped, and of each call retried. It is
 	// called in turn with the work: it must be quick and safe for concurrent use.
@@ -149,15 +153,28 @@ type Config struct {
 	// Retries are the waits before a call is repeated that has failed for a
 	// while; default 2, 4 and 8 s. Empty but not nil: none. See [Transport].
 	Retries []time.Duration
+	// Permanent, if set, reports whether an error of HTTP is one that no waiting
+	// cures: neither a token request nor a call is repeated after it. Whatever it
+	// says, none is repeated after an error of a certificate, of a pin, of a proxy
+	// that refuses, or of a server that speaks no TLS.
+	Permanent func(error) bool
 	// RequestsPerMinute is how many calls leave in any minute; default what the
 	// API's description says. Negative: no limit.
 	RequestsPerMinute int
 }
 
+// field is what errors call a field.
+func (c *Config) field(name string) string {
+	if c.FieldName != nil {
+		return c.FieldName(name)
+	}
+	return "Config." + name
+}
+
 // New returns a Source, or an error with one line for everything that c lacks.
 func New(c Config) (*Source, error) {
 	if c.Provider == nil {
-		return nil, errors.New("client: Config.Provider is missing: take one from provider.Open")
+		return nil, fmt.Errorf("client: %s is missing: take one from provider.Open", c.field("Provider"))
 	}
 	s := &Source{cfg: c}
 	var problems []error
@@ -184,19 +201,20 @@ func (s *Source) addresses() (err error) {
 		for i := range p.APIs {
 			names[i] = p.APIs[i].Name
 		}
-		return fmt.Errorf("Config.API is %q: choose from %s", s.cfg.API, strings.Join(names, ", "))
+		return fmt.Errorf("%s is %q: choose from %s", s.cfg.field("API"), s.cfg.API, strings.Join(names, ", "))
 	}
-	if s.tokenURL, err = secureURL("Config.TokenURL", cmp.Or(s.cfg.TokenURL, p.TokenEndpoint.URL)); err != nil {
+	if s.tokenURL, err = s.secureURL("TokenURL", cmp.Or(s.cfg.TokenURL, p.TokenEndpoint.URL)); err != nil {
 		return err
 	}
 	if s.api == nil || s.cfg.APIURL+s.api.URL == "" {
 		return nil
 	}
-	s.apiURL, err = secureURL("Config.APIURL", cmp.Or(s.cfg.APIURL, s.api.URL))
+	s.apiURL, err = s.secureURL("APIURL", cmp.Or(s.cfg.APIURL, s.api.URL))
 	return err
 }
 
-func secureURL(field, value string) (*url.URL, error) {
+func (s *Source) secureURL(field, value string) (*url.URL, error) {
+	field = s.cfg.field(field)
 	if value == "" {
 		return nil, fmt.Errorf("%s is missing, and the description has none", field)
 	}
@@ -205,7 +223,7 @@ func secureURL(field, value string) (*url.URL, error) {
 	case err != nil, u.Host == "", u.Fragment != "":
 		return nil, fmt.Errorf("%s is not an absolute URL", field)
 	case u.User != nil:
-		return nil, fmt.Errorf("%s holds credentials: give them as ClientID and ClientSecret", field)
+		return nil, fmt.Errorf("%s holds credentials: give them as %s and %s", field, s.cfg.field("ClientID"), s.cfg.field("ClientSecret"))
 	case u.Scheme != "https":
 		return nil, fmt.Errorf("%s must start with https://: credentials and tokens never go over plain http", field)
 	}
@@ -215,13 +233,13 @@ func secureURL(field, value string) (*url.URL, error) {
 func (s *Source) scopesGiven() error {
 	c, want := &s.cfg, s.cfg.Provider.TokenEndpoint.Scope
 	if parsed, err := counterfoil.ParseScopes(c.Scopes.String()); err != nil || len(parsed) != len(c.Scopes) {
-		return errors.New("Config.Scopes must be different scope tokens, one an element (RFC 6749 section 3.3)")
+		return fmt.Errorf("%s must be different scope tokens, one an element (RFC 6749 section 3.3)", c.field("Scopes"))
 	}
 	if !c.Scopes.ContainAll(want.MustInclude) {
-		return fmt.Errorf("Config.Scopes must include %s", want.MustInclude)
+		return fmt.Errorf("%s must include %s", c.field("Scopes"), want.MustInclude)
 	}
 	if len(c.Scopes) == 0 && want.Parameter == provider.Required {
-		return fmt.Errorf("Config.Scopes is missing: %s demands a scope (it has: %s)", c.Provider.Name, c.Provider.ScopeNames())
+		return fmt.Errorf("%s is missing: %s demands a scope (it has: %s)", c.field("Scopes"), c.Provider.Name, c.Provider.ScopeNames())
 	}
 	return nil
 }
@@ -243,12 +261,12 @@ func (s *Source) callHeaders() error {
 		ch := callHeader{name: textproto.CanonicalMIMEHeaderKey(h.Name), from: h.From, scheme: h.Scheme, value: h.Value}
 		switch {
 		case h.From == provider.HeaderFromTenant && s.cfg.Tenant == "":
-			return fmt.Errorf("Config.Tenant is missing: a call of %s names its tenant in %s", s.api.Name, h.Name)
+			return fmt.Errorf("%s is missing: a call of %s names its tenant in %s", s.cfg.field("Tenant"), s.api.Name, h.Name)
 		case h.From == provider.HeaderFromTenant:
 			ch.value = s.cfg.Tenant
 		}
 		if strings.ContainsFunc(ch.value, func(r rune) bool { return r < 0x20 || r > 0x7e }) {
-			return fmt.Errorf("Config.Tenant must be printable ASCII, to travel in %s", h.Name)
+			return fmt.Errorf("%s must be printable ASCII, to travel in %s", s.cfg.field("Tenant"), h.Name)
 		}
 		s.headers = append(s.headers, ch)
 	}
@@ -266,7 +284,7 @@ func (s *Source) callHeaders() error {
 func (s *Source) foundations() error {
 	c := &s.cfg
 	if c.Timeout < 0 {
-		return errors.New("Config.Timeout is negative")
+		return fmt.Errorf("%s is negative", c.field("Timeout"))
 	}
 	c.Timeout = cmp.Or(c.Timeout, 30*time.Second)
 	if c.Clock == nil {
@@ -292,10 +310,10 @@ func (s *Source) foundations() error {
 		return nil
 	}
 	if v := t.TLSClientConfig.MinVersion; v != 0 && v < tls.VersionTLS12 {
-		return errors.New("Config.HTTP allows TLS older than 1.2: raise MinVersion")
+		return fmt.Errorf("%s allows TLS older than 1.2: raise MinVersion", c.field("HTTP"))
 	}
 	if t.TLSClientConfig.InsecureSkipVerify && t.TLSClientConfig.VerifyConnection == nil {
-		return errors.New("Config.HTTP does not verify certificates: set RootCAs or VerifyConnection instead of InsecureSkipVerify")
+		return fmt.Errorf("%s does not verify certificates: set RootCAs or VerifyConnection instead of InsecureSkipVerify", c.field("HTTP"))
 	}
 	return nil
 }

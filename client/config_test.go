@@ -1,10 +1,12 @@
 package client_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
+	"errors"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -42,7 +44,7 @@ func TestNewRefuses(t *testing.T) {
 		{"no secret", "ahotu", func(c *client.Config) { c.ClientSecret = nil }, "Config.ClientSecret is missing"},
 		{"two ways to prove itself", "oauth2", func(c *client.Config) { c.Key = always(newKey(t, jose.ES256)) }, "Config.ClientSecret, Config.Key are all given"},
 		{"three ways to prove itself", "oauth2", func(c *client.Config) { c.Key, c.Assertion = always(client.Key{}), client.Static("a") }, "Config.Assertion, Config.ClientSecret, Config.Key are all given"},
-		{"a key where only secrets are accepted", "ahotu", func(c *client.Config) { c.ClientSecret, c.Key = nil, always(client.Key{}) }, "Config.Key does not serve: the description of ahotu accepts client_secret_post, client_secret_basic only; give ClientSecret"},
+		{"a key where only secrets are accepted", "ahotu", func(c *client.Config) { c.ClientSecret, c.Key = nil, always(client.Key{}) }, "Config.Key does not serve: the description of ahotu accepts client_secret_post, client_secret_basic only; give Config.ClientSecret"},
 		{"an assertion where only secrets are accepted", "altrata", func(c *client.Config) { c.ClientSecret, c.Assertion = nil, client.Static("a") }, "Config.Assertion does not serve"},
 		{"a certificate where only secrets are accepted", "a55", func(c *client.Config) { c.ClientSecret, c.Certificate = nil, client.CertificateFiles("a", "b") }, "Config.Certificate does not serve"},
 		{"a secret where only keys are accepted", "oauth2", func(c *client.Config) {
@@ -51,7 +53,7 @@ func TestNewRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.Provider = p
-		}, "Config.ClientSecret does not serve: the description of oauth2 accepts private_key_jwt only; give Key or Assertion"},
+		}, "Config.ClientSecret does not serve: the description of oauth2 accepts private_key_jwt only; give Config.Key or Config.Assertion"},
 		{"a certificate through a transport of the caller's own", "oauth2", func(c *client.Config) { c.Certificate, c.HTTP = client.CertificateFiles("a", "b"), inMemory }, "Config.HTTP is a client_test.roundTripper, which cannot be given Config.Certificate"},
 		{"a certificate through TLS of the caller's own", "oauth2", func(c *client.Config) {
 			c.Certificate, c.HTTP = client.CertificateFiles("a", "b"), &http.Transport{DialTLSContext: (&tls.Dialer{}).DialContext}
@@ -93,10 +95,44 @@ func TestNewRefuses(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), row.want) || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("got %v, want %q", err, row.want)
 			}
+			c.FieldName = func(field string) string { return "the line of " + field }
+			if _, err := client.New(c); strings.Contains(err.Error(), "Config.") {
+				t.Errorf("a field has a name of its own, and the error is: %v", err)
+			}
 		})
 	}
 	_, err := client.New(client.Config{Provider: w.config("engagifii").Provider})
 	equal(t, "lines for an empty Config", strings.Count(err.Error(), "\n")+1, 4)
+}
+
+// An error of a request calls fields what the file does that they come from.
+func TestErrorsNameFieldsAsTheirFileDoes(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		change func(*world, *client.Config)
+		want   string
+	}{
+		{"no OAuth endpoint", func(w *world, _ *client.Config) { w.onToken = status(404, "x") }, "check token_url (f:1), which leads to"},
+		{"a redirect", func(w *world, _ *client.Config) { w.onToken = status(302, "") }, "set token_url (f:1) to where"},
+		{"an unknown authority", func(_ *world, c *client.Config) { c.HTTP = nil }, "check token_url (f:1), the trusted"},
+		{"another key", func(_ *world, c *client.Config) { c.Pins = []string{"sha256/" + strings.Repeat("A", 43) + "="} }, "no public key of pins (f:1)"},
+		{"no secret", func(_ *world, c *client.Config) { c.ClientSecret = client.Static("") }, "where client_secret (f:1) takes it from"},
+		{"a secret that is away", func(_ *world, c *client.Config) {
+			c.ClientSecret = func(context.Context) (counterfoil.Secret, error) { return "", errors.New("sealed") }
+		}, "where client_secret (f:1) says: sealed"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t)
+			c := w.config("oauth2")
+			c.FieldName = func(field string) string {
+				return map[string]string{"TokenURL": "token_url", "Pins": "pins", "ClientSecret": "client_secret"}[field] + " (f:1)"
+			}
+			row.change(w, &c)
+			if e := w.fails(w.source(c)); !strings.Contains(e.Error(), row.want) || strings.Contains(e.Error(), "Config") {
+				t.Errorf("got %v, want %q", e, row.want)
+			}
+		})
+	}
 }
 
 // The zero values work: the description's URLs, the machine's clock, a cache in

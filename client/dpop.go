@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -71,7 +70,7 @@ func newProver(k Key) (*prover, error) {
 	}
 	k, err := k.complete()
 	if err != nil {
-		return nil, fmt.Errorf("Config.DPoP does not serve: %w", err)
+		return nil, err
 	}
 	p := &prover{key: k}
 	jwk, err := jose.MarshalKey(k.Signer.Public())
@@ -86,7 +85,7 @@ func newProver(k Key) (*prover, error) {
 		}{"dpop+jwt", k.Algorithm, jwk})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("Config.DPoP does not serve: %w", err)
+		return nil, err
 	}
 	return p, nil
 }
@@ -149,7 +148,7 @@ func (s *Source) proves(call *http.Request, h *held, all *proofs) error {
 	*all = proofs{last: with}
 	proof, err := s.prover.sign(with.nonce, call.Method, &target, h.token.Value, now.Add(with.ahead))
 	if err != nil {
-		return &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "client: the key of Config.DPoP does not sign: look at where it lives", Err: err}
+		return &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "client: the key of " + s.cfg.field("DPoP") + " does not sign: look at where it lives", Err: err}
 	}
 	call.Header[proofHeader] = []string{proof}
 	return nil

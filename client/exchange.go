@@ -64,7 +64,7 @@ func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *h
 				continue
 			}
 		}
-		again := err.Class() == counterfoil.Transient && attempt < retries
+		again := err.Class() == counterfoil.Transient && attempt < retries && !s.permanent(err)
 		wait := max(rand.N(firstBackoff<<attempt+1), err.RetryAfter)
 		if errors.Is(err, errEnded) {
 			again, wait, ended = !ended, time.Second, true
@@ -171,15 +171,15 @@ func (s *Source) unreachable(ctx context.Context, cred credentials, err error) *
 		e.Message, e.Err = fmt.Sprintf("the token endpoint of %s gives no answer within %s", s.cfg.Provider.Name, s.cfg.Timeout), cause
 	} else if pin := new(pinError); errors.As(err, &pin) {
 		e.Reason = counterfoil.BadResponse
-		e.Message = fmt.Sprintf("the token endpoint of %s at %s has no public key of Config.Pins", s.cfg.Provider.Name, s.tokenURL.Host)
+		e.Message = fmt.Sprintf("the token endpoint of %s at %s has no public key of %s", s.cfg.Provider.Name, s.tokenURL.Host, s.cfg.field("Pins"))
 	} else if stays(err) {
 		e.Reason = counterfoil.BadResponse
 	} else if isUntrusted(err) {
 		e.Reason = counterfoil.BadResponse // no repetition makes it good
-		e.Message = fmt.Sprintf("the certificate of the token endpoint of %s at %s is not good: check Config.TokenURL, the trusted authorities and this machine's clock", s.cfg.Provider.Name, s.tokenURL.Host)
+		e.Message = fmt.Sprintf("the certificate of the token endpoint of %s at %s is not good: check %s, the trusted authorities and this machine's clock", s.cfg.Provider.Name, s.tokenURL.Host, s.cfg.field("TokenURL"))
 	} else if refusesCertificate(err) {
 		e.Reason = counterfoil.CertificateUnknown
-		e.Message = fmt.Sprintf("the token endpoint of %s at %s refuses this client's certificate: check Config.Certificate", s.cfg.Provider.Name, s.tokenURL.Host)
+		e.Message = fmt.Sprintf("the token endpoint of %s at %s refuses this client's certificate: check %s", s.cfg.Provider.Name, s.tokenURL.Host, s.cfg.field("Certificate"))
 	}
 	if cred.shownIn(e.Err.Error()) { // before it is cut: half a credential is one, too
 		e.Err = errWithheld
@@ -252,7 +252,7 @@ func (s *Source) advice(e *counterfoil.Error) string {
 	case broad == counterfoil.InvalidClient:
 		return fmt.Sprintf("refuses the client %q: check its id and %s", s.cfg.ClientID, s.proofOfClient())
 	case e.Reason == counterfoil.InvalidDPoPProof || e.Reason.Parent() == counterfoil.InvalidDPoPProof || e.Reason == counterfoil.UseDPoPNonce:
-		return fmt.Sprintf("refuses the DPoP proof (%s): check the algorithm of Config.DPoP, Config.TokenURL and this machine's clock", e.Reason)
+		return fmt.Sprintf("refuses the DPoP proof (%s): check the algorithm of %s, %s and this machine's clock", e.Reason, s.cfg.field("DPoP"), s.cfg.field("TokenURL"))
 	case e.Reason == counterfoil.InvalidTarget:
 		return fmt.Sprintf("refuses the resources %q: ask for those that the client is granted", s.cfg.Resources)
 	case broad == counterfoil.APIKeyInvalid:
@@ -264,9 +264,9 @@ func (s *Source) advice(e *counterfoil.Error) string {
 	case e.Class() == counterfoil.Transient:
 		return fmt.Sprintf("answers %d: try again later", e.Status)
 	case e.Status < 400:
-		return fmt.Sprintf("answers %d, a redirect, which is not followed: set Config.TokenURL to where the endpoint is", e.Status)
+		return fmt.Sprintf("answers %d, a redirect, which is not followed: set %s to where the endpoint is", e.Status, s.cfg.field("TokenURL"))
 	case broad == counterfoil.BadResponse:
-		return fmt.Sprintf("answers %d, which is no OAuth error: check Config.TokenURL (%s)", e.Status, s.tokenURL.Host)
+		return fmt.Sprintf("answers %d, which is no OAuth error: check %s, which leads to %s", e.Status, s.cfg.field("TokenURL"), s.tokenURL.Host)
 	}
 	return fmt.Sprintf("refuses the request (%s): check that the provider description fits", broad)
 }

@@ -62,11 +62,18 @@ func (e *ProxyError) Error() string {
 	return fmt.Sprintf("the proxy %s refuses to connect (%d)", e.Proxy, e.Status)
 }
 
-// stays reports whether err is of a proxy that will say the same again.
+// stays reports whether err is of a proxy that will say the same again, or of a
+// server that speaks no TLS.
 func stays(err error) bool {
+	if _, plain := errors.AsType[tls.RecordHeaderError](err); plain || errors.Is(err, http.ErrSchemeMismatch) {
+		return true
+	}
 	proxy, ok := errors.AsType[*ProxyError](err)
 	return ok && proxy.Status < 500
 }
+
+// permanent reports whether Config says that err will stay.
+func (s *Source) permanent(err error) bool { return s.cfg.Permanent != nil && s.cfg.Permanent(err) }
 
 // environmentProxy is http.ProxyFromEnvironment, which makes of a URL that it
 // cannot parse another one, or none, and would connect directly.

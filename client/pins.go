@@ -23,15 +23,18 @@ func PublicKeyPin(c *x509.Certificate) string {
 	return pinPrefix + base64.StdEncoding.EncodeToString(digest[:])
 }
 
-// parsePins returns pins in the form of PublicKeyPin. curl parts the digest from
+// parsePins returns the pins in the form of PublicKeyPin. curl parts the digest from
 // its name by two slashes, which is taken, too.
-func parsePins(pins []string) ([]string, error) {
-	parsed := make([]string, len(pins))
-	for i, pin := range pins {
+func (c *Config) parsePins() ([]string, error) {
+	parsed := make([]string, len(c.Pins))
+	for i, pin := range c.Pins {
 		digest, ok := strings.CutPrefix(pin, pinPrefix)
-		raw, err := base64.StdEncoding.Strict().DecodeString(strings.TrimPrefix(digest, "/"))
+		if len(digest) > base64.StdEncoding.EncodedLen(sha256.Size) { // a slash of base64 itself stays
+			digest = strings.TrimPrefix(digest, "/")
+		}
+		raw, err := base64.StdEncoding.Strict().DecodeString(digest)
 		if !ok || err != nil || len(raw) != sha256.Size {
-			return nil, fmt.Errorf("Config.Pins has %q: a pin is sha256/ and the base64 of 32 bytes, as PublicKeyPin returns it", pin)
+			return nil, fmt.Errorf("%s has %q: a pin is sha256/ and the base64 of 32 bytes", c.field("Pins"), pin)
 		}
 		parsed[i] = pinPrefix + base64.StdEncoding.EncodeToString(raw)
 	}
@@ -48,16 +51,16 @@ func (e *pinError) Error() string {
 // pin makes connections reach only servers with a pinned key, beside all else that
 // Config.HTTP demands of them.
 func (s *Source) pin() error {
-	pins, err := parsePins(s.cfg.Pins)
+	pins, err := s.cfg.parsePins()
 	if err == nil {
-		err = ownTLS(s.cfg.HTTP, "Config.Pins")
+		err = s.cfg.ownTLS("Pins")
 	}
 	if err != nil {
 		return err
 	}
 	t := cloned(s.cfg.HTTP.(*http.Transport))
 	if t.TLSClientConfig.InsecureSkipVerify {
-		return errors.New("Config.Pins needs chains that are verified: leave InsecureSkipVerify out of Config.HTTP")
+		return fmt.Errorf("%s needs chains that are verified: leave InsecureSkipVerify out of %s", s.cfg.field("Pins"), s.cfg.field("HTTP"))
 	}
 	before := t.TLSClientConfig.VerifyConnection
 	t.TLSClientConfig.VerifyConnection = func(cs tls.ConnectionState) error {

@@ -168,3 +168,15 @@ func TestPinsThatCannotHold(t *testing.T) {
 		}
 	})
 }
+
+// One digest of 64 begins with a slash in base64, and curl writes one before each.
+func TestPinThatBeginsWithASlash(t *testing.T) {
+	w := newWorld(t)
+	for _, pin := range []string{"sha256//" + strings.Repeat("A", 42) + "=", "sha256//+" + strings.Repeat("A", 41) + "=", "sha256///" + strings.Repeat("A", 42) + "="} {
+		c := w.config("oauth2")
+		c.Pins = []string{pin}
+		if _, err := client.New(c); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -55,7 +55,7 @@ func parseToken(body []byte, t *provider.TokenEndpoint, proved bool) (counterfoi
 	}
 	if proved {
 		if !strings.EqualFold(kind, schemeDPoP) {
-			return none, errors.New("token_type is not DPoP: it is not bound to the key of Config.DPoP")
+			return none, errors.New("token_type is not DPoP: the token is not bound to the key of the proof")
 		}
 	} else if !strings.EqualFold(kind, "Bearer") && !strings.EqualFold(kind, t.Response.TokenType) {
 		return none, errors.New("token_type is not Bearer")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"slices"
 	"strings"
@@ -276,4 +277,53 @@ func TestConnectionsAreReused(t *testing.T) {
 	}
 	equal(t, "calls", len(w.calls), 10)
 	equal(t, "connections", len(peers), 1)
+}
+
+// After an error that stays neither a token request nor a call is repeated: what
+// speaks no TLS, and what Config calls permanent.
+func TestWhatStaysIsNotRepeated(t *testing.T) {
+	w := newWorld(t)
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	gone := errors.New("nobody listens")
+	refusing := roundTripper(func(*http.Request) (*http.Response, error) { return nil, gone })
+	for _, row := range []struct {
+		name   string
+		change func(*client.Config)
+		want   error
+	}{
+		{"no TLS", func(*client.Config) {}, nil},
+		{"permanent by Config", func(c *client.Config) {
+			c.HTTP, c.Permanent = refusing, func(err error) bool { return errors.Is(err, gone) }
+		}, gone},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c := w.config("oauth2")
+			row.change(&c)
+			own := c.HTTP
+			tried := 0
+			c.HTTP = roundTripper(func(r *http.Request) (*http.Response, error) {
+				tried++
+				r.URL.Host = strings.TrimPrefix(plain.URL, "http://")
+				return own.RoundTrip(r)
+			})
+			_, err := w.source(c).Token(w.ctx) // the clock stands: a wait would not end
+			if err == nil || row.want != nil && !errors.Is(err, row.want) {
+				t.Errorf("got %v", err)
+			}
+			equal(t, "token requests", tried, 1)
+
+			// Its token comes from the world, its calls go where the token requests went.
+			good := w.config("oauth2")
+			good.Permanent = c.Permanent
+			tried = 0
+			s := w.source(good)
+			w.must(s)
+			_, err = (&http.Client{Transport: &client.Transport{Source: s, Base: c.HTTP}}).Get(w.api.URL)
+			if err == nil || row.want != nil && !errors.Is(err, row.want) {
+				t.Errorf("the call: got %v", err)
+			}
+			equal(t, "calls", tried, 1)
+		})
+	}
 }

@@ -218,7 +218,7 @@ func (s *Source) notRenewed(ctx context.Context, err error) error {
 	}
 	e := &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "the token cache fails", Err: err}
 	if errors.Is(err, ErrCacheLost) {
-		e.Message = fmt.Sprintf("no token is asked for while the shared cache is lost, because a new token of %s ends the others': mend the cache, or set Config.FetchAlone", s.cfg.Provider.Name)
+		e.Message = fmt.Sprintf("no token is asked for while the shared cache is lost, because a new token of %s ends the others': mend the cache, or set %s", s.cfg.Provider.Name, s.cfg.field("FetchAlone"))
 	}
 	return s.stopped(ctx, e)
 }
@@ -277,6 +277,18 @@ func (s *Source) isRejected(t counterfoil.Token) bool {
 func (s *Source) Clear(ctx context.Context) error {
 	err := s.cfg.Cache.Clear(ctx, KeyPrefix(s.cfg.ClientID))
 	s.held.Store(nil) // last: a caller may have taken it from the cache meanwhile
+	return err
+}
+
+// Forget forgets the token that the Source asks for, here and in the cache, and no
+// other of the client: Clear forgets those, too.
+func (s *Source) Forget(ctx context.Context) error {
+	e, failure := s.entry(ctx)
+	if failure != nil {
+		return failure
+	}
+	err := s.cfg.Cache.Clear(ctx, e.key) // a whole key is the prefix of itself alone
+	s.held.Store(nil)
 	return err
 }
 

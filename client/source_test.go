@@ -320,7 +320,7 @@ func TestSecretFuncFails(t *testing.T) {
 	s := w.source(c)
 	e := w.fails(s)
 	equal(t, "reason", e.Reason, counterfoil.CredentialsMissing)
-	equal(t, "text", e.Error(), "the client secret cannot be had from where Config says: vault sealed")
+	equal(t, "text", e.Error(), "the client secret cannot be had from where Config.ClientSecret says: vault sealed")
 	for range 100 {
 		w.fails(s)
 	}
@@ -442,4 +442,22 @@ func TestCredentialsAreKeptApart(t *testing.T) {
 	w.answers(nil)
 	secret, key = "onetwo", "-three"
 	w.must(s)
+}
+
+// Forget leaves what other Sources of the client have asked for.
+func TestForgetIsOfOneToken(t *testing.T) {
+	w := newWorld(t)
+	c := w.config("oauth2")
+	c.Cache = client.Memory()
+	one := w.source(c)
+	c.Scopes = counterfoil.Scopes{"other"}
+	other := w.source(c)
+	first, kept := w.must(one), w.must(other)
+	if err := one.Forget(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "the other token", w.must(w.source(c)), kept)
+	if again := w.must(one); again == first {
+		t.Error("the token is there again")
+	}
 }

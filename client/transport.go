@@ -102,7 +102,7 @@ func (t *Transport) again(req *http.Request, body *replay, h *held, done *remedi
 			if !s.remedied(req.Context(), resp, h, done) || !body.possible() {
 				return resp, nil
 			}
-		case len(waits) > 0 && !t.once && req.Context().Err() == nil && failsForAWhile(resp, err) && body.possible() && repeatable():
+		case len(waits) > 0 && !t.once && req.Context().Err() == nil && s.failsForAWhile(resp, err) && body.possible() && repeatable():
 			wait = waits[0] + rand.N(waits[0]/10+1)
 			if resp != nil {
 				wait = max(wait, retryAfter(resp.Header, s.cfg.Clock.Now()))
@@ -216,11 +216,11 @@ func passes(status int) bool {
 	return false
 }
 
-func failsForAWhile(resp *http.Response, err error) bool {
+func (s *Source) failsForAWhile(resp *http.Response, err error) bool {
 	if err == nil {
 		return passes(resp.StatusCode)
 	}
-	return !isUntrusted(err) && !stays(err) && !refusesCertificate(err) && !strings.Contains(err.Error(), "net/http: invalid ")
+	return !s.permanent(err) && !isUntrusted(err) && !stays(err) && !refusesCertificate(err) && !strings.Contains(err.Error(), "net/http: invalid ")
 }
 
 // maxRest is how much of an answer's body is read to end its call, in bytes.
@@ -269,13 +269,15 @@ func (c *cut) Read([]byte) (int, error) {
 func (t *Transport) callable(u *url.URL) error {
 	s := t.Source
 	switch {
-	case s == nil || s.apiURL == nil:
-		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: "client: a Transport needs a Source that has an API: give Config.APIURL"}
+	case s == nil:
+		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: "client: a Transport needs a Source"}
+	case s.apiURL == nil:
+		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: "client: a Transport needs a Source that has an API: give " + s.cfg.field("APIURL")}
 	case u.Scheme != "https":
 		return &counterfoil.Error{Reason: counterfoil.InvalidRequest,
 			Message: fmt.Sprintf("client: a request to %s by %q is refused: use https, a token goes over nothing else", u.Host, u.Scheme)}
 	case t.Base != nil && len(s.cfg.Pins) > 0:
-		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: "client: Transport.Base knows nothing of Config.Pins: leave one of them out"}
+		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: "client: Transport.Base knows nothing of " + s.cfg.field("Pins") + ": leave one of them out"}
 	}
 	return nil
 }
@@ -334,7 +336,7 @@ func (s *Source) dress(req *http.Request, h *held, done *remedies) (*http.Reques
 		case provider.HeaderFromToken:
 			values[i] = h.authorization
 		case provider.HeaderFromAPIKey:
-			key, err := reveal(req.Context(), s.cfg.APIKey, "API key", counterfoil.APIKeyMissing)
+			key, err := s.reveal(req.Context(), s.cfg.APIKey, "API key", "APIKey", counterfoil.APIKeyMissing)
 			if err != nil {
 				return nil, err
 			}
