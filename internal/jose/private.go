@@ -53,6 +53,14 @@ func ParsePrivateKey(data []byte) (PrivateKey, error) {
 	return k, nil
 }
 
+// MarshalPrivateKey returns a JWK that ParsePrivateKey reads.
+func MarshalPrivateKey(k PrivateKey) ([]byte, error) {
+	if err := k.whole(); err != nil {
+		return nil, fmt.Errorf("marshal private key: %w", err)
+	}
+	return json.Marshal(jose.JSONWebKey{Key: k.Key, KeyID: k.ID, Algorithm: k.Algorithm, Use: "sig"})
+}
+
 func privatePEM(data []byte) (PrivateKey, error) {
 	for {
 		var block *pem.Block

@@ -184,3 +184,24 @@ func FuzzParsePrivateKey(f *testing.F) {
 		}
 	})
 }
+
+// What MarshalPrivateKey writes is read as it was: key, kid and algorithm.
+func TestMarshalPrivateKey(t *testing.T) {
+	for _, algorithm := range []string{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA} {
+		signer, err := jose.Generate(algorithm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := jose.PrivateKey{ID: "it", Algorithm: algorithm, Key: signer}
+		text, err := jose.MarshalPrivateKey(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := jose.ParsePrivateKey(text); err != nil || again.ID != k.ID || again.Algorithm != algorithm || !signer.(interface{ Equal(crypto.PrivateKey) bool }).Equal(again.Key) {
+			t.Errorf("%s: read as %v %v, %v", algorithm, again.ID, again.Algorithm, err)
+		}
+	}
+	if _, err := jose.MarshalPrivateKey(jose.PrivateKey{}); err == nil {
+		t.Error("no key is written")
+	}
+}

@@ -170,6 +170,10 @@ func (d *Document) find(way []any) ast.Node {
 	return node
 }
 
+// Line returns the line of the value at the way, or of the nearest of the mappings
+// around it.
+func (d *Document) Line(way ...any) int { return d.position(way).Line }
+
 // Err returns the Problems that were noted, sorted by line, or nil.
 func (d *Document) Err() error {
 	if len(d.problems) == 0 {
