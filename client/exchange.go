@@ -205,7 +205,7 @@ func (s *Source) refusal(resp *http.Response, body []byte, cred credentials) *co
 	switch status := resp.StatusCode; {
 	case status == http.StatusTooManyRequests:
 		e.Reason = counterfoil.RateLimited
-	case (status >= 500 || status == http.StatusRequestTimeout) && e.Class() != counterfoil.Transient:
+	case (status >= 500 && !refusesForGood[status] || status == http.StatusRequestTimeout) && e.Class() != counterfoil.Transient:
 		e.Reason = counterfoil.Unavailable
 	case e.Reason != "":
 	case status < 300 && codes[e.Code] != "":
@@ -224,6 +224,9 @@ func (s *Source) refusal(resp *http.Response, body []byte, cred credentials) *co
 	e.Message = fmt.Sprintf("the token endpoint of %s %s", s.cfg.Provider.Name, s.advice(e))
 	return e
 }
+
+// refusesForGood are statuses above 499 that no waiting changes.
+var refusesForGood = map[int]bool{http.StatusNotImplemented: true, http.StatusHTTPVersionNotSupported: true, http.StatusNetworkAuthenticationRequired: true}
 
 // codes are the error codes of RFC 6749 section 5.2 and its neighbours.
 var codes = map[string]counterfoil.Reason{
