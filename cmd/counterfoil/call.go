@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/spf13/cobra"
@@ -45,6 +48,7 @@ connection, the example of its provider's description is called.
 	f.StringVarP(&o.data, "data", "d", "", "body of the request: text, @FILE or @-")
 	f.StringArrayVarP(&o.headers, "header", "H", nil, "further header, as 'Name: value'")
 	f.BoolVarP(&o.include, "include", "i", false, "print the status line and the headers before the body")
+	p.verboseFlag(cmd)
 	return cmd
 }
 
@@ -57,22 +61,50 @@ func (p *program) call(ctx context.Context, args []string, o callOptions) error 
 	if err != nil {
 		return err
 	}
+	end := p.tellWaiting(ctx, link)
+	if p.verbose { // for its steps: the call takes the same token, or fails in the same way
+		if token, err := link.Token(ctx); err == nil {
+			p.tokenStep(token)
+		}
+	}
+	p.step("call", "%s %s%s", req.Method, req.URL.Host, req.URL.Path) // a query may hold what is secret
+	began := time.Now()
 	resp, err := link.Client().Do(req)
+	end()
 	if err != nil {
-		return explain(err)
+		return p.explain(unwrapped(err))
 	}
 	defer resp.Body.Close()
+	p.step("call", "answered %s in %s, %s", resp.Status, time.Since(began).Round(time.Millisecond), resp.Header.Get("Content-Type"))
 	if err := p.answer(resp, o.include); err != nil {
 		return err
 	}
-	switch {
-	case resp.StatusCode >= 500:
-		return &failure{code: exitServerFault, err: fmt.Errorf("the API answered %s", resp.Status), hint: "try again later"}
-	case resp.StatusCode >= 400:
-		return &failure{code: exitCallerFault, err: fmt.Errorf("the API answered %s", resp.Status),
-			hint: fmt.Sprintf("'counterfoil doctor %s' looks at each step", args[0])}
+	if resp.StatusCode < 400 {
+		return nil
 	}
-	return nil
+	refused := &failure{code: exitCallerFault, err: fmt.Errorf("the API answered %s", resp.Status)}
+	switch status := resp.StatusCode; {
+	case status >= 500:
+		refused.code, refused.hint = exitServerFault, callRemedy(status)
+	case status == http.StatusUnauthorized, status == http.StatusForbidden: // of the connection, not of this call
+		refused.hint = doctor(args[0])
+	case status == http.StatusTooManyRequests:
+		refused.hint = callRemedy(status)
+	case status == http.StatusNotFound:
+		refused.hint = "check the path, which continues {api_url}"
+	default:
+		refused.hint = "mend the call: the answer says what the API does not take"
+	}
+	return refused
+}
+
+// unwrapped is the error below an http.Client's, which repeats the URL with its
+// query.
+func unwrapped(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return u.Err
+	}
+	return err
 }
 
 // request builds the call: method and path default to what the API's kind asks
@@ -101,7 +133,7 @@ func (p *program) request(ctx context.Context, link *link, args []string, o call
 	}
 	req, err := link.NewRequest(ctx, method, path, bytes.NewReader(body))
 	if err != nil {
-		return nil, usagef("%w", err)
+		return nil, usagef("%s", strings.TrimPrefix(err.Error(), "client: "))
 	}
 	for _, h := range o.headers {
 		name, value, ok := strings.Cut(h, ":")

@@ -57,7 +57,7 @@ func (o *operator) reveal(realm string, creds server.Credentials, undo func() (s
 	if !creds.OldEnds.IsZero() {
 		v.Until = creds.OldEnds.UTC().Format(time.RFC3339)
 	}
-	if v.ClientSecret+v.APIKey != "" {
+	if v.ClientSecret+v.APIKey != "" && o.output == text {
 		fmt.Fprintln(o.Err, "these are shown once: keep them now")
 	}
 	show := func(w io.Writer) {
@@ -320,13 +320,12 @@ NAME=VALUE.`,
   counterfoil client list a55 --limit 50 --after 4cf5…`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q.Realm, q.Environment = args[0], server.Environment(environment)
-			switch status {
-			case "":
-			case "enabled", "disabled":
+			if status != "" {
+				if err := oneOf("status", status, "enabled", "disabled"); err != nil {
+					return err
+				}
 				disabled := status == "disabled"
 				q.Disabled = &disabled
-			default:
-				return usagef("--status must be enabled or disabled")
 			}
 			if limit < 0 {
 				return usagef("--limit must not be negative")

@@ -34,8 +34,11 @@ Formats: identityserver, hydra, keycloak, cognito, plain (JSON Lines or CSV).`,
   counterfoil client import a55 clients.csv --format plain`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !slices.Contains(importer.Formats(), i.Format) {
-				return usagef("--format must be one of %s", join(importer.Formats()))
+			if i.Format == "" {
+				return chooseFrom(importer.Formats(), errors.New("--format is missing"))
+			}
+			if err := oneOf("format", i.Format, importer.Formats()...); err != nil {
+				return err
 			}
 			if i.FromRealm != "" && i.Format != "keycloak" {
 				return usagef("--from-realm is for files of the format keycloak")

@@ -20,7 +20,6 @@ import (
 	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/internal/strict"
 	"github.com/counterfoil/counterfoil/provider"
-	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
 
@@ -37,6 +36,14 @@ type consumerConfig struct {
 	AgeIdentity string `yaml:"age_identity,omitempty"`
 	// Connections are the ways to call an API, by name.
 	Connections map[string]connection `yaml:"connections" check:"required"`
+
+	doc  *strict.Document
+	file string
+}
+
+// place is where a connection stands.
+func (c *consumerConfig) place(connection string) *place {
+	return &place{doc: c.doc, file: c.file, connection: connection}
 }
 
 // connection is one way to call an API.
@@ -56,10 +63,13 @@ type connection struct {
 	Pins     []string `yaml:"pins,omitempty"`
 	ClientID string   `yaml:"client_id" check:"required"`
 	// ClientSecret and APIKey are references: env:NAME, file:PATH and so on.
-	ClientSecret string `yaml:"client_secret" check:"required"`
+	ClientSecret string `yaml:"client_secret,omitempty"`
 	APIKey       string `yaml:"api_key,omitempty"`
-	Scope        string `yaml:"scope,omitempty"`
-	Tenant       string `yaml:"tenant,omitempty"`
+	// PrivateKey refers to the key of private_key_jwt, in place of ClientSecret: a
+	// file that 'key new' writes, or PEM.
+	PrivateKey string `yaml:"private_key,omitempty"`
+	Scope      string `yaml:"scope,omitempty"`
+	Tenant     string `yaml:"tenant,omitempty"`
 }
 
 // readConsumer reads the client configuration and returns the directory that
@@ -84,10 +94,15 @@ func (p *program) readConsumer() (*consumerConfig, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("read %s: %w", path, err)
 	}
-	config, err := strict.Decode[consumerConfig](path, text)
+	config := new(consumerConfig)
+	doc, err := strict.Parse[consumerConfig](path, text)
+	if err == nil {
+		err = doc.Into(config)
+	}
 	if err != nil {
 		return nil, "", withHint(err, "mend the configuration; the lines above name each mistake")
 	}
+	config.doc, config.file = doc, path
 	dir, err := filepath.Abs(filepath.Dir(path))
 	return config, dir, err
 }
@@ -102,6 +117,7 @@ type link struct {
 	apiURL   string
 	// doubts are about the modes of the files that it is made of.
 	doubts []string
+	watching
 }
 
 // configPath is the client configuration that is named, or the user's own. It is
@@ -126,29 +142,37 @@ func (p *program) open(name string) (*link, error) {
 	}
 	c, ok := config.Connections[name]
 	if !ok {
-		return nil, &failure{code: exitUsage, err: fmt.Errorf("no connection is called %q", name),
-			hint: "choose from " + strings.Join(slices.Sorted(maps.Keys(config.Connections)), ", ")}
+		names := slices.Sorted(maps.Keys(config.Connections))
+		return nil, chooseFrom(names, fmt.Errorf("no connection %q%s", name, didYouMean(name, names)))
 	}
+	p.place = config.place(name)
 	setup, err := p.setup(c, dir, p.references(dir, config.AgeIdentity))
 	if err != nil {
 		return nil, fmt.Errorf("connection %s: %w", name, err)
 	}
+	setup.FieldName, setup.Permanent = p.place.field, refusedHere
 	if setup.Cache, err = p.tokenCache(config, dir); err != nil {
 		return nil, err
 	}
-	l := &link{name: name, config: *setup, tokenURL: cmp.Or(c.TokenURL, setup.Provider.TokenEndpoint.URL)}
+	l := &link{name: name, tokenURL: cmp.Or(c.TokenURL, setup.Provider.TokenEndpoint.URL)}
+	p.watch(l, setup, c)
+	l.config = *setup
+	if l.Source, err = client.New(*setup); err != nil {
+		mistakes := strings.Split(err.Error(), "\n")
+		for i, mistake := range mistakes {
+			mistakes[i] = "connection " + name + ": " + strings.TrimPrefix(mistake, "client: ")
+		}
+		return nil, errors.New(strings.Join(mistakes, "\n"))
+	}
 	if l.api, ok = setup.Provider.API(c.API); !ok {
-		return nil, fmt.Errorf("connection %s: the provider %s has no API %q", name, setup.Provider.Name, c.API)
+		return nil, fmt.Errorf("connection %s: %s leads to a description without an API", name, p.place.key("provider"))
 	}
 	l.apiURL = cmp.Or(c.APIURL, l.api.URL)
-	if l.Source, err = client.New(*setup); err != nil {
-		return nil, fmt.Errorf("connection %s: %w", name, err)
-	}
 	path, err := p.configPath()
 	if err != nil {
 		return nil, err
 	}
-	uses := append(referred(dir, c.ClientSecret, c.APIKey, config.AgeIdentity), fileUse{path: path})
+	uses := append(referred(dir, c.ClientSecret, c.PrivateKey, c.APIKey, config.AgeIdentity), fileUse{path: path})
 	if c.CAFile != "" {
 		uses = append(uses, fileUse{path: within(dir, c.CAFile)})
 	}
@@ -167,30 +191,34 @@ func (p *program) setup(c connection, dir string, references func(string) (clien
 	}
 	d, err := openProvider(described)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", p.place.key("provider"), err)
 	}
 	scopes, err := counterfoil.ParseScopes(c.Scope)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", p.place.key("scope"), err)
 	}
 	base := client.NewHTTP()
 	if c.CAFile != "" {
 		if base.TLSClientConfig.RootCAs, err = trust(within(dir, c.CAFile)); err != nil {
-			return nil, fmt.Errorf("ca_file: %w", err)
+			return nil, fmt.Errorf("%s: %w", p.place.key("ca_file"), err)
 		}
 	}
-	var secrets [2]client.SecretFunc
-	for i, of := range []struct{ key, reference string }{{"client_secret", c.ClientSecret}, {"api_key", c.APIKey}} {
+	var secrets [3]client.SecretFunc
+	for i, of := range []struct{ key, reference string }{{"client_secret", c.ClientSecret}, {"api_key", c.APIKey}, {"private_key", c.PrivateKey}} {
 		if of.reference == "" {
 			continue
 		}
 		if secrets[i], err = references(of.reference); err != nil {
-			return nil, fmt.Errorf("%s: %w", of.key, err)
+			return nil, fmt.Errorf("%s: %w", p.place.key(of.key), err)
 		}
+	}
+	var key client.KeyFunc
+	if secrets[2] != nil {
+		key = client.PrivateKey(secrets[2])
 	}
 	return &client.Config{
 		Provider: d, API: c.API, TokenURL: c.TokenURL, APIURL: c.APIURL,
-		ClientID: c.ClientID, ClientSecret: secrets[0], APIKey: secrets[1],
+		ClientID: c.ClientID, ClientSecret: secrets[0], APIKey: secrets[1], Key: key,
 		Scopes: scopes, Tenant: c.Tenant, HTTP: base, Pins: c.Pins,
 	}, nil
 }
@@ -235,9 +263,10 @@ func ask(in *os.File, out io.Writer, question string) (string, error) {
 
 // tokenCache opens the directory of the tokens that runs share.
 func (p *program) tokenCache(config *consumerConfig, dir string) (client.Cache, error) {
-	path := p.getenv("COUNTERFOIL_CACHE")
+	path, from := p.getenv("COUNTERFOIL_CACHE"), "token cache"
 	if path == "" && config.TokenCache != "" {
-		if path = within(dir, config.TokenCache); rootsGuest(path) {
+		path, from = within(dir, config.TokenCache), fmt.Sprintf("token_cache (%s:%d)", config.file, config.doc.Line("token_cache"))
+		if rootsGuest(path) {
 			path = "" // root's tokens there would lock its owner out
 		}
 	}
@@ -250,7 +279,7 @@ func (p *program) tokenCache(config *consumerConfig, dir string) (client.Cache, 
 	}
 	cache, err := client.Dir(path)
 	if err != nil {
-		return nil, withHint(fmt.Errorf("token cache: %w", err), "set COUNTERFOIL_CACHE to a directory that only you can read")
+		return nil, withHint(fmt.Errorf("%s: %s", from, strings.TrimPrefix(err.Error(), "client: ")), "set COUNTERFOIL_CACHE to a directory that only you can read")
 	}
 	return cache, nil
 }
@@ -277,13 +306,4 @@ func trust(file string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("%s holds no certificate in PEM", file)
 	}
 	return pool, nil
-}
-
-// completeConnections offers the names of the configuration's connections.
-func (p *program) completeConnections(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	config, _, err := p.readConsumer()
-	if err != nil || len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return slices.Sorted(maps.Keys(config.Connections)), cobra.ShellCompDirectiveNoFileComp
 }

@@ -26,7 +26,7 @@ object a line; the calendar reads iCalendar (RFC 5545) too. - is standard input.
 		Example: `  counterfoil data import calendar conferences.jsonl
   counterfoil data import calendar holidays.ics
   generate-wallets | counterfoil data import wallets -`,
-		Args: cobra.ExactArgs(2),
+		Args: cobra.ExactArgs(2), ValidArgsFunction: completeAPIs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.importData(cmd.Context(), dataDir(dir), args[0], args[1], apis.Format(form))
 		},
@@ -77,8 +77,8 @@ func (p *program) importData(ctx context.Context, dir dataDir, name, file string
 			form = apis.ICalendar
 		}
 	}
-	if form != apis.JSONLines && form != apis.ICalendar {
-		return usagef("--format %q is not understood: choose jsonl or ics", form)
+	if err := oneOf("format", string(form), string(apis.JSONLines), string(apis.ICalendar)); err != nil {
+		return err
 	}
 	in, err := p.openImport(file)
 	if err != nil {
@@ -93,7 +93,8 @@ func (p *program) importData(ctx context.Context, dir dataDir, name, file string
 	all := referenceAPIs(store.DB(), slog.New(slog.DiscardHandler))
 	api, ok := all[name]
 	if !ok {
-		return &failure{code: exitUsage, err: fmt.Errorf("there is no API %q", name), hint: "choose from " + join(slices.Sorted(maps.Keys(all)))}
+		names := slices.Sorted(maps.Keys(all))
+		return chooseFrom(names, fmt.Errorf("there is no API %q%s", name, didYouMean(name, names)))
 	}
 	telling := p.tellProgress(ctx)
 	n, err := apis.Import(ctx, store.DB(), api, form, telling.read(in))

@@ -127,7 +127,7 @@ func (p *program) examine(ctx context.Context, link *link) error {
 		}
 		f := &failure{code: exitCode(err), hint: remedy(err)}
 		errors.As(err, &f)
-		found = append(found, finding{Step: s.name, Result: "failed", Detail: oneLine(err.Error()), Hint: f.hint})
+		found = append(found, finding{Step: s.name, Result: "failed", Detail: oneLine(err.Error()), Hint: p.place.words(f.hint)})
 		failed = &failure{code: f.code, err: fmt.Errorf("%s is unhealthy: %s failed", link.name, s.name), hint: f.hint}
 	}
 	return p.diagnose(diagnosis{healthOf(found), found, link.name}, failed)
@@ -148,7 +148,7 @@ func healthOf(found []finding) client.Health {
 	return h
 }
 
-// diagnose prints d and returns failed, whose words JSON has already.
+// diagnose prints d and returns failed.
 func (p *program) diagnose(d diagnosis, failed error) error {
 	err := p.print(d, func(w io.Writer) {
 		marks := map[string]string{"ok": "ok  ", "failed": "FAIL", "skipped": "-   ", "warning": "warn"}
@@ -161,19 +161,13 @@ func (p *program) diagnose(d diagnosis, failed error) error {
 			fmt.Fprintln(w, d.name+" is healthy")
 		}
 	})
-	if f := new(failure); err == nil && errors.As(failed, &f) && p.output == jsonForm {
-		return &failure{code: f.code, err: errors.New("")}
-	}
 	return cmp.Or(err, failed)
 }
 
 func (e *examination) secret(ctx context.Context) (string, error) {
-	for _, get := range []client.SecretFunc{e.config.ClientSecret, e.config.APIKey} {
-		if get == nil {
-			continue
-		}
-		if _, err := get(ctx); err != nil {
-			return "", withHint(err, "check client_secret and api_key of the connection: each says where the secret is")
+	for _, proof := range e.proofs {
+		if err := proof.get(ctx); err != nil {
+			return "", err
 		}
 	}
 	return "client " + e.config.ClientID + " has its credentials", nil
@@ -268,7 +262,7 @@ func (e *examination) scope(context.Context) (string, error) {
 	case granted == nil:
 		return "the provider does not say what it granted; the API needs " + needed.String(), nil
 	case !granted.ContainAll(needed):
-		return "", withHint(fmt.Errorf("the token has %q, the API needs %q", granted, needed), "add the scope to the connection, or ask the provider to allow it to the client")
+		return "", withHint(fmt.Errorf("the token has %q, the API needs %q", granted, needed), "add it to {scope}, or ask the provider to allow it to the client")
 	}
 	return granted.String(), nil
 }
@@ -284,19 +278,4 @@ func (e *examination) call(ctx context.Context) (string, error) {
 		return "", &failure{code: answerCode(err), err: err, hint: hint}
 	}
 	return e.apiURL + " answers", nil
-}
-
-// callRemedy is the next action when the API itself has refused.
-func callRemedy(status int) string {
-	switch {
-	case status == http.StatusUnauthorized:
-		return "the API does not accept the token: check that token_url and api_url belong to the same provider"
-	case status == http.StatusForbidden:
-		return "the client lacks a permission: check scope, tenant and api_key of the connection with the provider"
-	case status == http.StatusTooManyRequests:
-		return "the API limits calls: wait a minute"
-	case status >= 500:
-		return "the API has a problem of its own: try again later"
-	}
-	return "check api_url and tenant of the connection"
 }

@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"syscall"
@@ -14,19 +16,37 @@ import (
 )
 
 // explain adds the next action to an error of a connection.
-func explain(err error) error {
+func (p *program) explain(err error) error {
 	var f *failure
 	if err == nil || errors.As(err, &f) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	if hint := remedy(err); hint != "" {
+	hint := remedy(err)
+	if hint == "" && p.place != nil && doctorHelps(err) {
+		hint = doctor(p.place.connection)
+	}
+	if hint != "" {
 		return withHint(err, "%s", hint)
 	}
 	return err
 }
 
-// remedy is what to do about an error of a connection; "" where nothing is
-// known to help.
+// doctor is the hint to look at each step of a connection. It is for what may be
+// the fault of any of them.
+func doctor(connection string) string {
+	return fmt.Sprintf("'counterfoil doctor %s' looks at each step", connection)
+}
+
+// doctorHelps reports whether err may be the fault of something on the way: the
+// network, or who answers.
+func doctorHelps(err error) bool {
+	_, network := errors.AsType[net.Error](err)
+	refused, ok := errors.AsType[*counterfoil.Error](err)
+	return network || ok && (refused.Class() == counterfoil.Protocol || refused.Reason == counterfoil.Unavailable)
+}
+
+// remedy is what to do about an error of a connection; "" where nothing is known
+// to help. It names keys of the connection in braces: see place.words.
 func remedy(err error) string {
 	var (
 		unknown  x509.UnknownAuthorityError
@@ -36,7 +56,10 @@ func remedy(err error) string {
 		record   tls.RecordHeaderError
 		refused  *counterfoil.Error
 		proxy    *client.ProxyError
+		file     *fs.PathError
+		alert    *net.OpError
 	)
+	told := errors.As(err, &refused)
 	switch {
 	case errors.As(err, &proxy) && proxy.Status == 0:
 		return "mend " + proxy.Proxy + ", or unset it where no proxy is needed"
@@ -45,33 +68,68 @@ func remedy(err error) string {
 	case errors.As(err, &proxy):
 		return "ask whoever runs the proxy to let connections to the provider through, or except its host by NO_PROXY"
 	case errors.As(err, &unknown):
-		return "the server's certificate is signed by an authority that is not trusted here: name its certificate as ca_file of the connection, or in SSL_CERT_FILE"
+		return "the server's certificate is signed by an authority that is not trusted here: name its certificate as {ca_file}, or in SSL_CERT_FILE"
 	case errors.As(err, &hostname):
-		return "the certificate is for another host: check token_url and api_url"
+		return "the certificate is for another host: check {token_url} and {api_url}"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "the certificate is not valid at this time: check this machine's clock, then tell the provider"
 	case errors.As(err, &dns):
-		return "the host name cannot be looked up: check token_url and api_url, and the network's name service"
-	case errors.As(err, &record):
-		return "the server does not speak TLS at that port: check the port in token_url and api_url"
+		return "the host name cannot be looked up: check {token_url} and {api_url}, and the network's name service"
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
+		return "the server does not speak TLS at that port: check the port in {token_url} and {api_url}"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "nothing listens there: start the server, or check token_url and api_url"
-	case errors.As(err, &refused):
+		return "nothing listens there: start the server, or check {token_url} and {api_url}"
+	case errors.As(err, &alert) && alert.Op == "remote error":
+		return "the server refuses the TLS connection: check that {token_url} and {api_url} name its host and port"
+	case told && refused.Reason == counterfoil.Unavailable && errors.As(err, &file):
+		return "mend the token cache, or set COUNTERFOIL_CACHE to another directory of your own"
+	case told && refused.Reason == counterfoil.Unavailable && !passes(refused.Status):
+		return ""
+	case told:
 		return remedies[refused.Reason]
 	}
 	return ""
 }
 
+// passes reports whether a status is one that may be another without anybody's
+// doing.
+func passes(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
 // remedies are the next actions when the token endpoint has refused.
 var remedies = map[counterfoil.Reason]string{
-	counterfoil.InvalidClient:        "check client_id and client_secret of the connection; the secret may have been rotated",
-	counterfoil.APIKeyInvalid:        "check api_key of the connection; it belongs to one client",
-	counterfoil.APIKeyMissing:        "check api_key of the connection; it belongs to one client",
-	counterfoil.InvalidScope:         "check scope of the connection; the provider grants only what the client is allowed",
-	counterfoil.ScopeMissing:         "name the scope in the connection; this provider requires one",
-	counterfoil.UnsupportedGrantType: "check provider and token_url of the connection: that endpoint does not know client credentials",
-	counterfoil.InvalidRequest:       "check that provider and token_url of the connection belong together",
+	counterfoil.InvalidClient:        "check {client_id} and {client_secret}; the secret may have been rotated",
+	counterfoil.CredentialsMissing:   "check {client_secret}: it says where the secret is",
+	counterfoil.APIKeyInvalid:        "check {api_key}; it belongs to one client",
+	counterfoil.APIKeyMissing:        "check {api_key}; it belongs to one client",
+	counterfoil.InvalidScope:         "check {scope}; the provider grants only what the client is allowed",
+	counterfoil.ScopeMissing:         "name the {scope}; this provider requires one",
+	counterfoil.UnsupportedGrantType: "check {provider} and {token_url}: that endpoint does not know client credentials",
+	counterfoil.InvalidRequest:       "check that {provider} and {token_url} belong together",
 	counterfoil.RateLimited:          "the provider limits token requests: wait, and share one token cache between programs",
 	counterfoil.Unavailable:          "try again later",
 	counterfoil.ServerError:          "try again later; the provider's log knows more",
+}
+
+// callRemedy is the next action when the API itself has refused.
+func callRemedy(status int) string {
+	switch {
+	case status == http.StatusUnauthorized:
+		return "the API does not accept the token: check that {token_url} and {api_url} belong to the same provider"
+	case status == http.StatusForbidden:
+		return "the client lacks a permission: check {scope}, {tenant} and {api_key} with the provider"
+	case status == http.StatusTooManyRequests:
+		return "the API limits calls: wait a minute"
+	case passes(status):
+		return "the API has a problem of its own: try again later"
+	case status >= 500:
+		return "the API cannot do this: check {api_url} with the provider"
+	}
+	return "check {api_url} and {tenant}"
 }

@@ -19,8 +19,8 @@ import (
 // serviceUser is the user that a service runs as in these tests.
 const serviceUser = 4711
 
-// place is a directory that every user can enter, with the binary in it.
-func place(t *testing.T) string {
+// deployed is a directory that every user can enter, with the binary in it.
+func deployed(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "counterfoil-modes-")
 	if err != nil {
@@ -40,11 +40,11 @@ func place(t *testing.T) string {
 	return dir
 }
 
-// as runs the binary of a place as a user with a further group.
-func as(t *testing.T, user uint32, place string, args ...string) ran {
+// as runs the binary of a deployed as a user with a further group.
+func as(t *testing.T, user uint32, deployed string, args ...string) ran {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), filepath.Join(place, "counterfoil"), args...)
-	cmd.Dir, cmd.Env = place, []string{"HOME=" + place + "-home", "PATH=" + os.Getenv("PATH")}
+	cmd := exec.CommandContext(t.Context(), filepath.Join(deployed, "counterfoil"), args...)
+	cmd.Dir, cmd.Env = deployed, []string{"HOME=" + deployed + "-home", "PATH=" + os.Getenv("PATH")}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user, Groups: []uint32{4712}}}
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -201,7 +201,7 @@ func TestModesOfDeployments(t *testing.T) {
 	} {
 		for _, first := range []uint32{serviceUser, 0} {
 			t.Run(fmt.Sprintf("%s, user %d first", name, first), func(t *testing.T) {
-				at := place(t)
+				at := deployed(t)
 				s := layOut(t, strings.Replace(exampleConfig(t), "database: counterfoil.db", "database: state/counterfoil.db", 1))
 				moved := filepath.Join(at, "etc")
 				if err := os.Rename(s.dir, moved); err != nil {
@@ -253,7 +253,7 @@ func TestSecretOfAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to run as another user")
 	}
-	at := place(t)
+	at := deployed(t)
 	s := layOut(t, exampleConfig(t))
 	moved := filepath.Join(at, "etc")
 	if err := os.Rename(s.dir, moved); err != nil {
@@ -279,7 +279,7 @@ func TestRootInTheConfigurationOfAUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to run as another user")
 	}
-	at := place(t)
+	at := deployed(t)
 	path, _ := consumerWith(t)
 	for name, from := range map[string]string{"consumer.yaml": path, "a55.env": filepath.Join(shared.dir, "env/a55.env"), "ca.pem": filepath.Join(shared.dir, "tls/ca.pem")} {
 		text, err := os.ReadFile(from)

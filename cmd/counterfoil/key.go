@@ -14,7 +14,7 @@ import (
 
 func (p *program) keyCommand() *cobra.Command {
 	o := &operator{program: p}
-	cmd := group("key", "See and rotate signing keys, here or on a server elsewhere", o.listKeys(), o.rotateKey())
+	cmd := group("key", "See and rotate signing keys, or make a client's key", o.listKeys(), o.rotateKey(), p.newKey())
 	cmd.Long = `See and rotate the signing keys of a server, also while it serves. A key is next
 until it signs, active while it does, and retiring until the last token that it
 signed has expired.`

@@ -221,7 +221,7 @@ func TestFullOutput(t *testing.T) {
 		if place := args[0]; place == "audit" || place == "client" && args[1] == "list" || place == "key" {
 			args = append(args[:len(args):len(args)], "--dir", shared.dir)
 		}
-		if got := to(args...); got.code != exitLocal || !strings.HasPrefix(got.err, "counterfoil: write ") || strings.Count(got.err, "no space left") != 1 {
+		if got := to(args...); got.code != exitLocal || !strings.HasPrefix(got.err, "counterfoil: write ") && !strings.HasPrefix(got.err, `{"message":"write `) || strings.Count(got.err, "no space left") != 1 {
 			t.Errorf("%s: exit %d, said %q", strings.Join(args, " "), got.code, got.err)
 		}
 	}

@@ -26,8 +26,10 @@ type progress struct {
 	w        io.Writer
 	terminal bool
 	clock    counterfoil.Clock
-	cancel   context.CancelFunc
-	done     sync.WaitGroup
+	// waiting, if set, is the line.
+	waiting func() string
+	cancel  context.CancelFunc
+	done    sync.WaitGroup
 
 	mu      sync.Mutex
 	at      admin.Progress
@@ -89,6 +91,10 @@ func (p *progress) tell() {
 	defer p.mu.Unlock()
 	line := p.line()
 	switch {
+	case line == "" && p.waiting != nil && p.written:
+		fmt.Fprint(p.w, "\r\x1b[K") // somebody else has the line now
+		p.written = false
+		return
 	case line == "":
 		return
 	case p.terminal:
@@ -100,6 +106,9 @@ func (p *progress) tell() {
 }
 
 func (p *progress) line() string {
+	if p.waiting != nil {
+		return p.waiting()
+	}
 	at := &p.at
 	switch at.Stage {
 	case admin.Reading:

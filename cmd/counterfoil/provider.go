@@ -149,5 +149,5 @@ func openProvider(nameOrFile string) (*provider.Provider, error) {
 	if errors.As(err, &problems) {
 		return nil, withHint(problems[0], "'counterfoil provider check %s' shows all mistakes", nameOrFile)
 	}
-	return nil, withHint(err, "'counterfoil provider list' shows the catalog")
+	return nil, withHint(err, "%s", strings.TrimSpace(strings.TrimPrefix(didYouMean(nameOrFile, provider.Names()), ": ")+" 'counterfoil provider list' shows the catalog"))
 }

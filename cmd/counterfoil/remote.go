@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os/user"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,6 +37,18 @@ func (o *operator) flags(cmd *cobra.Command) {
 	f.StringVar(&o.dir, "dir", defaultDir, "data directory of 'up'")
 	f.StringVar(&o.serveConfig, "serve-config", "", "configuration of 'serve': work on its database, also while it serves")
 	f.StringVar(&o.server, "server", "", "connection of the client configuration: work through the Admin API of a server")
+	_ = cmd.RegisterFlagCompletionFunc("server", func(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+		return o.completeConnections(cmd, nil, begun)
+	})
+	for _, sub := range cmd.Commands() {
+		switch names := argumentsOf(sub); {
+		case slices.Contains(names, "CLIENT"):
+			sub.ValidArgsFunction = o.completeClients
+		case slices.Contains(names, "REALM"):
+			sub.ValidArgsFunction = o.completeRealms
+		}
+		completeFlags(sub)
+	}
 	cmd.Long += `
 
 Without a flag, or with --dir, the commands work on a data directory; with
@@ -178,7 +191,7 @@ func (o *operator) mend(cmd *cobra.Command, s admin.Service, err error) error {
 	case err == nil || errors.As(err, &f):
 		return err
 	case !errors.As(err, &p):
-		return explain(err)
+		return o.explain(err)
 	}
 	switch p.Code {
 	case admin.NoSuchRealm:
@@ -188,7 +201,7 @@ func (o *operator) mend(cmd *cobra.Command, s admin.Service, err error) error {
 				names = append(names, r.Name)
 			}
 		}
-		return &failure{code: exitUsage, err: err, hint: "choose from " + join(names)}
+		return chooseFrom(names, fmt.Errorf("%w%s", err, didYouMean(realm, names)))
 	case admin.NotFound:
 		return withHint(err, "'counterfoil client list %s' shows those it has", realm)
 	case admin.AlreadyExists:
@@ -204,7 +217,7 @@ func (o *operator) mend(cmd *cobra.Command, s admin.Service, err error) error {
 	case http.StatusForbidden:
 		return &failure{code: exitRefused, err: err, hint: "the client of the connection has to be allowed the scope, and the connection to ask for it"}
 	case http.StatusInternalServerError:
-		return &failure{code: exitServerFault, err: err, hint: "try again later"}
+		return &failure{code: exitServerFault, err: err, hint: "the server's log has the cause"}
 	}
 	return &failure{code: exitCallerFault, err: err}
 }

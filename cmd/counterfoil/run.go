@@ -12,6 +12,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/server/admin"
 	"github.com/spf13/cobra"
 )
 
@@ -42,6 +43,9 @@ type program struct {
 	consumer fs.FileInfo
 	noExec   bool
 	output   format
+	place    *place // of the connection that was opened; nil before
+	// verbose: each step of a connection is told on standard error.
+	verbose bool
 }
 
 // failure is an error with an exit code and the next action.
@@ -85,6 +89,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, io stdi
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return exitInterrupted
 	}
+	if asksJSON(args) {
+		p.output = jsonForm // a mistake before it may have hidden it
+	}
 	p.report(cmd, err)
 	return exitCode(err)
 }
@@ -93,16 +100,70 @@ func run(ctx context.Context, args []string, getenv func(string) string, io stdi
 // second.
 func (p *program) report(cmd *cobra.Command, err error) {
 	var f *failure
-	hinted := errors.As(err, &f)
-	if msg := err.Error(); msg != "" {
-		fmt.Fprintf(p.Err, "counterfoil: %s\n", lines(msg))
+	hint := ""
+	if errors.As(err, &f) && f.hint != "" {
+		hint = oneLine(p.place.words(f.hint))
+	} else if exitCode(err) == exitUsage {
+		hint = fmt.Sprintf("see '%s --help'", cmd.CommandPath())
 	}
+	msg := lines(err.Error())
+	if p.output == jsonForm {
+		_ = json.NewEncoder(p.Err).Encode(reportOf(err, msg, hint))
+		return
+	}
+	if msg != "" {
+		fmt.Fprintf(p.Err, "counterfoil: %s\n", msg)
+	}
+	if hint != "" {
+		fmt.Fprintf(p.Err, "hint: %s\n", hint)
+	}
+}
+
+// failed is an error for programs.
+type failed struct {
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+	// Reason is the token endpoint's or the client's; Code is what the other side
+	// wrote, Status its HTTP status.
+	Reason   counterfoil.Reason `json:"reason,omitempty"`
+	Code     string             `json:"code,omitempty"`
+	Status   int                `json:"status,omitempty"`
+	ExitCode int                `json:"exit_code"`
+}
+
+func reportOf(err error, msg, hint string) failed {
+	f := failed{Message: msg, Hint: hint, ExitCode: exitCode(err)}
+	var refused *counterfoil.Error
+	var problem *admin.Problem
 	switch {
-	case hinted && f.hint != "":
-		fmt.Fprintf(p.Err, "hint: %s\n", oneLine(f.hint))
-	case exitCode(err) == exitUsage:
-		fmt.Fprintf(p.Err, "hint: see '%s --help'\n", cmd.CommandPath())
+	case errors.As(err, &refused):
+		f.Reason, f.Code, f.Status = refused.Reason, refused.Code, refused.Status
+	case errors.As(err, &problem):
+		f.Code, f.Status = problem.Code, problem.Status
 	}
+	return f
+}
+
+// asksJSON reports whether a command line that could not be read asks for JSON.
+func asksJSON(args []string) bool {
+	for i, arg := range args {
+		value, ok := strings.CutPrefix(arg, "--output=")
+		switch {
+		case arg == "--":
+			return false
+		case arg == "-o" || arg == "--output":
+			ok = i+1 < len(args)
+			if ok {
+				value = args[i+1]
+			}
+		case !ok && strings.HasPrefix(arg, "-o"):
+			value, ok = strings.TrimPrefix(strings.TrimPrefix(arg, "-o"), "="), true
+		}
+		if ok && value == string(jsonForm) {
+			return true
+		}
+	}
+	return false
 }
 
 // exitCode is the one place that turns an error into an exit code.
@@ -143,13 +204,15 @@ Exit codes: 0 good, 1 local failure, 2 usage, 3 authentication refused,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version:       buildVersion(),
 	}
+	root.SetVersionTemplate(versionLine() + "\n")
 	flags := root.PersistentFlags()
 	flags.StringVar(&p.config, "config", "", "client configuration (default $COUNTERFOIL_CONFIG, then counterfoil/consumer.yaml in your configuration directory)")
 	flags.BoolVar(&p.noExec, "no-exec", false, "run no program for a secret: refuse exec: references")
 	flags.VarP(&p.output, "output", "o", "output for people or for programs: text or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%w", err) })
+	root.SetFlagErrorFunc(wrongFlag)
 	root.AddCommand(p.upCommand(), p.serveCommand(), p.tokenCommand(), p.callCommand(), p.doctorCommand(),
 		p.providerCommand(), p.clientCommand(), p.keyCommand(), p.dataCommand(), p.auditCommand(), p.versionCommand())
 	root.InitDefaultHelpCmd()
@@ -157,26 +220,6 @@ Exit codes: 0 good, 1 local failure, 2 usage, 3 authentication refused,
 	exampleCompletion(root)
 	strictUsage(root)
 	return root
-}
-
-// strictUsage makes wrong arguments of every command a mistake of usage, and
-// gives commands that only group others an error for an unknown one.
-func strictUsage(cmd *cobra.Command) {
-	if check := cmd.Args; check != nil {
-		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			err := check(cmd, args)
-			switch {
-			case err == nil:
-				return nil
-			case cmd.HasAvailableSubCommands() && len(args) > 0:
-				return usagef("unknown command %q for %q", args[0], cmd.CommandPath())
-			}
-			return usagef("%w", err)
-		}
-	}
-	for _, sub := range cmd.Commands() {
-		strictUsage(sub)
-	}
 }
 
 // exampleCompletion adds examples to the commands that cobra makes.

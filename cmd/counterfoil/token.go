@@ -1,46 +1,123 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/spf13/cobra"
 )
 
 func (p *program) tokenCommand() *cobra.Command {
-	var renew bool
+	var renew, forget bool
 	cmd := &cobra.Command{
 		Use: "token CONNECTION", Short: "Print an access token",
 		Long: `Print an access token of a connection, and nothing else. Tokens are kept in a
 cache that only you can read and that all runs share, so that a second run does
-not ask for a second token.`,
+not ask for a second token. References to secrets are followed all the same,
+but for those that ask a person or read standard input: a broken one is not
+found only when the token has ended.
+
+--forget removes the tokens of a connection's client from the cache, and without
+a connection all of them. It ends none: what the provider has issued serves on.`,
 		Example: `  counterfoil --config counterfoil-data/consumer.yaml token a55
-  curl -H "Authorization: Bearer $(counterfoil token a55)" https://api.example.com/`,
-		Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeConnections,
+  curl -H "Authorization: Bearer $(counterfoil token a55)" https://api.example.com/
+  counterfoil token --forget a55`,
+		ValidArgsFunction: p.completeConnections,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if forget {
+				return cobra.MaximumNArgs(1)(cmd, args)
+			}
+			return cobra.ExactArgs(1)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case forget && renew:
+				return usagef("--forget and --renew exclude each other: --renew alone takes the cached token out of use")
+			case forget:
+				return p.forget(cmd.Context(), args)
+			}
 			link, err := p.open(args[0])
 			if err != nil {
 				return err
 			}
-			ctx := cmd.Context()
-			token, err := link.Token(ctx)
-			if err == nil && renew {
-				link.Drop(ctx, token)
-				token, err = link.Token(ctx)
-			}
-			if err != nil {
-				return explain(err)
-			}
-			// The one place that prints a token: this is what was asked for.
-			return p.print(map[string]any{
-				"access_token": token.Value.Reveal(),
-				"token_type":   token.Type,
-				"scope":        token.Scopes.String(),
-				"expires_at":   token.Expires.UTC().Format(time.RFC3339),
-			}, func(w io.Writer) { fmt.Fprintln(w, token.Value.Reveal()) })
+			return p.token(cmd.Context(), link, renew)
 		},
 	}
-	cmd.Flags().BoolVar(&renew, "renew", false, "ask for a new token even if the cached one is live")
+	f := cmd.Flags()
+	f.BoolVar(&renew, "renew", false, "ask for a new token even if the cached one is live")
+	f.BoolVar(&forget, "forget", false, "remove the connection's tokens, or all, from the cache and print none")
+	p.verboseFlag(cmd)
 	return cmd
+}
+
+func (p *program) verboseFlag(cmd *cobra.Command) {
+	cmd.Flags().BoolVarP(&p.verbose, "verbose", "v", false, "tell each step on standard error; secrets and tokens are left out")
+}
+
+func (p *program) token(ctx context.Context, link *link, renew bool) error {
+	for _, proof := range link.proofs {
+		if proof.asks {
+			continue
+		}
+		if err := proof.get(ctx); err != nil {
+			return err
+		}
+	}
+	end := p.tellWaiting(ctx, link)
+	token, err := link.Token(ctx)
+	if err == nil && renew {
+		link.Drop(ctx, token)
+		token, err = link.Token(ctx)
+	}
+	end()
+	if err != nil {
+		return p.explain(err)
+	}
+	p.tokenStep(token)
+	// The one place that prints a token: this is what was asked for.
+	return p.print(map[string]any{
+		"access_token": token.Value.Reveal(),
+		"token_type":   token.Type,
+		"scope":        token.Scopes.String(),
+		"expires_at":   token.Expires.UTC().Format(time.RFC3339),
+	}, func(w io.Writer) { fmt.Fprintln(w, token.Value.Reveal()) })
+}
+
+// tokenStep tells all of a token but what it is.
+func (p *program) tokenStep(t counterfoil.Token) {
+	p.step("token", "%s, scope %q, got %s ago, expires in %s", t.Type, t.Scopes, time.Since(t.Issued).Round(time.Second), time.Until(t.Expires).Round(time.Second))
+}
+
+// forget removes tokens from the cache: those of one connection, or all.
+func (p *program) forget(ctx context.Context, args []string) error {
+	of := "all connections"
+	if len(args) == 1 {
+		link, err := p.open(args[0])
+		if err != nil {
+			return err
+		}
+		if err := link.Forget(ctx); err != nil {
+			return withHint(fmt.Errorf("forget tokens: %s", strings.TrimPrefix(err.Error(), "client: ")), "remove the files of the token cache yourself")
+		}
+		of = args[0]
+	} else {
+		config, dir, err := p.readConsumer()
+		if err != nil {
+			return err
+		}
+		cache, err := p.tokenCache(config, dir)
+		if err != nil {
+			return err
+		}
+		if err := cache.Clear(ctx, ""); err != nil {
+			return withHint(fmt.Errorf("forget tokens: %s", strings.TrimPrefix(err.Error(), "client: ")), "remove the files of the token cache yourself")
+		}
+	}
+	return p.print(map[string]string{"connection": strings.Join(args, ""), "done": "forgotten"}, func(w io.Writer) {
+		fmt.Fprintf(w, "forgot the cached tokens of %s\n", of)
+	})
 }

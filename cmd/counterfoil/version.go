@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"runtime"
@@ -12,6 +13,18 @@ import (
 // version is set by a release build: -ldflags "-X main.version=v1.2.3".
 var version = ""
 
+// buildVersion is the version, or what the module system says of this build.
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
+		return cmp.Or(info.Main.Version, "(devel)")
+	}
+	return cmp.Or(version, "(devel)")
+}
+
+func versionLine() string {
+	return fmt.Sprintf("counterfoil %s (%s, %s/%s)", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
 func (p *program) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Example: "  counterfoil version -o json", Args: cobra.NoArgs,
@@ -21,11 +34,8 @@ func (p *program) versionCommand() *cobra.Command {
 				Revision string `json:"revision,omitempty"`
 				Go       string `json:"go"`
 				Platform string `json:"platform"`
-			}{version, "", runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
+			}{buildVersion(), "", runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
 			if info, ok := debug.ReadBuildInfo(); ok {
-				if v.Version == "" {
-					v.Version = info.Main.Version
-				}
 				for _, s := range info.Settings {
 					if s.Key == "vcs.revision" {
 						v.Revision = s.Value
@@ -33,7 +43,7 @@ func (p *program) versionCommand() *cobra.Command {
 				}
 			}
 			return p.print(v, func(w io.Writer) {
-				fmt.Fprintf(w, "counterfoil %s (%s, %s)\n", v.Version, v.Go, v.Platform)
+				fmt.Fprintln(w, versionLine())
 			})
 		},
 	}
