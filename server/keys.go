@@ -181,7 +181,7 @@ func (r *Realm) checkRotation(algorithm *provider.Algorithm, o RotateOptions) er
 	case o.Ahead > MaxLifetime:
 		return fmt.Errorf("a key can be published for at most %v before it signs", MaxLifetime)
 	}
-	return r.checkKeys()
+	return r.CheckKeys()
 }
 
 // ready tells in an error why no key can be added to those of a realm.
@@ -279,18 +279,19 @@ func (s *Keys) event(kind, actor, realm, detail string) counterfoil.Event {
 	}
 }
 
-// checkKeys tells in an error what is wrong with the times of a realm's keys.
-func (r *Realm) checkKeys() error {
+// CheckKeys returns what is wrong with KeyAge and KeyAhead, in the words of who may
+// have written them elsewhere than in Go.
+func (r *Realm) CheckKeys() error {
 	life := r.Provider.TokenEndpoint.Lifetime
 	switch {
 	case r.KeyAge < 0 || r.KeyAhead < 0:
-		return errors.New("KeyAge and KeyAhead must not be negative")
+		return errors.New("the age of signing keys, and the time that they are published ahead, must not be negative")
 	case r.KeyAhead != 0 && r.KeyAhead < minKeyAhead:
-		return fmt.Errorf("KeyAhead must be at least %v, because verifiers keep a key set for 5 minutes", minKeyAhead)
+		return fmt.Errorf("signing keys must be published ahead for at least %v, because verifiers keep a key set for 5 minutes", minKeyAhead)
 	case r.KeyAge != 0 && r.KeyAge <= r.keyAhead():
-		return fmt.Errorf("KeyAge must be longer than KeyAhead, which is %v", r.keyAhead())
+		return fmt.Errorf("the age of signing keys must be longer than the time that they are published ahead, which is %v", r.keyAhead())
 	case r.KeyAge != 0 && r.KeyAge < life/maxRetiring:
-		return fmt.Errorf("KeyAge must be at least %v: tokens that live for %v would keep more than %d old keys published", life/maxRetiring, life, maxRetiring)
+		return fmt.Errorf("the age of signing keys must be at least %v: tokens that live for %v would keep more than %d old keys published", life/maxRetiring, life, maxRetiring)
 	}
 	return nil
 }

@@ -124,7 +124,7 @@ func TestRotateRefuses(t *testing.T) {
 		"in the past":             {realm(same), "", server.RotateOptions{Ahead: -time.Hour}, "at least 6m0s"},
 		"a second too far":        {realm(same), "", server.RotateOptions{Ahead: server.MaxLifetime + time.Second}, "at most 720h0m0s"},
 		"next year":               {realm(same), "", server.RotateOptions{Ahead: 366 * 24 * time.Hour}, "at most 720h0m0s"},
-		"a realm with a bad time": {realm(func(r *server.Realm) { r.KeyAhead = time.Second }), "", server.RotateOptions{}, "KeyAhead must be at least 6m0s"},
+		"a realm with a bad time": {realm(func(r *server.Realm) { r.KeyAhead = time.Second }), "", server.RotateOptions{}, "published ahead for at least 6m0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := h.keys.Rotate(t.Context(), "ann", row.realm, row.algorithm, row.options)
@@ -168,7 +168,7 @@ func TestKeyTimesAreChecked(t *testing.T) {
 		"negative age":              {-1, 0, time.Hour, "must not be negative"},
 		"negative ahead":            {0, -1, time.Hour, "must not be negative"},
 		"ahead too short":           {0, 5 * time.Minute, time.Hour, "at least 6m0s"},
-		"no older than new":         {time.Hour, 0, time.Hour, "longer than KeyAhead, which is 1h0m0s"},
+		"no older than new":         {time.Hour, 0, time.Hour, "published ahead, which is 1h0m0s"},
 		"too many at once":          {2 * time.Hour, 0, 33 * time.Hour, "must be at least 2h3m45s"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -367,7 +367,7 @@ func newRealm(c *shared, r Realm) (*realm, error) {
 		}
 	}
 	rl.claims, rl.answer = claimsOf(&r), answerOf(rl.endpoint)
-	if err := r.checkKeys(); err != nil {
+	if err := r.CheckKeys(); err != nil {
 		return nil, err
 	}
 	return rl, rl.publish()

@@ -375,7 +375,7 @@ func TestPlacesOfAServer(t *testing.T) {
 		hint string
 	}{
 		{"two places", []string{"client", "list", "acme", "--serve-config", o.file, "--server", "ops", "--config", o.consumer}, 2, "choose one", "--help"},
-		{"no such connection", []string{"client", "list", "acme", "--server", "prod", "--config", o.consumer}, 2, `no connection is called "prod"`, "choose from ops"},
+		{"no such connection", []string{"client", "list", "acme", "--server", "prod", "--config", o.consumer}, 2, `no connection "prod"`, "choose from ops"},
 		{"connection of an API of another kind", []string{"client", "list", "a55", "--server", "a55", "--config", filepath.Join(shared.dir, "consumer.yaml")}, 1, "is no Admin API", "docs/admin.md"},
 		{"no such configuration", []string{"key", "list", "acme", "--serve-config", filepath.Join(o.dir, "none.yaml")}, 1, "no configuration", ""},
 		{"format that is none", []string{"client", "import", "acme", o.file, "--serve-config", o.file, "--format", "ldif"}, 2, "identityserver, hydra", "--help"},

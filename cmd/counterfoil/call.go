@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -127,8 +128,10 @@ func (p *program) request(ctx context.Context, link *link, args []string, o call
 	case 1:
 		if strings.HasPrefix(args[0], "/") {
 			path = args[0]
-		} else {
-			method = strings.ToUpper(args[0])
+			break
+		}
+		if method = strings.ToUpper(args[0]); !slices.Contains(httpMethods, method) {
+			return nil, chooseFrom(httpMethods, fmt.Errorf("%q is neither a PATH, which begins with a slash, nor a METHOD%s", args[0], didYouMean(args[0], httpMethods)))
 		}
 	}
 	req, err := link.NewRequest(ctx, method, path, bytes.NewReader(body))
@@ -144,6 +147,9 @@ func (p *program) request(ctx context.Context, link *link, args []string, o call
 	}
 	return req, nil
 }
+
+// httpMethods are those of calls.
+var httpMethods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodHead, http.MethodOptions}
 
 func (p *program) body(data string) ([]byte, error) {
 	switch {

@@ -43,7 +43,7 @@ type consumerConfig struct {
 
 // place is where a connection stands.
 func (c *consumerConfig) place(connection string) *place {
-	return &place{doc: c.doc, file: c.file, connection: connection}
+	return &place{doc: c.doc, file: c.file, connection: connection, keyed: c.Connections[connection].PrivateKey != ""}
 }
 
 // connection is one way to call an API.
@@ -209,7 +209,7 @@ func (p *program) setup(c connection, dir string, references func(string) (clien
 			continue
 		}
 		if secrets[i], err = references(of.reference); err != nil {
-			return nil, fmt.Errorf("%s: %w", p.place.key(of.key), err)
+			return nil, withHint(fmt.Errorf("%s: %w", p.place.key(of.key), err), "mend the reference")
 		}
 	}
 	var key client.KeyFunc

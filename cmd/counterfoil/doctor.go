@@ -102,6 +102,8 @@ func (p *program) examine(ctx context.Context, link *link) error {
 		{"secret", e.secret}, {"proxy", e.through}, {"DNS", e.lookup}, {"TLS", e.handshake}, {"clock", e.clock},
 		{"token", e.fetch}, {"scope", e.scope}, {"API", e.call},
 	}
+	told := p.tellWaiting(ctx, link)
+	defer told()
 	limited, cancel := context.WithTimeout(ctx, doctorTime)
 	defer cancel()
 	var found []finding
@@ -130,6 +132,7 @@ func (p *program) examine(ctx context.Context, link *link) error {
 		found = append(found, finding{Step: s.name, Result: "failed", Detail: oneLine(err.Error()), Hint: p.place.words(f.hint)})
 		failed = &failure{code: f.code, err: fmt.Errorf("%s is unhealthy: %s failed", link.name, s.name), hint: f.hint}
 	}
+	told()
 	return p.diagnose(diagnosis{healthOf(found), found, link.name}, failed)
 }
 

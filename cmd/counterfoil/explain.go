@@ -57,7 +57,7 @@ func remedy(err error) string {
 		refused  *counterfoil.Error
 		proxy    *client.ProxyError
 		file     *fs.PathError
-		alert    *net.OpError
+		hop      *net.OpError
 	)
 	told := errors.As(err, &refused)
 	switch {
@@ -67,6 +67,8 @@ func remedy(err error) string {
 		return "put the proxy's credentials into HTTPS_PROXY, as in http://user:password@proxy.example.com:3128"
 	case errors.As(err, &proxy):
 		return "ask whoever runs the proxy to let connections to the provider through, or except its host by NO_PROXY"
+	case errors.As(err, &hop) && hop.Op == "proxyconnect":
+		return "the proxy cannot be reached: check HTTPS_PROXY, or unset it where no proxy is needed"
 	case errors.As(err, &unknown):
 		return "the server's certificate is signed by an authority that is not trusted here: name its certificate as {ca_file}, or in SSL_CERT_FILE"
 	case errors.As(err, &hostname):
@@ -79,7 +81,7 @@ func remedy(err error) string {
 		return "the server does not speak TLS at that port: check the port in {token_url} and {api_url}"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there: start the server, or check {token_url} and {api_url}"
-	case errors.As(err, &alert) && alert.Op == "remote error":
+	case errors.As(err, &hop) && hop.Op == "remote error":
 		return "the server refuses the TLS connection: check that {token_url} and {api_url} name its host and port"
 	case told && refused.Reason == counterfoil.Unavailable && errors.As(err, &file):
 		return "mend the token cache, or set COUNTERFOIL_CACHE to another directory of your own"

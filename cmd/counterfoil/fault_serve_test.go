@@ -51,8 +51,8 @@ func (s *served) status(t *testing.T, c *http.Client, id, secret string) int {
 // wantRefusal wants one error and its hint.
 func wantRefusal(t *testing.T, got ran, says string) {
 	t.Helper()
-	if got.code != 1 || got.out != "" || !strings.HasPrefix(got.err, "counterfoil: ") || !strings.Contains(got.err, says) ||
-		strings.Count(got.err, "\n") != 2 || !strings.Contains(got.err, "\nhint: ") {
+	var v struct{ Message, Hint string }
+	if err := json.Unmarshal([]byte(got.err), &v); err != nil || got.code != 1 || got.out != "" || !strings.Contains(v.Message, says) || v.Hint == "" {
 		t.Errorf("exit %d, said %s%s; want one error with %q and its hint", got.code, got.out, got.err, says)
 	}
 }

@@ -11,6 +11,7 @@ import (
 type place struct {
 	doc              *strict.Document
 	file, connection string
+	keyed            bool // it has a private key in place of a secret
 }
 
 // key names a key of the connection with its file and line. A key that is not
@@ -53,7 +54,11 @@ func (pl *place) field(name string) string {
 // braces.
 func (pl *place) words(hint string) string {
 	for _, key := range keys {
-		if in := "{" + key + "}"; strings.Contains(hint, in) {
+		in := "{" + key + "}"
+		if key == "client_secret" && pl != nil && pl.keyed {
+			key = "private_key"
+		}
+		if strings.Contains(hint, in) {
 			hint = strings.ReplaceAll(hint, in, pl.key(key))
 		}
 	}

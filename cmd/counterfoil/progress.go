@@ -126,11 +126,12 @@ func (p *progress) line() string {
 	return ""
 }
 
-// end stops telling. On a terminal the line is gone then.
+// end stops telling, also a second time. On a terminal the line is gone then.
 func (p *progress) end() {
 	p.cancel()
 	p.done.Wait()
 	if p.terminal && p.written {
 		fmt.Fprint(p.w, "\r\x1b[K")
+		p.written = false
 	}
 }

@@ -85,7 +85,7 @@ func TestWhoseProgramsRun(t *testing.T) {
 		"its group can write it": {0o660, 0, nil, "mode 0660"},
 		"anybody can write it":   {0o606, 0, nil, "anybody can write it (mode 0606)"},
 		"another user's":         {0o644, 4711, nil, "id 4711"},
-		"forbidden":              {0o600, 0, []string{"--no-exec"}, "connection a55: client_secret: a reference to exec is wrong: exec: is forbidden by --no-exec"},
+		"forbidden":              {0o600, 0, []string{"--no-exec"}, "a reference to exec is wrong: exec: is forbidden by --no-exec"},
 	} {
 		if row.uid != 0 && os.Geteuid() != 0 {
 			continue

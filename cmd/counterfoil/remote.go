@@ -203,6 +203,13 @@ func (o *operator) mend(cmd *cobra.Command, s admin.Service, err error) error {
 		}
 		return chooseFrom(names, fmt.Errorf("%w%s", err, didYouMean(realm, names)))
 	case admin.NotFound:
+		var ids []string
+		if page, failed := s.Clients(cmd.Context(), server.ClientQuery{Realm: realm, Limit: listPage}); failed == nil {
+			for i := range page.Clients {
+				ids = append(ids, page.Clients[i].ID)
+			}
+		}
+		err = fmt.Errorf("%w%s", err, didYouMean(cmd.Flags().Arg(1), ids))
 		return withHint(err, "'counterfoil client list %s' shows those it has", realm)
 	case admin.AlreadyExists:
 		return withHint(err, "choose another --id, or leave it out to have one made")

@@ -91,7 +91,7 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	for _, w := range plan.warnings {
 		s.log.Warn(w)
 	}
-	listener, err := listenOn(ctx, plan.Listen, "listen", "127.0.0.1:9443")
+	listener, err := listenOn(ctx, plan.Listen, fmt.Sprintf("listen (%s:%d)", plan.file, plan.doc.Line("listen")), "127.0.0.1:9443")
 	if err != nil {
 		return err
 	}

@@ -143,7 +143,19 @@ func mend(err error) error {
 
 func to(keys ...any) []any { return keys }
 
-func (pl *planner) fail(way []any, format string, args ...any) { pl.Fail(way, nil, format, args...) }
+// fail notes a problem, and names the key where the words do not.
+func (pl *planner) fail(way []any, format string, args ...any) {
+	says, key := fmt.Sprintf(format, args...), ""
+	for _, step := range way {
+		if name, ok := step.(string); ok {
+			key = name
+		}
+	}
+	if !strings.Contains(says, key) {
+		says = key + ": " + says
+	}
+	pl.Fail(way, nil, "%s", says)
+}
 
 // Fail notes a mistake. Where the form is wrong, that a value is missing may have
 // been said.
@@ -362,6 +374,9 @@ func (pl *planner) realm(i int) {
 		}
 	}
 	if r.Provider != nil {
+		if err := r.CheckKeys(); err != nil {
+			pl.fail(under(way, "keys"), "%v", err)
+		}
 		pl.certificates(way, c, r.Provider)
 	}
 	pl.realms = append(pl.realms, r)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/agnivade/levenshtein"
@@ -13,9 +14,15 @@ import (
 // maxOffered bounds how many names a hint lists.
 const maxOffered = 20
 
+// maxTyped bounds what is compared with names, in bytes.
+const maxTyped = 128
+
 // didYouMean is ": did you mean NAME?" for the one of names that word is nearest
 // to, and "" where none is near.
 func didYouMean(word string, names []string) string {
+	if len(word) > maxTyped {
+		return ""
+	}
 	word = strings.ToLower(word)
 	best, nearest := 2, "" // from which on two words are too far apart
 	if len(word) > 3 {
@@ -24,6 +31,11 @@ func didYouMean(word string, names []string) string {
 	for _, name := range names {
 		if d := levenshtein.ComputeDistance(word, strings.ToLower(name)); d < best {
 			best, nearest = d, name
+		}
+	}
+	for _, name := range names { // short words are far apart at once: those of the same letters are not
+		if nearest == "" && len(word) > 2 && letters(word) == letters(name) {
+			nearest = name
 		}
 	}
 	for _, name := range names {
@@ -35,6 +47,13 @@ func didYouMean(word string, names []string) string {
 		return ""
 	}
 	return fmt.Sprintf(": did you mean %s?", oneLine(nearest))
+}
+
+// letters are those of a word in the order of the alphabet.
+func letters(word string) string {
+	sorted := []rune(strings.ToLower(word))
+	slices.Sort(sorted)
+	return string(sorted)
 }
 
 // chooseFrom is a mistake of usage whose hint lists what there is.

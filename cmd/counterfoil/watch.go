@@ -134,7 +134,7 @@ func (p *program) step(name, format string, args ...any) {
 // takes longer than a second. The caller ends it before it prints.
 func (p *program) tellWaiting(ctx context.Context, l *link) (end func()) {
 	f, ok := p.Err.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) || p.output == jsonForm {
+	if !ok || !term.IsTerminal(int(f.Fd())) || p.output == jsonForm || p.verbose {
 		return func() {}
 	}
 	began := p.clock.Now()

@@ -110,6 +110,8 @@ func TestWrongUsageSaysWhatThereIs(t *testing.T) {
 		{"a command", "tokne", `unknown command "tokne" for "counterfoil": did you mean token?`, "--help"},
 		{"a command of a group", "client lst", "did you mean list?", "client --help"},
 		{"a flag", "token a55 --renw", "unknown flag --renw: did you mean --renew?", "--help"},
+		{"a path without its slash", "call a55 wallets", `"wallets" is neither a PATH, which begins with a slash, nor a METHOD`, "choose from GET"},
+		{"a method", "call a55 GTE", "did you mean GET?", "choose from GET"},
 		{"a number", "client list a55 --limit x --dir DIR", `--limit "x" is not a whole number`, "--help"},
 		{"a length of time", "client rotate a55 x --overlap soon --dir DIR", `--overlap "soon" is not a length of time`, "--help"},
 		{"a realm", "client list a5 --dir DIR", `did you mean a55?`, "choose from ahotu, altrata, engagifii, a55"},
@@ -130,6 +132,26 @@ func TestWrongUsageSaysWhatThereIs(t *testing.T) {
 				t.Errorf("exit %d, said\n%s", got.code, got.err)
 			}
 		})
+	}
+}
+
+// A client id that is nearly one is named.
+func TestUnknownClientIsNearOne(t *testing.T) {
+	id := shared.env(t, "a55").Get("API_CLIENT_ID")
+	got := execute(t, "", nil, binary, "client", "show", "a55", id[1:], "--dir", shared.dir)
+	if got.code != exitLocal || !strings.Contains(got.err, "did you mean "+id+"?") || !strings.Contains(got.err, "hint: 'counterfoil client list a55'") {
+		t.Errorf("exit %d, said\n%s", got.code, got.err)
+	}
+}
+
+// Hints name the key that the connection has: private_key where there is no secret.
+func TestHintsNameThePrivateKey(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "k")
+	execute(t, "", nil, binary, "key", "new", key).good(t)
+	change := strings.NewReplacer("provider: a55", "provider: oauth2", "    api: wallets\n", "", "client_secret: \"file:"+shared.dir+"/env/a55.env#API_CLIENT_SECRET\"", "private_key: file:"+key).Replace
+	got := configured(t, change, "token", "a55")
+	if got.code != exitRefused || !strings.Contains(got.err, "private_key (") || strings.Contains(got.err, "client_secret") {
+		t.Errorf("exit %d, said\n%s", got.code, got.err)
 	}
 }
 
@@ -273,6 +295,10 @@ func TestRefusedHereIsSaidAtOnce(t *testing.T) {
 				t.Errorf("exit %d, said\n%s", got.code, got.err)
 			}
 		})
+	}
+	n := startNamed(t)
+	if got := n.counterfoil(t, "http://127.0.0.1:"+port, "token", "it", "-v"); got.code != exitLocal || !strings.Contains(got.err, "hint: the proxy cannot be reached") || strings.Contains(got.err, "attempt 2") {
+		t.Errorf("a proxy: exit %d, said\n%s", got.code, got.err)
 	}
 	for _, args := range [][]string{{"token", "a55", "-v"}, {"call", "a55", "-v"}} {
 		if got := configured(t, all, args...); strings.Contains(got.err, "attempt 2") {
