@@ -448,8 +448,11 @@ func readCognito(raw []byte, row *Row) error {
 	switch {
 	case known && c.AllowedOAuthFlows == nil && c.EnableFlows == nil && c.ClientSecret == "" && c.UserPoolID != "":
 		return errors.New("AllowedOAuthFlows and ClientSecret are missing: the answer of list-user-pool-clients is without them, ask 'aws cognito-idp describe-user-pool-client' for each client")
-	case known && (!slices.Contains(c.AllowedOAuthFlows, "client_credentials") || c.EnableFlows != nil && !bool(*c.EnableFlows)):
+	case known && !slices.Contains(c.AllowedOAuthFlows, "client_credentials"):
 		row.Skip = "its AllowedOAuthFlows are without client_credentials"
+		return nil
+	case known && c.EnableFlows != nil && !bool(*c.EnableFlows):
+		row.Skip = "its AllowedOAuthFlowsUserPoolClient is false"
 		return nil
 	case err != nil:
 		return err

@@ -363,7 +363,7 @@ func TestBrokenRow(t *testing.T) {
 	good, other := `{"client_id":"a","client_secret":"secret a"}`, `{"client_id":"z","client_secret":"secret z"}`
 	for name, row := range map[string]struct{ line, want string }{
 		"no JSON":             {`{"client_id":"b","client_secret":`, "not JSON"},
-		"an unknown member":   {`{"client_id":"b","client_secret":"s","colour":"red"}`, "member that is none of client_id"},
+		"an unknown member":   {`{"client_id":"b","client_secret":"s","colour":"red"}`, `the member "colour" is none of client_id`},
 		"a wrong kind":        {`{"client_id":"b","client_secret":["s"]}`, "the member client_secret"},
 		"no id":               {`{"client_secret":"s"}`, "no client id"},
 		"no secret":           {`{"client_id":"b"}`, "no secret"},

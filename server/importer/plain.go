@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/sechash"
 	"github.com/counterfoil/counterfoil/server"
 )
@@ -54,6 +55,11 @@ func readPlain(raw []byte, row *Row) error {
 		// Say what is wrong in the words of a lenient reading, if that finds it.
 		if err := decode(raw, new(plainClient)); err != nil {
 			return err
+		}
+		for _, name := range slices.Sorted(slices.Values(memberNames(raw))) {
+			if !slices.ContainsFunc(columns, func(c string) bool { return strings.EqualFold(c, name) }) {
+				return fmt.Errorf("the member %q is none of %s", event.Clean(name, 100), strings.Join(columns, ", "))
+			}
 		}
 		return fmt.Errorf("it has a member that is none of %s", strings.Join(columns, ", "))
 	}
