@@ -35,7 +35,7 @@ func made(format string, n int) string {
 			fmt.Fprintf(&b, `{"ClientId":"c%d","AllowedGrantTypes":["client_credentials"],"AllowedScopes":["read"],"ClientSecrets":[{"Value":%q}]}`, i, base64.StdEncoding.EncodeToString(sum[:]))
 		case "hydra":
 			fmt.Fprintf(&b, `{"client_id":"c%d","client_secret":"$2a$06$N9qo8uLOickgx2ZMRZoMyeikSNqhNEMQQ9Ms7B5zzyRT0AiMpznNW","grant_types":["client_credentials"],"scope":"read"}`, i)
-		case "keycloak":
+		case "keycloak", "realms":
 			fmt.Fprintf(&b, `{"clientId":"c%d","enabled":true,"serviceAccountsEnabled":true,"protocol":"openid-connect","secret":%q}`, i, secret)
 		case "cognito":
 			fmt.Fprintf(&b, `{"UserPoolClient":{"ClientId":"c%d","ClientSecret":%q,"AllowedOAuthFlows":["client_credentials"]}}`, i, secret)
@@ -49,7 +49,7 @@ func made(format string, n int) string {
 		begin, end = `{"Logging":{"Clients":[7]},"IdentityServer":{"ApiScopes":[{"Name":"read"}],"Clients":[`, `]},"AllowedHosts":"*"}`
 	case "hydra":
 		begin, end = `{"items":[`, `],"next_page_token":""}`
-	case "keycloak":
+	case "keycloak", "realms":
 		users := strings.Repeat(`{"username":"u","clientConsents":[{"clientId":"x"}]},`, 2*n)
 		begin, end = `{"realm":"r","users":[`+users+`null],"clients":[`, `],"clientScopes":[]}`
 	case "cognito":
@@ -65,6 +65,9 @@ func made(format string, n int) string {
 		row(i)
 	}
 	b.WriteString(end)
+	if format == "realms" {
+		return "[" + b.String() + `,{"realm":"bare"}]`
+	}
 	return b.String()
 }
 
@@ -118,14 +121,17 @@ func peak(t *testing.T, r *realm, format, path string, dry bool, n int) int64 {
 func TestMemoryStaysFlat(t *testing.T) {
 	const few, many = 1_000, 10_000
 	for _, row := range []struct {
-		format string
-		dry    bool
-	}{{"identityserver", true}, {"hydra", true}, {"keycloak", true}, {"cognito", true}, {"plain", false}} {
-		t.Run(row.format, func(t *testing.T) {
+		file, format string
+		dry          bool
+	}{
+		{"identityserver", "identityserver", true}, {"hydra", "hydra", true}, {"keycloak", "keycloak", true}, {"realms", "keycloak", true},
+		{"cognito", "cognito", true}, {"plain", "plain", false},
+	} {
+		t.Run(row.file, func(t *testing.T) {
 			var used [2]int64
 			for i, n := range []int{few, many} {
 				path := filepath.Join(t.TempDir(), "file")
-				if err := os.WriteFile(path, []byte(made(row.format, n)), 0o600); err != nil {
+				if err := os.WriteFile(path, []byte(made(row.file, n)), 0o600); err != nil {
 					t.Fatal(err)
 				}
 				used[i] = peak(t, newRealm(t, nil), row.format, path, row.dry, n)
