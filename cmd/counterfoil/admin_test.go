@@ -378,7 +378,7 @@ func TestPlacesOfAServer(t *testing.T) {
 		{"no such connection", []string{"client", "list", "acme", "--server", "prod", "--config", o.consumer}, 2, `no connection "prod"`, "choose from ops"},
 		{"connection of an API of another kind", []string{"client", "list", "a55", "--server", "a55", "--config", filepath.Join(shared.dir, "consumer.yaml")}, 1, "is no Admin API", "docs/admin.md"},
 		{"no such configuration", []string{"key", "list", "acme", "--serve-config", filepath.Join(o.dir, "none.yaml")}, 1, "no configuration", ""},
-		{"format that is none", []string{"client", "import", "acme", o.file, "--serve-config", o.file, "--format", "ldif"}, 2, "identityserver, hydra", "--help"},
+		{"format that is none", []string{"client", "import", "acme", o.file, "--serve-config", o.file, "--format", "ldif"}, 2, `--format "ldif" is not understood`, "identityserver, hydra"},
 		{"time that is none", []string{"client", "rotate", "acme", "x", "--serve-config", o.file, "--ends", "soon"}, 2, `--ends "soon" is not a time`, "--help"},
 		{"settings that are none", []string{"client", "change", "acme", "x", "--serve-config", o.file, "--settings", "[]"}, 2, "--settings is not a JSON object", "--help"},
 	} {

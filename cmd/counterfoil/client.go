@@ -57,8 +57,10 @@ func (o *operator) reveal(realm string, creds server.Credentials, undo func() (s
 	if !creds.OldEnds.IsZero() {
 		v.Until = creds.OldEnds.UTC().Format(time.RFC3339)
 	}
-	if v.ClientSecret+v.APIKey != "" && o.output == text {
-		fmt.Fprintln(o.Err, "these are shown once: keep them now")
+	const once = "these are shown once: keep them now"
+	secrets := v.ClientSecret+v.APIKey != ""
+	if secrets && o.output == text {
+		fmt.Fprintln(o.Err, once)
 	}
 	show := func(w io.Writer) {
 		for _, line := range [][2]string{{"client_id", v.ClientID}, {"client_secret", v.ClientSecret}, {"api_key", v.APIKey}, {"old_secret_ends", v.Until}} {
@@ -70,6 +72,9 @@ func (o *operator) reveal(realm string, creds server.Credentials, undo func() (s
 	err := errors.New("write the output: it is closed")
 	if !closedOutput() {
 		err = o.print(v, show)
+	}
+	if err == nil && secrets && o.output == jsonForm {
+		fmt.Fprintln(o.Err, once) // not before: with an error, it is the error that stands there alone
 	}
 	if err == nil {
 		return nil

@@ -195,7 +195,7 @@ func TestServeDeleteLiveClient(t *testing.T) {
 		t.Errorf("deleted, its secret is answered %d", got)
 	}
 	waitFor(t, func() bool { return call(old.Reveal()) == http.StatusUnauthorized })
-	again := s.manage(t, "client", "delete", "acme", "billing")
+	again := s.manage(t, "client", "delete", "acme", "billing", "-o", "json")
 	wantRefusal(t, again, "no such client")
 	second := create()
 	fresh := s.token(t, c, acmeToken, second)

@@ -236,6 +236,17 @@ func TestErrorsInJSON(t *testing.T) {
 	}
 }
 
+// A secret that cannot be written out is one JSON object of an error, too.
+func TestLostSecretInJSON(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skipf("%v: it is there on Linux", err)
+	}
+	got := execute(t, "", nil, "sh", "-c", `exec "$@" > /dev/full`, "sh", binary, "client", "create", "a55", "--dir", shared.dir, "-o", "json")
+	if got.code != exitLocal || !json.Valid([]byte(got.err)) || !strings.Contains(got.err, "the client is deleted again") {
+		t.Errorf("exit %d, said %s", got.code, got.err)
+	}
+}
+
 // "Try again later" and the hint to run doctor come only where they help.
 func TestHintsThatHelp(t *testing.T) {
 	status := http.StatusOK
