@@ -198,6 +198,9 @@ func (pl *planner) proxy() {
 		}
 		pl.proxies = append(pl.proxies, network.Masked())
 	}
+	if pl.Told(to("trusted_proxies")) || len(pl.proxies) < len(pl.TrustedProxies) {
+		return // whether the headers have a proxy cannot be told
+	}
 	if len(pl.TrustedProxies) > 0 {
 		pl.AddressHeader = cmp.Or(pl.AddressHeader, "X-Forwarded-For")
 	}

@@ -268,6 +268,8 @@ func TestServeCheckSaysAllBesideAWrongType(t *testing.T) {
 		{"a length of time", "lifetime: 10m", "lifetime: 10x", "is not a length of time"},
 		{"a number for a length of time", "lifetime: 10m", "lifetime: 10", "is not a length of time"},
 		{"text for a list", "trusted_proxies: [10.0.0.0/8]", "trusted_proxies: 10.0.0.0/8", "must be a list"},
+		{"text for the proxies of a header", "trusted_proxies: [10.0.0.0/8]", "trusted_proxies: proxy\naddress_header: Forwarded", "must be a list"},
+		{"no network for those of a header", "trusted_proxies: [10.0.0.0/8]", "trusted_proxies: [proxy]\naddress_header: Forwarded", "neither a network"},
 		{"text for the only list of hosts", "hosts: [ops.acme.example]", "hosts: ops.acme.example", "must be a list"},
 		{"a number in a list", "hosts: [ops.acme.example]", "hosts: [ops.acme.example, 5]", "must be text"},
 		{"a list in a list", "hosts: [ops.acme.example]", "hosts: [[ops.acme.example]]", "must be a single value"},
