@@ -192,7 +192,7 @@ func TestChangeRefuses(t *testing.T) {
 		"jwks with a private key": {func(s *server.Settings) {
 			s.Authentication.KeySet = strings.Replace(someKeys, `"crv"`, `"d":"AQ","crv"`, 1)
 		}, "public"},
-		"jwks with a shared key":   {func(s *server.Settings) { s.Authentication.KeySet = `{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}` }, "public"},
+		"jwks with a shared key":   {func(s *server.Settings) { s.Authentication.KeySet = `{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}` }, "public key for signatures, of a known kind and size, with a kid of its own if any; key 1:"},
 		"jwks_uri without TLS":     {func(s *server.Settings) { s.Authentication.KeySetURL = "http://a/jwks" }, "https"},
 		"jwks_uri with a user":     {func(s *server.Settings) { s.Authentication.KeySetURL = "https://u:p@a/jwks" }, "https"},
 		"two certificate subjects": {func(s *server.Settings) { s.Authentication.Certificate = server.CertificateRule{DNS: "a", URI: "b"} }, "exactly one"},
@@ -362,6 +362,11 @@ func TestCheckSettings(t *testing.T) {
 	if err := server.CheckSettings(&bare, nil, &replacing); err == nil || !strings.Contains(err.Error(), "token_id") {
 		t.Errorf("replace where tokens have no id: %v", err)
 	}
+	bare = *p
+	bare.Scopes = nil
+	if err := server.CheckSettings(&bare, nil, &server.Settings{Scopes: counterfoil.Scopes{"any"}}); err != nil {
+		t.Errorf("a realm without scopes of its own: %v", err)
+	}
 	free := good()
 	free.Tenants = []string{"any"}
 	if err := server.CheckSettings(p, nil, &free); err != nil {
@@ -431,6 +436,8 @@ func TestRotationRefuses(t *testing.T) {
 		"negative overlap":      {Overlap: -1},
 		"an end in the past":    {At: h.clock.Now().Add(-time.Second)},
 		"an overlap and an end": {Overlap: time.Hour, At: h.clock.Now().Add(time.Hour)},
+		"kept and an overlap":   {Keep: true, Overlap: time.Hour},
+		"kept and an end":       {Keep: true, At: h.clock.Now().Add(time.Hour)},
 		"another version":       {Version: 7},
 	} {
 		if _, err := h.clients.Rotate(t.Context(), "test", "oauth2", "good", r); err == nil || errors.Is(err, server.ErrConflict) != (name == "another version") {

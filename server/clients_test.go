@@ -291,6 +291,9 @@ func TestRotateAPIKey(t *testing.T) {
 	if c, err := h.clients.RotateAPIKey(t.Context(), "test", "altrata", "keyless", server.Rotation{Overlap: time.Hour}); err != nil || !c.OldEnds.IsZero() {
 		t.Errorf("a first key: the old one ends at %v, %v", c.OldEnds, err)
 	}
+	if e := h.last(counterfoil.EventClientRotated); e.Detail != "API key" {
+		t.Errorf("a first key is recorded as %q", e.Detail)
+	}
 	authority := h.server.Realm("altrata")
 	for range 2 {
 		for key, want := range map[counterfoil.Secret]bool{old: h.clock.Now().Minute() == 0, c.APIKey: true, "x": false, "": false} {

@@ -1,6 +1,8 @@
 package server_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -261,12 +263,34 @@ func TestReloadKeepsReused(t *testing.T) {
 			t.Error("a reload forgot the token")
 		}
 	}
-	changed := realms("")
-	changed[0].Tenants = []string{"TENANT123"}
-	if err := h.server.Reload(t.Context(), changed); err != nil {
-		t.Fatal(err)
+	pool := func(authorities ...*tls.Certificate) *x509.CertPool {
+		p := x509.NewCertPool()
+		for _, a := range authorities {
+			p.AddCert(a.Leaf)
+		}
+		return p
 	}
-	if again := h.token("reused"); again == first {
-		t.Error("a realm that was changed answers with a token from before")
+	one, other := h.authority("one", nil), h.authority("other", nil)
+	for _, step := range []struct {
+		name    string
+		change  func(*server.Realm)
+		changed bool
+	}{
+		{"tenants", func(r *server.Realm) { r.Tenants = []string{"TENANT123"} }, true},
+		{"an authority", func(r *server.Realm) { r.CertificateAuthorities = pool(one) }, true},
+		{"the same authority", func(r *server.Realm) { r.CertificateAuthorities = pool(one) }, false},
+		{"another one", func(r *server.Realm) { r.CertificateAuthorities = pool(other) }, true},
+		{"none", func(*server.Realm) {}, true},
+	} {
+		configured := realms("")
+		step.change(&configured[0])
+		if err := h.server.Reload(t.Context(), configured); err != nil {
+			t.Fatal(err)
+		}
+		again := h.token("reused")
+		if changed := again != first; changed != step.changed {
+			t.Errorf("reloaded with %s: another token: %v, want %v", step.name, changed, step.changed)
+		}
+		first = again
 	}
 }

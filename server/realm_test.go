@@ -221,6 +221,14 @@ func TestDocumentsAndPaths(t *testing.T) {
 			t.Errorf("%s got %d %s, want %q", path, w.Code, w.Body, want)
 		}
 	}
+	for path, want := range map[string]bool{
+		"/token": true, "/token/": true, "/.well-known/x": true, "/status-lists/0": true,
+		"/x": false, "/": false, "": false, "/.well-known": false, "/status-lists": false,
+	} {
+		if got := h.server.Serves("listed", path); got != want || h.server.Serves("nowhere", path) {
+			t.Errorf("Serves(%q) is %v, want %v", path, got, want)
+		}
+	}
 	w := httptest.NewRecorder()
 	h.server.Handler("nowhere").ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/token", nil))
 	if w.Code != http.StatusNotFound {

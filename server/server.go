@@ -333,9 +333,11 @@ func (s *Server) realm(name string) *realm {
 func (rl *realm) same(r *Realm) bool {
 	was, is := rl.Realm, *r
 	is.Issuer = cmp.Or(is.Issuer, is.BaseURL)
-	pools := [2]*x509.CertPool{was.CertificateAuthorities, is.CertificateAuthorities}
+	if !was.CertificateAuthorities.Equal(is.CertificateAuthorities) {
+		return false
+	}
 	was.CertificateAuthorities, is.CertificateAuthorities = nil, nil // they hold functions
-	return (pools[0] == nil) == (pools[1] == nil) && (pools[0] == nil || pools[0].Equal(pools[1])) && reflect.DeepEqual(was, is)
+	return reflect.DeepEqual(was, is)
 }
 
 func newRealm(c *shared, r Realm) (*realm, error) {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/server"
 )
@@ -231,6 +232,20 @@ func TestStatusListForStrangers(t *testing.T) {
 func TestSecondStatusList(t *testing.T) {
 	h := newHouseOf(t, nil, "listed")
 	if _, err := h.store.StatusIndexes(t.Context(), "listed", 1<<20+7); err != nil {
+		t.Fatal(err)
+	}
+	c, err := h.clients.Get(t.Context(), "listed", "good")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := h.clock.Now().Truncate(time.Second)
+	inFirst := counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "listed", ClientID: "good", TokenID: "first", Success: true}
+	issue := server.Issue{Event: inFirst, Version: c.Version, Created: c.Created, Issued: now, Expires: now.Add(time.Hour), StatusIndex: 3}
+	if _, err := h.store.RecordIssued(t.Context(), issue); err != nil {
+		t.Fatal(err)
+	}
+	inFirst.Type = counterfoil.EventTokenRevoked
+	if err := h.store.RevokeToken(t.Context(), server.Revocation{Realm: "listed", ClientID: "good", TokenID: "first", Expires: issue.Expires}, inFirst); err != nil {
 		t.Fatal(err)
 	}
 	token := h.token("listed")

@@ -38,6 +38,7 @@ func TestSubject(t *testing.T) {
 		{"quotes", `CN="job"`, false, "backslash"},
 		{"semicolon", `CN=job;C=DE`, false, "backslash"},
 		{"backslash at the end", `CN=job\`, false, "backslash"},
+		{"a backslash itself", `CN=\\,C=DE`, false, ""},
 		{"backslash before a letter", `CN=\job`, false, "backslash"},
 		{"bad hexadecimal", `CN=#0c036a`, false, "hexadecimal"},
 		{"hexadecimal of a number", `CN=#020107`, false, "hexadecimal"},
