@@ -446,6 +446,25 @@ func TestRotationRefuses(t *testing.T) {
 	}
 }
 
+// TestDatesAfterRevocation: a token that is got in the second of a revocation is dated
+// behind it, and good at once: nbf is the time, unless it is the only date.
+func TestDatesAfterRevocation(t *testing.T) {
+	now := int64(1782907200)
+	for realm, want := range map[string]dates{
+		"engagifii": {Issued: now + 1, NotBefore: now, Expires: now + 3600},
+		"undated":   {NotBefore: now + 1, Expires: now + 3600},
+	} {
+		h := newHouseOf(t, nil, realm)
+		h.token(realm)
+		if err := h.clients.RevokeTokens(t.Context(), "test", realm, "good"); err != nil {
+			t.Fatal(err)
+		}
+		if got := datesOf(t, h.token(realm)); got != want || h.clock.Now().Unix() != now {
+			t.Errorf("%s: at %d got %+v, want %+v", realm, h.clock.Now().Unix(), got, want)
+		}
+	}
+}
+
 // TestRevokeTokens: what was issued before is refused, what is issued from then
 // on serves, also within the same second and for several times.
 func TestRevokeTokens(t *testing.T) {

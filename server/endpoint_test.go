@@ -34,6 +34,19 @@ access_token:
     - {name: scope, from: scope}
     - {name: status, from: status}
 `
+	// undated tokens have nbf for their only date.
+	undated = `
+extends: oauth2
+name: undated
+access_token:
+  claims:
+    - {name: iss, from: issuer}
+    - {name: nbf, from: not_before}
+    - {name: exp, from: expires_at}
+    - {name: client_id, from: client_id}
+    - {name: jti, from: token_id}
+    - {name: scope, from: scope}
+`
 	// nameless tokens cannot be revoked one by one.
 	nameless = `
 extends: oauth2

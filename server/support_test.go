@@ -262,7 +262,7 @@ func (h *house) request(ctx context.Context, realm string, a *ask) *http.Request
 func builtin(name string) (*provider.Provider, error) {
 	own := map[string]string{
 		"custom": custom, "reused": reused, "replaced": replaced, "listed": listed, "nameless": nameless,
-		"reused-10": reused10, "reused-90": reused90,
+		"reused-10": reused10, "reused-90": reused90, "undated": undated,
 	}
 	if text, ok := own[name]; ok {
 		return provider.Parse(name+".yaml", []byte(text))
