@@ -77,6 +77,20 @@ func TestMostParameters(t *testing.T) {
 	}
 }
 
+// TestLongestScope: a scope that is as long as may be is looked at, and one that is
+// longer by a byte is not.
+func TestLongestScope(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	for most, reason := range map[int]counterfoil.Reason{1024: counterfoil.ScopeNotAllowed, 1025: counterfoil.ScopeMalformed} {
+		a := h.good("oauth2")
+		a.form.Set("scope", strings.Repeat("x", most))
+		if got := h.do("oauth2", a); got.status != http.StatusBadRequest {
+			t.Errorf("%d bytes got %d %s", most, got.status, got.body)
+		}
+		h.wantRefused(t, reason)
+	}
+}
+
 // TestLargestBody: a body that is as large as may be is read, and one that is
 // larger by a byte is not.
 func TestLargestBody(t *testing.T) {
