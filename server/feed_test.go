@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
