@@ -100,7 +100,7 @@ func TestMistakesNameFileLineAndKey(t *testing.T) {
 // Wrong usage names the argument and what there is.
 func TestWrongUsageSaysWhatThereIs(t *testing.T) {
 	for _, row := range []struct{ name, args, says, hint string }{
-		{"a connection", "token a5", `no connection "a5": did you mean a55?`, "choose from a55, ahotu, altrata, engagifii"},
+		{"a connection", "token a5", `no connection "a5": did you mean a55?`, "choose from a55, ahotu, altrata, altrata-directory, engagifii"},
 		{"a connection in capitals", "call ALTRATA", `did you mean altrata?`, "choose from"},
 		{"a connection like none", "doctor something-else", `no connection "something-else"` + "\n", "choose from"},
 		{"the beginning of a connection", "token enga", "did you mean engagifii?", "choose from"},
@@ -164,9 +164,9 @@ func TestCompletionKnowsWhatThereIs(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"connections", []string{"token", ""}, "a55\nahotu\naltrata\nengagifii\n"},
-		{"connections to forget", []string{"token", "--forget", ""}, "a55\nahotu\naltrata\nengagifii\n"},
-		{"connections of a server", []string{"client", "list", "--server", ""}, "a55\nahotu\naltrata\nengagifii\n"},
+		{"connections", []string{"token", ""}, "a55\nahotu\naltrata\naltrata-directory\nengagifii\n"},
+		{"connections to forget", []string{"token", "--forget", ""}, "a55\nahotu\naltrata\naltrata-directory\nengagifii\n"},
+		{"connections of a server", []string{"client", "list", "--server", ""}, "a55\nahotu\naltrata\naltrata-directory\nengagifii\n"},
 		{"realms", []string{"client", "create", "--dir", shared.dir, ""}, "ahotu\naltrata\nengagifii\na55\n"},
 		{"realms of keys", []string{"key", "rotate", "--dir", shared.dir, ""}, "ahotu\naltrata\nengagifii\na55\n"},
 		{"client ids", []string{"client", "show", "--dir", shared.dir, "a55", id[:4]}, id + "\n"},
