@@ -94,14 +94,14 @@ fuzz:
 .PHONY: crash
 crash: ROUNDS ?= 200
 crash:
-	$(GO) test -timeout 60m -run 'Kill|Power' -v ./server/sqlite -args -kills=$(ROUNDS) -cuts=$(ROUNDS)
-	COUNTERFOIL_CRASH_ROUNDS=$(ROUNDS) $(GO) test -timeout 60m -run 'Kill' -v ./cmd/...
-	COUNTERFOIL_PAUSE=60s $(GO) test -timeout 10m -run 'Paused' -v ./cmd/counterfoil
+	$(GO) test -count=1 -timeout 60m -run 'Kill|Power' -v ./server/sqlite -args -kills=$(ROUNDS) -cuts=$(ROUNDS)
+	COUNTERFOIL_CRASH_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 60m -run 'Kill' -v ./cmd/...
+	COUNTERFOIL_PAUSE=60s $(GO) test -count=1 -timeout 10m -run 'Paused' -v ./cmd/counterfoil
 
 .PHONY: soak
 soak: REQUESTS ?= 100000
 soak:
-	COUNTERFOIL_SOAK_REQUESTS=$(REQUESTS) $(GO) test -timeout 120m -run 'Soak' -v ./cmd/...
+	COUNTERFOIL_SOAK_REQUESTS=$(REQUESTS) $(GO) test -count=1 -timeout 120m -run 'Soak' -v ./cmd/...
 
 # Changes one package in hundreds of ways and tells which changes its tests do not
 # notice: see docs/testing.md. Each run of the tests is a new one, so that its
@@ -111,7 +111,8 @@ soak:
 .PHONY: mutants
 mutants:
 	@test -n "$(PKG)" || { echo "name the package: make mutants PKG=./internal/jose"; exit 2; }
-	GOFLAGS='$(GOFLAGS) -count=1' $(GO) run $(GREMLINS) unleash $(PKG) --workers $(or $(WORKERS),2) --timeout-coefficient $(or $(PATIENCE),20) \
+	dir=$$(cd $(PKG) && dirname $$($(GO) env GOMOD)) && pkg=$$(realpath --relative-to=$$dir $(PKG)) && cd $$dir && \
+	GOFLAGS='$(GOFLAGS) -count=1' $(GO) run $(GREMLINS) unleash ./$$pkg --workers $(or $(WORKERS),2) --timeout-coefficient $(or $(PATIENCE),20) \
 		-E '_test\.go$$' -E 'josetest/' -S lctv
 
 # 50 processes share one token for a minute while they and Valkey are killed.

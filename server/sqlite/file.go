@@ -135,6 +135,9 @@ type fileWatch struct {
 	pages func() (int64, error)
 	// log is open for reading: SQLite keeps no locks on that file.
 	log *os.File
+
+	mu   sync.Mutex
+	last logHeader
 }
 
 // lookEvery is how old the last look may be when a read relies on it. A write
@@ -188,24 +191,54 @@ func (f *fileWatch) check() error {
 }
 
 // overwritten reports whether another program has written into a file in place, as
-// far as that shows: the database becomes smaller only when SQLite has made it so,
-// what it lacks is in the log then; and a log that is not empty begins with its
-// header.
+// far as that shows. The database becomes smaller only when SQLite needs fewer
+// pages; a log that is not empty begins with its header, and goes on from what it
+// was.
 func (f *fileWatch) overwritten(i int, size int64) bool {
 	switch {
-	case i == 0 && f.pages != nil && f.size.Swap(size) > size:
+	case i == 0 && f.pages != nil:
+		before := f.size.Swap(size)
+		if before <= size {
+			return false
+		}
 		whole, err := f.pages()
 		_, log, err2 := identify(f.names[1])
-		return err == nil && err2 == nil && size+log < whole
-	case i == 1 && f.log != nil && size > 0:
-		var magic [4]byte
-		n, err := f.log.ReadAt(magic[:], 0)
-		if n == 0 && errors.Is(err, io.EOF) {
-			return false // another process has emptied it as SQLite does
-		}
-		return err != nil || binary.BigEndian.Uint32(magic[:])&^1 != 0x377f0682
+		return err == nil && err2 == nil && (whole >= before || size+log < whole)
+	case i == 1 && f.log != nil:
+		return !f.logGoesOn()
 	}
 	return false
+}
+
+// logHeader is what a log shows of itself: see "WAL File Format" in the SQLite
+// documentation.
+type logHeader struct {
+	size  int64
+	salts [2]uint32
+}
+
+// logGoesOn looks at the log, and whether it can have come of what it was at the
+// last look. SQLite begins it anew with other salts, empties it, or cuts it to maxLog
+// at the least, and otherwise only writes on.
+func (f *fileWatch) logGoesOn() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var header [24]byte
+	info, err := f.log.Stat()
+	if err != nil {
+		return false
+	}
+	n, err := f.log.ReadAt(header[:], 0)
+	if n == 0 && errors.Is(err, io.EOF) {
+		f.last.size = 0 // emptied as SQLite does
+		return true
+	}
+	if err != nil || binary.BigEndian.Uint32(header[:])&^1 != 0x377f0682 {
+		return false
+	}
+	is, was := logHeader{info.Size(), [2]uint32{binary.BigEndian.Uint32(header[16:]), binary.BigEndian.Uint32(header[20:])}}, f.last
+	f.last = is
+	return is.salts != was.salts || is.size >= was.size || is.size >= maxLog
 }
 
 // checkSoon is check where one within the last lookEvery is good enough.

@@ -168,6 +168,54 @@ func TestFilesOverwritten(t *testing.T) {
 			}
 			overwrite(t, path, old)
 		}, true},
+		{"an older copy over the database, beside a log of its usual size", func(t *testing.T, s *sqlite.Store, path string) {
+			checkpoint(t, s, "TRUNCATE")
+			old, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := grow(t, s, "later", 600); err != nil {
+				t.Fatal(err)
+			}
+			checkpoint(t, s, "PASSIVE") // the log's file stays as large as it was
+			if err := grow(t, s, "last", 1); err != nil {
+				t.Fatal(err)
+			}
+			overwrite(t, path, old)
+		}, true},
+		{"an older copy over the log", func(t *testing.T, s *sqlite.Store, path string) {
+			if err := grow(t, s, "before", 50); err != nil {
+				t.Fatal(err)
+			}
+			old, err := os.ReadFile(path + "-wal")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := grow(t, s, "later", 50); err != nil {
+				t.Fatal(err)
+			}
+			overwrite(t, path+"-wal", old)
+		}, true},
+		{"half of the log", func(t *testing.T, s *sqlite.Store, path string) {
+			if err := grow(t, s, "before", 100); err != nil {
+				t.Fatal(err)
+			}
+			info, err := os.Stat(path + "-wal")
+			if err == nil {
+				err = os.Truncate(path+"-wal", info.Size()/2)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		{"the log begun anew many times", func(t *testing.T, s *sqlite.Store, _ string) {
+			for _, mode := range []string{"PASSIVE", "RESTART", "TRUNCATE", "FULL", "RESTART", "TRUNCATE"} {
+				if err := grow(t, s, "more", 30); err != nil {
+					t.Fatal(err)
+				}
+				checkpoint(t, s, mode)
+			}
+		}, false},
 		{"the log emptied", func(t *testing.T, _ *sqlite.Store, path string) { overwrite(t, path+"-wal", nil) }, true},
 		{"the log emptied by SQLite", func(t *testing.T, s *sqlite.Store, _ string) { checkpoint(t, s, "TRUNCATE") }, false},
 		{"an older copy before another program's first look", func(t *testing.T, s *sqlite.Store, path string) {
