@@ -372,7 +372,7 @@ type source struct {
 	DefaultDefaultScopes  []string `json:"defaultDefaultClientScopes"`
 	DefaultOptionalScopes []string `json:"defaultOptionalClientScopes"`
 	// Of a configuration of IdentityServer.
-	IdentityResources []struct{ Name string }
+	IdentityResources names
 
 	// seed tells that an admin tool hashes the secrets when it reads the file.
 	seed bool

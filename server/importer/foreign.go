@@ -56,11 +56,7 @@ func readIdentityServer(raw []byte, row *Row) error {
 	if c.AccessTokenType != nil && fmt.Sprint(c.AccessTokenType) != "0" && !strings.EqualFold(fmt.Sprint(c.AccessTokenType), "jwt") {
 		row.note("had reference tokens; its tokens here are JWTs, which introspection answers for as well")
 	}
-	var identity []string
-	for _, r := range row.source.IdentityResources {
-		identity = append(identity, r.Name)
-	}
-	row.allow(append(c.AllowedScopes, c.ScopeRows...), identity...)
+	row.allow(append(c.AllowedScopes, c.ScopeRows...), row.source.IdentityResources...)
 	if err := row.identityServerClaims(c.ClientClaimsPrefix, append(c.Claims, c.ClaimRows...)); err != nil {
 		return err
 	}

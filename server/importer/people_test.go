@@ -407,9 +407,11 @@ func TestIdentityScopes(t *testing.T) {
 		}
 	}
 	// IdentityServer names its own identity scopes in the file.
-	rows, err := parse("identityserver", strings.NewReader(`{"IdentityServerData":{"Clients":[{"ClientId":"a","AllowedGrantTypes":["client_credentials"],"AllowedScopes":["roles","x"],"ClientSecrets":["s"]}],"IdentityResources":[{"Name":"roles","UserClaims":["role"]}]}}`))
-	if err != nil || rows[0].Err != nil || rows[0].Client.Scopes.String() != "x" {
-		t.Errorf("%+v, %v", rows, err)
+	for beside, want := range map[string]string{`[{"Name":"roles","UserClaims":["role"]}]`: "x", `["roles"]`: "x", `[7,null,{"Name":7},{"Name":"roles"}]`: "x", `{}`: "roles x", `7`: "roles x"} {
+		rows, err := parse("identityserver", strings.NewReader(`{"IdentityServerData":{"Clients":[{"ClientId":"a","AllowedGrantTypes":["client_credentials"],"AllowedScopes":["roles","x"],"ClientSecrets":["s"]}],"IdentityResources":`+beside+`}}`))
+		if err != nil || rows[0].Err != nil || rows[0].Client.Scopes.String() != want {
+			t.Errorf("%s: %+v, %v, want %s", beside, rows, err, want)
+		}
 	}
 }
 

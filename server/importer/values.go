@@ -72,6 +72,24 @@ func (l *list[T]) UnmarshalJSON(raw []byte) error {
 	return err
 }
 
+// names are those of a list of objects with a Name, or of text. What is neither is
+// left out: no client is refused for what stands beside it.
+type names []string
+
+// UnmarshalJSON reads either form.
+func (n *names) UnmarshalJSON(raw []byte) error {
+	var elements list[json.RawMessage]
+	_ = json.Unmarshal(raw, &elements)
+	for _, e := range elements {
+		var text string
+		var object struct{ Name string }
+		if json.Unmarshal(e, &text) == nil || json.Unmarshal(e, &object) == nil {
+			*n = append(*n, text+object.Name)
+		}
+	}
+	return nil
+}
+
 // flag is true or false, also as databases and templates write it.
 type flag bool
 
