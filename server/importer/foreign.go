@@ -75,7 +75,7 @@ func (r *Row) identityServerClaims(prefix *string, claims []identityServerClaim)
 	own := map[string]string{}
 	for _, c := range claims {
 		if _, twice := own[front+c.Type]; twice {
-			return errors.New("Claims: a claim has several values: here a client's claim has one")
+			return fmt.Errorf("the member Claims has several values of %q: here a client's claim has one", c.Type)
 		}
 		own[front+c.Type] = c.Value
 	}
