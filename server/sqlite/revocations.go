@@ -103,15 +103,15 @@ func (t *transaction) revoke(realm, id string, k tokens, ends int64) error {
 	return t.keep(realm, id, k)
 }
 
-// revokeOne revokes one token and counts it in k, which the caller keeps; false
-// when it is revoked already.
-func (t *transaction) revokeOne(realm, id string, k *tokens, token string, issued, ends int64) (bool, error) {
+// revokeOne revokes one token, unless it is revoked already, and counts it in k,
+// which the caller keeps.
+func (t *transaction) revokeOne(realm, id string, k *tokens, token string, issued, ends int64) error {
 	t.revocations++
 	n, err := t.exec("INSERT INTO revoked_tokens (realm, client_id, token_id, sequence, issued, ends) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
 		realm, id, token, t.revocations, issued, ends)
 	k.revoked += n
 	t.sweeps[ofTokens].due++
-	return n > 0, err
+	return err
 }
 
 // RevokeToken implements server.Store.
@@ -134,7 +134,7 @@ func (s *Store) RevokeToken(_ context.Context, r server.Revocation, e counterfoi
 				return server.ErrFull
 			}
 		}
-		if _, err := t.revokeOne(r.Realm, r.ClientID, &k, r.TokenID, 0, micros(r.Expires)); err != nil {
+		if err := t.revokeOne(r.Realm, r.ClientID, &k, r.TokenID, 0, micros(r.Expires)); err != nil {
 			return err
 		}
 		if err := t.keep(r.Realm, r.ClientID, k); err != nil {

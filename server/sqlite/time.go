@@ -186,7 +186,7 @@ func (t *transaction) recordedNames(e *counterfoil.Event, from, upTo int64) (fou
 // revokeNamed revokes tokens by their names, whatever their dates.
 func (t *transaction) revokeNamed(e *counterfoil.Event, k *tokens, all []named) error {
 	for _, n := range all {
-		if _, err := t.revokeOne(e.Realm, e.ClientID, k, n.id, 0, n.ends); err != nil {
+		if err := t.revokeOne(e.Realm, e.ClientID, k, n.id, 0, n.ends); err != nil {
 			return err
 		}
 	}

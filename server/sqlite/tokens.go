@@ -140,7 +140,7 @@ func (t *transaction) replace(i *server.Issue, k tokens) error {
 		k.notBefore = max(k.notBefore, issued)
 		return t.revoke(realm, id, k, ends)
 	default:
-		if _, err := t.revokeOne(realm, id, &k, last.live, last.issued, ends); err != nil {
+		if err := t.revokeOne(realm, id, &k, last.live, last.issued, ends); err != nil {
 			return err
 		}
 	}
