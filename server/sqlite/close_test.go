@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,7 +9,46 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/counterfoil/counterfoil/server"
 )
+
+// TestReadsThatFail: a read that fails says so, and answers nothing that would be taken
+// for what is there. One fails because its caller has left, the other because the
+// tables are another program's.
+func TestReadsThatFail(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "x.db"))
+	if err := createClient(t.Context(), s, "a"); err != nil {
+		t.Fatal(err)
+	}
+	reads := map[string]func(context.Context) error{
+		"Clients":        func(ctx context.Context) error { _, err := s.Clients(ctx, server.ClientQuery{Realm: "r"}); return err },
+		"Uses":           func(ctx context.Context) error { _, err := s.Uses(ctx, "r", "a"); return err },
+		"Events":         func(ctx context.Context) error { _, err := s.Events(ctx, 0, 10); return err },
+		"SigningKeys":    func(ctx context.Context) error { _, err := s.SigningKeys(ctx, "r"); return err },
+		"Revocations":    func(ctx context.Context) error { _, err := s.Revocations(ctx, "r", 0, 10); return err },
+		"RevokedIndexes": func(ctx context.Context) error { _, err := s.RevokedIndexes(ctx, "r", 0, 10); return err },
+	}
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	for name, read := range reads {
+		if err := read(left); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: got %v for a caller that has left", name, err)
+		}
+		if err := read(t.Context()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := s.DB().Exec("ALTER TABLE clients RENAME TO others"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Standing(t.Context(), "r", "a", "t"); err == nil || errors.Is(err, server.ErrNotFound) {
+		t.Errorf("Standing: got %v without its table", err)
+	}
+	if _, err := s.Client(t.Context(), "r", "a"); err == nil || errors.Is(err, server.ErrNotFound) {
+		t.Errorf("Client: got %v without its table", err)
+	}
+}
 
 // TestCloseLeavesOneFile: after an orderly stop everything was still in the
 // write-ahead log, and a copy of the main file had nothing in it.
