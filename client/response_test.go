@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -17,7 +18,18 @@ import (
 
 var generic = sync.OnceValues(func() (*provider.Provider, error) { return provider.Builtin("oauth2") })
 
-// tokenOf returns what a Source makes of a token response.
+// soon is a clock on which a second passes at once, and nothing longer ever does.
+type soon struct{ *clock.Manual }
+
+func (s soon) Sleep(ctx context.Context, d time.Duration) error {
+	if d == time.Second {
+		return ctx.Err()
+	}
+	return s.Manual.Sleep(ctx, d)
+}
+
+// tokenOf returns what a Source makes of a token response, which it is given twice
+// when it asks once more for a token that had no time to live.
 func tokenOf(t testing.TB, code int, body string) (counterfoil.Token, error) {
 	p, err := generic()
 	if err != nil {
@@ -25,9 +37,9 @@ func tokenOf(t testing.TB, code int, body string) (counterfoil.Token, error) {
 	}
 	asked := 0
 	s, err := client.New(client.Config{
-		Provider: p, TokenURL: "https://id.example/token", ClientID: "c", ClientSecret: client.Static("s"), Clock: clock.NewManual(theStart),
+		Provider: p, TokenURL: "https://id.example/token", ClientID: "c", ClientSecret: client.Static("s"), Clock: soon{clock.NewManual(theStart)},
 		HTTP: roundTripper(func(*http.Request) (*http.Response, error) {
-			if asked++; asked > 1 {
+			if asked++; asked > 2 {
 				return nil, errors.New("asked again")
 			}
 			return &http.Response{StatusCode: code, Header: http.Header{"Retry-After": {"60"}}, Body: io.NopCloser(strings.NewReader(body))}, nil
