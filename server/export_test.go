@@ -25,6 +25,18 @@ func Waiting(s *Server) int {
 	return len(s.secrets.gate.lanes[0]) + len(s.secrets.gate.lanes[1])
 }
 
+// Joined returns how many requests wait for verifications that others have begun,
+// after as many more had come.
+func Joined(s *Server, more int) (n int) {
+	s.secrets.mu.Lock()
+	defer s.secrets.mu.Unlock()
+	for _, f := range s.secrets.flights {
+		f.joined += more
+		n += f.joined
+	}
+	return n
+}
+
 // Remembered returns how many clients' verified secrets are in memory.
 func Remembered(s *Server) int {
 	n, _ := s.secrets.remembered.Len()

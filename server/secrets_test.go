@@ -171,22 +171,39 @@ func TestImportedAPIKey(t *testing.T) {
 }
 
 // TestFleetOfOneSecret: a fleet that starts at once is one client with one
-// secret, and none of it is turned away.
+// secret, and none of it is turned away, up to a thousand.
 func TestFleetOfOneSecret(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
 	h.adopt("fleet", bcryptHash)
 	s := watch(h, 1)
 	s.hold["fleet"] = make(chan struct{})
 	var wg sync.WaitGroup
-	for range 30 {
-		wg.Go(func() {
-			if got := h.try("fleet", imported); got != 200 {
-				t.Errorf("got %d", got)
+	member := func() {
+		if got := h.try("fleet", imported); got != 200 {
+			t.Errorf("got %d", got)
+		}
+	}
+	joined := func(want int) {
+		for end := time.Now().Add(20 * time.Second); server.Joined(h.server, 0) != want; runtime.Gosched() {
+			if time.Now().After(end) {
+				t.Fatalf("%d wait, want %d", server.Joined(h.server, 0), want)
 			}
-		})
+		}
+	}
+	defer wg.Wait()
+	defer close(s.hold["fleet"])
+	for range 30 {
+		wg.Go(member)
 	}
 	<-s.begun
-	close(s.hold["fleet"])
+	joined(29)
+	server.Joined(h.server, 970)
+	wg.Go(member)
+	joined(1000)
+	if got := h.try("fleet", imported); got != http.StatusServiceUnavailable {
+		t.Errorf("one more got %d", got)
+	}
+	s.hold["fleet"] <- struct{}{}
 	wg.Wait()
 	if s.count() != 1 {
 		t.Errorf("%d computations", s.count())
