@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -133,7 +135,9 @@ func TestConnectionGoesOnAfterADrain(t *testing.T) {
 	}
 }
 
-// Whoever sends a body slowly, or never ends it, is answered all the same.
+// Whoever sends a body slowly is answered all the same, and so is who never ends it,
+// unless it goes on to send by HTTP/1 after it was cut off: TCP then drops what is on
+// its way.
 func TestSlowSenderIsAnswered(t *testing.T) {
 	for _, version := range []int{1, 2} {
 		for name, send := range map[string]func(w *io.PipeWriter, stop <-chan struct{}){
@@ -164,6 +168,9 @@ func TestSlowSenderIsAnswered(t *testing.T) {
 					}
 					req.ContentLength = length
 					resp, err := srv.Client().Do(req)
+					if version == 1 && name == "no end" && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
+						return
+					}
 					if err != nil {
 						t.Fatal(err)
 					}
