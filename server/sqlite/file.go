@@ -119,9 +119,8 @@ func narrow(path string) error {
 }
 
 // fileWatch looks after the files of an open database. They must stay what they
-// are: what is
-// written into a file that was removed or replaced is lost, although SQLite
-// reports that it is written.
+// are: what is written into a file that was removed or replaced is lost, although
+// SQLite reports that it is written.
 type fileWatch struct {
 	names   [3]string
 	were    [3]identity

@@ -148,6 +148,21 @@ func TestFilesOverwritten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// copied returns what the file has now.
+	copied := func(t *testing.T, path string) []byte {
+		t.Helper()
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	grown := func(t *testing.T, s *sqlite.Store, name string, n int) {
+		t.Helper()
+		if err := grow(t, s, name, n); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, row := range []struct {
 		name string
 		do   func(t *testing.T, s *sqlite.Store, path string)
@@ -155,51 +170,28 @@ func TestFilesOverwritten(t *testing.T) {
 	}{
 		{"an older copy over the database", func(t *testing.T, s *sqlite.Store, path string) {
 			checkpoint(t, s, "TRUNCATE")
-			old, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := grow(t, s, "later", 200); err != nil {
-				t.Fatal(err)
-			}
+			old := copied(t, path)
+			grown(t, s, "later", 200)
 			checkpoint(t, s, "TRUNCATE")
-			if err := grow(t, s, "last", 1); err != nil {
-				t.Fatal(err)
-			}
+			grown(t, s, "last", 1)
 			overwrite(t, path, old)
 		}, true},
 		{"an older copy over the database, beside a log of its usual size", func(t *testing.T, s *sqlite.Store, path string) {
 			checkpoint(t, s, "TRUNCATE")
-			old, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := grow(t, s, "later", 600); err != nil {
-				t.Fatal(err)
-			}
+			old := copied(t, path)
+			grown(t, s, "later", 600)
 			checkpoint(t, s, "PASSIVE") // the log's file stays as large as it was
-			if err := grow(t, s, "last", 1); err != nil {
-				t.Fatal(err)
-			}
+			grown(t, s, "last", 1)
 			overwrite(t, path, old)
 		}, true},
 		{"an older copy over the log", func(t *testing.T, s *sqlite.Store, path string) {
-			if err := grow(t, s, "before", 50); err != nil {
-				t.Fatal(err)
-			}
-			old, err := os.ReadFile(path + "-wal")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := grow(t, s, "later", 50); err != nil {
-				t.Fatal(err)
-			}
+			grown(t, s, "before", 50)
+			old := copied(t, path+"-wal")
+			grown(t, s, "later", 50)
 			overwrite(t, path+"-wal", old)
 		}, true},
 		{"half of the log", func(t *testing.T, s *sqlite.Store, path string) {
-			if err := grow(t, s, "before", 100); err != nil {
-				t.Fatal(err)
-			}
+			grown(t, s, "before", 100)
 			info, err := os.Stat(path + "-wal")
 			if err == nil {
 				err = os.Truncate(path+"-wal", info.Size()/2)
@@ -210,9 +202,7 @@ func TestFilesOverwritten(t *testing.T) {
 		}, true},
 		{"the log begun anew many times", func(t *testing.T, s *sqlite.Store, _ string) {
 			for _, mode := range []string{"PASSIVE", "RESTART", "TRUNCATE", "FULL", "RESTART", "TRUNCATE"} {
-				if err := grow(t, s, "more", 30); err != nil {
-					t.Fatal(err)
-				}
+				grown(t, s, "more", 30)
 				checkpoint(t, s, mode)
 			}
 		}, false},
@@ -220,17 +210,10 @@ func TestFilesOverwritten(t *testing.T) {
 		{"the log emptied by SQLite", func(t *testing.T, s *sqlite.Store, _ string) { checkpoint(t, s, "TRUNCATE") }, false},
 		{"an older copy before another program's first look", func(t *testing.T, s *sqlite.Store, path string) {
 			checkpoint(t, s, "TRUNCATE")
-			old, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := grow(t, s, "later", 200); err != nil {
-				t.Fatal(err)
-			}
+			old := copied(t, path)
+			grown(t, s, "later", 200)
 			checkpoint(t, s, "TRUNCATE")
-			if err := grow(t, s, "last", 1); err != nil {
-				t.Fatal(err)
-			}
+			grown(t, s, "last", 1)
 			other := open(t, path)
 			overwrite(t, path, old)
 			if err := grow(t, other, "more", 1); !errors.Is(err, sqlite.ErrLost) {
@@ -238,9 +221,7 @@ func TestFilesOverwritten(t *testing.T) {
 			}
 		}, true},
 		{"vacuumed, then written to", func(t *testing.T, s *sqlite.Store, _ string) {
-			if err := grow(t, s, "gone", 500); err != nil {
-				t.Fatal(err)
-			}
+			grown(t, s, "gone", 500)
 			for _, statement := range []string{"DELETE FROM events", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"} {
 				if _, err := s.DB().ExecContext(t.Context(), statement); err != nil {
 					t.Fatal(err)
@@ -252,9 +233,7 @@ func TestFilesOverwritten(t *testing.T) {
 			}
 		}, false},
 		{"vacuumed", func(t *testing.T, s *sqlite.Store, _ string) {
-			if err := grow(t, s, "gone", 500); err != nil {
-				t.Fatal(err)
-			}
+			grown(t, s, "gone", 500)
 			for _, statement := range []string{"DELETE FROM events", "VACUUM"} {
 				if _, err := s.DB().ExecContext(t.Context(), statement); err != nil {
 					t.Fatal(err)
