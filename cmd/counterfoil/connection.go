@@ -90,9 +90,12 @@ func (p *program) readConsumer() (*consumerConfig, string, error) {
 	if p.consumer, err = f.Stat(); err != nil {
 		return nil, "", err
 	}
-	text, err := io.ReadAll(io.LimitReader(f, maxConfig))
+	text, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
 	if err != nil {
 		return nil, "", fmt.Errorf("read %s: %w", path, err)
+	}
+	if len(text) > maxConfig {
+		return nil, "", fmt.Errorf("%s is larger than %d bytes", path, maxConfig)
 	}
 	config := new(consumerConfig)
 	doc, err := strict.Parse[consumerConfig](path, text)
@@ -267,7 +270,7 @@ func (p *program) tokenCache(config *consumerConfig, dir string) (client.Cache, 
 	if path == "" && config.TokenCache != "" {
 		path, from = within(dir, config.TokenCache), fmt.Sprintf("token_cache (%s:%d)", config.file, config.doc.Line("token_cache"))
 		if rootsGuest(path) {
-			path = "" // root's tokens there would lock its owner out
+			path, from = "", "token cache" // root's tokens there would lock its owner out
 		}
 	}
 	if path == "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -82,6 +83,22 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))`
 			t.Errorf("exit %d, said %s", got.code, got.err)
 		}
 	})
+}
+
+// A configuration that is too long is refused, and not read in part.
+func TestLongConfiguration(t *testing.T) {
+	path, env := consumerWith(t)
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.WriteString("\n" + strings.Repeat("# a comment\n", maxConfig/12))
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := execute(t, "", env, binary, "--config", path, "token", "a55"); got.code != exitLocal || !strings.Contains(got.err, "is larger than 1048576 bytes") {
+		t.Errorf("exit %d, said %s", got.code, got.err)
+	}
 }
 
 // A person gives up on a server that does not answer.
