@@ -166,9 +166,12 @@ func (p *program) body(data string) ([]byte, error) {
 // answer prints an API's answer.
 func (p *program) answer(resp *http.Response, include bool) error {
 	if p.output == jsonForm {
-		raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 		if err != nil {
 			return fmt.Errorf("read the API's answer: %w", err)
+		}
+		if len(raw) > maxAnswer {
+			return withHint(fmt.Errorf("the API's answer is longer than %d bytes", maxAnswer), "leave -o json out: the answer is then printed as it comes")
 		}
 		var body any = string(raw)
 		if json.Valid(raw) {

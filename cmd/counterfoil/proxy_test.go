@@ -50,6 +50,9 @@ func startNamed(t *testing.T) *named {
 		n.requests = append(n.requests, r.Method+" "+r.Host+r.URL.Path)
 		n.mu.Unlock()
 		rw.Header().Set("Content-Type", "application/json")
+		if strings.HasSuffix(r.URL.Path, "/long") {
+			_, _ = io.Copy(rw, io.LimitReader(spaces{}, maxAnswer))
+		}
 		fmt.Fprint(rw, `{"access_token":"a-token","token_type":"Bearer","expires_in":3600,"resources":[]}`)
 	}))
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
@@ -91,6 +94,25 @@ func startNamed(t *testing.T) *named {
 		}
 	}
 	return n
+}
+
+// spaces has no end.
+type spaces struct{}
+
+func (spaces) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}
+
+// An answer that is too long for JSON is refused, and not printed in part.
+func TestLongAnswer(t *testing.T) {
+	n := startNamed(t)
+	got := n.counterfoil(t, "http://"+n.proxy, "call", "it", "GET", "/long", "-o", "json")
+	if got.code != exitLocal || got.out != "" || !strings.Contains(got.err, "is longer than 67108864 bytes") {
+		t.Errorf("exit %d, printed %d bytes, said %s", got.code, len(got.out), got.err)
+	}
 }
 
 func (n *named) counterfoil(t *testing.T, proxy string, args ...string) ran {

@@ -102,7 +102,10 @@ func authorities(path string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("vault: Config.CAFile cannot be read: %w", err)
 	}
 	defer f.Close()
-	pem, err := io.ReadAll(io.LimitReader(f, maxCA))
+	pem, err := io.ReadAll(io.LimitReader(f, maxCA+1))
+	if err == nil && len(pem) > maxCA {
+		err = fmt.Errorf("it is larger than %d bytes", maxCA)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("vault: Config.CAFile cannot be read: %w", err)
 	}

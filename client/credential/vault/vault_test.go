@@ -1,6 +1,7 @@
 package vault_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -535,6 +536,10 @@ func TestConfig(t *testing.T) {
 	if err := os.WriteFile(blank, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	long := blank + "-long"
+	if err := os.WriteFile(long, bytes.Repeat([]byte("\n"), 1<<20+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	jwt := &vault.JWTLogin{Role: "r", JWT: static("eyJ.x")}
 	for _, row := range []struct {
 		name   string
@@ -549,6 +554,7 @@ func TestConfig(t *testing.T) {
 		{"relative socket", func(c *vault.Config) { c.Address = "unix://agent.sock" }, "Config.Address must be"},
 		{"no CA file", func(c *vault.Config) { c.CAFile = blank + "-none" }, "Config.CAFile cannot be read"},
 		{"blank CA file", func(c *vault.Config) { c.CAFile = blank }, "has no certificate"},
+		{"long CA file", func(c *vault.Config) { c.CAFile = long }, "larger than 1048576 bytes"},
 		{"version", func(c *vault.Config) { c.KVVersion = 3 }, "KVVersion must be 1, 2 or 0"},
 		{"namespace", func(c *vault.Config) { c.Namespace = "a\nb" }, "Namespace must be printable"},
 		{"no login", func(c *vault.Config) { c.Token, c.Address = nil, "https://vault.example.com" }, "set one of Config.Token"},
