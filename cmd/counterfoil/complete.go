@@ -31,11 +31,11 @@ var toComplete = opener{toRead.look, sqlite.OpenReadOnly}
 
 // completeConnections offers the names of the configuration's connections.
 func (p *program) completeConnections(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	config, _, err := p.readConsumer()
+	config, err := p.readConsumer()
 	if err != nil || len(args) > 0 {
 		return nil, noFiles
 	}
-	return slices.Sorted(maps.Keys(config.Connections)), noFiles
+	return config.Names(), noFiles
 }
 
 // completeRealms offers the realms of the server that the flags name, then files

@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"github.com/counterfoil/counterfoil/internal/files"
+	"github.com/counterfoil/counterfoil/internal/trust"
 )
 
 // rounds is how often a crash test crashes: 'make crash' asks for more.
@@ -45,7 +46,7 @@ type asker struct {
 func (u *upProcess) asker(t *testing.T, provider string) *asker {
 	t.Helper()
 	env := u.env(t, provider)
-	pool, err := trust(env.Get("SSL_CERT_FILE"))
+	pool, err := trust.File(env.Get("SSL_CERT_FILE"))
 	if err != nil {
 		t.Fatal(err)
 	}

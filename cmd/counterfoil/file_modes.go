@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/counterfoil/counterfoil/internal/files"
@@ -42,15 +41,4 @@ func doubts(uses ...fileUse) (all []string) {
 		}
 	}
 	return all
-}
-
-// rootsGuest reports whether root works in the directory, or in what would become
-// one, of another user.
-func rootsGuest(path string) bool {
-	for ; os.Geteuid() == 0; path = filepath.Dir(path) {
-		if info, err := os.Stat(path); err == nil || path == filepath.Dir(path) {
-			return err == nil && files.Anothers(info)
-		}
-	}
-	return false
 }

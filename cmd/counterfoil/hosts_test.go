@@ -13,6 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/internal/trust"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
@@ -86,7 +87,7 @@ func TestProofsAtEveryNameOfThisMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	env := shared.env(t, "a55")
-	pool, err := trust(env.Get("SSL_CERT_FILE"))
+	pool, err := trust.File(env.Get("SSL_CERT_FILE"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,19 +7,23 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/consumer"
 	"github.com/counterfoil/counterfoil/guard"
+	"github.com/counterfoil/counterfoil/internal/trust"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
 // trusting is a transport that trusts the development authority.
 func trusting(t *testing.T) *http.Transport {
 	t.Helper()
-	pool, err := trust(shared.env(t, "a55").Get("SSL_CERT_FILE"))
+	pool, err := trust.File(shared.env(t, "a55").Get("SSL_CERT_FILE"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,6 +51,36 @@ func source(t *testing.T, name string, change func(*client.Config)) *client.Sour
 		t.Fatal(err)
 	}
 	return s
+}
+
+// A Go program calls each API with what 'up' has written, and shares the command
+// line's tokens.
+func TestGoClientOpensWhatUpWrites(t *testing.T) {
+	config, err := consumer.Load(filepath.Join(shared.dir, "consumer.yaml"), consumer.Options{Getenv: func(string) string { return "" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := config.Names(); !slices.Equal(got, []string{"a55", "ahotu", "altrata", "altrata-directory", "engagifii"}) {
+		t.Fatalf("connections %q", got)
+	}
+	for _, name := range config.Names() {
+		t.Run(name, func(t *testing.T) {
+			s, err := config.Source(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if health := s.Check(t.Context()); health.Status != "healthy" {
+				t.Errorf("%+v", health)
+			}
+			token, err := s.Token(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if printed := execute(t, "", nil, binary, "--config", config.File(), "token", name).good(t); strings.TrimSpace(printed.out) != token.Value.Reveal() {
+				t.Error("the command line has another token")
+			}
+		})
+	}
 }
 
 // A Go program calls each API with the client package alone.

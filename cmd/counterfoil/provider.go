@@ -145,9 +145,13 @@ func openProvider(nameOrFile string) (*provider.Provider, error) {
 	if err == nil {
 		return d, nil
 	}
-	var problems provider.Problems
-	if errors.As(err, &problems) {
-		return nil, withHint(problems[0], "'counterfoil provider check %s' shows all mistakes", nameOrFile)
+	return nil, withHint(err, "%s", ofProvider(err, nameOrFile))
+}
+
+// ofProvider is the next action when a description cannot be opened.
+func ofProvider(err error, nameOrFile string) string {
+	if _, mistaken := errors.AsType[provider.Problems](err); mistaken {
+		return "mend the description; 'counterfoil provider check " + nameOrFile + "' checks it again"
 	}
-	return nil, withHint(err, "%s", strings.TrimSpace(strings.TrimPrefix(didYouMean(nameOrFile, provider.Names()), ": ")+" 'counterfoil provider list' shows the catalog"))
+	return strings.TrimSpace(strings.TrimPrefix(didYouMean(nameOrFile, provider.Names()), ": ") + " 'counterfoil provider list' shows the catalog")
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"strings"
 
@@ -39,11 +38,9 @@ type program struct {
 	getenv func(string) string
 	clock  counterfoil.Clock
 	config string // path of the client configuration
-	// consumer is the file that was read there, and noExec forbids what it says to run.
-	consumer fs.FileInfo
-	noExec   bool
-	output   format
-	place    *place // of the connection that was opened; nil before
+	noExec bool   // forbids what the configuration says to run
+	output format
+	place  *place // of the connection that was opened; nil before
 	// verbose: each step of a connection is told on standard error.
 	verbose bool
 }

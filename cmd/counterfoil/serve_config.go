@@ -142,6 +142,9 @@ type logFormat string
 
 func (logFormat) Words() []string { return []string{"text", "json"} }
 
+// maxConfig bounds a configuration, in bytes.
+const maxConfig = 1 << 20
+
 // readServeConfig reads a configuration, and checks its form. What is wrong with
 // the form stands in the document, unless nothing can be read.
 func readServeConfig(path string) (*serveConfig, *strict.Document, error) {

@@ -24,6 +24,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/internal/seal"
 	"github.com/counterfoil/counterfoil/internal/strict"
+	"github.com/counterfoil/counterfoil/internal/trust"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
@@ -227,7 +228,7 @@ func (pl *planner) outbound() {
 	}
 	if file := pl.Outbound.CAFile; file != "" {
 		var err error
-		if pl.rootCAs, err = trust(within(pl.dir, file)); err != nil {
+		if pl.rootCAs, err = trust.File(within(pl.dir, file)); err != nil {
 			pl.fail(to("outbound", "ca_file"), "%v", err)
 		}
 	}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/seal"
+	"github.com/counterfoil/counterfoil/internal/trust"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
 )
@@ -161,7 +162,7 @@ func (s *served) client(t *testing.T, realm string, scopes ...string) server.Cre
 // the server offers it.
 func (s *served) http(t *testing.T) *http.Client {
 	t.Helper()
-	pool, err := trust(filepath.Join(s.dir, "tls", "certificate.pem"))
+	pool, err := trust.File(filepath.Join(s.dir, "tls", "certificate.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}

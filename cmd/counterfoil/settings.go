@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client/consumer"
 	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
@@ -196,7 +197,7 @@ func (s *site) writeConsumer() error {
 	if err != nil {
 		return err
 	}
-	config := consumerConfig{TokenCache: "tokens", Connections: map[string]connection{}}
+	config := &consumer.Config{TokenCache: "tokens", Connections: map[string]consumer.Connection{}}
 	for _, r := range s.realms {
 		for i := range r.APIs {
 			api := &r.APIs[i]
@@ -208,7 +209,7 @@ func (s *site) writeConsumer() error {
 			if r.Source().Builtin && described == directory {
 				described = r.APIs[0].Name // which it is a copy of; the catalog has no other
 			}
-			c := connection{
+			c := consumer.Connection{
 				Provider: r.Name, API: described, TokenURL: r.tokenURL(), APIURL: r.apiURL(api), CAFile: ca,
 				ClientID: r.client.id, ClientSecret: "file:env/" + r.Name + ".env#" + varClientSecret,
 				Tenant: r.client.tenant,

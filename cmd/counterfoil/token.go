@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client/consumer"
 	"github.com/spf13/cobra"
 )
 
@@ -105,13 +106,13 @@ func (p *program) forget(ctx context.Context, args []string) error {
 		}
 		of = args[0]
 	} else {
-		config, dir, err := p.readConsumer()
+		config, err := p.readConsumer()
 		if err != nil {
 			return err
 		}
-		cache, err := p.tokenCache(config, dir)
+		cache, err := config.Cache()
 		if err != nil {
-			return err
+			return toMend(err, consumer.Connection{})
 		}
 		if err := cache.Clear(ctx, ""); err != nil {
 			return withHint(fmt.Errorf("forget tokens: %s", strings.TrimPrefix(err.Error(), "client: ")), "remove the files of the token cache yourself")

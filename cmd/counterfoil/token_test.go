@@ -9,6 +9,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/internal/trust"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -95,7 +96,7 @@ func TestVerboseTellsEachStep(t *testing.T) {
 		got   ran
 		steps []string
 	}{
-		{"fresh", fresh, []string{"* config   " + path + ", line ", "* provider altrata\n", "* secret   client_secret (", "* secret   api_key (", "* connect  ", "* TLS      TLS 1.3, certificate of localhost", "* token    POST https://", "answered 200 in", "* token    bearer, "}},
+		{"fresh", fresh, []string{"* config   connection altrata (" + path + ":", "* provider altrata\n", "* secret   client_secret (", "* secret   api_key (", "* connect  ", "* TLS      TLS 1.3, certificate of localhost", "* token    POST https://", "answered 200 in", "* token    bearer, "}},
 		{"cached", cached, []string{"* config ", "* secret ", "* token    bearer, "}},
 		{"call", call, []string{"* token    Bearer", "* call     GET ", "/a55/api/v1/wallets\n", "* call     answered 400 Bad Request in"}},
 		{"wrong", wrong, []string{"* token    POST https://", "attempt 1 failed in"}},
@@ -176,7 +177,7 @@ func TestKeyNew(t *testing.T) {
 				t.Errorf("printed %s", got.out)
 			}
 			base := client.NewHTTP()
-			if base.TLSClientConfig.RootCAs, err = trust(ca); err != nil {
+			if base.TLSClientConfig.RootCAs, err = trust.File(ca); err != nil {
 				t.Fatal(err)
 			}
 			s, err := client.New(client.Config{Provider: p, TokenURL: tokenURL, ClientID: id, Key: client.PrivateKey(client.Static(counterfoil.Secret(private))), HTTP: base})

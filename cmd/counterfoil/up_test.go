@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/counterfoil/counterfoil/internal/trust"
 )
 
 // printedBlock is what stands under one heading of what 'up' prints.
@@ -397,7 +399,7 @@ func TestOldTLSIsRefused(t *testing.T) {
 func TestDrain(t *testing.T) {
 	u := start(t, filepath.Join(t.TempDir(), "data"), "127.0.0.1:0")
 	env := u.env(t, "a55")
-	pool, err := trust(env.Get("SSL_CERT_FILE"))
+	pool, err := trust.File(env.Get("SSL_CERT_FILE"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -441,7 +443,7 @@ func TestUpListensOnOneAddressOfLocalhost(t *testing.T) {
 	if host != "localhost" || strings.Contains(shared.printed(), "https://127.0.0.1") {
 		t.Errorf("clients are told %s", shared.base)
 	}
-	pool, err := trust(shared.env(t, "a55").Get("SSL_CERT_FILE"))
+	pool, err := trust.File(shared.env(t, "a55").Get("SSL_CERT_FILE"))
 	if err != nil {
 		t.Fatal(err)
 	}

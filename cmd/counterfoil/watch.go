@@ -18,6 +18,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/consumer"
 	"golang.org/x/term"
 )
 
@@ -33,12 +34,12 @@ type proof struct {
 
 // watch has all that happens to a connection told, where it is to be, and keeps
 // what it waits for.
-func (p *program) watch(l *link, c *client.Config, from connection) {
+func (p *program) watch(l *link, c *client.Config, from consumer.Connection) {
 	c.ClientSecret = watched(p, l, "client_secret", from.ClientSecret, c.ClientSecret)
 	c.APIKey = watched(p, l, "api_key", from.APIKey, c.APIKey)
 	c.Key = watched(p, l, "private_key", from.PrivateKey, c.Key)
 	c.OnEvent = func(_ context.Context, e counterfoil.Event) { p.event(l, e) }
-	p.step("config", "%s, line %d: connection %s", p.place.file, p.place.doc.Line("connections", l.name), l.name)
+	p.step("config", "connection %s", p.place.key(""))
 	p.step("provider", "%s", c.Provider.Name)
 	t, ok := c.HTTP.(*http.Transport)
 	if !ok || !p.verbose {
