@@ -73,7 +73,7 @@ func BenchmarkGuard(b *testing.B) {
 		}
 		c.say(position(1000))
 		caughtUp(b, f, "w.1000")
-		g := must(guard.New(guard.Config{Provider: must(provider.Builtin("oauth2")), Issuer: issuer, Keys: benchKeys(d), Revocations: f}))
+		g := must(guard.New(guard.Config{Provider: must(provider.Builtin("oauth2")), Issuer: issuer, Keys: benchKeys(d), Liveness: f}))
 		h, known, w := g.Handler(bare), request(nil), discard{}
 		b.ReportAllocs()
 		for b.Loop() {
@@ -116,7 +116,7 @@ func benchKeys(d dialect) guard.Keys {
 func benchGuard(name string, d dialect) (*guard.Guard, func(change members) *http.Request) {
 	g := must(guard.New(guard.Config{Provider: must(provider.Builtin(name)), Issuer: issuer, Logger: slog.New(slog.DiscardHandler),
 		Keys:     benchKeys(d),
-		Registry: &registry{tenants: []string{"TENANT123"}, apiKey: "key-1"}}))
+		Liveness: &registry{}, Directory: &registry{tenants: []string{"TENANT123"}, apiKey: "key-1"}}))
 	return g, func(change members) *http.Request {
 		claims := members{}
 		for _, m := range []members{d.claims, {"exp": 4_000_000_000}, change} {

@@ -112,7 +112,7 @@ func newProver(cfg *Config) (*prover, error) {
 // that it uses the scheme that goes with the binding. It is asked on each call,
 // whether the token is remembered or not, after everything else about the token
 // is right: only then does a proof take room in memory.
-func (g *Guard) holder(answer http.Header, r *http.Request, v *verified, s *sent) *denial {
+func (g *Guard) holder(answer http.Header, r *http.Request, v *verified, s *sent) *Refusal {
 	b := v.bound
 	if s.proved && (b == nil || b.key == "") {
 		// The scheme says what the token does not: it is another scheme than the
@@ -141,7 +141,7 @@ func (g *Guard) holder(answer http.Header, r *http.Request, v *verified, s *sent
 }
 
 // proof checks the proof of a call (RFC 9449 section 7.1).
-func (g *Guard) proof(answer http.Header, r *http.Request, v *verified, s *sent) *denial {
+func (g *Guard) proof(answer http.Header, r *http.Request, v *verified, s *sent) *Refusal {
 	p := g.prover
 	proofs := r.Header["Dpop"]
 	if len(proofs) != 1 {
@@ -165,7 +165,7 @@ func (g *Guard) proof(answer http.Header, r *http.Request, v *verified, s *sent)
 	}
 	switch {
 	case errors.Is(err, dpop.ErrUseNonce):
-		return &denial{reason: counterfoil.TokenProofNonce, header: g.tokenHeader, code: codeNonce}
+		return &Refusal{Reason: counterfoil.TokenProofNonce, header: g.tokenHeader, code: codeNonce}
 	case err != nil:
 		return g.unproved(codeProof, err.Error())
 	case !p.seen.FirstOf(v.principal.ClientID, proof):
@@ -203,8 +203,8 @@ func (p *prover) target(r *http.Request) (string, bool) {
 }
 
 // unproved refuses a call whose sender did not prove to hold the token's key.
-func (g *Guard) unproved(code, detail string) *denial {
-	return &denial{reason: counterfoil.TokenProof, header: g.tokenHeader, code: code, detail: detail}
+func (g *Guard) unproved(code, detail string) *Refusal {
+	return &Refusal{Reason: counterfoil.TokenProof, header: g.tokenHeader, code: code, detail: detail}
 }
 
 // challenged returns the shape of a refusal with the challenge that the sender
@@ -212,8 +212,8 @@ func (g *Guard) unproved(code, detail string) *denial {
 // of proofs. A refused proof gets one in place of the description's; any other
 // refusal of a call with the scheme DPoP keeps the description's parameters and
 // takes that scheme.
-func (g *Guard) challenged(shape provider.Refusal, no *denial) provider.Refusal {
-	if _, described := g.api.Refusals[no.reason]; described && no.code != "" {
+func (g *Guard) challenged(shape provider.Refusal, refusal *Refusal) provider.Refusal {
+	if _, described := g.api.Refusals[refusal.Reason]; described && refusal.code != "" {
 		return shape
 	}
 	headers, challenge := make(map[string]string, len(shape.Headers)+1), ""
@@ -227,8 +227,8 @@ func (g *Guard) challenged(shape provider.Refusal, no *denial) provider.Refusal 
 	scheme, parameters, _ := strings.Cut(challenge, " ")
 	algs := `algs="` + strings.Join(dpop.Algorithms(), " ") + `"`
 	switch {
-	case no.code != "":
-		challenge = schemeDPoP + ` error="` + no.code + `", ` + algs
+	case refusal.code != "":
+		challenge = schemeDPoP + ` error="` + refusal.code + `", ` + algs
 	case !strings.EqualFold(scheme, "Bearer"):
 	case parameters == "":
 		challenge = schemeDPoP + " " + algs

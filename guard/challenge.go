@@ -8,9 +8,13 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// denial is why a call is refused.
-type denial struct {
-	reason counterfoil.Reason
+// Refusal is why a call is refused, and its answer in the words of the provider.
+// It is the error of [Guard.Authenticate] and [Guard.Authorize]. Its text is for the
+// operator; the caller gets nothing but the answer.
+type Refusal struct {
+	// Reason is for machines: the Event of the call has the same.
+	Reason counterfoil.Reason
+
 	// header is the name of the header concerned, as the description writes it.
 	header string
 	// detail is for the operator; err the failure behind Unavailable.
@@ -20,6 +24,38 @@ type denial struct {
 	// the token came with the scheme DPoP.
 	code string
 	dpop bool
+
+	answer provider.Refusal
+	extra  http.Header // of the answer, beside those of the description
+}
+
+// Error returns the reason and what is known of it.
+func (f *Refusal) Error() string {
+	text := "call refused: " + string(f.Reason)
+	switch {
+	case f.err != nil:
+		text += ": " + f.err.Error()
+	case f.detail != "":
+		text += ": " + f.detail
+	}
+	return text
+}
+
+// Unwrap returns the failure of Keys, Liveness or Directory that the call is
+// refused for as unavailable; otherwise nil.
+func (f *Refusal) Unwrap() error { return f.err }
+
+// Status returns the HTTP status of the answer, 400 to 599.
+func (f *Refusal) Status() int { return f.answer.Status }
+
+// Write sends the answer.
+func (f *Refusal) Write(w http.ResponseWriter) {
+	h := w.Header()
+	for name, values := range f.extra {
+		h[name] = values
+	}
+	h.Set("Cache-Control", "no-store")
+	f.answer.Write(w)
 }
 
 // reasons are all that a call is refused for, by the header concerned.
@@ -54,25 +90,26 @@ func shapesOf(api *provider.API) shapes {
 	return all
 }
 
-// refuse is where every refused call leaves: it tells who wants to know, then
-// answers in the description's shape. p is nil while the caller is not proved.
-func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, p *counterfoil.Principal, no *denial) {
-	if no.err != nil && r.Context().Err() == nil { // a caller who left is no failure
-		g.trouble.Error(r.Context(), g.clock, g.logger, "guard: call refused as unavailable", "provider", g.provider.Name, "api", g.api.Name, "error", no.err)
+// refuse completes every refusal: it logs a failure of the guard's own sources,
+// reports the event and finds the answer in the description. p is nil if it is not
+// proven who calls.
+func (g *Guard) refuse(r *http.Request, p *counterfoil.Principal, refusal *Refusal) {
+	if refusal.err != nil && r.Context().Err() == nil { // a caller who left is no failure
+		g.trouble.Error(r.Context(), g.clock, g.logger, "guard: call refused as unavailable", "provider", g.provider.Name, "api", g.api.Name, "error", refusal.err)
 	}
-	if g.onDecision != nil {
-		g.onDecision(r.Context(), g.event(r, p, no))
+	if g.onEvent != nil {
+		g.onEvent(r.Context(), g.event(r, p, refusal))
 	}
-	w.Header().Set("Cache-Control", "no-store")
-	answer := g.shapes[shape{no.reason, no.header}]
-	if no.code != "" || no.dpop && no.header == g.tokenHeader {
-		answer = g.challenged(answer, no)
+	if refusal.answer.Status == 0 {
+		refusal.answer = g.shapes[shape{refusal.Reason, refusal.header}]
 	}
-	answer.Write(w)
+	if refusal.code != "" || refusal.dpop && refusal.header == g.tokenHeader {
+		refusal.answer = g.challenged(refusal.answer, refusal)
+	}
 }
 
 // event describes the decision on r; no is nil when the call is let through.
-func (g *Guard) event(r *http.Request, p *counterfoil.Principal, no *denial) counterfoil.Event {
+func (g *Guard) event(r *http.Request, p *counterfoil.Principal, refusal *Refusal) counterfoil.Event {
 	e := counterfoil.Event{
 		Type: counterfoil.EventCallAllowed, Time: g.clock.Now(), Realm: g.provider.Name, Success: true,
 		Address: event.Peer(r.RemoteAddr), UserAgent: event.Clean(r.UserAgent(), event.MaxUserAgent),
@@ -80,13 +117,13 @@ func (g *Guard) event(r *http.Request, p *counterfoil.Principal, no *denial) cou
 	if p != nil {
 		e.ClientID, e.TokenID = p.ClientID, p.TokenID
 	}
-	if no != nil {
-		e.Type, e.Success, e.Reason, e.Detail = counterfoil.EventCallRefused, false, no.reason, no.detail
+	if refusal != nil {
+		e.Type, e.Success, e.Reason, e.Detail = counterfoil.EventCallRefused, false, refusal.Reason, refusal.detail
 		switch {
-		case no.err != nil:
-			e.Detail = no.err.Error()
+		case refusal.err != nil:
+			e.Detail = refusal.err.Error()
 		case e.Detail == "":
-			e.Detail = no.header
+			e.Detail = refusal.header
 		}
 	}
 	return e

@@ -19,7 +19,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	keys, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: "https://auth.example.com/.well-known/jwks.json"})
+	keys, err := guard.NewRemoteKeySet(guard.RemoteKeySetConfig{URL: "https://auth.example.com/.well-known/jwks.json"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func (c withCredentials) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // An API in another process than its issuer that refuses a token as soon as it
-// is revoked, and asks about each token while it cannot be told.
+// is revoked, and asks about each token while the feed is stale.
 func ExampleFollowRevocations() {
 	p, err := provider.Open("oauth2")
 	if err != nil {
@@ -66,21 +66,22 @@ func ExampleFollowRevocations() {
 	}
 	const issuer = "https://auth.example.com"
 	own := &http.Client{Transport: withCredentials{"orders-api", os.Getenv("ORDERS_API_SECRET")}}
-	feed, err := guard.FollowRevocations(guard.FeedConfig{
-		URL: issuer + "/revocations", Client: own,
-		Cut: "introspect", Introspect: &guard.Introspection{URL: issuer + "/introspect", Client: own},
-	})
+	introspector, err := guard.NewIntrospector(guard.IntrospectionConfig{URL: issuer + "/introspect", Client: own})
+	if err != nil {
+		log.Fatal(err)
+	}
+	feed, err := guard.FollowRevocations(guard.FeedConfig{URL: issuer + "/revocations", Client: own, OnStale: introspector})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer feed.Close()
-	keys, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: issuer + "/.well-known/jwks.json"})
+	keys, err := guard.NewRemoteKeySet(guard.RemoteKeySetConfig{URL: issuer + "/.well-known/jwks.json"})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer keys.Close()
 	g, err := guard.New(guard.Config{
-		Provider: p, Issuer: issuer, Keys: keys, Revocations: feed,
+		Provider: p, Issuer: issuer, Keys: keys, Liveness: feed,
 		URL: "https://orders.example.com", // what proofs of possession are made for
 	})
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -16,14 +15,6 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
 )
-
-// CutPolicy says what happens to a call whose token is right while nobody can
-// tell whether it was revoked.
-type CutPolicy string
-
-// cutPolicies are the words: "refuse" answers as unavailable, "introspect" asks
-// the issuer about each token, "accept" lets calls through as without a feed.
-var cutPolicies = []CutPolicy{"refuse", "introspect", "accept"}
 
 // FeedConfig says where an issuer tells what it revokes.
 type FeedConfig struct {
@@ -39,19 +30,20 @@ type FeedConfig struct {
 	// Logger gets what interrupts the feed, as a warning once a minute at most;
 	// default slog.Default.
 	Logger *slog.Logger
-	// After is how long the issuer may say nothing until the feed counts as cut;
-	// default 15 seconds. It speaks every 5. It is also the longest that a
-	// revocation goes unnoticed without the policy Cut in its place.
-	After time.Duration
-	// Cut is that policy: "refuse" (default), "introspect" or "accept".
-	Cut CutPolicy
-	// Introspect is what the policy "introspect" asks. Required with it.
-	Introspect *Introspection
+	// StaleAfter is the maximum time without a heartbeat, which the issuer sends
+	// every 5 seconds, after which the feed is stale; default 15 seconds. A
+	// revocation goes unnoticed for at most that long, unless OnStale lets tokens
+	// pass.
+	StaleAfter time.Duration
+	// OnStale decides about tokens while the feed is stale, beside what it knows to
+	// be revoked. Default: calls are refused as unavailable. An [Introspector] asks
+	// the issuer about each token, [Unchecked] accepts them.
+	OnStale Liveness
 	// MaxEntries is how many tokens and clients are remembered at most, each
 	// until no token that it concerns is in force; default 1,000,000. One takes
 	// about 200 bytes, twice that while the feed starts anew; names of more than
-	// 256 bytes on average count as more entries. With more, the feed counts as
-	// cut, and starts anew every minute until they fit.
+	// 256 bytes on average count as more entries. With more, the feed is
+	// stale, and starts anew every minute until they fit.
 	MaxEntries int
 }
 
@@ -81,7 +73,7 @@ type Feed struct {
 	revoked atomic.Pointer[revoked]
 	current atomic.Pointer[time.Time]
 	full    atomic.Bool
-	// noticed tells that a call found the feed cut, since it was not.
+	// noticed tells that a call found the feed stale, since it was not.
 	noticed atomic.Bool
 	// warned is when the follower last logged a warning.
 	warned time.Time
@@ -105,19 +97,19 @@ type FeedStats struct {
 	// Position is the last that the feed was followed to; empty before the first.
 	Position string
 	// Connected tells that there is a connection, and nothing older than it is
-	// missing. Cut tells that calls get the policy Cut now, Full that this is
-	// because there are more than MaxEntries.
-	Connected, Cut, Full bool
-	// LastWord is when the issuer last said that there is nothing more; zero
+	// missing. Stale tells that OnStale decides now, Full that this is because
+	// there are more than MaxEntries.
+	Connected, Stale, Full bool
+	// LastHeartbeat is when the issuer last said that there is nothing more; zero
 	// before.
-	LastWord time.Time
+	LastHeartbeat time.Time
 	// Reconnects are the connections after the first.
 	Reconnects uint64
 }
 
 // FollowRevocations follows an issuer's revocation feed from now on. Until it
-// has caught up for the first time, which it does not wait for, it counts as
-// cut. The caller closes it in the end.
+// has caught up for the first time, which it does not wait for, it is stale. The
+// caller closes it in the end.
 func FollowRevocations(cfg FeedConfig) (*Feed, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("follow revocations: %w", err)
@@ -137,24 +129,11 @@ func (cfg *FeedConfig) complete() error {
 	if cfg.Client == nil {
 		return errors.New("FeedConfig.Client is missing: give one that authenticates the guard at the issuer")
 	}
-	if cfg.Cut == "" {
-		cfg.Cut = "refuse"
+	if cfg.StaleAfter < 0 || cfg.MaxEntries < 0 {
+		return errors.New("FeedConfig.StaleAfter and FeedConfig.MaxEntries must not be negative")
 	}
-	switch {
-	case !slices.Contains(cutPolicies, cfg.Cut):
-		return fmt.Errorf("FeedConfig.Cut must be one of %q", cutPolicies)
-	case (cfg.Introspect != nil) != (cfg.Cut == "introspect"):
-		return errors.New(`FeedConfig.Introspect and FeedConfig.Cut "introspect" go together: set both or neither`)
-	case cfg.After < 0 || cfg.MaxEntries < 0:
-		return errors.New("FeedConfig.After and FeedConfig.MaxEntries must not be negative")
-	}
-	if cfg.Introspect != nil {
-		if err := cfg.Introspect.prepare(); err != nil {
-			return err
-		}
-	}
-	if cfg.After == 0 {
-		cfg.After = 15 * time.Second
+	if cfg.StaleAfter == 0 {
+		cfg.StaleAfter = 15 * time.Second
 	}
 	if cfg.MaxEntries == 0 {
 		cfg.MaxEntries = 1_000_000
@@ -170,8 +149,8 @@ func (cfg *FeedConfig) complete() error {
 	return nil
 }
 
-// Close leaves the feed and waits until nothing of it runs. Afterwards it counts
-// as cut; what it knows to be revoked stays so.
+// Close leaves the feed and waits until nothing of it runs. Afterwards it is
+// stale; what it knows to be revoked stays so.
 func (f *Feed) Close() {
 	f.stop()
 	f.tasks.Wait()
@@ -181,9 +160,9 @@ func (f *Feed) Close() {
 // Stats returns how the feed is now.
 func (f *Feed) Stats() FeedStats {
 	known := f.revoked.Load()
-	s := FeedStats{Entries: int(known.count.Load()), Full: f.full.Load(), Cut: f.cut(known, f.cfg.Clock.Now())}
+	s := FeedStats{Entries: int(known.count.Load()), Full: f.full.Load(), Stale: f.stale(known, f.cfg.Clock.Now())}
 	if at := f.current.Load(); at != nil {
-		s.LastWord = *at
+		s.LastHeartbeat = *at
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -200,17 +179,17 @@ func (f *Feed) position() string {
 	return f.feed + "." + strconv.FormatInt(f.after, 10)
 }
 
-// cut reports whether what the feed knows may not be all there is.
-func (f *Feed) cut(known *revoked, now time.Time) bool {
+// stale reports whether what the feed knows may not be all there is.
+func (f *Feed) stale(known *revoked, now time.Time) bool {
 	at := f.current.Load()
-	return at == nil || f.full.Load() || now.Sub(*at) >= f.cfg.After || known.incomplete(now)
+	return at == nil || f.full.Load() || now.Sub(*at) >= f.cfg.StaleAfter || known.incomplete(now)
 }
 
-// notice tells once that a call found the feed cut. When that is because the
+// notice tells once that a call found the feed stale. When that is because the
 // clock was set back, the feed starts anew at once.
 func (f *Feed) notice(known *revoked, now time.Time) {
 	if !f.noticed.Swap(true) {
-		f.cfg.Logger.Error("revocation feed: cut", "url", f.cfg.URL, "policy", string(f.cfg.Cut), "full", f.full.Load())
+		f.cfg.Logger.Error("revocation feed: stale", "url", f.cfg.URL, "policy", f.policy(), "full", f.full.Load())
 	}
 	if known.incomplete(now) {
 		f.mu.Lock()
@@ -220,6 +199,17 @@ func (f *Feed) notice(known *revoked, now time.Time) {
 			f.hangUp(errFeedSetBack)
 		}
 	}
+}
+
+// policy names what happens to tokens while the feed is stale, for the log.
+func (f *Feed) policy() string {
+	switch f.cfg.OnStale.(type) {
+	case nil:
+		return "refuse"
+	case Unchecked:
+		return "accept"
+	}
+	return "introspect"
 }
 
 // warn logs what interrupts the feed: the first time as a warning, and for a
@@ -234,40 +224,29 @@ func (f *Feed) warn(message string, args ...any) {
 	f.cfg.Logger.Log(f.ctx, level, message, append([]any{"url", f.cfg.URL}, args...)...)
 }
 
-// standing looks at a token whose client is p. What the feed knows to be
-// revoked is, cut or not.
-func (g *Guard) standing(ctx context.Context, p *counterfoil.Principal, raw string) *denial {
-	f := g.feed
+var (
+	errClientRevoked error = &counterfoil.Error{Reason: counterfoil.TokenRevoked, Message: "the client's tokens are revoked"}
+	errFeedStale     error = &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "the revocation feed is stale"}
+)
+
+// Live tells of a token what the feed knows, as [Liveness] says. What it knows to
+// be revoked stays so, stale or not.
+func (f *Feed) Live(ctx context.Context, p *counterfoil.Principal, token counterfoil.Secret) error {
 	known := f.revoked.Load()
-	token, client := known.ended(p)
+	ended, client := known.ended(p)
 	switch {
 	case client:
-		return g.deny(counterfoil.TokenRevoked, "the client's tokens are revoked")
-	case token:
-		return g.ended()
+		return errClientRevoked
+	case ended:
+		return errNotActive
 	}
 	now := f.cfg.Clock.Now()
-	if !f.cut(known, now) {
+	if !f.stale(known, now) {
 		return nil
 	}
 	f.notice(known, now)
-	switch f.cfg.Cut {
-	case "accept":
-		return nil
-	case "introspect":
-		return g.introspect(ctx, f.cfg.Introspect, raw)
+	if f.cfg.OnStale == nil {
+		return errFeedStale
 	}
-	return g.deny(counterfoil.Unavailable, "the revocation feed is cut")
-}
-
-// introspect asks the issuer whether the token is active.
-func (g *Guard) introspect(ctx context.Context, i *Introspection, raw string) *denial {
-	active, err := i.active(ctx, raw)
-	switch {
-	case err != nil:
-		return g.unavailable(err)
-	case active:
-		return nil
-	}
-	return g.ended()
+	return f.cfg.OnStale.Live(ctx, p, token)
 }

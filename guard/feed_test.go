@@ -223,7 +223,7 @@ func position(seq int) string { return fmt.Sprintf(`position|w.%d|{"time":1}`, s
 // behind returns a guard that follows the feed.
 func (s *teller) behind(f *guard.Feed, changes ...func(*guard.Config)) *rig {
 	return newRigFor(s.t, must(provider.Builtin("oauth2")), dialects()["oauth2"], append([]func(*guard.Config){func(c *guard.Config) {
-		c.Clock, c.Registry, c.Revocations = s.clock, nil, f
+		c.Clock, c.Liveness, c.Directory = s.clock, f, nil
 	}}, changes...)...)
 }
 
@@ -244,7 +244,7 @@ func caughtUp(t testing.TB, f *guard.Feed, position string) {
 	t.Helper()
 	eventually(t, "caught up at "+position, func() bool {
 		s := f.Stats()
-		return s.Position == position && s.Connected && !s.Cut
+		return s.Position == position && s.Connected && !s.Stale
 	})
 }
 
@@ -291,7 +291,7 @@ func TestFeed(t *testing.T) {
 			c.say(`revocation|w.9|{"client_id":"client-2","disabled":true,"expires":4000000000}`, `news||{"of":"a later version"}`, position(9))
 			at(t, f, "w.9")
 			want(second, "")
-			if s := f.Stats(); s != (guard.FeedStats{Entries: 3, Position: "w.9", Connected: true, LastWord: start}) {
+			if s := f.Stats(); s != (guard.FeedStats{Entries: 3, Position: "w.9", Connected: true, LastHeartbeat: start}) {
 				t.Errorf("%+v", s)
 			}
 		})
@@ -469,7 +469,7 @@ func TestFeedWaitsForAThirdOfItsSilence(t *testing.T) {
 		t.Run(after.String(), func(t *testing.T) {
 			s := newTeller(t, false)
 			s.refuse(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
-			s.follow(func(c *guard.FeedConfig) { c.After = after })
+			s.follow(func(c *guard.FeedConfig) { c.StaleAfter = after })
 			longest := time.Duration(0)
 			for i := range 9 {
 				longest = max(longest, s.again(i+1))
@@ -517,7 +517,7 @@ func TestSilence(t *testing.T) {
 	}
 	s.clock.Turn(1)
 	a := r.send(r.call(r.token(nil)))
-	if a.status != 503 || a.event.Reason != counterfoil.Unavailable || a.event.Detail != "the revocation feed is cut" || a.event.ClientID != client {
+	if a.status != 503 || a.event.Reason != counterfoil.Unavailable || a.event.Detail != "the revocation feed is stale" || a.event.ClientID != client {
 		t.Errorf("%d, %+v", a.status, a.event)
 	}
 	select {
@@ -528,7 +528,7 @@ func TestSilence(t *testing.T) {
 	s.again(1)
 	c = s.next()
 	c.raw(": nothing but comments\n\n")
-	if s := f.Stats(); !s.Cut || s.Connected {
+	if s := f.Stats(); !s.Stale || s.Connected {
 		t.Errorf("%+v", s)
 	}
 	c.say(hello, position(1))
@@ -539,9 +539,9 @@ func TestSilence(t *testing.T) {
 	for range 3 { // words keep it alive
 		s.clock.Turn(10 * time.Second)
 		c.say(position(1))
-		eventually(t, "the word arrives", func() bool { return f.Stats().LastWord.Equal(s.clock.Now()) })
+		eventually(t, "the word arrives", func() bool { return f.Stats().LastHeartbeat.Equal(s.clock.Now()) })
 	}
-	if got := f.Stats(); got.Reconnects != 1 || got.Cut {
+	if got := f.Stats(); got.Reconnects != 1 || got.Stale {
 		t.Errorf("%+v", got)
 	}
 }
@@ -556,25 +556,25 @@ func TestNeverCaughtUp(t *testing.T) {
 		c.say(ofToken(i+1, fmt.Sprint(i)))
 		at(t, f, fmt.Sprint("w.", i+1))
 	}
-	if got := f.Stats(); !got.Cut || got.Connected || got.Reconnects != 0 || got.Entries != 10 {
+	if got := f.Stats(); !got.Stale || got.Connected || got.Reconnects != 0 || got.Entries != 10 {
 		t.Errorf("%+v", got)
 	}
 }
 
-func TestCutPolicies(t *testing.T) {
+func TestStalePolicies(t *testing.T) {
 	i := newIntrospector(t)
 	for _, tt := range []struct {
-		policy guard.CutPolicy
+		policy string
 		change func(*guard.FeedConfig)
 		want   map[string]counterfoil.Reason // by token
 	}{
 		{"refuse", nil, map[string]counterfoil.Reason{"known": counterfoil.TokenRevoked, "unknown": counterfoil.Unavailable, "good": counterfoil.Unavailable}},
-		{"accept", func(c *guard.FeedConfig) { c.Cut = "accept" },
+		{"accept", func(c *guard.FeedConfig) { c.OnStale = guard.Unchecked{} },
 			map[string]counterfoil.Reason{"known": counterfoil.TokenRevoked, "unknown": "", "good": ""}},
-		{"introspect", func(c *guard.FeedConfig) { c.Cut, c.Introspect = "introspect", i.introspection(nil) },
+		{"introspect", func(c *guard.FeedConfig) { c.OnStale = i.introspection(nil) },
 			map[string]counterfoil.Reason{"known": counterfoil.TokenRevoked, "unknown": counterfoil.TokenRevoked, "good": ""}},
 	} {
-		t.Run(string(tt.policy), func(t *testing.T) {
+		t.Run(tt.policy, func(t *testing.T) {
 			s := newTeller(t, false)
 			f := s.follow(tt.change)
 			r := s.behind(f)
@@ -601,7 +601,7 @@ func TestCutPolicies(t *testing.T) {
 					}
 				}
 			}
-			if got := s.log.count("ERROR revocation feed: cut"); got != 1 || s.log.count("policy="+string(tt.policy)) != 1 {
+			if got := s.log.count("ERROR revocation feed: stale"); got != 1 || s.log.count("policy="+tt.policy) != 1 {
 				t.Errorf("logged %d times: %q", got, s.log.lines)
 			}
 			i.restart()
@@ -619,7 +619,7 @@ func TestFeedIsBounded(t *testing.T) {
 	caughtUp(t, f, "w.4")
 	c.say(ofToken(5, "4"))
 	s.lost(1)
-	if got := f.Stats(); !got.Full || !got.Cut || got.Entries != 3 {
+	if got := f.Stats(); !got.Full || !got.Stale || got.Entries != 3 {
 		t.Errorf("%+v", got)
 	}
 	if a, b := r.reason(r.claim("jti", "2")), r.reason(r.claim("jti", "4")); a != counterfoil.TokenRevoked || b != counterfoil.Unavailable {
@@ -660,7 +660,7 @@ func TestFeedForgets(t *testing.T) {
 		for range 6 {
 			s.clock.Turn(10 * time.Second)
 			c.say(position(5))
-			eventually(t, "the word arrives", func() bool { return f.Stats().LastWord.Equal(s.clock.Now()) })
+			eventually(t, "the word arrives", func() bool { return f.Stats().LastHeartbeat.Equal(s.clock.Now()) })
 		}
 	}
 }
@@ -674,7 +674,7 @@ func TestFeedInPlaceOfARegistry(t *testing.T) {
 	if _, err := guard.New(guard.Config{Provider: parse(t, "replacing", replace), Issuer: issuer, Keys: &keyring{}}); err == nil {
 		t.Fatal("nobody knows which token was replaced")
 	}
-	r := newRigFor(t, parse(t, "replacing", replace), dialects()["oauth2"], func(c *guard.Config) { c.Registry, c.Revocations = nil, f })
+	r := newRigFor(t, parse(t, "replacing", replace), dialects()["oauth2"], func(c *guard.Config) { c.Liveness, c.Directory = f, nil })
 	s.next().say(hello, ofToken(1, "first"), position(1))
 	caughtUp(t, f, "w.1")
 	if a, b := r.reason(r.claim("jti", "first")), r.reason(r.claim("jti", "second")); a != counterfoil.TokenReplaced || b != "" {
@@ -687,7 +687,7 @@ func TestFeedBesideARegistry(t *testing.T) {
 	s := newTeller(t, false)
 	f := s.follow(nil)
 	known := &registry{dead: map[string]bool{"dead": true}}
-	r := s.behind(f, func(c *guard.Config) { c.Registry = known })
+	r := s.behind(f, func(c *guard.Config) { c.Liveness = guard.AllOf(f, known) })
 	s.next().say(hello, ofToken(1, "revoked"), position(1))
 	caughtUp(t, f, "w.1")
 	for id, want := range map[string]counterfoil.Reason{"dead": counterfoil.TokenRevoked, "revoked": counterfoil.TokenRevoked, "good": ""} {
@@ -702,7 +702,7 @@ func TestTokensWithoutAnIssueTime(t *testing.T) {
 	s := newTeller(t, false)
 	f := s.follow(nil)
 	p := must(provider.Builtin("oauth2"))
-	r := newRigFor(t, without(p, provider.FromIssuedAt), dialects()["oauth2"], func(c *guard.Config) { c.Registry, c.Revocations = nil, f })
+	r := newRigFor(t, without(p, provider.FromIssuedAt), dialects()["oauth2"], func(c *guard.Config) { c.Liveness, c.Directory = f, nil })
 	c := s.next().say(hello, position(1))
 	caughtUp(t, f, "w.1")
 	if got := r.reason(r.token(nil)); got != "" {
@@ -732,7 +732,7 @@ func TestCloseEndsTheFeed(t *testing.T) {
 		state(s, f)
 		f.Close()
 		f.Close()
-		if got := f.Stats(); !got.Cut || got.Connected {
+		if got := f.Stats(); !got.Stale || got.Connected {
 			t.Errorf("%s: %+v", name, got)
 		}
 		s.server.Client().CloseIdleConnections()
@@ -748,27 +748,16 @@ func TestFollowRevocationsSaysWhatIsMissing(t *testing.T) {
 		cfg  guard.FeedConfig
 		want string
 	}{
-		"nothing":                    {guard.FeedConfig{}, "FeedConfig.URL must be an https URL"},
-		"plain HTTP":                 {guard.FeedConfig{URL: "http://auth.example/revocations", Client: c}, "FeedConfig.URL must be an https URL"},
-		"no client":                  {guard.FeedConfig{URL: u}, "FeedConfig.Client is missing"},
-		"another policy":             {guard.FeedConfig{URL: u, Client: c, Cut: "ignore"}, `one of ["refuse" "introspect" "accept"]`},
-		"nobody to ask":              {guard.FeedConfig{URL: u, Client: c, Cut: "introspect"}, "go together"},
-		"somebody who is not asked":  {guard.FeedConfig{URL: u, Client: c, Introspect: &guard.Introspection{}}, "go together"},
-		"an incomplete one to ask":   {guard.FeedConfig{URL: u, Client: c, Cut: "introspect", Introspect: &guard.Introspection{}}, "Introspection.URL"},
-		"one without authentication": {guard.FeedConfig{URL: u, Client: c, Cut: "introspect", Introspect: &guard.Introspection{URL: u}}, "Introspection.Client is missing"},
-		"negative":                   {guard.FeedConfig{URL: u, Client: c, After: -1}, "must not be negative"},
+		"nothing":    {guard.FeedConfig{}, "FeedConfig.URL must be an https URL"},
+		"plain HTTP": {guard.FeedConfig{URL: "http://auth.example/revocations", Client: c}, "FeedConfig.URL must be an https URL"},
+		"no client":  {guard.FeedConfig{URL: u}, "FeedConfig.Client is missing"},
+		"negative":   {guard.FeedConfig{URL: u, Client: c, StaleAfter: -1}, "must not be negative"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := guard.FollowRevocations(tt.cfg); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q in it", err, tt.want)
 			}
 		})
-	}
-	s := newTeller(t, false)
-	_, err := guard.New(guard.Config{Provider: must(provider.Builtin("oauth2")), Issuer: issuer, Keys: &keyring{},
-		Revocations: s.follow(nil), Introspection: &guard.Introspection{URL: u, Client: c}})
-	if err == nil || !strings.Contains(err.Error(), "FeedConfig.Introspect") {
-		t.Errorf("a feed and an introspection side by side: %v", err)
 	}
 }
 

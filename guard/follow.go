@@ -43,7 +43,7 @@ func (f *Feed) follow() {
 			}
 			failures = max(0, early-freeEnds)
 		}
-		wait := min(firstWait<<min(failures, 10), longestWait, max(f.cfg.After/3, 1))
+		wait := min(firstWait<<min(failures, 10), longestWait, max(f.cfg.StaleAfter/3, 1))
 		// Guards that lost the same server do not come back as one.
 		wait = wait/2 + rand.N(wait/2+1)
 		if errors.Is(err, errFeedFull) {
@@ -111,7 +111,7 @@ func (f *Feed) filled() *revoked {
 // watch ends a connection that has said nothing for too long.
 func (f *Feed) watch(ctx context.Context, heard *atomic.Pointer[time.Time], cancel context.CancelCauseFunc) {
 	for {
-		left := f.cfg.After - f.cfg.Clock.Now().Sub(*heard.Load())
+		left := f.cfg.StaleAfter - f.cfg.Clock.Now().Sub(*heard.Load())
 		if left <= 0 {
 			cancel(errFeedSilent)
 			return

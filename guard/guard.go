@@ -4,7 +4,7 @@
 //
 // Use it in the program that serves an API, one Guard for each API:
 //
-//	keys, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: "https://auth.example.com/.well-known/jwks.json"})
+//	keys, err := guard.NewRemoteKeySet(guard.RemoteKeySetConfig{URL: "https://auth.example.com/.well-known/jwks.json"})
 //	g, err := guard.New(guard.Config{Provider: p, Issuer: "https://auth.example.com", Keys: keys})
 //	h := g.Handler(api)
 //	http.Handle("/api", h) // without this line ServeMux redirects it to /api/
@@ -12,15 +12,14 @@
 //
 // Behind it the API reads its caller with [counterfoil.PrincipalFrom].
 //
-// What a token cannot tell, that it was revoked since, a guard learns in one of
-// three ways: from a Registry in the issuer's process, from the issuer's
-// revocation feed ([FollowRevocations]), or by asking about each token
-// ([Introspection]). With the feed, a revocation holds as soon as its event
-// arrives, in milliseconds, and 15 seconds after the issuer was last heard the
-// feed counts as cut: then the guard refuses as unavailable, introspects or
-// accepts, as it was told. So nothing revoked is let through for longer than
-// that, unless the policy is to accept. A connection that breaks is resumed
-// where it was; what was revoked stays so, cut or not.
+// Whether a token was revoked since it was issued, it cannot say itself: a
+// [Liveness] tells. In the issuer's process that is the server's Authority; elsewhere the
+// issuer's revocation feed ([FollowRevocations]) or its introspection endpoint
+// ([NewIntrospector]). With the feed, a revocation takes effect as soon as its event
+// arrives, in milliseconds. If the issuer is silent for 15 seconds the feed is
+// stale: then the guard refuses calls as unavailable, introspects or accepts, as
+// configured, so that no revoked token is accepted for longer than that unless the
+// policy is to accept. A connection that breaks is resumed where it was.
 //
 // A token that is bound to a certificate (RFC 8705) or a key (RFC 9449) is taken
 // from its holder only, in every dialect and on each call.
@@ -59,26 +58,16 @@ type Config struct {
 	// audience of the API in the description, else one of the description's
 	// access tokens, else the issuer.
 	Audience string
-	// Keys answers for the issuer's public keys. Required.
+	// Keys looks up the issuer's public keys. Required.
 	Keys Keys
-	// Registry answers for the clients: with one, the token of a client that was
-	// disabled or deleted is refused at its next call. It is what a guard in the
-	// issuer's own process has. Required when the description has a header from
-	// api_key, or a header from tenant while the tokens have no claim from
-	// tenants.
-	Registry Registry
-	// Revocations is what a guard in another process has: the issuer's word of
-	// each revocation, followed as it is given and looked up in memory. The
-	// caller closes it.
-	Revocations *Feed
-	// Introspection asks the issuer about each token instead, on every call whose
-	// answer is not remembered. With Revocations it belongs to them:
-	// FeedConfig.Introspect.
-	//
-	// All three are asked that are there. With none of them, a token serves until
-	// it expires, whatever happens to its client; the token policy "replace"
-	// needs one.
-	Introspection *Introspection
+	// Liveness tells whether a token is still in force. Without one, a token is
+	// accepted until it expires, whatever happens to its client; with the token
+	// policy "replace" that has to be said with Unchecked.
+	Liveness Liveness
+	// Directory knows the clients' tenants and API keys. Required when the
+	// description has a header whose source is api_key, or one whose source is
+	// tenant while the tokens have no claim from tenants.
+	Directory Directory
 	// URL is where callers reach what the guard stands before, when requests do
 	// not tell: scheme and host, and the part of the path that a proxy in front
 	// takes away, such as https://api.example.com. A proof of possession (RFC
@@ -122,39 +111,23 @@ type Config struct {
 	// description. That of nbf and iat stays: an issuer dates a token ahead whose
 	// client had all earlier ones revoked.
 	SameClock bool
-	// OnDecision is told of every call, before it is answered or let through. It
-	// is called by many goroutines at once and holds the call up.
-	OnDecision func(context.Context, counterfoil.Event)
-	// Logger gets the failures of Keys and Registry; default slog.Default.
+	// OnEvent is told of every call, before it is answered or let through. It is
+	// called by many goroutines at once, and the call waits for it.
+	OnEvent func(context.Context, counterfoil.Event)
+	// Logger gets failures of Keys, Liveness and Directory; default slog.Default.
 	Logger *slog.Logger
-}
-
-// Registry answers for the clients of a provider. It is asked on every call
-// whose token is right, by many goroutines at once; an error refuses the call
-// as unavailable.
-type Registry interface {
-	// Live reports whether the principal's token still serves: the client is
-	// there and enabled, the token is not revoked and, under the token policy
-	// "replace", no later one has replaced it. It is asked under every policy;
-	// TokenID and Issued are zero where the description's tokens have none.
-	Live(ctx context.Context, p *counterfoil.Principal) (bool, error)
-	// Tenants returns the tenants that the client is granted.
-	Tenants(ctx context.Context, clientID string) ([]string, error)
-	// APIKey reports whether key is an API key of the client. It compares in
-	// constant time.
-	APIKey(ctx context.Context, clientID string, key counterfoil.Secret) (bool, error)
 }
 
 // Guard protects one API. It is safe for concurrent use.
 type Guard struct {
 	provider   *provider.Provider
 	api        *provider.API
-	keys       AlgorithmKeys
+	keys       Keys
 	algorithms []string
-	registry   Registry
-	feed       *Feed
+	liveness   Liveness
+	directory  Directory
 	clock      counterfoil.Clock
-	onDecision func(context.Context, counterfoil.Event)
+	onEvent    func(context.Context, counterfoil.Event)
 	logger     *slog.Logger
 	trouble    lograte.Limiter
 
@@ -164,8 +137,6 @@ type Guard struct {
 	claims      claims
 	cache       *cache
 	prover      *prover
-
-	introspection *Introspection
 }
 
 // New returns a guard, or says in words what its configuration lacks.
@@ -185,9 +156,8 @@ func New(cfg Config) (*Guard, error) {
 	}
 	token, _ := api.Header(provider.HeaderFromToken)
 	g := &Guard{
-		provider: cfg.Provider, api: api, keys: withAlgorithms(cfg.Keys), algorithms: algorithmsOf(cfg.Provider),
-		registry: cfg.Registry, feed: cfg.Revocations, introspection: cfg.Introspection,
-		clock: cfg.Clock, onDecision: cfg.OnDecision, logger: cfg.Logger,
+		provider: cfg.Provider, api: api, keys: cfg.Keys, algorithms: algorithmsOf(cfg.Provider), liveness: cfg.Liveness, directory: cfg.Directory,
+		clock: cfg.Clock, onEvent: cfg.OnEvent, logger: cfg.Logger,
 		headers: headersOf(api), tokenHeader: token.Name, shapes: shapesOf(api), cache: newCache(cfg.CacheSize),
 	}
 	if g.claims, err = claimsOf(cfg, api); err != nil {
@@ -232,20 +202,16 @@ func (cfg *Config) api() (*provider.API, error) {
 	case cfg.Issuer == "":
 		return nil, errors.New("Config.Issuer is missing: give the issuer claim of the tokens, such as https://auth.example.com")
 	case cfg.Keys == nil:
-		return nil, errors.New("Config.Keys is missing: use RemoteKeys with the issuer's JWKS URL, or StaticKeys")
+		return nil, errors.New("Config.Keys is missing: use NewRemoteKeySet with the issuer's JWKS URL, or StaticKeys")
 	case cfg.CacheSize < 0:
 		return nil, errors.New("Config.CacheSize must not be negative")
-	case cfg.Revocations != nil && cfg.Introspection != nil:
-		return nil, errors.New("Config.Revocations and Config.Introspection are both there: give the latter as FeedConfig.Introspect, for when the feed is cut")
-	case cfg.Introspection != nil && cfg.Introspection.prepare() != nil:
-		return nil, cfg.Introspection.prepare()
-	case cfg.Registry != nil:
-	case cfg.Provider.TokenEndpoint.Policy == provider.Replace && cfg.Revocations == nil && cfg.Introspection == nil:
-		return nil, fmt.Errorf("Config.Registry is missing: a token of %s ends when a new one is issued, which only a registry knows, Revocations or an Introspection", cfg.Provider.Name)
+	case cfg.Liveness == nil && cfg.Provider.TokenEndpoint.Policy == provider.Replace:
+		return nil, fmt.Errorf("Config.Liveness is missing: a token of %s ends when a new one is issued, which only the issuer, its feed or an Introspector knows", cfg.Provider.Name)
+	case cfg.Directory != nil:
 	case keys:
-		return nil, fmt.Errorf("Config.Registry is missing: the API %s demands API keys, which only a registry knows", api.Name)
+		return nil, fmt.Errorf("Config.Directory is missing: the API %s demands API keys", api.Name)
 	case tenants && cfg.Provider.AccessToken.Claim(provider.FromTenants) == "":
-		return nil, fmt.Errorf("Config.Registry is missing: the API %s has tenants and its tokens do not name them", api.Name)
+		return nil, fmt.Errorf("Config.Directory is missing: the API %s has tenants and its tokens do not name them", api.Name)
 	}
 	return api, nil
 }
@@ -254,68 +220,134 @@ func (cfg *Config) api() (*provider.API, error) {
 // to next, with their [counterfoil.Principal] in the context. It treats every
 // method alike, OPTIONS and HEAD too.
 //
-// The request's headers reach next as they came, the token and the API key
-// among them: a copy without them would cost more than all checks of a known
-// token. What forwards requests to another program must leave them out.
+// The request's headers reach next as they came, with the token and the API key: a
+// copy without them would cost more than all checks of a known token. What
+// forwards requests to another program must leave them out.
 func (g *Guard) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p, no := g.decide(w.Header(), r)
-		if no != nil {
-			g.refuse(w, r, p, no)
+		p, refusal := g.authenticate(w.Header(), r)
+		if refusal != nil {
+			refusal.Write(w)
 			return
-		}
-		if g.onDecision != nil {
-			g.onDecision(r.Context(), g.event(r, p, nil))
 		}
 		next.ServeHTTP(w, r.WithContext(counterfoil.WithPrincipal(r.Context(), p)))
 	})
 }
 
+// Authenticate checks a call as Handler does, for frameworks that have no
+// http.Handler. The error is a [*Refusal]: the caller must then answer with it
+// and go no further. Call it once for each request, because a proof of
+// possession is single-use. It reads the headers, the request line, RemoteAddr and TLS of
+// r, and replaces its Body if that has to be looked at.
+func (g *Guard) Authenticate(r *http.Request) (*counterfoil.Principal, error) {
+	extra := http.Header{}
+	p, refusal := g.authenticate(extra, r)
+	if refusal != nil {
+		refusal.extra = extra
+		return nil, refusal
+	}
+	return p, nil
+}
+
+// authenticate decides about a call and reports the event. It adds headers to
+// the answer.
+func (g *Guard) authenticate(answer http.Header, r *http.Request) (*counterfoil.Principal, *Refusal) {
+	p, refusal := g.decide(answer, r)
+	if refusal != nil {
+		g.refuse(r, p, refusal)
+		return nil, refusal
+	}
+	if g.onEvent != nil {
+		g.onEvent(r.Context(), g.event(r, p, nil))
+	}
+	return p, nil
+}
+
+// RequireScope returns a middleware for a route behind [Guard.Handler] that needs
+// scopes beyond those of the API: it refuses a call whose token lacks one, as the
+// description says. A call that has not passed this guard is refused as one
+// without a token.
+func (g *Guard) RequireScope(scopes ...string) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if refusal := g.authorize(r, scopes); refusal != nil {
+				refusal.Write(w)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// Authorize is RequireScope for frameworks that have no http.Handler: it returns a
+// [*Refusal] if the Principal in the context of r lacks one of the scopes.
+func (g *Guard) Authorize(r *http.Request, scopes ...string) error {
+	if refusal := g.authorize(r, scopes); refusal != nil {
+		return refusal
+	}
+	return nil
+}
+
+func (g *Guard) authorize(r *http.Request, scopes counterfoil.Scopes) *Refusal {
+	p, ok := counterfoil.PrincipalFrom(r.Context())
+	refusal := g.deny(counterfoil.ScopeInsufficient, "the route needs more scopes")
+	switch {
+	case !ok || p.Provider != g.claims.provider || p.Issuer != g.claims.issuer:
+		p, refusal = nil, g.deny(counterfoil.TokenMissing, "the call has not passed this guard")
+	case p.Scopes.ContainAll(scopes):
+		return nil
+	default:
+		refusal.answer = g.api.Refusal(refusal.Reason).Fill(provider.Details{Header: g.tokenHeader, Scopes: scopes})
+	}
+	g.refuse(r, p, refusal)
+	return refusal
+}
+
 // decide takes the steps of a guarded call. It returns the principal as soon as
 // the token has proved it, also beside a denial. It adds to the header of the
 // answer what the caller needs for the next call.
-func (g *Guard) decide(answer http.Header, r *http.Request) (*counterfoil.Principal, *denial) {
+func (g *Guard) decide(answer http.Header, r *http.Request) (*counterfoil.Principal, *Refusal) {
 	// 1. What the description demands is there, in its order.
-	sent, no := g.demand(r)
-	if no != nil {
-		return nil, no
+	sent, refusal := g.demand(r)
+	if refusal != nil {
+		return nil, refusal
 	}
 	// 2. There is a token, and it says how it is used.
-	if no := sent.credential(); no != nil {
-		return nil, no
+	if refusal := sent.credential(); refusal != nil {
+		return nil, refusal
 	}
-	p, no := g.admit(answer, r, &sent)
-	if no != nil {
-		no.dpop = sent.proved
+	p, refusal := g.admit(answer, r, &sent)
+	if refusal != nil {
+		refusal.dpop = sent.proved
 	}
-	return p, no
+	return p, refusal
 }
 
 // admit takes the steps of a call that carries a token.
-func (g *Guard) admit(answer http.Header, r *http.Request, sent *sent) (*counterfoil.Principal, *denial) {
+func (g *Guard) admit(answer http.Header, r *http.Request, sent *sent) (*counterfoil.Principal, *Refusal) {
 	ctx := r.Context()
 	// 3. The issuer signed it, for this API and for now.
-	v, p, no := g.verify(ctx, sent.token)
-	if no != nil {
-		return p, no
+	v, p, refusal := g.verify(ctx, sent.token)
+	if refusal != nil {
+		return p, refusal
 	}
 	// 4. Its sender is who it is bound to.
 	if v.bound != nil || sent.proved {
-		if no := g.holder(answer, r, v, sent); no != nil {
-			return p, no
+		if refusal := g.holder(answer, r, v, sent); refusal != nil {
+			return p, refusal
 		}
 	}
 	// 5. It was neither replaced nor revoked.
-	if no := g.live(ctx, p, sent.token); no != nil {
-		return p, no
+	if refusal := g.live(ctx, p, sent.token); refusal != nil {
+		return p, refusal
 	}
 	// 6. The API key is the client's.
-	if no := g.ownKey(ctx, p, sent.apiKey); no != nil {
-		return p, no
+	if refusal := g.ownKey(ctx, p, sent.apiKey); refusal != nil {
+		return p, refusal
 	}
 	// 7. The tenant is one that the client is granted.
-	if p, no = g.tenant(ctx, v, sent.tenant); no != nil {
-		return p, no
+	if p, refusal = g.tenant(ctx, v, sent.tenant); refusal != nil {
+		return p, refusal
 	}
 	// 8. The token's scopes suffice.
 	if !p.Scopes.ContainAll(g.api.Scopes) {

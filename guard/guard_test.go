@@ -33,13 +33,13 @@ func TestNewSaysWhatIsMissing(t *testing.T) {
 		{"no issuer", guard.Config{Provider: open("a55"), Keys: keys}, "Config.Issuer is missing"},
 		{"no keys", guard.Config{Provider: open("a55"), Issuer: issuer}, "Config.Keys is missing"},
 		{"negative cache", guard.Config{Provider: open("a55"), Issuer: issuer, Keys: keys, CacheSize: -1}, "Config.CacheSize must not be negative"},
-		{"policy replace", guard.Config{Provider: open("altrata"), Issuer: issuer, Keys: keys}, "Config.Registry is missing: a token of altrata ends"},
-		{"tenants", guard.Config{Provider: open("engagifii"), Issuer: issuer, Keys: keys}, "Config.Registry is missing: the API events has tenants"},
-		{"API keys", guard.Config{Provider: parse(t, "keys", withAPIKey), Issuer: issuer, Keys: keys}, "Config.Registry is missing: the API api demands API keys"},
+		{"policy replace", guard.Config{Provider: open("altrata"), Issuer: issuer, Keys: keys}, "Config.Liveness is missing: a token of altrata ends"},
+		{"tenants", guard.Config{Provider: open("engagifii"), Issuer: issuer, Keys: keys}, "Config.Directory is missing: the API events has tenants"},
+		{"API keys", guard.Config{Provider: parse(t, "keys", withAPIKey), Issuer: issuer, Keys: keys}, "Config.Directory is missing: the API api demands API keys"},
 		{"a description made by hand", guard.Config{Provider: &provider.Provider{APIs: []provider.API{{Name: "api"}}}, Issuer: issuer, Keys: keys}, "Config.Provider is incomplete"},
 		{"a description without an issuer", guard.Config{Provider: without(open("oauth2"), provider.FromIssuer), Issuer: issuer, Keys: keys}, "no claim from issuer"},
-		{"enough", guard.Config{Provider: open("altrata"), Issuer: issuer, Keys: keys, Registry: clients}, ""},
-		{"enough without a registry", guard.Config{Provider: open("a55"), Issuer: issuer, Keys: keys}, ""},
+		{"enough", guard.Config{Provider: open("altrata"), Issuer: issuer, Keys: keys, Liveness: clients, Directory: clients}, ""},
+		{"enough without liveness", guard.Config{Provider: open("a55"), Issuer: issuer, Keys: keys}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g, err := guard.New(tt.cfg)
@@ -239,7 +239,7 @@ func TestCacheIsBounded(t *testing.T) {
 
 func TestManyCallsAtOnce(t *testing.T) {
 	r := newRig(t, "engagifii")
-	g := must(guard.New(guard.Config{Provider: must(provider.Builtin("engagifii")), Issuer: issuer, Keys: r.keys, Registry: r.registry, Clock: r.clock, CacheSize: 4}))
+	g := must(guard.New(guard.Config{Provider: must(provider.Builtin("engagifii")), Issuer: issuer, Keys: r.keys, Liveness: r.registry, Directory: r.registry, Clock: r.clock, CacheSize: 4}))
 	h := g.Handler(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		p, _ := counterfoil.PrincipalFrom(req.Context())
 		_, _ = fmt.Fprint(w, p.TokenID, p.Tenant)
@@ -271,8 +271,8 @@ func TestFailuresAreLoggedWholeAndHiddenOutside(t *testing.T) {
 	r := newRig(t, "altrata")
 	r.registry.err = errors.New("connection to db-7 refused")
 	var event counterfoil.Event
-	g := must(guard.New(guard.Config{Provider: must(provider.Builtin("altrata")), Issuer: issuer, Keys: r.keys, Registry: r.registry, Clock: r.clock,
-		Logger: slog.New(slog.NewTextHandler(&log, nil)), OnDecision: func(_ context.Context, e counterfoil.Event) { event = e }}))
+	g := must(guard.New(guard.Config{Provider: must(provider.Builtin("altrata")), Issuer: issuer, Keys: r.keys, Liveness: r.registry, Directory: r.registry, Clock: r.clock,
+		Logger: slog.New(slog.NewTextHandler(&log, nil)), OnEvent: func(_ context.Context, e counterfoil.Event) { event = e }}))
 	w := httptest.NewRecorder()
 	req := r.call(r.token(nil))
 	req.RemoteAddr, req.Header["User-Agent"] = "[2001:db8::1]:443", []string{"a\x00\r\n\xff" + strings.Repeat("é", 300)}
@@ -294,7 +294,7 @@ func TestFailuresAreLoggedWholeAndHiddenOutside(t *testing.T) {
 func FuzzBearer(f *testing.F) {
 	d := dialects()["altrata"]
 	keys := &keyring{keys: map[string]crypto.PublicKey{"k1": d.key().Public()}}
-	g := must(guard.New(guard.Config{Provider: must(provider.Builtin("altrata")), Issuer: issuer, Keys: keys, Registry: &registry{}}))
+	g := must(guard.New(guard.Config{Provider: must(provider.Builtin("altrata")), Issuer: issuer, Keys: keys, Liveness: guard.Unchecked{}, Directory: &registry{}}))
 	h := g.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a guess got through") }))
 	for _, seed := range []string{"", "Bearer", "bearer ", "Bearer a.b.c", "Bearer  e30.e30.e30", "eyJhbGciOiJSUzI1NiJ9.e30.AA", "Basic a:b", "Bearer \xff"} {
 		f.Add(seed, "key-1")

@@ -72,7 +72,7 @@ type sent struct {
 // missing, repeated or of another value refuses the request. It says nothing yet
 // about whether a credential is right. A Content-Type says what the content is:
 // without content it is not looked at (RFC 9110 section 8.3).
-func (g *Guard) demand(r *http.Request) (sent, *denial) {
+func (g *Guard) demand(r *http.Request) (sent, *Refusal) {
 	var s sent
 	for i := range g.headers {
 		want := &g.headers[i]
@@ -82,14 +82,14 @@ func (g *Guard) demand(r *http.Request) (sent, *denial) {
 		case want.key == contentType && !fits && empty(r):
 			continue
 		case len(values) > 1:
-			return s, &denial{reason: want.repeated, header: want.Name, detail: "the header is repeated"}
+			return s, &Refusal{Reason: want.repeated, header: want.Name, detail: "the header is repeated"}
 		case len(values) == 0 || values[0] == "":
 			if want.Presence == provider.Optional {
 				continue
 			}
-			return s, &denial{reason: want.missing, header: want.Name}
+			return s, &Refusal{Reason: want.missing, header: want.Name}
 		case !fits:
-			return s, &denial{reason: want.invalid, header: want.Name}
+			return s, &Refusal{Reason: want.invalid, header: want.Name}
 		}
 		switch want.From {
 		case provider.HeaderFromToken:
@@ -138,7 +138,7 @@ func (h *header) takes(value string) bool {
 // (RFC 6750 section 3.1), but for the scheme DPoP, which goes with every
 // description. What characters a token may have is left to its parser, which
 // takes fewer than b64token allows.
-func (s *sent) credential() *denial {
+func (s *sent) credential() *Refusal {
 	want := s.want
 	scheme, token, spaced := strings.Cut(s.authorization, " ")
 	switch {
@@ -151,10 +151,10 @@ func (s *sent) credential() *denial {
 	case want.Scheme == "", want.Bare && !spaced:
 		token = s.authorization
 	default:
-		return &denial{reason: counterfoil.TokenMissing, header: want.Name, detail: "another scheme"}
+		return &Refusal{Reason: counterfoil.TokenMissing, header: want.Name, detail: "another scheme"}
 	}
 	if token == "" || len(token) > jose.MaxToken {
-		return &denial{reason: counterfoil.TokenMalformed, header: want.Name, detail: "empty or too long"}
+		return &Refusal{Reason: counterfoil.TokenMalformed, header: want.Name, detail: "empty or too long"}
 	}
 	s.token = token
 	return nil

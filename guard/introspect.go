@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -20,95 +20,74 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose"
 )
 
-// Introspection asks an issuer whether tokens are still active (RFC 7662). A
-// guard verifies each token itself; the issuer is asked about what the token
-// cannot tell. One Introspection may serve several guards of one issuer; it must
-// not be copied. It promises one request at a time for a token, a bounded number
-// in all, and that a failure is never taken for an answer.
-type Introspection struct {
+// IntrospectionConfig says where an issuer answers which tokens are active.
+type IntrospectionConfig struct {
 	// URL is the issuer's introspection endpoint, the introspection_endpoint of
 	// its metadata (RFC 8414 section 2); https only. Required.
 	URL string
 	// Client sends the requests and authenticates them: the transport adds the
 	// guard's own credentials or token. Its CheckRedirect is not used: a redirect
-	// is a failure. Required: no issuer answers strangers (RFC 7662 section 4).
+	// is a failure. Required: issuers answer authenticated callers only (RFC 7662
+	// section 4).
 	Client *http.Client
 	// Clock tells the time; default the system's.
 	Clock counterfoil.Clock
-	// CacheFor is how long an answer is good for, from the moment at which it was
-	// asked for; default 2 seconds. So long, and not longer, does a token serve
-	// that has just been revoked.
-	CacheFor time.Duration
-	// CacheSize is how many answers are remembered at most; default 10,000.
+	// TTL is how long an answer is used, from the moment at which it was asked
+	// for; default 2 seconds. A token that is revoked is accepted for up to that
+	// long.
+	TTL time.Duration
+	// CacheSize is how many answers are kept at most; default 10,000.
 	CacheSize int
-	// AtOnce is how many requests are under way at most; default 32. More wait.
-	AtOnce int
+	// MaxConcurrent is how many requests are under way at most; default 32. More
+	// wait.
+	MaxConcurrent int
 	// Timeout bounds a request together with its wait; default 5 seconds.
 	Timeout time.Duration
-
-	prepared sync.Once
-	err      error
-	*asker
 }
 
 // maxIntrospection bounds an answer, in bytes.
 const maxIntrospection = 64 << 10
 
-// asker is an Introspection at work.
-type asker struct {
-	url              string
-	client           *http.Client
-	clock            counterfoil.Clock
-	cacheFor, within time.Duration
-	answers          *bounded.Cache[[32]byte, verdict]
-	flights          singleflight.Group
-	slots            chan struct{}
+// Introspector asks an issuer whether tokens are still active (RFC 7662). A guard
+// verifies each token itself; the issuer is asked only what the token cannot say.
+// One Introspector may serve several guards of one issuer. It sends one request at
+// a time for a token and a bounded number in all, and never takes a failure for
+// an answer.
+type Introspector struct {
+	cfg     IntrospectionConfig
+	answers *bounded.Cache[[32]byte, verdict]
+	flights singleflight.Group
+	slots   chan struct{}
 }
 
-// verdict is an answer, and how long it is good for.
+// verdict is an answer, and until when it is used.
 type verdict struct {
 	active bool
 	until  time.Time
 }
 
-// prepare makes the Introspection ready, or says what it lacks.
-func (i *Introspection) prepare() error {
-	i.prepared.Do(func() { i.asker, i.err = newAsker(i) })
-	return i.err
-}
-
-func newAsker(i *Introspection) (*asker, error) {
-	u, err := url.Parse(i.URL)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
-		return nil, errors.New("Introspection.URL must be an https URL without credentials, such as https://auth.example.com/introspect")
+// NewIntrospector returns an Introspector, or an error that says what its
+// configuration lacks.
+func NewIntrospector(cfg IntrospectionConfig) (*Introspector, error) {
+	u, err := url.Parse(cfg.URL)
+	switch {
+	case err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "":
+		return nil, errors.New("new introspector: IntrospectionConfig.URL must be an https URL without credentials, such as https://auth.example.com/introspect")
+	case cfg.Client == nil:
+		return nil, errors.New("new introspector: IntrospectionConfig.Client is missing: give one that authenticates the guard at the issuer")
+	case cfg.TTL < 0 || cfg.CacheSize < 0 || cfg.MaxConcurrent < 0 || cfg.Timeout < 0:
+		return nil, errors.New("new introspector: TTL, CacheSize, MaxConcurrent and Timeout must not be negative")
 	}
-	if i.Client == nil {
-		return nil, errors.New("Introspection.Client is missing: give one that authenticates the guard at the issuer")
+	cfg.Client = withoutRedirects(cfg.Client)
+	if cfg.Clock == nil {
+		cfg.Clock = clock.System
 	}
-	if i.CacheFor < 0 || i.CacheSize < 0 || i.AtOnce < 0 || i.Timeout < 0 {
-		return nil, errors.New("Introspection: CacheFor, CacheSize, AtOnce and Timeout must not be negative")
-	}
-	a := &asker{
-		url: i.URL, client: withoutRedirects(i.Client), clock: i.Clock, cacheFor: i.CacheFor, within: i.Timeout,
-	}
-	if a.clock == nil {
-		a.clock = clock.System
-	}
-	if a.cacheFor == 0 {
-		a.cacheFor = 2 * time.Second
-	}
-	if a.within == 0 {
-		a.within = 5 * time.Second
-	}
-	size, atOnce := i.CacheSize, i.AtOnce
-	if size == 0 {
-		size = 10_000
-	}
-	if atOnce == 0 {
-		atOnce = 32
-	}
-	a.answers, a.slots = bounded.New[[32]byte, verdict](size), make(chan struct{}, atOnce)
-	return a, nil
+	cfg.TTL = cmp.Or(cfg.TTL, 2*time.Second)
+	cfg.Timeout = cmp.Or(cfg.Timeout, 5*time.Second)
+	return &Introspector{
+		cfg: cfg, answers: bounded.New[[32]byte, verdict](cmp.Or(cfg.CacheSize, 10_000)),
+		slots: make(chan struct{}, cmp.Or(cfg.MaxConcurrent, 32)),
+	}, nil
 }
 
 // withoutRedirects returns a copy of a client that follows none: who asks with
@@ -119,53 +98,57 @@ func withoutRedirects(c *http.Client) *http.Client {
 	return &own
 }
 
-// active tells whether a token is active by an answer that was at most CacheFor
-// old when the call came. Those who ask about one token at once wait for one
-// answer.
-func (a *asker) active(ctx context.Context, token string) (bool, error) {
-	came := a.clock.Now()
-	id := digest(token)
-	if v, ok := a.answers.Get(id); ok && came.Before(v.until) {
-		return v.active, nil
+// Live reports whether a token is active, as [Liveness] says, by an answer that
+// was at most TTL old when the call came. Calls that ask about one token at the
+// same time share one request.
+func (i *Introspector) Live(ctx context.Context, _ *counterfoil.Principal, token counterfoil.Secret) error {
+	came := i.cfg.Clock.Now()
+	id := digest(token.Reveal())
+	v, ok := i.answers.Get(id)
+	if !ok || !came.Before(v.until) {
+		var err error
+		v, err = i.flight(ctx, id, token)
+		if err == nil && !came.Before(v.until) {
+			// A slow answer, to a question from before this call. The next one is
+			// to a question that was asked since.
+			v, err = i.flight(ctx, id, token)
+		}
+		if err != nil {
+			return fmt.Errorf("introspection: %w", err)
+		}
 	}
-	v, err := a.flight(ctx, id, token)
-	if err == nil && !came.Before(v.until) {
-		// A slow answer, to a question of long before. The next is to one that
-		// was asked since.
-		v, err = a.flight(ctx, id, token)
+	if !v.active {
+		return errNotActive
 	}
-	if err != nil {
-		return false, fmt.Errorf("introspection: %w", err)
-	}
-	return v.active, nil
+	return nil
 }
 
 // flight returns the issuer's answer about a token. Those who wait for it at once
 // share one.
-func (a *asker) flight(ctx context.Context, id [32]byte, token string) (verdict, error) {
-	flight := a.flights.DoChan(string(id[:]), func() (any, error) {
-		if v, ok := a.answers.Get(id); ok && a.clock.Now().Before(v.until) { // since a moment ago
+func (i *Introspector) flight(ctx context.Context, id [32]byte, token counterfoil.Secret) (verdict, error) {
+	flight := i.flights.DoChan(string(id[:]), func() (any, error) {
+		if v, ok := i.answers.Get(id); ok && i.cfg.Clock.Now().Before(v.until) { // since a moment ago
 			return v, nil
 		}
 		// The flight depends on no caller: the first may leave.
 		ctx, cancel := context.WithCancelCause(context.Background())
 		defer cancel(nil)
 		go func() {
-			if a.clock.Sleep(ctx, a.within) == nil {
-				cancel(fmt.Errorf("no answer within %v", a.within))
+			if i.cfg.Clock.Sleep(ctx, i.cfg.Timeout) == nil {
+				cancel(fmt.Errorf("no answer within %v", i.cfg.Timeout))
 			}
 		}()
 		select {
-		case a.slots <- struct{}{}:
-			defer func() { <-a.slots }()
+		case i.slots <- struct{}{}:
+			defer func() { <-i.slots }()
 		case <-ctx.Done():
 			return verdict{}, context.Cause(ctx)
 		}
-		asked := a.clock.Now()
-		active, err := a.ask(ctx, token)
-		v := verdict{active, asked.Add(a.cacheFor)}
+		asked := i.cfg.Clock.Now()
+		active, err := i.ask(ctx, token)
+		v := verdict{active, asked.Add(i.cfg.TTL)}
 		if err == nil {
-			a.answers.Put(id, v)
+			i.answers.Put(id, v)
 		} else if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
@@ -181,15 +164,15 @@ func (a *asker) flight(ctx context.Context, id [32]byte, token string) (verdict,
 }
 
 // ask sends one request (RFC 7662 section 2).
-func (a *asker) ask(ctx context.Context, token string) (bool, error) {
-	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url, strings.NewReader(form.Encode()))
+func (i *Introspector) ask(ctx context.Context, token counterfoil.Secret) (bool, error) {
+	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {"access_token"}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, i.cfg.URL, strings.NewReader(form.Encode()))
 	if err != nil {
 		return false, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
-	resp, err := a.client.Do(req)
+	resp, err := i.cfg.Client.Do(req)
 	if err != nil {
 		return false, err
 	}
@@ -197,7 +180,7 @@ func (a *asker) ask(ctx context.Context, token string) (bool, error) {
 	switch resp.StatusCode {
 	case http.StatusOK:
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return false, fmt.Errorf("the answer is %d: look at the credentials that Introspection.Client adds", resp.StatusCode)
+		return false, fmt.Errorf("the answer is %d: look at the credentials that IntrospectionConfig.Client adds", resp.StatusCode)
 	default:
 		return false, fmt.Errorf("the answer is %d, not 200", resp.StatusCode)
 	}

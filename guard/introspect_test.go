@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -83,18 +82,18 @@ func (b basicAuth) RoundTrip(r *http.Request) (*http.Response, error) {
 	return b.next.RoundTrip(r)
 }
 
-func (i *introspector) introspection(change func(*guard.Introspection)) *guard.Introspection {
-	in := &guard.Introspection{URL: i.server.URL + "/introspect", Client: &http.Client{Transport: basicAuth{i.server.Client().Transport}}, Clock: i.clock}
+func (i *introspector) introspection(change func(*guard.IntrospectionConfig)) *guard.Introspector {
+	in := guard.IntrospectionConfig{URL: i.server.URL + "/introspect", Client: &http.Client{Transport: basicAuth{i.server.Client().Transport}}, Clock: i.clock}
 	if change != nil {
-		change(in)
+		change(&in)
 	}
-	return in
+	return must(guard.NewIntrospector(in))
 }
 
 // behind returns a guard that asks about each token.
-func (i *introspector) behind(in *guard.Introspection) *rig {
+func (i *introspector) behind(in *guard.Introspector) *rig {
 	return newRigFor(i.t, must(provider.Builtin("oauth2")), dialects()["oauth2"], func(c *guard.Config) {
-		c.Clock, c.Registry, c.Introspection = i.clock, nil, in
+		c.Clock, c.Liveness, c.Directory = i.clock, in, nil
 	})
 }
 
@@ -130,7 +129,7 @@ func TestIntrospectionRemembersAsManyAsItMay(t *testing.T) {
 	for size, row := range map[int]struct{ tokens, questions int }{0: {100, 100}, 1: {2, 6}, 4: {4, 4}} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			i := newIntrospector(t)
-			r := i.behind(i.introspection(func(in *guard.Introspection) { in.CacheSize = size }))
+			r := i.behind(i.introspection(func(in *guard.IntrospectionConfig) { in.CacheSize = size }))
 			var tokens []string
 			for n := range row.tokens {
 				tokens = append(tokens, r.claim("jti", fmt.Sprint(n)))
@@ -153,7 +152,7 @@ func TestIntrospectionRemembersAsManyAsItMay(t *testing.T) {
 func TestIntrospectionInPlaceOfARegistry(t *testing.T) {
 	i := newIntrospector(t)
 	r := newRigFor(t, parse(t, "replacing", "extends: oauth2\nname: replacing\ntoken_endpoint: {policy: replace}\n"), dialects()["oauth2"],
-		func(c *guard.Config) { c.Registry, c.Introspection = nil, i.introspection(nil) })
+		func(c *guard.Config) { c.Liveness, c.Directory = i.introspection(nil), nil })
 	token := r.claim("jti", "one")
 	i.end(token)
 	if got := r.reason(token); got != counterfoil.TokenReplaced {
@@ -212,11 +211,11 @@ func TestIntrospectionFails(t *testing.T) {
 	}
 }
 
-// Many calls with one token ask once; many tokens ask AtOnce at a time.
+// Many calls with one token ask once; many tokens ask MaxConcurrent at a time.
 func TestIntrospectionsAtOnce(t *testing.T) {
 	i := newIntrospector(t)
 	const atOnce = 3
-	r := i.behind(i.introspection(func(in *guard.Introspection) { in.AtOnce = atOnce }))
+	r := i.behind(i.introspection(func(in *guard.IntrospectionConfig) { in.MaxConcurrent = atOnce }))
 	arrived, release := make(chan struct{}, 100), make(chan struct{})
 	i.answer(func(w http.ResponseWriter, _ *http.Request) {
 		arrived <- struct{}{}
@@ -311,18 +310,17 @@ func TestIntrospectionHangs(t *testing.T) {
 	eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before+1 })
 }
 
-func TestNewChecksTheIntrospection(t *testing.T) {
+func TestNewIntrospectorSaysWhatIsMissing(t *testing.T) {
 	for name, tt := range map[string]struct {
-		in   *guard.Introspection
+		cfg  guard.IntrospectionConfig
 		want string
 	}{
-		"nothing":   {&guard.Introspection{}, "Introspection.URL must be an https URL"},
-		"no client": {&guard.Introspection{URL: "https://auth.example/introspect"}, "Introspection.Client is missing"},
-		"negative":  {&guard.Introspection{URL: "https://auth.example/introspect", Client: &http.Client{}, CacheFor: -1}, "must not be negative"},
+		"nothing":   {guard.IntrospectionConfig{}, "IntrospectionConfig.URL must be an https URL"},
+		"no client": {guard.IntrospectionConfig{URL: "https://auth.example/introspect"}, "IntrospectionConfig.Client is missing"},
+		"negative":  {guard.IntrospectionConfig{URL: "https://auth.example/introspect", Client: &http.Client{}, TTL: -1}, "must not be negative"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := guard.New(guard.Config{Provider: must(provider.Builtin("oauth2")), Issuer: issuer, Keys: &keyring{}, Introspection: tt.in, Logger: slog.New(slog.DiscardHandler)})
-			if err == nil || !strings.Contains(err.Error(), tt.want) {
+			if _, err := guard.NewIntrospector(tt.cfg); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q in it", err, tt.want)
 			}
 		})

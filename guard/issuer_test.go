@@ -74,10 +74,10 @@ func newRealIssuer(t *testing.T) *realIssuer {
 	realm.Store(&h)
 	i.client = i.create("caller", false)
 	own := &http.Client{Transport: credentialed{i.server.Client().Transport, i.create("api", true)}}
-	keys := must(guard.RemoteKeys(guard.RemoteKeysConfig{URL: i.server.URL + "/.well-known/jwks.json", Client: i.server.Client(), Clock: i.clock, Logger: quiet}))
+	keys := must(guard.NewRemoteKeySet(guard.RemoteKeySetConfig{URL: i.server.URL + "/.well-known/jwks.json", Client: i.server.Client(), Clock: i.clock, Logger: quiet}))
 	t.Cleanup(keys.Close)
 	g := must(guard.New(guard.Config{Provider: p, Issuer: i.server.URL, Keys: keys, Clock: i.clock, Logger: quiet,
-		Introspection: &guard.Introspection{URL: i.server.URL + "/introspect", Client: own, Clock: i.clock}}))
+		Liveness: must(guard.NewIntrospector(guard.IntrospectionConfig{URL: i.server.URL + "/introspect", Client: own, Clock: i.clock}))}))
 	i.api = httptest.NewTLSServer(g.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200) })))
 	t.Cleanup(i.api.Close)
 	return i

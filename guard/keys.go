@@ -15,55 +15,27 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose"
 )
 
-// Keys answers for the public keys of a token issuer.
+// Keys looks up the issuer's public keys.
 type Keys interface {
-	// PublicKey returns the key that is published under id now: an
-	// *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey. For an id that is
-	// not published, or not any more, the error is ErrKeyUnknown; any other
-	// error means that the keys are not to be had, and refuses the call as
-	// unavailable.
+	// PublicKey returns the key that is published now under the key ID of a token
+	// (kid, RFC 7515 section 4.1.4), for the algorithm that the token is signed
+	// with (RFC 7518 section 3.1): an *rsa.PublicKey, *ecdsa.PublicKey or
+	// ed25519.PublicKey. A key that is published for no algorithm in particular
+	// suits each that its type does (RFC 7517 section 4.4).
 	//
-	// It is asked on every call, so it answers from memory; the same pointer
-	// for as long as the key is the same makes the answer cheapest to compare.
-	// It is safe for concurrent use.
-	PublicKey(ctx context.Context, id string) (crypto.PublicKey, error)
-}
-
-// AlgorithmKeys are Keys that know the algorithm which a key is published for.
-// A guard asks them with PublicKeyFor instead, so that a key of RS256 never
-// verifies a token of PS256; other Keys leave that to the kind of the key.
-type AlgorithmKeys interface {
-	Keys
-	// PublicKeyFor is PublicKey for a token of that algorithm (RFC 7518 section
-	// 3.1). When the key is published for another one (RFC 7517 section 4.4),
-	// the error is a *counterfoil.Error with the reason
-	// counterfoil.TokenAlgorithm; a key that is published for none in particular
-	// suits each that its kind does.
+	// The token of an empty kid names no key: then the only published one that
+	// suits the algorithm is returned. If there is no such key, or several, the
+	// error is ErrKeyUnknown; if the key is published for another algorithm, it is
+	// a *counterfoil.Error with the Reason TokenAlgorithm. Any other error means
+	// that the keys are not available, and the call is refused as unavailable.
 	//
-	// An empty id is that of a token without a kid, which RFC 7515 section 4.1.4
-	// allows: the key is the only published one that suits the algorithm, and
-	// unknown where there are several.
-	PublicKeyFor(ctx context.Context, id, algorithm string) (crypto.PublicKey, error)
+	// PublicKey is called for every call, by many goroutines at once, and should
+	// answer from memory. It is cheapest to compare if it returns the same pointer
+	// for as long as the key is the same.
+	PublicKey(ctx context.Context, kid, algorithm string) (crypto.PublicKey, error)
 }
 
-// anyAlgorithm makes AlgorithmKeys of Keys that do not know.
-type anyAlgorithm struct{ Keys }
-
-func (k anyAlgorithm) PublicKeyFor(ctx context.Context, id, _ string) (crypto.PublicKey, error) {
-	if id == "" {
-		return nil, ErrKeyUnknown
-	}
-	return k.PublicKey(ctx, id)
-}
-
-func withAlgorithms(k Keys) AlgorithmKeys {
-	if known, ok := k.(AlgorithmKeys); ok {
-		return known
-	}
-	return anyAlgorithm{k}
-}
-
-// errOtherAlgorithm is the error of PublicKeyFor for a key of another algorithm.
+// errOtherAlgorithm is the error of PublicKey for a key of another algorithm.
 var errOtherAlgorithm error = &counterfoil.Error{Reason: counterfoil.TokenAlgorithm, Message: "the key is published for another algorithm"}
 
 // ErrKeyUnknown is the error of Keys for an id that is not published. Every
@@ -121,9 +93,9 @@ type published struct {
 	algorithm string
 }
 
-// suits returns the key, for a token of that algorithm; "" when it is not known.
+// suits returns the key for a token of that algorithm.
 func (p published) suits(algorithm string) (crypto.PublicKey, error) {
-	if p.algorithm != "" && algorithm != "" && p.algorithm != algorithm {
+	if p.algorithm != "" && p.algorithm != algorithm {
 		return nil, errOtherAlgorithm
 	}
 	return p.key, nil
@@ -161,11 +133,7 @@ func (s *keySet) key(id, algorithm string) (published, bool) {
 	return k, ok
 }
 
-func (s *keySet) PublicKey(ctx context.Context, id string) (crypto.PublicKey, error) {
-	return s.PublicKeyFor(ctx, id, "")
-}
-
-func (s *keySet) PublicKeyFor(_ context.Context, id, algorithm string) (crypto.PublicKey, error) {
+func (s *keySet) PublicKey(_ context.Context, id, algorithm string) (crypto.PublicKey, error) {
 	key, ok := s.key(id, algorithm)
 	if !ok {
 		return nil, ErrKeyUnknown

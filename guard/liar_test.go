@@ -155,7 +155,7 @@ func TestFeedCountsLongNames(t *testing.T) {
 	for range 12 { // until they are forgotten
 		s.clock.Turn(10 * time.Second)
 		c.say(position(2))
-		eventually(t, "the word arrives", func() bool { return f.Stats().LastWord.Equal(s.clock.Now()) })
+		eventually(t, "the word arrives", func() bool { return f.Stats().LastHeartbeat.Equal(s.clock.Now()) })
 	}
 	eventually(t, "they are forgotten", func() bool { return f.Stats().Entries == 0 })
 	c.say(long(3, 2000), long(4, 560), position(4))
@@ -165,7 +165,7 @@ func TestFeedCountsLongNames(t *testing.T) {
 	}
 	c.say(long(5, 1))
 	s.lost(1)
-	if got := f.Stats(); got.Entries != 2 || !got.Full || !got.Cut {
+	if got := f.Stats(); got.Entries != 2 || !got.Full || !got.Stale {
 		t.Errorf("%+v", got)
 	}
 }
@@ -210,7 +210,7 @@ func TestFeedOfAServerWhoseClockIsOff(t *testing.T) {
 		for range 30 {
 			s.clock.Turn(5 * time.Second)
 			c.say(word(1))
-			eventually(t, "the word arrives", func() bool { return f.Stats().LastWord.Equal(s.clock.Now()) })
+			eventually(t, "the word arrives", func() bool { return f.Stats().LastHeartbeat.Equal(s.clock.Now()) })
 			if a, b := r.reason(r.claim("jti", "revoked")), r.reason(r.token(nil)); a != counterfoil.TokenRevoked || b != "" {
 				t.Fatalf("%v off: %q, %q", off, a, b)
 			}

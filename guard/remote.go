@@ -20,8 +20,8 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose"
 )
 
-// RemoteKeysConfig says where an issuer publishes its keys.
-type RemoteKeysConfig struct {
+// RemoteKeySetConfig says where an issuer publishes its keys.
+type RemoteKeySetConfig struct {
 	// URL is the issuer's JWK Set, the jwks_uri of its metadata (RFC 8414
 	// section 2); https only. Required.
 	URL string
@@ -33,7 +33,7 @@ type RemoteKeysConfig struct {
 	Clock counterfoil.Clock
 	// Refresh is how long a set is used before it is fetched again in the
 	// background; default 5 minutes. The max-age of the answer's Cache-Control
-	// goes before it, from a fifth of Refresh to three times it. It is also how
+	// takes precedence, clamped to [Refresh/5, 3*Refresh]. It is also how
 	// long a key that the issuer has withdrawn is still trusted.
 	Refresh time.Duration
 	// Retry is the shortest time between two fetches, whatever the reason;
@@ -52,12 +52,12 @@ type RemoteKeysConfig struct {
 // maxKeySet bounds a JWK Set, in bytes.
 const maxKeySet = 512 << 10
 
-// Remote is the Keys of an issuer that publishes them at a URL. The first call
+// RemoteKeySet is the Keys of an issuer that publishes them at a URL. The first call
 // fetches them; from then on they are refreshed in the background. A set without
 // a key that can verify tokens counts as a failed fetch: the last one goes on. Whatever is
 // asked of it, it fetches once at a time and once in a Retry at most.
-type Remote struct {
-	cfg   RemoteKeysConfig
+type RemoteKeySet struct {
+	cfg   RemoteKeySetConfig
 	ctx   context.Context // ended by Close; fetches depend on no caller
 	stop  context.CancelFunc
 	tasks sync.WaitGroup
@@ -80,12 +80,12 @@ type fetched struct {
 
 var errClosed = errors.New("remote keys: closed")
 
-// RemoteKeys returns the keys at a URL. It does not fetch them yet. The caller
+// NewRemoteKeySet returns the keys at a URL. It does not fetch them yet. The caller
 // closes them in the end.
-func RemoteKeys(cfg RemoteKeysConfig) (*Remote, error) {
+func NewRemoteKeySet(cfg RemoteKeySetConfig) (*RemoteKeySet, error) {
 	u, err := url.Parse(cfg.URL)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
-		return nil, errors.New("remote keys: RemoteKeysConfig.URL must be an https URL without credentials, such as https://auth.example.com/.well-known/jwks.json")
+		return nil, errors.New("remote key set: RemoteKeySetConfig.URL must be an https URL without credentials, such as https://auth.example.com/.well-known/jwks.json")
 	}
 	for d, value := range map[*time.Duration]time.Duration{
 		&cfg.Refresh: 5 * time.Minute, &cfg.Retry: 10 * time.Second, &cfg.Stale: time.Hour, &cfg.Timeout: 10 * time.Second,
@@ -109,31 +109,25 @@ func RemoteKeys(cfg RemoteKeysConfig) (*Remote, error) {
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	cfg.Client = &client
-	r := &Remote{cfg: cfg}
+	r := &RemoteKeySet{cfg: cfg}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	return r, nil
 }
 
 // Close ends the background refresh and a fetch in the air, and waits for them.
 // Afterwards the keys are unavailable.
-func (r *Remote) Close() {
+func (r *RemoteKeySet) Close() {
 	r.mu.Lock()
 	r.stop()
 	r.mu.Unlock()
 	r.tasks.Wait()
 }
 
-// PublicKey returns the key of that id, as Keys says. It waits only for the
-// first set, and for one fetch when an id is not in the set; while ids that are
-// not in the set keep coming, they are refused as unknown at once. An id that
-// is not in a set that could not be refreshed is not unknown but unavailable.
-func (r *Remote) PublicKey(ctx context.Context, id string) (crypto.PublicKey, error) {
-	return r.PublicKeyFor(ctx, id, "")
-}
-
-// PublicKeyFor returns the key of that id for a token of that algorithm, as
-// AlgorithmKeys says. It waits as PublicKey does.
-func (r *Remote) PublicKeyFor(ctx context.Context, id, algorithm string) (crypto.PublicKey, error) {
+// PublicKey returns the key of that ID and algorithm, as [Keys] says. It waits only
+// for the first set, and for one fetch when an ID is not in the set; while IDs that
+// are not in the set keep coming, they are refused as unknown at once. An ID
+// that is not in a set that could not be refreshed is not unknown but unavailable.
+func (r *RemoteKeySet) PublicKey(ctx context.Context, id, algorithm string) (crypto.PublicKey, error) {
 	r.start.Do(r.refreshing)
 	set := r.current()
 	if key, ok := set.key(id, algorithm); ok {
@@ -165,7 +159,7 @@ func (r *Remote) PublicKeyFor(ctx context.Context, id, algorithm string) (crypto
 
 // current returns the set that is in use, nil when there is none or it is too
 // old.
-func (r *Remote) current() *fetched {
+func (r *RemoteKeySet) current() *fetched {
 	set := r.set.Load()
 	if set == nil || r.ctx.Err() != nil || !r.cfg.Clock.Now().Before(set.until) {
 		return nil
@@ -184,7 +178,7 @@ func (f *fetched) key(id, algorithm string) (published, bool) {
 // fetch starts a fetch unless one is in the air, the last was less than Retry
 // ago, or the keys are closed. It returns what is closed when the fetch ends:
 // the one it started, or one in the air for a caller that joins; otherwise nil.
-func (r *Remote) fetch(join bool) <-chan struct{} {
+func (r *RemoteKeySet) fetch(join bool) <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.cfg.Clock.Now()
@@ -210,7 +204,7 @@ func (r *Remote) fetch(join bool) <-chan struct{} {
 }
 
 // refreshing starts the background refresh, with the first fetch.
-func (r *Remote) refreshing() {
+func (r *RemoteKeySet) refreshing() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ctx.Err() != nil {
@@ -237,7 +231,7 @@ func (r *Remote) refreshing() {
 }
 
 // load fetches the set and puts it in the place of the old one.
-func (r *Remote) load() error {
+func (r *RemoteKeySet) load() error {
 	ctx, cancel := context.WithCancelCause(r.ctx)
 	defer cancel(nil)
 	r.tasks.Go(func() {
@@ -267,7 +261,7 @@ func (r *Remote) load() error {
 }
 
 // get returns the body, bounded, and the header of a 200 answer.
-func (r *Remote) get(ctx context.Context) ([]byte, http.Header, error) {
+func (r *RemoteKeySet) get(ctx context.Context) ([]byte, http.Header, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.cfg.URL, nil)
 	if err != nil {
 		return nil, nil, err
@@ -289,7 +283,7 @@ func (r *Remote) get(ctx context.Context) ([]byte, http.Header, error) {
 }
 
 // lifetime is how long an answer is used before the next refresh.
-func (r *Remote) lifetime(h http.Header) time.Duration {
+func (r *RemoteKeySet) lifetime(h http.Header) time.Duration {
 	for directive := range strings.SplitSeq(strings.Join(h.Values("Cache-Control"), ","), ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
 		if seconds, err := strconv.ParseUint(value, 10, 31); err == nil && strings.EqualFold(name, "max-age") {

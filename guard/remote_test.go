@@ -76,22 +76,22 @@ func (p *publisher) count() int {
 	return p.fetches
 }
 
-func (p *publisher) remote(change func(*guard.RemoteKeysConfig)) *guard.Remote {
+func (p *publisher) remote(change func(*guard.RemoteKeySetConfig)) *guard.RemoteKeySet {
 	p.t.Helper()
-	cfg := guard.RemoteKeysConfig{URL: p.server.URL, Client: p.server.Client(), Clock: p.clock, Timeout: timeout, Logger: slog.New(slog.DiscardHandler)}
+	cfg := guard.RemoteKeySetConfig{URL: p.server.URL, Client: p.server.Client(), Clock: p.clock, Timeout: timeout, Logger: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&cfg)
 	}
-	r := must(guard.RemoteKeys(cfg))
+	r := must(guard.NewRemoteKeySet(cfg))
 	p.t.Cleanup(r.Close)
 	return r
 }
 
 // expect checks what is answered for id: "" for the key, "unknown" or
 // "unavailable".
-func (p *publisher) expect(r *guard.Remote, id, want string) {
+func (p *publisher) expect(r *guard.RemoteKeySet, id, want string) {
 	p.t.Helper()
-	key, err := r.PublicKey(p.t.Context(), id)
+	key, err := r.PublicKey(p.t.Context(), id, jose.ES256)
 	got := ""
 	var e *counterfoil.Error
 	switch {
@@ -184,9 +184,9 @@ func TestRemoteFollowsRotation(t *testing.T) {
 func TestRemoteKeepsTheKeyThatIsTheSame(t *testing.T) {
 	p := newPublisher(t)
 	r := p.remote(nil)
-	before := must(r.PublicKey(t.Context(), "k1"))
+	before := must(r.PublicKey(t.Context(), "k1", jose.ES256))
 	p.turn(5 * time.Minute)
-	if after := must(r.PublicKey(t.Context(), "k1")); after != before {
+	if after := must(r.PublicKey(t.Context(), "k1", jose.ES256)); after != before {
 		t.Error("another value for the same key")
 	}
 }
@@ -238,7 +238,7 @@ func TestUnknownKidsDoNotWaitForAHangingEndpoint(t *testing.T) {
 	p.clock.Turn(10 * time.Second)
 	first := make(chan error)
 	go func() {
-		_, err := r.PublicKey(context.Background(), "x")
+		_, err := r.PublicKey(context.Background(), "x", jose.ES256)
 		first <- err
 	}()
 	<-arrived
@@ -269,7 +269,7 @@ func TestOutageServesTheOldSetForABoundedTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPublisher(t)
-			r := p.remote(func(c *guard.RemoteKeysConfig) { c.Stale = time.Hour })
+			r := p.remote(func(c *guard.RemoteKeySetConfig) { c.Stale = time.Hour })
 			p.expect(r, "k1", "")
 			p.serve(outage)
 			p.turn(5 * time.Minute)
@@ -336,7 +336,7 @@ func TestOneBadKeyDoesNotHideTheOthers(t *testing.T) {
 	p := newPublisher(t)
 	var log bytes.Buffer
 	p.serve(answerSet(strings.Replace(jwks("k1"), `[`, `[{"kty":"RSA","kid":"x","n":"AQAB","e":"AQAB"},{"kty":"oct","kid":"k1","k":"AAAA"},7,`, 1)))
-	r := p.remote(func(c *guard.RemoteKeysConfig) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	r := p.remote(func(c *guard.RemoteKeySetConfig) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	p.expect(r, "k1", "")
 	p.expect(r, "x", "unknown")
 	for range 5 {
@@ -361,7 +361,7 @@ func TestSetWithoutAUsableKeyIsAFailedFetch(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newPublisher(t)
 			var log bytes.Buffer
-			r := p.remote(func(c *guard.RemoteKeysConfig) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+			r := p.remote(func(c *guard.RemoteKeySetConfig) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 			rig := newRig(t, "oauth2")
 			g := must(guard.New(guard.Config{Provider: must(provider.Builtin("oauth2")), Issuer: issuer, Keys: r, Clock: rig.clock, Logger: slog.New(slog.DiscardHandler)}))
 			h := g.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
@@ -442,8 +442,8 @@ func TestTokenWithoutKid(t *testing.T) {
 		r.refused(r.send(req), counterfoil.TokenKeyUnknown)
 	})
 	t.Run("a kid that is empty names no key", func(t *testing.T) {
-		r := newRig(t, "oauth2")
-		r.keys.change(func(k *keyring) { k.keys[""] = ecKey().Public() })
+		keys := must(guard.StaticKeys([]byte(`{"keys":[` + with(ec, `"kid":""`) + `,` + other + `]}`)))
+		r := newRigFor(t, must(provider.Builtin("oauth2")), dialects()["oauth2"], func(c *guard.Config) { c.Keys = keys })
 		r.refused(r.send(r.call(r.token(func(h, _ members) { h["kid"] = "" }))), counterfoil.TokenKeyUnknown)
 	})
 }
@@ -469,13 +469,13 @@ func TestCallersLeaveAHangingEndpoint(t *testing.T) {
 	ctx, leave := context.WithCancel(context.Background())
 	left := make(chan error)
 	go func() {
-		_, err := r.PublicKey(ctx, "k1")
+		_, err := r.PublicKey(ctx, "k1", jose.ES256)
 		left <- err
 	}()
 	<-arrived
 	stayed := make(chan error)
 	go func() {
-		_, err := r.PublicKey(context.Background(), "k1")
+		_, err := r.PublicKey(context.Background(), "k1", jose.ES256)
 		stayed <- err
 	}()
 	leave()
@@ -495,10 +495,10 @@ func TestAFetchEndsInTime(t *testing.T) {
 	p := newPublisher(t)
 	arrived := make(chan struct{})
 	p.serve(func(_ http.ResponseWriter, r *http.Request) { close(arrived); <-r.Context().Done() })
-	r := p.remote(func(c *guard.RemoteKeysConfig) { c.Timeout, c.Retry = 3*time.Second, time.Minute })
+	r := p.remote(func(c *guard.RemoteKeySetConfig) { c.Timeout, c.Retry = 3*time.Second, time.Minute })
 	answer := make(chan error)
 	go func() {
-		_, err := r.PublicKey(context.Background(), "k1")
+		_, err := r.PublicKey(context.Background(), "k1", jose.ES256)
 		answer <- err
 	}()
 	<-arrived
@@ -538,7 +538,7 @@ func TestKeysLeftOutAreLogged(t *testing.T) {
 	for set, want := range map[string]int{jwks("k1"): 0, weak: 1} {
 		p, log := newPublisher(t), &waits{}
 		p.serve(answerSet(set))
-		p.expect(p.remote(func(c *guard.RemoteKeysConfig) { c.Logger = slog.New(log) }), "k1", "")
+		p.expect(p.remote(func(c *guard.RemoteKeySetConfig) { c.Logger = slog.New(log) }), "k1", "")
 		if n := log.count("keys left out"); n != want {
 			t.Errorf("logged %d times, want %d: %q", n, want, log.lines)
 		}
@@ -550,7 +550,7 @@ func TestKeysLeftOutAreLogged(t *testing.T) {
 func TestFailedFetchesAreLogged(t *testing.T) {
 	p, log := newPublisher(t), &waits{}
 	asked, end := make(chan struct{}, 1), make(chan struct{})
-	logged := func(c *guard.RemoteKeysConfig) { c.Logger = slog.New(log) }
+	logged := func(c *guard.RemoteKeySetConfig) { c.Logger = slog.New(log) }
 	p.serve(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
 	p.expect(p.remote(logged), "k1", "unavailable")
 	if n := log.count("remote keys: fetch failed"); n != 1 {
@@ -567,7 +567,7 @@ func TestFailedFetchesAreLogged(t *testing.T) {
 	r := p.remote(logged)
 	left, leave := context.WithCancel(t.Context())
 	leave()
-	if _, err := r.PublicKey(left, "k1"); err == nil {
+	if _, err := r.PublicKey(left, "k1", jose.ES256); err == nil {
 		t.Error("there is a key")
 	}
 	<-asked
@@ -612,11 +612,11 @@ func TestCloseEndsEverything(t *testing.T) {
 	transport := p.server.Client().Transport.(*http.Transport).Clone()
 	arrived := make(chan struct{})
 	p.serve(func(_ http.ResponseWriter, r *http.Request) { close(arrived); <-r.Context().Done() })
-	cfg := guard.RemoteKeysConfig{URL: p.server.URL, Client: &http.Client{Transport: transport}, Clock: p.clock, Logger: slog.New(slog.DiscardHandler)}
-	r := must(guard.RemoteKeys(cfg))
+	cfg := guard.RemoteKeySetConfig{URL: p.server.URL, Client: &http.Client{Transport: transport}, Clock: p.clock, Logger: slog.New(slog.DiscardHandler)}
+	r := must(guard.NewRemoteKeySet(cfg))
 	answer := make(chan error)
 	go func() {
-		_, err := r.PublicKey(context.Background(), "k1")
+		_, err := r.PublicKey(context.Background(), "k1", jose.ES256)
 		answer <- err
 	}()
 	<-arrived
@@ -626,7 +626,7 @@ func TestCloseEndsEverything(t *testing.T) {
 		t.Error("a key from nowhere")
 	}
 	p.expect(r, "k1", "unavailable")
-	must(guard.RemoteKeys(cfg)).Close()
+	must(guard.NewRemoteKeySet(cfg)).Close()
 	transport.CloseIdleConnections()
 	p.server.Close()
 	eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
@@ -634,11 +634,11 @@ func TestCloseEndsEverything(t *testing.T) {
 
 func TestRemoteKeysRefusesItsConfiguration(t *testing.T) {
 	for _, url := range []string{"", "http://auth.example.com/keys", "auth.example.com/keys", "https:///keys", "https://user:pass@auth.example.com/", "https://auth.example.com/#x", "file:///etc/keys", "::"} {
-		if _, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: url}); err == nil || strings.Contains(err.Error(), "pass") {
+		if _, err := guard.NewRemoteKeySet(guard.RemoteKeySetConfig{URL: url}); err == nil || strings.Contains(err.Error(), "pass") {
 			t.Errorf("%q: %v", url, err)
 		}
 	}
-	if _, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: "https://auth.example.com/", Retry: -1}); err == nil {
+	if _, err := guard.NewRemoteKeySet(guard.RemoteKeySetConfig{URL: "https://auth.example.com/", Retry: -1}); err == nil {
 		t.Error("a negative time was taken")
 	}
 }
@@ -648,10 +648,10 @@ func TestStaticKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keys.PublicKey(t.Context(), "k1"); err != nil {
+	if _, err := keys.PublicKey(t.Context(), "k1", jose.ES256); err != nil {
 		t.Error(err)
 	}
-	if _, err := keys.PublicKey(t.Context(), "k2"); !errors.Is(err, guard.ErrKeyUnknown) {
+	if _, err := keys.PublicKey(t.Context(), "k2", jose.ES256); !errors.Is(err, guard.ErrKeyUnknown) {
 		t.Errorf("error %v", err)
 	}
 	for _, jwks := range []string{"", "{}", `{"keys":[]}`, `{"keys":[{"kty":"oct","kid":"x","k":"AAAA"}]}`} {

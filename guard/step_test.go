@@ -186,7 +186,7 @@ func TestIntrospectionIsAsOldAsItsQuestion(t *testing.T) {
 func TestIntrospectionThatIsSlowerThanItsAnswersAreGood(t *testing.T) {
 	i := newIntrospector(t)
 	looked := &counting{Manual: i.clock}
-	r := i.behind(i.introspection(func(in *guard.Introspection) { in.Clock = looked }))
+	r := i.behind(i.introspection(func(in *guard.IntrospectionConfig) { in.Clock = looked }))
 	token := r.token(nil)
 	arrived, release := make(chan struct{}, 10), make(chan struct{})
 	i.answer(func(w http.ResponseWriter, _ *http.Request) {

@@ -92,7 +92,7 @@ type keyring struct {
 	err  error
 }
 
-func (k *keyring) PublicKey(_ context.Context, id string) (crypto.PublicKey, error) {
+func (k *keyring) PublicKey(_ context.Context, id, _ string) (crypto.PublicKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.err != nil {
@@ -110,7 +110,7 @@ func (k *keyring) change(f func(*keyring)) {
 	f(k)
 }
 
-// registry is Registry that a test changes.
+// registry is a Liveness and a Directory that a test changes.
 type registry struct {
 	mu      sync.Mutex
 	dead    map[string]bool
@@ -119,10 +119,13 @@ type registry struct {
 	err     error
 }
 
-func (r *registry) Live(_ context.Context, p *counterfoil.Principal) (bool, error) {
+func (r *registry) Live(_ context.Context, p *counterfoil.Principal, _ counterfoil.Secret) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return p.ClientID == client && !r.dead[p.TokenID], r.err
+	if r.err == nil && (p.ClientID != client || r.dead[p.TokenID]) {
+		return &counterfoil.Error{Reason: counterfoil.TokenInvalid}
+	}
+	return r.err
 }
 
 func (r *registry) Tenants(context.Context, string) ([]string, error) {
@@ -170,8 +173,8 @@ func newRigFor(t testing.TB, p *provider.Provider, d dialect, changes ...func(*g
 		keys:     &keyring{keys: map[string]crypto.PublicKey{"k1": d.key().Public()}},
 		registry: &registry{dead: map[string]bool{}, tenants: []string{"TENANT123", "TENANT456"}, apiKey: "key-1"}}
 	cfg := guard.Config{
-		Provider: p, Issuer: issuer, Keys: r.keys, Registry: r.registry, Clock: r.clock, Logger: slog.New(slog.DiscardHandler),
-		OnDecision: func(_ context.Context, e counterfoil.Event) {
+		Provider: p, Issuer: issuer, Keys: r.keys, Liveness: r.registry, Directory: r.registry, Clock: r.clock, Logger: slog.New(slog.DiscardHandler),
+		OnEvent: func(_ context.Context, e counterfoil.Event) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.events = append(r.events, e)

@@ -35,35 +35,35 @@ type verified struct {
 // verify returns the token's principal, from memory when it was verified before
 // and nothing has changed. Beside a denial it returns a principal when the token
 // has proved who sent it.
-func (g *Guard) verify(ctx context.Context, raw string) (*verified, *counterfoil.Principal, *denial) {
+func (g *Guard) verify(ctx context.Context, raw string) (*verified, *counterfoil.Principal, *Refusal) {
 	id := digest(raw)
 	v := g.cache.get(&id)
 	if v == nil {
 		return g.verifyAnew(ctx, raw, &id)
 	}
-	key, no := g.key(ctx, v.keyID, v.algorithm)
+	key, refusal := g.key(ctx, v.keyID, v.algorithm)
 	switch {
-	case no != nil:
+	case refusal != nil:
 	case !same(v.key, key):
 		g.cache.drop(&id)
 		return g.verifyAnew(ctx, raw, &id)
 	default:
-		no = g.inForce(v)
+		refusal = g.inForce(v)
 	}
-	if no != nil && no.reason != counterfoil.Unavailable {
+	if refusal != nil && refusal.Reason != counterfoil.Unavailable {
 		g.cache.drop(&id)
 	}
-	return v, v.principal, no
+	return v, v.principal, refusal
 }
 
-func (g *Guard) verifyAnew(ctx context.Context, raw string, id *[32]byte) (*verified, *counterfoil.Principal, *denial) {
+func (g *Guard) verifyAnew(ctx context.Context, raw string, id *[32]byte) (*verified, *counterfoil.Principal, *Refusal) {
 	token, err := jose.Parse(raw, g.algorithms...)
 	if err != nil {
 		return nil, nil, g.deny(reasonOf(err), err.Error())
 	}
-	key, no := g.key(ctx, token.KeyID, token.Algorithm())
-	if no != nil {
-		return nil, nil, no
+	key, refusal := g.key(ctx, token.KeyID, token.Algorithm())
+	if refusal != nil {
+		return nil, nil, refusal
 	}
 	payload, err := token.Verify(key)
 	if err != nil {
@@ -77,8 +77,8 @@ func (g *Guard) verifyAnew(ctx context.Context, raw string, id *[32]byte) (*veri
 	if reason != "" {
 		return nil, v.principal, g.deny(reason, detail)
 	}
-	if no := g.inForce(v); no != nil {
-		return nil, v.principal, no
+	if refusal := g.inForce(v); refusal != nil {
+		return nil, v.principal, refusal
 	}
 	v.keyID, v.algorithm, v.key = token.KeyID, token.Algorithm(), key
 	g.cache.put(id, v)
@@ -98,8 +98,8 @@ func reasonOf(err error) counterfoil.Reason {
 
 // key asks Keys for the key that a token of that algorithm names, or the only one
 // that fits where it names none.
-func (g *Guard) key(ctx context.Context, id, algorithm string) (crypto.PublicKey, *denial) {
-	key, err := g.keys.PublicKeyFor(ctx, id, algorithm)
+func (g *Guard) key(ctx context.Context, id, algorithm string) (crypto.PublicKey, *Refusal) {
+	key, err := g.keys.PublicKey(ctx, id, algorithm)
 	if err == nil {
 		return key, nil
 	}
@@ -116,7 +116,7 @@ func (g *Guard) key(ctx context.Context, id, algorithm string) (crypto.PublicKey
 }
 
 // inForce looks at the clock.
-func (g *Guard) inForce(v *verified) *denial {
+func (g *Guard) inForce(v *verified) *Refusal {
 	switch now := g.clock.Now(); {
 	case now.Before(v.notBefore):
 		return g.deny(counterfoil.TokenNotYetValid, "")
@@ -126,70 +126,37 @@ func (g *Guard) inForce(v *verified) *denial {
 	return nil
 }
 
-// live asks whether the token still serves, all who are there to ask.
-func (g *Guard) live(ctx context.Context, p *counterfoil.Principal, raw string) *denial {
-	if g.feed != nil {
-		if no := g.standing(ctx, p, raw); no != nil {
-			return no
-		}
-	}
-	if g.introspection != nil {
-		if no := g.introspect(ctx, g.introspection, raw); no != nil {
-			return no
-		}
-	}
-	if g.registry == nil {
-		return nil
-	}
-	live, err := g.registry.Live(ctx, p)
-	switch {
-	case err != nil:
-		return g.unavailable(err)
-	case live:
-		return nil
-	}
-	return g.ended()
-}
-
-// ended refuses a call whose token serves no longer.
-func (g *Guard) ended() *denial {
-	if g.provider.TokenEndpoint.Policy == provider.Replace {
-		return g.deny(counterfoil.TokenReplaced, "")
-	}
-	return g.deny(counterfoil.TokenRevoked, "")
-}
-
 // ownKey asks whether the API key is the client's.
-func (g *Guard) ownKey(ctx context.Context, p *counterfoil.Principal, key counterfoil.Secret) *denial {
+func (g *Guard) ownKey(ctx context.Context, p *counterfoil.Principal, key counterfoil.Secret) *Refusal {
 	if key == "" {
 		return nil
 	}
-	own, err := g.registry.APIKey(ctx, p.ClientID, key)
+	own, err := g.directory.APIKey(ctx, p.ClientID, key)
 	switch {
 	case err != nil:
 		return g.unavailable(err)
 	case !own:
 		h, _ := g.api.Header(provider.HeaderFromAPIKey)
-		return &denial{reason: counterfoil.APIKeyInvalid, header: h.Name}
+		return &Refusal{Reason: counterfoil.APIKeyInvalid, header: h.Name}
 	}
 	return nil
 }
 
 // tenant returns the principal with the tenant, when the client is granted it.
-func (g *Guard) tenant(ctx context.Context, v *verified, tenant string) (*counterfoil.Principal, *denial) {
+func (g *Guard) tenant(ctx context.Context, v *verified, tenant string) (*counterfoil.Principal, *Refusal) {
 	if tenant == "" {
 		return v.principal, nil
 	}
 	granted := v.tenants
 	if !g.claims.tenants {
 		var err error
-		if granted, err = g.registry.Tenants(ctx, v.principal.ClientID); err != nil {
+		if granted, err = g.directory.Tenants(ctx, v.principal.ClientID); err != nil {
 			return v.principal, g.unavailable(err)
 		}
 	}
 	if !slices.Contains(granted, tenant) {
 		h, _ := g.api.Header(provider.HeaderFromTenant)
-		return v.principal, &denial{reason: counterfoil.TenantDenied, header: h.Name}
+		return v.principal, &Refusal{Reason: counterfoil.TenantDenied, header: h.Name}
 	}
 	if p := v.tenanted.Load(); p != nil && p.Tenant == tenant {
 		return p, nil
@@ -201,11 +168,11 @@ func (g *Guard) tenant(ctx context.Context, v *verified, tenant string) (*counte
 }
 
 // deny refuses a call for what is wrong with its token.
-func (g *Guard) deny(reason counterfoil.Reason, detail string) *denial {
-	return &denial{reason: reason, header: g.tokenHeader, detail: detail}
+func (g *Guard) deny(reason counterfoil.Reason, detail string) *Refusal {
+	return &Refusal{Reason: reason, header: g.tokenHeader, detail: detail}
 }
 
 // unavailable refuses a call for a failure that is not the caller's.
-func (g *Guard) unavailable(err error) *denial {
-	return &denial{reason: counterfoil.Unavailable, header: g.tokenHeader, err: err}
+func (g *Guard) unavailable(err error) *Refusal {
+	return &Refusal{Reason: counterfoil.Unavailable, header: g.tokenHeader, err: err}
 }

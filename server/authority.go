@@ -29,16 +29,11 @@ func (s *Server) Realm(name string) *Authority {
 
 var errNoRealm = errors.New("the server has this realm no longer")
 
-// PublicKey returns the realm's key of that kid, or a *counterfoil.Error whose
-// Reason is TokenKeyUnknown. For one that it does not know it reads the store,
-// once a second at most.
-func (a *Authority) PublicKey(ctx context.Context, id string) (crypto.PublicKey, error) {
-	return a.PublicKeyFor(ctx, id, "")
-}
-
-// PublicKeyFor is PublicKey for a token of that algorithm: of another one than
-// the key's, the Reason is TokenAlgorithm.
-func (a *Authority) PublicKeyFor(ctx context.Context, id, algorithm string) (crypto.PublicKey, error) {
+// PublicKey returns the realm's key of that kid, for a token of that algorithm. The
+// error is a *counterfoil.Error with the Reason TokenKeyUnknown or TokenAlgorithm
+// when there is none. For a kid that it does not know it reads the store, at most
+// once a second.
+func (a *Authority) PublicKey(ctx context.Context, id, algorithm string) (crypto.PublicKey, error) {
 	rl := a.server.realm(a.name)
 	if rl == nil {
 		return nil, errNoRealm
@@ -50,35 +45,44 @@ func (a *Authority) PublicKeyFor(ctx context.Context, id, algorithm string) (cry
 	if !ok {
 		return nil, &counterfoil.Error{Reason: counterfoil.TokenKeyUnknown, Message: "the realm has no such key"}
 	}
-	if algorithm != "" && k.Algorithm != algorithm {
+	if k.Algorithm != algorithm {
 		return nil, &counterfoil.Error{Reason: counterfoil.TokenAlgorithm, Message: "the key is for another algorithm"}
 	}
 	return k.Key, nil
 }
 
-// Live reports whether the token of a principal, which has not expired, still
-// serves: false when its client is unknown or disabled, when it is revoked and,
-// under the policy "replace", when it is not the client's last. That is one read
-// of the store each time.
-func (a *Authority) Live(ctx context.Context, p *counterfoil.Principal) (bool, error) {
+// Live returns nil if the token of a principal, which has not expired, is still in
+// force. Otherwise the error is a *counterfoil.Error with the Reason TokenRevoked,
+// also when the client is unknown or disabled, or TokenReplaced, when the token is
+// not the client's last under the policy "replace". Each call reads the store once.
+func (a *Authority) Live(ctx context.Context, p *counterfoil.Principal, _ counterfoil.Secret) error {
 	rl := a.server.realm(a.name)
 	if rl == nil {
-		return false, errNoRealm
+		return errNoRealm
 	}
-	return rl.live(ctx, p)
+	switch reason, err := rl.ended(ctx, p); {
+	case err != nil:
+		return err
+	case reason != "":
+		return &counterfoil.Error{Reason: reason}
+	}
+	return nil
 }
 
-// live tells whether a token that is right by itself still serves.
-func (rl *realm) live(ctx context.Context, p *counterfoil.Principal) (bool, error) {
+// ended tells why a token that is valid by itself is no longer in force; "" when it is.
+func (rl *realm) ended(ctx context.Context, p *counterfoil.Principal) (counterfoil.Reason, error) {
 	s, err := rl.Store.Standing(ctx, rl.Name, p.ClientID, p.TokenID)
-	if errors.Is(err, ErrNotFound) {
-		return false, nil
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return counterfoil.TokenRevoked, nil
+	case err != nil:
+		return "", fmt.Errorf("read standing: %w", err)
+	case s.Disabled || s.Revoked || p.Issued.Before(s.NotBefore):
+		return counterfoil.TokenRevoked, nil
+	case cmp.Or(s.Policy, rl.endpoint.Policy) == provider.Replace && s.LiveToken != p.TokenID:
+		return counterfoil.TokenReplaced, nil
 	}
-	if err != nil {
-		return false, fmt.Errorf("read standing: %w", err)
-	}
-	replaced := cmp.Or(s.Policy, rl.endpoint.Policy) == provider.Replace && s.LiveToken != p.TokenID
-	return !s.Disabled && !s.Revoked && !p.Issued.Before(s.NotBefore) && !replaced, nil
+	return "", nil
 }
 
 // Tenants returns the tenants that a client is granted: none when it is unknown

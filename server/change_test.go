@@ -474,9 +474,8 @@ func TestRevokeTokens(t *testing.T) {
 		tokens = append(tokens, h.token("oauth2"))
 		for i, token := range tokens {
 			p := principal(t, token)
-			live, err := h.server.Realm("oauth2").Live(t.Context(), p)
-			if err != nil || live != (i == round) {
-				t.Errorf("round %d: token %d is live: %v, %v", round, i, live, err)
+			if live := h.live("oauth2", p); live != (i == round) {
+				t.Errorf("round %d: token %d is live: %v", round, i, live)
 			}
 		}
 		if err := h.clients.RevokeTokens(t.Context(), "root", "oauth2", "good"); err != nil {

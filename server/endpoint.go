@@ -201,11 +201,11 @@ func (rl *realm) bearer(ctx context.Context, a *attempt, text string) (*requeste
 
 // resourceServer returns the client of a token as it is now.
 func (rl *realm) resourceServer(ctx context.Context, t *issuedToken) (*Client, *refusal) {
-	live, err := rl.live(ctx, t.principal())
+	ended, err := rl.ended(ctx, t.principal())
 	if err != nil {
 		return nil, storeFailed("token's standing", err)
 	}
-	if !live {
+	if ended != "" {
 		return nil, refused(counterfoil.TokenRevoked, "")
 	}
 	c, err := rl.fresh(ctx, rl.Name, t.clientID)

@@ -66,12 +66,12 @@ func (rl *realm) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if t != nil && t.serves(a.event.Time) && (by.client.ResourceServer || by.client.ID == t.clientID) {
-		live, err := rl.live(ctx, t.principal())
+		ended, err := rl.ended(ctx, t.principal())
 		if err != nil {
 			rl.refuseAt(ctx, w, a, introspectPath, storeFailed("token's standing", err))
 			return
 		}
-		if live {
+		if ended == "" {
 			answer = rl.introspection(t)
 		}
 	}

@@ -329,7 +329,14 @@ func sealed(k server.SigningKey) bool {
 	return bytes.HasPrefix([]byte(k.Private.Reveal()), []byte("cfseal1:"))
 }
 
-// publicKey asks the server in the way that a guard in its process does.
-func publicKey(s *server.Server, id string) (crypto.PublicKey, error) {
-	return s.Realm("r").PublicKey(context.Background(), id)
+// publicKey asks the server in the way that a guard in its process does, for the
+// algorithm that the key is for.
+func publicKey(s *server.Server, id string) (key crypto.PublicKey, err error) {
+	for _, algorithm := range []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA} {
+		key, err = s.Realm("r").PublicKey(context.Background(), id, string(algorithm))
+		if refusal, ok := errors.AsType[*counterfoil.Error](err); !ok || refusal.Reason != counterfoil.TokenAlgorithm {
+			break
+		}
+	}
+	return key, err
 }

@@ -165,7 +165,7 @@ func (h *house) verify(realm, algorithm, token string) {
 	if err != nil || parsed.KeyID != keys[0].ID {
 		h.t.Fatalf("kid %q, published %q, %v", parsed.KeyID, keys[0].ID, err)
 	}
-	own, err := h.server.Realm(realm).PublicKey(h.t.Context(), parsed.KeyID)
+	own, err := h.server.Realm(realm).PublicKey(h.t.Context(), parsed.KeyID, algorithm)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -177,12 +177,12 @@ func (h *house) verify(realm, algorithm, token string) {
 	var unknown *counterfoil.Error
 	for _, algorithm := range []string{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA} {
 		var other *counterfoil.Error
-		_, err := h.server.Realm(realm).PublicKeyFor(h.t.Context(), parsed.KeyID, algorithm)
+		_, err := h.server.Realm(realm).PublicKey(h.t.Context(), parsed.KeyID, algorithm)
 		if suits := algorithm == parsed.Algorithm(); suits != (err == nil) || !suits && (!errors.As(err, &other) || other.Reason != counterfoil.TokenAlgorithm) {
 			h.t.Errorf("the key of a token of %s for %s: %v", parsed.Algorithm(), algorithm, err)
 		}
 	}
-	if other, err := h.server.Realm(realm).PublicKey(h.t.Context(), "other"); other != nil || !errors.As(err, &unknown) || unknown.Reason != counterfoil.TokenKeyUnknown {
+	if other, err := h.server.Realm(realm).PublicKey(h.t.Context(), "other", parsed.Algorithm()); other != nil || !errors.As(err, &unknown) || unknown.Reason != counterfoil.TokenKeyUnknown {
 		h.t.Errorf("an unknown kid has the key %v, %v", other, err)
 	}
 }

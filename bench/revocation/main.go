@@ -168,7 +168,7 @@ func measureAt(w welcome) error {
 	}
 	defer closing()
 	caller := &http.Client{Transport: as{"caller", w.Secrets["caller"], plain}}
-	for end := time.Now().Add(10 * time.Second); feed.Stats().Cut; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); feed.Stats().Stale; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			return errors.New("the feed does not catch up")
 		}
@@ -200,11 +200,11 @@ func guarded(issuer string, feed *guard.Feed, transport http.RoundTripper) (http
 	if err != nil {
 		return nil, nil, err
 	}
-	keys, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: issuer + "/.well-known/jwks.json", Client: &http.Client{Transport: transport}})
+	keys, err := guard.NewRemoteKeySet(guard.RemoteKeySetConfig{URL: issuer + "/.well-known/jwks.json", Client: &http.Client{Transport: transport}})
 	if err != nil {
 		return nil, nil, err
 	}
-	g, err := guard.New(guard.Config{Provider: p, Issuer: issuer, Keys: keys, Revocations: feed})
+	g, err := guard.New(guard.Config{Provider: p, Issuer: issuer, Keys: keys, Liveness: feed})
 	if err != nil {
 		keys.Close()
 		return nil, nil, err

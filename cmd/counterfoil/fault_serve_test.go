@@ -139,7 +139,7 @@ func (s *served) guarded(t *testing.T, api server.Credentials) (status func(toke
 		t.Fatal(err)
 	}
 	transport := s.http(t).Transport
-	keys, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: acmeBase + "/.well-known/jwks.json", Client: &http.Client{Transport: transport}})
+	keys, err := guard.NewRemoteKeySet(guard.RemoteKeySetConfig{URL: acmeBase + "/.well-known/jwks.json", Client: &http.Client{Transport: transport}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,12 +149,12 @@ func (s *served) guarded(t *testing.T, api server.Credentials) (status func(toke
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { feed.Close() })
-	g, err := guard.New(guard.Config{Provider: p, Issuer: acmeBase, Keys: keys, Revocations: feed})
+	g, err := guard.New(guard.Config{Provider: p, Issuer: acmeBase, Keys: keys, Liveness: feed})
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := g.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	waitFor(t, func() bool { return !feed.Stats().Cut })
+	waitFor(t, func() bool { return !feed.Stats().Stale })
 	return func(token string) int {
 		w, r := httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "https://api.example/", nil)
 		r.Header.Set("Authorization", "Bearer "+token)

@@ -220,15 +220,18 @@ func (h *interop) guard(certificate string) {
 		name, realm, audience string
 		nonce                 bool
 	}{{"generic", "generic", "", false}, {"orders", "generic", "https://orders.example/", false}, {"nonce", "nonce", "", true}} {
-		keys, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: h.Realms[g.realm] + "/.well-known/jwks.json", Client: h.http})
+		keys, err := guard.NewRemoteKeySet(guard.RemoteKeySetConfig{URL: h.Realms[g.realm] + "/.well-known/jwks.json", Client: h.http})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(keys.Close)
 		config := guard.Config{Provider: p, Issuer: h.Realms[g.realm], Audience: g.audience, Keys: keys, DPoPNonce: g.nonce, URL: server.URL}
 		if g.realm == "generic" {
-			config.Introspection = &guard.Introspection{
-				URL: h.Realms[g.realm] + "/introspect", Client: &http.Client{Transport: basicAuth{h.Clients["server"], h.http.Transport}}, CacheFor: 1,
+			config.Liveness, err = guard.NewIntrospector(guard.IntrospectionConfig{
+				URL: h.Realms[g.realm] + "/introspect", Client: &http.Client{Transport: basicAuth{h.Clients["server"], h.http.Transport}}, TTL: 1,
+			})
+			if err != nil {
+				t.Fatal(err)
 			}
 		}
 		guarded, err := guard.New(config)

@@ -116,7 +116,7 @@ func TestPausedServerOfAFeed(t *testing.T) {
 	c := s.http(t)
 	creds := s.client(t, "acme", "orders:read")
 	f := s.follower(t, s.resourceServer(t, "acme"))
-	waitFor(t, func() bool { return !f.feed.Stats().Cut })
+	waitFor(t, func() bool { return !f.feed.Stats().Stale })
 	token, other := s.token(t, c, acmeToken, creds), s.token(t, c, acmeToken, creds)
 	if f.call(token) != http.StatusOK || f.call(other) != http.StatusOK {
 		t.Fatal("a good call failed")
@@ -128,14 +128,14 @@ func TestPausedServerOfAFeed(t *testing.T) {
 		if os.Getenv("COUNTERFOIL_PAUSE") == "" {
 			return // too short for the feed to be cut
 		}
-		waitFor(t, func() bool { return f.feed.Stats().Cut })
+		waitFor(t, func() bool { return f.feed.Stats().Stale })
 		if status := f.call(token); status != http.StatusServiceUnavailable {
 			t.Errorf("while nobody can tell, a call is answered %d", status)
 		}
 	})
 	s.revoke(t, c, creds, token)
 	waitFor(t, func() bool { return f.call(token) == http.StatusUnauthorized })
-	waitFor(t, func() bool { return !f.feed.Stats().Cut && f.call(other) == http.StatusOK })
+	waitFor(t, func() bool { return !f.feed.Stats().Stale && f.call(other) == http.StatusOK })
 	var last counterfoil.Secret
 	if last = s.token(t, c, acmeToken, creds); f.call(last) != http.StatusOK {
 		t.Error("a new token is refused")

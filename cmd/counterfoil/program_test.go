@@ -103,7 +103,7 @@ func TestGoGuardWithRemoteKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	issuer := shared.base + "/a55"
-	keys, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: issuer + "/.well-known/jwks.json", Client: &http.Client{Transport: trusting(t)}})
+	keys, err := guard.NewRemoteKeySet(guard.RemoteKeySetConfig{URL: issuer + "/.well-known/jwks.json", Client: &http.Client{Transport: trusting(t)}})
 	if err != nil {
 		t.Fatal(err)
 	}

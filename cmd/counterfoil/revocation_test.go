@@ -90,20 +90,21 @@ func (s *served) follower(t *testing.T, as server.Credentials) *follower {
 		return new(net.Dialer).DialContext(ctx, network, address)
 	}
 	own := &http.Client{Transport: credentialed{plain.Transport, as}}
-	feed, err := guard.FollowRevocations(guard.FeedConfig{
-		URL: acmeIssuer + "/revocations", Client: own, Logger: quiet,
-		Cut: "introspect", Introspect: &guard.Introspection{URL: acmeIssuer + "/introspect", Client: own, CacheFor: time.Millisecond},
-	})
+	introspector, err := guard.NewIntrospector(guard.IntrospectionConfig{URL: acmeIssuer + "/introspect", Client: own, TTL: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	feed, err := guard.FollowRevocations(guard.FeedConfig{URL: acmeIssuer + "/revocations", Client: own, Logger: quiet, OnStale: introspector})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(feed.Close)
-	keys, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: acmeIssuer + "/.well-known/jwks.json", Client: plain, Logger: quiet})
+	keys, err := guard.NewRemoteKeySet(guard.RemoteKeySetConfig{URL: acmeIssuer + "/.well-known/jwks.json", Client: plain, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(keys.Close)
-	g, err := guard.New(guard.Config{Provider: p, Issuer: acmeIssuer, Keys: keys, Revocations: feed, Logger: quiet})
+	g, err := guard.New(guard.Config{Provider: p, Issuer: acmeIssuer, Keys: keys, Liveness: feed, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +166,7 @@ func TestRevocationReachesAGuard(t *testing.T) {
 	if got := f.call(kept); got != http.StatusOK {
 		t.Errorf("a token that was not revoked gets %d", got)
 	}
-	if got := f.feed.Stats(); got.Cut || got.Entries != 50 || got.Reconnects != 0 {
+	if got := f.feed.Stats(); got.Stale || got.Entries != 50 || got.Reconnects != 0 {
 		t.Errorf("%+v", got)
 	}
 }

@@ -19,7 +19,7 @@ func (s *service) administer(t *routes, next *plan) error {
 	issuer := s.server.Realm(r.Name)
 	g, err := guard.New(guard.Config{
 		Provider: r.Provider, API: adminAPI, Issuer: r.Issuer,
-		Keys: issuer, Registry: issuer, Logger: s.log, OnDecision: logEvent(s.log),
+		Keys: issuer, Liveness: issuer, Directory: issuer, Logger: s.log, OnEvent: logEvent(s.log),
 		// A token that is bound to a certificate must be of use here, too.
 		TrustedProxies: next.proxies, CertificateHeader: next.CertificateHeader.Name, CertificateForm: string(next.CertificateHeader.Form),
 	})

@@ -196,7 +196,7 @@ func (s *site) protect(r *realm, described *provider.API, api apis.API) error {
 	issuer := s.server.Realm(r.Name)
 	g, err := guard.New(guard.Config{
 		Provider: r.Provider, API: described.Name, Issuer: r.base,
-		Keys: issuer, Registry: issuer, Logger: s.log, OnDecision: logEvent(s.log), Clock: s.clock, SameClock: true,
+		Keys: issuer, Liveness: issuer, Directory: issuer, Logger: s.log, OnEvent: logEvent(s.log), Clock: s.clock, SameClock: true,
 	})
 	if err != nil {
 		return fmt.Errorf("realm %s: %w", r.Name, err)

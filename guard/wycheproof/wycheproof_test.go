@@ -156,7 +156,7 @@ func remote(t *testing.T, set string) guard.Keys {
 	t.Helper()
 	place := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, set) }))
 	t.Cleanup(place.Close)
-	keys, err := guard.RemoteKeys(guard.RemoteKeysConfig{URL: place.URL, Client: place.Client(), Logger: slog.New(slog.DiscardHandler)})
+	keys, err := guard.NewRemoteKeySet(guard.RemoteKeySetConfig{URL: place.URL, Client: place.Client(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func byGuard(t *testing.T, keys guard.Keys) func(string) error {
 	var last counterfoil.Event
 	g, err := guard.New(guard.Config{
 		Provider: described, Issuer: "https://issuer.example", Keys: keys, Logger: slog.New(slog.DiscardHandler),
-		OnDecision: func(_ context.Context, e counterfoil.Event) { last = e },
+		OnEvent: func(_ context.Context, e counterfoil.Event) { last = e },
 	})
 	if err != nil {
 		t.Fatal(err)
