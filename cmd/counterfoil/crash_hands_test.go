@@ -180,6 +180,7 @@ func (c commands) rotateKey(ctx context.Context, realm string, compromised bool)
 func (s *siege) went(t *testing.T, h hand, c *victim, event string, o outcome, said string) {
 	s.mu.Lock()
 	s.touched[c] = true
+	c.past = append(c.past[max(0, len(c.past)-11):], fmt.Sprintf("%T %s: %d %s", h, event, o, said))
 	switch o {
 	case done, half:
 		s.noted[c.realm+" "+c.id+" "+event]++
