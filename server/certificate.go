@@ -97,7 +97,7 @@ func (rl *realm) checkIssued(shown *presented, rule *CertificateRule, now time.T
 	if _, err := shown.leaf.Verify(options); err != nil {
 		return refused(counterfoil.CertificateUnknown, unverified(err))
 	}
-	if !rule.holds(shown.leaf) {
+	if !certificateMatches(rule, shown.leaf) {
 		return refused(counterfoil.CertificateUnknown, "the certificate is of another subject")
 	}
 	return nil
@@ -144,11 +144,11 @@ func (rl *realm) checkSelfSigned(ctx context.Context, cert *x509.Certificate, au
 	return refused(counterfoil.CertificateUnknown, "the client has not registered the certificate")
 }
 
-// holds reports whether a certificate has the one subject that the rule names: a
+// certificateMatches reports whether a certificate has the one subject that the rule names: a
 // name to the letter, except that DNS names and the domain of an email address
 // have no case and IP addresses are compared as such. A wildcard stands for
 // itself. A rule of no or of several subjects never holds.
-func (r *CertificateRule) holds(cert *x509.Certificate) bool {
+func certificateMatches(r *CertificateRule, cert *x509.Certificate) bool {
 	named := 0
 	for _, s := range []string{r.SubjectDN, r.DNS, r.URI, r.IP, r.Email} {
 		if s != "" {

@@ -164,14 +164,14 @@ func (s *Clients) Uses(ctx context.Context, realm, id string) ([]Use, error) {
 // may be called again, on newer settings, when the version is 0.
 func (s *Clients) Change(ctx context.Context, actor, realm, id string, version int64, change func(*Settings) error) (Client, error) {
 	return s.update(ctx, actor, realm, id, version, func(c *Client) (kind, detail string, err error) {
-		before := c.Settings.fields()
+		before := fieldsOf(&c.Settings)
 		if err := change(&c.Settings); err != nil {
 			return "", "", err
 		}
-		if err := c.Settings.check(); err != nil {
+		if err := checkForm(&c.Settings); err != nil {
 			return "", "", err
 		}
-		if detail = changes(before, c.Settings.fields()); detail == "" {
+		if detail = changes(before, fieldsOf(&c.Settings)); detail == "" {
 			return "", "", nil
 		}
 		return counterfoil.EventClientChanged, detail, nil
@@ -187,7 +187,7 @@ func (s *Clients) Replace(ctx context.Context, actor string, n NewClient, versio
 	}
 	return s.update(ctx, actor, n.Realm, n.ID, version, func(c *Client) (kind, detail string, err error) {
 		detail = "from " + n.ImportedFrom + ", in place of what was there"
-		if changed := changes(c.Settings.fields(), n.Settings.fields()); changed != "" {
+		if changed := changes(fieldsOf(&c.Settings), fieldsOf(&n.Settings)); changed != "" {
 			detail += "; " + changed
 		}
 		c.Settings, c.Disabled = n.Settings, n.Disabled
@@ -226,7 +226,7 @@ func (s *Clients) SetDisabled(ctx context.Context, actor, realm, id string, disa
 // compromised.
 func (s *Clients) RevokeTokens(ctx context.Context, actor, realm, id string) error {
 	_, err := s.update(ctx, actor, realm, id, 0, func(c *Client) (kind, detail string, err error) {
-		from, err := c.endOfTokens(s.clock.Now())
+		from, err := EndOfTokens(c, s.clock.Now())
 		if err != nil {
 			return "", "", err
 		}
@@ -236,12 +236,12 @@ func (s *Clients) RevokeTokens(ctx context.Context, actor, realm, id string) err
 	return err
 }
 
-// endOfTokens returns the NotBefore that ends all tokens that the client was issued
+// EndOfTokens returns the NotBefore that ends all tokens that the client was issued
 // until now. The iat of a token has whole seconds: what is issued in the rest of
 // this one says the next, so a second revocation within it has to go beyond that.
 // What is dated further ahead than tokens ever are was dated by a clock that was
 // set back since: such tokens the store ends by their names.
-func (c *Client) endOfTokens(now time.Time) (time.Time, error) {
+func EndOfTokens(c *Client, now time.Time) (time.Time, error) {
 	from := now.Truncate(time.Second).Add(time.Second)
 	for _, dated := range [...]time.Time{c.NotBefore, c.Latest, c.Newest} {
 		if !dated.Before(from) && dated.Sub(now) <= MaxAhead {
@@ -279,7 +279,7 @@ func (s *Clients) VerifySecret(ctx context.Context, realm, id string, secret cou
 	now := s.clock.Now()
 	right := verifyFast(c.Secrets, secret, now) != nil || slices.ContainsFunc(c.Secrets, func(h Hash) bool {
 		parsed, err := sechash.Parse(h.Value)
-		return err == nil && parsed.Slow() && h.serves(now) && parsed.Verify(secret)
+		return err == nil && parsed.Slow() && h.AcceptedAt(now) && parsed.Verify(secret)
 	})
 	expired := !c.Expires.IsZero() && !now.Before(c.Expires)
 	return right && !c.Disabled && !expired, nil
@@ -345,7 +345,7 @@ func (n *NewClient) Check() error {
 	if err := checkHashes("API key", n.APIKeys); err != nil {
 		return err
 	}
-	return n.Settings.check()
+	return checkForm(&n.Settings)
 }
 
 // checkHashes holds imported hashes to what they must be.

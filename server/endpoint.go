@@ -222,17 +222,17 @@ func (rl *realm) resourceServer(ctx context.Context, t *issuedToken) (*Client, *
 func (rl *realm) mayFollow(ctx context.Context, by *requester, now time.Time) bool {
 	if by.token != nil {
 		c, no := rl.resourceServer(ctx, by.token)
-		return no == nil && by.token.serves(now) && c.follows(now)
+		return no == nil && by.token.serves(now) && mayFollow(c, now)
 	}
 	c, err := rl.fresh(ctx, rl.Name, by.client.ID)
 	// It may be another of that ID by now, or the secret may have ended.
-	return err == nil && c.follows(now) && c.Created.Equal(by.client.Created) && (by.secret == nil || slices.ContainsFunc(c.Secrets, func(h Hash) bool {
-		return h.ID == by.secret.ID && h.Value == by.secret.Value && h.serves(now)
+	return err == nil && mayFollow(c, now) && c.Created.Equal(by.client.Created) && (by.secret == nil || slices.ContainsFunc(c.Secrets, func(h Hash) bool {
+		return h.ID == by.secret.ID && h.Value == by.secret.Value && h.AcceptedAt(now)
 	}))
 }
 
-// follows reports whether the client is a resource server that is served.
-func (c *Client) follows(now time.Time) bool {
+// mayFollow reports whether the client is a resource server that is served.
+func mayFollow(c *Client, now time.Time) bool {
 	return c.ResourceServer && !c.Disabled && (c.Expires.IsZero() || now.Before(c.Expires))
 }
 

@@ -113,15 +113,15 @@ func (rl *realm) proveFederated(ctx context.Context, a *attempt, shown *assertio
 	if expires.Sub(from) > f.MaxLifetime {
 		return refused(counterfoil.AssertionLifetime, "it lives longer than "+f.MaxLifetime.String())
 	}
-	if !slices.ContainsFunc(rules, func(r FederationRule) bool { return r.holds(claims) }) {
+	if !slices.ContainsFunc(rules, func(r FederationRule) bool { return claimsMatch(&r, claims) }) {
 		return refused(counterfoil.AssertionClaims, "no rule of the client holds")
 	}
 	return nil
 }
 
-// holds reports whether the claims are those of the rule. A rule without claims
+// claimsMatch reports whether the claims are those of the rule. A rule without claims
 // never holds: it would take every workload of the issuer for the client.
-func (r *FederationRule) holds(claims map[string]any) bool {
+func claimsMatch(r *FederationRule, claims map[string]any) bool {
 	for path, want := range r.Claims {
 		if !claimIs(claimAt(claims, path), want) {
 			return false

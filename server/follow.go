@@ -35,7 +35,7 @@ type revocationEvent struct {
 	Expires   int64  `json:"expires"`
 }
 
-func (r *Revocation) event() revocationEvent {
+func eventOf(r *Revocation) revocationEvent {
 	e := revocationEvent{ClientID: r.ClientID, TokenID: r.TokenID, Disabled: r.Disabled, Expires: r.Expires.Unix()}
 	if !r.NotBefore.IsZero() {
 		// Rounded up: who sees whole seconds must not take a token for younger
@@ -160,7 +160,7 @@ func (rl *realm) sendPage(ctx context.Context, w http.ResponseWriter, where posi
 	}{page.Feed, make([]sequenced, len(page.Revocations)), page.Last, at.Unix()}
 	for i := range page.Revocations {
 		r := &page.Revocations[i]
-		answer.Revocations[i] = sequenced{r.Sequence, r.event()}
+		answer.Revocations[i] = sequenced{r.Sequence, eventOf(r)}
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
@@ -249,7 +249,7 @@ func (f *follower) catchUp(ctx context.Context) (time.Time, error) {
 		for i := range page.Revocations {
 			r := &page.Revocations[i]
 			f.after = r.Sequence
-			f.write("revocation", f.id(), r.event())
+			f.write("revocation", f.id(), eventOf(r))
 			if err := f.send(maxChunk); err != nil {
 				return at, err
 			}

@@ -153,6 +153,9 @@ type Hash struct {
 	Ends time.Time
 }
 
+// AcceptedAt reports whether the value is accepted at that time.
+func (h *Hash) AcceptedAt(at time.Time) bool { return h.Ends.IsZero() || at.Before(h.Ends) }
+
 // Use is when a secret or an API key was last used.
 type Use struct {
 	Realm, ClientID string

@@ -35,8 +35,8 @@ func (s *shared) update(c *Client, asOf int64) {
 	s.clients.Put(clientKey{c.Realm, c.ID}, &again)
 }
 
-// same reports whether two readings of a client found the same one, unchanged.
+// sameClient reports whether two readings of a client found the same one, unchanged.
 // Versions begin anew when a client is deleted and made again.
-func (c *Client) same(other *Client) bool {
+func sameClient(c, other *Client) bool {
 	return c.Version == other.Version && c.Created.Equal(other.Created)
 }

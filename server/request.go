@@ -275,7 +275,7 @@ func (rl *realm) prove(ctx context.Context, a *attempt, c *credentials, client *
 		return nil, refused(counterfoil.ClientDisabled, "")
 	case !client.Expires.IsZero() && !a.event.Time.Before(client.Expires):
 		return nil, refused(counterfoil.ClientExpired, "")
-	case !client.from(a.event.Address):
+	case !acceptsAddress(client, a.event.Address):
 		return nil, refused(counterfoil.AddressNotAllowed, "")
 	}
 	if no := rl.proveAPIKey(ctx, a, c, client); no != nil {
@@ -327,8 +327,8 @@ func (rl *realm) proveAPIKey(ctx context.Context, a *attempt, c *credentials, cl
 	return nil
 }
 
-// from reports whether the client may ask from an address.
-func (c *Client) from(address string) bool {
+// acceptsAddress reports whether the client may ask from an address.
+func acceptsAddress(c *Client, address string) bool {
 	if len(c.Addresses) == 0 {
 		return true
 	}

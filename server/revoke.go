@@ -92,7 +92,7 @@ func (rl *realm) revokeAll(ctx context.Context, t *issuedToken, e counterfoil.Ev
 		if err != nil || issued.Before(c.NotBefore) && c.NotBefore.Sub(e.Time) <= MaxAhead {
 			return err
 		}
-		if c.NotBefore, err = c.endOfTokens(e.Time); err != nil {
+		if c.NotBefore, err = EndOfTokens(&c, e.Time); err != nil {
 			return err
 		}
 		c.Changed = e.Time

@@ -81,7 +81,7 @@ func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, r R
 				old.Ends = ends
 			}
 			switch {
-			case !old.serves(now):
+			case !old.AcceptedAt(now):
 			case len(accepted) < maxSecrets:
 				accepted = append(accepted, old)
 			default:
@@ -134,7 +134,7 @@ func (s *Clients) EndSecret(ctx context.Context, actor, realm, id, secretID stri
 func end(hashes *[]Hash, what, id string, now, at time.Time) (detail string, ok bool) {
 	var kept []Hash
 	for _, h := range *hashes {
-		if h.ID != id || !h.serves(now) {
+		if h.ID != id || !h.AcceptedAt(now) {
 			kept = append(kept, h)
 			continue
 		}

@@ -27,9 +27,6 @@ func newHashID() string { return hex.EncodeToString(random(4)) }
 
 func hash(value counterfoil.Secret) string { return sechash.Own(value).String() }
 
-// serves reports whether the hash is accepted at the given time.
-func (h *Hash) serves(at time.Time) bool { return h.Ends.IsZero() || at.Before(h.Ends) }
-
 // isSlow tells from the tag of a hash whether it is made to be slow.
 func isSlow(text string) bool { return strings.HasPrefix(text, "$") }
 
@@ -48,7 +45,7 @@ func verifyFast(hashes []Hash, value counterfoil.Secret, at time.Time) *Hash {
 			parsed, err := sechash.Parse(h.Value)
 			same = err == nil && parsed.Verify(value)
 		}
-		if same && value != "" && h.serves(at) {
+		if same && value != "" && h.AcceptedAt(at) {
 			found = h
 		}
 	}
@@ -129,7 +126,7 @@ func (s *secrets) verify(ctx context.Context, c *Client, hashes []Hash, value co
 	}
 	var slow []*Hash
 	for i := range hashes {
-		if h := &hashes[i]; isSlow(h.Value) && h.serves(at) {
+		if h := &hashes[i]; isSlow(h.Value) && h.AcceptedAt(at) {
 			slow = append(slow, h)
 		}
 	}

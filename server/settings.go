@@ -48,7 +48,7 @@ var reservedClaims = []string{
 // that provider and those tenants, none for any. Clients holds settings to
 // their form only: whoever takes them from a person calls this first.
 func CheckSettings(p *provider.Provider, tenants []string, s *Settings) error {
-	if err := s.check(); err != nil {
+	if err := checkForm(s); err != nil {
 		return err
 	}
 	known := p.ScopeNames()
@@ -79,8 +79,8 @@ func CheckSettings(p *provider.Provider, tenants []string, s *Settings) error {
 	return nil
 }
 
-// check holds the settings to their form.
-func (s *Settings) check() error {
+// checkForm holds the settings to their form.
+func checkForm(s *Settings) error {
 	switch {
 	case s.Name != "" && !visible(s.Name, maxName):
 		return fmt.Errorf("the name must have at most %d bytes of visible characters", maxName)
@@ -89,15 +89,15 @@ func (s *Settings) check() error {
 	case s.Environment != "" && s.Environment != Sandbox && s.Environment != Production:
 		return fmt.Errorf("the environment must be %s or %s, or empty", Sandbox, Production)
 	}
-	for _, part := range []func() error{s.checkGrants, s.checkAddresses, s.checkLabels, s.Tokens.check, s.Authentication.check} {
-		if err := part(); err != nil {
+	for _, check := range []func(*Settings) error{checkGrants, checkAddresses, checkLabels, checkTokens, checkAuthentication} {
+		if err := check(s); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Settings) checkGrants() error {
+func checkGrants(s *Settings) error {
 	switch {
 	case len(s.Scopes) > maxScopes:
 		return fmt.Errorf("a client can have at most %d scopes", maxScopes)
@@ -121,7 +121,7 @@ func (s *Settings) checkGrants() error {
 	return nil
 }
 
-func (s *Settings) checkAddresses() error {
+func checkAddresses(s *Settings) error {
 	if len(s.Addresses) > maxAddresses {
 		return fmt.Errorf("a client can have at most %d addresses", maxAddresses)
 	}
@@ -140,7 +140,7 @@ func (s *Settings) checkAddresses() error {
 	return nil
 }
 
-func (s *Settings) checkLabels() error {
+func checkLabels(s *Settings) error {
 	if len(s.Labels) > maxLabels {
 		return fmt.Errorf("a client can have at most %d labels", maxLabels)
 	}
@@ -155,7 +155,8 @@ func (s *Settings) checkLabels() error {
 	return nil
 }
 
-func (t *TokenSettings) check() error {
+func checkTokens(s *Settings) error {
+	t := &s.Tokens
 	switch {
 	case t.Lifetime != 0 && (t.Lifetime < time.Second || t.Lifetime > MaxLifetime || t.Lifetime%time.Second != 0):
 		return fmt.Errorf("the token lifetime must be whole seconds, from 1s to %v, or 0 for the realm's", MaxLifetime)
@@ -189,7 +190,8 @@ func checkClaims(claims map[string]string) error {
 	return nil
 }
 
-func (a *Authentication) check() error {
+func checkAuthentication(s *Settings) error {
+	a := &s.Authentication
 	if a.KeySet != "" && a.KeySetURL != "" {
 		return errors.New("give jwks or jwks_uri, not both (RFC 7591 section 2)")
 	}
@@ -200,7 +202,7 @@ func (a *Authentication) check() error {
 		(err != nil || len(a.KeySetURL) > maxURL || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "") {
 		return fmt.Errorf("jwks_uri must be an https URL without user and fragment, of at most %d bytes", maxURL)
 	}
-	if err := a.Certificate.check(); err != nil {
+	if err := checkCertificateRule(&a.Certificate); err != nil {
 		return err
 	}
 	if len(a.Thumbprints) > maxPins {
@@ -216,7 +218,7 @@ func (a *Authentication) check() error {
 		return fmt.Errorf("a client can have at most %d federation rules", maxRules)
 	}
 	for i := range a.Federation {
-		if err := a.Federation[i].check(); err != nil {
+		if err := checkFederationRule(&a.Federation[i]); err != nil {
 			return fmt.Errorf("federation rule %d: %w", i+1, err)
 		}
 	}
@@ -243,7 +245,7 @@ func checkKeySet(text string) error {
 	return nil
 }
 
-func (c *CertificateRule) check() error {
+func checkCertificateRule(c *CertificateRule) error {
 	set := 0
 	for _, value := range []string{c.SubjectDN, c.DNS, c.URI, c.IP, c.Email} {
 		if value == "" {
@@ -267,7 +269,7 @@ func (c *CertificateRule) check() error {
 	return nil
 }
 
-func (f *FederationRule) check() error {
+func checkFederationRule(f *FederationRule) error {
 	if !visible(f.Issuer, maxClaimValue) {
 		return fmt.Errorf("the issuer must have from 1 to %d bytes of visible characters", maxClaimValue)
 	}
@@ -294,7 +296,7 @@ func (f *FederationRule) check() error {
 type field struct{ name, value, shown string }
 
 // fields are the settings in the words of the record.
-func (s *Settings) fields() []field {
+func fieldsOf(s *Settings) []field {
 	expires := "never"
 	if !s.Expires.IsZero() {
 		expires = s.Expires.UTC().Format(time.RFC3339)
@@ -355,9 +357,9 @@ const (
 	maxDetail = 1000
 )
 
-// Changes tells in one line which settings are others in to, and what they are
+// Changes tells in one line which settings differ in to, and what they are
 // there; "" when none is. It has at most about 1,000 bytes.
-func (s *Settings) Changes(to *Settings) string { return changes(s.fields(), to.fields()) }
+func Changes(from, to *Settings) string { return changes(fieldsOf(from), fieldsOf(to)) }
 
 // changes tells which settings became what.
 func changes(before, after []field) string {

@@ -428,7 +428,7 @@ func (a *application) compare(ctx context.Context, j *job) error {
 		return err
 	}
 	j.version = there.Version
-	other := there.Settings.Changes(&j.client.Settings)
+	other := server.Changes(&there.Settings, &j.client.Settings)
 	if there.Disabled != j.client.Disabled {
 		other = strings.TrimPrefix(other+fmt.Sprintf("; disabled: %v", j.client.Disabled), "; ")
 	}
