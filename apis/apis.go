@@ -19,6 +19,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/counterfoil/counterfoil/internal/files"
 )
 
 // API is one reference API. Its methods are safe for concurrent use.
@@ -125,9 +127,10 @@ var ErrEmpty = errors.New("the file has no rows")
 const MaxLine = 1 << 20
 
 // Lines calls row for each line of r that is not blank, with its number from 1,
-// and stops at the first error, which it returns as a *RowError.
+// and stops at the first error, which it returns as a *RowError. One leading byte
+// order mark is dropped, and UTF-16 that begins with one is decoded.
 func Lines(r io.Reader, row func(line int, text []byte) error) error {
-	sc := bufio.NewScanner(r)
+	sc := bufio.NewScanner(files.TextReader(r))
 	sc.Buffer(make([]byte, 64<<10), MaxLine+len("\r\n"))
 	n := 0
 	for sc.Scan() {
@@ -136,9 +139,6 @@ func Lines(r io.Reader, row func(line int, text []byte) error) error {
 			return tooLong(n)
 		}
 		text := bytes.TrimSpace(sc.Bytes())
-		if n == 1 {
-			text = bytes.TrimPrefix(text, []byte("\ufeff"))
-		}
 		if len(text) == 0 {
 			continue
 		}
@@ -146,9 +146,13 @@ func Lines(r io.Reader, row func(line int, text []byte) error) error {
 			return &RowError{Line: n, Err: err}
 		}
 	}
-	if err := sc.Err(); errors.Is(err, bufio.ErrTooLong) {
+	var undecoded *files.TextError
+	switch err := sc.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
 		return tooLong(n + 1)
-	} else if err != nil {
+	case errors.As(err, &undecoded):
+		return &RowError{Line: n + 1, Err: err}
+	case err != nil:
 		return fmt.Errorf("read line %d: %w", n+1, err)
 	}
 	return nil

@@ -279,6 +279,9 @@ func TestLines(t *testing.T) {
 		{"blank lines count", "\n \t\na\n\r\nb", []row{{3, "a"}, {5, "b"}}, 0},
 		{"byte order mark", "\ufeffa\nb", []row{{1, "a"}, {2, "b"}}, 0},
 		{"byte order mark alone", "\ufeff\na", []row{{2, "a"}}, 0},
+		{"one byte order mark only", "\ufeff\ufeffa", []row{{1, "\ufeffa"}}, 0},
+		{"UTF-16, little end first", "\xff\xfea\x00\n\x00\xe9\x00", []row{{1, "a"}, {2, "é"}}, 0},
+		{"UTF-16, big end first", "\xfe\xff\x00a\x00\n\x00\xe9", []row{{1, "a"}, {2, "é"}}, 0},
 		{"byte order mark later is text", "a\n\ufeffb", []row{{1, "a"}, {2, "\ufeffb"}}, 0},
 		{"longest", "a\n" + long + "\nb", []row{{1, "a"}, {2, long}, {3, "b"}}, 0},
 		{"longest with CRLF", long + "\r\nb", []row{{1, long}, {2, "b"}}, 0},
@@ -304,6 +307,21 @@ func TestLines(t *testing.T) {
 				t.Errorf("%d rows, want %d", len(got), len(tt.want))
 			}
 		})
+	}
+}
+
+// Text that cannot be decoded is named as what it is, on its line.
+func TestLinesThatAreNoText(t *testing.T) {
+	for text, want := range map[string]string{
+		"a\x00\n\x00":          "line 1: it is UTF-16 without a byte order mark",
+		"\xff\xfe\x00\x00a":    "line 1: it is UTF-32",
+		"\xff\xfea\x00\n\x00b": "line 2: it is UTF-16 that is cut off",
+	} {
+		err := apis.Lines(strings.NewReader(text), func(int, []byte) error { return nil })
+		var row *apis.RowError
+		if !errors.As(err, &row) || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q: error %v, want %q", text, err, want)
+		}
 	}
 }
 

@@ -166,6 +166,16 @@ const file = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//test//EN\r\n" +
 
 func TestImportICalendar(t *testing.T) {
 	f := start(t, "events:read", calendar.ScopeDrafts)
+	utf16 := []byte{0xff, 0xfe}
+	for _, c := range strings.ReplaceAll(file, "\xc3\r\n \xa9", "\u00e9") {
+		utf16 = append(utf16, byte(c), byte(c>>8))
+	}
+	if n, err := f.load(t, apis.ICalendar, string(utf16)); n != 4 || err != nil {
+		t.Fatalf("imported %d events of UTF-16: %v", n, err)
+	}
+	if _, err := f.load(t, apis.ICalendar, string(utf16[2:])); err == nil || !strings.HasPrefix(err.Error(), "line 1: it is UTF-16 without a byte order mark") {
+		t.Errorf("UTF-16 without a mark: error %v", err)
+	}
 	if n, err := f.load(t, apis.ICalendar, "\ufeff"+file); n != 4 || err != nil {
 		t.Fatalf("imported %d events: %v", n, err)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -21,7 +20,7 @@ func (o *operator) importClients() *cobra.Command {
 		Long: `Import the clients of another authorization server, whose secrets serve on
 unchanged. Every row of the file is accounted for, and all are imported or none:
 look at a --dry-run first. Importing the same file again changes nothing. FILE
-may be - for standard input. How far a long import has come is told on standard
+may be - for standard input; one that anybody can write is refused. How far a long import has come is told on standard
 error.
 
 A secret that is a placeholder of a template, such as ${ORDERS_SECRET}, is refused:
@@ -45,7 +44,7 @@ Formats: identityserver, hydra, keycloak, cognito, plain (JSON Lines or CSV).`,
 			}
 			i.File = o.In
 			if args[1] != "-" {
-				f, err := os.Open(args[1])
+				f, err := o.openInput(args[1], true)
 				if err != nil {
 					return err
 				}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -22,7 +23,8 @@ func (p *program) dataCommand() *cobra.Command {
 		Use: "import API FILE", Short: "Replace the rows of a reference API by those of a file",
 		Long: `Replace the rows of a reference API (calendar, profiles, events, wallets) by those
 of a file: all of them, or, when one is wrong, none. The file is JSON Lines, one
-object a line; the calendar reads iCalendar (RFC 5545) too. - is standard input.`,
+object a line; the calendar reads iCalendar (RFC 5545) too. - is standard input;
+a file that anybody can write is refused.`,
 		Example: `  counterfoil data import calendar conferences.jsonl
   counterfoil data import calendar holidays.ics
   generate-wallets | counterfoil data import wallets -`,
@@ -44,11 +46,12 @@ const maxImport = 1 << 30
 // and a slow writer must not hold up the server's.
 func (p *program) openImport(file string) (*os.File, error) {
 	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
+		f, err := p.openInput(file, false)
+		var unopened *fs.PathError
+		if errors.As(err, &unopened) {
 			return nil, withHint(err, "name a file, or - for standard input")
 		}
-		return f, nil
+		return f, err
 	}
 	spool, err := os.CreateTemp("", "counterfoil-import-*")
 	if err != nil {

@@ -79,6 +79,7 @@ func (p *program) serve(ctx context.Context, e endpoint) error {
 	for _, l := range e.listeners {
 		go func() { failed <- srv.ServeTLS(l, "", "") }()
 	}
+	p.held.release()
 	fmt.Fprintln(p.Out, "ready")
 	select {
 	case err := <-failed:

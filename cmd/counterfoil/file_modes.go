@@ -42,3 +42,15 @@ func doubts(uses ...fileUse) (all []string) {
 	}
 	return all
 }
+
+// openInput opens a file that the command line names, and warns as doubts does.
+func (p *program) openInput(path string, secret bool) (*os.File, error) {
+	f, err := files.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	for _, doubt := range doubts(fileUse{path, secret}) {
+		p.warn(doubt)
+	}
+	return f, nil
+}

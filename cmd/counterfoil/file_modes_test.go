@@ -4,11 +4,13 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -160,6 +162,64 @@ func TestModesOfTheClient(t *testing.T) {
 			t.Errorf("%s at 0664: %s", name, got.out)
 		}
 		change(t, 0o600, -1, -1, file)
+	}
+}
+
+// The same for files to import; their warnings are the command's own, and under
+// -o json they are in the error's object, or objects of the log.
+func TestModesOfImports(t *testing.T) {
+	u := start(t, filepath.Join(t.TempDir(), "data"), "127.0.0.1:0")
+	dir := t.TempDir()
+	for _, tt := range []struct {
+		name, good, bad string
+		secret          bool
+		args            []string
+	}{
+		{"list.csv", "client_id,client_secret,scopes\nmodes,3f6a0c9b1e7d4825a0b6c3f19e8d7042,wallets:read\n", "client_id,client_secret,scopes\nm,${SECRET},\n", true, []string{"client", "import", "a55", "FILE", "--format", "plain"}},
+		{"gophers.jsonl", `{"name": "GopherMeet", "startDate": "2026-05-31", "endDate": "2026-05-31", "city": "Lyon", "country": "France", "locales": "EN"}`, `{"name": 12}`, false, []string{"data", "import", "calendar", "FILE"}},
+	} {
+		file := filepath.Join(dir, tt.name)
+		run := func(text string, mode fs.FileMode, more ...string) ran {
+			t.Helper()
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			change(t, mode, -1, -1, file)
+			args := append(slices.Concat(tt.args, []string{"--dir", u.dir}), more...)
+			args[3] = file
+			return execute(t, "", nil, binary, args...)
+		}
+		if got := run(tt.good, 0o666); got.code != exitLocal || !strings.HasPrefix(got.err, "counterfoil: "+file+": anybody can write it (mode 0666): chmod o-w") {
+			t.Errorf("%s at 0666: exit %d, %s", tt.name, got.code, got.err)
+		}
+		if got := run(tt.good, 0o640).good(t); got.err != "" {
+			t.Errorf("%s at 0640: said %s", tt.name, got.err)
+		}
+		const secretly = "it holds a secret and others can read it (mode 0664)"
+		got := run(tt.good, 0o664).good(t)
+		if !strings.HasPrefix(got.err, "warning: "+file+": its group can write it (mode 0664)") || strings.Contains(got.err, "warning: "+file+": "+secretly) != tt.secret {
+			t.Errorf("%s at 0664: said %s", tt.name, got.err)
+		}
+		type logged struct{ Level, Msg string }
+		var first logged
+		line, _, _ := strings.Cut(run(tt.good, 0o664, "-o", "json").good(t).err, "\n")
+		if err := json.Unmarshal([]byte(line), &first); err != nil || first.Level != "WARN" || !strings.HasPrefix(first.Msg, file+": its group can write it") {
+			t.Errorf("%s at 0664 under -o json: said %s", tt.name, line)
+		}
+		var failed struct {
+			Message string
+			Log     []logged
+		}
+		got = run(tt.bad, 0o664, "-o", "json")
+		if err := json.Unmarshal([]byte(got.err), &failed); err != nil || got.code != exitLocal || failed.Message == "" || len(failed.Log) == 0 || failed.Log[0] != first {
+			t.Errorf("%s at 0664, a bad row under -o json: exit %d, %v: said %s", tt.name, got.code, err, got.err)
+		}
+		// Standard input has no mode.
+		args := slices.Concat(tt.args, []string{"--dir", u.dir})
+		args[3] = "-"
+		if got := execute(t, tt.good, nil, binary, args...).good(t); got.err != "" {
+			t.Errorf("%s from standard input: said %s", tt.name, got.err)
+		}
 	}
 }
 

@@ -175,6 +175,19 @@ func TestImport(t *testing.T) {
 	if got := names(); !strings.Contains(got, "Lake Marathon") || !strings.Contains(got, `"totalCount":1`) {
 		t.Errorf("after iCalendar the API serves %s", got)
 	}
+	// One byte order mark is dropped, and UTF-16 is read, or named.
+	wide := func(s string) (b string) {
+		for _, c := range []byte(s) {
+			b += string([]byte{c, 0})
+		}
+		return b
+	}
+	for name, text := range map[string]string{"mark.jsonl": "\ufeff" + gophers, "wide.jsonl": "\xff\xfe" + wide(gophers+"\n"), "wide.ics": "\xff\xfe" + wide(ics)} {
+		run("calendar", write(name, text)).good(t)
+	}
+	if got := run("calendar", write("unmarked.jsonl", wide(gophers))); got.code != exitLocal || !strings.Contains(got.err, "unmarked.jsonl:1: it is UTF-16 without a byte order mark, or not text: save it as UTF-8\nhint: nothing was changed") {
+		t.Errorf("exit %d, said %s", got.code, got.err)
+	}
 	if got := run("wallets", write("races2.ics", ics)); got.code != 2 || !strings.Contains(got.err, "does not read ics") {
 		t.Errorf("exit %d, said %s", got.code, got.err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -26,6 +27,68 @@ func (c *checkedWriter) Write(p []byte) (int, error) {
 		c.err = fmt.Errorf("write the output: %w", err)
 	}
 	return n, c.err
+}
+
+// heldLog keeps what is logged until it is known whether the command fails at once:
+// its error is to stand alone where programs read.
+type heldLog struct {
+	to io.Writer
+
+	mu       sync.Mutex
+	released bool
+	lines    [][]byte
+}
+
+func (h *heldLog) Write(line []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.released {
+		return h.to.Write(line)
+	}
+	h.lines = append(h.lines, bytes.Clone(line))
+	return len(line), nil
+}
+
+// release writes what was kept, and from then on what comes.
+func (h *heldLog) release() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, line := range h.lines {
+		_, _ = h.to.Write(line)
+	}
+	h.lines, h.released = nil, true
+}
+
+// take returns the lines that were kept, as values for programs.
+func (h *heldLog) take() (all []any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, line := range h.lines {
+		if line = bytes.TrimSpace(line); json.Valid(line) {
+			all = append(all, json.RawMessage(line))
+		} else {
+			all = append(all, string(line))
+		}
+	}
+	h.lines, h.released = nil, true
+	return all
+}
+
+// logTo is where a command logs to.
+func (p *program) logTo() io.Writer {
+	if p.output == jsonForm {
+		return &p.held
+	}
+	return p.Err
+}
+
+// warn says what is perhaps not meant.
+func (p *program) warn(text string) {
+	if p.output == jsonForm {
+		p.logger(false).Warn(text)
+		return
+	}
+	fmt.Fprintf(p.Err, "warning: %s\n", oneLine(text))
 }
 
 // aligned is how many rows of a table share the widths of its columns, and are

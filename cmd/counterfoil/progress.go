@@ -37,10 +37,14 @@ type progress struct {
 	written bool
 }
 
-// tellProgress begins to tell. The caller ends it.
+// tellProgress begins to tell. The caller ends it. Programs that read JSON are told
+// nothing: an error would not stand alone.
 func (p *program) tellProgress(ctx context.Context) *progress {
 	f, ok := p.Err.(*os.File)
 	t := &progress{w: p.Err, terminal: ok && term.IsTerminal(int(f.Fd())), clock: p.clock}
+	if p.output == jsonForm && !t.terminal {
+		t.w = io.Discard
+	}
 	t.start(ctx)
 	return t
 }

@@ -41,6 +41,8 @@ type program struct {
 	noExec bool   // forbids what the configuration says to run
 	output format
 	place  *place // of the connection that was opened; nil before
+	// held is the log of what may fail at once: see logTo.
+	held heldLog
 	// verbose: each step of a connection is told on standard error.
 	verbose bool
 }
@@ -71,6 +73,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, io stdi
 	out := &checkedWriter{w: io.Out}
 	io.Out = out
 	p := &program{stdio: io, getenv: getenv, output: text, clock: clock.System}
+	p.held.to = io.Err
 	root := p.root()
 	root.SetArgs(args)
 	root.SetIn(io.In)
@@ -80,10 +83,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, io stdi
 	if err == nil {
 		err = out.err
 	}
-	if err == nil {
-		return exitGood
+	interrupted := err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled)
+	if err == nil || interrupted {
+		p.held.release()
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	switch {
+	case err == nil:
+		return exitGood
+	case interrupted:
 		return exitInterrupted
 	}
 	if asksJSON(args) {
@@ -105,7 +112,9 @@ func (p *program) report(cmd *cobra.Command, err error) {
 	}
 	msg := lines(err.Error())
 	if p.output == jsonForm {
-		_ = json.NewEncoder(p.Err).Encode(reportOf(err, msg, hint))
+		f := reportOf(err, msg, hint)
+		f.Log = p.held.take()
+		_ = json.NewEncoder(p.Err).Encode(f)
 		return
 	}
 	if msg != "" {
@@ -126,6 +135,8 @@ type failed struct {
 	Code     string             `json:"code,omitempty"`
 	Status   int                `json:"status,omitempty"`
 	ExitCode int                `json:"exit_code"`
+	// Log is what was logged before: warnings, for example.
+	Log []any `json:"log,omitempty"`
 }
 
 func reportOf(err error, msg, hint string) failed {

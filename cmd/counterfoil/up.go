@@ -206,11 +206,15 @@ func baseURL(addr net.Addr, asked string) string {
 	return "https://" + net.JoinHostPort(strings.ToLower(host), port)
 }
 
-// logger logs events of the given weight for people, on standard error.
+// logger logs events of the given weight on standard error.
 func (p *program) logger(verbose bool) *slog.Logger {
 	level := slog.LevelInfo
 	if verbose {
 		level = slog.LevelDebug
 	}
-	return slog.New(slog.NewTextHandler(p.Err, &slog.HandlerOptions{Level: level}))
+	options := &slog.HandlerOptions{Level: level}
+	if p.output == jsonForm {
+		return slog.New(slog.NewJSONHandler(p.logTo(), options))
+	}
+	return slog.New(slog.NewTextHandler(p.logTo(), options))
 }

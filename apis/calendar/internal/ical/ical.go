@@ -15,6 +15,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/counterfoil/counterfoil/internal/files"
 )
 
 // The bounds of a file.
@@ -58,9 +60,10 @@ type Event struct {
 
 // Read calls event for each VEVENT of r, in order, and stops at the first
 // error. A line that is wrong is an *Error; what event returns is returned as
-// it is.
+// it is. One leading byte order mark is dropped, and UTF-16 that begins with one
+// is decoded.
 func Read(r io.Reader, event func(*Event) error) error {
-	lines := &unfolder{r: bufio.NewReaderSize(r, 64<<10)}
+	lines := &unfolder{r: bufio.NewReaderSize(files.TextReader(r), 64<<10)}
 	var open []string
 	var current *Event
 	seen := false
@@ -147,7 +150,7 @@ func (u *unfolder) next() (string, int, error) {
 		for {
 			ahead, err := u.r.Peek(1)
 			if err != nil && err != io.EOF {
-				return "", 0, fmt.Errorf("read line %d: %w", u.line+1, err)
+				return "", 0, unread(u.line+1, err)
 			}
 			if len(ahead) == 0 || ahead[0] != ' ' && ahead[0] != '\t' {
 				break
@@ -158,9 +161,6 @@ func (u *unfolder) next() (string, int, error) {
 			}
 			text = append(text, more[1:]...)
 		}
-		if at == 1 {
-			text = []byte(strings.TrimPrefix(string(text), "\ufeff"))
-		}
 		if !utf8.Valid(text) {
 			return "", 0, &Error{at, errors.New("not UTF-8")}
 		}
@@ -168,6 +168,15 @@ func (u *unfolder) next() (string, int, error) {
 			return string(text), at, nil
 		}
 	}
+}
+
+// unread is a line that cannot be read, or is no text.
+func unread(line int, err error) error {
+	var undecoded *files.TextError
+	if errors.As(err, &undecoded) {
+		return &Error{line, err}
+	}
+	return fmt.Errorf("read line %d: %w", line, err)
 }
 
 // physical returns a line without its end; have is how long the content line
@@ -189,7 +198,7 @@ func (u *unfolder) physical(have int) ([]byte, error) {
 		case err == io.EOF && len(text) == 0:
 			return nil, io.EOF
 		case err != nil && err != io.EOF:
-			return nil, fmt.Errorf("read line %d: %w", u.line, err)
+			return nil, unread(max(u.line, 1), err)
 		}
 		text = text[:len(text)-len(trailingEnd(text))]
 		return text, nil
