@@ -87,7 +87,7 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 		return err
 	}
 	s := &service{program: p, level: new(slog.LevelVar)}
-	s.log = plan.logger(p.Err, s.level)
+	s.log = plan.logger(p.logTo(), s.level)
 	for _, w := range plan.warnings {
 		s.log.Warn(w)
 	}

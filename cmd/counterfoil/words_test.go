@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -233,6 +235,61 @@ func TestErrorsInJSON(t *testing.T) {
 				t.Errorf("exit %d, want %d with reason %q; said %s", got.code, row.code, row.reason, got.err)
 			}
 		})
+	}
+}
+
+// A start that fails under -o json says its error alone, with what was logged
+// before in it; one that goes well logs.
+func TestStartFailsInJSON(t *testing.T) {
+	group := func(file string) {
+		t.Helper()
+		if err := os.Chmod(file, 0o664); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := layOut(t, strings.Replace(exampleConfig(t), "listen: 127.0.0.1:0", "listen: "+strings.Replace(strings.TrimPrefix(shared.base, "https://"), "localhost", "127.0.0.1", 1), 1))
+	group(s.file)
+	good := filepath.Join(t.TempDir(), "data")
+	if err := start(t, good, "127.0.0.1:0").stop(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	group(filepath.Join(good, "consumer.yaml"))
+	bad := filepath.Join(t.TempDir(), "data")
+	if err := os.CopyFS(bad, os.DirFS(good)); err != nil {
+		t.Fatal(err)
+	}
+	group(filepath.Join(bad, "consumer.yaml"))
+	for _, name := range []string{"-wal", "-shm"} {
+		_ = os.Remove(filepath.Join(bad, "counterfoil.db"+name))
+	}
+	if err := os.WriteFile(filepath.Join(bad, "counterfoil.db"), bytes.Repeat([]byte("no database\n"), 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wrong := filepath.Join(t.TempDir(), "wrong.yaml")
+	if err := os.WriteFile(wrong, []byte("listen: nowhere\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const warning = "its group can write it (mode 0664)"
+	for _, args := range [][]string{
+		{"serve", "--config", s.file}, {"up", "--dir", bad, "--listen", "127.0.0.1:0"}, {"up", "--verbose", "--dir", bad, "--listen", "127.0.0.1:0"},
+		{"serve", "--check", "--config", wrong},
+	} {
+		got := execute(t, "", nil, binary, append(args, "-o", "json")...)
+		var v struct {
+			Message  string
+			ExitCode int `json:"exit_code"`
+			Log      []any
+		}
+		if err := json.Unmarshal([]byte(got.err), &v); err != nil || strings.Count(got.err, "\n") != 1 || got.code != exitLocal || v.ExitCode != exitLocal || v.Message == "" {
+			t.Errorf("%s: exit %d, %v, said\n%s", args, got.code, err, got.err)
+		}
+		if said := fmt.Sprint(v.Log); strings.Contains(said, warning) == (args[1] == "--check") {
+			t.Errorf("%s: logged %s", args, said)
+		}
+	}
+	u := start(t, good, "127.0.0.1:0", "-o", "json")
+	if first, _, _ := strings.Cut(u.errors(), "\n"); !json.Valid([]byte(first)) || !strings.Contains(first, warning) {
+		t.Errorf("a start that went well logged %s", first)
 	}
 }
 
