@@ -69,7 +69,7 @@ func developmentTLS(dir string, now time.Time, log *slog.Logger) (tls.Certificat
 func openDevelopmentCertificate(path string, now time.Time) (tls.Certificate, error) {
 	text, err := readBounded(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return tls.Certificate{}, withHint(err, "make the file readable for this user, or delete it to have a new one made")
+		return tls.Certificate{}, withHint(err, "let this user read the file and nobody else write it, or delete it to have a new one made")
 	}
 	if cert, err := tls.X509KeyPair(text, text); err == nil && serves(cert, now) {
 		return cert, nil

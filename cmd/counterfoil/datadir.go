@@ -83,7 +83,10 @@ func (d dataDir) keyed(ctx context.Context) error {
 
 // uses are the files of the directory whose modes matter.
 func (d dataDir) uses() []fileUse {
-	uses := []fileUse{{string(d), false}, {d.keyFile(), true}, {d.consumer(), false}}
+	uses := []fileUse{
+		{string(d), false}, {d.keyFile(), true}, {d.consumer(), false},
+		{d.tls(), false}, {filepath.Join(d.tls(), "server.pem"), true}, {filepath.Join(d.tls(), "ca.pem"), false},
+	}
 	for pattern, secret := range map[string]bool{filepath.Join("env", "*.env"): true, filepath.Join("providers", "*.yaml"): false} {
 		found, _ := filepath.Glob(filepath.Join(string(d), pattern))
 		for _, file := range found {
@@ -95,17 +98,18 @@ func (d dataDir) uses() []fileUse {
 
 // create makes the directory and those in it, for this user only.
 func (d dataDir) create() error {
-	for _, sub := range []string{"", "env", "providers"} {
-		if err := files.MkdirAllFor(filepath.Join(string(d), sub), 0o700); err != nil {
+	for _, sub := range []string{"", "env", "providers", "tls"} {
+		dir := filepath.Join(string(d), sub)
+		if err := files.MkdirAllFor(dir, 0o700); err != nil {
 			return withHint(fmt.Errorf("make the data directory: %w", err), "name a directory that you may write to with --dir")
 		}
-	}
-	info, err := os.Stat(string(d))
-	if err != nil {
-		return err
-	}
-	if mode := info.Mode().Perm(); mode&0o002 != 0 {
-		return withHint(fmt.Errorf("others may write to the data directory %s (mode %o)", d, mode), "chmod 700 it, after a look at what is in it")
+		info, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		if mode := info.Mode().Perm(); mode&0o002 != 0 {
+			return withHint(fmt.Errorf("others may write to the data directory %s (mode %o)", dir, mode), "chmod 700 it, after a look at what is in it")
+		}
 	}
 	probe, err := os.CreateTemp(string(d), ".probe.*")
 	if err != nil {

@@ -123,6 +123,44 @@ func TestModesOfServe(t *testing.T) {
 	}
 }
 
+// The same for what 'up' keeps, its certificate and key among them.
+func TestModesOfUp(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := start(t, dir, "127.0.0.1:0").stop(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for name, secret := range map[string]bool{"tls/server.pem": true, "tls/ca.pem": false, "master.key": true} {
+		file := filepath.Join(dir, name)
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(t, 0o666, -1, -1, file)
+		if got := execute(t, "", nil, binary, "up", "--dir", dir, "--listen", "127.0.0.1:0"); got.code != exitLocal || !strings.Contains(got.err, file+": anybody can write it (mode 0666): chmod o-w") {
+			t.Errorf("%s at 0666: exit %d, %s", name, got.code, got.err)
+		}
+		change(t, 0o664, -1, -1, file)
+		u := start(t, dir, "127.0.0.1:0")
+		if said := u.errors(); !strings.Contains(said, file+": its group can write it (mode 0664)") || strings.Contains(said, file+": it holds a secret and others can read it") != secret {
+			t.Errorf("%s at 0664: said %s", name, said)
+		}
+		if err := u.stop(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		change(t, info.Mode().Perm(), -1, -1, file)
+	}
+	for _, name := range []string{"tls", "env", "providers"} {
+		change(t, 0o777, -1, -1, filepath.Join(dir, name))
+		if got := execute(t, "", nil, binary, "up", "--dir", dir, "--listen", "127.0.0.1:0"); got.code != exitLocal || !strings.Contains(got.err, "others may write to the data directory "+filepath.Join(dir, name)+" (mode 777)") {
+			t.Errorf("%s at 0777: exit %d, %s", name, got.code, got.err)
+		}
+		change(t, 0o700, -1, -1, filepath.Join(dir, name))
+	}
+	if said := start(t, dir, "127.0.0.1:0").errors(); strings.Contains(said, "chmod") {
+		t.Errorf("nothing is wrong, and it says %s", said)
+	}
+}
+
 // The same for what a client's command line reads; its warnings are doctor's.
 func TestModesOfTheClient(t *testing.T) {
 	path, env := consumerWith(t, secretOfA55, "file:a55.env#API_CLIENT_SECRET", "provider: a55", "provider: ./a55.yaml", shared.dir+"/tls/ca.pem", "ca.pem", "../tls/ca.pem", "ca.pem")
