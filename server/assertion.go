@@ -11,6 +11,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/internal/outbound"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -154,11 +155,17 @@ func (rl *realm) clientKeys(ctx context.Context, auth *Authentication, kid strin
 	return named(keys, kid), nil
 }
 
-// fetchedKeys returns the keys of that kid from a URL. That nobody answers there
-// is not this server's failure, so it does not answer as if it were.
+// fetchedKeys returns the keys of that kid from a URL. Where nobody answers and
+// there are no older ones, nothing can be said of the assertion: it may be good.
 func (rl *realm) fetchedKeys(ctx context.Context, url, kid string) ([]jose.PublicKey, *refusal) {
 	keys, err := rl.keySets.Keys(ctx, url, kid)
-	if err != nil {
+	var none *outbound.NoSetError
+	is := errors.As(err, &none)
+	rl.away.note(url, rl.Clock.Now(), is)
+	switch {
+	case is:
+		return nil, refused(counterfoil.Unavailable, err.Error())
+	case err != nil:
 		return nil, refused(counterfoil.AssertionKey, err.Error())
 	}
 	return keys, nil

@@ -284,6 +284,81 @@ func TestAssertionServesOnce(t *testing.T) {
 	})
 }
 
+// wantAway sends the request and wants it answered as one whose key set cannot be
+// fetched, whatever the record says.
+func (h *house) wantAway(t *testing.T, a *ask, reason counterfoil.Reason) counterfoil.Event {
+	t.Helper()
+	got := h.do("oauth2", a)
+	if got.status != http.StatusServiceUnavailable || got.body != `{"error":"temporarily_unavailable"}` || got.header.Get("Retry-After") == "" {
+		t.Errorf("got %d %s, Retry-After %q", got.status, got.body, got.header.Get("Retry-After"))
+	}
+	return h.wantRefused(t, reason)
+}
+
+// TestKeySetIsAway: while the key set of one client cannot be fetched, and there is
+// no older one, nobody can tell that client from one that is unknown, or whose keys
+// are another's; what proves itself is served. It costs no fetch more.
+func TestKeySetIsAway(t *testing.T) {
+	place := newSource(t, http.NotFound)
+	platform := newSource(t, serving(jwks("gh", ecKey())))
+	h := newGate(t, func(c *server.Config) {
+		platforms(platform)(c)
+		c.Outbound.Hosts = append(c.Outbound.Hosts, place.host())
+		pool := place.pool()
+		pool.AddCert(platform.Certificate())
+		c.Outbound.RootCAs = pool
+	})
+	h.workload("job", server.Authentication{KeySetURL: place.URL + "/jwks"})
+	h.workload("local", server.Authentication{KeySet: jwks("ec", ecKey())})
+	h.workload("keyless", server.Authentication{})
+	own := func(key crypto.Signer, kid, id string) *ask { return h.asserting(signed(key, kid, h.own(id))) }
+	forged := func(id string) *ask { return own(strangeKey(), "ec", id) }
+
+	h.wantInvalid(t, forged("local"), counterfoil.AssertionSignature)
+	h.wantInvalid(t, forged("nobody"), counterfoil.UnknownClient)
+	h.wantAway(t, own(ecKey(), "ec", "job"), counterfoil.Unavailable)
+	for range 3 {
+		h.wantAway(t, forged("job"), counterfoil.Unavailable)
+		h.wantAway(t, forged("nobody"), counterfoil.UnknownClient)
+		h.wantAway(t, forged("local"), counterfoil.AssertionSignature)
+		h.wantAway(t, own(ecKey(), "other", "local"), counterfoil.AssertionKey)
+		h.wantAway(t, forged("keyless"), counterfoil.MethodNotAccepted)
+		h.wantAway(t, h.asserting(signed(ecKey(), "gh", h.workflow()), "client_id", "local"), counterfoil.AssertionIssuer)
+		h.wantAway(t, h.asserting(signed(ecKey(), "gh", h.workflow()), "client_id", "nobody"), counterfoil.UnknownClient)
+		h.wantToken(t, own(ecKey(), "ec", "local"))
+	}
+	if place.times() != 1 || platform.times() != 0 {
+		t.Errorf("%d fetches, and %d from the platform", place.times(), platform.times())
+	}
+	// The record has the cause, which the log has once in a while.
+	if said := h.log.String(); strings.Count(said, "key set: fetch failed") != 1 || !strings.Contains(said, "404") {
+		t.Errorf("logged %s", said)
+	}
+	// It is back: everybody is told what is so.
+	place.mu.Lock()
+	place.answer = serving(jwks("ec", ecKey()))
+	place.mu.Unlock()
+	h.clock.Turn(5 * time.Second)
+	h.wantToken(t, own(ecKey(), "ec", "job"))
+	h.wantInvalid(t, forged("job"), counterfoil.AssertionSignature)
+	h.wantInvalid(t, forged("nobody"), counterfoil.UnknownClient)
+	// It is away with an older set: that serves, and says no.
+	place.mu.Lock()
+	place.answer = http.NotFound
+	place.mu.Unlock()
+	h.clock.Turn(20 * time.Minute)
+	h.wantToken(t, own(ecKey(), "ec", "job"))
+	h.wantInvalid(t, forged("job"), counterfoil.AssertionSignature)
+	h.wantInvalid(t, own(ecKey(), "new", "job"), counterfoil.AssertionKey)
+	h.wantInvalid(t, forged("nobody"), counterfoil.UnknownClient)
+	// Nobody has asked for it for an hour: it is forgotten.
+	h.clock.Turn(time.Hour)
+	h.wantAway(t, own(ecKey(), "ec", "job"), counterfoil.Unavailable)
+	h.wantAway(t, forged("nobody"), counterfoil.UnknownClient)
+	h.clock.Turn(time.Hour)
+	h.wantInvalid(t, forged("nobody"), counterfoil.UnknownClient)
+}
+
 // TestKeySetURL: keys that a client publishes, and what a bad place to publish
 // them does not do.
 func TestKeySetURL(t *testing.T) {
@@ -337,6 +412,7 @@ func TestKeySetURL(t *testing.T) {
 		detail string
 		asked  int
 	}{
+		{"no usable key", serving(`{"keys":[]}`), nil, "job", "no key that can be used", 1},
 		{"a redirect inward", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, inner.URL+"/jwks", http.StatusFound) }, nil, "job", "302", 1},
 		{"megabytes", serving(`{"keys":[],"x":"` + strings.Repeat("x", 4<<20) + `"}`), nil, "job", "larger than", 1},
 		{"endless", func(w http.ResponseWriter, _ *http.Request) {
@@ -362,7 +438,11 @@ func TestKeySetURL(t *testing.T) {
 			}
 			h := gate(t, o)
 			before, innerBefore := place.times(), inner.times()
-			e := h.wantInvalid(t, assertion(h, ecKey(), "ec", row.id), counterfoil.AssertionKey)
+			want := func(a *ask) counterfoil.Event { return h.wantAway(t, a, counterfoil.Unavailable) }
+			if row.id == "inner" { // it is not asked, and waiting does not help
+				want = func(a *ask) counterfoil.Event { return h.wantInvalid(t, a, counterfoil.AssertionKey) }
+			}
+			e := want(assertion(h, ecKey(), "ec", row.id))
 			if !strings.Contains(e.Detail, row.detail) {
 				t.Errorf("the record says %q", e.Detail)
 			}
@@ -400,15 +480,15 @@ func TestKeySetURL(t *testing.T) {
 			runtime.Gosched() // until the fetch waits for its end
 		}
 		h.clock.Turn(5 * time.Second)
-		if status := <-answered; status != http.StatusUnauthorized {
+		if status := <-answered; status != http.StatusServiceUnavailable {
 			t.Errorf("got %d", status)
 		}
 		events := h.recorded()
 		last := events[len(events)-1].Event
-		if last.Reason != counterfoil.AssertionKey || !strings.Contains(last.Detail, "in time") {
+		if last.Reason != counterfoil.Unavailable || !strings.Contains(last.Detail, "in time") {
 			t.Errorf("the record is %+v", last)
 		}
-		h.wantInvalid(t, assertion(h, ecKey(), "ec", "job"), counterfoil.AssertionKey) // and at once
+		h.wantAway(t, assertion(h, ecKey(), "ec", "job"), counterfoil.Unavailable) // and at once
 		if len(arrived) != 0 {
 			t.Error("asked again at once")
 		}

@@ -133,7 +133,10 @@ func (rl *realm) checkSelfSigned(ctx context.Context, cert *x509.Certificate, au
 	}
 	if auth.KeySet != "" || auth.KeySetURL != "" {
 		keys, no := rl.clientKeys(ctx, auth, "")
-		if no != nil {
+		switch {
+		case no != nil && no.reason == counterfoil.Unavailable:
+			return no
+		case no != nil:
 			return refused(counterfoil.CertificateUnknown, no.detail)
 		}
 		public, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool })

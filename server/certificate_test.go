@@ -187,6 +187,14 @@ func TestSelfSignedByKeySetURL(t *testing.T) {
 	h.wantInvalid(t, certified("job"), counterfoil.CertificateUnknown)
 	h.http = trusting(h.selfSigned(ecKey(), nil))
 	h.wantToken(t, certified("job"))
+	// While it cannot be fetched, and there is no older one, nobody can say.
+	place.mu.Lock()
+	place.answer = http.NotFound
+	place.mu.Unlock()
+	h.clock.Turn(time.Hour)
+	h.http = trusting(h.selfSigned(ecKey(), nil))
+	h.wantAway(t, certified("job"), counterfoil.Unavailable)
+	h.wantAway(t, certified("nobody"), counterfoil.UnknownClient)
 }
 
 // TestBehindAProxy: what a trusted proxy forwards counts, and from nobody else.

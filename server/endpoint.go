@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -248,7 +249,7 @@ func (rl *realm) refuseAt(ctx context.Context, w http.ResponseWriter, a *attempt
 	no = rl.recordRefusal(ctx, a, &with)
 	rl.setHeaders(w.Header())
 	w.Header().Set("Cache-Control", "no-store")
-	shape := rl.endpoint.Refusal(no.reason)
+	shape := rl.endpoint.Refusal(cmp.Or(no.answer, no.reason))
 	switch {
 	case no.reason == counterfoil.ScopeInsufficient:
 		shape = bearerRefusal(http.StatusForbidden, "insufficient_scope")

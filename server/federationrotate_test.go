@@ -137,7 +137,7 @@ func TestFederatedIssuerIsAway(t *testing.T) {
 			r.clock.Turn(59 * time.Minute)
 			r.wantToken(t, r.token(ecKey(), "old"))
 			r.clock.Turn(time.Minute)
-			r.wantInvalid(t, r.token(ecKey(), "old"), counterfoil.AssertionKey)
+			r.wantAway(t, r.token(ecKey(), "old"), counterfoil.Unavailable)
 		})
 	}
 }

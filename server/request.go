@@ -291,11 +291,13 @@ func (rl *realm) proveBy(ctx context.Context, a *attempt, c *credentials, client
 	switch c.method {
 	case provider.PrivateKeyJWT:
 		if client == nobody {
-			return nil, refused(counterfoil.UnknownClient, "") // costs no fetch
+			no = refused(counterfoil.UnknownClient, "") // costs no fetch
+		} else {
+			by.once, no = rl.proveAssertion(ctx, a, c, client)
 		}
-		by.once, no = rl.proveAssertion(ctx, a, c, client)
+		no = rl.veil(no, a.event.Time)
 	case "":
-		if no = rl.proveCertificate(ctx, a, c.certificate, client); no == nil {
+		if no = rl.veil(rl.proveCertificate(ctx, a, c.certificate, client), a.event.Time); no == nil {
 			by.certificate = c.certificate.leaf
 		}
 	default:

@@ -205,6 +205,7 @@ type realm struct {
 	// federation are the issuers that the realm federates with, by their names.
 	federation map[string]*federatedIssuer
 	nonces     *dpop.Nonces // nil where none is demanded
+	away       away         // key sets of its clients and issuers
 	// documents are the realm's public JSON files, by path.
 	documents map[string][]byte
 }

@@ -20,6 +20,8 @@ type refusal struct {
 	reason counterfoil.Reason
 	// detail is for the record: words of this package, never of the request.
 	detail string
+	// answer is the reason whose shape the answer has; "" for reason's.
+	answer counterfoil.Reason
 	// header is the name of the header in question, for the answer.
 	header string
 	// err is the cause of a failure of the server's own, for the log.
@@ -325,7 +327,7 @@ func (rl *realm) decideResources(req *tokenRequest) ([]string, *refusal) {
 func (rl *realm) refuse(ctx context.Context, w http.ResponseWriter, a *attempt, no *refusal) {
 	no = rl.recordRefusal(ctx, a, no)
 	rl.setHeaders(w.Header())
-	rl.endpoint.Refusal(no.reason).Fill(provider.Details{Header: no.header}).Write(w)
+	rl.endpoint.Refusal(cmp.Or(no.answer, no.reason)).Fill(provider.Details{Header: no.header}).Write(w)
 }
 
 // recordRefusal records a refusal, unless it is the store that has failed, and

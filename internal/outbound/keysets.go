@@ -28,6 +28,15 @@ const (
 
 var errUnusable = errors.New("the set has no key that can be used")
 
+// NoSetError says that the fetch of a set failed, and that there is no older one
+// that may serve.
+type NoSetError struct{ Err error }
+
+func (e *NoSetError) Error() string { return "key set: " + e.Err.Error() }
+
+// Unwrap returns why.
+func (e *NoSetError) Unwrap() error { return e.Err }
+
 // KeySets are the JWK Sets at any number of URLs (RFC 7517 section 5), such as
 // the jwks_uri of clients (RFC 7591 section 2), kept in memory. It is safe for
 // concurrent use. It remembers the 1,000 URLs that were used last.
@@ -71,7 +80,8 @@ func NewKeySets(fetcher *Fetcher, c counterfoil.Clock, log *slog.Logger) *KeySet
 // key that can be used, the last set serves until an hour after it was fetched; a
 // failure is remembered for 5 seconds. One fetch at a time is in the air for a
 // URL, and it does not end with the ctx of who caused it. Errors are those of
-// Get, of jose.ParseSet, or ctx's.
+// Get, of jose.ParseSet, or ctx's; in a *NoSetError where a fetch failed and no
+// older set may serve.
 func (s *KeySets) Keys(ctx context.Context, url, kid string) ([]jose.PublicKey, error) {
 	if _, err := s.fetcher.check(url); err != nil { // takes no room in memory
 		return nil, fmt.Errorf("key set: %w", err)
@@ -94,10 +104,13 @@ func (s *KeySets) Keys(ctx context.Context, url, kid string) ([]jose.PublicKey, 
 		}
 		keys = set.named(kid, s.clock.Now())
 	}
-	if len(keys) == 0 && set.failure != nil {
-		return nil, set.failure // not "no such key": nobody can tell
+	switch {
+	case len(keys) > 0 || set.failure == nil:
+		return keys, nil
+	case set.loaded(s.clock.Now()):
+		return nil, fmt.Errorf("key set: %w", set.failure) // not "no such key": nobody can tell
 	}
-	return keys, nil
+	return nil, &NoSetError{set.failure}
 }
 
 // wait returns when the flight has ended, or the context with an error. The
@@ -178,7 +191,7 @@ func (s *KeySets) fetch(set *keySet, now time.Time) {
 		defer close(flight)
 		set.flight, set.ended, set.failure = nil, s.clock.Now(), nil
 		if err != nil {
-			set.failure = fmt.Errorf("key set: %w", err)
+			set.failure = err
 			s.tell(set, err)
 			return
 		}
