@@ -35,7 +35,8 @@ func (p *program) callCommand() *cobra.Command {
 		Long: `Call the API of a connection: with its token, renewed when it is refused, and
 with the headers that its provider asks for. The answer's body goes to standard
 output. A GraphQL API needs neither method nor path; with nothing but the
-connection, the example of its provider's description is called.
+connection, the example of its provider's description is called. References to
+secrets are followed as 'token' does, also while a token is cached.
 
 --data takes the body itself, @FILE or @- for standard input.`,
 		Example: `  counterfoil call a55
@@ -60,6 +61,9 @@ func (p *program) call(ctx context.Context, args []string, o callOptions) error 
 	}
 	req, err := p.request(ctx, link, args[1:], o)
 	if err != nil {
+		return err
+	}
+	if err := link.follow(ctx); err != nil {
 		return err
 	}
 	end := p.tellWaiting(ctx, link)

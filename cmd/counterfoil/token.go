@@ -60,13 +60,8 @@ func (p *program) verboseFlag(cmd *cobra.Command) {
 }
 
 func (p *program) token(ctx context.Context, link *link, renew bool) error {
-	for _, proof := range link.proofs {
-		if proof.asks {
-			continue
-		}
-		if err := proof.get(ctx); err != nil {
-			return err
-		}
+	if err := link.follow(ctx); err != nil {
+		return err
 	}
 	end := p.tellWaiting(ctx, link)
 	token, err := link.Token(ctx)
@@ -86,6 +81,20 @@ func (p *program) token(ctx context.Context, link *link, renew bool) error {
 		"scope":        token.Scopes.String(),
 		"expires_at":   token.Expires.UTC().Format(time.RFC3339),
 	}, func(w io.Writer) { fmt.Fprintln(w, token.Value.Reveal()) })
+}
+
+// follow follows the references of the connection, but for those that ask a person
+// or read standard input, so that a broken one is said while a cached token hides it.
+func (l *link) follow(ctx context.Context) error {
+	for _, proof := range l.proofs {
+		if proof.asks {
+			continue
+		}
+		if err := proof.get(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tokenStep tells all of a token but what it is.

@@ -67,13 +67,15 @@ func TestBrokenReferenceBehindACachedToken(t *testing.T) {
 			path, env := consumerWith(t)
 			execute(t, "", env, binary, "--config", path, "token", row.connection).good(t)
 			path, _ = consumerWith(t, row.from, row.to)
-			got := execute(t, "", env, binary, "--config", path, "token", row.connection)
-			if row.says == "" {
-				got.good(t)
-				return
-			}
-			if got.code != exitLocal || got.out != "" || !strings.Contains(got.err, row.says) || strings.Contains(got.err, "hunter2") {
-				t.Errorf("exit %d, said %s", got.code, got.err)
+			for _, command := range []string{"token", "call"} {
+				got := execute(t, "", env, binary, "--config", path, command, row.connection)
+				if row.says == "" {
+					got.good(t)
+					continue
+				}
+				if got.code != exitLocal || got.out != "" || !strings.Contains(got.err, row.says) || strings.Contains(got.err, "hunter2") {
+					t.Errorf("%s: exit %d, said %s", command, got.code, got.err)
+				}
 			}
 		})
 	}
