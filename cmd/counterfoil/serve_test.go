@@ -135,7 +135,7 @@ func TestServeRefusesConfiguration(t *testing.T) {
 		{"database in no directory", "counterfoil.db", "nowhere/counterfoil.db", "serve.yaml:6:1: look at database "},
 		{"foreign database", "counterfoil.db", "serve.yaml", "serve.yaml:6:1: look at database "},
 		{"lifetime too long", "lifetime: 10m", "lifetime: 1000h", "serve.yaml:16:5: token_endpoint.lifetime must be whole seconds"},
-		{"unknown policy", "policy: reuse", "policy: reuses", "serve.yaml:28:13: \"reuses\" is not understood here (allowed: independent, replace, reuse)"},
+		{"unknown policy", "policy: reuse", "policy: reuses", "serve.yaml:28:13: policy: \"reuses\" is not understood here (allowed: independent, replace, reuse)"},
 		{"no such provider", "provider: cognito", "provider: okta", "serve.yaml:24:5: no provider is called \"okta\""},
 		{"same place", "    path: /partners\n", "", "the realm acme is at auth.acme.example already"},
 		{"covered token endpoint", "path: /partners", "path: /token", "serve.yaml:26:5: at auth.acme.example, the realm partners would cover endpoints of the realm acme"},
@@ -265,19 +265,19 @@ func TestServeCheckSaysAll(t *testing.T) {
 // A value of the wrong type hides no other mistake, and is told once.
 func TestServeCheckSaysAllBesideAWrongType(t *testing.T) {
 	for _, row := range []struct{ name, from, to, says string }{
-		{"a length of time", "lifetime: 10m", "lifetime: 10x", "is not a length of time"},
+		{"a length of time", "lifetime: 10m", "lifetime: 10x", `: lifetime: "10x" is not a length of time`},
 		{"a number for a length of time", "lifetime: 10m", "lifetime: 10", "is not a length of time"},
-		{"text for a list", "trusted_proxies: [10.0.0.0/8]", "trusted_proxies: 10.0.0.0/8", "must be a list"},
+		{"text for a list", "trusted_proxies: [10.0.0.0/8]", "trusted_proxies: 10.0.0.0/8", ": trusted_proxies: this must be a list"},
 		{"text for the proxies of a header", "trusted_proxies: [10.0.0.0/8]", "trusted_proxies: proxy\naddress_header: Forwarded", "must be a list"},
 		{"no network for those of a header", "trusted_proxies: [10.0.0.0/8]", "trusted_proxies: [proxy]\naddress_header: Forwarded", "neither a network"},
 		{"text for the only list of hosts", "hosts: [ops.acme.example]", "hosts: ops.acme.example", "must be a list"},
-		{"a number in a list", "hosts: [ops.acme.example]", "hosts: [ops.acme.example, 5]", "must be text"},
+		{"a number in a list", "hosts: [ops.acme.example]", "hosts: [ops.acme.example, 5]", ": hosts: this must be text"},
 		{"a list in a list", "hosts: [ops.acme.example]", "hosts: [[ops.acme.example]]", "must be a single value"},
-		{"text for a mapping", "log: {level: info, format: text}", "log: info", "must be a mapping"},
-		{"text for a realm", "  - name: ops\n    provider: counterfoil\n    hosts: [ops.acme.example]", "  - ops", "must be a mapping"},
-		{"a word for true", "trusted_proxies:", "outbound: {private: maybe}\ntrusted_proxies:", "neither true nor false"},
+		{"text for a mapping", "log: {level: info, format: text}", "log: info", ": log: this must be a mapping"},
+		{"text for a realm", "  - name: ops\n    provider: counterfoil\n    hosts: [ops.acme.example]", "  - ops", ": realms: this must be a mapping"},
+		{"a word for true", "trusted_proxies:", "outbound: {private: maybe}\ntrusted_proxies:", `: private: "maybe" is neither true nor false`},
 		{"a list for text", "path: /partners", "path: [/partners]", "must be a single value"},
-		{"an anchor", "database: counterfoil.db", "database: &a counterfoil.db", "anchors"},
+		{"an anchor", "database: counterfoil.db", "database: &a counterfoil.db", ": database: anchors"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			text := exampleConfig(t)

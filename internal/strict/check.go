@@ -1,12 +1,14 @@
 package strict
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 )
 
 var durationType = reflect.TypeFor[time.Duration]()
@@ -20,7 +22,7 @@ type worded interface{ Words() []string }
 func (d *Document) node(n ast.Node, t reflect.Type) bool {
 	switch n.(type) {
 	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode, *ast.MergeKeyNode:
-		d.add(n.GetToken().Position, nil, "anchors, aliases, tags and merge keys are not understood here: write the value out")
+		d.wrong(n.GetToken().Position, nil, "anchors, aliases, tags and merge keys are not understood here: write the value out")
 		return false
 	}
 	switch {
@@ -33,7 +35,7 @@ func (d *Document) node(n ast.Node, t reflect.Type) bool {
 	case t.Kind() == reflect.Slice:
 		seq, ok := n.(*ast.SequenceNode)
 		if !ok {
-			d.add(n.GetToken().Position, nil, "this must be a list: one \"- …\" for each element, or [a, b]")
+			d.wrong(n.GetToken().Position, nil, "this must be a list: one \"- …\" for each element, or [a, b]")
 			return false
 		}
 		for i, v := range seq.Values {
@@ -51,14 +53,14 @@ func (d *Document) word(n ast.Node, words []string) bool {
 	v := n.GetToken().Value
 	fits := !isCollection(n) && slices.Contains(words, v)
 	if !fits {
-		d.add(n.GetToken().Position, words, "%q is not understood here", v)
+		d.wrong(n.GetToken().Position, words, "%q is not understood here", v)
 	}
 	return fits
 }
 
 func (d *Document) duration(n ast.Node) bool {
 	if length, err := time.ParseDuration(n.GetToken().Value); err != nil || length < 0 || isCollection(n) {
-		d.add(n.GetToken().Position, nil, "%q is not a length of time: write for example 30s, 55m or 8h", n.GetToken().Value)
+		d.wrong(n.GetToken().Position, nil, "%q is not a length of time: write for example 30s, 55m or 8h", n.GetToken().Value)
 		return false
 	}
 	return true
@@ -67,7 +69,7 @@ func (d *Document) duration(n ast.Node) bool {
 func (d *Document) scalar(n ast.Node, t reflect.Type) bool {
 	pos, v, before := n.GetToken().Position, n.GetToken().Value, len(d.problems)
 	if isCollection(n) {
-		d.add(pos, nil, "this must be a single value")
+		d.wrong(pos, nil, "this must be a single value")
 		return false
 	}
 	_, isInt := n.(*ast.IntegerNode)
@@ -77,19 +79,19 @@ func (d *Document) scalar(n ast.Node, t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Int:
 		if !isInt {
-			d.add(pos, nil, "%q is not a whole number", v)
+			d.wrong(pos, nil, "%q is not a whole number", v)
 		}
 	case reflect.Bool:
 		if !isBool {
-			d.add(pos, []string{"true", "false"}, "%q is neither true nor false", v)
+			d.wrong(pos, []string{"true", "false"}, "%q is neither true nor false", v)
 		}
 	case reflect.String:
 		if isInt || isBool || isFloat || isNull {
-			d.add(pos, nil, "this must be text: put it into quotes") // and it may be a secret: do not repeat it
+			d.wrong(pos, nil, "this must be text: put it into quotes") // and it may be a secret: do not repeat it
 		}
 	case reflect.Interface:
 		if isFloat || isNull || isBool {
-			d.add(pos, nil, "%s must be text or a whole number", v)
+			d.wrong(pos, nil, "%s must be text or a whole number", v)
 		}
 	}
 	return len(d.problems) == before
@@ -107,7 +109,7 @@ func isCollection(n ast.Node) bool {
 func (d *Document) mapping(n ast.Node, t reflect.Type) bool {
 	entries := entriesOf(n)
 	if _, empty := n.(*ast.MappingNode); entries == nil && !empty {
-		d.add(n.GetToken().Position, keysOf(t), "this must be a mapping of \"key: value\" lines")
+		d.wrong(n.GetToken().Position, keysOf(t), "this must be a mapping of \"key: value\" lines")
 		return false
 	}
 	if t.Kind() == reflect.Map {
@@ -138,8 +140,24 @@ func (d *Document) mapping(n ast.Node, t reflect.Type) bool {
 	return true
 }
 
+// wrong notes that a value is of another type, with the key that it is below.
+func (d *Document) wrong(pos *token.Position, allowed []string, format string, args ...any) {
+	d.add(pos, allowed, "%s", keyed(d.key, fmt.Sprintf(format, args...)))
+}
+
+// keyed names the key of a value before what is wrong with it.
+func keyed(key, message string) string {
+	if key == "" {
+		return message
+	}
+	return key + ": " + message
+}
+
 // entry checks the value of a mapping's entry.
 func (d *Document) entry(e *ast.MappingValueNode, t reflect.Type) {
+	above := d.key
+	d.key = keyOf(e)
+	defer func() { d.key = above }()
 	if !d.node(e.Value, t) {
 		e.Value = ast.Null(e.Value.GetToken())
 	}

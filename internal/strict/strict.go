@@ -65,6 +65,7 @@ type Document struct {
 	file     string
 	body     ast.Node
 	problems Problems
+	key      string // of the mapping's entry that is looked at, while the form is checked
 }
 
 // Parse checks that text is one mapping that fits the type T. The error is
@@ -121,9 +122,38 @@ func Decode[T any](file string, text []byte) (*T, error) {
 // mappings that are structs are merged, everything else is replaced.
 func (d *Document) Into(v any) error {
 	if err := yaml.NodeToValue(d.body, v); err != nil {
-		return Problems{d.problemOf(err)}
+		p := d.problemOf(err)
+		p.Message = keyed(keyAt(d.body, p.Line, p.Column), p.Message)
+		return Problems{p}
 	}
 	return nil
+}
+
+// keyAt returns the key of the value that begins at a place, or "".
+func keyAt(node ast.Node, line, column int) string {
+	at := func(n ast.Node) bool {
+		if n == nil {
+			return false
+		}
+		pos := n.GetToken().Position
+		return pos.Line == line && pos.Column == column
+	}
+	for _, e := range entriesOf(node) {
+		if seq, ok := e.Value.(*ast.SequenceNode); at(e.Value) || ok && slices.ContainsFunc(seq.Values, at) {
+			return keyOf(e)
+		}
+		if key := keyAt(e.Value, line, column); key != "" {
+			return key
+		}
+	}
+	if seq, ok := node.(*ast.SequenceNode); ok {
+		for _, v := range seq.Values {
+			if key := keyAt(v, line, column); key != "" {
+				return key
+			}
+		}
+	}
+	return ""
 }
 
 // Fail notes a problem with the value at the way: keys of mappings and indexes

@@ -28,7 +28,7 @@ func TestDecode(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	_, err = strict.Decode[config]("c.yaml", []byte("count: many\ndeep:\n  - a: {colour: blue}\n"))
-	want := "c.yaml:1:1: the field \"name\" is missing\nc.yaml:1:8: \"many\" is not a whole number\nc.yaml:3:17: \"blue\" is not understood here (allowed: red, green)"
+	want := "c.yaml:1:1: the field \"name\" is missing\nc.yaml:1:8: count: \"many\" is not a whole number\nc.yaml:3:17: colour: \"blue\" is not understood here (allowed: red, green)"
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
