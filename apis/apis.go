@@ -45,6 +45,14 @@ type API interface {
 	Import(ctx context.Context, tx *sql.Tx, format Format, r io.Reader) (int, error)
 }
 
+// Serves reports whether an API's handler has something at the path of a request,
+// whatever its method. Where it has not, all that matters about the request is who
+// sent it.
+func Serves(h http.Handler, r *http.Request) bool {
+	s, ok := h.(interface{ Serves(r *http.Request) bool })
+	return !ok || s.Serves(r)
+}
+
 // Reference is what the reference data depends on.
 type Reference struct {
 	// Day is midnight UTC of the day that the dates of the rows are relative

@@ -32,6 +32,16 @@ type refusal struct {
 	message string
 }
 
+var nothing = &refusal{http.StatusNotFound, "NOT_FOUND", "nothing here: the GraphQL endpoint is the only path"}
+
+// NotFound answers a request beside the endpoint, as the endpoint does.
+func NotFound(w http.ResponseWriter, _ *http.Request) {
+	(&writer{w: w, json: true}).refuse(nothing)
+}
+
+// Serves reports whether the path of a request is that of the endpoint.
+func (h *Handler) Serves(r *http.Request) bool { return r.URL.Path == "/" || r.URL.Path == "" }
+
 func badRequest(format string, args ...any) *refusal {
 	return &refusal{http.StatusBadRequest, "BAD_REQUEST", fmt.Sprintf(format, args...)}
 }
@@ -42,8 +52,8 @@ func (h *Handler) place(answer *writer, r *http.Request) *refusal {
 	accepts := strings.Join(r.Header.Values("Accept"), ",")
 	media, acceptable := negotiate(accepts)
 	answer.json = media != typeResponse
-	if r.URL.Path != "/" && r.URL.Path != "" {
-		return &refusal{http.StatusNotFound, "NOT_FOUND", "nothing here: the GraphQL endpoint is the only path"}
+	if !h.Serves(r) {
+		return nothing
 	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost:

@@ -14,6 +14,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/counterfoil/counterfoil/apis/gqlhttp"
 )
 
 // The assets come from graphiql/update.sh; the page, its style and boot.js are
@@ -89,7 +91,7 @@ func (e *explorer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	a := e.assets[strings.TrimPrefix(r.URL.Path, "/")]
 	if a == nil {
-		http.NotFound(w, r)
+		gqlhttp.NotFound(w, r)
 		return
 	}
 	h.Set("Content-Type", a.media)

@@ -130,7 +130,10 @@ func TestExplorerRequests(t *testing.T) {
 		{"gzip refused", "GET", "/graphiql.js", []string{"Accept-Encoding", "gzip;q=0"}, 200, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			res, _ := fetch(t, srv, test.method, test.path, test.headers...)
+			res, body := fetch(t, srv, test.method, test.path, test.headers...)
+			if test.status == http.StatusNotFound && (res.Header.Get("Content-Type") != "application/json; charset=utf-8" || !strings.Contains(string(body), `{"errors":[{"message":"nothing here`)) {
+				t.Errorf("answer is %v %s", res.Header, body)
+			}
 			if res.StatusCode != test.status || res.Header.Get("Content-Encoding") != test.encoding {
 				t.Errorf("answer is %s %v", res.Status, res.Header)
 			}

@@ -102,18 +102,32 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, Refuse(http.StatusUnauthorized, unauthenticated, "this API is for authenticated clients: send a valid access token"))
 		return
 	}
-	if p := r.URL.EscapedPath(); p == "" || p != "/" && strings.HasSuffix(p, "/") {
-		r = r.Clone(r.Context())
-		r.URL.Path, r.URL.RawPath = cmp.Or(strings.TrimSuffix(r.URL.Path, "/"), "/"), strings.TrimSuffix(r.URL.RawPath, "/")
-	}
-	// ServeMux redirects a path that is not clean to one that lacks the mount
-	// point: such paths are refused instead.
-	if _, pattern := h.mux.Handler(r); pattern == "" || path.Clean(r.URL.Path) != r.URL.Path {
+	r = unslashed(r)
+	if !h.has(r) {
 		h.refuse(w, r, Refuse(http.StatusNotFound, NotFound, "there is nothing at this path"))
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
 	h.mux.ServeHTTP(w, r)
+}
+
+// Serves reports whether a route has the path of a request.
+func (h *handler) Serves(r *http.Request) bool { return h.has(unslashed(r)) }
+
+// has is Serves without a slash at the end. ServeMux redirects a path that is not
+// clean to one that lacks the mount point: nothing is at such paths.
+func (h *handler) has(r *http.Request) bool {
+	_, pattern := h.mux.Handler(r)
+	return pattern != "" && path.Clean(r.URL.Path) == r.URL.Path
+}
+
+// unslashed returns the request without a slash at the end of its path.
+func unslashed(r *http.Request) *http.Request {
+	if p := r.URL.EscapedPath(); p == "" || p != "/" && strings.HasSuffix(p, "/") {
+		r = r.Clone(r.Context())
+		r.URL.Path, r.URL.RawPath = cmp.Or(strings.TrimSuffix(r.URL.Path, "/"), "/"), strings.TrimSuffix(r.URL.RawPath, "/")
+	}
+	return r
 }
 
 func (h *handler) methods(byMethod map[string]Func) http.HandlerFunc {

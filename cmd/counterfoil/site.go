@@ -194,14 +194,27 @@ func (s *site) handler() http.Handler {
 // protect puts one API behind its guard.
 func (s *site) protect(r *realm, described *provider.API, api apis.API) error {
 	issuer := s.server.Realm(r.Name)
-	g, err := guard.New(guard.Config{
-		Provider: r.Provider, API: described.Name, Issuer: r.base,
-		Keys: issuer, Liveness: issuer, Directory: issuer, Logger: s.log, OnEvent: logEvent(s.log), Clock: s.clock, SameClock: true,
-	})
-	if err != nil {
-		return fmt.Errorf("realm %s: %w", r.Name, err)
+	answers := api.Handler()
+	var guards [2]http.Handler
+	for i, p := range []*provider.Provider{r.Provider, credentialsOnly(r.Provider)} {
+		g, err := guard.New(guard.Config{
+			Provider: p, API: described.Name, Issuer: r.base,
+			Keys: issuer, Liveness: issuer, Directory: issuer, Logger: s.log, OnEvent: logEvent(s.log), Clock: s.clock, SameClock: true,
+		})
+		if err != nil {
+			return fmt.Errorf("realm %s: %w", r.Name, err)
+		}
+		guards[i] = g.Handler(answers)
 	}
-	guarded := g.Handler(api.Handler())
+	// Where the API has nothing, it says so to whoever may call it, before anything
+	// else about the call.
+	guarded := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if apis.Serves(answers, req) {
+			guards[0].ServeHTTP(w, req)
+			return
+		}
+		guards[1].ServeHTTP(w, req)
+	})
 	place := func(path string, h http.Handler) {
 		s.mounts.add(mount{path: strings.TrimSuffix("/"+r.Name+path, "/"), handler: h})
 	}
@@ -228,6 +241,19 @@ func (s *site) protect(r *realm, described *provider.API, api apis.API) error {
 		})))
 	}
 	return nil
+}
+
+// credentialsOnly is a description whose APIs ask for credentials and for no other
+// header.
+func credentialsOnly(p *provider.Provider) *provider.Provider {
+	with := *p
+	with.APIs = slices.Clone(p.APIs)
+	for i := range with.APIs {
+		with.APIs[i].Headers = slices.DeleteFunc(slices.Clone(with.APIs[i].Headers), func(h provider.Header) bool {
+			return h.From != provider.HeaderFromToken && h.From != provider.HeaderFromAPIKey
+		})
+	}
+	return &with
 }
 
 // nowhere is a path that no API has anything at.

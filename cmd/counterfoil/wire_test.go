@@ -220,6 +220,7 @@ func TestPathsOfUp(t *testing.T) {
 		{"altrata", "/v1/graphiql", query, 401, 200, `"__typename"`},
 		{"altrata", "/v1/graphiql/", query, 401, 200, `"__typename"`},
 		{"altrata", "/v1/graphiql/x", query, 401, 404, graphQL404},
+		{"altrata", "/v1/graphiql/x.js", "", 404, 404, graphQL404},
 		{"altrata", "/v1/graphiql", "", 200, 200, "<!doctype html>"},
 		{"altrata", "/v1/graphiql/", "", 200, 200, "<!doctype html>"},
 		{"engagifii", "/api/1.0/event/list", "{}", 401, 200, `"totalCount"`},
@@ -260,6 +261,23 @@ func TestPathsOfUp(t *testing.T) {
 					t.Errorf("%d %.300s %v\nwant %d, and %s in the end", status, body, header, want, row.says)
 				}
 				w.renew()
+			}
+			if row.stranger != 401 || row.status != 404 {
+				return
+			}
+			// What else the API asks for does not matter where it has nothing.
+			req := w.request(method, target, row.body)
+			for _, name := range []string{"api-version", "tenant-code", "Content-Type"} {
+				req.Header.Del(name)
+			}
+			if status, body, _ := w.send(req); status != 404 || !strings.Contains(body, row.says) {
+				t.Errorf("without the other headers: %d %.300s", status, body)
+			}
+			req = w.request(method, target, row.body)
+			req.Header.Set("tenant-code", "TENANT-OF-OTHERS")
+			req.Header.Set("Content-Type", "text/plain")
+			if status, body, _ := w.send(req); status != 404 || !strings.Contains(body, row.says) {
+				t.Errorf("with other values of the other headers: %d %.300s", status, body)
 			}
 		})
 	}
