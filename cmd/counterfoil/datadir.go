@@ -169,6 +169,8 @@ func (d dataDir) storeWith(ctx context.Context, open opener) (*sqlite.Store, err
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return nil, withHint(err, "make the file readable and writable for this user, or name another directory with --dir")
+	case errors.Is(err, sqlite.ErrIndex):
+		return nil, err // it says what to do, and the data is whole
 	case err != nil:
 		return nil, withHint(err, "%s", afresh)
 	}

@@ -64,3 +64,6 @@ func Migrations() int {
 	names, _ := fs.Glob(migrations, "migrations/*.sql")
 	return len(names)
 }
+
+// Explain is explain.
+func Explain(err error) error { return explain(err) }

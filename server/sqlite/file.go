@@ -132,6 +132,8 @@ type fileWatch struct {
 	// SQLite for the size that it should have in the end.
 	size  atomic.Int64
 	pages func() (int64, error)
+	// index is the largest size that the log's index had.
+	index atomic.Int64
 	// log is open for reading: SQLite keeps no locks on that file.
 	log *os.File
 
@@ -177,10 +179,13 @@ func (f *fileWatch) check() error {
 			continue
 		}
 		was := "was replaced"
-		if errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			was = "was removed"
-		} else if err != nil {
+		case err != nil:
 			was = fmt.Sprintf("cannot be looked at (%v)", err)
+		case is == f.were[i] && i == 2:
+			was = "was cut off"
 		}
 		lost := fmt.Errorf("%w: %s %s while this program had it open: stop whatever did that, then restart this program", ErrLost, name, was)
 		f.gone.CompareAndSwap(nil, &lost)
@@ -192,7 +197,7 @@ func (f *fileWatch) check() error {
 // overwritten reports whether another program has written into a file in place, as
 // far as that shows. The database becomes smaller only when SQLite needs fewer
 // pages; a log that is not empty begins with its header, and goes on from what it
-// was.
+// was; the log's index never becomes smaller while it is in use.
 func (f *fileWatch) overwritten(i int, size int64) bool {
 	switch {
 	case i == 0 && f.pages != nil:
@@ -205,6 +210,17 @@ func (f *fileWatch) overwritten(i int, size int64) bool {
 		return err == nil && err2 == nil && (whole >= before || size+log < whole)
 	case i == 1 && f.log != nil:
 		return !f.logGoesOn()
+	case i == 2:
+		before := f.index.Load()
+		for before < size && !f.index.CompareAndSwap(before, size) {
+			before = f.index.Load()
+		}
+		if size >= before {
+			return false
+		}
+		// Another look may have seen it grow since.
+		_, size, err := identify(f.names[2])
+		return err == nil && size < before
 	}
 	return false
 }

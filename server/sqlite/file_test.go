@@ -200,6 +200,21 @@ func TestFilesOverwritten(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, true},
+		{"the index of the log emptied", cutIndex(0), true},
+		{"a piece of the index of the log", cutIndex(100), true},
+		{"half of the index of the log", cutIndex(16 << 10), true},
+		{"all but a byte of the index of the log", cutIndex(32<<10 - 1), true},
+		{"the index of the log grows", func(t *testing.T, s *sqlite.Store, path string) {
+			reader, err := s.DB().QueryContext(t.Context(), "SELECT rowid FROM events") // keeps the log from beginning anew
+			if err != nil || !reader.Next() {
+				t.Fatal(err)
+			}
+			defer reader.Close()
+			grown(t, s, "more", 1500)
+			if info, err := os.Stat(path + "-shm"); err != nil || info.Size() <= 32<<10 {
+				t.Errorf("it did not grow: %v, %v", info.Size(), err)
+			}
+		}, false},
 		{"the log begun anew many times", func(t *testing.T, s *sqlite.Store, _ string) {
 			for _, mode := range []string{"PASSIVE", "RESTART", "TRUNCATE", "FULL", "RESTART", "TRUNCATE"} {
 				grown(t, s, "more", 30)
@@ -253,10 +268,41 @@ func TestFilesOverwritten(t *testing.T) {
 			if row.lost && !strings.HasPrefix(fmt.Sprint(err), "write 0:") {
 				t.Errorf("the first write after it: %v; want it refused", err)
 			}
+			if err != nil && (strings.Contains(row.name, "index") != strings.Contains(err.Error(), "-shm was cut off") || strings.Contains(err.Error(), "disk")) {
+				t.Errorf("it says %v", err)
+			}
 			if errors.Is(err, sqlite.ErrLost) != row.lost || !row.lost && err != nil {
 				t.Errorf("writes go on with %v; want them refused: %v", err, row.lost)
 			}
 		})
+	}
+}
+
+// cutIndex cuts the index of the log to a size.
+func cutIndex(size int64) func(*testing.T, *sqlite.Store, string) {
+	return func(t *testing.T, _ *sqlite.Store, path string) {
+		t.Helper()
+		if err := os.Truncate(path+"-shm", size); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestErrorsOfACutIndex: what SQLite says of an index that was cut off is no full
+// disk, and no damaged database.
+func TestErrorsOfACutIndex(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path)
+	if err := createClient(t.Context(), s, "c"); err != nil {
+		t.Fatal(err)
+	}
+	cutIndex(0)(t, s, path)
+	_, err := s.DB().ExecContext(t.Context(), "DELETE FROM clients")
+	if said := fmt.Sprint(sqlite.Explain(err)); err == nil || strings.Contains(said, "disk is full") || !strings.Contains(said, "-shm") || !strings.Contains(said, "end every program") {
+		t.Errorf("a write: %s", said)
+	}
+	if _, err := s.Client(t.Context(), "r", "c"); !errors.Is(err, sqlite.ErrLost) || !strings.Contains(err.Error(), "-shm was cut off") {
+		t.Errorf("a read: %v", err)
 	}
 }
 

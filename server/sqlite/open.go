@@ -20,6 +20,7 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -70,9 +71,13 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, explain(err))
 	}
+	cut := indexIsCut(full)
 	db, dsn, err := open(ctx, full)
 	if err != nil {
-		return nil, fmt.Errorf("open database %s: %w", path, explain(err))
+		if err = explain(err); cut && errors.Is(err, errDamaged) {
+			err = fmt.Errorf("%w %s", ErrIndex, strings.TrimPrefix(err.Error(), errDamaged.Error()+" "))
+		}
+		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
 	s, err := newStore(ctx, db, full, dsn)
 	if err != nil {
@@ -266,12 +271,24 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 // open: what was acknowledged before is in them, what is written now would not be.
 var ErrLost = errors.New("the database is lost")
 
+// ErrIndex means that SQLite cannot use the index of the database's log. Nothing is
+// lost by that: whoever opens the database next, alone, makes it anew.
+var ErrIndex = errors.New("the index of its log, the file whose name ends in -shm, was cut off or damaged: end every program that has the database open, then start again, which makes it anew")
+
 var (
 	errDamaged     = errors.New("the file is damaged: restore it from a backup, or move it away to start with an empty one")
 	errOtherSchema = errors.New("its schema is not the one that this program makes: use the program that wrote it, or name another file to start with an empty one")
 	errLink        = errors.New("its name is a link to what is no database of Counterfoil's that is this user's: name the file itself")
 	errForeign     = errors.New("the file belongs to another program: name a file that Counterfoil may use")
 )
+
+// indexIsCut reports whether the index of a database's log ends where SQLite lets none
+// end that is in use: a database may seem damaged then that is not.
+func indexIsCut(path string) bool {
+	const region = 32 << 10
+	info, err := os.Stat(path + "-shm")
+	return err == nil && info.Size()%region != 0
+}
 
 // busy reports whether another process holds a lock that SQLite has waited for.
 func busy(err error) bool {
@@ -298,6 +315,10 @@ func explain(err error) error {
 	case lib.SQLITE_FULL:
 		return fmt.Errorf("%w: free some space on its disk", err)
 	case lib.SQLITE_IOERR:
+		switch e.Code() {
+		case lib.SQLITE_IOERR_IN_PAGE, lib.SQLITE_IOERR_SHMMAP, lib.SQLITE_IOERR_SHMOPEN, lib.SQLITE_IOERR_SHMSIZE, lib.SQLITE_IOERR_SHMLOCK:
+			return fmt.Errorf("%w (%v)", ErrIndex, err)
+		}
 		return fmt.Errorf("%w: the disk is full or fails: look at it", err)
 	case lib.SQLITE_BUSY:
 		return fmt.Errorf("%w: another process holds the database: end it, or try again", err)
