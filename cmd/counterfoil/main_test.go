@@ -29,6 +29,7 @@ var shared *upProcess
 
 func TestMain(m *testing.M) {
 	disktest.Main()
+	guardMain()
 	flag.Parse()
 	// A fuzzing worker needs no binary, and has no time for one.
 	if f := flag.Lookup("test.fuzzworker"); f != nil && f.Value.String() == "true" {
@@ -73,9 +74,11 @@ type process struct {
 }
 
 // spawn starts the binary and returns once it says that it is ready.
-func spawn(args ...string) (*process, error) {
-	p := &process{done: make(chan error, 1)}
-	p.cmd = exec.Command(binary, args...)
+func spawn(args ...string) (*process, error) { return spawned(exec.Command(binary, args...), args[0]) }
+
+// spawned is spawn for any command that says that it is ready.
+func spawned(cmd *exec.Cmd, name string) (*process, error) {
+	p := &process{cmd: cmd, done: make(chan error, 1)}
 	p.cmd.Stderr = writer(func(b []byte) { p.mu.Lock(); p.err.Write(b); p.mu.Unlock() })
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -101,11 +104,11 @@ func spawn(args ...string) (*process, error) {
 	select {
 	case ok := <-ready:
 		if !ok {
-			return p, fmt.Errorf("%s ended: %s", args[0], p.errors())
+			return p, fmt.Errorf("%s ended: %s", name, p.errors())
 		}
 	case <-time.After(patience):
 		_ = p.cmd.Process.Kill()
-		return p, fmt.Errorf("%s is not ready: %s", args[0], p.errors())
+		return p, fmt.Errorf("%s is not ready: %s", name, p.errors())
 	}
 	return p, nil
 }

@@ -141,3 +141,46 @@ func TestPausedServerOfAFeed(t *testing.T) {
 		t.Error("a new token is refused")
 	}
 }
+
+// A guard in a process of its own that stands still while a token is revoked
+// refuses it within the feed's bound of going on, and within it nothing else: the
+// revocation waits for it in the connection, or, when it stood still for longer than
+// the bound, it takes the feed for cut and asks about each token.
+func TestPausedGuardOfAFeed(t *testing.T) {
+	const bound = 15 * time.Second // guard.FeedConfig.StaleAfter
+	s := layOut(t, exampleConfig(t)).start(t)
+	c := s.http(t)
+	creds := s.client(t, "acme", "orders:read")
+	g := newGuardProcess(t, s.following(s.resourceServer(t, "acme")))
+	waitFor(t, func() bool { return g.stats(t).Connected })
+	token, other := s.token(t, c, acmeToken, creds), s.token(t, c, acmeToken, creds)
+	if g.call(t, token) != http.StatusOK || g.call(t, other) != http.StatusOK {
+		t.Fatal("a good call failed")
+	}
+	stopped := time.Now()
+	g.pause(t, func() { s.revoke(t, c, creds, token) })
+	woken := time.Now()
+	for first := true; ; first = false {
+		status := g.call(t, token)
+		if status == http.StatusUnauthorized {
+			break
+		}
+		if status == http.StatusOK && first && woken.Sub(stopped) > bound {
+			t.Error("it stood still for longer than the bound, and takes the token without asking")
+		}
+		if time.Since(woken) > bound {
+			t.Fatalf("%v after it went on, the revoked token is answered %d", time.Since(woken), status)
+		}
+	}
+	t.Logf("it stood still for %v and refused the token %v after it went on", woken.Sub(stopped).Round(time.Millisecond), time.Since(woken).Round(time.Millisecond))
+	if status := g.call(t, other); status != http.StatusOK {
+		t.Errorf("another token is answered %d", status)
+	}
+	if last := s.token(t, c, acmeToken, creds); g.call(t, last) != http.StatusOK {
+		t.Error("a new token is refused")
+	}
+	waitFor(t, func() bool { stats := g.stats(t); return stats.Connected && !stats.Stale })
+	if g.call(t, token) != http.StatusUnauthorized || g.call(t, other) != http.StatusOK {
+		t.Error("once the feed has caught up, it is otherwise")
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/guard"
+	"github.com/counterfoil/counterfoil/internal/trust"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
@@ -79,36 +81,60 @@ type follower struct {
 
 func (s *served) follower(t *testing.T, as server.Credentials) *follower {
 	t.Helper()
+	feed, h, end, err := s.following(as).open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(end)
+	return &follower{t, feed, h}
+}
+
+// following is what a guard needs to follow the server's feed, in any process.
+type following struct{ Address, Trust, ID, Secret string }
+
+func (s *served) following(as server.Credentials) following {
+	// The port is the same after a restart.
+	return following{"127.0.0.1:" + s.port, filepath.Join(s.dir, "tls", "certificate.pem"), as.ClientID, as.ClientSecret.Reveal()}
+}
+
+// open returns an API behind a guard that follows.
+func (c following) open() (_ *guard.Feed, _ http.Handler, end func(), err error) {
 	p, err := provider.Builtin("oauth2")
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, nil, err
+	}
+	pool, err := trust.File(c.Trust)
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	plain := s.http(t)
-	address := "127.0.0.1:" + s.port // the same after a restart
-	plain.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, address)
+	transport := &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12, ServerName: "auth.acme.example"}, ForceAttemptHTTP2: true,
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, c.Address)
+		},
 	}
-	own := &http.Client{Transport: credentialed{plain.Transport, as}}
+	plain := &http.Client{Transport: transport, Timeout: patience}
+	own := &http.Client{Transport: credentialed{transport, server.Credentials{ClientID: c.ID, ClientSecret: counterfoil.Secret(c.Secret)}}}
 	introspector, err := guard.NewIntrospector(guard.IntrospectionConfig{URL: acmeIssuer + "/introspect", Client: own, TTL: time.Millisecond})
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, nil, err
 	}
 	feed, err := guard.FollowRevocations(guard.FeedConfig{URL: acmeIssuer + "/revocations", Client: own, Logger: quiet, OnStale: introspector})
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, nil, err
 	}
-	t.Cleanup(feed.Close)
 	keys, err := guard.NewRemoteKeySet(guard.RemoteKeySetConfig{URL: acmeIssuer + "/.well-known/jwks.json", Client: plain, Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
+	end = func() { feed.Close(); transport.CloseIdleConnections() }
+	if err == nil {
+		end = func() { feed.Close(); keys.Close(); transport.CloseIdleConnections() }
+		var g *guard.Guard
+		if g, err = guard.New(guard.Config{Provider: p, Issuer: acmeIssuer, Keys: keys, Liveness: feed, Logger: quiet}); err == nil {
+			return feed, g.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })), end, nil
+		}
 	}
-	t.Cleanup(keys.Close)
-	g, err := guard.New(guard.Config{Provider: p, Issuer: acmeIssuer, Keys: keys, Liveness: feed, Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &follower{t, feed, g.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))}
+	end()
+	return nil, nil, nil, err
 }
 
 // call returns the status of a call with the token.
