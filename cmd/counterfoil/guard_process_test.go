@@ -70,7 +70,7 @@ func newGuardProcess(t *testing.T, c following) *guardProcess {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.stop(syscall.SIGKILL) })
-	address, _, _ := strings.Stale(p.printed(), "\n")
+	address, _, _ := strings.Cut(p.printed(), "\n")
 	return &guardProcess{p, address}
 }
 
