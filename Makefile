@@ -115,11 +115,12 @@ mutants:
 	GOFLAGS='$(GOFLAGS) -count=1' $(GO) run $(GREMLINS) unleash ./$$pkg --workers $(or $(WORKERS),2) --timeout-coefficient $(or $(PATIENCE),20) \
 		-E '_test\.go$$' -E 'josetest/' -S lctv
 
-# The same for a package whose tests take a minute: see bench/mutants.
+# The same for a package whose tests take a minute, or (TESTS=./other) are those
+# of one that uses it: see bench/mutants.
 .PHONY: mutants-large
 mutants-large:
 	@test -n "$(PKG)" -a -n "$(OUT)" || { echo "name the package and where the results go: make mutants-large PKG=./server OUT=/tmp/server"; exit 2; }
-	$(GO) run ./bench/mutants -pkg $(PKG) -out $(OUT) -workers $(or $(WORKERS),2) -only '$(ONLY)' -skip '$(SKIP)'
+	$(GO) run ./bench/mutants -pkg $(PKG) -out $(OUT) -workers $(or $(WORKERS),2) -only '$(ONLY)' -skip '$(SKIP)' -tests '$(TESTS)'
 
 # 50 processes share one token for a minute while they and Valkey are killed.
 .PHONY: fleet

@@ -3,13 +3,14 @@
 // tests take a minute: all changes are built into one test binary, the environment
 // chooses one, and only the tests that reach it run.
 //
-//	go run ./bench/mutants -pkg ./server -out /tmp/server [-only '^token\.go$'] [-skip 'Kill|Power']
+//	go run ./bench/mutants -pkg ./server -out /tmp/server [-only '^token\.go$'] [-skip 'Kill|Power'] [-tests ./other]
 //
 // It prints what lived and what no test reached. results.txt in the -out directory
 // has a line for each change: how it ended, where it is, the test that failed, and
 // the text of its line. What stands there is not tried again. Constants are not
 // changed, and generated files are left out. A test that fails by itself fails
-// every change that it reaches: run it on a machine that is not busy.
+// every change that it reaches: run it on a machine that is not busy. A package
+// without tests of its own is tried by those of one that uses it: -tests names it.
 package main
 
 import (
@@ -35,19 +36,20 @@ func main() {
 	out := flag.String("out", "", "a directory for the results")
 	only := flag.String("only", "", "change only the files whose names match")
 	skip := flag.String("skip", "", "leave out the tests whose names match")
+	tests := flag.String("tests", "", "the package whose tests try the changes; default the package itself")
 	workers := flag.Int("workers", 2, "how many changes are tried at a time")
 	flag.Parse()
 	if *pkg == "" || *out == "" {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(*pkg, *out, *only, *skip, *workers); err != nil {
+	if err := run(*pkg, cmp.Or(*tests, *pkg), *out, *only, *skip, *workers); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
 }
 
-func run(pkg, out, only, skip string, workers int) error {
+func run(pkg, tests, out, only, skip string, workers int) error {
 	onlyRE, err := regexp.Compile(only)
 	if err != nil {
 		return err
@@ -66,8 +68,12 @@ func run(pkg, out, only, skip string, workers int) error {
 	if err != nil {
 		return err
 	}
-	trial := &trial{dir: changed.dir, binary: filepath.Join(out, "package.test"), workers: workers}
-	if text, err := exec.Command("go", "test", "-c", "-vet=off", "-overlay", changed.overlay, "-o", trial.binary, pkg).CombinedOutput(); err != nil {
+	dir, err := exec.Command("go", "list", "-f", "{{.Dir}}", tests).Output()
+	if err != nil {
+		return fmt.Errorf("find %s: %w", tests, err)
+	}
+	trial := &trial{dir: strings.TrimSpace(string(dir)), binary: filepath.Join(out, "package.test"), workers: workers}
+	if text, err := exec.Command("go", "test", "-c", "-vet=off", "-overlay", changed.overlay, "-o", trial.binary, tests).CombinedOutput(); err != nil {
 		return fmt.Errorf("build: %w\n%s", err, text)
 	}
 	fmt.Printf("%s: %d changes, %d constants not tried\n", pkg, len(changed.mutants), changed.constants)
