@@ -133,6 +133,28 @@ func (c *connections) Close() error {
 	return c.Conn.Close()
 }
 
+// counting is base with the number of its connections that are open.
+func (w *world) counting() (*http.Transport, *atomic.Int64) {
+	open, base := new(atomic.Int64), w.base()
+	base.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		open.Add(1)
+		return &connections{Conn: conn, open: open}, nil
+	}
+	return base, open
+}
+
+// kept makes a call whose connection is kept.
+func (w *world) kept(s *client.Source) {
+	w.t.Helper()
+	if _, err := io.Copy(io.Discard, w.get(s.Client(), w.api.URL).Body); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // A token is used with the certificate that got it, also while that is replaced;
 // then nothing of the old one stays open.
 func TestCertificateIsRotated(t *testing.T) {
@@ -140,23 +162,10 @@ func TestCertificateIsRotated(t *testing.T) {
 	long := theStart.Add(1000 * time.Hour)
 	cert := certify(t, "one", long)
 	c := w.certified(&cert)
-	var open atomic.Int64
-	base := w.base()
-	base.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		open.Add(1)
-		return &connections{Conn: conn, open: &open}, nil
-	}
+	base, open := w.counting()
 	c.HTTP = base
 	s := w.source(c)
-	call := func() {
-		if _, err := io.Copy(io.Discard, w.get(s.Client(), w.api.URL).Body); err != nil { // so that the connection is kept
-			t.Fatal(err)
-		}
-	}
+	call := func() { w.kept(s) }
 	call()
 	equal(t, "open connections", open.Load(), 2)
 	cert = certify(t, "two", long)
@@ -181,6 +190,42 @@ func TestCertificateIsRotated(t *testing.T) {
 	call() // the refusal of the third is not the fourth's
 	equal(t, "certificate of the call", shown(w.seenCalls()[4]), "four")
 	w.eventually("the connections with other certificates are closed", func() bool { return open.Load() == 2 })
+}
+
+// Connections with the old certificate that calls make while the new one has no
+// token yet are closed when it has.
+func TestCertificateIsRotatedWhileTheEndpointIsAway(t *testing.T) {
+	w := newWorld(t)
+	cert := certify(t, "one", theStart.Add(1000*time.Hour))
+	c := w.certified(&cert)
+	base, open := w.counting()
+	c.HTTP = base
+	s := w.source(c)
+	w.kept(s)
+	cert = certify(t, "two", theStart.Add(1000*time.Hour))
+	w.answers(status(503, ""))
+	w.clock.Turn(56 * time.Minute) // past the margin
+	equal(t, "token", w.must(s), "token-1")
+	w.eventually("the renewal has failed", func() bool { return w.asked() == 2 && ownGoroutines() == "" })
+	w.kept(s)
+	w.answers(nil)
+	w.clock.Turn(time.Minute)
+	w.eventually("the token is renewed", func() bool { return w.must(s) == "token-3" })
+	w.eventually("the connections with the old certificate are closed", func() bool { return open.Load() == 1 })
+	equal(t, "certificate of the call meanwhile", shown(w.seenCalls()[1]), "one")
+}
+
+// How long Config.HTTP keeps a connection that nobody uses holds for those that show
+// the certificate.
+func TestCertificateOfATransportThatKeepsNothing(t *testing.T) {
+	w := newWorld(t)
+	cert := certify(t, "one", theStart.Add(1000*time.Hour))
+	c := w.certified(&cert)
+	base, open := w.counting()
+	base.IdleConnTimeout = time.Nanosecond
+	c.HTTP = base
+	w.kept(w.source(c))
+	w.eventually("the connections are closed", func() bool { return open.Load() == 0 })
 }
 
 // A resumed session is one with the certificate that began it, whatever the client
@@ -400,12 +445,14 @@ func TestCertificateFiles(t *testing.T) {
 	}
 	equal(t, "while the certificate is away", name(), "two")
 	writePair(t, one, certificate, key)
-	if err := os.Truncate(certificate, 1<<20+1); err != nil {
-		t.Fatal(err)
-	}
-	_, err = client.CertificateFiles(certificate, key)(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "larger than") {
-		t.Errorf("got %v", err)
+	text, err := os.ReadFile(certificate)
+	must(err)
+	for size, fits := range map[int]bool{1 << 20: true, 1<<20 + 1: false} {
+		must(os.WriteFile(certificate, append(text, strings.Repeat("\n", size-len(text))...), 0o600))
+		_, err = client.CertificateFiles(certificate, key)(t.Context())
+		if fits != (err == nil) || !fits && !strings.Contains(err.Error(), "larger than 1048576 bytes") {
+			t.Errorf("a file of %d bytes: got %v", size, err)
+		}
 	}
 	if err := os.WriteFile(certificate, []byte("hunter2"), 0o600); err != nil {
 		t.Fatal(err)

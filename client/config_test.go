@@ -105,6 +105,34 @@ func TestNewRefuses(t *testing.T) {
 	equal(t, "lines for an empty Config", strings.Count(err.Error(), "\n")+1, 4)
 }
 
+// A description without an API is enough for who wants tokens only.
+func TestDescriptionWithoutAnAPI(t *testing.T) {
+	w := newWorld(t)
+	c := w.config("oauth2")
+	c.Provider.APIs, c.APIURL = nil, ""
+	equal(t, "token", w.must(w.source(c)), "token-1")
+}
+
+// The first and the last printable characters of ASCII are a tenant's, and their
+// neighbours are not.
+func TestCharactersOfATenant(t *testing.T) {
+	w := newWorld(t)
+	for tenant, fits := range map[string]bool{"a b~": true, "a\x1fb": false, "a\x7fb": false} {
+		c := w.config("engagifii")
+		c.Tenant = tenant
+		s, err := client.New(c)
+		if !fits {
+			if err == nil || !strings.Contains(err.Error(), "Config.Tenant must be printable ASCII") {
+				t.Errorf("%q: got %v", tenant, err)
+			}
+			continue
+		}
+		must(err)
+		w.get(s.Client(), w.api.URL)
+		equal(t, "tenant of the call", w.seenCalls()[0].Header.Get("Tenant-Code"), tenant)
+	}
+}
+
 // An error of a request calls fields what the file does that they come from.
 func TestErrorsNameFieldsAsTheirFileDoes(t *testing.T) {
 	for _, row := range []struct {

@@ -76,6 +76,9 @@ func TestDPoPChallenge(t *testing.T) {
 		{"behind a scheme alone", []string{`Negotiate, DPoP error="use_dpop_nonce"`}, true},
 		{"second field", []string{`Bearer error="invalid_token"`, `DPoP error="use_dpop_nonce"`}, true},
 		{"one challenge in two fields", []string{`DPoP algs="ES256"`, `error="use_dpop_nonce"`}, true},
+		{"one challenge in two fields, the first broken", []string{`DPoP algs="ES256", =`, `error="use_dpop_nonce"`}, true},
+		{"behind a parameter of all kinds of characters", []string{`DPoP azAZ09!~="x", error="use_dpop_nonce"`}, true},
+		{"behind an empty value", []string{`DPoP algs="ES256", realm=, error="use_dpop_nonce"`}, true},
 		{"behind a field that is broken", []string{`Bearer realm="`, `DPoP error="use_dpop_nonce"`}, true},
 		{"quoted pairs", []string{`DPoP error="use\_dpop\_nonce"`}, true},
 		{"behind a quote that is quoted", []string{`DPoP realm="a\", error=\"invalid_token", error="use_dpop_nonce"`}, true},
@@ -96,8 +99,8 @@ func TestDPoPChallenge(t *testing.T) {
 		{"behind what is no challenge", []string{`"DPoP error=use_dpop_nonce`, `=, DPoP error="use_dpop_nonce"`}, false},
 		{"empty", []string{""}, false},
 		{"none", nil, false},
-		{"8 KiB", []string{`DPoP realm="` + strings.Repeat("x", 8<<10-41) + `", error=use_dpop_nonce`}, true},
-		{"more than 8 KiB", []string{`DPoP realm="` + strings.Repeat("x", 9<<10) + `", error=use_dpop_nonce`}, false},
+		{"8 KiB", []string{`DPoP realm="` + strings.Repeat("x", 8<<10-35) + `", error=use_dpop_nonce`}, true},
+		{"more than 8 KiB", []string{`DPoP realm="` + strings.Repeat("x", 8<<10-34) + `", error=use_dpop_nonce`}, false},
 		{"more than 8 KiB in many fields", append(slices.Repeat([]string{"Bearer"}, 2000), `DPoP error="use_dpop_nonce"`), false},
 	} {
 		t.Run(row.name, func(t *testing.T) { equal(t, "about the proof", aboutProof(t, k, row.fields...), row.want) })

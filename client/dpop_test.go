@@ -185,7 +185,10 @@ func TestDPoPNonceWithoutEnd(t *testing.T) {
 		{"none", func(int) string { return "" }, 1, 1},
 		{"the same", func(int) string { return "same" }, 2, 2},
 		{"unusable", func(int) string { return `"quoted"` }, 1, 1},
-		{"endless", func(int) string { return strings.Repeat("n", 600) }, 1, 1},
+		{"unusable, a space", func(int) string { return "a b" }, 1, 1},
+		{"the first and the last character", func(int) string { return "!~" }, 2, 2},
+		{"long", func(int) string { return strings.Repeat("n", 512) }, 2, 2},
+		{"too long", func(int) string { return strings.Repeat("n", 513) }, 1, 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t)

@@ -455,6 +455,17 @@ func TestTokenEndpointEchoesPlainSecret(t *testing.T) {
 	equal(t, "code", f.fails(f.oauth2()).Code, "")
 }
 
+// A secret that is taken apart is found from six characters on: a shorter one would
+// be found everywhere.
+func TestTokenEndpointEchoesShortSecret(t *testing.T) {
+	for secret, want := range map[string]string{"09azAZ": "", "09aAZ": "you said 0/9/a/A/Z"} {
+		f := newOrdeal(t)
+		f.rotate(secret)
+		f.answers(status(400, `{"error":"invalid_request","error_description":"you said `+strings.Join(strings.Split(secret, ""), "/")+`"}`))
+		equal(t, "description where the secret is "+secret, f.fails(f.oauth2()).Description, want)
+	}
+}
+
 // Error.Description is what the endpoint wrote, within bounds.
 func TestTokenErrorDescription(t *testing.T) {
 	for _, row := range []struct{ name, description, want string }{
