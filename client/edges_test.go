@@ -28,6 +28,9 @@ func TestAdviceOfARefusal(t *testing.T) {
 		want   string
 	}{
 		{"300", status(300, ""), counterfoil.BadResponse, "answers 300, a redirect, which is not followed: set Config.TokenURL"},
+		{"200 with a code", status(200, `{"error":"invalid_client"}`), counterfoil.InvalidClient, `refuses the client "the-client": check its id and secret`},
+		{"200 with a code that nobody knows", status(200, `{"error":"strange"}`), counterfoil.BadResponse, "answers 200, which is no OAuth error: check Config.TokenURL"},
+		{"300 with a code", status(300, `{"error":"invalid_client"}`), counterfoil.BadResponse, "answers 300, a redirect"},
 		{"302 with a code", status(302, `{"error":"invalid_client"}`), counterfoil.BadResponse, "answers 302, a redirect"},
 		{"400 with a code that nobody knows", status(400, `{"error":"strange"}`), counterfoil.InvalidRequest, "refuses the request (invalid_request): check that the provider description fits"},
 		{"404 with a code that nobody knows", status(404, `{"error":"strange"}`), counterfoil.BadResponse, "answers 404, which is no OAuth error: check Config.TokenURL"},

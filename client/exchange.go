@@ -266,7 +266,7 @@ func (s *Source) advice(e *counterfoil.Error) string {
 		return "has too many requests of this client: ask less often"
 	case e.Class() == counterfoil.Transient:
 		return fmt.Sprintf("answers %d: try again later", e.Status)
-	case e.Status < 400:
+	case e.Status >= 300 && e.Status < 400:
 		return fmt.Sprintf("answers %d, a redirect, which is not followed: set %s to where the endpoint is", e.Status, s.cfg.field("TokenURL"))
 	case broad == counterfoil.BadResponse:
 		return fmt.Sprintf("answers %d, which is no OAuth error: check %s, which leads to %s", e.Status, s.cfg.field("TokenURL"), s.tokenURL.Host)
