@@ -13,8 +13,9 @@ import (
 
 // documents are seeds of the fuzz test, and what is to be said of them.
 var documents = map[string]bool{
-	"{ a }":       true,
-	"query { a }": true,
+	"{ a }":             true,
+	"query { a }":       true,
+	"query zZ_09 { a }": true,
 	"query Q($a: [Int!]! = [1, -2.5e+3], $b: I = {c: {d: [{}]}} @d) @e(f: {g: \"}\"}) @h { a: b(c: $a) @include(if: true) { ... { d } ...F ... on T @x { e } } }": true,
 	"fragment F on T @a { b } {...F}":                                                 true,
 	"fragment query on mutation { subscription } query on { a }":                      true,
@@ -46,6 +47,10 @@ var documents = map[string]bool{
 	`{ a(b: """""""c: 1) } mutation { b } #") }`: false, // two parsers, two meanings
 	"{ a(b: \"\n\") }":                           false,
 	"{ a(b: \"}\n":                               false,
+	`{ a(b: "`:                                   false,
+	`{ a(b: "c`:                                  false,
+	`{ a(b: "\`:                                  false,
+	`{ a(b: """c`:                                false,
 	"{ a } \ufeff mutation { b }":                false,
 	"\ufeff{ a }":                                false,
 	"{ a } \x00":                                 false,
