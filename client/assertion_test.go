@@ -210,6 +210,12 @@ func TestAudienceWhileMetadataIsAway(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"500":  func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(500) },
 		"hung": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"cut off": func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Content-Length", "9")
+			_, _ = io.WriteString(rw, "{}")
+			_ = http.NewResponseController(rw).Flush()
+			panic(http.ErrAbortHandler)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -252,6 +258,23 @@ func TestAudienceWhileMetadataIsAway(t *testing.T) {
 		equal(t, "aud", claims["aud"], any(w.auth.URL+"/token"))
 		equal(t, "requests elsewhere", len(w.calls), 0)
 	})
+}
+
+// Metadata is read up to 64 KiB.
+func TestAudienceOfLongMetadata(t *testing.T) {
+	for size, issuer := range map[int]bool{64 << 10: true, 64<<10 + 1: false} {
+		w := newWorld(t)
+		w.onMetadata = func(rw http.ResponseWriter, _ *http.Request) {
+			text := fmt.Sprintf(`{"issuer":"%s","token_endpoint":"%s/token"}`, w.auth.URL, w.auth.URL)
+			_, _ = io.WriteString(rw, text+strings.Repeat(" ", size-len(text)))
+		}
+		k := newKey(t, jose.ES256)
+		c := w.keyed(always(k))
+		c.Provider.TokenEndpoint.AssertionAudience = provider.IssuerAudience
+		w.must(w.source(c))
+		_, claims := claimsOf(t, w.tokenForm(0).Get("client_assertion"), k.Signer.Public(), jose.ES256)
+		equal(t, fmt.Sprint("aud is the issuer of metadata of ", size, " bytes"), claims["aud"] == any(w.auth.URL), issuer)
+	}
 }
 
 // checksTime answers as a server whose clock is ahead of the client's by that
@@ -298,6 +321,35 @@ func TestAssertionOfAWrongClock(t *testing.T) {
 			w.must(s)
 			equal(t, "token requests once the clock is known", w.asked(), row.asked+1)
 		})
+	}
+}
+
+// An answer that was long on its way puts the clock wrong by no more than half of
+// what it took.
+func TestAssertionAfterASlowAnswer(t *testing.T) {
+	const took = 8 * time.Second
+	for name, before := range map[string]time.Duration{"slow request": took, "slow answer": 0} {
+		w := newWorld(t)
+		k := newKey(t, jose.ES256)
+		w.answers(func(rw http.ResponseWriter, n int) {
+			if n == 1 {
+				w.clock.Turn(before)
+				rw.Header().Set("Date", w.clock.Now().Format(http.TimeFormat))
+				w.clock.Turn(took - before)
+			}
+			give(rw, n, "3600")
+		})
+		s := w.source(w.keyed(always(k)))
+		w.must(s)
+		w.clock.Turn(2 * time.Hour)
+		w.must(s)
+		_, claims := claimsOf(t, w.tokenForm(1).Get("client_assertion"), k.Signer.Public(), jose.ES256)
+		var iat int64
+		_, _ = fmt.Sscan(fmt.Sprint(claims["iat"]), &iat)
+		// It is made out 2 s back, and a Date is known to a second.
+		if off := time.Unix(iat, 0).Sub(w.clock.Now().Add(-2 * time.Second)); off.Abs() > took/2+time.Second {
+			t.Errorf("%s: the next assertion is of a time that is %v off", name, off)
+		}
 	}
 }
 

@@ -422,6 +422,48 @@ func leaveLimiter(t *testing.T) {
 	equal(t, "calls", len(f.calls), 2)
 }
 
+// The place of a call that leaves the queue is that of who comes next, also where
+// others wait before it.
+func TestPlaceOfACallThatLeaves(t *testing.T) {
+	f := newOrdeal(t)
+	c := f.config("oauth2")
+	c.RequestsPerMinute = 3
+	s := f.source(c)
+	for range 3 { // at 0, 1 and 2 s
+		f.get(s.Client(), f.api.URL)
+		f.clock.Turn(time.Second)
+	}
+	begin := func(ctx context.Context) chan error {
+		done := make(chan error, 1)
+		go func() {
+			req, _ := http.NewRequestWithContext(ctx, http.MethodGet, f.api.URL, nil)
+			resp, err := (&client.Transport{Source: s}).RoundTrip(req)
+			if err == nil {
+				_ = resp.Body.Close()
+			}
+			done <- err
+		}()
+		return done
+	}
+	stays := begin(f.ctx)
+	f.eventually("one waits for its turn", func() bool { return f.sleepers(1) })
+	ctx, cancel := context.WithCancel(f.ctx)
+	leaving := begin(ctx)
+	f.eventually("the next does, too", func() bool { return f.sleepers(2) })
+	cancel()
+	f.left(<-leaving)
+	f.clock.Turn(time.Minute + time.Second)
+	if err := <-stays; err != nil {
+		t.Error(err)
+	}
+	for range 2 { // nobody has to wait
+		if err := <-begin(f.ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	equal(t, "calls", len(f.calls), 6)
+}
+
 // leaving makes a call that leaves when the API, which then hangs, has it.
 func leaveCall(t *testing.T) {
 	f := newOrdeal(t)

@@ -215,6 +215,19 @@ func TestLastCall(t *testing.T) {
 		close(release)
 		f.eventually("the token is renewed", func() bool { return f.must(s) == "token-2" })
 	})
+	t.Run("of a short token they are few", func(t *testing.T) {
+		f := newOrdeal(t)
+		f.answers(func(rw http.ResponseWriter, n int) { give(rw, n, "30") })
+		s := f.oauth2()
+		f.must(s)
+		arrived, release := f.blocking()
+		f.clock.Turn(29 * time.Second)
+		equal(t, "token", f.must(s), "token-1")
+		equal(t, "a wait of half of the second that is left", slices.Contains(f.clock.Slept(), 500*time.Millisecond), false)
+		<-arrived
+		close(release)
+		f.eventually("the token is renewed", func() bool { return f.must(s) == "token-2" })
+	})
 	t.Run("the endpoint hangs", func(t *testing.T) {
 		f, s := idle(t, 8*time.Second)
 		f.asks(func(_ http.ResponseWriter, r seen, _ int) { f.hang(r) })

@@ -50,6 +50,9 @@ func TestCheck(t *testing.T) {
 			unhealthy("api_connectivity: the API answers 403 (tenant_denied)")},
 		{"redirect", "a55", nil, func(rw http.ResponseWriter, r seen, _ int) { http.Redirect(rw, r.Request, "/login", http.StatusFound) }, "GET /api/v1/",
 			unhealthy("api_connectivity: the API answers 302")},
+		{"the last status of success", "a55", nil, func(rw http.ResponseWriter, _ seen, _ int) { rw.WriteHeader(299) }, "GET /api/v1/", healthy},
+		{"the first that is none", "a55", nil, func(rw http.ResponseWriter, _ seen, _ int) { rw.WriteHeader(300) }, "GET /api/v1/",
+			unhealthy("api_connectivity: the API answers 300")},
 		{"no token", "a55", status(400, `{"error":"invalid_client"}`), nil, "",
 			unhealthy(`authentication: the token endpoint of a55 refuses the client "the-client": check its id and secret`)},
 	} {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"math/big"
 	"net"
 	"net/http"
@@ -178,5 +179,27 @@ func TestPinThatBeginsWithASlash(t *testing.T) {
 		if _, err := client.New(c); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// Pins stand beside what Config.HTTP itself demands of a connection.
+func TestPinsBesideAVerificationOfOnesOwn(t *testing.T) {
+	refuses := errors.New("not on my list")
+	for name, row := range map[string]struct {
+		own    error
+		pinned bool
+		ok     bool
+	}{"both agree": {nil, true, true}, "the own one refuses": {refuses, true, false}, "no pin": {nil, false, false}} {
+		w := newWorld(t)
+		c, base := w.config("oauth2"), w.base()
+		base.TLSClientConfig.VerifyConnection = func(tls.ConnectionState) error { return row.own }
+		c.HTTP, c.Pins = base, []string{"sha256/" + strings.Repeat("A", 43) + "="}
+		if row.pinned {
+			c.Pins = []string{client.PublicKeyPin(w.auth.Certificate())}
+		}
+		c.Permanent = func(error) bool { return true } // so that nothing is waited for
+		_, err := w.source(c).Token(w.ctx)
+		equal(t, name+": a token", err == nil, row.ok)
+		equal(t, name+": the own error", errors.Is(err, refuses), row.own != nil)
 	}
 }

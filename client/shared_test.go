@@ -331,6 +331,27 @@ func TestShortTimeoutsDoNotHammer(t *testing.T) {
 	w.must(s)
 }
 
+// Without a token, an outage is asked about again after 1, 2, 4, 8 and 16 s at the
+// latest, and no sooner than half of that.
+func TestPausesOfAnOutage(t *testing.T) {
+	w := newWorld(t)
+	w.answers(status(503, ""))
+	c := w.config("oauth2")
+	c.Timeout = 100 * time.Millisecond
+	s := w.source(c)
+	most := time.Second
+	for n := range 20 {
+		w.turning(10*time.Millisecond, func() { w.fails(s) })
+		e := w.fails(s)
+		equal(t, "token requests", w.asked(), n+1)
+		if e.RetryAfter < most/2 || e.RetryAfter > most {
+			t.Errorf("failure %d stands for %v, want %v to %v", n+1, e.RetryAfter, most/2, most)
+		}
+		w.clock.Turn(e.RetryAfter)
+		most = min(2*most, 16*time.Second)
+	}
+}
+
 // A token from a time when some clock was wrong is not believed.
 func TestTokenFromTheFuture(t *testing.T) {
 	w := newWorld(t)
@@ -340,6 +361,42 @@ func TestTokenFromTheFuture(t *testing.T) {
 	w.must(w.source(c))
 	w.clock.Turn(-24 * time.Hour) // and mended
 	equal(t, "token of a new Source", w.must(w.source(c)), "token-2")
+}
+
+// insists is a cache that shows one token under each key.
+type insists struct {
+	client.Cache
+	token counterfoil.Token
+}
+
+func (i insists) Load(context.Context, string) (counterfoil.Token, bool, error) {
+	return i.token, true, nil
+}
+
+// A token of times that none has is not taken from a cache, which may have made it
+// up.
+func TestTokenOfImpossibleTimes(t *testing.T) {
+	const month = 30 * 24 * time.Hour
+	for _, row := range []struct {
+		name            string
+		issued, expires time.Duration // from now
+		taken           bool
+	}{
+		{"an hour old", -time.Hour, time.Hour, true},
+		{"about to end", -time.Hour, time.Nanosecond, true},
+		{"ended", -time.Hour, 0, false},
+		{"without a life", time.Second, time.Second, false},
+		{"that ends before it was got", 2 * time.Second, time.Second, false},
+		{"of 30 days", 0, month, true},
+		{"of more", 0, month + 1, false},
+		{"of a clock 2 s ahead", 2 * time.Second, time.Hour, true},
+		{"of one further ahead", 2*time.Second + 1, time.Hour, false},
+	} {
+		w := newWorld(t)
+		c, now := w.config("oauth2"), w.clock.Now()
+		c.Cache = insists{client.Memory(), counterfoil.Token{Value: "shown", Type: "Bearer", Issued: now.Add(row.issued), Expires: now.Add(row.expires)}}
+		equal(t, "a token "+row.name+" is taken", w.must(w.source(c)) == "shown", row.taken)
+	}
 }
 
 // What a caller takes out of the cache while it is being cleared does not stay.
