@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -274,4 +275,36 @@ func TestTurnsAreInOrder(t *testing.T) {
 	if err := <-second; err != nil {
 		t.Error(err)
 	}
+}
+
+// closing is a body that tells whether it was closed.
+type closing struct {
+	io.Reader
+	closed atomic.Bool
+}
+
+func (c *closing) Close() error { c.closed.Store(true); return nil }
+
+// A transport may answer while it still reads the body, which is closed when it has
+// let go of that.
+func TestBodyIsClosedWhenTheTransportHasLetGo(t *testing.T) {
+	w := newWorld(t)
+	s := w.oauth2()
+	w.must(s)
+	var sent io.ReadCloser
+	base := roundTripper(func(r *http.Request) (*http.Response, error) {
+		sent = r.Body
+		return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
+	})
+	body := &closing{Reader: strings.NewReader("an order")}
+	req, _ := http.NewRequestWithContext(w.ctx, http.MethodPost, w.api.URL, body)
+	if _, err := (&client.Transport{Source: s, Base: base}).RoundTrip(req); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "closed while the transport reads it", body.closed.Load(), false)
+	text, err := io.ReadAll(sent)
+	equal(t, "what the transport reads then", string(text), "an order")
+	must(err)
+	must(sent.Close())
+	equal(t, "closed then", body.closed.Load(), true)
 }

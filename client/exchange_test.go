@@ -73,3 +73,31 @@ func TestTransportErrorOfManyWords(t *testing.T) {
 		equal(t, "it is the transport's own", errors.Is(e, cause), size == 300)
 	}
 }
+
+// A token response may have 64 KiB, and a token every character that a header's
+// field can have.
+func TestLongestTokenResponse(t *testing.T) {
+	text := `{"access_token":"!~","token_type":"Bearer"}`
+	for size, fits := range map[int]bool{64 << 10: true, 64<<10 + 1: false} {
+		w := newWorld(t)
+		w.answers(status(200, text+strings.Repeat(" ", size-len(text))))
+		s := w.oauth2()
+		if !fits {
+			if e := w.fails(s); !strings.Contains(e.Error(), "larger than 65536 bytes") {
+				t.Errorf("got %v", e)
+			}
+			continue
+		}
+		equal(t, "token", w.must(s), "!~")
+	}
+}
+
+// An error code has up to 64 characters.
+func TestLongestErrorCode(t *testing.T) {
+	for size, fits := range map[int]bool{64: true, 65: false} {
+		w := newWorld(t)
+		code := strings.Repeat("a", size)
+		w.answers(status(400, `{"error":"`+code+`"}`))
+		equal(t, fmt.Sprint("a code of ", size, " characters is told"), w.fails(w.oauth2()).Code == code, fits)
+	}
+}

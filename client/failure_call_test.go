@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -449,6 +450,7 @@ func TestAPIFailsBodies(t *testing.T) {
 		{"Seeker", seeking{bytes.NewReader(more)}, more, 4},
 		{"plain reader of 1 MiB", &reading{Reader: bytes.NewReader(exact)}, exact, 4},
 		{"plain reader of more than 1 MiB", &reading{Reader: bytes.NewReader(more)}, more, 1},
+		{"plain reader of more than 1 MiB, the last of it with its end", &reading{Reader: iotest.DataErrReader(bytes.NewReader(more))}, more, 1},
 		{"plain reader of nothing", &reading{Reader: bytes.NewReader(nil)}, nil, 4},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -471,6 +471,7 @@ func TestTokenErrorDescription(t *testing.T) {
 	for _, row := range []struct{ name, description, want string }{
 		{"as RFC 6749 wants it", "The scope is unknown", "The scope is unknown"},
 		{"long", strings.Repeat("long ", 1000), strings.Repeat("long ", 1000)[:256]},
+		{"of the outermost characters", "a b~", "a b~"},
 		{"with a line break", "a\nb", ""},
 		{"with an escape sequence", "a\x1b[31mb", ""},
 		{"not ASCII", "Größe", ""},
