@@ -308,3 +308,45 @@ func TestBodyIsClosedWhenTheTransportHasLetGo(t *testing.T) {
 	must(sent.Close())
 	equal(t, "closed then", body.closed.Load(), true)
 }
+
+// An answer that is returned after all, because the body cannot be had again, is
+// whole, or says that it is not.
+func TestAnswerThatIsReturnedAfterAll(t *testing.T) {
+	for size, want := range map[int]error{0: nil, 10: nil, 64 << 10: nil, 100 << 10: io.ErrUnexpectedEOF} {
+		w := newWorld(t)
+		w.onCall = func(rw http.ResponseWriter, _ seen, _ int) {
+			rw.WriteHeader(503)
+			_, _ = io.WriteString(rw, strings.Repeat("x", size))
+		}
+		req, _ := http.NewRequestWithContext(w.ctx, http.MethodPut, w.api.URL, strings.NewReader("an order"))
+		req.GetBody = func() (io.ReadCloser, error) { return nil, errors.New("gone") }
+		resp, err := w.oauth2().Client().Do(req)
+		must(err)
+		text, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		equal(t, fmt.Sprint("error of a body of ", size, " bytes"), err, want)
+		equal(t, fmt.Sprint("it is whole, of ", size, " bytes"), len(text) == size, want == nil)
+	}
+}
+
+// A 401 that would be made good, but for what the next attempt lacks, is the answer.
+func TestAPIKeyThatIsAwayAfterA401(t *testing.T) {
+	w := newWorld(t)
+	w.onCall = func(rw http.ResponseWriter, _ seen, _ int) { rw.WriteHeader(401) }
+	c := w.config("altrata")
+	var asked atomic.Int64
+	c.APIKey = func(context.Context) (counterfoil.Secret, error) {
+		if asked.Add(1) == 4 { // for a token, a call, another token, and the call again
+			return "", errors.New("sealed")
+		}
+		return theKey, nil
+	}
+	req, _ := http.NewRequestWithContext(w.ctx, http.MethodPost, c.APIURL, strings.NewReader("{}"))
+	resp, err := w.source(c).Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	equal(t, "status", resp.StatusCode, 401)
+	equal(t, "API keys, calls", fmt.Sprint(asked.Load(), len(w.seenCalls())), "4 1")
+}

@@ -8,8 +8,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/provider"
 )
 
 // TestDialects compares both requests of each provider with its guide.
@@ -443,4 +446,35 @@ func TestTransportStreams(t *testing.T) {
 	first := make([]byte, 5)
 	_, err = io.ReadFull(resp.Body, first)
 	equal(t, "answer while the body is still open", fmt.Sprint(string(first), err), "HELLO<nil>")
+}
+
+// A description can give calls any number of headers.
+func TestCallWithManyHeaders(t *testing.T) {
+	for n := range 12 {
+		w := newWorld(t)
+		c := w.config("oauth2")
+		c.Provider.APIs = slices.Clone(c.Provider.APIs)
+		api := &c.Provider.APIs[0]
+		api.Headers = slices.Clone(api.Headers)
+		for i := range n {
+			api.Headers = append(api.Headers, provider.Header{Name: fmt.Sprint("X-", i), Value: fmt.Sprint(i)})
+		}
+		w.get(w.source(c).Client(), w.api.URL)
+		call := w.seenCalls()[0]
+		equal(t, "Authorization", call.Header.Get("Authorization"), "Bearer token-1")
+		for i := range n {
+			equal(t, fmt.Sprint("header X-", i, " of ", n), call.Header.Get(fmt.Sprint("X-", i)), fmt.Sprint(i))
+		}
+	}
+}
+
+// A request that was made by hand may have no map of headers.
+func TestCallWithoutHeaders(t *testing.T) {
+	w := newWorld(t)
+	u, err := url.Parse(w.api.URL)
+	must(err)
+	resp, err := (&client.Transport{Source: w.oauth2()}).RoundTrip((&http.Request{Method: http.MethodGet, URL: u}).WithContext(w.ctx))
+	must(err)
+	resp.Body.Close()
+	equal(t, "Authorization", w.seenCalls()[0].Header.Get("Authorization"), "Bearer token-1")
 }
