@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/internal/sent"
 )
 
 // A secret that is rotated while a request is under way is taken at once: the
@@ -99,5 +102,37 @@ func TestLongestErrorCode(t *testing.T) {
 		code := strings.Repeat("a", size)
 		w.answers(status(400, `{"error":"`+code+`"}`))
 		equal(t, fmt.Sprint("a code of ", size, " characters is told"), w.fails(w.oauth2()).Code == code, fits)
+	}
+}
+
+// A secret that cannot be sent is refused before anybody is asked; one with a space
+// at its end may be meant so, and only where it comes from knows.
+func TestSecretThatCannotBeSent(t *testing.T) {
+	from := func(v counterfoil.Secret) client.SecretFunc {
+		return func(ctx context.Context) (counterfoil.Secret, error) { return v, sent.Check(ctx, "file:x", v, true) }
+	}
+	for _, row := range []struct {
+		name  string
+		get   client.SecretFunc
+		words string
+	}{
+		{"a line end", client.Static("a\nb"), "it has a line end inside"},
+		{"a line end, from a file", from("a\nb"), "secret file:x: it has a line end inside"},
+		{"a space", client.Static("a "), ""},
+		{"a space, from a file", from("a "), "secret file:x: it begins or ends with a space"},
+	} {
+		w := newWorld(t)
+		c := w.config("oauth2")
+		c.ClientSecret = row.get
+		if row.words == "" {
+			equal(t, row.name, w.must(w.source(c)), "token-1")
+			continue
+		}
+		e := w.fails(w.source(c))
+		equal(t, row.name+": reason", e.Reason, counterfoil.CredentialsMissing)
+		if !strings.Contains(e.Error(), row.words) {
+			t.Errorf("%s: got %v", row.name, e)
+		}
+		equal(t, row.name+": token requests", w.asked(), 0)
 	}
 }

@@ -254,6 +254,18 @@ func TestLineOfALongFile(t *testing.T) {
 	}
 }
 
+// A secret has up to 64 KiB.
+func TestLongestSecret(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	for size, fits := range map[int]bool{64 << 10: true, 64<<10 + 1: false} {
+		write(t, path, strings.Repeat("x", size))
+		v, err := open(t, credential.Files{}, path)(t.Context())
+		if (err == nil) != fits || fits && len(v) != size {
+			t.Errorf("a secret of %d bytes: got %d, %v", size, len(v), err)
+		}
+	}
+}
+
 // Whoever asks after a change never gets what was there before it, however many
 // ask meanwhile.
 func TestFileUnderManyReaders(t *testing.T) {
