@@ -129,12 +129,17 @@ func TestLogin(t *testing.T) {
 		{"token that may not look itself up", func(c *vault.Config) { c.Token = static("hvs.blind") }, ""},
 		{"wrong token", func(c *vault.Config) { c.Token = static("hvs.wrong") }, "Vault answered 403 for the mount of secret/acme/api: the token has ended"},
 		{"no token", func(c *vault.Config) { c.Token = static("hvs. \n") }, "is no token"},
+		{"token of the outermost characters", func(c *vault.Config) { c.Token = static("!~") }, ""},
+		{"token with a space", func(c *vault.Config) { c.Token = static("hvs.a b") }, "is no token"},
+		{"longest token", func(c *vault.Config) { c.Token = static(strings.Repeat("x", 8<<10)) }, ""},
+		{"longer token", func(c *vault.Config) { c.Token = static(strings.Repeat("x", 8<<10+1)) }, "is no token"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := newServer(t)
 			s.logins["approle-2"] = map[string]string{"role_id": "the-role"}
 			s.logins["org/jwt"] = map[string]string{"jwt": "eyJ.of.org"}
 			s.tokens["hvs.blind"] = token{blind: true}
+			s.tokens["!~"], s.tokens[strings.Repeat("x", 8<<10)] = token{}, token{}
 			c := s.config()
 			c.Token = nil
 			row.login(&c)
@@ -628,3 +633,37 @@ func FuzzAnswer(f *testing.F) {
 }
 
 var _ credential.Opener = (*vault.Vault)(nil).Open
+
+// A reference has up to 1024 bytes, and every printable character of ASCII.
+func TestLongestReference(t *testing.T) {
+	v, err := vault.New(newServer(t).config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for reference, fits := range map[string]bool{
+		"m/" + strings.Repeat("p", 1024-4) + "#f": true, "m/" + strings.Repeat("p", 1024-3) + "#f": false,
+		"m/a b~#c d~": true, "m/a#b\x1f": false, "m/a#b\x7f": false,
+	} {
+		if _, err := v.Open(reference); (err == nil) != fits {
+			t.Errorf("%d bytes, %.20q: got %v", len(reference), reference, err)
+		}
+	}
+}
+
+// A file of authorities has up to 1 MiB.
+func TestLongestCAFile(t *testing.T) {
+	c := newServer(t).config()
+	text, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size, fits := range map[int]bool{1 << 20: true, 1<<20 + 1: false} {
+		c.CAFile = filepath.Join(t.TempDir(), "ca.pem")
+		if err := os.WriteFile(c.CAFile, append(text, strings.Repeat("\n", size-len(text))...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := vault.New(c); (err == nil) != fits {
+			t.Errorf("%d bytes: got %v", size, err)
+		}
+	}
+}
