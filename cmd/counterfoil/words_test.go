@@ -288,6 +288,7 @@ func TestStartFailsInJSON(t *testing.T) {
 		}
 	}
 	u := start(t, good, "127.0.0.1:0", "-o", "json")
+	waitFor(t, func() bool { return strings.Contains(u.errors(), "\n") }) // what was held follows
 	if first, _, _ := strings.Cut(u.errors(), "\n"); !json.Valid([]byte(first)) || !strings.Contains(first, warning) {
 		t.Errorf("a start that went well logged %s", first)
 	}
