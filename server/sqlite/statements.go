@@ -109,7 +109,11 @@ func (s *statements) rows(query string, args []any, n int, each func(values []dr
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
+	defer func() {
+		if cause := rows.Close(); cause != nil { // what each returned stays as it is
+			err = errors.Join(err, cause)
+		}
+	}()
 	for len(s.values) < n {
 		s.values = append(s.values, nil)
 	}
