@@ -133,8 +133,9 @@ func (s *Store) DeleteClient(_ context.Context, realm, id string, e counterfoil.
 		if err != nil {
 			return err
 		}
-		// A token is dated after the clock where NotBefore is.
-		at := max(micros(e.Time), notBefore)
+		// A token is dated after the clock where NotBefore is or another token ended,
+		// and where the clock was set back by little.
+		at := max(micros(e.Time), t.latest, notBefore, tokens.notBefore)
 		if err := t.endLive(realm, id, &tokens); err != nil {
 			return err
 		}

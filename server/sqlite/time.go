@@ -3,6 +3,7 @@ package sqlite
 import (
 	"database/sql/driver"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -110,8 +111,9 @@ type named struct {
 
 // names returns the tokens of a client whose dates are from one time on, of those
 // that were known by their names before another and of all in the record up to a
-// sequence number; ErrFull when they are too many to revoke each.
-func (t *transaction) names(e *counterfoil.Event, k *tokens, from, before, upTo int64) ([]named, error) {
+// sequence number; ErrFull when they are too many to revoke each. lowered tells that
+// tokens will count from an earlier date on than until now.
+func (t *transaction) names(e *counterfoil.Event, k *tokens, from, before, upTo int64, lowered bool) ([]named, error) {
 	var found []named
 	if k.live != "" && k.issued >= from && k.issued < before {
 		found = append(found, named{k.live, k.expires + leeway})
@@ -124,7 +126,7 @@ func (t *transaction) names(e *counterfoil.Event, k *tokens, from, before, upTo 
 	if err != nil {
 		return nil, err
 	}
-	recorded, err := t.recordedNames(e, from, upTo)
+	recorded, err := t.recordedNames(e, from, upTo, lowered)
 	if err != nil {
 		return nil, err
 	}
@@ -136,14 +138,29 @@ func (t *transaction) names(e *counterfoil.Event, k *tokens, from, before, upTo 
 
 // recordedNames looks through the record, up to a sequence number, for tokens of a
 // client that were issued while the clock showed a time that it has not reached
-// again.
-func (t *transaction) recordedNames(e *counterfoil.Event, from, upTo int64) (found []named, err error) {
+// again. It goes back from where the clock was set back and, where the dates are
+// lowered, from that number: a clock that was set back by little left no step, and
+// made the difference between a date that was ahead by little and one that is too far
+// ahead.
+func (t *transaction) recordedNames(e *counterfoil.Event, from, upTo int64, lowered bool) (found []named, err error) {
 	if upTo == 0 {
 		return nil, nil
+	}
+	if err := t.flush(); err != nil { // what waits is looked at, too
+		return nil, err
 	}
 	steps, err := t.numbers("SELECT sequence FROM clock_steps WHERE latest >= ? ORDER BY sequence DESC", from-aheadOf)
 	if err != nil {
 		return nil, err
+	}
+	if lowered {
+		last, err := t.numbers("SELECT coalesce((SELECT min(last) FROM issued WHERE last >= ?), ?)", upTo, t.sequence)
+		if err != nil {
+			return nil, err
+		}
+		steps = append(steps, last...)
+		slices.Sort(steps)
+		slices.Reverse(steps)
 	}
 	scanned, lowest := 0, ever
 	for _, step := range steps {
@@ -160,10 +177,12 @@ func (t *transaction) recordedNames(e *counterfoil.Event, from, upTo int64) (fou
 					return err
 				}
 				data = rest
-				if micros(one.Time) < from-aheadOf { // no token is dated further ahead
+				at := micros(one.Time)
+				// Between two steps the time goes back by so much at most.
+				future = future || at >= from-2*aheadOf
+				if at < from-aheadOf { // no token is dated further ahead
 					continue
 				}
-				future = true
 				if sequence <= upTo && one.Realm == e.Realm && one.ClientID == e.ClientID && one.Type == counterfoil.EventTokenIssued {
 					found = append(found, named{one.TokenID, longest(one)})
 				}
@@ -203,7 +222,7 @@ func (t *transaction) endAll(e *counterfoil.Event, k *tokens, was, notBefore int
 	if notBefore >= was {
 		from = max(notBefore, micros(e.Time)+aheadOf)
 	}
-	all, err := t.names(e, k, from, ever, ever)
+	all, err := t.names(e, k, from, ever, ever, notBefore < was)
 	if err == server.ErrFull {
 		latest, err := t.numbers("SELECT coalesce(max(latest), 0) FROM clock_steps")
 		if err != nil {
@@ -228,7 +247,7 @@ type setBack struct {
 	names  []named
 }
 
-// lookBack finds out what setBack is for a token. It writes nothing.
+// lookBack finds out what setBack is for a token. It writes nothing of it.
 func (t *transaction) lookBack(i *server.Issue, k *tokens) (b setBack, err error) {
 	var notBefore int64
 	if _, err := t.row("SELECT not_before FROM clients WHERE key = ? AND realm = ? AND id = ?",
@@ -246,7 +265,7 @@ func (t *transaction) lookBack(i *server.Issue, k *tokens) (b setBack, err error
 	if i.Replace {
 		before = ever // it ends all others
 	}
-	b.names, err = t.names(&i.Event, k, issued, before, k.unnamed)
+	b.names, err = t.names(&i.Event, k, issued, before, k.unnamed, true)
 	return b, err
 }
 

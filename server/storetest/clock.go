@@ -26,6 +26,8 @@ type ledger struct {
 	clock   *clock.Manual
 	clients *server.Clients
 	tokens  []*entry
+	// index is the status index of the first of them.
+	index int64
 }
 
 // entry is a token; ended says why it is dead, "" while it is not.
@@ -62,7 +64,7 @@ func (l *ledger) issue(client, id string, policy provider.Policy) {
 	now := l.clock.Now()
 	issue := server.Issue{
 		Event:   counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: client, Success: true, TokenID: id},
-		Version: c.Version, Created: c.Created, AsOf: c.AsOf, Replace: policy == provider.Replace, StatusIndex: int64(len(l.tokens)),
+		Version: c.Version, Created: c.Created, AsOf: c.AsOf, Replace: policy == provider.Replace, StatusIndex: l.index + int64(len(l.tokens)),
 		Issued: now.Truncate(time.Second),
 	}
 	earliest := c.NotBefore
@@ -88,11 +90,11 @@ func (l *ledger) issue(client, id string, policy provider.Policy) {
 // check compares what is known of each token in every way that there is.
 func (l *ledger) check(when string, followers ...*follower) {
 	l.t.Helper()
-	revoked, err := l.s.RevokedIndexes(l.t.Context(), "r", 0, int64(len(l.tokens)))
+	revoked, err := l.s.RevokedIndexes(l.t.Context(), "r", l.index, l.index+int64(len(l.tokens)))
 	must(l.t, err)
 	listed := map[int]bool{}
 	for _, n := range revoked {
-		listed[int(n)] = true
+		listed[int(n-l.index)] = true
 	}
 	followers = append(followers, new(follower)) // one that comes now
 	for _, f := range followers {
@@ -170,6 +172,135 @@ func clockSet(t *testing.T, s server.Store) {
 		}
 		l.check(when, &f)
 	}
+}
+
+// clockSetBackBySeconds: tokens were issued each second, and the clock goes back by
+// some of them, before or after what ends them all. It ends each, on whichever side of
+// the clock it is dated, also when a token comes later.
+func clockSetBackBySeconds(t *testing.T, s server.Store) {
+	l := newLedger(t, s)
+	ends := []struct {
+		what   string
+		policy provider.Policy
+		end    func(id string) error
+	}{
+		{"revoked", provider.Independent, func(id string) error { return l.clients.RevokeTokens(t.Context(), "test", "r", id) }},
+		{"deleted", provider.Independent, func(id string) error { return l.clients.Delete(t.Context(), "test", "r", id) }},
+		{"disabled", provider.Replace, func(id string) error { return l.clients.SetDisabled(t.Context(), "test", "r", id, true) }},
+	}
+	seconds := []int{1, 5, 8, 9, 10, 11, 12, 15, 19, 20, 21, 30}
+	for n := range 2 * len(seconds) * len(ends) {
+		row, back, before := ends[n%len(ends)], time.Duration(seconds[n/2/len(ends)])*time.Second, n/len(ends)%2 == 0
+		id := fmt.Sprint(row.what, n)
+		when := fmt.Sprintf("%s, and the clock set back by %v before that: %v", row.what, back, before)
+		l.index, l.tokens = l.index+int64(len(l.tokens)), nil
+		l.create(id, row.policy)
+		for n := range 32 {
+			l.clock.Turn(time.Second + 70*time.Millisecond)
+			l.issue(id, fmt.Sprint(n), row.policy)
+		}
+		if before {
+			l.clock.Step(-back)
+		}
+		err := row.end(id)
+		for try := 0; err != nil && try < 10; try++ {
+			l.clock.Turn(time.Second) // as the error says
+			err = row.end(id)
+		}
+		must(t, err)
+		if !before {
+			l.clock.Step(-back)
+		}
+		l.end(id, when)
+		l.check(when)
+		switch row.what {
+		case "deleted":
+			l.create(id, row.policy)
+		case "disabled":
+			must(t, l.clients.SetDisabled(t.Context(), "test", "r", id, false))
+		}
+		l.issue(id, "later", row.policy)
+		l.check(when + "; then a token")
+		l.clock.Turn(time.Hour)
+	}
+}
+
+// clockSetBackAfterReplace: a client whose tokens are independent has one from when
+// they were not, which is dated ahead. It goes on to count, and the next ones are
+// dated by the clock.
+func clockSetBackAfterReplace(t *testing.T, s server.Store) {
+	l := newLedger(t, s)
+	l.create("c", provider.Replace)
+	l.clock.Step(2 * time.Hour)
+	l.issue("c", "live", provider.Replace)
+	_, err := l.clients.Change(t.Context(), "test", "r", "c", 0, func(s *server.Settings) error {
+		s.Tokens.Policy = provider.Independent
+		return nil
+	})
+	must(t, err)
+	l.clock.Step(-2 * time.Hour)
+	l.issue("c", "independent", provider.Independent)
+	// Its status list says that another has replaced it: to refuse too much is the
+	// lesser harm.
+	st, err := s.Standing(t.Context(), "r", "c", "live")
+	var f follower
+	f.follow(t, s)
+	if e := l.tokens[0]; err != nil || st.Revoked || e.issued.Before(st.NotBefore) || !f.accepts("c", "live", e.issued) {
+		t.Errorf("the token from before the policy counts no longer: %+v, %v, %+v", st, err, f.ends)
+	}
+	c := read(t, s, "r", "c")
+	if ahead := max(c.NotBefore.Sub(l.clock.Now()), c.Latest.Sub(l.clock.Now())); ahead > server.MaxAhead {
+		t.Errorf("the next token is dated %v ahead of the clock", ahead)
+	}
+	must(t, l.clients.RevokeTokens(t.Context(), "test", "r", "c"))
+	l.end("c", "all revoked")
+	l.check("after all were revoked")
+}
+
+// clockSetBackUnderway: what was read of a client before its dates were lowered is not
+// taken for what it is after the next change.
+func clockSetBackUnderway(t *testing.T, s server.Store) {
+	l := newLedger(t, s)
+	l.create("c", provider.Replace)
+	l.create("other", provider.Replace)
+	l.clock.Step(2 * time.Hour)
+	for _, id := range []string{"c", "other"} {
+		l.issue(id, "ahead", provider.Replace)
+	}
+	l.clock.Step(-2 * time.Hour)
+	before := issue(s, issued("c", "late"), false)
+	l.issue("other", "dated by the clock", provider.Replace)
+	must(t, l.clients.SetDisabled(t.Context(), "test", "r", "c", true))
+	_, err := s.RecordIssued(t.Context(), before)
+	wantErr(t, "a token of a client that was disabled meanwhile", err, server.ErrNotFound)
+}
+
+// clockSetBackAfterRevocations: a client was revoked so often within seconds that its
+// tokens are dated ahead, and the clock goes back by a few seconds: less than is taken
+// for a clock that is set.
+func clockSetBackAfterRevocations(t *testing.T, s server.Store) {
+	l := newLedger(t, s)
+	l.create("c", provider.Independent)
+	revoke := func(times int) {
+		t.Helper()
+		for range times {
+			must(t, l.clients.RevokeTokens(t.Context(), "test", "r", "c"))
+		}
+		l.end("c", "all revoked")
+	}
+	revoke(9)
+	l.issue("c", "ahead", provider.Independent)
+	if ahead := l.tokens[0].issued.Sub(l.clock.Now()); ahead != 9*time.Second {
+		t.Fatalf("the token is dated %v ahead", ahead)
+	}
+	l.clock.Turn(5 * time.Second)
+	revoke(6)
+	l.check("before the clock is set")
+	l.clock.Step(-4 * time.Second)
+	revoke(1)
+	l.check("after it was revoked once more")
+	l.issue("c", "later", provider.Independent)
+	l.check("after another token")
 }
 
 // clockSetForgetsNothing: while the clock was ahead for a moment, the store took

@@ -132,6 +132,26 @@ func deleteEndsLive(t *testing.T, s server.Store) {
 	}
 }
 
+// deletedWithinASecond: the end of a live token dates the next one of the client a
+// second ahead, and the client is deleted before that. It is none of the client's that
+// is made again.
+func deletedWithinASecond(t *testing.T, s server.Store) {
+	c := create(t, s, newClient("c"))
+	must(t, record(s, issued("c", "live"), true))
+	for _, disabled := range []bool{true, false} {
+		c.Disabled = disabled
+		c = update(t, s, c)
+	}
+	i := issue(s, issued("c", "t"), false)
+	_, err := s.RecordIssued(t.Context(), i)
+	must(t, err)
+	must(t, s.DeleteClient(t.Context(), "r", "c", change(counterfoil.EventClientDeleted, "c")))
+	create(t, s, newClient("c"))
+	if st, err := s.Standing(t.Context(), "r", "c", "t"); err != nil || !i.Issued.Before(st.NotBefore) && !st.Revoked {
+		t.Errorf("the token of the client before, of %v, counts for the one made again: %+v, %v", i.Issued, st, err)
+	}
+}
+
 func wantLive(t *testing.T, s server.Store, what, want string) {
 	t.Helper()
 	if id, err := live(s, "r", "c"); err != nil || id != want {
