@@ -112,3 +112,77 @@ func TestReplacedNamesOutliveTheirTokens(t *testing.T) {
 		t.Errorf("not revoked by their names: %v of %+v", ends, page.Revocations)
 	}
 }
+
+// TestReplacedStaysSoUntilItHasExpired: whoever follows the revocations hears of a
+// token that was replaced until it has expired by every clock, be it revoked by its
+// name or by its date.
+func TestReplacedStaysSoUntilItHasExpired(t *testing.T) {
+	for name, later := range map[string]time.Duration{"within its second": 0, "later": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			s, c := open(t, newPath(t)), clock.NewManual(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+			if err := createClient(t.Context(), s, "c"); err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range []string{"first", "second", "third"} {
+				if err := replacing(s, c, id, 24*time.Hour); err != nil {
+					t.Fatal(err)
+				}
+				c.Turn(later)
+			}
+			end := c.Now().Add(24*time.Hour - later)
+			page, err := s.Revocations(t.Context(), "r", 0, 100)
+			if err != nil || len(page.Revocations) == 0 {
+				t.Fatalf("%+v, %v", page, err)
+			}
+			for _, r := range page.Revocations {
+				if r.Expires.Before(end) {
+					t.Errorf("the revocation of %q can be forgotten %v before the token has expired", r.TokenID, end.Sub(r.Expires))
+				}
+			}
+		})
+	}
+}
+
+// TestReplacedTogetherAndTheClockIsSetBack: clients have the first token that replaces
+// others recorded in one transaction. Those before it stay dead when the clock goes
+// back, and the dates with it.
+func TestReplacedTogetherAndTheClockIsSetBack(t *testing.T) {
+	const many = 60
+	s, c := open(t, newPath(t)), clock.NewStepping(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+	issue := func(id, token string, replace bool) error {
+		client, err := s.Client(t.Context(), "r", id)
+		if err != nil {
+			return err
+		}
+		now := c.Now()
+		i := server.Issue{
+			Event:   counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: id, TokenID: token},
+			Version: client.Version, Created: client.Created, AsOf: client.AsOf, Replace: replace, StatusIndex: -1,
+			Issued: now, Expires: now.Add(time.Hour),
+		}
+		if client.Latest.Sub(now) > server.MaxAhead {
+			i.SetBack, i.Issued = true, now.Add(time.Second)
+		}
+		_, err = s.RecordIssued(t.Context(), i)
+		return err
+	}
+	atOnce(t, many, func(n int) error { return createClient(t.Context(), s, fmt.Sprint(n)) })
+	c.Step(2 * time.Hour)
+	dated := c.Now()
+	for n := range many {
+		if err := issue(fmt.Sprint(n), "before", false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Turn(time.Second)
+	atOnce(t, many, func(n int) error { return issue(fmt.Sprint(n), "replaces", true) })
+	c.Step(-2 * time.Hour)
+	for n := range many {
+		if err := issue(fmt.Sprint(n), "after", true); err != nil {
+			t.Fatal(err)
+		}
+		if st, err := s.Standing(t.Context(), "r", fmt.Sprint(n), "before"); err != nil || !st.Revoked {
+			t.Errorf("a token of %v that was replaced is revoked no longer: %+v, %v", dated, st, err)
+		}
+	}
+}
