@@ -63,15 +63,17 @@ func (s *busy) RecordIssued(ctx context.Context, i server.Issue) (int64, error) 
 // TestClientThatIsBeingChanged: who comes with an assertion is looked at again, up
 // to five times.
 func TestClientThatIsBeingChanged(t *testing.T) {
-	for times, status := range map[int]int{1: http.StatusOK, 4: http.StatusOK, 5: http.StatusServiceUnavailable, 9: http.StatusServiceUnavailable} {
-		store := &busy{}
-		h := newGate(t, func(c *server.Config) { store.Store, c.Store = c.Store, store })
-		h.workload("job", server.Authentication{KeySet: jwks("ec", ecKey())})
-		form := h.asserting(signed(ecKey(), "ec", h.own("job"))).form
-		form.Set("token", h.accessTokenOf(t, "job"))
-		store.times = times
-		if got := h.post("/oauth2/introspect", form, nil); got.status != status || store.tries != min(times+1, 5) {
-			t.Errorf("changed %d times: got %d %s after %d looks, want %d", times, got.status, got.body, store.tries, status)
+	for _, path := range []string{"/token", "/introspect"} {
+		for times, status := range map[int]int{1: http.StatusOK, 4: http.StatusOK, 5: http.StatusServiceUnavailable, 9: http.StatusServiceUnavailable} {
+			store := &busy{}
+			h := newGate(t, func(c *server.Config) { store.Store, c.Store = c.Store, store })
+			h.workload("job", server.Authentication{KeySet: jwks("ec", ecKey())})
+			form := h.asserting(signed(ecKey(), "ec", h.own("job"))).form
+			form.Set("token", h.accessTokenOf(t, "job"))
+			store.times = times
+			if got := h.post("/oauth2"+path, form, nil); got.status != status || store.tries != min(times+1, 5) {
+				t.Errorf("%s, changed %d times: got %d %s after %d looks, want %d", path, times, got.status, got.body, store.tries, status)
+			}
 		}
 	}
 }
