@@ -477,6 +477,11 @@ func TestRevocationOfOneTooMany(t *testing.T) {
 	h.wantActive("oauth2", second, false)
 	third := h.token("oauth2")
 	h.wantActive("oauth2", third, true)
+	// Whoever has a token that was ended can end no other by it.
+	if got := h.revoke("oauth2", first, as); got.status != http.StatusOK {
+		t.Fatalf("again: %d %s", got.status, got.body)
+	}
+	h.wantActive("oauth2", third, true)
 	// Within the same second it takes one more, but not for ever: the iat of new
 	// tokens must not run away from the clock.
 	n := 0
