@@ -145,9 +145,13 @@ func TestStatusList(t *testing.T) {
 func TestStatusIndexes(t *testing.T) {
 	h := newHouseOf(t, nil, "listed")
 	seen, ordered, before := map[int]bool{}, 0, 0
-	const n = 100
+	const n = 1024 // as many as a process reserves, so that the first of all is among them
 	for range n {
-		at := referenceOf(t, h.token("listed")).Status.List.Index
+		list := referenceOf(t, h.token("listed")).Status.List
+		if list.URI == "" {
+			t.Fatalf("a token is in no list; %d others are", len(seen))
+		}
+		at := list.Index
 		if seen[at] {
 			t.Fatalf("the index %d is given twice", at)
 		}
