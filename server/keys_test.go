@@ -412,6 +412,30 @@ func TestKeysWhileTheStoreFails(t *testing.T) {
 	}
 }
 
+// TestKeyStepsThatFail: an operator is told when a step of a rotation cannot be
+// written, and when it can, and of nothing while all goes well.
+func TestKeyStepsThatFail(t *testing.T) {
+	for name, fails := range map[string]int{"none": 0, "the next key is not made": 2, "a key is not erased": 3, "a key is not removed": 4} {
+		t.Run(name, func(t *testing.T) {
+			h := newKeyHouse(t)
+			h.config.Realms[0].KeyAge, h.config.Realms[0].KeyAhead = 24*time.Hour, time.Hour
+			f := &keyFaults{failAt: fails} // the first write makes the first key
+			h.start(func(store server.Store) server.Store { f.Store = store; return f })
+			for range 26 * 60 / 5 {
+				h.turn(5 * time.Minute)
+			}
+			_, writes := f.count()
+			log := h.log.String()
+			if told := strings.Count(log, "signing keys are not maintained"); told > 0 != (fails > 0) || strings.Contains(log, "nil") {
+				t.Errorf("after %d writes it was logged %d times: %s", writes, told, log)
+			}
+			if fails == 0 && writes != 4 {
+				t.Errorf("%d writes; want a key, the next one, the end of the first one's private part, and of it", writes)
+			}
+		})
+	}
+}
+
 // TestOneKeyIsDamaged: it fails itself and no other.
 func TestOneKeyIsDamaged(t *testing.T) {
 	h := newKeyHouse(t)
