@@ -382,3 +382,41 @@ func TestSlowSecretWaitsForATime(t *testing.T) {
 		t.Errorf("then it got %d", got)
 	}
 }
+
+// TestRightSecretMakesNoSuspect: who had the right secret waits in the line of the
+// others for the next turn, and not behind them.
+func TestRightSecretMakesNoSuspect(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	for _, id := range []string{"first", "right", "other"} {
+		h.adopt(id, bcryptHash)
+	}
+	s := watch(h, 1)
+	if got := h.try("right", imported); got != http.StatusOK {
+		t.Fatalf("got %d", got)
+	}
+	<-s.begun
+	change := func(s *server.Settings) error { s.Contact = "someone"; return nil }
+	if _, err := h.clients.Change(t.Context(), "test", "oauth2", "right", 0, change); err != nil { // so that it is computed again
+		t.Fatal(err)
+	}
+	s.hold["first"] = make(chan struct{})
+	var wg sync.WaitGroup
+	for n, id := range []string{"first", "right", "other"} {
+		wg.Go(func() {
+			if got := h.try(id, imported); got != http.StatusOK {
+				t.Errorf("%s got %d", id, got)
+			}
+		})
+		if n == 0 {
+			<-s.begun
+		}
+		for server.Waiting(h.server) < n {
+			runtime.Gosched()
+		}
+	}
+	close(s.hold["first"])
+	wg.Wait()
+	if want := []string{"right", "first", "right", "other"}; !slices.Equal(s.order, want) {
+		t.Errorf("turns were given to %q, want %q", s.order, want)
+	}
+}

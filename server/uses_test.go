@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -141,9 +142,18 @@ func TestUsesWithAFailingStore(t *testing.T) {
 	if err := h.clock.Sleepers(t.Context(), background); err != nil {
 		t.Fatal(err)
 	}
+	if told := strings.Count(h.log.String(), "last uses of secrets not recorded"); told != 1 {
+		t.Errorf("the log tells %d times that they are not recorded: %s", told, h.log.String())
+	}
 	c.fail(nil)
 	h.turn()
 	<-c.told
+	if err := h.clock.Sleepers(t.Context(), background); err != nil {
+		t.Fatal(err)
+	}
+	if told := strings.Count(h.log.String(), "last uses of secrets not recorded"); told != 1 {
+		t.Errorf("the log tells %d times that they are not recorded, once they are: %s", told, h.log.String())
+	}
 	if uses := h.uses("oauth2", "good"); !uses[0].Last.Equal(at) {
 		t.Errorf("%+v", uses)
 	}
