@@ -92,20 +92,60 @@ func TestRecordTooLongToLookThrough(t *testing.T) {
 				if err := used(s, c, "first", c.Now()); err != nil {
 					t.Fatal(err)
 				}
-				// Tokens of another client, as the store records them.
-				const each = 100_000
-				e := counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: c.Now(), Realm: "r", ClientID: "other"}
-				var run []byte
-				for range each {
-					run = sqlite.AppendEvent(run, &e)
-				}
-				for range row.runs {
-					if _, err := s.DB().Exec("INSERT INTO issued SELECT sequence + ?1, sequence + 1, ?2 FROM totals; UPDATE totals SET sequence = sequence + ?1", each, run); err != nil {
-						t.Fatal(err)
-					}
-				}
+				othersIssue(t, s, c, row.runs)
 			})
 			wantEnded(t, s, c, client, newest, row.ahead, "first")
 		})
+	}
+}
+
+// othersIssue has so many hundred thousand tokens of another client in the record, as
+// the store writes them.
+func othersIssue(t *testing.T, s *sqlite.Store, c clock.Clock, runs int) {
+	t.Helper()
+	const each = 100_000
+	e := counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: c.Now(), Realm: "r", ClientID: "other"}
+	var run []byte
+	for range each {
+		run = sqlite.AppendEvent(run, &e)
+	}
+	for range runs {
+		if _, err := s.DB().Exec("INSERT INTO issued SELECT sequence + ?1, sequence + 1, ?2 FROM totals; UPDATE totals SET sequence = sequence + ?1", each, run); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestLongRecordLocksNobodyOut: a client whose tokens replace each other gets the next
+// one although the clock was set back, however many tokens others have got since its
+// first one.
+func TestLongRecordLocksNobodyOut(t *testing.T) {
+	s, c := open(t, newPath(t)), clock.NewStepping(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+	if err := createClient(t.Context(), s, "c"); err != nil {
+		t.Fatal(err)
+	}
+	c.Step(2 * time.Hour)
+	for _, id := range []string{"first", "second"} {
+		if err := replacing(s, c, id, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		othersIssue(t, s, c, 6)
+		c.Turn(time.Second)
+	}
+	c.Step(-2 * time.Hour)
+	client, err := s.Client(t.Context(), "r", "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := c.Now()
+	e := counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: "c", TokenID: "third"}
+	if _, err := s.RecordIssued(t.Context(), server.Issue{Event: e, Version: client.Version, Created: client.Created, AsOf: client.AsOf,
+		Replace: true, SetBack: true, Issued: now, Expires: now.Add(time.Hour), StatusIndex: -1}); err != nil {
+		t.Errorf("the client gets no token while the clock is behind: %v", err)
+	}
+	for _, id := range []string{"first", "second"} {
+		if st, err := s.Standing(t.Context(), "r", "c", id); err != nil || !st.Revoked {
+			t.Errorf("its %s token, which was replaced: %+v, %v", id, st, err)
+		}
 	}
 }

@@ -153,19 +153,21 @@ func (t *transaction) recordedNames(e *counterfoil.Event, from, upTo int64, lowe
 	if err != nil {
 		return nil, err
 	}
+	last := ever // of the run that has the number: nothing behind it is looked for
 	if lowered {
-		last, err := t.numbers("SELECT coalesce((SELECT min(last) FROM issued WHERE last >= ?), ?)", upTo, t.sequence)
+		found, err := t.numbers("SELECT coalesce((SELECT min(last) FROM issued WHERE last >= ?), ?)", upTo, t.sequence)
 		if err != nil {
 			return nil, err
 		}
-		steps = append(steps, last...)
+		last = found[0]
+		steps = append(steps, last)
 		slices.Sort(steps)
 		slices.Reverse(steps)
 	}
 	scanned, lowest := 0, ever
 	for _, step := range steps {
-		if step >= lowest {
-			continue // looked through already
+		if step > last || step >= lowest {
+			continue // looked through already, or not to be
 		}
 		err := t.rows("SELECT first, data FROM issued WHERE last <= ? ORDER BY last DESC", []any{step}, 2, func(values []driver.Value) error {
 			lowest = values[0].(int64)
