@@ -651,15 +651,15 @@ func TestFeedForgets(t *testing.T) {
 	until := func(seq int, token string, minutes int64) string {
 		return fmt.Sprintf(`revocation|w.%d|{"client_id":"a","token_id":%q,"disabled":%v,"expires":%d}`, seq, token, token == "", start.Unix()+minutes*60)
 	}
-	c := s.next().say(hello, until(1, "past", -1), until(2, "soon", 1), until(3, "", 1), until(4, "late", 3), until(5, "", 5), position(5))
-	caughtUp(t, f, "w.5")
-	for minute, want := range []int{3, 3, 2, 2, 1, 1, 0} {
+	c := s.next().say(hello, until(1, "past", -1), until(2, "soon", 1), until(3, "", 1), until(4, "late", 3), until(5, "", 5), until(6, "with it", 5), position(6))
+	caughtUp(t, f, "w.6")
+	for minute, want := range []int{4, 4, 3, 3, 2, 2, 0} {
 		if got := f.Stats().Entries; got != want {
 			t.Errorf("%d entries in minute %d, want %d", got, minute, want)
 		}
 		for range 6 {
 			s.clock.Turn(10 * time.Second)
-			c.say(position(5))
+			c.say(position(6))
 			eventually(t, "the word arrives", func() bool { return f.Stats().LastHeartbeat.Equal(s.clock.Now()) })
 		}
 	}

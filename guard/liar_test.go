@@ -142,31 +142,38 @@ func TestFeedThatStartsAnewTwice(t *testing.T) {
 }
 
 // Long names are as much of the memory as more of them, and give it back when
-// they are forgotten.
+// they are forgotten: those of clients and those of tokens.
 func TestFeedCountsLongNames(t *testing.T) {
 	const most = 10 // ten times 256 bytes of names
-	s := newTeller(t, false)
-	f := s.follow(func(c *guard.FeedConfig) { c.MaxEntries = most })
-	long := func(seq, size int) string {
-		return fmt.Sprintf(`revocation|w.%d|{"client_id":"%d%s","disabled":true,"expires":%d}`, seq, seq%10, strings.Repeat("a", size-1), s.clock.Now().Unix()+30)
-	}
-	c := s.next().say(hello, long(1, 2000), long(2, 560), position(2))
-	caughtUp(t, f, "w.2")
-	for range 12 { // until they are forgotten
-		s.clock.Turn(10 * time.Second)
-		c.say(position(2))
-		eventually(t, "the word arrives", func() bool { return f.Stats().LastHeartbeat.Equal(s.clock.Now()) })
-	}
-	eventually(t, "they are forgotten", func() bool { return f.Stats().Entries == 0 })
-	c.say(long(3, 2000), long(4, 560), position(4))
-	caughtUp(t, f, "w.4")
-	if got := f.Stats(); got.Entries != 2 || got.Full {
-		t.Errorf("%+v", got)
-	}
-	c.say(long(5, 1))
-	s.lost(1)
-	if got := f.Stats(); got.Entries != 2 || !got.Full || !got.Stale {
-		t.Errorf("%+v", got)
+	for what, form := range map[string]string{
+		"clients": `{"client_id":"%d%s","disabled":true,"expires":%d}`,
+		"tokens":  `{"client_id":"%d","token_id":"%s","expires":%d}`,
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := newTeller(t, false)
+			f := s.follow(func(c *guard.FeedConfig) { c.MaxEntries = most })
+			long := func(seq, size int) string {
+				return fmt.Sprintf("revocation|w.%d|"+form, seq, seq%10, strings.Repeat("a", size-1), s.clock.Now().Unix()+30)
+			}
+			c := s.next().say(hello, long(1, 2000), long(2, 560), position(2))
+			caughtUp(t, f, "w.2")
+			for range 12 { // until they are forgotten
+				s.clock.Turn(10 * time.Second)
+				c.say(position(2))
+				eventually(t, "the word arrives", func() bool { return f.Stats().LastHeartbeat.Equal(s.clock.Now()) })
+			}
+			eventually(t, "they are forgotten", func() bool { return f.Stats().Entries == 0 })
+			c.say(long(3, 2000), long(4, 560), position(4))
+			caughtUp(t, f, "w.4")
+			if got := f.Stats(); got.Entries != 2 || got.Full {
+				t.Errorf("%+v", got)
+			}
+			c.say(long(5, 2))
+			s.lost(1)
+			if got := f.Stats(); got.Entries != 2 || !got.Full || !got.Stale {
+				t.Errorf("%+v", got)
+			}
+		})
 	}
 }
 

@@ -387,6 +387,9 @@ func TestSetWithoutAUsableKeyIsAFailedFetch(t *testing.T) {
 					t.Errorf("%q is there %d times: %s", line, n, log.String())
 				}
 			}
+			if strings.Index(log.String(), "last_set_serves=false") > strings.Index(log.String(), "last_set_serves=true") {
+				t.Errorf("before there was a set, the log says that the last one serves: %s", log.String())
+			}
 		})
 	}
 }
@@ -446,6 +449,31 @@ func TestTokenWithoutKid(t *testing.T) {
 		r := newRigFor(t, must(provider.Builtin("oauth2")), dialects()["oauth2"], func(c *guard.Config) { c.Keys = keys })
 		r.refused(r.send(r.call(r.token(func(h, _ members) { h["kid"] = "" }))), counterfoil.TokenKeyUnknown)
 	})
+}
+
+// TestRecordTellsWhichKeyIsMissing: an issuer's mistake with its keys is found by what
+// the record of a refusal says.
+func TestRecordTellsWhichKeyIsMissing(t *testing.T) {
+	with := func(jwk, members string) string { return strings.Replace(jwk, `{`, `{`+members+`,`, 1) }
+	set := `{"keys":[` + with(josetest.JWK(rsaKey().Public()), `"kid":"rs","alg":"RS256"`) + `]}`
+	for kid, want := range map[string]struct {
+		reason counterfoil.Reason
+		detail string
+	}{
+		"":        {counterfoil.TokenKeyUnknown, "the token names no key, and not exactly one fits"},
+		"unknown": {counterfoil.TokenKeyUnknown, "Authorization"}, // where it was
+		"rs":      {counterfoil.TokenAlgorithm, "the key is published for another algorithm"},
+	} {
+		r := newRigFor(t, must(provider.Builtin("oauth2")), dialects()["oauth2"], func(c *guard.Config) { c.Keys = must(guard.StaticKeys([]byte(set))) })
+		a := r.send(r.call(r.token(func(h, _ members) {
+			if h["kid"] = kid; kid == "" {
+				delete(h, "kid")
+			}
+		})))
+		if r.refused(a, want.reason); a.event.Detail != want.detail {
+			t.Errorf("for the key %q the record says %q, want %q", kid, a.event.Detail, want.detail)
+		}
+	}
 }
 
 func TestRedirectIsAFailure(t *testing.T) {
