@@ -6,8 +6,8 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/textproto"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -16,9 +16,9 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// repeatable reports whether req may reach the API twice: by its method, by its
-// Idempotency-Key, or because the description says that it is safe. What cannot be
-// told for certain is not repeatable.
+// repeatable reports whether req may reach the API twice: by its Idempotency-Key,
+// because the description says that it is safe, or by its method where that alone
+// says what is done. What cannot be told for certain is not repeatable.
 func (s *Source) repeatable(req *http.Request, body *replay) bool {
 	if _, ok := req.Header["Idempotency-Key"]; ok {
 		return true
@@ -26,23 +26,35 @@ func (s *Source) repeatable(req *http.Request, body *replay) bool {
 	if _, ok := req.Header["X-Idempotency-Key"]; ok {
 		return true
 	}
+	types, plain, overridden := described(req.Header)
+	switch {
+	case overridden:
+		return false
+	case s.api.Kind == provider.GraphQL && !s.elsewhere(req.URL):
+		return plain && s.toGraphQL(req.URL) && s.onlyReads(req, body, types)
+	}
 	switch req.Method {
-	case "", http.MethodGet, http.MethodHead:
-		return !s.toGraphQL(req.URL) || s.safeQuery(req.URL.RawQuery)
-	case http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
 		return true
 	}
-	types, ok := described(req.Header)
-	switch {
-	case !ok || req.URL.Opaque != "":
-		return false
-	case s.api.Kind == provider.REST:
-		return slices.ContainsFunc(s.api.SafeCalls, func(c provider.SafeCall) bool {
+	return plain && s.api.Kind == provider.REST && req.URL.Opaque == "" &&
+		slices.ContainsFunc(s.api.SafeCalls, func(c provider.SafeCall) bool {
 			return c.Method == req.Method && matches(trimmed(s.apiURL.EscapedPath())+c.Path, req.URL.EscapedPath())
 		})
-	case req.Method != http.MethodPost || !s.toGraphQL(req.URL) || s.api.SafeDocuments != provider.DocumentsOfQueries:
+}
+
+// onlyReads reports whether every operation of a request to a GraphQL API is
+// certain to be a query: of a body that is posted, or of the URL of a request
+// without a body.
+func (s *Source) onlyReads(req *http.Request, body *replay, types []string) bool {
+	switch req.Method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return (req.Body == nil || req.Body == http.NoBody) && s.safeQuery(req.URL.RawQuery)
+	case http.MethodPost:
+	default:
 		return false
-	case req.URL.RawQuery != s.apiURL.RawQuery: // some servers prefer its document to the body's
+	}
+	if s.api.SafeDocuments != provider.DocumentsOfQueries || req.URL.RawQuery != s.apiURL.RawQuery { // some servers prefer its document to the body's
 		return false
 	}
 	if len(types) == 0 {
@@ -55,18 +67,22 @@ func (s *Source) repeatable(req *http.Request, body *replay) bool {
 	return ok && holdsQueries(text)
 }
 
-// described returns the media types that a request names. It is false when a
-// header says that the request is not what it looks like.
-func described(h http.Header) (types []string, ok bool) {
+// described returns the media types that a request names. It is plain unless its
+// body is encoded, and overridden when a header says that its method is another.
+func described(h http.Header) (types []string, plain, overridden bool) {
+	plain = true
 	for name, values := range h {
-		switch textproto.CanonicalMIMEHeaderKey(name) {
-		case "Content-Type":
+		// Some servers take an underscore for a hyphen.
+		switch name = strings.ToLower(strings.ReplaceAll(name, "_", "-")); {
+		case name == "content-type":
 			types = append(types, values...)
-		case "Content-Encoding", "X-Http-Method", "X-Http-Method-Override", "X-Method-Override":
-			return nil, false
+		case name == "content-encoding":
+			plain = false
+		case name == "x-method", strings.Contains(name, "http-method"), strings.Contains(name, "method-override"):
+			overridden = true
 		}
 	}
-	return types, true
+	return types, plain, overridden
 }
 
 // fixedTypes returns the media type that the description gives to calls that name
@@ -89,27 +105,62 @@ func isJSON(mediaType string) bool {
 // toGraphQL reports whether u is the URL of a GraphQL API, or that of its explorer,
 // where calls may be posted too. The last slash does not matter.
 func (s *Source) toGraphQL(u *url.URL) bool {
-	if s.api.Kind != provider.GraphQL {
-		return false
-	}
-	path, at, base := trimmed(u.EscapedPath()), trimmed(s.apiURL.EscapedPath()), trimmed(s.api.BasePath)
-	if path == at+strings.TrimPrefix(trimmed(s.api.Path), base) {
-		return true
-	}
-	root, ok := strings.CutSuffix(at, base)
-	return ok && s.api.Explorer != "" && path == root+trimmed(s.api.Explorer)
+	return u.Opaque == "" && slices.Contains(s.graphQLPaths(), trimmed(u.EscapedPath()))
 }
 
-// safeQuery reports whether a GET of a GraphQL API holds no document, or one that
-// is safe.
-func (s *Source) safeQuery(raw string) bool {
-	values, err := url.ParseQuery(raw)
-	if err != nil {
+// graphQLPaths are the paths of a GraphQL API and of its explorer, as they are
+// sent, without the last slash.
+func (s *Source) graphQLPaths() []string {
+	at, base := trimmed(s.apiURL.EscapedPath()), trimmed(s.api.BasePath)
+	paths := []string{at + strings.TrimPrefix(trimmed(s.api.Path), base)}
+	if root, ok := strings.CutSuffix(at, base); ok && s.api.Explorer != "" {
+		paths = append(paths, root+trimmed(s.api.Explorer))
+	}
+	return paths
+}
+
+// elsewhere reports whether u is certain to lead to no GraphQL API: however a
+// server reads its path, it is neither that of the API nor one below it, where
+// some take the id of a document.
+func (s *Source) elsewhere(u *url.URL) bool {
+	if u.Opaque != "" || strings.ContainsAny(u.Path, `;\%`) {
 		return false
 	}
-	documents, given := values["query"]
-	return !given || len(documents) == 1 && s.api.SafeDocuments == provider.DocumentsOfQueries && queries.Only(documents[0])
+	clean := func(p string) string { return trimmed(strings.ToLower(path.Clean("/" + p))) }
+	return !slices.ContainsFunc(s.graphQLPaths(), func(of string) bool {
+		plain, err := url.PathUnescape(of)
+		return err != nil || strings.HasPrefix(clean(u.Path)+"/", clean(plain)+"/")
+	})
 }
+
+// safeQuery reports whether the URL of a request without a body has no document,
+// or one that is safe. A parameter that may name another document, or that is there
+// twice, leaves open what is executed.
+func (s *Source) safeQuery(raw string) bool {
+	if raw == "" {
+		return true
+	}
+	values, err := url.ParseQuery(raw)
+	if err != nil || s.api.SafeDocuments != provider.DocumentsOfQueries {
+		return false
+	}
+	own := s.apiURL.Query()
+	for name, all := range values {
+		known := slices.Contains(requestMembers, name)
+		if known && len(all) != 1 || !known && !slices.Equal(own[name], all) {
+			return false
+		}
+	}
+	var none map[string]json.RawMessage
+	if values.Has("extensions") && (json.Unmarshal([]byte(values.Get("extensions")), &none) != nil || len(none) > 0) {
+		return false
+	}
+	return values.Has("query") && queries.Only(values.Get("query"))
+}
+
+// requestMembers are what a GraphQL request consists of (GraphQL over HTTP, section
+// 5.1).
+var requestMembers = []string{"query", "operationName", "variables", "extensions"}
 
 func trimmed(path string) string { return strings.TrimSuffix(path, "/") }
 
@@ -176,7 +227,7 @@ func isQueryRequest(body []byte) bool {
 		t, err := dec.Token()
 		name, _ := t.(string)
 		var value json.RawMessage
-		if err != nil || members[name] != nil || !slices.Contains([]string{"query", "operationName", "variables", "extensions"}, name) || dec.Decode(&value) != nil {
+		if err != nil || members[name] != nil || !slices.Contains(requestMembers, name) || dec.Decode(&value) != nil {
 			return false
 		}
 		members[name] = value

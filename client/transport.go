@@ -30,13 +30,14 @@ import (
 //   - after 2, 4 and 8 s (Config.Retries, each longer by up to a tenth) when it
 //     fails for a while: the network, or the statuses 408, 429, 500, 502, 503 and
 //     504. A longer Retry-After is waited for, up to 60 s. Only idempotent
-//     requests are repeated so: GET, HEAD, OPTIONS, TRACE, PUT, DELETE (RFC 9110
-//     section 9.2.2), one with an Idempotency-Key header, which as in net/http is
-//     not sent when it has no value, and what the description says is safe: the
-//     safe calls of a REST API, and requests of a GraphQL API whose every operation
-//     is a query. A request that cannot be read for certain is not repeated: one
+//     requests are repeated so: one with an Idempotency-Key header, which as in
+//     net/http is not sent when it has no value; with a REST API GET, HEAD, OPTIONS,
+//     TRACE, PUT, DELETE (RFC 9110 section 9.2.2), unless a header makes another
+//     method of it, and the calls that the description says are safe; with a GraphQL
+//     API, whatever the method, requests whose every operation is a query, and those
+//     without any. A request that cannot be read for certain is not repeated: one
 //     that names a document otherwise than in query, is longer than 1 MiB or is not
-//     JSON; and a GET whose document is not of queries.
+//     JSON, and a GET that has a body or another parameter.
 //
 // A call is repeated only when its body can be sent again: it can with GetBody
 // (http.NewRequest sets it for the usual readers), when it is an io.Seeker, and
