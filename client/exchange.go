@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -245,33 +246,38 @@ var codes = map[string]counterfoil.Reason{
 	"temporarily_unavailable": counterfoil.Unavailable,
 }
 
-// advice says what happened and what to do next.
+// advice says what happened, with the code that the other side wrote, and what to
+// do next.
 func (s *Source) advice(e *counterfoil.Error) string {
 	broad := e.Reason
 	for broad.Parent() != "" {
 		broad = broad.Parent()
 	}
+	code := ""
+	if e.Code != "" {
+		code = " (" + e.Code + ")"
+	}
 	switch {
 	case broad == counterfoil.InvalidClient:
-		return fmt.Sprintf("refuses the client %q: check its id and %s", s.cfg.ClientID, s.proofOfClient())
+		return fmt.Sprintf("refuses the client %q%s: check its id and %s", s.cfg.ClientID, code, s.proofOfClient())
 	case e.Reason == counterfoil.InvalidDPoPProof || e.Reason.Parent() == counterfoil.InvalidDPoPProof || e.Reason == counterfoil.UseDPoPNonce:
-		return fmt.Sprintf("refuses the DPoP proof (%s): check the algorithm of %s, %s and this machine's clock", e.Reason, s.cfg.field("DPoP"), s.cfg.field("TokenURL"))
+		return fmt.Sprintf("refuses the DPoP proof (%s): check the algorithm of %s, %s and this machine's clock", cmp.Or(e.Code, string(e.Reason)), s.cfg.field("DPoP"), s.cfg.field("TokenURL"))
 	case e.Reason == counterfoil.InvalidTarget:
-		return fmt.Sprintf("refuses the resources %q: ask for those that the client is granted", s.cfg.Resources)
+		return fmt.Sprintf("refuses the resources %q%s: ask for those that the client is granted", s.cfg.Resources, code)
 	case broad == counterfoil.APIKeyInvalid:
-		return "refuses the API key: check it"
+		return fmt.Sprintf("refuses the API key%s: check it", code)
 	case broad == counterfoil.InvalidScope:
-		return fmt.Sprintf("refuses the scope %q: ask for those that the client is granted", s.cfg.Scopes)
+		return fmt.Sprintf("refuses the scope %q%s: ask for those that the client is granted", s.cfg.Scopes, code)
 	case broad == counterfoil.RateLimited:
-		return "has too many requests of this client: ask less often"
+		return fmt.Sprintf("has too many requests of this client%s: ask less often", code)
 	case e.Class() == counterfoil.Transient:
-		return fmt.Sprintf("answers %d: try again later", e.Status)
+		return fmt.Sprintf("answers %d%s: try again later", e.Status, code)
 	case e.Status >= 300 && e.Status < 400:
-		return fmt.Sprintf("answers %d, a redirect, which is not followed: set %s to where the endpoint is", e.Status, s.cfg.field("TokenURL"))
+		return fmt.Sprintf("answers %d%s, a redirect, which is not followed: set %s to where the endpoint is", e.Status, code, s.cfg.field("TokenURL"))
 	case broad == counterfoil.BadResponse:
-		return fmt.Sprintf("answers %d, which is no OAuth error: check %s, which leads to %s", e.Status, s.cfg.field("TokenURL"), s.tokenURL.Host)
+		return fmt.Sprintf("answers %d%s, which is no OAuth error: check %s, which leads to %s", e.Status, code, s.cfg.field("TokenURL"), s.tokenURL.Host)
 	}
-	return fmt.Sprintf("refuses the request (%s): check that the provider description fits", broad)
+	return fmt.Sprintf("refuses the request (%s): check that the provider description fits", cmp.Or(e.Code, string(broad)))
 }
 
 // retryAfter reads a Retry-After (RFC 9110 section 10.2.3): seconds, or a date,

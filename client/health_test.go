@@ -54,7 +54,7 @@ func TestCheck(t *testing.T) {
 		{"the first that is none", "a55", nil, func(rw http.ResponseWriter, _ seen, _ int) { rw.WriteHeader(300) }, "GET /api/v1/",
 			unhealthy("api_connectivity: the API answers 300")},
 		{"no token", "a55", status(400, `{"error":"invalid_client"}`), nil, "",
-			unhealthy(`authentication: the token endpoint of a55 refuses the client "the-client": check its id and secret`)},
+			unhealthy(`authentication: the token endpoint of a55 refuses the client "the-client" (invalid_client): check its id and secret`)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -125,7 +125,7 @@ func TestHealthHandler(t *testing.T) {
 	}{
 		{"healthy", "engagifii", nil, nil, say(200, `{"totalCount":0,"data":[]}`), 200, ""},
 		{"client refused", "a55", nil, status(400, `{"error":"invalid_client"}`), nil, 503,
-			`authentication: the token endpoint of a55 refuses the client "the-client": check its id and secret`},
+			`authentication: the token endpoint of a55 refuses the client "the-client" (invalid_client): check its id and secret`},
 		{"secret not to be had", "a55", func(c *client.Config) {
 			c.ClientSecret = func(context.Context) (counterfoil.Secret, error) { return "", hide }
 		}, nil, nil, 503, "authentication: the client secret cannot be had from where Config.ClientSecret says"},

@@ -272,7 +272,10 @@ func (e *examination) scope(context.Context) (string, error) {
 
 func (e *examination) call(ctx context.Context) (string, error) {
 	health := e.Check(ctx)
-	if err := cmp.Or(health.AuthenticationErr, health.APIErr); err != nil {
+	if err := health.AuthenticationErr; err != nil {
+		return "", err
+	}
+	if err := health.APIErr; err != nil {
 		var refused *counterfoil.Error
 		hint := remedy(err)
 		if errors.As(err, &refused) && refused.Status >= 400 {

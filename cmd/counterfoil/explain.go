@@ -85,7 +85,7 @@ func remedy(err error) string {
 		return "the server refuses the TLS connection: check that {token_url} and {api_url} name its host and port"
 	case told && refused.Reason == counterfoil.Unavailable && errors.As(err, &file):
 		return "mend the token cache, or set COUNTERFOIL_CACHE to another directory of your own"
-	case told && refused.Reason == counterfoil.Unavailable && !passes(refused.Status):
+	case told && refused.Reason == counterfoil.Unavailable && refused.Code == "" && !passes(refused.Status):
 		return ""
 	case told:
 		return remedies[refused.Reason]

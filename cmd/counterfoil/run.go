@@ -181,10 +181,22 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &f):
 		return f.code
-	case errors.As(err, &refused) && refusals[refused.Status]:
+	case errors.As(err, &refused) && refusedThere(refused):
 		return exitRefused
 	}
 	return exitLocal
+}
+
+// refusedThere reports whether a token endpoint has refused: by what it says, for
+// some answer each request with 200, or else by its status.
+func refusedThere(err *counterfoil.Error) bool {
+	switch err.Class() {
+	case counterfoil.Refused:
+		return err.Status != 0 // otherwise something on this side
+	case counterfoil.Protocol:
+		return refusals[err.Status]
+	}
+	return false
 }
 
 // refusals are the statuses of a token endpoint that say no, rather than not now
