@@ -173,14 +173,18 @@ func (s *Source) unreachable(ctx context.Context, cred credentials, err error) *
 	} else if pin := new(pinError); errors.As(err, &pin) {
 		e.Reason = counterfoil.BadResponse
 		e.Message = fmt.Sprintf("the token endpoint of %s at %s has no public key of %s", s.cfg.Provider.Name, s.tokenURL.Host, s.cfg.field("Pins"))
-	} else if stays(err) {
-		e.Reason = counterfoil.BadResponse
+	} else if _, told := errors.AsType[*ProxyError](err); told || stays(err) {
+		if stays(err) {
+			e.Reason = counterfoil.BadResponse
+		}
 	} else if isUntrusted(err) {
 		e.Reason = counterfoil.BadResponse // no repetition makes it good
 		e.Message = fmt.Sprintf("the certificate of the token endpoint of %s at %s is not good: check %s, the trusted authorities and this machine's clock", s.cfg.Provider.Name, s.tokenURL.Host, s.cfg.field("TokenURL"))
 	} else if refusesCertificate(err) {
 		e.Reason = counterfoil.CertificateUnknown
 		e.Message = fmt.Sprintf("the token endpoint of %s at %s refuses this client's certificate: check %s", s.cfg.Provider.Name, s.tokenURL.Host, s.cfg.field("Certificate"))
+	} else {
+		e.Message += s.through(s.tokenURL)
 	}
 	if cred.shownIn(e.Err.Error()) { // before it is cut: half a credential is one, too
 		e.Err = errWithheld

@@ -62,14 +62,28 @@ func (e *ProxyError) Error() string {
 	return fmt.Sprintf("the proxy %s refuses to connect (%d)", e.Proxy, e.Status)
 }
 
-// stays reports whether err is of a proxy that will say the same again, or of a
-// server that speaks no TLS.
+// stays reports whether err is of a proxy that will say the same again, as with
+// 403, or of a server that speaks no TLS. What a proxy answers for a while, such as
+// 502 for a server that it cannot reach, may pass.
 func stays(err error) bool {
 	if _, plain := errors.AsType[tls.RecordHeaderError](err); plain || errors.Is(err, http.ErrSchemeMismatch) {
 		return true
 	}
 	proxy, ok := errors.AsType[*ProxyError](err)
-	return ok && proxy.Status < 500
+	return ok && !passes(proxy.Status)
+}
+
+// through names the proxy that requests to u go through; "" for none.
+func (s *Source) through(u *url.URL) string {
+	t, ok := s.cfg.HTTP.(*http.Transport)
+	if !ok || t.Proxy == nil {
+		return ""
+	}
+	proxy, err := t.Proxy(&http.Request{Method: http.MethodPost, URL: u, Header: http.Header{}})
+	if err != nil || proxy == nil {
+		return ""
+	}
+	return " through the proxy " + proxy.Host
 }
 
 // permanent reports whether Config says that err will stay.

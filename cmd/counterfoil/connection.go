@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 
@@ -61,11 +62,16 @@ func (p *program) open(name string) (*link, error) {
 	if !ok {
 		return nil, chooseFrom(config.Names(), fmt.Errorf("no connection %q%s", name, didYouMean(name, config.Names())))
 	}
-	p.place = &place{config, name, c.PrivateKey != ""}
+	p.place = &place{config: config, connection: name, keyed: c.PrivateKey != ""}
 	l := &link{name: name}
 	l.Source, err = config.Source(name, func(setup *client.Config) {
 		setup.Permanent = refusedHere
 		l.tokenURL = cmp.Or(c.TokenURL, setup.Provider.TokenEndpoint.URL)
+		if u, err := url.Parse(l.tokenURL); err == nil {
+			if proxy, _ := proxyOf(setup.HTTP, u); proxy != nil { // where its URL is none, each request says so
+				p.place.proxy = proxy.Host
+			}
+		}
 		p.watch(l, setup, c)
 		l.config = *setup // its transport and its provider are what steps look at
 	})

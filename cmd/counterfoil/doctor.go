@@ -178,19 +178,21 @@ func (e *examination) secret(ctx context.Context) (string, error) {
 
 // through says which proxy connections to the token endpoint go through, and
 // nothing where they go through none.
-func (e *examination) through(ctx context.Context) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, e.target.String(), nil)
-	if err != nil {
+func (e *examination) through(context.Context) (string, error) {
+	var err error
+	if e.proxy, err = proxyOf(e.config.HTTP, e.target); err != nil || e.proxy == nil {
 		return "", err
 	}
-	transport, ok := e.config.HTTP.(*http.Transport)
+	return fmt.Sprintf("%s is to connect to %s", e.proxy.Host, e.target.Hostname()), nil
+}
+
+// proxyOf returns the proxy that connections to u go through; nil for none.
+func proxyOf(base http.RoundTripper, u *url.URL) (*url.URL, error) {
+	transport, ok := base.(*http.Transport)
 	if !ok || transport.Proxy == nil {
-		return "", nil
+		return nil, nil
 	}
-	if e.proxy, err = transport.Proxy(req); err != nil || e.proxy == nil {
-		return "", err
-	}
-	return fmt.Sprintf("%s connects to %s", e.proxy.Host, e.target.Hostname()), nil
+	return transport.Proxy(&http.Request{Method: http.MethodHead, URL: u, Header: http.Header{}})
 }
 
 // lookup looks up the name that this machine has to know: a proxy looks up the
@@ -201,6 +203,9 @@ func (e *examination) lookup(ctx context.Context) (string, error) {
 		host = e.proxy.Hostname()
 	}
 	addresses, err := net.DefaultResolver.LookupHost(ctx, host)
+	if err != nil && e.proxy != nil {
+		return "", withHint(fmt.Errorf("the proxy's name: %w", err), "%s", proxyRemedy)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -218,7 +223,7 @@ func (e *examination) handshake(ctx context.Context) (string, error) {
 	before := time.Now()
 	resp, err := e.config.HTTP.RoundTrip(req)
 	if err != nil {
-		return "", err
+		return "", e.inBetween(err)
 	}
 	resp.Body.Close()
 	if resp.TLS == nil || len(resp.TLS.PeerCertificates) == 0 {
@@ -227,6 +232,19 @@ func (e *examination) handshake(ctx context.Context) (string, error) {
 	e.date, e.said = resp.Header.Get("Date"), before.Add(time.Since(before)/2)
 	leaf := resp.TLS.PeerCertificates[0]
 	return fmt.Sprintf("%s, certificate of %s until %s", tls.VersionName(resp.TLS.Version), subject(leaf), leaf.NotAfter.Format(time.DateOnly)), nil
+}
+
+// inBetween adds the proxy to an error that does not name it, such as that of an
+// answer that is none.
+func (e *examination) inBetween(err error) error {
+	if _, told := errors.AsType[*client.ProxyError](err); told || e.proxy == nil {
+		return err
+	}
+	err = fmt.Errorf("through the proxy %s: %w", e.proxy.Host, err)
+	if hint := remedy(err); hint != "" {
+		return withHint(err, "%s", hint)
+	}
+	return withHint(err, "%s", remedyInBetween(e.proxy.Host))
 }
 
 func subject(cert *x509.Certificate) string {

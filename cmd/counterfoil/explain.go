@@ -24,6 +24,9 @@ func (p *program) explain(err error) error {
 	hint := remedy(err)
 	if hint == "" && p.place != nil && doctorHelps(err) {
 		hint = doctor(p.place.connection)
+		if refused, ok := errors.AsType[*counterfoil.Error](err); p.place.proxy != "" && (!ok || refused.Status == 0) {
+			hint = remedyInBetween(p.place.proxy)
+		}
 	}
 	if hint != "" {
 		return withHint(err, "%s", hint)
@@ -65,10 +68,12 @@ func remedy(err error) string {
 		return "mend " + proxy.Proxy + ", or unset it where no proxy is needed"
 	case errors.As(err, &proxy) && proxy.Status == http.StatusProxyAuthRequired:
 		return "put the proxy's credentials into HTTPS_PROXY, as in http://user:password@proxy.example.com:3128"
+	case errors.As(err, &proxy) && passes(proxy.Status):
+		return "the proxy cannot connect to the provider now: try again later, or ask whoever runs the proxy"
 	case errors.As(err, &proxy):
 		return "ask whoever runs the proxy to let connections to the provider through, or except its host by NO_PROXY"
 	case errors.As(err, &hop) && hop.Op == "proxyconnect":
-		return "the proxy cannot be reached: check HTTPS_PROXY, or unset it where no proxy is needed"
+		return proxyRemedy
 	case errors.As(err, &unknown):
 		return "the server's certificate is signed by an authority that is not trusted here: name its certificate as {ca_file}, or in SSL_CERT_FILE"
 	case errors.As(err, &hostname):
@@ -92,6 +97,9 @@ func remedy(err error) string {
 	}
 	return ""
 }
+
+// proxyRemedy is the next action when there is no way to the proxy.
+const proxyRemedy = "the proxy cannot be reached: check HTTPS_PROXY, or unset it where no proxy is needed"
 
 // passes reports whether a status is one that may be another without anybody's
 // doing.

@@ -10,7 +10,8 @@ import (
 type place struct {
 	config     *consumer.Config
 	connection string
-	keyed      bool // it has a private key in place of a secret
+	keyed      bool   // it has a private key in place of a secret
+	proxy      string // its host and port, where connections go through one
 }
 
 // key names a key of the connection with its file and line.
@@ -19,6 +20,12 @@ func (pl *place) key(key string) string {
 		return key
 	}
 	return pl.config.Place(pl.connection, key)
+}
+
+// remedyInBetween is the next action when what comes through the proxy makes no
+// sense.
+func remedyInBetween(proxy string) string {
+	return "connections go through the proxy " + proxy + ": check that HTTPS_PROXY names an HTTP proxy, or except the provider's host by NO_PROXY"
 }
 
 var inBraces = regexp.MustCompile(`\{[a-z_]+\}`)

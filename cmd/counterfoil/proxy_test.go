@@ -131,7 +131,7 @@ func TestProxy(t *testing.T) {
 	n.counterfoil(t, "http://"+n.proxy, "token", "it").good(t)
 	n.counterfoil(t, n.proxy, "call", "it", "GET", "/").good(t) // as curl takes it, without a scheme
 	healthy := n.counterfoil(t, "http://user:pa55word@"+n.proxy, "doctor", "it").good(t)
-	for _, want := range []string{"ok    proxy   " + n.proxy + " connects to auth.example\n", "ok    DNS     127.0.0.1 is 127.0.0.1\n", "it is healthy\n"} {
+	for _, want := range []string{"ok    proxy   " + n.proxy + " is to connect to auth.example\n", "ok    DNS     127.0.0.1 is 127.0.0.1\n", "it is healthy\n"} {
 		if !strings.Contains(healthy.out, want) {
 			t.Errorf("doctor printed\n%s\nwant %q", healthy.out, want)
 		}
@@ -173,6 +173,59 @@ func TestProxyRefuses(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A proxy that is not there, or that answers what no proxy does, is named, and the
+// next action is about the variable it comes from.
+func TestProxyInBetween(t *testing.T) {
+	n := startNamed(t)
+	junk, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer junk.Close()
+	go func() {
+		for {
+			conn, err := junk.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(conn, "220 mail.example ESMTP\r\n")
+			_, _ = io.Copy(io.Discard, conn)
+			conn.Close()
+		}
+	}()
+	for _, row := range []struct{ name, proxy, says, hint string }{
+		{"a name that cannot be looked up", "http://nix.invalid:3128", "FAIL  DNS     the proxy's name: ", "hint: the proxy cannot be reached: check HTTPS_PROXY"},
+		{"what is no proxy", "http://" + junk.Addr().String(), "FAIL  TLS     through the proxy " + junk.Addr().String() + ": ", "check that HTTPS_PROXY names an HTTP proxy"},
+		{"TLS to what speaks none", "https://" + n.proxy, "FAIL  TLS     through the proxy " + n.proxy + ": ", "hint: the proxy cannot be reached: check HTTPS_PROXY"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got := n.counterfoil(t, row.proxy, "doctor", "it")
+			if got.code != exitLocal || !strings.Contains(got.out, row.says) || !strings.Contains(got.err, row.hint) || strings.Contains(got.err, "token_url") {
+				t.Errorf("exit %d\n%s%s", got.code, got.out, got.err)
+			}
+		})
+	}
+	got := n.counterfoil(t, "http://"+junk.Addr().String(), "token", "it")
+	if got.code != exitLocal || !strings.Contains(got.err, "cannot be reached at auth.example through the proxy "+junk.Addr().String()) || !strings.Contains(got.err, "check that HTTPS_PROXY names an HTTP proxy") {
+		t.Errorf("token: exit %d\n%s", got.code, got.err)
+	}
+}
+
+// What a proxy refuses for a while is asked for again, and then is not the
+// provider's fault.
+func TestProxyRefusesForAWhile(t *testing.T) {
+	n := startNamed(t)
+	n.status = 502
+	got := n.counterfoil(t, "http://"+n.proxy, "token", "it")
+	if got.code != exitLocal || !strings.Contains(got.err, "the proxy "+n.proxy+" refuses to connect (502)") || !strings.Contains(got.err, "hint: the proxy cannot connect to the provider now") || n.asked != 4 {
+		t.Errorf("asked %d times, exit %d\n%s", n.asked, got.code, got.err)
+	}
+	n.status = 501
+	if n.counterfoil(t, "http://"+n.proxy, "token", "it"); n.asked != 1 {
+		t.Errorf("asked %d times for what stays", n.asked)
 	}
 }
 

@@ -49,7 +49,7 @@ func (p *program) watch(l *link, c *client.Config, from consumer.Connection) {
 		t.Proxy = func(req *http.Request) (*url.URL, error) {
 			proxy, err := through(req)
 			if proxy != nil {
-				p.step("proxy", "%s connects to %s", proxy.Host, req.URL.Host)
+				p.step("proxy", "%s is to connect to %s", proxy.Host, req.URL.Host)
 			}
 			return proxy, err
 		}
