@@ -16,6 +16,11 @@ func (s *Source) Client() *http.Client {
 	return &http.Client{Transport: &Transport{Source: s}, Timeout: s.cfg.Timeout}
 }
 
+// HTTP returns the transport of token requests, without a certificate of
+// Config.Certificate: Config.HTTP or its default, held to Config.Pins. It is for a
+// look at the way to a server: it adds no token.
+func (s *Source) HTTP() http.RoundTripper { return s.cfg.HTTP }
+
 // NewRequest is http.NewRequestWithContext with a path below the API's base URL
 // in place of a URL; for a GraphQL API the empty path is the API itself. A path
 // may have a query. One that leads out of the base URL is refused.

@@ -170,7 +170,7 @@ func (s *Source) unreachable(ctx context.Context, cred credentials, err error) *
 		Message: fmt.Sprintf("the token endpoint of %s cannot be reached at %s", s.cfg.Provider.Name, s.tokenURL.Host)}
 	if cause := context.Cause(ctx); cause != nil {
 		e.Message, e.Err = fmt.Sprintf("the token endpoint of %s gives no answer within %s", s.cfg.Provider.Name, s.cfg.Timeout), cause
-	} else if pin := new(pinError); errors.As(err, &pin) {
+	} else if pin := new(PinError); errors.As(err, &pin) {
 		e.Reason = counterfoil.BadResponse
 		e.Message = fmt.Sprintf("the token endpoint of %s at %s has no public key of %s", s.cfg.Provider.Name, s.tokenURL.Host, s.cfg.field("Pins"))
 	} else if _, told := errors.AsType[*ProxyError](err); told || stays(err) {

@@ -41,11 +41,14 @@ func (c *Config) parsePins() ([]string, error) {
 	return parsed, nil
 }
 
-// pinError says that no certificate of a verified chain has a pinned key.
-type pinError struct{ shown string }
+// PinError says that no certificate of a verified chain has a pinned key.
+type PinError struct {
+	// Shown is the pin of the server's own certificate.
+	Shown string
+}
 
-func (e *pinError) Error() string {
-	return fmt.Sprintf("the server's public key is not pinned (it shows %s): if its operator has changed the key, add the new pin", e.shown)
+func (e *PinError) Error() string {
+	return fmt.Sprintf("the server's public key is not pinned (it shows %s): if its operator has changed the key, add the new pin", e.Shown)
 }
 
 // pin makes connections reach only servers with a pinned key, beside all else that
@@ -74,7 +77,7 @@ func (s *Source) pin() error {
 				return nil
 			}
 		}
-		return &pinError{shown: PublicKeyPin(cs.PeerCertificates[0])}
+		return &PinError{Shown: PublicKeyPin(cs.PeerCertificates[0])}
 	}
 	s.cfg.HTTP = t
 	return nil
@@ -82,6 +85,6 @@ func (s *Source) pin() error {
 
 // isUntrusted reports whether err is that of a server's certificate.
 func isUntrusted(err error) bool {
-	certificate, pin := new(tls.CertificateVerificationError), new(pinError)
+	certificate, pin := new(tls.CertificateVerificationError), new(PinError)
 	return errors.As(err, &certificate) || errors.As(err, &pin)
 }

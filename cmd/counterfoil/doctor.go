@@ -212,7 +212,8 @@ func (e *examination) lookup(ctx context.Context) (string, error) {
 	return host + " is " + strings.Join(addresses, ", "), nil
 }
 
-// handshake looks at the certificate that the token endpoint's host shows. It asks
+// handshake looks at the certificate that the token endpoint's host shows, as a
+// token request would: also whether its key is pinned. It asks
 // for nothing that the host would have to refuse and record.
 func (e *examination) handshake(ctx context.Context) (string, error) {
 	root := url.URL{Scheme: e.target.Scheme, Host: e.target.Host, Path: "/"}
@@ -221,7 +222,7 @@ func (e *examination) handshake(ctx context.Context) (string, error) {
 		return "", err
 	}
 	before := time.Now()
-	resp, err := e.config.HTTP.RoundTrip(req)
+	resp, err := e.HTTP().RoundTrip(req)
 	if err != nil {
 		return "", e.inBetween(err)
 	}
@@ -231,7 +232,11 @@ func (e *examination) handshake(ctx context.Context) (string, error) {
 	}
 	e.date, e.said = resp.Header.Get("Date"), before.Add(time.Since(before)/2)
 	leaf := resp.TLS.PeerCertificates[0]
-	return fmt.Sprintf("%s, certificate of %s until %s", tls.VersionName(resp.TLS.Version), subject(leaf), leaf.NotAfter.Format(time.DateOnly)), nil
+	pinned := ""
+	if len(e.config.Pins) > 0 {
+		pinned = ", with a pinned key"
+	}
+	return fmt.Sprintf("%s, certificate of %s until %s%s", tls.VersionName(resp.TLS.Version), subject(leaf), leaf.NotAfter.Format(time.DateOnly), pinned), nil
 }
 
 // inBetween adds the proxy to an error that does not name it, such as that of an

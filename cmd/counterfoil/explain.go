@@ -59,6 +59,7 @@ func remedy(err error) string {
 		record   tls.RecordHeaderError
 		refused  *counterfoil.Error
 		proxy    *client.ProxyError
+		pin      *client.PinError
 		file     *fs.PathError
 		hop      *net.OpError
 	)
@@ -74,6 +75,8 @@ func remedy(err error) string {
 		return "ask whoever runs the proxy to let connections to the provider through, or except its host by NO_PROXY"
 	case errors.As(err, &hop) && hop.Op == "proxyconnect":
 		return proxyRemedy
+	case errors.As(err, &pin):
+		return "ask the provider whether it has changed its key: if so, add " + pin.Shown + " to {pins}, and if not, let nothing be sent there"
 	case errors.As(err, &unknown):
 		return "the server's certificate is signed by an authority that is not trusted here: name its certificate as {ca_file}, or in SSL_CERT_FILE"
 	case errors.As(err, &hostname):

@@ -92,3 +92,22 @@ func TestRefusalsExit(t *testing.T) {
 		})
 	}
 }
+
+// A key that is not pinned is found at the TLS step, also while a token is cached.
+func TestDoctorSeesPins(t *testing.T) {
+	f := startFake(t)
+	f.counterfoil(t, nil, "token", "it").good(t)
+	wrong := "    client_id: c\n    pins: [sha256/" + strings.Repeat("A", 43) + "=]\n"
+	got := f.counterfoil(t, []string{"    client_id: c\n", wrong}, "doctor", "it")
+	if got.code != exitLocal || !strings.Contains(got.out, "FAIL  TLS     the server's public key is not pinned (it shows sha256/") || !strings.Contains(got.err, "consumer.yaml:8)") || !strings.Contains(got.err, "to pins (") {
+		t.Errorf("exit %d, said\n%s%s", got.code, got.out, got.err)
+	}
+	_, shown, _ := strings.Cut(got.out, "(it shows ")
+	right := "    client_id: c\n    pins: [" + shown[:strings.Index(shown, ")")] + "]\n"
+	if got := f.counterfoil(t, []string{"    client_id: c\n", right}, "doctor", "it").good(t); !strings.Contains(got.out, ", with a pinned key\n") {
+		t.Errorf("said\n%s", got.out)
+	}
+	if got := f.counterfoil(t, []string{"    client_id: c\n", wrong}, "token", "--renew", "it"); got.code != exitLocal || !strings.Contains(got.err, "hint: ask the provider whether it has changed its key") {
+		t.Errorf("exit %d, said\n%s", got.code, got.err)
+	}
+}
