@@ -41,7 +41,7 @@ type credentials struct {
 func (s *Source) credentialsGiven() (err error) {
 	c, t := &s.cfg, &s.cfg.Provider.TokenEndpoint
 	if c.ClientID == "" {
-		return fmt.Errorf("%s is missing", c.field("ClientID"))
+		return c.wrong("ClientID", "is missing")
 	}
 	var given []string
 	for name, there := range map[string]bool{"ClientSecret": c.ClientSecret != nil, "Key": c.Key != nil, "Assertion": c.Assertion != nil} {
@@ -56,24 +56,24 @@ func (s *Source) credentialsGiven() (err error) {
 	}
 	switch {
 	case len(given) > 1:
-		return fmt.Errorf("%s are all given: a client proves itself in one way, leave out the others (RFC 6749 section 2.3)", strings.Join(named, ", "))
+		return &FieldError{Field: given[0], err: fmt.Errorf("%s are all given: a client proves itself in one way, leave out the others (RFC 6749 section 2.3)", strings.Join(named, ", "))}
 	case len(given) == 0 && c.Certificate == nil:
-		return fmt.Errorf("%s is missing: the client has nothing to prove itself with", c.field("ClientSecret"))
+		return c.wrong("ClientSecret", "is missing: the client has nothing to prove itself with")
 	case s.method() == "":
 		return s.notAccepted(append(given, "Certificate")[0])
 	}
 	if s.method() == provider.ClientSecretBasic && t.BasicEncoding == provider.RawEncoding && strings.Contains(c.ClientID, ":") {
-		return fmt.Errorf("%s has a colon, which Basic credentials cannot carry here (RFC 7617 section 2)", c.field("ClientID"))
+		return c.wrong("ClientID", "has a colon, which Basic credentials cannot carry here (RFC 7617 section 2)")
 	}
 	_, need := t.Header(provider.HeaderFromAPIKey)
 	if !need && s.api != nil {
 		_, need = s.api.Header(provider.HeaderFromAPIKey)
 	}
 	if need && c.APIKey == nil {
-		return fmt.Errorf("%s is missing: %s demands one", c.field("APIKey"), c.Provider.Name)
+		return c.wrong("APIKey", "is missing: %s demands one", c.Provider.Name)
 	}
 	if c.AssertionAudience != "" && c.Key == nil {
-		return fmt.Errorf("%s is for assertions that are signed with %s, which is missing", c.field("AssertionAudience"), c.field("Key"))
+		return c.wrong("AssertionAudience", "is for assertions that are signed with %s, which is missing", c.field("Key"))
 	}
 	if c.Certificate != nil {
 		if err := c.ownTLS("Certificate"); err != nil {
@@ -81,7 +81,7 @@ func (s *Source) credentialsGiven() (err error) {
 		}
 	}
 	if s.prover, err = newProver(c.DPoP); err != nil {
-		err = fmt.Errorf("%s does not serve: %w", c.field("DPoP"), err)
+		err = c.wrong("DPoP", "does not serve: %w", err)
 	}
 	return err
 }
@@ -107,7 +107,7 @@ func (s *Source) notAccepted(field string) error {
 			instead = append(instead, s.cfg.field(f))
 		}
 	}
-	return fmt.Errorf("%s does not serve: the description of %s accepts %s only; give %s", s.cfg.field(field), s.cfg.Provider.Name, strings.Join(words, ", "), strings.Join(instead, " or "))
+	return s.cfg.wrong(field, "does not serve: the description of %s accepts %s only; give %s", s.cfg.Provider.Name, strings.Join(words, ", "), strings.Join(instead, " or "))
 }
 
 // method is how the client authenticates: the first way that the provider accepts
@@ -148,13 +148,13 @@ var own = []string{"grant_type", "client_id", "client_secret", "client_assertion
 // targetsGiven checks the resources and the further parameters.
 func (s *Source) targetsGiven() error {
 	for _, r := range s.cfg.Resources {
-		if u, err := url.Parse(r); err != nil || !u.IsAbs() || strings.Contains(r, "#") || u.User != nil {
-			return fmt.Errorf("%s must be absolute URIs without a fragment, such as https://api.example.com/ (RFC 8707 section 2)", s.cfg.field("Resources"))
+		if u, err := readURL(r); err != nil || !u.IsAbs() || strings.Contains(r, "#") || u.User != nil {
+			return s.cfg.wrong("Resources", "must be absolute URIs without a fragment, such as https://api.example.com/ (RFC 8707 section 2)")
 		}
 	}
 	for name := range s.cfg.Parameters {
 		if name == "" || slices.Contains(own, name) {
-			return fmt.Errorf("%s must not have %q: it has a field of its own, or no meaning", s.cfg.field("Parameters"), name)
+			return s.cfg.wrong("Parameters", "must not have %q: it has a field of its own, or no meaning", name)
 		}
 	}
 	return nil

@@ -206,14 +206,13 @@ func (c *Config) ownTLS(field string) error {
 	if c.HTTP == nil {
 		return nil
 	}
-	field, own := c.field(field), c.field("HTTP")
 	t, ok := c.HTTP.(*http.Transport)
 	switch {
 	case !ok:
-		return fmt.Errorf("%s is a %T, which cannot be given %s: leave it out or give an *http.Transport", own, c.HTTP, field)
+		return c.wrong("HTTP", "is a %T, which cannot be given %s: leave it out or give an *http.Transport", c.HTTP, c.field(field))
 	//lint:ignore SA1019 who sets the older one has to know, too
 	case t.DialTLSContext != nil || t.DialTLS != nil:
-		return fmt.Errorf("%s makes its TLS connections itself, without %s: leave DialTLSContext out", own, field)
+		return c.wrong("HTTP", "makes its TLS connections itself, without %s: leave DialTLSContext out", c.field(field))
 	}
 	return nil
 }

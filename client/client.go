@@ -38,8 +38,10 @@ import (
 	"net/textproto"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
@@ -171,26 +173,53 @@ func (c *Config) field(name string) string {
 	return "Config." + name
 }
 
-// New returns a Source, or an error with one line for everything that c lacks.
+// FieldError is what [New] finds wrong with a field of Config.
+type FieldError struct {
+	// Field is the field's name, such as TokenURL; the message calls it what
+	// Config.FieldName does.
+	Field string
+	err   error
+}
+
+func (e *FieldError) Error() string { return e.err.Error() }
+
+// Unwrap returns the cause, where there is one.
+func (e *FieldError) Unwrap() error { return errors.Unwrap(e.err) }
+
+// wrong is an error of a field.
+func (c *Config) wrong(field, format string, args ...any) error {
+	return &FieldError{Field: field, err: fmt.Errorf("%s "+format, append([]any{c.field(field)}, args...)...)}
+}
+
+// New returns a Source, or an error with one line for everything that c lacks:
+// errors.Join of one [*FieldError] for each.
 func New(c Config) (*Source, error) {
 	if c.Provider == nil {
-		return nil, fmt.Errorf("client: %s is missing: take one from provider.Open", c.field("Provider"))
+		return nil, prefixed([]error{c.wrong("Provider", "is missing: take one from provider.Open")})
 	}
 	s := &Source{cfg: c}
-	var problems []error
-	for _, step := range []func() error{s.addresses, s.credentialsGiven, s.scopesGiven, s.targetsGiven, s.callHeaders, s.foundations} {
+	problems := s.addresses()
+	for _, step := range []func() error{s.credentialsGiven, s.scopesGiven, s.targetsGiven, s.callHeaders, s.foundations} {
 		if err := step(); err != nil {
-			problems = append(problems, fmt.Errorf("client: %w", err))
+			problems = append(problems, err)
 		}
 	}
 	if len(problems) > 0 {
-		return nil, errors.Join(problems...)
+		return nil, prefixed(problems)
 	}
 	return s, nil
 }
 
+// prefixed joins errors of fields, each with the name of the package.
+func prefixed(problems []error) error {
+	for i, err := range problems {
+		problems[i] = fmt.Errorf("client: %w", err)
+	}
+	return errors.Join(problems...)
+}
+
 // addresses settles the API and both URLs.
-func (s *Source) addresses() (err error) {
+func (s *Source) addresses() (problems []error) {
 	p := s.cfg.Provider
 	api, ok := p.API(s.cfg.API)
 	switch {
@@ -201,45 +230,80 @@ func (s *Source) addresses() (err error) {
 		for i := range p.APIs {
 			names[i] = p.APIs[i].Name
 		}
-		return fmt.Errorf("%s is %q: choose from %s", s.cfg.field("API"), s.cfg.API, strings.Join(names, ", "))
+		problems = append(problems, s.cfg.wrong("API", "is %q: choose from %s", s.cfg.API, strings.Join(names, ", ")))
 	}
+	var err error
 	if s.tokenURL, err = s.secureURL("TokenURL", cmp.Or(s.cfg.TokenURL, p.TokenEndpoint.URL)); err != nil {
-		return err
+		problems = append(problems, err)
 	}
-	if s.api == nil || s.cfg.APIURL+s.api.URL == "" {
-		return nil
+	apiURL := s.cfg.APIURL
+	if s.api != nil {
+		apiURL = cmp.Or(apiURL, s.api.URL)
 	}
-	s.apiURL, err = s.secureURL("APIURL", cmp.Or(s.cfg.APIURL, s.api.URL))
-	return err
+	if apiURL == "" {
+		return problems
+	}
+	u, err := s.secureURL("APIURL", apiURL)
+	if err != nil {
+		return append(problems, err)
+	}
+	if s.api != nil {
+		s.apiURL = u
+	}
+	return problems
 }
 
 func (s *Source) secureURL(field, value string) (*url.URL, error) {
-	field = s.cfg.field(field)
+	wrong := func(format string, args ...any) error { return s.cfg.wrong(field, format, args...) }
 	if value == "" {
-		return nil, fmt.Errorf("%s is missing, and the description has none", field)
+		return nil, wrong("is missing, and the description has none")
 	}
-	u, err := url.Parse(value)
+	u, err := readURL(value)
 	switch {
-	case err != nil, u.Host == "", u.Fragment != "":
-		return nil, fmt.Errorf("%s is not an absolute URL", field)
+	case err != nil:
+		return nil, wrong("%w", err)
+	case u.Hostname() == "", u.Fragment != "":
+		return nil, wrong("is not an absolute URL")
 	case u.User != nil:
-		return nil, fmt.Errorf("%s holds credentials: give them as %s and %s", field, s.cfg.field("ClientID"), s.cfg.field("ClientSecret"))
+		return nil, wrong("holds credentials: give them as %s and %s", s.cfg.field("ClientID"), s.cfg.field("ClientSecret"))
 	case u.Scheme != "https":
-		return nil, fmt.Errorf("%s must start with https://: credentials and tokens never go over plain http", field)
+		return nil, wrong("must start with https://: credentials and tokens never go over plain http")
 	}
 	return u, nil
+}
+
+// readURL reads a URL of Config as far as all have the same form. The error
+// follows the name of the field.
+func readURL(value string) (*url.URL, error) {
+	if strings.ContainsFunc(value, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
+		return nil, errors.New("has a blank, or a character that cannot be seen: take it out")
+	}
+	u, err := url.Parse(value)
+	if err != nil {
+		return nil, errors.New("is not an absolute URL")
+	}
+	if !isPort(u.Port()) {
+		return nil, fmt.Errorf("has the port %s, and there is none above 65535 or below 1", u.Port())
+	}
+	return u, nil
+}
+
+// isPort reports whether the port of a URL can be one; it may be missing.
+func isPort(s string) bool {
+	port, err := strconv.ParseUint(s, 10, 16)
+	return s == "" || err == nil && port > 0
 }
 
 func (s *Source) scopesGiven() error {
 	c, want := &s.cfg, s.cfg.Provider.TokenEndpoint.Scope
 	if parsed, err := counterfoil.ParseScopes(c.Scopes.String()); err != nil || len(parsed) != len(c.Scopes) {
-		return fmt.Errorf("%s must be different scope tokens, one an element (RFC 6749 section 3.3)", c.field("Scopes"))
+		return c.wrong("Scopes", "must be different scope tokens, one an element (RFC 6749 section 3.3)")
 	}
 	if !c.Scopes.ContainAll(want.MustInclude) {
-		return fmt.Errorf("%s must include %s", c.field("Scopes"), want.MustInclude)
+		return c.wrong("Scopes", "must include %s", want.MustInclude)
 	}
 	if len(c.Scopes) == 0 && want.Parameter == provider.Required {
-		return fmt.Errorf("%s is missing: %s demands a scope (it has: %s)", c.field("Scopes"), c.Provider.Name, c.Provider.ScopeNames())
+		return c.wrong("Scopes", "is missing: %s demands a scope (it has: %s)", c.Provider.Name, c.Provider.ScopeNames())
 	}
 	return nil
 }
@@ -261,12 +325,12 @@ func (s *Source) callHeaders() error {
 		ch := callHeader{name: textproto.CanonicalMIMEHeaderKey(h.Name), from: h.From, scheme: h.Scheme, value: h.Value}
 		switch {
 		case h.From == provider.HeaderFromTenant && s.cfg.Tenant == "":
-			return fmt.Errorf("%s is missing: a call of %s names its tenant in %s", s.cfg.field("Tenant"), s.api.Name, h.Name)
+			return s.cfg.wrong("Tenant", "is missing: a call of %s names its tenant in %s", s.api.Name, h.Name)
 		case h.From == provider.HeaderFromTenant:
 			ch.value = s.cfg.Tenant
 		}
 		if strings.ContainsFunc(ch.value, func(r rune) bool { return r < 0x20 || r > 0x7e }) {
-			return fmt.Errorf("%s must be printable ASCII, to travel in %s", s.cfg.field("Tenant"), h.Name)
+			return s.cfg.wrong("Tenant", "must be printable ASCII, to travel in %s", h.Name)
 		}
 		s.headers = append(s.headers, ch)
 	}
@@ -284,7 +348,7 @@ func (s *Source) callHeaders() error {
 func (s *Source) foundations() error {
 	c := &s.cfg
 	if c.Timeout < 0 {
-		return fmt.Errorf("%s is negative", c.field("Timeout"))
+		return c.wrong("Timeout", "is negative")
 	}
 	c.Timeout = cmp.Or(c.Timeout, 30*time.Second)
 	if c.Clock == nil {
@@ -310,10 +374,10 @@ func (s *Source) foundations() error {
 		return nil
 	}
 	if v := t.TLSClientConfig.MinVersion; v != 0 && v < tls.VersionTLS12 {
-		return fmt.Errorf("%s allows TLS older than 1.2: raise MinVersion", c.field("HTTP"))
+		return c.wrong("HTTP", "allows TLS older than 1.2: raise MinVersion")
 	}
 	if t.TLSClientConfig.InsecureSkipVerify && t.TLSClientConfig.VerifyConnection == nil {
-		return fmt.Errorf("%s does not verify certificates: set RootCAs or VerifyConnection instead of InsecureSkipVerify", c.field("HTTP"))
+		return c.wrong("HTTP", "does not verify certificates: set RootCAs or VerifyConnection instead of InsecureSkipVerify")
 	}
 	return nil
 }

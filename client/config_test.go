@@ -40,6 +40,12 @@ func TestNewRefuses(t *testing.T) {
 		{"no token URL", "engagifii", func(c *client.Config) { c.TokenURL = "" }, "Config.TokenURL is missing"},
 		{"token URL no URL", "ahotu", func(c *client.Config) { c.TokenURL = "id.example" }, "Config.TokenURL is not an absolute URL"},
 		{"credentials in the URL", "ahotu", func(c *client.Config) { c.TokenURL = "https://a:hunter2@id.example" }, "Config.TokenURL holds credentials"},
+		{"a port that is none", "ahotu", func(c *client.Config) { c.TokenURL = "https://127.0.0.1:99999/" }, "Config.TokenURL has the port 99999"},
+		{"a port of nothing", "ahotu", func(c *client.Config) { c.APIURL = "https://127.0.0.1:0/" }, "Config.APIURL has the port 0"},
+		{"a blank behind a URL", "ahotu", func(c *client.Config) { c.APIURL += " " }, "Config.APIURL has a blank"},
+		{"a line end behind a URL", "ahotu", func(c *client.Config) { c.TokenURL += "\n" }, "Config.TokenURL has a blank"},
+		{"no host", "ahotu", func(c *client.Config) { c.TokenURL = "https://:443/token" }, "Config.TokenURL is not an absolute URL"},
+		{"a resource with a port that is none", "oauth2", func(c *client.Config) { c.Resources = []string{"https://a.example:70000/"} }, "Config.Resources must be absolute URIs"},
 		{"no client id", "ahotu", func(c *client.Config) { c.ClientID = "" }, "Config.ClientID is missing"},
 		{"no secret", "ahotu", func(c *client.Config) { c.ClientSecret = nil }, "Config.ClientSecret is missing"},
 		{"two ways to prove itself", "oauth2", func(c *client.Config) { c.Key = always(newKey(t, jose.ES256)) }, "Config.ClientSecret, Config.Key are all given"},
@@ -92,6 +98,9 @@ func TestNewRefuses(t *testing.T) {
 			c := w.config(row.provider)
 			row.change(&c)
 			_, err := client.New(c)
+			if e := new(client.FieldError); !errors.As(err, &e) || !strings.HasPrefix(e.Error(), "Config."+e.Field) {
+				t.Errorf("got %v, which is of the field %q", err, e.Field)
+			}
 			if err == nil || !strings.Contains(err.Error(), row.want) || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("got %v, want %q", err, row.want)
 			}
@@ -103,6 +112,11 @@ func TestNewRefuses(t *testing.T) {
 	}
 	_, err := client.New(client.Config{Provider: w.config("engagifii").Provider})
 	equal(t, "lines for an empty Config", strings.Count(err.Error(), "\n")+1, 4)
+	c := w.config("ahotu")
+	c.TokenURL, c.APIURL = "https://127.0.0.1:99999/", "http://api.example"
+	if _, err = client.New(c); !strings.Contains(err.Error(), "Config.TokenURL has") || !strings.Contains(err.Error(), "Config.APIURL must") {
+		t.Errorf("of two URLs that are wrong: %v", err)
+	}
 }
 
 // A description without an API is enough for who wants tokens only.

@@ -34,7 +34,7 @@ func (c *Config) parsePins() ([]string, error) {
 		}
 		raw, err := base64.StdEncoding.Strict().DecodeString(digest)
 		if !ok || err != nil || len(raw) != sha256.Size {
-			return nil, fmt.Errorf("%s has %q: a pin is sha256/ and the base64 of 32 bytes", c.field("Pins"), pin)
+			return nil, c.wrong("Pins", "has %q: a pin is sha256/ and the base64 of 32 bytes", pin)
 		}
 		parsed[i] = pinPrefix + base64.StdEncoding.EncodeToString(raw)
 	}
@@ -63,7 +63,7 @@ func (s *Source) pin() error {
 	}
 	t := cloned(s.cfg.HTTP.(*http.Transport))
 	if t.TLSClientConfig.InsecureSkipVerify {
-		return fmt.Errorf("%s needs chains that are verified: leave InsecureSkipVerify out of %s", s.cfg.field("Pins"), s.cfg.field("HTTP"))
+		return s.cfg.wrong("Pins", "needs chains that are verified: leave InsecureSkipVerify out of %s", s.cfg.field("HTTP"))
 	}
 	before := t.TLSClientConfig.VerifyConnection
 	t.TLSClientConfig.VerifyConnection = func(cs tls.ConnectionState) error {
