@@ -31,7 +31,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/counterfoil/counterfoil"
@@ -116,19 +115,26 @@ type Connection struct {
 type Error struct {
 	// Connection is the connection's name; empty for a key above all of them.
 	Connection string
-	// Key is the key in the file, such as client_secret.
+	// Key is the key in the file, such as client_secret; empty where no key says
+	// it, but a function that was given to Source.
 	Key string
 	// Place is Key with file and line.
 	Place string
-	Err   error
+	// Err is what is wrong. One of [client.New] is a [*client.FieldError], whose
+	// message has the place already.
+	Err error
 }
 
 // Error returns the message on one line for each mistake.
 func (e *Error) Error() string {
-	if e.Connection == "" {
-		return fmt.Sprintf("%s: %v", e.Place, e.Err)
+	text := fmt.Sprintf("%s: %v", e.Place, e.Err)
+	if field, ok := e.Err.(*client.FieldError); ok {
+		text = field.Error()
 	}
-	return fmt.Sprintf("connection %s: %s: %v", e.Connection, e.Place, e.Err)
+	if e.Connection == "" {
+		return text
+	}
+	return "connection " + e.Connection + ": " + text
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -226,7 +232,8 @@ func (c *Config) Place(connection, key string) string {
 }
 
 // Source opens a connection: it reads the provider's description and the CA file,
-// and makes the token cache. Errors of values are an [Error]. Functions in change
+// and makes the token cache. Errors of values are an [*Error], or an errors.Join of
+// several, one for each that client.New finds. Functions in change
 // see the Config before the Source is made, to set what the file cannot say, such
 // as OnEvent. All Sources of a Config share one cache, unless one of these sets
 // another, so that connections of one client share their token.
@@ -245,11 +252,28 @@ func (c *Config) Source(connection string, change ...func(*client.Config)) (*cli
 	}
 	source, err := client.New(*setup)
 	if err != nil {
-		mistakes := strings.Split(err.Error(), "\n")
-		for i, mistake := range mistakes {
-			mistakes[i] = "connection " + connection + ": " + strings.TrimPrefix(mistake, "client: ")
-		}
-		return nil, errors.New(strings.Join(mistakes, "\n"))
+		return nil, c.mistakes(connection, err)
 	}
 	return source, nil
+}
+
+// mistakes makes an error of each that client.New found.
+func (c *Config) mistakes(connection string, err error) error {
+	all := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		all = slices.Clone(joined.Unwrap())
+	}
+	for i, mistake := range all {
+		field, ok := errors.AsType[*client.FieldError](mistake)
+		if !ok {
+			all[i] = fmt.Errorf("connection %s: %w", connection, unprefixed{mistake})
+			continue
+		}
+		e := &Error{Connection: connection, Key: keys[field.Field], Err: field}
+		if e.Place = c.field(connection, field.Field); e.Key != "" {
+			e.Place = c.Place(connection, e.Key)
+		}
+		all[i] = e
+	}
+	return errors.Join(all...)
 }

@@ -157,8 +157,16 @@ func TestMistakes(t *testing.T) {
 		{"API key", with("api_key: hunter2"), "api_key", "by reference"},
 		{"private key", with("private_key: hunter2"), "private_key", "by reference"},
 		{"token cache", strings.Replace(good, "tokens", "secret", 1), "token_cache", "token_cache (FILE:1): "},
-		{"plain http", with("token_url: http://id.example/token"), "", "connection one: token_url (FILE:5) must start with https://"},
-		{"secret and key", with("private_key: file:secret"), "", "private_key (FILE:10)"},
+		{"plain http", with("token_url: http://id.example/token"), "token_url", "connection one: token_url (FILE:5) must start with https://"},
+		{"secret and key", with("private_key: file:secret"), "client_secret", "private_key (FILE:10)"},
+		{"a port that is none", with("token_url: https://127.0.0.1:99999/"), "token_url", "connection one: token_url (FILE:5) has the port 99999"},
+		{"a blank behind a URL", with(`api_url: "https://api.example/ "`), "api_url", "connection one: api_url (FILE:6) has a blank"},
+		{"no client id", with(`client_id: ""`), "client_id", "connection one: client_id (FILE:8) is missing"},
+		{"a pin that is none", with("pins: [sha256/x]"), "pins", "connection one: pins (FILE:10) has"},
+		{"no such API", with("api: x"), "api", "connection one: api (FILE:10) is"},
+		{"no tenant", strings.Replace(with("provider: engagifii"), "client_secret", "scope: EventsApi\n    client_secret", 1), "tenant", "connection one: tenant (FILE:3) is missing"},
+		{"no secret", strings.Replace(good, "    client_secret: file:secret\n", "", 1), "client_secret", "connection one: client_secret (FILE:3) is missing"},
+		{"two URLs", strings.Replace(with("api_url: http://api.example"), "URL/token", "\"https://id.example/token \"", 1), "token_url", "connection one: api_url (FILE:6) must start with"},
 		{"no such connection", strings.Replace(good, "one:", "three:", 1), "", `FILE has no connection "one": there are three`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -168,7 +176,11 @@ func TestMistakes(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "Config.") {
 				t.Fatalf("got %v, want %s", err, want)
 			}
-			e, ok := errors.AsType[*consumer.Error](err)
+			var e *consumer.Error
+			ok := errors.As(err, &e)
+			if ok && !strings.HasPrefix(e.Place, e.Key+" ("+w.file+":") {
+				t.Errorf("its place is %q", e.Place)
+			}
 			if ok != (row.key != "") || ok && (e.Key != row.key || e.Connection == "one" != (row.key != "token_cache")) {
 				t.Errorf("got %+v", e)
 			}

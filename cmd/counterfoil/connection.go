@@ -96,7 +96,7 @@ func (p *program) open(name string) (*link, error) {
 // toMend adds the next action to an error of a value of the configuration.
 func toMend(err error, c consumer.Connection) error {
 	e, ok := errors.AsType[*consumer.Error](err)
-	if !ok {
+	if _, said := errors.AsType[*client.FieldError](err); !ok || said {
 		return err
 	}
 	switch e.Key {

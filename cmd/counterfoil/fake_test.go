@@ -111,3 +111,17 @@ func TestDoctorSeesPins(t *testing.T) {
 		t.Errorf("exit %d, said\n%s", got.code, got.err)
 	}
 }
+
+// A URL that cannot be one is refused at once, with its place, and so is the other
+// one beside it.
+func TestURLsThatAreNone(t *testing.T) {
+	f := startFake(t)
+	for _, args := range [][]string{{"token", "it"}, {"call", "it", "GET", "/"}, {"doctor", "it"}} {
+		got := f.counterfoil(t, []string{"URL/token", "https://127.0.0.1:99999/", "URL/api", `"https://127.0.0.1/api "`}, args...)
+		for _, want := range []string{"connection it: token_url (" + f.dir + "/consumer.yaml:4) has the port 99999", "connection it: api_url (" + f.dir + "/consumer.yaml:5) has a blank"} {
+			if got.code != exitLocal || !strings.Contains(got.err, want) || got.out != "" {
+				t.Errorf("%s: exit %d, said\n%s%s", args[0], got.code, got.out, got.err)
+			}
+		}
+	}
+}
