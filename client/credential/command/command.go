@@ -5,8 +5,8 @@
 //	secret, err := credential.Open("exec:pass show acme/client-secret", credential.Schemes{"exec": command.Opener(command.Config{})})
 //
 // A reference of this kind runs whatever it says: take it only from a place that
-// nobody else writes. It promises that there is no shell; that a program, with those
-// that it starts, ends after 10 s; that values are kept as by [credential.Keep]; and
+// nobody else writes. It promises that there is no shell; that a program ends after
+// 10 s, and with it what it has started, but for what makes itself a daemon; that values are kept as by [credential.Keep]; and
 // that no error holds what the program printed on its standard output.
 package command
 
@@ -57,6 +57,7 @@ type Config struct {
 // The program has this program's environment and no standard input. The secret is
 // its standard output without the line ends behind it. It has failed when its exit
 // code is not 0; then its standard error is shown, without what it has printed.
+// What it has started may hold its output for a second longer, and is ended then.
 //
 // A value is fresh for 30 s and then asked for again; while the program fails the
 // last one serves for an hour.
@@ -146,8 +147,12 @@ func (c Config) run(ctx context.Context, args []string) (counterfoil.Secret, err
 	cmd.Dir = c.Dir
 	cmd.Stdout, cmd.Stderr = out, errs
 	cmd.WaitDelay = time.Second // for what it has started and what holds its output
-	alone(cmd)
+	end := alone(cmd)
 	err = cmd.Run()
+	end()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil // it has succeeded, and only what it has started held its output
+	}
 	text, bad := files.Text(out.b.Bytes())
 	switch {
 	case ctx.Err() != nil:

@@ -164,6 +164,36 @@ func TestHangs(t *testing.T) {
 	}
 }
 
+// What a program leaves behind ends with it, whether or not it holds the output,
+// and the secret is good.
+func TestLeavesAChild(t *testing.T) {
+	for _, row := range []struct{ name, body, err string }{
+		{"a child that holds the output", "sleep 3600 &\necho $! > pid\necho " + theSecret, ""},
+		{"a child that holds nothing", "sleep 3600 >/dev/null 2>&1 &\necho $! > pid\necho " + theSecret, ""},
+		{"a child of a program that fails", "sleep 3600 &\necho $! > pid\nexit 3", "it failed (exit status 3)"},
+		{"a child that prints a little later", "(sleep 0.1; echo " + theSecret + "; exec sleep 3600) &\necho $! > pid", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			dir := t.TempDir()
+			script(t, filepath.Join(dir, "leaves"), row.body)
+			v, err := open(t, command.Config{Dir: dir}, "./leaves")(t.Context())
+			if row.err == "" && (err != nil || v.Reveal() != theSecret) || row.err != "" && (err == nil || !strings.Contains(err.Error(), row.err)) {
+				t.Errorf("got %q, %v", v.Reveal(), err)
+			}
+			text, _ := os.ReadFile(filepath.Join(dir, "pid"))
+			pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for end := time.Now().Add(20 * time.Second); !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) && !zombie(pid); {
+				if time.Now().After(end) {
+					t.Fatal("what the program started is still there")
+				}
+			}
+		})
+	}
+}
+
 // zombie reports whether a process has ended and nobody has asked how.
 func zombie(pid int) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
