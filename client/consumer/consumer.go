@@ -18,7 +18,9 @@
 // It promises that a mistake names the file, the line and the key; that secrets
 // are given by reference only, as package resolver reads them; that a program
 // runs for a secret (exec:) only where nobody but root and the user can have
-// written the file; and that a file which anybody can write is refused.
+// written the file; and that a file which anybody can write, or another user than
+// root owns, is refused. What the group can write is taken, as a umask of 002 makes
+// files, and root takes those of any user: [Config.Warnings] tells of them.
 package consumer
 
 import (
@@ -54,9 +56,6 @@ type Options struct {
 	// NoExec, if set, says why no reference may run a program. Without it those
 	// of a file that only root and this user can write may.
 	NoExec error
-	// Loose takes secrets also of files that their group can write and, for root,
-	// of any user's: see package credential. It is for command lines, which warn.
-	Loose bool
 	// Clock is for tests; default the machine's.
 	Clock counterfoil.Clock
 }
@@ -229,6 +228,24 @@ func (c *Config) Place(connection, key string) string {
 		way, key = way[:2], connection
 	}
 	return fmt.Sprintf("%s (%s:%d)", key, c.file, c.doc.Line(way...))
+}
+
+// Warnings are what an operator perhaps did not mean about the modes and owners of
+// the files that a connection is made of: what is taken, but others may write, or
+// may read although it is a secret. Log them when the program starts.
+func (c *Config) Warnings(connection string) []string {
+	from, ok := c.Connections[connection]
+	if !ok {
+		return nil
+	}
+	uses := append(files.Referred(c.dir, from.ClientSecret, from.PrivateKey, from.APIKey, c.AgeIdentity), files.Use{Path: c.file})
+	if from.CAFile != "" {
+		uses = append(uses, files.Use{Path: c.Path(from.CAFile)})
+	}
+	if IsFile(from.Provider) {
+		uses = append(uses, files.Use{Path: c.Path(from.Provider)})
+	}
+	return files.DoubtsOf(uses...)
 }
 
 // Source opens a connection: it reads the provider's description and the CA file,

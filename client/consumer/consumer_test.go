@@ -268,7 +268,8 @@ func TestCacheOfTheEnvironment(t *testing.T) {
 }
 
 // A program runs for a secret where nobody else can have written the file, and
-// where nobody forbids it; a file of a group's is for command lines.
+// where nobody forbids it; what a group can write is taken, as a
+// umask of 002 makes it.
 func TestWhatSecretsMayReach(t *testing.T) {
 	forbidden := errors.New("exec: is forbidden here")
 	for _, row := range []struct {
@@ -280,8 +281,8 @@ func TestWhatSecretsMayReach(t *testing.T) {
 		{"program", "exec:cat secret", 0o600, 0o600, consumer.Options{}, ""},
 		{"program in a file that a group writes", "exec:cat secret", 0o660, 0o600, consumer.Options{}, "nobody else writes"},
 		{"program, forbidden", "exec:cat secret", 0o600, 0o600, consumer.Options{NoExec: forbidden}, "forbidden here"},
-		{"file that a group writes", "file:secret", 0o600, 0o660, consumer.Options{}, "secret"},
-		{"file that a group writes, loose", "file:secret", 0o600, 0o660, consumer.Options{Loose: true}, ""},
+		{"file that a group writes", "file:secret", 0o600, 0o664, consumer.Options{}, ""},
+		{"file that anybody writes", "file:secret", 0o600, 0o666, consumer.Options{}, "anybody can write it (mode 0666)"},
 		{"standard input", "stdin:", 0o600, 0o600, consumer.Options{Stdin: strings.NewReader("s3cret\n")}, ""},
 		{"environment", "env:ORDERS", 0o600, 0o600, consumer.Options{}, ""},
 	} {
@@ -299,5 +300,53 @@ func TestWhatSecretsMayReach(t *testing.T) {
 				t.Errorf("got %v, want %q", err, row.says)
 			}
 		})
+	}
+}
+
+// What is taken all the same can be warned of, as the command line does.
+func TestWarnings(t *testing.T) {
+	w := begin(t, good)
+	c := w.load(t, consumer.Options{})
+	w.write(t, "ca.pem", "", 0o640)
+	if got := c.Warnings("one"); len(got) != 0 {
+		t.Errorf("nothing is wrong, and it says %q", got)
+	}
+	w.write(t, "secret", "s3cret", 0o664)
+	w.write(t, "ca.pem", "", 0o664)
+	secret, ca := filepath.Join(w.dir, "secret"), filepath.Join(w.dir, "ca.pem")
+	want := []string{secret + ": its group can write it (mode 0664)", secret + ": it holds a secret and others can read it (mode 0664)", ca + ": its group can write it (mode 0664)"}
+	got := c.Warnings("one")
+	if len(got) != len(want) {
+		t.Fatalf("got %q", got)
+	}
+	for i := range want {
+		if !strings.HasPrefix(got[i], want[i]) {
+			t.Errorf("got %q, want %q", got[i], want[i])
+		}
+	}
+	if got := c.Warnings("two"); got != nil {
+		t.Errorf("of no connection it says %q", got)
+	}
+}
+
+// Root may use the files of a service's user, as the command line may.
+func TestRootUsesTheFilesOfAnother(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	w := begin(t, good)
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	for _, name := range []string{"", "consumer.yaml", "secret", "ca.pem"} {
+		if err := os.Chown(filepath.Join(w.dir, name), 1000, 1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := w.load(t, consumer.Options{}).Source("one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	call(t, s)
+	if _, err := os.Stat(filepath.Join(w.dir, "tokens")); err == nil {
+		t.Error("root's tokens lie in the user's directory")
 	}
 }

@@ -74,7 +74,7 @@ func (c *Config) secret(reference string) (client.SecretFunc, error) {
 	defer c.mu.Unlock()
 	if c.references == nil {
 		c.references = resolver.New(resolver.Config{
-			Dir: c.dir, Loose: c.options.Loose, Getenv: c.options.Getenv, Stdin: c.options.Stdin, Prompt: c.options.Prompt,
+			Dir: c.dir, Loose: true, Getenv: c.options.Getenv, Stdin: c.options.Stdin, Prompt: c.options.Prompt,
 			AgeIdentity: c.AgeIdentity, Exec: c.mayExec, Clock: c.options.Clock,
 		})
 	}

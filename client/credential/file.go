@@ -32,7 +32,7 @@ type Files struct {
 	// Dir is what relative paths are relative to; default the working directory.
 	Dir string
 	// Loose takes also files that their group can write and, for root, those of any
-	// user. It is for command lines, where somebody is warned of them.
+	// user. It is for configurations of operators, who are warned of them.
 	Loose bool
 	// Clock is for tests; default the machine's.
 	Clock counterfoil.Clock

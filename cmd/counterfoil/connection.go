@@ -20,7 +20,7 @@ import (
 
 // readConsumer reads the client configuration.
 func (p *program) readConsumer() (*consumer.Config, error) {
-	o := consumer.Options{Getenv: p.getenv, Stdin: p.In, Loose: true}
+	o := consumer.Options{Getenv: p.getenv, Stdin: p.In}
 	if p.noExec {
 		o.NoExec = errors.New("exec: is forbidden by --no-exec")
 	}
@@ -82,14 +82,7 @@ func (p *program) open(name string) (*link, error) {
 		return nil, fmt.Errorf("connection %s: %s leads to a description without an API", name, p.place.key("provider"))
 	}
 	l.apiURL = cmp.Or(c.APIURL, l.api.URL)
-	uses := append(referred(config.Path("."), c.ClientSecret, c.PrivateKey, c.APIKey, config.AgeIdentity), fileUse{path: config.File()})
-	if c.CAFile != "" {
-		uses = append(uses, fileUse{path: config.Path(c.CAFile)})
-	}
-	if consumer.IsFile(c.Provider) {
-		uses = append(uses, fileUse{path: config.Path(c.Provider)})
-	}
-	l.doubts = doubts(uses...)
+	l.doubts = config.Warnings(name)
 	return l, nil
 }
 

@@ -82,15 +82,15 @@ func (d dataDir) keyed(ctx context.Context) error {
 }
 
 // uses are the files of the directory whose modes matter.
-func (d dataDir) uses() []fileUse {
-	uses := []fileUse{
-		{string(d), false}, {d.keyFile(), true}, {d.consumer(), false},
-		{d.tls(), false}, {filepath.Join(d.tls(), "server.pem"), true}, {filepath.Join(d.tls(), "ca.pem"), false},
+func (d dataDir) uses() []files.Use {
+	uses := []files.Use{
+		{Path: string(d)}, {Path: d.keyFile(), Secret: true}, {Path: d.consumer()},
+		{Path: d.tls()}, {Path: filepath.Join(d.tls(), "server.pem"), Secret: true}, {Path: filepath.Join(d.tls(), "ca.pem")},
 	}
 	for pattern, secret := range map[string]bool{filepath.Join("env", "*.env"): true, filepath.Join("providers", "*.yaml"): false} {
 		found, _ := filepath.Glob(filepath.Join(string(d), pattern))
 		for _, file := range found {
-			uses = append(uses, fileUse{file, secret})
+			uses = append(uses, files.Use{Path: file, Secret: secret})
 		}
 	}
 	return uses

@@ -103,7 +103,7 @@ func (p *program) plan(ctx context.Context, file string, look inspector) (*plan,
 	pl.places()
 	pl.tls()
 	pl.keys(ctx, look)
-	pl.warnings = append(pl.warnings, doubts(pl.uses()...)...)
+	pl.warnings = append(pl.warnings, files.DoubtsOf(pl.uses()...)...)
 	if err := doc.Err(); err != nil {
 		return nil, mend(err)
 	}
@@ -111,12 +111,12 @@ func (p *program) plan(ctx context.Context, file string, look inspector) (*plan,
 }
 
 // uses are the files that the configuration names, and itself.
-func (pl *planner) uses() []fileUse {
-	uses := []fileUse{{pl.file, false}, {within(pl.dir, pl.TLS.Certificate), false}, {within(pl.dir, pl.TLS.Key), true}}
-	uses = append(uses, referred(pl.dir, append(slices.Clip(pl.PreviousMasterKeys), pl.MasterKey, pl.AgeIdentity)...)...)
+func (pl *planner) uses() []files.Use {
+	uses := []files.Use{{Path: pl.file}, {Path: within(pl.dir, pl.TLS.Certificate)}, {Path: within(pl.dir, pl.TLS.Key), Secret: true}}
+	uses = append(uses, files.Referred(pl.dir, append(slices.Clip(pl.PreviousMasterKeys), pl.MasterKey, pl.AgeIdentity)...)...)
 	name := func(file string) {
 		if file != "" {
-			uses = append(uses, fileUse{within(pl.dir, file), false})
+			uses = append(uses, files.Use{Path: within(pl.dir, file)})
 		}
 	}
 	name(pl.Outbound.CAFile)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/server/sqlite"
 	"github.com/gofrs/flock"
 	"github.com/spf13/cobra"
@@ -74,7 +75,7 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 	if err != nil {
 		return err
 	}
-	for _, doubt := range doubts(dir.uses()...) {
+	for _, doubt := range files.DoubtsOf(dir.uses()...) {
 		log.Warn(doubt)
 	}
 	if err := fit(dir.database()); err != nil {
