@@ -59,6 +59,9 @@ func (p *program) call(ctx context.Context, args []string, o callOptions) error 
 	if err != nil {
 		return err
 	}
+	if err := p.noCalls(link); err != nil {
+		return withHint(err, "add {api_url}, or take the token alone: 'counterfoil token %s'", link.name)
+	}
 	req, err := p.request(ctx, link, args[1:], o)
 	if err != nil {
 		return err
@@ -144,12 +147,23 @@ func (p *program) request(ctx context.Context, link *link, args []string, o call
 	}
 	for _, h := range o.headers {
 		name, value, ok := strings.Cut(h, ":")
-		if !ok {
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		if !ok || !isToken(name) {
 			return nil, usagef("--header %q is not 'Name: value'", h)
 		}
-		req.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+		if strings.ContainsFunc(value, func(r rune) bool { return r < 0x20 && r != '\t' || r == 0x7f }) {
+			return nil, usagef("--header %q has a line end or another control character in its value", name)
+		}
+		req.Header.Add(name, value)
 	}
 	return req, nil
+}
+
+// isToken reports whether s can name a header (RFC 9110 section 5.6.2).
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= 0x20 || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+	})
 }
 
 // httpMethods are those of calls.
@@ -162,7 +176,11 @@ func (p *program) body(data string) ([]byte, error) {
 	case data == "@-":
 		return io.ReadAll(p.In)
 	case strings.HasPrefix(data, "@"):
-		return os.ReadFile(data[1:])
+		body, err := os.ReadFile(data[1:])
+		if err != nil {
+			return nil, fmt.Errorf("--data: %w", err)
+		}
+		return body, nil
 	}
 	return []byte(data), nil
 }

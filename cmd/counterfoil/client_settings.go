@@ -103,7 +103,7 @@ func (s *settingsFlags) patch(cmd *cobra.Command) (map[string]any, error) {
 	if s.keySet != "" {
 		text, err := readBounded(s.keySet)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--jwks: %w", err)
 		}
 		var keys map[string]any
 		if err := json.Unmarshal(text, &keys); err != nil {
@@ -120,7 +120,7 @@ func (s *settingsFlags) read(patch *map[string]any) error {
 	if file, ok := strings.CutPrefix(s.settings, "@"); ok {
 		var err error
 		if text, err = files.Read(file, maxConfig); err != nil {
-			return err
+			return fmt.Errorf("--settings: %w", err)
 		}
 	}
 	if err := json.Unmarshal(text, patch); err != nil || *patch == nil {

@@ -46,7 +46,7 @@ type link struct {
 	config   client.Config
 	api      *provider.API
 	tokenURL string
-	apiURL   string
+	apiURL   string // "" for one that gives tokens and makes no calls
 	// doubts are about the modes of the files that it is made of.
 	doubts []string
 	watching
@@ -78,12 +78,24 @@ func (p *program) open(name string) (*link, error) {
 	if err != nil {
 		return nil, toMend(err, c)
 	}
-	if l.api, ok = l.config.Provider.API(c.API); !ok {
-		return nil, fmt.Errorf("connection %s: %s leads to a description without an API", name, p.place.key("provider"))
+	if l.api, ok = l.config.Provider.API(c.API); ok {
+		l.apiURL = cmp.Or(c.APIURL, l.api.URL)
+	} else {
+		l.api = &provider.API{}
 	}
-	l.apiURL = cmp.Or(c.APIURL, l.api.URL)
 	l.doubts = config.Warnings(name)
 	return l, nil
+}
+
+// noCalls says why a connection makes no calls; nil for one that does.
+func (p *program) noCalls(l *link) error {
+	switch {
+	case l.apiURL != "":
+		return nil
+	case l.api.Name == "":
+		return fmt.Errorf("connection %s gives tokens only: %s leads to a description without an API", l.name, p.place.key("provider"))
+	}
+	return fmt.Errorf("connection %s gives tokens only: %s is missing, and the description has no URL of the API", l.name, p.place.key("api_url"))
 }
 
 // toMend adds the next action to an error of a value of the configuration.

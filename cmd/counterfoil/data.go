@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -46,12 +45,7 @@ const maxImport = 1 << 30
 // and a slow writer must not hold up the server's.
 func (p *program) openImport(file string) (*os.File, error) {
 	if file != "-" {
-		f, err := p.openInput(file, false)
-		var unopened *fs.PathError
-		if errors.As(err, &unopened) {
-			return nil, withHint(err, "name a file, or - for standard input")
-		}
-		return f, err
+		return p.openInput(file, false)
 	}
 	spool, err := os.CreateTemp("", "counterfoil-import-*")
 	if err != nil {

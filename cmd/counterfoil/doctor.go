@@ -67,8 +67,8 @@ type step struct {
 // finding is what a step has found, as JSON has it.
 type finding struct {
 	Step string `json:"step"`
-	// Result is "ok", "failed", "skipped" after a step that failed, or "warning" of
-	// what goes on and is perhaps not meant.
+	// Result is "ok", "failed", "skipped" after a step that failed or where there is
+	// no API to call, or "warning" of what goes on and is perhaps not meant.
 	Result string `json:"result"`
 	Detail string `json:"detail,omitempty"`
 	Hint   string `json:"hint,omitempty"`
@@ -116,6 +116,10 @@ func (p *program) examine(ctx context.Context, link *link) error {
 			found = append(found, finding{Step: s.name, Result: "skipped"})
 			continue
 		}
+		if none := p.noCalls(link); none != nil && s.name == "API" {
+			found = append(found, finding{Step: s.name, Result: "skipped", Detail: oneLine(none.Error())})
+			continue
+		}
 		said, err := s.run(limited)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -140,6 +144,9 @@ func (p *program) examine(ctx context.Context, link *link) error {
 func healthOf(found []finding) client.Health {
 	h := client.Health{Status: "healthy", Authentication: "ok", APIConnectivity: "ok", Timestamp: time.Now().UTC().Truncate(time.Second)}
 	for i, f := range found {
+		if f.Result == "skipped" { // without a failure before it, for want of an API
+			h.APIConnectivity = ""
+		}
 		if f.Result != "failed" {
 			continue
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"net/http"
@@ -123,5 +124,90 @@ func TestURLsThatAreNone(t *testing.T) {
 				t.Errorf("%s: exit %d, said\n%s%s", args[0], got.code, got.out, got.err)
 			}
 		}
+	}
+}
+
+// A connection without an API gives tokens, and is healthy; a call says which key
+// it lacks.
+func TestTokensOnly(t *testing.T) {
+	f := startFake(t)
+	f.write(t, "bare.yaml", "extends: oauth2\nname: bare\n")
+	oauth2 := []string{"provider: a55", "provider: oauth2", "    api_url: URL/api\n", ""}
+	f.counterfoil(t, oauth2, "token", "it").good(t)
+	place := "api_url (" + f.dir + "/consumer.yaml:2)"
+	got := f.counterfoil(t, oauth2, "doctor", "it").good(t)
+	if !strings.Contains(got.out, "-     API     connection it gives tokens only: "+place+" is missing") || !strings.Contains(got.out, "it is healthy\n") {
+		t.Errorf("doctor said\n%s", got.out)
+	}
+	got = f.counterfoil(t, oauth2, "doctor", "it", "-o", "json").good(t)
+	if !strings.Contains(got.out, `"status":"healthy","authentication":"ok","timestamp"`) {
+		t.Errorf("doctor said\n%s", got.out)
+	}
+	for _, args := range [][]string{{"call", "it", "GET", "/"}, {"call", "it"}} {
+		got = f.counterfoil(t, oauth2, args...)
+		if got.code != exitLocal || !strings.Contains(got.err, "gives tokens only: "+place+" is missing") || !strings.Contains(got.err, "hint: add "+place) || strings.Contains(got.err, "Source") {
+			t.Errorf("%q: exit %d, said\n%s", args, got.code, got.err)
+		}
+	}
+}
+
+// The catalog is a remedy for a name that it lacks, not for a file.
+func TestHintsOfADescription(t *testing.T) {
+	f := startFake(t)
+	f.write(t, "open.yaml", execute(t, "", nil, binary, "provider", "show", "a55").good(t).out)
+	if err := os.Chmod(filepath.Join(f.dir, "open.yaml"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct{ provider, says, hint string }{
+		{"./desc.yaml", "no such file", "correct the path"},
+		{"./open.yaml", "anybody can write it (mode 0666): chmod o-w", ""},
+		{"a56", "no provider is called", "catalog"},
+	} {
+		got := f.counterfoil(t, []string{"provider: a55", "provider: " + row.provider}, "token", "it")
+		message, hint, _ := strings.Cut(got.err, "hint: ")
+		if got.code != exitLocal || !strings.Contains(message, row.says) || !strings.Contains(hint, row.hint) || row.hint == "" && hint != "" || strings.Contains(hint, "catalog") != (row.hint == "catalog") {
+			t.Errorf("%s: exit %d, said\n%s", row.provider, got.code, got.err)
+		}
+	}
+}
+
+// What an argument names and is not there, or cannot be sent, is said of the
+// argument.
+func TestMistakesNameTheArgument(t *testing.T) {
+	f := startFake(t)
+	for _, row := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"call", "it", "POST", "/", "--data", "@nofile"}, exitLocal, "counterfoil: --data: open nofile: no such file"},
+		{[]string{"call", "it", "GET", "/", "-H", "A: b\nc"}, exitUsage, `counterfoil: --header "A" has a line end`},
+		{[]string{"call", "it", "GET", "/", "-H", "A b: c"}, exitUsage, `counterfoil: --header "A b: c" is not 'Name: value'`},
+		{[]string{"call", "it", "GET", "/", "-H", ": c"}, exitUsage, `counterfoil: --header ": c" is not 'Name: value'`},
+		{[]string{"client", "import", "a55", "nofile", "--format", "plain", "--dir", shared.dir}, exitLocal, "counterfoil: FILE: open nofile: no such file"},
+		{[]string{"data", "import", "wallets", "nofile", "--dir", shared.dir}, exitLocal, "counterfoil: FILE: open nofile: no such file"},
+		{[]string{"client", "create", "a55", "--jwks", "nofile", "--dir", shared.dir}, exitLocal, "counterfoil: --jwks: open nofile: no such file"},
+		{[]string{"client", "create", "a55", "--settings", "@nofile", "--dir", shared.dir}, exitLocal, "counterfoil: --settings: open nofile: no such file"},
+	} {
+		if got := f.counterfoil(t, nil, row.args...); got.code != row.code || !strings.HasPrefix(got.err, row.says) {
+			t.Errorf("%q: exit %d, said\n%s", row.args, got.code, got.err)
+		}
+	}
+}
+
+// Programs read the mistakes of a description by the names that all JSON has here.
+func TestProviderCheckInJSON(t *testing.T) {
+	f := startFake(t)
+	f.write(t, "bad.yaml", "extends: oauth2\nname: bad\ntoken_endpoint:\n  policy: sometimes\n")
+	got := execute(t, "", nil, binary, "provider", "check", filepath.Join(f.dir, "bad.yaml"), "-o", "json")
+	var rows []struct {
+		Problems []map[string]any `json:"problems"`
+	}
+	if err := json.Unmarshal([]byte(got.out), &rows); err != nil || len(rows) != 1 || len(rows[0].Problems) != 1 {
+		t.Fatalf("exit %d, printed %s%s", got.code, got.out, got.err)
+	}
+	p := rows[0].Problems[0]
+	if p["file"] != filepath.Join(f.dir, "bad.yaml") || p["line"] != 4.0 || p["column"] != 11.0 || p["message"] == nil || p["allowed"] == nil || len(p) != 5 {
+		t.Errorf("printed %s", got.out)
 	}
 }

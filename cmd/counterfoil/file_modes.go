@@ -1,15 +1,21 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/counterfoil/counterfoil/internal/files"
 )
 
-// openInput opens a file that the command line names, and warns as doctor does.
+// openInput opens the FILE of a command line, and warns as doctor does.
 func (p *program) openInput(path string, secret bool) (*os.File, error) {
 	f, err := files.Open(path)
 	if err != nil {
+		if _, unopened := errors.AsType[*fs.PathError](err); unopened {
+			err = withHint(fmt.Errorf("FILE: %w", err), "name a file, or - for standard input")
+		}
 		return nil, err
 	}
 	for _, doubt := range files.DoubtsOf(files.Use{Path: path, Secret: secret}) {

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"text/tabwriter"
 
+	"github.com/counterfoil/counterfoil/client/consumer"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -152,6 +154,12 @@ func openProvider(nameOrFile string) (*provider.Provider, error) {
 func ofProvider(err error, nameOrFile string) string {
 	if _, mistaken := errors.AsType[provider.Problems](err); mistaken {
 		return "mend the description; 'counterfoil provider check " + nameOrFile + "' checks it again"
+	}
+	if consumer.IsFile(nameOrFile) {
+		if errors.Is(err, fs.ErrNotExist) {
+			return "correct the path of the description, or begin one with 'counterfoil provider show oauth2'"
+		}
+		return "" // the message says what the file lacks
 	}
 	return strings.TrimSpace(strings.TrimPrefix(didYouMean(nameOrFile, provider.Names()), ": ") + " 'counterfoil provider list' shows the catalog")
 }

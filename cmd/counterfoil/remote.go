@@ -167,8 +167,11 @@ func (o *operator) remote() (admin.Service, error) {
 		return nil, err
 	}
 	if link.api.Name != adminAPI || link.api.Kind != provider.REST {
-		return nil, withHint(fmt.Errorf("the connection %s leads to the API %s of %s, which is no Admin API", o.server, link.api.Name, link.config.Provider.Name),
+		return nil, withHint(fmt.Errorf("the connection %s leads to the API %q of %s, which is no Admin API", o.server, link.api.Name, link.config.Provider.Name),
 			"name a connection whose provider is counterfoil; docs/admin.md has an example")
+	}
+	if err := o.noCalls(link); err != nil {
+		return nil, withHint(err, "add {api_url}")
 	}
 	return &admin.Remote{URL: link.apiURL, HTTP: &http.Client{Transport: &client.Transport{Source: link.Source}, Timeout: adminPatience}}, nil
 }

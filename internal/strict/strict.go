@@ -24,15 +24,16 @@ import (
 
 // Problem is one mistake in a file, or, without File, in a value.
 type Problem struct {
-	File         string
-	Line, Column int
+	File   string `json:"file,omitempty"`
+	Line   int    `json:"line,omitempty"`
+	Column int    `json:"column,omitempty"`
 	// Message says what is wrong.
-	Message string
+	Message string `json:"message"`
 	// Allowed lists what may stand there instead, where that is a short list.
-	Allowed []string
+	Allowed []string `json:"allowed,omitempty"`
 	// Way leads to the mistake from the top of the value, where there is no
 	// file: keys of mappings and indexes of lists.
-	Way []any
+	Way []any `json:"way,omitempty"`
 }
 
 // Error returns "FILE:LINE:COLUMN: message (allowed: …)" on one line.
