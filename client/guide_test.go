@@ -7,28 +7,27 @@ import (
 	"testing"
 )
 
-// The guide's first two blocks of Go are the examples, which are run: each of
-// their lines is there, in the same order.
+// The guide's first three blocks of Go are the examples, of this package and of
+// consumer: each of their lines is there, in the same order.
 func TestGuideShowsTheExamples(t *testing.T) {
-	guide, err := os.ReadFile("../docs/client.md")
-	if err != nil {
-		t.Fatal(err)
+	read := func(file string) string {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
 	}
-	example, err := os.ReadFile("example_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := regexp.MustCompile("(?ms)^```go\\n(.*?)^```").FindAllSubmatch(guide, -1)
-	if len(blocks) < 2 {
+	blocks := regexp.MustCompile("(?ms)^```go\\n(.*?)^```").FindAllStringSubmatch(read("../docs/client.md"), -1)
+	if len(blocks) < 3 {
 		t.Fatalf("the guide has %d blocks of Go", len(blocks))
 	}
-	rest := string(example)
-	for _, block := range blocks[:2] {
-		for line := range strings.Lines(string(block[1])) {
+	for file, shown := range map[string]string{"example_test.go": blocks[0][1] + blocks[2][1], "consumer/example_test.go": blocks[1][1]} {
+		rest := read(file)
+		for line := range strings.Lines(shown) {
 			line = strings.TrimSpace(line)
 			at := strings.Index(rest, line+"\n")
 			if at < 0 {
-				t.Fatalf("example_test.go has no %q after what the guide shows before it", line)
+				t.Fatalf("%s has no %q after what the guide shows before it", file, line)
 			}
 			rest = rest[at+len(line):]
 		}
