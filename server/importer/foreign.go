@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -245,7 +244,7 @@ func (r *Row) hydraLifespan(raw json.RawMessage) error {
 	if text == "" || text == "null" {
 		return nil
 	}
-	if ns, err := strconv.ParseInt(text, 10, 64); err == nil {
+	if ns, ok := whole(text); ok {
 		return r.lifetime(member, time.Duration(ns).Seconds())
 	}
 	d, err := time.ParseDuration(text)
@@ -279,6 +278,12 @@ var keycloakScopes = []string{
 	"acr", "basic", "microprofile-jwt", "organization", "role_list", "roles", "saml_organization", "service_account", "web-origins",
 }
 
+// keycloakAttributes are those that are read.
+var keycloakAttributes = []string{
+	"access.token.lifespan", "client.secret.creation.time", "client.secret.expiration.time", "client.secret.rotated", "client.secret.rotated.creation.time",
+	"client.secret.rotated.expiration.time", "jwks.string", "jwks.url", "use.jwks.url",
+}
+
 // readKeycloak reads a client of a Keycloak realm export.
 func readKeycloak(raw []byte, row *Row) error {
 	type who struct {
@@ -302,7 +307,7 @@ func readKeycloak(raw []byte, row *Row) error {
 		Credentials   []struct {
 			SecretData     string `json:"secretData"`
 			CredentialData string `json:"credentialData"`
-			CreatedDate    int64  `json:"createdDate"` // milliseconds
+			CreatedDate    number `json:"createdDate"` // milliseconds
 		} `json:"credentials"`
 	}
 	known, err := decodeClient(raw, &c, &c.kind, &c.who)
@@ -318,11 +323,16 @@ func readKeycloak(raw []byte, row *Row) error {
 		return err
 	}
 	row.keycloakScopes(c.Defaults, c.Optional)
-	a := c.Attributes
+	for _, name := range c.Attributes.odd {
+		if slices.Contains(keycloakAttributes, name) {
+			return fmt.Errorf("attributes.%s must be one value", name)
+		}
+	}
+	a := c.Attributes.values
 	if text := a["access.token.lifespan"]; text != "" {
-		seconds, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			return errors.New("attributes.access.token.lifespan is not a number")
+		seconds, ok := whole(text)
+		if !ok {
+			return errors.New("attributes.access.token.lifespan is not a whole number")
 		}
 		if err := row.lifetime("attributes.access.token.lifespan", float64(max(0, seconds))); err != nil { // -1 stands for the realm's
 			return err
@@ -334,8 +344,10 @@ func readKeycloak(raw []byte, row *Row) error {
 			return fmt.Errorf("credentials: credential %d: %w", i+1, err)
 		}
 		s := Secret{Member: "credentials", Hash: h}
-		if cred.CreatedDate > 0 {
-			s.Created = time.UnixMilli(cred.CreatedDate).UTC()
+		if cred.CreatedDate > math.MaxInt32*8e3 {
+			return fmt.Errorf("credentials: credential %d: createdDate is not a time", i+1)
+		} else if cred.CreatedDate > 0 {
+			s.Created = time.UnixMilli(int64(cred.CreatedDate)).UTC()
 		}
 		if err := add(&row.Secrets, s); err != nil {
 			return err
@@ -404,9 +416,9 @@ func seconds(member, text string) (time.Time, error) {
 	if text == "" || text == "0" {
 		return time.Time{}, nil
 	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n < 0 || n > math.MaxInt32*8 {
-		return time.Time{}, fmt.Errorf("%s is not a number of seconds", member)
+	n, ok := whole(text)
+	if !ok || n < 0 || n > math.MaxInt32*8 {
+		return time.Time{}, fmt.Errorf("%s is not a whole number of seconds", member)
 	}
 	return time.Unix(n, 0).UTC(), nil
 }

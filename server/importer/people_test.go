@@ -747,3 +747,48 @@ func FuzzRelaxed(f *testing.F) {
 		}
 	})
 }
+
+// Whole numbers are written in any form of JSON's, and an attribute of a list is
+// its one value.
+func TestNumbersOfAnExport(t *testing.T) {
+	keycloak := func(attributes string) string {
+		return `{"clientId":"a","serviceAccountsEnabled":true,"secret":"s","attributes":{` + attributes + `}}`
+	}
+	for text, want := range map[string]string{
+		keycloak(`"access.token.lifespan":300.0`):                                                 "5m0s",
+		keycloak(`"access.token.lifespan":3e2`):                                                   "5m0s",
+		keycloak(`"access.token.lifespan":"300"`):                                                 "5m0s",
+		keycloak(`"access.token.lifespan":["300"]`):                                               "5m0s",
+		keycloak(`"access.token.lifespan":[300.0]`):                                               "5m0s",
+		keycloak(`"access.token.lifespan":-1.0`):                                                  "0s",
+		keycloak(`"access.token.lifespan":[]`):                                                    "0s",
+		keycloak(`"access.token.lifespan":null`):                                                  "0s",
+		keycloak(`"access.token.lifespan":"0x1p4"`):                                               "attributes.access.token.lifespan is not a whole number",
+		keycloak(`"access.token.lifespan":300.5`):                                                 "attributes.access.token.lifespan is not a whole number",
+		keycloak(`"access.token.lifespan":1e999`):                                                 "attributes.access.token.lifespan is not a whole number",
+		keycloak(`"access.token.lifespan":["300","600"]`):                                         "attributes.access.token.lifespan must be one value",
+		keycloak(`"access.token.lifespan":{"seconds":300}`):                                       "attributes.access.token.lifespan must be one value",
+		keycloak(`"display.order":["300","600"]`):                                                 "0s",
+		keycloak(`"client.secret.creation.time":1.7e+09,"client.secret.expiration.time":[4.0e9]`): "0s 2023-11-14 22:13:20 2096-10-02 07:06:40",
+		`{"client_id":"a","grant_types":["client_credentials"],"client_secret":"` + hydraHash + `","client_secret_expires_at":4.0e9,"client_credentials_grant_access_token_lifespan":3.0e11}`:                                                                                                    "5m0s 0001-01-01 00:00:00 2096-10-02 07:06:40",
+		`{"clientId":"a","serviceAccountsEnabled":true,"credentials":[{"createdDate":1.7e+12,"secretData":"{\"value\":\"c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U=\",\"salt\":\"c2FsdHNhbHRzYWx0c2FsdA==\"}","credentialData":"{\"hashIterations\":27500,\"algorithm\":\"pbkdf2-sha256\"}"}]}`: "0s 2023-11-14 22:13:20",
+	} {
+		format := "keycloak"
+		if strings.Contains(text, "grant_types") {
+			format = "hydra"
+		}
+		rows, err := parse(format, strings.NewReader(text))
+		if err != nil || len(rows) != 1 {
+			t.Fatalf("%s: %v", text, err)
+		}
+		got := fmt.Sprint(rows[0].Err)
+		if rows[0].Err == nil {
+			got = strings.TrimSuffix(fmt.Sprintf("%v %s %s", rows[0].Client.Tokens.Lifetime, rows[0].Secrets[0].Created.Format(time.DateTime),
+				rows[0].Secrets[0].Ends.Format(time.DateTime)), " 0001-01-01 00:00:00")
+			got = strings.TrimSuffix(got, " 0001-01-01 00:00:00")
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
+}

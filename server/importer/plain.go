@@ -81,7 +81,7 @@ func (c *plainClient) fill(row *Row) error {
 	}
 	if c.Lifetime != "" {
 		d, err := time.ParseDuration(c.Lifetime)
-		if s, errNumber := strconv.Atoi(c.Lifetime); errNumber == nil {
+		if s, ok := whole(c.Lifetime); ok {
 			d, err = time.Duration(min(max(s, -1), 1<<31))*time.Second, nil
 		}
 		if err != nil {

@@ -3,7 +3,9 @@ package importer
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -117,16 +119,20 @@ func (n *number) UnmarshalJSON(raw []byte) error {
 		return nil
 	}
 	v, err := strconv.ParseFloat(text, 64)
-	if err != nil {
+	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
 		return ofKind[number](raw)
 	}
 	*n = number(v)
 	return nil
 }
 
-// scalars are members whose values are text, numbers, booleans or null. Others
-// are left out: nothing here reads them.
-type scalars map[string]string
+// scalars are members whose values are text, numbers, booleans or null, or a list
+// of one such value.
+type scalars struct {
+	values map[string]string
+	// odd are the names of members with other values.
+	odd []string
+}
 
 // UnmarshalJSON reads an object.
 func (s *scalars) UnmarshalJSON(raw []byte) error {
@@ -134,17 +140,40 @@ func (s *scalars) UnmarshalJSON(raw []byte) error {
 	if json.Unmarshal(raw, &members) != nil {
 		return ofKind[scalars](raw)
 	}
-	*s = scalars{}
+	*s = scalars{values: map[string]string{}}
 	for name, value := range members {
+		var several []json.RawMessage
+		if json.Unmarshal(value, &several) == nil && len(several) == 1 {
+			value = several[0]
+		}
 		var text string
 		switch c := value[0]; {
 		case c == '"' && json.Unmarshal(value, &text) == nil:
-			(*s)[name] = text
+			s.values[name] = text
 		case c == 't' || c == 'f' || c == '-' || isDigit(int(c)):
-			(*s)[name] = string(value)
+			s.values[name] = string(value)
+		case c == '{' || c == '[' && string(value) != "[]":
+			s.odd = append(s.odd, name)
 		}
 	}
+	slices.Sort(s.odd)
 	return nil
+}
+
+// whole reads a whole number as JSON writes one, which may have a point or an
+// exponent: 300, 300.0, 3e2.
+func whole(text string) (int64, bool) {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return n, true
+	}
+	if text == "" || text[0] != '-' && !isDigit(int(text[0])) || !json.Valid([]byte(text)) {
+		return 0, false
+	}
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil || v != math.Trunc(v) || math.Abs(v) > 1<<53 {
+		return 0, false
+	}
+	return int64(v), true
 }
 
 // ofKind is the error for a value of another kind than T, to which encoding/json
