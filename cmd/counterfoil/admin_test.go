@@ -84,8 +84,10 @@ func TestSameWordsHereAndThere(t *testing.T) {
 	good := filepath.Join(o.dir, "good.csv")
 	broken := filepath.Join(o.dir, "broken.csv")
 	realms := filepath.Join(o.dir, "realms.csv") // whatever its name says
+	people := filepath.Join(o.dir, "people.csv")
 	for file, text := range map[string]string{
 		good:   "client_id,client_secret\nCLIENT-imported,3f6a0c9b1e7d4825a0b6c3f19e8d7042\n",
+		people: `{"Auth":{"Clients":{"CLIENT-app":{"Profile":"IdentityServerSPA"},"CLIENT-web":{"AllowedGrantTypes":["implicit"]}}}}`,
 		realms: `[{"realm":"one","clients":[{"clientId":"CLIENT-realm","serviceAccountsEnabled":true,"secret":"${ONE_SECRET}","attributes":{"access.token.lifespan":864000}}]},{"realm":"two","clients":[]}]`,
 		broken: "client_id,client_secret\nCLIENT-one,3f6a0c9b1e7d4825a0b6c3f19e8d7042\nCLIENT-two,\nCLIENT-three,3f6a0c9b1e7d4825a0b6c3f19e8d7042\n",
 	} {
@@ -144,6 +146,8 @@ func TestSameWordsHereAndThere(t *testing.T) {
 		{"import both as they are", "client import acme realms-FILE.csv --format keycloak --literal-secrets --cap-lifetime --from-realm one --dry-run", 0, "CLIENT-realm created"},
 		{"import another realm", "client import acme realms-FILE.csv --format keycloak --from-realm three", 2, `no realm "three": its realms are one, two`},
 		{"import a realm of another format", "client import acme good-FILE.csv --format plain --from-realm one", 2, "--from-realm is for files of the format keycloak"},
+		{"import skipped rows", "client import acme people-FILE.csv --format identityserver", 1, "was imported: each of its 2 rows was skipped"},
+		{"say why each was skipped", "client import acme people-FILE.csv --format identityserver --dry-run", 1, "skipped AllowedGrantTypes is missing"},
 		{"import without scopes", "client import acme good-FILE.csv --format plain --replace --dry-run", 0, "unchanged"},
 		{"keys", "key list acme", 0, "active"},
 		{"key of another algorithm", "key rotate acme --algorithm EdDSA", 2, "does not sign with"},

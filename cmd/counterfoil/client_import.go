@@ -27,6 +27,9 @@ A secret that is a placeholder of a template, such as ${ORDERS_SECRET}, is refus
 fill it in, or say with --literal-secrets that it is the secret. So is a lifetime of
 tokens that is longer than the realm's, unless --cap-lifetime takes it down.
 
+Clients that people sign in with are skipped. A file of which each row is skipped
+fails: perhaps a member is missing in all of them.
+
 Formats: identityserver, hydra, keycloak, cognito, plain (JSON Lines or CSV).`,
 		Example: `  counterfoil client import a55 clients.json --format keycloak --dry-run
   counterfoil client import a55 realms.json --format keycloak --from-realm prod
@@ -92,6 +95,12 @@ func (o *operator) reported(file string, r *admin.Report, dry bool) error {
 		return withHint(fmt.Errorf("%d of %d rows of %s cannot be taken", bad, r.Len(), file), "nothing was changed: mend them, or leave them out with --partial")
 	case bad > 0 && !r.Applied:
 		return withHint(fmt.Errorf("%d of %d rows of %s cannot be taken, so nothing was imported", bad, r.Len(), file), "mend them, or leave them out with --partial")
+	case r.Counts[string(importer.Skipped)] == r.Len():
+		what := "nothing of %s was imported: each of its %d rows was skipped"
+		if dry {
+			what = "nothing of %s would be imported: each of its %d rows would be skipped"
+		}
+		return withHint(fmt.Errorf(what, file, r.Len()), "look at the detail of each row: its client is not for machines, or the member that says so is missing")
 	case dry:
 		fmt.Fprintln(o.Err, "nothing was changed: this was a dry run")
 	}

@@ -131,11 +131,11 @@ func (f *File) look() error {
 	}
 	f.each, f.unit = readsDocuments, "client"
 	first, begin := s.line, s.at
-	where, err := f.format.find(s, 0, 0)
+	where, err := f.format.find(s, "", 0, 0)
 	if err != nil {
 		return notJSON(s, err)
 	}
-	oneLine := s.line == first && where.from == begin && !where.list
+	oneLine := s.line == first && where.alone(begin)
 	for s.c == ' ' || s.c == '\t' || s.c == '\r' {
 		s.step()
 	}
@@ -207,8 +207,8 @@ func (f *File) part() float64 {
 }
 
 // row reads one client. The error is that of a file of another format.
-func (f *File) row(number int, raw []byte, over bool, from *source) (*Row, error) {
-	row := &Row{Place: place(f.unit, number), number: number, size: len(raw), source: from}
+func (f *File) row(number int, raw []byte, over bool, from *source, key string) (*Row, error) {
+	row := &Row{Place: place(f.unit, number), number: number, size: len(raw), source: from, key: key}
 	switch {
 	case over:
 		row.Err = errTooLarge
@@ -262,7 +262,7 @@ func (f *File) lines(row func(*Row) error) error {
 			return fmt.Errorf("import: %w", err)
 		}
 		if text := bytes.TrimSpace(raw); len(text) > 0 || over {
-			next, err := f.row(number, text, over || len(text) > maxRow, noSource)
+			next, err := f.row(number, text, over || len(text) > maxRow, noSource, "")
 			if err == nil {
 				err = row(next)
 			}
@@ -283,10 +283,10 @@ func (f *File) documents(row func(*Row) error) error {
 	var s, inner scanner
 	s.begin(f.spool.From(0), 0)
 	number := 0
-	client := func(s *scanner, from *source) error {
+	client := func(s *scanner, from *source, key string) error {
 		number++
 		f.read = s.at
-		next, err := f.row(number, s.whole.kept, s.whole.over, from)
+		next, err := f.row(number, s.whole.kept, s.whole.over, from, key)
 		if err != nil {
 			return err
 		}
@@ -295,12 +295,12 @@ func (f *File) documents(row func(*Row) error) error {
 	document := func(depth int) error {
 		begin := s.at
 		s.whole.start(maxRow)
-		where, err := f.format.find(&s, 0, depth)
+		where, err := f.format.find(&s, "", 0, depth)
 		s.whole.on = false
 		if err != nil {
 			return fmt.Errorf("import: %w", notJSON(&s, err))
 		}
-		alone := where.from == begin && !where.list
+		alone := where.alone(begin)
 		if alone && s.whole.over { // what it is can still be said
 			if other, _ := f.tellApart(where.names); other != "" {
 				return wrong("import: the file is of the format %s, not %s: choose that one", other, f.name)
@@ -310,7 +310,7 @@ func (f *File) documents(row func(*Row) error) error {
 		case err != nil || !chosen || where.empty:
 			return err
 		case alone:
-			return client(&s, where.source)
+			return client(&s, where.source, "")
 		}
 		// What is in it is read again, client by client.
 		inner.begin(f.spool.From(where.from), where.from)
@@ -353,10 +353,14 @@ func (f *File) chosen(from *source) (bool, error) {
 	return false, nil
 }
 
-// span is where the clients of a document are: a list, or one client.
+// span is where the clients of a document are: a list, an object that has each
+// under a name, or one client.
 type span struct {
-	from int64
-	list bool
+	from        int64
+	list, keyed bool
+	// ways lead to the members Clients that were found, a section after the other,
+	// up to a bound.
+	ways []string
 	// empty tells that it is a realm without clients.
 	empty bool
 	// source is what the document says of all of them; names are those of the
@@ -381,31 +385,49 @@ type source struct {
 var noSource = &source{}
 
 // read calls client for each, which s keeps.
-func (w span) read(s *scanner, client func(*scanner, *source) error) error {
+func (w span) read(s *scanner, client func(from *scanner, all *source, key string) error) error {
+	key := ""
 	each := func() error {
 		s.whole.start(maxRow)
 		if err := s.value(1); err != nil {
 			return fmt.Errorf("import: %w", notJSON(s, err)) // it was JSON a moment ago
 		}
 		s.whole.on = false
-		return client(s, w.source)
+		return client(s, w.source, key)
 	}
-	if w.list {
+	switch {
+	case w.list:
 		return s.array(0, each)
+	case w.keyed:
+		return s.object(0, func() (err error) {
+			if key, err = s.memberName(); isIndex(key) {
+				key = ""
+			}
+			return err
+		}, func() error {
+			if s.c != '{' { // $id
+				return s.value(1)
+			}
+			return each()
+		})
 	}
 	return each()
 }
 
+// alone reports whether the value that begins there is a client.
+func (w span) alone(begin int64) bool { return w.from == begin && !w.list && !w.keyed }
+
 // levels is how deep the formats have their lists, in objects.
-const levels = 3
+const levels = 8
 
 // maxName is more than the longest name of a member that holds clients has,
 // escaped.
 const maxName = 256
 
-// find passes the value that begins here, inside so many objects that hold the
-// clients and so many values in all, and tells where they are.
-func (f *format) find(s *scanner, level, depth int) (span, error) {
+// find passes the value that begins here, of a member or of none, inside so many
+// objects that hold the clients and so many values in all, and tells where they
+// are.
+func (f *format) find(s *scanner, member string, level, depth int) (span, error) {
 	here := span{from: s.at, list: s.c == '[', source: noSource}
 	if s.c != '{' || level == levels {
 		if err := s.value(depth); err != nil {
@@ -419,6 +441,9 @@ func (f *format) find(s *scanner, level, depth int) (span, error) {
 	best, name, seed := len(f.within), "", false
 	beside := map[string]json.RawMessage{}
 	var names []string
+	var section span // of a name that nobody knows
+	all := tally{indexes: true}
+	clients := f.relaxed && strings.EqualFold(member, clientsMember)
 	err := s.object(depth, func() (err error) {
 		name, err = s.memberName()
 		if level == 0 && len(names) < maxNames {
@@ -427,18 +452,41 @@ func (f *format) find(s *scanner, level, depth int) (span, error) {
 		return err
 	}, func() error {
 		i := f.index(f.within, name)
+		all.add(f, name, s.c)
+		if i < 0 && s.c == '{' && f.relaxed && !clients && level+1 < levels && f.index(f.beside, name) < 0 {
+			found, err := f.find(s, name, level+1, depth+1)
+			if len(found.ways) > 0 {
+				found.ways = append(section.ways, found.under(name)...)
+				found.ways = found.ways[:min(2, len(found.ways))]
+				section = found
+			}
+			return err
+		}
 		if i < 0 || s.c != '{' && s.c != '[' {
 			return f.pass(s, name, depth+1, beside)
 		}
 		begin := s.at
-		found, err := f.find(s, level+1, depth+1)
+		found, err := f.find(s, name, level+1, depth+1)
+		if found.ways = found.under(name); f.within[i] == clientsMember {
+			found.ways = []string{name}
+		}
 		// A section without clients is no client.
-		section := found.from == begin && !found.list && slices.Contains(f.sections, f.within[i])
-		if err == nil && i <= best && !section {
+		empty := found.alone(begin) && slices.Contains(f.sections, f.within[i])
+		if err == nil && i <= best && !empty {
 			best, here, seed = i, found, slices.Contains(seeds, f.within[i])
 		}
 		return err
 	})
+	if err == nil && best == len(f.within) && !all.id {
+		switch {
+		case level == 0 && len(section.ways) > 1:
+			return here, wrong("the file has clients in %s and in %s: leave one of them in it", section.ways[0], section.ways[1])
+		case len(section.ways) > 0:
+			section.names = names
+			return section, nil
+		}
+		here.keyed = f.relaxed && all.others == 0 && (clients || level == 0 && all.indexes && all.objects > 0)
+	}
 	here.names = names
 	if here.empty = best == len(f.within) && beside["realm"] != nil && !slices.Contains(names, f.members.id); err != nil || best == len(f.within) && !here.empty {
 		return here, err
@@ -450,6 +498,34 @@ func (f *format) find(s *scanner, level, depth int) (span, error) {
 	}
 	here.source.seed = here.source.seed || seed
 	return here, nil
+}
+
+// under returns the ways below a member of that name, two at most: they are for
+// an error.
+func (w span) under(name string) []string {
+	var ways []string
+	for _, way := range w.ways[:min(2, len(w.ways))] {
+		ways = append(ways, event.Clean(name, 100)+":"+way)
+	}
+	return ways
+}
+
+// tally counts the members of an object.
+type tally struct {
+	objects, others int
+	// id tells that one is a client's, indexes that all names are numbers.
+	id, indexes bool
+}
+
+func (t *tally) add(f *format, name string, c int) {
+	switch {
+	case c == '{':
+		t.objects++
+	case !strings.HasPrefix(name, "$"):
+		t.others++
+	}
+	t.id = t.id || f.index([]string{f.members.id}, name) >= 0
+	t.indexes = t.indexes && isIndex(name)
 }
 
 // index tells where a name stands in a list.

@@ -19,8 +19,8 @@ import (
 // have any case there, as they have here.
 func readIdentityServer(raw []byte, row *Row) error {
 	type who struct {
-		ClientID   string `json:"ClientId"`
-		ClientName string
+		ClientID   text `json:"ClientId"`
+		ClientName text
 	}
 	type kind struct {
 		Enabled           *flag
@@ -34,19 +34,22 @@ func readIdentityServer(raw []byte, row *Row) error {
 		ScopeRows           words `json:"ClientScopes"`
 		AccessTokenLifetime number
 		AccessTokenType     any
-		ClientClaimsPrefix  *string
+		ClientClaimsPrefix  *text
 		Claims              list[identityServerClaim]
 		ClaimRows           list[identityServerClaim] `json:"ClientClaims"`
 		ClientSecrets       list[identityServerSecret]
 	}
 	known, err := decodeClient(raw, &c, &c.kind, &c.who)
-	row.Client.ID, row.Client.Name = c.ClientID, c.ClientName
+	row.Client.ID, row.Client.Name = cmp.Or(string(c.ClientID), row.key), string(c.ClientName)
 	row.Client.Disabled = c.Enabled != nil && !bool(*c.Enabled)
-	if known && !slices.Contains(append(c.AllowedGrantTypes, c.GrantTypeRows...), "client_credentials") {
+	switch grants := append(c.AllowedGrantTypes, c.GrantTypeRows...); {
+	case known && grants == nil:
+		row.Skip = "AllowedGrantTypes is missing: it must have client_credentials"
+		return nil
+	case known && !slices.Contains(grants, "client_credentials"):
 		row.Skip = "its AllowedGrantTypes are without client_credentials"
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	if err := row.lifetime("AccessTokenLifetime", float64(c.AccessTokenLifetime)); err != nil {
@@ -62,21 +65,22 @@ func readIdentityServer(raw []byte, row *Row) error {
 	return row.identityServerSecrets(c.ClientSecrets)
 }
 
-type identityServerClaim struct{ Type, Value string }
+type identityServerClaim struct{ Type, Value text }
 
 // identityServerClaims takes the claims of a client over, under the prefix that
 // IdentityServer gives them.
-func (r *Row) identityServerClaims(prefix *string, claims []identityServerClaim) error {
+func (r *Row) identityServerClaims(prefix *text, claims []identityServerClaim) error {
 	front := "client_"
 	if prefix != nil {
-		front = *prefix
+		front = string(*prefix)
 	}
 	own := map[string]string{}
 	for _, c := range claims {
-		if _, twice := own[front+c.Type]; twice {
+		name := front + string(c.Type)
+		if _, twice := own[name]; twice {
 			return fmt.Errorf("the member Claims has several values of %q: here a client's claim has one", c.Type)
 		}
-		own[front+c.Type] = c.Value
+		own[name] = string(c.Value)
 	}
 	if len(own) > 0 {
 		r.Client.Tokens.Claims = own
@@ -85,7 +89,7 @@ func (r *Row) identityServerClaims(prefix *string, claims []identityServerClaim)
 }
 
 type identityServerSecret struct {
-	Value, Type, Expiration, Created string
+	Value, Type, Expiration, Created text
 	seed                             bool
 }
 
@@ -103,17 +107,17 @@ func (r *Row) identityServerSecrets(secrets []identityServerSecret) error {
 	var keys []json.RawMessage
 	for i, s := range secrets {
 		member := fmt.Sprintf("ClientSecrets, secret %d", i+1)
-		created, err := moment(member+": Created", s.Created)
+		created, err := moment(member+": Created", string(s.Created))
 		if err != nil {
 			return err
 		}
-		ends, err := moment(member+": Expiration", s.Expiration)
+		ends, err := moment(member+": Expiration", string(s.Expiration))
 		if err != nil {
 			return err
 		}
 		switch s.Type {
 		case "", "SharedSecret":
-			next, err := identityServerValue(member, s.Value, s.seed || r.source.seed)
+			next, err := identityServerValue(member, string(s.Value), s.seed || r.source.seed)
 			if err != nil {
 				return err
 			}
@@ -192,6 +196,9 @@ func readHydra(raw []byte, row *Row) error {
 	known, err := decodeClient(raw, &c, &c.kind, &c.who)
 	row.Client.ID, row.Client.Name = cmp.Or(c.ClientID, c.ID), c.Name
 	switch {
+	case known && c.Grants == nil:
+		row.Skip = "grant_types is missing: it must have client_credentials"
+		return nil
 	case known && !slices.Contains(c.Grants, "client_credentials"):
 		row.Skip = "its grant_types are without client_credentials"
 		return nil
@@ -292,7 +299,7 @@ func readKeycloak(raw []byte, row *Row) error {
 	}
 	type kind struct {
 		Enabled    *flag `json:"enabled"`
-		Machine    flag  `json:"serviceAccountsEnabled"`
+		Machine    *flag `json:"serviceAccountsEnabled"`
 		Public     flag  `json:"publicClient"`
 		BearerOnly flag  `json:"bearerOnly"`
 	}
@@ -315,7 +322,11 @@ func readKeycloak(raw []byte, row *Row) error {
 		row.Client.Name = c.Name
 	}
 	row.Client.Disabled = c.Enabled != nil && !bool(*c.Enabled)
-	if known && (!bool(c.Machine) || bool(c.Public || c.BearerOnly)) {
+	if known && c.Machine == nil && !bool(c.Public || c.BearerOnly) {
+		row.Skip = "serviceAccountsEnabled is missing: it must be true"
+		return nil
+	}
+	if known && (c.Machine == nil || !bool(*c.Machine) || bool(c.Public || c.BearerOnly)) {
 		row.Skip = "it has no service account: it is not for client credentials"
 		return nil
 	}
@@ -456,6 +467,9 @@ func readCognito(raw []byte, row *Row) error {
 	switch {
 	case known && c.AllowedOAuthFlows == nil && c.EnableFlows == nil && c.ClientSecret == "" && c.UserPoolID != "":
 		return errors.New("AllowedOAuthFlows and ClientSecret are missing: the answer of list-user-pool-clients is without them, ask 'aws cognito-idp describe-user-pool-client' for each client")
+	case known && c.AllowedOAuthFlows == nil:
+		row.Skip = "AllowedOAuthFlows is missing: it must have client_credentials"
+		return nil
 	case known && !slices.Contains(c.AllowedOAuthFlows, "client_credentials"):
 		row.Skip = "its AllowedOAuthFlows are without client_credentials"
 		return nil

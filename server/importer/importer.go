@@ -73,6 +73,8 @@ type Row struct {
 	// number is that of Place, size how many bytes the row has in the file.
 	number, size int
 	source       *source
+	// key is the name that the file has the row under; empty in a list.
+	key string
 	// tooLong says that its tokens lived longer than any may.
 	tooLong error
 }
@@ -97,8 +99,8 @@ type format struct {
 	// sections are those of within that hold others, and are no clients.
 	sections []string
 	// nests tells that an array may hold such objects, relaxed that the file has
-	// the JSON of .NET's configuration: names in any case, comments, and commas
-	// that end a list.
+	// the JSON of .NET's configuration: names in any case, comments, commas that
+	// end a list, lists that are objects, and sections of any name.
 	nests, relaxed bool
 	members        members
 	read           func(raw []byte, row *Row) error
@@ -111,11 +113,14 @@ type members struct{ id, name, contact, scopes, labels, lifetime, claims, keys, 
 // secrets in them.
 var seeds = []string{"IdentityServerData", "InitialData", "SeedData"}
 
+// clientsMember holds the clients of IdentityServer, in whatever section.
+const clientsMember = "Clients"
+
 var sections = append([]string{"IdentityServer", "IdentityServerSettings"}, seeds...)
 
 var formats = map[string]format{
 	"identityserver": {
-		within:   append(sections, "Clients", "$values"),
+		within:   append(sections, clientsMember, "$values"),
 		beside:   []string{"IdentityResources"},
 		sections: sections,
 		relaxed:  true,
@@ -202,6 +207,8 @@ func wanted(t reflect.Type) string {
 	switch t {
 	case reflect.TypeFor[words]():
 		return "a list, or text"
+	case reflect.TypeFor[text]():
+		return "text"
 	case reflect.TypeFor[number]():
 		return "a number"
 	case reflect.TypeFor[flag]():

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -642,18 +643,18 @@ func TestRefusalsNameTheMember(t *testing.T) {
 		`{"ClientName":"x","AllowedGrantTypes":["client_credentials"]}`:                                        {"identityserver", "ClientId"},
 		`{"ClientId":"` + long + `","AllowedGrantTypes":["client_credentials"],` + hash + `}`:                  {"identityserver", "ClientId"},
 		`{"ClientId":"a\u0001","AllowedGrantTypes":["client_credentials"],` + hash + `}`:                       {"identityserver", "ClientId"},
-		identityserver(`"ClientName":7`):                                                                       {"identityserver", "ClientName"},
+		identityserver(`"ClientName":[7]`):                                                                     {"identityserver", "ClientName"},
 		identityserver(`"ClientName":"` + long + `",` + hash):                                                  {"identityserver", "ClientName"},
 		identityserver(`"Enabled":"perhaps"`):                                                                  {"identityserver", "Enabled"},
 		identityserver(`"AllowedScopes":{"a":1}`):                                                              {"identityserver", "AllowedScopes"},
 		identityserver(`"AllowedScopes":["stars:read"],` + hash):                                               {"identityserver", "AllowedScopes"},
 		identityserver(`"AccessTokenLifetime":"long"`):                                                         {"identityserver", "AccessTokenLifetime"},
 		identityserver(`"AccessTokenLifetime":-1`):                                                             {"identityserver", "AccessTokenLifetime"},
-		identityserver(`"Claims":[{"Type":7}]`):                                                                {"identityserver", "Claims.Type"},
+		identityserver(`"Claims":[{"Type":[7]}]`):                                                              {"identityserver", "Claims.Type"},
 		identityserver(`"Claims":[{"Type":"a","Value":"1"},{"Type":"a","Value":"2"}]`):                         {"identityserver", "Claims"},
 		identityserver(`"ClientClaimsPrefix":"","Claims":[{"Type":"iss","Value":"1"}],` + hash):                {"identityserver", "Claims"},
 		identityserver(`"ClientSecrets":[]`):                                                                   {"identityserver", "ClientSecrets"},
-		identityserver(`"ClientSecrets":[{"Value":7}]`):                                                        {"identityserver", "ClientSecrets.Value"},
+		identityserver(`"ClientSecrets":[{"Value":{}}]`):                                                       {"identityserver", "ClientSecrets.Value"},
 		identityserver(`"ClientSecrets":[{"Value":"no hash"}]`):                                                {"identityserver", "ClientSecrets, secret 1"},
 		identityserver(`"ClientSecrets":[{"Value":"x","Expiration":"soon"}]`):                                  {"identityserver", "ClientSecrets, secret 1: Expiration"},
 		identityserver(`"ClientSecrets":[{"Value":"x","Created":"once"}]`):                                     {"identityserver", "ClientSecrets, secret 1: Created"},
@@ -789,6 +790,75 @@ func TestNumbersOfAnExport(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+// The clients of IdentityServer stand in a section of any name, as a list or under
+// their ids, with what .NET's configuration binds.
+func TestSectionsOfAnyName(t *testing.T) {
+	const (
+		proof = `"AllowedGrantTypes":["client_credentials"],"ClientSecrets":[{"Value":"QQTTb42iwlQ0n4WDZ5Pr4CngyVcGOjTJHC6SAxh7VjE="}]`
+		list  = `"Clients":[{"ClientId":"a",` + proof + `},{"ClientId":"b",` + proof + `}]`
+	)
+	for text, want := range map[string]string{
+		`{"Auth":{` + list + `}}`: "a b",
+		`{"IdentityServer4":{` + list + `},"Kestrel":{"Endpoints":{"Http":{"Url":"x"}}}}`:                        "a b",
+		`{"Logging":{"LogLevel":{"Default":"x"}},"IdentityServerConfig":{` + list + `}}`:                         "a b",
+		`{"Modules":{"Login":{"auth":{` + strings.ToLower(list[:10]) + list[10:] + `}}}}`:                        "a b",
+		`{"Swagger":{` + list + `},"IdentityServer":{"Clients":[{"ClientId":"c",` + proof + `}]}}`:               "c",
+		`{"IdentityServer":{"Key":{}},"Auth":{"Clients":[{"ClientId":"c",` + proof + `}]}}`:                      "c",
+		`{"Auth":{` + list + `},"Other":{"Inner":{` + list + `}}}`:                                               "clients in Auth:Clients and in Other:Inner:Clients",
+		`{"IdentityServer":{"Clients":{"app1":{` + proof + `},"app2":{"ClientId":"two",` + proof + `}}}}`:        "app1 two",
+		`{"Clients":{"app1":{` + proof + `}}}`:                                                                   "app1",
+		`{"Auth":{"Clients":{"$id":"1","app1":{"$id":"2",` + proof + `}}}}`:                                      "app1",
+		`{"IdentityServer":{"Clients":{"0":{"ClientId":"a",` + proof + `},"1":{"ClientId":"b",` + proof + `}}}}`: "a b",
+		`{"0":{"ClientId":"a",` + proof + `},"1":{"ClientId":"b",` + proof + `}}`:                                "a b",
+		`{"IdentityServer":{"Clients":{"0":{` + proof + `}}}}`:                                                   "ClientId is missing",
+		`{"IdentityServer":{"Clients":{"ClientId":"a",` + proof + `}}}`:                                          "a",
+		`{"IdentityServer":{"Clients":{}}}`:                                                                      "the file has no clients",
+		`{"ClientId":"a",` + proof + `,"Properties":{"Clients":[{"ClientId":"b"}]}}`:                             "a",
+		`{"Auth":{"Clients":[{"ClientId":15,` + proof + `}]}}`:                                                   "15",
+		`[{"ClientId":"a","AllowedGrantTypes":{"0":"client_credentials"},"ClientSecrets":{"10":{"Value":"` + ownSHA256 + `"},"9":{"Value":"QQTTb42iwlQ0n4WDZ5Pr4CngyVcGOjTJHC6SAxh7VjE="}},"AllowedScopes":{"1":"y","0":7}}]`: "a",
+		`[{"ClientId":"a",` + proof + `,"Claims":[{"Type":"x","Value":7},{"Type":1.50,"Value":true}]}]`:                                                                                                                       "a client_1.50=True client_x=7",
+	} {
+		rows, err := parse("identityserver", strings.NewReader(text))
+		got := fmt.Sprint(err)
+		if err == nil {
+			var words []string
+			for _, r := range rows {
+				words = append(words, r.Client.ID)
+				for _, name := range slices.Sorted(maps.Keys(r.Client.Tokens.Claims)) {
+					words = append(words, name+"="+r.Client.Tokens.Claims[name])
+				}
+				if r.Err != nil || r.Skip != "" {
+					words = append(words, fmt.Sprint(r.Err, r.Skip))
+				}
+				if len(r.Client.Scopes) > 0 && r.Client.Scopes.String() != "7 y" {
+					t.Errorf("%s: the scopes %s", text, r.Client.Scopes)
+				}
+			}
+			got = strings.Join(words, " ")
+		}
+		if got != want && (!strings.Contains(got, want) || err == nil && !strings.Contains(want, "missing")) {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+// A client without the member that says what it is for is skipped for that.
+func TestSkippedForAnAbsentMember(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"IdentityServer":{"Clients":{"app1":{"Profile":"IdentityServerSPA"}}}}`:       "identityserver app1 skipped: AllowedGrantTypes is missing",
+		`[{"ClientId":"a","AllowedGrantTypes":null}]`:                                   "identityserver a skipped: AllowedGrantTypes is missing",
+		`[{"ClientId":"a","AllowedGrantTypes":[]}]`:                                     "identityserver a skipped: its AllowedGrantTypes are without",
+		`[{"client_id":"a","client_secret_expires_at":0}]`:                              "hydra a skipped: grant_types is missing",
+		`[{"clientId":"a","secret":"s","protocolMappers":[]}]`:                          "keycloak a skipped: serviceAccountsEnabled is missing",
+		`[{"ClientId":"a","ClientSecret":"s","UserPoolId":"p","ExplicitAuthFlows":[]}]`: "cognito a skipped: AllowedOAuthFlows is missing",
+	} {
+		format, want, _ := strings.Cut(want, " ")
+		if got := plans(t, format, text, nil); len(got) != 1 || !strings.HasPrefix(row(got[0]), want) {
+			t.Errorf("%s: %+v, want %s", text, got, want)
 		}
 	}
 }

@@ -33,7 +33,7 @@ type plainClient struct {
 	Tenants          words             `json:"tenants"`
 	Addresses        words             `json:"addresses"`
 	Labels           map[string]string `json:"labels"`
-	Lifetime         string            `json:"lifetime"` // such as 1h, or seconds
+	Lifetime         text              `json:"lifetime"` // such as 1h, or seconds
 	Expires          string            `json:"expires"`
 	Disabled         bool              `json:"disabled"`
 }
@@ -80,8 +80,8 @@ func (c *plainClient) fill(row *Row) error {
 		n.Addresses = append(n.Addresses, p)
 	}
 	if c.Lifetime != "" {
-		d, err := time.ParseDuration(c.Lifetime)
-		if s, ok := whole(c.Lifetime); ok {
+		d, err := time.ParseDuration(string(c.Lifetime))
+		if s, ok := whole(string(c.Lifetime)); ok {
 			d, err = time.Duration(min(max(s, -1), 1<<31))*time.Second, nil
 		}
 		if err != nil {
@@ -287,7 +287,7 @@ func readRecord(heading, record []string, row *Row) error {
 	var c plainClient
 	texts := map[string]*string{
 		"client_id": &c.ClientID, "client_secret": &c.ClientSecret, "client_secret_hash": &c.ClientSecretHash, "api_key": &c.APIKey,
-		"name": &c.Name, "contact": &c.Contact, "environment": &c.Environment, "lifetime": &c.Lifetime, "expires": &c.Expires,
+		"name": &c.Name, "contact": &c.Contact, "environment": &c.Environment, "lifetime": (*string)(&c.Lifetime), "expires": &c.Expires,
 	}
 	lists := map[string]*words{"scopes": &c.Scopes, "tenants": &c.Tenants, "addresses": &c.Addresses}
 	for i, name := range heading {

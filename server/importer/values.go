@@ -1,8 +1,11 @@
 package importer
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
+	"iter"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -17,6 +20,9 @@ type words []string
 
 // UnmarshalJSON reads any of the forms.
 func (w *words) UnmarshalJSON(raw []byte) error {
+	if string(raw) == "null" {
+		return nil
+	}
 	var text string
 	if json.Unmarshal(raw, &text) == nil {
 		if !strings.HasPrefix(text, "[") || w.list([]byte(text)) != nil {
@@ -37,15 +43,15 @@ func (w *words) list(raw []byte) error {
 	}
 	list := make(words, 0, len(elements))
 	for _, e := range elements {
-		var text string
-		if err := json.Unmarshal(e, &text); err != nil {
+		var element text
+		if err := json.Unmarshal(e, &element); err != nil {
 			var row struct{ GrantType, Scope string }
 			if json.Unmarshal(e, &row) != nil || (row.GrantType == "") == (row.Scope == "") {
 				return errors.New("an element is no text")
 			}
-			text = row.GrantType + row.Scope
+			element = text(row.GrantType + row.Scope)
 		}
-		list = append(list, text)
+		list = append(list, string(element))
 	}
 	if elements != nil {
 		*w = list
@@ -53,11 +59,33 @@ func (w *words) list(raw []byte) error {
 	return nil
 }
 
+// text is text, also where a file has a number, true or false, which .NET's
+// configuration binds as text.
+type text string
+
+// UnmarshalJSON reads any of them.
+func (t *text) UnmarshalJSON(raw []byte) error {
+	switch c := raw[0]; {
+	case c == '"':
+		return json.Unmarshal(raw, (*string)(t))
+	case c == 't':
+		*t = "True" // as .NET writes it
+	case c == 'f':
+		*t = "False"
+	case c == '-' || isDigit(int(c)):
+		*t = text(raw)
+	case c != 'n':
+		return ofKind[text](raw)
+	}
+	return nil
+}
+
 // list is an array, also as System.Text.Json writes one when it preserves
-// references.
+// references, and as .NET's configuration may have one: an object whose names
+// are the numbers of the elements.
 type list[T any] []T
 
-// UnmarshalJSON reads either form.
+// UnmarshalJSON reads any of the forms.
 func (l *list[T]) UnmarshalJSON(raw []byte) error {
 	var preserved struct {
 		Values []T `json:"$values"`
@@ -67,11 +95,43 @@ func (l *list[T]) UnmarshalJSON(raw []byte) error {
 			*l = preserved.Values
 			return err
 		}
+		var numbered map[string]json.RawMessage
+		if json.Unmarshal(raw, &numbered) == nil && len(numbered) > 0 && allIndexes(maps.Keys(numbered)) {
+			raw = []byte("[")
+			for i, name := range slices.SortedFunc(maps.Keys(numbered), byIndex) {
+				if i > 0 {
+					raw = append(raw, ',')
+				}
+				raw = append(raw, numbered[name]...)
+			}
+			raw = append(raw, ']')
+		}
 	}
 	var elements []T
 	err := json.Unmarshal(raw, &elements)
 	*l = elements
 	return err
+}
+
+// isIndex reports whether a name is the number of an element.
+func isIndex(name string) bool {
+	return name != "" && len(name) <= 9 && strings.Trim(name, "0123456789") == ""
+}
+
+func allIndexes(names iter.Seq[string]) bool {
+	for name := range names {
+		if !isIndex(name) {
+			return false
+		}
+	}
+	return true
+}
+
+// byIndex compares numbers of elements.
+func byIndex(a, b string) int {
+	x, _ := strconv.Atoi(a)
+	y, _ := strconv.Atoi(b)
+	return cmp.Compare(x, y)
 }
 
 // names are those of a list of objects with a Name, or of text. What is neither is
