@@ -96,7 +96,7 @@ func (f *File) otherKind() (string, error) {
 	switch {
 	case bytes.HasPrefix(head, []byte("<")):
 		return "XML or HTML: export it as JSON", nil
-	case strings.Contains(first, "client_id") && !strings.Contains(first, ": "), strings.HasPrefix(strings.TrimPrefix(first, `"`), "sep="):
+	case strings.Contains(strings.ToLower(first), "client_id") && !strings.Contains(first, ": "), isSeparatorLine(strings.TrimPrefix(first, `"`)):
 		return csvKind, nil
 	case yamlLine.Match(head):
 		return "YAML: export it as JSON", nil

@@ -153,7 +153,7 @@ func (f *File) records(row func(*Row) error) error {
 		return err
 	}
 	n := 0
-	for ended := false; !ended; n++ {
+	for ended := false; !ended; {
 		in.left = ration
 		before := r.InputOffset()
 		record, err := r.Read()
@@ -161,13 +161,17 @@ func (f *File) records(row func(*Row) error) error {
 		if errors.Is(err, io.EOF) {
 			break
 		}
+		if err == nil && !slices.ContainsFunc(record, func(cell string) bool { return strings.TrimSpace(cell) != "" }) {
+			continue // spreadsheets leave such rows behind
+		}
+		n++
 		next := &Row{size: int(f.read - before)}
 		var where *csv.ParseError
 		switch {
 		case err == nil:
 			next.number, _ = r.FieldPos(0)
 			if next.Err = readRecord(heading, record, next); next.Err == nil && next.Client.ID == "" {
-				next.Err = errors.New("it has no client id")
+				next.Err = fmt.Errorf("it has no client id: %s is missing", f.format.members.id)
 			}
 		case errors.As(err, &where) && where.Line > where.StartLine:
 			// encoding/csv goes on behind the line that it could not read.
@@ -197,6 +201,13 @@ func (f *File) records(row func(*Row) error) error {
 // first: spreadsheets write a semicolon where the comma is the decimal one.
 const delimiters = ",;\t|"
 
+// separatorLine begins the line by which Excel tells the delimiter.
+const separatorLine = "sep="
+
+func isSeparatorLine(line string) bool {
+	return len(line) >= len(separatorLine) && strings.EqualFold(line[:len(separatorLine)], separatorLine)
+}
+
 // delimiter tells what stands between the fields: what the line sep= says, which
 // Excel reads, or else what stands between the names of the columns. told is
 // whether there is such a line.
@@ -211,7 +222,8 @@ func (f *File) delimiter() (comma rune, told bool, err error) {
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
 		return 0, false, fmt.Errorf("import: %w", err)
 	}
-	if sep, ok := strings.CutPrefix(strings.Trim(text, `"`), "sep="); ok {
+	if line := strings.Trim(text, `"`); isSeparatorLine(line) {
+		sep := line[len(separatorLine):]
 		for _, c := range delimiters {
 			if sep == string(c) {
 				return c, true, nil
@@ -235,7 +247,7 @@ func readHeading(r *csv.Reader) ([]string, error) {
 	}
 	heading = slices.Clone(heading)
 	for i, name := range heading {
-		heading[i] = strings.TrimSpace(name)
+		heading[i] = strings.ToLower(strings.TrimSpace(name))
 		if !slices.Contains(columns, heading[i]) || slices.Contains(heading[:i], heading[i]) {
 			return nil, wrong("import: column %d is none of %s, or is there twice: the first line names the columns, with a comma, a semicolon, a tab or a bar between them", i+1, strings.Join(columns, ", "))
 		}
