@@ -128,6 +128,13 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r = r.Clone(r.Context())
 		r.URL.Path, r.URL.RawPath = "/", ""
 	}
+	// With a slash at its end, a path is the same.
+	if escaped := r.URL.EscapedPath(); escaped != "//" && escaped == path.Clean(escaped)+"/" {
+		asked := r
+		defer func() { asked.Pattern = r.Pattern }() // for what stands in front, as ServeMux has it
+		r = r.Clone(r.Context())
+		r.URL.Path, r.URL.RawPath = strings.TrimSuffix(r.URL.Path, "/"), strings.TrimSuffix(r.URL.RawPath, "/")
+	}
 	// ServeMux redirects a path that is not clean to one that lacks the mount
 	// point: such paths are refused instead.
 	if _, pattern := h.mux.Handler(r); pattern == "" || path.Clean(r.URL.EscapedPath()) != r.URL.EscapedPath() {

@@ -31,10 +31,12 @@ func TestWrongRequests(t *testing.T) {
 		says                     string
 	}{
 		{"nothing there", "GET", "/v2", "", nil, 404, "nothing at this path"},
-		{"slash at the end", "GET", "/v1/realms/", "", nil, 404, "nothing at this path"},
+		{"slashes at the end", "GET", "/v1/realms//", "", nil, 404, "nothing at this path"},
+		{"slashes only", "GET", "//", "", nil, 404, "nothing at this path"},
 		{"path that is not clean", "GET", "/v1//realms", "", nil, 404, "nothing at this path"},
 		{"path that leads back", "GET", "/v1/x/../realms", "", nil, 404, "nothing at this path"},
-		{"client without a name", "GET", "/v1/realms/acme/clients/", "", nil, 404, "nothing at this path"},
+		{"client without a name", "DELETE", "/v1/realms/acme/clients/", "", nil, 405, "use GET or POST here"},
+		{"client without a name, below it", "POST", "/v1/realms/acme/clients//disable", "", nil, 404, "nothing at this path"},
 		{"wrong method", "PUT", billing, "", nil, 405, "use DELETE or GET or PATCH here"},
 		{"no content type", "POST", "/v1/realms/acme/clients", "{}", nil, 415, "Content-Type: application/json"},
 		{"form", "POST", "/v1/realms/acme/clients", "a=b", []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "Content-Type: application/json"},
@@ -176,6 +178,39 @@ func TestClientIDsInPaths(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Paths that differ by the last slash are both served.
+func TestLastSlash(t *testing.T) {
+	p := newPlace(t)
+	ts := p.serve(t, allScopes)
+	for _, row := range []struct {
+		method, path, body, kind string
+		status                   int
+	}{
+		{"GET", "/", "", "", 200},
+		{"GET", "/v1/openapi.json/", "", "", 200},
+		{"GET", "/v1/realms/", "", "", 200},
+		{"POST", "/v1/realms/acme/clients/", `{"client_id":"a/b/"}`, jsonBody, 201},
+		{"GET", "/v1/realms/acme/clients/?limit=1", "", "", 200},
+		{"GET", "/v1/realms/acme/clients/a%2Fb%2F/", "", "", 200},
+		{"GET", "/v1/realms/acme/clients/a%2Fb%2F", "", "", 200},
+		{"GET", "/v1/realms/acme/clients/a%2Fb/", "", "", 404},
+		{"PATCH", "/v1/realms/acme/clients/a%2Fb%2F/", `{"name":"x"}`, patchBody, 200},
+		{"POST", "/v1/realms/acme/clients/a%2Fb%2F/secrets/", `{}`, jsonBody, 201},
+		{"POST", "/v1/realms/acme/clients/a%2Fb%2F/disable/", "", "", 204},
+		{"DELETE", "/v1/realms/acme/clients/a%2Fb%2F/", "", "", 204},
+		{"GET", "/v1/realms/acme/keys/", "", "", 200},
+		{"GET", "/v1/events/", "", "", 200},
+	} {
+		var headers []string
+		if row.kind != "" {
+			headers = []string{"Content-Type", row.kind}
+		}
+		if got := ask(t, ts, row.method, row.path, row.body, headers...); got.status != row.status {
+			t.Errorf("%s %s: %d, want %d: %s", row.method, row.path, got.status, row.status, got.body)
+		}
 	}
 }
 
