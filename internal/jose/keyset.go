@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"slices"
 
@@ -150,8 +151,11 @@ func parseKey(raw []byte) (PublicKey, error) {
 }
 
 // fromMembers makes a key of the members of a JWK, as Object reads them. Beside
-// an error, the key has its kid only.
+// an error, the key has its kid only. Members that are null count as absent: many
+// programs write them.
 func fromMembers(members map[string]any) (PublicKey, error) {
+	members = maps.Clone(members)
+	withoutNulls(members)
 	key, err := usable(members)
 	if err != nil {
 		kid, _ := members["kid"].(string)
@@ -160,13 +164,24 @@ func fromMembers(members map[string]any) (PublicKey, error) {
 	return key, nil
 }
 
+func withoutNulls(members map[string]any) {
+	maps.DeleteFunc(members, func(_ string, value any) bool { return value == nil })
+}
+
+// allows reports whether the key_ops of a key have an operation; none, also an
+// empty list of them, restrict nothing.
+func allows(members map[string]any, operation string) bool {
+	ops, _ := members["key_ops"].([]any)
+	return len(ops) == 0 || slices.Contains(ops, any(operation))
+}
+
 func usable(members map[string]any) (PublicKey, error) {
 	for _, name := range secrets {
 		if _, there := members[name]; there {
 			return PublicKey{}, errors.New("not a public key")
 		}
 	}
-	if ops, there := members["key_ops"].([]any); there && !slices.Contains(ops, "verify") {
+	if !allows(members, "verify") {
 		return PublicKey{}, errors.New("not for verifying")
 	}
 	var kid, alg, use string

@@ -127,6 +127,24 @@ func TestParseSetSkipsOnlyTheBadKey(t *testing.T) {
 			t.Errorf("%d keys, %v left out, %v", len(keys), left, err)
 		}
 	})
+	t.Run("members that are null are absent, and so is an empty list of operations", func(t *testing.T) {
+		for _, more := range []string{
+			`"key_ops":null,`, `"key_ops":[],`, `"d":null,"k":null,"p":null,"q":null,"dp":null,"dq":null,"qi":null,"oth":null,`, `"n":null,"e":null,`, `"x5c":null,"x5t":null,`,
+		} {
+			jwk := strings.Replace(another, `{`, `{`+more, 1)
+			keys, left, err := jose.ParseSet([]byte(`{"keys":[` + good + `,` + jwk + `]}`))
+			if err != nil || len(left) != 0 || len(keys) != 2 {
+				t.Errorf("%s: %d keys, %v left out, %v", more, len(keys), left, err)
+			}
+		}
+		for name, replaced := range map[string]string{`"kid":"another"`: `"kid":null`, `"use":"sig"`: `"use":null`, `"alg":"ES256"`: `"alg":null`} {
+			jwk := strings.Replace(another, name, replaced, 1)
+			keys, left, err := jose.ParseSet([]byte(`{"keys":[` + good + `,` + jwk + `]}`))
+			if jwk == another || err != nil || len(left) != 0 || len(keys) != 2 {
+				t.Errorf("%s: %d keys, %v left out, %v", replaced, len(keys), left, err)
+			}
+		}
+	})
 	t.Run("too many", func(t *testing.T) {
 		var all []string
 		for i := range jose.MaxKeys + 5 {

@@ -11,7 +11,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -98,13 +97,14 @@ func privateJWK(data []byte) (PrivateKey, error) {
 	if err != nil {
 		return PrivateKey{}, err
 	}
+	withoutNulls(members)
 	if _, set := members["keys"]; set {
 		return PrivateKey{}, errors.New("a JWK Set: give one key of it")
 	}
 	if use, there := members["use"]; there && use != any("sig") {
 		return PrivateKey{}, errors.New("not for signatures")
 	}
-	if ops, there := members["key_ops"].([]any); there && !slices.Contains(ops, "sign") {
+	if !allows(members, "sign") {
 		return PrivateKey{}, errors.New("not for signing")
 	}
 	// Certificates and their thumbprints are not looked at, as in a public key.

@@ -87,6 +87,7 @@ func TestParsePrivateKey(t *testing.T) {
 		{"P-256 in a JWK", privateJWK(t, es, map[string]any{"use": "sig", "key_ops": []string{"sign"}}), es, jose.ES256, "k1"},
 		{"Ed25519 in a JWK", privateJWK(t, ed, map[string]any{"kid": nil}), ed, jose.EdDSA, ""},
 		{"Ed25519 by its newer name", privateJWK(t, ed, map[string]any{"alg": "Ed25519"}), ed, jose.EdDSA, "k1"},
+		{"a JWK with nulls and no operations", strings.Replace(privateJWK(t, ed, map[string]any{"kid": nil}), "{", `{"kid":null,"alg":null,"use":null,"key_ops":[],"p":null,"keys":null,`, 1), ed, jose.EdDSA, ""},
 		{"a JWK with a certificate of something else", privateJWK(t, ed, map[string]any{"x5t": "AAAA", "x5u": "https://a.example"}), ed, jose.EdDSA, "k1"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
