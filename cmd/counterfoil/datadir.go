@@ -29,7 +29,7 @@ var missionProviders = []string{"ahotu", "altrata", "engagifii", "a55"}
 //	master.key             what the signing keys in the database are sealed under
 //	tls/                   development certificate, and the authority that signed it
 //	env/PROVIDER.env       settings of the development client, with its secrets
-//	providers/*.yaml       further providers, one realm each; yours to fill
+//	providers/*.yaml       further providers, or *.yml, one realm each; yours to fill
 //	consumer.yaml          client configuration with a connection for each
 //	tokens/                cache of the tokens that the command line got
 type dataDir string
@@ -87,11 +87,12 @@ func (d dataDir) uses() []files.Use {
 		{Path: string(d)}, {Path: d.keyFile(), Secret: true}, {Path: d.consumer()},
 		{Path: d.tls()}, {Path: filepath.Join(d.tls(), "server.pem"), Secret: true}, {Path: filepath.Join(d.tls(), "ca.pem")},
 	}
-	for pattern, secret := range map[string]bool{filepath.Join("env", "*.env"): true, filepath.Join("providers", "*.yaml"): false} {
-		found, _ := filepath.Glob(filepath.Join(string(d), pattern))
-		for _, file := range found {
-			uses = append(uses, files.Use{Path: file, Secret: secret})
-		}
+	secrets, _ := filepath.Glob(filepath.Join(string(d), "env", "*.env"))
+	for _, file := range secrets {
+		uses = append(uses, files.Use{Path: file, Secret: true})
+	}
+	for _, file := range d.descriptions() {
+		uses = append(uses, files.Use{Path: file})
 	}
 	return uses
 }
@@ -123,10 +124,7 @@ func (d dataDir) create() error {
 // catalog, then those of its providers folder by file name.
 func (d dataDir) providers() ([]*provider.Provider, error) {
 	sources := slices.Clone(missionProviders)
-	own, err := filepath.Glob(filepath.Join(string(d), "providers", "*.yaml"))
-	if err != nil {
-		return nil, err
-	}
+	own := d.descriptions()
 	var all []*provider.Provider
 	seen := map[string]string{}
 	for _, source := range append(sources, own...) {
@@ -141,6 +139,36 @@ func (d dataDir) providers() ([]*provider.Provider, error) {
 		all = append(all, p)
 	}
 	return all, nil
+}
+
+// descriptions are the files of further providers, by name.
+func (d dataDir) descriptions() []string {
+	entries, _ := os.ReadDir(filepath.Join(string(d), "providers")) // where it cannot be read, making a file there has failed
+	var all []string
+	for _, e := range entries {
+		if isDescription(e.Name()) {
+			all = append(all, filepath.Join(string(d), "providers", e.Name()))
+		}
+	}
+	return all
+}
+
+func isDescription(name string) bool {
+	ext := strings.ToLower(filepath.Ext(name))
+	return !strings.HasPrefix(name, ".") && (ext == ".yaml" || ext == ".yml")
+}
+
+// passedOver says which files of the providers folder are no descriptions by
+// their names.
+func (d dataDir) passedOver() []string {
+	entries, _ := os.ReadDir(filepath.Join(string(d), "providers"))
+	var doubts []string
+	for _, e := range entries {
+		if name := e.Name(); !isDescription(name) && !strings.HasPrefix(name, ".") && !strings.HasSuffix(name, "~") {
+			doubts = append(doubts, fmt.Sprintf("%s is not read: the name of a description ends in .yaml or .yml", filepath.Join(string(d), "providers", name)))
+		}
+	}
+	return doubts
 }
 
 // open opens the directory's database for a command that works beside 'up' or
