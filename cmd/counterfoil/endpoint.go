@@ -80,7 +80,9 @@ func (p *program) serve(ctx context.Context, e endpoint) error {
 		go func() { failed <- srv.ServeTLS(l, "", "") }()
 	}
 	p.held.release()
-	fmt.Fprintln(p.Out, "ready")
+	if _, err := fmt.Fprintln(p.Out, "ready"); err != nil {
+		e.log.Error("what this server says cannot be written to its standard output: it serves, and ends with this error", "error", err)
+	}
 	select {
 	case err := <-failed:
 		return err

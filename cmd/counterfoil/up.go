@@ -30,7 +30,8 @@ a55 in one process over HTTPS, with a development certificate authority and one
 client for each. What it makes is kept in the data directory: started again, it
 goes on with the same keys, clients and data.
 
-A provider description that is put into DIR/providers becomes one more realm.
+A provider description (*.yaml, *.yml) that is put into DIR/providers becomes one
+more realm.
 Behind each of its APIs stands the reference API of that name (calendar,
 profiles, events, wallets); wallets or, for GraphQL, profiles behind any other.`,
 		Example: `  counterfoil up
@@ -75,7 +76,7 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 	if err != nil {
 		return err
 	}
-	for _, doubt := range files.DoubtsOf(dir.uses()...) {
+	for _, doubt := range append(files.DoubtsOf(dir.uses()...), dir.passedOver()...) {
 		log.Warn(doubt)
 	}
 	if err := fit(dir.database()); err != nil {
@@ -100,7 +101,7 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 	}
 	// 4. Serve.
 	if err := p.welcome(site); err != nil {
-		return err
+		return errors.Join(withHint(err, "nothing is served: what 'up' says must be seen, so give it an output that takes it"), site.server.Close())
 	}
 	served := p.serve(ctx, endpoint{
 		listeners: listeners, certificate: always(certificate), handler: site.handler(), log: log, end: site.server.Drain,

@@ -246,6 +246,13 @@ func TestUpRefusesToStart(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(odd, "providers", "x.yaml"), []byte("name: x\ncolour: red\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	short := t.TempDir() // its description has the shorter ending
+	if err := os.Mkdir(filepath.Join(short, "providers"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(short, "providers", "x.YML"), []byte("name: x\ncolour: red\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	lost := t.TempDir()
 	for _, name := range []string{"counterfoil.db", "consumer.yaml"} {
 		if err := os.WriteFile(filepath.Join(lost, name), nil, 0o600); err != nil {
@@ -286,6 +293,7 @@ func TestUpRefusesToStart(t *testing.T) {
 		{"lost database", []string{"--dir", lost, "--listen", "127.0.0.1:0"}, 1, "missing or empty", "start afresh"},
 		{"directory that others may write to", []string{"--dir", open, "--listen", "127.0.0.1:0"}, 1, "others may write", "chmod 700"},
 		{"mistaken provider", []string{"--dir", odd, "--listen", "127.0.0.1:0"}, 1, `x.yaml:2:1: unknown field "colour"`, "provider check"},
+		{"mistaken provider of the shorter ending", []string{"--dir", short, "--listen", "127.0.0.1:0"}, 1, `x.YML:2:1: unknown field "colour"`, "provider check"},
 		{"address of another machine", []string{"--dir", t.TempDir(), "--listen", "192.0.2.1:8443"}, 2, "for this machine", "--help"},
 		{"no port", []string{"--dir", t.TempDir(), "--listen", "localhost"}, 2, "not HOST:PORT", "--help"},
 		{"unknown flag", []string{"--colour"}, 2, "unknown flag", "--help"},
@@ -300,6 +308,28 @@ func TestUpRefusesToStart(t *testing.T) {
 				t.Errorf("said\n%s\nwant one line with %q and a hint with %q", got.err, row.says, row.why)
 			}
 		})
+	}
+}
+
+// 'up' whose words cannot be written serves nothing and says so at once: it went
+// on, and said so when it was stopped.
+func TestUpThatNobodyReads(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skipf("%v: it is there on Linux", err)
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "providers"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "providers", "acme.txt"), []byte("name: acme\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := execute(t, "", nil, "sh", "-c", `exec "$@" > /dev/full`, "sh", binary, "up", "--dir", dir, "--listen", "localhost:0")
+	if !strings.Contains(got.err, "acme.txt is not read: the name of a description ends in .yaml or .yml") {
+		t.Errorf("of a file that is passed over, it said %q", got.err)
+	}
+	if got.code != exitLocal || !strings.Contains(got.err, "counterfoil: write the output: ") || !strings.Contains(got.err, "hint: nothing is served") {
+		t.Errorf("exit %d, said %q", got.code, got.err)
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// welcome prints what is served and the lines to try.
+// welcome prints what is served and the lines to try. The error is that of the
+// first write that failed.
 func (p *program) welcome(s *site) error {
 	t := tabwriter.NewWriter(p.Out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "PROVIDER\tTOKEN URL\tAPI URL")
@@ -43,7 +44,7 @@ func (p *program) tellTrust(s *site) error {
 		return err
 	}
 	keytool := commandLine{"keytool", "-importcert", "-noprompt", "-alias counterfoil", "-file " + word(s.ca), "-keystore trust.jks", "-storetype JKS", "-storepass changeit"}
-	fmt.Fprintf(p.Out, `
+	_, err = fmt.Fprintf(p.Out, `
 curl, Python, Node, Go, and .NET on Linux, trust the development authority by the environment files; others by
 %s:
 
@@ -56,7 +57,7 @@ curl, Python, Node, Go, and .NET on Linux, trust the development authority by th
   # Mono: cert-sync --user FILE
 
 `, s.ca, keytool.format("", ""), word(file))
-	return nil
+	return err
 }
 
 // self is how the program was called: 'go run' builds it in a place of its own
