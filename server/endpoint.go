@@ -94,7 +94,7 @@ func (rl *realm) aboutToken(r *http.Request) (form, *refusal) {
 	if r.Method != http.MethodPost {
 		return nil, refused(counterfoil.MethodNotAllowed, "")
 	}
-	if len(r.Header["Content-Type"]) == 0 || !rl.acceptable(r.Header) {
+	if noType(r.Header) || !rl.acceptable(r.Header) {
 		return nil, refused(counterfoil.UnsupportedMediaType, "")
 	}
 	body, no := rl.readForm(r, maxOwnBody)

@@ -33,7 +33,7 @@ func (rl *realm) parse(r *http.Request) (tokenRequest, *refusal) {
 	if r.Method != http.MethodPost {
 		return tokenRequest{}, refused(counterfoil.MethodNotAllowed, "")
 	}
-	if !rl.acceptable(r.Header) {
+	if !rl.acceptable(r.Header) && !rl.untyped(r) {
 		return tokenRequest{}, refused(counterfoil.UnsupportedMediaType, "")
 	}
 	body, no := rl.readForm(r, int64(rl.endpoint.Limits.Body))
@@ -79,10 +79,30 @@ func (rl *realm) acceptable(h http.Header) bool {
 	switch {
 	case h.Get("Content-Encoding") != "", len(given) > 1:
 		return false
-	case len(given) == 0:
+	case noType(h):
 		return rl.endpoint.MediaType == provider.Optional
 	}
 	return mediatype.Is(given[0], formType)
+}
+
+// noType reports whether nothing is said of a body's media type: some libraries
+// write the header with nothing in it.
+func noType(h http.Header) bool {
+	return !slices.ContainsFunc(h["Content-Type"], func(given string) bool { return strings.TrimSpace(given) != "" })
+}
+
+// untyped reports whether there is no body, where that needs no media type: what a
+// library sets on every request says nothing of it. The body is read no further
+// than its first byte.
+func (rl *realm) untyped(r *http.Request) bool {
+	if rl.endpoint.MediaType != provider.Optional || len(r.Header["Content-Type"]) > 1 || r.Header.Get("Content-Encoding") != "" {
+		return false
+	}
+	if r.ContentLength >= 0 {
+		return r.ContentLength == 0
+	}
+	n, err := io.ReadFull(r.Body, make([]byte, 1))
+	return n == 0 && errors.Is(err, io.EOF)
 }
 
 // readForm reads a body that is acceptable. The media type has no parameters
