@@ -106,19 +106,14 @@ there are.`,
 			if err := decodeStrictly(patch, &n.Settings); err != nil {
 				return err
 			}
+			flag := "--scope"
+			if !cmd.Flags().Changed("scope") {
+				flag = "--settings: scope"
+			}
 			return o.with(cmd, func(ctx context.Context, service admin.Service) error {
-				realms, err := service.Realms(ctx)
+				known, err := knownScopes(ctx, service, args[0], flag, n.Scopes)
 				if err != nil {
 					return err
-				}
-				var known counterfoil.Scopes
-				for _, r := range realms {
-					if r.Name == args[0] {
-						known = r.Scopes
-					}
-				}
-				if len(known) > 0 && !known.ContainAll(n.Scopes) {
-					return usagef("the realm %s has the scopes %s", args[0], join(known))
 				}
 				ctx, cancel := lasting(ctx)
 				defer cancel()
@@ -142,6 +137,27 @@ there are.`,
 	f.BoolVar(&n.WithoutSecret, "without-secret", false, "make no secret: the client authenticates in another way")
 	s.flags(cmd)
 	return cmd
+}
+
+// knownScopes returns the scopes that a realm has, none for any, and refuses one
+// that it has not by its name.
+func knownScopes(ctx context.Context, service admin.Service, realm, flag string, asked counterfoil.Scopes) (counterfoil.Scopes, error) {
+	realms, err := service.Realms(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var known counterfoil.Scopes
+	for _, r := range realms {
+		if r.Name == realm {
+			known = r.Scopes
+		}
+	}
+	for _, scope := range asked {
+		if len(known) > 0 && !known.Contain(scope) {
+			return nil, chooseFrom(known, fmt.Errorf("%s %s: the realm %s has no such scope", flag, oneLine(scope), realm))
+		}
+	}
+	return known, nil
 }
 
 func (o *operator) changeClient() *cobra.Command {
@@ -168,6 +184,9 @@ what is given; one empty value, as --tenant '', empties it.`,
 				return err
 			}
 			return o.with(cmd, func(ctx context.Context, service admin.Service) error {
+				if _, err := knownScopes(ctx, service, args[0], "--scope", given(s.scopes)); err != nil {
+					return err
+				}
 				c, err := service.ChangeClient(ctx, args[0], args[1], version, text)
 				if err != nil {
 					return err

@@ -120,7 +120,7 @@ func TestClientCommandRefuses(t *testing.T) {
 	}{
 		{"no such realm", []string{"client", "list", "okta"}, 2, `there is no realm "okta"`, "ahotu, altrata, engagifii, a55"},
 		{"no such client", []string{"client", "show", "a55", "nobody"}, 1, "no such client", "client list a55"},
-		{"scope of another realm", []string{"client", "create", "a55", "--scope", "events:read"}, 2, "has the scopes wallets:read", "--help"},
+		{"scope of another realm", []string{"client", "create", "a55", "--scope", "events:read"}, 2, "--scope events:read: the realm a55 has no such scope", "choose from wallets:read"},
 		{"taken id", []string{"client", "create", "a55", "--id", shared.env(t, "a55").Get("API_CLIENT_ID")}, 1, "already", "--id"},
 		{"negative overlap", []string{"client", "rotate", "a55", "x", "--overlap", "-1h"}, 2, "negative", "--help"},
 		{"unknown subcommand", []string{"client", "destroy"}, 2, `unknown command "destroy"`, "client --help"},
