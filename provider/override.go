@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -88,8 +89,20 @@ func instead[T any](override, was []T) []T {
 type overrideProblems struct{ list Problems }
 
 func (o *overrideProblems) Fail(way []any, allowed []string, format string, args ...any) {
-	o.list = append(o.list, &Problem{Way: overrideWay(way), Allowed: allowed, Message: fmt.Sprintf(format, args...)})
+	says := fmt.Sprintf(format, args...)
+	if way = overrideWay(way); way != nil {
+		says = overrideNames.Replace(says)
+	}
+	o.list = append(o.list, &Problem{Way: way, Allowed: allowed, Message: says})
 }
+
+// overrideNames turns the names of a description's values into those of Overrides.
+var overrideNames = strings.NewReplacer(
+	"token_endpoint.lifetime", "lifetime", "token_endpoint.policy", "policy", "token_endpoint.reuse_percent", "reuse_percent",
+	"token_endpoint.client_authentication", "client_authentication", "token_endpoint.assertion_audience", "assertion_audience",
+	"token_endpoint.resources", "resources", "access_token.signing_algorithms", "signing_algorithms",
+	"access_token.signing_algorithm", "signing_algorithms", "access_token.audience", "audience", "access_token.claims", "claims",
+)
 
 // overrideWay returns the way to the override that a description's value comes
 // from; nil when it is none's. Where scopes are missing, those that are there

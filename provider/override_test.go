@@ -64,7 +64,7 @@ func TestOverrideProblems(t *testing.T) {
 		way  []any
 		says string
 	}{
-		"lifetime":             {"oauth2", provider.Overrides{Lifetime: 1000 * time.Hour}, []any{"lifetime"}, "from 1s to 720h"},
+		"lifetime":             {"oauth2", provider.Overrides{Lifetime: 1000 * time.Hour}, []any{"lifetime"}, "lifetime must be whole seconds, from 1s to 720h"},
 		"part of a second":     {"oauth2", provider.Overrides{Lifetime: 1500 * time.Millisecond}, []any{"lifetime"}, "whole seconds"},
 		"share":                {"oauth2", provider.Overrides{ReusePercent: 91}, []any{"reuse_percent"}, "from 1 to 90"},
 		"scope of two words":   {"oauth2", provider.Overrides{Scopes: []provider.Scope{{Name: "a b", Description: "x"}}}, []any{"scopes", 0, "name"}, "one scope token"},
