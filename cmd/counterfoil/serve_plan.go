@@ -6,13 +6,16 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
@@ -83,6 +86,9 @@ type inspector func(context.Context, string) (sqlite.Inspection, error)
 func (p *program) plan(ctx context.Context, file string, look inspector) (*plan, error) {
 	config, doc, err := readServeConfig(file)
 	if err != nil {
+		if others := openToAll(file); len(others) > 0 {
+			return nil, withHint(errors.Join(append([]error{err}, others...)...), mendHint)
+		}
 		return nil, mend(err)
 	}
 	dir, err := configDir(file)
@@ -133,11 +139,49 @@ func (pl *planner) uses() []files.Use {
 	return uses
 }
 
+// openToAll returns what is wrong with the modes of the files that a configuration
+// names which anybody can write. Nothing else of it is looked at: whoever wrote it
+// would choose what is read.
+func openToAll(file string) (problems []error) {
+	info, err := os.Stat(file)
+	if err != nil || files.Writable(info) == nil {
+		return nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxConfig))
+	dir, errDir := configDir(file)
+	if err != nil || errDir != nil {
+		return nil
+	}
+	doc, _ := strict.Parse[serveConfig](file, text)
+	config := new(serveConfig)
+	if doc == nil || doc.Into(config) != nil {
+		return nil
+	}
+	pl := &planner{plan: &plan{serveConfig: config, file: file}, dir: dir}
+	seen := map[string]bool{file: true}
+	for _, use := range pl.uses() {
+		if info, err := os.Stat(use.path); err == nil && !seen[use.path] {
+			seen[use.path] = true
+			if err := files.Writable(info); err != nil {
+				problems = append(problems, fmt.Errorf("%s: %w", use.path, err))
+			}
+		}
+	}
+	return problems
+}
+
+const mendHint = "mend the configuration; the lines above name each mistake"
+
 // mend adds the next action to the problems of a configuration.
 func mend(err error) error {
 	var problems strict.Problems
 	if errors.As(err, &problems) {
-		return withHint(err, "mend the configuration; the lines above name each mistake")
+		return withHint(err, mendHint)
 	}
 	return err
 }
@@ -172,6 +216,9 @@ func (pl *planner) address(ctx context.Context) {
 	switch {
 	case err != nil || name == "":
 		pl.fail(to("listen"), "%q is not HOST:PORT: for example 0.0.0.0:443, or :443 for every address", pl.Listen)
+	case strings.ContainsFunc(pl.Listen, unicode.IsSpace):
+		pl.fail(to("listen"), "%q has a space in it: write HOST:PORT", pl.Listen)
+		host = "" // which is not to be told, too
 	case unknown != nil:
 		pl.fail(to("listen"), "%q is no port: use a number from 0 to 65535", name)
 	case port > 0 && !mayListen(port):
@@ -180,11 +227,33 @@ func (pl *planner) address(ctx context.Context) {
 	if err == nil && host != "" && net.ParseIP(host) == nil {
 		limited, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
-		if _, err := net.DefaultResolver.LookupHost(limited, host); err != nil {
+		if found, err := net.DefaultResolver.LookupHost(limited, host); err != nil {
 			pl.fail(to("listen"), "%q is neither an address nor a name that can be looked up here", host)
+		} else if !slices.ContainsFunc(found, isOwnAddress) {
+			pl.warn("listen: %s is no address of this machine, but of %s: nothing can listen there unless it becomes one", host, strings.Join(found, " and "))
 		}
+	} else if err == nil && host != "" && !isOwnAddress(host) {
+		pl.warn("listen: %s is no address of this machine: nothing can listen there unless it becomes one", host)
 	}
 	pl.Log.Level, pl.Log.Format = cmp.Or(pl.Log.Level, "info"), cmp.Or(pl.Log.Format, "text")
+}
+
+// isOwnAddress reports whether this machine has an address, or may have it.
+func isOwnAddress(text string) bool {
+	ip, err := netip.ParseAddr(text)
+	if err != nil {
+		return false
+	}
+	ip = ip.Unmap().WithZone("")
+	own, err := net.InterfaceAddrs()
+	return err != nil || ip.IsLoopback() || ip.IsUnspecified() || slices.ContainsFunc(own, func(a net.Addr) bool {
+		n, ok := a.(*net.IPNet)
+		if !ok {
+			return false
+		}
+		has, ok := netip.AddrFromSlice(n.IP)
+		return ok && has.Unmap() == ip
+	})
 }
 
 func (pl *planner) proxy() {
@@ -197,25 +266,33 @@ func (pl *planner) proxy() {
 			pl.fail(to("trusted_proxies", i), "%q is neither a network nor an address: write for example 10.0.0.0/8", s)
 			continue
 		}
+		if err := (&peer.Config{TrustedProxies: []netip.Prefix{network}}).Validate(); err != nil {
+			pl.fail(to("trusted_proxies", i), "%v", err)
+			continue
+		}
 		pl.proxies = append(pl.proxies, network.Masked())
 	}
-	if pl.Told(to("trusted_proxies")) || len(pl.proxies) < len(pl.TrustedProxies) {
-		return // whether the headers have a proxy cannot be told
+	proxies := pl.proxies
+	if len(proxies) == 0 && (pl.Told(to("trusted_proxies")) || len(pl.TrustedProxies) > 0) {
+		proxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")} // there are some, and what is wrong with them is told
 	}
 	if len(pl.TrustedProxies) > 0 {
 		pl.AddressHeader = cmp.Or(pl.AddressHeader, "X-Forwarded-For")
 	}
-	h := pl.CertificateHeader
+	h, before := pl.CertificateHeader, ""
 	for _, c := range []struct {
 		way    []any
 		config peer.Config
 	}{
-		{to("trusted_proxies"), peer.Config{TrustedProxies: pl.proxies}},
-		{to("address_header"), peer.Config{TrustedProxies: pl.proxies, AddressHeader: string(pl.AddressHeader)}},
-		{to("certificate_header"), peer.Config{TrustedProxies: pl.proxies, CertificateHeader: h.Name, CertificateForm: peer.Form(h.Form)}},
+		{to("address_header"), peer.Config{TrustedProxies: proxies, AddressHeader: string(pl.AddressHeader)}},
+		{to("certificate_header"), peer.Config{TrustedProxies: proxies, CertificateHeader: h.Name, CertificateForm: peer.Form(h.Form)}},
+		{to("certificate_header"), peer.Config{TrustedProxies: proxies, AddressHeader: string(pl.AddressHeader), CertificateHeader: h.Name}},
 	} {
-		if err := c.config.Validate(); err != nil {
-			pl.fail(c.way, "%v", err)
+		if err := c.config.Validate(); err != nil && pl.Has(c.way) {
+			if says := fmt.Sprint(c.way, err); says != before {
+				pl.fail(c.way, "%v", err)
+				before = says
+			}
 		}
 	}
 }
@@ -337,6 +414,42 @@ func describe(path string, db *sqlite.Inspection) string {
 	return "the database " + path
 }
 
+// written refuses what stands there and would count as left out: nothing, where
+// the default is something else.
+func (pl *planner) written(way []any, c *realmConfig) {
+	for _, zero := range []struct {
+		name string
+		keys []any
+		is   bool
+	}{
+		{"lifetime", to("lifetime"), c.Lifetime == 0}, {"reuse_percent", to("reuse_percent"), c.ReusePercent == 0},
+		{"keys.age", to("keys", "age"), c.Keys.Age == 0}, {"keys.ahead", to("keys", "ahead"), c.Keys.Ahead == 0},
+	} {
+		if at := under(way, zero.keys...); zero.is && pl.Has(at) {
+			pl.fail(at, "%s cannot be 0: leave it out for the default", zero.name)
+		}
+	}
+	for i := range c.Federation {
+		if at := under(way, "federation", i, "max_lifetime"); c.Federation[i].MaxLifetime == 0 && pl.Has(at) {
+			pl.fail(at, "max_lifetime cannot be 0: leave it out for the default")
+		}
+	}
+	for _, list := range []struct {
+		key, otherwise string
+		is             bool
+	}{
+		{"tenants", "any tenant", len(c.Tenants) == 0}, {"hosts", "that of base_url", len(c.Hosts) == 0 && c.BaseURL != ""},
+		{"scopes", "those of the description", len(c.Scopes) == 0}, {"signing_algorithms", "those of the description", len(c.SigningAlgorithms) == 0},
+		{"client_authentication", "those of the description", len(c.ClientAuthentication) == 0},
+		{"resources", "those of the description", len(c.Resources) == 0}, {"audience", "that of the description", len(c.Audience) == 0},
+		{"claims", "those of the description", len(c.Claims) == 0},
+	} {
+		if at := under(way, list.key); list.is && pl.Has(at) {
+			pl.fail(at, "the list is empty: name at least one, or leave it out for %s", list.otherwise)
+		}
+	}
+}
+
 // realm works out one realm.
 func (pl *planner) realm(i int) {
 	c := &pl.Realms[i]
@@ -349,6 +462,7 @@ func (pl *planner) realm(i int) {
 	if !realmName.MatchString(c.Name) {
 		pl.fail(under(way, "name"), "the name %q must be lower-case letters, digits and hyphens, starting with a letter", c.Name)
 	}
+	pl.written(way, c)
 	r := plannedRealm{Realm: server.Realm{
 		Name: c.Name, Provider: pl.provider(way, c), Issuer: c.Issuer, Tenants: c.Tenants,
 		KeyAge: c.Keys.Age, KeyAhead: c.Keys.Ahead, DPoPNonce: c.DPoPNonce,

@@ -134,7 +134,7 @@ func TestServeRefusesConfiguration(t *testing.T) {
 		{"pair that is none", "tls/key.pem", "tls/other-key.pem", "serve.yaml:4:3: certificate "},
 		{"database in no directory", "counterfoil.db", "nowhere/counterfoil.db", "serve.yaml:6:1: look at database "},
 		{"foreign database", "counterfoil.db", "serve.yaml", "serve.yaml:6:1: look at database "},
-		{"lifetime too long", "lifetime: 10m", "lifetime: 1000h", "serve.yaml:16:5: token_endpoint.lifetime must be whole seconds"},
+		{"lifetime too long", "lifetime: 10m", "lifetime: 1000h", "serve.yaml:16:5: lifetime must be whole seconds"},
 		{"unknown policy", "policy: reuse", "policy: reuses", "serve.yaml:28:13: policy: \"reuses\" is not understood here (allowed: independent, replace, reuse)"},
 		{"no such provider", "provider: cognito", "provider: okta", "serve.yaml:24:5: no provider is called \"okta\""},
 		{"same place", "    path: /partners\n", "", "the realm acme is at auth.acme.example already"},
@@ -148,6 +148,9 @@ func TestServeRefusesConfiguration(t *testing.T) {
 		{"port that is a word", "127.0.0.1:0", "127.0.0.1:nosuchservice", "serve.yaml:2:1: listen: \"nosuchservice\" is no port"},
 		{"port below nothing", "127.0.0.1:0", "127.0.0.1:-1", "serve.yaml:2:1: listen: \"-1\" is no port"},
 		{"address that is none", "127.0.0.1:0", "127.0.0.256:443", "serve.yaml:2:1: listen: \"127.0.0.256\" is neither an address"},
+		{"port behind a space", "127.0.0.1:0", "'127.0.0.1: 80'", "serve.yaml:2:1: listen: \"127.0.0.1: 80\" has a space in it"},
+		{"address behind a space", "127.0.0.1:0", "' 127.0.0.1:80'", "serve.yaml:2:1: listen: \" 127.0.0.1:80\" has a space in it"},
+		{"claims that say no scope", "    lifetime: 10m", "    audience: []", "serve.yaml:16:5: audience: the list is empty: name at least one, or leave it out for that of the description"},
 		{"proxy that is none", "10.0.0.0/8", "proxy", "serve.yaml:8:19: trusted_proxies: \"proxy\" is neither a network nor an address"},
 		{"certificates nobody asks for", "    policy: reuse", "    client_authentication: [tls_client_auth]", "serve.yaml:28:5: client_authentication: clients cannot show a certificate"},
 		{"keys that are older when the next is published", "    policy: reuse", "    keys: {age: 1h, ahead: 2h}", "serve.yaml:28:5: the age of signing keys must be longer than the time that they are published ahead"},
@@ -251,7 +254,7 @@ func TestServeCheckSaysAll(t *testing.T) {
 	got := execute(t, "", nil, binary, "serve", "--config", s.file, "--check")
 	for _, want := range []string{
 		"the field \"database\" is missing", "\"70000\" is no port", "none.pem: no such file", "none-key.pem: no such file", "unknown field \"databases\"",
-		"env:NO_SUCH_VARIABLE", "\"proxy\" is neither", "token_endpoint.lifetime must be", "\"reuses\" is not understood", "there is no realm \"opps\"",
+		"env:NO_SUCH_VARIABLE", "\"proxy\" is neither", ": lifetime must be", "\"reuses\" is not understood", "there is no realm \"opps\"",
 	} {
 		if strings.Count(got.err, want) != 1 {
 			t.Errorf("%q is not said once in\n%s", want, got.err)
@@ -259,6 +262,74 @@ func TestServeCheckSaysAll(t *testing.T) {
 	}
 	if lines := strings.Count(got.err, "serve.yaml:"); lines != 10 || got.code != 1 {
 		t.Errorf("exit %d, %d mistakes, want 10:\n%s", got.code, lines, got.err)
+	}
+}
+
+// What is written and empty counts as left out nowhere: no tenants would be any.
+// Each mistake is told once, by the key of this file and at its line.
+func TestServeCheckOfWhatIsEmpty(t *testing.T) {
+	text := exampleConfig(t)
+	for _, change := range [][2]string{
+		{"trusted_proxies: [10.0.0.0/8]", "trusted_proxies: [10.0.0.0/8, 0.0.0.0/0, '::/0']\naddress_header: Forwarded\ncertificate_header: {name: Forwarded}"},
+		{"    lifetime: 10m", "    lifetime: 0s\n    keys: {age: 0s, ahead: 0m}\n    tenants: []\n    client_authentication: []\n    signing_algorithms: []\n    reuse_percent: 0\n" +
+			"    resources: []\n    audience: []\n    claims: []\n    federation: [{issuer: 'https://i.example', jwks_file: tls/certificate.pem, max_lifetime: 0s}]"},
+		{"    policy: reuse", "    policy: reuse\n    lifetime: 900h"},
+	} {
+		if !strings.Contains(text, change[0]) {
+			t.Fatalf("the example has no %q", change[0])
+		}
+		text = strings.Replace(text, change[0], change[1], 1)
+	}
+	s := layOut(t, text)
+	got := execute(t, "", nil, binary, "serve", "--config", s.file, "--check")
+	want := []string{
+		"serve.yaml:8:31: trusted_proxies: the trusted proxy 0.0.0.0/0 is everybody", "serve.yaml:8:42: trusted_proxies: the trusted proxy ::/0 is everybody",
+		"serve.yaml:10:1: certificate_header: the header Forwarded cannot have both",
+		"serve.yaml:18:5: lifetime cannot be 0: leave it out", ": keys.age cannot be 0", ": keys.ahead cannot be 0", "serve.yaml:20:5: tenants: the list is empty: name at least one, or leave it out for any tenant",
+		"client_authentication: the list is empty", "signing_algorithms: the list is empty", "reuse_percent cannot be 0", "resources: the list is empty", "audience: the list is empty",
+		"claims: the list is empty", "max_lifetime cannot be 0", "jwks_file", ": lifetime must be whole seconds, from 1s to 720h",
+	}
+	for _, want := range want {
+		if strings.Count(got.err, want) != 1 {
+			t.Errorf("%q is not said once", want)
+		}
+	}
+	if lines := strings.Count(got.err, "serve.yaml:"); lines != len(want) || got.code != 1 || t.Failed() {
+		t.Errorf("exit %d, %d mistakes, want %d:\n%s", got.code, lines, len(want), got.err)
+	}
+}
+
+// An address that this machine has not may come to it, so it is a warning.
+func TestServeCheckAddressOfAnotherMachine(t *testing.T) {
+	const warning = "warning: listen: 192.0.2.7 is no address of this machine"
+	text := exampleConfig(t)
+	if got := execute(t, "", nil, binary, "serve", "--check", "--config", layOut(t, strings.Replace(text, "127.0.0.1:0", "192.0.2.7:8443", 1)).file).good(t); !strings.Contains(got.out, warning) {
+		t.Errorf("no warning in\n%s", got.out)
+	}
+	for _, own := range []string{"127.0.0.1:8443", "0.0.0.0:8443", "':8443'", "'[::]:8443'", "'[::1]:8443'", "localhost:8443"} {
+		if got := execute(t, "", nil, binary, "serve", "--check", "--config", layOut(t, strings.Replace(text, "127.0.0.1:0", own, 1)).file).good(t); strings.Contains(got.out, "warning") {
+			t.Errorf("%s: %s", own, got.out)
+		}
+	}
+}
+
+// A configuration that anybody can write hides no other file that anybody can.
+func TestServeCheckTellsAllOpenFiles(t *testing.T) {
+	s := layOut(t, exampleConfig(t))
+	open := []string{"serve.yaml", "master.key", "tls/key.pem"}
+	for _, name := range open {
+		if err := os.Chmod(filepath.Join(s.dir, name), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := execute(t, "", nil, binary, "serve", "--config", s.file, "--check")
+	for _, name := range open {
+		if strings.Count(got.err, filepath.Join(s.dir, name)+": anybody can write it (mode 0666)") != 1 {
+			t.Errorf("%s is not told of once", name)
+		}
+	}
+	if strings.Count(got.err, "\n") != len(open)+1 || got.code != 1 || t.Failed() {
+		t.Errorf("exit %d, said\n%s", got.code, got.err)
 	}
 }
 
