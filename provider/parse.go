@@ -82,6 +82,7 @@ func parse(file string, text []byte, chain []string) (*Provider, error) {
 	if err := doc.Into(&own); err != nil {
 		return nil, err
 	}
+	zeros(doc, &own)
 	p := &own
 	if own.Extends != "" {
 		base, err := extended(doc, own.Extends, chain)
@@ -99,6 +100,23 @@ func parse(file string, text []byte, chain []string) (*Provider, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// zeros refuses a 0 that is written where it would count as left out.
+func zeros(doc *strict.Document, own *Provider) {
+	refuse := func(is bool, way []any, name string) {
+		if is && doc.Has(way) {
+			doc.Fail(way, nil, "%s cannot be 0: leave it out for the default", name)
+		}
+	}
+	t := &own.TokenEndpoint
+	refuse(t.ReusePercent == 0, at("token_endpoint", "reuse_percent"), "reuse_percent")
+	for name, limit := range map[string]int{"body": t.Limits.Body, "client_id": t.Limits.ClientID, "client_secret": t.Limits.ClientSecret, "scope": t.Limits.Scope} {
+		refuse(limit == 0, at("token_endpoint", "limits", name), "the limit "+name)
+	}
+	for i := range own.APIs {
+		refuse(own.APIs[i].Leeway == 0, at("apis", i, "leeway"), "leeway")
+	}
 }
 
 // maxChain is how many files may extend one another.
