@@ -306,6 +306,11 @@ func (f *File) documents(row func(*Row) error) error {
 				return wrong("import: the file is of the format %s, not %s: choose that one", other, f.name)
 			}
 		}
+		if alone && f.format.relaxed && f.format.index(where.names, f.format.members.id) < 0 {
+			if other, sure := f.tellApart(where.names); other == "" && !sure && len(where.names) > 0 {
+				return wrong("import: the file has no member %s, in whatever section, and is no client itself: its members are %s", clientsMember, shown(where.names))
+			}
+		}
 		switch chosen, err := f.chosen(where.source); {
 		case err != nil || !chosen || where.empty:
 			return err
@@ -333,6 +338,20 @@ func (f *File) documents(row func(*Row) error) error {
 		return fmt.Errorf("import: %w", s.err)
 	}
 	return nil
+}
+
+// shown are names of members, some of them, for an error.
+func shown(names []string) string {
+	const most = 5
+	var some []string
+	for _, name := range names[:min(most, len(names))] {
+		some = append(some, event.Clean(name, 100))
+	}
+	text := strings.Join(some, ", ")
+	if len(names) > most {
+		text += " and others"
+	}
+	return text
 }
 
 // maxRealms is how many realms of a file are remembered, for an error.

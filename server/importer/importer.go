@@ -12,8 +12,8 @@
 //
 // The formats:
 //
-//	identityserver  IdentityServer4 and Duende: clients as in appsettings.json, as entities of its
-//	                configuration store, or as in the seed files of admin tools
+//	identityserver  IdentityServer4 and Duende: clients as in appsettings.json, in a section of any
+//	                name, as entities of its configuration store, or as in the seed files of admin tools
 //	hydra           Ory Hydra: 'hydra list clients --format json' or its admin API, with the hashed
 //	                client_secret as its table hydra_client has it, or rows of that table as JSON
 //	keycloak        Keycloak: an export of one realm or more, with secrets, or its clients

@@ -825,6 +825,7 @@ func TestSectionsOfAnyName(t *testing.T) {
 		`{"0":{"ClientId":"a",` + proof + `},"1":{"ClientId":"b",` + proof + `}}`:                                "a b",
 		`{"IdentityServer":{"Clients":{"0":{` + proof + `}}}}`:                                                   "ClientId is missing",
 		`{"IdentityServer":{"Clients":{"ClientId":"a",` + proof + `}}}`:                                          "a",
+		`{"Logging":{"LogLevel":{"Default":"x"}},"Auth":{"Clientz":[]}}`:                                         "the file has no member Clients, in whatever section, and is no client itself: its members are Logging, Auth",
 		`{"IdentityServer":{"Clients":{}}}`:                                                                      "the file has no clients",
 		`{"ClientId":"a",` + proof + `,"Properties":{"Clients":[{"ClientId":"b"}]}}`:                             "a",
 		`{"Auth":{"Clients":[{"ClientId":15,` + proof + `}]}}`:                                                   "15",
