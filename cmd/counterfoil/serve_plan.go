@@ -165,10 +165,10 @@ func openToAll(file string) (problems []error) {
 	pl := &planner{plan: &plan{serveConfig: config, file: file}, dir: dir}
 	seen := map[string]bool{file: true}
 	for _, use := range pl.uses() {
-		if info, err := os.Stat(use.path); err == nil && !seen[use.path] {
-			seen[use.path] = true
+		if info, err := os.Stat(use.Path); err == nil && !seen[use.Path] {
+			seen[use.Path] = true
 			if err := files.Writable(info); err != nil {
-				problems = append(problems, fmt.Errorf("%s: %w", use.path, err))
+				problems = append(problems, fmt.Errorf("%s: %w", use.Path, err))
 			}
 		}
 	}
