@@ -27,7 +27,7 @@ func ParseScopes(s string) (Scopes, error) {
 				return nil, fmt.Errorf("scope has a character that RFC 6749 section 3.3 does not allow")
 			}
 		}
-		if !scopes.Contain(part) {
+		if !scopes.Contains(part) {
 			scopes = append(scopes, part)
 		}
 	}
@@ -38,13 +38,13 @@ func ParseScopes(s string) (Scopes, error) {
 func (s Scopes) String() string { return strings.Join(s, " ") }
 
 // Contain reports whether scope is among s.
-func (s Scopes) Contain(scope string) bool { return slices.Contains(s, scope) }
+func (s Scopes) Contains(scope string) bool { return slices.Contains(s, scope) }
 
 // ContainAll reports whether each of want is among s. Nothing wanted is always
 // contained.
-func (s Scopes) ContainAll(want Scopes) bool {
+func (s Scopes) ContainsAll(want Scopes) bool {
 	for _, w := range want {
-		if !s.Contain(w) {
+		if !s.Contains(w) {
 			return false
 		}
 	}

@@ -136,7 +136,7 @@ type Config struct {
 	// a new token ends the old one (see [ErrCacheLost]): every process then ends
 	// the others' tokens. Without it each keeps the token that it has, and calls
 	// fail when that has ended.
-	FetchAlone bool
+	FetchWithoutCache bool
 	// Clock is for tests; default the machine's.
 	Clock counterfoil.Clock
 	// FieldName is what errors call a field of Config, such as TokenURL; default
@@ -299,7 +299,7 @@ func (s *Source) scopesGiven() error {
 	if parsed, err := counterfoil.ParseScopes(c.Scopes.String()); err != nil || len(parsed) != len(c.Scopes) {
 		return c.wrong("Scopes", "must be different scope tokens, one an element (RFC 6749 section 3.3)")
 	}
-	if !c.Scopes.ContainAll(want.MustInclude) {
+	if !c.Scopes.ContainsAll(want.MustInclude) {
 		return c.wrong("Scopes", "must include %s", want.MustInclude)
 	}
 	if len(c.Scopes) == 0 && want.Parameter == provider.Required {

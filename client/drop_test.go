@@ -85,7 +85,7 @@ func TestDroppedTokenThatTheCacheStillShows(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			w, l, s := dropping(t)
 			old := w.tokenOf(s)
-			s.Drop(w.ctx, old)
+			s.Invalidate(w.ctx, old)
 			row.lag(w, l, s, old)
 			for range 3 {
 				equal(t, "token after the first was rejected", w.must(s), "token-2")
@@ -100,10 +100,10 @@ func TestDroppedTokenThatTheCacheStillShows(t *testing.T) {
 func TestDropIsNotMendedWithTheTokenDroppedBefore(t *testing.T) {
 	w, l, s := dropping(t)
 	first := w.tokenOf(s)
-	s.Drop(w.ctx, first)
+	s.Invalidate(w.ctx, first)
 	second := w.tokenOf(s)
 	l.loads, l.finds = &first, &first
-	s.Drop(w.ctx, second)
+	s.Invalidate(w.ctx, second)
 	equal(t, "token after both were rejected", w.must(s), "token-3")
 	equal(t, "tokens taken out of the cache", l.drops, 2)
 }
@@ -122,23 +122,23 @@ func TestDropOfATokenThatIsNotInUse(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			w, l, s := dropping(t)
 			old := w.tokenOf(s)
-			s.Drop(w.ctx, old)
+			s.Invalidate(w.ctx, old)
 			for range 2 { // the second look sees the first one's own change
 				equal(t, "token", w.must(s), "token-2")
 			}
 			row.lag(l)
 			dropped := l.drops
 			for range 100 {
-				s.Drop(w.ctx, old)
-				s.Drop(w.ctx, counterfoil.Token{})
-				s.Drop(w.ctx, counterfoil.Token{Value: "a stranger"})
+				s.Invalidate(w.ctx, old)
+				s.Invalidate(w.ctx, counterfoil.Token{})
+				s.Invalidate(w.ctx, counterfoil.Token{Value: "a stranger"})
 			}
 			equal(t, "token in use", w.must(s), "token-2")
 			equal(t, "token requests", w.asked(), 2)
 			equal(t, "tokens taken out of the cache", l.drops, dropped)
 			l.loadErr, l.loads = nil, nil
 			for range 4 { // the places for rejected tokens are all there
-				s.Drop(w.ctx, w.tokenOf(s))
+				s.Invalidate(w.ctx, w.tokenOf(s))
 			}
 			equal(t, "token after four more were rejected", w.must(s), "token-6")
 			n := 0
@@ -176,7 +176,7 @@ func TestLate401WhileTheCacheIsLost(t *testing.T) {
 		answered <- resp.StatusCode
 	}()
 	<-arrived
-	s.Drop(w.ctx, old)
+	s.Invalidate(w.ctx, old)
 	equal(t, "token", w.must(s), "token-2")
 	l.loadErr = errors.New("away")
 	close(renewed)
@@ -194,12 +194,12 @@ func TestDropOfATokenThatOthersHaveReplaced(t *testing.T) {
 	newer.Value, newer.Issued, newer.Expires = "theirs", old.Issued.Add(time.Second), old.Expires.Add(time.Second)
 	l.loads = &newer
 	for range 100 { // costs none of the places for rejected tokens
-		s.Drop(w.ctx, old)
+		s.Invalidate(w.ctx, old)
 	}
 	equal(t, "token", w.must(s), "theirs")
 	equal(t, "token requests", w.asked(), 1)
 	equal(t, "tokens taken out of the cache", l.drops, 0)
 	l.loads = nil
-	s.Drop(w.ctx, w.tokenOf(s))
+	s.Invalidate(w.ctx, w.tokenOf(s))
 	equal(t, "token after theirs was rejected", w.must(s), "token-2")
 }

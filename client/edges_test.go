@@ -207,7 +207,7 @@ func TestCacheIsLost(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t)
 			c := w.config("oauth2")
-			c.Provider.TokenEndpoint.Policy, c.FetchAlone = row.policy, row.alone
+			c.Provider.TokenEndpoint.Policy, c.FetchWithoutCache = row.policy, row.alone
 			c.Cache = &lost{Cache: client.Memory(), dropErr: errors.New("away too")}
 			s := w.source(c)
 			if !row.token {
@@ -217,7 +217,7 @@ func TestCacheIsLost(t *testing.T) {
 				equal(t, "token requests", w.asked(), 0)
 				return
 			}
-			s.Drop(w.ctx, w.tokenOf(s))
+			s.Invalidate(w.ctx, w.tokenOf(s))
 			events := w.seenEvents()
 			last := events[len(events)-1]
 			equal(t, "event", last.Type, counterfoil.EventTokenDropped)
@@ -346,7 +346,7 @@ func TestPausesBeginAnew(t *testing.T) {
 	w.answers(nil)
 	w.must(s)
 	w.answers(refuse)
-	s.Drop(w.ctx, w.tokenOf(s))
+	s.Invalidate(w.ctx, w.tokenOf(s))
 	w.fails(s)
 	equal(t, "pause after a success", w.fails(s).RetryAfter, time.Second)
 }

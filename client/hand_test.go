@@ -136,11 +136,11 @@ func mistakeDropsRenewed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Drop(w.ctx, old)
+	s.Invalidate(w.ctx, old)
 	equal(t, "token after the drop", w.must(s), "token-2")
 	for range 100 { // 401s that were under way with the old token
-		s.Drop(w.ctx, old)
-		other.Drop(w.ctx, old)
+		s.Invalidate(w.ctx, old)
+		other.Invalidate(w.ctx, old)
 	}
 	equal(t, "token after late drops", w.must(s), "token-2")
 	equal(t, "token of another holder of the cache", w.must(other), "token-2")
@@ -350,7 +350,7 @@ func crash(c client.Config) {
 	if err != nil {
 		panic(err)
 	}
-	s.Drop(context.Background(), token)
+	s.Invalidate(context.Background(), token)
 	resp, err := s.Client().Get(c.APIURL)
 	if err != nil {
 		panic(err)

@@ -40,10 +40,10 @@ func TestSourcesShareACache(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.Drop(w.ctx, token)
+	b.Invalidate(w.ctx, token)
 	equal(t, "b after its token was rejected", w.must(b), "token-4")
 	equal(t, "a after that", w.must(a), "token-4")
-	a.Drop(w.ctx, token)
+	a.Invalidate(w.ctx, token)
 	equal(t, "a after the old token was rejected again", w.must(a), "token-4")
 
 	if err := cache.Clear(w.ctx, ""); err != nil {
@@ -185,7 +185,7 @@ func TestChangeRightAfterALook(t *testing.T) {
 		look func(w *world, s *client.Source, old counterfoil.Token)
 	}{
 		{"because of a change", false, func(w *world, s *client.Source, _ counterfoil.Token) { equal(w.t, "token seen", w.must(s), "theirs") }},
-		{"because its token was rejected", false, func(w *world, s *client.Source, old counterfoil.Token) { s.Drop(w.ctx, old) }},
+		{"because its token was rejected", false, func(w *world, s *client.Source, old counterfoil.Token) { s.Invalidate(w.ctx, old) }},
 		{"because it has none yet", true, func(w *world, s *client.Source, _ counterfoil.Token) { equal(w.t, "token seen", w.must(s), "theirs") }},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -243,10 +243,10 @@ func TestTwoDropsAtATime(t *testing.T) {
 	old := w.tokenOf(s)
 	b.loaded = func() {
 		b.loaded = nil
-		s.Drop(w.ctx, old)
+		s.Invalidate(w.ctx, old)
 		equal(t, "token that the one has got", w.must(s), "token-2")
 	}
-	s.Drop(w.ctx, old)
+	s.Invalidate(w.ctx, old)
 	equal(t, "token in use", w.must(s), "token-2")
 	dropped := 0
 	for _, e := range w.seenEvents() {
@@ -304,7 +304,7 @@ func TestOutageAfterARejectedToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.answers(status(503, ""))
-	s.Drop(w.ctx, token)
+	s.Invalidate(w.ctx, token)
 	for range 10 {
 		w.turning(time.Second, func() { w.fails(s) })
 		w.clock.Turn(20 * time.Second)

@@ -208,7 +208,7 @@ func (s *Source) renew(ctx context.Context) (*held, error) {
 // mayFetchAlone reports whether a token may be asked for without the exclusion
 // of the cache.
 func (s *Source) mayFetchAlone() bool {
-	return s.cfg.FetchAlone || s.cfg.Provider.TokenEndpoint.Policy != provider.Replace
+	return s.cfg.FetchWithoutCache || s.cfg.Provider.TokenEndpoint.Policy != provider.Replace
 }
 
 // notRenewed makes an Error of what a cache returned in place of a token.
@@ -228,7 +228,7 @@ func (s *Source) notRenewed(ctx context.Context, err error) error {
 // next call of Token gets a new one. When 5 tokens in a minute have been dropped
 // long before their renewal, by this Source or others who share the cache,
 // further ones are kept, because then it is not the tokens that are wrong.
-func (s *Source) Drop(ctx context.Context, rejected counterfoil.Token) {
+func (s *Source) Invalidate(ctx context.Context, rejected counterfoil.Token) {
 	h, now := s.held.Load(), s.cfg.Clock.Now()
 	if h == nil || h.token.Value != rejected.Value {
 		return

@@ -255,12 +255,12 @@ func TestDropIsBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.Drop(w.ctx, token)
+		s.Invalidate(w.ctx, token)
 	}
 	equal(t, "token requests in one minute", w.asked(), 6)
 	w.clock.Turn(2 * time.Minute)
 	token, _ := s.Token(w.ctx)
-	s.Drop(w.ctx, token)
+	s.Invalidate(w.ctx, token)
 	equal(t, "token two minutes later", w.must(s), "token-7")
 }
 
@@ -272,7 +272,7 @@ func TestEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.answers(status(401, `{"error":"invalid_client"}`))
-	s.Drop(w.ctx, token)
+	s.Invalidate(w.ctx, token)
 	w.fails(s)
 	w.fails(s) // remembered: no second event
 	var got []string

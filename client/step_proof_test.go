@@ -113,7 +113,7 @@ func stepAssertions(m *machine, set func(func()), key client.Key) {
 	s := m.source(func(c *client.Config) { c.ClientSecret, c.Key = nil, always(key) })
 	m.minutes(s, 5)
 	equal(m.t, "assertions refused before", refused, 0)
-	set(func() { s.Drop(m.ctx, m.tokenOf(s)); m.uses(s) })
+	set(func() { s.Invalidate(m.ctx, m.tokenOf(s)); m.uses(s) })
 	m.minutes(s, 60)
 	if refused > 2 {
 		m.t.Errorf("%d assertions were refused for their time, want 2 at most", refused)

@@ -298,17 +298,17 @@ func stepDrop(m *machine, set func(func())) {
 	m.uses(s)
 	rejected := m.tokenOf(s)
 	m.clock.Turn(10 * time.Minute)
-	s.Drop(m.ctx, rejected)
-	set(func() { s.Drop(m.ctx, rejected) })
-	s.Drop(m.ctx, rejected)
+	s.Invalidate(m.ctx, rejected)
+	set(func() { s.Invalidate(m.ctx, rejected) })
+	s.Invalidate(m.ctx, rejected)
 	m.uses(s)
 	for range 20 { // whatever is rejected by then
-		s.Drop(m.ctx, m.tokenOf(s))
+		s.Invalidate(m.ctx, m.tokenOf(s))
 	}
 	m.atMost(1 + 1 + 5)
 	m.clock.Turn(2 * time.Minute)
 	last := m.tokenOf(s)
-	s.Drop(m.ctx, last)
+	s.Invalidate(m.ctx, last)
 	if again := m.tokenOf(s); again.Value == last.Value {
 		m.t.Error("two minutes later a rejected token is not dropped")
 	}

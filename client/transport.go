@@ -180,7 +180,7 @@ func (s *Source) remedied(ctx context.Context, resp *http.Response, h *held, don
 		return false
 	}
 	done.token = true
-	s.Drop(ctx, h.token)
+	s.Invalidate(ctx, h.token)
 	fresh, err := s.current(ctx)
 	return err == nil && fresh.token.Value != h.token.Value
 }

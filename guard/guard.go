@@ -294,7 +294,7 @@ func (g *Guard) authorize(r *http.Request, scopes counterfoil.Scopes) *Refusal {
 	switch {
 	case !ok || p.Provider != g.claims.provider || p.Issuer != g.claims.issuer:
 		p, refusal = nil, g.deny(counterfoil.TokenMissing, "the call has not passed this guard")
-	case p.Scopes.ContainAll(scopes):
+	case p.Scopes.ContainsAll(scopes):
 		return nil
 	default:
 		refusal.answer = g.api.Refusal(refusal.Reason).Fill(provider.Details{Header: g.tokenHeader, Scopes: scopes})
@@ -350,7 +350,7 @@ func (g *Guard) admit(answer http.Header, r *http.Request, sent *sent) (*counter
 		return p, refusal
 	}
 	// 8. The token's scopes suffice.
-	if !p.Scopes.ContainAll(g.api.Scopes) {
+	if !p.Scopes.ContainsAll(g.api.Scopes) {
 		return p, g.deny(counterfoil.ScopeInsufficient, "")
 	}
 	return p, nil

@@ -20,6 +20,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // realIssuer is the server with its database on a TLS listener, and an API on
@@ -85,7 +86,7 @@ func newRealIssuer(t *testing.T) *realIssuer {
 
 func (i *realIssuer) create(id string, resourceServer bool) server.Credentials {
 	i.t.Helper()
-	_, c, err := i.clients.Create(i.t.Context(), "test", server.NewClient{Realm: "acme", ID: id, Settings: server.Settings{
+	_, c, err := i.clients.Create(i.t.Context(), "test", server.NewClient{Realm: "acme", ID: id, Settings: store.Settings{
 		Scopes: counterfoil.Scopes{"read"}, ResourceServer: resourceServer}})
 	if err != nil {
 		i.t.Fatal(err)

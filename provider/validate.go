@@ -480,7 +480,7 @@ func (v *validator) url(way []any, s string) {
 
 func (v *validator) known(way []any, scopes counterfoil.Scopes) {
 	for _, s := range scopes {
-		if !v.p.ScopeNames().Contain(s) {
+		if !v.p.ScopeNames().Contains(s) {
 			v.fail(way, "the scope %q is not listed under scopes", s)
 		}
 	}

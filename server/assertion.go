@@ -13,6 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/outbound"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // The values of client_assertion_type: that of RFC 7523 section 2.2, and the one
@@ -115,7 +116,7 @@ func badAssertion(err error) *refusal {
 
 // proveAssertion looks at the assertion of a client, and returns what of it
 // serves once.
-func (rl *realm) proveAssertion(ctx context.Context, a *attempt, c *credentials, client *Client) ([]Once, *refusal) {
+func (rl *realm) proveAssertion(ctx context.Context, a *attempt, c *credentials, client *store.Client) ([]store.ReplayKey, *refusal) {
 	if c.assertion.issuer != nil {
 		return nil, rl.proveFederated(ctx, a, c.assertion, client)
 	}
@@ -136,15 +137,15 @@ func (rl *realm) proveAssertion(ctx context.Context, a *attempt, c *credentials,
 	}
 	expires, _ := jose.NumericDate(claims["exp"])
 	id, _ := claims["jti"].(string)
-	return []Once{{
-		Key:   sha256.Sum256([]byte(strings.Join([]string{"assertion", rl.Name, client.ID, id}, "\x00"))),
+	return []store.ReplayKey{{
+		Hash:  sha256.Sum256([]byte(strings.Join([]string{"assertion", rl.Name, client.ID, id}, "\x00"))),
 		Until: expires.Add(assertionLeeway + time.Second),
 	}}, nil
 }
 
 // clientKeys returns the keys of a client that are called kid, all when it is
 // "".
-func (rl *realm) clientKeys(ctx context.Context, auth *Authentication, kid string) ([]jose.PublicKey, *refusal) {
+func (rl *realm) clientKeys(ctx context.Context, auth *store.Authentication, kid string) ([]jose.PublicKey, *refusal) {
 	if auth.KeySet == "" {
 		return rl.fetchedKeys(ctx, auth.KeySetURL, kid)
 	}

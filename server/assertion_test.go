@@ -20,14 +20,15 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // TestPrivateKeyJWT takes what RFC 7523 lets a client send.
 func TestPrivateKeyJWT(t *testing.T) {
 	h := newGate(t, nil)
-	h.workload("job", server.Authentication{KeySet: jwks("ec", ecKey(), "rs", rsKey(), "ed", edKey())})
-	h.workload("bare", server.Authentication{KeySet: jwks("", ecKey())})
-	h.workload("four", server.Authentication{KeySet: jwks("1", newEC(), "2", newEC(), "3", newEC(), "4", ecKey())})
+	h.workload("job", store.Authentication{KeySet: jwks("ec", ecKey(), "rs", rsKey(), "ed", edKey())})
+	h.workload("bare", store.Authentication{KeySet: jwks("", ecKey())})
+	h.workload("four", store.Authentication{KeySet: jwks("1", newEC(), "2", newEC(), "3", newEC(), "4", ecKey())})
 	own := h.own("job")
 	for _, row := range []struct {
 		name, assertion string
@@ -60,7 +61,7 @@ func TestPrivateKeyJWT(t *testing.T) {
 		})
 	}
 	t.Run("the secret of a client that has keys", func(t *testing.T) {
-		creds := h.client(server.NewClient{Realm: "oauth2", ID: "both", Settings: server.Settings{Authentication: server.Authentication{KeySet: jwks("ec", ecKey())}}})
+		creds := h.client(server.NewClient{Realm: "oauth2", ID: "both", Settings: store.Settings{Authentication: store.Authentication{KeySet: jwks("ec", ecKey())}}})
 		a := h.good("oauth2")
 		a.credentials("both", creds.ClientSecret.Reveal())
 		h.wantToken(t, a)
@@ -72,10 +73,10 @@ func TestPrivateKeyJWT(t *testing.T) {
 // and the caller learns nothing but invalid_client.
 func TestAssertionRefused(t *testing.T) {
 	h := newGate(t, nil)
-	h.workload("job", server.Authentication{KeySet: jwks("ec", ecKey(), "rs", rsKey())})
-	h.workload("crowd", server.Authentication{KeySet: jwks("1", newEC(), "2", newEC(), "3", newEC(), "4", newEC(), "5", ecKey())})
-	h.workload("twin", server.Authentication{KeySet: jwks("ec", ecKey())})
-	broken := server.Client{Realm: "oauth2", ID: "broken", Settings: server.Settings{Authentication: server.Authentication{KeySet: `{"keys":`}}}
+	h.workload("job", store.Authentication{KeySet: jwks("ec", ecKey(), "rs", rsKey())})
+	h.workload("crowd", store.Authentication{KeySet: jwks("1", newEC(), "2", newEC(), "3", newEC(), "4", newEC(), "5", ecKey())})
+	h.workload("twin", store.Authentication{KeySet: jwks("ec", ecKey())})
+	broken := store.Client{Realm: "oauth2", ID: "broken", Settings: store.Settings{Authentication: store.Authentication{KeySet: `{"keys":`}}}
 	if err := h.store.CreateClient(t.Context(), broken, counterfoil.Event{Type: counterfoil.EventClientCreated, Time: h.clock.Now(), Realm: "oauth2", ClientID: "broken"}); err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +193,7 @@ func TestAssertionForTheTokenEndpoint(t *testing.T) {
 			}
 		}
 	})
-	h.workload("job", server.Authentication{KeySet: jwks("ec", ecKey())})
+	h.workload("job", store.Authentication{KeySet: jwks("ec", ecKey())})
 	endpoint := h.url + "/oauth2/token"
 	for name, row := range map[string]struct {
 		aud  any
@@ -223,8 +224,8 @@ func TestAssertionForTheTokenEndpoint(t *testing.T) {
 func TestAssertionServesOnce(t *testing.T) {
 	h := newGate(t, nil)
 	second, _ := h.open(nil)
-	h.workload("job", server.Authentication{KeySet: jwks("ec", ecKey())})
-	h.workload("twin", server.Authentication{KeySet: jwks("ec", ecKey())})
+	h.workload("job", store.Authentication{KeySet: jwks("ec", ecKey())})
+	h.workload("twin", store.Authentication{KeySet: jwks("ec", ecKey())})
 
 	c := h.own("job").but(claims{"aud": "https://issuer.example", "jti": "the only one"})
 	first := h.asserting(signed(ecKey(), "ec", c))
@@ -308,9 +309,9 @@ func TestKeySetIsAway(t *testing.T) {
 		pool.AddCert(platform.Certificate())
 		c.Outbound.RootCAs = pool
 	})
-	h.workload("job", server.Authentication{KeySetURL: place.URL + "/jwks"})
-	h.workload("local", server.Authentication{KeySet: jwks("ec", ecKey())})
-	h.workload("keyless", server.Authentication{})
+	h.workload("job", store.Authentication{KeySetURL: place.URL + "/jwks"})
+	h.workload("local", store.Authentication{KeySet: jwks("ec", ecKey())})
+	h.workload("keyless", store.Authentication{})
 	own := func(key crypto.Signer, kid, id string) *ask { return h.asserting(signed(key, kid, h.own(id))) }
 	forged := func(id string) *ask { return own(strangeKey(), "ec", id) }
 
@@ -367,9 +368,9 @@ func TestKeySetURL(t *testing.T) {
 	outbound := server.Outbound{Hosts: []string{place.host()}, Private: true, RootCAs: place.pool()}
 	gate := func(t *testing.T, o server.Outbound) *house {
 		h := newGate(t, func(c *server.Config) { c.Outbound = o })
-		h.workload("job", server.Authentication{KeySetURL: place.URL + "/jwks"})
-		h.workload("inner", server.Authentication{KeySetURL: inner.URL + "/jwks"})
-		h.workload("local", server.Authentication{KeySet: jwks("ec", ecKey())})
+		h.workload("job", store.Authentication{KeySetURL: place.URL + "/jwks"})
+		h.workload("inner", store.Authentication{KeySetURL: inner.URL + "/jwks"})
+		h.workload("local", store.Authentication{KeySet: jwks("ec", ecKey())})
 		return h
 	}
 	assertion := func(h *house, key crypto.Signer, kid, id string) *ask {

@@ -9,22 +9,23 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // Authority answers what a guard asks of a realm in the same process. Its
 // methods use types of the standard library and of package counterfoil only.
-type Authority struct {
+type Issuer struct {
 	server *Server
 	name   string
 }
 
 // Realm returns the authority of a realm, or nil when the server has no realm
 // of that name.
-func (s *Server) Realm(name string) *Authority {
+func (s *Server) Issuer(name string) *Issuer {
 	if s.realm(name) == nil {
 		return nil
 	}
-	return &Authority{s, name}
+	return &Issuer{s, name}
 }
 
 var errNoRealm = errors.New("the server has this realm no longer")
@@ -33,7 +34,7 @@ var errNoRealm = errors.New("the server has this realm no longer")
 // error is a *counterfoil.Error with the Reason TokenKeyUnknown or TokenAlgorithm
 // when there is none. For a kid that it does not know it reads the store, at most
 // once a second.
-func (a *Authority) PublicKey(ctx context.Context, id, algorithm string) (crypto.PublicKey, error) {
+func (a *Issuer) PublicKey(ctx context.Context, id, algorithm string) (crypto.PublicKey, error) {
 	rl := a.server.realm(a.name)
 	if rl == nil {
 		return nil, errNoRealm
@@ -55,7 +56,7 @@ func (a *Authority) PublicKey(ctx context.Context, id, algorithm string) (crypto
 // force. Otherwise the error is a *counterfoil.Error with the Reason TokenRevoked,
 // also when the client is unknown or disabled, or TokenReplaced, when the token is
 // not the client's last under the policy "replace". Each call reads the store once.
-func (a *Authority) Live(ctx context.Context, p *counterfoil.Principal, _ counterfoil.Secret) error {
+func (a *Issuer) Live(ctx context.Context, p *counterfoil.Principal, _ counterfoil.Secret) error {
 	rl := a.server.realm(a.name)
 	if rl == nil {
 		return errNoRealm
@@ -71,9 +72,9 @@ func (a *Authority) Live(ctx context.Context, p *counterfoil.Principal, _ counte
 
 // ended tells why a token that is valid by itself is no longer in force; "" when it is.
 func (rl *realm) ended(ctx context.Context, p *counterfoil.Principal) (counterfoil.Reason, error) {
-	s, err := rl.Store.Standing(ctx, rl.Name, p.ClientID, p.TokenID)
+	s, err := rl.Store.TokenStatus(ctx, rl.Name, p.ClientID, p.TokenID)
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, store.ErrNotFound):
 		return counterfoil.TokenRevoked, nil
 	case err != nil:
 		return "", fmt.Errorf("read standing: %w", err)
@@ -87,14 +88,14 @@ func (rl *realm) ended(ctx context.Context, p *counterfoil.Principal) (counterfo
 
 // Tenants returns the tenants that a client is granted: none when it is unknown
 // or disabled.
-func (a *Authority) Tenants(ctx context.Context, clientID string) ([]string, error) {
+func (a *Issuer) Tenants(ctx context.Context, clientID string) ([]string, error) {
 	c, err := a.client(ctx, clientID)
 	return c.Tenants, err
 }
 
 // APIKey reports whether the key is one of the client's; false when the client
 // is unknown or disabled.
-func (a *Authority) APIKey(ctx context.Context, clientID string, key counterfoil.Secret) (bool, error) {
+func (a *Issuer) APIKey(ctx context.Context, clientID string, key counterfoil.Secret) (bool, error) {
 	c, err := a.client(ctx, clientID)
 	if err != nil {
 		return false, err
@@ -112,13 +113,13 @@ func (a *Authority) APIKey(ctx context.Context, clientID string, key counterfoil
 }
 
 // client returns the client, or an empty one when it is unknown or disabled.
-func (a *Authority) client(ctx context.Context, id string) (Client, error) {
+func (a *Issuer) client(ctx context.Context, id string) (store.Client, error) {
 	c, err := a.server.Store.Client(ctx, a.name, id)
-	if errors.Is(err, ErrNotFound) || c.Disabled {
-		return Client{}, nil
+	if errors.Is(err, store.ErrNotFound) || c.Disabled {
+		return store.Client{}, nil
 	}
 	if err != nil {
-		return Client{}, fmt.Errorf("read client: %w", err)
+		return store.Client{}, fmt.Errorf("read client: %w", err)
 	}
 	return c, nil
 }

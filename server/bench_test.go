@@ -19,6 +19,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // BenchmarkToken compares the token endpoint, with 1,000 clients in a real
@@ -71,21 +72,21 @@ func benchmarkServer(b *testing.B, algorithm, policy string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	store, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "bench.db"))
+	db, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "bench.db"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer store.Close()
-	s, err := server.New(b.Context(), server.Config{Store: store, Realms: []server.Realm{{Name: "bench", Provider: p, BaseURL: "https://auth.example"}}})
+	defer db.Close()
+	s, err := server.New(b.Context(), server.Config{Store: db, Realms: []server.Realm{{Name: "bench", Provider: p, BaseURL: "https://auth.example"}}})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	clients, bodies := server.NewClients(store, nil), make([]string, 1000)
+	clients, bodies := server.NewClients(db, nil), make([]string, 1000)
 	var wg sync.WaitGroup
 	for i := range bodies {
 		wg.Go(func() {
-			_, creds, err := clients.Create(b.Context(), "bench", server.NewClient{Realm: "bench", ID: fmt.Sprintf("client-%04d", i), Settings: server.Settings{Scopes: []string{"read"}}})
+			_, creds, err := clients.Create(b.Context(), "bench", server.NewClient{Realm: "bench", ID: fmt.Sprintf("client-%04d", i), Settings: store.Settings{Scopes: []string{"read"}}})
 			if err != nil {
 				b.Error(err)
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/dpop"
 	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // The header fields of RFC 9449, as http.Header keeps them.
@@ -46,8 +47,8 @@ func (rl *realm) bind(r *http.Request, a *attempt, by *caller, g *grant) *refusa
 	if proof != nil {
 		members = append(members, `"jkt":"`+proof.Thumbprint+`"`)
 		g.tokenType = "DPoP"
-		g.once = append(g.once[:len(g.once):len(g.once)], Once{
-			Key:   sha256.Sum256([]byte(strings.Join([]string{"dpop", rl.Name, proof.Thumbprint, proof.ID}, "\x00"))),
+		g.once = append(g.once[:len(g.once):len(g.once)], store.ReplayKey{
+			Hash:  sha256.Sum256([]byte(strings.Join([]string{"dpop", rl.Name, proof.Thumbprint, proof.ID}, "\x00"))),
 			Until: proof.IssuedAt.Add(dpop.DefaultMaxAge + time.Second),
 		})
 	}
@@ -59,7 +60,7 @@ func (rl *realm) bind(r *http.Request, a *attempt, by *caller, g *grant) *refusa
 
 // proof returns the DPoP proof of a token request; nil when it has none and
 // needs none.
-func (rl *realm) proof(r *http.Request, client *Client, now time.Time) (*dpop.Proof, *refusal) {
+func (rl *realm) proof(r *http.Request, client *store.Client, now time.Time) (*dpop.Proof, *refusal) {
 	lines := r.Header[proofHeader]
 	switch {
 	case len(lines) > 1:

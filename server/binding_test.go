@@ -13,6 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 func marshal(v any) ([]byte, error) { return json.Marshal(v) }
@@ -117,7 +118,7 @@ func TestDPoP(t *testing.T) {
 		}
 	})
 	t.Run("a client that needs one", func(t *testing.T) {
-		creds := h.client(server.NewClient{Realm: "oauth2", ID: "bound", Settings: server.Settings{Tokens: server.TokenSettings{DPoPBound: true}}})
+		creds := h.client(server.NewClient{Realm: "oauth2", ID: "bound", Settings: store.Settings{Tokens: store.TokenSettings{DPoPBound: true}}})
 		a := h.good("oauth2")
 		a.credentials("bound", creds.ClientSecret.Reveal())
 		h.wantProofRefused(t, a, "invalid_dpop_proof", counterfoil.InvalidDPoPProof)
@@ -160,7 +161,7 @@ func TestDPoPNonce(t *testing.T) {
 func TestCertificateBound(t *testing.T) {
 	h := newGate(t, nil)
 	cert := h.selfSigned(ecKey(), nil)
-	creds := h.client(server.NewClient{Realm: "oauth2", ID: "bound", Settings: server.Settings{Tokens: server.TokenSettings{CertificateBound: true}}})
+	creds := h.client(server.NewClient{Realm: "oauth2", ID: "bound", Settings: store.Settings{Tokens: store.TokenSettings{CertificateBound: true}}})
 	a := h.good("oauth2")
 	a.credentials("bound", creds.ClientSecret.Reveal())
 	h.wantInvalid(t, a, counterfoil.CertificateMissing)
@@ -179,7 +180,7 @@ func TestCertificateBound(t *testing.T) {
 func TestReuseKeepsBindingsApart(t *testing.T) {
 	p := must(provider.Parse("reuse.yaml", []byte("extends: oauth2\nname: reuse\ntoken_endpoint: {policy: reuse, resources: ['https://a.example/', 'https://b.example/']}\n")))
 	h := newGate(t, func(c *server.Config) { c.Realms[0].Provider = p })
-	h.workload("job", server.Authentication{KeySet: jwks("ec", ecKey())})
+	h.workload("job", store.Authentication{KeySet: jwks("ec", ecKey())})
 	url := h.url + "/oauth2/token"
 	ids := map[string]string{}
 	for _, row := range []struct{ name, same, body string }{
@@ -230,7 +231,7 @@ func TestReuseKeepsBindingsApart(t *testing.T) {
 // too, and use them up.
 func TestAssertionElsewhere(t *testing.T) {
 	h := newGate(t, nil)
-	h.workload("job", server.Authentication{KeySet: jwks("ec", ecKey())})
+	h.workload("job", store.Authentication{KeySet: jwks("ec", ecKey())})
 	for _, path := range []string{"/oauth2/introspect", "/oauth2/revoke"} {
 		t.Run(path, func(t *testing.T) {
 			a := h.asserting(signed(ecKey(), "ec", h.own("job")))

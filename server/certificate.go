@@ -14,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // maxIntermediates bounds the certificates beside the client's own.
@@ -51,9 +52,9 @@ func (rl *realm) takesCertificates() bool {
 
 // proveCertificate looks at the certificate of a client that showed nothing
 // else. What is wrong with the last way that is open to it is the refusal.
-func (rl *realm) proveCertificate(ctx context.Context, a *attempt, shown *presented, client *Client) *refusal {
+func (rl *realm) proveCertificate(ctx context.Context, a *attempt, shown *presented, client *store.Client) *refusal {
 	auth := &client.Authentication
-	issued := rl.accepts(provider.TLSClientAuth) && auth.Certificate != (CertificateRule{})
+	issued := rl.accepts(provider.TLSClientAuth) && auth.Certificate != (store.CertificateRule{})
 	own := rl.accepts(provider.SelfSignedTLSClientAuth) && len(auth.Thumbprints) > 0
 	keyed := rl.accepts(provider.SelfSignedTLSClientAuth) && (auth.KeySet != "" || auth.KeySetURL != "")
 	switch {
@@ -82,7 +83,7 @@ func (rl *realm) proveCertificate(ctx context.Context, a *attempt, shown *presen
 
 // checkIssued is tls_client_auth (RFC 8705 section 2.1): an authority of the
 // realm has issued the certificate, and it says what the rule says.
-func (rl *realm) checkIssued(shown *presented, rule *CertificateRule, now time.Time) *refusal {
+func (rl *realm) checkIssued(shown *presented, rule *store.CertificateRule, now time.Time) *refusal {
 	if rl.CertificateAuthorities == nil {
 		// Without any, x509 would take those of the system.
 		return refused(counterfoil.CertificateUnknown, "the realm has no certificate authorities")
@@ -124,7 +125,7 @@ func unverified(err error) string {
 // key in the client's key set. The key of a JWK is that of its x5c (RFC 7517
 // section 4.7), so the certificates in there need not be read: whoever has the
 // key is the client.
-func (rl *realm) checkSelfSigned(ctx context.Context, cert *x509.Certificate, auth *Authentication, now time.Time) *refusal {
+func (rl *realm) checkSelfSigned(ctx context.Context, cert *x509.Certificate, auth *store.Authentication, now time.Time) *refusal {
 	if now.Before(cert.NotBefore) || now.After(cert.NotAfter) {
 		return refused(counterfoil.CertificateUnknown, "the certificate has expired or is not valid yet")
 	}
@@ -151,7 +152,7 @@ func (rl *realm) checkSelfSigned(ctx context.Context, cert *x509.Certificate, au
 // name to the letter, except that DNS names and the domain of an email address
 // have no case and IP addresses are compared as such. A wildcard stands for
 // itself. A rule of no or of several subjects never holds.
-func certificateMatches(r *CertificateRule, cert *x509.Certificate) bool {
+func certificateMatches(r *store.CertificateRule, cert *x509.Certificate) bool {
 	named := 0
 	for _, s := range []string{r.SubjectDN, r.DNS, r.URI, r.IP, r.Email} {
 		if s != "" {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // authority makes a certificate authority, under another or under none.
@@ -66,40 +67,40 @@ func TestTLSClientAuth(t *testing.T) {
 	}
 	for i, row := range []struct {
 		name   string
-		rule   server.CertificateRule
+		rule   store.CertificateRule
 		cert   *tls.Certificate
 		reason counterfoil.Reason
 	}{
-		{"DNS", server.CertificateRule{DNS: "job.example.com"}, good, ""},
-		{"DNS in capitals", server.CertificateRule{DNS: "JOB.example.COM"}, good, ""},
-		{"DNS with the first and the last letter", server.CertificateRule{DNS: "AZ.example.com"}, other(func(c *x509.Certificate) { c.DNSNames = []string{"az.example.com"} }, middle), ""},
-		{"URI", server.CertificateRule{URI: "spiffe://example.com/ns/x/job"}, good, ""},
-		{"IPv4", server.CertificateRule{IP: "192.0.2.7"}, good, ""},
-		{"IPv6 in long form", server.CertificateRule{IP: "2001:0db8:0:0::7"}, good, ""},
-		{"email", server.CertificateRule{Email: "Job@EXAMPLE.com"}, good, ""},
-		{"subject", server.CertificateRule{SubjectDN: dn}, good, ""},
-		{"subject with spaces and words", server.CertificateRule{SubjectDN: `emailAddress=job@example.com, cn = job\2C the first , O=#0c0e42c3bc726f202b2053c3b6686e65, C=DE`}, good, ""},
-		{"issued by the root", server.CertificateRule{DNS: "job.example.com"}, other(none, root), ""},
-		{"another DNS name", server.CertificateRule{DNS: "x.example.com"}, good, counterfoil.CertificateUnknown},
-		{"a wildcard is no pattern", server.CertificateRule{DNS: "job.example.com"}, other(func(c *x509.Certificate) { c.DNSNames = []string{"*.example.com"} }, middle), counterfoil.CertificateUnknown},
-		{"another URI", server.CertificateRule{URI: "spiffe://example.com/ns/x/job/"}, good, counterfoil.CertificateUnknown},
-		{"another IP address", server.CertificateRule{IP: "192.0.2.8"}, good, counterfoil.CertificateUnknown},
-		{"email of another case", server.CertificateRule{Email: "job@example.com"}, good, counterfoil.CertificateUnknown},
-		{"common name only", server.CertificateRule{SubjectDN: `CN=job\, the first`}, good, counterfoil.CertificateUnknown},
-		{"subject in another order", server.CertificateRule{SubjectDN: `C=DE,O=Büro \+ Söhne,CN=job\, the first,1.2.840.113549.1.9.1=job@example.com`}, good, counterfoil.CertificateUnknown},
-		{"subject of another case", server.CertificateRule{SubjectDN: strings.Replace(dn, "job\\", "Job\\", 1)}, good, counterfoil.CertificateUnknown},
-		{"another authority of the same name", server.CertificateRule{DNS: "job.example.com"}, other(none, foreign), counterfoil.CertificateUnknown},
-		{"self-signed", server.CertificateRule{DNS: "job.example.com"}, other(none, nil), counterfoil.CertificateUnknown},
-		{"without the one between", server.CertificateRule{DNS: "job.example.com"}, &alone, counterfoil.CertificateUnknown},
-		{"expired", server.CertificateRule{DNS: "job.example.com"}, other(func(c *x509.Certificate) {
+		{"DNS", store.CertificateRule{DNS: "job.example.com"}, good, ""},
+		{"DNS in capitals", store.CertificateRule{DNS: "JOB.example.COM"}, good, ""},
+		{"DNS with the first and the last letter", store.CertificateRule{DNS: "AZ.example.com"}, other(func(c *x509.Certificate) { c.DNSNames = []string{"az.example.com"} }, middle), ""},
+		{"URI", store.CertificateRule{URI: "spiffe://example.com/ns/x/job"}, good, ""},
+		{"IPv4", store.CertificateRule{IP: "192.0.2.7"}, good, ""},
+		{"IPv6 in long form", store.CertificateRule{IP: "2001:0db8:0:0::7"}, good, ""},
+		{"email", store.CertificateRule{Email: "Job@EXAMPLE.com"}, good, ""},
+		{"subject", store.CertificateRule{SubjectDN: dn}, good, ""},
+		{"subject with spaces and words", store.CertificateRule{SubjectDN: `emailAddress=job@example.com, cn = job\2C the first , O=#0c0e42c3bc726f202b2053c3b6686e65, C=DE`}, good, ""},
+		{"issued by the root", store.CertificateRule{DNS: "job.example.com"}, other(none, root), ""},
+		{"another DNS name", store.CertificateRule{DNS: "x.example.com"}, good, counterfoil.CertificateUnknown},
+		{"a wildcard is no pattern", store.CertificateRule{DNS: "job.example.com"}, other(func(c *x509.Certificate) { c.DNSNames = []string{"*.example.com"} }, middle), counterfoil.CertificateUnknown},
+		{"another URI", store.CertificateRule{URI: "spiffe://example.com/ns/x/job/"}, good, counterfoil.CertificateUnknown},
+		{"another IP address", store.CertificateRule{IP: "192.0.2.8"}, good, counterfoil.CertificateUnknown},
+		{"email of another case", store.CertificateRule{Email: "job@example.com"}, good, counterfoil.CertificateUnknown},
+		{"common name only", store.CertificateRule{SubjectDN: `CN=job\, the first`}, good, counterfoil.CertificateUnknown},
+		{"subject in another order", store.CertificateRule{SubjectDN: `C=DE,O=Büro \+ Söhne,CN=job\, the first,1.2.840.113549.1.9.1=job@example.com`}, good, counterfoil.CertificateUnknown},
+		{"subject of another case", store.CertificateRule{SubjectDN: strings.Replace(dn, "job\\", "Job\\", 1)}, good, counterfoil.CertificateUnknown},
+		{"another authority of the same name", store.CertificateRule{DNS: "job.example.com"}, other(none, foreign), counterfoil.CertificateUnknown},
+		{"self-signed", store.CertificateRule{DNS: "job.example.com"}, other(none, nil), counterfoil.CertificateUnknown},
+		{"without the one between", store.CertificateRule{DNS: "job.example.com"}, &alone, counterfoil.CertificateUnknown},
+		{"expired", store.CertificateRule{DNS: "job.example.com"}, other(func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = h.clock.Now().Add(-time.Hour), h.clock.Now().Add(-time.Second)
 		}, middle), counterfoil.CertificateUnknown},
-		{"for servers", server.CertificateRule{DNS: "job.example.com"}, other(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, middle), counterfoil.CertificateUnknown},
-		{"none", server.CertificateRule{DNS: "job.example.com"}, nil, counterfoil.CertificateMissing},
+		{"for servers", store.CertificateRule{DNS: "job.example.com"}, other(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, middle), counterfoil.CertificateUnknown},
+		{"none", store.CertificateRule{DNS: "job.example.com"}, nil, counterfoil.CertificateMissing},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			id := "c" + string(rune('a'+i))
-			h.workload(id, server.Authentication{Certificate: row.rule})
+			h.workload(id, store.Authentication{Certificate: row.rule})
 			h.http = trusting(row.cert)
 			if row.reason != "" {
 				if e := h.wantInvalid(t, certified(id), row.reason); !strings.Contains(e.Detail, details[row.name]) {
@@ -124,14 +125,14 @@ func TestTLSClientAuth(t *testing.T) {
 		}
 	})
 	t.Run("a certificate beside a stale token", func(t *testing.T) {
-		h.workload("stale", server.Authentication{Certificate: server.CertificateRule{DNS: "job.example.com"}})
+		h.workload("stale", store.Authentication{Certificate: store.CertificateRule{DNS: "job.example.com"}})
 		a := certified("stale")
 		a.header = http.Header{"Authorization": {"Bearer stale"}}
 		h.wantToken(t, a)
 	})
 	t.Run("a realm without authorities trusts those of no system", func(t *testing.T) {
 		h := newGate(t, nil)
-		h.workload("job", server.Authentication{Certificate: server.CertificateRule{DNS: "job.example.com"}})
+		h.workload("job", store.Authentication{Certificate: store.CertificateRule{DNS: "job.example.com"}})
 		h.http = trusting(good)
 		if e := h.wantInvalid(t, certified("job"), counterfoil.CertificateUnknown); !strings.Contains(e.Detail, "no certificate authorities") {
 			t.Errorf("the record says %q", e.Detail)
@@ -144,9 +145,9 @@ func TestSelfSignedTLSClientAuth(t *testing.T) {
 	h := newGate(t, nil)
 	cert, second := h.selfSigned(ecKey(), nil), h.selfSigned(strangeKey(), nil)
 	old := h.selfSigned(ecKey(), &x509.Certificate{NotBefore: h.clock.Now().Add(-time.Hour), NotAfter: h.clock.Now().Add(-time.Minute)})
-	h.workload("pinned", server.Authentication{Thumbprints: []string{thumbprint(cert), thumbprint(old)}})
+	h.workload("pinned", store.Authentication{Thumbprints: []string{thumbprint(cert), thumbprint(old)}})
 	x5c := strings.Replace(jwks("", ecKey()), `"kty"`, `"x5c":["`+base64.StdEncoding.EncodeToString(cert.Certificate[0])+`"],"kty"`, 1)
-	h.workload("keyed", server.Authentication{KeySet: x5c})
+	h.workload("keyed", store.Authentication{KeySet: x5c})
 	for _, row := range []struct {
 		name, id string
 		cert     *tls.Certificate
@@ -182,7 +183,7 @@ func TestSelfSignedByKeySetURL(t *testing.T) {
 	h := newGate(t, func(c *server.Config) {
 		c.Outbound = server.Outbound{Hosts: []string{place.host()}, Private: true, RootCAs: place.pool()}
 	})
-	h.workload("job", server.Authentication{KeySetURL: place.URL + "/jwks"})
+	h.workload("job", store.Authentication{KeySetURL: place.URL + "/jwks"})
 	h.http = trusting(h.selfSigned(strangeKey(), nil))
 	h.wantInvalid(t, certified("job"), counterfoil.CertificateUnknown)
 	h.http = trusting(h.selfSigned(ecKey(), nil))
@@ -213,9 +214,9 @@ func TestBehindAProxy(t *testing.T) {
 				c.TrustedProxies, c.CertificateHeader = row.proxies, "Client-Cert"
 			})
 			cert := h.selfSigned(ecKey(), nil)
-			h.client(server.NewClient{Realm: "oauth2", ID: "job", Settings: server.Settings{
+			h.client(server.NewClient{Realm: "oauth2", ID: "job", Settings: store.Settings{
 				Addresses:      []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")},
-				Authentication: server.Authentication{Thumbprints: []string{thumbprint(cert)}},
+				Authentication: store.Authentication{Thumbprints: []string{thumbprint(cert)}},
 			}})
 			a := certified("job")
 			a.header.Set("Client-Cert", ":"+base64.StdEncoding.EncodeToString(cert.Certificate[0])+":")

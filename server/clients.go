@@ -18,6 +18,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/sechash"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // NewClient is what Clients.Create is told.
@@ -26,7 +27,7 @@ type NewClient struct {
 	// ID is generated when empty: 26 characters of lower-case base32. A given
 	// one has at most 100 bytes of visible characters.
 	ID string
-	Settings
+	store.Settings
 	// Disabled makes a client that is refused until it is enabled.
 	Disabled bool
 	// WithAPIKey asks for an API key beside the secret.
@@ -37,7 +38,7 @@ type NewClient struct {
 	// Secrets and APIKeys are accepted as they are, in place of new ones:
 	// hashes in the text forms of package sechash, newest first, two at most.
 	// ID and Created are filled in where they are empty.
-	Secrets, APIKeys []Hash
+	Secrets, APIKeys []store.SecretHash
 	// ImportedFrom says for the record where the client comes from; empty for
 	// one that is new.
 	ImportedFrom string
@@ -51,10 +52,10 @@ type Credentials struct {
 	APIKey       counterfoil.Secret
 	// OldEnds is when the secret or key that was replaced stops being accepted;
 	// the zero time when none is accepted beside the new one.
-	OldEnds time.Time
+	PreviousExpires time.Time
 	// ID is that of the new secret or key of a rotation, and OldID of the one that
 	// is accepted beside it, if any: see [Clients.EndSecret].
-	ID, OldID string
+	ID, PreviousID string
 }
 
 // maxSecrets is how many secrets of a client are accepted at once: that of
@@ -70,12 +71,12 @@ const maxSecrets = 2
 // now. 0 stands for whichever it has. The error of every method wraps
 // ErrNotFound when there is no such client.
 type Clients struct {
-	store Store
+	store store.Store
 	clock counterfoil.Clock
 }
 
 // NewClients returns the service on a store; a nil clock is the system's.
-func NewClients(store Store, c counterfoil.Clock) *Clients {
+func NewClients(store store.Store, c counterfoil.Clock) *Clients {
 	if c == nil {
 		c = clock.System
 	}
@@ -84,49 +85,49 @@ func NewClients(store Store, c counterfoil.Clock) *Clients {
 
 // Create adds a client and returns it with its credentials, which nobody can
 // read again. The error wraps ErrExists when the realm has a client of that ID.
-func (s *Clients) Create(ctx context.Context, actor string, n NewClient) (Client, Credentials, error) {
+func (s *Clients) Create(ctx context.Context, actor string, n NewClient) (store.Client, Credentials, error) {
 	if n.ID == "" {
 		n.ID = strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(random(16)))
 	}
 	if err := n.Check(); err != nil {
-		return Client{}, Credentials{}, fmt.Errorf("create client: %w", err)
+		return store.Client{}, Credentials{}, fmt.Errorf("create client: %w", err)
 	}
 	now := s.clock.Now()
 	creds := Credentials{ClientID: n.ID}
-	c := Client{
+	c := store.Client{
 		Realm: n.Realm, ID: n.ID, Settings: n.Settings, Disabled: n.Disabled,
 		Created: now, Changed: now, Version: 1,
 		Secrets: adopted(n.Secrets, now), APIKeys: adopted(n.APIKeys, now),
 	}
 	if len(c.Secrets) == 0 && !n.WithoutSecret {
 		creds.ClientSecret = newSecret()
-		c.Secrets = []Hash{newHash(creds.ClientSecret, now)}
+		c.Secrets = []store.SecretHash{newHash(creds.ClientSecret, now)}
 	}
 	if len(c.APIKeys) == 0 && n.WithAPIKey {
 		creds.APIKey = newSecret()
-		c.APIKeys = []Hash{newHash(creds.APIKey, now)}
+		c.APIKeys = []store.SecretHash{newHash(creds.APIKey, now)}
 	}
 	kind, detail := counterfoil.EventClientCreated, ""
 	if n.ImportedFrom != "" {
 		kind, detail = counterfoil.EventClientImported, "from "+n.ImportedFrom
 	}
 	if err := s.store.CreateClient(ctx, c, s.event(kind, actor, c.Realm, c.ID, detail)); err != nil {
-		return Client{}, Credentials{}, fmt.Errorf("create client %q of realm %q: %w", c.ID, c.Realm, err)
+		return store.Client{}, Credentials{}, fmt.Errorf("create client %q of realm %q: %w", c.ID, c.Realm, err)
 	}
 	return c, creds, nil
 }
 
 // Get returns a client.
-func (s *Clients) Get(ctx context.Context, realm, id string) (Client, error) {
+func (s *Clients) Get(ctx context.Context, realm, id string) (store.Client, error) {
 	c, err := s.store.Client(ctx, realm, id)
 	if err != nil {
-		return Client{}, fmt.Errorf("client %q of realm %q: %w", event.Clean(id, maxID), event.Clean(realm, maxID), err)
+		return store.Client{}, fmt.Errorf("client %q of realm %q: %w", event.Clean(id, maxID), event.Clean(realm, maxID), err)
 	}
 	return c, nil
 }
 
 // List returns up to q.Limit clients of a realm in the order of their IDs.
-func (s *Clients) List(ctx context.Context, q ClientQuery) ([]Client, error) {
+func (s *Clients) List(ctx context.Context, q store.ClientQuery) ([]store.Client, error) {
 	clients, err := s.store.Clients(ctx, q)
 	if err != nil {
 		return nil, fmt.Errorf("list clients of realm %q: %w", event.Clean(q.Realm, maxID), err)
@@ -137,21 +138,21 @@ func (s *Clients) List(ctx context.Context, q ClientQuery) ([]Client, error) {
 // Uses returns the secrets and API keys that a client has now, newest first,
 // with when each was last used; the zero time for never. A use is known within
 // ten seconds of it.
-func (s *Clients) Uses(ctx context.Context, realm, id string) ([]Use, error) {
+func (s *Clients) LastUses(ctx context.Context, realm, id string) ([]store.LastUse, error) {
 	c, err := s.Get(ctx, realm, id)
 	if err != nil {
 		return nil, err
 	}
-	known, err := s.store.Uses(ctx, realm, id)
+	known, err := s.store.LastUses(ctx, realm, id)
 	if err != nil {
 		return nil, fmt.Errorf("uses of client %q of realm %q: %w", id, realm, err)
 	}
-	var uses []Use
+	var uses []store.LastUse
 	for _, h := range slices.Concat(c.Secrets, c.APIKeys) {
-		use := Use{Realm: realm, ClientID: id, SecretID: h.ID}
+		use := store.LastUse{Realm: realm, ClientID: id, SecretID: h.ID}
 		for _, k := range known {
 			if k.SecretID == h.ID {
-				use.Last = k.Last
+				use.Time = k.Time
 			}
 		}
 		uses = append(uses, use)
@@ -162,8 +163,8 @@ func (s *Clients) Uses(ctx context.Context, realm, id string) ([]Use, error) {
 // Change lets change alter the settings of a client, holds them to their form,
 // and records which became what. What changes nothing is not recorded. change
 // may be called again, on newer settings, when the version is 0.
-func (s *Clients) Change(ctx context.Context, actor, realm, id string, version int64, change func(*Settings) error) (Client, error) {
-	return s.update(ctx, actor, realm, id, version, func(c *Client) (kind, detail string, err error) {
+func (s *Clients) Change(ctx context.Context, actor, realm, id string, version int64, change func(*store.Settings) error) (store.Client, error) {
+	return s.update(ctx, actor, realm, id, version, func(c *store.Client) (kind, detail string, err error) {
 		before := fieldsOf(&c.Settings)
 		if err := change(&c.Settings); err != nil {
 			return "", "", err
@@ -181,11 +182,11 @@ func (s *Clients) Change(ctx context.Context, actor, realm, id string, version i
 // Replace gives a client the settings, the state, the secrets and the API keys
 // of n, for an import; where n has no secrets or API keys, those of the client
 // stay.
-func (s *Clients) Replace(ctx context.Context, actor string, n NewClient, version int64) (Client, error) {
+func (s *Clients) Replace(ctx context.Context, actor string, n NewClient, version int64) (store.Client, error) {
 	if err := n.Check(); err != nil {
-		return Client{}, fmt.Errorf("replace client: %w", err)
+		return store.Client{}, fmt.Errorf("replace client: %w", err)
 	}
-	return s.update(ctx, actor, n.Realm, n.ID, version, func(c *Client) (kind, detail string, err error) {
+	return s.update(ctx, actor, n.Realm, n.ID, version, func(c *store.Client) (kind, detail string, err error) {
 		detail = "from " + n.ImportedFrom + ", in place of what was there"
 		if changed := changes(fieldsOf(&c.Settings), fieldsOf(&n.Settings)); changed != "" {
 			detail += "; " + changed
@@ -206,7 +207,7 @@ func (s *Clients) Replace(ctx context.Context, actor string, n NewClient, versio
 // independent, those that have not expired serve again. A client that is so
 // already is left alone.
 func (s *Clients) SetDisabled(ctx context.Context, actor, realm, id string, disabled bool) error {
-	_, err := s.update(ctx, actor, realm, id, 0, func(c *Client) (kind, detail string, err error) {
+	_, err := s.update(ctx, actor, realm, id, 0, func(c *store.Client) (kind, detail string, err error) {
 		switch {
 		case c.Disabled == disabled:
 			return "", "", nil
@@ -225,7 +226,7 @@ func (s *Clients) SetDisabled(ctx context.Context, actor, realm, id string, disa
 // issued from then on serve. Call it beside EndSecret when a secret is
 // compromised.
 func (s *Clients) RevokeTokens(ctx context.Context, actor, realm, id string) error {
-	_, err := s.update(ctx, actor, realm, id, 0, func(c *Client) (kind, detail string, err error) {
+	_, err := s.update(ctx, actor, realm, id, 0, func(c *store.Client) (kind, detail string, err error) {
 		from, err := EndOfTokens(c, s.clock.Now())
 		if err != nil {
 			return "", "", err
@@ -241,14 +242,14 @@ func (s *Clients) RevokeTokens(ctx context.Context, actor, realm, id string) err
 // this one says the next, so a second revocation within it has to go beyond that.
 // What is dated further ahead than tokens ever are was dated by a clock that was
 // set back since: such tokens the store ends by their names.
-func EndOfTokens(c *Client, now time.Time) (time.Time, error) {
+func EndOfTokens(c *store.Client, now time.Time) (time.Time, error) {
 	from := now.Truncate(time.Second).Add(time.Second)
-	for _, dated := range [...]time.Time{c.NotBefore, c.Latest, c.Newest} {
-		if !dated.Before(from) && dated.Sub(now) <= MaxAhead {
+	for _, dated := range [...]time.Time{c.NotBefore, c.MinIssuedAt, c.Newest} {
+		if !dated.Before(from) && dated.Sub(now) <= store.MaxAhead {
 			from = dated.Truncate(time.Second).Add(time.Second)
 		}
 	}
-	if from.Sub(now) > MaxAhead {
+	if from.Sub(now) > store.MaxAhead {
 		return from, errAhead
 	}
 	return from.UTC(), nil
@@ -270,14 +271,14 @@ func (s *Clients) Delete(ctx context.Context, actor, realm, id string) error {
 // secret now; false for a client that is unknown or disabled.
 func (s *Clients) VerifySecret(ctx context.Context, realm, id string, secret counterfoil.Secret) (bool, error) {
 	c, err := s.Get(ctx, realm, id)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
 	now := s.clock.Now()
-	right := verifyFast(c.Secrets, secret, now) != nil || slices.ContainsFunc(c.Secrets, func(h Hash) bool {
+	right := verifyFast(c.Secrets, secret, now) != nil || slices.ContainsFunc(c.Secrets, func(h store.SecretHash) bool {
 		parsed, err := sechash.Parse(h.Value)
 		return err == nil && parsed.Slow() && h.AcceptedAt(now) && parsed.Verify(secret)
 	})
@@ -288,17 +289,17 @@ func (s *Clients) VerifySecret(ctx context.Context, realm, id string, secret cou
 // update changes a client and records what f says of it: nothing when it names
 // no kind of event. With a version of 0, f is called again when the client was
 // changed meanwhile.
-func (s *Clients) update(ctx context.Context, actor, realm, id string, version int64, f func(*Client) (kind, detail string, err error)) (Client, error) {
+func (s *Clients) update(ctx context.Context, actor, realm, id string, version int64, f func(*store.Client) (kind, detail string, err error)) (store.Client, error) {
 	for {
 		c, err := s.Get(ctx, realm, id)
 		if err != nil {
-			return Client{}, err
+			return store.Client{}, err
 		}
-		failed := func(err error) (Client, error) {
-			return Client{}, fmt.Errorf("change client %q of realm %q: %w", c.ID, c.Realm, err)
+		failed := func(err error) (store.Client, error) {
+			return store.Client{}, fmt.Errorf("change client %q of realm %q: %w", c.ID, c.Realm, err)
 		}
 		if version != 0 && c.Version != version {
-			return failed(ErrConflict)
+			return failed(store.ErrConflict)
 		}
 		kind, detail, err := f(&c)
 		if err != nil {
@@ -309,7 +310,7 @@ func (s *Clients) update(ctx context.Context, actor, realm, id string, version i
 		}
 		c.Changed = s.clock.Now()
 		err = s.store.UpdateClient(ctx, c, s.event(kind, actor, realm, id, detail))
-		if errors.Is(err, ErrConflict) && version == 0 && ctx.Err() == nil {
+		if errors.Is(err, store.ErrConflict) && version == 0 && ctx.Err() == nil {
 			continue // the wish stands whatever else was changed
 		}
 		if err != nil {
@@ -349,7 +350,7 @@ func (n *NewClient) Check() error {
 }
 
 // checkHashes holds imported hashes to what they must be.
-func checkHashes(what string, hashes []Hash) error {
+func checkHashes(what string, hashes []store.SecretHash) error {
 	if len(hashes) > maxSecrets {
 		return fmt.Errorf("a client can have at most %d of %s: the old one and the new", maxSecrets, what)
 	}
@@ -365,7 +366,7 @@ func checkHashes(what string, hashes []Hash) error {
 }
 
 // adopted returns hashes with what is missing in them.
-func adopted(hashes []Hash, now time.Time) []Hash {
+func adopted(hashes []store.SecretHash, now time.Time) []store.SecretHash {
 	hashes = slices.Clone(hashes)
 	for i := range hashes {
 		if h := &hashes[i]; h.ID == "" {

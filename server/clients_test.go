@@ -14,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // try asks the oauth2 realm for a token with a secret, and returns the status.
@@ -26,7 +27,7 @@ func (h *house) try(id string, secret counterfoil.Secret) int {
 
 func TestCreate(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
-	n := server.NewClient{Realm: "oauth2", Settings: server.Settings{Name: "A partner – ü", Scopes: counterfoil.Scopes{"read"}, Tenants: []string{"T"}}, WithAPIKey: true}
+	n := server.NewClient{Realm: "oauth2", Settings: store.Settings{Name: "A partner – ü", Scopes: counterfoil.Scopes{"read"}, Tenants: []string{"T"}}, WithAPIKey: true}
 	made, creds, err := h.clients.Create(t.Context(), "root@host\n", n)
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +58,7 @@ func TestCreate(t *testing.T) {
 		t.Errorf("record %+v", e)
 	}
 	n.ID = creds.ClientID
-	if _, _, err := h.clients.Create(t.Context(), "test", n); !errors.Is(err, server.ErrExists) {
+	if _, _, err := h.clients.Create(t.Context(), "test", n); !errors.Is(err, store.ErrExists) {
 		t.Errorf("a second client of that id: %v", err)
 	}
 }
@@ -69,19 +70,19 @@ func TestCreateRefuses(t *testing.T) {
 		"control in id":     {Realm: "r", ID: "a\nb"},
 		"not UTF-8":         {Realm: "r", ID: "a\xff"},
 		"long id":           {Realm: "r", ID: strings.Repeat("x", 101)},
-		"format in name":    {Realm: "r", Settings: server.Settings{Name: "a\u202eb"}},
-		"long name":         {Realm: "r", Settings: server.Settings{Name: strings.Repeat("x", 201)}},
-		"two in a scope":    {Realm: "r", Settings: server.Settings{Scopes: counterfoil.Scopes{"a b"}}},
-		"scope twice":       {Realm: "r", Settings: server.Settings{Scopes: counterfoil.Scopes{"a", "a"}}},
-		"quote in scope":    {Realm: "r", Settings: server.Settings{Scopes: counterfoil.Scopes{`"`}}},
-		"empty scope":       {Realm: "r", Settings: server.Settings{Scopes: counterfoil.Scopes{""}}},
-		"empty tenant":      {Realm: "r", Settings: server.Settings{Tenants: []string{""}}},
-		"tenant twice":      {Realm: "r", Settings: server.Settings{Tenants: []string{"a", "a"}}},
-		"line in tenant":    {Realm: "r", Settings: server.Settings{Tenants: []string{"a\nb"}}},
-		"too many tenants":  {Realm: "r", Settings: server.Settings{Tenants: strings.Split(strings.Repeat("x", 1001), "")}},
-		"separator in name": {Realm: "r", Settings: server.Settings{Name: "a\u2028b"}},
+		"format in name":    {Realm: "r", Settings: store.Settings{Name: "a\u202eb"}},
+		"long name":         {Realm: "r", Settings: store.Settings{Name: strings.Repeat("x", 201)}},
+		"two in a scope":    {Realm: "r", Settings: store.Settings{Scopes: counterfoil.Scopes{"a b"}}},
+		"scope twice":       {Realm: "r", Settings: store.Settings{Scopes: counterfoil.Scopes{"a", "a"}}},
+		"quote in scope":    {Realm: "r", Settings: store.Settings{Scopes: counterfoil.Scopes{`"`}}},
+		"empty scope":       {Realm: "r", Settings: store.Settings{Scopes: counterfoil.Scopes{""}}},
+		"empty tenant":      {Realm: "r", Settings: store.Settings{Tenants: []string{""}}},
+		"tenant twice":      {Realm: "r", Settings: store.Settings{Tenants: []string{"a", "a"}}},
+		"line in tenant":    {Realm: "r", Settings: store.Settings{Tenants: []string{"a\nb"}}},
+		"too many tenants":  {Realm: "r", Settings: store.Settings{Tenants: strings.Split(strings.Repeat("x", 1001), "")}},
+		"separator in name": {Realm: "r", Settings: store.Settings{Name: "a\u2028b"}},
 	} {
-		if _, _, err := h.clients.Create(t.Context(), "test", n); err == nil || errors.Is(err, server.ErrExists) {
+		if _, _, err := h.clients.Create(t.Context(), "test", n); err == nil || errors.Is(err, store.ErrExists) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -96,16 +97,16 @@ func TestHashesOfAnImport(t *testing.T) {
 	const good = "sha256:p9xtEI6wc4YwPhFTRy7tZT1Gm0D4ss7EkZF_xfR6my4"
 	h := newHouseOf(t, nil)
 	for name, row := range map[string]struct {
-		hashes []server.Hash
+		hashes []store.SecretHash
 		says   string
 	}{
-		"two":                   {[]server.Hash{{Value: good}, {Value: good, ID: "1f2e3d4c"}}, ""},
-		"three":                 {[]server.Hash{{Value: good}, {Value: good}, {Value: good}}, "at most 2"},
-		"the second is none":    {[]server.Hash{{Value: good}, {Value: "x"}}, "secret 2: "},
-		"an ID in capitals":     {[]server.Hash{{Value: good, ID: "1F2E3D4C"}}, "secret 1: its id must be 8 hexadecimal digits"},
-		"an ID of other digits": {[]server.Hash{{Value: good}, {Value: good, ID: "1f2e3d4g"}}, "secret 2: its id must be 8 hexadecimal digits"},
-		"a short ID":            {[]server.Hash{{Value: good, ID: "1f2e3d"}}, "its id must be 8 hexadecimal digits"},
-		"a long ID":             {[]server.Hash{{Value: good, ID: "1f2e3d4c5b"}}, "its id must be 8 hexadecimal digits"},
+		"two":                   {[]store.SecretHash{{Value: good}, {Value: good, ID: "1f2e3d4c"}}, ""},
+		"three":                 {[]store.SecretHash{{Value: good}, {Value: good}, {Value: good}}, "at most 2"},
+		"the second is none":    {[]store.SecretHash{{Value: good}, {Value: "x"}}, "secret 2: "},
+		"an ID in capitals":     {[]store.SecretHash{{Value: good, ID: "1F2E3D4C"}}, "secret 1: its id must be 8 hexadecimal digits"},
+		"an ID of other digits": {[]store.SecretHash{{Value: good}, {Value: good, ID: "1f2e3d4g"}}, "secret 2: its id must be 8 hexadecimal digits"},
+		"a short ID":            {[]store.SecretHash{{Value: good, ID: "1f2e3d"}}, "its id must be 8 hexadecimal digits"},
+		"a long ID":             {[]store.SecretHash{{Value: good, ID: "1f2e3d4c5b"}}, "its id must be 8 hexadecimal digits"},
 	} {
 		c, _, err := h.clients.Create(t.Context(), "test", server.NewClient{Realm: "r", ID: strings.ReplaceAll(name, " ", "-"), Secrets: row.hashes})
 		if (err == nil) != (row.says == "") || err != nil && !strings.Contains(err.Error(), row.says) {
@@ -123,8 +124,8 @@ func TestHashesOfAnImport(t *testing.T) {
 // TestReplaceClient: an import takes the place of what was there, and leaves what it has
 // nothing for.
 func TestReplaceClient(t *testing.T) {
-	hash := func(id string) []server.Hash {
-		return []server.Hash{{ID: id, Value: "sha256:p9xtEI6wc4YwPhFTRy7tZT1Gm0D4ss7EkZF_xfR6my4"}}
+	hash := func(id string) []store.SecretHash {
+		return []store.SecretHash{{ID: id, Value: "sha256:p9xtEI6wc4YwPhFTRy7tZT1Gm0D4ss7EkZF_xfR6my4"}}
 	}
 	for name, row := range map[string]struct {
 		with           server.NewClient
@@ -134,17 +135,17 @@ func TestReplaceClient(t *testing.T) {
 		detail         string
 		err            string
 	}{
-		"nothing":        {server.NewClient{Settings: server.Settings{Name: "Old"}}, "0000000a", "0000000b", "Old", false, "from acme, in place of what was there", ""},
-		"settings":       {server.NewClient{Settings: server.Settings{Name: "New"}}, "0000000a", "0000000b", "New", false, "from acme, in place of what was there; name: New", ""},
-		"state":          {server.NewClient{Settings: server.Settings{Name: "Old"}, Disabled: true}, "0000000a", "0000000b", "Old", true, "from acme, in place of what was there", ""},
-		"secrets":        {server.NewClient{Settings: server.Settings{Name: "Old"}, Secrets: hash("0000000c")}, "0000000c", "0000000b", "Old", false, "from acme, in place of what was there; secrets", ""},
-		"API keys":       {server.NewClient{Settings: server.Settings{Name: "Old"}, APIKeys: hash("0000000d")}, "0000000a", "0000000d", "Old", false, "from acme, in place of what was there; API keys", ""},
-		"all":            {server.NewClient{Settings: server.Settings{Name: "New"}, Secrets: hash("0000000c"), APIKeys: hash("0000000d")}, "0000000c", "0000000d", "New", false, "from acme, in place of what was there; name: New; secrets; API keys", ""},
-		"what cannot be": {server.NewClient{Settings: server.Settings{Name: "a\nb"}}, "0000000a", "0000000b", "Old", false, "", "replace client: "},
+		"nothing":        {server.NewClient{Settings: store.Settings{Name: "Old"}}, "0000000a", "0000000b", "Old", false, "from acme, in place of what was there", ""},
+		"settings":       {server.NewClient{Settings: store.Settings{Name: "New"}}, "0000000a", "0000000b", "New", false, "from acme, in place of what was there; name: New", ""},
+		"state":          {server.NewClient{Settings: store.Settings{Name: "Old"}, Disabled: true}, "0000000a", "0000000b", "Old", true, "from acme, in place of what was there", ""},
+		"secrets":        {server.NewClient{Settings: store.Settings{Name: "Old"}, Secrets: hash("0000000c")}, "0000000c", "0000000b", "Old", false, "from acme, in place of what was there; secrets", ""},
+		"API keys":       {server.NewClient{Settings: store.Settings{Name: "Old"}, APIKeys: hash("0000000d")}, "0000000a", "0000000d", "Old", false, "from acme, in place of what was there; API keys", ""},
+		"all":            {server.NewClient{Settings: store.Settings{Name: "New"}, Secrets: hash("0000000c"), APIKeys: hash("0000000d")}, "0000000c", "0000000d", "New", false, "from acme, in place of what was there; name: New; secrets; API keys", ""},
+		"what cannot be": {server.NewClient{Settings: store.Settings{Name: "a\nb"}}, "0000000a", "0000000b", "Old", false, "", "replace client: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouseOf(t, nil)
-			h.client(server.NewClient{Realm: "r", ID: "job", Settings: server.Settings{Name: "Old"}, Secrets: hash("0000000a"), APIKeys: hash("0000000b")})
+			h.client(server.NewClient{Realm: "r", ID: "job", Settings: store.Settings{Name: "Old"}, Secrets: hash("0000000a"), APIKeys: hash("0000000b")})
 			row.with.Realm, row.with.ID, row.with.ImportedFrom = "r", "job", "acme"
 			_, err := h.clients.Replace(t.Context(), "test", row.with, 1)
 			if (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
@@ -174,7 +175,7 @@ func TestRevokedAgainAndAgain(t *testing.T) {
 			t.Errorf("tokens count from %v on, %v, want %v ahead", c.NotBefore, err, ahead)
 		}
 	}
-	for n := 1; n <= int(server.MaxAhead/time.Second); n++ {
+	for n := 1; n <= int(store.MaxAhead/time.Second); n++ {
 		if err := revoke(); err != nil {
 			t.Fatalf("revocation %d: %v", n, err)
 		}
@@ -183,12 +184,12 @@ func TestRevokedAgainAndAgain(t *testing.T) {
 	if err := revoke(); err == nil || !strings.Contains(err.Error(), "repeat it in a moment") {
 		t.Errorf("one too many: %v", err)
 	}
-	want(server.MaxAhead)
+	want(store.MaxAhead)
 	h.clock.Turn(time.Second)
 	if err := revoke(); err != nil {
 		t.Error(err)
 	}
-	want(server.MaxAhead)
+	want(store.MaxAhead)
 }
 
 // TestRotate turns the clock through two rotations with an overlap and one
@@ -197,7 +198,7 @@ func TestRotate(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
 	ctx, first := t.Context(), h.creds["oauth2"].ClientSecret
 	rotate := func(overlap time.Duration) counterfoil.Secret {
-		c, err := h.clients.Rotate(ctx, "test", "oauth2", "good", server.Rotation{Overlap: overlap})
+		c, err := h.clients.RotateSecret(ctx, "test", "oauth2", "good", server.SecretRotation{Overlap: overlap})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,8 +207,8 @@ func TestRotate(t *testing.T) {
 		if overlap > 0 {
 			oldEnds = h.clock.Now().Add(overlap)
 		}
-		if !c.OldEnds.Equal(oldEnds) {
-			t.Errorf("after an overlap of %v the old secret ends at %v, want %v", overlap, c.OldEnds, oldEnds)
+		if !c.PreviousExpires.Equal(oldEnds) {
+			t.Errorf("after an overlap of %v the old secret ends at %v, want %v", overlap, c.PreviousExpires, oldEnds)
 		}
 		return c.ClientSecret
 	}
@@ -236,13 +237,13 @@ func TestRotate(t *testing.T) {
 	if c, err := h.clients.Get(ctx, "oauth2", "good"); err != nil || len(c.Secrets) != 1 {
 		t.Errorf("%d secrets are kept, %v", len(c.Secrets), err)
 	}
-	if _, err := h.clients.Rotate(ctx, "test", "oauth2", "good", server.Rotation{Overlap: -1}); err == nil {
+	if _, err := h.clients.RotateSecret(ctx, "test", "oauth2", "good", server.SecretRotation{Overlap: -1}); err == nil {
 		t.Error("a negative overlap was taken")
 	}
-	if _, err := h.clients.Rotate(ctx, "test", "oauth2", "nobody", server.Rotation{}); !errors.Is(err, server.ErrNotFound) {
+	if _, err := h.clients.RotateSecret(ctx, "test", "oauth2", "nobody", server.SecretRotation{}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("an unknown client: %v", err)
 	}
-	rotated := slices.DeleteFunc(h.recorded(), func(e server.RecordedEvent) bool { return e.Type != counterfoil.EventClientRotated })
+	rotated := slices.DeleteFunc(h.recorded(), func(e store.RecordedEvent) bool { return e.Type != counterfoil.EventClientRotated })
 	if len(rotated) != 4 || rotated[0].Detail != "client secret; the old one ends at 2026-07-01T13:00:00Z" || rotated[3].Detail != "client secret; the old one ended" ||
 		!regexp.MustCompile(`^client secret; the old one ends at \S+; [0-9a-f]{8}, which was older still, ended$`).MatchString(rotated[2].Detail) {
 		t.Errorf("records %+v", rotated)
@@ -258,8 +259,8 @@ func TestRotateAtOnce(t *testing.T) {
 	done := 0
 	for range 8 {
 		wg.Go(func() {
-			_, err := h.clients.Rotate(context.Background(), "test", "oauth2", "good", server.Rotation{Overlap: time.Hour})
-			if err != nil && !errors.Is(err, server.ErrConflict) {
+			_, err := h.clients.RotateSecret(context.Background(), "test", "oauth2", "good", server.SecretRotation{Overlap: time.Hour})
+			if err != nil && !errors.Is(err, store.ErrConflict) {
 				t.Error(err)
 			}
 			mu.Lock()
@@ -279,22 +280,22 @@ func TestRotateAtOnce(t *testing.T) {
 func TestRotateAPIKey(t *testing.T) {
 	h := newHouseOf(t, nil, "altrata")
 	old := h.creds["altrata"].APIKey
-	c, err := h.clients.RotateAPIKey(t.Context(), "test", "altrata", "good", server.Rotation{Overlap: time.Hour})
+	c, err := h.clients.RotateAPIKey(t.Context(), "test", "altrata", "good", server.SecretRotation{Overlap: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.keep(c.APIKey.Reveal())
-	if want := h.clock.Now().Add(time.Hour); !c.OldEnds.Equal(want) {
-		t.Errorf("the old key ends at %v, want %v", c.OldEnds, want)
+	if want := h.clock.Now().Add(time.Hour); !c.PreviousExpires.Equal(want) {
+		t.Errorf("the old key ends at %v, want %v", c.PreviousExpires, want)
 	}
 	h.client(server.NewClient{Realm: "altrata", ID: "keyless"})
-	if c, err := h.clients.RotateAPIKey(t.Context(), "test", "altrata", "keyless", server.Rotation{Overlap: time.Hour}); err != nil || !c.OldEnds.IsZero() {
-		t.Errorf("a first key: the old one ends at %v, %v", c.OldEnds, err)
+	if c, err := h.clients.RotateAPIKey(t.Context(), "test", "altrata", "keyless", server.SecretRotation{Overlap: time.Hour}); err != nil || !c.PreviousExpires.IsZero() {
+		t.Errorf("a first key: the old one ends at %v, %v", c.PreviousExpires, err)
 	}
 	if e := h.last(counterfoil.EventClientRotated); e.Detail != "API key" {
 		t.Errorf("a first key is recorded as %q", e.Detail)
 	}
-	authority := h.server.Realm("altrata")
+	authority := h.server.Issuer("altrata")
 	for range 2 {
 		for key, want := range map[counterfoil.Secret]bool{old: h.clock.Now().Minute() == 0, c.APIKey: true, "x": false, "": false} {
 			a := h.good("altrata")
@@ -315,7 +316,7 @@ func TestRotateAPIKey(t *testing.T) {
 
 func TestDisable(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
-	ctx, secret, authority := t.Context(), h.creds["oauth2"].ClientSecret, h.server.Realm("oauth2")
+	ctx, secret, authority := t.Context(), h.creds["oauth2"].ClientSecret, h.server.Issuer("oauth2")
 	for _, step := range []struct {
 		disabled bool
 		status   int
@@ -334,10 +335,10 @@ func TestDisable(t *testing.T) {
 			t.Errorf("disabled %v: VerifySecret says %v, %v", step.disabled, ok, err)
 		}
 	}
-	if err := h.clients.SetDisabled(ctx, "test", "oauth2", "nobody", true); !errors.Is(err, server.ErrNotFound) {
+	if err := h.clients.SetDisabled(ctx, "test", "oauth2", "nobody", true); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("unknown client: %v", err)
 	}
-	changes := slices.DeleteFunc(h.recorded(), func(e server.RecordedEvent) bool { return !strings.HasPrefix(e.Type, "client.") })
+	changes := slices.DeleteFunc(h.recorded(), func(e store.RecordedEvent) bool { return !strings.HasPrefix(e.Type, "client.") })
 	if len(changes) != 3 || changes[1].Type != counterfoil.EventClientDisabled || changes[2].Type != counterfoil.EventClientEnabled {
 		t.Errorf("records %+v", changes)
 	}
@@ -354,7 +355,7 @@ func TestDeleteAndList(t *testing.T) {
 	if got := h.try("good", h.creds["oauth2"].ClientSecret); got != 401 {
 		t.Errorf("a deleted client got %d", got)
 	}
-	if err := h.clients.Delete(ctx, "test", "oauth2", "good"); !errors.Is(err, server.ErrNotFound) {
+	if err := h.clients.Delete(ctx, "test", "oauth2", "good"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("second deletion: %v", err)
 	}
 	if ok, err := h.clients.VerifySecret(ctx, "oauth2", "good", "x"); ok || err != nil {
@@ -362,7 +363,7 @@ func TestDeleteAndList(t *testing.T) {
 	}
 	var ids []string
 	for after := ""; ; after = ids[len(ids)-1] {
-		page, err := h.clients.List(ctx, server.ClientQuery{Realm: "oauth2", After: after, Limit: 1})
+		page, err := h.clients.List(ctx, store.ClientQuery{Realm: "oauth2", After: after, Limit: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // dates are what a token says of itself.
@@ -34,7 +35,7 @@ func datesOf(t *testing.T, token string) (d dates) {
 func (h *house) wantDates(when, token string, lifetime time.Duration) {
 	h.t.Helper()
 	now, d := h.clock.Now().Unix(), datesOf(h.t, token)
-	if ahead := max(d.Issued, d.NotBefore) - now; ahead > int64(server.MaxAhead/time.Second) {
+	if ahead := max(d.Issued, d.NotBefore) - now; ahead > int64(store.MaxAhead/time.Second) {
 		h.t.Errorf("%s: a token is dated %d s ahead of the clock", when, ahead)
 	}
 	if left := d.Expires - now; left > int64(lifetime/time.Second)+1 || left <= 0 {
@@ -86,7 +87,7 @@ func TestClockSet(t *testing.T) {
 					h.wantActive(realm, last, true)
 				}
 				told := 0 // of each client whose tokens were dated far ahead, once
-				if replaces && by.Abs() > server.MaxAhead {
+				if replaces && by.Abs() > store.MaxAhead {
 					told = 1
 				}
 				if log := h.log.String(); strings.Count(log, "the clock of this machine jumped") != 2 || strings.Count(log, "dated ahead of it have ended") != told {
@@ -126,7 +127,7 @@ func TestClockSetRevoked(t *testing.T) {
 			"deleted": func(h *house) {
 				h.done(h.clients.Delete(h.t.Context(), "test", realm, "good"))
 				h.creds[realm] = h.client(server.NewClient{Realm: realm, ID: "good", WithAPIKey: realm == "altrata",
-					Settings: server.Settings{Scopes: []string{"EventsApi"}, Tenants: []string{"TENANT123"}}})
+					Settings: store.Settings{Scopes: []string{"EventsApi"}, Tenants: []string{"TENANT123"}}})
 			},
 		} {
 			for _, ahead := range []bool{true, false} {

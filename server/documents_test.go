@@ -15,6 +15,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // document is what a realm says of itself.
@@ -169,7 +170,7 @@ var proofs = map[string]func(*testing.T, *house, string, document){
 			t.Fatalf("the test has no realm %s that asks for certificates", realm)
 		}
 		cert := h.selfSigned(ecKey(), nil)
-		h.workload("job", server.Authentication{Thumbprints: []string{thumbprint(cert)}})
+		h.workload("job", store.Authentication{Thumbprints: []string{thumbprint(cert)}})
 		h.http = trusting(cert)
 		if c, _ := h.wantToken(t, certified("job")); c["cnf"] == nil {
 			t.Error("the token is not bound")
@@ -186,7 +187,7 @@ var proofs = map[string]func(*testing.T, *house, string, document){
 // path, and no others.
 func provesAssertions(path, member string) func(*testing.T, *house, string, document) {
 	return func(t *testing.T, h *house, realm string, d document) {
-		id := h.client(server.NewClient{Realm: realm, Settings: server.Settings{Authentication: server.Authentication{
+		id := h.client(server.NewClient{Realm: realm, Settings: store.Settings{Authentication: store.Authentication{
 			KeySet: jwks("", ecKey(), "", rsKey(), "", edKey()),
 		}}}).ClientID
 		for alg, sign := range signers {
@@ -235,7 +236,7 @@ func (h *house) proveMethods(t *testing.T, realm, path string, said []string) {
 				scopes = counterfoil.Scopes{"read", "write"}
 			}
 			good := h.creds[realm]
-			h.creds[realm] = h.client(server.NewClient{Realm: realm, WithAPIKey: good.APIKey != "", Settings: server.Settings{ResourceServer: true, Scopes: scopes}})
+			h.creds[realm] = h.client(server.NewClient{Realm: realm, WithAPIKey: good.APIKey != "", Settings: store.Settings{ResourceServer: true, Scopes: scopes}})
 			header = http.Header{"Authorization": {"Bearer " + h.token(realm)}}
 			h.creds[realm] = good
 		} else {

@@ -14,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // Paths below a realm's base URL that are the same for every dialect. Package
@@ -115,9 +116,9 @@ func (rl *realm) aboutToken(r *http.Request) (form, *refusal) {
 
 // requester is the client behind a request of one of the realm's own endpoints.
 type requester struct {
-	client *Client
+	client *store.Client
 	// secret is the one that it proved it with; nil when it did otherwise.
-	secret *Hash
+	secret *store.SecretHash
 	// token is the access token that it came with; nil when it came with the
 	// credentials of a client.
 	token *issuedToken
@@ -158,8 +159,8 @@ func (rl *realm) authenticateOnce(ctx context.Context, a *attempt, creds *creden
 	}
 	e := a.event
 	e.Type, e.Success = counterfoil.EventClientAuthenticated, true
-	_, err := rl.Store.RecordIssued(ctx, Issue{
-		Event: e, Version: by.client.Version, Created: by.client.Created, AsOf: by.client.AsOf, Reused: true, Once: by.once, StatusIndex: -1,
+	_, err := rl.Store.RecordIssued(ctx, store.Issuance{
+		Event: e, Version: by.client.Version, Created: by.client.Created, Revision: by.client.Revision, Reused: true, ReplayKeys: by.once, StatusIndex: -1,
 	})
 	return by, rl.recorded(ctx, e, err)
 }
@@ -201,7 +202,7 @@ func (rl *realm) bearer(ctx context.Context, a *attempt, text string) (*requeste
 }
 
 // resourceServer returns the client of a token as it is now.
-func (rl *realm) resourceServer(ctx context.Context, t *issuedToken) (*Client, *refusal) {
+func (rl *realm) resourceServer(ctx context.Context, t *issuedToken) (*store.Client, *refusal) {
 	ended, err := rl.ended(ctx, t.principal())
 	if err != nil {
 		return nil, storeFailed("token's standing", err)
@@ -210,7 +211,7 @@ func (rl *realm) resourceServer(ctx context.Context, t *issuedToken) (*Client, *
 		return nil, refused(counterfoil.TokenRevoked, "")
 	}
 	c, err := rl.fresh(ctx, rl.Name, t.clientID)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, store.ErrNotFound) {
 		return nil, refused(counterfoil.TokenRevoked, "")
 	}
 	if err != nil {
@@ -227,13 +228,13 @@ func (rl *realm) mayFollow(ctx context.Context, by *requester, now time.Time) bo
 	}
 	c, err := rl.fresh(ctx, rl.Name, by.client.ID)
 	// It may be another of that ID by now, or the secret may have ended.
-	return err == nil && mayFollow(c, now) && c.Created.Equal(by.client.Created) && (by.secret == nil || slices.ContainsFunc(c.Secrets, func(h Hash) bool {
+	return err == nil && mayFollow(c, now) && c.Created.Equal(by.client.Created) && (by.secret == nil || slices.ContainsFunc(c.Secrets, func(h store.SecretHash) bool {
 		return h.ID == by.secret.ID && h.Value == by.secret.Value && h.AcceptedAt(now)
 	}))
 }
 
 // mayFollow reports whether the client is a resource server that is served.
-func mayFollow(c *Client, now time.Time) bool {
+func mayFollow(c *store.Client, now time.Time) bool {
 	return c.ResourceServer && !c.Disabled && (c.Expires.IsZero() || now.Before(c.Expires))
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // The descriptions of these tests: tokens that are answered again, and tokens
@@ -64,7 +65,7 @@ access_token:
 // resourceServer makes a client that may look at every token of a realm.
 func (h *house) resourceServer(realm string) server.Credentials {
 	h.t.Helper()
-	return h.client(server.NewClient{Realm: realm, ID: "api", Settings: server.Settings{ResourceServer: true, Scopes: counterfoil.Scopes{"read"}}})
+	return h.client(server.NewClient{Realm: realm, ID: "api", Settings: store.Settings{ResourceServer: true, Scopes: counterfoil.Scopes{"read"}}})
 }
 
 // post sends a form to a path below the realm's base URL.
@@ -157,7 +158,7 @@ func TestIntrospection(t *testing.T) {
 
 func TestIntrospectionOfTenants(t *testing.T) {
 	h := newHouseOf(t, nil, "custom")
-	c := h.client(server.NewClient{Realm: "custom", ID: "two", Settings: server.Settings{Scopes: counterfoil.Scopes{"a", "b"}, Tenants: []string{"T1", "T 2"}}})
+	c := h.client(server.NewClient{Realm: "custom", ID: "two", Settings: store.Settings{Scopes: counterfoil.Scopes{"a", "b"}, Tenants: []string{"T1", "T 2"}}})
 	got := h.do("custom", &ask{method: http.MethodPost, body: "grant_type=client_credentials", header: h.as("custom", c)})
 	var body struct {
 		Token string `json:"access_token"`
@@ -179,7 +180,7 @@ func TestIntrospectionOfTenants(t *testing.T) {
 func TestWhoMayIntrospect(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2", "a55")
 	good, api := h.as("oauth2", h.creds["oauth2"]), h.resourceServer("oauth2")
-	other := h.client(server.NewClient{Realm: "oauth2", ID: "other", Settings: server.Settings{Scopes: counterfoil.Scopes{"read"}}})
+	other := h.client(server.NewClient{Realm: "oauth2", ID: "other", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}})
 	token, foreign := h.token("oauth2"), h.token("a55")
 	bearer := func(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
 	apiToken, otherToken := h.tokenOf("oauth2", api), h.tokenOf("oauth2", other)
@@ -370,7 +371,7 @@ func TestEndpointsLookAtTheClientItself(t *testing.T) {
 func TestRevocation(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
 	as := h.as("oauth2", h.creds["oauth2"])
-	other := h.client(server.NewClient{Realm: "oauth2", ID: "other", Settings: server.Settings{Scopes: counterfoil.Scopes{"read"}}})
+	other := h.client(server.NewClient{Realm: "oauth2", ID: "other", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}})
 	token, next := h.token("oauth2"), h.token("oauth2")
 
 	got := h.revoke("oauth2", token, h.as("oauth2", other))
@@ -426,7 +427,7 @@ func TestRevokedIsNotReused(t *testing.T) {
 	for name, revoke := range map[string]func(h *house, token string){
 		"by its client": func(h *house, token string) { h.revoke("reused", token, h.as("reused", h.creds["reused"])) },
 		"by another process": func(h *house, token string) {
-			err := h.store.RevokeToken(h.t.Context(), server.Revocation{Realm: "reused", ClientID: "good", TokenID: principal(h.t, token).TokenID, Expires: h.clock.Now().Add(time.Hour)},
+			err := h.store.RevokeToken(h.t.Context(), store.Revocation{Realm: "reused", ClientID: "good", TokenID: principal(h.t, token).TokenID, Expires: h.clock.Now().Add(time.Hour)},
 				counterfoil.Event{Type: counterfoil.EventTokenRevoked, Time: h.clock.Now(), Realm: "reused", ClientID: "good"})
 			if err != nil {
 				h.t.Fatal(err)
@@ -455,18 +456,18 @@ func TestRevokedIsNotReused(t *testing.T) {
 
 // faulty is a store whose RevokeToken fails.
 type faulty struct {
-	server.Store
+	store.Store
 	err error
 }
 
-func (s *faulty) RevokeToken(context.Context, server.Revocation, counterfoil.Event) error {
+func (s *faulty) RevokeToken(context.Context, store.Revocation, counterfoil.Event) error {
 	return s.err
 }
 
 // One token more than are revoked apart ends all that the client has, and only
 // those.
 func TestRevocationOfOneTooMany(t *testing.T) {
-	h := newHouseOf(t, func(s server.Store) server.Store { return &faulty{s, server.ErrFull} }, "oauth2")
+	h := newHouseOf(t, func(s store.Store) store.Store { return &faulty{s, store.ErrTooManyRevocations} }, "oauth2")
 	as := h.as("oauth2", h.creds["oauth2"])
 	first, second := h.token("oauth2"), h.token("oauth2")
 	if got := h.revoke("oauth2", first, as); got.status != http.StatusOK {
@@ -505,7 +506,7 @@ func TestRevocationOfOneTooMany(t *testing.T) {
 }
 
 func TestRevocationFails(t *testing.T) {
-	h := newHouseOf(t, func(s server.Store) server.Store { return &faulty{s, errors.New("disk full")} }, "oauth2")
+	h := newHouseOf(t, func(s store.Store) store.Store { return &faulty{s, errors.New("disk full")} }, "oauth2")
 	token := h.token("oauth2")
 	got := h.revoke("oauth2", token, h.as("oauth2", h.creds["oauth2"]))
 	if got.status != http.StatusServiceUnavailable || strings.Contains(got.body, "disk") || !strings.Contains(h.log.String(), "disk full") {

@@ -14,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // oneResourceServer is a store in memory whose one client may look at all
@@ -23,22 +24,22 @@ type oneResourceServer struct {
 	revoked int
 }
 
-func (s *oneResourceServer) Standing(_ context.Context, _, id, _ string) (server.Standing, error) {
+func (s *oneResourceServer) TokenStatus(_ context.Context, _, id, _ string) (store.TokenStatus, error) {
 	if id != s.client.ID {
-		return server.Standing{}, server.ErrNotFound
+		return store.TokenStatus{}, store.ErrNotFound
 	}
-	return server.Standing{}, nil
+	return store.TokenStatus{}, nil
 }
 
-func (s *oneResourceServer) RevokeToken(context.Context, server.Revocation, counterfoil.Event) error {
+func (s *oneResourceServer) RevokeToken(context.Context, store.Revocation, counterfoil.Event) error {
 	s.revoked++
 	return nil
 }
 
-func (s *oneResourceServer) Revocations(_ context.Context, _ string, after int64, _ int) (server.RevocationPage, error) {
-	page := server.RevocationPage{Feed: "word", Last: 7}
+func (s *oneResourceServer) Revocations(_ context.Context, _ string, after int64, _ int) (store.RevocationPage, error) {
+	page := store.RevocationPage{Feed: "word", Last: 7}
 	if after < 7 {
-		page.Revocations = []server.Revocation{{Sequence: 7, ClientID: "c", TokenID: "t", Expires: time.Now().Add(time.Hour)}}
+		page.Revocations = []store.Revocation{{Sequence: 7, ClientID: "c", TokenID: "t", Expires: time.Now().Add(time.Hour)}}
 	}
 	return page, nil
 }
@@ -51,7 +52,7 @@ func (s *oneResourceServer) RevokedIndexes(context.Context, string, int64, int64
 	return []int64{0}, nil
 }
 
-func (s *oneResourceServer) RecordUses(context.Context, []server.Use) error { return nil }
+func (s *oneResourceServer) RecordLastUses(context.Context, []store.LastUse) error { return nil }
 
 // fuzzedEndpoints returns a realm with status lists, and how its one client
 // authenticates.
@@ -60,21 +61,21 @@ func fuzzedEndpoints(f *testing.F) (*oneResourceServer, http.Handler, http.Heade
 	if err != nil {
 		f.Fatal(err)
 	}
-	store := &oneResourceServer{}
+	db := &oneResourceServer{}
 	s, err := server.New(f.Context(), server.Config{
-		Store: store, Logger: slog.New(slog.DiscardHandler), Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https://auth.example"}},
+		Store: db, Logger: slog.New(slog.DiscardHandler), Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https://auth.example"}},
 	})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { _ = s.Close() })
-	_, creds, err := server.NewClients(store, nil).Create(f.Context(), "fuzz", server.NewClient{
-		Realm: "r", ID: "api", Settings: server.Settings{ResourceServer: true, Scopes: counterfoil.Scopes{"read"}},
+	_, creds, err := server.NewClients(db, nil).Create(f.Context(), "fuzz", server.NewClient{
+		Realm: "r", ID: "api", Settings: store.Settings{ResourceServer: true, Scopes: counterfoil.Scopes{"read"}},
 	})
 	if err != nil {
 		f.Fatal(err)
 	}
-	return store, s.Handler("r"), http.Header{"Authorization": {basic("api", creds.ClientSecret.Reveal())}, "Content-Type": {"application/x-www-form-urlencoded"}}
+	return db, s.Handler("r"), http.Header{"Authorization": {basic("api", creds.ClientSecret.Reveal())}, "Content-Type": {"application/x-www-form-urlencoded"}}
 }
 
 func serve(h http.Handler, method, target, body string, header http.Header) *httptest.ResponseRecorder {

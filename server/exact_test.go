@@ -11,6 +11,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // nearMisses are values that share something with the right one and are others.
@@ -111,10 +112,10 @@ func TestRuleWithoutClaims(t *testing.T) {
 		"a claim": {map[string]string{"sub": "system:serviceaccount:billing:worker"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := server.Client{
+			c := store.Client{
 				Realm: "oauth2", ID: name, Version: 1, Created: h.clock.Now(),
-				Settings: server.Settings{Scopes: counterfoil.Scopes{"read"}, Authentication: server.Authentication{
-					Federation: []server.FederationRule{{Issuer: cluster, Claims: row.claims}},
+				Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}, Authentication: store.Authentication{
+					Federation: []store.FederationRule{{Issuer: cluster, Claims: row.claims}},
 				}},
 			}
 			// Past the checks of Clients, as an older program or a restored backup does.
@@ -130,7 +131,7 @@ func TestRuleWithoutClaims(t *testing.T) {
 		})
 	}
 	t.Run("is not taken by Clients", func(t *testing.T) {
-		n := server.NewClient{Realm: "oauth2", Settings: server.Settings{Scopes: counterfoil.Scopes{"read"}, Authentication: server.Authentication{Federation: []server.FederationRule{{Issuer: cluster}}}}}
+		n := server.NewClient{Realm: "oauth2", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}, Authentication: store.Authentication{Federation: []store.FederationRule{{Issuer: cluster}}}}}
 		if _, _, err := h.clients.Create(t.Context(), "test", n); err == nil {
 			t.Error("a rule without claims was taken")
 		}
@@ -162,7 +163,7 @@ func TestReusePercent(t *testing.T) {
 			life := must(builtin(row.realm)).TokenEndpoint.Lifetime
 			if row.life != 0 {
 				life = row.life
-				h.creds[row.realm] = h.client(server.NewClient{Realm: row.realm, ID: "short", Settings: server.Settings{Scopes: counterfoil.Scopes{"read"}, Tokens: server.TokenSettings{Lifetime: row.life}}})
+				h.creds[row.realm] = h.client(server.NewClient{Realm: row.realm, ID: "short", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}, Tokens: store.TokenSettings{Lifetime: row.life}}})
 			}
 			first := h.token(row.realm)
 			share := life * time.Duration(row.percent) / 100

@@ -6,6 +6,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/sechash"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // OnSlow has f called before each slow verification, with one of them at once
@@ -45,9 +46,9 @@ func Remembered(s *Server) int {
 
 // NoteUses has n secrets of a client used.
 func NoteUses(s *Server, realm, clientID string, n int, at time.Time) {
-	c := &Client{Realm: realm, ID: clientID}
+	c := &store.Client{Realm: realm, ID: clientID}
 	for i := range n {
-		s.uses.note(c, &Hash{ID: strconv.Itoa(i)}, at)
+		s.uses.note(c, &store.SecretHash{ID: strconv.Itoa(i)}, at)
 	}
 }
 

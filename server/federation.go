@@ -13,6 +13,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // defaultFederatedLife is the MaxLifetime of a FederatedIssuer that does not say.
@@ -82,9 +83,9 @@ func (rl *realm) federatedBy(unverified map[string]any) *federatedIssuer {
 // not used up: a workload reads the same one from its platform again and again
 // until that renews it, so it serves for as long as it lives, as with every
 // other service that takes it. Its lifetime is what bounds that.
-func (rl *realm) proveFederated(ctx context.Context, a *attempt, shown *assertion, client *Client) *refusal {
+func (rl *realm) proveFederated(ctx context.Context, a *attempt, shown *assertion, client *store.Client) *refusal {
 	f := shown.issuer
-	rules := slices.DeleteFunc(slices.Clone(client.Authentication.Federation), func(r FederationRule) bool { return r.Issuer != f.Issuer })
+	rules := slices.DeleteFunc(slices.Clone(client.Authentication.Federation), func(r store.FederationRule) bool { return r.Issuer != f.Issuer })
 	if len(rules) == 0 {
 		return refused(counterfoil.AssertionIssuer, "the client has no rule for the issuer")
 	}
@@ -113,7 +114,7 @@ func (rl *realm) proveFederated(ctx context.Context, a *attempt, shown *assertio
 	if expires.Sub(from) > f.MaxLifetime {
 		return refused(counterfoil.AssertionLifetime, "it lives longer than "+f.MaxLifetime.String())
 	}
-	if !slices.ContainsFunc(rules, func(r FederationRule) bool { return claimsMatch(&r, claims) }) {
+	if !slices.ContainsFunc(rules, func(r store.FederationRule) bool { return claimsMatch(&r, claims) }) {
 		return refused(counterfoil.AssertionClaims, "no rule of the client holds")
 	}
 	return nil
@@ -121,7 +122,7 @@ func (rl *realm) proveFederated(ctx context.Context, a *attempt, shown *assertio
 
 // claimsMatch reports whether the claims are those of the rule. A rule without claims
 // never holds: it would take every workload of the issuer for the client.
-func claimsMatch(r *FederationRule, claims map[string]any) bool {
+func claimsMatch(r *store.FederationRule, claims map[string]any) bool {
 	for path, want := range r.Claims {
 		if !claimIs(claimAt(claims, path), want) {
 			return false

@@ -9,6 +9,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // The issuers of these tests.
@@ -62,8 +63,8 @@ func (h *house) svid() claims {
 func TestFederation(t *testing.T) {
 	place := newSource(t, serving(jwks("gh", ecKey())))
 	h := newGate(t, platforms(place))
-	rule := func(issuer string, pairs ...string) server.FederationRule {
-		r := server.FederationRule{Issuer: issuer, Claims: map[string]string{}}
+	rule := func(issuer string, pairs ...string) store.FederationRule {
+		r := store.FederationRule{Issuer: issuer, Claims: map[string]string{}}
 		for i := 0; i < len(pairs); i += 2 {
 			r.Claims[pairs[i]] = pairs[i+1]
 		}
@@ -71,7 +72,7 @@ func TestFederation(t *testing.T) {
 	}
 	for i, row := range []struct {
 		name  string
-		rule  server.FederationRule
+		rule  store.FederationRule
 		token string
 		ok    bool
 	}{
@@ -97,7 +98,7 @@ func TestFederation(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			id := fmt.Sprint("w", i)
-			h.workload(id, server.Authentication{Federation: []server.FederationRule{rule(cluster, "sub", "nobody"), row.rule}})
+			h.workload(id, store.Authentication{Federation: []store.FederationRule{rule(cluster, "sub", "nobody"), row.rule}})
 			a := h.asserting(row.token, "client_id", id)
 			if row.ok {
 				h.wantToken(t, a)
@@ -109,7 +110,7 @@ func TestFederation(t *testing.T) {
 		})
 	}
 	t.Run("the typ of the token", func(t *testing.T) {
-		h.workload("typed", server.Authentication{Federation: []server.FederationRule{rule(domain, "sub", domain+"/*")}})
+		h.workload("typed", store.Authentication{Federation: []store.FederationRule{rule(domain, "sub", domain+"/*")}})
 		for typ, good := range map[string]bool{"JWT": true, "JOSE": true, "client-authentication+jwt": true, "at+jwt": false, "dpop+jwt": false, "secevent+jwt": false} {
 			token := josetest.Token(ecKey(), `{"alg":"ES256","kid":"svid","typ":"`+typ+`"}`, h.svid().String())
 			if a := h.asserting(token, "client_id", "typed"); good {
@@ -121,7 +122,7 @@ func TestFederation(t *testing.T) {
 	})
 	t.Run("the type of JWT-SVIDs", func(t *testing.T) {
 		const kind = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
-		h.workload("svid", server.Authentication{Federation: []server.FederationRule{rule(domain, "sub", domain+"/*"), rule(cluster, "sub", "system:*")}})
+		h.workload("svid", store.Authentication{Federation: []store.FederationRule{rule(domain, "sub", domain+"/*"), rule(cluster, "sub", "system:*")}})
 		h.wantToken(t, h.asserting(signed(ecKey(), "svid", h.svid()), "client_id", "svid", "client_assertion_type", kind))
 		h.wantInvalid(t, h.asserting(signed(rsKey(), "sa", h.pod()), "client_id", "svid", "client_assertion_type", kind), counterfoil.AssertionIssuer)
 	})
@@ -131,11 +132,11 @@ func TestFederation(t *testing.T) {
 func TestFederationRefused(t *testing.T) {
 	place := newSource(t, serving(jwks("gh", ecKey())))
 	h := newGate(t, platforms(place))
-	h.workload("job", server.Authentication{
+	h.workload("job", store.Authentication{
 		KeySet:     jwks("own", edKey()),
-		Federation: []server.FederationRule{{Issuer: cluster, Claims: map[string]string{"sub": "system:serviceaccount:billing:*"}}, {Issuer: domain, Claims: map[string]string{"sub": domain + "/*"}}},
+		Federation: []store.FederationRule{{Issuer: cluster, Claims: map[string]string{"sub": "system:serviceaccount:billing:*"}}, {Issuer: domain, Claims: map[string]string{"sub": domain + "/*"}}},
 	})
-	h.workload("plain", server.Authentication{KeySet: jwks("own", edKey())})
+	h.workload("plain", store.Authentication{KeySet: jwks("own", edKey())})
 	now := h.clock.Now().Unix()
 	pod := func(changes claims) string { return signed(rsKey(), "sa", h.pod().but(changes)) }
 	for _, row := range []struct {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // rotatingIssuer is an issuer that publishes its keys, and a client with a rule
@@ -24,7 +24,7 @@ type rotatingIssuer struct {
 func newRotatingIssuer(t *testing.T) *rotatingIssuer {
 	place := newSource(t, serving(jwks("old", ecKey())))
 	h := newGate(t, platforms(place))
-	h.workload("job", server.Authentication{Federation: []server.FederationRule{{Issuer: actions, Claims: map[string]string{"sub": "repo:acme/billing:*"}}}})
+	h.workload("job", store.Authentication{Federation: []store.FederationRule{{Issuer: actions, Claims: map[string]string{"sub": "repo:acme/billing:*"}}}})
 	return &rotatingIssuer{h, t, place}
 }
 

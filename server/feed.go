@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // Bounds of the revocation feed.
@@ -81,7 +82,7 @@ type feed struct {
 type reading struct {
 	after, news int64
 	at          time.Time
-	page        RevocationPage
+	page        store.RevocationPage
 }
 
 // join counts a follower in; the first starts the poller. It reports false when
@@ -135,7 +136,7 @@ func (f *feed) next() (<-chan struct{}, int64) {
 
 // read returns the page after a sequence number, and the time at which it held.
 // Those who were woken together ask for the same page: it is read once.
-func (f *feed) read(ctx context.Context, rl *realm, after int64) (RevocationPage, time.Time, error) {
+func (f *feed) read(ctx context.Context, rl *realm, after int64) (store.RevocationPage, time.Time, error) {
 	f.reading.Lock()
 	defer f.reading.Unlock()
 	f.mu.Lock()
@@ -183,11 +184,11 @@ func (f *feed) poll(ctx context.Context, rl *realm) {
 // announcing is a store that wakes the followers of a feed after what this
 // process has written into it, sooner than the poller would.
 type announcing struct {
-	Store
+	store.Store
 	feeds *feeds
 }
 
-func (s announcing) UpdateClient(ctx context.Context, c Client, e counterfoil.Event) error {
+func (s announcing) UpdateClient(ctx context.Context, c store.Client, e counterfoil.Event) error {
 	err := s.Store.UpdateClient(ctx, c, e)
 	s.wake(c.Realm, err)
 	return err
@@ -199,13 +200,13 @@ func (s announcing) DeleteClient(ctx context.Context, realm, id string, e counte
 	return err
 }
 
-func (s announcing) RevokeToken(ctx context.Context, r Revocation, e counterfoil.Event) error {
+func (s announcing) RevokeToken(ctx context.Context, r store.Revocation, e counterfoil.Event) error {
 	err := s.Store.RevokeToken(ctx, r, e)
 	s.wake(r.Realm, err)
 	return err
 }
 
-func (s announcing) RecordIssued(ctx context.Context, i Issue) (int64, error) {
+func (s announcing) RecordIssued(ctx context.Context, i store.Issuance) (int64, error) {
 	asOf, err := s.Store.RecordIssued(ctx, i)
 	if i.Replace {
 		s.wake(i.Event.Realm, err) // the token before it has ended
@@ -215,7 +216,7 @@ func (s announcing) RecordIssued(ctx context.Context, i Issue) (int64, error) {
 
 // wake announces a write that succeeded, or of which nobody can tell.
 func (s announcing) wake(realm string, err error) {
-	for _, nothing := range []error{ErrNotFound, ErrExists, ErrConflict, ErrFull, ErrReplayed} {
+	for _, nothing := range []error{store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrTooManyRevocations, store.ErrReplayed} {
 		if errors.Is(err, nothing) {
 			return
 		}

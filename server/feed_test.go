@@ -17,6 +17,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // sent is one event of the feed; its kind is "end" when there are no more.
@@ -289,7 +290,7 @@ func TestFeedPages(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			err := h.store.RevokeToken(context.Background(), server.Revocation{Realm: "oauth2", ClientID: "good", TokenID: strconv.Itoa(i), Expires: h.clock.Now().Add(time.Hour)},
+			err := h.store.RevokeToken(context.Background(), store.Revocation{Realm: "oauth2", ClientID: "good", TokenID: strconv.Itoa(i), Expires: h.clock.Now().Add(time.Hour)},
 				counterfoil.Event{Type: counterfoil.EventTokenRevoked, Time: h.clock.Now(), Realm: "oauth2", ClientID: "good"})
 			if err != nil {
 				t.Error(err)
@@ -333,7 +334,7 @@ func TestFeedPages(t *testing.T) {
 // "replace", a follower learns at once.
 func TestReplacedTokensAreInTheFeed(t *testing.T) {
 	h := newHouseOf(t, nil, "altrata")
-	api := h.client(server.NewClient{Realm: "altrata", ID: "api", WithAPIKey: true, Settings: server.Settings{ResourceServer: true, Scopes: counterfoil.Scopes{"profiles:read"}}})
+	api := h.client(server.NewClient{Realm: "altrata", ID: "api", WithAPIKey: true, Settings: store.Settings{ResourceServer: true, Scopes: counterfoil.Scopes{"profiles:read"}}})
 	s := h.follow("altrata", h.as("altrata", api), "")
 	s.begin()
 	s.next("position")

@@ -19,6 +19,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // BenchmarkFeed tells how long it takes from the answer of a revocation until
@@ -56,7 +57,7 @@ func benchmarkFeed(b *testing.B, other bool) {
 		_, revoking, _ = start()
 	}
 	_, creds, err := s.Clients().Create(b.Context(), "bench", server.NewClient{
-		Realm: "bench", ID: "api", Settings: server.Settings{ResourceServer: true, Scopes: counterfoil.Scopes{"read"}},
+		Realm: "bench", ID: "api", Settings: store.Settings{ResourceServer: true, Scopes: counterfoil.Scopes{"read"}},
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 const (
@@ -35,7 +36,7 @@ type revocationEvent struct {
 	Expires   int64  `json:"expires"`
 }
 
-func eventOf(r *Revocation) revocationEvent {
+func eventOf(r *store.Revocation) revocationEvent {
 	e := revocationEvent{ClientID: r.ClientID, TokenID: r.TokenID, Disabled: r.Disabled, Expires: r.Expires.Unix()}
 	if !r.NotBefore.IsZero() {
 		// Rounded up: who sees whole seconds must not take a token for younger
@@ -176,7 +177,7 @@ type sequenced struct {
 
 // lost reports whether a page is not what comes after the position: it is of
 // another database, or of an older state of the same.
-func (p position) lost(page *RevocationPage) bool {
+func (p position) lost(page *store.RevocationPage) bool {
 	return p.feed != page.Feed && (p.feed != "" || p.after != 0) || page.Last < p.after
 }
 
@@ -264,7 +265,7 @@ func (f *follower) catchUp(ctx context.Context) (time.Time, error) {
 // greet tells the client which feed this is, and that it starts anew where the
 // position is not one of it. It reports whether the page is not the one that
 // comes after the position then.
-func (f *follower) greet(page *RevocationPage) (again bool) {
+func (f *follower) greet(page *store.RevocationPage) (again bool) {
 	word := struct {
 		Feed string `json:"feed"`
 	}{page.Feed}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // TestFollowersAreBounded: one too many is told to come back, and can when
@@ -149,31 +150,31 @@ func TestFollowerThatDoesNotRead(t *testing.T) {
 
 // failing is a store whose feed cannot be read once it is broken.
 type failing struct {
-	server.Store
+	store.Store
 	mu     sync.Mutex
 	broken bool
 }
 
-func (s *failing) Revocations(ctx context.Context, realm string, after int64, limit int) (server.RevocationPage, error) {
+func (s *failing) Revocations(ctx context.Context, realm string, after int64, limit int) (store.RevocationPage, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.broken {
-		return server.RevocationPage{}, errors.New("disk on fire")
+		return store.RevocationPage{}, errors.New("disk on fire")
 	}
 	return s.Store.Revocations(ctx, realm, after, limit)
 }
 
 // A feed that cannot be read never says that it is current: it ends.
 func TestFeedWithoutStore(t *testing.T) {
-	store := &failing{}
-	h := newHouseOf(t, func(s server.Store) server.Store { store.Store = s; return store }, "oauth2")
+	db := &failing{}
+	h := newHouseOf(t, func(s store.Store) store.Store { db.Store = s; return db }, "oauth2")
 	api := h.as("oauth2", h.resourceServer("oauth2"))
 	s := h.follow("oauth2", api, "")
 	s.begin()
 	s.next("position")
-	store.mu.Lock()
-	store.broken = true
-	store.mu.Unlock()
+	db.mu.Lock()
+	db.broken = true
+	db.mu.Unlock()
 	s.turned("end", 5*time.Second)
 	if log := h.log.String(); !strings.Contains(log, "revocation feed interrupted") {
 		t.Errorf("the log says %s", log)
@@ -191,12 +192,12 @@ func TestFeedWithoutStore(t *testing.T) {
 
 // reads is a store that counts how often its feed is read, and from where.
 type reads struct {
-	server.Store
+	store.Store
 	mu     sync.Mutex
 	afters []int64
 }
 
-func (s *reads) Revocations(ctx context.Context, realm string, after int64, limit int) (server.RevocationPage, error) {
+func (s *reads) Revocations(ctx context.Context, realm string, after int64, limit int) (store.RevocationPage, error) {
 	s.mu.Lock()
 	s.afters = append(s.afters, after)
 	s.mu.Unlock()
@@ -214,8 +215,8 @@ func (s *reads) since(n int) []int64 {
 // of them, a feed with nothing new by the one that looks for it, and one that
 // nobody follows by nobody.
 func TestFeedIsReadOnceForAll(t *testing.T) {
-	store := &reads{}
-	h := newHouseOf(t, func(s server.Store) server.Store { store.Store = s; return store }, "oauth2")
+	db := &reads{}
+	h := newHouseOf(t, func(s store.Store) store.Store { db.Store = s; return db }, "oauth2")
 	api, token := h.as("oauth2", h.resourceServer("oauth2")), h.token("oauth2")
 	looks := func() (n int) {
 		for _, d := range h.clock.Slept() {
@@ -260,18 +261,18 @@ func TestFeedIsReadOnceForAll(t *testing.T) {
 		}
 	}
 	settle()
-	before := len(store.since(0))
+	before := len(db.since(0))
 	h.revoke("oauth2", token, h.as("oauth2", h.creds["oauth2"]))
 	for _, s := range streams {
 		s.next("revocation")
 	}
-	if n := len(store.since(before)); n != 1 {
+	if n := len(db.since(before)); n != 1 {
 		t.Errorf("one revocation was read %d times for %d followers", n, many)
 	}
 	settle() // who looks for what is new finds the revocation too, and wakes all once more
-	before = len(store.since(0))
+	before = len(db.since(0))
 	look(idle)
-	again := store.since(before)
+	again := db.since(before)
 	if n := len(again); n != idle {
 		t.Errorf("a feed that was looked at %d times was read %d times", idle, n)
 	}
@@ -297,7 +298,7 @@ func TestFeedIsReadOnceForAll(t *testing.T) {
 func TestFollowerWhoseSecretEnded(t *testing.T) {
 	for name, end := range map[string]func(h *house) error{
 		"rotated": func(h *house) error {
-			c, err := h.clients.Rotate(h.t.Context(), "test", "oauth2", "api", server.Rotation{})
+			c, err := h.clients.RotateSecret(h.t.Context(), "test", "oauth2", "api", server.SecretRotation{})
 			h.keep(c.ClientSecret.Reveal())
 			return err
 		},

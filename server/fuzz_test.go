@@ -14,29 +14,30 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // oneClient is a store in memory with one client, for fuzzing: fast and alone.
 type oneClient struct {
-	server.Store
-	client server.Client
-	key    []server.SigningKey
+	store.Store
+	client store.Client
+	key    []store.SigningKey
 	last   counterfoil.Event
 }
 
-func (s *oneClient) CreateClient(_ context.Context, c server.Client, _ counterfoil.Event) error {
+func (s *oneClient) CreateClient(_ context.Context, c store.Client, _ counterfoil.Event) error {
 	s.client = c
 	return nil
 }
 
-func (s *oneClient) Client(_ context.Context, _, id string) (server.Client, error) {
+func (s *oneClient) Client(_ context.Context, _, id string) (store.Client, error) {
 	if id != s.client.ID {
-		return server.Client{}, server.ErrNotFound
+		return store.Client{}, store.ErrNotFound
 	}
 	return s.client, nil
 }
 
-func (s *oneClient) RecordIssued(_ context.Context, i server.Issue) (int64, error) {
+func (s *oneClient) RecordIssued(_ context.Context, i store.Issuance) (int64, error) {
 	s.last = i.Event
 	return 1, nil
 }
@@ -46,12 +47,12 @@ func (s *oneClient) RecordRefused(_ context.Context, e counterfoil.Event, _ bool
 	return nil
 }
 
-func (s *oneClient) AddSigningKey(_ context.Context, k server.SigningKey, _ string, _ counterfoil.Event) error {
-	s.key = []server.SigningKey{k}
+func (s *oneClient) AddSigningKey(_ context.Context, k store.SigningKey, _ string, _ counterfoil.Event) error {
+	s.key = []store.SigningKey{k}
 	return nil
 }
 
-func (s *oneClient) SigningKeys(context.Context, string) ([]server.SigningKey, error) {
+func (s *oneClient) SigningKeys(context.Context, string) ([]store.SigningKey, error) {
 	return s.key, nil
 }
 
@@ -63,18 +64,18 @@ func fuzzed(f *testing.F, encoding provider.Encoding) (*oneClient, http.Handler,
 	}
 	copied := *p
 	copied.TokenEndpoint.BasicEncoding = encoding
-	store := &oneClient{}
+	db := &oneClient{}
 	s, err := server.New(f.Context(), server.Config{
-		Store: store, Logger: slog.New(slog.DiscardHandler), Realms: []server.Realm{{Name: "r", Provider: &copied, BaseURL: "https://auth.example"}},
+		Store: db, Logger: slog.New(slog.DiscardHandler), Realms: []server.Realm{{Name: "r", Provider: &copied, BaseURL: "https://auth.example"}},
 	})
 	if err != nil {
 		f.Fatal(err)
 	}
-	_, creds, err := server.NewClients(store, nil).Create(f.Context(), "fuzz", server.NewClient{Realm: "r", ID: "a:b ü", Settings: server.Settings{Scopes: []string{"read"}}})
+	_, creds, err := server.NewClients(db, nil).Create(f.Context(), "fuzz", server.NewClient{Realm: "r", ID: "a:b ü", Settings: store.Settings{Scopes: []string{"read"}}})
 	if err != nil {
 		f.Fatal(err)
 	}
-	return store, s.Handler("r"), creds.ClientSecret.Reveal()
+	return db, s.Handler("r"), creds.ClientSecret.Reveal()
 }
 
 // check looks at what holds of every answer and every record.

@@ -14,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // template is a JSON object of which everything but the values of one grant is
@@ -30,7 +31,7 @@ type member struct {
 
 // grant is what one token response is made of.
 type grant struct {
-	client *Client
+	client *store.Client
 	scopes counterfoil.Scopes
 	// audience is what the request asked for; nil for the usual one.
 	audience []string
@@ -43,7 +44,7 @@ type grant struct {
 	// answered again.
 	by *realm
 	// once are the assertions and proofs that brought it.
-	once []Once
+	once []store.ReplayKey
 
 	tokenID, token, keyID string
 	// status is the index in the realm's status lists; negative for none.

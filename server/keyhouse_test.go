@@ -24,6 +24,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // background is how many goroutines of a server wait for the clock.
@@ -42,7 +43,7 @@ type keyHouse struct {
 	clock  *clock.Manual
 	config server.Config
 	log    syncBuffer
-	store  server.Store // for looking
+	store  store.Store  // for looking
 	keys   *server.Keys // as from the command line
 	creds  server.Credentials
 	opened int
@@ -66,14 +67,14 @@ func newKeyHouseBy(t *testing.T, c *clock.Manual, algorithms ...provider.Algorit
 	if h.keys, err = server.NewKeys(h.store, h.clock, ""); err != nil {
 		t.Fatal(err)
 	}
-	n := server.NewClient{Realm: "r", ID: "good", Settings: server.Settings{Scopes: counterfoil.Scopes{"read"}}}
+	n := server.NewClient{Realm: "r", ID: "good", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}}
 	if _, h.creds, err = server.NewClients(h.store, h.clock).Create(t.Context(), "test", n); err != nil {
 		t.Fatal(err)
 	}
 	return h
 }
 
-func (h *keyHouse) open() server.Store {
+func (h *keyHouse) open() store.Store {
 	h.t.Helper()
 	store, err := sqlite.Open(h.t.Context(), h.path)
 	if err != nil {
@@ -100,7 +101,7 @@ func (h *keyHouse) realm(life time.Duration, algorithms ...provider.Algorithm) s
 
 // start starts a server on a connection of its own; wrap, when given, stands
 // between them.
-func (h *keyHouse) start(wrap func(server.Store) server.Store) *server.Server {
+func (h *keyHouse) start(wrap func(store.Store) store.Store) *server.Server {
 	h.t.Helper()
 	s, err := h.tryStart(wrap)
 	if err != nil {
@@ -109,7 +110,7 @@ func (h *keyHouse) start(wrap func(server.Store) server.Store) *server.Server {
 	return s
 }
 
-func (h *keyHouse) tryStart(wrap func(server.Store) server.Store) (*server.Server, error) {
+func (h *keyHouse) tryStart(wrap func(store.Store) store.Store) (*server.Server, error) {
 	h.t.Helper()
 	c := h.config
 	c.Store = h.open()
@@ -209,7 +210,7 @@ func kid(t *testing.T, token string) string {
 }
 
 // rows returns the keys in the store.
-func (h *keyHouse) rows() []server.SigningKey {
+func (h *keyHouse) rows() []store.SigningKey {
 	h.t.Helper()
 	keys, err := h.store.SigningKeys(h.t.Context(), "r")
 	if err != nil {
@@ -249,7 +250,7 @@ func (h *keyHouse) changes() []string {
 	return all
 }
 
-func (h *keyHouse) rotate(o server.RotateOptions) server.KeyView {
+func (h *keyHouse) rotate(o server.KeyRotation) server.KeyView {
 	h.t.Helper()
 	v, err := h.keys.Rotate(h.t.Context(), "ann", h.config.Realms[0], "", o)
 	if err != nil {
@@ -260,7 +261,7 @@ func (h *keyHouse) rotate(o server.RotateOptions) server.KeyView {
 
 // keyFaults is a store whose methods about keys count, and fail when told.
 type keyFaults struct {
-	server.Store
+	store.Store
 	mu sync.Mutex
 	// writes and reads count calls; failAt is the write that fails, from 1;
 	// after says that it takes effect all the same. All later ones fail as well:
@@ -301,7 +302,7 @@ func (f *keyFaults) count() (reads, writes int) {
 	return f.reads, f.writes
 }
 
-func (f *keyFaults) SigningKeys(ctx context.Context, realm string) ([]server.SigningKey, error) {
+func (f *keyFaults) SigningKeys(ctx context.Context, realm string) ([]store.SigningKey, error) {
 	f.mu.Lock()
 	f.reads++
 	down := f.down
@@ -312,11 +313,11 @@ func (f *keyFaults) SigningKeys(ctx context.Context, realm string) ([]server.Sig
 	return f.Store.SigningKeys(ctx, realm)
 }
 
-func (f *keyFaults) AddSigningKey(ctx context.Context, k server.SigningKey, after string, e counterfoil.Event) error {
+func (f *keyFaults) AddSigningKey(ctx context.Context, k store.SigningKey, after string, e counterfoil.Event) error {
 	return f.write(func() error { return f.Store.AddSigningKey(ctx, k, after, e) })
 }
 
-func (f *keyFaults) UpdateSigningKeys(ctx context.Context, keys []server.SigningKey, e counterfoil.Event) error {
+func (f *keyFaults) UpdateSigningKeys(ctx context.Context, keys []store.SigningKey, e counterfoil.Event) error {
 	return f.write(func() error { return f.Store.UpdateSigningKeys(ctx, keys, e) })
 }
 
@@ -325,7 +326,7 @@ func (f *keyFaults) DeleteSigningKey(ctx context.Context, realm, id string, e co
 }
 
 // sealed reports whether a key is at rest under a master key.
-func sealed(k server.SigningKey) bool {
+func sealed(k store.SigningKey) bool {
 	return bytes.HasPrefix([]byte(k.Private.Reveal()), []byte("cfseal1:"))
 }
 
@@ -333,7 +334,7 @@ func sealed(k server.SigningKey) bool {
 // algorithm that the key is for.
 func publicKey(s *server.Server, id string) (key crypto.PublicKey, err error) {
 	for _, algorithm := range []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA} {
-		key, err = s.Realm("r").PublicKey(context.Background(), id, string(algorithm))
+		key, err = s.Issuer("r").PublicKey(context.Background(), id, string(algorithm))
 		if refusal, ok := errors.AsType[*counterfoil.Error](err); !ok || refusal.Reason != counterfoil.TokenAlgorithm {
 			break
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // verifier keeps a key set for five minutes, whatever it meets in the meantime:
@@ -92,7 +93,7 @@ func TestRotationIsNotNoticed(t *testing.T) {
 	const life, step = time.Hour, 150 * time.Second
 	h := newKeyHouse(t, "ES256", "RS256")
 	h.config.Signer, h.config.MasterKey = "auto", masterKey
-	h.config.Realms[0].KeyAge, h.config.Realms[0].KeyAhead = 4*time.Hour, 20*time.Minute
+	h.config.Realms[0].KeyRotationInterval, h.config.Realms[0].KeyPrepublish = 4*time.Hour, 20*time.Minute
 	var err error
 	if h.keys, err = server.NewKeys(h.store, h.clock, masterKey); err != nil {
 		t.Fatal(err)
@@ -118,12 +119,12 @@ func TestRotationIsNotNoticed(t *testing.T) {
 	for n := range steps {
 		switch n {
 		case steps / 5, steps * 3 / 5:
-			h.rotate(server.RotateOptions{})
+			h.rotate(server.KeyRotation{})
 		case steps / 5 * 2: // while a key waits
 			h.stop(servers[1].Load())
 			servers[1].Store(h.start(nil))
 		case steps * 4 / 5:
-			h.rotate(server.RotateOptions{Ahead: 10 * time.Minute})
+			h.rotate(server.KeyRotation{Prepublish: 10 * time.Minute})
 		}
 		h.turn(step)
 		now := h.clock.Now()
@@ -143,7 +144,7 @@ func TestRotationIsNotNoticed(t *testing.T) {
 	}
 	rows := h.rows()
 	for id := range signed {
-		if !slices.ContainsFunc(rows, func(k server.SigningKey) bool { return k.ID == id }) {
+		if !slices.ContainsFunc(rows, func(k store.SigningKey) bool { return k.ID == id }) {
 			gone[id] = true
 		}
 	}
@@ -196,7 +197,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	for n := range 12 {
 		<-progress
 		algorithm := []provider.Algorithm{"ES256", "RS256"}[n%2]
-		if _, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0], algorithm, server.RotateOptions{Now: true}); err != nil {
+		if _, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0], algorithm, server.KeyRotation{Immediately: true}); err != nil {
 			t.Error(err)
 		}
 		if n%4 == 3 {
@@ -239,14 +240,14 @@ func TestKilledWhileCompromised(t *testing.T) {
 				h := newKeyHouse(t)
 				s := h.start(nil)
 				old := []string{h.token(s)}
-				h.rotate(server.RotateOptions{Now: true})
+				h.rotate(server.KeyRotation{Immediately: true})
 				h.turn(5 * time.Second)
 				old = append(old, h.token(s))
 				keys, err := server.NewKeys(&keyFaults{Store: h.store, failAt: at, after: after}, h.clock, "")
 				if err != nil {
 					t.Fatal(err)
 				}
-				_, err = keys.Rotate(t.Context(), "ann", h.config.Realms[0], "", server.RotateOptions{Compromised: true})
+				_, err = keys.Rotate(t.Context(), "ann", h.config.Realms[0], "", server.KeyRotation{Compromised: true})
 				if !errors.Is(err, errDead) || at > 1 && !strings.Contains(err.Error(), "is still published, do it again") {
 					t.Errorf("got %v", err)
 				}
@@ -254,7 +255,7 @@ func TestKilledWhileCompromised(t *testing.T) {
 				if err := verifyWith(h.token(s), keySet(s)); err != nil {
 					t.Error("in between: ", err)
 				}
-				h.rotate(server.RotateOptions{Compromised: true})
+				h.rotate(server.KeyRotation{Compromised: true})
 				h.turn(5 * time.Second)
 				set := keySet(s)
 				if err := verifyWith(h.token(s), set); err != nil || len(set.Keys) != 1 {
@@ -274,7 +275,7 @@ func TestKilledWhileCompromised(t *testing.T) {
 // in its place; it reports whether it came to that.
 func liveAndDie(t *testing.T, at int, after bool) (died bool) {
 	h := newKeyHouse(t)
-	h.config.Realms[0].KeyAge, h.config.Realms[0].KeyAhead = 2*time.Hour, 30*time.Minute
+	h.config.Realms[0].KeyRotationInterval, h.config.Realms[0].KeyPrepublish = 2*time.Hour, 30*time.Minute
 	var s *server.Server
 	var f *keyFaults
 	writes := 0 // of those that are dead or closed
@@ -285,7 +286,7 @@ func liveAndDie(t *testing.T, at int, after bool) (died bool) {
 			if !died && at > writes {
 				f.failAt = at - writes
 			}
-			next, err := h.tryStart(func(store server.Store) server.Store { f.Store = store; return f })
+			next, err := h.tryStart(func(store store.Store) store.Store { f.Store = store; return f })
 			if err == nil {
 				s = next
 				return
@@ -332,7 +333,7 @@ func liveAndDie(t *testing.T, at int, after bool) (died bool) {
 	restart(func(c *server.Config) {
 		c.MasterKey, c.PreviousMasterKeys = otherKey, []counterfoil.Secret{masterKey}
 		r := h.realm(2 * time.Hour)
-		r.KeyAge, r.KeyAhead = c.Realms[0].KeyAge, c.Realms[0].KeyAhead
+		r.KeyRotationInterval, r.KeyPrepublish = c.Realms[0].KeyRotationInterval, c.Realms[0].KeyPrepublish
 		c.Realms = []server.Realm{r}
 	})
 	live(5 * time.Hour)
@@ -340,7 +341,7 @@ func liveAndDie(t *testing.T, at int, after bool) (died bool) {
 	rows := h.rows()
 	now := h.clock.Now()
 	for i, k := range rows {
-		later := slices.IndexFunc(rows[i+1:], func(next server.SigningKey) bool {
+		later := slices.IndexFunc(rows[i+1:], func(next store.SigningKey) bool {
 			return next.Algorithm == k.Algorithm && now.Sub(next.Activates) > 2*time.Minute
 		})
 		if erased := k.Private == ""; erased != (later >= 0) || !erased && !sealed(k) {

@@ -17,6 +17,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // How often keys are read.
@@ -167,7 +168,7 @@ func (rl *realm) lookAgain(ctx context.Context, enough func(*keyring) bool) (*ke
 }
 
 // readKeys reads the store and returns the keys that it has, oldest first.
-func (rl *realm) readKeys(ctx context.Context) ([]SigningKey, error) {
+func (rl *realm) readKeys(ctx context.Context) ([]store.SigningKey, error) {
 	rl.keys.reading.Lock()
 	defer rl.keys.reading.Unlock()
 	return rl.readRing(ctx)
@@ -175,7 +176,7 @@ func (rl *realm) readKeys(ctx context.Context) ([]SigningKey, error) {
 
 // readRing makes a new keyring of what the store has. With an error the last one
 // stays in its place. The caller holds reading.
-func (rl *realm) readRing(ctx context.Context) (keys []SigningKey, err error) {
+func (rl *realm) readRing(ctx context.Context) (keys []store.SigningKey, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readKeysTimeout)
 	defer cancel()
 	now := rl.Clock.Now()
@@ -187,7 +188,7 @@ func (rl *realm) readRing(ctx context.Context) (keys []SigningKey, err error) {
 		rl.keys.sights.look(keys, now)
 		// A token is signed only by a key that is known to have to outlive it.
 		err = rl.raise(ctx, keys, now)
-		if !errors.Is(err, ErrNotFound) { // one of them was deleted meanwhile
+		if !errors.Is(err, store.ErrNotFound) { // one of them was deleted meanwhile
 			break
 		}
 	}
@@ -200,8 +201,8 @@ func (rl *realm) readRing(ctx context.Context) (keys []SigningKey, err error) {
 
 // raise sees to it that the keys that may sign stay published for as long as
 // the realm's tokens live.
-func (rl *realm) raise(ctx context.Context, keys []SigningKey, now time.Time) error {
-	var raised []SigningKey
+func (rl *realm) raise(ctx context.Context, keys []store.SigningKey, now time.Time) error {
+	var raised []store.SigningKey
 	for i := range keys {
 		k := &keys[i]
 		if k.Lifetime >= rl.endpoint.Lifetime || rl.keys.sights.signsNoLonger(keys, i, now) {
@@ -226,7 +227,7 @@ func (rl *realm) keyEvent(kind, detail string) counterfoil.Event {
 
 // newKeyring makes a keyring of the keys that have not ended. The caller holds
 // reading.
-func (rl *realm) newKeyring(keys []SigningKey, before *keyring, now time.Time) *keyring {
+func (rl *realm) newKeyring(keys []store.SigningKey, before *keyring, now time.Time) *keyring {
 	ring := &keyring{read: now, public: make(map[string]publicKey, len(keys))}
 	published := make([]publicKey, 0, len(keys))
 	var errs []error
@@ -268,7 +269,7 @@ func (rl *realm) newKeyring(keys []SigningKey, before *keyring, now time.Time) *
 
 // signer returns what signed with k in an earlier keyring, or nil. It goes on
 // where the private key has been sealed anew or erased.
-func (k *keyring) signer(key *SigningKey) crypto.Signer {
+func (k *keyring) signer(key *store.SigningKey) crypto.Signer {
 	if k == nil {
 		return nil
 	}
@@ -281,7 +282,7 @@ func (k *keyring) signer(key *SigningKey) crypto.Signer {
 }
 
 // openSigner returns what signs with k.
-func (rl *realm) openSigner(k *SigningKey) (crypto.Signer, error) {
+func (rl *realm) openSigner(k *store.SigningKey) (crypto.Signer, error) {
 	key, _, err := rl.seals.open(k)
 	if err != nil {
 		return nil, err
@@ -324,7 +325,7 @@ func (s *Server) loadKeys(ctx context.Context, realms map[string]*realm) error {
 	if p := s.realms.Load(); p != nil {
 		old = *p
 	}
-	var stale []SigningKey
+	var stale []store.SigningKey
 	for _, name := range sortedNames(realms) {
 		rl := realms[name]
 		keys, err := s.Store.SigningKeys(ctx, name)
@@ -358,7 +359,7 @@ func (s *Server) loadKeys(ctx context.Context, realms map[string]*realm) error {
 
 // check tells in an error why k cannot be used, and whether it is to be sealed
 // anew: then k's private key is open.
-func (rl *realm) check(k *SigningKey) (anew bool, err error) {
+func (rl *realm) check(k *store.SigningKey) (anew bool, err error) {
 	if _, err := x509.ParsePKIXPublicKey(k.Public); err != nil {
 		return false, errDamagedKey(k)
 	}
@@ -376,7 +377,7 @@ func (rl *realm) check(k *SigningKey) (anew bool, err error) {
 }
 
 // reseal seals open keys under the master key, all of them at once.
-func (s *Server) reseal(ctx context.Context, open []SigningKey) error {
+func (s *Server) reseal(ctx context.Context, open []store.SigningKey) error {
 	if len(open) == 0 {
 		return nil
 	}
@@ -410,7 +411,7 @@ func (rl *realm) loadKeys(ctx context.Context) error {
 			continue
 		}
 		_, err := own.add(ctx, ownActor, &rl.Realm, algorithm, keys, func(now time.Time) time.Time { return now })
-		if err != nil && !errors.Is(err, ErrConflict) { // then another server was faster
+		if err != nil && !errors.Is(err, store.ErrConflict) { // then another server was faster
 			return err
 		}
 	}

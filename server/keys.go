@@ -18,13 +18,14 @@ import (
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // Keys rotates and lists signing keys. Each change is recorded with its actor in
 // the same transaction. It may be used on the database of a running server,
 // which sees every change within five seconds.
 type Keys struct {
-	store Store
+	store store.Store
 	clock counterfoil.Clock
 	seals *sealing
 	// changed, when set, is told of a realm whose keys were changed.
@@ -33,13 +34,13 @@ type Keys struct {
 
 // RotateOptions say how the next key comes in. The zero value is a rotation that
 // no verifier notices.
-type RotateOptions struct {
+type KeyRotation struct {
 	// Ahead is how long the key is published before it signs; 0 for the realm's
 	// KeyAhead.
-	Ahead time.Duration
+	Prepublish time.Duration
 	// Now lets it sign at once: verifiers that do not ask for unknown keys
 	// refuse its tokens until they fetch the key set again.
-	Now bool
+	Immediately bool
 	// Compromised lets it sign at once and ends every other key of the algorithm
 	// at once: all tokens that they signed are refused by whoever fetches the
 	// key set after that.
@@ -55,7 +56,7 @@ type KeyView struct {
 	Created   time.Time `json:"created"`
 	Activates time.Time `json:"activates"`
 	// Ends is when it is published no longer; zero while none comes after it.
-	Ends time.Time `json:"ends,omitzero"`
+	Expires time.Time `json:"ends,omitzero"`
 }
 
 // Times and bounds of keys.
@@ -82,7 +83,7 @@ const (
 
 // NewKeys returns the service on a store; a nil clock is the system's. The
 // master key is that of the server on the same store.
-func NewKeys(store Store, c counterfoil.Clock, masterKey counterfoil.Secret) (*Keys, error) {
+func NewKeys(store store.Store, c counterfoil.Clock, masterKey counterfoil.Secret) (*Keys, error) {
 	seals, err := newSealing(masterKey, nil)
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
@@ -114,7 +115,7 @@ func (s *Keys) List(ctx context.Context, realm string) ([]KeyView, error) {
 // realm it asks for Name, Provider and KeyAhead. The error wraps ErrConflict
 // when a key is waiting to be activated already, as it is for all but one of
 // several rotations at once.
-func (s *Keys) Rotate(ctx context.Context, actor string, realm Realm, algorithm provider.Algorithm, o RotateOptions) (KeyView, error) {
+func (s *Keys) Rotate(ctx context.Context, actor string, realm Realm, algorithm provider.Algorithm, o KeyRotation) (KeyView, error) {
 	k, err := s.rotate(ctx, actor, &realm, algorithm, o)
 	if s.changed != nil {
 		s.changed(ctx, realm.Name)
@@ -129,7 +130,7 @@ func (s *Keys) Rotate(ctx context.Context, actor string, realm Realm, algorithm 
 	return KeyView{ID: k.ID, Algorithm: k.Algorithm, State: state, Created: k.Created, Activates: k.Activates}, nil
 }
 
-func (s *Keys) rotate(ctx context.Context, actor string, r *Realm, algorithm provider.Algorithm, o RotateOptions) (*SigningKey, error) {
+func (s *Keys) rotate(ctx context.Context, actor string, r *Realm, algorithm provider.Algorithm, o KeyRotation) (*store.SigningKey, error) {
 	if err := r.checkRotation(&algorithm, o); err != nil {
 		return nil, err
 	}
@@ -140,12 +141,12 @@ func (s *Keys) rotate(ctx context.Context, actor string, r *Realm, algorithm pro
 	if err := s.ready(keys, algorithm, o); err != nil {
 		return nil, err
 	}
-	ahead := cmp.Or(o.Ahead, r.keyAhead())
-	if o.Now || o.Compromised {
+	ahead := cmp.Or(o.Prepublish, r.keyAhead())
+	if o.Immediately || o.Compromised {
 		ahead = 0
 	}
 	k, err := s.add(ctx, actor, r, algorithm, keys, func(now time.Time) time.Time { return now.Add(ahead) })
-	if errors.Is(err, ErrConflict) {
+	if errors.Is(err, store.ErrConflict) {
 		if keys, again := s.store.SigningKeys(ctx, r.Name); again == nil {
 			err = cmp.Or(s.waiting(keys, algorithm), err)
 		}
@@ -158,7 +159,7 @@ func (s *Keys) rotate(ctx context.Context, actor string, r *Realm, algorithm pro
 			continue
 		}
 		err := s.store.DeleteSigningKey(ctx, r.Name, old.ID, s.event(counterfoil.EventKeyRemoved, actor, r.Name, old.Algorithm+" "+old.ID+"; compromised"))
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return nil, fmt.Errorf("key %q signs now, but key %q is still published, do it again: %w", k.ID, old.ID, err)
 		}
 	}
@@ -166,7 +167,7 @@ func (s *Keys) rotate(ctx context.Context, actor string, r *Realm, algorithm pro
 }
 
 // checkRotation completes the algorithm and tells in an error what cannot be.
-func (r *Realm) checkRotation(algorithm *provider.Algorithm, o RotateOptions) error {
+func (r *Realm) checkRotation(algorithm *provider.Algorithm, o KeyRotation) error {
 	if r.Name == "" || r.Provider == nil {
 		return errors.New("the realm needs a Name and a Provider")
 	}
@@ -174,18 +175,18 @@ func (r *Realm) checkRotation(algorithm *provider.Algorithm, o RotateOptions) er
 	switch {
 	case !slices.Contains(r.algorithms(), *algorithm):
 		return fmt.Errorf("the realm signs with %v and not with %q", r.algorithms(), event.Clean(string(*algorithm), 20))
-	case o.Ahead != 0 && (o.Now || o.Compromised):
+	case o.Prepublish != 0 && (o.Immediately || o.Compromised):
 		return errors.New("a key that signs at once is not published ahead: leave one of the two out")
-	case o.Ahead != 0 && o.Ahead < minKeyAhead:
+	case o.Prepublish != 0 && o.Prepublish < minKeyAhead:
 		return fmt.Errorf("a key must be published for at least %v before it signs, because verifiers keep a key set for 5 minutes", minKeyAhead)
-	case o.Ahead > MaxLifetime:
-		return fmt.Errorf("a key can be published for at most %v before it signs", MaxLifetime)
+	case o.Prepublish > store.MaxLifetime:
+		return fmt.Errorf("a key can be published for at most %v before it signs", store.MaxLifetime)
 	}
 	return r.CheckKeys()
 }
 
 // ready tells in an error why no key can be added to those of a realm.
-func (s *Keys) ready(keys []SigningKey, algorithm provider.Algorithm, o RotateOptions) error {
+func (s *Keys) ready(keys []store.SigningKey, algorithm provider.Algorithm, o KeyRotation) error {
 	for i := range keys {
 		if err := s.seals.knows(&keys[i]); err != nil {
 			return err
@@ -204,7 +205,7 @@ func (s *Keys) ready(keys []SigningKey, algorithm provider.Algorithm, o RotateOp
 }
 
 // waiting tells in an error of a key of the algorithm that does not sign yet.
-func (s *Keys) waiting(keys []SigningKey, algorithm provider.Algorithm) error {
+func (s *Keys) waiting(keys []store.SigningKey, algorithm provider.Algorithm) error {
 	if k := newestKey(keys, string(algorithm)); k != nil && k.Activates.After(s.clock.Now()) {
 		return fmt.Errorf("a key is waiting to be activated at %s: %w", k.Activates.UTC().Format(time.RFC3339), conflict{})
 	}
@@ -215,11 +216,11 @@ func (s *Keys) waiting(keys []SigningKey, algorithm provider.Algorithm) error {
 type conflict struct{}
 
 func (conflict) Error() string        { return "rotate again after that" }
-func (conflict) Is(target error) bool { return target == ErrConflict }
+func (conflict) Is(target error) bool { return target == store.ErrConflict }
 
 // add makes a key and adds it after the newest of its algorithm. The making may
 // take a second.
-func (s *Keys) add(ctx context.Context, actor string, r *Realm, algorithm provider.Algorithm, keys []SigningKey, activates func(now time.Time) time.Time) (*SigningKey, error) {
+func (s *Keys) add(ctx context.Context, actor string, r *Realm, algorithm provider.Algorithm, keys []store.SigningKey, activates func(now time.Time) time.Time) (*store.SigningKey, error) {
 	k, err := s.make(r, string(algorithm))
 	if err != nil {
 		return nil, fmt.Errorf("make signing key: %w", err)
@@ -242,7 +243,7 @@ func (s *Keys) add(ctx context.Context, actor string, r *Realm, algorithm provid
 }
 
 // make returns a new key of a realm.
-func (s *Keys) make(r *Realm, algorithm string) (*SigningKey, error) {
+func (s *Keys) make(r *Realm, algorithm string) (*store.SigningKey, error) {
 	signer, err := jose.Generate(algorithm)
 	if err != nil {
 		return nil, err
@@ -251,7 +252,7 @@ func (s *Keys) make(r *Realm, algorithm string) (*SigningKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &SigningKey{Realm: r.Name, Algorithm: algorithm, Lifetime: r.Provider.TokenEndpoint.Lifetime}
+	k := &store.SigningKey{Realm: r.Name, Algorithm: algorithm, Lifetime: r.Provider.TokenEndpoint.Lifetime}
 	if k.Public, err = x509.MarshalPKIXPublicKey(signer.Public()); err != nil {
 		return nil, err
 	}
@@ -284,19 +285,19 @@ func (s *Keys) event(kind, actor, realm, detail string) counterfoil.Event {
 func (r *Realm) CheckKeys() error {
 	life := r.Provider.TokenEndpoint.Lifetime
 	switch {
-	case r.KeyAge < 0 || r.KeyAhead < 0:
+	case r.KeyRotationInterval < 0 || r.KeyPrepublish < 0:
 		return errors.New("the age of signing keys, and the time that they are published ahead, must not be negative")
-	case r.KeyAhead != 0 && r.KeyAhead < minKeyAhead:
+	case r.KeyPrepublish != 0 && r.KeyPrepublish < minKeyAhead:
 		return fmt.Errorf("signing keys must be published ahead for at least %v, because verifiers keep a key set for 5 minutes", minKeyAhead)
-	case r.KeyAge != 0 && r.KeyAge <= r.keyAhead():
+	case r.KeyRotationInterval != 0 && r.KeyRotationInterval <= r.keyAhead():
 		return fmt.Errorf("the age of signing keys must be longer than the time that they are published ahead, which is %v", r.keyAhead())
-	case r.KeyAge != 0 && r.KeyAge < life/maxRetiring:
+	case r.KeyRotationInterval != 0 && r.KeyRotationInterval < life/maxRetiring:
 		return fmt.Errorf("the age of signing keys must be at least %v: tokens that live for %v would keep more than %d old keys published", life/maxRetiring, life, maxRetiring)
 	}
 	return nil
 }
 
-func (r *Realm) keyAhead() time.Duration { return cmp.Or(r.KeyAhead, defaultKeyAhead) }
+func (r *Realm) keyAhead() time.Duration { return cmp.Or(r.KeyPrepublish, defaultKeyAhead) }
 
 // algorithms are those that the realm has keys for.
 func (r *Realm) algorithms() []provider.Algorithm {
@@ -308,7 +309,7 @@ func (r *Realm) algorithms() []provider.Algorithm {
 }
 
 // newestKey returns the newest key of the algorithm, or nil.
-func newestKey(keys []SigningKey, algorithm string) *SigningKey {
+func newestKey(keys []store.SigningKey, algorithm string) *store.SigningKey {
 	for i := len(keys) - 1; i >= 0; i-- {
 		if keys[i].Algorithm == algorithm {
 			return &keys[i]
@@ -319,7 +320,7 @@ func newestKey(keys []SigningKey, algorithm string) *SigningKey {
 
 // retires returns when the key at i signs no longer: when the first of those
 // that came after it activates; the zero time while there is none.
-func retires(keys []SigningKey, i int) time.Time {
+func retires(keys []store.SigningKey, i int) time.Time {
 	var first time.Time
 	for _, k := range keys[i+1:] {
 		if k.Algorithm == keys[i].Algorithm && (first.IsZero() || k.Activates.Before(first)) {
@@ -331,7 +332,7 @@ func retires(keys []SigningKey, i int) time.Time {
 
 // ends returns when the key at i is published no longer: when the last token
 // that it may have signed has expired; the zero time while that is unknown.
-func ends(keys []SigningKey, i int) time.Time {
+func ends(keys []store.SigningKey, i int) time.Time {
 	at := retires(keys, i)
 	if at.IsZero() {
 		return at
@@ -339,9 +340,9 @@ func ends(keys []SigningKey, i int) time.Time {
 	return at.Add(keys[i].Lifetime + keyLeeway)
 }
 
-func viewOf(keys []SigningKey, i int, now time.Time) KeyView {
+func viewOf(keys []store.SigningKey, i int, now time.Time) KeyView {
 	k := &keys[i]
-	v := KeyView{ID: k.ID, Algorithm: k.Algorithm, State: "active", Created: k.Created, Activates: k.Activates, Ends: ends(keys, i)}
+	v := KeyView{ID: k.ID, Algorithm: k.Algorithm, State: "active", Created: k.Created, Activates: k.Activates, Expires: ends(keys, i)}
 	switch at := retires(keys, i); {
 	case !at.IsZero() && !at.After(now):
 		v.State = "retiring"

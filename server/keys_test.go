@@ -12,6 +12,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // TestKeyStates follows one rotation from its first to its last write.
@@ -19,7 +20,7 @@ func TestKeyStates(t *testing.T) {
 	h := newKeyHouse(t)
 	s := h.start(nil)
 	first := h.token(s)
-	next := h.rotate(server.RotateOptions{})
+	next := h.rotate(server.KeyRotation{})
 	if next.State != "next" || next.Algorithm != "ES256" || !next.Activates.Equal(noon.Truncate(time.Second).Add(time.Hour)) {
 		t.Errorf("the next key is %+v", next)
 	}
@@ -75,7 +76,7 @@ func TestEveryAlgorithm(t *testing.T) {
 		t.Log(s.Signing())
 		set := keySet(s)
 		for _, algorithm := range algorithms {
-			n := server.NewClient{Realm: "r", Settings: server.Settings{Scopes: counterfoil.Scopes{"read"}, Tokens: server.TokenSettings{Algorithm: algorithm}}}
+			n := server.NewClient{Realm: "r", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}, Tokens: store.TokenSettings{Algorithm: algorithm}}}
 			c, creds, err := clients.Create(t.Context(), "test", n)
 			if err != nil {
 				t.Fatal(err)
@@ -112,19 +113,19 @@ func TestRotateRefuses(t *testing.T) {
 	for name, row := range map[string]struct {
 		realm     server.Realm
 		algorithm provider.Algorithm
-		options   server.RotateOptions
+		options   server.KeyRotation
 		words     string
 	}{
-		"another algorithm":       {realm(same), "RS256", server.RotateOptions{}, `[ES256] and not with "RS256"`},
-		"no name":                 {realm(func(r *server.Realm) { r.Name = "" }), "", server.RotateOptions{}, "a Name and a Provider"},
-		"no provider":             {realm(func(r *server.Realm) { r.Provider = nil }), "", server.RotateOptions{}, "a Name and a Provider"},
-		"ahead and now":           {realm(same), "", server.RotateOptions{Ahead: time.Hour, Now: true}, "leave one of the two out"},
-		"ahead and compromised":   {realm(same), "", server.RotateOptions{Ahead: time.Hour, Compromised: true}, "leave one of the two out"},
-		"hardly ahead":            {realm(same), "", server.RotateOptions{Ahead: time.Minute}, "at least 6m0s"},
-		"in the past":             {realm(same), "", server.RotateOptions{Ahead: -time.Hour}, "at least 6m0s"},
-		"a second too far":        {realm(same), "", server.RotateOptions{Ahead: server.MaxLifetime + time.Second}, "at most 720h0m0s"},
-		"next year":               {realm(same), "", server.RotateOptions{Ahead: 366 * 24 * time.Hour}, "at most 720h0m0s"},
-		"a realm with a bad time": {realm(func(r *server.Realm) { r.KeyAhead = time.Second }), "", server.RotateOptions{}, "published ahead for at least 6m0s"},
+		"another algorithm":       {realm(same), "RS256", server.KeyRotation{}, `[ES256] and not with "RS256"`},
+		"no name":                 {realm(func(r *server.Realm) { r.Name = "" }), "", server.KeyRotation{}, "a Name and a Provider"},
+		"no provider":             {realm(func(r *server.Realm) { r.Provider = nil }), "", server.KeyRotation{}, "a Name and a Provider"},
+		"ahead and now":           {realm(same), "", server.KeyRotation{Prepublish: time.Hour, Immediately: true}, "leave one of the two out"},
+		"ahead and compromised":   {realm(same), "", server.KeyRotation{Prepublish: time.Hour, Compromised: true}, "leave one of the two out"},
+		"hardly ahead":            {realm(same), "", server.KeyRotation{Prepublish: time.Minute}, "at least 6m0s"},
+		"in the past":             {realm(same), "", server.KeyRotation{Prepublish: -time.Hour}, "at least 6m0s"},
+		"a second too far":        {realm(same), "", server.KeyRotation{Prepublish: store.MaxLifetime + time.Second}, "at most 720h0m0s"},
+		"next year":               {realm(same), "", server.KeyRotation{Prepublish: 366 * 24 * time.Hour}, "at most 720h0m0s"},
+		"a realm with a bad time": {realm(func(r *server.Realm) { r.KeyPrepublish = time.Second }), "", server.KeyRotation{}, "published ahead for at least 6m0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := h.keys.Rotate(t.Context(), "ann", row.realm, row.algorithm, row.options)
@@ -136,10 +137,10 @@ func TestRotateRefuses(t *testing.T) {
 	if got := h.states(); got != "active" {
 		t.Errorf("after refusals the keys are %s", got)
 	}
-	h.rotate(server.RotateOptions{Ahead: 6 * time.Minute})
-	for _, o := range []server.RotateOptions{{}, {Now: true}} {
+	h.rotate(server.KeyRotation{Prepublish: 6 * time.Minute})
+	for _, o := range []server.KeyRotation{{}, {Immediately: true}} {
 		_, err := h.keys.Rotate(t.Context(), "ann", h.config.Realms[0], "", o)
-		if !errors.Is(err, server.ErrConflict) || !strings.Contains(err.Error(), "a key is waiting to be activated at 2026-07-01T12:06:00Z") {
+		if !errors.Is(err, store.ErrConflict) || !strings.Contains(err.Error(), "a key is waiting to be activated at 2026-07-01T12:06:00Z") {
 			t.Errorf("%+v with a next key: %v", o, err)
 		}
 	}
@@ -150,7 +151,7 @@ func TestKeyFarAhead(t *testing.T) {
 	h := newKeyHouse(t)
 	h.start(nil)
 	at := h.clock.Now()
-	if k := h.rotate(server.RotateOptions{Ahead: server.MaxLifetime}); k.Activates.Sub(at.Truncate(time.Second)) != server.MaxLifetime || k.State != "next" {
+	if k := h.rotate(server.KeyRotation{Prepublish: store.MaxLifetime}); k.Activates.Sub(at.Truncate(time.Second)) != store.MaxLifetime || k.State != "next" {
 		t.Errorf("the key is %+v", k)
 	}
 }
@@ -173,7 +174,7 @@ func TestKeyTimesAreChecked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := h.realm(row.life)
-			r.KeyAge, r.KeyAhead = row.age, row.ahead
+			r.KeyRotationInterval, r.KeyPrepublish = row.age, row.ahead
 			h.config.Realms = []server.Realm{r}
 			s, err := h.tryStart(nil)
 			if (err == nil) != (row.words == "") || err != nil && !strings.Contains(err.Error(), row.words) {
@@ -189,7 +190,7 @@ func TestKeyTimesAreChecked(t *testing.T) {
 // TestRotateKeysAtOnce: of several rotations at the same time one wins, and the
 // others say so.
 func TestRotateKeysAtOnce(t *testing.T) {
-	for name, o := range map[string]server.RotateOptions{"ahead": {}, "now": {Now: true}, "compromised": {Compromised: true}} {
+	for name, o := range map[string]server.KeyRotation{"ahead": {}, "now": {Immediately: true}, "compromised": {Compromised: true}} {
 		t.Run(name, func(t *testing.T) {
 			h := newKeyHouse(t)
 			first := h.start(nil)
@@ -211,7 +212,7 @@ func TestRotateKeysAtOnce(t *testing.T) {
 			for _, err := range errs {
 				if err == nil {
 					won++
-				} else if !errors.Is(err, server.ErrConflict) {
+				} else if !errors.Is(err, store.ErrConflict) {
 					t.Errorf("got %v", err)
 				}
 				if err != nil && name == "ahead" && !strings.Contains(err.Error(), "a key is waiting to be activated at") {
@@ -247,7 +248,7 @@ func TestRotateNow(t *testing.T) {
 	h := newKeyHouse(t)
 	s := h.start(nil)
 	old := h.token(s)
-	v, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0], "", server.RotateOptions{Now: true})
+	v, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0], "", server.KeyRotation{Immediately: true})
 	if err != nil || v.State != "active" {
 		t.Fatalf("got %+v, %v", v, err)
 	}
@@ -273,8 +274,8 @@ func TestCompromised(t *testing.T) {
 	if again := h.token(s); again != old {
 		t.Fatal("the token is not answered again")
 	}
-	h.rotate(server.RotateOptions{}) // one that waits is ended as well
-	v, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0], "", server.RotateOptions{Compromised: true})
+	h.rotate(server.KeyRotation{}) // one that waits is ended as well
+	v, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0], "", server.KeyRotation{Compromised: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +305,7 @@ func TestCompromised(t *testing.T) {
 func TestLifetimeIsRaisedFirst(t *testing.T) {
 	h := newKeyHouse(t)
 	f := &keyFaults{}
-	s := h.start(func(store server.Store) server.Store { f.Store = store; return f })
+	s := h.start(func(store store.Store) store.Store { f.Store = store; return f })
 	longer := h.realm(3 * time.Hour)
 	_, f.failAt = f.count()
 	f.failAt++
@@ -324,7 +325,7 @@ func TestLifetimeIsRaisedFirst(t *testing.T) {
 	}
 	// A key from a command line that knows the old life is raised before it
 	// signs, and the old one stays for the tokens of both.
-	h.rotate(server.RotateOptions{Now: true})
+	h.rotate(server.KeyRotation{Immediately: true})
 	h.turn(5 * time.Second)
 	long := h.token(s)
 	if rows := h.rows(); rows[1].Lifetime != 3*time.Hour || kid(t, long) != rows[1].ID {
@@ -334,7 +335,7 @@ func TestLifetimeIsRaisedFirst(t *testing.T) {
 	if err := s.Reload(t.Context(), []server.Realm{h.realm(time.Minute)}); err != nil {
 		t.Fatal(err)
 	}
-	h.rotate(server.RotateOptions{Now: true})
+	h.rotate(server.KeyRotation{Immediately: true})
 	h.turn(5 * time.Second) // the server sees it
 	h.turn(3*time.Hour - time.Minute)
 	if err := verifyWith(long, keySet(s)); err != nil {
@@ -351,7 +352,7 @@ func TestLifetimeIsRaisedFirst(t *testing.T) {
 func TestUnknownKey(t *testing.T) {
 	h := newKeyHouse(t)
 	f := &keyFaults{}
-	s := h.start(func(store server.Store) server.Store { f.Store = store; return f })
+	s := h.start(func(store store.Store) store.Store { f.Store = store; return f })
 	other := h.start(nil)
 	h.clock.Turn(time.Second)
 	before, _ := f.count()
@@ -364,7 +365,7 @@ func TestUnknownKey(t *testing.T) {
 	if after, _ := f.count(); after != before+1 {
 		t.Errorf("%d readings for 100 questions", after-before)
 	}
-	v, err := other.Keys().Rotate(t.Context(), "ann", h.config.Realms[0], "", server.RotateOptions{Now: true})
+	v, err := other.Keys().Rotate(t.Context(), "ann", h.config.Realms[0], "", server.KeyRotation{Immediately: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -387,7 +388,7 @@ func TestUnknownKey(t *testing.T) {
 func TestKeysWhileTheStoreFails(t *testing.T) {
 	h := newKeyHouse(t)
 	f := &keyFaults{}
-	s := h.start(func(store server.Store) server.Store { f.Store = store; return f })
+	s := h.start(func(store store.Store) store.Store { f.Store = store; return f })
 	token := h.token(s)
 	f.set(errDead)
 	for range 6 {
@@ -418,9 +419,9 @@ func TestKeyStepsThatFail(t *testing.T) {
 	for name, fails := range map[string]int{"none": 0, "the next key is not made": 2, "a key is not erased": 3, "a key is not removed": 4} {
 		t.Run(name, func(t *testing.T) {
 			h := newKeyHouse(t)
-			h.config.Realms[0].KeyAge, h.config.Realms[0].KeyAhead = 24*time.Hour, time.Hour
+			h.config.Realms[0].KeyRotationInterval, h.config.Realms[0].KeyPrepublish = 24*time.Hour, time.Hour
 			f := &keyFaults{failAt: fails} // the first write makes the first key
-			h.start(func(store server.Store) server.Store { f.Store = store; return f })
+			h.start(func(store store.Store) store.Store { f.Store = store; return f })
 			for range 26 * 60 / 5 {
 				h.turn(5 * time.Minute)
 			}
@@ -462,7 +463,7 @@ func TestOneKeyIsDamaged(t *testing.T) {
 func TestPrivateKeyOfAnother(t *testing.T) {
 	h := newKeyHouse(t)
 	h.start(nil)
-	h.rotate(server.RotateOptions{})
+	h.rotate(server.KeyRotation{})
 	rows := h.rows()
 	bad := rows[1]
 	bad.ID, bad.Activates, bad.Private = "bad", bad.Activates.Add(time.Hour), rows[0].Private
@@ -493,14 +494,14 @@ func TestSlowClock(t *testing.T) {
 func TestListShowsNoKey(t *testing.T) {
 	h := newKeyHouse(t)
 	h.start(nil)
-	h.rotate(server.RotateOptions{})
+	h.rotate(server.KeyRotation{})
 	views, err := h.keys.List(t.Context(), "r")
 	if err != nil || len(views) != 2 {
 		t.Fatalf("got %v, %v", views, err)
 	}
 	want := noon.Truncate(time.Second).Add(2*time.Hour + 10*time.Minute)
-	if !views[0].Ends.Equal(want) || !views[1].Ends.IsZero() {
-		t.Errorf("they end at %v and %v, want %v and never", views[0].Ends, views[1].Ends, want)
+	if !views[0].Expires.Equal(want) || !views[1].Expires.IsZero() {
+		t.Errorf("they end at %v and %v, want %v and never", views[0].Expires, views[1].Expires, want)
 	}
 	if fields := reflect.TypeFor[server.KeyView]().NumField(); fields != 6 {
 		t.Errorf("a view has %d fields", fields)
@@ -521,7 +522,7 @@ func TestCompromisedEndsItsAlgorithmOnly(t *testing.T) {
 	if len(before) != 2 {
 		t.Fatalf("the realm has %d keys", len(before))
 	}
-	if _, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0], provider.ES256, server.RotateOptions{Compromised: true}); err != nil {
+	if _, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0], provider.ES256, server.KeyRotation{Compromised: true}); err != nil {
 		t.Fatal(err)
 	}
 	kept := 0

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // keySight is what a process has seen of a signing key. A key begins, retires and
@@ -34,7 +35,7 @@ type keySights struct {
 
 // look notes what can be seen of the keys, oldest first, at a time. It forgets
 // those that are gone.
-func (s *keySights) look(keys []SigningKey, now time.Time) {
+func (s *keySights) look(keys []store.SigningKey, now time.Time) {
 	steady := s.steady.At(now)
 	seen := make(map[string]keySight, len(keys))
 	for i := range keys {
@@ -71,7 +72,7 @@ func (s keySight) begins(activates, now time.Time) bool {
 }
 
 // signsNoLonger reports whether the key at i signs no longer anywhere.
-func (s keySights) signsNoLonger(keys []SigningKey, i int, now time.Time) bool {
+func (s keySights) signsNoLonger(keys []store.SigningKey, i int, now time.Time) bool {
 	at, sight := retires(keys, i), s.byID[keys[i].ID]
 	if at.IsZero() || sight.retired.IsZero() {
 		return false
@@ -85,7 +86,7 @@ func (s keySight) early() bool { return !s.retired.IsZero() && !s.retired.After(
 // ended reports whether the last token that the key at i may have signed has
 // expired, and whether that is so certain that the key may be deleted: not in the
 // first minutes of a process, whose clock may be about to be set.
-func (s keySights) ended(keys []SigningKey, i int, now time.Time) (ended, certain bool) {
+func (s keySights) ended(keys []store.SigningKey, i int, now time.Time) (ended, certain bool) {
 	at, sight := ends(keys, i), s.byID[keys[i].ID]
 	if at.IsZero() || now.Before(at) || sight.retired.IsZero() {
 		return false, false
@@ -100,7 +101,7 @@ func (s keySights) ended(keys []SigningKey, i int, now time.Time) (ended, certai
 
 // older reports whether a key that is there is older than that by its activation,
 // and not only because the clock was set forward since it was first seen.
-func (s keySights) older(k *SigningKey, than time.Duration, now time.Time) bool {
+func (s keySights) older(k *store.SigningKey, than time.Duration, now time.Time) bool {
 	at, first := k.Activates.Add(than), s.byID[k.ID].first
 	return !now.Before(at) && now.Sub(first) >= min(at.Sub(first), than)
 }

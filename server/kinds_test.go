@@ -7,14 +7,14 @@ import (
 	"testing"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // TestKindsAreKeptApart: no JWT of one kind serves as another (RFC 8725 section
 // 3.12), be they all of one client and one realm.
 func TestKindsAreKeptApart(t *testing.T) {
 	h := newGate(t, nil)
-	h.workload("job", server.Authentication{KeySet: jwks("ec", ecKey())})
+	h.workload("job", store.Authentication{KeySet: jwks("ec", ecKey())})
 	assertion := func() string { return signed(ecKey(), "ec", h.own("job")) }
 	shown := func() string { return proof(ecKey(), h.proofFor(h.url+"/oauth2/token")) }
 	token := tokenIn(t, h.do("oauth2", h.asserting(assertion())))

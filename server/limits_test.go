@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // TestLimitsOfAClient: what an operator sets for a client holds from the next
@@ -20,24 +20,24 @@ func TestLimitsOfAClient(t *testing.T) {
 	now := h.clock.Now()
 	for _, row := range []struct {
 		name string
-		set  func(*server.Settings)
+		set  func(*store.Settings)
 		why  counterfoil.Reason // empty for a token
 		life time.Duration
 	}{
-		{"none", func(*server.Settings) {}, "", time.Hour},
-		{"its own lifetime", func(s *server.Settings) { s.Tokens.Lifetime = 10 * time.Minute }, "", 10 * time.Minute},
-		{"a lifetime beyond the realm's", func(s *server.Settings) { s.Tokens.Lifetime = 2 * time.Hour }, "", time.Hour},
-		{"it expires sooner than a token", func(s *server.Settings) { s.Expires = now.Add(90*time.Second + 300*time.Millisecond) }, "", 90 * time.Second},
-		{"it expires now", func(s *server.Settings) { s.Expires = now }, counterfoil.ClientExpired, 0},
-		{"it has expired", func(s *server.Settings) { s.Expires = now.Add(-time.Hour) }, counterfoil.ClientExpired, 0},
-		{"its own network", func(s *server.Settings) { s.Addresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }, "", time.Hour},
-		{"another network", func(s *server.Settings) { s.Addresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} }, counterfoil.AddressNotAllowed, 0},
-		{"one of two networks", func(s *server.Settings) {
+		{"none", func(*store.Settings) {}, "", time.Hour},
+		{"its own lifetime", func(s *store.Settings) { s.Tokens.Lifetime = 10 * time.Minute }, "", 10 * time.Minute},
+		{"a lifetime beyond the realm's", func(s *store.Settings) { s.Tokens.Lifetime = 2 * time.Hour }, "", time.Hour},
+		{"it expires sooner than a token", func(s *store.Settings) { s.Expires = now.Add(90*time.Second + 300*time.Millisecond) }, "", 90 * time.Second},
+		{"it expires now", func(s *store.Settings) { s.Expires = now }, counterfoil.ClientExpired, 0},
+		{"it has expired", func(s *store.Settings) { s.Expires = now.Add(-time.Hour) }, counterfoil.ClientExpired, 0},
+		{"its own network", func(s *store.Settings) { s.Addresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }, "", time.Hour},
+		{"another network", func(s *store.Settings) { s.Addresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} }, counterfoil.AddressNotAllowed, 0},
+		{"one of two networks", func(s *store.Settings) {
 			s.Addresses = []netip.Prefix{netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("127.0.0.1/32")}
 		}, "", time.Hour},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			if _, err := h.clients.Change(t.Context(), "test", "oauth2", "good", 0, func(s *server.Settings) error {
+			if _, err := h.clients.Change(t.Context(), "test", "oauth2", "good", 0, func(s *store.Settings) error {
 				s.Expires, s.Addresses, s.Tokens.Lifetime = time.Time{}, nil, 0
 				row.set(s)
 				return nil
@@ -111,7 +111,7 @@ func TestLargestBody(t *testing.T) {
 func TestClaimsOfAClient(t *testing.T) {
 	h := newGate(t, nil)
 	before, _ := h.wantToken(t, h.good("oauth2"))
-	if _, err := h.clients.Change(t.Context(), "test", "oauth2", "good", 0, func(s *server.Settings) error {
+	if _, err := h.clients.Change(t.Context(), "test", "oauth2", "good", 0, func(s *store.Settings) error {
 		s.Tokens.Claims = map[string]string{"plan": "gold", "a": `quoted "b"`}
 		return nil
 	}); err != nil {

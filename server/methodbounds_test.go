@@ -11,6 +11,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // TestFederatedAudience: where an issuer's tokens are to name an audience of
@@ -18,7 +19,7 @@ import (
 func TestFederatedAudience(t *testing.T) {
 	place := newSource(t, serving(jwks("gh", ecKey())))
 	h := newGate(t, platforms(place))
-	h.workload("job", server.Authentication{Federation: []server.FederationRule{
+	h.workload("job", store.Authentication{Federation: []store.FederationRule{
 		{Issuer: actions, Claims: map[string]string{"sub": "repo:*"}}, {Issuer: cluster, Claims: map[string]string{"sub": "system:*"}},
 	}})
 	for name, row := range map[string]struct {
@@ -70,7 +71,7 @@ func TestFederationRulesAreExact(t *testing.T) {
 	} {
 		t.Run(row.path+" "+row.want, func(t *testing.T) {
 			id := fmt.Sprint("exact", i)
-			h.workload(id, server.Authentication{Federation: []server.FederationRule{{Issuer: actions, Claims: map[string]string{row.path: row.want}}}})
+			h.workload(id, store.Authentication{Federation: []store.FederationRule{{Issuer: actions, Claims: map[string]string{row.path: row.want}}}})
 			a := h.asserting(signed(ecKey(), "gh", h.workflow().but(odd)), "client_id", id)
 			if row.ok {
 				h.wantToken(t, a)
@@ -80,8 +81,8 @@ func TestFederationRulesAreExact(t *testing.T) {
 		})
 	}
 	for _, want := range []string{"repo:*:environment:prod", "*:prod", "repo:acme/billing:**"} {
-		n := server.NewClient{Realm: "oauth2", Settings: server.Settings{Authentication: server.Authentication{
-			Federation: []server.FederationRule{{Issuer: actions, Claims: map[string]string{"sub": want}}},
+		n := server.NewClient{Realm: "oauth2", Settings: store.Settings{Authentication: store.Authentication{
+			Federation: []store.FederationRule{{Issuer: actions, Claims: map[string]string{"sub": want}}},
 		}}}
 		if _, _, err := h.clients.Create(t.Context(), "test", n); err == nil {
 			t.Errorf("a rule with %q was taken", want)
@@ -95,7 +96,7 @@ func TestClientThatIsASPIFFEID(t *testing.T) {
 	place := newSource(t, serving(jwks("gh", ecKey())))
 	h := newGate(t, platforms(place))
 	id := domain + "/own"
-	h.workload(id, server.Authentication{KeySet: jwks("own", edKey())})
+	h.workload(id, store.Authentication{KeySet: jwks("own", edKey())})
 	h.wantToken(t, h.asserting(signed(edKey(), "own", h.own(id))))
 	h.wantToken(t, h.asserting(signed(edKey(), "own", h.own(id)), "client_id", id))
 	h.wantInvalid(t, h.asserting(signed(ecKey(), "svid", h.own(id))), counterfoil.AssertionKey)
@@ -109,7 +110,7 @@ func TestKeyIsForOneAlgorithm(t *testing.T) {
 		if keyFor != "" {
 			set = strings.Replace(set, `"kty"`, `"alg":"`+keyFor+`","kty"`, 1)
 		}
-		h.workload(id, server.Authentication{KeySet: set})
+		h.workload(id, store.Authentication{KeySet: set})
 		for _, used := range []string{"RS256", "PS256"} {
 			a := h.asserting(signers[used](`{"alg":"`+used+`","kid":"k"}`, h.own(id).String()))
 			if keyFor == "" || keyFor == used {
@@ -125,8 +126,8 @@ func TestKeyIsForOneAlgorithm(t *testing.T) {
 func TestCertificateThatIsToCome(t *testing.T) {
 	h := newGate(t, nil)
 	early := h.selfSigned(ecKey(), &x509.Certificate{NotBefore: h.clock.Now().Add(time.Minute), NotAfter: h.clock.Now().Add(time.Hour)})
-	h.workload("pinned", server.Authentication{Thumbprints: []string{thumbprint(early)}})
-	h.workload("keyed", server.Authentication{KeySet: jwks("", ecKey())})
+	h.workload("pinned", store.Authentication{Thumbprints: []string{thumbprint(early)}})
+	h.workload("keyed", store.Authentication{KeySet: jwks("", ecKey())})
 	h.http = trusting(early)
 	for _, id := range []string{"pinned", "keyed"} {
 		h.wantInvalid(t, certified(id), counterfoil.CertificateUnknown)
@@ -156,8 +157,8 @@ func TestStatusListEnds(t *testing.T) {
 
 // TestKeptStatusLists: whoever asks for one list after the other fills no memory.
 func TestKeptStatusLists(t *testing.T) {
-	store := &counting{}
-	h := newHouseOf(t, func(s server.Store) server.Store { store.Store = s; return store }, "listed")
+	db := &counting{}
+	h := newHouseOf(t, func(s store.Store) store.Store { db.Store = s; return db }, "listed")
 	const lists = 129 // one more than are kept
 	if _, err := h.store.StatusIndexes(t.Context(), "listed", (lists-1)<<20+1); err != nil {
 		t.Fatal(err)
@@ -167,8 +168,8 @@ func TestKeptStatusLists(t *testing.T) {
 			t.Fatalf("list %d got %d %s", n, got.status, got.body)
 		}
 	}
-	if got := h.get(t, http.MethodGet, "/listed/status-lists/0"); got.status != http.StatusOK || store.revoked != lists+1 {
-		t.Errorf("got %d; %d lists were made of %d, and the first again", got.status, store.revoked, lists)
+	if got := h.get(t, http.MethodGet, "/listed/status-lists/0"); got.status != http.StatusOK || db.revoked != lists+1 {
+		t.Errorf("got %d; %d lists were made of %d, and the first again", got.status, db.revoked, lists)
 	}
 }
 
@@ -193,22 +194,22 @@ func TestCertificateOfOneSubject(t *testing.T) {
 	pool.AddCert(root.Leaf)
 	for i, row := range []struct {
 		name string
-		rule server.CertificateRule
+		rule store.CertificateRule
 		ok   bool
 	}{
-		{"one", server.CertificateRule{DNS: "job.example.com"}, true},
-		{"of two subjects, both right", server.CertificateRule{DNS: "job.example.com", IP: "192.0.2.7"}, false},
-		{"of two subjects, one wrong", server.CertificateRule{DNS: "x.example.com", IP: "192.0.2.7"}, false},
-		{"the end of a name", server.CertificateRule{DNS: "example.com"}, false},
-		{"the end of a label", server.CertificateRule{DNS: "ob.example.com"}, false},
-		{"the start of a name", server.CertificateRule{DNS: "job.example"}, false},
-		{"the start of a URI", server.CertificateRule{URI: "spiffe://example.com/ns/x"}, false},
-		{"an email's domain", server.CertificateRule{Email: "@example.com"}, false},
+		{"one", store.CertificateRule{DNS: "job.example.com"}, true},
+		{"of two subjects, both right", store.CertificateRule{DNS: "job.example.com", IP: "192.0.2.7"}, false},
+		{"of two subjects, one wrong", store.CertificateRule{DNS: "x.example.com", IP: "192.0.2.7"}, false},
+		{"the end of a name", store.CertificateRule{DNS: "example.com"}, false},
+		{"the end of a label", store.CertificateRule{DNS: "ob.example.com"}, false},
+		{"the start of a name", store.CertificateRule{DNS: "job.example"}, false},
+		{"the start of a URI", store.CertificateRule{URI: "spiffe://example.com/ns/x"}, false},
+		{"an email's domain", store.CertificateRule{Email: "@example.com"}, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			c := server.Client{
+			c := store.Client{
 				Realm: "oauth2", ID: fmt.Sprint("c", i), Version: 1, Created: h.clock.Now(),
-				Settings: server.Settings{Scopes: counterfoil.Scopes{"read"}, Authentication: server.Authentication{Certificate: row.rule}},
+				Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}, Authentication: store.Authentication{Certificate: row.rule}},
 			}
 			// Past the checks of Clients, as an older program or a restored backup does.
 			if err := h.store.CreateClient(t.Context(), c, counterfoil.Event{Type: counterfoil.EventClientCreated, Time: h.clock.Now(), Realm: "oauth2", ClientID: c.ID, Success: true}); err != nil {

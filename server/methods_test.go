@@ -34,6 +34,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // The keys of the tests of authentication methods.
@@ -80,7 +81,7 @@ func newGateBy(t *testing.T, c *clock.Manual, change func(*server.Config)) *hous
 	})
 	h.url, h.server = h.open(change)
 	h.http = trusting(nil)
-	h.creds["oauth2"] = h.client(server.NewClient{Realm: "oauth2", ID: "good", Settings: server.Settings{Scopes: counterfoil.Scopes{"read", "write"}}})
+	h.creds["oauth2"] = h.client(server.NewClient{Realm: "oauth2", ID: "good", Settings: store.Settings{Scopes: counterfoil.Scopes{"read", "write"}}})
 	return h
 }
 
@@ -124,9 +125,9 @@ func trusting(certificate *tls.Certificate) *http.Client {
 }
 
 // workload adds a client that authenticates in some way but by its secret.
-func (h *house) workload(id string, how server.Authentication) {
+func (h *house) workload(id string, how store.Authentication) {
 	h.t.Helper()
-	h.client(server.NewClient{Realm: "oauth2", ID: id, Settings: server.Settings{Scopes: counterfoil.Scopes{"read", "write"}, Authentication: how}})
+	h.client(server.NewClient{Realm: "oauth2", ID: id, Settings: store.Settings{Scopes: counterfoil.Scopes{"read", "write"}, Authentication: how}})
 }
 
 // claims are members of a JSON object.

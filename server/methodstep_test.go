@@ -8,6 +8,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // newSteppingGate opens a gate whose clock can be set.
@@ -53,7 +54,7 @@ func TestReplayAndAClockThatIsSet(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newSteppingGate(t, nil)
 			for _, id := range []string{"crowd", "job", "dated"} {
-				h.workload(id, server.Authentication{KeySet: jwks("ec", ecKey())})
+				h.workload(id, store.Authentication{KeySet: jwks("ec", ecKey())})
 			}
 			ends := h.clock.Now().Add(row.life).Unix()
 			again := map[string]*ask{
@@ -128,7 +129,7 @@ func TestNonceAndAClockThatIsSet(t *testing.T) {
 func TestOverlapAndAClockThatIsSet(t *testing.T) {
 	h := newSteppingGate(t, nil)
 	old := h.creds["oauth2"].ClientSecret
-	creds, err := h.clients.Rotate(t.Context(), "test", "oauth2", "good", server.Rotation{Overlap: time.Hour})
+	creds, err := h.clients.RotateSecret(t.Context(), "test", "oauth2", "good", server.SecretRotation{Overlap: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +160,7 @@ func TestOverlapAndAClockThatIsSet(t *testing.T) {
 	want("at the end", http.StatusUnauthorized)
 
 	second := creds.ClientSecret
-	if creds, err = h.clients.Rotate(t.Context(), "test", "oauth2", "good", server.Rotation{}); err != nil {
+	if creds, err = h.clients.RotateSecret(t.Context(), "test", "oauth2", "good", server.SecretRotation{}); err != nil {
 		t.Fatal(err)
 	}
 	h.keep(creds.ClientSecret.Reveal())
@@ -173,7 +174,7 @@ func TestOverlapAndAClockThatIsSet(t *testing.T) {
 		t.Fatal(err)
 	}
 	second = creds.ClientSecret
-	if err := h.clients.EndSecret(t.Context(), "test", "oauth2", "good", c.Secrets[0].ID, time.Time{}); err != nil {
+	if err := h.clients.ExpireSecret(t.Context(), "test", "oauth2", "good", c.Secrets[0].ID, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range []time.Duration{0, -24 * time.Hour, 48 * time.Hour} {
@@ -196,10 +197,10 @@ func TestLastUseAndAClockThatIsSet(t *testing.T) {
 			t.Fatal(err)
 		}
 		uses := h.uses("oauth2", "good")
-		if len(uses) != 1 || uses[0].Last.IsZero() {
+		if len(uses) != 1 || uses[0].Time.IsZero() {
 			t.Fatalf("at %v, the uses are %+v", h.clock.Now(), uses)
 		}
-		return uses[0].Last
+		return uses[0].Time
 	}
 	h.token("oauth2")
 	right := h.clock.Now()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // TestAssertionServesOnceEverywhere: an assertion that was used at one endpoint
@@ -15,7 +16,7 @@ import (
 // what it is used for.
 func TestAssertionServesOnceEverywhere(t *testing.T) {
 	h := newGate(t, nil)
-	h.workload("job", server.Authentication{KeySet: jwks("ec", ecKey())})
+	h.workload("job", store.Authentication{KeySet: jwks("ec", ecKey())})
 	token := h.accessTokenOf(t, "job")
 	at := func(path string, form url.Values) answer {
 		form.Set("token", token)
@@ -46,15 +47,15 @@ func TestAssertionServesOnceEverywhere(t *testing.T) {
 // busy is a store in which a client is changed whenever its assertion is to be
 // used up, so many times.
 type busy struct {
-	server.Store
+	store.Store
 	times, tries int
 }
 
-func (s *busy) RecordIssued(ctx context.Context, i server.Issue) (int64, error) {
-	if s.times > 0 && len(i.Once) > 0 {
+func (s *busy) RecordIssued(ctx context.Context, i store.Issuance) (int64, error) {
+	if s.times > 0 && len(i.ReplayKeys) > 0 {
 		s.tries++
 		if s.tries <= s.times {
-			return 0, server.ErrConflict
+			return 0, store.ErrConflict
 		}
 	}
 	return s.Store.RecordIssued(ctx, i)
@@ -65,14 +66,14 @@ func (s *busy) RecordIssued(ctx context.Context, i server.Issue) (int64, error) 
 func TestClientThatIsBeingChanged(t *testing.T) {
 	for _, path := range []string{"/token", "/introspect"} {
 		for times, status := range map[int]int{1: http.StatusOK, 4: http.StatusOK, 5: http.StatusServiceUnavailable, 9: http.StatusServiceUnavailable} {
-			store := &busy{}
-			h := newGate(t, func(c *server.Config) { store.Store, c.Store = c.Store, store })
-			h.workload("job", server.Authentication{KeySet: jwks("ec", ecKey())})
+			db := &busy{}
+			h := newGate(t, func(c *server.Config) { db.Store, c.Store = c.Store, db })
+			h.workload("job", store.Authentication{KeySet: jwks("ec", ecKey())})
 			form := h.asserting(signed(ecKey(), "ec", h.own("job"))).form
 			form.Set("token", h.accessTokenOf(t, "job"))
-			store.times = times
-			if got := h.post("/oauth2"+path, form, nil); got.status != status || store.tries != min(times+1, 5) {
-				t.Errorf("%s, changed %d times: got %d %s after %d looks, want %d", path, times, got.status, got.body, store.tries, status)
+			db.times = times
+			if got := h.post("/oauth2"+path, form, nil); got.status != status || db.tries != min(times+1, 5) {
+				t.Errorf("%s, changed %d times: got %d %s after %d looks, want %d", path, times, got.status, got.body, db.tries, status)
 			}
 		}
 	}

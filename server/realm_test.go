@@ -20,6 +20,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // principal is what a guard makes of a token of the client "good".
@@ -39,7 +40,7 @@ func principal(t *testing.T, token string) *counterfoil.Principal {
 // live reports whether a token is still in force.
 func (h *house) live(realm string, p *counterfoil.Principal) bool {
 	h.t.Helper()
-	err := h.server.Realm(realm).Live(h.t.Context(), p, "")
+	err := h.server.Issuer(realm).Live(h.t.Context(), p, "")
 	if refusal, ok := errors.AsType[*counterfoil.Error](err); ok && (refusal.Reason == counterfoil.TokenRevoked || refusal.Reason == counterfoil.TokenReplaced) {
 		return false
 	}
@@ -83,7 +84,7 @@ func TestReplace(t *testing.T) {
 	if live(third) {
 		t.Error("a deleted client's token is live")
 	}
-	if h.server.Realm("nowhere") != nil {
+	if h.server.Issuer("nowhere") != nil {
 		t.Error("a realm that the server does not have")
 	}
 }
@@ -298,35 +299,35 @@ func TestNewRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "x.db"))
+	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "x.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close()
+	defer db.Close()
 	good := server.Realm{Name: "r", Provider: p, BaseURL: "https://auth.example/r"}
 	for name, c := range map[string]server.Config{
 		"no store":    {Realms: []server.Realm{good}},
-		"twice":       {Store: store, Realms: []server.Realm{good, good}},
-		"no name":     {Store: store, Realms: []server.Realm{{Provider: p, BaseURL: "https://x"}}},
-		"no provider": {Store: store, Realms: []server.Realm{{Name: "r", BaseURL: "https://x"}}},
-		"no URL":      {Store: store, Realms: []server.Realm{{Name: "r", Provider: p}}},
-		"plain HTTP":  {Store: store, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "http://x"}}},
-		"slash":       {Store: store, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https://x/"}}},
-		"user":        {Store: store, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https://u:p@x"}}},
-		"fragment":    {Store: store, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https://x#y"}}},
-		"no host":     {Store: store, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https:///x"}}},
-		"query":       {Store: store, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https://x?y"}}},
+		"twice":       {Store: db, Realms: []server.Realm{good, good}},
+		"no name":     {Store: db, Realms: []server.Realm{{Provider: p, BaseURL: "https://x"}}},
+		"no provider": {Store: db, Realms: []server.Realm{{Name: "r", BaseURL: "https://x"}}},
+		"no URL":      {Store: db, Realms: []server.Realm{{Name: "r", Provider: p}}},
+		"plain HTTP":  {Store: db, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "http://x"}}},
+		"slash":       {Store: db, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https://x/"}}},
+		"user":        {Store: db, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https://u:p@x"}}},
+		"fragment":    {Store: db, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https://x#y"}}},
+		"no host":     {Store: db, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https:///x"}}},
+		"query":       {Store: db, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https://x?y"}}},
 	} {
 		if _, err := server.New(t.Context(), c); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
 	good.Name = "damaged"
-	damaged := server.SigningKey{Realm: "damaged", ID: "k", Algorithm: "ES256", Private: counterfoil.Secret("nonsense-of-a-key")}
-	if err := store.AddSigningKey(t.Context(), damaged, "", counterfoil.Event{Type: counterfoil.EventKeyCreated}); err != nil {
+	damaged := store.SigningKey{Realm: "damaged", ID: "k", Algorithm: "ES256", Private: counterfoil.Secret("nonsense-of-a-key")}
+	if err := db.AddSigningKey(t.Context(), damaged, "", counterfoil.Event{Type: counterfoil.EventKeyCreated}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := server.New(t.Context(), server.Config{Store: store, Realms: []server.Realm{good}}); err == nil || !strings.Contains(err.Error(), "damaged") || strings.Contains(err.Error(), "nonsense") {
+	if _, err := server.New(t.Context(), server.Config{Store: db, Realms: []server.Realm{good}}); err == nil || !strings.Contains(err.Error(), "damaged") || strings.Contains(err.Error(), "nonsense") {
 		t.Errorf("a damaged key: %v", err)
 	}
 }

@@ -8,10 +8,11 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // reborn deletes a client and makes another of its ID, with other grants.
-func (h *house) reborn(id string, s server.Settings) server.Credentials {
+func (h *house) reborn(id string, s store.Settings) server.Credentials {
 	h.t.Helper()
 	if err := h.clients.Delete(h.t.Context(), "test", "oauth2", id); err != nil {
 		h.t.Fatal(err)
@@ -28,7 +29,7 @@ func TestSecretOfADeletedClient(t *testing.T) {
 	h := newGate(t, nil)
 	old := h.good("oauth2")
 	h.token("oauth2")
-	h.creds["oauth2"] = h.reborn("good", server.Settings{Scopes: counterfoil.Scopes{"read"}})
+	h.creds["oauth2"] = h.reborn("good", store.Settings{Scopes: counterfoil.Scopes{"read"}})
 	if got := h.do("oauth2", old); got.status != http.StatusUnauthorized {
 		t.Errorf("the secret of a deleted client got %d %s", got.status, got.body)
 	}
@@ -41,8 +42,8 @@ func TestSecretOfADeletedClient(t *testing.T) {
 // answered to a new client of its ID.
 func TestReuseAfterDeletion(t *testing.T) {
 	h := newGate(t, nil)
-	as := func(tenant string) server.Settings {
-		return server.Settings{Scopes: counterfoil.Scopes{"read"}, Tenants: []string{tenant}, Tokens: server.TokenSettings{Policy: provider.Reuse}}
+	as := func(tenant string) store.Settings {
+		return store.Settings{Scopes: counterfoil.Scopes{"read"}, Tenants: []string{tenant}, Tokens: store.TokenSettings{Policy: provider.Reuse}}
 	}
 	h.creds["oauth2"] = h.reborn("good", as("old"))
 	before := h.token("oauth2")
@@ -56,7 +57,7 @@ func TestReuseAfterDeletion(t *testing.T) {
 // anew is not answered again.
 func TestReuseAfterReload(t *testing.T) {
 	h := newGate(t, nil)
-	h.creds["oauth2"] = h.reborn("good", server.Settings{Tokens: server.TokenSettings{Policy: provider.Reuse}})
+	h.creds["oauth2"] = h.reborn("good", store.Settings{Tokens: store.TokenSettings{Policy: provider.Reuse}})
 	before := h.token("oauth2")
 	p := must(provider.Parse("shorter.yaml", []byte("extends: oauth2\nname: oauth2\ntoken_endpoint: {lifetime: 1m}\n")))
 	if err := h.server.Reload(t.Context(), []server.Realm{{Name: "oauth2", Provider: p, BaseURL: h.url + "/oauth2", Issuer: "https://other.example"}}); err != nil {
@@ -71,7 +72,7 @@ func TestReuseAfterReload(t *testing.T) {
 func TestChangedGrantsAreSeen(t *testing.T) {
 	h := newGate(t, nil)
 	h.token("oauth2")
-	if _, err := h.clients.Change(t.Context(), "test", "oauth2", "good", 0, func(s *server.Settings) error {
+	if _, err := h.clients.Change(t.Context(), "test", "oauth2", "good", 0, func(s *store.Settings) error {
 		s.Scopes = counterfoil.Scopes{"read", "write", "admin"}
 		return nil
 	}); err != nil {
@@ -89,11 +90,11 @@ func TestChangedGrantsAreSeen(t *testing.T) {
 func TestClaimsOfAnotherCase(t *testing.T) {
 	p := must(provider.Parse("own.yaml", []byte(nameless+"    - {name: plan, value: gold}\n")))
 	for _, name := range []string{"scope", "SCOPE", "Sub", "\u017fub", "client_ID", "plan", "PLAN"} {
-		if err := server.CheckSettings(p, nil, &server.Settings{Tokens: server.TokenSettings{Claims: map[string]string{name: "x"}}}); err == nil {
+		if err := server.CheckSettings(p, nil, &store.Settings{Tokens: store.TokenSettings{Claims: map[string]string{name: "x"}}}); err == nil {
 			t.Errorf("the claim %q was taken", name)
 		}
 	}
-	if err := server.CheckSettings(p, nil, &server.Settings{Tokens: server.TokenSettings{Claims: map[string]string{"tier": "x"}}}); err != nil {
+	if err := server.CheckSettings(p, nil, &store.Settings{Tokens: store.TokenSettings{Claims: map[string]string{"tier": "x"}}}); err != nil {
 		t.Error(err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // shape is an answer to the byte; headers are those beside the realm's usual.
@@ -287,7 +288,7 @@ func (h *house) goodOn(t *testing.T, realm string, reused bool) {
 // TestDialectRefusals are those that only one realm has, or answers otherwise.
 func TestDialectRefusals(t *testing.T) {
 	h := newHouse(t)
-	off := h.client(server.NewClient{Realm: "oauth2", ID: "off", Settings: server.Settings{Scopes: counterfoil.Scopes{"read"}}})
+	off := h.client(server.NewClient{Realm: "oauth2", ID: "off", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}})
 	if err := h.clients.SetDisabled(t.Context(), "test", "oauth2", "off", true); err != nil {
 		t.Fatal(err)
 	}
@@ -346,7 +347,7 @@ func TestDialectRefusals(t *testing.T) {
 // TestAccepted are requests that look odd and are right.
 func TestAccepted(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2", "a55", "ahotu", "altrata", "engagifii", "identityserver")
-	colon := h.client(server.NewClient{Realm: "oauth2", ID: "a:b ü+%", Settings: server.Settings{Scopes: counterfoil.Scopes{"read"}}})
+	colon := h.client(server.NewClient{Realm: "oauth2", ID: "a:b ü+%", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}})
 	escaped := basic(url.QueryEscape(colon.ClientID), url.QueryEscape(colon.ClientSecret.Reveal()))
 	for name, row := range map[string]struct {
 		realm  string
@@ -458,21 +459,21 @@ func TestTruncatedBody(t *testing.T) {
 
 // broken is a store whose methods fail, each with the error that is set.
 type broken struct {
-	server.Store
+	store.Store
 	read, issued, refused error
 	// attempts counts the calls of RecordRefused.
 	attempts int
 }
 
-func (b *broken) Client(ctx context.Context, realm, id string) (server.Client, error) {
+func (b *broken) Client(ctx context.Context, realm, id string) (store.Client, error) {
 	if b.read != nil {
-		return server.Client{}, b.read
+		return store.Client{}, b.read
 	}
 	return b.Store.Client(ctx, realm, id)
 }
 
-func (b *broken) RecordIssued(ctx context.Context, i server.Issue) (int64, error) {
-	if errors.Is(b.issued, server.ErrNotFound) {
+func (b *broken) RecordIssued(ctx context.Context, i store.Issuance) (int64, error) {
+	if errors.Is(b.issued, store.ErrNotFound) {
 		b.read = b.issued // whoever looks again finds it so
 	}
 	if b.issued != nil {
@@ -503,12 +504,12 @@ func TestStoreFails(t *testing.T) {
 		"cannot read":                 {broken{read: fault}, 503, `{"error":"temporarily_unavailable"}`, 0},
 		"cannot record a token":       {broken{issued: fault}, 503, `{"error":"temporarily_unavailable"}`, 0},
 		"cannot record anything":      {broken{issued: fault, refused: fault}, 503, `{"error":"temporarily_unavailable"}`, 0},
-		"client disabled meanwhile":   {broken{issued: server.ErrNotFound}, 401, `{"error":"invalid_client"}`, 1},
-		"the record is full, refused": {broken{read: server.ErrNotFound, refused: fault}, 503, `{"error":"temporarily_unavailable"}`, 1},
+		"client disabled meanwhile":   {broken{issued: store.ErrNotFound}, 401, `{"error":"invalid_client"}`, 1},
+		"the record is full, refused": {broken{read: store.ErrNotFound, refused: fault}, 503, `{"error":"temporarily_unavailable"}`, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b *broken
-			h := newHouseOf(t, func(s server.Store) server.Store { b = &broken{Store: s}; return b }, "oauth2")
+			h := newHouseOf(t, func(s store.Store) store.Store { b = &broken{Store: s}; return b }, "oauth2")
 			row.set.Store = b.Store
 			*b = row.set
 			before := h.log.Len()
@@ -530,12 +531,12 @@ func TestStoreFails(t *testing.T) {
 
 // waiting is a store that holds each record back until it is told.
 type waiting struct {
-	server.Store
+	store.Store
 	arrived, proceed chan struct{}
 	recorded         chan error
 }
 
-func (w *waiting) RecordIssued(ctx context.Context, i server.Issue) (int64, error) {
+func (w *waiting) RecordIssued(ctx context.Context, i store.Issuance) (int64, error) {
 	w.arrived <- struct{}{}
 	<-w.proceed
 	asOf, err := w.Store.RecordIssued(ctx, i)
@@ -547,7 +548,7 @@ func (w *waiting) RecordIssued(ctx context.Context, i server.Issue) (int64, erro
 // even when the caller has hung up.
 func TestRecordComesFirst(t *testing.T) {
 	w := &waiting{arrived: make(chan struct{}), proceed: make(chan struct{}), recorded: make(chan error, 1)}
-	h := newHouseOf(t, func(s server.Store) server.Store { w.Store = s; return w }, "oauth2")
+	h := newHouseOf(t, func(s store.Store) store.Store { w.Store = s; return w }, "oauth2")
 	answered := make(chan answer, 1)
 	go func() { answered <- h.do("oauth2", h.good("oauth2")) }()
 	<-w.arrived

@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"errors"
+
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // clientKey names a client in memory.
@@ -12,11 +14,11 @@ type clientKey struct{ realm, id string }
 // have been changed since, by another process: whoever is refused on it is to be
 // looked at again with a fresh one, and RecordIssued lets no token out that was
 // granted on an old one. It must not be changed.
-func (s *shared) fresh(ctx context.Context, realm, id string) (*Client, error) {
+func (s *shared) fresh(ctx context.Context, realm, id string) (*store.Client, error) {
 	c, err := s.Store.Client(ctx, realm, id)
 	if err != nil {
 		s.clients.Drop(clientKey{realm, id})
-		if errors.Is(err, ErrNotFound) {
+		if errors.Is(err, store.ErrNotFound) {
 			s.secrets.forget(clientKey{realm, id})
 		}
 		return nil, err
@@ -26,17 +28,17 @@ func (s *shared) fresh(ctx context.Context, realm, id string) (*Client, error) {
 }
 
 // update keeps the mark under which a client was found unchanged.
-func (s *shared) update(c *Client, asOf int64) {
-	if asOf == c.AsOf {
+func (s *shared) update(c *store.Client, asOf int64) {
+	if asOf == c.Revision {
 		return
 	}
 	again := *c
-	again.AsOf = asOf
+	again.Revision = asOf
 	s.clients.Put(clientKey{c.Realm, c.ID}, &again)
 }
 
 // sameClient reports whether two readings of a client found the same one, unchanged.
 // Versions begin anew when a client is deleted and made again.
-func sameClient(c, other *Client) bool {
+func sameClient(c, other *store.Client) bool {
 	return c.Version == other.Version && c.Created.Equal(other.Created)
 }

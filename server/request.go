@@ -15,6 +15,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/mediatype"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 const formType = "application/x-www-form-urlencoded"
@@ -246,18 +247,18 @@ func (rl *realm) wellFormed(c credentials) bool {
 
 // caller is a client that has proved who it is.
 type caller struct {
-	client *Client
+	client *store.Client
 	// secret is the one that it proved it with; nil when it did otherwise.
-	secret *Hash
+	secret *store.SecretHash
 	// once are the assertions that it proved it with.
-	once []Once
+	once []store.ReplayKey
 	// certificate is the one that it proved it with; nil when it did otherwise.
 	certificate *x509.Certificate
 }
 
 // nobody stands in for a client that does not exist, so that a guess of an id
 // costs as long as a guess of a secret.
-var nobody = &Client{Secrets: []Hash{{Value: hash(newSecret())}}}
+var nobody = &store.Client{Secrets: []store.SecretHash{{Value: hash(newSecret())}}}
 
 // authenticate returns the client that the credentials prove: one from memory,
 // unless it is to be read anew.
@@ -271,7 +272,7 @@ func (rl *realm) authenticate(ctx context.Context, a *attempt, c *credentials, a
 	}
 	client, err := rl.fresh(ctx, rl.Name, c.id)
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, store.ErrNotFound):
 		client = nobody
 	case err != nil:
 		return nil, storeFailed("read client", err)
@@ -281,7 +282,7 @@ func (rl *realm) authenticate(ctx context.Context, a *attempt, c *credentials, a
 }
 
 // prove looks at the credentials of a client, and at whether it is served.
-func (rl *realm) prove(ctx context.Context, a *attempt, c *credentials, client *Client) (*caller, *refusal) {
+func (rl *realm) prove(ctx context.Context, a *attempt, c *credentials, client *store.Client) (*caller, *refusal) {
 	by, no := rl.proveBy(ctx, a, c, client)
 	if no != nil {
 		return nil, no
@@ -305,7 +306,7 @@ func (rl *realm) prove(ctx context.Context, a *attempt, c *credentials, client *
 }
 
 // proveBy looks at the credentials by their method.
-func (rl *realm) proveBy(ctx context.Context, a *attempt, c *credentials, client *Client) (*caller, *refusal) {
+func (rl *realm) proveBy(ctx context.Context, a *attempt, c *credentials, client *store.Client) (*caller, *refusal) {
 	by := &caller{client: client}
 	var no *refusal
 	switch c.method {
@@ -334,7 +335,7 @@ func (rl *realm) proveBy(ctx context.Context, a *attempt, c *credentials, client
 }
 
 // proveAPIKey looks at the API key that came along, if one did.
-func (rl *realm) proveAPIKey(ctx context.Context, a *attempt, c *credentials, client *Client) *refusal {
+func (rl *realm) proveAPIKey(ctx context.Context, a *attempt, c *credentials, client *store.Client) *refusal {
 	if c.apiKey == "" {
 		return nil
 	}
@@ -350,7 +351,7 @@ func (rl *realm) proveAPIKey(ctx context.Context, a *attempt, c *credentials, cl
 }
 
 // acceptsAddress reports whether the client may ask from an address.
-func acceptsAddress(c *Client, address string) bool {
+func acceptsAddress(c *store.Client, address string) bool {
 	if len(c.Addresses) == 0 {
 		return true
 	}

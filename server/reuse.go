@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // reusable is a token that is answered again to the same request: under the
@@ -73,8 +74,8 @@ func (rl *realm) again(ctx context.Context, a *attempt, entry *reusable, asked *
 	}
 	e := a.event
 	e.Type, e.Success, e.TokenID = counterfoil.EventTokenReused, true, g.tokenID
-	asOf, err := rl.Store.RecordIssued(ctx, Issue{
-		Event: e, Version: g.client.Version, Created: g.client.Created, AsOf: g.asOf, Reused: true, Once: asked.once, StatusIndex: -1,
+	asOf, err := rl.Store.RecordIssued(ctx, store.Issuance{
+		Event: e, Version: g.client.Version, Created: g.client.Created, Revision: g.asOf, Reused: true, ReplayKeys: asked.once, StatusIndex: -1,
 	})
 	if no := asked.replayed(rl.recorded(ctx, e, err)); no != nil {
 		if no.again {

@@ -9,17 +9,17 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // stuckStore fails each record of a token, once it is let go on.
 type stuckStore struct {
-	server.Store
+	store.Store
 	calls atomic.Int64
 	goOn  chan struct{}
 }
 
-func (s *stuckStore) RecordIssued(context.Context, server.Issue) (int64, error) {
+func (s *stuckStore) RecordIssued(context.Context, store.Issuance) (int64, error) {
 	s.calls.Add(1)
 	<-s.goOn
 	return 0, errors.New("another process holds the database")
@@ -29,7 +29,7 @@ func (s *stuckStore) RecordIssued(context.Context, server.Issue) (int64, error) 
 // the other when the store failed, and the last waited for all of them.
 func TestReuseSharesAFailure(t *testing.T) {
 	stuck := &stuckStore{goOn: make(chan struct{})}
-	h := newHouseOf(t, func(s server.Store) server.Store { stuck.Store = s; return stuck }, "reused")
+	h := newHouseOf(t, func(s store.Store) store.Store { stuck.Store = s; return stuck }, "reused")
 	h.http.Transport.(*http.Transport).MaxConnsPerHost = 0
 	const many = 30
 	var waiting atomic.Int64

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // lenience is the most that a guard's clock may be behind: until then a token
@@ -64,16 +65,16 @@ func (rl *realm) serveRevoke(w http.ResponseWriter, r *http.Request) {
 func (rl *realm) revoke(ctx context.Context, a *attempt, t *issuedToken) *refusal {
 	e := a.event
 	e.Type, e.Success, e.TokenID = counterfoil.EventTokenRevoked, true, t.tokenID
-	err := rl.Store.RevokeToken(ctx, Revocation{
+	err := rl.Store.RevokeToken(ctx, store.Revocation{
 		Realm: rl.Name, ClientID: t.clientID, TokenID: t.tokenID, Expires: t.expires.Add(lenience),
 	}, e)
-	if errors.Is(err, ErrFull) {
+	if errors.Is(err, store.ErrTooManyRevocations) {
 		e.Type = counterfoil.EventTokensRevoked
-		e.Detail = fmt.Sprintf("all tokens so far: %d are revoked one by one already", MaxRevoked)
+		e.Detail = fmt.Sprintf("all tokens so far: %d are revoked one by one already", store.MaxRevoked)
 		err = rl.revokeAll(ctx, t, e)
 	}
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, store.ErrNotFound):
 		return nil // deleted meanwhile, and its tokens with it
 	case errors.Is(err, errAhead):
 		return refused(counterfoil.Unavailable, err.Error())
@@ -89,14 +90,14 @@ func (rl *realm) revokeAll(ctx context.Context, t *issuedToken, e counterfoil.Ev
 	for {
 		c, err := rl.Store.Client(ctx, rl.Name, t.clientID)
 		issued := t.principal().Issued
-		if err != nil || issued.Before(c.NotBefore) && c.NotBefore.Sub(e.Time) <= MaxAhead {
+		if err != nil || issued.Before(c.NotBefore) && c.NotBefore.Sub(e.Time) <= store.MaxAhead {
 			return err
 		}
 		if c.NotBefore, err = EndOfTokens(&c, e.Time); err != nil {
 			return err
 		}
 		c.Changed = e.Time
-		if err = rl.Store.UpdateClient(ctx, c, e); !errors.Is(err, ErrConflict) {
+		if err = rl.Store.UpdateClient(ctx, c, e); !errors.Is(err, store.ErrConflict) {
 			rl.clients.Drop(clientKey{rl.Name, t.clientID})
 			return err
 		}

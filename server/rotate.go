@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // maintainKeys reads the keys of all realms and does what their time has come
@@ -50,7 +51,7 @@ func (rl *realm) maintainKeys(ctx context.Context) error {
 
 // removeEnded deletes the keys that have ended. One that came later waits for
 // those before it, because its activation is what they end by.
-func (rl *realm) removeEnded(ctx context.Context, keys []SigningKey, sights keySights, now time.Time) (removed bool, err error) {
+func (rl *realm) removeEnded(ctx context.Context, keys []store.SigningKey, sights keySights, now time.Time) (removed bool, err error) {
 	waits := map[string]bool{}
 	for i := range keys {
 		k := &keys[i]
@@ -59,7 +60,7 @@ func (rl *realm) removeEnded(ctx context.Context, keys []SigningKey, sights keyS
 			continue
 		}
 		err := rl.Store.DeleteSigningKey(ctx, rl.Name, k.ID, rl.keyEvent(counterfoil.EventKeyRemoved, k.Algorithm+" "+k.ID+"; its last token has expired"))
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return removed, fmt.Errorf("delete signing key %q: %w", k.ID, err)
 		}
 		removed = true
@@ -68,7 +69,7 @@ func (rl *realm) removeEnded(ctx context.Context, keys []SigningKey, sights keyS
 }
 
 // eraseRetired erases the private parts of keys that sign no longer anywhere.
-func (rl *realm) eraseRetired(ctx context.Context, keys []SigningKey, sights keySights, now time.Time) (erased bool, err error) {
+func (rl *realm) eraseRetired(ctx context.Context, keys []store.SigningKey, sights keySights, now time.Time) (erased bool, err error) {
 	for i := range keys {
 		k := keys[i]
 		if k.Private == "" || !sights.signsNoLonger(keys, i, now) || now.Sub(sights.byID[k.ID].retired) <= handover {
@@ -78,8 +79,8 @@ func (rl *realm) eraseRetired(ctx context.Context, keys []SigningKey, sights key
 			continue // it is deleted
 		}
 		k.Private = ""
-		err := rl.Store.UpdateSigningKeys(ctx, []SigningKey{k}, rl.keyEvent(counterfoil.EventKeyRetired, k.Algorithm+" "+k.ID+"; published until "+ends(keys, i).UTC().Format(time.RFC3339)))
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		err := rl.Store.UpdateSigningKeys(ctx, []store.SigningKey{k}, rl.keyEvent(counterfoil.EventKeyRetired, k.Algorithm+" "+k.ID+"; published until "+ends(keys, i).UTC().Format(time.RFC3339)))
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return erased, fmt.Errorf("erase signing key %q: %w", k.ID, err)
 		}
 		erased = true
@@ -89,25 +90,25 @@ func (rl *realm) eraseRetired(ctx context.Context, keys []SigningKey, sights key
 
 // makeNext makes the next key of each algorithm whose active one is old enough,
 // in time to publish it ahead.
-func (rl *realm) makeNext(ctx context.Context, keys []SigningKey, sights keySights, now time.Time) (made bool, err error) {
-	if rl.KeyAge == 0 || len(keys) >= maxKeys {
+func (rl *realm) makeNext(ctx context.Context, keys []store.SigningKey, sights keySights, now time.Time) (made bool, err error) {
+	if rl.KeyRotationInterval == 0 || len(keys) >= maxKeys {
 		return false, nil
 	}
 	own := rl.keyService()
 	for _, algorithm := range rl.algorithms() {
 		last := newestKey(keys, string(algorithm))
-		if last == nil || !sights.older(last, rl.KeyAge-rl.keyAhead(), now) {
+		if last == nil || !sights.older(last, rl.KeyRotationInterval-rl.keyAhead(), now) {
 			continue
 		}
 		_, err := own.add(ctx, ownActor, &rl.Realm, algorithm, keys, func(now time.Time) time.Time {
 			// Never without having been published, however late this is.
-			at, earliest := last.Activates.Add(rl.KeyAge), now.Add(rl.keyAhead())
+			at, earliest := last.Activates.Add(rl.KeyRotationInterval), now.Add(rl.keyAhead())
 			if at.Before(earliest) {
 				return earliest.Add(time.Second - 1) // it is cut to whole seconds
 			}
 			return at
 		})
-		if err != nil && !errors.Is(err, ErrConflict) { // then another server was faster
+		if err != nil && !errors.Is(err, store.ErrConflict) { // then another server was faster
 			return made, fmt.Errorf("next %s key: %w", algorithm, err)
 		}
 		made = true

@@ -8,11 +8,12 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/event"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // Rotation says what becomes of the secret or API key that a new one replaces.
 // The zero value ends it at once.
-type Rotation struct {
+type SecretRotation struct {
 	// Overlap is how long it is still accepted; At is until when instead. Not
 	// beyond the end that it had.
 	Overlap time.Duration
@@ -27,21 +28,21 @@ type Rotation struct {
 // Rotate gives the client a new secret beside the one that it had, as r says;
 // one older still ends at once. The error wraps ErrConflict when the client was
 // changed at the same time, even without a version: nothing was rotated then.
-func (s *Clients) Rotate(ctx context.Context, actor, realm, id string, r Rotation) (Credentials, error) {
+func (s *Clients) RotateSecret(ctx context.Context, actor, realm, id string, r SecretRotation) (Credentials, error) {
 	secret := newSecret()
-	return s.rotate(ctx, actor, realm, id, "client secret", r, func(c *Client) *[]Hash { return &c.Secrets }, Credentials{ClientID: id, ClientSecret: secret}, secret)
+	return s.rotate(ctx, actor, realm, id, "client secret", r, func(c *store.Client) *[]store.SecretHash { return &c.Secrets }, Credentials{ClientID: id, ClientSecret: secret}, secret)
 }
 
 // RotateAPIKey does for the API key what Rotate does for the secret; a client
 // that had none gets its first.
-func (s *Clients) RotateAPIKey(ctx context.Context, actor, realm, id string, r Rotation) (Credentials, error) {
+func (s *Clients) RotateAPIKey(ctx context.Context, actor, realm, id string, r SecretRotation) (Credentials, error) {
 	key := newSecret()
-	return s.rotate(ctx, actor, realm, id, "API key", r, func(c *Client) *[]Hash { return &c.APIKeys }, Credentials{ClientID: id, APIKey: key}, key)
+	return s.rotate(ctx, actor, realm, id, "API key", r, func(c *store.Client) *[]store.SecretHash { return &c.APIKeys }, Credentials{ClientID: id, APIKey: key}, key)
 }
 
 // ends returns until when the old value is accepted, the given time for at once,
 // and zero for as long as it was.
-func (r *Rotation) ends(now time.Time) (time.Time, error) {
+func (r *SecretRotation) ends(now time.Time) (time.Time, error) {
 	switch {
 	case r.Overlap < 0:
 		return now, errors.New("the overlap must not be negative")
@@ -60,25 +61,25 @@ func (r *Rotation) ends(now time.Time) (time.Time, error) {
 }
 
 // rotate puts value, which is that of given, before the hashes.
-func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, r Rotation, of func(*Client) *[]Hash, given Credentials, value counterfoil.Secret) (Credentials, error) {
+func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, r SecretRotation, of func(*store.Client) *[]store.SecretHash, given Credentials, value counterfoil.Secret) (Credentials, error) {
 	now := s.clock.Now()
 	ends, err := r.ends(now)
 	if err == nil && r.Version == 0 {
 		// Two rotations that only repeated each other would leave a secret that
 		// was shown to someone and never served.
-		var c Client
+		var c store.Client
 		c, err = s.Get(ctx, realm, id)
 		r.Version = c.Version
 	}
 	if err != nil {
 		return Credentials{}, fmt.Errorf("rotate %s: %w", what, err)
 	}
-	_, err = s.update(ctx, actor, realm, id, r.Version, func(c *Client) (kind, detail string, err error) {
+	_, err = s.update(ctx, actor, realm, id, r.Version, func(c *store.Client) (kind, detail string, err error) {
 		hashes := of(c)
-		accepted, early := []Hash{newHash(value, now)}, ""
+		accepted, early := []store.SecretHash{newHash(value, now)}, ""
 		for _, old := range *hashes {
-			if !r.Keep && (old.Ends.IsZero() || old.Ends.After(ends)) {
-				old.Ends = ends
+			if !r.Keep && (old.Expires.IsZero() || old.Expires.After(ends)) {
+				old.Expires = ends
 			}
 			switch {
 			case !old.AcceptedAt(now):
@@ -91,10 +92,10 @@ func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, r R
 		detail = what
 		switch {
 		case len(accepted) > 1:
-			given.OldID, given.OldEnds = accepted[1].ID, accepted[1].Ends
+			given.PreviousID, given.PreviousExpires = accepted[1].ID, accepted[1].Expires
 			detail += "; the old one serves on"
-			if !given.OldEnds.IsZero() {
-				detail = what + "; the old one ends at " + given.OldEnds.UTC().Format(time.RFC3339)
+			if !given.PreviousExpires.IsZero() {
+				detail = what + "; the old one ends at " + given.PreviousExpires.UTC().Format(time.RFC3339)
 			}
 		case len(*hashes) > 0:
 			detail += "; the old one ended"
@@ -115,15 +116,15 @@ func (s *Clients) rotate(ctx context.Context, actor, realm, id, what string, r R
 //
 // Tokens that the secret has brought serve on: when it is compromised, call
 // RevokeTokens after it.
-func (s *Clients) EndSecret(ctx context.Context, actor, realm, id, secretID string, at time.Time) error {
-	_, err := s.update(ctx, actor, realm, id, 0, func(c *Client) (kind, detail string, err error) {
+func (s *Clients) ExpireSecret(ctx context.Context, actor, realm, id, secretID string, at time.Time) error {
+	_, err := s.update(ctx, actor, realm, id, 0, func(c *store.Client) (kind, detail string, err error) {
 		now := s.clock.Now()
 		detail, ok := end(&c.Secrets, "client secret", secretID, now, at)
 		if !ok {
 			detail, ok = end(&c.APIKeys, "API key", secretID, now, at)
 		}
 		if !ok {
-			return "", "", fmt.Errorf("secret %q: %w", event.Clean(secretID, 16), ErrNotFound)
+			return "", "", fmt.Errorf("secret %q: %w", event.Clean(secretID, 16), store.ErrNotFound)
 		}
 		return counterfoil.EventSecretEnded, detail, nil
 	})
@@ -131,8 +132,8 @@ func (s *Clients) EndSecret(ctx context.Context, actor, realm, id, secretID stri
 }
 
 // end gives the hash of that ID an end, or removes it, and tells what it did.
-func end(hashes *[]Hash, what, id string, now, at time.Time) (detail string, ok bool) {
-	var kept []Hash
+func end(hashes *[]store.SecretHash, what, id string, now, at time.Time) (detail string, ok bool) {
+	var kept []store.SecretHash
 	for _, h := range *hashes {
 		if h.ID != id || !h.AcceptedAt(now) {
 			kept = append(kept, h)
@@ -140,7 +141,7 @@ func end(hashes *[]Hash, what, id string, now, at time.Time) (detail string, ok 
 		}
 		ok, detail = true, what+" "+id+" ended"
 		if at.After(now) {
-			h.Ends, detail = at, what+" "+id+" ends at "+at.UTC().Format(time.RFC3339)
+			h.Expires, detail = at, what+" "+id+" ends at "+at.UTC().Format(time.RFC3339)
 			kept = append(kept, h)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/seal"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // sealing keeps private keys encrypted at rest.
@@ -42,10 +43,10 @@ func newSealing(master counterfoil.Secret, previous []counterfoil.Secret) (*seal
 }
 
 // keyContext is what a sealed private key is bound to.
-func keyContext(k *SigningKey) string { return "signing key\x00" + k.Realm + "\x00" + k.ID }
+func keyContext(k *store.SigningKey) string { return "signing key\x00" + k.Realm + "\x00" + k.ID }
 
 // seal returns what is kept of k's private key.
-func (s *sealing) seal(k *SigningKey, private []byte) counterfoil.Secret {
+func (s *sealing) seal(k *store.SigningKey, private []byte) counterfoil.Secret {
 	if s.current == nil {
 		return counterfoil.Secret(private)
 	}
@@ -54,7 +55,7 @@ func (s *sealing) seal(k *SigningKey, private []byte) counterfoil.Secret {
 
 // open returns k's private key, which suits the public one, also in PKCS #8
 // form.
-func (s *sealing) open(k *SigningKey) (crypto.Signer, []byte, error) {
+func (s *sealing) open(k *store.SigningKey) (crypto.Signer, []byte, error) {
 	private, err := s.unseal(k)
 	if err != nil {
 		return nil, nil, err
@@ -70,7 +71,7 @@ func (s *sealing) open(k *SigningKey) (crypto.Signer, []byte, error) {
 	return key, private, nil
 }
 
-func (s *sealing) unseal(k *SigningKey) ([]byte, error) {
+func (s *sealing) unseal(k *store.SigningKey) ([]byte, error) {
 	if err := s.knows(k); err != nil {
 		return nil, err
 	}
@@ -91,13 +92,13 @@ func (s *sealing) unseal(k *SigningKey) ([]byte, error) {
 }
 
 // errDamagedKey does not say how: that could show a part of the key.
-func errDamagedKey(k *SigningKey) error {
+func errDamagedKey(k *store.SigningKey) error {
 	return fmt.Errorf("signing key %q of realm %q in the store is damaged: restore it from a backup, or delete it to have one made", k.ID, k.Realm)
 }
 
 // knows tells in an error under which master key k is sealed, when that is none
 // of those given.
-func (s *sealing) knows(k *SigningKey) error {
+func (s *sealing) knows(k *store.SigningKey) error {
 	id, sealed := seal.Sealed([]byte(k.Private.Reveal()))
 	if !sealed {
 		return nil
@@ -115,7 +116,7 @@ func (s *sealing) knows(k *SigningKey) error {
 }
 
 // upToDate reports whether k's private key is kept as it would be today.
-func (s *sealing) upToDate(k *SigningKey) bool {
+func (s *sealing) upToDate(k *store.SigningKey) bool {
 	id, sealed := seal.Sealed([]byte(k.Private.Reveal()))
 	switch {
 	case k.Private == "":

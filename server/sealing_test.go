@@ -10,6 +10,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // TestSealing: keys are kept under the master key from the first start with one,
@@ -17,7 +18,7 @@ import (
 func TestSealing(t *testing.T) {
 	h := newKeyHouse(t, "ES256", "EdDSA")
 	h.config.Realms = append(h.config.Realms, server.Realm{Name: "q", Provider: h.config.Realms[0].Provider, BaseURL: "https://auth.example/q"})
-	all := func() []server.SigningKey {
+	all := func() []store.SigningKey {
 		other, err := h.store.SigningKeys(t.Context(), "q")
 		if err != nil {
 			t.Fatal(err)
@@ -27,13 +28,13 @@ func TestSealing(t *testing.T) {
 	first := h.start(nil)
 	open := all()
 	token := h.token(first)
-	var one, two []server.SigningKey
+	var one, two []store.SigningKey
 	for _, step := range []struct {
 		name     string
 		master   counterfoil.Secret
 		previous []counterfoil.Secret
 		resealed bool
-		rows     *[]server.SigningKey
+		rows     *[]store.SigningKey
 	}{
 		{"the first master key", masterKey, nil, true, &one},
 		{"the same again", masterKey, nil, false, &one},
@@ -114,7 +115,7 @@ func TestWrongMasterKey(t *testing.T) {
 	h := newKeyHouse(t)
 	h.config.MasterKey = masterKey
 	h.start(nil)
-	h.rotate2(t, masterKey, server.RotateOptions{}, "")
+	h.rotate2(t, masterKey, server.KeyRotation{}, "")
 	rows, changes := h.rows(), h.changes()
 	for name, row := range map[string]struct {
 		master   counterfoil.Secret
@@ -152,15 +153,15 @@ func TestWrongMasterKey(t *testing.T) {
 		})
 	}
 	h.clock.Turn(2 * time.Hour)
-	h.rotate2(t, otherKey, server.RotateOptions{}, "sealed under master key "+one)
-	h.rotate2(t, "", server.RotateOptions{Compromised: true}, "none is given")
+	h.rotate2(t, otherKey, server.KeyRotation{}, "sealed under master key "+one)
+	h.rotate2(t, "", server.KeyRotation{Compromised: true}, "none is given")
 	if after := h.rows(); len(after) != len(rows) {
 		t.Errorf("%d keys", len(after))
 	}
 }
 
 // rotate2 rotates from a command line that has a master key.
-func (h *keyHouse) rotate2(t *testing.T, master counterfoil.Secret, o server.RotateOptions, words string) {
+func (h *keyHouse) rotate2(t *testing.T, master counterfoil.Secret, o server.KeyRotation, words string) {
 	t.Helper()
 	keys, err := server.NewKeys(h.store, h.clock, master)
 	if err != nil {
@@ -177,7 +178,7 @@ func (h *keyHouse) rotate2(t *testing.T, master counterfoil.Secret, o server.Rot
 func TestRotateOnOpenKeys(t *testing.T) {
 	h := newKeyHouse(t)
 	h.start(nil)
-	h.rotate2(t, masterKey, server.RotateOptions{}, "start the server with it once")
+	h.rotate2(t, masterKey, server.KeyRotation{}, "start the server with it once")
 	if _, err := server.NewKeys(h.store, nil, "password"); err == nil || !strings.Contains(err.Error(), "32 random bytes") {
 		t.Errorf("a master key that is none: %v", err)
 	}

@@ -16,11 +16,12 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/bounded"
 	"github.com/counterfoil/counterfoil/internal/sechash"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // newHash is what is kept of a new secret or API key.
-func newHash(value counterfoil.Secret, now time.Time) Hash {
-	return Hash{ID: newHashID(), Value: hash(value), Created: now}
+func newHash(value counterfoil.Secret, now time.Time) store.SecretHash {
+	return store.SecretHash{ID: newHashID(), Value: hash(value), Created: now}
 }
 
 func newHashID() string { return hex.EncodeToString(random(4)) }
@@ -33,9 +34,9 @@ func isSlow(text string) bool { return strings.HasPrefix(text, "$") }
 // verifyFast returns the fast hash that serves at the given time and that value
 // is behind, or nil. How long it takes depends on how many there are and on
 // their kinds, not on value.
-func verifyFast(hashes []Hash, value counterfoil.Secret, at time.Time) *Hash {
+func verifyFast(hashes []store.SecretHash, value counterfoil.Secret, at time.Time) *store.SecretHash {
 	given := []byte(hash(value))
-	var found *Hash
+	var found *store.SecretHash
 	for i := range hashes {
 		h, same := &hashes[i], false
 		switch {
@@ -120,11 +121,11 @@ func newSecrets(c counterfoil.Clock) *secrets {
 // would have to wait for too long. Nothing slow is computed for a client that is
 // not fresh: the caller is to look again with one that is, whose secret may be
 // another.
-func (s *secrets) verify(ctx context.Context, c *Client, hashes []Hash, value counterfoil.Secret, at time.Time, fresh bool) (*Hash, *refusal) {
+func (s *secrets) verify(ctx context.Context, c *store.Client, hashes []store.SecretHash, value counterfoil.Secret, at time.Time, fresh bool) (*store.SecretHash, *refusal) {
 	if found := verifyFast(hashes, value, at); found != nil || value == "" {
 		return found, nil
 	}
-	var slow []*Hash
+	var slow []*store.SecretHash
 	for i := range hashes {
 		if h := &hashes[i]; isSlow(h.Value) && h.AcceptedAt(at) {
 			slow = append(slow, h)
@@ -144,7 +145,7 @@ func (s *secrets) verify(ctx context.Context, c *Client, hashes []Hash, value co
 }
 
 // verifySlow returns the index of the hash that value is behind, or -1.
-func (s *secrets) verifySlow(ctx context.Context, c *Client, hashes []*Hash, value counterfoil.Secret, fresh bool) (found int, busy bool) {
+func (s *secrets) verifySlow(ctx context.Context, c *store.Client, hashes []*store.SecretHash, value counterfoil.Secret, fresh bool) (found int, busy bool) {
 	key := clientKey{c.Realm, c.ID}
 	own := make([]mark, len(hashes))
 	all := sha256.New()
@@ -183,7 +184,7 @@ func (s *secrets) verifySlow(ctx context.Context, c *Client, hashes []*Hash, val
 }
 
 // fly waits for a turn, computes, and remembers what came out.
-func (s *secrets) fly(ctx context.Context, f *flight, c *Client, hashes []*Hash, own []mark, value counterfoil.Secret) {
+func (s *secrets) fly(ctx context.Context, f *flight, c *store.Client, hashes []*store.SecretHash, own []mark, value counterfoil.Secret) {
 	key := clientKey{c.Realm, c.ID}
 	if !s.gate.enter(ctx, key) {
 		f.busy = true

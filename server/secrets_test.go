@@ -11,6 +11,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // The secret behind the hashes below, which other programs made: perl's crypt
@@ -29,9 +30,9 @@ const (
 // adopt makes a client with imported hashes in the oauth2 realm.
 func (h *house) adopt(id string, hashes ...string) {
 	h.t.Helper()
-	n := server.NewClient{Realm: "oauth2", ID: id, Settings: server.Settings{Scopes: counterfoil.Scopes{"read"}}, ImportedFrom: "test"}
+	n := server.NewClient{Realm: "oauth2", ID: id, Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}, ImportedFrom: "test"}
 	for _, v := range hashes {
-		n.Secrets = append(n.Secrets, server.Hash{Value: v})
+		n.Secrets = append(n.Secrets, store.SecretHash{Value: v})
 	}
 	if _, creds, err := h.clients.Create(h.t.Context(), "test", n); err != nil || creds.ClientSecret != "" {
 		h.t.Fatalf("%v, a secret was made: %v", err, creds.ClientSecret != "")
@@ -97,7 +98,7 @@ func TestSlowSecretIsPaidOnce(t *testing.T) {
 			step("a wrong one", unknownTrial, 401, 2)
 			step("the same wrong one", unknownTrial, 401, 2)
 			step("the right one beside it", imported, 200, 2)
-			creds, err := h.clients.Rotate(ctx, "test", "oauth2", "old", server.Rotation{Overlap: time.Hour})
+			creds, err := h.clients.RotateSecret(ctx, "test", "oauth2", "old", server.SecretRotation{Overlap: time.Hour})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -152,7 +153,7 @@ func TestImportedFastSecrets(t *testing.T) {
 func TestImportedAPIKey(t *testing.T) {
 	h := newHouseOf(t, nil, "altrata")
 	s := watch(h, 1)
-	n := server.NewClient{Realm: "altrata", ID: "old", APIKeys: []server.Hash{{Value: bcryptHash}}}
+	n := server.NewClient{Realm: "altrata", ID: "old", APIKeys: []store.SecretHash{{Value: bcryptHash}}}
 	creds := h.client(n)
 	for range 2 {
 		a := h.good("altrata")
@@ -161,7 +162,7 @@ func TestImportedAPIKey(t *testing.T) {
 		if got := h.do("altrata", a); got.status != 200 {
 			t.Errorf("got %d %s", got.status, got.body)
 		}
-		if ok, err := h.server.Realm("altrata").APIKey(t.Context(), "old", imported); !ok || err != nil {
+		if ok, err := h.server.Issuer("altrata").APIKey(t.Context(), "old", imported); !ok || err != nil {
 			t.Errorf("a guard is told %v, %v", ok, err)
 		}
 	}
@@ -296,7 +297,7 @@ func TestFloodStarvesNobody(t *testing.T) {
 	if got := h.try("victim", imported); got != 200 {
 		t.Errorf("the victim got %d", got)
 	}
-	busyRecords := slices.DeleteFunc(h.recorded(), func(e server.RecordedEvent) bool { return e.Reason != counterfoil.SecretsBusy })
+	busyRecords := slices.DeleteFunc(h.recorded(), func(e store.RecordedEvent) bool { return e.Reason != counterfoil.SecretsBusy })
 	if len(busyRecords) != 34 {
 		t.Errorf("%d records of guesses that were turned away, want 34", len(busyRecords))
 	}
@@ -395,7 +396,7 @@ func TestRightSecretMakesNoSuspect(t *testing.T) {
 		t.Fatalf("got %d", got)
 	}
 	<-s.begun
-	change := func(s *server.Settings) error { s.Contact = "someone"; return nil }
+	change := func(s *store.Settings) error { s.Contact = "someone"; return nil }
 	if _, err := h.clients.Change(t.Context(), "test", "oauth2", "right", 0, change); err != nil { // so that it is computed again
 		t.Fatal(err)
 	}

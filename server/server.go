@@ -40,13 +40,14 @@ import (
 	"github.com/counterfoil/counterfoil/internal/outbound"
 	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // Config is what New needs.
 type Config struct {
 	// Store keeps clients, keys and the audit record. The caller closes it,
 	// after the server.
-	Store Store
+	Store store.Store
 	// Realms are served side by side; their clients and keys are apart. Reload
 	// replaces them.
 	Realms []Realm
@@ -118,7 +119,7 @@ type Realm struct {
 	// KeyAge is how old a signing key becomes before the next one signs; 0 for
 	// as old as it may. KeyAhead is how long a key is published before it
 	// signs: longer than verifiers keep a key set; default 1 hour.
-	KeyAge, KeyAhead time.Duration
+	KeyRotationInterval, KeyPrepublish time.Duration
 	// Federation are the issuers whose tokens clients may authenticate with,
 	// where a rule of the client says so.
 	Federation []FederatedIssuer
@@ -158,7 +159,7 @@ type Server struct {
 // reload.
 type shared struct {
 	Config
-	clients *bounded.Cache[clientKey, *Client]
+	clients *bounded.Cache[clientKey, *store.Client]
 	reuse   *bounded.Cache[string, *reusable]
 	feeds   *feeds
 	secrets *secrets
@@ -251,7 +252,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	s := &Server{shared: shared{
 		Config:  c,
 		feeds:   all,
-		clients: bounded.New[clientKey, *Client](rememberedClients),
+		clients: bounded.New[clientKey, *store.Client](rememberedClients),
 		reuse:   bounded.New[string, *reusable](rememberedTokens),
 		secrets: newSecrets(c.Clock),
 		uses:    startUses(c.Store, c.Clock, c.Logger),

@@ -16,6 +16,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // Bounds of what an operator writes, in bytes, and of lists.
@@ -47,13 +48,13 @@ var reservedClaims = []string{
 // CheckSettings reports what is wrong with a client's settings in a realm of
 // that provider and those tenants, none for any. Clients holds settings to
 // their form only: whoever takes them from a person calls this first.
-func CheckSettings(p *provider.Provider, tenants []string, s *Settings) error {
+func CheckSettings(p *provider.Provider, tenants []string, s *store.Settings) error {
 	if err := checkForm(s); err != nil {
 		return err
 	}
 	known := p.ScopeNames()
 	for _, scope := range s.Scopes {
-		if len(known) > 0 && !known.Contain(scope) {
+		if len(known) > 0 && !known.Contains(scope) {
 			return fmt.Errorf("the realm has no scope %q: its scopes are %s", scope, known)
 		}
 	}
@@ -80,16 +81,16 @@ func CheckSettings(p *provider.Provider, tenants []string, s *Settings) error {
 }
 
 // checkForm holds the settings to their form.
-func checkForm(s *Settings) error {
+func checkForm(s *store.Settings) error {
 	switch {
 	case s.Name != "" && !visible(s.Name, maxName):
 		return fmt.Errorf("the name must have at most %d bytes of visible characters", maxName)
 	case s.Contact != "" && !visible(s.Contact, maxName):
 		return fmt.Errorf("the contact must be one line of at most %d bytes of visible characters", maxName)
-	case s.Environment != "" && s.Environment != Sandbox && s.Environment != Production:
-		return fmt.Errorf("the environment must be %s or %s, or empty", Sandbox, Production)
+	case s.Environment != "" && s.Environment != store.Sandbox && s.Environment != store.Production:
+		return fmt.Errorf("the environment must be %s or %s, or empty", store.Sandbox, store.Production)
 	}
-	for _, check := range []func(*Settings) error{checkGrants, checkAddresses, checkLabels, checkTokens, checkAuthentication} {
+	for _, check := range []func(*store.Settings) error{checkGrants, checkAddresses, checkLabels, checkTokens, checkAuthentication} {
 		if err := check(s); err != nil {
 			return err
 		}
@@ -97,7 +98,7 @@ func checkForm(s *Settings) error {
 	return nil
 }
 
-func checkGrants(s *Settings) error {
+func checkGrants(s *store.Settings) error {
 	switch {
 	case len(s.Scopes) > maxScopes:
 		return fmt.Errorf("a client can have at most %d scopes", maxScopes)
@@ -121,7 +122,7 @@ func checkGrants(s *Settings) error {
 	return nil
 }
 
-func checkAddresses(s *Settings) error {
+func checkAddresses(s *store.Settings) error {
 	if len(s.Addresses) > maxAddresses {
 		return fmt.Errorf("a client can have at most %d addresses", maxAddresses)
 	}
@@ -140,7 +141,7 @@ func checkAddresses(s *Settings) error {
 	return nil
 }
 
-func checkLabels(s *Settings) error {
+func checkLabels(s *store.Settings) error {
 	if len(s.Labels) > maxLabels {
 		return fmt.Errorf("a client can have at most %d labels", maxLabels)
 	}
@@ -155,11 +156,11 @@ func checkLabels(s *Settings) error {
 	return nil
 }
 
-func checkTokens(s *Settings) error {
+func checkTokens(s *store.Settings) error {
 	t := &s.Tokens
 	switch {
-	case t.Lifetime != 0 && (t.Lifetime < time.Second || t.Lifetime > MaxLifetime || t.Lifetime%time.Second != 0):
-		return fmt.Errorf("the token lifetime must be whole seconds, from 1s to %v, or 0 for the realm's", MaxLifetime)
+	case t.Lifetime != 0 && (t.Lifetime < time.Second || t.Lifetime > store.MaxLifetime || t.Lifetime%time.Second != 0):
+		return fmt.Errorf("the token lifetime must be whole seconds, from 1s to %v, or 0 for the realm's", store.MaxLifetime)
 	case t.Algorithm != "" && !slices.Contains(t.Algorithm.Words(), string(t.Algorithm)):
 		return fmt.Errorf("the algorithm must be one of %s", strings.Join(t.Algorithm.Words(), ", "))
 	case t.Policy != "" && !slices.Contains(t.Policy.Words(), string(t.Policy)):
@@ -190,7 +191,7 @@ func checkClaims(claims map[string]string) error {
 	return nil
 }
 
-func checkAuthentication(s *Settings) error {
+func checkAuthentication(s *store.Settings) error {
 	a := &s.Authentication
 	if a.KeySet != "" && a.KeySetURL != "" {
 		return errors.New("give jwks or jwks_uri, not both (RFC 7591 section 2)")
@@ -245,7 +246,7 @@ func checkKeySet(text string) error {
 	return nil
 }
 
-func checkCertificateRule(c *CertificateRule) error {
+func checkCertificateRule(c *store.CertificateRule) error {
 	set := 0
 	for _, value := range []string{c.SubjectDN, c.DNS, c.URI, c.IP, c.Email} {
 		if value == "" {
@@ -269,7 +270,7 @@ func checkCertificateRule(c *CertificateRule) error {
 	return nil
 }
 
-func checkFederationRule(f *FederationRule) error {
+func checkFederationRule(f *store.FederationRule) error {
 	if !visible(f.Issuer, maxClaimValue) {
 		return fmt.Errorf("the issuer must have from 1 to %d bytes of visible characters", maxClaimValue)
 	}
@@ -296,7 +297,7 @@ func checkFederationRule(f *FederationRule) error {
 type field struct{ name, value, shown string }
 
 // fields are the settings in the words of the record.
-func fieldsOf(s *Settings) []field {
+func fieldsOf(s *store.Settings) []field {
 	expires := "never"
 	if !s.Expires.IsZero() {
 		expires = s.Expires.UTC().Format(time.RFC3339)
@@ -359,7 +360,7 @@ const (
 
 // Changes tells in one line which settings differ in to, and what they are
 // there; "" when none is. It has at most about 1,000 bytes.
-func Changes(from, to *Settings) string { return changes(fieldsOf(from), fieldsOf(to)) }
+func Changes(from, to *store.Settings) string { return changes(fieldsOf(from), fieldsOf(to)) }
 
 // changes tells which settings became what.
 func changes(before, after []field) string {

@@ -18,7 +18,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // reference is the claim of a token that is in a status list.
@@ -171,7 +171,7 @@ func TestStatusIndexes(t *testing.T) {
 
 // counting counts what a stranger makes a store do.
 type counting struct {
-	server.Store
+	store.Store
 	mu             sync.Mutex
 	asked, revoked int
 	broken         bool
@@ -198,15 +198,15 @@ func (s *counting) RevokedIndexes(ctx context.Context, realm string, first, last
 // TestStatusListForStrangers: whoever asks as often as they like costs one
 // signature in five seconds; lists that are not there cost none.
 func TestStatusListForStrangers(t *testing.T) {
-	store := &counting{}
-	h := newHouseOf(t, func(s server.Store) server.Store { store.Store = s; return store }, "listed", "oauth2")
+	db := &counting{}
+	h := newHouseOf(t, func(s store.Store) store.Store { db.Store = s; return db }, "listed", "oauth2")
 	for _, path := range []string{"0", "1", "-1", "01", "+1", "x", "", "0/", "99999999999999999999", "1099511627775"} {
 		if got := h.get(t, http.MethodGet, "/listed/status-lists/"+path); got.status != http.StatusNotFound {
 			t.Errorf("before any token the list %q got %d", path, got.status)
 		}
 	}
-	if store.asked > 1 {
-		t.Errorf("the store was asked %d times for lists that are not there", store.asked)
+	if db.asked > 1 {
+		t.Errorf("the store was asked %d times for lists that are not there", db.asked)
 	}
 	h.clock.Turn(5 * time.Second)
 	h.token("listed")
@@ -216,8 +216,8 @@ func TestStatusListForStrangers(t *testing.T) {
 			t.Fatal("the list was signed again")
 		}
 	}
-	if store.revoked != 1 {
-		t.Errorf("the list was made %d times", store.revoked)
+	if db.revoked != 1 {
+		t.Errorf("the list was made %d times", db.revoked)
 	}
 	if got := h.get(t, http.MethodPost, "/listed/status-lists/0"); got.status != http.StatusMethodNotAllowed || got.header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("POST got %d", got.status)
@@ -226,7 +226,7 @@ func TestStatusListForStrangers(t *testing.T) {
 		t.Errorf("a realm without the claim got %d", got.status)
 	}
 	h.clock.Turn(time.Minute)
-	store.broken = true
+	db.broken = true
 	if got := h.get(t, http.MethodGet, "/listed/status-lists/1"); got.status != http.StatusServiceUnavailable || strings.Contains(got.body, "fire") {
 		t.Errorf("without a store the list got %d %s", got.status, got.body)
 	}
@@ -244,12 +244,12 @@ func TestSecondStatusList(t *testing.T) {
 	}
 	now := h.clock.Now().Truncate(time.Second)
 	inFirst := counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "listed", ClientID: "good", TokenID: "first", Success: true}
-	issue := server.Issue{Event: inFirst, Version: c.Version, Created: c.Created, Issued: now, Expires: now.Add(time.Hour), StatusIndex: 3}
+	issue := store.Issuance{Event: inFirst, Version: c.Version, Created: c.Created, Issued: now, Expires: now.Add(time.Hour), StatusIndex: 3}
 	if _, err := h.store.RecordIssued(t.Context(), issue); err != nil {
 		t.Fatal(err)
 	}
 	inFirst.Type = counterfoil.EventTokenRevoked
-	if err := h.store.RevokeToken(t.Context(), server.Revocation{Realm: "listed", ClientID: "good", TokenID: "first", Expires: issue.Expires}, inFirst); err != nil {
+	if err := h.store.RevokeToken(t.Context(), store.Revocation{Realm: "listed", ClientID: "good", TokenID: "first", Expires: issue.Expires}, inFirst); err != nil {
 		t.Fatal(err)
 	}
 	token := h.token("listed")

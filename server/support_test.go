@@ -21,6 +21,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // cognitoIssuer is an issuer that is not where the realm is reached.
@@ -33,7 +34,7 @@ type house struct {
 	url     string
 	http    *http.Client
 	clock   *clock.Manual
-	store   server.Store
+	store   store.Store
 	server  *server.Server
 	clients *server.Clients
 	creds   map[string]server.Credentials // of the client "good" of each realm
@@ -60,7 +61,7 @@ func newHouse(t *testing.T) *house { return newHouseOf(t, nil, provider.Names().
 
 // newHouseOf opens a house with the providers of those names and with more.
 // wrap, when given, stands between server and store.
-func newHouseOf(t *testing.T, wrap func(server.Store) server.Store, names ...string) *house {
+func newHouseOf(t *testing.T, wrap func(store.Store) store.Store, names ...string) *house {
 	t.Helper()
 	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "counterfoil.db"))
 	if err != nil {
@@ -102,7 +103,7 @@ func newHouseOf(t *testing.T, wrap func(server.Store) server.Store, names ...str
 		if len(scopes) == 0 {
 			scopes = counterfoil.Scopes{"read", "write"}
 		}
-		h.creds[p.Name] = h.client(server.NewClient{Realm: p.Name, ID: "good", Settings: server.Settings{Scopes: scopes, Tenants: []string{"TENANT123"}}, WithAPIKey: p.Needs(provider.HeaderFromAPIKey)})
+		h.creds[p.Name] = h.client(server.NewClient{Realm: p.Name, ID: "good", Settings: store.Settings{Scopes: scopes, Tenants: []string{"TENANT123"}}, WithAPIKey: p.Needs(provider.HeaderFromAPIKey)})
 	}
 	t.Cleanup(func() {
 		ts.Close()
@@ -165,7 +166,7 @@ func (h *house) searchSecrets() {
 }
 
 // recorded returns the whole audit record.
-func (h *house) recorded() []server.RecordedEvent {
+func (h *house) recorded() []store.RecordedEvent {
 	h.t.Helper()
 	page, err := h.store.Events(context.Background(), 0, 1<<30)
 	if err != nil {

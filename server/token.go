@@ -13,6 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // refusal says why a token request is refused.
@@ -141,7 +142,7 @@ func (rl *realm) grant(ctx context.Context, a *attempt, r *http.Request, req *to
 
 // decide returns what the token is to say and what it is bound to.
 func (rl *realm) decide(r *http.Request, a *attempt, req *tokenRequest, by *caller) (*grant, *refusal) {
-	g := &grant{client: by.client, asOf: by.client.AsOf, once: by.once, now: a.event.Time.Unix()}
+	g := &grant{client: by.client, asOf: by.client.Revision, once: by.once, now: a.event.Time.Unix()}
 	var no *refusal
 	if g.scopes, no = rl.decideScopes(req.body.get("scope"), by.client); no != nil {
 		return nil, no
@@ -170,8 +171,8 @@ func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *refusal {
 	if g.setBack {
 		e.Detail = "the clock was set back: earlier tokens are dated ahead of it"
 	}
-	asOf, err := rl.Store.RecordIssued(ctx, Issue{
-		Event: e, Version: g.client.Version, Created: g.client.Created, AsOf: g.asOf, Once: g.once, StatusIndex: g.status,
+	asOf, err := rl.Store.RecordIssued(ctx, store.Issuance{
+		Event: e, Version: g.client.Version, Created: g.client.Created, Revision: g.asOf, ReplayKeys: g.once, StatusIndex: g.status,
 		Replace: rl.policy(g.client) == provider.Replace, SetBack: g.setBack,
 		Issued: time.Unix(g.issued, 0), Expires: time.Unix(g.expire, 0),
 	})
@@ -197,9 +198,9 @@ func (rl *realm) recorded(ctx context.Context, e counterfoil.Event, err error) *
 	case err == nil:
 		rl.OnEvent(ctx, e)
 		return nil
-	case errors.Is(err, ErrReplayed):
+	case errors.Is(err, store.ErrReplayed):
 		return refused(counterfoil.AssertionReplayed, "")
-	case errors.Is(err, ErrNotFound), errors.Is(err, ErrConflict):
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrConflict):
 		// Whatever became of the client, a second look tells.
 		return &refusal{reason: counterfoil.Unavailable, detail: "the client is being changed", again: true}
 	}
@@ -219,15 +220,15 @@ func (rl *realm) date(g *grant, now time.Time) {
 	}
 	// All tokens up to a moment were revoked: this one is not among them.
 	earliest := g.client.NotBefore
-	if g.client.Latest.After(earliest) {
-		earliest = g.client.Latest
+	if g.client.MinIssuedAt.After(earliest) {
+		earliest = g.client.MinIssuedAt
 	}
 	if !earliest.IsZero() {
 		g.issued = max(g.issued, earliest.Unix())
 	}
 	// A clock that was set back would date it so far ahead that no verifier takes
 	// it: then the order is left to the store.
-	if g.setBack = earliest.Sub(now) > MaxAhead; g.setBack {
+	if g.setBack = earliest.Sub(now) > store.MaxAhead; g.setBack {
 		g.issued = now.Unix() + 1
 	}
 	// Where nbf is the only date, revocation goes by that.
@@ -237,7 +238,7 @@ func (rl *realm) date(g *grant, now time.Time) {
 }
 
 // policy returns what a new token of the client does to its earlier ones.
-func (rl *realm) policy(c *Client) provider.Policy {
+func (rl *realm) policy(c *store.Client) provider.Policy {
 	return cmp.Or(c.Tokens.Policy, rl.endpoint.Policy)
 }
 
@@ -282,7 +283,7 @@ func checkGrantType(grantType string) *refusal {
 
 // decideScopes returns the scopes to grant: those asked for or, when none are,
 // all that the client is allowed (RFC 6749 section 3.3).
-func (rl *realm) decideScopes(asked string, c *Client) (counterfoil.Scopes, *refusal) {
+func (rl *realm) decideScopes(asked string, c *store.Client) (counterfoil.Scopes, *refusal) {
 	if len(asked) > rl.endpoint.Limits.Scope {
 		return nil, refused(counterfoil.ScopeMalformed, "the scope is too long")
 	}
@@ -299,10 +300,10 @@ func (rl *realm) decideScopes(asked string, c *Client) (counterfoil.Scopes, *ref
 	default:
 		scopes = c.Scopes
 	}
-	if !c.Scopes.ContainAll(scopes) {
+	if !c.Scopes.ContainsAll(scopes) {
 		return nil, refused(counterfoil.ScopeNotAllowed, "")
 	}
-	if must := rl.endpoint.Scope.MustInclude; !scopes.ContainAll(must) {
+	if must := rl.endpoint.Scope.MustInclude; !scopes.ContainsAll(must) {
 		return nil, refused(counterfoil.InvalidScope, "the scope must include "+must.String())
 	}
 	return scopes, nil

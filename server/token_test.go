@@ -14,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 var (
@@ -165,7 +166,7 @@ func (h *house) verify(realm, algorithm, token string) {
 	if err != nil || parsed.KeyID != keys[0].ID {
 		h.t.Fatalf("kid %q, published %q, %v", parsed.KeyID, keys[0].ID, err)
 	}
-	own, err := h.server.Realm(realm).PublicKey(h.t.Context(), parsed.KeyID, algorithm)
+	own, err := h.server.Issuer(realm).PublicKey(h.t.Context(), parsed.KeyID, algorithm)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -177,12 +178,12 @@ func (h *house) verify(realm, algorithm, token string) {
 	var unknown *counterfoil.Error
 	for _, algorithm := range []string{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA} {
 		var other *counterfoil.Error
-		_, err := h.server.Realm(realm).PublicKey(h.t.Context(), parsed.KeyID, algorithm)
+		_, err := h.server.Issuer(realm).PublicKey(h.t.Context(), parsed.KeyID, algorithm)
 		if suits := algorithm == parsed.Algorithm(); suits != (err == nil) || !suits && (!errors.As(err, &other) || other.Reason != counterfoil.TokenAlgorithm) {
 			h.t.Errorf("the key of a token of %s for %s: %v", parsed.Algorithm(), algorithm, err)
 		}
 	}
-	if other, err := h.server.Realm(realm).PublicKey(h.t.Context(), "other", parsed.Algorithm()); other != nil || !errors.As(err, &unknown) || unknown.Reason != counterfoil.TokenKeyUnknown {
+	if other, err := h.server.Issuer(realm).PublicKey(h.t.Context(), "other", parsed.Algorithm()); other != nil || !errors.As(err, &unknown) || unknown.Reason != counterfoil.TokenKeyUnknown {
 		h.t.Errorf("an unknown kid has the key %v, %v", other, err)
 	}
 }
@@ -267,7 +268,7 @@ apis: []
 // TestProviderOfTextOnly serves a dialect that no Go code knows.
 func TestProviderOfTextOnly(t *testing.T) {
 	h := newHouseOf(t, nil, "custom")
-	c := h.client(server.NewClient{Realm: "custom", ID: "käse", Settings: server.Settings{Scopes: counterfoil.Scopes{"a", "b"}, Tenants: []string{"T1", "T 2"}}})
+	c := h.client(server.NewClient{Realm: "custom", ID: "käse", Settings: store.Settings{Scopes: counterfoil.Scopes{"a", "b"}, Tenants: []string{"T1", "T 2"}}})
 	good := func() *ask {
 		return &ask{method: http.MethodPost, body: "grant_type=client_credentials", header: http.Header{
 			"X-Version": {"7"}, "Authorization": {basic("käse", c.ClientSecret.Reveal())},
@@ -285,7 +286,7 @@ func TestProviderOfTextOnly(t *testing.T) {
 	wantForm(t, "claims", part(t, token, 1), `{"iss":"`+h.url+`/custom","azp":"käse","iat":`+iat+`,"exp":`+exp+`,"aud":\["one","two"\],"jti":"`+hexForm+`","scp":\["a","b"\],"tenants":\["T1","T 2"\],"n":-3,"s":"a \\"b\\" ü"}`)
 	h.verify("custom", "EdDSA", token)
 
-	none := h.client(server.NewClient{Realm: "custom", ID: "none", Settings: server.Settings{Scopes: counterfoil.Scopes{"b"}}})
+	none := h.client(server.NewClient{Realm: "custom", ID: "none", Settings: store.Settings{Scopes: counterfoil.Scopes{"b"}}})
 	token = tokenIn(t, h.do("custom", &ask{method: http.MethodPost, body: "grant_type=client_credentials", header: h.as("custom", none)}))
 	h.keep(token)
 	wantForm(t, "claims without tenants", part(t, token, 1), `{"iss":"`+h.url+`/custom","azp":"none","iat":`+iat+`,"exp":`+exp+`,"aud":\["one","two"\],"jti":"`+hexForm+`","scp":\["b"\],"n":-3,"s":"a \\"b\\" ü"}`)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // How uses are written down.
@@ -28,7 +29,7 @@ const (
 // uses keeps in memory when secrets and API keys were last used, and tells the
 // store now and then: a write for each token would cost as much as the token.
 type uses struct {
-	store  ClientStore
+	store  store.ClientStore
 	clock  counterfoil.Clock
 	logger *slog.Logger
 
@@ -48,11 +49,11 @@ type uses struct {
 type useKey struct{ realm, client, secret string }
 
 // startUses begins to keep uses; close ends it.
-func startUses(store ClientStore, c counterfoil.Clock, logger *slog.Logger) *uses {
+func startUses(db store.ClientStore, c counterfoil.Clock, logger *slog.Logger) *uses {
 	ctx, stop := context.WithCancel(context.Background())
 	u := &uses{
-		store: store, clock: c, logger: logger, stop: stop,
-		pending: map[useKey]time.Time{}, steady: clock.Steady{Patience: MaxLifetime},
+		store: db, clock: c, logger: logger, stop: stop,
+		pending: map[useKey]time.Time{}, steady: clock.Steady{Patience: store.MaxLifetime},
 	}
 	u.wg.Go(func() {
 		for u.clock.Sleep(ctx, useInterval) == nil {
@@ -63,7 +64,7 @@ func startUses(store ClientStore, c counterfoil.Clock, logger *slog.Logger) *use
 }
 
 // note keeps that a secret or an API key of a client has served.
-func (u *uses) note(c *Client, h *Hash, at time.Time) {
+func (u *uses) note(c *store.Client, h *store.SecretHash, at time.Time) {
 	key := useKey{c.Realm, c.ID, h.ID}
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -107,7 +108,7 @@ func (u *uses) flush() error {
 	due := u.take()
 	for i := 0; i < len(due); i += usesAtOnce {
 		part := due[i:min(i+usesAtOnce, len(due))]
-		if err := u.store.RecordUses(context.Background(), part); err != nil {
+		if err := u.store.RecordLastUses(context.Background(), part); err != nil {
 			u.giveBack(due[i:])
 			return fmt.Errorf("record uses: %w", err)
 		}
@@ -116,25 +117,25 @@ func (u *uses) flush() error {
 }
 
 // take returns what the store is to be told now.
-func (u *uses) take() []Use {
+func (u *uses) take() []store.LastUse {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	due := make([]Use, 0, len(u.pending))
+	due := make([]store.LastUse, 0, len(u.pending))
 	for key, last := range u.pending {
-		due = append(due, Use{Realm: key.realm, ClientID: key.client, SecretID: key.secret, Last: last})
+		due = append(due, store.LastUse{Realm: key.realm, ClientID: key.client, SecretID: key.secret, Time: last})
 	}
 	clear(u.pending)
 	return due
 }
 
 // giveBack keeps uses that the store did not take, unless there are later ones.
-func (u *uses) giveBack(list []Use) {
+func (u *uses) giveBack(list []store.LastUse) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, use := range list {
 		key := useKey{use.Realm, use.ClientID, use.SecretID}
-		if last, there := u.pending[key]; !there && len(u.pending) < 2*maxUses || there && use.Last.After(last) {
-			u.pending[key] = use.Last
+		if last, there := u.pending[key]; !there && len(u.pending) < 2*maxUses || there && use.Time.After(last) {
+			u.pending[key] = use.Time
 		}
 	}
 }

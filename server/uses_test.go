@@ -11,22 +11,23 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // useCounter shows what a store is told of uses, and can fail.
 type useCounter struct {
-	server.Store
-	told chan []server.Use
+	store.Store
+	told chan []store.LastUse
 	mu   sync.Mutex
 	err  error
 }
 
-func (c *useCounter) RecordUses(ctx context.Context, uses []server.Use) error {
+func (c *useCounter) RecordLastUses(ctx context.Context, uses []store.LastUse) error {
 	c.mu.Lock()
 	err := c.err
 	c.mu.Unlock()
 	if err == nil {
-		err = c.Store.RecordUses(ctx, uses)
+		err = c.Store.RecordLastUses(ctx, uses)
 	}
 	c.told <- slices.Clone(uses)
 	return err
@@ -39,8 +40,8 @@ func (c *useCounter) fail(err error) {
 }
 
 func newUseCounter(t *testing.T, names ...string) (*house, *useCounter) {
-	c := &useCounter{told: make(chan []server.Use, 100)}
-	return newHouseOf(t, func(s server.Store) server.Store { c.Store = s; return c }, names...), c
+	c := &useCounter{told: make(chan []store.LastUse, 100)}
+	return newHouseOf(t, func(s store.Store) store.Store { c.Store = s; return c }, names...), c
 }
 
 // turn turns the clock by ten seconds once the server sleeps.
@@ -52,9 +53,9 @@ func (h *house) turn() {
 	h.clock.Turn(10 * time.Second)
 }
 
-func (h *house) uses(realm, id string) []server.Use {
+func (h *house) uses(realm, id string) []store.LastUse {
 	h.t.Helper()
-	uses, err := h.clients.Uses(h.t.Context(), realm, id)
+	uses, err := h.clients.LastUses(h.t.Context(), realm, id)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -64,7 +65,7 @@ func (h *house) uses(realm, id string) []server.Use {
 // TestLastUse: an operator sees when each secret and API key was last used.
 func TestLastUse(t *testing.T) {
 	h, c := newUseCounter(t, "altrata")
-	if uses := h.uses("altrata", "good"); len(uses) != 2 || !uses[0].Last.IsZero() || !uses[1].Last.IsZero() {
+	if uses := h.uses("altrata", "good"); len(uses) != 2 || !uses[0].Time.IsZero() || !uses[1].Time.IsZero() {
 		t.Errorf("before the first use: %+v", uses)
 	}
 	first := h.clock.Now().UTC().Truncate(time.Microsecond)
@@ -74,18 +75,18 @@ func TestLastUse(t *testing.T) {
 		t.Errorf("the store is told %+v", got)
 	}
 	for _, use := range h.uses("altrata", "good") {
-		if !use.Last.Equal(first) {
-			t.Errorf("last use %v, want %v", use.Last, first)
+		if !use.Time.Equal(first) {
+			t.Errorf("last use %v, want %v", use.Time, first)
 		}
 	}
 	last := h.clock.Now()
 	h.token("altrata")
 	h.turn()
-	if got := <-c.told; len(got) != 2 || !got[0].Last.Equal(last) {
+	if got := <-c.told; len(got) != 2 || !got[0].Time.Equal(last) {
 		t.Errorf("the store is told %+v, want the use at %v", got, last)
 	}
 	// A rotation: the old secret goes idle and the new one is used.
-	creds, err := h.clients.Rotate(t.Context(), "test", "altrata", "good", server.Rotation{Overlap: time.Hour})
+	creds, err := h.clients.RotateSecret(t.Context(), "test", "altrata", "good", server.SecretRotation{Overlap: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +101,7 @@ func TestLastUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	uses := h.uses("altrata", "good")
-	if len(uses) != 3 || !uses[0].Last.Equal(now) || !uses[1].Last.Equal(last) || !uses[2].Last.Equal(now) {
+	if len(uses) != 3 || !uses[0].Time.Equal(now) || !uses[1].Time.Equal(last) || !uses[2].Time.Equal(now) {
 		t.Errorf("after a rotation: %+v; want the new secret and the key used at %v, the old one at %v", uses, now, last)
 	}
 }
@@ -120,7 +121,7 @@ func TestKilledServerLosesTenSecondsOfUses(t *testing.T) {
 		if err := h.clock.Sleepers(t.Context(), background); err != nil {
 			t.Fatal(err)
 		}
-		now, kept := h.clock.Now(), h.uses("oauth2", "good")[0].Last
+		now, kept := h.clock.Now(), h.uses("oauth2", "good")[0].Time
 		if now.Sub(begin) >= 10*time.Second && now.Sub(kept) > 10*time.Second {
 			t.Fatalf("after %v a use %v ago is the last that the store knows", now.Sub(begin), now.Sub(kept))
 		}
@@ -154,7 +155,7 @@ func TestUsesWithAFailingStore(t *testing.T) {
 	if told := strings.Count(h.log.String(), "last uses of secrets not recorded"); told != 1 {
 		t.Errorf("the log tells %d times that they are not recorded, once they are: %s", told, h.log.String())
 	}
-	if uses := h.uses("oauth2", "good"); !uses[0].Last.Equal(at) {
+	if uses := h.uses("oauth2", "good"); !uses[0].Time.Equal(at) {
 		t.Errorf("%+v", uses)
 	}
 }
@@ -188,7 +189,7 @@ func TestFailedUseIsNoUse(t *testing.T) {
 	if err := h.server.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if uses := h.uses("oauth2", "good"); !uses[0].Last.IsZero() {
+	if uses := h.uses("oauth2", "good"); !uses[0].Time.IsZero() {
 		t.Errorf("%+v", uses)
 	}
 }
@@ -197,7 +198,7 @@ func TestFailedUseIsNoUse(t *testing.T) {
 // the store hangs no more than 40,000 are kept.
 func TestManyUses(t *testing.T) {
 	hang := &hangingStore{let: make(chan struct{}), told: make(chan int, 10_000)}
-	h := newHouseOf(t, func(s server.Store) server.Store { hang.Store = s; return hang }, "oauth2")
+	h := newHouseOf(t, func(s store.Store) store.Store { hang.Store = s; return hang }, "oauth2")
 	server.NoteUses(h.server, "oauth2", "good", 20_000, h.clock.Now())
 	if n := server.PendingUses(h.server); n != 20_000 {
 		t.Errorf("%d uses wait", n)
@@ -224,12 +225,12 @@ func TestManyUses(t *testing.T) {
 
 // hangingStore takes uses and keeps none.
 type hangingStore struct {
-	server.Store
+	store.Store
 	let  chan struct{}
 	told chan int
 }
 
-func (s *hangingStore) RecordUses(_ context.Context, uses []server.Use) error {
+func (s *hangingStore) RecordLastUses(_ context.Context, uses []store.LastUse) error {
 	s.told <- len(uses)
 	<-s.let
 	return nil

@@ -127,7 +127,7 @@ func (c *conditions) sql() string {
 
 func seesDrafts(ctx context.Context) bool {
 	p, ok := counterfoil.PrincipalFrom(ctx)
-	return ok && p.Scopes.Contain(ScopeDrafts)
+	return ok && p.Scopes.Contains(ScopeDrafts)
 }
 
 // where checks a filter and translates it.

@@ -38,6 +38,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 var (
@@ -70,16 +71,16 @@ func beServer() error {
 	if err != nil {
 		return err
 	}
-	store, err := sqlite.Open(context.Background(), filepath.Join(*serve, "revocation.db"))
+	db, err := sqlite.Open(context.Background(), filepath.Join(*serve, "revocation.db"))
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer db.Close()
 	var handler http.Handler
 	ts := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
 	ts.EnableHTTP2 = true
 	base := "https://" + ts.Listener.Addr().String()
-	s, err := server.New(context.Background(), server.Config{Store: store, Realms: []server.Realm{{Name: "bench", Provider: p, BaseURL: base}}})
+	s, err := server.New(context.Background(), server.Config{Store: db, Realms: []server.Realm{{Name: "bench", Provider: p, BaseURL: base}}})
 	if err != nil {
 		return err
 	}
@@ -90,7 +91,7 @@ func beServer() error {
 	w := welcome{URL: base, Certificate: ts.Certificate().Raw, Secrets: map[string]string{}}
 	for _, id := range []string{"caller", "api"} {
 		_, creds, err := s.Clients().Create(context.Background(), "bench", server.NewClient{
-			Realm: "bench", ID: id, Settings: server.Settings{Name: id, Scopes: counterfoil.Scopes{"read"}, ResourceServer: id == "api"},
+			Realm: "bench", ID: id, Settings: store.Settings{Name: id, Scopes: counterfoil.Scopes{"read"}, ResourceServer: id == "api"},
 		})
 		if err != nil {
 			return err

@@ -29,6 +29,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // signersOf returns what signs with the algorithm here, the best first.
@@ -236,7 +237,7 @@ func signerWord(signer string) string {
 }
 
 // populate makes the clients, many at once.
-func populate(store server.Store, count int) error {
+func populate(store store.Store, count int) error {
 	var wg sync.WaitGroup
 	errs := make([]error, 128)
 	for worker := range errs {
@@ -250,13 +251,13 @@ func populate(store server.Store, count int) error {
 	return errors.Join(errs...)
 }
 
-func create(store server.Store, i int) error {
+func create(db store.Store, i int) error {
 	sum := sha256.Sum256([]byte(clientSecret(i)))
-	c := server.Client{Realm: "bench", ID: clientID(i), Created: time.Now(), Changed: time.Now(), Secrets: []server.Hash{
+	c := store.Client{Realm: "bench", ID: clientID(i), Created: time.Now(), Changed: time.Now(), Secrets: []store.SecretHash{
 		{ID: "00000001", Value: "sha256:" + base64.RawURLEncoding.EncodeToString(sum[:]), Created: time.Now()},
 	}}
 	c.Name, c.Scopes = "client "+strconv.Itoa(i), []string{"read", "write"}
-	return store.CreateClient(context.Background(), c, counterfoil.Event{
+	return db.CreateClient(context.Background(), c, counterfoil.Event{
 		Type: counterfoil.EventClientCreated, Time: c.Created, Realm: c.Realm, ClientID: c.ID, Success: true, Actor: "bench",
 	})
 }

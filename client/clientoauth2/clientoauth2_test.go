@@ -71,7 +71,7 @@ func TestDroppedToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Drop(t.Context(), token)
+	s.Invalidate(t.Context(), token)
 	equal(t, "authorization", get(t, c, e.Config().APIURL), "Bearer "+endpoints.TokenPrefix+"2")
 }
 

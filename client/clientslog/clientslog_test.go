@@ -84,7 +84,7 @@ func TestLevels(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				s.Drop(t.Context(), token)
+				s.Invalidate(t.Context(), token)
 			}
 		}, "DEBUG token.requested  200\nINFO token.obtained  200\nWARN token.dropped token_invalid\nDEBUG token.requested  200\nINFO token.obtained  200"},
 		{"refused", func(t *testing.T, e *endpoints.Endpoints, log *lines) {

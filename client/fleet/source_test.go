@@ -78,7 +78,7 @@ func TestSourceWhileTheServerIsAway(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s, e, now := start(t), newEndpoint(t), clock.NewManual(time.Now())
-			source := e.source(t, s.open(), row.policy, func(c *client.Config) { c.FetchAlone, c.Clock = row.alone, now })
+			source := e.source(t, s.open(), row.policy, func(c *client.Config) { c.FetchWithoutCache, c.Clock = row.alone, now })
 			first, err := source.Token(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -143,7 +143,7 @@ func TestSourcesShareOneToken(t *testing.T) {
 		}
 	}
 	rejected, _ := sources[0].Token(t.Context())
-	sources[0].Drop(t.Context(), rejected)
+	sources[0].Invalidate(t.Context(), rejected)
 	for i, source := range sources {
 		eventually(t, fmt.Sprintf("source %d has the new token", i), func() bool {
 			got, err := source.Token(t.Context())

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/spf13/cobra"
 )
 
@@ -62,13 +62,13 @@ func (p *program) audit(ctx context.Context, service admin.Service, after int64)
 
 // auditRows writes records in the form that is asked for. Neither form keeps
 // more than a page.
-func (p *program) auditRows() (write func(*server.RecordedEvent) error, flush func() error) {
+func (p *program) auditRows() (write func(*store.RecordedEvent) error, flush func() error) {
 	if p.output == jsonForm {
 		rows := newJSONRows(p.Out, false)
-		return func(e *server.RecordedEvent) error { return rows.row(e) }, rows.end
+		return func(e *store.RecordedEvent) error { return rows.row(e) }, rows.end
 	}
 	t := newTable(p.Out, "TIME", "EVENT", "REALM", "CLIENT ID", "REASON", "BY", "IP ADDRESS", "USER AGENT", "DETAIL")
-	return func(e *server.RecordedEvent) error {
+	return func(e *store.RecordedEvent) error {
 		return t.row(e.Time.Format(time.RFC3339), e.Type, e.Realm, oneLine(e.ClientID), string(e.Reason), oneLine(e.Actor),
 			e.Address, oneLine(e.UserAgent), oneLine(e.Detail))
 	}, t.flush

@@ -13,6 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/spf13/cobra"
 )
 
@@ -54,8 +55,8 @@ func lasting(ctx context.Context) (context.Context, context.CancelFunc) {
 func (o *operator) reveal(realm string, creds server.Credentials, undo func() (string, error)) error {
 	signal.Ignore(syscall.SIGPIPE) // a reader that has gone is an error like a disk that is full
 	v := credentials{Realm: realm, ClientID: creds.ClientID, ClientSecret: creds.ClientSecret.Reveal(), APIKey: creds.APIKey.Reveal()}
-	if !creds.OldEnds.IsZero() {
-		v.Until = creds.OldEnds.UTC().Format(time.RFC3339)
+	if !creds.PreviousExpires.IsZero() {
+		v.Until = creds.PreviousExpires.UTC().Format(time.RFC3339)
 	}
 	const once = "these are shown once: keep them now"
 	secrets := v.ClientSecret+v.APIKey != ""
@@ -153,7 +154,7 @@ func knownScopes(ctx context.Context, service admin.Service, realm, flag string,
 		}
 	}
 	for _, scope := range asked {
-		if len(known) > 0 && !known.Contain(scope) {
+		if len(known) > 0 && !known.Contains(scope) {
 			return nil, chooseFrom(known, fmt.Errorf("%s %s: the realm %s has no such scope", flag, oneLine(scope), realm))
 		}
 	}
@@ -201,7 +202,7 @@ what is given; one empty value, as --tenant '', empties it.`,
 }
 
 func (o *operator) rotateClient() *cobra.Command {
-	var r server.Rotation
+	var r server.SecretRotation
 	var ends string
 	var apiKey bool
 	cmd := &cobra.Command{
@@ -242,25 +243,25 @@ once: look with 'client show' whether it is still used.`,
 				if err != nil {
 					return err
 				}
-				ends := creds.OldEnds
+				ends := creds.PreviousExpires
 				if atOnce {
-					creds.OldEnds = time.Time{}
+					creds.PreviousExpires = time.Time{}
 				}
 				err = o.reveal(args[0], creds, func() (string, error) {
 					undone := "the new secret is ended again"
 					switch {
-					case creds.OldID != "" && ends.IsZero():
+					case creds.PreviousID != "" && ends.IsZero():
 						undone += ", and the old one serves on"
-					case creds.OldID != "":
+					case creds.PreviousID != "":
 						undone += ", and the old one serves until " + ends.Format(time.RFC3339)
 					}
 					return undone, service.EndSecret(ctx, args[0], args[1], creds.ID, time.Time{})
 				})
-				if err != nil || !atOnce || creds.OldID == "" {
+				if err != nil || !atOnce || creds.PreviousID == "" {
 					return err
 				}
-				if err := service.EndSecret(ctx, args[0], args[1], creds.OldID, time.Time{}); err != nil {
-					return withHint(fmt.Errorf("the new secret is good, but the old one was not ended: %w", err), "end it with 'counterfoil client end-secret %s %s %s'", args[0], args[1], creds.OldID)
+				if err := service.EndSecret(ctx, args[0], args[1], creds.PreviousID, time.Time{}); err != nil {
+					return withHint(fmt.Errorf("the new secret is good, but the old one was not ended: %w", err), "end it with 'counterfoil client end-secret %s %s %s'", args[0], args[1], creds.PreviousID)
 				}
 				return nil
 			})
@@ -331,7 +332,7 @@ func (o *operator) act(word, past, short string, do func(admin.Service, context.
 }
 
 func (o *operator) listClients() *cobra.Command {
-	var q server.ClientQuery
+	var q store.ClientQuery
 	var environment, status string
 	var limit int
 	cmd := &cobra.Command{
@@ -343,7 +344,7 @@ NAME=VALUE.`,
   counterfoil client list a55 --search billing --environment production --status enabled
   counterfoil client list a55 --limit 50 --after 4cf5…`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			q.Realm, q.Environment = args[0], server.Environment(environment)
+			q.Realm, q.Environment = args[0], store.Environment(environment)
 			if status != "" {
 				if err := oneOf("status", status, "enabled", "disabled"); err != nil {
 					return err
@@ -367,7 +368,7 @@ NAME=VALUE.`,
 }
 
 // list writes page after page, up to a limit; 0 for all.
-func (o *operator) list(ctx context.Context, service admin.Service, q server.ClientQuery, limit int) error {
+func (o *operator) list(ctx context.Context, service admin.Service, q store.ClientQuery, limit int) error {
 	write, end := o.clientRows()
 	for n := 0; ; {
 		q.Limit = listPage

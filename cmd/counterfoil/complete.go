@@ -8,10 +8,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
 	"github.com/counterfoil/counterfoil/server/importer"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/spf13/cobra"
 )
 
@@ -64,7 +64,7 @@ func (o *operator) completeClients(cmd *cobra.Command, args []string, begun stri
 		return nil, noFiles
 	}
 	o.completing(cmd, func(ctx context.Context, service admin.Service) error {
-		page, err := service.Clients(ctx, server.ClientQuery{Realm: args[0], After: begun, Limit: maxCompletions})
+		page, err := service.Clients(ctx, store.ClientQuery{Realm: args[0], After: begun, Limit: maxCompletions})
 		for i := range page.Clients {
 			if id := page.Clients[i].ID; strings.HasPrefix(id, begun) && oneLine(id) == id {
 				ids = append(ids, id)

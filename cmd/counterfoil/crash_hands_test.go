@@ -66,7 +66,7 @@ func (r remote) create(ctx context.Context, realm, id string) (string, outcome, 
 }
 
 func (r remote) rotate(ctx context.Context, realm, id string, overlap time.Duration) (string, outcome, string) {
-	creds, err := r.admin.RotateSecret(ctx, realm, id, server.Rotation{Overlap: overlap})
+	creds, err := r.admin.RotateSecret(ctx, realm, id, server.SecretRotation{Overlap: overlap})
 	o, said := r.outcome(err)
 	return creds.ClientSecret.Reveal(), o, said
 }
@@ -88,7 +88,7 @@ func (r remote) act(ctx context.Context, word, realm, id string) (outcome, strin
 }
 
 func (r remote) rotateKey(ctx context.Context, realm string, compromised bool) (outcome, string) {
-	_, err := r.admin.RotateKey(ctx, realm, "", server.RotateOptions{Now: !compromised, Compromised: compromised})
+	_, err := r.admin.RotateKey(ctx, realm, "", server.KeyRotation{Immediately: !compromised, Compromised: compromised})
 	return r.outcome(err)
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // besiegedConfig has a realm of each token policy, one for assertions, whose
@@ -108,12 +109,12 @@ func layOutSiege(t *testing.T) *siege {
 		served: layOut(t, besiegedConfig), key: key, noted: map[string]int{}, tally: map[string]int{}, touched: map[*victim]bool{},
 		askers: map[string]server.Credentials{}, inspector: map[string]server.Credentials{},
 	}
-	store, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
+	db, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close()
-	clients := server.NewClients(store, nil)
+	defer db.Close()
+	clients := server.NewClients(db, nil)
 	create := func(n server.NewClient) server.Credentials {
 		n.Name = n.ID
 		_, creds, err := clients.Create(t.Context(), "test", n)
@@ -124,14 +125,14 @@ func layOutSiege(t *testing.T) *siege {
 	}
 	read := counterfoil.Scopes{"read"}
 	for _, realm := range besiegedRealms {
-		asker := server.NewClient{Realm: realm, ID: "asker", Settings: server.Settings{Scopes: read}}
+		asker := server.NewClient{Realm: realm, ID: "asker", Settings: store.Settings{Scopes: read}}
 		if realm == "signed" {
 			asker.Authentication.KeySet = `{"keys":[` + josetest.JWK(key.Public()) + `]}`
 		}
 		s.askers[realm] = create(asker)
-		s.inspector[realm] = create(server.NewClient{Realm: realm, ID: "inspector", Settings: server.Settings{ResourceServer: true}})
+		s.inspector[realm] = create(server.NewClient{Realm: realm, ID: "inspector", Settings: store.Settings{ResourceServer: true}})
 	}
-	s.operator = create(server.NewClient{Realm: "ops", ID: "operator", Settings: server.Settings{
+	s.operator = create(server.NewClient{Realm: "ops", ID: "operator", Settings: store.Settings{
 		Scopes: counterfoil.Scopes{"clients:read", "clients:write", "keys:read", "keys:write", "tokens:revoke", "audit:read"},
 	}})
 	s.kill = func() { _ = s.cmd.Process.Kill() }
@@ -317,7 +318,7 @@ func (s *siege) revokeOne(ctx context.Context, t *testing.T) {
 		}
 	}
 	s.mu.Unlock()
-	if h == nil || revoked > server.MaxRevoked/2 { // one too many would end all
+	if h == nil || revoked > store.MaxRevoked/2 { // one too many would end all
 		s.askOnce(ctx, t, "each")
 		return
 	}

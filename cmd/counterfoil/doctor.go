@@ -294,7 +294,7 @@ func (e *examination) scope(context.Context) (string, error) {
 		return "none needed", nil
 	case granted == nil:
 		return "the provider does not say what it granted; the API needs " + needed.String(), nil
-	case !granted.ContainAll(needed):
+	case !granted.ContainsAll(needed):
 		return "", withHint(fmt.Errorf("the token has %q, the API needs %q", granted, needed), "add it to {scope}, or ask the provider to allow it to the client")
 	}
 	return granted.String(), nil

@@ -17,6 +17,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // DPoP proofs and assertions worked at the first host of a realm only.
@@ -32,15 +33,15 @@ func TestProofsAtEveryHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
+	db, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close()
+	defer db.Close()
 	ids := map[string]string{}
 	for realm, scope := range map[string]string{"acme": "orders:read", "partners": "stock:read"} {
-		_, c, err := server.NewClients(store, nil).Create(t.Context(), "test", server.NewClient{Realm: realm, Settings: server.Settings{
-			Name: "test", Scopes: []string{scope}, Tokens: server.TokenSettings{DPoPBound: true}, Authentication: server.Authentication{KeySet: string(jwk)}}})
+		_, c, err := server.NewClients(db, nil).Create(t.Context(), "test", server.NewClient{Realm: realm, Settings: store.Settings{
+			Name: "test", Scopes: []string{scope}, Tokens: store.TokenSettings{DPoPBound: true}, Authentication: store.Authentication{KeySet: string(jwk)}}})
 		if err != nil {
 			t.Fatal(err)
 		}

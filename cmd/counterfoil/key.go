@@ -42,13 +42,13 @@ func showKeys(w io.Writer, keys []server.KeyView) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "KEY ID\tALGORITHM\tSTATE\tCREATED\tSIGNS FROM\tENDS")
 	for _, k := range keys {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", oneLine(k.ID), k.Algorithm, k.State, stamp(k.Created), stamp(k.Activates), stamp(k.Ends))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", oneLine(k.ID), k.Algorithm, k.State, stamp(k.Created), stamp(k.Activates), stamp(k.Expires))
 	}
 	t.Flush()
 }
 
 func (o *operator) rotateKey() *cobra.Command {
-	var r server.RotateOptions
+	var r server.KeyRotation
 	var algorithm string
 	cmd := &cobra.Command{
 		Use: "rotate REALM", Short: "Make the next signing key of a realm",
@@ -59,7 +59,7 @@ every token that they have signed.`,
   counterfoil key rotate a55 --algorithm RS256 --ahead 24h`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if r.Ahead < 0 {
+			if r.Prepublish < 0 {
 				return usagef("--ahead must not be negative")
 			}
 			return o.with(cmd, func(ctx context.Context, service admin.Service) error {
@@ -73,8 +73,8 @@ every token that they have signed.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&algorithm, "algorithm", "", "algorithm of the key (default: the realm's first)")
-	f.DurationVar(&r.Ahead, "ahead", 0, "how long it is published before it signs (default: the realm's)")
-	f.BoolVar(&r.Now, "now", false, "let it sign at once: verifiers that keep key sets may refuse its tokens for a while")
+	f.DurationVar(&r.Prepublish, "ahead", 0, "how long it is published before it signs (default: the realm's)")
+	f.BoolVar(&r.Immediately, "now", false, "let it sign at once: verifiers that keep key sets may refuse its tokens for a while")
 	f.BoolVar(&r.Compromised, "compromised", false, "let it sign at once and end every other key of the algorithm")
 	return cmd
 }

@@ -18,8 +18,8 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
-	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // crowd is a Service with many records and clients, made when they are asked
@@ -31,13 +31,13 @@ type crowd struct {
 	fail error // after half of them
 }
 
-func (c *crowd) Events(_ context.Context, after int64, limit int) (page server.EventPage, err error) {
+func (c *crowd) Events(_ context.Context, after int64, limit int) (page store.EventPage, err error) {
 	c.look()
 	for i := int(after) + 1; i <= c.n && len(page.Events) < limit; i++ {
 		if c.fail != nil && i > c.n/2 {
 			return page, c.fail
 		}
-		page.Events = append(page.Events, server.RecordedEvent{Sequence: int64(i), Event: counterfoil.Event{
+		page.Events = append(page.Events, store.RecordedEvent{Sequence: int64(i), Event: counterfoil.Event{
 			Type: "token.issued", Time: time.Unix(int64(i), 0).UTC(), Realm: "a55", ClientID: fmt.Sprintf("client-%d-%s", i, strings.Repeat("é", i%30)),
 			Success: true, Address: "192.0.2.1", UserAgent: "agent\t" + strings.Repeat("x", i%50), Detail: "<b>",
 		}})
@@ -46,7 +46,7 @@ func (c *crowd) Events(_ context.Context, after int64, limit int) (page server.E
 	return page, nil
 }
 
-func (c *crowd) Clients(_ context.Context, q server.ClientQuery) (page admin.ClientPage, err error) {
+func (c *crowd) Clients(_ context.Context, q store.ClientQuery) (page admin.ClientPage, err error) {
 	c.look()
 	first := 0
 	if q.After != "" {
@@ -80,7 +80,7 @@ func TestListingsStream(t *testing.T) {
 	for name, list := range map[string]func(*program, *crowd) error{
 		"audit": func(p *program, c *crowd) error { return p.audit(t.Context(), c, 0) },
 		"client list": func(p *program, c *crowd) error {
-			return (&operator{program: p}).list(t.Context(), c, server.ClientQuery{Realm: "a55"}, 0)
+			return (&operator{program: p}).list(t.Context(), c, store.ClientQuery{Realm: "a55"}, 0)
 		},
 	} {
 		for _, form := range []format{text, jsonForm} {
@@ -164,7 +164,7 @@ func TestListIsOneArray(t *testing.T) {
 	for _, row := range []struct{ n, limit, want int }{{0, 0, 0}, {1, 0, 1}, {500, 0, 500}, {501, 0, 501}, {1200, 0, 1200}, {1200, 700, 700}, {1200, 500, 500}, {3, 5, 3}} {
 		var out bytes.Buffer
 		p := &program{stdio: stdio{Out: &out}, output: jsonForm}
-		if err := (&operator{program: p}).list(t.Context(), &crowd{n: row.n, look: func() {}}, server.ClientQuery{}, row.limit); err != nil {
+		if err := (&operator{program: p}).list(t.Context(), &crowd{n: row.n, look: func() {}}, store.ClientQuery{}, row.limit); err != nil {
 			t.Fatal(err)
 		}
 		var clients []admin.Client

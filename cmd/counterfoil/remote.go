@@ -16,6 +16,7 @@ import (
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/spf13/cobra"
 )
 
@@ -207,7 +208,7 @@ func (o *operator) mend(cmd *cobra.Command, s admin.Service, err error) error {
 		return chooseFrom(names, fmt.Errorf("%w%s", err, didYouMean(realm, names)))
 	case admin.NotFound:
 		var ids []string
-		if page, failed := s.Clients(cmd.Context(), server.ClientQuery{Realm: realm, Limit: listPage}); failed == nil {
+		if page, failed := s.Clients(cmd.Context(), store.ClientQuery{Realm: realm, Limit: listPage}); failed == nil {
 			for i := range page.Clients {
 				ids = append(ids, page.Clients[i].ID)
 			}

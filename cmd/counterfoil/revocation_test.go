@@ -23,6 +23,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 const acmeIssuer = "https://auth.acme.example"
@@ -42,13 +43,13 @@ func (c credentialed) RoundTrip(r *http.Request) (*http.Response, error) {
 // resourceServer makes a client for an API's own requests.
 func (s *served) resourceServer(t *testing.T, realm string) server.Credentials {
 	t.Helper()
-	store, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
+	db, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close()
-	_, c, err := server.NewClients(store, nil).Create(t.Context(), "test", server.NewClient{
-		Realm: realm, ID: "orders-api", Settings: server.Settings{Name: "orders", Scopes: counterfoil.Scopes{"orders:read"}, ResourceServer: true},
+	defer db.Close()
+	_, c, err := server.NewClients(db, nil).Create(t.Context(), "test", server.NewClient{
+		Realm: realm, ID: "orders-api", Settings: store.Settings{Name: "orders", Scopes: counterfoil.Scopes{"orders:read"}, ResourceServer: true},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/strict"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/spf13/cobra"
 )
 
@@ -66,7 +67,7 @@ type service struct {
 	program *program
 	log     *slog.Logger
 	level   *slog.LevelVar
-	store   server.Store
+	store   store.Store
 	server  *server.Server
 	health  *health
 
@@ -253,7 +254,7 @@ func (was *plan) fixed(next *plan) error {
 }
 
 // server returns what the plan says to package server.
-func (c *plan) server(store server.Store, log *slog.Logger) server.Config {
+func (c *plan) server(store store.Store, log *slog.Logger) server.Config {
 	return server.Config{
 		Store: store, Realms: c.serverRealms(), Logger: log, OnEvent: logEvent(log),
 		MasterKey: c.masterKey, PreviousMasterKeys: c.previous, Signer: string(c.Signer),

@@ -16,7 +16,7 @@ func (s *service) administer(t *routes, next *plan) error {
 	if r == nil {
 		return nil
 	}
-	issuer := s.server.Realm(r.Name)
+	issuer := s.server.Issuer(r.Name)
 	g, err := guard.New(guard.Config{
 		Provider: r.Provider, API: adminAPI, Issuer: r.Issuer,
 		Keys: issuer, Liveness: issuer, Directory: issuer, Logger: s.log, OnEvent: logEvent(s.log),

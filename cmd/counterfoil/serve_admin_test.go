@@ -13,6 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // A token that is bound to a certificate opens the Admin API with that
@@ -26,13 +27,13 @@ func TestServeAdminBehindAProxy(t *testing.T) {
 	}
 	block, _ := pem.Decode(text)
 	certificate := ":" + base64.StdEncoding.EncodeToString(block.Bytes) + ":"
-	store, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
+	db, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close()
-	_, creds, err := server.NewClients(store, nil).Create(t.Context(), "test", server.NewClient{Realm: "ops", Settings: server.Settings{
-		Scopes: counterfoil.Scopes{"clients:read"}, Tokens: server.TokenSettings{CertificateBound: true},
+	defer db.Close()
+	_, creds, err := server.NewClients(db, nil).Create(t.Context(), "test", server.NewClient{Realm: "ops", Settings: store.Settings{
+		Scopes: counterfoil.Scopes{"clients:read"}, Tokens: store.TokenSettings{CertificateBound: true},
 	}})
 	if err != nil {
 		t.Fatal(err)

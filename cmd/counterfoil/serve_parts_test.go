@@ -15,6 +15,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/strict"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // Files that changed are loaded at a handshake some seconds later; files that
@@ -114,7 +115,7 @@ func TestRoutes(t *testing.T) {
 
 // slowStore counts how often it is asked, and fails on demand.
 type slowStore struct {
-	server.Store
+	store.Store
 	asked int
 	err   error
 }

@@ -465,7 +465,7 @@ func (pl *planner) realm(i int) {
 	pl.written(way, c)
 	r := plannedRealm{Realm: server.Realm{
 		Name: c.Name, Provider: pl.provider(way, c), Issuer: c.Issuer, Tenants: c.Tenants,
-		KeyAge: c.Keys.Age, KeyAhead: c.Keys.Ahead, DPoPNonce: c.DPoPNonce,
+		KeyRotationInterval: c.Keys.Age, KeyPrepublish: c.Keys.Ahead, DPoPNonce: c.DPoPNonce,
 	}}
 	pl.place(way, c, &r)
 	if c.Issuer != "" {

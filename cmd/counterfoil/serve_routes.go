@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/clock"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // The paths that no realm may have: each is the same on every host.
@@ -152,7 +152,7 @@ func hostOf(authority string) string {
 // health answers whether the process lives and whether its database would take a
 // write, to anybody and with nothing else.
 type health struct {
-	store server.Store
+	store store.Store
 	clock clock.Clock
 
 	mu   sync.Mutex

@@ -28,6 +28,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/trust"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // exampleConfig is the configuration that docs/serve.md shows, to be served on
@@ -146,12 +147,12 @@ func (s *served) hangUp(t *testing.T) string {
 // client makes a client, as an administrator's tool would.
 func (s *served) client(t *testing.T, realm string, scopes ...string) server.Credentials {
 	t.Helper()
-	store, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
+	db, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close()
-	_, c, err := server.NewClients(store, nil).Create(t.Context(), "test", server.NewClient{Realm: realm, Settings: server.Settings{Name: "test", Scopes: scopes}})
+	defer db.Close()
+	_, c, err := server.NewClients(db, nil).Create(t.Context(), "test", server.NewClient{Realm: realm, Settings: store.Settings{Name: "test", Scopes: scopes}})
 	if err != nil {
 		t.Fatal(err)
 	}

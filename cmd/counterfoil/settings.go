@@ -15,6 +15,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/goccy/go-yaml"
 )
 
@@ -82,7 +83,7 @@ func (s *site) authenticate(ctx context.Context, clients *server.Clients, r *rea
 	const actor = "counterfoil up"
 	c := &r.client
 	found, err := clients.Get(ctx, r.Name, c.id)
-	if c.id == "" || errors.Is(err, server.ErrNotFound) {
+	if c.id == "" || errors.Is(err, store.ErrNotFound) {
 		if found, err = findDevelopmentClient(ctx, clients, r.Name); err != nil {
 			return err
 		}
@@ -91,7 +92,7 @@ func (s *site) authenticate(ctx context.Context, clients *server.Clients, r *rea
 	}
 	c.id, c.tenants = found.ID, found.Tenants
 	if c.id == "" {
-		made := server.NewClient{Realm: r.Name, Settings: server.Settings{Name: developmentClient, Scopes: r.ScopeNames()}, WithAPIKey: r.Needs(provider.HeaderFromAPIKey)}
+		made := server.NewClient{Realm: r.Name, Settings: store.Settings{Name: developmentClient, Scopes: r.ScopeNames()}, WithAPIKey: r.Needs(provider.HeaderFromAPIKey)}
 		if needsTenant(r.Provider) {
 			made.Tenants = []string{developmentTenant, secondTenant}
 		}
@@ -106,7 +107,7 @@ func (s *site) authenticate(ctx context.Context, clients *server.Clients, r *rea
 	if good, err := clients.VerifySecret(ctx, r.Name, c.id, c.secret); err != nil {
 		return err
 	} else if !good {
-		creds, err := clients.Rotate(ctx, actor, r.Name, c.id, server.Rotation{})
+		creds, err := clients.RotateSecret(ctx, actor, r.Name, c.id, server.SecretRotation{})
 		if err != nil {
 			return err
 		}
@@ -116,23 +117,23 @@ func (s *site) authenticate(ctx context.Context, clients *server.Clients, r *rea
 	if !r.Needs(provider.HeaderFromAPIKey) {
 		return nil
 	}
-	if good, err := s.server.Realm(r.Name).APIKey(ctx, c.id, c.apiKey); err != nil || good {
+	if good, err := s.server.Issuer(r.Name).APIKey(ctx, c.id, c.apiKey); err != nil || good {
 		return err
 	}
-	creds, err := clients.RotateAPIKey(ctx, actor, r.Name, c.id, server.Rotation{})
+	creds, err := clients.RotateAPIKey(ctx, actor, r.Name, c.id, server.SecretRotation{})
 	c.apiKey = creds.APIKey
 	return err
 }
 
 // findDevelopmentClient returns the client that an earlier start made and whose
 // environment file is lost, or the zero Client.
-func findDevelopmentClient(ctx context.Context, clients *server.Clients, realm string) (server.Client, error) {
+func findDevelopmentClient(ctx context.Context, clients *server.Clients, realm string) (store.Client, error) {
 	for after := ""; ; {
-		page, err := clients.List(ctx, server.ClientQuery{Realm: realm, After: after, Limit: 100})
+		page, err := clients.List(ctx, store.ClientQuery{Realm: realm, After: after, Limit: 100})
 		if err != nil || len(page) == 0 {
-			return server.Client{}, err
+			return store.Client{}, err
 		}
-		i := slices.IndexFunc(page, func(c server.Client) bool { return c.Name == developmentClient && !c.Disabled })
+		i := slices.IndexFunc(page, func(c store.Client) bool { return c.Name == developmentClient && !c.Disabled })
 		if i >= 0 {
 			return page[i], nil
 		}

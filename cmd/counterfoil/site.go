@@ -193,7 +193,7 @@ func (s *site) handler() http.Handler {
 
 // protect puts one API behind its guard.
 func (s *site) protect(r *realm, described *provider.API, api apis.API) error {
-	issuer := s.server.Realm(r.Name)
+	issuer := s.server.Issuer(r.Name)
 	answers := api.Handler()
 	var guards [2]http.Handler
 	for i, p := range []*provider.Provider{r.Provider, credentialsOnly(r.Provider)} {

@@ -66,7 +66,7 @@ func (p *program) token(ctx context.Context, link *link, renew bool) error {
 	end := p.tellWaiting(ctx, link)
 	token, err := link.Token(ctx)
 	if err == nil && renew {
-		link.Drop(ctx, token)
+		link.Invalidate(ctx, token)
 		token, err = link.Token(ctx)
 	}
 	end()

@@ -20,6 +20,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // Service is what an operator can do. What the caller can mend comes back as a
@@ -40,14 +41,14 @@ type Service interface {
 	Client(ctx context.Context, realm, id string) (Client, error)
 	// Clients returns a part of a realm's clients in the byte order of their
 	// IDs. A limit of 0 stands for 100; more than 1,000 are never returned.
-	Clients(ctx context.Context, q server.ClientQuery) (ClientPage, error)
+	Clients(ctx context.Context, q store.ClientQuery) (ClientPage, error)
 	// ChangeClient applies a JSON merge patch (RFC 7396) to the Settings of a
 	// client; null gives a setting its default.
 	ChangeClient(ctx context.Context, realm, id string, version int64, patch []byte) (Client, error)
 	// RotateSecret gives a client a new secret, RotateAPIKey a new API key. The
 	// old one is accepted for as long as r says.
-	RotateSecret(ctx context.Context, realm, id string, r server.Rotation) (server.Credentials, error)
-	RotateAPIKey(ctx context.Context, realm, id string, r server.Rotation) (server.Credentials, error)
+	RotateSecret(ctx context.Context, realm, id string, r server.SecretRotation) (server.Credentials, error)
+	RotateAPIKey(ctx context.Context, realm, id string, r server.SecretRotation) (server.Credentials, error)
 	// EndSecret ends a secret or an API key at the given time; at once when that
 	// is zero or has passed.
 	EndSecret(ctx context.Context, realm, id, secretID string, at time.Time) error
@@ -66,12 +67,12 @@ type Service interface {
 	Keys(ctx context.Context, realm string) ([]server.KeyView, error)
 	// RotateKey makes the next signing key; an empty algorithm is the realm's
 	// first.
-	RotateKey(ctx context.Context, realm string, algorithm provider.Algorithm, o server.RotateOptions) (server.KeyView, error)
+	RotateKey(ctx context.Context, realm string, algorithm provider.Algorithm, o server.KeyRotation) (server.KeyView, error)
 
 	// Events returns up to limit records of the audit record after a sequence
 	// number, 0 for the first. A limit of 0 stands for 100; more than 1,000 are
 	// never returned.
-	Events(ctx context.Context, after int64, limit int) (server.EventPage, error)
+	Events(ctx context.Context, after int64, limit int) (store.EventPage, error)
 }
 
 // Bounds of what is read.
@@ -162,11 +163,11 @@ type NewClient struct {
 
 // Settings are those of server.Settings, which says what each means, in JSON.
 type Settings struct {
-	Name        string             `json:"name"`
-	Contact     string             `json:"contact"`
-	Environment server.Environment `json:"environment"`
-	Scopes      []string           `json:"scopes"`
-	Tenants     []string           `json:"tenants"`
+	Name        string            `json:"name"`
+	Contact     string            `json:"contact"`
+	Environment store.Environment `json:"environment"`
+	Scopes      []string          `json:"scopes"`
+	Tenants     []string          `json:"tenants"`
 	// Addresses are networks, as 192.0.2.0/24, or single addresses.
 	Addresses []string          `json:"addresses"`
 	Labels    map[string]string `json:"labels"`
@@ -192,11 +193,11 @@ type tokens struct {
 // authentication is that of server.Authentication.
 type authentication struct {
 	// KeySet is a JWK Set as a JSON object; nil for none.
-	KeySet      json.RawMessage         `json:"jwks,omitempty"`
-	KeySetURL   string                  `json:"jwks_uri"`
-	Certificate server.CertificateRule  `json:"certificate"`
-	Thumbprints []string                `json:"thumbprints"`
-	Federation  []server.FederationRule `json:"federation"`
+	KeySet      json.RawMessage        `json:"jwks,omitempty"`
+	KeySetURL   string                 `json:"jwks_uri"`
+	Certificate store.CertificateRule  `json:"certificate"`
+	Thumbprints []string               `json:"thumbprints"`
+	Federation  []store.FederationRule `json:"federation"`
 }
 
 // Import is what ImportClients is told.

@@ -11,17 +11,18 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // meanwhile is a store in which something happens between the first reading of a
 // client and what is done next.
 type meanwhile struct {
-	server.Store
+	store.Store
 	once sync.Once
 	do   func()
 }
 
-func (s *meanwhile) Client(ctx context.Context, realm, id string) (server.Client, error) {
+func (s *meanwhile) Client(ctx context.Context, realm, id string) (store.Client, error) {
 	c, err := s.Store.Client(ctx, realm, id)
 	if id == "chief" {
 		s.once.Do(s.do)
@@ -34,10 +35,10 @@ func (s *meanwhile) Client(ctx context.Context, realm, id string) (server.Client
 func TestPromotedMeanwhile(t *testing.T) {
 	for name, rotate := range map[string]func(ctx context.Context, s admin.Service) (server.Credentials, error){
 		"secret": func(ctx context.Context, s admin.Service) (server.Credentials, error) {
-			return s.RotateSecret(ctx, "ops", "chief", server.Rotation{})
+			return s.RotateSecret(ctx, "ops", "chief", server.SecretRotation{})
 		},
 		"API key": func(ctx context.Context, s admin.Service) (server.Credentials, error) {
-			return s.RotateAPIKey(ctx, "ops", "chief", server.Rotation{})
+			return s.RotateAPIKey(ctx, "ops", "chief", server.SecretRotation{})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -45,7 +46,7 @@ func TestPromotedMeanwhile(t *testing.T) {
 			p.have(t, "ops", "chief", "clients:write")
 			clients := server.NewClients(p.store, p.clock)
 			store := &meanwhile{Store: p.store, do: func() {
-				_, err := clients.Change(t.Context(), "root", "ops", "chief", 0, func(s *server.Settings) error {
+				_, err := clients.Change(t.Context(), "root", "ops", "chief", 0, func(s *store.Settings) error {
 					s.Scopes = allScopes
 					return nil
 				})
@@ -73,31 +74,31 @@ func TestPromotedMeanwhile(t *testing.T) {
 func TestLastUseIsOfItsSecret(t *testing.T) {
 	p := newPlace(t)
 	p.have(t, "acme", "job", "orders:read")
-	if _, err := p.local.RotateSecret(t.Context(), "acme", "job", server.Rotation{Overlap: time.Hour}); err != nil {
+	if _, err := p.local.RotateSecret(t.Context(), "acme", "job", server.SecretRotation{Overlap: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.local.RotateAPIKey(t.Context(), "acme", "job", server.Rotation{}); err != nil {
+	if _, err := p.local.RotateAPIKey(t.Context(), "acme", "job", server.SecretRotation{}); err != nil {
 		t.Fatal(err)
 	}
 	c := must(p.local.Client(t.Context(), "acme", "job"))(t)
 	if len(c.Secrets) != 2 || len(c.APIKeys) != 1 {
 		t.Fatalf("the client is %+v", c)
 	}
-	uses := []server.Use{
-		{Realm: "acme", ClientID: "job", SecretID: c.Secrets[1].ID, Last: day.Add(time.Minute)},
-		{Realm: "acme", ClientID: "job", SecretID: c.APIKeys[0].ID, Last: day.Add(2 * time.Minute)},
+	uses := []store.LastUse{
+		{Realm: "acme", ClientID: "job", SecretID: c.Secrets[1].ID, Time: day.Add(time.Minute)},
+		{Realm: "acme", ClientID: "job", SecretID: c.APIKeys[0].ID, Time: day.Add(2 * time.Minute)},
 	}
-	if err := p.store.RecordUses(t.Context(), uses); err != nil {
+	if err := p.store.RecordLastUses(t.Context(), uses); err != nil {
 		t.Fatal(err)
 	}
 	c = must(p.local.Client(t.Context(), "acme", "job"))(t)
 	if got := c.Secrets[0].LastUsed; !got.IsZero() {
 		t.Errorf("the new secret was used at %v", got)
 	}
-	if got := c.Secrets[1].LastUsed; !got.Equal(uses[0].Last) {
+	if got := c.Secrets[1].LastUsed; !got.Equal(uses[0].Time) {
 		t.Errorf("the old secret was used at %v", got)
 	}
-	if got := c.APIKeys[0].LastUsed; !got.Equal(uses[1].Last) {
+	if got := c.APIKeys[0].LastUsed; !got.Equal(uses[1].Time) {
 		t.Errorf("the API key was used at %v", got)
 	}
 }

@@ -164,7 +164,7 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request, path string) 
 	}
 	// 2. Whether the caller may.
 	p, _ := counterfoil.PrincipalFrom(r.Context())
-	if o.scope != "" && !p.Scopes.Contain(o.scope) {
+	if o.scope != "" && !p.Scopes.Contains(o.scope) {
 		// RFC 6750 section 3.1
 		w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+o.scope+`"`)
 		h.refuse(w, r, problem(forbidden, "this needs a token with the scope %s", o.scope))

@@ -14,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 const (
@@ -151,10 +152,10 @@ func TestCallerWhoIsGone(t *testing.T) {
 }
 
 // cancelled is a store that reads no client to its end.
-type cancelled struct{ server.Store }
+type cancelled struct{ store.Store }
 
-func (cancelled) Client(context.Context, string, string) (server.Client, error) {
-	return server.Client{}, context.Canceled
+func (cancelled) Client(context.Context, string, string) (store.Client, error) {
+	return store.Client{}, context.Canceled
 }
 
 // A client id may hold any visible character; in a path it is one segment.
@@ -170,7 +171,7 @@ func TestClientIDsInPaths(t *testing.T) {
 				if c := must(w.Client(ctx, "acme", id))(t); c.ID != id {
 					t.Errorf("%q", c.ID)
 				}
-				if page := must(w.Clients(ctx, server.ClientQuery{Realm: "acme", Search: id}))(t); len(page.Clients) != 1 {
+				if page := must(w.Clients(ctx, store.ClientQuery{Realm: "acme", Search: id}))(t); len(page.Clients) != 1 {
 					t.Errorf("search found %d", len(page.Clients))
 				}
 				if err := errors.Join(w.DisableClient(ctx, "acme", id), w.EndSecret(ctx, "acme", id, made.Secrets[0].ID, day), w.DeleteClient(ctx, "acme", id)); err != nil {
@@ -297,11 +298,11 @@ func TestNobodyRisesAbove(t *testing.T) {
 			return err
 		}},
 		{"rotate the secret of one that has more", func(t *testing.T, s admin.Service) error {
-			_, err := s.RotateSecret(t.Context(), "ops", "chief", server.Rotation{})
+			_, err := s.RotateSecret(t.Context(), "ops", "chief", server.SecretRotation{})
 			return err
 		}},
 		{"rotate its API key", func(t *testing.T, s admin.Service) error {
-			_, err := s.RotateAPIKey(t.Context(), "ops", "chief", server.Rotation{})
+			_, err := s.RotateAPIKey(t.Context(), "ops", "chief", server.SecretRotation{})
 			return err
 		}},
 		{"end its secret", func(t *testing.T, s admin.Service) error {

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
 	"github.com/counterfoil/counterfoil/server/importer"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // files are three clients in each format, with a broken row in the middle.
@@ -84,7 +84,7 @@ func TestImportWithABrokenRow(t *testing.T) {
 				}
 				there := func(want int) {
 					t.Helper()
-					if page := must(w.Clients(ctx, server.ClientQuery{Realm: "acme"}))(t); len(page.Clients) != want {
+					if page := must(w.Clients(ctx, store.ClientQuery{Realm: "acme"}))(t); len(page.Clients) != want {
 						t.Errorf("the realm has %d clients, want %d", len(page.Clients), want)
 					}
 				}

@@ -15,13 +15,14 @@ import (
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // Config is what New needs.
 type Config struct {
 	// Store keeps all; it may be that of a running server, in this process or in
 	// another.
-	Store server.Store
+	Store store.Store
 	// Keys rotates signing keys: a running server's own, or one of NewKeys. Nil
 	// leaves keys alone.
 	Keys *server.Keys
@@ -100,7 +101,7 @@ func algorithms(p *provider.Provider) []provider.Algorithm {
 // over or shut out a client that has such. In other realms the scopes of the
 // operation are all that counts.
 func (l *Local) reach(realm string, scopes counterfoil.Scopes) error {
-	if l.within == nil || l.within.realm != realm || l.within.scopes.ContainAll(scopes) {
+	if l.within == nil || l.within.realm != realm || l.within.scopes.ContainsAll(scopes) {
 		return nil
 	}
 	return problem(forbidden, "in the realm of the Admin API itself, a client is managed with a token that has all of its scopes: %s", event.Clean(scopes.String(), 500))
@@ -170,7 +171,7 @@ func (l *Local) Client(ctx context.Context, realm, id string) (Client, error) {
 	if err != nil {
 		return Client{}, of(err, realm, id, 0)
 	}
-	uses, err := l.clients.Uses(ctx, realm, id)
+	uses, err := l.clients.LastUses(ctx, realm, id)
 	if err != nil {
 		return Client{}, of(err, realm, id, 0)
 	}
@@ -178,14 +179,14 @@ func (l *Local) Client(ctx context.Context, realm, id string) (Client, error) {
 }
 
 // Clients returns a part of a realm's clients.
-func (l *Local) Clients(ctx context.Context, q server.ClientQuery) (ClientPage, error) {
+func (l *Local) Clients(ctx context.Context, q store.ClientQuery) (ClientPage, error) {
 	if _, err := l.realm(q.Realm); err != nil {
 		return ClientPage{}, err
 	}
 	switch q.Environment {
-	case "", server.Sandbox, server.Production:
+	case "", store.Sandbox, store.Production:
 	default:
-		return ClientPage{}, problem(malformed, "the environment must be %s or %s", server.Sandbox, server.Production)
+		return ClientPage{}, problem(malformed, "the environment must be %s or %s", store.Sandbox, store.Production)
 	}
 	limit := bounded(q.Limit)
 	q.Limit = limit + 1 // whether there is more
@@ -220,7 +221,7 @@ func (l *Local) ChangeClient(ctx context.Context, realm, id string, version int6
 	if _, err := parse(patch); err != nil {
 		return Client{}, problem(malformed, "the merge patch cannot be read: %v", err)
 	}
-	c, err := l.clients.Change(ctx, l.Actor, realm, id, version, func(s *server.Settings) error {
+	c, err := l.clients.Change(ctx, l.Actor, realm, id, version, func(s *store.Settings) error {
 		if err := l.reach(realm, s.Scopes); err != nil {
 			return err
 		}
@@ -256,18 +257,18 @@ func same(a, b string) bool {
 }
 
 // RotateSecret gives a client a new secret.
-func (l *Local) RotateSecret(ctx context.Context, realm, id string, r server.Rotation) (server.Credentials, error) {
-	return l.rotate(ctx, realm, id, r, l.clients.Rotate)
+func (l *Local) RotateSecret(ctx context.Context, realm, id string, r server.SecretRotation) (server.Credentials, error) {
+	return l.rotate(ctx, realm, id, r, l.clients.RotateSecret)
 }
 
 // RotateAPIKey gives a client a new API key.
-func (l *Local) RotateAPIKey(ctx context.Context, realm, id string, r server.Rotation) (server.Credentials, error) {
+func (l *Local) RotateAPIKey(ctx context.Context, realm, id string, r server.SecretRotation) (server.Credentials, error) {
 	return l.rotate(ctx, realm, id, r, l.clients.RotateAPIKey)
 }
 
-type rotation func(ctx context.Context, actor, realm, id string, r server.Rotation) (server.Credentials, error)
+type rotation func(ctx context.Context, actor, realm, id string, r server.SecretRotation) (server.Credentials, error)
 
-func (l *Local) rotate(ctx context.Context, realm, id string, r server.Rotation, do rotation) (server.Credentials, error) {
+func (l *Local) rotate(ctx context.Context, realm, id string, r server.SecretRotation, do rotation) (server.Credentials, error) {
 	seen, err := l.reachClient(ctx, realm, id)
 	if err != nil {
 		return server.Credentials{}, err
@@ -296,8 +297,8 @@ func (l *Local) EndSecret(ctx context.Context, realm, id, secretID string, at ti
 	if _, err := l.reachClient(ctx, realm, id); err != nil {
 		return err
 	}
-	err := l.clients.EndSecret(ctx, l.Actor, realm, id, secretID, at)
-	if errors.Is(err, server.ErrNotFound) {
+	err := l.clients.ExpireSecret(ctx, l.Actor, realm, id, secretID, at)
+	if errors.Is(err, store.ErrNotFound) {
 		// Either may be gone.
 		if _, err := l.clients.Get(ctx, realm, id); err == nil {
 			return problem(noSuchSecret, "the client has no secret or API key %s that is accepted", show(event.Clean(secretID, maxShown)))
@@ -350,7 +351,7 @@ func (l *Local) Keys(ctx context.Context, realm string) ([]server.KeyView, error
 	keys, err := l.Config.Keys.List(ctx, realm)
 	for i := range keys {
 		k := &keys[i]
-		k.Created, k.Activates, k.Ends = utc(k.Created), utc(k.Activates), utc(k.Ends)
+		k.Created, k.Activates, k.Expires = utc(k.Created), utc(k.Activates), utc(k.Expires)
 	}
 	return keys, err
 }
@@ -359,7 +360,7 @@ func (l *Local) Keys(ctx context.Context, realm string) ([]server.KeyView, error
 const minAhead = 6 * time.Minute
 
 // RotateKey makes the next signing key.
-func (l *Local) RotateKey(ctx context.Context, realm string, algorithm provider.Algorithm, o server.RotateOptions) (server.KeyView, error) {
+func (l *Local) RotateKey(ctx context.Context, realm string, algorithm provider.Algorithm, o server.KeyRotation) (server.KeyView, error) {
 	r, err := l.realm(realm)
 	if err != nil {
 		return server.KeyView{}, err
@@ -370,19 +371,19 @@ func (l *Local) RotateKey(ctx context.Context, realm string, algorithm provider.
 	switch all := algorithms(r.Provider); {
 	case algorithm != "" && !slices.Contains(all, algorithm):
 		err = problem(wrongValues, "the realm does not sign with %s: its algorithms are %s", show(string(algorithm)), words(all))
-	case o.Ahead != 0 && (o.Now || o.Compromised):
+	case o.Prepublish != 0 && (o.Immediately || o.Compromised):
 		err = problem(wrongValues, "a key that signs at once is not published ahead: leave one of the two out")
-	case o.Ahead != 0 && (o.Ahead < minAhead || o.Ahead > server.MaxLifetime):
-		err = problem(wrongValues, "a key must be published from %v to %v before it signs, because verifiers keep key sets", minAhead, server.MaxLifetime)
+	case o.Prepublish != 0 && (o.Prepublish < minAhead || o.Prepublish > store.MaxLifetime):
+		err = problem(wrongValues, "a key must be published from %v to %v before it signs, because verifiers keep key sets", minAhead, store.MaxLifetime)
 	}
 	if err != nil {
 		return server.KeyView{}, err
 	}
 	k, err := l.Config.Keys.Rotate(ctx, l.Actor, *r, algorithm, o)
-	if errors.Is(err, server.ErrConflict) {
+	if errors.Is(err, store.ErrConflict) {
 		return k, problem(Conflict, "%s", strings.TrimPrefix(err.Error(), fmt.Sprintf("rotate the key of realm %q: ", realm)))
 	}
-	k.Created, k.Activates, k.Ends = utc(k.Created), utc(k.Activates), utc(k.Ends)
+	k.Created, k.Activates, k.Expires = utc(k.Created), utc(k.Activates), utc(k.Expires)
 	return k, err
 }
 
@@ -395,10 +396,10 @@ func words(all []provider.Algorithm) string {
 }
 
 // Events returns a part of the audit record.
-func (l *Local) Events(ctx context.Context, after int64, limit int) (server.EventPage, error) {
+func (l *Local) Events(ctx context.Context, after int64, limit int) (store.EventPage, error) {
 	page, err := l.Store.Events(ctx, after, bounded(limit))
 	if page.Events == nil {
-		page.Events = []server.RecordedEvent{}
+		page.Events = []store.RecordedEvent{}
 	}
 	return page, err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // openAPI is the description of the HTTP interface.
@@ -48,8 +49,8 @@ type (
 		Keys []server.KeyView `json:"keys"`
 	}
 	eventsView struct {
-		Events  []server.RecordedEvent `json:"events"`
-		Evicted int64                  `json:"evicted"`
+		Events  []store.RecordedEvent `json:"events"`
+		Evicted int64                 `json:"evicted"`
 	}
 	// credentialsView holds secrets in the clear: it is encoded for whoever
 	// made them and goes nowhere else.
@@ -68,7 +69,7 @@ type (
 )
 
 func credentialsOf(c server.Credentials) credentialsView {
-	return credentialsView{c.ClientID, c.ClientSecret.Reveal(), c.APIKey.Reveal(), utc(c.OldEnds), c.ID, c.OldID}
+	return credentialsView{c.ClientID, c.ClientSecret.Reveal(), c.APIKey.Reveal(), utc(c.PreviousExpires), c.ID, c.PreviousID}
 }
 
 // The bodies that are no view.
@@ -123,9 +124,9 @@ func (c *call) clients() (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	q := server.ClientQuery{
+	q := store.ClientQuery{
 		Realm: c.realm(), After: c.query.Get("after"), Limit: int(min(limit, maxLimit)),
-		Search: c.query.Get("search"), Environment: server.Environment(c.query.Get("environment")),
+		Search: c.query.Get("search"), Environment: store.Environment(c.query.Get("environment")),
 	}
 	switch status := c.query.Get("status"); status {
 	case "":
@@ -181,7 +182,7 @@ func (c *call) changeClient() (answer, error) {
 func (c *call) rotateSecret() (answer, error) { return c.rotate(c.admin.RotateSecret) }
 func (c *call) rotateAPIKey() (answer, error) { return c.rotate(c.admin.RotateAPIKey) }
 
-func (c *call) rotate(do func(ctx context.Context, realm, id string, r server.Rotation) (server.Credentials, error)) (answer, error) {
+func (c *call) rotate(do func(ctx context.Context, realm, id string, r server.SecretRotation) (server.Credentials, error)) (answer, error) {
 	version, err := c.version()
 	if err != nil {
 		return answer{}, err
@@ -190,7 +191,7 @@ func (c *call) rotate(do func(ctx context.Context, realm, id string, r server.Ro
 	if err := c.body(&b, true); err != nil {
 		return answer{}, err
 	}
-	r := server.Rotation{At: b.Ends, Keep: b.Keep, Version: version}
+	r := server.SecretRotation{At: b.Ends, Keep: b.Keep, Version: version}
 	if b.Overlap != nil || b.Ends.IsZero() && !b.Keep {
 		if r.Overlap, err = duration("/overlap", b.Overlap, defaultOverlap); err != nil {
 			return answer{}, err
@@ -298,7 +299,7 @@ func (c *call) rotateKey() (answer, error) {
 		return answer{}, err
 	}
 	k, err := c.admin.RotateKey(c.Context(), c.realm(), provider.Algorithm(event.Clean(string(b.Algorithm), maxShown)),
-		server.RotateOptions{Ahead: ahead, Now: b.Now, Compromised: b.Compromised})
+		server.KeyRotation{Prepublish: ahead, Immediately: b.Now, Compromised: b.Compromised})
 	if err != nil {
 		return answer{}, err
 	}

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // The codes of problems that a program may branch on, beside those of wrong
@@ -101,13 +101,13 @@ func of(err error, realm, id string, version int64) error {
 		return nil
 	case errors.As(err, &known):
 		return known
-	case errors.Is(err, server.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound):
 		return problem(NotFound, "the realm %s has no such client", realm)
-	case errors.Is(err, server.ErrExists):
+	case errors.Is(err, store.ErrExists):
 		return problem(AlreadyExists, "the realm %s has a client %s already", realm, id)
-	case errors.Is(err, server.ErrConflict) && version != 0:
+	case errors.Is(err, store.ErrConflict) && version != 0:
 		return problem(Changed, "the client was changed by someone else in the meantime and has another version now")
-	case errors.Is(err, server.ErrConflict):
+	case errors.Is(err, store.ErrConflict):
 		return problem(Conflict, "the client was changed by someone else at the same time: nothing was done")
 	}
 	return err

@@ -18,6 +18,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // Remote is a Service behind the Admin API of a server.
@@ -198,7 +199,7 @@ func (r *Remote) CreateClient(ctx context.Context, realm string, n NewClient) (C
 }
 
 func (v *credentialsView) secret() server.Credentials {
-	return server.Credentials{ClientID: v.ClientID, ClientSecret: counterfoil.Secret(v.ClientSecret), APIKey: counterfoil.Secret(v.APIKey), OldEnds: v.OldEnds, ID: v.ID, OldID: v.OldID}
+	return server.Credentials{ClientID: v.ClientID, ClientSecret: counterfoil.Secret(v.ClientSecret), APIKey: counterfoil.Secret(v.APIKey), PreviousExpires: v.OldEnds, ID: v.ID, PreviousID: v.OldID}
 }
 
 // Client returns a client.
@@ -209,7 +210,7 @@ func (r *Remote) Client(ctx context.Context, realm, id string) (Client, error) {
 }
 
 // Clients returns a part of a realm's clients.
-func (r *Remote) Clients(ctx context.Context, q server.ClientQuery) (ClientPage, error) {
+func (r *Remote) Clients(ctx context.Context, q store.ClientQuery) (ClientPage, error) {
 	request := get(realmOf(q.Realm, "clients"))
 	request.values = url.Values{"limit": {strconv.Itoa(bounded(q.Limit))}}
 	for name, value := range map[string]string{"after": q.After, "search": q.Search, "environment": string(q.Environment)} {
@@ -238,16 +239,16 @@ func (r *Remote) ChangeClient(ctx context.Context, realm, id string, version int
 }
 
 // RotateSecret gives a client a new secret.
-func (r *Remote) RotateSecret(ctx context.Context, realm, id string, o server.Rotation) (server.Credentials, error) {
+func (r *Remote) RotateSecret(ctx context.Context, realm, id string, o server.SecretRotation) (server.Credentials, error) {
 	return r.rotate(ctx, clientOf(realm, id, "secrets"), o)
 }
 
 // RotateAPIKey gives a client a new API key.
-func (r *Remote) RotateAPIKey(ctx context.Context, realm, id string, o server.Rotation) (server.Credentials, error) {
+func (r *Remote) RotateAPIKey(ctx context.Context, realm, id string, o server.SecretRotation) (server.Credentials, error) {
 	return r.rotate(ctx, clientOf(realm, id, "api-keys"), o)
 }
 
-func (r *Remote) rotate(ctx context.Context, path []string, o server.Rotation) (server.Credentials, error) {
+func (r *Remote) rotate(ctx context.Context, path []string, o server.SecretRotation) (server.Credentials, error) {
 	b := rotationBody{Ends: o.At, Keep: o.Keep}
 	if o.Overlap != 0 || o.At.IsZero() && !o.Keep {
 		overlap := o.Overlap.String()
@@ -304,10 +305,10 @@ func (r *Remote) Keys(ctx context.Context, realm string) ([]server.KeyView, erro
 }
 
 // RotateKey makes the next signing key.
-func (r *Remote) RotateKey(ctx context.Context, realm string, algorithm provider.Algorithm, o server.RotateOptions) (server.KeyView, error) {
-	b := keyBody{Algorithm: algorithm, Now: o.Now, Compromised: o.Compromised}
-	if o.Ahead != 0 {
-		ahead := o.Ahead.String()
+func (r *Remote) RotateKey(ctx context.Context, realm string, algorithm provider.Algorithm, o server.KeyRotation) (server.KeyView, error) {
+	b := keyBody{Algorithm: algorithm, Now: o.Immediately, Compromised: o.Compromised}
+	if o.Prepublish != 0 {
+		ahead := o.Prepublish.String()
 		b.Ahead = &ahead
 	}
 	q, err := withBody(http.MethodPost, realmOf(realm, "keys"), b)
@@ -320,10 +321,10 @@ func (r *Remote) RotateKey(ctx context.Context, realm string, algorithm provider
 }
 
 // Events returns a part of the audit record.
-func (r *Remote) Events(ctx context.Context, after int64, limit int) (server.EventPage, error) {
+func (r *Remote) Events(ctx context.Context, after int64, limit int) (store.EventPage, error) {
 	q := get([]string{"events"})
 	q.values = url.Values{"after": {strconv.FormatInt(after, 10)}, "limit": {strconv.Itoa(bounded(limit))}}
 	var v eventsView
 	err := r.do(ctx, q, &v)
-	return server.EventPage{Events: v.Events, Evicted: v.Evicted}, err
+	return store.EventPage{Events: v.Events, Evicted: v.Evicted}, err
 }

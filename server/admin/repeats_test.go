@@ -14,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 const asJSON = "application/json"
@@ -58,19 +59,19 @@ func TestAnswerThatBreaksOff(t *testing.T) {
 			c := &cut{next: remote.HTTP.Transport, where: where}
 			remote.HTTP.Transport = c
 			c.times.Store(2)
-			got := must(remote.RotateSecret(t.Context(), "acme", "billing", server.Rotation{}))(t)
+			got := must(remote.RotateSecret(t.Context(), "acme", "billing", server.SecretRotation{}))(t)
 			client := must(p.local.Client(t.Context(), "acme", "billing"))(t)
 			if client.Version != 2 || len(client.Secrets) != 1 || client.Secrets[0].ID != got.ID || got.ClientSecret == "" {
 				t.Errorf("got the secret %s, the client is %+v", got.ID, client)
 			}
 			c.times.Store(2)
 			made, creds, err := remote.CreateClient(t.Context(), "acme", admin.NewClient{Settings: admin.Settings{Name: "New"}})
-			page := must(p.local.Clients(t.Context(), server.ClientQuery{Realm: "acme"}))(t)
+			page := must(p.local.Clients(t.Context(), store.ClientQuery{Realm: "acme"}))(t)
 			if err != nil || creds.ClientSecret == "" || made.ID != creds.ClientID || len(page.Clients) != 2 {
 				t.Errorf("%v: got %s, there are %+v", err, made.ID, page.Clients)
 			}
 			c.times.Store(3)
-			if _, err := remote.RotateAPIKey(t.Context(), "acme", "billing", server.Rotation{}); err == nil {
+			if _, err := remote.RotateAPIKey(t.Context(), "acme", "billing", server.SecretRotation{}); err == nil {
 				t.Error("no error after the last attempt")
 			}
 		})
@@ -170,15 +171,15 @@ func TestIdempotencyKey(t *testing.T) {
 func TestRotationKeepsTheOld(t *testing.T) {
 	bothWays(t, func(t *testing.T, w way) {
 		w.have(t, "acme", "billing", "orders:read")
-		got := must(w.RotateSecret(t.Context(), "acme", "billing", server.Rotation{Keep: true}))(t)
+		got := must(w.RotateSecret(t.Context(), "acme", "billing", server.SecretRotation{Keep: true}))(t)
 		c := must(w.Client(t.Context(), "acme", "billing"))(t)
-		if got.OldID != secretID || got.ID != c.Secrets[0].ID || len(c.Secrets) != 2 || !c.Secrets[1].Ends.IsZero() || !got.OldEnds.IsZero() {
+		if got.PreviousID != secretID || got.ID != c.Secrets[0].ID || len(c.Secrets) != 2 || !c.Secrets[1].Ends.IsZero() || !got.PreviousExpires.IsZero() {
 			t.Errorf("got %+v, the client is %+v", got, c)
 		}
 		if e := w.last(t); e.Type != counterfoil.EventClientRotated || e.Detail != "client secret; the old one serves on" {
 			t.Errorf("recorded %+v", e)
 		}
-		_, err := w.RotateSecret(t.Context(), "acme", "billing", server.Rotation{Keep: true, Overlap: time.Hour})
+		_, err := w.RotateSecret(t.Context(), "acme", "billing", server.SecretRotation{Keep: true, Overlap: time.Hour})
 		var p *admin.Problem
 		if !errors.As(err, &p) || p.Status != 422 {
 			t.Errorf("got %v", err)

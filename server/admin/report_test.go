@@ -14,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // A report that is not whole, or none, is not taken for one.
@@ -53,9 +54,9 @@ func TestReportOfAStranger(t *testing.T) {
 }
 
 // full is a store that takes no client.
-type full struct{ server.Store }
+type full struct{ store.Store }
 
-func (full) CreateClient(context.Context, server.Client, counterfoil.Event) error {
+func (full) CreateClient(context.Context, store.Client, counterfoil.Event) error {
 	return errors.New("disk full")
 }
 

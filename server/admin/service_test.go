@@ -15,6 +15,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // Every change is recorded with who made it, here and over HTTPS.
@@ -38,25 +39,25 @@ func TestEveryChangeIsRecorded(t *testing.T) {
 			return err
 		}, counterfoil.EventClientChanged, `labels: "team"="blue"`},
 		{"rotate the secret", func(ctx context.Context, s admin.Service) error {
-			creds, err := s.RotateSecret(ctx, "acme", "billing", server.Rotation{Overlap: time.Hour})
-			if err == nil && (creds.ClientSecret == "" || !creds.OldEnds.Equal(day.Add(time.Hour))) {
-				return fmt.Errorf("the old one ends at %v", creds.OldEnds)
+			creds, err := s.RotateSecret(ctx, "acme", "billing", server.SecretRotation{Overlap: time.Hour})
+			if err == nil && (creds.ClientSecret == "" || !creds.PreviousExpires.Equal(day.Add(time.Hour))) {
+				return fmt.Errorf("the old one ends at %v", creds.PreviousExpires)
 			}
 			return err
 		}, counterfoil.EventClientRotated, "the old one ends at 2026-07-01T13:00:00Z"},
 		{"rotate the secret at once", func(ctx context.Context, s admin.Service) error {
-			creds, err := s.RotateSecret(ctx, "acme", "billing", server.Rotation{})
-			if err == nil && !creds.OldEnds.IsZero() {
-				return fmt.Errorf("the old one ends at %v", creds.OldEnds)
+			creds, err := s.RotateSecret(ctx, "acme", "billing", server.SecretRotation{})
+			if err == nil && !creds.PreviousExpires.IsZero() {
+				return fmt.Errorf("the old one ends at %v", creds.PreviousExpires)
 			}
 			return err
 		}, counterfoil.EventClientRotated, "the old one ended"},
 		{"rotate the secret until", func(ctx context.Context, s admin.Service) error {
-			_, err := s.RotateSecret(ctx, "acme", "billing", server.Rotation{At: day.Add(2 * time.Hour), Version: 1})
+			_, err := s.RotateSecret(ctx, "acme", "billing", server.SecretRotation{At: day.Add(2 * time.Hour), Version: 1})
 			return err
 		}, counterfoil.EventClientRotated, "the old one ends at 2026-07-01T14:00:00Z"},
 		{"rotate the API key", func(ctx context.Context, s admin.Service) error {
-			creds, err := s.RotateAPIKey(ctx, "acme", "billing", server.Rotation{Overlap: time.Hour})
+			creds, err := s.RotateAPIKey(ctx, "acme", "billing", server.SecretRotation{Overlap: time.Hour})
 			if err == nil && creds.APIKey == "" {
 				return errors.New("there is no API key")
 			}
@@ -82,7 +83,7 @@ func TestEveryChangeIsRecorded(t *testing.T) {
 			return err
 		}, counterfoil.EventClientImported, "from plain"},
 		{"rotate the key", func(ctx context.Context, s admin.Service) error {
-			k, err := s.RotateKey(ctx, "acme", "", server.RotateOptions{Ahead: time.Hour})
+			k, err := s.RotateKey(ctx, "acme", "", server.KeyRotation{Prepublish: time.Hour})
 			if err == nil && (k.State != "next" || !k.Activates.Equal(day.Add(time.Hour))) {
 				return fmt.Errorf("the key is %+v", k)
 			}
@@ -191,39 +192,39 @@ func TestProblems(t *testing.T) {
 			return err
 		}, admin.Changed, "has another version now"},
 		{"another version to rotate", func(ctx context.Context, s admin.Service) error {
-			_, err := s.RotateSecret(ctx, "acme", "billing", server.Rotation{Version: 7})
+			_, err := s.RotateSecret(ctx, "acme", "billing", server.SecretRotation{Version: 7})
 			return err
 		}, admin.Changed, "has another version now"},
 		{"overlap and end", func(ctx context.Context, s admin.Service) error {
-			_, err := s.RotateSecret(ctx, "acme", "billing", server.Rotation{Overlap: time.Hour, At: day.Add(time.Hour)})
+			_, err := s.RotateSecret(ctx, "acme", "billing", server.SecretRotation{Overlap: time.Hour, At: day.Add(time.Hour)})
 			return err
 		}, "invalid", "not both"},
 		{"end in the past", func(ctx context.Context, s admin.Service) error {
-			_, err := s.RotateAPIKey(ctx, "acme", "billing", server.Rotation{At: day.Add(-time.Hour)})
+			_, err := s.RotateAPIKey(ctx, "acme", "billing", server.SecretRotation{At: day.Add(-time.Hour)})
 			return err
 		}, "invalid", "has passed"},
 		{"environment to list", func(ctx context.Context, s admin.Service) error {
-			_, err := s.Clients(ctx, server.ClientQuery{Realm: "acme", Environment: "moon"})
+			_, err := s.Clients(ctx, store.ClientQuery{Realm: "acme", Environment: "moon"})
 			return err
 		}, "malformed_request", "sandbox or production"},
 		{"algorithm of a key", func(ctx context.Context, s admin.Service) error {
-			_, err := s.RotateKey(ctx, "acme", "HS256", server.RotateOptions{})
+			_, err := s.RotateKey(ctx, "acme", "HS256", server.KeyRotation{})
 			return err
 		}, "invalid", `does not sign with "HS256"`},
 		{"key published too short", func(ctx context.Context, s admin.Service) error {
-			_, err := s.RotateKey(ctx, "acme", "", server.RotateOptions{Ahead: time.Minute})
+			_, err := s.RotateKey(ctx, "acme", "", server.KeyRotation{Prepublish: time.Minute})
 			return err
 		}, "invalid", "must be published from 6m0s"},
 		{"key published a second too short", func(ctx context.Context, s admin.Service) error {
-			_, err := s.RotateKey(ctx, "acme", "", server.RotateOptions{Ahead: 6*time.Minute - time.Second})
+			_, err := s.RotateKey(ctx, "acme", "", server.KeyRotation{Prepublish: 6*time.Minute - time.Second})
 			return err
 		}, "invalid", "must be published from 6m0s"},
 		{"key published a second too long", func(ctx context.Context, s admin.Service) error {
-			_, err := s.RotateKey(ctx, "acme", "", server.RotateOptions{Ahead: server.MaxLifetime + time.Second})
+			_, err := s.RotateKey(ctx, "acme", "", server.KeyRotation{Prepublish: store.MaxLifetime + time.Second})
 			return err
 		}, "invalid", "must be published from 6m0s to "},
 		{"key at once and ahead", func(ctx context.Context, s admin.Service) error {
-			_, err := s.RotateKey(ctx, "acme", "", server.RotateOptions{Ahead: time.Hour, Now: true})
+			_, err := s.RotateKey(ctx, "acme", "", server.KeyRotation{Prepublish: time.Hour, Immediately: true})
 			return err
 		}, "invalid", "leave one of the two out"},
 		{"format of an import", func(ctx context.Context, s admin.Service) error {
@@ -310,8 +311,8 @@ func TestEdges(t *testing.T) {
 		if want := []string{"192.0.2.7/32", "2001:db8::1/128"}; err != nil || !slices.Equal(c.Addresses, want) {
 			t.Errorf("addresses are %v, want %v, error %v", c.Addresses, want, err)
 		}
-		for realm, ahead := range map[string]time.Duration{"acme": 6 * time.Minute, "ops": server.MaxLifetime} {
-			k, err := w.RotateKey(t.Context(), realm, "", server.RotateOptions{Ahead: ahead})
+		for realm, ahead := range map[string]time.Duration{"acme": 6 * time.Minute, "ops": store.MaxLifetime} {
+			k, err := w.RotateKey(t.Context(), realm, "", server.KeyRotation{Prepublish: ahead})
 			if want := day.Add(ahead); err != nil || !k.Activates.Equal(want) {
 				t.Errorf("the key signs from %v, want %v, error %v", k.Activates, want, err)
 			}
@@ -325,7 +326,7 @@ func TestKeySetIsKeptAsItWasGiven(t *testing.T) {
 	bothWays(t, func(t *testing.T, w way) {
 		const set = `{ "keys": [ {"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kty":"OKP", "crv":"Ed25519", "kid":"a"} ] }`
 		_, _, err := server.NewClients(w.store, w.clock).Create(t.Context(), "test", server.NewClient{
-			Realm: "acme", ID: "job", Settings: server.Settings{Authentication: server.Authentication{KeySet: set}}, WithoutSecret: true,
+			Realm: "acme", ID: "job", Settings: store.Settings{Authentication: store.Authentication{KeySet: set}}, WithoutSecret: true,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -390,7 +391,7 @@ func TestConcurrentRotations(t *testing.T) {
 		errs := make([]error, 8)
 		for i := range errs {
 			wg.Go(func() {
-				_, errs[i] = w.RotateSecret(t.Context(), "acme", "billing", server.Rotation{Overlap: time.Hour})
+				_, errs[i] = w.RotateSecret(t.Context(), "acme", "billing", server.SecretRotation{Overlap: time.Hour})
 			})
 		}
 		wg.Wait()
@@ -419,7 +420,7 @@ func TestPaging(t *testing.T) {
 		wg.Go(func() {
 			for i := part; i < many; i += 50 {
 				n := admin.NewClient{ID: fmt.Sprintf("c/%04d", i), Disabled: i%5 == 0, WithoutSecret: true}
-				n.Name, n.Environment = fmt.Sprintf("Client %d", i), []server.Environment{server.Sandbox, server.Production}[i%2]
+				n.Name, n.Environment = fmt.Sprintf("Client %d", i), []store.Environment{store.Sandbox, store.Production}[i%2]
 				if _, _, err := p.local.CreateClient(t.Context(), "acme", n); err != nil {
 					t.Error(err)
 				}
@@ -430,20 +431,20 @@ func TestPaging(t *testing.T) {
 	no, yes := false, true
 	for _, row := range []struct {
 		name  string
-		q     server.ClientQuery
+		q     store.ClientQuery
 		count int
 		pages int
 	}{
-		{"default size", server.ClientQuery{}, many, 25},
-		{"pages that do not fit", server.ClientQuery{Limit: 999}, many, 3},
-		{"never more than a thousand", server.ClientQuery{Limit: 1_000_000}, many, 3},
-		{"pages that fit", server.ClientQuery{Limit: 500}, many, 5},
-		{"from the middle", server.ClientQuery{Limit: 1000, After: "c/1999"}, 500, 1},
-		{"search in the id", server.ClientQuery{Search: "C/12"}, 100, 1},
-		{"search in the name", server.ClientQuery{Search: "client 77"}, 11, 1},
-		{"search for nothing that is", server.ClientQuery{Search: "100%"}, 0, 1},
-		{"disabled", server.ClientQuery{Disabled: &yes}, 500, 5},
-		{"enabled in production", server.ClientQuery{Disabled: &no, Environment: server.Production, Limit: 1000}, 1000, 1},
+		{"default size", store.ClientQuery{}, many, 25},
+		{"pages that do not fit", store.ClientQuery{Limit: 999}, many, 3},
+		{"never more than a thousand", store.ClientQuery{Limit: 1_000_000}, many, 3},
+		{"pages that fit", store.ClientQuery{Limit: 500}, many, 5},
+		{"from the middle", store.ClientQuery{Limit: 1000, After: "c/1999"}, 500, 1},
+		{"search in the id", store.ClientQuery{Search: "C/12"}, 100, 1},
+		{"search in the name", store.ClientQuery{Search: "client 77"}, 11, 1},
+		{"search for nothing that is", store.ClientQuery{Search: "100%"}, 0, 1},
+		{"disabled", store.ClientQuery{Disabled: &yes}, 500, 5},
+		{"enabled in production", store.ClientQuery{Disabled: &no, Environment: store.Production, Limit: 1000}, 1000, 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			remote := p.remote(t, allScopes)
@@ -499,11 +500,11 @@ func TestEvents(t *testing.T) {
 func TestKeysAndRealms(t *testing.T) {
 	bothWays(t, func(t *testing.T, w way) {
 		ctx := t.Context()
-		if _, err := w.RotateKey(ctx, "acme", "", server.RotateOptions{}); err != nil {
+		if _, err := w.RotateKey(ctx, "acme", "", server.KeyRotation{}); err != nil {
 			t.Fatal(err)
 		}
 		var p *admin.Problem
-		if _, err := w.RotateKey(ctx, "acme", "", server.RotateOptions{}); !errors.As(err, &p) || p.Code != admin.Conflict || !strings.HasPrefix(p.Detail, "a key is waiting") {
+		if _, err := w.RotateKey(ctx, "acme", "", server.KeyRotation{}); !errors.As(err, &p) || p.Code != admin.Conflict || !strings.HasPrefix(p.Detail, "a key is waiting") {
 			t.Errorf("the second rotation: %v", err)
 		}
 		if keys := must(w.Keys(ctx, "acme"))(t); len(keys) != 1 || keys[0].State != "next" {

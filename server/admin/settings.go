@@ -10,11 +10,12 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // settingsOf returns settings as an operator sees them: every list and map is
 // there, so that a program need not tell none from empty.
-func settingsOf(s *server.Settings) Settings {
+func settingsOf(s *store.Settings) Settings {
 	v := Settings{
 		Name: s.Name, Contact: s.Contact, Environment: s.Environment, Scopes: some(s.Scopes), Tenants: some(s.Tenants),
 		Addresses: make([]string, len(s.Addresses)), Labels: pairs(s.Labels), Expires: utc(s.Expires), ResourceServer: s.ResourceServer,
@@ -30,7 +31,7 @@ func settingsOf(s *server.Settings) Settings {
 		v.Tokens.Lifetime = t.Lifetime.String()
 	}
 	v.Authentication = authentication{
-		KeySetURL: a.KeySetURL, Certificate: a.Certificate, Thumbprints: some(a.Thumbprints), Federation: append([]server.FederationRule{}, a.Federation...),
+		KeySetURL: a.KeySetURL, Certificate: a.Certificate, Thumbprints: some(a.Thumbprints), Federation: append([]store.FederationRule{}, a.Federation...),
 	}
 	if a.KeySet != "" {
 		v.Authentication.KeySet = json.RawMessage(a.KeySet)
@@ -57,9 +58,9 @@ func utc(t time.Time) time.Time {
 
 // server returns the settings as package server has them, and what is wrong with
 // their form.
-func (s *Settings) server() (server.Settings, []fault) {
+func (s *Settings) server() (store.Settings, []fault) {
 	var b binder
-	v := server.Settings{
+	v := store.Settings{
 		Name: s.Name, Contact: s.Contact, Environment: s.Environment, Scopes: none(s.Scopes), Tenants: none(s.Tenants),
 		Labels: s.Labels, Expires: utc(s.Expires), ResourceServer: s.ResourceServer,
 	}
@@ -75,7 +76,7 @@ func (s *Settings) server() (server.Settings, []fault) {
 		v.Addresses = append(v.Addresses, network)
 	}
 	t := &s.Tokens
-	v.Tokens = server.TokenSettings{
+	v.Tokens = store.TokenSettings{
 		Algorithm: t.Algorithm, Policy: t.Policy, Claims: t.Claims, CertificateBound: t.CertificateBound, DPoPBound: t.DPoPBound,
 	}
 	if t.Lifetime != "" {
@@ -85,7 +86,7 @@ func (s *Settings) server() (server.Settings, []fault) {
 		}
 	}
 	a := &s.Authentication
-	v.Authentication = server.Authentication{
+	v.Authentication = store.Authentication{
 		KeySet: string(a.KeySet), KeySetURL: a.KeySetURL, Certificate: a.Certificate, Thumbprints: none(a.Thumbprints), Federation: a.Federation,
 	}
 	return v, b.faults
@@ -103,22 +104,22 @@ func none(list []string) []string {
 // themselves, so that a mistake is told with its place.
 var members = []struct {
 	pointer string
-	only    func(s *server.Settings) server.Settings
+	only    func(s *store.Settings) store.Settings
 }{
-	{"/name", func(s *server.Settings) server.Settings { return server.Settings{Name: s.Name} }},
-	{"/contact", func(s *server.Settings) server.Settings { return server.Settings{Contact: s.Contact} }},
-	{"/environment", func(s *server.Settings) server.Settings { return server.Settings{Environment: s.Environment} }},
-	{"/scopes", func(s *server.Settings) server.Settings { return server.Settings{Scopes: s.Scopes} }},
-	{"/tenants", func(s *server.Settings) server.Settings { return server.Settings{Tenants: s.Tenants} }},
-	{"/addresses", func(s *server.Settings) server.Settings { return server.Settings{Addresses: s.Addresses} }},
-	{"/labels", func(s *server.Settings) server.Settings { return server.Settings{Labels: s.Labels} }},
-	{"/tokens", func(s *server.Settings) server.Settings { return server.Settings{Tokens: s.Tokens} }},
-	{"/authentication", func(s *server.Settings) server.Settings { return server.Settings{Authentication: s.Authentication} }},
+	{"/name", func(s *store.Settings) store.Settings { return store.Settings{Name: s.Name} }},
+	{"/contact", func(s *store.Settings) store.Settings { return store.Settings{Contact: s.Contact} }},
+	{"/environment", func(s *store.Settings) store.Settings { return store.Settings{Environment: s.Environment} }},
+	{"/scopes", func(s *store.Settings) store.Settings { return store.Settings{Scopes: s.Scopes} }},
+	{"/tenants", func(s *store.Settings) store.Settings { return store.Settings{Tenants: s.Tenants} }},
+	{"/addresses", func(s *store.Settings) store.Settings { return store.Settings{Addresses: s.Addresses} }},
+	{"/labels", func(s *store.Settings) store.Settings { return store.Settings{Labels: s.Labels} }},
+	{"/tokens", func(s *store.Settings) store.Settings { return store.Settings{Tokens: s.Tokens} }},
+	{"/authentication", func(s *store.Settings) store.Settings { return store.Settings{Authentication: s.Authentication} }},
 }
 
 // check returns the settings as package server has them when the realm can have
 // a client with them.
-func (s *Settings) check(r *server.Realm) (server.Settings, error) {
+func (s *Settings) check(r *server.Realm) (store.Settings, error) {
 	v, faults := s.server()
 	if len(faults) > 0 {
 		return v, invalid(wrongValues, faults)
@@ -142,7 +143,7 @@ func (s *Settings) check(r *server.Realm) (server.Settings, error) {
 // checkSettings is server.CheckSettings, and holds rules on the tokens of other
 // issuers to those that the realm believes: with another the client would never
 // be let in, and only the record would say why.
-func checkSettings(r *server.Realm, s *server.Settings) error {
+func checkSettings(r *server.Realm, s *store.Settings) error {
 	if err := server.CheckSettings(r.Provider, r.Tenants, s); err != nil {
 		return err
 	}
@@ -155,7 +156,7 @@ func checkSettings(r *server.Realm, s *server.Settings) error {
 }
 
 // patched returns settings with a merge patch applied, still unchecked.
-func patched(s *server.Settings, patch any) (Settings, error) {
+func patched(s *store.Settings, patch any) (Settings, error) {
 	if _, ok := patch.(map[string]any); !ok {
 		return Settings{}, problem(malformed, "the merge patch must be a JSON object (RFC 7396)")
 	}
@@ -173,7 +174,7 @@ func patched(s *server.Settings, patch any) (Settings, error) {
 }
 
 // viewOf returns a client as an operator sees it.
-func viewOf(c *server.Client, uses []server.Use) Client {
+func viewOf(c *store.Client, uses []store.LastUse) Client {
 	v := Client{
 		Realm: c.Realm, ID: c.ID, Status: statusEnabled, Settings: settingsOf(&c.Settings), Created: utc(c.Created), Changed: utc(c.Changed),
 		NotBefore: utc(c.NotBefore), Secrets: secretsOf(c.Secrets, uses), APIKeys: secretsOf(c.APIKeys, uses), Version: c.Version,
@@ -184,13 +185,13 @@ func viewOf(c *server.Client, uses []server.Use) Client {
 	return v
 }
 
-func secretsOf(hashes []server.Hash, uses []server.Use) []Secret {
+func secretsOf(hashes []store.SecretHash, uses []store.LastUse) []Secret {
 	views := make([]Secret, len(hashes))
 	for i, h := range hashes {
-		views[i] = Secret{ID: h.ID, Created: utc(h.Created), Ends: utc(h.Ends)}
+		views[i] = Secret{ID: h.ID, Created: utc(h.Created), Ends: utc(h.Expires)}
 		for _, u := range uses {
 			if u.SecretID == h.ID {
-				views[i].LastUsed = utc(u.Last)
+				views[i].LastUsed = utc(u.Time)
 			}
 		}
 	}

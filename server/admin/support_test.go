@@ -23,6 +23,7 @@ import (
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // day is when the tests take place.
@@ -36,7 +37,7 @@ const secretID = "1f2e3d4c"
 
 // place is a database with two realms: acme, and ops, which the Admin API is of.
 type place struct {
-	store  server.Store
+	store  store.Store
 	clock  *clock.Manual
 	keys   *server.Keys
 	realms []server.Realm
@@ -84,8 +85,8 @@ func described(t *testing.T, name string) *provider.Provider {
 func (p *place) have(t *testing.T, realm, id string, scopes ...string) {
 	t.Helper()
 	_, _, err := server.NewClients(p.store, p.clock).Create(t.Context(), "test", server.NewClient{
-		Realm: realm, ID: id, Settings: server.Settings{Name: "Billing", Scopes: scopes},
-		Secrets: []server.Hash{{ID: secretID, Value: "sha256:p9xtEI6wc4YwPhFTRy7tZT1Gm0D4ss7EkZF_xfR6my4"}},
+		Realm: realm, ID: id, Settings: store.Settings{Name: "Billing", Scopes: scopes},
+		Secrets: []store.SecretHash{{ID: secretID, Value: "sha256:p9xtEI6wc4YwPhFTRy7tZT1Gm0D4ss7EkZF_xfR6my4"}},
 	})
 	if err != nil {
 		t.Fatal(err)

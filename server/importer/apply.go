@@ -19,6 +19,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/spool"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // Outcome is what becomes of a row.
@@ -330,7 +331,7 @@ func (a *application) checkRow(j *job) error {
 		var long *longLifetime
 		if errors.As(err, &long) {
 			err = nil
-			j.note("%s: its tokens lived longer than %v, here they live %v, as the realm's do", names.lifetime, server.MaxLifetime, most)
+			j.note("%s: its tokens lived longer than %v, here they live %v, as the realm's do", names.lifetime, store.MaxLifetime, most)
 		} else {
 			j.note("%s: its tokens lived %v, here they live %v, as the realm's do", names.lifetime, n.Tokens.Lifetime, most)
 		}
@@ -348,24 +349,24 @@ func (a *application) checkRow(j *job) error {
 }
 
 // named puts the member that an error of the settings is about before it.
-func (a *application) named(s *server.Settings, err error) error {
+func (a *application) named(s *store.Settings, err error) error {
 	names := &a.file.format.members
 	for _, part := range []struct {
 		member string
-		only   server.Settings
+		only   store.Settings
 	}{
-		{names.name, server.Settings{Name: s.Name}},
-		{names.contact, server.Settings{Contact: s.Contact}},
-		{names.scopes, server.Settings{Scopes: s.Scopes}},
-		{names.labels, server.Settings{Labels: s.Labels}},
-		{names.lifetime, server.Settings{Tokens: server.TokenSettings{Lifetime: s.Tokens.Lifetime}}},
-		{names.claims, server.Settings{Tokens: server.TokenSettings{Claims: s.Tokens.Claims}}},
-		{names.keys, server.Settings{Authentication: server.Authentication{KeySet: s.Authentication.KeySet}}},
-		{names.keysURL, server.Settings{Authentication: server.Authentication{KeySetURL: s.Authentication.KeySetURL}}},
+		{names.name, store.Settings{Name: s.Name}},
+		{names.contact, store.Settings{Contact: s.Contact}},
+		{names.scopes, store.Settings{Scopes: s.Scopes}},
+		{names.labels, store.Settings{Labels: s.Labels}},
+		{names.lifetime, store.Settings{Tokens: store.TokenSettings{Lifetime: s.Tokens.Lifetime}}},
+		{names.claims, store.Settings{Tokens: store.TokenSettings{Claims: s.Tokens.Claims}}},
+		{names.keys, store.Settings{Authentication: store.Authentication{KeySet: s.Authentication.KeySet}}},
+		{names.keysURL, store.Settings{Authentication: store.Authentication{KeySetURL: s.Authentication.KeySetURL}}},
 		// These only the format plain has.
-		{"environment", server.Settings{Environment: s.Environment}},
-		{"tenants", server.Settings{Tenants: s.Tenants}},
-		{"addresses", server.Settings{Addresses: s.Addresses}},
+		{"environment", store.Settings{Environment: s.Environment}},
+		{"tenants", store.Settings{Tenants: s.Tenants}},
+		{"addresses", store.Settings{Addresses: s.Addresses}},
 	} {
 		if wrong := server.CheckSettings(a.Provider, a.Tenants, &part.only); wrong != nil && part.member != "" {
 			if part.only.Tokens.Lifetime > 0 {
@@ -419,7 +420,7 @@ func sendable(s counterfoil.Secret, most int) error {
 // compare says what the realm makes of a row.
 func (a *application) compare(ctx context.Context, j *job) error {
 	there, err := a.clients.Get(ctx, a.Realm, j.client.ID)
-	if errors.Is(err, server.ErrNotFound) {
+	if errors.Is(err, store.ErrNotFound) {
 		j.result.Outcome = Created
 		a.noteScopes(j)
 		return nil
@@ -463,9 +464,9 @@ func (a *application) noteScopes(j *job) {
 }
 
 // same reports whether the hashes are those of the secrets.
-func same(hashes []server.Hash, secrets []Secret) bool {
-	return slices.EqualFunc(hashes, secrets, func(h server.Hash, s Secret) bool {
-		if !h.Ends.Equal(s.Ends) {
+func same(hashes []store.SecretHash, secrets []Secret) bool {
+	return slices.EqualFunc(hashes, secrets, func(h store.SecretHash, s Secret) bool {
+		if !h.Expires.Equal(s.Ends) {
 			return false
 		}
 		if s.Plain == "" {
@@ -490,7 +491,7 @@ func (a *application) keep(ctx context.Context, j *job) error {
 	} else {
 		_, _, err = a.clients.Create(ctx, a.Actor, j.client)
 	}
-	if errors.Is(err, server.ErrExists) || errors.Is(err, server.ErrConflict) || errors.Is(err, server.ErrNotFound) {
+	if errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
 		// Someone was here between the look and the write.
 		again := &application{Options: a.Options, clients: a.clients}
 		again.Replace = false
@@ -506,10 +507,10 @@ func (a *application) keep(ctx context.Context, j *job) error {
 }
 
 // hashed returns what is kept of secrets.
-func hashed(secrets []Secret) []server.Hash {
-	var hashes []server.Hash
+func hashed(secrets []Secret) []store.SecretHash {
+	var hashes []store.SecretHash
 	for _, s := range secrets {
-		h := server.Hash{Value: s.Hash.String(), Created: s.Created, Ends: s.Ends}
+		h := store.SecretHash{Value: s.Hash.String(), Created: s.Created, Expires: s.Ends}
 		if s.Plain != "" {
 			h.Value = sechash.FromPlain(s.Plain).String()
 		}

@@ -375,7 +375,7 @@ func (r *Row) keycloakScopes(defaults, optional []string) {
 		r.note("it has no defaultClientScopes: the realm's defaultDefaultClientScopes were taken")
 	}
 	r.allow(slices.Concat(defaults, optional), keycloakScopes...)
-	own := slices.DeleteFunc(slices.Clone(optional), func(s string) bool { return !r.Client.Scopes.Contain(s) || slices.Contains(defaults, s) })
+	own := slices.DeleteFunc(slices.Clone(optional), func(s string) bool { return !r.Client.Scopes.Contains(s) || slices.Contains(defaults, s) })
 	if len(own) > 0 {
 		r.note("its optional scopes are granted too when it asks for none")
 	}

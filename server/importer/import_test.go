@@ -24,6 +24,7 @@ import (
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/importer"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // realm is an oauth2 realm on a real listener with a real database, to import
@@ -32,14 +33,14 @@ type realm struct {
 	t       testing.TB
 	url     string
 	http    *http.Client
-	store   server.Store
+	store   store.Store
 	clients *server.Clients
 	options importer.Options
 }
 
 var now = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 
-func newRealm(t testing.TB, wrap func(server.Store) server.Store) *realm {
+func newRealm(t testing.TB, wrap func(store.Store) store.Store) *realm {
 	t.Helper()
 	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "counterfoil.db"))
 	if err != nil {
@@ -224,7 +225,7 @@ func TestSecretsKeepWorking(t *testing.T) {
 				if err != nil || c.Name != "A partner" || c.Scopes.String() != "read write" || c.Tokens.Claims["client_plan"] != "gold" {
 					t.Errorf("partner is %+v, %v", c, err)
 				}
-				if len(c.Secrets) != 2 || !c.Secrets[1].Ends.Equal(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)) || c.Secrets[0].Created.Year() != 2025 {
+				if len(c.Secrets) != 2 || !c.Secrets[1].Expires.Equal(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)) || c.Secrets[0].Created.Year() != 2025 {
 					t.Errorf("its secrets are %+v", c.Secrets)
 				}
 				if c, err := r.clients.Get(t.Context(), "oauth2", "off"); err != nil || !c.Disabled {
@@ -259,7 +260,7 @@ func TestSecretsKeepWorking(t *testing.T) {
 			},
 			func(t *testing.T, r *realm) {
 				c, err := r.clients.Get(t.Context(), "oauth2", "service")
-				if err != nil || c.Scopes.String() != "read write" || c.Secrets[1].Ends.Unix() != 1893456000 ||
+				if err != nil || c.Scopes.String() != "read write" || c.Secrets[1].Expires.Unix() != 1893456000 ||
 					!strings.HasPrefix(c.Secrets[0].Value, "sha256:") || !strings.HasPrefix(c.Secrets[1].Value, "$argon2id$") {
 					t.Errorf("service is %+v, %v", c, err)
 				}
@@ -278,7 +279,7 @@ func TestSecretsKeepWorking(t *testing.T) {
 			[]try{{"word", "a word", 200, 600}, {"random", "3f6a0c9b1e7d4825a0b6c3f19e8d7042", 200, 3600}, {"hash", "hashed by someone", 200, 600}},
 			func(t *testing.T, r *realm) {
 				c, err := r.clients.Get(t.Context(), "oauth2", "word")
-				if err != nil || c.Name != "Grüße" || fmt.Sprint(c.Addresses) != "[127.0.0.0/8 ::1/128]" || c.Environment != server.Sandbox || c.Expires.Year() != 2030 {
+				if err != nil || c.Name != "Grüße" || fmt.Sprint(c.Addresses) != "[127.0.0.0/8 ::1/128]" || c.Environment != store.Sandbox || c.Expires.Year() != 2030 {
 					t.Errorf("word is %+v, %v", c, err)
 				}
 				if c, err := r.clients.Get(t.Context(), "oauth2", "random"); err != nil || len(c.APIKeys) != 1 {
@@ -512,12 +513,12 @@ func TestConflict(t *testing.T) {
 
 // failing is a store that dies after some clients.
 type failing struct {
-	server.Store
+	store.Store
 	mu   sync.Mutex
 	left int
 }
 
-func (f *failing) CreateClient(ctx context.Context, c server.Client, e counterfoil.Event) error {
+func (f *failing) CreateClient(ctx context.Context, c store.Client, e counterfoil.Event) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.left == 0 {
@@ -531,7 +532,7 @@ func (f *failing) CreateClient(ctx context.Context, c server.Client, e counterfo
 // finished by doing it again.
 func TestInterrupted(t *testing.T) {
 	f := &failing{left: 100}
-	r := newRealm(t, func(s server.Store) server.Store { f.Store = s; return f })
+	r := newRealm(t, func(s store.Store) store.Store { f.Store = s; return f })
 	var text []string
 	for i := range 300 {
 		text = append(text, fmt.Sprintf(`{"client_id":"c%03d","client_secret":"%032d-3f6a0c9b1e7d4825"}`, i, i))
@@ -550,7 +551,7 @@ func TestInterrupted(t *testing.T) {
 	if again.Count(importer.Unchanged) != 100 || again.Count(importer.Created) != 200 {
 		t.Errorf("%d unchanged, %d created", again.Count(importer.Unchanged), again.Count(importer.Created))
 	}
-	clients, err := r.clients.List(t.Context(), server.ClientQuery{Realm: "oauth2", Limit: 1000})
+	clients, err := r.clients.List(t.Context(), store.ClientQuery{Realm: "oauth2", Limit: 1000})
 	if err != nil || len(clients) != 300 {
 		t.Errorf("%d clients, %v", len(clients), err)
 	}

@@ -39,6 +39,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/sechash"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // Bounds of a file.
@@ -262,7 +263,7 @@ func (r *Row) allow(scopes []string, left ...string) {
 			if !slices.Contains(gone, s) {
 				gone = append(gone, s)
 			}
-		case !r.Client.Scopes.Contain(s):
+		case !r.Client.Scopes.Contains(s):
 			r.Client.Scopes = append(r.Client.Scopes, s)
 		}
 	}
@@ -273,12 +274,12 @@ func (r *Row) allow(scopes []string, left ...string) {
 
 // lifetime takes a token lifetime in seconds over.
 func (r *Row) lifetime(member string, seconds float64) error {
-	most := server.MaxLifetime.Seconds()
+	most := store.MaxLifetime.Seconds()
 	if seconds < 0 || seconds != math.Trunc(seconds) {
 		return fmt.Errorf("%s: the lifetime of its tokens is not whole seconds", member)
 	}
 	if seconds > most {
-		r.tooLong = &longLifetime{fmt.Sprintf("%s: the lifetime of its tokens is longer than the longest, which is %v: take longer ones down to the realm's with --cap-lifetime", member, server.MaxLifetime)}
+		r.tooLong = &longLifetime{fmt.Sprintf("%s: the lifetime of its tokens is longer than the longest, which is %v: take longer ones down to the realm's with --cap-lifetime", member, store.MaxLifetime)}
 	}
 	r.Client.Tokens.Lifetime = time.Duration(min(seconds, most)) * time.Second
 	return nil

@@ -16,7 +16,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/sechash"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // plainClient is a row of the format plain. Nobody else writes it, so a member
@@ -69,7 +69,7 @@ func readPlain(raw []byte, row *Row) error {
 // fill makes the row of what a file says.
 func (c *plainClient) fill(row *Row) error {
 	n := &row.Client
-	n.ID, n.Name, n.Contact, n.Environment = c.ClientID, c.Name, c.Contact, server.Environment(c.Environment)
+	n.ID, n.Name, n.Contact, n.Environment = c.ClientID, c.Name, c.Contact, store.Environment(c.Environment)
 	n.Tenants, n.Labels, n.Disabled = c.Tenants, c.Labels, c.Disabled
 	row.allow(c.Scopes)
 	for _, text := range c.Addresses {

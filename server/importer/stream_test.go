@@ -21,6 +21,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/importer"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // made writes n clients in a format, with some members before and behind the
@@ -216,13 +217,13 @@ func TestLargestRow(t *testing.T) {
 // together is a store in which no client is made before so many are asked for at
 // once.
 type together struct {
-	server.Store
+	store.Store
 	mu   sync.Mutex
 	left int
 	all  chan struct{}
 }
 
-func (s *together) CreateClient(ctx context.Context, c server.Client, e counterfoil.Event) error {
+func (s *together) CreateClient(ctx context.Context, c store.Client, e counterfoil.Event) error {
 	s.mu.Lock()
 	if s.left--; s.left == 0 {
 		close(s.all)
@@ -239,7 +240,7 @@ func (s *together) CreateClient(ctx context.Context, c server.Client, e counterf
 // Rows are written many at a time, so that a database can write them in one go.
 func TestRowsAreWrittenTogether(t *testing.T) {
 	const many = 100
-	r := newRealm(t, func(s server.Store) server.Store { return &together{Store: s, left: many, all: make(chan struct{})} })
+	r := newRealm(t, func(s store.Store) store.Store { return &together{Store: s, left: many, all: make(chan struct{})} })
 	if got := r.apply(open(t, "plain", strings.NewReader(made("plain", many))), nil); got.Count(importer.Created) != many {
 		t.Errorf("%d of %d were created", got.Count(importer.Created), many)
 	}
@@ -378,11 +379,11 @@ func TestProgress(t *testing.T) {
 // meddling is a store in which someone deletes a client between the look and the
 // write.
 type meddling struct {
-	server.Store
+	store.Store
 	before func()
 }
 
-func (m *meddling) UpdateClient(ctx context.Context, c server.Client, e counterfoil.Event) error {
+func (m *meddling) UpdateClient(ctx context.Context, c store.Client, e counterfoil.Event) error {
 	m.before()
 	return m.Store.UpdateClient(ctx, c, e)
 }
@@ -400,7 +401,7 @@ func TestSomeoneElse(t *testing.T) {
 			}
 		}, "it was deleted in the meantime"},
 		"changed": {func(t *testing.T, r *realm) {
-			_, err := server.NewClients(r.store.(*meddling).Store, nil).Change(t.Context(), "someone", "oauth2", "a", 0, func(s *server.Settings) error { s.Name = "other"; return nil })
+			_, err := server.NewClients(r.store.(*meddling).Store, nil).Change(t.Context(), "someone", "oauth2", "a", 0, func(s *store.Settings) error { s.Name = "other"; return nil })
 			if err != nil {
 				t.Error(err)
 			}
@@ -408,7 +409,7 @@ func TestSomeoneElse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := &meddling{}
-			r := newRealm(t, func(s server.Store) server.Store { m.Store = s; return m })
+			r := newRealm(t, func(s store.Store) store.Store { m.Store = s; return m })
 			r.apply(lines(t, `{"client_id":"a","client_secret":"old"}`), nil)
 			m.before = func() { row.do(t, r) }
 			got := r.apply(lines(t, `{"client_id":"a","client_secret":"new"}`, `{"client_id":"b","client_secret":"b"}`), func(o *importer.Options) { o.Replace = true })

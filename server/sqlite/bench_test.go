@@ -12,6 +12,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // filled returns a store with 1,000 clients as the server makes them.
@@ -23,7 +24,7 @@ func filled(b *testing.B) *sqlite.Store {
 	b.Cleanup(func() { _ = s.Close() })
 	clients := server.NewClients(s, nil)
 	for i := range 1000 {
-		if _, _, err := clients.Create(b.Context(), "bench", server.NewClient{Realm: "r", ID: fmt.Sprintf("client-%04d", i), Settings: server.Settings{Scopes: counterfoil.Scopes{"read"}}}); err != nil {
+		if _, _, err := clients.Create(b.Context(), "bench", server.NewClient{Realm: "r", ID: fmt.Sprintf("client-%04d", i), Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -51,7 +52,7 @@ func BenchmarkRecordIssued(b *testing.B) {
 				b.Fatal(err)
 			}
 			var n, mark atomic.Int64
-			mark.Store(first.AsOf)
+			mark.Store(first.Revision)
 			b.SetParallelism(16)
 			b.ReportAllocs()
 			before := cpuTime(b)
@@ -59,12 +60,12 @@ func BenchmarkRecordIssued(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
 					now := time.Now()
-					asOf, err := s.RecordIssued(context.Background(), server.Issue{
+					asOf, err := s.RecordIssued(context.Background(), store.Issuance{
 						Event: counterfoil.Event{
 							Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: fmt.Sprintf("client-%04d", n.Add(1)%1000), Success: true,
 							TokenID: "00000000-0000-4000-8000-000000000000", Address: "192.0.2.1", UserAgent: "bench/1",
 						},
-						Version: 1, AsOf: mark.Load(), Replace: replace, Issued: now.Truncate(time.Second), Expires: now.Add(time.Hour).Truncate(time.Second), StatusIndex: -1,
+						Version: 1, Revision: mark.Load(), Replace: replace, Issued: now.Truncate(time.Second), Expires: now.Add(time.Hour).Truncate(time.Second), StatusIndex: -1,
 					})
 					if err != nil {
 						b.Error(err)

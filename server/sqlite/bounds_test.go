@@ -9,11 +9,12 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // revokedAhead has tokens of a client recorded, sets the clock back and revokes all of
 // them. It returns the client as it is then, and the time of the newest token.
-func revokedAhead(t *testing.T, s *sqlite.Store, c *clock.Manual, record func()) (client server.Client, newest time.Time) {
+func revokedAhead(t *testing.T, s *sqlite.Store, c *clock.Manual, record func()) (client store.Client, newest time.Time) {
 	t.Helper()
 	if err := createClient(t.Context(), s, "c"); err != nil {
 		t.Fatal(err)
@@ -41,9 +42,9 @@ func TestAsManyAsCanBeNamed(t *testing.T) {
 		tokens, revoked int
 		ahead           bool
 	}{
-		{"as many as there may be", server.MaxRevoked - 1, 1, false},
-		{"as many, none of which is revoked", server.MaxRevoked, 0, false},
-		{"one more", server.MaxRevoked, 1, true},
+		{"as many as there may be", store.MaxRevoked - 1, 1, false},
+		{"as many, none of which is revoked", store.MaxRevoked, 0, false},
+		{"one more", store.MaxRevoked, 1, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s, c := open(t, newPath(t)), clock.NewStepping(time.Date(2026, 3, 1, 12, 0, 0, 3e8, time.UTC))
@@ -58,21 +59,21 @@ func TestAsManyAsCanBeNamed(t *testing.T) {
 
 // wantEnded looks whether a client's tokens ended by a time after all of them, or by
 // their names.
-func wantEnded(t *testing.T, s *sqlite.Store, c clock.Clock, client server.Client, newest time.Time, ahead bool, tokens ...string) {
+func wantEnded(t *testing.T, s *sqlite.Store, c clock.Clock, client store.Client, newest time.Time, ahead bool, tokens ...string) {
 	t.Helper()
 	if !ahead {
-		if d := client.NotBefore.Sub(c.Now()); d > server.MaxAhead {
+		if d := client.NotBefore.Sub(c.Now()); d > store.MaxAhead {
 			t.Errorf("the client's tokens are dated %v ahead", d)
 		}
 		for _, id := range tokens {
-			if st, err := s.Standing(t.Context(), "r", "c", id); err != nil || !st.Revoked {
+			if st, err := s.TokenStatus(t.Context(), "r", "c", id); err != nil || !st.Revoked {
 				t.Errorf("token %s outlives the revocation of all: %+v, %v", id, st, err)
 			}
 		}
 		return
 	}
 	// A token may be dated MaxAhead later than it was recorded.
-	last := newest.Truncate(time.Second).Add(server.MaxAhead)
+	last := newest.Truncate(time.Second).Add(store.MaxAhead)
 	if !client.NotBefore.Equal(last.Add(time.Second)) {
 		t.Errorf("tokens count from %v on; want %v, the first second that none of those before can have", client.NotBefore, last.Add(time.Second))
 	}
@@ -139,12 +140,12 @@ func TestLongRecordLocksNobodyOut(t *testing.T) {
 	}
 	now := c.Now()
 	e := counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: "c", TokenID: "third"}
-	if _, err := s.RecordIssued(t.Context(), server.Issue{Event: e, Version: client.Version, Created: client.Created, AsOf: client.AsOf,
+	if _, err := s.RecordIssued(t.Context(), store.Issuance{Event: e, Version: client.Version, Created: client.Created, Revision: client.Revision,
 		Replace: true, SetBack: true, Issued: now, Expires: now.Add(time.Hour), StatusIndex: -1}); err != nil {
 		t.Errorf("the client gets no token while the clock is behind: %v", err)
 	}
 	for _, id := range []string{"first", "second"} {
-		if st, err := s.Standing(t.Context(), "r", "c", id); err != nil || !st.Revoked {
+		if st, err := s.TokenStatus(t.Context(), "r", "c", id); err != nil || !st.Revoked {
 			t.Errorf("its %s token, which was replaced: %+v, %v", id, st, err)
 		}
 	}

@@ -7,11 +7,11 @@ import (
 	"encoding/binary"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // CreateClient implements server.Store.
-func (s *Store) CreateClient(_ context.Context, c server.Client, e counterfoil.Event) error {
+func (s *Store) CreateClient(_ context.Context, c store.Client, e counterfoil.Event) error {
 	row, err := clientRow(&c)
 	if err != nil {
 		return err
@@ -29,7 +29,7 @@ func (s *Store) CreateClient(_ context.Context, c server.Client, e counterfoil.E
 			return err
 		}
 		if n == 0 {
-			return server.ErrExists
+			return store.ErrExists
 		}
 		if tokens.sequence > 0 {
 			tokens.disabled, tokens.notBefore = c.Disabled, row.notBefore
@@ -42,7 +42,7 @@ func (s *Store) CreateClient(_ context.Context, c server.Client, e counterfoil.E
 }
 
 // UpdateClient implements server.Store.
-func (s *Store) UpdateClient(_ context.Context, c server.Client, e counterfoil.Event) error {
+func (s *Store) UpdateClient(_ context.Context, c store.Client, e counterfoil.Event) error {
 	row, err := clientRow(&c)
 	if err != nil {
 		return err
@@ -55,9 +55,9 @@ func (s *Store) UpdateClient(_ context.Context, c server.Client, e counterfoil.E
 		case err != nil:
 			return err
 		case !found:
-			return server.ErrNotFound
+			return store.ErrNotFound
 		case version != c.Version || created != row.created:
-			return server.ErrConflict
+			return store.ErrConflict
 		}
 		row := row // it runs again after another's failure
 		if disabled != c.Disabled || notBefore != row.notBefore {
@@ -78,7 +78,7 @@ func (s *Store) UpdateClient(_ context.Context, c server.Client, e counterfoil.E
 
 // endTokens revokes what a change of a client ends, and returns the client's
 // NotBefore.
-func (t *transaction) endTokens(c *server.Client, e *counterfoil.Event, was, notBefore int64) (int64, error) {
+func (t *transaction) endTokens(c *store.Client, e *counterfoil.Event, was, notBefore int64) (int64, error) {
 	k, err := t.tokensOf(c.Realm, c.ID)
 	if err != nil {
 		return 0, err
@@ -100,7 +100,7 @@ func (t *transaction) endTokens(c *server.Client, e *counterfoil.Event, was, not
 }
 
 // forgetUses drops the uses of secrets that a client has no longer.
-func (t *transaction) forgetUses(c *server.Client) error {
+func (t *transaction) forgetUses(c *store.Client) error {
 	ids := [4]string{}
 	for i, h := range c.Secrets[:min(2, len(c.Secrets))] {
 		ids[i] = h.ID
@@ -121,7 +121,7 @@ func (s *Store) DeleteClient(_ context.Context, realm, id string, e counterfoil.
 			return err
 		}
 		if !found {
-			return server.ErrNotFound
+			return store.ErrNotFound
 		}
 		if _, err := t.exec("DELETE FROM clients WHERE realm = ? AND id = ?", realm, id); err != nil {
 			return err
@@ -157,14 +157,14 @@ func (t *transaction) changed(e counterfoil.Event) error {
 }
 
 // Client implements server.Store.
-func (s *Store) Client(_ context.Context, realm, id string) (server.Client, error) {
+func (s *Store) Client(_ context.Context, realm, id string) (store.Client, error) {
 	var packed string
 	found, err := s.row(selectClient, []any{clientKey(realm, id), realm, id}, &packed)
 	switch {
 	case err != nil:
-		return server.Client{}, err
+		return store.Client{}, err
 	case !found:
-		return server.Client{}, server.ErrNotFound
+		return store.Client{}, store.ErrNotFound
 	}
 	return unpackClient(realm, id, packed)
 }
@@ -188,12 +188,12 @@ const matches = `(?4 = '' OR instr(lower(id), lower(?4)) OR instr(lower(name), l
 	AND (?6 IS NULL OR disabled = ?6)`
 
 // Clients implements server.Store.
-func (s *Store) Clients(ctx context.Context, q server.ClientQuery) ([]server.Client, error) {
+func (s *Store) Clients(ctx context.Context, q store.ClientQuery) ([]store.Client, error) {
 	var disabled any
 	if q.Disabled != nil {
 		disabled = *q.Disabled
 	}
-	var clients []server.Client
+	var clients []store.Client
 	err := s.query(ctx, func(rows *sql.Rows) error {
 		var id, packed string
 		if err := rows.Scan(&id, &packed); err != nil {
@@ -211,14 +211,14 @@ func (s *Store) Clients(ctx context.Context, q server.ClientQuery) ([]server.Cli
 }
 
 // RecordUses implements server.Store.
-func (s *Store) RecordUses(_ context.Context, uses []server.Use) error {
+func (s *Store) RecordLastUses(_ context.Context, uses []store.LastUse) error {
 	if len(uses) == 0 {
 		return nil
 	}
 	return s.submit(func(t *transaction) error {
 		for _, u := range uses {
 			if _, err := t.exec(`INSERT INTO uses SELECT ?1, ?2, ?3, ?4 FROM clients WHERE key = ?5 AND realm = ?1 AND id = ?2
-				ON CONFLICT DO UPDATE SET last = max(last, excluded.last)`, u.Realm, u.ClientID, u.SecretID, micros(u.Last), clientKey(u.Realm, u.ClientID)); err != nil {
+				ON CONFLICT DO UPDATE SET last = max(last, excluded.last)`, u.Realm, u.ClientID, u.SecretID, micros(u.Time), clientKey(u.Realm, u.ClientID)); err != nil {
 				return err
 			}
 		}
@@ -227,13 +227,13 @@ func (s *Store) RecordUses(_ context.Context, uses []server.Use) error {
 }
 
 // Uses implements server.Store.
-func (s *Store) Uses(ctx context.Context, realm, clientID string) ([]server.Use, error) {
-	var uses []server.Use
+func (s *Store) LastUses(ctx context.Context, realm, clientID string) ([]store.LastUse, error) {
+	var uses []store.LastUse
 	err := s.query(ctx, func(rows *sql.Rows) error {
-		u := server.Use{Realm: realm, ClientID: clientID}
+		u := store.LastUse{Realm: realm, ClientID: clientID}
 		var last int64
 		err := rows.Scan(&u.SecretID, &last)
-		u.Last = moment(last)
+		u.Time = moment(last)
 		uses = append(uses, u)
 		return err
 	}, "SELECT secret_id, last FROM uses WHERE realm = ? AND client_id = ? ORDER BY secret_id", realm, clientID)

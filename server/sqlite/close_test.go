@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // TestReadsThatFail: a read that fails says so, and answers nothing that would be taken
@@ -22,8 +22,8 @@ func TestReadsThatFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	reads := map[string]func(context.Context) error{
-		"Clients":        func(ctx context.Context) error { _, err := s.Clients(ctx, server.ClientQuery{Realm: "r"}); return err },
-		"Uses":           func(ctx context.Context) error { _, err := s.Uses(ctx, "r", "a"); return err },
+		"Clients":        func(ctx context.Context) error { _, err := s.Clients(ctx, store.ClientQuery{Realm: "r"}); return err },
+		"Uses":           func(ctx context.Context) error { _, err := s.LastUses(ctx, "r", "a"); return err },
 		"Events":         func(ctx context.Context) error { _, err := s.Events(ctx, 0, 10); return err },
 		"SigningKeys":    func(ctx context.Context) error { _, err := s.SigningKeys(ctx, "r"); return err },
 		"Revocations":    func(ctx context.Context) error { _, err := s.Revocations(ctx, "r", 0, 10); return err },
@@ -42,10 +42,10 @@ func TestReadsThatFail(t *testing.T) {
 	if _, err := s.DB().Exec("ALTER TABLE clients RENAME TO others"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Standing(t.Context(), "r", "a", "t"); err == nil || errors.Is(err, server.ErrNotFound) {
+	if _, err := s.TokenStatus(t.Context(), "r", "a", "t"); err == nil || errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Standing: got %v without its table", err)
 	}
-	if _, err := s.Client(t.Context(), "r", "a"); err == nil || errors.Is(err, server.ErrNotFound) {
+	if _, err := s.Client(t.Context(), "r", "a"); err == nil || errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Client: got %v without its table", err)
 	}
 }

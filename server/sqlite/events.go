@@ -7,7 +7,7 @@ import (
 	"errors"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // eventColumns are the columns of an event beside its sequence number.
@@ -97,8 +97,8 @@ func cutEvent(b []byte) (e counterfoil.Event, rest []byte, err error) {
 
 // Events implements server.Store. One statement reads both tables: of two, the
 // second would see what was written after the first.
-func (s *Store) Events(ctx context.Context, after int64, limit int) (server.EventPage, error) {
-	var page server.EventPage
+func (s *Store) Events(ctx context.Context, after int64, limit int) (store.EventPage, error) {
+	var page store.EventPage
 	if err := s.queryRow(ctx, "SELECT evicted FROM totals", &page.Evicted); err != nil {
 		return page, err
 	}
@@ -114,7 +114,7 @@ func (s *Store) Events(ctx context.Context, after int64, limit int) (server.Even
 		}
 		if first == 0 {
 			e.Time = moment(at)
-			page.Events = append(page.Events, server.RecordedEvent{Sequence: last, Event: e})
+			page.Events = append(page.Events, store.RecordedEvent{Sequence: last, Event: e})
 		} else if err := appendRun(&page, first, data, after, limit); err != nil {
 			return err
 		}
@@ -125,7 +125,7 @@ func (s *Store) Events(ctx context.Context, after int64, limit int) (server.Even
 	}, "SELECT sequence, 0, NULL, "+eventColumns+" FROM events WHERE sequence > ?1 UNION ALL "+
 		"SELECT last, first, data, 0, '', '', '', 0, '', '', '', '', '', '' FROM issued WHERE last > ?1 ORDER BY 1 LIMIT ?2", after, limit)
 	if err != nil && !errors.Is(err, errEnough) {
-		return server.EventPage{}, err
+		return store.EventPage{}, err
 	}
 	return page, nil
 }
@@ -133,14 +133,14 @@ func (s *Store) Events(ctx context.Context, after int64, limit int) (server.Even
 var errEnough = errors.New("the page is full")
 
 // appendRun adds the events of a run behind after, up to limit in the page.
-func appendRun(page *server.EventPage, first int64, data []byte, after int64, limit int) error {
+func appendRun(page *store.EventPage, first int64, data []byte, after int64, limit int) error {
 	for n := first; len(data) > 0 && len(page.Events) < limit; n++ {
 		e, rest, err := cutEvent(data)
 		if err != nil {
 			return err
 		}
 		if data = rest; n > after {
-			page.Events = append(page.Events, server.RecordedEvent{Sequence: n, Event: e})
+			page.Events = append(page.Events, store.RecordedEvent{Sequence: n, Event: e})
 		}
 	}
 	return nil

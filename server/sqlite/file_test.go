@@ -78,7 +78,7 @@ func TestFilesLost(t *testing.T) {
 			for what, do := range map[string]func() error{
 				"ready":       func() error { return s.Ready(t.Context()) },
 				"read client": func() error { _, err := s.Client(t.Context(), "r", "c"); return err },
-				"status":      func() error { _, err := s.Standing(t.Context(), "r", "c", "one"); return err },
+				"status":      func() error { _, err := s.TokenStatus(t.Context(), "r", "c", "one"); return err },
 				"events":      func() error { _, err := s.Events(t.Context(), 0, 10); return err },
 				"revocations": func() error { _, err := s.Revocations(t.Context(), "r", 0, 10); return err },
 			} {
@@ -102,7 +102,7 @@ func TestFilesLostUnderReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.LookedLongAgo()
-	if _, err := s.Standing(t.Context(), "r", "c", "t"); !errors.Is(err, sqlite.ErrLost) {
+	if _, err := s.TokenStatus(t.Context(), "r", "c", "t"); !errors.Is(err, sqlite.ErrLost) {
 		t.Errorf("a read when nobody has looked for long: %v", err)
 	}
 }
@@ -118,7 +118,7 @@ func TestFilesLostUnderManyReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "a read fails", func() bool {
-		_, err := s.Standing(t.Context(), "r", "c", "t")
+		_, err := s.TokenStatus(t.Context(), "r", "c", "t")
 		return errors.Is(err, sqlite.ErrLost)
 	})
 }

@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // Inspection is what a file looks like without opening it for writing.
@@ -22,7 +22,7 @@ type Inspection struct {
 	Migrations int
 	// Keys are the signing keys of all realms, with Realm, ID and Private only;
 	// none when migrations are to be applied.
-	Keys []server.SigningKey
+	Keys []store.SigningKey
 
 	seen int // how many migrations the file has seen
 }
@@ -118,7 +118,7 @@ func inspectAs(ctx context.Context, path, mode string, size int64) (Inspection, 
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var k server.SigningKey
+		var k store.SigningKey
 		var private []byte
 		if err := rows.Scan(&k.Realm, &k.ID, &private); err != nil {
 			return Inspection{}, err

@@ -11,14 +11,14 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 func addKey(t *testing.T, s *sqlite.Store, id, after string) {
 	t.Helper()
 	now := time.Now()
-	k := server.SigningKey{Realm: "r", ID: id, Algorithm: "ES256", Created: now, Activates: now, Public: []byte("p"), Private: counterfoil.Secret("private " + id)}
+	k := store.SigningKey{Realm: "r", ID: id, Algorithm: "ES256", Created: now, Activates: now, Public: []byte("p"), Private: counterfoil.Secret("private " + id)}
 	if err := s.AddSigningKey(t.Context(), k, after, counterfoil.Event{Type: counterfoil.EventKeyCreated, Time: now, Realm: "r"}); err != nil {
 		t.Fatal(err)
 	}

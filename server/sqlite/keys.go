@@ -6,25 +6,25 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // keyValues are in the order of the columns.
-func keyValues(k *server.SigningKey) []any {
+func keyValues(k *store.SigningKey) []any {
 	// A nil slice would be NULL.
 	public, private := append([]byte{}, k.Public...), append([]byte{}, k.Private.Reveal()...)
 	return []any{k.Realm, k.ID, k.Algorithm, micros(k.Created), micros(k.Activates), k.Lifetime.Microseconds(), public, private}
 }
 
 // AddSigningKey implements server.Store.
-func (s *Store) AddSigningKey(_ context.Context, k server.SigningKey, after string, e counterfoil.Event) error {
+func (s *Store) AddSigningKey(_ context.Context, k store.SigningKey, after string, e counterfoil.Event) error {
 	return s.submitAt(e.Time, func(t *transaction) error {
 		var newest string
 		if _, err := t.row("SELECT id FROM signing_keys WHERE realm = ? AND algorithm = ? ORDER BY activates DESC, created DESC, id DESC LIMIT 1", []any{k.Realm, k.Algorithm}, &newest); err != nil {
 			return err
 		}
 		if newest != after {
-			return server.ErrConflict
+			return store.ErrConflict
 		}
 		n, err := t.exec(`INSERT INTO signing_keys (realm, id, algorithm, created, activates, lifetime, public, private)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, keyValues(&k)...)
@@ -32,17 +32,17 @@ func (s *Store) AddSigningKey(_ context.Context, k server.SigningKey, after stri
 			return err
 		}
 		if n == 0 {
-			return server.ErrExists
+			return store.ErrExists
 		}
 		return t.record(e, false)
 	})
 }
 
 // SigningKeys implements server.Store.
-func (s *Store) SigningKeys(ctx context.Context, realm string) ([]server.SigningKey, error) {
-	var keys []server.SigningKey
+func (s *Store) SigningKeys(ctx context.Context, realm string) ([]store.SigningKey, error) {
+	var keys []store.SigningKey
 	err := s.query(ctx, func(rows *sql.Rows) error {
-		k := server.SigningKey{Realm: realm}
+		k := store.SigningKey{Realm: realm}
 		var created, activates, lifetime int64
 		var private []byte
 		err := rows.Scan(&k.ID, &k.Algorithm, &created, &activates, &lifetime, &k.Public, &private)
@@ -55,13 +55,13 @@ func (s *Store) SigningKeys(ctx context.Context, realm string) ([]server.Signing
 }
 
 // UpdateSigningKeys implements server.Store.
-func (s *Store) UpdateSigningKeys(_ context.Context, keys []server.SigningKey, e counterfoil.Event) error {
+func (s *Store) UpdateSigningKeys(_ context.Context, keys []store.SigningKey, e counterfoil.Event) error {
 	return s.submitAt(e.Time, func(t *transaction) error {
 		for _, k := range keys {
 			if found, err := t.row("SELECT 1 FROM signing_keys WHERE realm = ? AND id = ?", []any{k.Realm, k.ID}, new(int64)); err != nil {
 				return err
 			} else if !found {
-				return server.ErrNotFound
+				return store.ErrNotFound
 			}
 		}
 		for _, k := range keys {
@@ -82,7 +82,7 @@ func (s *Store) DeleteSigningKey(_ context.Context, realm, id string, e counterf
 			return err
 		}
 		if n == 0 {
-			return server.ErrNotFound
+			return store.ErrNotFound
 		}
 		return t.record(e, false)
 	})

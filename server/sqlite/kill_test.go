@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // child writes to the database until it is killed, from several goroutines, and
@@ -53,7 +53,7 @@ func printLine(line string) { fmt.Println(line) }
 // childWrites records a token and, when asked to, revokes it and takes a client
 // through its life. It says each write after it was acknowledged: one line is one
 // write call, whole or not at all.
-func childWrites(s server.Store, name string, all bool, say func(string)) error {
+func childWrites(s store.Store, name string, all bool, say func(string)) error {
 	if err := record(s, "c", name); err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func childWrites(s server.Store, name string, all bool, say func(string)) error 
 	}
 	ctx := context.Background()
 	event := counterfoil.Event{Type: counterfoil.EventTokenRevoked, Time: time.Now(), Realm: "r", ClientID: "d"}
-	if err := s.RevokeToken(ctx, server.Revocation{Realm: "r", ClientID: "d", TokenID: name, Expires: event.Time.Add(time.Hour)}, event); err != nil && !errors.Is(err, server.ErrFull) {
+	if err := s.RevokeToken(ctx, store.Revocation{Realm: "r", ClientID: "d", TokenID: name, Expires: event.Time.Add(time.Hour)}, event); err != nil && !errors.Is(err, store.ErrTooManyRevocations) {
 		return err
 	} else if err == nil {
 		say("revoked " + name)
@@ -115,7 +115,7 @@ func (a *acknowledged) add(line string) {
 }
 
 // check compares what is in the store with what was acknowledged.
-func (a *acknowledged) check(t *testing.T, s server.Store) {
+func (a *acknowledged) check(t *testing.T, s store.Store) {
 	t.Helper()
 	var last string
 	recorded, of := map[string]bool{}, map[string]int{}
@@ -142,11 +142,11 @@ func (a *acknowledged) check(t *testing.T, s server.Store) {
 			t.Errorf("the record of %s was acknowledged and is lost", token)
 		}
 	}
-	if st, err := s.Standing(t.Context(), "r", "c", last); err != nil || st.LiveToken != last {
+	if st, err := s.TokenStatus(t.Context(), "r", "c", last); err != nil || st.LiveToken != last {
 		t.Errorf("live token %q, %v; the last record is %q", st.LiveToken, err, last)
 	}
 	for token := range a.revoked {
-		if st, err := s.Standing(t.Context(), "r", "d", token); err != nil || !st.Revoked {
+		if st, err := s.TokenStatus(t.Context(), "r", "d", token); err != nil || !st.Revoked {
 			t.Errorf("the revocation of %s was acknowledged and is lost: %+v, %v", token, st, err)
 		}
 	}
@@ -157,7 +157,7 @@ func (a *acknowledged) check(t *testing.T, s server.Store) {
 
 // checkLife: a client has come as far as was acknowledged, or one step further,
 // and has an event for each.
-func (a *acknowledged) checkLife(t *testing.T, s server.Store, id string, life, events int) {
+func (a *acknowledged) checkLife(t *testing.T, s store.Store, id string, life, events int) {
 	t.Helper()
 	c, err := s.Client(t.Context(), "r", id)
 	now := 3
@@ -166,7 +166,7 @@ func (a *acknowledged) checkLife(t *testing.T, s server.Store, id string, life, 
 		now = 2
 	case err == nil:
 		now = 1
-	case !errors.Is(err, server.ErrNotFound):
+	case !errors.Is(err, store.ErrNotFound):
 		t.Error(err)
 	}
 	if now < life || now > life+1 || events != now {
@@ -175,10 +175,10 @@ func (a *acknowledged) checkLife(t *testing.T, s server.Store, id string, life, 
 }
 
 // checkOnce: what a token used up stays used up.
-func (a *acknowledged) checkOnce(t *testing.T, s server.Store) {
+func (a *acknowledged) checkOnce(t *testing.T, s store.Store) {
 	t.Helper()
 	for token := range a.tokens {
-		if err := record(s, "c", token); !errors.Is(err, server.ErrReplayed) {
+		if err := record(s, "c", token); !errors.Is(err, store.ErrReplayed) {
 			t.Errorf("what %s used up can be used again: %v", token, err)
 		}
 	}

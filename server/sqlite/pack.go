@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // packedClient is the row of a client in one column, which is read in half the
@@ -35,7 +35,7 @@ func (r *row) values() []any {
 	return []any{r.realm, r.id, r.disabled, r.created, r.changed, r.notBefore, r.scopes, r.tenants, r.secrets, r.apiKeys, r.rest, r.name}
 }
 
-func clientRow(c *server.Client) (row, error) {
+func clientRow(c *store.Client) (row, error) {
 	rest, err := packRest(&c.Settings)
 	return row{
 		realm: c.Realm, id: c.ID, disabled: c.Disabled, created: micros(c.Created), changed: micros(c.Changed), notBefore: micros(c.NotBefore),
@@ -44,29 +44,29 @@ func clientRow(c *server.Client) (row, error) {
 	}, err
 }
 
-func unpackClient(realm, id, packed string) (server.Client, error) {
+func unpackClient(realm, id, packed string) (store.Client, error) {
 	parts := strings.SplitN(packed, "\x1f", packedParts)
 	if len(parts) != packedParts {
-		return server.Client{}, errDamaged
+		return store.Client{}, errDamaged
 	}
 	var numbers [8]int64
 	for i := range numbers {
 		n, err := strconv.ParseInt(parts[i], 10, 64)
 		if err != nil {
-			return server.Client{}, errDamaged
+			return store.Client{}, errDamaged
 		}
 		numbers[i] = n
 	}
-	c := server.Client{
+	c := store.Client{
 		Realm: realm, ID: id, Version: numbers[0], Disabled: numbers[1] != 0, Created: moment(numbers[2]), Changed: moment(numbers[3]),
-		NotBefore: moment(numbers[4]), AsOf: numbers[5], Latest: moment(numbers[6]), Newest: moment(numbers[7]),
+		NotBefore: moment(numbers[4]), Revision: numbers[5], MinIssuedAt: moment(numbers[6]), Newest: moment(numbers[7]),
 	}
 	if c.Disabled {
-		c.AsOf = 0 // no mark is as old: nothing is issued without a look
+		c.Revision = 0 // no mark is as old: nothing is issued without a look
 	}
 	err := unpackRest(parts[12], &c.Settings)
 	if err != nil {
-		return server.Client{}, err
+		return store.Client{}, err
 	}
 	c.Name = parts[13]
 	if parts[8] != "" {
@@ -83,18 +83,18 @@ func unpackClient(realm, id, packed string) (server.Client, error) {
 
 // rest are the settings that few clients have.
 type rest struct {
-	Contact        string                `json:"contact,omitempty"`
-	Environment    server.Environment    `json:"environment,omitempty"`
-	Addresses      []netip.Prefix        `json:"addresses,omitempty"`
-	Labels         map[string]string     `json:"labels,omitempty"`
-	Expires        int64                 `json:"expires,omitempty"` // microseconds since 1970
-	ResourceServer bool                  `json:"resource_server,omitempty"`
-	Tokens         server.TokenSettings  `json:"tokens,omitzero"`
-	Authentication server.Authentication `json:"authentication,omitzero"`
+	Contact        string               `json:"contact,omitempty"`
+	Environment    store.Environment    `json:"environment,omitempty"`
+	Addresses      []netip.Prefix       `json:"addresses,omitempty"`
+	Labels         map[string]string    `json:"labels,omitempty"`
+	Expires        int64                `json:"expires,omitempty"` // microseconds since 1970
+	ResourceServer bool                 `json:"resource_server,omitempty"`
+	Tokens         store.TokenSettings  `json:"tokens,omitzero"`
+	Authentication store.Authentication `json:"authentication,omitzero"`
 }
 
 // packRest returns the empty string when all are at their zero value.
-func packRest(s *server.Settings) (string, error) {
+func packRest(s *store.Settings) (string, error) {
 	text, err := json.Marshal(rest{
 		Contact: s.Contact, Environment: s.Environment, Addresses: s.Addresses, Labels: s.Labels, Expires: micros(s.Expires),
 		ResourceServer: s.ResourceServer, Tokens: s.Tokens, Authentication: s.Authentication,
@@ -105,7 +105,7 @@ func packRest(s *server.Settings) (string, error) {
 	return string(text), nil
 }
 
-func unpackRest(text string, s *server.Settings) error {
+func unpackRest(text string, s *store.Settings) error {
 	if text == "" {
 		return nil
 	}
@@ -118,23 +118,23 @@ func unpackRest(text string, s *server.Settings) error {
 	return nil
 }
 
-func joinHashes(hashes []server.Hash) string {
+func joinHashes(hashes []store.SecretHash) string {
 	var lines []byte
 	for _, h := range hashes {
-		lines = fmt.Appendf(lines, "%s %s %d %d\n", h.ID, h.Value, micros(h.Created), micros(h.Ends))
+		lines = fmt.Appendf(lines, "%s %s %d %d\n", h.ID, h.Value, micros(h.Created), micros(h.Expires))
 	}
 	return string(lines)
 }
 
-func splitHashes(lines string) ([]server.Hash, error) {
-	var hashes []server.Hash
+func splitHashes(lines string) ([]store.SecretHash, error) {
+	var hashes []store.SecretHash
 	for lines != "" {
 		var line string
 		line, lines, _ = strings.Cut(lines, "\n")
-		var h server.Hash
+		var h store.SecretHash
 		var err, err2 error
 		h.ID, line, _ = strings.Cut(line, " ")
-		line, h.Ends, err = cutMoment(line)
+		line, h.Expires, err = cutMoment(line)
 		h.Value, h.Created, err2 = cutMoment(line)
 		if err != nil || err2 != nil {
 			return nil, errDamaged

@@ -10,8 +10,8 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // unwritable shows a directory at a place where nothing can be written: through
@@ -58,7 +58,7 @@ func reads(t *testing.T, s *sqlite.Store, n int) {
 			t.Errorf("client %d: %v", i, err)
 		}
 	}
-	clients, err := s.Clients(t.Context(), server.ClientQuery{Realm: "r", Limit: 1000})
+	clients, err := s.Clients(t.Context(), store.ClientQuery{Realm: "r", Limit: 1000})
 	if err != nil || len(clients) != n {
 		t.Errorf("%d clients are listed, want %d, %v", len(clients), n, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // TestReplacedNamesAreBounded: one client that asks without end keeps no more names
@@ -21,39 +22,39 @@ func TestReplacedNamesAreBounded(t *testing.T) {
 	begin := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	const more = 3000
 	atOnce(t, 40, func(lane int) error {
-		for n := lane; n < server.MaxRevoked+more; n += 40 {
+		for n := lane; n < store.MaxRevoked+more; n += 40 {
 			for {
 				c, err := s.Client(t.Context(), "r", "c")
 				if err != nil {
 					return err
 				}
 				issued := begin.Add(time.Duration(n) * time.Second)
-				if c.Latest.After(issued) {
-					issued = c.Latest
+				if c.MinIssuedAt.After(issued) {
+					issued = c.MinIssuedAt
 				}
 				e := counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: issued, Realm: "r", ClientID: "c", TokenID: fmt.Sprint(n)}
-				_, err = s.RecordIssued(t.Context(), server.Issue{Event: e, Version: c.Version, Created: c.Created, AsOf: c.AsOf, Replace: true,
+				_, err = s.RecordIssued(t.Context(), store.Issuance{Event: e, Version: c.Version, Created: c.Created, Revision: c.Revision, Replace: true,
 					Issued: issued, Expires: issued.Add(24 * time.Hour), StatusIndex: -1})
 				if err == nil {
 					break
 				}
-				if err != server.ErrConflict {
+				if err != store.ErrConflict {
 					return err
 				}
 			}
 		}
 		return nil
 	})
-	if n, err := s.Rows("replaced_tokens"); err != nil || n > server.MaxRevoked+more/2 {
-		t.Errorf("%d names are kept, %v: at most %d can be revoked", n, err, server.MaxRevoked)
+	if n, err := s.Rows("replaced_tokens"); err != nil || n > store.MaxRevoked+more/2 {
+		t.Errorf("%d names are kept, %v: at most %d can be revoked", n, err, store.MaxRevoked)
 	}
 }
 
 // replacing records a token that ends the one before it, at the time of the clock.
-func replacing(s server.Store, c clock.Clock, id string, life time.Duration) error {
+func replacing(s store.Store, c clock.Clock, id string, life time.Duration) error {
 	now := c.Now().Truncate(time.Second)
 	e := counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: c.Now(), Realm: "r", ClientID: "c", TokenID: id}
-	_, err := s.RecordIssued(context.Background(), server.Issue{Event: e, Version: 1, Replace: true, Issued: now, Expires: now.Add(life), StatusIndex: -1})
+	_, err := s.RecordIssued(context.Background(), store.Issuance{Event: e, Version: 1, Replace: true, Issued: now, Expires: now.Add(life), StatusIndex: -1})
 	return err
 }
 
@@ -155,12 +156,12 @@ func TestReplacedTogetherAndTheClockIsSetBack(t *testing.T) {
 			return err
 		}
 		now := c.Now()
-		i := server.Issue{
+		i := store.Issuance{
 			Event:   counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: id, TokenID: token},
-			Version: client.Version, Created: client.Created, AsOf: client.AsOf, Replace: replace, StatusIndex: -1,
+			Version: client.Version, Created: client.Created, Revision: client.Revision, Replace: replace, StatusIndex: -1,
 			Issued: now, Expires: now.Add(time.Hour),
 		}
-		if client.Latest.Sub(now) > server.MaxAhead {
+		if client.MinIssuedAt.Sub(now) > store.MaxAhead {
 			i.SetBack, i.Issued = true, now.Add(time.Second)
 		}
 		_, err = s.RecordIssued(t.Context(), i)
@@ -181,7 +182,7 @@ func TestReplacedTogetherAndTheClockIsSetBack(t *testing.T) {
 		if err := issue(fmt.Sprint(n), "after", true); err != nil {
 			t.Fatal(err)
 		}
-		if st, err := s.Standing(t.Context(), "r", fmt.Sprint(n), "before"); err != nil || !st.Revoked {
+		if st, err := s.TokenStatus(t.Context(), "r", fmt.Sprint(n), "before"); err != nil || !st.Revoked {
 			t.Errorf("a token of %v that was replaced is revoked no longer: %+v, %v", dated, st, err)
 		}
 	}

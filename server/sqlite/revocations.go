@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 const (
@@ -19,7 +19,7 @@ const (
 
 // longest returns when every token has expired that exists at an event's time.
 func longest(e counterfoil.Event) int64 {
-	return micros(e.Time) + int64(server.MaxLifetime/time.Microsecond) + wrong
+	return micros(e.Time) + int64(store.MaxLifetime/time.Microsecond) + wrong
 }
 
 // tokens is a row of client_tokens: what is known of a client's tokens.
@@ -80,7 +80,7 @@ func (t *transaction) replaced(realm, id string, k *tokens) error {
 		return nil
 	}
 	_, err := t.exec(`DELETE FROM replaced_tokens WHERE realm = ?1 AND client_id = ?2 AND issued <
-		(SELECT issued FROM replaced_tokens WHERE realm = ?1 AND client_id = ?2 ORDER BY issued DESC LIMIT 1 OFFSET ?3)`, realm, id, server.MaxRevoked)
+		(SELECT issued FROM replaced_tokens WHERE realm = ?1 AND client_id = ?2 ORDER BY issued DESC LIMIT 1 OFFSET ?3)`, realm, id, store.MaxRevoked)
 	return err
 }
 
@@ -115,7 +115,7 @@ func (t *transaction) revokeOne(realm, id string, k *tokens, token string, issue
 }
 
 // RevokeToken implements server.Store.
-func (s *Store) RevokeToken(_ context.Context, r server.Revocation, e counterfoil.Event) error {
+func (s *Store) RevokeToken(_ context.Context, r store.Revocation, e counterfoil.Event) error {
 	return s.submitAt(e.Time, func(t *transaction) error {
 		key := []any{r.Realm, r.ClientID, r.TokenID}
 		there, err := t.row("SELECT 1 FROM revoked_tokens WHERE realm = ? AND client_id = ? AND token_id = ?", key, new(int64))
@@ -126,12 +126,12 @@ func (s *Store) RevokeToken(_ context.Context, r server.Revocation, e counterfoi
 		if err != nil {
 			return err
 		}
-		if k.revoked >= server.MaxRevoked {
+		if k.revoked >= store.MaxRevoked {
 			if err := t.dropExpired(&r, &k, e); err != nil {
 				return err
 			}
-			if k.revoked >= server.MaxRevoked {
-				return server.ErrFull
+			if k.revoked >= store.MaxRevoked {
+				return store.ErrTooManyRevocations
 			}
 		}
 		if err := t.revokeOne(r.Realm, r.ClientID, &k, r.TokenID, 0, micros(r.Expires)); err != nil {
@@ -145,7 +145,7 @@ func (s *Store) RevokeToken(_ context.Context, r server.Revocation, e counterfoi
 }
 
 // dropExpired makes room among the revoked tokens of a client.
-func (t *transaction) dropExpired(r *server.Revocation, k *tokens, e counterfoil.Event) error {
+func (t *transaction) dropExpired(r *store.Revocation, k *tokens, e counterfoil.Event) error {
 	n, err := t.exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND ends <= ?", r.Realm, r.ClientID, t.horizon+keepExpired)
 	if err != nil || n == 0 {
 		return err
@@ -155,15 +155,15 @@ func (t *transaction) dropExpired(r *server.Revocation, k *tokens, e counterfoil
 }
 
 // Revocations implements server.Store.
-func (s *Store) Revocations(ctx context.Context, realm string, after int64, limit int) (server.RevocationPage, error) {
-	var page server.RevocationPage
+func (s *Store) Revocations(ctx context.Context, realm string, after int64, limit int) (store.RevocationPage, error) {
+	var page store.RevocationPage
 	var last int64
 	if err := s.queryRow(ctx, "SELECT feed, revocations FROM totals", &page.Feed, &last); err != nil || limit <= 0 {
 		page.Last = after
 		return page, err
 	}
 	err := s.query(ctx, func(rows *sql.Rows) error {
-		r := server.Revocation{Realm: realm}
+		r := store.Revocation{Realm: realm}
 		var notBefore, ends int64
 		err := rows.Scan(&r.Sequence, &r.ClientID, &r.TokenID, &notBefore, &r.Disabled, &ends)
 		r.NotBefore, r.Expires = moment(notBefore), moment(ends)
@@ -174,7 +174,7 @@ func (s *Store) Revocations(ctx context.Context, realm string, after int64, limi
 		SELECT sequence, client_id, token_id, 0, 0, ends FROM revoked_tokens WHERE realm = ?1 AND sequence > ?2 AND ends > (SELECT horizon FROM totals) ORDER BY 1 LIMIT ?3`,
 		realm, after, limit)
 	if err != nil {
-		return server.RevocationPage{}, err
+		return store.RevocationPage{}, err
 	}
 	if len(page.Revocations) < limit {
 		page.Last = max(page.Last, last) // the rows were read after it

@@ -17,8 +17,8 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/disktest"
-	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/counterfoil/counterfoil/server/storetest"
 )
 
@@ -52,9 +52,9 @@ func open(t *testing.T, path string) *sqlite.Store {
 func newPath(t *testing.T) string { return filepath.Join(t.TempDir(), "a b%20?#.db") }
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) func() server.Store {
+	storetest.Run(t, func(t *testing.T) func() store.Store {
 		path := newPath(t)
-		return func() server.Store { return open(t, path) }
+		return func() store.Store { return open(t, path) }
 	})
 }
 
@@ -423,24 +423,24 @@ func TestNeighbours(t *testing.T) {
 	}
 }
 
-func createClient(ctx context.Context, s server.Store, id string) error {
-	return s.CreateClient(ctx, server.Client{Realm: "r", ID: id}, counterfoil.Event{Type: counterfoil.EventClientCreated, Realm: "r", ClientID: id})
+func createClient(ctx context.Context, s store.Store, id string) error {
+	return s.CreateClient(ctx, store.Client{Realm: "r", ID: id}, counterfoil.Event{Type: counterfoil.EventClientCreated, Realm: "r", ClientID: id})
 }
 
-func record(s server.Store, id, token string) error {
+func record(s store.Store, id, token string) error {
 	now := time.Now()
-	_, err := s.RecordIssued(context.Background(), server.Issue{
+	_, err := s.RecordIssued(context.Background(), store.Issuance{
 		Event:   counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: id, TokenID: token},
 		Version: 1, Replace: true, Issued: now.Truncate(time.Second), Expires: now.Add(time.Hour).Truncate(time.Second), StatusIndex: -1,
-		Once: []server.Once{onceOf(token, now)},
+		ReplayKeys: []store.ReplayKey{onceOf(token, now)},
 	})
-	if errors.Is(err, server.ErrConflict) {
+	if errors.Is(err, store.ErrConflict) {
 		return record(s, id, token) // another was dated later
 	}
 	return err
 }
 
 // onceOf is what each token of these tests uses up.
-func onceOf(token string, now time.Time) server.Once {
-	return server.Once{Key: sha256.Sum256([]byte(token)), Until: now.Add(time.Hour)}
+func onceOf(token string, now time.Time) store.ReplayKey {
+	return store.ReplayKey{Hash: sha256.Sum256([]byte(token)), Until: now.Add(time.Hour)}
 }

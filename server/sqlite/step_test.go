@@ -12,21 +12,22 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // used records a token that was got for an assertion, at the time of the clock.
-func used(s server.Store, c clock.Clock, assertion string, until time.Time) error {
+func used(s store.Store, c clock.Clock, assertion string, until time.Time) error {
 	now := c.Now()
 	e := counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: "c", TokenID: assertion}
 	once := onceOf(assertion, now)
 	once.Until = until
-	_, err := s.RecordIssued(context.Background(), server.Issue{Event: e, Version: 1, Issued: now, Expires: now.Add(time.Hour), Once: []server.Once{once}, StatusIndex: -1})
+	_, err := s.RecordIssued(context.Background(), store.Issuance{Event: e, Version: 1, Issued: now, Expires: now.Add(time.Hour), ReplayKeys: []store.ReplayKey{once}, StatusIndex: -1})
 	return err
 }
 
-func revoked(s server.Store, c clock.Clock, token string, ends time.Time) error {
+func revoked(s store.Store, c clock.Clock, token string, ends time.Time) error {
 	e := counterfoil.Event{Type: counterfoil.EventTokenRevoked, Time: c.Now(), Realm: "r", ClientID: "c", TokenID: token}
-	return s.RevokeToken(context.Background(), server.Revocation{Realm: "r", ClientID: "c", TokenID: token, Expires: ends}, e)
+	return s.RevokeToken(context.Background(), store.Revocation{Realm: "r", ClientID: "c", TokenID: token, Expires: ends}, e)
 }
 
 // atOnce does something n times, many at a time, so that they share transactions.
@@ -90,10 +91,10 @@ func TestNothingIsSweptByAWrongClock(t *testing.T) {
 				c.Step(m.step)
 				sweepAll(t, s, c, fmt.Sprint(n, " after "))
 			}
-			if err := used(s, c, "assertion", ends); !errors.Is(err, server.ErrReplayed) {
+			if err := used(s, c, "assertion", ends); !errors.Is(err, store.ErrReplayed) {
 				t.Errorf("what was used is used again: %v", err)
 			}
-			if st, err := s.Standing(t.Context(), "r", "c", "token"); err != nil || !st.Revoked {
+			if st, err := s.TokenStatus(t.Context(), "r", "c", "token"); err != nil || !st.Revoked {
 				t.Errorf("what was revoked stands as %+v, %v", st, err)
 			}
 			// The clock is right from here on, and a day later nothing is left.
@@ -104,7 +105,7 @@ func TestNothingIsSweptByAWrongClock(t *testing.T) {
 			if err := used(s, c, "assertion", ends); err != nil {
 				t.Errorf("what ended a day ago is kept: %v", err)
 			}
-			if st, err := s.Standing(t.Context(), "r", "c", "token"); err != nil || st.Revoked {
+			if st, err := s.TokenStatus(t.Context(), "r", "c", "token"); err != nil || st.Revoked {
 				t.Errorf("what ended a day ago stands as %+v, %v", st, err)
 			}
 		})
@@ -118,13 +119,13 @@ func TestRoomIsNotMadeByAWrongClock(t *testing.T) {
 	if err := createClient(t.Context(), s, "c"); err != nil {
 		t.Fatal(err)
 	}
-	atOnce(t, server.MaxRevoked, func(n int) error { return revoked(s, c, fmt.Sprint(n), c.Now().Add(time.Hour)) })
+	atOnce(t, store.MaxRevoked, func(n int) error { return revoked(s, c, fmt.Sprint(n), c.Now().Add(time.Hour)) })
 	c.Step(2 * time.Hour)
-	if err := revoked(s, c, "one more", c.Now().Add(time.Hour)); !errors.Is(err, server.ErrFull) {
+	if err := revoked(s, c, "one more", c.Now().Add(time.Hour)); !errors.Is(err, store.ErrTooManyRevocations) {
 		t.Errorf("while the clock is ahead: %v", err)
 	}
 	c.Step(-2 * time.Hour)
-	if st, err := s.Standing(t.Context(), "r", "c", "0"); err != nil || !st.Revoked {
+	if st, err := s.TokenStatus(t.Context(), "r", "c", "0"); err != nil || !st.Revoked {
 		t.Errorf("a revoked token stands as %+v, %v", st, err)
 	}
 	c.Turn(2 * time.Hour)
@@ -176,7 +177,7 @@ func TestDowntimeIsCaughtUp(t *testing.T) {
 				c.Turn(time.Hour)
 			}
 			write("last ")
-			if err := used(s, c, "assertion", ends); errors.Is(err, server.ErrReplayed) != row.kept {
+			if err := used(s, c, "assertion", ends); errors.Is(err, store.ErrReplayed) != row.kept {
 				t.Errorf("what expired while nothing ran is kept: %v; want %v", err, row.kept)
 			}
 		})
@@ -218,7 +219,7 @@ func TestLateWritesAreNoSteps(t *testing.T) {
 	if err := server.NewClients(s, c).RevokeTokens(t.Context(), "test", "r", "c"); err != nil {
 		t.Fatal(err)
 	}
-	if st, err := s.Standing(t.Context(), "r", "c", "ahead"); err != nil || !st.Revoked {
+	if st, err := s.TokenStatus(t.Context(), "r", "c", "ahead"); err != nil || !st.Revoked {
 		t.Errorf("a token that is dated ahead outlives the revocation of all: %+v, %v", st, err)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // Store is a server.Store in a SQLite file.
@@ -26,7 +26,7 @@ type Store struct {
 	stuckAfter, crowdedAfter atomic.Int64
 }
 
-var _ server.Store = (*Store)(nil)
+var _ store.Store = (*Store)(nil)
 
 func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error) {
 	conn, err := db.Conn(ctx)
@@ -40,7 +40,7 @@ func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error)
 	s := &Store{db: db, writes: make(chan write), closing: make(chan struct{}), closed: make(chan error, 1)}
 	s.stuckAfter.Store(int64(stuckAfter))
 	s.crowdedAfter.Store(int64(crowdedAfter))
-	s.KeepRefusals(server.KeptRefusals)
+	s.KeepRefusals(store.MaxAnonymousRefusals)
 	if s.files, err = watchFiles(path); err != nil {
 		return nil, err
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // TestSweep writes much that expires soon, while the time goes on: no table
@@ -46,15 +46,15 @@ func TestSweep(t *testing.T) {
 
 // expiring records a token that uses something up and has an index, and revokes
 // another; all of it expires within the hour.
-func expiring(s server.Store, now time.Time, n int) error {
+func expiring(s store.Store, now time.Time, n int) error {
 	ctx, id := context.Background(), fmt.Sprint(n)
 	e := counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: "c", TokenID: id}
 	end := now.Add(30 * time.Minute)
-	if _, err := s.RecordIssued(ctx, server.Issue{Event: e, Version: 1, Issued: now, Expires: end, Once: []server.Once{onceOf(id, now.Add(-30*time.Minute))}, StatusIndex: int64(n)}); err != nil {
+	if _, err := s.RecordIssued(ctx, store.Issuance{Event: e, Version: 1, Issued: now, Expires: end, ReplayKeys: []store.ReplayKey{onceOf(id, now.Add(-30*time.Minute))}, StatusIndex: int64(n)}); err != nil {
 		return err
 	}
 	e.Type = counterfoil.EventTokenRevoked
-	return s.RevokeToken(ctx, server.Revocation{Realm: "r", ClientID: "c", TokenID: id, Expires: end}, e)
+	return s.RevokeToken(ctx, store.Revocation{Realm: "r", ClientID: "c", TokenID: id, Expires: end}, e)
 }
 
 // TestSweepReplaced: the names of tokens that were replaced go once they have expired.
@@ -68,7 +68,7 @@ func TestSweepReplaced(t *testing.T) {
 		now := begin.Add(time.Duration(round) * time.Hour)
 		atOnce(t, clients, func(n int) error {
 			e := counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: fmt.Sprint(n), TokenID: fmt.Sprint(round)}
-			_, err := s.RecordIssued(t.Context(), server.Issue{Event: e, Version: 1, Replace: true, Issued: now, Expires: now.Add(time.Minute), StatusIndex: -1})
+			_, err := s.RecordIssued(t.Context(), store.Issuance{Event: e, Version: 1, Replace: true, Issued: now, Expires: now.Add(time.Minute), StatusIndex: -1})
 			return err
 		})
 	}
@@ -88,12 +88,12 @@ func TestSweepAfterManyAtOnce(t *testing.T) {
 	const rounds, each = 12, 400
 	for round := range rounds {
 		now := begin.Add(time.Duration(round) * 3 * time.Hour)
-		var all []server.Once
+		var all []store.ReplayKey
 		for n := range each {
 			all = append(all, onceOf(fmt.Sprint(round, " ", n), now.Add(-time.Hour)))
 		}
 		e := counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: "c", TokenID: fmt.Sprint(round)}
-		if _, err := s.RecordIssued(t.Context(), server.Issue{Event: e, Version: 1, Issued: now, Expires: now.Add(time.Hour), Once: all, StatusIndex: -1}); err != nil {
+		if _, err := s.RecordIssued(t.Context(), store.Issuance{Event: e, Version: 1, Issued: now, Expires: now.Add(time.Hour), ReplayKeys: all, StatusIndex: -1}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // A clock can be set, forward for a moment and back again. So it decides neither
@@ -16,7 +16,7 @@ import (
 const (
 	// aheadOf is how far the date of a token may be ahead of the clock; a clock that
 	// goes back by less was not set.
-	aheadOf = int64(server.MaxAhead / time.Microsecond)
+	aheadOf = int64(store.MaxAhead / time.Microsecond)
 	// trusted is how long the wall clock must have kept pace with the monotonic one
 	// to be taken for right, whatever was kept before.
 	trusted = 24 * time.Hour
@@ -66,7 +66,7 @@ func (t *transaction) late(at time.Time) bool {
 	if last.IsZero() || at == at.Round(0) || last == last.Round(0) || micros(last) < t.latest-aheadOf {
 		return false // nothing tells
 	}
-	return (at.Round(0).Sub(last.Round(0)) - at.Sub(last)).Abs() <= server.MaxAhead
+	return (at.Round(0).Sub(last.Round(0)) - at.Sub(last)).Abs() <= store.MaxAhead
 }
 
 // goOn moves the horizon by the time that has passed, up to keepExpired before the
@@ -81,7 +81,7 @@ func (t *transaction) goOn(at time.Time) {
 	switch {
 	case p.last.IsZero():
 		p.last, p.since, passed = at, at, 0
-	case (wall - passed).Abs() > server.MaxAhead:
+	case (wall - passed).Abs() > store.MaxAhead:
 		p.last, p.since = at, at
 	case passed <= 0:
 		return
@@ -119,7 +119,7 @@ func (t *transaction) names(e *counterfoil.Event, k *tokens, from, before, upTo 
 		found = append(found, named{k.live, k.expires + leeway})
 	}
 	err := t.rows("SELECT token_id, ends FROM replaced_tokens WHERE realm = ? AND client_id = ? AND issued >= ? AND issued < ? LIMIT ?",
-		[]any{e.Realm, e.ClientID, from, before, server.MaxRevoked + 1}, 2, func(values []driver.Value) error {
+		[]any{e.Realm, e.ClientID, from, before, store.MaxRevoked + 1}, 2, func(values []driver.Value) error {
 			found = append(found, named{values[0].(string), values[1].(int64)})
 			return nil
 		})
@@ -130,8 +130,8 @@ func (t *transaction) names(e *counterfoil.Event, k *tokens, from, before, upTo 
 	if err != nil {
 		return nil, err
 	}
-	if found = append(found, recorded...); k.revoked+int64(len(found)) > server.MaxRevoked {
-		return nil, server.ErrFull
+	if found = append(found, recorded...); k.revoked+int64(len(found)) > store.MaxRevoked {
+		return nil, store.ErrTooManyRevocations
 	}
 	return found, nil
 }
@@ -192,8 +192,8 @@ func (t *transaction) recordedNames(e *counterfoil.Event, from, upTo int64, lowe
 			switch {
 			case !future:
 				return io.EOF
-			case scanned > maxScanned || len(found) > server.MaxRevoked:
-				return server.ErrFull
+			case scanned > maxScanned || len(found) > store.MaxRevoked:
+				return store.ErrTooManyRevocations
 			}
 			return nil
 		})
@@ -225,7 +225,7 @@ func (t *transaction) endAll(e *counterfoil.Event, k *tokens, was, notBefore int
 		from = max(notBefore, micros(e.Time)+aheadOf)
 	}
 	all, err := t.names(e, k, from, ever, ever, notBefore < was)
-	if err == server.ErrFull {
+	if err == store.ErrTooManyRevocations {
 		latest, err := t.numbers("SELECT coalesce(max(latest), 0) FROM clock_steps")
 		if err != nil {
 			return err
@@ -250,7 +250,7 @@ type setBack struct {
 }
 
 // lookBack finds out what setBack is for a token. It writes nothing of it.
-func (t *transaction) lookBack(i *server.Issue, k *tokens) (b setBack, err error) {
+func (t *transaction) lookBack(i *store.Issuance, k *tokens) (b setBack, err error) {
 	var notBefore int64
 	if _, err := t.row("SELECT not_before FROM clients WHERE key = ? AND realm = ? AND id = ?",
 		[]any{clientKey(i.Event.Realm, i.Event.ClientID), i.Event.Realm, i.Event.ClientID}, &notBefore); err != nil {
@@ -273,7 +273,7 @@ func (t *transaction) lookBack(i *server.Issue, k *tokens) (b setBack, err error
 
 // goBack revokes by their names the tokens that were revoked by their dates, and
 // lets tokens count from that of the new one on.
-func (t *transaction) goBack(i *server.Issue, k *tokens, b setBack) error {
+func (t *transaction) goBack(i *store.Issuance, k *tokens, b setBack) error {
 	if err := t.revokeNamed(&i.Event, k, b.names); err != nil {
 		return err
 	}

@@ -5,11 +5,11 @@ import (
 	"database/sql"
 
 	"github.com/counterfoil/counterfoil/provider"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // RecordIssued implements server.Store.
-func (s *Store) RecordIssued(_ context.Context, i server.Issue) (int64, error) {
+func (s *Store) RecordIssued(_ context.Context, i store.Issuance) (int64, error) {
 	var asOf int64
 	err := s.submitAt(i.Event.Time, func(t *transaction) error {
 		err := t.recordIssued(&i)
@@ -19,10 +19,10 @@ func (s *Store) RecordIssued(_ context.Context, i server.Issue) (int64, error) {
 	return asOf, err
 }
 
-func (t *transaction) recordIssued(i *server.Issue) error {
+func (t *transaction) recordIssued(i *store.Issuance) error {
 	// 1. Look whether all is as it was when the token was granted: nothing to
 	// look at when no client was changed since.
-	if i.AsOf != t.changes {
+	if i.Revision != t.changes {
 		if err := t.unchanged(i); err != nil {
 			return err
 		}
@@ -42,10 +42,10 @@ func (t *transaction) recordIssued(i *server.Issue) error {
 			return err
 		}
 	case i.Replace && micros(i.Issued) < max(tokens.issued, tokens.notBefore):
-		return server.ErrConflict
+		return store.ErrConflict
 	}
 	// 2. Use up what may be used once. It is the last that can refuse.
-	if err := t.useOnce(i.Once); err != nil {
+	if err := t.useOnce(i.ReplayKeys); err != nil {
 		return err
 	}
 	// 3. End the token before, and record.
@@ -75,7 +75,7 @@ func (t *transaction) recordIssued(i *server.Issue) error {
 }
 
 // unchanged looks at the client, and at a token that is answered again.
-func (t *transaction) unchanged(i *server.Issue) error {
+func (t *transaction) unchanged(i *store.Issuance) error {
 	var version, created int64
 	var disabled bool
 	found, err := t.row("SELECT version, created, disabled FROM clients WHERE key = ? AND realm = ? AND id = ?",
@@ -84,34 +84,34 @@ func (t *transaction) unchanged(i *server.Issue) error {
 	case err != nil:
 		return err
 	case !found || disabled:
-		return server.ErrNotFound
+		return store.ErrNotFound
 	case version != i.Version || created != micros(i.Created):
-		return server.ErrConflict
+		return store.ErrConflict
 	case !i.Reused:
 		return nil
 	}
 	revoked, err := t.row("SELECT 1 FROM revoked_tokens WHERE realm = ? AND client_id = ? AND token_id = ?",
 		[]any{i.Event.Realm, i.Event.ClientID, i.Event.TokenID}, new(int64))
 	if err == nil && revoked {
-		return server.ErrConflict
+		return store.ErrConflict
 	}
 	return err
 }
 
 // useOnce keeps all of the keys or, when one is there already, none.
-func (t *transaction) useOnce(keys []server.Once) error {
+func (t *transaction) useOnce(keys []store.ReplayKey) error {
 	for i, o := range keys {
-		n, err := t.exec("INSERT INTO once (key, until) VALUES (?, ?) ON CONFLICT DO NOTHING", o.Key[:], micros(o.Until))
+		n, err := t.exec("INSERT INTO once (key, until) VALUES (?, ?) ON CONFLICT DO NOTHING", o.Hash[:], micros(o.Until))
 		if err != nil {
 			return err
 		}
 		if n == 0 {
 			for _, o := range keys[:i] {
-				if _, err := t.exec("DELETE FROM once WHERE key = ?", o.Key[:]); err != nil {
+				if _, err := t.exec("DELETE FROM once WHERE key = ?", o.Hash[:]); err != nil {
 					return err
 				}
 			}
-			return server.ErrReplayed
+			return store.ErrReplayed
 		}
 	}
 	t.sweeps[ofOnce].due += len(keys)
@@ -121,7 +121,7 @@ func (t *transaction) useOnce(keys []server.Once) error {
 // replace makes the token the client's live one, and the revocation of all
 // others of it: tokens before its second by their date, and the token before it
 // by its ID where that is of the same second.
-func (t *transaction) replace(i *server.Issue, k tokens) error {
+func (t *transaction) replace(i *store.Issuance, k tokens) error {
 	realm, id, issued := i.Event.Realm, i.Event.ClientID, micros(i.Issued)
 	last, ends := k, k.expires+leeway
 	if last.live == "" {
@@ -148,13 +148,13 @@ func (t *transaction) replace(i *server.Issue, k tokens) error {
 }
 
 // Standing implements server.Store.
-func (s *Store) Standing(_ context.Context, realm, clientID, tokenID string) (server.Standing, error) {
-	var st server.Standing
+func (s *Store) TokenStatus(_ context.Context, realm, clientID, tokenID string) (store.TokenStatus, error) {
+	var st store.TokenStatus
 	var notBefore int64
 	var policy string
 	found, err := s.row(selectStanding, []any{realm, clientID, tokenID, clientKey(realm, clientID)}, &st.Disabled, &notBefore, &policy, &st.LiveToken, &st.Revoked)
 	if err == nil && !found {
-		return server.Standing{}, server.ErrNotFound
+		return store.TokenStatus{}, store.ErrNotFound
 	}
 	st.NotBefore, st.Policy = moment(notBefore), provider.Policy(policy)
 	return st, err

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/clock"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // maxBatch bounds the writes of one transaction.
@@ -24,7 +24,7 @@ type write struct {
 
 // expected are the errors that the interface names. A write that returns one of
 // them wrote nothing.
-var expected = []error{server.ErrNotFound, server.ErrExists, server.ErrConflict, server.ErrReplayed, server.ErrFull}
+var expected = []error{store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrReplayed, store.ErrTooManyRevocations}
 
 // submitAt is submit for a write that was made at a time.
 func (s *Store) submitAt(at time.Time, do func(*transaction) error) error {

@@ -13,29 +13,29 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
-func clientRoundTrip(t *testing.T, s server.Store) {
-	c := server.Client{
-		Realm: "räälm", ID: "Ω-client:1 😀", Settings: server.Settings{
+func clientRoundTrip(t *testing.T, s store.Store) {
+	c := store.Client{
+		Realm: "räälm", ID: "Ω-client:1 😀", Settings: store.Settings{
 			Name:   "A name\\ with \"quotes\", 漢字 and 'apostrophes'; DROP TABLE clients",
 			Scopes: counterfoil.Scopes{"events:read", "EventsApi"}, Tenants: []string{"TENANT 123", "テナント", "a,b"},
 		},
 		Disabled: true, Created: at, Changed: at.Add(time.Hour),
-		Secrets: []server.Hash{{Value: "sha256:new", Created: at}, {Value: "sha256:old", Created: at.Add(-time.Hour), Ends: at.Add(time.Hour)}},
-		APIKeys: []server.Hash{{Value: "sha256:key", Created: at}},
+		Secrets: []store.SecretHash{{Value: "sha256:new", Created: at}, {Value: "sha256:old", Created: at.Add(-time.Hour), Expires: at.Add(time.Hour)}},
+		APIKeys: []store.SecretHash{{Value: "sha256:key", Created: at}},
 		Version: 42,
 	}
 	got := create(t, s, c)
 	c.Created, c.Changed, c.Version = micro(c.Created), micro(c.Changed), 1
 	c.APIKeys[0].Created = micro(at)
-	c.Secrets = []server.Hash{{Value: "sha256:new", Created: micro(at)}, {Value: "sha256:old", Created: micro(at.Add(-time.Hour)), Ends: micro(at.Add(time.Hour))}}
-	c.AsOf, c.Newest = got.AsOf, got.Newest
+	c.Secrets = []store.SecretHash{{Value: "sha256:new", Created: micro(at)}, {Value: "sha256:old", Created: micro(at.Add(-time.Hour)), Expires: micro(at.Add(time.Hour))}}
+	c.Revision, c.Newest = got.Revision, got.Newest
 	if !reflect.DeepEqual(got, c) {
 		t.Errorf("got  %+v\nwant %+v", got, c)
 	}
-	if empty := create(t, s, newClient("bare")); empty.Scopes != nil || empty.Tenants != nil || empty.APIKeys != nil || !empty.Secrets[0].Ends.IsZero() {
+	if empty := create(t, s, newClient("bare")); empty.Scopes != nil || empty.Tenants != nil || empty.APIKeys != nil || !empty.Secrets[0].Expires.IsZero() {
 		t.Errorf("a client without scopes, tenants and API keys came back as %+v", empty)
 	}
 	events, _ := Events(t, s)
@@ -45,47 +45,47 @@ func clientRoundTrip(t *testing.T, s server.Store) {
 }
 
 // clientSettings sends every setting there and back.
-func clientSettings(t *testing.T, s server.Store) {
+func clientSettings(t *testing.T, s store.Store) {
 	c := newClient("c")
 	c.NotBefore = micro(at.Truncate(time.Second))
-	c.Secrets = []server.Hash{{ID: "0123abcd", Value: "pbkdf2$sha256$x=1,y=2$a b", Created: micro(at), Ends: micro(at.Add(time.Hour))}}
-	c.Settings = server.Settings{
-		Name: "name", Contact: "it's \x1f <a@example.com>\n漢字", Environment: server.Sandbox, Scopes: counterfoil.Scopes{"a", "b"}, Tenants: []string{"T"},
+	c.Secrets = []store.SecretHash{{ID: "0123abcd", Value: "pbkdf2$sha256$x=1,y=2$a b", Created: micro(at), Expires: micro(at.Add(time.Hour))}}
+	c.Settings = store.Settings{
+		Name: "name", Contact: "it's \x1f <a@example.com>\n漢字", Environment: store.Sandbox, Scopes: counterfoil.Scopes{"a", "b"}, Tenants: []string{"T"},
 		Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")},
 		Labels:    map[string]string{"team": "blue", "größe": "\"L\""}, Expires: micro(at.Add(24 * time.Hour)), ResourceServer: true,
-		Tokens: server.TokenSettings{
+		Tokens: store.TokenSettings{
 			Lifetime: 5 * time.Minute, Algorithm: provider.ES256, Policy: provider.Replace, Claims: map[string]string{"a": "b"}, CertificateBound: true, DPoPBound: true,
 		},
-		Authentication: server.Authentication{
-			KeySet: `{"keys":[]}`, KeySetURL: "https://example.com/jwks", Certificate: server.CertificateRule{SubjectDN: "CN=x", DNS: "d", URI: "u", IP: "i", Email: "e"},
-			Thumbprints: []string{"t"}, Federation: []server.FederationRule{{Issuer: "https://i", Claims: map[string]string{"sub": "s*"}}},
+		Authentication: store.Authentication{
+			KeySet: `{"keys":[]}`, KeySetURL: "https://example.com/jwks", Certificate: store.CertificateRule{SubjectDN: "CN=x", DNS: "d", URI: "u", IP: "i", Email: "e"},
+			Thumbprints: []string{"t"}, Federation: []store.FederationRule{{Issuer: "https://i", Claims: map[string]string{"sub": "s*"}}},
 		},
 	}
 	got := create(t, s, c)
-	c.Version, c.AsOf, c.Newest = 1, got.AsOf, got.Newest
+	c.Version, c.Revision, c.Newest = 1, got.Revision, got.Newest
 	if !reflect.DeepEqual(got, c) {
 		t.Errorf("got  %+v\nwant %+v", got, c)
 	}
-	if st, err := s.Standing(t.Context(), "r", "c", "t"); err != nil || st.Policy != provider.Replace || !st.NotBefore.Equal(c.NotBefore) {
+	if st, err := s.TokenStatus(t.Context(), "r", "c", "t"); err != nil || st.Policy != provider.Replace || !st.NotBefore.Equal(c.NotBefore) {
 		t.Errorf("standing %+v, %v", st, err)
 	}
 	bare := newClient("c")
 	bare.Version = got.Version
 	got = update(t, s, bare)
-	bare.Version, bare.AsOf, bare.Latest, bare.Newest = 2, got.AsOf, got.Latest, got.Newest
+	bare.Version, bare.Revision, bare.MinIssuedAt, bare.Newest = 2, got.Revision, got.MinIssuedAt, got.Newest
 	if !reflect.DeepEqual(got, bare) {
 		t.Errorf("got  %+v\nwant %+v", got, bare)
 	}
 }
 
-func clientExists(t *testing.T, s server.Store) {
+func clientExists(t *testing.T, s store.Store) {
 	first := create(t, s, newClient("c"))
-	first.AsOf = 0
+	first.Revision = 0
 	other := newClient("c")
 	other.Name = "other"
-	wantErr(t, "second client", s.CreateClient(t.Context(), other, change(counterfoil.EventClientCreated, "c")), server.ErrExists)
+	wantErr(t, "second client", s.CreateClient(t.Context(), other, change(counterfoil.EventClientCreated, "c")), store.ErrExists)
 	got := read(t, s, "r", "c")
-	if got.AsOf = 0; !reflect.DeepEqual(got, first) {
+	if got.Revision = 0; !reflect.DeepEqual(got, first) {
 		t.Errorf("the first client became %+v", got)
 	}
 	other.Realm = "r2"
@@ -95,14 +95,14 @@ func clientExists(t *testing.T, s server.Store) {
 	}
 }
 
-func clientConflict(t *testing.T, s server.Store) {
+func clientConflict(t *testing.T, s store.Store) {
 	c := create(t, s, newClient("c"))
 	c.Name = "first"
 	if err := s.UpdateClient(t.Context(), c, change(counterfoil.EventClientRotated, "c")); err != nil {
 		t.Fatal(err)
 	}
 	c.Name = "second, on what was read before the first"
-	wantErr(t, "stale update", s.UpdateClient(t.Context(), c, change(counterfoil.EventClientRotated, "c")), server.ErrConflict)
+	wantErr(t, "stale update", s.UpdateClient(t.Context(), c, change(counterfoil.EventClientRotated, "c")), store.ErrConflict)
 	if got := read(t, s, "r", "c"); got.Name != "first" || got.Version != 2 {
 		t.Errorf("after a conflict the client is %+v", got)
 	}
@@ -111,22 +111,22 @@ func clientConflict(t *testing.T, s server.Store) {
 	}
 }
 
-func clientMissing(t *testing.T, s server.Store) {
+func clientMissing(t *testing.T, s store.Store) {
 	_, err := s.Client(t.Context(), "r", "none")
-	wantErr(t, "Client", err, server.ErrNotFound)
-	wantErr(t, "UpdateClient", s.UpdateClient(t.Context(), newClient("none"), change(counterfoil.EventClientRotated, "none")), server.ErrNotFound)
-	wantErr(t, "DeleteClient", s.DeleteClient(t.Context(), "r", "none", change(counterfoil.EventClientDeleted, "none")), server.ErrNotFound)
+	wantErr(t, "Client", err, store.ErrNotFound)
+	wantErr(t, "UpdateClient", s.UpdateClient(t.Context(), newClient("none"), change(counterfoil.EventClientRotated, "none")), store.ErrNotFound)
+	wantErr(t, "DeleteClient", s.DeleteClient(t.Context(), "r", "none", change(counterfoil.EventClientDeleted, "none")), store.ErrNotFound)
 	_, err = live(s, "r", "none")
-	wantErr(t, "Standing", err, server.ErrNotFound)
+	wantErr(t, "Standing", err, store.ErrNotFound)
 	create(t, s, newClient("c"))
 	_, err = s.Client(t.Context(), "other", "c")
-	wantErr(t, "Client of another realm", err, server.ErrNotFound)
+	wantErr(t, "Client of another realm", err, store.ErrNotFound)
 	_, err = s.Client(t.Context(), "r", "C")
-	wantErr(t, "Client in another case", err, server.ErrNotFound)
+	wantErr(t, "Client in another case", err, store.ErrNotFound)
 }
 
 // concurrentUpdates: of several changes of one version, one succeeds.
-func concurrentUpdates(t *testing.T, s [2]server.Store) {
+func concurrentUpdates(t *testing.T, s [2]store.Store) {
 	c := create(t, s[0], newClient("c"))
 	var wg sync.WaitGroup
 	results := make([]error, 20)
@@ -144,7 +144,7 @@ func concurrentUpdates(t *testing.T, s [2]server.Store) {
 	}
 	for i, err := range results {
 		if i != won {
-			wantErr(t, "the others", err, server.ErrConflict)
+			wantErr(t, "the others", err, store.ErrConflict)
 		}
 	}
 	if got := read(t, s[0], "r", "c"); got.Name != fmt.Sprint(won) || got.Version != 2 {
@@ -152,7 +152,7 @@ func concurrentUpdates(t *testing.T, s [2]server.Store) {
 	}
 }
 
-func paging(t *testing.T, s server.Store) {
+func paging(t *testing.T, s store.Store) {
 	// In the order of bytes; "é" is more than one.
 	ids := []string{"A", "B", "Z", "a", "a-1", "a1", "b", "z", "é", "漢"}
 	for _, id := range []string{"z", "é", "a1", "B", "A", "漢", "a", "b", "a-1", "Z"} {
@@ -163,7 +163,7 @@ func paging(t *testing.T, s server.Store) {
 	create(t, s, other)
 	var got []string
 	for after := ""; ; after = got[len(got)-1] {
-		page, err := s.Clients(t.Context(), server.ClientQuery{Realm: "r", After: after, Limit: 3})
+		page, err := s.Clients(t.Context(), store.ClientQuery{Realm: "r", After: after, Limit: 3})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -177,13 +177,13 @@ func paging(t *testing.T, s server.Store) {
 	if !slices.Equal(got, ids) {
 		t.Errorf("pages of three give %q, want %q", got, ids)
 	}
-	if page, err := s.Clients(t.Context(), server.ClientQuery{Realm: "nowhere", Limit: 3}); err != nil || len(page) != 0 {
+	if page, err := s.Clients(t.Context(), store.ClientQuery{Realm: "nowhere", Limit: 3}); err != nil || len(page) != 0 {
 		t.Errorf("clients of an unknown realm: %v, %v", page, err)
 	}
 }
 
 // concurrentCreation: of several clients of one ID, one is created.
-func concurrentCreation(t *testing.T, s [2]server.Store) {
+func concurrentCreation(t *testing.T, s [2]store.Store) {
 	results := make([]error, 20)
 	var wg sync.WaitGroup
 	for i := range results {
@@ -199,50 +199,50 @@ func concurrentCreation(t *testing.T, s [2]server.Store) {
 		if fmt.Sprint(i) == name {
 			wantErr(t, "the winner", err, nil)
 		} else {
-			wantErr(t, "another", err, server.ErrExists)
+			wantErr(t, "another", err, store.ErrExists)
 		}
 	}
 	wantEvents(t, s[1], "after 20 creations", 1)
 }
 
-func search(t *testing.T, s server.Store) {
+func search(t *testing.T, s store.Store) {
 	yes, no := true, false
-	for _, c := range []server.Client{
-		{ID: "Alpha_1", Settings: server.Settings{Name: "Ledger 100%"}},
-		{ID: "beta", Settings: server.Settings{Contact: "Ops@Example.com", Environment: server.Sandbox}},
-		{ID: "gamma", Settings: server.Settings{Labels: map[string]string{"Team": "Bluebird"}, Environment: server.Production}},
-		{ID: "delta", Settings: server.Settings{Name: "ÄPFEL"}, Disabled: true},
+	for _, c := range []store.Client{
+		{ID: "Alpha_1", Settings: store.Settings{Name: "Ledger 100%"}},
+		{ID: "beta", Settings: store.Settings{Contact: "Ops@Example.com", Environment: store.Sandbox}},
+		{ID: "gamma", Settings: store.Settings{Labels: map[string]string{"Team": "Bluebird"}, Environment: store.Production}},
+		{ID: "delta", Settings: store.Settings{Name: "ÄPFEL"}, Disabled: true},
 		// "labels" and "sandbox" are words of the store's own, at most.
-		{ID: "epsilon", Settings: server.Settings{Labels: map[string]string{"k": "v"}, Tokens: server.TokenSettings{Claims: map[string]string{"k": "hidden"}}}},
+		{ID: "epsilon", Settings: store.Settings{Labels: map[string]string{"k": "v"}, Tokens: store.TokenSettings{Claims: map[string]string{"k": "hidden"}}}},
 	} {
 		c.Realm = "r"
 		create(t, s, c)
 	}
 	for name, row := range map[string]struct {
-		q    server.ClientQuery
+		q    store.ClientQuery
 		want []string
 	}{
-		"nothing asked":        {server.ClientQuery{}, []string{"Alpha_1", "beta", "delta", "epsilon", "gamma"}},
-		"ID in another case":   {server.ClientQuery{Search: "aLPHA"}, []string{"Alpha_1"}},
-		"name":                 {server.ClientQuery{Search: "ledger"}, []string{"Alpha_1"}},
-		"contact":              {server.ClientQuery{Search: "@EXAMPLE"}, []string{"beta"}},
-		"label":                {server.ClientQuery{Search: "team"}, []string{"gamma"}},
-		"value of a label":     {server.ClientQuery{Search: "bird"}, []string{"gamma"}},
-		"label as it is given": {server.ClientQuery{Search: "team=blue"}, []string{"gamma"}},
-		"percent is a percent": {server.ClientQuery{Search: "0%"}, []string{"Alpha_1"}},
-		"score is a score":     {server.ClientQuery{Search: "a_1"}, []string{"Alpha_1"}},
-		"no wildcard":          {server.ClientQuery{Search: "a%a"}, nil},
-		"no other character":   {server.ClientQuery{Search: "a_a"}, nil},
-		"beyond ASCII as is":   {server.ClientQuery{Search: "Äpf"}, []string{"delta"}},
-		"and no other case":    {server.ClientQuery{Search: "äpf"}, nil},
-		"no word of the store": {server.ClientQuery{Search: "labels"}, nil},
-		"no other setting":     {server.ClientQuery{Search: "hidden"}, nil},
-		"environment":          {server.ClientQuery{Environment: server.Sandbox}, []string{"beta"}},
-		"disabled":             {server.ClientQuery{Disabled: &yes}, []string{"delta"}},
-		"enabled":              {server.ClientQuery{Disabled: &no}, []string{"Alpha_1", "beta", "epsilon", "gamma"}},
-		"all at once":          {server.ClientQuery{Search: "a", Disabled: &no, Environment: server.Production, After: "b"}, []string{"gamma"}},
-		"behind an ID":         {server.ClientQuery{Search: "a", After: "beta"}, []string{"delta", "gamma"}},
-		"no limit is none":     {server.ClientQuery{Limit: -1}, nil},
+		"nothing asked":        {store.ClientQuery{}, []string{"Alpha_1", "beta", "delta", "epsilon", "gamma"}},
+		"ID in another case":   {store.ClientQuery{Search: "aLPHA"}, []string{"Alpha_1"}},
+		"name":                 {store.ClientQuery{Search: "ledger"}, []string{"Alpha_1"}},
+		"contact":              {store.ClientQuery{Search: "@EXAMPLE"}, []string{"beta"}},
+		"label":                {store.ClientQuery{Search: "team"}, []string{"gamma"}},
+		"value of a label":     {store.ClientQuery{Search: "bird"}, []string{"gamma"}},
+		"label as it is given": {store.ClientQuery{Search: "team=blue"}, []string{"gamma"}},
+		"percent is a percent": {store.ClientQuery{Search: "0%"}, []string{"Alpha_1"}},
+		"score is a score":     {store.ClientQuery{Search: "a_1"}, []string{"Alpha_1"}},
+		"no wildcard":          {store.ClientQuery{Search: "a%a"}, nil},
+		"no other character":   {store.ClientQuery{Search: "a_a"}, nil},
+		"beyond ASCII as is":   {store.ClientQuery{Search: "Äpf"}, []string{"delta"}},
+		"and no other case":    {store.ClientQuery{Search: "äpf"}, nil},
+		"no word of the store": {store.ClientQuery{Search: "labels"}, nil},
+		"no other setting":     {store.ClientQuery{Search: "hidden"}, nil},
+		"environment":          {store.ClientQuery{Environment: store.Sandbox}, []string{"beta"}},
+		"disabled":             {store.ClientQuery{Disabled: &yes}, []string{"delta"}},
+		"enabled":              {store.ClientQuery{Disabled: &no}, []string{"Alpha_1", "beta", "epsilon", "gamma"}},
+		"all at once":          {store.ClientQuery{Search: "a", Disabled: &no, Environment: store.Production, After: "b"}, []string{"gamma"}},
+		"behind an ID":         {store.ClientQuery{Search: "a", After: "beta"}, []string{"delta", "gamma"}},
+		"no limit is none":     {store.ClientQuery{Limit: -1}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			row.q.Realm = "r"
@@ -261,33 +261,33 @@ func search(t *testing.T, s server.Store) {
 	}
 }
 
-func uses(t *testing.T, s server.Store) {
+func uses(t *testing.T, s store.Store) {
 	c := newClient("c")
-	c.Secrets = []server.Hash{{ID: "s1", Value: "x"}, {ID: "s2", Value: "y"}}
-	c.APIKeys = []server.Hash{{ID: "k1", Value: "z"}}
+	c.Secrets = []store.SecretHash{{ID: "s1", Value: "x"}, {ID: "s2", Value: "y"}}
+	c.APIKeys = []store.SecretHash{{ID: "k1", Value: "z"}}
 	c = create(t, s, c)
-	use := func(client, secret string, last time.Time) server.Use {
-		return server.Use{Realm: "r", ClientID: client, SecretID: secret, Last: last}
+	use := func(client, secret string, last time.Time) store.LastUse {
+		return store.LastUse{Realm: "r", ClientID: client, SecretID: secret, Time: last}
 	}
-	want := func(when string, want ...server.Use) {
+	want := func(when string, want ...store.LastUse) {
 		t.Helper()
-		got, err := s.Uses(t.Context(), "r", "c")
-		slices.SortFunc(got, func(a, b server.Use) int { return strings.Compare(a.SecretID, b.SecretID) })
+		got, err := s.LastUses(t.Context(), "r", "c")
+		slices.SortFunc(got, func(a, b store.LastUse) int { return strings.Compare(a.SecretID, b.SecretID) })
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: %+v, %v; want %+v", when, got, err, want)
 		}
 	}
 	want("before any")
-	must(t, s.RecordUses(t.Context(), nil))
-	must(t, s.RecordUses(t.Context(), []server.Use{use("c", "s1", at), use("gone", "s1", at), use("c", "k1", at)}))
-	must(t, s.RecordUses(t.Context(), []server.Use{use("c", "s1", at.Add(-time.Hour)), use("c", "k1", at.Add(time.Hour))}))
+	must(t, s.RecordLastUses(t.Context(), nil))
+	must(t, s.RecordLastUses(t.Context(), []store.LastUse{use("c", "s1", at), use("gone", "s1", at), use("c", "k1", at)}))
+	must(t, s.RecordLastUses(t.Context(), []store.LastUse{use("c", "s1", at.Add(-time.Hour)), use("c", "k1", at.Add(time.Hour))}))
 	want("the later ones", use("c", "k1", micro(at.Add(time.Hour))), use("c", "s1", micro(at)))
-	if again := read(t, s, "r", "c"); again.AsOf != c.AsOf || again.Version != c.Version {
+	if again := read(t, s, "r", "c"); again.Revision != c.Revision || again.Version != c.Version {
 		t.Errorf("a use changed the client: %+v", again)
 	}
-	c.APIKeys = append(c.APIKeys, server.Hash{ID: "k2", Value: "z"})
+	c.APIKeys = append(c.APIKeys, store.SecretHash{ID: "k2", Value: "z"})
 	c = update(t, s, c)
-	must(t, s.RecordUses(t.Context(), []server.Use{use("c", "s2", at), use("c", "k2", at)}))
+	must(t, s.RecordLastUses(t.Context(), []store.LastUse{use("c", "s2", at), use("c", "k2", at)}))
 	c.Name = "another"
 	c = update(t, s, c)
 	want("changed otherwise", use("c", "k1", micro(at.Add(time.Hour))), use("c", "k2", micro(at)), use("c", "s1", micro(at)), use("c", "s2", micro(at)))
@@ -301,7 +301,7 @@ func uses(t *testing.T, s server.Store) {
 }
 
 // deletedID: what a client of that ID was issued stays revoked.
-func deletedID(t *testing.T, s server.Store) {
+func deletedID(t *testing.T, s store.Store) {
 	c := newClient("c")
 	c.NotBefore = micro(at.Truncate(time.Second).Add(time.Hour)) // its tokens are dated so
 	create(t, s, c)
@@ -311,7 +311,7 @@ func deletedID(t *testing.T, s server.Store) {
 	if !again.NotBefore.After(c.NotBefore) || again.NotBefore.Nanosecond() != 0 || again.Version != 1 {
 		t.Errorf("created again: %+v, want NotBefore after %v", again, c.NotBefore)
 	}
-	if st, err := s.Standing(t.Context(), "r", "c", "t"); err != nil || !st.NotBefore.Equal(again.NotBefore) || st.Disabled {
+	if st, err := s.TokenStatus(t.Context(), "r", "c", "t"); err != nil || !st.NotBefore.Equal(again.NotBefore) || st.Disabled {
 		t.Errorf("standing %+v, %v", st, err)
 	}
 	must(t, s.DeleteClient(t.Context(), "r", "c", change(counterfoil.EventClientDeleted, "c")))

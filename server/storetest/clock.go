@@ -11,6 +11,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // The clock that a store is told goes on, and somebody sets it now and then.
@@ -22,7 +23,7 @@ const life = 20 * 24 * time.Hour
 // writes.
 type ledger struct {
 	t       *testing.T
-	s       server.Store
+	s       store.Store
 	clock   *clock.Manual
 	clients *server.Clients
 	tokens  []*entry
@@ -37,14 +38,14 @@ type entry struct {
 	ended      string
 }
 
-func newLedger(t *testing.T, s server.Store) *ledger {
+func newLedger(t *testing.T, s store.Store) *ledger {
 	c := clock.NewStepping(at.Truncate(time.Second))
 	return &ledger{t: t, s: s, clock: c, clients: server.NewClients(s, c)}
 }
 
 func (l *ledger) create(id string, policy provider.Policy) {
 	l.t.Helper()
-	_, _, err := l.clients.Create(l.t.Context(), "test", server.NewClient{Realm: "r", ID: id, Settings: server.Settings{Tokens: server.TokenSettings{Policy: policy}}})
+	_, _, err := l.clients.Create(l.t.Context(), "test", server.NewClient{Realm: "r", ID: id, Settings: store.Settings{Tokens: store.TokenSettings{Policy: policy}}})
 	must(l.t, err)
 }
 
@@ -62,17 +63,17 @@ func (l *ledger) issue(client, id string, policy provider.Policy) {
 	l.t.Helper()
 	c := read(l.t, l.s, "r", client)
 	now := l.clock.Now()
-	issue := server.Issue{
+	issue := store.Issuance{
 		Event:   counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: client, Success: true, TokenID: id},
-		Version: c.Version, Created: c.Created, AsOf: c.AsOf, Replace: policy == provider.Replace, StatusIndex: l.index + int64(len(l.tokens)),
+		Version: c.Version, Created: c.Created, Revision: c.Revision, Replace: policy == provider.Replace, StatusIndex: l.index + int64(len(l.tokens)),
 		Issued: now.Truncate(time.Second),
 	}
 	earliest := c.NotBefore
-	if c.Latest.After(earliest) {
-		earliest = c.Latest
+	if c.MinIssuedAt.After(earliest) {
+		earliest = c.MinIssuedAt
 	}
 	switch ahead := earliest.Sub(issue.Issued); {
-	case ahead > server.MaxAhead:
+	case ahead > store.MaxAhead:
 		issue.SetBack, issue.Issued = true, issue.Issued.Add(time.Second)
 	case ahead > 0:
 		issue.Issued = earliest
@@ -104,7 +105,7 @@ func (l *ledger) check(when string, followers ...*follower) {
 		c, err := l.s.Client(l.t.Context(), "r", e.client)
 		disabled := err != nil || c.Disabled
 		want := e.ended == "" && !disabled
-		st, err := l.s.Standing(l.t.Context(), "r", e.client, e.id)
+		st, err := l.s.TokenStatus(l.t.Context(), "r", e.client, e.id)
 		got := err == nil && !st.Disabled && !st.Revoked && !e.issued.Before(st.NotBefore) && (st.Policy != provider.Replace || st.LiveToken == e.id)
 		if got != want {
 			l.t.Errorf("%s: token %s of %s counts by its standing: %v; want %v (%s)", when, e.id, e.client, got, want, e.ended)
@@ -125,7 +126,7 @@ func (l *ledger) check(when string, followers ...*follower) {
 
 // clockSet: whatever somebody does to the clock, a token counts exactly until
 // something ends it, and none is dated far ahead.
-func clockSet(t *testing.T, s server.Store) {
+func clockSet(t *testing.T, s store.Store) {
 	policies := map[string]provider.Policy{"rep": provider.Replace, "ind": provider.Independent, "swap": provider.Replace}
 	names := []string{"rep", "ind", "swap"}
 	l := newLedger(t, s)
@@ -166,7 +167,7 @@ func clockSet(t *testing.T, s server.Store) {
 		case !c.Disabled:
 			l.issue(id, fmt.Sprintf("%d", n), policies[id])
 			when += ": issued"
-			if e := l.tokens[len(l.tokens)-1]; e.issued.Sub(l.clock.Now()) > server.MaxAhead {
+			if e := l.tokens[len(l.tokens)-1]; e.issued.Sub(l.clock.Now()) > store.MaxAhead {
 				t.Fatalf("%s: dated %v ahead of the clock", when, e.issued.Sub(l.clock.Now()))
 			}
 		}
@@ -177,7 +178,7 @@ func clockSet(t *testing.T, s server.Store) {
 // clockSetBackBySeconds: tokens were issued each second, and the clock goes back by
 // some of them, before or after what ends them all. It ends each, on whichever side of
 // the clock it is dated, also when a token comes later.
-func clockSetBackBySeconds(t *testing.T, s server.Store) {
+func clockSetBackBySeconds(t *testing.T, s store.Store) {
 	l := newLedger(t, s)
 	ends := []struct {
 		what   string
@@ -228,12 +229,12 @@ func clockSetBackBySeconds(t *testing.T, s server.Store) {
 // clockSetBackAfterReplace: a client whose tokens are independent has one from when
 // they were not, which is dated ahead. It goes on to count, and the next ones are
 // dated by the clock.
-func clockSetBackAfterReplace(t *testing.T, s server.Store) {
+func clockSetBackAfterReplace(t *testing.T, s store.Store) {
 	l := newLedger(t, s)
 	l.create("c", provider.Replace)
 	l.clock.Step(2 * time.Hour)
 	l.issue("c", "live", provider.Replace)
-	_, err := l.clients.Change(t.Context(), "test", "r", "c", 0, func(s *server.Settings) error {
+	_, err := l.clients.Change(t.Context(), "test", "r", "c", 0, func(s *store.Settings) error {
 		s.Tokens.Policy = provider.Independent
 		return nil
 	})
@@ -242,14 +243,14 @@ func clockSetBackAfterReplace(t *testing.T, s server.Store) {
 	l.issue("c", "independent", provider.Independent)
 	// Its status list says that another has replaced it: to refuse too much is the
 	// lesser harm.
-	st, err := s.Standing(t.Context(), "r", "c", "live")
+	st, err := s.TokenStatus(t.Context(), "r", "c", "live")
 	var f follower
 	f.follow(t, s)
 	if e := l.tokens[0]; err != nil || st.Revoked || e.issued.Before(st.NotBefore) || !f.accepts("c", "live", e.issued) {
 		t.Errorf("the token from before the policy counts no longer: %+v, %v, %+v", st, err, f.ends)
 	}
 	c := read(t, s, "r", "c")
-	if ahead := max(c.NotBefore.Sub(l.clock.Now()), c.Latest.Sub(l.clock.Now())); ahead > server.MaxAhead {
+	if ahead := max(c.NotBefore.Sub(l.clock.Now()), c.MinIssuedAt.Sub(l.clock.Now())); ahead > store.MaxAhead {
 		t.Errorf("the next token is dated %v ahead of the clock", ahead)
 	}
 	must(t, l.clients.RevokeTokens(t.Context(), "test", "r", "c"))
@@ -259,7 +260,7 @@ func clockSetBackAfterReplace(t *testing.T, s server.Store) {
 
 // clockSetBackUnderway: what was read of a client before its dates were lowered is not
 // taken for what it is after the next change.
-func clockSetBackUnderway(t *testing.T, s server.Store) {
+func clockSetBackUnderway(t *testing.T, s store.Store) {
 	l := newLedger(t, s)
 	l.create("c", provider.Replace)
 	l.create("other", provider.Replace)
@@ -272,13 +273,13 @@ func clockSetBackUnderway(t *testing.T, s server.Store) {
 	l.issue("other", "dated by the clock", provider.Replace)
 	must(t, l.clients.SetDisabled(t.Context(), "test", "r", "c", true))
 	_, err := s.RecordIssued(t.Context(), before)
-	wantErr(t, "a token of a client that was disabled meanwhile", err, server.ErrNotFound)
+	wantErr(t, "a token of a client that was disabled meanwhile", err, store.ErrNotFound)
 }
 
 // clockSetBackAfterRevocations: a client was revoked so often within seconds that its
 // tokens are dated ahead, and the clock goes back by a few seconds: less than is taken
 // for a clock that is set.
-func clockSetBackAfterRevocations(t *testing.T, s server.Store) {
+func clockSetBackAfterRevocations(t *testing.T, s store.Store) {
 	l := newLedger(t, s)
 	l.create("c", provider.Independent)
 	revoke := func(times int) {
@@ -305,15 +306,15 @@ func clockSetBackAfterRevocations(t *testing.T, s server.Store) {
 
 // clockSetForgetsNothing: while the clock was ahead for a moment, the store took
 // for expired what was in force when it was right again.
-func clockSetForgetsNothing(t *testing.T, s server.Store) {
+func clockSetForgetsNothing(t *testing.T, s store.Store) {
 	l := newLedger(t, s)
 	l.create("c", provider.Independent)
-	record := func(id string, life time.Duration, once ...server.Once) error {
+	record := func(id string, life time.Duration, once ...store.ReplayKey) error {
 		c := read(t, s, "r", "c")
 		now := l.clock.Now()
-		_, err := s.RecordIssued(t.Context(), server.Issue{
+		_, err := s.RecordIssued(t.Context(), store.Issuance{
 			Event:   counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: "c", Success: true, TokenID: id},
-			Version: c.Version, Created: c.Created, AsOf: c.AsOf, StatusIndex: int64(len(l.tokens)), Issued: now, Expires: now.Add(life), Once: once,
+			Version: c.Version, Created: c.Created, Revision: c.Revision, StatusIndex: int64(len(l.tokens)), Issued: now, Expires: now.Add(life), ReplayKeys: once,
 		})
 		if err == nil {
 			l.tokens = append(l.tokens, &entry{client: "c", id: id, issued: now})
@@ -323,10 +324,10 @@ func clockSetForgetsNothing(t *testing.T, s server.Store) {
 	revoke := func(id string, life time.Duration) {
 		t.Helper()
 		now := l.clock.Now()
-		must(t, s.RevokeToken(t.Context(), server.Revocation{Realm: "r", ClientID: "c", TokenID: id, Expires: now.Add(life)},
+		must(t, s.RevokeToken(t.Context(), store.Revocation{Realm: "r", ClientID: "c", TokenID: id, Expires: now.Add(life)},
 			counterfoil.Event{Type: counterfoil.EventTokenRevoked, Time: now, Realm: "r", ClientID: "c", TokenID: id}))
 	}
-	proof := server.Once{Key: [32]byte{1}, Until: l.clock.Now().Add(5 * time.Minute)}
+	proof := store.ReplayKey{Hash: [32]byte{1}, Until: l.clock.Now().Add(5 * time.Minute)}
 	must(t, record("first", time.Hour, proof))
 	revoke("first", time.Hour)
 	l.tokens[0].ended = "revoked"
@@ -334,13 +335,13 @@ func clockSetForgetsNothing(t *testing.T, s server.Store) {
 	// Enough of everything for whatever a store does with what has expired.
 	for n := range 300 {
 		id := fmt.Sprint(n)
-		must(t, record(id, time.Minute, server.Once{Key: [32]byte{2, byte(n), byte(n >> 8)}, Until: l.clock.Now().Add(time.Minute)}))
+		must(t, record(id, time.Minute, store.ReplayKey{Hash: [32]byte{2, byte(n), byte(n >> 8)}, Until: l.clock.Now().Add(time.Minute)}))
 		revoke(id, time.Minute)
 		l.tokens[n+1].ended = "revoked"
 	}
 	l.check("while the clock is ahead")
 	l.clock.Step(-365 * 24 * time.Hour)
-	wantErr(t, "a proof that was used before the clock was set", record("again", time.Hour, proof), server.ErrReplayed)
+	wantErr(t, "a proof that was used before the clock was set", record("again", time.Hour, proof), store.ErrReplayed)
 	must(t, record("last", time.Hour))
 	l.check("after the clock was set right")
 }

@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
-func eventOrder(t *testing.T, s server.Store) {
+func eventOrder(t *testing.T, s store.Store) {
 	create(t, s, newClient("c"))
 	want := counterfoil.Event{
 		Type: counterfoil.EventTokenRefused, Time: micro(at), Realm: "r", ClientID: "c", Reason: counterfoil.ScopeNotAllowed,
@@ -44,7 +44,7 @@ func eventOrder(t *testing.T, s server.Store) {
 
 // eventsWhileWriting: a reader that follows the record while others write may
 // be late, and misses nothing: no event appears before one that it was given.
-func eventsWhileWriting(t *testing.T, s [2]server.Store) {
+func eventsWhileWriting(t *testing.T, s [2]store.Store) {
 	const writers, each = 8, 20
 	for i := range writers {
 		create(t, s[0], newClient(fmt.Sprint(i)))
@@ -96,7 +96,7 @@ func eventsWhileWriting(t *testing.T, s [2]server.Store) {
 
 // RunEviction tests that strangers fill no more than their share: s is empty
 // and keeps the given number of refusals, 10 or more.
-func RunEviction(t *testing.T, s server.Store, keep int) {
+func RunEviction(t *testing.T, s store.Store, keep int) {
 	defer s.Close()
 	create(t, s, newClient("c"))
 	if err := record(s, issued("c", "t"), true); err != nil {

@@ -15,18 +15,18 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
-func issuedNeedsClient(t *testing.T, s server.Store) {
+func issuedNeedsClient(t *testing.T, s store.Store) {
 	for _, replace := range []bool{false, true} {
-		wantErr(t, "unknown client", record(s, issued("none", "t"), replace), server.ErrNotFound)
+		wantErr(t, "unknown client", record(s, issued("none", "t"), replace), store.ErrNotFound)
 	}
 	c := newClient("disabled")
 	c.Disabled = true
 	create(t, s, c)
 	for _, replace := range []bool{false, true} {
-		wantErr(t, "disabled client", record(s, issued("disabled", "t"), replace), server.ErrNotFound)
+		wantErr(t, "disabled client", record(s, issued("disabled", "t"), replace), store.ErrNotFound)
 	}
 	if id, err := live(s, "r", "disabled"); err != nil || id != "" {
 		t.Errorf("the live token of a disabled client is %q, %v", id, err)
@@ -37,7 +37,7 @@ func issuedNeedsClient(t *testing.T, s server.Store) {
 }
 
 // concurrentReplacement: the live token is the one whose event is last.
-func concurrentReplacement(t *testing.T, s [2]server.Store) {
+func concurrentReplacement(t *testing.T, s [2]store.Store) {
 	for _, id := range []string{"one", "two"} {
 		create(t, s[0], newClient(id))
 	}
@@ -74,7 +74,7 @@ func concurrentReplacement(t *testing.T, s [2]server.Store) {
 	}
 }
 
-func disableEndsLive(t *testing.T, s server.Store) {
+func disableEndsLive(t *testing.T, s store.Store) {
 	c := create(t, s, newClient("c"))
 	if err := record(s, issued("c", "t1"), true); err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ func disableEndsLive(t *testing.T, s server.Store) {
 	}
 }
 
-func deleteEndsLive(t *testing.T, s server.Store) {
+func deleteEndsLive(t *testing.T, s store.Store) {
 	before := create(t, s, newClient("c"))
 	create(t, s, newClient("other"))
 	for _, id := range []string{"c", "other"} {
@@ -107,9 +107,9 @@ func deleteEndsLive(t *testing.T, s server.Store) {
 		t.Fatal(err)
 	}
 	_, err := s.Client(t.Context(), "r", "c")
-	wantErr(t, "deleted client", err, server.ErrNotFound)
+	wantErr(t, "deleted client", err, store.ErrNotFound)
 	_, err = live(s, "r", "c")
-	wantErr(t, "its token", err, server.ErrNotFound)
+	wantErr(t, "its token", err, store.ErrNotFound)
 	if live, err := live(s, "r", "other"); err != nil || live != "t-other" {
 		t.Errorf("the other client's token is %q, %v", live, err)
 	}
@@ -122,11 +122,11 @@ func deleteEndsLive(t *testing.T, s server.Store) {
 	// What was granted to the client before is none of this one's, though its
 	// version is the same.
 	i := issue(s, issued("c", "t-again"), false)
-	i.AsOf, i.Created = before.AsOf, before.Created
+	i.Revision, i.Created = before.Revision, before.Created
 	_, err = s.RecordIssued(t.Context(), i)
-	wantErr(t, "a token of the client that was deleted", err, server.ErrConflict)
+	wantErr(t, "a token of the client that was deleted", err, store.ErrConflict)
 	err = s.UpdateClient(t.Context(), before, change(counterfoil.EventClientChanged, "c"))
-	wantErr(t, "a change of the client that was deleted", err, server.ErrConflict)
+	wantErr(t, "a change of the client that was deleted", err, store.ErrConflict)
 	if events, _ := Events(t, s); len(events) != 6 || events[4].Type != counterfoil.EventClientDeleted {
 		t.Errorf("events: %+v", events)
 	}
@@ -135,7 +135,7 @@ func deleteEndsLive(t *testing.T, s server.Store) {
 // deletedWithinASecond: the end of a live token dates the next one of the client a
 // second ahead, and the client is deleted before that. It is none of the client's that
 // is made again.
-func deletedWithinASecond(t *testing.T, s server.Store) {
+func deletedWithinASecond(t *testing.T, s store.Store) {
 	c := create(t, s, newClient("c"))
 	must(t, record(s, issued("c", "live"), true))
 	for _, disabled := range []bool{true, false} {
@@ -147,19 +147,19 @@ func deletedWithinASecond(t *testing.T, s server.Store) {
 	must(t, err)
 	must(t, s.DeleteClient(t.Context(), "r", "c", change(counterfoil.EventClientDeleted, "c")))
 	create(t, s, newClient("c"))
-	if st, err := s.Standing(t.Context(), "r", "c", "t"); err != nil || !i.Issued.Before(st.NotBefore) && !st.Revoked {
+	if st, err := s.TokenStatus(t.Context(), "r", "c", "t"); err != nil || !i.Issued.Before(st.NotBefore) && !st.Revoked {
 		t.Errorf("the token of the client before, of %v, counts for the one made again: %+v, %v", i.Issued, st, err)
 	}
 }
 
-func wantLive(t *testing.T, s server.Store, what, want string) {
+func wantLive(t *testing.T, s store.Store, what, want string) {
 	t.Helper()
 	if id, err := live(s, "r", "c"); err != nil || id != want {
 		t.Errorf("live token %s: %q, %v; want %q", what, id, err, want)
 	}
 }
 
-func independentLeavesNoLive(t *testing.T, s server.Store) {
+func independentLeavesNoLive(t *testing.T, s store.Store) {
 	create(t, s, newClient("c"))
 	if err := record(s, issued("c", "t"), false); err != nil {
 		t.Fatal(err)
@@ -167,53 +167,53 @@ func independentLeavesNoLive(t *testing.T, s server.Store) {
 	wantLive(t, s, "of an independent token", "")
 }
 
-func issuedNeedsUnchanged(t *testing.T, s server.Store) {
+func issuedNeedsUnchanged(t *testing.T, s store.Store) {
 	c := create(t, s, newClient("c"))
 	i := issue(s, issued("c", "t1"), false)
 	mark, err := s.RecordIssued(t.Context(), i)
 	must(t, err)
 	// Another client is changed: the mark is another, this client is not.
 	create(t, s, newClient("other"))
-	i.AsOf, i.Event.TokenID = mark, "t2"
+	i.Revision, i.Event.TokenID = mark, "t2"
 	later, err := s.RecordIssued(t.Context(), i)
-	if err != nil || later == mark || later != read(t, s, "r", "c").AsOf {
+	if err != nil || later == mark || later != read(t, s, "r", "c").Revision {
 		t.Errorf("after a change elsewhere: mark %d, %v; it was %d", later, err, mark)
 	}
 	// It is changed: whatever mark it was read under, this is not it any more.
 	c.Name = "changed"
 	changed := update(t, s, c)
 	for _, asOf := range []int64{0, mark, later} {
-		i.AsOf = asOf
+		i.Revision = asOf
 		_, err = s.RecordIssued(t.Context(), i)
-		wantErr(t, fmt.Sprintf("changed since mark %d", asOf), err, server.ErrConflict)
+		wantErr(t, fmt.Sprintf("changed since mark %d", asOf), err, store.ErrConflict)
 	}
-	i.Version, i.AsOf, i.Event.TokenID = changed.Version, changed.AsOf, "t3"
+	i.Version, i.Revision, i.Event.TokenID = changed.Version, changed.Revision, "t3"
 	_, err = s.RecordIssued(t.Context(), i)
 	wantErr(t, "of the client as it is", err, nil)
 	// Deleted, and created again: another client.
 	must(t, s.DeleteClient(t.Context(), "r", "c", change(counterfoil.EventClientDeleted, "c")))
 	_, err = s.RecordIssued(t.Context(), i)
-	wantErr(t, "deleted since", err, server.ErrNotFound)
+	wantErr(t, "deleted since", err, store.ErrNotFound)
 	wantEvents(t, s, "three tokens, four changes", 7)
 }
 
-func reusedNeedsUnrevoked(t *testing.T, s server.Store) {
+func reusedNeedsUnrevoked(t *testing.T, s store.Store) {
 	create(t, s, newClient("c"))
 	i := issue(s, issued("c", "t"), false)
 	mark, err := s.RecordIssued(t.Context(), i)
 	must(t, err)
 	again := issue(s, issued("c", "t"), false)
-	again.Event.Type, again.Reused, again.AsOf = counterfoil.EventTokenReused, true, mark
+	again.Event.Type, again.Reused, again.Revision = counterfoil.EventTokenReused, true, mark
 	mark, err = s.RecordIssued(t.Context(), again)
 	wantErr(t, "answered again", err, nil)
 	must(t, s.RevokeToken(t.Context(), revocation("c", "another"), change(counterfoil.EventTokenRevoked, "c")))
-	again.AsOf = mark
+	again.Revision = mark
 	mark, err = s.RecordIssued(t.Context(), again)
 	wantErr(t, "after another was revoked", err, nil)
 	must(t, s.RevokeToken(t.Context(), revocation("c", "t"), change(counterfoil.EventTokenRevoked, "c")))
-	again.AsOf = mark
+	again.Revision = mark
 	_, err = s.RecordIssued(t.Context(), again)
-	wantErr(t, "after it was revoked", err, server.ErrConflict)
+	wantErr(t, "after it was revoked", err, store.ErrConflict)
 	events, _ := Events(t, s)
 	if len(events) != 6 || events[2].Type != counterfoil.EventTokenReused {
 		t.Errorf("events: %+v", events)
@@ -221,37 +221,37 @@ func reusedNeedsUnrevoked(t *testing.T, s server.Store) {
 }
 
 // key is what may be used once, in the test of that name.
-func key(t *testing.T, n byte) server.Once {
-	return server.Once{Key: sha256.Sum256(append([]byte(t.Name()), n)), Until: at.Add(time.Minute)}
+func key(t *testing.T, n byte) store.ReplayKey {
+	return store.ReplayKey{Hash: sha256.Sum256(append([]byte(t.Name()), n)), Until: at.Add(time.Minute)}
 }
 
-func once(t *testing.T, s server.Store) {
+func once(t *testing.T, s store.Store) {
 	create(t, s, newClient("c"))
-	use := func(token string, keys ...server.Once) error {
+	use := func(token string, keys ...store.ReplayKey) error {
 		i := issue(s, issued("c", token), true)
-		i.Once = keys
+		i.ReplayKeys = keys
 		_, err := s.RecordIssued(t.Context(), i)
 		return err
 	}
 	wantErr(t, "first use", use("t1", key(t, 1), key(t, 2)), nil)
-	wantErr(t, "second use", use("t2", key(t, 1)), server.ErrReplayed)
-	wantErr(t, "one of two was used", use("t3", key(t, 3), key(t, 2)), server.ErrReplayed)
+	wantErr(t, "second use", use("t2", key(t, 1)), store.ErrReplayed)
+	wantErr(t, "one of two was used", use("t3", key(t, 3), key(t, 2)), store.ErrReplayed)
 	if id, err := live(s, "r", "c"); err != nil || id != "t1" {
 		t.Errorf("after replays the live token is %q, %v", id, err)
 	}
 	wantErr(t, "the other of them was not", use("t4", key(t, 3)), nil)
-	wantErr(t, "twice in one", use("t5", key(t, 4), key(t, 4)), server.ErrReplayed)
+	wantErr(t, "twice in one", use("t5", key(t, 4), key(t, 4)), store.ErrReplayed)
 	wantErr(t, "which used nothing up", use("t6", key(t, 4)), nil)
 	i := issue(s, issued("c", "t7"), false)
-	i.Version, i.AsOf, i.Once = 9, 0, []server.Once{key(t, 5)}
+	i.Version, i.Revision, i.ReplayKeys = 9, 0, []store.ReplayKey{key(t, 5)}
 	_, err := s.RecordIssued(t.Context(), i)
-	wantErr(t, "refused for another cause", err, server.ErrConflict)
+	wantErr(t, "refused for another cause", err, store.ErrConflict)
 	wantErr(t, "which used nothing up either", use("t8", key(t, 5)), nil)
 	wantEvents(t, s, "one client, four tokens", 5)
 }
 
 // concurrentOnce: of many that use the same key, one does.
-func concurrentOnce(t *testing.T, s [2]server.Store) {
+func concurrentOnce(t *testing.T, s [2]store.Store) {
 	create(t, s[0], newClient("c"))
 	for round := range byte(10) {
 		var won atomic.Int64
@@ -259,11 +259,11 @@ func concurrentOnce(t *testing.T, s [2]server.Store) {
 		for n := range 24 {
 			wg.Go(func() {
 				i := issue(s[n%2], issued("c", fmt.Sprint(n)), false)
-				i.Once = []server.Once{key(t, round)}
+				i.ReplayKeys = []store.ReplayKey{key(t, round)}
 				_, err := s[n%2].RecordIssued(context.Background(), i)
 				if err == nil {
 					won.Add(1)
-				} else if !errors.Is(err, server.ErrReplayed) {
+				} else if !errors.Is(err, store.ErrReplayed) {
 					t.Error(err)
 				}
 			})
@@ -278,16 +278,16 @@ func concurrentOnce(t *testing.T, s [2]server.Store) {
 
 // issuedWhileDisabled: once a client is disabled, changed or deleted, nothing is
 // recorded for it as it was, wherever that is tried.
-func issuedWhileDisabled(t *testing.T, s [2]server.Store) {
-	for name, end := range map[string]func(server.Store, server.Client) error{
-		"disabled": func(s server.Store, c server.Client) error {
+func issuedWhileDisabled(t *testing.T, s [2]store.Store) {
+	for name, end := range map[string]func(store.Store, store.Client) error{
+		"disabled": func(s store.Store, c store.Client) error {
 			c.Disabled = true
 			return s.UpdateClient(context.Background(), c, change(counterfoil.EventClientDisabled, c.ID))
 		},
-		"rotated": func(s server.Store, c server.Client) error {
+		"rotated": func(s store.Store, c store.Client) error {
 			return s.UpdateClient(context.Background(), c, change(counterfoil.EventClientRotated, c.ID))
 		},
-		"deleted": func(s server.Store, c server.Client) error {
+		"deleted": func(s store.Store, c store.Client) error {
 			return s.DeleteClient(context.Background(), "r", c.ID, change(counterfoil.EventClientDeleted, c.ID))
 		},
 	} {
@@ -295,21 +295,21 @@ func issuedWhileDisabled(t *testing.T, s [2]server.Store) {
 	}
 }
 
-func issuedWhile(t *testing.T, s [2]server.Store, id string, end func(server.Store, server.Client) error) {
+func issuedWhile(t *testing.T, s [2]store.Store, id string, end func(store.Store, store.Client) error) {
 	c := create(t, s[0], newClient(id))
 	var ended atomic.Bool
 	var count atomic.Int64
 	var wg sync.WaitGroup
 	for n := range 24 {
 		wg.Go(func() {
-			mark := c.AsOf
+			mark := c.Revision
 			for j := range 1000 {
 				i := issue(s[n%2], issued(id, fmt.Sprintf("%d-%d", n, j)), n%3 == 0)
-				i.Version, i.AsOf = c.Version, mark
+				i.Version, i.Revision = c.Version, mark
 				over := ended.Load()
 				asOf, err := s[n%2].RecordIssued(context.Background(), i)
 				if err != nil {
-					if !errors.Is(err, server.ErrNotFound) && !errors.Is(err, server.ErrConflict) {
+					if !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrConflict) {
 						t.Error(err)
 					}
 					return
@@ -332,10 +332,10 @@ func issuedWhile(t *testing.T, s [2]server.Store, id string, end func(server.Sto
 	ended.Store(true)
 	wg.Wait()
 	events, _ := Events(t, s[0])
-	last := slices.IndexFunc(events, func(e server.RecordedEvent) bool {
+	last := slices.IndexFunc(events, func(e store.RecordedEvent) bool {
 		return e.ClientID == id && e.Type != counterfoil.EventTokenIssued && e.Type != counterfoil.EventClientCreated
 	})
-	if last < 0 || slices.ContainsFunc(events[last:], func(e server.RecordedEvent) bool {
+	if last < 0 || slices.ContainsFunc(events[last:], func(e store.RecordedEvent) bool {
 		return e.ClientID == id && e.Type == counterfoil.EventTokenIssued
 	}) {
 		t.Errorf("the change is event %d of %d, and tokens come after it", last, len(events))
@@ -343,7 +343,7 @@ func issuedWhile(t *testing.T, s [2]server.Store, id string, end func(server.Sto
 }
 
 // reusedWhileRevoked: once a token is revoked, it is not answered again.
-func reusedWhileRevoked(t *testing.T, s [2]server.Store) {
+func reusedWhileRevoked(t *testing.T, s [2]store.Store) {
 	create(t, s[0], newClient("c"))
 	i := issue(s[0], issued("c", "t"), false)
 	mark, err := s[0].RecordIssued(t.Context(), i)
@@ -354,19 +354,19 @@ func reusedWhileRevoked(t *testing.T, s [2]server.Store) {
 	for n := range 24 {
 		wg.Go(func() {
 			again := i
-			again.Reused, again.AsOf = true, mark
+			again.Reused, again.Revision = true, mark
 			for range 1000 {
 				over := ended.Load()
 				asOf, err := s[n%2].RecordIssued(context.Background(), again)
 				if err != nil {
-					wantErr(t, "after the revocation", err, server.ErrConflict)
+					wantErr(t, "after the revocation", err, store.ErrConflict)
 					return
 				}
 				if over {
 					t.Error("answered after it was revoked")
 					return
 				}
-				again.AsOf = asOf
+				again.Revision = asOf
 				count.Add(1)
 			}
 		})
@@ -381,19 +381,19 @@ func reusedWhileRevoked(t *testing.T, s [2]server.Store) {
 	wg.Wait()
 }
 
-func standing(t *testing.T, s server.Store) {
+func standing(t *testing.T, s store.Store) {
 	c := newClient("c")
 	c.Tokens.Policy = provider.Replace
 	c.NotBefore = at.Truncate(time.Second).UTC()
 	c = create(t, s, c)
 	must(t, record(s, issued("c", "t"), true))
-	want := func(when, token string, want server.Standing) {
+	want := func(when, token string, want store.TokenStatus) {
 		t.Helper()
-		if got, err := s.Standing(t.Context(), "r", "c", token); err != nil || got != want {
+		if got, err := s.TokenStatus(t.Context(), "r", "c", token); err != nil || got != want {
 			t.Errorf("%s: %+v, %v; want %+v", when, got, err, want)
 		}
 	}
-	st := server.Standing{NotBefore: c.NotBefore, LiveToken: "t", Policy: provider.Replace}
+	st := store.TokenStatus{NotBefore: c.NotBefore, LiveToken: "t", Policy: provider.Replace}
 	want("live", "t", st)
 	must(t, s.RevokeToken(t.Context(), revocation("c", "t"), change(counterfoil.EventTokenRevoked, "c")))
 	want("another token", "u", st)
@@ -402,8 +402,8 @@ func standing(t *testing.T, s server.Store) {
 	c = read(t, s, "r", "c")
 	c.Disabled, c.NotBefore, c.Tokens.Policy = true, c.NotBefore.Add(time.Hour), ""
 	update(t, s, c)
-	want("disabled", "u", server.Standing{Disabled: true, NotBefore: c.NotBefore})
+	want("disabled", "u", store.TokenStatus{Disabled: true, NotBefore: c.NotBefore})
 	must(t, s.DeleteClient(t.Context(), "r", "c", change(counterfoil.EventClientDeleted, "c")))
-	_, err := s.Standing(t.Context(), "r", "c", "t")
-	wantErr(t, "deleted", err, server.ErrNotFound)
+	_, err := s.TokenStatus(t.Context(), "r", "c", "t")
+	wantErr(t, "deleted", err, store.ErrNotFound)
 }

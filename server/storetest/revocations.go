@@ -11,15 +11,15 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // revocation ends one token.
-func revocation(id, token string) server.Revocation {
-	return server.Revocation{Realm: "r", ClientID: id, TokenID: token, Expires: at.Add(time.Hour)}
+func revocation(id, token string) store.Revocation {
+	return store.Revocation{Realm: "r", ClientID: id, TokenID: token, Expires: at.Add(time.Hour)}
 }
 
-func revoke(s server.Store, id, token string) error {
+func revoke(s store.Store, id, token string) error {
 	return s.RevokeToken(context.Background(), revocation(id, token), change(counterfoil.EventTokenRevoked, id))
 }
 
@@ -27,11 +27,11 @@ func revoke(s server.Store, id, token string) error {
 type follower struct {
 	feed  string
 	after int64
-	ends  map[string]server.Revocation
+	ends  map[string]store.Revocation
 }
 
 // follow reads what is new, in pages of three.
-func (f *follower) follow(t *testing.T, s server.Store) {
+func (f *follower) follow(t *testing.T, s store.Store) {
 	t.Helper()
 	for {
 		page, err := s.Revocations(context.Background(), "r", f.after, 3)
@@ -40,7 +40,7 @@ func (f *follower) follow(t *testing.T, s server.Store) {
 			return
 		}
 		if f.ends == nil {
-			f.feed, f.ends = page.Feed, map[string]server.Revocation{}
+			f.feed, f.ends = page.Feed, map[string]store.Revocation{}
 		}
 		if page.Feed != f.feed || page.Feed == "" {
 			t.Errorf("the feed was %q and is %q", f.feed, page.Feed)
@@ -77,7 +77,7 @@ type made struct {
 
 // issueReplacing records a token that replaces others, as the server does: when
 // it is dated too early, once more.
-func issueReplacing(t *testing.T, s server.Store, id, token string, now time.Time) made {
+func issueReplacing(t *testing.T, s store.Store, id, token string, now time.Time) made {
 	t.Helper()
 	i := issue(s, issued(id, token), true)
 	for {
@@ -89,7 +89,7 @@ func issueReplacing(t *testing.T, s server.Store, id, token string, now time.Tim
 			return made{token, i.Issued}
 		}
 		c, again := s.Client(context.Background(), "r", id)
-		if again != nil || c.Disabled || c.Latest.IsZero() {
+		if again != nil || c.Disabled || c.MinIssuedAt.IsZero() {
 			t.Errorf("record %s: %v", token, err)
 			return made{}
 		}
@@ -99,7 +99,7 @@ func issueReplacing(t *testing.T, s server.Store, id, token string, now time.Tim
 
 // replaced: at any time a follower accepts the live token and no other, whatever
 // became of the client, and however the clock goes.
-func replaced(t *testing.T, s server.Store) {
+func replaced(t *testing.T, s store.Store) {
 	create(t, s, newClient("c"))
 	var tokens []made
 	var f follower
@@ -132,8 +132,8 @@ func replaced(t *testing.T, s server.Store) {
 			must(t, s.DeleteClient(t.Context(), "r", "c", change(counterfoil.EventClientDeleted, "c")))
 			when += ", deleted"
 		case random.IntN(10) == 0:
-			c.NotBefore = c.Latest.Add(time.Second) // whole seconds, as for a revocation of all
-			if c.Latest.IsZero() {
+			c.NotBefore = c.MinIssuedAt.Add(time.Second) // whole seconds, as for a revocation of all
+			if c.MinIssuedAt.IsZero() {
 				c.NotBefore = now.Add(time.Second)
 			}
 			update(t, s, c)
@@ -156,19 +156,19 @@ func replaced(t *testing.T, s server.Store) {
 
 // datedTooEarly: a token that would be taken for one of those that another has
 // ended is not recorded; dated Latest it is.
-func datedTooEarly(t *testing.T, s server.Store) {
+func datedTooEarly(t *testing.T, s store.Store) {
 	create(t, s, newClient("c"))
 	must(t, record(s, issued("c", "t1"), true))
 	c := read(t, s, "r", "c")
 	i := issue(s, issued("c", "t2"), true)
-	if !c.Latest.Equal(i.Issued) {
-		t.Errorf("Latest is %v, the live token was issued at %v", c.Latest, i.Issued)
+	if !c.MinIssuedAt.Equal(i.Issued) {
+		t.Errorf("Latest is %v, the live token was issued at %v", c.MinIssuedAt, i.Issued)
 	}
 	i.Issued = i.Issued.Add(-time.Second)
 	_, err := s.RecordIssued(t.Context(), i)
-	wantErr(t, "dated before the live one", err, server.ErrConflict)
+	wantErr(t, "dated before the live one", err, store.ErrConflict)
 	wantLive(t, s, "after a conflict", "t1")
-	i.Issued = c.Latest
+	i.Issued = c.MinIssuedAt
 	_, err = s.RecordIssued(t.Context(), i)
 	wantErr(t, "dated as the live one", err, nil)
 	wantLive(t, s, "of the same second", "t2")
@@ -177,7 +177,7 @@ func datedTooEarly(t *testing.T, s server.Store) {
 
 // followedReplacement: of tokens that replace each other all at once one is
 // live, and it is the one that a follower accepts.
-func followedReplacement(t *testing.T, s [2]server.Store) {
+func followedReplacement(t *testing.T, s [2]store.Store) {
 	create(t, s[0], newClient("c"))
 	var mu sync.Mutex
 	var tokens []made
@@ -207,19 +207,19 @@ func followedReplacement(t *testing.T, s [2]server.Store) {
 	}
 }
 
-func revokeToken(t *testing.T, s server.Store) {
+func revokeToken(t *testing.T, s store.Store) {
 	create(t, s, newClient("c"))
 	before := read(t, s, "r", "c")
 	must(t, revoke(s, "c", "t"))
 	var f follower
 	f.follow(t, s)
 	first, ok := f.ends["c\x00t"]
-	want := server.Revocation{Sequence: first.Sequence, Realm: "r", ClientID: "c", TokenID: "t", Expires: micro(at.Add(time.Hour))}
+	want := store.Revocation{Sequence: first.Sequence, Realm: "r", ClientID: "c", TokenID: "t", Expires: micro(at.Add(time.Hour))}
 	if !ok || first != want {
 		t.Errorf("got  %+v\nwant %+v", first, want)
 	}
 	after := read(t, s, "r", "c")
-	if after.Version != before.Version || after.AsOf == before.AsOf {
+	if after.Version != before.Version || after.Revision == before.Revision {
 		t.Errorf("the client was %+v and is %+v", before, after)
 	}
 	must(t, revoke(s, "c", "t")) // changes nothing
@@ -229,25 +229,25 @@ func revokeToken(t *testing.T, s server.Store) {
 	}
 	wantEvents(t, s, "created, revoked", 2)
 	// In another realm and of another client, tokens may have the same name.
-	if st, err := s.Standing(t.Context(), "r", "c", "t"); err != nil || !st.Revoked {
+	if st, err := s.TokenStatus(t.Context(), "r", "c", "t"); err != nil || !st.Revoked {
 		t.Errorf("standing %+v, %v", st, err)
 	}
 	create(t, s, newClient("d"))
-	if st, err := s.Standing(t.Context(), "r", "d", "t"); err != nil || st.Revoked {
+	if st, err := s.TokenStatus(t.Context(), "r", "d", "t"); err != nil || st.Revoked {
 		t.Errorf("standing of another client %+v, %v", st, err)
 	}
 }
 
 // revokeTooMany: a client has room for MaxRevoked, and for others when those
 // have expired.
-func revokeTooMany(t *testing.T, s server.Store) {
+func revokeTooMany(t *testing.T, s store.Store) {
 	create(t, s, newClient("c"))
 	create(t, s, newClient("d"))
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range 256 {
 		wg.Go(func() {
-			for n := next.Add(1); n <= server.MaxRevoked; n = next.Add(1) {
+			for n := next.Add(1); n <= store.MaxRevoked; n = next.Add(1) {
 				if err := revoke(s, "c", fmt.Sprint(n)); err != nil {
 					t.Error(err)
 					return
@@ -257,8 +257,8 @@ func revokeTooMany(t *testing.T, s server.Store) {
 	}
 	wg.Wait()
 	before := read(t, s, "r", "c")
-	wantErr(t, "one more", revoke(s, "c", "more"), server.ErrFull)
-	if after := read(t, s, "r", "c"); after.AsOf != before.AsOf {
+	wantErr(t, "one more", revoke(s, "c", "more"), store.ErrTooManyRevocations)
+	if after := read(t, s, "r", "c"); after.Revision != before.Revision {
 		t.Error("a refused revocation left a mark")
 	}
 	wantErr(t, "one of them again", revoke(s, "c", "1"), nil)
@@ -270,10 +270,10 @@ func revokeTooMany(t *testing.T, s server.Store) {
 
 // clientRevocations: what happens to a client becomes a revocation of its
 // tokens, in its latest state.
-func clientRevocations(t *testing.T, s server.Store) {
+func clientRevocations(t *testing.T, s store.Store) {
 	c := create(t, s, newClient("c"))
 	var f follower
-	want := func(when string, n int, want server.Revocation) {
+	want := func(when string, n int, want store.Revocation) {
 		t.Helper()
 		before := f.ends["c\x00"].Sequence
 		f.follow(t, s)
@@ -281,7 +281,7 @@ func clientRevocations(t *testing.T, s server.Store) {
 		if len(f.ends) != n || n > 0 && got.Sequence <= before {
 			t.Errorf("%s: %+v", when, f.ends)
 		}
-		if n > 0 && got.Expires.Before(at.Add(server.MaxLifetime)) {
+		if n > 0 && got.Expires.Before(at.Add(store.MaxLifetime)) {
 			t.Errorf("%s: can be forgotten at %v, when tokens of %v have not expired", when, got.Expires, at)
 		}
 		want.Sequence, want.Expires = got.Sequence, got.Expires
@@ -292,24 +292,24 @@ func clientRevocations(t *testing.T, s server.Store) {
 			t.Errorf("%s:\ngot  %+v\nwant %+v", when, got, want)
 		}
 	}
-	want("created", 0, server.Revocation{})
+	want("created", 0, store.Revocation{})
 	c.Name = "changed"
 	c = update(t, s, c)
-	want("changed", 0, server.Revocation{})
+	want("changed", 0, store.Revocation{})
 	c.NotBefore = micro(at.Truncate(time.Second))
 	c = update(t, s, c)
-	want("all revoked", 1, server.Revocation{NotBefore: c.NotBefore})
+	want("all revoked", 1, store.Revocation{NotBefore: c.NotBefore})
 	c.Disabled = true
 	c = update(t, s, c)
-	want("disabled", 1, server.Revocation{NotBefore: c.NotBefore, Disabled: true})
+	want("disabled", 1, store.Revocation{NotBefore: c.NotBefore, Disabled: true})
 	c.Disabled = false
 	update(t, s, c)
-	want("enabled", 1, server.Revocation{NotBefore: c.NotBefore})
+	want("enabled", 1, store.Revocation{NotBefore: c.NotBefore})
 	must(t, s.DeleteClient(t.Context(), "r", "c", change(counterfoil.EventClientDeleted, "c")))
 	deleted := c.NotBefore.Add(time.Second)
-	want("deleted", 1, server.Revocation{NotBefore: deleted, Disabled: true})
+	want("deleted", 1, store.Revocation{NotBefore: deleted, Disabled: true})
 	create(t, s, newClient("c"))
-	want("created again", 1, server.Revocation{NotBefore: deleted})
+	want("created again", 1, store.Revocation{NotBefore: deleted})
 	passes(t, s, f.ends["c\x00"].Expires.Add(24*time.Hour))
 	page, err := s.Revocations(t.Context(), "r", 0, 10)
 	if err != nil || len(page.Revocations) != 0 || page.Last < f.ends["c\x00"].Sequence {
@@ -321,7 +321,7 @@ func clientRevocations(t *testing.T, s server.Store) {
 	}
 }
 
-func revocationPages(t *testing.T, s server.Store) {
+func revocationPages(t *testing.T, s store.Store) {
 	for _, id := range []string{"a", "b"} {
 		create(t, s, newClient(id))
 	}
@@ -360,7 +360,7 @@ func revocationPages(t *testing.T, s server.Store) {
 }
 
 // concurrentRevocation: a token that many revoke at once is revoked once.
-func concurrentRevocation(t *testing.T, s [2]server.Store) {
+func concurrentRevocation(t *testing.T, s [2]store.Store) {
 	create(t, s[0], newClient("c"))
 	var wg sync.WaitGroup
 	for n := range 24 {
@@ -382,7 +382,7 @@ func concurrentRevocation(t *testing.T, s [2]server.Store) {
 }
 
 // followedWhileWriting: who follows while others write misses nothing.
-func followedWhileWriting(t *testing.T, s [2]server.Store) {
+func followedWhileWriting(t *testing.T, s [2]store.Store) {
 	const writers, each = 20, 10
 	for n := range writers {
 		create(t, s[0], newClient(fmt.Sprint(n)))
@@ -430,7 +430,7 @@ func followedWhileWriting(t *testing.T, s [2]server.Store) {
 
 // revokedIndexes looks at a token for each way in which it can end, and one that
 // serves.
-func revokedIndexes(t *testing.T, s server.Store) {
+func revokedIndexes(t *testing.T, s store.Store) {
 	for _, id := range []string{"serves", "revoked", "disabled", "before", "deleted", "again", "replaced", "ended", "independent"} {
 		create(t, s, newClient(id))
 	}
@@ -494,14 +494,14 @@ func revokedIndexes(t *testing.T, s server.Store) {
 }
 
 // passes lets the time go on until then.
-func passes(t *testing.T, s server.Store, until time.Time) {
+func passes(t *testing.T, s store.Store, until time.Time) {
 	t.Helper()
 	e := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: until, Realm: "r"}
 	must(t, s.RecordRefused(t.Context(), e, false))
 }
 
 // concurrentIndexes: no index is given twice, whoever asks.
-func concurrentIndexes(t *testing.T, s [2]server.Store) {
+func concurrentIndexes(t *testing.T, s [2]store.Store) {
 	var mu sync.Mutex
 	given := map[int64]int{}
 	var wg sync.WaitGroup

@@ -13,12 +13,12 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // Run runs the suite. database makes an empty database and returns what opens
 // it, each time as another process would; the suite closes what it opens.
-func Run(t *testing.T, database func(t *testing.T) (open func() server.Store)) {
+func Run(t *testing.T, database func(t *testing.T) (open func() store.Store)) {
 	for name, test := range alone {
 		t.Run(name, func(t *testing.T) {
 			s := database(t)()
@@ -33,13 +33,13 @@ func Run(t *testing.T, database func(t *testing.T) (open func() server.Store)) {
 			defer first.Close()
 			second := open()
 			defer second.Close()
-			test(t, [2]server.Store{first, second})
+			test(t, [2]store.Store{first, second})
 		})
 	}
 }
 
 // alone are the tests of one process.
-var alone = map[string]func(*testing.T, server.Store){
+var alone = map[string]func(*testing.T, store.Store){
 	"client round trip":            clientRoundTrip,
 	"client settings":              clientSettings,
 	"client exists":                clientExists,
@@ -81,7 +81,7 @@ var alone = map[string]func(*testing.T, server.Store){
 }
 
 // together are the tests of two processes on one database.
-var together = map[string]func(*testing.T, [2]server.Store){
+var together = map[string]func(*testing.T, [2]store.Store){
 	"reads see writes":       readsSeeWrites,
 	"concurrent updates":     concurrentUpdates,
 	"concurrent creation":    concurrentCreation,
@@ -102,15 +102,15 @@ var at = time.Date(2026, 3, 4, 5, 6, 7, 123456789, time.FixedZone("", 3600))
 
 func micro(t time.Time) time.Time { return t.Truncate(time.Microsecond).UTC() }
 
-func newClient(id string) server.Client {
-	return server.Client{Realm: "r", ID: id, Secrets: []server.Hash{{Value: "sha256:x", Created: micro(at)}}, Created: micro(at), Changed: micro(at)}
+func newClient(id string) store.Client {
+	return store.Client{Realm: "r", ID: id, Secrets: []store.SecretHash{{Value: "sha256:x", Created: micro(at)}}, Created: micro(at), Changed: micro(at)}
 }
 
 func change(kind, id string) counterfoil.Event {
 	return counterfoil.Event{Type: kind, Time: at, Realm: "r", ClientID: id, Success: true, Actor: "test"}
 }
 
-func create(t *testing.T, s server.Store, c server.Client) server.Client {
+func create(t *testing.T, s store.Store, c store.Client) store.Client {
 	t.Helper()
 	if err := s.CreateClient(t.Context(), c, change(counterfoil.EventClientCreated, c.ID)); err != nil {
 		t.Fatalf("create %q: %v", c.ID, err)
@@ -118,7 +118,7 @@ func create(t *testing.T, s server.Store, c server.Client) server.Client {
 	return read(t, s, c.Realm, c.ID)
 }
 
-func read(t *testing.T, s server.Store, realm, id string) server.Client {
+func read(t *testing.T, s store.Store, realm, id string) store.Client {
 	t.Helper()
 	c, err := s.Client(t.Context(), realm, id)
 	if err != nil {
@@ -133,23 +133,23 @@ func issued(id, token string) counterfoil.Event {
 
 // issue is a token of an hour, of a client as it is now, dated as the server
 // does.
-func issue(s server.Store, e counterfoil.Event, replace bool) server.Issue {
+func issue(s store.Store, e counterfoil.Event, replace bool) store.Issuance {
 	c, _ := s.Client(context.Background(), e.Realm, e.ClientID)
 	begin := at.Truncate(time.Second)
-	for _, earliest := range []time.Time{c.NotBefore, c.Latest} {
+	for _, earliest := range []time.Time{c.NotBefore, c.MinIssuedAt} {
 		if earliest.After(begin) {
 			begin = earliest
 		}
 	}
-	return server.Issue{Event: e, Version: c.Version, Created: c.Created, AsOf: c.AsOf, Replace: replace, Issued: begin, Expires: begin.Add(time.Hour), StatusIndex: -1}
+	return store.Issuance{Event: e, Version: c.Version, Created: c.Created, Revision: c.Revision, Replace: replace, Issued: begin, Expires: begin.Add(time.Hour), StatusIndex: -1}
 }
 
-func record(s server.Store, e counterfoil.Event, replace bool) error {
+func record(s store.Store, e counterfoil.Event, replace bool) error {
 	_, err := s.RecordIssued(context.Background(), issue(s, e, replace))
 	return err
 }
 
-func update(t *testing.T, s server.Store, c server.Client) server.Client {
+func update(t *testing.T, s store.Store, c store.Client) store.Client {
 	t.Helper()
 	if err := s.UpdateClient(t.Context(), c, change(counterfoil.EventClientChanged, c.ID)); err != nil {
 		t.Fatalf("update %q: %v", c.ID, err)
@@ -165,23 +165,23 @@ func must(t *testing.T, err error) {
 }
 
 // wantEvents looks at how many events there are.
-func wantEvents(t *testing.T, s server.Store, what string, n int) {
+func wantEvents(t *testing.T, s store.Store, what string, n int) {
 	t.Helper()
 	if events, _ := Events(t, s); len(events) != n {
 		t.Errorf("%s: %d events, want %d: %+v", what, len(events), n, events)
 	}
 }
 
-func live(s server.Store, realm, id string) (string, error) {
-	st, err := s.Standing(context.Background(), realm, id, "")
+func live(s store.Store, realm, id string) (string, error) {
+	st, err := s.TokenStatus(context.Background(), realm, id, "")
 	return st.LiveToken, err
 }
 
 // Events returns all events of a store, read in pages of three, and how many
 // were evicted.
-func Events(t *testing.T, s server.Store) ([]server.RecordedEvent, int64) {
+func Events(t *testing.T, s store.Store) ([]store.RecordedEvent, int64) {
 	t.Helper()
-	var all []server.RecordedEvent
+	var all []store.RecordedEvent
 	var after int64
 	for {
 		page, err := s.Events(t.Context(), after, 3)
@@ -210,7 +210,7 @@ func wantErr(t *testing.T, what string, err, want error) {
 
 // readsSeeWrites: a read sees every write whose call had returned, wherever it
 // was made.
-func readsSeeWrites(t *testing.T, s [2]server.Store) {
+func readsSeeWrites(t *testing.T, s [2]store.Store) {
 	for i := range 20 {
 		id := fmt.Sprint(i)
 		writer, reader := s[i%2], s[(i+1)%2]
@@ -220,22 +220,22 @@ func readsSeeWrites(t *testing.T, s [2]server.Store) {
 		}
 		must(t, record(writer, issued(id, "t"), true))
 		must(t, writer.RevokeToken(t.Context(), revocation(id, "t"), change(counterfoil.EventTokenRevoked, id)))
-		if st, err := reader.Standing(t.Context(), "r", id, "t"); err != nil || st.LiveToken != "t" || !st.Revoked {
+		if st, err := reader.TokenStatus(t.Context(), "r", id, "t"); err != nil || st.LiveToken != "t" || !st.Revoked {
 			t.Fatalf("the other reads %+v, %v", st, err)
 		}
 		c.Disabled = true
 		update(t, writer, c)
-		if st, err := reader.Standing(t.Context(), "r", id, "t"); err != nil || !st.Disabled || st.LiveToken != "" {
+		if st, err := reader.TokenStatus(t.Context(), "r", id, "t"); err != nil || !st.Disabled || st.LiveToken != "" {
 			t.Fatalf("the other reads %+v, %v", st, err)
 		}
 		must(t, writer.DeleteClient(t.Context(), "r", id, change(counterfoil.EventClientDeleted, id)))
 		_, err := reader.Client(t.Context(), "r", id)
-		wantErr(t, "deleted by the other", err, server.ErrNotFound)
+		wantErr(t, "deleted by the other", err, store.ErrNotFound)
 	}
 }
 
 // cancelledContext: a write says what became of it.
-func cancelledContext(t *testing.T, s server.Store) {
+func cancelledContext(t *testing.T, s store.Store) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	err := s.CreateClient(ctx, newClient("c"), change(counterfoil.EventClientCreated, "c"))
@@ -245,7 +245,7 @@ func cancelledContext(t *testing.T, s server.Store) {
 	}
 }
 
-func closes(t *testing.T, s server.Store) {
+func closes(t *testing.T, s store.Store) {
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() { // each is refused or done, none hangs
@@ -259,7 +259,7 @@ func closes(t *testing.T, s server.Store) {
 	if err := s.RecordRefused(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: at}, true); err == nil {
 		t.Error("a write after Close succeeded")
 	}
-	if _, err := s.Client(t.Context(), "r", "c"); err == nil || errors.Is(err, server.ErrNotFound) {
+	if _, err := s.Client(t.Context(), "r", "c"); err == nil || errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a read after Close gave %v", err)
 	}
 	if err := s.Close(); err != nil {

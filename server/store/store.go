@@ -1,4 +1,4 @@
-package server
+package store
 
 import (
 	"context"
@@ -20,7 +20,7 @@ var (
 	// ErrReplayed: what may be used once was used before.
 	ErrReplayed = errors.New("used before")
 	// ErrFull: a client has more than MaxRevoked tokens revoked apart.
-	ErrFull = errors.New("too many tokens of this client are revoked one by one")
+	ErrTooManyRevocations = errors.New("too many tokens of this client are revoked one by one")
 )
 
 // Bounds of what a Store keeps.
@@ -30,7 +30,7 @@ const (
 	MaxAhead = 10 * time.Second
 	// KeptRefusals is how many records of refused strangers a Store keeps by
 	// default.
-	KeptRefusals = 100_000
+	MaxAnonymousRefusals = 100_000
 	// MaxRevoked is how many tokens of one client are revoked apart at most.
 	MaxRevoked = 10_000
 	// MaxLifetime is the longest life of a token, and so how long a revocation
@@ -113,9 +113,9 @@ type ClientStore interface {
 
 	// RecordUses keeps when secrets were last used, where that is later than
 	// what is kept. Those of clients that are gone are left out.
-	RecordUses(ctx context.Context, uses []Use) error
+	RecordLastUses(ctx context.Context, uses []LastUse) error
 	// Uses returns the last uses of a client's secrets and API keys.
-	Uses(ctx context.Context, realm, clientID string) ([]Use, error)
+	LastUses(ctx context.Context, realm, clientID string) ([]LastUse, error)
 }
 
 // ClientQuery asks for clients of a realm.
@@ -142,7 +142,7 @@ type TokenStore interface {
 	// Latest, and ErrReplayed when one of i.Once was used before; it records
 	// nothing then: no token leaves on what is no longer so. The mark that it
 	// returns is the new AsOf of the client.
-	RecordIssued(ctx context.Context, i Issue) (asOf int64, err error)
+	RecordIssued(ctx context.Context, i Issuance) (asOf int64, err error)
 	// RecordRefused records that a request was refused. Of those by strangers,
 	// who did not prove to be the client that they named, the newest
 	// KeptRefusals are kept and the others counted; no other event is ever
@@ -151,7 +151,7 @@ type TokenStore interface {
 
 	// Standing tells how a client stands, and one of its tokens; ErrNotFound
 	// when the client is gone. It is on the path of guarded calls.
-	Standing(ctx context.Context, realm, clientID, tokenID string) (Standing, error)
+	TokenStatus(ctx context.Context, realm, clientID, tokenID string) (TokenStatus, error)
 	// RevokeToken revokes one token of r's client until r.Expires, and records
 	// e. To revoke it again changes nothing and records nothing. ErrFull means
 	// that MaxRevoked of the client are revoked already.
@@ -170,14 +170,14 @@ type TokenStore interface {
 }
 
 // Issue is a token that was made and has not left yet.
-type Issue struct {
+type Issuance struct {
 	// Event has the Realm, the ClientID and the TokenID.
 	Event counterfoil.Event
 	// Version, Created and AsOf are those of the client as it was read. Versions
 	// begin anew when a client is deleted and made again: Created tells the two
 	// apart.
-	Version, AsOf int64
-	Created       time.Time
+	Version, Revision int64
+	Created           time.Time
 	// Replace makes the token the client's live one in place of any other: of
 	// several recorded at once, the last to take effect is live and no other.
 	Replace bool
@@ -192,22 +192,22 @@ type Issue struct {
 	// Issued and Expires are the token's iat and exp: whole seconds.
 	Issued, Expires time.Time
 	// Once are the assertions and proofs that must not have been used before.
-	Once []Once
+	ReplayKeys []ReplayKey
 	// StatusIndex is the token's index in the realm's status lists; negative
 	// for none.
 	StatusIndex int64
 }
 
 // Once is something that may be used once.
-type Once struct {
+type ReplayKey struct {
 	// Key is the SHA-256 of what it is and whose; Until is when it can be
 	// forgotten.
-	Key   [32]byte
+	Hash  [32]byte
 	Until time.Time
 }
 
 // Standing is how a client and one of its tokens stand.
-type Standing struct {
+type TokenStatus struct {
 	Disabled bool
 	// NotBefore is the Client's.
 	NotBefore time.Time

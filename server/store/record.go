@@ -1,4 +1,4 @@
-package server
+package store
 
 import (
 	"net/netip"
@@ -32,18 +32,18 @@ type Client struct {
 	// before is revoked. Whole seconds; zero for never.
 	NotBefore time.Time
 	// Secrets are the accepted client secrets, newest first: two at most.
-	Secrets []Hash
+	Secrets []SecretHash
 	// APIKeys are the accepted API keys, newest first: two at most.
-	APIKeys []Hash
+	APIKeys []SecretHash
 	// Version grows with every change.
 	Version int64
 	// AsOf is the store's mark of the moment at which the client was read, for
 	// RecordIssued; it is not kept.
-	AsOf int64
+	Revision int64
 	// Latest is the date of the newest token of the client that the store has ended
 	// others by: one that is dated earlier would be taken for one of those. Zero for
 	// none. It is the store's, and not kept.
-	Latest time.Time
+	MinIssuedAt time.Time
 	// Newest is the time of the newest event in the store. It is the store's, and
 	// not kept.
 	Newest time.Time
@@ -142,7 +142,7 @@ type FederationRule struct {
 }
 
 // Hash is what a Store keeps of a client secret or an API key.
-type Hash struct {
+type SecretHash struct {
 	// ID names the secret in lists and records: 8 hexadecimal digits.
 	ID string
 	// Value is the text form of package sechash: a tag that names the form, and
@@ -150,16 +150,16 @@ type Hash struct {
 	Value   string
 	Created time.Time
 	// Ends is when the value stops being accepted; zero for never.
-	Ends time.Time
+	Expires time.Time
 }
 
 // AcceptedAt reports whether the value is accepted at that time.
-func (h *Hash) AcceptedAt(at time.Time) bool { return h.Ends.IsZero() || at.Before(h.Ends) }
+func (h *SecretHash) AcceptedAt(at time.Time) bool { return h.Expires.IsZero() || at.Before(h.Expires) }
 
 // Use is when a secret or an API key was last used.
-type Use struct {
+type LastUse struct {
 	Realm, ClientID string
 	// SecretID is the Hash's ID.
 	SecretID string
-	Last     time.Time
+	Time     time.Time
 }
