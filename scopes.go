@@ -37,10 +37,10 @@ func ParseScopes(s string) (Scopes, error) {
 // String joins the scopes with spaces, as they travel in a scope parameter.
 func (s Scopes) String() string { return strings.Join(s, " ") }
 
-// Contain reports whether scope is among s.
+// Contains reports whether scope is among s.
 func (s Scopes) Contains(scope string) bool { return slices.Contains(s, scope) }
 
-// ContainAll reports whether each of want is among s. Nothing wanted is always
+// ContainsAll reports whether each of want is among s. Nothing wanted is always
 // contained.
 func (s Scopes) ContainsAll(want Scopes) bool {
 	for _, w := range want {

@@ -64,7 +64,7 @@ type Renewal struct {
 // holders, because what it depends on is away; Fetch has then not been called, or
 // was given up.
 // A Source fetches all the same where tokens are independent. Where a new token
-// ends the old one it keeps the token that it has, unless [Config.FetchAlone].
+// ends the old one it keeps the token that it has, unless [Config.FetchWithoutCache].
 var ErrCacheLost = errors.New("the shared token cache cannot be reached")
 
 // KeyPrefix is how the keys of a client begin: its id's SHA-256, in hexadecimal.

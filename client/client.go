@@ -132,7 +132,7 @@ type Config struct {
 	// Sources of one client the same: where a new token ends the old one, they
 	// would end each other's.
 	Cache Cache
-	// FetchAlone says that a token is asked for even while the cache is lost and
+	// FetchWithoutCache says that a token is asked for even while the cache is lost and
 	// a new token ends the old one (see [ErrCacheLost]): every process then ends
 	// the others' tokens. Without it each keeps the token that it has, and calls
 	// fail when that has ended.

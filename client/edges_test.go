@@ -202,7 +202,7 @@ func TestCacheIsLost(t *testing.T) {
 	}{
 		{"independent", provider.Independent, false, true},
 		{"a new token ends the old one", provider.Replace, false, false},
-		{"a new token ends the old one, and FetchAlone", provider.Replace, true, true},
+		{"a new token ends the old one, and FetchWithoutCache", provider.Replace, true, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t)

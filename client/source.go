@@ -218,12 +218,12 @@ func (s *Source) notRenewed(ctx context.Context, err error) error {
 	}
 	e := &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "the token cache fails", Err: err}
 	if errors.Is(err, ErrCacheLost) {
-		e.Message = fmt.Sprintf("no token is asked for while the shared cache is lost, because a new token of %s ends the others': mend the cache, or set %s", s.cfg.Provider.Name, s.cfg.field("FetchAlone"))
+		e.Message = fmt.Sprintf("no token is asked for while the shared cache is lost, because a new token of %s ends the others': mend the cache, or set %s", s.cfg.Provider.Name, s.cfg.field("FetchWithoutCache"))
 	}
 	return s.stopped(ctx, e)
 }
 
-// Drop takes out of use, here and in the cache, the token that an API has
+// Invalidate takes out of use, here and in the cache, the token that an API has
 // rejected, and only that one: a token that has been renewed since stays. The
 // next call of Token gets a new one. When 5 tokens in a minute have been dropped
 // long before their renewal, by this Source or others who share the cache,

@@ -14,7 +14,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/counterfoil/counterfoil/internal/eventstream"
+	"github.com/counterfoil/counterfoil/guard/internal/eventstream"
 	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/internal/jose"
 )

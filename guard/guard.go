@@ -13,7 +13,7 @@
 // Behind it the API reads its caller with [counterfoil.PrincipalFrom].
 //
 // Whether a token was revoked since it was issued, it cannot say itself: a
-// [Liveness] tells. In the issuer's process that is the server's Authority; elsewhere the
+// [Liveness] tells. In the issuer's process that is the server's Issuer; elsewhere the
 // issuer's revocation feed ([FollowRevocations]) or its introspection endpoint
 // ([NewIntrospector]). With the feed, a revocation takes effect as soon as its event
 // arrives, in milliseconds. If the issuer is silent for 15 seconds the feed is

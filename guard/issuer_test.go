@@ -19,8 +19,9 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // realIssuer is the server with its database on a TLS listener, and an API on
@@ -30,8 +31,8 @@ type realIssuer struct {
 	clock   *clock.Manual
 	server  *httptest.Server
 	api     *httptest.Server
-	clients *server.Clients
-	client  server.Credentials
+	clients *clients.Service
+	client  clients.Credentials
 	asked   atomic.Int64                     // questions about tokens
 	instead atomic.Pointer[http.HandlerFunc] // of an answer to one
 }
@@ -39,7 +40,7 @@ type realIssuer struct {
 // credentialed adds a client's credentials to its requests.
 type credentialed struct {
 	next http.RoundTripper
-	of   server.Credentials
+	of   clients.Credentials
 }
 
 func (c credentialed) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -54,7 +55,7 @@ func newRealIssuer(t *testing.T) *realIssuer {
 	store := must(sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "counterfoil.db")))
 	t.Cleanup(func() { _ = store.Close() })
 	i := &realIssuer{t: t, clock: clock.NewStepping(start)}
-	i.clients = server.NewClients(store, i.clock)
+	i.clients = clients.New(store, i.clock)
 	var realm atomic.Pointer[http.Handler]
 	i.server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/introspect") {
@@ -84,9 +85,9 @@ func newRealIssuer(t *testing.T) *realIssuer {
 	return i
 }
 
-func (i *realIssuer) create(id string, resourceServer bool) server.Credentials {
+func (i *realIssuer) create(id string, resourceServer bool) clients.Credentials {
 	i.t.Helper()
-	_, c, err := i.clients.Create(i.t.Context(), "test", server.NewClient{Realm: "acme", ID: id, Settings: store.Settings{
+	_, c, err := i.clients.Create(i.t.Context(), "test", clients.NewClient{Realm: "acme", ID: id, Settings: store.Settings{
 		Scopes: counterfoil.Scopes{"read"}, ResourceServer: resourceServer}})
 	if err != nil {
 		i.t.Fatal(err)

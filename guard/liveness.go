@@ -10,7 +10,7 @@ import (
 
 // Liveness tells whether a verified token is still in force, which the token
 // itself cannot say: it may have been revoked or replaced since it was issued. A
-// [Feed], an [Introspector] and, in the issuer's process, the server's Authority
+// [Feed], an [Introspector] and, in the issuer's process, the server's Issuer
 // of a realm are one.
 type Liveness interface {
 	// Live returns nil for a token that is in force. Otherwise the error is a

@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/jose"
-	"github.com/counterfoil/counterfoil/internal/outbound"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/internal/outbound"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -223,7 +224,7 @@ func (rl *realm) checkOwn(claims map[string]any, clientID string, now time.Time)
 	if expires.After(now.Add(maxAssertionLife + assertionLeeway)) {
 		return refused(counterfoil.AssertionLifetime, "it ends more than "+maxAssertionLife.String()+" from now")
 	}
-	if id, _ := claims["jti"].(string); !visible(id, maxAssertionID) {
+	if id, _ := claims["jti"].(string); !event.Visible(id, maxAssertionID) {
 		return refused(counterfoil.AssertionClaims, "its jti is not 1 to 256 bytes of visible characters")
 	}
 	return nil

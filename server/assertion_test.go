@@ -20,6 +20,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -61,7 +62,7 @@ func TestPrivateKeyJWT(t *testing.T) {
 		})
 	}
 	t.Run("the secret of a client that has keys", func(t *testing.T) {
-		creds := h.client(server.NewClient{Realm: "oauth2", ID: "both", Settings: store.Settings{Authentication: store.Authentication{KeySet: jwks("ec", ecKey())}}})
+		creds := h.client(clients.NewClient{Realm: "oauth2", ID: "both", Settings: store.Settings{Authentication: store.Authentication{KeySet: jwks("ec", ecKey())}}})
 		a := h.good("oauth2")
 		a.credentials("both", creds.ClientSecret.Reveal())
 		h.wantToken(t, a)

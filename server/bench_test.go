@@ -18,8 +18,9 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // BenchmarkToken compares the token endpoint, with 1,000 clients in a real
@@ -82,11 +83,11 @@ func benchmarkServer(b *testing.B, algorithm, policy string) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	clients, bodies := server.NewClients(db, nil), make([]string, 1000)
+	made, bodies := clients.New(db, nil), make([]string, 1000)
 	var wg sync.WaitGroup
 	for i := range bodies {
 		wg.Go(func() {
-			_, creds, err := clients.Create(b.Context(), "bench", server.NewClient{Realm: "bench", ID: fmt.Sprintf("client-%04d", i), Settings: store.Settings{Scopes: []string{"read"}}})
+			_, creds, err := made.Create(b.Context(), "bench", clients.NewClient{Realm: "bench", ID: fmt.Sprintf("client-%04d", i), Settings: store.Settings{Scopes: []string{"read"}}})
 			if err != nil {
 				b.Error(err)
 			}

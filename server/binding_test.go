@@ -13,6 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -118,7 +119,7 @@ func TestDPoP(t *testing.T) {
 		}
 	})
 	t.Run("a client that needs one", func(t *testing.T) {
-		creds := h.client(server.NewClient{Realm: "oauth2", ID: "bound", Settings: store.Settings{Tokens: store.TokenSettings{DPoPBound: true}}})
+		creds := h.client(clients.NewClient{Realm: "oauth2", ID: "bound", Settings: store.Settings{Tokens: store.TokenSettings{DPoPBound: true}}})
 		a := h.good("oauth2")
 		a.credentials("bound", creds.ClientSecret.Reveal())
 		h.wantProofRefused(t, a, "invalid_dpop_proof", counterfoil.InvalidDPoPProof)
@@ -161,7 +162,7 @@ func TestDPoPNonce(t *testing.T) {
 func TestCertificateBound(t *testing.T) {
 	h := newGate(t, nil)
 	cert := h.selfSigned(ecKey(), nil)
-	creds := h.client(server.NewClient{Realm: "oauth2", ID: "bound", Settings: store.Settings{Tokens: store.TokenSettings{CertificateBound: true}}})
+	creds := h.client(clients.NewClient{Realm: "oauth2", ID: "bound", Settings: store.Settings{Tokens: store.TokenSettings{CertificateBound: true}}})
 	a := h.good("oauth2")
 	a.credentials("bound", creds.ClientSecret.Reveal())
 	h.wantInvalid(t, a, counterfoil.CertificateMissing)

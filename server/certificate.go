@@ -14,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/internal/subject"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -163,8 +164,8 @@ func certificateMatches(r *store.CertificateRule, cert *x509.Certificate) bool {
 	case named != 1:
 		return false
 	case r.SubjectDN != "":
-		want, err := parseSubject(r.SubjectDN)
-		return err == nil && sameSubject(cert.RawSubject, want)
+		want, err := subject.Parse(r.SubjectDN)
+		return err == nil && want.Matches(cert.RawSubject)
 	case r.DNS != "":
 		return slices.ContainsFunc(cert.DNSNames, func(name string) bool { return sameDomain(name, r.DNS) })
 	case r.URI != "":

@@ -16,6 +16,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -214,7 +215,7 @@ func TestBehindAProxy(t *testing.T) {
 				c.TrustedProxies, c.CertificateHeader = row.proxies, "Client-Cert"
 			})
 			cert := h.selfSigned(ecKey(), nil)
-			h.client(server.NewClient{Realm: "oauth2", ID: "job", Settings: store.Settings{
+			h.client(clients.NewClient{Realm: "oauth2", ID: "job", Settings: store.Settings{
 				Addresses:      []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")},
 				Authentication: store.Authentication{Thumbprints: []string{thumbprint(cert)}},
 			}})

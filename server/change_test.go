@@ -12,7 +12,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -347,7 +347,7 @@ func TestCheckSettings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := good()
 			row.change(&s)
-			err := server.CheckSettings(p, []string{"A", "B"}, &s)
+			err := clients.CheckSettings(p, []string{"A", "B"}, &s)
 			if (err == nil) != (row.want == "") || err != nil && !strings.Contains(err.Error(), row.want) {
 				t.Errorf("got %v, want %q", err, row.want)
 			}
@@ -357,20 +357,20 @@ func TestCheckSettings(t *testing.T) {
 	bare.AccessToken.Claims = nil
 	replacing := good()
 	replacing.Tokens.Policy = provider.Replace
-	if err := server.CheckSettings(p, nil, &replacing); err != nil {
+	if err := clients.CheckSettings(p, nil, &replacing); err != nil {
 		t.Errorf("a policy of the client's own: %v", err)
 	}
-	if err := server.CheckSettings(&bare, nil, &replacing); err == nil || !strings.Contains(err.Error(), "token_id") {
+	if err := clients.CheckSettings(&bare, nil, &replacing); err == nil || !strings.Contains(err.Error(), "token_id") {
 		t.Errorf("replace where tokens have no id: %v", err)
 	}
 	bare = *p
 	bare.Scopes = nil
-	if err := server.CheckSettings(&bare, nil, &store.Settings{Scopes: counterfoil.Scopes{"any"}}); err != nil {
+	if err := clients.CheckSettings(&bare, nil, &store.Settings{Scopes: counterfoil.Scopes{"any"}}); err != nil {
 		t.Errorf("a realm without scopes of its own: %v", err)
 	}
 	free := good()
 	free.Tenants = []string{"any"}
-	if err := server.CheckSettings(p, nil, &free); err != nil {
+	if err := clients.CheckSettings(p, nil, &free); err != nil {
 		t.Errorf("a realm without tenants of its own: %v", err)
 	}
 }
@@ -380,7 +380,7 @@ func TestCheckSettings(t *testing.T) {
 func TestEndSecret(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
 	ctx, old := t.Context(), h.creds["oauth2"].ClientSecret
-	creds, err := h.clients.RotateSecret(ctx, "test", "oauth2", "good", server.SecretRotation{At: h.clock.Now().Add(24 * time.Hour)})
+	creds, err := h.clients.RotateSecret(ctx, "test", "oauth2", "good", clients.Rotation{At: h.clock.Now().Add(24 * time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -421,7 +421,7 @@ func TestEndSecret(t *testing.T) {
 	if err := h.clients.ExpireSecret(ctx, "root", "oauth2", "good", "ffffffff", time.Time{}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("an unknown secret: %v", err)
 	}
-	again, err := h.clients.RotateSecret(ctx, "root", "oauth2", "good", server.SecretRotation{})
+	again, err := h.clients.RotateSecret(ctx, "root", "oauth2", "good", clients.Rotation{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -433,7 +433,7 @@ func TestEndSecret(t *testing.T) {
 
 func TestRotationRefuses(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
-	for name, r := range map[string]server.SecretRotation{
+	for name, r := range map[string]clients.Rotation{
 		"negative overlap":      {Overlap: -1},
 		"an end in the past":    {At: h.clock.Now().Add(-time.Second)},
 		"an overlap and an end": {Overlap: time.Hour, At: h.clock.Now().Add(time.Hour)},
@@ -501,7 +501,7 @@ func TestRevokeTokens(t *testing.T) {
 
 func TestCreateWithoutSecret(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
-	n := server.NewClient{Realm: "oauth2", ID: "keys", WithoutSecret: true, Settings: store.Settings{Authentication: store.Authentication{KeySet: someKeys}}}
+	n := clients.NewClient{Realm: "oauth2", ID: "keys", WithoutSecret: true, Settings: store.Settings{Authentication: store.Authentication{KeySet: someKeys}}}
 	c, creds, err := h.clients.Create(t.Context(), "test", n)
 	if err != nil || len(c.Secrets) != 0 || creds.ClientSecret != "" {
 		t.Errorf("%+v, %v", c, err)
@@ -509,7 +509,7 @@ func TestCreateWithoutSecret(t *testing.T) {
 	if got := h.try("keys", "x"); got != 401 {
 		t.Errorf("got %d", got)
 	}
-	for name, n := range map[string]server.NewClient{
+	for name, n := range map[string]clients.NewClient{
 		"a secret and none": {Realm: "oauth2", WithoutSecret: true, Secrets: []store.SecretHash{{Value: sha256Hash}}},
 		"three secrets":     {Realm: "oauth2", Secrets: make([]store.SecretHash, 3)},
 		"no form":           {Realm: "oauth2", Secrets: []store.SecretHash{{Value: "secret"}}},

@@ -13,7 +13,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -27,7 +27,7 @@ func (h *house) try(id string, secret counterfoil.Secret) int {
 
 func TestCreate(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
-	n := server.NewClient{Realm: "oauth2", Settings: store.Settings{Name: "A partner – ü", Scopes: counterfoil.Scopes{"read"}, Tenants: []string{"T"}}, WithAPIKey: true}
+	n := clients.NewClient{Realm: "oauth2", Settings: store.Settings{Name: "A partner – ü", Scopes: counterfoil.Scopes{"read"}, Tenants: []string{"T"}}, WithAPIKey: true}
 	made, creds, err := h.clients.Create(t.Context(), "root@host\n", n)
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func TestCreate(t *testing.T) {
 
 func TestCreateRefuses(t *testing.T) {
 	h := newHouseOf(t, nil)
-	for name, n := range map[string]server.NewClient{
+	for name, n := range map[string]clients.NewClient{
 		"no realm":          {},
 		"control in id":     {Realm: "r", ID: "a\nb"},
 		"not UTF-8":         {Realm: "r", ID: "a\xff"},
@@ -108,7 +108,7 @@ func TestHashesOfAnImport(t *testing.T) {
 		"a short ID":            {[]store.SecretHash{{Value: good, ID: "1f2e3d"}}, "its id must be 8 hexadecimal digits"},
 		"a long ID":             {[]store.SecretHash{{Value: good, ID: "1f2e3d4c5b"}}, "its id must be 8 hexadecimal digits"},
 	} {
-		c, _, err := h.clients.Create(t.Context(), "test", server.NewClient{Realm: "r", ID: strings.ReplaceAll(name, " ", "-"), Secrets: row.hashes})
+		c, _, err := h.clients.Create(t.Context(), "test", clients.NewClient{Realm: "r", ID: strings.ReplaceAll(name, " ", "-"), Secrets: row.hashes})
 		if (err == nil) != (row.says == "") || err != nil && !strings.Contains(err.Error(), row.says) {
 			t.Errorf("%s: %v, want %q", name, err, row.says)
 		}
@@ -128,24 +128,24 @@ func TestReplaceClient(t *testing.T) {
 		return []store.SecretHash{{ID: id, Value: "sha256:p9xtEI6wc4YwPhFTRy7tZT1Gm0D4ss7EkZF_xfR6my4"}}
 	}
 	for name, row := range map[string]struct {
-		with           server.NewClient
+		with           clients.NewClient
 		secret, apiKey string
 		name           string
 		disabled       bool
 		detail         string
 		err            string
 	}{
-		"nothing":        {server.NewClient{Settings: store.Settings{Name: "Old"}}, "0000000a", "0000000b", "Old", false, "from acme, in place of what was there", ""},
-		"settings":       {server.NewClient{Settings: store.Settings{Name: "New"}}, "0000000a", "0000000b", "New", false, "from acme, in place of what was there; name: New", ""},
-		"state":          {server.NewClient{Settings: store.Settings{Name: "Old"}, Disabled: true}, "0000000a", "0000000b", "Old", true, "from acme, in place of what was there", ""},
-		"secrets":        {server.NewClient{Settings: store.Settings{Name: "Old"}, Secrets: hash("0000000c")}, "0000000c", "0000000b", "Old", false, "from acme, in place of what was there; secrets", ""},
-		"API keys":       {server.NewClient{Settings: store.Settings{Name: "Old"}, APIKeys: hash("0000000d")}, "0000000a", "0000000d", "Old", false, "from acme, in place of what was there; API keys", ""},
-		"all":            {server.NewClient{Settings: store.Settings{Name: "New"}, Secrets: hash("0000000c"), APIKeys: hash("0000000d")}, "0000000c", "0000000d", "New", false, "from acme, in place of what was there; name: New; secrets; API keys", ""},
-		"what cannot be": {server.NewClient{Settings: store.Settings{Name: "a\nb"}}, "0000000a", "0000000b", "Old", false, "", "replace client: "},
+		"nothing":        {clients.NewClient{Settings: store.Settings{Name: "Old"}}, "0000000a", "0000000b", "Old", false, "from acme, in place of what was there", ""},
+		"settings":       {clients.NewClient{Settings: store.Settings{Name: "New"}}, "0000000a", "0000000b", "New", false, "from acme, in place of what was there; name: New", ""},
+		"state":          {clients.NewClient{Settings: store.Settings{Name: "Old"}, Disabled: true}, "0000000a", "0000000b", "Old", true, "from acme, in place of what was there", ""},
+		"secrets":        {clients.NewClient{Settings: store.Settings{Name: "Old"}, Secrets: hash("0000000c")}, "0000000c", "0000000b", "Old", false, "from acme, in place of what was there; secrets", ""},
+		"API keys":       {clients.NewClient{Settings: store.Settings{Name: "Old"}, APIKeys: hash("0000000d")}, "0000000a", "0000000d", "Old", false, "from acme, in place of what was there; API keys", ""},
+		"all":            {clients.NewClient{Settings: store.Settings{Name: "New"}, Secrets: hash("0000000c"), APIKeys: hash("0000000d")}, "0000000c", "0000000d", "New", false, "from acme, in place of what was there; name: New; secrets; API keys", ""},
+		"what cannot be": {clients.NewClient{Settings: store.Settings{Name: "a\nb"}}, "0000000a", "0000000b", "Old", false, "", "replace client: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouseOf(t, nil)
-			h.client(server.NewClient{Realm: "r", ID: "job", Settings: store.Settings{Name: "Old"}, Secrets: hash("0000000a"), APIKeys: hash("0000000b")})
+			h.client(clients.NewClient{Realm: "r", ID: "job", Settings: store.Settings{Name: "Old"}, Secrets: hash("0000000a"), APIKeys: hash("0000000b")})
 			row.with.Realm, row.with.ID, row.with.ImportedFrom = "r", "job", "acme"
 			_, err := h.clients.Replace(t.Context(), "test", row.with, 1)
 			if (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
@@ -198,7 +198,7 @@ func TestRotate(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
 	ctx, first := t.Context(), h.creds["oauth2"].ClientSecret
 	rotate := func(overlap time.Duration) counterfoil.Secret {
-		c, err := h.clients.RotateSecret(ctx, "test", "oauth2", "good", server.SecretRotation{Overlap: overlap})
+		c, err := h.clients.RotateSecret(ctx, "test", "oauth2", "good", clients.Rotation{Overlap: overlap})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -237,10 +237,10 @@ func TestRotate(t *testing.T) {
 	if c, err := h.clients.Get(ctx, "oauth2", "good"); err != nil || len(c.Secrets) != 1 {
 		t.Errorf("%d secrets are kept, %v", len(c.Secrets), err)
 	}
-	if _, err := h.clients.RotateSecret(ctx, "test", "oauth2", "good", server.SecretRotation{Overlap: -1}); err == nil {
+	if _, err := h.clients.RotateSecret(ctx, "test", "oauth2", "good", clients.Rotation{Overlap: -1}); err == nil {
 		t.Error("a negative overlap was taken")
 	}
-	if _, err := h.clients.RotateSecret(ctx, "test", "oauth2", "nobody", server.SecretRotation{}); !errors.Is(err, store.ErrNotFound) {
+	if _, err := h.clients.RotateSecret(ctx, "test", "oauth2", "nobody", clients.Rotation{}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("an unknown client: %v", err)
 	}
 	rotated := slices.DeleteFunc(h.recorded(), func(e store.RecordedEvent) bool { return e.Type != counterfoil.EventClientRotated })
@@ -259,7 +259,7 @@ func TestRotateAtOnce(t *testing.T) {
 	done := 0
 	for range 8 {
 		wg.Go(func() {
-			_, err := h.clients.RotateSecret(context.Background(), "test", "oauth2", "good", server.SecretRotation{Overlap: time.Hour})
+			_, err := h.clients.RotateSecret(context.Background(), "test", "oauth2", "good", clients.Rotation{Overlap: time.Hour})
 			if err != nil && !errors.Is(err, store.ErrConflict) {
 				t.Error(err)
 			}
@@ -280,7 +280,7 @@ func TestRotateAtOnce(t *testing.T) {
 func TestRotateAPIKey(t *testing.T) {
 	h := newHouseOf(t, nil, "altrata")
 	old := h.creds["altrata"].APIKey
-	c, err := h.clients.RotateAPIKey(t.Context(), "test", "altrata", "good", server.SecretRotation{Overlap: time.Hour})
+	c, err := h.clients.RotateAPIKey(t.Context(), "test", "altrata", "good", clients.Rotation{Overlap: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,8 +288,8 @@ func TestRotateAPIKey(t *testing.T) {
 	if want := h.clock.Now().Add(time.Hour); !c.PreviousExpires.Equal(want) {
 		t.Errorf("the old key ends at %v, want %v", c.PreviousExpires, want)
 	}
-	h.client(server.NewClient{Realm: "altrata", ID: "keyless"})
-	if c, err := h.clients.RotateAPIKey(t.Context(), "test", "altrata", "keyless", server.SecretRotation{Overlap: time.Hour}); err != nil || !c.PreviousExpires.IsZero() {
+	h.client(clients.NewClient{Realm: "altrata", ID: "keyless"})
+	if c, err := h.clients.RotateAPIKey(t.Context(), "test", "altrata", "keyless", clients.Rotation{Overlap: time.Hour}); err != nil || !c.PreviousExpires.IsZero() {
 		t.Errorf("a first key: the old one ends at %v, %v", c.PreviousExpires, err)
 	}
 	if e := h.last(counterfoil.EventClientRotated); e.Detail != "API key" {
@@ -347,8 +347,8 @@ func TestDisable(t *testing.T) {
 func TestDeleteAndList(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
 	ctx := t.Context()
-	h.client(server.NewClient{Realm: "oauth2", ID: "a"})
-	h.client(server.NewClient{Realm: "oauth2", ID: "z"})
+	h.client(clients.NewClient{Realm: "oauth2", ID: "a"})
+	h.client(clients.NewClient{Realm: "oauth2", ID: "z"})
 	if err := h.clients.Delete(ctx, "test", "oauth2", "good"); err != nil {
 		t.Fatal(err)
 	}

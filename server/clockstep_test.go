@@ -13,6 +13,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -126,7 +127,7 @@ func TestClockSetRevoked(t *testing.T) {
 			"revoked": func(h *house) { h.done(h.clients.RevokeTokens(h.t.Context(), "test", realm, "good")) },
 			"deleted": func(h *house) {
 				h.done(h.clients.Delete(h.t.Context(), "test", realm, "good"))
-				h.creds[realm] = h.client(server.NewClient{Realm: realm, ID: "good", WithAPIKey: realm == "altrata",
+				h.creds[realm] = h.client(clients.NewClient{Realm: realm, ID: "good", WithAPIKey: realm == "altrata",
 					Settings: store.Settings{Scopes: []string{"EventsApi"}, Tenants: []string{"TENANT123"}}})
 			},
 		} {

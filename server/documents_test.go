@@ -14,7 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
 	"github.com/counterfoil/counterfoil/provider"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -187,7 +187,7 @@ var proofs = map[string]func(*testing.T, *house, string, document){
 // path, and no others.
 func provesAssertions(path, member string) func(*testing.T, *house, string, document) {
 	return func(t *testing.T, h *house, realm string, d document) {
-		id := h.client(server.NewClient{Realm: realm, Settings: store.Settings{Authentication: store.Authentication{
+		id := h.client(clients.NewClient{Realm: realm, Settings: store.Settings{Authentication: store.Authentication{
 			KeySet: jwks("", ecKey(), "", rsKey(), "", edKey()),
 		}}}).ClientID
 		for alg, sign := range signers {
@@ -202,7 +202,7 @@ func provesAssertions(path, member string) func(*testing.T, *house, string, docu
 }
 
 // authenticate puts a client's credentials where the method has them.
-func authenticate(method string, c server.Credentials, form url.Values, header http.Header) {
+func authenticate(method string, c clients.Credentials, form url.Values, header http.Header) {
 	form.Del("client_id")
 	form.Del("client_secret")
 	if method == string(provider.ClientSecretBasic) {
@@ -236,7 +236,7 @@ func (h *house) proveMethods(t *testing.T, realm, path string, said []string) {
 				scopes = counterfoil.Scopes{"read", "write"}
 			}
 			good := h.creds[realm]
-			h.creds[realm] = h.client(server.NewClient{Realm: realm, WithAPIKey: good.APIKey != "", Settings: store.Settings{ResourceServer: true, Scopes: scopes}})
+			h.creds[realm] = h.client(clients.NewClient{Realm: realm, WithAPIKey: good.APIKey != "", Settings: store.Settings{ResourceServer: true, Scopes: scopes}})
 			header = http.Header{"Authorization": {"Bearer " + h.token(realm)}}
 			h.creds[realm] = good
 		} else {

@@ -36,7 +36,7 @@ func (rl *realm) route(path string) http.HandlerFunc {
 	case rl.endpoint.Path:
 		return rl.serveToken
 	case keySetPath:
-		return func(w http.ResponseWriter, r *http.Request) { serveDocument(w, r, rl.keySet(r.Context())) }
+		return func(w http.ResponseWriter, r *http.Request) { serveDocument(w, r, rl.keys.Document(r.Context())) }
 	case introspectPath:
 		return rl.serveIntrospect
 	case revokePath:

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -63,9 +63,9 @@ access_token:
 )
 
 // resourceServer makes a client that may look at every token of a realm.
-func (h *house) resourceServer(realm string) server.Credentials {
+func (h *house) resourceServer(realm string) clients.Credentials {
 	h.t.Helper()
-	return h.client(server.NewClient{Realm: realm, ID: "api", Settings: store.Settings{ResourceServer: true, Scopes: counterfoil.Scopes{"read"}}})
+	return h.client(clients.NewClient{Realm: realm, ID: "api", Settings: store.Settings{ResourceServer: true, Scopes: counterfoil.Scopes{"read"}}})
 }
 
 // post sends a form to a path below the realm's base URL.
@@ -95,7 +95,7 @@ func (h *house) post(path string, form url.Values, header http.Header) answer {
 
 // as returns the headers of a client that authenticates as the guide of the
 // realm tells, for a request about a token.
-func (h *house) as(realm string, c server.Credentials) http.Header {
+func (h *house) as(realm string, c clients.Credentials) http.Header {
 	header := http.Header{"Authorization": {basic(c.ClientID, c.ClientSecret.Reveal())}}
 	switch realm {
 	case "altrata":
@@ -158,7 +158,7 @@ func TestIntrospection(t *testing.T) {
 
 func TestIntrospectionOfTenants(t *testing.T) {
 	h := newHouseOf(t, nil, "custom")
-	c := h.client(server.NewClient{Realm: "custom", ID: "two", Settings: store.Settings{Scopes: counterfoil.Scopes{"a", "b"}, Tenants: []string{"T1", "T 2"}}})
+	c := h.client(clients.NewClient{Realm: "custom", ID: "two", Settings: store.Settings{Scopes: counterfoil.Scopes{"a", "b"}, Tenants: []string{"T1", "T 2"}}})
 	got := h.do("custom", &ask{method: http.MethodPost, body: "grant_type=client_credentials", header: h.as("custom", c)})
 	var body struct {
 		Token string `json:"access_token"`
@@ -180,7 +180,7 @@ func TestIntrospectionOfTenants(t *testing.T) {
 func TestWhoMayIntrospect(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2", "a55")
 	good, api := h.as("oauth2", h.creds["oauth2"]), h.resourceServer("oauth2")
-	other := h.client(server.NewClient{Realm: "oauth2", ID: "other", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}})
+	other := h.client(clients.NewClient{Realm: "oauth2", ID: "other", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}})
 	token, foreign := h.token("oauth2"), h.token("a55")
 	bearer := func(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
 	apiToken, otherToken := h.tokenOf("oauth2", api), h.tokenOf("oauth2", other)
@@ -231,7 +231,7 @@ func TestWhoMayIntrospect(t *testing.T) {
 }
 
 // tokenOf returns a token of a client of the realm.
-func (h *house) tokenOf(realm string, c server.Credentials) string {
+func (h *house) tokenOf(realm string, c clients.Credentials) string {
 	h.t.Helper()
 	got := h.do(realm, &ask{method: http.MethodPost, header: http.Header{}, mediaType: "application/x-www-form-urlencoded", form: url.Values{
 		"grant_type": {"client_credentials"}, "client_id": {c.ClientID}, "client_secret": {c.ClientSecret.Reveal()}, "scope": {"read"},
@@ -371,7 +371,7 @@ func TestEndpointsLookAtTheClientItself(t *testing.T) {
 func TestRevocation(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
 	as := h.as("oauth2", h.creds["oauth2"])
-	other := h.client(server.NewClient{Realm: "oauth2", ID: "other", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}})
+	other := h.client(clients.NewClient{Realm: "oauth2", ID: "other", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}})
 	token, next := h.token("oauth2"), h.token("oauth2")
 
 	got := h.revoke("oauth2", token, h.as("oauth2", other))

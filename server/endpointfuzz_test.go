@@ -14,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -69,7 +70,7 @@ func fuzzedEndpoints(f *testing.F) (*oneResourceServer, http.Handler, http.Heade
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { _ = s.Close() })
-	_, creds, err := server.NewClients(db, nil).Create(f.Context(), "fuzz", server.NewClient{
+	_, creds, err := clients.New(db, nil).Create(f.Context(), "fuzz", clients.NewClient{
 		Realm: "r", ID: "api", Settings: store.Settings{ResourceServer: true, Scopes: counterfoil.Scopes{"read"}},
 	})
 	if err != nil {

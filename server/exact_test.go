@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -131,7 +131,7 @@ func TestRuleWithoutClaims(t *testing.T) {
 		})
 	}
 	t.Run("is not taken by Clients", func(t *testing.T) {
-		n := server.NewClient{Realm: "oauth2", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}, Authentication: store.Authentication{Federation: []store.FederationRule{{Issuer: cluster}}}}}
+		n := clients.NewClient{Realm: "oauth2", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}, Authentication: store.Authentication{Federation: []store.FederationRule{{Issuer: cluster}}}}}
 		if _, _, err := h.clients.Create(t.Context(), "test", n); err == nil {
 			t.Error("a rule without claims was taken")
 		}
@@ -163,7 +163,7 @@ func TestReusePercent(t *testing.T) {
 			life := must(builtin(row.realm)).TokenEndpoint.Lifetime
 			if row.life != 0 {
 				life = row.life
-				h.creds[row.realm] = h.client(server.NewClient{Realm: row.realm, ID: "short", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}, Tokens: store.TokenSettings{Lifetime: row.life}}})
+				h.creds[row.realm] = h.client(clients.NewClient{Realm: row.realm, ID: "short", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}, Tokens: store.TokenSettings{Lifetime: row.life}}})
 			}
 			first := h.token(row.realm)
 			share := life * time.Duration(row.percent) / 100

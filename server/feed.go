@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -227,4 +228,4 @@ func (s announcing) wake(realm string, err error) {
 // Clients returns the service on the server's own store. What it changes reaches
 // those who follow a revocation feed of this server at once; what is changed
 // through another one, within 50 ms.
-func (s *Server) Clients() *Clients { return NewClients(s.Store, s.Clock) }
+func (s *Server) Clients() *clients.Service { return clients.New(s.Store, s.Clock) }

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -334,7 +334,7 @@ func TestFeedPages(t *testing.T) {
 // "replace", a follower learns at once.
 func TestReplacedTokensAreInTheFeed(t *testing.T) {
 	h := newHouseOf(t, nil, "altrata")
-	api := h.client(server.NewClient{Realm: "altrata", ID: "api", WithAPIKey: true, Settings: store.Settings{ResourceServer: true, Scopes: counterfoil.Scopes{"profiles:read"}}})
+	api := h.client(clients.NewClient{Realm: "altrata", ID: "api", WithAPIKey: true, Settings: store.Settings{ResourceServer: true, Scopes: counterfoil.Scopes{"profiles:read"}}})
 	s := h.follow("altrata", h.as("altrata", api), "")
 	s.begin()
 	s.next("position")

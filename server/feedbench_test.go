@@ -18,8 +18,9 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // BenchmarkFeed tells how long it takes from the answer of a revocation until
@@ -56,7 +57,7 @@ func benchmarkFeed(b *testing.B, other bool) {
 	if other {
 		_, revoking, _ = start()
 	}
-	_, creds, err := s.Clients().Create(b.Context(), "bench", server.NewClient{
+	_, creds, err := s.Clients().Create(b.Context(), "bench", clients.NewClient{
 		Realm: "bench", ID: "api", Settings: store.Settings{ResourceServer: true, Scopes: counterfoil.Scopes{"read"}},
 	})
 	if err != nil {
@@ -133,7 +134,7 @@ func arrivals(b *testing.B, ts *httptest.Server, auth string, seen chan<- time.T
 }
 
 // accessToken asks for a token.
-func accessToken(b *testing.B, ts *httptest.Server, c server.Credentials) string {
+func accessToken(b *testing.B, ts *httptest.Server, c clients.Credentials) string {
 	resp, err := ts.Client().Post(ts.URL+"/token", "application/x-www-form-urlencoded", strings.NewReader(tokenForm(c.ClientID, c.ClientSecret.Reveal())))
 	if err != nil {
 		b.Fatal(err)

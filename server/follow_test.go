@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -298,7 +298,7 @@ func TestFeedIsReadOnceForAll(t *testing.T) {
 func TestFollowerWhoseSecretEnded(t *testing.T) {
 	for name, end := range map[string]func(h *house) error{
 		"rotated": func(h *house) error {
-			c, err := h.clients.RotateSecret(h.t.Context(), "test", "oauth2", "api", server.SecretRotation{})
+			c, err := h.clients.RotateSecret(h.t.Context(), "test", "oauth2", "api", clients.Rotation{})
 			h.keep(c.ClientSecret.Reveal())
 			return err
 		},

@@ -14,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -71,7 +72,7 @@ func fuzzed(f *testing.F, encoding provider.Encoding) (*oneClient, http.Handler,
 	if err != nil {
 		f.Fatal(err)
 	}
-	_, creds, err := server.NewClients(db, nil).Create(f.Context(), "fuzz", server.NewClient{Realm: "r", ID: "a:b ü", Settings: store.Settings{Scopes: []string{"read"}}})
+	_, creds, err := clients.New(db, nil).Create(f.Context(), "fuzz", clients.NewClient{Realm: "r", ID: "a:b ü", Settings: store.Settings{Scopes: []string{"read"}}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -136,7 +136,7 @@ func (rl *realm) read(ctx context.Context, text string) (*issuedToken, error) {
 		return nil, nil
 	}
 	// The key says which algorithm: no token can choose.
-	key, ok, err := rl.publicKey(ctx, parsed.KeyID)
+	key, ok, err := rl.keys.PublicKey(ctx, parsed.KeyID)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/internal/sechash"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -161,16 +162,16 @@ func (rl *realm) sign(ctx context.Context, g *grant, now time.Time) error {
 			return err
 		}
 	}
-	key, err := rl.activeKey(ctx, cmp.Or(g.client.Tokens.Algorithm, rl.Provider.AccessToken.SigningAlgorithm), now)
+	key, err := rl.keys.Active(ctx, cmp.Or(g.client.Tokens.Algorithm, rl.Provider.AccessToken.SigningAlgorithm), now)
 	if err != nil {
 		return err
 	}
-	g.keyID = key.id
+	g.keyID = key.ID
 	payload := rl.claims.append(make([]byte, 0, 512), g)
 	if len(g.client.Tokens.Claims) > 0 {
 		payload = appendClaims(payload, g.client.Tokens.Claims)
 	}
-	g.token, err = jose.Sign(key.signer, key.algorithm, key.protected, payload)
+	g.token, err = jose.Sign(key.Signer, key.Algorithm, key.Protected, payload)
 	return err
 }
 
@@ -189,7 +190,7 @@ func appendClaims(payload []byte, claims map[string]string) []byte {
 // newTokenID returns 128 random bits as 32 upper-case hexadecimal digits, or a
 // UUID of version 4 (RFC 9562 section 5.4).
 func newTokenID(form provider.TokenIDForm) string {
-	b := random(16)
+	b := sechash.Random(16)
 	if form == provider.TokenIDHex {
 		return strings.ToUpper(hex.EncodeToString(b))
 	}
@@ -257,4 +258,19 @@ func appendAny(b []byte, v any) []byte {
 		panic(err) // a description holds strings and numbers only
 	}
 	return append(b, text...)
+}
+
+// protected returns the protected header of the realm's tokens (RFC 7515
+// section 4), its members in the described order.
+func (rl *realm) protected(kid, algorithm string) []byte {
+	values := map[provider.HeaderMember]string{
+		provider.HeaderAlg: algorithm,
+		provider.HeaderKid: kid,
+		provider.HeaderTyp: rl.Provider.AccessToken.Type,
+	}
+	var t template
+	for _, m := range rl.Provider.AccessToken.Header {
+		t = t.fixed(string(m), appendString(nil, values[m]))
+	}
+	return t.append(nil, nil)
 }

@@ -23,8 +23,10 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // background is how many goroutines of a server wait for the clock.
@@ -43,9 +45,9 @@ type keyHouse struct {
 	clock  *clock.Manual
 	config server.Config
 	log    syncBuffer
-	store  store.Store  // for looking
-	keys   *server.Keys // as from the command line
-	creds  server.Credentials
+	store  store.Store   // for looking
+	keys   *signing.Keys // as from the command line
+	creds  clients.Credentials
 	opened int
 }
 
@@ -64,11 +66,11 @@ func newKeyHouseBy(t *testing.T, c *clock.Manual, algorithms ...provider.Algorit
 	h.store = h.open()
 	h.config = server.Config{Clock: h.clock, Signer: "go", Logger: slog.New(slog.NewTextHandler(&h.log, nil)), Realms: []server.Realm{h.realm(time.Hour, algorithms...)}}
 	var err error
-	if h.keys, err = server.NewKeys(h.store, h.clock, ""); err != nil {
+	if h.keys, err = signing.NewKeys(h.store, h.clock, ""); err != nil {
 		t.Fatal(err)
 	}
-	n := server.NewClient{Realm: "r", ID: "good", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}}
-	if _, h.creds, err = server.NewClients(h.store, h.clock).Create(t.Context(), "test", n); err != nil {
+	n := clients.NewClient{Realm: "r", ID: "good", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}}
+	if _, h.creds, err = clients.New(h.store, h.clock).Create(t.Context(), "test", n); err != nil {
 		t.Fatal(err)
 	}
 	return h
@@ -250,9 +252,9 @@ func (h *keyHouse) changes() []string {
 	return all
 }
 
-func (h *keyHouse) rotate(o server.KeyRotation) server.KeyView {
+func (h *keyHouse) rotate(o signing.Rotation) signing.View {
 	h.t.Helper()
-	v, err := h.keys.Rotate(h.t.Context(), "ann", h.config.Realms[0], "", o)
+	v, err := h.keys.Rotate(h.t.Context(), "ann", h.config.Realms[0].Signing(), "", o)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -95,7 +96,7 @@ func TestRotationIsNotNoticed(t *testing.T) {
 	h.config.Signer, h.config.MasterKey = "auto", masterKey
 	h.config.Realms[0].KeyRotationInterval, h.config.Realms[0].KeyPrepublish = 4*time.Hour, 20*time.Minute
 	var err error
-	if h.keys, err = server.NewKeys(h.store, h.clock, masterKey); err != nil {
+	if h.keys, err = signing.NewKeys(h.store, h.clock, masterKey); err != nil {
 		t.Fatal(err)
 	}
 	var servers [2]atomic.Pointer[server.Server]
@@ -119,12 +120,12 @@ func TestRotationIsNotNoticed(t *testing.T) {
 	for n := range steps {
 		switch n {
 		case steps / 5, steps * 3 / 5:
-			h.rotate(server.KeyRotation{})
+			h.rotate(signing.Rotation{})
 		case steps / 5 * 2: // while a key waits
 			h.stop(servers[1].Load())
 			servers[1].Store(h.start(nil))
 		case steps * 4 / 5:
-			h.rotate(server.KeyRotation{Prepublish: 10 * time.Minute})
+			h.rotate(signing.Rotation{Prepublish: 10 * time.Minute})
 		}
 		h.turn(step)
 		now := h.clock.Now()
@@ -197,7 +198,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	for n := range 12 {
 		<-progress
 		algorithm := []provider.Algorithm{"ES256", "RS256"}[n%2]
-		if _, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0], algorithm, server.KeyRotation{Immediately: true}); err != nil {
+		if _, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0].Signing(), algorithm, signing.Rotation{Immediately: true}); err != nil {
 			t.Error(err)
 		}
 		if n%4 == 3 {
@@ -240,14 +241,14 @@ func TestKilledWhileCompromised(t *testing.T) {
 				h := newKeyHouse(t)
 				s := h.start(nil)
 				old := []string{h.token(s)}
-				h.rotate(server.KeyRotation{Immediately: true})
+				h.rotate(signing.Rotation{Immediately: true})
 				h.turn(5 * time.Second)
 				old = append(old, h.token(s))
-				keys, err := server.NewKeys(&keyFaults{Store: h.store, failAt: at, after: after}, h.clock, "")
+				keys, err := signing.NewKeys(&keyFaults{Store: h.store, failAt: at, after: after}, h.clock, "")
 				if err != nil {
 					t.Fatal(err)
 				}
-				_, err = keys.Rotate(t.Context(), "ann", h.config.Realms[0], "", server.KeyRotation{Compromised: true})
+				_, err = keys.Rotate(t.Context(), "ann", h.config.Realms[0].Signing(), "", signing.Rotation{Compromised: true})
 				if !errors.Is(err, errDead) || at > 1 && !strings.Contains(err.Error(), "is still published, do it again") {
 					t.Errorf("got %v", err)
 				}
@@ -255,7 +256,7 @@ func TestKilledWhileCompromised(t *testing.T) {
 				if err := verifyWith(h.token(s), keySet(s)); err != nil {
 					t.Error("in between: ", err)
 				}
-				h.rotate(server.KeyRotation{Compromised: true})
+				h.rotate(signing.Rotation{Compromised: true})
 				h.turn(5 * time.Second)
 				set := keySet(s)
 				if err := verifyWith(h.token(s), set); err != nil || len(set.Keys) != 1 {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/signing"
 )
 
 // TestKeyWaitsForTheOnesBefore: a key that signed for shorter tokens than the one
@@ -19,7 +20,7 @@ func TestKeyWaitsForTheOnesBefore(t *testing.T) {
 	h.config.Realms = []server.Realm{h.realm(time.Hour)}
 	s = h.start(nil)
 	for range 2 {
-		h.rotate(server.KeyRotation{Immediately: true})
+		h.rotate(signing.Rotation{Immediately: true})
 		h.turn(5 * time.Second)
 	}
 	h.turn(2 * time.Hour)
@@ -45,9 +46,9 @@ func TestNumberOfKeys(t *testing.T) {
 	h.config.Realms[0].KeyRotationInterval = 2 * time.Hour
 	s := h.start(nil)
 	for len(h.rows()) < 64 {
-		h.rotate(server.KeyRotation{Immediately: true})
+		h.rotate(signing.Rotation{Immediately: true})
 	}
-	_, err := h.keys.Rotate(t.Context(), "ann", h.config.Realms[0], "", server.KeyRotation{Immediately: true})
+	_, err := h.keys.Rotate(t.Context(), "ann", h.config.Realms[0].Signing(), "", signing.Rotation{Immediately: true})
 	if err == nil || !strings.Contains(err.Error(), "the realm has 64 keys already: wait until the oldest ends at 2026-07-01T13:10:") {
 		t.Errorf("one more: %v", err)
 	}
@@ -58,7 +59,7 @@ func TestNumberOfKeys(t *testing.T) {
 	if set := keySet(s); len(set.Keys) != 64 || verifyWith(h.token(s), set) != nil {
 		t.Errorf("%d keys are published", len(set.Keys))
 	}
-	if _, err := h.keys.Rotate(t.Context(), "ann", h.config.Realms[0], "", server.KeyRotation{Compromised: true}); err != nil {
+	if _, err := h.keys.Rotate(t.Context(), "ann", h.config.Realms[0].Signing(), "", signing.Rotation{Compromised: true}); err != nil {
 		t.Errorf("a compromised key must always be ended: %v", err)
 	}
 	if n := len(h.rows()); n != 1 {

@@ -12,6 +12,8 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -20,7 +22,7 @@ func TestKeyStates(t *testing.T) {
 	h := newKeyHouse(t)
 	s := h.start(nil)
 	first := h.token(s)
-	next := h.rotate(server.KeyRotation{})
+	next := h.rotate(signing.Rotation{})
 	if next.State != "next" || next.Algorithm != "ES256" || !next.Activates.Equal(noon.Truncate(time.Second).Add(time.Hour)) {
 		t.Errorf("the next key is %+v", next)
 	}
@@ -66,7 +68,7 @@ func TestKeyStates(t *testing.T) {
 func TestEveryAlgorithm(t *testing.T) {
 	algorithms := []provider.Algorithm{"RS256", "PS256", "ES256", "EdDSA"}
 	h := newKeyHouse(t, algorithms...)
-	clients := server.NewClients(h.store, h.clock)
+	made := clients.New(h.store, h.clock)
 	for _, signer := range []string{"auto", "go"} {
 		h.config.Signer = signer
 		s := h.start(nil)
@@ -76,8 +78,8 @@ func TestEveryAlgorithm(t *testing.T) {
 		t.Log(s.Signing())
 		set := keySet(s)
 		for _, algorithm := range algorithms {
-			n := server.NewClient{Realm: "r", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}, Tokens: store.TokenSettings{Algorithm: algorithm}}}
-			c, creds, err := clients.Create(t.Context(), "test", n)
+			n := clients.NewClient{Realm: "r", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}, Tokens: store.TokenSettings{Algorithm: algorithm}}}
+			c, creds, err := made.Create(t.Context(), "test", n)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -113,22 +115,22 @@ func TestRotateRefuses(t *testing.T) {
 	for name, row := range map[string]struct {
 		realm     server.Realm
 		algorithm provider.Algorithm
-		options   server.KeyRotation
+		options   signing.Rotation
 		words     string
 	}{
-		"another algorithm":       {realm(same), "RS256", server.KeyRotation{}, `[ES256] and not with "RS256"`},
-		"no name":                 {realm(func(r *server.Realm) { r.Name = "" }), "", server.KeyRotation{}, "a Name and a Provider"},
-		"no provider":             {realm(func(r *server.Realm) { r.Provider = nil }), "", server.KeyRotation{}, "a Name and a Provider"},
-		"ahead and now":           {realm(same), "", server.KeyRotation{Prepublish: time.Hour, Immediately: true}, "leave one of the two out"},
-		"ahead and compromised":   {realm(same), "", server.KeyRotation{Prepublish: time.Hour, Compromised: true}, "leave one of the two out"},
-		"hardly ahead":            {realm(same), "", server.KeyRotation{Prepublish: time.Minute}, "at least 6m0s"},
-		"in the past":             {realm(same), "", server.KeyRotation{Prepublish: -time.Hour}, "at least 6m0s"},
-		"a second too far":        {realm(same), "", server.KeyRotation{Prepublish: store.MaxLifetime + time.Second}, "at most 720h0m0s"},
-		"next year":               {realm(same), "", server.KeyRotation{Prepublish: 366 * 24 * time.Hour}, "at most 720h0m0s"},
-		"a realm with a bad time": {realm(func(r *server.Realm) { r.KeyPrepublish = time.Second }), "", server.KeyRotation{}, "published ahead for at least 6m0s"},
+		"another algorithm":       {realm(same), "RS256", signing.Rotation{}, `[ES256] and not with "RS256"`},
+		"no name":                 {realm(func(r *server.Realm) { r.Name = "" }), "", signing.Rotation{}, "a Name and a Provider"},
+		"no provider":             {realm(func(r *server.Realm) { r.Provider = nil }), "", signing.Rotation{}, "a Name and a Provider"},
+		"ahead and now":           {realm(same), "", signing.Rotation{Prepublish: time.Hour, Immediately: true}, "leave one of the two out"},
+		"ahead and compromised":   {realm(same), "", signing.Rotation{Prepublish: time.Hour, Compromised: true}, "leave one of the two out"},
+		"hardly ahead":            {realm(same), "", signing.Rotation{Prepublish: time.Minute}, "at least 6m0s"},
+		"in the past":             {realm(same), "", signing.Rotation{Prepublish: -time.Hour}, "at least 6m0s"},
+		"a second too far":        {realm(same), "", signing.Rotation{Prepublish: store.MaxLifetime + time.Second}, "at most 720h0m0s"},
+		"next year":               {realm(same), "", signing.Rotation{Prepublish: 366 * 24 * time.Hour}, "at most 720h0m0s"},
+		"a realm with a bad time": {realm(func(r *server.Realm) { r.KeyPrepublish = time.Second }), "", signing.Rotation{}, "published ahead for at least 6m0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := h.keys.Rotate(t.Context(), "ann", row.realm, row.algorithm, row.options)
+			_, err := h.keys.Rotate(t.Context(), "ann", row.realm.Signing(), row.algorithm, row.options)
 			if err == nil || !strings.Contains(err.Error(), row.words) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v, want %q", err, row.words)
 			}
@@ -137,9 +139,9 @@ func TestRotateRefuses(t *testing.T) {
 	if got := h.states(); got != "active" {
 		t.Errorf("after refusals the keys are %s", got)
 	}
-	h.rotate(server.KeyRotation{Prepublish: 6 * time.Minute})
-	for _, o := range []server.KeyRotation{{}, {Immediately: true}} {
-		_, err := h.keys.Rotate(t.Context(), "ann", h.config.Realms[0], "", o)
+	h.rotate(signing.Rotation{Prepublish: 6 * time.Minute})
+	for _, o := range []signing.Rotation{{}, {Immediately: true}} {
+		_, err := h.keys.Rotate(t.Context(), "ann", h.config.Realms[0].Signing(), "", o)
 		if !errors.Is(err, store.ErrConflict) || !strings.Contains(err.Error(), "a key is waiting to be activated at 2026-07-01T12:06:00Z") {
 			t.Errorf("%+v with a next key: %v", o, err)
 		}
@@ -151,7 +153,7 @@ func TestKeyFarAhead(t *testing.T) {
 	h := newKeyHouse(t)
 	h.start(nil)
 	at := h.clock.Now()
-	if k := h.rotate(server.KeyRotation{Prepublish: store.MaxLifetime}); k.Activates.Sub(at.Truncate(time.Second)) != store.MaxLifetime || k.State != "next" {
+	if k := h.rotate(signing.Rotation{Prepublish: store.MaxLifetime}); k.Activates.Sub(at.Truncate(time.Second)) != store.MaxLifetime || k.State != "next" {
 		t.Errorf("the key is %+v", k)
 	}
 }
@@ -190,7 +192,7 @@ func TestKeyTimesAreChecked(t *testing.T) {
 // TestRotateKeysAtOnce: of several rotations at the same time one wins, and the
 // others say so.
 func TestRotateKeysAtOnce(t *testing.T) {
-	for name, o := range map[string]server.KeyRotation{"ahead": {}, "now": {Immediately: true}, "compromised": {Compromised: true}} {
+	for name, o := range map[string]signing.Rotation{"ahead": {}, "now": {Immediately: true}, "compromised": {Compromised: true}} {
 		t.Run(name, func(t *testing.T) {
 			h := newKeyHouse(t)
 			first := h.start(nil)
@@ -200,10 +202,10 @@ func TestRotateKeysAtOnce(t *testing.T) {
 			errs := make([]error, 8)
 			begin := make(chan struct{})
 			for i := range errs {
-				keys := []*server.Keys{h.keys, first.Keys(), second.Keys()}[i%3]
+				keys := []*signing.Keys{h.keys, first.Keys(), second.Keys()}[i%3]
 				wg.Go(func() {
 					<-begin
-					_, errs[i] = keys.Rotate(t.Context(), "ann", h.config.Realms[0], "ES256", o)
+					_, errs[i] = keys.Rotate(t.Context(), "ann", h.config.Realms[0].Signing(), "ES256", o)
 				})
 			}
 			close(begin)
@@ -248,7 +250,7 @@ func TestRotateNow(t *testing.T) {
 	h := newKeyHouse(t)
 	s := h.start(nil)
 	old := h.token(s)
-	v, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0], "", server.KeyRotation{Immediately: true})
+	v, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0].Signing(), "", signing.Rotation{Immediately: true})
 	if err != nil || v.State != "active" {
 		t.Fatalf("got %+v, %v", v, err)
 	}
@@ -274,8 +276,8 @@ func TestCompromised(t *testing.T) {
 	if again := h.token(s); again != old {
 		t.Fatal("the token is not answered again")
 	}
-	h.rotate(server.KeyRotation{}) // one that waits is ended as well
-	v, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0], "", server.KeyRotation{Compromised: true})
+	h.rotate(signing.Rotation{}) // one that waits is ended as well
+	v, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0].Signing(), "", signing.Rotation{Compromised: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +327,7 @@ func TestLifetimeIsRaisedFirst(t *testing.T) {
 	}
 	// A key from a command line that knows the old life is raised before it
 	// signs, and the old one stays for the tokens of both.
-	h.rotate(server.KeyRotation{Immediately: true})
+	h.rotate(signing.Rotation{Immediately: true})
 	h.turn(5 * time.Second)
 	long := h.token(s)
 	if rows := h.rows(); rows[1].Lifetime != 3*time.Hour || kid(t, long) != rows[1].ID {
@@ -335,7 +337,7 @@ func TestLifetimeIsRaisedFirst(t *testing.T) {
 	if err := s.Reload(t.Context(), []server.Realm{h.realm(time.Minute)}); err != nil {
 		t.Fatal(err)
 	}
-	h.rotate(server.KeyRotation{Immediately: true})
+	h.rotate(signing.Rotation{Immediately: true})
 	h.turn(5 * time.Second) // the server sees it
 	h.turn(3*time.Hour - time.Minute)
 	if err := verifyWith(long, keySet(s)); err != nil {
@@ -365,7 +367,7 @@ func TestUnknownKey(t *testing.T) {
 	if after, _ := f.count(); after != before+1 {
 		t.Errorf("%d readings for 100 questions", after-before)
 	}
-	v, err := other.Keys().Rotate(t.Context(), "ann", h.config.Realms[0], "", server.KeyRotation{Immediately: true})
+	v, err := other.Keys().Rotate(t.Context(), "ann", h.config.Realms[0].Signing(), "", signing.Rotation{Immediately: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -408,7 +410,7 @@ func TestKeysWhileTheStoreFails(t *testing.T) {
 	f.set(nil)
 	h.turn(5 * time.Second)
 	h.token(s)
-	if !strings.Contains(h.log.String(), "signing keys are well again") {
+	if !strings.Contains(h.log.String(), "signing key maintenance recovered") {
 		t.Error("the end of it is not logged")
 	}
 }
@@ -463,7 +465,7 @@ func TestOneKeyIsDamaged(t *testing.T) {
 func TestPrivateKeyOfAnother(t *testing.T) {
 	h := newKeyHouse(t)
 	h.start(nil)
-	h.rotate(server.KeyRotation{})
+	h.rotate(signing.Rotation{})
 	rows := h.rows()
 	bad := rows[1]
 	bad.ID, bad.Activates, bad.Private = "bad", bad.Activates.Add(time.Hour), rows[0].Private
@@ -494,7 +496,7 @@ func TestSlowClock(t *testing.T) {
 func TestListShowsNoKey(t *testing.T) {
 	h := newKeyHouse(t)
 	h.start(nil)
-	h.rotate(server.KeyRotation{})
+	h.rotate(signing.Rotation{})
 	views, err := h.keys.List(t.Context(), "r")
 	if err != nil || len(views) != 2 {
 		t.Fatalf("got %v, %v", views, err)
@@ -503,7 +505,7 @@ func TestListShowsNoKey(t *testing.T) {
 	if !views[0].Expires.Equal(want) || !views[1].Expires.IsZero() {
 		t.Errorf("they end at %v and %v, want %v and never", views[0].Expires, views[1].Expires, want)
 	}
-	if fields := reflect.TypeFor[server.KeyView]().NumField(); fields != 6 {
+	if fields := reflect.TypeFor[signing.View]().NumField(); fields != 6 {
 		t.Errorf("a view has %d fields", fields)
 	}
 	if none, err := h.keys.List(t.Context(), "nowhere"); err != nil || len(none) != 0 {
@@ -522,7 +524,7 @@ func TestCompromisedEndsItsAlgorithmOnly(t *testing.T) {
 	if len(before) != 2 {
 		t.Fatalf("the realm has %d keys", len(before))
 	}
-	if _, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0], provider.ES256, server.KeyRotation{Compromised: true}); err != nil {
+	if _, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0].Signing(), provider.ES256, signing.Rotation{Compromised: true}); err != nil {
 		t.Fatal(err)
 	}
 	kept := 0

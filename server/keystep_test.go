@@ -9,6 +9,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/signing"
 )
 
 // stepHouse is a server whose clock is set, a verifier that keeps a key set for
@@ -103,12 +104,12 @@ func TestKeysOfAClockThatIsSet(t *testing.T) {
 	const h2 = 2 * time.Hour
 	stages := map[string]func(h *stepHouse){
 		"one key":                     func(h *stepHouse) { h.live(time.Hour) },
-		"a key was just made":         func(h *stepHouse) { h.live(10 * time.Minute); h.rotate(server.KeyRotation{}); h.live(0) },
-		"a key is made unseen":        func(h *stepHouse) { h.live(10 * time.Minute); h.rotate(server.KeyRotation{}) },
-		"a key waits":                 func(h *stepHouse) { h.rotate(server.KeyRotation{}); h.live(50 * time.Minute) },
-		"a key has begun":             func(h *stepHouse) { h.rotate(server.KeyRotation{}); h.live(time.Hour + time.Minute) },
-		"the one before is erased":    func(h *stepHouse) { h.rotate(server.KeyRotation{}); h.live(time.Hour + 10*time.Minute) },
-		"the one before is to be end": func(h *stepHouse) { h.rotate(server.KeyRotation{}); h.live(2*time.Hour + 5*time.Minute) },
+		"a key was just made":         func(h *stepHouse) { h.live(10 * time.Minute); h.rotate(signing.Rotation{}); h.live(0) },
+		"a key is made unseen":        func(h *stepHouse) { h.live(10 * time.Minute); h.rotate(signing.Rotation{}) },
+		"a key waits":                 func(h *stepHouse) { h.rotate(signing.Rotation{}); h.live(50 * time.Minute) },
+		"a key has begun":             func(h *stepHouse) { h.rotate(signing.Rotation{}); h.live(time.Hour + time.Minute) },
+		"the one before is erased":    func(h *stepHouse) { h.rotate(signing.Rotation{}); h.live(time.Hour + 10*time.Minute) },
+		"the one before is to be end": func(h *stepHouse) { h.rotate(signing.Rotation{}); h.live(2*time.Hour + 5*time.Minute) },
 		"the next is to be made":      func(h *stepHouse) { h.live(2*time.Hour - 5*time.Minute) },
 	}
 	moves := map[string]func(h *stepHouse){
@@ -162,9 +163,9 @@ func TestNothingHappensWhileTheClockIsAhead(t *testing.T) {
 	for name, ahead := range map[string]time.Duration{"2 h": 2 * time.Hour, "a year": 365 * 24 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			h := newStepHouse(t)
-			h.rotate(server.KeyRotation{})
+			h.rotate(signing.Rotation{})
 			h.live(time.Hour + 10*time.Minute) // one key is erased, one signs
-			h.rotate(server.KeyRotation{})
+			h.rotate(signing.Rotation{})
 			h.live(50 * time.Minute) // and one waits
 			before, changes, signer := h.kept(), len(h.changes()), h.signer()
 			h.set(ahead)
@@ -182,12 +183,12 @@ func TestNothingHappensWhileTheClockIsAhead(t *testing.T) {
 // TestRotateWhileTheClockIsAhead: a key that is to sign at once does, and goes on
 // when the clock is right again.
 func TestRotateWhileTheClockIsAhead(t *testing.T) {
-	for name, o := range map[string]server.KeyRotation{"now": {Immediately: true}, "compromised": {Compromised: true}} {
+	for name, o := range map[string]signing.Rotation{"now": {Immediately: true}, "compromised": {Compromised: true}} {
 		t.Run(name, func(t *testing.T) {
 			h := newStepHouse(t)
 			h.live(time.Hour)
 			h.clock.Step(2 * time.Hour)
-			v, err := h.s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0], "", o)
+			v, err := h.s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0].Signing(), "", o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -209,7 +210,7 @@ func TestRotateWhileTheClockIsAhead(t *testing.T) {
 // machine does before it has asked for the time, loses nothing within a minute.
 func TestStartWithAWrongClock(t *testing.T) {
 	h := newStepHouse(t)
-	h.rotate(server.KeyRotation{})
+	h.rotate(signing.Rotation{})
 	h.live(time.Hour + time.Minute) // the one before is retired and not erased
 	before := h.kept()
 	h.stop(h.s)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -81,7 +82,7 @@ func TestFederationRulesAreExact(t *testing.T) {
 		})
 	}
 	for _, want := range []string{"repo:*:environment:prod", "*:prod", "repo:acme/billing:**"} {
-		n := server.NewClient{Realm: "oauth2", Settings: store.Settings{Authentication: store.Authentication{
+		n := clients.NewClient{Realm: "oauth2", Settings: store.Settings{Authentication: store.Authentication{
 			Federation: []store.FederationRule{{Issuer: actions, Claims: map[string]string{"sub": want}}},
 		}}}
 		if _, _, err := h.clients.Create(t.Context(), "test", n); err == nil {

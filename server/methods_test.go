@@ -33,8 +33,9 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // The keys of the tests of authentication methods.
@@ -71,8 +72,8 @@ func newGateBy(t *testing.T, c *clock.Manual, change func(*server.Config)) *hous
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, store: db, clock: c, creds: map[string]server.Credentials{}}
-	h.clients = server.NewClients(db, h.clock)
+	h := &house{t: t, store: db, clock: c, creds: map[string]clients.Credentials{}}
+	h.clients = clients.New(db, h.clock)
 	t.Cleanup(func() {
 		h.searchSecrets()
 		if err := db.Close(); err != nil {
@@ -81,7 +82,7 @@ func newGateBy(t *testing.T, c *clock.Manual, change func(*server.Config)) *hous
 	})
 	h.url, h.server = h.open(change)
 	h.http = trusting(nil)
-	h.creds["oauth2"] = h.client(server.NewClient{Realm: "oauth2", ID: "good", Settings: store.Settings{Scopes: counterfoil.Scopes{"read", "write"}}})
+	h.creds["oauth2"] = h.client(clients.NewClient{Realm: "oauth2", ID: "good", Settings: store.Settings{Scopes: counterfoil.Scopes{"read", "write"}}})
 	return h
 }
 
@@ -127,7 +128,7 @@ func trusting(certificate *tls.Certificate) *http.Client {
 // workload adds a client that authenticates in some way but by its secret.
 func (h *house) workload(id string, how store.Authentication) {
 	h.t.Helper()
-	h.client(server.NewClient{Realm: "oauth2", ID: id, Settings: store.Settings{Scopes: counterfoil.Scopes{"read", "write"}, Authentication: how}})
+	h.client(clients.NewClient{Realm: "oauth2", ID: id, Settings: store.Settings{Scopes: counterfoil.Scopes{"read", "write"}, Authentication: how}})
 }
 
 // claims are members of a JSON object.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -129,7 +130,7 @@ func TestNonceAndAClockThatIsSet(t *testing.T) {
 func TestOverlapAndAClockThatIsSet(t *testing.T) {
 	h := newSteppingGate(t, nil)
 	old := h.creds["oauth2"].ClientSecret
-	creds, err := h.clients.RotateSecret(t.Context(), "test", "oauth2", "good", server.SecretRotation{Overlap: time.Hour})
+	creds, err := h.clients.RotateSecret(t.Context(), "test", "oauth2", "good", clients.Rotation{Overlap: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +161,7 @@ func TestOverlapAndAClockThatIsSet(t *testing.T) {
 	want("at the end", http.StatusUnauthorized)
 
 	second := creds.ClientSecret
-	if creds, err = h.clients.RotateSecret(t.Context(), "test", "oauth2", "good", server.SecretRotation{}); err != nil {
+	if creds, err = h.clients.RotateSecret(t.Context(), "test", "oauth2", "good", clients.Rotation{}); err != nil {
 		t.Fatal(err)
 	}
 	h.keep(creds.ClientSecret.Reveal())

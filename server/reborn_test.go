@@ -8,17 +8,18 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // reborn deletes a client and makes another of its ID, with other grants.
-func (h *house) reborn(id string, s store.Settings) server.Credentials {
+func (h *house) reborn(id string, s store.Settings) clients.Credentials {
 	h.t.Helper()
 	if err := h.clients.Delete(h.t.Context(), "test", "oauth2", id); err != nil {
 		h.t.Fatal(err)
 	}
 	h.clock.Turn(5 * time.Second)
-	c := h.client(server.NewClient{Realm: "oauth2", ID: id, Settings: s})
+	c := h.client(clients.NewClient{Realm: "oauth2", ID: id, Settings: s})
 	h.clock.Turn(5 * time.Second)
 	return c
 }
@@ -90,11 +91,11 @@ func TestChangedGrantsAreSeen(t *testing.T) {
 func TestClaimsOfAnotherCase(t *testing.T) {
 	p := must(provider.Parse("own.yaml", []byte(nameless+"    - {name: plan, value: gold}\n")))
 	for _, name := range []string{"scope", "SCOPE", "Sub", "\u017fub", "client_ID", "plan", "PLAN"} {
-		if err := server.CheckSettings(p, nil, &store.Settings{Tokens: store.TokenSettings{Claims: map[string]string{name: "x"}}}); err == nil {
+		if err := clients.CheckSettings(p, nil, &store.Settings{Tokens: store.TokenSettings{Claims: map[string]string{name: "x"}}}); err == nil {
 			t.Errorf("the claim %q was taken", name)
 		}
 	}
-	if err := server.CheckSettings(p, nil, &store.Settings{Tokens: store.TokenSettings{Claims: map[string]string{"tier": "x"}}}); err != nil {
+	if err := clients.CheckSettings(p, nil, &store.Settings{Tokens: store.TokenSettings{Claims: map[string]string{"tier": "x"}}}); err != nil {
 		t.Error(err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"testing"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -288,11 +288,11 @@ func (h *house) goodOn(t *testing.T, realm string, reused bool) {
 // TestDialectRefusals are those that only one realm has, or answers otherwise.
 func TestDialectRefusals(t *testing.T) {
 	h := newHouse(t)
-	off := h.client(server.NewClient{Realm: "oauth2", ID: "off", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}})
+	off := h.client(clients.NewClient{Realm: "oauth2", ID: "off", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}})
 	if err := h.clients.SetDisabled(t.Context(), "test", "oauth2", "off", true); err != nil {
 		t.Fatal(err)
 	}
-	otherKey := h.client(server.NewClient{Realm: "altrata", ID: "other", WithAPIKey: true}).APIKey.Reveal()
+	otherKey := h.client(clients.NewClient{Realm: "altrata", ID: "other", WithAPIKey: true}).APIKey.Reveal()
 	for name, row := range map[string]struct {
 		realm  string
 		change func(*ask)
@@ -347,7 +347,7 @@ func TestDialectRefusals(t *testing.T) {
 // TestAccepted are requests that look odd and are right.
 func TestAccepted(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2", "a55", "ahotu", "altrata", "engagifii", "identityserver")
-	colon := h.client(server.NewClient{Realm: "oauth2", ID: "a:b ü+%", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}})
+	colon := h.client(clients.NewClient{Realm: "oauth2", ID: "a:b ü+%", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}})
 	escaped := basic(url.QueryEscape(colon.ClientID), url.QueryEscape(colon.ClientSecret.Reveal()))
 	for name, row := range map[string]struct {
 		realm  string

@@ -15,6 +15,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/mediatype"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/internal/sechash"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -258,7 +259,7 @@ type caller struct {
 
 // nobody stands in for a client that does not exist, so that a guess of an id
 // costs as long as a guess of a secret.
-var nobody = &store.Client{Secrets: []store.SecretHash{{Value: hash(newSecret())}}}
+var nobody = &store.Client{Secrets: []store.SecretHash{{Value: sechash.Own(sechash.NewSecret()).String()}}}
 
 // authenticate returns the client that the credentials prove: one from memory,
 // unless it is to be read anew.

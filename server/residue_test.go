@@ -13,7 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // TestNoResidueOfOpenKeys: once keys are sealed, what they were before is in no

@@ -69,7 +69,7 @@ func (rl *realm) again(ctx context.Context, a *attempt, entry *reusable, asked *
 	// it would live for longer than the realm says. Of two requests at the same time,
 	// one may have looked at the clock a second earlier.
 	now := a.event.Time.Unix()
-	if g == nil || now >= g.reuseUntil || now < g.made-1 || g.by != rl || !sameClient(g.client, asked.client) || !rl.published(g.keyID) {
+	if g == nil || now >= g.reuseUntil || now < g.made-1 || g.by != rl || !sameClient(g.client, asked.client) || !rl.keys.Published(g.keyID) {
 		return nil, nil
 	}
 	e := a.event

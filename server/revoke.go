@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -76,7 +77,7 @@ func (rl *realm) revoke(ctx context.Context, a *attempt, t *issuedToken) *refusa
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil // deleted meanwhile, and its tokens with it
-	case errors.Is(err, errAhead):
+	case errors.Is(err, clients.ErrAhead):
 		return refused(counterfoil.Unavailable, err.Error())
 	case err != nil:
 		return storeFailed("revoke token", err)
@@ -93,7 +94,7 @@ func (rl *realm) revokeAll(ctx context.Context, t *issuedToken, e counterfoil.Ev
 		if err != nil || issued.Before(c.NotBefore) && c.NotBefore.Sub(e.Time) <= store.MaxAhead {
 			return err
 		}
-		if c.NotBefore, err = EndOfTokens(&c, e.Time); err != nil {
+		if c.NotBefore, err = clients.EndOfTokens(&c, e.Time); err != nil {
 			return err
 		}
 		c.Changed = e.Time

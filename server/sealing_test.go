@@ -10,6 +10,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -115,7 +116,7 @@ func TestWrongMasterKey(t *testing.T) {
 	h := newKeyHouse(t)
 	h.config.MasterKey = masterKey
 	h.start(nil)
-	h.rotate2(t, masterKey, server.KeyRotation{}, "")
+	h.rotate2(t, masterKey, signing.Rotation{}, "")
 	rows, changes := h.rows(), h.changes()
 	for name, row := range map[string]struct {
 		master   counterfoil.Secret
@@ -153,21 +154,21 @@ func TestWrongMasterKey(t *testing.T) {
 		})
 	}
 	h.clock.Turn(2 * time.Hour)
-	h.rotate2(t, otherKey, server.KeyRotation{}, "sealed under master key "+one)
-	h.rotate2(t, "", server.KeyRotation{Compromised: true}, "none is given")
+	h.rotate2(t, otherKey, signing.Rotation{}, "sealed under master key "+one)
+	h.rotate2(t, "", signing.Rotation{Compromised: true}, "none is given")
 	if after := h.rows(); len(after) != len(rows) {
 		t.Errorf("%d keys", len(after))
 	}
 }
 
 // rotate2 rotates from a command line that has a master key.
-func (h *keyHouse) rotate2(t *testing.T, master counterfoil.Secret, o server.KeyRotation, words string) {
+func (h *keyHouse) rotate2(t *testing.T, master counterfoil.Secret, o signing.Rotation, words string) {
 	t.Helper()
-	keys, err := server.NewKeys(h.store, h.clock, master)
+	keys, err := signing.NewKeys(h.store, h.clock, master)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = keys.Rotate(t.Context(), "ann", h.config.Realms[0], "", o)
+	_, err = keys.Rotate(t.Context(), "ann", h.config.Realms[0].Signing(), "", o)
 	if (err == nil) != (words == "") || err != nil && !strings.Contains(err.Error(), words) {
 		t.Errorf("got %v, want %q", err, words)
 	}
@@ -178,8 +179,8 @@ func (h *keyHouse) rotate2(t *testing.T, master counterfoil.Secret, o server.Key
 func TestRotateOnOpenKeys(t *testing.T) {
 	h := newKeyHouse(t)
 	h.start(nil)
-	h.rotate2(t, masterKey, server.KeyRotation{}, "start the server with it once")
-	if _, err := server.NewKeys(h.store, nil, "password"); err == nil || !strings.Contains(err.Error(), "32 random bytes") {
+	h.rotate2(t, masterKey, signing.Rotation{}, "start the server with it once")
+	if _, err := signing.NewKeys(h.store, nil, "password"); err == nil || !strings.Contains(err.Error(), "32 random bytes") {
 		t.Errorf("a master key that is none: %v", err)
 	}
 }

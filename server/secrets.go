@@ -6,52 +6,16 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/binary"
-	"encoding/hex"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/bounded"
-	"github.com/counterfoil/counterfoil/internal/sechash"
+	"github.com/counterfoil/counterfoil/server/internal/sechash"
 	"github.com/counterfoil/counterfoil/server/store"
 )
-
-// newHash is what is kept of a new secret or API key.
-func newHash(value counterfoil.Secret, now time.Time) store.SecretHash {
-	return store.SecretHash{ID: newHashID(), Value: hash(value), Created: now}
-}
-
-func newHashID() string { return hex.EncodeToString(random(4)) }
-
-func hash(value counterfoil.Secret) string { return sechash.Own(value).String() }
-
-// isSlow tells from the tag of a hash whether it is made to be slow.
-func isSlow(text string) bool { return strings.HasPrefix(text, "$") }
-
-// verifyFast returns the fast hash that serves at the given time and that value
-// is behind, or nil. How long it takes depends on how many there are and on
-// their kinds, not on value.
-func verifyFast(hashes []store.SecretHash, value counterfoil.Secret, at time.Time) *store.SecretHash {
-	given := []byte(hash(value))
-	var found *store.SecretHash
-	for i := range hashes {
-		h, same := &hashes[i], false
-		switch {
-		case strings.HasPrefix(h.Value, "sha256:"):
-			same = subtle.ConstantTimeCompare([]byte(h.Value), given) == 1
-		case !isSlow(h.Value):
-			parsed, err := sechash.Parse(h.Value)
-			same = err == nil && parsed.Verify(value)
-		}
-		if same && value != "" && h.AcceptedAt(at) {
-			found = h
-		}
-	}
-	return found
-}
 
 // Bounds of what slow hashes may cost.
 const (
@@ -109,7 +73,7 @@ type flight struct {
 
 func newSecrets(c counterfoil.Clock) *secrets {
 	return &secrets{
-		clock: c, gate: newGate(c, max(1, runtime.GOMAXPROCS(0)/2)), key: random(32),
+		clock: c, gate: newGate(c, max(1, runtime.GOMAXPROCS(0)/2)), key: sechash.Random(32),
 		remembered: bounded.New[clientKey, *marks](rememberedSecrets),
 		compute:    func(_ string, h sechash.Hash, value counterfoil.Secret) bool { return h.Verify(value) },
 		flights:    map[mark]*flight{},
@@ -122,12 +86,12 @@ func newSecrets(c counterfoil.Clock) *secrets {
 // not fresh: the caller is to look again with one that is, whose secret may be
 // another.
 func (s *secrets) verify(ctx context.Context, c *store.Client, hashes []store.SecretHash, value counterfoil.Secret, at time.Time, fresh bool) (*store.SecretHash, *refusal) {
-	if found := verifyFast(hashes, value, at); found != nil || value == "" {
+	if found := sechash.FindFast(hashes, value, at); found != nil || value == "" {
 		return found, nil
 	}
 	var slow []*store.SecretHash
 	for i := range hashes {
-		if h := &hashes[i]; isSlow(h.Value) && h.AcceptedAt(at) {
+		if h := &hashes[i]; sechash.IsSlow(h.Value) && h.AcceptedAt(at) {
 			slow = append(slow, h)
 		}
 	}

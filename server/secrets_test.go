@@ -11,6 +11,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -30,7 +31,7 @@ const (
 // adopt makes a client with imported hashes in the oauth2 realm.
 func (h *house) adopt(id string, hashes ...string) {
 	h.t.Helper()
-	n := server.NewClient{Realm: "oauth2", ID: id, Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}, ImportedFrom: "test"}
+	n := clients.NewClient{Realm: "oauth2", ID: id, Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}, ImportedFrom: "test"}
 	for _, v := range hashes {
 		n.Secrets = append(n.Secrets, store.SecretHash{Value: v})
 	}
@@ -98,7 +99,7 @@ func TestSlowSecretIsPaidOnce(t *testing.T) {
 			step("a wrong one", unknownTrial, 401, 2)
 			step("the same wrong one", unknownTrial, 401, 2)
 			step("the right one beside it", imported, 200, 2)
-			creds, err := h.clients.RotateSecret(ctx, "test", "oauth2", "old", server.SecretRotation{Overlap: time.Hour})
+			creds, err := h.clients.RotateSecret(ctx, "test", "oauth2", "old", clients.Rotation{Overlap: time.Hour})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -153,7 +154,7 @@ func TestImportedFastSecrets(t *testing.T) {
 func TestImportedAPIKey(t *testing.T) {
 	h := newHouseOf(t, nil, "altrata")
 	s := watch(h, 1)
-	n := server.NewClient{Realm: "altrata", ID: "old", APIKeys: []store.SecretHash{{Value: bcryptHash}}}
+	n := clients.NewClient{Realm: "altrata", ID: "old", APIKeys: []store.SecretHash{{Value: bcryptHash}}}
 	creds := h.client(n)
 	for range 2 {
 		a := h.good("altrata")

@@ -37,9 +37,10 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/dpop"
 	"github.com/counterfoil/counterfoil/internal/lograte"
-	"github.com/counterfoil/counterfoil/internal/outbound"
 	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/internal/outbound"
+	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -99,6 +100,12 @@ type Outbound struct {
 	RootCAs *x509.CertPool
 }
 
+// Validate reports which of the Hosts is not one.
+func (o Outbound) Validate() error {
+	_, err := outbound.New(outbound.Config{AllowedHosts: o.Hosts})
+	return err
+}
+
 // Realm is one provider at one address.
 type Realm struct {
 	// Name is the realm's word in the store, on command lines and in records.
@@ -116,9 +123,9 @@ type Realm struct {
 	Issuer string
 	// Tenants are those that a client may be granted; empty for any.
 	Tenants []string
-	// KeyAge is how old a signing key becomes before the next one signs; 0 for
-	// as old as it may. KeyAhead is how long a key is published before it
-	// signs: longer than verifiers keep a key set; default 1 hour.
+	// KeyRotationInterval is how old a signing key becomes before the next one
+	// signs; 0 for as old as it may. KeyPrepublish is how long a key is published
+	// before it signs: longer than verifiers keep a key set; default 1 hour.
 	KeyRotationInterval, KeyPrepublish time.Duration
 	// Federation are the issuers whose tokens clients may authenticate with,
 	// where a rule of the client says so.
@@ -128,6 +135,11 @@ type Realm struct {
 	// DPoPNonce demands a nonce of the server in each DPoP proof (RFC 9449
 	// section 8).
 	DPoPNonce bool
+}
+
+// Signing returns what keys are made for in the realm.
+func (r *Realm) Signing() signing.Realm {
+	return signing.Realm{Name: r.Name, Provider: r.Provider, RotationInterval: r.KeyRotationInterval, Prepublish: r.KeyPrepublish}
 }
 
 // FederatedIssuer is an issuer of tokens that workloads have, such as a
@@ -164,8 +176,8 @@ type shared struct {
 	feeds   *feeds
 	secrets *secrets
 	uses    *uses
-	seals   *sealing
-	rsa     rsaSigner
+	sealer  *signing.Sealer
+	rsa     *signing.RSABackend
 	watch   *clockWatch
 	// storeTrouble is what is logged of a store that fails every request.
 	storeTrouble lograte.Limiter
@@ -197,7 +209,7 @@ type realm struct {
 	*shared
 	Realm
 	endpoint *provider.TokenEndpoint
-	keys     keyholder
+	keys     *signing.Ring
 	claims   template
 	answer   template
 	headers  []header
@@ -241,11 +253,11 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	all := &feeds{of: map[string]*feed{}}
 	c.Store = announcing{c.Store, all}
-	seals, err := newSealing(c.MasterKey, c.PreviousMasterKeys)
+	sealer, err := signing.NewSealer(c.MasterKey, c.PreviousMasterKeys)
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	rsa, err := newRSASigner(c.Signer)
+	rsa, err := signing.NewRSABackend(c.Signer)
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
@@ -256,7 +268,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		reuse:   bounded.New[string, *reusable](rememberedTokens),
 		secrets: newSecrets(c.Clock),
 		uses:    startUses(c.Store, c.Clock, c.Logger),
-		seals:   seals,
+		sealer:  sealer,
 		rsa:     rsa,
 		watch:   &clockWatch{start: c.Clock.Now()},
 	}}
@@ -269,13 +281,31 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	c.Logger.InfoContext(ctx, s.Signing())
-	s.every(readKeysEvery, s.maintainKeys)
+	s.every(signing.ReadEvery, s.maintainKeys)
 	return s, nil
 }
 
-// Signing says in words what signs with RSA, as in "RS256 and PS256 signatures
-// by OpenSSL 3.0.17 1 Jul 2025", and why, where it is crypto/rsa.
-func (s *Server) Signing() string { return s.rsa.words }
+// Signing says which implementation signs with RSA, as in "RS256 and PS256
+// signatures by OpenSSL 3.0.17 1 Jul 2025", and why, where it is crypto/rsa.
+func (s *Server) Signing() string { return s.rsa.String() }
+
+// Keys returns the service of this server's signing keys, whose changes it sees at
+// once.
+func (s *Server) Keys() *signing.Keys {
+	return signing.NewKeysOf(s.Store, s.Clock, s.sealer, func(ctx context.Context, realm string) {
+		if rl := s.realm(realm); rl != nil {
+			rl.keys.Refresh(ctx)
+		}
+	})
+}
+
+// maintainKeys looks at the clock and at the keys of all realms.
+func (s *Server) maintainKeys(ctx context.Context) {
+	s.watch.look(ctx, s.Clock.Now(), s.Logger)
+	for _, rl := range *s.realms.Load() {
+		rl.keys.Maintain(ctx)
+	}
+}
 
 // Reload replaces the realms, all of them or, with an error, none. Requests
 // under way end in the realm that they began in. A realm that is as it was stays,
@@ -292,14 +322,18 @@ func (s *Server) Reload(ctx context.Context, realms []Realm) error {
 			all[r.Name] = old
 			continue
 		}
-		rl, err := newRealm(&s.shared, r)
+		rl, err := newRealm(&s.shared, r, s.realm(r.Name))
 		if err != nil {
 			return fmt.Errorf("server: realm %q: %w", r.Name, err)
 		}
 		all[r.Name] = rl
 	}
 	// Nothing is written before all of it is known to be right.
-	if err := s.loadKeys(ctx, all); err != nil {
+	rings := make([]*signing.Ring, 0, len(all))
+	for _, rl := range all {
+		rings = append(rings, rl.keys)
+	}
+	if err := signing.Open(ctx, rings); err != nil {
 		return fmt.Errorf("server: %w", err)
 	}
 	s.realms.Store(&all)
@@ -342,7 +376,8 @@ func (rl *realm) same(r *Realm) bool {
 	return reflect.DeepEqual(was, is)
 }
 
-func newRealm(c *shared, r Realm) (*realm, error) {
+// newRealm prepares a realm; before is the one whose place it takes, or nil.
+func newRealm(c *shared, r Realm, before *realm) (*realm, error) {
 	if r.Name == "" || r.Provider == nil {
 		return nil, fmt.Errorf("a realm needs a Name and a Provider")
 	}
@@ -371,9 +406,17 @@ func newRealm(c *shared, r Realm) (*realm, error) {
 		}
 	}
 	rl.claims, rl.answer = claimsOf(&r), answerOf(rl.endpoint)
-	if err := r.CheckKeys(); err != nil {
+	keys := r.Signing()
+	if err := keys.Validate(); err != nil {
 		return nil, err
 	}
+	var ring *signing.Ring
+	if before != nil {
+		ring = before.keys
+	}
+	rl.keys = signing.New(signing.Config{
+		Realm: keys, Store: c.Store, Clock: c.Clock, Logger: c.Logger, Sealer: c.sealer, RSA: c.rsa, Protected: rl.protected,
+	}, ring)
 	return rl, rl.publish()
 }
 

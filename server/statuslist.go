@@ -17,6 +17,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/signing"
 )
 
 // Bounds of status lists (draft-ietf-oauth-status-list, sections by its version 20).
@@ -191,7 +192,7 @@ func (rl *realm) signList(ctx context.Context, n int64, now time.Time) (string, 
 	if err != nil {
 		return "", err
 	}
-	key, err := rl.activeKey(ctx, rl.Provider.AccessToken.SigningAlgorithm, now)
+	key, err := rl.keys.Active(ctx, rl.Provider.AccessToken.SigningAlgorithm, now)
 	if err != nil {
 		return "", err
 	}
@@ -199,7 +200,7 @@ func (rl *realm) signList(ctx context.Context, n int64, now time.Time) (string, 
 	if err != nil {
 		return "", err
 	}
-	return jose.Sign(key.signer, key.algorithm, protected, payload)
+	return jose.Sign(key.Signer, key.Algorithm, protected, payload)
 }
 
 // packList returns the bits of a list that begins at an index: compressed, in
@@ -223,15 +224,15 @@ func packList(revoked []int64, first int64) (string, error) {
 
 // listHeader is the protected header of a list: that of a token of the same key
 // with another typ, which keeps one from being taken for the other.
-func listHeader(key *signingKey) ([]byte, error) {
+func listHeader(key *signing.Key) ([]byte, error) {
 	var header struct {
 		KeyID string `json:"kid"`
 	}
-	if err := json.Unmarshal(key.protected, &header); err != nil {
+	if err := json.Unmarshal(key.Protected, &header); err != nil {
 		return nil, err
 	}
 	var t template
-	t = t.fixed(string(provider.HeaderAlg), appendString(nil, key.algorithm))
+	t = t.fixed(string(provider.HeaderAlg), appendString(nil, key.Algorithm))
 	t = t.fixed(string(provider.HeaderKid), appendString(nil, header.KeyID))
 	return t.fixed(string(provider.HeaderTyp), []byte(`"statuslist+jwt"`)).append(nil, nil), nil
 }

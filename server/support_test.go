@@ -20,8 +20,9 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // cognitoIssuer is an issuer that is not where the realm is reached.
@@ -36,8 +37,8 @@ type house struct {
 	clock   *clock.Manual
 	store   store.Store
 	server  *server.Server
-	clients *server.Clients
-	creds   map[string]server.Credentials // of the client "good" of each realm
+	clients *clients.Service
+	creds   map[string]clients.Credentials // of the client "good" of each realm
 	log     syncBuffer
 
 	mu     sync.Mutex
@@ -67,8 +68,8 @@ func newHouseOf(t *testing.T, wrap func(store.Store) store.Store, names ...strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, store: db, clock: clock.NewStepping(time.Date(2026, 7, 1, 12, 0, 0, 5e8, time.UTC)), creds: map[string]server.Credentials{}}
-	h.clients = server.NewClients(db, h.clock)
+	h := &house{t: t, store: db, clock: clock.NewStepping(time.Date(2026, 7, 1, 12, 0, 0, 5e8, time.UTC)), creds: map[string]clients.Credentials{}}
+	h.clients = clients.New(db, h.clock)
 	if wrap != nil {
 		h.store = wrap(db)
 	}
@@ -103,7 +104,7 @@ func newHouseOf(t *testing.T, wrap func(store.Store) store.Store, names ...strin
 		if len(scopes) == 0 {
 			scopes = counterfoil.Scopes{"read", "write"}
 		}
-		h.creds[p.Name] = h.client(server.NewClient{Realm: p.Name, ID: "good", Settings: store.Settings{Scopes: scopes, Tenants: []string{"TENANT123"}}, WithAPIKey: p.Needs(provider.HeaderFromAPIKey)})
+		h.creds[p.Name] = h.client(clients.NewClient{Realm: p.Name, ID: "good", Settings: store.Settings{Scopes: scopes, Tenants: []string{"TENANT123"}}, WithAPIKey: p.Needs(provider.HeaderFromAPIKey)})
 	}
 	t.Cleanup(func() {
 		ts.Close()
@@ -124,7 +125,7 @@ func (h *house) onEvent(_ context.Context, e counterfoil.Event) {
 	h.events = append(h.events, e)
 }
 
-func (h *house) client(n server.NewClient) server.Credentials {
+func (h *house) client(n clients.NewClient) clients.Credentials {
 	h.t.Helper()
 	_, creds, err := h.clients.Create(h.t.Context(), "test", n)
 	if err != nil {

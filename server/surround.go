@@ -3,8 +3,9 @@ package server
 import (
 	"fmt"
 
-	"github.com/counterfoil/counterfoil/internal/outbound"
 	"github.com/counterfoil/counterfoil/internal/peer"
+	"github.com/counterfoil/counterfoil/server/internal/outbound"
+	"github.com/counterfoil/counterfoil/server/internal/sechash"
 )
 
 // surround prepares what connects the server with others: proxies before it, key
@@ -28,9 +29,9 @@ func (s *shared) surround() error {
 	}
 	s.keySets = outbound.NewKeySets(fetcher, s.Clock, s.Logger)
 	// Nodes with the same master key know one another's nonces.
-	s.nonceKey = random(32)
-	if s.seals.current != nil {
-		s.nonceKey = s.seals.current.Derive("dpop nonce")
+	s.nonceKey = sechash.Random(32)
+	if key := s.sealer.Derive("dpop nonce"); key != nil {
+		s.nonceKey = key
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -161,7 +162,7 @@ func (rl *realm) decide(r *http.Request, a *attempt, req *tokenRequest, by *call
 func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *refusal {
 	a.event.Time = rl.Clock.Now() // not of before something that took long
 	rl.date(g, a.event.Time)
-	if err := rl.sign(ctx, g, a.event.Time); errors.Is(err, errKeysUnread) {
+	if err := rl.sign(ctx, g, a.event.Time); errors.Is(err, signing.ErrUnread) {
 		return storeFailed("sign token", err)
 	} else if err != nil {
 		return failed(counterfoil.ServerError, "sign token", err)

@@ -13,7 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -268,7 +268,7 @@ apis: []
 // TestProviderOfTextOnly serves a dialect that no Go code knows.
 func TestProviderOfTextOnly(t *testing.T) {
 	h := newHouseOf(t, nil, "custom")
-	c := h.client(server.NewClient{Realm: "custom", ID: "käse", Settings: store.Settings{Scopes: counterfoil.Scopes{"a", "b"}, Tenants: []string{"T1", "T 2"}}})
+	c := h.client(clients.NewClient{Realm: "custom", ID: "käse", Settings: store.Settings{Scopes: counterfoil.Scopes{"a", "b"}, Tenants: []string{"T1", "T 2"}}})
 	good := func() *ask {
 		return &ask{method: http.MethodPost, body: "grant_type=client_credentials", header: http.Header{
 			"X-Version": {"7"}, "Authorization": {basic("käse", c.ClientSecret.Reveal())},
@@ -286,7 +286,7 @@ func TestProviderOfTextOnly(t *testing.T) {
 	wantForm(t, "claims", part(t, token, 1), `{"iss":"`+h.url+`/custom","azp":"käse","iat":`+iat+`,"exp":`+exp+`,"aud":\["one","two"\],"jti":"`+hexForm+`","scp":\["a","b"\],"tenants":\["T1","T 2"\],"n":-3,"s":"a \\"b\\" ü"}`)
 	h.verify("custom", "EdDSA", token)
 
-	none := h.client(server.NewClient{Realm: "custom", ID: "none", Settings: store.Settings{Scopes: counterfoil.Scopes{"b"}}})
+	none := h.client(clients.NewClient{Realm: "custom", ID: "none", Settings: store.Settings{Scopes: counterfoil.Scopes{"b"}}})
 	token = tokenIn(t, h.do("custom", &ask{method: http.MethodPost, body: "grant_type=client_credentials", header: h.as("custom", none)}))
 	h.keep(token)
 	wantForm(t, "claims without tenants", part(t, token, 1), `{"iss":"`+h.url+`/custom","azp":"none","iat":`+iat+`,"exp":`+exp+`,"aud":\["one","two"\],"jti":"`+hexForm+`","scp":\["b"\],"n":-3,"s":"a \\"b\\" ü"}`)
@@ -335,7 +335,7 @@ func (h *house) wantRefused(t *testing.T, reason counterfoil.Reason) counterfoil
 // a scope of no tokens does not exist (RFC 6749 section 3.3).
 func TestNoScopes(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
-	c := h.client(server.NewClient{Realm: "oauth2", ID: "bare"})
+	c := h.client(clients.NewClient{Realm: "oauth2", ID: "bare"})
 	a := h.good("oauth2")
 	a.form.Set("client_id", "bare")
 	a.form.Set("client_secret", c.ClientSecret.Reveal())

@@ -11,6 +11,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -86,7 +87,7 @@ func TestLastUse(t *testing.T) {
 		t.Errorf("the store is told %+v, want the use at %v", got, last)
 	}
 	// A rotation: the old secret goes idle and the new one is used.
-	creds, err := h.clients.RotateSecret(t.Context(), "test", "altrata", "good", server.SecretRotation{Overlap: time.Hour})
+	creds, err := h.clients.RotateSecret(t.Context(), "test", "altrata", "good", clients.Rotation{Overlap: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,9 @@ import (
 	"github.com/counterfoil/counterfoil/guard"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 const (
@@ -65,11 +67,11 @@ func beServer() error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	store, err := sqlite.Open(context.Background(), filepath.Join(dir, "bench.db"))
+	db, err := sqlite.Open(context.Background(), filepath.Join(dir, "bench.db"))
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer db.Close()
 	p, err := described(life)
 	if err != nil {
 		return err
@@ -80,7 +82,7 @@ func beServer() error {
 	ts.Config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams}
 	base := "https://" + ts.Listener.Addr().String()
 	quiet := slog.New(slog.DiscardHandler)
-	s, err := server.New(context.Background(), server.Config{Store: store, Logger: quiet, Realms: []server.Realm{{Name: "bench", Provider: p, BaseURL: base}}})
+	s, err := server.New(context.Background(), server.Config{Store: db, Logger: quiet, Realms: []server.Realm{{Name: "bench", Provider: p, BaseURL: base}}})
 	if err != nil {
 		return err
 	}
@@ -90,8 +92,8 @@ func beServer() error {
 	}
 	ts.StartTLS()
 	defer ts.CloseClientConnections()
-	_, creds, err := s.Clients().Create(context.Background(), "bench", server.NewClient{
-		Realm: "bench", ID: clientID, Settings: server.Settings{Name: clientID, Scopes: counterfoil.Scopes{"read"}},
+	_, creds, err := s.Clients().Create(context.Background(), "bench", clients.NewClient{
+		Realm: "bench", ID: clientID, Settings: store.Settings{Name: clientID, Scopes: counterfoil.Scopes{"read"}},
 	})
 	if err != nil {
 		return err
@@ -106,7 +108,7 @@ func beServer() error {
 // routes leaves the registry of revocations out of the guard: it would read the
 // database for each call, which is dearer than all that is measured here.
 func routes(s *server.Server, p *provider.Provider, base string, wait time.Duration, quiet *slog.Logger) (http.Handler, error) {
-	g, err := guard.New(guard.Config{Provider: p, Issuer: base, Keys: s.Realm("bench"), Logger: quiet})
+	g, err := guard.New(guard.Config{Provider: p, Issuer: base, Keys: s.Issuer("bench"), Logger: quiet})
 	if err != nil {
 		return nil, err
 	}

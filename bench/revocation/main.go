@@ -37,8 +37,9 @@ import (
 	"github.com/counterfoil/counterfoil/guard"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 var (
@@ -90,7 +91,7 @@ func beServer() error {
 	defer ts.CloseClientConnections()
 	w := welcome{URL: base, Certificate: ts.Certificate().Raw, Secrets: map[string]string{}}
 	for _, id := range []string{"caller", "api"} {
-		_, creds, err := s.Clients().Create(context.Background(), "bench", server.NewClient{
+		_, creds, err := s.Clients().Create(context.Background(), "bench", clients.NewClient{
 			Realm: "bench", ID: id, Settings: store.Settings{Name: id, Scopes: counterfoil.Scopes{"read"}, ResourceServer: id == "api"},
 		})
 		if err != nil {

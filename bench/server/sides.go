@@ -28,8 +28,8 @@ import (
 	"github.com/counterfoil/counterfoil/internal/libcrypto"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // signersOf returns what signs with the algorithm here, the best first.

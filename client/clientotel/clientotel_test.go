@@ -207,7 +207,7 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Drop(t.Context(), token)
+	s.Invalidate(t.Context(), token)
 	e.Answer(endpoints.Refuse(401, `{"error":"invalid_client"}`), nil)
 	for range 10 {
 		if _, err := s.Token(t.Context()); err == nil {

@@ -145,7 +145,7 @@ var keys = map[string]string{
 
 // notHere says what to do in place of setting a field that no key makes.
 var notHere = map[string]string{
-	"FetchAlone":        "COUNTERFOIL_CACHE to a directory on another disk",
+	"FetchWithoutCache": "COUNTERFOIL_CACHE to a directory on another disk",
 	"AssertionAudience": "the audience that the provider expects",
 	"Assertion":         "an assertion, which takes a program with package client",
 	"Certificate":       "a certificate, which takes a program with package client",

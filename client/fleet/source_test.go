@@ -74,7 +74,7 @@ func TestSourceWhileTheServerIsAway(t *testing.T) {
 	}{
 		{"independent tokens are fetched", provider.Independent, false, "token-2"},
 		{"where a new token ends the old one there is none", provider.Replace, false, ""},
-		{"unless FetchAlone says so", provider.Replace, true, "token-2"},
+		{"unless FetchWithoutCache says so", provider.Replace, true, "token-2"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s, e, now := start(t), newEndpoint(t), clock.NewManual(time.Now())
@@ -99,7 +99,7 @@ func TestSourceWhileTheServerIsAway(t *testing.T) {
 				return
 			}
 			failure, ok := errors.AsType[*counterfoil.Error](err)
-			if !ok || !errors.Is(err, client.ErrCacheLost) || failure.Class() != counterfoil.Transient || !strings.Contains(failure.Message, "set Config.FetchAlone") {
+			if !ok || !errors.Is(err, client.ErrCacheLost) || failure.Class() != counterfoil.Transient || !strings.Contains(failure.Message, "set Config.FetchWithoutCache") {
 				t.Errorf("got %v", err)
 			}
 			equal(t, "token requests", e.asked.Load(), 1)

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/spf13/cobra"
 )
@@ -52,7 +52,7 @@ func lasting(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // reveal writes out what is shown once. Where that fails, undo takes the change
 // back and says so.
-func (o *operator) reveal(realm string, creds server.Credentials, undo func() (string, error)) error {
+func (o *operator) reveal(realm string, creds clients.Credentials, undo func() (string, error)) error {
 	signal.Ignore(syscall.SIGPIPE) // a reader that has gone is an error like a disk that is full
 	v := credentials{Realm: realm, ClientID: creds.ClientID, ClientSecret: creds.ClientSecret.Reveal(), APIKey: creds.APIKey.Reveal()}
 	if !creds.PreviousExpires.IsZero() {
@@ -202,7 +202,7 @@ what is given; one empty value, as --tenant '', empties it.`,
 }
 
 func (o *operator) rotateClient() *cobra.Command {
-	var r server.SecretRotation
+	var r clients.Rotation
 	var ends string
 	var apiKey bool
 	cmd := &cobra.Command{

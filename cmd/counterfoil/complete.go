@@ -10,8 +10,8 @@ import (
 
 	"github.com/counterfoil/counterfoil/server/admin"
 	"github.com/counterfoil/counterfoil/server/importer"
-	"github.com/counterfoil/counterfoil/server/sqlite"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 	"github.com/spf13/cobra"
 )
 

@@ -20,14 +20,14 @@ import (
 	"testing"
 
 	"github.com/counterfoil/counterfoil/internal/disktest"
-	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // pulled is a server with a client in a realm of each policy, under load.
 type pulled struct {
 	*served
-	creds map[string]server.Credentials
+	creds map[string]clients.Credentials
 
 	mu       sync.Mutex
 	answered map[string]bool // the IDs of the tokens that were answered
@@ -37,7 +37,7 @@ type pulled struct {
 // layOutPulled makes a directory that is ready to be served.
 func layOutPulled(t *testing.T) *pulled {
 	t.Helper()
-	p := &pulled{served: layOut(t, besiegedConfig), creds: map[string]server.Credentials{}, answered: map[string]bool{}, disabled: map[string]bool{}}
+	p := &pulled{served: layOut(t, besiegedConfig), creds: map[string]clients.Credentials{}, answered: map[string]bool{}, disabled: map[string]bool{}}
 	for _, realm := range []string{"each", "single", "shared"} {
 		p.creds[realm] = p.client(t, realm, "read")
 	}

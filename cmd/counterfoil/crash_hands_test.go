@@ -14,8 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/signing"
 )
 
 // outcome is what the one who asked for a change knows of it.
@@ -66,7 +67,7 @@ func (r remote) create(ctx context.Context, realm, id string) (string, outcome, 
 }
 
 func (r remote) rotate(ctx context.Context, realm, id string, overlap time.Duration) (string, outcome, string) {
-	creds, err := r.admin.RotateSecret(ctx, realm, id, server.SecretRotation{Overlap: overlap})
+	creds, err := r.admin.RotateSecret(ctx, realm, id, clients.Rotation{Overlap: overlap})
 	o, said := r.outcome(err)
 	return creds.ClientSecret.Reveal(), o, said
 }
@@ -88,7 +89,7 @@ func (r remote) act(ctx context.Context, word, realm, id string) (outcome, strin
 }
 
 func (r remote) rotateKey(ctx context.Context, realm string, compromised bool) (outcome, string) {
-	_, err := r.admin.RotateKey(ctx, realm, "", server.KeyRotation{Immediately: !compromised, Compromised: compromised})
+	_, err := r.admin.RotateKey(ctx, realm, "", signing.Rotation{Immediately: !compromised, Compromised: compromised})
 	return r.outcome(err)
 }
 

@@ -21,10 +21,10 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
-	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // besiegedConfig has a realm of each token policy, one for assertions, whose
@@ -51,9 +51,9 @@ type siege struct {
 	http      *http.Client
 	admin     *admin.Remote
 	bearer    atomic.Pointer[string]
-	askers    map[string]server.Credentials
-	inspector map[string]server.Credentials
-	operator  server.Credentials
+	askers    map[string]clients.Credentials
+	inspector map[string]clients.Credentials
+	operator  clients.Credentials
 	key       crypto.Signer // of the asker of the realm signed
 
 	cancel context.CancelFunc
@@ -107,17 +107,17 @@ func layOutSiege(t *testing.T) *siege {
 	}
 	s := &siege{
 		served: layOut(t, besiegedConfig), key: key, noted: map[string]int{}, tally: map[string]int{}, touched: map[*victim]bool{},
-		askers: map[string]server.Credentials{}, inspector: map[string]server.Credentials{},
+		askers: map[string]clients.Credentials{}, inspector: map[string]clients.Credentials{},
 	}
 	db, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	clients := server.NewClients(db, nil)
-	create := func(n server.NewClient) server.Credentials {
+	made := clients.New(db, nil)
+	create := func(n clients.NewClient) clients.Credentials {
 		n.Name = n.ID
-		_, creds, err := clients.Create(t.Context(), "test", n)
+		_, creds, err := made.Create(t.Context(), "test", n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,14 +125,14 @@ func layOutSiege(t *testing.T) *siege {
 	}
 	read := counterfoil.Scopes{"read"}
 	for _, realm := range besiegedRealms {
-		asker := server.NewClient{Realm: realm, ID: "asker", Settings: store.Settings{Scopes: read}}
+		asker := clients.NewClient{Realm: realm, ID: "asker", Settings: store.Settings{Scopes: read}}
 		if realm == "signed" {
 			asker.Authentication.KeySet = `{"keys":[` + josetest.JWK(key.Public()) + `]}`
 		}
 		s.askers[realm] = create(asker)
-		s.inspector[realm] = create(server.NewClient{Realm: realm, ID: "inspector", Settings: store.Settings{ResourceServer: true}})
+		s.inspector[realm] = create(clients.NewClient{Realm: realm, ID: "inspector", Settings: store.Settings{ResourceServer: true}})
 	}
-	s.operator = create(server.NewClient{Realm: "ops", ID: "operator", Settings: store.Settings{
+	s.operator = create(clients.NewClient{Realm: "ops", ID: "operator", Settings: store.Settings{
 		Scopes: counterfoil.Scopes{"clients:read", "clients:write", "keys:read", "keys:write", "tokens:revoke", "audit:read"},
 	}})
 	s.kill = func() { _ = s.cmd.Process.Kill() }

@@ -14,7 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/internal/seal"
 	"github.com/counterfoil/counterfoil/provider"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // defaultDir is where 'up' keeps what it makes.

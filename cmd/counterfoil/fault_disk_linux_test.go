@@ -15,8 +15,8 @@ import (
 	"unsafe"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // largestFile lets a process write no file beyond so many bytes, as a full disk
@@ -30,7 +30,7 @@ func largestFile(t *testing.T, pid int, size uint64) {
 }
 
 // form sends a form with a client's credentials.
-func (s *served) form(t *testing.T, c *http.Client, target string, creds server.Credentials, name, value string) answer {
+func (s *served) form(t *testing.T, c *http.Client, target string, creds clients.Credentials, name, value string) answer {
 	t.Helper()
 	form := url.Values{"client_id": {creds.ClientID}, "client_secret": {creds.ClientSecret.Reveal()}, name: {value}}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, strings.NewReader(form.Encode()))

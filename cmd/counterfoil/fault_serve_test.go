@@ -20,7 +20,8 @@ import (
 	"github.com/counterfoil/counterfoil/guard"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
 	"github.com/counterfoil/counterfoil/provider"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/signing"
 )
 
 const acmeBase = "https://auth.acme.example"
@@ -45,7 +46,7 @@ func (s *served) atOnce(t *testing.T, args ...string) (both [2]ran) {
 // status asks acme for a token and returns the status of the answer.
 func (s *served) status(t *testing.T, c *http.Client, id, secret string) int {
 	t.Helper()
-	return do(t, c, tokenRequest(t, acmeToken, server.Credentials{ClientID: id, ClientSecret: counterfoil.Secret(secret)})).status
+	return do(t, c, tokenRequest(t, acmeToken, clients.Credentials{ClientID: id, ClientSecret: counterfoil.Secret(secret)})).status
 }
 
 // wantRefusal wants one error and its hint.
@@ -106,7 +107,7 @@ func TestServeTwoKeyRotationsAtOnce(t *testing.T) {
 			wantRefusal(t, got, "a key is waiting to be activated at ")
 		}
 	}
-	var keys []server.KeyView
+	var keys []signing.View
 	if err := json.Unmarshal([]byte(s.manage(t, "key", "list", "acme", "-o", "json").good(t).out), &keys); err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +123,7 @@ func TestServeTwoKeyRotationsAtOnce(t *testing.T) {
 // basic authenticates requests as a client, and reaches the server by its name.
 type basic struct {
 	http.RoundTripper
-	server.Credentials
+	clients.Credentials
 }
 
 func (b basic) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -132,7 +133,7 @@ func (b basic) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // guarded is an API elsewhere that follows what acme revokes.
-func (s *served) guarded(t *testing.T, api server.Credentials) (status func(token string) int) {
+func (s *served) guarded(t *testing.T, api clients.Credentials) (status func(token string) int) {
 	t.Helper()
 	p, err := provider.Builtin("oauth2")
 	if err != nil {
@@ -170,17 +171,17 @@ func TestServeDeleteLiveClient(t *testing.T) {
 	s := layOut(t, exampleConfig(t)).start(t)
 	c := s.http(t)
 	api := credentialsOf(t, s.manage(t, "client", "create", "acme", "--id", "api", "--resource-server", "-o", "json"))
-	call := s.guarded(t, server.Credentials{ClientID: api.ClientID, ClientSecret: counterfoil.Secret(api.ClientSecret)})
+	call := s.guarded(t, clients.Credentials{ClientID: api.ClientID, ClientSecret: counterfoil.Secret(api.ClientSecret)})
 	active := func(token counterfoil.Secret) bool {
-		got := s.form(t, c, acmeBase+"/introspect", server.Credentials{ClientID: api.ClientID, ClientSecret: counterfoil.Secret(api.ClientSecret)}, "token", token.Reveal())
+		got := s.form(t, c, acmeBase+"/introspect", clients.Credentials{ClientID: api.ClientID, ClientSecret: counterfoil.Secret(api.ClientSecret)}, "token", token.Reveal())
 		if got.status != http.StatusOK {
 			t.Fatalf("introspection is answered %d", got.status)
 		}
 		return strings.Contains(got.body, `"active":true`)
 	}
-	create := func() server.Credentials {
+	create := func() clients.Credentials {
 		m := credentialsOf(t, s.manage(t, "client", "create", "acme", "--id", "billing", "--scope", "orders:read", "-o", "json"))
-		return server.Credentials{ClientID: m.ClientID, ClientSecret: counterfoil.Secret(m.ClientSecret)}
+		return clients.Credentials{ClientID: m.ClientID, ClientSecret: counterfoil.Secret(m.ClientSecret)}
 	}
 	first := create()
 	old := s.token(t, c, acmeToken, first)

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 const acmeReady = acmeBase + "/healthz/ready"

@@ -15,9 +15,9 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/trust"
 	"github.com/counterfoil/counterfoil/provider"
-	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // DPoP proofs and assertions worked at the first host of a realm only.
@@ -40,7 +40,7 @@ func TestProofsAtEveryHost(t *testing.T) {
 	defer db.Close()
 	ids := map[string]string{}
 	for realm, scope := range map[string]string{"acme": "orders:read", "partners": "stock:read"} {
-		_, c, err := server.NewClients(db, nil).Create(t.Context(), "test", server.NewClient{Realm: realm, Settings: store.Settings{
+		_, c, err := clients.New(db, nil).Create(t.Context(), "test", clients.NewClient{Realm: realm, Settings: store.Settings{
 			Name: "test", Scopes: []string{scope}, Tokens: store.TokenSettings{DPoPBound: true}, Authentication: store.Authentication{KeySet: string(jwk)}}})
 		if err != nil {
 			t.Fatal(err)

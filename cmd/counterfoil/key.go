@@ -7,8 +7,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/counterfoil/counterfoil/provider"
-	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/spf13/cobra"
 )
 
@@ -38,7 +38,7 @@ func (o *operator) listKeys() *cobra.Command {
 	}
 }
 
-func showKeys(w io.Writer, keys []server.KeyView) {
+func showKeys(w io.Writer, keys []signing.View) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "KEY ID\tALGORITHM\tSTATE\tCREATED\tSIGNS FROM\tENDS")
 	for _, k := range keys {
@@ -48,7 +48,7 @@ func showKeys(w io.Writer, keys []server.KeyView) {
 }
 
 func (o *operator) rotateKey() *cobra.Command {
-	var r server.KeyRotation
+	var r signing.Rotation
 	var algorithm string
 	cmd := &cobra.Command{
 		Use: "rotate REALM", Short: "Make the next signing key of a realm",
@@ -67,7 +67,7 @@ every token that they have signed.`,
 				if err != nil {
 					return err
 				}
-				return o.print(k, func(w io.Writer) { showKeys(w, []server.KeyView{k}) })
+				return o.print(k, func(w io.Writer) { showKeys(w, []signing.View{k}) })
 			})
 		},
 	}

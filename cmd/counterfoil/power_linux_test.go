@@ -12,8 +12,8 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/disktest"
 	"github.com/counterfoil/counterfoil/internal/files"
-	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // moveTo goes on in another directory that has the same files.
@@ -103,9 +103,9 @@ func TestPowerCutAtEachChange(t *testing.T) {
 	for _, row := range []struct {
 		name, event string
 		// ask does it, and returns the token it was done to.
-		ask func(t *testing.T, s *served, c *http.Client, creds server.Credentials, held string) (token string, ok bool)
+		ask func(t *testing.T, s *served, c *http.Client, creds clients.Credentials, held string) (token string, ok bool)
 	}{
-		{"token", counterfoil.EventTokenIssued, func(t *testing.T, s *served, c *http.Client, creds server.Credentials, _ string) (string, bool) {
+		{"token", counterfoil.EventTokenIssued, func(t *testing.T, s *served, c *http.Client, creds clients.Credentials, _ string) (string, bool) {
 			got := do(t, c, tokenRequest(t, acmeToken, creds))
 			var body struct {
 				Token string `json:"access_token"`
@@ -113,7 +113,7 @@ func TestPowerCutAtEachChange(t *testing.T) {
 			_ = json.Unmarshal([]byte(got.body), &body)
 			return body.Token, got.status == http.StatusOK
 		}},
-		{"revocation", counterfoil.EventTokenRevoked, func(t *testing.T, s *served, c *http.Client, creds server.Credentials, held string) (string, bool) {
+		{"revocation", counterfoil.EventTokenRevoked, func(t *testing.T, s *served, c *http.Client, creds clients.Credentials, held string) (string, bool) {
 			return held, s.form(t, c, acmeBase+"/revoke", creds, "token", held).status == http.StatusOK
 		}},
 	} {

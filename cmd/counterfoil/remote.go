@@ -15,8 +15,9 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 	"github.com/spf13/cobra"
 )
 
@@ -90,7 +91,7 @@ func (o *operator) withAt(cmd *cobra.Command, open opener, f func(context.Contex
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	keys, err := server.NewKeys(store, nil, masterKey)
+	keys, err := signing.NewKeys(store, nil, masterKey)
 	if err != nil {
 		return err
 	}

@@ -21,9 +21,9 @@ import (
 	"github.com/counterfoil/counterfoil/guard"
 	"github.com/counterfoil/counterfoil/internal/trust"
 	"github.com/counterfoil/counterfoil/provider"
-	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 const acmeIssuer = "https://auth.acme.example"
@@ -31,7 +31,7 @@ const acmeIssuer = "https://auth.acme.example"
 // credentialed adds a client's credentials to its requests.
 type credentialed struct {
 	next http.RoundTripper
-	of   server.Credentials
+	of   clients.Credentials
 }
 
 func (c credentialed) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -41,14 +41,14 @@ func (c credentialed) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // resourceServer makes a client for an API's own requests.
-func (s *served) resourceServer(t *testing.T, realm string) server.Credentials {
+func (s *served) resourceServer(t *testing.T, realm string) clients.Credentials {
 	t.Helper()
 	db, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	_, c, err := server.NewClients(db, nil).Create(t.Context(), "test", server.NewClient{
+	_, c, err := clients.New(db, nil).Create(t.Context(), "test", clients.NewClient{
 		Realm: realm, ID: "orders-api", Settings: store.Settings{Name: "orders", Scopes: counterfoil.Scopes{"orders:read"}, ResourceServer: true},
 	})
 	if err != nil {
@@ -80,7 +80,7 @@ type follower struct {
 	http.Handler
 }
 
-func (s *served) follower(t *testing.T, as server.Credentials) *follower {
+func (s *served) follower(t *testing.T, as clients.Credentials) *follower {
 	t.Helper()
 	feed, h, end, err := s.following(as).open()
 	if err != nil {
@@ -93,7 +93,7 @@ func (s *served) follower(t *testing.T, as server.Credentials) *follower {
 // following is what a guard needs to follow the server's feed, in any process.
 type following struct{ Address, Trust, ID, Secret string }
 
-func (s *served) following(as server.Credentials) following {
+func (s *served) following(as clients.Credentials) following {
 	// The port is the same after a restart.
 	return following{"127.0.0.1:" + s.port, filepath.Join(s.dir, "tls", "certificate.pem"), as.ClientID, as.ClientSecret.Reveal()}
 }
@@ -116,7 +116,7 @@ func (c following) open() (_ *guard.Feed, _ http.Handler, end func(), err error)
 		},
 	}
 	plain := &http.Client{Transport: transport, Timeout: patience}
-	own := &http.Client{Transport: credentialed{transport, server.Credentials{ClientID: c.ID, ClientSecret: counterfoil.Secret(c.Secret)}}}
+	own := &http.Client{Transport: credentialed{transport, clients.Credentials{ClientID: c.ID, ClientSecret: counterfoil.Secret(c.Secret)}}}
 	introspector, err := guard.NewIntrospector(guard.IntrospectionConfig{URL: acmeIssuer + "/introspect", Client: own, TTL: time.Millisecond})
 	if err != nil {
 		return nil, nil, nil, err
@@ -148,7 +148,7 @@ func (f *follower) call(token counterfoil.Secret) int {
 }
 
 // revoke revokes a token, as its client does.
-func (s *served) revoke(t *testing.T, c *http.Client, of server.Credentials, token counterfoil.Secret) {
+func (s *served) revoke(t *testing.T, c *http.Client, of clients.Credentials, token counterfoil.Secret) {
 	t.Helper()
 	form := url.Values{"token": {token.Reveal()}}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, acmeIssuer+"/revoke", strings.NewReader(form.Encode()))

@@ -11,9 +11,9 @@ import (
 	"testing"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // A token that is bound to a certificate opens the Admin API with that
@@ -32,7 +32,7 @@ func TestServeAdminBehindAProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	_, creds, err := server.NewClients(db, nil).Create(t.Context(), "test", server.NewClient{Realm: "ops", Settings: store.Settings{
+	_, creds, err := clients.New(db, nil).Create(t.Context(), "test", clients.NewClient{Realm: "ops", Settings: store.Settings{
 		Scopes: counterfoil.Scopes{"clients:read"}, Tokens: store.TokenSettings{CertificateBound: true},
 	}})
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/provider"
-	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/signing"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // checked is what 'serve --check' found good.
@@ -46,9 +46,11 @@ func (p *program) serveCheck(ctx context.Context, file string) error {
 		File: file, Listen: plan.Listen, Database: plan.databaseState,
 		Expires: plan.certificate.current.Load().Leaf.NotAfter.UTC(), Warnings: plan.warnings,
 	}
-	if c.Signing, err = server.SigningBy(string(plan.Signer)); err != nil {
+	rsa, err := signing.NewRSABackend(string(plan.Signer))
+	if err != nil {
 		return err
 	}
+	c.Signing = rsa.String()
 	for i := range plan.realms {
 		r := &plan.realms[i]
 		t := &r.Provider.TokenEndpoint

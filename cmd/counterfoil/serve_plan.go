@@ -23,14 +23,13 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/internal/jose"
-	"github.com/counterfoil/counterfoil/internal/outbound"
 	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/internal/seal"
 	"github.com/counterfoil/counterfoil/internal/strict"
 	"github.com/counterfoil/counterfoil/internal/trust"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // maxKeySet bounds a file with keys or certificates, in bytes.
@@ -299,7 +298,7 @@ func (pl *planner) proxy() {
 
 func (pl *planner) outbound() {
 	for i, h := range pl.Outbound.Hosts {
-		if _, err := outbound.New(outbound.Config{AllowedHosts: []string{h}}); err != nil {
+		if err := (server.Outbound{Hosts: []string{h}}).Validate(); err != nil {
 			pl.fail(to("outbound", "hosts", i), "%v", err)
 		}
 	}
@@ -492,7 +491,7 @@ func (pl *planner) realm(i int) {
 		}
 	}
 	if r.Provider != nil {
-		if err := r.CheckKeys(); err != nil {
+		if err := r.Signing().Validate(); err != nil {
 			pl.fail(under(way, "keys"), "%v", err)
 		}
 		pl.certificates(way, c, r.Provider)

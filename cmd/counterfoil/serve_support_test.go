@@ -26,9 +26,9 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/seal"
 	"github.com/counterfoil/counterfoil/internal/trust"
-	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // exampleConfig is the configuration that docs/serve.md shows, to be served on
@@ -145,14 +145,14 @@ func (s *served) hangUp(t *testing.T) string {
 }
 
 // client makes a client, as an administrator's tool would.
-func (s *served) client(t *testing.T, realm string, scopes ...string) server.Credentials {
+func (s *served) client(t *testing.T, realm string, scopes ...string) clients.Credentials {
 	t.Helper()
 	db, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	_, c, err := server.NewClients(db, nil).Create(t.Context(), "test", server.NewClient{Realm: realm, Settings: store.Settings{Name: "test", Scopes: scopes}})
+	_, c, err := clients.New(db, nil).Create(t.Context(), "test", clients.NewClient{Realm: realm, Settings: store.Settings{Name: "test", Scopes: scopes}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +208,7 @@ func do(t *testing.T, c *http.Client, req *http.Request) answer {
 }
 
 // tokenRequest asks for a token with the method that every provider here knows.
-func tokenRequest(t *testing.T, tokenURL string, c server.Credentials) *http.Request {
+func tokenRequest(t *testing.T, tokenURL string, c clients.Credentials) *http.Request {
 	t.Helper()
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {c.ClientID}, "client_secret": {c.ClientSecret.Reveal()}}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, tokenURL, strings.NewReader(form.Encode()))
@@ -220,7 +220,7 @@ func tokenRequest(t *testing.T, tokenURL string, c server.Credentials) *http.Req
 }
 
 // token gets a token, or fails the test.
-func (s *served) token(t *testing.T, c *http.Client, tokenURL string, creds server.Credentials) counterfoil.Secret {
+func (s *served) token(t *testing.T, c *http.Client, tokenURL string, creds clients.Credentials) counterfoil.Secret {
 	t.Helper()
 	got := do(t, c, tokenRequest(t, tokenURL, creds))
 	var body struct {

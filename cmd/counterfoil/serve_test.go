@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/seal"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 const (

@@ -14,7 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil/client/consumer"
 	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/provider"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/goccy/go-yaml"
 )
@@ -51,7 +51,7 @@ var varsCA = []string{"CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CER
 // settle finds or makes the realm's development client, and writes its
 // environment file. Secrets are at rest only in that file: when it is lost, or
 // its secrets serve no longer, new ones are made.
-func (s *site) settle(ctx context.Context, clients *server.Clients, r *realm) error {
+func (s *site) settle(ctx context.Context, clients *clients.Service, r *realm) error {
 	file := s.dir.env(r.Name)
 	env, err := files.ReadEnv(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -79,12 +79,12 @@ func (s *site) settle(ctx context.Context, clients *server.Clients, r *realm) er
 }
 
 // authenticate makes r.client hold credentials that serve.
-func (s *site) authenticate(ctx context.Context, clients *server.Clients, r *realm) error {
+func (s *site) authenticate(ctx context.Context, service *clients.Service, r *realm) error {
 	const actor = "counterfoil up"
 	c := &r.client
-	found, err := clients.Get(ctx, r.Name, c.id)
+	found, err := service.Get(ctx, r.Name, c.id)
 	if c.id == "" || errors.Is(err, store.ErrNotFound) {
-		if found, err = findDevelopmentClient(ctx, clients, r.Name); err != nil {
+		if found, err = findDevelopmentClient(ctx, service, r.Name); err != nil {
 			return err
 		}
 	} else if err != nil {
@@ -92,27 +92,27 @@ func (s *site) authenticate(ctx context.Context, clients *server.Clients, r *rea
 	}
 	c.id, c.tenants = found.ID, found.Tenants
 	if c.id == "" {
-		made := server.NewClient{Realm: r.Name, Settings: store.Settings{Name: developmentClient, Scopes: r.ScopeNames()}, WithAPIKey: r.Needs(provider.HeaderFromAPIKey)}
+		development := clients.NewClient{Realm: r.Name, Settings: store.Settings{Name: developmentClient, Scopes: r.ScopeNames()}, WithAPIKey: r.Needs(provider.HeaderFromAPIKey)}
 		if needsTenant(r.Provider) {
-			made.Tenants = []string{developmentTenant, secondTenant}
+			development.Tenants = []string{developmentTenant, secondTenant}
 		}
-		_, creds, err := clients.Create(ctx, actor, made)
-		c.id, c.secret, c.apiKey, c.tenants = creds.ClientID, creds.ClientSecret, creds.APIKey, made.Tenants
+		_, creds, err := service.Create(ctx, actor, development)
+		c.id, c.secret, c.apiKey, c.tenants = creds.ClientID, creds.ClientSecret, creds.APIKey, development.Tenants
 		return err
 	}
 	if found.Disabled {
 		s.log.Warn("the development client is disabled: 'counterfoil client enable' accepts it again", "realm", r.Name, "client_id", c.id)
 		return nil
 	}
-	if good, err := clients.VerifySecret(ctx, r.Name, c.id, c.secret); err != nil {
+	if good, err := service.VerifySecret(ctx, r.Name, c.id, c.secret); err != nil {
 		return err
 	} else if !good {
-		creds, err := clients.RotateSecret(ctx, actor, r.Name, c.id, server.SecretRotation{})
+		creds, err := service.RotateSecret(ctx, actor, r.Name, c.id, clients.Rotation{})
 		if err != nil {
 			return err
 		}
 		c.secret = creds.ClientSecret
-		s.log.Info("made a new secret, the one in the environment file was lost or served no longer", "realm", r.Name, "client_id", c.id)
+		s.log.Info("service a new secret, the one in the environment file was lost or served no longer", "realm", r.Name, "client_id", c.id)
 	}
 	if !r.Needs(provider.HeaderFromAPIKey) {
 		return nil
@@ -120,14 +120,14 @@ func (s *site) authenticate(ctx context.Context, clients *server.Clients, r *rea
 	if good, err := s.server.Issuer(r.Name).APIKey(ctx, c.id, c.apiKey); err != nil || good {
 		return err
 	}
-	creds, err := clients.RotateAPIKey(ctx, actor, r.Name, c.id, server.SecretRotation{})
+	creds, err := service.RotateAPIKey(ctx, actor, r.Name, c.id, clients.Rotation{})
 	c.apiKey = creds.APIKey
 	return err
 }
 
 // findDevelopmentClient returns the client that an earlier start made and whose
 // environment file is lost, or the zero Client.
-func findDevelopmentClient(ctx context.Context, clients *server.Clients, realm string) (store.Client, error) {
+func findDevelopmentClient(ctx context.Context, clients *clients.Service, realm string) (store.Client, error) {
 	for after := ""; ; {
 		page, err := clients.List(ctx, store.ClientQuery{Realm: realm, After: after, Limit: 100})
 		if err != nil || len(page) == 0 {

@@ -22,7 +22,8 @@ import (
 	"github.com/counterfoil/counterfoil/guard"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // The tenants that development clients are granted, and one that has rows too
@@ -109,7 +110,7 @@ func (s *site) build(ctx context.Context, providers []*provider.Provider) error 
 	if err := s.issue(ctx, providers); err != nil {
 		return err
 	}
-	clients := server.NewClients(s.store, nil)
+	clients := clients.New(s.store, nil)
 	for _, r := range s.realms {
 		if err := s.settle(ctx, clients, r); err != nil {
 			return fmt.Errorf("realm %s: %w", r.Name, err)

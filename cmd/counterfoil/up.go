@@ -11,7 +11,7 @@ import (
 	"syscall"
 
 	"github.com/counterfoil/counterfoil/internal/files"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 	"github.com/gofrs/flock"
 	"github.com/spf13/cobra"
 )

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Bounds of what a record keeps of a request, in bytes.
@@ -30,6 +31,13 @@ func Clean(s string, most int) string {
 		}
 	}
 	return s
+}
+
+// Visible reports whether s has from 1 to most bytes, all of them characters that
+// can be seen, or spaces.
+func Visible(s string, most int) bool {
+	hidden := func(r rune) bool { return !unicode.IsGraphic(r) }
+	return s != "" && len(s) <= most && utf8.ValidString(s) && !strings.ContainsFunc(s, hidden)
 }
 
 // Peer returns the IP address of a TCP peer, without its port.

@@ -19,7 +19,8 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -36,7 +37,7 @@ type Service interface {
 
 	// CreateClient adds a client and returns it with its credentials, which
 	// nobody can read again.
-	CreateClient(ctx context.Context, realm string, n NewClient) (Client, server.Credentials, error)
+	CreateClient(ctx context.Context, realm string, n NewClient) (Client, clients.Credentials, error)
 	// Client returns a client, with when its secrets were last used.
 	Client(ctx context.Context, realm, id string) (Client, error)
 	// Clients returns a part of a realm's clients in the byte order of their
@@ -47,8 +48,8 @@ type Service interface {
 	ChangeClient(ctx context.Context, realm, id string, version int64, patch []byte) (Client, error)
 	// RotateSecret gives a client a new secret, RotateAPIKey a new API key. The
 	// old one is accepted for as long as r says.
-	RotateSecret(ctx context.Context, realm, id string, r server.SecretRotation) (server.Credentials, error)
-	RotateAPIKey(ctx context.Context, realm, id string, r server.SecretRotation) (server.Credentials, error)
+	RotateSecret(ctx context.Context, realm, id string, r clients.Rotation) (clients.Credentials, error)
+	RotateAPIKey(ctx context.Context, realm, id string, r clients.Rotation) (clients.Credentials, error)
 	// EndSecret ends a secret or an API key at the given time; at once when that
 	// is zero or has passed.
 	EndSecret(ctx context.Context, realm, id, secretID string, at time.Time) error
@@ -64,10 +65,10 @@ type Service interface {
 	ImportClients(ctx context.Context, realm string, i Import) (Report, error)
 
 	// Keys returns the signing keys of a realm, oldest first.
-	Keys(ctx context.Context, realm string) ([]server.KeyView, error)
+	Keys(ctx context.Context, realm string) ([]signing.View, error)
 	// RotateKey makes the next signing key; an empty algorithm is the realm's
 	// first.
-	RotateKey(ctx context.Context, realm string, algorithm provider.Algorithm, o server.KeyRotation) (server.KeyView, error)
+	RotateKey(ctx context.Context, realm string, algorithm provider.Algorithm, o signing.Rotation) (signing.View, error)
 
 	// Events returns up to limit records of the audit record after a sequence
 	// number, 0 for the first. A limit of 0 stands for 100; more than 1,000 are

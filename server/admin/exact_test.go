@@ -11,6 +11,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -33,18 +34,18 @@ func (s *meanwhile) Client(ctx context.Context, realm, id string) (store.Client,
 // TestPromotedMeanwhile: a client that gets more scopes than the caller has, just
 // after it was looked at, does not give the caller its new secret.
 func TestPromotedMeanwhile(t *testing.T) {
-	for name, rotate := range map[string]func(ctx context.Context, s admin.Service) (server.Credentials, error){
-		"secret": func(ctx context.Context, s admin.Service) (server.Credentials, error) {
-			return s.RotateSecret(ctx, "ops", "chief", server.SecretRotation{})
+	for name, rotate := range map[string]func(ctx context.Context, s admin.Service) (clients.Credentials, error){
+		"secret": func(ctx context.Context, s admin.Service) (clients.Credentials, error) {
+			return s.RotateSecret(ctx, "ops", "chief", clients.Rotation{})
 		},
-		"API key": func(ctx context.Context, s admin.Service) (server.Credentials, error) {
-			return s.RotateAPIKey(ctx, "ops", "chief", server.SecretRotation{})
+		"API key": func(ctx context.Context, s admin.Service) (clients.Credentials, error) {
+			return s.RotateAPIKey(ctx, "ops", "chief", clients.Rotation{})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)
 			p.have(t, "ops", "chief", "clients:write")
-			clients := server.NewClients(p.store, p.clock)
+			clients := clients.New(p.store, p.clock)
 			store := &meanwhile{Store: p.store, do: func() {
 				_, err := clients.Change(t.Context(), "root", "ops", "chief", 0, func(s *store.Settings) error {
 					s.Scopes = allScopes
@@ -74,10 +75,10 @@ func TestPromotedMeanwhile(t *testing.T) {
 func TestLastUseIsOfItsSecret(t *testing.T) {
 	p := newPlace(t)
 	p.have(t, "acme", "job", "orders:read")
-	if _, err := p.local.RotateSecret(t.Context(), "acme", "job", server.SecretRotation{Overlap: time.Hour}); err != nil {
+	if _, err := p.local.RotateSecret(t.Context(), "acme", "job", clients.Rotation{Overlap: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.local.RotateAPIKey(t.Context(), "acme", "job", server.SecretRotation{}); err != nil {
+	if _, err := p.local.RotateAPIKey(t.Context(), "acme", "job", clients.Rotation{}); err != nil {
 		t.Fatal(err)
 	}
 	c := must(p.local.Client(t.Context(), "acme", "job"))(t)

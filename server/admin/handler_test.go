@@ -14,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -298,11 +299,11 @@ func TestNobodyRisesAbove(t *testing.T) {
 			return err
 		}},
 		{"rotate the secret of one that has more", func(t *testing.T, s admin.Service) error {
-			_, err := s.RotateSecret(t.Context(), "ops", "chief", server.SecretRotation{})
+			_, err := s.RotateSecret(t.Context(), "ops", "chief", clients.Rotation{})
 			return err
 		}},
 		{"rotate its API key", func(t *testing.T, s admin.Service) error {
-			_, err := s.RotateAPIKey(t.Context(), "ops", "chief", server.SecretRotation{})
+			_, err := s.RotateAPIKey(t.Context(), "ops", "chief", clients.Rotation{})
 			return err
 		}},
 		{"end its secret", func(t *testing.T, s admin.Service) error {

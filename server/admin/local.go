@@ -15,6 +15,8 @@ import (
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -25,7 +27,7 @@ type Config struct {
 	Store store.Store
 	// Keys rotates signing keys: a running server's own, or one of NewKeys. Nil
 	// leaves keys alone.
-	Keys *server.Keys
+	Keys *signing.Keys
 	// Realms returns the realms that there are now.
 	Realms func() []server.Realm
 	// Actor is who makes the changes, for the record.
@@ -37,7 +39,7 @@ type Config struct {
 // Local is a Service on a Store.
 type Local struct {
 	Config
-	clients *server.Clients
+	clients *clients.Service
 	// within, when set, bounds what may be done.
 	within *authority
 }
@@ -47,7 +49,7 @@ func New(c Config) *Local {
 	if c.Clock == nil {
 		c.Clock = clock.System
 	}
-	return &Local{Config: c, clients: server.NewClients(c.Store, c.Clock)}
+	return &Local{Config: c, clients: clients.New(c.Store, c.Clock)}
 }
 
 // as returns a Service that acts for someone else.
@@ -123,8 +125,8 @@ func (l *Local) reachClient(ctx context.Context, realm, id string) (int64, error
 }
 
 // CreateClient adds a client.
-func (l *Local) CreateClient(ctx context.Context, realm string, n NewClient) (Client, server.Credentials, error) {
-	none := server.Credentials{}
+func (l *Local) CreateClient(ctx context.Context, realm string, n NewClient) (Client, clients.Credentials, error) {
+	none := clients.Credentials{}
 	r, err := l.realm(realm)
 	if err != nil {
 		return Client{}, none, err
@@ -136,7 +138,7 @@ func (l *Local) CreateClient(ctx context.Context, realm string, n NewClient) (Cl
 	if err := l.reach(realm, settings.Scopes); err != nil {
 		return Client{}, none, err
 	}
-	made := server.NewClient{
+	made := clients.NewClient{
 		Realm: realm, ID: n.ID, Settings: settings, Disabled: n.Disabled, WithoutSecret: n.WithoutSecret,
 		WithAPIKey: r.Provider.Needs(provider.HeaderFromAPIKey),
 	}
@@ -257,21 +259,21 @@ func same(a, b string) bool {
 }
 
 // RotateSecret gives a client a new secret.
-func (l *Local) RotateSecret(ctx context.Context, realm, id string, r server.SecretRotation) (server.Credentials, error) {
+func (l *Local) RotateSecret(ctx context.Context, realm, id string, r clients.Rotation) (clients.Credentials, error) {
 	return l.rotate(ctx, realm, id, r, l.clients.RotateSecret)
 }
 
 // RotateAPIKey gives a client a new API key.
-func (l *Local) RotateAPIKey(ctx context.Context, realm, id string, r server.SecretRotation) (server.Credentials, error) {
+func (l *Local) RotateAPIKey(ctx context.Context, realm, id string, r clients.Rotation) (clients.Credentials, error) {
 	return l.rotate(ctx, realm, id, r, l.clients.RotateAPIKey)
 }
 
-type rotation func(ctx context.Context, actor, realm, id string, r server.SecretRotation) (server.Credentials, error)
+type rotation func(ctx context.Context, actor, realm, id string, r clients.Rotation) (clients.Credentials, error)
 
-func (l *Local) rotate(ctx context.Context, realm, id string, r server.SecretRotation, do rotation) (server.Credentials, error) {
+func (l *Local) rotate(ctx context.Context, realm, id string, r clients.Rotation, do rotation) (clients.Credentials, error) {
 	seen, err := l.reachClient(ctx, realm, id)
 	if err != nil {
-		return server.Credentials{}, err
+		return clients.Credentials{}, err
 	}
 	switch {
 	case r.Overlap < 0:
@@ -284,7 +286,7 @@ func (l *Local) rotate(ctx context.Context, realm, id string, r server.SecretRot
 		err = problem(wrongValues, "the end at %s has passed: an overlap of 0 ends the old value at once", r.At.UTC().Format(time.RFC3339))
 	}
 	if err != nil {
-		return server.Credentials{}, err
+		return clients.Credentials{}, err
 	}
 	asked := r.Version
 	r.Version = cmp.Or(r.Version, seen)
@@ -341,7 +343,7 @@ func (l *Local) RevokeTokens(ctx context.Context, realm, id string) error {
 }
 
 // Keys returns the signing keys of a realm.
-func (l *Local) Keys(ctx context.Context, realm string) ([]server.KeyView, error) {
+func (l *Local) Keys(ctx context.Context, realm string) ([]signing.View, error) {
 	if _, err := l.realm(realm); err != nil {
 		return nil, err
 	}
@@ -360,13 +362,13 @@ func (l *Local) Keys(ctx context.Context, realm string) ([]server.KeyView, error
 const minAhead = 6 * time.Minute
 
 // RotateKey makes the next signing key.
-func (l *Local) RotateKey(ctx context.Context, realm string, algorithm provider.Algorithm, o server.KeyRotation) (server.KeyView, error) {
+func (l *Local) RotateKey(ctx context.Context, realm string, algorithm provider.Algorithm, o signing.Rotation) (signing.View, error) {
 	r, err := l.realm(realm)
 	if err != nil {
-		return server.KeyView{}, err
+		return signing.View{}, err
 	}
 	if l.Config.Keys == nil {
-		return server.KeyView{}, errors.New("admin: Config.Keys is missing")
+		return signing.View{}, errors.New("admin: Config.Keys is missing")
 	}
 	switch all := algorithms(r.Provider); {
 	case algorithm != "" && !slices.Contains(all, algorithm):
@@ -377,9 +379,9 @@ func (l *Local) RotateKey(ctx context.Context, realm string, algorithm provider.
 		err = problem(wrongValues, "a key must be published from %v to %v before it signs, because verifiers keep key sets", minAhead, store.MaxLifetime)
 	}
 	if err != nil {
-		return server.KeyView{}, err
+		return signing.View{}, err
 	}
-	k, err := l.Config.Keys.Rotate(ctx, l.Actor, *r, algorithm, o)
+	k, err := l.Config.Keys.Rotate(ctx, l.Actor, r.Signing(), algorithm, o)
 	if errors.Is(err, store.ErrConflict) {
 		return k, problem(Conflict, "%s", strings.TrimPrefix(err.Error(), fmt.Sprintf("rotate the key of realm %q: ", realm)))
 	}

@@ -12,7 +12,8 @@ import (
 
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/provider"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -46,7 +47,7 @@ type (
 		Realms []Realm `json:"realms"`
 	}
 	keysView struct {
-		Keys []server.KeyView `json:"keys"`
+		Keys []signing.View `json:"keys"`
 	}
 	eventsView struct {
 		Events  []store.RecordedEvent `json:"events"`
@@ -68,7 +69,7 @@ type (
 	}
 )
 
-func credentialsOf(c server.Credentials) credentialsView {
+func credentialsOf(c clients.Credentials) credentialsView {
 	return credentialsView{c.ClientID, c.ClientSecret.Reveal(), c.APIKey.Reveal(), utc(c.PreviousExpires), c.ID, c.PreviousID}
 }
 
@@ -182,7 +183,7 @@ func (c *call) changeClient() (answer, error) {
 func (c *call) rotateSecret() (answer, error) { return c.rotate(c.admin.RotateSecret) }
 func (c *call) rotateAPIKey() (answer, error) { return c.rotate(c.admin.RotateAPIKey) }
 
-func (c *call) rotate(do func(ctx context.Context, realm, id string, r server.SecretRotation) (server.Credentials, error)) (answer, error) {
+func (c *call) rotate(do func(ctx context.Context, realm, id string, r clients.Rotation) (clients.Credentials, error)) (answer, error) {
 	version, err := c.version()
 	if err != nil {
 		return answer{}, err
@@ -191,7 +192,7 @@ func (c *call) rotate(do func(ctx context.Context, realm, id string, r server.Se
 	if err := c.body(&b, true); err != nil {
 		return answer{}, err
 	}
-	r := server.SecretRotation{At: b.Ends, Keep: b.Keep, Version: version}
+	r := clients.Rotation{At: b.Ends, Keep: b.Keep, Version: version}
 	if b.Overlap != nil || b.Ends.IsZero() && !b.Keep {
 		if r.Overlap, err = duration("/overlap", b.Overlap, defaultOverlap); err != nil {
 			return answer{}, err
@@ -286,7 +287,7 @@ func (c *call) keys() (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return good(keysView{append([]server.KeyView{}, keys...)})
+	return good(keysView{append([]signing.View{}, keys...)})
 }
 
 func (c *call) rotateKey() (answer, error) {
@@ -299,7 +300,7 @@ func (c *call) rotateKey() (answer, error) {
 		return answer{}, err
 	}
 	k, err := c.admin.RotateKey(c.Context(), c.realm(), provider.Algorithm(event.Clean(string(b.Algorithm), maxShown)),
-		server.KeyRotation{Prepublish: ahead, Immediately: b.Now, Compromised: b.Compromised})
+		signing.Rotation{Prepublish: ahead, Immediately: b.Now, Compromised: b.Compromised})
 	if err != nil {
 		return answer{}, err
 	}

@@ -17,7 +17,8 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -188,18 +189,18 @@ func (r *Remote) Realms(ctx context.Context) ([]Realm, error) {
 }
 
 // CreateClient adds a client.
-func (r *Remote) CreateClient(ctx context.Context, realm string, n NewClient) (Client, server.Credentials, error) {
+func (r *Remote) CreateClient(ctx context.Context, realm string, n NewClient) (Client, clients.Credentials, error) {
 	q, err := withBody(http.MethodPost, realmOf(realm, "clients"), n)
 	if err != nil {
-		return Client{}, server.Credentials{}, err
+		return Client{}, clients.Credentials{}, err
 	}
 	var v createdView
 	err = r.once(ctx, q, &v)
 	return v.Client, v.Credentials.secret(), err
 }
 
-func (v *credentialsView) secret() server.Credentials {
-	return server.Credentials{ClientID: v.ClientID, ClientSecret: counterfoil.Secret(v.ClientSecret), APIKey: counterfoil.Secret(v.APIKey), PreviousExpires: v.OldEnds, ID: v.ID, PreviousID: v.OldID}
+func (v *credentialsView) secret() clients.Credentials {
+	return clients.Credentials{ClientID: v.ClientID, ClientSecret: counterfoil.Secret(v.ClientSecret), APIKey: counterfoil.Secret(v.APIKey), PreviousExpires: v.OldEnds, ID: v.ID, PreviousID: v.OldID}
 }
 
 // Client returns a client.
@@ -239,16 +240,16 @@ func (r *Remote) ChangeClient(ctx context.Context, realm, id string, version int
 }
 
 // RotateSecret gives a client a new secret.
-func (r *Remote) RotateSecret(ctx context.Context, realm, id string, o server.SecretRotation) (server.Credentials, error) {
+func (r *Remote) RotateSecret(ctx context.Context, realm, id string, o clients.Rotation) (clients.Credentials, error) {
 	return r.rotate(ctx, clientOf(realm, id, "secrets"), o)
 }
 
 // RotateAPIKey gives a client a new API key.
-func (r *Remote) RotateAPIKey(ctx context.Context, realm, id string, o server.SecretRotation) (server.Credentials, error) {
+func (r *Remote) RotateAPIKey(ctx context.Context, realm, id string, o clients.Rotation) (clients.Credentials, error) {
 	return r.rotate(ctx, clientOf(realm, id, "api-keys"), o)
 }
 
-func (r *Remote) rotate(ctx context.Context, path []string, o server.SecretRotation) (server.Credentials, error) {
+func (r *Remote) rotate(ctx context.Context, path []string, o clients.Rotation) (clients.Credentials, error) {
 	b := rotationBody{Ends: o.At, Keep: o.Keep}
 	if o.Overlap != 0 || o.At.IsZero() && !o.Keep {
 		overlap := o.Overlap.String()
@@ -256,7 +257,7 @@ func (r *Remote) rotate(ctx context.Context, path []string, o server.SecretRotat
 	}
 	q, err := withBody(http.MethodPost, path, b)
 	if err != nil {
-		return server.Credentials{}, err
+		return clients.Credentials{}, err
 	}
 	q.version = o.Version
 	var v credentialsView
@@ -298,14 +299,14 @@ func (r *Remote) RevokeTokens(ctx context.Context, realm, id string) error {
 }
 
 // Keys returns the signing keys of a realm.
-func (r *Remote) Keys(ctx context.Context, realm string) ([]server.KeyView, error) {
+func (r *Remote) Keys(ctx context.Context, realm string) ([]signing.View, error) {
 	var v keysView
 	err := r.do(ctx, get(realmOf(realm, "keys")), &v)
 	return v.Keys, err
 }
 
 // RotateKey makes the next signing key.
-func (r *Remote) RotateKey(ctx context.Context, realm string, algorithm provider.Algorithm, o server.KeyRotation) (server.KeyView, error) {
+func (r *Remote) RotateKey(ctx context.Context, realm string, algorithm provider.Algorithm, o signing.Rotation) (signing.View, error) {
 	b := keyBody{Algorithm: algorithm, Now: o.Immediately, Compromised: o.Compromised}
 	if o.Prepublish != 0 {
 		ahead := o.Prepublish.String()
@@ -313,9 +314,9 @@ func (r *Remote) RotateKey(ctx context.Context, realm string, algorithm provider
 	}
 	q, err := withBody(http.MethodPost, realmOf(realm, "keys"), b)
 	if err != nil {
-		return server.KeyView{}, err
+		return signing.View{}, err
 	}
-	var v server.KeyView
+	var v signing.View
 	err = r.do(ctx, q, &v)
 	return v, err
 }

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -59,7 +59,7 @@ func TestAnswerThatBreaksOff(t *testing.T) {
 			c := &cut{next: remote.HTTP.Transport, where: where}
 			remote.HTTP.Transport = c
 			c.times.Store(2)
-			got := must(remote.RotateSecret(t.Context(), "acme", "billing", server.SecretRotation{}))(t)
+			got := must(remote.RotateSecret(t.Context(), "acme", "billing", clients.Rotation{}))(t)
 			client := must(p.local.Client(t.Context(), "acme", "billing"))(t)
 			if client.Version != 2 || len(client.Secrets) != 1 || client.Secrets[0].ID != got.ID || got.ClientSecret == "" {
 				t.Errorf("got the secret %s, the client is %+v", got.ID, client)
@@ -71,7 +71,7 @@ func TestAnswerThatBreaksOff(t *testing.T) {
 				t.Errorf("%v: got %s, there are %+v", err, made.ID, page.Clients)
 			}
 			c.times.Store(3)
-			if _, err := remote.RotateAPIKey(t.Context(), "acme", "billing", server.SecretRotation{}); err == nil {
+			if _, err := remote.RotateAPIKey(t.Context(), "acme", "billing", clients.Rotation{}); err == nil {
 				t.Error("no error after the last attempt")
 			}
 		})
@@ -171,7 +171,7 @@ func TestIdempotencyKey(t *testing.T) {
 func TestRotationKeepsTheOld(t *testing.T) {
 	bothWays(t, func(t *testing.T, w way) {
 		w.have(t, "acme", "billing", "orders:read")
-		got := must(w.RotateSecret(t.Context(), "acme", "billing", server.SecretRotation{Keep: true}))(t)
+		got := must(w.RotateSecret(t.Context(), "acme", "billing", clients.Rotation{Keep: true}))(t)
 		c := must(w.Client(t.Context(), "acme", "billing"))(t)
 		if got.PreviousID != secretID || got.ID != c.Secrets[0].ID || len(c.Secrets) != 2 || !c.Secrets[1].Ends.IsZero() || !got.PreviousExpires.IsZero() {
 			t.Errorf("got %+v, the client is %+v", got, c)
@@ -179,7 +179,7 @@ func TestRotationKeepsTheOld(t *testing.T) {
 		if e := w.last(t); e.Type != counterfoil.EventClientRotated || e.Detail != "client secret; the old one serves on" {
 			t.Errorf("recorded %+v", e)
 		}
-		_, err := w.RotateSecret(t.Context(), "acme", "billing", server.SecretRotation{Keep: true, Overlap: time.Hour})
+		_, err := w.RotateSecret(t.Context(), "acme", "billing", clients.Rotation{Keep: true, Overlap: time.Hour})
 		var p *admin.Problem
 		if !errors.As(err, &p) || p.Status != 422 {
 			t.Errorf("got %v", err)

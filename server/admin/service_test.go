@@ -13,8 +13,9 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -39,25 +40,25 @@ func TestEveryChangeIsRecorded(t *testing.T) {
 			return err
 		}, counterfoil.EventClientChanged, `labels: "team"="blue"`},
 		{"rotate the secret", func(ctx context.Context, s admin.Service) error {
-			creds, err := s.RotateSecret(ctx, "acme", "billing", server.SecretRotation{Overlap: time.Hour})
+			creds, err := s.RotateSecret(ctx, "acme", "billing", clients.Rotation{Overlap: time.Hour})
 			if err == nil && (creds.ClientSecret == "" || !creds.PreviousExpires.Equal(day.Add(time.Hour))) {
 				return fmt.Errorf("the old one ends at %v", creds.PreviousExpires)
 			}
 			return err
 		}, counterfoil.EventClientRotated, "the old one ends at 2026-07-01T13:00:00Z"},
 		{"rotate the secret at once", func(ctx context.Context, s admin.Service) error {
-			creds, err := s.RotateSecret(ctx, "acme", "billing", server.SecretRotation{})
+			creds, err := s.RotateSecret(ctx, "acme", "billing", clients.Rotation{})
 			if err == nil && !creds.PreviousExpires.IsZero() {
 				return fmt.Errorf("the old one ends at %v", creds.PreviousExpires)
 			}
 			return err
 		}, counterfoil.EventClientRotated, "the old one ended"},
 		{"rotate the secret until", func(ctx context.Context, s admin.Service) error {
-			_, err := s.RotateSecret(ctx, "acme", "billing", server.SecretRotation{At: day.Add(2 * time.Hour), Version: 1})
+			_, err := s.RotateSecret(ctx, "acme", "billing", clients.Rotation{At: day.Add(2 * time.Hour), Version: 1})
 			return err
 		}, counterfoil.EventClientRotated, "the old one ends at 2026-07-01T14:00:00Z"},
 		{"rotate the API key", func(ctx context.Context, s admin.Service) error {
-			creds, err := s.RotateAPIKey(ctx, "acme", "billing", server.SecretRotation{Overlap: time.Hour})
+			creds, err := s.RotateAPIKey(ctx, "acme", "billing", clients.Rotation{Overlap: time.Hour})
 			if err == nil && creds.APIKey == "" {
 				return errors.New("there is no API key")
 			}
@@ -83,7 +84,7 @@ func TestEveryChangeIsRecorded(t *testing.T) {
 			return err
 		}, counterfoil.EventClientImported, "from plain"},
 		{"rotate the key", func(ctx context.Context, s admin.Service) error {
-			k, err := s.RotateKey(ctx, "acme", "", server.KeyRotation{Prepublish: time.Hour})
+			k, err := s.RotateKey(ctx, "acme", "", signing.Rotation{Prepublish: time.Hour})
 			if err == nil && (k.State != "next" || !k.Activates.Equal(day.Add(time.Hour))) {
 				return fmt.Errorf("the key is %+v", k)
 			}
@@ -192,15 +193,15 @@ func TestProblems(t *testing.T) {
 			return err
 		}, admin.Changed, "has another version now"},
 		{"another version to rotate", func(ctx context.Context, s admin.Service) error {
-			_, err := s.RotateSecret(ctx, "acme", "billing", server.SecretRotation{Version: 7})
+			_, err := s.RotateSecret(ctx, "acme", "billing", clients.Rotation{Version: 7})
 			return err
 		}, admin.Changed, "has another version now"},
 		{"overlap and end", func(ctx context.Context, s admin.Service) error {
-			_, err := s.RotateSecret(ctx, "acme", "billing", server.SecretRotation{Overlap: time.Hour, At: day.Add(time.Hour)})
+			_, err := s.RotateSecret(ctx, "acme", "billing", clients.Rotation{Overlap: time.Hour, At: day.Add(time.Hour)})
 			return err
 		}, "invalid", "not both"},
 		{"end in the past", func(ctx context.Context, s admin.Service) error {
-			_, err := s.RotateAPIKey(ctx, "acme", "billing", server.SecretRotation{At: day.Add(-time.Hour)})
+			_, err := s.RotateAPIKey(ctx, "acme", "billing", clients.Rotation{At: day.Add(-time.Hour)})
 			return err
 		}, "invalid", "has passed"},
 		{"environment to list", func(ctx context.Context, s admin.Service) error {
@@ -208,23 +209,23 @@ func TestProblems(t *testing.T) {
 			return err
 		}, "malformed_request", "sandbox or production"},
 		{"algorithm of a key", func(ctx context.Context, s admin.Service) error {
-			_, err := s.RotateKey(ctx, "acme", "HS256", server.KeyRotation{})
+			_, err := s.RotateKey(ctx, "acme", "HS256", signing.Rotation{})
 			return err
 		}, "invalid", `does not sign with "HS256"`},
 		{"key published too short", func(ctx context.Context, s admin.Service) error {
-			_, err := s.RotateKey(ctx, "acme", "", server.KeyRotation{Prepublish: time.Minute})
+			_, err := s.RotateKey(ctx, "acme", "", signing.Rotation{Prepublish: time.Minute})
 			return err
 		}, "invalid", "must be published from 6m0s"},
 		{"key published a second too short", func(ctx context.Context, s admin.Service) error {
-			_, err := s.RotateKey(ctx, "acme", "", server.KeyRotation{Prepublish: 6*time.Minute - time.Second})
+			_, err := s.RotateKey(ctx, "acme", "", signing.Rotation{Prepublish: 6*time.Minute - time.Second})
 			return err
 		}, "invalid", "must be published from 6m0s"},
 		{"key published a second too long", func(ctx context.Context, s admin.Service) error {
-			_, err := s.RotateKey(ctx, "acme", "", server.KeyRotation{Prepublish: store.MaxLifetime + time.Second})
+			_, err := s.RotateKey(ctx, "acme", "", signing.Rotation{Prepublish: store.MaxLifetime + time.Second})
 			return err
 		}, "invalid", "must be published from 6m0s to "},
 		{"key at once and ahead", func(ctx context.Context, s admin.Service) error {
-			_, err := s.RotateKey(ctx, "acme", "", server.KeyRotation{Prepublish: time.Hour, Immediately: true})
+			_, err := s.RotateKey(ctx, "acme", "", signing.Rotation{Prepublish: time.Hour, Immediately: true})
 			return err
 		}, "invalid", "leave one of the two out"},
 		{"format of an import", func(ctx context.Context, s admin.Service) error {
@@ -312,7 +313,7 @@ func TestEdges(t *testing.T) {
 			t.Errorf("addresses are %v, want %v, error %v", c.Addresses, want, err)
 		}
 		for realm, ahead := range map[string]time.Duration{"acme": 6 * time.Minute, "ops": store.MaxLifetime} {
-			k, err := w.RotateKey(t.Context(), realm, "", server.KeyRotation{Prepublish: ahead})
+			k, err := w.RotateKey(t.Context(), realm, "", signing.Rotation{Prepublish: ahead})
 			if want := day.Add(ahead); err != nil || !k.Activates.Equal(want) {
 				t.Errorf("the key signs from %v, want %v, error %v", k.Activates, want, err)
 			}
@@ -325,7 +326,7 @@ func TestEdges(t *testing.T) {
 func TestKeySetIsKeptAsItWasGiven(t *testing.T) {
 	bothWays(t, func(t *testing.T, w way) {
 		const set = `{ "keys": [ {"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kty":"OKP", "crv":"Ed25519", "kid":"a"} ] }`
-		_, _, err := server.NewClients(w.store, w.clock).Create(t.Context(), "test", server.NewClient{
+		_, _, err := clients.New(w.store, w.clock).Create(t.Context(), "test", clients.NewClient{
 			Realm: "acme", ID: "job", Settings: store.Settings{Authentication: store.Authentication{KeySet: set}}, WithoutSecret: true,
 		})
 		if err != nil {
@@ -391,7 +392,7 @@ func TestConcurrentRotations(t *testing.T) {
 		errs := make([]error, 8)
 		for i := range errs {
 			wg.Go(func() {
-				_, errs[i] = w.RotateSecret(t.Context(), "acme", "billing", server.SecretRotation{Overlap: time.Hour})
+				_, errs[i] = w.RotateSecret(t.Context(), "acme", "billing", clients.Rotation{Overlap: time.Hour})
 			})
 		}
 		wg.Wait()
@@ -500,11 +501,11 @@ func TestEvents(t *testing.T) {
 func TestKeysAndRealms(t *testing.T) {
 	bothWays(t, func(t *testing.T, w way) {
 		ctx := t.Context()
-		if _, err := w.RotateKey(ctx, "acme", "", server.KeyRotation{}); err != nil {
+		if _, err := w.RotateKey(ctx, "acme", "", signing.Rotation{}); err != nil {
 			t.Fatal(err)
 		}
 		var p *admin.Problem
-		if _, err := w.RotateKey(ctx, "acme", "", server.KeyRotation{}); !errors.As(err, &p) || p.Code != admin.Conflict || !strings.HasPrefix(p.Detail, "a key is waiting") {
+		if _, err := w.RotateKey(ctx, "acme", "", signing.Rotation{}); !errors.As(err, &p) || p.Code != admin.Conflict || !strings.HasPrefix(p.Detail, "a key is waiting") {
 			t.Errorf("the second rotation: %v", err)
 		}
 		if keys := must(w.Keys(ctx, "acme"))(t); len(keys) != 1 || keys[0].State != "next" {

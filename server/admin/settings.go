@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -140,11 +141,11 @@ func (s *Settings) check(r *server.Realm) (store.Settings, error) {
 	return v, invalid(wrongValues, faults)
 }
 
-// checkSettings is server.CheckSettings, and holds rules on the tokens of other
+// checkSettings is clients.CheckSettings, and holds rules on the tokens of other
 // issuers to those that the realm believes: with another the client would never
 // be let in, and only the record would say why.
 func checkSettings(r *server.Realm, s *store.Settings) error {
-	if err := server.CheckSettings(r.Provider, r.Tenants, s); err != nil {
+	if err := clients.CheckSettings(r.Provider, r.Tenants, s); err != nil {
 		return err
 	}
 	for i, rule := range s.Authentication.Federation {

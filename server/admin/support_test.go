@@ -22,8 +22,10 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
-	"github.com/counterfoil/counterfoil/server/sqlite"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // day is when the tests take place.
@@ -39,7 +41,7 @@ const secretID = "1f2e3d4c"
 type place struct {
 	store  store.Store
 	clock  *clock.Manual
-	keys   *server.Keys
+	keys   *signing.Keys
 	realms []server.Realm
 	local  *admin.Local
 	log    bytes.Buffer
@@ -53,7 +55,7 @@ func newPlace(t *testing.T) *place {
 	}
 	t.Cleanup(func() { _ = store.Close() })
 	p := &place{store: store, clock: clock.NewManual(day)}
-	if p.keys, err = server.NewKeys(store, p.clock, seal.NewKey()); err != nil {
+	if p.keys, err = signing.NewKeys(store, p.clock, seal.NewKey()); err != nil {
 		t.Fatal(err)
 	}
 	generic, own := described(t, "oauth2"), described(t, "counterfoil")
@@ -84,7 +86,7 @@ func described(t *testing.T, name string) *provider.Provider {
 // have makes a client with a secret of a known ID.
 func (p *place) have(t *testing.T, realm, id string, scopes ...string) {
 	t.Helper()
-	_, _, err := server.NewClients(p.store, p.clock).Create(t.Context(), "test", server.NewClient{
+	_, _, err := clients.New(p.store, p.clock).Create(t.Context(), "test", clients.NewClient{
 		Realm: realm, ID: id, Settings: store.Settings{Name: "Billing", Scopes: scopes},
 		Secrets: []store.SecretHash{{ID: secretID, Value: "sha256:p9xtEI6wc4YwPhFTRy7tZT1Gm0D4ss7EkZF_xfR6my4"}},
 	})

@@ -15,10 +15,10 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/event"
-	"github.com/counterfoil/counterfoil/internal/sechash"
 	"github.com/counterfoil/counterfoil/internal/spool"
 	"github.com/counterfoil/counterfoil/provider"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/internal/sechash"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -93,7 +93,7 @@ const keptSecrets = 2
 type job struct {
 	row              *Row
 	result           Result
-	client           server.NewClient
+	client           clients.NewClient
 	secrets, apiKeys []Secret
 	version          int64 // of the client that it replaces
 }
@@ -108,7 +108,7 @@ type planned struct {
 // application is one Apply.
 type application struct {
 	Options
-	clients *server.Clients
+	clients *clients.Service
 	file    *File
 	plans   spool.List[planned]
 	counts  map[Outcome]int
@@ -126,7 +126,7 @@ type application struct {
 // taken, it creates them. When it is interrupted, or returns an error, the
 // report, where there is one, tells how far it came, and importing the same file
 // again finishes the work. The caller closes the report.
-func Apply(ctx context.Context, clients *server.Clients, f *File, o Options) (*Report, error) {
+func Apply(ctx context.Context, clients *clients.Service, f *File, o Options) (*Report, error) {
 	if o.Now.IsZero() {
 		o.Now = time.Now()
 	}
@@ -297,7 +297,7 @@ func (a *application) check(j *job, ids *identities) error {
 		}
 		return fmt.Errorf("%s: %s has the same client id%s", names.id, place(a.file.unit, before), where)
 	}
-	if err := server.CheckSettings(a.Provider, a.Tenants, &n.Settings); err != nil {
+	if err := clients.CheckSettings(a.Provider, a.Tenants, &n.Settings); err != nil {
 		return a.named(&n.Settings, err)
 	}
 	var err error
@@ -368,7 +368,7 @@ func (a *application) named(s *store.Settings, err error) error {
 		{"tenants", store.Settings{Tenants: s.Tenants}},
 		{"addresses", store.Settings{Addresses: s.Addresses}},
 	} {
-		if wrong := server.CheckSettings(a.Provider, a.Tenants, &part.only); wrong != nil && part.member != "" {
+		if wrong := clients.CheckSettings(a.Provider, a.Tenants, &part.only); wrong != nil && part.member != "" {
 			if part.only.Tokens.Lifetime > 0 {
 				return fmt.Errorf("%s: %w: take longer ones down to it with --cap-lifetime", part.member, wrong)
 			}
@@ -429,7 +429,7 @@ func (a *application) compare(ctx context.Context, j *job) error {
 		return err
 	}
 	j.version = there.Version
-	other := server.Changes(&there.Settings, &j.client.Settings)
+	other := clients.Changes(&there.Settings, &j.client.Settings)
 	if there.Disabled != j.client.Disabled {
 		other = strings.TrimPrefix(other+fmt.Sprintf("; disabled: %v", j.client.Disabled), "; ")
 	}

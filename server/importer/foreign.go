@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/counterfoil/counterfoil/internal/sechash"
+	"github.com/counterfoil/counterfoil/server/internal/sechash"
 )
 
 // readIdentityServer reads a Client of IdentityServer4 or Duende IdentityServer, as

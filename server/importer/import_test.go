@@ -22,9 +22,10 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/importer"
-	"github.com/counterfoil/counterfoil/server/sqlite"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // realm is an oauth2 realm on a real listener with a real database, to import
@@ -34,7 +35,7 @@ type realm struct {
 	url     string
 	http    *http.Client
 	store   store.Store
-	clients *server.Clients
+	clients *clients.Service
 	options importer.Options
 }
 
@@ -54,7 +55,7 @@ func newRealm(t testing.TB, wrap func(store.Store) store.Store) *realm {
 	if wrap != nil {
 		r.store = wrap(db)
 	}
-	r.clients = server.NewClients(r.store, nil)
+	r.clients = clients.New(r.store, nil)
 	ts := httptest.NewUnstartedServer(nil)
 	ts.StartTLS()
 	s, err := server.New(t.Context(), server.Config{

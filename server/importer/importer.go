@@ -37,8 +37,8 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/internal/sechash"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/internal/sechash"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -59,7 +59,7 @@ type Row struct {
 	// Place says where it stands: "client 3" of an array, or "line 12".
 	Place string
 	// Client has the ID, the settings and the state; the realm is Apply's.
-	Client server.NewClient
+	Client clients.NewClient
 	// Secrets are all client secrets that the file has, newest first; APIKeys
 	// all API keys.
 	Secrets, APIKeys []Secret

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/event"
-	"github.com/counterfoil/counterfoil/internal/sechash"
+	"github.com/counterfoil/counterfoil/server/internal/sechash"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 

@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/importer"
 	"github.com/counterfoil/counterfoil/server/store"
 )
@@ -396,12 +396,12 @@ func TestSomeoneElse(t *testing.T) {
 		want string
 	}{
 		"deleted": {func(t *testing.T, r *realm) {
-			if err := server.NewClients(r.store.(*meddling).Store, nil).Delete(t.Context(), "someone", "oauth2", "a"); err != nil {
+			if err := clients.New(r.store.(*meddling).Store, nil).Delete(t.Context(), "someone", "oauth2", "a"); err != nil {
 				t.Error(err)
 			}
 		}, "it was deleted in the meantime"},
 		"changed": {func(t *testing.T, r *realm) {
-			_, err := server.NewClients(r.store.(*meddling).Store, nil).Change(t.Context(), "someone", "oauth2", "a", 0, func(s *store.Settings) error { s.Name = "other"; return nil })
+			_, err := clients.New(r.store.(*meddling).Store, nil).Change(t.Context(), "someone", "oauth2", "a", 0, func(s *store.Settings) error { s.Name = "other"; return nil })
 			if err != nil {
 				t.Error(err)
 			}

@@ -37,15 +37,15 @@ type Client struct {
 	APIKeys []SecretHash
 	// Version grows with every change.
 	Version int64
-	// AsOf is the store's mark of the moment at which the client was read, for
-	// RecordIssued; it is not kept.
+	// Revision is the store's opaque number of the snapshot in which the client was
+	// read, for RecordIssued. It is not stored.
 	Revision int64
-	// Latest is the date of the newest token of the client that the store has ended
-	// others by: one that is dated earlier would be taken for one of those. Zero for
-	// none. It is the store's, and not kept.
+	// MinIssuedAt is the earliest date that a new token of the client may have: the
+	// store has ended others by that date, and takes a token dated earlier for one
+	// of those. Zero for none. The store sets it when the client is read.
 	MinIssuedAt time.Time
-	// Newest is the time of the newest event in the store. It is the store's, and
-	// not kept.
+	// Newest is the time of the newest event in the store. The store sets it when
+	// the client is read.
 	Newest time.Time
 }
 
@@ -63,7 +63,7 @@ type Settings struct {
 	Addresses []netip.Prefix
 	// Labels are for people and for search.
 	Labels map[string]string
-	// Expires is when it is accepted no longer, and its last token ends; zero
+	// Expires is when it is no longer accepted and its last token expires; zero
 	// for never.
 	Expires time.Time
 	// ResourceServer lets it introspect every token of the realm and follow the
@@ -118,8 +118,8 @@ type Authentication struct {
 
 // CertificateRule names the one subject that a certificate must have, by the
 // metadata names of RFC 8705 section 2.1.2. SubjectDN is RFC 4514: the same
-// attributes in the same order, values to the letter. DNS and the domain of
-// Email have no case, IP is compared as an address, the others to the letter; a
+// attributes in the same order, values exactly. DNS and the domain of
+// Email have no case, IP is compared as an address, the others exactly; a
 // wildcard in a certificate stands for itself.
 type CertificateRule struct {
 	SubjectDN string `json:"tls_client_auth_subject_dn,omitempty"`
@@ -131,7 +131,7 @@ type CertificateRule struct {
 
 // FederationRule accepts tokens of an issuer that the realm federates with.
 type FederationRule struct {
-	// Issuer is the realm's FederatedIssuer, to the letter.
+	// Issuer is exactly that of the realm's FederatedIssuer.
 	Issuer string `json:"issuer"`
 	// Claims must all be there with these values; sub is one of them. A "*" at
 	// the end of a value stands for any ending. A name that starts with a slash
@@ -141,7 +141,7 @@ type FederationRule struct {
 	Claims map[string]string `json:"claims"`
 }
 
-// Hash is what a Store keeps of a client secret or an API key.
+// SecretHash is what a Store keeps of a client secret or an API key.
 type SecretHash struct {
 	// ID names the secret in lists and records: 8 hexadecimal digits.
 	ID string
@@ -149,17 +149,17 @@ type SecretHash struct {
 	// the hash.
 	Value   string
 	Created time.Time
-	// Ends is when the value stops being accepted; zero for never.
+	// Expires is when the value is no longer accepted; zero for never.
 	Expires time.Time
 }
 
 // AcceptedAt reports whether the value is accepted at that time.
 func (h *SecretHash) AcceptedAt(at time.Time) bool { return h.Expires.IsZero() || at.Before(h.Expires) }
 
-// Use is when a secret or an API key was last used.
+// LastUse is when a secret or an API key was last used.
 type LastUse struct {
 	Realm, ClientID string
-	// SecretID is the Hash's ID.
+	// SecretID is the SecretHash's ID.
 	SecretID string
 	Time     time.Time
 }

@@ -1,3 +1,6 @@
+// Package store says what a server keeps and what it asks of a database: the
+// records of clients, tokens and signing keys, and the interface [Store]. Package
+// sqlite below it is one; package storetest has the tests that each must pass.
 package store
 
 import (
@@ -17,9 +20,9 @@ var (
 	ErrExists = errors.New("already exists")
 	// ErrConflict: the client or the keys were changed since they were read.
 	ErrConflict = errors.New("changed by someone else in the meantime: look at it again, then repeat the change")
-	// ErrReplayed: what may be used once was used before.
+	// ErrReplayed: a single-use assertion or proof was used before.
 	ErrReplayed = errors.New("used before")
-	// ErrFull: a client has more than MaxRevoked tokens revoked apart.
+	// ErrTooManyRevocations: more than MaxRevoked tokens of a client are revoked individually.
 	ErrTooManyRevocations = errors.New("too many tokens of this client are revoked one by one")
 )
 
@@ -28,13 +31,13 @@ const (
 	// MaxAhead is how far the date of a token may be ahead of the clock: less than
 	// the leeway that guards give by default.
 	MaxAhead = 10 * time.Second
-	// KeptRefusals is how many records of refused strangers a Store keeps by
-	// default.
+	// MaxAnonymousRefusals is how many records of refused unauthenticated requests a
+	// Store keeps by default.
 	MaxAnonymousRefusals = 100_000
-	// MaxRevoked is how many tokens of one client are revoked apart at most.
+	// MaxRevoked is how many tokens of one client can be revoked individually.
 	MaxRevoked = 10_000
-	// MaxLifetime is the longest life of a token, and so how long a revocation
-	// has to be remembered at most.
+	// MaxLifetime is the longest lifetime of a token, and so the longest time that a
+	// revocation has to be remembered.
 	MaxLifetime = 30 * 24 * time.Hour
 )
 
@@ -58,7 +61,7 @@ const (
 // Clocks: the times that a Store is told may jump, because somebody sets the clock
 // of a machine. The order of two writes is that in which they take effect. A token
 // that a later write has ended stays so, however the two are dated, and nothing
-// that has not expired is forgotten because the clock was ahead for a while: a
+// that has not expired is forgotten because the clock was ahead for some time: a
 // Store goes by how much time has passed, for which the times that it is given
 // have a monotonic reading.
 //
@@ -111,7 +114,7 @@ type ClientStore interface {
 	// stay. It returns ErrNotFound when there is no such client.
 	DeleteClient(ctx context.Context, realm, id string, e counterfoil.Event) error
 
-	// RecordUses keeps when secrets were last used, where that is later than
+	// RecordLastUses keeps when secrets were last used, where that is later than
 	// what is kept. Those of clients that are gone are left out.
 	RecordLastUses(ctx context.Context, uses []LastUse) error
 	// Uses returns the last uses of a client's secrets and API keys.
@@ -139,21 +142,20 @@ type TokenStore interface {
 	// RecordIssued records that a token was issued. It returns ErrNotFound when
 	// the client is gone or disabled by then, ErrConflict when it was changed
 	// since it was read, or deleted and made again, or when a token that replaces others is dated before its
-	// Latest, and ErrReplayed when one of i.Once was used before; it records
-	// nothing then: no token leaves on what is no longer so. The mark that it
-	// returns is the new AsOf of the client.
-	RecordIssued(ctx context.Context, i Issuance) (asOf int64, err error)
-	// RecordRefused records that a request was refused. Of those by strangers,
-	// who did not prove to be the client that they named, the newest
-	// KeptRefusals are kept and the others counted; no other event is ever
-	// evicted by them.
+	// MinIssuedAt, and ErrReplayed when one of i.ReplayKeys was used before; it records
+	// nothing then: no token leaves on what is no longer so. What it returns is the new Revision of the client.
+	RecordIssued(ctx context.Context, i Issuance) (revision int64, err error)
+	// RecordRefused records that a request was refused. Of those by unauthenticated
+	// callers, who did not prove to be the client that they named, the newest
+	// MaxAnonymousRefusals are kept and the others counted; they never evict any
+	// other event.
 	RecordRefused(ctx context.Context, e counterfoil.Event, stranger bool) error
 
-	// Standing tells how a client stands, and one of its tokens; ErrNotFound
-	// when the client is gone. It is on the path of guarded calls.
+	// TokenStatus returns the status of a client and of one of its tokens;
+	// ErrNotFound if the client is gone. It is called for every guarded call.
 	TokenStatus(ctx context.Context, realm, clientID, tokenID string) (TokenStatus, error)
 	// RevokeToken revokes one token of r's client until r.Expires, and records
-	// e. To revoke it again changes nothing and records nothing. ErrFull means
+	// e. To revoke it again changes nothing and records nothing. ErrTooManyRevocations means
 	// that MaxRevoked of the client are revoked already.
 	RevokeToken(ctx context.Context, r Revocation, e counterfoil.Event) error
 	// Revocations returns up to limit revocations of a realm in the order of their
@@ -169,11 +171,11 @@ type TokenStore interface {
 	RevokedIndexes(ctx context.Context, realm string, first, last int64) ([]int64, error)
 }
 
-// Issue is a token that was made and has not left yet.
+// Issuance is a signed token that is about to be returned.
 type Issuance struct {
 	// Event has the Realm, the ClientID and the TokenID.
 	Event counterfoil.Event
-	// Version, Created and AsOf are those of the client as it was read. Versions
+	// Version, Created and Revision are those of the client as it was read. Versions
 	// begin anew when a client is deleted and made again: Created tells the two
 	// apart.
 	Version, Revision int64
@@ -184,29 +186,30 @@ type Issuance struct {
 	// SetBack says that the clock is behind what the client's tokens are dated by
 	// more than MaxAhead, and Issued goes by the clock. The store revokes by their
 	// names the tokens that would count again, and lets tokens count from Issued
-	// on; ErrFull when it knows of too many.
+	// on; ErrTooManyRevocations when it knows of too many.
 	SetBack bool
 	// Reused says that the token was recorded before and is answered again:
-	// when it was revoked since AsOf, that is an ErrConflict.
+	// if it was revoked since Revision, that is an ErrConflict.
 	Reused bool
 	// Issued and Expires are the token's iat and exp: whole seconds.
 	Issued, Expires time.Time
-	// Once are the assertions and proofs that must not have been used before.
+	// ReplayKeys are those of the assertions and proofs that must not have been
+	// used before.
 	ReplayKeys []ReplayKey
 	// StatusIndex is the token's index in the realm's status lists; negative
 	// for none.
 	StatusIndex int64
 }
 
-// Once is something that may be used once.
+// ReplayKey stands for a single-use assertion or DPoP proof.
 type ReplayKey struct {
-	// Key is the SHA-256 of what it is and whose; Until is when it can be
+	// Hash is the SHA-256 of its jti and whose it is; Until is when it can be
 	// forgotten.
 	Hash  [32]byte
 	Until time.Time
 }
 
-// Standing is how a client and one of its tokens stand.
+// TokenStatus says whether a client and one of its tokens are in force.
 type TokenStatus struct {
 	Disabled bool
 	// NotBefore is the Client's.

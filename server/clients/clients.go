@@ -1,0 +1,383 @@
+// Package clients creates, changes and rotates the clients of a server. Use it in a
+// program that manages them, on the store of a running server or of one that is
+// stopped: a server sees every change at its next request.
+//
+// It promises that each change is recorded with its actor in the same transaction,
+// that settings which are stored have the form that is described, and that only
+// hashes of secrets are kept.
+package clients
+
+import (
+	"context"
+	"encoding/base32"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/event"
+	"github.com/counterfoil/counterfoil/server/internal/sechash"
+	"github.com/counterfoil/counterfoil/server/store"
+)
+
+// NewClient holds the parameters of Service.Create.
+type NewClient struct {
+	Realm string
+	// ID is generated when empty: 26 characters of lower-case base32. A given
+	// one has at most 100 bytes of visible characters.
+	ID string
+	store.Settings
+	// Disabled makes a client that is refused until it is enabled.
+	Disabled bool
+	// WithAPIKey asks for an API key beside the secret.
+	WithAPIKey bool
+	// WithoutSecret asks for none: the client authenticates in another way, or
+	// is given its secret later by Rotate.
+	WithoutSecret bool
+	// Secrets and APIKeys are accepted as they are, in place of new ones:
+	// hashes in the text forms of package sechash, newest first, two at most.
+	// ID and Created are filled in where they are empty.
+	Secrets, APIKeys []store.SecretHash
+	// ImportedFrom says for the record where the client comes from; empty for
+	// one that is new.
+	ImportedFrom string
+}
+
+// Credentials are shown once, when they are made.
+type Credentials struct {
+	ClientID string
+	// ClientSecret and APIKey are empty where none was made.
+	ClientSecret counterfoil.Secret
+	APIKey       counterfoil.Secret
+	// PreviousExpires is when the secret or key that was replaced stops being accepted;
+	// the zero time when none is accepted beside the new one.
+	PreviousExpires time.Time
+	// ID is that of the new secret or key of a rotation, and PreviousID of the one that
+	// is accepted beside it, if any: see [Service.ExpireSecret].
+	ID, PreviousID string
+}
+
+// maxSecrets is how many secrets of a client are accepted at once: that of
+// yesterday and that of today.
+const maxSecrets = 2
+
+// Service creates and changes clients. Each change is recorded with its actor
+// in the same transaction. It may be used on the database of a running server,
+// which sees every change at its next request.
+//
+// Where a method takes a version, that is the one of the client that the caller
+// has looked at: the error wraps ErrConflict when the client has another by
+// now. 0 stands for whichever it has. The error of every method wraps
+// ErrNotFound when there is no such client.
+type Service struct {
+	store store.Store
+	clock counterfoil.Clock
+}
+
+// New returns the service on a store; a nil clock is the system's.
+func New(store store.Store, c counterfoil.Clock) *Service {
+	if c == nil {
+		c = clock.System
+	}
+	return &Service{store: store, clock: c}
+}
+
+// Create adds a client and returns it with its credentials, which nobody can
+// read again. The error wraps ErrExists when the realm has a client of that ID.
+func (s *Service) Create(ctx context.Context, actor string, n NewClient) (store.Client, Credentials, error) {
+	if n.ID == "" {
+		n.ID = strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sechash.Random(16)))
+	}
+	if err := n.Check(); err != nil {
+		return store.Client{}, Credentials{}, fmt.Errorf("create client: %w", err)
+	}
+	now := s.clock.Now()
+	creds := Credentials{ClientID: n.ID}
+	c := store.Client{
+		Realm: n.Realm, ID: n.ID, Settings: n.Settings, Disabled: n.Disabled,
+		Created: now, Changed: now, Version: 1,
+		Secrets: adopted(n.Secrets, now), APIKeys: adopted(n.APIKeys, now),
+	}
+	if len(c.Secrets) == 0 && !n.WithoutSecret {
+		creds.ClientSecret = sechash.NewSecret()
+		c.Secrets = []store.SecretHash{sechash.New(creds.ClientSecret, now)}
+	}
+	if len(c.APIKeys) == 0 && n.WithAPIKey {
+		creds.APIKey = sechash.NewSecret()
+		c.APIKeys = []store.SecretHash{sechash.New(creds.APIKey, now)}
+	}
+	kind, detail := counterfoil.EventClientCreated, ""
+	if n.ImportedFrom != "" {
+		kind, detail = counterfoil.EventClientImported, "from "+n.ImportedFrom
+	}
+	if err := s.store.CreateClient(ctx, c, s.event(kind, actor, c.Realm, c.ID, detail)); err != nil {
+		return store.Client{}, Credentials{}, fmt.Errorf("create client %q of realm %q: %w", c.ID, c.Realm, err)
+	}
+	return c, creds, nil
+}
+
+// Get returns a client.
+func (s *Service) Get(ctx context.Context, realm, id string) (store.Client, error) {
+	c, err := s.store.Client(ctx, realm, id)
+	if err != nil {
+		return store.Client{}, fmt.Errorf("client %q of realm %q: %w", event.Clean(id, maxID), event.Clean(realm, maxID), err)
+	}
+	return c, nil
+}
+
+// List returns up to q.Limit clients of a realm in the order of their IDs.
+func (s *Service) List(ctx context.Context, q store.ClientQuery) ([]store.Client, error) {
+	clients, err := s.store.Clients(ctx, q)
+	if err != nil {
+		return nil, fmt.Errorf("list clients of realm %q: %w", event.Clean(q.Realm, maxID), err)
+	}
+	return clients, nil
+}
+
+// LastUses returns the secrets and API keys that a client has now, newest first,
+// with when each was last used; the zero time for never. A use is known within
+// ten seconds of it.
+func (s *Service) LastUses(ctx context.Context, realm, id string) ([]store.LastUse, error) {
+	c, err := s.Get(ctx, realm, id)
+	if err != nil {
+		return nil, err
+	}
+	known, err := s.store.LastUses(ctx, realm, id)
+	if err != nil {
+		return nil, fmt.Errorf("uses of client %q of realm %q: %w", id, realm, err)
+	}
+	var uses []store.LastUse
+	for _, h := range slices.Concat(c.Secrets, c.APIKeys) {
+		use := store.LastUse{Realm: realm, ClientID: id, SecretID: h.ID}
+		for _, k := range known {
+			if k.SecretID == h.ID {
+				use.Time = k.Time
+			}
+		}
+		uses = append(uses, use)
+	}
+	return uses, nil
+}
+
+// Change lets change alter the settings of a client, holds them to their form,
+// and records which became what. What changes nothing is not recorded. change
+// may be called again, on newer settings, when the version is 0.
+func (s *Service) Change(ctx context.Context, actor, realm, id string, version int64, change func(*store.Settings) error) (store.Client, error) {
+	return s.update(ctx, actor, realm, id, version, func(c *store.Client) (kind, detail string, err error) {
+		before := fieldsOf(&c.Settings)
+		if err := change(&c.Settings); err != nil {
+			return "", "", err
+		}
+		if err := checkForm(&c.Settings); err != nil {
+			return "", "", err
+		}
+		if detail = changes(before, fieldsOf(&c.Settings)); detail == "" {
+			return "", "", nil
+		}
+		return counterfoil.EventClientChanged, detail, nil
+	})
+}
+
+// Replace gives a client the settings, the state, the secrets and the API keys
+// of n, for an import; where n has no secrets or API keys, those of the client
+// stay.
+func (s *Service) Replace(ctx context.Context, actor string, n NewClient, version int64) (store.Client, error) {
+	if err := n.Check(); err != nil {
+		return store.Client{}, fmt.Errorf("replace client: %w", err)
+	}
+	return s.update(ctx, actor, n.Realm, n.ID, version, func(c *store.Client) (kind, detail string, err error) {
+		detail = "from " + n.ImportedFrom + ", in place of what was there"
+		if changed := changes(fieldsOf(&c.Settings), fieldsOf(&n.Settings)); changed != "" {
+			detail += "; " + changed
+		}
+		c.Settings, c.Disabled = n.Settings, n.Disabled
+		if len(n.Secrets) > 0 {
+			c.Secrets, detail = adopted(n.Secrets, s.clock.Now()), detail+"; secrets"
+		}
+		if len(n.APIKeys) > 0 {
+			c.APIKeys, detail = adopted(n.APIKeys, s.clock.Now()), detail+"; API keys"
+		}
+		return counterfoil.EventClientImported, detail, nil
+	})
+}
+
+// SetDisabled disables a client, whose tokens are refused from then on by every
+// guard that asks an Issuer, or enables it again: where tokens are
+// independent, those that have not expired serve again. A client that is so
+// already is left alone.
+func (s *Service) SetDisabled(ctx context.Context, actor, realm, id string, disabled bool) error {
+	_, err := s.update(ctx, actor, realm, id, 0, func(c *store.Client) (kind, detail string, err error) {
+		switch {
+		case c.Disabled == disabled:
+			return "", "", nil
+		case disabled:
+			kind = counterfoil.EventClientDisabled
+		default:
+			kind = counterfoil.EventClientEnabled
+		}
+		c.Disabled = disabled
+		return kind, "", nil
+	})
+	return err
+}
+
+// RevokeTokens ends all tokens that the client has been issued so far; those
+// issued from then on serve. Call it beside ExpireSecret when a secret is
+// compromised.
+func (s *Service) RevokeTokens(ctx context.Context, actor, realm, id string) error {
+	_, err := s.update(ctx, actor, realm, id, 0, func(c *store.Client) (kind, detail string, err error) {
+		from, err := EndOfTokens(c, s.clock.Now())
+		if err != nil {
+			return "", "", err
+		}
+		c.NotBefore = from
+		return counterfoil.EventTokensRevoked, "issued before " + c.NotBefore.Format(time.RFC3339), nil
+	})
+	return err
+}
+
+// EndOfTokens returns the NotBefore that ends all tokens that the client was issued
+// until now. The iat of a token has whole seconds: what is issued in the rest of
+// this one says the next, so a second revocation within it has to go beyond that.
+// What is dated further ahead than tokens ever are was dated by a clock that was
+// set back since: such tokens the store ends by their names.
+func EndOfTokens(c *store.Client, now time.Time) (time.Time, error) {
+	from := now.Truncate(time.Second).Add(time.Second)
+	for _, dated := range [...]time.Time{c.NotBefore, c.MinIssuedAt, c.Newest} {
+		if !dated.Before(from) && dated.Sub(now) <= store.MaxAhead {
+			from = dated.Truncate(time.Second).Add(time.Second)
+		}
+	}
+	if from.Sub(now) > store.MaxAhead {
+		return from, ErrAhead
+	}
+	return from.UTC(), nil
+}
+
+// ErrAhead means that a revocation would date new tokens too far ahead.
+var ErrAhead = errors.New("the client's tokens are dated ahead of the clock, because they were revoked many times within seconds or because the clock was set: repeat it in a moment")
+
+// Delete removes a client; its tokens are refused from then on by every guard
+// that asks an Issuer.
+func (s *Service) Delete(ctx context.Context, actor, realm, id string) error {
+	if err := s.store.DeleteClient(ctx, realm, id, s.event(counterfoil.EventClientDeleted, actor, realm, id, "")); err != nil {
+		return fmt.Errorf("delete client %q of realm %q: %w", event.Clean(id, maxID), event.Clean(realm, maxID), err)
+	}
+	return nil
+}
+
+// VerifySecret reports whether the realm's token endpoint would accept the
+// secret now; false for a client that is unknown or disabled.
+func (s *Service) VerifySecret(ctx context.Context, realm, id string, secret counterfoil.Secret) (bool, error) {
+	c, err := s.Get(ctx, realm, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	now := s.clock.Now()
+	right := sechash.FindFast(c.Secrets, secret, now) != nil || slices.ContainsFunc(c.Secrets, func(h store.SecretHash) bool {
+		parsed, err := sechash.Parse(h.Value)
+		return err == nil && parsed.Slow() && h.AcceptedAt(now) && parsed.Verify(secret)
+	})
+	expired := !c.Expires.IsZero() && !now.Before(c.Expires)
+	return right && !c.Disabled && !expired, nil
+}
+
+// update changes a client and records what f says of it: nothing when it names
+// no kind of event. With a version of 0, f is called again when the client was
+// changed meanwhile.
+func (s *Service) update(ctx context.Context, actor, realm, id string, version int64, f func(*store.Client) (kind, detail string, err error)) (store.Client, error) {
+	for {
+		c, err := s.Get(ctx, realm, id)
+		if err != nil {
+			return store.Client{}, err
+		}
+		failed := func(err error) (store.Client, error) {
+			return store.Client{}, fmt.Errorf("change client %q of realm %q: %w", c.ID, c.Realm, err)
+		}
+		if version != 0 && c.Version != version {
+			return failed(store.ErrConflict)
+		}
+		kind, detail, err := f(&c)
+		if err != nil {
+			return failed(err)
+		}
+		if kind == "" {
+			return c, nil
+		}
+		c.Changed = s.clock.Now()
+		err = s.store.UpdateClient(ctx, c, s.event(kind, actor, realm, id, detail))
+		if errors.Is(err, store.ErrConflict) && version == 0 && ctx.Err() == nil {
+			continue // the wish stands whatever else was changed
+		}
+		if err != nil {
+			return failed(err)
+		}
+		c.Version++
+		return c, nil
+	}
+}
+
+func (s *Service) event(kind, actor, realm, id, detail string) counterfoil.Event {
+	return counterfoil.Event{
+		Type: kind, Time: s.clock.Now(), Realm: realm, ClientID: id, Success: true,
+		Actor: event.Clean(actor, event.MaxClientID), Detail: detail,
+	}
+}
+
+// Check reports what Create would find wrong with n, beside that it exists.
+func (n *NewClient) Check() error {
+	switch {
+	case n.Realm == "":
+		return errors.New("the realm is missing")
+	case !event.Visible(n.ID, maxID):
+		return fmt.Errorf("the client id must have from 1 to %d bytes of visible characters", maxID)
+	case !event.Visible(n.ImportedFrom, maxName) && n.ImportedFrom != "":
+		return errors.New("where a client is imported from must be visible characters")
+	case n.WithoutSecret && len(n.Secrets) > 0:
+		return errors.New("a client without a secret was given one: leave one of the two out")
+	}
+	if err := checkHashes("secret", n.Secrets); err != nil {
+		return err
+	}
+	if err := checkHashes("API key", n.APIKeys); err != nil {
+		return err
+	}
+	return checkForm(&n.Settings)
+}
+
+// checkHashes holds imported hashes to what they must be.
+func checkHashes(what string, hashes []store.SecretHash) error {
+	if len(hashes) > maxSecrets {
+		return fmt.Errorf("a client can have at most %d of %s: the old one and the new", maxSecrets, what)
+	}
+	for i, h := range hashes {
+		if _, err := sechash.Parse(h.Value); err != nil {
+			return fmt.Errorf("%s %d: %w", what, i+1, err)
+		}
+		if id, err := hex.DecodeString(h.ID); h.ID != "" && (err != nil || len(id) != 4 || h.ID != strings.ToLower(h.ID)) {
+			return fmt.Errorf("%s %d: its id must be 8 hexadecimal digits", what, i+1)
+		}
+	}
+	return nil
+}
+
+// adopted returns hashes with what is missing in them.
+func adopted(hashes []store.SecretHash, now time.Time) []store.SecretHash {
+	hashes = slices.Clone(hashes)
+	for i := range hashes {
+		if h := &hashes[i]; h.ID == "" {
+			h.ID = sechash.NewID()
+		}
+		if h := &hashes[i]; h.Created.IsZero() {
+			h.Created = now
+		}
+	}
+	return hashes
+}

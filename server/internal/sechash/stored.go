@@ -1,0 +1,57 @@
+package sechash
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server/store"
+)
+
+// Random returns n random bytes.
+func Random(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return b
+}
+
+// NewSecret returns 256 random bits in base64url.
+func NewSecret() counterfoil.Secret {
+	return counterfoil.Secret(base64.RawURLEncoding.EncodeToString(Random(32)))
+}
+
+// New returns what is kept of a secret or an API key of the server's own.
+func New(value counterfoil.Secret, now time.Time) store.SecretHash {
+	return store.SecretHash{ID: NewID(), Value: Own(value).String(), Created: now}
+}
+
+// NewID returns a random name for a secret: 8 hexadecimal digits.
+func NewID() string { return hex.EncodeToString(Random(4)) }
+
+// IsSlow tells by the tag of a hash whether it is slow on purpose.
+func IsSlow(text string) bool { return strings.HasPrefix(text, "$") }
+
+// FindFast returns the fast hash of value that is accepted at that time, or nil. How
+// long it takes depends on the number of hashes and their kinds, not on value.
+func FindFast(hashes []store.SecretHash, value counterfoil.Secret, at time.Time) *store.SecretHash {
+	given := []byte(Own(value).String())
+	var found *store.SecretHash
+	for i := range hashes {
+		h, same := &hashes[i], false
+		switch {
+		case strings.HasPrefix(h.Value, "sha256:"):
+			same = subtle.ConstantTimeCompare([]byte(h.Value), given) == 1
+		case !IsSlow(h.Value):
+			parsed, err := Parse(h.Value)
+			same = err == nil && parsed.Verify(value)
+		}
+		if same && value != "" && h.AcceptedAt(at) {
+			found = h
+		}
+	}
+	return found
+}

@@ -1,0 +1,125 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/store"
+)
+
+// Issuer answers what a guard asks of a realm in the same process. Its
+// methods use types of the standard library and of package counterfoil only.
+type Issuer struct {
+	server *Server
+	name   string
+}
+
+// Issuer returns the issuer of a realm, or nil when the server has no realm
+// of that name.
+func (s *Server) Issuer(name string) *Issuer {
+	if s.realm(name) == nil {
+		return nil
+	}
+	return &Issuer{s, name}
+}
+
+var errNoRealm = errors.New("the server has this realm no longer")
+
+// PublicKey returns the realm's key of that kid, for a token of that algorithm. The
+// error is a *counterfoil.Error with the Reason TokenKeyUnknown or TokenAlgorithm
+// when there is none. For a kid that it does not know it reads the store, at most
+// once a second.
+func (a *Issuer) PublicKey(ctx context.Context, id, algorithm string) (crypto.PublicKey, error) {
+	rl := a.server.realm(a.name)
+	if rl == nil {
+		return nil, errNoRealm
+	}
+	k, ok, err := rl.keys.PublicKey(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, &counterfoil.Error{Reason: counterfoil.TokenKeyUnknown, Message: "the realm has no such key"}
+	}
+	if k.Algorithm != algorithm {
+		return nil, &counterfoil.Error{Reason: counterfoil.TokenAlgorithm, Message: "the key is for another algorithm"}
+	}
+	return k.Key, nil
+}
+
+// Live returns nil if the token of a principal, which has not expired, is still in
+// force. Otherwise the error is a *counterfoil.Error with the Reason TokenRevoked,
+// also when the client is unknown or disabled, or TokenReplaced, when the token is
+// not the client's last under the policy "replace". Each call reads the store once.
+func (a *Issuer) Live(ctx context.Context, p *counterfoil.Principal, _ counterfoil.Secret) error {
+	rl := a.server.realm(a.name)
+	if rl == nil {
+		return errNoRealm
+	}
+	switch reason, err := rl.ended(ctx, p); {
+	case err != nil:
+		return err
+	case reason != "":
+		return &counterfoil.Error{Reason: reason}
+	}
+	return nil
+}
+
+// ended tells why a token that is valid by itself is no longer in force; "" when it is.
+func (rl *realm) ended(ctx context.Context, p *counterfoil.Principal) (counterfoil.Reason, error) {
+	s, err := rl.Store.TokenStatus(ctx, rl.Name, p.ClientID, p.TokenID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return counterfoil.TokenRevoked, nil
+	case err != nil:
+		return "", fmt.Errorf("read standing: %w", err)
+	case s.Disabled || s.Revoked || p.Issued.Before(s.NotBefore):
+		return counterfoil.TokenRevoked, nil
+	case cmp.Or(s.Policy, rl.endpoint.Policy) == provider.Replace && s.LiveToken != p.TokenID:
+		return counterfoil.TokenReplaced, nil
+	}
+	return "", nil
+}
+
+// Tenants returns the tenants that a client is granted: none when it is unknown
+// or disabled.
+func (a *Issuer) Tenants(ctx context.Context, clientID string) ([]string, error) {
+	c, err := a.client(ctx, clientID)
+	return c.Tenants, err
+}
+
+// APIKey reports whether the key is one of the client's; false when the client
+// is unknown or disabled.
+func (a *Issuer) APIKey(ctx context.Context, clientID string, key counterfoil.Secret) (bool, error) {
+	c, err := a.client(ctx, clientID)
+	if err != nil {
+		return false, err
+	}
+	now := a.server.Clock.Now()
+	found, busy := a.server.secrets.verify(ctx, &c, c.APIKeys, key, now, true)
+	if busy != nil {
+		return false, &counterfoil.Error{Reason: busy.reason, Message: "too many slow API keys are being verified: repeat the call"}
+	}
+	if found == nil {
+		return false, nil
+	}
+	a.server.uses.note(&c, found, now)
+	return true, nil
+}
+
+// client returns the client, or an empty one when it is unknown or disabled.
+func (a *Issuer) client(ctx context.Context, id string) (store.Client, error) {
+	c, err := a.server.Store.Client(ctx, a.name, id)
+	if errors.Is(err, store.ErrNotFound) || c.Disabled {
+		return store.Client{}, nil
+	}
+	if err != nil {
+		return store.Client{}, fmt.Errorf("read client: %w", err)
+	}
+	return c, nil
+}

@@ -1,0 +1,49 @@
+package signing
+
+import (
+	"crypto"
+	"crypto/rsa"
+	"fmt"
+
+	"github.com/counterfoil/counterfoil/internal/libcrypto"
+)
+
+// RSABackend makes signers of RSA keys. Those of other kinds sign by themselves.
+type RSABackend struct {
+	library *libcrypto.Library // nil for crypto/rsa
+	words   string
+}
+
+// String says which implementation signs.
+func (s *RSABackend) String() string { return s.words }
+
+// NewRSABackend returns the backend "go", which is crypto/rsa, or the fastest that
+// there is on this machine: "auto", the default.
+func NewRSABackend(choice string) (*RSABackend, error) {
+	const what = "RS256 and PS256 signatures by "
+	switch choice {
+	case "go":
+		return &RSABackend{words: what + "crypto/rsa, as configured"}, nil
+	case "", "auto":
+		library, err := libcrypto.Open()
+		if err != nil {
+			return &RSABackend{words: what + "crypto/rsa: " + err.Error()}, nil
+		}
+		return &RSABackend{library: library, words: what + library.Version()}, nil
+	}
+	return nil, fmt.Errorf("unknown signer %q: choose auto or go", choice)
+}
+
+// of returns what signs with key. With an error it is key itself, which signs
+// as well.
+func (s *RSABackend) of(key crypto.Signer) (crypto.Signer, error) {
+	private, ok := key.(*rsa.PrivateKey)
+	if !ok || s.library == nil {
+		return key, nil
+	}
+	signer, err := s.library.Signer(private)
+	if err != nil {
+		return key, fmt.Errorf("%s signs no longer, crypto/rsa does: %w", s.library.Version(), err)
+	}
+	return signer, nil
+}

@@ -1,0 +1,131 @@
+package sqlite_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
+)
+
+// locks returns how many POSIX locks this process has on a file.
+func locks(t *testing.T, path string) int {
+	t.Helper()
+	var st syscall.Stat_t
+	if err := syscall.Stat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open("/proc/locks")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	n := 0
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		// 1: POSIX  ADVISORY  READ 4711 00:2d:1234 1073741826 1073742335
+		fields := strings.Fields(lines.Text())
+		if len(fields) >= 6 && fields[1] == "POSIX" && fields[4] == fmt.Sprint(os.Getpid()) && strings.HasSuffix(fields[5], fmt.Sprintf(":%d", st.Ino)) {
+			n++
+		}
+	}
+	return n
+}
+
+// TestLocksStay: looking at an open database, or opening it once more, closed a
+// descriptor of it and with that dropped the locks of the whole process. The next
+// SQLite of another process deleted the log under it.
+func TestLocksStay(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		do   func(*testing.T, string)
+	}{
+		{"inspected", func(t *testing.T, path string) {
+			if found, err := sqlite.Inspect(t.Context(), path); err != nil || !found.Exists {
+				t.Errorf("%+v, %v", found, err)
+			}
+		}},
+		{"inspected by another name", func(t *testing.T, path string) {
+			link := filepath.Join(filepath.Dir(path), "link.db")
+			if err := os.Symlink(path, link); err != nil {
+				t.Fatal(err)
+			}
+			if found, err := sqlite.Inspect(t.Context(), link); err != nil || !found.Exists {
+				t.Errorf("%+v, %v", found, err)
+			}
+		}},
+		{"opened and closed", func(t *testing.T, path string) {
+			s, err := sqlite.Open(t.Context(), path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"readable by others, opened and closed", func(t *testing.T, path string) {
+			if err := os.Chmod(path, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			s, err := sqlite.Open(t.Context(), path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"opened in vain", func(t *testing.T, path string) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if s, err := sqlite.Open(ctx, path); err == nil {
+				t.Error("the file was opened")
+				_ = s.Close()
+			}
+		}},
+	} {
+		for program, command := range map[string][]string{
+			"sqlite3": {"sqlite3", "{}", "SELECT count(*) FROM clients"},
+			"backup":  {"sqlite3", "{}", ".backup '{}.backup'"},
+			"Python":  {"/usr/bin/python3", "-c", "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(c.execute('SELECT count(*) FROM clients').fetchone()); c.close()", "{}"},
+		} {
+			t.Run(row.name+", then read by "+program, func(t *testing.T) {
+				path := newPath(t)
+				s := open(t, path)
+				if err := createClient(t.Context(), s, "c"); err != nil {
+					t.Fatal(err)
+				}
+				before := [2]int{locks(t, path), locks(t, path+"-shm")}
+				if before[0] == 0 || before[1] == 0 {
+					t.Fatalf("an open database has %v locks: this test sees nothing", before)
+				}
+				row.do(t, path)
+				if after := [2]int{locks(t, path), locks(t, path+"-shm")}; after[0] == 0 || after[1] == 0 {
+					t.Errorf("the process had %v locks on the file and the log's index, and has %v", before, after)
+				}
+				var args []string
+				for _, a := range command[1:] {
+					args = append(args, strings.ReplaceAll(a, "{}", path))
+				}
+				if out, err := exec.CommandContext(t.Context(), command[0], args...).CombinedOutput(); err != nil {
+					t.Fatalf("%s: %v: %s", program, err, out)
+				}
+				for n := range 5 {
+					if err := record(s, "c", fmt.Sprint("later ", n)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				// Another process sees all of it, also once this one is gone.
+				out, err := exec.CommandContext(t.Context(), "sqlite3", path, "SELECT sequence FROM totals").CombinedOutput()
+				if err != nil || strings.TrimSpace(string(out)) != "6" {
+					t.Errorf("6 events were recorded; another process sees %s, %v", out, err)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,168 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/counterfoil/counterfoil/server/store"
+)
+
+// Store is a store.Store in a SQLite file.
+type Store struct {
+	db      *sql.DB
+	files   *fileWatch
+	readers *readers
+	writes  chan write
+	closing chan struct{}
+	closed  chan error
+	close   func() error
+	keep    atomic.Int64
+	// stuckAfter and crowdedAfter are the constants, but for tests.
+	stuckAfter, crowdedAfter atomic.Int64
+}
+
+var _ store.Store = (*Store)(nil)
+
+func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// The first read makes SQLite open the log and its index.
+	if err := conn.QueryRowContext(ctx, "SELECT sequence FROM totals").Scan(new(int64)); err != nil {
+		return nil, err
+	}
+	s := &Store{db: db, writes: make(chan write), closing: make(chan struct{}), closed: make(chan error, 1)}
+	s.stuckAfter.Store(int64(stuckAfter))
+	s.crowdedAfter.Store(int64(crowdedAfter))
+	s.KeepRefusals(store.MaxAnonymousRefusals)
+	if s.files, err = watchFiles(path); err != nil {
+		return nil, err
+	}
+	s.files.pages = s.whole
+	if s.readers, err = openReaders(dsn); err != nil {
+		return nil, err
+	}
+	s.close = sync.OnceValue(func() error {
+		close(s.closing)
+		err := <-s.closed
+		if lost := s.files.gone.Load(); lost != nil {
+			// The last one to close a database writes its log into it: one that
+			// others have written to since would be damaged.
+			return errors.Join(err, *lost)
+		}
+		// A connection with a statement left stays open: SQLite would not empty
+		// the log into the file.
+		return errors.Join(err, s.readers.close(), conn.Close(), db.Close(), s.files.log.Close())
+	})
+	go func() {
+		s.closed <- conn.Raw(func(raw any) error {
+			t := newTransaction(raw)
+			_, err := t.exec(fmt.Sprintf("PRAGMA busy_timeout = %d", lookWriter.Milliseconds()))
+			s.run(t)
+			return errors.Join(err, t.close())
+		})
+	}()
+	return s, nil
+}
+
+// DB is the database itself, for other tables in the same file. Transactions on
+// it hold the writer up: keep them short. Close ends it.
+func (s *Store) DB() *sql.DB { return s.db }
+
+// KeepRefusals sets how many records of refused strangers are kept.
+func (s *Store) KeepRefusals(n int64) { s.keep.Store(n) }
+
+// Close waits for writes under way and closes the file. When no other process
+// has it open, all is in the one file then.
+func (s *Store) Close() error { return s.close() }
+
+// Ready implements store.Store: it takes the lock that a write needs.
+func (s *Store) Ready(ctx context.Context) error {
+	w := write{do: func(*transaction) error { return nil }, done: make(chan error, 1)}
+	select {
+	case s.writes <- w:
+	case <-s.closing:
+		return errClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// row reads one row with a reader; false when there is none.
+func (s *Store) row(query string, args []any, into ...any) (bool, error) {
+	if err := s.files.checkSoon(); err != nil {
+		return false, err
+	}
+	found, err := s.readers.row(query, args, into...)
+	return found, s.blame(err)
+}
+
+// query calls scan for each row.
+func (s *Store) query(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) error {
+	if err := s.files.checkSoon(); err != nil {
+		return err
+	}
+	rows, err := s.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return s.blame(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return s.blame(rows.Err())
+}
+
+// queryRow reads the one row of a query.
+func (s *Store) queryRow(ctx context.Context, query string, into ...any) error {
+	return s.query(ctx, func(rows *sql.Rows) error { return rows.Scan(into...) }, query)
+}
+
+// whole is the size that the file has once the log is in it, in bytes.
+func (s *Store) whole() (int64, error) {
+	var pages, size int64
+	err := errors.Join(s.db.QueryRow("PRAGMA page_count").Scan(&pages), s.db.QueryRow("PRAGMA page_size").Scan(&size))
+	return pages * size, err
+}
+
+// blame returns the loss of the files for an error that comes of it.
+func (s *Store) blame(err error) error {
+	if err != nil {
+		if lost := s.files.check(); lost != nil {
+			return lost
+		}
+	}
+	return err
+}
+
+// micros is the form of a time in the database; 0 for the zero time.
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func moment(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}
+
+// second is one second in the form of the database.
+const second = int64(time.Second / time.Microsecond)
