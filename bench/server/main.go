@@ -1,3 +1,5 @@
+//go:build unix
+
 // Command server measures what 'make bench-server' quotes, in one run on one
 // machine:
 //

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,8 +14,6 @@ import (
 	"unsafe"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server/clients"
-	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // largestFile lets a process write no file beyond so many bytes, as a full disk
@@ -27,38 +24,6 @@ func largestFile(t *testing.T, pid int, size uint64) {
 	if _, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, uintptr(pid), syscall.RLIMIT_FSIZE, uintptr(unsafe.Pointer(&limit)), 0, 0, 0); errno != 0 {
 		t.Fatal(errno)
 	}
-}
-
-// form sends a form with a client's credentials.
-func (s *served) form(t *testing.T, c *http.Client, target string, creds clients.Credentials, name, value string) answer {
-	t.Helper()
-	form := url.Values{"client_id": {creds.ClientID}, "client_secret": {creds.ClientSecret.Reveal()}, name: {value}}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, strings.NewReader(form.Encode()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	return do(t, c, req)
-}
-
-// recorded counts the events of a type in the database.
-func (s *served) recorded(t *testing.T, kind string) (n int) {
-	t.Helper()
-	store, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	page, err := store.Events(t.Context(), 0, 10_000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range page.Events {
-		if e.Type == kind {
-			n++
-		}
-	}
-	return n
 }
 
 // While nothing can be written, token requests and revocations are refused as

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
@@ -91,4 +93,36 @@ func TestServeLostDatabase(t *testing.T) {
 	if len(lines) == 0 || !strings.Contains(lines[0], "counterfoil.db-wal was removed while this program had it open") || !strings.Contains(lines[0], "restart") {
 		t.Errorf("the log says:\n%s", strings.Join(lines, ""))
 	}
+}
+
+// recorded counts the events of a type in the database.
+func (s *served) recorded(t *testing.T, kind string) (n int) {
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	page, err := store.Events(t.Context(), 0, 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range page.Events {
+		if e.Type == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// form sends a form with a client's credentials.
+func (s *served) form(t *testing.T, c *http.Client, target string, creds clients.Credentials, name, value string) answer {
+	t.Helper()
+	form := url.Values{"client_id": {creds.ClientID}, "client_secret": {creds.ClientSecret.Reveal()}, name: {value}}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return do(t, c, req)
 }
