@@ -68,9 +68,8 @@ type LeftOut struct {
 // without a kid is kept: it is optional (RFC 7517 section 4.5). Certificates are
 // not looked at. The caller bounds data.
 func ParseSet(data []byte) (keys []PublicKey, left []LeftOut, err error) {
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
+	// A map, because names of members have their case (RFC 8259 section 8.3).
+	var set map[string]json.RawMessage
 	data, err = files.Text(data)
 	if err != nil {
 		return nil, nil, fmt.Errorf("parse key set: %w", err)
@@ -78,10 +77,14 @@ func ParseSet(data []byte) (keys []PublicKey, left []LeftOut, err error) {
 	if err := json.Unmarshal(data, &set); err != nil {
 		return nil, nil, errors.New("parse key set: not a JWK Set")
 	}
-	if set.Keys == nil {
+	var list []json.RawMessage
+	if raw, there := set["keys"]; there && json.Unmarshal(raw, &list) != nil {
+		return nil, nil, errors.New("parse key set: not a JWK Set")
+	}
+	if list == nil {
 		return nil, nil, errors.New(`parse key set: the member "keys" is missing (RFC 7517 section 5)`)
 	}
-	for i, raw := range set.Keys {
+	for i, raw := range list {
 		key, err := parseKey(raw)
 		switch {
 		case err != nil:

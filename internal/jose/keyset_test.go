@@ -244,7 +244,7 @@ func TestFit(t *testing.T) {
 }
 
 func TestParseSetRefusesWhatIsNoSet(t *testing.T) {
-	for _, data := range []string{``, `null`, `[]`, `{}`, `{"keys":7}`, `{"keys":null}`, `<html>`, `{"keys":[]`} {
+	for _, data := range []string{``, `null`, `[]`, `{}`, `{"keys":7}`, `{"keys":null}`, `{"keYs":[]}`, `<html>`, `{"keys":[]`} {
 		if keys, _, err := jose.ParseSet([]byte(data)); err == nil {
 			t.Errorf("%q gave %v", data, keys)
 		}
@@ -289,14 +289,15 @@ func FuzzParseSet(f *testing.F) {
 	}
 	f.Add(data)
 	f.Add([]byte(`{"keys":[{}]}`))
+	f.Add([]byte(strings.Replace(string(data), `"kid":"ec",`, "", 1)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		keys, _, err := jose.ParseSet(data)
 		if err != nil {
 			return
 		}
 		for i := range keys {
-			if keys[i].Algorithm == "" {
-				continue
+			if keys[i].Algorithm == "" || keys[i].ID == "" {
+				continue // those of others, which are only read
 			}
 			if _, err := jose.MarshalSet(keys[i : i+1]); err != nil {
 				t.Fatalf("a key that was read cannot be published: %v", err)
