@@ -201,13 +201,7 @@ func (f *fileWatch) check() error {
 func (f *fileWatch) overwritten(i int, size int64) bool {
 	switch {
 	case i == 0 && f.pages != nil:
-		before := f.size.Swap(size)
-		if before <= size {
-			return false
-		}
-		whole, err := f.pages()
-		_, log, err2 := identify(f.names[1])
-		return err == nil && err2 == nil && (whole >= before || size+log < whole)
+		return f.shrunk(size)
 	case i == 1 && f.log != nil:
 		return !f.logGoesOn()
 	case i == 2:
@@ -222,6 +216,38 @@ func (f *fileWatch) overwritten(i int, size int64) bool {
 		_, size, err := identify(f.names[2])
 		return err == nil && size < before
 	}
+	return false
+}
+
+// shrunk reports whether the database of that size has become smaller, and SQLite
+// has not made it so. SQLite is asked on a connection that is open: a new one would
+// delete the log beside an empty database.
+func (f *fileWatch) shrunk(size int64) bool {
+	before := f.size.Load()
+	for before < size && !f.size.CompareAndSwap(before, size) {
+		before = f.size.Load()
+	}
+	if size >= before {
+		return false
+	}
+	// Another look may have seen it grow since.
+	if _, again, err := identify(f.names[0]); err == nil && again >= before {
+		return false
+	} else if err == nil {
+		size = again
+	}
+	if size == 0 {
+		return true
+	}
+	whole, err := f.pages()
+	if busy(err) {
+		return false // the next look asks again
+	}
+	_, log, err2 := identify(f.names[1])
+	if err != nil || err2 != nil || whole >= before || size+log < whole {
+		return true
+	}
+	f.size.CompareAndSwap(before, size)
 	return false
 }
 

@@ -184,6 +184,22 @@ func TestFilesOverwritten(t *testing.T) {
 			grown(t, s, "last", 1)
 			overwrite(t, path, old)
 		}, true},
+		{"the database emptied after a few writes", func(t *testing.T, s *sqlite.Store, path string) {
+			grown(t, s, "few", 5)
+			overwrite(t, path, nil)
+		}, true},
+		{"the database emptied beside a long log", func(t *testing.T, s *sqlite.Store, path string) {
+			grown(t, s, "many", 300)
+			overwrite(t, path, nil)
+		}, true},
+		{"the database emptied beside an empty log", func(t *testing.T, s *sqlite.Store, path string) {
+			checkpoint(t, s, "TRUNCATE")
+			overwrite(t, path, nil)
+		}, true},
+		{"half of the database after a few writes", func(t *testing.T, s *sqlite.Store, path string) {
+			grown(t, s, "few", 5)
+			overwrite(t, path, copied(t, path)[:8192])
+		}, true},
 		{"an older copy over the log", func(t *testing.T, s *sqlite.Store, path string) {
 			grown(t, s, "before", 50)
 			old := copied(t, path+"-wal")

@@ -135,7 +135,10 @@ func (s *Store) queryRow(ctx context.Context, query string, into ...any) error {
 // whole is the size that the file has once the log is in it, in bytes.
 func (s *Store) whole() (int64, error) {
 	var pages, size int64
-	err := errors.Join(s.db.QueryRow("PRAGMA page_count").Scan(&pages), s.db.QueryRow("PRAGMA page_size").Scan(&size))
+	_, err := s.readers.row("PRAGMA page_count", nil, &pages)
+	if err == nil {
+		_, err = s.readers.row("PRAGMA page_size", nil, &size)
+	}
 	return pages * size, err
 }
 
