@@ -56,7 +56,7 @@ type assertion struct {
 
 // readAssertion reads the client_assertion into c, as far as to know whose key
 // is to verify it.
-func (rl *realm) readAssertion(r *http.Request, body form, c *credentials) *refusal {
+func (rl *realm) readAssertion(r *http.Request, body form, c *credentials) *requestRefusal {
 	c.method = provider.PrivateKeyJWT
 	kind := body.get("client_assertion_type")
 	if kind != jwtBearer && kind != jwtSPIFFE || !rl.accepts(c.method) {
@@ -104,7 +104,7 @@ func assertionType(typ string, federated bool) bool {
 
 // badAssertion tells what an error of package jose means; it repeats nothing of
 // the assertion.
-func badAssertion(err error) *refusal {
+func badAssertion(err error) *requestRefusal {
 	reason := counterfoil.AssertionMalformed
 	switch {
 	case errors.Is(err, jose.ErrAlgorithm):
@@ -117,7 +117,7 @@ func badAssertion(err error) *refusal {
 
 // proveAssertion looks at the assertion of a client, and returns what of it
 // serves once.
-func (rl *realm) proveAssertion(ctx context.Context, a *attempt, c *credentials, client *store.Client) ([]store.ReplayKey, *refusal) {
+func (rl *realm) proveAssertion(ctx context.Context, a *attempt, c *credentials, client *store.Client) ([]store.ReplayKey, *requestRefusal) {
 	if c.assertion.issuer != nil {
 		return nil, rl.proveFederated(ctx, a, c.assertion, client)
 	}
@@ -125,16 +125,16 @@ func (rl *realm) proveAssertion(ctx context.Context, a *attempt, c *credentials,
 	if auth.KeySet == "" && auth.KeySetURL == "" {
 		return nil, refused(counterfoil.MethodNotAccepted, "the client has no keys for an assertion")
 	}
-	keys, no := rl.clientKeys(ctx, auth, c.assertion.token.KeyID)
-	if no != nil {
-		return nil, no
+	keys, refusal := rl.clientKeys(ctx, auth, c.assertion.token.KeyID)
+	if refusal != nil {
+		return nil, refusal
 	}
-	claims, no := verifyAssertion(c.assertion.token, keys)
-	if no != nil {
-		return nil, no
+	claims, refusal := verifyAssertion(c.assertion.token, keys)
+	if refusal != nil {
+		return nil, refusal
 	}
-	if no := rl.checkOwn(claims, client.ID, a.event.Time); no != nil {
-		return nil, no
+	if refusal := rl.checkOwn(claims, client.ID, a.event.Time); refusal != nil {
+		return nil, refusal
 	}
 	expires, _ := jose.NumericDate(claims["exp"])
 	id, _ := claims["jti"].(string)
@@ -146,7 +146,7 @@ func (rl *realm) proveAssertion(ctx context.Context, a *attempt, c *credentials,
 
 // clientKeys returns the keys of a client that are called kid, all when it is
 // "".
-func (rl *realm) clientKeys(ctx context.Context, auth *store.Authentication, kid string) ([]jose.PublicKey, *refusal) {
+func (rl *realm) clientKeys(ctx context.Context, auth *store.Authentication, kid string) ([]jose.PublicKey, *requestRefusal) {
 	if auth.KeySet == "" {
 		return rl.fetchedKeys(ctx, auth.KeySetURL, kid)
 	}
@@ -159,7 +159,7 @@ func (rl *realm) clientKeys(ctx context.Context, auth *store.Authentication, kid
 
 // fetchedKeys returns the keys of that kid from a URL. Where nobody answers and
 // there are no older ones, nothing can be said of the assertion: it may be good.
-func (rl *realm) fetchedKeys(ctx context.Context, url, kid string) ([]jose.PublicKey, *refusal) {
+func (rl *realm) fetchedKeys(ctx context.Context, url, kid string) ([]jose.PublicKey, *requestRefusal) {
 	keys, err := rl.keySets.Keys(ctx, url, kid)
 	var none *outbound.NoSetError
 	is := errors.As(err, &none)
@@ -182,11 +182,11 @@ func named(keys []jose.PublicKey, id string) []jose.PublicKey {
 }
 
 // verifyAssertion returns the claims when one of the keys made the signature.
-func verifyAssertion(token *jose.Token, keys []jose.PublicKey) (map[string]any, *refusal) {
+func verifyAssertion(token *jose.Token, keys []jose.PublicKey) (map[string]any, *requestRefusal) {
 	if len(keys) == 0 {
 		return nil, refused(counterfoil.AssertionKey, "no such key")
 	}
-	no, tried := refused(counterfoil.AssertionKey, "no key for its algorithm"), 0
+	refusal, tried := refused(counterfoil.AssertionKey, "no key for its algorithm"), 0
 	for _, key := range keys {
 		if !key.Suits(token.Algorithm()) {
 			continue
@@ -196,7 +196,7 @@ func verifyAssertion(token *jose.Token, keys []jose.PublicKey) (map[string]any, 
 		}
 		payload, err := token.Verify(key.Key)
 		if err != nil {
-			no = badAssertion(err)
+			refusal = badAssertion(err)
 			continue
 		}
 		claims, err := jose.Object(payload)
@@ -205,21 +205,21 @@ func verifyAssertion(token *jose.Token, keys []jose.PublicKey) (map[string]any, 
 		}
 		return claims, nil
 	}
-	return nil, no
+	return nil, refusal
 }
 
 // checkOwn checks the verified claims of a client's own assertion (RFC 7523
 // section 3).
-func (rl *realm) checkOwn(claims map[string]any, clientID string, now time.Time) *refusal {
+func (rl *realm) checkOwn(claims map[string]any, clientID string, now time.Time) *requestRefusal {
 	if claims["iss"] != any(clientID) || claims["sub"] != any(clientID) {
 		return refused(counterfoil.AssertionIssuer, "iss and sub are not both the client_id")
 	}
 	if !rl.meant(claims["aud"]) {
 		return refused(counterfoil.AssertionAudience, "")
 	}
-	expires, no := checkTimes(claims, now)
-	if no != nil {
-		return no
+	expires, refusal := checkTimes(claims, now)
+	if refusal != nil {
+		return refusal
 	}
 	if expires.After(now.Add(maxAssertionLife + assertionLeeway)) {
 		return refused(counterfoil.AssertionLifetime, "it ends more than "+maxAssertionLife.String()+" from now")
@@ -277,7 +277,7 @@ func hasAudience(aud any, want string) bool {
 }
 
 // checkTimes checks that it is an assertion's time, and returns when it ends.
-func checkTimes(claims map[string]any, now time.Time) (time.Time, *refusal) {
+func checkTimes(claims map[string]any, now time.Time) (time.Time, *requestRefusal) {
 	expires, ok := jose.NumericDate(claims["exp"])
 	if !ok {
 		return time.Time{}, refused(counterfoil.AssertionClaims, "its exp is not a number of seconds")

@@ -60,11 +60,11 @@ var unprovable = map[counterfoil.Reason]bool{
 
 // veil has a refusal answered as one for want of a key set while that may be its
 // cause for all that the caller can know. The record keeps its reason.
-func (rl *realm) veil(no *refusal, now time.Time) *refusal {
-	if no == nil || !unprovable[no.reason] || !rl.away.any(now) {
-		return no
+func (rl *realm) veil(refusal *requestRefusal, now time.Time) *requestRefusal {
+	if refusal == nil || !unprovable[refusal.reason] || !rl.away.any(now) {
+		return refusal
 	}
-	veiled := *no
+	veiled := *refusal
 	veiled.answer = counterfoil.Unavailable
 	return &veiled
 }

@@ -24,12 +24,12 @@ const (
 // of a DPoP proof (RFC 9449 section 5). A request may have both, and the token
 // then needs both. A proof is taken in every realm, whether its description
 // speaks of it or not: whoever sends one counts on it.
-func (rl *realm) bind(r *http.Request, a *attempt, by *caller, g *grant) *refusal {
+func (rl *realm) bind(r *http.Request, a *attempt, by *caller, g *grant) *requestRefusal {
 	cert := by.certificate
 	if cert == nil && by.client.Tokens.CertificateBound {
-		shown, no := rl.presented(r)
-		if no != nil {
-			return no
+		shown, refusal := rl.presented(r)
+		if refusal != nil {
+			return refusal
 		}
 		if shown == nil {
 			return refused(counterfoil.CertificateMissing, "the client's tokens are bound to a certificate")
@@ -40,9 +40,9 @@ func (rl *realm) bind(r *http.Request, a *attempt, by *caller, g *grant) *refusa
 	if cert != nil {
 		members = append(members, `"x5t#S256":"`+jose.CertificateThumbprint(cert)+`"`)
 	}
-	proof, no := rl.proof(r, by.client, a.event.Time)
-	if no != nil {
-		return no
+	proof, refusal := rl.proof(r, by.client, a.event.Time)
+	if refusal != nil {
+		return refusal
 	}
 	if proof != nil {
 		members = append(members, `"jkt":"`+proof.Thumbprint+`"`)
@@ -60,7 +60,7 @@ func (rl *realm) bind(r *http.Request, a *attempt, by *caller, g *grant) *refusa
 
 // proof returns the DPoP proof of a token request; nil when it has none and
 // needs none.
-func (rl *realm) proof(r *http.Request, client *store.Client, now time.Time) (*dpop.Proof, *refusal) {
+func (rl *realm) proof(r *http.Request, client *store.Client, now time.Time) (*dpop.Proof, *requestRefusal) {
 	lines := r.Header[proofHeader]
 	switch {
 	case len(lines) > 1:
@@ -87,12 +87,12 @@ func (rl *realm) proof(r *http.Request, client *store.Client, now time.Time) (*d
 
 // replayed tells a proof that was used before from an assertion, where the
 // request had only the one. With both, no is about either.
-func (g *grant) replayed(no *refusal) *refusal {
-	if no == nil || no.reason != counterfoil.AssertionReplayed || g.tokenType != "DPoP" {
-		return no
+func (g *grant) replayed(refusal *requestRefusal) *requestRefusal {
+	if refusal == nil || refusal.reason != counterfoil.AssertionReplayed || g.tokenType != "DPoP" {
+		return refusal
 	}
 	if len(g.once) == 1 {
 		return refused(counterfoil.DPoPProofReplayed, "")
 	}
-	return refused(no.reason, "the assertion, or the DPoP proof beside it")
+	return refused(refusal.reason, "the assertion, or the DPoP proof beside it")
 }

@@ -30,7 +30,7 @@ type presented struct {
 }
 
 // presented returns the certificate of a request; nil when it has none.
-func (rl *realm) presented(r *http.Request) (*presented, *refusal) {
+func (rl *realm) presented(r *http.Request) (*presented, *requestRefusal) {
 	leaf, err := rl.peers.Certificate(r)
 	if err != nil {
 		return nil, refused(counterfoil.CertificateUnknown, err.Error())
@@ -53,7 +53,7 @@ func (rl *realm) takesCertificates() bool {
 
 // proveCertificate looks at the certificate of a client that showed nothing
 // else. What is wrong with the last way that is open to it is the refusal.
-func (rl *realm) proveCertificate(ctx context.Context, a *attempt, shown *presented, client *store.Client) *refusal {
+func (rl *realm) proveCertificate(ctx context.Context, a *attempt, shown *presented, client *store.Client) *requestRefusal {
 	auth := &client.Authentication
 	issued := rl.accepts(provider.TLSClientAuth) && auth.Certificate != (store.CertificateRule{})
 	own := rl.accepts(provider.SelfSignedTLSClientAuth) && len(auth.Thumbprints) > 0
@@ -68,23 +68,23 @@ func (rl *realm) proveCertificate(ctx context.Context, a *attempt, shown *presen
 	case !issued && !own && !keyed:
 		return refused(counterfoil.MethodNotAccepted, "the client has no certificate")
 	}
-	var no *refusal
+	var refusal *requestRefusal
 	if issued {
-		if no = rl.checkIssued(shown, &auth.Certificate, a.event.Time); no == nil {
+		if refusal = rl.checkIssued(shown, &auth.Certificate, a.event.Time); refusal == nil {
 			return nil
 		}
 	}
 	if own || keyed {
-		if no = rl.checkSelfSigned(ctx, shown.leaf, auth, a.event.Time); no == nil {
+		if refusal = rl.checkSelfSigned(ctx, shown.leaf, auth, a.event.Time); refusal == nil {
 			return nil
 		}
 	}
-	return no
+	return refusal
 }
 
 // checkIssued is tls_client_auth (RFC 8705 section 2.1): an authority of the
 // realm has issued the certificate, and it says what the rule says.
-func (rl *realm) checkIssued(shown *presented, rule *store.CertificateRule, now time.Time) *refusal {
+func (rl *realm) checkIssued(shown *presented, rule *store.CertificateRule, now time.Time) *requestRefusal {
 	if rl.CertificateAuthorities == nil {
 		// Without any, x509 would take those of the system.
 		return refused(counterfoil.CertificateUnknown, "the realm has no certificate authorities")
@@ -126,7 +126,7 @@ func unverified(err error) string {
 // key in the client's key set. The key of a JWK is that of its x5c (RFC 7517
 // section 4.7), so the certificates in there need not be read: whoever has the
 // key is the client.
-func (rl *realm) checkSelfSigned(ctx context.Context, cert *x509.Certificate, auth *store.Authentication, now time.Time) *refusal {
+func (rl *realm) checkSelfSigned(ctx context.Context, cert *x509.Certificate, auth *store.Authentication, now time.Time) *requestRefusal {
 	if now.Before(cert.NotBefore) || now.After(cert.NotAfter) {
 		return refused(counterfoil.CertificateUnknown, "the certificate has expired or is not valid yet")
 	}
@@ -134,12 +134,12 @@ func (rl *realm) checkSelfSigned(ctx context.Context, cert *x509.Certificate, au
 		return nil
 	}
 	if auth.KeySet != "" || auth.KeySetURL != "" {
-		keys, no := rl.clientKeys(ctx, auth, "")
+		keys, refusal := rl.clientKeys(ctx, auth, "")
 		switch {
-		case no != nil && no.reason == counterfoil.Unavailable:
-			return no
-		case no != nil:
-			return refused(counterfoil.CertificateUnknown, no.detail)
+		case refusal != nil && refusal.reason == counterfoil.Unavailable:
+			return refusal
+		case refusal != nil:
+			return refused(counterfoil.CertificateUnknown, refusal.detail)
 		}
 		public, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 		if ok && slices.ContainsFunc(keys, func(k jose.PublicKey) bool { return public.Equal(k.Key) }) {

@@ -91,20 +91,20 @@ func (rl *realm) listed() bool { return rl.Provider.AccessToken.Claim(provider.F
 
 // aboutToken reads a request about a token, strictly: POST, a form, a token in
 // it and nothing in the query that belongs into it.
-func (rl *realm) aboutToken(r *http.Request) (form, *refusal) {
+func (rl *realm) aboutToken(r *http.Request) (form, *requestRefusal) {
 	if r.Method != http.MethodPost {
 		return nil, refused(counterfoil.MethodNotAllowed, "")
 	}
 	if noType(r.Header) || !rl.acceptable(r.Header) {
 		return nil, refused(counterfoil.UnsupportedMediaType, "")
 	}
-	body, no := rl.readForm(r, maxOwnBody)
-	if no != nil {
-		return nil, no
+	body, refusal := rl.readForm(r, maxOwnBody)
+	if refusal != nil {
+		return nil, refusal
 	}
-	query, no := parseForm(r.URL.RawQuery)
-	if no != nil {
-		return nil, no
+	query, refusal := parseForm(r.URL.RawQuery)
+	if refusal != nil {
+		return nil, refusal
 	}
 	for _, p := range query {
 		if p.name == "token" || rl.misplaced(p.name) {
@@ -126,36 +126,36 @@ type requester struct {
 
 // requester returns who asks: with the credentials that the token endpoint
 // takes or, where that is allowed, with an access token of a resource server.
-func (rl *realm) requester(ctx context.Context, a *attempt, r *http.Request, body form, bearer bool) (*requester, *refusal) {
+func (rl *realm) requester(ctx context.Context, a *attempt, r *http.Request, body form, bearer bool) (*requester, *requestRefusal) {
 	if token, ok := bearerToken(r.Header); ok && bearer {
 		return rl.bearer(ctx, a, token)
 	}
 	creds, bad := rl.credentials(r, body)
 	a.event.ClientID = event.Clean(creds.id, event.MaxClientID)
-	if no := rl.checkHeaders(r.Header); no != nil {
-		return nil, no
+	if refusal := rl.checkHeaders(r.Header); refusal != nil {
+		return nil, refusal
 	}
 	if bad != nil {
 		return nil, bad
 	}
-	by, no := rl.authenticateOnce(ctx, a, &creds)
-	for try := 1; no != nil && no.again && try < maxTries; try++ {
-		by, no = rl.authenticateOnce(ctx, a, &creds)
+	by, refusal := rl.authenticateOnce(ctx, a, &creds)
+	for try := 1; refusal != nil && refusal.again && try < maxTries; try++ {
+		by, refusal = rl.authenticateOnce(ctx, a, &creds)
 	}
-	if no != nil {
-		return nil, no
+	if refusal != nil {
+		return nil, refusal
 	}
 	return &requester{client: by.client, secret: by.secret}, nil
 }
 
 // authenticateOnce returns the client that the credentials prove, and records
 // what of them serves once.
-func (rl *realm) authenticateOnce(ctx context.Context, a *attempt, creds *credentials) (*caller, *refusal) {
+func (rl *realm) authenticateOnce(ctx context.Context, a *attempt, creds *credentials) (*caller, *requestRefusal) {
 	// A token that is granted on what memory says of a client is checked when it
 	// is recorded. Here nothing is, so memory must not be asked.
-	by, no := rl.authenticate(ctx, a, creds, true)
-	if no != nil || len(by.once) == 0 {
-		return by, no
+	by, refusal := rl.authenticate(ctx, a, creds, true)
+	if refusal != nil || len(by.once) == 0 {
+		return by, refusal
 	}
 	e := a.event
 	e.Type, e.Success = counterfoil.EventClientAuthenticated, true
@@ -177,7 +177,7 @@ func bearerToken(h http.Header) (string, bool) {
 }
 
 // bearer returns the resource server that an access token was issued to.
-func (rl *realm) bearer(ctx context.Context, a *attempt, text string) (*requester, *refusal) {
+func (rl *realm) bearer(ctx context.Context, a *attempt, text string) (*requester, *requestRefusal) {
 	t, err := rl.read(ctx, text)
 	if err != nil {
 		return nil, storeFailed("read signing keys", err)
@@ -190,9 +190,9 @@ func (rl *realm) bearer(ctx context.Context, a *attempt, text string) (*requeste
 		// Whoever bears a token that is bound has proved nothing.
 		return nil, refused(counterfoil.TokenProof, "a bound token as a bearer token")
 	}
-	c, no := rl.resourceServer(ctx, t)
-	if no != nil {
-		return nil, no
+	c, refusal := rl.resourceServer(ctx, t)
+	if refusal != nil {
+		return nil, refusal
 	}
 	a.proven = true
 	if !c.ResourceServer {
@@ -202,7 +202,7 @@ func (rl *realm) bearer(ctx context.Context, a *attempt, text string) (*requeste
 }
 
 // resourceServer returns the client of a token as it is now.
-func (rl *realm) resourceServer(ctx context.Context, t *issuedToken) (*store.Client, *refusal) {
+func (rl *realm) resourceServer(ctx context.Context, t *issuedToken) (*store.Client, *requestRefusal) {
 	ended, err := rl.ended(ctx, t.principal())
 	if err != nil {
 		return nil, storeFailed("token's standing", err)
@@ -223,8 +223,8 @@ func (rl *realm) resourceServer(ctx context.Context, t *issuedToken) (*store.Cli
 // mayFollow reports whether a follower of the feed may still be one.
 func (rl *realm) mayFollow(ctx context.Context, by *requester, now time.Time) bool {
 	if by.token != nil {
-		c, no := rl.resourceServer(ctx, by.token)
-		return no == nil && by.token.serves(now) && mayFollow(c, now)
+		c, refusal := rl.resourceServer(ctx, by.token)
+		return refusal == nil && by.token.serves(now) && mayFollow(c, now)
 	}
 	c, err := rl.fresh(ctx, rl.Name, by.client.ID)
 	// It may be another of that ID by now, or the secret may have ended.
@@ -241,23 +241,23 @@ func mayFollow(c *store.Client, now time.Time) bool {
 // refuseAt refuses a request of one of the realm's own endpoints: recorded like
 // one of the token endpoint, with its path, and answered in the realm's shape.
 // Refused bearer tokens have the shape of RFC 6750 section 3.
-func (rl *realm) refuseAt(ctx context.Context, w http.ResponseWriter, a *attempt, path string, no *refusal) {
-	with := *no
+func (rl *realm) refuseAt(ctx context.Context, w http.ResponseWriter, a *attempt, path string, refusal *requestRefusal) {
+	with := *refusal
 	with.detail = path
-	if no.detail != "" {
-		with.detail += ": " + no.detail
+	if refusal.detail != "" {
+		with.detail += ": " + refusal.detail
 	}
-	no = rl.recordRefusal(ctx, a, &with)
+	refusal = rl.recordRefusal(ctx, a, &with)
 	rl.setHeaders(w.Header())
 	w.Header().Set("Cache-Control", "no-store")
-	shape := rl.endpoint.Refusal(cmp.Or(no.answer, no.reason))
+	shape := rl.endpoint.Refusal(cmp.Or(refusal.answer, refusal.reason))
 	switch {
-	case no.reason == counterfoil.ScopeInsufficient:
+	case refusal.reason == counterfoil.ScopeInsufficient:
 		shape = bearerRefusal(http.StatusForbidden, "insufficient_scope")
-	case no.reason == counterfoil.TokenInvalid, no.reason.Parent() == counterfoil.TokenInvalid:
+	case refusal.reason == counterfoil.TokenInvalid, refusal.reason.Parent() == counterfoil.TokenInvalid:
 		shape = bearerRefusal(http.StatusUnauthorized, "invalid_token")
 	}
-	shape.Fill(provider.Details{Header: no.header}).Write(w)
+	shape.Fill(provider.Details{Header: refusal.header}).Write(w)
 }
 
 func bearerRefusal(status int, code string) provider.Refusal {

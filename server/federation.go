@@ -83,7 +83,7 @@ func (rl *realm) federatedBy(unverified map[string]any) *federatedIssuer {
 // not used up: a workload reads the same one from its platform again and again
 // until that renews it, so it serves for as long as it lives, as with every
 // other service that takes it. Its lifetime is what bounds that.
-func (rl *realm) proveFederated(ctx context.Context, a *attempt, shown *assertion, client *store.Client) *refusal {
+func (rl *realm) proveFederated(ctx context.Context, a *attempt, shown *assertion, client *store.Client) *requestRefusal {
 	f := shown.issuer
 	rules := slices.DeleteFunc(slices.Clone(client.Authentication.Federation), func(r store.FederationRule) bool { return r.Issuer != f.Issuer })
 	if len(rules) == 0 {
@@ -91,21 +91,21 @@ func (rl *realm) proveFederated(ctx context.Context, a *attempt, shown *assertio
 	}
 	keys := named(f.keys, shown.token.KeyID)
 	if f.KeySetURL != "" {
-		var no *refusal
-		if keys, no = rl.fetchedKeys(ctx, f.KeySetURL, shown.token.KeyID); no != nil {
-			return no
+		var refusal *requestRefusal
+		if keys, refusal = rl.fetchedKeys(ctx, f.KeySetURL, shown.token.KeyID); refusal != nil {
+			return refusal
 		}
 	}
-	claims, no := verifyAssertion(shown.token, keys)
-	if no != nil {
-		return no
+	claims, refusal := verifyAssertion(shown.token, keys)
+	if refusal != nil {
+		return refusal
 	}
 	if f.Audience != "" && !hasAudience(claims["aud"], f.Audience) || f.Audience == "" && !rl.meantByOthers(claims["aud"], shown.path) {
 		return refused(counterfoil.AssertionAudience, "")
 	}
-	expires, no := checkTimes(claims, a.event.Time)
-	if no != nil {
-		return no
+	expires, refusal := checkTimes(claims, a.event.Time)
+	if refusal != nil {
+		return refusal
 	}
 	from, ok := jose.NumericDate(claims["iat"])
 	if !ok {

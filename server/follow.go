@@ -71,25 +71,25 @@ func parsePosition(s string) (position, bool) {
 func (rl *realm) serveFeed(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	a := &attempt{event: rl.newEvent(r)}
-	refuse := func(no *refusal) { rl.refuseAt(context.WithoutCancel(ctx), w, a, revocationsPath, no) }
+	refuse := func(refusal *requestRefusal) { rl.refuseAt(context.WithoutCancel(ctx), w, a, revocationsPath, refusal) }
 	// 1. Parse.
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", "GET")
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 		return
 	}
-	where, no := positionOf(r)
-	if no != nil {
-		refuse(no)
+	where, refusal := positionOf(r)
+	if refusal != nil {
+		refuse(refusal)
 		return
 	}
 	// 2. Find out who asks: only resource servers may.
-	by, no := rl.requester(context.WithoutCancel(ctx), a, r, nil, true)
-	if no == nil && !by.client.ResourceServer {
-		no = refused(counterfoil.ScopeInsufficient, "the client is not a resource server")
+	by, refusal := rl.requester(context.WithoutCancel(ctx), a, r, nil, true)
+	if refusal == nil && !by.client.ResourceServer {
+		refusal = refused(counterfoil.ScopeInsufficient, "the client is not a resource server")
 	}
-	if no != nil {
-		refuse(no)
+	if refusal != nil {
+		refuse(refusal)
 		return
 	}
 	f := rl.feeds.get(rl.Name)
@@ -119,10 +119,10 @@ func (rl *realm) serveFeed(w http.ResponseWriter, r *http.Request) {
 
 // positionOf returns where a follower was: the header wins, which a browser's
 // EventSource sends when it connects again to the same URL.
-func positionOf(r *http.Request) (position, *refusal) {
-	query, no := parseForm(r.URL.RawQuery)
-	if no != nil {
-		return position{}, no
+func positionOf(r *http.Request) (position, *requestRefusal) {
+	query, refusal := parseForm(r.URL.RawQuery)
+	if refusal != nil {
+		return position{}, refusal
 	}
 	text := query.get("after")
 	if last := r.Header.Get("Last-Event-ID"); last != "" {

@@ -38,7 +38,7 @@ func (f form) all(name string) []string {
 
 // parseForm reads a form strictly: net/url would let a repeated parameter
 // through, and a broken one beside good ones.
-func parseForm(s string) (form, *refusal) {
+func parseForm(s string) (form, *requestRefusal) {
 	var f form
 	for pair := range strings.SplitSeq(s, "&") {
 		if pair == "" {

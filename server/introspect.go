@@ -42,19 +42,19 @@ func (rl *realm) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithoutCancel(r.Context())
 	a := &attempt{event: rl.newEvent(r)}
 	// 1. Parse: one bounded read of a form.
-	body, no := rl.aboutToken(r)
+	body, refusal := rl.aboutToken(r)
 	a.event.Time = rl.Clock.Now() // it may take its time to arrive
-	if no != nil {
-		rl.refuseAt(ctx, w, a, introspectPath, no)
+	if refusal != nil {
+		rl.refuseAt(ctx, w, a, introspectPath, refusal)
 		return
 	}
 	// 2. Find out who asks.
-	by, no := rl.requester(ctx, a, r, body, true)
-	if no == nil && body.get("token") == "" {
-		no = refused(counterfoil.InvalidRequest, "token is missing")
+	by, refusal := rl.requester(ctx, a, r, body, true)
+	if refusal == nil && body.get("token") == "" {
+		refusal = refused(counterfoil.InvalidRequest, "token is missing")
 	}
-	if no != nil {
-		rl.refuseAt(ctx, w, a, introspectPath, no)
+	if refusal != nil {
+		rl.refuseAt(ctx, w, a, introspectPath, refusal)
 		return
 	}
 	// 3. Look at the token: the client's own, or any when the client is a

@@ -41,7 +41,7 @@ func principal(t *testing.T, token string) *counterfoil.Principal {
 func (h *house) live(realm string, p *counterfoil.Principal) bool {
 	h.t.Helper()
 	err := h.server.Issuer(realm).Live(h.t.Context(), p, "")
-	if refusal, ok := errors.AsType[*counterfoil.Error](err); ok && (refusal.Reason == counterfoil.TokenRevoked || refusal.Reason == counterfoil.TokenReplaced) {
+	if requestRefusal, ok := errors.AsType[*counterfoil.Error](err); ok && (requestRefusal.Reason == counterfoil.TokenRevoked || requestRefusal.Reason == counterfoil.TokenReplaced) {
 		return false
 	}
 	if err != nil {

@@ -31,20 +31,20 @@ type tokenRequest struct {
 }
 
 // parse reads a token request, strictly and within the described limits.
-func (rl *realm) parse(r *http.Request) (tokenRequest, *refusal) {
+func (rl *realm) parse(r *http.Request) (tokenRequest, *requestRefusal) {
 	if r.Method != http.MethodPost {
 		return tokenRequest{}, refused(counterfoil.MethodNotAllowed, "")
 	}
 	if !rl.acceptable(r.Header) && !rl.untyped(r) {
 		return tokenRequest{}, refused(counterfoil.UnsupportedMediaType, "")
 	}
-	body, no := rl.readForm(r, int64(rl.endpoint.Limits.Body))
-	if no != nil {
-		return tokenRequest{}, no
+	body, refusal := rl.readForm(r, int64(rl.endpoint.Limits.Body))
+	if refusal != nil {
+		return tokenRequest{}, refusal
 	}
-	query, no := parseForm(r.URL.RawQuery)
-	if no != nil {
-		return tokenRequest{}, no
+	query, refusal := parseForm(r.URL.RawQuery)
+	if refusal != nil {
+		return tokenRequest{}, refusal
 	}
 	for _, p := range query {
 		if rl.misplaced(p.name) {
@@ -111,10 +111,10 @@ func (rl *realm) untyped(r *http.Request) bool {
 // (WHATWG URL section 5); a charset that clients add all the same says nothing
 // about ASCII, and a form is ASCII as browsers and libraries write it. In
 // anything else UTF-8 is meant (RFC 6749 appendix B).
-func (rl *realm) readForm(r *http.Request, limit int64) (form, *refusal) {
-	text, no := readBody(r, limit)
-	if no != nil {
-		return nil, no
+func (rl *realm) readForm(r *http.Request, limit int64) (form, *requestRefusal) {
+	text, refusal := readBody(r, limit)
+	if refusal != nil {
+		return nil, refusal
 	}
 	if strings.ContainsFunc(text, func(c rune) bool { return c >= utf8.RuneSelf }) && !mediatype.UTF8(r.Header.Get("Content-Type")) {
 		return nil, refused(counterfoil.UnsupportedMediaType, "the charset is not UTF-8")
@@ -125,7 +125,7 @@ func (rl *realm) readForm(r *http.Request, limit int64) (form, *refusal) {
 // readBody reads the body at once, up to the limit. What a caller sends beyond
 // it is left to net/http, which skips a little and closes the connection on a
 // lot.
-func readBody(r *http.Request, limit int64) (string, *refusal) {
+func readBody(r *http.Request, limit int64) (string, *requestRefusal) {
 	tooLarge := refused(counterfoil.RequestTooLarge, "")
 	if r.ContentLength > limit {
 		return "", tooLarge
@@ -159,41 +159,41 @@ type credentials struct {
 // is none, and so is an Authorization header of another scheme than Basic: a
 // client that sets its old token on every request authenticates no less. The id
 // that was claimed is returned even with a refusal.
-func (rl *realm) credentials(r *http.Request, body form) (credentials, *refusal) {
+func (rl *realm) credentials(r *http.Request, body form) (credentials, *requestRefusal) {
 	c := credentials{id: body.get("client_id"), secret: counterfoil.Secret(body.get("client_secret"))}
 	header, assertion := r.Header["Authorization"], body.get("client_assertion") != ""
 	inBody := c.secret != "" || assertion
 	if len(header) == 1 && !isBasic(header[0]) && (inBody || c.id != "" && rl.takesCertificates()) {
 		header = nil
 	}
-	var no *refusal
+	var refusal *requestRefusal
 	switch {
 	case len(header) > 1 || (len(header) == 1 && inBody) || (c.secret != "" && assertion):
 		return c, refused(counterfoil.MultipleCredentials, "")
 	case len(header) == 1:
 		claimed := c.id
-		if c, no = rl.basic(header[0]); no == nil && claimed != "" && claimed != c.id {
-			no = refused(counterfoil.MultipleCredentials, "client_id in the body is another than in the header")
+		if c, refusal = rl.basic(header[0]); refusal == nil && claimed != "" && claimed != c.id {
+			refusal = refused(counterfoil.MultipleCredentials, "client_id in the body is another than in the header")
 		}
 	case assertion:
-		no = rl.readAssertion(r, body, &c)
+		refusal = rl.readAssertion(r, body, &c)
 	case c.id != "" && c.secret == "" && rl.takesCertificates():
-		c.certificate, no = rl.presented(r)
+		c.certificate, refusal = rl.presented(r)
 	case c.id == "" || c.secret == "":
-		no = refused(counterfoil.CredentialsMissing, "")
+		refusal = refused(counterfoil.CredentialsMissing, "")
 	default:
 		c.method = provider.ClientSecretPost
 	}
-	if no == nil && c.method != "" && !rl.accepts(c.method) {
-		no = refused(counterfoil.MethodNotAccepted, string(c.method))
+	if refusal == nil && c.method != "" && !rl.accepts(c.method) {
+		refusal = refused(counterfoil.MethodNotAccepted, string(c.method))
 	}
-	if no == nil && !rl.wellFormed(c) {
-		no = refused(counterfoil.CredentialsMalformed, "")
+	if refusal == nil && !rl.wellFormed(c) {
+		refusal = refused(counterfoil.CredentialsMalformed, "")
 	}
 	if rl.apiKey != "" {
 		c.apiKey = counterfoil.Secret(r.Header.Get(rl.apiKey))
 	}
-	return c, no
+	return c, refusal
 }
 
 func (rl *realm) accepts(m provider.Method) bool {
@@ -212,7 +212,7 @@ func isBasic(header string) bool {
 }
 
 // basic reads an Authorization header of the scheme Basic (RFC 7617 section 2).
-func (rl *realm) basic(header string) (credentials, *refusal) {
+func (rl *realm) basic(header string) (credentials, *requestRefusal) {
 	_, text, _ := strings.Cut(header, " ")
 	if !isBasic(header) {
 		return credentials{}, refused(counterfoil.MethodNotAccepted, "the Authorization scheme is not Basic")
@@ -263,12 +263,12 @@ var nobody = &store.Client{Secrets: []store.SecretHash{{Value: sechash.Own(secha
 
 // authenticate returns the client that the credentials prove: one from memory,
 // unless it is to be read anew.
-func (rl *realm) authenticate(ctx context.Context, a *attempt, c *credentials, anew bool) (*caller, *refusal) {
+func (rl *realm) authenticate(ctx context.Context, a *attempt, c *credentials, anew bool) (*caller, *requestRefusal) {
 	a.fresh = false
 	if client, ok := rl.clients.Get(clientKey{rl.Name, c.id}); ok && !anew {
 		// What is in memory may be old: nobody is refused on that.
-		if by, no := rl.prove(ctx, a, c, client); no == nil || no.unrecorded {
-			return by, no
+		if by, refusal := rl.prove(ctx, a, c, client); refusal == nil || refusal.unrecorded {
+			return by, refusal
 		}
 	}
 	client, err := rl.fresh(ctx, rl.Name, c.id)
@@ -283,10 +283,10 @@ func (rl *realm) authenticate(ctx context.Context, a *attempt, c *credentials, a
 }
 
 // prove looks at the credentials of a client, and at whether it is served.
-func (rl *realm) prove(ctx context.Context, a *attempt, c *credentials, client *store.Client) (*caller, *refusal) {
-	by, no := rl.proveBy(ctx, a, c, client)
-	if no != nil {
-		return nil, no
+func (rl *realm) prove(ctx context.Context, a *attempt, c *credentials, client *store.Client) (*caller, *requestRefusal) {
+	by, refusal := rl.proveBy(ctx, a, c, client)
+	if refusal != nil {
+		return nil, refusal
 	}
 	a.proven = true
 	if by.secret != nil {
@@ -300,43 +300,43 @@ func (rl *realm) prove(ctx context.Context, a *attempt, c *credentials, client *
 	case !acceptsAddress(client, a.event.Address):
 		return nil, refused(counterfoil.AddressNotAllowed, "")
 	}
-	if no := rl.proveAPIKey(ctx, a, c, client); no != nil {
-		return nil, no
+	if refusal := rl.proveAPIKey(ctx, a, c, client); refusal != nil {
+		return nil, refusal
 	}
 	return by, nil
 }
 
 // proveBy looks at the credentials by their method.
-func (rl *realm) proveBy(ctx context.Context, a *attempt, c *credentials, client *store.Client) (*caller, *refusal) {
+func (rl *realm) proveBy(ctx context.Context, a *attempt, c *credentials, client *store.Client) (*caller, *requestRefusal) {
 	by := &caller{client: client}
-	var no *refusal
+	var refusal *requestRefusal
 	switch c.method {
 	case provider.PrivateKeyJWT:
 		if client == nobody {
-			no = refused(counterfoil.UnknownClient, "") // costs no fetch
+			refusal = refused(counterfoil.UnknownClient, "") // costs no fetch
 		} else {
-			by.once, no = rl.proveAssertion(ctx, a, c, client)
+			by.once, refusal = rl.proveAssertion(ctx, a, c, client)
 		}
-		no = rl.veil(no, a.event.Time)
+		refusal = rl.veil(refusal, a.event.Time)
 	case "":
-		if no = rl.veil(rl.proveCertificate(ctx, a, c.certificate, client), a.event.Time); no == nil {
+		if refusal = rl.veil(rl.proveCertificate(ctx, a, c.certificate, client), a.event.Time); refusal == nil {
 			by.certificate = c.certificate.leaf
 		}
 	default:
-		by.secret, no = rl.secrets.verify(ctx, client, client.Secrets, c.secret, a.event.Time, a.fresh)
+		by.secret, refusal = rl.secrets.verify(ctx, client, client.Secrets, c.secret, a.event.Time, a.fresh)
 		switch {
-		case no != nil:
+		case refusal != nil:
 		case client == nobody:
-			no = refused(counterfoil.UnknownClient, "")
+			refusal = refused(counterfoil.UnknownClient, "")
 		case by.secret == nil:
-			no = refused(counterfoil.WrongSecret, "")
+			refusal = refused(counterfoil.WrongSecret, "")
 		}
 	}
-	return by, no
+	return by, refusal
 }
 
 // proveAPIKey looks at the API key that came along, if one did.
-func (rl *realm) proveAPIKey(ctx context.Context, a *attempt, c *credentials, client *store.Client) *refusal {
+func (rl *realm) proveAPIKey(ctx context.Context, a *attempt, c *credentials, client *store.Client) *requestRefusal {
 	if c.apiKey == "" {
 		return nil
 	}

@@ -18,8 +18,8 @@ type reusable struct {
 	// failures counts how often the store has failed the one that made the token.
 	failures atomic.Int64
 
-	making sync.Mutex // held by the one that makes the token
-	failed *refusal   // the last of the failures
+	making sync.Mutex      // held by the one that makes the token
+	failed *requestRefusal // the last of the failures
 }
 
 // reuseKey names what a token is the same for.
@@ -29,10 +29,10 @@ func (g *grant) reuseKey(realm string) string {
 
 // reuseOrMake returns the token that was made for the same request, as long as
 // it may be answered again, or makes one. Of several callers one makes it.
-func (rl *realm) reuseOrMake(ctx context.Context, a *attempt, g *grant) (*grant, *refusal) {
+func (rl *realm) reuseOrMake(ctx context.Context, a *attempt, g *grant) (*grant, *requestRefusal) {
 	entry := rl.reuse.GetOrPut(g.reuseKey(rl.Name), func() *reusable { return new(reusable) })
-	if again, no := rl.again(ctx, a, entry, g); again != nil || no != nil {
-		return again, no
+	if again, refusal := rl.again(ctx, a, entry, g); again != nil || refusal != nil {
+		return again, refusal
 	}
 	failures := entry.failures.Load()
 	entry.making.Lock()
@@ -40,18 +40,18 @@ func (rl *realm) reuseOrMake(ctx context.Context, a *attempt, g *grant) (*grant,
 	if entry.failures.Load() != failures {
 		// While this one waited, the store failed another one: to try for each would
 		// make the last wait for all.
-		no := *entry.failed
-		return nil, &no
+		refusal := *entry.failed
+		return nil, &refusal
 	}
-	if again, no := rl.again(ctx, a, entry, g); again != nil || no != nil {
-		return again, no
+	if again, refusal := rl.again(ctx, a, entry, g); again != nil || refusal != nil {
+		return again, refusal
 	}
-	if no := rl.issue(ctx, a, g); no != nil {
-		if no.unrecorded {
-			entry.failed = no
+	if refusal := rl.issue(ctx, a, g); refusal != nil {
+		if refusal.unrecorded {
+			entry.failed = refusal
 			entry.failures.Add(1)
 		}
-		return nil, no
+		return nil, refusal
 	}
 	g.reuseUntil = g.issued + (g.expire-g.issued)*int64(rl.endpoint.ReusePercent)/100
 	g.by = rl
@@ -62,7 +62,7 @@ func (rl *realm) reuseOrMake(ctx context.Context, a *attempt, g *grant) (*grant,
 
 // again returns the entry's token when it may be answered once more, after
 // recording that; nil when a new one has to be made.
-func (rl *realm) again(ctx context.Context, a *attempt, entry *reusable, asked *grant) (*grant, *refusal) {
+func (rl *realm) again(ctx context.Context, a *attempt, entry *reusable, asked *grant) (*grant, *requestRefusal) {
 	g := entry.grant.Load()
 	// Not one of another configuration of the realm, or of another client, be it
 	// one that was deleted; nor one that was made by a clock that was set back since:
@@ -77,11 +77,11 @@ func (rl *realm) again(ctx context.Context, a *attempt, entry *reusable, asked *
 	asOf, err := rl.Store.RecordIssued(ctx, store.Issuance{
 		Event: e, Version: g.client.Version, Created: g.client.Created, Revision: g.asOf, Reused: true, ReplayKeys: asked.once, StatusIndex: -1,
 	})
-	if no := asked.replayed(rl.recorded(ctx, e, err)); no != nil {
-		if no.again {
+	if refusal := asked.replayed(rl.recorded(ctx, e, err)); refusal != nil {
+		if refusal.again {
 			entry.grant.CompareAndSwap(g, nil) // revoked, or the client is another now
 		}
-		return nil, no
+		return nil, refusal
 	}
 	answer := *g
 	if answer.asOf = asOf; asOf != g.asOf {

@@ -23,19 +23,19 @@ func (rl *realm) serveRevoke(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithoutCancel(r.Context())
 	a := &attempt{event: rl.newEvent(r)}
 	// 1. Parse: one bounded read of a form.
-	body, no := rl.aboutToken(r)
+	body, refusal := rl.aboutToken(r)
 	a.event.Time = rl.Clock.Now() // it may take its time to arrive
-	if no != nil {
-		rl.refuseAt(ctx, w, a, revokePath, no)
+	if refusal != nil {
+		rl.refuseAt(ctx, w, a, revokePath, refusal)
 		return
 	}
 	// 2. Find out who asks.
-	by, no := rl.requester(ctx, a, r, body, false)
-	if no == nil && body.get("token") == "" {
-		no = refused(counterfoil.InvalidRequest, "token is missing")
+	by, refusal := rl.requester(ctx, a, r, body, false)
+	if refusal == nil && body.get("token") == "" {
+		refusal = refused(counterfoil.InvalidRequest, "token is missing")
 	}
-	if no != nil {
-		rl.refuseAt(ctx, w, a, revokePath, no)
+	if refusal != nil {
+		rl.refuseAt(ctx, w, a, revokePath, refusal)
 		return
 	}
 	// 3. Revoke. What is no token of the realm, or none any more, has the effect
@@ -51,8 +51,8 @@ func (rl *realm) serveRevoke(w http.ResponseWriter, r *http.Request) {
 			rl.refuseAt(ctx, w, a, revokePath, refused(counterfoil.InvalidRequest, "the token of another client"))
 			return
 		}
-		if no := rl.revoke(ctx, a, t); no != nil {
-			rl.refuseAt(ctx, w, a, revokePath, no)
+		if refusal := rl.revoke(ctx, a, t); refusal != nil {
+			rl.refuseAt(ctx, w, a, revokePath, refusal)
 			return
 		}
 	}
@@ -63,7 +63,7 @@ func (rl *realm) serveRevoke(w http.ResponseWriter, r *http.Request) {
 
 // revoke ends a token. One more than a store keeps apart ends all that its
 // client has: to refuse too much is the lesser harm.
-func (rl *realm) revoke(ctx context.Context, a *attempt, t *issuedToken) *refusal {
+func (rl *realm) revoke(ctx context.Context, a *attempt, t *issuedToken) *requestRefusal {
 	e := a.event
 	e.Type, e.Success, e.TokenID = counterfoil.EventTokenRevoked, true, t.tokenID
 	err := rl.Store.RevokeToken(ctx, store.Revocation{

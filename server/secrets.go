@@ -85,7 +85,7 @@ func newSecrets(c counterfoil.Clock) *secrets {
 // would have to wait for too long. Nothing slow is computed for a client that is
 // not fresh: the caller is to look again with one that is, whose secret may be
 // another.
-func (s *secrets) verify(ctx context.Context, c *store.Client, hashes []store.SecretHash, value counterfoil.Secret, at time.Time, fresh bool) (*store.SecretHash, *refusal) {
+func (s *secrets) verify(ctx context.Context, c *store.Client, hashes []store.SecretHash, value counterfoil.Secret, at time.Time, fresh bool) (*store.SecretHash, *requestRefusal) {
 	if found := sechash.FindFast(hashes, value, at); found != nil || value == "" {
 		return found, nil
 	}

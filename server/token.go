@@ -18,7 +18,7 @@ import (
 )
 
 // refusal says why a token request is refused.
-type refusal struct {
+type requestRefusal struct {
 	reason counterfoil.Reason
 	// detail is for the record: words of this package, never of the request.
 	detail string
@@ -34,21 +34,21 @@ type refusal struct {
 	again bool
 }
 
-func refused(reason counterfoil.Reason, detail string) *refusal {
-	return &refusal{reason: reason, detail: detail}
+func refused(reason counterfoil.Reason, detail string) *requestRefusal {
+	return &requestRefusal{reason: reason, detail: detail}
 }
 
 // failed is the refusal when the server itself is at fault.
-func failed(reason counterfoil.Reason, op string, err error) *refusal {
-	return &refusal{reason: reason, detail: op, err: fmt.Errorf("%s: %w", op, err)}
+func failed(reason counterfoil.Reason, op string, err error) *requestRefusal {
+	return &requestRefusal{reason: reason, detail: op, err: fmt.Errorf("%s: %w", op, err)}
 }
 
 // storeFailed is the refusal when the store has failed. It is not recorded: the
 // store would most likely fail again, after making the caller wait as long.
-func storeFailed(op string, err error) *refusal {
-	no := failed(counterfoil.Unavailable, op, err)
-	no.unrecorded = true
-	return no
+func storeFailed(op string, err error) *requestRefusal {
+	refusal := failed(counterfoil.Unavailable, op, err)
+	refusal.unrecorded = true
+	return refusal
 }
 
 // attempt is one request of the token endpoint, for the record.
@@ -73,17 +73,17 @@ func (rl *realm) serveToken(w http.ResponseWriter, r *http.Request) {
 	a := &attempt{event: rl.newEvent(r)}
 
 	// 1. Parse: one bounded read of a form, which may take its time to arrive.
-	req, no := rl.parse(r)
+	req, refusal := rl.parse(r)
 	a.event.Time = rl.Clock.Now()
-	if no != nil {
-		rl.refuse(ctx, w, a, no)
+	if refusal != nil {
+		rl.refuse(ctx, w, a, refusal)
 		return
 	}
 	creds, bad := rl.credentials(r, req.body)
 	a.event.ClientID = event.Clean(creds.id, event.MaxClientID)
 	// 2. Look for the headers that the description adds.
-	if no := rl.checkHeaders(r.Header); no != nil {
-		rl.refuse(ctx, w, a, no)
+	if refusal := rl.checkHeaders(r.Header); refusal != nil {
+		rl.refuse(ctx, w, a, refusal)
 		return
 	}
 	// 3. Look at the grant type, where that comes first.
@@ -98,12 +98,12 @@ func (rl *realm) serveToken(w http.ResponseWriter, r *http.Request) {
 	}
 	// 4. Decide, issue and record: once more when the client was changed
 	// between the first and the last of them.
-	g, no := rl.grant(ctx, a, r, &req, &creds)
-	for try := 1; no != nil && no.again && try < maxTries; try++ {
-		g, no = rl.grant(ctx, a, r, &req, &creds)
+	g, refusal := rl.grant(ctx, a, r, &req, &creds)
+	for try := 1; refusal != nil && refusal.again && try < maxTries; try++ {
+		g, refusal = rl.grant(ctx, a, r, &req, &creds)
 	}
-	if no != nil {
-		rl.refuse(ctx, w, a, no)
+	if refusal != nil {
+		rl.refuse(ctx, w, a, refusal)
 		return
 	}
 	// 5. Answer in the provider's shape.
@@ -114,25 +114,25 @@ func (rl *realm) serveToken(w http.ResponseWriter, r *http.Request) {
 
 // grant decides a request that is well formed, and returns the token that is
 // recorded and may leave.
-func (rl *realm) grant(ctx context.Context, a *attempt, r *http.Request, req *tokenRequest, creds *credentials) (*grant, *refusal) {
+func (rl *realm) grant(ctx context.Context, a *attempt, r *http.Request, req *tokenRequest, creds *credentials) (*grant, *requestRefusal) {
 	// 1. Authenticate the client.
-	caller, no := rl.authenticate(ctx, a, creds, false)
-	if no != nil {
-		return nil, no
+	caller, refusal := rl.authenticate(ctx, a, creds, false)
+	if refusal != nil {
+		return nil, refusal
 	}
 	// 2. Look at the grant type, where that comes second.
-	if no := checkGrantType(req.grantType); no != nil {
-		return nil, no
+	if refusal := checkGrantType(req.grantType); refusal != nil {
+		return nil, refusal
 	}
 	// 3. Decide the scopes, the audience and what binds the token.
-	g, no := rl.decide(r, a, req, caller)
-	if no != nil && !a.fresh {
+	g, refusal := rl.decide(r, a, req, caller)
+	if refusal != nil && !a.fresh {
 		// What is in memory may be old: nobody is refused on that.
 		rl.clients.Drop(clientKey{rl.Name, caller.client.ID})
-		return nil, &refusal{reason: counterfoil.Unavailable, detail: "the client is being changed", again: true}
+		return nil, &requestRefusal{reason: counterfoil.Unavailable, detail: "the client is being changed", again: true}
 	}
-	if no != nil {
-		return nil, no
+	if refusal != nil {
+		return nil, refusal
 	}
 	// 4. Issue: make the token, or take the one that serves already.
 	if rl.policy(caller.client) == provider.Reuse {
@@ -142,24 +142,24 @@ func (rl *realm) grant(ctx context.Context, a *attempt, r *http.Request, req *to
 }
 
 // decide returns what the token is to say and what it is bound to.
-func (rl *realm) decide(r *http.Request, a *attempt, req *tokenRequest, by *caller) (*grant, *refusal) {
+func (rl *realm) decide(r *http.Request, a *attempt, req *tokenRequest, by *caller) (*grant, *requestRefusal) {
 	g := &grant{client: by.client, asOf: by.client.Revision, once: by.once, now: a.event.Time.Unix()}
-	var no *refusal
-	if g.scopes, no = rl.decideScopes(req.body.get("scope"), by.client); no != nil {
-		return nil, no
+	var refusal *requestRefusal
+	if g.scopes, refusal = rl.decideScopes(req.body.get("scope"), by.client); refusal != nil {
+		return nil, refusal
 	}
-	if g.audience, no = rl.decideResources(req); no != nil {
-		return nil, no
+	if g.audience, refusal = rl.decideResources(req); refusal != nil {
+		return nil, refusal
 	}
-	if no = rl.bind(r, a, by, g); no != nil {
-		return nil, no
+	if refusal = rl.bind(r, a, by, g); refusal != nil {
+		return nil, refusal
 	}
 	return g, nil
 }
 
 // issue makes the grant's token and records it, ending the token before where
 // that is the policy. When it returns nil the token counts as issued.
-func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *refusal {
+func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *requestRefusal {
 	a.event.Time = rl.Clock.Now() // not of before something that took long
 	rl.date(g, a.event.Time)
 	if err := rl.sign(ctx, g, a.event.Time); errors.Is(err, signing.ErrUnread) {
@@ -177,11 +177,11 @@ func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *refusal {
 		Replace: rl.policy(g.client) == provider.Replace, SetBack: g.setBack,
 		Issued: time.Unix(g.issued, 0), Expires: time.Unix(g.expire, 0),
 	})
-	if no := g.replayed(rl.recorded(ctx, e, err)); no != nil {
-		if no.again {
+	if refusal := g.replayed(rl.recorded(ctx, e, err)); refusal != nil {
+		if refusal.again {
 			rl.clients.Drop(clientKey{rl.Name, g.client.ID})
 		}
-		return no
+		return refusal
 	}
 	g.asOf, g.made = asOf, e.Time.Unix()
 	if g.setBack {
@@ -194,7 +194,7 @@ func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *refusal {
 }
 
 // recorded tells what an error of RecordIssued means for the request.
-func (rl *realm) recorded(ctx context.Context, e counterfoil.Event, err error) *refusal {
+func (rl *realm) recorded(ctx context.Context, e counterfoil.Event, err error) *requestRefusal {
 	switch {
 	case err == nil:
 		rl.OnEvent(ctx, e)
@@ -203,7 +203,7 @@ func (rl *realm) recorded(ctx context.Context, e counterfoil.Event, err error) *
 		return refused(counterfoil.AssertionReplayed, "")
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrConflict):
 		// Whatever became of the client, a second look tells.
-		return &refusal{reason: counterfoil.Unavailable, detail: "the client is being changed", again: true}
+		return &requestRefusal{reason: counterfoil.Unavailable, detail: "the client is being changed", again: true}
 	}
 	return storeFailed("record token", err)
 }
@@ -245,34 +245,34 @@ func (rl *realm) policy(c *store.Client) provider.Policy {
 
 // checkHeaders looks for the headers that the provider wants beyond those of
 // OAuth. Whether an API key is the client's own is for authenticate.
-func (rl *realm) checkHeaders(h http.Header) *refusal {
+func (rl *realm) checkHeaders(h http.Header) *requestRefusal {
 	for i := range rl.endpoint.Headers {
 		want := &rl.endpoint.Headers[i]
 		given := h.Values(want.Name)
 		fromKey := want.From == provider.HeaderFromAPIKey
-		no := &refusal{header: want.Name}
+		refusal := &requestRefusal{header: want.Name}
 		switch {
 		case len(given) == 0 || given[0] == "":
 			if want.Presence == provider.Optional {
 				continue
 			}
-			no.reason = counterfoil.HeaderMissing
+			refusal.reason = counterfoil.HeaderMissing
 			if fromKey {
-				no.reason = counterfoil.APIKeyMissing
+				refusal.reason = counterfoil.APIKeyMissing
 			}
 		case fromKey && len(given) > 1:
-			no.reason = counterfoil.APIKeyInvalid
+			refusal.reason = counterfoil.APIKeyInvalid
 		case !fromKey && (len(given) > 1 || given[0] != want.Value):
-			no.reason = counterfoil.HeaderInvalid
+			refusal.reason = counterfoil.HeaderInvalid
 		default:
 			continue
 		}
-		return no
+		return refusal
 	}
 	return nil
 }
 
-func checkGrantType(grantType string) *refusal {
+func checkGrantType(grantType string) *requestRefusal {
 	switch grantType {
 	case "client_credentials":
 		return nil
@@ -284,7 +284,7 @@ func checkGrantType(grantType string) *refusal {
 
 // decideScopes returns the scopes to grant: those asked for or, when none are,
 // all that the client is allowed (RFC 6749 section 3.3).
-func (rl *realm) decideScopes(asked string, c *store.Client) (counterfoil.Scopes, *refusal) {
+func (rl *realm) decideScopes(asked string, c *store.Client) (counterfoil.Scopes, *requestRefusal) {
 	if len(asked) > rl.endpoint.Limits.Scope {
 		return nil, refused(counterfoil.ScopeMalformed, "the scope is too long")
 	}
@@ -312,7 +312,7 @@ func (rl *realm) decideScopes(asked string, c *store.Client) (counterfoil.Scopes
 
 // decideResources returns the audience that the request asks for (RFC 8707
 // section 2); nil for the usual one.
-func (rl *realm) decideResources(req *tokenRequest) ([]string, *refusal) {
+func (rl *realm) decideResources(req *tokenRequest) ([]string, *requestRefusal) {
 	if len(rl.endpoint.Resources) == 0 {
 		return nil, nil
 	}
@@ -326,32 +326,32 @@ func (rl *realm) decideResources(req *tokenRequest) ([]string, *refusal) {
 
 // refuse is how every refusal leaves: recorded first, then answered in the shape
 // that the description has for its reason.
-func (rl *realm) refuse(ctx context.Context, w http.ResponseWriter, a *attempt, no *refusal) {
-	no = rl.recordRefusal(ctx, a, no)
+func (rl *realm) refuse(ctx context.Context, w http.ResponseWriter, a *attempt, refusal *requestRefusal) {
+	refusal = rl.recordRefusal(ctx, a, refusal)
 	rl.setHeaders(w.Header())
-	rl.endpoint.Refusal(cmp.Or(no.answer, no.reason)).Fill(provider.Details{Header: no.header}).Write(w)
+	rl.endpoint.Refusal(cmp.Or(refusal.answer, refusal.reason)).Fill(provider.Details{Header: refusal.header}).Write(w)
 }
 
 // recordRefusal records a refusal, unless it is the store that has failed, and
 // returns what to answer.
-func (rl *realm) recordRefusal(ctx context.Context, a *attempt, no *refusal) *refusal {
+func (rl *realm) recordRefusal(ctx context.Context, a *attempt, refusal *requestRefusal) *requestRefusal {
 	e := a.event
-	e.Type, e.Reason, e.Detail = counterfoil.EventTokenRefused, no.reason, no.detail
+	e.Type, e.Reason, e.Detail = counterfoil.EventTokenRefused, refusal.reason, refusal.detail
 	switch {
-	case no.unrecorded:
-		rl.storeTrouble.Error(ctx, rl.Clock, rl.Logger, "token request failed", "realm", rl.Name, "client_id", e.ClientID, "error", no.err)
-	case no.err != nil:
-		rl.Logger.ErrorContext(ctx, "token request failed", "realm", rl.Name, "client_id", e.ClientID, "error", no.err)
+	case refusal.unrecorded:
+		rl.storeTrouble.Error(ctx, rl.Clock, rl.Logger, "token request failed", "realm", rl.Name, "client_id", e.ClientID, "error", refusal.err)
+	case refusal.err != nil:
+		rl.Logger.ErrorContext(ctx, "token request failed", "realm", rl.Name, "client_id", e.ClientID, "error", refusal.err)
 	}
-	if !no.unrecorded {
+	if !refusal.unrecorded {
 		if err := rl.Store.RecordRefused(ctx, e, !a.proven); err != nil {
-			rl.storeTrouble.Error(ctx, rl.Clock, rl.Logger, "token request not recorded", "realm", rl.Name, "client_id", e.ClientID, "reason", no.reason, "error", err)
-			no = refused(counterfoil.Unavailable, "")
-			e.Reason, e.Detail = no.reason, "record refusal"
+			rl.storeTrouble.Error(ctx, rl.Clock, rl.Logger, "token request not recorded", "realm", rl.Name, "client_id", e.ClientID, "reason", refusal.reason, "error", err)
+			refusal = refused(counterfoil.Unavailable, "")
+			e.Reason, e.Detail = refusal.reason, "record refusal"
 		}
 	}
 	rl.OnEvent(ctx, e)
-	return no
+	return refusal
 }
 
 // setHeaders sets what every answer of the endpoint carries.
