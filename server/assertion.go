@@ -26,11 +26,11 @@ const (
 )
 
 const (
-	// assertionLeeway is what an assertion's times may be off.
+	// assertionLeeway is the tolerance for an assertion's times.
 	assertionLeeway = 30 * time.Second
-	// maxAssertionLife is how far ahead a client may date the end of its own:
-	// for as long its jti has to be remembered. An hour is what Authlib takes
-	// unless it is told otherwise; most others take minutes.
+	// maxAssertionLife bounds how far ahead the exp of a client's own assertion
+	// may be: its jti has to be remembered for that long. An hour is the default
+	// of Authlib; most others use minutes.
 	maxAssertionLife = time.Hour
 	// maxAssertionID bounds a jti, in bytes.
 	maxAssertionID = 256
@@ -38,24 +38,25 @@ const (
 	maxTriedKeys = 4
 )
 
-// assertionAlgorithms returns those that an assertion may be signed with.
+// assertionAlgorithms returns the algorithms that an assertion may be signed
+// with.
 func assertionAlgorithms() []string {
 	return []string{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA}
 }
 
-// assertion is a JWT that a client shows of itself; nothing in it counts until
-// its signature is verified.
+// assertion is a JWT that a client authenticates with; nothing in it is
+// trusted until its signature is verified.
 type assertion struct {
 	token *jose.Token
 	// issuer is the one that the realm federates with; nil for an assertion of
 	// the client's own.
 	issuer *federatedIssuer
-	// path is that of the endpoint which it was sent to.
+	// path is the path of the endpoint that it was sent to.
 	path string
 }
 
-// readAssertion reads the client_assertion into c, as far as to know whose key
-// is to verify it.
+// readAssertion reads the client_assertion into c, far enough to know whose
+// key must verify it.
 func (rl *realm) readAssertion(r *http.Request, body form, c *credentials) *requestRefusal {
 	c.method = provider.PrivateKeyJWT
 	kind := body.get("client_assertion_type")
@@ -72,13 +73,13 @@ func (rl *realm) readAssertion(r *http.Request, body form, c *credentials) *requ
 	}
 	c.assertion = &assertion{token: token, issuer: rl.federatedBy(claims), path: r.URL.Path}
 	if !assertionType(token.Type, c.assertion.issuer != nil) {
-		return refused(counterfoil.AssertionMalformed, "its typ is that of another kind of JWT")
+		return refused(counterfoil.AssertionMalformed, "its typ belongs to another kind of JWT")
 	}
 	if f := c.assertion.issuer; kind == jwtSPIFFE && (f == nil || !strings.HasPrefix(f.Issuer, spiffe)) {
-		return refused(counterfoil.AssertionIssuer, "it is not of a trust domain of SPIFFE that the realm federates with")
+		return refused(counterfoil.AssertionIssuer, "its issuer is not a SPIFFE trust domain that the realm federates with")
 	}
 	if c.id == "" && c.assertion.issuer != nil {
-		return refused(counterfoil.CredentialsMissing, "client_id is missing beside the token of another issuer")
+		return refused(counterfoil.CredentialsMissing, "client_id is missing: it is required with the token of another issuer")
 	}
 	if c.id == "" {
 		c.id, _ = claims["sub"].(string)
@@ -89,11 +90,11 @@ func (rl *realm) readAssertion(r *http.Request, body form, c *credentials) *requ
 	return nil
 }
 
-// assertionType reports whether typ is that of an assertion: JWT, the one that is
-// registered for it (draft-ietf-oauth-rfc7523bis section 2.2), or none, for what
-// was written before there was one. Any other says that the JWT was made for
-// something else (RFC 8725 section 3.11). A JWT-SVID may also say JOSE (JWT-SVID
-// section 2.3).
+// assertionType reports whether typ is that of an assertion: JWT, the one that
+// is registered for it (draft-ietf-oauth-rfc7523bis section 2.2), or none, as
+// before that was registered. Any other means that the JWT was made for
+// another purpose (RFC 8725 section 3.11). A JWT-SVID may also say JOSE
+// (JWT-SVID section 2.3).
 func assertionType(typ string, federated bool) bool {
 	const prefix = "application/" // RFC 7515 section 4.1.9
 	if len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
@@ -102,8 +103,8 @@ func assertionType(typ string, federated bool) bool {
 	return typ == "" || strings.EqualFold(typ, "JWT") || strings.EqualFold(typ, "client-authentication+jwt") || federated && strings.EqualFold(typ, "JOSE")
 }
 
-// badAssertion tells what an error of package jose means; it repeats nothing of
-// the assertion.
+// badAssertion returns the refusal for an error of package jose; it repeats
+// nothing of the assertion.
 func badAssertion(err error) *requestRefusal {
 	reason := counterfoil.AssertionMalformed
 	switch {
@@ -115,8 +116,8 @@ func badAssertion(err error) *requestRefusal {
 	return refused(reason, err.Error())
 }
 
-// proveAssertion looks at the assertion of a client, and returns what of it
-// serves once.
+// proveAssertion verifies the assertion of a client, and returns its replay
+// key if it is single-use.
 func (rl *realm) proveAssertion(ctx context.Context, a *attempt, c *credentials, client *store.Client) ([]store.ReplayKey, *requestRefusal) {
 	if c.assertion.issuer != nil {
 		return nil, rl.proveFederated(ctx, a, c.assertion, client)
@@ -144,8 +145,7 @@ func (rl *realm) proveAssertion(ctx context.Context, a *attempt, c *credentials,
 	}}, nil
 }
 
-// clientKeys returns the keys of a client that are called kid, all when it is
-// "".
+// clientKeys returns the keys of a client with that kid, all when it is "".
 func (rl *realm) clientKeys(ctx context.Context, auth *store.Authentication, kid string) ([]jose.PublicKey, *requestRefusal) {
 	if auth.KeySet == "" {
 		return rl.fetchedKeys(ctx, auth.KeySetURL, kid)
@@ -157,8 +157,9 @@ func (rl *realm) clientKeys(ctx context.Context, auth *store.Authentication, kid
 	return named(keys, kid), nil
 }
 
-// fetchedKeys returns the keys of that kid from a URL. Where nobody answers and
-// there are no older ones, nothing can be said of the assertion: it may be good.
+// fetchedKeys returns the keys of that kid from a URL. When the URL cannot be
+// fetched and no older set is known, the assertion can be neither accepted nor
+// rejected.
 func (rl *realm) fetchedKeys(ctx context.Context, url, kid string) ([]jose.PublicKey, *requestRefusal) {
 	keys, err := rl.keySets.Keys(ctx, url, kid)
 	var none *outbound.NoSetError
@@ -192,7 +193,7 @@ func verifyAssertion(token *jose.Token, keys []jose.PublicKey) (map[string]any, 
 			continue
 		}
 		if tried++; tried > maxTriedKeys {
-			return nil, refused(counterfoil.AssertionKey, "too many keys suit: it needs a kid")
+			return nil, refused(counterfoil.AssertionKey, "too many keys match: it needs a kid")
 		}
 		payload, err := token.Verify(key.Key)
 		if err != nil {
@@ -222,7 +223,7 @@ func (rl *realm) checkOwn(claims map[string]any, clientID string, now time.Time)
 		return refusal
 	}
 	if expires.After(now.Add(maxAssertionLife + assertionLeeway)) {
-		return refused(counterfoil.AssertionLifetime, "it ends more than "+maxAssertionLife.String()+" from now")
+		return refused(counterfoil.AssertionLifetime, "it expires more than "+maxAssertionLife.String()+" from now")
 	}
 	if id, _ := claims["jti"].(string); !event.Visible(id, maxAssertionID) {
 		return refused(counterfoil.AssertionClaims, "its jti is not 1 to 256 bytes of visible characters")
@@ -230,9 +231,9 @@ func (rl *realm) checkOwn(claims map[string]any, clientID string, now time.Time)
 	return nil
 }
 
-// meant reports whether a client's own assertion is for this server and nobody
-// else: whether its only audience is the issuer (draft-ietf-oauth-rfc7523bis
-// section 4), or the realm takes the token endpoint's URL beside it. Clients that
+// meant reports whether a client's own assertion is for this server only:
+// whether its only audience is the issuer (draft-ietf-oauth-rfc7523bis section
+// 4) or, where the realm accepts it, the token endpoint's URL. Clients that
 // name both mean one server.
 func (rl *realm) meant(aud any) bool {
 	own := []string{rl.Issuer}
@@ -267,7 +268,7 @@ func (rl *realm) urls(path string) []string {
 	return all
 }
 
-// hasAudience reports whether aud is want or an array with it.
+// hasAudience reports whether aud is want or an array that contains it.
 func hasAudience(aud any, want string) bool {
 	list, ok := aud.([]any)
 	if !ok {
@@ -276,7 +277,8 @@ func hasAudience(aud any, want string) bool {
 	return slices.Contains(list, any(want))
 }
 
-// checkTimes checks that it is an assertion's time, and returns when it ends.
+// checkTimes checks that now is within an assertion's times, and returns when
+// it expires.
 func checkTimes(claims map[string]any, now time.Time) (time.Time, *requestRefusal) {
 	expires, ok := jose.NumericDate(claims["exp"])
 	if !ok {

@@ -8,23 +8,23 @@ import (
 )
 
 const (
-	// awayFor is for how long a key set that could not be fetched is taken to be
-	// away, unless it is fetched before.
+	// awayFor is how long a key set counts as away after a failed fetch, unless
+	// it is fetched before.
 	awayFor = time.Hour
 	maxAway = 1000
 )
 
-// away are the key sets that cannot be fetched and of which there is no older
-// one. While there is one, a client that shows an assertion, and may be the one
-// whose keys are missing, is told to come again. So is everybody else whose
-// assertion is not verified: a client that is unknown, or has other keys, would
-// be told apart from that one by its answer.
+// away holds the key sets that cannot be fetched and of which no older copy is
+// known. While there is one, a client whose assertion cannot be verified for
+// want of keys is told to retry. So is every other caller whose assertion is
+// not verified: otherwise the answer would tell unknown clients, or those with
+// other keys, from that one.
 type away struct {
 	mu    sync.Mutex
 	since map[string]time.Time
 }
 
-// note says that a key set is away, or that it is not.
+// note records whether a key set is away.
 func (a *away) note(url string, now time.Time, is bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -51,15 +51,15 @@ func (a *away) any(now time.Time) bool {
 	return false
 }
 
-// unprovable are the reasons for which a client is refused whose assertion, or
-// whose certificate, shows nothing of who it is.
+// unprovable are the reasons for refusing an assertion or a certificate that
+// proves no identity.
 var unprovable = map[counterfoil.Reason]bool{
 	counterfoil.UnknownClient: true, counterfoil.MethodNotAccepted: true, counterfoil.AssertionIssuer: true, counterfoil.AssertionKey: true,
 	counterfoil.AssertionSignature: true, counterfoil.CertificateUnknown: true,
 }
 
-// veil has a refusal answered as one for want of a key set while that may be its
-// cause for all that the caller can know. The record keeps its reason.
+// veil answers a refusal as if a key set were missing while one is, so that
+// the caller cannot tell the two apart. The record keeps the true reason.
 func (rl *realm) veil(refusal *requestRefusal, now time.Time) *requestRefusal {
 	if refusal == nil || !unprovable[refusal.reason] || !rl.away.any(now) {
 		return refusal

@@ -13,17 +13,17 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// The header fields of RFC 9449, as http.Header keeps them.
+// The header fields of RFC 9449, in the form of http.Header.
 const (
 	proofHeader = "Dpop"
 	nonceHeader = "Dpop-Nonce"
 )
 
 // bind decides what the grant's token is bound to: to the certificate that the
-// client proved itself with, or has to show (RFC 8705 section 3), and to the key
-// of a DPoP proof (RFC 9449 section 5). A request may have both, and the token
-// then needs both. A proof is taken in every realm, whether its description
-// speaks of it or not: whoever sends one counts on it.
+// client authenticated with, or must present (RFC 8705 section 3), and to the
+// key of a DPoP proof (RFC 9449 section 5). A request may have both, and the
+// token is then bound to both. Every realm accepts proofs, whether or not its
+// description mentions them: a client that sends one relies on the binding.
 func (rl *realm) bind(r *http.Request, a *attempt, by *caller, g *grant) *requestRefusal {
 	cert := by.certificate
 	if cert == nil && by.client.Tokens.CertificateBound {
@@ -59,7 +59,7 @@ func (rl *realm) bind(r *http.Request, a *attempt, by *caller, g *grant) *reques
 }
 
 // proof returns the DPoP proof of a token request; nil when it has none and
-// needs none.
+// none is required.
 func (rl *realm) proof(r *http.Request, client *store.Client, now time.Time) (*dpop.Proof, *requestRefusal) {
 	lines := r.Header[proofHeader]
 	switch {
@@ -85,8 +85,8 @@ func (rl *realm) proof(r *http.Request, client *store.Client, now time.Time) (*d
 	return &p, nil
 }
 
-// replayed tells a proof that was used before from an assertion, where the
-// request had only the one. With both, no is about either.
+// replayed distinguishes a replayed proof from a replayed assertion where the
+// request had only one of them. With both, the refusal may be for either.
 func (g *grant) replayed(refusal *requestRefusal) *requestRefusal {
 	if refusal == nil || refusal.reason != counterfoil.AssertionReplayed || g.tokenType != "DPoP" {
 		return refusal

@@ -21,11 +21,11 @@ import (
 // maxIntermediates bounds the certificates beside the client's own.
 const maxIntermediates = 8
 
-// presented is a certificate whose owner has made the request.
+// presented is a certificate whose owner sent the request.
 type presented struct {
 	leaf *x509.Certificate
-	// chain are those that came with it in the TLS handshake; a proxy forwards
-	// none.
+	// chain holds the certificates that came with it in the TLS handshake; a
+	// proxy forwards none.
 	chain []*x509.Certificate
 }
 
@@ -45,14 +45,14 @@ func (rl *realm) presented(r *http.Request) (*presented, *requestRefusal) {
 	return p, nil
 }
 
-// takesCertificates reports whether a client can prove itself by its
+// takesCertificates reports whether a client can authenticate by its
 // certificate alone.
 func (rl *realm) takesCertificates() bool {
 	return rl.accepts(provider.TLSClientAuth) || rl.accepts(provider.SelfSignedTLSClientAuth)
 }
 
-// proveCertificate looks at the certificate of a client that showed nothing
-// else. What is wrong with the last way that is open to it is the refusal.
+// proveCertificate verifies the certificate of a client that presented nothing
+// else. The refusal is that of the last method that applies to the client.
 func (rl *realm) proveCertificate(ctx context.Context, a *attempt, shown *presented, client *store.Client) *requestRefusal {
 	auth := &client.Authentication
 	issued := rl.accepts(provider.TLSClientAuth) && auth.Certificate != (store.CertificateRule{})
@@ -63,7 +63,7 @@ func (rl *realm) proveCertificate(ctx context.Context, a *attempt, shown *presen
 		return refused(counterfoil.CertificateMissing, "")
 	case shown == nil:
 		return refused(counterfoil.CredentialsMissing, "")
-	case client == nobody:
+	case client == dummyClient:
 		return refused(counterfoil.UnknownClient, "")
 	case !issued && !own && !keyed:
 		return refused(counterfoil.MethodNotAccepted, "the client has no certificate")
@@ -83,10 +83,10 @@ func (rl *realm) proveCertificate(ctx context.Context, a *attempt, shown *presen
 }
 
 // checkIssued is tls_client_auth (RFC 8705 section 2.1): an authority of the
-// realm has issued the certificate, and it says what the rule says.
+// realm has issued the certificate, and it matches the rule.
 func (rl *realm) checkIssued(shown *presented, rule *store.CertificateRule, now time.Time) *requestRefusal {
 	if rl.CertificateAuthorities == nil {
-		// Without any, x509 would take those of the system.
+		// Without any, x509 would use those of the system.
 		return refused(counterfoil.CertificateUnknown, "the realm has no certificate authorities")
 	}
 	options := x509.VerifyOptions{
@@ -100,19 +100,19 @@ func (rl *realm) checkIssued(shown *presented, rule *store.CertificateRule, now 
 		return refused(counterfoil.CertificateUnknown, unverified(err))
 	}
 	if !certificateMatches(rule, shown.leaf) {
-		return refused(counterfoil.CertificateUnknown, "the certificate is of another subject")
+		return refused(counterfoil.CertificateUnknown, "the certificate has another subject")
 	}
 	return nil
 }
 
-// unverified says in our words why a chain is not good: the errors of x509
-// repeat what is in the certificate.
+// unverified says in words of this package why a chain is invalid: the errors
+// of x509 repeat the contents of the certificate.
 func unverified(err error) string {
 	var invalid x509.CertificateInvalidError
 	var authority x509.UnknownAuthorityError
 	switch {
 	case errors.As(err, &authority):
-		return "the certificate is not of an authority of the realm"
+		return "the certificate was not issued by an authority of the realm"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "the certificate or one of its chain has expired or is not valid yet"
 	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
@@ -122,10 +122,10 @@ func unverified(err error) string {
 }
 
 // checkSelfSigned is self_signed_tls_client_auth (RFC 8705 section 2.2): the
-// certificate is one that the client has registered, by its thumbprint or by its
-// key in the client's key set. The key of a JWK is that of its x5c (RFC 7517
-// section 4.7), so the certificates in there need not be read: whoever has the
-// key is the client.
+// certificate is one that the client has registered, by its thumbprint or by
+// its key in the client's key set. The key of a JWK is that of its x5c (RFC
+// 7517 section 4.7), so the certificates in the set need not be read: the
+// holder of the key is the client.
 func (rl *realm) checkSelfSigned(ctx context.Context, cert *x509.Certificate, auth *store.Authentication, now time.Time) *requestRefusal {
 	if now.Before(cert.NotBefore) || now.After(cert.NotAfter) {
 		return refused(counterfoil.CertificateUnknown, "the certificate has expired or is not valid yet")
@@ -149,10 +149,11 @@ func (rl *realm) checkSelfSigned(ctx context.Context, cert *x509.Certificate, au
 	return refused(counterfoil.CertificateUnknown, "the client has not registered the certificate")
 }
 
-// certificateMatches reports whether a certificate has the one subject that the rule names: a
-// name to the letter, except that DNS names and the domain of an email address
-// have no case and IP addresses are compared as such. A wildcard stands for
-// itself. A rule of no or of several subjects never holds.
+// certificateMatches reports whether a certificate has the one subject that
+// the rule names. Names are compared exactly, except that DNS names and the
+// domain of an email address have no case and IP addresses are compared as
+// such. A wildcard matches only itself. A rule with no or with several
+// subjects never matches.
 func certificateMatches(r *store.CertificateRule, cert *x509.Certificate) bool {
 	named := 0
 	for _, s := range []string{r.SubjectDN, r.DNS, r.URI, r.IP, r.Email} {
@@ -190,8 +191,8 @@ func certificateMatches(r *store.CertificateRule, cert *x509.Certificate) bool {
 	return false
 }
 
-// sameDomain compares without regard to the case of ASCII letters, and of those
-// only: strings.EqualFold finds the Kelvin sign in a "k".
+// sameDomain ignores the case of ASCII letters, and of those only:
+// strings.EqualFold equates the Kelvin sign and "k".
 func sameDomain(a, b string) bool {
 	lower := func(s string) string {
 		return strings.Map(func(r rune) rune {

@@ -91,7 +91,7 @@ func TestClockSet(t *testing.T) {
 				if replaces && by.Abs() > store.MaxAhead {
 					told = 1
 				}
-				if log := h.log.String(); strings.Count(log, "the clock of this machine jumped") != 2 || strings.Count(log, "dated ahead of it have ended") != told {
+				if log := h.log.String(); strings.Count(log, "the clock of this machine jumped") != 2 || strings.Count(log, "dated ahead of it are revoked") != told {
 					t.Errorf("a clock that was set twice is logged so, want %d clients told of:\n%s", told, log)
 				}
 			})

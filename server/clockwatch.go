@@ -7,14 +7,15 @@ import (
 	"time"
 )
 
-// noticed is the least jump of the wall clock that is logged.
+// noticed is the smallest jump of the wall clock that is logged.
 const noticed = time.Second
 
-// clockWatch notices when the wall clock is set, by the monotonic one. Where the
-// times have no monotonic reading, it notices nothing.
+// clockWatch detects that the wall clock was set, by the monotonic clock.
+// Without monotonic readings it detects nothing.
 type clockWatch struct {
 	start time.Time
-	// off is how far the wall clock has gone beyond the monotonic one since.
+	// off is how far the wall clock has drifted from the monotonic clock since
+	// start.
 	off atomic.Int64
 }
 

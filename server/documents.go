@@ -11,11 +11,11 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// metadata is authorization server metadata (RFC 8414 section 2). The members
-// that are lists of nothing are required there or by OpenID Connect Discovery
-// 1.0 section 3: this server has no front door for people and issues no ID
-// tokens, and says so. The authorization endpoint, which Discovery requires as
-// well, is left out because there is none.
+// metadata is authorization server metadata (RFC 8414 section 2). The empty
+// lists are required there or by OpenID Connect Discovery 1.0 section 3: this
+// server has no login for people and issues no ID tokens. The authorization
+// endpoint, which Discovery requires as well, is left out because the server
+// does not have one.
 type metadata struct {
 	Issuer                   string             `json:"issuer"`
 	TokenEndpoint            string             `json:"token_endpoint"`
@@ -39,20 +39,21 @@ type metadata struct {
 	CertificateBound bool     `json:"tls_client_certificate_bound_access_tokens,omitempty"`
 }
 
-// abilities are what a realm can do beyond taking secrets and issuing bearer
+// abilities are the optional features of a realm beyond secrets and bearer
 // tokens, for its metadata.
 type abilities struct {
 	// assertions are the algorithms of assertions that clients authenticate
-	// with; dpop are those of proofs (RFC 9449 section 5.1). EdDSA is there by
+	// with; dpop are those of proofs (RFC 9449 section 5.1). EdDSA is listed by
 	// both of its names.
 	assertions, dpop []string
-	// certificateBound tells that tokens can be bound to a certificate (RFC 8705
+	// certificateBound says that tokens can be bound to a certificate (RFC 8705
 	// section 3.3).
 	certificateBound bool
 }
 
-// abilities is the one place that says what the realm can do. Proofs are taken
-// in every realm, and announced where the description has an answer to bad ones.
+// abilities is the one place that decides what the realm supports. Every realm
+// accepts proofs, and announces them where its description has an answer to
+// invalid ones.
 func (rl *realm) abilities() abilities {
 	can := abilities{certificateBound: rl.takesCertificates()}
 	if rl.accepts(provider.PrivateKeyJWT) {
@@ -64,7 +65,7 @@ func (rl *realm) abilities() abilities {
 	return can
 }
 
-// metadata says what the realm has.
+// metadata returns the realm's metadata.
 func (rl *realm) metadata() metadata {
 	can, methods := rl.abilities(), rl.endpoint.ClientAuthentication
 	m := metadata{
@@ -90,7 +91,7 @@ func (rl *realm) metadata() metadata {
 	return m
 }
 
-// keySetPath is where the key set is, which changes with the keyring.
+// keySetPath is the path of the key set, which changes with the keyring.
 const keySetPath = "/.well-known/jwks.json"
 
 // publish renders the realm's public documents but the key set.

@@ -18,7 +18,7 @@ import (
 )
 
 // Paths below a realm's base URL that are the same for every dialect. Package
-// provider lets no description have them.
+// provider refuses descriptions that use them.
 const (
 	introspectPath  = "/introspect"
 	revokePath      = "/revoke"
@@ -26,11 +26,11 @@ const (
 	statusPath      = "/status-lists/"
 )
 
-// maxOwnBody bounds the body of a request that has a token in it, and perhaps
-// an assertion beside it: either is at most jose.MaxToken.
+// maxOwnBody bounds the body of a request with a token and possibly an
+// assertion: each is at most jose.MaxToken.
 const maxOwnBody = 32 << 10
 
-// route returns what serves one of the realm's paths, or nil.
+// route returns the handler of one of the realm's paths, or nil.
 func (rl *realm) route(path string) http.HandlerFunc {
 	switch path {
 	case rl.endpoint.Path:
@@ -55,8 +55,8 @@ func (rl *realm) route(path string) http.HandlerFunc {
 	return nil
 }
 
-// intended returns the path of the endpoint that a path without one differs from in
-// slashes only, or "".
+// intended returns the path of the endpoint that differs from wrong in slashes
+// only, or "".
 func (rl *realm) intended(wrong string) string {
 	clean := path.Clean("/" + wrong)
 	for _, p := range []string{clean, clean + "/"} {
@@ -67,9 +67,9 @@ func (rl *realm) intended(wrong string) string {
 	return ""
 }
 
-// elsewhere answers a request that was meant for another path. It is not sent on
-// there: a client repeats no body, and sends credentials to no URL, that it was
-// not given.
+// elsewhere answers a request that was meant for another path. It does not
+// redirect: a client must not send its credentials to a URL that it was not
+// configured with.
 func (rl *realm) elsewhere(w http.ResponseWriter, meant string) {
 	body, err := json.Marshal(struct {
 		Error       string `json:"error"`
@@ -82,15 +82,15 @@ func (rl *realm) elsewhere(w http.ResponseWriter, meant string) {
 	provider.Refusal{Status: http.StatusNotFound, Body: string(body)}.Write(w)
 }
 
-// revocable reports whether a token can be revoked by itself: whether it has a
-// name.
+// revocable reports whether a token can be revoked individually, which needs a
+// token ID.
 func (rl *realm) revocable() bool { return rl.Provider.AccessToken.Claim(provider.FromTokenID) != "" }
 
 // listed reports whether the realm's tokens are in status lists.
 func (rl *realm) listed() bool { return rl.Provider.AccessToken.Claim(provider.FromStatus) != "" }
 
-// aboutToken reads a request about a token, strictly: POST, a form, a token in
-// it and nothing in the query that belongs into it.
+// aboutToken reads a request about a token strictly: it must be a POST of a
+// form, with no parameter in the query that belongs into the body.
 func (rl *realm) aboutToken(r *http.Request) (form, *requestRefusal) {
 	if r.Method != http.MethodPost {
 		return nil, refused(counterfoil.MethodNotAllowed, "")
@@ -114,18 +114,20 @@ func (rl *realm) aboutToken(r *http.Request) (form, *requestRefusal) {
 	return body, nil
 }
 
-// requester is the client behind a request of one of the realm's own endpoints.
+// requester is the authenticated client of a request to one of the realm's own
+// endpoints.
 type requester struct {
 	client *store.Client
-	// secret is the one that it proved it with; nil when it did otherwise.
+	// secret is the one that it authenticated with; nil for other methods.
 	secret *store.SecretHash
-	// token is the access token that it came with; nil when it came with the
+	// token is the access token that it authenticated with; nil when it used the
 	// credentials of a client.
 	token *issuedToken
 }
 
-// requester returns who asks: with the credentials that the token endpoint
-// takes or, where that is allowed, with an access token of a resource server.
+// requester authenticates the caller: by the credentials that the token
+// endpoint accepts or, where that is allowed, by an access token of a resource
+// server.
 func (rl *realm) requester(ctx context.Context, a *attempt, r *http.Request, body form, bearer bool) (*requester, *requestRefusal) {
 	if token, ok := bearerToken(r.Header); ok && bearer {
 		return rl.bearer(ctx, a, token)
@@ -149,10 +151,11 @@ func (rl *realm) requester(ctx context.Context, a *attempt, r *http.Request, bod
 }
 
 // authenticateOnce returns the client that the credentials prove, and records
-// what of them serves once.
+// those that are single-use.
 func (rl *realm) authenticateOnce(ctx context.Context, a *attempt, creds *credentials) (*caller, *requestRefusal) {
-	// A token that is granted on what memory says of a client is checked when it
-	// is recorded. Here nothing is, so memory must not be asked.
+	// A token that is granted on a client from memory is checked when it is
+	// recorded. Here nothing is recorded, so the client must come from the
+	// store.
 	by, refusal := rl.authenticate(ctx, a, creds, true)
 	if refusal != nil || len(by.once) == 0 {
 		return by, refusal
@@ -187,7 +190,8 @@ func (rl *realm) bearer(ctx context.Context, a *attempt, text string) (*requeste
 	}
 	a.event.ClientID, a.event.TokenID = t.clientID, t.tokenID
 	if t.confirmation != nil {
-		// Whoever bears a token that is bound has proved nothing.
+		// A sender-constrained token proves nothing when it is sent as a bearer
+		// token.
 		return nil, refused(counterfoil.TokenProof, "a bound token as a bearer token")
 	}
 	c, refusal := rl.resourceServer(ctx, t)
@@ -201,11 +205,11 @@ func (rl *realm) bearer(ctx context.Context, a *attempt, text string) (*requeste
 	return &requester{client: c, token: t}, nil
 }
 
-// resourceServer returns the client of a token as it is now.
+// resourceServer returns the current client of a token.
 func (rl *realm) resourceServer(ctx context.Context, t *issuedToken) (*store.Client, *requestRefusal) {
 	ended, err := rl.ended(ctx, t.principal())
 	if err != nil {
-		return nil, storeFailed("token's standing", err)
+		return nil, storeFailed("read token status", err)
 	}
 	if ended != "" {
 		return nil, refused(counterfoil.TokenRevoked, "")
@@ -220,27 +224,29 @@ func (rl *realm) resourceServer(ctx context.Context, t *issuedToken) (*store.Cli
 	return c, nil
 }
 
-// mayFollow reports whether a follower of the feed may still be one.
+// mayFollow reports whether a follower of the feed may stay connected.
 func (rl *realm) mayFollow(ctx context.Context, by *requester, now time.Time) bool {
 	if by.token != nil {
 		c, refusal := rl.resourceServer(ctx, by.token)
 		return refusal == nil && by.token.serves(now) && mayFollow(c, now)
 	}
 	c, err := rl.fresh(ctx, rl.Name, by.client.ID)
-	// It may be another of that ID by now, or the secret may have ended.
+	// The ID may belong to another client by now, or the secret may have
+	// expired.
 	return err == nil && mayFollow(c, now) && c.Created.Equal(by.client.Created) && (by.secret == nil || slices.ContainsFunc(c.Secrets, func(h store.SecretHash) bool {
 		return h.ID == by.secret.ID && h.Value == by.secret.Value && h.AcceptedAt(now)
 	}))
 }
 
-// mayFollow reports whether the client is a resource server that is served.
+// mayFollow reports whether the client is a resource server that is enabled
+// and has not expired.
 func mayFollow(c *store.Client, now time.Time) bool {
 	return c.ResourceServer && !c.Disabled && (c.Expires.IsZero() || now.Before(c.Expires))
 }
 
-// refuseAt refuses a request of one of the realm's own endpoints: recorded like
-// one of the token endpoint, with its path, and answered in the realm's shape.
-// Refused bearer tokens have the shape of RFC 6750 section 3.
+// refuseAt refuses a request to one of the realm's own endpoints. It is
+// recorded like one of the token endpoint, with its path, and answered in the
+// realm's shape. Refused bearer tokens have the shape of RFC 6750 section 3.
 func (rl *realm) refuseAt(ctx context.Context, w http.ResponseWriter, a *attempt, path string, refusal *requestRefusal) {
 	with := *refusal
 	with.detail = path

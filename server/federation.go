@@ -16,7 +16,7 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// defaultFederatedLife is the MaxLifetime of a FederatedIssuer that does not say.
+// defaultFederatedLife is the default MaxLifetime of a FederatedIssuer.
 const defaultFederatedLife = time.Hour
 
 // spiffe starts the issuer of a SPIFFE trust domain, and every SPIFFE ID.
@@ -28,8 +28,8 @@ type federatedIssuer struct {
 	keys []jose.PublicKey
 }
 
-// federate checks the issuers that a realm federates with. The log is told of
-// keys that are left out.
+// federate checks the issuers that a realm federates with. It logs the keys
+// that it leaves out.
 func federate(issuers []FederatedIssuer, log *slog.Logger) (map[string]*federatedIssuer, error) {
 	all := make(map[string]*federatedIssuer, len(issuers))
 	for _, f := range issuers {
@@ -37,7 +37,7 @@ func federate(issuers []FederatedIssuer, log *slog.Logger) (map[string]*federate
 		case f.Issuer == "":
 			return nil, errors.New("a federated issuer has no Issuer: write its iss, or spiffe:// and the trust domain")
 		case all[f.Issuer] != nil:
-			return nil, fmt.Errorf("the federated issuer %q is there twice", f.Issuer)
+			return nil, fmt.Errorf("the federated issuer %q is listed twice", f.Issuer)
 		case (f.KeySet == "") == (f.KeySetURL == ""):
 			return nil, fmt.Errorf("the federated issuer %q needs either a key set or the URL of one", f.Issuer)
 		case f.MaxLifetime < 0:
@@ -61,10 +61,10 @@ func federate(issuers []FederatedIssuer, log *slog.Logger) (map[string]*federate
 	return all, nil
 }
 
-// federatedBy returns the issuer whose keys are to verify an assertion; nil when
-// that is the client itself. It is the iss. A JWT-SVID of SPIFFE needs none, and
-// who verifies it does not go by it (JWT-SVID section 3): it belongs to the trust
-// domain of its sub, whose issuer is called spiffe:// and the domain here.
+// federatedBy returns the issuer whose keys must verify an assertion; nil when
+// that is the client itself. It is found by iss. A JWT-SVID of SPIFFE needs no
+// iss, and verifiers ignore it (JWT-SVID section 3): it belongs to the trust
+// domain of its sub, whose issuer is named spiffe:// and the domain here.
 func (rl *realm) federatedBy(unverified map[string]any) *federatedIssuer {
 	iss, _ := unverified["iss"].(string)
 	if f := rl.federation[iss]; f != nil {
@@ -79,10 +79,10 @@ func (rl *realm) federatedBy(unverified map[string]any) *federatedIssuer {
 	return rl.federation[spiffe+domain]
 }
 
-// proveFederated looks at a token that a platform has given to a workload. It is
-// not used up: a workload reads the same one from its platform again and again
-// until that renews it, so it serves for as long as it lives, as with every
-// other service that takes it. Its lifetime is what bounds that.
+// proveFederated verifies a token that a platform has issued to a workload. It
+// is not single-use: a workload reads the same token from its platform until
+// that renews it, so it is accepted until it expires, as by every other
+// service. MaxLifetime bounds that.
 func (rl *realm) proveFederated(ctx context.Context, a *attempt, shown *assertion, client *store.Client) *requestRefusal {
 	f := shown.issuer
 	rules := slices.DeleteFunc(slices.Clone(client.Authentication.Federation), func(r store.FederationRule) bool { return r.Issuer != f.Issuer })
@@ -115,13 +115,13 @@ func (rl *realm) proveFederated(ctx context.Context, a *attempt, shown *assertio
 		return refused(counterfoil.AssertionLifetime, "it lives longer than "+f.MaxLifetime.String())
 	}
 	if !slices.ContainsFunc(rules, func(r store.FederationRule) bool { return claimsMatch(&r, claims) }) {
-		return refused(counterfoil.AssertionClaims, "no rule of the client holds")
+		return refused(counterfoil.AssertionClaims, "no rule of the client matches")
 	}
 	return nil
 }
 
-// claimsMatch reports whether the claims are those of the rule. A rule without claims
-// never holds: it would take every workload of the issuer for the client.
+// claimsMatch reports whether the claims match the rule. A rule without claims
+// never matches: it would accept every workload of the issuer as the client.
 func claimsMatch(r *store.FederationRule, claims map[string]any) bool {
 	for path, want := range r.Claims {
 		if !claimIs(claimAt(claims, path), want) {
@@ -132,8 +132,8 @@ func claimsMatch(r *store.FederationRule, claims map[string]any) bool {
 }
 
 // claimAt returns the claim of that name. A name that starts with a slash is a
-// JSON pointer (RFC 6901) through objects, because names of claims have dots in
-// them: /kubernetes.io/serviceaccount/name.
+// JSON pointer (RFC 6901) through objects, because names of claims contain
+// dots: /kubernetes.io/serviceaccount/name.
 func claimAt(claims map[string]any, path string) any {
 	rest, nested := strings.CutPrefix(path, "/")
 	if !nested {
@@ -147,9 +147,10 @@ func claimAt(claims map[string]any, path string) any {
 	return at
 }
 
-// claimIs reports whether a claim has a value, or begins with what is before a
-// "*" at the end of it. Numbers and booleans are compared by their JSON text, of
-// an array one element is enough; null and objects have no value.
+// claimIs reports whether a claim has the value want, or the prefix before a
+// "*" at the end of want. Numbers and booleans are compared by their JSON
+// text; of an array one matching element is enough; null and objects never
+// match.
 func claimIs(claim any, want string) bool {
 	text := ""
 	switch v := claim.(type) {

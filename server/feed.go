@@ -16,10 +16,11 @@ const (
 	maxFollowers = 100
 	// feedPage is how many revocations are read at once.
 	feedPage = 1000
-	// pollEvery is how soon a revocation is seen that another process made: twice
-	// as often as the 50 ms that are promised, for the reading and the sending.
+	// pollEvery is how often the store is read for revocations by other
+	// processes: twice in the 50 ms that are promised, which leaves time for
+	// reading and sending.
 	pollEvery = 25 * time.Millisecond
-	// beatEvery is how often a follower is told that it is current.
+	// beatEvery is how often a follower is sent a heartbeat.
 	beatEvery = 5 * time.Second
 )
 
@@ -30,8 +31,8 @@ type feeds struct {
 	closed bool
 }
 
-// keep makes the feeds of these realms, ends those of all others and, with
-// none, lets nobody follow any more.
+// keep makes the feeds of these realms and closes those of all others; with
+// nil, it also refuses new followers.
 func (s *feeds) keep(realms map[string]*realm) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,23 +50,23 @@ func (s *feeds) keep(realms map[string]*realm) {
 	}
 }
 
-// get returns the feed of a realm; nil when the server does not have it, or is
-// closed.
+// get returns the feed of a realm; nil when the server does not have the
+// realm, or is closed.
 func (s *feeds) get(realm string) *feed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.of[realm]
 }
 
-// wake tells those who follow a realm that there is something new.
+// wake tells the followers of a realm that there is something new.
 func (s *feeds) wake(realm string) {
 	if f := s.get(realm); f != nil {
 		f.announce(false)
 	}
 }
 
-// feed is what the followers of a realm share: one of them, or the poller, reads
-// for all.
+// feed is the state that the followers of a realm share: one of them, or the
+// poller, reads for all.
 type feed struct {
 	ended chan struct{} // closed with the realm
 
@@ -73,7 +74,7 @@ type feed struct {
 	followers   int
 	stop        context.CancelFunc // ends the poller
 	changed     chan struct{}      // closed when there may be something new
-	news, beats int64              // count how often it was, and on the beat
+	news, beats int64              // count announcements and heartbeats
 
 	reading sync.Mutex
 	last    reading
@@ -86,7 +87,7 @@ type reading struct {
 	page        store.RevocationPage
 }
 
-// join counts a follower in; the first starts the poller. It reports false when
+// join adds a follower; the first starts the poller. It reports false when
 // there are too many.
 func (f *feed) join(rl *realm) bool {
 	f.mu.Lock()
@@ -102,7 +103,7 @@ func (f *feed) join(rl *realm) bool {
 	return true
 }
 
-// leave counts a follower out; the last stops the poller.
+// leave removes a follower; the last stops the poller.
 func (f *feed) leave() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -111,11 +112,10 @@ func (f *feed) leave() {
 	}
 }
 
-// end sends all followers away.
+// end disconnects all followers.
 func (f *feed) end() { close(f.ended) }
 
-// announce wakes the followers; on the beat, each tells its client that it is
-// current.
+// announce wakes the followers; with beat, each sends its client a heartbeat.
 func (f *feed) announce(beat bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -127,16 +127,18 @@ func (f *feed) announce(beat bool) {
 	f.changed = make(chan struct{})
 }
 
-// next returns what is closed at the next announcement, and the number of the
-// last beat. Who takes it before reading misses nothing.
+// next returns a channel that is closed at the next announcement, and the
+// number of the last heartbeat. A follower that calls it before reading misses
+// nothing.
 func (f *feed) next() (<-chan struct{}, int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.changed, f.beats
 }
 
-// read returns the page after a sequence number, and the time at which it held.
-// Those who were woken together ask for the same page: it is read once.
+// read returns the page after a sequence number, and the time at which it was
+// current. Followers that are woken together ask for the same page: it is read
+// once.
 func (f *feed) read(ctx context.Context, rl *realm, after int64) (store.RevocationPage, time.Time, error) {
 	f.reading.Lock()
 	defer f.reading.Unlock()
@@ -154,7 +156,7 @@ func (f *feed) read(ctx context.Context, rl *realm, after int64) (store.Revocati
 	return page, at, err
 }
 
-// poll looks for what other processes have revoked, and keeps the beat.
+// poll looks for revocations by other processes, and sends the heartbeat.
 func (f *feed) poll(ctx context.Context, rl *realm) {
 	var seen int64
 	var beat time.Time
@@ -167,7 +169,7 @@ func (f *feed) poll(ctx context.Context, rl *realm) {
 		if err == nil && first && len(page.Revocations) == feedPage {
 			continue // not at the end yet
 		}
-		// An error announces nothing; followers run into it at the next beat.
+		// An error announces nothing; followers run into it at the next heartbeat.
 		due := !first && now.Sub(beat) >= beatEvery
 		if (err == nil && len(page.Revocations) > 0) || first || due {
 			f.announce(due)
@@ -182,41 +184,41 @@ func (f *feed) poll(ctx context.Context, rl *realm) {
 	}
 }
 
-// announcing is a store that wakes the followers of a feed after what this
-// process has written into it, sooner than the poller would.
-type announcing struct {
+// notifyingStore is a store that wakes the followers of a feed after a write
+// of this process, sooner than the poller would.
+type notifyingStore struct {
 	store.Store
 	feeds *feeds
 }
 
-func (s announcing) UpdateClient(ctx context.Context, c store.Client, e counterfoil.Event) error {
+func (s notifyingStore) UpdateClient(ctx context.Context, c store.Client, e counterfoil.Event) error {
 	err := s.Store.UpdateClient(ctx, c, e)
 	s.wake(c.Realm, err)
 	return err
 }
 
-func (s announcing) DeleteClient(ctx context.Context, realm, id string, e counterfoil.Event) error {
+func (s notifyingStore) DeleteClient(ctx context.Context, realm, id string, e counterfoil.Event) error {
 	err := s.Store.DeleteClient(ctx, realm, id, e)
 	s.wake(realm, err)
 	return err
 }
 
-func (s announcing) RevokeToken(ctx context.Context, r store.Revocation, e counterfoil.Event) error {
+func (s notifyingStore) RevokeToken(ctx context.Context, r store.Revocation, e counterfoil.Event) error {
 	err := s.Store.RevokeToken(ctx, r, e)
 	s.wake(r.Realm, err)
 	return err
 }
 
-func (s announcing) RecordIssued(ctx context.Context, i store.Issuance) (int64, error) {
+func (s notifyingStore) RecordIssued(ctx context.Context, i store.Issuance) (int64, error) {
 	asOf, err := s.Store.RecordIssued(ctx, i)
 	if i.Replace {
-		s.wake(i.Event.Realm, err) // the token before it has ended
+		s.wake(i.Event.Realm, err) // the previous token is revoked
 	}
 	return asOf, err
 }
 
-// wake announces a write that succeeded, or of which nobody can tell.
-func (s announcing) wake(realm string, err error) {
+// wake announces a write that succeeded, or whose outcome is unknown.
+func (s notifyingStore) wake(realm string, err error) {
 	for _, nothing := range []error{store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrTooManyRevocations, store.ErrReplayed} {
 		if errors.Is(err, nothing) {
 			return
@@ -225,7 +227,7 @@ func (s announcing) wake(realm string, err error) {
 	s.feeds.wake(realm)
 }
 
-// Clients returns the service on the server's own store. What it changes reaches
-// those who follow a revocation feed of this server at once; what is changed
-// through another one, within 50 ms.
+// Clients returns the service on the server's own store. Its changes reach the
+// followers of this server's revocation feeds at once; changes through another
+// service reach them within 50 ms.
 func (s *Server) Clients() *clients.Service { return clients.New(s.Store, s.Clock) }

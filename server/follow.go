@@ -17,17 +17,17 @@ import (
 )
 
 const (
-	// readWithin is how long a follower may take to accept what it is sent.
+	// readWithin is how long a follower may take to receive a chunk.
 	readWithin = 10 * time.Second
-	// maxChunk is how much is sent at once, about.
+	// maxChunk is roughly how much is sent at once, in bytes.
 	maxChunk = 16 << 10
-	// maxPosition bounds what a follower says of where it is, in bytes.
+	// maxPosition bounds the position that a follower sends, in bytes.
 	maxPosition = 200
 )
 
-// revocationEvent is what a follower is told of a revocation. Times are seconds
-// since 1970. Neither TokenID nor NotBefore nor Disabled means that a client
-// that was disabled is not any more.
+// revocationEvent is a revocation as a follower receives it. Times are seconds
+// since 1970. An event without TokenID, NotBefore and Disabled means that a
+// disabled client was enabled again.
 type revocationEvent struct {
 	ClientID  string `json:"client_id"`
 	TokenID   string `json:"token_id,omitempty"`
@@ -39,15 +39,15 @@ type revocationEvent struct {
 func eventOf(r *store.Revocation) revocationEvent {
 	e := revocationEvent{ClientID: r.ClientID, TokenID: r.TokenID, Disabled: r.Disabled, Expires: r.Expires.Unix()}
 	if !r.NotBefore.IsZero() {
-		// Rounded up: who sees whole seconds must not take a token for younger
-		// than it is.
+		// Rounded up: a guard that sees whole seconds must not treat a token as
+		// newer than it is.
 		e.NotBefore = r.NotBefore.Add(time.Second - 1).Unix()
 	}
 	return e
 }
 
-// position is a place in a feed: in text the feed's word, a dot and a sequence
-// number.
+// position is a place in a feed: in text the feed's identifier, a dot and a
+// sequence number.
 type position struct {
 	feed  string
 	after int64
@@ -67,7 +67,8 @@ func parsePosition(s string) (position, bool) {
 }
 
 // serveFeed is the revocation feed: as Server-Sent Events (WHATWG HTML section
-// 9.2) until the follower leaves, or one page of JSON for those who come back.
+// 9.2) until the follower disconnects, or one page of JSON for callers that
+// poll.
 func (rl *realm) serveFeed(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	a := &attempt{event: rl.newEvent(r)}
@@ -83,7 +84,7 @@ func (rl *realm) serveFeed(w http.ResponseWriter, r *http.Request) {
 		refuse(refusal)
 		return
 	}
-	// 2. Find out who asks: only resource servers may.
+	// 2. Authenticate the caller: only resource servers may follow.
 	by, refusal := rl.requester(context.WithoutCancel(ctx), a, r, nil, true)
 	if refusal == nil && !by.client.ResourceServer {
 		refusal = refused(counterfoil.ScopeInsufficient, "the client is not a resource server")
@@ -97,14 +98,14 @@ func (rl *realm) serveFeed(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	// 3. Answer one page, where that is wanted.
+	// 3. Answer one page, where JSON is requested.
 	if acceptsJSON(r.Header) {
 		if err := rl.sendPage(ctx, w, where); err != nil {
 			refuse(storeFailed("read revocations", err))
 		}
 		return
 	}
-	// 4. Let it follow.
+	// 4. Stream.
 	if !f.join(rl) {
 		w.Header().Set("Retry-After", "5")
 		refuse(refused(counterfoil.Unavailable, "too many followers"))
@@ -117,8 +118,8 @@ func (rl *realm) serveFeed(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// positionOf returns where a follower was: the header wins, which a browser's
-// EventSource sends when it connects again to the same URL.
+// positionOf returns the position of a follower: the header takes precedence,
+// which a browser's EventSource sends when it reconnects to the same URL.
 func positionOf(r *http.Request) (position, *requestRefusal) {
 	query, refusal := parseForm(r.URL.RawQuery)
 	if refusal != nil {
@@ -135,15 +136,16 @@ func positionOf(r *http.Request) (position, *requestRefusal) {
 	return where, nil
 }
 
-// acceptsJSON reports whether the first thing that a caller accepts is JSON.
+// acceptsJSON reports whether the first media type that a caller accepts is
+// JSON.
 func acceptsJSON(h http.Header) bool {
 	first, _, _ := strings.Cut(h.Get("Accept"), ",")
 	media, _, err := mime.ParseMediaType(first)
 	return err == nil && media == "application/json"
 }
 
-// sendPage answers one page. With a feed that is not the one of the position it
-// is the first, and the caller starts anew.
+// sendPage answers one page. When the position is not one of this feed, that
+// is the first page, and the caller starts over.
 func (rl *realm) sendPage(ctx context.Context, w http.ResponseWriter, where position) error {
 	at := rl.Clock.Now()
 	page, err := rl.Store.Revocations(ctx, rl.Name, where.after, feedPage)
@@ -169,14 +171,15 @@ func (rl *realm) sendPage(ctx context.Context, w http.ResponseWriter, where posi
 	return json.NewEncoder(w).Encode(answer)
 }
 
-// sequenced is a revocation on a page, where no event has its place.
+// sequenced is a revocation on a page, with the sequence number that the
+// stream has in its ids.
 type sequenced struct {
 	Sequence int64 `json:"sequence"`
 	revocationEvent
 }
 
-// lost reports whether a page is not what comes after the position: it is of
-// another database, or of an older state of the same.
+// lost reports whether a page does not continue the position: it is of another
+// database, or of an older state of the same.
 func (p position) lost(page *store.RevocationPage) bool {
 	return p.feed != page.Feed && (p.feed != "" || p.after != 0) || page.Last < p.after
 }
@@ -190,17 +193,18 @@ type follower struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	buffer  bytes.Buffer
-	// greeted is the feed that the client was told last.
-	greeted string
+	// sentFeedID is the feed that the client was told last.
+	sentFeedID string
 }
 
-// run sends what is there and then what comes, until the follower or the realm
-// is gone, the follower may not be one any more, or something fails.
+// run sends the existing revocations and then new ones, until the follower
+// disconnects, the realm is removed, the follower loses its permission, or an
+// error occurs.
 func (f *follower) run(ctx context.Context) error {
 	h := f.w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no") // nginx would collect events
+	h.Set("X-Accel-Buffering", "no") // nginx would buffer events
 	// The HTTP server's limits are for requests that end.
 	if err := errors.Join(f.control.SetReadDeadline(time.Time{}), f.control.SetWriteDeadline(time.Time{})); err != nil {
 		return fmt.Errorf("lift the connection's deadlines: %w", err)
@@ -234,16 +238,16 @@ func (f *follower) run(ctx context.Context) error {
 	}
 }
 
-// catchUp writes everything that is new, and returns the time at which there
-// was no more.
+// catchUp writes everything that is new, and returns the time at which the
+// follower was up to date.
 func (f *follower) catchUp(ctx context.Context) (time.Time, error) {
 	for {
 		page, at, err := f.source.read(ctx, f.rl, f.after)
 		if err != nil {
 			return at, fmt.Errorf("read revocations: %w", err)
 		}
-		if f.greeted != page.Feed || page.Last < f.after {
-			if again := f.greet(&page); again {
+		if f.sentFeedID != page.Feed || page.Last < f.after {
+			if again := f.sendFeedID(&page); again {
 				continue
 			}
 		}
@@ -262,10 +266,10 @@ func (f *follower) catchUp(ctx context.Context) (time.Time, error) {
 	}
 }
 
-// greet tells the client which feed this is, and that it starts anew where the
-// position is not one of it. It reports whether the page is not the one that
-// comes after the position then.
-func (f *follower) greet(page *store.RevocationPage) (again bool) {
+// sendFeedID tells the client which feed this is, and to start over where its
+// position is not one of this feed. It reports whether the page must be read
+// again, from the new position.
+func (f *follower) sendFeedID(page *store.RevocationPage) (again bool) {
 	word := struct {
 		Feed string `json:"feed"`
 	}{page.Feed}
@@ -275,14 +279,14 @@ func (f *follower) greet(page *store.RevocationPage) (again bool) {
 		f.write("reset", "", word)
 		f.after = 0
 	}
-	f.greeted, f.position.feed = page.Feed, page.Feed
+	f.sentFeedID, f.position.feed = page.Feed, page.Feed
 	return lost && was != 0
 }
 
-// id is the position as the id of an event.
+// id returns the position as the id of an event.
 func (f *follower) id() string { return f.position.feed + "." + strconv.FormatInt(f.after, 10) }
 
-// write adds an event to what is to be sent.
+// write adds an event to the buffer.
 func (f *follower) write(kind, id string, data any) {
 	text, err := json.Marshal(data)
 	if err != nil {
@@ -297,13 +301,13 @@ func (f *follower) write(kind, id string, data any) {
 	f.buffer.WriteString("\n\n")
 }
 
-// send sends what was written when it is more than that many bytes. A client
-// that does not take it in time is gone: nothing is kept for it.
+// send sends the buffer when it holds more than that many bytes. A client that
+// does not receive it in time is disconnected: nothing is kept for it.
 func (f *follower) send(more int) error {
 	if f.buffer.Len() <= more {
 		return nil
 	}
-	// The network's deadlines are in the machine's time.
+	// Network deadlines use the system clock.
 	if err := f.control.SetWriteDeadline(time.Now().Add(readWithin)); err != nil {
 		return err
 	}

@@ -11,11 +11,12 @@ import (
 // maxParameters bounds the parameters of a form or a query.
 const maxParameters = 32
 
-// form is what a body or a query of application/x-www-form-urlencoded holds.
+// form holds the parameters of an application/x-www-form-urlencoded body or
+// query.
 type form []struct{ name, value string }
 
-// get returns the value of a parameter; one without a value counts as left out
-// (RFC 6749 section 3.2).
+// get returns the value of a parameter; an empty one counts as omitted (RFC
+// 6749 section 3.2).
 func (f form) get(name string) string {
 	for _, p := range f {
 		if p.name == name {
@@ -25,7 +26,7 @@ func (f form) get(name string) string {
 	return ""
 }
 
-// all returns the values of a parameter that may be there several times.
+// all returns the values of a parameter that may be repeated.
 func (f form) all(name string) []string {
 	var values []string
 	for _, p := range f {
@@ -36,8 +37,8 @@ func (f form) all(name string) []string {
 	return values
 }
 
-// parseForm reads a form strictly: net/url would let a repeated parameter
-// through, and a broken one beside good ones.
+// parseForm reads a form strictly: net/url would accept repeated parameters,
+// and malformed ones beside valid ones.
 func parseForm(s string) (form, *requestRefusal) {
 	var f form
 	for pair := range strings.SplitSeq(s, "&") {
@@ -64,7 +65,7 @@ func parseForm(s string) (form, *requestRefusal) {
 }
 
 // unescape decodes percent-encoding with "+" for a space. It reports false for
-// a bad escape and for anything but UTF-8 without NUL.
+// an invalid escape and for anything but UTF-8 without NUL.
 func unescape(s string) (string, bool) {
 	if strings.ContainsAny(s, "%+") {
 		decoded, err := url.QueryUnescape(s)

@@ -18,16 +18,15 @@ const (
 	maxSuspects   = 16
 	maxOwnWaiting = 2
 	// suspectFor is how long a client waits behind the others after a wrong
-	// secret; keptSuspects is how many such clients are kept in mind.
+	// secret; keptSuspects is how many such clients are remembered.
 	suspectFor   = time.Minute
 	keptSuspects = 10_000
 )
 
-// gate lets few slow verifications run at once, one of a client, and the others
-// wait in line. A client that was just asked for with a wrong secret waits in a
-// lane of its own kind, which moves when nobody else waits: whoever floods
-// some imported clients with guesses takes turns from those clients only, and
-// from no other.
+// gate lets few slow verifications run at once, one per client; the others
+// queue. A client that recently failed with a wrong secret waits in the lane
+// of suspects, which moves when the other lane is empty: a flood of guesses
+// for some imported clients delays only those clients.
 type gate struct {
 	clock counterfoil.Clock
 	limit int
@@ -36,7 +35,7 @@ type gate struct {
 	running map[clientKey]bool
 	lanes   [2][]*waiter // good ones, suspects
 	waiting map[clientKey]int
-	// suspects tells until when a client is one.
+	// suspects holds until when a client is one.
 	suspects *bounded.Cache[clientKey, time.Time]
 }
 
@@ -68,7 +67,7 @@ func (g *gate) enter(ctx context.Context, key clientKey) bool {
 	late := make(chan struct{})
 	go func() {
 		defer close(late)
-		_ = g.clock.Sleep(ctx, slowWait) // either way the wait is over
+		_ = g.clock.Sleep(ctx, slowWait) // the wait is over in any case
 	}()
 	select {
 	case <-w.turn:
@@ -78,8 +77,8 @@ func (g *gate) enter(ctx context.Context, key clientKey) bool {
 	}
 }
 
-// line puts a request in line, and may give it its turn at once. It returns nil
-// when the line is full.
+// line queues a request, and may give it its turn at once. It returns nil when
+// the queue is full.
 func (g *gate) line(key clientKey) *waiter {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -97,7 +96,7 @@ func (g *gate) line(key clientKey) *waiter {
 	return w
 }
 
-// move gives turns while there are any to give; the caller holds the lock.
+// move gives out the available turns; the caller holds the lock.
 func (g *gate) move() {
 	for lane := range g.lanes {
 		for i := 0; i < len(g.lanes[lane]) && len(g.running) < g.limit; {
@@ -121,7 +120,8 @@ func (g *gate) remove(lane, i int) {
 	}
 }
 
-// giveUp leaves the line, and reports false when the turn came at the same time.
+// giveUp leaves the queue, and reports false when the turn came at the same
+// time.
 func (g *gate) giveUp(w *waiter) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -134,7 +134,7 @@ func (g *gate) giveUp(w *waiter) bool {
 	return false
 }
 
-// leave ends a turn; wrong says that the secret was.
+// leave ends a turn; wrong says that the secret was wrong.
 func (g *gate) leave(key clientKey, wrong bool) {
 	if wrong {
 		g.suspects.Put(key, g.clock.Now().Add(suspectFor))

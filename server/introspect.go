@@ -12,8 +12,8 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// ahead is how much earlier than its nbf a token serves: another node of the
-// realm, whose clock is a little ahead, may have issued it just now.
+// ahead is how much earlier than its nbf a token is accepted: another node of
+// the realm, whose clock is slightly ahead, may have just issued it.
 const ahead = 30 * time.Second
 
 // introspection is the answer about an active token (RFC 7662 section 2.2).
@@ -33,7 +33,7 @@ type introspection struct {
 	Tenants      any    `json:"tenants,omitempty"`
 }
 
-// inactive says nothing of a token but that it does not serve, whatever the
+// inactive is the answer about every token that is not active, whatever the
 // reason.
 var inactive = []byte(`{"active":false}`)
 
@@ -43,12 +43,12 @@ func (rl *realm) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 	a := &attempt{event: rl.newEvent(r)}
 	// 1. Parse: one bounded read of a form.
 	body, refusal := rl.aboutToken(r)
-	a.event.Time = rl.Clock.Now() // it may take its time to arrive
+	a.event.Time = rl.Clock.Now() // it may arrive slowly
 	if refusal != nil {
 		rl.refuseAt(ctx, w, a, introspectPath, refusal)
 		return
 	}
-	// 2. Find out who asks.
+	// 2. Authenticate the caller.
 	by, refusal := rl.requester(ctx, a, r, body, true)
 	if refusal == nil && body.get("token") == "" {
 		refusal = refused(counterfoil.InvalidRequest, "token is missing")
@@ -57,8 +57,8 @@ func (rl *realm) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 		rl.refuseAt(ctx, w, a, introspectPath, refusal)
 		return
 	}
-	// 3. Look at the token: the client's own, or any when the client is a
-	// resource server.
+	// 3. Read the token: the client's own, or any when the client is a resource
+	// server.
 	answer := inactive
 	t, err := rl.read(ctx, body.get("token"))
 	if err != nil {
@@ -68,7 +68,7 @@ func (rl *realm) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 	if t != nil && t.serves(a.event.Time) && (by.client.ResourceServer || by.client.ID == t.clientID) {
 		ended, err := rl.ended(ctx, t.principal())
 		if err != nil {
-			rl.refuseAt(ctx, w, a, introspectPath, storeFailed("token's standing", err))
+			rl.refuseAt(ctx, w, a, introspectPath, storeFailed("read token status", err))
 			return
 		}
 		if ended == "" {
@@ -82,7 +82,7 @@ func (rl *realm) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(answer)
 }
 
-// introspection is what is said of an active token.
+// introspection returns the answer about an active token.
 func (rl *realm) introspection(t *issuedToken) []byte {
 	i := introspection{
 		Active: true, Issuer: rl.Issuer, Subject: t.clientID, ClientID: t.clientID, Scope: t.scopes.String(),
@@ -100,7 +100,7 @@ func (rl *realm) introspection(t *issuedToken) []byte {
 	}
 	text, err := json.Marshal(i)
 	if err != nil {
-		return inactive // cannot be: all of it comes from JSON
+		return inactive // unreachable: all values come from JSON
 	}
 	return text
 }
@@ -110,16 +110,16 @@ type issuedToken struct {
 	clientID, tokenID          string
 	scopes                     counterfoil.Scopes
 	issued, notBefore, expires time.Time
-	// The others are as they are in the token; nil when it has none.
+	// The others have the values of the token; nil when it has none.
 	audience, tenants, confirmation any
 }
 
-// serves reports whether it is the token's time.
+// serves reports whether now is within the token's times.
 func (t *issuedToken) serves(now time.Time) bool {
 	return now.Before(t.expires) && !now.Add(ahead).Before(t.notBefore)
 }
 
-// principal is what live asks about.
+// principal returns the token as Live takes it.
 func (t *issuedToken) principal() *counterfoil.Principal {
 	p := &counterfoil.Principal{ClientID: t.clientID, TokenID: t.tokenID, Issued: t.issued}
 	if p.Issued.IsZero() {
@@ -128,19 +128,19 @@ func (t *issuedToken) principal() *counterfoil.Principal {
 	return p
 }
 
-// read returns a token that the realm has signed as an access token, or nil;
-// whether it serves by now is not looked at. The error is of the store.
+// read returns an access token that the realm has signed, or nil; it does not
+// check the token's times. The error comes from the store.
 func (rl *realm) read(ctx context.Context, text string) (*issuedToken, error) {
 	parsed, err := jose.Parse(text, jose.RS256, jose.PS256, jose.ES256, jose.EdDSA)
 	if err != nil {
 		return nil, nil
 	}
-	// The key says which algorithm: no token can choose.
+	// The key determines the algorithm, never the token.
 	key, ok, err := rl.keys.PublicKey(ctx, parsed.KeyID)
 	if err != nil {
 		return nil, err
 	}
-	// The same key signs status lists: their typ tells them apart.
+	// The same key signs status lists: their typ distinguishes them.
 	if !ok || key.Algorithm != parsed.Algorithm() || parsed.Type != rl.Provider.AccessToken.Type {
 		return nil, nil
 	}
@@ -152,12 +152,12 @@ func (rl *realm) read(ctx context.Context, text string) (*issuedToken, error) {
 	if err != nil {
 		return nil, nil
 	}
-	return rl.understand(claims), nil
+	return rl.parseClaims(claims), nil
 }
 
-// understand returns what the claims say by the realm's description, or nil
-// when that is not what the realm issues.
-func (rl *realm) understand(claims map[string]any) *issuedToken {
+// parseClaims reads the claims by the realm's description; nil when the realm
+// does not issue such a token.
+func (rl *realm) parseClaims(claims map[string]any) *issuedToken {
 	t := &issuedToken{}
 	if bound, ok := claims["cnf"].(map[string]any); ok {
 		t.confirmation = bound

@@ -18,33 +18,32 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// template is a JSON object of which everything but the values of one grant is
-// rendered beforehand. Its members keep the described order.
+// template is a JSON object in which everything but the values of one grant is
+// rendered in advance. Its members keep the described order.
 type template []member
 
 type member struct {
-	// text is the member up to its value, or with it where that is fixed.
+	// text is the member up to its value, or with its value where that is fixed.
 	text []byte
-	// value appends the value of a grant; nil where it is fixed. A value of
-	// nothing leaves the member out.
+	// value appends the value of a grant; nil where it is fixed. A member whose
+	// value appends nothing is left out.
 	value func([]byte, *grant) []byte
 }
 
-// grant is what one token response is made of.
+// grant holds the data of one token response.
 type grant struct {
 	client *store.Client
 	scopes counterfoil.Scopes
-	// audience is what the request asked for; nil for the usual one.
+	// audience is what the request asked for; nil for the default one.
 	audience []string
 	// confirmation is the value of the claim cnf (RFC 7800 section 3.1), a JSON
-	// object; nil for a token of whoever bears it.
+	// object; nil for a bearer token.
 	confirmation []byte
 	// tokenType is the response's token_type where the binding changes it.
 	tokenType string
-	// by is the realm, as it was configured, that made a token which may be
-	// answered again.
+	// by is the realm, as configured, that made a reusable token.
 	by *realm
-	// once are the assertions and proofs that brought it.
+	// once are the assertions and proofs of the request.
 	once []store.ReplayKey
 
 	tokenID, token, keyID string
@@ -53,11 +52,11 @@ type grant struct {
 	// setBack is set when the client has tokens that are dated far ahead of the
 	// clock.
 	setBack bool
-	// made is when the token was made; now is when the answer is; issued, notBefore and expire are the
-	// token's; reuseUntil is until when it may be answered again. All are
-	// seconds since 1970 (RFC 7519 section 2).
+	// made is when the token was made; now is the time of the answer; issued,
+	// notBefore and expire are the token's; reuseUntil is the end of its reuse.
+	// All are seconds since 1970 (RFC 7519 section 2).
 	made, now, issued, notBefore, expire, reuseUntil int64
-	// asOf is the store's mark of when all this was known to be so.
+	// asOf is the store's revision at which all this was read.
 	asOf int64
 }
 
@@ -91,7 +90,7 @@ func (t template) append(b []byte, g *grant) []byte {
 	return append(b, '}')
 }
 
-// sources are the values of a grant by the words of a description.
+// sources are the values of a grant by the claim sources of a description.
 var sources = map[provider.ClaimSource]func([]byte, *grant) []byte{
 	provider.FromClientID:  func(b []byte, g *grant) []byte { return appendString(b, g.client.ID) },
 	provider.FromIssuedAt:  func(b []byte, g *grant) []byte { return strconv.AppendInt(b, g.issued, 10) },
@@ -131,7 +130,7 @@ func claimsOf(r *Realm) template {
 			t = t.filled(c.Name, sources[c.From])
 		}
 	}
-	// Whatever the description says, a token that is bound says so.
+	// Whatever the description says, a sender-constrained token has cnf.
 	return t.filled("cnf", func(b []byte, g *grant) []byte { return append(b, g.confirmation...) })
 }
 

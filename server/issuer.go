@@ -12,8 +12,8 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// Issuer answers what a guard asks of a realm in the same process. Its
-// methods use types of the standard library and of package counterfoil only.
+// Issuer gives a guard access to a realm in the same process. Its methods use
+// only types of the standard library and of package counterfoil.
 type Issuer struct {
 	server *Server
 	name   string
@@ -28,12 +28,12 @@ func (s *Server) Issuer(name string) *Issuer {
 	return &Issuer{s, name}
 }
 
-var errNoRealm = errors.New("the server has this realm no longer")
+var errNoRealm = errors.New("the server no longer has this realm")
 
-// PublicKey returns the realm's key of that kid, for a token of that algorithm. The
-// error is a *counterfoil.Error with the Reason TokenKeyUnknown or TokenAlgorithm
-// when there is none. For a kid that it does not know it reads the store, at most
-// once a second.
+// PublicKey returns the realm's key of that kid, for a token of that
+// algorithm. The error is a *counterfoil.Error with the Reason TokenKeyUnknown
+// or TokenAlgorithm when no key matches. An unknown kid makes it read the
+// store, at most once a second.
 func (a *Issuer) PublicKey(ctx context.Context, id, algorithm string) (crypto.PublicKey, error) {
 	rl := a.server.realm(a.name)
 	if rl == nil {
@@ -52,10 +52,11 @@ func (a *Issuer) PublicKey(ctx context.Context, id, algorithm string) (crypto.Pu
 	return k.Key, nil
 }
 
-// Live returns nil if the token of a principal, which has not expired, is still in
-// force. Otherwise the error is a *counterfoil.Error with the Reason TokenRevoked,
-// also when the client is unknown or disabled, or TokenReplaced, when the token is
-// not the client's last under the policy "replace". Each call reads the store once.
+// Live returns nil if the token of a principal, which has not expired, is
+// still valid. Otherwise the error is a *counterfoil.Error with the Reason
+// TokenRevoked, also when the client is unknown or disabled, or TokenReplaced,
+// when the token is not the client's last under the policy "replace". Each
+// call reads the store once.
 func (a *Issuer) Live(ctx context.Context, p *counterfoil.Principal, _ counterfoil.Secret) error {
 	rl := a.server.realm(a.name)
 	if rl == nil {
@@ -70,14 +71,15 @@ func (a *Issuer) Live(ctx context.Context, p *counterfoil.Principal, _ counterfo
 	return nil
 }
 
-// ended tells why a token that is valid by itself is no longer in force; "" when it is.
+// ended returns why an otherwise valid token is no longer accepted; "" when it
+// is accepted.
 func (rl *realm) ended(ctx context.Context, p *counterfoil.Principal) (counterfoil.Reason, error) {
 	s, err := rl.Store.TokenStatus(ctx, rl.Name, p.ClientID, p.TokenID)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return counterfoil.TokenRevoked, nil
 	case err != nil:
-		return "", fmt.Errorf("read standing: %w", err)
+		return "", fmt.Errorf("read token status: %w", err)
 	case s.Disabled || s.Revoked || p.Issued.Before(s.NotBefore):
 		return counterfoil.TokenRevoked, nil
 	case cmp.Or(s.Policy, rl.endpoint.Policy) == provider.Replace && s.LiveToken != p.TokenID:
@@ -86,8 +88,8 @@ func (rl *realm) ended(ctx context.Context, p *counterfoil.Principal) (counterfo
 	return "", nil
 }
 
-// Tenants returns the tenants that a client is granted: none when it is unknown
-// or disabled.
+// Tenants returns the tenants that a client is granted; none when the client
+// is unknown or disabled.
 func (a *Issuer) Tenants(ctx context.Context, clientID string) ([]string, error) {
 	c, err := a.client(ctx, clientID)
 	return c.Tenants, err
@@ -103,7 +105,7 @@ func (a *Issuer) APIKey(ctx context.Context, clientID string, key counterfoil.Se
 	now := a.server.Clock.Now()
 	found, busy := a.server.secrets.verify(ctx, &c, c.APIKeys, key, now, true)
 	if busy != nil {
-		return false, &counterfoil.Error{Reason: busy.reason, Message: "too many slow API keys are being verified: repeat the call"}
+		return false, &counterfoil.Error{Reason: busy.reason, Message: "too many slow API keys are being verified: retry"}
 	}
 	if found == nil {
 		return false, nil

@@ -11,9 +11,10 @@ import (
 type clientKey struct{ realm, id string }
 
 // fresh reads a client from the store and remembers it. A client in memory may
-// have been changed since, by another process: whoever is refused on it is to be
-// looked at again with a fresh one, and RecordIssued lets no token out that was
-// granted on an old one. It must not be changed.
+// have been changed since by another process: a request that is refused
+// because of it must be decided again with a fresh one, and RecordIssued
+// refuses a token that was granted on a stale one. The result must not be
+// changed.
 func (s *shared) fresh(ctx context.Context, realm, id string) (*store.Client, error) {
 	c, err := s.Store.Client(ctx, realm, id)
 	if err != nil {
@@ -27,7 +28,7 @@ func (s *shared) fresh(ctx context.Context, realm, id string) (*store.Client, er
 	return &c, nil
 }
 
-// update keeps the mark under which a client was found unchanged.
+// update keeps the revision at which a client was found unchanged.
 func (s *shared) update(c *store.Client, asOf int64) {
 	if asOf == c.Revision {
 		return
@@ -37,8 +38,8 @@ func (s *shared) update(c *store.Client, asOf int64) {
 	s.clients.Put(clientKey{c.Realm, c.ID}, &again)
 }
 
-// sameClient reports whether two readings of a client found the same one, unchanged.
-// Versions begin anew when a client is deleted and made again.
+// sameClient reports whether two reads found the same unchanged client.
+// Versions start over when a client is deleted and created again.
 func sameClient(c, other *store.Client) bool {
 	return c.Version == other.Version && c.Created.Equal(other.Created)
 }

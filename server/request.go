@@ -21,16 +21,16 @@ import (
 
 const formType = "application/x-www-form-urlencoded"
 
-// tokenRequest is a token request that is well formed.
+// tokenRequest is a well-formed token request.
 type tokenRequest struct {
 	body      form
 	grantType string
-	// resources are the values of resource, the one parameter that may be there
-	// several times (RFC 8707 section 2).
+	// resources are the values of resource, the one parameter that may be
+	// repeated (RFC 8707 section 2).
 	resources []string
 }
 
-// parse reads a token request, strictly and within the described limits.
+// parse reads a token request strictly and within the described limits.
 func (rl *realm) parse(r *http.Request) (tokenRequest, *requestRefusal) {
 	if r.Method != http.MethodPost {
 		return tokenRequest{}, refused(counterfoil.MethodNotAllowed, "")
@@ -53,8 +53,8 @@ func (rl *realm) parse(r *http.Request) (tokenRequest, *requestRefusal) {
 	}
 	req := tokenRequest{body: body, grantType: body.get("grant_type"), resources: body.all("resource")}
 	if rl.endpoint.GrantTypeIn == provider.InQuery {
-		// Libraries put it into the body whatever the URL says: that it is there
-		// too changes nothing.
+		// Libraries put it into the body whatever the URL says, so an equal value
+		// there is accepted.
 		inBody := req.grantType
 		if req.grantType = query.get("grant_type"); inBody != "" && inBody != req.grantType {
 			return tokenRequest{}, refused(counterfoil.MisplacedParameter, "grant_type belongs into the query")
@@ -64,7 +64,7 @@ func (rl *realm) parse(r *http.Request) (tokenRequest, *requestRefusal) {
 }
 
 // misplaced reports whether a parameter of that name must not be in the query.
-// Those that the endpoint does not know are ignored (RFC 6749 section 3.2).
+// Unknown ones are ignored (RFC 6749 section 3.2).
 func (rl *realm) misplaced(name string) bool {
 	switch name {
 	case "client_id", "client_secret", "scope", "client_assertion", "client_assertion_type":
@@ -75,7 +75,7 @@ func (rl *realm) misplaced(name string) bool {
 	return false
 }
 
-// acceptable reports whether a body comes as a form that is not compressed.
+// acceptable reports whether the body is declared to be an uncompressed form.
 func (rl *realm) acceptable(h http.Header) bool {
 	given := h["Content-Type"]
 	switch {
@@ -87,15 +87,15 @@ func (rl *realm) acceptable(h http.Header) bool {
 	return mediatype.Is(given[0], formType)
 }
 
-// noType reports whether nothing is said of a body's media type: some libraries
-// write the header with nothing in it.
+// noType reports whether a body's media type is not given: some libraries send
+// the header with an empty value.
 func noType(h http.Header) bool {
 	return !slices.ContainsFunc(h["Content-Type"], func(given string) bool { return strings.TrimSpace(given) != "" })
 }
 
-// untyped reports whether there is no body, where that needs no media type: what a
-// library sets on every request says nothing of it. The body is read no further
-// than its first byte.
+// untyped reports whether the body is empty and therefore needs no media type:
+// some libraries set one on every request. At most the first byte of the body
+// is read.
 func (rl *realm) untyped(r *http.Request) bool {
 	if rl.endpoint.MediaType != provider.Optional || len(r.Header["Content-Type"]) > 1 || r.Header.Get("Content-Encoding") != "" {
 		return false
@@ -107,10 +107,10 @@ func (rl *realm) untyped(r *http.Request) bool {
 	return n == 0 && errors.Is(err, io.EOF)
 }
 
-// readForm reads a body that is acceptable. The media type has no parameters
-// (WHATWG URL section 5); a charset that clients add all the same says nothing
-// about ASCII, and a form is ASCII as browsers and libraries write it. In
-// anything else UTF-8 is meant (RFC 6749 appendix B).
+// readForm reads an acceptable body. The media type has no parameters (WHATWG
+// URL section 5); a charset that clients add nevertheless does not matter for
+// ASCII, and browsers and libraries write forms in ASCII. Anything else must
+// be UTF-8 (RFC 6749 appendix B).
 func (rl *realm) readForm(r *http.Request, limit int64) (form, *requestRefusal) {
 	text, refusal := readBody(r, limit)
 	if refusal != nil {
@@ -122,9 +122,8 @@ func (rl *realm) readForm(r *http.Request, limit int64) (form, *requestRefusal) 
 	return parseForm(text)
 }
 
-// readBody reads the body at once, up to the limit. What a caller sends beyond
-// it is left to net/http, which skips a little and closes the connection on a
-// lot.
+// readBody reads the body at once, up to the limit. The rest is left to
+// net/http, which skips a small rest and closes the connection on a large one.
 func readBody(r *http.Request, limit int64) (string, *requestRefusal) {
 	tooLarge := refused(counterfoil.RequestTooLarge, "")
 	if r.ContentLength > limit {
@@ -140,7 +139,7 @@ func readBody(r *http.Request, limit int64) (string, *requestRefusal) {
 	return string(text), nil
 }
 
-// credentials are what a client shows of itself.
+// credentials are what a client presents to authenticate.
 type credentials struct {
 	method provider.Method
 	id     string
@@ -148,17 +147,17 @@ type credentials struct {
 	apiKey counterfoil.Secret
 	// assertion is set when the method is PrivateKeyJWT.
 	assertion *assertion
-	// certificate is the one of the request, where nothing else was shown; nil
-	// when it has none.
+	// certificate is the one of the request, where no other credentials were
+	// presented; nil when it has none.
 	certificate *presented
 }
 
 // credentials finds the client's credentials in the one place where they may
-// be (RFC 6749 section 2.3.1, RFC 7523 section 2.2), or else in the certificate
-// of the connection (RFC 8705 section 2). A certificate beside other credentials
-// is none, and so is an Authorization header of another scheme than Basic: a
-// client that sets its old token on every request authenticates no less. The id
-// that was claimed is returned even with a refusal.
+// be (RFC 6749 section 2.3.1, RFC 7523 section 2.2), or else in the
+// certificate of the connection (RFC 8705 section 2). A certificate beside
+// other credentials is ignored, and so is an Authorization header of another
+// scheme than Basic: some clients send their old token with every request. The
+// claimed id is returned even with a refusal.
 func (rl *realm) credentials(r *http.Request, body form) (credentials, *requestRefusal) {
 	c := credentials{id: body.get("client_id"), secret: counterfoil.Secret(body.get("client_secret"))}
 	header, assertion := r.Header["Authorization"], body.get("client_assertion") != ""
@@ -173,7 +172,7 @@ func (rl *realm) credentials(r *http.Request, body form) (credentials, *requestR
 	case len(header) == 1:
 		claimed := c.id
 		if c, refusal = rl.basic(header[0]); refusal == nil && claimed != "" && claimed != c.id {
-			refusal = refused(counterfoil.MultipleCredentials, "client_id in the body is another than in the header")
+			refusal = refused(counterfoil.MultipleCredentials, "client_id in the body differs from the header")
 		}
 	case assertion:
 		refusal = rl.readAssertion(r, body, &c)
@@ -236,8 +235,8 @@ func (rl *realm) basic(header string) (credentials, *requestRefusal) {
 	return c, nil
 }
 
-// wellFormed reports whether the credentials are within the limits and such as
-// a client can have: UTF-8 without control characters.
+// wellFormed reports whether the credentials are within the limits and are
+// UTF-8 without control characters.
 func (rl *realm) wellFormed(c credentials) bool {
 	plain := func(s string) bool {
 		return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 })
@@ -246,23 +245,23 @@ func (rl *realm) wellFormed(c credentials) bool {
 		len(c.secret) <= rl.endpoint.Limits.ClientSecret && plain(c.secret.Reveal())
 }
 
-// caller is a client that has proved who it is.
+// caller is an authenticated client.
 type caller struct {
 	client *store.Client
-	// secret is the one that it proved it with; nil when it did otherwise.
+	// secret is the one that it authenticated with; nil for other methods.
 	secret *store.SecretHash
-	// once are the assertions that it proved it with.
+	// once are the assertions that it authenticated with.
 	once []store.ReplayKey
-	// certificate is the one that it proved it with; nil when it did otherwise.
+	// certificate is the one that it authenticated with; nil for other methods.
 	certificate *x509.Certificate
 }
 
-// nobody stands in for a client that does not exist, so that a guess of an id
-// costs as long as a guess of a secret.
-var nobody = &store.Client{Secrets: []store.SecretHash{{Value: sechash.Own(sechash.NewSecret()).String()}}}
+// dummyClient stands in for a client that does not exist, so that a guess of
+// an id takes as long as a guess of a secret.
+var dummyClient = &store.Client{Secrets: []store.SecretHash{{Value: sechash.Own(sechash.NewSecret()).String()}}}
 
-// authenticate returns the client that the credentials prove: one from memory,
-// unless it is to be read anew.
+// authenticate returns the client that the credentials belong to, from memory
+// unless anew is set.
 func (rl *realm) authenticate(ctx context.Context, a *attempt, c *credentials, anew bool) (*caller, *requestRefusal) {
 	a.fresh = false
 	if client, ok := rl.clients.Get(clientKey{rl.Name, c.id}); ok && !anew {
@@ -274,7 +273,7 @@ func (rl *realm) authenticate(ctx context.Context, a *attempt, c *credentials, a
 	client, err := rl.fresh(ctx, rl.Name, c.id)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		client = nobody
+		client = dummyClient
 	case err != nil:
 		return nil, storeFailed("read client", err)
 	}
@@ -282,7 +281,8 @@ func (rl *realm) authenticate(ctx context.Context, a *attempt, c *credentials, a
 	return rl.prove(ctx, a, c, client)
 }
 
-// prove looks at the credentials of a client, and at whether it is served.
+// prove verifies the credentials of a client and checks that the client may
+// use the endpoint.
 func (rl *realm) prove(ctx context.Context, a *attempt, c *credentials, client *store.Client) (*caller, *requestRefusal) {
 	by, refusal := rl.proveBy(ctx, a, c, client)
 	if refusal != nil {
@@ -306,13 +306,13 @@ func (rl *realm) prove(ctx context.Context, a *attempt, c *credentials, client *
 	return by, nil
 }
 
-// proveBy looks at the credentials by their method.
+// proveBy verifies the credentials by their method.
 func (rl *realm) proveBy(ctx context.Context, a *attempt, c *credentials, client *store.Client) (*caller, *requestRefusal) {
 	by := &caller{client: client}
 	var refusal *requestRefusal
 	switch c.method {
 	case provider.PrivateKeyJWT:
-		if client == nobody {
+		if client == dummyClient {
 			refusal = refused(counterfoil.UnknownClient, "") // costs no fetch
 		} else {
 			by.once, refusal = rl.proveAssertion(ctx, a, c, client)
@@ -326,7 +326,7 @@ func (rl *realm) proveBy(ctx context.Context, a *attempt, c *credentials, client
 		by.secret, refusal = rl.secrets.verify(ctx, client, client.Secrets, c.secret, a.event.Time, a.fresh)
 		switch {
 		case refusal != nil:
-		case client == nobody:
+		case client == dummyClient:
 			refusal = refused(counterfoil.UnknownClient, "")
 		case by.secret == nil:
 			refusal = refused(counterfoil.WrongSecret, "")
@@ -335,7 +335,7 @@ func (rl *realm) proveBy(ctx context.Context, a *attempt, c *credentials, client
 	return by, refusal
 }
 
-// proveAPIKey looks at the API key that came along, if one did.
+// proveAPIKey verifies the API key of the request, if there is one.
 func (rl *realm) proveAPIKey(ctx context.Context, a *attempt, c *credentials, client *store.Client) *requestRefusal {
 	if c.apiKey == "" {
 		return nil
@@ -351,7 +351,7 @@ func (rl *realm) proveAPIKey(ctx context.Context, a *attempt, c *credentials, cl
 	return nil
 }
 
-// acceptsAddress reports whether the client may ask from an address.
+// acceptsAddress reports whether the client may send requests from an address.
 func acceptsAddress(c *store.Client, address string) bool {
 	if len(c.Addresses) == 0 {
 		return true

@@ -10,7 +10,7 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// reusable is a token that is answered again to the same request: under the
+// reusable is a token that is returned again for the same request: under the
 // policy "reuse" all processes of one client that start at once cost one
 // signature.
 type reusable struct {
@@ -22,13 +22,13 @@ type reusable struct {
 	failed *requestRefusal // the last of the failures
 }
 
-// reuseKey names what a token is the same for.
+// reuseKey identifies the requests that share a token.
 func (g *grant) reuseKey(realm string) string {
 	return strings.Join([]string{realm, g.client.ID, g.scopes.String(), strings.Join(g.audience, " "), string(g.confirmation)}, "\x00")
 }
 
 // reuseOrMake returns the token that was made for the same request, as long as
-// it may be answered again, or makes one. Of several callers one makes it.
+// it may be reused, or makes one. Of several callers one makes it.
 func (rl *realm) reuseOrMake(ctx context.Context, a *attempt, g *grant) (*grant, *requestRefusal) {
 	entry := rl.reuse.GetOrPut(g.reuseKey(rl.Name), func() *reusable { return new(reusable) })
 	if again, refusal := rl.again(ctx, a, entry, g); again != nil || refusal != nil {
@@ -38,8 +38,8 @@ func (rl *realm) reuseOrMake(ctx context.Context, a *attempt, g *grant) (*grant,
 	entry.making.Lock()
 	defer entry.making.Unlock()
 	if entry.failures.Load() != failures {
-		// While this one waited, the store failed another one: to try for each would
-		// make the last wait for all.
+		// While this one waited, the store failed for another one: if each tried,
+		// the last would wait for all.
 		refusal := *entry.failed
 		return nil, &refusal
 	}
@@ -55,19 +55,19 @@ func (rl *realm) reuseOrMake(ctx context.Context, a *attempt, g *grant) (*grant,
 	}
 	g.reuseUntil = g.issued + (g.expire-g.issued)*int64(rl.endpoint.ReusePercent)/100
 	g.by = rl
-	kept := *g // g is still written to
+	kept := *g // g is still modified
 	entry.grant.Store(&kept)
 	return g, nil
 }
 
-// again returns the entry's token when it may be answered once more, after
-// recording that; nil when a new one has to be made.
+// again returns the entry's token when it may be reused, after recording that;
+// nil when a new one has to be made.
 func (rl *realm) again(ctx context.Context, a *attempt, entry *reusable, asked *grant) (*grant, *requestRefusal) {
 	g := entry.grant.Load()
-	// Not one of another configuration of the realm, or of another client, be it
-	// one that was deleted; nor one that was made by a clock that was set back since:
-	// it would live for longer than the realm says. Of two requests at the same time,
-	// one may have looked at the clock a second earlier.
+	// A token is not reused under another configuration of the realm or for
+	// another client of the same ID, nor when the clock was set back since it
+	// was made: it would live longer than the realm allows. Of two concurrent
+	// requests, one may have read the clock a second earlier.
 	now := a.event.Time.Unix()
 	if g == nil || now >= g.reuseUntil || now < g.made-1 || g.by != rl || !sameClient(g.client, asked.client) || !rl.keys.Published(g.keyID) {
 		return nil, nil
@@ -79,7 +79,7 @@ func (rl *realm) again(ctx context.Context, a *attempt, entry *reusable, asked *
 	})
 	if refusal := asked.replayed(rl.recorded(ctx, e, err)); refusal != nil {
 		if refusal.again {
-			entry.grant.CompareAndSwap(g, nil) // revoked, or the client is another now
+			entry.grant.CompareAndSwap(g, nil) // revoked, or the client was replaced
 		}
 		return nil, refusal
 	}

@@ -12,24 +12,25 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// lenience is the most that a guard's clock may be behind: until then a token
-// that has expired here may be taken there, and its revocation matters.
+// lenience is the most that a guard's clock may be behind: a guard may accept
+// a token for that long after it has expired here, so its revocation still
+// matters.
 const lenience = 10 * time.Minute
 
 // serveRevoke is the revocation endpoint (RFC 7009 section 2). It answers once
-// the revocation is durable. The token_type_hint is not looked at: there is one
+// the revocation is durable. The token_type_hint is ignored: there is one
 // type.
 func (rl *realm) serveRevoke(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithoutCancel(r.Context())
 	a := &attempt{event: rl.newEvent(r)}
 	// 1. Parse: one bounded read of a form.
 	body, refusal := rl.aboutToken(r)
-	a.event.Time = rl.Clock.Now() // it may take its time to arrive
+	a.event.Time = rl.Clock.Now() // it may arrive slowly
 	if refusal != nil {
 		rl.refuseAt(ctx, w, a, revokePath, refusal)
 		return
 	}
-	// 2. Find out who asks.
+	// 2. Authenticate the caller.
 	by, refusal := rl.requester(ctx, a, r, body, false)
 	if refusal == nil && body.get("token") == "" {
 		refusal = refused(counterfoil.InvalidRequest, "token is missing")
@@ -38,9 +39,8 @@ func (rl *realm) serveRevoke(w http.ResponseWriter, r *http.Request) {
 		rl.refuseAt(ctx, w, a, revokePath, refusal)
 		return
 	}
-	// 3. Revoke. What is no token of the realm, or none any more, has the effect
-	// that was asked for already (section 2.2). One of another client is refused
-	// (section 2.1), and nothing happens to it.
+	// 3. Revoke. An invalid or expired token is answered with success (section
+	// 2.2). A token of another client is refused (section 2.1) and stays valid.
 	t, err := rl.read(ctx, body.get("token"))
 	if err != nil {
 		rl.refuseAt(ctx, w, a, revokePath, storeFailed("read signing keys", err))
@@ -61,8 +61,9 @@ func (rl *realm) serveRevoke(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// revoke ends a token. One more than a store keeps apart ends all that its
-// client has: to refuse too much is the lesser harm.
+// revoke revokes a token. When the store cannot revoke more tokens of the
+// client individually, it revokes all of them: refusing too much is the lesser
+// harm.
 func (rl *realm) revoke(ctx context.Context, a *attempt, t *issuedToken) *requestRefusal {
 	e := a.event
 	e.Type, e.Success, e.TokenID = counterfoil.EventTokenRevoked, true, t.tokenID
@@ -86,7 +87,7 @@ func (rl *realm) revoke(ctx context.Context, a *attempt, t *issuedToken) *reques
 	return nil
 }
 
-// revokeAll ends all tokens that the client of t was issued so far.
+// revokeAll revokes all tokens that the client of t was issued so far.
 func (rl *realm) revokeAll(ctx context.Context, t *issuedToken, e counterfoil.Event) error {
 	for {
 		c, err := rl.Store.Client(ctx, rl.Name, t.clientID)

@@ -17,11 +17,12 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// Bounds of what slow hashes may cost.
+// Bounds of the cost of slow hashes.
 const (
 	// rememberedSecrets is how many clients' verified secrets are remembered.
 	rememberedSecrets = 200_000
-	// keptMarks is how many right and how many wrong secrets of a client are.
+	// keptMarks is how many right and how many wrong secrets of each client are
+	// remembered.
 	keptMarks = 4
 	// maxJoined is how many requests wait for one computation.
 	maxJoined = 1000
@@ -29,22 +30,23 @@ const (
 	slowWait = 5 * time.Second
 )
 
-// secrets verifies client secrets and API keys. Those of the server's own cost
-// nothing. An imported one may be kept under a hash that is slow on purpose: it
-// is computed once a process, few at a time, and remembered under a keyed hash.
+// secrets verifies client secrets and API keys. Those that the server made are
+// fast to verify. An imported one may be stored under a deliberately slow
+// hash: it is computed once per process, few at a time, and remembered under a
+// keyed hash.
 //
-// How long an answer takes tells a stranger which clients were imported and have
-// such a hash. That is accepted: a client_id is no secret (RFC 6749 section
-// 2.2), and to compute a slow hash for every id that a stranger makes up would
-// give the turns of those clients away.
+// The time of an answer reveals which clients were imported with such a hash.
+// That is accepted: a client_id is not a secret (RFC 6749 section 2.2), and
+// computing a slow hash for every invented id would use up the turns of those
+// clients.
 type secrets struct {
 	clock counterfoil.Clock
 	gate  *gate
-	// key is random and of this process: what is remembered is worth nothing
+	// key is random and private to this process: what is remembered is useless
 	// outside of it.
 	key        []byte
 	remembered *bounded.Cache[clientKey, *marks]
-	// compute is the slow part; tests look on there.
+	// compute is the slow part; tests replace it.
 	compute func(id string, h sechash.Hash, value counterfoil.Secret) bool
 
 	mu      sync.Mutex
@@ -54,15 +56,15 @@ type secrets struct {
 // mark stands for a hash and a secret.
 type mark [sha256.Size]byte
 
-// marks are what was found of a client's secrets. They are never changed, only
+// marks are the results for a client's secrets. They are never changed, only
 // replaced.
 type marks struct {
 	version      int64
 	right, wrong []mark // newest first
 }
 
-// flight is a computation that is under way. All requests with the same secret
-// share it: a fleet that starts at once is one client with one secret.
+// flight is a computation in progress. All requests with the same secret share
+// it: a fleet that starts at once is one client with one secret.
 type flight struct {
 	done   chan struct{}
 	joined int
@@ -80,11 +82,11 @@ func newSecrets(c counterfoil.Clock) *secrets {
 	}
 }
 
-// verify returns the one of the client's hashes that serves at the given time
-// and that value is behind, or nil. It refuses with SecretsBusy when a slow one
-// would have to wait for too long. Nothing slow is computed for a client that is
-// not fresh: the caller is to look again with one that is, whose secret may be
-// another.
+// verify returns the one of the client's hashes that matches value and is
+// accepted at the given time, or nil. It refuses with SecretsBusy when a slow
+// one would have to wait too long. No slow hash is computed for a client that
+// is not fresh: the caller must retry with a fresh one, whose secret may
+// differ.
 func (s *secrets) verify(ctx context.Context, c *store.Client, hashes []store.SecretHash, value counterfoil.Secret, at time.Time, fresh bool) (*store.SecretHash, *requestRefusal) {
 	if found := sechash.FindFast(hashes, value, at); found != nil || value == "" {
 		return found, nil
@@ -108,7 +110,7 @@ func (s *secrets) verify(ctx context.Context, c *store.Client, hashes []store.Se
 	return slow[found], nil
 }
 
-// verifySlow returns the index of the hash that value is behind, or -1.
+// verifySlow returns the index of the hash that matches value, or -1.
 func (s *secrets) verifySlow(ctx context.Context, c *store.Client, hashes []*store.SecretHash, value counterfoil.Secret, fresh bool) (found int, busy bool) {
 	key := clientKey{c.Realm, c.ID}
 	own := make([]mark, len(hashes))
@@ -132,8 +134,8 @@ func (s *secrets) verifySlow(ctx context.Context, c *store.Client, hashes []*sto
 	}
 	s.mu.Unlock()
 	if under {
-		// The one that is waited for is held up no longer than slowWait, and
-		// its computation no longer than the costliest hash takes.
+		// The wait is bounded: the request that computes waits for at most
+		// slowWait and then computes for as long as the costliest hash takes.
 		<-f.done
 		return f.found, f.busy
 	}
@@ -147,7 +149,7 @@ func (s *secrets) verifySlow(ctx context.Context, c *store.Client, hashes []*sto
 	return f.found, f.busy
 }
 
-// fly waits for a turn, computes, and remembers what came out.
+// fly waits for a turn, computes, and remembers the result.
 func (s *secrets) fly(ctx context.Context, f *flight, c *store.Client, hashes []*store.SecretHash, own []mark, value counterfoil.Secret) {
 	key := clientKey{c.Realm, c.ID}
 	if !s.gate.enter(ctx, key) {
@@ -155,7 +157,7 @@ func (s *secrets) fly(ctx context.Context, f *flight, c *store.Client, hashes []
 		return
 	}
 	defer func() { s.gate.leave(key, f.found < 0) }()
-	// An earlier flight may have ended between the look and the turn.
+	// An earlier flight may have ended in the meantime.
 	if found, known := s.recall(key, c.Version, own); known {
 		f.found = found
 		return
@@ -171,7 +173,7 @@ func (s *secrets) fly(ctx context.Context, f *flight, c *store.Client, hashes []
 	s.remember(key, c.Version, nil, own)
 }
 
-// mark names a hash and a secret of a client under the key of the process.
+// mark returns the keyed hash of a stored hash and a secret of a client.
 func (s *secrets) mark(c clientKey, text string, value counterfoil.Secret) mark {
 	h := hmac.New(sha256.New, s.key)
 	var size [8]byte
@@ -183,12 +185,12 @@ func (s *secrets) mark(c clientKey, text string, value counterfoil.Secret) mark 
 	return mark(h.Sum(nil))
 }
 
-// recall looks for what was computed before: the hash that is right, or -1 when
-// none is.
+// recall returns a result that was computed before: the index of the matching
+// hash, or -1 when none matches.
 //
-// That a secret was wrong is remembered without an end: it stays wrong for that
-// hash. It saves the turns of a client that keeps asking with an old secret, and
-// can never lock the right one out, whose mark is another.
+// A wrong secret is remembered without expiry: it stays wrong for that hash.
+// That saves the turns of a client that keeps sending an old secret, and can
+// never lock the right one out, whose mark differs.
 func (s *secrets) recall(key clientKey, version int64, own []mark) (found int, known bool) {
 	m, ok := s.remembered.Get(key)
 	if !ok {
@@ -196,7 +198,7 @@ func (s *secrets) recall(key clientKey, version int64, own []mark) (found int, k
 	}
 	if m.version != version {
 		// Rotated, disabled or changed. A caller may also hold a client that is
-		// older than what is remembered; then that stays.
+		// older than the remembered results, which then stay.
 		if m.version < version {
 			s.remembered.Drop(key)
 		}
@@ -222,8 +224,8 @@ func among(list []mark, m mark) bool {
 	return found == 1
 }
 
-// remember keeps what was found; of two requests at once one may be forgotten,
-// and computed again.
+// remember stores the result; of two concurrent results one may be lost and
+// computed again.
 func (s *secrets) remember(key clientKey, version int64, right, wrong []mark) {
 	var now marks
 	if m, ok := s.remembered.Get(key); ok && m.version == version {
@@ -239,5 +241,5 @@ func newest(first, then []mark) []mark {
 	return list[:min(len(list), keptMarks)]
 }
 
-// forget drops what is remembered of a client that is gone.
+// forget drops the results of a deleted client.
 func (s *secrets) forget(key clientKey) { s.remembered.Drop(key) }

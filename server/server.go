@@ -1,19 +1,19 @@
-// Package server is the issuing end of OAuth 2.0 client credentials: a token
-// endpoint that speaks each provider's dialect, the keys behind it, and the
-// clients that may use it.
+// Package server implements the issuing side of the OAuth 2.0 client
+// credentials grant: a token endpoint that speaks each provider's dialect, its
+// signing keys, and the clients that may use it.
 //
-// Use it to run realms inside a program of your own: open a Store (package
-// sqlite has one), give New a provider description for each realm, mount
+// Use it to run realms inside your own program: open a Store (package sqlite
+// has one), give New a provider description for each realm, mount
 // Server.Handler where the realm is reached, and create clients with Clients.
-// Serve over TLS with read timeouts: this package bounds what a request may
-// hold, the http.Server how long it may take to arrive.
+// Serve over TLS with read timeouts: this package bounds the size of a
+// request, and the http.Server bounds the time that it takes to arrive.
 //
-// The package promises that a token leaves only after its audit record is
-// durable, that every request of the token endpoint leaves such a record unless
-// the store itself fails, and that under the policy "replace" a client has at
-// most one live token whatever happens at once. Secrets and tokens reach no log, error or record. Answers
-// follow the description to the byte. Exported names stay compatible within a
-// major version.
+// The package promises that a token is returned only after its audit record is
+// durable, that every request to the token endpoint leaves such a record
+// unless the store itself fails, and that under the policy "replace" a client
+// has at most one live token, also under concurrency. Secrets and tokens reach
+// no log, error or record. Answers follow the description byte for byte.
+// Exported names stay compatible within a major version.
 package server
 
 import (
@@ -44,47 +44,46 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// Config is what New needs.
+// Config configures New.
 type Config struct {
 	// Store keeps clients, keys and the audit record. The caller closes it,
 	// after the server.
 	Store store.Store
-	// Realms are served side by side; their clients and keys are apart. Reload
+	// Realms are served by one server; each has its own clients and keys. Reload
 	// replaces them.
 	Realms []Realm
 	// Clock tells the time; nil for the system's.
 	Clock counterfoil.Clock
-	// Logger gets what an operator must see and no caller may: unknown errors,
-	// whole. Nil for slog.Default.
+	// Logger receives what an operator must see and no caller may, such as the
+	// full text of unexpected errors. Nil means slog.Default.
 	Logger *slog.Logger
 	// OnEvent, when set, is called with each decision of a token endpoint, after
-	// it is recorded, or could not be, and before it is answered. It must return
-	// soon.
+	// the attempt to record it and before the answer. It must return soon.
 	OnEvent func(context.Context, counterfoil.Event)
 
 	// MasterKey seals private keys at rest: 32 random bytes in base64. Empty
-	// keeps them open, which is for tests only. Keys that are sealed under one
-	// of PreviousMasterKeys, or not at all, are sealed anew by New.
+	// stores them in the clear, which is for tests only. New seals again the
+	// keys that are sealed under one of PreviousMasterKeys or not at all.
 	MasterKey          counterfoil.Secret
 	PreviousMasterKeys []counterfoil.Secret
-	// Signer says what signs with RSA: "auto" is the system's OpenSSL where it
-	// can be used, "go" is crypto/rsa; default "auto". The signatures are the
-	// same, OpenSSL's cost less than half.
+	// Signer selects the RSA implementation: "auto" is the system's OpenSSL
+	// where it can be used, "go" is crypto/rsa; default "auto". The signatures
+	// are the same; OpenSSL takes less than half the time.
 	Signer string
 
-	// TrustedProxies are the networks whose word is taken for a caller's
-	// address and certificate.
+	// TrustedProxies are the networks of the proxies that are trusted to set the
+	// headers with a caller's address and certificate.
 	TrustedProxies []netip.Prefix
-	// AddressHeader is where they put the address: X-Forwarded-For (default) or
+	// AddressHeader is the header with the address: X-Forwarded-For (default) or
 	// Forwarded (RFC 7239).
 	AddressHeader string
-	// CertificateHeader is where they put the caller's certificate; empty for
-	// nowhere. CertificateForm is its form: "client-cert" (RFC 9440, the
-	// default), "pem-escaped" (nginx; a chain, as AWS load balancers forward it, is
-	// read as its leaf) or "der-base64" (HAProxy).
+	// CertificateHeader is the header with the caller's certificate; empty for
+	// none. CertificateForm is its form: "client-cert" (RFC 9440, the default),
+	// "pem-escaped" (nginx; a chain, as AWS load balancers forward it, is read
+	// as its leaf) or "der-base64" (HAProxy).
 	CertificateHeader, CertificateForm string
 
-	// Outbound is where key sets of clients and of federated issuers may be
+	// Outbound bounds where key sets of clients and of federated issuers may be
 	// fetched from.
 	Outbound Outbound
 }
@@ -100,7 +99,7 @@ type Outbound struct {
 	RootCAs *x509.CertPool
 }
 
-// Validate reports which of the Hosts is not one.
+// Validate returns an error that names the first of Hosts that is invalid.
 func (o Outbound) Validate() error {
 	_, err := outbound.New(outbound.Config{AllowedHosts: o.Hosts})
 	return err
@@ -108,50 +107,51 @@ func (o Outbound) Validate() error {
 
 // Realm is one provider at one address.
 type Realm struct {
-	// Name is the realm's word in the store, on command lines and in records.
+	// Name identifies the realm in the store, on command lines and in records.
 	Name string
 	// Provider describes the dialect.
 	Provider *provider.Provider
-	// BaseURL is where the realm is reached: an https URL without a slash at
-	// its end.
+	// BaseURL is where the realm is reached: an https URL without a trailing
+	// slash.
 	BaseURL string
 	// OtherURLs are further base URLs at which requests for the realm arrive, of
-	// the same form: proofs and assertions may name each.
+	// the same form: proofs and assertions may name any of them.
 	OtherURLs []string
 	// Issuer is the iss claim; default BaseURL. It may be any URL, so that a
-	// provider can move here and keep the issuer that its APIs know.
+	// provider that migrates can keep the issuer that its APIs expect.
 	Issuer string
-	// Tenants are those that a client may be granted; empty for any.
+	// Tenants are the tenants that a client may be granted; empty for any.
 	Tenants []string
-	// KeyRotationInterval is how old a signing key becomes before the next one
-	// signs; 0 for as old as it may. KeyPrepublish is how long a key is published
-	// before it signs: longer than verifiers keep a key set; default 1 hour.
+	// KeyRotationInterval is how long a signing key is active before the next
+	// one replaces it; 0 for no rotation by age. KeyPrepublish is how long a key
+	// is published before it signs: longer than verifiers keep a key set;
+	// default 1 hour.
 	KeyRotationInterval, KeyPrepublish time.Duration
 	// Federation are the issuers whose tokens clients may authenticate with,
 	// where a rule of the client says so.
 	Federation []FederatedIssuer
 	// CertificateAuthorities sign the certificates of tls_client_auth.
 	CertificateAuthorities *x509.CertPool
-	// DPoPNonce demands a nonce of the server in each DPoP proof (RFC 9449
+	// DPoPNonce requires a nonce of the server in each DPoP proof (RFC 9449
 	// section 8).
 	DPoPNonce bool
 }
 
-// Signing returns what keys are made for in the realm.
+// Signing returns the realm as package signing describes it.
 func (r *Realm) Signing() signing.Realm {
 	return signing.Realm{Name: r.Name, Provider: r.Provider, RotationInterval: r.KeyRotationInterval, Prepublish: r.KeyPrepublish}
 }
 
 // FederatedIssuer is an issuer of tokens that workloads have, such as a
-// Kubernetes cluster, GitHub Actions or a SPIFFE trust domain. Such a token may
-// be shown again until it ends: a workload has no other until its platform
-// renews it. A request with one must name its client_id.
+// Kubernetes cluster, GitHub Actions or a SPIFFE trust domain. Such a token
+// may be presented repeatedly until it expires: a workload has no other until
+// its platform renews it. A request with one must name its client_id.
 type FederatedIssuer struct {
-	// Issuer is the iss claim, to the letter, or spiffe:// and a trust domain,
-	// whose JWT-SVIDs need no iss and go by their sub.
+	// Issuer is the exact iss claim, or spiffe:// and a trust domain, whose
+	// JWT-SVIDs need no iss and are identified by their sub.
 	Issuer string
 	// KeySetURL is its JWK Set; its host must be among Outbound.Hosts. KeySet is
-	// the set itself instead.
+	// the set itself; give one of the two.
 	KeySetURL, KeySet string
 	// Audience is what its tokens must name in aud; default, the realm's issuer
 	// or one of its addresses.
@@ -167,7 +167,7 @@ type Server struct {
 	reload sync.Mutex
 }
 
-// shared is what all realms of a server have in common, and what outlives a
+// shared is the state that all realms of a server share and that outlives a
 // reload.
 type shared struct {
 	Config
@@ -179,23 +179,23 @@ type shared struct {
 	sealer  *signing.Sealer
 	rsa     *signing.RSABackend
 	watch   *clockWatch
-	// storeTrouble is what is logged of a store that fails every request.
+	// storeTrouble limits the log of a store that fails every request.
 	storeTrouble lograte.Limiter
 
-	// peers tell who is behind a proxy; keySets are those of clients and of
-	// federated issuers; nonceKey is what DPoP nonces are made with.
+	// peers finds the caller behind a proxy; keySets are those of clients and of
+	// federated issuers; nonceKey is the key of DPoP nonces.
 	peers    *peer.Config
 	keySets  *outbound.KeySets
 	nonceKey []byte
 
-	// tasks run in the background until ctx ends, which is what Close does.
+	// tasks run in the background until Close ends ctx.
 	tasks sync.WaitGroup
 	ctx   context.Context
 	end   context.CancelFunc
 }
 
-// every does something in the background each time that the interval has
-// passed, until the server is closed.
+// every calls do in the background at each interval until the server is
+// closed.
 func (s *shared) every(interval time.Duration, do func(context.Context)) {
 	s.tasks.Go(func() {
 		for s.Clock.Sleep(s.ctx, interval) == nil {
@@ -204,7 +204,8 @@ func (s *shared) every(interval time.Duration, do func(context.Context)) {
 	})
 }
 
-// realm is a Realm with all that can be worked out before the first request.
+// realm is a Realm with everything that can be computed before the first
+// request.
 type realm struct {
 	*shared
 	Realm
@@ -215,15 +216,15 @@ type realm struct {
 	headers  []header
 	apiKey   string // the name of the header with the API key, or ""
 	status   statusList
-	// federation are the issuers that the realm federates with, by their names.
+	// federation holds the issuers that the realm federates with, by name.
 	federation map[string]*federatedIssuer
-	nonces     *dpop.Nonces // nil where none is demanded
+	nonces     *dpop.Nonces // nil where none is required
 	away       away         // key sets of its clients and issuers
 	// documents are the realm's public JSON files, by path.
 	documents map[string][]byte
 }
 
-// header is a header as http.Header keeps it; its value is shared and never
+// header is a header in the form of http.Header; its value is shared and never
 // changed.
 type header struct {
 	name  string
@@ -237,7 +238,7 @@ const (
 )
 
 // New checks the configuration, makes the signing keys that are missing, and
-// returns a server that is ready. The caller closes it in the end.
+// returns a server that is ready. The caller must close it.
 func New(ctx context.Context, c Config) (*Server, error) {
 	if c.Store == nil {
 		return nil, fmt.Errorf("server: Config.Store is missing: open one, for example with sqlite.Open")
@@ -252,7 +253,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		c.OnEvent = func(context.Context, counterfoil.Event) {}
 	}
 	all := &feeds{of: map[string]*feed{}}
-	c.Store = announcing{c.Store, all}
+	c.Store = notifyingStore{c.Store, all}
 	sealer, err := signing.NewSealer(c.MasterKey, c.PreviousMasterKeys)
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
@@ -273,7 +274,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		watch:   &clockWatch{start: c.Clock.Now()},
 	}}
 	s.ctx, s.end = context.WithCancel(context.WithoutCancel(ctx))
-	err = s.surround()
+	err = s.setUpNetwork()
 	if err == nil {
 		err = s.Reload(ctx, c.Realms)
 	}
@@ -285,12 +286,13 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	return s, nil
 }
 
-// Signing says which implementation signs with RSA, as in "RS256 and PS256
-// signatures by OpenSSL 3.0.17 1 Jul 2025", and why, where it is crypto/rsa.
+// Signing describes the implementation that signs with RSA, as in "RS256 and
+// PS256 signatures by OpenSSL 3.0.17 1 Jul 2025", with the reason where it is
+// crypto/rsa.
 func (s *Server) Signing() string { return s.rsa.String() }
 
-// Keys returns the service of this server's signing keys, whose changes it sees at
-// once.
+// Keys returns the service of this server's signing keys, whose changes the
+// server sees at once.
 func (s *Server) Keys() *signing.Keys {
 	return signing.NewKeysOf(s.Store, s.Clock, s.sealer, func(ctx context.Context, realm string) {
 		if rl := s.realm(realm); rl != nil {
@@ -299,7 +301,7 @@ func (s *Server) Keys() *signing.Keys {
 	})
 }
 
-// maintainKeys looks at the clock and at the keys of all realms.
+// maintainKeys checks the clock and the keys of all realms.
 func (s *Server) maintainKeys(ctx context.Context) {
 	s.watch.look(ctx, s.Clock.Now(), s.Logger)
 	for _, rl := range *s.realms.Load() {
@@ -307,16 +309,16 @@ func (s *Server) maintainKeys(ctx context.Context) {
 	}
 }
 
-// Reload replaces the realms, all of them or, with an error, none. Requests
-// under way end in the realm that they began in. A realm that is as it was stays,
-// with what it has in memory.
+// Reload replaces the realms: all of them or, with an error, none. A request
+// in flight finishes in the realm that it began in. An unchanged realm keeps
+// its state in memory.
 func (s *Server) Reload(ctx context.Context, realms []Realm) error {
 	s.reload.Lock()
 	defer s.reload.Unlock()
 	all := make(map[string]*realm, len(realms))
 	for _, r := range realms {
 		if _, twice := all[r.Name]; twice {
-			return fmt.Errorf("server: a second realm is called %q", r.Name)
+			return fmt.Errorf("server: two realms are named %q", r.Name)
 		}
 		if old := s.realm(r.Name); old != nil && old.same(&r) {
 			all[r.Name] = old
@@ -328,7 +330,7 @@ func (s *Server) Reload(ctx context.Context, realms []Realm) error {
 		}
 		all[r.Name] = rl
 	}
-	// Nothing is written before all of it is known to be right.
+	// Nothing is written before the whole configuration is valid.
 	rings := make([]*signing.Ring, 0, len(all))
 	for _, rl := range all {
 		rings = append(rings, rl.keys)
@@ -341,14 +343,13 @@ func (s *Server) Reload(ctx context.Context, realms []Realm) error {
 	return nil
 }
 
-// Drain sends those away who follow a revocation feed, and lets nobody follow
-// any more: what a program does when it stops to listen and waits for requests
-// under way.
+// Drain closes all connections of the revocation feed and refuses new ones. A
+// program calls it when it stops listening and waits for requests in flight.
 func (s *Server) Drain() { s.feeds.keep(nil) }
 
-// Close ends what the server does in the background, and keeps what it has not
-// kept yet. Requests may still come: they are served as before, but keys are
-// rotated no longer.
+// Close stops the server's background tasks and writes what is still pending.
+// Requests may still arrive and are served as before, but keys are no longer
+// rotated.
 func (s *Server) Close() error {
 	s.end()
 	s.tasks.Wait()
@@ -365,7 +366,7 @@ func (s *Server) realm(name string) *realm {
 	return (*all)[name]
 }
 
-// same reports whether a configuration is that of the realm.
+// same reports whether r is the configuration of the realm.
 func (rl *realm) same(r *Realm) bool {
 	was, is := rl.Realm, *r
 	is.Issuer = cmp.Or(is.Issuer, is.BaseURL)
@@ -376,7 +377,7 @@ func (rl *realm) same(r *Realm) bool {
 	return reflect.DeepEqual(was, is)
 }
 
-// newRealm prepares a realm; before is the one whose place it takes, or nil.
+// newRealm prepares a realm; before is the one that it replaces, or nil.
 func newRealm(c *shared, r Realm, before *realm) (*realm, error) {
 	if r.Name == "" || r.Provider == nil {
 		return nil, fmt.Errorf("a realm needs a Name and a Provider")
@@ -423,21 +424,22 @@ func newRealm(c *shared, r Realm, before *realm) (*realm, error) {
 func checkBaseURL(s string) error {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(s, "/") {
-		return fmt.Errorf("the base URL %q must be an https URL without query, fragment and slash at its end", s)
+		return fmt.Errorf("the base URL %q must be an https URL without a query, a fragment or a trailing slash", s)
 	}
 	return nil
 }
 
-// Handler serves the realm: the token endpoint, /introspect (RFC 7662), /revoke
-// (RFC 7009), the revocation feed at /revocations and the status lists below
-// /status-lists, and the public documents at /.well-known/jwks.json (RFC 7517),
-// /.well-known/oauth-authorization-server (RFC 8414) and
-// /.well-known/openid-configuration. What differs from one of these paths in no
-// more than slashes is not found, and says which URL is meant. Followers of the feed stay until Close:
-// call it before http.Server.Shutdown, which waits for them. Paths are those below the
+// Handler serves the realm: the token endpoint, /introspect (RFC 7662),
+// /revoke (RFC 7009), the revocation feed at /revocations and the status lists
+// below /status-lists, and the public documents at /.well-known/jwks.json (RFC
+// 7517), /.well-known/oauth-authorization-server (RFC 8414) and
+// /.well-known/openid-configuration. A path that differs from one of these in
+// slashes only is not found, and the answer names the right URL. Followers of
+// the feed stay connected until Drain or Close: call Drain before
+// http.Server.Shutdown, which waits for them. Paths are those below the
 // realm's base URL: mount it behind http.StripPrefix where that has a path.
-// Every other path is not found, and so is all of a realm that the server does
-// not have at the time of the request.
+// Every other path is not found, and neither is any path of a realm that the
+// server does not have at the time of the request.
 func (s *Server) Handler(realm string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rl := s.realm(realm)
@@ -459,7 +461,7 @@ func (s *Server) Handler(realm string) http.Handler {
 
 // Serves reports whether a path below the base URL of a realm belongs to the
 // realm itself: to one of its endpoints, as Handler serves them, or to
-// /.well-known, where anybody may look for what is published.
+// /.well-known, where anyone may look for published documents.
 func (s *Server) Serves(realm, path string) bool {
 	rl := s.realm(realm)
 	return rl != nil && (strings.HasPrefix(path, "/.well-known/") || rl.route(path) != nil || rl.intended(path) != "")

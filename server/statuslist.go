@@ -26,11 +26,12 @@ const (
 	listSize = 1 << 20
 	// indexBlock is how many indexes are reserved at once.
 	indexBlock = 1024
-	// listFor is how long a signed list is answered again: strangers may ask as
-	// often as they like, and cost a signature so often.
+	// listFor is how long a signed list is reused: anonymous callers may ask as
+	// often as they like, and cost one signature in that time.
 	listFor = 5 * time.Second
-	// listTTL is how long a verifier may keep a list (section 5.1, ttl); listLife
-	// is how long it may be taken for true when no newer one can be had (exp).
+	// listTTL is how long a verifier may keep a list (section 5.1, ttl);
+	// listLife is how long it may be used when no newer one can be obtained
+	// (exp).
 	listTTL  = 15 * time.Second
 	listLife = 2 * time.Minute
 	// keptLists bounds the signed lists in memory: at most 180 kB each, and in
@@ -38,7 +39,7 @@ const (
 	keptLists = 128
 )
 
-// statusList is what a realm keeps of its status lists.
+// statusList is the state of a realm's status lists.
 type statusList struct {
 	mu sync.Mutex
 	// left are the reserved indexes that no token has yet.
@@ -46,8 +47,8 @@ type statusList struct {
 
 	signing sync.Mutex
 	lists   map[int64]signedList
-	// end is one behind the last index that is known to be reserved; asked is
-	// when the store was asked.
+	// end is one past the last index that is known to be reserved; asked is when
+	// the store was asked.
 	end   int64
 	asked time.Time
 }
@@ -57,11 +58,12 @@ type signedList struct {
 	made  time.Time
 }
 
-// index returns an index for a new token. Who holds tokens must not learn from
-// their indexes how many others were issued in between (section 12.4): within a
-// block, which every process reserves for itself, the order is random. A block
-// still tells, to 1,024 tokens, which are of about the same time; their iat says
-// that already. What a process has reserved and not used when it ends is lost.
+// index returns an index for a new token. A holder of tokens must not learn
+// from their indexes how many others were issued in between (section 12.4):
+// within a block, which every process reserves for itself, the order is
+// random. A block still reveals, to within 1,024 tokens, which were issued at
+// about the same time; their iat does so already. Indexes that a process has
+// reserved and not used when it ends are lost.
 func (s *statusList) index(ctx context.Context, rl *realm) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,8 +97,8 @@ func appendStatus(b []byte, base string, g *grant) []byte {
 	return append(b, `}}`...)
 }
 
-// serveStatusList answers one list as a signed token (section 8), to whoever
-// asks.
+// serveStatusList answers one list as a signed token (section 8). It needs no
+// authentication.
 func (rl *realm) serveStatusList(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
@@ -126,21 +128,21 @@ func (rl *realm) serveStatusList(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte(token))
 }
 
-// listNumber reads the number of a list in its one spelling.
+// listNumber reads the number of a list in its canonical form.
 func listNumber(s string) (int64, bool) {
 	n, err := strconv.ParseUint(s, 10, 40)
 	return int64(n), err == nil && strconv.FormatUint(n, 10) == s
 }
 
-// signed returns a list that was signed a moment ago, or signs it; "" when there
-// is no such list. One is made at a time.
+// signed returns a recently signed list, or signs it; "" when there is no such
+// list. One is signed at a time.
 func (s *statusList) signed(ctx context.Context, rl *realm, n int64) (string, error) {
 	s.signing.Lock()
 	defer s.signing.Unlock()
 	now := rl.Clock.Now()
 	fresh := func(t time.Time) bool { return !t.IsZero() && now.Sub(t) < listFor }
 	if n*listSize >= s.end && !fresh(s.asked) {
-		// None are reserved: that is to ask where the next ones would begin.
+		// Reserving 0 indexes only returns where the next ones would begin.
 		end, err := rl.Store.StatusIndexes(ctx, rl.Name, 0)
 		if err != nil {
 			return "", fmt.Errorf("look for status indexes: %w", err)
@@ -222,8 +224,8 @@ func packList(revoked []int64, first int64) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(packed.Bytes()), err
 }
 
-// listHeader is the protected header of a list: that of a token of the same key
-// with another typ, which keeps one from being taken for the other.
+// listHeader is the protected header of a list: that of a token of the same
+// key with another typ, so that neither can be mistaken for the other.
 func listHeader(key *signing.Key) ([]byte, error) {
 	var header struct {
 		KeyID string `json:"kid"`

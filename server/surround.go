@@ -8,9 +8,9 @@ import (
 	"github.com/counterfoil/counterfoil/server/internal/sechash"
 )
 
-// surround prepares what connects the server with others: proxies before it, key
-// sets elsewhere, the nodes beside it.
-func (s *shared) surround() error {
+// setUpNetwork prepares what the server needs from the network: trusted
+// proxies, remote key sets, and the nonce key that it shares with other nodes.
+func (s *shared) setUpNetwork() error {
 	s.peers = &peer.Config{
 		TrustedProxies: s.TrustedProxies, AddressHeader: s.AddressHeader,
 		CertificateHeader: s.CertificateHeader, CertificateForm: peer.Form(s.CertificateForm),
@@ -28,7 +28,7 @@ func (s *shared) surround() error {
 		return fmt.Errorf("server: %w", err)
 	}
 	s.keySets = outbound.NewKeySets(fetcher, s.Clock, s.Logger)
-	// Nodes with the same master key know one another's nonces.
+	// Nodes with the same master key accept one another's nonces.
 	s.nonceKey = sechash.Random(32)
 	if key := s.sealer.Derive("dpop nonce"); key != nil {
 		s.nonceKey = key

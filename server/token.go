@@ -17,20 +17,20 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// refusal says why a token request is refused.
+// requestRefusal says why a request is refused.
 type requestRefusal struct {
 	reason counterfoil.Reason
-	// detail is for the record: words of this package, never of the request.
+	// detail is for the record: text of this package, never of the request.
 	detail string
-	// answer is the reason whose shape the answer has; "" for reason's.
+	// answer is the reason that the answer is shaped for; "" for reason.
 	answer counterfoil.Reason
-	// header is the name of the header in question, for the answer.
+	// header is the name of the offending header, for the answer.
 	header string
 	// err is the cause of a failure of the server's own, for the log.
 	err error
-	// unrecorded is set when it was the store that failed.
+	// unrecorded is set when the store failed.
 	unrecorded bool
-	// again says that the request should be decided once more.
+	// again says that the request should be decided again.
 	again bool
 }
 
@@ -38,41 +38,42 @@ func refused(reason counterfoil.Reason, detail string) *requestRefusal {
 	return &requestRefusal{reason: reason, detail: detail}
 }
 
-// failed is the refusal when the server itself is at fault.
+// failed returns the refusal for a failure of the server itself.
 func failed(reason counterfoil.Reason, op string, err error) *requestRefusal {
 	return &requestRefusal{reason: reason, detail: op, err: fmt.Errorf("%s: %w", op, err)}
 }
 
-// storeFailed is the refusal when the store has failed. It is not recorded: the
-// store would most likely fail again, after making the caller wait as long.
+// storeFailed returns the refusal for a failure of the store. It is not
+// recorded: the store would most likely fail again, and the caller would wait
+// twice.
 func storeFailed(op string, err error) *requestRefusal {
 	refusal := failed(counterfoil.Unavailable, op, err)
 	refusal.unrecorded = true
 	return refusal
 }
 
-// attempt is one request of the token endpoint, for the record.
+// attempt is one request to the token endpoint, for the record.
 type attempt struct {
 	event counterfoil.Event
-	// proven is set when the client is the one that it claims to be.
+	// proven is set when the client is authenticated.
 	proven bool
-	// fresh is set when the client was read for this attempt, and is not an
-	// older one from memory.
+	// fresh is set when the client was read from the store for this attempt
+	// rather than taken from memory.
 	fresh bool
 }
 
-// maxTries is how often a request is decided on a client that is changed
-// meanwhile, before the caller is told to come back.
+// maxTries is how often a request is decided while its client is being
+// changed, before the caller is told to retry.
 const maxTries = 5
 
-// serveToken is the token endpoint (RFC 6749 section 3.2), from the first byte
-// to the last.
+// serveToken is the token endpoint (RFC 6749 section 3.2).
 func (rl *realm) serveToken(w http.ResponseWriter, r *http.Request) {
-	// A record is made even when the caller hangs up before the answer.
+	// The decision is recorded even when the caller disconnects before the
+	// answer.
 	ctx := context.WithoutCancel(r.Context())
 	a := &attempt{event: rl.newEvent(r)}
 
-	// 1. Parse: one bounded read of a form, which may take its time to arrive.
+	// 1. Parse: one bounded read of a form, which may arrive slowly.
 	req, refusal := rl.parse(r)
 	a.event.Time = rl.Clock.Now()
 	if refusal != nil {
@@ -81,12 +82,12 @@ func (rl *realm) serveToken(w http.ResponseWriter, r *http.Request) {
 	}
 	creds, bad := rl.credentials(r, req.body)
 	a.event.ClientID = event.Clean(creds.id, event.MaxClientID)
-	// 2. Look for the headers that the description adds.
+	// 2. Check the headers that the description adds.
 	if refusal := rl.checkHeaders(r.Header); refusal != nil {
 		rl.refuse(ctx, w, a, refusal)
 		return
 	}
-	// 3. Look at the grant type, where that comes first.
+	// 3. Check the grant type, where that comes first.
 	grantType := checkGrantType(req.grantType)
 	if grantType != nil && rl.endpoint.CheckFirst == provider.CheckGrantType {
 		rl.refuse(ctx, w, a, grantType)
@@ -96,8 +97,7 @@ func (rl *realm) serveToken(w http.ResponseWriter, r *http.Request) {
 		rl.refuse(ctx, w, a, bad)
 		return
 	}
-	// 4. Decide, issue and record: once more when the client was changed
-	// between the first and the last of them.
+	// 4. Decide, issue and record; again when the client was changed in between.
 	g, refusal := rl.grant(ctx, a, r, &req, &creds)
 	for try := 1; refusal != nil && refusal.again && try < maxTries; try++ {
 		g, refusal = rl.grant(ctx, a, r, &req, &creds)
@@ -112,36 +112,36 @@ func (rl *realm) serveToken(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(rl.answer.append(make([]byte, 0, 1024), g))
 }
 
-// grant decides a request that is well formed, and returns the token that is
-// recorded and may leave.
+// grant decides a well-formed request and returns a token that is recorded and
+// may be returned to the caller.
 func (rl *realm) grant(ctx context.Context, a *attempt, r *http.Request, req *tokenRequest, creds *credentials) (*grant, *requestRefusal) {
 	// 1. Authenticate the client.
 	caller, refusal := rl.authenticate(ctx, a, creds, false)
 	if refusal != nil {
 		return nil, refusal
 	}
-	// 2. Look at the grant type, where that comes second.
+	// 2. Check the grant type, where that comes second.
 	if refusal := checkGrantType(req.grantType); refusal != nil {
 		return nil, refusal
 	}
 	// 3. Decide the scopes, the audience and what binds the token.
 	g, refusal := rl.decide(r, a, req, caller)
 	if refusal != nil && !a.fresh {
-		// What is in memory may be old: nobody is refused on that.
+		// The client in memory may be stale: no request is refused because of it.
 		rl.clients.Drop(clientKey{rl.Name, caller.client.ID})
 		return nil, &requestRefusal{reason: counterfoil.Unavailable, detail: "the client is being changed", again: true}
 	}
 	if refusal != nil {
 		return nil, refusal
 	}
-	// 4. Issue: make the token, or take the one that serves already.
+	// 4. Issue: make the token, or reuse a valid one.
 	if rl.policy(caller.client) == provider.Reuse {
 		return rl.reuseOrMake(ctx, a, g)
 	}
 	return g, rl.issue(ctx, a, g)
 }
 
-// decide returns what the token is to say and what it is bound to.
+// decide returns the contents of the token and what it is bound to.
 func (rl *realm) decide(r *http.Request, a *attempt, req *tokenRequest, by *caller) (*grant, *requestRefusal) {
 	g := &grant{client: by.client, asOf: by.client.Revision, once: by.once, now: a.event.Time.Unix()}
 	var refusal *requestRefusal
@@ -157,10 +157,11 @@ func (rl *realm) decide(r *http.Request, a *attempt, req *tokenRequest, by *call
 	return g, nil
 }
 
-// issue makes the grant's token and records it, ending the token before where
-// that is the policy. When it returns nil the token counts as issued.
+// issue makes the grant's token and records it, which revokes the previous
+// token where that is the policy. When it returns nil the token counts as
+// issued.
 func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *requestRefusal {
-	a.event.Time = rl.Clock.Now() // not of before something that took long
+	a.event.Time = rl.Clock.Now() // the time now: the steps before may have taken long
 	rl.date(g, a.event.Time)
 	if err := rl.sign(ctx, g, a.event.Time); errors.Is(err, signing.ErrUnread) {
 		return storeFailed("sign token", err)
@@ -185,7 +186,7 @@ func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *requestRefusa
 	}
 	g.asOf, g.made = asOf, e.Time.Unix()
 	if g.setBack {
-		rl.Logger.WarnContext(ctx, "the clock was set back: tokens of the client that are dated ahead of it have ended", "realm", rl.Name, "client_id", e.ClientID)
+		rl.Logger.WarnContext(ctx, "the clock was set back: tokens of the client that are dated ahead of it are revoked", "realm", rl.Name, "client_id", e.ClientID)
 		rl.clients.Drop(clientKey{rl.Name, g.client.ID})
 		return nil
 	}
@@ -193,7 +194,7 @@ func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *requestRefusa
 	return nil
 }
 
-// recorded tells what an error of RecordIssued means for the request.
+// recorded returns the refusal for an error of RecordIssued.
 func (rl *realm) recorded(ctx context.Context, e counterfoil.Event, err error) *requestRefusal {
 	switch {
 	case err == nil:
@@ -202,13 +203,13 @@ func (rl *realm) recorded(ctx context.Context, e counterfoil.Event, err error) *
 	case errors.Is(err, store.ErrReplayed):
 		return refused(counterfoil.AssertionReplayed, "")
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrConflict):
-		// Whatever became of the client, a second look tells.
+		// The client was changed or deleted: the next try finds out.
 		return &requestRefusal{reason: counterfoil.Unavailable, detail: "the client is being changed", again: true}
 	}
 	return storeFailed("record token", err)
 }
 
-// date says from when until when the grant's token serves.
+// date sets the times of the grant's token.
 func (rl *realm) date(g *grant, now time.Time) {
 	life := rl.endpoint.Lifetime
 	if own := g.client.Tokens.Lifetime; own > 0 && own < life {
@@ -219,7 +220,7 @@ func (rl *realm) date(g *grant, now time.Time) {
 	if !g.client.Expires.IsZero() {
 		g.expire = min(g.expire, g.client.Expires.Unix())
 	}
-	// All tokens up to a moment were revoked: this one is not among them.
+	// All tokens up to a moment were revoked: this one must be dated after it.
 	earliest := g.client.NotBefore
 	if g.client.MinIssuedAt.After(earliest) {
 		earliest = g.client.MinIssuedAt
@@ -227,8 +228,8 @@ func (rl *realm) date(g *grant, now time.Time) {
 	if !earliest.IsZero() {
 		g.issued = max(g.issued, earliest.Unix())
 	}
-	// A clock that was set back would date it so far ahead that no verifier takes
-	// it: then the order is left to the store.
+	// After the clock was set back, it would be dated so far ahead that no
+	// verifier accepts it: then the order is left to the store.
 	if g.setBack = earliest.Sub(now) > store.MaxAhead; g.setBack {
 		g.issued = now.Unix() + 1
 	}
@@ -238,13 +239,14 @@ func (rl *realm) date(g *grant, now time.Time) {
 	}
 }
 
-// policy returns what a new token of the client does to its earlier ones.
+// policy returns what happens to earlier tokens of the client when a new one
+// is issued.
 func (rl *realm) policy(c *store.Client) provider.Policy {
 	return cmp.Or(c.Tokens.Policy, rl.endpoint.Policy)
 }
 
-// checkHeaders looks for the headers that the provider wants beyond those of
-// OAuth. Whether an API key is the client's own is for authenticate.
+// checkHeaders checks the headers that the provider requires beyond those of
+// OAuth. Whether an API key belongs to the client is left to authenticate.
 func (rl *realm) checkHeaders(h http.Header) *requestRefusal {
 	for i := range rl.endpoint.Headers {
 		want := &rl.endpoint.Headers[i]
@@ -282,7 +284,7 @@ func checkGrantType(grantType string) *requestRefusal {
 	return refused(counterfoil.UnsupportedGrantType, "")
 }
 
-// decideScopes returns the scopes to grant: those asked for or, when none are,
+// decideScopes returns the scopes to grant: those requested or, when none are,
 // all that the client is allowed (RFC 6749 section 3.3).
 func (rl *realm) decideScopes(asked string, c *store.Client) (counterfoil.Scopes, *requestRefusal) {
 	if len(asked) > rl.endpoint.Limits.Scope {
@@ -311,7 +313,7 @@ func (rl *realm) decideScopes(asked string, c *store.Client) (counterfoil.Scopes
 }
 
 // decideResources returns the audience that the request asks for (RFC 8707
-// section 2); nil for the usual one.
+// section 2); nil for the default one.
 func (rl *realm) decideResources(req *tokenRequest) ([]string, *requestRefusal) {
 	if len(rl.endpoint.Resources) == 0 {
 		return nil, nil
@@ -324,16 +326,16 @@ func (rl *realm) decideResources(req *tokenRequest) ([]string, *requestRefusal) 
 	return req.resources, nil
 }
 
-// refuse is how every refusal leaves: recorded first, then answered in the shape
-// that the description has for its reason.
+// refuse records a refusal and then answers it in the shape that the
+// description has for its reason.
 func (rl *realm) refuse(ctx context.Context, w http.ResponseWriter, a *attempt, refusal *requestRefusal) {
 	refusal = rl.recordRefusal(ctx, a, refusal)
 	rl.setHeaders(w.Header())
 	rl.endpoint.Refusal(cmp.Or(refusal.answer, refusal.reason)).Fill(provider.Details{Header: refusal.header}).Write(w)
 }
 
-// recordRefusal records a refusal, unless it is the store that has failed, and
-// returns what to answer.
+// recordRefusal records a refusal, unless the store has failed, and returns
+// the refusal to answer with.
 func (rl *realm) recordRefusal(ctx context.Context, a *attempt, refusal *requestRefusal) *requestRefusal {
 	e := a.event
 	e.Type, e.Reason, e.Detail = counterfoil.EventTokenRefused, refusal.reason, refusal.detail
@@ -354,7 +356,7 @@ func (rl *realm) recordRefusal(ctx context.Context, a *attempt, refusal *request
 	return refusal
 }
 
-// setHeaders sets what every answer of the endpoint carries.
+// setHeaders sets the headers of every answer of the endpoint.
 func (rl *realm) setHeaders(h http.Header) {
 	for _, set := range rl.headers {
 		h[set.name] = set.value
@@ -364,9 +366,9 @@ func (rl *realm) setHeaders(h http.Header) {
 	}
 }
 
-// newEvent begins the record of a request. What the caller wrote is cut and
-// cleaned; the address is that of the TCP peer, or what trusted proxies say of
-// it.
+// newEvent begins the record of a request. Text from the caller is truncated
+// and cleaned; the address is that of the TCP peer, or the one that trusted
+// proxies report.
 func (rl *realm) newEvent(r *http.Request) counterfoil.Event {
 	address := event.Peer(r.RemoteAddr)
 	if a := rl.peers.Address(r); a.IsValid() {

@@ -12,22 +12,23 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// How uses are written down.
+// How uses are recorded.
 const (
-	// useInterval is how often the store is told. A process that is killed loses
-	// the uses since, and those of the write under way: together at most 10 s,
-	// which leaves a write as long as the interval.
+	// useInterval is how often uses are written to the store. A killed process
+	// loses the uses since the last write and those of the write in progress:
+	// together at most 10 s, if a write takes no longer than the interval.
 	useInterval = 5 * time.Second
-	// maxUses is how many secrets' uses wait for the store before it is told
-	// early; while it does not listen, twice as many are kept.
+	// maxUses is how many secrets' uses are pending before they are written
+	// early; while the store fails, twice as many are kept.
 	maxUses = 20_000
-	// usesAtOnce is how many go into one write, so that token requests wait for
-	// none of them for long.
+	// usesAtOnce is how many go into one write, so that no write delays token
+	// requests for long.
 	usesAtOnce = 100
 )
 
-// uses keeps in memory when secrets and API keys were last used, and tells the
-// store now and then: a write for each token would cost as much as the token.
+// uses keeps in memory when secrets and API keys were last used, and writes
+// that to the store periodically: a write for each token would cost as much as
+// the token.
 type uses struct {
 	store  store.ClientStore
 	clock  counterfoil.Clock
@@ -35,9 +36,9 @@ type uses struct {
 
 	mu      sync.Mutex
 	pending map[useKey]time.Time
-	// steady keeps uses from the future out of the store, which keeps the latest.
+	// steady keeps times in the future out of the store, which keeps the latest.
 	steady clock.Steady
-	early  bool // a flush before its time is under way
+	early  bool // an early flush is in progress
 	closed bool
 
 	flushing sync.Mutex
@@ -48,7 +49,7 @@ type uses struct {
 
 type useKey struct{ realm, client, secret string }
 
-// startUses begins to keep uses; close ends it.
+// startUses starts recording uses; close stops it.
 func startUses(db store.ClientStore, c counterfoil.Clock, logger *slog.Logger) *uses {
 	ctx, stop := context.WithCancel(context.Background())
 	u := &uses{
@@ -63,7 +64,7 @@ func startUses(db store.ClientStore, c counterfoil.Clock, logger *slog.Logger) *
 	return u
 }
 
-// note keeps that a secret or an API key of a client has served.
+// note records that a secret or an API key of a client was used.
 func (u *uses) note(c *store.Client, h *store.SecretHash, at time.Time) {
 	key := useKey{c.Realm, c.ID, h.ID}
 	u.mu.Lock()
@@ -85,7 +86,7 @@ func (u *uses) note(c *store.Client, h *store.SecretHash, at time.Time) {
 	}
 }
 
-// close tells the store all that it does not know yet.
+// close writes all pending uses to the store.
 func (u *uses) close() error {
 	u.mu.Lock()
 	u.closed = true
@@ -101,7 +102,7 @@ func (u *uses) try() {
 	}
 }
 
-// flush tells the store of the uses that wait.
+// flush writes the pending uses to the store.
 func (u *uses) flush() error {
 	u.flushing.Lock()
 	defer u.flushing.Unlock()
@@ -116,7 +117,7 @@ func (u *uses) flush() error {
 	return nil
 }
 
-// take returns what the store is to be told now.
+// take removes and returns the pending uses.
 func (u *uses) take() []store.LastUse {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -128,7 +129,8 @@ func (u *uses) take() []store.LastUse {
 	return due
 }
 
-// giveBack keeps uses that the store did not take, unless there are later ones.
+// giveBack keeps uses that the store did not record, unless there are later
+// ones.
 func (u *uses) giveBack(list []store.LastUse) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
