@@ -63,8 +63,8 @@ func TestTLSClientAuth(t *testing.T) {
 	alone.Certificate = good.Certificate[:1]
 	const dn = `1.2.840.113549.1.9.1=job@example.com,CN=job\, the first,O=Büro \+ Söhne,C=DE`
 	details := map[string]string{
-		"another DNS name": "of another subject", "expired": "has expired or is not valid yet", "for servers": "is not for clients",
-		"another authority of the same name": "is not of an authority of the realm",
+		"another DNS name": "has another subject", "expired": "has expired or is not valid yet", "for servers": "is not for clients",
+		"another authority of the same name": "was not issued by an authority of the realm",
 	}
 	for i, row := range []struct {
 		name   string

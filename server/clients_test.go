@@ -181,7 +181,7 @@ func TestRevokedAgainAndAgain(t *testing.T) {
 		}
 		want(time.Duration(n) * time.Second)
 	}
-	if err := revoke(); err == nil || !strings.Contains(err.Error(), "repeat it in a moment") {
+	if err := revoke(); err == nil || !strings.Contains(err.Error(), "retry in a moment") {
 		t.Errorf("one too many: %v", err)
 	}
 	want(store.MaxAhead)

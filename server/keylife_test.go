@@ -249,7 +249,7 @@ func TestKilledWhileCompromised(t *testing.T) {
 					t.Fatal(err)
 				}
 				_, err = keys.Rotate(t.Context(), "ann", h.config.Realms[0].Signing(), "", signing.Rotation{Compromised: true})
-				if !errors.Is(err, errDead) || at > 1 && !strings.Contains(err.Error(), "is still published, do it again") {
+				if !errors.Is(err, errDead) || at > 1 && !strings.Contains(err.Error(), "is still published: rotate again") {
 					t.Errorf("got %v", err)
 				}
 				h.turn(5 * time.Second)

@@ -49,7 +49,7 @@ func TestNumberOfKeys(t *testing.T) {
 		h.rotate(signing.Rotation{Immediately: true})
 	}
 	_, err := h.keys.Rotate(t.Context(), "ann", h.config.Realms[0].Signing(), "", signing.Rotation{Immediately: true})
-	if err == nil || !strings.Contains(err.Error(), "the realm has 64 keys already: wait until the oldest ends at 2026-07-01T13:10:") {
+	if err == nil || !strings.Contains(err.Error(), "the realm has 64 keys already: wait until the oldest expires at 2026-07-01T13:10:") {
 		t.Errorf("one more: %v", err)
 	}
 	h.turn(time.Hour + time.Minute) // the next key would be made now

@@ -207,9 +207,9 @@ func parameters(raw string, allowed []string) (url.Values, error) {
 	for name, given := range values {
 		switch {
 		case !slices.Contains(allowed, name) && len(allowed) == 0:
-			return nil, problem(malformed, "no query parameters are understood here")
+			return nil, problem(malformed, "no query parameters are allowed here")
 		case !slices.Contains(allowed, name):
-			return nil, problem(malformed, "the query parameter %s is not understood: allowed are %s", show(name), strings.Join(allowed, ", "))
+			return nil, problem(malformed, "the query parameter %s is unknown: allowed are %s", show(name), strings.Join(allowed, ", "))
 		case len(given) > 1:
 			return nil, problem(malformed, "the query parameter %s is given %d times: give it once", name, len(given))
 		}
@@ -312,7 +312,7 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		if r.Context().Err() == nil || !errors.Is(err, context.Canceled) {
 			h.log.ErrorContext(r.Context(), "admin request failed", "method", r.Method, "route", r.Pattern, "error", err)
 		}
-		p = problem(serverError, "the request failed on the server's side: its log knows more")
+		p = problem(serverError, "the request failed on the server's side: see its log")
 	}
 	h.write(w, r, answer{status: p.Status, body: p}, "application/problem+json")
 }

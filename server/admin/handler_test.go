@@ -57,14 +57,14 @@ func TestWrongRequests(t *testing.T) {
 		{"one mistake", "POST", "/v1/realms/acme/clients", `{"a":1}`, []string{"Content-Type", jsonBody}, 422, "the request has a mistake"},
 		{"two mistakes", "POST", "/v1/realms/acme/clients", `{"a":1,"b":1}`, []string{"Content-Type", jsonBody}, 422, "the request has 2 mistakes"},
 		{"more mistakes than are told", "POST", "/v1/realms/acme/clients", `{"scopes":[` + strings.Repeat("1,", 20) + `1]}`, []string{"Content-Type", jsonBody}, 422, "the request has 20 mistakes"},
-		{"a member twice", "POST", "/v1/realms/acme/clients", `{"name":"a","n\u0061me":"b"}`, []string{"Content-Type", jsonBody}, 400, "stands twice"},
+		{"a member twice", "POST", "/v1/realms/acme/clients", `{"name":"a","n\u0061me":"b"}`, []string{"Content-Type", jsonBody}, 400, "appears twice"},
 		{"a member in another case", "POST", "/v1/realms/acme/clients", `{"Name":"a"}`, []string{"Content-Type", jsonBody}, 422, `"pointer":"/Name"`},
 		{"an unknown member", "POST", "/v1/realms/acme/clients", `{"tokens":{"a/b":1}}`, []string{"Content-Type", jsonBody}, 422, `"pointer":"/tokens/a~1b"`},
 		{"an unknown member with control characters", "POST", "/v1/realms/acme/clients", `{"a\u0000b":1}`, []string{"Content-Type", jsonBody}, 422, `no such member`},
 		{"an unknown member with the longest name that is shown", "POST", "/v1/realms/acme/clients", `{"` + strings.Repeat("a", 40) + `":1}`, []string{"Content-Type", jsonBody}, 422, `"/` + strings.Repeat("a", 40) + `"`},
 		{"an unknown member with a longer name", "POST", "/v1/realms/acme/clients", `{"` + strings.Repeat("a", 41) + `":1}`, []string{"Content-Type", jsonBody}, 422, `"/` + strings.Repeat("a", 40) + `…"`},
 		{"too large", "POST", "/v1/realms/acme/clients", `{"name":"` + strings.Repeat("a", 1<<20) + `"}`, []string{"Content-Type", jsonBody}, 413, "longer than 1048576"},
-		{"an unknown parameter", "GET", "/v1/realms/acme/clients?serach=x", "", nil, 400, `\"serach\" is not understood: allowed are after`},
+		{"an unknown parameter", "GET", "/v1/realms/acme/clients?serach=x", "", nil, 400, `\"serach\" is unknown: allowed are after`},
 		{"a parameter where there is none", "GET", "/v1/realms?x=1", "", nil, 400, "no query parameters"},
 		{"a parameter twice", "GET", "/v1/realms/acme/clients?limit=1&limit=2", "", nil, 400, "2 times"},
 		{"a malformed query", "GET", "/v1/realms/acme/clients?search=%zz", "", nil, 400, "malformed"},
@@ -351,7 +351,7 @@ func TestFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := ask(t, ts, "GET", "/v1/realms/acme/clients", "")
-	if got.status != 500 || !strings.Contains(got.body, "its log knows more") || strings.Contains(got.body, "sql") {
+	if got.status != 500 || !strings.Contains(got.body, "see its log") || strings.Contains(got.body, "sql") {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	ts.Close()

@@ -26,9 +26,9 @@ const (
 	maxShown = 40
 )
 
-// parse reads one JSON value into maps, slices, strings, json.Numbers, booleans
-// and nil. Unlike encoding/json it refuses a name that stands twice, deep
-// nesting and anything but UTF-8.
+// parse reads one JSON value into maps, slices, strings, json.Numbers,
+// booleans and nil. Unlike encoding/json it refuses a name that appears twice,
+// deep nesting and anything but UTF-8.
 func parse(data []byte) (any, error) {
 	data, err := files.Text(data)
 	if err != nil {
@@ -80,7 +80,7 @@ func parseValue(dec *json.Decoder, depth int) (any, error) {
 		}
 		name, _ := token.(string)
 		if _, twice := object[name]; twice {
-			return nil, fmt.Errorf("the member %s stands twice", show(name))
+			return nil, fmt.Errorf("the member %s appears twice", show(name))
 		}
 		if object[name], err = parseValue(dec, depth+1); err != nil {
 			return nil, err
@@ -235,7 +235,7 @@ func (b *binder) object(at string, v any, into reflect.Value) {
 	for _, name := range slices.Sorted(maps.Keys(object)) {
 		field, ok := fields[name]
 		if !ok {
-			b.fault(below(at, name), "there is no such member: allowed are %s", strings.Join(names, ", "))
+			b.fault(below(at, name), "unknown member: allowed are %s", strings.Join(names, ", "))
 			continue
 		}
 		b.value(below(at, name), object[name], field)

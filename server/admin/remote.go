@@ -92,7 +92,7 @@ func (r *Remote) once(ctx context.Context, q query, into any) error {
 }
 
 var (
-	errStranger = errors.New("admin: the answer is not that of a Counterfoil server: look at the API's URL")
+	errStranger = errors.New("admin: the answer is not that of a Counterfoil server: check the API's URL")
 	errAnswer   = errors.New("admin: the answer is too large")
 )
 
@@ -101,7 +101,7 @@ func (r *Remote) send(ctx context.Context, q query, read func(io.Reader) error) 
 	u := strings.TrimSuffix(r.URL, "/") + "/v1"
 	for _, segment := range q.path {
 		if segment == "." || segment == ".." || segment == "" {
-			return problem(NotFound, "nothing is called %s", show(segment))
+			return problem(NotFound, "nothing is named %s", show(segment))
 		}
 		u += "/" + url.PathEscape(segment)
 	}

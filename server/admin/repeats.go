@@ -92,7 +92,7 @@ func (s *repeats) serve(c *call, client string, do func(*call) (answer, error)) 
 
 // do goes on to its end when the caller leaves: what it makes, only its answer has.
 func (s *repeats) do(r *repeat, c *call, do func(*call) (answer, error)) (a answer, err error) {
-	err = errors.New("the request before this one broke off")
+	err = errors.New("the earlier request with this key was interrupted")
 	defer func() { s.end(r, a, err) }()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), doTime)
 	defer cancel()

@@ -176,7 +176,7 @@ func TestRotationKeepsTheOld(t *testing.T) {
 		if got.PreviousID != secretID || got.ID != c.Secrets[0].ID || len(c.Secrets) != 2 || !c.Secrets[1].Ends.IsZero() || !got.PreviousExpires.IsZero() {
 			t.Errorf("got %+v, the client is %+v", got, c)
 		}
-		if e := w.last(t); e.Type != counterfoil.EventClientRotated || e.Detail != "client secret; the old one serves on" {
+		if e := w.last(t); e.Type != counterfoil.EventClientRotated || e.Detail != "client secret; the old one stays valid" {
 			t.Errorf("recorded %+v", e)
 		}
 		_, err := w.RotateSecret(t.Context(), "acme", "billing", clients.Rotation{Keep: true, Overlap: time.Hour})

@@ -151,7 +151,7 @@ func TestProblems(t *testing.T) {
 		{"an issuer that the realm does not believe", func(ctx context.Context, s admin.Service) error {
 			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"authentication":{"federation":[{"issuer":"https://else.example","claims":{"sub":"a"}}]}}`))
 			return err
-		}, "invalid", `authentication: federation rule 1: the realm does not believe the issuer "https://else.example": add it`},
+		}, "invalid", `authentication: federation rule 1: the realm does not trust the issuer "https://else.example": add it`},
 		{"form of members", func(ctx context.Context, s admin.Service) error {
 			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"addresses":["here"],"tokens":{"lifetime":"soon"}}`))
 			return err
@@ -175,11 +175,11 @@ func TestProblems(t *testing.T) {
 		{"unknown member whose name is not in one line", func(ctx context.Context, s admin.Service) error {
 			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"a\n\u001bb":1}`))
 			return err
-		}, "invalid", "ab: there is no such member"},
+		}, "invalid", "ab: unknown member"},
 		{"unknown member", func(ctx context.Context, s admin.Service) error {
 			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"status":"disabled"}`))
 			return err
-		}, "invalid", "status: there is no such member: allowed are name, contact"},
+		}, "invalid", "status: unknown member: allowed are name, contact"},
 		{"patch that is no object", func(ctx context.Context, s admin.Service) error {
 			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`[]`))
 			return err
@@ -187,7 +187,7 @@ func TestProblems(t *testing.T) {
 		{"patch with a member twice", func(ctx context.Context, s admin.Service) error {
 			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"name":"a","name":"b"}`))
 			return err
-		}, "malformed_request", `"name" stands twice`},
+		}, "malformed_request", `"name" appears twice`},
 		{"another version", func(ctx context.Context, s admin.Service) error {
 			_, err := s.ChangeClient(ctx, "acme", "billing", 7, []byte(`{"name":"a"}`))
 			return err

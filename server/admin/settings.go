@@ -150,7 +150,7 @@ func checkSettings(r *server.Realm, s *store.Settings) error {
 	}
 	for i, rule := range s.Authentication.Federation {
 		if !slices.ContainsFunc(r.Federation, func(f server.FederatedIssuer) bool { return f.Issuer == rule.Issuer }) {
-			return fmt.Errorf("federation rule %d: the realm does not believe the issuer %q: add it to the realm's configuration first", i+1, rule.Issuer)
+			return fmt.Errorf("federation rule %d: the realm does not trust the issuer %q: add it to the realm's configuration first", i+1, rule.Issuer)
 		}
 	}
 	return nil

@@ -1,10 +1,10 @@
-// Package clients creates, changes and rotates the clients of a server. Use it in a
-// program that manages them, on the store of a running server or of one that is
-// stopped: a server sees every change at its next request.
+// Package clients creates, changes and rotates the clients of a server. Use it
+// in a program that manages them, on the store of a running or a stopped
+// server: a server applies every change from its next request on.
 //
-// It promises that each change is recorded with its actor in the same transaction,
-// that settings which are stored have the form that is described, and that only
-// hashes of secrets are kept.
+// It promises that each change is recorded with its actor in the same
+// transaction, that stored settings are valid, and that only hashes of secrets
+// are stored.
 package clients
 
 import (
@@ -31,19 +31,19 @@ type NewClient struct {
 	// one has at most 100 bytes of visible characters.
 	ID string
 	store.Settings
-	// Disabled makes a client that is refused until it is enabled.
+	// Disabled creates a client that is refused until it is enabled.
 	Disabled bool
-	// WithAPIKey asks for an API key beside the secret.
+	// WithAPIKey also creates an API key.
 	WithAPIKey bool
-	// WithoutSecret asks for none: the client authenticates in another way, or
-	// is given its secret later by Rotate.
+	// WithoutSecret creates no secret: the client authenticates in another way,
+	// or is given its secret later by RotateSecret.
 	WithoutSecret bool
 	// Secrets and APIKeys are accepted as they are, in place of new ones:
 	// hashes in the text forms of package sechash, newest first, two at most.
 	// ID and Created are filled in where they are empty.
 	Secrets, APIKeys []store.SecretHash
-	// ImportedFrom says for the record where the client comes from; empty for
-	// one that is new.
+	// ImportedFrom says for the record where the client comes from; empty for a
+	// new one.
 	ImportedFrom string
 }
 
@@ -53,26 +53,26 @@ type Credentials struct {
 	// ClientSecret and APIKey are empty where none was made.
 	ClientSecret counterfoil.Secret
 	APIKey       counterfoil.Secret
-	// PreviousExpires is when the secret or key that was replaced stops being accepted;
-	// the zero time when none is accepted beside the new one.
+	// PreviousExpires is when the secret or key that was replaced stops being
+	// accepted; the zero time when only the new one is accepted.
 	PreviousExpires time.Time
-	// ID is that of the new secret or key of a rotation, and PreviousID of the one that
-	// is accepted beside it, if any: see [Service.ExpireSecret].
+	// ID identifies the new secret or key of a rotation, and PreviousID the old
+	// one that is still accepted, if any: see [Service.ExpireSecret].
 	ID, PreviousID string
 }
 
-// maxSecrets is how many secrets of a client are accepted at once: that of
-// yesterday and that of today.
+// maxSecrets is how many secrets of a client are accepted at once: the old one
+// and the new one.
 const maxSecrets = 2
 
 // Service creates and changes clients. Each change is recorded with its actor
 // in the same transaction. It may be used on the database of a running server,
-// which sees every change at its next request.
+// which applies every change from its next request on.
 //
-// Where a method takes a version, that is the one of the client that the caller
-// has looked at: the error wraps ErrConflict when the client has another by
-// now. 0 stands for whichever it has. The error of every method wraps
-// ErrNotFound when there is no such client.
+// Where a method takes a version, it is the version of the client that the
+// caller has read: the error wraps ErrConflict when the client has changed
+// since. 0 accepts any version. The error of every method wraps ErrNotFound
+// when the client does not exist.
 type Service struct {
 	store store.Store
 	clock counterfoil.Clock
@@ -86,8 +86,9 @@ func New(store store.Store, c counterfoil.Clock) *Service {
 	return &Service{store: store, clock: c}
 }
 
-// Create adds a client and returns it with its credentials, which nobody can
-// read again. The error wraps ErrExists when the realm has a client of that ID.
+// Create adds a client and returns it with its credentials, which cannot be
+// read again. The error wraps ErrExists when the realm has a client of that
+// ID.
 func (s *Service) Create(ctx context.Context, actor string, n NewClient) (store.Client, Credentials, error) {
 	if n.ID == "" {
 		n.ID = strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sechash.Random(16)))
@@ -138,9 +139,9 @@ func (s *Service) List(ctx context.Context, q store.ClientQuery) ([]store.Client
 	return clients, nil
 }
 
-// LastUses returns the secrets and API keys that a client has now, newest first,
-// with when each was last used; the zero time for never. A use is known within
-// ten seconds of it.
+// LastUses returns the current secrets and API keys of a client, newest first,
+// with the time of each one's last use; the zero time for never. A use is
+// recorded within ten seconds.
 func (s *Service) LastUses(ctx context.Context, realm, id string) ([]store.LastUse, error) {
 	c, err := s.Get(ctx, realm, id)
 	if err != nil {
@@ -163,9 +164,9 @@ func (s *Service) LastUses(ctx context.Context, realm, id string) ([]store.LastU
 	return uses, nil
 }
 
-// Change lets change alter the settings of a client, holds them to their form,
-// and records which became what. What changes nothing is not recorded. change
-// may be called again, on newer settings, when the version is 0.
+// Change calls change to alter the settings of a client, validates them, and
+// records the differences. Nothing is recorded when nothing changed. change
+// may be called again, with newer settings, when the version is 0.
 func (s *Service) Change(ctx context.Context, actor, realm, id string, version int64, change func(*store.Settings) error) (store.Client, error) {
 	return s.update(ctx, actor, realm, id, version, func(c *store.Client) (kind, detail string, err error) {
 		before := fieldsOf(&c.Settings)
@@ -183,8 +184,8 @@ func (s *Service) Change(ctx context.Context, actor, realm, id string, version i
 }
 
 // Replace gives a client the settings, the state, the secrets and the API keys
-// of n, for an import; where n has no secrets or API keys, those of the client
-// stay.
+// of n, for an import; where n has no secrets or API keys, the client keeps
+// its own.
 func (s *Service) Replace(ctx context.Context, actor string, n NewClient, version int64) (store.Client, error) {
 	if err := n.Check(); err != nil {
 		return store.Client{}, fmt.Errorf("replace client: %w", err)
@@ -205,10 +206,10 @@ func (s *Service) Replace(ctx context.Context, actor string, n NewClient, versio
 	})
 }
 
-// SetDisabled disables a client, whose tokens are refused from then on by every
-// guard that asks an Issuer, or enables it again: where tokens are
-// independent, those that have not expired serve again. A client that is so
-// already is left alone.
+// SetDisabled disables a client, whose tokens every guard that asks an Issuer
+// refuses from then on, or enables it again: where tokens are independent,
+// those that have not expired are accepted again. A client that is already in
+// that state is not changed.
 func (s *Service) SetDisabled(ctx context.Context, actor, realm, id string, disabled bool) error {
 	_, err := s.update(ctx, actor, realm, id, 0, func(c *store.Client) (kind, detail string, err error) {
 		switch {
@@ -225,9 +226,9 @@ func (s *Service) SetDisabled(ctx context.Context, actor, realm, id string, disa
 	return err
 }
 
-// RevokeTokens ends all tokens that the client has been issued so far; those
-// issued from then on serve. Call it beside ExpireSecret when a secret is
-// compromised.
+// RevokeTokens revokes all tokens that the client has been issued so far;
+// later ones are not affected. Call it in addition to ExpireSecret when a
+// secret is compromised.
 func (s *Service) RevokeTokens(ctx context.Context, actor, realm, id string) error {
 	_, err := s.update(ctx, actor, realm, id, 0, func(c *store.Client) (kind, detail string, err error) {
 		from, err := EndOfTokens(c, s.clock.Now())
@@ -240,11 +241,12 @@ func (s *Service) RevokeTokens(ctx context.Context, actor, realm, id string) err
 	return err
 }
 
-// EndOfTokens returns the NotBefore that ends all tokens that the client was issued
-// until now. The iat of a token has whole seconds: what is issued in the rest of
-// this one says the next, so a second revocation within it has to go beyond that.
-// What is dated further ahead than tokens ever are was dated by a clock that was
-// set back since: such tokens the store ends by their names.
+// EndOfTokens returns the NotBefore that revokes all tokens that the client
+// was issued until now. The iat of a token is in whole seconds: tokens issued
+// in the rest of this second are dated in the next, so a second revocation
+// within it has to go beyond that. Tokens that are dated further ahead than
+// the server ever does were dated by a clock that was set back since: the
+// store revokes those individually.
 func EndOfTokens(c *store.Client, now time.Time) (time.Time, error) {
 	from := now.Truncate(time.Second).Add(time.Second)
 	for _, dated := range [...]time.Time{c.NotBefore, c.MinIssuedAt, c.Newest} {
@@ -259,10 +261,10 @@ func EndOfTokens(c *store.Client, now time.Time) (time.Time, error) {
 }
 
 // ErrAhead means that a revocation would date new tokens too far ahead.
-var ErrAhead = errors.New("the client's tokens are dated ahead of the clock, because they were revoked many times within seconds or because the clock was set: repeat it in a moment")
+var ErrAhead = errors.New("the client's tokens are dated ahead of the clock, because they were revoked many times within seconds or because the clock was set: retry in a moment")
 
-// Delete removes a client; its tokens are refused from then on by every guard
-// that asks an Issuer.
+// Delete removes a client; every guard that asks an Issuer refuses its tokens
+// from then on.
 func (s *Service) Delete(ctx context.Context, actor, realm, id string) error {
 	if err := s.store.DeleteClient(ctx, realm, id, s.event(counterfoil.EventClientDeleted, actor, realm, id, "")); err != nil {
 		return fmt.Errorf("delete client %q of realm %q: %w", event.Clean(id, maxID), event.Clean(realm, maxID), err)
@@ -289,9 +291,9 @@ func (s *Service) VerifySecret(ctx context.Context, realm, id string, secret cou
 	return right && !c.Disabled && !expired, nil
 }
 
-// update changes a client and records what f says of it: nothing when it names
-// no kind of event. With a version of 0, f is called again when the client was
-// changed meanwhile.
+// update changes a client with f and records the event that f returns; nothing
+// when the kind is empty. With a version of 0, f is called again when the
+// client was changed in the meantime.
 func (s *Service) update(ctx context.Context, actor, realm, id string, version int64, f func(*store.Client) (kind, detail string, err error)) (store.Client, error) {
 	for {
 		c, err := s.Get(ctx, realm, id)
@@ -314,7 +316,7 @@ func (s *Service) update(ctx context.Context, actor, realm, id string, version i
 		c.Changed = s.clock.Now()
 		err = s.store.UpdateClient(ctx, c, s.event(kind, actor, realm, id, detail))
 		if errors.Is(err, store.ErrConflict) && version == 0 && ctx.Err() == nil {
-			continue // the wish stands whatever else was changed
+			continue // the change applies whatever else was changed
 		}
 		if err != nil {
 			return failed(err)
@@ -331,7 +333,8 @@ func (s *Service) event(kind, actor, realm, id, detail string) counterfoil.Event
 	}
 }
 
-// Check reports what Create would find wrong with n, beside that it exists.
+// Check returns the error that Create would return for n, unless the client
+// exists.
 func (n *NewClient) Check() error {
 	switch {
 	case n.Realm == "":
@@ -352,7 +355,7 @@ func (n *NewClient) Check() error {
 	return checkForm(&n.Settings)
 }
 
-// checkHashes holds imported hashes to what they must be.
+// checkHashes validates imported hashes.
 func checkHashes(what string, hashes []store.SecretHash) error {
 	if len(hashes) > maxSecrets {
 		return fmt.Errorf("a client can have at most %d of %s: the old one and the new", maxSecrets, what)
@@ -368,7 +371,7 @@ func checkHashes(what string, hashes []store.SecretHash) error {
 	return nil
 }
 
-// adopted returns hashes with what is missing in them.
+// adopted returns hashes with missing fields filled in.
 func adopted(hashes []store.SecretHash, now time.Time) []store.SecretHash {
 	hashes = slices.Clone(hashes)
 	for i := range hashes {

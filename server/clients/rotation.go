@@ -12,37 +12,38 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// Rotation says what becomes of the secret or API key that a new one replaces.
-// The zero value ends it at once.
+// Rotation says how long the secret or API key that is replaced stays
+// accepted. The zero value ends it at once.
 type Rotation struct {
-	// Overlap is how long it is still accepted; At is until when instead. Not
-	// beyond the end that it had.
+	// Overlap is how long it is still accepted; At gives the time instead.
+	// Neither extends its previous expiry.
 	Overlap time.Duration
 	At      time.Time
-	// Keep leaves it the end that it had, instead: whoever rotates ends it once the
-	// new one has arrived.
+	// Keep leaves its expiry unchanged instead: the caller ends it once the new
+	// one has been delivered.
 	Keep bool
-	// Version is that of the client; 0 for whichever it has.
+	// Version is the version of the client; 0 for any.
 	Version int64
 }
 
-// RotateSecret gives the client a new secret beside the one that it had, as r says;
-// one older still ends at once. The error wraps ErrConflict when the client was
-// changed at the same time, even without a version: nothing was rotated then.
+// RotateSecret gives the client a new secret in addition to its current one,
+// which r limits; an older one ends at once. The error wraps ErrConflict when
+// the client was changed concurrently, even without a version: then nothing
+// was rotated.
 func (s *Service) RotateSecret(ctx context.Context, actor, realm, id string, r Rotation) (Credentials, error) {
 	secret := sechash.NewSecret()
 	return s.rotate(ctx, actor, realm, id, "client secret", r, func(c *store.Client) *[]store.SecretHash { return &c.Secrets }, Credentials{ClientID: id, ClientSecret: secret}, secret)
 }
 
-// RotateAPIKey does for the API key what RotateSecret does for the secret; a client
-// that had none gets its first.
+// RotateAPIKey is RotateSecret for the API key; a client without one gets its
+// first.
 func (s *Service) RotateAPIKey(ctx context.Context, actor, realm, id string, r Rotation) (Credentials, error) {
 	key := sechash.NewSecret()
 	return s.rotate(ctx, actor, realm, id, "API key", r, func(c *store.Client) *[]store.SecretHash { return &c.APIKeys }, Credentials{ClientID: id, APIKey: key}, key)
 }
 
-// ends returns until when the old value is accepted, the given time for at once,
-// and zero for as long as it was.
+// ends returns until when the old value is accepted: now for at once, and zero
+// to keep its expiry.
 func (r *Rotation) ends(now time.Time) (time.Time, error) {
 	switch {
 	case r.Overlap < 0:
@@ -61,13 +62,13 @@ func (r *Rotation) ends(now time.Time) (time.Time, error) {
 	return r.At, nil
 }
 
-// rotate puts value, which is that of given, before the hashes.
+// rotate adds value, which is that of given, in front of the hashes.
 func (s *Service) rotate(ctx context.Context, actor, realm, id, what string, r Rotation, of func(*store.Client) *[]store.SecretHash, given Credentials, value counterfoil.Secret) (Credentials, error) {
 	now := s.clock.Now()
 	ends, err := r.ends(now)
 	if err == nil && r.Version == 0 {
-		// Two rotations that only repeated each other would leave a secret that
-		// was shown to someone and never served.
+		// Two concurrent rotations would otherwise return a secret that is never
+		// accepted.
 		var c store.Client
 		c, err = s.Get(ctx, realm, id)
 		r.Version = c.Version
@@ -94,7 +95,7 @@ func (s *Service) rotate(ctx context.Context, actor, realm, id, what string, r R
 		switch {
 		case len(accepted) > 1:
 			given.PreviousID, given.PreviousExpires = accepted[1].ID, accepted[1].Expires
-			detail += "; the old one serves on"
+			detail += "; the old one stays valid"
 			if !given.PreviousExpires.IsZero() {
 				detail = what + "; the old one ends at " + given.PreviousExpires.UTC().Format(time.RFC3339)
 			}
@@ -111,12 +112,12 @@ func (s *Service) rotate(ctx context.Context, actor, realm, id, what string, r R
 	return given, nil
 }
 
-// ExpireSecret ends one secret or API key, by its ID, at the given time, or at once
-// when that has passed or is zero. It may also move an end that was set before,
-// while it has not come. A client may be left without any.
+// ExpireSecret makes one secret or API key, by its ID, expire at the given
+// time, or at once when that has passed or is zero. It may also move an expiry
+// that has not passed yet. A client may be left without any.
 //
-// Tokens that the secret has brought serve on: when it is compromised, call
-// RevokeTokens after it.
+// Tokens that were issued for the secret stay valid: when it is compromised,
+// call RevokeTokens after it.
 func (s *Service) ExpireSecret(ctx context.Context, actor, realm, id, secretID string, at time.Time) error {
 	_, err := s.update(ctx, actor, realm, id, 0, func(c *store.Client) (kind, detail string, err error) {
 		now := s.clock.Now()
@@ -132,7 +133,8 @@ func (s *Service) ExpireSecret(ctx context.Context, actor, realm, id, secretID s
 	return err
 }
 
-// end gives the hash of that ID an end, or removes it, and tells what it did.
+// end sets the expiry of the hash of that ID, or removes it, and describes
+// what it did.
 func end(hashes *[]store.SecretHash, what, id string, now, at time.Time) (detail string, ok bool) {
 	var kept []store.SecretHash
 	for _, h := range *hashes {

@@ -20,7 +20,7 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// Bounds of what an operator writes, in bytes, and of lists.
+// Bounds of settings, in bytes, and of lists.
 const (
 	maxName       = 200
 	maxID         = 100
@@ -46,9 +46,9 @@ var reservedClaims = []string{
 	"cnf", "act", "status", "token_use", "tenants",
 }
 
-// CheckSettings reports what is wrong with a client's settings in a realm of
-// that provider and those tenants, none for any. Clients holds settings to
-// their form only: whoever takes them from a person calls this first.
+// CheckSettings validates a client's settings for a realm of that provider and
+// those tenants, none for any. Service validates only their form: a caller
+// that takes settings from a person must call CheckSettings first.
 func CheckSettings(p *provider.Provider, tenants []string, s *store.Settings) error {
 	if err := checkForm(s); err != nil {
 		return err
@@ -81,7 +81,7 @@ func CheckSettings(p *provider.Provider, tenants []string, s *store.Settings) er
 	return nil
 }
 
-// checkForm holds the settings to their form.
+// checkForm validates the form of the settings.
 func checkForm(s *store.Settings) error {
 	switch {
 	case s.Name != "" && !event.Visible(s.Name, maxName):
@@ -168,8 +168,8 @@ func checkTokens(s *store.Settings) error {
 		return fmt.Errorf("the token policy must be one of %s", strings.Join(t.Policy.Words(), ", "))
 	}
 	for name := range t.Claims {
-		// Verifiers that read JSON without regard to case, as Go's encoding/json
-		// does, would take SCOPE for scope, and the last one counts.
+		// Verifiers that ignore case in JSON, as Go's encoding/json does, would
+		// read SCOPE as scope, and the last one wins.
 		if slices.ContainsFunc(reservedClaims, func(own string) bool { return strings.EqualFold(own, name) }) {
 			return fmt.Errorf("the claim %q has a meaning of its own: choose another name", name)
 		}
@@ -294,10 +294,10 @@ func checkFederationRule(f *store.FederationRule) error {
 	return nil
 }
 
-// field is a setting by the word that operators have for it.
+// field is a setting with the name that operators use.
 type field struct{ name, value, shown string }
 
-// fields are the settings in the words of the record.
+// fieldsOf returns the settings as the record shows them.
 func fieldsOf(s *store.Settings) []field {
 	expires := "never"
 	if !s.Expires.IsZero() {
@@ -333,7 +333,7 @@ func fieldsOf(s *store.Settings) []field {
 	return list
 }
 
-// quoted tells apart what has spaces in it.
+// quoted quotes each string, so that spaces in them are unambiguous.
 func quoted(list []string) string {
 	out := make([]string, len(list))
 	for i, s := range list {
@@ -342,7 +342,7 @@ func quoted(list []string) string {
 	return strings.Join(out, " ")
 }
 
-// pairs writes what is set in a map in one order.
+// pairs formats the non-empty entries of a map in sorted order.
 func pairs(m map[string]string) string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(m)) {
@@ -353,17 +353,17 @@ func pairs(m map[string]string) string {
 	return strings.Join(out, " ")
 }
 
-// Bounds of what a record says of a change, in bytes.
+// Bounds of the description of a change in a record, in bytes.
 const (
 	maxShown  = 160
 	maxDetail = 1000
 )
 
-// Changes tells in one line which settings differ in to, and what they are
-// there; "" when none is. It has at most about 1,000 bytes.
+// Changes describes in one line which settings differ, with their values in
+// to; "" when none differs. It returns at most about 1,000 bytes.
 func Changes(from, to *store.Settings) string { return changes(fieldsOf(from), fieldsOf(to)) }
 
-// changes tells which settings became what.
+// changes describes which settings changed, with their new values.
 func changes(before, after []field) string {
 	var b strings.Builder
 	for i, f := range after {
@@ -384,7 +384,7 @@ func changes(before, after []field) string {
 	return b.String()
 }
 
-// brief returns s, or its beginning.
+// brief returns s, truncated if it is long.
 func brief(s string) string {
 	if s == "" {
 		return "none"
@@ -395,7 +395,7 @@ func brief(s string) string {
 	return event.Clean(s, maxShown) + "…"
 }
 
-// shown quotes what an operator wrote, cut to a length that fits a line.
+// shown quotes a value, truncated to a length that fits a line.
 func shown(s string) string {
 	if len(s) > maxShown {
 		s = s[:maxShown] + "…"

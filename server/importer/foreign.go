@@ -131,7 +131,7 @@ func (r *Row) identityServerSecrets(secrets []identityServerSecret) error {
 			}
 			keys = append(keys, json.RawMessage(s.Value))
 		default:
-			r.note("left out secret %d: its type is none of SharedSecret and JWK", i+1)
+			r.note("left out secret %d: its type is neither SharedSecret nor JWK", i+1)
 		}
 	}
 	if len(keys) > 0 {
@@ -393,7 +393,7 @@ func (r *Row) keycloakSecrets(authenticator, secret string, a map[string]string)
 		}
 		return r.provable("attributes.jwks.string and attributes.jwks.url")
 	default:
-		return errors.New("its clientAuthenticatorType is none of client-secret and client-jwt")
+		return errors.New("its clientAuthenticatorType is neither client-secret nor client-jwt")
 	}
 	for _, s := range []struct{ member, value, created, ends string }{
 		{"attributes.client.secret.rotated", a["client.secret.rotated"], "client.secret.rotated.creation.time", "client.secret.rotated.expiration.time"},
@@ -481,7 +481,7 @@ func readCognito(raw []byte, row *Row) error {
 	}
 	unit, ok := cognitoUnits[c.TokenValidityUnits.AccessToken]
 	if !ok {
-		return fmt.Errorf("TokenValidityUnits.AccessToken is none of %s", strings.Join(slices.Sorted(maps.Keys(cognitoUnits))[1:], ", "))
+		return fmt.Errorf("TokenValidityUnits.AccessToken is not one of %s", strings.Join(slices.Sorted(maps.Keys(cognitoUnits))[1:], ", "))
 	}
 	if err := row.lifetime("AccessTokenValidity", float64(c.AccessTokenValidity)*unit); err != nil {
 		return err

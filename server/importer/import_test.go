@@ -365,7 +365,7 @@ func TestBrokenRow(t *testing.T) {
 	good, other := `{"client_id":"a","client_secret":"secret a"}`, `{"client_id":"z","client_secret":"secret z"}`
 	for name, row := range map[string]struct{ line, want string }{
 		"no JSON":             {`{"client_id":"b","client_secret":`, "not JSON"},
-		"an unknown member":   {`{"client_id":"b","client_secret":"s","colour":"red"}`, `the member "colour" is none of client_id`},
+		"an unknown member":   {`{"client_id":"b","client_secret":"s","colour":"red"}`, `the member "colour" is not one of client_id`},
 		"a wrong kind":        {`{"client_id":"b","client_secret":["s"]}`, "the member client_secret"},
 		"no id":               {`{"client_secret":"s"}`, "no client id"},
 		"no secret":           {`{"client_id":"b"}`, "no secret"},
@@ -691,7 +691,7 @@ func TestForeignRows(t *testing.T) {
 		"IdentityServer, a key that ends":  {"identityserver", `{"ClientId":"a",` + m2m + `,"ClientSecrets":[{"Type":"JWK","Value":"{}","Expiration":"2030-01-01T00:00:00"}]}`, "secret 1: it must be a JWK without", ""},
 		"IdentityServer, a key of a kind":  {"identityserver", `{"ClientId":"a",` + m2m + `,"ClientSecrets":[{"Type":"JWK","Value":"{"}]}`, "secret 1: it must be a JWK without", ""},
 		"IdentityServer, most secrets":     {"identityserver", `{"ClientId":"a",` + m2m + `,"ClientSecrets":[` + strings.Repeat(`{"Value":"QQTTb42iwlQ0n4WDZ5Pr4CngyVcGOjTJHC6SAxh7VjE="},`, 49) + `{"Value":"QQTTb42iwlQ0n4WDZ5Pr4CngyVcGOjTJHC6SAxh7VjE="}]}`, "", ""},
-		"IdentityServer, X.509":            {"identityserver", `{"ClientId":"a",` + m2m + `,"ClientSecrets":[{"Type":"X509Thumbprint","Value":"AB"}]}`, "no secret", "left out secret 1: its type is none of SharedSecret and JWK"},
+		"IdentityServer, X.509":            {"identityserver", `{"ClientId":"a",` + m2m + `,"ClientSecrets":[{"Type":"X509Thumbprint","Value":"AB"}]}`, "no secret", "left out secret 1: its type is neither SharedSecret nor JWK"},
 		"IdentityServer, reference tokens": {"identityserver", `{"ClientId":"a",` + m2m + `,"AccessTokenType":1,"ClientSecrets":[]}`, "no secret", "reference tokens"},
 		"IdentityServer, claims":           {"identityserver", `{"ClientId":"a",` + m2m + `,"Claims":[{"Type":"r","Value":"1"},{"Type":"r","Value":"2"}]}`, "several values", ""},
 		"IdentityServer, grants of a kind": {"identityserver", `{"ClientId":"a","AllowedGrantTypes":7}`, "the member AllowedGrantTypes must be a list, or text and is a number", ""},

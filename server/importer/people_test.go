@@ -518,13 +518,13 @@ func TestDelimiters(t *testing.T) {
 		"a semicolon in commas":         {"client_id,client_secret,scopes\na,s;t,x\n", "line 2 a s;t x"},
 		"Excel's line in capitals":      {"SEP=;\nclient_id;client_secret;scopes\na;s;x\n", "line 3 a s x"},
 		"names in capitals":             {"Client_Id;CLIENT_SECRET; Scopes\na;s;x\n", "line 2 a s x"},
-		"a name in two cases":           {"client_id;client_secret;Client_Id\na;s;x\n", "column 3 is none of"},
+		"a name in two cases":           {"client_id;client_secret;Client_Id\na;s;x\n", "column 3 is not one of"},
 		"empty rows":                    {"client_id;client_secret;scopes\n;;\na;s;x\n ;\t;\n;\n;;;;\n", "line 3 a s x"},
 		"empty rows only":               {"client_id;client_secret;scopes\n;;\n;;\n", "no clients behind its first line"},
 		"a row without an id":           {"client_id;client_secret;scopes\n;s;x\n", "it has no client id: client_id is missing"},
 		"Excel's line of another kind":  {"sep=!\nclient_id!client_secret\n", "line 1: sep= must be followed by"},
 		"Excel's line and nothing else": {"sep=;\n", "with a line of column names"},
-		"columns of another program":    {"id;secret\n1;2\n", "column 1 is none of client_id"},
+		"columns of another program":    {"id;secret\n1;2\n", "column 1 is not one of client_id"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rows, err := parse("plain", strings.NewReader(row.text))

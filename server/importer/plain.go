@@ -58,10 +58,10 @@ func readPlain(raw []byte, row *Row) error {
 		}
 		for _, name := range slices.Sorted(slices.Values(memberNames(raw))) {
 			if !slices.ContainsFunc(columns, func(c string) bool { return strings.EqualFold(c, name) }) {
-				return fmt.Errorf("the member %q is none of %s", event.Clean(name, 100), strings.Join(columns, ", "))
+				return fmt.Errorf("the member %q is not one of %s", event.Clean(name, 100), strings.Join(columns, ", "))
 			}
 		}
-		return fmt.Errorf("it has a member that is none of %s", strings.Join(columns, ", "))
+		return fmt.Errorf("it has a member that is not one of %s", strings.Join(columns, ", "))
 	}
 	return c.fill(row)
 }
@@ -249,7 +249,7 @@ func readHeading(r *csv.Reader) ([]string, error) {
 	for i, name := range heading {
 		heading[i] = strings.ToLower(strings.TrimSpace(name))
 		if !slices.Contains(columns, heading[i]) || slices.Contains(heading[:i], heading[i]) {
-			return nil, wrong("import: column %d is none of %s, or is there twice: the first line names the columns, with a comma, a semicolon, a tab or a bar between them", i+1, strings.Join(columns, ", "))
+			return nil, wrong("import: column %d is not one of %s, or is repeated: the first line names the columns, with a comma, a semicolon, a tab or a bar between them", i+1, strings.Join(columns, ", "))
 		}
 	}
 	return heading, nil

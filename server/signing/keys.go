@@ -22,29 +22,29 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// Keys rotates and lists signing keys. Each change is recorded with its actor in
-// the same transaction. It may be used on the database of a running server,
-// which sees every change within five seconds.
+// Keys rotates and lists signing keys. Each change is recorded with its actor
+// in the same transaction. It may be used on the database of a running server,
+// which picks up every change within five seconds.
 type Keys struct {
 	store store.Store
 	clock counterfoil.Clock
 	seals *Sealer
-	// changed, when set, is told of a realm whose keys were changed.
+	// changed, when set, is called with each realm whose keys were changed.
 	changed func(ctx context.Context, realm string)
 }
 
-// Rotation says how the next key comes in. The zero value is a rotation that
-// no verifier notices.
+// Rotation says how the next key is introduced. The zero value is a rotation
+// that no verifier notices.
 type Rotation struct {
-	// Ahead is how long the key is published before it signs; 0 for the realm's
-	// Prepublish.
+	// Prepublish is how long the key is published before it signs; 0 for the
+	// realm's.
 	Prepublish time.Duration
-	// Now lets it sign at once: verifiers that do not ask for unknown keys
-	// refuse its tokens until they fetch the key set again.
+	// Immediately makes the key sign at once: verifiers that do not fetch
+	// unknown keys refuse its tokens until they fetch the key set again.
 	Immediately bool
-	// Compromised lets it sign at once and ends every other key of the algorithm
-	// at once: all tokens that they signed are refused by whoever fetches the
-	// key set after that.
+	// Compromised makes the key sign at once and withdraws every other key of
+	// the algorithm: verifiers that fetch the key set after that refuse all
+	// tokens that those keys signed.
 	Compromised bool
 }
 
@@ -56,29 +56,30 @@ type View struct {
 	State     string    `json:"state"`
 	Created   time.Time `json:"created"`
 	Activates time.Time `json:"activates"`
-	// Ends is when it is published no longer; zero while none comes after it.
+	// Expires is when it is no longer published; zero while it has no successor.
 	Expires time.Time `json:"ends,omitzero"`
 }
 
 // Times and bounds of keys.
 const (
-	// defaultKeyAhead and minKeyAhead are of Realm.Prepublish: verifiers may keep
-	// a key set for as long as serveDocument says.
+	// defaultKeyAhead and minKeyAhead are the default and the minimum of
+	// Realm.Prepublish: verifiers may keep a key set for as long as
+	// serveDocument allows.
 	defaultKeyAhead = time.Hour
 	minKeyAhead     = 6 * time.Minute
-	// keyLeeway is how long a key is published after its last token has expired,
-	// for clocks that differ and verifiers that allow for it.
+	// keyLeeway is how long a key stays published after its last token has
+	// expired, for verifiers whose clocks are behind or that allow leeway.
 	keyLeeway = 10 * time.Minute
 	// handover is how long after the activation of its successor a key may still
 	// sign somewhere: where the keyring is up to maxRingAge old or the clock is
 	// slow.
 	handover = 2 * time.Minute
-	// maxKeys bounds the keys of a realm: those beyond jose.MaxKeys would be
-	// skipped by verifiers.
+	// maxKeys bounds the keys of a realm: verifiers skip those beyond
+	// jose.MaxKeys.
 	maxKeys = 64
 	// maxRetiring bounds the keys of one algorithm that retire at once.
 	maxRetiring = 16
-	// ownActor is who changes keys when nobody does.
+	// ownActor is the actor of changes that the server makes by itself.
 	ownActor = "counterfoil"
 )
 
@@ -115,10 +116,10 @@ func (s *Keys) List(ctx context.Context, realm string) ([]View, error) {
 	return views, nil
 }
 
-// Rotate adds the next key of an algorithm; "" for the realm's first. Of the
-// realm it asks for Name, Provider and Prepublish. The error wraps ErrConflict
-// when a key is waiting to be activated already, as it is for all but one of
-// several rotations at once.
+// Rotate adds the next key of an algorithm; "" for the realm's first. It uses
+// the realm's Name, Provider and Prepublish. The error wraps ErrConflict when
+// a key is already waiting to be activated, as for all but one of several
+// concurrent rotations.
 func (s *Keys) Rotate(ctx context.Context, actor string, realm Realm, algorithm provider.Algorithm, o Rotation) (View, error) {
 	k, err := s.rotate(ctx, actor, &realm, algorithm, o)
 	if s.changed != nil {
@@ -164,13 +165,13 @@ func (s *Keys) rotate(ctx context.Context, actor string, r *Realm, algorithm pro
 		}
 		err := s.store.DeleteSigningKey(ctx, r.Name, old.ID, s.event(counterfoil.EventKeyRemoved, actor, r.Name, old.Algorithm+" "+old.ID+"; compromised"))
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return nil, fmt.Errorf("key %q signs now, but key %q is still published, do it again: %w", k.ID, old.ID, err)
+			return nil, fmt.Errorf("key %q signs now, but key %q is still published: rotate again: %w", k.ID, old.ID, err)
 		}
 	}
 	return k, nil
 }
 
-// checkRotation completes the algorithm and tells in an error what cannot be.
+// checkRotation fills in the default algorithm and validates the options.
 func (r *Realm) checkRotation(algorithm *provider.Algorithm, o Rotation) error {
 	if r.Name == "" || r.Provider == nil {
 		return errors.New("the realm needs a Name and a Provider")
@@ -189,10 +190,10 @@ func (r *Realm) checkRotation(algorithm *provider.Algorithm, o Rotation) error {
 	return r.Validate()
 }
 
-// ready tells in an error why no key can be added to those of a realm.
+// ready returns an error when no key can be added to the realm.
 func (s *Keys) ready(keys []store.SigningKey, algorithm provider.Algorithm, o Rotation) error {
 	for i := range keys {
-		if err := s.seals.knows(&keys[i]); err != nil {
+		if err := s.seals.checkMasterKey(&keys[i]); err != nil {
 			return err
 		}
 		if !s.seals.upToDate(&keys[i]) {
@@ -203,12 +204,12 @@ func (s *Keys) ready(keys []store.SigningKey, algorithm provider.Algorithm, o Ro
 		return nil
 	}
 	if len(keys) >= maxKeys {
-		return fmt.Errorf("the realm has %d keys already: wait until the oldest ends at %s", len(keys), ends(keys, 0).UTC().Format(time.RFC3339))
+		return fmt.Errorf("the realm has %d keys already: wait until the oldest expires at %s", len(keys), ends(keys, 0).UTC().Format(time.RFC3339))
 	}
 	return s.waiting(keys, algorithm)
 }
 
-// waiting tells in an error of a key of the algorithm that does not sign yet.
+// waiting returns an error when a key of the algorithm does not sign yet.
 func (s *Keys) waiting(keys []store.SigningKey, algorithm provider.Algorithm) error {
 	if k := newestKey(keys, string(algorithm)); k != nil && k.Activates.After(s.clock.Now()) {
 		return fmt.Errorf("a key is waiting to be activated at %s: %w", k.Activates.UTC().Format(time.RFC3339), conflict{})
@@ -216,14 +217,14 @@ func (s *Keys) waiting(keys []store.SigningKey, algorithm provider.Algorithm) er
 	return nil
 }
 
-// conflict is ErrConflict where other words say what happened.
+// conflict is ErrConflict with another message.
 type conflict struct{}
 
 func (conflict) Error() string        { return "rotate again after that" }
 func (conflict) Is(target error) bool { return target == store.ErrConflict }
 
-// add makes a key and adds it after the newest of its algorithm. The making may
-// take a second.
+// add makes a key and adds it after the newest of its algorithm. It may take a
+// second.
 func (s *Keys) add(ctx context.Context, actor string, r *Realm, algorithm provider.Algorithm, keys []store.SigningKey, activates func(now time.Time) time.Time) (*store.SigningKey, error) {
 	k, err := s.make(r, string(algorithm))
 	if err != nil {
@@ -284,8 +285,8 @@ func (s *Keys) event(kind, actor, realm, detail string) counterfoil.Event {
 	}
 }
 
-// Validate returns what is wrong with RotationInterval and Prepublish, in words for
-// people who wrote them elsewhere than in Go.
+// Validate checks RotationInterval and Prepublish. Its errors are written for
+// people who set them in a configuration file.
 func (r Realm) Validate() error {
 	life := r.Provider.TokenEndpoint.Lifetime
 	switch {
@@ -303,7 +304,7 @@ func (r Realm) Validate() error {
 
 func (r Realm) prepublish() time.Duration { return cmp.Or(r.Prepublish, defaultKeyAhead) }
 
-// algorithms are those that the realm has keys for.
+// algorithms returns the algorithms that the realm has keys for.
 func (r Realm) algorithms() []provider.Algorithm {
 	t := &r.Provider.AccessToken
 	if slices.Contains(t.SigningAlgorithms, t.SigningAlgorithm) {
@@ -322,8 +323,8 @@ func newestKey(keys []store.SigningKey, algorithm string) *store.SigningKey {
 	return nil
 }
 
-// retires returns when the key at i signs no longer: when the first of those
-// that came after it activates; the zero time while there is none.
+// retires returns when the key at i stops signing: when the first of its
+// successors activates; the zero time while it has none.
 func retires(keys []store.SigningKey, i int) time.Time {
 	var first time.Time
 	for _, k := range keys[i+1:] {
@@ -334,7 +335,7 @@ func retires(keys []store.SigningKey, i int) time.Time {
 	return first
 }
 
-// ends returns when the key at i is published no longer: when the last token
+// ends returns when the key at i stops being published: when the last token
 // that it may have signed has expired; the zero time while that is unknown.
 func ends(keys []store.SigningKey, i int) time.Time {
 	at := retires(keys, i)

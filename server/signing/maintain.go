@@ -10,8 +10,9 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// Maintain reads the keys and does what their time has come for. It tells the log of
-// trouble once, and of its end. It is called every few seconds, by one goroutine.
+// Maintain reads the keys and performs the steps that are due. It logs an
+// error once, and its recovery. It is called every few seconds, by one
+// goroutine.
 func (r *Ring) Maintain(ctx context.Context) {
 	err := r.maintain(ctx)
 	switch {
@@ -25,11 +26,11 @@ func (r *Ring) Maintain(ctx context.Context) {
 	}
 }
 
-// maintain reads the keys of a realm, ends those whose last token has
-// expired, erases the private parts of those that sign no longer, and makes the
-// next ones of those that are old enough. Each step is one write, and what is to
-// be done is seen from the keys alone: it does not matter where the process
-// before this one died, nor who else does the same.
+// maintain reads the keys of a realm, removes those whose last token has
+// expired, erases the private parts of those that no longer sign, and makes
+// successors of those that are old enough. Each step is one write and depends
+// on the stored keys alone: it does not matter where an earlier process died,
+// or whether other servers do the same.
 func (r *Ring) maintain(ctx context.Context) error {
 	keys, err := r.readKeys(ctx)
 	if err != nil {
@@ -45,8 +46,8 @@ func (r *Ring) maintain(ctx context.Context) error {
 	return errors.Join(err, err1, err2, err3, r.ring.Load().broken)
 }
 
-// removeEnded deletes the keys that have ended. One that came later waits for
-// those before it, because its activation is what they end by.
+// removeEnded deletes the keys that have expired. A later key waits for those
+// before it, because their expiry is computed from its activation.
 func (r *Ring) removeEnded(ctx context.Context, keys []store.SigningKey, sights keySights, now time.Time) (removed bool, err error) {
 	waits := map[string]bool{}
 	for i := range keys {
@@ -64,7 +65,8 @@ func (r *Ring) removeEnded(ctx context.Context, keys []store.SigningKey, sights 
 	return removed, nil
 }
 
-// eraseRetired erases the private parts of keys that sign no longer anywhere.
+// eraseRetired erases the private parts of keys that no longer sign on any
+// server.
 func (r *Ring) eraseRetired(ctx context.Context, keys []store.SigningKey, sights keySights, now time.Time) (erased bool, err error) {
 	for i := range keys {
 		k := keys[i]
@@ -72,7 +74,7 @@ func (r *Ring) eraseRetired(ctx context.Context, keys []store.SigningKey, sights
 			continue
 		}
 		if _, certain := sights.ended(keys, i, now); certain {
-			continue // it is deleted
+			continue // removeEnded deletes it
 		}
 		k.Private = ""
 		err := r.cfg.Store.UpdateSigningKeys(ctx, []store.SigningKey{k}, r.keyEvent(counterfoil.EventKeyRetired, k.Algorithm+" "+k.ID+"; published until "+ends(keys, i).UTC().Format(time.RFC3339)))
@@ -97,10 +99,10 @@ func (r *Ring) makeNext(ctx context.Context, keys []store.SigningKey, sights key
 			continue
 		}
 		_, err := own.add(ctx, ownActor, &r.cfg.Realm, algorithm, keys, func(now time.Time) time.Time {
-			// Never without having been published, however late this is.
+			// The key is always published before it signs, however late this is.
 			at, earliest := last.Activates.Add(r.cfg.RotationInterval), now.Add(r.cfg.prepublish())
 			if at.Before(earliest) {
-				return earliest.Add(time.Second - 1) // it is cut to whole seconds
+				return earliest.Add(time.Second - 1) // it is truncated to whole seconds
 			}
 			return at
 		})

@@ -19,14 +19,15 @@ import (
 
 // How often keys are read.
 const (
-	// ReadEvery is how often Maintain is to be called: how late a server may see a key that another one made.
+	// ReadEvery is the interval at which to call Maintain: the most that a
+	// server may lag behind the keys that another one made.
 	ReadEvery = 5 * time.Second
-	// maxRingAge is how old a keyring may be that signs: a server that could not
-	// read the store must not sign with a key that was ended elsewhere.
+	// maxRingAge is how old a keyring may be that signs: a server that cannot
+	// read the store must not sign with a key that was withdrawn elsewhere.
 	maxRingAge = time.Minute
-	// askKeysEvery bounds what unknown key IDs cost.
+	// askKeysEvery bounds the cost of unknown key IDs.
 	askKeysEvery = time.Second
-	// readKeysTimeout bounds the wait for one reading.
+	// readKeysTimeout bounds one read.
 	readKeysTimeout = 10 * time.Second
 )
 
@@ -41,8 +42,7 @@ type Key struct {
 	// ID is the kid.
 	ID        string
 	Algorithm string
-	// Signer is nil where the private key is gone, which is erased, or cannot be
-	// opened.
+	// Signer is nil where the private key is erased or cannot be opened.
 	Signer crypto.Signer
 	// Protected is the protected header of the realm's tokens, from
 	// Config.Protected.
@@ -58,22 +58,22 @@ type publicKey = jose.PublicKey
 
 // snapshot is a realm's keys as they were read. It is never changed.
 type snapshot struct {
-	// read is when that was.
+	// read is when they were read.
 	read time.Time
 	// signing are the keys of all algorithms, newest first.
 	signing []Key
 	public  map[string]publicKey
 	// document is the JWK Set (RFC 7517 section 5).
 	document []byte
-	// broken names keys that are damaged or cannot be opened: they fail
-	// themselves and no other.
+	// broken holds the errors of keys that are damaged or cannot be opened;
+	// other keys keep working.
 	broken error
 }
 
 // active returns the key that signs with the algorithm at the given time, or
-// nil: the newest whose time has come. While none's has, because the clock that
-// made the first one is ahead of this one, it is the oldest. A key that was
-// erased signs nowhere any more, whatever the clock says.
+// nil: the newest that is active. While none is, because the clock that made
+// the first one is ahead of this one, it is the oldest. An erased key never
+// signs again, whatever the clock says.
 func (k *snapshot) active(algorithm string, at time.Time) *Key {
 	var oldest *Key
 	for i := range k.signing {
@@ -111,8 +111,8 @@ func (r *Ring) current(ctx context.Context, at time.Time) (*snapshot, error) {
 	return r.lookAgain(ctx, func(ring *snapshot) bool { return at.Sub(ring.read) <= maxRingAge })
 }
 
-// PublicKey returns the key of that kid, and whether there is one. It reads the
-// store for one that is unknown.
+// PublicKey returns the key of that kid, and whether it exists. For an unknown
+// kid it reads the store.
 func (r *Ring) PublicKey(ctx context.Context, id string) (publicKey, bool, error) {
 	if k, ok := r.ring.Load().public[id]; ok {
 		return k, true, nil
@@ -130,14 +130,14 @@ func (r *Ring) Published(id string) bool {
 
 // Document returns the realm's JWK Set (RFC 7517 section 5).
 func (r *Ring) Document(ctx context.Context) []byte {
-	// A keyring that is too old to sign is published all the same: the tokens
-	// that its keys signed are there.
+	// A keyring that is too old to sign is published nevertheless: the tokens
+	// that its keys signed still need it.
 	ring, _ := r.current(ctx, r.cfg.Clock.Now())
 	return ring.document
 }
 
-// lookAgain reads the store unless another one has done so in the meantime, or
-// it was done a moment ago. It returns the last keyring in any case.
+// lookAgain reads the store unless another goroutine did so in the meantime or
+// a moment ago. It returns the last keyring in any case.
 func (r *Ring) lookAgain(ctx context.Context, enough func(*snapshot) bool) (*snapshot, error) {
 	r.reading.Lock()
 	defer r.reading.Unlock()
@@ -159,8 +159,8 @@ func (r *Ring) readKeys(ctx context.Context) ([]store.SigningKey, error) {
 	return r.readRing(ctx)
 }
 
-// readRing makes a new keyring of what the store has. With an error the last one
-// stays in its place. The caller holds reading.
+// readRing makes a new keyring from the store. On an error the last one stays
+// in place. The caller holds reading.
 func (r *Ring) readRing(ctx context.Context) (keys []store.SigningKey, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readKeysTimeout)
 	defer cancel()
@@ -171,8 +171,8 @@ func (r *Ring) readRing(ctx context.Context) (keys []store.SigningKey, err error
 			return nil, fmt.Errorf("read signing keys: %w", err)
 		}
 		r.sights.look(keys, now)
-		// A token is signed only by a key that is known to have to outlive it.
-		err = r.raise(ctx, keys, now)
+		// A token is signed only by a key whose stored lifetime covers it.
+		err = r.extendLifetimes(ctx, keys, now)
 		if !errors.Is(err, store.ErrNotFound) { // one of them was deleted meanwhile
 			break
 		}
@@ -184,9 +184,9 @@ func (r *Ring) readRing(ctx context.Context) (keys []store.SigningKey, err error
 	return keys, nil
 }
 
-// raise sees to it that the keys that may sign stay published for as long as
-// the realm's tokens live.
-func (r *Ring) raise(ctx context.Context, keys []store.SigningKey, now time.Time) error {
+// extendLifetimes makes sure that the keys that may sign stay published for as
+// long as the realm's tokens live.
+func (r *Ring) extendLifetimes(ctx context.Context, keys []store.SigningKey, now time.Time) error {
 	var raised []store.SigningKey
 	for i := range keys {
 		k := &keys[i]
@@ -210,8 +210,8 @@ func (r *Ring) keyEvent(kind, detail string) counterfoil.Event {
 	return counterfoil.Event{Type: kind, Time: r.cfg.Clock.Now(), Realm: r.cfg.Name, Success: true, Actor: ownActor, Detail: detail}
 }
 
-// newSnapshot makes a keyring of the keys that have not ended. The caller holds
-// reading.
+// newSnapshot makes a keyring of the keys that have not expired. The caller
+// holds reading.
 func (r *Ring) newSnapshot(keys []store.SigningKey, before *snapshot, now time.Time) *snapshot {
 	ring := &snapshot{read: now, public: make(map[string]publicKey, len(keys))}
 	published := make([]publicKey, 0, len(keys))
@@ -252,8 +252,8 @@ func (r *Ring) newSnapshot(keys []store.SigningKey, before *snapshot, now time.T
 	return ring
 }
 
-// signer returns what signed with k in an earlier keyring, or nil. It goes on
-// where the private key has been sealed anew or erased.
+// signer returns the signer of key in an earlier keyring, or nil. It stays in
+// use when the private key was sealed again or erased.
 func (k *snapshot) signer(key *store.SigningKey) crypto.Signer {
 	if k == nil {
 		return nil
@@ -266,7 +266,7 @@ func (k *snapshot) signer(key *store.SigningKey) crypto.Signer {
 	return nil
 }
 
-// openSigner returns what signs with k.
+// openSigner returns a signer for k.
 func (r *Ring) openSigner(k *store.SigningKey) (crypto.Signer, error) {
 	key, _, err := r.cfg.Sealer.open(k)
 	if err != nil {
@@ -274,13 +274,13 @@ func (r *Ring) openSigner(k *store.SigningKey) (crypto.Signer, error) {
 	}
 	signer, err := r.cfg.RSA.of(key)
 	if err != nil {
-		r.cfg.Logger.Warn("sign in another way", "realm", r.cfg.Name, "key", k.ID, "error", err)
+		r.cfg.Logger.Warn("RSA backend failed, using another", "realm", r.cfg.Name, "key", k.ID, "error", err)
 	}
 	return signer, nil
 }
 
-// check tells in an error why k cannot be used, and whether it is to be sealed
-// anew: then k's private key is open.
+// check returns an error when k cannot be used, and whether it must be sealed
+// again: then k's private key is unsealed.
 func (r *Ring) check(k *store.SigningKey) (anew bool, err error) {
 	if _, err := x509.ParsePKIXPublicKey(k.Public); err != nil {
 		return false, errDamagedKey(k)

@@ -8,17 +8,18 @@ import (
 	"github.com/counterfoil/counterfoil/internal/libcrypto"
 )
 
-// RSABackend makes signers of RSA keys. Those of other kinds sign by themselves.
+// RSABackend makes signers for RSA keys. Keys of other kinds sign by
+// themselves.
 type RSABackend struct {
 	library *libcrypto.Library // nil for crypto/rsa
 	words   string
 }
 
-// String says which implementation signs.
+// String describes the implementation that signs.
 func (s *RSABackend) String() string { return s.words }
 
-// NewRSABackend returns the backend "go", which is crypto/rsa, or the fastest that
-// there is on this machine: "auto", the default.
+// NewRSABackend returns the backend "go", which is crypto/rsa, or the fastest
+// one on this machine: "auto", the default.
 func NewRSABackend(choice string) (*RSABackend, error) {
 	const what = "RS256 and PS256 signatures by "
 	switch choice {
@@ -34,8 +35,8 @@ func NewRSABackend(choice string) (*RSABackend, error) {
 	return nil, fmt.Errorf("unknown signer %q: choose auto or go", choice)
 }
 
-// of returns what signs with key. With an error it is key itself, which signs
-// as well.
+// of returns a signer for key. On an error it returns key itself, which can
+// sign too.
 func (s *RSABackend) of(key crypto.Signer) (crypto.Signer, error) {
 	private, ok := key.(*rsa.PrivateKey)
 	if !ok || s.library == nil {
@@ -43,7 +44,7 @@ func (s *RSABackend) of(key crypto.Signer) (crypto.Signer, error) {
 	}
 	signer, err := s.library.Signer(private)
 	if err != nil {
-		return key, fmt.Errorf("%s signs no longer, crypto/rsa does: %w", s.library.Version(), err)
+		return key, fmt.Errorf("%s can no longer sign, crypto/rsa is used instead: %w", s.library.Version(), err)
 	}
 	return signer, nil
 }

@@ -14,20 +14,20 @@ import (
 
 // Sealer keeps private keys encrypted at rest.
 type Sealer struct {
-	// current seals; nil leaves them open.
+	// current seals; nil leaves them unsealed.
 	current *seal.Key
-	// previous may have sealed what is in the store.
+	// previous are keys that may have sealed keys in the store.
 	previous []*seal.Key
 }
 
-// NewSealer returns what seals under the master key; an empty one leaves private
-// keys as they are. Keys that were sealed under one of the previous master keys are
-// sealed anew.
+// NewSealer returns a sealer under the master key; an empty one leaves private
+// keys unsealed. Keys that were sealed under one of the previous master keys
+// are sealed again.
 func NewSealer(master counterfoil.Secret, previous []counterfoil.Secret) (*Sealer, error) {
 	s := &Sealer{}
 	if master == "" {
 		if len(previous) > 0 {
-			return nil, errors.New("previous master keys are given and no master key: give the one that is to seal from now on")
+			return nil, errors.New("previous master keys are given and no master key: give the one to seal with from now on")
 		}
 		return s, nil
 	}
@@ -45,10 +45,10 @@ func NewSealer(master counterfoil.Secret, previous []counterfoil.Secret) (*Seale
 	return s, nil
 }
 
-// keyContext is what a sealed private key is bound to.
+// keyContext is the context that a sealed private key is bound to.
 func keyContext(k *store.SigningKey) string { return "signing key\x00" + k.Realm + "\x00" + k.ID }
 
-// seal returns what is kept of k's private key.
+// seal returns k's private key in the form that is stored.
 func (s *Sealer) seal(k *store.SigningKey, private []byte) counterfoil.Secret {
 	if s.current == nil {
 		return counterfoil.Secret(private)
@@ -56,8 +56,8 @@ func (s *Sealer) seal(k *store.SigningKey, private []byte) counterfoil.Secret {
 	return counterfoil.Secret(s.current.Seal(private, keyContext(k)))
 }
 
-// open returns k's private key, which suits the public one, also in PKCS #8
-// form.
+// open returns k's private key, also in PKCS #8 form. It checks that the key
+// matches the public one.
 func (s *Sealer) open(k *store.SigningKey) (crypto.Signer, []byte, error) {
 	private, err := s.unseal(k)
 	if err != nil {
@@ -75,7 +75,7 @@ func (s *Sealer) open(k *store.SigningKey) (crypto.Signer, []byte, error) {
 }
 
 func (s *Sealer) unseal(k *store.SigningKey) ([]byte, error) {
-	if err := s.knows(k); err != nil {
+	if err := s.checkMasterKey(k); err != nil {
 		return nil, err
 	}
 	kept := []byte(k.Private.Reveal())
@@ -94,14 +94,14 @@ func (s *Sealer) unseal(k *store.SigningKey) ([]byte, error) {
 	return nil, errDamagedKey(k)
 }
 
-// errDamagedKey does not say how: that could show a part of the key.
+// errDamagedKey gives no details: they could reveal a part of the key.
 func errDamagedKey(k *store.SigningKey) error {
-	return fmt.Errorf("signing key %q of realm %q in the store is damaged: restore it from a backup, or delete it to have one made", k.ID, k.Realm)
+	return fmt.Errorf("signing key %q of realm %q in the store is damaged: restore it from a backup, or delete it to have a new one made", k.ID, k.Realm)
 }
 
-// knows tells in an error under which master key k is sealed, when that is none
-// of those given.
-func (s *Sealer) knows(k *store.SigningKey) error {
+// checkMasterKey returns an error that names the master key that k is sealed
+// under, unless it is one of those given.
+func (s *Sealer) checkMasterKey(k *store.SigningKey) error {
 	id, sealed := seal.Sealed([]byte(k.Private.Reveal()))
 	if !sealed {
 		return nil
@@ -118,7 +118,8 @@ func (s *Sealer) knows(k *store.SigningKey) error {
 		k.ID, k.Realm, id, s.current.ID(), id)
 }
 
-// upToDate reports whether k's private key is kept as it would be today.
+// upToDate reports whether k's private key is stored as seal would store it
+// now.
 func (s *Sealer) upToDate(k *store.SigningKey) bool {
 	id, sealed := seal.Sealed([]byte(k.Private.Reveal()))
 	switch {

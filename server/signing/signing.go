@@ -1,12 +1,12 @@
-// Package signing keeps the signing keys of realms: it makes, seals, publishes,
-// rotates and erases them. Package server signs tokens with a [Ring]; [Keys] is the
-// service that operators change keys with, also beside a running server.
+// Package signing keeps the signing keys of realms: it makes, seals,
+// publishes, rotates and erases them. Package server signs tokens with a
+// [Ring]; operators change keys with [Keys], also while a server runs.
 //
-// It promises that no key signs before it was published for as long as verifiers
-// keep a key set, and that none is withdrawn before its last token has expired,
-// whatever the clock shows for a moment; that private keys are sealed at rest
-// where there is a master key, and erased once they sign no more; and that several
-// servers on one store do each step once.
+// It promises that no key signs before it was published for as long as
+// verifiers keep a key set, and that none is withdrawn before its last token
+// has expired, even when the clock is temporarily wrong; that private keys are
+// sealed at rest where there is a master key, and erased once they no longer
+// sign; and that several servers on one store do each step once.
 package signing
 
 import (
@@ -25,7 +25,7 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// Realm is what keys are made for.
+// Realm describes a realm that has signing keys.
 type Realm struct {
 	Name     string
 	Provider *provider.Provider
@@ -35,7 +35,7 @@ type Realm struct {
 	Prepublish time.Duration
 }
 
-// Config says what a Ring signs for, and with what.
+// Config configures a Ring.
 type Config struct {
 	Realm
 	Store  store.Store
@@ -44,30 +44,31 @@ type Config struct {
 	Sealer *Sealer
 	RSA    *RSABackend
 	// Protected returns the protected header of a key's tokens (RFC 7515 section
-	// 4), as it stands in them.
+	// 4), as it appears in them.
 	Protected func(kid, algorithm string) []byte
 }
 
-// Ring has the keys of a realm, as they are in the store. It is safe for concurrent
-// use once it is open: see [Open].
+// Ring holds the keys of a realm, as they are in the store. It is safe for
+// concurrent use once it is open: see [Open].
 type Ring struct {
 	cfg  Config
 	ring atomic.Pointer[snapshot]
 
 	// reading is held while the store is read, and never while a key is made.
 	reading sync.Mutex
-	// asked is when the store was last read, or could not be, and why not.
+	// asked is when the store was last read, and failed is the error of that, if
+	// any.
 	asked  time.Time
 	failed error
-	// sights are what was seen of the keys that were read.
+	// sights are the observations of the keys that were read.
 	sights keySights
 
-	// trouble is the error that was last logged; of the background alone.
+	// trouble is the error that was last logged; only Maintain uses it.
 	trouble string
 }
 
-// New returns a Ring that is not open yet. It takes over what before, the realm's
-// Ring until now, has seen of the keys; nil for none.
+// New returns a Ring that is not open yet. It takes over the observations of
+// before, the realm's previous Ring; nil for none.
 func New(c Config, before *Ring) *Ring {
 	r := &Ring{cfg: c}
 	if before != nil {
@@ -77,9 +78,9 @@ func New(c Config, before *Ring) *Ring {
 	return r
 }
 
-// Open reads the keys of all rings. It first looks whether every key can be
-// opened, and only then seals anew, in one write, those that are not under the
-// master key, and makes those that are missing.
+// Open reads the keys of all rings. It first checks that every key can be
+// unsealed, then seals again, in one write, those that are not sealed under
+// the master key, and makes those that are missing.
 func Open(ctx context.Context, rings []*Ring) error {
 	slices.SortFunc(rings, func(a, b *Ring) int { return cmp.Compare(a.cfg.Name, b.cfg.Name) })
 	var stale []store.SigningKey
@@ -133,7 +134,7 @@ func (r *Ring) open(ctx context.Context) error {
 	return r.ring.Load().broken
 }
 
-// reseal seals open keys, of any realms, under the master key.
+// reseal seals unsealed keys, of any realms, under the master key.
 func (r *Ring) reseal(ctx context.Context, open []store.SigningKey) error {
 	realm := open[0].Realm
 	for i := range open {
@@ -153,8 +154,8 @@ func (r *Ring) reseal(ctx context.Context, open []store.SigningKey) error {
 	return nil
 }
 
-// Refresh reads the keys from the store at once. If that fails, the next reading
-// is not far.
+// Refresh reads the keys from the store at once. If that fails, Maintain reads
+// them soon.
 func (r *Ring) Refresh(ctx context.Context) { _, _ = r.readKeys(ctx) }
 
 func (r *Ring) keyService() *Keys {

@@ -17,8 +17,8 @@ const (
 	Production Environment = "production"
 )
 
-// Client is a program that may ask for tokens of one realm. It holds no secret,
-// only hashes.
+// Client is a program that may request tokens of one realm. It holds no
+// secret, only hashes.
 type Client struct {
 	Realm string
 	// ID is the client_id, unique in its realm.
@@ -28,8 +28,8 @@ type Client struct {
 	Disabled bool
 	Created  time.Time
 	Changed  time.Time
-	// NotBefore is when the client's tokens begin to count: one that was issued
-	// before is revoked. Whole seconds; zero for never.
+	// NotBefore revokes the tokens of the client that were issued before it.
+	// Whole seconds; zero for none.
 	NotBefore time.Time
 	// Secrets are the accepted client secrets, newest first: two at most.
 	Secrets []SecretHash
@@ -40,26 +40,27 @@ type Client struct {
 	// Revision is the store's opaque number of the snapshot in which the client was
 	// read, for RecordIssued. It is not stored.
 	Revision int64
-	// MinIssuedAt is the earliest date that a new token of the client may have: the
-	// store has ended others by that date, and takes a token dated earlier for one
-	// of those. Zero for none. The store sets it when the client is read.
+	// MinIssuedAt is the earliest date that a new token of the client may have:
+	// the store has revoked others by that date, and treats a token dated
+	// earlier as one of those. Zero for none. The store sets it when the client
+	// is read.
 	MinIssuedAt time.Time
 	// Newest is the time of the newest event in the store. The store sets it when
 	// the client is read.
 	Newest time.Time
 }
 
-// Settings are what an operator says about a client.
+// Settings are the settings of a client.
 type Settings struct {
 	// Name is for people; Contact is how to reach those who run the client.
 	Name, Contact string
 	// Environment is empty, Sandbox or Production.
 	Environment Environment
-	// Scopes are those that it is allowed.
+	// Scopes are the scopes that it may request.
 	Scopes counterfoil.Scopes
-	// Tenants are those that it is granted.
+	// Tenants are the tenants that it is granted.
 	Tenants []string
-	// Addresses are those that it may ask for tokens from; none for all.
+	// Addresses are the networks that it may request tokens from; none for all.
 	Addresses []netip.Prefix
 	// Labels are for people and for search.
 	Labels map[string]string
@@ -90,14 +91,14 @@ type TokenSettings struct {
 	// Claims are added to those of the realm: strings by name. A name that the
 	// realm's tokens have is refused.
 	Claims map[string]string `json:"claims,omitempty"`
-	// CertificateBound tokens are good only with the certificate that they were
-	// asked with (RFC 8705 section 3); DPoPBound ones only with the key (RFC
-	// 9449 section 5.2), and a request without a proof is refused.
+	// CertificateBound tokens are valid only with the certificate of the token
+	// request (RFC 8705 section 3); DPoPBound ones only with the key of its
+	// proof (RFC 9449 section 5.2), and a request without a proof is refused.
 	CertificateBound bool `json:"certificate_bound,omitempty"`
 	DPoPBound        bool `json:"dpop_bound,omitempty"`
 }
 
-// Authentication is how a client proves itself without a shared secret. The
+// Authentication is how a client authenticates without a shared secret. The
 // zero value leaves secrets as the only way.
 type Authentication struct {
 	// KeySet is a JWK Set (RFC 7517) with the public keys that sign its
@@ -105,7 +106,7 @@ type Authentication struct {
 	// certificates; KeySetURL is where it publishes one instead (jwks_uri).
 	KeySet    string `json:"jwks,omitempty"`
 	KeySetURL string `json:"jwks_uri,omitempty"`
-	// Certificate is what a certificate of a trusted authority must say
+	// Certificate is the rule for a certificate of a trusted authority
 	// (tls_client_auth, RFC 8705 section 2.1.2): exactly one field is set.
 	Certificate CertificateRule `json:"certificate,omitzero"`
 	// Thumbprints are the SHA-256 thumbprints of self-signed certificates, in
@@ -118,9 +119,9 @@ type Authentication struct {
 
 // CertificateRule names the one subject that a certificate must have, by the
 // metadata names of RFC 8705 section 2.1.2. SubjectDN is RFC 4514: the same
-// attributes in the same order, values exactly. DNS and the domain of
-// Email have no case, IP is compared as an address, the others exactly; a
-// wildcard in a certificate stands for itself.
+// attributes in the same order, values exactly. DNS and the domain of Email
+// have no case, IP is compared as an address, the others exactly; a wildcard
+// in a certificate matches only itself.
 type CertificateRule struct {
 	SubjectDN string `json:"tls_client_auth_subject_dn,omitempty"`
 	DNS       string `json:"tls_client_auth_san_dns,omitempty"`
@@ -133,15 +134,15 @@ type CertificateRule struct {
 type FederationRule struct {
 	// Issuer is exactly that of the realm's FederatedIssuer.
 	Issuer string `json:"issuer"`
-	// Claims must all be there with these values; sub is one of them. A "*" at
-	// the end of a value stands for any ending. A name that starts with a slash
-	// is a JSON pointer through objects (RFC 6901), as in
+	// Claims must all be present with these values; sub is one of them. A "*" at
+	// the end of a value matches any ending. A name that starts with a slash is
+	// a JSON pointer through objects (RFC 6901), as in
 	// /kubernetes.io/serviceaccount/name. Numbers and booleans are compared by
 	// their JSON text, and of an array one element is enough.
 	Claims map[string]string `json:"claims"`
 }
 
-// SecretHash is what a Store keeps of a client secret or an API key.
+// SecretHash is the stored hash of a client secret or an API key.
 type SecretHash struct {
 	// ID names the secret in lists and records: 8 hexadecimal digits.
 	ID string

@@ -1,6 +1,7 @@
-// Package store says what a server keeps and what it asks of a database: the
-// records of clients, tokens and signing keys, and the interface [Store]. Package
-// sqlite below it is one; package storetest has the tests that each must pass.
+// Package store defines the data of a server and its database: the records of
+// clients, tokens and signing keys, and the interface [Store]. Package sqlite
+// implements it; package storetest has the tests that each implementation must
+// pass.
 package store
 
 import (
@@ -19,7 +20,7 @@ var (
 	// ErrExists: the client or key is there already.
 	ErrExists = errors.New("already exists")
 	// ErrConflict: the client or the keys were changed since they were read.
-	ErrConflict = errors.New("changed by someone else in the meantime: look at it again, then repeat the change")
+	ErrConflict = errors.New("changed by someone else in the meantime: read it again, then repeat the change")
 	// ErrReplayed: a single-use assertion or proof was used before.
 	ErrReplayed = errors.New("used before")
 	// ErrTooManyRevocations: more than MaxRevoked tokens of a client are revoked individually.
@@ -41,59 +42,59 @@ const (
 	MaxLifetime = 30 * 24 * time.Hour
 )
 
-// Store is what the server asks of a database. Package storetest holds the
-// tests that each must pass.
+// Store is the server's database. Package storetest holds the tests that each
+// implementation must pass.
 //
-// Durability: a method that writes returns nil only when what it wrote survives
-// the death of the process and of the machine. Any other error means that
-// nothing was written, or, when the connection to the database broke, that
-// nobody can tell.
+// Durability: a method that writes returns nil only when what it wrote
+// survives the death of the process and of the machine. Any other error means
+// that nothing was written, or, when the connection to the database broke,
+// that the outcome is unknown.
 //
-// Atomicity: what one call writes is written whole or not at all, its event
-// included. A reader never sees half of it.
+// Atomicity: a call writes everything or nothing, its event included. A reader
+// never sees a part of it.
 //
 // Concurrency: all methods may be called at once, also from several processes
-// on the same database. Writes take effect one after the other, each before its
-// call returns; a read sees every write whose call had returned, wherever it
-// was made. Only Events may lag behind, as it says. A write that waits is not
-// abandoned when its context ends: the caller learns what became of it.
+// on the same database. Writes take effect one after the other, each before
+// its call returns; a read sees every write whose call had returned, wherever
+// it was made. Only Events may lag behind, as it says. A write that waits is
+// not abandoned when its context ends: the caller learns its outcome.
 //
-// Clocks: the times that a Store is told may jump, because somebody sets the clock
-// of a machine. The order of two writes is that in which they take effect. A token
-// that a later write has ended stays so, however the two are dated, and nothing
-// that has not expired is forgotten because the clock was ahead for some time: a
-// Store goes by how much time has passed, for which the times that it is given
-// have a monotonic reading.
+// Clocks: the times that a Store is given may jump, because the clock of a
+// machine can be set. The order of two writes is that in which they take
+// effect. A token that a later write has revoked stays revoked, however the
+// two are dated, and nothing that has not expired is forgotten because the
+// clock was temporarily ahead: a Store measures the time that has passed, for
+// which the times that it is given have a monotonic reading.
 //
-// Times are kept to the microsecond and come back in UTC; strings come back as
-// they were given, in any script.
+// Times are stored to the microsecond and returned in UTC; strings are
+// returned as they were given, in any script.
 type Store interface {
 	ClientStore
 	TokenStore
 	KeyStore
 
 	// Events returns up to limit events after the given sequence number, 0 for
-	// the first: those of one client in the order in which they took effect. It
-	// may end before an event whose sequence number is above that of a write
-	// under way, wherever that is made, and has it once that write is over. An
-	// event never appears before one that a reader was already given. So a
-	// database need not make writes wait for each other to number their events.
+	// the first: those of one client in the order in which they took effect. The
+	// list may stop before an event whose sequence number is above that of a
+	// write in progress in any process, and includes it once that write is over.
+	// An event never appears before one that a reader was already given. So a
+	// database need not serialize writes to number their events.
 	Events(ctx context.Context, after int64, limit int) (EventPage, error)
 
-	// Ready returns nil when a write would be taken now, and otherwise why not. It
-	// writes nothing, and waits no longer than a write would.
+	// Ready returns nil when a write would succeed now, and otherwise the
+	// reason. It writes nothing, and waits no longer than a write would.
 	Ready(ctx context.Context) error
 
-	// Close waits for writes under way, then lets go of the database. Calls
-	// after it fail.
+	// Close waits for writes in progress, then closes the database. Later calls
+	// fail.
 	Close() error
 }
 
 // ClientStore keeps clients.
 type ClientStore interface {
-	// CreateClient adds c with Version 1, whatever it says, and records e. It
-	// returns ErrExists when the realm has a client of that ID. A client of that
-	// ID that was deleted leaves its NotBefore to the new one, when that is
+	// CreateClient adds c with Version 1, regardless of c.Version, and records
+	// e. It returns ErrExists when the realm has a client of that ID. The new
+	// client inherits the NotBefore of a deleted client of that ID, when that is
 	// later.
 	CreateClient(ctx context.Context, c Client, e counterfoil.Event) error
 	// Client returns one client, or ErrNotFound.
@@ -102,66 +103,67 @@ type ClientStore interface {
 	Clients(ctx context.Context, q ClientQuery) ([]Client, error)
 	// UpdateClient replaces the client that has c's Realm and ID, and records e.
 	// c.Version and c.Created are those that were read; the client gets the next
-	// version. It returns ErrConflict when the client has another version by now,
-	// or was deleted and made again, and ErrNotFound when it is gone. When Disabled
-	// or NotBefore changed, that becomes a revocation of all tokens concerned, in
-	// the same write; with a changed NotBefore these are all that were recorded so
-	// far and are dated before it or ahead of the clock. The store may take a later
-	// one. A client that is disabled has no live token from then on.
+	// version. It returns ErrConflict when the client has another version by
+	// now, or was deleted and created again, and ErrNotFound when it is gone. A
+	// change of Disabled or NotBefore becomes a revocation of all tokens
+	// concerned, in the same write; with a changed NotBefore these are all
+	// tokens recorded so far that are dated before it or ahead of the clock. The
+	// store may choose a later NotBefore. A disabled client has no live token.
 	UpdateClient(ctx context.Context, c Client, e counterfoil.Event) error
 	// DeleteClient removes a client, its live token and its uses, revokes all
 	// tokens that it was issued up to e.Time, and records e. Events about it
 	// stay. It returns ErrNotFound when there is no such client.
 	DeleteClient(ctx context.Context, realm, id string, e counterfoil.Event) error
 
-	// RecordLastUses keeps when secrets were last used, where that is later than
-	// what is kept. Those of clients that are gone are left out.
+	// RecordLastUses stores when secrets were last used, where that is later
+	// than the stored time. Those of deleted clients are ignored.
 	RecordLastUses(ctx context.Context, uses []LastUse) error
-	// Uses returns the last uses of a client's secrets and API keys.
+	// LastUses returns the last uses of a client's secrets and API keys.
 	LastUses(ctx context.Context, realm, clientID string) ([]LastUse, error)
 }
 
 // ClientQuery asks for clients of a realm.
 type ClientQuery struct {
 	Realm string
-	// After is the ID that the page comes behind; "" for the first page.
+	// After is the ID that the page starts after; "" for the first page.
 	After string
-	// Limit is how many clients to return at most.
+	// Limit is the maximum number of clients.
 	Limit int
 	// Search, when set, is looked for in ID, name, contact and labels, each
 	// written NAME=VALUE, without regard to the case of ASCII letters.
 	Search string
-	// Environment and Disabled, when set, choose among the clients.
+	// Environment and Disabled, when set, filter the clients.
 	Environment Environment
 	Disabled    *bool
 }
 
-// TokenStore keeps what has to be known of tokens: that they were issued, and
-// which of them serve no longer.
+// TokenStore keeps the state of tokens: which were issued, and which of them
+// are revoked.
 type TokenStore interface {
 	// RecordIssued records that a token was issued. It returns ErrNotFound when
-	// the client is gone or disabled by then, ErrConflict when it was changed
-	// since it was read, or deleted and made again, or when a token that replaces others is dated before its
-	// MinIssuedAt, and ErrReplayed when one of i.ReplayKeys was used before; it records
-	// nothing then: no token leaves on what is no longer so. What it returns is the new Revision of the client.
+	// the client is gone or disabled, ErrConflict when it was changed since it
+	// was read, or deleted and created again, or when a token that replaces
+	// others is dated before its MinIssuedAt, and ErrReplayed when one of
+	// i.ReplayKeys was used before. It then records nothing, so that no token is
+	// issued on stale data. It returns the new Revision of the client.
 	RecordIssued(ctx context.Context, i Issuance) (revision int64, err error)
-	// RecordRefused records that a request was refused. Of those by unauthenticated
-	// callers, who did not prove to be the client that they named, the newest
-	// MaxAnonymousRefusals are kept and the others counted; they never evict any
-	// other event.
+	// RecordRefused records that a request was refused. Of the refusals of
+	// unauthenticated callers, which did not prove to be the client that they
+	// named, the newest MaxAnonymousRefusals are kept and the others counted;
+	// they never evict any other event.
 	RecordRefused(ctx context.Context, e counterfoil.Event, stranger bool) error
 
 	// TokenStatus returns the status of a client and of one of its tokens;
 	// ErrNotFound if the client is gone. It is called for every guarded call.
 	TokenStatus(ctx context.Context, realm, clientID, tokenID string) (TokenStatus, error)
 	// RevokeToken revokes one token of r's client until r.Expires, and records
-	// e. To revoke it again changes nothing and records nothing. ErrTooManyRevocations means
-	// that MaxRevoked of the client are revoked already.
+	// e. Revoking it again changes and records nothing. ErrTooManyRevocations
+	// means that MaxRevoked tokens of the client are already revoked.
 	RevokeToken(ctx context.Context, r Revocation, e counterfoil.Event) error
-	// Revocations returns up to limit revocations of a realm in the order of their
-	// sequence numbers, after one of them; 0 for the first. Each client and each
-	// token is there once, with its latest state. Expired revocations may be
-	// omitted: a follower from 0 misses none that has not expired.
+	// Revocations returns up to limit revocations of a realm in the order of
+	// their sequence numbers, after one of them; 0 for the first. Each client
+	// and each token appears once, with its latest state. Expired revocations
+	// may be omitted: a follower from 0 misses none that has not expired.
 	Revocations(ctx context.Context, realm string, after int64, limit int) (RevocationPage, error)
 	// StatusIndexes reserves n indexes for a realm's status lists and returns
 	// the first. Indexes are never given twice.
@@ -175,21 +177,21 @@ type TokenStore interface {
 type Issuance struct {
 	// Event has the Realm, the ClientID and the TokenID.
 	Event counterfoil.Event
-	// Version, Created and Revision are those of the client as it was read. Versions
-	// begin anew when a client is deleted and made again: Created tells the two
-	// apart.
+	// Version, Created and Revision are those of the client as it was read.
+	// Versions start over when a client is deleted and created again: Created
+	// distinguishes the two.
 	Version, Revision int64
 	Created           time.Time
-	// Replace makes the token the client's live one in place of any other: of
-	// several recorded at once, the last to take effect is live and no other.
+	// Replace makes the token the client's only live one: of several recorded
+	// concurrently, the last to take effect is live.
 	Replace bool
-	// SetBack says that the clock is behind what the client's tokens are dated by
-	// more than MaxAhead, and Issued goes by the clock. The store revokes by their
-	// names the tokens that would count again, and lets tokens count from Issued
-	// on; ErrTooManyRevocations when it knows of too many.
+	// SetBack says that the clock is more than MaxAhead behind the dates of the
+	// client's tokens, and that Issued follows the clock. The store revokes
+	// individually the tokens that would become valid again, and accepts tokens
+	// from Issued on; ErrTooManyRevocations when there are too many.
 	SetBack bool
-	// Reused says that the token was recorded before and is answered again:
-	// if it was revoked since Revision, that is an ErrConflict.
+	// Reused says that the token was recorded before and is returned again: if
+	// it was revoked since Revision, that is an ErrConflict.
 	Reused bool
 	// Issued and Expires are the token's iat and exp: whole seconds.
 	Issued, Expires time.Time
@@ -203,18 +205,18 @@ type Issuance struct {
 
 // ReplayKey stands for a single-use assertion or DPoP proof.
 type ReplayKey struct {
-	// Hash is the SHA-256 of its jti and whose it is; Until is when it can be
+	// Hash is the SHA-256 of its jti and its owner; Until is when it can be
 	// forgotten.
 	Hash  [32]byte
 	Until time.Time
 }
 
-// TokenStatus says whether a client and one of its tokens are in force.
+// TokenStatus is the state of a client and of one of its tokens.
 type TokenStatus struct {
 	Disabled bool
 	// NotBefore is the Client's.
 	NotBefore time.Time
-	// Revoked tells that the token is revoked by itself.
+	// Revoked says that the token is revoked individually.
 	Revoked bool
 	// LiveToken is the ID of the client's live token; "" when it has none.
 	LiveToken string
@@ -222,19 +224,20 @@ type TokenStatus struct {
 	Policy provider.Policy
 }
 
-// Revocation ends tokens before they expire: one of them, or those of a client.
+// Revocation revokes tokens before they expire: one token, or those of a
+// client.
 type Revocation struct {
 	// Sequence numbers grow, not always by one, and are never used twice. It is
 	// the store's.
 	Sequence int64
 	Realm    string
 	ClientID string
-	// TokenID is the token that ends; "" when the rest is about all of the
+	// TokenID is the revoked token; "" when the other fields apply to all of the
 	// client's.
 	TokenID string
-	// NotBefore: the client's tokens that were issued before it have ended.
+	// NotBefore: the client's tokens that were issued before it are revoked.
 	NotBefore time.Time
-	// Disabled: all of the client's tokens are refused for as long.
+	// Disabled: all of the client's tokens are refused while it is disabled.
 	Disabled bool
 	// Expires is when it can be forgotten: every token concerned has expired.
 	Expires time.Time
@@ -242,29 +245,29 @@ type Revocation struct {
 
 // RevocationPage is a part of a realm's revocations.
 type RevocationPage struct {
-	// Feed is a random word that names the database: after another one, whoever
-	// follows starts anew.
+	// Feed is a random identifier of the database: when it changes, followers
+	// start over.
 	Feed        string
 	Revocations []Revocation
 	// Last is the sequence number that the page goes up to: nothing up to it
-	// will ever be added. It is below the one that was asked after only when the
-	// database is an older state of itself, restored.
+	// will ever be added. It is below the requested one only when an older state
+	// of the database was restored.
 	Last int64
 }
 
 // KeyStore keeps the signing keys.
 type KeyStore interface {
 	// AddSigningKey adds k and records e. It returns ErrConflict when the newest
-	// key of the realm for the algorithm is another than after; "" for none: of
-	// several that are made at once, one is added.
+	// key of the realm for the algorithm is not after; "" for none. So of
+	// several that are made concurrently, one is added.
 	AddSigningKey(ctx context.Context, k SigningKey, after string, e counterfoil.Event) error
 	// SigningKeys returns the keys of a realm, oldest first: in the order of
 	// Activates, and of Created where that is the same.
 	SigningKeys(ctx context.Context, realm string) ([]SigningKey, error)
 	// UpdateSigningKeys replaces the keys that have the realms and IDs of these,
-	// all or, with ErrNotFound, none, and records e. It lowers no Lifetime, and a
-	// key whose Private is empty stays without: so changes that several servers
-	// make at once, each on what it has read, undo nothing that matters.
+	// all or, with ErrNotFound, none, and records e. It never lowers a Lifetime,
+	// and an empty Private stays empty: so concurrent changes by several servers
+	// undo nothing that matters.
 	UpdateSigningKeys(ctx context.Context, keys []SigningKey, e counterfoil.Event) error
 	// DeleteSigningKey removes a key and records e; ErrNotFound when it is gone.
 	DeleteSigningKey(ctx context.Context, realm, id string, e counterfoil.Event) error
@@ -275,7 +278,7 @@ type KeyStore interface {
 // from then on until its last token has expired.
 type SigningKey struct {
 	Realm string
-	// ID is the kid, in the form that the realm's provider has.
+	// ID is the kid, in the form of the realm's provider.
 	ID string
 	// Algorithm is the JWS algorithm that it signs with.
 	Algorithm string
@@ -287,19 +290,19 @@ type SigningKey struct {
 	// Public is the public key in PKIX form (RFC 5280 section 4.1.2.7).
 	Public []byte
 	// Private is the private key in PKCS #8 form (RFC 5958), sealed under the
-	// master key where there is one; empty once the key signs no longer.
+	// master key where there is one; empty once the key no longer signs.
 	Private counterfoil.Secret
 }
 
 // EventPage is a part of the audit record.
 type EventPage struct {
 	Events []RecordedEvent
-	// Evicted is how many records of refused strangers were dropped since the
-	// database was made.
+	// Evicted is how many records of refused anonymous requests were dropped
+	// since the database was created.
 	Evicted int64
 }
 
-// RecordedEvent is an event with its place in the order of all.
+// RecordedEvent is an event with its sequence number.
 type RecordedEvent struct {
 	// Sequence numbers grow, not always by one, and are never used twice.
 	Sequence int64 `json:"sequence"`
