@@ -100,7 +100,8 @@ func assertionType(typ string, federated bool) bool {
 	if len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
 		typ = typ[len(prefix):]
 	}
-	return typ == "" || strings.EqualFold(typ, "JWT") || strings.EqualFold(typ, "client-authentication+jwt") || federated && strings.EqualFold(typ, "JOSE")
+	return typ == "" || strings.EqualFold(typ, "JWT") || strings.EqualFold(typ, "client-authentication+jwt") ||
+		federated && strings.EqualFold(typ, "JOSE")
 }
 
 // badAssertion returns the refusal for an error of package jose; it repeats
@@ -118,7 +119,9 @@ func badAssertion(err error) *requestRefusal {
 
 // proveAssertion verifies the assertion of a client, and returns its replay
 // key if it is single-use.
-func (rl *realm) proveAssertion(ctx context.Context, a *attempt, c *credentials, client *store.Client) ([]store.ReplayKey, *requestRefusal) {
+func (rl *realm) proveAssertion(
+	ctx context.Context, a *attempt, c *credentials, client *store.Client,
+) ([]store.ReplayKey, *requestRefusal) {
 	if c.assertion.issuer != nil {
 		return nil, rl.proveFederated(ctx, a, c.assertion, client)
 	}

@@ -163,7 +163,8 @@ func (rl *realm) authenticateOnce(ctx context.Context, a *attempt, creds *creden
 	e := a.event
 	e.Type, e.Success = counterfoil.EventClientAuthenticated, true
 	_, err := rl.Store.RecordIssued(ctx, store.Issuance{
-		Event: e, Version: by.client.Version, Created: by.client.Created, Revision: by.client.Revision, Reused: true, ReplayKeys: by.once, StatusIndex: -1,
+		Event: e, Version: by.client.Version, Created: by.client.Created, Revision: by.client.Revision, Reused: true,
+		ReplayKeys: by.once, StatusIndex: -1,
 	})
 	return by, rl.recorded(ctx, e, err)
 }
@@ -233,9 +234,10 @@ func (rl *realm) mayFollow(ctx context.Context, by *requester, now time.Time) bo
 	c, err := rl.fresh(ctx, rl.Name, by.client.ID)
 	// The ID may belong to another client by now, or the secret may have
 	// expired.
-	return err == nil && mayFollow(c, now) && c.Created.Equal(by.client.Created) && (by.secret == nil || slices.ContainsFunc(c.Secrets, func(h store.SecretHash) bool {
-		return h.ID == by.secret.ID && h.Value == by.secret.Value && h.AcceptedAt(now)
-	}))
+	return err == nil && mayFollow(c, now) && c.Created.Equal(by.client.Created) &&
+		(by.secret == nil || slices.ContainsFunc(c.Secrets, func(h store.SecretHash) bool {
+			return h.ID == by.secret.ID && h.Value == by.secret.Value && h.AcceptedAt(now)
+		}))
 }
 
 // mayFollow reports whether the client is a resource server that is enabled

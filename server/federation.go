@@ -85,7 +85,8 @@ func (rl *realm) federatedBy(unverified map[string]any) *federatedIssuer {
 // service. MaxLifetime bounds that.
 func (rl *realm) proveFederated(ctx context.Context, a *attempt, shown *assertion, client *store.Client) *requestRefusal {
 	f := shown.issuer
-	rules := slices.DeleteFunc(slices.Clone(client.Authentication.Federation), func(r store.FederationRule) bool { return r.Issuer != f.Issuer })
+	rules := slices.DeleteFunc(slices.Clone(client.Authentication.Federation),
+		func(r store.FederationRule) bool { return r.Issuer != f.Issuer })
 	if len(rules) == 0 {
 		return refused(counterfoil.AssertionIssuer, "the client has no rule for the issuer")
 	}

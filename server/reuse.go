@@ -69,13 +69,15 @@ func (rl *realm) again(ctx context.Context, a *attempt, entry *reusable, asked *
 	// was made: it would live longer than the realm allows. Of two concurrent
 	// requests, one may have read the clock a second earlier.
 	now := a.event.Time.Unix()
-	if g == nil || now >= g.reuseUntil || now < g.made-1 || g.by != rl || !sameClient(g.client, asked.client) || !rl.keys.Published(g.keyID) {
+	if g == nil || now >= g.reuseUntil || now < g.made-1 || g.by != rl || !sameClient(g.client, asked.client) ||
+		!rl.keys.Published(g.keyID) {
 		return nil, nil
 	}
 	e := a.event
 	e.Type, e.Success, e.TokenID = counterfoil.EventTokenReused, true, g.tokenID
 	asOf, err := rl.Store.RecordIssued(ctx, store.Issuance{
-		Event: e, Version: g.client.Version, Created: g.client.Created, Revision: g.asOf, Reused: true, ReplayKeys: asked.once, StatusIndex: -1,
+		Event: e, Version: g.client.Version, Created: g.client.Created, Revision: g.asOf, Reused: true,
+		ReplayKeys: asked.once, StatusIndex: -1,
 	})
 	if refusal := asked.replayed(rl.recorded(ctx, e, err)); refusal != nil {
 		if refusal.again {

@@ -103,7 +103,7 @@ func TestSealingIsRecorded(t *testing.T) {
 		if got := fmt.Sprintf("%q %s", last.Realm, last.Detail); last.Type != counterfoil.EventKeysResealed || got != want {
 			t.Errorf("recorded %s of %s, want %s", last.Type, got, want)
 		}
-		if log := h.log.String(); strings.Contains(log, "sign in another way") {
+		if log := h.log.String(); strings.Contains(log, "RSA backend failed, using another") {
 			t.Errorf("logged %s", log)
 		}
 	}

@@ -87,7 +87,9 @@ func newSecrets(c counterfoil.Clock) *secrets {
 // one would have to wait too long. No slow hash is computed for a client that
 // is not fresh: the caller must retry with a fresh one, whose secret may
 // differ.
-func (s *secrets) verify(ctx context.Context, c *store.Client, hashes []store.SecretHash, value counterfoil.Secret, at time.Time, fresh bool) (*store.SecretHash, *requestRefusal) {
+func (s *secrets) verify(
+	ctx context.Context, c *store.Client, hashes []store.SecretHash, value counterfoil.Secret, at time.Time, fresh bool,
+) (*store.SecretHash, *requestRefusal) {
 	if found := sechash.FindFast(hashes, value, at); found != nil || value == "" {
 		return found, nil
 	}
@@ -111,7 +113,9 @@ func (s *secrets) verify(ctx context.Context, c *store.Client, hashes []store.Se
 }
 
 // verifySlow returns the index of the hash that matches value, or -1.
-func (s *secrets) verifySlow(ctx context.Context, c *store.Client, hashes []*store.SecretHash, value counterfoil.Secret, fresh bool) (found int, busy bool) {
+func (s *secrets) verifySlow(
+	ctx context.Context, c *store.Client, hashes []*store.SecretHash, value counterfoil.Secret, fresh bool,
+) (found int, busy bool) {
 	key := clientKey{c.Realm, c.ID}
 	own := make([]mark, len(hashes))
 	all := sha256.New()

@@ -423,7 +423,8 @@ func newRealm(c *shared, r Realm, before *realm) (*realm, error) {
 
 func checkBaseURL(s string) error {
 	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(s, "/") {
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
+		strings.HasSuffix(s, "/") {
 		return fmt.Errorf("the base URL %q must be an https URL without a query, a fragment or a trailing slash", s)
 	}
 	return nil

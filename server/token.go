@@ -186,7 +186,8 @@ func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *requestRefusa
 	}
 	g.asOf, g.made = asOf, e.Time.Unix()
 	if g.setBack {
-		rl.Logger.WarnContext(ctx, "the clock was set back: tokens of the client that are dated ahead of it are revoked", "realm", rl.Name, "client_id", e.ClientID)
+		rl.Logger.WarnContext(ctx, "the clock was set back: tokens of the client that are dated ahead of it are revoked",
+			"realm", rl.Name, "client_id", e.ClientID)
 		rl.clients.Drop(clientKey{rl.Name, g.client.ID})
 		return nil
 	}
@@ -341,13 +342,15 @@ func (rl *realm) recordRefusal(ctx context.Context, a *attempt, refusal *request
 	e.Type, e.Reason, e.Detail = counterfoil.EventTokenRefused, refusal.reason, refusal.detail
 	switch {
 	case refusal.unrecorded:
-		rl.storeTrouble.Error(ctx, rl.Clock, rl.Logger, "token request failed", "realm", rl.Name, "client_id", e.ClientID, "error", refusal.err)
+		rl.storeTrouble.Error(ctx, rl.Clock, rl.Logger, "token request failed",
+			"realm", rl.Name, "client_id", e.ClientID, "error", refusal.err)
 	case refusal.err != nil:
 		rl.Logger.ErrorContext(ctx, "token request failed", "realm", rl.Name, "client_id", e.ClientID, "error", refusal.err)
 	}
 	if !refusal.unrecorded {
 		if err := rl.Store.RecordRefused(ctx, e, !a.proven); err != nil {
-			rl.storeTrouble.Error(ctx, rl.Clock, rl.Logger, "token request not recorded", "realm", rl.Name, "client_id", e.ClientID, "reason", refusal.reason, "error", err)
+			rl.storeTrouble.Error(ctx, rl.Clock, rl.Logger, "token request not recorded",
+				"realm", rl.Name, "client_id", e.ClientID, "reason", refusal.reason, "error", err)
 			refusal = refused(counterfoil.Unavailable, "")
 			e.Reason, e.Detail = refusal.reason, "record refusal"
 		}

@@ -143,7 +143,8 @@ func (r *Remote) ImportClients(ctx context.Context, realm string, i Import) (Rep
 // flags are what a query calls the choices of an import.
 func (i *Import) flags() map[string]*bool {
 	return map[string]*bool{
-		"dry_run": &i.DryRun, "replace": &i.Replace, "partial": &i.Partial, "literal_secrets": &i.LiteralSecrets, "cap_lifetime": &i.CapLifetime,
+		"dry_run": &i.DryRun, "replace": &i.Replace, "partial": &i.Partial, "literal_secrets": &i.LiteralSecrets,
+		"cap_lifetime": &i.CapLifetime,
 	}
 }
 

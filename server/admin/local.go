@@ -76,8 +76,10 @@ func (l *Local) Realms(context.Context) ([]Realm, error) {
 	for i, r := range realms {
 		t := &r.Provider.TokenEndpoint
 		views[i] = Realm{
-			Name: r.Name, Provider: r.Provider.Name, Issuer: cmp.Or(r.Issuer, r.BaseURL), Scopes: some(r.Provider.ScopeNames()), Tenants: some(r.Tenants),
-			APIKeys: r.Provider.Needs(provider.HeaderFromAPIKey), Algorithms: algorithms(r.Provider), Policy: t.Policy, Lifetime: t.Lifetime.String(),
+			Name: r.Name, Provider: r.Provider.Name, Issuer: cmp.Or(r.Issuer, r.BaseURL),
+			Scopes: some(r.Provider.ScopeNames()), Tenants: some(r.Tenants),
+			APIKeys: r.Provider.Needs(provider.HeaderFromAPIKey), Algorithms: algorithms(r.Provider), Policy: t.Policy,
+			Lifetime: t.Lifetime.String(),
 		}
 		if r.BaseURL != "" {
 			views[i].TokenURL = r.BaseURL + t.Path
@@ -106,7 +108,8 @@ func (l *Local) reach(realm string, scopes counterfoil.Scopes) error {
 	if l.within == nil || l.within.realm != realm || l.within.scopes.ContainsAll(scopes) {
 		return nil
 	}
-	return problem(forbidden, "in the realm of the Admin API itself, a client is managed with a token that has all of its scopes: %s", event.Clean(scopes.String(), 500))
+	return problem(forbidden, "in the realm of the Admin API itself, a client is managed with a token that has "+
+		"all of its scopes: %s", event.Clean(scopes.String(), 500))
 }
 
 // reachClient is reach for a client that is there; it returns its version.
@@ -376,7 +379,8 @@ func (l *Local) RotateKey(ctx context.Context, realm string, algorithm provider.
 	case o.Prepublish != 0 && (o.Immediately || o.Compromised):
 		err = problem(wrongValues, "a key that signs at once is not published ahead: leave one of the two out")
 	case o.Prepublish != 0 && (o.Prepublish < minAhead || o.Prepublish > store.MaxLifetime):
-		err = problem(wrongValues, "a key must be published from %v to %v before it signs, because verifiers keep key sets", minAhead, store.MaxLifetime)
+		err = problem(wrongValues, "a key must be published from %v to %v before it signs, because verifiers keep key sets",
+			minAhead, store.MaxLifetime)
 	}
 	if err != nil {
 		return signing.View{}, err

@@ -82,7 +82,8 @@ func (r *Remote) once(ctx context.Context, q query, into any) error {
 		err := r.do(ctx, q, into)
 		var p *Problem
 		var refused *counterfoil.Error
-		if err == nil || n == attempts || ctx.Err() != nil || errors.As(err, &p) || errors.As(err, &refused) || errors.Is(err, errStranger) || errors.Is(err, errAnswer) {
+		if err == nil || n == attempts || ctx.Err() != nil || errors.As(err, &p) || errors.As(err, &refused) ||
+			errors.Is(err, errStranger) || errors.Is(err, errAnswer) {
 			return err
 		}
 		if _, err := body.Seek(0, io.SeekStart); err != nil {
@@ -200,7 +201,8 @@ func (r *Remote) CreateClient(ctx context.Context, realm string, n NewClient) (C
 }
 
 func (v *credentialsView) secret() clients.Credentials {
-	return clients.Credentials{ClientID: v.ClientID, ClientSecret: counterfoil.Secret(v.ClientSecret), APIKey: counterfoil.Secret(v.APIKey), PreviousExpires: v.OldEnds, ID: v.ID, PreviousID: v.OldID}
+	return clients.Credentials{ClientID: v.ClientID, ClientSecret: counterfoil.Secret(v.ClientSecret),
+		APIKey: counterfoil.Secret(v.APIKey), PreviousExpires: v.OldEnds, ID: v.ID, PreviousID: v.OldID}
 }
 
 // Client returns a client.
@@ -234,7 +236,8 @@ func (r *Remote) Clients(ctx context.Context, q store.ClientQuery) (ClientPage, 
 func (r *Remote) ChangeClient(ctx context.Context, realm, id string, version int64, patch []byte) (Client, error) {
 	var v Client
 	err := r.do(ctx, query{
-		method: http.MethodPatch, path: clientOf(realm, id), media: "application/merge-patch+json", body: bytes.NewReader(patch), version: version,
+		method: http.MethodPatch, path: clientOf(realm, id), media: "application/merge-patch+json",
+		body: bytes.NewReader(patch), version: version,
 	}, &v)
 	return v, err
 }

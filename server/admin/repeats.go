@@ -60,8 +60,10 @@ func (s *repeats) serve(c *call, client string, do func(*call) (answer, error)) 
 	given := c.Header.Values(idempotencyKey)
 	key, quoted := strings.CutPrefix(given[0], `"`)
 	key, closed := strings.CutSuffix(key, `"`)
-	if len(given) > 1 || quoted != closed || key == "" || len(key) > maxKey || strings.ContainsFunc(key, func(r rune) bool { return r < 0x21 || r > 0x7e || r == '"' }) {
-		return answer{}, problem(malformed, `Idempotency-Key must be one string of 1 to %d visible characters, as "8e03978e-40d5-43dd-bc93-6894a57f9324"`, maxKey)
+	if len(given) > 1 || quoted != closed || key == "" || len(key) > maxKey ||
+		strings.ContainsFunc(key, func(r rune) bool { return r < 0x21 || r > 0x7e || r == '"' }) {
+		return answer{}, problem(malformed,
+			`Idempotency-Key must be one string of 1 to %d visible characters, as "8e03978e-40d5-43dd-bc93-6894a57f9324"`, maxKey)
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.Body, maxBody))
 	if err != nil {

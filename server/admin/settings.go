@@ -32,7 +32,8 @@ func settingsOf(s *store.Settings) Settings {
 		v.Tokens.Lifetime = t.Lifetime.String()
 	}
 	v.Authentication = authentication{
-		KeySetURL: a.KeySetURL, Certificate: a.Certificate, Thumbprints: some(a.Thumbprints), Federation: append([]store.FederationRule{}, a.Federation...),
+		KeySetURL: a.KeySetURL, Certificate: a.Certificate, Thumbprints: some(a.Thumbprints),
+		Federation: append([]store.FederationRule{}, a.Federation...),
 	}
 	if a.KeySet != "" {
 		v.Authentication.KeySet = json.RawMessage(a.KeySet)
@@ -88,7 +89,8 @@ func (s *Settings) server() (store.Settings, []fault) {
 	}
 	a := &s.Authentication
 	v.Authentication = store.Authentication{
-		KeySet: string(a.KeySet), KeySetURL: a.KeySetURL, Certificate: a.Certificate, Thumbprints: none(a.Thumbprints), Federation: a.Federation,
+		KeySet: string(a.KeySet), KeySetURL: a.KeySetURL, Certificate: a.Certificate, Thumbprints: none(a.Thumbprints),
+		Federation: a.Federation,
 	}
 	return v, b.faults
 }
@@ -150,7 +152,8 @@ func checkSettings(r *server.Realm, s *store.Settings) error {
 	}
 	for i, rule := range s.Authentication.Federation {
 		if !slices.ContainsFunc(r.Federation, func(f server.FederatedIssuer) bool { return f.Issuer == rule.Issuer }) {
-			return fmt.Errorf("federation rule %d: the realm does not trust the issuer %q: add it to the realm's configuration first", i+1, rule.Issuer)
+			return fmt.Errorf("federation rule %d: the realm does not trust the issuer %q: add it to the realm's "+
+				"configuration first", i+1, rule.Issuer)
 		}
 	}
 	return nil
@@ -177,7 +180,8 @@ func patched(s *store.Settings, patch any) (Settings, error) {
 // viewOf returns a client as an operator sees it.
 func viewOf(c *store.Client, uses []store.LastUse) Client {
 	v := Client{
-		Realm: c.Realm, ID: c.ID, Status: statusEnabled, Settings: settingsOf(&c.Settings), Created: utc(c.Created), Changed: utc(c.Changed),
+		Realm: c.Realm, ID: c.ID, Status: statusEnabled, Settings: settingsOf(&c.Settings), Created: utc(c.Created),
+		Changed:   utc(c.Changed),
 		NotBefore: utc(c.NotBefore), Secrets: secretsOf(c.Secrets, uses), APIKeys: secretsOf(c.APIKeys, uses), Version: c.Version,
 	}
 	if c.Disabled {

@@ -167,7 +167,9 @@ func (s *Service) LastUses(ctx context.Context, realm, id string) ([]store.LastU
 // Change calls change to alter the settings of a client, validates them, and
 // records the differences. Nothing is recorded when nothing changed. change
 // may be called again, with newer settings, when the version is 0.
-func (s *Service) Change(ctx context.Context, actor, realm, id string, version int64, change func(*store.Settings) error) (store.Client, error) {
+func (s *Service) Change(
+	ctx context.Context, actor, realm, id string, version int64, change func(*store.Settings) error,
+) (store.Client, error) {
 	return s.update(ctx, actor, realm, id, version, func(c *store.Client) (kind, detail string, err error) {
 		before := fieldsOf(&c.Settings)
 		if err := change(&c.Settings); err != nil {
@@ -261,7 +263,8 @@ func EndOfTokens(c *store.Client, now time.Time) (time.Time, error) {
 }
 
 // ErrAhead means that a revocation would date new tokens too far ahead.
-var ErrAhead = errors.New("the client's tokens are dated ahead of the clock, because they were revoked many times within seconds or because the clock was set: retry in a moment")
+var ErrAhead = errors.New("the client's tokens are dated ahead of the clock, because they were revoked many " +
+	"times within seconds or because the clock was set: retry in a moment")
 
 // Delete removes a client; every guard that asks an Issuer refuses its tokens
 // from then on.
@@ -294,7 +297,9 @@ func (s *Service) VerifySecret(ctx context.Context, realm, id string, secret cou
 // update changes a client with f and records the event that f returns; nothing
 // when the kind is empty. With a version of 0, f is called again when the
 // client was changed in the meantime.
-func (s *Service) update(ctx context.Context, actor, realm, id string, version int64, f func(*store.Client) (kind, detail string, err error)) (store.Client, error) {
+func (s *Service) update(
+	ctx context.Context, actor, realm, id string, version int64, f func(*store.Client) (kind, detail string, err error),
+) (store.Client, error) {
 	for {
 		c, err := s.Get(ctx, realm, id)
 		if err != nil {

@@ -32,14 +32,16 @@ type Rotation struct {
 // was rotated.
 func (s *Service) RotateSecret(ctx context.Context, actor, realm, id string, r Rotation) (Credentials, error) {
 	secret := sechash.NewSecret()
-	return s.rotate(ctx, actor, realm, id, "client secret", r, func(c *store.Client) *[]store.SecretHash { return &c.Secrets }, Credentials{ClientID: id, ClientSecret: secret}, secret)
+	return s.rotate(ctx, actor, realm, id, "client secret", r,
+		func(c *store.Client) *[]store.SecretHash { return &c.Secrets }, Credentials{ClientID: id, ClientSecret: secret}, secret)
 }
 
 // RotateAPIKey is RotateSecret for the API key; a client without one gets its
 // first.
 func (s *Service) RotateAPIKey(ctx context.Context, actor, realm, id string, r Rotation) (Credentials, error) {
 	key := sechash.NewSecret()
-	return s.rotate(ctx, actor, realm, id, "API key", r, func(c *store.Client) *[]store.SecretHash { return &c.APIKeys }, Credentials{ClientID: id, APIKey: key}, key)
+	return s.rotate(ctx, actor, realm, id, "API key", r, func(c *store.Client) *[]store.SecretHash { return &c.APIKeys },
+		Credentials{ClientID: id, APIKey: key}, key)
 }
 
 // ends returns until when the old value is accepted: now for at once, and zero
@@ -63,7 +65,10 @@ func (r *Rotation) ends(now time.Time) (time.Time, error) {
 }
 
 // rotate adds value, which is that of given, in front of the hashes.
-func (s *Service) rotate(ctx context.Context, actor, realm, id, what string, r Rotation, of func(*store.Client) *[]store.SecretHash, given Credentials, value counterfoil.Secret) (Credentials, error) {
+func (s *Service) rotate(
+	ctx context.Context, actor, realm, id, what string, r Rotation, of func(*store.Client) *[]store.SecretHash,
+	given Credentials, value counterfoil.Secret,
+) (Credentials, error) {
 	now := s.clock.Now()
 	ends, err := r.ends(now)
 	if err == nil && r.Version == 0 {

@@ -213,7 +213,8 @@ func checkAuthentication(s *store.Settings) error {
 	for i, t := range a.Thumbprints {
 		sum, err := base64.RawURLEncoding.Strict().DecodeString(t)
 		if err != nil || len(sum) != 32 || len(t) != 43 || slices.Contains(a.Thumbprints[:i], t) {
-			return errors.New("a certificate thumbprint must be the SHA-256 of the certificate in base64url without padding, 43 characters, and be named once (RFC 8705 section 3.1)")
+			return errors.New("a certificate thumbprint must be the SHA-256 of the certificate in base64url " +
+				"without padding, 43 characters, and be named once (RFC 8705 section 3.1)")
 		}
 	}
 	if len(a.Federation) > maxRules {
@@ -239,7 +240,8 @@ func checkKeySet(text string) error {
 	case err != nil:
 		return fmt.Errorf("jwks: %w", err)
 	case len(left) > 0:
-		return fmt.Errorf("jwks: %d of its keys cannot be used: each must be a public key for signatures, of a known kind and size, with a kid of its own if any; key %d: %s",
+		return fmt.Errorf("jwks: %d of its keys cannot be used: each must be a public key for signatures, of a "+
+			"known kind and size, with a kid of its own if any; key %d: %s",
 			len(left), left[0].Index+1, left[0].Why)
 	case len(keys) == 0 || len(keys) > maxOwnKeys:
 		return fmt.Errorf("jwks must have from 1 to %d keys", maxOwnKeys)
@@ -322,11 +324,14 @@ func fieldsOf(s *store.Settings) []field {
 	list := []field{
 		{name: "name", value: s.Name}, {name: "contact", value: s.Contact}, {name: "environment", value: string(s.Environment)},
 		{name: "scopes", value: s.Scopes.String()}, {name: "tenants", value: quoted(s.Tenants)},
-		{name: "addresses", value: strings.Join(addresses, " ")}, {name: "labels", value: pairs(s.Labels)}, {name: "expires", value: expires},
+		{name: "addresses", value: strings.Join(addresses, " ")}, {name: "labels", value: pairs(s.Labels)},
+		{name: "expires", value: expires},
 		{name: "resource_server", value: strconv.FormatBool(s.ResourceServer)},
-		{name: "lifetime", value: t.Lifetime.String()}, {name: "algorithm", value: string(t.Algorithm)}, {name: "policy", value: string(t.Policy)},
+		{name: "lifetime", value: t.Lifetime.String()}, {name: "algorithm", value: string(t.Algorithm)},
+		{name: "policy", value: string(t.Policy)},
 		{name: "claims", value: pairs(t.Claims)},
-		{name: "certificate_bound", value: strconv.FormatBool(t.CertificateBound)}, {name: "dpop_bound", value: strconv.FormatBool(t.DPoPBound)},
+		{name: "certificate_bound", value: strconv.FormatBool(t.CertificateBound)},
+		{name: "dpop_bound", value: strconv.FormatBool(t.DPoPBound)},
 		{name: "jwks", value: a.KeySet, shown: keys}, {name: "jwks_uri", value: a.KeySetURL}, {name: "certificate", value: subject},
 		{name: "thumbprints", value: strings.Join(a.Thumbprints, " ")}, {name: "federation", value: quoted(rules)},
 	}

@@ -24,7 +24,8 @@ var marks = map[string][]string{
 		"directAccessGrantsEnabled", "defaultClientScopes", "surrogateAuthRequired",
 	},
 	"cognito": {
-		"UserPoolClient", "UserPoolId", "AllowedOAuthFlows", "AllowedOAuthScopes", "ExplicitAuthFlows", "AllowedOAuthFlowsUserPoolClient", "TokenValidityUnits",
+		"UserPoolClient", "UserPoolId", "AllowedOAuthFlows", "AllowedOAuthScopes", "ExplicitAuthFlows",
+		"AllowedOAuthFlowsUserPoolClient", "TokenValidityUnits",
 	},
 	"plain": {"client_secret_hash", "api_key", "scopes", "tenants", "addresses", "labels", "lifetime", "environment", "expires"},
 }
@@ -96,7 +97,8 @@ func (f *File) otherKind() (string, error) {
 	switch {
 	case bytes.HasPrefix(head, []byte("<")):
 		return "XML or HTML: export it as JSON", nil
-	case strings.Contains(strings.ToLower(first), "client_id") && !strings.Contains(first, ": "), isSeparatorLine(strings.TrimPrefix(first, `"`)):
+	case strings.Contains(strings.ToLower(first), "client_id") && !strings.Contains(first, ": "),
+		isSeparatorLine(strings.TrimPrefix(first, `"`)):
 		return csvKind, nil
 	case yamlLine.Match(head):
 		return "YAML: export it as JSON", nil

@@ -318,7 +318,8 @@ func (a *application) check(j *job, ids *identities) error {
 		return fmt.Errorf("%s: %w", names.id, err)
 	}
 	if strings.Contains(n.ID, ":") {
-		j.note("its client id has a colon: for HTTP Basic it must be written as %%3A (RFC 6749 section 2.3.1), which not every client does; in the body it is sent as it is")
+		j.note("its client id has a colon: for HTTP Basic it must be written as %%3A (RFC 6749 section 2.3.1), " +
+			"which not every client does; in the body it is sent as it is")
 	}
 	return nil
 }
@@ -388,7 +389,8 @@ func (a *application) choose(j *job, what string, all []Secret) ([]Secret, error
 		case len(chosen) == keptSecrets:
 			j.note("left out %s %d, counted from the newest: %d at once are accepted", what, i+1, keptSecrets)
 		case !a.LiteralSecrets && isPlaceholder(s.Plain.Reveal()):
-			return nil, fmt.Errorf("%s: its %s is a placeholder that was to be filled in: fill it in, or take it as it is with --literal-secrets", s.Member, what)
+			return nil, fmt.Errorf("%s: its %s is a placeholder that was to be filled in: fill it in, or take it "+
+				"as it is with --literal-secrets", s.Member, what)
 		default:
 			if err := sendable(s.Plain, a.Provider.TokenEndpoint.Limits.ClientSecret); err != nil {
 				return nil, fmt.Errorf("%s: its %s %w", s.Member, what, err)

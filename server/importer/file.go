@@ -308,7 +308,8 @@ func (f *File) documents(row func(*Row) error) error {
 		}
 		if alone && f.format.relaxed && f.format.index(where.names, f.format.members.id) < 0 {
 			if other, sure := f.tellApart(where.names); other == "" && !sure && len(where.names) > 0 {
-				return wrong("import: the file has no member %s, in whatever section, and is no client itself: its members are %s", clientsMember, shown(where.names))
+				return wrong("import: the file has no member %s, in whatever section, and is no client itself: "+
+					"its members are %s", clientsMember, shown(where.names))
 			}
 		}
 		switch chosen, err := f.chosen(where.source); {

@@ -287,7 +287,8 @@ var keycloakScopes = []string{
 
 // keycloakAttributes are those that are read.
 var keycloakAttributes = []string{
-	"access.token.lifespan", "client.secret.creation.time", "client.secret.expiration.time", "client.secret.rotated", "client.secret.rotated.creation.time",
+	"access.token.lifespan", "client.secret.creation.time", "client.secret.expiration.time", "client.secret.rotated",
+	"client.secret.rotated.creation.time",
 	"client.secret.rotated.expiration.time", "jwks.string", "jwks.url", "use.jwks.url",
 }
 
@@ -375,7 +376,9 @@ func (r *Row) keycloakScopes(defaults, optional []string) {
 		r.note("it has no defaultClientScopes: the realm's defaultDefaultClientScopes were taken")
 	}
 	r.allow(slices.Concat(defaults, optional), keycloakScopes...)
-	own := slices.DeleteFunc(slices.Clone(optional), func(s string) bool { return !r.Client.Scopes.Contains(s) || slices.Contains(defaults, s) })
+	own := slices.DeleteFunc(slices.Clone(optional), func(s string) bool {
+		return !r.Client.Scopes.Contains(s) || slices.Contains(defaults, s)
+	})
 	if len(own) > 0 {
 		r.note("its optional scopes are granted too when it asks for none")
 	}
@@ -396,7 +399,8 @@ func (r *Row) keycloakSecrets(authenticator, secret string, a map[string]string)
 		return errors.New("its clientAuthenticatorType is neither client-secret nor client-jwt")
 	}
 	for _, s := range []struct{ member, value, created, ends string }{
-		{"attributes.client.secret.rotated", a["client.secret.rotated"], "client.secret.rotated.creation.time", "client.secret.rotated.expiration.time"},
+		{"attributes.client.secret.rotated", a["client.secret.rotated"], "client.secret.rotated.creation.time",
+			"client.secret.rotated.expiration.time"},
 		{"secret", secret, "client.secret.creation.time", "client.secret.expiration.time"},
 	} {
 		if s.value == "" {
@@ -466,7 +470,8 @@ func readCognito(raw []byte, row *Row) error {
 	row.Client.ID, row.Client.Name = c.ClientID, c.ClientName
 	switch {
 	case known && c.AllowedOAuthFlows == nil && c.EnableFlows == nil && c.ClientSecret == "" && c.UserPoolID != "":
-		return errors.New("AllowedOAuthFlows and ClientSecret are missing: the answer of list-user-pool-clients is without them, ask 'aws cognito-idp describe-user-pool-client' for each client")
+		return errors.New("AllowedOAuthFlows and ClientSecret are missing: the answer of list-user-pool-clients " +
+			"is without them, ask 'aws cognito-idp describe-user-pool-client' for each client")
 	case known && c.AllowedOAuthFlows == nil:
 		row.Skip = "AllowedOAuthFlows is missing: it must have client_credentials"
 		return nil

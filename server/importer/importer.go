@@ -126,7 +126,8 @@ var formats = map[string]format{
 		sections: sections,
 		relaxed:  true,
 		members: members{
-			id: "ClientId", name: "ClientName", scopes: "AllowedScopes", lifetime: "AccessTokenLifetime", claims: "Claims", keys: "ClientSecrets", secret: "ClientSecrets",
+			id: "ClientId", name: "ClientName", scopes: "AllowedScopes", lifetime: "AccessTokenLifetime", claims: "Claims",
+			keys: "ClientSecrets", secret: "ClientSecrets",
 		},
 		read: readIdentityServer,
 	},
@@ -143,8 +144,9 @@ var formats = map[string]format{
 		beside: []string{"realm", "defaultDefaultClientScopes", "defaultOptionalClientScopes"},
 		nests:  true,
 		members: members{
-			id: "clientId", name: "name", scopes: "defaultClientScopes and optionalClientScopes", lifetime: "attributes.access.token.lifespan",
-			keys: "attributes.jwks.string", keysURL: "attributes.jwks.url", secret: "secret",
+			id: "clientId", name: "name", scopes: "defaultClientScopes and optionalClientScopes",
+			lifetime: "attributes.access.token.lifespan",
+			keys:     "attributes.jwks.string", keysURL: "attributes.jwks.url", secret: "secret",
 		},
 		read: readKeycloak,
 	},
@@ -157,7 +159,8 @@ var formats = map[string]format{
 	},
 	"plain": {
 		members: members{
-			id: "client_id", name: "name", contact: "contact", scopes: "scopes", labels: "labels", lifetime: "lifetime", secret: "client_secret",
+			id: "client_id", name: "name", contact: "contact", scopes: "scopes", labels: "labels", lifetime: "lifetime",
+			secret: "client_secret",
 		},
 		read: readPlain,
 	},
@@ -279,7 +282,8 @@ func (r *Row) lifetime(member string, seconds float64) error {
 		return fmt.Errorf("%s: the lifetime of its tokens is not whole seconds", member)
 	}
 	if seconds > most {
-		r.tooLong = &longLifetime{fmt.Sprintf("%s: the lifetime of its tokens is longer than the longest, which is %v: take longer ones down to the realm's with --cap-lifetime", member, store.MaxLifetime)}
+		r.tooLong = &longLifetime{fmt.Sprintf("%s: the lifetime of its tokens is longer than the longest, which "+
+			"is %v: take longer ones down to the realm's with --cap-lifetime", member, store.MaxLifetime)}
 	}
 	r.Client.Tokens.Lifetime = time.Duration(min(seconds, most)) * time.Second
 	return nil

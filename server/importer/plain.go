@@ -175,14 +175,16 @@ func (f *File) records(row func(*Row) error) error {
 			}
 		case errors.As(err, &where) && where.Line > where.StartLine:
 			// encoding/csv goes on behind the line that it could not read.
-			next.number, next.Err = where.StartLine, fmt.Errorf("it is not CSV: a quote that opens here reaches to line %d, and the lines between were not read", where.Line)
+			next.number, next.Err = where.StartLine, fmt.Errorf("it is not CSV: a quote that opens here reaches "+
+				"to line %d, and the lines between were not read", where.Line)
 		case errors.As(err, &where):
 			next.number, next.Err = where.StartLine, errors.New("it is not CSV: a quote is out of place")
 		case errors.Is(err, errRation):
 			if next.number, err = lineAt(f.spool.From(0), before); err != nil {
 				return fmt.Errorf("import: %w", err)
 			}
-			next.Err, ended = fmt.Errorf("%w, or a quote opens here and never closes: neither it nor the lines behind it were read", errTooLarge), true
+			next.Err, ended = fmt.Errorf("%w, or a quote opens here and never closes: neither it nor the lines "+
+				"behind it were read", errTooLarge), true
 		default:
 			return fmt.Errorf("import: %w", err)
 		}
@@ -249,7 +251,8 @@ func readHeading(r *csv.Reader) ([]string, error) {
 	for i, name := range heading {
 		heading[i] = strings.ToLower(strings.TrimSpace(name))
 		if !slices.Contains(columns, heading[i]) || slices.Contains(heading[:i], heading[i]) {
-			return nil, wrong("import: column %d is not one of %s, or is repeated: the first line names the columns, with a comma, a semicolon, a tab or a bar between them", i+1, strings.Join(columns, ", "))
+			return nil, wrong("import: column %d is not one of %s, or is repeated: the first line names the "+
+				"columns, with a comma, a semicolon, a tab or a bar between them", i+1, strings.Join(columns, ", "))
 		}
 	}
 	return heading, nil

@@ -163,7 +163,8 @@ func (s *Keys) rotate(ctx context.Context, actor string, r *Realm, algorithm pro
 		if old.Algorithm != string(algorithm) {
 			continue
 		}
-		err := s.store.DeleteSigningKey(ctx, r.Name, old.ID, s.event(counterfoil.EventKeyRemoved, actor, r.Name, old.Algorithm+" "+old.ID+"; compromised"))
+		err := s.store.DeleteSigningKey(ctx, r.Name, old.ID, s.event(counterfoil.EventKeyRemoved, actor, r.Name,
+			old.Algorithm+" "+old.ID+"; compromised"))
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return nil, fmt.Errorf("key %q signs now, but key %q is still published: rotate again: %w", k.ID, old.ID, err)
 		}
@@ -183,7 +184,8 @@ func (r *Realm) checkRotation(algorithm *provider.Algorithm, o Rotation) error {
 	case o.Prepublish != 0 && (o.Immediately || o.Compromised):
 		return errors.New("a key that signs at once is not published ahead: leave one of the two out")
 	case o.Prepublish != 0 && o.Prepublish < minKeyAhead:
-		return fmt.Errorf("a key must be published for at least %v before it signs, because verifiers keep a key set for 5 minutes", minKeyAhead)
+		return fmt.Errorf("a key must be published for at least %v before it signs, because verifiers keep a key "+
+			"set for 5 minutes", minKeyAhead)
 	case o.Prepublish > store.MaxLifetime:
 		return fmt.Errorf("a key can be published for at most %v before it signs", store.MaxLifetime)
 	}
@@ -204,7 +206,8 @@ func (s *Keys) ready(keys []store.SigningKey, algorithm provider.Algorithm, o Ro
 		return nil
 	}
 	if len(keys) >= maxKeys {
-		return fmt.Errorf("the realm has %d keys already: wait until the oldest expires at %s", len(keys), ends(keys, 0).UTC().Format(time.RFC3339))
+		return fmt.Errorf("the realm has %d keys already: wait until the oldest expires at %s", len(keys),
+			ends(keys, 0).UTC().Format(time.RFC3339))
 	}
 	return s.waiting(keys, algorithm)
 }
@@ -225,7 +228,10 @@ func (conflict) Is(target error) bool { return target == store.ErrConflict }
 
 // add makes a key and adds it after the newest of its algorithm. It may take a
 // second.
-func (s *Keys) add(ctx context.Context, actor string, r *Realm, algorithm provider.Algorithm, keys []store.SigningKey, activates func(now time.Time) time.Time) (*store.SigningKey, error) {
+func (s *Keys) add(
+	ctx context.Context, actor string, r *Realm, algorithm provider.Algorithm, keys []store.SigningKey,
+	activates func(now time.Time) time.Time,
+) (*store.SigningKey, error) {
 	k, err := s.make(r, string(algorithm))
 	if err != nil {
 		return nil, fmt.Errorf("make signing key: %w", err)
@@ -293,11 +299,13 @@ func (r Realm) Validate() error {
 	case r.RotationInterval < 0 || r.Prepublish < 0:
 		return errors.New("the age of signing keys, and the time that they are published ahead, must not be negative")
 	case r.Prepublish != 0 && r.Prepublish < minKeyAhead:
-		return fmt.Errorf("signing keys must be published ahead for at least %v, because verifiers keep a key set for 5 minutes", minKeyAhead)
+		return fmt.Errorf("signing keys must be published ahead for at least %v, because verifiers keep a key "+
+			"set for 5 minutes", minKeyAhead)
 	case r.RotationInterval != 0 && r.RotationInterval <= r.prepublish():
 		return fmt.Errorf("the age of signing keys must be longer than the time that they are published ahead, which is %v", r.prepublish())
 	case r.RotationInterval != 0 && r.RotationInterval < life/maxRetiring:
-		return fmt.Errorf("the age of signing keys must be at least %v: tokens that live for %v would keep more than %d old keys published", life/maxRetiring, life, maxRetiring)
+		return fmt.Errorf("the age of signing keys must be at least %v: tokens that live for %v would keep more "+
+			"than %d old keys published", life/maxRetiring, life, maxRetiring)
 	}
 	return nil
 }

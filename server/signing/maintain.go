@@ -56,7 +56,8 @@ func (r *Ring) removeEnded(ctx context.Context, keys []store.SigningKey, sights 
 			waits[k.Algorithm] = true
 			continue
 		}
-		err := r.cfg.Store.DeleteSigningKey(ctx, r.cfg.Name, k.ID, r.keyEvent(counterfoil.EventKeyRemoved, k.Algorithm+" "+k.ID+"; its last token has expired"))
+		err := r.cfg.Store.DeleteSigningKey(ctx, r.cfg.Name, k.ID, r.keyEvent(counterfoil.EventKeyRemoved,
+			k.Algorithm+" "+k.ID+"; its last token has expired"))
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return removed, fmt.Errorf("delete signing key %q: %w", k.ID, err)
 		}
@@ -77,7 +78,8 @@ func (r *Ring) eraseRetired(ctx context.Context, keys []store.SigningKey, sights
 			continue // removeEnded deletes it
 		}
 		k.Private = ""
-		err := r.cfg.Store.UpdateSigningKeys(ctx, []store.SigningKey{k}, r.keyEvent(counterfoil.EventKeyRetired, k.Algorithm+" "+k.ID+"; published until "+ends(keys, i).UTC().Format(time.RFC3339)))
+		err := r.cfg.Store.UpdateSigningKeys(ctx, []store.SigningKey{k}, r.keyEvent(counterfoil.EventKeyRetired,
+			k.Algorithm+" "+k.ID+"; published until "+ends(keys, i).UTC().Format(time.RFC3339)))
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return erased, fmt.Errorf("erase signing key %q: %w", k.ID, err)
 		}

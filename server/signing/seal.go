@@ -96,7 +96,8 @@ func (s *Sealer) unseal(k *store.SigningKey) ([]byte, error) {
 
 // errDamagedKey gives no details: they could reveal a part of the key.
 func errDamagedKey(k *store.SigningKey) error {
-	return fmt.Errorf("signing key %q of realm %q in the store is damaged: restore it from a backup, or delete it to have a new one made", k.ID, k.Realm)
+	return fmt.Errorf("signing key %q of realm %q in the store is damaged: restore it from a backup, or delete "+
+		"it to have a new one made", k.ID, k.Realm)
 }
 
 // checkMasterKey returns an error that names the master key that k is sealed
@@ -114,7 +115,8 @@ func (s *Sealer) checkMasterKey(k *store.SigningKey) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("signing key %q of realm %q is sealed under master key %s and the given one is %s: give %s as the master key, or as a previous one to change it",
+	return fmt.Errorf("signing key %q of realm %q is sealed under master key %s and the given one is %s: give %s "+
+		"as the master key, or as a previous one to change it",
 		k.ID, k.Realm, id, s.current.ID(), id)
 }
 

@@ -133,7 +133,8 @@ func hostOf(entry string) (string, error) {
 		}
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || strconv.FormatUint(n, 10) != port || !hostName.MatchString(host) {
-		return "", fmt.Errorf("outbound: the allowed host %q must be a name or an address, with a port or without, such as keys.example.com:8443", entry)
+		return "", fmt.Errorf("outbound: the allowed host %q must be a name or an address, with a port or "+
+			"without, such as keys.example.com:8443", entry)
 	}
 	return net.JoinHostPort(host, port), nil
 }

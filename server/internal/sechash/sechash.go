@@ -52,7 +52,8 @@ const (
 
 // errForm does not show the text: it may be a secret that was given in the
 // place of its hash.
-var errForm = errors.New("not a known form of a hashed secret: give sha256:, sha512:, $2a$, $2b$, $2y$, $pbkdf2-sha1$, $pbkdf2-sha256$, $pbkdf2-sha512$ or $argon2id$")
+var errForm = errors.New("not a known form of a hashed secret: give sha256:, sha512:, $2a$, $2b$, $2y$, " +
+	"$pbkdf2-sha1$, $pbkdf2-sha256$, $pbkdf2-sha512$ or $argon2id$")
 
 // Hash is a secret in the form in which it is kept. However it is printed or
 // logged it shows the name of its form only: a weak secret can be guessed from

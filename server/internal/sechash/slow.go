@@ -155,7 +155,8 @@ func newArgon2(a argon2Key) (Hash, error) {
 	case a.memory < 8*a.lanes || a.memory > maxMemory:
 		return Hash{}, fmt.Errorf("an Argon2id hash: the memory must be %d to %d KiB, it is %d", 8*a.lanes, maxMemory, a.memory)
 	case a.passes < 1 || a.passes > maxPasses || a.memory*a.passes > maxWork:
-		return Hash{}, fmt.Errorf("an Argon2id hash: the passes must be 1 to %d, and at most %d KiB when multiplied by the memory; they are %d", maxPasses, maxWork, a.passes)
+		return Hash{}, fmt.Errorf("an Argon2id hash: the passes must be 1 to %d, and at most %d KiB when "+
+			"multiplied by the memory; they are %d", maxPasses, maxWork, a.passes)
 	}
 	return Hash{text: fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s", argon2.Version, a.memory, a.passes, a.lanes, a.text()), form: a}, nil
 }

@@ -59,7 +59,8 @@ func Parse(s string) (Name, error) {
 			oid = word
 		}
 		if !ok || oid == "" {
-			return nil, errors.New("the subject must be attributes such as CN=client,O=Example,C=DE (RFC 4514), of known types or dotted OIDs")
+			return nil, errors.New("the subject must be attributes such as CN=client,O=Example,C=DE (RFC 4514), " +
+				"of known types or dotted OIDs")
 		}
 		value, rest, err := parseValue(strings.TrimLeft(rest, " "))
 		if err != nil {
@@ -102,7 +103,8 @@ func parseValue(s string) (value, rest string, err error) {
 		if text, ok := v.(string); ok && err == nil {
 			return text, rest, nil
 		}
-		return "", "", errors.New("a value of the subject that starts with # must be a string in BER, in hexadecimal (RFC 4514 section 2.4)")
+		return "", "", errors.New("a value of the subject that starts with # must be a string in BER, in " +
+			"hexadecimal (RFC 4514 section 2.4)")
 	}
 	b, kept := make([]byte, 0, len(raw)), 0 // kept is b without the spaces at its end
 	for i := 0; i < len(raw); i++ {

@@ -23,8 +23,10 @@ func (s *Store) CreateClient(_ context.Context, c store.Client, e counterfoil.Ev
 		}
 		row := row // it runs again after another's failure
 		row.notBefore = max(row.notBefore, tokens.notBefore)
-		n, err := t.exec(`INSERT INTO clients (key, realm, id, version, disabled, created, changed, not_before, scopes, tenants, secrets, api_keys, rest, name)
-			VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, append([]any{clientKey(c.Realm, c.ID)}, row.values()...)...)
+		n, err := t.exec(`INSERT INTO clients (key, realm, id, version, disabled, created, changed, not_before,
+			scopes, tenants, secrets, api_keys, rest, name)
+			VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			append([]any{clientKey(c.Realm, c.ID)}, row.values()...)...)
 		if err != nil {
 			return err
 		}
@@ -50,7 +52,8 @@ func (s *Store) UpdateClient(_ context.Context, c store.Client, e counterfoil.Ev
 	return s.submitAt(e.Time, func(t *transaction) error {
 		var version, created, notBefore int64
 		var disabled bool
-		found, err := t.row("SELECT version, created, disabled, not_before FROM clients WHERE realm = ? AND id = ?", []any{c.Realm, c.ID}, &version, &created, &disabled, &notBefore)
+		found, err := t.row("SELECT version, created, disabled, not_before FROM clients WHERE realm = ? AND id = ?",
+			[]any{c.Realm, c.ID}, &version, &created, &disabled, &notBefore)
 		switch {
 		case err != nil:
 			return err
@@ -66,7 +69,8 @@ func (s *Store) UpdateClient(_ context.Context, c store.Client, e counterfoil.Ev
 			}
 		}
 		if _, err := t.exec(`UPDATE clients SET version = version + 1, disabled = ?3, created = ?4, changed = ?5, not_before = ?6,
-			scopes = ?7, tenants = ?8, secrets = ?9, api_keys = ?10, rest = ?11, name = ?12 WHERE realm = ?1 AND id = ?2`, row.values()...); err != nil {
+			scopes = ?7, tenants = ?8, secrets = ?9, api_keys = ?10, rest = ?11, name = ?12 
+			WHERE realm = ?1 AND id = ?2`, row.values()...); err != nil {
 			return err
 		}
 		if err := t.forgetUses(&c); err != nil {
@@ -108,7 +112,8 @@ func (t *transaction) forgetUses(c *store.Client) error {
 	for i, h := range c.APIKeys[:min(2, len(c.APIKeys))] {
 		ids[2+i] = h.ID
 	}
-	_, err := t.exec("DELETE FROM uses WHERE realm = ? AND client_id = ? AND secret_id NOT IN (?, ?, ?, ?)", c.Realm, c.ID, ids[0], ids[1], ids[2], ids[3])
+	_, err := t.exec("DELETE FROM uses WHERE realm = ? AND client_id = ? AND secret_id NOT IN (?, ?, ?, ?)", c.Realm, c.ID,
+		ids[0], ids[1], ids[2], ids[3])
 	return err
 }
 
@@ -218,7 +223,8 @@ func (s *Store) RecordLastUses(_ context.Context, uses []store.LastUse) error {
 	return s.submit(func(t *transaction) error {
 		for _, u := range uses {
 			if _, err := t.exec(`INSERT INTO uses SELECT ?1, ?2, ?3, ?4 FROM clients WHERE key = ?5 AND realm = ?1 AND id = ?2
-				ON CONFLICT DO UPDATE SET last = max(last, excluded.last)`, u.Realm, u.ClientID, u.SecretID, micros(u.Time), clientKey(u.Realm, u.ClientID)); err != nil {
+				ON CONFLICT DO UPDATE SET last = max(last, excluded.last)`,
+				u.Realm, u.ClientID, u.SecretID, micros(u.Time), clientKey(u.Realm, u.ClientID)); err != nil {
 				return err
 			}
 		}

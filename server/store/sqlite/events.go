@@ -36,7 +36,8 @@ func (t *transaction) insert(e counterfoil.Event, stranger bool) error {
 	}
 	t.sequence++
 	_, err := t.exec("INSERT INTO events (sequence, "+eventColumns+", stranger) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		t.sequence, micros(e.Time), e.Type, e.Realm, e.ClientID, e.Success, string(e.Reason), e.Actor, e.TokenID, e.Address, e.UserAgent, e.Detail, stranger)
+		t.sequence, micros(e.Time), e.Type, e.Realm, e.ClientID, e.Success, string(e.Reason), e.Actor, e.TokenID, e.Address,
+		e.UserAgent, e.Detail, stranger)
 	return err
 }
 
@@ -109,7 +110,8 @@ func (s *Store) Events(ctx context.Context, after int64, limit int) (store.Event
 		var last, first, at int64
 		var data []byte
 		var e counterfoil.Event
-		if err := rows.Scan(&last, &first, &data, &at, &e.Type, &e.Realm, &e.ClientID, &e.Success, &e.Reason, &e.Actor, &e.TokenID, &e.Address, &e.UserAgent, &e.Detail); err != nil {
+		if err := rows.Scan(&last, &first, &data, &at, &e.Type, &e.Realm, &e.ClientID, &e.Success, &e.Reason, &e.Actor,
+			&e.TokenID, &e.Address, &e.UserAgent, &e.Detail); err != nil {
 			return err
 		}
 		if first == 0 {

@@ -187,7 +187,8 @@ func (f *fileWatch) check() error {
 		case is == f.were[i] && i == 2:
 			was = "was cut off"
 		}
-		lost := fmt.Errorf("%w: %s %s while this program had it open: stop whatever did that, then restart this program", ErrLost, name, was)
+		lost := fmt.Errorf("%w: %s %s while this program had it open: stop whatever did that, then restart this program",
+			ErrLost, name, was)
 		f.gone.CompareAndSwap(nil, &lost)
 		return *f.gone.Load()
 	}

@@ -20,7 +20,8 @@ func keyValues(k *store.SigningKey) []any {
 func (s *Store) AddSigningKey(_ context.Context, k store.SigningKey, after string, e counterfoil.Event) error {
 	return s.submitAt(e.Time, func(t *transaction) error {
 		var newest string
-		if _, err := t.row("SELECT id FROM signing_keys WHERE realm = ? AND algorithm = ? ORDER BY activates DESC, created DESC, id DESC LIMIT 1", []any{k.Realm, k.Algorithm}, &newest); err != nil {
+		if _, err := t.row("SELECT id FROM signing_keys WHERE realm = ? AND algorithm = ? "+
+			"ORDER BY activates DESC, created DESC, id DESC LIMIT 1", []any{k.Realm, k.Algorithm}, &newest); err != nil {
 			return err
 		}
 		if newest != after {
@@ -50,7 +51,8 @@ func (s *Store) SigningKeys(ctx context.Context, realm string) ([]store.SigningK
 		k.Private = counterfoil.Secret(private)
 		keys = append(keys, k)
 		return err
-	}, "SELECT id, algorithm, created, activates, lifetime, public, private FROM signing_keys WHERE realm = ? ORDER BY activates, created, id", realm)
+	}, "SELECT id, algorithm, created, activates, lifetime, public, private FROM signing_keys WHERE realm = ? "+
+		"ORDER BY activates, created, id", realm)
 	return keys, err
 }
 
@@ -65,8 +67,10 @@ func (s *Store) UpdateSigningKeys(_ context.Context, keys []store.SigningKey, e 
 			}
 		}
 		for _, k := range keys {
-			if _, err := t.exec(`UPDATE signing_keys SET algorithm = ?3, created = ?4, activates = ?5, lifetime = max(lifetime, ?6), public = ?7,
-				private = CASE WHEN length(private) = 0 THEN private ELSE ?8 END WHERE realm = ?1 AND id = ?2`, keyValues(&k)...); err != nil {
+			if _, err := t.exec(`UPDATE signing_keys SET algorithm = ?3, created = ?4, activates = ?5, 
+				lifetime = max(lifetime, ?6), public = ?7,
+				private = CASE WHEN length(private) = 0 THEN private ELSE ?8 END
+				WHERE realm = ?1 AND id = ?2`, keyValues(&k)...); err != nil {
 				return err
 			}
 		}

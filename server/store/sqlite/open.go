@@ -95,7 +95,8 @@ func open(ctx context.Context, path string) (db *sql.DB, dsn string, err error) 
 	// What is deleted or replaced is overwritten: a private key that was sealed or
 	// erased must not stay readable in the free space of the file and its copies.
 	dsn = "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + url.Values{
-		"_pragma": {fmt.Sprintf("busy_timeout(%d)", patience.Milliseconds()), "foreign_keys(1)", "synchronous(FULL)", "secure_delete(1)", fmt.Sprintf("journal_size_limit(%d)", maxLog)},
+		"_pragma": {fmt.Sprintf("busy_timeout(%d)", patience.Milliseconds()), "foreign_keys(1)", "synchronous(FULL)",
+			"secure_delete(1)", fmt.Sprintf("journal_size_limit(%d)", maxLog)},
 		"_txlock": {"immediate"},
 		"mode":    {"rw"}, // a connection that comes later makes no new file
 	}.Encode()
@@ -212,7 +213,8 @@ func schema(ctx context.Context, conn *sql.Conn) (version int, names []string, e
 	case id != applicationID && (tables > 0 || id != 0):
 		return 0, nil, errForeign
 	case version > len(names):
-		return 0, nil, fmt.Errorf("its schema has version %d and this program knows versions up to %d: use the newer program that wrote it", version, len(names))
+		return 0, nil, fmt.Errorf("its schema has version %d and this program knows versions up to %d: use the "+
+			"newer program that wrote it", version, len(names))
 	}
 	want, err := stamp(names[:version])
 	if err == nil && stamped != want {
@@ -258,7 +260,8 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 		if err != nil {
 			return err
 		}
-		for _, statements := range []string{string(text), fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, seen)} {
+		for _, statements := range []string{string(text), fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d",
+			applicationID, seen)} {
 			if _, err := conn.ExecContext(ctx, statements); err != nil {
 				return fmt.Errorf("migration %s: %w", strings.TrimPrefix(name, "migrations/"), err)
 			}
@@ -273,13 +276,15 @@ var ErrLost = errors.New("the database is lost")
 
 // ErrIndex means that SQLite cannot use the index of the database's log. Nothing is
 // lost by that: whoever opens the database next, alone, makes it anew.
-var ErrIndex = errors.New("the index of its log, the file whose name ends in -shm, was cut off or damaged: end every program that has the database open, then start again, which makes it anew")
+var ErrIndex = errors.New("the index of its log, the file whose name ends in -shm, was cut off or damaged: end " +
+	"every program that has the database open, then start again, which makes it anew")
 
 var (
 	errDamaged     = errors.New("the file is damaged: restore it from a backup, or move it away to start with an empty one")
-	errOtherSchema = errors.New("its schema is not the one that this program makes: use the program that wrote it, or name another file to start with an empty one")
-	errLink        = errors.New("its name is a link to what is no database of Counterfoil's that is this user's: name the file itself")
-	errForeign     = errors.New("the file belongs to another program: name a file that Counterfoil may use")
+	errOtherSchema = errors.New("its schema is not the one that this program makes: use the program that wrote " +
+		"it, or name another file to start with an empty one")
+	errLink    = errors.New("its name is a link to what is no database of Counterfoil's that is this user's: name the file itself")
+	errForeign = errors.New("the file belongs to another program: name a file that Counterfoil may use")
 )
 
 // indexIsCut reports whether the index of a database's log ends where SQLite lets none
@@ -316,7 +321,8 @@ func explain(err error) error {
 		return fmt.Errorf("%w: free some space on its disk", err)
 	case lib.SQLITE_IOERR:
 		switch e.Code() {
-		case lib.SQLITE_IOERR_IN_PAGE, lib.SQLITE_IOERR_SHMMAP, lib.SQLITE_IOERR_SHMOPEN, lib.SQLITE_IOERR_SHMSIZE, lib.SQLITE_IOERR_SHMLOCK:
+		case lib.SQLITE_IOERR_IN_PAGE, lib.SQLITE_IOERR_SHMMAP, lib.SQLITE_IOERR_SHMOPEN, lib.SQLITE_IOERR_SHMSIZE,
+			lib.SQLITE_IOERR_SHMLOCK:
 			return fmt.Errorf("%w (%v)", ErrIndex, err)
 		}
 		return fmt.Errorf("%w: the disk is full or fails: look at it", err)

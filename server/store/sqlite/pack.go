@@ -16,7 +16,8 @@ import (
 // The name, which may hold anything, is the last of its parts.
 const (
 	packedClient = `concat_ws(char(31), version, disabled, created, changed, not_before, (SELECT changes FROM totals),
-		coalesce((SELECT max(t.issued, t.not_before) FROM client_tokens AS t WHERE t.realm = c.realm AND t.client_id = c.id), 0), (SELECT latest FROM totals),
+		coalesce((SELECT max(t.issued, t.not_before) FROM client_tokens AS t WHERE t.realm = c.realm 
+		AND t.client_id = c.id), 0), (SELECT latest FROM totals),
 		scopes, tenants, secrets, api_keys, rest, name)`
 	packedParts = 14
 )
@@ -38,9 +39,11 @@ func (r *row) values() []any {
 func clientRow(c *store.Client) (row, error) {
 	rest, err := packRest(&c.Settings)
 	return row{
-		realm: c.Realm, id: c.ID, disabled: c.Disabled, created: micros(c.Created), changed: micros(c.Changed), notBefore: micros(c.NotBefore),
-		scopes: c.Scopes.String(), tenants: strings.Join(c.Tenants, "\n"), secrets: joinHashes(c.Secrets), apiKeys: joinHashes(c.APIKeys),
-		rest: rest, name: c.Name,
+		realm: c.Realm, id: c.ID, disabled: c.Disabled, created: micros(c.Created), changed: micros(c.Changed),
+		notBefore: micros(c.NotBefore),
+		scopes:    c.Scopes.String(), tenants: strings.Join(c.Tenants, "\n"), secrets: joinHashes(c.Secrets),
+		apiKeys: joinHashes(c.APIKeys),
+		rest:    rest, name: c.Name,
 	}, err
 }
 

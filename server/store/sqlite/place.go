@@ -42,8 +42,10 @@ func checkPlace(path string) error {
 // What is wrong with a place, and what to do.
 var (
 	errLocks  = errors.New("locks do not keep two processes apart here, so that they would damage the database: put it on a local disk")
-	errShared = errors.New("processes cannot share memory through a file here, as the write-ahead log needs it: put the database on a local disk")
-	errSync   = errors.New("what is written cannot be synced to the disk here, so that it would be lost with the power: put the database on a local disk")
+	errShared = errors.New("processes cannot share memory through a file here, as the write-ahead log needs it: " +
+		"put the database on a local disk")
+	errSync = errors.New("what is written cannot be synced to the disk here, so that it would be lost with the " +
+		"power: put the database on a local disk")
 )
 
 // Doubt tells what may be wrong with the place of a database and cannot be tried
@@ -62,15 +64,19 @@ type kind int64
 // doubts are about the kinds of which there is one.
 var doubts = map[kind]doubt{
 	0x6969: network("NFS"), 0x517b: network("SMB"), 0xfe534d42: network("SMB"), 0xff534d42: network("CIFS"), 0x01021997: network("9P"),
-	0x00c36400: network("Ceph"), 0x5346414f: network("AFS"), 0x73757245: network("Coda"), 0x0bd00bd0: network("Lustre"), 0x47504653: network("GPFS"),
-	0x786f4256: network("VirtualBox"), 0xbacbacbc: network("VMware"), 0x65735546: "a file system of FUSE, whose locks and syncs are as good as the program behind it: put it on a local disk, or be sure of that program",
+	0x00c36400: network("Ceph"), 0x5346414f: network("AFS"), 0x73757245: network("Coda"), 0x0bd00bd0: network("Lustre"),
+	0x47504653: network("GPFS"),
+	0x786f4256: network("VirtualBox"), 0xbacbacbc: network("VMware"),
+	0x65735546: "a file system of FUSE, whose locks and syncs are as good as the program behind it: " +
+		"put it on a local disk, or be sure of that program",
 	0x794c7630: "an overlay, as the files of a container are: what is written may be gone with the container, so put it on a volume",
 }
 
 type doubt string
 
 func network(name string) doubt {
-	return doubt("a file system of another machine (" + name + "), where locks and syncs may not hold: put it on a local disk, and let no other machine open it")
+	return doubt("a file system of another machine (" + name + "), where locks and syncs may not hold: put it on " +
+		"a local disk, and let no other machine open it")
 }
 
 func (d doubt) doubt(path string) string {

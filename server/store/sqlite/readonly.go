@@ -19,10 +19,13 @@ import (
 )
 
 var (
-	errReadOnly = errors.New("the database is open for reading only, because nothing can be written where it is: make the file and its directory writable for this user")
-	errLogLeft  = errors.New("records may be in the write-ahead log beside it (-wal), which cannot be read where nothing can be written: copy the file and the log to a directory that can be written to, and name that")
-	errOlder    = errors.New("its schema is an older one, which cannot be brought up to date where nothing can be written: copy the file to a directory that can be written to, and name that")
-	errMoved    = errors.New("the database was changed while it was read, so that what was read may be of two states: repeat it")
+	errReadOnly = errors.New("the database is open for reading only, because nothing can be written where it is: " +
+		"make the file and its directory writable for this user")
+	errLogLeft = errors.New("records may be in the write-ahead log beside it (-wal), which cannot be read where " +
+		"nothing can be written: copy the file and the log to a directory that can be written to, and name that")
+	errOlder = errors.New("its schema is an older one, which cannot be brought up to date where nothing can " +
+		"be written: copy the file to a directory that can be written to, and name that")
+	errMoved = errors.New("the database was changed while it was read, so that what was read may be of two states: repeat it")
 )
 
 // Unwritable reports whether Open failed because the file, or the directory or

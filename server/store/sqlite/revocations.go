@@ -38,14 +38,16 @@ type tokens struct {
 
 // tokensOf reads the row of a client; the zero value when there is none.
 func (t *transaction) tokensOf(realm, id string) (k tokens, err error) {
-	_, err = t.row("SELECT live, issued, expires, sequence, not_before, disabled, ends, revoked, unnamed FROM client_tokens WHERE realm = ? AND client_id = ?",
+	_, err = t.row("SELECT live, issued, expires, sequence, not_before, disabled, ends, revoked, unnamed FROM "+
+		"client_tokens WHERE realm = ? AND client_id = ?",
 		[]any{realm, id}, &k.live, &k.issued, &k.expires, &k.sequence, &k.notBefore, &k.disabled, &k.ends, &k.revoked, &k.unnamed)
 	return k, err
 }
 
 // keep writes the row of a client.
 func (t *transaction) keep(realm, id string, k tokens) error {
-	_, err := t.exec("INSERT OR REPLACE INTO client_tokens (realm, client_id, live, issued, expires, sequence, not_before, disabled, ends, revoked, unnamed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	_, err := t.exec("INSERT OR REPLACE INTO client_tokens (realm, client_id, live, issued, expires, sequence, "+
+		"not_before, disabled, ends, revoked, unnamed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		realm, id, k.live, k.issued, k.expires, k.sequence, k.notBefore, k.disabled, k.ends, k.revoked, k.unnamed)
 	return err
 }
@@ -80,7 +82,8 @@ func (t *transaction) replaced(realm, id string, k *tokens) error {
 		return nil
 	}
 	_, err := t.exec(`DELETE FROM replaced_tokens WHERE realm = ?1 AND client_id = ?2 AND issued <
-		(SELECT issued FROM replaced_tokens WHERE realm = ?1 AND client_id = ?2 ORDER BY issued DESC LIMIT 1 OFFSET ?3)`, realm, id, store.MaxRevoked)
+		(SELECT issued FROM replaced_tokens WHERE realm = ?1 AND client_id = ?2 
+		ORDER BY issued DESC LIMIT 1 OFFSET ?3)`, realm, id, store.MaxRevoked)
 	return err
 }
 
@@ -93,7 +96,8 @@ func (t *transaction) revoke(realm, id string, k tokens, ends int64) error {
 	t.revocations++
 	k.sequence, k.ends = t.revocations, max(k.ends, ends)
 	if k.revoked > 0 {
-		n, err := t.exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND issued > 0 AND issued < ?", realm, id, k.notBefore)
+		n, err := t.exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND issued > 0 AND issued < ?",
+			realm, id, k.notBefore)
 		if err != nil {
 			return err
 		}
@@ -107,7 +111,8 @@ func (t *transaction) revoke(realm, id string, k tokens, ends int64) error {
 // which the caller keeps.
 func (t *transaction) revokeOne(realm, id string, k *tokens, token string, issued, ends int64) error {
 	t.revocations++
-	n, err := t.exec("INSERT INTO revoked_tokens (realm, client_id, token_id, sequence, issued, ends) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+	n, err := t.exec("INSERT INTO revoked_tokens (realm, client_id, token_id, sequence, issued, ends) "+
+		"VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
 		realm, id, token, t.revocations, issued, ends)
 	k.revoked += n
 	t.sweeps[ofTokens].due++
@@ -146,7 +151,8 @@ func (s *Store) RevokeToken(_ context.Context, r store.Revocation, e counterfoil
 
 // dropExpired makes room among the revoked tokens of a client.
 func (t *transaction) dropExpired(r *store.Revocation, k *tokens, e counterfoil.Event) error {
-	n, err := t.exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND ends <= ?", r.Realm, r.ClientID, t.horizon+keepExpired)
+	n, err := t.exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND ends <= ?",
+		r.Realm, r.ClientID, t.horizon+keepExpired)
 	if err != nil || n == 0 {
 		return err
 	}
@@ -170,8 +176,10 @@ func (s *Store) Revocations(ctx context.Context, realm string, after int64, limi
 		page.Revocations = append(page.Revocations, r)
 		page.Last = r.Sequence
 		return err
-	}, `SELECT sequence, client_id, '', not_before, disabled, ends FROM client_tokens WHERE realm = ?1 AND sequence > ?2 AND sequence > 0 AND ends > (SELECT horizon FROM totals) UNION ALL
-		SELECT sequence, client_id, token_id, 0, 0, ends FROM revoked_tokens WHERE realm = ?1 AND sequence > ?2 AND ends > (SELECT horizon FROM totals) ORDER BY 1 LIMIT ?3`,
+	}, `SELECT sequence, client_id, '', not_before, disabled, ends FROM client_tokens WHERE realm = ?1 
+		AND sequence > ?2 AND sequence > 0 AND ends > (SELECT horizon FROM totals) UNION ALL
+		SELECT sequence, client_id, token_id, 0, 0, ends FROM revoked_tokens WHERE realm = ?1 
+		AND sequence > ?2 AND ends > (SELECT horizon FROM totals) ORDER BY 1 LIMIT ?3`,
 		realm, after, limit)
 	if err != nil {
 		return store.RevocationPage{}, err

@@ -55,7 +55,8 @@ var sweepers = [...]sweeper{
 		[]any{"", int64(-1)}, removal("DELETE FROM status WHERE realm = ? AND idx = ?"),
 	},
 	ofTokens: {
-		"SELECT ends <= ?, realm, client_id, token_id FROM revoked_tokens WHERE (realm, client_id, token_id) > (?, ?, ?) ORDER BY realm, client_id, token_id LIMIT ?",
+		"SELECT ends <= ?, realm, client_id, token_id FROM revoked_tokens " +
+			"WHERE (realm, client_id, token_id) > (?, ?, ?) ORDER BY realm, client_id, token_id LIMIT ?",
 		[]any{"", "", ""}, func(t *transaction, key []any) error {
 			if _, err := t.exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND token_id = ?", key...); err != nil {
 				return err
@@ -65,19 +66,23 @@ var sweepers = [...]sweeper{
 		},
 	},
 	ofReplaced: {
-		"SELECT ends <= ?, realm, client_id, issued, token_id FROM replaced_tokens WHERE (realm, client_id, issued, token_id) > (?, ?, ?, ?) ORDER BY realm, client_id, issued, token_id LIMIT ?",
-		[]any{"", "", int64(-1), ""}, removal("DELETE FROM replaced_tokens WHERE realm = ? AND client_id = ? AND issued = ? AND token_id = ?"),
+		"SELECT ends <= ?, realm, client_id, issued, token_id FROM replaced_tokens " +
+			"WHERE (realm, client_id, issued, token_id) > (?, ?, ?, ?) ORDER BY realm, client_id, issued, token_id LIMIT ?",
+		[]any{"", "", int64(-1), ""},
+		removal("DELETE FROM replaced_tokens WHERE realm = ? AND client_id = ? AND issued = ? AND token_id = ?"),
 	},
 	ofClients: {
 		// A row that has neither a live token nor a revocation is left by the last
 		// revoked token.
-		"SELECT ends <= ? AND (sequence > 0 OR live = '' AND revoked = 0), realm, client_id FROM client_tokens WHERE (realm, client_id) > (?, ?) ORDER BY realm, client_id LIMIT ?",
+		"SELECT ends <= ? AND (sequence > 0 OR live = '' AND revoked = 0), realm, client_id FROM client_tokens " +
+			"WHERE (realm, client_id) > (?, ?) ORDER BY realm, client_id LIMIT ?",
 		[]any{"", ""}, func(t *transaction, key []any) error {
 			n, err := t.exec("DELETE FROM client_tokens WHERE realm = ? AND client_id = ? AND live = '' AND revoked = 0", key...)
 			if err != nil || n > 0 {
 				return err
 			}
-			_, err = t.exec("UPDATE client_tokens SET sequence = 0, not_before = 0, disabled = 0, ends = 0, unnamed = 0 WHERE realm = ? AND client_id = ?", key...)
+			_, err = t.exec("UPDATE client_tokens SET sequence = 0, not_before = 0, disabled = 0, ends = 0, "+
+				"unnamed = 0 WHERE realm = ? AND client_id = ?", key...)
 			return err
 		},
 	},

@@ -48,7 +48,8 @@ func (t *transaction) arrive(at time.Time) error {
 		if _, err := t.exec("INSERT OR REPLACE INTO clock_steps (sequence, latest) VALUES (?, ?)", t.sequence, t.latest); err != nil {
 			return err
 		}
-		if _, err := t.exec("DELETE FROM clock_steps WHERE sequence <= (SELECT sequence FROM clock_steps ORDER BY sequence DESC LIMIT 1 OFFSET ?)", maxSteps); err != nil {
+		if _, err := t.exec("DELETE FROM clock_steps WHERE sequence <= (SELECT sequence FROM clock_steps "+
+			"ORDER BY sequence DESC LIMIT 1 OFFSET ?)", maxSteps); err != nil {
 			return err
 		}
 		t.latest = us
@@ -169,34 +170,35 @@ func (t *transaction) recordedNames(e *counterfoil.Event, from, upTo int64, lowe
 		if step > last || step >= lowest {
 			continue // looked through already, or not to be
 		}
-		err := t.rows("SELECT first, data FROM issued WHERE last <= ? ORDER BY last DESC", []any{step}, 2, func(values []driver.Value) error {
-			lowest = values[0].(int64)
-			future := false
-			sequence := lowest
-			for data := values[1].([]byte); len(data) > 0; scanned, sequence = scanned+1, sequence+1 {
-				one, rest, err := cutEvent(data)
-				if err != nil {
-					return err
+		err := t.rows("SELECT first, data FROM issued WHERE last <= ? ORDER BY last DESC", []any{step}, 2,
+			func(values []driver.Value) error {
+				lowest = values[0].(int64)
+				future := false
+				sequence := lowest
+				for data := values[1].([]byte); len(data) > 0; scanned, sequence = scanned+1, sequence+1 {
+					one, rest, err := cutEvent(data)
+					if err != nil {
+						return err
+					}
+					data = rest
+					at := micros(one.Time)
+					// Between two steps the time goes back by so much at most.
+					future = future || at >= from-2*aheadOf
+					if at < from-aheadOf { // no token is dated further ahead
+						continue
+					}
+					if sequence <= upTo && one.Realm == e.Realm && one.ClientID == e.ClientID && one.Type == counterfoil.EventTokenIssued {
+						found = append(found, named{one.TokenID, longest(one)})
+					}
 				}
-				data = rest
-				at := micros(one.Time)
-				// Between two steps the time goes back by so much at most.
-				future = future || at >= from-2*aheadOf
-				if at < from-aheadOf { // no token is dated further ahead
-					continue
+				switch {
+				case !future:
+					return io.EOF
+				case scanned > maxScanned || len(found) > store.MaxRevoked:
+					return store.ErrTooManyRevocations
 				}
-				if sequence <= upTo && one.Realm == e.Realm && one.ClientID == e.ClientID && one.Type == counterfoil.EventTokenIssued {
-					found = append(found, named{one.TokenID, longest(one)})
-				}
-			}
-			switch {
-			case !future:
-				return io.EOF
-			case scanned > maxScanned || len(found) > store.MaxRevoked:
-				return store.ErrTooManyRevocations
-			}
-			return nil
-		})
+				return nil
+			})
 		if err != nil {
 			return nil, err
 		}

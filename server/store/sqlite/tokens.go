@@ -152,7 +152,8 @@ func (s *Store) TokenStatus(_ context.Context, realm, clientID, tokenID string) 
 	var st store.TokenStatus
 	var notBefore int64
 	var policy string
-	found, err := s.row(selectStanding, []any{realm, clientID, tokenID, clientKey(realm, clientID)}, &st.Disabled, &notBefore, &policy, &st.LiveToken, &st.Revoked)
+	found, err := s.row(selectStanding, []any{realm, clientID, tokenID, clientKey(realm, clientID)}, &st.Disabled,
+		&notBefore, &policy, &st.LiveToken, &st.Revoked)
 	if err == nil && !found {
 		return store.TokenStatus{}, store.ErrNotFound
 	}
@@ -160,15 +161,18 @@ func (s *Store) TokenStatus(_ context.Context, realm, clientID, tokenID string) 
 	return st, err
 }
 
-const selectStanding = `SELECT c.disabled, c.not_before, CASE c.rest WHEN '' THEN '' ELSE coalesce(c.rest ->> '$.tokens.policy', '') END, coalesce(t.live, ''),
+const selectStanding = `SELECT c.disabled, c.not_before, CASE c.rest WHEN '' THEN '' ELSE 
+	coalesce(c.rest ->> '$.tokens.policy', '') END, coalesce(t.live, ''),
 	coalesce(t.revoked, 0) > 0 AND EXISTS (SELECT 1 FROM revoked_tokens AS r WHERE r.realm = ?1 AND r.client_id = ?2 AND r.token_id = ?3)
-	FROM clients AS c LEFT JOIN client_tokens AS t ON t.realm = c.realm AND t.client_id = c.id WHERE c.key = ?4 AND c.realm = ?1 AND c.id = ?2`
+	FROM clients AS c LEFT JOIN client_tokens AS t ON t.realm = c.realm AND t.client_id = c.id 
+	WHERE c.key = ?4 AND c.realm = ?1 AND c.id = ?2`
 
 // StatusIndexes implements store.Store.
 func (s *Store) StatusIndexes(_ context.Context, realm string, n int64) (int64, error) {
 	var first int64
 	err := s.submit(func(t *transaction) error {
-		_, err := t.row("INSERT INTO status_indexes VALUES (?1, ?2) ON CONFLICT DO UPDATE SET next = next + ?2 RETURNING next - ?2", []any{realm, n}, &first)
+		_, err := t.row("INSERT INTO status_indexes VALUES (?1, ?2) ON CONFLICT DO UPDATE SET next = next + ?2 "+
+			"RETURNING next - ?2", []any{realm, n}, &first)
 		return err
 	})
 	return first, err

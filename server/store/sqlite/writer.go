@@ -241,7 +241,8 @@ func (t *transaction) finish(keep int64) error {
 	if t.totals == t.before {
 		return nil
 	}
-	_, err := t.exec("UPDATE totals SET sequence = ?, changes = ?, revocations = ?, strangers = ?, evicted = ?, latest = ?, horizon = ?, moved = ?",
+	_, err := t.exec("UPDATE totals SET sequence = ?, changes = ?, revocations = ?, strangers = ?, evicted = ?, "+
+		"latest = ?, horizon = ?, moved = ?",
 		t.sequence, t.changes, t.revocations, t.strangers, t.evicted, t.latest, t.horizon, t.moved)
 	return err
 }

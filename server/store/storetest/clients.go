@@ -23,19 +23,22 @@ func clientRoundTrip(t *testing.T, s store.Store) {
 			Scopes: counterfoil.Scopes{"events:read", "EventsApi"}, Tenants: []string{"TENANT 123", "テナント", "a,b"},
 		},
 		Disabled: true, Created: at, Changed: at.Add(time.Hour),
-		Secrets: []store.SecretHash{{Value: "sha256:new", Created: at}, {Value: "sha256:old", Created: at.Add(-time.Hour), Expires: at.Add(time.Hour)}},
+		Secrets: []store.SecretHash{{Value: "sha256:new", Created: at}, {Value: "sha256:old", Created: at.Add(-time.Hour),
+			Expires: at.Add(time.Hour)}},
 		APIKeys: []store.SecretHash{{Value: "sha256:key", Created: at}},
 		Version: 42,
 	}
 	got := create(t, s, c)
 	c.Created, c.Changed, c.Version = micro(c.Created), micro(c.Changed), 1
 	c.APIKeys[0].Created = micro(at)
-	c.Secrets = []store.SecretHash{{Value: "sha256:new", Created: micro(at)}, {Value: "sha256:old", Created: micro(at.Add(-time.Hour)), Expires: micro(at.Add(time.Hour))}}
+	c.Secrets = []store.SecretHash{{Value: "sha256:new", Created: micro(at)},
+		{Value: "sha256:old", Created: micro(at.Add(-time.Hour)), Expires: micro(at.Add(time.Hour))}}
 	c.Revision, c.Newest = got.Revision, got.Newest
 	if !reflect.DeepEqual(got, c) {
 		t.Errorf("got  %+v\nwant %+v", got, c)
 	}
-	if empty := create(t, s, newClient("bare")); empty.Scopes != nil || empty.Tenants != nil || empty.APIKeys != nil || !empty.Secrets[0].Expires.IsZero() {
+	if empty := create(t, s, newClient("bare")); empty.Scopes != nil || empty.Tenants != nil || empty.APIKeys != nil ||
+		!empty.Secrets[0].Expires.IsZero() {
 		t.Errorf("a client without scopes, tenants and API keys came back as %+v", empty)
 	}
 	events, _ := Events(t, s)
@@ -48,16 +51,20 @@ func clientRoundTrip(t *testing.T, s store.Store) {
 func clientSettings(t *testing.T, s store.Store) {
 	c := newClient("c")
 	c.NotBefore = micro(at.Truncate(time.Second))
-	c.Secrets = []store.SecretHash{{ID: "0123abcd", Value: "pbkdf2$sha256$x=1,y=2$a b", Created: micro(at), Expires: micro(at.Add(time.Hour))}}
+	c.Secrets = []store.SecretHash{{ID: "0123abcd", Value: "pbkdf2$sha256$x=1,y=2$a b", Created: micro(at),
+		Expires: micro(at.Add(time.Hour))}}
 	c.Settings = store.Settings{
-		Name: "name", Contact: "it's \x1f <a@example.com>\n漢字", Environment: store.Sandbox, Scopes: counterfoil.Scopes{"a", "b"}, Tenants: []string{"T"},
+		Name: "name", Contact: "it's \x1f <a@example.com>\n漢字", Environment: store.Sandbox,
+		Scopes: counterfoil.Scopes{"a", "b"}, Tenants: []string{"T"},
 		Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")},
 		Labels:    map[string]string{"team": "blue", "größe": "\"L\""}, Expires: micro(at.Add(24 * time.Hour)), ResourceServer: true,
 		Tokens: store.TokenSettings{
-			Lifetime: 5 * time.Minute, Algorithm: provider.ES256, Policy: provider.Replace, Claims: map[string]string{"a": "b"}, CertificateBound: true, DPoPBound: true,
+			Lifetime: 5 * time.Minute, Algorithm: provider.ES256, Policy: provider.Replace,
+			Claims: map[string]string{"a": "b"}, CertificateBound: true, DPoPBound: true,
 		},
 		Authentication: store.Authentication{
-			KeySet: `{"keys":[]}`, KeySetURL: "https://example.com/jwks", Certificate: store.CertificateRule{SubjectDN: "CN=x", DNS: "d", URI: "u", IP: "i", Email: "e"},
+			KeySet: `{"keys":[]}`, KeySetURL: "https://example.com/jwks",
+			Certificate: store.CertificateRule{SubjectDN: "CN=x", DNS: "d", URI: "u", IP: "i", Email: "e"},
 			Thumbprints: []string{"t"}, Federation: []store.FederationRule{{Issuer: "https://i", Claims: map[string]string{"sub": "s*"}}},
 		},
 	}
@@ -66,7 +73,8 @@ func clientSettings(t *testing.T, s store.Store) {
 	if !reflect.DeepEqual(got, c) {
 		t.Errorf("got  %+v\nwant %+v", got, c)
 	}
-	if st, err := s.TokenStatus(t.Context(), "r", "c", "t"); err != nil || st.Policy != provider.Replace || !st.NotBefore.Equal(c.NotBefore) {
+	if st, err := s.TokenStatus(t.Context(), "r", "c", "t"); err != nil || st.Policy != provider.Replace ||
+		!st.NotBefore.Equal(c.NotBefore) {
 		t.Errorf("standing %+v, %v", st, err)
 	}
 	bare := newClient("c")
@@ -114,7 +122,8 @@ func clientConflict(t *testing.T, s store.Store) {
 func clientMissing(t *testing.T, s store.Store) {
 	_, err := s.Client(t.Context(), "r", "none")
 	wantErr(t, "Client", err, store.ErrNotFound)
-	wantErr(t, "UpdateClient", s.UpdateClient(t.Context(), newClient("none"), change(counterfoil.EventClientRotated, "none")), store.ErrNotFound)
+	wantErr(t, "UpdateClient", s.UpdateClient(t.Context(), newClient("none"), change(counterfoil.EventClientRotated,
+		"none")), store.ErrNotFound)
 	wantErr(t, "DeleteClient", s.DeleteClient(t.Context(), "r", "none", change(counterfoil.EventClientDeleted, "none")), store.ErrNotFound)
 	_, err = live(s, "r", "none")
 	wantErr(t, "Standing", err, store.ErrNotFound)
@@ -213,7 +222,8 @@ func search(t *testing.T, s store.Store) {
 		{ID: "gamma", Settings: store.Settings{Labels: map[string]string{"Team": "Bluebird"}, Environment: store.Production}},
 		{ID: "delta", Settings: store.Settings{Name: "ÄPFEL"}, Disabled: true},
 		// "labels" and "sandbox" are words of the store's own, at most.
-		{ID: "epsilon", Settings: store.Settings{Labels: map[string]string{"k": "v"}, Tokens: store.TokenSettings{Claims: map[string]string{"k": "hidden"}}}},
+		{ID: "epsilon", Settings: store.Settings{Labels: map[string]string{"k": "v"},
+			Tokens: store.TokenSettings{Claims: map[string]string{"k": "hidden"}}}},
 	} {
 		c.Realm = "r"
 		create(t, s, c)
@@ -240,9 +250,10 @@ func search(t *testing.T, s store.Store) {
 		"environment":          {store.ClientQuery{Environment: store.Sandbox}, []string{"beta"}},
 		"disabled":             {store.ClientQuery{Disabled: &yes}, []string{"delta"}},
 		"enabled":              {store.ClientQuery{Disabled: &no}, []string{"Alpha_1", "beta", "epsilon", "gamma"}},
-		"all at once":          {store.ClientQuery{Search: "a", Disabled: &no, Environment: store.Production, After: "b"}, []string{"gamma"}},
-		"behind an ID":         {store.ClientQuery{Search: "a", After: "beta"}, []string{"delta", "gamma"}},
-		"no limit is none":     {store.ClientQuery{Limit: -1}, nil},
+		"all at once": {store.ClientQuery{Search: "a", Disabled: &no, Environment: store.Production, After: "b"},
+			[]string{"gamma"}},
+		"behind an ID":     {store.ClientQuery{Search: "a", After: "beta"}, []string{"delta", "gamma"}},
+		"no limit is none": {store.ClientQuery{Limit: -1}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			row.q.Realm = "r"
@@ -290,7 +301,8 @@ func uses(t *testing.T, s store.Store) {
 	must(t, s.RecordLastUses(t.Context(), []store.LastUse{use("c", "s2", at), use("c", "k2", at)}))
 	c.Name = "another"
 	c = update(t, s, c)
-	want("changed otherwise", use("c", "k1", micro(at.Add(time.Hour))), use("c", "k2", micro(at)), use("c", "s1", micro(at)), use("c", "s2", micro(at)))
+	want("changed otherwise", use("c", "k1", micro(at.Add(time.Hour))), use("c", "k2", micro(at)), use("c", "s1", micro(at)),
+		use("c", "s2", micro(at)))
 	c.Secrets, c.APIKeys = c.Secrets[1:], c.APIKeys[1:]
 	update(t, s, c)
 	want("those that are left", use("c", "k2", micro(at)), use("c", "s2", micro(at)))

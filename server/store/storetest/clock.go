@@ -45,7 +45,8 @@ func newLedger(t *testing.T, s store.Store) *ledger {
 
 func (l *ledger) create(id string, policy provider.Policy) {
 	l.t.Helper()
-	_, _, err := l.clients.Create(l.t.Context(), "test", clients.NewClient{Realm: "r", ID: id, Settings: store.Settings{Tokens: store.TokenSettings{Policy: policy}}})
+	_, _, err := l.clients.Create(l.t.Context(), "test", clients.NewClient{Realm: "r", ID: id,
+		Settings: store.Settings{Tokens: store.TokenSettings{Policy: policy}}})
 	must(l.t, err)
 }
 
@@ -65,8 +66,9 @@ func (l *ledger) issue(client, id string, policy provider.Policy) {
 	now := l.clock.Now()
 	issue := store.Issuance{
 		Event:   counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: client, Success: true, TokenID: id},
-		Version: c.Version, Created: c.Created, Revision: c.Revision, Replace: policy == provider.Replace, StatusIndex: l.index + int64(len(l.tokens)),
-		Issued: now.Truncate(time.Second),
+		Version: c.Version, Created: c.Created, Revision: c.Revision, Replace: policy == provider.Replace,
+		StatusIndex: l.index + int64(len(l.tokens)),
+		Issued:      now.Truncate(time.Second),
 	}
 	earliest := c.NotBefore
 	if c.MinIssuedAt.After(earliest) {
@@ -106,7 +108,8 @@ func (l *ledger) check(when string, followers ...*follower) {
 		disabled := err != nil || c.Disabled
 		want := e.ended == "" && !disabled
 		st, err := l.s.TokenStatus(l.t.Context(), "r", e.client, e.id)
-		got := err == nil && !st.Disabled && !st.Revoked && !e.issued.Before(st.NotBefore) && (st.Policy != provider.Replace || st.LiveToken == e.id)
+		got := err == nil && !st.Disabled && !st.Revoked && !e.issued.Before(st.NotBefore) &&
+			(st.Policy != provider.Replace || st.LiveToken == e.id)
 		if got != want {
 			l.t.Errorf("%s: token %s of %s counts by its standing: %v; want %v (%s)", when, e.id, e.client, got, want, e.ended)
 		}
@@ -115,7 +118,8 @@ func (l *ledger) check(when string, followers ...*follower) {
 		}
 		for i, f := range followers {
 			if got := f.accepts(e.client, e.id, e.issued); got != want {
-				l.t.Errorf("%s: token %s of %s counts for follower %d of %d: %v; want %v (%s)", when, e.id, e.client, i+1, len(followers), got, want, e.ended)
+				l.t.Errorf("%s: token %s of %s counts for follower %d of %d: %v; want %v (%s)", when, e.id, e.client, i+1,
+					len(followers), got, want, e.ended)
 			}
 		}
 		if l.t.Failed() {
@@ -134,7 +138,8 @@ func clockSet(t *testing.T, s store.Store) {
 		l.create(id, policies[id])
 	}
 	random := rand.New(rand.NewPCG(7, 11))
-	steps := []time.Duration{2 * time.Hour, -2 * time.Hour, 30 * time.Minute, -90 * time.Minute, 5 * time.Second, -5 * time.Second, -time.Minute, 24 * time.Hour, -24 * time.Hour}
+	steps := []time.Duration{2 * time.Hour, -2 * time.Hour, 30 * time.Minute, -90 * time.Minute, 5 * time.Second,
+		-5 * time.Second, -time.Minute, 24 * time.Hour, -24 * time.Hour}
 	var f follower
 	for n := range 400 {
 		id := names[random.IntN(len(names))]
@@ -313,8 +318,10 @@ func clockSetForgetsNothing(t *testing.T, s store.Store) {
 		c := read(t, s, "r", "c")
 		now := l.clock.Now()
 		_, err := s.RecordIssued(t.Context(), store.Issuance{
-			Event:   counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: "c", Success: true, TokenID: id},
-			Version: c.Version, Created: c.Created, Revision: c.Revision, StatusIndex: int64(len(l.tokens)), Issued: now, Expires: now.Add(life), ReplayKeys: once,
+			Event: counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: "c",
+				Success: true, TokenID: id},
+			Version: c.Version, Created: c.Created, Revision: c.Revision, StatusIndex: int64(len(l.tokens)), Issued: now,
+			Expires: now.Add(life), ReplayKeys: once,
 		})
 		if err == nil {
 			l.tokens = append(l.tokens, &entry{client: "c", id: id, issued: now})

@@ -111,7 +111,8 @@ func RunEviction(t *testing.T, s store.Store, keep int) {
 		var wg sync.WaitGroup
 		for i := from; i < to; i++ {
 			wg.Go(func() {
-				e := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: at, Realm: "r", Reason: counterfoil.UnknownClient, Detail: fmt.Sprint(i)}
+				e := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: at, Realm: "r",
+					Reason: counterfoil.UnknownClient, Detail: fmt.Sprint(i)}
 				if err := s.RecordRefused(context.Background(), e, true); err != nil {
 					t.Error(err)
 				}

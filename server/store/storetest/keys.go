@@ -25,7 +25,8 @@ func signingKeys(t *testing.T, s store.Store) {
 		Realm: "r", ID: "Zm9v/+==", Algorithm: "RS256", Created: micro(at), Activates: micro(at.Add(time.Hour)), Lifetime: 90 * time.Minute,
 		Public: binary, Private: counterfoil.Secret(binary),
 	}
-	second := store.SigningKey{Realm: "r", ID: "A", Algorithm: "ES256", Created: micro(at.Add(time.Second)), Activates: micro(at.Add(2 * time.Hour)), Public: []byte("p"), Private: "x"}
+	second := store.SigningKey{Realm: "r", ID: "A", Algorithm: "ES256", Created: micro(at.Add(time.Second)),
+		Activates: micro(at.Add(2 * time.Hour)), Public: []byte("p"), Private: "x"}
 	elsewhere := second
 	elsewhere.Realm = "q"
 	for _, k := range []store.SigningKey{second, first, elsewhere} {
@@ -78,7 +79,8 @@ func oneSigningKey(t *testing.T, s [2]store.Store) {
 // which activates last.
 func signingKeyAfter(t *testing.T, s store.Store) {
 	key := func(id string, activates, created time.Duration) store.SigningKey {
-		return store.SigningKey{Realm: "r", ID: id, Algorithm: "ES256", Created: micro(at.Add(created)), Activates: micro(at.Add(activates)), Public: []byte("p"), Private: "x"}
+		return store.SigningKey{Realm: "r", ID: id, Algorithm: "ES256", Created: micro(at.Add(created)),
+			Activates: micro(at.Add(activates)), Public: []byte("p"), Private: "x"}
 	}
 	other := key("other", 9, 9)
 	other.Algorithm = "RS256"
@@ -90,13 +92,16 @@ func signingKeyAfter(t *testing.T, s store.Store) {
 		wantErr(t, "after "+after, s.AddSigningKey(t.Context(), key("late", 2*time.Hour, 0), after, keyEvent("late")), store.ErrConflict)
 	}
 	must(t, s.AddSigningKey(t.Context(), tie, "next", keyEvent("tie")))
-	wantErr(t, "after the one created before", s.AddSigningKey(t.Context(), key("late", 2*time.Hour, 0), "next", keyEvent("late")), store.ErrConflict)
+	wantErr(t, "after the one created before", s.AddSigningKey(t.Context(), key("late", 2*time.Hour, 0), "next",
+		keyEvent("late")), store.ErrConflict)
 	wantEvents(t, s, "four keys", 4)
 }
 
 func changedSigningKeys(t *testing.T, s store.Store) {
-	a := store.SigningKey{Realm: "r", ID: "a", Algorithm: "ES256", Created: micro(at), Activates: micro(at), Public: []byte("pa"), Private: "x"}
-	b := store.SigningKey{Realm: "r", ID: "b", Algorithm: "RS256", Created: micro(at), Activates: micro(at.Add(time.Second)), Public: []byte("pb"), Private: "y"}
+	a := store.SigningKey{Realm: "r", ID: "a", Algorithm: "ES256", Created: micro(at), Activates: micro(at),
+		Public: []byte("pa"), Private: "x"}
+	b := store.SigningKey{Realm: "r", ID: "b", Algorithm: "RS256", Created: micro(at), Activates: micro(at.Add(time.Second)),
+		Public: []byte("pb"), Private: "y"}
 	must(t, s.AddSigningKey(t.Context(), a, "", keyEvent("a")))
 	must(t, s.AddSigningKey(t.Context(), b, "", keyEvent("b")))
 	resealed := counterfoil.Event{Type: counterfoil.EventKeysResealed, Time: at, Realm: "r", Success: true}
@@ -122,7 +127,8 @@ func changedSigningKeys(t *testing.T, s store.Store) {
 // oldReading: a change by a server that has read the key before another one
 // changed it undoes neither a longer life nor an erasure.
 func oldReading(t *testing.T, s store.Store) {
-	k := store.SigningKey{Realm: "r", ID: "a", Algorithm: "ES256", Created: micro(at), Activates: micro(at), Lifetime: time.Hour, Public: []byte("p"), Private: "x"}
+	k := store.SigningKey{Realm: "r", ID: "a", Algorithm: "ES256", Created: micro(at), Activates: micro(at),
+		Lifetime: time.Hour, Public: []byte("p"), Private: "x"}
 	must(t, s.AddSigningKey(t.Context(), k, "", keyEvent("a")))
 	raised, erased, sealed := k, k, k
 	raised.Lifetime, erased.Private, sealed.Private = 2*time.Hour, "", "sealed"

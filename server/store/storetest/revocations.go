@@ -185,7 +185,8 @@ func followedReplacement(t *testing.T, s [2]store.Store) {
 	for n := range 24 {
 		wg.Go(func() {
 			for j := range 10 {
-				m := issueReplacing(t, s[n%2], "c", fmt.Sprintf("%d-%d", n, j), at.Truncate(time.Second).Add(time.Duration(rand.IntN(3)+j/3)*time.Second))
+				m := issueReplacing(t, s[n%2], "c", fmt.Sprintf("%d-%d", n, j),
+					at.Truncate(time.Second).Add(time.Duration(rand.IntN(3)+j/3)*time.Second))
 				mu.Lock()
 				tokens = append(tokens, m)
 				mu.Unlock()
@@ -353,7 +354,8 @@ func revocationPages(t *testing.T, s store.Store) {
 		}
 	}
 	for _, limit := range []int{0, -1} {
-		if page, err := s.Revocations(t.Context(), "r", 1, limit); err != nil || len(page.Revocations) != 0 || page.Last != 1 || page.Feed == "" {
+		if page, err := s.Revocations(t.Context(), "r", 1, limit); err != nil || len(page.Revocations) != 0 ||
+			page.Last != 1 || page.Feed == "" {
 			t.Errorf("a page of %d: %+v, %v", limit, page, err)
 		}
 	}

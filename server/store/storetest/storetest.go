@@ -103,7 +103,8 @@ var at = time.Date(2026, 3, 4, 5, 6, 7, 123456789, time.FixedZone("", 3600))
 func micro(t time.Time) time.Time { return t.Truncate(time.Microsecond).UTC() }
 
 func newClient(id string) store.Client {
-	return store.Client{Realm: "r", ID: id, Secrets: []store.SecretHash{{Value: "sha256:x", Created: micro(at)}}, Created: micro(at), Changed: micro(at)}
+	return store.Client{Realm: "r", ID: id, Secrets: []store.SecretHash{{Value: "sha256:x", Created: micro(at)}},
+		Created: micro(at), Changed: micro(at)}
 }
 
 func change(kind, id string) counterfoil.Event {
@@ -141,7 +142,8 @@ func issue(s store.Store, e counterfoil.Event, replace bool) store.Issuance {
 			begin = earliest
 		}
 	}
-	return store.Issuance{Event: e, Version: c.Version, Created: c.Created, Revision: c.Revision, Replace: replace, Issued: begin, Expires: begin.Add(time.Hour), StatusIndex: -1}
+	return store.Issuance{Event: e, Version: c.Version, Created: c.Created, Revision: c.Revision, Replace: replace,
+		Issued: begin, Expires: begin.Add(time.Hour), StatusIndex: -1}
 }
 
 func record(s store.Store, e counterfoil.Event, replace bool) error {
