@@ -1,13 +1,13 @@
-// Package admin manages what a server keeps: clients, signing keys and the
-// audit record. Use it to change them from a program: New works on a Store, also
-// beside a running server; Remote does the same over HTTPS, through the handler
-// that NewHandler makes of the former.
+// Package admin manages the clients, signing keys and audit record of a
+// server. Use it to manage them from a program: New works on a Store, also
+// while a server runs; Remote does the same over HTTPS, through the handler
+// that NewHandler returns.
 //
-// The package promises that a change is recorded with who made it in the same
+// The package promises that a change is recorded with its actor in the same
 // transaction; that both ways take the same input, give the same answers and
-// fail with the same *Problem; that a secret is shown once, where it is made,
-// and reaches no error; that whoever comes through the handler is held to the
-// scopes of his token; and that every input is bounded. The HTTP interface is
+// fail with the same *Problem; that a secret is shown once, when it is made,
+// and reaches no error; that a caller of the handler is limited to the scopes
+// of its token; and that every input is bounded. The HTTP interface is
 // described by the OpenAPI document that the handler serves.
 package admin
 
@@ -24,21 +24,20 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// Service is what an operator can do. What the caller can mend comes back as a
-// *Problem. All methods may be called at once.
+// Service holds the operations of an operator. An error that the caller can
+// fix is a *Problem. All methods are safe for concurrent use.
 //
-// Where a method takes a version, that is the one of the client that the caller
-// has looked at: when the client has another by now, nothing is done and the
-// problem is Changed. 0 stands for whichever it has.
+// Where a method takes a version, it is the version of the client that the
+// caller has read: when the client has changed since, nothing is done and the
+// problem is Changed. 0 accepts any version.
 type Service interface {
-	// Realms returns the realms that there are, in the order of the
-	// configuration.
+	// Realms returns the realms in the order of the configuration.
 	Realms(ctx context.Context) ([]Realm, error)
 
 	// CreateClient adds a client and returns it with its credentials, which
-	// nobody can read again.
+	// cannot be read again.
 	CreateClient(ctx context.Context, realm string, n NewClient) (Client, clients.Credentials, error)
-	// Client returns a client, with when its secrets were last used.
+	// Client returns a client, with the times of its secrets' last uses.
 	Client(ctx context.Context, realm, id string) (Client, error)
 	// Clients returns a part of a realm's clients in the byte order of their
 	// IDs. A limit of 0 stands for 100; more than 1,000 are never returned.
@@ -53,12 +52,13 @@ type Service interface {
 	// EndSecret ends a secret or an API key at the given time; at once when that
 	// is zero or has passed.
 	EndSecret(ctx context.Context, realm, id, secretID string, at time.Time) error
-	// DisableClient refuses a client and its tokens until EnableClient.
+	// DisableClient makes the server refuse a client and its tokens until
+	// EnableClient.
 	DisableClient(ctx context.Context, realm, id string) error
 	EnableClient(ctx context.Context, realm, id string) error
-	// DeleteClient removes a client and ends its tokens.
+	// DeleteClient removes a client and revokes its tokens.
 	DeleteClient(ctx context.Context, realm, id string) error
-	// RevokeTokens ends all tokens that a client was issued so far.
+	// RevokeTokens revokes all tokens that a client was issued so far.
 	RevokeTokens(ctx context.Context, realm, id string) error
 	// ImportClients reads a file of another server's clients and creates them:
 	// all, or none unless the import is Partial. The caller closes the report.
@@ -76,7 +76,7 @@ type Service interface {
 	Events(ctx context.Context, after int64, limit int) (store.EventPage, error)
 }
 
-// Bounds of what is read.
+// Bounds of input.
 const (
 	// defaultLimit and maxLimit are of pages.
 	defaultLimit = 100
@@ -90,19 +90,20 @@ const (
 type Realm struct {
 	Name     string `json:"name"`
 	Provider string `json:"provider"`
-	// Issuer and TokenURL are empty where they are not known: beside an 'up'.
+	// Issuer and TokenURL are empty where they are not known, as with 'up'.
 	Issuer   string `json:"issuer"`
 	TokenURL string `json:"token_url"`
-	// Scopes are those that clients can be allowed; none for any.
+	// Scopes are the scopes that clients can be allowed; none for any.
 	Scopes []string `json:"scopes"`
-	// Tenants are those that clients can be granted; none for any.
+	// Tenants are the tenants that clients can be granted; none for any.
 	Tenants []string `json:"tenants"`
-	// APIKeys tells whether clients need an API key beside their secret.
+	// APIKeys says whether clients need an API key in addition to their secret.
 	APIKeys bool `json:"api_keys"`
-	// Algorithms are those that it signs with; the first is the default.
+	// Algorithms are the algorithms that it signs with; the first is the
+	// default.
 	Algorithms []provider.Algorithm `json:"signing_algorithms"`
 	Policy     provider.Policy      `json:"policy"`
-	// Lifetime is that of its tokens, as 15m0s.
+	// Lifetime is the lifetime of its tokens, as 15m0s.
 	Lifetime string `json:"lifetime"`
 }
 
@@ -115,9 +116,9 @@ type Client struct {
 	Settings
 	Created time.Time `json:"created"`
 	Changed time.Time `json:"changed"`
-	// NotBefore is when its tokens begin to count; zero for never revoked.
+	// NotBefore revokes the tokens that were issued before it; zero for none.
 	NotBefore time.Time `json:"not_before,omitzero"`
-	// Secrets and APIKeys are those that are accepted, newest first.
+	// Secrets and APIKeys are the accepted ones, newest first.
 	Secrets []Secret `json:"secrets"`
 	APIKeys []Secret `json:"api_keys"`
 	// Version grows with every change.
@@ -130,7 +131,7 @@ const (
 	statusDisabled = "disabled"
 )
 
-// Secret is what can be seen of a client secret or an API key.
+// Secret describes a client secret or an API key.
 type Secret struct {
 	ID      string    `json:"id"`
 	Created time.Time `json:"created"`
@@ -144,25 +145,26 @@ type Secret struct {
 // ClientPage is a part of a realm's clients.
 type ClientPage struct {
 	Clients []Client `json:"clients"`
-	// Next is the query's After for the page behind this one; empty at the end.
+	// Next is the query's After for the next page; empty at the end.
 	Next string `json:"next,omitempty"`
 }
 
-// NewClient is what CreateClient is told. The zero value makes a client with a
-// generated ID and a secret, which is allowed nothing.
+// NewClient holds the parameters of CreateClient. The zero value makes a
+// client with a generated ID and a secret, and without scopes.
 type NewClient struct {
 	// ID is generated when empty.
 	ID string `json:"client_id,omitempty"`
 	Settings
-	// Disabled makes a client that is refused until it is enabled.
+	// Disabled creates a client that is refused until it is enabled.
 	Disabled bool `json:"disabled,omitempty"`
-	// WithoutSecret makes none: the client authenticates in another way.
+	// WithoutSecret creates no secret: the client authenticates in another way.
 	WithoutSecret bool `json:"without_secret,omitempty"`
-	// APIKey says whether to make an API key; nil for when the realm needs one.
+	// APIKey says whether to create an API key; nil creates one when the realm
+	// needs it.
 	APIKey *bool `json:"api_key,omitempty"`
 }
 
-// Settings are those of server.Settings, which says what each means, in JSON.
+// Settings are the JSON form of store.Settings, which documents each.
 type Settings struct {
 	Name        string            `json:"name"`
 	Contact     string            `json:"contact"`
@@ -180,7 +182,7 @@ type Settings struct {
 	Authentication authentication `json:"authentication"`
 }
 
-// tokens are those of server.TokenSettings.
+// tokens are the JSON form of store.TokenSettings.
 type tokens struct {
 	// Lifetime is a duration, as 15m; empty for the realm's.
 	Lifetime         string             `json:"lifetime"`
@@ -191,7 +193,7 @@ type tokens struct {
 	DPoPBound        bool               `json:"dpop_bound"`
 }
 
-// authentication is that of server.Authentication.
+// authentication is the JSON form of store.Authentication.
 type authentication struct {
 	// KeySet is a JWK Set as a JSON object; nil for none.
 	KeySet      json.RawMessage        `json:"jwks,omitempty"`
@@ -201,25 +203,26 @@ type authentication struct {
 	Federation  []store.FederationRule `json:"federation"`
 }
 
-// Import is what ImportClients is told.
+// Import holds the parameters of ImportClients.
 type Import struct {
 	// Format is one of importer.Formats; File is read once.
 	Format string
 	File   io.Reader
-	// DryRun changes nothing and tells what would become of each row.
+	// DryRun changes nothing and reports the outcome that each row would have.
 	DryRun bool
-	// Replace lets rows take the place of other clients of their IDs. Partial
-	// imports the good rows even when others cannot be taken.
+	// Replace lets rows replace existing clients of their IDs. Partial imports
+	// the valid rows even when others are refused.
 	Replace, Partial bool
-	// LiteralSecrets takes secrets as they are that look like placeholders of a
-	// template; CapLifetime takes lifetimes of tokens that are longer than the
-	// realm's down to that.
+	// LiteralSecrets accepts secrets that look like placeholders of a template;
+	// CapLifetime reduces token lifetimes that are longer than the realm's to
+	// the realm's.
 	LiteralSecrets, CapLifetime bool
-	// FromRealm has only the clients of that realm of a Keycloak export read, ""
-	// for all.
+	// FromRealm selects the clients of one realm of a Keycloak export; "" for
+	// all.
 	FromRealm string
-	// Progress, when set, is told how far the import has come: after each row,
-	// or each part of the file that was sent elsewhere, one call at a time.
+	// Progress, when set, is called with the progress of the import: after each
+	// row, or each part of the file that was sent to a server, one call at a
+	// time.
 	Progress func(Progress)
 }
 
@@ -228,8 +231,8 @@ var (
 	_ Service = (*Remote)(nil)
 )
 
-// authority is whom a Local acts for when that is not the operator of the
-// machine: the client that asks, its realm and the scopes of its token.
+// authority is the caller that a Local acts for when that is not the operator
+// of the machine: the client, its realm and the scopes of its token.
 type authority struct {
 	realm  string
 	scopes counterfoil.Scopes

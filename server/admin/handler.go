@@ -18,8 +18,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/mediatype"
 )
 
-// The scopes of the Admin API, as the catalog's description counterfoil has
-// them.
+// The scopes of the Admin API, as in the catalog's description counterfoil.
 const (
 	clientsRead  = "clients:read"
 	clientsWrite = "clients:write"
@@ -29,7 +28,7 @@ const (
 	auditRead    = "audit:read"
 )
 
-// call is one request on its way.
+// call is one request in progress.
 type call struct {
 	*http.Request
 	w     http.ResponseWriter
@@ -37,24 +36,24 @@ type call struct {
 	query url.Values
 }
 
-// answer is what comes of it; a nil body is no body at all.
+// answer is the response to it; a nil body is no body.
 type answer struct {
 	status int
 	body   any
 	etag   string
 }
 
-// operation is one thing that can be done at a path.
+// operation is one method at a path.
 type operation struct {
 	method, path string
-	// scope is what the token must carry; "" when any token of the realm will
-	// do.
+	// scope is the scope that the token must have; "" when any token of the
+	// realm suffices.
 	scope string
-	// query are the parameters that are understood.
+	// query lists the known query parameters.
 	query []string
-	// versioned says that If-Match is.
+	// versioned says that If-Match is supported.
 	versioned bool
-	// once says that Idempotency-Key is.
+	// once says that Idempotency-Key is supported.
 	once  bool
 	serve func(c *call) (answer, error)
 }
@@ -83,7 +82,8 @@ var operations = []operation{
 	{method: "POST", path: clientPath + "/enable", scope: clientsWrite, serve: (*call).enableClient},
 	{method: "POST", path: clientPath + "/revoke", scope: tokensRevoke, serve: (*call).revokeTokens},
 	{method: "POST", path: realmPath + "/imports", scope: clientsWrite,
-		query: []string{"format", "dry_run", "replace", "partial", "literal_secrets", "cap_lifetime", "from_realm"}, serve: (*call).importClients},
+		query: []string{"format", "dry_run", "replace", "partial", "literal_secrets", "cap_lifetime", "from_realm"},
+		serve: (*call).importClients},
 	{method: "GET", path: realmPath + "/keys", scope: keysRead, serve: (*call).keys},
 	{method: "POST", path: realmPath + "/keys", scope: keysWrite, serve: (*call).rotateKey},
 	{method: "GET", path: "/v1/events", scope: auditRead, query: []string{"after", "limit"}, serve: (*call).events},
@@ -100,10 +100,10 @@ type handler struct {
 	repeats *repeats
 }
 
-// NewHandler serves l over HTTP. It must stand behind a guard that has proved a
-// token of the given realm: a request without a Principal is answered with 500.
-// Paths are those below where it is mounted. Failures are logged to log; nil for
-// slog.Default.
+// NewHandler serves l over HTTP. It must be mounted behind a guard that has
+// verified a token of the given realm: a request without a Principal is
+// answered with 500. Paths are relative to the mount point. Failures are
+// logged to log; nil for slog.Default.
 func NewHandler(l *Local, realm string, log *slog.Logger) http.Handler {
 	if log == nil {
 		log = slog.Default()
@@ -120,20 +120,20 @@ func NewHandler(l *Local, realm string, log *slog.Logger) http.Handler {
 	return h
 }
 
-// ServeHTTP refuses strangers and finds the path.
+// ServeHTTP refuses unauthenticated requests and finds the path.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, ok := counterfoil.PrincipalFrom(r.Context()); !ok {
-		h.refuse(w, r, errors.New("a request came past no guard"))
+		h.refuse(w, r, errors.New("a request did not pass a guard"))
 		return
 	}
 	if r.URL.Path == "" {
 		r = r.Clone(r.Context())
 		r.URL.Path, r.URL.RawPath = "/", ""
 	}
-	// With a slash at its end, a path is the same.
+	// A trailing slash does not matter.
 	if escaped := r.URL.EscapedPath(); escaped != "//" && escaped == path.Clean(escaped)+"/" {
 		asked := r
-		defer func() { asked.Pattern = r.Pattern }() // for what stands in front, as ServeMux has it
+		defer func() { asked.Pattern = r.Pattern }() // for handlers in front, as ServeMux sets it
 		r = r.Clone(r.Context())
 		r.URL.Path, r.URL.RawPath = strings.TrimSuffix(r.URL.Path, "/"), strings.TrimSuffix(r.URL.RawPath, "/")
 	}
@@ -146,7 +146,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mux.ServeHTTP(w, r)
 }
 
-// dispatch takes the steps of a request.
+// dispatch performs the steps of a request.
 func (h *handler) dispatch(w http.ResponseWriter, r *http.Request, path string) {
 	// 1. The operation.
 	method := r.Method
@@ -164,7 +164,7 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request, path string) 
 		h.refuse(w, r, problem(wrongMethod, "use %s here", strings.Join(allowed, " or ")))
 		return
 	}
-	// 2. Whether the caller may.
+	// 2. The caller's permission.
 	p, _ := counterfoil.PrincipalFrom(r.Context())
 	if o.scope != "" && !p.Scopes.Contains(o.scope) {
 		// RFC 6750 section 3.1
@@ -172,13 +172,13 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request, path string) 
 		h.refuse(w, r, problem(forbidden, "this needs a token with the scope %s", o.scope))
 		return
 	}
-	// 3. What it asks for.
+	// 3. The parameters.
 	c := &call{Request: r, w: w, admin: h.local.as(h.actor(p), &authority{h.realm, p.Scopes})}
 	var err error
 	if c.query, err = parameters(r.URL.RawQuery, o.query); err == nil && !o.versioned && r.Header.Get("If-Match") != "" {
 		err = problem(malformed, "If-Match has no meaning here")
 	}
-	// 4. Do it.
+	// 4. The answer.
 	var a answer
 	switch {
 	case err != nil:
@@ -194,13 +194,12 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request, path string) 
 	h.write(w, r, a, "application/json")
 }
 
-// actor names whoever sent a request in the audit record.
+// actor returns the name of a request's sender for the audit record.
 func (h *handler) actor(p *counterfoil.Principal) string {
 	return "client " + h.realm + "/" + event.Clean(p.ClientID, 60) + " (token " + event.Clean(p.TokenID, 40) + ")"
 }
 
-// parameters returns the query, each parameter once and none that is not
-// understood.
+// parameters returns the query. It refuses repeated and unknown parameters.
 func parameters(raw string, allowed []string) (url.Values, error) {
 	values, err := url.ParseQuery(raw)
 	if err != nil {
@@ -219,7 +218,7 @@ func parameters(raw string, allowed []string) (url.Values, error) {
 	return values, nil
 }
 
-// number returns a parameter that counts; 0 when it is left out.
+// number returns a numeric parameter; 0 when it is omitted.
 func (c *call) number(name string) (int64, error) {
 	if !c.query.Has(name) {
 		return 0, nil
@@ -258,7 +257,7 @@ func (c *call) version() (int64, error) {
 	return n, nil
 }
 
-// read returns the body, which has at most maxBody bytes.
+// read returns the body, of at most maxBody bytes.
 func (c *call) read(media string) ([]byte, error) {
 	if err := c.media(media); err != nil {
 		return nil, err
@@ -274,7 +273,7 @@ func (c *call) read(media string) ([]byte, error) {
 	return data, nil
 }
 
-// media refuses a body that says to be something else.
+// media refuses a body of another media type.
 func (c *call) media(allowed ...string) error {
 	media := c.Header.Get("Content-Type")
 	coding := c.Header.Get("Content-Encoding")
@@ -289,8 +288,8 @@ func (c *call) media(allowed ...string) error {
 	return nil
 }
 
-// body puts the JSON object of the body into the struct that into points to. No
-// body at all is an empty object where there may be none.
+// body decodes the JSON object of the body into the struct that into points
+// to. Where the body is optional, no body is an empty object.
 func (c *call) body(into any, optional bool) error {
 	if optional && c.ContentLength == 0 {
 		return nil
@@ -306,8 +305,8 @@ func (c *call) body(into any, optional bool) error {
 	return invalid(wrongValues, bind(v, into))
 }
 
-// refuse is the one place where an error becomes an answer. What no caller can
-// mend goes to the log whole, and to the caller not at all.
+// refuse is the one place where an error becomes an answer. An error that the
+// caller cannot fix is logged in full and not shown to the caller.
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var p *Problem
 	if !errors.As(err, &p) {
@@ -334,7 +333,8 @@ func (h *handler) write(w http.ResponseWriter, r *http.Request, a answer, media 
 		header.Set("Content-Type", media)
 		w.WriteHeader(a.status)
 		if err := errors.Join(report.WriteJSON(w), report.Close()); err != nil {
-			// The status has left: the answer ends early, and so that it shows.
+			// The status is already sent: abort the answer, so that the caller
+			// notices.
 			h.log.ErrorContext(r.Context(), "admin answer cut off", "route", r.Pattern, "error", err)
 			panic(http.ErrAbortHandler)
 		}
@@ -353,5 +353,5 @@ func (h *handler) write(w http.ResponseWriter, r *http.Request, a answer, media 
 	header.Set("Content-Type", media)
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(a.status)
-	_, _ = w.Write(body) // the caller has gone when this fails
+	_, _ = w.Write(body) // fails only when the caller has disconnected
 }

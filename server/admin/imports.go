@@ -13,11 +13,11 @@ import (
 	"github.com/counterfoil/counterfoil/server/importer"
 )
 
-// Stage is what an import is at.
+// Stage is the stage of an import.
 type Stage string
 
-// The stages. An import on this machine reads, then writes; one elsewhere is
-// sent, then awaited.
+// The stages. A local import reads, then writes; a remote one sends, then
+// waits.
 const (
 	Reading Stage = "reading"
 	Writing Stage = "writing"
@@ -25,7 +25,7 @@ const (
 	Waiting Stage = "waiting"
 )
 
-// Progress is how far an import has come.
+// Progress is the progress of an import.
 type Progress struct {
 	Stage Stage
 	// Done is how many rows were read or written, or bytes sent. Of is how many
@@ -42,7 +42,7 @@ func (l *Local) ImportClients(ctx context.Context, realm string, i Import) (Repo
 		return Report{}, err
 	}
 	if l.within != nil && l.within.realm == realm {
-		// Rows may replace clients whatever their scopes: it takes all.
+		// Rows may replace clients of any scopes: this needs all scopes.
 		if err := l.reach(realm, r.Provider.ScopeNames()); err != nil {
 			return Report{}, err
 		}
@@ -80,7 +80,7 @@ func (l *Local) ImportClients(ctx context.Context, realm string, i Import) (Repo
 		}
 	}
 	if err != nil {
-		// What was imported stays: the caller has to see the rows.
+		// What was imported stays: the caller must see the rows.
 		v.Failed = event.Clean(err.Error(), 500)
 	}
 	return v, nil
@@ -103,8 +103,7 @@ func (i *Import) progress() func(importer.Progress) {
 	}
 }
 
-// unread tells an error of a file in the words of a problem, where it is the
-// file's fault.
+// unread returns an error that the file causes as a problem.
 func unread(ctx context.Context, err error) error {
 	var over *http.MaxBytesError
 	var wrong *importer.FileError
@@ -140,7 +139,7 @@ func (r *Remote) ImportClients(ctx context.Context, realm string, i Import) (Rep
 	return v, err
 }
 
-// flags are what a query calls the choices of an import.
+// flags are the options of an import by their query parameters.
 func (i *Import) flags() map[string]*bool {
 	return map[string]*bool{
 		"dry_run": &i.DryRun, "replace": &i.Replace, "partial": &i.Partial, "literal_secrets": &i.LiteralSecrets,
@@ -148,7 +147,7 @@ func (i *Import) flags() map[string]*bool {
 	}
 }
 
-// body is the file, which tells how much of it was sent.
+// body returns the file with its progress reported.
 func (i *Import) body() io.Reader {
 	if i.Progress == nil {
 		return i.File
@@ -173,23 +172,23 @@ func (s *sent) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Report tells what became of the rows of an import, or would. One goroutine
-// uses it.
+// Report lists the outcomes of the rows of an import, or of a dry run. It is
+// not safe for concurrent use.
 type Report struct {
 	// Applied is false after a dry run, and when nothing was imported because
-	// rows could not be taken.
+	// rows were refused.
 	Applied bool
 	// Counts are how many rows have each outcome.
 	Counts map[string]int
-	// Failed says what kept the import from ending; empty when it did end.
-	// Importing the same file again finishes the work.
+	// Failed is the error that interrupted the import; empty when it finished.
+	// Importing the same file again completes it.
 	Failed string
 
 	rows  iter.Seq2[Row, error]
 	close func() error
 }
 
-// Row is what became of a row, or would.
+// Row is the outcome of a row.
 type Row struct {
 	Place    string   `json:"place"`
 	ClientID string   `json:"client_id"`
@@ -207,8 +206,8 @@ func (r *Report) Len() int {
 	return n
 }
 
-// Rows are those of the file, in its order, up to an error. They are not in
-// memory, and can be read as often as needed.
+// Rows returns the rows of the file, in its order, up to an error. They are
+// not in memory, and can be read repeatedly.
 func (r *Report) Rows() iter.Seq2[Row, error] {
 	if r.rows == nil {
 		return func(func(Row, error) bool) {}
@@ -216,7 +215,7 @@ func (r *Report) Rows() iter.Seq2[Row, error] {
 	return r.rows
 }
 
-// Close lets go of the rows.
+// Close releases the rows.
 func (r *Report) Close() error {
 	if r.close == nil {
 		return nil
@@ -224,5 +223,5 @@ func (r *Report) Close() error {
 	return r.close()
 }
 
-// kept is a list of rows that were told.
+// kept is a list of reported rows.
 type kept = spool.List[Row]

@@ -22,7 +22,7 @@ import (
 const (
 	maxDepth  = 16
 	maxFaults = 20
-	// maxShown is how much of a stranger's word is shown, in bytes.
+	// maxShown bounds the untrusted text that is shown, in bytes.
 	maxShown = 40
 )
 
@@ -120,8 +120,8 @@ var (
 	rawType  = reflect.TypeFor[json.RawMessage]()
 )
 
-// binder puts what parse returned into a struct, more strictly than
-// encoding/json, and notes what does not fit, with its place.
+// binder stores the result of parse in a struct, more strictly than
+// encoding/json, and notes each fault with its pointer.
 type binder struct{ faults []fault }
 
 func (b *binder) fault(at, format string, args ...any) {
@@ -130,8 +130,8 @@ func (b *binder) fault(at, format string, args ...any) {
 	}
 }
 
-// bind puts v into the struct that into points to. A null is the same as
-// leaving the member out.
+// bind stores v in the struct that into points to. A null is the same as an
+// omitted member.
 func bind(v, into any) []fault {
 	var b binder
 	b.value("", v, reflect.ValueOf(into).Elem())
@@ -242,13 +242,13 @@ func (b *binder) object(at string, v any, into reflect.Value) {
 	}
 }
 
-// below is the pointer to a member (RFC 6901 section 3), whose name may be a
-// stranger's: it is in one line, so that the words of a problem are.
+// below returns the pointer to a member (RFC 6901 section 3). The name is
+// untrusted: it is cleaned, so that a problem stays on one line.
 func below(at, name string) string {
 	return at + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(event.Clean(short(name), 2*maxShown))
 }
 
-// show quotes a stranger's word, or its beginning.
+// show quotes untrusted text, truncated.
 func show(s string) string { return strconv.Quote(short(s)) }
 
 func short(s string) string {

@@ -20,17 +20,16 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// Config is what New needs.
+// Config configures New.
 type Config struct {
-	// Store keeps all; it may be that of a running server, in this process or in
-	// another.
+	// Store may be that of a running server, in this process or in another.
 	Store store.Store
-	// Keys rotates signing keys: a running server's own, or one of NewKeys. Nil
-	// leaves keys alone.
+	// Keys rotates signing keys: a running server's own, or one of
+	// signing.NewKeys. With nil, keys cannot be managed.
 	Keys *signing.Keys
-	// Realms returns the realms that there are now.
+	// Realms returns the current realms.
 	Realms func() []server.Realm
-	// Actor is who makes the changes, for the record.
+	// Actor is the actor of the changes, for the record.
 	Actor string
 	// Clock tells the time; nil for the system's.
 	Clock counterfoil.Clock
@@ -40,7 +39,7 @@ type Config struct {
 type Local struct {
 	Config
 	clients *clients.Service
-	// within, when set, bounds what may be done.
+	// within, when set, limits the operations.
 	within *authority
 }
 
@@ -52,7 +51,7 @@ func New(c Config) *Local {
 	return &Local{Config: c, clients: clients.New(c.Store, c.Clock)}
 }
 
-// as returns a Service that acts for someone else.
+// as returns a Service that acts for another caller.
 func (l *Local) as(actor string, within *authority) *Local {
 	other := *l
 	other.Actor, other.within = actor, within
@@ -69,7 +68,7 @@ func (l *Local) realm(name string) (*server.Realm, error) {
 	return nil, problem(NoSuchRealm, "there is no realm %s", show(event.Clean(name, maxShown)))
 }
 
-// Realms returns the realms that there are.
+// Realms returns the realms.
 func (l *Local) Realms(context.Context) ([]Realm, error) {
 	realms := l.Config.Realms()
 	views := make([]Realm, len(realms))
@@ -88,8 +87,8 @@ func (l *Local) Realms(context.Context) ([]Realm, error) {
 	return views, nil
 }
 
-// algorithms are those that a realm of the provider has keys for, its first one
-// before the others.
+// algorithms returns the algorithms that a realm of the provider has keys for,
+// the default first.
 func algorithms(p *provider.Provider) []provider.Algorithm {
 	all := []provider.Algorithm{p.AccessToken.SigningAlgorithm}
 	for _, a := range p.AccessToken.SigningAlgorithms {
@@ -100,10 +99,10 @@ func algorithms(p *provider.Provider) []provider.Algorithm {
 	return all
 }
 
-// reach refuses what would let a client of the Admin API's own realm become more
-// than it is: give another one, or itself, scopes that its token lacks, or take
-// over or shut out a client that has such. In other realms the scopes of the
-// operation are all that counts.
+// reach refuses privilege escalation in the Admin API's own realm: a client
+// must not grant scopes that its token lacks, nor take over or disable a
+// client that has such scopes. In other realms only the scope of the operation
+// matters.
 func (l *Local) reach(realm string, scopes counterfoil.Scopes) error {
 	if l.within == nil || l.within.realm != realm || l.within.scopes.ContainsAll(scopes) {
 		return nil
@@ -112,7 +111,7 @@ func (l *Local) reach(realm string, scopes counterfoil.Scopes) error {
 		"all of its scopes: %s", event.Clean(scopes.String(), 500))
 }
 
-// reachClient is reach for a client that is there; it returns its version.
+// reachClient is reach for an existing client; it returns its version.
 func (l *Local) reachClient(ctx context.Context, realm, id string) (int64, error) {
 	if _, err := l.realm(realm); err != nil {
 		return 0, err
@@ -151,7 +150,7 @@ func (l *Local) CreateClient(ctx context.Context, realm string, n NewClient) (Cl
 	limit := r.Provider.TokenEndpoint.Limits.ClientID
 	switch check := made; {
 	case n.ID == "." || n.ID == "..":
-		err = errors.New("it must not be . or .., which no URL can have for a name")
+		err = errors.New("it must not be . or .., which cannot be a segment of a URL")
 	case len(n.ID) > limit:
 		err = fmt.Errorf("it must have at most %d bytes, which is the realm's limit", limit)
 	case n.ID != "":
@@ -194,7 +193,7 @@ func (l *Local) Clients(ctx context.Context, q store.ClientQuery) (ClientPage, e
 		return ClientPage{}, problem(malformed, "the environment must be %s or %s", store.Sandbox, store.Production)
 	}
 	limit := bounded(q.Limit)
-	q.Limit = limit + 1 // whether there is more
+	q.Limit = limit + 1 // to know whether there are more
 	list, err := l.clients.List(ctx, q)
 	if err != nil {
 		return ClientPage{}, err
@@ -209,7 +208,7 @@ func (l *Local) Clients(ctx context.Context, q store.ClientQuery) (ClientPage, e
 	return page, nil
 }
 
-// bounded is how many are returned when so many are asked for.
+// bounded returns the number of results for a requested limit.
 func bounded(limit int) int {
 	if limit <= 0 {
 		return defaultLimit
@@ -230,7 +229,7 @@ func (l *Local) ChangeClient(ctx context.Context, realm, id string, version int6
 		if err := l.reach(realm, s.Scopes); err != nil {
 			return err
 		}
-		changes, err := parse(patch) // anew, because merging alters it
+		changes, err := parse(patch) // again, because merging alters it
 		if err != nil {
 			return err
 		}
@@ -254,7 +253,7 @@ func (l *Local) ChangeClient(ctx context.Context, realm, id string, version int6
 	return viewOf(&c, nil), nil
 }
 
-// same reports whether two JSON texts mean the same.
+// same reports whether two JSON texts are equivalent.
 func same(a, b string) bool {
 	x, err := parse([]byte(a))
 	y, _ := parse([]byte(b))
@@ -297,14 +296,14 @@ func (l *Local) rotate(ctx context.Context, realm, id string, r clients.Rotation
 	return creds, of(err, realm, id, asked)
 }
 
-// EndSecret ends a secret or an API key.
+// EndSecret makes a secret or an API key expire.
 func (l *Local) EndSecret(ctx context.Context, realm, id, secretID string, at time.Time) error {
 	if _, err := l.reachClient(ctx, realm, id); err != nil {
 		return err
 	}
 	err := l.clients.ExpireSecret(ctx, l.Actor, realm, id, secretID, at)
 	if errors.Is(err, store.ErrNotFound) {
-		// Either may be gone.
+		// The client or the secret may be gone.
 		if _, err := l.clients.Get(ctx, realm, id); err == nil {
 			return problem(noSuchSecret, "the client has no secret or API key %s that is accepted", show(event.Clean(secretID, maxShown)))
 		}
@@ -312,12 +311,12 @@ func (l *Local) EndSecret(ctx context.Context, realm, id, secretID string, at ti
 	return of(err, realm, id, 0)
 }
 
-// DisableClient refuses a client.
+// DisableClient disables a client.
 func (l *Local) DisableClient(ctx context.Context, realm, id string) error {
 	return l.setDisabled(ctx, realm, id, true)
 }
 
-// EnableClient accepts a client again.
+// EnableClient enables a client again.
 func (l *Local) EnableClient(ctx context.Context, realm, id string) error {
 	return l.setDisabled(ctx, realm, id, false)
 }
@@ -337,7 +336,7 @@ func (l *Local) DeleteClient(ctx context.Context, realm, id string) error {
 	return of(l.clients.Delete(ctx, l.Actor, realm, id), realm, id, 0)
 }
 
-// RevokeTokens ends all tokens of a client.
+// RevokeTokens revokes all tokens of a client.
 func (l *Local) RevokeTokens(ctx context.Context, realm, id string) error {
 	if _, err := l.reachClient(ctx, realm, id); err != nil {
 		return err
@@ -361,7 +360,8 @@ func (l *Local) Keys(ctx context.Context, realm string) ([]signing.View, error) 
 	return keys, err
 }
 
-// minAhead is the least that package server publishes a key for.
+// minAhead is the shortest time that package signing publishes a key before it
+// signs.
 const minAhead = 6 * time.Minute
 
 // RotateKey makes the next signing key.

@@ -22,11 +22,10 @@ import (
 //go:embed openapi.json
 var openAPI []byte
 
-// defaultOverlap is how long an old secret serves when a rotation says nothing
-// of it.
+// defaultOverlap is how long an old secret stays accepted by default.
 const defaultOverlap = 24 * time.Hour
 
-// importTime bounds an import: slow hashes are made for secrets in the clear.
+// importTime bounds an import: secrets in the clear are hashed slowly.
 const importTime = 30 * time.Minute
 
 func done() (answer, error) { return answer{status: http.StatusNoContent}, nil }
@@ -37,7 +36,7 @@ func withClient(status int, c *Client, body any) answer {
 	return answer{status: status, body: body, etag: strconv.Quote(strconv.FormatInt(c.Version, 10))}
 }
 
-// The answers that are no view of their own.
+// Answers.
 type (
 	rootView struct {
 		Name     string `json:"name"`
@@ -53,8 +52,8 @@ type (
 		Events  []store.RecordedEvent `json:"events"`
 		Evicted int64                 `json:"evicted"`
 	}
-	// credentialsView holds secrets in the clear: it is encoded for whoever
-	// made them and goes nowhere else.
+	// credentialsView holds secrets in the clear: it is encoded for the caller
+	// that made them and goes nowhere else.
 	credentialsView struct {
 		ClientID     string    `json:"client_id"`
 		ClientSecret string    `json:"client_secret,omitempty"`
@@ -73,7 +72,7 @@ func credentialsOf(c clients.Credentials) credentialsView {
 	return credentialsView{c.ClientID, c.ClientSecret.Reveal(), c.APIKey.Reveal(), utc(c.PreviousExpires), c.ID, c.PreviousID}
 }
 
-// The bodies that are no view.
+// Request bodies.
 type (
 	rotationBody struct {
 		Overlap *string   `json:"overlap,omitempty"`
@@ -91,7 +90,7 @@ type (
 	}
 )
 
-// duration reads a member that is a duration, when it is there.
+// duration reads an optional member that is a duration.
 func duration(pointer string, text *string, otherwise time.Duration) (time.Duration, error) {
 	if text == nil {
 		return otherwise, nil
@@ -248,13 +247,13 @@ func (c *call) importClients() (answer, error) {
 			return answer{}, err
 		}
 	}
-	// The server's own limits are for requests that take no time.
+	// The server's own limits are for short requests.
 	control, until := http.NewResponseController(c.w), time.Now().Add(importTime)
 	if err := control.SetReadDeadline(until); err != nil {
-		return answer{}, fmt.Errorf("give the import time: %w", err)
+		return answer{}, fmt.Errorf("extend the deadline of the import: %w", err)
 	}
 	if err := control.SetWriteDeadline(until); err != nil {
-		return answer{}, fmt.Errorf("give the import time: %w", err)
+		return answer{}, fmt.Errorf("extend the deadline of the import: %w", err)
 	}
 	body := &bodyReader{r: http.MaxBytesReader(c.w, c.Body, maxImport)}
 	i.File = body
@@ -268,7 +267,7 @@ func (c *call) importClients() (answer, error) {
 	return good(&report)
 }
 
-// bodyReader marks what goes wrong with a body.
+// bodyReader marks the errors of a body.
 type bodyReader struct{ r io.Reader }
 
 var errBody = errors.New("admin: the body cannot be read")

@@ -41,20 +41,20 @@ var statuses = map[string]int{
 
 // Problem is an error that the caller is told about (RFC 9457).
 type Problem struct {
-	// Title is the phrase of the status; Status that of HTTP.
+	// Title is the phrase of the HTTP Status.
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	// Code is for programs.
 	Code string `json:"code"`
 	// Detail is one line: what is wrong and what to do.
 	Detail string `json:"detail"`
-	// Faults tell what is wrong where in the request.
+	// Faults are the mistakes in the request.
 	Faults []fault `json:"errors,omitempty"`
 }
 
 // fault is one mistake in a request.
 type fault struct {
-	// Pointer is where in the JSON of the request (RFC 6901).
+	// Pointer is its place in the JSON of the request (RFC 6901).
 	Pointer string `json:"pointer"`
 	Detail  string `json:"detail"`
 }
@@ -79,7 +79,7 @@ func problem(code string, format string, args ...any) *Problem {
 	return &Problem{Title: http.StatusText(status), Status: status, Code: code, Detail: fmt.Sprintf(format, args...)}
 }
 
-// invalid is a problem with what stands in a request.
+// invalid returns a problem with the contents of a request.
 func invalid(code string, faults []fault) error {
 	if len(faults) == 0 {
 		return nil
@@ -92,8 +92,8 @@ func invalid(code string, faults []fault) error {
 	return p
 }
 
-// of tells an error of package server in the words of a problem; one that it
-// does not know stays as it is.
+// of returns an error of package server as a problem; it returns other errors
+// unchanged.
 func of(err error, realm, id string, version int64) error {
 	var known *Problem
 	switch {

@@ -22,16 +22,16 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// Remote is a Service behind the Admin API of a server.
+// Remote is a Service that calls the Admin API of a server.
 type Remote struct {
-	// URL is where the API is mounted, without a slash at its end.
+	// URL is where the API is mounted, without a trailing slash.
 	URL string
 	// HTTP sends requests with a token of the API's realm.
 	HTTP *http.Client
 }
 
-// maxAnswer bounds an answer, in bytes: a page of 1,000 clients with all that
-// each can have, or the rows of an import, which are not kept in memory.
+// maxAnswer bounds an answer, in bytes: a page of 1,000 clients of the largest
+// size, or the rows of an import, which are not kept in memory.
 const maxAnswer = 256 << 20
 
 // query is a request to the API.
@@ -43,11 +43,11 @@ type query struct {
 	media   string
 	body    io.Reader
 	version int64
-	// key tells a repetition from another request.
+	// key identifies a repeated request.
 	key string
 }
 
-// realmOf and clientOf begin the path of what belongs to a realm and to a client.
+// realmOf and clientOf return paths below a realm and a client.
 func realmOf(realm string, more ...string) []string {
 	return append([]string{"realms", realm}, more...)
 }
@@ -55,8 +55,8 @@ func clientOf(realm, id string, more ...string) []string {
 	return append([]string{"realms", realm, "clients", id}, more...)
 }
 
-// do sends a request and puts the answer into the value that into points to,
-// unless that is nil.
+// do sends a request and decodes the answer into the value that into points
+// to, unless that is nil.
 func (r *Remote) do(ctx context.Context, q query, into any) error {
 	return r.send(ctx, q, func(answer io.Reader) error {
 		body, err := io.ReadAll(answer)
@@ -70,11 +70,11 @@ func (r *Remote) do(ctx context.Context, q query, into any) error {
 	})
 }
 
-// attempts is how often a request is sent whose answer does not arrive.
+// attempts is how often a request is sent when its answer does not arrive.
 const attempts = 3
 
-// once is do for what makes something that only the answer has. It sends the
-// request again where the answer breaks off, and the server does it once.
+// once is do for requests whose answer has a new secret. It repeats the
+// request when the answer is interrupted, and the server executes it once.
 func (r *Remote) once(ctx context.Context, q query, into any) error {
 	q.key = rand.Text()
 	body := q.body.(io.Seeker)
@@ -97,7 +97,7 @@ var (
 	errAnswer   = errors.New("admin: the answer is too large")
 )
 
-// send sends a request and lets read have a good answer.
+// send sends a request and calls read with a successful answer.
 func (r *Remote) send(ctx context.Context, q query, read func(io.Reader) error) error {
 	u := strings.TrimSuffix(r.URL, "/") + "/v1"
 	for _, segment := range q.path {
@@ -144,7 +144,7 @@ func (r *Remote) send(ctx context.Context, q query, read func(io.Reader) error) 
 	return err
 }
 
-// bounding reads so many bytes, then fails; err is what failed.
+// bounding reads a number of bytes, then fails; err is the error.
 type bounding struct {
 	r    io.Reader
 	left int64
@@ -162,8 +162,8 @@ func (b *bounding) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// refusal returns the problem that an answer is, or says who else has refused:
-// the guard in front of the API, or something that is no Counterfoil.
+// refusal returns the problem in an answer, or an error that says that
+// something else refused: the guard in front of the API, or another server.
 func refusal(resp *http.Response, body []byte) error {
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	var p Problem
@@ -176,13 +176,13 @@ func refusal(resp *http.Response, body []byte) error {
 
 func get(path []string) query { return query{method: http.MethodGet, path: path} }
 
-// withBody is a request with a JSON body.
+// withBody returns a request with a JSON body.
 func withBody(method string, path []string, body any) (query, error) {
 	text, err := json.Marshal(body)
 	return query{method: method, path: path, media: "application/json", body: bytes.NewReader(text)}, err
 }
 
-// Realms returns the realms that there are.
+// Realms returns the realms.
 func (r *Remote) Realms(ctx context.Context) ([]Realm, error) {
 	var v realmsView
 	err := r.do(ctx, get([]string{"realms"}), &v)
@@ -268,7 +268,7 @@ func (r *Remote) rotate(ctx context.Context, path []string, o clients.Rotation) 
 	return v.secret(), err
 }
 
-// EndSecret ends a secret or an API key.
+// EndSecret makes a secret or an API key expire.
 func (r *Remote) EndSecret(ctx context.Context, realm, id, secretID string, at time.Time) error {
 	path := clientOf(realm, id, "secrets", secretID)
 	if at.IsZero() {
@@ -281,12 +281,12 @@ func (r *Remote) EndSecret(ctx context.Context, realm, id, secretID string, at t
 	return r.do(ctx, q, nil)
 }
 
-// DisableClient refuses a client.
+// DisableClient disables a client.
 func (r *Remote) DisableClient(ctx context.Context, realm, id string) error {
 	return r.do(ctx, query{method: http.MethodPost, path: clientOf(realm, id, "disable")}, nil)
 }
 
-// EnableClient accepts a client again.
+// EnableClient enables a client again.
 func (r *Remote) EnableClient(ctx context.Context, realm, id string) error {
 	return r.do(ctx, query{method: http.MethodPost, path: clientOf(realm, id, "enable")}, nil)
 }
@@ -296,7 +296,7 @@ func (r *Remote) DeleteClient(ctx context.Context, realm, id string) error {
 	return r.do(ctx, query{method: http.MethodDelete, path: clientOf(realm, id)}, nil)
 }
 
-// RevokeTokens ends all tokens of a client.
+// RevokeTokens revokes all tokens of a client.
 func (r *Remote) RevokeTokens(ctx context.Context, realm, id string) error {
 	return r.do(ctx, query{method: http.MethodPost, path: clientOf(realm, id, "revoke")}, nil)
 }

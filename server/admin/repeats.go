@@ -17,12 +17,13 @@ import (
 	"github.com/counterfoil/counterfoil"
 )
 
-// idempotencyKey is the header of a request that may be sent again because its
-// answer broke off (draft-ietf-httpapi-idempotency-key-header).
+// idempotencyKey is the header of a request that may be repeated because its
+// answer was interrupted (draft-ietf-httpapi-idempotency-key-header).
 const idempotencyKey = "Idempotency-Key"
 
 const (
-	// repeatTime is how long an answer can be asked for again. It holds a secret.
+	// repeatTime is how long an answer can be requested again. The answer holds
+	// a secret.
 	repeatTime = 10 * time.Minute
 	// maxRepeats bounds the answers that are kept.
 	maxRepeats = 1024
@@ -46,16 +47,16 @@ type repeat struct {
 	request [sha256.Size]byte
 	at      time.Time
 	done    chan struct{}
-	answer  *answer // nil when it failed: then it may be tried anew
+	answer  *answer // nil when it failed: then it may be retried
 }
 
 func newRepeats(clock counterfoil.Clock) *repeats {
 	return &repeats{clock: clock, all: map[[sha256.Size]byte]*repeat{}}
 }
 
-// serve answers a request as the one before it with the same key, of the same
+// serve answers a request like the earlier one with the same key, of the same
 // client at the same path, or else by do. Another request with that key is
-// refused. A request that comes while the first is under way waits for it.
+// refused. A request that arrives while the first is in progress waits for it.
 func (s *repeats) serve(c *call, client string, do func(*call) (answer, error)) (answer, error) {
 	given := c.Header.Values(idempotencyKey)
 	key, quoted := strings.CutPrefix(given[0], `"`)
@@ -68,7 +69,7 @@ func (s *repeats) serve(c *call, client string, do func(*call) (answer, error)) 
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.Body, maxBody))
 	if err != nil {
 		c.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), failing{err}))
-		return do(c) // which says what is wrong with it
+		return do(c) // which reports the error
 	}
 	c.Body = io.NopCloser(bytes.NewReader(body))
 	id := digest(client, c.Method, c.URL.EscapedPath(), key)
@@ -92,7 +93,8 @@ func (s *repeats) serve(c *call, client string, do func(*call) (answer, error)) 
 	}
 }
 
-// do goes on to its end when the caller leaves: what it makes, only its answer has.
+// do runs to its end when the caller disconnects: the secret is only in its
+// answer.
 func (s *repeats) do(r *repeat, c *call, do func(*call) (answer, error)) (a answer, err error) {
 	err = errors.New("the earlier request with this key was interrupted")
 	defer func() { s.end(r, a, err) }()
@@ -103,7 +105,7 @@ func (s *repeats) do(r *repeat, c *call, do func(*call) (answer, error)) (a answ
 	return a, err
 }
 
-// begin returns the request of that id, and whether it is the first.
+// begin returns the request of that ID, and whether it is the first.
 func (s *repeats) begin(id, request [sha256.Size]byte) (*repeat, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,7 +125,7 @@ func (s *repeats) begin(id, request [sha256.Size]byte) (*repeat, bool) {
 	return r, true
 }
 
-// end keeps the answer of r, or forgets r when there is none.
+// end stores the answer of r, or forgets r when it failed.
 func (s *repeats) end(r *repeat, a answer, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,11 +139,11 @@ func (s *repeats) end(r *repeat, a answer, err error) {
 }
 
 func digest(parts ...string) [sha256.Size]byte {
-	text, _ := json.Marshal(parts) // which keeps them apart
+	text, _ := json.Marshal(parts) // keeps the parts distinct
 	return sha256.Sum256(text)
 }
 
-// failing is a body that ends in that error.
+// failing is a body that fails with that error.
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, fmt.Errorf("read the body: %w", f.err) }

@@ -9,7 +9,7 @@ import (
 	"io"
 )
 
-// WriteJSON writes the report as one JSON object and a line end. Its rows are
+// WriteJSON writes the report as one JSON object and a line end. Rows are
 // written as they are read.
 func (r *Report) WriteJSON(to io.Writer) error {
 	w := bufio.NewWriterSize(to, 64<<10)
@@ -21,7 +21,7 @@ func (r *Report) WriteJSON(to io.Writer) error {
 		if err := enc.Encode(v); err != nil {
 			return err
 		}
-		_, _ = w.WriteString(before) // the error stays with w
+		_, _ = w.WriteString(before) // w keeps the error
 		_, err := w.Write(bytes.TrimSuffix(text.Bytes(), []byte("\n")))
 		return err
 	}
@@ -51,8 +51,8 @@ func (r *Report) WriteJSON(to io.Writer) error {
 	return w.Flush()
 }
 
-// readReport reads what WriteJSON has written, and keeps the rows out of memory.
-// Members that it does not know are passed over: a newer server may have them.
+// readReport reads the output of WriteJSON, and keeps the rows out of memory.
+// It skips unknown members, which a newer server may send.
 func readReport(r io.Reader) (v Report, err error) {
 	rows := new(kept)
 	v.rows, v.close = rows.All(), rows.Close

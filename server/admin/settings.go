@@ -14,8 +14,8 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// settingsOf returns settings as an operator sees them: every list and map is
-// there, so that a program need not tell none from empty.
+// settingsOf returns settings as an operator sees them: no list or map is
+// null, so that a program need not distinguish null from empty.
 func settingsOf(s *store.Settings) Settings {
 	v := Settings{
 		Name: s.Name, Contact: s.Contact, Environment: s.Environment, Scopes: some(s.Scopes), Tenants: some(s.Tenants),
@@ -50,7 +50,7 @@ func pairs(m map[string]string) map[string]string {
 	return m
 }
 
-// utc drops what a time has beyond a moment: its zone.
+// utc returns the time in UTC.
 func utc(t time.Time) time.Time {
 	if t.IsZero() {
 		return t
@@ -58,7 +58,7 @@ func utc(t time.Time) time.Time {
 	return t.UTC()
 }
 
-// server returns the settings as package server has them, and what is wrong with
+// server returns the settings as package store has them, and the faults in
 // their form.
 func (s *Settings) server() (store.Settings, []fault) {
 	var b binder
@@ -95,7 +95,7 @@ func (s *Settings) server() (store.Settings, []fault) {
 	return v, b.faults
 }
 
-// none is nil for an empty list: they mean the same and are stored as one.
+// none returns nil for an empty list: they mean the same and are stored alike.
 func none(list []string) []string {
 	if len(list) == 0 {
 		return nil
@@ -103,8 +103,8 @@ func none(list []string) []string {
 	return list
 }
 
-// members are the parts of settings that CheckSettings can look at by
-// themselves, so that a mistake is told with its place.
+// members are the parts of settings that CheckSettings can check separately,
+// so that a mistake is reported with its pointer.
 var members = []struct {
 	pointer string
 	only    func(s *store.Settings) store.Settings
@@ -120,8 +120,8 @@ var members = []struct {
 	{"/authentication", func(s *store.Settings) store.Settings { return store.Settings{Authentication: s.Authentication} }},
 }
 
-// check returns the settings as package server has them when the realm can have
-// a client with them.
+// check returns the settings as package store has them, if they are valid for
+// the realm.
 func (s *Settings) check(r *server.Realm) (store.Settings, error) {
 	v, faults := s.server()
 	if len(faults) > 0 {
@@ -143,9 +143,9 @@ func (s *Settings) check(r *server.Realm) (store.Settings, error) {
 	return v, invalid(wrongValues, faults)
 }
 
-// checkSettings is clients.CheckSettings, and holds rules on the tokens of other
-// issuers to those that the realm believes: with another the client would never
-// be let in, and only the record would say why.
+// checkSettings is clients.CheckSettings, and also refuses federation rules
+// for issuers that the realm does not trust: the client could never
+// authenticate with one, and only the record would say why.
 func checkSettings(r *server.Realm, s *store.Settings) error {
 	if err := clients.CheckSettings(r.Provider, r.Tenants, s); err != nil {
 		return err

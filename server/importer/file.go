@@ -508,7 +508,8 @@ func (f *format) find(s *scanner, member string, level, depth int) (span, error)
 		here.keyed = f.relaxed && all.others == 0 && (clients || level == 0 && all.indexes && all.objects > 0)
 	}
 	here.names = names
-	if here.empty = best == len(f.within) && beside["realm"] != nil && !slices.Contains(names, f.members.id); err != nil || best == len(f.within) && !here.empty {
+	here.empty = best == len(f.within) && beside["realm"] != nil && !slices.Contains(names, f.members.id)
+	if err != nil || best == len(f.within) && !here.empty {
 		return here, err
 	}
 	if here.source == noSource {

@@ -21,7 +21,7 @@ func (s *Store) CreateClient(_ context.Context, c store.Client, e counterfoil.Ev
 		if err != nil {
 			return err
 		}
-		row := row // it runs again after another's failure
+		row := row // it may run again after another write's failure
 		row.notBefore = max(row.notBefore, tokens.notBefore)
 		n, err := t.exec(`INSERT INTO clients (key, realm, id, version, disabled, created, changed, not_before,
 			scopes, tenants, secrets, api_keys, rest, name)
@@ -62,7 +62,7 @@ func (s *Store) UpdateClient(_ context.Context, c store.Client, e counterfoil.Ev
 		case version != c.Version || created != row.created:
 			return store.ErrConflict
 		}
-		row := row // it runs again after another's failure
+		row := row // it may run again after another write's failure
 		if disabled != c.Disabled || notBefore != row.notBefore {
 			if row.notBefore, err = t.endTokens(&c, &e, notBefore, row.notBefore); err != nil {
 				return err
@@ -80,8 +80,8 @@ func (s *Store) UpdateClient(_ context.Context, c store.Client, e counterfoil.Ev
 	})
 }
 
-// endTokens revokes what a change of a client ends, and returns the client's
-// NotBefore.
+// endTokens revokes the tokens that a change of a client invalidates, and
+// returns the client's NotBefore.
 func (t *transaction) endTokens(c *store.Client, e *counterfoil.Event, was, notBefore int64) (int64, error) {
 	k, err := t.tokensOf(c.Realm, c.ID)
 	if err != nil {
@@ -103,7 +103,7 @@ func (t *transaction) endTokens(c *store.Client, e *counterfoil.Event, was, notB
 	return notBefore, t.revoke(c.Realm, c.ID, k, longest(*e))
 }
 
-// forgetUses drops the uses of secrets that a client has no longer.
+// forgetUses drops the uses of secrets that a client no longer has.
 func (t *transaction) forgetUses(c *store.Client) error {
 	ids := [4]string{}
 	for i, h := range c.Secrets[:min(2, len(c.Secrets))] {
@@ -138,8 +138,8 @@ func (s *Store) DeleteClient(_ context.Context, realm, id string, e counterfoil.
 		if err != nil {
 			return err
 		}
-		// A token is dated after the clock where NotBefore is or another token ended,
-		// and where the clock was set back by little.
+		// A token is dated ahead of the clock where NotBefore is ahead or another
+		// token was revoked, and where the clock was set back slightly.
 		at := max(micros(e.Time), t.latest, notBefore, tokens.notBefore)
 		if err := t.endLive(realm, id, &tokens); err != nil {
 			return err
@@ -174,8 +174,9 @@ func (s *Store) Client(_ context.Context, realm, id string) (store.Client, error
 	return unpackClient(realm, id, packed)
 }
 
-// clientKey is the key of a client's row. Two clients with one key could not both
-// be there; of ten million, two have one with a chance of one in 200,000.
+// clientKey is the key of a client's row. Two clients with the same key could
+// not coexist; among ten million, that happens with a probability of one in
+// 200,000.
 func clientKey(realm, id string) int64 {
 	var buf [256]byte
 	sum := sha256.Sum256(append(append(append(buf[:0], realm...), 0), id...))

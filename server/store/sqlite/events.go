@@ -10,19 +10,19 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// eventColumns are the columns of an event beside its sequence number.
+// eventColumns are the columns of an event except its sequence number.
 const eventColumns = "time, type, realm, client_id, success, reason, actor, token_id, address, user_agent, detail"
 
 // RecordRefused implements store.Store.
 func (s *Store) RecordRefused(_ context.Context, e counterfoil.Event, stranger bool) error {
 	return s.submitAt(e.Time, func(t *transaction) error {
-		// What waits in the run was asked for at the same time: either order will
-		// do, and the run need not end.
+		// The pending run is concurrent with this: either order is right, and the
+		// run need not end.
 		return t.insert(e, stranger)
 	})
 }
 
-// record adds an event behind those before it.
+// record appends an event.
 func (t *transaction) record(e counterfoil.Event, stranger bool) error {
 	if err := t.flush(); err != nil {
 		return err
@@ -60,7 +60,7 @@ func (t *transaction) flush() error {
 	return err
 }
 
-// texts are an event's strings in the order in which they are written.
+// texts are an event's strings in the order of their encoding.
 func texts(e *counterfoil.Event) [9]*string {
 	return [...]*string{&e.Type, &e.Realm, &e.ClientID, (*string)(&e.Reason), &e.Actor, &e.TokenID, &e.Address, &e.UserAgent, &e.Detail}
 }
@@ -96,8 +96,8 @@ func cutEvent(b []byte) (e counterfoil.Event, rest []byte, err error) {
 	return e, b, nil
 }
 
-// Events implements store.Store. One statement reads both tables: of two, the
-// second would see what was written after the first.
+// Events implements store.Store. One statement reads both tables: a second one
+// would see writes made after the first.
 func (s *Store) Events(ctx context.Context, after int64, limit int) (store.EventPage, error) {
 	var page store.EventPage
 	if err := s.queryRow(ctx, "SELECT evicted FROM totals", &page.Evicted); err != nil {
@@ -134,7 +134,8 @@ func (s *Store) Events(ctx context.Context, after int64, limit int) (store.Event
 
 var errEnough = errors.New("the page is full")
 
-// appendRun adds the events of a run behind after, up to limit in the page.
+// appendRun adds the events of a run after a sequence number, up to limit in
+// the page.
 func appendRun(page *store.EventPage, first int64, data []byte, after int64, limit int) error {
 	for n := first; len(data) > 0 && len(page.Events) < limit; n++ {
 		e, rest, err := cutEvent(data)

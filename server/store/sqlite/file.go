@@ -17,25 +17,25 @@ import (
 	"github.com/counterfoil/counterfoil/internal/files"
 )
 
-// POSIX drops every lock that a process holds on a file when the process closes
-// any descriptor of it. The next program that closes the database then takes
-// itself for the last one and deletes the write-ahead log under those who still
-// write to it. SQLite knows that and keeps its own descriptors; so nothing else
-// in the process may open the database's files while SQLite has them open. What
-// is needed of them is asked by their path.
+// POSIX drops every lock that a process holds on a file when the process
+// closes any descriptor of it. The next program that closes the database then
+// considers itself the last one and deletes the write-ahead log while others
+// still write to it. SQLite accounts for that with its own descriptors; so
+// nothing else in the process may open the database's files while SQLite has
+// them open. Their state is read by path instead.
 
-// opening is held while a file is opened or inspected: until SQLite has it open,
-// with the log beside it, another goroutine may take it for one that nobody has.
+// opening is held while a file is opened or inspected: until SQLite has it
+// open, with its log, another goroutine may consider it unused.
 var opening sync.Mutex
 
-// settle returns the path to use for a database: a link in its last component is
-// followed to a file of this user alone, or for root to anybody's. Whether that is a
-// database of ours, ours tells; where it leads nowhere nothing is made. Links to
-// directories are followed like everywhere.
+// settle returns the path to use for a database: a link in its last component
+// is followed to a file of this user alone, or for root to anybody's. Whether
+// that is a Counterfoil database is checked by ours; a dangling link is
+// refused. Links to directories are followed as usual.
 func settle(path string) (real string, linked bool, err error) {
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode()&fs.ModeSymlink == 0 {
-		return path, false, nil // what is wrong with it shows when it is opened
+		return path, false, nil // opening it reports the error
 	}
 	real, err = filepath.EvalSymlinks(path)
 	if err != nil {
@@ -50,8 +50,8 @@ func settle(path string) (real string, linked bool, err error) {
 	return real, true, nil
 }
 
-// ours looks whether the file that a link leads to is a database of ours, and
-// changes nothing of it.
+// ours checks, without changing it, that the file that a link leads to is a
+// Counterfoil database.
 func ours(ctx context.Context, path string) error {
 	found, err := inspect(ctx, path)
 	switch {
@@ -63,9 +63,9 @@ func ours(ctx context.Context, path string) error {
 	return nil
 }
 
-// reserve makes the file when it is missing, for its owner only, and returns its
-// size. Root makes it for the owner of the directory. SQLite gives the files beside
-// it the same mode and owner.
+// reserve creates a missing file, for its owner only, and returns its size.
+// Root creates it for the owner of the directory. SQLite gives the -wal and
+// -shm files the same mode and owner.
 func reserve(path string) (int64, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -96,7 +96,8 @@ func reserve(path string) (int64, error) {
 	return info.Size(), writable(path)
 }
 
-// narrow keeps a file that is known to be ours to its owner, with those beside it.
+// narrow restricts a file that is known to be Counterfoil's, with its -wal and
+// -shm, to its owner.
 func narrow(path string) error {
 	for _, name := range []string{path, path + "-wal", path + "-shm"} {
 		info, err := os.Lstat(name)
@@ -118,18 +119,17 @@ func narrow(path string) error {
 	return nil
 }
 
-// fileWatch looks after the files of an open database. They must stay what they
-// are: what is written into a file that was removed or replaced is lost, although
-// SQLite reports that it is written.
+// fileWatch monitors the files of an open database: what is written into a
+// file that was removed or replaced is lost, although SQLite reports success.
 type fileWatch struct {
 	names   [3]string
 	were    [3]identity
 	gone    atomic.Pointer[error]
-	looked  atomic.Int64 // when they were last looked at, since started
+	looked  atomic.Int64 // when they were last checked, since started
 	started time.Time
 
-	// size is that of the database when it was last looked at, and pages asks
-	// SQLite for the size that it should have in the end.
+	// size is that of the database at the last check, and pages asks SQLite for
+	// the size that it should have in the end.
 	size  atomic.Int64
 	pages func() (int64, error)
 	// index is the largest size that the log's index had.
@@ -141,11 +141,11 @@ type fileWatch struct {
 	last logHeader
 }
 
-// lookEvery is how old the last look may be when a read relies on it. A write
-// looks after each commit.
+// lookEvery is how old the last check may be when a read relies on it. A write
+// checks after each commit.
 const lookEvery = 100 * time.Millisecond
 
-// watchFiles notes which files SQLite has open for a database in use.
+// watchFiles records which files SQLite has open for a database in use.
 func watchFiles(path string) (*fileWatch, error) {
 	f := &fileWatch{names: [3]string{path, path + "-wal", path + "-shm"}, started: clock.System.Now()}
 	for i, name := range f.names {
@@ -165,9 +165,9 @@ func watchFiles(path string) (*fileWatch, error) {
 	return f, nil
 }
 
-// check looks whether the files are still those that SQLite has open. Once they
-// are not, every later check fails as well: what other processes and this one
-// have written since is not in one place.
+// check checks that the files are still those that SQLite has open. Once they
+// are not, every later check fails as well: the writes of this process and of
+// others since then are not in one file.
 func (f *fileWatch) check() error {
 	if err := f.gone.Load(); err != nil {
 		return *err
@@ -195,10 +195,10 @@ func (f *fileWatch) check() error {
 	return nil
 }
 
-// overwritten reports whether another program has written into a file in place, as
-// far as that shows. The database becomes smaller only when SQLite needs fewer
-// pages; a log that is not empty begins with its header, and goes on from what it
-// was; the log's index never becomes smaller while it is in use.
+// overwritten reports whether another program has visibly written into a file
+// in place. The database becomes smaller only when SQLite needs fewer pages; a
+// log that is not empty begins with its header, and continues its earlier
+// contents; the log's index never becomes smaller while it is in use.
 func (f *fileWatch) overwritten(i int, size int64) bool {
 	switch {
 	case i == 0 && f.pages != nil:
@@ -213,7 +213,7 @@ func (f *fileWatch) overwritten(i int, size int64) bool {
 		if size >= before {
 			return false
 		}
-		// Another look may have seen it grow since.
+		// Another check may have seen it grow since.
 		_, size, err := identify(f.names[2])
 		return err == nil && size < before
 	}
@@ -252,16 +252,16 @@ func (f *fileWatch) shrunk(size int64) bool {
 	return false
 }
 
-// logHeader is what a log shows of itself: see "WAL File Format" in the SQLite
-// documentation.
+// logHeader identifies the generation of a log: see "WAL File Format" in the
+// SQLite documentation.
 type logHeader struct {
 	size  int64
 	salts [2]uint32
 }
 
-// logGoesOn looks at the log, and whether it can have come of what it was at the
-// last look. SQLite begins it anew with other salts, empties it, or cuts it to maxLog
-// at the least, and otherwise only writes on.
+// logGoesOn reports whether the log can have developed from its state at the
+// last check. SQLite restarts it with other salts, empties it, or truncates it
+// to no less than maxLog, and otherwise only appends.
 func (f *fileWatch) logGoesOn() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -283,7 +283,7 @@ func (f *fileWatch) logGoesOn() bool {
 	return is.salts != was.salts || is.size >= was.size || is.size >= maxLog
 }
 
-// checkSoon is check where one within the last lookEvery is good enough.
+// checkSoon is check unless one succeeded within the last lookEvery.
 func (f *fileWatch) checkSoon() error {
 	if err := f.gone.Load(); err != nil {
 		return *err

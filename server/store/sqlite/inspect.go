@@ -14,23 +14,23 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// Inspection is what a file looks like without opening it for writing.
+// Inspection describes a file that was not opened for writing.
 type Inspection struct {
-	// Exists is false when Open would make the file.
+	// Exists is false when Open would create the file.
 	Exists bool
 	// Migrations is how many Open would apply.
 	Migrations int
 	// Keys are the signing keys of all realms, with Realm, ID and Private only;
-	// none when migrations are to be applied.
+	// none when migrations are pending.
 	Keys []store.SigningKey
 
-	seen int // how many migrations the file has seen
+	seen int // how many migrations were applied
 }
 
-// Inspect looks at a file and changes nothing of it. It refuses what Open
-// refuses: a directory that is not there or cannot be written to, another
-// program's file, a newer schema. Others may have the file open, this process
-// among them. The error names the file and the next action.
+// Inspect reads a file without changing it. It refuses what Open refuses: a
+// directory that is missing or not writable, another program's file, a newer
+// schema. Other processes and this one may have the file open. The error names
+// the file and the next action.
 func Inspect(ctx context.Context, path string) (Inspection, error) {
 	opening.Lock()
 	defer opening.Unlock()
@@ -43,7 +43,7 @@ func Inspect(ctx context.Context, path string) (Inspection, error) {
 		found, err = inspect(ctx, full)
 	}
 	if err != nil {
-		return Inspection{}, fmt.Errorf("look at database %s: %w", path, explain(err))
+		return Inspection{}, fmt.Errorf("inspect database %s: %w", path, explain(err))
 	}
 	return found, nil
 }
@@ -70,16 +70,16 @@ func inspect(ctx context.Context, path string) (Inspection, error) {
 	if err := writable(path); err != nil {
 		return Inspection{}, err
 	}
-	// Without a log beside it, nobody has the file open, and SQLite may take it
-	// for immutable: otherwise it would make the files of the log to read it. The
-	// locks on an immutable file are not spared when it is closed.
+	// Without a log, no process has the file open, and SQLite may treat it as
+	// immutable: otherwise it would create the files of the log to read it. The
+	// locks on an immutable file are not preserved when it is closed.
 	mode := "immutable=1"
 	if logged(path) {
 		mode = "mode=ro"
 	}
 	found, err := inspectAs(ctx, path, mode, info.Size())
 	if err != nil && mode == "immutable=1" && logged(path) {
-		return inspectAs(ctx, path, "mode=ro", info.Size()) // somebody has opened it meanwhile
+		return inspectAs(ctx, path, "mode=ro", info.Size()) // another process has opened it meanwhile
 	}
 	return found, err
 }

@@ -1,11 +1,11 @@
-// Package sqlite keeps the server's data in one SQLite file, without cgo. It is
-// the embedded database: use it on one machine, where several processes may
-// have the file open at once, for example a server and the command line.
+// Package sqlite stores the server's data in one SQLite file, without cgo. Use
+// it on one machine, where several processes may have the file open at once,
+// for example a server and the command line.
 //
-// It promises what server.Store says. Each write is synced to the disk before
-// its call returns; writes that come at the same time share one transaction and
-// one sync. When the file, or one beside it, is removed or replaced while a Store
-// has it open, every call fails with ErrLost from then on.
+// It implements store.Store. Each write is synced to the disk before its call
+// returns; concurrent writes share one transaction and one sync. When the
+// file, or one beside it, is removed or replaced while a Store has it open,
+// every call fails with ErrLost from then on.
 //
 // Nothing else in the process may open the file or those beside it (-wal, -shm),
 // not even to read or copy it: closing it again would drop SQLite's locks.
@@ -36,27 +36,29 @@ import (
 var migrations embed.FS
 
 const (
-	// applicationID marks the file as ours: "CFOL".
+	// applicationID marks the file as Counterfoil's: "CFOL".
 	applicationID = 0x43464f4c
 	// patience is how long a statement waits for a lock of another process.
 	patience = 5 * time.Second
-	// stuckAfter is how long a write, and with it the request behind it, waits for
-	// a process that holds the lock and commits nothing, and crowdedAfter how long
-	// for others that commit and leave no gap. It looks every lookWriter.
+	// stuckAfter is how long a write, and with it its request, waits for a
+	// process that holds the lock and commits nothing; crowdedAfter is how long
+	// it waits for others that commit and leave no gap. It checks every
+	// lookWriter.
 	stuckAfter, crowdedAfter, lookWriter = 1500 * time.Millisecond, 3 * time.Second, 50 * time.Millisecond
-	// maxLog is what the write-ahead log is cut to when it begins anew, in bytes: a
-	// reader's long transaction makes it grow far beyond what is usual.
+	// maxLog is the size that the write-ahead log is truncated to when it
+	// restarts, in bytes: a long transaction of a reader makes it grow far
+	// beyond its usual size.
 	maxLog = 16 << 20
-	// checkedSize is how large a file may be to be checked whole when it is
-	// opened: that takes some 10 ms a MiB.
+	// checkedSize is the largest file that is checked completely when it is
+	// opened: that takes some 10 ms per MiB.
 	checkedSize = 8 << 20
-	// connections are those for reading, the writer's and those of DB's users.
+	// connections counts the readers, the writer and the users of DB.
 	connections = 16
 )
 
-// Open opens the file, making it when it is not there, readable by its owner
-// only. It brings an older schema up to date and refuses a newer one. The error
-// names the file and the next action.
+// Open opens the file. It creates a missing file, readable by its owner only,
+// upgrades an older schema and refuses a newer one. The error names the file
+// and the next action.
 func Open(ctx context.Context, path string) (*Store, error) {
 	full, err := filepath.Abs(path)
 	if err != nil {
@@ -92,13 +94,13 @@ func open(ctx context.Context, path string) (db *sql.DB, dsn string, err error) 
 	if err != nil {
 		return nil, "", err
 	}
-	// What is deleted or replaced is overwritten: a private key that was sealed or
-	// erased must not stay readable in the free space of the file and its copies.
+	// Deleted data is overwritten: a private key that was sealed or erased must
+	// not stay readable in the free space of the file and its copies.
 	dsn = "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + url.Values{
 		"_pragma": {fmt.Sprintf("busy_timeout(%d)", patience.Milliseconds()), "foreign_keys(1)", "synchronous(FULL)",
 			"secure_delete(1)", fmt.Sprintf("journal_size_limit(%d)", maxLog)},
 		"_txlock": {"immediate"},
-		"mode":    {"rw"}, // a connection that comes later makes no new file
+		"mode":    {"rw"}, // a later connection must not create a new file
 	}.Encode()
 	db, err = sql.Open("sqlite", dsn)
 	if err != nil {
@@ -108,8 +110,9 @@ func open(ctx context.Context, path string) (db *sql.DB, dsn string, err error) 
 	db.SetMaxIdleConns(connections)
 	err = prepareFile(ctx, db, path, size)
 	if err == nil {
-		// SQLite syncs the directory with the first sync of the log, and does not look
-		// whether that fails: without its entry the log would be lost with the power.
+		// SQLite syncs the directory with the first sync of the log, and ignores a
+		// failure of that: without its entry the log would be lost in a power
+		// failure.
 		err = files.SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
@@ -119,8 +122,8 @@ func open(ctx context.Context, path string) (db *sql.DB, dsn string, err error) 
 	return db, dsn, nil
 }
 
-// prepareFile checks that the file is whole and ours, and brings its schema up
-// to date.
+// prepareFile checks that the file is undamaged and Counterfoil's, and
+// upgrades its schema.
 func prepareFile(ctx context.Context, db *sql.DB, path string, size int64) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
@@ -149,7 +152,7 @@ func prepareFile(ctx context.Context, db *sql.DB, path string, size int64) error
 	return useWAL(ctx, conn)
 }
 
-// upgrade applies the migrations that are missing, whichever process is first.
+// upgrade applies the missing migrations; concurrent processes do so once.
 func upgrade(ctx context.Context, conn *sql.Conn) error {
 	if _, err := conn.ExecContext(ctx, "BEGIN EXCLUSIVE"); err != nil {
 		return err
@@ -162,7 +165,7 @@ func upgrade(ctx context.Context, conn *sql.Conn) error {
 	return err
 }
 
-// whole checks that a file of that size is not damaged, unless it is large.
+// whole checks that a file of that size is undamaged, unless it is large.
 func whole(ctx context.Context, conn *sql.Conn, size int64) error {
 	if size == 0 || size > checkedSize {
 		return nil
@@ -178,7 +181,7 @@ func whole(ctx context.Context, conn *sql.Conn, size int64) error {
 }
 
 // useWAL switches the file to the write-ahead log. SQLite does not wait for a
-// process that opens the file at the same moment, so this does.
+// process that opens the file at the same time, so this does.
 func useWAL(ctx context.Context, conn *sql.Conn) error {
 	deadline := clock.System.Now().Add(patience)
 	for {
@@ -192,8 +195,8 @@ func useWAL(ctx context.Context, conn *sql.Conn) error {
 	}
 }
 
-// schema returns how many of the migrations the file has seen, and their names.
-// It refuses a file that is not ours, or is a newer program's.
+// schema returns how many of the migrations were applied to the file, and
+// their names. It refuses the file of another program or of a newer version.
 func schema(ctx context.Context, conn *sql.Conn) (version int, names []string, err error) {
 	var id, tables int
 	if err := errors.Join(
@@ -226,9 +229,9 @@ func schema(ctx context.Context, conn *sql.Conn) (version int, names []string, e
 // maxVersion is how many migrations there can be.
 const maxVersion = 1<<8 - 1
 
-// stamp returns the user_version of a file that has seen these migrations: how
-// many they are, and above it a sum of their text. A migration that was changed
-// after a file had seen it is found at the start by that, not at some request.
+// stamp returns the user_version of a file with these migrations: their
+// number, and above it a sum of their text. So a migration that was changed
+// after it was applied is detected at the start.
 func stamp(names []string) (int, error) {
 	if len(names) == 0 {
 		return 0, nil
@@ -244,8 +247,7 @@ func stamp(names []string) (int, error) {
 	return int(sum.Sum32()>>9)<<8 | len(names), nil // positive in 32 bits
 }
 
-// migrate applies the migrations that the file has not seen, inside the
-// caller's transaction.
+// migrate applies the missing migrations, inside the caller's transaction.
 func migrate(ctx context.Context, conn *sql.Conn) error {
 	version, names, err := schema(ctx, conn)
 	if err != nil {
@@ -270,14 +272,15 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
-// ErrLost means that the database's files were removed or replaced while they were
-// open: what was acknowledged before is in them, what is written now would not be.
+// ErrLost means that the database's files were removed or replaced while they
+// were open: they have what was acknowledged before; later writes would be
+// lost.
 var ErrLost = errors.New("the database is lost")
 
-// ErrIndex means that SQLite cannot use the index of the database's log. Nothing is
-// lost by that: whoever opens the database next, alone, makes it anew.
+// ErrIndex means that SQLite cannot use the index of the database's log. No
+// data is lost: the next process that opens the database alone rebuilds it.
 var ErrIndex = errors.New("the index of its log, the file whose name ends in -shm, was cut off or damaged: end " +
-	"every program that has the database open, then start again, which makes it anew")
+	"every program that has the database open, then start again, which rebuilds it")
 
 var (
 	errDamaged     = errors.New("the file is damaged: restore it from a backup, or move it away to start with an empty one")
@@ -287,15 +290,16 @@ var (
 	errForeign = errors.New("the file belongs to another program: name a file that Counterfoil may use")
 )
 
-// indexIsCut reports whether the index of a database's log ends where SQLite lets none
-// end that is in use: a database may seem damaged then that is not.
+// indexIsCut reports whether the index of a database's log is shorter than
+// SQLite keeps one that is in use: then an undamaged database may seem
+// damaged.
 func indexIsCut(path string) bool {
 	const region = 32 << 10
 	info, err := os.Stat(path + "-shm")
 	return err == nil && info.Size()%region != 0
 }
 
-// busy reports whether another process holds a lock that SQLite has waited for.
+// busy reports whether SQLite waited in vain for a lock of another process.
 func busy(err error) bool {
 	var e *driver.Error
 	return errors.As(err, &e) && e.Code()&0xff == lib.SQLITE_BUSY

@@ -12,8 +12,8 @@ import (
 )
 
 // packedClient is the row of a client in one column, which is read in half the
-// time of many, with the mark of the moment and what is known of its tokens.
-// The name, which may hold anything, is the last of its parts.
+// time of many, with the revision and the state of its tokens. The name, which
+// may hold any text, is its last part.
 const (
 	packedClient = `concat_ws(char(31), version, disabled, created, changed, not_before, (SELECT changes FROM totals),
 		coalesce((SELECT max(t.issued, t.not_before) FROM client_tokens AS t WHERE t.realm = c.realm 
@@ -22,7 +22,7 @@ const (
 	packedParts = 14
 )
 
-// row is a client as the table has it.
+// row is a client in the form of the table.
 type row struct {
 	realm, id                               string
 	disabled                                bool
@@ -31,7 +31,7 @@ type row struct {
 	name                                    string
 }
 
-// values are in the order of the columns, without the version.
+// values returns the columns in their order, without the version.
 func (r *row) values() []any {
 	return []any{r.realm, r.id, r.disabled, r.created, r.changed, r.notBefore, r.scopes, r.tenants, r.secrets, r.apiKeys, r.rest, r.name}
 }
@@ -65,7 +65,7 @@ func unpackClient(realm, id, packed string) (store.Client, error) {
 		NotBefore: moment(numbers[4]), Revision: numbers[5], MinIssuedAt: moment(numbers[6]), Newest: moment(numbers[7]),
 	}
 	if c.Disabled {
-		c.Revision = 0 // no mark is as old: nothing is issued without a look
+		c.Revision = 0 // older than any revision: the client is read before a token is issued
 	}
 	err := unpackRest(parts[12], &c.Settings)
 	if err != nil {
@@ -84,7 +84,7 @@ func unpackClient(realm, id, packed string) (store.Client, error) {
 	return c, err
 }
 
-// rest are the settings that few clients have.
+// rest holds the settings that few clients have.
 type rest struct {
 	Contact        string               `json:"contact,omitempty"`
 	Environment    store.Environment    `json:"environment,omitempty"`

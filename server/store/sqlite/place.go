@@ -7,12 +7,11 @@ import (
 	"path/filepath"
 )
 
-// CheckPlace tries out what a database that several processes have open needs of
-// its directory: locks that keep another process out, memory that two processes
-// share through a file, and writes that are synced. It works on a file of its own
-// and removes it. Call it before Open, where the database is to be served: the
-// error says what does not work and what to do. What works here and may not
-// elsewhere, Doubt tells.
+// CheckPlace tests what a database that several processes open needs of its
+// directory: locks that exclude another process, memory that two processes
+// share through a file, and writes that are synced. It works on a temporary
+// file of its own. Call it before Open in a server: the error says what does
+// not work and what to do. Doubt reports what cannot be tested.
 func CheckPlace(path string) error {
 	if err := checkPlace(path); err != nil {
 		return fmt.Errorf("the directory of the database %s: %w", path, err)
@@ -35,21 +34,22 @@ func checkPlace(path string) error {
 		err = try(probe, other)
 	}
 	_ = probe.Close()
-	_ = other.Close() // nil when it was not opened, which Close minds not
+	_ = other.Close() // Close accepts nil, when it was not opened
 	return err
 }
 
-// What is wrong with a place, and what to do.
+// The faults of a directory, with the next action.
 var (
-	errLocks  = errors.New("locks do not keep two processes apart here, so that they would damage the database: put it on a local disk")
+	errLocks  = errors.New("locks do not exclude another process here, so that two would damage the database: put it on a local disk")
 	errShared = errors.New("processes cannot share memory through a file here, as the write-ahead log needs it: " +
 		"put the database on a local disk")
 	errSync = errors.New("what is written cannot be synced to the disk here, so that it would be lost with the " +
 		"power: put the database on a local disk")
 )
 
-// Doubt tells what may be wrong with the place of a database and cannot be tried
-// out, such as that it is on another machine's disk; "" for nothing.
+// Doubt describes what may be wrong with the directory of a database and
+// cannot be tested, such as that it is on another machine's disk; "" for
+// nothing.
 func Doubt(path string) string {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -58,10 +58,10 @@ func Doubt(path string) string {
 	return doubts[kindOf(filepath.Dir(path))].doubt(path)
 }
 
-// kind is a kind of file system, by the number that Linux has for it.
+// kind is a kind of file system, by its number in Linux.
 type kind int64
 
-// doubts are about the kinds of which there is one.
+// doubts are the doubts about kinds of file systems.
 var doubts = map[kind]doubt{
 	0x6969: network("NFS"), 0x517b: network("SMB"), 0xfe534d42: network("SMB"), 0xff534d42: network("CIFS"), 0x01021997: network("9P"),
 	0x00c36400: network("Ceph"), 0x5346414f: network("AFS"), 0x73757245: network("Coda"), 0x0bd00bd0: network("Lustre"),

@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// system is what is asked of the system, which tests replace.
+// system holds the system calls, which tests replace.
 var system = struct {
 	statfs func(path string, buf *syscall.Statfs_t) error
 	fcntl  func(fd uintptr, cmd int, lock *syscall.Flock_t) error
@@ -28,7 +28,7 @@ const ofdSetLock = 37
 // sharedSize is a page or more of memory.
 const sharedSize = 32 << 10
 
-// try uses one file, open twice, as two processes use a database.
+// try uses one file, opened twice, as two processes use a database.
 func try(one, other *os.File) error {
 	if err := tryLocks(one, other); err != nil {
 		return err
@@ -42,8 +42,8 @@ func try(one, other *os.File) error {
 	return share(one, other)
 }
 
-// tryLocks has one lock of each kind meet the other. A system without the first
-// kind, which SQLite does not need, is given the benefit of the doubt.
+// tryLocks has one lock of each kind meet the other. A system without the
+// first kind, which SQLite does not need, passes.
 func tryLocks(one, other *os.File) error {
 	lock := func(kind int16) *syscall.Flock_t { return &syscall.Flock_t{Type: kind, Start: 120, Len: 8} }
 	switch err := system.fcntl(one.Fd(), ofdSetLock, lock(syscall.F_WRLCK)); {
@@ -55,7 +55,8 @@ func tryLocks(one, other *os.File) error {
 	case err != nil:
 		return errLocks
 	}
-	// SQLite's own kind of lock must not be had beside it, and be had after it.
+	// SQLite's own kind of lock must fail while it is held, and succeed after
+	// it.
 	if err := system.fcntl(other.Fd(), syscall.F_SETLK, lock(syscall.F_WRLCK)); err != syscall.EAGAIN && err != syscall.EACCES {
 		return errLocks
 	}

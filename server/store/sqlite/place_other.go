@@ -6,5 +6,5 @@ import "os"
 
 func kindOf(string) kind { return 0 }
 
-// try has nothing to go by: a process sees its own locks on Linux alone.
+// try tests nothing: only on Linux can a process see its own locks.
 func try(*os.File, *os.File) error { return nil }

@@ -9,10 +9,10 @@ import (
 	sqlite "modernc.org/sqlite"
 )
 
-// readers are connections for the lookups that requests wait for, each with its
-// statements prepared: a lookup by key is over sooner than package database/sql
-// has found a connection for it. There are a few, because a lookup is work for a
-// processor, each with room for the upper pages of a large table.
+// readers are connections for the lookups that requests wait for, each with
+// its statements prepared: a lookup by key takes less time than package
+// database/sql needs to find a connection. There are few, because a lookup is
+// CPU work, each with cache for the upper pages of a large table.
 type readers struct {
 	free   chan *reader
 	opened int
@@ -23,7 +23,7 @@ type reader struct {
 	conn driver.Conn
 }
 
-// readerCache is the room for pages of one reader, in KiB.
+// readerCache is the size of one reader's page cache, in KiB.
 const readerCache = 12 << 10
 
 func openReaders(dsn string) (*readers, error) {
@@ -44,8 +44,8 @@ func openReaders(dsn string) (*readers, error) {
 	return rs, nil
 }
 
-// row reads one row; false when there is none. A caller that hangs up is not
-// looked for: watching its context would take longer than the lookup.
+// row reads one row; false when no row matches. It ignores the caller's
+// context: watching that would take longer than the lookup.
 func (rs *readers) row(query string, args []any, into ...any) (bool, error) {
 	r, ok := <-rs.free
 	if !ok {
@@ -55,7 +55,7 @@ func (rs *readers) row(query string, args []any, into ...any) (bool, error) {
 	return r.row(query, args, into...)
 }
 
-// close waits for lookups under way, then ends all connections.
+// close waits for lookups in progress, then closes all connections.
 func (rs *readers) close() error {
 	var err error
 	for range rs.opened {

@@ -29,7 +29,7 @@ var (
 )
 
 // Unwritable reports whether Open failed because the file, or the directory or
-// file system that it is in, cannot be written to. OpenReadOnly may do then.
+// file system that it is in, cannot be written to. OpenReadOnly may work then.
 func Unwritable(err error) bool {
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 		return true
@@ -45,11 +45,11 @@ func Unwritable(err error) bool {
 	return false
 }
 
-// OpenReadOnly opens a file to read it where it cannot be written to, such as on
-// a file system that is mounted read-only. Writes fail. It reads all that was
-// acknowledged, also what is in a write-ahead log, or refuses; and when another
-// mount of the same file is written to meanwhile without it seeing that, Close
-// says so. The error names the file and the next action.
+// OpenReadOnly opens a file to read it where it cannot be written to, such as
+// on a file system that is mounted read-only. Writes fail. It reads all that
+// was acknowledged, also what is in a write-ahead log, or refuses; and when
+// the file was written to through another mount in the meantime, Close reports
+// that. The error names the file and the next action.
 func OpenReadOnly(ctx context.Context, path string) (*Store, error) {
 	full, err := filepath.Abs(path)
 	if err != nil {
@@ -114,12 +114,12 @@ func openReadOnly(ctx context.Context, path string) (*Store, error) {
 	return s, nil
 }
 
-// immutable makes SQLite neither lock the file nor look for a log beside it.
+// immutable makes SQLite neither lock the file nor look for a log.
 const immutable = "immutable=1"
 
-// readMode says how SQLite can read a file where it can write nothing. It reads a
-// log when the log's index is there too: with the index in use by somebody, or
-// with one of its own in memory. It makes no index where it cannot write.
+// readMode returns how SQLite can read a file in an unwritable place. It reads
+// a log only with the log's index: the one in use by another process, or one
+// of its own in memory. It cannot create an index where it cannot write.
 func readMode(path string) (string, error) {
 	log, index := size(path+"-wal"), size(path+"-shm")
 	switch {
@@ -131,7 +131,7 @@ func readMode(path string) (string, error) {
 	return immutable, nil
 }
 
-// size is that of a file; -1 when it is not there.
+// size returns the size of a file; -1 when it does not exist.
 func size(path string) int64 {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -10,33 +10,33 @@ import (
 )
 
 const (
-	// leeway is for clocks that differ: a token is dead that long after it expired,
-	// whoever looks.
+	// leeway is for clocks that differ: that long after its expiry, a token has
+	// expired by every clock.
 	leeway = int64(10 * time.Minute / time.Microsecond)
-	// wrong is how much a clock may be behind that dates a revocation.
+	// wrong is how far the clock that dates a revocation may be behind.
 	wrong = int64(48 * time.Hour / time.Microsecond)
 )
 
-// longest returns when every token has expired that exists at an event's time.
+// longest returns when every token that exists at an event's time has expired.
 func longest(e counterfoil.Event) int64 {
 	return micros(e.Time) + int64(store.MaxLifetime/time.Microsecond) + wrong
 }
 
-// tokens is a row of client_tokens: what is known of a client's tokens.
+// tokens is a row of client_tokens: the state of a client's tokens.
 type tokens struct {
 	// live is the live token under the policy "replace", and its dates.
 	live            string
 	issued, expires int64
-	// The revocation of all that are older; none when sequence is 0.
+	// The revocation of all older tokens; none when sequence is 0.
 	sequence, notBefore int64
 	disabled            bool
 	ends                int64
-	// revoked is how many are revoked one by one; unnamed is the last event before
-	// tokens were revoked of which nothing but the record knows the names.
+	// revoked is how many are revoked individually; unnamed is the last event
+	// before a revocation of tokens whose IDs only the record has.
 	revoked, unnamed int64
 }
 
-// tokensOf reads the row of a client; the zero value when there is none.
+// tokensOf reads the row of a client; the zero value when it has none.
 func (t *transaction) tokensOf(realm, id string) (k tokens, err error) {
 	_, err = t.row("SELECT live, issued, expires, sequence, not_before, disabled, ends, revoked, unnamed FROM "+
 		"client_tokens WHERE realm = ? AND client_id = ?",
@@ -44,7 +44,7 @@ func (t *transaction) tokensOf(realm, id string) (k tokens, err error) {
 	return k, err
 }
 
-// keep writes the row of a client.
+// keep stores the row of a client.
 func (t *transaction) keep(realm, id string, k tokens) error {
 	_, err := t.exec("INSERT OR REPLACE INTO client_tokens (realm, client_id, live, issued, expires, sequence, "+
 		"not_before, disabled, ends, revoked, unnamed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -52,7 +52,7 @@ func (t *transaction) keep(realm, id string, k tokens) error {
 	return err
 }
 
-// endLive ends the live token for good.
+// endLive revokes the live token permanently.
 func (t *transaction) endLive(realm, id string, k *tokens) error {
 	if k.live != "" {
 		k.notBefore = max(k.notBefore, k.issued+second)
@@ -62,13 +62,13 @@ func (t *transaction) endLive(realm, id string, k *tokens) error {
 	return err
 }
 
-// replaced keeps the name of the live token, which is ended by its date.
+// replaced stores the ID of the live token, which is revoked by its date.
 func (t *transaction) replaced(realm, id string, k *tokens) error {
 	if k.live == "" {
 		return nil
 	}
-	// Two rows looked at for each that is written keep the table to twice of what has
-	// not expired.
+	// Sweeping two rows for each that is written keeps the table to twice the
+	// unexpired rows.
 	if t.kept++; t.kept%(sweepEach/2) == 0 {
 		t.sweeps[ofReplaced].due++
 	}
@@ -76,8 +76,8 @@ func (t *transaction) replaced(realm, id string, k *tokens) error {
 		realm, id, k.issued, k.live, k.expires+leeway); err != nil {
 		return err
 	}
-	// More than can be revoked by their names are of no use. Whoever replaces most
-	// is most likely the one that is looked at.
+	// More IDs than can be revoked individually are useless. The client that
+	// replaces most tokens is most likely to be checked.
 	if t.kept%thinEvery != 0 {
 		return nil
 	}
@@ -87,11 +87,11 @@ func (t *transaction) replaced(realm, id string, k *tokens) error {
 	return err
 }
 
-// thinEvery is after how many names that were kept a client's are bounded.
+// thinEvery is the number of stored IDs after which a client's are bounded.
 const thinEvery = 1024
 
-// revoke writes the row of a client as a new revocation that matters until ends
-// at least, and drops the revocations of single tokens that it covers.
+// revoke writes the row of a client as a new revocation that is kept until
+// ends at least, and drops the individual revocations that it covers.
 func (t *transaction) revoke(realm, id string, k tokens, ends int64) error {
 	t.revocations++
 	k.sequence, k.ends = t.revocations, max(k.ends, ends)
@@ -107,8 +107,8 @@ func (t *transaction) revoke(realm, id string, k tokens, ends int64) error {
 	return t.keep(realm, id, k)
 }
 
-// revokeOne revokes one token, unless it is revoked already, and counts it in k,
-// which the caller keeps.
+// revokeOne revokes one token, unless it is already revoked, and counts it in
+// k, which the caller stores.
 func (t *transaction) revokeOne(realm, id string, k *tokens, token string, issued, ends int64) error {
 	t.revocations++
 	n, err := t.exec("INSERT INTO revoked_tokens (realm, client_id, token_id, sequence, issued, ends) "+

@@ -8,9 +8,9 @@ import (
 	"io"
 )
 
-// statements are a connection with each statement prepared once. They speak to
-// the driver itself: package database/sql would take as long again as a short
-// statement takes. One goroutine uses them.
+// statements are a connection with each statement prepared once. They call the
+// driver directly: package database/sql would double the time of a short
+// statement. They are not safe for concurrent use.
 type statements struct {
 	conn     driver.ConnPrepareContext
 	prepared map[string]statement
@@ -18,19 +18,19 @@ type statements struct {
 	values   []driver.Value
 }
 
-// statement is what the driver's statements can do.
+// statement is the interface of the driver's statements.
 type statement interface {
 	driver.Stmt
 	driver.StmtExecContext
 	driver.StmtQueryContext
 }
 
-// newStatements uses a connection of the driver, as sql.Conn.Raw has it.
+// newStatements uses a connection of the driver, from sql.Conn.Raw.
 func newStatements(conn any) statements {
 	return statements{conn: conn.(driver.ConnPrepareContext), prepared: map[string]statement{}}
 }
 
-// bind finds the statement and puts its arguments into the driver's form.
+// bind finds the statement and converts its arguments to the driver's form.
 func (s *statements) bind(query string, args []any) (statement, error) {
 	s.args = s.args[:0]
 	for i, a := range args {
@@ -63,7 +63,7 @@ func (s *statements) exec(query string, args ...any) (int64, error) {
 	return r.RowsAffected()
 }
 
-// row reads one row; false when there is none.
+// row reads one row; false when no row matches.
 func (s *statements) row(query string, args []any, into ...any) (found bool, err error) {
 	err = s.rows(query, args, len(into), func(values []driver.Value) error {
 		found = true
@@ -98,8 +98,8 @@ func assign(into any, v driver.Value) error {
 	return fmt.Errorf("a column holds a %T for a %T", v, into)
 }
 
-// rows reads rows of n columns, whose values are good until each returns. It
-// ends early, and well, when each returns io.EOF.
+// rows reads rows of n columns, whose values are valid until each returns. It
+// stops early without an error when each returns io.EOF.
 func (s *statements) rows(query string, args []any, n int, each func(values []driver.Value) error) (err error) {
 	p, err := s.bind(query, args)
 	if err != nil {
@@ -134,7 +134,7 @@ func ended(err error) error {
 	return err
 }
 
-// close lets go of the statements: with one left the connection would stay open.
+// close closes the statements: an open one would keep the connection open.
 func (s *statements) close() error {
 	var err error
 	for _, p := range s.prepared {

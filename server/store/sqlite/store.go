@@ -22,7 +22,7 @@ type Store struct {
 	closed  chan error
 	close   func() error
 	keep    atomic.Int64
-	// stuckAfter and crowdedAfter are the constants, but for tests.
+	// stuckAfter and crowdedAfter are the constants, except in tests.
 	stuckAfter, crowdedAfter atomic.Int64
 }
 
@@ -52,11 +52,11 @@ func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error)
 		close(s.closing)
 		err := <-s.closed
 		if lost := s.files.gone.Load(); lost != nil {
-			// The last one to close a database writes its log into it: one that
-			// others have written to since would be damaged.
+			// The last process to close a database writes its log into it: that
+			// would damage a file that others have written to since.
 			return errors.Join(err, *lost)
 		}
-		// A connection with a statement left stays open: SQLite would not empty
+		// A connection with an open statement stays open: SQLite would not copy
 		// the log into the file.
 		return errors.Join(err, s.readers.close(), conn.Close(), db.Close(), s.files.log.Close())
 	})
@@ -71,15 +71,16 @@ func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error)
 	return s, nil
 }
 
-// DB is the database itself, for other tables in the same file. Transactions on
-// it hold the writer up: keep them short. Close ends it.
+// DB is the database itself, for other tables in the same file. Transactions
+// on it block the writer: keep them short. Close closes it.
 func (s *Store) DB() *sql.DB { return s.db }
 
-// KeepRefusals sets how many records of refused strangers are kept.
+// KeepRefusals sets how many records of refused unauthenticated requests are
+// kept.
 func (s *Store) KeepRefusals(n int64) { s.keep.Store(n) }
 
-// Close waits for writes under way and closes the file. When no other process
-// has it open, all is in the one file then.
+// Close waits for writes in progress and closes the file. When no other
+// process has it open, all data is then in the one file.
 func (s *Store) Close() error { return s.close() }
 
 // Ready implements store.Store: it takes the lock that a write needs.
@@ -100,7 +101,7 @@ func (s *Store) Ready(ctx context.Context) error {
 	}
 }
 
-// row reads one row with a reader; false when there is none.
+// row reads one row with a reader; false when no row matches.
 func (s *Store) row(query string, args []any, into ...any) (bool, error) {
 	if err := s.files.checkSoon(); err != nil {
 		return false, err
@@ -132,7 +133,7 @@ func (s *Store) queryRow(ctx context.Context, query string, into ...any) error {
 	return s.query(ctx, func(rows *sql.Rows) error { return rows.Scan(into...) }, query)
 }
 
-// whole is the size that the file has once the log is in it, in bytes.
+// whole is the size of the file once the log is copied into it, in bytes.
 func (s *Store) whole() (int64, error) {
 	var pages, size int64
 	_, err := s.readers.row("PRAGMA page_count", nil, &pages)
@@ -142,7 +143,7 @@ func (s *Store) whole() (int64, error) {
 	return pages * size, err
 }
 
-// blame returns the loss of the files for an error that comes of it.
+// blame returns the loss of the files for an error that it causes.
 func (s *Store) blame(err error) error {
 	if err != nil {
 		if lost := s.files.check(); lost != nil {

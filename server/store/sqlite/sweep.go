@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// The tables whose rows expire. Each row that is written pays for a look at some
-// old ones, in the order of their keys and around again: so a table holds little
-// more than what has not expired, without an index on the time that every
-// write would pay for.
+// The tables whose rows expire. Each row that is written causes a check of
+// some old ones, in the order of their keys and cyclically: so a table holds
+// little more than the unexpired rows, without an index on the time that would
+// slow every write.
 const (
 	ofOnce = iota
 	ofStatus
@@ -22,8 +22,9 @@ const (
 	// sweepEvery is after how many rows written a table is swept, at the end of the
 	// transaction that wrote the last of them.
 	sweepEvery = 32
-	// sweepEach is how many rows are looked at for each that was written. With one or
-	// less a table would grow without end: what has not expired is looked at, too.
+	// sweepEach is how many rows are checked for each that was written. With one
+	// or less a table would grow without bound, as unexpired rows are checked
+	// too.
 	sweepEach = 4
 )
 
@@ -31,13 +32,13 @@ const (
 type sweep struct {
 	// due counts the rows that were written since.
 	due int
-	// behind is the key that was looked at last; nil before the first.
+	// behind is the key that was checked last; nil before the first.
 	behind []any
 }
 
-// sweeper is how a table is swept.
+// sweeper says how a table is swept.
 type sweeper struct {
-	// look selects keys behind one, and whether their rows have expired.
+	// look selects the keys after one, and whether their rows have expired.
 	look string
 	// first comes before all keys.
 	first []any
@@ -72,8 +73,8 @@ var sweepers = [...]sweeper{
 		removal("DELETE FROM replaced_tokens WHERE realm = ? AND client_id = ? AND issued = ? AND token_id = ?"),
 	},
 	ofClients: {
-		// A row that has neither a live token nor a revocation is left by the last
-		// revoked token.
+		// The last revoked token leaves a row that has neither a live token nor a
+		// revocation.
 		"SELECT ends <= ? AND (sequence > 0 OR live = '' AND revoked = 0), realm, client_id FROM client_tokens " +
 			"WHERE (realm, client_id) > (?, ?) ORDER BY realm, client_id LIMIT ?",
 		[]any{"", ""}, func(t *transaction, key []any) error {
@@ -95,7 +96,7 @@ func removal(query string) func(*transaction, []any) error {
 	}
 }
 
-// sweep removes some of what has expired from the tables that were written to.
+// sweep removes some expired rows from the tables that were written to.
 func (t *transaction) sweep() error {
 	for i := range sweepers {
 		if s := &t.sweeps[i]; s.due >= sweepEvery {
@@ -109,7 +110,7 @@ func (t *transaction) sweep() error {
 	return nil
 }
 
-// sweepTable looks at some rows, at most so many.
+// sweepTable checks at most a number of rows.
 func (t *transaction) sweepTable(of *sweeper, s *sweep, most int) error {
 	if s.behind == nil {
 		s.behind = of.first

@@ -10,34 +10,34 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// A clock can be set, forward for a moment and back again. So it decides neither
-// which of two tokens is the newer one nor when a revocation can be forgotten.
+// A clock can be set forward briefly and back again. So it decides neither
+// which of two tokens is newer nor when a revocation can be forgotten.
 
 const (
 	// aheadOf is how far the date of a token may be ahead of the clock; a clock that
 	// goes back by less was not set.
 	aheadOf = int64(store.MaxAhead / time.Microsecond)
-	// trusted is how long the wall clock must have kept pace with the monotonic one
-	// to be taken for right, whatever was kept before.
+	// trusted is how long the wall clock must have kept pace with the monotonic
+	// one to be considered right, whatever was stored before.
 	trusted = 24 * time.Hour
-	// keepExpired is how long what has expired is kept: a clock that is set back by
-	// as much finds what was used and what was revoked.
+	// keepExpired is how long expired rows are kept: after the clock is set back
+	// by as much, replays and revoked tokens are still known.
 	keepExpired = int64(2 * time.Hour / time.Microsecond)
-	// maxSteps bounds how often the clock is remembered to have been set back.
+	// maxSteps bounds the remembered steps back of the clock.
 	maxSteps = 100
 	// maxScanned bounds the events that are read for the names of one client's
 	// tokens.
 	maxScanned = 500_000
 )
 
-// pace is how the time goes on in this process.
+// pace tracks the passage of time in this process.
 type pace struct {
-	// last is the time of the latest write; since is when the clock began to go on
+	// last is the time of the latest write; since is when the clock began to run
 	// regularly. Both have a monotonic reading where the caller's clock has one.
 	last, since time.Time
 }
 
-// arrive notes the time of a write, before anything of it is written.
+// arrive records the time of a write, before any of it is written.
 func (t *transaction) arrive(at time.Time) error {
 	us := micros(at)
 	if us < t.latest-aheadOf && !t.late(at) {
@@ -59,21 +59,21 @@ func (t *transaction) arrive(at time.Time) error {
 	return nil
 }
 
-// late reports whether a write that is told an earlier time is only late, and the
-// clock was not set: by the monotonic clock it is as much earlier than the write
-// before it, which made the latest event.
+// late reports whether a write with an earlier time is only late, and the
+// clock was not set: by the monotonic clock it is as much earlier than the
+// previous write, which made the latest event.
 func (t *transaction) late(at time.Time) bool {
 	last := t.pace.last
 	if last.IsZero() || at == at.Round(0) || last == last.Round(0) || micros(last) < t.latest-aheadOf {
-		return false // nothing tells
+		return false // unknown
 	}
 	return (at.Round(0).Sub(last.Round(0)) - at.Sub(last)).Abs() <= store.MaxAhead
 }
 
-// goOn moves the horizon by the time that has passed, up to keepExpired before the
-// clock. How long a
-// program was not running nobody knows: what expired in the meantime is kept for
-// as long again, until the clock has gone on regularly for a day.
+// goOn moves the horizon by the time that has passed, up to keepExpired before
+// the clock. How long a program was not running is unknown: what expired in
+// the meantime is kept for as long again, until the clock has run regularly
+// for a day.
 func (t *transaction) goOn(at time.Time) {
 	p := &t.pace
 	mine := t.moved == micros(p.last)
@@ -91,7 +91,7 @@ func (t *transaction) goOn(at time.Time) {
 	us := micros(at)
 	now := us - keepExpired
 	if t.horizon != 0 && at.Sub(p.since) < trusted {
-		// Of several processes each sees the same time pass: it counts once.
+		// Several processes see the same time pass: it counts once.
 		more := passed.Microseconds()
 		if !mine {
 			more = min(more, us-t.moved)
@@ -104,16 +104,17 @@ func (t *transaction) goOn(at time.Time) {
 // ever is after every date.
 const ever = int64(1 << 62)
 
-// named is a token to be revoked by its name.
+// named is a token to be revoked individually.
 type named struct {
 	id   string
 	ends int64
 }
 
-// names returns the tokens of a client whose dates are from one time on, of those
-// that were known by their names before another and of all in the record up to a
-// sequence number; ErrTooManyRevocations when they are too many to revoke each. lowered tells that
-// tokens will count from an earlier date on than until now.
+// names returns the tokens of a client whose dates are from one time on, of
+// those that were known by their names before another and of all in the record
+// up to a sequence number; ErrTooManyRevocations when there are too many to
+// revoke each. lowered says that tokens will count from an earlier date on
+// than before.
 func (t *transaction) names(e *counterfoil.Event, k *tokens, from, before, upTo int64, lowered bool) ([]named, error) {
 	var found []named
 	if k.live != "" && k.issued >= from && k.issued < before {
@@ -137,24 +138,23 @@ func (t *transaction) names(e *counterfoil.Event, k *tokens, from, before, upTo 
 	return found, nil
 }
 
-// recordedNames looks through the record, up to a sequence number, for tokens of a
-// client that were issued while the clock showed a time that it has not reached
-// again. It goes back from where the clock was set back and, where the dates are
-// lowered, from that number: a clock that was set back by little left no step, and
-// made the difference between a date that was ahead by little and one that is too far
-// ahead.
+// recordedNames searches the record, up to a sequence number, for tokens of a
+// client that were issued while the clock showed a time that it has not
+// reached again. It searches backwards from each step of the clock and, where
+// the dates are lowered, from that number: a clock that was set back slightly
+// left no step, and can make a date that was slightly ahead too far ahead.
 func (t *transaction) recordedNames(e *counterfoil.Event, from, upTo int64, lowered bool) (found []named, err error) {
 	if upTo == 0 {
 		return nil, nil
 	}
-	if err := t.flush(); err != nil { // what waits is looked at, too
+	if err := t.flush(); err != nil { // pending events are searched too
 		return nil, err
 	}
 	steps, err := t.numbers("SELECT sequence FROM clock_steps WHERE latest >= ? ORDER BY sequence DESC", from-aheadOf)
 	if err != nil {
 		return nil, err
 	}
-	last := ever // of the run that has the number: nothing behind it is looked for
+	last := ever // of the run that has the number: nothing after it is searched
 	if lowered {
 		found, err := t.numbers("SELECT coalesce((SELECT min(last) FROM issued WHERE last >= ?), ?)", upTo, t.sequence)
 		if err != nil {
@@ -168,7 +168,7 @@ func (t *transaction) recordedNames(e *counterfoil.Event, from, upTo int64, lowe
 	scanned, lowest := 0, ever
 	for _, step := range steps {
 		if step > last || step >= lowest {
-			continue // looked through already, or not to be
+			continue // already searched, or out of range
 		}
 		err := t.rows("SELECT first, data FROM issued WHERE last <= ? ORDER BY last DESC", []any{step}, 2,
 			func(values []driver.Value) error {
@@ -182,7 +182,7 @@ func (t *transaction) recordedNames(e *counterfoil.Event, from, upTo int64, lowe
 					}
 					data = rest
 					at := micros(one.Time)
-					// Between two steps the time goes back by so much at most.
+					// Between two steps the time goes back by at most that.
 					future = future || at >= from-2*aheadOf
 					if at < from-aheadOf { // no token is dated further ahead
 						continue
@@ -206,7 +206,7 @@ func (t *transaction) recordedNames(e *counterfoil.Event, from, upTo int64, lowe
 	return found, nil
 }
 
-// revokeNamed revokes tokens by their names, whatever their dates.
+// revokeNamed revokes tokens individually, whatever their dates.
 func (t *transaction) revokeNamed(e *counterfoil.Event, k *tokens, all []named) error {
 	for _, n := range all {
 		if err := t.revokeOne(e.Realm, e.ClientID, k, n.id, 0, n.ends); err != nil {
@@ -216,10 +216,10 @@ func (t *transaction) revokeNamed(e *counterfoil.Event, k *tokens, all []named) 
 	return nil
 }
 
-// endAll revokes all tokens of a client that were recorded so far: by their dates
-// those before a time and, where the clock was set back, by their names those that
-// are dated later. was is the time until now. Where they are too many to name, the
-// time becomes one that is after all of them.
+// endAll revokes all tokens of a client that were recorded so far: by their
+// dates those before a time and, where the clock was set back, individually
+// those that are dated later. was is the previous time. Where there are too
+// many, the time becomes one after all of them.
 func (t *transaction) endAll(e *counterfoil.Event, k *tokens, was, notBefore int64) error {
 	was = max(was, k.notBefore)
 	from := notBefore
@@ -244,14 +244,14 @@ func (t *transaction) endAll(e *counterfoil.Event, k *tokens, was, notBefore int
 	return t.revokeNamed(e, k, all)
 }
 
-// setBack is what has to be done so that a token counts which is dated before
+// setBack holds the changes that make a token valid that is dated before
 // others of its client, because the clock was set back.
 type setBack struct {
 	needed bool
 	names  []named
 }
 
-// lookBack finds out what setBack is for a token. It writes nothing of it.
+// lookBack computes setBack for a token. It writes nothing.
 func (t *transaction) lookBack(i *store.Issuance, k *tokens) (b setBack, err error) {
 	var notBefore int64
 	if _, err := t.row("SELECT not_before FROM clients WHERE key = ? AND realm = ? AND id = ?",
@@ -267,14 +267,14 @@ func (t *transaction) lookBack(i *store.Issuance, k *tokens) (b setBack, err err
 		return b, nil
 	}
 	if i.Replace {
-		before = ever // it ends all others
+		before = ever // it replaces all others
 	}
 	b.names, err = t.names(&i.Event, k, issued, before, k.unnamed, true)
 	return b, err
 }
 
-// goBack revokes by their names the tokens that were revoked by their dates, and
-// lets tokens count from that of the new one on.
+// goBack revokes individually the tokens that were revoked by their dates, and
+// accepts tokens from the date of the new one on.
 func (t *transaction) goBack(i *store.Issuance, k *tokens, b setBack) error {
 	if err := t.revokeNamed(&i.Event, k, b.names); err != nil {
 		return err
@@ -284,7 +284,7 @@ func (t *transaction) goBack(i *store.Issuance, k *tokens, b setBack) error {
 	if k.issued >= issued {
 		k.live, k.issued, k.expires = "", 0, 0
 	}
-	t.changes++ // whoever has read the client looks at it again
+	t.changes++ // every reader of the client reads it again
 	if _, err := t.exec("UPDATE clients SET not_before = ?, version = version + 1 WHERE realm = ? AND id = ? AND not_before > ?",
 		issued, i.Event.Realm, i.Event.ClientID, issued); err != nil {
 		return err

@@ -20,8 +20,8 @@ func (s *Store) RecordIssued(_ context.Context, i store.Issuance) (int64, error)
 }
 
 func (t *transaction) recordIssued(i *store.Issuance) error {
-	// 1. Look whether all is as it was when the token was granted: nothing to
-	// look at when no client was changed since.
+	// 1. Check that nothing has changed since the token was granted; quick when
+	// no client was changed since.
 	if i.Revision != t.changes {
 		if err := t.unchanged(i); err != nil {
 			return err
@@ -44,11 +44,11 @@ func (t *transaction) recordIssued(i *store.Issuance) error {
 	case i.Replace && micros(i.Issued) < max(tokens.issued, tokens.notBefore):
 		return store.ErrConflict
 	}
-	// 2. Use up what may be used once. It is the last that can refuse.
+	// 2. Store the replay keys. This is the last step that can refuse.
 	if err := t.useOnce(i.ReplayKeys); err != nil {
 		return err
 	}
-	// 3. End the token before, and record.
+	// 3. Revoke the previous token, and record.
 	if back.needed {
 		if err := t.goBack(i, &tokens, back); err != nil {
 			return err
@@ -74,7 +74,7 @@ func (t *transaction) recordIssued(i *store.Issuance) error {
 	return nil
 }
 
-// unchanged looks at the client, and at a token that is answered again.
+// unchanged checks the client, and a token that is returned again.
 func (t *transaction) unchanged(i *store.Issuance) error {
 	var version, created int64
 	var disabled bool
@@ -98,7 +98,7 @@ func (t *transaction) unchanged(i *store.Issuance) error {
 	return err
 }
 
-// useOnce keeps all of the keys or, when one is there already, none.
+// useOnce stores all of the keys or, when one already exists, none.
 func (t *transaction) useOnce(keys []store.ReplayKey) error {
 	for i, o := range keys {
 		n, err := t.exec("INSERT INTO once (key, until) VALUES (?, ?) ON CONFLICT DO NOTHING", o.Hash[:], micros(o.Until))
@@ -125,7 +125,7 @@ func (t *transaction) replace(i *store.Issuance, k tokens) error {
 	realm, id, issued := i.Event.Realm, i.Event.ClientID, micros(i.Issued)
 	last, ends := k, k.expires+leeway
 	if last.live == "" {
-		// Tokens from before the policy, of which nothing is known.
+		// Tokens from before the policy, whose IDs are unknown.
 		ends, k.unnamed = longest(i.Event), t.last()
 	}
 	if last.live != i.Event.TokenID {
@@ -147,7 +147,7 @@ func (t *transaction) replace(i *store.Issuance, k tokens) error {
 	return t.keep(realm, id, k)
 }
 
-// Standing implements store.Store.
+// TokenStatus implements store.Store.
 func (s *Store) TokenStatus(_ context.Context, realm, clientID, tokenID string) (store.TokenStatus, error) {
 	var st store.TokenStatus
 	var notBefore int64

@@ -14,19 +14,19 @@ import (
 // maxBatch bounds the writes of one transaction.
 const maxBatch = 512
 
-// write is one caller's write. It runs inside a transaction with others and
-// must be repeatable: when another of them fails unexpectedly, all run again,
-// each alone.
+// write is one caller's write. It runs in a transaction with others and must
+// be repeatable: when another write fails unexpectedly, all run again, each in
+// its own transaction.
 type write struct {
 	do   func(t *transaction) error
 	done chan error
 }
 
-// expected are the errors that the interface names. A write that returns one of
-// them wrote nothing.
+// expected are the errors that the interface documents. A write that returns
+// one of them wrote nothing.
 var expected = []error{store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrReplayed, store.ErrTooManyRevocations}
 
-// submitAt is submit for a write that was made at a time.
+// submitAt is submit for a write with a time.
 func (s *Store) submitAt(at time.Time, do func(*transaction) error) error {
 	return s.submit(func(t *transaction) error {
 		if err := t.arrive(at); err != nil {
@@ -36,7 +36,8 @@ func (s *Store) submitAt(at time.Time, do func(*transaction) error) error {
 	})
 }
 
-// submit hands a write to the writer and waits until it is on the disk.
+// submit passes a write to the writer and waits until it is synced to the
+// disk.
 func (s *Store) submit(do func(*transaction) error) error {
 	w := write{do: do, done: make(chan error, 1)}
 	select {
@@ -49,9 +50,9 @@ func (s *Store) submit(do func(*transaction) error) error {
 
 var errClosed = errors.New("the database is closed")
 
-// run is the one goroutine that writes: it takes all writes that wait, commits
-// them together and tells each caller its own result. Those that come in the
-// meantime are the next batch.
+// run is the one goroutine that writes: it takes all pending writes, commits
+// them together and returns to each caller its own result. Writes that arrive
+// in the meantime form the next batch.
 func (s *Store) run(t *transaction) {
 	batch := make([]write, 0, maxBatch)
 	for {
@@ -61,9 +62,8 @@ func (s *Store) run(t *transaction) {
 		case <-s.closing:
 			return
 		}
-		// The requests that are on the processors now soon write as well: give
-		// way to them until that brings nothing twice. With none there it costs
-		// nothing.
+		// Requests that run now will soon write as well: yield to them until that
+		// adds nothing twice. Without any it costs nothing.
 		batch = s.gather(batch)
 		for idle := 0; idle < 2 && len(batch) < maxBatch; {
 			before := len(batch)
@@ -76,7 +76,7 @@ func (s *Store) run(t *transaction) {
 	}
 }
 
-// gather adds the writes that wait.
+// gather adds the pending writes.
 func (s *Store) gather(batch []write) []write {
 	for len(batch) < maxBatch {
 		select {
@@ -111,7 +111,7 @@ func (s *Store) commit(t *transaction, batch []write) {
 func (s *Store) try(t *transaction, batch []write) (results []error, err error) {
 	results = make([]error, len(batch))
 	if err := s.lock(t); err != nil {
-		for i := range results { // waiting again for each would only add up
+		for i := range results { // waiting again for each would add up
 			results[i] = fmt.Errorf("begin: %w", explain(err))
 		}
 		return results, nil
@@ -137,7 +137,7 @@ func (s *Store) try(t *transaction, batch []write) (results []error, err error) 
 	if _, err := t.exec("COMMIT"); err != nil {
 		return nil, fmt.Errorf("commit: %w", explain(err))
 	}
-	// Only now is it known that the commit went where the next reader looks.
+	// Only now is it certain that the next reader sees the commit.
 	if err := s.files.check(); err != nil {
 		for i := range results {
 			results[i] = err
@@ -146,10 +146,10 @@ func (s *Store) try(t *transaction, batch []write) (results []error, err error) 
 	return results, nil
 }
 
-// lock begins a transaction. It waits while other processes commit one after the
-// other, but not for one that holds the lock and commits nothing: after the first
-// write has waited for that one, those after it only look whether it is still
-// there.
+// lock begins a transaction. It waits while other processes commit one after
+// the other, but not for one that holds the lock and commits nothing: after
+// the first write has waited for that one, later writes only check whether it
+// still holds the lock.
 func (s *Store) lock(t *transaction) error {
 	if err := s.files.check(); err != nil {
 		return err
@@ -179,32 +179,31 @@ func (s *Store) lock(t *transaction) error {
 	}
 }
 
-// totals is the row of the table.
+// totals is the row of the table totals.
 type totals struct {
 	sequence, changes, revocations, strangers, evicted int64
-	// latest is the time of the newest event since the clock was set back; what
-	// expired before the horizon may be swept.
-	// It was moved last when a clock showed moved.
+	// latest is the time of the newest event since the clock was set back; rows
+	// that expired before horizon may be swept. moved is the clock's time when
+	// horizon was last moved.
 	latest, horizon, moved int64
 }
 
-// transaction is what a write works on.
+// transaction is the transaction of a write.
 type transaction struct {
 	statements
 	totals
 	// before are the totals as they are in the database.
 	before totals
-	// run are the events of tokens that were issued, still to be written, and
-	// how many there are.
+	// run are the pending events of issued tokens, and their number.
 	run   []byte
 	count int64
 	pace  pace
-	// kept counts the names of replaced tokens that were kept.
+	// kept counts the stored IDs of replaced tokens.
 	kept int64
-	// sweeps are what is due to be swept.
+	// sweeps are the sweeps that are due.
 	sweeps [swept]sweep
 	// stuck is set while another process holds the lock and commits nothing;
-	// version is the database's when that was last looked at.
+	// version is the database's at the last check.
 	stuck   bool
 	version int64
 	// crowded is set once others that commit have left no gap for too long.
@@ -214,7 +213,7 @@ type transaction struct {
 func newTransaction(conn any) *transaction {
 	t := &transaction{statements: newStatements(conn)}
 	for i := range t.sweeps {
-		t.sweeps[i].due = sweepEvery // a process that writes little sweeps as well
+		t.sweeps[i].due = sweepEvery // so that a process with few writes sweeps as well
 	}
 	return t
 }
@@ -227,7 +226,7 @@ func (t *transaction) begin() error {
 	return err
 }
 
-// finish writes what the writes have left to the end.
+// finish writes what the writes have deferred.
 func (t *transaction) finish(keep int64) error {
 	if err := t.flush(); err != nil {
 		return fmt.Errorf("record events: %w", err)
@@ -247,7 +246,8 @@ func (t *transaction) finish(keep int64) error {
 	return err
 }
 
-// evict drops the oldest events of strangers beyond those to keep.
+// evict drops the oldest refusals of unauthenticated requests beyond the
+// bound.
 func (t *transaction) evict(keep int64) error {
 	if t.strangers == t.before.strangers || t.strangers <= keep {
 		return nil
@@ -259,5 +259,5 @@ func (t *transaction) evict(keep int64) error {
 	return err
 }
 
-// last is the sequence number of the last event, those of the run included.
+// last returns the sequence number of the last event, including the run.
 func (t *transaction) last() int64 { return t.sequence + t.count }
