@@ -238,7 +238,7 @@ func TestWithoutGuard(t *testing.T) {
 			t.Errorf("%s is answered %d: %s", route, rec.Code, rec.Body)
 		}
 	}
-	if !strings.Contains(p.log.String(), "came past no guard") {
+	if !strings.Contains(p.log.String(), "did not pass a guard") {
 		t.Errorf("the log says %s", p.log.String())
 	}
 }
