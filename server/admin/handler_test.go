@@ -60,7 +60,7 @@ func TestWrongRequests(t *testing.T) {
 		{"a member twice", "POST", "/v1/realms/acme/clients", `{"name":"a","n\u0061me":"b"}`, []string{"Content-Type", jsonBody}, 400, "appears twice"},
 		{"a member in another case", "POST", "/v1/realms/acme/clients", `{"Name":"a"}`, []string{"Content-Type", jsonBody}, 422, `"pointer":"/Name"`},
 		{"an unknown member", "POST", "/v1/realms/acme/clients", `{"tokens":{"a/b":1}}`, []string{"Content-Type", jsonBody}, 422, `"pointer":"/tokens/a~1b"`},
-		{"an unknown member with control characters", "POST", "/v1/realms/acme/clients", `{"a\u0000b":1}`, []string{"Content-Type", jsonBody}, 422, `no such member`},
+		{"an unknown member with control characters", "POST", "/v1/realms/acme/clients", `{"a\u0000b":1}`, []string{"Content-Type", jsonBody}, 422, `unknown member`},
 		{"an unknown member with the longest name that is shown", "POST", "/v1/realms/acme/clients", `{"` + strings.Repeat("a", 40) + `":1}`, []string{"Content-Type", jsonBody}, 422, `"/` + strings.Repeat("a", 40) + `"`},
 		{"an unknown member with a longer name", "POST", "/v1/realms/acme/clients", `{"` + strings.Repeat("a", 41) + `":1}`, []string{"Content-Type", jsonBody}, 422, `"/` + strings.Repeat("a", 40) + `…"`},
 		{"too large", "POST", "/v1/realms/acme/clients", `{"name":"` + strings.Repeat("a", 1<<20) + `"}`, []string{"Content-Type", jsonBody}, 413, "longer than 1048576"},

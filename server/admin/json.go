@@ -27,8 +27,8 @@ const (
 )
 
 // parse reads one JSON value into maps, slices, strings, json.Numbers,
-// booleans and nil. Unlike encoding/json it refuses a name that appears twice,
-// deep nesting and anything but UTF-8.
+// booleans and nil. Unlike encoding/json it refuses duplicate names, deep
+// nesting and anything but UTF-8.
 func parse(data []byte) (any, error) {
 	data, err := files.Text(data)
 	if err != nil {

@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// maxNames is how many names of a document's members are remembered.
+// maxNames bounds the remembered names of a document's members.
 const maxNames = 300
 
-// marks are members that clients of one format have, and those of none of the
-// others; fileMarks are those of what holds the clients.
+// marks are members that only clients of one format have; fileMarks are
+// members that only the files of one format have.
 var marks = map[string][]string{
 	"identityserver": {
 		"AllowedGrantTypes", "AllowedScopes", "ClientSecrets", "RequireClientSecret", "ProtocolType", "ClientClaimsPrefix",
@@ -37,8 +37,8 @@ var fileMarks = map[string][]string{
 	"cognito":        {"UserPoolClients"},
 }
 
-// tellApart returns the format that members are of when that is another one, and
-// whether they are certainly those of a client of this one.
+// tellApart returns the format that the members belong to when that is another
+// one, and whether they certainly belong to a client of this one.
 func (f *File) tellApart(names []string) (other string, sure bool) {
 	count := func(format string, marks map[string][]string) (n int) {
 		known := formats[format]
@@ -68,7 +68,7 @@ func (f *File) tellApart(names []string) (other string, sure bool) {
 	return other, false
 }
 
-// memberNames are the names of an object's members.
+// memberNames returns the names of an object's members.
 func memberNames(raw []byte) []string {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(raw, &members) != nil {
@@ -85,7 +85,8 @@ const csvKind = "CSV: choose the format plain"
 
 var yamlLine = regexp.MustCompile(`(?m)^(---|%YAML|- |[A-Za-z_][\w-]*:( |\r?$))`)
 
-// otherKind tells what a file that is not JSON looks like, "" for nothing known.
+// otherKind says what a file that is not JSON looks like; "" for an unknown
+// kind.
 func (f *File) otherKind() (string, error) {
 	head := make([]byte, 4<<10)
 	n, err := io.ReadFull(f.spool.From(0), head)

@@ -22,65 +22,66 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// Outcome is what becomes of a row.
+// Outcome is the outcome of a row.
 type Outcome string
 
 // The outcomes.
 const (
 	Created   Outcome = "created"
-	Unchanged Outcome = "unchanged" // the realm has the same client already
+	Unchanged Outcome = "unchanged" // the realm already has the same client
 	Replaced  Outcome = "replaced"
-	Skipped   Outcome = "skipped"  // no client for machines
+	Skipped   Outcome = "skipped"  // not a machine client
 	Conflict  Outcome = "conflict" // the realm has another client of that ID
 	Refused   Outcome = "refused"
-	NotDone   Outcome = "not done" // an error came before
+	NotDone   Outcome = "not done" // an earlier error stopped the import
 )
 
-// Options say what Apply does.
+// Options configure Apply.
 type Options struct {
-	// Realm, its Provider and its Tenants, none for any, are where the clients
-	// go.
+	// Realm, its Provider and its Tenants, none for any, are the target.
 	Realm    string
 	Provider *provider.Provider
 	Tenants  []string
 	// Format and Actor are for the record.
 	Format, Actor string
-	// Now is the time by which secrets have expired; zero for the system's.
+	// Now is the time at which the expiry of secrets is checked; zero for the
+	// system's.
 	Now time.Time
-	// DryRun changes nothing: the report says what would become of each row.
+	// DryRun changes nothing: the report has the outcome that each row would
+	// have.
 	DryRun bool
-	// Replace lets a row take the place of another client of its ID: settings,
-	// state and secrets. Otherwise that is a conflict.
+	// Replace lets a row replace the settings, state and secrets of an existing
+	// client of its ID. Otherwise that is a conflict.
 	Replace bool
-	// Partial imports the good rows even when others are refused or in
-	// conflict. Otherwise one such row keeps all from being imported.
+	// Partial imports the valid rows even when others are refused or in
+	// conflict. Otherwise one such row prevents the whole import.
 	Partial bool
-	// LiteralSecrets takes secrets as they are that look like placeholders of a
-	// template. Otherwise such a row is refused.
+	// LiteralSecrets accepts secrets that look like placeholders of a template.
+	// Otherwise such a row is refused.
 	LiteralSecrets bool
-	// CapLifetime takes lifetimes of tokens that are longer than the realm's down
-	// to that. Otherwise such a row is refused.
+	// CapLifetime reduces token lifetimes that are longer than the realm's to
+	// the realm's. Otherwise such a row is refused.
 	CapLifetime bool
 	// Progress, when set, is called after each row, one call at a time. It must
-	// not take long.
+	// return soon.
 	Progress func(Progress)
 }
 
-// Progress is how far Apply has come.
+// Progress is the progress of Apply.
 type Progress struct {
-	// Writing is false while rows are looked at, true while they are imported.
+	// Writing is false while rows are checked, true while they are imported.
 	Writing bool
-	// Rows is how many that was done with; Of how many there are to import, 0
-	// while they are looked at.
+	// Rows is the number of finished rows; Of is the number to import, 0 while
+	// they are checked.
 	Rows, Of int
-	// Part is how much of the file was looked at, from 0 to 1; 0 while rows are
+	// Part is how much of the file was checked, from 0 to 1; 0 while rows are
 	// imported.
 	Part float64
 }
 
-// atOnce is how many rows are looked at, and clients written, together: a
-// database that writes them in one go is asked for as many. windowSize is how
-// large they may be, in bytes of the file.
+// atOnce is how many rows are checked, and clients written, together, so that
+// a database can write them in one transaction. windowSize bounds their size,
+// in bytes of the file.
 const (
 	atOnce     = 512
 	windowSize = 4 << 20
@@ -89,7 +90,7 @@ const (
 // keptSecrets is how many secrets of a client are accepted at once.
 const keptSecrets = 2
 
-// job is a row on its way into the realm.
+// job is a row that is being imported.
 type job struct {
 	row              *Row
 	result           Result
@@ -98,10 +99,10 @@ type job struct {
 	version          int64 // of the client that it replaces
 }
 
-// planned is what is to become of a row.
+// planned is the planned outcome of a row.
 type planned struct {
 	Result
-	// Version is that of the client that it replaces.
+	// Version is the version of the client that it replaces.
 	Version int64
 }
 
@@ -113,19 +114,18 @@ type application struct {
 	plans   spool.List[planned]
 	counts  map[Outcome]int
 	report  *Report
-	// hashing is held by who makes a slow hash: as many as can, because it takes
-	// memory.
+	// hashing limits the concurrent slow hashes, because each takes memory.
 	hashing chan struct{}
 
-	mu sync.Mutex // held to tell Progress
+	mu sync.Mutex // held to call Progress
 	at Progress
 }
 
-// Apply imports a file into a realm. It looks at all of its rows first, also at
-// the clients that the realm has; then, unless that found a row that cannot be
-// taken, it creates them. When it is interrupted, or returns an error, the
-// report, where there is one, tells how far it came, and importing the same file
-// again finishes the work. The caller closes the report.
+// Apply imports a file into a realm. It checks all rows first, also against
+// the clients of the realm; then, unless a row is refused, it creates the
+// clients. When it is interrupted, or returns an error, the report, if it is
+// not nil, says how far it came, and importing the same file again completes
+// it. The caller closes the report.
 func Apply(ctx context.Context, clients *clients.Service, f *File, o Options) (*Report, error) {
 	if o.Now.IsZero() {
 		o.Now = time.Now()
@@ -142,7 +142,7 @@ func Apply(ctx context.Context, clients *clients.Service, f *File, o Options) (*
 	return a.report, err
 }
 
-// look decides what is to become of each row.
+// look decides the outcome of each row.
 func (a *application) look(ctx context.Context) error {
 	ids := newIdentities()
 	return a.file.windows(func(rows []*Row) error {
@@ -166,7 +166,7 @@ func (a *application) look(ctx context.Context) error {
 	})
 }
 
-// act does what look has decided, or only reports it.
+// act executes the decisions of look, or only reports them.
 func (a *application) act(ctx context.Context) error {
 	next, stop := iter.Pull2(a.plans.All())
 	defer stop()
@@ -176,7 +176,7 @@ func (a *application) act(ctx context.Context) error {
 		a.at = Progress{Writing: true, Of: a.counts[Created] + a.counts[Replaced]}
 		failed = a.file.windows(func(rows []*Row) error { return a.write(ctx, rows, next) })
 	}
-	// What is left is reported as it was planned, or as not done.
+	// The rest is reported as planned, or as not done.
 	for p, err, more := next(); more; p, err, more = next() {
 		if err != nil {
 			return errors.Join(failed, fmt.Errorf("import: %w", err))
@@ -193,7 +193,7 @@ func (a *application) act(ctx context.Context) error {
 
 func (p *planned) due() bool { return p.Outcome == Created || p.Outcome == Replaced }
 
-// write creates and replaces what was planned for some rows.
+// write creates and replaces the clients of some rows.
 func (a *application) write(ctx context.Context, rows []*Row, next func() (planned, error, bool)) error {
 	jobs := make([]*job, len(rows))
 	errs := make([]error, len(rows))
@@ -202,7 +202,7 @@ func (a *application) write(ctx context.Context, rows []*Row, next func() (plann
 		p, err, more := next()
 		if err != nil || !more || p.Place != row.Place {
 			wg.Wait()
-			return errors.Join(errors.New("import: what was kept of the file cannot be read again"), err)
+			return errors.Join(errors.New("import: the stored rows of the file cannot be read again"), err)
 		}
 		j := &job{row: row, result: p.Result}
 		if jobs[i] = j; p.due() {
@@ -231,7 +231,7 @@ func (a *application) write(ctx context.Context, rows []*Row, next func() (plann
 	return failed
 }
 
-// done tells that one more row is done.
+// done reports one more finished row.
 func (a *application) done() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -241,8 +241,8 @@ func (a *application) done() {
 	}
 }
 
-// plan looks at a row by itself; its outcome is left open where the realm's
-// clients decide it.
+// plan checks a row by itself; its outcome stays open where it depends on the
+// realm's clients.
 func (a *application) plan(row *Row, ids *identities) *job {
 	j := &job{row: row, client: row.Client}
 	j.result = Result{Place: row.Place, ClientID: event.Clean(row.Client.ID, event.MaxClientID), Notes: slices.Clone(row.Notes)}
@@ -255,8 +255,8 @@ func (a *application) plan(row *Row, ids *identities) *job {
 	return j
 }
 
-// compareAll decides what is open: as many at once as there are processors,
-// because a secret in the clear may have to be verified against a slow hash.
+// compareAll decides the open outcomes, in parallel, because a secret in the
+// clear may have to be verified against a slow hash.
 func (a *application) compareAll(ctx context.Context, jobs []*job) error {
 	work := make(chan *job)
 	errs := make([]error, runtime.GOMAXPROCS(0))
@@ -284,7 +284,7 @@ func (a *application) compareAll(ctx context.Context, jobs []*job) error {
 	return cmp.Or(errs...)
 }
 
-// check says why a row cannot be taken, without a look at the realm's clients.
+// check returns why a row is refused, without regard to the realm's clients.
 func (a *application) check(j *job, ids *identities) error {
 	n, names := &j.client, &a.file.format.members
 	if err := a.checkRow(j); err != nil {
@@ -324,7 +324,7 @@ func (a *application) check(j *job, ids *identities) error {
 	return nil
 }
 
-// checkRow says what is wrong with a row by itself.
+// checkRow validates a row by itself.
 func (a *application) checkRow(j *job) error {
 	n, names, limits := &j.client, &a.file.format.members, a.Provider.TokenEndpoint.Limits
 	err := j.row.Err
@@ -349,7 +349,7 @@ func (a *application) checkRow(j *job) error {
 	return nil
 }
 
-// named puts the member that an error of the settings is about before it.
+// named prefixes an error of the settings with its member.
 func (a *application) named(s *store.Settings, err error) error {
 	names := &a.file.format.members
 	for _, part := range []struct {
@@ -364,7 +364,7 @@ func (a *application) named(s *store.Settings, err error) error {
 		{names.claims, store.Settings{Tokens: store.TokenSettings{Claims: s.Tokens.Claims}}},
 		{names.keys, store.Settings{Authentication: store.Authentication{KeySet: s.Authentication.KeySet}}},
 		{names.keysURL, store.Settings{Authentication: store.Authentication{KeySetURL: s.Authentication.KeySetURL}}},
-		// These only the format plain has.
+		// Only the format plain has these.
 		{"environment", store.Settings{Environment: s.Environment}},
 		{"tenants", store.Settings{Tenants: s.Tenants}},
 		{"addresses", store.Settings{Addresses: s.Addresses}},
@@ -379,7 +379,7 @@ func (a *application) named(s *store.Settings, err error) error {
 	return err
 }
 
-// choose returns the newest secrets that have not expired, and notes the others.
+// choose returns the newest unexpired secrets, and notes the others.
 func (a *application) choose(j *job, what string, all []Secret) ([]Secret, error) {
 	var chosen []Secret
 	for i, s := range all {
@@ -407,7 +407,7 @@ func (j *job) note(format string, args ...any) {
 	}
 }
 
-// sendable reports why a token request could not carry a secret.
+// sendable returns an error when a token request cannot carry a secret.
 func sendable(s counterfoil.Secret, most int) error {
 	v := s.Reveal()
 	switch {
@@ -419,7 +419,7 @@ func sendable(s counterfoil.Secret, most int) error {
 	return nil
 }
 
-// compare says what the realm makes of a row.
+// compare decides the outcome of a row from the realm's client.
 func (a *application) compare(ctx context.Context, j *job) error {
 	there, err := a.clients.Get(ctx, a.Realm, j.client.ID)
 	if errors.Is(err, store.ErrNotFound) {
@@ -453,7 +453,8 @@ func (a *application) compare(ctx context.Context, j *job) error {
 	return nil
 }
 
-// noteScopes says that a client may ask for nothing, and what there would be.
+// noteScopes notes that a client is allowed no scopes, and the scopes of the
+// realm.
 func (a *application) noteScopes(j *job) {
 	if len(j.client.Scopes) > 0 {
 		return
@@ -479,7 +480,7 @@ func same(hashes []store.SecretHash, secrets []Secret) bool {
 	})
 }
 
-// keep brings one client into the realm.
+// keep writes one client to the realm.
 func (a *application) keep(ctx context.Context, j *job) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -494,7 +495,7 @@ func (a *application) keep(ctx context.Context, j *job) error {
 		_, _, err = a.clients.Create(ctx, a.Actor, j.client)
 	}
 	if errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
-		// Someone was here between the look and the write.
+		// The client was changed between the check and the write.
 		again := &application{Options: a.Options, clients: a.clients}
 		again.Replace = false
 		if err := again.compare(ctx, j); err != nil {
@@ -508,7 +509,7 @@ func (a *application) keep(ctx context.Context, j *job) error {
 	return err
 }
 
-// hashed returns what is kept of secrets.
+// hashed returns the hashes of secrets.
 func hashed(secrets []Secret) []store.SecretHash {
 	var hashes []store.SecretHash
 	for _, s := range secrets {

@@ -15,26 +15,26 @@ import (
 	"github.com/counterfoil/counterfoil/internal/spool"
 )
 
-// File is a file of another server's clients that can be read as often as
-// needed. One goroutine uses it.
+// File is a file of another server's clients that can be read repeatedly. It
+// is not safe for concurrent use.
 type File struct {
 	format format
 	name   string // of the format
 	spool  spool.Spool
 	each   func(f *File, row func(*Row) error) error
 	unit   string // of places
-	// read is how far the file was read, for Progress.
+	// read is how much of the file was read, for Progress.
 	read int64
-	// sure tells that a row has been seen that only this format has.
+	// sure says that a row was read that only this format can have.
 	sure bool
 	// realm is the one whose clients are read, empty for all; realms are those
-	// that were seen, as many as an error can name.
+	// that were read, up to the number that an error lists.
 	realm  string
 	realms []string
 }
 
-// FileError says what is wrong with a file as a whole. Other errors are not the
-// file's fault.
+// FileError is an error of the file as a whole. Other errors are not caused by
+// the file.
 type FileError struct{ text string }
 
 func (e *FileError) Error() string { return e.text }
@@ -48,9 +48,9 @@ var (
 	readsDocuments = (*File).documents
 )
 
-// Open takes in a file of one of the Formats, whole but not into memory: what is
-// longer than a megabyte goes into a temporary file, encrypted. The error wraps
-// a *FileError where it is the file's fault.
+// Open reads a file of one of the Formats completely, but not into memory: one
+// longer than a megabyte goes into an encrypted temporary file. The error
+// wraps a *FileError where the file causes it.
 func Open(name string, r io.Reader) (*File, error) {
 	f, err := open(name, r)
 	if err != nil {
@@ -62,7 +62,7 @@ func Open(name string, r io.Reader) (*File, error) {
 func open(name string, r io.Reader) (_ *File, err error) {
 	known, ok := formats[name]
 	if !ok {
-		return nil, wrong("no format is called %q: the formats are %s", name, strings.Join(Formats(), ", "))
+		return nil, wrong("unknown format %q: the formats are %s", name, strings.Join(Formats(), ", "))
 	}
 	f := &File{format: known, name: name}
 	defer func() {
@@ -76,7 +76,7 @@ func open(name string, r io.Reader) (_ *File, err error) {
 	return f, f.look()
 }
 
-// take keeps the text of the file.
+// take stores the text of the file.
 func (f *File) take(text io.Reader) error {
 	var into io.Writer = &f.spool
 	clean := &relaxed{w: into}
@@ -98,8 +98,7 @@ func (f *File) take(text io.Reader) error {
 	return nil
 }
 
-// FromRealm has only the clients of one realm of a Keycloak export read, "" for
-// those of all.
+// FromRealm selects the clients of one realm of a Keycloak export; "" for all.
 func (f *File) FromRealm(name string) error {
 	if name != "" && f.name != "keycloak" {
 		return wrong("import: files of the format %s name no realms: leave the choice of one out", f.name)
@@ -108,10 +107,10 @@ func (f *File) FromRealm(name string) error {
 	return nil
 }
 
-// Close lets go of the file.
+// Close releases the file.
 func (f *File) Close() error { return f.spool.Close() }
 
-// look finds out which kind of file it is. Where the first line is one JSON
+// look determines the kind of the file. Where the first line is one JSON
 // value, and others follow, the file is JSON Lines.
 func (f *File) look() error {
 	s := new(scanner)
@@ -146,7 +145,7 @@ func (f *File) look() error {
 	return s.err
 }
 
-// notJSON gives broken JSON its place.
+// notJSON adds the line to an error of broken JSON.
 func notJSON(s *scanner, err error) error {
 	if errors.Is(err, errBroken) {
 		return wrong("the file is not JSON: line %d is broken", s.line)
@@ -154,8 +153,8 @@ func notJSON(s *scanner, err error) error {
 	return err
 }
 
-// Rows calls row for every client of the file, in its order. The error is that of
-// row, or wraps a *FileError; what is wrong with a client is in its Row.
+// Rows calls row for every client of the file, in its order. The error is that
+// of row, or wraps a *FileError; the errors of a client are in its Row.
 func (f *File) Rows(row func(*Row) error) error {
 	n := 0
 	f.read, f.sure, f.realms = 0, false, nil
@@ -169,13 +168,13 @@ func (f *File) Rows(row func(*Row) error) error {
 	if err == nil && n == 0 && f.realm != "" && !slices.Contains(f.realms, f.realm) {
 		err = wrong("import: the file has no realm %q: its realms are %s", f.realm, strings.Join(f.realms, ", "))
 	} else if err == nil && n == 0 {
-		err = wrong("import: the file has no clients: look whether it has the format that was named")
+		err = wrong("import: the file has no clients: check that it has the named format")
 	}
 	return err
 }
 
-// windows calls window for some rows after the other, and with ones that are not
-// much larger than windowSize together.
+// windows calls window with consecutive groups of rows, each not much larger
+// than windowSize.
 func (f *File) windows(window func([]*Row) error) error {
 	var rows []*Row
 	size := 0
@@ -201,12 +200,12 @@ func (f *File) windows(window func([]*Row) error) error {
 	return flush()
 }
 
-// part is how much of the file was read, from 0 to 1.
+// part returns how much of the file was read, from 0 to 1.
 func (f *File) part() float64 {
 	return min(1, float64(f.read)/float64(max(1, f.spool.Size())))
 }
 
-// row reads one client. The error is that of a file of another format.
+// row reads one client. The error means that the file has another format.
 func (f *File) row(number int, raw []byte, over bool, from *source, key string) (*Row, error) {
 	row := &Row{Place: place(f.unit, number), number: number, size: len(raw), source: from, key: key}
 	switch {
@@ -241,7 +240,7 @@ var errTooLarge = fmt.Errorf("it is larger than %d KiB", maxRow>>10)
 
 func place(unit string, number int) string { return fmt.Sprintf("%s %d", unit, number) }
 
-// lines reads JSON Lines; empty lines count, and are no clients.
+// lines reads JSON Lines; empty lines are counted, but are not clients.
 func (f *File) lines(row func(*Row) error) error {
 	r := bufio.NewReaderSize(f.spool.From(0), 64<<10)
 	var raw []byte
@@ -276,9 +275,9 @@ func (f *File) lines(row func(*Row) error) error {
 	}
 }
 
-// documents reads one JSON document, or one after the other. A broken one breaks
-// the file: nothing says where the next begins. Where a document may be an array of
-// what holds clients, each element is read as a document is.
+// documents reads one or more JSON documents. After a broken one the rest is
+// unreadable: nothing says where the next begins. Where a document may be an
+// array of objects that hold clients, each element is read like a document.
 func (f *File) documents(row func(*Row) error) error {
 	var s, inner scanner
 	s.begin(f.spool.From(0), 0)
@@ -301,7 +300,7 @@ func (f *File) documents(row func(*Row) error) error {
 			return fmt.Errorf("import: %w", notJSON(&s, err))
 		}
 		alone := where.alone(begin)
-		if alone && s.whole.over { // what it is can still be said
+		if alone && s.whole.over { // its format can still be reported
 			if other, _ := f.tellApart(where.names); other != "" {
 				return wrong("import: the file is of the format %s, not %s: choose that one", other, f.name)
 			}
@@ -318,7 +317,7 @@ func (f *File) documents(row func(*Row) error) error {
 		case alone:
 			return client(&s, where.source, "")
 		}
-		// What is in it is read again, client by client.
+		// Its contents are read again, client by client.
 		inner.begin(f.spool.From(where.from), where.from)
 		return where.read(&inner, client)
 	}
@@ -341,7 +340,7 @@ func (f *File) documents(row func(*Row) error) error {
 	return nil
 }
 
-// shown are names of members, some of them, for an error.
+// shown lists some names of members, for an error.
 func shown(names []string) string {
 	const most = 5
 	var some []string
@@ -355,10 +354,10 @@ func shown(names []string) string {
 	return text
 }
 
-// maxRealms is how many realms of a file are remembered, for an error.
+// maxRealms bounds the remembered realms of a file, for an error.
 const maxRealms = 20
 
-// chosen reports whether the clients that a source has are asked for.
+// chosen reports whether the clients of a source are selected.
 func (f *File) chosen(from *source) (bool, error) {
 	name := event.Clean(from.Realm, 100)
 	if name != "" && len(f.realms) < maxRealms {
@@ -373,23 +372,22 @@ func (f *File) chosen(from *source) (bool, error) {
 	return false, nil
 }
 
-// span is where the clients of a document are: a list, an object that has each
-// under a name, or one client.
+// span is the place of the clients of a document: a list, an object that has
+// each under a name, or one client.
 type span struct {
 	from        int64
 	list, keyed bool
-	// ways lead to the members Clients that were found, a section after the other,
-	// up to a bound.
+	// ways are the paths of the members Clients that were found, up to a bound.
 	ways []string
-	// empty tells that it is a realm without clients.
+	// empty says that it is a realm without clients.
 	empty bool
-	// source is what the document says of all of them; names are those of the
+	// source holds the document's data about all of them; names are those of the
 	// document's own members, up to a bound.
 	source *source
 	names  []string
 }
 
-// source is what a file says of the clients of one list as a whole.
+// source is the data of a file about all clients of one list.
 type source struct {
 	// Of a realm of Keycloak.
 	Realm                 string   `json:"realm"`
@@ -398,13 +396,13 @@ type source struct {
 	// Of a configuration of IdentityServer.
 	IdentityResources names
 
-	// seed tells that an admin tool hashes the secrets when it reads the file.
+	// seed says that an admin tool hashes the secrets when it reads the file.
 	seed bool
 }
 
 var noSource = &source{}
 
-// read calls client for each, which s keeps.
+// read calls client for each client, whose text s keeps.
 func (w span) read(s *scanner, client func(from *scanner, all *source, key string) error) error {
 	key := ""
 	each := func() error {
@@ -434,19 +432,19 @@ func (w span) read(s *scanner, client func(from *scanner, all *source, key strin
 	return each()
 }
 
-// alone reports whether the value that begins there is a client.
+// alone reports whether the next value is a client.
 func (w span) alone(begin int64) bool { return w.from == begin && !w.list && !w.keyed }
 
-// levels is how deep the formats have their lists, in objects.
+// levels is how deeply the formats nest their lists in objects.
 const levels = 8
 
-// maxName is more than the longest name of a member that holds clients has,
-// escaped.
+// maxName is more than the length of the longest name of a member that holds
+// clients, escaped.
 const maxName = 256
 
-// find passes the value that begins here, of a member or of none, inside so many
-// objects that hold the clients and so many values in all, and tells where they
-// are.
+// find skips the next value, of a member or of none, at a depth of objects
+// that hold the clients and of all values, and returns the place of the
+// clients.
 func (f *format) find(s *scanner, member string, level, depth int) (span, error) {
 	here := span{from: s.at, list: s.c == '[', source: noSource}
 	if s.c != '{' || level == levels {
@@ -461,7 +459,7 @@ func (f *format) find(s *scanner, member string, level, depth int) (span, error)
 	best, name, seed := len(f.within), "", false
 	beside := map[string]json.RawMessage{}
 	var names []string
-	var section span // of a name that nobody knows
+	var section span // of an unknown name
 	all := tally{indexes: true}
 	clients := f.relaxed && strings.EqualFold(member, clientsMember)
 	err := s.object(depth, func() (err error) {
@@ -490,7 +488,7 @@ func (f *format) find(s *scanner, member string, level, depth int) (span, error)
 		if found.ways = found.under(name); f.within[i] == clientsMember {
 			found.ways = []string{name}
 		}
-		// A section without clients is no client.
+		// A section without clients is not a client.
 		empty := found.alone(begin) && slices.Contains(f.sections, f.within[i])
 		if err == nil && i <= best && !empty {
 			best, here, seed = i, found, slices.Contains(seeds, f.within[i])
@@ -521,8 +519,8 @@ func (f *format) find(s *scanner, member string, level, depth int) (span, error)
 	return here, nil
 }
 
-// under returns the ways below a member of that name, two at most: they are for
-// an error.
+// under returns the paths below a member of that name, at most two: they are
+// for an error.
 func (w span) under(name string) []string {
 	var ways []string
 	for _, way := range w.ways[:min(2, len(w.ways))] {
@@ -534,7 +532,7 @@ func (w span) under(name string) []string {
 // tally counts the members of an object.
 type tally struct {
 	objects, others int
-	// id tells that one is a client's, indexes that all names are numbers.
+	// id says that one is a client's, indexes that all names are numbers.
 	id, indexes bool
 }
 
@@ -549,12 +547,12 @@ func (t *tally) add(f *format, name string, c int) {
 	t.indexes = t.indexes && isIndex(name)
 }
 
-// index tells where a name stands in a list.
+// index returns the position of a name in a list.
 func (f *format) index(list []string, name string) int {
 	return slices.IndexFunc(list, func(s string) bool { return s == name || f.relaxed && strings.EqualFold(s, name) })
 }
 
-// pass passes a member, and keeps it where the format reads clients with it.
+// pass skips a member, and keeps it where the format needs it to read clients.
 func (f *format) pass(s *scanner, name string, depth int, beside map[string]json.RawMessage) error {
 	i := f.index(f.beside, name)
 	if i < 0 {
@@ -570,7 +568,7 @@ func (f *format) pass(s *scanner, name string, depth int, beside map[string]json
 	return err
 }
 
-// newSource reads the members that stand beside a list of clients.
+// newSource reads the members next to a list of clients.
 func newSource(beside map[string]json.RawMessage) (*source, error) {
 	from := new(source)
 	for name, value := range beside {
@@ -585,8 +583,8 @@ func newSource(beside map[string]json.RawMessage) (*source, error) {
 	return from, nil
 }
 
-// memberName passes the name of a member and returns it; "" for one that is
-// longer than any that matters.
+// memberName skips the name of a member and returns it; "" for one that is
+// longer than every known name.
 func (s *scanner) memberName() (string, error) {
 	s.name.start(maxName)
 	err := s.text()

@@ -14,9 +14,9 @@ import (
 	"github.com/counterfoil/counterfoil/server/internal/sechash"
 )
 
-// readIdentityServer reads a Client of IdentityServer4 or Duende IdentityServer, as
-// its configuration has it or as its configuration store does. Names of members
-// have any case there, as they have here.
+// readIdentityServer reads a Client of IdentityServer4 or Duende
+// IdentityServer, as in its configuration or in its configuration store. Names
+// of members are case-insensitive.
 func readIdentityServer(raw []byte, row *Row) error {
 	type who struct {
 		ClientID   text `json:"ClientId"`
@@ -67,7 +67,7 @@ func readIdentityServer(raw []byte, row *Row) error {
 
 type identityServerClaim struct{ Type, Value text }
 
-// identityServerClaims takes the claims of a client over, under the prefix that
+// identityServerClaims imports the claims of a client, under the prefix that
 // IdentityServer gives them.
 func (r *Row) identityServerClaims(prefix *text, claims []identityServerClaim) error {
 	front := "client_"
@@ -93,7 +93,7 @@ type identityServerSecret struct {
 	seed                             bool
 }
 
-// UnmarshalJSON also reads a secret that is only text, as seed files have it.
+// UnmarshalJSON also reads a secret that is a string, as in seed files.
 func (s *identityServerSecret) UnmarshalJSON(raw []byte) error {
 	type object identityServerSecret // without this method
 	if raw[0] == '"' {
@@ -157,8 +157,8 @@ func identityServerValue(member, value string, seed bool) (Secret, error) {
 	return Secret{Member: member, Hash: h}, nil
 }
 
-// provable refuses a client that nothing could prove to be itself. One without an
-// id is refused for that.
+// provable refuses a client that could not authenticate. One without an id is
+// refused elsewhere.
 func (r *Row) provable(member string) error {
 	a := &r.Client.Authentication
 	if r.Client.ID != "" && len(r.Secrets) == 0 && a.KeySet == "" && a.KeySetURL == "" {
@@ -168,7 +168,8 @@ func (r *Row) provable(member string) error {
 	return nil
 }
 
-// readHydra reads a client of Ory Hydra, as its API or its table has it.
+// readHydra reads a client of Ory Hydra, in the form of its API or of its
+// table.
 func readHydra(raw []byte, row *Row) error {
 	type who struct {
 		ID       string `json:"id"` // of the table
@@ -263,7 +264,7 @@ func (r *Row) hydraLifespan(raw json.RawMessage) error {
 
 func (r *Row) hydraKeys(set json.RawMessage, address string) error {
 	var text string
-	if json.Unmarshal(set, &text) != nil { // the table has the set inside a string
+	if json.Unmarshal(set, &text) != nil { // the table stores the set as a string
 		text = string(set)
 	}
 	var keys struct {
@@ -280,12 +281,12 @@ func (r *Row) hydraKeys(set json.RawMessage, address string) error {
 }
 
 // keycloakScopes are the client scopes that Keycloak gives to every client:
-// they choose claims about people.
+// they select claims about people.
 var keycloakScopes = []string{
 	"acr", "basic", "microprofile-jwt", "organization", "role_list", "roles", "saml_organization", "service_account", "web-origins",
 }
 
-// keycloakAttributes are those that are read.
+// keycloakAttributes are the attributes that are read.
 var keycloakAttributes = []string{
 	"access.token.lifespan", "client.secret.creation.time", "client.secret.expiration.time", "client.secret.rotated",
 	"client.secret.rotated.creation.time",
@@ -368,8 +369,8 @@ func readKeycloak(raw []byte, row *Row) error {
 	return row.keycloakSecrets(c.Authenticator, c.Secret, a)
 }
 
-// keycloakScopes takes the scopes of a client over. One that names none has the
-// realm's, as Keycloak's own import gives it those.
+// keycloakScopes imports the scopes of a client. One without any gets the
+// realm's, as in Keycloak's own import.
 func (r *Row) keycloakScopes(defaults, optional []string) {
 	if defaults == nil && len(r.source.DefaultDefaultScopes) > 0 {
 		defaults = r.source.DefaultDefaultScopes
@@ -384,7 +385,7 @@ func (r *Row) keycloakScopes(defaults, optional []string) {
 	}
 }
 
-// keycloakSecrets reads how the client proves itself.
+// keycloakSecrets reads how the client authenticates.
 func (r *Row) keycloakSecrets(authenticator, secret string, a map[string]string) error {
 	switch authenticator {
 	case "", "client-secret":
@@ -438,8 +439,8 @@ func seconds(member, text string) (time.Time, error) {
 	return time.Unix(n, 0).UTC(), nil
 }
 
-// cognitoUnits are the units of AccessTokenValidity, in seconds; hours when
-// nothing is said.
+// cognitoUnits are the units of AccessTokenValidity, in seconds; hours by
+// default.
 var cognitoUnits = map[string]float64{"": 3600, "seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
 
 // readCognito reads an app client of a Cognito user pool.

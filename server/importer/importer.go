@@ -1,14 +1,14 @@
 // Package importer reads the clients of other authorization servers, so that
 // their secrets keep working here unchanged. Use Open on a file that the other
-// server has exported, look at its Rows, then Apply it to a realm: a dry run
-// first.
+// server has exported, inspect its Rows, then Apply it to a realm, first as a
+// dry run.
 //
 // The package promises that every row of a file is accounted for, that Apply
 // imports all rows or none unless told otherwise, that importing the same file
-// again changes nothing, and that no secret and no hash of one comes back in an
-// error, a note or a report. Neither a file nor a report is held in memory, only
-// some of its rows. Files come from an operator; still they are bounded and a
-// broken one is refused with its place.
+// again changes nothing, and that no secret and no hash of one appears in an
+// error, a note or a report. Neither a file nor a report is held in memory,
+// only some of its rows. Files come from an operator; they are nevertheless
+// bounded, and a broken one is refused with the place of the error.
 //
 // The formats:
 //
@@ -20,9 +20,9 @@
 //	cognito         Amazon Cognito: 'aws cognito-idp describe-user-pool-client', one or many
 //	plain           JSON Lines or CSV with client_id, client_secret and more
 //
-// Each may be one JSON document, an array, JSON Lines, or documents one after
-// the other, as a loop over a command writes them; in UTF-8, or UTF-16 with a
-// byte order mark. A file of another format than was named is told apart.
+// Each may be one JSON document, an array, JSON Lines, or consecutive
+// documents, as a loop over a command writes them; in UTF-8, or UTF-16 with a
+// byte order mark. A file of another format than the named one is detected.
 package importer
 
 import (
@@ -44,77 +44,77 @@ import (
 
 // Bounds of a file.
 const (
-	// MaxSize is how large a file may be, in bytes; MaxRows how many clients it
-	// may have.
+	// MaxSize is the maximum size of a file, in bytes; MaxRows the maximum
+	// number of its clients.
 	MaxSize = 128 << 20
 	MaxRows = 200_000
-	// maxRow is how large one client may be.
+	// maxRow is the maximum size of one client.
 	maxRow = 1 << 20
-	// maxListed is how many secrets of one client are looked at.
+	// maxListed is the maximum number of secrets of one client that are read.
 	maxListed = 50
 )
 
 // Row is one client of a file.
 type Row struct {
-	// Place says where it stands: "client 3" of an array, or "line 12".
+	// Place is its place in the file: "client 3" of an array, or "line 12".
 	Place string
 	// Client has the ID, the settings and the state; the realm is Apply's.
 	Client clients.NewClient
 	// Secrets are all client secrets that the file has, newest first; APIKeys
 	// all API keys.
 	Secrets, APIKeys []Secret
-	// Notes say what of the row is not taken over, or becomes something else.
+	// Notes say what is left out of the row, or changed.
 	Notes []string
-	// Skip says why the row is no client for machines, such as an application
-	// that people sign in to; empty for one that is.
+	// Skip says why the row is not a machine client, such as an application that
+	// people sign in to; empty for one that is.
 	Skip string
-	// Err says why the row cannot be taken; nil when it can.
+	// Err says why the row is refused; nil when it is not.
 	Err error
 
-	// number is that of Place, size how many bytes the row has in the file.
+	// number is that of Place; size is the row's size in the file, in bytes.
 	number, size int
 	source       *source
-	// key is the name that the file has the row under; empty in a list.
+	// key is the row's name in an object; empty in a list.
 	key string
-	// tooLong says that its tokens lived longer than any may.
+	// tooLong says that its token lifetime is longer than the maximum.
 	tooLong error
 }
 
-// Secret is a client secret as it came: in the clear, or hashed.
+// Secret is a client secret as it is in the file: in the clear, or hashed.
 type Secret struct {
-	// Member is the member of the file that has it, for a refusal.
+	// Member is its member in the file, for a refusal.
 	Member string
 	// Plain is empty for a hashed one.
 	Plain   counterfoil.Secret
 	Hash    sechash.Hash
 	Created time.Time
-	// Ends is when it stops being accepted; zero for never.
+	// Ends is its expiry; zero for never.
 	Ends time.Time
 }
 
-// format reads clients of one kind of file.
+// format describes the files of one format.
 type format struct {
 	// within names the members of an object that hold the clients, outermost
-	// first; beside those that tell something of all clients that stand there.
+	// first; beside those that have data about all of these clients.
 	within, beside []string
-	// sections are those of within that hold others, and are no clients.
+	// sections are those of within that hold others, and are not clients.
 	sections []string
-	// nests tells that an array may hold such objects, relaxed that the file has
-	// the JSON of .NET's configuration: names in any case, comments, commas that
-	// end a list, lists that are objects, and sections of any name.
+	// nests says that an array may hold such objects; relaxed says that the file
+	// has the JSON of .NET's configuration: names in any case, comments,
+	// trailing commas, lists that are objects, and sections of any name.
 	nests, relaxed bool
 	members        members
 	read           func(raw []byte, row *Row) error
 }
 
-// members are the names that a format has for what a realm may refuse.
+// members are a format's names of the values that a realm may refuse.
 type members struct{ id, name, contact, scopes, labels, lifetime, claims, keys, keysURL, secret string }
 
-// seeds are files that an admin tool fills its database from: it hashes the
-// secrets in them.
+// seeds are files that an admin tool fills its database from; it hashes their
+// secrets.
 var seeds = []string{"IdentityServerData", "InitialData", "SeedData"}
 
-// clientsMember holds the clients of IdentityServer, in whatever section.
+// clientsMember holds the clients of IdentityServer, in any section.
 const clientsMember = "Clients"
 
 var sections = append([]string{"IdentityServer", "IdentityServerSettings"}, seeds...)
@@ -169,8 +169,8 @@ var formats = map[string]format{
 // Formats returns the names of the formats.
 func Formats() []string { return []string{"identityserver", "hydra", "keycloak", "cognito", "plain"} }
 
-// order puts the newest secret first: by the time at which they were made, where
-// the file says, or else the last one that it names.
+// order puts the newest secret first: by the time of its creation, if the file
+// has that, or else the last one in the file.
 func (r *Row) order() {
 	for _, list := range [][]Secret{r.Secrets, r.APIKeys} {
 		slices.Reverse(list)
@@ -182,8 +182,8 @@ func (r *Row) note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
-// decode reads a client leniently: exports have far more members than matter
-// here. The error names the member and repeats no value.
+// decode reads a client leniently: exports have many irrelevant members. The
+// error names the member and repeats no value.
 func decode(raw []byte, into any) error {
 	err := json.Unmarshal(raw, into)
 	var typed *json.UnmarshalTypeError
@@ -203,7 +203,7 @@ func decode(raw []byte, into any) error {
 
 var kinds = map[string]string{"number": "a number", "string": "text", "bool": "true or false", "array": "a list", "object": "an object"}
 
-// wanted says what a member of that type must be.
+// wanted describes a member of that type.
 func wanted(t reflect.Type) string {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -231,15 +231,16 @@ func wanted(t reflect.Type) string {
 	return "a number"
 }
 
-// decodeClient reads a client into all. Where a member is wrong, what tells who
-// the client is is read by itself, and so is what tells whether it is one for
-// machines: with known, a row that is skipped is skipped whatever else it has.
+// decodeClient reads a client into all. Where a member is wrong, the members
+// that identify the client are read separately, and so are those that say
+// whether it is a machine client: with known, a row that is skipped is skipped
+// whatever else it has.
 func decodeClient(raw []byte, all, kind, who any) (known bool, err error) {
 	if err = decode(raw, all); err == nil {
 		return true, nil
 	}
 	known = decode(raw, kind) == nil
-	_ = decode(raw, who) // as far as it goes
+	_ = decode(raw, who) // as far as possible
 	return known, err
 }
 
@@ -252,12 +253,12 @@ func add(list *[]Secret, s Secret) error {
 	return nil
 }
 
-// userScopes are about people who sign in, which no machine does: those of OpenID
-// Connect Core 1.0 sections 3.1.2.1, 5.4 and 11, and Hydra's word for the last.
+// userScopes are scopes about people who sign in: those of OpenID Connect Core
+// 1.0 sections 3.1.2.1, 5.4 and 11, and Hydra's word for the last.
 var userScopes = []string{"openid", "profile", "email", "address", "phone", "offline", "offline_access"}
 
-// allow takes scopes over, without those for people, those that are left out and
-// repeats.
+// allow imports scopes, without those for people, those that are left out and
+// duplicates.
 func (r *Row) allow(scopes []string, left ...string) {
 	var gone []string
 	for _, s := range scopes {
@@ -275,7 +276,7 @@ func (r *Row) allow(scopes []string, left ...string) {
 	}
 }
 
-// lifetime takes a token lifetime in seconds over.
+// lifetime imports a token lifetime in seconds.
 func (r *Row) lifetime(member string, seconds float64) error {
 	most := store.MaxLifetime.Seconds()
 	if seconds < 0 || seconds != math.Trunc(seconds) {
@@ -289,13 +290,13 @@ func (r *Row) lifetime(member string, seconds float64) error {
 	return nil
 }
 
-// longLifetime says that the lifetime of tokens is longer than any may be.
+// longLifetime says that a token lifetime is longer than the maximum.
 type longLifetime struct{ text string }
 
 func (e *longLifetime) Error() string { return e.text }
 
-// moment reads a time as other servers write it: RFC 3339, or that without a
-// zone, which is UTC.
+// moment reads a time as other servers write it: RFC 3339, or without a zone,
+// which means UTC.
 func moment(member, text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil

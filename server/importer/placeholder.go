@@ -8,10 +8,11 @@ import (
 	"github.com/counterfoil/counterfoil"
 )
 
-// placeholder is what a template engine, or a tool for secrets, was to fill in. It
-// stands in files that are in version control: a client with it for a secret would
-// be anybody's. The list is closed and is matched against the whole value, so that
-// secrets with such characters in them are imported.
+// placeholder matches a value that a template engine, or a tool for secrets,
+// was to fill in. Such values are in files under version control: anyone could
+// authenticate as a client with one for a secret. The list is closed and is
+// matched against the whole value, so that secrets that contain such
+// characters are imported.
 var placeholder = regexp.MustCompile(`(?s)^(?:` + strings.Join([]string{
 	`\$\{.*\}`,               // shells, Keycloak, Spring, Compose
 	`\$\(.*\)`,               // Make, Azure Pipelines
@@ -29,13 +30,14 @@ var placeholder = regexp.MustCompile(`(?s)^(?:` + strings.Join([]string{
 	`ref\+.*`,                // vals, helmfile
 }, "|") + `)$`)
 
-// isPlaceholder reports whether a value is to be filled in yet.
+// isPlaceholder reports whether a value is a placeholder.
 func isPlaceholder(value string) bool { return placeholder.MatchString(strings.TrimSpace(value)) }
 
-// masked reports whether a value is what a console shows instead of a secret.
+// masked reports whether a value is a mask that a console shows instead of a
+// secret.
 func masked(value string) bool { return value != "" && strings.Trim(value, "*") == "" }
 
-// plainSecret is a secret in the clear.
+// plainSecret returns a secret in the clear.
 func plainSecret(member, value string) (Secret, error) {
 	if masked(value) {
 		return Secret{}, fmt.Errorf("%s is masked", member)
@@ -43,7 +45,7 @@ func plainSecret(member, value string) (Secret, error) {
 	return Secret{Member: member, Plain: counterfoil.Secret(value)}, nil
 }
 
-// unhashed says why a value is none of the hashes that its format keeps.
+// unhashed returns why a value is not one of the hashes of its format.
 func unhashed(member, value string, err error) error {
 	switch {
 	case masked(value):

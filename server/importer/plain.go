@@ -19,8 +19,8 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// plainClient is a row of the format plain. Nobody else writes it, so a member
-// that it does not have is a mistake.
+// plainClient is a row of the format plain. The format is Counterfoil's own,
+// so an unknown member is a mistake.
 type plainClient struct {
 	ClientID         string            `json:"client_id"`
 	ClientSecret     string            `json:"client_secret"`
@@ -38,8 +38,7 @@ type plainClient struct {
 	Disabled         bool              `json:"disabled"`
 }
 
-// columns are the members that a CSV file can have, by the order of their
-// heading.
+// columns are the members that a CSV file can have, in the order of messages.
 var columns = []string{
 	"client_id", "client_secret", "client_secret_hash", "api_key", "name", "contact", "environment",
 	"scopes", "tenants", "addresses", "labels", "lifetime", "expires", "disabled",
@@ -52,7 +51,7 @@ func readPlain(raw []byte, row *Row) error {
 	err := d.Decode(&c)
 	row.Client.ID, row.Client.Name = c.ClientID, c.Name
 	if err != nil {
-		// Say what is wrong in the words of a lenient reading, if that finds it.
+		// Prefer the error of a lenient reading, if it finds one.
 		if err := decode(raw, new(plainClient)); err != nil {
 			return err
 		}
@@ -66,7 +65,7 @@ func readPlain(raw []byte, row *Row) error {
 	return c.fill(row)
 }
 
-// fill makes the row of what a file says.
+// fill fills in the row from the file.
 func (c *plainClient) fill(row *Row) error {
 	n := &row.Client
 	n.ID, n.Name, n.Contact, n.Environment = c.ClientID, c.Name, c.Contact, store.Environment(c.Environment)
@@ -121,7 +120,7 @@ func (c *plainClient) fill(row *Row) error {
 	return row.provable("client_secret")
 }
 
-// network reads a CIDR, or one address.
+// network parses a CIDR, or one address.
 func network(text string) (netip.Prefix, error) {
 	if p, err := netip.ParsePrefix(text); err == nil {
 		return p, nil
@@ -133,8 +132,8 @@ func network(text string) (netip.Prefix, error) {
 	return netip.PrefixFrom(a, a.BitLen()), nil
 }
 
-// records reads a CSV file (RFC 4180) whose first line names the columns. Lists
-// in it have spaces between their elements; labels are name=value.
+// records reads a CSV file (RFC 4180) whose first line names the columns.
+// Lists are separated by spaces; labels are name=value.
 func (f *File) records(row func(*Row) error) error {
 	comma, told, err := f.delimiter()
 	if err != nil {
@@ -162,7 +161,7 @@ func (f *File) records(row func(*Row) error) error {
 			break
 		}
 		if err == nil && !slices.ContainsFunc(record, func(cell string) bool { return strings.TrimSpace(cell) != "" }) {
-			continue // spreadsheets leave such rows behind
+			continue // spreadsheets leave such rows
 		}
 		n++
 		next := &Row{size: int(f.read - before)}
@@ -174,7 +173,7 @@ func (f *File) records(row func(*Row) error) error {
 				next.Err = fmt.Errorf("it has no client id: %s is missing", f.format.members.id)
 			}
 		case errors.As(err, &where) && where.Line > where.StartLine:
-			// encoding/csv goes on behind the line that it could not read.
+			// encoding/csv continues after the line that it could not read.
 			next.number, next.Err = where.StartLine, fmt.Errorf("it is not CSV: a quote that opens here reaches "+
 				"to line %d, and the lines between were not read", where.Line)
 		case errors.As(err, &where):
@@ -199,24 +198,24 @@ func (f *File) records(row func(*Row) error) error {
 	return nil
 }
 
-// delimiters are what stands between the fields of a CSV file, the usual one
-// first: spreadsheets write a semicolon where the comma is the decimal one.
+// delimiters are the delimiters of CSV files, the usual one first:
+// spreadsheets write a semicolon where the comma is the decimal separator.
 const delimiters = ",;\t|"
 
-// separatorLine begins the line by which Excel tells the delimiter.
+// separatorLine begins the line with which Excel names the delimiter.
 const separatorLine = "sep="
 
 func isSeparatorLine(line string) bool {
 	return len(line) >= len(separatorLine) && strings.EqualFold(line[:len(separatorLine)], separatorLine)
 }
 
-// delimiter tells what stands between the fields: what the line sep= says, which
-// Excel reads, or else what stands between the names of the columns. told is
-// whether there is such a line.
+// delimiter returns the delimiter of the fields: the one of the line sep=,
+// which Excel reads, or else the one between the names of the columns. told
+// says whether there is such a line.
 func (f *File) delimiter() (comma rune, told bool, err error) {
 	r := bufio.NewReaderSize(f.spool.From(0), 64<<10)
 	text := ""
-	for text == "" && err == nil { // empty lines count for nothing
+	for text == "" && err == nil { // empty lines are skipped
 		var line []byte
 		line, err = r.ReadSlice('\n')
 		text = strings.TrimRight(string(line), "\r\n")
@@ -258,13 +257,13 @@ func readHeading(r *csv.Reader) ([]string, error) {
 	return heading, nil
 }
 
-// ration is how much encoding/csv may read for one record, which it keeps in
-// memory whole, and for its buffer.
+// ration is how much encoding/csv may read for one record, which it holds in
+// memory, and for its buffer.
 const ration = maxRow + 8<<10
 
 var errRation = errors.New("a record is too large")
 
-// rationed reads so much, then fails.
+// rationed reads a limited amount, then fails.
 type rationed struct {
 	r    io.Reader
 	left int
@@ -279,8 +278,8 @@ func (r *rationed) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// lineAt is the line of the record that begins at an offset of the text, or
-// behind the empty lines there.
+// lineAt returns the line of the record that begins at an offset of the text,
+// or after the empty lines there.
 func lineAt(text io.Reader, offset int64) (int, error) {
 	r := bufio.NewReader(text)
 	line := 1

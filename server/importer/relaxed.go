@@ -2,15 +2,15 @@ package importer
 
 import "io"
 
-// relaxed passes JSON on without the comments and trailing commas that .NET's
-// configuration takes (System.Text.Json's Skip and AllowTrailingCommas). Lines
-// keep their numbers: line ends are passed on, also those in comments.
+// relaxed removes the comments and trailing commas that .NET's configuration
+// accepts (System.Text.Json's Skip and AllowTrailingCommas) from JSON. Lines
+// keep their numbers: line ends in comments are kept.
 type relaxed struct {
 	w   io.Writer
 	buf []byte
 	// in is what c is in: text, a comment or none.
 	in state
-	// comma is kept back until what follows it is known; before is the last byte
+	// comma is held back until the next byte is known; before is the last byte
 	// that was neither white space nor part of a comment.
 	comma  bool
 	before byte
@@ -39,7 +39,7 @@ func (r *relaxed) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// end passes on what was kept back.
+// end writes what was held back.
 func (r *relaxed) end() error {
 	r.buf = r.buf[:0]
 	if r.in == afterSlash {
@@ -97,7 +97,7 @@ func (r *relaxed) comment(c byte) {
 	}
 }
 
-// plain reads what is neither text nor a comment.
+// plain reads a byte outside of text and comments.
 func (r *relaxed) plain(c byte) {
 	switch c {
 	case ' ', '\t', '\r', '\n':
@@ -120,7 +120,7 @@ func (r *relaxed) plain(c byte) {
 	}
 }
 
-// pass passes a byte on, none for 0, behind the comma that was kept back.
+// pass writes a byte, none for 0, after the comma that was held back.
 func (r *relaxed) pass(c byte) {
 	if r.comma {
 		r.buf = append(r.buf, ',')

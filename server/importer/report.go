@@ -8,22 +8,23 @@ import (
 	"github.com/counterfoil/counterfoil/internal/spool"
 )
 
-// Report tells what became of a file, or would. One goroutine uses it.
+// Report has the outcomes of an import, or of a dry run. It is not safe for
+// concurrent use.
 type Report struct {
-	// Applied tells whether anything was to be changed: false after a dry run,
-	// and when rows that cannot be taken kept the others out.
+	// Applied says whether the import was executed: false after a dry run, and
+	// when refused rows prevented it.
 	Applied bool
 
 	counts map[Outcome]int
 	rows   spool.List[Result]
 }
 
-// Result is what became of a row, or would.
+// Result is the outcome of a row.
 type Result struct {
 	Place    string
 	ClientID string
 	Outcome  Outcome
-	// Detail says why, or what is other in the realm.
+	// Detail gives the reason, or the differences from the realm's client.
 	Detail string
 	Notes  []string
 }
@@ -34,11 +35,11 @@ func (r *Report) Count(o Outcome) int { return r.counts[o] }
 // Len returns how many rows the file has.
 func (r *Report) Len() int { return r.rows.Len() }
 
-// Rows are those of the file, in its order, up to an error. They are not in
-// memory, and can be read as often as needed.
+// Rows returns the rows of the file, in its order, up to an error. They are
+// not in memory, and can be read repeatedly.
 func (r *Report) Rows() iter.Seq2[Result, error] { return r.rows.All() }
 
-// Close lets go of the report.
+// Close releases the report.
 func (r *Report) Close() error { return r.rows.Close() }
 
 func (r *Report) add(result Result) error {
@@ -49,9 +50,9 @@ func (r *Report) add(result Result) error {
 	return nil
 }
 
-// identities are the client IDs of the rows so far, by 64 bits of each: all of
-// them would take more memory than all else. That two IDs of a file have the
-// same bits has a chance of one in 10^9, and a row is refused for it.
+// identities are the client IDs of the rows so far, by 64 bits of each: whole
+// IDs would take more memory than all else. Two IDs of a file have the same
+// bits with a probability of one in 10^9; then a row is refused.
 type identities struct {
 	seed    maphash.Seed
 	numbers map[uint64]int32
@@ -61,8 +62,8 @@ func newIdentities() *identities {
 	return &identities{maphash.MakeSeed(), map[uint64]int32{}}
 }
 
-// add notes the ID of a row and returns the number of the first row that had it;
-// 0 when there was none. A nil identities knows of none.
+// add records the ID of a row and returns the number of the first row that had
+// it; 0 when no row had it. A nil identities knows of none.
 func (ids *identities) add(id string, number int) int {
 	if ids == nil {
 		return 0

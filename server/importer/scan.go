@@ -5,15 +5,16 @@ import (
 	"io"
 )
 
-// maxDepth is how deep JSON may be nested: as deep as encoding/json reads it.
+// maxDepth bounds the nesting of JSON: it is the bound of encoding/json.
 const maxDepth = 10_000
 
-// errBroken is text that is not JSON; the scanner's line says where.
+// errBroken is the error of text that is not JSON; the scanner's line says
+// where.
 var errBroken = errors.New("not JSON")
 
-// scanner reads JSON text (RFC 8259) as it comes, and checks it, without keeping
-// more than one value that it was asked to keep, up to a bound: encoding/json
-// would hold a member of any size in memory, also one that nobody wants.
+// scanner reads and validates JSON text (RFC 8259) as a stream. It keeps only
+// one requested value, up to a bound: encoding/json would hold a member of any
+// size in memory, even an ignored one.
 type scanner struct {
 	r        io.Reader
 	buf      []byte
@@ -28,15 +29,15 @@ type scanner struct {
 	whole, name, member keeper
 }
 
-// keeper keeps what is passed while it is on, up to most bytes; over tells that
-// it was more.
+// keeper keeps the skipped text while it is on, up to most bytes; over says
+// that it was more.
 type keeper struct {
 	on, over bool
 	kept     []byte
 	most     int
 }
 
-// start forgets what was kept before.
+// start discards the kept text.
 func (k *keeper) start(most int) { *k = keeper{on: true, kept: k.kept[:0], most: most} }
 
 func (k *keeper) keep(c int) {
@@ -73,7 +74,7 @@ func (s *scanner) load() {
 	s.c = int(s.buf[s.pos])
 }
 
-// step passes c.
+// step skips c.
 func (s *scanner) step() {
 	if s.c == '\n' {
 		s.line++
@@ -92,14 +93,14 @@ func (s *scanner) step() {
 	s.load()
 }
 
-// space passes white space.
+// space skips white space.
 func (s *scanner) space() {
 	for s.c == ' ' || s.c == '\t' || s.c == '\n' || s.c == '\r' {
 		s.step()
 	}
 }
 
-// broken is the error for what is next.
+// broken returns the error for the next byte.
 func (s *scanner) broken() error {
 	if s.err != nil {
 		return s.err
@@ -107,7 +108,7 @@ func (s *scanner) broken() error {
 	return errBroken
 }
 
-// value passes the value that begins here, inside so many others.
+// value skips the next value, at a nesting depth.
 func (s *scanner) value(depth int) error {
 	switch {
 	case s.c == '{':
@@ -128,7 +129,7 @@ func (s *scanner) value(depth int) error {
 	return s.broken()
 }
 
-// object passes an object; name and value pass those of each member.
+// object skips an object; name and value skip those of each member.
 func (s *scanner) object(depth int, name, value func() error) error {
 	if depth >= maxDepth {
 		return errBroken
@@ -160,7 +161,7 @@ func (s *scanner) object(depth int, name, value func() error) error {
 	}
 }
 
-// array passes an array; value passes each element.
+// array skips an array; value skips each element.
 func (s *scanner) array(depth int, value func() error) error {
 	if depth >= maxDepth {
 		return errBroken
@@ -181,7 +182,7 @@ func (s *scanner) array(depth int, value func() error) error {
 	}
 }
 
-// more passes a comma, or the end of what holds the values.
+// more skips a comma, or the end of the object or array.
 func (s *scanner) more(end int) (bool, error) {
 	s.space()
 	switch s.c {
@@ -244,7 +245,7 @@ func (s *scanner) number() error {
 	return nil
 }
 
-// digits passes digits and tells whether there were any.
+// digits skips digits and reports whether there were any.
 func (s *scanner) digits() bool {
 	if !isDigit(s.c) {
 		return false

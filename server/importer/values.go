@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// words is a list of strings: a JSON array, or a string that has them between
-// bars, commas or spaces, as databases keep them. An element may be a row of
+// words is a list of strings: a JSON array, or a string that separates them by
+// bars, commas or spaces, as databases store them. An element may be a row of
 // IdentityServer's configuration store.
 type words []string
 
@@ -47,7 +47,7 @@ func (w *words) list(raw []byte) error {
 		if err := json.Unmarshal(e, &element); err != nil {
 			var row struct{ GrantType, Scope string }
 			if json.Unmarshal(e, &row) != nil || (row.GrantType == "") == (row.Scope == "") {
-				return errors.New("an element is no text")
+				return errors.New("an element is not a string")
 			}
 			element = text(row.GrantType + row.Scope)
 		}
@@ -59,8 +59,8 @@ func (w *words) list(raw []byte) error {
 	return nil
 }
 
-// text is text, also where a file has a number, true or false, which .NET's
-// configuration binds as text.
+// text is a string, also one that a file writes as a number, true or false,
+// which .NET's configuration binds as a string.
 type text string
 
 // UnmarshalJSON reads any of them.
@@ -134,8 +134,8 @@ func byIndex(a, b string) int {
 	return cmp.Compare(x, y)
 }
 
-// names are those of a list of objects with a Name, or of text. What is neither is
-// left out: no client is refused for what stands beside it.
+// names are the names in a list of objects with a Name, or of strings. Other
+// elements are left out: no client is refused for data next to it.
 type names []string
 
 // UnmarshalJSON reads either form.

@@ -1,12 +1,11 @@
 // Package outbound fetches documents from addresses that a configuration or a
-// client's record names: key sets, metadata. Use it wherever whoever writes the
-// address is not whoever runs the server, for otherwise they could reach through
-// it into the operator's network (server-side request forgery).
+// client's record names: key sets, metadata. Use it for every address that the
+// operator of the server does not write: otherwise its author could reach into
+// the operator's network (server-side request forgery).
 //
-// It promises that only hosts on a list are asked, over verified TLS; that the
-// address that is dialled is a public one, whatever a name resolved to a moment
-// before; that nothing is followed anywhere else; and that a fetch ends, in time
-// and in bytes. It is a foundation without promises to importers.
+// It promises that it contacts only hosts on a list, over verified TLS; that
+// the dialled address is public, whatever a name resolved to earlier; that it
+// follows no redirects; and that a fetch is bounded in time and in bytes.
 package outbound
 
 import (
@@ -47,14 +46,14 @@ const (
 	maxPerHost     = 16       // connections
 )
 
-// Config says what may be fetched.
+// Config configures a Fetcher.
 type Config struct {
-	// AllowedHosts are the hosts that may be asked: exact names or addresses,
-	// such as "keys.example.com" for port 443 and "keys.example.com:8443" for
-	// another. Empty means that none may.
+	// AllowedHosts are the hosts that may be contacted: exact names or
+	// addresses, such as "keys.example.com" for port 443 and
+	// "keys.example.com:8443" for another. Empty means that none may.
 	AllowedHosts []string
-	// AllowPrivate lets the allowed hosts have addresses of the operator's own
-	// network: loopback, private, link-local and other special ones.
+	// AllowPrivate allows addresses of the operator's own network: loopback,
+	// private, link-local and other special ones.
 	AllowPrivate bool
 	// RootCAs are the authorities that are trusted; default the system's.
 	RootCAs *x509.CertPool
@@ -67,12 +66,11 @@ type Config struct {
 	Clock counterfoil.Clock
 }
 
-// Document is what was fetched.
+// Document is a fetched document.
 type Document struct {
 	Body []byte
-	// MaxAge is how long the answer says that it may be kept (RFC 9111 section
-	// 5.2.2), less the time that it was in caches already; -1 when it does not
-	// say.
+	// MaxAge is how long the answer may be kept (RFC 9111 section 5.2.2), less
+	// the time that it already was in caches; -1 when the answer does not say.
 	MaxAge time.Duration
 	// ContentType is the media type in lower case, without parameters; "" when
 	// the answer names none.
@@ -87,8 +85,8 @@ type Fetcher struct {
 	transport *http.Transport
 }
 
-// hostName is what a host may look like: letters, digits, hyphens and dots, or
-// an address. It is what errors show.
+// hostName matches a valid host: letters, digits, hyphens and dots, or an
+// address. Errors show only such hosts.
 var hostName = regexp.MustCompile(`^[0-9a-z]([0-9a-z._-]{0,252}[0-9a-z])?$|^[0-9a-f:]*:[0-9a-f:.]*$`)
 
 // New checks cfg and returns its Fetcher.
@@ -124,7 +122,7 @@ func New(cfg Config) (*Fetcher, error) {
 	return f, nil
 }
 
-// hostOf reads an entry of the list as "host:port".
+// hostOf parses an entry of the list into "host:port".
 func hostOf(entry string) (string, error) {
 	host, port := strings.ToLower(entry), "443"
 	if _, err := netip.ParseAddr(host); err != nil {
@@ -139,7 +137,7 @@ func hostOf(entry string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// check returns the URL when it may be fetched.
+// check returns the URL if it may be fetched.
 func (f *Fetcher) check(address string) (*url.URL, error) {
 	if len(address) > maxURL {
 		return nil, fmt.Errorf("the URL is longer than %d bytes", maxURL)
@@ -161,12 +159,13 @@ func (f *Fetcher) check(address string) (*url.URL, error) {
 	return u, nil
 }
 
-// fetchKey is where the context of a fetch has itself as a value.
+// fetchKey is the key under which the context of a fetch has itself as a
+// value.
 type fetchKey struct{}
 
 // dial connects for one fetch and ends with it. The context that a transport
-// gives keeps the values of the request's but outlives it: a host that takes a
-// connection and then says nothing would keep it for ever.
+// passes keeps the values of the request's context but outlives it: a silent
+// host would keep the connection forever.
 func (f *Fetcher) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	if fetch, ok := ctx.Value(fetchKey{}).(context.Context); ok {
 		ctx = fetch
@@ -178,8 +177,8 @@ func (f *Fetcher) dial(ctx context.Context, network, address string) (net.Conn, 
 	return dialer.DialContext(ctx, network, address)
 }
 
-// control is asked when a name has become an address and before a packet goes
-// there, so a name that resolves to something else by then gains nothing.
+// control is called after a name is resolved and before a packet is sent, so
+// that a name that now resolves to another address is refused too.
 func (f *Fetcher) control(_, address string, _ syscall.RawConn) error {
 	if f.cfg.AllowPrivate {
 		return nil
@@ -191,13 +190,12 @@ func (f *Fetcher) control(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-// errTimeout is why a fetch was given up.
+// errTimeout is the error of a fetch that took too long.
 var errTimeout = errors.New("no whole answer in time")
 
 // Get fetches the document at an https URL, asking for the media types that
-// accept names (RFC 9110 section 12.5.1). Everything but a 200 answer is an
-// error, a redirect too. Errors are one line and show nothing of the answer but
-// its status.
+// accept names (RFC 9110 section 12.5.1). Every answer but 200 is an error,
+// also a redirect. Errors are one line and show only the status of the answer.
 func (f *Fetcher) Get(ctx context.Context, address, accept string) (*Document, error) {
 	u, err := f.check(address)
 	if err != nil {
@@ -224,7 +222,7 @@ func (f *Fetcher) get(ctx context.Context, u *url.URL, accept string) (*Document
 	}
 	req.Header.Set("Accept", accept)
 	req.Header.Set("User-Agent", "counterfoil")
-	// Not through an http.Client: it is what follows redirects and keeps cookies.
+	// An http.Client would follow redirects and keep cookies.
 	resp, err := f.transport.RoundTrip(req)
 	if err != nil {
 		return nil, f.reason(ctx, err)
@@ -233,7 +231,7 @@ func (f *Fetcher) get(ctx context.Context, u *url.URL, accept string) (*Document
 	return f.read(ctx, resp)
 }
 
-// read returns what an answer holds, when it is one that is taken.
+// read returns the body of an acceptable answer.
 func (f *Fetcher) read(ctx context.Context, resp *http.Response) (*Document, error) {
 	switch coding := resp.Header.Get("Content-Encoding"); {
 	case resp.StatusCode >= 300 && resp.StatusCode <= 399:
@@ -247,8 +245,8 @@ func (f *Fetcher) read(ctx context.Context, resp *http.Response) (*Document, err
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, f.cfg.MaxBytes+1))
 	if err == nil {
-		// A host that sees us go can end its answer before the connection is
-		// closed, and a cut one would look whole.
+		// A host that notices the cancellation can end its answer before the
+		// connection is closed, and a truncated answer would look complete.
 		err = ctx.Err()
 	}
 	if err != nil {
@@ -268,8 +266,8 @@ func (f *Fetcher) tooLarge() error {
 	return fmt.Errorf("the document is larger than %d bytes", f.cfg.MaxBytes)
 }
 
-// reason says in our words why a fetch failed: the errors of TLS and HTTP repeat
-// what the other end sent.
+// reason says in words of this package why a fetch failed: the errors of TLS
+// and HTTP repeat what the host sent.
 func (f *Fetcher) reason(ctx context.Context, err error) error {
 	var dns *net.DNSError
 	var operation *net.OpError
@@ -299,7 +297,8 @@ func (f *Fetcher) reason(ctx context.Context, err error) error {
 	return errors.New("the answer is not one of HTTP/1.1 over TLS, or its header is too large")
 }
 
-// maxAge is what MaxAge of Document says. Of several, the first max-age counts.
+// maxAge returns the MaxAge of a Document. Of several, the first max-age
+// counts.
 func maxAge(h http.Header) time.Duration {
 	age := time.Duration(-1)
 	for directive := range strings.SplitSeq(strings.Join(h.Values("Cache-Control"), ","), ",") {
@@ -308,8 +307,7 @@ func maxAge(h http.Header) time.Duration {
 		case name == "no-store", name == "no-cache":
 			return 0
 		case name == "max-age" && age < 0:
-			// What cannot be read is stale (RFC 9111 section 4.2.1): zero less
-			// what has passed.
+			// An invalid value is stale (RFC 9111 section 4.2.1): zero less the age.
 			seconds, _ := strconv.ParseInt(strings.Trim(value, `"`), 10, 32)
 			passed, _ := strconv.ParseInt(h.Get("Age"), 10, 32)
 			age = time.Duration(max(seconds-max(passed, 0), 0)) * time.Second

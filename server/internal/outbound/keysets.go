@@ -28,18 +28,18 @@ const (
 
 var errUnusable = errors.New("the set has no key that can be used")
 
-// NoSetError says that the fetch of a set failed, and that there is no older one
-// that may serve.
+// NoSetError says that the fetch of a set failed, and that no older one may be
+// used.
 type NoSetError struct{ Err error }
 
 func (e *NoSetError) Error() string { return "key set: " + e.Err.Error() }
 
-// Unwrap returns why.
+// Unwrap returns the cause.
 func (e *NoSetError) Unwrap() error { return e.Err }
 
 // KeySets are the JWK Sets at any number of URLs (RFC 7517 section 5), such as
 // the jwks_uri of clients (RFC 7591 section 2), kept in memory. It is safe for
-// concurrent use. It remembers the 1,000 URLs that were used last.
+// concurrent use. It remembers the 1,000 most recently used URLs.
 type KeySets struct {
 	fetcher *Fetcher
 	clock   counterfoil.Clock
@@ -50,20 +50,20 @@ type KeySets struct {
 	recent list.List // of *keySet, the last used in front
 }
 
-// keySet is what is known of one URL. KeySets.mu guards it.
+// keySet is the state of one URL. KeySets.mu guards it.
 type keySet struct {
 	url          string
 	keys         []jose.PublicKey
 	fresh, until time.Time     // until which keys need no fetch, and serve at all
 	ended        time.Time     // when the last fetch ended; zero before it did
 	failure      error         // of the last fetch
-	flight       chan struct{} // closed when the fetch in the air ends; nil when none is
+	flight       chan struct{} // closed when the fetch in progress ends; nil without one
 	leftOut      jose.LeftOutLog
 	trouble      time.Time // when a failure was logged last
 }
 
 // NewKeySets returns the key sets that fetcher can reach. A nil clock is the
-// system's. The logger gets failed fetches and keys that were left out.
+// system's. Failed fetches and keys that were left out are logged.
 func NewKeySets(fetcher *Fetcher, c counterfoil.Clock, log *slog.Logger) *KeySets {
 	if c == nil {
 		c = clock.System
@@ -72,16 +72,16 @@ func NewKeySets(fetcher *Fetcher, c counterfoil.Clock, log *slog.Logger) *KeySet
 }
 
 // Keys returns the keys of the set at url whose ID is kid, or all when kid is
-// "". None and no error means that the set has no such key.
+// "". No keys and no error means that the set has no such key.
 //
-// A set is used for as long as its answer allows, from 1 to 15 minutes, 5 when
-// it does not say. For an ID that is not in it, it is fetched again, once in 10
-// seconds at most, whoever asks. While its source is down, or answers without a
-// key that can be used, the last set serves until an hour after it was fetched; a
-// failure is remembered for 5 seconds. One fetch at a time is in the air for a
-// URL, and it does not end with the ctx of who caused it. Errors are those of
-// Get, of jose.ParseSet, or ctx's; in a *NoSetError where a fetch failed and no
-// older set may serve.
+// A set is used for as long as its answer allows, from 1 to 15 minutes, 5 by
+// default. For an unknown ID it is fetched again, at most once in 10 seconds.
+// While its source is down, or answers without a usable key, the last set is
+// used until an hour after it was fetched; a failure is remembered for 5
+// seconds. One fetch at a time is in progress for a URL, and it does not end
+// with the ctx of the caller that caused it. Errors are those of Get, of
+// jose.ParseSet, or ctx's; in a *NoSetError where a fetch failed and no older
+// set may be used.
 func (s *KeySets) Keys(ctx context.Context, url, kid string) ([]jose.PublicKey, error) {
 	if _, err := s.fetcher.check(url); err != nil { // takes no room in memory
 		return nil, fmt.Errorf("key set: %w", err)
@@ -96,7 +96,7 @@ func (s *KeySets) Keys(ctx context.Context, url, kid string) ([]jose.PublicKey, 
 	}
 	s.fetch(set, now)
 	if known && set.failure != nil {
-		return keys, nil // down: nobody waits for what only may come back
+		return keys, nil // down: do not wait for a source that may not come back
 	}
 	if set.flight != nil {
 		if err := s.wait(ctx, set.flight); err != nil {
@@ -108,13 +108,13 @@ func (s *KeySets) Keys(ctx context.Context, url, kid string) ([]jose.PublicKey, 
 	case len(keys) > 0 || set.failure == nil:
 		return keys, nil
 	case set.loaded(s.clock.Now()):
-		return nil, fmt.Errorf("key set: %w", set.failure) // not "no such key": nobody can tell
+		return nil, fmt.Errorf("key set: %w", set.failure) // not "no such key": that is unknown
 	}
 	return nil, &NoSetError{set.failure}
 }
 
-// wait returns when the flight has ended, or the context with an error. The
-// caller holds the lock, and has it again afterwards.
+// wait returns when the flight has ended, or with an error when the context
+// has. The caller holds the lock before and after.
 func (s *KeySets) wait(ctx context.Context, flight <-chan struct{}) error {
 	s.mu.Unlock()
 	defer s.mu.Lock()
@@ -126,15 +126,15 @@ func (s *KeySets) wait(ctx context.Context, flight <-chan struct{}) error {
 	}
 }
 
-// set returns what is known of url, from now on the last used. The caller holds
-// the lock.
+// set returns the state of url and marks it as the most recently used. The
+// caller holds the lock.
 func (s *KeySets) set(url string) *keySet {
 	if e, ok := s.byURL[url]; ok {
 		s.recent.MoveToFront(e)
 		return e.Value.(*keySet)
 	}
 	if s.recent.Len() >= maxSets {
-		// Its fetch, when one is in the air, ends for those who wait for it.
+		// Its fetch, when one is in progress, still ends for its waiters.
 		oldest := s.recent.Remove(s.recent.Back()).(*keySet)
 		delete(s.byURL, oldest.url)
 	}
@@ -143,10 +143,10 @@ func (s *KeySets) set(url string) *keySet {
 	return set
 }
 
-// loaded reports whether there is a set that may serve.
+// loaded reports whether there is a set that may be used.
 func (k *keySet) loaded(now time.Time) bool { return now.Before(k.until) }
 
-// named returns the keys that may serve and are called kid, all when it is "".
+// named returns the usable keys with that kid, all when it is "".
 func (k *keySet) named(kid string, now time.Time) []jose.PublicKey {
 	if !k.loaded(now) {
 		return nil
@@ -160,7 +160,7 @@ func (k *keySet) named(kid string, now time.Time) []jose.PublicKey {
 	return slices.Clip(keys)
 }
 
-// fetch starts a fetch of set unless one is in the air or the last was too
+// fetch starts a fetch of set unless one is in progress or the last was too
 // recent. The caller holds the lock.
 func (s *KeySets) fetch(set *keySet, now time.Time) {
 	pause := retry
@@ -173,7 +173,7 @@ func (s *KeySets) fetch(set *keySet, now time.Time) {
 	flight := make(chan struct{})
 	set.flight = flight
 	go func() {
-		// Of no caller's context; the fetcher's timeout ends it.
+		// Not with a caller's context; the fetcher's timeout ends it.
 		doc, err := s.fetcher.Get(context.Background(), set.url, "application/jwk-set+json, application/json")
 		var keys []jose.PublicKey
 		var left []jose.LeftOut
@@ -182,8 +182,8 @@ func (s *KeySets) fetch(set *keySet, now time.Time) {
 			set.leftOut.Warn(s.log, now, set.url, len(keys), left)
 		}
 		if err == nil && len(keys) == 0 {
-			// A source that is being restarted, rather than one that trusts none
-			// of its keys any more.
+			// The source is probably restarting, rather than revoking all of its
+			// keys.
 			err = errUnusable
 		}
 		s.mu.Lock()
@@ -195,12 +195,13 @@ func (s *KeySets) fetch(set *keySet, now time.Time) {
 			s.tell(set, err)
 			return
 		}
-		// Counted from when it was asked for: the answer is no newer than that.
+		// Counted from the time of the request: the answer may be no newer.
 		set.keys, set.fresh, set.until = keys, now.Add(lifetime(doc.MaxAge)), now.Add(stale)
 	}()
 }
 
-// tell logs a failed fetch, of one URL once a minute. The caller holds the lock.
+// tell logs a failed fetch, at most once a minute per URL. The caller holds
+// the lock.
 func (s *KeySets) tell(set *keySet, err error) {
 	if since := set.ended.Sub(set.trouble); !set.trouble.IsZero() && since >= 0 && since < time.Minute {
 		return

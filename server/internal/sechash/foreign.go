@@ -23,8 +23,8 @@ func FromIdentityServer(value string) (Hash, error) {
 	return parseDigest(base64.StdEncoding, value, sha256.Size, sha512.Size)
 }
 
-// FromHydra reads what Hydra keeps of a client secret: bcrypt, PBKDF2 or
-// Argon2id in the forms of this package.
+// FromHydra reads the hash that Hydra stores of a client secret: bcrypt,
+// PBKDF2 or Argon2id in the forms of this package.
 func FromHydra(text string) (Hash, error) {
 	if !strings.HasPrefix(text, "$") {
 		return Hash{}, errors.New("a hashed secret of Hydra: it must begin with $2a$ (bcrypt) or $pbkdf2-sha256$")

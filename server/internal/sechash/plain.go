@@ -9,8 +9,8 @@ import (
 	"github.com/counterfoil/counterfoil"
 )
 
-// What FromPlain makes of a secret that can be guessed: the least that OWASP
-// recommends of Argon2id, some 30 ms of a core.
+// The parameters of FromPlain for a guessable secret: the minimum that OWASP
+// recommends for Argon2id, some 30 ms of CPU time.
 const (
 	plainMemory = 19 << 10
 	plainPasses = 2
@@ -19,10 +19,10 @@ const (
 	plainSalt   = 16
 )
 
-// FromPlain hashes a secret that someone else has made. One that has the looks
-// of a generator's, like those of Cognito and Keycloak, is kept as Own does;
-// any other may be a word that someone thought of and is kept under Argon2id
-// with a salt of its own, so that whoever steals the hash cannot guess it.
+// FromPlain hashes a secret of another server. One that looks generated, like
+// those of Cognito and Keycloak, is hashed as Own does; any other may be
+// guessable and is hashed with Argon2id and its own salt, so that a thief of
+// the hash cannot guess it.
 func FromPlain(secret counterfoil.Secret) Hash {
 	if generated(secret.Reveal()) {
 		return Own(secret)

@@ -1,11 +1,11 @@
 // Package sechash holds the forms in which client secrets and API keys are
-// kept, and verifies secrets against them. Use Own for what the server makes,
-// and the From functions for what comes from another one.
+// kept, and verifies secrets against them. Use Own for secrets of the server,
+// and the From functions for those of another server.
 //
-// The server's own secrets carry 256 random bits. Nobody guesses those, however
-// fast the hash, so SHA-256 and a comparison in constant time are right for
-// them, and cost a token request nothing. An imported secret may be a word that
-// someone thought of: it is verified in the form that it comes in, slow where
+// The server's own secrets carry 256 random bits. They cannot be guessed,
+// however fast the hash, so SHA-256 and a comparison in constant time are
+// right for them, and take almost no time in a token request. An imported
+// secret may be guessable: it is verified in its original form, slowly where
 // that is slow, and keeps working unchanged.
 //
 // The forms at rest:
@@ -16,9 +16,9 @@
 //	$argon2id$v=19$m=KIB,t=PASSES,p=LANES$SALT$KEY   Argon2id (RFC 9106)
 //
 // Salts and keys are base64 in the standard alphabet without padding. Parse
-// bounds what each may cost, because whoever imports a hash decides what a
-// stranger's wrong guess makes the server do. It is a foundation without
-// promises to importers, but what is at rest stays readable.
+// bounds the cost of each, because an imported hash determines the cost of an
+// anonymous caller's wrong guess. The package is internal, but stored hashes
+// stay readable.
 package sechash
 
 import (
@@ -50,20 +50,20 @@ const (
 	maxSalt       = 128
 )
 
-// errForm does not show the text: it may be a secret that was given in the
-// place of its hash.
+// errForm does not show the text: it may be a secret that was given instead of
+// its hash.
 var errForm = errors.New("not a known form of a hashed secret: give sha256:, sha512:, $2a$, $2b$, $2y$, " +
 	"$pbkdf2-sha1$, $pbkdf2-sha256$, $pbkdf2-sha512$ or $argon2id$")
 
-// Hash is a secret in the form in which it is kept. However it is printed or
-// logged it shows the name of its form only: a weak secret can be guessed from
-// its hash. The zero Hash verifies nothing. It is safe for concurrent use.
+// Hash is a secret in its stored form. Printed or logged, it shows only the
+// name of its form: a weak secret can be guessed from its hash. The zero Hash
+// verifies nothing. It is safe for concurrent use.
 type Hash struct {
 	text string
 	form form
 }
 
-// form is what is left of a text once it is parsed.
+// form is a parsed text.
 type form interface {
 	// matches takes the same time for every secret of the same length.
 	matches(secret string) bool
@@ -98,21 +98,21 @@ func Parse(text string) (Hash, error) {
 }
 
 // Own returns the form of a secret of 256 random bits, such as the server
-// makes; for no other it is right.
+// makes; it must not be used for others.
 func Own(secret counterfoil.Secret) Hash {
 	sum := sha256.Sum256([]byte(secret.Reveal()))
 	return digest(sum[:]).hash()
 }
 
-// Verify reports whether secret is the one behind the hash. The empty secret
-// never is. A slow hash takes milliseconds to seconds of a core, Argon2id up to
-// 256 MiB beside; the caller limits how many run at once, and how long a secret
-// may be.
+// Verify reports whether secret matches the hash. The empty secret never does.
+// A slow hash takes milliseconds to seconds of CPU time, Argon2id also up to
+// 256 MiB of memory; the caller limits how many run at once, and the length of
+// a secret.
 func (h Hash) Verify(secret counterfoil.Secret) bool {
 	return h.form != nil && secret != "" && h.form.matches(secret.Reveal())
 }
 
-// Slow reports whether Verify is made to be slow.
+// Slow reports whether Verify is deliberately slow.
 func (h Hash) Slow() bool {
 	_, fast := h.form.(digest)
 	return h.form != nil && !fast

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// bcryptSize is how many bytes of a secret bcrypt looks at.
+// bcryptSize is how many bytes of a secret bcrypt uses.
 const bcryptSize = 72
 
 // bcryptText is a hash in bcrypt's own form.
@@ -38,10 +38,10 @@ func parseBcrypt(text string) (Hash, error) {
 
 func (bcryptText) name() string { return "bcrypt" }
 
-// matches looks at the first 72 bytes, as bcrypt was made and as Hydra did
-// before it refused longer secrets: a longer one that was hashed then works
-// on, and one that a newer Hydra hashed has no more than 72. Nobody gets in who
-// does not know 72 bytes of the secret.
+// matches compares the first 72 bytes, as bcrypt does and as Hydra did before
+// it refused longer secrets: a longer one that was hashed then keeps working,
+// and one that a newer Hydra hashed has no more than 72. A caller must know 72
+// bytes of the secret in any case.
 func (b bcryptText) matches(secret string) bool {
 	return bcrypt.CompareHashAndPassword([]byte(b), []byte(secret[:min(len(secret), bcryptSize)])) == nil
 }
@@ -88,8 +88,8 @@ var pbkdf2Digests = map[string]func() hash.Hash{"sha1": sha1.New, "sha256": sha2
 
 var pbkdf2Form = regexp.MustCompile(`^i=([0-9]{1,9}),l=([0-9]{1,9})$`)
 
-// parsePBKDF2 reads the fields after "$pbkdf2-DIGEST$". It takes any l, as
-// Hydra does, and writes the true one.
+// parsePBKDF2 reads the fields after "$pbkdf2-DIGEST$". It accepts any l, as
+// Hydra does, and writes the right one.
 func parsePBKDF2(digest string, fields []string) (Hash, error) {
 	if len(fields) != 3 {
 		return Hash{}, errors.New("a PBKDF2 hash: it must be $pbkdf2-DIGEST$i=ITERATIONS,l=LENGTH$SALT$KEY")
@@ -168,7 +168,7 @@ func (a argon2Key) matches(secret string) bool {
 	return subtle.ConstantTimeCompare(key, a.key) == 1
 }
 
-// number reads up to nine digits, which a pattern has let through.
+// number parses up to nine digits that matched a pattern.
 func number(digits string) int {
 	n, _ := strconv.Atoi(digits)
 	return n

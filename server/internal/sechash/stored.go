@@ -24,15 +24,15 @@ func NewSecret() counterfoil.Secret {
 	return counterfoil.Secret(base64.RawURLEncoding.EncodeToString(Random(32)))
 }
 
-// New returns what is kept of a secret or an API key of the server's own.
+// New returns the hash of a secret or an API key that the server made.
 func New(value counterfoil.Secret, now time.Time) store.SecretHash {
 	return store.SecretHash{ID: NewID(), Value: Own(value).String(), Created: now}
 }
 
-// NewID returns a random name for a secret: 8 hexadecimal digits.
+// NewID returns a random ID for a secret: 8 hexadecimal digits.
 func NewID() string { return hex.EncodeToString(Random(4)) }
 
-// IsSlow tells by the tag of a hash whether it is slow on purpose.
+// IsSlow reports, by the tag of a hash, whether it is deliberately slow.
 func IsSlow(text string) bool { return strings.HasPrefix(text, "$") }
 
 // FindFast returns the fast hash of value that is accepted at that time, or nil. How

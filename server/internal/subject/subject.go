@@ -1,6 +1,5 @@
-// Package subject reads distinguished names in their string form (RFC 4514) and
-// compares them with those of certificates. It is a foundation without promises to
-// importers.
+// Package subject parses distinguished names in their string form (RFC 4514)
+// and compares them with those of certificates.
 package subject
 
 import (
@@ -28,8 +27,8 @@ func byType(a, b attribute) int {
 	return cmp.Or(strings.Compare(a.oid, b.oid), strings.Compare(a.value, b.value))
 }
 
-// attributeTypes are the words for attribute types: those of RFC 4514 section 3,
-// and what else openssl x509 -nameopt RFC2253 prints.
+// attributeTypes are the names of attribute types: those of RFC 4514 section
+// 3, and the others that openssl x509 -nameopt RFC2253 prints.
 var attributeTypes = map[string]string{
 	"CN": "2.5.4.3", "SN": "2.5.4.4", "SERIALNUMBER": "2.5.4.5", "C": "2.5.4.6", "L": "2.5.4.7", "ST": "2.5.4.8",
 	"STREET": "2.5.4.9", "O": "2.5.4.10", "OU": "2.5.4.11", "TITLE": "2.5.4.12", "POSTALCODE": "2.5.4.17",
@@ -84,7 +83,7 @@ func parseValue(s string) (value, rest string, err error) {
 	end := len(s)
 	for i := 0; i < len(s); i++ {
 		if s[i] == '\\' {
-			i++ // whatever it is, it ends nothing
+			i++ // an escaped character never ends the value
 		} else if s[i] == ',' || s[i] == '+' {
 			end = i
 			break

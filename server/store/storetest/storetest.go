@@ -1,6 +1,6 @@
-// Package storetest holds the tests that every server.Store must pass. The
+// Package storetest holds the tests that every store.Store must pass. The
 // tests of a database call Run, and RunEviction on a store that keeps few
-// refusals. It makes no promise to importers.
+// refusals. The package is for tests only; its API may change.
 package storetest
 
 import (
@@ -16,8 +16,9 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// Run runs the suite. database makes an empty database and returns what opens
-// it, each time as another process would; the suite closes what it opens.
+// Run runs the suite. database creates an empty database and returns a
+// function that opens it, each time as another process would; the suite closes
+// each Store.
 func Run(t *testing.T, database func(t *testing.T) (open func() store.Store)) {
 	for name, test := range alone {
 		t.Run(name, func(t *testing.T) {
@@ -38,7 +39,7 @@ func Run(t *testing.T, database func(t *testing.T) (open func() store.Store)) {
 	}
 }
 
-// alone are the tests of one process.
+// alone holds the tests of one process.
 var alone = map[string]func(*testing.T, store.Store){
 	"client round trip":            clientRoundTrip,
 	"client settings":              clientSettings,
@@ -80,7 +81,7 @@ var alone = map[string]func(*testing.T, store.Store){
 	"close":                        closes,
 }
 
-// together are the tests of two processes on one database.
+// together holds the tests of two processes on one database.
 var together = map[string]func(*testing.T, [2]store.Store){
 	"reads see writes":       readsSeeWrites,
 	"concurrent updates":     concurrentUpdates,
@@ -132,8 +133,8 @@ func issued(id, token string) counterfoil.Event {
 	return counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: at, Realm: "r", ClientID: id, Success: true, TokenID: token}
 }
 
-// issue is a token of an hour, of a client as it is now, dated as the server
-// does.
+// issue returns a token of one hour, of the current client, dated as the
+// server does.
 func issue(s store.Store, e counterfoil.Event, replace bool) store.Issuance {
 	c, _ := s.Client(context.Background(), e.Realm, e.ClientID)
 	begin := at.Truncate(time.Second)
@@ -166,7 +167,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// wantEvents looks at how many events there are.
+// wantEvents checks the number of events.
 func wantEvents(t *testing.T, s store.Store, what string, n int) {
 	t.Helper()
 	if events, _ := Events(t, s); len(events) != n {
@@ -210,8 +211,8 @@ func wantErr(t *testing.T, what string, err, want error) {
 	}
 }
 
-// readsSeeWrites: a read sees every write whose call had returned, wherever it
-// was made.
+// readsSeeWrites: a read sees every write whose call had returned, in any
+// process.
 func readsSeeWrites(t *testing.T, s [2]store.Store) {
 	for i := range 20 {
 		id := fmt.Sprint(i)
@@ -236,7 +237,7 @@ func readsSeeWrites(t *testing.T, s [2]store.Store) {
 	}
 }
 
-// cancelledContext: a write says what became of it.
+// cancelledContext: a write returns its outcome.
 func cancelledContext(t *testing.T, s store.Store) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
