@@ -18,7 +18,7 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// maxIntermediates bounds the certificates beside the client's own.
+// maxIntermediates bounds the certificates that accompany the client's own.
 const maxIntermediates = 8
 
 // presented is a certificate whose owner sent the request.

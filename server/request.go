@@ -154,10 +154,10 @@ type credentials struct {
 
 // credentials finds the client's credentials in the one place where they may
 // be (RFC 6749 section 2.3.1, RFC 7523 section 2.2), or else in the
-// certificate of the connection (RFC 8705 section 2). A certificate beside
-// other credentials is ignored, and so is an Authorization header of another
-// scheme than Basic: some clients send their old token with every request. The
-// claimed id is returned even with a refusal.
+// certificate of the connection (RFC 8705 section 2). A certificate together
+// with other credentials is ignored, and so is an Authorization header of
+// another scheme than Basic: some clients send their old token with every
+// request. The claimed id is returned even with a refusal.
 func (rl *realm) credentials(r *http.Request, body form) (credentials, *requestRefusal) {
 	c := credentials{id: body.get("client_id"), secret: counterfoil.Secret(body.get("client_secret"))}
 	header, assertion := r.Header["Authorization"], body.get("client_assertion") != ""
@@ -265,7 +265,7 @@ var dummyClient = &store.Client{Secrets: []store.SecretHash{{Value: sechash.Own(
 func (rl *realm) authenticate(ctx context.Context, a *attempt, c *credentials, anew bool) (*caller, *requestRefusal) {
 	a.fresh = false
 	if client, ok := rl.clients.Get(clientKey{rl.Name, c.id}); ok && !anew {
-		// What is in memory may be old: nobody is refused on that.
+		// The client in memory may be stale: no request is refused because of it.
 		if by, refusal := rl.prove(ctx, a, c, client); refusal == nil || refusal.unrecorded {
 			return by, refusal
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// The codes of problems that a program may branch on, beside those of wrong
+// The codes of problems that a program may branch on, besides those of wrong
 // requests.
 const (
 	NotFound      = "not_found"      // 404: no such client, or nothing at the path

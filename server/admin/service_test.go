@@ -148,7 +148,7 @@ func TestProblems(t *testing.T) {
 			return err
 		}, "invalid", `environment: the environment must be sandbox or production, or empty; scopes: the realm has no scope "stars:read": its scopes are orders:read orders:write; tenants: the realm has no tenant "T9"`},
 		// It was taken, and the client never let in.
-		{"an issuer that the realm does not believe", func(ctx context.Context, s admin.Service) error {
+		{"an issuer that the realm does not trust", func(ctx context.Context, s admin.Service) error {
 			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"authentication":{"federation":[{"issuer":"https://else.example","claims":{"sub":"a"}}]}}`))
 			return err
 		}, "invalid", `authentication: federation rule 1: the realm does not trust the issuer "https://else.example": add it`},
@@ -231,7 +231,7 @@ func TestProblems(t *testing.T) {
 		{"format of an import", func(ctx context.Context, s admin.Service) error {
 			_, err := s.ImportClients(ctx, "acme", admin.Import{Format: "ldif", File: strings.NewReader("x")})
 			return err
-		}, "invalid", `no format is called "ldif"`},
+		}, "invalid", `unknown format "ldif"`},
 		{"file of an import", func(ctx context.Context, s admin.Service) error {
 			_, err := s.ImportClients(ctx, "acme", admin.Import{Format: "keycloak", File: strings.NewReader("{\n\"clients\":\n[")})
 			return err

@@ -204,7 +204,7 @@ func readHydra(raw []byte, row *Row) error {
 		row.Skip = "its grant_types are without client_credentials"
 		return nil
 	case known && c.Method == "none":
-		row.Skip = "it is a public client: its token_endpoint_auth_method is none"
+		row.Skip = `it is a public client: its token_endpoint_auth_method is "none"`
 		return nil
 	case err != nil:
 		return err

@@ -4,11 +4,11 @@
 //
 // It implements store.Store. Each write is synced to the disk before its call
 // returns; concurrent writes share one transaction and one sync. When the
-// file, or one beside it, is removed or replaced while a Store has it open,
+// file, its -wal or its -shm is removed or replaced while a Store has it open,
 // every call fails with ErrLost from then on.
 //
-// Nothing else in the process may open the file or those beside it (-wal, -shm),
-// not even to read or copy it: closing it again would drop SQLite's locks.
+// Nothing else in the process may open the file, its -wal or its -shm, not
+// even to read or copy it: closing it again would drop SQLite's locks.
 package sqlite
 
 import (

@@ -253,7 +253,7 @@ func search(t *testing.T, s store.Store) {
 		"all at once": {store.ClientQuery{Search: "a", Disabled: &no, Environment: store.Production, After: "b"},
 			[]string{"gamma"}},
 		"behind an ID":     {store.ClientQuery{Search: "a", After: "beta"}, []string{"delta", "gamma"}},
-		"no limit is none": {store.ClientQuery{Limit: -1}, nil},
+		"a negative limit": {store.ClientQuery{Limit: -1}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			row.q.Realm = "r"

@@ -119,8 +119,8 @@ func deleteEndsLive(t *testing.T, s store.Store) {
 		t.Errorf("made again it is %+v", again)
 	}
 	wantLive(t, s, "of the client made again", "")
-	// What was granted to the client before is none of this one's, though its
-	// version is the same.
+	// Grants of the deleted client do not belong to this one, though its version
+	// is the same.
 	i := issue(s, issued("c", "t-again"), false)
 	i.Revision, i.Created = before.Revision, before.Created
 	_, err = s.RecordIssued(t.Context(), i)
@@ -132,9 +132,9 @@ func deleteEndsLive(t *testing.T, s store.Store) {
 	}
 }
 
-// deletedWithinASecond: the end of a live token dates the next one of the client a
-// second ahead, and the client is deleted before that. It is none of the client's that
-// is made again.
+// deletedWithinASecond: the end of a live token dates the next one of the
+// client a second ahead, and the client is deleted before that. It does not
+// belong to the client that is made again.
 func deletedWithinASecond(t *testing.T, s store.Store) {
 	c := create(t, s, newClient("c"))
 	must(t, record(s, issued("c", "live"), true))

@@ -502,7 +502,7 @@ func passes(t *testing.T, s store.Store, until time.Time) {
 	must(t, s.RecordRefused(t.Context(), e, false))
 }
 
-// concurrentIndexes: no index is given twice, whoever asks.
+// concurrentIndexes: no index is given twice, in any process.
 func concurrentIndexes(t *testing.T, s [2]store.Store) {
 	var mu sync.Mutex
 	given := map[int64]int{}
