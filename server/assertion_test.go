@@ -353,7 +353,7 @@ func TestKeySetIsAway(t *testing.T) {
 	h.wantInvalid(t, forged("job"), counterfoil.AssertionSignature)
 	h.wantInvalid(t, own(ecKey(), "new", "job"), counterfoil.AssertionKey)
 	h.wantInvalid(t, forged("nobody"), counterfoil.UnknownClient)
-	// Nobody has asked for it for an hour: it is forgotten.
+	// It was not requested for an hour: it is forgotten.
 	h.clock.Turn(time.Hour)
 	h.wantAway(t, own(ecKey(), "ec", "job"), counterfoil.Unavailable)
 	h.wantAway(t, forged("nobody"), counterfoil.UnknownClient)

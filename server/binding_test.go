@@ -47,7 +47,7 @@ func TestDPoP(t *testing.T) {
 		t.Errorf("bound to %v, want %s; %s", c["cnf"], want, got.body)
 	}
 	if got.header.Get("DPoP-Nonce") != "" {
-		t.Error("a nonce that nobody asked for")
+		t.Error("a nonce that was not requested")
 	}
 	good := h.proofFor(url)
 	for name, row := range map[string]*ask{
@@ -88,7 +88,7 @@ func TestDPoP(t *testing.T) {
 			}
 		}
 	})
-	t.Run("serves once, on another server too", func(t *testing.T) {
+	t.Run("is single-use, on another server too", func(t *testing.T) {
 		a := h.proving(proof(ecKey(), h.proofFor(url)))
 		h.wantToken(t, a)
 		h.wantProofRefused(t, a, "invalid_dpop_proof", counterfoil.DPoPProofReplayed)
@@ -177,7 +177,7 @@ func TestCertificateBound(t *testing.T) {
 }
 
 // TestReuseKeepsBindingsApart: a token is answered again for the same key and
-// the same resources only, and what serves once is used up all the same.
+// the same resources only, and a single-use proof is used up all the same.
 func TestReuseKeepsBindingsApart(t *testing.T) {
 	p := must(provider.Parse("reuse.yaml", []byte("extends: oauth2\nname: reuse\ntoken_endpoint: {policy: reuse, resources: ['https://a.example/', 'https://b.example/']}\n")))
 	h := newGate(t, func(c *server.Config) { c.Realms[0].Provider = p })

@@ -189,7 +189,8 @@ func TestSelfSignedByKeySetURL(t *testing.T) {
 	h.wantInvalid(t, certified("job"), counterfoil.CertificateUnknown)
 	h.http = trusting(h.selfSigned(ecKey(), nil))
 	h.wantToken(t, certified("job"))
-	// While it cannot be fetched, and there is no older one, nobody can say.
+	// While it cannot be fetched, and no older one is known, the result is
+	// unknown.
 	place.mu.Lock()
 	place.answer = http.NotFound
 	place.mu.Unlock()
@@ -199,7 +200,7 @@ func TestSelfSignedByKeySetURL(t *testing.T) {
 	h.wantAway(t, certified("nobody"), counterfoil.UnknownClient)
 }
 
-// TestBehindAProxy: what a trusted proxy forwards counts, and from nobody else.
+// TestBehindAProxy: headers count from a trusted proxy only.
 func TestBehindAProxy(t *testing.T) {
 	for _, row := range []struct {
 		name    string

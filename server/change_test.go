@@ -94,8 +94,8 @@ func TestChange(t *testing.T) {
 	}
 }
 
-// TestChangesAtOnce: each change without a version is made, whoever else changes
-// the client meanwhile.
+// TestChangesAtOnce: each change without a version is made, whatever else
+// changes the client meanwhile.
 func TestChangesAtOnce(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
 	var wg sync.WaitGroup

@@ -48,7 +48,7 @@ func TestMetadataIsTrue(t *testing.T) {
 			for member := range d {
 				prove, ok := proofs[member]
 				if !ok {
-					t.Errorf("%s: nobody proves the member %s", realm, member)
+					t.Errorf("%s: no test covers the member %s", realm, member)
 					continue
 				}
 				t.Run(realm+" "+name+" "+member, func(t *testing.T) { prove(t, h, realm, d) })

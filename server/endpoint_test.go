@@ -422,7 +422,7 @@ func TestRevocationNeedsNames(t *testing.T) {
 }
 
 // A token that is answered again under the policy "reuse" is not once it is
-// revoked, whoever revoked it.
+// revoked, whichever client revoked it.
 func TestRevokedIsNotReused(t *testing.T) {
 	for name, revoke := range map[string]func(h *house, token string){
 		"by its client": func(h *house, token string) { h.revoke("reused", token, h.as("reused", h.creds["reused"])) },
@@ -478,7 +478,7 @@ func TestRevocationOfOneTooMany(t *testing.T) {
 	h.wantActive("oauth2", second, false)
 	third := h.token("oauth2")
 	h.wantActive("oauth2", third, true)
-	// Whoever has a token that was ended can end no other by it.
+	// A revoked token cannot revoke another one.
 	if got := h.revoke("oauth2", first, as); got.status != http.StatusOK {
 		t.Fatalf("again: %d %s", got.status, got.body)
 	}

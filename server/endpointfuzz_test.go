@@ -147,8 +147,8 @@ func FuzzPosition(f *testing.F) {
 	})
 }
 
-// FuzzStatusListNumber asks for lists by names that nobody gave them: the one
-// that is there has one name.
+// FuzzStatusListNumber asks for lists by invented names: the one that is there
+// has one name.
 func FuzzStatusListNumber(f *testing.F) {
 	_, h, header := fuzzedEndpoints(f)
 	for _, n := range []string{"0", "00", "1", "-0", "+0", "0/", "0x0", "٠", ""} {

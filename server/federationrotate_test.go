@@ -83,8 +83,8 @@ func TestFederatedIssuerRotates(t *testing.T) {
 	r.wantInvalid(t, r.token(strangeKey(), "new"), counterfoil.AssertionSignature)
 }
 
-// TestUnknownKeysCostOneFetch: whoever makes up key IDs has the issuer asked once
-// in ten seconds, and holds up nobody else.
+// TestUnknownKeysCostOneFetch: invented key IDs cause one fetch from the
+// issuer in ten seconds, and delay no other request.
 func TestUnknownKeysCostOneFetch(t *testing.T) {
 	r := newRotatingIssuer(t)
 	r.wantToken(t, r.token(ecKey(), "old"))

@@ -47,7 +47,7 @@ func TestFollowersAreBounded(t *testing.T) {
 	streams[0].next("end")
 	for resp := try(); resp.StatusCode != http.StatusOK; resp = try() {
 		if t.Context().Err() != nil {
-			t.Fatal("nobody can take the place of one that has left")
+			t.Fatal("no follower can take the place of one that has left")
 		}
 	}
 	// What another process revokes, the others still hear of.
@@ -211,9 +211,9 @@ func (s *reads) since(n int) []int64 {
 	return slices.Clone(s.afters[n:])
 }
 
-// TestFeedIsReadOnceForAll: however many follow, a revocation is read once for all
-// of them, a feed with nothing new by the one that looks for it, and one that
-// nobody follows by nobody.
+// TestFeedIsReadOnceForAll: however many follow, a revocation is read once for
+// all of them, a feed with nothing new by the one that looks for it, and one
+// that an unauthenticated caller follows nothing.
 func TestFeedIsReadOnceForAll(t *testing.T) {
 	db := &reads{}
 	h := newHouseOf(t, func(s store.Store) store.Store { db.Store = s; return db }, "oauth2")
@@ -232,7 +232,7 @@ func TestFeedIsReadOnceForAll(t *testing.T) {
 			before := looks()
 			for h.clock.Turn(25 * time.Millisecond); looks() == before; {
 				if t.Context().Err() != nil {
-					t.Fatal("nobody looks for what is new")
+					t.Fatal("the feed is not polled")
 				}
 				runtime.Gosched()
 			}
@@ -282,19 +282,19 @@ func TestFeedIsReadOnceForAll(t *testing.T) {
 	for _, s := range streams {
 		s.leave()
 	}
-	// Whoever looks for what is new slept a moment ago, and must be gone now.
+	// The poller slept a moment ago, and must be gone now.
 	now, past := context.WithCancel(t.Context())
 	past()
 	for end := time.Now().Add(20 * time.Second); h.clock.Sleepers(now, background+1) == nil; {
 		if time.Now().After(end) {
-			t.Fatal("a feed that nobody follows is looked at")
+			t.Fatal("a feed without followers is polled")
 		}
 		runtime.Gosched()
 	}
 }
 
-// TestFollowerWhoseSecretEnded: whoever came with a secret follows for as long as
-// that secret serves and its client is the same.
+// TestFollowerWhoseSecretEnded: a follower that authenticated with a secret
+// follows for as long as that secret serves and its client is the same.
 func TestFollowerWhoseSecretEnded(t *testing.T) {
 	for name, end := range map[string]func(h *house) error{
 		"rotated": func(h *house) error {

@@ -99,7 +99,7 @@ func TestEveryAlgorithm(t *testing.T) {
 	}
 	h.config.Signer = "rot13"
 	if _, err := h.tryStart(nil); err == nil || !strings.Contains(err.Error(), `"rot13"`) {
-		t.Errorf("a signer that is none: %v", err)
+		t.Errorf("an unknown signer: %v", err)
 	}
 }
 
@@ -461,7 +461,8 @@ func TestOneKeyIsDamaged(t *testing.T) {
 	}
 }
 
-// A private key that is not that of the public one would sign what nobody can verify.
+// A private key that does not match the public one would sign tokens that
+// cannot be verified.
 func TestPrivateKeyOfAnother(t *testing.T) {
 	h := newKeyHouse(t)
 	h.start(nil)

@@ -37,8 +37,8 @@ func TestKindsAreKeptApart(t *testing.T) {
 	}
 }
 
-// TestBoundTokenIsNoBearerToken: whoever bears a token that is bound has proved
-// nothing, at the server's own endpoints neither.
+// TestBoundTokenIsNoBearerToken: the bearer of a sender-constrained token has
+// proved nothing, at the server's own endpoints neither.
 func TestBoundTokenIsNoBearerToken(t *testing.T) {
 	h := newGate(t, nil)
 	api := h.resourceServer("oauth2")

@@ -156,7 +156,7 @@ func TestStatusListEnds(t *testing.T) {
 	}
 }
 
-// TestKeptStatusLists: whoever asks for one list after the other fills no memory.
+// TestKeptStatusLists: a caller that requests many lists fills no memory.
 func TestKeptStatusLists(t *testing.T) {
 	db := &counting{}
 	h := newHouseOf(t, func(s store.Store) store.Store { db.Store = s; return db }, "listed")

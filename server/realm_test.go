@@ -50,8 +50,8 @@ func (h *house) live(realm string, p *counterfoil.Principal) bool {
 	return true
 }
 
-// TestReplace: a new token ends the one before, for whoever asks, and so do
-// disabling and deleting the client.
+// TestReplace: a new token revokes the previous one, for every request, and so
+// do disabling and deleting the client.
 func TestReplace(t *testing.T) {
 	h := newHouseOf(t, nil, "altrata", "oauth2")
 	live := func(token string) bool {

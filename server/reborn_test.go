@@ -69,7 +69,8 @@ func TestReuseAfterReload(t *testing.T) {
 	}
 }
 
-// TestChangedGrantsAreSeen: nobody is refused on what memory says of a client.
+// TestChangedGrantsAreSeen: no request is refused because of a stale client in
+// memory.
 func TestChangedGrantsAreSeen(t *testing.T) {
 	h := newGate(t, nil)
 	h.token("oauth2")

@@ -474,7 +474,7 @@ func (b *broken) Client(ctx context.Context, realm, id string) (store.Client, er
 
 func (b *broken) RecordIssued(ctx context.Context, i store.Issuance) (int64, error) {
 	if errors.Is(b.issued, store.ErrNotFound) {
-		b.read = b.issued // whoever looks again finds it so
+		b.read = b.issued // the next read finds it so
 	}
 	if b.issued != nil {
 		return 0, b.issued

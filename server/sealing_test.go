@@ -181,7 +181,7 @@ func TestRotateOnOpenKeys(t *testing.T) {
 	h.start(nil)
 	h.rotate2(t, masterKey, signing.Rotation{}, "start the server with it once")
 	if _, err := signing.NewKeys(h.store, nil, "password"); err == nil || !strings.Contains(err.Error(), "32 random bytes") {
-		t.Errorf("a master key that is none: %v", err)
+		t.Errorf("an invalid master key: %v", err)
 	}
 }
 

@@ -131,7 +131,7 @@ func TestStatusList(t *testing.T) {
 	h.clock.Turn(5 * time.Second)
 	want("enabled", 1, 0)
 
-	// A list is signed by the key of the tokens, and is none.
+	// A list is signed by the key of the tokens, and is not a token.
 	api := h.as("listed", h.resourceServer("listed"))
 	if got := h.introspect("listed", h.get(t, http.MethodGet, "/listed/status-lists/0").body, api); got.body != inactive {
 		t.Errorf("a status list as a token: %s", got.body)
@@ -195,7 +195,7 @@ func (s *counting) RevokedIndexes(ctx context.Context, realm string, first, last
 	return s.Store.RevokedIndexes(ctx, realm, first, last)
 }
 
-// TestStatusListForStrangers: whoever asks as often as they like costs one
+// TestStatusListForStrangers: a caller that asks repeatedly costs one
 // signature in five seconds; lists that are not there cost none.
 func TestStatusListForStrangers(t *testing.T) {
 	db := &counting{}

@@ -226,7 +226,7 @@ func TestCharsetOfJSON(t *testing.T) {
 	}
 }
 
-// Nothing is served without a principal, whoever mounted the handler where.
+// Nothing is served without a principal, wherever the handler is mounted.
 func TestWithoutGuard(t *testing.T) {
 	p := newPlace(t)
 	h := admin.NewHandler(p.local, "ops", slog.New(slog.NewTextHandler(&p.log, nil)))
@@ -277,8 +277,8 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-// In the realm of the Admin API, nobody becomes more than he is, takes over who
-// is more, or shuts him out.
+// In the realm of the Admin API, no client extends its own scopes, takes over
+// one that is more, or shuts him out.
 func TestNobodyRisesAbove(t *testing.T) {
 	for _, row := range []struct {
 		name string

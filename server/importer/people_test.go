@@ -610,7 +610,7 @@ func TestCapLifetime(t *testing.T) {
 	}
 }
 
-// A client without scopes may ask for nothing: whoever imports it is told so, and
+// A client without scopes may ask for nothing: the import reports that, and
 // what there is.
 func TestImportedWithoutScopes(t *testing.T) {
 	r := shop(t)

@@ -25,7 +25,7 @@ import (
 )
 
 // made writes n clients in a format, with some members before and behind the
-// list that nobody wants.
+// ignored list.
 func made(format string, n int) string {
 	var b strings.Builder
 	row := func(i int) {

@@ -157,7 +157,7 @@ func TestKeysComeFromMemoryWhileFresh(t *testing.T) {
 	}
 }
 
-// A stranger who sends IDs that nobody has must not make us hammer the source.
+// A caller that sends unknown IDs must not make the server hammer the source.
 func TestUnknownKeysAreFetchedForSeldom(t *testing.T) {
 	p := newPublisher(t)
 	p.serve(answer(200, set(t, "a")))
@@ -181,7 +181,7 @@ func TestNewKeyIsFound(t *testing.T) {
 	p.want(t, "", 2, "a", "b")
 }
 
-// A set without a key of use is no set: nobody can tell which keys there are.
+// A set without a usable key is no set: its keys are unknown.
 func TestSetWithoutAUsableKeyIsAFailure(t *testing.T) {
 	for name, body := range map[string]string{
 		"none":          `{"keys":[]}`,
@@ -434,8 +434,8 @@ func TestSetsInMemoryAreBounded(t *testing.T) {
 	ask(1, 1002)
 }
 
-// A set that has lost all of its keys is not believed: its source may be starting
-// again. The last one ends after an hour.
+// A set that has lost all of its keys is not trusted: its source may be
+// starting again. The last one ends after an hour.
 func TestEmptiedSetIsAFailure(t *testing.T) {
 	p := newPublisher(t)
 	p.serve(answer(200, set(t, "a", "b")))
@@ -444,7 +444,7 @@ func TestEmptiedSetIsAFailure(t *testing.T) {
 	p.clock.Turn(5 * time.Minute)
 	p.want(t, "a", 2, "a")
 	p.want(t, "", 2, "a", "b")
-	p.fails(t, "c", 2, "no key that can be used") // nobody can tell
+	p.fails(t, "c", 2, "no key that can be used") // unknown
 	p.serve(answer(200, set(t, "b")))
 	p.clock.Turn(5 * time.Second)
 	p.want(t, "c", 3)

@@ -94,7 +94,7 @@ func TestZeroHashVerifiesNothing(t *testing.T) {
 	}
 }
 
-// The hash of nothing is a valid text, and still nobody gets in with nothing.
+// The hash of nothing is a valid text, and still the empty secret is refused.
 func TestEmptySecretIsNeverRight(t *testing.T) {
 	if sechash.Own("").Verify("") {
 		t.Error("the empty secret verifies")

@@ -16,8 +16,9 @@ import (
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
-// TestFilesLost removes and replaces the files of an open database: SQLite goes on
-// writing into what nobody can open any more, and reports that all is written.
+// TestFilesLost removes and replaces the files of an open database: SQLite
+// goes on writing into a file that can no longer be opened, and reports that
+// all is written.
 func TestFilesLost(t *testing.T) {
 	remove := func(suffix string) func(*testing.T, string) {
 		return func(t *testing.T, path string) {
@@ -103,7 +104,7 @@ func TestFilesLostUnderReads(t *testing.T) {
 	}
 	s.LookedLongAgo()
 	if _, err := s.TokenStatus(t.Context(), "r", "c", "t"); !errors.Is(err, sqlite.ErrLost) {
-		t.Errorf("a read when nobody has looked for long: %v", err)
+		t.Errorf("a read long after the last check: %v", err)
 	}
 }
 

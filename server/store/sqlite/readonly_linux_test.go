@@ -204,7 +204,7 @@ func TestReadOnlyBesideAnEmptyLog(t *testing.T) {
 }
 
 // A file without a log is read without locks. When it is written to meanwhile,
-// through another mount of it, whoever has read it is told.
+// through another mount of it, the reader is told.
 func TestReadOnlyWhileWritten(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs two mounts of one directory, which root alone can make")

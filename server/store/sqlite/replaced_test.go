@@ -79,8 +79,8 @@ func TestReplacedWithinASecond(t *testing.T) {
 	}
 }
 
-// TestReplacedNamesOutliveTheirTokens: what is revoked by its name is so until the
-// token has expired, for whoever follows the revocations.
+// TestReplacedNamesOutliveTheirTokens: what is revoked by its name is so until
+// the token has expired, for followers of the revocations.
 func TestReplacedNamesOutliveTheirTokens(t *testing.T) {
 	s, c := open(t, newPath(t)), clock.NewStepping(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
 	if err := createClient(t.Context(), s, "c"); err != nil {
@@ -114,9 +114,9 @@ func TestReplacedNamesOutliveTheirTokens(t *testing.T) {
 	}
 }
 
-// TestReplacedStaysSoUntilItHasExpired: whoever follows the revocations hears of a
-// token that was replaced until it has expired by every clock, be it revoked by its
-// name or by its date.
+// TestReplacedStaysSoUntilItHasExpired: a follower of the revocations hears of
+// a token that was replaced until it has expired by every clock, be it revoked
+// by its name or by its date.
 func TestReplacedStaysSoUntilItHasExpired(t *testing.T) {
 	for name, later := range map[string]time.Duration{"within its second": 0, "later": time.Minute} {
 		t.Run(name, func(t *testing.T) {

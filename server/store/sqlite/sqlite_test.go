@@ -209,8 +209,8 @@ func wantOpenError(t *testing.T, path, want string) {
 	}
 }
 
-// TestNewClientsEndNothing: whoever follows the revocations hears nothing of a client
-// that is made.
+// TestNewClientsEndNothing: a follower of the revocations hears nothing of a
+// client that is made.
 func TestNewClientsEndNothing(t *testing.T) {
 	s := open(t, newPath(t))
 	if err := createClient(t.Context(), s, "c"); err != nil {
@@ -332,7 +332,7 @@ func TestLockedAgain(t *testing.T) {
 		return tx
 	}
 	tx := hold()
-	open(t, path) // what only reads waits for nobody
+	open(t, path) // a reader waits for no writer
 	s.SetPatience(0, time.Hour)
 	if err := s.Ready(t.Context()); err == nil {
 		t.Fatal("ready while locked")

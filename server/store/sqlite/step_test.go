@@ -134,9 +134,10 @@ func TestRoomIsNotMadeByAWrongClock(t *testing.T) {
 	}
 }
 
-// TestDowntimeIsCaughtUp: for how long a program did not run nobody knows, so what
-// expired meanwhile is kept, but not for ever: once the clock has gone on regularly
-// for a day it is taken at its word. One that was set begins its day anew.
+// TestDowntimeIsCaughtUp: how long a program did not run is unknown, so what
+// expired meanwhile is kept, but not for ever: once the clock has gone on
+// regularly for a day it is taken at its word. One that was set begins its day
+// anew.
 func TestDowntimeIsCaughtUp(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, row := range []struct {

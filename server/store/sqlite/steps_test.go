@@ -16,10 +16,10 @@ func TestFailedSteps(t *testing.T) {
 	}
 	for _, row := range []struct {
 		name string
-		sql  [2]string // breaks it, mends it
+		sql  [2]string // breaks it, repairs it
 	}{
 		{"the totals cannot be read", [2]string{"ALTER TABLE totals RENAME TO away", "ALTER TABLE away RENAME TO totals"}},
-		{"what serves once cannot be kept", fault("BEFORE INSERT ON once")},
+		{"a replay key cannot be stored", fault("BEFORE INSERT ON once")},
 		{"the token before cannot be ended", fault("BEFORE INSERT ON client_tokens")},
 		{"the run of tokens cannot be written", fault("BEFORE INSERT ON issued")},
 		{"an event cannot be written", fault("BEFORE INSERT ON events")},
@@ -49,7 +49,7 @@ func TestFailedSteps(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := token("broken"); err != nil { // nothing of it was used up
-				t.Errorf("once mended: %v", err)
+				t.Errorf("once repaired: %v", err)
 			}
 			events, _ := storetest.Events(t, s)
 			if len(events) != 3 || events[1].TokenID != "before" || events[2].TokenID != "broken" {
