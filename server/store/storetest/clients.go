@@ -47,7 +47,7 @@ func clientRoundTrip(t *testing.T, s store.Store) {
 	}
 }
 
-// clientSettings sends every setting there and back.
+// clientSettings stores and reads every setting.
 func clientSettings(t *testing.T, s store.Store) {
 	c := newClient("c")
 	c.NotBefore = micro(at.Truncate(time.Second))
@@ -97,7 +97,7 @@ func clientExists(t *testing.T, s store.Store) {
 		t.Errorf("the first client became %+v", got)
 	}
 	other.Realm = "r2"
-	create(t, s, other) // another realm has room for the same ID
+	create(t, s, other) // another realm may have the same ID
 	if events, _ := Events(t, s); len(events) != 2 {
 		t.Errorf("a refused creation left an event: %+v", events)
 	}
@@ -221,7 +221,7 @@ func search(t *testing.T, s store.Store) {
 		{ID: "beta", Settings: store.Settings{Contact: "Ops@Example.com", Environment: store.Sandbox}},
 		{ID: "gamma", Settings: store.Settings{Labels: map[string]string{"Team": "Bluebird"}, Environment: store.Production}},
 		{ID: "delta", Settings: store.Settings{Name: "ÄPFEL"}, Disabled: true},
-		// "labels" and "sandbox" are words of the store's own, at most.
+		// "labels" and "sandbox" are at most internal words of the store.
 		{ID: "epsilon", Settings: store.Settings{Labels: map[string]string{"k": "v"},
 			Tokens: store.TokenSettings{Claims: map[string]string{"k": "hidden"}}}},
 	} {

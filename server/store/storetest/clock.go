@@ -14,13 +14,13 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// The clock that a store is told goes on, and somebody sets it now and then.
+// The clock of a store advances, and is set now and then.
 
 // life is how long the tokens of these tests live: until after the end.
 const life = 20 * 24 * time.Hour
 
-// ledger is what has become of clients and their tokens, in the order of the
-// writes.
+// ledger records the expected state of clients and their tokens, in the order
+// of the writes.
 type ledger struct {
 	t       *testing.T
 	s       store.Store
@@ -31,7 +31,7 @@ type ledger struct {
 	index int64
 }
 
-// entry is a token; ended says why it is dead, "" while it is not.
+// entry is a token; ended says why it is no longer valid, "" while it is.
 type entry struct {
 	client, id string
 	issued     time.Time
@@ -50,7 +50,7 @@ func (l *ledger) create(id string, policy provider.Policy) {
 	must(l.t, err)
 }
 
-// end ends the tokens of a client.
+// end revokes the tokens of a client.
 func (l *ledger) end(client, why string) {
 	for _, e := range l.tokens {
 		if e.client == client && e.ended == "" {
@@ -90,7 +90,7 @@ func (l *ledger) issue(client, id string, policy provider.Policy) {
 	l.tokens = append(l.tokens, &entry{client: client, id: id, issued: issue.Issued})
 }
 
-// check compares what is known of each token in every way that there is.
+// check compares the state of each token in every way of reading it.
 func (l *ledger) check(when string, followers ...*follower) {
 	l.t.Helper()
 	revoked, err := l.s.RevokedIndexes(l.t.Context(), "r", l.index, l.index+int64(len(l.tokens)))
@@ -99,7 +99,7 @@ func (l *ledger) check(when string, followers ...*follower) {
 	for _, n := range revoked {
 		listed[int(n-l.index)] = true
 	}
-	followers = append(followers, new(follower)) // one that comes now
+	followers = append(followers, new(follower)) // one that starts now
 	for _, f := range followers {
 		f.follow(l.t, l.s)
 	}
@@ -128,8 +128,8 @@ func (l *ledger) check(when string, followers ...*follower) {
 	}
 }
 
-// clockSet: whatever somebody does to the clock, a token counts exactly until
-// something ends it, and none is dated far ahead.
+// clockSet: however the clock is set, a token is valid until it is revoked,
+// and none is dated far ahead.
 func clockSet(t *testing.T, s store.Store) {
 	policies := map[string]provider.Policy{"rep": provider.Replace, "ind": provider.Independent, "swap": provider.Replace}
 	names := []string{"rep", "ind", "swap"}
@@ -180,9 +180,10 @@ func clockSet(t *testing.T, s store.Store) {
 	}
 }
 
-// clockSetBackBySeconds: tokens were issued each second, and the clock goes back by
-// some of them, before or after what ends them all. It ends each, on whichever side of
-// the clock it is dated, also when a token comes later.
+// clockSetBackBySeconds: tokens were issued each second, and the clock goes
+// back by some of them, before or after all are revoked. Each is revoked,
+// whether it is dated before or after the clock, also when a token is issued
+// later.
 func clockSetBackBySeconds(t *testing.T, s store.Store) {
 	l := newLedger(t, s)
 	ends := []struct {
@@ -231,9 +232,9 @@ func clockSetBackBySeconds(t *testing.T, s store.Store) {
 	}
 }
 
-// clockSetBackAfterReplace: a client whose tokens are independent has one from when
-// they were not, which is dated ahead. It goes on to count, and the next ones are
-// dated by the clock.
+// clockSetBackAfterReplace: a client whose tokens are independent has one from
+// when they were not, which is dated ahead. It stays valid, and the next ones
+// are dated by the clock.
 func clockSetBackAfterReplace(t *testing.T, s store.Store) {
 	l := newLedger(t, s)
 	l.create("c", provider.Replace)
@@ -246,8 +247,8 @@ func clockSetBackAfterReplace(t *testing.T, s store.Store) {
 	must(t, err)
 	l.clock.Step(-2 * time.Hour)
 	l.issue("c", "independent", provider.Independent)
-	// Its status list says that another has replaced it: to refuse too much is the
-	// lesser harm.
+	// Its status list says that another has replaced it: refusing too much is
+	// the lesser harm.
 	st, err := s.TokenStatus(t.Context(), "r", "c", "live")
 	var f follower
 	f.follow(t, s)
@@ -263,8 +264,8 @@ func clockSetBackAfterReplace(t *testing.T, s store.Store) {
 	l.check("after all were revoked")
 }
 
-// clockSetBackUnderway: what was read of a client before its dates were lowered is not
-// taken for what it is after the next change.
+// clockSetBackUnderway: a client that was read before its dates were lowered
+// does not count as current after the next change.
 func clockSetBackUnderway(t *testing.T, s store.Store) {
 	l := newLedger(t, s)
 	l.create("c", provider.Replace)
@@ -309,8 +310,8 @@ func clockSetBackAfterRevocations(t *testing.T, s store.Store) {
 	l.check("after another token")
 }
 
-// clockSetForgetsNothing: while the clock was ahead for a moment, the store took
-// for expired what was in force when it was right again.
+// clockSetForgetsNothing: while the clock was briefly ahead, tokens seemed
+// expired to the store that were valid when the clock was right again.
 func clockSetForgetsNothing(t *testing.T, s store.Store) {
 	l := newLedger(t, s)
 	l.create("c", provider.Independent)
@@ -339,7 +340,7 @@ func clockSetForgetsNothing(t *testing.T, s store.Store) {
 	revoke("first", time.Hour)
 	l.tokens[0].ended = "revoked"
 	l.clock.Step(365 * 24 * time.Hour)
-	// Enough of everything for whatever a store does with what has expired.
+	// Enough rows of every kind to trigger the sweeps of a store.
 	for n := range 300 {
 		id := fmt.Sprint(n)
 		must(t, record(id, time.Minute, store.ReplayKey{Hash: [32]byte{2, byte(n), byte(n >> 8)}, Until: l.clock.Now().Add(time.Minute)}))

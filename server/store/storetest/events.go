@@ -43,7 +43,7 @@ func eventOrder(t *testing.T, s store.Store) {
 }
 
 // eventsWhileWriting: a reader that follows the record while others write may
-// be late, and misses nothing: no event appears before one that it was given.
+// lag, but misses nothing: no event appears before one that it was given.
 func eventsWhileWriting(t *testing.T, s [2]store.Store) {
 	const writers, each = 8, 20
 	for i := range writers {
@@ -94,8 +94,8 @@ func eventsWhileWriting(t *testing.T, s [2]store.Store) {
 	}
 }
 
-// RunEviction tests that strangers fill no more than their share: s is empty
-// and keeps the given number of refusals, 10 or more.
+// RunEviction tests that refused unauthenticated requests are bounded: s is
+// empty and keeps the given number of refusals, 10 or more.
 func RunEviction(t *testing.T, s store.Store, keep int) {
 	defer s.Close()
 	create(t, s, newClient("c"))

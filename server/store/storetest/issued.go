@@ -132,9 +132,9 @@ func deleteEndsLive(t *testing.T, s store.Store) {
 	}
 }
 
-// deletedWithinASecond: the end of a live token dates the next one of the
-// client a second ahead, and the client is deleted before that. It does not
-// belong to the client that is made again.
+// deletedWithinASecond: revoking a live token dates the client's next one a
+// second ahead, and the client is deleted before that second. The date does
+// not apply to a client that is created again.
 func deletedWithinASecond(t *testing.T, s store.Store) {
 	c := create(t, s, newClient("c"))
 	must(t, record(s, issued("c", "live"), true))
@@ -172,14 +172,14 @@ func issuedNeedsUnchanged(t *testing.T, s store.Store) {
 	i := issue(s, issued("c", "t1"), false)
 	mark, err := s.RecordIssued(t.Context(), i)
 	must(t, err)
-	// Another client is changed: the mark is another, this client is not.
+	// Another client is changed: the revision changes, this client does not.
 	create(t, s, newClient("other"))
 	i.Revision, i.Event.TokenID = mark, "t2"
 	later, err := s.RecordIssued(t.Context(), i)
 	if err != nil || later == mark || later != read(t, s, "r", "c").Revision {
 		t.Errorf("after a change elsewhere: mark %d, %v; it was %d", later, err, mark)
 	}
-	// It is changed: whatever mark it was read under, this is not it any more.
+	// It is changed: at no revision is it the client that was read.
 	c.Name = "changed"
 	changed := update(t, s, c)
 	for _, asOf := range []int64{0, mark, later} {
@@ -220,7 +220,7 @@ func reusedNeedsUnrevoked(t *testing.T, s store.Store) {
 	}
 }
 
-// key is what may be used once, in the test of that name.
+// key returns the replay key of a test.
 func key(t *testing.T, n byte) store.ReplayKey {
 	return store.ReplayKey{Hash: sha256.Sum256(append([]byte(t.Name()), n)), Until: at.Add(time.Minute)}
 }
@@ -250,7 +250,7 @@ func once(t *testing.T, s store.Store) {
 	wantEvents(t, s, "one client, four tokens", 5)
 }
 
-// concurrentOnce: of many that use the same key, one does.
+// concurrentOnce: of many concurrent uses of a key, one succeeds.
 func concurrentOnce(t *testing.T, s [2]store.Store) {
 	create(t, s[0], newClient("c"))
 	for round := range byte(10) {
@@ -276,8 +276,8 @@ func concurrentOnce(t *testing.T, s [2]store.Store) {
 	wantEvents(t, s[0], "one client, ten tokens", 11)
 }
 
-// issuedWhileDisabled: once a client is disabled, changed or deleted, nothing is
-// recorded for it as it was, wherever that is tried.
+// issuedWhileDisabled: once a client is disabled, changed or deleted, nothing
+// is recorded for its earlier state, in any process.
 func issuedWhileDisabled(t *testing.T, s [2]store.Store) {
 	for name, end := range map[string]func(store.Store, store.Client) error{
 		"disabled": func(s store.Store, c store.Client) error {
@@ -342,7 +342,7 @@ func issuedWhile(t *testing.T, s [2]store.Store, id string, end func(store.Store
 	}
 }
 
-// reusedWhileRevoked: once a token is revoked, it is not answered again.
+// reusedWhileRevoked: a revoked token is not returned again.
 func reusedWhileRevoked(t *testing.T, s [2]store.Store) {
 	create(t, s[0], newClient("c"))
 	i := issue(s[0], issued("c", "t"), false)

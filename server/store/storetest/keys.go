@@ -125,7 +125,7 @@ func changedSigningKeys(t *testing.T, s store.Store) {
 }
 
 // oldReading: a change by a server that has read the key before another one
-// changed it undoes neither a longer life nor an erasure.
+// changed it undoes neither a longer lifetime nor an erasure.
 func oldReading(t *testing.T, s store.Store) {
 	k := store.SigningKey{Realm: "r", ID: "a", Algorithm: "ES256", Created: micro(at), Activates: micro(at),
 		Lifetime: time.Hour, Public: []byte("p"), Private: "x"}

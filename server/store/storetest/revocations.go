@@ -14,7 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// revocation ends one token.
+// revocation revokes one token.
 func revocation(id, token string) store.Revocation {
 	return store.Revocation{Realm: "r", ClientID: id, TokenID: token, Expires: at.Add(time.Hour)}
 }
@@ -23,7 +23,7 @@ func revoke(s store.Store, id, token string) error {
 	return s.RevokeToken(context.Background(), revocation(id, token), change(counterfoil.EventTokenRevoked, id))
 }
 
-// follower is what someone knows who follows the revocations of a realm.
+// follower is the state of a follower of a realm's revocations.
 type follower struct {
 	feed  string
 	after int64
@@ -62,7 +62,7 @@ func (f *follower) follow(t *testing.T, s store.Store) {
 	}
 }
 
-// accepts tells whether a follower lets a token pass.
+// accepts reports whether a follower accepts a token.
 func (f *follower) accepts(id, token string, issued time.Time) bool {
 	all := f.ends[id+"\x00"]
 	_, one := f.ends[id+"\x00"+token]
@@ -75,8 +75,8 @@ type made struct {
 	issued time.Time
 }
 
-// issueReplacing records a token that replaces others, as the server does: when
-// it is dated too early, once more.
+// issueReplacing records a token that replaces others, as the server does:
+// when it is dated too early, it tries again.
 func issueReplacing(t *testing.T, s store.Store, id, token string, now time.Time) made {
 	t.Helper()
 	i := issue(s, issued(id, token), true)
@@ -97,8 +97,8 @@ func issueReplacing(t *testing.T, s store.Store, id, token string, now time.Time
 	}
 }
 
-// replaced: at any time a follower accepts the live token and no other, whatever
-// became of the client, and however the clock goes.
+// replaced: at any time a follower accepts the live token and no other,
+// whatever happens to the client and the clock.
 func replaced(t *testing.T, s store.Store) {
 	create(t, s, newClient("c"))
 	var tokens []made
@@ -137,7 +137,7 @@ func replaced(t *testing.T, s store.Store) {
 				c.NotBefore = now.Add(time.Second)
 			}
 			update(t, s, c)
-			// The live token is revoked as well: take another.
+			// The live token is revoked as well: issue another.
 			if !c.Disabled {
 				tokens = append(tokens, issueReplacing(t, s, "c", fmt.Sprint(n), now))
 			}
@@ -149,13 +149,13 @@ func replaced(t *testing.T, s store.Store) {
 		}
 		check(when)
 	}
-	// Someone who comes late learns the same.
+	// A follower that starts late learns the same.
 	f = follower{}
 	check("from the beginning")
 }
 
-// datedTooEarly: a token that would be taken for one of those that another has
-// ended is not recorded; dated Latest it is.
+// datedTooEarly: a token that would count as one of those that another has
+// replaced is not recorded; dated MinIssuedAt it is.
 func datedTooEarly(t *testing.T, s store.Store) {
 	create(t, s, newClient("c"))
 	must(t, record(s, issued("c", "t1"), true))
@@ -175,7 +175,7 @@ func datedTooEarly(t *testing.T, s store.Store) {
 	wantEvents(t, s, "one client, two tokens", 3)
 }
 
-// followedReplacement: of tokens that replace each other all at once one is
+// followedReplacement: of tokens that replace each other concurrently one is
 // live, and it is the one that a follower accepts.
 func followedReplacement(t *testing.T, s [2]store.Store) {
 	create(t, s[0], newClient("c"))
@@ -229,7 +229,7 @@ func revokeToken(t *testing.T, s store.Store) {
 		t.Errorf("revoked again: %+v, %v", page, err)
 	}
 	wantEvents(t, s, "created, revoked", 2)
-	// In another realm and of another client, tokens may have the same name.
+	// In another realm and for another client, tokens may have the same ID.
 	if st, err := s.TokenStatus(t.Context(), "r", "c", "t"); err != nil || !st.Revoked {
 		t.Errorf("standing %+v, %v", st, err)
 	}
@@ -269,8 +269,8 @@ func revokeTooMany(t *testing.T, s store.Store) {
 	wantErr(t, "an hour later", s.RevokeToken(t.Context(), revocation("c", "more"), e), nil)
 }
 
-// clientRevocations: what happens to a client becomes a revocation of its
-// tokens, in its latest state.
+// clientRevocations: a change of a client becomes a revocation of its tokens,
+// in its latest state.
 func clientRevocations(t *testing.T, s store.Store) {
 	c := create(t, s, newClient("c"))
 	var f follower
@@ -361,7 +361,7 @@ func revocationPages(t *testing.T, s store.Store) {
 	}
 }
 
-// concurrentRevocation: a token that many revoke at once is revoked once.
+// concurrentRevocation: a token that is revoked concurrently is revoked once.
 func concurrentRevocation(t *testing.T, s [2]store.Store) {
 	create(t, s[0], newClient("c"))
 	var wg sync.WaitGroup
@@ -383,7 +383,7 @@ func concurrentRevocation(t *testing.T, s [2]store.Store) {
 	}
 }
 
-// followedWhileWriting: who follows while others write misses nothing.
+// followedWhileWriting: a follower misses nothing while others write.
 func followedWhileWriting(t *testing.T, s [2]store.Store) {
 	const writers, each = 20, 10
 	for n := range writers {
@@ -430,8 +430,8 @@ func followedWhileWriting(t *testing.T, s [2]store.Store) {
 	}
 }
 
-// revokedIndexes looks at a token for each way in which it can end, and one that
-// serves.
+// revokedIndexes checks a token for each way of revoking it, and one valid
+// token.
 func revokedIndexes(t *testing.T, s store.Store) {
 	for _, id := range []string{"serves", "revoked", "disabled", "before", "deleted", "again", "replaced", "ended", "independent"} {
 		create(t, s, newClient(id))
@@ -495,7 +495,7 @@ func revokedIndexes(t *testing.T, s store.Store) {
 	}
 }
 
-// passes lets the time go on until then.
+// passes advances the clock to a time.
 func passes(t *testing.T, s store.Store, until time.Time) {
 	t.Helper()
 	e := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: until, Realm: "r"}
