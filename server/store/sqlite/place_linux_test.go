@@ -27,21 +27,21 @@ func TestCheckPlace(t *testing.T) {
 	}{
 		"a local disk":       {func(*testing.T) {}, ""},
 		"locks as they are":  {func(t *testing.T) { sqlite.FakeLocks(t, works) }, ""},
-		"locks of no effect": {func(t *testing.T) { sqlite.FakeLocks(t, func(int) error { return nil }) }, "locks do not keep"},
-		"no locks":           {func(t *testing.T) { sqlite.FakeLocks(t, func(int) error { return syscall.ENOLCK }) }, "locks do not keep"},
+		"locks of no effect": {func(t *testing.T) { sqlite.FakeLocks(t, func(int) error { return nil }) }, "locks do not exclude"},
+		"no locks":           {func(t *testing.T) { sqlite.FakeLocks(t, func(int) error { return syscall.ENOLCK }) }, "locks do not exclude"},
 		"a system without the other kind of lock": {func(t *testing.T) {
 			sqlite.FakeLocks(t, func(n int) error { return [...]error{nil, syscall.EINVAL, nil}[n] })
 		}, ""},
-		"neither kind of lock": {func(t *testing.T) { sqlite.FakeLocks(t, func(int) error { return syscall.EINVAL }) }, "locks do not keep"},
+		"neither kind of lock": {func(t *testing.T) { sqlite.FakeLocks(t, func(int) error { return syscall.EINVAL }) }, "locks do not exclude"},
 		"locks that stay": {func(t *testing.T) {
 			sqlite.FakeLocks(t, func(n int) error { return [...]error{nil, nil, syscall.EAGAIN, nil, syscall.EAGAIN}[n] })
-		}, "locks do not keep"},
+		}, "locks do not exclude"},
 		"locks that fail when they are taken": {func(t *testing.T) {
 			sqlite.FakeLocks(t, func(n int) error { return [...]error{nil, nil, syscall.EIO, nil, nil}[n] })
-		}, "locks do not keep"},
+		}, "locks do not exclude"},
 		"locks that cannot be let go of": {func(t *testing.T) {
 			sqlite.FakeLocks(t, func(n int) error { return [...]error{nil, nil, syscall.EACCES, syscall.EIO, nil}[n] })
-		}, "locks do not keep"},
+		}, "locks do not exclude"},
 		"memory that is not shared": {func(t *testing.T) { sqlite.FakeMemory(t, nil) }, "cannot share memory"},
 		"no memory of files":        {func(t *testing.T) { sqlite.FakeMemory(t, syscall.ENODEV) }, "cannot share memory"},
 		"no sync":                   {func(t *testing.T) { sqlite.FakeSync(t, syscall.EINVAL) }, "lost with the power"},
