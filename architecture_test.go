@@ -52,9 +52,10 @@ func packagesIn(t *testing.T, dir, fields string) []pkg {
 }
 
 // in reports whether path is the package or one below it.
-func in(path, room string) bool { return path == room || strings.HasPrefix(path, room+"/") }
+func in(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
-// own returns the path of an import below the module, and whether it is there.
+// own returns the path of an import below the module, and whether it is in the
+// module.
 func own(path string) (string, bool) {
 	if path == module {
 		return "", true
@@ -62,10 +63,11 @@ func own(path string) (string, bool) {
 	return strings.CutPrefix(path, module+"/")
 }
 
-// Arrows point down: the wings never meet, only cmd wires, the APIs know no
-// guard, the foundations and the nouns know nothing above them.
+// Imports go one way: server, guard and client never import each other, only cmd
+// imports them all, the APIs do not import the guard, and internal packages and
+// the root import nothing above them.
 func TestArrowsPointDown(t *testing.T) {
-	wings := []string{"server", "guard", "client"}
+	parts := []string{"server", "guard", "client"}
 	for _, p := range packages(t) {
 		for _, path := range p.Imports {
 			imported, ok := own(path)
@@ -78,9 +80,9 @@ func TestArrowsPointDown(t *testing.T) {
 			if in(p.ImportPath, "cmd") || in(p.ImportPath, "bench") {
 				continue
 			}
-			for _, wing := range wings {
-				if in(imported, wing) && !in(p.ImportPath, wing) {
-					t.Errorf("%s imports the wing %s", p.ImportPath, imported)
+			for _, part := range parts {
+				if in(imported, part) && !in(p.ImportPath, part) {
+					t.Errorf("%s imports %s: only cmd may", p.ImportPath, imported)
 				}
 			}
 			if in(imported, "apis") && !in(p.ImportPath, "apis") {
@@ -90,13 +92,13 @@ func TestArrowsPointDown(t *testing.T) {
 				t.Errorf("%s imports provider, which is above it", p.ImportPath)
 			}
 			if p.ImportPath == "" && imported != "" {
-				t.Errorf("the nouns import %s", imported)
+				t.Errorf("the root package imports %s", imported)
 			}
 		}
 	}
 }
 
-// Whoever imports the client or the guard gets no database with it.
+// A program that imports the client or the guard gets no database with it.
 func TestNoDatabaseForImporters(t *testing.T) {
 	for _, p := range packages(t) {
 		if p.ImportPath != "client" && p.ImportPath != "guard" && p.ImportPath != "provider" && p.ImportPath != "" {
@@ -110,8 +112,9 @@ func TestNoDatabaseForImporters(t *testing.T) {
 	}
 }
 
-// Whoever imports the client gets no keyring, no encryption of files and nothing that
-// runs programs with it; nor does who takes credentials from files and variables.
+// A program that imports the client gets no keyring, no encryption of files and
+// nothing that runs programs with it. The same holds for package credential, which
+// takes credentials from files and variables.
 func TestClientIsLight(t *testing.T) {
 	for _, p := range packages(t) {
 		if p.ImportPath != "client" && p.ImportPath != "client/credential" {

@@ -94,8 +94,8 @@ func anchors(text string) map[string]bool {
 	return all
 }
 
-// A page that links to what is not there, or to a name that its file does not
-// declare, tells what was true once.
+// A page must not link to a file that does not exist, or to a name that the file
+// does not declare.
 func TestDocumentsLink(t *testing.T) {
 	links, names := 0, 0
 	for _, d := range documents(t) {
@@ -166,7 +166,7 @@ func TestDocumentsNameTests(t *testing.T) {
 				name = ".." + found[2] // of the root
 			}
 			if !tests[name] {
-				t.Errorf("%s names the test %s: there is none in that package", d.path, strings.TrimPrefix(name, ".."))
+				t.Errorf("%s names the test %s, which that package does not have", d.path, strings.TrimPrefix(name, ".."))
 			}
 		}
 	}
@@ -175,9 +175,9 @@ func TestDocumentsNameTests(t *testing.T) {
 	}
 }
 
-// What is shown of a guard runs as it stands: its URLs at the issuer are the
-// server's, and a path with a last slash stands in a ServeMux without it too,
-// which redirects calls otherwise.
+// The examples of a guard run as they are: their URLs at the issuer are those of
+// the server, and a path that ends with a slash is registered without it too,
+// because ServeMux redirects calls otherwise.
 func TestExamplesOfAGuardRun(t *testing.T) {
 	paths, err := filepath.Glob("guard/*.go")
 	if err != nil {

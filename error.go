@@ -5,24 +5,25 @@ import (
 	"time"
 )
 
-// Error is a refusal or a failure with a reason for machines and words for
-// people. Its text never holds a secret, a token or a response's body.
+// Error is a refusal or a failure, with a reason for programs and a message for
+// people. Its text never contains a secret, a token or the body of a response.
 type Error struct {
 	// Reason tells what went wrong.
 	Reason Reason
 	// Message is one line for a person: what happened and, where it is known,
 	// what to do next.
 	Message string
-	// Code is the error code as the other side wrote it (RFC 6749 section 5.2),
-	// empty when it wrote none.
+	// Code is the error code that the other side sent (RFC 6749 section 5.2);
+	// empty if it sent none.
 	Code string
-	// Description is the error_description as the other side wrote it (RFC 6749
-	// section 5.2): at most 256 characters of printable ASCII, empty when it wrote
-	// none, something else, or one of the request's credentials.
+	// Description is the error_description that the other side sent (RFC 6749
+	// section 5.2): at most 256 characters of printable ASCII. It is empty if the
+	// other side sent none or something else, or repeated one of the request's
+	// credentials.
 	Description string
-	// Status is the HTTP status that came with it; 0 when there was no answer.
+	// Status is the HTTP status of the answer; 0 if there was no answer.
 	Status int
-	// RetryAfter is how long the other side asked to wait; 0 when it did not.
+	// RetryAfter is how long the other side asked to wait; 0 if it did not ask.
 	RetryAfter time.Duration
 	// Err is the cause, for errors.Is and the log; never sent to a caller.
 	Err error
@@ -47,15 +48,14 @@ func (e *Error) Unwrap() error { return e.Err }
 type Class string
 
 const (
-	// Transient: it may pass without anybody's doing, so the same request may be
-	// repeated later. The network failed, or the other side answered 408, 429 or
-	// 5xx.
+	// Transient: the failure is temporary and the same request may succeed later.
+	// The network failed, or the other side answered 408, 429 or 5xx.
 	Transient Class = "transient"
-	// Refused: the request was understood and will be refused again until someone
+	// Refused: the request was understood and will be refused again until a person
 	// changes something, such as a secret or a scope.
 	Refused Class = "refused"
-	// Protocol: the other side does not speak what was expected, such as a web
-	// page in the place of a token, or shows a certificate that is not good.
+	// Protocol: the other side does not follow the protocol. It answers with a web
+	// page instead of a token, for example, or presents an invalid certificate.
 	Protocol Class = "protocol"
 )
 

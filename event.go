@@ -2,11 +2,11 @@ package counterfoil
 
 import "time"
 
-// The types of Event. A server issues and refuses tokens. A client requests one
-// (each attempt leaves an event), obtains its first, renews the one it has, is
-// refused or fails for a while, and drops one that an API has rejected; it
-// retries a call. A token that was obtained and serves, but could not be kept for
-// the next process, was not cached.
+// The types of Event. A server issues and refuses tokens. A client requests a
+// token (one event for each attempt), obtains its first, renews the one it has,
+// fails to get one, and drops one that an API has rejected; it retries a call. A
+// token is not cached if the client obtained and uses it but could not store it
+// for the next process.
 const (
 	EventTokenIssued    = "token.issued"
 	EventTokenReused    = "token.reused" // issued before and answered again
@@ -30,8 +30,8 @@ const (
 	EventSecretEnded    = "client.secret_ended"
 	EventTokenRevoked   = "token.revoked"
 	EventTokensRevoked  = "tokens.revoked" // all of a client
-	// EventClientAuthenticated: a client used an assertion that serves once, for
-	// something other than a token.
+	// EventClientAuthenticated: a client used a single-use assertion for something
+	// other than a token.
 	EventClientAuthenticated = "client.authenticated"
 	EventKeyCreated          = "key.created"
 	EventKeyChanged          = "key.changed" // it may sign tokens that live longer
@@ -40,41 +40,41 @@ const (
 	EventKeysResealed        = "keys.resealed"
 )
 
-// Event is what one decision leaves behind. Audit records, logs and metrics are
-// all made from it, so it never holds a secret or a token, and whatever a
-// stranger wrote into it is bounded and free of control characters.
+// Event records one decision. Audit records, logs and metrics are all made from
+// it, so it never contains a secret or a token, and text that comes from a
+// request is bounded and free of control characters.
 type Event struct {
 	// Type is one of the Event constants.
 	Type string `json:"event_type"`
-	// Time is when the decision was taken.
+	// Time is when the decision was made.
 	Time time.Time `json:"time"`
 	// Realm is the realm (at the server) or the provider (at a guard or a
 	// client).
 	Realm string `json:"realm"`
-	// ClientID is the client that the request claimed to be from; proven only
-	// when Success is true. Empty when the request named none.
+	// ClientID is the client that the request claimed to be from. It is proven
+	// only if Success is true, and empty if the request named no client.
 	ClientID string `json:"client_id"`
-	// Success tells whether the request got what it asked for.
+	// Success reports whether the request was granted.
 	Success bool `json:"success"`
 	// Reason says why not; empty on success.
 	Reason Reason `json:"reason,omitempty"`
 	// Actor is who made a change to a client or a key; empty for requests.
 	Actor string `json:"actor,omitempty"`
-	// TokenID is the jti of the token concerned, where there is one.
+	// TokenID is the jti of the token concerned, if any.
 	TokenID string `json:"token_id,omitempty"`
 	// Address is the IP address of the caller, without a port.
 	Address string `json:"ip_address"`
-	// UserAgent is the request's User-Agent, cut at 256 bytes.
+	// UserAgent is the request's User-Agent, cut off at 256 bytes.
 	UserAgent string `json:"user_agent"`
 	// Detail is what an operator needs beyond the reason; never sent to the
 	// caller.
 	Detail string `json:"detail,omitempty"`
-	// Duration is how long a client's request took that ended with this event; 0
-	// where there was none. It is for metrics and traces, not for records.
+	// Duration is how long the client's request took that this event reports; 0 if
+	// there was no request. It is for metrics and traces, not for records.
 	Duration time.Duration `json:"-"`
-	// Status is the HTTP status that a client was answered; 0 without an answer.
+	// Status is the HTTP status that the client received; 0 without an answer.
 	Status int `json:"-"`
-	// Attempt counts a client's requests for one purpose from 1; 0 where that is
-	// not said.
+	// Attempt counts a client's requests for one purpose from 1; 0 if it is
+	// unknown.
 	Attempt int `json:"-"`
 }

@@ -60,9 +60,9 @@ func nested(t *testing.T) []string {
 // root, for what their tests import.
 var laterGo = []string{"guard/wycheproof"}
 
-// A module of its own is built beside the code that it extends, never beside an
-// older release, and with the same versions of what both need: what is tested
-// here is what an importer of both gets.
+// A nested module is built with the code that it extends, never with an older
+// release, and with the same versions of what both need: an importer of both gets
+// what is tested here.
 func TestModulesOfTheirOwn(t *testing.T) {
 	root := readGoMod(t, ".")
 	versions := map[string]string{}
@@ -123,8 +123,9 @@ func broughtBy(t *testing.T, path string) []string {
 	return slices.DeleteFunc(all, func(path string) bool { return path == module })
 }
 
-// TestModulesOfTheClient and TestModulesOfTheGuard hold the lists of modules
-// that come with a wing: whoever imports it must be able to read all of them.
+// TestModulesOfTheClient and TestModulesOfTheGuard hold the lists of modules that
+// come with the client and the guard: an importer must be able to read all of
+// them.
 func TestModulesOfTheClient(t *testing.T) {
 	brings(t, "client",
 		"github.com/go-jose/go-jose/v4",

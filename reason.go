@@ -1,15 +1,14 @@
 package counterfoil
 
-// Reason says, for machines, why a request was refused. A provider description
-// gives reasons their status and body on the wire; the audit log keeps them
-// unchanged. A reason that a description does not mention takes the shape of
+// Reason says, for programs, why a request was refused. A provider description
+// gives each reason its status and body on the wire; the audit log records the
+// reason itself. A reason that a description does not mention is answered like
 // its Parent.
 type Reason string
 
-// Reasons of the token endpoint. The first group are the codes of RFC 6749
-// section 5.2 and its neighbours, and have no parent; each of the others tells
-// one of them apart for the audit log and for dialects that answer it
-// differently.
+// Reasons of the token endpoint. The first group is the error codes of RFC 6749
+// section 5.2 and of related RFCs. Each of the others is a case of one of them,
+// told apart for the audit log and for dialects that answer it differently.
 const (
 	InvalidRequest       Reason = "invalid_request"
 	InvalidClient        Reason = "invalid_client"
@@ -59,8 +58,8 @@ const (
 	DPoPProofReplayed Reason = "dpop_proof_replayed"
 )
 
-// Reasons of a guard; HeaderMissing and the API key's serve the token endpoint
-// as well.
+// Reasons of a guard. The token endpoint has HeaderMissing, HeaderInvalid and
+// those of the API key too.
 const (
 	TokenMissing      Reason = "token_missing"
 	TokenInvalid      Reason = "token_invalid"
@@ -89,8 +88,9 @@ const (
 	TokenProofNonce  Reason = "token_proof_nonce" // RFC 9449 section 9
 )
 
-// BadResponse is what a client makes of an answer of the token endpoint that is
-// neither a token nor a refusal: a web page, a redirect, a token without life.
+// BadResponse is the client's reason for an answer of the token endpoint that is
+// neither a token nor a refusal: a web page, a redirect, a token that has already
+// expired.
 const BadResponse Reason = "bad_response"
 
 var parents = map[Reason]Reason{
@@ -151,6 +151,6 @@ var parents = map[Reason]Reason{
 	TokenProofNonce:  TokenProof,
 }
 
-// Parent returns the broader reason that r is a case of, or "" when r is one of
-// the broadest.
+// Parent returns the broader reason that r is a case of, or "" if there is no
+// broader one.
 func (r Reason) Parent() Reason { return parents[r] }

@@ -10,9 +10,10 @@ import (
 // the order in which they were given.
 type Scopes []string
 
-// ParseScopes splits a scope parameter at single spaces. The empty string is no
-// scopes. It refuses what RFC 6749 section 3.3 does not allow in a scope token:
-// control characters, double quotes, backslashes and anything outside ASCII.
+// ParseScopes splits a scope parameter at single spaces. The empty string has no
+// scopes. It refuses characters that RFC 6749 section 3.3 does not allow in a
+// scope token: control characters, double quotes, backslashes and anything
+// outside ASCII.
 func ParseScopes(s string) (Scopes, error) {
 	if s == "" {
 		return nil, nil
@@ -34,14 +35,13 @@ func ParseScopes(s string) (Scopes, error) {
 	return scopes, nil
 }
 
-// String joins the scopes with spaces, as they travel in a scope parameter.
+// String joins the scopes with spaces, as in a scope parameter.
 func (s Scopes) String() string { return strings.Join(s, " ") }
 
 // Contains reports whether scope is among s.
 func (s Scopes) Contains(scope string) bool { return slices.Contains(s, scope) }
 
-// ContainsAll reports whether each of want is among s. Nothing wanted is always
-// contained.
+// ContainsAll reports whether each of want is among s; it does if want is empty.
 func (s Scopes) ContainsAll(want Scopes) bool {
 	for _, w := range want {
 		if !s.Contains(w) {

@@ -6,22 +6,22 @@ import "time"
 type Token struct {
 	// Value is what goes into the Authorization header, after the type.
 	Value Secret
-	// Type is the token_type as the provider wrote it; "Bearer" and "bearer"
-	// mean the same.
+	// Type is the token_type that the provider sent; "Bearer" and "bearer" mean
+	// the same.
 	Type string
-	// Scopes are those that were granted; nil when the provider did not say,
-	// which means the ones asked for.
+	// Scopes are the granted scopes; nil if the provider did not say, which means
+	// the requested ones.
 	Scopes Scopes
-	// Issued is when the request that got the token was sent, by the holder's
-	// clock.
+	// Issued is when the client sent the request for the token, by its own clock.
 	Issued time.Time
-	// Expires is when the token ends, by the holder's clock; never the zero
+	// Expires is when the token expires, by the client's clock; never the zero
 	// time.
 	Expires time.Time
 }
 
-// Lifetime is how long the token serves in all.
+// Lifetime returns the time from Issued to Expires.
 func (t Token) Lifetime() time.Duration { return t.Expires.Sub(t.Issued) }
 
-// Live reports whether the token still serves at the given time.
+// Live reports whether the token has a value and has not expired at the given
+// time.
 func (t Token) Live(at time.Time) bool { return t.Value != "" && at.Before(t.Expires) }
