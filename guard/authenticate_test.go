@@ -73,7 +73,7 @@ func TestAuthenticateAnswersAsHandler(t *testing.T) {
 	}
 }
 
-// A failure behind a refusal can be looked at, and is not in the answer.
+// The cause of a refusal can be unwrapped, and is not in the answer.
 func TestRefusalOfAFailure(t *testing.T) {
 	r := newRig(t, "oauth2")
 	cause := errors.New("connection to db-7 refused")

@@ -15,29 +15,29 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// schemeDPoP precedes a token that is bound to a key (RFC 9449 section 7.1). It
-// stands in the header that the description takes tokens from, whatever scheme
-// that has: the binding is the token's, not the dialect's.
+// schemeDPoP precedes a token that is bound to a key (RFC 9449 section 7.1). It is
+// accepted in the header that the description takes tokens from, in every
+// dialect, because the token has the binding, not the dialect.
 const schemeDPoP = "DPoP"
 
 // The error codes of RFC 6750 section 3.1 and RFC 9449 section 7.1 for a token
-// that is not used as its binding asks.
+// that is not used as its binding requires.
 const (
 	codeToken = "invalid_token"
 	codeProof = "invalid_dpop_proof"
 	codeNonce = "use_dpop_nonce"
 )
 
-// binding is what a token is bound to by its claim cnf (RFC 7800): thumbprints,
-// "" where it is not.
+// binding is what a token is bound to by its claim cnf (RFC 7800): thumbprints, or
+// "" for the kind that it is not bound to.
 type binding struct {
 	certificate string // x5t#S256, RFC 8705 section 3.1
 	key         string // jkt, RFC 9449 section 6.1
 }
 
-// bindingOf reads the claim cnf: nil when there is none. A claim that binds to
-// nothing known here is refused: taken as a bearer token, it would be good in the
-// hands of a thief. Unknown members beside a known one do not matter (RFC 7800
+// bindingOf reads the claim cnf; it returns nil for a token without one. A claim
+// with no known member is refused: if the token were accepted as a bearer token, a
+// thief could use it. Unknown members beside a known one are ignored (RFC 7800
 // section 3.1).
 func bindingOf(members map[string]any) (*binding, counterfoil.Reason) {
 	value, there := members["cnf"]
@@ -64,21 +64,24 @@ func bindingOf(members map[string]any) (*binding, counterfoil.Reason) {
 	return b, ""
 }
 
-// prover checks that the sender of a token is who it is bound to.
+// prover checks that the sender of a token holds what the token is bound to.
 type prover struct {
 	peer peer.Config
 	// origin is Config.URL without a slash at its end; "" for https and the
 	// request's Host.
 	origin string
 	seen   dpop.Seen
-	nonces *dpop.Nonces // nil when no nonce is demanded
+	nonces *dpop.Nonces // nil if no nonce is required
 	clock  counterfoil.Clock
 }
 
 func newProver(cfg *Config) (*prover, error) {
 	p := &prover{
 		clock: cfg.Clock, seen: dpop.Seen{Clock: cfg.Clock, Most: cfg.MaxProofs},
-		peer: peer.Config{TrustedProxies: cfg.TrustedProxies, CertificateHeader: cfg.CertificateHeader, CertificateForm: peer.Form(cfg.CertificateForm)},
+		peer: peer.Config{
+			TrustedProxies: cfg.TrustedProxies, CertificateHeader: cfg.CertificateHeader,
+			CertificateForm: peer.Form(cfg.CertificateForm),
+		},
 	}
 	if err := p.peer.Validate(); err != nil {
 		return nil, fmt.Errorf("proxies: %w", err)
@@ -108,15 +111,15 @@ func newProver(cfg *Config) (*prover, error) {
 	return p, err
 }
 
-// holder checks that the request comes from whom the token is bound to, and
-// that it uses the scheme that goes with the binding. It is asked on each call,
-// whether the token is remembered or not, after everything else about the token
-// is right: only then does a proof take room in memory.
+// holder checks that the sender holds what the token is bound to, and uses the
+// scheme that goes with the binding. It runs on each call, for remembered tokens
+// too, once everything else about the token is right: only then does a proof take
+// room in memory.
 func (g *Guard) holder(answer http.Header, r *http.Request, v *verified, s *sent) *Refusal {
 	b := v.bound
 	if s.proved && (b == nil || b.key == "") {
-		// The scheme says what the token does not: it is another scheme than the
-		// token's, and the challenge names that.
+		// The token is not bound to a key, so its scheme is another one, which
+		// the challenge names.
 		s.proved = false
 		return g.deny(counterfoil.TokenMissing, "the scheme DPoP with a token that is bound to no key")
 	}
@@ -157,8 +160,8 @@ func (g *Guard) proof(answer http.Header, r *http.Request, v *verified, s *sent)
 	}
 	proof, err := dpop.Verify(proofs[0], want)
 	if p.nonces != nil {
-		// The next nonce comes with any answer, before it is missed (RFC 9449
-		// section 8.2).
+		// Any answer may carry the next nonce, before the caller lacks it (RFC
+		// 9449 section 8.2).
 		if fresh := p.nonces.Issue(); err != nil || proof.Nonce != fresh {
 			answer.Set("DPoP-Nonce", fresh)
 		}
@@ -169,13 +172,14 @@ func (g *Guard) proof(answer http.Header, r *http.Request, v *verified, s *sent)
 	case err != nil:
 		return g.unproved(codeProof, err.Error())
 	case !p.seen.FirstOf(v.principal.ClientID, proof):
-		return g.unproved(codeProof, "the proof was here before, or there is no room to remember it")
+		return g.unproved(codeProof, "the proof was used before, or there is no room to remember it")
 	}
 	return nil
 }
 
 // target returns the URL that the sender of r asked for: the origin and the path
-// of the request line, because whoever mounts the guard may have changed r.URL.
+// of the request line. r.URL may have been changed by the handlers before the
+// guard.
 func (p *prover) target(r *http.Request) (string, bool) {
 	path := r.RequestURI
 	if !strings.HasPrefix(path, "/") {
@@ -195,7 +199,7 @@ func (p *prover) target(r *http.Request) (string, bool) {
 	if p.origin != "" {
 		return p.origin + path, true
 	}
-	// A Host with the characters of a path would choose the path, too.
+	// A Host with the characters of a path would set the path, too.
 	if r.Host == "" || strings.ContainsAny(r.Host, `/\?#@`) {
 		return "", false
 	}
@@ -207,11 +211,11 @@ func (g *Guard) unproved(code, detail string) *Refusal {
 	return &Refusal{Reason: counterfoil.TokenProof, header: g.tokenHeader, code: code, detail: detail}
 }
 
-// challenged returns the shape of a refusal with the challenge that the sender
-// of a proof needs (RFC 9449 section 7.1), where the description does not speak
-// of proofs. A refused proof gets one in place of the description's; any other
-// refusal of a call with the scheme DPoP keeps the description's parameters and
-// takes that scheme.
+// challenged returns the shape of a refusal with the challenge that the sender of
+// a proof needs (RFC 9449 section 7.1), unless the description has a shape for
+// refused proofs. For a refused proof the challenge replaces the description's;
+// any other refusal of a call with the scheme DPoP keeps the description's
+// parameters and names that scheme.
 func (g *Guard) challenged(shape provider.Refusal, refusal *Refusal) provider.Refusal {
 	if _, described := g.api.Refusals[refusal.Reason]; described && refusal.code != "" {
 		return shape

@@ -167,8 +167,7 @@ func TestAProofIsTakenOnce(t *testing.T) {
 	}
 }
 
-// A proof that is no use takes no room: what fills the memory is what verified
-// tokens brought.
+// A useless proof takes no room: only proofs of verified tokens fill the memory.
 func TestRoomForProofsIsBounded(t *testing.T) {
 	r := newRigFor(t, must(provider.Builtin("oauth2")), dialects()["oauth2"], func(c *guard.Config) { c.MaxProofs = 4 })
 	token := r.keyBound()
@@ -195,7 +194,7 @@ func TestUnboundTokenWithAProof(t *testing.T) {
 	if a.header.Get("WWW-Authenticate") != "Bearer" {
 		t.Errorf("challenge %q", a.header.Get("WWW-Authenticate"))
 	}
-	req := r.call(token) // with a proof that nobody asked for
+	req := r.call(token) // with a proof that is not required
 	req.Header.Set("DPoP", "x")
 	if a := r.send(req); a.status != 200 {
 		t.Errorf("%d, %+v", a.status, a.event)
@@ -294,7 +293,7 @@ func TestNoncesOfTheGuard(t *testing.T) {
 	stranger.refused(stranger.send(stranger.prove(stranger.call(token), token, with)), counterfoil.TokenProofNonce)
 	r.refused(r.send(r.prove(r.call(token), token, members{"nonce": "guessed"})), counterfoil.TokenProofNonce)
 
-	r.clock.Turn(5 * time.Minute) // the next nonce, while the last one serves
+	r.clock.Turn(5 * time.Minute) // the next nonce, while the last one is valid
 	a = r.send(r.prove(r.call(token), token, with))
 	next := a.header.Get("DPoP-Nonce")
 	if a.status != 200 || next == "" || next == nonce {

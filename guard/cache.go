@@ -5,15 +5,15 @@ import (
 	"sync"
 )
 
-// digest names a token in the cache, which never holds the token itself. A
-// token of usual length is hashed from the stack.
+// digest identifies a token in the cache, which never holds the token itself. A
+// token of usual length is hashed without an allocation.
 func digest(token string) [sha256.Size]byte {
 	var buf [2 << 10]byte
 	return sha256.Sum256(append(buf[:0], token...))
 }
 
-// cache remembers verified tokens, at most as many as it was made for. It is
-// divided into shards so that calls seldom wait for one another. A full shard
+// cache remembers a bounded number of verified tokens. It is divided into shards
+// so that calls seldom wait for one another. A full shard
 // evicts a token that was not used since the shard's hand last passed it (the
 // clock algorithm).
 type cache struct {
@@ -32,7 +32,7 @@ type shard struct {
 
 type slot struct {
 	id   [sha256.Size]byte
-	v    *verified // nil when dropped
+	v    *verified // nil if dropped
 	used bool
 }
 
@@ -50,7 +50,7 @@ func newCache(size int) *cache {
 	return c
 }
 
-// shard returns the one that id belongs to; their number is a power of two.
+// shard returns the shard of id; the number of shards is a power of two.
 func (c *cache) shard(id *[sha256.Size]byte) *shard { return &c.shards[int(id[0])&(len(c.shards)-1)] }
 
 func (c *cache) get(id *[sha256.Size]byte) *verified {
@@ -79,7 +79,7 @@ func (c *cache) put(id *[sha256.Size]byte, v *verified) {
 	s.slots[i] = slot{id: *id, v: v}
 }
 
-// free returns a slot to fill, evicting what is in it.
+// free returns a slot to fill, and evicts the token in it.
 func (s *shard) free() int {
 	if len(s.slots) < s.limit {
 		s.slots = append(s.slots, slot{})

@@ -8,19 +8,19 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// Refusal is why a call is refused, and its answer in the words of the provider.
-// It is the error of [Guard.Authenticate] and [Guard.Authorize]. Its text is for the
-// operator; the caller gets nothing but the answer.
+// Refusal says why a call is refused, and holds the answer in the provider's
+// dialect. It is the error of [Guard.Authenticate] and [Guard.Authorize]. Its text
+// is for the operator; the caller gets only the answer.
 type Refusal struct {
-	// Reason is for machines: the Event of the call has the same.
+	// Reason is for programs. The Event of the call has the same one.
 	Reason counterfoil.Reason
 
 	// header is the name of the header concerned, as the description writes it.
 	header string
-	// detail is for the operator; err the failure behind Unavailable.
+	// detail is for the operator; err is the cause of Unavailable.
 	detail string
 	err    error
-	// code is the error code of a refused proof of possession; dpop tells that
+	// code is the error code of a refused proof of possession; dpop is true if
 	// the token came with the scheme DPoP.
 	code string
 	dpop bool
@@ -29,7 +29,7 @@ type Refusal struct {
 	extra  http.Header // of the answer, beside those of the description
 }
 
-// Error returns the reason and what is known of it.
+// Error returns the reason, and the cause or the details.
 func (f *Refusal) Error() string {
 	text := "call refused: " + string(f.Reason)
 	switch {
@@ -41,8 +41,8 @@ func (f *Refusal) Error() string {
 	return text
 }
 
-// Unwrap returns the failure of Keys, Liveness or Directory that the call is
-// refused for as unavailable; otherwise nil.
+// Unwrap returns the error of Keys, Liveness or Directory for which the call is
+// refused as unavailable; otherwise nil.
 func (f *Refusal) Unwrap() error { return f.err }
 
 // Status returns the HTTP status of the answer, 400 to 599.
@@ -58,11 +58,12 @@ func (f *Refusal) Write(w http.ResponseWriter) {
 	f.answer.Write(w)
 }
 
-// reasons are all that a call is refused for, by the header concerned.
+// reasons are all reasons of refused calls, by the header concerned.
 var reasons = map[provider.HeaderSource][]counterfoil.Reason{
 	provider.HeaderFromToken: {
-		counterfoil.TokenMissing, counterfoil.TokenInvalid, counterfoil.TokenRepeated, counterfoil.TokenMalformed, counterfoil.TokenAlgorithm,
-		counterfoil.TokenKeyUnknown, counterfoil.TokenSignature, counterfoil.TokenIssuer, counterfoil.TokenAudience,
+		counterfoil.TokenMissing, counterfoil.TokenInvalid, counterfoil.TokenRepeated, counterfoil.TokenMalformed,
+		counterfoil.TokenAlgorithm, counterfoil.TokenKeyUnknown, counterfoil.TokenSignature,
+		counterfoil.TokenIssuer, counterfoil.TokenAudience,
 		counterfoil.TokenUse, counterfoil.TokenExpired, counterfoil.TokenNotYetValid, counterfoil.TokenReplaced,
 		counterfoil.TokenRevoked, counterfoil.TokenCertificate, counterfoil.TokenProof, counterfoil.TokenProofNonce,
 		counterfoil.ScopeInsufficient, counterfoil.Unavailable,
@@ -91,11 +92,12 @@ func shapesOf(api *provider.API) shapes {
 }
 
 // refuse completes every refusal: it logs a failure of the guard's own sources,
-// reports the event and finds the answer in the description. p is nil if it is not
-// proven who calls.
+// reports the event and finds the answer in the description. p is nil if the
+// caller is not proven.
 func (g *Guard) refuse(r *http.Request, p *counterfoil.Principal, refusal *Refusal) {
-	if refusal.err != nil && r.Context().Err() == nil { // a caller who left is no failure
-		g.trouble.Error(r.Context(), g.clock, g.logger, "guard: call refused as unavailable", "provider", g.provider.Name, "api", g.api.Name, "error", refusal.err)
+	if refusal.err != nil && r.Context().Err() == nil { // a caller that left is not a failure
+		g.trouble.Error(r.Context(), g.clock, g.logger, "guard: call refused as unavailable",
+			"provider", g.provider.Name, "api", g.api.Name, "error", refusal.err)
 	}
 	if g.onEvent != nil {
 		g.onEvent(r.Context(), g.event(r, p, refusal))
@@ -108,7 +110,7 @@ func (g *Guard) refuse(r *http.Request, p *counterfoil.Principal, refusal *Refus
 	}
 }
 
-// event describes the decision on r; no is nil when the call is let through.
+// event describes the decision on r; refusal is nil if the call is let through.
 func (g *Guard) event(r *http.Request, p *counterfoil.Principal, refusal *Refusal) counterfoil.Event {
 	e := counterfoil.Event{
 		Type: counterfoil.EventCallAllowed, Time: g.clock.Now(), Realm: g.provider.Name, Success: true,

@@ -13,7 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// claims is what the claims of a token must be.
+// claims says what the claims of a token must be.
 type claims struct {
 	provider string
 	issuer   string
@@ -22,24 +22,24 @@ type claims struct {
 	leeway   time.Duration
 	// late is the leeway of exp.
 	late time.Duration
-	// tenants tells whether the tokens name the client's tenants.
+	// tenants reports whether the tokens name the client's tenants.
 	tenants bool
 	checks  []check
 }
 
-// check is what one claim must be.
+// check says what one claim must be.
 type check struct {
 	name string
 	from provider.ClaimSource
 	// value is the fixed value, a string or a json.Number.
 	value any
-	// optional says that a token without the claim is right.
+	// optional says that a token without the claim is valid.
 	optional bool
 }
 
-// order is that of the checks: who speaks comes first, so that the record of a
-// refusal names the client; times come last of all, so that "expired" is said
-// of a token only that a new one would cure.
+// order is the order of the checks. Issuer and client come first, so that the
+// record of a refusal names the client. Times come last, so that a token is
+// refused as expired only if a new one would be accepted.
 var order = []provider.ClaimSource{provider.FromIssuer, provider.FromClientID, provider.FromTokenID, provider.FromAudience}
 
 func claimsOf(cfg Config, api *provider.API) (claims, error) {
@@ -61,7 +61,7 @@ func claimsOf(cfg Config, api *provider.API) (claims, error) {
 	}
 	for _, source := range []provider.ClaimSource{provider.FromIssuer, provider.FromClientID, provider.FromExpiresAt} {
 		if t.Claim(source) == "" {
-			return claims{}, fmt.Errorf("the tokens have no claim from %s: a guard cannot do without", source)
+			return claims{}, fmt.Errorf("the tokens have no claim from %s: a guard needs one", source)
 		}
 	}
 	named := map[string]bool{}
@@ -73,8 +73,8 @@ func claimsOf(cfg Config, api *provider.API) (claims, error) {
 		named[d.Name] = true
 		c.checks = append(c.checks, k)
 	}
-	// Where a description does not speak of them, RFC 7519 still does (sections
-	// 4.1.3 and 4.1.5).
+	// RFC 7519 sections 4.1.3 and 4.1.5 hold for aud and nbf even if the
+	// description does not mention them.
 	for name, from := range map[string]provider.ClaimSource{"aud": provider.FromAudience, "nbf": provider.FromNotBefore} {
 		if !named[name] {
 			c.checks = append(c.checks, check{name: name, from: from, optional: true})
@@ -95,8 +95,11 @@ func checkOf(d provider.Claim) (check, error) {
 	default:
 		return k, fmt.Errorf("the claim %s has a value of type %T: it must be text or a whole number", d.Name, v)
 	}
-	// A token without scopes or tenants is right; it opens less.
-	k.optional = d.From == provider.FromScope || d.From == provider.FromScopeList || d.From == provider.FromTenants || d.From == provider.FromStatus
+	// A token without scopes or tenants is valid; it allows less.
+	switch d.From {
+	case provider.FromScope, provider.FromScopeList, provider.FromTenants, provider.FromStatus:
+		k.optional = true
+	}
 	return k, nil
 }
 
@@ -107,8 +110,9 @@ func rank(from provider.ClaimSource) int {
 	return len(order)
 }
 
-// read checks the type and the claims of a token, all but the times against the
-// clock. Beside a reason, the principal is nil until the client is known.
+// read checks the type and the claims of a token, except that it does not compare
+// times with the clock. With a reason, the principal is nil until the client is
+// known.
 func (c *claims) read(typ string, members map[string]any) (*verified, counterfoil.Reason, string) {
 	v := &verified{}
 	p := &counterfoil.Principal{Provider: c.provider, Issuer: c.issuer, Claims: members}
@@ -136,7 +140,7 @@ func (c *claims) read(typ string, members map[string]any) (*verified, counterfoi
 	return v, "", ""
 }
 
-// claim checks one claim and notes what it says.
+// claim checks one claim and stores its value.
 func (c *claims) claim(k *check, value any, v *verified, p *counterfoil.Principal) counterfoil.Reason {
 	ok := true
 	switch k.from {
@@ -185,8 +189,8 @@ func (c *claims) claim(k *check, value any, v *verified, p *counterfoil.Principa
 	return ""
 }
 
-// mediaSubtype returns a typ without the prefix that RFC 7515 section 4.1.9
-// lets its writer leave out.
+// mediaSubtype returns a typ without the prefix that RFC 7515 section 4.1.9 makes
+// optional.
 func mediaSubtype(typ string) string {
 	const prefix = "application/"
 	if len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
@@ -211,9 +215,9 @@ func texts(value any) ([]string, bool) {
 	return all, ok
 }
 
-// scopes reads a claim of scopes: one string with spaces (RFC 8693 section 4.2)
-// or an array of them, whichever the description says. Issuers change from one to
-// the other with an update, and each means the same.
+// scopes reads a claim of scopes: one string with spaces (RFC 8693 section 4.2) or
+// an array, whichever the description says. Issuers change from one to the other
+// with an update, and both mean the same.
 func scopes(value any) (counterfoil.Scopes, bool) {
 	text, one := value.(string)
 	if !one {
@@ -227,8 +231,8 @@ func scopes(value any) (counterfoil.Scopes, bool) {
 	return parsed, err == nil
 }
 
-// seconds reads a NumericDate (RFC 7519 section 2) without its fraction: whole
-// seconds are what issuers count revocations and replaced tokens in.
+// seconds reads a NumericDate (RFC 7519 section 2) without its fraction: issuers
+// count revocations and replaced tokens in whole seconds.
 func seconds(value any) (time.Time, bool) {
 	t, ok := jose.NumericDate(value)
 	return time.Unix(t.Unix(), 0), ok

@@ -17,12 +17,12 @@ import (
 const (
 	// maxMetadata bounds an issuer's metadata, in bytes.
 	maxMetadata = 64 << 10
-	// discoveryTimeout bounds Discover, beside its context.
+	// discoveryTimeout bounds Discover, in addition to its context.
 	discoveryTimeout = 10 * time.Second
 )
 
-// Metadata is what a guard needs of an issuer's metadata (RFC 8414 section 2).
-// URLs are https.
+// Metadata is the part of an issuer's metadata that a guard needs (RFC 8414
+// section 2). URLs are https.
 type Metadata struct {
 	// Issuer is for [Config].
 	Issuer string
@@ -35,13 +35,15 @@ type Metadata struct {
 
 // Discover reads an issuer's metadata: that of RFC 8414 section 3, else that of
 // OpenID Connect Discovery 1.0 section 4. The issuer is an https URL, and the
-// metadata must name exactly the same (RFC 8414 section 3.3): otherwise whoever
-// answers could make this guard trust the tokens of another issuer. A nil client
-// is one of its own. Redirects are not followed, and it ends within 10 seconds.
+// metadata must name exactly the same issuer (RFC 8414 section 3.3): otherwise the
+// server that answers could make this guard trust the tokens of another issuer.
+// If client is nil, Discover uses one of its own. It follows no redirects and
+// returns within 10 seconds.
 func Discover(ctx context.Context, issuer string, client *http.Client) (*Metadata, error) {
 	u, err := url.Parse(issuer)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, errors.New("discover: the issuer must be an https URL without credentials, query and fragment, such as https://auth.example.com")
+		return nil, errors.New("discover: the issuer must be an https URL without credentials, query and fragment, " +
+			"such as https://auth.example.com")
 	}
 	if client == nil {
 		client = &http.Client{}
@@ -50,8 +52,9 @@ func Discover(ctx context.Context, issuer string, client *http.Client) (*Metadat
 	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
 	defer cancel()
 	origin, path := u.Scheme+"://"+u.Host, strings.TrimSuffix(u.EscapedPath(), "/")
+	places := []string{origin + "/.well-known/oauth-authorization-server" + path, origin + path + "/.well-known/openid-configuration"}
 	var failed []error
-	for _, at := range []string{origin + "/.well-known/oauth-authorization-server" + path, origin + path + "/.well-known/openid-configuration"} {
+	for _, at := range places {
 		m, err := discover(ctx, client, at, issuer)
 		if err == nil {
 			return m, nil
@@ -91,7 +94,8 @@ func discover(ctx context.Context, client *http.Client, at, issuer string) (*Met
 		return nil, err
 	}
 	m := &Metadata{}
-	for name, field := range map[string]*string{"issuer": &m.Issuer, "jwks_uri": &m.JWKSURI, "introspection_endpoint": &m.IntrospectionEndpoint} {
+	fields := map[string]*string{"issuer": &m.Issuer, "jwks_uri": &m.JWKSURI, "introspection_endpoint": &m.IntrospectionEndpoint}
+	for name, field := range fields {
 		value, there := members[name]
 		text, ok := value.(string)
 		if there && !ok {
@@ -104,9 +108,9 @@ func discover(ctx context.Context, client *http.Client, at, issuer string) (*Met
 	}
 	switch {
 	case m.Issuer != issuer:
-		return nil, fmt.Errorf("the metadata is of the issuer %q", m.Issuer)
+		return nil, fmt.Errorf("the metadata is that of the issuer %q", m.Issuer)
 	case m.JWKSURI == "":
-		return nil, errors.New(`there is no member "jwks_uri"`)
+		return nil, errors.New(`the member "jwks_uri" is missing`)
 	}
 	return m, nil
 }

@@ -36,7 +36,7 @@ func TestDiscover(t *testing.T) {
 		{"the issuer of a path", "/a", map[string]string{oauthMetadata + "/a": strings.Replace(good, "ISSUER", "ROOT", 1)}, "of the issuer"},
 		{"no issuer", "", map[string]string{oauthMetadata: `{"jwks_uri":"https://keys.example/jwks"}`}, `of the issuer ""`},
 		{"issuer twice", "", map[string]string{oauthMetadata: strings.Replace(good, "{", `{"issuer":"https://other.example",`, 1)}, "twice"},
-		{"no keys", "", map[string]string{oauthMetadata: `{"issuer":"ISSUER"}`}, `no member "jwks_uri"`},
+		{"no keys", "", map[string]string{oauthMetadata: `{"issuer":"ISSUER"}`}, `the member "jwks_uri" is missing`},
 		{"keys by plain http", "", map[string]string{oauthMetadata: strings.Replace(good, "https://keys", "http://keys", 1)}, `"jwks_uri" is not an https URL`},
 		{"introspection by plain http", "", map[string]string{oauthMetadata: strings.Replace(good, "https://auth", "http://auth", 1)}, `"introspection_endpoint" is not an https URL`},
 		{"keys that are no text", "", map[string]string{oauthMetadata: `{"issuer":"ISSUER","jwks_uri":1}`}, `"jwks_uri" is not text`},

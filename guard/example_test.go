@@ -12,8 +12,8 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// An API of one's own behind a guard: the description is the catalog's "oauth2"
-// here, and could as well be a file.
+// An API behind a guard: the description is the catalog's "oauth2" here, and could
+// also be a file.
 func Example() {
 	p, err := provider.Open("oauth2")
 	if err != nil {

@@ -16,34 +16,34 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 )
 
-// FeedConfig says where an issuer tells what it revokes.
+// FeedConfig says where an issuer publishes its revocations.
 type FeedConfig struct {
 	// URL is the issuer's revocation feed, /revocations below the realm's base
 	// URL; https only. Required.
 	URL string
-	// Client follows it and authenticates: the transport adds the guard's own
-	// credentials or token. Its CheckRedirect and Timeout are not used: a
+	// Client sends the request and authenticates it: the transport adds the guard's
+	// own credentials or token. Its CheckRedirect and Timeout are not used: a
 	// redirect is a failure, and the answer never ends. Required.
 	Client *http.Client
 	// Clock tells the time; default the system's.
 	Clock counterfoil.Clock
-	// Logger gets what interrupts the feed, as a warning once a minute at most;
+	// Logger gets interruptions of the feed, as a warning once a minute at most;
 	// default slog.Default.
 	Logger *slog.Logger
 	// StaleAfter is the maximum time without a heartbeat, which the issuer sends
-	// every 5 seconds, after which the feed is stale; default 15 seconds. A
-	// revocation goes unnoticed for at most that long, unless OnStale lets tokens
-	// pass.
+	// every 5 seconds; after it the feed is stale. Default 15 seconds. A
+	// revocation goes unnoticed for at most that long, unless OnStale accepts
+	// tokens.
 	StaleAfter time.Duration
-	// OnStale decides about tokens while the feed is stale, beside what it knows to
-	// be revoked. Default: calls are refused as unavailable. An [Introspector] asks
-	// the issuer about each token, [Unchecked] accepts them.
+	// OnStale decides about tokens while the feed is stale, except about those that
+	// are known to be revoked. Default: calls are refused as unavailable. An
+	// [Introspector] asks the issuer about each token, [Unchecked] accepts them.
 	OnStale Liveness
-	// MaxEntries is how many tokens and clients are remembered at most, each
-	// until no token that it concerns is in force; default 1,000,000. One takes
-	// about 200 bytes, twice that while the feed starts anew; names of more than
-	// 256 bytes on average count as more entries. With more, the feed is
-	// stale, and starts anew every minute until they fit.
+	// MaxEntries is how many revoked tokens and clients are remembered at most,
+	// each until no token that it concerns is in force; default 1,000,000. One
+	// takes about 200 bytes, twice that while the feed restarts; names of more
+	// than 256 bytes on average count as more entries. With more entries, the feed
+	// is stale, and restarts every minute until they fit.
 	MaxEntries int
 }
 
@@ -53,63 +53,63 @@ const (
 	// The wait between two connections: at first, at most, and after the feed
 	// had more than MaxEntries.
 	firstWait, longestWait, fullWait = 100 * time.Millisecond, 5 * time.Second, time.Minute
-	// freeEnds is how many connections in a row may end within longestWait, and
-	// the next one still comes after firstWait.
+	// freeEnds is how many connections in a row may end within longestWait before
+	// the wait for the next one grows.
 	freeEnds = 5
-	// warnEvery is how often a feed that fails again and again is warned of.
+	// warnEvery is the time between two warnings about a feed that keeps failing.
 	warnEvery = time.Minute
 )
 
-// Feed follows what an issuer revokes. One may serve several guards of the
-// issuer. It is safe for concurrent use.
+// Feed follows the revocations of an issuer. One Feed may serve several guards of
+// the issuer. It is safe for concurrent use.
 type Feed struct {
 	cfg   FeedConfig
 	ctx   context.Context // ended by Close
 	stop  context.CancelFunc
 	tasks sync.WaitGroup
 
-	// revoked is what calls look at, current when the issuer last said that
-	// there is nothing more; nil before that was so.
+	// revoked is what calls consult. current is the time of the last heartbeat;
+	// nil before the first.
 	revoked atomic.Pointer[revoked]
 	current atomic.Pointer[time.Time]
 	full    atomic.Bool
-	// noticed tells that a call found the feed stale, since it was not.
+	// noticed is true if a call has found the feed stale since it last caught up.
 	noticed atomic.Bool
 	// warned is when the follower last logged a warning.
 	warned time.Time
 
 	mu sync.Mutex
-	// feed and after are the position. next is what is filled after a reset, in
-	// place of revoked until it is complete.
+	// feed and after are the position. next is filled after a reset; once
+	// complete, it replaces revoked.
 	feed       string
 	after      int64
 	next       *revoked
 	connected  bool
 	reconnects uint64
-	// hangUp ends the connection that there is.
+	// hangUp ends the current connection.
 	hangUp context.CancelCauseFunc
 }
 
-// FeedStats is how a Feed is.
+// FeedStats is the state of a Feed.
 type FeedStats struct {
-	// Entries is how many tokens and clients are remembered.
+	// Entries is how many revoked tokens and clients are remembered.
 	Entries int
-	// Position is the last that the feed was followed to; empty before the first.
+	// Position is the position of the last event; empty before the first.
 	Position string
-	// Connected tells that there is a connection, and nothing older than it is
-	// missing. Stale tells that OnStale decides now, Full that this is because
+	// Connected reports whether the feed has a connection that has caught up.
+	// Stale reports whether OnStale decides now, and Full whether that is because
 	// there are more than MaxEntries.
 	Connected, Stale, Full bool
 	// LastHeartbeat is when the issuer last said that there is nothing more; zero
-	// before.
+	// before the first time.
 	LastHeartbeat time.Time
-	// Reconnects are the connections after the first.
+	// Reconnects counts the connections after the first.
 	Reconnects uint64
 }
 
-// FollowRevocations follows an issuer's revocation feed from now on. Until it
-// has caught up for the first time, which it does not wait for, it is stale. The
-// caller closes it in the end.
+// FollowRevocations starts to follow an issuer's revocation feed. It returns
+// before the feed has caught up for the first time; until then the feed is stale.
+// The caller must close the feed.
 func FollowRevocations(cfg FeedConfig) (*Feed, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("follow revocations: %w", err)
@@ -149,15 +149,15 @@ func (cfg *FeedConfig) complete() error {
 	return nil
 }
 
-// Close leaves the feed and waits until nothing of it runs. Afterwards it is
-// stale; what it knows to be revoked stays so.
+// Close ends the connection and waits for all goroutines of the feed. Afterwards
+// the feed is stale; tokens that are known to be revoked stay revoked.
 func (f *Feed) Close() {
 	f.stop()
 	f.tasks.Wait()
 	f.current.Store(nil)
 }
 
-// Stats returns how the feed is now.
+// Stats returns the current state of the feed.
 func (f *Feed) Stats() FeedStats {
 	known := f.revoked.Load()
 	s := FeedStats{Entries: int(known.count.Load()), Full: f.full.Load(), Stale: f.stale(known, f.cfg.Clock.Now())}
@@ -170,8 +170,8 @@ func (f *Feed) Stats() FeedStats {
 	return s
 }
 
-// position is where the feed is, as the id of an event; the caller holds the
-// lock.
+// position returns the position of the feed, as the ID of an event; the caller
+// holds the lock.
 func (f *Feed) position() string {
 	if f.feed == "" {
 		return ""
@@ -179,14 +179,14 @@ func (f *Feed) position() string {
 	return f.feed + "." + strconv.FormatInt(f.after, 10)
 }
 
-// stale reports whether what the feed knows may not be all there is.
+// stale reports whether revocations may be missing.
 func (f *Feed) stale(known *revoked, now time.Time) bool {
 	at := f.current.Load()
 	return at == nil || f.full.Load() || now.Sub(*at) >= f.cfg.StaleAfter || known.incomplete(now)
 }
 
-// notice tells once that a call found the feed stale. When that is because the
-// clock was set back, the feed starts anew at once.
+// notice logs once that a call found the feed stale. If the reason is that the
+// clock was set back, the feed restarts at once.
 func (f *Feed) notice(known *revoked, now time.Time) {
 	if !f.noticed.Swap(true) {
 		f.cfg.Logger.Error("revocation feed: stale", "url", f.cfg.URL, "policy", f.policy(), "full", f.full.Load())
@@ -194,7 +194,7 @@ func (f *Feed) notice(known *revoked, now time.Time) {
 	if known.incomplete(now) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		if f.connected { // it is not any more when it starts anew
+		if f.connected { // false once the feed restarts
 			f.connected = false
 			f.hangUp(errFeedSetBack)
 		}
@@ -212,8 +212,8 @@ func (f *Feed) policy() string {
 	return "introspect"
 }
 
-// warn logs what interrupts the feed: the first time as a warning, and for a
-// minute only for those who look for more.
+// warn logs an interruption of the feed: as a warning once a minute, otherwise at
+// the level debug.
 func (f *Feed) warn(message string, args ...any) {
 	level, now := slog.LevelWarn, f.cfg.Clock.Now()
 	if f.warned.IsZero() || now.Sub(f.warned) >= warnEvery {
@@ -229,8 +229,8 @@ var (
 	errFeedStale     error = &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "the revocation feed is stale"}
 )
 
-// Live tells of a token what the feed knows, as [Liveness] says. What it knows to
-// be revoked stays so, stale or not.
+// Live reports what the feed knows about a token, as [Liveness] says. A token that
+// is known to be revoked is refused even while the feed is stale.
 func (f *Feed) Live(ctx context.Context, p *counterfoil.Principal, token counterfoil.Secret) error {
 	known := f.revoked.Load()
 	ended, client := known.ended(p)

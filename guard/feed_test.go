@@ -329,8 +329,8 @@ func TestFeedResumes(t *testing.T) {
 	}
 }
 
-// The issuer's database is another: everything is learnt anew, and until that is
-// complete nothing is forgotten.
+// The issuer has another database: the guard reads everything again, and forgets
+// nothing until that is complete.
 func TestFeedStartsAnew(t *testing.T) {
 	s := newTeller(t, false)
 	f := s.follow(nil)
@@ -356,7 +356,7 @@ func TestFeedStartsAnew(t *testing.T) {
 	if a, b, c := r.reason(old), r.reason(fresh), r.reason(other); a != "" || b != counterfoil.TokenRevoked || c != "" {
 		t.Errorf("when it is complete: %q, %q, %q", a, b, c)
 	}
-	// The same word, and an older state of the database.
+	// The same feed, and an older state of the database.
 	c.say(`reset||{"feed":"v"}`, `position|v.1|{}`)
 	caughtUp(t, f, "v.1")
 	if got := f.Stats().Entries; got != 0 {
@@ -364,8 +364,8 @@ func TestFeedStartsAnew(t *testing.T) {
 	}
 }
 
-// TestFeedFaults: what a feed cannot have ends the connection, costs nothing that
-// is known, and heals.
+// TestFeedFaults: an invalid event ends the connection. Nothing that is known is
+// lost, and the next connection recovers.
 func TestFeedFaults(t *testing.T) {
 	raw := func(text string) func(*telling) { return func(c *telling) { c.raw(text) } }
 	say := func(events ...string) func(*telling) { return func(c *telling) { c.say(events...) } }
@@ -391,7 +391,7 @@ func TestFeedFaults(t *testing.T) {
 		"no UTF-8":                            say(hello, "revocation|w.9|{\"client_id\":\"client-\xff\",\"expires\":4000000000}"),
 		"no client":                           say(hello, `revocation|w.9|{"expires":4000000000}`),
 		"no expiry":                           say(hello, `revocation|w.9|{"client_id":"a"}`),
-		"a number that is none":               say(hello, `revocation|w.9|{"client_id":"a","expires":"4000000000"}`),
+		"a member of another type":            say(hello, `revocation|w.9|{"client_id":"a","expires":"4000000000"}`),
 		"a line without an end":               raw(strings.Repeat("x", 20_000)),
 		"an event without an end":             raw(strings.Repeat("data: "+strings.Repeat("x", 4000)+"\n", 5)),
 	} {
@@ -427,7 +427,7 @@ func TestFeedAnswers(t *testing.T) {
 		want   string
 	}{
 		"503":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, "the answer is 503"},
-		"401":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, "look at the credentials"},
+		"401":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, "check the credentials"},
 		"204":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "the answer is 204"},
 		"a page":     {answerSet("<html>"), "not text/event-stream"},
 		"a redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusFound) }, "the answer is 302"},
@@ -481,8 +481,8 @@ func TestFeedWaitsForAThirdOfItsSilence(t *testing.T) {
 	}
 }
 
-// A connection that lasted for five seconds was none that ended early, however many
-// there are.
+// A connection that lasted for five seconds does not count as one that ended early,
+// however many there are.
 func TestFeedOfShortConnections(t *testing.T) {
 	for lasted, patient := range map[time.Duration]bool{5 * time.Second: true, 5*time.Second - 1: false} {
 		t.Run(lasted.String(), func(t *testing.T) {
@@ -503,8 +503,7 @@ func TestFeedOfShortConnections(t *testing.T) {
 	}
 }
 
-// A connection that says nothing is no feed: it counts as cut after 15 seconds,
-// and is given up.
+// A silent connection is given up after 15 seconds, and the feed is stale.
 func TestSilence(t *testing.T) {
 	s := newTeller(t, false)
 	f := s.follow(nil)
@@ -626,7 +625,7 @@ func TestFeedIsBounded(t *testing.T) {
 		t.Errorf("%q, %q", a, b)
 	}
 	if wait := s.again(1); wait != time.Minute {
-		t.Errorf("it starts anew after %v", wait)
+		t.Errorf("it restarts after %v", wait)
 	}
 	c = s.next()
 	if c.after != "" || s.log.count("MaxEntries") == 0 {
@@ -665,8 +664,8 @@ func TestFeedForgets(t *testing.T) {
 	}
 }
 
-// Under the policy "replace", a feed serves in place of a registry: the token
-// that was replaced is among the revoked.
+// Under the policy "replace", a feed can be used instead of a registry: a replaced
+// token is among the revoked.
 func TestFeedInPlaceOfARegistry(t *testing.T) {
 	const replace = "extends: oauth2\nname: replacing\ntoken_endpoint: {policy: replace}\n"
 	s := newTeller(t, false)
@@ -697,7 +696,7 @@ func TestFeedBesideARegistry(t *testing.T) {
 	}
 }
 
-// A token that does not say when it was issued may be older than anything.
+// A token that does not say when it was issued counts as older than any revocation.
 func TestTokensWithoutAnIssueTime(t *testing.T) {
 	s := newTeller(t, false)
 	f := s.follow(nil)

@@ -23,8 +23,8 @@ func revocation(seq int, id string, expires time.Time) string {
 	return fmt.Sprintf(`revocation|w.%d|{"client_id":%q,"token_id":%q,"expires":%d}`, seq, client, id, expires.Unix())
 }
 
-// What the wrong clock took for expired is in force again by the right one: it
-// is learnt anew, and until then nothing is let through that may be revoked.
+// A token that had expired by the wrong clock is in force again by the right one:
+// the feed is read again, and until then no token is accepted that may be revoked.
 func TestFeedWhenTheClockIsSetAheadAndCorrected(t *testing.T) {
 	for _, policy := range []string{"refuse", "accept", "introspect"} {
 		t.Run(policy, func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestFeedLearnsAnewWithoutCalls(t *testing.T) {
 }
 
 // A clock that is set by little, or ahead, costs no connection; and however it is
-// set, the feed is cut when the time has passed, and not before.
+// set, the feed is stale when the time has passed, and not before.
 func TestFeedIsCutByTheTimeThatPasses(t *testing.T) {
 	for name, off := range wrongClocks {
 		t.Run(name, func(t *testing.T) {
@@ -163,7 +163,7 @@ func TestFeedIsCutByTheTimeThatPasses(t *testing.T) {
 	}
 }
 
-// A client's tokens end by when they were issued, whatever the clock shows.
+// A client's tokens are revoked by their time of issue, whatever the clock shows.
 func TestNotBeforeWhenTheClockSteps(t *testing.T) {
 	s := steppedTeller(t)
 	f := s.follow(nil)
@@ -183,8 +183,8 @@ func TestNotBeforeWhenTheClockSteps(t *testing.T) {
 	}
 }
 
-// A clock may go back by a minute and nothing is missing; by more, and the feed is cut
-// until it has learnt anew.
+// If a clock goes back by a minute, nothing is missing; if by more, the feed is
+// stale until it was read again.
 func TestFeedWhenTheClockGoesBackByAMinute(t *testing.T) {
 	s := steppedTeller(t)
 	f := s.follow(nil)

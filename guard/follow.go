@@ -19,13 +19,13 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose"
 )
 
-// Why a connection to a feed ends, where the network is not the reason.
+// Why a connection to a feed ends, apart from failures of the network.
 var (
-	errFeedSilent  = errors.New("the feed says nothing")
+	errFeedSilent  = errors.New("the feed is silent")
 	errFeedFull    = errors.New("more revocations than FeedConfig.MaxEntries")
-	errFeedEnded   = errors.New("the server ended it")
-	errFeedInvalid = errors.New("an event that the feed of this position cannot have")
-	errFeedSetBack = errors.New("the clock was set back: what had expired may be in force again")
+	errFeedEnded   = errors.New("the server ended the connection")
+	errFeedInvalid = errors.New("the feed sent an event that is invalid at this position")
+	errFeedSetBack = errors.New("the clock was set back: expired tokens may be in force again")
 )
 
 // follow connects, again and again, until the feed is closed.
@@ -44,7 +44,7 @@ func (f *Feed) follow() {
 			failures = max(0, early-freeEnds)
 		}
 		wait := min(firstWait<<min(failures, 10), longestWait, max(f.cfg.StaleAfter/3, 1))
-		// Guards that lost the same server do not come back as one.
+		// Guards that lost the same server must not reconnect all at once.
 		wait = wait/2 + rand.N(wait/2+1)
 		if errors.Is(err, errFeedFull) {
 			wait = fullWait
@@ -62,13 +62,13 @@ func (f *Feed) follow() {
 // connection is one connection to a feed.
 type connection struct {
 	*Feed
-	// greeted tells that the server said which feed this is, lost that it is
-	// another than was followed, so that a reset must come, renewed that it came
-	// and the feed is not complete yet.
+	// greeted is true once the server has named the feed, lost if that is another
+	// feed than the one followed before, so that a reset must follow, and renewed
+	// between that reset and the time when the feed is complete.
 	greeted, lost, renewed, caughtUp bool
 }
 
-// connect follows the feed until the connection ends, and tells whether it had
+// connect follows the feed until the connection ends, and reports whether it had
 // caught up.
 func (f *Feed) connect() (caughtUp bool, err error) {
 	ctx, cancel := context.WithCancelCause(f.ctx)
@@ -89,8 +89,8 @@ func (f *Feed) connect() (caughtUp bool, err error) {
 	return c.caughtUp, err
 }
 
-// begin prepares for a connection. When something may be missing of what is
-// known, it starts at the beginning.
+// begin prepares for a connection. If revocations may be missing, the feed starts
+// at its beginning.
 func (f *Feed) begin(now time.Time, hangUp context.CancelCauseFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -100,7 +100,7 @@ func (f *Feed) begin(now time.Time, hangUp context.CancelCauseFunc) {
 	}
 }
 
-// filled returns what revocations are put into; the caller holds the lock.
+// filled returns the set that new revocations go into; the caller holds the lock.
 func (f *Feed) filled() *revoked {
 	if f.next != nil {
 		return f.next
@@ -108,7 +108,7 @@ func (f *Feed) filled() *revoked {
 	return f.revoked.Load()
 }
 
-// watch ends a connection that has said nothing for too long.
+// watch ends a connection that has been silent for too long.
 func (f *Feed) watch(ctx context.Context, heard *atomic.Pointer[time.Time], cancel context.CancelCauseFunc) {
 	for {
 		left := f.cfg.StaleAfter - f.cfg.Clock.Now().Sub(*heard.Load())
@@ -122,7 +122,7 @@ func (f *Feed) watch(ctx context.Context, heard *atomic.Pointer[time.Time], canc
 	}
 }
 
-// read asks for the feed and takes its events.
+// read requests the feed and handles its events.
 func (c *connection) read(ctx context.Context, heard *atomic.Pointer[time.Time]) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.cfg.URL, nil)
 	if err != nil {
@@ -142,11 +142,11 @@ func (c *connection) read(ctx context.Context, heard *atomic.Pointer[time.Time])
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
-		return fmt.Errorf("the answer is %d: look at the credentials that FeedConfig.Client adds", resp.StatusCode)
+		return fmt.Errorf("the answer is %d: check the credentials that FeedConfig.Client adds", resp.StatusCode)
 	case resp.StatusCode != http.StatusOK:
 		return fmt.Errorf("the answer is %d, not 200", resp.StatusCode)
 	case media != "text/event-stream":
-		return errors.New("the answer is not text/event-stream: look at FeedConfig.URL")
+		return errors.New("the answer is not text/event-stream: check FeedConfig.URL")
 	}
 	events := eventstream.NewReader(resp.Body, maxFeedEvent)
 	for {
@@ -162,8 +162,8 @@ func (c *connection) read(ctx context.Context, heard *atomic.Pointer[time.Time])
 	}
 }
 
-// take does what an event says. Those of unknown types are left to later
-// versions. It holds the lock of the feed.
+// take handles an event. It ignores unknown types, which are for later versions.
+// It takes the lock of the feed.
 func (c *connection) take(e eventstream.Event, now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -181,8 +181,8 @@ func (c *connection) take(e eventstream.Event, now time.Time) error {
 	return nil
 }
 
-// greet takes the word that names the feed. A reset starts anew, beside what is
-// known: until the new feed is complete, the old one still serves.
+// greet handles an event that names the feed. A reset starts a new set of
+// revocations; until it is complete, the old one stays in use.
 func (c *connection) greet(e eventstream.Event) error {
 	var said struct {
 		Feed string `json:"feed"`
@@ -194,7 +194,7 @@ func (c *connection) greet(e eventstream.Event) error {
 		if !c.greeted || c.renewed {
 			return errFeedInvalid
 		}
-		c.warn("revocation feed: starts anew")
+		c.warn("revocation feed: restarting")
 		c.feed, c.after, c.next, c.lost, c.renewed = said.Feed, 0, newRevoked(c.cfg.MaxEntries), false, true
 		return nil
 	}
@@ -205,13 +205,14 @@ func (c *connection) greet(e eventstream.Event) error {
 	return nil
 }
 
-// decode reads JSON, which is UTF-8: a name that is not would become another one.
+// decode reads JSON. It must be UTF-8: a name that is not UTF-8 would be read as
+// another name.
 func decode(data []byte, into any) bool {
 	data, err := files.Text(data)
 	return err == nil && utf8.Valid(data) && json.Unmarshal(data, into) == nil
 }
 
-// isWord reports whether a feed's name can stand in a header.
+// isWord reports whether the name of a feed can be put into a header.
 func isWord(s string) bool {
 	return s != "" && len(s) <= 128 && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x21 || r > 0x7e })
 }
@@ -229,7 +230,7 @@ func (c *connection) sequence(id string) (int64, error) {
 	return int64(n), nil
 }
 
-// revoke notes a revocation.
+// revoke stores a revocation.
 func (c *connection) revoke(e eventstream.Event, now time.Time) error {
 	var said struct {
 		ClientID  string `json:"client_id"`
@@ -253,7 +254,7 @@ func (c *connection) revoke(e eventstream.Event, now time.Time) error {
 	case said.Expires <= now.Unix():
 		into.leaveOut(said.Expires)
 	case !into.set(subject{said.ClientID, said.TokenID}, standing{said.NotBefore, said.Expires, said.Disabled}):
-		// What is missing now is in no position: the feed starts anew.
+		// No position says which revocations are missing now: the feed restarts.
 		c.full.Store(true)
 		c.feed, c.after, c.next = "", 0, newRevoked(c.cfg.MaxEntries)
 		return errFeedFull
@@ -262,7 +263,7 @@ func (c *connection) revoke(e eventstream.Event, now time.Time) error {
 	return nil
 }
 
-// catchUp takes the issuer's word that there is nothing more up to now.
+// catchUp handles a heartbeat: the issuer has sent all revocations up to now.
 func (c *connection) catchUp(e eventstream.Event, now time.Time) error {
 	n, err := c.sequence(e.ID)
 	if err != nil {

@@ -12,24 +12,24 @@
 //
 // Behind it the API reads its caller with [counterfoil.PrincipalFrom].
 //
-// Whether a token was revoked since it was issued, it cannot say itself: a
-// [Liveness] tells. In the issuer's process that is the server's Issuer; elsewhere the
+// A token does not say whether it was revoked after it was issued; a [Liveness]
+// does. In the issuer's process that is the server's Issuer; elsewhere it is the
 // issuer's revocation feed ([FollowRevocations]) or its introspection endpoint
-// ([NewIntrospector]). With the feed, a revocation takes effect as soon as its event
-// arrives, in milliseconds. If the issuer is silent for 15 seconds the feed is
-// stale: then the guard refuses calls as unavailable, introspects or accepts, as
-// configured, so that no revoked token is accepted for longer than that unless the
-// policy is to accept. A connection that breaks is resumed where it was.
+// ([NewIntrospector]). With the feed, a revocation takes effect as soon as its
+// event arrives, in milliseconds. If the issuer is silent for 15 seconds the feed
+// is stale: the guard then refuses calls as unavailable, introspects or accepts,
+// as configured, so that a revoked token is never accepted for longer than that
+// unless the policy is to accept. A broken connection is resumed where it ended.
 //
-// A token that is bound to a certificate (RFC 8705) or a key (RFC 9449) is taken
-// from its holder only, in every dialect and on each call.
+// A token that is bound to a certificate (RFC 8705) or a key (RFC 9449) is
+// accepted only from its holder, in every dialect and on each call.
 //
-// The package promises that a request reaches the API only with a token of the
-// described form that one of the issuer's published keys signed and that is in
-// force now; that this holds for every call, also when the token was verified
-// before; that nothing of a request is repeated in a refusal; that a failure of
-// the guard's own sources is answered as unavailable, never as a wrong token;
-// and that what a stranger can make it keep is bounded.
+// The package promises that a request reaches the API only with a token that has
+// the described form, is signed with one of the issuer's published keys and is in
+// force now; that this holds for every call, even if the token was verified
+// before; that a refusal repeats nothing of the request; that a failure of the
+// guard's own sources is answered as unavailable, never as an invalid token; and
+// that the memory that requests can occupy is bounded.
 package guard
 
 import (
@@ -46,13 +46,14 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// Config says what a Guard protects and what it asks.
+// Config says what a Guard protects and which sources it uses.
 type Config struct {
 	// Provider is the description that is enforced. Required.
 	Provider *provider.Provider
-	// API is the name of the API among the provider's; empty for the only one.
+	// API is the name of one of the provider's APIs; it may be empty if there is
+	// only one.
 	API string
-	// Issuer is what the tokens' issuer claim must be, to the letter. Required.
+	// Issuer is exactly what the tokens' issuer claim must be. Required.
 	Issuer string
 	// Audience is what the tokens' audience claim must contain. Default: the
 	// audience of the API in the description, else one of the description's
@@ -61,45 +62,45 @@ type Config struct {
 	// Keys looks up the issuer's public keys. Required.
 	Keys Keys
 	// Liveness tells whether a token is still in force. Without one, a token is
-	// accepted until it expires, whatever happens to its client; with the token
-	// policy "replace" that has to be said with Unchecked.
+	// accepted until it expires, whatever happens to its client. With the token
+	// policy "replace", Liveness is required; Unchecked is the one that accepts.
 	Liveness Liveness
 	// Directory knows the clients' tenants and API keys. Required when the
 	// description has a header whose source is api_key, or one whose source is
 	// tenant while the tokens have no claim from tenants.
 	Directory Directory
-	// URL is where callers reach what the guard stands before, when requests do
-	// not tell: scheme and host, and the part of the path that a proxy in front
-	// takes away, such as https://api.example.com. A proof of possession (RFC
-	// 9449) is made for a URL, and this is what it is compared with, followed by
-	// the path of the request line.
+	// URL is the externally visible base URL of the API: scheme and host, and the
+	// part of the path that a proxy in front removes, such as
+	// https://api.example.com. A proof of possession (RFC 9449) is made for a URL;
+	// it must be this one, followed by the path of the request line.
 	//
-	// Default: https and the request's Host. That is right where the listener
-	// answers to its own names only, or where a token is good for one host by its
-	// audience. Otherwise the sender chooses the Host, and a proof that was made
-	// for another host, and caught there with its token, is taken here within its
-	// minute. Set it behind a proxy, which may send any Host, and wherever in
+	// Default: https and the request's Host. That is safe if the listener answers
+	// to its own names only, or if the audience of a token names one host.
+	// Otherwise the sender chooses the Host, and a proof that was made for another
+	// host, and captured there with its token, is accepted here for up to a
+	// minute. Set it behind a proxy, which may forward any Host, and whenever in
 	// doubt. Scheme and host are never taken from a forwarding header.
 	URL string
-	// TrustedProxies are the networks whose word is taken for a caller's
-	// certificate: they end TLS in front of the guard. CertificateHeader is where
-	// they put it; they must remove the header from what callers send. Empty for
-	// nowhere: then a token that is bound to a certificate (RFC 8705) needs it on
-	// the guard's own connection. CertificateForm is its form: "client-cert" (RFC
-	// 9440, the default), "pem-escaped" (nginx; a chain, as AWS load balancers
-	// forward it, is read as its leaf) or "der-base64" (HAProxy).
+	// TrustedProxies are the networks of the proxies that end TLS in front of the
+	// guard and are trusted to set the caller's certificate. CertificateHeader is
+	// the header in which they forward it; they must remove that header from what
+	// callers send. If it is empty, a token that is bound to a certificate (RFC
+	// 8705) needs the certificate on the guard's own connection. CertificateForm
+	// is the form of the header: "client-cert" (RFC 9440, the default),
+	// "pem-escaped" (nginx; of a chain, as AWS load balancers forward it, the leaf
+	// is used) or "der-base64" (HAProxy).
 	TrustedProxies                     []netip.Prefix
 	CertificateHeader, CertificateForm string
-	// DPoPNonce demands a nonce of the guard in each proof (RFC 9449 section 9):
-	// then one that was made ahead of its time is worth nothing. DPoPNonceKey,
-	// 32 random bytes in base64, is what all guards behind one URL share; empty
-	// for a random one, which no other knows.
+	// DPoPNonce requires a nonce of the guard in each proof (RFC 9449 section 9),
+	// so that pre-generated proofs are rejected. DPoPNonceKey, 32 random bytes in
+	// base64, is shared by all guards behind one URL; if it is empty, the guard
+	// makes a random key of its own.
 	DPoPNonce    bool
 	DPoPNonceKey counterfoil.Secret
 	// MaxProofs is how many proofs are remembered at most, each for a minute, so
-	// that none is taken twice; default 100,000, in 20 MB. When room gets scarce,
-	// proofs are refused, first those of the client that sends the most: give
-	// half a minute's calls of the busiest client twice over.
+	// that none is accepted twice; default 100,000, in 20 MB. When room runs out,
+	// proofs are refused, first those of the client that sends the most. Set it
+	// to twice the number of calls that the busiest client makes in a minute.
 	MaxProofs int
 	// CacheSize is how many verified tokens are remembered at most; default
 	// 10,000. One takes the memory of its claims, some kilobytes.
@@ -107,12 +108,12 @@ type Config struct {
 	// Clock tells the time; default the system's.
 	Clock counterfoil.Clock
 	// SameClock says that the issuer dates its tokens by Clock, as one in this
-	// process does: a token then ends when its exp says, without the leeway of the
-	// description. That of nbf and iat stays: an issuer dates a token ahead whose
-	// client had all earlier ones revoked.
+	// process does. A token then expires exactly at its exp, without the leeway of
+	// the description. The leeway of nbf and iat stays: after all tokens of a
+	// client were revoked, the issuer dates its next one ahead.
 	SameClock bool
-	// OnEvent is told of every call, before it is answered or let through. It is
-	// called by many goroutines at once, and the call waits for it.
+	// OnEvent is called for every call, before it is answered or let through. It
+	// is called by many goroutines at once, and the call waits for it.
 	OnEvent func(context.Context, counterfoil.Event)
 	// Logger gets failures of Keys, Liveness and Directory; default slog.Default.
 	Logger *slog.Logger
@@ -139,7 +140,7 @@ type Guard struct {
 	prover      *prover
 }
 
-// New returns a guard, or says in words what its configuration lacks.
+// New returns a guard, or an error that says what its configuration lacks.
 func New(cfg Config) (*Guard, error) {
 	api, err := cfg.api()
 	if err != nil {
@@ -156,7 +157,8 @@ func New(cfg Config) (*Guard, error) {
 	}
 	token, _ := api.Header(provider.HeaderFromToken)
 	g := &Guard{
-		provider: cfg.Provider, api: api, keys: cfg.Keys, algorithms: algorithmsOf(cfg.Provider), liveness: cfg.Liveness, directory: cfg.Directory,
+		provider: cfg.Provider, api: api, keys: cfg.Keys, algorithms: algorithmsOf(cfg.Provider),
+		liveness: cfg.Liveness, directory: cfg.Directory,
 		clock: cfg.Clock, onEvent: cfg.OnEvent, logger: cfg.Logger,
 		headers: headersOf(api), tokenHeader: token.Name, shapes: shapesOf(api), cache: newCache(cfg.CacheSize),
 	}
@@ -206,7 +208,8 @@ func (cfg *Config) api() (*provider.API, error) {
 	case cfg.CacheSize < 0:
 		return nil, errors.New("Config.CacheSize must not be negative")
 	case cfg.Liveness == nil && cfg.Provider.TokenEndpoint.Policy == provider.Replace:
-		return nil, fmt.Errorf("Config.Liveness is missing: a token of %s ends when a new one is issued, which only the issuer, its feed or an Introspector knows", cfg.Provider.Name)
+		return nil, fmt.Errorf("Config.Liveness is missing: a new token of %s replaces the last one, "+
+			"which only the issuer, its feed or an Introspector knows", cfg.Provider.Name)
 	case cfg.Directory != nil:
 	case keys:
 		return nil, fmt.Errorf("Config.Directory is missing: the API %s demands API keys", api.Name)
@@ -217,12 +220,12 @@ func (cfg *Config) api() (*provider.API, error) {
 }
 
 // Handler returns a handler that answers refused requests and passes the others
-// to next, with their [counterfoil.Principal] in the context. It treats every
-// method alike, OPTIONS and HEAD too.
+// to next, with their [counterfoil.Principal] in the context. It treats all
+// methods alike, including OPTIONS and HEAD.
 //
-// The request's headers reach next as they came, with the token and the API key: a
-// copy without them would cost more than all checks of a known token. What
-// forwards requests to another program must leave them out.
+// The request's headers reach next unchanged, with the token and the API key: a
+// copy without them would cost more than all checks of a known token. A handler
+// that forwards requests to another program must remove them.
 func (g *Guard) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p, refusal := g.authenticate(w.Header(), r)
@@ -236,9 +239,9 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 
 // Authenticate checks a call as Handler does, for frameworks that have no
 // http.Handler. The error is a [*Refusal]: the caller must then answer with it
-// and go no further. Call it once for each request, because a proof of
-// possession is single-use. It reads the headers, the request line, RemoteAddr and TLS of
-// r, and replaces its Body if that has to be looked at.
+// and stop. Call Authenticate once for each request, because a proof of
+// possession is single-use. It reads the headers, the request line, RemoteAddr
+// and TLS of r, and replaces the Body if it has to read from it.
 func (g *Guard) Authenticate(r *http.Request) (*counterfoil.Principal, error) {
 	extra := http.Header{}
 	p, refusal := g.authenticate(extra, r)
@@ -265,7 +268,7 @@ func (g *Guard) authenticate(answer http.Header, r *http.Request) (*counterfoil.
 
 // RequireScope returns a middleware for a route behind [Guard.Handler] that needs
 // scopes beyond those of the API: it refuses a call whose token lacks one, as the
-// description says. A call that has not passed this guard is refused as one
+// description says. A call that has not passed this guard is refused like a call
 // without a token.
 func (g *Guard) RequireScope(scopes ...string) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
@@ -303,16 +306,17 @@ func (g *Guard) authorize(r *http.Request, scopes counterfoil.Scopes) *Refusal {
 	return refusal
 }
 
-// decide takes the steps of a guarded call. It returns the principal as soon as
-// the token has proved it, also beside a denial. It adds to the header of the
+// decide takes the steps of a guarded call. Once the token has proved the
+// principal it is returned, even with a refusal. decide adds to the header of the
 // answer what the caller needs for the next call.
 func (g *Guard) decide(answer http.Header, r *http.Request) (*counterfoil.Principal, *Refusal) {
-	// 1. What the description demands is there, in its order.
+	// 1. The request has the headers that the description demands, checked in the
+	// order of the description.
 	sent, refusal := g.demand(r)
 	if refusal != nil {
 		return nil, refusal
 	}
-	// 2. There is a token, and it says how it is used.
+	// 2. It has a token, in a scheme that the guard accepts.
 	if refusal := sent.credential(); refusal != nil {
 		return nil, refusal
 	}
@@ -331,7 +335,7 @@ func (g *Guard) admit(answer http.Header, r *http.Request, sent *sent) (*counter
 	if refusal != nil {
 		return p, refusal
 	}
-	// 4. Its sender is who it is bound to.
+	// 4. The sender holds the key or certificate that the token is bound to.
 	if v.bound != nil || sent.proved {
 		if refusal := g.holder(answer, r, v, sent); refusal != nil {
 			return p, refusal
@@ -360,14 +364,13 @@ func (g *Guard) admit(answer http.Header, r *http.Request, sent *sent) (*counter
 type Stats struct {
 	// Entries is how many tokens are remembered now.
 	Entries int
-	// Hits and Misses are the lookups that found a token and those that did
-	// not.
+	// Hits and Misses count the lookups that found a token and those that did not.
 	Hits, Misses uint64
-	// Evictions are the tokens that gave way to others: many tell that CacheSize
-	// is too small.
+	// Evictions counts the tokens that were dropped for others; if it grows fast,
+	// CacheSize is too small.
 	Evictions uint64
-	// ProofsLost are the proofs of possession that were refused because there was
-	// no room to remember them: Config.MaxProofs is too small.
+	// ProofsLost counts the proofs of possession that were refused because there
+	// was no room to remember them; if it grows, Config.MaxProofs is too small.
 	ProofsLost uint64
 }
 

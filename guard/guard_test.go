@@ -33,7 +33,7 @@ func TestNewSaysWhatIsMissing(t *testing.T) {
 		{"no issuer", guard.Config{Provider: open("a55"), Keys: keys}, "Config.Issuer is missing"},
 		{"no keys", guard.Config{Provider: open("a55"), Issuer: issuer}, "Config.Keys is missing"},
 		{"negative cache", guard.Config{Provider: open("a55"), Issuer: issuer, Keys: keys, CacheSize: -1}, "Config.CacheSize must not be negative"},
-		{"policy replace", guard.Config{Provider: open("altrata"), Issuer: issuer, Keys: keys}, "Config.Liveness is missing: a token of altrata ends"},
+		{"policy replace", guard.Config{Provider: open("altrata"), Issuer: issuer, Keys: keys}, "Config.Liveness is missing: a new token of altrata replaces the last one"},
 		{"tenants", guard.Config{Provider: open("engagifii"), Issuer: issuer, Keys: keys}, "Config.Directory is missing: the API events has tenants"},
 		{"API keys", guard.Config{Provider: parse(t, "keys", withAPIKey), Issuer: issuer, Keys: keys}, "Config.Directory is missing: the API api demands API keys"},
 		{"a description made by hand", guard.Config{Provider: &provider.Provider{APIs: []provider.API{{Name: "api"}}}, Issuer: issuer, Keys: keys}, "Config.Provider is incomplete"},

@@ -14,12 +14,11 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// maxCredential bounds an API key and a tenant, in bytes; a longer one is
-// nobody's.
+// maxCredential bounds an API key and a tenant, in bytes; no longer one exists.
 const maxCredential = 1 << 10
 
-// header is a header that the description demands, with what its absence, its
-// repetition and a wrong value are refused as.
+// header is a header that the description demands, with the reasons for refusing
+// a request in which it is missing, repeated or invalid.
 type header struct {
 	provider.Header
 	key                        string // in http.Header
@@ -48,7 +47,7 @@ func headersOf(api *provider.API) []header {
 	return headers
 }
 
-// describes reports whether api has a shape for reason or what it is a case of.
+// describes reports whether api has a shape for reason or one of its parents.
 func describes(api *provider.API, reason counterfoil.Reason) bool {
 	for ; reason != ""; reason = reason.Parent() {
 		if _, ok := api.Refusals[reason]; ok {
@@ -60,18 +59,18 @@ func describes(api *provider.API, reason counterfoil.Reason) bool {
 
 // sent is what a request carries in the headers of the description.
 type sent struct {
-	want                  *header // from token
+	want                  *header // the one whose source is token
 	authorization, tenant string
 	apiKey                counterfoil.Secret
-	// token is the access token, proved whether it came with the scheme DPoP.
+	// token is the access token; proved is true if it came with the scheme DPoP.
 	token  string
 	proved bool
 }
 
-// demand looks for the headers in the description's order; the first that is
-// missing, repeated or of another value refuses the request. It says nothing yet
-// about whether a credential is right. A Content-Type says what the content is:
-// without content it is not looked at (RFC 9110 section 8.3).
+// demand reads the headers in the description's order. It refuses the request for
+// the first that is missing, repeated or invalid. It does not check credentials.
+// A Content-Type describes the content, so without content it is ignored (RFC
+// 9110 section 8.3).
 func (g *Guard) demand(r *http.Request) (sent, *Refusal) {
 	var s sent
 	for i := range g.headers {
@@ -105,8 +104,8 @@ func (g *Guard) demand(r *http.Request) (sent, *Refusal) {
 
 const contentType = "Content-Type"
 
-// empty reports whether a request has no content. Where its framing does not
-// tell, as when a proxy passes a GET on in chunks, one byte of it is awaited.
+// empty reports whether a request has no content. If the framing does not tell, as
+// when a proxy forwards a GET in chunks, it waits for one byte.
 func empty(r *http.Request) bool {
 	if r.ContentLength >= 0 || r.Body == nil {
 		return r.ContentLength <= 0
@@ -120,11 +119,11 @@ func empty(r *http.Request) bool {
 	return errors.Is(err, io.EOF)
 }
 
-// takes reports whether value may stand in the header.
+// takes reports whether the header may have that value.
 func (h *header) takes(value string) bool {
 	switch {
 	case h.From == provider.HeaderFromToken:
-		return true // bearer says
+		return true // credential checks it
 	case h.Value == "":
 		return len(value) <= maxCredential
 	case h.key == contentType:
@@ -133,11 +132,11 @@ func (h *header) takes(value string) bool {
 	return value == h.Value
 }
 
-// credential finds the token of the header from token (RFC 6750 section 2.1), a
-// parameter of the query or body never. Credentials of another scheme are none
-// (RFC 6750 section 3.1), but for the scheme DPoP, which goes with every
-// description. What characters a token may have is left to its parser, which
-// takes fewer than b64token allows.
+// credential reads the token from the header whose source is token (RFC 6750
+// section 2.1), never from a parameter of the query or body. With another scheme,
+// the request counts as one without a token (RFC 6750 section 3.1), except that
+// DPoP is accepted with every description. The parser of tokens checks their
+// characters; it accepts fewer than b64token allows.
 func (s *sent) credential() *Refusal {
 	want := s.want
 	scheme, token, spaced := strings.Cut(s.authorization, " ")

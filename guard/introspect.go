@@ -20,7 +20,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose"
 )
 
-// IntrospectionConfig says where an issuer answers which tokens are active.
+// IntrospectionConfig says where and how to ask an issuer which tokens are active.
 type IntrospectionConfig struct {
 	// URL is the issuer's introspection endpoint, the introspection_endpoint of
 	// its metadata (RFC 8414 section 2); https only. Required.
@@ -32,16 +32,15 @@ type IntrospectionConfig struct {
 	Client *http.Client
 	// Clock tells the time; default the system's.
 	Clock counterfoil.Clock
-	// TTL is how long an answer is used, from the moment at which it was asked
-	// for; default 2 seconds. A token that is revoked is accepted for up to that
-	// long.
+	// TTL is how long an answer is used, from the time of its request; default 2
+	// seconds. A revoked token is accepted for up to that long.
 	TTL time.Duration
 	// CacheSize is how many answers are kept at most; default 10,000.
 	CacheSize int
-	// MaxConcurrent is how many requests are under way at most; default 32. More
-	// wait.
+	// MaxConcurrent is how many requests are under way at most; default 32. The
+	// others wait.
 	MaxConcurrent int
-	// Timeout bounds a request together with its wait; default 5 seconds.
+	// Timeout bounds a request and the wait before it; default 5 seconds.
 	Timeout time.Duration
 }
 
@@ -49,10 +48,10 @@ type IntrospectionConfig struct {
 const maxIntrospection = 64 << 10
 
 // Introspector asks an issuer whether tokens are still active (RFC 7662). A guard
-// verifies each token itself; the issuer is asked only what the token cannot say.
-// One Introspector may serve several guards of one issuer. It sends one request at
-// a time for a token and a bounded number in all, and never takes a failure for
-// an answer.
+// verifies each token itself; the issuer only says whether it was revoked. One
+// Introspector may serve several guards of one issuer. It sends one request at a
+// time for a token and a bounded number in total, and never takes a failure for an
+// answer.
 type Introspector struct {
 	cfg     IntrospectionConfig
 	answers *bounded.Cache[[32]byte, verdict]
@@ -60,7 +59,7 @@ type Introspector struct {
 	slots   chan struct{}
 }
 
-// verdict is an answer, and until when it is used.
+// verdict is an answer and the time until which it is used.
 type verdict struct {
 	active bool
 	until  time.Time
@@ -72,9 +71,11 @@ func NewIntrospector(cfg IntrospectionConfig) (*Introspector, error) {
 	u, err := url.Parse(cfg.URL)
 	switch {
 	case err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "":
-		return nil, errors.New("new introspector: IntrospectionConfig.URL must be an https URL without credentials, such as https://auth.example.com/introspect")
+		return nil, errors.New("new introspector: IntrospectionConfig.URL must be an https URL without credentials, " +
+			"such as https://auth.example.com/introspect")
 	case cfg.Client == nil:
-		return nil, errors.New("new introspector: IntrospectionConfig.Client is missing: give one that authenticates the guard at the issuer")
+		return nil, errors.New("new introspector: IntrospectionConfig.Client is missing: " +
+			"give one that authenticates the guard at the issuer")
 	case cfg.TTL < 0 || cfg.CacheSize < 0 || cfg.MaxConcurrent < 0 || cfg.Timeout < 0:
 		return nil, errors.New("new introspector: TTL, CacheSize, MaxConcurrent and Timeout must not be negative")
 	}
@@ -90,17 +91,17 @@ func NewIntrospector(cfg IntrospectionConfig) (*Introspector, error) {
 	}, nil
 }
 
-// withoutRedirects returns a copy of a client that follows none: who asks with
-// credentials asks nobody else.
+// withoutRedirects returns a copy of a client that follows no redirects: they
+// could lead the credentials elsewhere.
 func withoutRedirects(c *http.Client) *http.Client {
 	own := *c
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &own
 }
 
-// Live reports whether a token is active, as [Liveness] says, by an answer that
-// was at most TTL old when the call came. Calls that ask about one token at the
-// same time share one request.
+// Live reports whether a token is active, as [Liveness] says. It uses an answer
+// that was at most TTL old when the call began. Concurrent calls for one token
+// share one request.
 func (i *Introspector) Live(ctx context.Context, _ *counterfoil.Principal, token counterfoil.Secret) error {
 	came := i.cfg.Clock.Now()
 	id := digest(token.Reveal())
@@ -109,8 +110,8 @@ func (i *Introspector) Live(ctx context.Context, _ *counterfoil.Principal, token
 		var err error
 		v, err = i.flight(ctx, id, token)
 		if err == nil && !came.Before(v.until) {
-			// A slow answer, to a question from before this call. The next one is
-			// to a question that was asked since.
+			// A slow answer to a request from before this call. The next answer
+			// is to a request that was sent since.
 			v, err = i.flight(ctx, id, token)
 		}
 		if err != nil {
@@ -123,14 +124,14 @@ func (i *Introspector) Live(ctx context.Context, _ *counterfoil.Principal, token
 	return nil
 }
 
-// flight returns the issuer's answer about a token. Those who wait for it at once
-// share one.
+// flight returns the issuer's answer about a token. Concurrent callers share one
+// request.
 func (i *Introspector) flight(ctx context.Context, id [32]byte, token counterfoil.Secret) (verdict, error) {
 	flight := i.flights.DoChan(string(id[:]), func() (any, error) {
-		if v, ok := i.answers.Get(id); ok && i.cfg.Clock.Now().Before(v.until) { // since a moment ago
+		if v, ok := i.answers.Get(id); ok && i.cfg.Clock.Now().Before(v.until) { // stored just now
 			return v, nil
 		}
-		// The flight depends on no caller: the first may leave.
+		// The request does not end with the caller that started it.
 		ctx, cancel := context.WithCancelCause(context.Background())
 		defer cancel(nil)
 		go func() {
@@ -180,7 +181,7 @@ func (i *Introspector) ask(ctx context.Context, token counterfoil.Secret) (bool,
 	switch resp.StatusCode {
 	case http.StatusOK:
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return false, fmt.Errorf("the answer is %d: look at the credentials that IntrospectionConfig.Client adds", resp.StatusCode)
+		return false, fmt.Errorf("the answer is %d: check the credentials that IntrospectionConfig.Client adds", resp.StatusCode)
 	default:
 		return false, fmt.Errorf("the answer is %d, not 200", resp.StatusCode)
 	}
@@ -200,7 +201,7 @@ func (i *Introspector) ask(ctx context.Context, token counterfoil.Secret) (bool,
 	}
 	active, ok := members["active"].(bool)
 	if !ok {
-		return false, errors.New(`the answer has no member "active" that is true or false`)
+		return false, errors.New(`the answer has no boolean member "active"`)
 	}
 	return active, nil
 }

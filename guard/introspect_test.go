@@ -116,7 +116,7 @@ func TestIntrospection(t *testing.T) {
 	if got := r.reason(other); got != "" || i.count() != 3 {
 		t.Errorf("%q after %d questions", got, i.count())
 	}
-	// Nobody is asked about a token that is wrong by itself.
+	// The issuer is not asked about a token that is invalid by itself.
 	r.refused(r.send(r.call(r.claim("iss", "https://evil.example"))), counterfoil.TokenIssuer)
 	if i.count() != 3 {
 		t.Errorf("%d questions", i.count())
@@ -148,7 +148,7 @@ func TestIntrospectionRemembersAsManyAsItMay(t *testing.T) {
 	}
 }
 
-// Under the policy "replace" an introspection serves in place of a registry.
+// Under the policy "replace" introspection can be used instead of a registry.
 func TestIntrospectionInPlaceOfARegistry(t *testing.T) {
 	i := newIntrospector(t)
 	r := newRigFor(t, parse(t, "replacing", "extends: oauth2\nname: replacing\ntoken_endpoint: {policy: replace}\n"), dialects()["oauth2"],
@@ -172,7 +172,7 @@ func TestIntrospectionFails(t *testing.T) {
 		want   string
 	}{
 		"500": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, "500"},
-		"401": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, "look at the credentials"},
+		"401": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, "check the credentials"},
 		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
 		}, "307"},
@@ -246,7 +246,7 @@ func TestIntrospectionsAtOnce(t *testing.T) {
 		<-arrived
 	}
 	// All are on their way, and the machine has the time for a hundred other
-	// calls: whoever does not wait for his turn has arrived.
+	// calls: those that do not wait for their turn have arrived.
 	if err := i.clock.Sleepers(t.Context(), tokens); err != nil {
 		t.Fatal(err)
 	}

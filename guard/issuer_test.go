@@ -132,9 +132,9 @@ func (i *realIssuer) want(when, token string, status int, asked int64) {
 	}
 }
 
-// Against the real issuer: a revocation is seen when the answer of before is no
-// longer good, and not later; a failure is no answer, neither good nor bad, and
-// is not remembered; and a token's own end needs no question.
+// Against the real issuer: a revocation takes effect when the last answer expires,
+// and not later; a failure is not an answer, and is not remembered; and an expired
+// token needs no request.
 func TestIntrospectionOfTheRealIssuer(t *testing.T) {
 	i := newRealIssuer(t)
 	token, other := i.token(), i.token()
@@ -175,8 +175,8 @@ func TestIntrospectionOfTheRealIssuer(t *testing.T) {
 	i.want("expired", last, 401, 10)
 }
 
-// A herd with one token asks once, whether the token is good, revoked or of
-// nobody knows what.
+// Many calls with one token cause one request, whether the token is good, revoked
+// or unknown.
 func TestHerdAtTheRealIssuer(t *testing.T) {
 	i := newRealIssuer(t)
 	token := i.token()

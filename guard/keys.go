@@ -20,31 +20,32 @@ type Keys interface {
 	// PublicKey returns the key that is published now under the key ID of a token
 	// (kid, RFC 7515 section 4.1.4), for the algorithm that the token is signed
 	// with (RFC 7518 section 3.1): an *rsa.PublicKey, *ecdsa.PublicKey or
-	// ed25519.PublicKey. A key that is published for no algorithm in particular
-	// suits each that its type does (RFC 7517 section 4.4).
+	// ed25519.PublicKey. A key that is published without an algorithm suits every
+	// algorithm of its type (RFC 7517 section 4.4).
 	//
-	// The token of an empty kid names no key: then the only published one that
-	// suits the algorithm is returned. If there is no such key, or several, the
-	// error is ErrKeyUnknown; if the key is published for another algorithm, it is
-	// a *counterfoil.Error with the Reason TokenAlgorithm. Any other error means
-	// that the keys are not available, and the call is refused as unavailable.
+	// A token without a kid names no key: for an empty kid, PublicKey returns the
+	// only published key that suits the algorithm. If there is no such key, or
+	// several, the error is ErrKeyUnknown; if the key is published for another
+	// algorithm, it is a *counterfoil.Error with the Reason TokenAlgorithm. Any
+	// other error means that the keys are not available, and the call is refused
+	// as unavailable.
 	//
 	// PublicKey is called for every call, by many goroutines at once, and should
-	// answer from memory. It is cheapest to compare if it returns the same pointer
-	// for as long as the key is the same.
+	// answer from memory. It should return the same pointer as long as the key is
+	// the same, because that is cheapest to compare.
 	PublicKey(ctx context.Context, kid, algorithm string) (crypto.PublicKey, error)
 }
 
 // errOtherAlgorithm is the error of PublicKey for a key of another algorithm.
 var errOtherAlgorithm error = &counterfoil.Error{Reason: counterfoil.TokenAlgorithm, Message: "the key is published for another algorithm"}
 
-// ErrKeyUnknown is the error of Keys for an id that is not published. Every
-// *counterfoil.Error with the reason counterfoil.TokenKeyUnknown means the same,
+// ErrKeyUnknown is the error of Keys for an ID that is not published. Every
+// *counterfoil.Error with the Reason counterfoil.TokenKeyUnknown means the same,
 // so that an implementation need not import this package.
 var ErrKeyUnknown error = &counterfoil.Error{Reason: counterfoil.TokenKeyUnknown, Message: "no key is published under this id"}
 
-// keyReason returns what an error of Keys says of the token; "" when it is a
-// failure of the keys.
+// keyReason returns the reason for refusing a token after an error of Keys; "" if
+// the keys are not available.
 func keyReason(err error) counterfoil.Reason {
 	var e *counterfoil.Error
 	if errors.As(err, &e) && (e.Reason == counterfoil.TokenKeyUnknown || e.Reason == counterfoil.TokenAlgorithm) {
@@ -54,9 +55,9 @@ func keyReason(err error) counterfoil.Reason {
 }
 
 // StaticKeys returns the keys of a JWK Set (RFC 7517 section 5) that never
-// changes: for tests, and for issuers that cannot be reached. Keys of the set
-// that cannot verify access tokens are left out, which slog.Default is told; it
-// is an error when none is left.
+// changes: for tests, and for issuers that cannot be reached. Keys of the set that
+// cannot verify access tokens are left out and logged to slog.Default; it is an
+// error if no key is left.
 func StaticKeys(jwks []byte) (Keys, error) {
 	list, left, err := jose.ParseSet(jwks)
 	if err != nil {
@@ -69,7 +70,7 @@ func StaticKeys(jwks []byte) (Keys, error) {
 	return keysOf(list, nil), nil
 }
 
-// unusable returns an error for a set without a key of use.
+// unusable returns an error for a set without a usable key.
 func unusable(list []jose.PublicKey, left []jose.LeftOut) error {
 	switch {
 	case len(list) > 0:
@@ -77,23 +78,23 @@ func unusable(list []jose.PublicKey, left []jose.LeftOut) error {
 	case len(left) == 0:
 		return errors.New("the set has no keys")
 	}
-	return fmt.Errorf("none of the set's keys can verify tokens: publish RSA from 2,048 bits, P-256 or Ed25519; the first: %s", left[0].Why)
+	return fmt.Errorf("no key of the set can verify tokens: publish RSA from 2,048 bits, P-256 or Ed25519; the first: %s", left[0].Why)
 }
 
-// keySet is a set of keys: those with an id by it, and all.
+// keySet is a set of keys.
 type keySet struct {
-	named map[string]published
+	named map[string]published // by ID
 	all   []jose.PublicKey
 }
 
-// published is a key with the algorithm that it is for; "" when the set does
-// not say.
+// published is a key with the algorithm that it is for; "" if the set does not
+// say.
 type published struct {
 	key       crypto.PublicKey
 	algorithm string
 }
 
-// suits returns the key for a token of that algorithm.
+// suits returns the key, or an error if it is for another algorithm.
 func (p published) suits(algorithm string) (crypto.PublicKey, error) {
 	if p.algorithm != "" && p.algorithm != algorithm {
 		return nil, errOtherAlgorithm
@@ -101,8 +102,7 @@ func (p published) suits(algorithm string) (crypto.PublicKey, error) {
 	return p.key, nil
 }
 
-// keysOf returns list as a set, with the values of before where a key is the
-// same.
+// keysOf returns list as a set. A key that before has too keeps its pointer.
 func keysOf(list []jose.PublicKey, before *keySet) *keySet {
 	set := &keySet{named: make(map[string]published, len(list)), all: list}
 	for i, k := range list {
@@ -119,7 +119,7 @@ func keysOf(list []jose.PublicKey, before *keySet) *keySet {
 	return set
 }
 
-// key returns the key of that id; for none the one that alone suits the
+// key returns the key of that ID; for an empty ID, the only one that suits the
 // algorithm. A nil set has no keys.
 func (s *keySet) key(id, algorithm string) (published, bool) {
 	switch {
@@ -141,7 +141,7 @@ func (s *keySet) PublicKey(_ context.Context, id, algorithm string) (crypto.Publ
 	return key.suits(algorithm)
 }
 
-// same reports whether two keys are one, at once when they are one value.
+// same reports whether two keys are equal; it is fastest for the same pointer.
 func same(a, b crypto.PublicKey) bool {
 	switch k := a.(type) {
 	case *rsa.PublicKey:

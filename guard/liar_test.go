@@ -126,8 +126,8 @@ func TestFeedOfALiar(t *testing.T) {
 	}
 }
 
-// A feed that starts anew again, before it is complete, is left at once: each
-// start costs memory and forgets what the last one brought.
+// A connection whose feed is reset again before it is complete is ended at once:
+// each reset costs memory and drops what came after the last one.
 func TestFeedThatStartsAnewTwice(t *testing.T) {
 	s := newTeller(t, false)
 	f := s.follow(nil)
@@ -229,8 +229,8 @@ func TestFeedOfAServerWhoseClockIsOff(t *testing.T) {
 	}
 }
 
-// Whatever a server answers that is no feed, it is asked every few seconds, and
-// the log has a line a minute. Nobody else gets the credentials.
+// A server whose answer is not a feed is asked every few seconds, and the log has a
+// line a minute. No other server gets the credentials.
 func TestNoFeedAtAll(t *testing.T) {
 	var elsewhere counter
 	other := elsewhere.server(t)

@@ -8,26 +8,26 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// Liveness tells whether a verified token is still in force, which the token
-// itself cannot say: it may have been revoked or replaced since it was issued. A
-// [Feed], an [Introspector] and, in the issuer's process, the server's Issuer
-// of a realm are one.
+// Liveness tells whether a verified token is still in force. The token itself
+// cannot say that: it may have been revoked or replaced since it was issued. A
+// [Feed], an [Introspector] and, in the issuer's process, the server's Issuer of a
+// realm implement it.
 type Liveness interface {
 	// Live returns nil for a token that is in force. Otherwise the error is a
-	// *counterfoil.Error whose Reason is TokenRevoked, TokenReplaced or, where the
-	// source cannot tell which, TokenInvalid: the guard then names one of the two
+	// *counterfoil.Error whose Reason is TokenRevoked, TokenReplaced or, if the
+	// source cannot tell which, TokenInvalid: the guard then chooses one of the two
 	// by the provider's token policy. Any other error means that the source cannot
 	// answer; the call is refused as unavailable and the error is logged, unless
 	// it is itself a *counterfoil.Error with the Reason Unavailable.
 	//
 	// Live is called for every call whose token is valid, by many goroutines at
-	// once. TokenID and Issued of p are zero if the description's tokens have refusal
+	// once. TokenID and Issued of p are zero if the description's tokens have no
 	// such claims.
 	Live(ctx context.Context, p *counterfoil.Principal, token counterfoil.Secret) error
 }
 
 // AllOf returns a Liveness that asks the sources in order: a token is in force if
-// all of them say so. The first error is the answer.
+// all of them say so. It returns the first error.
 func AllOf(sources ...Liveness) Liveness { return allOf(sources) }
 
 type allOf []Liveness
@@ -41,16 +41,16 @@ func (all allOf) Live(ctx context.Context, p *counterfoil.Principal, token count
 	return nil
 }
 
-// Unchecked is a Liveness for which every token is in force until it expires. It
-// says so in a configuration that would otherwise be refused, and is the policy
-// "accept" of [FeedConfig].OnStale.
+// Unchecked is a Liveness for which every token is in force until it expires. Use
+// it where a configuration requires a Liveness, or in [FeedConfig].OnStale to
+// accept tokens while the feed is stale.
 type Unchecked struct{}
 
 // Live returns nil.
 func (Unchecked) Live(context.Context, *counterfoil.Principal, counterfoil.Secret) error { return nil }
 
-// Directory knows the clients of a provider. It is asked by many goroutines at
-// once; an error refuses the call as unavailable.
+// Directory knows the clients of a provider. It is called by many goroutines at
+// once. After an error, the call is refused as unavailable.
 type Directory interface {
 	// Tenants returns the tenants that the client is granted.
 	Tenants(ctx context.Context, clientID string) ([]string, error)
@@ -59,7 +59,7 @@ type Directory interface {
 	APIKey(ctx context.Context, clientID string, key counterfoil.Secret) (bool, error)
 }
 
-// errNotActive says that a token is no longer in force, not why.
+// errNotActive says that a token is no longer in force, but not why.
 var errNotActive error = &counterfoil.Error{Reason: counterfoil.TokenInvalid, Message: "the token is no longer in force"}
 
 // live asks whether the token is still in force.

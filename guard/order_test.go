@@ -44,8 +44,8 @@ func TestExpiredTokenIsNotTakenForItsSuccessor(t *testing.T) {
 	}
 }
 
-// When a token was issued is what it says, not from when on it serves: what its
-// client was issued before ends by that.
+// The time of issue of a token is its iat, not its nbf: tokens that were issued to
+// the client before are revoked by it.
 func TestIssuedIsNotNotBefore(t *testing.T) {
 	r := newRig(t, "engagifii")
 	for _, off := range []int64{-20, 20} {
@@ -59,11 +59,11 @@ func TestIssuedIsNotNotBefore(t *testing.T) {
 	}
 }
 
-// A fixed value is the same to the letter; only a media type has no case.
+// A fixed value is compared exactly; only a media type has no case.
 func TestCaseOfFixedHeaders(t *testing.T) {
 	text := strings.Replace(harbour, "presence: optional}", "presence: required}", 1)
 	g := must(guard.New(guard.Config{Provider: parse(t, "harbour", text), Issuer: issuer, Keys: &keyring{}}))
-	// Whether the token is one is looked at when all headers are there.
+	// The token is checked once all headers are there.
 	for value, status := range map[string]int{"harbour": 422, "Harbour": 406, "HARBOUR": 406, " harbour": 406, "harbour;x": 406} {
 		req := httptest.NewRequest(http.MethodGet, "/", nil)
 		req.Header = http.Header{"X-Port": {"riga"}, "X-Ticket": {"no token"}, "X-Dialect": {value}}
@@ -83,8 +83,8 @@ func TestCaseOfFixedHeaders(t *testing.T) {
 	}
 }
 
-// An API key or a tenant that is longer than any is refused, and nobody is asked
-// about it.
+// An API key or a tenant that is longer than any is refused without a request to
+// the directory.
 func TestLongestCredentials(t *testing.T) {
 	keyed := newRigFor(t, parse(t, "keyed", withAPIKey), dialects()["oauth2"])
 	tenants := newRig(t, "engagifii")

@@ -36,10 +36,10 @@ type RemoteKeySetConfig struct {
 	// takes precedence, clamped to [Refresh/5, 3*Refresh]. It is also how
 	// long a key that the issuer has withdrawn is still trusted.
 	Refresh time.Duration
-	// Retry is the shortest time between two fetches, whatever the reason;
+	// Retry is the minimum time between two fetches, whatever their reason;
 	// default 10 seconds.
 	Retry time.Duration
-	// Stale is how long the last set serves when no newer one can be had;
+	// Stale is how long the last set is used if no newer one can be fetched;
 	// default 1 hour. After that the keys are unavailable.
 	Stale time.Duration
 	// Timeout bounds one fetch; default 10 seconds.
@@ -52,10 +52,11 @@ type RemoteKeySetConfig struct {
 // maxKeySet bounds a JWK Set, in bytes.
 const maxKeySet = 512 << 10
 
-// RemoteKeySet is the Keys of an issuer that publishes them at a URL. The first call
-// fetches them; from then on they are refreshed in the background. A set without
-// a key that can verify tokens counts as a failed fetch: the last one goes on. Whatever is
-// asked of it, it fetches once at a time and once in a Retry at most.
+// RemoteKeySet is the Keys of an issuer that publishes them at a URL. The first
+// call fetches them; from then on they are refreshed in the background. A set
+// without a key that can verify tokens counts as a failed fetch, and the last set
+// stays in use. Whatever keys are looked up, there is at most one fetch at a time
+// and one in each Retry.
 type RemoteKeySet struct {
 	cfg   RemoteKeySetConfig
 	ctx   context.Context // ended by Close; fetches depend on no caller
@@ -67,12 +68,12 @@ type RemoteKeySet struct {
 	leftOut jose.LeftOutLog
 
 	mu        sync.Mutex
-	flight    chan struct{} // closed when the fetch in the air has ended; nil when none is
+	flight    chan struct{} // closed when the fetch under way ends; nil without one
 	attempted time.Time     // when the last fetch began
 	failure   error         // of the last fetch
 }
 
-// fetched is a set of keys with its dates.
+// fetched is a set of keys, with the times of its refresh and of its expiry.
 type fetched struct {
 	keys           *keySet
 	refresh, until time.Time
@@ -81,11 +82,12 @@ type fetched struct {
 var errClosed = errors.New("remote keys: closed")
 
 // NewRemoteKeySet returns the keys at a URL. It does not fetch them yet. The caller
-// closes them in the end.
+// must close the set.
 func NewRemoteKeySet(cfg RemoteKeySetConfig) (*RemoteKeySet, error) {
 	u, err := url.Parse(cfg.URL)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
-		return nil, errors.New("remote key set: RemoteKeySetConfig.URL must be an https URL without credentials, such as https://auth.example.com/.well-known/jwks.json")
+		return nil, errors.New("remote key set: RemoteKeySetConfig.URL must be an https URL without credentials, " +
+			"such as https://auth.example.com/.well-known/jwks.json")
 	}
 	for d, value := range map[*time.Duration]time.Duration{
 		&cfg.Refresh: 5 * time.Minute, &cfg.Retry: 10 * time.Second, &cfg.Stale: time.Hour, &cfg.Timeout: 10 * time.Second,
@@ -114,7 +116,7 @@ func NewRemoteKeySet(cfg RemoteKeySetConfig) (*RemoteKeySet, error) {
 	return r, nil
 }
 
-// Close ends the background refresh and a fetch in the air, and waits for them.
+// Close ends the background refresh and any fetch under way, and waits for them.
 // Afterwards the keys are unavailable.
 func (r *RemoteKeySet) Close() {
 	r.mu.Lock()
@@ -124,9 +126,9 @@ func (r *RemoteKeySet) Close() {
 }
 
 // PublicKey returns the key of that ID and algorithm, as [Keys] says. It waits only
-// for the first set, and for one fetch when an ID is not in the set; while IDs that
-// are not in the set keep coming, they are refused as unknown at once. An ID
-// that is not in a set that could not be refreshed is not unknown but unavailable.
+// for the first set, and for one fetch if an ID is not in the set; further unknown
+// IDs within a Retry are refused at once. If the last fetch failed, an ID that is
+// not in the set is unavailable, not unknown.
 func (r *RemoteKeySet) PublicKey(ctx context.Context, id, algorithm string) (crypto.PublicKey, error) {
 	r.start.Do(r.refreshing)
 	set := r.current()
@@ -157,7 +159,7 @@ func (r *RemoteKeySet) PublicKey(ctx context.Context, id, algorithm string) (cry
 	return nil, ErrKeyUnknown
 }
 
-// current returns the set that is in use, nil when there is none or it is too
+// current returns the set in use; nil before the first fetch, or if the set is too
 // old.
 func (r *RemoteKeySet) current() *fetched {
 	set := r.set.Load()
@@ -167,7 +169,7 @@ func (r *RemoteKeySet) current() *fetched {
 	return set
 }
 
-// key returns the key of that id and algorithm; a nil set has none.
+// key returns the key of that ID and algorithm; a nil set has no keys.
 func (f *fetched) key(id, algorithm string) (published, bool) {
 	if f == nil {
 		return published{}, false
@@ -175,9 +177,9 @@ func (f *fetched) key(id, algorithm string) (published, bool) {
 	return f.keys.key(id, algorithm)
 }
 
-// fetch starts a fetch unless one is in the air, the last was less than Retry
-// ago, or the keys are closed. It returns what is closed when the fetch ends:
-// the one it started, or one in the air for a caller that joins; otherwise nil.
+// fetch starts a fetch unless one is under way, the last was less than Retry ago,
+// or the set is closed. It returns a channel that is closed when the fetch ends
+// that it started or, if join is true, the one under way; otherwise nil.
 func (r *RemoteKeySet) fetch(join bool) <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -230,7 +232,7 @@ func (r *RemoteKeySet) refreshing() {
 	})
 }
 
-// load fetches the set and puts it in the place of the old one.
+// load fetches the set and replaces the old one.
 func (r *RemoteKeySet) load() error {
 	ctx, cancel := context.WithCancelCause(r.ctx)
 	defer cancel(nil)
@@ -282,7 +284,7 @@ func (r *RemoteKeySet) get(ctx context.Context) ([]byte, http.Header, error) {
 	return data, resp.Header, err
 }
 
-// lifetime is how long an answer is used before the next refresh.
+// lifetime returns the time from an answer to the next refresh.
 func (r *RemoteKeySet) lifetime(h http.Header) time.Duration {
 	for directive := range strings.SplitSeq(strings.Join(h.Values("Cache-Control"), ","), ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")

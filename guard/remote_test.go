@@ -350,7 +350,7 @@ func TestOneBadKeyDoesNotHideTheOthers(t *testing.T) {
 	}
 }
 
-// A set without a key of use said that every key was withdrawn: each token of the
+// A set without a usable key said that every key was withdrawn: each token of the
 // issuer was refused with 401, and clients threw good ones away.
 func TestSetWithoutAUsableKeyIsAFailedFetch(t *testing.T) {
 	for name, set := range map[string]string{
@@ -460,7 +460,7 @@ func TestRecordTellsWhichKeyIsMissing(t *testing.T) {
 		reason counterfoil.Reason
 		detail string
 	}{
-		"":        {counterfoil.TokenKeyUnknown, "the token names no key, and not exactly one fits"},
+		"":        {counterfoil.TokenKeyUnknown, "the token names no key, and not exactly one key fits"},
 		"unknown": {counterfoil.TokenKeyUnknown, "Authorization"}, // where it was
 		"rs":      {counterfoil.TokenAlgorithm, "the key is published for another algorithm"},
 	} {
@@ -560,7 +560,7 @@ func TestLongestAnswers(t *testing.T) {
 	}
 }
 
-// Keys that are left out are told, in the log, and only then.
+// Keys that are left out are logged, and only they.
 func TestKeysLeftOutAreLogged(t *testing.T) {
 	weak := strings.Replace(jwks("k1"), `{"keys":[`, `{"keys":[{"kty":"RSA","kid":"weak","n":"AQAB","e":"AQAB"},`, 1)
 	for set, want := range map[string]int{jwks("k1"): 0, weak: 1} {
@@ -573,8 +573,7 @@ func TestKeysLeftOutAreLogged(t *testing.T) {
 	}
 }
 
-// A fetch that fails is told in the log, unless it fails because nobody wants the keys
-// any more.
+// A failed fetch is logged, unless it failed because the set was closed.
 func TestFailedFetchesAreLogged(t *testing.T) {
 	p, log := newPublisher(t), &waits{}
 	asked, end := make(chan struct{}, 1), make(chan struct{})

@@ -9,34 +9,33 @@ import (
 	"github.com/counterfoil/counterfoil"
 )
 
-// revoked is what a feed has told: tokens and clients, until nothing that they
-// concern is in force any more. Many calls look into it while one follower
-// writes. Everything about a client is in one shard, so that a call takes one
-// lock, and shares it.
+// revoked holds the revocations of a feed: tokens and clients, each until no token
+// that it concerns is in force. Many calls read it while one follower writes.
+// Everything about a client is in one shard, so that a call takes one lock, for
+// reading.
 type revoked struct {
 	seed   maphash.Seed
 	most   int
 	count  atomic.Int64
 	shards [64]revokedShard
-	// gone is the latest expiry of what was forgotten or left out because it had
-	// expired; 0 when nothing was.
+	// gone is the latest expiry of all revocations that were dropped or left out
+	// because they had expired; 0 if there are none.
 	gone atomic.Int64
 
-	// The rest is the follower's alone. size is that of the names in the entries,
-	// in bytes. due are the entries by the minute in which they are looked at
-	// again, each in one of the lists; swept is the last minute that was.
+	// Only the follower uses the rest. size is the size of the names in the
+	// entries, in bytes. due lists the entries by the minute in which to look at
+	// them again, each in one list; swept is the last such minute.
 	size  int
 	due   map[int64][]subject
 	swept int64
 }
 
 const (
-	// sizeOfNames is how long the names of an entry may be, on average: the names
-	// of long ones are as much of the memory as more of them.
+	// sizeOfNames is how long the names of an entry may be on average, in bytes:
+	// long names take as much memory as more entries.
 	sizeOfNames = 256
-	// setBack is how far a clock may be set back before what was forgotten as
-	// expired is learnt anew. Issuers have their revocations expire minutes after
-	// the tokens.
+	// setBack is how far a clock may be set back before expired revocations have
+	// to be read again. Issuers let revocations expire minutes after the tokens.
 	setBack = time.Minute
 )
 
@@ -49,7 +48,7 @@ type revokedShard struct {
 // subject is a token, or all tokens of a client: token is "" then.
 type subject struct{ client, token string }
 
-// standing is what there is to know of a subject. Times are seconds since 1970.
+// standing is what the feed says of a subject. Times are seconds since 1970.
 type standing struct {
 	notBefore, expires int64
 	disabled           bool
@@ -67,9 +66,9 @@ func (t *revoked) shard(client string) *revokedShard {
 	return &t.shards[maphash.String(t.seed, client)&uint64(len(t.shards)-1)]
 }
 
-// ended tells whether the principal's token has ended, by itself or with all
-// that its client was issued. A token that does not say when it was issued may
-// be older than anything.
+// ended reports whether the principal's token is revoked, individually or with all
+// tokens of its client. A token that does not say when it was issued counts as
+// older than any revocation.
 func (t *revoked) ended(p *counterfoil.Principal) (token, client bool) {
 	if t.count.Load() == 0 {
 		return false, false
@@ -84,22 +83,22 @@ func (t *revoked) ended(p *counterfoil.Principal) (token, client bool) {
 	return token, all.disabled || all.notBefore != 0 && p.Issued.Unix() < all.notBefore
 }
 
-// incomplete reports whether something may be missing that is in force by a
-// clock which shows now: it showed a later time when that was forgotten.
+// incomplete reports whether revocations may be missing that concern tokens in
+// force now: the clock was later when they were dropped as expired.
 func (t *revoked) incomplete(now time.Time) bool { return now.Add(setBack).Unix() < t.gone.Load() }
 
 // leaveOut notes that a revocation is not kept because it expired then.
 func (t *revoked) leaveOut(expires int64) { t.gone.Store(max(t.gone.Load(), expires)) }
 
-// set notes what the feed says of a subject, in place of what it said before. It
-// reports false when there is no room.
+// set stores what the feed says of a subject, in place of what it said before. It
+// reports false if there is no room.
 func (t *revoked) set(of subject, now standing) bool {
 	s := t.shard(of.client)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, known := s.entries[of]
 	if of.token == "" && !now.disabled && now.notBefore == 0 {
-		if known { // its place among the due ones stays until its time
+		if known { // its place in due stays
 			s.entries[of] = standing{expires: now.expires}
 		}
 		return true
@@ -118,8 +117,8 @@ func (t *revoked) set(of subject, now standing) bool {
 	return true
 }
 
-// forget drops what no longer matters. It looks once a minute, at what may have
-// expired only.
+// forget drops expired revocations. Once a minute it looks at those that may have
+// expired.
 func (t *revoked) forget(now time.Time) {
 	minute := now.Unix() / 60
 	if minute == t.swept {
@@ -139,7 +138,7 @@ func (t *revoked) forget(now time.Time) {
 	}
 }
 
-// drop forgets a subject that has expired, or returns when it will.
+// drop removes a subject that has expired, or returns when it will expire.
 func (t *revoked) drop(of subject, now int64) (later int64) {
 	s := t.shard(of.client)
 	s.mu.Lock()
@@ -148,7 +147,7 @@ func (t *revoked) drop(of subject, now int64) (later int64) {
 	if e > now {
 		return e
 	}
-	t.leaveOut(e) // before it is gone: who finds nothing finds out why
+	t.leaveOut(e) // before the delete: a call that finds no entry then finds gone
 	delete(s.entries, of)
 	t.count.Add(-1)
 	t.size -= len(of.client) + len(of.token)

@@ -117,7 +117,7 @@ func TestKeySetsWhenTheClockSteps(t *testing.T) {
 	p.expect(r, "k2", "unavailable")
 }
 
-// An answer is good for as long as it says by the time that passes.
+// An answer is used for as long as it says by the time that passes.
 func TestIntrospectionWhenTheClockSteps(t *testing.T) {
 	for name, off := range wrongClocks {
 		t.Run(name, func(t *testing.T) {
@@ -181,8 +181,8 @@ func TestIntrospectionIsAsOldAsItsQuestion(t *testing.T) {
 	}
 }
 
-// Who comes while a slow question is in the air gets no answer to a question of
-// more than CacheFor before.
+// A call that comes while a slow request is under way does not use the answer to a
+// request that was sent more than a TTL before.
 func TestIntrospectionThatIsSlowerThanItsAnswersAreGood(t *testing.T) {
 	i := newIntrospector(t)
 	looked := &counting{Manual: i.clock}

@@ -273,9 +273,9 @@ func TestDatesOfAPrincipal(t *testing.T) {
 	}
 }
 
-// A token of two seconds served for half a minute where issuer and guard read
-// the same clock. One that is dated ahead, as the first after a revocation is,
-// still passes.
+// A token of two seconds was accepted for half a minute if issuer and guard read
+// the same clock. One that is dated ahead, as the first after a revocation is, is
+// still accepted.
 func TestTokenOutlivesItsEndOnTheIssuersClock(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -320,7 +320,7 @@ func TestAVerifiedTokenIsCheckedOnEveryCall(t *testing.T) {
 		r.clock.Turn(-time.Minute)
 		r.refused(r.send(req), counterfoil.TokenNotYetValid)
 	})
-	// aws-jwt-verify goes on trusting a key that was withdrawn.
+	// aws-jwt-verify continues to trust a key that was withdrawn.
 	t.Run("the key is withdrawn", func(t *testing.T) {
 		r := newRig(t, "oauth2")
 		req := r.call(r.token(nil))
@@ -362,7 +362,7 @@ func TestAVerifiedTokenIsCheckedOnEveryCall(t *testing.T) {
 		}
 	})
 	// Only the policy "replace" asked the registry: elsewhere the token of a
-	// client that was disabled or deleted served until it expired.
+	// client that was disabled or deleted was accepted until it expired.
 	t.Run("the client is disabled", func(t *testing.T) {
 		for _, name := range []string{"oauth2", "a55", "ahotu", "engagifii"} {
 			r := newRig(t, name)

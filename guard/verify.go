@@ -13,14 +13,14 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// verified is a token whose signature and claims are right. All but tenanted
-// stays as it is: many requests share it.
+// verified is a token whose signature and claims are valid. Many requests share
+// it: nothing but tenanted changes.
 type verified struct {
 	principal *counterfoil.Principal
-	// notBefore and notAfter bound its use, leeway included; notAfter itself is
-	// too late.
+	// The token is in force from notBefore until just before notAfter; both
+	// include the leeway.
 	notBefore, notAfter time.Time
-	// tenants are those that the token itself grants.
+	// tenants are the tenants that the token itself grants.
 	tenants []string
 	// bound is what the token is bound to; nil for a bearer token.
 	bound *binding
@@ -28,13 +28,13 @@ type verified struct {
 	keyID, algorithm string
 	key              crypto.PublicKey
 	// tenanted is the principal of the last call, for a token that is used with
-	// one tenant again and again.
+	// one tenant repeatedly.
 	tenanted atomic.Pointer[counterfoil.Principal]
 }
 
-// verify returns the token's principal, from memory when it was verified before
-// and nothing has changed. Beside a denial it returns a principal when the token
-// has proved who sent it.
+// verify returns the token's principal, from memory if the token was verified
+// before and nothing has changed. With a refusal it returns a principal if the
+// token has proved its client.
 func (g *Guard) verify(ctx context.Context, raw string) (*verified, *counterfoil.Principal, *Refusal) {
 	id := digest(raw)
 	v := g.cache.get(&id)
@@ -85,7 +85,7 @@ func (g *Guard) verifyAnew(ctx context.Context, raw string, id *[32]byte) (*veri
 	return v, v.principal, nil
 }
 
-// reasonOf tells which check of package jose failed.
+// reasonOf returns the reason for an error of package jose.
 func reasonOf(err error) counterfoil.Reason {
 	switch {
 	case errors.Is(err, jose.ErrAlgorithm):
@@ -96,8 +96,8 @@ func reasonOf(err error) counterfoil.Reason {
 	return counterfoil.TokenMalformed
 }
 
-// key asks Keys for the key that a token of that algorithm names, or the only one
-// that fits where it names none.
+// key asks Keys for the key that a token of that algorithm names, or, if it names
+// no key, the only one that fits.
 func (g *Guard) key(ctx context.Context, id, algorithm string) (crypto.PublicKey, *Refusal) {
 	key, err := g.keys.PublicKey(ctx, id, algorithm)
 	if err == nil {
@@ -106,7 +106,7 @@ func (g *Guard) key(ctx context.Context, id, algorithm string) (crypto.PublicKey
 	switch reason := keyReason(err); {
 	case reason == "":
 	case reason == counterfoil.TokenKeyUnknown && id == "":
-		return nil, g.deny(reason, "the token names no key, and not exactly one fits")
+		return nil, g.deny(reason, "the token names no key, and not exactly one key fits")
 	case reason == counterfoil.TokenAlgorithm:
 		return nil, g.deny(reason, "the key is published for another algorithm")
 	default:
@@ -115,7 +115,7 @@ func (g *Guard) key(ctx context.Context, id, algorithm string) (crypto.PublicKey
 	return nil, g.unavailable(err)
 }
 
-// inForce looks at the clock.
+// inForce checks the times of a token.
 func (g *Guard) inForce(v *verified) *Refusal {
 	switch now := g.clock.Now(); {
 	case now.Before(v.notBefore):
@@ -126,7 +126,7 @@ func (g *Guard) inForce(v *verified) *Refusal {
 	return nil
 }
 
-// ownKey asks whether the API key is the client's.
+// ownKey checks that the API key is one of the client.
 func (g *Guard) ownKey(ctx context.Context, p *counterfoil.Principal, key counterfoil.Secret) *Refusal {
 	if key == "" {
 		return nil
@@ -142,7 +142,7 @@ func (g *Guard) ownKey(ctx context.Context, p *counterfoil.Principal, key counte
 	return nil
 }
 
-// tenant returns the principal with the tenant, when the client is granted it.
+// tenant returns the principal with the tenant if the client is granted it.
 func (g *Guard) tenant(ctx context.Context, v *verified, tenant string) (*counterfoil.Principal, *Refusal) {
 	if tenant == "" {
 		return v.principal, nil
@@ -172,7 +172,7 @@ func (g *Guard) deny(reason counterfoil.Reason, detail string) *Refusal {
 	return &Refusal{Reason: reason, header: g.tokenHeader, detail: detail}
 }
 
-// unavailable refuses a call for a failure that is not the caller's.
+// unavailable refuses a call for a failure of the guard's own sources.
 func (g *Guard) unavailable(err error) *Refusal {
 	return &Refusal{Reason: counterfoil.Unavailable, header: g.tokenHeader, err: err}
 }

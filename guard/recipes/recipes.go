@@ -1,7 +1,7 @@
-// Package recipes guards APIs that are served by other frameworks than net/http:
-// chi, gin, echo and gRPC. It is to be copied from, a function or two at a time, and
-// promises nothing to importers. docs/guard.md shows how each is used; the tests
-// attack each of them.
+// Package recipes guards APIs that are served by frameworks other than net/http:
+// chi, gin, echo and gRPC. Copy the functions that you need: the package makes no
+// compatibility promise. docs/guard.md shows how to use each; the tests attack
+// each of them.
 package recipes
 
 import (
@@ -23,8 +23,8 @@ import (
 	"github.com/counterfoil/counterfoil/guard"
 )
 
-// Gin guards all handlers after it. The redirects that gin answers before any
-// handler (RedirectTrailingSlash) tell a stranger only which routes there are.
+// Gin guards all handlers after it. The redirects that gin sends before any
+// handler (RedirectTrailingSlash) reveal only which routes exist.
 func Gin(g *guard.Guard) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		p, err := g.Authenticate(c.Request)
@@ -97,7 +97,7 @@ func Unary(g *guard.Guard) grpc.UnaryServerInterceptor {
 }
 
 // Stream guards the streaming methods of a gRPC server. A token is checked when
-// the stream begins; a stream that outlives it goes on.
+// the stream begins; a stream may outlive its token.
 func Stream(g *guard.Guard) grpc.StreamServerInterceptor {
 	return func(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 		ctx, err := authenticate(stream.Context(), g, info.FullMethod)
@@ -115,8 +115,8 @@ type guarded struct {
 
 func (s guarded) Context() context.Context { return s.ctx }
 
-// authenticate checks a call by the HTTP/2 request that it came in (the gRPC
-// protocol over HTTP/2): its metadata are the request's headers.
+// authenticate checks a call by its HTTP/2 request (the gRPC protocol over
+// HTTP/2): the metadata are the request's headers.
 func authenticate(ctx context.Context, g *guard.Guard, method string) (context.Context, error) {
 	r := (&http.Request{Method: http.MethodPost, URL: &url.URL{Path: method}, RequestURI: method, Header: http.Header{}}).WithContext(ctx)
 	md, _ := metadata.FromIncomingContext(ctx)
@@ -142,8 +142,8 @@ func authenticate(ctx context.Context, g *guard.Guard, method string) (context.C
 	return counterfoil.WithPrincipal(ctx, p), nil
 }
 
-// refusalOf returns the gRPC status of a refusal. It says nothing that the HTTP
-// answer would not say.
+// refusalOf returns the gRPC status of a refusal. It reveals no more than the HTTP
+// answer would.
 func refusalOf(err error) error {
 	refusal, ok := errors.AsType[*guard.Refusal](err)
 	code := codes.Internal

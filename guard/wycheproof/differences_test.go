@@ -24,7 +24,7 @@ func (l list) of(id int) *difference {
 const (
 	symmetric = "a shared secret verifies nothing here: who checks tokens could make them"
 	longer    = "no provider signs with it: RS256, PS256, ES256 and EdDSA are taken (RFC 8725 section 3.1 wants few)"
-	empty     = "a token without claims is none"
+	empty     = "a token without claims is refused"
 	encrypted = "encrypted tokens are never taken"
 	strict    = "RFC 7515 section 2: base64url without any other characters, so that one token has one spelling"
 )

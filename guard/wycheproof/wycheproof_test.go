@@ -113,7 +113,7 @@ func keySet(t *testing.T, public, private json.RawMessage) string {
 	return `{"keys":[` + string(public) + `]}`
 }
 
-// byJose judges as whoever has the keys at hand does.
+// byJose verifies as a caller that has the keys does.
 func byJose(set string) func(string) error {
 	keys, _, err := jose.ParseSet([]byte(set))
 	return func(token string) error {
@@ -142,7 +142,7 @@ func byJose(set string) func(string) error {
 	}
 }
 
-// static are the keys of a set at hand; nil when none is of use.
+// static returns the keys of a set; nil if no key is usable.
 func static(set string) guard.Keys {
 	keys, err := guard.StaticKeys([]byte(set))
 	if err != nil {

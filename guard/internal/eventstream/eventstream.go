@@ -1,7 +1,6 @@
-// Package eventstream reads Server-Sent Events (WHATWG HTML section 9.2), as a
-// program does that follows a server: one event after the other, each bounded.
-// It does not connect, and it does not connect again. It is a foundation without
-// promises to importers.
+// Package eventstream reads Server-Sent Events (WHATWG HTML section 9.2): one
+// event after the other, each of bounded size. It neither connects nor
+// reconnects. It is internal and makes no compatibility promise.
 package eventstream
 
 import (
@@ -11,15 +10,15 @@ import (
 	"io"
 )
 
-// ErrTooLong means that a line or an event is longer than the reader takes.
-// There is no way to go on behind it.
+// ErrTooLong means that a line or an event is longer than the reader accepts. The
+// reader cannot continue after it.
 var ErrTooLong = errors.New("an event is too long")
 
 // Event is one event of a stream.
 type Event struct {
-	// Type is the event's name; "message" when it has none.
+	// Type is the event's name; "message" if it has none.
 	Type string
-	// ID is the last id that the stream gave, with this event or an earlier one.
+	// ID is the last ID in the stream, of this event or an earlier one.
 	ID string
 	// Data are the event's data lines, with line feeds between them.
 	Data []byte
@@ -31,20 +30,20 @@ type Reader struct {
 	most int
 	// begun is false before the first line, which may have a byte order mark.
 	begun bool
-	// carriage tells that the last line ended with a carriage return, to which
-	// the next line feed belongs.
+	// carriage is true if the last line ended with a carriage return. A line feed
+	// that follows belongs to it.
 	carriage bool
 	text     []byte
 	id       string
 }
 
-// NewReader returns a reader of in that takes lines of most bytes, and events
-// whose data have as many in all.
+// NewReader returns a reader of in that accepts lines of up to most bytes, and
+// events whose data have up to most bytes in total.
 func NewReader(in io.Reader, most int) *Reader { return &Reader{in: bufio.NewReader(in), most: most} }
 
-// Next returns the next event that has data, as soon as its last line is there.
-// The error is io.EOF at the end, where an unfinished event is lost, ErrTooLong,
-// or the stream's own.
+// Next returns the next event that has data, as soon as its last line has arrived.
+// The error is io.EOF at the end, where an unfinished event is dropped, ErrTooLong,
+// or an error of the stream.
 func (r *Reader) Next() (Event, error) {
 	e := Event{}
 	var there bool
@@ -85,8 +84,8 @@ func (r *Reader) Next() (Event, error) {
 	}
 }
 
-// line returns the next line without its end, until the next call. It waits for
-// nothing behind the first byte of the end.
+// line returns the next line without its end; it is valid until the next call.
+// line does not wait for bytes after the first one of the line end.
 func (r *Reader) line() ([]byte, error) {
 	r.text = r.text[:0]
 	for {
