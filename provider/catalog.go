@@ -26,8 +26,8 @@ var Names = sync.OnceValue(func() []string {
 	return names
 })
 
-// Builtin returns the provider of that name from the embedded catalog. The
-// caller may keep it but must not change it.
+// Builtin returns the provider of that name from the embedded catalog. The caller
+// must not change it.
 func Builtin(name string) (*Provider, error) {
 	if !slices.Contains(Names(), name) {
 		return nil, fmt.Errorf("no provider is called %q: choose from %s, or name a file", name, strings.Join(Names(), ", "))

@@ -8,40 +8,39 @@ import (
 	"time"
 )
 
-// Overrides are what an operator changes of a description for one realm,
-// without writing another. A field that is left out changes nothing; a list
-// replaces the description's.
+// Overrides are an operator's changes to a description for one realm. A field that
+// is left out changes nothing; a list replaces the description's.
 type Overrides struct {
 	// Scopes are all scopes of the realm.
 	Scopes []Scope `yaml:"scopes,omitempty"`
-	// Lifetime is how long a token serves: whole seconds, 1s to 720h.
+	// Lifetime is the time after which a token expires: whole seconds, 1s to 720h.
 	Lifetime time.Duration `yaml:"lifetime,omitempty"`
-	// Policy says what a new token does to the client's earlier ones;
-	// ReusePercent is the share of a token's life for which the policy reuse
-	// answers it, 1 to 90.
+	// Policy says how a new token affects the client's earlier ones. ReusePercent
+	// is the share of a token's lifetime during which the policy reuse returns the
+	// same token again, 1 to 90.
 	Policy       Policy `yaml:"policy,omitempty"`
 	ReusePercent int    `yaml:"reuse_percent,omitempty"`
-	// SigningAlgorithms are those that tokens may be signed with; the first one
-	// is used where a client has no other.
+	// SigningAlgorithms are those that tokens may be signed with; the first is the
+	// default of a client.
 	SigningAlgorithms []Algorithm `yaml:"signing_algorithms,omitempty"`
 	// ClientAuthentication are the accepted methods.
 	ClientAuthentication []Method `yaml:"client_authentication,omitempty"`
-	// AssertionAudience is what clients' own assertions may be for.
+	// AssertionAudience is the accepted audience of clients' own assertions.
 	AssertionAudience AssertionAudience `yaml:"assertion_audience,omitempty"`
 	// Resources are what a request may name in the parameter resource (RFC
 	// 8707).
 	Resources []string `yaml:"resources,omitempty"`
-	// Audience is the value of the claim that comes from audience.
+	// Audience is the value of the claim whose source is audience.
 	Audience []string `yaml:"audience,omitempty"`
-	// Claims take the place of the description's claims of the same names, or
-	// are added after them.
+	// Claims replace the description's claims of the same names; others are added
+	// at the end.
 	Claims []Claim `yaml:"claims,omitempty"`
 }
 
-// Override returns a copy of p with the overrides in place, checked as a
-// description is: give the same one to everything that meets at the realm. The
-// error is Problems; each has, instead of a file, the Way that leads to the
-// override in question, or to none.
+// Override returns a copy of p with the overrides applied, checked like a
+// description. Use the same copy for the server, the guard and the client of a
+// realm. The error is Problems; each has no file but the Way to the override in
+// question, which may be empty.
 func (p *Provider) Override(o Overrides) (*Provider, error) {
 	d := *p
 	t, a := &d.TokenEndpoint, &d.AccessToken
@@ -77,7 +76,7 @@ func (p *Provider) Override(o Overrides) (*Provider, error) {
 	return &d, nil
 }
 
-// instead returns a copy of the override, or what there was.
+// instead returns a copy of the override, or was if it is empty.
 func instead[T any](override, was []T) []T {
 	if len(override) == 0 {
 		return was
@@ -96,7 +95,7 @@ func (o *overrideProblems) Fail(way []any, allowed []string, format string, args
 	o.list = append(o.list, &Problem{Way: way, Allowed: allowed, Message: says})
 }
 
-// overrideNames turns the names of a description's values into those of Overrides.
+// overrideNames maps the names of a description's values to those of Overrides.
 var overrideNames = strings.NewReplacer(
 	"token_endpoint.lifetime", "lifetime", "token_endpoint.policy", "policy", "token_endpoint.reuse_percent", "reuse_percent",
 	"token_endpoint.client_authentication", "client_authentication", "token_endpoint.assertion_audience", "assertion_audience",
@@ -104,9 +103,8 @@ var overrideNames = strings.NewReplacer(
 	"access_token.signing_algorithm", "signing_algorithms", "access_token.audience", "audience", "access_token.claims", "claims",
 )
 
-// overrideWay returns the way to the override that a description's value comes
-// from; nil when it is none's. Where scopes are missing, those that are there
-// are to blame.
+// overrideWay returns the way to the override that sets a value of a description;
+// nil if no override sets it. A missing scope is a problem of the list of scopes.
 func overrideWay(way []any) []any {
 	key := func(i int) any {
 		if i < len(way) {

@@ -72,7 +72,7 @@ func TestOverrideProblems(t *testing.T) {
 		"resource":             {"oauth2", provider.Overrides{Resources: []string{"https://a", "orders"}}, []any{"resources", 1}, "absolute URI"},
 		"claim twice":          {"oauth2", provider.Overrides{Claims: []provider.Claim{{Name: "a", Value: 1}, {Name: "a", Value: 2}}}, []any{"claims", 1}, "a second claim"},
 		"claim of two kinds":   {"oauth2", provider.Overrides{Claims: []provider.Claim{{Name: "a", Value: 1, From: provider.FromScope}}}, []any{"claims"}, "either from or value"},
-		"replace without jti":  {"oauth2", provider.Overrides{Policy: provider.Replace, Claims: []provider.Claim{{Name: "jti", Value: 1}}}, []any{"policy"}, "needs a claim from token_id"},
+		"replace without jti":  {"oauth2", provider.Overrides{Policy: provider.Replace, Claims: []provider.Claim{{Name: "jti", Value: 1}}}, []any{"policy"}, "needs a claim whose source is token_id"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := builtin(t, tt.of).Override(tt.o)

@@ -20,24 +20,24 @@ const MaxSize = 256 << 10
 type Source struct {
 	// File is its name: a path, or "catalog/NAME.yaml".
 	File string
-	// Builtin tells that the description is one of the catalog.
+	// Builtin is true if the description is one of the catalog.
 	Builtin bool
-	// Text is the description as it was written.
+	// Text is the text of the description.
 	Text []byte
 }
 
-// Source returns where p came from, as it was written.
+// Source returns where p came from, with its text.
 func (p *Provider) Source() Source { return p.source }
 
-// Problems are all mistakes that were found in a description, in the order of
-// its lines; Problem is one of them, with its file, line and what is allowed.
+// Problems are all mistakes in a description, in the order of its lines. A Problem
+// is one of them, with its file, line and what is allowed.
 type (
 	Problems = strict.Problems
 	Problem  = strict.Problem
 )
 
-// Open returns the provider of the catalog called nameOrFile or, when that has
-// a dot or a slash in it, reads the file. Mistakes in a file are Problems.
+// Open returns the provider of the catalog called nameOrFile or, if that contains a
+// dot or a slash, reads the file. Mistakes in a file are Problems.
 func Open(nameOrFile string) (*Provider, error) {
 	if namesFile(nameOrFile) {
 		return Read(nameOrFile)
@@ -45,8 +45,8 @@ func Open(nameOrFile string) (*Provider, error) {
 	return Builtin(nameOrFile)
 }
 
-// Read reads a description from a file, and those that it extends, and refuses one
-// that anybody can write. Mistakes are Problems.
+// Read reads a description from a file, and the files that it extends. It refuses
+// a file that is writable by everyone. Mistakes are Problems.
 func Read(file string) (*Provider, error) { return read([]string{file}) }
 
 // read reads the last file of a chain in which each is extended by the one before.
@@ -68,8 +68,8 @@ func read(chain []string) (*Provider, error) {
 // are Problems, which name file.
 func Parse(file string, text []byte) (*Provider, error) { return parse(file, text, nil) }
 
-// parse reads a description at the end of a chain of files; none when it did not
-// come from a file.
+// parse reads a description, which is the last file of the chain; the chain is
+// empty if the description is not a file.
 func parse(file string, text []byte, chain []string) (*Provider, error) {
 	if len(text) > MaxSize {
 		return nil, Problems{{File: file, Line: 1, Column: 1, Message: fmt.Sprintf("the file is larger than %d bytes", MaxSize)}}
@@ -102,7 +102,7 @@ func parse(file string, text []byte, chain []string) (*Provider, error) {
 	return p, nil
 }
 
-// zeros refuses a 0 that is written where it would count as left out.
+// zeros refuses an explicit 0 that would be taken for the default.
 func zeros(doc *strict.Document, own *Provider) {
 	refuse := func(is bool, way []any, name string) {
 		if is && doc.Has(way) {
@@ -111,7 +111,7 @@ func zeros(doc *strict.Document, own *Provider) {
 	}
 	t := &own.TokenEndpoint
 	refuse(t.ReusePercent == 0, at("token_endpoint", "reuse_percent"), "reuse_percent")
-	for name, limit := range map[string]int{"body": t.Limits.Body, "client_id": t.Limits.ClientID, "client_secret": t.Limits.ClientSecret, "scope": t.Limits.Scope} {
+	for name, limit := range t.Limits.byName() {
 		refuse(limit == 0, at("token_endpoint", "limits", name), "the limit "+name)
 	}
 	for i := range own.APIs {
@@ -119,12 +119,12 @@ func zeros(doc *strict.Document, own *Provider) {
 	}
 }
 
-// maxChain is how many files may extend one another.
+// maxChain bounds the files of a chain in which each extends the next.
 const maxChain = 8
 
-// extended returns what doc extends: a catalog entry or, told apart as [Open]
-// does, a file beside the last one of the chain or below it. Mistakes in that file
-// are its own.
+// extended returns what doc extends: a catalog entry or, as in [Open], a file in
+// the directory of the last one of the chain or below. Mistakes in that file are
+// reported with its name.
 func extended(doc *strict.Document, name string, chain []string) (*Provider, error) {
 	fail := func(allowed []string, format string, args ...any) (*Provider, error) {
 		doc.Fail(at("extends"), allowed, format, args...)
@@ -157,16 +157,16 @@ func extended(doc *strict.Document, name string, chain []string) (*Provider, err
 	return base, err
 }
 
-// namesFile reports whether a word means a file and not a catalog entry.
+// namesFile reports whether word names a file and not a catalog entry.
 func namesFile(word string) bool { return strings.ContainsAny(word, `./\\`) }
 
-// merge decodes doc over base. Decoding replaces maps whole, so what they had
-// is put back where doc says nothing else.
+// merge decodes doc over base. Decoding replaces whole maps, so entries of base
+// that doc does not replace are put back.
 func merge(doc *strict.Document, base *Provider) (*Provider, error) {
 	p := *base
 	p.Title = ""
 	if len(p.AccessToken.SigningAlgorithms) == 1 {
-		p.AccessToken.SigningAlgorithms = nil // the default, made of what doc may replace
+		p.AccessToken.SigningAlgorithms = nil // the default follows SigningAlgorithm, which doc may replace
 	}
 	if err := doc.Into(&p); err != nil {
 		return nil, err

@@ -1,18 +1,17 @@
-// Package provider describes an API provider once: how its tokens are asked
-// for, what they contain, what a call to its APIs must carry and what each
-// refusal looks like. The server, the guard and the client all take their
-// behaviour from the same Provider, so the two ends of the wire cannot drift
-// apart.
+// Package provider describes an API provider once: how its tokens are requested,
+// what they contain, what a call to its APIs must carry and what each refusal
+// looks like. The server, the guard and the client all take their behaviour from
+// the same Provider, so the two ends of the wire cannot diverge.
 //
-// Use [Builtin] for a provider of the embedded catalog, [Open] where a user may
-// name either a catalog entry or a file of their own, and [Parse] for a
-// description that is already in memory. All three check strictly: an unknown,
-// missing or contradictory field is an error that shows the file, the line and
-// what is allowed there. A Provider that was returned without an error is
-// complete and may be shared; it must not be changed.
+// Use [Builtin] for a provider of the embedded catalog, [Open] if a user may name
+// either a catalog entry or a file, and [Parse] for a description that is already
+// in memory. All three check strictly: an unknown, missing or contradictory field
+// is an error that shows the file, the line and what is allowed there. A Provider
+// that is returned without an error is complete and may be shared; it must not be
+// changed.
 //
-// The package promises that a description that it accepts today it will accept
-// in every later version of the same major version, with the same meaning.
+// Every later version of the same major version accepts all descriptions that this
+// version accepts, with the same meaning.
 package provider
 
 import (
@@ -23,82 +22,82 @@ import (
 
 // Provider is one API provider.
 type Provider struct {
-	// Extends names a catalog entry, or a file beside this one or below, whose
-	// fields this description takes where it has none of its own: mappings are
-	// merged, lists and scalars replaced. The title is never taken. That
-	// description may extend another; 8 files at most extend one another.
+	// Extends names a catalog entry, or a file in the same directory or below,
+	// whose fields this description inherits: mappings are merged, lists and
+	// scalars replaced. The title is never inherited. That description may extend
+	// another; a chain has at most 8 files.
 	Extends string `yaml:"extends,omitempty"`
-	// Name is the provider's word on command lines and in paths: lower-case
+	// Name is the provider's identifier on command lines and in paths: lower-case
 	// letters, digits and hyphens.
 	Name string `yaml:"name" check:"required"`
 	// Title is the provider's name for people.
 	Title string `yaml:"title,omitempty"`
 	// Scopes are all scopes that the provider knows.
 	Scopes []Scope `yaml:"scopes,omitempty"`
-	// TokenEndpoint is where tokens are asked for.
+	// TokenEndpoint is where tokens are requested.
 	TokenEndpoint TokenEndpoint `yaml:"token_endpoint"`
 	// AccessToken is what the issued tokens contain.
 	AccessToken AccessToken `yaml:"access_token"`
-	// APIs are those that the tokens open.
+	// APIs are the APIs that accept the tokens.
 	APIs []API `yaml:"apis,omitempty"`
-	// Variables are the names that the provider's guide gives to the settings
-	// of a client, beyond those that every provider's environment file has.
+	// Variables are the names that the provider's guide gives to the settings of
+	// a client, in addition to those in every provider's environment file.
 	Variables []Variable `yaml:"variables,omitempty"`
 
 	source Source
 }
 
-// Scope is a scope token (RFC 6749 section 3.3) with words for people.
+// Scope is a scope token (RFC 6749 section 3.3) with a description for people.
 type Scope struct {
-	// Name is the scope token, Description says in one line what it allows.
+	// Name is the scope token. Description says in one line what it allows.
 	Name        string `yaml:"name" check:"required"`
 	Description string `yaml:"description" check:"required"`
 }
 
-// TokenEndpoint says how a token is asked for (RFC 6749 section 3.2) and how
-// the endpoint answers.
+// TokenEndpoint says how a token is requested (RFC 6749 section 3.2) and how the
+// endpoint answers.
 type TokenEndpoint struct {
 	// Path is the endpoint's path below the realm's base URL.
 	Path string `yaml:"path"`
-	// URL is the endpoint of the real provider, for clients that are given no
-	// other.
+	// URL is the endpoint of the real provider, for clients that are not given
+	// another one.
 	URL string `yaml:"url,omitempty"`
-	// GrantTypeIn says where the grant_type parameter travels.
+	// GrantTypeIn says where the grant_type parameter is sent.
 	GrantTypeIn Place `yaml:"grant_type_in,omitempty"`
-	// MediaType says whether a request must be marked as
-	// application/x-www-form-urlencoded; when optional, a request without a
-	// Content-Type is taken as well. Another media type is always refused.
+	// MediaType says whether a request must have the Content-Type
+	// application/x-www-form-urlencoded; if optional, a request without a
+	// Content-Type is accepted too. Another media type is always refused.
 	MediaType Presence `yaml:"media_type,omitempty"`
-	// CheckFirst says what is looked at first when both are wrong: the client's
-	// credentials or the grant type.
+	// CheckFirst says what is checked first, and so reported if both are wrong:
+	// the client's credentials or the grant type.
 	CheckFirst Check `yaml:"check_first,omitempty"`
 	// ClientAuthentication lists the accepted methods (RFC 7591 section 2); a
 	// client uses the first.
 	ClientAuthentication []Method `yaml:"client_authentication"`
 	// Issuer is the issuer identifier of the real provider (RFC 8414 section 2),
-	// which goes with URL.
+	// which belongs to URL.
 	Issuer string `yaml:"issuer,omitempty"`
 	// AssertionAudience is what the aud of a client's own assertion names
 	// (private_key_jwt): the issuer, or the URL of the token endpoint, which a
-	// server then takes beside the issuer; default the issuer. A client that
-	// knows no issuer takes the URL.
+	// server then accepts in addition to the issuer; default the issuer. A client
+	// that knows no issuer names the URL.
 	AssertionAudience AssertionAudience `yaml:"assertion_audience,omitempty"`
-	// BasicEncoding says how client id and secret are written inside the Basic
+	// BasicEncoding says how client ID and secret are encoded in Basic
 	// credentials: "form" is RFC 6749 section 2.3.1, "raw" is RFC 7617.
 	BasicEncoding Encoding `yaml:"basic_encoding,omitempty"`
-	// Headers are those that a token request must carry beyond what OAuth
-	// asks for.
+	// Headers are those that a token request must carry in addition to those of
+	// OAuth.
 	Headers []Header `yaml:"headers,omitempty"`
 	// Scope says what the scope parameter must be.
 	Scope ScopeParameter `yaml:"scope,omitempty"`
 	// Limits bound what a request may carry.
 	Limits Limits `yaml:"limits,omitempty"`
-	// Lifetime is how long a token serves.
+	// Lifetime is the time after which a token expires.
 	Lifetime time.Duration `yaml:"lifetime"`
-	// Policy says what a new token does to the client's earlier ones.
+	// Policy says how a new token affects the client's earlier ones.
 	Policy Policy `yaml:"policy,omitempty"`
-	// ReusePercent is how much of a token's life may have passed when it is
-	// answered again under the policy "reuse": from 1 to 90, default 50.
+	// ReusePercent is the share of a token's lifetime during which the policy
+	// "reuse" returns the same token again: from 1 to 90, default 50.
 	ReusePercent int `yaml:"reuse_percent,omitempty"`
 	// Resources are those that a request may name with the parameter resource
 	// (RFC 8707): absolute URIs without a fragment. They become the token's
@@ -112,12 +111,12 @@ type TokenEndpoint struct {
 
 // ScopeParameter says what the scope parameter of a token request must be.
 type ScopeParameter struct {
-	// Parameter says whether it may be left out; left out, all scopes that the
-	// client is allowed are granted.
+	// Parameter says whether it may be left out; the client is then granted all
+	// scopes that it is allowed.
 	Parameter Presence `yaml:"parameter,omitempty"`
-	// Spaces says what stands between scopes: "single" is one space, as RFC 6749
-	// section 3.3 has it, and "any" is as many as there are, also before the
-	// first and after the last. Default single.
+	// Spaces says what separates scopes: "single" is one space, as in RFC 6749
+	// section 3.3, and "any" is any number of spaces, also before the first scope
+	// and after the last. Default single.
 	Spaces Spaces `yaml:"spaces,omitempty"`
 	// MustInclude are scopes without which no token is issued.
 	MustInclude counterfoil.Scopes `yaml:"must_include,omitempty"`
@@ -136,19 +135,19 @@ type Limits struct {
 
 // Response is the shape of a successful token response (RFC 6749 section 5.1).
 type Response struct {
-	// TokenType is written as given: some providers answer "bearer".
+	// TokenType is sent exactly as written: some providers answer "bearer".
 	TokenType string `yaml:"token_type"`
 	// Fields are the members of the JSON object, in order.
 	Fields []Field `yaml:"fields"`
 	// Headers are set on every answer of the endpoint, refusals included;
-	// Content-Type only where there is a body.
+	// Content-Type only on those with a body.
 	Headers map[string]string `yaml:"headers"`
 }
 
 // AccessToken is the form of the issued JWT access tokens.
 type AccessToken struct {
 	// SigningAlgorithm is the JWS algorithm (RFC 7518 section 3.1) of tokens
-	// whose client asks for no other.
+	// whose client has no other.
 	SigningAlgorithm Algorithm `yaml:"signing_algorithm"`
 	// SigningAlgorithms are all that a client of the realm may have; a guard
 	// accepts no others. Default: SigningAlgorithm alone, which is always one
@@ -160,10 +159,10 @@ type AccessToken struct {
 	Type string `yaml:"type,omitempty"`
 	// KeyID is the form of the kid member.
 	KeyID KeyIDForm `yaml:"key_id,omitempty"`
-	// TokenID is the form of the claim that comes from token_id.
+	// TokenID is the form of the claim whose source is token_id.
 	TokenID TokenIDForm `yaml:"token_id,omitempty"`
-	// Audience is the value of the claim that comes from audience; without it,
-	// the issuer.
+	// Audience is the value of the claim whose source is audience; default the
+	// issuer.
 	Audience []string `yaml:"audience,omitempty"`
 	// Claims are the members of the payload, in order.
 	Claims []Claim `yaml:"claims"`
@@ -172,7 +171,7 @@ type AccessToken struct {
 // Claim is one claim: its name and either a source or a fixed value. A guard
 // checks each claim against the same source.
 type Claim struct {
-	// Name is that of the payload's member.
+	// Name is the name of the member of the payload.
 	Name string `yaml:"name" check:"required"`
 	// From is the source of the value.
 	From ClaimSource `yaml:"from,omitempty"`
@@ -182,7 +181,7 @@ type Claim struct {
 
 // API is one protected API.
 type API struct {
-	// Name is the API's word in configurations.
+	// Name is the API's identifier in configurations.
 	Name string `yaml:"name" check:"required"`
 	// Title is the API's name for people.
 	Title string `yaml:"title,omitempty"`
@@ -190,34 +189,33 @@ type API struct {
 	Kind Kind `yaml:"kind" check:"required"`
 	// URL is the API's base URL at the real provider.
 	URL string `yaml:"url,omitempty"`
-	// Path is where the API stands below the realm's base URL. A GraphQL API
-	// is the path itself, a REST API everything below it.
+	// Path is the path of the API below the realm's base URL. A GraphQL API is at
+	// the path itself, a REST API at everything below it.
 	Path string `yaml:"path" check:"required"`
-	// BasePath is what clients take as the API's base URL, when their calls
-	// spell out a part of Path; default Path.
+	// BasePath is where the API's base URL ends for clients, if their calls include
+	// a part of Path; default Path.
 	BasePath string `yaml:"base_path,omitempty"`
-	// Explorer is the path of a page for people, answered to GET without a
-	// token; what is posted there is a call of the API.
+	// Explorer is the path of a page for people, served to GET without a token; a
+	// POST there is a call of the API.
 	Explorer string `yaml:"explorer,omitempty"`
-	// Headers are those that a call carries. A guard looks for them in this
-	// order, and the first that is missing names the refusal.
+	// Headers are those that a call carries. A guard checks them in this order,
+	// and refuses a call for the first that is missing.
 	Headers []Header `yaml:"headers" check:"required"`
 	// Audience is what the token's aud claim must contain; default, the
 	// audience that tokens are issued for.
 	Audience string `yaml:"audience,omitempty"`
 	// Scopes are those that every call needs.
 	Scopes counterfoil.Scopes `yaml:"scopes,omitempty"`
-	// Leeway is what exp, nbf and iat may be off; default 30 s.
+	// Leeway is how far exp, nbf and iat may be off; default 30 s.
 	Leeway time.Duration `yaml:"leeway,omitempty"`
-	// SafeCalls are those that change nothing although their method does not say
-	// so (RFC 9110 section 9.2.1): a client repeats them as it does GET. For a
-	// REST API.
+	// SafeCalls are calls of a REST API that change nothing although their method
+	// does not say so (RFC 9110 section 9.2.1): a client retries them like GET.
 	SafeCalls []SafeCall `yaml:"safe_calls,omitempty"`
-	// SafeDocuments says which documents of a GraphQL API a client repeats as it
-	// does GET; default queries.
+	// SafeDocuments says which documents of a GraphQL API a client retries like
+	// GET; default queries.
 	SafeDocuments Documents `yaml:"safe_documents,omitempty"`
-	// RequestsPerMinute is how many calls the provider wants at most from one
-	// client; 0 for no limit.
+	// RequestsPerMinute is how many calls the provider allows one client; 0 for no
+	// limit.
 	RequestsPerMinute int `yaml:"requests_per_minute,omitempty"`
 	// Health is a harmless call that shows whether the API answers; default GET of
 	// the base path, for GraphQL a query of __typename.
@@ -228,7 +226,7 @@ type API struct {
 	Refusals map[counterfoil.Reason]Refusal `yaml:"refusals" check:"required"`
 }
 
-// SafeCall is a call that may be repeated, whatever its query and its body.
+// SafeCall is a call that may be retried, whatever its query and its body.
 type SafeCall struct {
 	// Method is the HTTP method.
 	Method string `yaml:"method" check:"required"`
@@ -239,11 +237,11 @@ type SafeCall struct {
 
 // Call is one call of an API.
 type Call struct {
-	// Method is the HTTP method; default POST for a GraphQL API, or else GET.
+	// Method is the HTTP method; default POST for a GraphQL API, GET for others.
 	Method string `yaml:"method,omitempty"`
 	// Path is below the API's base path; it may have a query.
 	Path string `yaml:"path,omitempty"`
-	// Body is sent as it stands.
+	// Body is sent exactly as written.
 	Body string `yaml:"body,omitempty"`
 }
 
@@ -252,15 +250,15 @@ type Call struct {
 type Header struct {
 	// Name is the header's name (RFC 9110 section 5.1); its case does not matter.
 	Name string `yaml:"name" check:"required"`
-	// From is the credential or setting that fills the header.
+	// From is the source of the value: a credential or a setting.
 	From HeaderSource `yaml:"from,omitempty"`
 	// Value is the fixed value. For Content-Type, parameters are ignored, and so
-	// is the whole header where a request has no content.
+	// is the whole header if a request has no content.
 	Value string `yaml:"value,omitempty"`
-	// Scheme precedes a token, as in "Bearer TOKEN"; its case does not matter
-	// when it is read (RFC 9110 section 11.1).
+	// Scheme precedes a token, as in "Bearer TOKEN"; its case is ignored in
+	// requests (RFC 9110 section 11.1).
 	Scheme string `yaml:"scheme,omitempty"`
-	// Bare says that a token without its scheme is understood as well.
+	// Bare says that a token without its scheme is accepted too.
 	Bare bool `yaml:"bare,omitempty"`
 	// Presence says whether a request without the header is refused; default
 	// required. A client always sends it.
@@ -269,15 +267,15 @@ type Header struct {
 
 // Variable is a setting under the name that the provider's guide gives it.
 type Variable struct {
-	// Name is that of an environment variable, and ends with what it is, as in
-	// ACME_CLIENT_ID.
+	// Name is the name of an environment variable. It ends with the kind of the
+	// setting, as in ACME_CLIENT_ID.
 	Name string `yaml:"name" check:"required"`
-	// From is the setting; Value a fixed value instead.
+	// From is the setting; Value is a fixed value instead.
 	From  Setting `yaml:"from,omitempty"`
 	Value string  `yaml:"value,omitempty"`
 }
 
-// API returns the API of that name; for the empty name the only one.
+// API returns the API of that name; for an empty name, the only one.
 func (p *Provider) API(name string) (*API, bool) {
 	if name == "" && len(p.APIs) == 1 {
 		return &p.APIs[0], true
@@ -299,8 +297,8 @@ func (p *Provider) ScopeNames() counterfoil.Scopes {
 	return names
 }
 
-// Claim returns the name of the claim that comes from source; "" when the
-// provider's tokens have none.
+// Claim returns the name of the claim with that source; "" if the provider's
+// tokens have none.
 func (a *AccessToken) Claim(source ClaimSource) string {
 	for _, c := range a.Claims {
 		if c.From == source {
@@ -310,10 +308,10 @@ func (a *AccessToken) Claim(source ClaimSource) string {
 	return ""
 }
 
-// Header returns the header that is filled from source.
+// Header returns the header with that source.
 func (a *API) Header(source HeaderSource) (Header, bool) { return find(a.Headers, source) }
 
-// Header returns the header of the token request that is filled from source.
+// Header returns the header of the token request with that source.
 func (t *TokenEndpoint) Header(source HeaderSource) (Header, bool) { return find(t.Headers, source) }
 
 func find(headers []Header, source HeaderSource) (Header, bool) {
@@ -326,7 +324,7 @@ func find(headers []Header, source HeaderSource) (Header, bool) {
 }
 
 // Needs reports whether any request of the provider's clients carries a header
-// that is filled from source.
+// with that source.
 func (p *Provider) Needs(source HeaderSource) bool {
 	if _, ok := p.TokenEndpoint.Header(source); ok {
 		return true

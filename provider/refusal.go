@@ -7,16 +7,16 @@ import (
 	"github.com/counterfoil/counterfoil"
 )
 
-// Refusal is what a refused request is answered, to the byte.
+// Refusal is the exact answer to a refused request.
 type Refusal struct {
 	// Status is the HTTP status, 400 to 599.
 	Status int `yaml:"status" check:"required"`
-	// Headers are set in addition to those that every answer has. A body gets
-	// "application/json" when they name no Content-Type.
+	// Headers are set in addition to those that every answer has. The Content-Type
+	// of a body is "application/json" if they do not name one.
 	Headers map[string]string `yaml:"headers,omitempty"`
-	// Body is sent as it stands, but for {header}, the name of the header in
-	// question, and {scope}, the scopes that are needed; the same two are
-	// replaced in Headers.
+	// Body is sent exactly as written, except that {header} is replaced by the name
+	// of the header in question, and {scope} by the scopes that are needed; both
+	// are replaced in Headers, too.
 	Body string `yaml:"body,omitempty"`
 }
 
@@ -37,11 +37,11 @@ func (r Refusal) Fill(d Details) Refusal {
 	return Refusal{Status: r.Status, Headers: headers, Body: fill.Replace(r.Body)}
 }
 
-// retryAfter is when a caller may come back that finds the service unavailable, in
-// seconds (RFC 9110 section 10.2.3).
+// retryAfter is the time after which a caller may retry if the service is
+// unavailable, in seconds (RFC 9110 section 10.2.3).
 const retryAfter = "2"
 
-// Write sends r. A 503 says when to come back, unless that is said already.
+// Write sends r. A 503 has a Retry-After header, by default of 2 seconds.
 func (r Refusal) Write(w http.ResponseWriter) {
 	h := w.Header()
 	for name, value := range r.Headers {
@@ -83,15 +83,16 @@ func shape(shapes map[counterfoil.Reason]Refusal, reason, otherwise counterfoil.
 	return shapes[otherwise]
 }
 
-// Reason is the way back: it returns the reason whose shape is that status and
-// body, or "" when no shape is. Of several it returns a broadest one, the first
-// by name. A client learns from it what a dialect's answer means.
+// Reason maps an answer to its reason: it returns the reason whose shape has that
+// status and body, or "" if there is no such shape. Of several it returns one
+// without a parent, the first by name. It tells a client what an answer of a
+// dialect means.
 func (t *TokenEndpoint) Reason(status int, body []byte) counterfoil.Reason {
 	return reason(t.Errors, status, body)
 }
 
-// Reason returns the reason whose shape is that status and body, or "" when no
-// shape is; of several a broadest one, the first by name.
+// Reason returns the reason whose shape has that status and body, or "" if there is
+// no such shape; of several, one without a parent, the first by name.
 func (a *API) Reason(status int, body []byte) counterfoil.Reason {
 	return reason(a.Refusals, status, body)
 }

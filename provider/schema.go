@@ -8,6 +8,6 @@ import _ "embed"
 var schema string
 
 // Schema returns the JSON Schema (draft-07) of a description, for editors. It
-// refuses nothing that Parse takes; of the rules it has those that concern one
-// value: keys, words, forms and bounds.
+// refuses nothing that Parse accepts. It has only the rules about one value: keys,
+// words, forms and bounds.
 func Schema() string { return schema }

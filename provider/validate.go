@@ -15,7 +15,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 )
 
-// The reasons whose shapes a description must have, and those that it may.
+// The reasons whose shapes a description must have, and those that it may have.
 var (
 	tokenReasons = []counterfoil.Reason{
 		counterfoil.InvalidRequest, counterfoil.InvalidClient, counterfoil.UnsupportedGrantType,
@@ -56,12 +56,13 @@ var (
 	callForm   = regexp.MustCompile(`^(/[A-Za-z0-9._~/%:@+,=-]*(\?[A-Za-z0-9._~/%:@+,=&-]*)?)?$`)
 	// safeForm is a callForm without a query, whose segments may be in braces.
 	safeForm = regexp.MustCompile(`^(/([A-Za-z0-9._~%:@+,=-]*|\{[A-Za-z0-9_]+\}))*$`)
-	// envForm lets no name pass that a shell or a loader acts upon: a setting's
-	// name ends with what it is.
-	envForm = regexp.MustCompile(`^([A-Z][A-Z0-9]*_)*(ACCOUNT|AUDIENCE|CODE|ENDPOINT|ENVIRONMENT|HOST|ID|KEY|PASSWORD|REGION|SCOPE|SCOPES|SECRET|TENANT|URL|USERNAME|VERSION)$`)
+	// envForm excludes names that a shell or a loader interprets: the name of a
+	// setting ends with its kind.
+	envForm = regexp.MustCompile(`^([A-Z][A-Z0-9]*_)*(ACCOUNT|AUDIENCE|CODE|ENDPOINT|ENVIRONMENT|HOST|ID|KEY|PASSWORD|REGION` +
+		`|SCOPE|SCOPES|SECRET|TENANT|URL|USERNAME|VERSION)$`)
 )
 
-// defaults fills what a description left out.
+// defaults sets the fields that a description leaves out.
 func defaults(p *Provider) {
 	set := func(field *string, value string) {
 		if *field == "" {
@@ -86,7 +87,8 @@ func defaults(p *Provider) {
 	if !slices.Contains(a.SigningAlgorithms, a.SigningAlgorithm) && a.SigningAlgorithm != "" {
 		a.SigningAlgorithms = append([]Algorithm{a.SigningAlgorithm}, a.SigningAlgorithms...)
 	}
-	for limit, value := range map[*int]int{&t.Limits.Body: 16 << 10, &t.Limits.ClientID: 256, &t.Limits.ClientSecret: 256, &t.Limits.Scope: 1024} {
+	l := &t.Limits
+	for limit, value := range map[*int]int{&l.Body: 16 << 10, &l.ClientID: 256, &l.ClientSecret: 256, &l.Scope: 1024} {
 		if *limit == 0 {
 			*limit = value
 		}
@@ -133,15 +135,15 @@ func headers(hs []Header) {
 	}
 }
 
-// validator looks for contradictions in a description that is decoded,
-// completed by what it extends and given its defaults.
+// validator finds contradictions in a description that was decoded, merged with
+// what it extends and given its defaults.
 type validator struct {
 	problems
 	p *Provider
 }
 
-// problems is where a validator notes what it finds: the document that a
-// description was decoded from, or a list.
+// problems collects what a validator finds: the document that a description was
+// decoded from, or a list.
 type problems interface {
 	Fail(way []any, allowed []string, format string, args ...any)
 }
@@ -153,7 +155,7 @@ func (v *validator) fail(at []any, format string, args ...any) {
 // at is the way to a value from the top of the description.
 func at(keys ...any) []any { return keys }
 
-// under returns the way to what stands below p.
+// under returns the way to a value below p.
 func under(p []any, keys ...any) []any { return append(slices.Clip(slices.Clone(p)), keys...) }
 
 func (v *validator) provider() {
@@ -182,7 +184,8 @@ func (v *validator) provider() {
 	}
 	for i, x := range p.Variables {
 		if !envForm.MatchString(x.Name) {
-			v.fail(at("variables", i, "name"), "%q is no name for a setting: use capitals, digits and underscores, and end with what it is, as in ACME_CLIENT_ID", x.Name)
+			v.fail(at("variables", i, "name"), "%q is not a name for a setting: use capitals, digits and underscores, "+
+				"and end with its kind, as in ACME_CLIENT_ID", x.Name)
 		}
 		v.either(at("variables", i), string(x.From), x.Value)
 	}
@@ -194,11 +197,12 @@ func (v *validator) tokenEndpoint(t *TokenEndpoint) {
 	v.url(under(way, "url"), t.URL)
 	v.url(under(way, "issuer"), t.Issuer)
 	if len(t.ClientAuthentication) == 0 {
-		v.fail(under(way, "client_authentication"), "token_endpoint.client_authentication is missing: name at least one of %s", strings.Join(Method("").Words(), ", "))
+		v.fail(under(way, "client_authentication"), "token_endpoint.client_authentication is missing: name at least one of %s",
+			strings.Join(Method("").Words(), ", "))
 	}
 	v.headers(under(way, "headers"), t.Headers, HeaderFromAPIKey)
 	v.known(under(way, "scope", "must_include"), t.Scope.MustInclude)
-	for name, n := range map[string]int{"body": t.Limits.Body, "client_id": t.Limits.ClientID, "client_secret": t.Limits.ClientSecret, "scope": t.Limits.Scope} {
+	for name, n := range t.Limits.byName() {
 		if n < 1 || n > 1<<20 {
 			v.fail(under(way, "limits", name), "the limit must be from 1 to 1048576 bytes")
 		}
@@ -238,10 +242,16 @@ func (v *validator) tokenEndpoint(t *TokenEndpoint) {
 	v.refusals(under(way, "errors"), t.Errors, need, append(slices.Clone(tokenReasons), tokenDetails...))
 }
 
+// byName returns the limits by their names in a description.
+func (l *Limits) byName() map[string]int {
+	return map[string]int{"body": l.Body, "client_id": l.ClientID, "client_secret": l.ClientSecret, "scope": l.Scope}
+}
+
 func (v *validator) accessToken(a *AccessToken) {
 	way := at("access_token")
 	if a.SigningAlgorithm == "" {
-		v.fail(under(way, "signing_algorithm"), "access_token.signing_algorithm is missing: name one of %s", strings.Join(Algorithm("").Words(), ", "))
+		v.fail(under(way, "signing_algorithm"), "access_token.signing_algorithm is missing: name one of %s",
+			strings.Join(Algorithm("").Words(), ", "))
 	}
 	for _, m := range []HeaderMember{HeaderAlg, HeaderKid} {
 		if !slices.Contains(a.Header, m) {
@@ -268,21 +278,22 @@ func (v *validator) accessToken(a *AccessToken) {
 	}
 	for _, s := range []ClaimSource{FromIssuer, FromClientID, FromExpiresAt} {
 		if !sources[s] {
-			v.fail(under(way, "claims"), "access_token.claims must have one from %s", s)
+			v.fail(under(way, "claims"), "access_token.claims must have one whose source is %s", s)
 		}
 	}
 	if !sources[FromScope] && !sources[FromScopeList] {
-		v.fail(under(way, "claims"), "access_token.claims must have one from scope or scope_list")
+		v.fail(under(way, "claims"), "access_token.claims must have one whose source is scope or scope_list")
 	}
 	if !sources[FromIssuedAt] && !sources[FromNotBefore] {
-		v.fail(under(way, "claims"), "access_token.claims must have one from issued_at or not_before: revocation goes by it")
+		v.fail(under(way, "claims"), "access_token.claims must have one whose source is issued_at or not_before: revocation depends on it")
 	}
 	if sources[FromStatus] && a.Type == "" {
-		// Anybody can have the lists.
-		v.fail(under(way, "type"), "a claim from status needs access_token.type: the same key signs the status lists, and typ is what tells a list from a token")
+		// The lists are public.
+		v.fail(under(way, "type"), "a claim whose source is status needs access_token.type: the same key signs the status lists, "+
+			"and typ tells a list from a token")
 	}
 	if v.p.TokenEndpoint.Policy == Replace && !sources[FromTokenID] {
-		v.fail(at("token_endpoint", "policy"), "the policy replace needs a claim from token_id, to tell tokens apart")
+		v.fail(at("token_endpoint", "policy"), "the policy replace needs a claim whose source is token_id, to tell tokens apart")
 	}
 }
 
@@ -294,14 +305,14 @@ func (v *validator) api(way []any, a *API) {
 	v.path(under(way, "path"), a.Path)
 	v.path(under(way, "base_path"), a.BasePath)
 	if a.Path != a.BasePath && a.BasePath != "/" && !strings.HasPrefix(a.Path, a.BasePath+"/") {
-		v.fail(under(way, "base_path"), "base_path must be a beginning of path")
+		v.fail(under(way, "base_path"), "path must begin with base_path")
 	}
 	if a.Explorer != "" {
 		v.path(under(way, "explorer"), a.Explorer)
 	}
 	v.headers(under(way, "headers"), a.Headers, HeaderFromToken, HeaderFromAPIKey, HeaderFromTenant)
 	if h, ok := a.Header(HeaderFromToken); !ok || h.Presence == Optional {
-		v.fail(under(way, "headers"), "an API must require a header from token")
+		v.fail(under(way, "headers"), "an API must require a header whose source is token")
 	}
 	v.known(under(way, "scopes"), a.Scopes)
 	v.line(under(way, "title"), a.Title)
@@ -327,29 +338,30 @@ func (v *validator) api(way []any, a *API) {
 	v.refusals(under(way, "refusals"), a.Refusals, need, append(slices.Clone(callReasons), callDetails...))
 }
 
-// safe checks what says which calls of an API may be repeated.
+// safe checks the fields that say which calls of an API may be retried.
 func (v *validator) safe(way []any, a *API) {
 	if a.Kind == GraphQL && len(a.SafeCalls) > 0 {
-		v.fail(under(way, "safe_calls"), "safe_calls belongs to a REST API: what is safe of a GraphQL API is said by safe_documents")
+		v.fail(under(way, "safe_calls"), "safe_calls belongs to a REST API: use safe_documents for a GraphQL API")
 	}
 	if a.Kind == REST && a.SafeDocuments != "" {
-		v.fail(under(way, "safe_documents"), "safe_documents belongs to a GraphQL API: what is safe of a REST API is said by safe_calls")
+		v.fail(under(way, "safe_documents"), "safe_documents belongs to a GraphQL API: use safe_calls for a REST API")
 	}
 	for i, c := range a.SafeCalls {
 		if !methodForm.MatchString(c.Method) {
 			v.fail(under(way, "safe_calls", i, "method"), "%q is not an HTTP method", c.Method)
 		}
 		if !safeForm.MatchString(c.Path) {
-			v.fail(under(way, "safe_calls", i, "path"), "%q is not a path whose segments are as they are sent or, for any one segment, in braces, as in /orders/{id}/search", c.Path)
+			v.fail(under(way, "safe_calls", i, "path"), "%q is not a path: write each segment as it is sent or, for any one segment, "+
+				"a name in braces, as in /orders/{id}/search", c.Path)
 		}
 	}
 }
 
-// reserved are the paths that every realm has, whatever its description says,
-// with all below them.
+// reserved are the paths that every realm has, whatever its description says, with
+// everything below them.
 var reserved = []string{"/.well-known", "/introspect", "/revoke", "/revocations", "/status-lists"}
 
-// places refuses paths that stand in one another's way.
+// places refuses paths that conflict.
 func (v *validator) places() {
 	own := func(p string) bool {
 		return slices.ContainsFunc(reserved, func(dir string) bool { return in(p, dir) })
@@ -361,7 +373,8 @@ func (v *validator) places() {
 	for i := range v.p.APIs {
 		a := &v.p.APIs[i]
 		if a.Kind == REST && (a.Path == "/" || in(v.p.TokenEndpoint.Path, a.Path)) {
-			v.fail(at("apis", i, "path"), "%q would cover the token endpoint or /.well-known: give the API a path of its own, as in /api", a.Path)
+			v.fail(at("apis", i, "path"), "%q would cover the token endpoint or /.well-known: give the API a path of its own, "+
+				"as in /api", a.Path)
 		}
 		for key, p := range map[string]string{"path": a.Path, "explorer": a.Explorer} {
 			if own(p) {
@@ -382,7 +395,7 @@ func in(path, dir string) bool {
 	return path == dir || strings.HasPrefix(path, dir+"/")
 }
 
-// line refuses text for people that is not one line of it.
+// line refuses text for people that is not one line.
 func (v *validator) line(way []any, s string) {
 	if len(s) > 200 || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		v.fail(way, "this must be one line of visible text, 200 bytes at most")
@@ -410,10 +423,10 @@ func (v *validator) headers(way []any, hs []Header, sources ...HeaderSource) {
 		v.header(under(way, "name"), h.Name, h.Value)
 		v.either(way, string(h.From), h.Value)
 		if h.From != "" && !slices.Contains(sources, h.From) {
-			v.fail(under(way, "from"), "a header from %s has no meaning here", h.From)
+			v.fail(under(way, "from"), "a header whose source is %s is not allowed here", h.From)
 		}
 		if h.From != HeaderFromToken && (h.Scheme != "" || h.Bare) {
-			v.fail(way, "scheme and bare belong to a header from token")
+			v.fail(way, "scheme and bare belong to a header whose source is token")
 		}
 	}
 }

@@ -1,9 +1,9 @@
 package provider
 
-// The words that a description chooses from. Each type lists them in Words,
-// which is what a mistaken description is shown.
+// The words that a description chooses from. Each type lists its words in Words,
+// for the messages about invalid descriptions.
 
-// Place is where a parameter travels.
+// Place is where a parameter is sent.
 type Place string
 
 // The places.
@@ -25,7 +25,7 @@ const (
 
 func (Presence) Words() []string { return []string{"required", "optional"} }
 
-// Spaces says what stands between the scopes of a request.
+// Spaces says what separates the scopes of a request.
 type Spaces string
 
 // The spaces.
@@ -36,7 +36,7 @@ const (
 
 func (Spaces) Words() []string { return []string{"single", "any"} }
 
-// Check is what a token endpoint looks at.
+// Check is what a token endpoint checks.
 type Check string
 
 // The checks.
@@ -55,8 +55,8 @@ type Method string
 const (
 	ClientSecretBasic Method = "client_secret_basic"
 	ClientSecretPost  Method = "client_secret_post"
-	// PrivateKeyJWT is an assertion that the client signs, or that an issuer
-	// signs which the realm federates with (RFC 7523 section 2.2).
+	// PrivateKeyJWT is an assertion that is signed by the client, or by an issuer
+	// that the realm federates with (RFC 7523 section 2.2).
 	PrivateKeyJWT Method = "private_key_jwt"
 	// TLSClientAuth and SelfSignedTLSClientAuth are those of RFC 8705 section 2.
 	TLSClientAuth           Method = "tls_client_auth"
@@ -67,7 +67,7 @@ func (Method) Words() []string {
 	return []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"}
 }
 
-// Encoding is how credentials are written inside Basic credentials.
+// Encoding is how client ID and secret are encoded in Basic credentials.
 type Encoding string
 
 // The encodings.
@@ -78,13 +78,13 @@ const (
 
 func (Encoding) Words() []string { return []string{"form", "raw"} }
 
-// Policy says what a new token does to the client's earlier tokens.
+// Policy says how a new token affects the client's earlier tokens.
 type Policy string
 
-// The policies. With Independent, each lives until it expires; with Replace, a
-// client has at most one live token, the one that was issued last; with Reuse,
-// the same token is answered to the same request until a share of its life has
-// passed, and each lives until it expires.
+// The policies. With Independent, each token is in force until it expires. With
+// Replace, a client has at most one token in force, the one issued last. With
+// Reuse, the same request gets the same token until a share of its lifetime has
+// passed, and each token is in force until it expires.
 const (
 	Independent Policy = "independent"
 	Replace     Policy = "replace"
@@ -106,10 +106,10 @@ const (
 
 func (Field) Words() []string { return []string{"access_token", "expires_in", "token_type", "scope"} }
 
-// AssertionAudience is whom a client's assertion is for (RFC 7523 section 3).
+// AssertionAudience is the audience of a client's assertion (RFC 7523 section 3).
 type AssertionAudience string
 
-// The audiences: the issuer alone, which tells servers apart for certain
+// The audiences: the issuer alone, which reliably tells servers apart
 // (CVE-2025-27370), or the token endpoint's URL.
 const (
 	IssuerAudience   AssertionAudience = "issuer"
@@ -168,12 +168,12 @@ const (
 
 func (TokenIDForm) Words() []string { return []string{"uuid", "hex"} }
 
-// ClaimSource is where the value of a claim comes from.
+// ClaimSource is the source of a claim's value.
 type ClaimSource string
 
 // The sources. Times are whole seconds since 1970 (RFC 7519 section 2);
-// FromScope is one string with spaces, FromScopeList an array; FromAudience is
-// a string when there is one audience and an array when there are several.
+// FromScope is one string with spaces, FromScopeList an array; FromAudience is a
+// string for one audience and an array for several.
 const (
 	FromIssuer    ClaimSource = "issuer"
 	FromClientID  ClaimSource = "client_id"
@@ -191,7 +191,9 @@ const (
 )
 
 func (ClaimSource) Words() []string {
-	return []string{"issuer", "client_id", "audience", "issued_at", "not_before", "expires_at", "scope", "scope_list", "token_id", "tenants", "status"}
+	return []string{
+		"issuer", "client_id", "audience", "issued_at", "not_before", "expires_at", "scope", "scope_list", "token_id", "tenants", "status",
+	}
 }
 
 // Kind says how an API is called.
@@ -205,10 +207,11 @@ const (
 
 func (Kind) Words() []string { return []string{"graphql", "rest"} }
 
-// Documents are those of a GraphQL API (its specification, section 2.2).
+// Documents selects documents of a GraphQL API (GraphQL specification, section
+// 2.2).
 type Documents string
 
-// The documents: those in which every operation is a query, or none.
+// The choices: the documents in which every operation is a query, or no documents.
 const (
 	DocumentsOfQueries Documents = "queries"
 	NoDocuments        Documents = "none"
@@ -216,7 +219,7 @@ const (
 
 func (Documents) Words() []string { return []string{"queries", "none"} }
 
-// HeaderSource is what fills a header.
+// HeaderSource is the source of a header's value.
 type HeaderSource string
 
 // The sources.
