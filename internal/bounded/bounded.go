@@ -1,6 +1,6 @@
-// Package bounded remembers values by key, at most as many as it was made for.
-// Use it where a stranger's requests fill the memory. It is a foundation without
-// promises to importers.
+// Package bounded keeps a bounded number of values by key. Use it where requests
+// of unknown callers could fill the memory. It is internal and makes no
+// compatibility promise.
 package bounded
 
 import (
@@ -9,8 +9,8 @@ import (
 )
 
 // Cache is a map that never grows beyond its size. It is divided into shards so
-// that its users seldom wait for one another. A full shard evicts a value that
-// was not asked for since the shard's hand last passed it (the clock algorithm).
+// that its users seldom wait for one another. A full shard evicts a value that was
+// not used since the shard's hand last passed it (the clock algorithm).
 // It is safe for concurrent use.
 type Cache[K comparable, V any] struct {
 	seed   maphash.Seed
@@ -24,7 +24,7 @@ type shard[K comparable, V any] struct {
 	limit     int
 	hand      int
 	evictions uint64
-	_         [40]byte // keeps neighbours off one cache line
+	_         [40]byte // keeps shards on separate cache lines
 }
 
 type slot[K comparable, V any] struct {
@@ -47,7 +47,7 @@ func New[K comparable, V any](size int) *Cache[K, V] {
 	return c
 }
 
-// shard returns the one that key belongs to; their number is a power of two.
+// shard returns the shard of key; the number of shards is a power of two.
 func (c *Cache[K, V]) shard(key K) *shard[K, V] {
 	return &c.shards[maphash.Comparable(c.seed, key)&uint64(len(c.shards)-1)]
 }
@@ -66,7 +66,7 @@ func (c *Cache[K, V]) Get(key K) (V, bool) {
 	return s.slots[i].value, true
 }
 
-// Put keeps a value in place of any other of its key.
+// Put stores the value of key and replaces any earlier one.
 func (c *Cache[K, V]) Put(key K, value V) {
 	s := c.shard(key)
 	s.mu.Lock()
@@ -79,8 +79,9 @@ func (c *Cache[K, V]) Put(key K, value V) {
 	s.slots[i] = slot[K, V]{key: key, value: value, filled: true}
 }
 
-// GetOrPut returns the value of key, or keeps what make returns and returns
-// that. Of several callers at once one makes it; make must return soon.
+// GetOrPut returns the value of key. If there is none, it stores and returns the
+// result of make. Of several concurrent callers, one calls make, which must return
+// soon.
 func (c *Cache[K, V]) GetOrPut(key K, make func() V) V {
 	s := c.shard(key)
 	s.mu.Lock()
@@ -95,7 +96,7 @@ func (c *Cache[K, V]) GetOrPut(key K, make func() V) V {
 	return s.slots[i].value
 }
 
-// Drop forgets key.
+// Drop removes key.
 func (c *Cache[K, V]) Drop(key K) {
 	s := c.shard(key)
 	s.mu.Lock()
@@ -106,7 +107,7 @@ func (c *Cache[K, V]) Drop(key K) {
 	}
 }
 
-// Clear forgets everything.
+// Clear removes all keys.
 func (c *Cache[K, V]) Clear() {
 	for i := range c.shards {
 		s := &c.shards[i]
@@ -117,7 +118,7 @@ func (c *Cache[K, V]) Clear() {
 	}
 }
 
-// Len returns how many values there are, and how many gave way to others.
+// Len returns the number of values, and how many were evicted.
 func (c *Cache[K, V]) Len() (n int, evictions uint64) {
 	for i := range c.shards {
 		s := &c.shards[i]
@@ -129,7 +130,7 @@ func (c *Cache[K, V]) Len() (n int, evictions uint64) {
 	return n, evictions
 }
 
-// free returns a slot to fill, evicting what is in it.
+// free returns a slot to fill, and evicts the value in it.
 func (s *shard[K, V]) free() int {
 	if len(s.slots) < s.limit {
 		s.slots = append(s.slots, slot[K, V]{})

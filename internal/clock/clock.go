@@ -1,5 +1,5 @@
-// Package clock is where every time comes from, so that tests turn the clock
-// instead of waiting. It is a foundation without promises to importers.
+// Package clock is the source of all times, so that tests can advance a clock
+// instead of waiting. It is internal and makes no compatibility promise.
 package clock
 
 import (
@@ -12,7 +12,7 @@ import (
 // Clock is counterfoil.Clock, which importers can name.
 type Clock = counterfoil.Clock
 
-// System is the machine's clock.
+// System is the system clock.
 var System Clock = system{}
 
 type system struct{}

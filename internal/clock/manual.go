@@ -7,12 +7,12 @@ import (
 	"unsafe"
 )
 
-// Manual is a clock for tests. It stands still until it is turned.
+// Manual is a clock for tests. It advances only by Turn and Step.
 type Manual struct {
 	mu      sync.Mutex
 	start   time.Time
-	elapsed time.Duration // by Turn: what the monotonic clock shows
-	stepped time.Duration // by Step: what the wall clock is off by
+	elapsed time.Duration // by Turn: the time of the monotonic clock
+	stepped time.Duration // by Step: the offset of the wall clock
 	// stepping clocks return times with a monotonic reading.
 	stepping bool
 	waiters  map[chan struct{}]time.Duration
@@ -25,9 +25,9 @@ func NewManual(now time.Time) *Manual {
 	return &Manual{start: now, waiters: map[chan struct{}]time.Duration{}, changed: make(chan struct{})}
 }
 
-// NewStepping returns a clock that shows now, and whose times have a monotonic
-// reading as those of time.Now do: Step sets the wall clock and leaves the
-// monotonic one alone, as NTP or an administrator does to a machine.
+// NewStepping returns a clock that shows now and whose times have a monotonic
+// reading, like those of time.Now. Step sets the wall clock but not the monotonic
+// one, as NTP or an administrator does.
 func NewStepping(now time.Time) *Manual {
 	m := NewManual(time.Now())
 	m.start = m.start.Add(time.Duration(now.Nanosecond() - m.start.Nanosecond()))
@@ -43,14 +43,14 @@ func (m *Manual) Now() time.Time {
 	if !m.stepping {
 		return now.Add(m.stepped)
 	}
-	// No function of package time shifts the wall time alone. In a time with a
-	// monotonic reading, the seconds stand above 30 bits of nanoseconds.
+	// No function of package time shifts only the wall time. In a time with a
+	// monotonic reading, the seconds are above 30 bits of nanoseconds.
 	*(*uint64)(unsafe.Pointer(&now)) += uint64(m.stepped/time.Second) << 30
 	return now
 }
 
-// Step sets the wall clock by d, in whole seconds, forward or back. Sleepers do
-// not notice: they wait by the monotonic clock.
+// Step sets the wall clock forward or back by d, in whole seconds. It does not
+// wake sleepers, which wait by the monotonic clock.
 func (m *Manual) Step(d time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -80,7 +80,7 @@ func (m *Manual) Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Turn lets the time d pass and wakes those whose time has come.
+// Turn advances the clock by d and wakes the sleepers that are due.
 func (m *Manual) Turn(d time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -94,8 +94,8 @@ func (m *Manual) Turn(d time.Duration) {
 	m.announce()
 }
 
-// Sleepers blocks until n callers sleep, or the context ends: it tells a test
-// when it is time to turn the clock.
+// Sleepers blocks until n callers sleep, or the context ends: a test can then turn
+// the clock.
 func (m *Manual) Sleepers(ctx context.Context, n int) error {
 	for {
 		m.mu.Lock()
@@ -112,7 +112,7 @@ func (m *Manual) Sleepers(ctx context.Context, n int) error {
 	}
 }
 
-// Slept returns every duration that was asked of Sleep, in order.
+// Slept returns the durations of all calls of Sleep, in order.
 func (m *Manual) Slept() []time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -6,21 +6,21 @@ import "time"
 // readings without having been set.
 const maxSlew = time.Second
 
-// Steady follows the wall clock, except where that was set forward while it was
-// watched: then it goes on by the monotonic clock, until the wall clock is back
-// or has been ahead for long. It tells when something has certainly expired,
-// because what a wrong clock deletes does not come back with the right one. The
-// zero value is ready; it is not safe for concurrent use.
+// Steady follows the wall clock, unless it sees that clock set forward: then it
+// follows the monotonic clock until the wall clock is set back, or has been ahead
+// for Patience. Use it to decide that something has expired and can be deleted,
+// which a later correction of the clock cannot undo. The zero value is ready; it is
+// not safe for concurrent use.
 //
-// A clock without a monotonic reading is taken at its word.
+// A clock without a monotonic reading is followed as it is.
 type Steady struct {
-	// Patience is for how long the wall clock must have been ahead to be taken at
-	// its word; 0 for ever.
+	// Patience is how long the wall clock must have been ahead to be followed
+	// again; 0 means that it never is until it is set back.
 	Patience time.Duration
 
 	last  time.Time     // the latest reading that was passed to At
-	lag   time.Duration // of the steady time behind the wall clock there
-	ahead time.Time     // the reading since when there has been a lag
+	lag   time.Duration // by how much the steady time was behind the wall clock then
+	ahead time.Time     // the reading at which the lag began
 }
 
 // At returns the steady time of a reading of the clock: now, or less. Readings
@@ -29,7 +29,7 @@ func (s *Steady) At(now time.Time) time.Time {
 	if s.last.IsZero() {
 		s.last = now
 	}
-	// What the wall clock has gained, negative when it was set back.
+	// What the wall clock has gained; negative if it was set back.
 	gained := wall(now).Sub(wall(s.last)) - now.Sub(s.last)
 	switch lag := s.lag + gained; {
 	case s.lag == 0 && lag <= maxSlew, lag <= 0:

@@ -14,21 +14,21 @@ import (
 	"time"
 )
 
-// These tell a copy of the test's binary that it is a disk: where it is mounted,
-// and the directory whose files it has.
+// These variables make a copy of the test's binary the process of a Disk: they say
+// where to mount it and which directory to copy.
 const (
 	mountEnv = "COUNTERFOIL_TEST_DISK"
 	fromEnv  = "COUNTERFOIL_TEST_DISK_FROM"
 )
 
-// WithoutEnv names, with spaces between them, what tests must do without on this
-// machine: with "fuse", those that need a Disk are skipped.
+// WithoutEnv lists, separated by spaces, what this machine lacks: with "fuse",
+// tests that need a Disk are skipped.
 const WithoutEnv = "COUNTERFOIL_TEST_WITHOUT"
 
-// patience is how long the disk's process may take for an answer.
+// patience bounds the time for an answer of the disk's process.
 const patience = 2 * time.Minute
 
-// Main is called first by the TestMain of a package that uses a Disk. In the
+// Main must be called first in the TestMain of a package that uses a Disk. In the
 // process of a Disk it does not return.
 func Main() {
 	if mount := os.Getenv(mountEnv); mount != "" {
@@ -36,7 +36,7 @@ func Main() {
 	}
 }
 
-// Disk is a mounted file system that loses what is not synced.
+// Disk is a mounted file system that loses data that is not synced.
 type Disk struct {
 	// Path is the directory where it is mounted.
 	Path string
@@ -46,13 +46,13 @@ type Disk struct {
 	in      io.WriteCloser
 	answers chan string
 	off     chan struct{}
-	mu      sync.Mutex // one question at a time
+	mu      sync.Mutex // one command at a time
 	close   sync.Once
 }
 
-// New returns a disk that holds a copy of the files of a directory, synced; with
-// "" it is empty. It is unmounted when the test ends. Where there is no FUSE, the
-// test fails and says what is missing.
+// New returns a disk with a synced copy of the files of a directory; for "" it is
+// empty. It is unmounted when the test ends. Without FUSE the test fails and says
+// what is missing.
 func New(t testing.TB, from string) *Disk {
 	t.Helper()
 	if strings.Contains(" "+os.Getenv(WithoutEnv)+" ", " fuse ") {
@@ -80,13 +80,15 @@ func New(t testing.TB, from string) *Disk {
 	go d.listen(out)
 	if answer, ok := <-d.answers; !ok || answer != "mounted" {
 		_ = d.cmd.Wait()
-		t.Fatalf("this test needs a FUSE file system, and cannot have one: %s%s\nrun it as root, or as a user with fusermount3 (package fuse3), where /dev/fuse is there "+
-			"(modprobe fuse; for a container: --device /dev/fuse --cap-add SYS_ADMIN), or set %s=fuse to go without", answer, errs.String(), WithoutEnv)
+		t.Fatalf("this test needs a FUSE file system, which cannot be mounted: %s%s\n"+
+			"run it as root, or as a user with fusermount3 (package fuse3), on a machine with /dev/fuse "+
+			"(modprobe fuse; for a container: --device /dev/fuse --cap-add SYS_ADMIN), or set %s=fuse to skip it",
+			answer, errs.String(), WithoutEnv)
 	}
 	return d
 }
 
-// listen takes what the disk's process says.
+// listen reads the output of the disk's process.
 func (d *Disk) listen(out io.Reader) {
 	defer close(d.answers)
 	for lines := bufio.NewScanner(out); lines.Scan(); {
@@ -118,8 +120,8 @@ func (d *Disk) ask(format string, args ...any) string {
 	return ""
 }
 
-// Changes returns how many changes were asked of the disk: each write, change of
-// size, creation, renaming, removal and sync is one.
+// Changes returns how many changes the disk was asked for: each write, change of
+// size, creation, renaming, removal and sync counts as one.
 func (d *Disk) Changes() (n int) {
 	d.t.Helper()
 	if _, err := fmt.Sscan(d.ask("changes"), &n); err != nil {
@@ -128,23 +130,22 @@ func (d *Disk) Changes() (n int) {
 	return n
 }
 
-// CutAfter cuts the power after n more changes: those that follow fail, as does
-// each sync, and do nothing.
+// CutAfter cuts the power after n more changes: later ones, and syncs, fail and do
+// nothing.
 func (d *Disk) CutAfter(n int) { d.t.Helper(); d.ask("cut %d", n) }
 
 // Cut cuts the power now.
 func (d *Disk) Cut() { d.t.Helper(); d.CutAfter(0) }
 
-// FailAfter lets one change fail after n more, and those behind it be done.
+// FailAfter makes one change fail after n more; the changes after it succeed.
 func (d *Disk) FailAfter(n int) { d.t.Helper(); d.ask("fail %d", n) }
 
 // Off is closed once the power is cut.
 func (d *Disk) Off() <-chan struct{} { return d.off }
 
-// Restored returns a new directory with the files as the disk has them once the
-// power is back. What of the changes that were not synced has reached it follows
-// from the seed: with 0 none has, with 1 all have, with others some. It may be
-// called many times.
+// Restored returns a new directory with the files that the disk has after the
+// power is back. The seed decides which of the unsynced changes have reached it:
+// with 0 none, with 1 all, with others some. It may be called many times.
 func (d *Disk) Restored(seed uint64) string {
 	d.t.Helper()
 	dir := d.t.TempDir()
@@ -154,7 +155,7 @@ func (d *Disk) Restored(seed uint64) string {
 	return dir
 }
 
-// Close unmounts the disk and forgets it; the end of the test does it as well.
+// Close unmounts the disk; the end of the test does so too.
 func (d *Disk) Close() { d.close.Do(d.unmount) }
 
 func (d *Disk) unmount() {
@@ -181,7 +182,7 @@ func mounted(path string) bool {
 	return syscall.Stat(filepath.Dir(path), &above) != nil || at.Dev != above.Dev
 }
 
-// detach unmounts what may be in use.
+// detach unmounts a file system that may be in use.
 func detach(path string) error {
 	if err := syscall.Unmount(path, syscall.MNT_DETACH); err == nil {
 		return nil

@@ -9,7 +9,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// sector is what a disk writes whole or not at all, in bytes.
+// sector is the size of what a disk writes entirely or not at all, in bytes.
 const sector = 512
 
 // file is a regular file: its content as programs see it, its content on the
@@ -136,7 +136,7 @@ func (f *file) Setattr(_ context.Context, _ fusefs.FileHandle, in *fuse.SetAttrI
 	return 0
 }
 
-// survives returns the content after a loss of power: what was synced and, of
+// survives returns the content after a loss of power: the synced content and, of
 // the changes since, none, all, the first ones, or any of their sectors.
 func (f *file) survives(by *fate) []byte {
 	b := slices.Clone(f.kept)
@@ -157,7 +157,7 @@ func (f *file) survives(by *fate) []byte {
 	return b
 }
 
-// sectors returns the parts of a change, each of which a disk does at once.
+// sectors returns the parts of a change that a disk writes atomically.
 func (c change) sectors() (parts []change) {
 	if c.data == nil {
 		return []change{c}

@@ -40,7 +40,7 @@ func (d *disk) newFolder(mode uint32) *folder {
 	return &folder{disk: d, mode: mode & 0o7777, kept: entries{}}
 }
 
-// changed notes a change of the entries.
+// changed records a change of the entries.
 func (f *folder) changed(c func(entries)) syscall.Errno {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -51,7 +51,9 @@ func (f *folder) changed(c func(entries)) syscall.Errno {
 	return errno
 }
 
-func (f *folder) Create(ctx context.Context, name string, _, mode uint32, out *fuse.EntryOut) (*fusefs.Inode, fusefs.FileHandle, uint32, syscall.Errno) {
+func (f *folder) Create(ctx context.Context, name string, _, mode uint32, out *fuse.EntryOut) (
+	*fusefs.Inode, fusefs.FileHandle, uint32, syscall.Errno,
+) {
 	child := &file{disk: f.disk, mode: mode & 0o7777}
 	if errno := f.changed(func(e entries) { e[name] = child }); errno != 0 {
 		return nil, nil, 0, errno
@@ -80,7 +82,7 @@ func (f *folder) Rmdir(_ context.Context, name string) syscall.Errno {
 	return f.changed(func(e entries) { delete(e, name) })
 }
 
-// Rename knows the form that replaces, inside of one directory.
+// Rename supports only renaming within one directory, without flags.
 func (f *folder) Rename(_ context.Context, from string, parent fusefs.InodeEmbedder, to string, flags uint32) syscall.Errno {
 	if parent.EmbeddedInode() != f.EmbeddedInode() || flags != 0 {
 		return syscall.EXDEV
@@ -110,7 +112,7 @@ func (f *folder) keep(n int) {
 	f.pending = slices.Delete(f.pending, 0, n)
 }
 
-// sync puts all that is below the folder on the disk.
+// sync puts everything below the folder on the disk.
 func (f *folder) sync() {
 	f.keep(len(f.pending))
 	for _, child := range f.kept {
@@ -140,7 +142,7 @@ func (f *folder) Setattr(_ context.Context, _ fusefs.FileHandle, in *fuse.SetAtt
 	return 0
 }
 
-// save writes what the disk has below the folder into a directory.
+// save writes the disk's content below the folder into a directory.
 func (f *folder) save(by *fate, dir string) error {
 	there := maps.Clone(f.kept)
 	for _, c := range f.pending[:by.some(len(f.pending))] {

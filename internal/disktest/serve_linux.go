@@ -27,8 +27,8 @@ type disk struct {
 	say           func(string)
 }
 
-// serve is the process of a disk: it mounts it, does what its standard input
-// says, and ends with it.
+// serve is the process of a disk: it mounts the disk, runs the commands on its
+// standard input, and ends with the input.
 func serve(mount, from string) int {
 	var output sync.Mutex
 	d := &disk{cutAt: -1, failAt: -1, say: func(line string) {
@@ -41,7 +41,8 @@ func serve(mount, from string) int {
 	server, err := fusefs.Mount(mount, d.root, &fusefs.Options{
 		EntryTimeout: &second, AttrTimeout: &second, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()),
 		MountOptions: fuse.MountOptions{
-			FsName: "disktest", Name: "disktest", DirectMount: true, Options: []string{"default_permissions"}, Logger: log.New(os.Stderr, "", 0),
+			FsName: "disktest", Name: "disktest", DirectMount: true,
+			Options: []string{"default_permissions"}, Logger: log.New(os.Stderr, "", 0),
 		},
 	})
 	if err != nil {
@@ -66,7 +67,7 @@ func serve(mount, from string) int {
 	return 0
 }
 
-// command does what a line says, and returns the answer.
+// command runs the command in a line, and returns the answer.
 func (d *disk) command(line string) string {
 	var n int
 	var seed uint64
@@ -95,11 +96,11 @@ func (d *disk) command(line string) string {
 func (d *disk) cut() {
 	if !d.off {
 		d.off = true
-		go d.say("off") // who reads it may wait for mu
+		go d.say("off") // its reader may wait for mu
 	}
 }
 
-// change counts a change, and returns the error that it must end with.
+// change counts a change, and returns the error that it must fail with.
 func (d *disk) change() syscall.Errno {
 	n := d.changes
 	d.changes++
@@ -142,7 +143,7 @@ func (d *disk) load(mount, from string) error {
 	return err
 }
 
-// fate decides what becomes of changes that were not synced.
+// fate decides which unsynced changes survive.
 type fate struct {
 	seed uint64
 	*rand.Rand

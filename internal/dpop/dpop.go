@@ -1,13 +1,13 @@
-// Package dpop checks proofs of possession (RFC 9449): a JWT in a request's DPoP
-// header, signed with the key that the sender shows in it, for this request and
-// for now. A server checks one before it binds a token to the key, a guard
-// before it takes the token. Verify looks at one proof, Nonces make and know the
-// server's nonces, Seen remembers proofs so that none is taken twice.
+// Package dpop checks proofs of possession (RFC 9449). A proof is a JWT in a
+// request's DPoP header that is signed with the key that it contains, for this
+// request and for now. A server checks one before it binds a token to the key, a
+// guard before it accepts the token. Verify checks one proof, Nonces makes and
+// checks the server's nonces, Seen remembers proofs so that none is accepted twice.
 //
 // A proof says only that the sender holds the key. A request has exactly one
-// (section 4.3, first check): a caller refuses a request whose header is there
-// twice. Functions are safe for concurrent use and take input from strangers.
-// The package is a foundation without promises to importers.
+// (section 4.3, first check): a caller must refuse a request that repeats the
+// header. Functions are safe for concurrent use and accept untrusted input. The
+// package is internal and makes no compatibility promise.
 package dpop
 
 import (
@@ -23,11 +23,10 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose"
 )
 
-// What a proof's time may be when Want does not say. A proof is made for one
-// request, so a minute covers a slow network and a client whose clock is behind;
-// it is also what a stolen proof is good for where no nonce is demanded, and what
-// Seen has to remember. A clock that is ahead by more than 5 seconds is not one
-// that NTP keeps.
+// The default bounds of a proof's time. A proof is made for one request, so a
+// minute covers a slow network and a client whose clock is behind. It is also how
+// long a stolen proof is valid if no nonce is required, and how long Seen has to
+// remember it. A clock that NTP keeps is never ahead by more than 5 seconds.
 const (
 	DefaultMaxAge = time.Minute
 	DefaultSkew   = 5 * time.Second
@@ -41,9 +40,9 @@ var (
 	// ErrInvalid means that the proof is not one for this request: the error
 	// invalid_dpop_proof (RFC 9449 section 5).
 	ErrInvalid = errors.New("invalid DPoP proof")
-	// ErrUseNonce means that the proof is right but for its nonce, which is
-	// missing or not valid any more: the error use_dpop_nonce (RFC 9449 section
-	// 8), beside which a new nonce is sent.
+	// ErrUseNonce means that the proof is valid except for its nonce, which is
+	// missing or no longer valid: the error use_dpop_nonce (RFC 9449 section 8),
+	// with which a new nonce is sent.
 	ErrUseNonce = errors.New("the DPoP proof needs a fresh nonce of this server")
 )
 
@@ -51,30 +50,30 @@ var (
 // dpop_signing_alg_values_supported (RFC 9449 section 5.1).
 func Algorithms() []string { return []string{jose.ES256, jose.RS256, jose.PS256, jose.EdDSA} }
 
-// Want is what a proof must fit.
+// Want is what a proof must match.
 type Want struct {
-	// Method is the request's method, in its own case.
+	// Method is the request's method, with its case.
 	Method string
 	// URL is the request's absolute URL as its sender sees it; its query and
-	// fragment do not matter. OtherURLs are more of those that it can have been
-	// sent to.
+	// fragment do not matter. OtherURLs are further URLs that it may have been sent
+	// to.
 	URL       string
 	OtherURLs []string
 	// Now is the time.
 	Now time.Time
-	// MaxAge is how old a proof may be, DefaultMaxAge when 0. It holds beside a
-	// nonce, too: Seen relies on it.
+	// MaxAge is how old a proof may be; DefaultMaxAge if 0. It applies to proofs
+	// with a nonce, too: Seen relies on it.
 	MaxAge time.Duration
-	// Skew is how far in the future it may have been made, DefaultSkew when 0.
+	// Skew is how far in the future it may have been made; DefaultSkew if 0.
 	Skew time.Duration
 	// AccessToken is the token that the proof comes with; its hash must be in
-	// the proof. Empty at the token endpoint, where there is none.
+	// the proof. Empty at the token endpoint, where requests have no token.
 	AccessToken string
 	// Thumbprint is that of the key which must have made the proof, a token's
-	// cnf.jkt (section 6.1); empty when any key will do.
+	// cnf.jkt (section 6.1); empty if any key may have made it.
 	Thumbprint string
-	// Nonce tells whether a nonce is the server's and still valid; nil when no
-	// nonce is demanded.
+	// Nonce reports whether a nonce is the server's and still valid; nil if no
+	// nonce is required.
 	Nonce func(string) bool
 }
 
@@ -86,13 +85,13 @@ type Proof struct {
 	ID string
 	// IssuedAt is the iat, by the sender's clock.
 	IssuedAt time.Time
-	// Nonce is the nonce; empty when the proof has none.
+	// Nonce is the nonce; empty if the proof has none.
 	Nonce string
 }
 
-// Verify makes the checks of RFC 9449 section 4.3 on one proof, all but the
-// last: that it was not there before is for Seen. The error is ErrInvalid or
-// ErrUseNonce and repeats nothing of the proof.
+// Verify makes the checks of RFC 9449 section 4.3 on one proof, except the last:
+// Seen checks that it was not used before. The error is ErrInvalid or ErrUseNonce
+// and repeats nothing of the proof.
 func Verify(proof string, w Want) (Proof, error) {
 	token, err := jose.ParseProof(proof, Algorithms()...)
 	if err != nil {
@@ -126,7 +125,7 @@ func Verify(proof string, w Want) (Proof, error) {
 	p.ID = id
 	nonce, there := claims["nonce"]
 	if p.Nonce, _ = nonce.(string); there && p.Nonce == "" {
-		return Proof{}, invalid("its nonce is not a string with something in it")
+		return Proof{}, invalid("its nonce is not a non-empty string")
 	}
 	if w.Nonce != nil && (!there || !w.Nonce(p.Nonce)) {
 		return Proof{}, ErrUseNonce
@@ -140,7 +139,7 @@ func (w *Want) request(claims map[string]any) error {
 		return invalid("its htm is not the request's method")
 	}
 	if _, ok := normal(w.URL); !ok {
-		return invalid("the request's own URL is not an absolute one of http or https")
+		return invalid("the request's own URL is not an absolute http or https URL")
 	}
 	stated, _ := claims["htu"].(string)
 	stated, ok := normal(stated)
@@ -158,7 +157,7 @@ func (w *Want) request(claims map[string]any) error {
 	return nil
 }
 
-// issued reads the iat and checks that the proof is of now.
+// issued reads the iat and checks that the proof was made just now.
 func (w *Want) issued(iat any) (time.Time, error) {
 	at, ok := jose.NumericDate(iat)
 	if !ok {
@@ -173,9 +172,9 @@ func (w *Want) issued(iat any) (time.Time, error) {
 	}
 	switch age := w.Now.Sub(at); {
 	case age > most:
-		return time.Time{}, invalid("made more than %s ago: look at the clock", most)
+		return time.Time{}, invalid("made more than %s ago: check the clock", most)
 	case age < -skew:
-		return time.Time{}, invalid("made more than %s in the future: look at the clock", skew)
+		return time.Time{}, invalid("made more than %s in the future: check the clock", skew)
 	}
 	return at, nil
 }
@@ -184,10 +183,10 @@ func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
 }
 
-// same compares in a time that tells nothing of where two texts differ.
+// same compares in constant time.
 func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
-// visible reports whether id is 1 to maxID bytes of ASCII that can be seen.
+// visible reports whether id is 1 to maxID visible characters of ASCII.
 func visible(id string) bool {
 	return id != "" && len(id) <= maxID && !strings.ContainsFunc(id, func(r rune) bool { return r < 0x21 || r > 0x7e })
 }

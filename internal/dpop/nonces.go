@@ -13,15 +13,15 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 )
 
-// DefaultNonceLife is the life of a nonce when NewNonces is not told.
+// DefaultNonceLife is the default lifetime of a nonce.
 const DefaultNonceLife = 5 * time.Minute
 
 // minNonceKey is the size of the shortest key, in bytes.
 const minNonceKey = 32
 
-// Nonces are a server's nonces (RFC 9449 section 8). Nothing is stored: a nonce
-// is a MAC of the time, so every node that has the same key knows those of the
-// others. All clients get the same nonce; what makes a proof single is its jti.
+// Nonces are a server's nonces (RFC 9449 section 8). Nothing is stored: a nonce is
+// a MAC of the time, so every node that has the same key accepts those of the
+// others. All clients get the same nonce; the jti makes a proof unique.
 type Nonces struct {
 	key   []byte
 	clock counterfoil.Clock
@@ -29,9 +29,9 @@ type Nonces struct {
 }
 
 // NewNonces returns the nonces of key, which has 32 random bytes or more and may
-// serve other purposes. The clock is the machine's when nil. A nonce is valid for
-// life at least and for less than twice that: DefaultNonceLife when 0, a second
-// or more.
+// have other uses. A nil clock means the system clock. A nonce is valid for at
+// least life and for less than twice that; life is a second or more, or 0 for
+// DefaultNonceLife.
 func NewNonces(key []byte, c counterfoil.Clock, life time.Duration) (*Nonces, error) {
 	if len(key) < minNonceKey {
 		return nil, fmt.Errorf("DPoP nonces: the key has %d bytes, give it %d or more", len(key), minNonceKey)
@@ -48,11 +48,12 @@ func NewNonces(key []byte, c counterfoil.Clock, life time.Duration) (*Nonces, er
 	return &Nonces{key: slices.Clone(key), clock: c, life: life}, nil
 }
 
-// Issue returns the nonce of now: 43 characters of base64url.
+// Issue returns the current nonce: 43 characters of base64url.
 func (n *Nonces) Issue() string { return n.at(n.clock.Now()) }
 
-// Valid reports whether nonce is that of now or the one before. Shortly before
-// the next it takes that, too: another node's clock may be ahead by DefaultSkew.
+// Valid reports whether nonce is the current one or the one before. It also accepts
+// the next one shortly before its time, because another node's clock may be ahead
+// by DefaultSkew.
 func (n *Nonces) Valid(nonce string) bool {
 	now := n.clock.Now()
 	for _, at := range []time.Time{now, now.Add(-n.life), now.Add(DefaultSkew)} {
@@ -63,7 +64,7 @@ func (n *Nonces) Valid(nonce string) bool {
 	return false
 }
 
-// at returns the nonce of the span of time that t is in.
+// at returns the nonce of the interval that contains t.
 func (n *Nonces) at(t time.Time) string {
 	mac := hmac.New(sha256.New, n.key)
 	mac.Write([]byte("counterfoil DPoP nonce\x00"))

@@ -9,51 +9,50 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 )
 
-// DefaultMost is how many proofs a Seen remembers when it does not say: 1,500 a
-// second for a minute, in 20 MB at most.
+// DefaultMost is the default number of proofs that a Seen remembers: 1,500 a
+// second for a minute, in at most 20 MB.
 const DefaultMost = 100_000
 
-// Seen remembers proofs until they are too old to be taken, so that each is
-// taken once (RFC 9449 section 11.1). It is the memory of one process: others
-// do not share it and a restart forgets it; a nonce bounds what that is worth.
-// The zero value works.
+// Seen remembers proofs until they expire, so that each is accepted once (RFC 9449
+// section 11.1). It is the memory of one process: it is not shared with others and
+// does not survive a restart; a nonce limits the effect. The zero value works.
 //
-// Its room is bounded, and nothing leaves it early: whoever forgets a proof that
-// is still good takes it twice. So when room gets scarce, proofs are refused, and
-// first those of who takes the most: one owner may hold as many proofs as there
-// is room left for. Alone it fills half, however much it sends, and the other
-// half is for the others; n who press on leave one part in n+1. Only when as many
-// owners as there is room send at once is everybody refused, until the oldest
-// proofs expire. Ask Seen last, after the client or the token is verified: then
-// strangers take no room at all.
+// Its room is bounded, and no proof leaves it early: a valid proof that is
+// forgotten could be used twice. So when room runs out, proofs are refused, first
+// those of the owner that has the most: one owner may hold as many proofs as there
+// is room left. A single owner fills at most half, however many proofs it sends,
+// and the other half is for the others; n busy owners leave one part in n+1. All
+// owners are refused, until the oldest proofs expire, only if as many owners send
+// at once as there is room for. Call Seen last, after the client or the token is
+// verified: unauthenticated senders then take no room.
 //
-// A wall clock that is set ahead and back again neither takes a proof twice nor
-// refuses new ones. Set back by more than MaxAge, it makes proofs good again that
-// were forgotten, as a restart does.
+// If a wall clock is set ahead and back again, no proof is accepted twice and new
+// ones are not refused. If it is set back by more than MaxAge, forgotten proofs
+// are valid again, as after a restart.
 type Seen struct {
-	// Clock tells the time; the machine's when nil.
+	// Clock tells the time; the system clock if nil.
 	Clock counterfoil.Clock
-	// MaxAge is the longest that any Want has which goes with this memory;
-	// DefaultMaxAge when 0.
+	// MaxAge is the longest MaxAge of any Want that is used with this memory;
+	// DefaultMaxAge if 0.
 	MaxAge time.Duration
-	// Most bounds the proofs that are remembered; DefaultMost when 0.
+	// Most bounds the proofs that are remembered; DefaultMost if 0.
 	Most int
 
 	mu sync.Mutex
-	// known are the proofs that take room, owned how many each owner has. ahead
-	// are those of a time that the clock will show again only long after it was
-	// set back, with their due second: they take no room, and are Most at most.
+	// known are the proofs that take room, owned counts them by owner. ahead are
+	// proofs, with their due second, of a time that the clock will show again only
+	// long after it was set back: they take no room, and there are at most Most.
 	known map[proofID]struct{}
 	owned map[string]int
 	ahead map[proofID]int64
-	// again are the proofs in known by the second, counted from began by the
-	// monotonic clock, in which they are looked at again. swept is the last such
-	// second that was.
+	// again lists the proofs in known by the second in which to look at them
+	// again, counted from began by the monotonic clock. swept is the last such
+	// second.
 	again map[int64][]remembered
 	began time.Time
 	swept int64
 	// Proofs that were due from low to high were forgotten. One of them that is
-	// good again, because the clock was set back, may have been known.
+	// valid again, because the clock was set back, may have been known.
 	low, high int64
 	full      uint64
 }
@@ -61,18 +60,18 @@ type Seen struct {
 // proofID is a hash of the key's thumbprint and the jti.
 type proofID [16]byte
 
-// remembered is a proof in known. From the second due on Verify does not take it.
+// remembered is a proof in known. From the second due on, Verify refuses it.
 type remembered struct {
 	id    proofID
 	owner string
 	due   int64
 }
 
-// First reports whether the proof is taken: Verify returned it, it was never
-// here before and there is room for it. The owner is the proof's key.
+// First reports whether to accept a proof that Verify returned: it was not used
+// before and there is room for it. The owner is the proof's key.
 func (s *Seen) First(p Proof) bool { return s.FirstOf(p.Thumbprint, p) }
 
-// FirstOf is First for an owner that the caller knows, such as a client that may
+// FirstOf is First for an owner that the caller names, such as a client, which may
 // have many keys.
 func (s *Seen) FirstOf(owner string, p Proof) bool {
 	var id proofID
@@ -126,18 +125,19 @@ func (s *Seen) now() time.Time {
 	return s.Clock.Now()
 }
 
-// second returns that of the monotonic clock.
+// second returns the second of the monotonic clock, counted from began.
 func (s *Seen) second(now time.Time) int64 { return int64(now.Sub(s.began) / time.Second) }
 
-// keep has a proof looked at again when it is due; the caller holds the lock.
-// However the wall clock is set meanwhile, as much time has passed then.
+// keep schedules the next look at a proof for when it is due; the caller holds the
+// lock. It counts by the monotonic clock, whatever the wall clock is set to.
 func (s *Seen) keep(r remembered, now time.Time) {
 	at := s.second(now) + r.due - now.Unix()
 	s.again[at] = append(s.again[at], r)
 }
 
-// forget drops what is due by now; the caller holds the lock. There are as many
-// lists as seconds in a proof's life, and they are looked through once a second.
+// forget drops the proofs that are due by now; the caller holds the lock. There are
+// as many lists as seconds in a proof's lifetime, and they are searched once a
+// second.
 func (s *Seen) forget(now time.Time) {
 	if s.known == nil {
 		s.known, s.owned, s.ahead, s.again = map[proofID]struct{}{}, map[string]int{}, map[proofID]int64{}, map[int64][]remembered{}
@@ -165,7 +165,7 @@ func (s *Seen) forget(now time.Time) {
 	}
 }
 
-// look forgets a proof that is due by the wall clock, too; the caller holds the
+// look forgets a proof if it is due by the wall clock, too; the caller holds the
 // lock.
 func (s *Seen) look(r remembered, now time.Time) {
 	switch left := time.Duration(r.due-now.Unix()) * time.Second; {
@@ -183,8 +183,8 @@ func (s *Seen) look(r remembered, now time.Time) {
 	}
 }
 
-// forgot notes when a proof that is forgotten was due: what was due within MaxAge
-// of the last one counts as known for good. The caller holds the lock.
+// forgot records when a forgotten proof was due: proofs that were due within MaxAge
+// before it count as known from then on. The caller holds the lock.
 func (s *Seen) forgot(due int64) {
 	age := int64(s.maxAge() / time.Second)
 	switch {

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// normal returns the form of an absolute http or https URL in which two equal
-// ones are the same text (RFC 9449 section 4.3 by RFC 3986 sections 6.2.2 and
-// 6.2.3): without query and fragment, scheme and host in lower case, no default
-// port, no percent-encoding without need, no dot segments, at least the path /.
-// It is not ok for any other URL, or one with a user. Only ASCII has another case
-// here: to a resolver, no other letter is the same host.
+// normal returns the normal form of an absolute http or https URL (RFC 9449 section
+// 4.3 by RFC 3986 sections 6.2.2 and 6.2.3), which is the same text for equal URLs:
+// without query and fragment, scheme and host in lower case, no default port, no
+// needless percent-encoding, no dot segments, at least the path /. It is not ok for
+// any other URL, or one with a user. Only the case of ASCII letters is changed: a
+// resolver distinguishes all others.
 func normal(raw string) (text string, ok bool) {
 	u, err := url.Parse(raw)
 	if err != nil || u.User != nil || u.Hostname() == "" {
@@ -33,9 +33,9 @@ func normal(raw string) (text string, ok bool) {
 	return u.Scheme + "://" + authority + undotted(unescaped(u.EscapedPath())), true
 }
 
-// unescaped decodes the escapes that no path needs, those of unreserved
-// characters, and writes the others in upper case. Each escape is a whole one, as
-// package url returns them.
+// unescaped decodes the escapes of unreserved characters, which no path needs, and
+// writes the others in upper case. Each escape is complete, as package url returns
+// them.
 func unescaped(path string) string {
 	if !strings.Contains(path, "%") {
 		return path

@@ -1,6 +1,5 @@
-// Package event cleans what a stranger wrote before it goes into a record: one
-// boundary for the server's and the guard's events. It is a foundation without
-// promises to importers.
+// Package event cleans text from requests before it goes into an event, for the
+// server and the guard. It is internal and makes no compatibility promise.
 package event
 
 import (
@@ -16,10 +15,10 @@ const (
 	MaxClientID  = 128
 )
 
-// Clean returns at most most bytes of s, whole characters of UTF-8, without
-// those that cannot be seen. It costs nothing for short printable ASCII.
+// Clean returns s, cut off at most bytes, without invisible characters and invalid
+// UTF-8. It does not allocate for printable ASCII.
 func Clean(s string, most int) string {
-	s = s[:min(len(s), most)] // what a cut leaves of a character goes with the rest
+	s = s[:min(len(s), most)] // ToValidUTF8 removes a character that was cut
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c > 0x7e {
 			return strings.Map(func(r rune) rune {
@@ -33,8 +32,8 @@ func Clean(s string, most int) string {
 	return s
 }
 
-// Visible reports whether s has from 1 to most bytes, all of them characters that
-// can be seen, or spaces.
+// Visible reports whether s has from 1 to most bytes and only visible characters
+// or spaces.
 func Visible(s string, most int) bool {
 	hidden := func(r rune) bool { return !unicode.IsGraphic(r) }
 	return s != "" && len(s) <= most && utf8.ValidString(s) && !strings.ContainsFunc(s, hidden)
