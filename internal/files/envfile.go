@@ -18,18 +18,18 @@ type Env []Setting
 // Setting is one assignment of an Env.
 type Setting struct {
 	Key, Value string
-	// Err says why there is no Value: sh would compute it.
+	// Err says why there is no Value, such as that sh would compute it.
 	Err error
 }
 
-// Get returns the value of key, "" when there is none.
+// Get returns the value of key, or "" if it is not set.
 func (e Env) Get(key string) string {
 	value, _ := e.Lookup(key)
 	return value
 }
 
-// Lookup returns the value of key, "" when there is none. Of several the last
-// counts.
+// Lookup returns the value of key, or "" if it is not set. Of several values the
+// last one counts.
 func (e Env) Lookup(key string) (string, error) {
 	for i := len(e) - 1; i >= 0; i-- {
 		if e[i].Key == key {
@@ -39,8 +39,8 @@ func (e Env) Lookup(key string) (string, error) {
 	return "", nil
 }
 
-// Bytes returns the file's content. Values that a shell would read otherwise
-// are put into single quotes.
+// Bytes returns the file's content. Values with characters that are special to a
+// shell are put into single quotes.
 func (e Env) Bytes() []byte {
 	var b bytes.Buffer
 	for _, s := range e {
@@ -49,7 +49,7 @@ func (e Env) Bytes() []byte {
 	return b.Bytes()
 }
 
-// plain are the characters that mean themselves to a shell everywhere in a word.
+// plain are the characters that are not special to a shell anywhere in a word.
 const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-"
 
 func quote(s string) string {
@@ -59,7 +59,7 @@ func quote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// ReadEnv reads an environment file; it refuses one that anybody can write.
+// ReadEnv reads an environment file; it refuses one that everyone can write.
 func ReadEnv(path string) (Env, error) {
 	f, err := Open(path)
 	if err != nil {
@@ -69,11 +69,12 @@ func ReadEnv(path string) (Env, error) {
 	return ParseEnv(f, path)
 }
 
-// ParseEnv reads what r gives as sh reads it when it sources the file: assignments,
-// also several on a line and behind export, with comments, quotes, escapes and lines
-// that go on; of two equal names the last counts. Nothing is run or looked up: a
-// value that sh would compute is an Err of its setting alone. What is no assignment
-// is an error of the whole file. Lines may end in CR LF. Errors call the file name.
+// ParseEnv reads r as sh does when it sources a file: assignments, also several on
+// a line and after export, with comments, quotes, escapes and continued lines; of
+// two equal names the last one counts. Nothing is run or looked up: for a value
+// that sh would compute, only that setting has an Err. A line that is not an
+// assignment is an error of the whole file. Lines may end in CR LF. Errors call the
+// file name.
 func ParseEnv(r io.Reader, name string) (Env, error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxEnv+1))
 	if err != nil {
@@ -150,7 +151,7 @@ func (s *scanner) settings() (Env, error) {
 		case !ok && (exports || len(env) == 0):
 			return nil, errNoSetting
 		case !ok:
-			runs = true // and what follows are its arguments, or other commands'
+			runs = true // what follows are the arguments of a command
 			continue
 		case !isName(key):
 			set.Key, set.Err = strings.TrimSuffix(key, "+"), errName

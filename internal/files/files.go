@@ -1,5 +1,5 @@
-// Package files writes files so that a reader, or a crash, never meets half of
-// one. It is a foundation without promises to importers.
+// Package files writes files so that neither a reader nor a crash ever finds half
+// of one. It is internal and makes no compatibility promise.
 package files
 
 import (
@@ -12,10 +12,10 @@ import (
 	"slices"
 )
 
-// Write replaces the file at path, or makes it, with the given permissions,
-// whatever they were before. Root writes it for the owner of the one that was there,
-// or of the directory. After Write returns, the content survives a crash and
-// a loss of power; during it, readers see the old content or the new.
+// Write replaces or creates the file at path, with the given permissions, whatever
+// they were before. If root writes it, it belongs to the owner of the old file, or
+// of the directory. After Write returns, the content survives a crash and a loss of
+// power; until then, readers see the old content or the new.
 func Write(path string, content []byte, perm os.FileMode) error {
 	dir := filepath.Dir(path)
 	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
@@ -54,7 +54,7 @@ func Write(path string, content []byte, perm os.FileMode) error {
 	return SyncDir(dir)
 }
 
-// Open opens a file of a configuration; it refuses one that anybody can write.
+// Open opens a file of a configuration; it refuses one that everyone can write.
 func Open(path string) (*os.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -72,7 +72,7 @@ func Open(path string) (*os.File, error) {
 }
 
 // Read reads a file of a configuration, of at most limit bytes, as Text. It refuses
-// one that anybody can write.
+// one that everyone can write.
 func Read(path string, limit int64) ([]byte, error) {
 	f, err := Open(path)
 	if err != nil {
@@ -92,11 +92,11 @@ func Read(path string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-// MkdirAll is os.MkdirAll, and the directories that it makes survive a crash.
+// MkdirAll is os.MkdirAll, but the directories that it makes survive a crash.
 func MkdirAll(path string, perm os.FileMode) error { return mkdirAll(path, perm, false) }
 
-// MkdirAllFor is MkdirAll, and root makes directories for the owner of the one that
-// they are in.
+// MkdirAllFor is MkdirAll, but directories that root makes belong to the owner of
+// their parent directory.
 func MkdirAllFor(path string, perm os.FileMode) error { return mkdirAll(path, perm, true) }
 
 func mkdirAll(path string, perm os.FileMode, adopt bool) error {
@@ -139,8 +139,8 @@ func adoptDir(path string) error {
 	return Adopt(d, like)
 }
 
-// SyncDir puts the entries of a directory on the disk: the sync of a file does
-// not tell under which name it is there.
+// SyncDir puts the entries of a directory on the disk: the sync of a file does not
+// include its name.
 func SyncDir(path string) error {
 	d, err := os.Open(path)
 	if err != nil {

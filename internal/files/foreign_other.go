@@ -7,21 +7,21 @@ import (
 	"os"
 )
 
-// Foreign lets everything pass: on Windows a file takes the access list of the
-// user's own profile, and the mode bits say nothing.
+// Foreign accepts every file: on Windows a file gets the access list of the user's
+// own profile, and the mode bits mean nothing.
 func Foreign(fs.FileInfo) error { return nil }
 
-// Untrusted lets everything pass, as Foreign does.
+// Untrusted accepts every file, as Foreign does.
 func Untrusted(fs.FileInfo) error { return nil }
 
-// Writable lets everything pass, as Foreign does.
+// Writable accepts every file, as Foreign does.
 func Writable(fs.FileInfo) error { return nil }
 
-// Doubts has none, as Foreign does.
+// Doubts returns nothing: Foreign accepts every file.
 func Doubts(fs.FileInfo, bool) []string { return nil }
 
-// Adopt does nothing: files belong to whoever the directory says.
+// Adopt does nothing: the directory determines the owner of a file.
 func Adopt(*os.File, fs.FileInfo) error { return nil }
 
-// Anothers is false, as Foreign lets everything pass.
+// Anothers returns false: Foreign accepts every file.
 func Anothers(fs.FileInfo) bool { return false }

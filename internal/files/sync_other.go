@@ -4,5 +4,5 @@ package files
 
 import "os"
 
-// SyncEntries does nothing: the system writes entries by itself.
+// SyncEntries does nothing: the system itself writes the entries.
 func SyncEntries(*os.File) error { return nil }

@@ -8,12 +8,14 @@ import (
 	"syscall"
 )
 
-// SyncEntries is SyncDir of a directory that is open. Where the file system has no
-// such operation, or cannot be written to, there is nothing to do.
+// SyncEntries is SyncDir for an open directory. It ignores that a file system does
+// not have the operation, or is read-only.
 func SyncEntries(d *os.File) error {
 	err := d.Sync()
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EROFS) {
-		return nil
+	for _, harmless := range []error{syscall.EINVAL, syscall.ENOTSUP, syscall.ENOSYS, syscall.EROFS} {
+		if errors.Is(err, harmless) {
+			return nil
+		}
 	}
 	return err
 }

@@ -22,10 +22,10 @@ var (
 	byteOrders = map[string]binary.ByteOrder{"\xff\xfe": binary.LittleEndian, "\xfe\xff": binary.BigEndian}
 )
 
-// Text returns text that came from outside as UTF-8 without a byte order mark: one
-// leading mark is dropped, and UTF-16 that begins with one is decoded, as editors
-// and shells on Windows write it. UTF-16 without a mark and UTF-32 are refused by
-// name. Other text is returned as it is, whether it is UTF-8 or not.
+// Text returns external text as UTF-8 without a byte order mark: one leading mark
+// is dropped, and UTF-16 that begins with one, as editors and shells on Windows
+// write it, is decoded. UTF-16 without a mark and UTF-32 are refused. Other text is
+// returned unchanged, whether it is UTF-8 or not.
 func Text(b []byte) ([]byte, error) {
 	out, err := io.ReadAll(TextReader(bytes.NewReader(b)))
 	if err != nil {
@@ -34,14 +34,13 @@ func Text(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// TextReader is Text of what r gives, as it comes, in little memory. Its errors are
-// those of r, or a *TextError.
+// TextReader is Text for a stream. Its errors are those of r, or a *TextError.
 func TextReader(r io.Reader) io.Reader { return &textReader{in: bufio.NewReaderSize(r, 64<<10)} }
 
 type textReader struct {
 	in    *bufio.Reader
 	begun bool
-	order binary.ByteOrder // nil for what is passed on as it is
+	order binary.ByteOrder // nil for text that is passed on unchanged
 	out   []byte           // decoded and not yet read
 	err   error
 }
@@ -63,7 +62,7 @@ func (t *textReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// begin finds out what the text is, and passes its mark.
+// begin finds out the encoding of the text, and skips its mark.
 func (t *textReader) begin() error {
 	b, err := t.in.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -9,11 +9,11 @@ import (
 // Use is a file that a configuration names.
 type Use struct {
 	Path string
-	// Secret says that what it holds is one.
+	// Secret says that the file holds a secret.
 	Secret bool
 }
 
-// Referred returns the files that references to secrets lead to, relative to dir.
+// Referred returns the files that references to secrets name, relative to dir.
 func Referred(dir string, references ...string) (uses []Use) {
 	for _, reference := range references {
 		scheme, path, _ := strings.Cut(reference, ":")
@@ -29,8 +29,8 @@ func Referred(dir string, references ...string) (uses []Use) {
 	return uses
 }
 
-// DoubtsOf are what an operator perhaps did not mean about the modes and owners of
-// files. What cannot be looked at, or is refused, is said where it is read.
+// DoubtsOf returns the Doubts about several files. It skips those that do not
+// exist or are refused: reading them reports that.
 func DoubtsOf(uses ...Use) (all []string) {
 	seen := map[string]bool{}
 	for _, use := range uses {

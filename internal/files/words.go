@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// Words are those of a command line as sh splits it, for a program that is to be
-// run without a shell: blanks part them, quotes and backslashes keep them together.
-// What would need a shell is refused.
+// Words returns the words of a command line as sh splits it, for a program that is
+// run without a shell: blanks separate them, quotes and backslashes join them. It
+// refuses text that only a shell could expand.
 func Words(text string) ([]string, error) {
 	s := &scanner{text: text, line: 1}
 	words, operators, err := s.command()
@@ -21,7 +21,8 @@ func Words(text string) ([]string, error) {
 		all[i] = w.text
 	}
 	if operators || s.comment || s.rest() != "" {
-		return nil, errors.New("there is no shell that would expand or connect this: put $ ` * ? [ ~ ; & | < > ( ) and # into single quotes where they mean themselves, or name a script")
+		return nil, errors.New("there is no shell that would expand or connect this: " +
+			"put $ ` * ? [ ~ ; & | < > ( ) and # into single quotes where they mean themselves, or name a script")
 	}
 	return all, nil
 }
@@ -38,10 +39,10 @@ type scanner struct {
 // word is one of the shell's.
 type word struct {
 	text string // without quotes
-	// equals is where an unquoted = stands before which nothing is quoted, or -1.
+	// equals is the index of an unquoted = with nothing quoted before it, or -1.
 	equals int
-	// computed says that the shell would put something else in the place of a part,
-	// and pattern that it might look for files.
+	// computed says that the shell would replace a part of the word, and pattern
+	// that it might match it with files.
 	computed, pattern, quoted bool
 }
 
@@ -70,13 +71,13 @@ func (s *scanner) next() byte {
 	return c
 }
 
-// newline reports whether a line ends here, also with CR LF.
+// newline reports whether a line ends here, with LF or CR LF.
 func (s *scanner) newline() bool { return s.at("\n") || s.at("\r\n") || s.rest() == "\r" }
 
 // ends reports whether a command ends here.
 func (s *scanner) ends() bool { return s.rest() == "" || s.newline() || s.at(";") && !s.at(";;") }
 
-// continued takes a backslash and the end of its line, which mean nothing.
+// continued skips a backslash at the end of a line, with the line end.
 func (s *scanner) continued() bool {
 	for _, end := range []string{"\\\n", "\\\r\n"} {
 		if s.at(end) {
@@ -88,7 +89,7 @@ func (s *scanner) continued() bool {
 	return false
 }
 
-// blanks takes what parts words, and a comment.
+// blanks skips what separates words, and a comment.
 func (s *scanner) blanks() {
 	for s.at(" ") || s.at("\t") || s.continued() {
 		if s.at(" ") || s.at("\t") {
@@ -105,8 +106,8 @@ func (s *scanner) blanks() {
 	}
 }
 
-// command takes the words up to the end of a command. Operators says that there
-// are some between them; then the words up to the end of the line are taken.
+// command reads the words up to the end of a command. If there are operators
+// between them, it reads the words up to the end of the line.
 func (s *scanner) command() (words []word, operators bool, err error) {
 	for {
 		s.blanks()
@@ -141,15 +142,15 @@ func (s *scanner) command() (words []word, operators bool, err error) {
 }
 
 const (
-	// begins are the characters behind $ that make it more than itself.
+	// begins are the characters that make an expansion of a $ before them.
 	begins = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@*#?$!-{("
-	// parts are those that end a word, when they are not quoted.
+	// parts are those that end a word if they are not quoted.
 	parts = " \t\n;&|<>()"
-	// escapes are those before which a backslash counts inside double quotes.
+	// escapes are those that a backslash escapes inside double quotes.
 	escapes = "$`\"\\"
 )
 
-// word takes one word, which begins here.
+// word reads the word that begins here.
 func (s *scanner) word() (word, error) {
 	w := word{equals: -1}
 	var b strings.Builder
@@ -206,7 +207,7 @@ func (s *scanner) word() (word, error) {
 	return w, nil
 }
 
-// double takes what stands in double quotes.
+// double reads text in double quotes.
 func (s *scanner) double(w *word, b *strings.Builder) error {
 	s.next()
 	for {
@@ -237,8 +238,8 @@ func (s *scanner) double(w *word, b *strings.Builder) error {
 	}
 }
 
-// dollar takes a $ or a backquote, and what the shell would compute from it. A $
-// that begins nothing means itself.
+// dollar reads a $ or a backquote, with the expansion that it begins. A $ that
+// begins no expansion is an ordinary character.
 func (s *scanner) dollar(w *word, b *strings.Builder, begins string, inQuotes bool) error {
 	c := s.text[s.pos]
 	if c == '$' && (len(s.rest()) == 1 || strings.IndexByte(begins, s.text[s.pos+1]) < 0) {
@@ -250,17 +251,17 @@ func (s *scanner) dollar(w *word, b *strings.Builder, begins string, inQuotes bo
 		return s.skip(maxNested, inQuotes)
 	}
 	s.next()
-	if !s.at("'") && !s.at(`"`) { // what is quoted behind $ differs from shell to shell
+	if !s.at("'") && !s.at(`"`) { // shells differ about quotes after a $
 		s.next()
 	}
 	return nil
 }
 
-// maxNested bounds what stands in one another.
+// maxNested bounds the depth of nested quotes and brackets.
 const maxNested = 32
 
-// skip takes a quoted or bracketed part of a word, whose end alone matters. A
-// single quote means itself in double quotes, also inside ${…} there.
+// skip skips a quoted or bracketed part of a word. A single quote in double quotes
+// is an ordinary character, also inside ${…} there.
 func (s *scanner) skip(depth int, inQuotes bool) error {
 	if depth == 0 {
 		return errOpen

@@ -1,15 +1,15 @@
-// Package jose is the one door to JSON Object Signing and Encryption: signed
-// tokens in compact form (RFC 7515), the keys that sign and verify them (RFC
-// 7517) and key thumbprints (RFC 7638). It wraps a general library and lets
-// through only what access tokens, assertions and proofs need: one signature, an
-// algorithm that the caller names, no instructions from inside a token, and no
-// keys from there either but those of ParseProof.
+// Package jose is the only user of JSON Object Signing and Encryption: signed
+// tokens in compact form (RFC 7515), the keys that sign and verify them (RFC 7517)
+// and key thumbprints (RFC 7638). It wraps a general library and accepts only what
+// access tokens, assertions and proofs need: one signature, an algorithm that the
+// caller names, no instructions in a token, and no keys in it, except for
+// ParseProof.
 //
 // The algorithms are RS256, PS256, ES256 (RFC 7518 section 3.1) and EdDSA with
-// Ed25519 (RFC 8037), which RFC 9864 calls Ed25519: what others signed or
-// published under that name is read as EdDSA. Functions are safe for concurrent use and take input from
-// strangers unless they say otherwise. The package is a foundation without
-// promises to importers.
+// Ed25519 (RFC 8037), which RFC 9864 calls Ed25519: tokens and keys with that name
+// are read as EdDSA. Functions are safe for concurrent use and accept untrusted
+// input unless they say otherwise. The package is internal and makes no
+// compatibility promise.
 package jose
 
 import (
@@ -29,9 +29,9 @@ const (
 	EdDSA = "EdDSA"
 )
 
-// Ed25519 is what RFC 9864 section 2.2 calls EdDSA with Ed25519, and what clients
-// that are new enough write. It is a name to announce: tokens and keys that have
-// it are read as EdDSA, and lists of algorithms have that.
+// Ed25519 is the name that RFC 9864 section 2.2 gives EdDSA with Ed25519, and that
+// newer clients use. It is for metadata only: tokens and keys that have it are read
+// as EdDSA, and lists of algorithms have EdDSA.
 const Ed25519 = "Ed25519"
 
 // nameOf returns this package's name of an algorithm.
@@ -46,8 +46,8 @@ func nameOf(algorithm string) string {
 // section 3.3).
 const MinRSABits = 2048
 
-// maxRSABits is the size of the largest: whoever hands in a key does not choose
-// how long it takes to verify with it.
+// maxRSABits is the size of the largest: it bounds the time that verifying with an
+// untrusted key takes.
 const maxRSABits = 8192
 
 // known reports whether algorithm is one of this package's: signatures with a
@@ -56,7 +56,7 @@ func known(algorithm string) bool {
 	return algorithm == RS256 || algorithm == PS256 || algorithm == ES256 || algorithm == EdDSA
 }
 
-// suits tells in an error why key cannot verify signatures of algorithm.
+// suits returns an error if key cannot verify signatures of algorithm.
 func suits(algorithm string, key crypto.PublicKey) error {
 	ok := false
 	switch k := key.(type) {

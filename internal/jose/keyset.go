@@ -24,9 +24,9 @@ const MaxKeys = 100
 
 // PublicKey is a key that verifies tokens.
 type PublicKey struct {
-	// ID is the key's kid; empty when it has none.
+	// ID is the key's kid; empty if it has none.
 	ID string
-	// Algorithm is the one it is for; empty in a set that does not say.
+	// Algorithm is the one it is for; empty if the set does not say.
 	Algorithm string
 	// Key is an *rsa.PublicKey, an *ecdsa.PublicKey on P-256 or an
 	// ed25519.PublicKey.
@@ -34,7 +34,7 @@ type PublicKey struct {
 }
 
 // MarshalSet returns the JWK Set (RFC 7517 section 5) that publishes keys, each
-// with use "sig". Keys need an ID of their own and an algorithm that suits.
+// with use "sig". Each key needs a unique ID and an algorithm that suits it.
 func MarshalSet(keys []PublicKey) ([]byte, error) {
 	set := jose.JSONWebKeySet{Keys: make([]jose.JSONWebKey, len(keys))}
 	for i, k := range keys {
@@ -52,21 +52,22 @@ func MarshalSet(keys []PublicKey) ([]byte, error) {
 	return json.Marshal(set)
 }
 
-// LeftOut is a key of a set that is of no use here.
+// LeftOut is a key of a set that cannot be used here.
 type LeftOut struct {
-	// Index is the key's place in the set, from 0, and ID its kid; empty when it
-	// has none that can be read.
+	// Index is the key's index in the set, from 0. ID is its kid; empty if it has
+	// none that can be read.
 	Index int
 	ID    string
-	// Why is one line, and repeats nothing of the key.
+	// Why is one line that repeats nothing of the key.
 	Why string
 }
 
-// ParseSet reads a JWK Set. A key that is of no use here never fails the set: it
-// is left out and told of, the first MaxKeys of them, be it of another kind, size or purpose, private,
-// symmetric, malformed, with the kid of an earlier one, or one too many. A key
-// without a kid is kept: it is optional (RFC 7517 section 4.5). Certificates are
-// not looked at. The caller bounds data.
+// ParseSet reads a JWK Set. A key that cannot be used here does not make the set
+// invalid: it is left out, whether it is of another kind, size or purpose, private,
+// symmetric, malformed, has the kid of an earlier one, or is one too many. The
+// first MaxKeys of those are returned in left. A key without a kid is kept: the kid
+// is optional (RFC 7517 section 4.5). Certificates are ignored. The caller bounds
+// data.
 func ParseSet(data []byte) (keys []PublicKey, left []LeftOut, err error) {
 	// A map, because names of members have their case (RFC 8259 section 8.3).
 	var set map[string]json.RawMessage
@@ -103,10 +104,9 @@ func ParseSet(data []byte) (keys []PublicKey, left []LeftOut, err error) {
 	return keys, left, nil
 }
 
-// Fit returns the one key of a set that a token without a kid can be checked
-// with: the only one that is for its algorithm, or for none in particular and of
-// the right kind. It is not ok when there are none or several; one that is
-// published twice is one.
+// Fit returns the key of a set to verify a token without a kid: the only one that
+// is for its algorithm, or of the right kind and without an algorithm. It is not ok
+// if there is no such key, or several; a key that is published twice counts once.
 func Fit(keys []PublicKey, algorithm string) (key PublicKey, ok bool) {
 	for _, k := range keys {
 		switch {
@@ -138,11 +138,11 @@ func ParseKey(jwk []byte) (PublicKey, error) {
 	return key, nil
 }
 
-// parameters are the members of a public JWK that are passed on to the library
-// (RFC 7518 section 6.2, RFC 8037 section 2).
+// parameters are the members of a public JWK that are passed to the library (RFC
+// 7518 section 6.2, RFC 8037 section 2).
 var parameters = []string{"kty", "crv", "x", "y"}
 
-// secrets are members of a private or symmetric one.
+// secrets are members of a private or symmetric JWK.
 var secrets = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"}
 
 func parseKey(raw []byte) (PublicKey, error) {
@@ -153,9 +153,9 @@ func parseKey(raw []byte) (PublicKey, error) {
 	return fromMembers(members)
 }
 
-// fromMembers makes a key of the members of a JWK, as Object reads them. Beside
-// an error, the key has its kid only. Members that are null count as absent: many
-// programs write them.
+// fromMembers makes a key of the members of a JWK, as Object reads them. With an
+// error, the key has only its kid. Members that are null count as absent, because
+// many programs write them.
 func fromMembers(members map[string]any) (PublicKey, error) {
 	members = maps.Clone(members)
 	withoutNulls(members)
@@ -171,12 +171,16 @@ func withoutNulls(members map[string]any) {
 	maps.DeleteFunc(members, func(_ string, value any) bool { return value == nil })
 }
 
-// allows reports whether the key_ops of a key have an operation; none, also an
-// empty list of them, restrict nothing.
+// allows reports whether the key_ops of a key allow an operation; a missing or
+// empty list allows all.
 func allows(members map[string]any, operation string) bool {
 	ops, _ := members["key_ops"].([]any)
 	return len(ops) == 0 || slices.Contains(ops, any(operation))
 }
+
+// errKind is the error for a key of another kind, size or algorithm.
+var errKind = fmt.Errorf("its kind, size or alg is not one of %s, %s (%d to %d bits), %s and %s",
+	RS256, PS256, MinRSABits, maxRSABits, ES256, EdDSA)
 
 func usable(members map[string]any) (PublicKey, error) {
 	for _, name := range secrets {
@@ -196,7 +200,7 @@ func usable(members map[string]any) (PublicKey, error) {
 			}
 		}
 	}
-	// "jwt-svid" is what the trust bundles of SPIFFE say of such keys.
+	// "jwt-svid" is the use of such keys in the trust bundles of SPIFFE.
 	if use != "" && use != "sig" && use != "jwt-svid" {
 		return PublicKey{}, errors.New("not for signatures")
 	}
@@ -213,14 +217,13 @@ func usable(members map[string]any) (PublicKey, error) {
 		if members["kty"] == "RSA" && known(algorithm) {
 			return PublicKey{}, err
 		}
-		return PublicKey{}, fmt.Errorf("its kind, size or alg is none of %s, %s (%d to %d bits), %s and %s",
-			RS256, PS256, MinRSABits, maxRSABits, ES256, EdDSA)
+		return PublicKey{}, errKind
 	}
 	return PublicKey{ID: kid, Algorithm: alg, Key: key}, nil
 }
 
-// public reads the key itself. RSA is read here: the library stops at 4,096
-// bits, and its limit is one for the whole process, which is not ours to change.
+// public reads the key itself. It does not use the library for RSA: the limit of
+// the library is 4,096 bits, and changing it would affect the whole process.
 func public(members map[string]any) (crypto.PublicKey, error) {
 	if members["kty"] == "RSA" {
 		var numbers [2]*big.Int
@@ -236,7 +239,7 @@ func public(members map[string]any) (crypto.PublicKey, error) {
 			return nil, errors.New("its exponent has more than 31 bits")
 		}
 		if numbers[0].BitLen() >= MinRSABits && factorable(numbers[0]) {
-			return nil, errors.New("its modulus is one of a chip whose keys can be factored (CVE-2017-15361): make another key, elsewhere")
+			return nil, errors.New("its modulus is that of a chip whose keys can be factored (CVE-2017-15361): make another key, elsewhere")
 		}
 		return &rsa.PublicKey{N: numbers[0], E: int(numbers[1].Int64())}, nil
 	}
@@ -258,8 +261,8 @@ func public(members map[string]any) (crypto.PublicKey, error) {
 }
 
 // factorable reports whether a modulus was made by the library of the chips of
-// CVE-2017-15361 (ROCA), which were in smart cards and TPMs: modulo each of these
-// primes it is a power of 65537. One in 100 million others is, too.
+// CVE-2017-15361 (ROCA), which were used in smart cards and TPMs: modulo each of
+// these primes it is a power of 65537. So is one in 100 million others.
 func factorable(modulus *big.Int) bool {
 	for _, p := range []int64{11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157} {
 		rest, power := new(big.Int).Mod(modulus, big.NewInt(p)).Int64(), int64(1)
@@ -276,7 +279,7 @@ func factorable(modulus *big.Int) bool {
 	return true
 }
 
-// usual returns an algorithm that a key of the right size suits.
+// usual returns an algorithm for a key of that type.
 func usual(key crypto.PublicKey) string {
 	switch key.(type) {
 	case *rsa.PublicKey:
@@ -303,7 +306,7 @@ func Thumbprint(key crypto.PublicKey) (string, error) {
 }
 
 // CertificateThumbprint returns the SHA-256 thumbprint of cert, x5t#S256 (RFC
-// 8705 section 3.1), in base64url: 43 characters; none for nil.
+// 8705 section 3.1), in base64url: 43 characters, or "" for nil.
 func CertificateThumbprint(cert *x509.Certificate) string {
 	if cert == nil {
 		return ""

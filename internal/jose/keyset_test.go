@@ -173,7 +173,7 @@ func TestParseSetSkipsOnlyTheBadKey(t *testing.T) {
 			rsaJWK(weak.N.Bytes(), 65537):                         "the RSA key must have 2048 to 8192 bits",
 			strings.Replace(another, `"sig"`, `"enc"`, 1):         "not for signatures",
 			`{"kty":"oct","kid":"x","k":"AAAA"}`:                  "not a public key",
-			strings.Replace(another, `ES256`, `RS256`, 1):         "its kind, size or alg is none of",
+			strings.Replace(another, `ES256`, `RS256`, 1):         "its kind, size or alg is not one of",
 			strings.Replace(another, `"another"`, `"good"`, 1):    "an earlier key has the same kid",
 			strings.Replace(another, `{`, `{"crv":"P-256",`, 1):   "a member is there twice",
 			strings.Replace(another, `{`, `{"key_ops":["x"],`, 1): "not for verifying",
@@ -233,7 +233,7 @@ func TestFit(t *testing.T) {
 		{"one, published twice", []jose.PublicKey{ec, {ID: "alias", Key: ecKey().Public()}}, jose.ES256, "ec"},
 		{"one, published twice, and another", []jose.PublicKey{ec, {ID: "alias", Key: ecKey().Public()}, {Key: other}}, jose.ES256, ""},
 		{"none", nil, jose.ES256, ""},
-		{"an algorithm that is none", []jose.PublicKey{ec}, "none", ""},
+		{"the algorithm none", []jose.PublicKey{ec}, "none", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if key, ok := jose.Fit(tt.keys, tt.algorithm); ok != (tt.want != "") || key.ID != tt.want {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// How often LeftOutLog says something, and of how many keys.
+// How often LeftOutLog logs, and how many keys.
 const (
 	repeatedAfter = time.Hour   // of the same keys
 	changedAfter  = time.Minute // of others
@@ -16,7 +16,7 @@ const (
 	maxShownID    = 100 // bytes of a kid
 )
 
-// LeftOutLog logs the keys that were left out of one source's sets. Its zero
+// LeftOutLog logs the keys that were left out of the sets of one source. The zero
 // value is ready, and it is safe for concurrent use.
 type LeftOutLog struct {
 	mu   sync.Mutex
@@ -24,9 +24,9 @@ type LeftOutLog struct {
 	at   time.Time
 }
 
-// Warn logs each key that is left out of the set at url, with its kid and why,
-// and how many keys are used: at once, again after an hour while they stay the
-// same, and once a minute at most however a source changes them.
+// Warn logs each key that is left out of the set at url, with its kid and why, and
+// how many keys are used. It logs the same keys once an hour, and changed ones at
+// most once a minute.
 func (l *LeftOutLog) Warn(log *slog.Logger, now time.Time, url string, used int, left []LeftOut) {
 	if len(left) == 0 || !l.due(now, left) {
 		return

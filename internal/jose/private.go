@@ -20,20 +20,20 @@ const MaxPrivateKey = 64 << 10
 
 // PrivateKey is a key that signs.
 type PrivateKey struct {
-	// ID is the key's kid; empty when nothing says it.
+	// ID is the key's kid; empty if it has none.
 	ID string
-	// Algorithm is the one it signs with: what the key says, else the one that
-	// fits, RS256 for RSA.
+	// Algorithm is the one it signs with: that of the key, else the one that fits,
+	// RS256 for RSA.
 	Algorithm string
 	// Key is an *rsa.PrivateKey, an *ecdsa.PrivateKey on P-256 or an
 	// ed25519.PrivateKey.
 	Key crypto.Signer
 }
 
-// ParsePrivateKey reads a private key as its owner keeps it: a JWK (RFC 7517
-// section 4), or PEM (RFC 7468), of which the first private key counts, in PKCS
-// #8, PKCS #1 or SEC 1. One that is encrypted, or whose halves do not belong
-// together, is refused. The error repeats nothing of data.
+// ParsePrivateKey reads a private key from a JWK (RFC 7517 section 4), or the first
+// private key in PEM (RFC 7468), in PKCS #8, PKCS #1 or SEC 1. It refuses a key
+// that is encrypted, or whose halves do not match. The error repeats nothing of
+// data.
 func ParsePrivateKey(data []byte) (PrivateKey, error) {
 	if len(data) > MaxPrivateKey {
 		return PrivateKey{}, fmt.Errorf("parse private key: longer than %d bytes", MaxPrivateKey)
@@ -107,7 +107,7 @@ func privateJWK(data []byte) (PrivateKey, error) {
 	if !allows(members, "sign") {
 		return PrivateKey{}, errors.New("not for signing")
 	}
-	// Certificates and their thumbprints are not looked at, as in a public key.
+	// Certificates and their thumbprints are ignored, as in a public key.
 	for _, name := range []string{"x5c", "x5t", "x5t#S256", "x5u"} {
 		delete(members, name)
 	}
@@ -126,18 +126,19 @@ func privateJWK(data []byte) (PrivateKey, error) {
 	return PrivateKey{ID: k.KeyID, Algorithm: nameOf(k.Algorithm), Key: signer}, nil
 }
 
-// whole checks that the key can sign, with what its public half verifies.
+// whole checks that the key can sign, and that its public half verifies the
+// signature.
 func (k *PrivateKey) whole() error {
 	switch k.Key.(type) {
 	case *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey:
 	default:
-		return errors.New("its kind is none of RSA, P-256 and Ed25519")
+		return errors.New("its kind is not one of RSA, P-256 and Ed25519")
 	}
 	if k.Algorithm == "" {
 		k.Algorithm = usual(k.Key.Public())
 	}
 	if err := suits(k.Algorithm, k.Key.Public()); err != nil {
-		return fmt.Errorf("its kind, size or alg is none of %s, %s (%d to %d bits), %s and %s", RS256, PS256, MinRSABits, maxRSABits, ES256, EdDSA)
+		return errKind
 	}
 	header, err := json.Marshal(map[string]string{"alg": k.Algorithm})
 	if err != nil {
@@ -157,8 +158,8 @@ func (k *PrivateKey) whole() error {
 	return nil
 }
 
-// MarshalKey returns key as a JWK with nothing but the key in it, as a proof
-// shows it (RFC 9449 section 4.2).
+// MarshalKey returns key as a JWK with nothing but the key in it, for the header of
+// a proof (RFC 9449 section 4.2).
 func MarshalKey(key crypto.PublicKey) ([]byte, error) {
 	if err := suits(usual(key), key); err != nil {
 		return nil, fmt.Errorf("marshal key: %w", err)

@@ -30,11 +30,11 @@ func Generate(algorithm string) (crypto.Signer, error) {
 	return nil, fmt.Errorf("no key can be made for the algorithm %q", algorithm)
 }
 
-// Sign returns the compact serialization (RFC 7515 section 3.1) of payload under
-// exactly the protected header that is given: the order of its members is the
-// caller's, and so is the duty to name the algorithm in it. The key may live
-// anywhere: for PS256 it is asked with *rsa.PSSOptions, for EdDSA with the whole
-// input, for ES256 it answers in ASN.1, all as the standard library's keys do.
+// Sign returns the compact serialization (RFC 7515 section 3.1) of payload with
+// exactly the given protected header: the caller chooses the order of its members,
+// and must name the algorithm in it. The key may be anywhere: it is called with
+// *rsa.PSSOptions for PS256 and with the whole input for EdDSA, and its signature
+// for ES256 is ASN.1, as for keys of the standard library.
 func Sign(key crypto.Signer, algorithm string, protected, payload []byte) (string, error) {
 	enc := base64.RawURLEncoding
 	// The longest signature, of 2,048 bits, takes 342 characters.
@@ -50,8 +50,8 @@ func Sign(key crypto.Signer, algorithm string, protected, payload []byte) (strin
 	return string(enc.AppendEncode(token, signature)), nil
 }
 
-// signature signs input in the form that RFC 7518 section 3 and RFC 8037
-// section 3.1 want.
+// signature signs input in the form of RFC 7518 section 3 and RFC 8037 section
+// 3.1.
 func signature(key crypto.Signer, algorithm string, input []byte) ([]byte, error) {
 	public := key.Public()
 	if err := suits(algorithm, public); err != nil {

@@ -19,33 +19,32 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// MaxToken bounds a token that Parse takes, in bytes.
+// MaxToken bounds a token that Parse accepts, in bytes.
 const MaxToken = 8 << 10
 
 // What is wrong with a token, for errors.Is.
 var (
-	// ErrMalformed means that the token is not a compact JWS, or one that asks
-	// for what is never granted.
+	// ErrMalformed means that the token is not a compact JWS, or has a header
+	// member that is not supported.
 	ErrMalformed = errors.New("malformed token")
-	// ErrAlgorithm means that the token names another algorithm than the one
-	// that is accepted.
+	// ErrAlgorithm means that the token names an algorithm that is not accepted.
 	ErrAlgorithm = errors.New("algorithm not accepted")
 	// ErrSignature means that the key did not make the signature, or cannot.
 	ErrSignature = errors.New("wrong signature")
 )
 
-// refused are members of a protected header that hand the verifier a key, point
-// it to one, change what is signed or ask for understanding (RFC 7515 sections
-// 4.1.2, 4.1.3, 4.1.5, 4.1.6 and 4.1.11, RFC 7797, RFC 7516). Only ParseProof
-// takes the first.
+// refused are members of a protected header that give the verifier a key, point it
+// to one, change what is signed or require extensions (RFC 7515 sections 4.1.2,
+// 4.1.3, 4.1.5, 4.1.6 and 4.1.11, RFC 7797, RFC 7516). Only ParseProof accepts the
+// first.
 var refused = []string{"jwk", "jku", "x5u", "x5c", "crit", "b64", "enc", "zip"}
 
-// Token is a token whose form is right and whose signature nobody has looked at
-// yet: nothing in it may be trusted.
+// Token is a well-formed token whose signature has not been verified: nothing in
+// it may be trusted.
 type Token struct {
-	// KeyID is the header's kid; empty when it has none.
+	// KeyID is the header's kid; empty if it has none.
 	KeyID string
-	// Type is the header's typ; empty when it has none.
+	// Type is the header's typ; empty if it has none.
 	Type string
 
 	algorithm  string
@@ -57,20 +56,20 @@ type Token struct {
 }
 
 // Parse reads a compact JWS (RFC 7515 section 7.1) that names one of the given
-// algorithms, which are among those of this package. It refuses everything else
-// before it looks into the payload: other algorithms, "none", HS256 and
-// encrypted tokens among them, whatever the list says. The error is ErrMalformed
-// or ErrAlgorithm and repeats nothing of the token.
+// algorithms, which must be among those of this package. It refuses everything else
+// before it reads the payload, including "none", HS256 and encrypted tokens,
+// whatever the list says. The error is ErrMalformed or ErrAlgorithm and repeats
+// nothing of the token.
 func Parse(token string, algorithms ...string) (*Token, error) {
 	t, _, err := parse(token, algorithms, refused)
 	return t, err
 }
 
-// ParseProof reads what Parse reads, of a sender who shows a key with the token
-// (RFC 9449 section 4.2): the header must have the member jwk, one public key
-// that suits the token's algorithm, RSA of up to 4,096 bits: anybody may send
-// one. Everything else that Parse refuses in a header stays refused. A good signature by that key says only that the sender
-// holds it; whose it is, and the typ, are for the caller to judge.
+// ParseProof is Parse for a token that contains its key (RFC 9449 section 4.2): the
+// header must have the member jwk, one public key that suits the token's algorithm,
+// RSA of up to 4,096 bits, because anyone may send one. Everything else that Parse
+// refuses in a header stays refused. A valid signature by that key says only that
+// the sender holds it; the caller must check whose key it is, and the typ.
 func ParseProof(token string, algorithms ...string) (*Token, error) {
 	t, header, err := parse(token, algorithms, refused[1:])
 	if err != nil {
@@ -141,10 +140,10 @@ func (t *Token) JWK() crypto.PublicKey { return t.jwk }
 // returns: 43 characters, none without a key.
 func (t *Token) Thumbprint() string { return t.thumbprint }
 
-// UnverifiedClaims returns the payload as a JSON object before anybody has
-// looked at the signature: anyone may have written it. It is there to find out
-// whose key verifies an assertion, and for nothing else; claims that decide come
-// from what Verify returns. The error is ErrMalformed.
+// UnverifiedClaims returns the payload as a JSON object before the signature is
+// verified: anyone may have written it. Use it only to find the key that verifies
+// an assertion; decisions must use the claims that Verify returns. The error is
+// ErrMalformed.
 func (t *Token) UnverifiedClaims() (map[string]any, error) {
 	claims, err := Object(t.jws.UnsafePayloadWithoutVerification())
 	if err != nil {
@@ -179,8 +178,8 @@ func protected(token string) (map[string]any, error) {
 	return header, nil
 }
 
-// Verify returns the payload when key made the signature, ErrSignature when it
-// did not or does not suit the token's algorithm.
+// Verify returns the payload if key made the signature, and ErrSignature if it did
+// not or does not suit the token's algorithm.
 func (t *Token) Verify(key crypto.PublicKey) ([]byte, error) {
 	if err := suits(t.algorithm, key); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSignature, err)
@@ -200,7 +199,7 @@ func (t *Token) Verify(key crypto.PublicKey) ([]byte, error) {
 
 // verifiedBy checks what the library does not: EdDSA under its newer name (RFC
 // 9864 section 2.2), and that the salt of PS256 is as long as the hash (RFC 7518
-// section 3.5), where the library takes any.
+// section 3.5); the library accepts any length.
 func (t *Token) verifiedBy(key crypto.PublicKey) bool {
 	end := strings.LastIndexByte(t.text, '.')
 	signature, err := base64.RawURLEncoding.Strict().DecodeString(t.text[end+1:])
@@ -212,7 +211,8 @@ func (t *Token) verifiedBy(key crypto.PublicKey) bool {
 		return t.algorithm == EdDSA && ed25519.Verify(k, []byte(t.text[:end]), signature)
 	case *rsa.PublicKey:
 		sum := sha256.Sum256([]byte(t.text[:end]))
-		return t.algorithm == PS256 && rsa.VerifyPSS(k, crypto.SHA256, sum[:], signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
+		options := &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}
+		return t.algorithm == PS256 && rsa.VerifyPSS(k, crypto.SHA256, sum[:], signature, options) == nil
 	}
 	return false
 }
@@ -233,9 +233,9 @@ func NumericDate(claim any) (at time.Time, ok bool) {
 
 // Object reads a JSON object, with numbers as json.Number. It refuses what two
 // readers could understand differently: text that is not UTF-8 (RFC 7519 section
-// 7.2) or half a surrogate pair (RFC 7493 section 2.1), which would all read as
-// U+FFFD, a member that is there twice, at any depth (RFC 7519 section 4), and
-// anything after the object. Its errors repeat nothing of data.
+// 7.2) or half a surrogate pair (RFC 7493 section 2.1), which would all be read as
+// U+FFFD, a repeated member at any depth (RFC 7519 section 4), and anything after
+// the object. Its errors repeat nothing of data.
 func Object(data []byte) (map[string]any, error) {
 	switch {
 	case !utf8.Valid(data):
@@ -261,7 +261,7 @@ func Object(data []byte) (map[string]any, error) {
 // halved reports whether valid JSON has an escaped surrogate without its other
 // half.
 func halved(data []byte) bool {
-	high := false // the escape before was the first half, and nothing is between
+	high := false // just after an escape that is the first half
 	for i := 0; i < len(data); i++ {
 		unit := uint64(0)
 		if data[i] == '\\' {
