@@ -1,8 +1,8 @@
-// Package jose is the only user of JSON Object Signing and Encryption: signed
-// tokens in compact form (RFC 7515), the keys that sign and verify them (RFC 7517)
-// and key thumbprints (RFC 7638). It wraps a general library and accepts only what
-// access tokens, assertions and proofs need: one signature, an algorithm that the
-// caller names, no instructions in a token, and no keys in it, except for
+// Package jose handles JSON Object Signing and Encryption for all other packages:
+// signed tokens in compact form (RFC 7515), the keys that sign and verify them (RFC
+// 7517) and key thumbprints (RFC 7638). It wraps a general library and accepts only
+// what access tokens, assertions and proofs need: one signature, an algorithm that
+// the caller names, no instructions in a token, and no keys in it, except for
 // ParseProof.
 //
 // The algorithms are RS256, PS256, ES256 (RFC 7518 section 3.1) and EdDSA with

@@ -13,9 +13,9 @@ import (
 	"github.com/ebitengine/purego"
 )
 
-// oldest is OpenSSL_version_num of the first version that is used, 3.0.0. What
-// is older has no security fixes any more, and other libraries under the same
-// file name (LibreSSL, BoringSSL) number themselves below it.
+// oldest is OpenSSL_version_num of the first version that is used, 3.0.0. Older
+// versions no longer get security fixes, and other libraries with the same file
+// name (LibreSSL, BoringSSL) have lower numbers.
 const oldest = 0x30000000
 
 // Library is a loaded libcrypto. It is made by Open, and safe for use by many
@@ -23,8 +23,8 @@ const oldest = 0x30000000
 type Library struct {
 	version string
 	calls   calls
-	// slots has room for as many signatures as there are processors. More at
-	// once make no signature come earlier, and each of them later.
+	// slots has room for as many signatures as there are processors. More
+	// concurrent ones would only make each of them slower.
 	slots chan struct{}
 	// held counts the C objects that belong to signers, for the tests.
 	held atomic.Int64
@@ -52,14 +52,14 @@ type calls struct {
 	sign uintptr
 }
 
-// open loads the first of the libraries that can be used. When none can, the
-// error is about the first that is there.
+// open loads the first library that can be used. If there is no such library, the
+// error is about the first that exists.
 func open(names []string) (*Library, error) {
 	var unusable error
 	for _, name := range names {
 		handle, err := purego.Dlopen(name, purego.RTLD_NOW|purego.RTLD_LOCAL)
 		if err != nil {
-			continue // not there, or not a library of this machine: the loader does not say which
+			continue // missing, or not a library for this machine: the loader does not say which
 		}
 		l, err := bind(handle)
 		if err == nil {
@@ -76,8 +76,8 @@ func open(names []string) (*Library, error) {
 	return nil, fmt.Errorf("%s is not there: install OpenSSL 3 (Debian: libssl3)", names[0])
 }
 
-// bind finds the functions. The version comes first: an older library lacks
-// some of them, and that it is old is the better answer.
+// bind finds the functions. It checks the version first: an older library lacks
+// some of them, and an error about its version is more useful.
 func bind(handle uintptr) (*Library, error) {
 	l := &Library{slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	c := &l.calls
@@ -110,8 +110,8 @@ func bind(handle uintptr) (*Library, error) {
 	return l, nil
 }
 
-// function is a symbol and where it goes: a pointer to a func, or to a uintptr
-// that takes the address.
+// function is a symbol and its target: a pointer to a func, or to a uintptr for the
+// address.
 type function struct {
 	symbol string
 	target any
@@ -132,13 +132,13 @@ func find(handle uintptr, functions []function) error {
 	return nil
 }
 
-// Version is what the library says of itself, as in "OpenSSL 3.0.17 1 Jul 2025".
+// Version returns the version text of the library, such as "OpenSSL 3.0.17 1 Jul
+// 2025".
 func (l *Library) Version() string { return l.version }
 
-// explained runs f, which reports whether it succeeded. When it did not, the
-// error carries what the library has put into its error queue. A queue belongs
-// to a thread of the system, so f runs on one thread, from an empty queue to
-// an empty queue.
+// explained runs f, which reports whether it succeeded. If it did not, the error
+// has the content of the library's error queue. Each thread of the system has its
+// own queue, so f runs on one thread, and the queue is emptied before and after.
 func (l *Library) explained(f func() bool) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -13,8 +13,8 @@ import (
 type Library struct{}
 
 // errBuild is why Open fails in this build.
-var errBuild = errors.New("libcrypto is loaded on Linux on amd64 and arm64 only, in builds without the tag nolibcrypto: this build is for " +
-	runtime.GOOS + " on " + runtime.GOARCH)
+var errBuild = errors.New("libcrypto is loaded on Linux on amd64 and arm64 only, in builds without the tag nolibcrypto: " +
+	"this build is for " + runtime.GOOS + " on " + runtime.GOARCH)
 
 func open([]string) (*Library, error) { return nil, errBuild }
 

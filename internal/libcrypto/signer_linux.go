@@ -14,8 +14,8 @@ import (
 	"unsafe"
 )
 
-// What openssl/evp.h and openssl/rsa.h call EVP_PKEY_RSA, RSA_PKCS1_PADDING
-// and RSA_PKCS1_PSS_PADDING.
+// EVP_PKEY_RSA, RSA_PKCS1_PADDING and RSA_PKCS1_PSS_PADDING of openssl/evp.h and
+// openssl/rsa.h.
 const (
 	kindRSA         = 6
 	paddingPKCS1v15 = 1
@@ -36,10 +36,9 @@ const (
 // options: RS256 with crypto.SHA256, PS256 with *rsa.PSSOptions of SHA256 and a
 // salt as long as the hash. Its random numbers are the library's own.
 //
-// The signer is safe for use by many goroutines; as many sign at once as there
-// are processors, the others wait. It keeps its own copy of the key. A key that
-// crypto/rsa finds wrong is an error, and so is a library that signs in a way
-// that crypto/rsa cannot verify.
+// The signer is safe for concurrent use; as many calls sign at once as there are
+// processors, the others wait. It keeps its own copy of the key. It is an error if
+// crypto/rsa finds the key invalid, or cannot verify a signature of the library.
 func (l *Library) Signer(key *rsa.PrivateKey) (crypto.Signer, error) {
 	if key == nil {
 		return nil, errors.New("there is no RSA key to sign with")
@@ -59,8 +58,8 @@ func (l *Library) Signer(key *rsa.PrivateKey) (crypto.Signer, error) {
 	return s, nil
 }
 
-// signer is what users hold. When they let go of it, its key is freed, so it
-// must be reachable for as long as the key is used.
+// signer is what callers hold. Its key is freed when the signer is no longer
+// reachable, so it must be reachable as long as the key is used.
 type signer struct {
 	key    *loadedKey
 	public rsa.PublicKey
@@ -80,8 +79,8 @@ func (s *signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byt
 	return s.key.sign(m, digest)
 }
 
-// modeOf reads the options as crypto/rsa does, and refuses what is not one of
-// the two forms of RFC 7518.
+// modeOf reads the options as crypto/rsa does, and refuses all that are not for one
+// of the two forms of RFC 7518.
 func modeOf(opts crypto.SignerOpts) (mode, error) {
 	if options, ok := opts.(*rsa.PSSOptions); ok {
 		if options == nil || options.Hash != crypto.SHA256 {
@@ -127,8 +126,8 @@ type loadedKey struct {
 	library *Library
 	handle  uintptr // EVP_PKEY
 	size    int     // of a signature, in bytes
-	// idle has the contexts that nobody signs with. It has room for as many as
-	// the library has slots, which is as many as there ever are.
+	// idle has the contexts that are not in use. It has room for as many as the
+	// library has slots, which is the most there can be.
 	idle [modes]chan *context
 }
 
@@ -149,8 +148,8 @@ func (l *Library) load(key *rsa.PrivateKey) (*loadedKey, error) {
 
 // parse makes an EVP_PKEY of a key in the form of PKCS #1.
 func (l *Library) parse(der []byte) (handle uintptr, err error) {
-	// The library moves the pointer to what it has read, so it gets a copy of
-	// the address that the collector does not take for a pointer.
+	// The library advances the pointer past what it has read, so it gets a copy
+	// of the address that the collector does not treat as a pointer.
 	at := uintptr(unsafe.Pointer(&der[0]))
 	err = l.explained(func() bool {
 		handle = l.calls.parseKey(kindRSA, 0, &at, int64(len(der)))
@@ -160,7 +159,7 @@ func (l *Library) parse(der []byte) (handle uintptr, err error) {
 	return handle, err
 }
 
-// free gives back all that belongs to the key. Nobody may be signing.
+// free frees everything that belongs to the key. No call may be signing.
 func (k *loadedKey) free() {
 	for m := range k.idle {
 		for {
@@ -201,8 +200,8 @@ func (k *loadedKey) sign(m mode, digest []byte) ([]byte, error) {
 	copy(c.digest[:], digest)
 	signature := make([]byte, k.size)
 	if !k.run(c, signature) {
-		// The reason may be in the queue of another thread by now. Once more,
-		// on one thread.
+		// The reason may be in the queue of another thread: repeat the call on
+		// one thread.
 		if err := k.library.explained(func() bool { return k.run(c, signature) }); err != nil {
 			k.drop(c)
 			return nil, fmt.Errorf("sign: %w", err)

@@ -1,6 +1,6 @@
-// Package lograte keeps one trouble that every request runs into from filling the
-// log: it lets a line through each second and counts the others. It is a
-// foundation without promises to importers.
+// Package lograte keeps a failure that affects every request from filling the log:
+// it logs one line a second and counts the others. It is internal and makes no
+// compatibility promise.
 package lograte
 
 import (
@@ -15,7 +15,7 @@ import (
 // Interval is the time between two lines.
 const Interval = time.Second
 
-// Limiter is for lines about one trouble. Its zero value is ready.
+// Limiter limits the lines about one kind of failure. The zero value is ready.
 type Limiter struct {
 	mu     sync.Mutex
 	last   time.Time
@@ -23,7 +23,7 @@ type Limiter struct {
 }
 
 // Error logs a line unless one was logged within the Interval. The attribute
-// "repeated" says how many were left out since.
+// "repeated" says how many lines were left out before it.
 func (l *Limiter) Error(ctx context.Context, c clock.Clock, log *slog.Logger, message string, args ...any) {
 	missed, ok := l.allow(c.Now())
 	if !ok {
@@ -39,7 +39,7 @@ func (l *Limiter) Error(ctx context.Context, c clock.Clock, log *slog.Logger, me
 func (l *Limiter) allow(now time.Time) (missed int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	// A clock that was set back lets a line through.
+	// After a clock was set back, a line is logged.
 	if since := now.Sub(l.last); !l.last.IsZero() && since >= 0 && since < Interval {
 		l.missed++
 		return 0, false

@@ -14,10 +14,10 @@ func Is(contentType, mediaType string) bool {
 	return strings.EqualFold(strings.TrimSpace(name), mediaType)
 }
 
-// UTF8 reports whether a Content-Type, or an element of Accept, can stand for
-// text in UTF-8: it names no charset, or UTF-8 by its name or by the one that
-// many programs give it, or US-ASCII, which is a part of UTF-8 (RFC 3629
-// section 1). One that is malformed names none for certain and is refused.
+// UTF8 reports whether a Content-Type, or an element of Accept, allows text in
+// UTF-8: it names no charset, or UTF-8 under its name or the common "utf8", or
+// US-ASCII, which is a part of UTF-8 (RFC 3629 section 1). It reports false for a
+// malformed one.
 func UTF8(contentType string) bool {
 	if contentType == "" {
 		return true

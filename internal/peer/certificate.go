@@ -32,19 +32,19 @@ var forms = []Form{ClientCert, EscapedPEM, Base64DER}
 const MaxCertificate = 16 << 10
 
 // ErrCertificate means that a trusted proxy forwarded something that is not a
-// certificate in its form. The request is refused: with the header ignored, it
-// would be somebody else's.
+// certificate in its form. The request must be refused: ignoring the header would
+// attribute the request to another sender.
 var ErrCertificate = errors.New("the forwarded client certificate cannot be read")
 
-// Certificate returns the client's certificate: the TLS peer's, or, when the TCP
-// peer is a trusted proxy and CertificateHeader is named, the one that the proxy
-// forwarded, and then never the proxy's own. It is nil when there is none. The
-// error is ErrCertificate and repeats nothing of the header.
+// Certificate returns the client's certificate: that of the TLS peer or, if the TCP
+// peer is a trusted proxy and CertificateHeader is set, the one that the proxy
+// forwarded, and then never the proxy's own. It returns nil if the client has no
+// certificate. The error is ErrCertificate and repeats nothing of the header.
 //
 // The TLS peer has proved that it holds the certificate's key. A forwarded
-// certificate proves nothing, it is public: that its owner sent the request is
-// the word of the proxy, which made the handshake. In both cases nobody has
-// checked yet who issued it, unless the TLS configuration did.
+// certificate is public and proves nothing; the proxy, which made the handshake, is
+// trusted to forward only the sender's. In both cases the issuer of the certificate
+// has not been checked, unless the TLS configuration did so.
 func (c *Config) Certificate(r *http.Request) (*x509.Certificate, error) {
 	if c == nil || c.CertificateHeader == "" || !c.trusted(connected(r)) {
 		if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
@@ -54,7 +54,7 @@ func (c *Config) Certificate(r *http.Request) (*x509.Certificate, error) {
 	}
 	lines := r.Header.Values(c.CertificateHeader)
 	if len(lines) > 1 {
-		return nil, fmt.Errorf("%w: the header %s is there %d times", ErrCertificate, c.CertificateHeader, len(lines))
+		return nil, fmt.Errorf("%w: the request has %d headers %s", ErrCertificate, len(lines), c.CertificateHeader)
 	}
 	// A proxy may send the header empty for a client without a certificate.
 	if len(lines) == 0 || lines[0] == "" || lines[0] == `""` {
@@ -92,7 +92,7 @@ func decode(form Form, value string) ([]byte, bool) {
 		}
 		return decodeBase64(value)
 	case EscapedPEM:
-		// Not QueryUnescape: a + is one of base64.
+		// Not QueryUnescape: a + is a character of base64.
 		text, err := url.PathUnescape(value)
 		if err != nil {
 			return nil, false
@@ -103,7 +103,7 @@ func decode(form Form, value string) ([]byte, bool) {
 }
 
 // firstOf returns the first certificate of a chain in PEM, which is the sender's
-// (RFC 8446 section 4.4.2). There is nothing but certificates in it.
+// (RFC 8446 section 4.4.2). The chain must contain nothing but certificates.
 func firstOf(chain string) (der []byte, ok bool) {
 	for chain != "" {
 		if !strings.HasPrefix(chain, "-----BEGIN CERTIFICATE-----") {
@@ -113,7 +113,7 @@ func firstOf(chain string) (der []byte, ok bool) {
 		if block == nil || block.Type != "CERTIFICATE" || len(block.Headers) != 0 {
 			return nil, false
 		}
-		// One that is broken is passed over in search of the next.
+		// pem.Decode skips a broken block and continues with the next.
 		if strings.Count(chain[:len(chain)-len(rest)], "-----BEGIN") != 1 {
 			return nil, false
 		}
@@ -125,7 +125,8 @@ func firstOf(chain string) (der []byte, ok bool) {
 	return der, len(der) > 0
 }
 
-// decodeBase64 takes padding or none, as RFC 8941 section 4.2.7 does.
+// decodeBase64 accepts base64 with or without padding, as RFC 8941 section 4.2.7
+// says.
 func decodeBase64(text string) ([]byte, bool) {
 	if strings.ContainsAny(text, "\r\n") {
 		return nil, false

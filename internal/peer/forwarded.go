@@ -2,12 +2,12 @@ package peer
 
 import "strings"
 
-// cutLast cuts list at its last separator; more reports whether there is one.
-// Where quotes are used, one inside of them does not count.
+// cutLast cuts list at its last separator; more reports whether there is one. If
+// quotes is true, a separator inside quotes does not count.
 //
-// It reads from the right because only there is the text a proxy's: a quote that
-// a client opened further left and never closed must not swallow what proxies
-// wrote behind it.
+// It reads from the right because only the end of the text is from a proxy: a quote
+// that a client opened further left and never closed must not hide what proxies
+// appended.
 func cutLast(list string, separator byte, quotes bool) (rest, last string, more bool) {
 	quoted := false
 	for i := len(list) - 1; i >= 0; i-- {
@@ -26,8 +26,8 @@ func cutLast(list string, separator byte, quotes bool) (rest, last string, more 
 	return "", list, false
 }
 
-// forNode returns the node that is the parameter for of one element of Forwarded
-// (RFC 7239 section 4); empty when the element does not have exactly one.
+// forNode returns the node in the parameter "for" of one element of Forwarded (RFC
+// 7239 section 4); empty if the element does not have exactly one.
 func forNode(element string) string {
 	node := ""
 	for more := true; more; {

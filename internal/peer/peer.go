@@ -1,13 +1,12 @@
-// Package peer tells who is on the other end of a connection: the address and
-// the TLS certificate of the client, when it connects itself and when it comes
-// through proxies that are known by their addresses. Whoever decides by address
-// or certificate asks here and nowhere else.
+// Package peer finds the address and the TLS certificate of a client, whether it
+// connects directly or through proxies that are identified by their addresses. All
+// decisions by address or certificate use this package.
 //
-// What a proxy forwards is believed when the TCP peer is a trusted proxy, and as
-// far as trusted proxies wrote it; the same header from anybody else does not
-// matter. Scheme and host are never taken from a header. Functions are safe for
-// concurrent use and take input from strangers. The package is a foundation
-// without promises to importers.
+// A forwarding header is trusted if the TCP peer is a trusted proxy, and only the
+// part of it that trusted proxies wrote; from other peers it is ignored. Scheme and
+// host are never taken from a header. Functions are safe for concurrent use and
+// accept untrusted input. The package is internal and makes no compatibility
+// promise.
 package peer
 
 import (
@@ -22,26 +21,26 @@ import (
 // Config says which proxies stand in front and what they forward. The zero value,
 // and nil, is a server without proxies: the TCP peer is the client.
 type Config struct {
-	// TrustedProxies are the addresses that proxies connect from. Nobody else may
-	// connect from them.
+	// TrustedProxies are the addresses that proxies connect from. No other program
+	// may connect from them.
 	TrustedProxies []netip.Prefix
-	// AddressHeader names the header to which each proxy adds the address that it
-	// was connected from: X-Forwarded-For, or Forwarded, which is read by RFC
-	// 7239. Empty when proxies add none: then the proxy is the address.
+	// AddressHeader names the header to which each proxy adds the address of its
+	// peer: X-Forwarded-For, or Forwarded, which is read by RFC 7239. If it is
+	// empty, the address of the proxy counts.
 	AddressHeader string
-	// CertificateHeader names the header in which a proxy that ends TLS puts the
-	// client's certificate, such as Client-Cert. The proxy must remove the header
-	// from what clients send. Empty when proxies forward no certificates.
+	// CertificateHeader names the header in which a proxy that ends TLS forwards
+	// the client's certificate, such as Client-Cert. The proxy must remove the
+	// header from what clients send. Empty if proxies forward no certificates.
 	CertificateHeader string
-	// CertificateForm is how the certificate is written there; ClientCert when
+	// CertificateForm is the form of the certificate in that header; ClientCert if
 	// empty.
 	CertificateForm Form
 }
 
-// maxHops bounds the elements of the header that are looked at.
+// maxHops bounds the elements of the header that are read.
 const maxHops = 32
 
-// Validate tells in an error what of the configuration cannot be meant.
+// Validate returns an error for a configuration that makes no sense.
 func (c *Config) Validate() error {
 	if c == nil {
 		return nil
@@ -53,7 +52,8 @@ func (c *Config) Validate() error {
 		case p.Addr().Is4In6():
 			return fmt.Errorf("the trusted proxy %s is IPv4 in IPv6: write it as IPv4", p)
 		case p.Bits() == 0:
-			return fmt.Errorf("the trusted proxy %s is everybody, who could then be anybody: write the proxies' own addresses", p)
+			return fmt.Errorf("the trusted proxy %s is every address, so that everyone could claim any address: "+
+				"write the proxies' own addresses", p)
 		}
 	}
 	if len(c.TrustedProxies) == 0 && (c.AddressHeader != "" || c.CertificateHeader != "") {
@@ -78,12 +78,12 @@ func tokenCharacter(r rune) bool {
 	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r)
 }
 
-// Address returns the address of the client: the TCP peer, or, when that is a
-// trusted proxy, the first address from the right of AddressHeader that is not
-// one. What stands further left was sent by that client and may be anything.
-// Where the header ends or makes no sense, the last good hop is the answer. It is
-// never IPv4 in IPv6 and has no zone; it is not valid when the TCP peer has no IP
-// address, as on a Unix socket.
+// Address returns the address of the client: the TCP peer or, if that is a trusted
+// proxy, the first address from the right of AddressHeader that is not a trusted
+// proxy. Addresses further left were sent by that client and may be anything. If
+// the header ends before or is malformed, Address returns the last valid hop. The
+// result is never IPv4 in IPv6 and has no zone; it is invalid if the TCP peer has no
+// IP address, as on a Unix socket.
 func (c *Config) Address(r *http.Request) netip.Addr {
 	last := connected(r)
 	if c == nil || c.AddressHeader == "" {

@@ -1,10 +1,10 @@
-// Package seal keeps private keys encrypted at rest under a master key. Use it
-// for what the server must read again; what it only compares is hashed instead.
+// Package seal encrypts private keys at rest under a master key. Use it for values
+// that the server must read again; values that it only compares are hashed instead.
 //
-// What is sealed names the key that sealed it, so that a wrong master key is
-// told from damage, and is bound to a context, so that it cannot be put in
-// another's place. It is a foundation without promises to importers, but its
-// format is at rest: a later version opens what an earlier one sealed.
+// A sealed value names the key that sealed it, so that a wrong master key can be
+// told from damage, and is bound to a context, so that it cannot be moved to
+// another place. The package is internal and makes no compatibility promise, except
+// for its format: later versions open what earlier ones sealed.
 package seal
 
 import (
@@ -25,9 +25,9 @@ import (
 
 // Errors of Open, always wrapped.
 var (
-	// ErrOtherKey: it was sealed under another master key.
+	// ErrOtherKey means that the value was sealed under another master key.
 	ErrOtherKey = errors.New("sealed under another master key")
-	// ErrDamaged: it is not what was sealed, or was sealed for another context.
+	// ErrDamaged means that the value was changed, or sealed for another context.
 	ErrDamaged = errors.New("damaged, or not sealed for this")
 )
 
@@ -45,8 +45,8 @@ const (
 
 var errKey = errors.New("the master key must be 32 random bytes in base64: make one with 'openssl rand -base64 32'")
 
-// Key is a master key. It shows its ID wherever it is printed, and never its
-// value. It is safe for concurrent use.
+// Key is a master key. It prints as its ID, never as its value. It is safe for
+// concurrent use.
 type Key struct {
 	pseudorandom []byte // RFC 5869 section 2.2
 	id           [idSize]byte
@@ -69,7 +69,7 @@ func ParseKey(text counterfoil.Secret) (*Key, error) {
 	if strings.ContainsAny(raw, "-_") {
 		encoding = base64.RawURLEncoding
 	}
-	// The length is asked too, because the decoder passes over line breaks.
+	// The length is checked too, because the decoder skips line breaks.
 	master, err := encoding.Strict().DecodeString(raw)
 	if err != nil || len(master) != keySize || len(raw) != encoding.EncodedLen(keySize) {
 		return nil, errKey // not the decoder's error, which shows a byte of the key
@@ -90,7 +90,7 @@ func ParseKey(text counterfoil.Secret) (*Key, error) {
 	return k, nil
 }
 
-// expand returns 32 bytes for one use. Uses are kept apart by info.
+// expand returns 32 bytes for the use that info names.
 func (k *Key) expand(info string) []byte {
 	out, err := hkdf.Expand(sha256.New, k.pseudorandom, info, keySize)
 	if err != nil {
@@ -101,8 +101,8 @@ func (k *Key) expand(info string) []byte {
 	return out
 }
 
-// ID returns 8 hexadecimal digits that tell this key from others. They are
-// derived from the key one way, and may be shown and logged.
+// ID returns 8 hexadecimal digits that tell this key from others. They do not
+// reveal the key, and may be shown and logged.
 func (k *Key) ID() string { return hex.EncodeToString(k.id[:]) }
 
 // String returns "master key" and the ID.
@@ -112,13 +112,13 @@ func (k *Key) String() string { return "master key " + k.ID() }
 func (k *Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
 
 // Derive returns 32 bytes that are the same for the same key and purpose
-// (HKDF-SHA-256, RFC 5869). They reveal nothing of the key, nor of what another
-// purpose gives.
+// (HKDF-SHA-256, RFC 5869). They reveal nothing about the key or about the bytes
+// for another purpose.
 func (k *Key) Derive(purpose string) []byte { return k.expand("derive:" + purpose) }
 
-// Seal encrypts plain for context, which says what it is and whose, such as
-// "signing key/REALM/ID"; Open needs the same. Each call gives other bytes. A
-// key may seal 4,294,967,296 times before its random nonces wear out (NIST SP
+// Seal encrypts plain for context, which identifies the value, such as "signing
+// key/REALM/ID"; Open needs the same context. Each call returns different bytes. A
+// key may seal at most 4,294,967,296 values, because its nonces are random (NIST SP
 // 800-38D section 8.3).
 func (k *Key) Seal(plain []byte, context string) []byte {
 	sealed := make([]byte, 0, header+len(plain)+overhead)
@@ -126,8 +126,8 @@ func (k *Key) Seal(plain []byte, context string) []byte {
 	return k.aead.Seal(sealed, nil, plain, additional(sealed, context))
 }
 
-// Open returns what was sealed for context. Its errors are ErrOtherKey, with
-// the IDs of both keys, and ErrDamaged.
+// Open returns the value that was sealed for context. Its errors are ErrOtherKey,
+// with the IDs of both keys, and ErrDamaged.
 func (k *Key) Open(sealed []byte, context string) ([]byte, error) {
 	id, ok := Sealed(sealed)
 	switch {
@@ -143,8 +143,8 @@ func (k *Key) Open(sealed []byte, context string) ([]byte, error) {
 	return plain, nil
 }
 
-// Sealed returns the ID of the key that sealed data, and whether data has the
-// form of something sealed at all. It does not say that data is undamaged.
+// Sealed returns the ID of the key that sealed data, and whether data has the form
+// of a sealed value. The data may still be damaged.
 func Sealed(data []byte) (keyID string, ok bool) {
 	if len(data) < header+overhead || string(data[:len(magic)]) != magic {
 		return "", false
@@ -152,8 +152,8 @@ func Sealed(data []byte) (keyID string, ok bool) {
 	return hex.EncodeToString(data[len(magic):header]), true
 }
 
-// additional returns what a ciphertext is bound to. The head has a fixed
-// length, so no two pairs give the same.
+// additional returns the additional data of a ciphertext. The head has a fixed
+// length, so the result is different for different pairs.
 func additional(head []byte, context string) []byte {
 	return append(head[:len(head):len(head)], context...)
 }

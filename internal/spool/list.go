@@ -8,15 +8,15 @@ import (
 	"iter"
 )
 
-// List is a long list whose elements have a form in JSON. The zero value is
-// empty. One goroutine uses it; Close lets go of it.
+// List is a long list whose elements can be encoded in JSON. The zero value is
+// empty. It is not safe for concurrent use; Close releases its file.
 type List[T any] struct {
 	spool Spool
 	enc   *json.Encoder
 	n     int
 }
 
-// Append adds to the end. Nothing may be added after the first All.
+// Append adds an element at the end. It must not be called after All.
 func (l *List[T]) Append(v T) error {
 	if l.enc == nil {
 		l.enc = json.NewEncoder(&l.spool)
@@ -28,10 +28,10 @@ func (l *List[T]) Append(v T) error {
 	return nil
 }
 
-// Len is how many elements the list has.
+// Len returns the number of elements.
 func (l *List[T]) Len() int { return l.n }
 
-// All are the elements in their order, up to an error.
+// All returns the elements in order, up to the first error.
 func (l *List[T]) All() iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		dec := json.NewDecoder(bufio.NewReaderSize(l.spool.From(0), 64<<10))
@@ -45,5 +45,5 @@ func (l *List[T]) All() iter.Seq2[T, error] {
 	}
 }
 
-// Close lets go of the list.
+// Close releases the list.
 func (l *List[T]) Close() error { return l.spool.Close() }

@@ -1,6 +1,6 @@
-// Package spool keeps a stream that has to be read more than once, such as a
-// file of clients that is looked at whole before any of it is imported. It is a
-// foundation without promises to importers.
+// Package spool stores a stream that has to be read more than once, such as a file
+// of clients that is checked as a whole before any of it is imported. It is
+// internal and makes no compatibility promise.
 package spool
 
 import (
@@ -19,22 +19,22 @@ import (
 // longer one is in a file.
 const inMemory = 1 << 20
 
-// Spool is a stream: written first, then read as often as needed. The zero value
-// is empty. What does not fit into memory is in a temporary file that has no
-// name and is encrypted under a key that only this process knows, because
-// streams of clients have secrets in them. One goroutine uses a Spool; its
-// readers are independent of each other. Close lets go of the file.
+// Spool is a stream: written first, then read as often as needed. The zero value is
+// empty. What does not fit into memory is in a temporary file that has no name and
+// is encrypted under a key that only this process knows, because streams of clients
+// contain secrets. A Spool is not safe for concurrent use; its readers are
+// independent of each other. Close releases the file.
 type Spool struct {
 	memory []byte
 	file   *os.File
-	name   string // where a file that is open cannot be removed
+	name   string // on systems where an open file cannot be removed
 	block  cipher.Block
 	out    *bufio.Writer
 	size   int64
 	err    error
 }
 
-// Write adds to the stream.
+// Write appends to the stream.
 func (s *Spool) Write(p []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
@@ -94,8 +94,8 @@ func (e *encrypting) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// stream is the key stream from an offset of the file on. The key is that of
-// this file alone, so that it needs no further nonce.
+// stream returns the key stream from an offset of the file on. Each file has its
+// own key, so no nonce is needed.
 func (s *Spool) stream(offset int64) cipher.Stream {
 	var counter [aes.BlockSize]byte
 	binary.BigEndian.PutUint64(counter[8:], uint64(offset/aes.BlockSize))
@@ -106,10 +106,11 @@ func (s *Spool) stream(offset int64) cipher.Stream {
 	return stream
 }
 
-// Size is the length of the stream, in bytes.
+// Size returns the length of the stream, in bytes.
 func (s *Spool) Size() int64 { return s.size }
 
-// From reads the stream from an offset on. Nothing may be written from then on.
+// From returns a reader of the stream from an offset on. Nothing may be written
+// after it.
 func (s *Spool) From(offset int64) io.Reader {
 	if s.out != nil {
 		if err := s.out.Flush(); err != nil {
@@ -150,7 +151,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close lets go of the file.
+// Close releases the file.
 func (s *Spool) Close() error {
 	s.memory = nil
 	if s.err == nil {

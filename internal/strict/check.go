@@ -17,8 +17,8 @@ var durationType = reflect.TypeFor[time.Duration]()
 type worded interface{ Words() []string }
 
 // node checks one value against the type that it is decoded into, and reports
-// whether it fits. What does not is taken out of the mapping or list that it is
-// in, so that the rest can be decoded and looked at all the same.
+// whether it fits. Callers replace a value that does not fit by null, so that the
+// rest can still be decoded and checked.
 func (d *Document) node(n ast.Node, t reflect.Type) bool {
 	switch n.(type) {
 	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode, *ast.MergeKeyNode:
@@ -140,12 +140,12 @@ func (d *Document) mapping(n ast.Node, t reflect.Type) bool {
 	return true
 }
 
-// wrong notes that a value is of another type, with the key that it is below.
+// wrong records that a value is of another type, with its key.
 func (d *Document) wrong(pos *token.Position, allowed []string, format string, args ...any) {
 	d.add(pos, allowed, "%s", keyed(d.key, fmt.Sprintf(format, args...)))
 }
 
-// keyed names the key of a value before what is wrong with it.
+// keyed puts the key of a value before a message about it.
 func keyed(key, message string) string {
 	if key == "" {
 		return message
@@ -172,7 +172,7 @@ func fieldOf(t reflect.Type, key string) (reflect.StructField, bool) {
 	return reflect.StructField{}, false
 }
 
-// keyName is the key of a field, or "" when it is not decoded.
+// keyName returns the key of a field, or "" if it is not decoded.
 func keyName(f reflect.StructField) string {
 	name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 	return name

@@ -2,9 +2,9 @@ package strict
 
 import "bytes"
 
-// Bounds of a file. The YAML parser's work grows faster than the depth of what
-// it reads and than the length of its lines: a quarter of a megabyte of brackets
-// would fill the machine.
+// Bounds of a file. The work of the YAML parser grows faster than the depth of its
+// input and the length of its lines: a quarter of a megabyte of brackets would use
+// all memory of a machine.
 const (
 	maxDepth = 64
 	maxLine  = 8 << 10 // bytes
@@ -30,7 +30,8 @@ func tooDeep(text []byte) int {
 	for line := range bytes.Lines(text) {
 		number++
 		content := bytes.TrimLeft(line, " \t-?:&!*|>")
-		if len(line)-len(content) > 2*maxDepth && len(bytes.TrimSpace(content)) > 0 || bytes.Count(line[:len(line)-len(content)], []byte("-")) > maxDepth {
+		indent := line[:len(line)-len(content)]
+		if len(indent) > 2*maxDepth && len(bytes.TrimSpace(content)) > 0 || bytes.Count(indent, []byte("-")) > maxDepth {
 			return number
 		}
 		for _, c := range content {

@@ -1,11 +1,11 @@
-// Package strict decodes YAML that people write, and tells them what is wrong
-// with it: every unknown key, missing key and word outside a list, with its
-// file, line and column, and what may stand there. It is a foundation without
-// promises to importers.
+// Package strict decodes YAML that people write, and reports every mistake in it:
+// unknown keys, missing keys and words that are not in a list, with file, line and
+// column, and what is allowed there. It is internal and makes no compatibility
+// promise.
 //
-// A Go type says what is allowed. Its fields carry the keys as `yaml:"key"`; a
-// field with `check:"required"` must be there; a string type with a method
-// Words lists its words.
+// A Go type says what is allowed. Its fields have the keys as `yaml:"key"`; a field
+// with `check:"required"` must be set; a string type with a method Words lists its
+// words.
 package strict
 
 import (
@@ -29,10 +29,10 @@ type Problem struct {
 	Column int    `json:"column,omitempty"`
 	// Message says what is wrong.
 	Message string `json:"message"`
-	// Allowed lists what may stand there instead, where that is a short list.
+	// Allowed lists what is allowed instead, if that is a short list.
 	Allowed []string `json:"allowed,omitempty"`
-	// Way leads to the mistake from the top of the value, where there is no
-	// file: keys of mappings and indexes of lists.
+	// Way is the path to the mistake from the top of the value if there is no file:
+	// keys of mappings and indexes of lists.
 	Way []any `json:"way,omitempty"`
 }
 
@@ -48,8 +48,7 @@ func (p *Problem) Error() string {
 	return s
 }
 
-// Problems are all mistakes that were found in a file, in the order of its
-// lines.
+// Problems are all mistakes in a file, in the order of its lines.
 type Problems []*Problem
 
 // Error returns one line for each problem.
@@ -66,12 +65,12 @@ type Document struct {
 	file     string
 	body     ast.Node
 	problems Problems
-	key      string // of the mapping's entry that is looked at, while the form is checked
+	key      string // of the entry of a mapping whose form is being checked
 }
 
 // Parse checks that text is one mapping that fits the type T. The error is
-// Problems; with it comes a document all the same when text could be read, to
-// note there what else is wrong: see Has.
+// Problems. If text could be read, Parse returns a document with them, so that the
+// caller can add further problems: see Has.
 func Parse[T any](file string, text []byte) (*Document, error) {
 	d := &Document{file: file}
 	text, err := files.Text(text)
@@ -109,7 +108,7 @@ func Parse[T any](file string, text []byte) (*Document, error) {
 	return d, d.Err()
 }
 
-// Decode checks text against T and returns what it says. The error is Problems.
+// Decode checks text against T and returns its value. The error is Problems.
 func Decode[T any](file string, text []byte) (*T, error) {
 	d, err := Parse[T](file, text)
 	if err != nil {
@@ -119,8 +118,8 @@ func Decode[T any](file string, text []byte) (*T, error) {
 	return into, d.Into(into)
 }
 
-// Into decodes the document into a value, over what stands there already:
-// mappings that are structs are merged, everything else is replaced.
+// Into decodes the document into a value, over its present content: mappings that
+// are structs are merged, everything else is replaced.
 func (d *Document) Into(v any) error {
 	if err := yaml.NodeToValue(d.body, v); err != nil {
 		p := d.problemOf(err)
@@ -130,7 +129,7 @@ func (d *Document) Into(v any) error {
 	return nil
 }
 
-// keyAt returns the key of the value that begins at a place, or "".
+// keyAt returns the key of the value that begins at a position, or "".
 func keyAt(node ast.Node, line, column int) string {
 	at := func(n ast.Node) bool {
 		if n == nil {
@@ -157,8 +156,8 @@ func keyAt(node ast.Node, line, column int) string {
 	return ""
 }
 
-// Fail notes a problem with the value at the way: keys of mappings and indexes
-// of lists, from the top.
+// Fail records a problem with the value at the way: keys of mappings and indexes of
+// lists, from the top.
 func (d *Document) Fail(way []any, allowed []string, format string, args ...any) {
 	d.add(d.position(way), allowed, format, args...)
 }
@@ -169,8 +168,8 @@ func (d *Document) Has(way []any) bool {
 	return node != nil && node.Type() != ast.NullType
 }
 
-// Told reports whether what stands at the way is a problem that was noted: it has
-// no value, or one of another type.
+// Told reports whether a problem with the value at the way was recorded: it is
+// missing, or of another type.
 func (d *Document) Told(way []any) bool {
 	node := d.find(way)
 	return node != nil && node.Type() == ast.NullType
@@ -205,7 +204,7 @@ func (d *Document) find(way []any) ast.Node {
 // around it.
 func (d *Document) Line(way ...any) int { return d.position(way).Line }
 
-// Err returns the Problems that were noted, sorted by line, or nil.
+// Err returns the Problems that were recorded, sorted by line, or nil.
 func (d *Document) Err() error {
 	if len(d.problems) == 0 {
 		return nil
@@ -220,10 +219,12 @@ func (d *Document) Err() error {
 }
 
 func (d *Document) add(pos *token.Position, allowed []string, format string, args ...any) {
-	d.problems = append(d.problems, &Problem{File: d.file, Line: pos.Line, Column: pos.Column, Allowed: allowed, Message: fmt.Sprintf(format, args...)})
+	d.problems = append(d.problems, &Problem{
+		File: d.file, Line: pos.Line, Column: pos.Column, Allowed: allowed, Message: fmt.Sprintf(format, args...),
+	})
 }
 
-// problemOf turns an error of the YAML package into a Problem.
+// problemOf converts an error of the YAML package to a Problem.
 func (d *Document) problemOf(err error) *Problem {
 	p := &Problem{File: d.file, Line: 1, Column: 1, Message: err.Error()}
 	var y yaml.Error
@@ -237,7 +238,7 @@ func (d *Document) problemOf(err error) *Problem {
 	return p
 }
 
-// position returns where the value at the way stands, or the nearest of the
+// position returns the position of the value at the way, or of the nearest of the
 // mappings around it.
 func (d *Document) position(way []any) *token.Position {
 	node, pos := d.body, &token.Position{Line: 1, Column: 1}
@@ -262,7 +263,7 @@ func (d *Document) position(way []any) *token.Position {
 	return pos
 }
 
-// startOf is where a value starts, for a mapping its first key.
+// startOf returns the start of a value; for a mapping, of its first key.
 func startOf(node ast.Node) *token.Position {
 	if entries := entriesOf(node); len(entries) > 0 {
 		return entries[0].Key.GetToken().Position

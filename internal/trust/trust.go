@@ -1,5 +1,5 @@
-// Package trust reads the authorities that a TLS client trusts beside the
-// system's. It is a foundation without promises to importers.
+// Package trust reads the authorities that a TLS client trusts in addition to the
+// system's. It is internal and makes no compatibility promise.
 package trust
 
 import (
