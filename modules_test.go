@@ -56,7 +56,7 @@ func nested(t *testing.T) []string {
 	return dirs
 }
 
-// laterGo are the modules that nobody imports and that need a later Go than the
+// laterGo are the modules that are not imported and that need a later Go than the
 // root, for what their tests import.
 var laterGo = []string{"guard/wycheproof"}
 

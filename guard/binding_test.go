@@ -474,7 +474,7 @@ func TestNewChecksWhatBindingNeeds(t *testing.T) {
 		"plain URL":                {func(c *guard.Config) { c.URL = "http://api.example" }, "Config.URL must be an https URL"},
 		"URL with a query":         {func(c *guard.Config) { c.URL = "https://api.example/?a=b" }, "Config.URL must be an https URL"},
 		"a header and no proxy":    {func(c *guard.Config) { c.CertificateHeader = "Client-Cert" }, "no trusted proxy"},
-		"everybody a proxy":        {func(c *guard.Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} }, "everybody"},
+		"everybody a proxy":        {func(c *guard.Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} }, "is every address"},
 		"an unknown form":          {func(c *guard.Config) { c.CertificateForm = "pem" }, `"pem" is not one of`},
 		"a short key":              {func(c *guard.Config) { c.DPoPNonce, c.DPoPNonceKey = true, "c2hvcnQ=" }, "Config.DPoPNonceKey must be 32 random bytes"},
 		"negative room for proofs": {func(c *guard.Config) { c.MaxProofs = -1 }, "Config.MaxProofs must not be negative"},

@@ -26,7 +26,7 @@ type Refusal struct {
 	dpop bool
 
 	answer provider.Refusal
-	extra  http.Header // of the answer, beside those of the description
+	extra  http.Header // of the answer, in addition to those of the description
 }
 
 // Error returns the reason, and the cause or the details.

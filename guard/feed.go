@@ -60,8 +60,8 @@ const (
 	warnEvery = time.Minute
 )
 
-// Feed follows the revocations of an issuer. One Feed may serve several guards of
-// the issuer. It is safe for concurrent use.
+// Feed follows the revocations of an issuer. Several guards of the issuer may share
+// one Feed. It is safe for concurrent use.
 type Feed struct {
 	cfg   FeedConfig
 	ctx   context.Context // ended by Close

@@ -147,7 +147,7 @@ func (s *teller) next() *telling {
 }
 
 // again waits for the follower to lose its nth connection, and lets it connect
-// once more.
+// again.
 func (s *teller) again(n int) time.Duration {
 	s.t.Helper()
 	wait := s.lost(n)
@@ -462,8 +462,8 @@ func TestFeedAnswers(t *testing.T) {
 	}
 }
 
-// Whatever keeps the feed from being followed, a third of After is the longest wait:
-// there are three attempts before calls notice.
+// The longest wait between connections is a third of StaleAfter, whatever interrupts
+// the feed: there are three attempts before calls notice.
 func TestFeedWaitsForAThirdOfItsSilence(t *testing.T) {
 	for after, most := range map[time.Duration]time.Duration{3 * time.Second: time.Second, 600 * time.Millisecond: 200 * time.Millisecond} {
 		t.Run(after.String(), func(t *testing.T) {

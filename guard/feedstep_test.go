@@ -78,13 +78,13 @@ func TestFeedWhenTheClockIsSetAheadAndCorrected(t *testing.T) {
 			if c = s.next(); c.after != "" {
 				t.Errorf("it comes back after %q, where something is missing", c.after)
 			}
-			want("while it learns anew", kept, counterfoil.TokenRevoked)
+			want("while it reads again", kept, counterfoil.TokenRevoked)
 			c.say(all...)
 			caughtUp(t, f, "w.3")
 			for _, token := range []string{forgotten, leftOut, kept} {
-				want("learnt anew", token, counterfoil.TokenRevoked)
+				want("read again", token, counterfoil.TokenRevoked)
 			}
-			want("learnt anew", good, "")
+			want("read again", good, "")
 			if got := f.Stats(); got.Entries != 3 || got.Reconnects != 1 {
 				t.Errorf("%+v", got)
 			}
@@ -184,7 +184,7 @@ func TestNotBeforeWhenTheClockSteps(t *testing.T) {
 }
 
 // If a clock goes back by a minute, nothing is missing; if by more, the feed is
-// stale until it was read again.
+// stale until it has been read again.
 func TestFeedWhenTheClockGoesBackByAMinute(t *testing.T) {
 	s := steppedTeller(t)
 	f := s.follow(nil)

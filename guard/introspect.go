@@ -48,9 +48,9 @@ type IntrospectionConfig struct {
 const maxIntrospection = 64 << 10
 
 // Introspector asks an issuer whether tokens are still active (RFC 7662). A guard
-// verifies each token itself; the issuer only says whether it was revoked. One
-// Introspector may serve several guards of one issuer. It sends one request at a
-// time for a token and a bounded number in total, and never takes a failure for an
+// verifies each token itself; the issuer only says whether it was revoked. Several
+// guards of one issuer may share an Introspector. It sends one request at a time
+// for a token and a bounded number in total, and never takes a failure for an
 // answer.
 type Introspector struct {
 	cfg     IntrospectionConfig

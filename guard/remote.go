@@ -55,8 +55,8 @@ const maxKeySet = 512 << 10
 // RemoteKeySet is the Keys of an issuer that publishes them at a URL. The first
 // call fetches them; from then on they are refreshed in the background. A set
 // without a key that can verify tokens counts as a failed fetch, and the last set
-// stays in use. Whatever keys are looked up, there is at most one fetch at a time
-// and one in each Retry.
+// stays in use. There is at most one fetch at a time and one in each Retry, even if
+// unknown keys are looked up.
 type RemoteKeySet struct {
 	cfg   RemoteKeySetConfig
 	ctx   context.Context // ended by Close; fetches depend on no caller

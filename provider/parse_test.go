@@ -66,7 +66,7 @@ func TestParseRefuses(t *testing.T) {
 		{"duplicate key", "name: acme\n", "name: acme\nname: other\n", []string{"acme.yaml:3:1:"}},
 		{"anchor", "scopes: [orders]", "scopes: &s [orders]", []string{"anchors, aliases, tags and merge keys are not understood"}},
 		{"not YAML", "name: acme", "name: [acme", []string{"acme.yaml:"}},
-		{"lifetime that is none", "  path: /auth/v2/token", "  path: /t\n  lifetime: 1 hour", []string{`:7:13: lifetime: "1 hour" is not a length of time: write for example 30s, 55m or 8h`}},
+		{"invalid lifetime", "  path: /auth/v2/token", "  path: /t\n  lifetime: 1 hour", []string{`:7:13: lifetime: "1 hour" is not a length of time: write for example 30s, 55m or 8h`}},
 		{"replace without a token id", "apis:\n", "  policy: replace\naccess_token:\n  claims: [{name: iss, from: issuer}, {name: c, from: client_id}, {name: exp, from: expires_at}, {name: s, from: scope}]\napis:\n",
 			[]string{"the policy replace needs a claim whose source is token_id"}},
 		{"status list without a type", "extends: oauth2\nname: acme\n", "extends: cognito\nname: acme\naccess_token:\n  claims: [{name: iss, from: issuer}, {name: sub, from: client_id}, {name: exp, from: expires_at}, {name: iat, from: issued_at}, {name: scope, from: scope}, {name: status, from: status}]\n",

@@ -402,7 +402,7 @@ func (r *reference) document() map[string]any {
 	return whole
 }
 
-// at returns the mapping at the way, which is made where there is none.
+// at returns the mapping at the way, and makes it if it is missing.
 func (r *reference) at(whole map[string]any, way []any) map[string]any {
 	var here any = whole
 	for _, step := range way {

@@ -285,7 +285,8 @@ func (v *validator) accessToken(a *AccessToken) {
 		v.fail(under(way, "claims"), "access_token.claims must have one whose source is scope or scope_list")
 	}
 	if !sources[FromIssuedAt] && !sources[FromNotBefore] {
-		v.fail(under(way, "claims"), "access_token.claims must have one whose source is issued_at or not_before: revocation depends on it")
+		v.fail(under(way, "claims"), "access_token.claims must have one whose source is issued_at or not_before: "+
+			"revocation depends on it")
 	}
 	if sources[FromStatus] && a.Type == "" {
 		// The lists are public.

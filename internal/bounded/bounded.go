@@ -79,7 +79,7 @@ func (c *Cache[K, V]) Put(key K, value V) {
 	s.slots[i] = slot[K, V]{key: key, value: value, filled: true}
 }
 
-// GetOrPut returns the value of key. If there is none, it stores and returns the
+// GetOrPut returns the value of key. If key has no value, it stores and returns the
 // result of make. Of several concurrent callers, one calls make, which must return
 // soon.
 func (c *Cache[K, V]) GetOrPut(key K, make func() V) V {

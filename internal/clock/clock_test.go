@@ -31,7 +31,7 @@ func TestStepping(t *testing.T) {
 	}
 }
 
-// Whoever sleeps waits by the monotonic clock.
+// Sleepers wait by the monotonic clock.
 func TestStepWakesNobody(t *testing.T) {
 	for name, c := range map[string]*clock.Manual{"stepping": clock.NewStepping(time.Now()), "manual": clock.NewManual(time.Now())} {
 		ctx, cancel := context.WithCancel(t.Context())

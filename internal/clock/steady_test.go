@@ -19,24 +19,24 @@ func TestSteady(t *testing.T) {
 		moves    []move
 		want     time.Duration // since the start, by the steady time
 	}{
-		"nothing set":                        {0, []move{{h, 0}, {h, 0}}, 2 * h},
-		"set forward":                        {0, []move{{h, 2 * h}}, h},
-		"set forward, and time goes on":      {0, []move{{h, 2 * h}, {h, 0}}, 2 * h},
-		"set forward and corrected":          {0, []move{{h, 2 * h}, {0, -2 * h}}, h},
-		"corrected later":                    {0, []move{{h, 2 * h}, {3 * h, 0}, {h, -2 * h}}, 5 * h},
-		"corrected in part":                  {0, []move{{h, 2 * h}, {h, -h}}, 2 * h},
-		"corrected too far":                  {0, []move{{h, 2 * h}, {h, -3 * h}}, h},
-		"set forward twice":                  {0, []move{{h, 2 * h}, {h, 2 * h}}, 2 * h},
-		"set back":                           {0, []move{{3 * h, -2 * h}}, h},
-		"set back, and time goes on":         {0, []move{{3 * h, -2 * h}, {h, 0}}, 2 * h},
-		"set back and corrected":             {0, []move{{3 * h, -2 * h}, {0, 2 * h}}, h},
-		"slewed by a second":                 {0, []move{{h, time.Second}, {h, time.Second}}, 2*h + 2*time.Second},
-		"by two":                             {0, []move{{h, 2 * time.Second}}, h},
-		"ahead until the patience is over":   {4 * h, []move{{h, 2 * h}, {4 * h, 0}}, 7 * h},
-		"ahead until just before":            {4 * h, []move{{h, 2 * h}, {4*h - 1, 0}}, 5*h - 1},
-		"patience counts from the first":     {4 * h, []move{{h, 2 * h}, {3 * h, 0}, {h, 0}}, 7 * h},
-		"patience counts anew after the end": {4 * h, []move{{h, 2 * h}, {3 * h, -2 * h}, {h, 2 * h}, {3 * h, 0}}, 8 * h},
-		"ahead again after the patience":     {4 * h, []move{{h, 2 * h}, {4 * h, 0}, {h, 2 * h}}, 8 * h},
+		"nothing set":                         {0, []move{{h, 0}, {h, 0}}, 2 * h},
+		"set forward":                         {0, []move{{h, 2 * h}}, h},
+		"set forward, and time goes on":       {0, []move{{h, 2 * h}, {h, 0}}, 2 * h},
+		"set forward and corrected":           {0, []move{{h, 2 * h}, {0, -2 * h}}, h},
+		"corrected later":                     {0, []move{{h, 2 * h}, {3 * h, 0}, {h, -2 * h}}, 5 * h},
+		"corrected in part":                   {0, []move{{h, 2 * h}, {h, -h}}, 2 * h},
+		"corrected too far":                   {0, []move{{h, 2 * h}, {h, -3 * h}}, h},
+		"set forward twice":                   {0, []move{{h, 2 * h}, {h, 2 * h}}, 2 * h},
+		"set back":                            {0, []move{{3 * h, -2 * h}}, h},
+		"set back, and time goes on":          {0, []move{{3 * h, -2 * h}, {h, 0}}, 2 * h},
+		"set back and corrected":              {0, []move{{3 * h, -2 * h}, {0, 2 * h}}, h},
+		"slewed by a second":                  {0, []move{{h, time.Second}, {h, time.Second}}, 2*h + 2*time.Second},
+		"by two":                              {0, []move{{h, 2 * time.Second}}, h},
+		"ahead until the patience is over":    {4 * h, []move{{h, 2 * h}, {4 * h, 0}}, 7 * h},
+		"ahead until just before":             {4 * h, []move{{h, 2 * h}, {4*h - 1, 0}}, 5*h - 1},
+		"patience counts from the first":      {4 * h, []move{{h, 2 * h}, {3 * h, 0}, {h, 0}}, 7 * h},
+		"patience starts again after the end": {4 * h, []move{{h, 2 * h}, {3 * h, -2 * h}, {h, 2 * h}, {3 * h, 0}}, 8 * h},
+		"ahead again after the patience":      {4 * h, []move{{h, 2 * h}, {4 * h, 0}, {h, 2 * h}}, 8 * h},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, s := clock.NewStepping(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)), clock.Steady{Patience: row.patience}
@@ -77,6 +77,6 @@ func TestSteadyTakesReadingsInAnyOrder(t *testing.T) {
 	word.At(plain.Now())
 	plain.Step(5 * time.Hour)
 	if now := plain.Now(); !word.At(now).Equal(now) {
-		t.Error("a clock without monotonic readings is not taken at its word")
+		t.Error("a clock without monotonic readings is not followed as it is")
 	}
 }

@@ -152,7 +152,7 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// One change can fail, and those behind it do not.
+// One change can fail, and those after it succeed.
 func TestFail(t *testing.T) {
 	d := disktest.New(t, "")
 	before := d.Changes()

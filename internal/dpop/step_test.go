@@ -22,7 +22,7 @@ func newStepped(t *testing.T, most int) *stepped {
 	return &stepped{t: t, clock: c, Seen: &dpop.Seen{Clock: c, Most: most}}
 }
 
-// fresh sends a proof of now that nobody saw before, and returns it.
+// fresh sends a new proof of now, and returns it.
 func (s *stepped) fresh(when string) dpop.Proof {
 	s.t.Helper()
 	s.n++

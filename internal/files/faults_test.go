@@ -152,7 +152,7 @@ func TestUntrusted(t *testing.T) {
 	}
 }
 
-// What anybody can write is not read, whatever reads it.
+// No reader reads a file that everyone can write.
 func TestReadWhatAnybodyCanWrite(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.env")
 	if err := os.WriteFile(path, []byte("A=1\n"), 0o600); err != nil {

@@ -12,7 +12,7 @@ import (
 
 var name = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// Whatever an environment file holds, what was read of it is written and read
+// The settings that were read of any environment file are written and read
 // again as it was; an error is one line.
 func FuzzEnv(f *testing.F) {
 	for _, s := range []string{"A=1\nexport B='it'\\''s'\n", "# x\n\nC=\"d\"\n", "no setting", "=", "A='", "A=$(x)", "A=1 B=2;export C=\"a\\\nb\" # c\nset -a", "A=\"${x:-it's}\"", "\xff=\x00"} {

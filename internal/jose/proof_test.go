@@ -73,7 +73,7 @@ func TestParseProofShowsTheKey(t *testing.T) {
 	}
 }
 
-// A proof that somebody else made, the first of RFC 9449 section 4.1, with the
+// A proof of another implementation, the first of RFC 9449 section 4.1, with the
 // thumbprint that its section 6.1 states.
 func TestParseProofOfTheRFC(t *testing.T) {
 	token, err := jose.ParseProof("eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZOXpDa0RscEJoRjQyVVFVZldWQVdCR"+

@@ -77,7 +77,7 @@ func TestSignRefuses(t *testing.T) {
 	}
 }
 
-// held is a key behind another library: it answers what it is told to.
+// held is a key of another library: it returns what the test sets.
 type held struct {
 	crypto.Signer
 	opts   crypto.SignerOpts

@@ -230,7 +230,7 @@ func FuzzCertificate(f *testing.F) {
 				t.Fatalf("%s: %q is taken for no certificate", form, value)
 			}
 			if stranger, err := c.Certificate(request("192.0.2.1:1", "X-Cert", value)); stranger != nil || err != nil {
-				t.Fatalf("believed a stranger: %v", err)
+				t.Fatalf("trusted an unknown peer: %v", err)
 			}
 		}
 	})

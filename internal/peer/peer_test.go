@@ -123,7 +123,7 @@ func TestAddressByForwarded(t *testing.T) {
 	}
 }
 
-// Headers that nobody configured do not matter, even from a proxy.
+// Headers that are not configured do not matter, even from a proxy.
 func TestAddressWithoutConfiguration(t *testing.T) {
 	for name, c := range map[string]*peer.Config{"nil": nil, "zero": {}, "proxies alone": {TrustedProxies: proxies()}, "header alone": {AddressHeader: "X-Forwarded-For"}} {
 		r := request("10.0.0.1:4000", "X-Forwarded-For", "198.51.100.7")
@@ -203,7 +203,7 @@ func FuzzAddress(f *testing.F) {
 				t.Fatalf("%q gave %s", sent, got)
 			}
 			if got := c.Address(request("198.51.100.7:1", tt.header, sent)).String(); got != "198.51.100.7" {
-				t.Fatalf("believed a stranger: %s", got)
+				t.Fatalf("trusted an unknown peer: %s", got)
 			}
 		}
 	})
