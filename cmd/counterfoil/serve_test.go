@@ -283,7 +283,7 @@ func TestServeCheckOfWhatIsEmpty(t *testing.T) {
 	s := layOut(t, text)
 	got := execute(t, "", nil, binary, "serve", "--config", s.file, "--check")
 	want := []string{
-		"serve.yaml:8:31: trusted_proxies: the trusted proxy 0.0.0.0/0 is everybody", "serve.yaml:8:42: trusted_proxies: the trusted proxy ::/0 is everybody",
+		"serve.yaml:8:31: trusted_proxies: the trusted proxy 0.0.0.0/0 is every address", "serve.yaml:8:42: trusted_proxies: the trusted proxy ::/0 is every address",
 		"serve.yaml:10:1: certificate_header: the header Forwarded cannot have both",
 		"serve.yaml:18:5: lifetime cannot be 0: leave it out", ": keys.age cannot be 0", ": keys.ahead cannot be 0", "serve.yaml:20:5: tenants: the list is empty: name at least one, or leave it out for any tenant",
 		"client_authentication: the list is empty", "signing_algorithms: the list is empty", "reuse_percent cannot be 0", "resources: the list is empty", "audience: the list is empty",

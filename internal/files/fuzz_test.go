@@ -12,8 +12,8 @@ import (
 
 var name = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// The settings that were read of any environment file are written and read
-// again as it was; an error is one line.
+// Settings that were read from any environment file can be written and read again
+// unchanged; an error is one line.
 func FuzzEnv(f *testing.F) {
 	for _, s := range []string{"A=1\nexport B='it'\\''s'\n", "# x\n\nC=\"d\"\n", "no setting", "=", "A='", "A=$(x)", "A=1 B=2;export C=\"a\\\nb\" # c\nset -a", "A=\"${x:-it's}\"", "\xff=\x00"} {
 		f.Add([]byte(s))

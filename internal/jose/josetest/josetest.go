@@ -1,6 +1,6 @@
-// Package josetest makes tokens for tests, right ones and wrong ones: whatever
-// header and payload it is given, it signs. It uses the standard library only,
-// so that what it makes is a second opinion on package jose.
+// Package josetest makes valid and invalid tokens for tests: it signs any header
+// and payload. It uses only the standard library, so that it is independent of
+// package jose.
 package josetest
 
 import (
