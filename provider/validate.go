@@ -227,7 +227,8 @@ func (v *validator) tokenEndpoint(t *TokenEndpoint) {
 		}
 	}
 	if !strings.Contains(strings.ToLower(headerValue(t.Response.Headers, "Cache-Control")), "no-store") {
-		v.fail(under(way, "response", "headers"), "token_endpoint.response.headers must set Cache-Control with no-store (RFC 6749 section 5.1)")
+		v.fail(under(way, "response", "headers"),
+			"token_endpoint.response.headers must set Cache-Control with no-store (RFC 6749 section 5.1)")
 	}
 	for name, value := range t.Response.Headers {
 		v.header(under(way, "response", "headers", name), name, value)
