@@ -41,7 +41,9 @@ func (r resolver) Event(ctx context.Context, id string) (*graph.Event, error) {
 }
 
 // Events resolves events(page, size, filter, sort).
-func (r resolver) Events(ctx context.Context, page, size int32, filter *graph.EventFilter, sort []*graph.EventSort) (*graph.EventPage, error) {
+func (r resolver) Events(
+	ctx context.Context, page, size int32, filter *graph.EventFilter, sort []*graph.EventSort,
+) (*graph.EventPage, error) {
 	if page < 0 {
 		return nil, gqlhttp.Invalid("page is %d: the first page is 0", page)
 	}

@@ -118,7 +118,8 @@ func compose(kind, theme, city string, online bool) string {
 
 // slug makes a host label of a name.
 func slug(name string) string {
-	plain := strings.NewReplacer("ä", "a", "á", "a", "ã", "a", "ç", "c", "é", "e", "è", "e", "í", "i", "ñ", "n", "ó", "o", "ö", "o", "ø", "o", "ü", "u", "ú", "u", "ł", "l", "å", "a").
+	plain := strings.NewReplacer("ä", "a", "á", "a", "ã", "a", "ç", "c", "é", "e", "è", "e",
+		"í", "i", "ñ", "n", "ó", "o", "ö", "o", "ø", "o", "ü", "u", "ú", "u", "ł", "l", "å", "a").
 		Replace(strings.ToLower(name))
 	return strings.Join(strings.FieldsFunc(plain, func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9') }), "-")
 }

@@ -19,47 +19,149 @@ var kinds = []struct {
 	days       int
 	online     bool
 }{
-	{name: in7("Marathon", "Marathon", "Marathon", "Maratón", "Maratona", "Maratona", "Marathon"), categories: []string{"running", "road", "marathon"}},
-	{name: in7("Half Marathon", "Semi-marathon", "Halbmarathon", "Media Maratón", "Mezza Maratona", "Meia Maratona", "Halve Marathon"), categories: []string{"running", "road", "half-marathon"}},
-	{name: in7("Ten Kilometres", "Dix Kilomètres", "Zehn Kilometer", "Diez Kilómetros", "Dieci Chilometri", "Dez Quilómetros", "Tien Kilometer"), categories: []string{"running", "road", "10k"}},
-	{name: in7("Night Run", "Course de Nuit", "Nachtlauf", "Carrera Nocturna", "Corsa Notturna", "Corrida Noturna", "Nachtloop"), categories: []string{"running", "road", "5k"}},
+	{
+		name:       in7("Marathon", "Marathon", "Marathon", "Maratón", "Maratona", "Maratona", "Marathon"),
+		categories: []string{"running", "road", "marathon"},
+	},
+	{
+		name: in7(
+			"Half Marathon", "Semi-marathon", "Halbmarathon", "Media Maratón", "Mezza Maratona", "Meia Maratona",
+			"Halve Marathon",
+		),
+		categories: []string{"running", "road", "half-marathon"},
+	},
+	{
+		name: in7(
+			"Ten Kilometres", "Dix Kilomètres", "Zehn Kilometer", "Diez Kilómetros", "Dieci Chilometri",
+			"Dez Quilómetros", "Tien Kilometer",
+		),
+		categories: []string{"running", "road", "10k"},
+	},
+	{
+		name:       in7("Night Run", "Course de Nuit", "Nachtlauf", "Carrera Nocturna", "Corsa Notturna", "Corrida Noturna", "Nachtloop"),
+		categories: []string{"running", "road", "5k"},
+	},
 	{name: in7("Trail", "Trail", "Traillauf", "Trail", "Trail", "Trail", "Trail"), categories: []string{"running", "trail"}},
-	{name: in7("Ultra Trail", "Ultra-Trail", "Ultratrail", "Ultra Trail", "Ultra Trail", "Ultra Trail", "Ultratrail"), categories: []string{"running", "trail", "ultra"}, days: 2},
-	{name: in7("Mountain Race", "Course de Montagne", "Berglauf", "Carrera de Montaña", "Corsa in Montagna", "Corrida de Montanha", "Bergloop"), categories: []string{"running", "mountain"}},
-	{name: in7("Relay", "Relais", "Staffellauf", "Relevos", "Staffetta", "Estafeta", "Estafette"), categories: []string{"running", "relay"}},
-	{name: in7("Cyclosportive", "Cyclosportive", "Radmarathon", "Cicloturista", "Granfondo", "Granfondo", "Toertocht"), categories: []string{"cycling", "road"}},
-	{name: in7("Gravel Ride", "Gravel", "Gravelfahrt", "Gravel", "Gravel", "Gravel", "Gravelrit"), categories: []string{"cycling", "gravel"}},
-	{name: in7("Mountain Bike Stage Race", "Course VTT par Étapes", "Mountainbike-Etappenrennen", "Carrera MTB por Etapas", "Gara MTB a Tappe", "Prova BTT por Etapas", "Mountainbike-etappekoers"), categories: []string{"cycling", "mountain-bike"}, days: 4},
+	{
+		name:       in7("Ultra Trail", "Ultra-Trail", "Ultratrail", "Ultra Trail", "Ultra Trail", "Ultra Trail", "Ultratrail"),
+		categories: []string{"running", "trail", "ultra"},
+		days:       2,
+	},
+	{
+		name: in7(
+			"Mountain Race", "Course de Montagne", "Berglauf", "Carrera de Montaña", "Corsa in Montagna",
+			"Corrida de Montanha", "Bergloop",
+		),
+		categories: []string{"running", "mountain"},
+	},
+	{
+		name:       in7("Relay", "Relais", "Staffellauf", "Relevos", "Staffetta", "Estafeta", "Estafette"),
+		categories: []string{"running", "relay"},
+	},
+	{
+		name:       in7("Cyclosportive", "Cyclosportive", "Radmarathon", "Cicloturista", "Granfondo", "Granfondo", "Toertocht"),
+		categories: []string{"cycling", "road"},
+	},
+	{
+		name:       in7("Gravel Ride", "Gravel", "Gravelfahrt", "Gravel", "Gravel", "Gravel", "Gravelrit"),
+		categories: []string{"cycling", "gravel"},
+	},
+	{
+		name: in7(
+			"Mountain Bike Stage Race", "Course VTT par Étapes", "Mountainbike-Etappenrennen",
+			"Carrera MTB por Etapas", "Gara MTB a Tappe", "Prova BTT por Etapas", "Mountainbike-etappekoers",
+		),
+		categories: []string{"cycling", "mountain-bike"},
+		days:       4,
+	},
 	{name: in7("Triathlon", "Triathlon", "Triathlon", "Triatlón", "Triathlon", "Triatlo", "Triatlon"), categories: []string{"triathlon"}},
-	{name: in7("Long Distance Triathlon", "Triathlon Longue Distance", "Langdistanz-Triathlon", "Triatlón de Larga Distancia", "Triathlon Lungo", "Triatlo Longo", "Lange Triatlon"), categories: []string{"triathlon", "long-distance"}},
+	{
+		name: in7(
+			"Long Distance Triathlon", "Triathlon Longue Distance", "Langdistanz-Triathlon",
+			"Triatlón de Larga Distancia", "Triathlon Lungo", "Triatlo Longo", "Lange Triatlon",
+		),
+		categories: []string{"triathlon", "long-distance"},
+	},
 	{name: in7("Duathlon", "Duathlon", "Duathlon", "Duatlón", "Duathlon", "Duatlo", "Duatlon"), categories: []string{"duathlon"}},
-	{name: in7("Open Water Swim", "Nage en Eau Libre", "Freiwasserschwimmen", "Travesía a Nado", "Nuoto in Acque Libere", "Travessia a Nado", "Openwaterzwemmen"), categories: []string{"swimming", "open-water"}},
-	{name: in7("Family Walk", "Marche des Familles", "Familienwanderung", "Marcha Familiar", "Camminata in Famiglia", "Caminhada em Família", "Familiewandeling"), categories: []string{"walking", "family"}},
-	{name: in7("Virtual Challenge", "Défi Virtuel", "Virtuelle Challenge", "Reto Virtual", "Sfida Virtuale", "Desafio Virtual", "Virtuele Uitdaging"), categories: []string{"running", "virtual"}, days: 7, online: true},
+	{
+		name: in7(
+			"Open Water Swim", "Nage en Eau Libre", "Freiwasserschwimmen", "Travesía a Nado", "Nuoto in Acque Libere",
+			"Travessia a Nado", "Openwaterzwemmen",
+		),
+		categories: []string{"swimming", "open-water"},
+	},
+	{
+		name: in7(
+			"Family Walk", "Marche des Familles", "Familienwanderung", "Marcha Familiar", "Camminata in Famiglia",
+			"Caminhada em Família", "Familiewandeling",
+		),
+		categories: []string{"walking", "family"},
+	},
+	{
+		name: in7(
+			"Virtual Challenge", "Défi Virtuel", "Virtuelle Challenge", "Reto Virtual", "Sfida Virtuale",
+			"Desafio Virtual", "Virtuele Uitdaging",
+		),
+		categories: []string{"running", "virtual"},
+		days:       7,
+		online:     true,
+	},
 }
 
 // themes set one race apart from another.
 var themes = []translated{
 	in7("of the Heron", "du Héron", "des Reihers", "de la Garza", "dell'Airone", "da Garça", "van de Reiger"),
-	in7("of the Old Mill", "du Vieux Moulin", "der Alten Mühle", "del Molino Viejo", "del Vecchio Mulino", "do Moinho Velho", "van de Oude Molen"),
-	in7("of the Seven Bridges", "des Sept Ponts", "der Sieben Brücken", "de los Siete Puentes", "dei Sette Ponti", "das Sete Pontes", "van de Zeven Bruggen"),
-	in7("of the First Snow", "des Premières Neiges", "des Ersten Schnees", "de la Primera Nieve", "della Prima Neve", "da Primeira Neve", "van de Eerste Sneeuw"),
+	in7(
+		"of the Old Mill", "du Vieux Moulin", "der Alten Mühle", "del Molino Viejo", "del Vecchio Mulino",
+		"do Moinho Velho", "van de Oude Molen",
+	),
+	in7(
+		"of the Seven Bridges", "des Sept Ponts", "der Sieben Brücken", "de los Siete Puentes", "dei Sette Ponti",
+		"das Sete Pontes", "van de Zeven Bruggen",
+	),
+	in7(
+		"of the First Snow", "des Premières Neiges", "des Ersten Schnees", "de la Primera Nieve", "della Prima Neve",
+		"da Primeira Neve", "van de Eerste Sneeuw",
+	),
 	in7("of the Lanterns", "des Lanternes", "der Laternen", "de los Faroles", "delle Lanterne", "das Lanternas", "van de Lantaarns"),
-	in7("of the Blue Hour", "de l'Heure Bleue", "der Blauen Stunde", "de la Hora Azul", "dell'Ora Blu", "da Hora Azul", "van het Blauwe Uur"),
-	in7("of the Salt Road", "de la Route du Sel", "der Salzstraße", "de la Ruta de la Sal", "della Via del Sale", "da Rota do Sal", "van de Zoutweg"),
-	in7("of the Four Winds", "des Quatre Vents", "der Vier Winde", "de los Cuatro Vientos", "dei Quattro Venti", "dos Quatro Ventos", "van de Vier Winden"),
-	in7("of the Cherry Trees", "des Cerisiers", "der Kirschbäume", "de los Cerezos", "dei Ciliegi", "das Cerejeiras", "van de Kersenbomen"),
-	in7("of the Stone Lions", "des Lions de Pierre", "der Steinernen Löwen", "de los Leones de Piedra", "dei Leoni di Pietra", "dos Leões de Pedra", "van de Stenen Leeuwen"),
-	in7("of the Long Shadow", "de la Grande Ombre", "des Langen Schattens", "de la Sombra Larga", "della Lunga Ombra", "da Sombra Longa", "van de Lange Schaduw"),
-	in7("of the Ferrymen", "des Passeurs", "der Fährleute", "de los Barqueros", "dei Traghettatori", "dos Barqueiros", "van de Veerlieden"),
+	in7(
+		"of the Blue Hour", "de l'Heure Bleue", "der Blauen Stunde", "de la Hora Azul", "dell'Ora Blu",
+		"da Hora Azul", "van het Blauwe Uur",
+	),
+	in7(
+		"of the Salt Road", "de la Route du Sel", "der Salzstraße", "de la Ruta de la Sal", "della Via del Sale",
+		"da Rota do Sal", "van de Zoutweg",
+	),
+	in7(
+		"of the Four Winds", "des Quatre Vents", "der Vier Winde", "de los Cuatro Vientos", "dei Quattro Venti",
+		"dos Quatro Ventos", "van de Vier Winden",
+	),
+	in7(
+		"of the Cherry Trees", "des Cerisiers", "der Kirschbäume", "de los Cerezos", "dei Ciliegi", "das Cerejeiras", "van de Kersenbomen",
+	),
+	in7(
+		"of the Stone Lions", "des Lions de Pierre", "der Steinernen Löwen", "de los Leones de Piedra",
+		"dei Leoni di Pietra", "dos Leões de Pedra", "van de Stenen Leeuwen",
+	),
+	in7(
+		"of the Long Shadow", "de la Grande Ombre", "des Langen Schattens", "de la Sombra Larga", "della Lunga Ombra",
+		"da Sombra Longa", "van de Lange Schaduw",
+	),
+	in7(
+		"of the Ferrymen", "des Passeurs", "der Fährleute", "de los Barqueros", "dei Traghettatori", "dos Barqueiros", "van de Veerlieden",
+	),
 	in7("of the Harvest", "des Moissons", "der Ernte", "de la Cosecha", "del Raccolto", "da Colheita", "van de Oogst"),
-	in7("of the Watchtower", "de la Tour de Guet", "des Wachturms", "de la Atalaya", "della Torre di Guardia", "da Atalaia", "van de Wachttoren"),
+	in7(
+		"of the Watchtower", "de la Tour de Guet", "des Wachturms", "de la Atalaya", "della Torre di Guardia",
+		"da Atalaia", "van de Wachttoren",
+	),
 }
 
 // abouts describe a race, given its kind, the town and the organiser.
 var abouts = in7(
 	"%s in %s: a closed course, a generous time limit and a warm welcome at every aid station. Organised by %s.",
-	"%s à %s : parcours fermé à la circulation, barrières horaires généreuses et accueil chaleureux à chaque ravitaillement. Organisation : %s.",
+	"%s à %s : parcours fermé à la circulation, barrières horaires généreuses et accueil chaleureux "+
+		"à chaque ravitaillement. Organisation : %s.",
 	"%s in %s: abgesperrte Strecke, großzügiges Zeitlimit und herzlicher Empfang an jeder Verpflegungsstelle. Veranstalter: %s.",
 	"%s en %s: recorrido cerrado al tráfico, tiempo límite generoso y buena acogida en cada avituallamiento. Organiza: %s.",
 	"%s a %s: percorso chiuso al traffico, tempo massimo generoso e calda accoglienza a ogni ristoro. Organizza: %s.",

@@ -153,7 +153,10 @@ func (a *API) one(r *http.Request, p *counterfoil.Principal) (any, error) {
 	if err != nil {
 		return nil, rest.Refuse(http.StatusBadRequest, rest.InvalidRequest, "the event's id is %v", err)
 	}
-	row := a.db.QueryRowContext(r.Context(), `SELECT body FROM events_event WHERE provider = ? AND tenant = ? AND id = ?`, p.Provider, p.Tenant, id)
+	row := a.db.QueryRowContext(
+		r.Context(), `SELECT body FROM events_event WHERE provider = ? AND tenant = ? AND id = ?`, p.Provider,
+		p.Tenant, id,
+	)
 	event, err := scan(row.Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, rest.Refuse(http.StatusNotFound, rest.NotFound, "there is no event with this id")
@@ -165,14 +168,20 @@ func (a *API) one(r *http.Request, p *counterfoil.Principal) (any, error) {
 // both. The guard has refused it before; a guard that was configured without tenants must not open all rows.
 func needTenant(p *counterfoil.Principal) error {
 	if p.Provider == "" || p.Tenant == "" {
-		return rest.Refuse(http.StatusForbidden, "MISSING_TENANT", "this API answers for a tenant, and the request was let through without one")
+		return rest.Refuse(
+			http.StatusForbidden, "MISSING_TENANT",
+			"this API answers for a tenant, and the request was let through without one",
+		)
 	}
 	return nil
 }
 
 func searchPattern(text string) (string, error) {
 	if utf8.RuneCountInString(text) > maxSearch || strings.ContainsFunc(text, unicode.IsControl) {
-		return "", rest.Refuse(http.StatusBadRequest, rest.InvalidRequest, "SearchText must be at most %d characters, without control characters", maxSearch)
+		return "", rest.Refuse(
+			http.StatusBadRequest, rest.InvalidRequest,
+			"SearchText must be at most %d characters, without control characters", maxSearch,
+		)
 	}
 	escaped := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(strings.ToLower(text))
 	return "%" + escaped + "%", nil
@@ -192,7 +201,9 @@ func replaceAll(ctx context.Context, tx *sql.Tx) (add func(owner apis.Owner, e *
 	if _, err := tx.ExecContext(ctx, `DELETE FROM events_event`); err != nil {
 		return nil, fmt.Errorf("events: remove the old rows: %w", err)
 	}
-	insert, err := tx.PrepareContext(ctx, `INSERT INTO events_event (id, provider, tenant, starts_at, search, body) VALUES (?, ?, ?, ?, ?, ?)`)
+	insert, err := tx.PrepareContext(
+		ctx, `INSERT INTO events_event (id, provider, tenant, starts_at, search, body) VALUES (?, ?, ?, ?, ?, ?)`,
+	)
 	if err != nil {
 		return nil, fmt.Errorf("events: add rows: %w", err)
 	}

@@ -104,7 +104,9 @@ var kinds = []kind{
 	{
 		names:       []string{"Legislative Day {year}", "Day at the Capitol: {topic}"},
 		description: "{members} meet their legislators about {topic}. A briefing comes first; appointments are made for each district.",
-		categories:  []string{"Legislative", "Advocacy"}, venues: state, capital: true, hour: 9, length: 7 * time.Hour, mode: onSite, capacity: 250,
+		categories: []string{
+			"Legislative", "Advocacy",
+		}, venues: state, capital: true, hour: 9, length: 7 * time.Hour, mode: onSite, capacity: 250,
 	},
 	{
 		names:       []string{"Webinar: {topic} in practice", "Lunch and Learn: {topic}"},
@@ -129,7 +131,9 @@ var kinds = []kind{
 	{
 		names:       []string{"Hearing Watch: {topic}", "Committee Hearing on {topic}"},
 		description: "The legislature takes testimony on {topic}; {speaker} testifies for the {host}. Followed by a debrief online.",
-		categories:  []string{"Legislative", "Hearing"}, venues: state, capital: true, hour: 13, length: 2 * time.Hour, mode: hybrid, capacity: 60,
+		categories: []string{
+			"Legislative", "Hearing",
+		}, venues: state, capital: true, hour: 13, length: 2 * time.Hour, mode: hybrid, capacity: 60,
 	},
 	{
 		names:       []string{"{city} Member Reception", "Welcome Reception with {speaker}"},

@@ -62,7 +62,10 @@ func (h *Handler) place(answer *writer, r *http.Request) *refusal {
 		return &refusal{http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "use POST with a JSON body, or GET with a query parameter"}
 	}
 	if !acceptable {
-		return &refusal{http.StatusNotAcceptable, "NOT_ACCEPTABLE", "the answer is " + typeResponse + " or " + typeJSON + ": accept one of them"}
+		return &refusal{
+			http.StatusNotAcceptable, "NOT_ACCEPTABLE",
+			"the answer is " + typeResponse + " or " + typeJSON + ": accept one of them",
+		}
 	}
 	return nil
 }
@@ -110,7 +113,10 @@ func negotiate(accept string) (media string, acceptable bool) {
 func (h *Handler) parameters(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *refusal) {
 	if r.Method != http.MethodPost {
 		if len(r.URL.RawQuery) > h.cfg.Limits.Body {
-			return nil, &refusal{http.StatusRequestURITooLong, "URI_TOO_LONG", fmt.Sprintf("the URL's query is limited to %d bytes: use POST", h.cfg.Limits.Body)}
+			return nil, &refusal{
+				http.StatusRequestURITooLong, "URI_TOO_LONG",
+				fmt.Sprintf("the URL's query is limited to %d bytes: use POST", h.cfg.Limits.Body),
+			}
 		}
 		return fromURL(r.URL.RawQuery)
 	}
@@ -122,7 +128,10 @@ func (h *Handler) parameters(w http.ResponseWriter, r *http.Request) (*graphql.R
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return nil, &refusal{http.StatusRequestEntityTooLarge, "PAYLOAD_TOO_LARGE", fmt.Sprintf("the body is limited to %d bytes", tooLarge.Limit)}
+		return nil, &refusal{
+			http.StatusRequestEntityTooLarge, "PAYLOAD_TOO_LARGE",
+			fmt.Sprintf("the body is limited to %d bytes", tooLarge.Limit),
+		}
 	case err != nil:
 		return nil, badRequest("the body could not be read to its end")
 	}
@@ -147,7 +156,10 @@ func mayBeJSON(h http.Header) (readable, form bool) {
 
 func unsupported(w http.ResponseWriter) *refusal {
 	w.Header().Set("Accept-Post", typeJSON)
-	return &refusal{http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "send the request as Content-Type: " + typeJSON + ", in UTF-8 and not compressed"}
+	return &refusal{
+		http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE",
+		"send the request as Content-Type: " + typeJSON + ", in UTF-8 and not compressed",
+	}
 }
 
 // wire is a request's parameters as JSON has them; null is the same as absent.

@@ -111,7 +111,8 @@ func (e *explorer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// From an address without a slash at its end, the assets are one level down.
 		address, _, _ := strings.Cut(r.RequestURI, "?")
 		down := html.EscapeString(path.Base(address)) + "/"
-		page := strings.NewReplacer(`stylesheet" href="`, `stylesheet" href="`+down, `script src="`, `script src="`+down).Replace(string(content))
+		page := strings.NewReplacer(`stylesheet" href="`, `stylesheet" href="`+down, `script src="`, `script src="`+down).
+			Replace(string(content))
 		content, tag = []byte(page), tag+"-down"
 	}
 	h.Set("ETag", fmt.Sprintf("%q", tag))

@@ -50,7 +50,8 @@ func (q queries) Search(ctx context.Context, text string, kind *graph.ProfileKin
 	for word := range strings.FieldsSeq(strings.ToLower(text)) {
 		where.add(`search LIKE ? ESCAPE '\'`, "%"+strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(word)+"%")
 	}
-	const people, organisations = "SELECT 'P' AS kind, title, id, search, body FROM profiles_people", "SELECT 'O' AS kind, title, id, search, body FROM profiles_organisations"
+	const people = "SELECT 'P' AS kind, title, id, search, body FROM profiles_people"
+	const organisations = "SELECT 'O' AS kind, title, id, search, body FROM profiles_organisations"
 	from := people + " UNION ALL " + organisations
 	switch {
 	case kind == nil:
@@ -145,7 +146,9 @@ func (c *conditions) add(part string, args ...any) {
 
 // pageOf calls row for the rows of one page, by title, and returns how many
 // there are on all pages, as of the same moment.
-func pageOf(ctx context.Context, db *sql.DB, columns, from string, c conditions, page, size int32, row func(*sql.Rows) error) (int32, error) {
+func pageOf(
+	ctx context.Context, db *sql.DB, columns, from string, c conditions, page, size int32, row func(*sql.Rows) error,
+) (int32, error) {
 	if page < 0 {
 		return 0, gqlhttp.Invalid("page is %d: the first page is 0", page)
 	}

@@ -85,8 +85,9 @@ func (g *generator) organisation(number int) *graph.Organisation {
 	employees := int32(kind.staff/2 + g.dice.IntN(kind.staff))
 	return &graph.Organisation{
 		ID: organisationID(number), Name: name, Kind: kind.kind, Sector: &sector,
-		Description: ptr(fmt.Sprintf("%s is %s in %s, active in %s. An invented organisation.", name, kind.word, town.city, strings.ToLower(sector))),
-		Founded:     ptr(g.ago(10 + g.dice.IntN(120))[:4]), Location: &graph.Location{City: &town.city, Country: &town.country},
+		Description: ptr(fmt.Sprintf("%s is %s in %s, active in %s. An invented organisation.",
+			name, kind.word, town.city, strings.ToLower(sector))),
+		Founded: ptr(g.ago(10 + g.dice.IntN(120))[:4]), Location: &graph.Location{City: &town.city, Country: &town.country},
 		Website: ptr("https://" + slug(name) + ".example"), Employees: &employees, UpdatedAt: g.updated(),
 	}
 }
@@ -123,8 +124,9 @@ func (g *generator) career(number int) {
 	headline := fmt.Sprintf("%s with a past in %s", roles[0].Title, strings.ToLower(g.pick(sectorWords)))
 	p := &graph.Person{
 		ID: id, Name: name, Headline: &headline, Born: ptr(g.ago(age)[:4]),
-		Biography: ptr(fmt.Sprintf("%s works from %s and gives time to %s. %s An invented person.", name, town.city, strings.Join(interests, " and "), g.pick(habits))),
-		Location:  &graph.Location{City: &town.city, Country: &town.country}, Nationalities: []string{town.country},
+		Biography: ptr(fmt.Sprintf("%s works from %s and gives time to %s. %s An invented person.",
+			name, town.city, strings.Join(interests, " and "), g.pick(habits))),
+		Location: &graph.Location{City: &town.city, Country: &town.country}, Nationalities: []string{town.country},
 		Education: []string{g.pick(degrees) + ", University of " + g.pick(surnames) + " " + g.pick([]string{"Bay", "Hill", "Bridge"})},
 		Interests: interests, UpdatedAt: g.updated(),
 	}
@@ -146,14 +148,19 @@ func (g *generator) friends(number int) {
 		kind := graph.AllRelationshipKind[g.dice.IntN(len(graph.AllRelationshipKind))]
 		since := g.ago(1 + g.dice.IntN(25))
 		if next < referencePeople {
-			g.add(g.load.relationship(g.rows+1, &relationship{People: []string{personID(number), personID(next)}, Kind: kind, Since: &since}))
+			g.add(
+				g.load.relationship(g.rows+1, &relationship{People: []string{personID(number), personID(next)}, Kind: kind, Since: &since}),
+			)
 		}
 	}
 }
 
 // slug makes a host label of a name.
 func slug(name string) string {
-	return strings.Join(strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9') }), "-")
+	return strings.Join(
+		strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9') }),
+		"-",
+	)
 }
 
 func ptr[T any](v T) *T { return &v }

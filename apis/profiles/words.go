@@ -19,10 +19,12 @@ var surnames = []string{
 
 // towns are real; nobody in them is.
 var towns = []struct{ city, country string }{
-	{"London", "GB"}, {"Geneva", "CH"}, {"Zurich", "CH"}, {"New York", "US"}, {"Chicago", "US"}, {"San Francisco", "US"}, {"Singapore", "SG"},
+	{"London", "GB"},
+	{"Geneva", "CH"}, {"Zurich", "CH"}, {"New York", "US"}, {"Chicago", "US"}, {"San Francisco", "US"}, {"Singapore", "SG"},
 	{"Hong Kong", "HK"}, {"Dubai", "AE"}, {"Paris", "FR"}, {"Milan", "IT"}, {"Frankfurt", "DE"}, {"Hamburg", "DE"}, {"Oslo", "NO"},
 	{"Stockholm", "SE"}, {"Amsterdam", "NL"}, {"Lisbon", "PT"}, {"Madrid", "ES"}, {"São Paulo", "BR"}, {"Mexico City", "MX"},
-	{"Lagos", "NG"}, {"Nairobi", "KE"}, {"Cape Town", "ZA"}, {"Mumbai", "IN"}, {"Tokyo", "JP"}, {"Seoul", "KR"}, {"Sydney", "AU"}, {"Toronto", "CA"},
+	{"Lagos", "NG"},
+	{"Nairobi", "KE"}, {"Cape Town", "ZA"}, {"Mumbai", "IN"}, {"Tokyo", "JP"}, {"Seoul", "KR"}, {"Sydney", "AU"}, {"Toronto", "CA"},
 }
 
 var sectorWords = []string{
@@ -40,8 +42,14 @@ var kinds = []struct {
 	{graph.OrganisationKindPublicCompany, "%s %s plc", "a listed company", sectorWords, 40_000},
 	{graph.OrganisationKindPrivateCompany, "%s %s", "a private company", sectorWords, 3_000},
 	{graph.OrganisationKindPublicCompany, "%s Group – %s", "a listed company", sectorWords, 15_000},
-	{graph.OrganisationKindFamilyOffice, "%s Family Office – %s", "a family office", []string{"Private Equity", "Real Estate", "Fine Wine"}, 30},
-	{graph.OrganisationKindFoundation, "%s Foundation for %s", "a foundation", []string{"Ocean Research", "Music", "Rare Diseases", "Literacy", "Old Buildings"}, 60},
+	{
+		graph.OrganisationKindFamilyOffice, "%s Family Office – %s", "a family office",
+		[]string{"Private Equity", "Real Estate", "Fine Wine"}, 30,
+	},
+	{
+		graph.OrganisationKindFoundation, "%s Foundation for %s", "a foundation",
+		[]string{"Ocean Research", "Music", "Rare Diseases", "Literacy", "Old Buildings"}, 60,
+	},
 	{graph.OrganisationKindUniversity, "%s %s", "a university", []string{"Education"}, 4_000},
 }
 
@@ -50,12 +58,14 @@ var titles = []struct {
 	board bool
 }{
 	{"Chair of the Board", true}, {"Non-Executive Director", true}, {"Chief Executive Officer", true}, {"Chief Financial Officer", true},
-	{"Senior Independent Director", true}, {"Trustee", true}, {"Managing Partner", false}, {"General Counsel", false}, {"Head of Investments", false},
+	{"Senior Independent Director", true},
+	{"Trustee", true}, {"Managing Partner", false}, {"General Counsel", false}, {"Head of Investments", false},
 	{"Chief Operating Officer", false}, {"Adviser to the Board", false}, {"Founder", true},
 }
 
 var interestWords = []string{
-	"sailing", "chamber music", "contemporary art", "mountaineering", "vintage cars", "rare books", "conservation", "chess", "equestrian sport",
+	"sailing", "chamber music", "contemporary art", "mountaineering", "vintage cars", "rare books", "conservation", "chess",
+	"equestrian sport",
 	"medical research", "architecture", "scholarships", "gardens", "astronomy", "marathon running",
 }
 

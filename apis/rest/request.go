@@ -31,7 +31,10 @@ func Body(r *http.Request, v any) error {
 		return Refuse(http.StatusUnsupportedMediaType, unsupportedMediaType, "send the header Content-Type: application/json")
 	}
 	if !mediatype.UTF8(media) {
-		return Refuse(http.StatusUnsupportedMediaType, unsupportedMediaType, "send the body in UTF-8: JSON has no other charset (RFC 8259 section 8.1)")
+		return Refuse(
+			http.StatusUnsupportedMediaType, unsupportedMediaType,
+			"send the body in UTF-8: JSON has no other charset (RFC 8259 section 8.1)",
+		)
 	}
 	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return Refuse(http.StatusUnsupportedMediaType, unsupportedMediaType, "send the body without a Content-Encoding")
@@ -73,10 +76,16 @@ func Query(r *http.Request, allowed ...string) (url.Values, error) {
 			if len(allowed) == 0 {
 				return nil, Refuse(http.StatusBadRequest, InvalidRequest, "no query parameters are allowed here")
 			}
-			return nil, Refuse(http.StatusBadRequest, InvalidRequest, "unknown query parameter %s: allowed are %s", quote(name), strings.Join(allowed, ", "))
+			return nil, Refuse(
+				http.StatusBadRequest, InvalidRequest, "unknown query parameter %s: allowed are %s", quote(name),
+				strings.Join(allowed, ", "),
+			)
 		}
 		if len(given) > 1 {
-			return nil, Refuse(http.StatusBadRequest, InvalidRequest, "query parameter %s is given %d times: give it once", name, len(given))
+			return nil, Refuse(
+				http.StatusBadRequest, InvalidRequest, "query parameter %s is given %d times: give it once", name,
+				len(given),
+			)
 		}
 	}
 	return values, nil

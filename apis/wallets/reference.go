@@ -65,7 +65,11 @@ func invent(i int, m model, day time.Time) *account {
 		OpenedAt: day.AddDate(0, 0, -referenceDays-20-chance.IntN(900)).Add(13 * time.Hour),
 	}}
 	times := bookings(chance, day, 18+chance.IntN(25))
-	a.move(times[0], flow{kind: "opening_balance", parties: []string{"Opening balance"}, text: "Balance brought forward"}, m.scale*int64(60+chance.IntN(80))/100, chance)
+	a.move(
+		times[0],
+		flow{kind: "opening_balance", parties: []string{"Opening balance"}, text: "Balance brought forward"},
+		m.scale*int64(60+chance.IntN(80))/100, chance,
+	)
 	last := len(times) - 1
 	for _, at := range times[1:last] {
 		flow := pick(chance, flows[m.flows])

@@ -216,7 +216,10 @@ func (a *API) wallet(r *http.Request, p *counterfoil.Principal) (Wallet, error) 
 // to both.
 func needClient(p *counterfoil.Principal) error {
 	if p.Provider == "" || p.ClientID == "" {
-		return rest.Refuse(http.StatusForbidden, "MISSING_CLIENT", "this API answers for a client, and the request was let through without one")
+		return rest.Refuse(
+			http.StatusForbidden, "MISSING_CLIENT",
+			"this API answers for a client, and the request was let through without one",
+		)
 	}
 	return nil
 }
@@ -235,7 +238,9 @@ func days(query url.Values) (from, to string, err error) {
 	return from, to, nil
 }
 
-func answerPage[T any](r *http.Request, db *sql.DB, query url.Values, s rest.Selection, scan func(func(...any) error) (T, error)) (any, error) {
+func answerPage[T any](
+	r *http.Request, db *sql.DB, query url.Values, s rest.Selection, scan func(func(...any) error) (T, error),
+) (any, error) {
 	page, err := rest.ParsePage(query, "page", "size")
 	if err != nil {
 		return nil, err
@@ -252,22 +257,33 @@ func replaceAll(ctx context.Context, tx *sql.Tx) (add func(*account) error, err 
 			return nil, fmt.Errorf("wallets: remove the old rows: %w", err)
 		}
 	}
-	wallet, err := tx.PrepareContext(ctx, `INSERT INTO wallets_wallet (provider, client_id, `+walletColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+	wallet, err := tx.PrepareContext(
+		ctx,
+		`INSERT INTO wallets_wallet (provider, client_id, `+walletColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	)
 	if err != nil {
 		return nil, fmt.Errorf("wallets: add wallets: %w", err)
 	}
-	movement, err := tx.PrepareContext(ctx, `INSERT INTO wallets_movement (wallet_id, seq, `+movementColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+	movement, err := tx.PrepareContext(
+		ctx,
+		`INSERT INTO wallets_movement (wallet_id, seq, `+movementColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	)
 	if err != nil {
 		return nil, fmt.Errorf("wallets: add movements: %w", err)
 	}
 	return func(a *account) error { // the statements end with tx
-		_, err := wallet.ExecContext(ctx, a.Owner.Provider, a.Owner.ClientID, a.ID, a.Name, a.Kind, a.Currency, a.Balance, a.Available, a.Status,
-			sortable(a.OpenedAt), sortable(a.UpdatedAt))
+		_, err := wallet.ExecContext(
+			ctx, a.Owner.Provider, a.Owner.ClientID, a.ID, a.Name, a.Kind, a.Currency, a.Balance, a.Available,
+			a.Status, sortable(a.OpenedAt), sortable(a.UpdatedAt),
+		)
 		if err != nil {
 			return fmt.Errorf("add wallet %s: %w", a.ID, err)
 		}
 		for i, m := range a.Movements {
-			_, err := movement.ExecContext(ctx, a.ID, i+1, m.ID, sortable(m.BookedAt), m.Amount, m.BalanceAfter, m.Kind, m.Counterparty, m.Description, m.Reference)
+			_, err := movement.ExecContext(
+				ctx, a.ID, i+1, m.ID, sortable(m.BookedAt), m.Amount, m.BalanceAfter, m.Kind, m.Counterparty,
+				m.Description, m.Reference,
+			)
 			if err != nil {
 				return fmt.Errorf("add movement %s: %w", m.ID, err)
 			}

@@ -47,12 +47,16 @@ type flow struct {
 }
 
 var (
-	customers = []string{"Mercado Ipê", "Padaria Aurora", "Clínica Santa Rita", "Escola Girassol", "Transportes Rio Claro", "Studio Marola"}
+	customers = []string{
+		"Mercado Ipê", "Padaria Aurora", "Clínica Santa Rita", "Escola Girassol", "Transportes Rio Claro", "Studio Marola",
+	}
 	suppliers = []string{"Gráfica Bandeira", "Energia Paulista Norte", "Aluguel Vila Serena", "Telecom Horizonte", "Segurança Atalaia"}
-	borrowers = []string{"Oficina do Beto", "Confecções Lírio", "Agropecuária Campo Alto", "Farmácia Vitória", "Construtora Pedra Azul"}
-	abroad    = []string{"Northwind Hosting", "Blue Harbor Software", "Kanda Machine Works", "Rheintal Components", "Atlantic Freight"}
-	inside    = []string{"Operations", "Card receivables", "Receivables collateral", "Loan disbursements"}
-	bank      = []string{"A55"}
+	borrowers = []string{
+		"Oficina do Beto", "Confecções Lírio", "Agropecuária Campo Alto", "Farmácia Vitória", "Construtora Pedra Azul",
+	}
+	abroad = []string{"Northwind Hosting", "Blue Harbor Software", "Kanda Machine Works", "Rheintal Components", "Atlantic Freight"}
+	inside = []string{"Operations", "Card receivables", "Receivables collateral", "Loan disbursements"}
+	bank   = []string{"A55"}
 )
 
 var flows = map[string][]flow{
