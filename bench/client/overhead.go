@@ -113,7 +113,8 @@ func compare(title string, crowd int, ops []operation) error {
 			ops[k].name, fmt.Sprintf("%.0f", median(rs, func(c cost) float64 { return c.wall })),
 			fmt.Sprintf("%.0f", slices.MinFunc(rs, byWall).wall), fmt.Sprintf("%.0f", slices.MaxFunc(rs, byWall).wall),
 			fmt.Sprintf("%.0f", median(rs, func(c cost) float64 { return c.cpu })),
-			fmt.Sprintf("%.1f", median(rs, func(c cost) float64 { return c.allocs })), fmt.Sprintf("%.0f", median(rs, func(c cost) float64 { return c.bytes })),
+			fmt.Sprintf("%.1f", median(rs, func(c cost) float64 { return c.allocs })),
+			fmt.Sprintf("%.0f", median(rs, func(c cost) float64 { return c.bytes })),
 		})
 	}
 	fmt.Println()
@@ -163,9 +164,15 @@ func inMemory() error {
 				{name: blocking, call: calls(through[blocking], url, headers(n), consume)},
 			}
 			if n == 1 {
-				ops = append(ops,
-					operation{name: "Source.Token", beside: theirToken, call: same(func() error { _, err := source.Token(ctx); return err })},
-					operation{name: theirToken, call: same(func() error { _, err := theirs.Token(); return err })})
+				ops = append(
+					ops,
+					operation{
+						name:   "Source.Token",
+						beside: theirToken,
+						call:   same(func() error { _, err := source.Token(ctx); return err }),
+					},
+					operation{name: theirToken, call: same(func() error { _, err := theirs.Token(); return err })},
+				)
 			}
 			if err := compare(fmt.Sprintf("goroutines: %d, headers of their own: %d", crowd, n), crowd, ops); err != nil {
 				return err
@@ -242,7 +249,9 @@ func calls(rt http.RoundTripper, url string, header http.Header, done func(*http
 // headers are so many of the caller's own.
 func headers(n int) http.Header {
 	h := http.Header{}
-	for _, name := range []string{"Accept", "User-Agent", "Accept-Language", "Traceparent", "Tracestate", "X-Request-Id", "Cache-Control", "Origin"}[:n] {
+	for _, name := range []string{
+		"Accept", "User-Agent", "Accept-Language", "Traceparent", "Tracestate", "X-Request-Id", "Cache-Control", "Origin",
+	}[:n] {
 		h.Set(name, "value")
 	}
 	return h

@@ -38,7 +38,10 @@ func underRenewal() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.stop()) }()
-	fmt.Printf("Calls while tokens are renewed: %d calls a second, tokens of %s, a token endpoint that takes %s, rounds of %s\n", *rate, *life, *delay, *duration)
+	fmt.Printf(
+		"Calls while tokens are renewed: %d calls a second, tokens of %s, a token endpoint that takes %s, rounds of %s\n",
+		*rate, *life, *delay, *duration,
+	)
 	names := []string{bare, ours, blocking}
 	outcomes := map[string]*outcome{}
 	for _, name := range names {

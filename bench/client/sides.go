@@ -55,7 +55,12 @@ func (t *target) source(tokens http.RoundTripper) (*client.Source, error) {
 // given time, so that it renews as often as a Source does.
 func (t *target) reused(tokens http.RoundTripper, early time.Duration) oauth2.TokenSource {
 	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, &http.Client{Transport: tokens})
-	conf := &clientcredentials.Config{ClientID: clientID, ClientSecret: t.Secret, TokenURL: t.URL + "/token", AuthStyle: oauth2.AuthStyleInHeader}
+	conf := &clientcredentials.Config{
+		ClientID:     clientID,
+		ClientSecret: t.Secret,
+		TokenURL:     t.URL + "/token",
+		AuthStyle:    oauth2.AuthStyleInHeader,
+	}
 	if early == 0 {
 		return oauth2.ReuseTokenSource(nil, conf.TokenSource(ctx))
 	}

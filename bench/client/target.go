@@ -82,7 +82,10 @@ func beServer() error {
 	ts.Config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams}
 	base := "https://" + ts.Listener.Addr().String()
 	quiet := slog.New(slog.DiscardHandler)
-	s, err := server.New(context.Background(), server.Config{Store: db, Logger: quiet, Realms: []server.Realm{{Name: "bench", Provider: p, BaseURL: base}}})
+	s, err := server.New(
+		context.Background(),
+		server.Config{Store: db, Logger: quiet, Realms: []server.Realm{{Name: "bench", Provider: p, BaseURL: base}}},
+	)
 	if err != nil {
 		return err
 	}
@@ -98,7 +101,8 @@ func beServer() error {
 	if err != nil {
 		return err
 	}
-	if err := json.NewEncoder(os.Stdout).Encode(welcome{URL: base, Certificate: ts.Certificate().Raw, Secret: creds.ClientSecret.Reveal()}); err != nil {
+	greeting := welcome{URL: base, Certificate: ts.Certificate().Raw, Secret: creds.ClientSecret.Reveal()}
+	if err := json.NewEncoder(os.Stdout).Encode(greeting); err != nil {
 		return err
 	}
 	_, err = io.Copy(io.Discard, os.Stdin)
@@ -179,7 +183,11 @@ func (t *target) stop() error {
 
 // transport is the base of one side: connections of its own.
 func (t *target) transport() *http.Transport {
-	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: t.roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 4}
+	return &http.Transport{
+		TLSClientConfig:     &tls.Config{RootCAs: t.roots, MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2:   true,
+		MaxIdleConnsPerHost: 4,
+	}
 }
 
 // answered reads an answer to its end and insists that it is good.

@@ -33,7 +33,10 @@ type changes struct {
 // change writes the files of a package anew, each operator with its change beside
 // it.
 func change(pkg, out string, only *regexp.Regexp) (*changes, error) {
-	found, err := packages.Load(&packages.Config{Mode: packages.LoadSyntax | packages.NeedDeps | packages.NeedImports, Fset: token.NewFileSet()}, pkg)
+	found, err := packages.Load(
+		&packages.Config{Mode: packages.LoadSyntax | packages.NeedDeps | packages.NeedImports, Fset: token.NewFileSet()},
+		pkg,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +103,10 @@ func (e *editor) add(pos token.Pos, what string) int {
 	p := e.fset.Position(pos)
 	begin := bytes.LastIndexByte(e.source[:p.Offset], '\n') + 1
 	line, _, _ := bytes.Cut(e.source[begin:], []byte("\n"))
-	e.mutants = append(e.mutants, mutant{fmt.Sprintf("%s:%d:%d %s", filepath.Base(p.Filename), p.Line, p.Column, what), strings.TrimSpace(string(line))})
+	e.mutants = append(
+		e.mutants,
+		mutant{fmt.Sprintf("%s:%d:%d %s", filepath.Base(p.Filename), p.Line, p.Column, what), strings.TrimSpace(string(line))},
+	)
 	return len(e.mutants) - 1
 }
 
@@ -118,7 +124,10 @@ func (e *editor) infix(n *ast.BinaryExpr, call string) {
 
 var compared = map[token.Token]string{token.LSS: "zzLess", token.LEQ: "zzLessOrEqual", token.GTR: "zzMore", token.GEQ: "zzMoreOrEqual"}
 
-var computed = map[token.Token]string{token.ADD: "zzAdd", token.SUB: "zzSubtract", token.MUL: "zzMultiply", token.QUO: "zzDivide", token.REM: "zzRemainder"}
+var computed = map[token.Token]string{
+	token.ADD: "zzAdd", token.SUB: "zzSubtract", token.MUL: "zzMultiply", token.QUO: "zzDivide",
+	token.REM: "zzRemainder",
+}
 
 func (e *editor) isConstant(x ast.Expr) bool { return e.info.Types[x].Value != nil }
 
@@ -165,7 +174,10 @@ func (e *editor) step(n *ast.IncDecStmt) {
 	if slices.Contains(e.simple, ast.Stmt(n)) {
 		text = "func() { " + text + " }()"
 	}
-	e.edits = append(e.edits, edit{at: e.offset(n.Pos()), cut: e.offset(n.End()) - e.offset(n.Pos()), text: text, order: -e.offset(n.End())})
+	e.edits = append(
+		e.edits,
+		edit{at: e.offset(n.Pos()), cut: e.offset(n.End()) - e.offset(n.Pos()), text: text, order: -e.offset(n.End())},
+	)
 }
 
 func (e *editor) binary(n *ast.BinaryExpr) {

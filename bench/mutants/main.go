@@ -73,7 +73,8 @@ func run(pkg, tests, out, only, skip string, workers int) error {
 		return fmt.Errorf("find %s: %w", tests, err)
 	}
 	trial := &trial{dir: strings.TrimSpace(string(dir)), binary: filepath.Join(out, "package.test"), workers: workers}
-	if text, err := exec.Command("go", "test", "-c", "-vet=off", "-overlay", changed.overlay, "-o", trial.binary, tests).CombinedOutput(); err != nil {
+	build := exec.Command("go", "test", "-c", "-vet=off", "-overlay", changed.overlay, "-o", trial.binary, tests)
+	if text, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build: %w\n%s", err, text)
 	}
 	fmt.Printf("%s: %d changes, %d constants not tried\n", pkg, len(changed.mutants), changed.constants)
@@ -98,7 +99,10 @@ type trial struct {
 func (t *trial) test(limit time.Duration, env []string, tests ...string) (output string, timedOut bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	c := exec.CommandContext(ctx, t.binary, "-test.run", "^("+strings.Join(tests, "|")+")$", "-test.failfast", "-test.timeout", (limit + time.Minute).String())
+	c := exec.CommandContext(
+		ctx, t.binary, "-test.run", "^("+strings.Join(tests, "|")+")$", "-test.failfast", "-test.timeout",
+		(limit + time.Minute).String(),
+	)
 	c.Dir, c.Env, c.WaitDelay = t.dir, append(os.Environ(), env...), 3*time.Second
 	text, err := c.CombinedOutput()
 	return string(text), ctx.Err() != nil, err

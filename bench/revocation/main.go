@@ -81,7 +81,10 @@ func beServer() error {
 	ts := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
 	ts.EnableHTTP2 = true
 	base := "https://" + ts.Listener.Addr().String()
-	s, err := server.New(context.Background(), server.Config{Store: db, Realms: []server.Realm{{Name: "bench", Provider: p, BaseURL: base}}})
+	s, err := server.New(
+		context.Background(),
+		server.Config{Store: db, Realms: []server.Realm{{Name: "bench", Provider: p, BaseURL: base}}},
+	)
 	if err != nil {
 		return err
 	}
@@ -156,9 +159,13 @@ func measureAt(w welcome) error {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(cert)
-	plain := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "example.com", MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}
+	plain := &http.Transport{
+		TLSClientConfig:   &tls.Config{RootCAs: pool, ServerName: "example.com", MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2: true,
+	}
 	feed, err := guard.FollowRevocations(guard.FeedConfig{
-		URL: w.URL + "/revocations", Client: &http.Client{Transport: as{"api", w.Secrets["api"], plain.Clone()}}, Logger: slog.New(slog.DiscardHandler),
+		URL: w.URL + "/revocations", Client: &http.Client{Transport: as{"api", w.Secrets["api"], plain.Clone()}},
+		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return err
@@ -190,7 +197,10 @@ func measureAt(w welcome) error {
 	slices.Sort(all)
 	at := func(percent int) time.Duration { return all[(len(all)-1)*percent/100] }
 	fmt.Printf("%d revocations, from the answer to the refusal at a guard in another process\n", len(all))
-	fmt.Printf("p50 %.2f ms   p90 %.2f ms   p99 %.2f ms   max %.2f ms   %d were there before the answer\n", ms(at(50)), ms(at(90)), ms(at(99)), ms(at(100)), early)
+	fmt.Printf(
+		"p50 %.2f ms   p90 %.2f ms   p99 %.2f ms   max %.2f ms   %d were there before the answer\n", ms(at(50)),
+		ms(at(90)), ms(at(99)), ms(at(100)), early,
+	)
 	return nil
 }
 
@@ -202,7 +212,9 @@ func guarded(issuer string, feed *guard.Feed, transport http.RoundTripper) (http
 	if err != nil {
 		return nil, nil, err
 	}
-	keys, err := guard.NewRemoteKeySet(guard.RemoteKeySetConfig{URL: issuer + "/.well-known/jwks.json", Client: &http.Client{Transport: transport}})
+	keys, err := guard.NewRemoteKeySet(
+		guard.RemoteKeySetConfig{URL: issuer + "/.well-known/jwks.json", Client: &http.Client{Transport: transport}},
+	)
 	if err != nil {
 		return nil, nil, err
 	}

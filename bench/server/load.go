@@ -154,8 +154,11 @@ func (s *side) drive(stop *atomic.Bool) ([]time.Duration, error) {
 		// them, far from one another.
 		i := int(s.next.Add(1) * 7_919_317 % uint64(s.clients))
 		body := "grant_type=client_credentials&client_id=" + clientID(i) + "&client_secret=" + clientSecret(i)
-		request = fmt.Appendf(request[:0], "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
-			s.url.Path, s.url.Host, len(body), body)
+		request = fmt.Appendf(
+			request[:0],
+			"POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
+			s.url.Path, s.url.Host, len(body), body,
+		)
 		begin := time.Now()
 		if _, err := conn.Write(request); err != nil {
 			return took, err

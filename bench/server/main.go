@@ -164,8 +164,13 @@ func compare(what string, sides []*side) error {
 	fmt.Printf("%-14s  %-34s %10s %8s %8s %11s %8s\n", what, "", "a second", "p50 ms", "p99 ms", "cpu µs each", "RSS MB")
 	for k, s := range sides {
 		rs := results[k]
-		fmt.Printf("%-14s  %-34s %10.0f %8.2f %8.2f %11.0f %8.0f\n", "", s.name, median(rs, result.perSecond), median(rs, func(r result) float64 { return r.p50 }),
-			median(rs, func(r result) float64 { return r.p99 }), median(rs, func(r result) float64 { return r.cpu }), median(rs, func(r result) float64 { return r.rss }))
+		fmt.Printf(
+			"%-14s  %-34s %10.0f %8.2f %8.2f %11.0f %8.0f\n", "", s.name, median(rs, result.perSecond),
+			median(rs, func(r result) float64 { return r.p50 }),
+			median(rs, func(r result) float64 { return r.p99 }),
+			median(rs, func(r result) float64 { return r.cpu }),
+			median(rs, func(r result) float64 { return r.rss }),
+		)
 	}
 	for k := 1; k < len(sides); k++ {
 		var ratios []float64
@@ -173,7 +178,10 @@ func compare(what string, sides []*side) error {
 			ratios = append(ratios, results[k][i].rate/results[k-1][i].rate)
 		}
 		slices.Sort(ratios)
-		fmt.Printf("%-14s  %s / %s: %.2f (%.2f to %.2f)\n", "", sides[k].name, sides[k-1].name, ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1])
+		fmt.Printf(
+			"%-14s  %s / %s: %.2f (%.2f to %.2f)\n", "", sides[k].name, sides[k-1].name, ratios[len(ratios)/2],
+			ratios[0], ratios[len(ratios)-1],
+		)
 	}
 	return nil
 }

@@ -108,7 +108,10 @@ func startUp(data string) error {
 		}
 		last.rss = max(last.rss, r.rss)
 	}
-	fmt.Printf("ready after %.0f ms (median), at most %.0f MB resident after a round\n", median(times, func(t float64) float64 { return t }), last.rss)
+	fmt.Printf(
+		"ready after %.0f ms (median), at most %.0f MB resident after a round\n",
+		median(times, func(t float64) float64 { return t }), last.rss,
+	)
 	return nil
 }
 
@@ -177,8 +180,12 @@ func floorHandler(alg, signer string) (http.Handler, error) {
 			return
 		}
 		id, now := r.PostForm.Get("client_id"), time.Now().Unix()
-		claims := fmt.Appendf(nil, `{"iss":"https://127.0.0.1/realm","exp":%d,"aud":"https://127.0.0.1/realm","sub":%q,"client_id":%q,"iat":%d,"jti":"00000000-0000-4000-8000-000000000000","scope":"read write"}`,
-			now+3600, id, id, now)
+		claims := fmt.Appendf(
+			nil,
+			`{"iss":"https://127.0.0.1/realm","exp":%d,"aud":"https://127.0.0.1/realm","sub":%q,"client_id":%q,"iat":%d,`+
+				`"jti":"00000000-0000-4000-8000-000000000000","scope":"read write"}`,
+			now+3600, id, id, now,
+		)
 		token, err := sign(claims)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -206,7 +213,14 @@ func serverHandler(words []string, base string) (http.Handler, func() error, err
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := provider.Parse("bench.yaml", fmt.Appendf(nil, "extends: oauth2\nname: bench\ntoken_endpoint: {policy: %s}\naccess_token: {signing_algorithm: %s}\n", policy, alg))
+	p, err := provider.Parse(
+		"bench.yaml",
+		fmt.Appendf(
+			nil,
+			"extends: oauth2\nname: bench\ntoken_endpoint: {policy: %s}\naccess_token: {signing_algorithm: %s}\n",
+			policy, alg,
+		),
+	)
 	if err != nil {
 		return nil, nil, err
 	}
