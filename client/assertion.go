@@ -78,11 +78,17 @@ func (s *Source) federated(ctx context.Context) (counterfoil.Secret, *counterfoi
 	v = counterfoil.Secret(strings.TrimSpace(v.Reveal()))
 	ends, ok := expiry(v.Reveal())
 	if !ok {
-		return "", &counterfoil.Error{Reason: counterfoil.AssertionMalformed, Message: "the assertion is no JWT: look where " + s.cfg.field("Assertion") + " takes it from"}
+		return "", &counterfoil.Error{
+			Reason:  counterfoil.AssertionMalformed,
+			Message: "the assertion is no JWT: look where " + s.cfg.field("Assertion") + " takes it from",
+		}
 	}
 	if !ends.IsZero() && s.past(ends) && !s.cfg.Clock.Now().Before(ends) {
 		return "", &counterfoil.Error{Reason: counterfoil.AssertionExpired,
-			Message: fmt.Sprintf("the assertion ended %s ago: whatever puts it where %s takes it from has not renewed it", s.providerTime().Sub(ends).Round(time.Second), s.cfg.field("Assertion"))}
+			Message: fmt.Sprintf(
+				"the assertion ended %s ago: whatever puts it where %s takes it from has not renewed it",
+				s.providerTime().Sub(ends).Round(time.Second), s.cfg.field("Assertion"),
+			)}
 	}
 	return v, nil
 }

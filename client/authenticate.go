@@ -56,7 +56,13 @@ func (s *Source) credentialsGiven() (err error) {
 	}
 	switch {
 	case len(given) > 1:
-		return &FieldError{Field: given[0], err: fmt.Errorf("%s are all given: a client proves itself in one way, leave out the others (RFC 6749 section 2.3)", strings.Join(named, ", "))}
+		return &FieldError{
+			Field: given[0],
+			err: fmt.Errorf(
+				"%s are all given: a client proves itself in one way, leave out the others (RFC 6749 section 2.3)",
+				strings.Join(named, ", "),
+			),
+		}
 	case len(given) == 0 && c.Certificate == nil:
 		return c.wrong("ClientSecret", "is missing: the client has nothing to prove itself with")
 	case s.method() == "":
@@ -107,7 +113,10 @@ func (s *Source) notAccepted(field string) error {
 			instead = append(instead, s.cfg.field(f))
 		}
 	}
-	return s.cfg.wrong(field, "does not serve: the description of %s accepts %s only; give %s", s.cfg.Provider.Name, strings.Join(words, ", "), strings.Join(instead, " or "))
+	return s.cfg.wrong(
+		field, "does not serve: the description of %s accepts %s only; give %s", s.cfg.Provider.Name,
+		strings.Join(words, ", "), strings.Join(instead, " or "),
+	)
 }
 
 // method is how the client authenticates: the first way that the provider accepts
@@ -149,7 +158,10 @@ var own = []string{"grant_type", "client_id", "client_secret", "client_assertion
 func (s *Source) targetsGiven() error {
 	for _, r := range s.cfg.Resources {
 		if u, err := readURL(r); err != nil || !u.IsAbs() || strings.Contains(r, "#") || u.User != nil {
-			return s.cfg.wrong("Resources", "must be absolute URIs without a fragment, such as https://api.example.com/ (RFC 8707 section 2)")
+			return s.cfg.wrong(
+				"Resources",
+				"must be absolute URIs without a fragment, such as https://api.example.com/ (RFC 8707 section 2)",
+			)
 		}
 	}
 	for name := range s.cfg.Parameters {
@@ -216,7 +228,10 @@ func (s *Source) credentials(ctx context.Context, e *entry) (credentials, *count
 		}
 	}
 	h := sha256.New()
-	for _, part := range []string{c.secret.Reveal(), c.assertion.Reveal(), c.apiKey.Reveal(), e.certificate, c.key.Algorithm, c.key.ID, thumbprint(c.key), c.audience} {
+	for _, part := range []string{
+		c.secret.Reveal(), c.assertion.Reveal(), c.apiKey.Reveal(),
+		e.certificate, c.key.Algorithm, c.key.ID, thumbprint(c.key), c.audience,
+	} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
 	h.Sum(c.print[:0])
@@ -236,7 +251,11 @@ func (s *Source) prove(cred *credentials) *counterfoil.Error {
 		cred.proof = counterfoil.Secret(proof)
 	}
 	if err != nil { // the key itself is good: where it lives may be away
-		return &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "the client's key does not sign: look at where it lives", Err: err}
+		return &counterfoil.Error{
+			Reason:  counterfoil.Unavailable,
+			Message: "the client's key does not sign: look at where it lives",
+			Err:     err,
+		}
 	}
 	return nil
 }
@@ -258,19 +277,26 @@ func (s *Source) outdated(cred credentials, err *counterfoil.Error) bool {
 }
 
 // given asks for one credential, that of a field of Config.
-func (s *Source) given(ctx context.Context, f SecretFunc, name, field string, missing counterfoil.Reason) (counterfoil.Secret, *counterfoil.Error) {
+func (s *Source) given(
+	ctx context.Context, f SecretFunc, name, field string, missing counterfoil.Reason,
+) (counterfoil.Secret, *counterfoil.Error) {
 	v, err := f(ctx)
 	switch {
 	case err != nil:
 		return "", s.notHad(name, field, missing, err)
 	case v == "":
-		return "", &counterfoil.Error{Reason: missing, Message: "the " + name + " is empty: look where " + s.cfg.field(field) + " takes it from"}
+		return "", &counterfoil.Error{
+			Reason:  missing,
+			Message: "the " + name + " is empty: look where " + s.cfg.field(field) + " takes it from",
+		}
 	}
 	return v, nil
 }
 
 // reveal asks for one that is sent as it is.
-func (s *Source) reveal(ctx context.Context, f SecretFunc, name, field string, missing counterfoil.Reason) (counterfoil.Secret, *counterfoil.Error) {
+func (s *Source) reveal(
+	ctx context.Context, f SecretFunc, name, field string, missing counterfoil.Reason,
+) (counterfoil.Secret, *counterfoil.Error) {
 	v, failure := s.given(ctx, f, name, field, missing)
 	if failure != nil || !sent.Doubtful(v) {
 		return v, failure
@@ -292,7 +318,11 @@ func (s *Source) notHad(name, field string, missing counterfoil.Reason, err erro
 	if ok && told.Class() == counterfoil.Transient || network {
 		missing = counterfoil.Unavailable
 	}
-	return &counterfoil.Error{Reason: missing, Message: "the " + name + " cannot be had from where " + s.cfg.field(field) + " says", Err: err}
+	return &counterfoil.Error{
+		Reason:  missing,
+		Message: "the " + name + " cannot be had from where " + s.cfg.field(field) + " says",
+		Err:     err,
+	}
 }
 
 // tokenRequest builds what RFC 6749 section 4.4.2 asks for, in the provider's

@@ -26,7 +26,10 @@ func (s *Source) HTTP() http.RoundTripper { return s.cfg.HTTP }
 // may have a query. One that leads out of the base URL is refused.
 func (s *Source) NewRequest(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
 	if s.apiURL == nil {
-		return nil, fmt.Errorf("client: %s is missing, and the description has none: without it this Source makes no calls", s.cfg.field("APIURL"))
+		return nil, fmt.Errorf(
+			"client: %s is missing, and the description has none: without it this Source makes no calls",
+			s.cfg.field("APIURL"),
+		)
 	}
 	ref, err := url.Parse(path)
 	if err != nil || ref.IsAbs() || ref.Host != "" || ref.User != nil {

@@ -141,7 +141,10 @@ func (s *Source) certificate(ctx context.Context) (*tls.Certificate, *counterfoi
 	}
 	if s.past(leaf.NotAfter) && !s.cfg.Clock.Now().Before(leaf.NotAfter) {
 		return nil, &counterfoil.Error{Reason: counterfoil.CertificateMissing,
-			Message: fmt.Sprintf("the client's certificate ended at %s: renew it where %s takes it from", leaf.NotAfter.UTC().Format(time.RFC3339), s.cfg.field("Certificate"))}
+			Message: fmt.Sprintf(
+				"the client's certificate ended at %s: renew it where %s takes it from",
+				leaf.NotAfter.UTC().Format(time.RFC3339), s.cfg.field("Certificate"),
+			)}
 	}
 	own := *given // what the caller does with its own changes nothing here
 	own.Leaf = leaf
@@ -153,7 +156,13 @@ func (s *Source) certificate(ctx context.Context) (*tls.Certificate, *counterfoi
 func (s *Source) binds(cert *tls.Certificate) *entry {
 	print := jose.CertificateThumbprint(cert.Leaf)
 	key := cacheKey(&s.cfg, s.tokenURL, s.prover.binding(), print)
-	return &entry{key: key, changes: s.cfg.Cache.Changes(key), base: showing(s.cfg.HTTP.(*http.Transport), cert), certificate: chainPrint(cert), ends: cert.Leaf.NotAfter}
+	return &entry{
+		key:         key,
+		changes:     s.cfg.Cache.Changes(key),
+		base:        showing(s.cfg.HTTP.(*http.Transport), cert),
+		certificate: chainPrint(cert),
+		ends:        cert.Leaf.NotAfter,
+	}
 }
 
 // chainPrint tells a certificate, with those that lead to its authority, from

@@ -100,10 +100,17 @@ type stored struct {
 
 // token returns what st holds, unless no token can be like that.
 func (st *stored) token() (counterfoil.Token, bool) {
-	if st.AccessToken == "" || !st.Issued.Before(st.Expires) || st.Expires.Sub(st.Issued) > maxLifetime || st.Issued.After(clock.System.Now().Add(maxAhead)) {
+	if st.AccessToken == "" || !st.Issued.Before(st.Expires) || st.Expires.Sub(st.Issued) > maxLifetime ||
+		st.Issued.After(clock.System.Now().Add(maxAhead)) {
 		return counterfoil.Token{}, false
 	}
-	return counterfoil.Token{Value: counterfoil.Secret(st.AccessToken), Type: st.TokenType, Scopes: st.Scopes, Issued: st.Issued, Expires: st.Expires}, true
+	return counterfoil.Token{
+		Value:   counterfoil.Secret(st.AccessToken),
+		Type:    st.TokenType,
+		Scopes:  st.Scopes,
+		Issued:  st.Issued,
+		Expires: st.Expires,
+	}, true
 }
 
 // checkKey refuses what could be a path.
@@ -142,7 +149,10 @@ func loadFile(root *os.Root, key string) (counterfoil.Token, bool, error) {
 		err = private(info)
 	}
 	if err != nil {
-		return none, false, fmt.Errorf("client: cached token %s: %w: remove the file, and rotate the secret if strangers use this machine", filepath.Join(root.Name(), key+".json"), err)
+		return none, false, fmt.Errorf(
+			"client: cached token %s: %w: remove the file, and rotate the secret if strangers use this machine",
+			filepath.Join(root.Name(), key+".json"), err,
+		)
 	}
 	var st stored
 	text, err := io.ReadAll(io.LimitReader(f, maxCacheFile))

@@ -100,7 +100,9 @@ func (p *prover) binding() string {
 
 // proof makes the proof of one request for r, with the nonce that it returns too.
 // The token is empty at the token endpoint; now is the time by r's clock.
-func (p *prover) proof(r *reader, method string, target *url.URL, token counterfoil.Secret, now time.Time) (proof, nonce string, err error) {
+func (p *prover) proof(
+	r *reader, method string, target *url.URL, token counterfoil.Secret, now time.Time,
+) (proof, nonce string, err error) {
 	nonce = r.known()
 	proof, err = p.sign(nonce, method, target, token, now)
 	return proof, nonce, err
@@ -148,7 +150,11 @@ func (s *Source) proves(call *http.Request, h *held, all *proofs) error {
 	*all = proofs{last: with}
 	proof, err := s.prover.sign(with.nonce, call.Method, &target, h.token.Value, now.Add(with.ahead))
 	if err != nil {
-		return &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "client: the key of " + s.cfg.field("DPoP") + " does not sign: look at where it lives", Err: err}
+		return &counterfoil.Error{
+			Reason:  counterfoil.Unavailable,
+			Message: "client: the key of " + s.cfg.field("DPoP") + " does not sign: look at where it lives",
+			Err:     err,
+		}
 	}
 	call.Header[proofHeader] = []string{proof}
 	return nil
@@ -173,7 +179,8 @@ func (r *reader) known() string {
 // section 8.2); "" when it has none that can be sent.
 func nonceOf(h http.Header) string {
 	fresh := h[nonceHeader]
-	if len(fresh) != 1 || len(fresh[0]) > maxNonce || strings.ContainsFunc(fresh[0], func(c rune) bool { return c < 0x21 || c > 0x7e || c == '"' || c == '\\' }) {
+	if len(fresh) != 1 || len(fresh[0]) > maxNonce ||
+		strings.ContainsFunc(fresh[0], func(c rune) bool { return c < 0x21 || c > 0x7e || c == '"' || c == '\\' }) {
 		return ""
 	}
 	return fresh[0]

@@ -25,7 +25,9 @@ func (c credentials) shownIn(text string) bool {
 			continue
 		}
 		basic, escaped := b64([]byte(c.id+":"+v)), b64([]byte(url.QueryEscape(c.id)+":"+url.QueryEscape(v)))
-		for _, form := range []string{v, url.QueryEscape(v), url.PathEscape(v), b64([]byte(v)), hex.EncodeToString([]byte(v)), basic, escaped} {
+		for _, form := range []string{
+			v, url.QueryEscape(v), url.PathEscape(v), b64([]byte(v)), hex.EncodeToString([]byte(v)), basic, escaped,
+		} {
 			if strings.Contains(text, form) {
 				return true
 			}

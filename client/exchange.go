@@ -58,7 +58,17 @@ func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *h
 			s.event(ctx, counterfoil.Event{Type: kind, Status: http.StatusOK, Attempt: n})
 			return t, nil
 		}
-		s.event(ctx, counterfoil.Event{Type: counterfoil.EventTokenRequested, Reason: err.Reason, Status: err.Status, Attempt: n, Duration: took, Detail: err.Error()})
+		s.event(
+			ctx,
+			counterfoil.Event{
+				Type:     counterfoil.EventTokenRequested,
+				Reason:   err.Reason,
+				Status:   err.Status,
+				Attempt:  n,
+				Duration: took,
+				Detail:   err.Error(),
+			},
+		)
 		if lessons < maxLessons && ctx.Err() == nil {
 			if again, ok := s.learned(ctx, e, cred, err); ok {
 				cred, lessons = again, lessons+1
@@ -172,17 +182,20 @@ func (s *Source) unreachable(ctx context.Context, cred credentials, err error) *
 		e.Message, e.Err = fmt.Sprintf("the token endpoint of %s gives no answer within %s", s.cfg.Provider.Name, s.cfg.Timeout), cause
 	} else if pin := new(PinError); errors.As(err, &pin) {
 		e.Reason = counterfoil.BadResponse
-		e.Message = fmt.Sprintf("the token endpoint of %s at %s has no public key of %s", s.cfg.Provider.Name, s.tokenURL.Host, s.cfg.field("Pins"))
+		e.Message = fmt.Sprintf("the token endpoint of %s at %s has no public key of %s",
+			s.cfg.Provider.Name, s.tokenURL.Host, s.cfg.field("Pins"))
 	} else if _, told := errors.AsType[*ProxyError](err); told || stays(err) {
 		if stays(err) {
 			e.Reason = counterfoil.BadResponse
 		}
 	} else if isUntrusted(err) {
 		e.Reason = counterfoil.BadResponse // no repetition makes it good
-		e.Message = fmt.Sprintf("the certificate of the token endpoint of %s at %s is not good: check %s, the trusted authorities and this machine's clock", s.cfg.Provider.Name, s.tokenURL.Host, s.cfg.field("TokenURL"))
+		e.Message = fmt.Sprintf("the certificate of the token endpoint of %s at %s is invalid: "+
+			"check %s, the trusted authorities and this machine's clock", s.cfg.Provider.Name, s.tokenURL.Host, s.cfg.field("TokenURL"))
 	} else if refusesCertificate(err) {
 		e.Reason = counterfoil.CertificateUnknown
-		e.Message = fmt.Sprintf("the token endpoint of %s at %s refuses this client's certificate: check %s", s.cfg.Provider.Name, s.tokenURL.Host, s.cfg.field("Certificate"))
+		e.Message = fmt.Sprintf("the token endpoint of %s at %s refuses this client's certificate: check %s",
+			s.cfg.Provider.Name, s.tokenURL.Host, s.cfg.field("Certificate"))
 	} else {
 		e.Message += s.through(s.tokenURL)
 	}
@@ -231,7 +244,10 @@ func (s *Source) refusal(resp *http.Response, body []byte, cred credentials) *co
 }
 
 // refusesForGood are statuses above 499 that no waiting changes.
-var refusesForGood = map[int]bool{http.StatusNotImplemented: true, http.StatusHTTPVersionNotSupported: true, http.StatusNetworkAuthenticationRequired: true}
+var refusesForGood = map[int]bool{
+	http.StatusNotImplemented: true, http.StatusHTTPVersionNotSupported: true,
+	http.StatusNetworkAuthenticationRequired: true,
+}
 
 // codes are the error codes of RFC 6749 section 5.2 and its neighbours.
 var codes = map[string]counterfoil.Reason{
@@ -264,8 +280,12 @@ func (s *Source) advice(e *counterfoil.Error) string {
 	switch {
 	case broad == counterfoil.InvalidClient:
 		return fmt.Sprintf("refuses the client %q%s: check its id and %s", s.cfg.ClientID, code, s.proofOfClient())
-	case e.Reason == counterfoil.InvalidDPoPProof || e.Reason.Parent() == counterfoil.InvalidDPoPProof || e.Reason == counterfoil.UseDPoPNonce:
-		return fmt.Sprintf("refuses the DPoP proof (%s): check the algorithm of %s, %s and this machine's clock", cmp.Or(e.Code, string(e.Reason)), s.cfg.field("DPoP"), s.cfg.field("TokenURL"))
+	case e.Reason == counterfoil.InvalidDPoPProof || e.Reason.Parent() == counterfoil.InvalidDPoPProof ||
+		e.Reason == counterfoil.UseDPoPNonce:
+		return fmt.Sprintf(
+			"refuses the DPoP proof (%s): check the algorithm of %s, %s and this machine's clock",
+			cmp.Or(e.Code, string(e.Reason)), s.cfg.field("DPoP"), s.cfg.field("TokenURL"),
+		)
 	case e.Reason == counterfoil.InvalidTarget:
 		return fmt.Sprintf("refuses the resources %q%s: ask for those that the client is granted", s.cfg.Resources, code)
 	case broad == counterfoil.APIKeyInvalid:
@@ -277,9 +297,15 @@ func (s *Source) advice(e *counterfoil.Error) string {
 	case e.Class() == counterfoil.Transient:
 		return fmt.Sprintf("answers %d%s: try again later", e.Status, code)
 	case e.Status >= 300 && e.Status < 400:
-		return fmt.Sprintf("answers %d%s, a redirect, which is not followed: set %s to where the endpoint is", e.Status, code, s.cfg.field("TokenURL"))
+		return fmt.Sprintf(
+			"answers %d%s, a redirect, which is not followed: set %s to where the endpoint is", e.Status, code,
+			s.cfg.field("TokenURL"),
+		)
 	case broad == counterfoil.BadResponse:
-		return fmt.Sprintf("answers %d%s, which is no OAuth error: check %s, which leads to %s", e.Status, code, s.cfg.field("TokenURL"), s.tokenURL.Host)
+		return fmt.Sprintf(
+			"answers %d%s, which is no OAuth error: check %s, which leads to %s", e.Status, code,
+			s.cfg.field("TokenURL"), s.tokenURL.Host,
+		)
 	}
 	return fmt.Sprintf("refuses the request (%s): check that the provider description fits", cmp.Or(e.Code, string(broad)))
 }

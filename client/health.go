@@ -121,7 +121,11 @@ func (s *Source) sharedHealth(ctx context.Context) Health {
 	case r := <-flight:
 		return r.Val.(Health)
 	case <-ctx.Done():
-		return Health{Status: "unhealthy", Error: "check: it had not ended when the probe did", Timestamp: s.cfg.Clock.Now().UTC().Truncate(time.Second)}
+		return Health{
+			Status:    "unhealthy",
+			Error:     "check: it had not ended when the probe did",
+			Timestamp: s.cfg.Clock.Now().UTC().Truncate(time.Second),
+		}
 	}
 }
 
@@ -156,7 +160,10 @@ func (h Health) outside() string {
 // healthCall makes the description's call. Every error is a *counterfoil.Error.
 func (s *Source) healthCall(ctx context.Context) error {
 	if s.api == nil || s.api.Health.Method == "" {
-		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: fmt.Sprintf("the description of %s names no health call", s.cfg.Provider.Name)}
+		return &counterfoil.Error{
+			Reason:  counterfoil.InvalidRequest,
+			Message: fmt.Sprintf("the description of %s names no health call", s.cfg.Provider.Name),
+		}
 	}
 	call := s.api.Health
 	req, err := s.NewRequest(ctx, call.Method, call.Path, strings.NewReader(call.Body))
@@ -173,7 +180,11 @@ func (s *Source) healthCall(ctx context.Context) error {
 	case err != nil:
 		return s.noAnswer(err)
 	case reason != "":
-		return &counterfoil.Error{Reason: reason, Status: resp.StatusCode, Message: fmt.Sprintf("the API answers %d (%s)", resp.StatusCode, reason)}
+		return &counterfoil.Error{
+			Reason:  reason,
+			Status:  resp.StatusCode,
+			Message: fmt.Sprintf("the API answers %d (%s)", resp.StatusCode, reason),
+		}
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return &counterfoil.Error{Status: resp.StatusCode, Message: fmt.Sprintf("the API answers %d", resp.StatusCode)}
 	}

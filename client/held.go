@@ -72,7 +72,8 @@ func (h *held) live(now time.Time) bool { return h != nil && clocks.Before(now, 
 // usable reports whether t, which a cache may have made up, can be taken into
 // use: one from the future is of a time when some clock was wrong.
 func (s *Source) usable(t counterfoil.Token, now time.Time) bool {
-	return t.Value != "" && clocks.Before(now, t.Expires) && !ahead(t.Issued, now) && t.Lifetime() > 0 && t.Lifetime() <= maxLifetime && !s.isRejected(t)
+	return t.Value != "" && clocks.Before(now, t.Expires) && !ahead(t.Issued, now) && t.Lifetime() > 0 && t.Lifetime() <= maxLifetime &&
+		!s.isRejected(t)
 }
 
 // ahead reports whether at is in the future, by the wall clock.

@@ -108,10 +108,12 @@ func refusalWords(body []byte) (code, description string) {
 	if err != nil || json.Unmarshal(body, &members) != nil {
 		return "", ""
 	}
-	if json.Unmarshal(members["error"], &code) != nil || len(code) > 64 || strings.Trim(code, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+	if json.Unmarshal(members["error"], &code) != nil || len(code) > 64 ||
+		strings.Trim(code, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
 		code = ""
 	}
-	if json.Unmarshal(members["error_description"], &description) != nil || strings.ContainsFunc(description, func(r rune) bool { return r < 0x20 || r > 0x7e }) {
+	if json.Unmarshal(members["error_description"], &description) != nil ||
+		strings.ContainsFunc(description, func(r rune) bool { return r < 0x20 || r > 0x7e }) {
 		description = ""
 	}
 	return code, description

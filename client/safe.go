@@ -54,7 +54,8 @@ func (s *Source) onlyReads(req *http.Request, body *replay, types []string) bool
 	default:
 		return false
 	}
-	if s.api.SafeDocuments != provider.DocumentsOfQueries || req.URL.RawQuery != s.apiURL.RawQuery { // some servers prefer its document to the body's
+	if s.api.SafeDocuments != provider.DocumentsOfQueries ||
+		req.URL.RawQuery != s.apiURL.RawQuery { // some servers prefer its document to the body's
 		return false
 	}
 	if len(types) == 0 {
@@ -99,7 +100,8 @@ func (s *Source) fixedTypes() []string {
 func isJSON(mediaType string) bool {
 	media, params, err := mime.ParseMediaType(mediaType)
 	charset, named := params["charset"]
-	return err == nil && media == "application/json" && (!named || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8"))
+	return err == nil && media == "application/json" &&
+		(!named || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8"))
 }
 
 // toGraphQL reports whether u is the URL of a GraphQL API, or that of its explorer,

@@ -140,7 +140,10 @@ func gaveUp(ctx context.Context) error {
 // but what OnEvent is told.
 func (s *Source) fly(caller context.Context) func() (any, error) {
 	return func() (any, error) {
-		ctx, cancel := withTimeout(context.WithValue(context.Background(), callerKey{}, context.WithoutCancel(caller)), s.cfg.Clock, s.cfg.Timeout)
+		ctx, cancel := withTimeout(
+			context.WithValue(context.Background(), callerKey{}, context.WithoutCancel(caller)), s.cfg.Clock,
+			s.cfg.Timeout,
+		)
 		defer cancel()
 		h, err := s.renew(ctx)
 		if err == nil {
@@ -199,7 +202,14 @@ func (s *Source) renew(ctx context.Context) (*held, error) {
 		return nil, s.notRenewed(ctx, failure)
 	}
 	if failure != nil { // the token is good, only the next process will not find it
-		s.event(ctx, counterfoil.Event{Type: counterfoil.EventTokenNotCached, Reason: counterfoil.Unavailable, Detail: "token not kept in the cache: " + failure.Error()})
+		s.event(
+			ctx,
+			counterfoil.Event{
+				Type:   counterfoil.EventTokenNotCached,
+				Reason: counterfoil.Unavailable,
+				Detail: "token not kept in the cache: " + failure.Error(),
+			},
+		)
 	}
 	s.forget()
 	return s.adopt(e, t, changes, old), nil
@@ -218,7 +228,10 @@ func (s *Source) notRenewed(ctx context.Context, err error) error {
 	}
 	e := &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "the token cache fails", Err: err}
 	if errors.Is(err, ErrCacheLost) {
-		e.Message = fmt.Sprintf("no token is asked for while the shared cache is lost, because a new token of %s ends the others': mend the cache, or set %s", s.cfg.Provider.Name, s.cfg.field("FetchWithoutCache"))
+		e.Message = fmt.Sprintf(
+			"no token is asked for while the shared cache is lost, because a new token of %s ends the others': mend the cache, or set %s",
+			s.cfg.Provider.Name, s.cfg.field("FetchWithoutCache"),
+		)
 	}
 	return s.stopped(ctx, e)
 }

@@ -93,7 +93,9 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // again decides what follows an answer or an error, and repeats the call as long
 // as there is reason to. A call that was sent and got no answer is never told the
 // answer before it.
-func (t *Transport) again(req *http.Request, body *replay, h *held, done *remedies, resp *http.Response, err error) (*http.Response, error) {
+func (t *Transport) again(
+	req *http.Request, body *replay, h *held, done *remedies, resp *http.Response, err error,
+) (*http.Response, error) {
 	s := t.Source
 	repeatable := sync.OnceValue(func() bool { return s.repeatable(req, body) })
 	for n, waits := 1, s.retries; ; n++ {
@@ -221,7 +223,8 @@ func (s *Source) failsForAWhile(resp *http.Response, err error) bool {
 	if err == nil {
 		return passes(resp.StatusCode)
 	}
-	return !s.permanent(err) && !isUntrusted(err) && !stays(err) && !refusesCertificate(err) && !strings.Contains(err.Error(), "net/http: invalid ")
+	return !s.permanent(err) && !isUntrusted(err) && !stays(err) && !refusesCertificate(err) &&
+		!strings.Contains(err.Error(), "net/http: invalid ")
 }
 
 // maxRest is how much of an answer's body is read to end its call, in bytes.
@@ -273,12 +276,18 @@ func (t *Transport) callable(u *url.URL) error {
 	case s == nil:
 		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: "client: a Transport needs a Source"}
 	case s.apiURL == nil:
-		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: "client: a Transport needs a Source that has an API: give " + s.cfg.field("APIURL")}
+		return &counterfoil.Error{
+			Reason:  counterfoil.InvalidRequest,
+			Message: "client: a Transport needs a Source that has an API: give " + s.cfg.field("APIURL"),
+		}
 	case u.Scheme != "https":
 		return &counterfoil.Error{Reason: counterfoil.InvalidRequest,
 			Message: fmt.Sprintf("client: a request to %s by %q is refused: use https, a token goes over nothing else", u.Host, u.Scheme)}
 	case t.Base != nil && len(s.cfg.Pins) > 0:
-		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: "client: Transport.Base knows nothing of " + s.cfg.field("Pins") + ": leave one of them out"}
+		return &counterfoil.Error{
+			Reason:  counterfoil.InvalidRequest,
+			Message: "client: Transport.Base knows nothing of " + s.cfg.field("Pins") + ": leave one of them out",
+		}
 	}
 	return nil
 }
@@ -305,7 +314,10 @@ func (s *Source) ready(ctx context.Context) (*held, error) {
 		}
 		if err != nil {
 			return nil, &counterfoil.Error{Reason: counterfoil.RateLimited, Err: cmp.Or(context.Cause(ctx), err), RetryAfter: wait,
-				Message: fmt.Sprintf("client: the call's turn comes too late: %s wants at most %d requests a minute", s.api.Name, len(s.calls.times))}
+				Message: fmt.Sprintf(
+					"client: the call's turn comes too late: %s wants at most %d requests a minute", s.api.Name,
+					len(s.calls.times),
+				)}
 		}
 		if h = s.held.Load(); h.live(s.cfg.Clock.Now()) {
 			return h, nil

@@ -42,7 +42,13 @@ var promises = []struct {
 // Token returns one that lives for an hour from now.
 func Token(value string) counterfoil.Token {
 	now := time.Now().Round(0)
-	return counterfoil.Token{Value: counterfoil.Secret(value), Type: "Bearer", Scopes: counterfoil.Scopes{"a", "b"}, Issued: now, Expires: now.Add(time.Hour)}
+	return counterfoil.Token{
+		Value:   counterfoil.Secret(value),
+		Type:    "Bearer",
+		Scopes:  counterfoil.Scopes{"a", "b"},
+		Issued:  now,
+		Expires: now.Add(time.Hour),
+	}
 }
 
 // Fetch returns a renewal that accepts nothing that is there.
@@ -84,7 +90,8 @@ func keepsWhole(t *testing.T, c client.Cache) {
 	want := Token("one")
 	Put(t, c, "aa-1", "one")
 	got, _, _ := c.Load(t.Context(), "aa-1")
-	if got.Value != want.Value || got.Type != want.Type || got.Scopes.String() != "a b" || got.Issued.Sub(want.Issued).Abs() > near || got.Expires.Sub(want.Expires).Abs() > near {
+	if got.Value != want.Value || got.Type != want.Type || got.Scopes.String() != "a b" || got.Issued.Sub(want.Issued).Abs() > near ||
+		got.Expires.Sub(want.Expires).Abs() > near {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	equal(t, "another key", Load(t, c, "aa-2"), "")

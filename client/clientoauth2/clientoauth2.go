@@ -60,7 +60,8 @@ func (s *source) Token() (*oauth2.Token, error) {
 	}
 	if strings.EqualFold(t.Type, "DPoP") {
 		return nil, &counterfoil.Error{Reason: counterfoil.InvalidRequest,
-			Message: "clientoauth2: the token is bound to a key, and an oauth2.TokenSource makes no proofs: use client.Transport, or leave out Config.DPoP"}
+			Message: "clientoauth2: the token is bound to a key, and an oauth2.TokenSource makes no proofs: " +
+				"use client.Transport, or leave out Config.DPoP"}
 	}
 	extra := map[string]any{"expires_at": t.Expires}
 	if t.Scopes != nil {

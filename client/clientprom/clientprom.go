@@ -46,14 +46,18 @@ func New() *Metrics {
 	}
 	duration := name("token_request_duration_seconds", "How long requests to the token endpoint took, each attempt for itself.")
 	return &Metrics{
-		events: prometheus.NewCounterVec(prometheus.CounterOpts(name("events_total", "Events of the client, such as tokens renewed and calls retried.")),
-			[]string{"provider", "client_id", "type", "reason", "status"}),
+		events: prometheus.NewCounterVec(
+			prometheus.CounterOpts(name("events_total", "Events of the client, such as tokens renewed and calls retried.")),
+			[]string{"provider", "client_id", "type", "reason", "status"},
+		),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: duration.Namespace, Subsystem: duration.Subsystem, Name: duration.Name, Help: duration.Help,
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}, // to Config.Timeout's default
 		}, []string{"provider", "client_id", "status"}),
-		last: prometheus.NewGaugeVec(prometheus.GaugeOpts(name("last_token_timestamp_seconds", "When the client's last token was obtained or renewed.")),
-			[]string{"provider", "client_id"}),
+		last: prometheus.NewGaugeVec(
+			prometheus.GaugeOpts(name("last_token_timestamp_seconds", "When the client's last token was obtained or renewed.")),
+			[]string{"provider", "client_id"},
+		),
 	}
 }
 

@@ -54,7 +54,10 @@ func (f Files) Open(reference string) (client.SecretFunc, error) {
 	if place.Key != "" {
 		limit = content.MaxFile
 	}
-	file := watch.New(place.Path, limit, f.Loose, f.Clock, func(_ context.Context, b []byte) (counterfoil.Secret, error) { return place.Secret(b) })
+	file := watch.New(
+		place.Path, limit, f.Loose, f.Clock,
+		func(_ context.Context, b []byte) (counterfoil.Secret, error) { return place.Secret(b) },
+	)
 	return func(ctx context.Context) (counterfoil.Secret, error) {
 		value, err := file.Get(ctx)
 		if err != nil {

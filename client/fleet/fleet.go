@@ -128,7 +128,9 @@ func Open(ctx context.Context, cfg Config) (*Cache, error) {
 		return nil, errors.New("fleet: Config.Lease is less than three times Config.Timeout: it would end while it is prolonged")
 	case cfg.Lease > time.Minute:
 		return nil, errors.New("fleet: Config.Lease is more than a minute: a process that lives keeps the lease for as long as it needs")
-	case len(cfg.Prefix) > 64 || strings.ContainsFunc(cfg.Prefix, func(r rune) bool { return r <= 0x20 || r > 0x7e || strings.ContainsRune(`{}*?[]\^`, r) }):
+	case len(cfg.Prefix) > 64 || strings.ContainsFunc(cfg.Prefix, func(r rune) bool {
+		return r <= 0x20 || r > 0x7e || strings.ContainsRune(`{}*?[]\^`, r)
+	}):
 		return nil, errors.New(`fleet: Config.Prefix must be at most 64 printable characters without {}*?[]\^ and spaces`)
 	}
 	option, err := serverOption(cfg)
@@ -139,8 +141,23 @@ func Open(ctx context.Context, cfg Config) (*Cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cache{cfg: cfg, ring: keys, id: rand.Text(), entries: newEntries(), pending: map[*entry]struct{}{}, kick: make(chan struct{}, 1), lost: make(chan string, 1)}
-	c.server = &server{option: option, channel: cfg.Prefix + "changes", prefix: cfg.Prefix, timeout: cfg.Timeout, clock: cfg.Clock, turned: c.turned}
+	c := &Cache{
+		cfg:     cfg,
+		ring:    keys,
+		id:      rand.Text(),
+		entries: newEntries(),
+		pending: map[*entry]struct{}{},
+		kick:    make(chan struct{}, 1),
+		lost:    make(chan string, 1),
+	}
+	c.server = &server{
+		option:  option,
+		channel: cfg.Prefix + "changes",
+		prefix:  cfg.Prefix,
+		timeout: cfg.Timeout,
+		clock:   cfg.Clock,
+		turned:  c.turned,
+	}
 	c.server.option.DialCtxFn = c.server.noting(option.DialCtxFn)
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	if err := c.begin(ctx); err != nil {

@@ -151,7 +151,10 @@ func (c *Cache) restore(e *entry, st state) error {
 	default:
 		sealed, digest, ends = c.ring.sealToken(e.key, order/2, t), c.ring.digest(t), st.endOf(left, now)
 	}
-	st, err := c.server.try(c.ctx, restore, e.key, number(order), sealed, digest, number(ends), number(t.Lifetime().Milliseconds()), c.ring[0].ID())
+	st, err := c.server.try(
+		c.ctx, restore, e.key, number(order), sealed, digest, number(ends), number(t.Lifetime().Milliseconds()),
+		c.ring[0].ID(),
+	)
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,10 @@ func (c *Cache) renew(ctx context.Context, e *entry, r client.Renewal) (counterf
 		} else if !ready {
 			continue
 		}
-		st, err := c.server.run(ctx, acquire, e.key, c.id, number(c.cfg.Lease.Milliseconds()), number(order), credentials, c.ring.ids(), number(asking.Milliseconds()))
+		st, err := c.server.run(
+			ctx, acquire, e.key, c.id, number(c.cfg.Lease.Milliseconds()), number(order), credentials, c.ring.ids(),
+			number(asking.Milliseconds()),
+		)
 		if err != nil {
 			return none, err
 		}
@@ -181,7 +184,11 @@ func (c *Cache) share(ctx context.Context, e *entry, l *lease, t counterfoil.Tok
 		put()
 		return t, fmt.Errorf("fleet: the token is not shared: it has more than %d bytes", maxSealed)
 	}
-	st, err := c.server.run(ctx, publish, e.key, number(l.number), sealed, c.ring.digest(t), number(l.last().endOf(min(t.Expires.Sub(now), lifetime), now)), number(lifetime.Milliseconds()), c.ring[0].ID())
+	st, err := c.server.run(
+		ctx, publish, e.key, number(l.number), sealed, c.ring.digest(t),
+		number(l.last().endOf(min(t.Expires.Sub(now), lifetime), now)), number(lifetime.Milliseconds()),
+		c.ring[0].ID(),
+	)
 	if err == nil && (st.what == "ok" || st.order == 2*l.number) {
 		put()
 		e.look(false)
@@ -189,7 +196,10 @@ func (c *Cache) share(ctx context.Context, e *entry, l *lease, t counterfoil.Tok
 		return t, nil
 	}
 	if err == nil {
-		err = fmt.Errorf("another process has fetched a token meanwhile, because this one was away for longer than the lease of %s", c.cfg.Lease)
+		err = fmt.Errorf(
+			"another process has fetched a token meanwhile, because this one was away for longer than the lease of %s",
+			c.cfg.Lease,
+		)
 		if c.merge(e, st) == nil {
 			if theirs, _, _ := e.current(st.got); r.Accept(theirs) {
 				return theirs, nil

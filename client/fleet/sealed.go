@@ -26,7 +26,10 @@ type ring []*seal.Key
 
 func openRing(ctx context.Context, keys []client.SecretFunc) (ring, error) {
 	if len(keys) == 0 {
-		return nil, errors.New("fleet: Config.Keys is missing: tokens are kept encrypted under a master key, make one with 'openssl rand -base64 32' and give it to every process")
+		return nil, errors.New(
+			"fleet: Config.Keys is missing: tokens are kept encrypted under a master key, " +
+				"make one with 'openssl rand -base64 32' and give it to every process",
+		)
 	}
 	var all ring
 	for i, get := range keys {
@@ -129,7 +132,13 @@ func (r ring) openToken(key string, generation int64, sealed string) (counterfoi
 	if json.Unmarshal(text, &st) != nil || st.Value == "" || st.Lifetime <= 0 || st.Lifetime > maxLifetime.Milliseconds() {
 		return counterfoil.Token{}, 0, seal.ErrDamaged
 	}
-	return counterfoil.Token{Value: counterfoil.Secret(st.Value), Type: st.Type, Scopes: st.Scopes}, time.Duration(st.Lifetime) * time.Millisecond, nil
+	return counterfoil.Token{
+			Value:  counterfoil.Secret(st.Value),
+			Type:   st.Type,
+			Scopes: st.Scopes,
+		}, time.Duration(
+			st.Lifetime,
+		) * time.Millisecond, nil
 }
 
 // sealedFailure is the plain form of a failure that processes share.
@@ -148,7 +157,9 @@ func failureContext(key string) string { return "fleet failure/" + key }
 
 func (r ring) sealFailure(key string, e *counterfoil.Error) string {
 	words := e.Error() // the cause too, which cannot be shared as an error
-	text, _ := json.Marshal(sealedFailure{e.Reason, words[:min(len(words), maxWords)], e.Code[:min(len(e.Code), maxWords)], e.Description, e.Status})
+	text, _ := json.Marshal(
+		sealedFailure{e.Reason, words[:min(len(words), maxWords)], e.Code[:min(len(e.Code), maxWords)], e.Description, e.Status},
+	)
 	return string(r[0].Seal(text, failureContext(key)))
 }
 
@@ -164,5 +175,8 @@ func (r ring) openFailure(key, sealed string, left time.Duration) (*counterfoil.
 		return nil, seal.ErrDamaged
 	}
 	return &counterfoil.Error{Reason: f.Reason, Code: f.Code, Description: f.Description, Status: f.Status, RetryAfter: left,
-		Message: fmt.Sprintf("%s (told by another process; asked again in %s)", cmp.Or(f.Message, string(f.Reason)), left.Round(time.Millisecond))}, nil
+		Message: fmt.Sprintf(
+			"%s (told by another process; asked again in %s)", cmp.Or(f.Message, string(f.Reason)),
+			left.Round(time.Millisecond),
+		)}, nil
 }

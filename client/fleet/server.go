@@ -128,7 +128,9 @@ func serverOption(cfg Config) (valkey.ClientOption, error) {
 		option.TLSConfig.ServerName = "" // each node has the name of its address
 	default:
 		if cfg.TLS.InsecureSkipVerify && cfg.TLS.VerifyConnection == nil {
-			return none, errors.New("fleet: Config.TLS does not verify certificates: set RootCAs or VerifyConnection instead of InsecureSkipVerify")
+			return none, errors.New(
+				"fleet: Config.TLS does not verify certificates: set RootCAs or VerifyConnection instead of InsecureSkipVerify",
+			)
 		}
 		own := cfg.TLS.Clone()
 		own.MinVersion = max(own.MinVersion, tls.VersionTLS12)
@@ -162,7 +164,9 @@ func dialHere(ctx context.Context, address string, d *net.Dialer, _ *tls.Config)
 
 var errPlaintext = errors.New("the way to another machine is without TLS: use rediss://, or allow it with Config.Plaintext")
 
-func credentials(user string, password client.SecretFunc, timeout time.Duration) func(valkey.AuthCredentialsContext) (valkey.AuthCredentials, error) {
+func credentials(
+	user string, password client.SecretFunc, timeout time.Duration,
+) func(valkey.AuthCredentialsContext) (valkey.AuthCredentials, error) {
 	return func(valkey.AuthCredentialsContext) (valkey.AuthCredentials, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
@@ -268,7 +272,10 @@ func (s *server) met(err error, key string) {
 // of the server.
 func isOfEntry(err error) bool {
 	answer, ok := valkey.IsValkeyErr(err)
-	return errors.Is(err, errAnswer) || ok && (strings.HasPrefix(answer.Error(), "WRONGTYPE") || strings.HasPrefix(answer.Error(), "ERR ") && strings.Contains(answer.Error(), "user_script"))
+	return errors.Is(err, errAnswer) ||
+		ok &&
+			(strings.HasPrefix(answer.Error(), "WRONGTYPE") || strings.HasPrefix(answer.Error(), "ERR ") &&
+				strings.Contains(answer.Error(), "user_script"))
 }
 
 // run takes one step at the entry of key, unless it is known that the server is

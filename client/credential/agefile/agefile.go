@@ -110,7 +110,9 @@ func decrypt(ctx context.Context, b []byte, identity client.SecretFunc) ([]byte,
 		if passphrase {
 			return nil, errors.New("it is not encrypted with this passphrase: give the right one, or the identity of a recipient")
 		}
-		return nil, errors.New("it is encrypted for none of the identities: encrypt it for the recipient of one, or give the identity of its recipient")
+		return nil, errors.New(
+			"it is encrypted for none of the identities: encrypt it for the recipient of one, or give the identity of its recipient",
+		)
 	}
 	if err != nil {
 		return nil, errDamaged

@@ -77,13 +77,17 @@ func Opener(c Config) credential.Opener {
 // service returns the SDK's client of the service.
 func (c Config) service() (*secretsmanager.Client, error) {
 	if c.AWS == nil {
-		loaded, err := config.LoadDefaultConfig(context.Background(), config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(directly)))
+		loaded, err := config.LoadDefaultConfig(
+			context.Background(), config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(directly)),
+		)
 		var profile config.SharedConfigProfileNotExistError
 		switch {
 		case errors.As(err, &profile):
 			return nil, errors.New("awssecrets: the profile that is chosen is not in the shared configuration files: look at AWS_PROFILE")
 		case err != nil:
-			return nil, errors.New("awssecrets: the configuration of AWS cannot be loaded: 'aws sts get-caller-identity' says what is wrong with it")
+			return nil, errors.New(
+				"awssecrets: the configuration of AWS cannot be loaded: 'aws sts get-caller-identity' says what is wrong with it",
+			)
 		}
 		c.AWS = &loaded
 	}
@@ -102,7 +106,9 @@ func (c Config) service() (*secretsmanager.Client, error) {
 	})
 	if at := s.Options().BaseEndpoint; at != nil {
 		if u, err := url.Parse(*at); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
-			return nil, errors.New("awssecrets: the endpoint is not an https URL without credentials: look at Config.Endpoint and AWS_ENDPOINT_URL")
+			return nil, errors.New(
+				"awssecrets: the endpoint is not an https URL without credentials: look at Config.Endpoint and AWS_ENDPOINT_URL",
+			)
 		}
 	}
 	return s, nil

@@ -40,7 +40,9 @@ type login struct{ aws.CredentialsProvider }
 type loginError struct{ error }
 
 // errNoLogin covers whatever a chain of logins has tried.
-var errNoLogin = &loginError{errors.New("there is no login: set the environment of AWS, a profile or a role; 'aws sts get-caller-identity' says what is missing")}
+var errNoLogin = &loginError{
+	errors.New("there is no login: set the environment of AWS, a profile or a role; 'aws sts get-caller-identity' says what is missing"),
+}
 
 // Retrieve returns the login.
 func (l login) Retrieve(ctx context.Context) (aws.Credentials, error) {

@@ -91,7 +91,9 @@ func (c Config) login() (azcore.TokenCredential, error) {
 	options.Logging.IncludeBody = false
 	chain, err := azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: options})
 	if err != nil {
-		return nil, errors.New("azurevault: the default chain of logins cannot be made: look at AZURE_TOKEN_CREDENTIALS, or set Config.Login")
+		return nil, errors.New(
+			"azurevault: the default chain of logins cannot be made: look at AZURE_TOKEN_CREDENTIALS, or set Config.Login",
+		)
 	}
 	return login{chain}, nil
 }
@@ -124,13 +126,17 @@ type secret struct {
 
 // reference is a host of two names at least with a port perhaps, the name of a
 // secret, and a version.
-var reference = regexp.MustCompile(`^([0-9A-Za-z-]{1,63}(?:\.[0-9A-Za-z-]{1,63}){1,8}(?::[0-9]{1,5})?)/([0-9A-Za-z-]{1,127})(?:/([0-9A-Za-z]{1,64}))?$`)
+var reference = regexp.MustCompile(
+	`^([0-9A-Za-z-]{1,63}(?:\.[0-9A-Za-z-]{1,63}){1,8}(?::[0-9]{1,5})?)/([0-9A-Za-z-]{1,127})(?:/([0-9A-Za-z]{1,64}))?$`,
+)
 
 func parse(text string) (*secret, error) {
 	found := reference.FindStringSubmatch(text)
 	if found == nil {
 		// What was given is not shown: it may be the secret itself.
-		return nil, errors.New("azurevault: the reference must be HOST/NAME or HOST/NAME/VERSION, such as acme.vault.azure.net/client-secret")
+		return nil, errors.New(
+			"azurevault: the reference must be HOST/NAME or HOST/NAME/VERSION, such as acme.vault.azure.net/client-secret",
+		)
 	}
 	return &secret{reference: text, host: found[1], name: found[2], version: found[3]}, nil
 }

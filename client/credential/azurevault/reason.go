@@ -44,7 +44,9 @@ func refusal(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return remote.Reason(ctx, err)
 	case !errors.As(err, &failed):
-		return errors.New("there is no login: set AZURE_TENANT_ID, AZURE_CLIENT_ID and a secret or certificate, or run where an identity is assigned")
+		return errors.New(
+			"there is no login: set AZURE_TENANT_ID, AZURE_CLIENT_ID and a secret or certificate, or run where an identity is assigned",
+		)
 	case code.FindString(err.Error()) != "":
 		return fmt.Errorf("the login is refused (%s)", code.FindString(err.Error()))
 	case failed.RawResponse != nil:
@@ -56,9 +58,10 @@ func refusal(ctx context.Context, err error) error {
 // hints are what to do about an answer of the vault. What comes with it is not
 // repeated.
 var hints = map[int]string{
-	http.StatusBadRequest:      "the vault does not take the name or the version",
-	http.StatusUnauthorized:    "the vault does not take the login: look at the vault's tenant and at the machine's clock",
-	http.StatusForbidden:       "access is denied: assign the role Key Vault Secrets User, look at the vault's firewall, and whether the secret is disabled or has expired",
+	http.StatusBadRequest:   "the vault does not take the name or the version",
+	http.StatusUnauthorized: "the vault does not take the login: look at the vault's tenant and at the machine's clock",
+	http.StatusForbidden: "access is denied: assign the role Key Vault Secrets User, " +
+		"check the vault's firewall, and whether the secret is disabled or has expired",
 	http.StatusNotFound:        "there is no such secret, or no such version",
 	http.StatusTooManyRequests: "the vault asks for fewer requests",
 }

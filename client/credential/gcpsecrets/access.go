@@ -117,7 +117,8 @@ func payload(body []byte) (counterfoil.Secret, error) {
 	}
 	p := answer.Payload
 	// The service writes 64-bit numbers as strings, and may leave this one out.
-	if sum := strings.Trim(string(p.DataCRC32C), `"`); sum != "" && sum != "null" && sum != strconv.FormatUint(uint64(crc32.Checksum(p.Data, castagnoli)), 10) {
+	if sum := strings.Trim(string(p.DataCRC32C), `"`); sum != "" && sum != "null" &&
+		sum != strconv.FormatUint(uint64(crc32.Checksum(p.Data, castagnoli)), 10) {
 		return "", passing{error: errors.New("the value does not match its checksum: it was damaged on its way")}
 	}
 	return remote.Value(string(p.Data))
@@ -126,9 +127,10 @@ func payload(body []byte) (counterfoil.Secret, error) {
 // hints are what to do about an answer of the service. What comes with it is not
 // repeated.
 var hints = map[int]string{
-	http.StatusBadRequest:      "the service does not take the name, or the version is disabled or destroyed",
-	http.StatusUnauthorized:    "the service does not take the login: look at its scopes and at the machine's clock",
-	http.StatusForbidden:       "access is denied: give the role roles/secretmanager.secretAccessor on it, and switch on the API in the project",
+	http.StatusBadRequest:   "the service does not take the name, or the version is disabled or destroyed",
+	http.StatusUnauthorized: "the service does not take the login: look at its scopes and at the machine's clock",
+	http.StatusForbidden: "access is denied: grant the role roles/secretmanager.secretAccessor on it, " +
+		"and enable the API in the project",
 	http.StatusNotFound:        "there is no such secret, or no such version",
 	http.StatusTooManyRequests: "the service asks for fewer requests",
 }
@@ -166,7 +168,10 @@ func refusal(ctx context.Context, err error) error {
 	case errors.As(err, &answered) && answered.Response != nil && answered.Temporary():
 		return passing{error: fmt.Errorf("the login's server answers %d", answered.Response.StatusCode)}
 	case errors.As(err, &answered) && answered.Response != nil:
-		return fmt.Errorf("the login is refused (%d): look at the key of the service account and at the machine's clock", answered.Response.StatusCode)
+		return fmt.Errorf(
+			"the login is refused (%d): look at the key of the service account and at the machine's clock",
+			answered.Response.StatusCode,
+		)
 	}
 	if !errors.As(err, &sent) {
 		return errors.New("the login cannot be used: look at its file of credentials")

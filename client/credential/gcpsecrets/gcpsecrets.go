@@ -69,7 +69,8 @@ func Opener(c Config) credential.Opener {
 		at.clock = clock.System
 	}
 	return func(reference string) (client.SecretFunc, error) {
-		if u, err := url.Parse(c.Endpoint); c.Endpoint != "" && (err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery+u.Fragment != "") {
+		if u, err := url.Parse(c.Endpoint); c.Endpoint != "" &&
+			(err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery+u.Fragment != "") {
 			return nil, errors.New("gcpsecrets: Config.Endpoint is not an https URL without credentials and query")
 		}
 		s, err := parse(reference)
@@ -114,7 +115,9 @@ func (s *service) who() (auth.TokenProvider, error) {
 		Logger:              slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
-		return nil, errors.New("there is no login: set GOOGLE_APPLICATION_CREDENTIALS to a file of credentials, or run where a service account is attached")
+		return nil, errors.New(
+			"there is no login: set GOOGLE_APPLICATION_CREDENTIALS to a file of credentials, or run where a service account is attached",
+		)
 	}
 	s.login = found
 	return found, nil
@@ -127,7 +130,9 @@ type secret struct {
 }
 
 // reference is the name of a secret, its location, and its version.
-var reference = regexp.MustCompile(`^(projects/[a-z0-9][a-z0-9.:-]{0,99}/(?:locations/([a-z0-9-]{1,40})/)?secrets/[A-Za-z0-9_-]{1,255})(/versions/[A-Za-z0-9_-]{1,63})?$`)
+var reference = regexp.MustCompile(
+	`^(projects/[a-z0-9][a-z0-9.:-]{0,99}/(?:locations/([a-z0-9-]{1,40})/)?secrets/[A-Za-z0-9_-]{1,255})(/versions/[A-Za-z0-9_-]{1,63})?$`,
+)
 
 func parse(text string) (*secret, error) {
 	found := reference.FindStringSubmatch(text)

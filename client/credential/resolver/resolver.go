@@ -105,7 +105,10 @@ func New(c Config) func(reference string) (client.SecretFunc, error) {
 
 // forms are the references that can be used.
 func (c Config) forms() []string {
-	all := []string{"env:NAME", "file:PATH", "file:PATH#KEY (a line of an environment file)", "keyring:SERVICE/NAME", "age:PATH or age:PATH#KEY (with age_identity)"}
+	all := []string{
+		"env:NAME", "file:PATH", "file:PATH#KEY (a line of an environment file)", "keyring:SERVICE/NAME",
+		"age:PATH or age:PATH#KEY (with age_identity)",
+	}
 	if c.Stdin != nil {
 		all = append(all, "stdin:")
 	}

@@ -134,7 +134,9 @@ func (v *Vault) get(ctx context.Context, path, what string) ([]byte, error) {
 
 // call sends one request and returns the body of a 200. What is asked for is
 // named in errors by what.
-func (v *Vault) call(ctx context.Context, method, path string, token counterfoil.Secret, fields map[string]string, what string) ([]byte, error) {
+func (v *Vault) call(
+	ctx context.Context, method, path string, token counterfoil.Secret, fields map[string]string, what string,
+) ([]byte, error) {
 	target := *v.base
 	target.Path = strings.TrimSuffix(target.Path, "/") + "/v1/" + path
 	var body io.Reader

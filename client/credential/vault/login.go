@@ -86,7 +86,10 @@ func (c *Config) login(local bool) (login, error) {
 	case len(all) > 1:
 		problems = append(problems, errors.New("vault: set only one of Config.Token, AppRole, Kubernetes and JWT"))
 	case len(all) == 0 && !local:
-		problems = append(problems, errors.New("vault: set one of Config.Token, AppRole, Kubernetes and JWT: only an agent on this machine does without"))
+		problems = append(
+			problems,
+			errors.New("vault: set one of Config.Token, AppRole, Kubernetes and JWT: only an agent on this machine does without"),
+		)
 	}
 	if len(problems) > 0 || len(all) == 0 {
 		return login{}, errors.Join(problems...)

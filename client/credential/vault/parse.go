@@ -41,7 +41,9 @@ func parseAuth(body []byte) (token counterfoil.Secret, life time.Duration, renew
 		return "", 0, false, err
 	}
 	if answer.Auth == nil || !isToken(counterfoil.Secret(answer.Auth.Token)) {
-		return "", 0, false, errors.New("Vault answered the login without a usable token: methods that ask for a second factor are not for programs")
+		return "", 0, false, errors.New(
+			"Vault answered the login without a usable token: methods that ask for a second factor are not for programs",
+		)
 	}
 	if life, err = lasts(answer.Auth.Lease); err != nil {
 		return "", 0, false, err

@@ -92,7 +92,10 @@ func token(document string) (word, rest string, ok bool) {
 	document = strings.TrimLeft(document, " ,\t\r\n")
 	for strings.HasPrefix(document, "#") {
 		// Where older drafts of the specification end a comment, nobody is certain.
-		end := strings.IndexFunc(document, func(r rune) bool { return r < ' ' && r != '\t' || strings.ContainsRune("\u0085\u2028\u2029", r) })
+		end := strings.IndexFunc(
+			document,
+			func(r rune) bool { return r < ' ' && r != '\t' || strings.ContainsRune("\u0085\u2028\u2029", r) },
+		)
 		if end < 0 {
 			return "", "", true
 		}

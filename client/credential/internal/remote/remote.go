@@ -36,8 +36,10 @@ const (
 
 var (
 	errTooLarge = fmt.Errorf("the answer is larger than %d bytes", MaxAnswer)
-	errAway     = errors.New("the name of its metadata service leads to another machine, and logins do not travel in the clear: see what resolves it")
-	errPlain    = errors.New("its address is not an https one, and neither logins nor secrets travel in the clear: change the endpoint")
+	errAway     = errors.New(
+		"the name of its metadata service leads to another machine, and logins do not travel in the clear: see what resolves it",
+	)
+	errPlain = errors.New("its address is not an https one, and neither logins nor secrets travel in the clear: change the endpoint")
 )
 
 // Client sends requests. A redirect is an answer like any other.

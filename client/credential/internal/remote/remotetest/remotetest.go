@@ -174,17 +174,26 @@ func (s *Service) Faults(t *testing.T, open Open, secrets ...string) {
 		fault http.HandlerFunc
 		want  string
 	}{
-		"refuses connections":     {base: changed(func(tr *http.Transport) { tr.DialContext = nowhere(t) }), want: "connection refused"},
-		"unknown authority":       {base: changed(func(tr *http.Transport) { tr.TLSClientConfig.RootCAs = x509.NewCertPool() }), want: "of an authority that is not trusted"},
-		"certificate of another":  {base: changed(func(tr *http.Transport) { tr.TLSClientConfig.ServerName = "other.test" }), want: "its certificate is for another host"},
+		"refuses connections": {base: changed(func(tr *http.Transport) { tr.DialContext = nowhere(t) }), want: "connection refused"},
+		"unknown authority": {
+			base: changed(func(tr *http.Transport) { tr.TLSClientConfig.RootCAs = x509.NewCertPool() }),
+			want: "of an authority that is not trusted",
+		},
+		"certificate of another": {
+			base: changed(func(tr *http.Transport) { tr.TLSClientConfig.ServerName = "other.test" }),
+			want: "its certificate is for another host",
+		},
 		"resets":                  {fault: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
 		"ends in the middle":      {fault: func(w http.ResponseWriter, _ *http.Request) { half(w, `{"`+echo) }, want: "breaks off"},
 		"an answer that is empty": {fault: func(w http.ResponseWriter, _ *http.Request) {}},
 		"an answer without end":   {fault: func(w http.ResponseWriter, _ *http.Request) { endless(w) }, want: "larger than"},
-		"a length beyond bounds":  {fault: func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", fmt.Sprint(1<<40)) }, want: "larger than"},
-		"a page":                  {fault: func(w http.ResponseWriter, _ *http.Request) { page(w, echo) }},
-		"another JSON":            {fault: func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, "[%q]", echo) }},
-		"wrong types":             {fault: func(w http.ResponseWriter, _ *http.Request) { wrong(w, echo) }},
+		"a length beyond bounds": {
+			fault: func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", fmt.Sprint(1<<40)) },
+			want:  "larger than",
+		},
+		"a page":       {fault: func(w http.ResponseWriter, _ *http.Request) { page(w, echo) }},
+		"another JSON": {fault: func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, "[%q]", echo) }},
+		"wrong types":  {fault: func(w http.ResponseWriter, _ *http.Request) { wrong(w, echo) }},
 		"a redirect to elsewhere": {fault: func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL+"/?"+echo, http.StatusTemporaryRedirect)
 		}, want: "answers 307"},
@@ -194,7 +203,9 @@ func (s *Service) Faults(t *testing.T, open Open, secrets ...string) {
 		"418, with what it got": {fault: func(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, echo+fmt.Sprint(r.Header), http.StatusTeapot)
 		}, want: "answers 418"},
-		"a header beyond all size": {fault: func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 11<<20)) }},
+		"a header beyond all size": {
+			fault: func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 11<<20)) },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.Break(nil)
@@ -322,7 +333,10 @@ func stacks() string {
 	all = all[:runtime.Stack(all, true)]
 	var own []string
 	for s := range strings.SplitSeq(string(all), "\n\n") {
-		for _, room := range []string{"/credential/internal/flight.", "/credential.(*keeper)", "net/http.(*persistConn)", "aws-sdk-go", "smithy-go", "azure-sdk", "cloud.google.com/go"} {
+		for _, room := range []string{
+			"/credential/internal/flight.", "/credential.(*keeper)", "net/http.(*persistConn)",
+			"aws-sdk-go", "smithy-go", "azure-sdk", "cloud.google.com/go",
+		} {
 			if strings.Contains(s, room) {
 				own = append(own, s)
 				break
