@@ -138,7 +138,10 @@ func (p *program) request(ctx context.Context, link *link, args []string, o call
 			break
 		}
 		if method = strings.ToUpper(args[0]); !slices.Contains(httpMethods, method) {
-			return nil, chooseFrom(httpMethods, fmt.Errorf("%q is neither a PATH, which begins with a slash, nor a METHOD%s", args[0], didYouMean(args[0], httpMethods)))
+			return nil, chooseFrom(
+				httpMethods,
+				fmt.Errorf("%q is neither a PATH, which begins with a slash, nor a METHOD%s", args[0], didYouMean(args[0], httpMethods)),
+			)
 		}
 	}
 	req, err := link.NewRequest(ctx, method, path, bytes.NewReader(body))
@@ -167,7 +170,10 @@ func isToken(s string) bool {
 }
 
 // httpMethods are those of calls.
-var httpMethods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodHead, http.MethodOptions}
+var httpMethods = []string{
+	http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodHead,
+	http.MethodOptions,
+}
 
 func (p *program) body(data string) ([]byte, error) {
 	switch {
@@ -193,7 +199,10 @@ func (p *program) answer(resp *http.Response, include bool) error {
 			return fmt.Errorf("read the API's answer: %w", err)
 		}
 		if len(raw) > maxAnswer {
-			return withHint(fmt.Errorf("the API's answer is longer than %d bytes", maxAnswer), "leave -o json out: the answer is then printed as it comes")
+			return withHint(
+				fmt.Errorf("the API's answer is longer than %d bytes", maxAnswer),
+				"leave -o json out: the answer is then printed as it comes",
+			)
 		}
 		var body any = string(raw)
 		if json.Valid(raw) {

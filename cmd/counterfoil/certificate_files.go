@@ -87,7 +87,8 @@ func (c *certificateFiles) look() (marks [2]fileMark) {
 }
 
 func (m fileMark) same(other fileMark) bool {
-	return m.changed.Equal(other.changed) && m.size == other.size && (m.id == nil) == (other.id == nil) && (m.id == nil || os.SameFile(m.id, other.id))
+	return m.changed.Equal(other.changed) && m.size == other.size && (m.id == nil) == (other.id == nil) &&
+		(m.id == nil || os.SameFile(m.id, other.id))
 }
 
 // get is for tls.Config.GetCertificate.

@@ -117,7 +117,10 @@ func newDevelopmentCertificate(now time.Time) ([]byte, error) {
 		return nil, err
 	}
 	// The date tells the authorities of one machine apart where people trust them.
-	ca := certificate(pkix.Name{CommonName: "Counterfoil development CA " + now.UTC().Format(time.DateOnly), Organization: []string{"this machine only"}}, now)
+	ca := certificate(
+		pkix.Name{CommonName: "Counterfoil development CA " + now.UTC().Format(time.DateOnly), Organization: []string{"this machine only"}},
+		now,
+	)
 	ca.IsCA, ca.BasicConstraintsValid, ca.MaxPathLenZero = true, true, true
 	ca.KeyUsage = x509.KeyUsageCertSign
 	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)

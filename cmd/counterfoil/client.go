@@ -64,7 +64,9 @@ func (o *operator) reveal(realm string, creds clients.Credentials, undo func() (
 		fmt.Fprintln(o.Err, once)
 	}
 	show := func(w io.Writer) {
-		for _, line := range [][2]string{{"client_id", v.ClientID}, {"client_secret", v.ClientSecret}, {"api_key", v.APIKey}, {"old_secret_ends", v.Until}} {
+		for _, line := range [][2]string{
+			{"client_id", v.ClientID}, {"client_secret", v.ClientSecret}, {"api_key", v.APIKey}, {"old_secret_ends", v.Until},
+		} {
 			if line[1] != "" {
 				fmt.Fprintf(w, "%s=%s\n", line[0], oneLine(line[1]))
 			}
@@ -82,7 +84,10 @@ func (o *operator) reveal(realm string, creds clients.Credentials, undo func() (
 	}
 	undone, failed := undo()
 	if failed != nil {
-		return withHint(errors.Join(err, failed), "what was shown once is lost: make it anew with 'counterfoil client rotate %s %s'", realm, v.ClientID)
+		return withHint(
+			errors.Join(err, failed),
+			"what was shown once is lost: make it anew with 'counterfoil client rotate %s %s'", realm, v.ClientID,
+		)
 	}
 	return withHint(err, "%s: try again", undone)
 }
@@ -126,7 +131,11 @@ there are.`,
 					return "the client is deleted again", service.DeleteClient(ctx, args[0], creds.ClientID)
 				})
 				if err == nil && len(n.Scopes) == 0 && len(known) > 0 {
-					fmt.Fprintf(o.Err, "it is allowed no scopes: the realm has %s, give it some with 'counterfoil client change %s %s --scope …'\n", join(known), args[0], oneLine(creds.ClientID))
+					fmt.Fprintf(
+						o.Err,
+						"it is allowed no scopes: the realm has %s, give it some with 'counterfoil client change %s %s --scope …'\n",
+						join(known), args[0], oneLine(creds.ClientID),
+					)
 				}
 				return err
 			})
@@ -261,7 +270,10 @@ once: look with 'client show' whether it is still used.`,
 					return err
 				}
 				if err := service.EndSecret(ctx, args[0], args[1], creds.PreviousID, time.Time{}); err != nil {
-					return withHint(fmt.Errorf("the new secret is good, but the old one was not ended: %w", err), "end it with 'counterfoil client end-secret %s %s %s'", args[0], args[1], creds.PreviousID)
+					return withHint(
+						fmt.Errorf("the new secret is good, but the old one was not ended: %w", err),
+						"end it with 'counterfoil client end-secret %s %s %s'", args[0], args[1], creds.PreviousID,
+					)
 				}
 				return nil
 			})
@@ -400,6 +412,9 @@ func (o *operator) clientRows() (write func(*admin.Client) error, end func() err
 	}
 	t := newTable(o.Out, "CLIENT ID", "NAME", "STATUS", "ENVIRONMENT", "SCOPES", "TENANTS")
 	return func(c *admin.Client) error {
-		return t.row(oneLine(c.ID), oneLine(c.Name), c.Status, string(c.Environment), counterfoil.Scopes(c.Scopes).String(), oneLine(strings.Join(c.Tenants, " ")))
+		return t.row(
+			oneLine(c.ID), oneLine(c.Name), c.Status, string(c.Environment), counterfoil.Scopes(c.Scopes).String(),
+			oneLine(strings.Join(c.Tenants, " ")),
+		)
 	}, t.flush
 }

@@ -92,15 +92,24 @@ func (o *operator) reported(file string, r *admin.Report, dry bool) error {
 	case r.Failed != "":
 		return withHint(fmt.Errorf("the import ended early: %s", r.Failed), "import the same file again to finish")
 	case bad > 0 && !r.Applied && dry:
-		return withHint(fmt.Errorf("%d of %d rows of %s cannot be taken", bad, r.Len(), file), "nothing was changed: mend them, or leave them out with --partial")
+		return withHint(
+			fmt.Errorf("%d of %d rows of %s cannot be taken", bad, r.Len(), file),
+			"nothing was changed: mend them, or leave them out with --partial",
+		)
 	case bad > 0 && !r.Applied:
-		return withHint(fmt.Errorf("%d of %d rows of %s cannot be taken, so nothing was imported", bad, r.Len(), file), "mend them, or leave them out with --partial")
+		return withHint(
+			fmt.Errorf("%d of %d rows of %s cannot be taken, so nothing was imported", bad, r.Len(), file),
+			"mend them, or leave them out with --partial",
+		)
 	case r.Counts[string(importer.Skipped)] == r.Len():
 		what := "nothing of %s was imported: each of its %d rows was skipped"
 		if dry {
 			what = "nothing of %s would be imported: each of its %d rows would be skipped"
 		}
-		return withHint(fmt.Errorf(what, file, r.Len()), "look at the detail of each row: its client is not for machines, or the member that says so is missing")
+		return withHint(
+			fmt.Errorf(what, file, r.Len()),
+			"look at the detail of each row: its client is not for machines, or the member that says so is missing",
+		)
 	case dry:
 		fmt.Fprintln(o.Err, "nothing was changed: this was a dry run")
 	}

@@ -103,7 +103,8 @@ func completeAPIs(_ *cobra.Command, args []string, _ string) ([]string, cobra.Sh
 // values.
 func completeFlags(cmd *cobra.Command) {
 	for flag, values := range map[string][]string{
-		"format": importer.Formats(), "environment": {"sandbox", "production"}, "status": {"enabled", "disabled"}, "policy": {"independent", "replace", "reuse"},
+		"format": importer.Formats(), "environment": {"sandbox", "production"}, "status": {"enabled", "disabled"},
+		"policy": {"independent", "replace", "reuse"},
 	} {
 		if cmd.Flags().Lookup(flag) != nil {
 			_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, noFiles))

@@ -95,7 +95,10 @@ func (p *program) noCalls(l *link) error {
 	case l.api.Name == "":
 		return fmt.Errorf("connection %s gives tokens only: %s leads to a description without an API", l.name, p.place.key("provider"))
 	}
-	return fmt.Errorf("connection %s gives tokens only: %s is missing, and the description has no URL of the API", l.name, p.place.key("api_url"))
+	return fmt.Errorf(
+		"connection %s gives tokens only: %s is missing, and the description has no URL of the API", l.name,
+		p.place.key("api_url"),
+	)
 }
 
 // toMend adds the next action to an error of a value of the configuration.

@@ -54,7 +54,10 @@ func (d dataDir) masterKey() (counterfoil.Secret, error) {
 		_, err = seal.ParseKey(key)
 	}
 	if err != nil {
-		err = withHint(fmt.Errorf("master key %s: %w", path, err), "restore a copy of the file, or move %s away and start afresh: clients, keys and data are made anew", d)
+		err = withHint(
+			fmt.Errorf("master key %s: %w", path, err),
+			"restore a copy of the file, or move %s away and start afresh: clients, keys and data are made anew", d,
+		)
 	}
 	return key, err
 }
@@ -74,8 +77,11 @@ func (d dataDir) keyed(ctx context.Context) error {
 	}
 	for _, k := range stored.Keys {
 		if _, sealed := seal.Sealed([]byte(k.Private.Reveal())); sealed {
-			return withHint(fmt.Errorf("the master key %s is lost: the file is missing, and the keys in the database are sealed under it", d.keyFile()),
-				"restore a copy of the file, or move %s away and start afresh: clients, keys and data are made anew", d)
+			return withHint(
+				fmt.Errorf("the master key %s is lost: the file is missing, and the keys in the database are sealed under it", d.keyFile()),
+				"restore a copy of the file, or move %s away and start afresh: clients, keys and data are made anew",
+				d,
+			)
 		}
 	}
 	return nil
@@ -109,7 +115,10 @@ func (d dataDir) create() error {
 			return err
 		}
 		if mode := info.Mode().Perm(); mode&0o002 != 0 {
-			return withHint(fmt.Errorf("others may write to the data directory %s (mode %o)", dir, mode), "chmod 700 it, after a look at what is in it")
+			return withHint(
+				fmt.Errorf("others may write to the data directory %s (mode %o)", dir, mode),
+				"chmod 700 it, after a look at what is in it",
+			)
 		}
 	}
 	probe, err := os.CreateTemp(string(d), ".probe.*")
@@ -133,7 +142,10 @@ func (d dataDir) providers() ([]*provider.Provider, error) {
 			return nil, err
 		}
 		if other, twice := seen[p.Name]; twice {
-			return nil, withHint(fmt.Errorf("%s and %s both describe a provider called %q", other, source, p.Name), "give one of them another name")
+			return nil, withHint(
+				fmt.Errorf("%s and %s both describe a provider called %q", other, source, p.Name),
+				"give one of them another name",
+			)
 		}
 		seen[p.Name] = source
 		all = append(all, p)
@@ -165,7 +177,10 @@ func (d dataDir) passedOver() []string {
 	var doubts []string
 	for _, e := range entries {
 		if name := e.Name(); !isDescription(name) && !strings.HasPrefix(name, ".") && !strings.HasSuffix(name, "~") {
-			doubts = append(doubts, fmt.Sprintf("%s is not read: the name of a description ends in .yaml or .yml", filepath.Join(string(d), "providers", name)))
+			doubts = append(
+				doubts,
+				fmt.Sprintf("%s is not read: the name of a description ends in .yaml or .yml", filepath.Join(string(d), "providers", name)),
+			)
 		}
 	}
 	return doubts
@@ -190,7 +205,10 @@ func (d dataDir) storeWith(ctx context.Context, open opener) (*sqlite.Store, err
 	_, err := os.Stat(d.consumer())
 	if used := err == nil; used {
 		if info, err := os.Stat(d.database()); errors.Is(err, fs.ErrNotExist) || (err == nil && info.Size() == 0) {
-			return nil, withHint(fmt.Errorf("the database %s is lost: the file is missing or empty, and the directory was in use", d.database()), "%s", afresh)
+			return nil, withHint(
+				fmt.Errorf("the database %s is lost: the file is missing or empty, and the directory was in use", d.database()),
+				"%s", afresh,
+			)
 		}
 	}
 	store, err := open.open(ctx, d.database())

@@ -243,7 +243,10 @@ func (e *examination) handshake(ctx context.Context) (string, error) {
 	if len(e.config.Pins) > 0 {
 		pinned = ", with a pinned key"
 	}
-	return fmt.Sprintf("%s, certificate of %s until %s%s", tls.VersionName(resp.TLS.Version), subject(leaf), leaf.NotAfter.Format(time.DateOnly), pinned), nil
+	return fmt.Sprintf(
+		"%s, certificate of %s until %s%s", tls.VersionName(resp.TLS.Version), subject(leaf),
+		leaf.NotAfter.Format(time.DateOnly), pinned,
+	), nil
 }
 
 // inBetween adds the proxy to an error that does not name it, such as that of an
@@ -274,7 +277,10 @@ func (e *examination) clock(context.Context) (string, error) {
 	}
 	skew := e.said.Sub(date.Add(500 * time.Millisecond)).Round(time.Second) // Date has whole seconds
 	if skew.Abs() > maxSkew {
-		return "", withHint(fmt.Errorf("this machine's clock is %s off the server's", skew), "set this machine's clock, for example with a time service: tokens are refused when it is off")
+		return "", withHint(
+			fmt.Errorf("this machine's clock is %s off the server's", skew),
+			"set this machine's clock, for example with a time service: tokens are refused when it is off",
+		)
 	}
 	return fmt.Sprintf("%s off the server's", skew.Abs()), nil
 }
@@ -295,7 +301,10 @@ func (e *examination) scope(context.Context) (string, error) {
 	case granted == nil:
 		return "the provider does not say what it granted; the API needs " + needed.String(), nil
 	case !granted.ContainsAll(needed):
-		return "", withHint(fmt.Errorf("the token has %q, the API needs %q", granted, needed), "add it to {scope}, or ask the provider to allow it to the client")
+		return "", withHint(
+			fmt.Errorf("the token has %q, the API needs %q", granted, needed),
+			"add it to {scope}, or ask the provider to allow it to the client",
+		)
 	}
 	return granted.String(), nil
 }

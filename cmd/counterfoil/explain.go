@@ -76,9 +76,11 @@ func remedy(err error) string {
 	case errors.As(err, &hop) && hop.Op == "proxyconnect":
 		return proxyRemedy
 	case errors.As(err, &pin):
-		return "ask the provider whether it has changed its key: if so, add " + pin.Shown + " to {pins}, and if not, let nothing be sent there"
+		return "ask the provider whether it has changed its key: if so, add " + pin.Shown +
+			" to {pins}, and if not, send nothing there"
 	case errors.As(err, &unknown):
-		return "the server's certificate is signed by an authority that is not trusted here: name its certificate as {ca_file}, or in SSL_CERT_FILE"
+		return "the server's certificate is signed by an authority that is not trusted here: " +
+			"name its certificate as {ca_file}, or in SSL_CERT_FILE"
 	case errors.As(err, &hostname):
 		return "the certificate is for another host: check {token_url} and {api_url}"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:

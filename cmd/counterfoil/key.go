@@ -42,7 +42,10 @@ func showKeys(w io.Writer, keys []signing.View) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "KEY ID\tALGORITHM\tSTATE\tCREATED\tSIGNS FROM\tENDS")
 	for _, k := range keys {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", oneLine(k.ID), k.Algorithm, k.State, stamp(k.Created), stamp(k.Activates), stamp(k.Expires))
+		fmt.Fprintf(
+			t, "%s\t%s\t%s\t%s\t%s\t%s\n", oneLine(k.ID), k.Algorithm, k.State, stamp(k.Created), stamp(k.Activates),
+			stamp(k.Expires),
+		)
 	}
 	t.Flush()
 }

@@ -41,7 +41,10 @@ It takes none of the flags that say where a server is.`,
 		},
 	}
 	cmd.Flags().StringVar(&algorithm, "algorithm", jose.ES256, "what it signs with: ES256, EdDSA, PS256 or RS256")
-	_ = cmd.RegisterFlagCompletionFunc("algorithm", cobra.FixedCompletions([]string{jose.ES256, jose.EdDSA, jose.PS256, jose.RS256}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc(
+		"algorithm",
+		cobra.FixedCompletions([]string{jose.ES256, jose.EdDSA, jose.PS256, jose.RS256}, cobra.ShellCompDirectiveNoFileComp),
+	)
 	return cmd
 }
 

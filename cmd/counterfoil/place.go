@@ -25,7 +25,8 @@ func (pl *place) key(key string) string {
 // remedyInBetween is the next action when what comes through the proxy makes no
 // sense.
 func remedyInBetween(proxy string) string {
-	return "connections go through the proxy " + proxy + ": check that HTTPS_PROXY names an HTTP proxy, or except the provider's host by NO_PROXY"
+	return "connections go through the proxy " + proxy +
+		": check that HTTPS_PROXY names an HTTP proxy, or except the provider's host by NO_PROXY"
 }
 
 var inBraces = regexp.MustCompile(`\{[a-z_]+\}`)

@@ -135,7 +135,10 @@ func (p *program) providerCheck(files []string) error {
 		}
 	})
 	if err == nil && bad > 0 {
-		err = withHint(fmt.Errorf("%d of %d descriptions are mistaken", bad, len(files)), "mend the lines above and check again; 'counterfoil provider show oauth2' prints one that is complete")
+		err = withHint(
+			fmt.Errorf("%d of %d descriptions are mistaken", bad, len(files)),
+			"mend the lines above and check again; 'counterfoil provider show oauth2' prints one that is complete",
+		)
 	}
 	return err
 }
@@ -161,5 +164,7 @@ func ofProvider(err error, nameOrFile string) string {
 		}
 		return "" // the message says what the file lacks
 	}
-	return strings.TrimSpace(strings.TrimPrefix(didYouMean(nameOrFile, provider.Names()), ": ") + " 'counterfoil provider list' shows the catalog")
+	return strings.TrimSpace(
+		strings.TrimPrefix(didYouMean(nameOrFile, provider.Names()), ": ") + " 'counterfoil provider list' shows the catalog",
+	)
 }

@@ -169,13 +169,21 @@ func (o *operator) remote() (admin.Service, error) {
 		return nil, err
 	}
 	if link.api.Name != adminAPI || link.api.Kind != provider.REST {
-		return nil, withHint(fmt.Errorf("the connection %s leads to the API %q of %s, which is no Admin API", o.server, link.api.Name, link.config.Provider.Name),
-			"name a connection whose provider is counterfoil; docs/admin.md has an example")
+		return nil, withHint(
+			fmt.Errorf(
+				"the connection %s leads to the API %q of %s, which is no Admin API", o.server, link.api.Name,
+				link.config.Provider.Name,
+			),
+			"name a connection whose provider is counterfoil; docs/admin.md has an example",
+		)
 	}
 	if err := o.noCalls(link); err != nil {
 		return nil, withHint(err, "add {api_url}")
 	}
-	return &admin.Remote{URL: link.apiURL, HTTP: &http.Client{Transport: &client.Transport{Source: link.Source}, Timeout: adminPatience}}, nil
+	return &admin.Remote{
+		URL:  link.apiURL,
+		HTTP: &http.Client{Transport: &client.Transport{Source: link.Source}, Timeout: adminPatience},
+	}, nil
 }
 
 // actor is who changes what a server keeps, for its record.
@@ -227,7 +235,11 @@ func (o *operator) mend(cmd *cobra.Command, s admin.Service, err error) error {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
 		return &failure{code: exitUsage, err: err}
 	case http.StatusForbidden:
-		return &failure{code: exitRefused, err: err, hint: "the client of the connection has to be allowed the scope, and the connection to ask for it"}
+		return &failure{
+			code: exitRefused,
+			err:  err,
+			hint: "the client of the connection has to be allowed the scope, and the connection to ask for it",
+		}
 	case http.StatusInternalServerError:
 		return &failure{code: exitServerFault, err: err, hint: "the server's log has the cause"}
 	}

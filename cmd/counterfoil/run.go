@@ -228,7 +228,10 @@ Exit codes: 0 good, 1 local failure, 2 usage, 3 authentication refused,
 	}
 	root.SetVersionTemplate(versionLine() + "\n")
 	flags := root.PersistentFlags()
-	flags.StringVar(&p.config, "config", "", "client configuration (default $COUNTERFOIL_CONFIG, then counterfoil/consumer.yaml in your configuration directory)")
+	flags.StringVar(
+		&p.config, "config", "",
+		"client configuration (default $COUNTERFOIL_CONFIG, then counterfoil/consumer.yaml in your configuration directory)",
+	)
 	flags.BoolVar(&p.noExec, "no-exec", false, "run no program for a secret: refuse exec: references")
 	flags.VarP(&p.output, "output", "o", "output for people or for programs: text or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))

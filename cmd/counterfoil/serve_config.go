@@ -150,7 +150,10 @@ const maxConfig = 1 << 20
 func readServeConfig(path string) (*serveConfig, *strict.Document, error) {
 	f, err := files.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, withHint(fmt.Errorf("no configuration at %s", path), "name the server's with --config; docs/serve.md has an example")
+		return nil, nil, withHint(
+			fmt.Errorf("no configuration at %s", path),
+			"name the server's with --config; docs/serve.md has an example",
+		)
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, nil, withHint(err, "make the file readable for this user")

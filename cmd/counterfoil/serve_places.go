@@ -95,14 +95,25 @@ func (pl *planner) places() {
 				continue
 			}
 			if a.path == b.path {
-				pl.fail(to("realms", i, "path"), "the realm %s is at %s%s already: give %s another host or path", a.Name, b.hosts[h], a.path, b.Name)
+				pl.fail(
+					to("realms", i, "path"), "the realm %s is at %s%s already: give %s another host or path", a.Name,
+					b.hosts[h], a.path, b.Name,
+				)
 			}
 			if a.Issuer == b.Issuer || a.Issuer == b.BaseURL || a.BaseURL == b.Issuer {
-				pl.fail(to("realms", i, "issuer"), "%s and %s would both publish metadata for one of their issuers at %s: give each an issuer of its own", a.Name, b.Name, b.hosts[h])
+				pl.fail(
+					to("realms", i, "issuer"),
+					"%s and %s would both publish metadata for one of their issuers at %s: give each an issuer of its own",
+					a.Name, b.Name, b.hosts[h],
+				)
 			}
 			for _, pair := range [][2]*plannedRealm{{a, b}, {b, a}} {
 				if outer, inner := pair[0], pair[1]; outer.covered(inner.path) {
-					pl.fail(to("realms", i, "path"), "at %s, the realm %s would cover endpoints of the realm %s: choose another path", b.hosts[h], inner.Name, outer.Name)
+					pl.fail(
+						to("realms", i, "path"),
+						"at %s, the realm %s would cover endpoints of the realm %s: choose another path", b.hosts[h],
+						inner.Name, outer.Name,
+					)
 				}
 			}
 		}

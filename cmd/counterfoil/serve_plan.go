@@ -96,7 +96,9 @@ func (p *program) plan(ctx context.Context, file string, look inspector) (*plan,
 	}
 	pl := &planner{
 		Document: doc, plan: &plan{serveConfig: config, file: file, doc: doc}, dir: dir, now: clock.System.Now(),
-		secrets: resolver.New(resolver.Config{Dir: dir, Loose: true, Getenv: p.getenv, AgeIdentity: config.AgeIdentity}), malformed: doc.Err() != nil,
+		secrets: resolver.New(
+			resolver.Config{Dir: dir, Loose: true, Getenv: p.getenv, AgeIdentity: config.AgeIdentity},
+		), malformed: doc.Err() != nil,
 	}
 	pl.address(ctx)
 	pl.proxy()
@@ -221,7 +223,12 @@ func (pl *planner) address(ctx context.Context) {
 	case unknown != nil:
 		pl.fail(to("listen"), "%q is no port: use a number from 0 to 65535", name)
 	case port > 0 && !mayListen(port):
-		pl.fail(to("listen"), "this user may not listen on port %d: give the process CAP_NET_BIND_SERVICE (AmbientCapabilities of systemd), or use a port from 1024 on", port)
+		pl.fail(
+			to("listen"),
+			"this user may not listen on port %d: give the process CAP_NET_BIND_SERVICE "+
+				"(AmbientCapabilities of systemd), or use a port from 1024 on",
+			port,
+		)
 	}
 	if err == nil && host != "" && net.ParseIP(host) == nil {
 		limited, cancel := context.WithTimeout(ctx, 2*time.Second)
@@ -229,10 +236,12 @@ func (pl *planner) address(ctx context.Context) {
 		if found, err := net.DefaultResolver.LookupHost(limited, host); err != nil {
 			pl.fail(to("listen"), "%q is neither an address nor a name that can be looked up here", host)
 		} else if !slices.ContainsFunc(found, isOwnAddress) {
-			pl.warn("listen: %s is no address of this machine, but of %s: nothing can listen there unless it becomes one", host, strings.Join(found, " and "))
+			pl.warn("listen: %s is no address of this machine, but of %s: nothing can listen there unless it becomes one",
+				host, strings.Join(found, " and "))
 		}
 	} else if err == nil && host != "" && !isOwnAddress(host) {
-		pl.warn("listen: %s is no address of this machine: nothing can listen there unless it becomes one", host)
+		pl.warn("listen: %s is no address of this machine: nothing can listen there unless it becomes one",
+			host)
 	}
 	pl.Log.Level, pl.Log.Format = cmp.Or(pl.Log.Level, "info"), cmp.Or(pl.Log.Format, "text")
 }
@@ -285,7 +294,8 @@ func (pl *planner) proxy() {
 	}{
 		{to("address_header"), peer.Config{TrustedProxies: proxies, AddressHeader: string(pl.AddressHeader)}},
 		{to("certificate_header"), peer.Config{TrustedProxies: proxies, CertificateHeader: h.Name, CertificateForm: peer.Form(h.Form)}},
-		{to("certificate_header"), peer.Config{TrustedProxies: proxies, AddressHeader: string(pl.AddressHeader), CertificateHeader: h.Name}},
+		{to("certificate_header"), peer.Config{TrustedProxies: proxies, AddressHeader: string(pl.AddressHeader),
+			CertificateHeader: h.Name}},
 	} {
 		if err := c.config.Validate(); err != nil && pl.Has(c.way) {
 			if says := fmt.Sprint(c.way, err); says != before {
@@ -344,7 +354,11 @@ func (pl *planner) tls() {
 			case len(pl.TrustedProxies) > 0: // clients see the proxy's
 				pl.warn("the certificate %s is not for %s, a host of the realm %s", pl.TLS.Certificate, host, r.Name)
 			default:
-				pl.fail(to("tls", "certificate"), "the certificate %s is not for %s, a host of the realm %s: no client would take it", pl.TLS.Certificate, host, r.Name)
+				pl.fail(
+					to("tls", "certificate"),
+					"the certificate %s is not for %s, a host of the realm %s: no client would take it",
+					pl.TLS.Certificate, host, r.Name,
+				)
 			}
 		}
 	}
@@ -397,7 +411,12 @@ func (pl *planner) keys(ctx context.Context, look inspector) {
 	for _, k := range stored.Keys {
 		id, sealed := seal.Sealed([]byte(k.Private.Reveal()))
 		if sealed && !known[id] && complete {
-			pl.fail(to("master_key"), "the keys in the database are sealed under master key %s, and this is another: give that one, or name it in previous_master_keys", id)
+			pl.fail(
+				to("master_key"),
+				"the keys in the database are sealed under master key %s, and this is another: "+
+					"give that one, or name it in previous_master_keys",
+				id,
+			)
 			return
 		}
 	}
@@ -438,7 +457,8 @@ func (pl *planner) written(way []any, c *realmConfig) {
 		is             bool
 	}{
 		{"tenants", "any tenant", len(c.Tenants) == 0}, {"hosts", "that of base_url", len(c.Hosts) == 0 && c.BaseURL != ""},
-		{"scopes", "those of the description", len(c.Scopes) == 0}, {"signing_algorithms", "those of the description", len(c.SigningAlgorithms) == 0},
+		{"scopes", "those of the description", len(c.Scopes) == 0},
+		{"signing_algorithms", "those of the description", len(c.SigningAlgorithms) == 0},
 		{"client_authentication", "those of the description", len(c.ClientAuthentication) == 0},
 		{"resources", "those of the description", len(c.Resources) == 0}, {"audience", "that of the description", len(c.Audience) == 0},
 		{"claims", "those of the description", len(c.Claims) == 0},
@@ -609,7 +629,11 @@ func (pl *planner) admin() {
 		return
 	}
 	if api, ok := p.API(adminAPI); !ok || api.Kind != provider.REST {
-		pl.fail(to("admin", "realm"), "the provider %s of the realm %s describes no REST API called %s: take the provider counterfoil, or extend it", p.Name, pl.Admin.Realm, adminAPI)
+		pl.fail(
+			to("admin", "realm"),
+			"the provider %s of the realm %s describes no REST API called %s: take the provider counterfoil, or extend it",
+			p.Name, pl.Admin.Realm, adminAPI,
+		)
 	}
 }
 

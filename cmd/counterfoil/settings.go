@@ -58,7 +58,13 @@ func (s *site) settle(ctx context.Context, clients *clients.Service, r *realm) e
 		return withHint(err, "mend or delete the file: it is made anew, with new secrets")
 	}
 	c := &r.client
-	c.id, c.secret, c.apiKey = env.Get(varClientID), counterfoil.Secret(env.Get(varClientSecret)), counterfoil.Secret(env.Get(variable(r.Provider, provider.SettingAPIKey, varAPIKey)))
+	c.id, c.secret, c.apiKey = env.Get(
+		varClientID,
+	), counterfoil.Secret(
+		env.Get(varClientSecret),
+	), counterfoil.Secret(
+		env.Get(variable(r.Provider, provider.SettingAPIKey, varAPIKey)),
+	)
 	if err := s.authenticate(ctx, clients, r); err != nil {
 		return err
 	}
@@ -92,7 +98,11 @@ func (s *site) authenticate(ctx context.Context, service *clients.Service, r *re
 	}
 	c.id, c.tenants = found.ID, found.Tenants
 	if c.id == "" {
-		development := clients.NewClient{Realm: r.Name, Settings: store.Settings{Name: developmentClient, Scopes: r.ScopeNames()}, WithAPIKey: r.Needs(provider.HeaderFromAPIKey)}
+		development := clients.NewClient{
+			Realm:      r.Name,
+			Settings:   store.Settings{Name: developmentClient, Scopes: r.ScopeNames()},
+			WithAPIKey: r.Needs(provider.HeaderFromAPIKey),
+		}
 		if needsTenant(r.Provider) {
 			development.Tenants = []string{developmentTenant, secondTenant}
 		}
@@ -233,6 +243,9 @@ func (s *site) writeConsumer() error {
 	if err != nil {
 		return err
 	}
-	head := fmt.Sprintf("# Written by 'counterfoil up' at each start. Try: counterfoil --config %s call a55 GET /wallets\n", s.dir.consumer())
+	head := fmt.Sprintf(
+		"# Written by 'counterfoil up' at each start. Try: counterfoil --config %s call a55 GET /wallets\n",
+		s.dir.consumer(),
+	)
 	return files.Write(s.dir.consumer(), append([]byte(head), body...), 0o600)
 }

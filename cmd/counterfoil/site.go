@@ -95,7 +95,10 @@ func referenceAPIs(db *sql.DB, log *slog.Logger) map[string]apis.API {
 // standIn returns the reference API that is described, or one of its kind that
 // answers for an API that only its owner has.
 func standIn(reference map[string]apis.API, described *provider.API) apis.API {
-	kinds := map[string]provider.Kind{"calendar": provider.GraphQL, "profiles": provider.GraphQL, "events": provider.REST, "wallets": provider.REST}
+	kinds := map[string]provider.Kind{
+		"calendar": provider.GraphQL, "profiles": provider.GraphQL, "events": provider.REST,
+		"wallets": provider.REST,
+	}
 	switch {
 	case kinds[described.Name] == described.Kind:
 		return reference[described.Name]
@@ -166,7 +169,10 @@ func (s *site) mount(ctx context.Context) error {
 			described := &r.APIs[i]
 			api := standIn(reference, described)
 			if api.Name() != described.Name && !(r.Source().Builtin && described.Name == directory) {
-				s.log.Info("no reference API has this name and kind: another answers", "realm", r.Name, "api", described.Name, "kind", described.Kind, "answers", api.Name())
+				s.log.Info(
+					"no reference API has this name and kind: another answers", "realm", r.Name, "api",
+					described.Name, "kind", described.Kind, "answers", api.Name(),
+				)
 			}
 			if !prepared[api.Name()] {
 				if err := apis.Prepare(ctx, s.store.DB(), api, owners); err != nil {
@@ -221,13 +227,16 @@ func (s *site) protect(r *realm, described *provider.API, api apis.API) error {
 	}
 	place(described.Path, below(strings.TrimSuffix("/"+r.Name+described.Path, "/"), guarded))
 	if explorer := api.Explorer(); explorer != nil && described.Explorer != "" {
-		place(described.Explorer, below(strings.TrimSuffix("/"+r.Name+described.Explorer, "/"), http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-			if req.Method == http.MethodGet || req.Method == http.MethodHead {
-				explorer.ServeHTTP(w, req)
-				return
-			}
-			guarded.ServeHTTP(w, req)
-		})))
+		place(
+			described.Explorer,
+			below(strings.TrimSuffix("/"+r.Name+described.Explorer, "/"), http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				if req.Method == http.MethodGet || req.Method == http.MethodHead {
+					explorer.ServeHTTP(w, req)
+					return
+				}
+				guarded.ServeHTTP(w, req)
+			})),
+		)
 	}
 	if described.BasePath != described.Path {
 		// What clients take for the API begins above it: there, too, they are

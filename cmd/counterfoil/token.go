@@ -99,7 +99,10 @@ func (l *link) follow(ctx context.Context) error {
 
 // tokenStep tells all of a token but what it is.
 func (p *program) tokenStep(t counterfoil.Token) {
-	p.step("token", "%s, scope %q, got %s ago, expires in %s", t.Type, t.Scopes, time.Since(t.Issued).Round(time.Second), time.Until(t.Expires).Round(time.Second))
+	p.step(
+		"token", "%s, scope %q, got %s ago, expires in %s", t.Type, t.Scopes, time.Since(t.Issued).Round(time.Second),
+		time.Until(t.Expires).Round(time.Second),
+	)
 }
 
 // forget removes tokens from the cache: those of one connection, or all.
@@ -111,7 +114,10 @@ func (p *program) forget(ctx context.Context, args []string) error {
 			return err
 		}
 		if err := link.Forget(ctx); err != nil {
-			return withHint(fmt.Errorf("forget tokens: %s", strings.TrimPrefix(err.Error(), "client: ")), "remove the files of the token cache yourself")
+			return withHint(
+				fmt.Errorf("forget tokens: %s", strings.TrimPrefix(err.Error(), "client: ")),
+				"remove the files of the token cache yourself",
+			)
 		}
 		of = args[0]
 	} else {
@@ -124,7 +130,8 @@ func (p *program) forget(ctx context.Context, args []string) error {
 			return toMend(err, consumer.Connection{})
 		}
 		if err := cache.Clear(ctx, ""); err != nil {
-			return withHint(fmt.Errorf("forget tokens: %s", strings.TrimPrefix(err.Error(), "client: ")), "remove the files of the token cache yourself")
+			return withHint(fmt.Errorf("forget tokens: %s", strings.TrimPrefix(err.Error(), "client: ")),
+				"remove the files of the token cache yourself")
 		}
 	}
 	return p.print(map[string]string{"connection": strings.Join(args, ""), "done": "forgotten"}, func(w io.Writer) {

@@ -95,13 +95,24 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	// 3. The realms, with a client and data for each.
-	site := &site{dir: dir, base: baseURL(listeners[0].Addr(), o.listen), ca: ca, store: store, masterKey: masterKey, clock: p.clock, log: log}
+	site := &site{
+		dir:       dir,
+		base:      baseURL(listeners[0].Addr(), o.listen),
+		ca:        ca,
+		store:     store,
+		masterKey: masterKey,
+		clock:     p.clock,
+		log:       log,
+	}
 	if err := site.build(ctx, providers); err != nil {
 		return err
 	}
 	// 4. Serve.
 	if err := p.welcome(site); err != nil {
-		return errors.Join(withHint(err, "nothing is served: what 'up' says must be seen, so give it an output that takes it"), site.server.Close())
+		return errors.Join(
+			withHint(err, "nothing is served: what 'up' says must be seen, so give it an output that takes it"),
+			site.server.Close(),
+		)
 	}
 	served := p.serve(ctx, endpoint{
 		listeners: listeners, certificate: always(certificate), handler: site.handler(), log: log, end: site.server.Drain,

@@ -32,7 +32,10 @@ func (p *program) welcome(s *site) error {
 			}
 		}
 	}
-	fmt.Fprintf(p.Out, "\nOr let Counterfoil do all of that:\n\n  %s --config %s call %s\n", self(), word(s.dir.consumer()), s.realms[0].Name)
+	fmt.Fprintf(
+		p.Out, "\nOr let Counterfoil do all of that:\n\n  %s --config %s call %s\n", self(), word(s.dir.consumer()),
+		s.realms[0].Name,
+	)
 	return p.tellTrust(s)
 }
 
@@ -43,7 +46,10 @@ func (p *program) tellTrust(s *site) error {
 	if err != nil {
 		return err
 	}
-	keytool := commandLine{"keytool", "-importcert", "-noprompt", "-alias counterfoil", "-file " + word(s.ca), "-keystore trust.jks", "-storetype JKS", "-storepass changeit"}
+	keytool := commandLine{
+		"keytool", "-importcert", "-noprompt", "-alias counterfoil", "-file " + word(s.ca), "-keystore trust.jks",
+		"-storetype JKS", "-storepass changeit",
+	}
 	_, err = fmt.Fprintf(p.Out, `
 curl, Python, Node, Go, and .NET on Linux, trust the development authority by the environment files; others by
 %s:
@@ -194,7 +200,10 @@ func (r *realm) trials(env string) []trial {
 	}
 	all = append(all, trial{"the same token opens " + r.APIs[1].Title, again[1:]})
 	if r.TokenEndpoint.Policy == provider.Replace {
-		all = append(all, trial{"a new token ends the old one for every API: 401", append([]string{r.tokenLine().format("", " -o /dev/null")}, again...)})
+		all = append(
+			all,
+			trial{"a new token ends the old one for every API: 401", append([]string{r.tokenLine().format("", " -o /dev/null")}, again...)},
+		)
 	}
 	return all
 }
