@@ -101,7 +101,7 @@ func (p *program) call(ctx context.Context, args []string, o callOptions) error 
 	case status == http.StatusNotFound:
 		refused.hint = "check the path, which continues {api_url}"
 	default:
-		refused.hint = "mend the call: the answer says what the API does not take"
+		refused.hint = "fix the call: the answer says what the API does not accept"
 	}
 	return refused
 }
