@@ -17,19 +17,19 @@ import (
 const jwtBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 const (
-	// assertionLife is how long an assertion that is made for one request is
-	// good.
+	// assertionLife is the lifetime of an assertion, which is made for one
+	// request.
 	assertionLife = time.Minute
-	// maxAssertion bounds one that comes from elsewhere, in bytes.
+	// maxAssertion bounds an assertion that another authority made, in bytes.
 	maxAssertion = 64 << 10
-	// wrongClock is how far off the provider's clock must have been for a
-	// refusal to be the clock's fault.
+	// wrongClock is how far off the provider's clock must have been for it to
+	// explain a refusal.
 	wrongClock = 5 * time.Second
 )
 
 // sign makes the assertion of one token request (RFC 7523 section 3). Its times
-// are those of the provider's clock, a little back: that is known to a second
-// only, and a verifier without leeway takes nothing from the future.
+// are those of the provider's clock, set back a little: the clock is known only
+// to the second, and a verifier without leeway accepts no time in the future.
 func (s *Source) sign(k Key, audience string) (counterfoil.Secret, error) {
 	now := s.providerTime().Add(-minSkew)
 	header, err := json.Marshal(struct {
@@ -56,7 +56,7 @@ func (s *Source) sign(k Key, audience string) (counterfoil.Secret, error) {
 	return counterfoil.Secret(assertion), err
 }
 
-// key asks for the key that signs assertions.
+// key reads the key that signs assertions.
 func (s *Source) key(ctx context.Context) (Key, *counterfoil.Error) {
 	k, err := s.cfg.Key(ctx)
 	if err == nil {
@@ -68,8 +68,9 @@ func (s *Source) key(ctx context.Context) (Key, *counterfoil.Error) {
 	return k, nil
 }
 
-// federated asks for the assertion that another authority has made. One that has
-// ended is not sent: by both clocks, so not before the provider's is known.
+// federated reads the assertion that another authority has made. An expired one
+// is not sent. It counts as expired only by both clocks, so not before the
+// provider's is known.
 func (s *Source) federated(ctx context.Context) (counterfoil.Secret, *counterfoil.Error) {
 	v, err := s.given(ctx, s.cfg.Assertion, "assertion", "Assertion", counterfoil.CredentialsMissing)
 	if err != nil {
@@ -80,22 +81,21 @@ func (s *Source) federated(ctx context.Context) (counterfoil.Secret, *counterfoi
 	if !ok {
 		return "", &counterfoil.Error{
 			Reason:  counterfoil.AssertionMalformed,
-			Message: "the assertion is no JWT: look where " + s.cfg.field("Assertion") + " takes it from",
+			Message: "the assertion is not a JWT: check where " + s.cfg.field("Assertion") + " reads it from",
 		}
 	}
 	if !ends.IsZero() && s.past(ends) && !s.cfg.Clock.Now().Before(ends) {
 		return "", &counterfoil.Error{Reason: counterfoil.AssertionExpired,
 			Message: fmt.Sprintf(
-				"the assertion ended %s ago: whatever puts it where %s takes it from has not renewed it",
+				"the assertion expired %s ago: its issuer has not renewed it where %s reads it from",
 				s.providerTime().Sub(ends).Round(time.Second), s.cfg.field("Assertion"),
 			)}
 	}
 	return v, nil
 }
 
-// expiry reads the exp of a JWT (RFC 7519 section 4.1.4) that nobody has
-// verified: the zero time when it has none, or is encrypted. It is not ok for
-// what is no JWT.
+// expiry reads the exp of an unverified JWT (RFC 7519 section 4.1.4): the zero
+// time if it has none, or is encrypted. It is not ok if the text is not a JWT.
 func expiry(jwt string) (ends time.Time, ok bool) {
 	if len(jwt) > maxAssertion {
 		return time.Time{}, false

@@ -17,27 +17,27 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// credentials are what one request proves itself with.
+// credentials authenticate one request.
 type credentials struct {
 	id             string
 	secret, apiKey counterfoil.Secret
-	// key signs the assertion for audience, where another authority has not made
+	// key signs the assertion for audience, unless another authority has made
 	// it.
 	key       Key
 	audience  string
 	assertion counterfoil.Secret
-	// print tells these credentials from others without holding them.
+	// print identifies these credentials without holding them.
 	print [sha256.Size]byte
 
 	// What one attempt was made with: its proof, the nonce in that, and how far
-	// the provider's clock was thought to be ahead.
+	// the provider's clock was assumed to be ahead.
 	proof counterfoil.Secret
 	nonce string
 	ahead time.Duration
 }
 
-// credentialsGiven checks that the client can prove itself as the provider wants
-// it to, in one way.
+// credentialsGiven checks that the client can authenticate as the provider
+// requires, in exactly one way.
 func (s *Source) credentialsGiven() (err error) {
 	c, t := &s.cfg, &s.cfg.Provider.TokenEndpoint
 	if c.ClientID == "" {
@@ -59,12 +59,12 @@ func (s *Source) credentialsGiven() (err error) {
 		return &FieldError{
 			Field: given[0],
 			err: fmt.Errorf(
-				"%s are all given: a client proves itself in one way, leave out the others (RFC 6749 section 2.3)",
+				"%s are all given: a client authenticates in one way, leave out the others (RFC 6749 section 2.3)",
 				strings.Join(named, ", "),
 			),
 		}
 	case len(given) == 0 && c.Certificate == nil:
-		return c.wrong("ClientSecret", "is missing: the client has nothing to prove itself with")
+		return c.wrong("ClientSecret", "is missing: the client has no way to authenticate")
 	case s.method() == "":
 		return s.notAccepted(append(given, "Certificate")[0])
 	}
@@ -87,12 +87,13 @@ func (s *Source) credentialsGiven() (err error) {
 		}
 	}
 	if s.prover, err = newProver(c.DPoP); err != nil {
-		err = c.wrong("DPoP", "does not serve: %w", err)
+		err = c.wrong("DPoP", "cannot be used: %w", err)
 	}
 	return err
 }
 
-// methods are the ways to authenticate that each of the Config's fields is for.
+// methods are the authentication methods that each of the Config's fields is
+// for.
 var methods = map[string][]provider.Method{
 	"ClientSecret": {provider.ClientSecretBasic, provider.ClientSecretPost},
 	"Key":          {provider.PrivateKeyJWT},
@@ -100,8 +101,8 @@ var methods = map[string][]provider.Method{
 	"Certificate":  {provider.TLSClientAuth, provider.SelfSignedTLSClientAuth},
 }
 
-// notAccepted says what to give in place of a field that the provider takes
-// nothing of.
+// notAccepted says what to give in place of a field that the provider does not
+// accept.
 func (s *Source) notAccepted(field string) error {
 	accepted := s.cfg.Provider.TokenEndpoint.ClientAuthentication
 	var words, instead []string
@@ -114,13 +115,13 @@ func (s *Source) notAccepted(field string) error {
 		}
 	}
 	return s.cfg.wrong(
-		field, "does not serve: the description of %s accepts %s only; give %s", s.cfg.Provider.Name,
+		field, "cannot be used with this provider: the description of %s accepts %s only; give %s", s.cfg.Provider.Name,
 		strings.Join(words, ", "), strings.Join(instead, " or "),
 	)
 }
 
-// method is how the client authenticates: the first way that the provider accepts
-// of those that the Config can go; "" for none.
+// method is how the client authenticates: the first method that the provider
+// accepts and the Config supports; "" for none.
 func (s *Source) method() provider.Method {
 	field := "Certificate"
 	switch {
@@ -137,8 +138,8 @@ func (s *Source) method() provider.Method {
 	return ""
 }
 
-// proofOfClient names what the client proves itself with, and what else decides
-// about that.
+// proofOfClient names the credential that the client authenticates with, and
+// what else affects its acceptance.
 func (s *Source) proofOfClient() string {
 	switch {
 	case s.cfg.ClientSecret != nil:
@@ -172,8 +173,8 @@ func (s *Source) targetsGiven() error {
 	return nil
 }
 
-// entry returns the place in the cache for what the Source asks for now. Only one
-// flight at a time asks.
+// entry returns the place in the cache of the token that the Source needs now.
+// Only one flight at a time calls it.
 func (s *Source) entry(ctx context.Context) (*entry, *counterfoil.Error) {
 	old := s.place.Load()
 	if s.cfg.Certificate == nil {
@@ -198,14 +199,14 @@ func (s *Source) entry(ctx context.Context) (*entry, *counterfoil.Error) {
 	switch {
 	case old == nil:
 	case s.former == nil:
-		s.former = old // its token serves until e has one
+		s.former = old // its token is used until e has one
 	default:
 		old.retire() // it never had a token
 	}
 	return e, nil
 }
 
-// credentials asks for what a request proves itself with at e.
+// credentials reads what a request authenticates with at e.
 func (s *Source) credentials(ctx context.Context, e *entry) (credentials, *counterfoil.Error) {
 	c := credentials{id: s.cfg.ClientID}
 	var err *counterfoil.Error
@@ -250,18 +251,19 @@ func (s *Source) prove(cred *credentials) *counterfoil.Error {
 		proof, cred.nonce, err = s.prover.proof(&s.prover.endpoint, http.MethodPost, s.tokenURL, "", s.providerTime())
 		cred.proof = counterfoil.Secret(proof)
 	}
-	if err != nil { // the key itself is good: where it lives may be away
+	if err != nil { // the key is valid, but its store may be unavailable
 		return &counterfoil.Error{
 			Reason:  counterfoil.Unavailable,
-			Message: "the client's key does not sign: look at where it lives",
+			Message: "the client's key cannot sign: check where it is stored",
 			Err:     err,
 		}
 	}
 	return nil
 }
 
-// outdated reports whether the answer err to an attempt with cred has taught what
-// the next attempt can do better: a nonce (RFC 9449 section 8) or the time.
+// outdated reports whether err, the response to an attempt with cred, has
+// provided what the next attempt needs: a nonce (RFC 9449 section 8) or the
+// time.
 func (s *Source) outdated(cred credentials, err *counterfoil.Error) bool {
 	if s.prover != nil && (err.Reason == counterfoil.UseDPoPNonce || err.Code == string(counterfoil.UseDPoPNonce)) {
 		fresh := s.prover.endpoint.nonce.Load()
@@ -276,7 +278,7 @@ func (s *Source) outdated(cred credentials, err *counterfoil.Error) bool {
 		(s.ahead(s.cfg.Clock.Now())-cred.ahead).Abs() > wrongClock
 }
 
-// given asks for one credential, that of a field of Config.
+// given reads one credential, that of a field of Config.
 func (s *Source) given(
 	ctx context.Context, f SecretFunc, name, field string, missing counterfoil.Reason,
 ) (counterfoil.Secret, *counterfoil.Error) {
@@ -287,13 +289,13 @@ func (s *Source) given(
 	case v == "":
 		return "", &counterfoil.Error{
 			Reason:  missing,
-			Message: "the " + name + " is empty: look where " + s.cfg.field(field) + " takes it from",
+			Message: "the " + name + " is empty: check where " + s.cfg.field(field) + " reads it from",
 		}
 	}
 	return v, nil
 }
 
-// reveal asks for one that is sent as it is.
+// reveal reads a credential that is sent unchanged.
 func (s *Source) reveal(
 	ctx context.Context, f SecretFunc, name, field string, missing counterfoil.Reason,
 ) (counterfoil.Secret, *counterfoil.Error) {
@@ -310,8 +312,8 @@ func (s *Source) reveal(
 	return v, nil
 }
 
-// notHad is what keeps a credential away: a source that is out of reach for a
-// while, or one that somebody has to look after.
+// notHad makes the error for a credential that cannot be read: because its
+// source is unavailable, which is transient, or because it needs attention.
 func (s *Source) notHad(name, field string, missing counterfoil.Reason, err error) *counterfoil.Error {
 	told, ok := errors.AsType[*counterfoil.Error](err)
 	_, network := errors.AsType[net.Error](err) // context.DeadlineExceeded too
@@ -320,12 +322,12 @@ func (s *Source) notHad(name, field string, missing counterfoil.Reason, err erro
 	}
 	return &counterfoil.Error{
 		Reason:  missing,
-		Message: "the " + name + " cannot be had from where " + s.cfg.field(field) + " says",
+		Message: "the " + name + " cannot be read from where " + s.cfg.field(field) + " says",
 		Err:     err,
 	}
 }
 
-// tokenRequest builds what RFC 6749 section 4.4.2 asks for, in the provider's
+// tokenRequest builds the request of RFC 6749 section 4.4.2, in the provider's
 // manner.
 func (s *Source) tokenRequest(ctx context.Context, cred credentials) (*http.Request, error) {
 	t, target, form := &s.cfg.Provider.TokenEndpoint, *s.tokenURL, url.Values{}

@@ -19,66 +19,66 @@ import (
 // Cache holds tokens for the Sources that share it, in one process or many. A
 // key is lower-case hexadecimal digits and hyphens, at most 160, and starts
 // with [KeyPrefix] of its client.
-//
-// An implementation is safe for concurrent use and keeps what it holds from
-// other users' eyes. It need not outlive a restart. One that depends on
-// something that can fail says so with [ErrCacheLost]; the Source decides what
-// to do then.
+// An implementation is safe for concurrent use and hides what it holds from
+// other users. It need not outlive a restart. If it depends on something that
+// can fail, it reports that with [ErrCacheLost]; the Source decides what to do
+// then.
 type Cache interface {
-	// Load returns the token under key, and whether there is one. It is quick: it
-	// waits neither for a Renew under way nor for a network.
+	// Load returns the token under key, and whether there is one. It is quick:
+	// it waits neither for a Renew under way nor for a network.
 	Load(ctx context.Context, key string) (counterfoil.Token, bool, error)
-	// Renew returns a token under key that r accepts: at once when there is one,
-	// also while another holder of the cache renews; one that another has put
-	// there meanwhile; or, when it is alone in Renew for key, the one that r
-	// fetches, which it puts under key. It waits no longer than ctx. It returns
-	// the error of r.Fetch as it is. A token that cannot be stored is returned
-	// together with the error.
+	// Renew returns a token under key that r accepts: at once if there is one,
+	// even while another holder of the cache renews; one that another holder has
+	// stored meanwhile; or, if it is alone in Renew for key, the one that r
+	// fetches, which it stores under key. It does not wait beyond ctx. It
+	// returns the error of r.Fetch unchanged. A token that cannot be stored is
+	// returned together with the error.
 	Renew(ctx context.Context, key string, r Renewal) (counterfoil.Token, error)
-	// Drop removes the token under key if it is rejected, in one step. It waits
-	// no longer than ctx.
+	// Drop removes the token under key if it equals rejected, in one step. It
+	// does not wait beyond ctx.
 	Drop(ctx context.Context, key string, rejected counterfoil.Token) error
-	// Clear removes every token whose key starts with prefix; all for "". A Renew
-	// under way may put one there afterwards.
+	// Clear removes every token whose key starts with prefix; all for "". A
+	// Renew under way may store one afterwards.
 	Clear(ctx context.Context, prefix string) error
-	// Changes returns the counter of key. The cache adds to it after the token
-	// under key has changed, whoever did it, so that Sources look again; one that
-	// cannot know never adds.
+	// Changes returns the counter of key. The cache increments it after each
+	// change of the token under key, by any holder, so that Sources load it
+	// again. A cache that cannot observe changes never increments it.
 	Changes(key string) *atomic.Uint64
 }
 
-// Renewal is what a Source asks of [Cache.Renew].
+// Renewal is what a Source passes to [Cache.Renew].
 type Renewal struct {
-	// Accept reports whether the token under the key serves, so that none is
-	// fetched. It is quick and may be called often; the zero Token is for none.
+	// Accept reports whether the token under the key is acceptable, so that none
+	// is fetched. It is quick and may be called often; the zero Token is for
+	// none.
 	Accept func(current counterfoil.Token) bool
-	// Fetch gets a token from the provider. It is called once at most.
+	// Fetch gets a token from the provider. It is called at most once.
 	Fetch func(ctx context.Context) (counterfoil.Token, error)
-	// Credentials tells what Fetch proves itself with from anything else, without
-	// holding it. A cache that shares the failures of Fetch shares them among
-	// equal ones.
+	// Credentials identifies what Fetch authenticates with, without holding it.
+	// A cache that shares the failures of Fetch shares them among equal values.
 	Credentials [32]byte
 }
 
-// ErrCacheLost is wrapped by what a Cache returns while it cannot exclude other
-// holders, because what it depends on is away; Fetch has then not been called, or
-// was given up.
-// A Source fetches all the same where tokens are independent. Where a new token
-// ends the old one it keeps the token that it has, unless [Config.FetchWithoutCache].
+// ErrCacheLost is wrapped by the errors of a Cache that cannot exclude other
+// holders, because a service that it depends on is unavailable; Fetch has then
+// not been called, or was canceled. A Source fetches nevertheless where tokens
+// are independent. Where a new token replaces the old one it keeps the token
+// that it has, unless [Config.FetchWithoutCache] is set.
 var ErrCacheLost = errors.New("the shared token cache cannot be reached")
 
-// KeyPrefix is how the keys of a client begin: its id's SHA-256, in hexadecimal.
+// KeyPrefix is the beginning of the keys of a client: its id's SHA-256, in
+// hexadecimal.
 func KeyPrefix(clientID string) string {
 	sum := sha256.Sum256([]byte(clientID))
 	return hex.EncodeToString(sum[:])
 }
 
-// cacheKey returns the key of what c asks for. Sources share a token when they
-// name the same endpoint, client, scopes and resources (in any order), further
-// parameters and tenant, and bind it to the same key and certificate, named by
-// their thumbprints. Where a new token ends the old one the tenant does not count:
-// a token of its own for each would end the others'. Secrets do not count, so
-// that rotation keeps the token.
+// cacheKey returns the key of the token that c describes. Sources share a token
+// if they name the same endpoint, client, scopes and resources (in any order),
+// further parameters and tenant, and bind it to the same key and certificate,
+// named by their thumbprints. Where a new token replaces the old one the tenant
+// does not count: a token for each tenant would replace the others. Secrets do
+// not count, so that rotation keeps the token.
 func cacheKey(c *Config, tokenURL *url.URL, key, certificate string) string {
 	tenant := c.Tenant
 	if c.Provider.TokenEndpoint.Policy == provider.Replace {
@@ -107,11 +107,11 @@ type slot struct {
 	changes atomic.Uint64
 	// turn holds one value while someone renews.
 	turn chan struct{}
-	// token belongs to memory.mu.
+	// token is guarded by memory.mu.
 	token counterfoil.Token
 }
 
-// slot returns what is under key and its token.
+// slot returns the entry of key and its token.
 func (m *memory) slot(key string) (*slot, counterfoil.Token) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

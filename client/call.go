@@ -16,14 +16,14 @@ func (s *Source) Client() *http.Client {
 	return &http.Client{Transport: &Transport{Source: s}, Timeout: s.cfg.Timeout}
 }
 
-// HTTP returns the transport of token requests, without a certificate of
-// Config.Certificate: Config.HTTP or its default, held to Config.Pins. It is for a
-// look at the way to a server: it adds no token.
+// HTTP returns the transport of token requests, without the certificate of
+// Config.Certificate: Config.HTTP or its default, restricted to Config.Pins. Use
+// it to examine the connection to a server: it adds no token.
 func (s *Source) HTTP() http.RoundTripper { return s.cfg.HTTP }
 
 // NewRequest is http.NewRequestWithContext with a path below the API's base URL
 // in place of a URL; for a GraphQL API the empty path is the API itself. A path
-// may have a query. One that leads out of the base URL is refused.
+// may have a query. A path that leads outside the base URL is refused.
 func (s *Source) NewRequest(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
 	if s.apiURL == nil {
 		return nil, fmt.Errorf(
@@ -43,7 +43,7 @@ func (s *Source) NewRequest(ctx context.Context, method, path string, body io.Re
 		base := strings.TrimSuffix(u.Path, "/")
 		u = *u.JoinPath(ref.EscapedPath())
 		if clean := stdpath.Clean(u.Path); clean != base && !strings.HasPrefix(clean, base+"/") {
-			return nil, fmt.Errorf("client: %q leads out of the API's base URL", path)
+			return nil, fmt.Errorf("client: %q leads outside the API's base URL", path)
 		}
 	}
 	if ref.RawQuery != "" {

@@ -22,27 +22,27 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose"
 )
 
-// CertificateFunc gives a certificate with its private key. It must be safe for
-// concurrent use.
+// CertificateFunc returns a certificate with its private key. It must be safe
+// for concurrent use.
 type CertificateFunc func(context.Context) (*tls.Certificate, error)
 
 const (
 	// maxCertificateFile bounds a file of CertificateFiles, in bytes.
 	maxCertificateFile = 1 << 20
-	// idleTime bounds how long connections with a certificate are kept where
+	// idleTime bounds how long connections with a certificate are kept if
 	// Config.HTTP has no bound.
 	idleTime = 90 * time.Second
 )
 
 // CertificateFiles returns a CertificateFunc that reads PEM files, which may be
-// the same: the certificate with those that lead to its authority, and its key.
-// It reads them again when they have changed. While the two do not fit each
-// other, because only one has been replaced yet, it gives the pair before.
+// the same: the certificate with its intermediates, and its key. It reads them
+// again when they change. While they do not match, because only one has been
+// replaced yet, it returns the previous pair.
 //
 // A key that other users can write, by the mode of its file or because one of
-// them owns it, is refused: they could make this program somebody else. It must
-// belong to the program's user or to root. That others can read it is not
-// refused, because mounts of secrets are made so; keep your own at mode 0600.
+// them owns it, is refused: they could impersonate this program. It must belong
+// to the program's user or to root. A key that others can read is accepted,
+// because mounts of secrets have such modes; keep your own at mode 0600.
 func CertificateFiles(certificate, key string) CertificateFunc {
 	f := &certificateFiles{names: [2]string{certificate, key}}
 	return f.get
@@ -78,7 +78,7 @@ func (f *certificateFiles) get(context.Context) (*tls.Certificate, error) {
 		if i != 1 {
 			continue
 		}
-		if err := files.Foreign(read); err != nil { // no pair from before excuses it
+		if err := files.Foreign(read); err != nil { // even if there is a previous pair
 			return nil, fmt.Errorf("key %s: %w", name, err)
 		}
 	}
@@ -90,7 +90,7 @@ func (f *certificateFiles) get(context.Context) (*tls.Certificate, error) {
 	return f.last, nil
 }
 
-// before returns the last good pair, or err when there was none.
+// before returns the last valid pair, or err if there is none.
 func (f *certificateFiles) before(err error) (*tls.Certificate, error) {
 	if f.last != nil {
 		return f.last, nil
@@ -102,7 +102,7 @@ func unchanged(a, b os.FileInfo) bool {
 	return a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && os.SameFile(a, b)
 }
 
-// readBounded also tells of the file that it read.
+// readBounded also returns the file's info.
 func readBounded(name string, limit int64) ([]byte, os.FileInfo, error) {
 	file, err := os.Open(name)
 	if err != nil {
@@ -123,12 +123,13 @@ func readBounded(name string, limit int64) ([]byte, os.FileInfo, error) {
 	return text, info, err
 }
 
-// certificate asks for the certificate, as one whose Leaf is parsed. One that has
-// ended is not shown: by both clocks, so not before the provider's is known.
+// certificate reads the certificate and parses its Leaf. An expired one is not
+// presented. It counts as expired only by both clocks, so not before the
+// provider's is known.
 func (s *Source) certificate(ctx context.Context) (*tls.Certificate, *counterfoil.Error) {
 	given, err := s.cfg.Certificate(ctx)
 	if err == nil && (given == nil || len(given.Certificate) == 0 || given.PrivateKey == nil) {
-		err = errors.New("it is not there, or has no key")
+		err = errors.New("it is missing, or has no key")
 	}
 	var leaf *x509.Certificate
 	if err == nil {
@@ -142,17 +143,17 @@ func (s *Source) certificate(ctx context.Context) (*tls.Certificate, *counterfoi
 	if s.past(leaf.NotAfter) && !s.cfg.Clock.Now().Before(leaf.NotAfter) {
 		return nil, &counterfoil.Error{Reason: counterfoil.CertificateMissing,
 			Message: fmt.Sprintf(
-				"the client's certificate ended at %s: renew it where %s takes it from",
+				"the client's certificate expired at %s: renew it where %s reads it from",
 				leaf.NotAfter.UTC().Format(time.RFC3339), s.cfg.field("Certificate"),
 			)}
 	}
-	own := *given // what the caller does with its own changes nothing here
+	own := *given // the caller may change its own
 	own.Leaf = leaf
 	return &own, nil
 }
 
-// binds returns the entry of tokens that are bound to cert: with a transport that
-// shows it and no other.
+// binds returns the entry of tokens that are bound to cert, with a transport
+// that presents only cert.
 func (s *Source) binds(cert *tls.Certificate) *entry {
 	print := jose.CertificateThumbprint(cert.Leaf)
 	key := cacheKey(&s.cfg, s.tokenURL, s.prover.binding(), print)
@@ -165,8 +166,8 @@ func (s *Source) binds(cert *tls.Certificate) *entry {
 	}
 }
 
-// chainPrint tells a certificate, with those that lead to its authority, from
-// others: the same one can come with another chain.
+// chainPrint identifies a certificate with its intermediates: the same
+// certificate can have another chain.
 func chainPrint(cert *tls.Certificate) string {
 	h := sha256.New()
 	for _, der := range cert.Certificate {
@@ -175,8 +176,8 @@ func chainPrint(cert *tls.Certificate) string {
 	return string(h.Sum(nil))
 }
 
-// showing returns a transport like t that shows cert, whichever authorities the
-// server names, and nothing that t has shown before.
+// showing returns a transport like t that presents cert, whichever authorities
+// the server names, and no certificate of t's.
 func showing(t *http.Transport, cert *tls.Certificate) *http.Transport {
 	t = cloned(t)
 	c := t.TLSClientConfig
@@ -197,10 +198,11 @@ func cloned(t *http.Transport) *http.Transport {
 		c = &tls.Config{MinVersion: tls.VersionTLS12}
 		t.TLSClientConfig = c
 	}
-	if c.ClientSessionCache != nil { // a resumed session is one with the certificates that began it
+	if c.ClientSessionCache != nil { // a resumed session keeps the certificates it began with
 		c.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 	}
-	// HTTP/2 of a clone is that of the original, connections included.
+	// The HTTP/2 transport of a clone is that of the original, connections
+	// included.
 	if t.TLSNextProto["h2"] != nil {
 		t.TLSNextProto = nil
 	}
@@ -210,7 +212,8 @@ func cloned(t *http.Transport) *http.Transport {
 	return t
 }
 
-// ownTLS refuses an HTTP to whose TLS what the other field has cannot be added.
+// ownTLS refuses an HTTP whose TLS cannot be extended by what the other field
+// holds.
 func (c *Config) ownTLS(field string) error {
 	if c.HTTP == nil {
 		return nil
@@ -219,27 +222,27 @@ func (c *Config) ownTLS(field string) error {
 	switch {
 	case !ok:
 		return c.wrong("HTTP", "is a %T, which cannot be given %s: leave it out or give an *http.Transport", c.HTTP, c.field(field))
-	//lint:ignore SA1019 who sets the older one has to know, too
+	//lint:ignore SA1019 users of the deprecated field need the error, too
 	case t.DialTLSContext != nil || t.DialTLS != nil:
 		return c.wrong("HTTP", "makes its TLS connections itself, without %s: leave DialTLSContext out", c.field(field))
 	}
 	return nil
 }
 
-// endsWith reports whether t, got after old, lives no longer, because both end
-// with their certificate.
+// endsWith reports whether t, obtained after old, expires no later because both
+// expire with their certificate.
 func (e *entry) endsWith(old, t counterfoil.Token) bool {
 	return !e.ends.IsZero() && !old.Issued.After(t.Issued) && t.Expires.Before(old.Expires.Add(minSkew))
 }
 
-// refusesCertificate reports whether err is what the other side's TLS says of this
+// refusesCertificate reports whether err is the peer's TLS alert about this
 // side's certificate (RFC 8446 section 6.2).
 func refusesCertificate(err error) bool {
 	alert, ok := errors.AsType[*net.OpError](err)
 	return ok && alert.Op == "remote error" && strings.Contains(alert.Err.Error(), "certificate")
 }
 
-// retire closes the connections that showed the certificate of e, as soon as
+// retire closes the connections that presented the certificate of e, as soon as
 // their calls have ended.
 func (e *entry) retire() {
 	if t, ok := e.base.(*http.Transport); ok && e.certificate != "" {

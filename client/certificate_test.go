@@ -282,9 +282,9 @@ func TestCertificateThatFails(t *testing.T) {
 		want string
 	}{
 		{"not to be had", nil, errors.New("away"), "away"},
-		{"none", nil, nil, "it is not there, or has no key"},
-		{"empty", &tls.Certificate{}, nil, "it is not there, or has no key"},
-		{"no key", &tls.Certificate{Certificate: [][]byte{{1}}}, nil, "it is not there, or has no key"},
+		{"none", nil, nil, "it is missing, or has no key"},
+		{"empty", &tls.Certificate{}, nil, "it is missing, or has no key"},
+		{"no key", &tls.Certificate{Certificate: [][]byte{{1}}}, nil, "it is missing, or has no key"},
 		{"malformed", &tls.Certificate{Certificate: [][]byte{{1}}, PrivateKey: crypto.PrivateKey(1)}, nil, "x509"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

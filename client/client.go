@@ -1,31 +1,31 @@
-// Package client calls an API that wants OAuth 2.0 client-credentials tokens
+// Package client calls an API that requires OAuth 2.0 client-credentials tokens
 // (RFC 6749 section 4.4). Use it instead of a token manager of your own: make
 // one [Source] per client from a provider description, then call the API
-// through [Source.Client] or a [Transport], or take [Source.Token] where
-// another library wants a token.
+// through [Source.Client] or a [Transport], or use [Source.Token] where
+// another library needs a token.
 //
 // It promises:
 //
-//   - A token is asked for once, however many callers wait for it, in whichever
-//     process that shares the [Cache]. A caller that leaves disturbs nobody.
-//   - A token is renewed ahead of its end while the old one still serves: 300 s
-//     before, or a fifth of its lifetime where that is less. When renewal fails
-//     the old token serves to its end, and no token ever after it.
+//   - A token is requested once, however many callers wait for it, in all
+//     processes that share the [Cache]. A caller that stops waiting does not
+//     affect the others.
+//   - A token is renewed before it expires, while the old one is still in use:
+//     300 s before, or a fifth of its lifetime if that is less. If renewal fails
+//     the old token is used until it expires, and never after that.
 //   - A 401 drops the rejected token and no other; the call is repeated once,
 //     body included, with a new one.
-//   - The token endpoint is never hammered: failures that may pass are repeated
+//   - The token endpoint is never overloaded: transient failures are retried
 //     with backoff and Retry-After, refusals are remembered for 1 s to 60 s, and
-//     no more than about 5 tokens a minute are dropped by all who share a cache.
-//   - Token, API key and tenant go to the API's own origin and nowhere else, by
-//     https only; a redirect of the token endpoint is not followed.
+//     all Sources that share a cache drop at most about 5 tokens a minute.
+//   - Token, API key and tenant are sent to the API's own origin only, and only
+//     by https; a redirect of the token endpoint is not followed.
 //   - No error, event or printed value holds a secret, a token or the body of a
 //     response. Nothing is passed through arguments or the environment, and the
-//     client secret is not kept beyond its request. The token must be kept, and
-//     with it a key that is not in hardware: a program that fears its core files
-//     switches them off (RLIMIT_CORE).
+//     client secret is not kept beyond its request. The token stays in memory,
+//     and so does a key that is not in hardware: disable core files
+//     (RLIMIT_CORE) if they may be read by others.
 //
-// Behaviour comes from the description alone; there are no providers in the
-// code. Errors are of type [*counterfoil.Error].
+// Behaviour comes from the description alone; the code names no providers. Errors are of type [*counterfoil.Error].
 package client
 
 import (
@@ -48,23 +48,23 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// SecretFunc gives a credential. It is asked at each token request, so that a
-// rotated secret is picked up; for an API key that calls must carry, at each
-// call too: keep a value that is slow to get. It must be safe for concurrent
+// SecretFunc returns a credential. It is called at each token request, so that a
+// rotated secret is used; for an API key that calls must carry, also at each
+// call: cache a value that is slow to obtain. It must be safe for concurrent
 // use. An error that wraps a net.Error, or a [*counterfoil.Error] of the class
-// Transient, says that it is out of reach for a while; any other needs somebody.
+// Transient, is transient; any other error is permanent.
 type SecretFunc func(context.Context) (counterfoil.Secret, error)
 
-// Static returns a SecretFunc that always gives secret.
+// Static returns a SecretFunc that always returns secret.
 func Static(secret counterfoil.Secret) SecretFunc {
 	return func(context.Context) (counterfoil.Secret, error) { return secret, nil }
 }
 
-// Config says who asks for tokens, where and for what. Provider, ClientID and
-// something that the client proves itself with are always needed; the description
-// decides about the rest.
+// Config says which client requests tokens, where and for what. Provider,
+// ClientID and a means of authentication are always required; the description
+// determines the rest.
 type Config struct {
-	// Provider is the description that decides how tokens are asked for and
+	// Provider is the description that determines how tokens are requested and
 	// what calls carry.
 	Provider *provider.Provider
 	// API is the name of the API to call; empty for the only one.
@@ -72,100 +72,102 @@ type Config struct {
 	// TokenURL is the token endpoint; default the description's.
 	TokenURL string
 	// APIURL is the API's base URL, for a GraphQL API the URL itself; default
-	// the description's. Without either, the Source gives tokens but makes no
+	// the description's. Without either, the Source returns tokens but makes no
 	// calls.
 	APIURL string
-	// ClientID names the client (RFC 6749 section 2.2). It proves itself with
+	// ClientID names the client (RFC 6749 section 2.2). It authenticates with
 	// exactly one of ClientSecret, Key and Assertion, or with Certificate alone.
 	ClientID string
 	// ClientSecret is for client_secret_basic and client_secret_post (RFC 6749
 	// section 2.3.1): the first of the two that the provider accepts.
 	ClientSecret SecretFunc
 	// Key signs an assertion for each token request: private_key_jwt (RFC 7523
-	// section 2.2). It is asked at each, so that a rotated key is picked up.
+	// section 2.2). It is called at each, so that a rotated key is used.
 	Key KeyFunc
-	// AssertionAudience is whom assertions of Key are for, their aud. Default: what
-	// the description says, which is the issuer
-	// (draft-ietf-oauth-rfc7523bis) or the token endpoint's URL. An issuer that
-	// the description does not name is looked for in the metadata at the token
-	// endpoint's origin (RFC 8414); where there is none, the token endpoint's URL
-	// takes its place.
+	// AssertionAudience is the audience of assertions of Key, their aud.
+	// Default: what the description says, which is the issuer
+	// (draft-ietf-oauth-rfc7523bis) or the token endpoint's URL. If the
+	// description does not name an issuer, it is read from the metadata at the
+	// token endpoint's origin (RFC 8414); without metadata, the token endpoint's
+	// URL takes its place.
 	AssertionAudience string
-	// Assertion gives a JWT that another authority has made for this client, such
-	// as the token that a platform puts into a file and rotates (RFC 7523 section
-	// 2.2): a federated client.
+	// Assertion returns a JWT that another authority has made for this client,
+	// such as the token that a platform writes to a file and rotates (RFC 7523
+	// section 2.2): a federated client.
 	Assertion SecretFunc
-	// Certificate is shown in token requests and calls, and tokens are bound to
-	// it where the server binds them (RFC 8705). It is asked at each token request; a token is used with the
-	// certificate that got it, and not after that has ended. HTTP must be nil or an
-	// *http.Transport; what that shows by itself is not shown. See
+	// Certificate is presented in token requests and calls, and tokens are bound
+	// to it where the server binds them (RFC 8705). It is read at each token
+	// request; a token is used with the certificate that obtained it, and not
+	// after that certificate has expired. HTTP must be nil or an
+	// *http.Transport, whose own certificates are not presented. See
 	// [CertificateFiles].
 	Certificate CertificateFunc
 	// DPoP binds tokens to a key: token requests and calls carry a proof that is
-	// signed with it (RFC 9449), and a token that is not bound is refused. Sources
-	// share a token only when they share the key. See [NewKey].
+	// signed with it (RFC 9449), and a token that is not bound is refused.
+	// Sources share a token only if they share the key. See [NewKey].
 	DPoP Key
-	// APIKey is needed where the description has a header from api_key.
+	// APIKey is required if the description has a header whose source is
+	// api_key.
 	APIKey SecretFunc
-	// Scopes are those to ask for (RFC 6749 section 3.3).
+	// Scopes are the scopes to request (RFC 6749 section 3.3).
 	Scopes counterfoil.Scopes
-	// Resources are those that the token is for (RFC 8707): absolute URIs without
-	// a fragment.
+	// Resources are the resources that the token is for (RFC 8707): absolute
+	// URIs without a fragment.
 	Resources []string
-	// Parameters are further ones of the token request, such as audience. The
-	// package's own cannot be among them.
+	// Parameters are additional parameters of the token request, such as
+	// audience. The package's own cannot be among them.
 	Parameters url.Values
-	// Tenant is needed where the API has a header from tenant.
+	// Tenant is required if the API has a header whose source is tenant.
 	Tenant string
-	// HTTP carries token requests and calls; default one that all Sources share, as
-	// NewHTTP returns it.
+	// HTTP carries token requests and calls; default one that all Sources share,
+	// as NewHTTP returns it.
 	HTTP http.RoundTripper
-	// Pins are the public keys that servers may have, as PublicKeyPin returns them:
-	// some certificate of each verified chain, of the server or of an authority,
-	// must have one of them. They hold for every TLS connection of the Source: to
-	// the token endpoint, to the API, to where the API redirects, and to an HTTPS
-	// proxy. Give the next key's pin beside today's, so that a key can change. HTTP
-	// must be nil or an *http.Transport, and [Transport].Base must be nil. None: any
-	// chain that verifies.
+	// Pins are the public keys that servers may have, as PublicKeyPin returns
+	// them: some certificate of each verified chain, of the server or of an
+	// authority, must have one of them. They apply to every TLS connection of
+	// the Source: to the token endpoint, to the API, to where the API redirects,
+	// and to an HTTPS proxy. Add the next key's pin before the key changes. HTTP
+	// must be nil or an *http.Transport, and [Transport].Base must be nil. If
+	// empty, any chain that verifies is accepted.
 	Pins []string
 	// Cache holds the token; default a Memory of this Source alone. Give all
-	// Sources of one client the same: where a new token ends the old one, they
-	// would end each other's.
+	// Sources of one client the same: where a new token replaces the old one,
+	// they would replace each other's.
 	Cache Cache
-	// FetchWithoutCache says that a token is asked for even while the cache is lost and
-	// a new token ends the old one (see [ErrCacheLost]): every process then ends
-	// the others' tokens. Without it each keeps the token that it has, and calls
-	// fail when that has ended.
+	// FetchWithoutCache says that a token is requested even while the cache is
+	// lost and a new token replaces the old one (see [ErrCacheLost]): every
+	// process then replaces the others' tokens. Without it each keeps the token
+	// that it has, and calls fail after that has expired.
 	FetchWithoutCache bool
 	// Clock is for tests; default the machine's.
 	Clock counterfoil.Clock
-	// FieldName is what errors call a field of Config, such as TokenURL; default
-	// Config.TokenURL. A program that makes its Config of a file names the file's
-	// key and line.
+	// FieldName returns the name of a field of Config, such as TokenURL, in
+	// errors; default Config.TokenURL. A program that makes its Config from a
+	// file returns the file's key and line.
 	FieldName func(field string) string
-	// OnEvent, if set, is told of each token requested, obtained, renewed,
-	// refused, failed, not cached or dropped, and of each call retried. It is
-	// called in turn with the work: it must be quick and safe for concurrent use.
-	// Its context has the values of the caller that began the work, such as a
-	// trace.
+	// OnEvent, if set, receives an event for each token requested, obtained,
+	// renewed, refused, failed, not cached or dropped, and for each call
+	// retried. It is called synchronously: it must be quick and safe for
+	// concurrent use. Its context has the values of the caller that started the
+	// work, such as a trace.
 	OnEvent func(context.Context, counterfoil.Event)
-	// Timeout bounds getting a token, repeats included, and a call through
+	// Timeout bounds getting a token, retries included, and a call through
 	// Source.Client; default 30 s.
 	Timeout time.Duration
-	// Retries are the waits before a call is repeated that has failed for a
-	// while; default 2, 4 and 8 s. Empty but not nil: none. See [Transport].
+	// Retries are the waits before a call is retried after a transient failure;
+	// default 2, 4 and 8 s. Empty but not nil: none. See [Transport].
 	Retries []time.Duration
-	// Permanent, if set, reports whether an error of HTTP is one that no waiting
-	// cures: neither a token request nor a call is repeated after it. Whatever it
-	// says, none is repeated after an error of a certificate, of a pin, of a proxy
-	// that refuses, or of a server that speaks no TLS.
+	// Permanent, if set, reports whether an error of HTTP is permanent: neither
+	// a token request nor a call is retried after it. Errors of a certificate,
+	// of a pin, of a proxy that refuses, and of a server that does not speak TLS
+	// are always permanent.
 	Permanent func(error) bool
-	// RequestsPerMinute is how many calls leave in any minute; default what the
-	// API's description says. Negative: no limit.
+	// RequestsPerMinute is how many calls are sent in any minute; default what
+	// the API's description says. Negative: no limit.
 	RequestsPerMinute int
 }
 
-// field is what errors call a field.
+// field returns the name of a field in errors.
 func (c *Config) field(name string) string {
 	if c.FieldName != nil {
 		return c.FieldName(name)
@@ -173,25 +175,25 @@ func (c *Config) field(name string) string {
 	return "Config." + name
 }
 
-// FieldError is what [New] finds wrong with a field of Config.
+// FieldError is an error about a field of Config, as [New] returns it.
 type FieldError struct {
-	// Field is the field's name, such as TokenURL; the message calls it what
-	// Config.FieldName does.
+	// Field is the field's name, such as TokenURL; the message uses the name
+	// that Config.FieldName returns.
 	Field string
 	err   error
 }
 
 func (e *FieldError) Error() string { return e.err.Error() }
 
-// Unwrap returns the cause, where there is one.
+// Unwrap returns the cause, if there is one.
 func (e *FieldError) Unwrap() error { return errors.Unwrap(e.err) }
 
-// wrong is an error of a field.
+// wrong makes an error about a field.
 func (c *Config) wrong(field, format string, args ...any) error {
 	return &FieldError{Field: field, err: fmt.Errorf("%s "+format, append([]any{c.field(field)}, args...)...)}
 }
 
-// New returns a Source, or an error with one line for everything that c lacks:
+// New returns a Source, or an error with one line for each problem of c:
 // errors.Join of one [*FieldError] for each.
 func New(c Config) (*Source, error) {
 	if c.Provider == nil {
@@ -218,7 +220,7 @@ func prefixed(problems []error) error {
 	return errors.Join(problems...)
 }
 
-// addresses settles the API and both URLs.
+// addresses determines the API and both URLs.
 func (s *Source) addresses() (problems []error) {
 	p := s.cfg.Provider
 	api, ok := p.API(s.cfg.API)
@@ -272,18 +274,18 @@ func (s *Source) secureURL(field, value string) (*url.URL, error) {
 	return u, nil
 }
 
-// readURL reads a URL of Config as far as all have the same form. The error
-// follows the name of the field.
+// readURL reads a URL of Config as far as all have the same form. The error is
+// preceded by the name of the field.
 func readURL(value string) (*url.URL, error) {
 	if strings.ContainsFunc(value, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
-		return nil, errors.New("has a blank, or a character that cannot be seen: take it out")
+		return nil, errors.New("has a blank, or an invisible character: remove it")
 	}
 	u, err := url.Parse(value)
 	if err != nil {
 		return nil, errors.New("is not an absolute URL")
 	}
 	if !isPort(u.Port()) {
-		return nil, fmt.Errorf("has the port %s, and there is none above 65535 or below 1", u.Port())
+		return nil, fmt.Errorf("has the port %s: a port is from 1 to 65535", u.Port())
 	}
 	return u, nil
 }
@@ -316,7 +318,7 @@ type callHeader struct {
 	value  string
 }
 
-// callHeaders settles what calls carry.
+// callHeaders determines what calls carry.
 func (s *Source) callHeaders() error {
 	if s.api == nil {
 		return nil
@@ -334,8 +336,8 @@ func (s *Source) callHeaders() error {
 		}
 		s.headers = append(s.headers, ch)
 	}
-	// What is posted to a GraphQL API is JSON, whether or not the description
-	// demands that it says so.
+	// A request to a GraphQL API is JSON, even if the description does not
+	// require a Content-Type.
 	const mediaType = "Content-Type"
 	if s.api.Kind == provider.GraphQL && !slices.ContainsFunc(s.headers, func(h callHeader) bool { return h.name == mediaType }) {
 		s.headers = append(s.headers, callHeader{name: mediaType, value: "application/json"})
@@ -344,7 +346,7 @@ func (s *Source) callHeaders() error {
 	return nil
 }
 
-// foundations gives the rest its defaults.
+// foundations sets the remaining defaults.
 func (s *Source) foundations() error {
 	c := &s.cfg
 	if c.Timeout < 0 {

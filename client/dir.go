@@ -21,19 +21,19 @@ import (
 )
 
 // Dir returns a cache in the directory path, for the processes of one user on
-// one machine. It makes the directory, and refuses one that other users can
-// look into or that is not the user's own, whenever it uses it: what is at the
-// path may change. A relative path is that of the working directory now.
+// one machine. It makes the directory. Whenever it uses the directory it refuses
+// one that other users can read or that is not the user's own: the path may
+// change. A relative path is resolved against the current working directory.
 //
 // Each token is a JSON file that only the user can read; a file that others can
-// read is refused, never used. A file is replaced in one step, so a process
-// that is killed at any moment, or a machine that loses its power, leaves the old
-// token or the new one, and the new one once it was stored; a file
-// that is damaged all the same counts as empty, and so does a token of times
-// that none has: got later than now by the machine's clock, ended before it was
-// got, or living longer than 30 days. Each key has a lock file that the operating
-// system unlocks when its holder ends. Whoever stores a token removes some of the
-// files of keys whose tokens have ended.
+// read is refused, never used. A file is replaced in one step, so if a process
+// is killed or a machine loses power, the file holds the old token or the new
+// one, and the new one once it was stored. A damaged file counts as empty, and
+// so does a token with impossible times: obtained later than now by the
+// machine's clock, expired before it was obtained, or with a lifetime over 30
+// days. Each key has a lock file that the operating system unlocks when its
+// holder ends. Storing a token removes some of the files of keys whose tokens
+// have expired.
 func Dir(path string) (Cache, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -53,26 +53,27 @@ type dir string
 const (
 	// maxCacheFile bounds a file of the cache, in bytes.
 	maxCacheFile = 2 * maxResponse
-	// lockPoll is how often a lock that another holds is asked for.
+	// lockPoll is how often a lock that another process holds is tried.
 	lockPoll = 10 * time.Millisecond
-	// maxAhead is how far a token may have been got after now: processors of one
-	// machine need not agree.
+	// maxAhead is how far in the future a token may have been obtained:
+	// processors of one machine need not agree.
 	maxAhead = 2 * time.Second
-	// sweepNames and sweepKeys bound what storing a token looks at beside its own
-	// files. Storing adds one key at most, so that with as many looked at the dead
-	// stay fewer than the living.
+	// sweepNames and sweepKeys bound what storing a token examines beside its
+	// own files. Storing adds at most one key, so examining as many keeps
+	// expired ones fewer than live ones.
 	sweepNames = 4096
 	sweepKeys  = 16
 )
 
-// open opens the directory, makes it if it is not there, and looks at it. What is
-// then done through it is done there, wherever the path leads meanwhile.
+// open opens the directory, makes it if it is missing, and checks it. Everything
+// done through the result is done in that directory, wherever the path leads
+// meanwhile.
 func (d dir) open() (*os.Root, error) {
 	if err := files.MkdirAll(string(d), 0o700); err != nil {
 		return nil, fmt.Errorf("client: make cache directory: %w", err)
 	}
 	if info, err := os.Lstat(string(d)); err != nil || !info.IsDir() {
-		return nil, errors.Join(fmt.Errorf("client: the cache %s is no directory", d), err)
+		return nil, errors.Join(fmt.Errorf("client: the cache %s is not a directory", d), err)
 	}
 	root, err := os.OpenRoot(string(d))
 	if err != nil {
@@ -98,7 +99,7 @@ type stored struct {
 	Expires     time.Time          `json:"expires"`
 }
 
-// token returns what st holds, unless no token can be like that.
+// token returns the token that st holds, unless its values are impossible.
 func (st *stored) token() (counterfoil.Token, bool) {
 	if st.AccessToken == "" || !st.Issued.Before(st.Expires) || st.Expires.Sub(st.Issued) > maxLifetime ||
 		st.Issued.After(clock.System.Now().Add(maxAhead)) {
@@ -113,7 +114,7 @@ func (st *stored) token() (counterfoil.Token, bool) {
 	}, true
 }
 
-// checkKey refuses what could be a path.
+// checkKey refuses a key that could be a path.
 func checkKey(key string) error {
 	if key == "" || len(key) > 160 || strings.Trim(key, "0123456789abcdef-") != "" {
 		return errors.New("client: the key of a cache entry must be hexadecimal digits and hyphens")
@@ -150,14 +151,14 @@ func loadFile(root *os.Root, key string) (counterfoil.Token, bool, error) {
 	}
 	if err != nil {
 		return none, false, fmt.Errorf(
-			"client: cached token %s: %w: remove the file, and rotate the secret if strangers use this machine",
+			"client: cached token %s: %w: remove the file, and rotate the secret if others use this machine",
 			filepath.Join(root.Name(), key+".json"), err,
 		)
 	}
 	var st stored
 	text, err := io.ReadAll(io.LimitReader(f, maxCacheFile))
 	if err != nil || json.Unmarshal(text, &st) != nil {
-		return none, false, nil // damaged: as if there were none
+		return none, false, nil // damaged: treated as missing
 	}
 	t, ok := st.token()
 	return t, ok, nil
@@ -168,7 +169,7 @@ func (d dir) Renew(ctx context.Context, key string, r Renewal) (counterfoil.Toke
 		return current, nil
 	}
 	l, err := d.lock(ctx, key)
-	if _, away := errors.AsType[*fs.PathError](err); away { // a disk that is full or gone, not one that others can read
+	if _, away := errors.AsType[*fs.PathError](err); away { // the disk is full or gone; the file is not readable by others
 		err = fmt.Errorf("%w: %w", ErrCacheLost, err)
 	}
 	if err != nil {
@@ -193,7 +194,8 @@ func (d dir) Renew(ctx context.Context, key string, r Renewal) (counterfoil.Toke
 	return t, nil
 }
 
-// Changes returns a counter that stands still: nobody tells of changed files.
+// Changes returns a counter that never increases: changes of files are not
+// reported.
 func (d dir) Changes(string) *atomic.Uint64 { return new(atomic.Uint64) }
 
 func (d dir) Drop(ctx context.Context, key string, rejected counterfoil.Token) error {
@@ -239,8 +241,8 @@ func (d dir) Clear(ctx context.Context, prefix string) error {
 	return nil
 }
 
-// keysIn returns the keys that have files, in no order, from at most n files; -1 for
-// all.
+// keysIn returns the keys that have files, in no order, from at most n files; -1
+// for all.
 func keysIn(root *os.Root, n int) ([]string, error) {
 	f, err := root.Open(".")
 	if err != nil {
@@ -260,12 +262,12 @@ func keysIn(root *os.Root, n int) ([]string, error) {
 	return slices.Collect(maps.Keys(seen)), nil
 }
 
-// sweep removes the files of some keys whose tokens have ended by now, or that
-// have none, and that nobody holds. What fails here fails nobody: it is tried
-// again when the next token is stored.
+// sweep removes the files of some keys whose tokens have expired, or that have
+// none, and that nobody holds. Its errors are ignored: it tries again when the
+// next token is stored.
 func (d dir) sweep(own *locked, now time.Time) {
 	keys, _ := keysIn(own.root, sweepNames)
-	// A map gives its keys in no order, so that all have their turn.
+	// A map is iterated in no order, so all keys get their turn.
 	for i, key := range keys {
 		if i == sweepKeys {
 			return

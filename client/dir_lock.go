@@ -23,10 +23,10 @@ type locked struct {
 	file *flock.Flock
 }
 
-// lock waits for the lock of key, no longer than ctx.
+// lock waits for the lock of key until ctx ends.
 func (d dir) lock(ctx context.Context, key string) (*locked, error) {
-	// A wait inside the operating system could not be left, so it is asked again
-	// and again.
+	// A wait inside the operating system cannot be canceled, so the lock is
+	// polled.
 	poll := time.NewTicker(lockPoll)
 	defer poll.Stop()
 	for ctx.Err() == nil {
@@ -41,9 +41,9 @@ func (d dir) lock(ctx context.Context, key string) (*locked, error) {
 	return nil, fmt.Errorf("client: lock cached token: %w", context.Cause(ctx))
 }
 
-// tryLock returns nil when another holds the lock of key. A lock counts while its
-// file is in the directory only: who sweeps removes it, and the path of the
-// directory may lead elsewhere by then.
+// tryLock returns nil if another process holds the lock of key. A lock counts
+// only while its file is in the directory: a sweep removes it, and the path of
+// the directory may lead elsewhere by then.
 func (d dir) tryLock(key string) (*locked, error) {
 	if err := checkKey(key); err != nil {
 		return nil, err
@@ -114,8 +114,8 @@ func (l *locked) write(t counterfoil.Token) error {
 	return nil
 }
 
-// syncEntries puts the entries of the directory on the disk: a loss of power does
-// not bring back what was replaced or removed before.
+// syncEntries flushes the entries of the directory to disk: after a power loss,
+// what was replaced or removed before does not return.
 func syncEntries(root *os.Root) error {
 	f, err := root.Open(".")
 	if err != nil {
@@ -124,7 +124,7 @@ func syncEntries(root *os.Root) error {
 	return errors.Join(files.SyncEntries(f), f.Close())
 }
 
-// remove removes what may hold the token.
+// remove removes the files that may hold the token.
 func (l *locked) remove() error {
 	for _, ext := range []string{".json", ".tmp"} {
 		if err := l.root.Remove(l.key + ext); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -45,25 +45,25 @@ type prover struct {
 	ahead atomic.Int64
 }
 
-// reader is who reads proofs: the token endpoint or the API. Each has nonces of
-// its own, also where both are on one origin.
+// reader is the recipient of proofs: the token endpoint or the API. Each has its
+// own nonces, even if both are on one origin.
 type reader struct{ nonce atomic.Pointer[string] }
 
-// made is what a proof of a call is made with.
+// made is the state that a proof of a call was made with.
 type made struct {
 	nonce string
 	ahead time.Duration // of this machine's clock
 }
 
-// proofs are those of one call. Other calls learn at the same time, so that a
-// refusal is compared with what the refused proof was made with, and the next is
-// made with what the refusal itself has taught: a nonce may serve only once.
+// proofs are those of one call. Other calls learn at the same time, so a refusal
+// is compared with the state that the refused proof was made with, and the next
+// proof uses what the refusal itself contained: a nonce may be single-use.
 type proofs struct {
 	last made
 	next *made // nil for what is known by then
 }
 
-// newProver returns nil when k is no key.
+// newProver returns nil if k is not a key.
 func newProver(k Key) (*prover, error) {
 	if k.Signer == nil && k.Algorithm == "" && k.ID == "" {
 		return nil, nil
@@ -98,7 +98,7 @@ func (p *prover) binding() string {
 	return p.thumbprint
 }
 
-// proof makes the proof of one request for r, with the nonce that it returns too.
+// proof makes the proof of one request for r. It also returns the nonce in it.
 // The token is empty at the token endpoint; now is the time by r's clock.
 func (p *prover) proof(
 	r *reader, method string, target *url.URL, token counterfoil.Secret, now time.Time,
@@ -135,12 +135,12 @@ func (p *prover) sign(nonce, method string, target *url.URL, token counterfoil.S
 	return jose.Sign(p.key.Signer, p.key.Algorithm, p.header, claims)
 }
 
-// proves adds the proof that h's token is used by whom it is bound to (RFC 9449
-// section 7.1), the next of all.
+// proves adds the next proof that the sender of h's token has the key that the
+// token is bound to (RFC 9449 section 7.1).
 func (s *Source) proves(call *http.Request, h *held, all *proofs) error {
 	target := *call.URL
 	if call.Host != "" {
-		target.Host = call.Host // what the API takes for its own
+		target.Host = call.Host // what the API sees as its host
 	}
 	now := s.cfg.Clock.Now()
 	with := made{s.prover.api.known(), s.apiAhead(now)}
@@ -152,7 +152,7 @@ func (s *Source) proves(call *http.Request, h *held, all *proofs) error {
 	if err != nil {
 		return &counterfoil.Error{
 			Reason:  counterfoil.Unavailable,
-			Message: "client: the key of " + s.cfg.field("DPoP") + " does not sign: look at where it lives",
+			Message: "client: the key of " + s.cfg.field("DPoP") + " cannot sign: check where it is stored",
 			Err:     err,
 		}
 	}
@@ -160,14 +160,14 @@ func (s *Source) proves(call *http.Request, h *held, all *proofs) error {
 	return nil
 }
 
-// apiAhead is by how much the API's clock is ahead of this machine's, as far as
-// it is known. The two parts that it is the sum of were learned at different
-// times, so that each can be within maxSkew and the sum not.
+// apiAhead is how far the API's clock is ahead of this machine's, as far as
+// known. It is the sum of two values learned at different times, so each can be
+// within maxSkew while the sum is not.
 func (s *Source) apiAhead(now time.Time) time.Duration {
 	return within(s.ahead(now)+time.Duration(s.prover.ahead.Load()), maxSkew)
 }
 
-// known is the nonce for the next proof; "" for none.
+// known returns the nonce for the next proof; "" for none.
 func (r *reader) known() string {
 	if n := r.nonce.Load(); n != nil {
 		return *n
@@ -175,8 +175,8 @@ func (r *reader) known() string {
 	return ""
 }
 
-// nonceOf returns the nonce that an answer has for the next proof (RFC 9449
-// section 8.2); "" when it has none that can be sent.
+// nonceOf returns the nonce that a response has for the next proof (RFC 9449
+// section 8.2); "" if it has none that can be sent.
 func nonceOf(h http.Header) string {
 	fresh := h[nonceHeader]
 	if len(fresh) != 1 || len(fresh[0]) > maxNonce ||
@@ -186,15 +186,15 @@ func nonceOf(h http.Header) string {
 	return fresh[0]
 }
 
-// learn takes the nonce of an answer for the next proof.
+// learn stores the nonce of a response for the next proof.
 func (r *reader) learn(h http.Header) {
 	if fresh := nonceOf(h); fresh != "" && fresh != r.known() {
-		fresh = strings.Clone(fresh) // what is kept must not keep the answer's header
+		fresh = strings.Clone(fresh) // must not keep the response's header in memory
 		r.nonce.Store(&fresh)
 	}
 }
 
-// hears learns from an answer of the API.
+// learnFromResponse takes the nonce and the clock from a response of the API.
 func (s *Source) hears(resp *http.Response) {
 	if s.prover != nil {
 		s.prover.api.learn(resp.Header)
@@ -214,10 +214,10 @@ func (s *Source) proofRefused(resp *http.Response) string {
 	return ""
 }
 
-// provesBetter reports whether a call whose proof was refused with code is to be
-// made again at once with the same token and another proof, and says with what:
-// the API wants a nonce (RFC 9449 section 9), or its clock is another than the
-// refused proof was made by.
+// provesBetter reports whether a call whose proof was refused with code should
+// be repeated at once with the same token and another proof, and prepares that
+// proof: the API requires a nonce (RFC 9449 section 9), or its clock differs
+// from the one that the refused proof was made with.
 func (s *Source) provesBetter(code string, resp *http.Response, all *proofs) bool {
 	now := s.cfg.Clock.Now()
 	next := made{cmp.Or(nonceOf(resp.Header), s.prover.api.known()), s.apiAhead(now)}
@@ -231,7 +231,7 @@ func (s *Source) provesBetter(code string, resp *http.Response, all *proofs) boo
 	if next.ahead.Abs() > maxSkew || (next.ahead-all.last.ahead).Abs() < wrongClock {
 		return false
 	}
-	if m := s.skew.Load(); m != nil && clocks.Drift(now, m.at).Abs() >= minSkew { // it is this machine's clock that is another
+	if m := s.skew.Load(); m != nil && clocks.Drift(now, m.at).Abs() >= minSkew { // this machine's clock has changed
 		s.skew.CompareAndSwap(m, &skew{now, within(next.ahead-time.Duration(s.prover.ahead.Load()), maxSkew)})
 	}
 	s.prover.ahead.Store(int64(next.ahead - s.ahead(now)))
@@ -239,9 +239,9 @@ func (s *Source) provesBetter(code string, resp *http.Response, all *proofs) boo
 	return true
 }
 
-// challengeError returns the error code of the first challenge of the scheme DPoP
-// that has one (RFC 9449 section 7.1); "" for none. The fields are one list (RFC
-// 9110 section 5.3).
+// challengeError returns the error code of the first challenge of the scheme
+// DPoP that has one (RFC 9449 section 7.1); "" for none. The fields form one
+// list (RFC 9110 section 5.3).
 func challengeError(fields []string) string {
 	c, left := challenges{}, maxChallenges
 	for _, field := range fields {
@@ -263,11 +263,10 @@ func challengeError(fields []string) string {
 }
 
 // challenges reads a field WWW-Authenticate (RFC 9110 sections 11.3 and 11.6.1).
-// A comma that is missing is no hindrance, and from where nothing can be made of
-// a field the rest of it is not read.
+// It accepts a missing comma, and stops reading where the field is malformed.
 type challenges struct{ rest, scheme string }
 
-// next returns the next parameter, which is one of the scheme that c stands at.
+// next returns the next parameter, which belongs to the scheme that c is at.
 func (c *challenges) next() (name, value string, ok bool) {
 	for {
 		c.rest = strings.TrimLeft(c.rest, " \t,")
@@ -280,8 +279,8 @@ func (c *challenges) next() (name, value string, ok bool) {
 			return word, value, ok
 		}
 		c.scheme = word
-		// What follows is a list of parameters or one token68, which can look like
-		// the beginning of a parameter.
+		// A list of parameters follows, or one token68, which can look like the
+		// beginning of a parameter.
 		after := strings.TrimLeft(c.rest, " \t")
 		after = strings.TrimLeft(after, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/")
 		after = strings.TrimLeft(after, "=")
@@ -291,7 +290,7 @@ func (c *challenges) next() (name, value string, ok bool) {
 	}
 }
 
-// token takes a token (RFC 9110 section 5.6.2) off the rest; "" when there is
+// token removes a token (RFC 9110 section 5.6.2) from the rest; "" if there is
 // none.
 func (c *challenges) token() string {
 	n := strings.IndexFunc(c.rest, func(r rune) bool {
@@ -305,8 +304,8 @@ func (c *challenges) token() string {
 	return word
 }
 
-// parameterValue takes a parameter's value off s: a quoted string (RFC 9110
-// section 5.6.4), or what there is up to a comma or a space.
+// parameterValue removes a parameter's value from s: a quoted string (RFC 9110
+// section 5.6.4), or the text up to a comma or a space.
 func parameterValue(s string) (value, rest string, ok bool) {
 	if !strings.HasPrefix(s, `"`) {
 		n := strings.IndexAny(s, " \t,")

@@ -16,8 +16,8 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// shownIn reports whether text gives away any of the credentials, as they are
-// or as they travel, however it is quoted or escaped.
+// shownIn reports whether text discloses any of the credentials, as they are or
+// as they are sent, however quoted or escaped.
 func (c credentials) shownIn(text string) bool {
 	b64, bare := base64.StdEncoding.EncodeToString, lettersAndDigits(text)
 	for _, v := range []string{c.secret.Reveal(), c.apiKey.Reveal(), c.assertion.Reveal(), c.proof.Reveal()} {
@@ -31,7 +31,7 @@ func (c credentials) shownIn(text string) bool {
 			if strings.Contains(text, form) {
 				return true
 			}
-			// A short one would be found everywhere.
+			// A short credential would be found everywhere.
 			if f := lettersAndDigits(form); len(f) >= 6 && strings.Contains(bare, f) {
 				return true
 			}
@@ -40,9 +40,9 @@ func (c credentials) shownIn(text string) bool {
 	return false
 }
 
-// unshown returns err of a call as it is, unless its text gives away a credential
-// that the call carries: net/http quotes an answer that it cannot understand, and
-// that can be an echo.
+// unshown returns err of a call unchanged, unless its text discloses a
+// credential of the call: net/http quotes an answer that it cannot parse, which
+// may be an echo.
 func (s *Source) unshown(call *http.Request, h *held, err error) error {
 	c := credentials{secret: h.token.Value, proof: counterfoil.Secret(call.Header.Get(proofHeader))}
 	for _, ch := range s.headers {
@@ -56,10 +56,10 @@ func (s *Source) unshown(call *http.Request, h *held, err error) error {
 	return err
 }
 
-var errWithheld = errors.New("the transport's error is withheld, because it shows a credential")
+var errWithheld = errors.New("the transport's error is withheld, because it contains a credential")
 
-// lettersAndDigits returns those of s, in lower case: what quoting, escaping and
-// the alphabets of base64 leave as it is.
+// lettersAndDigits returns those of s, in lower case: the part that quoting,
+// escaping and the alphabets of base64 do not change.
 func lettersAndDigits(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -78,8 +78,8 @@ const maxCause = 300
 var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"?`)
 
 // quiet returns err for an error that others may read. A transport's error
-// quotes what it could not understand, which a stranger wrote, and a
-// certificate's has the names in it as they are.
+// quotes what it could not parse, which is untrusted text, and an error about a
+// certificate contains the certificate's names.
 func quiet(err error) error {
 	text := err.Error()
 	clean := strings.Map(func(r rune) rune {
@@ -105,7 +105,7 @@ func quiet(err error) error {
 	return errors.New(clean)
 }
 
-// hidden is an error that is there for errors.As and shows nothing.
+// hidden is an error that errors.As finds and that prints nothing.
 type hidden struct{ error }
 
 func (hidden) Error() string { return "" }

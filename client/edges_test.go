@@ -31,7 +31,7 @@ func TestAdviceOfARefusal(t *testing.T) {
 		{"300 with a code", status(300, `{"error":"invalid_client"}`), counterfoil.BadResponse, "answers 300 (invalid_client), a redirect"},
 		{"302 with a code", status(302, `{"error":"invalid_client"}`), counterfoil.BadResponse, "answers 302 (invalid_client), a redirect"},
 		{"400 with a code that nobody knows", status(400, `{"error":"strange"}`), counterfoil.InvalidRequest, "refuses the request (strange): check that the provider description fits"},
-		{"404 with a code that nobody knows", status(404, `{"error":"strange"}`), counterfoil.BadResponse, "answers 404 (strange), which is no OAuth error: check Config.TokenURL"},
+		{"404 with a code that nobody knows", status(404, `{"error":"strange"}`), counterfoil.BadResponse, "answers 404 (strange), which is not an OAuth error: check Config.TokenURL"},
 		{"405 with a code that nobody knows", status(405, `{"error":"strange"}`), counterfoil.BadResponse, "answers 405 (strange), which is no OAuth error"},
 		{"a scope", status(400, `{"error":"invalid_scope"}`), counterfoil.InvalidScope, `refuses the scope "" (invalid_scope): ask`},
 		{"a proof", status(400, `{"error":"invalid_dpop_proof"}`), counterfoil.InvalidDPoPProof, "refuses the DPoP proof (invalid_dpop_proof): check the algorithm"},

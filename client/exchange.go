@@ -17,18 +17,19 @@ import (
 )
 
 const (
-	// retries is how often a failure that may pass is repeated, after at most
-	// 2, 4 and 8 s (full jitter) or what Retry-After says.
+	// retries is how often a transient failure is retried, after at most 2, 4
+	// and 8 s (full jitter) or after Retry-After.
 	retries      = 3
 	firstBackoff = 2 * time.Second
-	// maxRetryAfter bounds what a Retry-After can make a client wait.
+	// maxRetryAfter bounds the wait for a Retry-After.
 	maxRetryAfter = 60 * time.Second
 	// maxResponse bounds a token response, in bytes.
 	maxResponse = 64 << 10
-	// maxLessons bounds how often one request is sent again at once.
+	// maxLessons bounds how often one request is repeated at once.
 	maxLessons = 3
-	// maxSkew bounds how far the provider's clock is believed to be from this
-	// machine's, and minSkew what is worth minding: Date has whole seconds.
+	// maxSkew bounds the assumed difference between the provider's clock and
+	// this machine's; minSkew is the smallest difference that counts: Date has
+	// whole seconds.
 	maxSkew = 24 * time.Hour
 	minSkew = 2 * time.Second
 )
@@ -80,7 +81,7 @@ func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *h
 		if errors.Is(err, errEnded) {
 			again, wait, ended = !ended, time.Second, true
 		}
-		serves := old.live(s.cfg.Clock.Now()) // the wall clock may have been set meanwhile
+		serves := old.live(s.cfg.Clock.Now()) // the wall clock may have been changed meanwhile
 		if again && ctx.Err() == nil && !serves {
 			if attempt++; s.cfg.Clock.Now().Add(wait).Before(deadline) && s.cfg.Clock.Sleep(ctx, wait) == nil {
 				if again, failure := s.credentials(ctx, e); failure == nil {
@@ -94,8 +95,9 @@ func (s *Source) request(ctx context.Context, e *entry, cred credentials, old *h
 	}
 }
 
-// bounding returns t, which was got while h was the token in use, by now: a
-// provider that answers the same token again does not make it live longer.
+// bounding returns t, which was obtained while h was the token in use, limited
+// by now: if a provider returns the same token again, that does not extend its
+// life.
 func (h *held) bounding(t counterfoil.Token, now time.Time) counterfoil.Token {
 	if t.Value != h.token.Value || !h.live(now) {
 		return t
@@ -103,14 +105,14 @@ func (h *held) bounding(t counterfoil.Token, now time.Time) counterfoil.Token {
 	if left := clocks.Left(now, h.ends); left < clocks.Left(now, t.Expires) {
 		t.Expires = now.Add(left)
 	}
-	if h.issued.Before(t.Issued) && !ahead(h.issued, now) { // not of a time when the clock was wrong
+	if h.issued.Before(t.Issued) && !ahead(h.issued, now) { // not from when the clock was wrong
 		t.Issued = h.issued
 	}
 	return t
 }
 
-// learned returns the credentials for an attempt at once, when the answer err
-// was to ones that are not the right ones any more.
+// learned returns the credentials for an immediate attempt, if err is the
+// response to credentials that are no longer current.
 func (s *Source) learned(ctx context.Context, e *entry, cred credentials, err *counterfoil.Error) (credentials, bool) {
 	if err.Class() != counterfoil.Refused {
 		return cred, false
@@ -120,7 +122,7 @@ func (s *Source) learned(ctx context.Context, e *entry, cred credentials, err *c
 }
 
 // exchange sends one token request. It uses the transport itself, not an
-// http.Client: a redirect is an answer like any other here.
+// http.Client: a redirect is a response like any other here.
 func (s *Source) exchange(ctx context.Context, e *entry, c *credentials) (counterfoil.Token, *counterfoil.Error) {
 	none := counterfoil.Token{}
 	if err := s.prove(c); err != nil {
@@ -150,8 +152,8 @@ func (s *Source) exchange(ctx context.Context, e *entry, c *credentials) (counte
 	}
 	t, err := parseToken(body, &s.cfg.Provider.TokenEndpoint, s.prover != nil)
 	if err != nil && ctx.Err() != nil {
-		// A server that sees the connection closing ends its body, and what it had
-		// sent until then looks whole.
+		// A server that sees the connection closing ends its body, and what it
+		// had sent until then looks complete.
 		return none, s.unreachable(ctx, cred, err)
 	}
 	if err != nil {
@@ -159,18 +161,18 @@ func (s *Source) exchange(ctx context.Context, e *entry, c *credentials) (counte
 			return none, s.refusal(resp, body, cred) // some endpoints answer each request with 200
 		}
 		return none, &counterfoil.Error{Reason: counterfoil.BadResponse, Status: resp.StatusCode, Err: err,
-			Message: fmt.Sprintf("the token endpoint of %s answers no usable token", s.cfg.Provider.Name)}
+			Message: fmt.Sprintf("the token endpoint of %s returns no usable token", s.cfg.Provider.Name)}
 	}
 	t.Issued, t.Expires = issued, issued.Add(t.Expires.Sub(time.Time{}))
-	if !e.ends.IsZero() { // nobody takes it without the certificate, whose end is by the provider's clock
+	if !e.ends.IsZero() { // unusable without the certificate, whose expiry is by the provider's clock
 		now := s.cfg.Clock.Now()
 		if left := e.ends.Sub(now.Round(0).Add(s.ahead(now))); left < t.Expires.Sub(now) {
 			t.Expires = now.Add(left)
 		}
 	}
-	if !clocks.Before(s.cfg.Clock.Now(), t.Expires) { // the machine was suspended meanwhile, or the answer took longer than the token lives
+	if !clocks.Before(s.cfg.Clock.Now(), t.Expires) { // the machine was suspended meanwhile, or the answer took longer than the token's lifetime
 		return none, &counterfoil.Error{Reason: counterfoil.Unavailable, Status: resp.StatusCode,
-			Message: fmt.Sprintf("the token endpoint of %s answers so late that the token has ended: try again", s.cfg.Provider.Name)}
+			Message: fmt.Sprintf("the token endpoint of %s answers so late that the token has expired: try again", s.cfg.Provider.Name)}
 	}
 	return t, nil
 }
@@ -189,7 +191,7 @@ func (s *Source) unreachable(ctx context.Context, cred credentials, err error) *
 			e.Reason = counterfoil.BadResponse
 		}
 	} else if isUntrusted(err) {
-		e.Reason = counterfoil.BadResponse // no repetition makes it good
+		e.Reason = counterfoil.BadResponse // permanent
 		e.Message = fmt.Sprintf("the certificate of the token endpoint of %s at %s is invalid: "+
 			"check %s, the trusted authorities and this machine's clock", s.cfg.Provider.Name, s.tokenURL.Host, s.cfg.field("TokenURL"))
 	} else if refusesCertificate(err) {
@@ -199,7 +201,7 @@ func (s *Source) unreachable(ctx context.Context, cred credentials, err error) *
 	} else {
 		e.Message += s.through(s.tokenURL)
 	}
-	if cred.shownIn(e.Err.Error()) { // before it is cut: half a credential is one, too
+	if cred.shownIn(e.Err.Error()) { // before it is cut: part of a credential counts, too
 		e.Err = errWithheld
 		return e
 	}
@@ -207,7 +209,7 @@ func (s *Source) unreachable(ctx context.Context, cred credentials, err error) *
 	return e
 }
 
-// refusal says what an answer other than success means.
+// refusal interprets a response other than success.
 func (s *Source) refusal(resp *http.Response, body []byte, cred credentials) *counterfoil.Error {
 	e := &counterfoil.Error{Status: resp.StatusCode,
 		RetryAfter: retryAfter(resp.Header, s.cfg.Clock.Now())}
@@ -218,7 +220,7 @@ func (s *Source) refusal(resp *http.Response, body []byte, cred credentials) *co
 	if cred.shownIn(e.Description) {
 		e.Description = ""
 	}
-	e.Description = e.Description[:min(len(e.Description), maxDescription)] // after the search: half a credential is one, too
+	e.Description = e.Description[:min(len(e.Description), maxDescription)] // after the search: part of a credential counts, too
 	e.Reason = s.cfg.Provider.TokenEndpoint.Reason(resp.StatusCode, body)
 	switch status := resp.StatusCode; {
 	case status == http.StatusTooManyRequests:
@@ -243,7 +245,7 @@ func (s *Source) refusal(resp *http.Response, body []byte, cred credentials) *co
 	return e
 }
 
-// refusesForGood are statuses above 499 that no waiting changes.
+// refusesForGood are statuses above 499 that are permanent.
 var refusesForGood = map[int]bool{
 	http.StatusNotImplemented: true, http.StatusHTTPVersionNotSupported: true,
 	http.StatusNetworkAuthenticationRequired: true,
@@ -266,7 +268,7 @@ var codes = map[string]counterfoil.Reason{
 	"temporarily_unavailable": counterfoil.Unavailable,
 }
 
-// advice says what happened, with the code that the other side wrote, and what to
+// advice says what happened, with the code that the other side sent, and what to
 // do next.
 func (s *Source) advice(e *counterfoil.Error) string {
 	broad := e.Reason
@@ -293,17 +295,17 @@ func (s *Source) advice(e *counterfoil.Error) string {
 	case broad == counterfoil.InvalidScope:
 		return fmt.Sprintf("refuses the scope %q%s: ask for those that the client is granted", s.cfg.Scopes, code)
 	case broad == counterfoil.RateLimited:
-		return fmt.Sprintf("has too many requests of this client%s: ask less often", code)
+		return fmt.Sprintf("has too many requests of this client%s: send fewer", code)
 	case e.Class() == counterfoil.Transient:
 		return fmt.Sprintf("answers %d%s: try again later", e.Status, code)
 	case e.Status >= 300 && e.Status < 400:
 		return fmt.Sprintf(
-			"answers %d%s, a redirect, which is not followed: set %s to where the endpoint is", e.Status, code,
+			"answers %d%s, a redirect, which is not followed: set %s to the endpoint's address", e.Status, code,
 			s.cfg.field("TokenURL"),
 		)
 	case broad == counterfoil.BadResponse:
 		return fmt.Sprintf(
-			"answers %d%s, which is no OAuth error: check %s, which leads to %s", e.Status, code,
+			"answers %d%s, which is not an OAuth error: check %s, which leads to %s", e.Status, code,
 			s.cfg.field("TokenURL"), s.tokenURL.Host,
 		)
 	}
@@ -311,8 +313,8 @@ func (s *Source) advice(e *counterfoil.Error) string {
 }
 
 // retryAfter reads a Retry-After (RFC 9110 section 10.2.3): seconds, or a date,
-// which is taken beside the Date of the same answer where that has one, because
-// the clocks may differ. What it cannot read is 0, and no answer is above
+// which is compared with the Date of the same response if it has one, because
+// the clocks may differ. An invalid value is 0, and no result exceeds
 // maxRetryAfter.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	value := h.Get("Retry-After")
@@ -343,15 +345,16 @@ type skew struct {
 	ahead time.Duration
 }
 
-// measure learns how far the provider's clock is ahead of this machine's from
-// the Date of an answer (RFC 9110 section 6.6.1) to a request sent at sent.
+// measure determines how far the provider's clock is ahead of this machine's
+// from the Date of a response (RFC 9110 section 6.6.1) to a request sent at
+// sent.
 func (s *Source) measure(sent time.Time, resp *http.Response) {
 	date, err := http.ParseTime(resp.Header.Get("Date"))
 	now := s.cfg.Clock.Now()
-	if err != nil || clocks.Drift(now, sent).Abs() >= minSkew { // by whichever clock Date was beside sent or now
+	if err != nil || clocks.Drift(now, sent).Abs() >= minSkew { // it is unknown which of the two clocks Date is relative to
 		return
 	}
-	// Date was cut to its second, somewhere between sending and now.
+	// Date was truncated to a second, somewhere between sending and now.
 	here := now.Round(0).Add(-now.Sub(sent) / 2)
 	ahead := date.Add(time.Second / 2).Sub(here)
 	if ahead.Abs() < minSkew {
@@ -360,17 +363,17 @@ func (s *Source) measure(sent time.Time, resp *http.Response) {
 	s.skew.Store(&skew{now, within(ahead, maxSkew)})
 }
 
-// timed reports whether the provider's clock is known: it was measured within the
-// hour. If that counted for ever, what has ended by a wrong time would never be
-// tried and the time never measured again.
+// timed reports whether the provider's clock is known: it was measured within
+// the hour. If a measurement were valid forever, a token that has expired by a
+// wrong time would never be tried and the time never measured again.
 func (s *Source) timed() bool {
 	m := s.skew.Load()
 	return m != nil && s.cfg.Clock.Now().Sub(m.at).Abs() <= time.Hour
 }
 
-// ahead is by how much the provider's clock is ahead of this machine's, as far as
-// it is known. A clock that has been set back since that was measured is behind by
-// as much; one that has gained may be right, because the machine was suspended.
+// ahead is how far the provider's clock is ahead of this machine's, as far as
+// known. A clock that has been set back since the measurement is behind by as
+// much; one that has gained may be right, because the machine was suspended.
 func (s *Source) ahead(now time.Time) time.Duration {
 	m := s.skew.Load()
 	if m == nil {
@@ -385,13 +388,13 @@ func (s *Source) providerTime() time.Time {
 	return now.Round(0).Add(s.ahead(now))
 }
 
-// past reports whether a time of the provider's clock is past for certain: also
-// when what this machine's clock has gained since it was measured is not time that
-// has passed.
+// past reports whether a time of the provider's clock is certainly past: even if
+// the time that this machine's clock has gained since the measurement has not
+// really passed.
 func (s *Source) past(at time.Time) bool {
 	m, now := s.skew.Load(), s.cfg.Clock.Now()
 	return s.timed() && !m.at.Round(0).Add(m.ahead+now.Sub(m.at)).Before(at)
 }
 
-// within returns d, or the most that it can be.
+// within returns d, limited to the most that it can be.
 func within(d, most time.Duration) time.Duration { return min(max(d, -most), most) }

@@ -31,28 +31,28 @@ type Health struct {
 	Authentication  string `json:"authentication,omitempty"`
 	APIConnectivity string `json:"api_connectivity,omitempty"`
 	// Error is one line that begins with what failed: "authentication" or
-	// "api_connectivity", or "check" where a HealthHandler's probe ended before it
-	// was known.
+	// "api_connectivity", or "check" if a HealthHandler's probe ended before the
+	// result was known.
 	Error string `json:"error,omitempty"`
 	// Timestamp is when the check ended, in UTC, in whole seconds.
 	Timestamp time.Time `json:"timestamp"`
-	// AuthenticationErr and APIErr are what is behind Error, for a program that
-	// branches on it: one at most is set. An answer of the API that is no
-	// success is a [*counterfoil.Error] with its Status.
+	// AuthenticationErr and APIErr are the errors behind Error, for a program
+	// that branches on them; at most one is set. An unsuccessful response of the
+	// API is a [*counterfoil.Error] with its Status.
 	AuthenticationErr error `json:"-"`
 	APIErr            error `json:"-"`
 }
 
 const (
-	// reuseHealth is how long an answer of the HealthHandler serves: whoever asks
-	// it costs the API no more than twelve calls a minute.
+	// reuseHealth is how long a result of the HealthHandler is reused: probes
+	// cost the API at most twelve calls a minute.
 	reuseHealth = 5 * time.Second
 	// healthFlight is the flight of the check that all probes share; that of the
 	// token is "".
 	healthFlight = "health"
 )
 
-// checked is a Health and when it was known.
+// checked is a Health and when it was obtained.
 type checked struct {
 	health Health
 	at     time.Time
@@ -74,11 +74,11 @@ func (s *Source) Check(ctx context.Context) Health {
 }
 
 // HealthHandler answers GET and HEAD with a [Health] in JSON: 200 when healthy,
-// 503 when not. All handlers of a Source share one check at a time, which goes on
-// when a prober leaves, and its answer for 5 s, so that probes cannot use up the
-// API's limit, whoever sends them. The error says what failed, without the cause
-// that a transport, a resolver or a secret store gave, because those name what is
-// inside: Config.OnEvent and [Source.Check] tell it.
+// 503 when not. All handlers of a Source share one check at a time, which
+// continues if a prober disconnects, and its result for 5 s, so that probes
+// cannot exhaust the API's limit. The error says what failed, without the cause
+// that a transport, a resolver or a secret store gave, because causes name
+// internal hosts and paths: Config.OnEvent and [Source.Check] report them.
 func (s *Source) HealthHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
@@ -102,15 +102,16 @@ func (s *Source) HealthHandler() http.Handler {
 	})
 }
 
-// sharedHealth returns the last health, or that of the check under way. When ctx
-// ends before, which may be a time limit in front of the handler, it is unhealthy.
+// sharedHealth returns the last health, or that of the check under way. If ctx
+// ends first, for example by a time limit in front of the handler, it returns an
+// unhealthy one.
 func (s *Source) sharedHealth(ctx context.Context) Health {
 	if h, ok := s.recentHealth(); ok {
 		return h
 	}
 	flight := s.flights.DoChan(healthFlight, func() (any, error) {
 		if h, ok := s.recentHealth(); ok {
-			return h, nil // of the flight that ended just now
+			return h, nil // of the flight that has just ended
 		}
 		h := s.Check(context.Background())
 		h.Error = h.outside()
@@ -123,7 +124,7 @@ func (s *Source) sharedHealth(ctx context.Context) Health {
 	case <-ctx.Done():
 		return Health{
 			Status:    "unhealthy",
-			Error:     "check: it had not ended when the probe did",
+			Error:     "check: not finished when the probe ended",
 			Timestamp: s.cfg.Clock.Now().UTC().Truncate(time.Second),
 		}
 	}
@@ -137,7 +138,7 @@ func (s *Source) recentHealth() (Health, bool) {
 	return c.health, clocks.Within(s.cfg.Clock.Now(), c.at, reuseHealth)
 }
 
-// outside is Error without causes.
+// outside returns Error without causes.
 func (h Health) outside() string {
 	words := func(part string, err error) string {
 		e, ok := errors.AsType[*counterfoil.Error](err)
@@ -170,7 +171,7 @@ func (s *Source) healthCall(ctx context.Context) error {
 	if err != nil {
 		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: err.Error()}
 	}
-	resp, err := (&Transport{Source: s, once: true}).RoundTrip(req) // a probe has no time, and wants to know how it is now
+	resp, err := (&Transport{Source: s, once: true}).RoundTrip(req) // a probe reports the current state, without retries
 	if err != nil {
 		return s.noAnswer(err)
 	}
@@ -201,7 +202,8 @@ func (s *Source) healthCall(ctx context.Context) error {
 	return nil
 }
 
-// noAnswer makes an Error of what a call returned in place of an answer.
+// noAnswer makes an Error of the error that a call returned in place of a
+// response.
 func (s *Source) noAnswer(err error) error {
 	if e, ok := errors.AsType[*counterfoil.Error](err); ok {
 		return e

@@ -128,7 +128,7 @@ func TestHealthHandler(t *testing.T) {
 			`authentication: the token endpoint of a55 refuses the client "the-client" (invalid_client): check its id and secret`},
 		{"secret not to be had", "a55", func(c *client.Config) {
 			c.ClientSecret = func(context.Context) (counterfoil.Secret, error) { return "", hide }
-		}, nil, nil, 503, "authentication: the client secret cannot be had from where Config.ClientSecret says"},
+		}, nil, nil, 503, "authentication: the client secret cannot be read from where Config.ClientSecret says"},
 		{"token endpoint away", "a55", func(c *client.Config) { c.TokenURL = "https://127.0.0.1:1/token" }, nil, nil, 503,
 			"authentication: the token endpoint of a55 cannot be reached at 127.0.0.1:1"},
 		{"API away", "a55", func(c *client.Config) { c.APIURL = "https://127.0.0.1:1/" }, nil, nil, 503,

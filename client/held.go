@@ -18,10 +18,11 @@ const (
 	maxMargin   = 300 * time.Second
 	marginShare = 5
 	// jitterShare of the margin is the most by which renewal is earlier still,
-	// so that processes that began together do not renew together.
+	// so that processes that started together do not renew together.
 	jitterShare = 10
-	// Callers wait for the renewal lastCall before the end, or a lastShare of the
-	// lifetime where that is less: a token sent so late may arrive after its end.
+	// Callers wait for the renewal lastCall before expiry, or a lastShare of the
+	// lifetime if that is less: a token sent so late may arrive after its
+	// expiry.
 	lastCall  = 10 * time.Second
 	lastShare = 50
 )
@@ -30,11 +31,11 @@ const (
 type entry struct {
 	key     string
 	changes *atomic.Uint64
-	// base carries the token requests, and the calls with the tokens got.
+	// base carries the token requests, and the calls with the tokens obtained.
 	base http.RoundTripper
-	// certificate tells the one that base shows, and those that lead to its
-	// authority, from others; ends is when it ends by the provider's clock. "" and
-	// the zero time without one.
+	// certificate identifies the certificate that base presents, with its
+	// intermediates; ends is its expiry by the provider's clock. "" and the zero
+	// time without one.
 	certificate string
 	ends        time.Time
 }
@@ -42,35 +43,35 @@ type entry struct {
 // held is a token in use. It goes through four times, each a moment:
 //
 //	taken … renewal … lastCall … ends
-//	serves | serves while it is renewed | callers wait for the renewal a while, then it serves | never again
+//	in use | in use while it is renewed | callers wait briefly for the renewal, then use it | never used again
 //
-// They have a monotonic reading beside that of the wall clock, and come when the
-// first of the two clocks says so: the wall clock can be set back, and the other
-// stands still while the machine is suspended.
+// They have a monotonic reading beside that of the wall clock, and are reached
+// when the first of the two clocks says so: the wall clock can be set back, and
+// the other stands still while the machine is suspended.
 type held struct {
 	token counterfoil.Token
-	// authorization is the token as the API's header carries it.
+	// authorization is the token as sent in the API's header.
 	authorization string
 	entry         *entry
-	// issued is when the token was, with the monotonic reading that token has not;
-	// that of one from elsewhere has none.
+	// issued is when the token was issued, with the monotonic reading that token
+	// lacks; a token from elsewhere has none.
 	issued   time.Time
 	renewal  time.Time
 	lastCall time.Time
 	ends     time.Time
-	// until is up to when the token serves without a thought: to its renewal, then
-	// from one attempt to the next.
+	// until is the time up to which the token is used without any check: its
+	// renewal, then the next attempt.
 	until atomic.Pointer[time.Time]
 	// seen is the entry's counter when the token was taken from it.
 	seen atomic.Uint64
-	// counted says that its early end was.
+	// counted says that its early end was counted.
 	counted atomic.Bool
 }
 
 func (h *held) live(now time.Time) bool { return h != nil && clocks.Before(now, h.ends) }
 
-// usable reports whether t, which a cache may have made up, can be taken into
-// use: one from the future is of a time when some clock was wrong.
+// usable reports whether t, which a cache may have made up, can be used: a token
+// from the future dates from when some clock was wrong.
 func (s *Source) usable(t counterfoil.Token, now time.Time) bool {
 	return t.Value != "" && clocks.Before(now, t.Expires) && !ahead(t.Issued, now) && t.Lifetime() > 0 && t.Lifetime() <= maxLifetime &&
 		!s.isRejected(t)
@@ -79,12 +80,12 @@ func (s *Source) usable(t counterfoil.Token, now time.Time) bool {
 // ahead reports whether at is in the future, by the wall clock.
 func ahead(at, now time.Time) bool { return at.Round(0).After(now.Round(0).Add(minSkew)) }
 
-// adopt makes t, taken from e when its counter was changes, the token in use,
+// adopt makes t, loaded from e when its counter was changes, the token in use,
 // unless one that was issued later is. before is the token that was in use when
-// the work began that brought t.
+// the work that brought t began.
 func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64, before *held) *held {
 	h := &held{token: t, authorization: t.Value.Reveal(), entry: e, issued: t.Issued}
-	h.token.Issued, h.token.Expires = t.Issued.Round(0), t.Expires.Round(0) // callers compare them with what they like
+	h.token.Issued, h.token.Expires = t.Issued.Round(0), t.Expires.Round(0) // callers may compare them with wall-clock times
 	for _, ch := range s.headers {
 		switch {
 		case ch.from != provider.HeaderFromToken:
@@ -104,9 +105,10 @@ func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64, before *he
 		case old.token.Value == t.Value && (before == nil || before.token.Value != t.Value):
 			return old // another has adopted it meanwhile
 		case old.token.Value == t.Value, e.endsWith(old.token, t):
-			// The provider answers the same token until it ends, or the certificate
-			// that all are bound to ends: asking again soon would be a loop, so the
-			// next time is the last call, then the end.
+			// If the provider returns the same token until it expires, or the
+			// certificate that all tokens are bound to expires, another request
+			// soon would be a loop. So the next time is the last call, then the
+			// expiry.
 			if left := clocks.Left(now, old.ends); old.token.Value == t.Value && left < clocks.Left(now, h.ends) {
 				h.serves(now, left)
 			}
@@ -114,7 +116,7 @@ func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64, before *he
 			if !clocks.Before(now, h.lastCall) {
 				h.renewal = h.ends
 			}
-		case old.issued.After(t.Issued) && !ahead(old.issued, now): // not of a time when the clock was wrong
+		case old.issued.After(t.Issued) && !ahead(old.issued, now): // not from when the clock was wrong
 			old.seen.Store(changes)
 			return old
 		}
@@ -129,7 +131,7 @@ func (s *Source) adopt(e *entry, t counterfoil.Token, changes uint64, before *he
 	return h
 }
 
-// serves settles the times of h's token, which has left from now.
+// serves determines the times of h's token, which has left from now.
 func (h *held) serves(now time.Time, left time.Duration) {
 	early := margin(h.token)
 	early += rand.N(early/jitterShare + 1)
@@ -140,8 +142,8 @@ func (h *held) serves(now time.Time, left time.Duration) {
 
 func margin(t counterfoil.Token) time.Duration { return min(maxMargin, t.Lifetime()/marginShare) }
 
-// look returns the token in use after it has looked whether others have changed
-// the cache: nil when they have cleared it.
+// look returns the token in use after checking whether others have changed the
+// cache: nil if they have cleared it.
 func (s *Source) look(ctx context.Context, h *held, now time.Time) *held {
 	if h == nil {
 		return nil
@@ -152,7 +154,7 @@ func (s *Source) look(ctx context.Context, h *held, now time.Time) *held {
 	}
 	t, ok, err := s.cfg.Cache.Load(ctx, h.entry.key)
 	switch {
-	case err != nil: // of this caller, perhaps: the next one looks again
+	case err != nil: // perhaps this caller's: the next one tries again
 		return h
 	case !ok && s.held.CompareAndSwap(h, nil):
 		s.gone(h, now, changes)
@@ -165,15 +167,16 @@ func (s *Source) look(ctx context.Context, h *held, now time.Time) *held {
 	return s.held.Load()
 }
 
-// early reports whether h's token would have served on for long. The end of
-// another bounds itself, and a fleet's renewals look like one for a moment.
+// early reports whether h's token would have been used much longer. An expiry
+// bounds itself, and a fleet's renewals briefly look like one.
 func (h *held) early(now time.Time) bool {
 	return clocks.Before(now, h.ends.Add(-2*margin(h.token)))
 }
 
 // gone counts, once, that h's token was given up early, by this Source or by
-// others who share the cache, whose counter is changes by now: each token that was
-// given up since changed it twice, when it went and when the next came.
+// others that share the cache, whose counter is changes by now: each token that
+// was given up since has changed it twice, when it was removed and when the next
+// was stored.
 func (s *Source) gone(h *held, now time.Time, changes uint64) {
 	if !h.early(now) || !h.counted.CompareAndSwap(false, true) {
 		return

@@ -15,9 +15,9 @@ import (
 	"sync"
 )
 
-// NewHTTP returns a transport for Config.HTTP, to set RootCAs or a Proxy of one's
-// own in. It is like http.DefaultTransport, but demands TLS 1.2, keeps 100 idle
-// connections a host, and says what a proxy refuses: see [ProxyError].
+// NewHTTP returns a transport for Config.HTTP, to set RootCAs or a Proxy in. It
+// is like http.DefaultTransport, but requires TLS 1.2, keeps 100 idle
+// connections per host, and reports the refusal of a proxy as a [ProxyError].
 func NewHTTP() *http.Transport {
 	t, ok := http.DefaultTransport.(*http.Transport)
 	if !ok {
@@ -26,8 +26,8 @@ func NewHTTP() *http.Transport {
 	t = t.Clone()
 	t.TLSClientConfig = cmp.Or(t.TLSClientConfig, &tls.Config{})
 	t.TLSClientConfig.MinVersion = tls.VersionTLS12
-	// One host is called by many goroutines; with the default of 2, most calls by
-	// HTTP/1.1 would make a connection of their own.
+	// Many goroutines call one host; with the default of 2, most calls over
+	// HTTP/1.1 would open a connection of their own.
 	t.MaxIdleConnsPerHost = t.MaxIdleConns
 	t.Proxy = environmentProxy
 	t.OnProxyConnectResponse = func(_ context.Context, proxy *url.URL, _ *http.Request, answer *http.Response) error {
@@ -42,29 +42,29 @@ func NewHTTP() *http.Transport {
 // defaultHTTP is shared by all Sources, so that connections are.
 var defaultHTTP = sync.OnceValue(NewHTTP)
 
-// ProxyError says that a proxy stands in the way.
+// ProxyError reports a proxy that prevents the connection.
 type ProxyError struct {
-	// Proxy is the host and port of the proxy, or the variable whose value is no
-	// URL.
+	// Proxy is the host and port of the proxy, or the variable whose value is
+	// not a URL.
 	Proxy string
-	// Status is what it answers to CONNECT (RFC 9110 section 9.3.6); 0 for a URL
-	// that is none.
+	// Status is the proxy's answer to CONNECT (RFC 9110 section 9.3.6); 0 for an
+	// invalid URL.
 	Status int
 }
 
 func (e *ProxyError) Error() string {
 	switch e.Status {
 	case 0:
-		return fmt.Sprintf("%s is no URL of a proxy, such as http://proxy.example.com:3128", e.Proxy)
+		return fmt.Sprintf("%s is not the URL of a proxy, such as http://proxy.example.com:3128", e.Proxy)
 	case http.StatusProxyAuthRequired:
-		return fmt.Sprintf("the proxy %s wants credentials (407)", e.Proxy)
+		return fmt.Sprintf("the proxy %s requires credentials (407)", e.Proxy)
 	}
 	return fmt.Sprintf("the proxy %s refuses to connect (%d)", e.Proxy, e.Status)
 }
 
-// stays reports whether err is of a proxy that will say the same again, as with
-// 403, or of a server that speaks no TLS. What a proxy answers for a while, such as
-// 502 for a server that it cannot reach, may pass.
+// stays reports whether err is permanent: of a proxy that answers the same
+// again, such as 403, or of a server that does not speak TLS. Statuses such as
+// 502, for a server that the proxy cannot reach, are transient.
 func stays(err error) bool {
 	if _, plain := errors.AsType[tls.RecordHeaderError](err); plain || errors.Is(err, http.ErrSchemeMismatch) {
 		return true
@@ -86,18 +86,18 @@ func (s *Source) through(u *url.URL) string {
 	return " through the proxy " + proxy.Host
 }
 
-// permanent reports whether Config says that err will stay.
+// permanent reports whether Config says that err is permanent.
 func (s *Source) permanent(err error) bool { return s.cfg.Permanent != nil && s.cfg.Permanent(err) }
 
-// environmentProxy is http.ProxyFromEnvironment, which makes of a URL that it
-// cannot parse another one, or none, and would connect directly.
+// environmentProxy is http.ProxyFromEnvironment, except for a URL that cannot be
+// parsed: that function would use another URL, or connect directly.
 func environmentProxy(req *http.Request) (*url.URL, error) {
 	proxy, err := http.ProxyFromEnvironment(req)
 	if host := req.URL.Hostname(); err != nil || host == "localhost" || net.ParseIP(host).IsLoopback() {
 		return proxy, err
 	}
 	for _, name := range []string{"HTTPS_PROXY", "https_proxy"} {
-		if value := os.Getenv(name); value != "" { // the other one is not looked at
+		if value := os.Getenv(name); value != "" { // the other one is ignored
 			if !isProxy(value) {
 				return nil, &ProxyError{Proxy: name}
 			}

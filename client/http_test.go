@@ -62,7 +62,7 @@ func TestProxyAnswers(t *testing.T) {
 	}{
 		{200, "", 1, ""},
 		{403, counterfoil.BadResponse, 1, "refuses to connect (403)"},
-		{407, counterfoil.BadResponse, 1, "wants credentials (407)"},
+		{407, counterfoil.BadResponse, 1, "requires credentials (407)"},
 		{499, counterfoil.BadResponse, 1, "refuses to connect (499)"},
 		{500, counterfoil.Unavailable, 4, "refuses to connect (500)"},
 		{502, counterfoil.Unavailable, 4, "refuses to connect (502)"},

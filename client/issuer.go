@@ -16,16 +16,16 @@ import (
 const (
 	// maxMetadata bounds an issuer's metadata, in bytes.
 	maxMetadata = 64 << 10
-	// metadataTimeout bounds the look for an issuer's metadata: without it an
-	// assertion is made all the same.
+	// metadataTimeout bounds the request for an issuer's metadata. If it fails,
+	// the assertion is made without it.
 	metadataTimeout = 5 * time.Second
-	// metadataAgain is how long it stands that there is no metadata.
+	// metadataAgain is how long the absence of metadata is remembered.
 	metadataAgain = time.Hour
 )
 
-// audience is what an assertion names in aud, and nothing beside it: what Config
-// or the description says, else the issuer where it is known, else the URL of the
-// token endpoint.
+// audience returns the only value of an assertion's aud: what Config or the
+// description says, else the issuer if it is known, else the URL of the token
+// endpoint.
 func (s *Source) audience(ctx context.Context) string {
 	t := &s.cfg.Provider.TokenEndpoint
 	switch {
@@ -42,17 +42,17 @@ func (s *Source) audience(ctx context.Context) string {
 	return s.tokenURL.String()
 }
 
-// issuerFound is what the look for an issuer has given; "" for none.
+// issuerFound is the result of looking for an issuer; "" for none.
 type issuerFound struct {
 	issuer string
 	at     time.Time
 }
 
 // discovered returns the issuer that the token endpoint's own origin publishes
-// metadata of (RFC 8414 section 3); "" for none. Whom an assertion is for must not
-// be the word of who gets it: one that names another server is good there, in the
-// wrong hands (CVE-2025-27370). So the issuer has to be the address that the
-// metadata was asked for at, and the token endpoint the one that is used.
+// metadata of (RFC 8414 section 3); "" for none. The recipient of an assertion
+// must not choose its audience: if it named another server, it could use the
+// assertion there (CVE-2025-27370). So the issuer must be the address that the
+// metadata was requested from, and the token endpoint the one in use.
 func (s *Source) discovered(ctx context.Context) string {
 	if found := s.issuer.Load(); found != nil && (found.issuer != "" || s.cfg.Clock.Now().Sub(found.at).Abs() < metadataAgain) {
 		return found.issuer
@@ -79,7 +79,7 @@ func (s *Source) discovered(ctx context.Context) string {
 			continue
 		}
 		if err != nil {
-			return "" // nobody can tell: the next token request looks again
+			return "" // unknown: the next token request tries again
 		}
 		s.issuer.Store(&issuerFound{issuer: issuer})
 		return issuer
@@ -99,7 +99,7 @@ func (s *Source) metadata(ctx context.Context, at, want string) (string, error) 
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "counterfoil")
-	// Not an http.Client: a redirect leads to somebody else's word.
+	// Not an http.Client: a redirect would lead to another party's statement.
 	resp, err := s.cfg.HTTP.RoundTrip(req)
 	if err != nil {
 		return "", err
@@ -113,7 +113,7 @@ func (s *Source) metadata(ctx context.Context, at, want string) (string, error) 
 	}
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxMetadata+1))
 	if err == nil {
-		err = ctx.Err() // what is cut off can look whole
+		err = ctx.Err() // a truncated body can look complete
 	}
 	if err != nil {
 		return "", err
@@ -126,8 +126,8 @@ func (s *Source) metadata(ctx context.Context, at, want string) (string, error) 
 	endpoint, _ := members["token_endpoint"].(string)
 	own := *s.tokenURL
 	own.RawQuery, own.ForceQuery = "", false
-	// A slash at the end of an issuer is no part of the address that its metadata
-	// is at (RFC 8414 section 3.1).
+	// A trailing slash of an issuer is not part of the address of its metadata
+	// (RFC 8414 section 3.1).
 	if strings.TrimSuffix(issuer, "/") != want || endpoint != own.String() && endpoint != s.tokenURL.String() {
 		return "", errNoMetadata
 	}

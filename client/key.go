@@ -24,8 +24,8 @@ type Key struct {
 	// Algorithm is RS256, PS256, ES256 or EdDSA; default the one that fits the
 	// key, RS256 for RSA.
 	Algorithm string
-	// ID is the kid by which the provider knows the key; empty where it has one
-	// only. A proof has none.
+	// ID is the kid by which the provider knows the key; empty if the provider
+	// has only one. A proof has none.
 	ID string
 }
 
@@ -35,16 +35,16 @@ func (k Key) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "client.Key(%s %q)", k
 // LogValue keeps the key out of structured logs.
 func (k Key) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(k)) }
 
-// MarshalJSON encodes what Format prints: a Key inside a larger value never leaves
-// by accident.
+// MarshalJSON encodes what Format prints, so that a Key inside a larger value is
+// never disclosed by accident.
 func (k Key) MarshalJSON() ([]byte, error) { return json.Marshal(fmt.Sprint(k)) }
 
-// KeyFunc gives a key. It must be safe for concurrent use.
+// KeyFunc returns a key. It must be safe for concurrent use.
 type KeyFunc func(context.Context) (Key, error)
 
-// NewKey makes an ES256 key (P-256) that lives in memory only, for Config.DPoP:
-// tokens that are bound to it serve this process, whatever the cache.
-// The error is the system's, when it has no randomness.
+// NewKey makes an ES256 key (P-256) in memory only, for Config.DPoP: tokens that
+// are bound to it are for this process, whatever the cache. The error is the
+// system's, if it has no randomness.
 func NewKey() (Key, error) {
 	signer, err := jose.Generate(jose.ES256)
 	if err != nil {
@@ -53,11 +53,11 @@ func NewKey() (Key, error) {
 	return Key{Signer: signer, Algorithm: jose.ES256}, nil
 }
 
-// PrivateKey returns a KeyFunc that reads what secret gives: a JWK (RFC 7517
-// section 4), whose kid and alg become the Key's, or PEM with PKCS #8, PKCS #1 or
-// SEC 1, whose Key has no ID: wrap the KeyFunc to set one. At most 64 KiB; an
-// encrypted key is refused. It asks secret each time, reads again what is not
-// what it was, and keeps the key that it has read last.
+// PrivateKey returns a KeyFunc that reads the key from secret: a JWK (RFC 7517
+// section 4), whose kid and alg become the Key's, or PEM with PKCS #8, PKCS #1
+// or SEC 1, whose Key has no ID: wrap the KeyFunc to set one. At most 64 KiB; an
+// encrypted key is refused. It calls secret each time, parses the result only if
+// it has changed, and keeps the last key.
 func PrivateKey(secret SecretFunc) KeyFunc {
 	var mu sync.Mutex
 	var last Key
@@ -88,7 +88,7 @@ func (k Key) complete() (Key, error) {
 	}
 	public := k.Signer.Public()
 	if _, err := jose.Thumbprint(public); err != nil {
-		return k, errors.New("its Signer is none of RSA (2048 to 8192 bits), P-256 and Ed25519")
+		return k, errors.New("its Signer must be RSA (2048 to 8192 bits), P-256 or Ed25519")
 	}
 	var fits []string
 	switch public.(type) {
@@ -110,11 +110,11 @@ func (k Key) complete() (Key, error) {
 	return k, fmt.Errorf("its Algorithm is %.20q, and a key of its kind signs with %s", k.Algorithm, fits[0])
 }
 
-// thumbprint tells the key from others; "" for none.
+// thumbprint identifies the key; "" for none.
 func thumbprint(k Key) string {
 	if k.Signer == nil {
 		return ""
 	}
-	print, _ := jose.Thumbprint(k.Signer.Public()) // complete has looked at it
+	print, _ := jose.Thumbprint(k.Signer.Public()) // complete has checked it
 	return print
 }

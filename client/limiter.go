@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// window is a second more than a minute: requests that left a minute apart may
-// arrive closer together.
+// window is a second more than a minute: requests that are sent a minute apart
+// may arrive closer together.
 const window = time.Minute + time.Second
 
-// limiter lets through at most n in any window, in the order in which they ask.
-// A token bucket would let through twice as many in the minute after a pause.
+// limiter allows at most n in any window, in the order of the callers. A token
+// bucket would allow twice as many in the minute after a pause.
 type limiter struct {
 	mu sync.Mutex
-	// times are the last n places given, in order from next; those still to come
-	// are of callers that wait.
+	// times are the last n reserved times, in order from next; future ones
+	// belong to callers that wait.
 	times []time.Time
 	next  int
 }
@@ -28,7 +28,7 @@ func newLimiter(n int) *limiter {
 }
 
 // reserve gives the next place to the caller, and returns how long to wait for
-// it. A caller that would not wait as long, by end unless that is zero, gets none.
+// it. A caller whose wait would last beyond end, unless that is zero, gets none.
 func (l *limiter) reserve(now, end time.Time) (at time.Time, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -44,8 +44,8 @@ func (l *limiter) reserve(now, end time.Time) (at time.Time, ok bool) {
 	return at, true
 }
 
-// giveBack returns the place at, which will not be used. Only the last one can be
-// given to somebody else.
+// giveBack returns the place at, which will not be used. Only the last place can
+// be reused.
 func (l *limiter) giveBack(at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -56,13 +56,13 @@ func (l *limiter) giveBack(at time.Time) {
 	}
 }
 
-// take lets one through and returns 0, or returns how long there is no place.
+// take allows one and returns 0, or returns how long until the next place.
 func (l *limiter) take(now time.Time) time.Duration {
 	at, _ := l.reserve(now, now)
 	return at.Sub(now)
 }
 
-// wait returns what take would, and takes nothing.
+// wait returns what take would, without taking a place.
 func (l *limiter) wait(now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// pinPrefix begins a pin: the digest's name, as curl --pinnedpubkey has it.
+// pinPrefix begins a pin: the digest's name, as in curl --pinnedpubkey.
 const pinPrefix = "sha256/"
 
 // PublicKeyPin returns the pin of a certificate's public key, for Config.Pins:
@@ -23,13 +23,13 @@ func PublicKeyPin(c *x509.Certificate) string {
 	return pinPrefix + base64.StdEncoding.EncodeToString(digest[:])
 }
 
-// parsePins returns the pins in the form of PublicKeyPin. curl parts the digest from
-// its name by two slashes, which is taken, too.
+// parsePins returns the pins in the form of PublicKeyPin. It also accepts curl's
+// two slashes between the digest's name and the digest.
 func (c *Config) parsePins() ([]string, error) {
 	parsed := make([]string, len(c.Pins))
 	for i, pin := range c.Pins {
 		digest, ok := strings.CutPrefix(pin, pinPrefix)
-		if len(digest) > base64.StdEncoding.EncodedLen(sha256.Size) { // a slash of base64 itself stays
+		if len(digest) > base64.StdEncoding.EncodedLen(sha256.Size) { // a slash that is part of the base64 stays
 			digest = strings.TrimPrefix(digest, "/")
 		}
 		raw, err := base64.StdEncoding.Strict().DecodeString(digest)
@@ -41,7 +41,7 @@ func (c *Config) parsePins() ([]string, error) {
 	return parsed, nil
 }
 
-// PinError says that no certificate of a verified chain has a pinned key.
+// PinError reports that no certificate of a verified chain has a pinned key.
 type PinError struct {
 	// Shown is the pin of the server's own certificate.
 	Shown string
@@ -51,8 +51,8 @@ func (e *PinError) Error() string {
 	return fmt.Sprintf("the server's public key is not pinned (it shows %s): if its operator has changed the key, add the new pin", e.Shown)
 }
 
-// pin makes connections reach only servers with a pinned key, beside all else that
-// Config.HTTP demands of them.
+// pin restricts connections to servers with a pinned key, in addition to what
+// Config.HTTP requires of them.
 func (s *Source) pin() error {
 	pins, err := s.cfg.parsePins()
 	if err == nil {
@@ -72,7 +72,7 @@ func (s *Source) pin() error {
 				return err
 			}
 		}
-		for _, chain := range cs.VerifiedChains { // a certificate that is sent beside it proves nothing
+		for _, chain := range cs.VerifiedChains { // a certificate outside the chain proves nothing
 			if slices.ContainsFunc(chain, func(c *x509.Certificate) bool { return slices.Contains(pins, PublicKeyPin(c)) }) {
 				return nil
 			}

@@ -4,6 +4,6 @@ package client
 
 import "io/fs"
 
-// private lets everything pass: on Windows a file takes the access list of the
-// user's own profile, and the mode bits say nothing.
+// private accepts every file: on Windows a file inherits the access list of the
+// user's own profile, and the mode bits have no meaning.
 func private(fs.FileInfo) error { return nil }

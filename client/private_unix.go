@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// private refuses what other users can read or own.
+// private refuses a file that other users can open or own.
 func private(info fs.FileInfo) error {
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return fmt.Errorf("other users can open it (mode %04o)", mode)

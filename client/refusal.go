@@ -15,17 +15,17 @@ const (
 	// minPause and maxPause bound the wait after a failure, which doubles.
 	minPause = time.Second
 	maxPause = 60 * time.Second
-	// maxOutage bounds it for what may pass while there is no token at all: the
-	// calls that fail meanwhile could succeed.
+	// maxOutage bounds it for transient failures while there is no token: calls
+	// that fail meanwhile could succeed.
 	maxOutage = 16 * time.Second
 	// changesPerMinute bounds how often a refusal is forgotten because the
-	// credentials are others: ones that differ each time they are read must not
-	// become such a loop either.
+	// credentials have changed: credentials that differ each time they are read
+	// must not cause a loop either.
 	changesPerMinute = 5
 )
 
-// refusal is a failure that is remembered, so that what cannot succeed is not
-// asked again at once.
+// refusal is a remembered failure, so that a request that cannot succeed is not
+// repeated at once.
 type refusal struct {
 	err         *counterfoil.Error
 	until       time.Time
@@ -34,8 +34,8 @@ type refusal struct {
 }
 
 // remember keeps err for a time that doubles with each one in a row, or for as
-// long as the provider asked. While an old token serves, what may pass is not
-// kept: pause puts off the next attempt.
+// long as the provider asked. While an old token is valid, a transient failure
+// is not kept: pause delays the next attempt.
 func (s *Source) remember(err *counterfoil.Error, credentials [32]byte, serves bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,8 +58,9 @@ func (s *Source) remember(err *counterfoil.Error, credentials [32]byte, serves b
 	r.err, r.until = err, s.cfg.Clock.Now().Add(wait)
 }
 
-// remembered returns the failure that still stands for these credentials. It
-// stands for others no more, unless they have changed too often of late.
+// remembered returns the failure that is still remembered for these credentials.
+// It does not apply to other credentials, unless they have changed too often
+// recently.
 func (s *Source) remembered(credentials [32]byte) *counterfoil.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,18 +71,18 @@ func (s *Source) remembered(credentials [32]byte) *counterfoil.Error {
 	}
 	err := *r.err
 	err.RetryAfter = left
-	err.Message = fmt.Sprintf("%s (remembered; asked again in %s)", cmp.Or(err.Message, string(err.Reason)), left.Round(time.Millisecond))
+	err.Message = fmt.Sprintf("%s (remembered; next attempt in %s)", cmp.Or(err.Message, string(err.Reason)), left.Round(time.Millisecond))
 	return &err
 }
 
-// forget ends what is remembered: a token was issued.
+// forget clears the remembered failure: a token was issued.
 func (s *Source) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refused = refusal{}
 }
 
-// pause puts off the next renewal after one that failed.
+// pause delays the next renewal after a failed one.
 func (s *Source) pause(err error) {
 	s.mu.Lock()
 	pause := min(minPause<<min(s.failures, 10), maxPause)
@@ -97,8 +98,8 @@ func (s *Source) pause(err error) {
 	}
 }
 
-// stopped is failed for what kept a request from being sent. Nothing makes the
-// callers wait until it is over, so it leaves one event a second.
+// stopped is failed for an error that prevented a request. Callers do not wait,
+// so it emits at most one event a second.
 func (s *Source) stopped(ctx context.Context, err *counterfoil.Error) error {
 	now := s.cfg.Clock.Now()
 	s.mu.Lock()
@@ -113,7 +114,7 @@ func (s *Source) stopped(ctx context.Context, err *counterfoil.Error) error {
 	return s.failed(ctx, err)
 }
 
-// failed leaves an event of err and returns it.
+// failed emits an event for err and returns it.
 func (s *Source) failed(ctx context.Context, err *counterfoil.Error) error {
 	kind := counterfoil.EventTokenFailed
 	if err.Class() == counterfoil.Refused {
@@ -123,7 +124,7 @@ func (s *Source) failed(ctx context.Context, err *counterfoil.Error) error {
 	return err
 }
 
-// event tells OnEvent of e, as what this Source has done now.
+// event passes e, as something that this Source has done now, to OnEvent.
 func (s *Source) event(ctx context.Context, e counterfoil.Event) {
 	if s.cfg.OnEvent == nil {
 		return

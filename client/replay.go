@@ -15,17 +15,18 @@ const (
 	// maxReplay is how much of a body that offers neither GetBody nor Seek is
 	// kept, in bytes.
 	maxReplay = 1 << 20
-	// patience is how long the base transport may take to let go of one body
-	// before the next.
+	// patience is how long the base transport may take to release one body
+	// before the next attempt.
 	patience = time.Second
 )
 
 var errNotReplayable = errors.New("the body cannot be sent again")
 
-// replay is a request body that can be sent several times: from where it stood,
-// when it can seek, or else out of a copy of what was read. One attempt reads at
-// a time. The body itself is closed when the last attempt has let go of it and
-// there will be no other. A nil replay stands for a body that needs no such care.
+// replay is a request body that can be sent several times: from its initial
+// offset if it can seek, or else from a copy of what was read. Only one attempt
+// reads at a time. The body itself is closed when the last attempt has released
+// it and there will be no other. A nil replay stands for a body that needs no
+// such care.
 type replay struct {
 	body  io.ReadCloser
 	seek  io.Seeker
@@ -35,7 +36,7 @@ type replay struct {
 	mu      sync.Mutex
 	copied  []byte
 	tooLong bool
-	failed  bool // the body's own reader has, so that nobody knows the rest
+	failed  bool // the body's own reader failed, so the rest is unknown
 	settled bool
 	closed  bool
 	last    *sending
@@ -45,11 +46,12 @@ type replay struct {
 type sending struct {
 	*replay
 	// at is how much of copied has been read; reading and done say whether the
-	// attempt is inside the body, and whether it has let go. All belong to mu.
+	// attempt is inside the body, and whether it has released it. All are
+	// guarded by mu.
 	at      int
 	reading bool
 	done    bool
-	// released is closed when the attempt can touch the body no more.
+	// released is closed when the attempt can no longer touch the body.
 	released chan struct{}
 }
 
@@ -76,8 +78,8 @@ func (r *replay) first(req *http.Request) io.ReadCloser {
 	return r.last
 }
 
-// again returns the body of a further attempt at req, once the base transport has
-// let go of the one before.
+// again returns the body of another attempt at req, once the base transport has
+// released the previous one.
 func (r *replay) again(req *http.Request) (io.ReadCloser, error) {
 	if r == nil {
 		if req.GetBody == nil {
@@ -161,7 +163,7 @@ func (s *sending) Read(p []byte) (int, error) {
 	case s.done:
 		close(s.released)
 	case s.settled && s.copied != nil:
-		s.copied, s.at = nil, 0 // read to its end above, and nobody comes after
+		s.copied, s.at = nil, 0 // read to its end above, and not needed again
 	}
 	if s.seek == nil && !s.settled && !s.tooLong {
 		if len(s.copied)+n > maxReplay {

@@ -13,20 +13,20 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// maxLifetime is the most that an expires_in is believed.
+// maxLifetime is the longest expires_in that is accepted as it is.
 const maxLifetime = 30 * 24 * time.Hour
 
 // parseToken reads a successful token response (RFC 6749 section 5.1); its
-// Expires is relative to the zero time. What is not as the RFC says:
+// Expires is relative to the zero time. It treats deviations from the RFC as follows:
 //
 //   - token_type missing: the description's; one that neither the description
-//     nor RFC 6750 knows is refused (section 7.1). Where a proof was sent, any
-//     but DPoP is: whoever gets hold of an unbound token can use it, and that is
-//     what the proof was to prevent (RFC 9449 section 5);
+//     nor RFC 6750 knows is refused (section 7.1). If a proof was sent, any type
+//     but DPoP is refused: a token that is not sender-constrained can be used by
+//     anyone who obtains it, which the proof was to prevent (RFC 9449 section 5);
 //   - expires_in missing or null: the description's lifetime; a number inside a
 //     string is a number; a fraction is cut off; more than 30 days are 30 days;
 //     less than a second is errEnded, because no call could use the token;
-//   - scope malformed: as if missing.
+//   - scope malformed: treated as missing.
 //
 // An error never quotes the response.
 func parseToken(body []byte, t *provider.TokenEndpoint, proved bool) (counterfoil.Token, error) {
@@ -38,7 +38,7 @@ func parseToken(body []byte, t *provider.TokenEndpoint, proved bool) (counterfoi
 	if err != nil {
 		return none, err
 	}
-	var members map[string]json.RawMessage // a struct would take ACCESS_TOKEN too
+	var members map[string]json.RawMessage // a struct would accept ACCESS_TOKEN too
 	if err := json.Unmarshal(body, &members); err != nil || members == nil {
 		return none, errors.New("it is not a JSON object")
 	}
@@ -72,9 +72,9 @@ func parseToken(body []byte, t *provider.TokenEndpoint, proved bool) (counterfoi
 	return token, nil
 }
 
-// errEnded is the error of a token without a lifetime. An endpoint that answers
-// the same token until it ends can answer one in its last second.
-var errEnded = errors.New("expires_in says that the token has ended already")
+// errEnded is the error for a token without a lifetime. An endpoint that returns
+// the same token until it expires can return it in its last second.
+var errEnded = errors.New("expires_in says that the token has already expired")
 
 func lifetimeOf(raw json.RawMessage, missing time.Duration) (time.Duration, error) {
 	if len(raw) == 0 || string(raw) == "null" {
@@ -100,8 +100,8 @@ func lifetimeOf(raw json.RawMessage, missing time.Duration) (time.Duration, erro
 const maxDescription = 256
 
 // refusalWords returns the members error and error_description of a refusal (RFC
-// 6749 section 5.2), each "" when it has not the form that the RFC gives it. The
-// description is as long as it came.
+// 6749 section 5.2), each "" if it does not have the form that the RFC requires.
+// The description is not shortened.
 func refusalWords(body []byte) (code, description string) {
 	var members map[string]json.RawMessage
 	body, err := files.Text(body)

@@ -16,9 +16,10 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// repeatable reports whether req may reach the API twice: by its Idempotency-Key,
-// because the description says that it is safe, or by its method where that alone
-// says what is done. What cannot be told for certain is not repeatable.
+// repeatable reports whether req may reach the API twice: by its
+// Idempotency-Key, because the description says that it is safe, or by its
+// method where that is decisive. A request that cannot be classified with
+// certainty is not repeatable.
 func (s *Source) repeatable(req *http.Request, body *replay) bool {
 	if _, ok := req.Header["Idempotency-Key"]; ok {
 		return true
@@ -68,12 +69,12 @@ func (s *Source) onlyReads(req *http.Request, body *replay, types []string) bool
 	return ok && holdsQueries(text)
 }
 
-// described returns the media types that a request names. It is plain unless its
-// body is encoded, and overridden when a header says that its method is another.
+// described returns the media types that a request names. plain is false if its
+// body is encoded, and overridden is true if a header changes its method.
 func described(h http.Header) (types []string, plain, overridden bool) {
 	plain = true
 	for name, values := range h {
-		// Some servers take an underscore for a hyphen.
+		// Some servers treat an underscore as a hyphen.
 		switch name = strings.ToLower(strings.ReplaceAll(name, "_", "-")); {
 		case name == "content-type":
 			types = append(types, values...)
@@ -86,8 +87,8 @@ func described(h http.Header) (types []string, plain, overridden bool) {
 	return types, plain, overridden
 }
 
-// fixedTypes returns the media type that the description gives to calls that name
-// none.
+// fixedTypes returns the media type that the description sets on calls without
+// one.
 func (s *Source) fixedTypes() []string {
 	for _, h := range s.headers {
 		if h.name == "Content-Type" {
@@ -104,14 +105,14 @@ func isJSON(mediaType string) bool {
 		(!named || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8"))
 }
 
-// toGraphQL reports whether u is the URL of a GraphQL API, or that of its explorer,
-// where calls may be posted too. The last slash does not matter.
+// toGraphQL reports whether u is the URL of a GraphQL API, or that of its
+// explorer, which may also receive calls. A trailing slash is ignored.
 func (s *Source) toGraphQL(u *url.URL) bool {
 	return u.Opaque == "" && slices.Contains(s.graphQLPaths(), trimmed(u.EscapedPath()))
 }
 
 // graphQLPaths are the paths of a GraphQL API and of its explorer, as they are
-// sent, without the last slash.
+// sent, without a trailing slash.
 func (s *Source) graphQLPaths() []string {
 	at, base := trimmed(s.apiURL.EscapedPath()), trimmed(s.api.BasePath)
 	paths := []string{at + strings.TrimPrefix(trimmed(s.api.Path), base)}
@@ -121,9 +122,9 @@ func (s *Source) graphQLPaths() []string {
 	return paths
 }
 
-// elsewhere reports whether u is certain to lead to no GraphQL API: however a
-// server reads its path, it is neither that of the API nor one below it, where
-// some take the id of a document.
+// elsewhere reports whether u is certain not to lead to a GraphQL API: however a
+// server parses its path, it is neither that of the API nor one below it, where
+// some servers accept the id of a document.
 func (s *Source) elsewhere(u *url.URL) bool {
 	if u.Opaque != "" || strings.ContainsAny(u.Path, `;\%`) {
 		return false
@@ -136,8 +137,8 @@ func (s *Source) elsewhere(u *url.URL) bool {
 }
 
 // safeQuery reports whether the URL of a request without a body has no document,
-// or one that is safe. A parameter that may name another document, or that is there
-// twice, leaves open what is executed.
+// or a safe one. If a parameter may name another document, or appears twice, it
+// is unknown what is executed.
 func (s *Source) safeQuery(raw string) bool {
 	if raw == "" {
 		return true
@@ -160,14 +161,15 @@ func (s *Source) safeQuery(raw string) bool {
 	return values.Has("query") && queries.Only(values.Get("query"))
 }
 
-// requestMembers are what a GraphQL request consists of (GraphQL over HTTP, section
-// 5.1).
+// requestMembers are the members of a GraphQL request (GraphQL over HTTP,
+// section 5.1).
 var requestMembers = []string{"query", "operationName", "variables", "extensions"}
 
 func trimmed(path string) string { return strings.TrimSuffix(path, "/") }
 
 // matches compares paths as they are sent, segment by segment. A segment of the
-// pattern in braces is any one segment that a server can take for nothing else.
+// pattern in braces matches any segment that a server can interpret in only one
+// way.
 func matches(pattern, path string) bool {
 	return slices.EqualFunc(strings.Split(trimmed(pattern), "/"), strings.Split(trimmed(path), "/"), func(want, got string) bool {
 		if !strings.HasPrefix(want, "{") {
@@ -204,8 +206,8 @@ func (s *Source) whole(req *http.Request, body *replay) ([]byte, bool) {
 	}
 }
 
-// holdsQueries reports whether body is a GraphQL request, or a batch of them, that
-// asks for queries and for nothing else (GraphQL over HTTP, section 5.1).
+// holdsQueries reports whether body is a GraphQL request, or a batch of them,
+// that contains queries and nothing else (GraphQL over HTTP, section 5.1).
 func holdsQueries(body []byte) bool {
 	if !utf8.Valid(body) {
 		return false
@@ -217,8 +219,9 @@ func holdsQueries(body []byte) bool {
 	return len(batch) > 0 && !slices.ContainsFunc(batch, func(one json.RawMessage) bool { return !isQueryRequest(one) })
 }
 
-// isQueryRequest reads one request. A member twice, or one that may name another
-// document (a persisted query, a documentId), leaves open what is executed.
+// isQueryRequest reads one request. If a member appears twice, or may name
+// another document (a persisted query, a documentId), it is unknown what is
+// executed.
 func isQueryRequest(body []byte) bool {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {

@@ -24,9 +24,9 @@ const dropsPerMinute = 5
 // maxRejected bounds how many rejected tokens are remembered.
 const maxRejected = 2 * dropsPerMinute
 
-// Source gets, keeps and renews the token of one client. It is safe for
-// concurrent use and needs no closing: it has no goroutine but while a token is
-// being renewed.
+// Source obtains, keeps and renews the token of one client. It is safe for
+// concurrent use and needs no closing: it runs a goroutine only while it renews
+// a token.
 type Source struct {
 	cfg      Config
 	api      *provider.API
@@ -37,21 +37,21 @@ type Source struct {
 
 	held     atomic.Pointer[held]
 	place    atomic.Pointer[entry]
-	rejected atomic.Pointer[[]counterfoil.Secret] // the last ones that were
+	rejected atomic.Pointer[[]counterfoil.Secret] // the most recent
 	flights  singleflight.Group
 	calls    *limiter
-	drops    *limiter             // of tokens long before their renewal
-	changed  *limiter             // requests because the credentials are others by now
+	drops    *limiter             // of tokens dropped long before their renewal
+	changed  *limiter             // requests because the credentials have changed
 	skew     atomic.Pointer[skew] // nil until it is measured
 	prover   *prover              // nil without DPoP
 	health   atomic.Pointer[checked]
 	issuer   atomic.Pointer[issuerFound] // nil until it was looked for
 
 	mu       sync.Mutex
-	former   *entry // where the token in use comes from, while place has none yet
+	former   *entry // the origin of the token in use, while place has none yet
 	refused  refusal
 	failures int // renewals that failed in a row
-	// told is why the last request was not sent, and stands until toldUntil.
+	// told is why the last request was not sent. It is returned until toldUntil.
 	told      counterfoil.Reason
 	toldUntil time.Time
 }
@@ -62,14 +62,13 @@ func (s *Source) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "client.Source(%s as %q)", s.cfg.Provider.Name, s.cfg.ClientID)
 }
 
-// Token returns a live token. It returns at once while there is one, whatever
-// the state of ctx, but for the last seconds before its end; otherwise it waits
-// for the request that all callers share until ctx ends, which leaves the
-// request to the others.
+// Token returns a live token. It returns at once while there is one, even if ctx
+// is done, except shortly before expiry; otherwise it waits for the request that
+// all callers share, until ctx ends, which does not end the request.
 //
-// The error is a [*counterfoil.Error], whose Class tells what to do about it:
-// Transient errors may pass, Refused ones need somebody to change something,
-// Protocol ones say that it is no token endpoint that answers.
+// The error is a [*counterfoil.Error], whose Class says what to do about it:
+// Transient errors may succeed later, Refused ones need a change by a person,
+// Protocol ones mean that no token endpoint answers.
 func (s *Source) Token(ctx context.Context) (counterfoil.Token, error) {
 	h, err := s.current(ctx)
 	if err != nil {
@@ -98,7 +97,7 @@ func (s *Source) current(ctx context.Context) (*held, error) {
 		}
 		return h, nil
 	}
-	// Half of what is left is for waiting, the other half for the call.
+	// Half of the time left is for waiting, the other half for the call.
 	waiting, cancel := withTimeout(ctx, s.cfg.Clock, clocks.Left(now, h.ends)/2)
 	defer cancel()
 	fresh, err := s.wait(waiting)
@@ -109,12 +108,12 @@ func (s *Source) current(ctx context.Context) (*held, error) {
 		return s.wait(ctx)
 	}
 	if waiting.Err() != nil && ctx.Err() == nil {
-		h.until.CompareAndSwap(at, &h.ends) // nobody else need wait
+		h.until.CompareAndSwap(at, &h.ends) // no other caller need wait
 	}
 	return h, nil
 }
 
-// wait joins the flight, or starts it, until ctx ends.
+// wait joins the flight, or starts it, and waits until ctx ends.
 func (s *Source) wait(ctx context.Context) (*held, error) {
 	if ctx.Err() != nil {
 		return nil, gaveUp(ctx)
@@ -135,9 +134,9 @@ func gaveUp(ctx context.Context) error {
 }
 
 // fly is the flight that all callers share: it brings a token newer than the one
-// in use. It belongs to no caller, has a time limit of its own, and leaves the
-// token in use as it is when it fails. Of caller, who began it, it takes nothing
-// but what OnEvent is told.
+// in use. It belongs to no caller, has its own time limit, and leaves the token
+// in use unchanged if it fails. Of caller, which started it, only OnEvent sees
+// the values.
 func (s *Source) fly(caller context.Context) func() (any, error) {
 	return func() (any, error) {
 		ctx, cancel := withTimeout(
@@ -154,13 +153,13 @@ func (s *Source) fly(caller context.Context) func() (any, error) {
 	}
 }
 
-// callerKey is that of the context of the caller that began a flight. It stays a
-// value: as the parent it would bring the caller's net/http/httptrace hooks into
-// a request that may outlast the caller.
+// callerKey is the key of the context of the caller that started a flight. It is
+// kept as a value: as the parent it would bring the caller's net/http/httptrace
+// hooks into a request that may outlast the caller.
 type callerKey struct{}
 
-// renew returns a newer token: one that another holder of the cache has got, or
-// one from the provider.
+// renew returns a newer token: one that another holder of the cache has
+// obtained, or one from the provider.
 func (s *Source) renew(ctx context.Context) (*held, error) {
 	now, old := s.cfg.Clock.Now(), s.held.Load()
 	if old.live(now) && clocks.Before(now, old.renewal) {
@@ -193,7 +192,7 @@ func (s *Source) renew(ctx context.Context) (*held, error) {
 		Fetch:       func(ctx context.Context) (counterfoil.Token, error) { return s.request(ctx, e, cred, old) },
 		Credentials: cred.print,
 	}
-	changes = e.changes.Load() // before: a change by others meanwhile must be seen
+	changes = e.changes.Load() // before Renew, so that a concurrent change is seen
 	t, failure := s.cfg.Cache.Renew(ctx, e.key, r)
 	if t.Value == "" && errors.Is(failure, ErrCacheLost) && s.mayFetchAlone() {
 		t, failure = r.Fetch(ctx)
@@ -201,7 +200,7 @@ func (s *Source) renew(ctx context.Context) (*held, error) {
 	if t.Value == "" {
 		return nil, s.notRenewed(ctx, failure)
 	}
-	if failure != nil { // the token is good, only the next process will not find it
+	if failure != nil { // the token is valid, but the next process will not find it
 		s.event(
 			ctx,
 			counterfoil.Event{
@@ -215,32 +214,33 @@ func (s *Source) renew(ctx context.Context) (*held, error) {
 	return s.adopt(e, t, changes, old), nil
 }
 
-// mayFetchAlone reports whether a token may be asked for without the exclusion
+// mayFetchAlone reports whether a token may be requested without the exclusion
 // of the cache.
 func (s *Source) mayFetchAlone() bool {
 	return s.cfg.FetchWithoutCache || s.cfg.Provider.TokenEndpoint.Policy != provider.Replace
 }
 
-// notRenewed makes an Error of what a cache returned in place of a token.
+// notRenewed makes an Error of the error that a cache returned in place of a
+// token.
 func (s *Source) notRenewed(ctx context.Context, err error) error {
 	if e, ok := errors.AsType[*counterfoil.Error](err); ok {
-		return e // of a request, which has left its event
+		return e // of a request, which has already emitted its event
 	}
 	e := &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "the token cache fails", Err: err}
 	if errors.Is(err, ErrCacheLost) {
 		e.Message = fmt.Sprintf(
-			"no token is asked for while the shared cache is lost, because a new token of %s ends the others': mend the cache, or set %s",
+			"no token is requested while the shared cache is lost, because a new token of %s replaces the others': fix the cache, or set %s",
 			s.cfg.Provider.Name, s.cfg.field("FetchWithoutCache"),
 		)
 	}
 	return s.stopped(ctx, e)
 }
 
-// Invalidate takes out of use, here and in the cache, the token that an API has
-// rejected, and only that one: a token that has been renewed since stays. The
-// next call of Token gets a new one. When 5 tokens in a minute have been dropped
-// long before their renewal, by this Source or others who share the cache,
-// further ones are kept, because then it is not the tokens that are wrong.
+// Invalidate drops, here and in the cache, the token that an API has rejected,
+// and only that one: a token that has been renewed since stays. The next call of
+// Token gets a new one. After 5 tokens in a minute have been dropped long before
+// their renewal, by this Source or others that share the cache, further ones are
+// kept, because then the tokens are not the cause.
 func (s *Source) Invalidate(ctx context.Context, rejected counterfoil.Token) {
 	h, now := s.held.Load(), s.cfg.Clock.Now()
 	if h == nil || h.token.Value != rejected.Value {
@@ -269,7 +269,7 @@ func (s *Source) Invalidate(ctx context.Context, rejected counterfoil.Token) {
 }
 
 // reject remembers a token that an API has rejected, as one of the last
-// maxRejected: the cache may go on showing it, or show it again.
+// maxRejected: the cache may still return it.
 func (s *Source) reject(token counterfoil.Secret) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -289,12 +289,12 @@ func (s *Source) isRejected(t counterfoil.Token) bool {
 // the cache.
 func (s *Source) Clear(ctx context.Context) error {
 	err := s.cfg.Cache.Clear(ctx, KeyPrefix(s.cfg.ClientID))
-	s.held.Store(nil) // last: a caller may have taken it from the cache meanwhile
+	s.held.Store(nil) // last: a caller may have loaded it from the cache meanwhile
 	return err
 }
 
-// Forget forgets the token that the Source asks for, here and in the cache, and no
-// other of the client: Clear forgets those, too.
+// Forget forgets the token of this Source, here and in the cache, and no other
+// token of the client; Clear forgets those, too.
 func (s *Source) Forget(ctx context.Context) error {
 	e, failure := s.entry(ctx)
 	if failure != nil {

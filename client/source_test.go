@@ -320,7 +320,7 @@ func TestSecretFuncFails(t *testing.T) {
 	s := w.source(c)
 	e := w.fails(s)
 	equal(t, "reason", e.Reason, counterfoil.CredentialsMissing)
-	equal(t, "text", e.Error(), "the client secret cannot be had from where Config.ClientSecret says: vault sealed")
+	equal(t, "text", e.Error(), "the client secret cannot be read from where Config.ClientSecret says: vault sealed")
 	for range 100 {
 		w.fails(s)
 	}

@@ -18,48 +18,48 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// Transport is an [http.RoundTripper] that makes requests into calls of the
+// Transport is an [http.RoundTripper] that turns requests into calls of the
 // Source's API: it adds the token, the tenant, the API key and the fixed
-// headers that the description names (a fixed header only where the request has
-// none), keeps to the API's requests per minute (all Transports of a Source
+// headers that the description names (a fixed header only if the request has
+// none), respects the API's requests per minute (all Transports of a Source
 // together), and repeats a call:
 //
 //   - once, with a new token, when it is answered 401. The original 401 is
-//     returned when no other token is to be had. A 401 that is about the proof of
-//     a call (Config.DPoP) is answered once with another proof before that;
-//   - after 2, 4 and 8 s (Config.Retries, each longer by up to a tenth) when it
-//     fails for a while: the network, or the statuses 408, 429, 500, 502, 503 and
-//     504. A longer Retry-After is waited for, up to 60 s. Only idempotent
-//     requests are repeated so: one with an Idempotency-Key header, which as in
+//     returned when no other token can be obtained. After a 401 that is about the
+//     proof of a call (Config.DPoP), one more proof is tried before that;
+//   - after 2, 4 and 8 s (Config.Retries, each longer by up to a tenth) after a
+//     transient failure: of the network, or the statuses 408, 429, 500, 502, 503
+//     and 504. A longer Retry-After is waited for, up to 60 s. Only idempotent
+//     requests are retried: one with an Idempotency-Key header, which as in
 //     net/http is not sent when it has no value; with a REST API GET, HEAD, OPTIONS,
-//     TRACE, PUT, DELETE (RFC 9110 section 9.2.2), unless a header makes another
-//     method of it, and the calls that the description says are safe; with a GraphQL
-//     API, whatever the method, requests whose every operation is a query, and those
-//     without any. A request that cannot be read for certain is not repeated: one
-//     that names a document otherwise than in query, is longer than 1 MiB or is not
-//     JSON, and a GET that has a body or another parameter.
+//     TRACE, PUT, DELETE (RFC 9110 section 9.2.2), unless a header changes the
+//     method, and the calls that the description declares safe; with a GraphQL
+//     API, whatever the method, requests in which every operation is a query, and
+//     those without any. A request that cannot be classified with certainty is not
+//     retried: one that names a document outside query, is longer than 1 MiB or is
+//     not JSON, and a GET that has a body or another parameter.
 //
-// A call is repeated only when its body can be sent again: it can with GetBody
-// (http.NewRequest sets it for the usual readers), when it is an io.Seeker, and
-// otherwise up to 1 MiB. An answer that would be repeated after the end of the
-// request's context, or after the last wait, is returned as it is.
+// A call is repeated only if its body can be sent again: from GetBody
+// (http.NewRequest sets it for the usual readers), if it is an io.Seeker, and
+// otherwise up to 1 MiB. If the next attempt would be after the end of the
+// request's context, or after the last wait, the response is returned as it is.
 //
-// A request to another origin than the API's passes without any of the above,
+// A request to another origin than the API's is sent without any of the above,
 // so that a redirect away from the API carries no credential. Plain http is
 // refused.
 type Transport struct {
-	// Source gives the tokens; it must be set.
+	// Source provides the tokens; it must be set.
 	Source *Source
 	// Base carries the calls; default the Source's Config.HTTP, with the
-	// certificate that the token is bound to. Tokens that are bound to one need
+	// certificate that the token is bound to. Certificate-bound tokens require
 	// that default.
 	Base http.RoundTripper
-	// once: a call that fails for a while is not repeated.
+	// once disables retries after transient failures.
 	once bool
 }
 
-// RoundTrip makes one call. Its errors are those of Source.Token, of the base
-// transport, and a [*counterfoil.Error] with the Reason RateLimited when the
+// RoundTrip makes one call. Its errors are those of Source.Token and of the base
+// transport, and a [*counterfoil.Error] with the Reason RateLimited if the
 // context ends before the call's turn comes.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	s := t.Source
@@ -86,13 +86,13 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp.Request = req // not the call: whoever logs the response's request must not log the token
+	resp.Request = req // not the call: logging the response's request must not log the token
 	return resp, nil
 }
 
-// again decides what follows an answer or an error, and repeats the call as long
-// as there is reason to. A call that was sent and got no answer is never told the
-// answer before it.
+// again decides what follows a response or an error, and repeats the call as
+// long as there is reason to. A call that was sent and got no response never
+// returns an earlier one.
 func (t *Transport) again(
 	req *http.Request, body *replay, h *held, done *remedies, resp *http.Response, err error,
 ) (*http.Response, error) {
@@ -153,7 +153,7 @@ func (t *Transport) ready(req *http.Request, done *remedies) (*held, *http.Reque
 	return h, call, err
 }
 
-// send makes one attempt with the transport that goes with its token.
+// send makes one attempt with the transport that belongs to its token.
 func (t *Transport) send(call *http.Request, h *held) (*http.Response, error) {
 	resp, err := cmp.Or(t.Base, h.entry.base).RoundTrip(call)
 	if err != nil {
@@ -163,17 +163,17 @@ func (t *Transport) send(call *http.Request, h *held) (*http.Response, error) {
 	return resp, nil
 }
 
-// remedies are those that one call has tried against 401.
+// remedies are the ones that a call has tried after a 401.
 type remedies struct {
 	proof, token bool
 	proofs       proofs
 }
 
-// remedied reports whether a call that was answered 401 is to be made again: with
-// another proof, or with another token than h's, which is dropped. It tries each
-// once.
+// recoverFrom401 reports whether a call that was answered 401 should be
+// repeated: with another proof, or with another token than h's, which is
+// dropped. It tries each once.
 func (s *Source) remedied(ctx context.Context, resp *http.Response, h *held, done *remedies) bool {
-	if code := s.proofRefused(resp); code != "" { // another token would come with the same proofs
+	if code := s.proofRefused(resp); code != "" { // another token would be sent with the same proofs
 		tried := done.proof
 		done.proof = true
 		return !tried && s.provesBetter(code, resp, &done.proofs)
@@ -187,7 +187,7 @@ func (s *Source) remedied(ctx context.Context, resp *http.Response, h *held, don
 	return err == nil && fresh.token.Value != h.token.Value
 }
 
-// retried leaves the event of a call that is repeated after wait.
+// retried emits the event of a call that is repeated after wait.
 func (s *Source) retried(req *http.Request, n int, resp *http.Response, err error, wait time.Duration) {
 	e := counterfoil.Event{Type: counterfoil.EventCallRetried, Reason: counterfoil.Unavailable, Attempt: n + 1}
 	switch {
@@ -208,8 +208,7 @@ func (s *Source) retried(req *http.Request, n int, resp *http.Response, err erro
 	s.event(req.Context(), e)
 }
 
-// passes reports whether a status says that the same request may be answered
-// later.
+// passes reports whether a status means that the same request may succeed later.
 func passes(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
@@ -230,10 +229,10 @@ func (s *Source) failsForAWhile(resp *http.Response, err error) bool {
 // maxRest is how much of an answer's body is read to end its call, in bytes.
 const maxRest = 64 << 10
 
-// ended reads the body of resp to its end, so that the connection can be used
-// again, and puts in its place what was read. A body that is long or slow is given
-// up when that is certain not to be missed; otherwise ended is false, and the body
-// can be read on.
+// ended reads the body of resp to its end, so that the connection can be reused,
+// and replaces it with what was read. It abandons a body that is long or slow if
+// that is certain not to be needed; otherwise ended is false, and the body can
+// be read on.
 func (s *Source) ended(ctx context.Context, resp *http.Response, certain bool) bool {
 	if resp == nil {
 		return true
@@ -259,7 +258,7 @@ func (s *Source) ended(ctx context.Context, resp *http.Response, certain bool) b
 	return true
 }
 
-// cut ends a body: as one that was given up, or properly.
+// cut ends a body: as abandoned, or properly.
 type cut struct{ early bool }
 
 func (c *cut) Read([]byte) (int, error) {
@@ -269,7 +268,7 @@ func (c *cut) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// callable refuses what must not be sent.
+// callable refuses requests that must not be sent.
 func (t *Transport) callable(u *url.URL) error {
 	s := t.Source
 	switch {
@@ -282,18 +281,18 @@ func (t *Transport) callable(u *url.URL) error {
 		}
 	case u.Scheme != "https":
 		return &counterfoil.Error{Reason: counterfoil.InvalidRequest,
-			Message: fmt.Sprintf("client: a request to %s by %q is refused: use https, a token goes over nothing else", u.Host, u.Scheme)}
+			Message: fmt.Sprintf("client: a request to %s by %q is refused: use https, tokens are sent over nothing else", u.Host, u.Scheme)}
 	case t.Base != nil && len(s.cfg.Pins) > 0:
 		return &counterfoil.Error{
 			Reason:  counterfoil.InvalidRequest,
-			Message: "client: Transport.Base knows nothing of " + s.cfg.field("Pins") + ": leave one of them out",
+			Message: "client: Transport.Base does not support " + s.cfg.field("Pins") + ": leave one of them out",
 		}
 	}
 	return nil
 }
 
-// ready returns a token when it is the call's turn. The token comes first: calls
-// that took their turns and then waited for it would leave all at once.
+// acquire returns a token when it is the call's turn. The token comes first:
+// calls that took their turns and then waited for it would be sent all at once.
 func (s *Source) ready(ctx context.Context) (*held, error) {
 	for {
 		h, err := s.current(ctx)
@@ -315,18 +314,18 @@ func (s *Source) ready(ctx context.Context) (*held, error) {
 		if err != nil {
 			return nil, &counterfoil.Error{Reason: counterfoil.RateLimited, Err: cmp.Or(context.Cause(ctx), err), RetryAfter: wait,
 				Message: fmt.Sprintf(
-					"client: the call's turn comes too late: %s wants at most %d requests a minute", s.api.Name,
+					"client: the call's turn comes too late: %s allows at most %d requests a minute", s.api.Name,
 					len(s.calls.times),
 				)}
 		}
 		if h = s.held.Load(); h.live(s.cfg.Clock.Now()) {
 			return h, nil
 		}
-		s.calls.giveBack(at) // the token ended meanwhile
+		s.calls.giveBack(at) // the token expired meanwhile
 	}
 }
 
-// dress returns a copy of req with what a call carries.
+// addHeaders returns a copy of req with what a call carries.
 func (s *Source) dress(req *http.Request, h *held, done *remedies) (*http.Request, error) {
 	c := &struct { // one allocation, not two
 		request http.Request
@@ -336,7 +335,8 @@ func (s *Source) dress(req *http.Request, h *held, done *remedies) (*http.Reques
 	if len(s.headers) > len(values) {
 		values = make([]string, len(s.headers))
 	}
-	// A clone of a small map has room for 8 entries; one more would make it anew.
+	// A clone of a small map has room for 8 entries; one more would allocate it
+	// again.
 	if n := len(req.Header) + len(s.headers); n <= 8 && req.Header != nil {
 		call.Header = maps.Clone(req.Header)
 	} else {
@@ -383,7 +383,7 @@ func sameOrigin(a, b *url.URL) bool {
 	return strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
 }
 
-// port is that of an https URL.
+// port returns that of an https URL.
 func port(u *url.URL) string {
 	if p := u.Port(); p != "" {
 		return p

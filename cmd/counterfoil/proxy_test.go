@@ -155,7 +155,7 @@ func TestProxyRefuses(t *testing.T) {
 		says, hint string
 		asked      int
 	}{
-		{"credentials", 407, "http://" + n.proxy, "the proxy " + n.proxy + " wants credentials (407)", "HTTPS_PROXY", 1},
+		{"credentials", 407, "http://" + n.proxy, "the proxy " + n.proxy + " requires credentials (407)", "HTTPS_PROXY", 1},
 		{"policy", 403, "http://" + n.proxy, "the proxy " + n.proxy + " refuses to connect (403)", "NO_PROXY", 1},
 		{"no URL", 0, "http://user:pa55word@[::1", "HTTPS_PROXY is no URL of a proxy", "HTTPS_PROXY", 0},
 		{"no scheme that is known", 0, "ftp://" + n.proxy, "HTTPS_PROXY is no URL of a proxy", "HTTPS_PROXY", 0},
