@@ -195,7 +195,7 @@ func (r *reader) learn(h http.Header) {
 }
 
 // learnFromResponse takes the nonce and the clock from a response of the API.
-func (s *Source) hears(resp *http.Response) {
+func (s *Source) learnFromResponse(resp *http.Response) {
 	if s.prover != nil {
 		s.prover.api.learn(resp.Header)
 	}

@@ -71,7 +71,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return cmp.Or(t.Base, s.cfg.HTTP).RoundTrip(req)
 	}
 	var done remedies
-	h, call, err := t.ready(req, &done)
+	h, call, err := t.prepare(req, &done)
 	if err != nil {
 		closeBody(req)
 		return nil, err
@@ -102,7 +102,7 @@ func (t *Transport) again(
 		var wait time.Duration
 		switch {
 		case err == nil && resp.StatusCode == http.StatusUnauthorized:
-			if !s.remedied(req.Context(), resp, h, done) || !body.possible() {
+			if !s.recoverFrom401(req.Context(), resp, h, done) || !body.possible() {
 				return resp, nil
 			}
 		case len(waits) > 0 && !t.once && req.Context().Err() == nil && s.failsForAWhile(resp, err) && body.possible() && repeatable():
@@ -129,7 +129,7 @@ func (t *Transport) again(
 			closeReader(next)
 			return nil, failure
 		}
-		fresh, call, failure := t.ready(req, done)
+		fresh, call, failure := t.prepare(req, done)
 		if failure != nil {
 			closeReader(next)
 			if resp != nil && resp.StatusCode == http.StatusUnauthorized && req.Context().Err() == nil {
@@ -143,13 +143,13 @@ func (t *Transport) again(
 	}
 }
 
-// ready makes the call of req with a token, when it is its turn.
-func (t *Transport) ready(req *http.Request, done *remedies) (*held, *http.Request, error) {
-	h, err := t.Source.ready(req.Context())
+// prepare makes the call of req with a token, when it is its turn.
+func (t *Transport) prepare(req *http.Request, done *remedies) (*held, *http.Request, error) {
+	h, err := t.Source.acquire(req.Context())
 	if err != nil {
 		return nil, nil, err
 	}
-	call, err := t.Source.dress(req, h, done)
+	call, err := t.Source.addHeaders(req, h, done)
 	return h, call, err
 }
 
@@ -159,7 +159,7 @@ func (t *Transport) send(call *http.Request, h *held) (*http.Response, error) {
 	if err != nil {
 		return nil, t.Source.unshown(call, h, err)
 	}
-	t.Source.hears(resp)
+	t.Source.learnFromResponse(resp)
 	return resp, nil
 }
 
@@ -172,7 +172,7 @@ type remedies struct {
 // recoverFrom401 reports whether a call that was answered 401 should be
 // repeated: with another proof, or with another token than h's, which is
 // dropped. It tries each once.
-func (s *Source) remedied(ctx context.Context, resp *http.Response, h *held, done *remedies) bool {
+func (s *Source) recoverFrom401(ctx context.Context, resp *http.Response, h *held, done *remedies) bool {
 	if code := s.proofRefused(resp); code != "" { // another token would be sent with the same proofs
 		tried := done.proof
 		done.proof = true
@@ -293,7 +293,7 @@ func (t *Transport) callable(u *url.URL) error {
 
 // acquire returns a token when it is the call's turn. The token comes first:
 // calls that took their turns and then waited for it would be sent all at once.
-func (s *Source) ready(ctx context.Context) (*held, error) {
+func (s *Source) acquire(ctx context.Context) (*held, error) {
 	for {
 		h, err := s.current(ctx)
 		if err != nil || s.calls == nil {
@@ -326,7 +326,7 @@ func (s *Source) ready(ctx context.Context) (*held, error) {
 }
 
 // addHeaders returns a copy of req with what a call carries.
-func (s *Source) dress(req *http.Request, h *held, done *remedies) (*http.Request, error) {
+func (s *Source) addHeaders(req *http.Request, h *held, done *remedies) (*http.Request, error) {
 	c := &struct { // one allocation, not two
 		request http.Request
 		values  [4]string

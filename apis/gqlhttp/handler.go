@@ -92,14 +92,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// 2. The place, the method and the media types.
-	if no := h.place(answer, r); no != nil {
-		answer.refuse(no)
+	if refusal := h.place(answer, r); refusal != nil {
+		answer.refuse(refusal)
 		return
 	}
 	// 3. The parameters.
-	params, no := h.parameters(w, r)
-	if no != nil {
-		answer.refuse(no)
+	params, refusal := h.parameters(w, r)
+	if refusal != nil {
+		answer.refuse(refusal)
 		return
 	}
 	// 4. The document, counted, validated and run.

@@ -257,8 +257,8 @@ type writer struct {
 }
 
 // refuse answers a request that has no document.
-func (a *writer) refuse(no *refusal) {
-	a.write(no.status, &response{Errors: []*errorOnWire{coded(no.code, "%s", no.message)}})
+func (a *writer) refuse(refusal *refusal) {
+	a.write(refusal.status, &response{Errors: []*errorOnWire{coded(refusal.code, "%s", refusal.message)}})
 }
 
 // result answers a request that has a document. In application/json every such

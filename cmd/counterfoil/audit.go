@@ -17,7 +17,7 @@ func (p *program) auditCommand() *cobra.Command {
 	o := &operator{program: p}
 	var after int64
 	cmd := &cobra.Command{
-		Use: "audit", Short: "Print the audit record, here or of a server elsewhere",
+		Use: "audit", Short: "Print the audit record, here or of a remote server",
 		Long: `Print who asked for tokens, with what result, and who changed clients and keys,
 and what of them, oldest first. With -o json: one object a line, each with its sequence number, so that a
 later run goes on with --after.`,
@@ -55,13 +55,13 @@ func (p *program) audit(ctx context.Context, service admin.Service, after int64)
 		}
 	}
 	if evicted > 0 {
-		fmt.Fprintf(p.Err, "%d records of refused strangers were dropped to keep the record bounded\n", evicted)
+		fmt.Fprintf(p.Err, "%d records of refused unauthenticated requests were dropped to keep the record bounded\n", evicted)
 	}
 	return nil
 }
 
-// auditRows writes records in the form that is asked for. Neither form keeps
-// more than a page.
+// auditRows prints records in the requested form. Both forms keep at most a page
+// in memory.
 func (p *program) auditRows() (write func(*store.RecordedEvent) error, flush func() error) {
 	if p.output == jsonForm {
 		rows := newJSONRows(p.Out, false)

@@ -18,8 +18,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// maxAnswer bounds what 'call -o json' holds in memory, in bytes; without it,
-// answers stream.
+// maxAnswer bounds what 'call -o json' holds in memory, in bytes; without -o
+// json, responses are streamed.
 const maxAnswer = 64 << 20
 
 type callOptions struct {
@@ -70,12 +70,12 @@ func (p *program) call(ctx context.Context, args []string, o callOptions) error 
 		return err
 	}
 	end := p.tellWaiting(ctx, link)
-	if p.verbose { // for its steps: the call takes the same token, or fails in the same way
+	if p.verbose { // for its steps: the call uses the same token, or fails in the same way
 		if token, err := link.Token(ctx); err == nil {
 			p.tokenStep(token)
 		}
 	}
-	p.step("call", "%s %s%s", req.Method, req.URL.Host, req.URL.Path) // a query may hold what is secret
+	p.step("call", "%s %s%s", req.Method, req.URL.Host, req.URL.Path) // a query may hold secrets
 	began := time.Now()
 	resp, err := link.Client().Do(req)
 	end()
@@ -94,7 +94,7 @@ func (p *program) call(ctx context.Context, args []string, o callOptions) error 
 	switch status := resp.StatusCode; {
 	case status >= 500:
 		refused.code, refused.hint = exitServerFault, callRemedy(status)
-	case status == http.StatusUnauthorized, status == http.StatusForbidden: // of the connection, not of this call
+	case status == http.StatusUnauthorized, status == http.StatusForbidden: // about the connection, not this call
 		refused.hint = doctor(args[0])
 	case status == http.StatusTooManyRequests:
 		refused.hint = callRemedy(status)
@@ -106,7 +106,7 @@ func (p *program) call(ctx context.Context, args []string, o callOptions) error 
 	return refused
 }
 
-// unwrapped is the error below an http.Client's, which repeats the URL with its
+// unwrapped is the error inside an http.Client's, which repeats the URL with its
 // query.
 func unwrapped(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
@@ -115,15 +115,14 @@ func unwrapped(err error) error {
 	return err
 }
 
-// request builds the call: method and path default to what the API's kind asks
-// for.
+// request builds the call: method and path default to those for the API's kind.
 func (p *program) request(ctx context.Context, link *link, args []string, o callOptions) (*http.Request, error) {
 	body, err := p.body(o.data)
 	if err != nil {
 		return nil, err
 	}
 	if example := link.api.Example; len(args) == 0 && o.data == "" {
-		args, body = []string{example.Method, example.Path}, []byte(example.Body) // as it stands: an @ means nothing here
+		args, body = []string{example.Method, example.Path}, []byte(example.Body) // unchanged: an @ has no meaning here
 	}
 	method, path := http.MethodGet, ""
 	if link.api.Kind == provider.GraphQL || body != nil {
@@ -169,7 +168,7 @@ func isToken(s string) bool {
 	})
 }
 
-// httpMethods are those of calls.
+// httpMethods are the methods of calls.
 var httpMethods = []string{
 	http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodHead,
 	http.MethodOptions,
@@ -191,7 +190,7 @@ func (p *program) body(data string) ([]byte, error) {
 	return []byte(data), nil
 }
 
-// answer prints an API's answer.
+// answer prints an API's response.
 func (p *program) answer(resp *http.Response, include bool) error {
 	if p.output == jsonForm {
 		raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
@@ -235,7 +234,7 @@ func (l lineFeeds) Write(b []byte) (int, error) {
 	return len(b), err
 }
 
-// lastByte remembers how an answer ended.
+// lastByte remembers the last byte of a response.
 type lastByte struct {
 	w io.Writer
 	b byte

@@ -12,17 +12,17 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 )
 
-// lookAgain is how often certificate files are looked at for changes.
+// lookAgain is how often certificate files are checked for changes.
 const lookAgain = 10 * time.Second
 
-// certificateFiles is a certificate that is loaded anew when its files change,
-// as a handshake finds. Files that are mistaken, or half replaced, change
-// nothing: the loaded certificate stays, and the files are looked at again.
+// certificateFiles is a certificate that is reloaded when a handshake finds its
+// files changed. Files that are invalid, or half replaced, change nothing: the
+// loaded certificate stays, and the files are checked again.
 type certificateFiles struct {
 	certificate, key string
 	clock            clock.Clock
-	// failed is told of files that cannot be loaded; loaded, of those that
-	// were. Either may be nil.
+	// failed is called when files cannot be loaded; loaded, when they were.
+	// Either may be nil.
 	failed func(error)
 	loaded func(*tls.Certificate)
 
@@ -32,15 +32,15 @@ type certificateFiles struct {
 	seen    [2]fileMark
 }
 
-// fileMark tells that a file was changed.
+// fileMark identifies the state of a file.
 type fileMark struct {
 	changed time.Time
 	size    int64
 	id      fs.FileInfo
 }
 
-// openCertificate loads a certificate and its key, which must be a pair and in
-// force.
+// openCertificate loads a certificate and its key, which must match and be valid
+// now.
 func openCertificate(certificate, key string, now clock.Clock) (*certificateFiles, error) {
 	c := &certificateFiles{certificate: certificate, key: key, clock: now}
 	c.seen = c.look()
@@ -76,7 +76,7 @@ func (c *certificateFiles) load() error {
 	return nil
 }
 
-// look returns marks of the files; a file that is not there has none.
+// look returns marks of the files; a missing file has none.
 func (c *certificateFiles) look() (marks [2]fileMark) {
 	for i, file := range []string{c.certificate, c.key} {
 		if info, err := os.Stat(file); err == nil {

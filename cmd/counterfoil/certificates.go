@@ -22,15 +22,14 @@ import (
 	"github.com/counterfoil/counterfoil/internal/files"
 )
 
-// The development certificate serves for 825 days, the most that Apple's
-// systems accept, both ends included. It is made anew at a start in its last
-// month.
+// The development certificate is valid for 825 days, the most that Apple's
+// systems accept, both ends included. A start in its last month makes a new one.
 const (
 	developmentLifetime = 825*24*time.Hour - time.Second
 	renewBefore         = 30 * 24 * time.Hour
 )
 
-// certificateNames are what the certificate is for.
+// certificateNames are the names that the certificate is for.
 var certificateNames = []string{"localhost", "127.0.0.1", "::1"}
 
 // developmentTLS returns the certificate for localhost and the path of the
@@ -39,8 +38,8 @@ var certificateNames = []string{"localhost", "127.0.0.1", "::1"}
 //	server.pem  the certificate, that of the authority, and the private key
 //	ca.pem      the certificate of the authority, for those that trust it
 //
-// The authority's private key is never written and is gone once it has signed
-// one certificate, so that whoever trusts the authority trusts nothing else.
+// The authority's private key is never written and is discarded once it has
+// signed one certificate, so that trusting the authority trusts nothing else.
 // That is why it has no name constraints, which some clients cannot read, and
 // why a new certificate has a new authority.
 func developmentTLS(dir string, now time.Time, log *slog.Logger) (tls.Certificate, string, error) {
@@ -50,8 +49,8 @@ func developmentTLS(dir string, now time.Time, log *slog.Logger) (tls.Certificat
 	path, ca := filepath.Join(dir, "server.pem"), filepath.Join(dir, "ca.pem")
 	cert, err := openDevelopmentCertificate(path, now)
 	if err == nil {
-		// server.pem is written first and says which authority counts: a start that
-		// was killed before it wrote ca.pem is completed by the next.
+		// server.pem is written first and determines the authority: the next
+		// start completes one that was killed before it wrote ca.pem.
 		err = publishAuthority(ca, cert.Certificate[1], log)
 	}
 	if err == nil {
@@ -60,12 +59,12 @@ func developmentTLS(dir string, now time.Time, log *slog.Logger) (tls.Certificat
 	if err != nil {
 		return tls.Certificate{}, "", fmt.Errorf("development certificate: %w", err)
 	}
-	cert.Certificate = cert.Certificate[:1] // nobody needs the authority from the server
+	cert.Certificate = cert.Certificate[:1] // clients do not need the authority from the server
 	return cert, ca, nil
 }
 
-// openDevelopmentCertificate returns what is in path, or what it puts there in
-// place of nothing, or of what serves no longer.
+// openDevelopmentCertificate returns the certificate in path, or writes a new
+// one if there is none, or if it is no longer valid.
 func openDevelopmentCertificate(path string, now time.Time) (tls.Certificate, error) {
 	text, err := readBounded(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -83,8 +82,8 @@ func openDevelopmentCertificate(path string, now time.Time) (tls.Certificate, er
 	return tls.X509KeyPair(text, text)
 }
 
-// serves reports whether clients that trust the authority beside the
-// certificate accept it, now and for another month.
+// serves reports whether clients that trust the authority of the certificate
+// accept it, now and for another month.
 func serves(cert tls.Certificate, now time.Time) bool {
 	if len(cert.Certificate) != 2 {
 		return false
@@ -116,7 +115,8 @@ func newDevelopmentCertificate(now time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The date tells the authorities of one machine apart where people trust them.
+	// The date distinguishes the authorities of one machine where people trust
+	// them.
 	ca := certificate(
 		pkix.Name{CommonName: "Counterfoil development CA " + now.UTC().Format(time.DateOnly), Organization: []string{"this machine only"}},
 		now,
@@ -148,8 +148,8 @@ func newDevelopmentCertificate(now time.Time) ([]byte, error) {
 	return slices.Concat(certificatePEM(leafDER), certificatePEM(caDER), keyPEM), err
 }
 
-// certificate returns what both kinds have in common. They start an hour early,
-// for clients whose clock is behind.
+// certificate returns the common part of both kinds. They are valid from an hour
+// ago, for clients whose clock is behind.
 func certificate(subject pkix.Name, now time.Time) *x509.Certificate {
 	start := now.Add(-time.Hour)
 	return &x509.Certificate{Subject: subject, NotBefore: start, NotAfter: start.Add(developmentLifetime)}
@@ -164,17 +164,17 @@ func privatePEM(key *ecdsa.PrivateKey) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), err
 }
 
-// publishAuthority makes the file hold the authority's certificate; what stands
-// beside it stays. Those that trust another that the file held must be told: it
-// is said before it is written, so that a start that is killed in between is
-// followed by one that says it again.
+// publishAuthority makes the file hold the authority's certificate and keeps its
+// other content. Users that trust another authority from the file must be told:
+// the message comes before the write, so that a start that is killed in between
+// is followed by one that repeats it.
 func publishAuthority(file string, der []byte, log *slog.Logger) error {
 	want := certificatePEM(der)
 	switch had, err := readBounded(file); {
 	case err == nil && bytes.Contains(had, want):
 		return nil
 	case err == nil:
-		log.Warn("the development authority is a new one: it must be trusted again, and the old one no longer", "file", file)
+		log.Warn("the development authority is new: trust it again, and remove the old one", "file", file)
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
@@ -182,7 +182,7 @@ func publishAuthority(file string, der []byte, log *slog.Logger) error {
 }
 
 // forgetAuthorityKey removes the private key that earlier versions kept: people
-// trust the authority that it signs for.
+// trust the authority that it belongs to.
 func forgetAuthorityKey(dir string) error {
 	err := os.Remove(filepath.Join(dir, "ca-key.pem"))
 	switch {

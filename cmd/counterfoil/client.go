@@ -22,12 +22,12 @@ const listPage = 500
 
 func (p *program) clientCommand() *cobra.Command {
 	o := &operator{program: p}
-	cmd := group("client", "Manage clients, here or on a server elsewhere",
+	cmd := group("client", "Manage clients, here or on a remote server",
 		o.createClient(), o.listClients(), o.showClient(), o.changeClient(), o.rotateClient(), o.endSecret(),
 		o.act("disable", "disabled", "Refuse a client until it is enabled again", admin.Service.DisableClient),
 		o.act("enable", "enabled", "Accept a disabled client again", admin.Service.EnableClient),
-		o.act("delete", "deleted", "Delete a client and end its tokens", admin.Service.DeleteClient),
-		o.act("revoke", "revoked the tokens of", "End all tokens that a client was issued so far", admin.Service.RevokeTokens),
+		o.act("delete", "deleted", "Delete a client and revoke its tokens", admin.Service.DeleteClient),
+		o.act("revoke", "revoked the tokens of", "Revoke all tokens that a client was issued so far", admin.Service.RevokeTokens),
 		o.importClients())
 	cmd.Long = `Manage the clients of a server, also while it serves: every change counts from
 the next request on, and is recorded with who made it.`
@@ -35,7 +35,7 @@ the next request on, and is recorded with who made it.`
 	return cmd
 }
 
-// credentials are what a person gets to see once.
+// credentials are printed only once.
 type credentials struct {
 	Realm        string `json:"realm"`
 	ClientID     string `json:"client_id"`
@@ -44,16 +44,16 @@ type credentials struct {
 	Until        string `json:"old_secret_ends,omitempty"`
 }
 
-// lasting is a context for what makes a secret: an interrupt between the change and
-// its output would lose it.
+// lasting is a context for making a secret: an interrupt between the change and
+// its output would lose the secret.
 func lasting(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 }
 
-// reveal writes out what is shown once. Where that fails, undo takes the change
-// back and says so.
+// reveal prints values that are shown once. If that fails, undo reverts the
+// change and says so.
 func (o *operator) reveal(realm string, creds clients.Credentials, undo func() (string, error)) error {
-	signal.Ignore(syscall.SIGPIPE) // a reader that has gone is an error like a disk that is full
+	signal.Ignore(syscall.SIGPIPE) // a closed reader is an error, like a full disk
 	v := credentials{Realm: realm, ClientID: creds.ClientID, ClientSecret: creds.ClientSecret.Reveal(), APIKey: creds.APIKey.Reveal()}
 	if !creds.PreviousExpires.IsZero() {
 		v.Until = creds.PreviousExpires.UTC().Format(time.RFC3339)
@@ -77,7 +77,7 @@ func (o *operator) reveal(realm string, creds clients.Credentials, undo func() (
 		err = o.print(v, show)
 	}
 	if err == nil && secrets && o.output == jsonForm {
-		fmt.Fprintln(o.Err, once) // not before: with an error, it is the error that stands there alone
+		fmt.Fprintln(o.Err, once) // only on success: with an error, nothing else is printed
 	}
 	if err == nil {
 		return nil
@@ -86,7 +86,7 @@ func (o *operator) reveal(realm string, creds clients.Credentials, undo func() (
 	if failed != nil {
 		return withHint(
 			errors.Join(err, failed),
-			"what was shown once is lost: make it anew with 'counterfoil client rotate %s %s'", realm, v.ClientID,
+			"the credentials are lost: make new ones with 'counterfoil client rotate %s %s'", realm, v.ClientID,
 		)
 	}
 	return withHint(err, "%s: try again", undone)
@@ -133,7 +133,7 @@ there are.`,
 				if err == nil && len(n.Scopes) == 0 && len(known) > 0 {
 					fmt.Fprintf(
 						o.Err,
-						"it is allowed no scopes: the realm has %s, give it some with 'counterfoil client change %s %s --scope …'\n",
+						"it is allowed no scopes: the realm has %s, add some with 'counterfoil client change %s %s --scope …'\n",
 						join(known), args[0], oneLine(creds.ClientID),
 					)
 				}
@@ -149,8 +149,8 @@ there are.`,
 	return cmd
 }
 
-// knownScopes returns the scopes that a realm has, none for any, and refuses one
-// that it has not by its name.
+// knownScopes returns the scopes that a realm has, none if any is allowed, and
+// refuses an unknown one by its name.
 func knownScopes(ctx context.Context, service admin.Service, realm, flag string, asked counterfoil.Scopes) (counterfoil.Scopes, error) {
 	realms, err := service.Realms(ctx)
 	if err != nil {
@@ -231,7 +231,7 @@ once: look with 'client show' whether it is still used.`,
 			case r.Overlap < 0:
 				return usagef("--overlap must not be negative")
 			case ends != "" && cmd.Flags().Changed("overlap"):
-				return usagef("--overlap and --ends say the same in two ways: choose one")
+				return usagef("--overlap and --ends are alternatives: choose one")
 			case ends != "":
 				r.Overlap = 0
 				if r.At, err = moment("ends", ends); err != nil {
@@ -245,7 +245,8 @@ once: look with 'client show' whether it is still used.`,
 				}
 				ctx, cancel := lasting(ctx)
 				defer cancel()
-				// An old secret that is to end at once ends when the new one is out.
+				// An old secret that is to expire at once expires after the new
+				// one is printed.
 				atOnce := r.Overlap == 0 && r.At.IsZero()
 				r.Keep = atOnce
 				creds, err := rotate(ctx, args[0], args[1], r)
@@ -257,12 +258,12 @@ once: look with 'client show' whether it is still used.`,
 					creds.PreviousExpires = time.Time{}
 				}
 				err = o.reveal(args[0], creds, func() (string, error) {
-					undone := "the new secret is ended again"
+					undone := "the new secret is revoked again"
 					switch {
 					case creds.PreviousID != "" && ends.IsZero():
-						undone += ", and the old one serves on"
+						undone += ", and the old one stays valid"
 					case creds.PreviousID != "":
-						undone += ", and the old one serves until " + ends.Format(time.RFC3339)
+						undone += ", and the old one stays valid until " + ends.Format(time.RFC3339)
 					}
 					return undone, service.EndSecret(ctx, args[0], args[1], creds.ID, time.Time{})
 				})
@@ -271,8 +272,8 @@ once: look with 'client show' whether it is still used.`,
 				}
 				if err := service.EndSecret(ctx, args[0], args[1], creds.PreviousID, time.Time{}); err != nil {
 					return withHint(
-						fmt.Errorf("the new secret is good, but the old one was not ended: %w", err),
-						"end it with 'counterfoil client end-secret %s %s %s'", args[0], args[1], creds.PreviousID,
+						fmt.Errorf("the new secret is valid, but the old one was not revoked: %w", err),
+						"revoke it with 'counterfoil client end-secret %s %s %s'", args[0], args[1], creds.PreviousID,
 					)
 				}
 				return nil
@@ -280,8 +281,8 @@ once: look with 'client show' whether it is still used.`,
 		},
 	}
 	f := cmd.Flags()
-	f.DurationVar(&r.Overlap, "overlap", 24*time.Hour, "how long the old secret still serves")
-	f.StringVar(&ends, "ends", "", "until when it serves instead, as 2027-01-31 or 2027-01-31T09:00:00Z")
+	f.DurationVar(&r.Overlap, "overlap", 24*time.Hour, "how long the old secret stays valid")
+	f.StringVar(&ends, "ends", "", "when it expires instead, as 2027-01-31 or 2027-01-31T09:00:00Z")
 	f.BoolVar(&apiKey, "api-key", false, "rotate the API key instead of the secret")
 	f.Int64Var(&r.Version, "if-version", 0, "rotate only while the client has this version, which 'client show' prints")
 	return cmd
@@ -290,7 +291,7 @@ once: look with 'client show' whether it is still used.`,
 func (o *operator) endSecret() *cobra.Command {
 	var at string
 	cmd := &cobra.Command{
-		Use: "end-secret REALM CLIENT SECRET", Short: "End one secret or API key of a client, now or at a time",
+		Use: "end-secret REALM CLIENT SECRET", Short: "Expire one secret or API key of a client, now or at a time",
 		Long: `End a secret or an API key, by the id that 'client show' prints. Tokens that it
 has brought serve on: end them with 'client revoke'.`,
 		Example: `  counterfoil client end-secret a55 4cf5… 1f2e3d4c
@@ -309,12 +310,12 @@ has brought serve on: end them with 'client revoke'.`,
 				}
 				done := map[string]string{"realm": args[0], "client_id": args[1], "secret": args[2], "done": "end-secret"}
 				return o.print(done, func(w io.Writer) {
-					fmt.Fprintf(w, "the secret %s of %s of %s ends %s\n", args[2], args[1], args[0], until(end))
+					fmt.Fprintf(w, "the secret %s of %s of %s expires %s\n", args[2], args[1], args[0], until(end))
 				})
 			})
 		},
 	}
-	cmd.Flags().StringVar(&at, "at", "", "when it ends, as 2027-01-31 or 2027-01-31T09:00:00Z (default: now)")
+	cmd.Flags().StringVar(&at, "at", "", "when it expires, as 2027-01-31 or 2027-01-31T09:00:00Z (default: now)")
 	return cmd
 }
 
@@ -325,8 +326,7 @@ func until(end time.Time) string {
 	return end.Format(time.RFC3339)
 }
 
-// act is a command that does one thing to one client and prints nothing but
-// that.
+// act is a command that does one thing to one client and prints nothing else.
 func (o *operator) act(word, past, short string, do func(admin.Service, context.Context, string, string) error) *cobra.Command {
 	return &cobra.Command{
 		Use: word + " REALM CLIENT", Short: short, Args: cobra.ExactArgs(2),
@@ -371,11 +371,11 @@ NAME=VALUE.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&q.Search, "search", "", "text that id, name, contact or a label has in it")
+	f.StringVar(&q.Search, "search", "", "text that id, name, contact or a label contains")
 	f.StringVar(&environment, "environment", "", "sandbox or production")
 	f.StringVar(&status, "status", "", "enabled or disabled")
-	f.StringVar(&q.After, "after", "", "begin behind this client id")
-	f.IntVar(&limit, "limit", 0, "list so many at most (default: all)")
+	f.StringVar(&q.After, "after", "", "begin after this client id")
+	f.IntVar(&limit, "limit", 0, "list at most this many (default: all)")
 	return cmd
 }
 
@@ -403,8 +403,8 @@ func (o *operator) list(ctx context.Context, service admin.Service, q store.Clie
 	}
 }
 
-// clientRows writes clients in the form that is asked for. Neither form keeps
-// more than a page or two.
+// clientRows prints clients in the requested form. Both forms keep at most a
+// page or two in memory.
 func (o *operator) clientRows() (write func(*admin.Client) error, end func() error) {
 	if o.output == jsonForm {
 		rows := newJSONRows(o.Out, true)

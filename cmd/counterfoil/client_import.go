@@ -68,17 +68,17 @@ Formats: identityserver, hydra, keycloak, cognito, plain (JSON Lines or CSV).`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&i.Format, "format", "", "format of the file (required)")
-	f.BoolVar(&i.DryRun, "dry-run", false, "change nothing and say what would become of each row")
-	f.BoolVar(&i.Replace, "replace", false, "let rows take the place of other clients of their ids")
-	f.BoolVar(&i.Partial, "partial", false, "import the good rows even when others cannot be taken")
-	f.BoolVar(&i.LiteralSecrets, "literal-secrets", false, "take secrets as they are that look like placeholders")
-	f.BoolVar(&i.CapLifetime, "cap-lifetime", false, "take longer lifetimes of tokens down to the realm's")
+	f.BoolVar(&i.DryRun, "dry-run", false, "change nothing and print what would happen to each row")
+	f.BoolVar(&i.Replace, "replace", false, "let rows replace other clients with the same ids")
+	f.BoolVar(&i.Partial, "partial", false, "import the valid rows even if others are refused")
+	f.BoolVar(&i.LiteralSecrets, "literal-secrets", false, "accept secrets that look like placeholders")
+	f.BoolVar(&i.CapLifetime, "cap-lifetime", false, "reduce longer token lifetimes to the realm's")
 	f.StringVar(&i.FromRealm, "from-realm", "", "import the clients of this realm of a Keycloak export only")
 	return cmd
 }
 
-// reported prints what became of an import, and fails when it is not what was
-// asked for.
+// reported prints the result of an import, and fails if it is not what was
+// requested.
 func (o *operator) reported(file string, r *admin.Report, dry bool) error {
 	bad := r.Counts[string(importer.Refused)] + r.Counts[string(importer.Conflict)]
 	counts := make([]string, 0, len(r.Counts))
@@ -93,13 +93,13 @@ func (o *operator) reported(file string, r *admin.Report, dry bool) error {
 		return withHint(fmt.Errorf("the import ended early: %s", r.Failed), "import the same file again to finish")
 	case bad > 0 && !r.Applied && dry:
 		return withHint(
-			fmt.Errorf("%d of %d rows of %s cannot be taken", bad, r.Len(), file),
-			"nothing was changed: mend them, or leave them out with --partial",
+			fmt.Errorf("%d of %d rows of %s are refused", bad, r.Len(), file),
+			"nothing was changed: fix them, or leave them out with --partial",
 		)
 	case bad > 0 && !r.Applied:
 		return withHint(
-			fmt.Errorf("%d of %d rows of %s cannot be taken, so nothing was imported", bad, r.Len(), file),
-			"mend them, or leave them out with --partial",
+			fmt.Errorf("%d of %d rows of %s are refused, so nothing was imported", bad, r.Len(), file),
+			"fix them, or leave them out with --partial",
 		)
 	case r.Counts[string(importer.Skipped)] == r.Len():
 		what := "nothing of %s was imported: each of its %d rows was skipped"
@@ -108,7 +108,7 @@ func (o *operator) reported(file string, r *admin.Report, dry bool) error {
 		}
 		return withHint(
 			fmt.Errorf(what, file, r.Len()),
-			"look at the detail of each row: its client is not for machines, or the member that says so is missing",
+			"see the detail of each row: its client is not for machines, or the member that says so is missing",
 		)
 	case dry:
 		fmt.Fprintln(o.Err, "nothing was changed: this was a dry run")
@@ -116,7 +116,7 @@ func (o *operator) reported(file string, r *admin.Report, dry bool) error {
 	return nil
 }
 
-// printReport writes the rows of a report as they are read.
+// printReport prints the rows of a report as they are read.
 func (o *operator) printReport(r *admin.Report, counts []string) error {
 	if o.output == jsonForm {
 		return r.WriteJSON(o.Out)

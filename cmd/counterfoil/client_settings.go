@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// settingsFlags are the settings of a client on the command line. Each makes a
-// part of a merge patch.
+// settingsFlags are the settings of a client on the command line. Each adds to a
+// merge patch.
 type settingsFlags struct {
 	name, contact, environment, expires, algorithm, policy string
 	scopes, tenants, addresses, labels, claims, prints     []string
@@ -24,13 +24,13 @@ type settingsFlags struct {
 func (s *settingsFlags) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&s.name, "name", "", "name for people")
-	f.StringVar(&s.contact, "contact", "", "how to reach those who run the client")
+	f.StringVar(&s.contact, "contact", "", "how to reach the operators of the client")
 	f.StringVar(&s.environment, "environment", "", "sandbox or production")
 	f.StringArrayVar(&s.scopes, "scope", nil, "scope that the client is allowed; repeat for several")
 	f.StringArrayVar(&s.tenants, "tenant", nil, "tenant that the client is granted; repeat for several")
-	f.StringArrayVar(&s.addresses, "address", nil, "network that it may ask from, as 192.0.2.0/24; repeat for several")
+	f.StringArrayVar(&s.addresses, "address", nil, "network that it may send requests from, as 192.0.2.0/24; repeat for several")
 	f.StringArrayVar(&s.labels, "label", nil, "label, as NAME=VALUE; NAME alone removes it; repeat for several")
-	f.StringVar(&s.expires, "expires", "", "when it ends, as 2027-01-31 or 2027-01-31T09:00:00Z, or never")
+	f.StringVar(&s.expires, "expires", "", "when it expires, as 2027-01-31 or 2027-01-31T09:00:00Z, or never")
 	f.BoolVar(&s.resourceServer, "resource-server", false, "let it introspect every token of the realm and follow revocations")
 	f.DurationVar(&s.lifetime, "lifetime", 0, "lifetime of its tokens; 0 for the realm's")
 	f.StringVar(&s.algorithm, "algorithm", "", "algorithm that its tokens are signed with")
@@ -41,10 +41,10 @@ func (s *settingsFlags) flags(cmd *cobra.Command) {
 	f.StringVar(&s.keySet, "jwks", "", "file with the JWK Set of its public keys")
 	f.StringVar(&s.keySetURL, "jwks-uri", "", "URL of its JWK Set")
 	f.StringArrayVar(&s.prints, "thumbprint", nil, "thumbprint of its self-signed certificate; repeat for the next one")
-	f.StringVar(&s.settings, "settings", "", "all that has no flag: a JSON merge patch on the settings, or @FILE")
+	f.StringVar(&s.settings, "settings", "", "settings without a flag: a JSON merge patch on the settings, or @FILE")
 }
 
-// patch returns the merge patch that the flags make.
+// patch returns the merge patch that the flags describe.
 func (s *settingsFlags) patch(cmd *cobra.Command) (map[string]any, error) {
 	patch := map[string]any{}
 	if s.settings != "" {
@@ -114,7 +114,7 @@ func (s *settingsFlags) patch(cmd *cobra.Command) (map[string]any, error) {
 	return patch, nil
 }
 
-// read takes the merge patch of --settings.
+// read parses the merge patch of --settings.
 func (s *settingsFlags) read(patch *map[string]any) error {
 	text := []byte(s.settings)
 	if file, ok := strings.CutPrefix(s.settings, "@"); ok {
@@ -129,7 +129,7 @@ func (s *settingsFlags) read(patch *map[string]any) error {
 	return nil
 }
 
-// given is a list as it was repeated; one empty value is none.
+// given returns a repeated flag as a list; one empty value means an empty list.
 func given(list []string) []string {
 	if len(list) == 1 && list[0] == "" {
 		return []string{}
@@ -159,7 +159,7 @@ func encode(v any) ([]byte, error) {
 	return text, nil
 }
 
-// decodeStrictly puts a patch into settings that are empty.
+// decodeStrictly decodes a patch into empty settings.
 func decodeStrictly(patch map[string]any, into any) error {
 	text, err := encode(withoutNulls(patch))
 	if err != nil {
@@ -168,12 +168,12 @@ func decodeStrictly(patch map[string]any, into any) error {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {
-		return usagef("the settings are not right: %s", strings.TrimPrefix(oneLine(err.Error()), "json: "))
+		return usagef("the settings are invalid: %s", strings.TrimPrefix(oneLine(err.Error()), "json: "))
 	}
 	return nil
 }
 
-// withoutNulls leaves out what a merge patch removes.
+// withoutNulls omits the members that a merge patch removes.
 func withoutNulls(v any) any {
 	object, ok := v.(map[string]any)
 	if !ok {

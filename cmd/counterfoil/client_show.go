@@ -29,7 +29,7 @@ func (o *operator) showClient() *cobra.Command {
 	}
 }
 
-// showClient writes what is set of a client for a person.
+// showClient prints the settings of a client for a person.
 func showClient(w io.Writer, c *admin.Client) {
 	t, a := &c.Tokens, &c.Authentication
 	rules := make([]string, len(a.Federation))
@@ -64,7 +64,7 @@ func showClient(w io.Writer, c *admin.Client) {
 
 func showSecrets(w io.Writer, kind string, secrets []admin.Secret) {
 	for _, s := range secrets {
-		ends, used := "serves until it is rotated", "never used"
+		ends, used := "valid until it is rotated", "never used"
 		if !s.Ends.IsZero() {
 			ends = "ends " + stamp(s.Ends)
 		}

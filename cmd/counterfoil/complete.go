@@ -16,17 +16,16 @@ import (
 )
 
 const (
-	// completionTime bounds what a shell waits for.
+	// completionTime bounds how long a shell waits.
 	completionTime = 2 * time.Second
 	// maxCompletions bounds how many client ids are offered.
 	maxCompletions = 100
 )
 
-// noFiles is that a shell offers no files.
+// noFiles keeps a shell from offering files.
 const noFiles = cobra.ShellCompDirectiveNoFileComp
 
-// toComplete opens a database for reading only: nothing that a shell asks for
-// changes it.
+// toComplete opens a database for reading only: completion changes nothing.
 var toComplete = opener{toRead.look, sqlite.OpenReadOnly}
 
 // completeConnections offers the names of the configuration's connections.
@@ -39,7 +38,7 @@ func (p *program) completeConnections(_ *cobra.Command, args []string, _ string)
 }
 
 // completeRealms offers the realms of the server that the flags name, then files
-// where more follows.
+// for further arguments.
 func (o *operator) completeRealms(cmd *cobra.Command, args []string, _ string) (names []string, _ cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveDefault
@@ -75,8 +74,8 @@ func (o *operator) completeClients(cmd *cobra.Command, args []string, begun stri
 	return ids, noFiles
 }
 
-// completing runs f on the server that the flags name. It asks no person and
-// reads no input, and an error is nothing to complete.
+// completing runs f on the server that the flags name. It never prompts or reads
+// input; an error offers nothing.
 func (o *operator) completing(cmd *cobra.Command, f func(context.Context, admin.Service) error) {
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
 	defer cancel()
@@ -99,8 +98,7 @@ func completeAPIs(_ *cobra.Command, args []string, _ string) ([]string, cobra.Sh
 	return slices.Sorted(maps.Keys(referenceAPIs(nil, slog.New(slog.DiscardHandler)))), noFiles
 }
 
-// completeFlags offers what there is for the flags of a command that have few
-// values.
+// completeFlags offers the values of the flags of a command that have few.
 func completeFlags(cmd *cobra.Command) {
 	for flag, values := range map[string][]string{
 		"format": importer.Formats(), "environment": {"sandbox", "production"}, "status": {"enabled", "disabled"},

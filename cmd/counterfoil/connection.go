@@ -34,7 +34,7 @@ func (p *program) readConsumer() (*consumer.Config, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, withHint(err, "name one with --config; 'counterfoil up' writes consumer.yaml to its directory")
 	case mistaken:
-		return nil, withHint(err, "mend the configuration; the lines above name each mistake")
+		return nil, withHint(err, "fix the configuration; the lines above name each mistake")
 	}
 	return config, err
 }
@@ -47,7 +47,7 @@ type link struct {
 	api      *provider.API
 	tokenURL string
 	apiURL   string // "" for one that gives tokens and makes no calls
-	// doubts are about the modes of the files that it is made of.
+	// doubts are about the modes of the files that define it.
 	doubts []string
 	watching
 }
@@ -68,15 +68,15 @@ func (p *program) open(name string) (*link, error) {
 		setup.Permanent = refusedHere
 		l.tokenURL = cmp.Or(c.TokenURL, setup.Provider.TokenEndpoint.URL)
 		if u, err := url.Parse(l.tokenURL); err == nil {
-			if proxy, _ := proxyOf(setup.HTTP, u); proxy != nil { // where its URL is none, each request says so
+			if proxy, _ := proxyOf(setup.HTTP, u); proxy != nil { // if its URL is invalid, each request says so
 				p.place.proxy = proxy.Host
 			}
 		}
 		p.watch(l, setup, c)
-		l.config = *setup // its transport and its provider are what steps look at
+		l.config = *setup // steps use its transport and its provider
 	})
 	if err != nil {
-		return nil, toMend(err, c)
+		return nil, withRemedy(err, c)
 	}
 	if l.api, ok = l.config.Provider.API(c.API); ok {
 		l.apiURL = cmp.Or(c.APIURL, l.api.URL)
@@ -87,7 +87,7 @@ func (p *program) open(name string) (*link, error) {
 	return l, nil
 }
 
-// noCalls says why a connection makes no calls; nil for one that does.
+// noCalls says why a connection makes no calls; nil if it does.
 func (p *program) noCalls(l *link) error {
 	switch {
 	case l.apiURL != "":
@@ -101,8 +101,8 @@ func (p *program) noCalls(l *link) error {
 	)
 }
 
-// toMend adds the next action to an error of a value of the configuration.
-func toMend(err error, c consumer.Connection) error {
+// withRemedy adds the next action to an error of a value of the configuration.
+func withRemedy(err error, c consumer.Connection) error {
 	e, ok := errors.AsType[*consumer.Error](err)
 	if _, said := errors.AsType[*client.FieldError](err); !ok || said {
 		return err
@@ -111,15 +111,15 @@ func toMend(err error, c consumer.Connection) error {
 	case "provider":
 		return withHint(err, "%s", ofProvider(err, c.Provider))
 	case "client_secret", "api_key", "private_key":
-		return withHint(err, "mend the reference")
+		return withHint(err, "fix the reference")
 	case "token_cache":
 		return withHint(err, "set COUNTERFOIL_CACHE to a directory that only you can read")
 	}
 	return err
 }
 
-// ask reads a line from a terminal that shows nothing of it, not even what is
-// typed ahead: the echo is off before the question is asked.
+// ask reads a line from a terminal without echo, including input that was typed
+// ahead: the echo is off before the prompt.
 func ask(in *os.File, out io.Writer, question string) (string, error) {
 	state, err := term.MakeRaw(int(in.Fd()))
 	if err != nil {
@@ -130,7 +130,7 @@ func ask(in *os.File, out io.Writer, question string) (string, error) {
 		io.Reader
 		io.Writer
 	}{in, out}, "").ReadPassword(question + ": ")
-	if errors.Is(err, io.EOF) { // Ctrl-C and Ctrl-D arrive as that
+	if errors.Is(err, io.EOF) { // Ctrl-C and Ctrl-D are reported as EOF
 		return "", &failure{code: exitInterrupted, err: errors.New("interrupted")}
 	}
 	return answer, err

@@ -14,7 +14,7 @@ import (
 func noCoreFiles() { _ = syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}) }
 
 // closedOutput reports whether the program was started with its standard output
-// closed. Go opens the null device in its place, to read and write.
+// closed. Go opens the null device in its place, for reading and writing.
 func closedOutput() bool {
 	flags, err := unix.FcntlInt(os.Stdout.Fd(), unix.F_GETFL, 0)
 	out, failed := os.Stdout.Stat()

@@ -19,7 +19,7 @@ import (
 func (p *program) dataCommand() *cobra.Command {
 	var dir, form string
 	imp := &cobra.Command{
-		Use: "import API FILE", Short: "Replace the rows of a reference API by those of a file",
+		Use: "import API FILE", Short: "Replace the rows of a reference API with those of a file",
 		Long: `Replace the rows of a reference API (calendar, profiles, events, wallets) by those
 of a file: all of them, or, when one is wrong, none. The file is JSON Lines, one
 object a line; the calendar reads iCalendar (RFC 5545) too. - is standard input;
@@ -40,9 +40,9 @@ a file that anybody can write is refused.`,
 // maxImport bounds what is imported from standard input, in bytes.
 const maxImport = 1 << 30
 
-// openImport opens a file to import. Standard input is read to its end first,
-// into a file that only this process has: rows are replaced in one transaction,
-// and a slow writer must not hold up the server's.
+// openImport opens a file to import. Standard input is first copied into a file
+// that only this process has: rows are replaced in one transaction, and a slow
+// writer must not block the server's.
 func (p *program) openImport(file string) (*os.File, error) {
 	if file != "-" {
 		return p.openInput(file, false)
@@ -99,9 +99,9 @@ func (p *program) importData(ctx context.Context, dir dataDir, name, file string
 	var row *apis.RowError
 	switch {
 	case errors.As(err, &row):
-		return withHint(fmt.Errorf("%s:%d: %w", file, row.Line, row.Err), "nothing was changed; mend the line and import again")
+		return withHint(fmt.Errorf("%s:%d: %w", file, row.Line, row.Err), "nothing was changed; fix the line and import again")
 	case errors.Is(err, apis.ErrEmpty):
-		return withHint(fmt.Errorf("%s: %w", file, err), "nothing was changed; look at what should have written the file")
+		return withHint(fmt.Errorf("%s: %w", file, err), "nothing was changed; check what should have written the file")
 	case errors.Is(err, apis.ErrFormat):
 		return usagef("%s does not read %s: choose jsonl", name, form)
 	case err != nil:

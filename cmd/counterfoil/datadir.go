@@ -17,7 +17,7 @@ import (
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
-// defaultDir is where 'up' keeps what it makes.
+// defaultDir is the default data directory of 'up'.
 const defaultDir = "./counterfoil-data"
 
 // missionProviders are the realms that every data directory has.
@@ -40,8 +40,8 @@ func (d dataDir) env(provider string) string { return filepath.Join(string(d), "
 func (d dataDir) keyFile() string            { return filepath.Join(string(d), "master.key") }
 func (d dataDir) consumer() string           { return filepath.Join(string(d), "consumer.yaml") }
 
-// masterKey returns the directory's master key, which is made when the
-// directory has none yet.
+// masterKey returns the directory's master key, and makes it if there is none
+// yet.
 func (d dataDir) masterKey() (counterfoil.Secret, error) {
 	path := d.keyFile()
 	text, err := readBounded(path)
@@ -56,30 +56,30 @@ func (d dataDir) masterKey() (counterfoil.Secret, error) {
 	if err != nil {
 		err = withHint(
 			fmt.Errorf("master key %s: %w", path, err),
-			"restore a copy of the file, or move %s away and start afresh: clients, keys and data are made anew", d,
+			"restore a copy of the file, or move %s away and start again: new clients, keys and data are made", d,
 		)
 	}
 	return key, err
 }
 
 // keyed refuses a directory whose master key is lost while its database has keys
-// under it, before anything is written.
+// sealed under it, before anything is written.
 func (d dataDir) keyed(ctx context.Context) error {
 	if _, err := os.Stat(d.keyFile()); !errors.Is(err, fs.ErrNotExist) {
-		return nil // what is wrong with it shows when it is read
+		return nil // reading it reports what is wrong
 	}
 	if _, err := os.Stat(d.database()); err != nil {
 		return nil
 	}
 	stored, err := sqlite.Inspect(ctx, d.database())
 	if err != nil {
-		return nil // what is wrong with it shows when it is opened
+		return nil // opening it reports what is wrong
 	}
 	for _, k := range stored.Keys {
 		if _, sealed := seal.Sealed([]byte(k.Private.Reveal())); sealed {
 			return withHint(
 				fmt.Errorf("the master key %s is lost: the file is missing, and the keys in the database are sealed under it", d.keyFile()),
-				"restore a copy of the file, or move %s away and start afresh: clients, keys and data are made anew",
+				"restore a copy of the file, or move %s away and start again: new clients, keys and data are made",
 				d,
 			)
 		}
@@ -103,7 +103,7 @@ func (d dataDir) uses() []files.Use {
 	return uses
 }
 
-// create makes the directory and those in it, for this user only.
+// create makes the directory and its subdirectories, for this user only.
 func (d dataDir) create() error {
 	for _, sub := range []string{"", "env", "providers", "tls"} {
 		dir := filepath.Join(string(d), sub)
@@ -117,7 +117,7 @@ func (d dataDir) create() error {
 		if mode := info.Mode().Perm(); mode&0o002 != 0 {
 			return withHint(
 				fmt.Errorf("others may write to the data directory %s (mode %o)", dir, mode),
-				"chmod 700 it, after a look at what is in it",
+				"check its content, then run chmod 700 on it",
 			)
 		}
 	}
@@ -155,7 +155,7 @@ func (d dataDir) providers() ([]*provider.Provider, error) {
 
 // descriptions are the files of further providers, by name.
 func (d dataDir) descriptions() []string {
-	entries, _ := os.ReadDir(filepath.Join(string(d), "providers")) // where it cannot be read, making a file there has failed
+	entries, _ := os.ReadDir(filepath.Join(string(d), "providers")) // if it cannot be read, making a file there has failed
 	var all []string
 	for _, e := range entries {
 		if isDescription(e.Name()) {
@@ -170,8 +170,8 @@ func isDescription(name string) bool {
 	return !strings.HasPrefix(name, ".") && (ext == ".yaml" || ext == ".yml")
 }
 
-// passedOver says which files of the providers folder are no descriptions by
-// their names.
+// passedOver reports the files of the providers folder whose names are not those
+// of descriptions.
 func (d dataDir) passedOver() []string {
 	entries, _ := os.ReadDir(filepath.Join(string(d), "providers"))
 	var doubts []string
@@ -186,8 +186,8 @@ func (d dataDir) passedOver() []string {
 	return doubts
 }
 
-// open opens the directory's database for a command that works beside 'up' or
-// without it.
+// open opens the directory's database for a command that works with or without a
+// running 'up'.
 func (d dataDir) open(ctx context.Context) (*sqlite.Store, error) { return d.openWith(ctx, toWrite) }
 
 func (d dataDir) openWith(ctx context.Context, open opener) (*sqlite.Store, error) {
@@ -200,7 +200,7 @@ func (d dataDir) openWith(ctx context.Context, open opener) (*sqlite.Store, erro
 func (d dataDir) store(ctx context.Context) (*sqlite.Store, error) { return d.storeWith(ctx, toWrite) }
 
 func (d dataDir) storeWith(ctx context.Context, open opener) (*sqlite.Store, error) {
-	afresh := fmt.Sprintf("restore a copy of the file, or move %s away and start afresh: clients, keys and data are made anew", d)
+	afresh := fmt.Sprintf("restore a copy of the file, or move %s away and start again: new clients, keys and data are made", d)
 	// The client configuration is written last: with it, there was a database.
 	_, err := os.Stat(d.consumer())
 	if used := err == nil; used {
@@ -216,7 +216,7 @@ func (d dataDir) storeWith(ctx context.Context, open opener) (*sqlite.Store, err
 	case errors.Is(err, fs.ErrPermission):
 		return nil, withHint(err, "make the file readable and writable for this user, or name another directory with --dir")
 	case errors.Is(err, sqlite.ErrIndex):
-		return nil, err // it says what to do, and the data is whole
+		return nil, err // it says what to do, and the data is intact
 	case err != nil:
 		return nil, withHint(err, "%s", afresh)
 	}

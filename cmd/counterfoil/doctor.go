@@ -19,8 +19,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// maxSkew is the clock difference from which tokens may be refused: half the
-// leeway that a guard grants by default is left.
+// maxSkew is the clock difference from which tokens may be refused: half of the
+// leeway that a guard allows by default remains.
 const maxSkew = 15 * time.Second
 
 // doctorTime bounds all steps together.
@@ -45,8 +45,8 @@ object, for a monitor, with the steps.`,
 	}
 }
 
-// answerCode is the exit code for a failed call: as in 'call', what the API
-// answered decides.
+// answerCode is the exit code for a failed call: as in 'call', it depends on the
+// API's response.
 func answerCode(err error) int {
 	var refused *counterfoil.Error
 	switch {
@@ -64,11 +64,12 @@ type step struct {
 	run  func(context.Context) (string, error)
 }
 
-// finding is what a step has found, as JSON has it.
+// finding is the result of a step, in the form of the JSON output.
 type finding struct {
 	Step string `json:"step"`
-	// Result is "ok", "failed", "skipped" after a step that failed or where there is
-	// no API to call, or "warning" of what goes on and is perhaps not meant.
+	// Result is "ok", "failed", "skipped" after a failed step or if there is no
+	// API to call, or "warning" for something that works but may not be
+	// intended.
 	Result string `json:"result"`
 	Detail string `json:"detail,omitempty"`
 	Hint   string `json:"hint,omitempty"`
@@ -81,17 +82,17 @@ type diagnosis struct {
 	name  string
 }
 
-// examination carries what one step leaves to the next.
+// examination carries the results of one step to the next.
 type examination struct {
 	*link
 	target *url.URL // the token endpoint
 	proxy  *url.URL // nil for none
-	date   string   // what the token endpoint's host says that the time is
+	date   string   // the time according to the token endpoint's host
 	said   time.Time
 	token  counterfoil.Token
 }
 
-// examine goes through the checklist up to the first step that fails.
+// examine runs the checklist up to the first step that fails.
 func (p *program) examine(ctx context.Context, link *link) error {
 	target, err := url.Parse(link.tokenURL)
 	if err != nil {
@@ -129,7 +130,7 @@ func (p *program) examine(ctx context.Context, link *link) error {
 			continue
 		}
 		if limited.Err() != nil {
-			err = withHint(fmt.Errorf("not done after %s", doctorTime), "try again; something on the way swallows what is sent")
+			err = withHint(fmt.Errorf("not done after %s", doctorTime), "try again; something on the way drops what is sent")
 		}
 		f := &failure{code: exitCode(err), hint: remedy(err)}
 		errors.As(err, &f)
@@ -140,11 +141,11 @@ func (p *program) examine(ctx context.Context, link *link) error {
 	return p.diagnose(diagnosis{healthOf(found), found, link.name}, failed)
 }
 
-// healthOf is the health that the guides define, of the steps.
+// healthOf derives the health, as the guides define it, from the steps.
 func healthOf(found []finding) client.Health {
 	h := client.Health{Status: "healthy", Authentication: "ok", APIConnectivity: "ok", Timestamp: time.Now().UTC().Truncate(time.Second)}
 	for i, f := range found {
-		if f.Result == "skipped" { // without a failure before it, for want of an API
+		if f.Result == "skipped" { // without an earlier failure: there is no API
 			h.APIConnectivity = ""
 		}
 		if f.Result != "failed" {
@@ -164,7 +165,7 @@ func (p *program) diagnose(d diagnosis, failed error) error {
 		marks := map[string]string{"ok": "ok  ", "failed": "FAIL", "skipped": "-   ", "warning": "warn"}
 		for _, f := range d.Steps {
 			if f.Detail != "" || f.Result == "skipped" {
-				fmt.Fprintf(w, "%s  %-7s %s\n", marks[f.Result], f.Step, cmp.Or(f.Detail, "not looked at"))
+				fmt.Fprintf(w, "%s  %-7s %s\n", marks[f.Result], f.Step, cmp.Or(f.Detail, "not checked"))
 			}
 		}
 		if failed == nil {
@@ -183,8 +184,8 @@ func (e *examination) secret(ctx context.Context) (string, error) {
 	return "client " + e.config.ClientID + " has its credentials", nil
 }
 
-// through says which proxy connections to the token endpoint go through, and
-// nothing where they go through none.
+// through returns the proxy of connections to the token endpoint, and "" if
+// there is none.
 func (e *examination) through(context.Context) (string, error) {
 	var err error
 	if e.proxy, err = proxyOf(e.config.HTTP, e.target); err != nil || e.proxy == nil {
@@ -202,7 +203,7 @@ func proxyOf(base http.RoundTripper, u *url.URL) (*url.URL, error) {
 	return transport.Proxy(&http.Request{Method: http.MethodHead, URL: u, Header: http.Header{}})
 }
 
-// lookup looks up the name that this machine has to know: a proxy looks up the
+// lookup looks up the name that this machine must resolve: a proxy resolves the
 // token endpoint's itself.
 func (e *examination) lookup(ctx context.Context) (string, error) {
 	host := e.target.Hostname()
@@ -219,9 +220,9 @@ func (e *examination) lookup(ctx context.Context) (string, error) {
 	return host + " is " + strings.Join(addresses, ", "), nil
 }
 
-// handshake looks at the certificate that the token endpoint's host shows, as a
-// token request would: also whether its key is pinned. It asks
-// for nothing that the host would have to refuse and record.
+// handshake checks the certificate that the token endpoint's host presents, as a
+// token request would, including whether its key is pinned. It sends no request
+// that the host would refuse and record.
 func (e *examination) handshake(ctx context.Context) (string, error) {
 	root := url.URL{Scheme: e.target.Scheme, Host: e.target.Host, Path: "/"}
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, root.String(), nil)
@@ -235,7 +236,7 @@ func (e *examination) handshake(ctx context.Context) (string, error) {
 	}
 	resp.Body.Close()
 	if resp.TLS == nil || len(resp.TLS.PeerCertificates) == 0 {
-		return "", errors.New("the server showed no certificate")
+		return "", errors.New("the server presented no certificate")
 	}
 	e.date, e.said = resp.Header.Get("Date"), before.Add(time.Since(before)/2)
 	leaf := resp.TLS.PeerCertificates[0]
@@ -250,7 +251,7 @@ func (e *examination) handshake(ctx context.Context) (string, error) {
 }
 
 // inBetween adds the proxy to an error that does not name it, such as that of an
-// answer that is none.
+// invalid response.
 func (e *examination) inBetween(err error) error {
 	if _, told := errors.AsType[*client.ProxyError](err); told || e.proxy == nil {
 		return err
@@ -273,7 +274,7 @@ func subject(cert *x509.Certificate) string {
 func (e *examination) clock(context.Context) (string, error) {
 	date, err := http.ParseTime(e.date)
 	if err != nil {
-		return "the server says no time", nil
+		return "the server sends no Date", nil
 	}
 	skew := e.said.Sub(date.Add(500 * time.Millisecond)).Round(time.Second) // Date has whole seconds
 	if skew.Abs() > maxSkew {

@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// What is read of a body only to throw it away: no more bytes than any body here
-// may have, but for an import, and for no longer than this. It is as much as
-// whoever sends a body slowly, or without an end, can have of it.
+// Bounds of what is read of a body only to discard it: no more bytes than any
+// body here may have, except an import, and no longer than this. This limits
+// what a slow or endless sender can occupy.
 const (
 	maxDrain  = 16 << 20
 	drainTime = time.Second
 )
 
-// drained reads what a handler has left of a body before the answer leaves,
-// whatever its status. A client that is answered while it sends may never see
-// the answer: an HTTP/2 stream is reset then, which makes widespread clients,
-// Debian 12's curl among them, drop it; and an HTTP/1.1 connection is closed
-// when much is left, which resets it.
+// drained reads the rest of a body that a handler has left before the response
+// is sent, whatever its status. A client that is answered while it sends may
+// never see the response: an HTTP/2 stream is reset then, which makes widespread
+// clients, such as Debian 12's curl, drop it; and an HTTP/1.1 connection is
+// closed if much is left, which resets it.
 func drained(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength == 0 {
@@ -29,17 +29,17 @@ func drained(next http.Handler) http.Handler {
 		}
 		body := &watchedBody{ReadCloser: r.Body}
 		d := &drainWriter{ResponseWriter: w, body: body}
-		// Who waits to be told to send the body (RFC 9110 section 10.1.1) is told
-		// by reading it: a refusal must come instead.
+		// Reading the body would tell a client that waits for 100 Continue (RFC
+		// 9110 section 10.1.1) to send it: a refusal must come instead.
 		d.awaits = r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Expect"), "100-continue")
 		r2 := *r
 		r2.Body = body
 		next.ServeHTTP(d, &r2)
-		d.drain() // an answer that nothing was written of is one, too
+		d.drain() // also for a response that nothing was written of
 	})
 }
 
-// watchedBody notes whether reading it has begun, and reached its end.
+// watchedBody records whether reading it has begun, and reached its end.
 type watchedBody struct {
 	io.ReadCloser
 	begun, ended bool
@@ -79,11 +79,11 @@ func (w *drainWriter) drain() {
 	}
 	control := http.NewResponseController(w.ResponseWriter)
 	if control.SetReadDeadline(time.Now().Add(drainTime)) != nil {
-		return // without an end to it, it is not begun
+		return // a body without an end is not read at all
 	}
 	_, _ = io.CopyN(io.Discard, w.body, maxDrain)
 	if w.body.ended {
-		// The connection goes on, and watches for the client to leave.
+		// The connection continues, and watches for the client to disconnect.
 		_ = control.SetReadDeadline(time.Time{})
 		return
 	}

@@ -27,19 +27,19 @@ const (
 // endpoint is where 'up' and 'serve' are reached: always over TLS.
 type endpoint struct {
 	listeners []net.Listener
-	// certificate is asked at each handshake.
+	// certificate is called at each handshake.
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// clientCertificates asks callers for a certificate.
+	// clientCertificates requests a certificate from callers.
 	clientCertificates bool
 	handler            http.Handler
 	log                *slog.Logger
-	// end lets go of requests that would last, when the endpoint is to close;
-	// nil where there are none.
+	// end closes long-lived requests when the endpoint is to close; nil if there
+	// are none.
 	end func()
 }
 
-// listenOn listens on HOST:PORT; flag is what named it, and other another that
-// it could name.
+// listenOn listens on HOST:PORT; flag is the name of the setting, and other an
+// alternative value for it.
 func listenOn(ctx context.Context, address, flag, other string) (net.Listener, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	return l, unavailable(err, address, flag, other)
@@ -81,7 +81,7 @@ func (p *program) serve(ctx context.Context, e endpoint) error {
 	}
 	p.held.release()
 	if _, err := fmt.Fprintln(p.Out, "ready"); err != nil {
-		e.log.Error("what this server says cannot be written to its standard output: it serves, and ends with this error", "error", err)
+		e.log.Error("the output of this server cannot be written: it keeps serving, and exits with this error", "error", err)
 	}
 	select {
 	case err := <-failed:
@@ -97,13 +97,12 @@ func (p *program) serve(ctx context.Context, e endpoint) error {
 	return nil
 }
 
-// framed ends the connection of a request that may have a Content-Length beside a
-// Transfer-Encoding once it is answered: something before this server may have
-// gone by the other one and taken what follows for another request (RFC 9112
-// section 6.1). The standard library has dropped the header that lost by the time
-// a handler sees the request: the length of a request in chunks, or the
-// Transfer-Encoding of one of HTTP/1.0. So the connection of every such request
-// ends.
+// framed closes the connection after a request that may have a Content-Length
+// together with a Transfer-Encoding: an intermediary may have used the other one
+// and taken what follows for another request (RFC 9112 section 6.1). The
+// standard library has dropped the losing header when a handler sees the
+// request: the length of a chunked request, or the Transfer-Encoding of an
+// HTTP/1.0 request. So the connection of every such request is closed.
 func framed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0) {
@@ -118,8 +117,8 @@ func always(c tls.Certificate) func(*tls.ClientHelloInfo) (*tls.Certificate, err
 	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &c, nil }
 }
 
-// logEvent writes one decision as one line. That a service is unavailable is logged
-// with its cause and not for each request: nobody would find the cause.
+// logEvent logs one decision as one line. An unavailable service is logged with
+// its cause and not for each request, so that the cause can be found.
 func logEvent(log *slog.Logger) func(context.Context, counterfoil.Event) {
 	return func(ctx context.Context, e counterfoil.Event) {
 		level := slog.LevelDebug

@@ -34,22 +34,22 @@ func (p *program) explain(err error) error {
 	return err
 }
 
-// doctor is the hint to look at each step of a connection. It is for what may be
-// the fault of any of them.
+// doctor is the hint to check each step of a connection. It is for errors that
+// any of them may have caused.
 func doctor(connection string) string {
-	return fmt.Sprintf("'counterfoil doctor %s' looks at each step", connection)
+	return fmt.Sprintf("'counterfoil doctor %s' checks each step", connection)
 }
 
-// doctorHelps reports whether err may be the fault of something on the way: the
-// network, or who answers.
+// doctorHelps reports whether err may be caused by something between here and
+// the endpoint: the network, or another server that answers.
 func doctorHelps(err error) bool {
 	_, network := errors.AsType[net.Error](err)
 	refused, ok := errors.AsType[*counterfoil.Error](err)
 	return network || ok && (refused.Class() == counterfoil.Protocol || refused.Reason == counterfoil.Unavailable)
 }
 
-// remedy is what to do about an error of a connection; "" where nothing is known
-// to help. It names keys of the connection in braces: see place.words.
+// remedy is what to do about an error of a connection; "" if nothing is known to
+// help. It names keys of the connection in braces: see place.words.
 func remedy(err error) string {
 	var (
 		unknown  x509.UnknownAuthorityError
@@ -66,13 +66,13 @@ func remedy(err error) string {
 	told := errors.As(err, &refused)
 	switch {
 	case errors.As(err, &proxy) && proxy.Status == 0:
-		return "mend " + proxy.Proxy + ", or unset it where no proxy is needed"
+		return "fix " + proxy.Proxy + ", or unset it if no proxy is needed"
 	case errors.As(err, &proxy) && proxy.Status == http.StatusProxyAuthRequired:
 		return "put the proxy's credentials into HTTPS_PROXY, as in http://user:password@proxy.example.com:3128"
 	case errors.As(err, &proxy) && passes(proxy.Status):
-		return "the proxy cannot connect to the provider now: try again later, or ask whoever runs the proxy"
+		return "the proxy cannot connect to the provider now: try again later, or ask the operator of the proxy"
 	case errors.As(err, &proxy):
-		return "ask whoever runs the proxy to let connections to the provider through, or except its host by NO_PROXY"
+		return "ask the operator of the proxy to allow connections to the provider, or except its host by NO_PROXY"
 	case errors.As(err, &hop) && hop.Op == "proxyconnect":
 		return proxyRemedy
 	case errors.As(err, &pin):
@@ -94,7 +94,7 @@ func remedy(err error) string {
 	case errors.As(err, &hop) && hop.Op == "remote error":
 		return "the server refuses the TLS connection: check that {token_url} and {api_url} name its host and port"
 	case told && refused.Reason == counterfoil.Unavailable && errors.As(err, &file):
-		return "mend the token cache, or set COUNTERFOIL_CACHE to another directory of your own"
+		return "fix the token cache, or set COUNTERFOIL_CACHE to another directory of your own"
 	case told && refused.Reason == counterfoil.Unavailable && refused.Code == "" && !passes(refused.Status):
 		return ""
 	case told:
@@ -103,11 +103,10 @@ func remedy(err error) string {
 	return ""
 }
 
-// proxyRemedy is the next action when there is no way to the proxy.
-const proxyRemedy = "the proxy cannot be reached: check HTTPS_PROXY, or unset it where no proxy is needed"
+// proxyRemedy is the next action when the proxy cannot be reached.
+const proxyRemedy = "the proxy cannot be reached: check HTTPS_PROXY, or unset it if no proxy is needed"
 
-// passes reports whether a status is one that may be another without anybody's
-// doing.
+// passes reports whether a status is transient.
 func passes(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,

@@ -9,7 +9,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/files"
 )
 
-// openInput opens the FILE of a command line, and warns as doctor does.
+// openInput opens the FILE of a command line, with the same warnings as doctor.
 func (p *program) openInput(path string, secret bool) (*os.File, error) {
 	f, err := files.Open(path)
 	if err != nil {

@@ -77,7 +77,7 @@ every token that they have signed.`,
 	f := cmd.Flags()
 	f.StringVar(&algorithm, "algorithm", "", "algorithm of the key (default: the realm's first)")
 	f.DurationVar(&r.Prepublish, "ahead", 0, "how long it is published before it signs (default: the realm's)")
-	f.BoolVar(&r.Immediately, "now", false, "let it sign at once: verifiers that keep key sets may refuse its tokens for a while")
-	f.BoolVar(&r.Compromised, "compromised", false, "let it sign at once and end every other key of the algorithm")
+	f.BoolVar(&r.Immediately, "now", false, "let it sign at once: verifiers that cache key sets may refuse its tokens until they fetch it")
+	f.BoolVar(&r.Compromised, "compromised", false, "let it sign at once and revoke every other key of the algorithm")
 	return cmd
 }

@@ -48,8 +48,8 @@ It takes none of the flags that say where a server is.`,
 	return cmd
 }
 
-// makeKey writes a new private key to file and prints the JWK Set. A key whose set
-// nobody sees is removed again.
+// makeKey writes a new private key to file and prints the JWK Set. If the set
+// cannot be printed, the key is removed again.
 func (p *program) makeKey(file, algorithm string) error {
 	signer, err := jose.Generate(algorithm)
 	if err != nil {
@@ -70,7 +70,7 @@ func (p *program) makeKey(file, algorithm string) error {
 	if err := writeNew(file, append(private, '\n')); err != nil {
 		return err
 	}
-	signal.Ignore(syscall.SIGPIPE) // a reader that has gone is an error like a disk that is full
+	signal.Ignore(syscall.SIGPIPE) // a closed reader is an error, like a full disk
 	if closedOutput() {
 		err = errors.New("write the output: it is closed")
 	} else {
@@ -88,8 +88,8 @@ func (p *program) makeKey(file, algorithm string) error {
 	return nil
 }
 
-// writeNew writes a file that only this user can read, and no file that is there,
-// whatever is there.
+// writeNew writes a file that only this user can read. It never overwrites a
+// file.
 func writeNew(file string, content []byte) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {

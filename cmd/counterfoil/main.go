@@ -1,9 +1,10 @@
-// Command counterfoil is machine-to-machine authentication for APIs, both ends
-// of the wire: 'up' serves four providers with their protected APIs, 'token',
-// 'call' and 'doctor' are a client of any provider, 'provider' reads provider
-// descriptions, 'client' and 'data' manage what a server knows.
+// Command counterfoil is machine-to-machine authentication for APIs, at both
+// ends of the wire: 'up' serves four providers with their protected APIs,
+// 'token', 'call' and 'doctor' are a client of any provider, 'provider' reads
+// provider descriptions, 'client' and 'data' manage a server's data.
 //
-// This is the only package that joins the wings; nobody imports it.
+// This is the only package that imports packages client, guard and server
+// together; no package imports it.
 package main
 
 import (
@@ -14,10 +15,10 @@ import (
 	"syscall"
 )
 
-// ballast is memory that is counted as in use and never touched. A server at
-// work holds a few megabytes: without it, these would be searched for garbage
-// all the time. With it the garbage between two searches is 32 MiB and what is
-// in use, however little or much that is.
+// ballast is memory that counts as in use and is never touched. A busy server
+// holds a few megabytes: without ballast, the garbage collector would run all
+// the time. With it, the garbage between two collections is 32 MiB plus the
+// memory in use.
 var ballast = make([]byte, 32<<20)
 
 func main() {

@@ -12,7 +12,7 @@ import (
 )
 
 // checkedWriter remembers the first write that failed, so that a command whose
-// output is lost does not end well.
+// output is lost does not succeed.
 type checkedWriter struct {
 	w   io.Writer
 	err error
@@ -29,8 +29,8 @@ func (c *checkedWriter) Write(p []byte) (int, error) {
 	return n, c.err
 }
 
-// heldLog keeps what is logged until it is known whether the command fails at once:
-// its error is to stand alone where programs read.
+// heldLog keeps log lines until it is known whether the command fails at once:
+// programs expect its error as the only output.
 type heldLog struct {
 	to io.Writer
 
@@ -49,7 +49,7 @@ func (h *heldLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// release writes what was kept, and from then on what comes.
+// release writes the kept lines, and passes on later ones.
 func (h *heldLog) release() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -59,7 +59,7 @@ func (h *heldLog) release() {
 	h.lines, h.released = nil, true
 }
 
-// take returns the lines that were kept, as values for programs.
+// take returns the kept lines, as values for programs.
 func (h *heldLog) take() (all []any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -82,7 +82,7 @@ func (p *program) logTo() io.Writer {
 	return p.Err
 }
 
-// warn says what is perhaps not meant.
+// warn prints a warning about something that may not be intended.
 func (p *program) warn(text string) {
 	if p.output == jsonForm {
 		p.logger(false).Warn(text)
@@ -92,11 +92,11 @@ func (p *program) warn(text string) {
 }
 
 // aligned is how many rows of a table share the widths of its columns, and are
-// in memory.
+// kept in memory.
 const aligned = 1000
 
-// table writes rows in columns as they come, each some rows aligned by
-// themselves. A row has as many cells as the heading; the last is not padded.
+// table writes rows in columns as they come, some rows aligned at a time. A row
+// has as many cells as the heading; the last is not padded.
 type table struct {
 	w       *bufio.Writer
 	heading []int // widths
@@ -133,7 +133,7 @@ func (t *table) flush() error {
 	const gap = 2
 	blanks := strings.Repeat(" ", maxOf(widths)+gap)
 	for i, cell := range t.cells {
-		_, _ = t.w.WriteString(cell) // an error stays with the writer
+		_, _ = t.w.WriteString(cell) // the writer keeps the error
 		if at := i % columns; at < columns-1 {
 			_, _ = t.w.WriteString(blanks[:widths[at]+gap-utf8.RuneCountInString(cell)])
 		} else {
@@ -167,7 +167,7 @@ func newJSONRows(w io.Writer, array bool) *jsonRows {
 	j.enc = json.NewEncoder(&j.text)
 	j.enc.SetEscapeHTML(false)
 	if array {
-		_ = j.w.WriteByte('[') // an error stays with the writer
+		_ = j.w.WriteByte('[') // the writer keeps the error
 	}
 	return j
 }

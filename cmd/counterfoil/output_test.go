@@ -304,7 +304,7 @@ func TestProgressIsTold(t *testing.T) {
 		{Stage: admin.Reading, Done: 1000, Part: 0.5}, {Stage: admin.Writing, Done: 40, Of: 2000}, {Stage: admin.Sending, Done: 3 << 20},
 		{Stage: admin.Waiting, Done: 3 << 20}, {Stage: admin.Reading, Done: 5 << 20, Of: -1},
 	}
-	want := []string{"1000 rows looked at, 50 % of the file", "40 of 2000 rows imported", "3 MiB sent", "all sent: the server has been at it for %v", "5 MiB read"}
+	want := []string{"1000 rows looked at, 50 % of the file", "40 of 2000 rows imported", "3 MiB sent", "all sent: the server has been processing for %v", "5 MiB read"}
 	for _, row := range []struct {
 		terminal           bool
 		every              time.Duration
@@ -368,7 +368,7 @@ func TestImportReport(t *testing.T) {
 		return execute(t, "", nil, binary, append([]string{"client", "import", "a55", file, "--format", "plain", "--dir", u.dir}, args...)...)
 	}
 	refused := run()
-	if refused.code != exitLocal || !strings.Contains(refused.err, "1 of 1501 rows of "+file+" cannot be taken, so nothing was imported\nhint: mend them") ||
+	if refused.code != exitLocal || !strings.Contains(refused.err, "1 of 1501 rows of "+file+" are refused, so nothing was imported\nhint: fix them") ||
 		!strings.Contains(refused.out, "\n1501 rows would be: 1500 created, 1 refused\n") || !strings.HasPrefix(refused.out, "ROW        CLIENT ID  WOULD BE  DETAIL\nline 2 ") {
 		t.Errorf("exit %d, said %q", refused.code, refused.err)
 	}
@@ -388,7 +388,7 @@ func TestImportReport(t *testing.T) {
 	if again := run("--partial").good(t); !strings.Contains(again.out, "1501 rows: 1 refused, 1500 unchanged\n") {
 		t.Errorf("printed %s", again.out[max(0, len(again.out)-200):])
 	}
-	if dry := run("--partial", "--dry-run"); dry.code != exitLocal || !strings.Contains(dry.err, "hint: nothing was changed: mend them") {
+	if dry := run("--partial", "--dry-run"); dry.code != exitLocal || !strings.Contains(dry.err, "hint: nothing was changed: fix them") {
 		t.Errorf("exit %d, said %q", dry.code, dry.err)
 	}
 }

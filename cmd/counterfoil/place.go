@@ -6,7 +6,7 @@ import (
 	"github.com/counterfoil/counterfoil/client/consumer"
 )
 
-// place is where a connection stands: what messages about it name.
+// place is where a connection is defined: what messages about it name.
 type place struct {
 	config     *consumer.Config
 	connection string
@@ -22,8 +22,8 @@ func (pl *place) key(key string) string {
 	return pl.config.Place(pl.connection, key)
 }
 
-// remedyInBetween is the next action when what comes through the proxy makes no
-// sense.
+// remedyInBetween is the next action if the response that comes through the
+// proxy makes no sense.
 func remedyInBetween(proxy string) string {
 	return "connections go through the proxy " + proxy +
 		": check that HTTPS_PROXY names an HTTP proxy, or except the provider's host by NO_PROXY"
@@ -31,8 +31,7 @@ func remedyInBetween(proxy string) string {
 
 var inBraces = regexp.MustCompile(`\{[a-z_]+\}`)
 
-// words puts the keys with their places into a hint, where it names them in
-// braces.
+// words replaces the keys in braces in a hint by the keys with their places.
 func (pl *place) words(hint string) string {
 	return inBraces.ReplaceAllStringFunc(hint, func(in string) string {
 		key := in[1 : len(in)-1]

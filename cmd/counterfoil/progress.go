@@ -13,15 +13,15 @@ import (
 	"golang.org/x/term"
 )
 
-// How often progress is told: on a terminal by writing its line anew, elsewhere
-// by one line more.
+// How often progress is printed: on a terminal by overwriting its line,
+// elsewhere by one more line.
 const (
 	tellTerminal = 250 * time.Millisecond
 	tellLog      = 5 * time.Second
 )
 
-// progress tells on standard error how far something that takes long has come.
-// What is over before the first interval is told nothing of.
+// progress reports on standard error how far a long operation is. An operation
+// that ends before the first interval reports nothing.
 type progress struct {
 	w        io.Writer
 	terminal bool
@@ -37,8 +37,8 @@ type progress struct {
 	written bool
 }
 
-// tellProgress begins to tell. The caller ends it. Programs that read JSON are told
-// nothing: an error would not stand alone.
+// tellProgress starts reporting. The caller ends it. With JSON output nothing is
+// reported, so that an error is the only output.
 func (p *program) tellProgress(ctx context.Context) *progress {
 	f, ok := p.Err.(*os.File)
 	t := &progress{w: p.Err, terminal: ok && term.IsTerminal(int(f.Fd())), clock: p.clock}
@@ -96,7 +96,7 @@ func (p *progress) tell() {
 	line := p.line()
 	switch {
 	case line == "" && p.waiting != nil && p.written:
-		fmt.Fprint(p.w, "\r\x1b[K") // somebody else has the line now
+		fmt.Fprint(p.w, "\r\x1b[K") // the line is free for other output
 		p.written = false
 		return
 	case line == "":
@@ -119,18 +119,18 @@ func (p *progress) line() string {
 		if at.Of < 0 {
 			return fmt.Sprintf("%d MiB read", at.Done>>20)
 		}
-		return fmt.Sprintf("%d rows looked at, %d %% of the file", at.Done, int(100*at.Part))
+		return fmt.Sprintf("%d rows checked, %d %% of the file", at.Done, int(100*at.Part))
 	case admin.Writing:
 		return fmt.Sprintf("%d of %d rows imported", at.Done, at.Of)
 	case admin.Sending:
 		return fmt.Sprintf("%d MiB sent", at.Done>>20)
 	case admin.Waiting:
-		return fmt.Sprintf("all sent: the server has been at it for %v", p.clock.Now().Sub(p.since).Round(time.Second))
+		return fmt.Sprintf("all sent: the server has been processing for %v", p.clock.Now().Sub(p.since).Round(time.Second))
 	}
 	return ""
 }
 
-// end stops telling, also a second time. On a terminal the line is gone then.
+// end stops reporting. It may be called twice. On a terminal it clears the line.
 func (p *progress) end() {
 	p.cancel()
 	p.done.Wait()

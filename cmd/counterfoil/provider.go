@@ -136,14 +136,14 @@ func (p *program) providerCheck(files []string) error {
 	})
 	if err == nil && bad > 0 {
 		err = withHint(
-			fmt.Errorf("%d of %d descriptions are mistaken", bad, len(files)),
-			"mend the lines above and check again; 'counterfoil provider show oauth2' prints one that is complete",
+			fmt.Errorf("%d of %d descriptions are invalid", bad, len(files)),
+			"fix the lines above and check again; 'counterfoil provider show oauth2' prints a complete one",
 		)
 	}
 	return err
 }
 
-// openProvider opens a catalog entry or a file, with the next action when that
+// openProvider opens a catalog entry or a file, with the next action if that
 // fails.
 func openProvider(nameOrFile string) (*provider.Provider, error) {
 	d, err := provider.Open(nameOrFile)
@@ -156,13 +156,13 @@ func openProvider(nameOrFile string) (*provider.Provider, error) {
 // ofProvider is the next action when a description cannot be opened.
 func ofProvider(err error, nameOrFile string) string {
 	if _, mistaken := errors.AsType[provider.Problems](err); mistaken {
-		return "mend the description; 'counterfoil provider check " + nameOrFile + "' checks it again"
+		return "fix the description; 'counterfoil provider check " + nameOrFile + "' checks it again"
 	}
 	if consumer.IsFile(nameOrFile) {
 		if errors.Is(err, fs.ErrNotExist) {
 			return "correct the path of the description, or begin one with 'counterfoil provider show oauth2'"
 		}
-		return "" // the message says what the file lacks
+		return "" // the message says what is missing
 	}
 	return strings.TrimSpace(
 		strings.TrimPrefix(didYouMean(nameOrFile, provider.Names()), ": ") + " 'counterfoil provider list' shows the catalog",

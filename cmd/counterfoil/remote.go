@@ -21,13 +21,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// adminPatience is how long an answer of the Admin API may take: that of an
+// adminPatience is how long a response of the Admin API may take, including an
 // import, whose slow hashes take time.
 const adminPatience = 30 * time.Minute
 
-// operator is what the commands that manage a server share: where it is. They
-// work with the same words on a data directory, on the database of a serve
-// configuration, and on a server elsewhere.
+// operator is the shared part of the commands that manage a server: where it is.
+// They work in the same way on a data directory, on the database of a serve
+// configuration, and on a remote server.
 type operator struct {
 	*program
 	dir, serveConfig, server string
@@ -37,7 +37,7 @@ type operator struct {
 func (o *operator) flags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
 	f.StringVar(&o.dir, "dir", defaultDir, "data directory of 'up'")
-	f.StringVar(&o.serveConfig, "serve-config", "", "configuration of 'serve': work on its database, also while it serves")
+	f.StringVar(&o.serveConfig, "serve-config", "", "configuration of 'serve': work on its database, even while it serves")
 	f.StringVar(&o.server, "server", "", "connection of the client configuration: work through the Admin API of a server")
 	_ = cmd.RegisterFlagCompletionFunc("server", func(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
 		return o.completeConnections(cmd, nil, begun)
@@ -63,8 +63,8 @@ func (o *operator) with(cmd *cobra.Command, f func(context.Context, admin.Servic
 	return o.withAt(cmd, toWrite, f)
 }
 
-// reading is with for what changes nothing, and so goes on where nothing can be
-// written.
+// reading is with for an operation that changes nothing, and so works where
+// nothing can be written.
 func (o *operator) reading(cmd *cobra.Command, f func(context.Context, admin.Service) error) error {
 	return o.withAt(cmd, toRead, f)
 }
@@ -77,14 +77,14 @@ func (o *operator) withAt(cmd *cobra.Command, open opener, f func(context.Contex
 		}
 	}
 	if named > 1 {
-		return usagef("--dir, --serve-config and --server are three places: choose one")
+		return usagef("--dir, --serve-config and --server are alternatives: choose one")
 	}
 	if o.server != "" {
 		service, err := o.remote()
 		if err != nil {
 			return err
 		}
-		return o.mend(cmd, service, f(ctx, service))
+		return o.advise(cmd, service, f(ctx, service))
 	}
 	realms, store, masterKey, err := o.database(ctx, open)
 	if err != nil {
@@ -96,10 +96,10 @@ func (o *operator) withAt(cmd *cobra.Command, open opener, f func(context.Contex
 		return err
 	}
 	service := admin.New(admin.Config{Store: store, Keys: keys, Realms: func() []server.Realm { return realms }, Actor: actor()})
-	return o.mend(cmd, service, f(ctx, service))
+	return o.advise(cmd, service, f(ctx, service))
 }
 
-// opener opens a database, and looks at one first.
+// opener opens a database after inspecting it.
 type opener struct {
 	look inspector
 	open func(context.Context, string) (*sqlite.Store, error)
@@ -107,12 +107,12 @@ type opener struct {
 
 var (
 	toWrite = opener{sqlite.Inspect, sqlite.Open}
-	// toRead opens as toWrite does, and where that cannot be, for reading only.
+	// toRead opens as toWrite does or, if that fails, for reading only.
 	toRead = opener{
 		func(ctx context.Context, path string) (sqlite.Inspection, error) {
 			found, err := sqlite.Inspect(ctx, path)
 			if sqlite.Unwritable(err) {
-				return sqlite.Inspection{Exists: true}, nil // open says what is wrong, if anything is
+				return sqlite.Inspection{Exists: true}, nil // open reports what is wrong, if anything
 			}
 			return found, err
 		},
@@ -171,7 +171,7 @@ func (o *operator) remote() (admin.Service, error) {
 	if link.api.Name != adminAPI || link.api.Kind != provider.REST {
 		return nil, withHint(
 			fmt.Errorf(
-				"the connection %s leads to the API %q of %s, which is no Admin API", o.server, link.api.Name,
+				"the connection %s leads to the API %q of %s, which is not an Admin API", o.server, link.api.Name,
 				link.config.Provider.Name,
 			),
 			"name a connection whose provider is counterfoil; docs/admin.md has an example",
@@ -186,7 +186,7 @@ func (o *operator) remote() (admin.Service, error) {
 	}, nil
 }
 
-// actor is who changes what a server keeps, for its record.
+// actor is the author of changes, for the audit record.
 func actor() string {
 	if u, err := user.Current(); err == nil {
 		return "command line: " + u.Username
@@ -194,9 +194,9 @@ func actor() string {
 	return "command line"
 }
 
-// mend gives a problem its exit code and the next action, wherever the server
-// is.
-func (o *operator) mend(cmd *cobra.Command, s admin.Service, err error) error {
+// advise gives a problem its exit code and the next action, for both local and
+// remote servers.
+func (o *operator) advise(cmd *cobra.Command, s admin.Service, err error) error {
 	realm := cmd.Flags().Arg(0)
 	var p *admin.Problem
 	var f *failure
@@ -227,7 +227,7 @@ func (o *operator) mend(cmd *cobra.Command, s admin.Service, err error) error {
 	case admin.AlreadyExists:
 		return withHint(err, "choose another --id, or leave it out to have one made")
 	case admin.Conflict, admin.Changed:
-		return withHint(err, "look at what is there now, then repeat the command")
+		return withHint(err, "check the current state, then repeat the command")
 	}
 	switch p.Status {
 	case http.StatusNotFound:
@@ -238,7 +238,7 @@ func (o *operator) mend(cmd *cobra.Command, s admin.Service, err error) error {
 		return &failure{
 			code: exitRefused,
 			err:  err,
-			hint: "the client of the connection has to be allowed the scope, and the connection to ask for it",
+			hint: "allow the scope to the client of the connection, and request it in the connection",
 		}
 	case http.StatusInternalServerError:
 		return &failure{code: exitServerFault, err: err, hint: "the server's log has the cause"}
@@ -246,12 +246,12 @@ func (o *operator) mend(cmd *cobra.Command, s admin.Service, err error) error {
 	return &failure{code: exitCallerFault, err: err}
 }
 
-// moment reads a time of the command line.
+// moment parses a time of the command line.
 func moment(flag, text string) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
 		if t, err := time.Parse(layout, text); err == nil {
 			return t.UTC(), nil
 		}
 	}
-	return time.Time{}, usagef("--%s %q is not a time as 2027-01-31T09:00:00Z", flag, strings.TrimSpace(text))
+	return time.Time{}, usagef("--%s %q is not a time such as 2027-01-31T09:00:00Z", flag, strings.TrimSpace(text))
 }

@@ -18,8 +18,8 @@ import (
 // The exit codes.
 const (
 	exitGood        = 0
-	exitLocal       = 1 // something on this side failed
-	exitUsage       = 2 // the command line makes no sense
+	exitLocal       = 1 // a local failure
+	exitUsage       = 2 // the command line is wrong
 	exitRefused     = 3 // authentication was refused
 	exitCallerFault = 4 // the API answered 4xx
 	exitServerFault = 5 // the API answered 5xx
@@ -41,9 +41,9 @@ type program struct {
 	noExec bool   // forbids what the configuration says to run
 	output format
 	place  *place // of the connection that was opened; nil before
-	// held is the log of what may fail at once: see logTo.
+	// held is the log of a command that may fail at once: see logTo.
 	held heldLog
-	// verbose: each step of a connection is told on standard error.
+	// verbose prints each step of a connection on standard error.
 	verbose bool
 }
 
@@ -62,13 +62,13 @@ func withHint(err error, format string, args ...any) error {
 	return &failure{code: exitCode(err), err: err, hint: fmt.Sprintf(format, args...)}
 }
 
-// usagef is a mistake on the command line.
+// usagef makes an error about the command line.
 func usagef(format string, args ...any) error {
 	return &failure{code: exitUsage, err: fmt.Errorf(format, args...)}
 }
 
-// run runs one command line and returns its exit code. Tests and main come
-// through the same door.
+// run runs one command line and returns its exit code. Both tests and main call
+// it.
 func run(ctx context.Context, args []string, getenv func(string) string, io stdio) int {
 	out := &checkedWriter{w: io.Out}
 	io.Out = out
@@ -94,14 +94,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, io stdi
 		return exitInterrupted
 	}
 	if asksJSON(args) {
-		p.output = jsonForm // a mistake before it may have hidden it
+		p.output = jsonForm // an earlier mistake may have hidden the flag
 	}
 	p.report(cmd, err)
 	return exitCode(err)
 }
 
-// report writes an error as one line and, where there is one, the hint as a
-// second.
+// report prints an error as one line, followed by the hint, if any, as a second.
 func (p *program) report(cmd *cobra.Command, err error) {
 	var f *failure
 	hint := ""
@@ -129,8 +128,8 @@ func (p *program) report(cmd *cobra.Command, err error) {
 type failed struct {
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
-	// Reason is the token endpoint's or the client's; Code is what the other side
-	// wrote, Status its HTTP status.
+	// Reason is the token endpoint's or the client's; Code is the error code of
+	// the other side, Status its HTTP status.
 	Reason   counterfoil.Reason `json:"reason,omitempty"`
 	Code     string             `json:"code,omitempty"`
 	Status   int                `json:"status,omitempty"`
@@ -152,7 +151,8 @@ func reportOf(err error, msg, hint string) failed {
 	return f
 }
 
-// asksJSON reports whether a command line that could not be read asks for JSON.
+// asksJSON reports whether a command line that could not be parsed requests
+// JSON.
 func asksJSON(args []string) bool {
 	for i, arg := range args {
 		value, ok := strings.CutPrefix(arg, "--output=")
@@ -187,24 +187,24 @@ func exitCode(err error) int {
 	return exitLocal
 }
 
-// refusedThere reports whether a token endpoint has refused: by what it says, for
-// some answer each request with 200, or else by its status.
+// refusedThere reports whether a token endpoint has refused: by its error code,
+// for some answer each request with 200, or else by its status.
 func refusedThere(err *counterfoil.Error) bool {
 	switch err.Class() {
 	case counterfoil.Refused:
-		return err.Status != 0 // otherwise something on this side
+		return err.Status != 0 // otherwise a local failure
 	case counterfoil.Protocol:
 		return refusals[err.Status]
 	}
 	return false
 }
 
-// refusals are the statuses of a token endpoint that say no, rather than not now
-// or not so.
+// refusals are the statuses of a token endpoint that mean a refusal, not a
+// transient failure or a wrong address.
 var refusals = map[int]bool{http.StatusBadRequest: true, http.StatusUnauthorized: true, http.StatusForbidden: true}
 
-// root is the command line as a whole. Whatever cobra refuses before a command
-// starts is a mistake of usage.
+// root is the whole command line. Errors of cobra before a command starts are
+// usage errors.
 func (p *program) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "counterfoil",
@@ -257,7 +257,7 @@ func exampleCompletion(root *cobra.Command) {
 	}
 }
 
-// group is a command that only holds others; its examples are theirs.
+// group is a command that only holds others and shows their examples.
 func group(use, short string, subs ...*cobra.Command) *cobra.Command {
 	examples := make([]string, len(subs))
 	for i, sub := range subs {
@@ -289,7 +289,7 @@ func (f *format) Set(s string) error {
 	return nil
 }
 
-// print writes v as JSON when programs read, and calls people otherwise.
+// print writes v as JSON with -o json, and calls people otherwise.
 func (p *program) print(v any, people func(w io.Writer)) error {
 	if p.output == text {
 		people(p.Out)
@@ -303,7 +303,7 @@ func (p *program) print(v any, people func(w io.Writer)) error {
 	return enc.Encode(v)
 }
 
-// lines is oneLine for a text of several lines, which a list of mistakes is.
+// lines is oneLine for a text of several lines, such as a list of mistakes.
 func lines(s string) string {
 	all := strings.Split(s, "\n")
 	for i := range all {
@@ -312,7 +312,7 @@ func lines(s string) string {
 	return strings.Join(all, "\n")
 }
 
-// oneLine keeps a stranger's text on its line and without control characters.
+// oneLine keeps untrusted text on its line and without control characters.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < 0x20 || (r >= 0x7f && r < 0xa0) || r == '\u2028' || r == '\u2029' {

@@ -56,7 +56,7 @@ served, or every problem, and exits with 0 or 1.`,
 			return p.serveRealms(cmd.Context(), config)
 		},
 	}
-	// It stands in the way of the flag that all other commands share.
+	// It shadows the flag that all other commands share.
 	cmd.Flags().StringVar(&config, "config", "", "the server's configuration")
 	cmd.Flags().BoolVar(&check, "check", false, "check everything, change nothing, and print what would be served")
 	return cmd
@@ -77,12 +77,12 @@ type service struct {
 	certificate atomic.Pointer[certificateFiles]
 }
 
-// serveRealms serves what a configuration says until the context ends.
+// serveRealms serves a configuration until the context ends.
 func (p *program) serveRealms(ctx context.Context, file string) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	// 1. All that can be wrong, before anything is changed.
+	// 1. All checks, before anything is changed.
 	plan, err := p.plan(ctx, file, sqlite.Inspect)
 	if err != nil {
 		return err
@@ -112,7 +112,7 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	}
 	s.health = &health{store: store, clock: clock.System}
 	s.adopt(plan)
-	// 3. Serve, and read the file again when asked to.
+	// 3. Serve, and reload the file on request.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := make(chan struct{})
@@ -132,7 +132,7 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	return errors.Join(err, s.server.Close())
 }
 
-// ServeHTTP serves the realms as they are at the time.
+// ServeHTTP serves the current realms.
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.routes.Load().ServeHTTP(w, r)
 }
@@ -160,9 +160,9 @@ func (s *service) obey(ctx context.Context, hangups <-chan os.Signal) {
 	}
 }
 
-// reload serves what the file says now, or leaves all as it is.
+// reload serves the current content of the file, or leaves everything unchanged.
 func (s *service) reload(ctx context.Context) error {
-	// The database is the one that is open.
+	// The database stays open.
 	next, err := s.program.plan(ctx, s.plan.file, nil)
 	if err != nil {
 		return err
@@ -170,7 +170,7 @@ func (s *service) reload(ctx context.Context) error {
 	if err := s.plan.fixed(next); err != nil {
 		return err
 	}
-	// Realms that go are kept until no request is sent to them any more.
+	// Removed realms are kept until no more requests are sent to them.
 	all := next.serverRealms()
 	for i := range s.plan.realms {
 		old := &s.plan.realms[i]
@@ -186,8 +186,8 @@ func (s *service) reload(ctx context.Context) error {
 		return nil
 	}
 	if err := s.server.Reload(ctx, next.serverRealms()); err != nil {
-		// They are reached no longer; what follows their revocations is.
-		s.log.Error("realms that are gone from the file are not let go of yet: send SIGHUP again", "error", err)
+		// They are no longer reached, but revocation feeds are still connected.
+		s.log.Error("realms that were removed from the file are not released yet: send SIGHUP again", "error", err)
 	}
 	return nil
 }
@@ -214,8 +214,8 @@ func (s *service) adopt(next *plan) {
 	s.plan = next
 }
 
-// fixed refuses a plan that differs in what cannot change while serving. The
-// places are those of the new file.
+// fixed refuses a plan that differs in a setting that cannot change while
+// serving. The places are those of the new file.
 func (was *plan) fixed(next *plan) error {
 	var found strict.Problems
 	for _, f := range []struct {
@@ -253,7 +253,7 @@ func (was *plan) fixed(next *plan) error {
 	return nil
 }
 
-// server returns what the plan says to package server.
+// server converts the plan for package server.
 func (c *plan) server(store store.Store, log *slog.Logger) server.Config {
 	return server.Config{
 		Store: store, Realms: c.serverRealms(), Logger: log, OnEvent: logEvent(log),
@@ -278,7 +278,7 @@ func (c *plan) level() slog.Level {
 	return l
 }
 
-// logger writes to w in the form that the plan says, from the level on.
+// logger writes to w in the plan's form, from its level on.
 func (c *plan) logger(w io.Writer, level *slog.LevelVar) *slog.Logger {
 	level.Set(c.level())
 	options := &slog.HandlerOptions{Level: level}
@@ -288,7 +288,7 @@ func (c *plan) logger(w io.Writer, level *slog.LevelVar) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// print says what is served where.
+// print prints what is served where.
 func (c *plan) print(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "REALM\tPROVIDER\tISSUER\tTOKEN URL")

@@ -10,7 +10,7 @@ import (
 )
 
 // administer mounts the Admin API, behind its guard, in the realm whose tokens
-// open it.
+// it accepts.
 func (s *service) administer(t *routes, next *plan) error {
 	r, api := next.adminRealm()
 	if r == nil {
@@ -20,7 +20,7 @@ func (s *service) administer(t *routes, next *plan) error {
 	g, err := guard.New(guard.Config{
 		Provider: r.Provider, API: adminAPI, Issuer: r.Issuer,
 		Keys: issuer, Liveness: issuer, Directory: issuer, Logger: s.log, OnEvent: logEvent(s.log),
-		// A token that is bound to a certificate must be of use here, too.
+		// A certificate-bound token must be usable here, too.
 		TrustedProxies: next.proxies, CertificateHeader: next.CertificateHeader.Name, CertificateForm: string(next.CertificateHeader.Form),
 	})
 	if err != nil {
@@ -36,7 +36,7 @@ func (s *service) administer(t *routes, next *plan) error {
 	return nil
 }
 
-// adminRealm returns the realm and the API of the Admin API, or nil when there is
+// adminRealm returns the realm and the API of the Admin API, or nil if there is
 // none.
 func (c *plan) adminRealm() (*plannedRealm, *provider.API) {
 	for i := range c.realms {

@@ -12,7 +12,7 @@ import (
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
-// checked is what 'serve --check' found good.
+// checked is the result of a 'serve --check' without errors.
 type checked struct {
 	File     string         `json:"file"`
 	Listen   string         `json:"listen"`

@@ -17,11 +17,11 @@ import (
 // serveConfig is the configuration file of 'serve'. Paths in it are relative to
 // the file, secrets are references. docs/serve.md is its manual.
 type serveConfig struct {
-	// Listen is the address to listen on: HOST:PORT, or :PORT for every one.
+	// Listen is the address to listen on: HOST:PORT, or :PORT for all addresses.
 	Listen string    `yaml:"listen" check:"required"`
 	TLS    tlsConfig `yaml:"tls" check:"required"`
-	// Database is the SQLite file, made when it is not there. Several servers
-	// and the command line may have it open at once.
+	// Database is the SQLite file, made if it is missing. Several servers and
+	// the command line may have it open at once.
 	Database string `yaml:"database" check:"required"`
 	// MasterKey refers to the key that private keys are sealed under: 32 random
 	// bytes in base64. PreviousMasterKeys are those that it replaces.
@@ -29,11 +29,12 @@ type serveConfig struct {
 	PreviousMasterKeys []string `yaml:"previous_master_keys,omitempty"`
 	// AgeIdentity refers to the identity, or the passphrase, of age: files.
 	AgeIdentity string `yaml:"age_identity,omitempty"`
-	// Signer says what signs with RSA: "auto" is the system's OpenSSL where it
-	// can be used, "go" is crypto/rsa.
+	// Signer says what signs with RSA: "auto" is the system's OpenSSL if it can
+	// be used, "go" is crypto/rsa.
 	Signer signerChoice `yaml:"signer,omitempty"`
-	// TrustedProxies are the networks (CIDR) whose word is taken for a caller's
-	// address, in AddressHeader, and certificate, in CertificateHeader.
+	// TrustedProxies are the networks (CIDR) of proxies that are trusted to set
+	// a caller's address, in AddressHeader, and certificate, in
+	// CertificateHeader.
 	TrustedProxies    []string          `yaml:"trusted_proxies,omitempty"`
 	AddressHeader     addressHeader     `yaml:"address_header,omitempty"`
 	CertificateHeader certificateHeader `yaml:"certificate_header,omitempty"`
@@ -41,17 +42,17 @@ type serveConfig struct {
 	Outbound outboundConfig `yaml:"outbound,omitempty"`
 	Log      logConfig      `yaml:"log,omitempty"`
 	Realms   []realmConfig  `yaml:"realms" check:"required"`
-	// Admin opens the Admin API; left out, there is none.
+	// Admin enables the Admin API; left out, it is disabled.
 	Admin adminConfig `yaml:"admin,omitempty"`
 }
 
-// tlsConfig is how the server proves who it is.
+// tlsConfig is how the server authenticates itself.
 type tlsConfig struct {
 	// Certificate is the chain, leaf first, and Key its private key, in PEM.
 	Certificate string `yaml:"certificate" check:"required"`
 	Key         string `yaml:"key" check:"required"`
-	// ClientCertificates asks callers for a certificate, which they need not
-	// have.
+	// ClientCertificates requests a certificate from callers, which they need
+	// not have.
 	ClientCertificates bool `yaml:"client_certificates,omitempty"`
 }
 
@@ -63,7 +64,7 @@ type certificateHeader struct {
 type outboundConfig struct {
 	// Hosts may be fetched from, as HOST or HOST:PORT; no others.
 	Hosts []string `yaml:"hosts,omitempty"`
-	// Private lets their names resolve to addresses that are not public.
+	// Private allows their names to resolve to addresses that are not public.
 	Private bool `yaml:"private,omitempty"`
 	// CAFile holds certificates to trust beside the system's, in PEM.
 	CAFile string `yaml:"ca_file,omitempty"`
@@ -74,8 +75,7 @@ type logConfig struct {
 	Format logFormat `yaml:"format,omitempty"`
 }
 
-// realmConfig is one realm. What its provider's description says can be
-// overridden beside it.
+// realmConfig is one realm. It can override the description of its provider.
 type realmConfig struct {
 	Name string `yaml:"name" check:"required"`
 	// Provider is a name of the catalog or a file.
@@ -102,7 +102,7 @@ type realmConfig struct {
 
 type keysConfig struct {
 	// Age is how old a signing key becomes before the next one signs; left out,
-	// as old as it may. Ahead is how long a key is published before it signs.
+	// the maximum. Ahead is how long a key is published before it signs.
 	Age   time.Duration `yaml:"age,omitempty"`
 	Ahead time.Duration `yaml:"ahead,omitempty"`
 }
@@ -117,8 +117,9 @@ type federationConfig struct {
 }
 
 type adminConfig struct {
-	// Realm is the one whose tokens open the Admin API, which stands below its
-	// base URL at the path of the API called admin of its description.
+	// Realm is the realm whose tokens the Admin API accepts. The API is below
+	// the realm's base URL, at the path of the API called admin of its
+	// description.
 	Realm string `yaml:"realm" check:"required"`
 }
 
@@ -145,8 +146,8 @@ func (logFormat) Words() []string { return []string{"text", "json"} }
 // maxConfig bounds a configuration, in bytes.
 const maxConfig = 1 << 20
 
-// readServeConfig reads a configuration, and checks its form. What is wrong with
-// the form stands in the document, unless nothing can be read.
+// readServeConfig reads a configuration, and checks its form. Errors of the form
+// are recorded in the document, unless nothing can be read.
 func readServeConfig(path string) (*serveConfig, *strict.Document, error) {
 	f, err := files.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

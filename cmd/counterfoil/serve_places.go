@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// place works out where the realm is reached.
+// place determines where the realm is reached.
 func (pl *planner) place(way []any, c *realmConfig, r *plannedRealm) {
 	base, err := url.Parse(c.BaseURL)
 	switch {
 	case pl.Told(under(way, "hosts")), pl.Told(under(way, "base_url")), pl.Told(under(way, "path")):
-		return // nobody can tell, and the mistake is told
+		return // unknown, and the mistake is already reported
 	case len(c.Hosts) == 0 && c.BaseURL == "":
-		pl.fail(way, "the realm is nowhere: give it hosts, a base_url or both")
+		pl.fail(way, "the realm has no address: give it hosts, a base_url or both")
 		return
 	case c.BaseURL != "" && (err != nil || base.Scheme != "https" || base.Hostname() == "" || base.User != nil || base.RawQuery != "" ||
 		base.Fragment != "" || base.RawPath != "" || strings.HasSuffix(c.BaseURL, "/")):
@@ -53,13 +53,13 @@ func (pl *planner) place(way []any, c *realmConfig, r *plannedRealm) {
 	}
 }
 
-// otherURLs are those of the realm's hosts beside its base URL, with the port of
-// that and with the one that the server listens on: what clients write that ask
-// at another host, or past the proxy.
+// otherURLs are those of the realm's hosts other than its base URL, with the
+// port of that and with the port that the server listens on: the URLs of clients
+// that connect to another host, or bypass the proxy.
 func (pl *planner) otherURLs(r *plannedRealm) []string {
 	base, err := url.Parse(r.BaseURL)
 	if err != nil {
-		return nil // it is refused elsewhere
+		return nil // refused elsewhere
 	}
 	ports := []string{base.Port()}
 	if _, port, err := net.SplitHostPort(pl.Listen); err == nil && port != "443" && port != "0" && port != base.Port() {
@@ -69,7 +69,7 @@ func (pl *planner) otherURLs(r *plannedRealm) []string {
 	for _, host := range r.hosts {
 		for _, port := range ports {
 			at := host
-			if strings.Contains(host, ":") { // an address of IPv6
+			if strings.Contains(host, ":") { // an IPv6 address
 				at = "[" + host + "]"
 			}
 			if port != "" {
@@ -85,7 +85,7 @@ func (pl *planner) otherURLs(r *plannedRealm) []string {
 	return all
 }
 
-// places refuses realms that stand in one another's way.
+// places refuses realms whose places conflict.
 func (pl *planner) places() {
 	for i := range pl.realms {
 		for j := range pl.realms[:i] {
@@ -120,8 +120,8 @@ func (pl *planner) places() {
 	}
 }
 
-// realmPaths are those that every realm has, with what is below them, beside
-// /.well-known.
+// realmPaths are the paths that every realm has, with those below them, in
+// addition to /.well-known.
 var realmPaths = []string{"/introspect", "/revoke", "/revocations", "/status-lists"}
 
 // covered reports whether a realm at the path would cover endpoints of r.

@@ -35,23 +35,23 @@ import (
 // maxKeySet bounds a file with keys or certificates, in bytes.
 const maxKeySet = 1 << 20
 
-// plan is a configuration with all that can be worked out of it without
+// plan is a configuration with everything that can be derived from it without
 // changing anything.
 type plan struct {
 	*serveConfig
 	file string
-	doc  *strict.Document // for what is found wrong later
+	doc  *strict.Document // for problems found later
 
 	certificate *certificateFiles
 	database    string
-	// databaseState says for people what the database is.
+	// databaseState describes the database for people.
 	databaseState string
 	masterKey     counterfoil.Secret
 	previous      []counterfoil.Secret
 	proxies       []netip.Prefix
 	rootCAs       *x509.CertPool
 	realms        []plannedRealm
-	// warnings are what is allowed and perhaps not meant.
+	// warnings are about settings that are allowed but may not be intended.
 	warnings []string
 }
 
@@ -64,31 +64,30 @@ type plannedRealm struct {
 
 func (r *plannedRealm) tokenURL() string { return r.BaseURL + r.Provider.TokenEndpoint.Path }
 
-// planner works a plan out and notes what is wrong, each with its place in the
-// file.
+// planner derives a plan and records problems, each with its place in the file.
 type planner struct {
 	*strict.Document
 	*plan
 	dir     string
 	secrets func(string) (client.SecretFunc, error)
 	now     time.Time
-	// malformed says that the form of the file is wrong, too.
+	// malformed says that the form of the file is also wrong.
 	malformed bool
 }
 
-// inspector looks at a database that is not open: sqlite.Inspect.
+// inspector inspects a database that is not open: sqlite.Inspect.
 type inspector func(context.Context, string) (sqlite.Inspection, error)
 
 // plan reads a configuration and everything that it names, and changes nothing.
-// The database is looked at by the inspector; nil for one that this process has
+// The inspector inspects the database; it is nil for one that this process has
 // open. The error holds every problem.
 func (p *program) plan(ctx context.Context, file string, look inspector) (*plan, error) {
 	config, doc, err := readServeConfig(file)
 	if err != nil {
 		if others := openToAll(file); len(others) > 0 {
-			return nil, withHint(errors.Join(append([]error{err}, others...)...), mendHint)
+			return nil, withHint(errors.Join(append([]error{err}, others...)...), fixHint)
 		}
-		return nil, mend(err)
+		return nil, withFix(err)
 	}
 	dir, err := configDir(file)
 	if err != nil {
@@ -112,12 +111,12 @@ func (p *program) plan(ctx context.Context, file string, look inspector) (*plan,
 	pl.keys(ctx, look)
 	pl.warnings = append(pl.warnings, files.DoubtsOf(pl.uses()...)...)
 	if err := doc.Err(); err != nil {
-		return nil, mend(err)
+		return nil, withFix(err)
 	}
 	return pl.plan, nil
 }
 
-// uses are the files that the configuration names, and itself.
+// uses are the configuration and the files that it names.
 func (pl *planner) uses() []files.Use {
 	uses := []files.Use{{Path: pl.file}, {Path: within(pl.dir, pl.TLS.Certificate)}, {Path: within(pl.dir, pl.TLS.Key), Secret: true}}
 	uses = append(uses, files.Referred(pl.dir, append(slices.Clip(pl.PreviousMasterKeys), pl.MasterKey, pl.AgeIdentity)...)...)
@@ -140,9 +139,9 @@ func (pl *planner) uses() []files.Use {
 	return uses
 }
 
-// openToAll returns what is wrong with the modes of the files that a configuration
-// names which anybody can write. Nothing else of it is looked at: whoever wrote it
-// would choose what is read.
+// openToAll returns the problems with the modes of the files that a
+// configuration names which anybody can write. Nothing else of the configuration
+// is evaluated: its author would choose what is read.
 func openToAll(file string) (problems []error) {
 	info, err := os.Stat(file)
 	if err != nil || files.Writable(info) == nil {
@@ -176,20 +175,20 @@ func openToAll(file string) (problems []error) {
 	return problems
 }
 
-const mendHint = "mend the configuration; the lines above name each mistake"
+const fixHint = "fix the configuration; the lines above name each mistake"
 
-// mend adds the next action to the problems of a configuration.
-func mend(err error) error {
+// withFix adds the next action to the problems of a configuration.
+func withFix(err error) error {
 	var problems strict.Problems
 	if errors.As(err, &problems) {
-		return withHint(err, mendHint)
+		return withHint(err, fixHint)
 	}
 	return err
 }
 
 func to(keys ...any) []any { return keys }
 
-// fail notes a problem, and names the key where the words do not.
+// fail records a problem, and names the key if the message does not.
 func (pl *planner) fail(way []any, format string, args ...any) {
 	says, key := fmt.Sprintf(format, args...), ""
 	for _, step := range way {
@@ -203,8 +202,8 @@ func (pl *planner) fail(way []any, format string, args ...any) {
 	pl.Fail(way, nil, "%s", says)
 }
 
-// Fail notes a mistake. Where the form is wrong, that a value is missing may have
-// been said.
+// Fail records a mistake. If the form is wrong, a missing value may already have
+// been reported.
 func (pl *planner) Fail(way []any, allowed []string, format string, args ...any) {
 	if !pl.malformed || pl.Has(way) {
 		pl.Document.Fail(way, allowed, format, args...)
@@ -219,9 +218,9 @@ func (pl *planner) address(ctx context.Context) {
 		pl.fail(to("listen"), "%q is not HOST:PORT: for example 0.0.0.0:443, or :443 for every address", pl.Listen)
 	case strings.ContainsFunc(pl.Listen, unicode.IsSpace):
 		pl.fail(to("listen"), "%q has a space in it: write HOST:PORT", pl.Listen)
-		host = "" // which is not to be told, too
+		host = "" // not reported twice
 	case unknown != nil:
-		pl.fail(to("listen"), "%q is no port: use a number from 0 to 65535", name)
+		pl.fail(to("listen"), "%q is not a port: use a number from 0 to 65535", name)
 	case port > 0 && !mayListen(port):
 		pl.fail(
 			to("listen"),
@@ -236,11 +235,11 @@ func (pl *planner) address(ctx context.Context) {
 		if found, err := net.DefaultResolver.LookupHost(limited, host); err != nil {
 			pl.fail(to("listen"), "%q is neither an address nor a name that can be looked up here", host)
 		} else if !slices.ContainsFunc(found, isOwnAddress) {
-			pl.warn("listen: %s is no address of this machine, but of %s: nothing can listen there unless it becomes one",
+			pl.warn("listen: %s is not an address of this machine, but of %s: nothing can listen there unless it becomes one",
 				host, strings.Join(found, " and "))
 		}
 	} else if err == nil && host != "" && !isOwnAddress(host) {
-		pl.warn("listen: %s is no address of this machine: nothing can listen there unless it becomes one",
+		pl.warn("listen: %s is not an address of this machine: nothing can listen there unless it becomes one",
 			host)
 	}
 	pl.Log.Level, pl.Log.Format = cmp.Or(pl.Log.Level, "info"), cmp.Or(pl.Log.Format, "text")
@@ -282,7 +281,7 @@ func (pl *planner) proxy() {
 	}
 	proxies := pl.proxies
 	if len(proxies) == 0 && (pl.Told(to("trusted_proxies")) || len(pl.TrustedProxies) > 0) {
-		proxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")} // there are some, and what is wrong with them is told
+		proxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")} // some are set, and their mistakes are already reported
 	}
 	if len(pl.TrustedProxies) > 0 {
 		pl.AddressHeader = cmp.Or(pl.AddressHeader, "X-Forwarded-For")
@@ -325,7 +324,7 @@ const adminAPI = "admin"
 
 var realmName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 
-// tls loads the certificate, and warns where it does not suit.
+// tls loads the certificate, and warns if it is not suitable.
 func (pl *planner) tls() {
 	readable := true
 	for key, file := range map[string]string{"certificate": pl.TLS.Certificate, "key": pl.TLS.Key} {
@@ -351,12 +350,12 @@ func (pl *planner) tls() {
 		for _, host := range r.hosts {
 			switch {
 			case leaf.VerifyHostname(host) == nil:
-			case len(pl.TrustedProxies) > 0: // clients see the proxy's
+			case len(pl.TrustedProxies) > 0: // clients see the proxy's certificate
 				pl.warn("the certificate %s is not for %s, a host of the realm %s", pl.TLS.Certificate, host, r.Name)
 			default:
 				pl.fail(
 					to("tls", "certificate"),
-					"the certificate %s is not for %s, a host of the realm %s: no client would take it",
+					"the certificate %s is not for %s, a host of the realm %s: no client would accept it",
 					pl.TLS.Certificate, host, r.Name,
 				)
 			}
@@ -368,8 +367,8 @@ func (pl *planner) warn(format string, args ...any) {
 	pl.warnings = append(pl.warnings, fmt.Sprintf(format, args...))
 }
 
-// keys fetches the master keys and looks whether they open what the database
-// holds.
+// keys reads the master keys and checks whether they decrypt the keys in the
+// database.
 func (pl *planner) keys(ctx context.Context, look inspector) {
 	known := map[string]bool{}
 	key := func(way []any, ref string) counterfoil.Secret {
@@ -432,8 +431,8 @@ func describe(path string, db *sqlite.Inspection) string {
 	return "the database " + path
 }
 
-// written refuses what stands there and would count as left out: nothing, where
-// the default is something else.
+// written refuses explicit values that would count as left out: empty or 0,
+// where the default is something else.
 func (pl *planner) written(way []any, c *realmConfig) {
 	for _, zero := range []struct {
 		name string
@@ -469,7 +468,7 @@ func (pl *planner) written(way []any, c *realmConfig) {
 	}
 }
 
-// realm works out one realm.
+// realm plans one realm.
 func (pl *planner) realm(i int) {
 	c := &pl.Realms[i]
 	way := to("realms", i)
@@ -551,8 +550,8 @@ func (pl *planner) provider(way []any, c *realmConfig) *provider.Provider {
 	return described
 }
 
-// usable leaves out of a description's methods those for which this server has
-// no certificates, so that its metadata says only what is true.
+// usable removes the methods of a description for which this server has no
+// certificates, so that its metadata is correct.
 func (pl *planner) usable(c *realmConfig, methods []provider.Method) []provider.Method {
 	shown := pl.TLS.ClientCertificates || pl.CertificateHeader.Name != ""
 	return slices.DeleteFunc(slices.Clone(methods), func(m provider.Method) bool {
@@ -560,8 +559,8 @@ func (pl *planner) usable(c *realmConfig, methods []provider.Method) []provider.
 	})
 }
 
-// certificates refuses methods that can never be used: nobody asks for a
-// certificate, or trusts one.
+// certificates refuses methods that can never be used: no certificate is
+// requested, or none is trusted.
 func (pl *planner) certificates(way []any, c *realmConfig, p *provider.Provider) {
 	methods := p.TokenEndpoint.ClientAuthentication
 	signed := slices.Contains(methods, provider.TLSClientAuth)
@@ -570,7 +569,7 @@ func (pl *planner) certificates(way []any, c *realmConfig, p *provider.Provider)
 	}
 	way = under(way, "client_authentication")
 	if !pl.TLS.ClientCertificates && pl.CertificateHeader.Name == "" {
-		pl.fail(way, "clients cannot show a certificate: set tls.client_certificates, or certificate_header behind a proxy")
+		pl.fail(way, "clients cannot present a certificate: set tls.client_certificates, or certificate_header behind a proxy")
 	}
 	if signed && c.CertificateAuthorities == "" {
 		pl.fail(way, "tls_client_auth needs certificate_authorities: the PEM file of those that sign the clients' certificates")
@@ -588,7 +587,7 @@ func (pl *planner) federation(way []any, c *federationConfig) server.FederatedIs
 		if err == nil {
 			var keys []jose.PublicKey
 			if keys, _, err = jose.ParseSet(text); err == nil && len(keys) == 0 {
-				err = fmt.Errorf("%s has no key that is of use", c.KeySetFile)
+				err = fmt.Errorf("%s has no usable key", c.KeySetFile)
 			}
 		}
 		if err != nil {
@@ -619,7 +618,7 @@ func (pl *planner) admin() {
 			names[i] = r.Name
 		}
 		if pl.Told(to("realms")) || slices.Contains(names, "") {
-			return // it may be one whose mistake is told
+			return // it may be one whose mistake is already reported
 		}
 		pl.Fail(to("admin", "realm"), names, "there is no realm %q", pl.Admin.Realm)
 		return
@@ -637,7 +636,7 @@ func (pl *planner) admin() {
 	}
 }
 
-// under returns the way to what stands below a value.
+// under returns the path to what is below a value.
 func under(way []any, keys ...any) []any { return append(slices.Clip(slices.Clone(way)), keys...) }
 
 // readBounded reads a file of keys or certificates.

@@ -32,8 +32,8 @@ type routes struct {
 }
 
 // mounts are the places of one host, longest path first. Unlike a ServeMux they
-// redirect nothing: an answer that comes before the body breaks clients, and a
-// token request that is sent on is one too many.
+// redirect nothing: a response that is sent before the body was read breaks
+// clients, and a redirected token request would be sent twice.
 type mounts []mount
 
 // mount is a handler for a path and, unless it is exact, all below it.
@@ -58,7 +58,7 @@ func (all *mounts) add(m mount) {
 		case len(a.path) != len(b.path):
 			return len(b.path) - len(a.path)
 		case a.exact == b.exact:
-			return -1 // those that are there already come first
+			return -1 // earlier mounts come first
 		case a.exact:
 			return -1
 		}
@@ -85,8 +85,8 @@ func (t *routes) add(host string, m mount) {
 	t.hosts[host] = all
 }
 
-// realm mounts a realm at all its places, beside the documents that are found
-// from its issuer.
+// realm mounts a realm at all its places, and the documents that are found from
+// its issuer.
 func (t *routes) realm(r *plannedRealm, h http.Handler) {
 	for _, host := range r.hosts {
 		t.add(host, mount{path: r.path, handler: below(r.path, h)})
@@ -97,8 +97,8 @@ func (t *routes) realm(r *plannedRealm, h http.Handler) {
 	}
 }
 
-// metadata mounts the metadata documents where RFC 8414 section 3.1 and OpenID
-// Connect Discovery 1.0 section 4 look for those of an issuer, if it names a
+// metadata mounts the metadata documents of an issuer where RFC 8414 section 3.1
+// and OpenID Connect Discovery 1.0 section 4 place them, if the issuer names a
 // host of the realm.
 func (t *routes) metadata(r *plannedRealm, issuer string, h http.Handler) {
 	u, err := url.Parse(issuer)
@@ -112,8 +112,8 @@ func (t *routes) metadata(r *plannedRealm, issuer string, h http.Handler) {
 	}
 }
 
-// ServeHTTP answers for the host of a request. A host that nobody has is told no
-// more than that (RFC 9110 section 15.5.20).
+// ServeHTTP serves the host of a request. For an unknown host the response says
+// no more than that (RFC 9110 section 15.5.20).
 func (t *routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	all, ok := t.hosts[hostOf(r.Host)]
 	if !ok {
@@ -123,12 +123,12 @@ func (t *routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	all.ServeHTTP(w, r)
 }
 
-// below serves a request as one for what its path has after prefix.
+// below serves a request as if its path were the part after prefix.
 func below(prefix string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r2, u := *r, *r.URL
 		u.Path = strings.TrimPrefix(u.Path, prefix)
-		// Where the prefix itself is escaped, what follows is taken as it reads.
+		// If the prefix itself is escaped, the rest is used unescaped.
 		raw, ok := strings.CutPrefix(u.RawPath, prefix)
 		if u.RawPath = raw; !ok {
 			u.RawPath = ""
@@ -139,7 +139,7 @@ func below(prefix string, h http.Handler) http.Handler {
 }
 
 // hostOf returns the host of an authority as routes compare it: in lower case,
-// without port and without the dot that ends a whole name.
+// without port and without the final dot of a fully qualified name.
 func hostOf(authority string) string {
 	host := authority
 	if h, _, err := net.SplitHostPort(authority); err == nil {
@@ -149,8 +149,8 @@ func hostOf(authority string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
-// health answers whether the process lives and whether its database would take a
-// write, to anybody and with nothing else.
+// health reports to anybody whether the process is running and whether its
+// database would accept a write, and nothing else.
 type health struct {
 	store store.Store
 	clock clock.Clock
@@ -160,14 +160,14 @@ type health struct {
 	good bool
 }
 
-// How long the database may take to answer, and how long its answer stands:
-// strangers may ask, and each question takes the database's lock.
+// How long the database may take to answer, and how long the answer is reused:
+// requests are anonymous, and each check takes the database's lock.
 const (
 	healthPatience = 2 * time.Second
 	healthStands   = time.Second
 )
 
-// wrap answers what is asked below /healthz, on any host.
+// wrap serves /healthz and what is below it, on any host.
 func (h *health) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -181,7 +181,7 @@ func (h *health) wrap(next http.Handler) http.Handler {
 	})
 }
 
-// ready asks the database, once for all who ask at the same time.
+// ready checks the database, once for all concurrent requests.
 func (h *health) ready(ctx context.Context) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -168,7 +168,7 @@ func TestServeRefusesConfiguration(t *testing.T) {
 			before := s.content(t)
 			for _, args := range [][]string{{"serve", "--check", "--config", s.file}, {"serve", "--config", s.file}} {
 				got := execute(t, "", nil, binary, args...)
-				if got.code != 1 || !strings.Contains(got.err, row.says) || !strings.HasSuffix(got.err, "\nhint: mend the configuration; the lines above name each mistake\n") || got.out != "" {
+				if got.code != 1 || !strings.Contains(got.err, row.says) || !strings.HasSuffix(got.err, "\nhint: fix the configuration; the lines above name each mistake\n") || got.out != "" {
 					t.Errorf("%v: exit %d\n%s%s", args, got.code, got.out, got.err)
 				}
 			}

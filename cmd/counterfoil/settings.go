@@ -28,14 +28,14 @@ type settings struct {
 	secret counterfoil.Secret
 	apiKey counterfoil.Secret
 	scope  string
-	// tenants are those that the client is granted; tenant is the one of its
+	// tenants are those that the client is granted; tenant is the one in its
 	// environment file.
 	tenants []string
 	tenant  string
 }
 
-// The variables that every environment file has. The last four name the
-// authority's certificate to curl, Python, Node and Go.
+// The variables of every environment file. The last four are the names under
+// which curl, Python, Node and Go read the authority's certificate.
 const (
 	varTokenURL     = "AUTH_URL"
 	varAPIURL       = "API_BASE_URL"
@@ -49,13 +49,13 @@ const (
 var varsCA = []string{"CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"}
 
 // settle finds or makes the realm's development client, and writes its
-// environment file. Secrets are at rest only in that file: when it is lost, or
-// its secrets serve no longer, new ones are made.
+// environment file. That file is the only place that stores the secrets: if it
+// is lost, or its secrets are no longer accepted, new ones are made.
 func (s *site) settle(ctx context.Context, clients *clients.Service, r *realm) error {
 	file := s.dir.env(r.Name)
 	env, err := files.ReadEnv(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return withHint(err, "mend or delete the file: it is made anew, with new secrets")
+		return withHint(err, "fix or delete the file: a new one is made, with new secrets")
 	}
 	c := &r.client
 	c.id, c.secret, c.apiKey = env.Get(
@@ -84,7 +84,7 @@ func (s *site) settle(ctx context.Context, clients *clients.Service, r *realm) e
 	return files.Write(file, r.env(ca).Bytes(), 0o600)
 }
 
-// authenticate makes r.client hold credentials that serve.
+// authenticate gives r.client credentials that are accepted.
 func (s *site) authenticate(ctx context.Context, service *clients.Service, r *realm) error {
 	const actor = "counterfoil up"
 	c := &r.client
@@ -122,7 +122,7 @@ func (s *site) authenticate(ctx context.Context, service *clients.Service, r *re
 			return err
 		}
 		c.secret = creds.ClientSecret
-		s.log.Info("service a new secret, the one in the environment file was lost or served no longer", "realm", r.Name, "client_id", c.id)
+		s.log.Info("service a new secret, the one in the environment file was lost or no longer accepted", "realm", r.Name, "client_id", c.id)
 	}
 	if !r.Needs(provider.HeaderFromAPIKey) {
 		return nil
@@ -151,7 +151,7 @@ func findDevelopmentClient(ctx context.Context, clients *clients.Service, realm 
 	}
 }
 
-// variable returns the name that the provider gives to a setting, or otherwise.
+// variable returns the provider's name for a setting, or otherwise.
 func variable(p *provider.Provider, setting provider.Setting, otherwise string) string {
 	for _, v := range p.Variables {
 		if v.From == setting {
@@ -163,7 +163,7 @@ func variable(p *provider.Provider, setting provider.Setting, otherwise string) 
 
 func (r *realm) tokenURL() string { return r.base + r.TokenEndpoint.Path }
 
-// apiURL is what clients take as the API's base URL.
+// apiURL is the API's base URL for clients.
 func (r *realm) apiURL(api *provider.API) string {
 	return strings.TrimSuffix(r.base+api.BasePath, "/")
 }
@@ -218,7 +218,7 @@ func (s *site) writeConsumer() error {
 			}
 			described := api.Name
 			if r.Source().Builtin && described == directory {
-				described = r.APIs[0].Name // which it is a copy of; the catalog has no other
+				described = r.APIs[0].Name // the API that it is a copy of; the catalog has no other
 			}
 			c := consumer.Connection{
 				Provider: r.Name, API: described, TokenURL: r.tokenURL(), APIURL: r.apiURL(api), CAFile: ca,

@@ -26,8 +26,8 @@ import (
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
-// The tenants that development clients are granted, and one that has rows too
-// and that they are not granted.
+// The tenants that development clients are granted, and one that also has rows
+// but that they are not granted.
 const (
 	developmentTenant = "TENANT123"
 	secondTenant      = events.CountiesTenant
@@ -37,9 +37,10 @@ const (
 // directory is altrata's second API in 'up'.
 const directory = "directory"
 
-// withDirectory returns p; altrata, whose token opens several APIs that each
-// have a URL of their own, with one more than the catalog describes: a copy of
-// its first. With it is seen that a new token ends the old one for every API.
+// withDirectory returns p. For altrata, whose token opens several APIs that each
+// have a URL of their own, it adds one API that the catalog does not describe: a
+// copy of its first. It shows that a new token replaces the old one for every
+// API.
 func withDirectory(p *provider.Provider) *provider.Provider {
 	if p.Name != "altrata" || !p.Source().Builtin {
 		return p
@@ -53,8 +54,8 @@ func withDirectory(p *provider.Provider) *provider.Provider {
 	return &with
 }
 
-// site joins server, guards and APIs at one base URL: the only place where the
-// wings meet.
+// site joins server, guards and APIs at one base URL. Nothing else imports all
+// three.
 type site struct {
 	dir   dataDir
 	base  string // https://localhost:8443
@@ -62,7 +63,7 @@ type site struct {
 	store *sqlite.Store
 	// masterKey seals the signing keys.
 	masterKey counterfoil.Secret
-	// clock is that of issuer and guards.
+	// clock is the clock of the issuer and the guards.
 	clock counterfoil.Clock
 	log   *slog.Logger
 
@@ -92,8 +93,8 @@ func referenceAPIs(db *sql.DB, log *slog.Logger) map[string]apis.API {
 	return all
 }
 
-// standIn returns the reference API that is described, or one of its kind that
-// answers for an API that only its owner has.
+// standIn returns the described reference API, or one of the same kind in place
+// of an API that only its owner has.
 func standIn(reference map[string]apis.API, described *provider.API) apis.API {
 	kinds := map[string]provider.Kind{
 		"calendar": provider.GraphQL, "profiles": provider.GraphQL, "events": provider.REST,
@@ -140,7 +141,7 @@ func (s *site) issue(ctx context.Context, providers []*provider.Provider) (err e
 	return err
 }
 
-// otherNames are the URLs by which this machine is reached at base, beside it.
+// otherNames are the other URLs by which this machine is reached at base.
 func otherNames(base string) []string {
 	u, err := url.Parse(base)
 	if err != nil {
@@ -192,7 +193,7 @@ func (s *site) mount(ctx context.Context) error {
 	return nil
 }
 
-// handler answers for the whole site.
+// handler serves the whole site.
 func (s *site) handler() http.Handler {
 	h := &health{store: s.store, clock: s.clock}
 	return h.wrap(s.mounts)
@@ -213,8 +214,8 @@ func (s *site) protect(r *realm, described *provider.API, api apis.API) error {
 		}
 		guards[i] = g.Handler(answers)
 	}
-	// Where the API has nothing, it says so to whoever may call it, before anything
-	// else about the call.
+	// Where the API has no resource, it answers so to any authenticated caller,
+	// before any other check of the call.
 	guarded := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if apis.Serves(answers, req) {
 			guards[0].ServeHTTP(w, req)
@@ -239,8 +240,8 @@ func (s *site) protect(r *realm, described *provider.API, api apis.API) error {
 		)
 	}
 	if described.BasePath != described.Path {
-		// What clients take for the API begins above it: there, too, they are
-		// answered as by the API, but where the realm has its own endpoints.
+		// Clients may take the parent of the API's path for the API: there, too,
+		// the API answers them, except where the realm has its own endpoints.
 		own, unknown := s.server.Handler(r.Name), at(nowhere, guarded)
 		place(described.BasePath, below("/"+r.Name, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			if s.server.Serves(r.Name, req.URL.Path) {
@@ -253,7 +254,7 @@ func (s *site) protect(r *realm, described *provider.API, api apis.API) error {
 	return nil
 }
 
-// credentialsOnly is a description whose APIs ask for credentials and for no other
+// credentialsOnly is a description whose APIs require credentials and no other
 // header.
 func credentialsOnly(p *provider.Provider) *provider.Provider {
 	with := *p
@@ -266,10 +267,10 @@ func credentialsOnly(p *provider.Provider) *provider.Provider {
 	return &with
 }
 
-// nowhere is a path that no API has anything at.
+// nowhere is a path at which no API has a resource.
 const nowhere = "/.."
 
-// at serves every request as one for path.
+// at serves every request as if it were for path.
 func at(path string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r2 := *r

@@ -37,7 +37,7 @@ a connection all of them. It ends none: what the provider has issued serves on.`
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case forget && renew:
-				return usagef("--forget and --renew exclude each other: --renew alone takes the cached token out of use")
+				return usagef("--forget and --renew exclude each other: --renew alone replaces the cached token")
 			case forget:
 				return p.forget(cmd.Context(), args)
 			}
@@ -49,14 +49,14 @@ a connection all of them. It ends none: what the provider has issued serves on.`
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVar(&renew, "renew", false, "ask for a new token even if the cached one is live")
+	f.BoolVar(&renew, "renew", false, "request a new token even if the cached one is still valid")
 	f.BoolVar(&forget, "forget", false, "remove the connection's tokens, or all, from the cache and print none")
 	p.verboseFlag(cmd)
 	return cmd
 }
 
 func (p *program) verboseFlag(cmd *cobra.Command) {
-	cmd.Flags().BoolVarP(&p.verbose, "verbose", "v", false, "tell each step on standard error; secrets and tokens are left out")
+	cmd.Flags().BoolVarP(&p.verbose, "verbose", "v", false, "print each step on standard error, without secrets and tokens")
 }
 
 func (p *program) token(ctx context.Context, link *link, renew bool) error {
@@ -74,7 +74,7 @@ func (p *program) token(ctx context.Context, link *link, renew bool) error {
 		return p.explain(err)
 	}
 	p.tokenStep(token)
-	// The one place that prints a token: this is what was asked for.
+	// The only place that prints a token: the command was asked for it.
 	return p.print(map[string]any{
 		"access_token": token.Value.Reveal(),
 		"token_type":   token.Type,
@@ -83,8 +83,9 @@ func (p *program) token(ctx context.Context, link *link, renew bool) error {
 	}, func(w io.Writer) { fmt.Fprintln(w, token.Value.Reveal()) })
 }
 
-// follow follows the references of the connection, but for those that ask a person
-// or read standard input, so that a broken one is said while a cached token hides it.
+// follow reads the references of the connection, except those that prompt or
+// read standard input, so that a broken one is reported even while a token is
+// cached.
 func (l *link) follow(ctx context.Context) error {
 	for _, proof := range l.proofs {
 		if proof.asks {
@@ -97,7 +98,7 @@ func (l *link) follow(ctx context.Context) error {
 	return nil
 }
 
-// tokenStep tells all of a token but what it is.
+// tokenStep prints everything about a token except the token itself.
 func (p *program) tokenStep(t counterfoil.Token) {
 	p.step(
 		"token", "%s, scope %q, got %s ago, expires in %s", t.Type, t.Scopes, time.Since(t.Issued).Round(time.Second),
@@ -127,7 +128,7 @@ func (p *program) forget(ctx context.Context, args []string) error {
 		}
 		cache, err := config.Cache()
 		if err != nil {
-			return toMend(err, consumer.Connection{})
+			return withRemedy(err, consumer.Connection{})
 		}
 		if err := cache.Clear(ctx, ""); err != nil {
 			return withHint(fmt.Errorf("forget tokens: %s", strings.TrimPrefix(err.Error(), "client: ")),

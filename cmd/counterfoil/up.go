@@ -46,11 +46,12 @@ profiles, events, wallets); wallets or, for GraphQL, profiles behind any other.`
 	return cmd
 }
 
-// up starts everything, says so, and serves until the context ends.
+// up starts everything, prints that it is ready, and serves until the context
+// ends.
 func (p *program) up(ctx context.Context, o upOptions) error {
 	dir := dataDir(o.dir)
 	log := p.logger(o.verbose)
-	// 1. A directory that nobody else serves from, and a port.
+	// 1. A directory that no other process serves from, and a port.
 	if err := dir.create(); err != nil {
 		return err
 	}
@@ -64,7 +65,7 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	defer closeAll(listeners)
-	// 2. What is kept there, made where it is missing.
+	// 2. Its contents, made where they are missing.
 	if err := dir.keyed(ctx); err != nil {
 		return err
 	}
@@ -110,7 +111,7 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 	// 4. Serve.
 	if err := p.welcome(site); err != nil {
 		return errors.Join(
-			withHint(err, "nothing is served: what 'up' says must be seen, so give it an output that takes it"),
+			withHint(err, "nothing is served: the output of 'up' must be written, so give it one that can be"),
 			site.server.Close(),
 		)
 	}
@@ -120,13 +121,13 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 	return errors.Join(served, site.server.Close())
 }
 
-// fit refuses a place that cannot hold a database that is served from.
+// fit refuses a place that cannot hold a database of a server.
 func fit(database string) error {
 	err := sqlite.CheckPlace(database)
 	if err != nil && !sqlite.Unwritable(err) {
 		return withHint(err, "nothing was changed")
 	}
-	return nil // where nothing can be written, opening it says so
+	return nil // if it cannot be written, opening it says so
 }
 
 // lock keeps a second 'up' off the directory.
@@ -145,7 +146,7 @@ func (d dataDir) lock() (unlock func(), err error) {
 // loopback are the addresses that localhost stands for.
 var loopback = []string{"127.0.0.1", "::1"}
 
-// otherPort is what a hint offers in place of an address that is taken.
+// otherPort is what a hint offers in place of an address in use.
 const otherPort = "localhost:9443"
 
 func listen(ctx context.Context, address string) ([]net.Listener, error) {
@@ -163,12 +164,12 @@ func listen(ctx context.Context, address string) ([]net.Listener, error) {
 	return []net.Listener{l}, err
 }
 
-// maxPorts is how many ports are tried where any will do.
+// maxPorts is how many ports are tried if any port will do.
 const maxPorts = 20
 
-// listenAll listens on one port of all addresses that the machine has; of those
-// it has not, such as ::1 without IPv6, nothing is said. A port that another
-// program has on one of them is refused: callers of localhost would meet either.
+// listenAll listens on one port of all addresses that the machine has; missing
+// ones, such as ::1 without IPv6, are ignored. A port that another program uses
+// on one of them is refused: callers of localhost would reach either.
 func listenAll(ctx context.Context, hosts []string, port string) ([]net.Listener, error) {
 	for try := 1; ; try++ {
 		all, failed, err := listenEach(ctx, hosts, port)
@@ -178,7 +179,7 @@ func listenAll(ctx context.Context, hosts []string, port string) ([]net.Listener
 	}
 }
 
-// listenEach is one try of listenAll; beside an error it returns the address.
+// listenEach is one attempt of listenAll; with an error it returns the address.
 func listenEach(ctx context.Context, hosts []string, port string) (all []net.Listener, address string, err error) {
 	var config net.ListenConfig
 	for _, host := range hosts {
@@ -186,12 +187,12 @@ func listenEach(ctx context.Context, hosts []string, port string) (all []net.Lis
 		l, failed := config.Listen(ctx, "tcp", at)
 		if failed == nil {
 			all = append(all, l)
-			_, port, _ = net.SplitHostPort(l.Addr().String()) // the one that was chosen, where any will do
+			_, port, _ = net.SplitHostPort(l.Addr().String()) // the port that was chosen, if any will do
 			continue
 		}
 		address, err = at, failed
 		if probe, failed := config.Listen(ctx, "tcp", net.JoinHostPort(host, "0")); failed == nil {
-			probe.Close() // the machine has the address: it is about the port
+			probe.Close() // the machine has the address: the port is the cause
 			closeAll(all)
 			return nil, address, err
 		}
@@ -208,8 +209,8 @@ func closeAll(listeners []net.Listener) {
 	}
 }
 
-// baseURL is how clients on this machine reach the listener: by the host that
-// was asked for where the certificate has it.
+// baseURL is the URL by which clients on this machine reach the listener: with
+// the requested host if the certificate has it.
 func baseURL(addr net.Addr, asked string) string {
 	host, _, _ := net.SplitHostPort(asked)
 	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {

@@ -17,14 +17,14 @@ const maxOffered = 20
 // maxTyped bounds what is compared with names, in bytes.
 const maxTyped = 128
 
-// didYouMean is ": did you mean NAME?" for the one of names that word is nearest
-// to, and "" where none is near.
+// didYouMean is ": did you mean NAME?" for the one of names that is nearest to
+// word, and "" if none is near.
 func didYouMean(word string, names []string) string {
 	if len(word) > maxTyped {
 		return ""
 	}
 	word = strings.ToLower(word)
-	best, nearest := 2, "" // from which on two words are too far apart
+	best, nearest := 2, "" // from this distance on, words are too different
 	if len(word) > 3 {
 		best = max(len(word)/3, 2) + 1
 	}
@@ -33,7 +33,7 @@ func didYouMean(word string, names []string) string {
 			best, nearest = d, name
 		}
 	}
-	for _, name := range names { // short words are far apart at once: those of the same letters are not
+	for _, name := range names { // short words differ quickly, except those of the same letters
 		if nearest == "" && len(word) > 2 && letters(word) == letters(name) {
 			nearest = name
 		}
@@ -49,17 +49,17 @@ func didYouMean(word string, names []string) string {
 	return fmt.Sprintf(": did you mean %s?", oneLine(nearest))
 }
 
-// letters are those of a word in the order of the alphabet.
+// letters are those of a word in alphabetical order.
 func letters(word string) string {
 	sorted := []rune(strings.ToLower(word))
 	slices.Sort(sorted)
 	return string(sorted)
 }
 
-// chooseFrom is a mistake of usage whose hint lists what there is.
+// chooseFrom is a usage error whose hint lists the choices.
 func chooseFrom(names []string, err error) error {
 	if len(names) == 0 {
-		return &failure{code: exitUsage, err: err, hint: "there is none"}
+		return &failure{code: exitUsage, err: err, hint: "there are no choices"}
 	}
 	more := ""
 	if len(names) > maxOffered {
@@ -68,31 +68,31 @@ func chooseFrom(names []string, err error) error {
 	return &failure{code: exitUsage, err: err, hint: "choose from " + join(names) + more}
 }
 
-// oneOf checks the value of a flag that has few.
+// oneOf checks the value of a flag that has few values.
 func oneOf(flag, value string, names ...string) error {
 	for _, name := range names {
 		if value == name {
 			return nil
 		}
 	}
-	return chooseFrom(names, fmt.Errorf("--%s %q is not understood%s", flag, value, didYouMean(value, names)))
+	return chooseFrom(names, fmt.Errorf("--%s %q is unknown%s", flag, value, didYouMean(value, names)))
 }
 
-// argumentsOf are the names of a command's arguments, as its usage line has them:
-// NAME, [NAME] for one that may be left out, NAME... for several.
+// argumentsOf are the names of a command's arguments, as in its usage line:
+// NAME, [NAME] for an optional one, NAME... for several.
 func argumentsOf(cmd *cobra.Command) []string {
 	var names []string
 	for _, word := range strings.Fields(cmd.Use)[1:] {
 		if strings.HasPrefix(word, "-") {
-			return names // flags, which are looked at elsewhere
+			return names // flags, which are checked elsewhere
 		}
 		names = append(names, word)
 	}
 	return names
 }
 
-// strictUsage makes wrong arguments of every command a mistake of usage that
-// names the argument and what there is.
+// strictUsage makes wrong arguments of every command a usage error that names
+// the argument and the choices.
 func strictUsage(cmd *cobra.Command) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
@@ -142,7 +142,7 @@ func orNone(names []string) string {
 	return strings.Join(names, " ")
 }
 
-// wrongFlag says what is wrong with a flag, in the words of who typed it.
+// wrongFlag says what is wrong with a flag, as the user typed it.
 func wrongFlag(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	var value *pflag.InvalidValueError
@@ -160,7 +160,7 @@ func wrongFlag(cmd *cobra.Command, err error) error {
 	return usagef("%w", err)
 }
 
-// kinds are the types of flags for people.
+// kinds are the types of flags, in words for people.
 var kinds = map[string]string{
 	"int": "a whole number", "int64": "a whole number", "bool": "true or false", "duration": "a length of time, such as 90s or 24h",
 }

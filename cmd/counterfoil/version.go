@@ -13,7 +13,7 @@ import (
 // version is set by a release build: -ldflags "-X main.version=v1.2.3".
 var version = ""
 
-// buildVersion is the version, or what the module system says of this build.
+// buildVersion is the version, or the module system's version of this build.
 func buildVersion() string {
 	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
 		return cmp.Or(info.Main.Version, "(devel)")

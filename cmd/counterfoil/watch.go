@@ -22,18 +22,19 @@ import (
 	"golang.org/x/term"
 )
 
-// tellAfter is how long a command waits before it says at a terminal what for.
+// tellAfter is how long a command waits before it says at a terminal what it
+// waits for.
 const tellAfter = time.Second
 
-// proof is what the client of a connection proves itself with.
+// proof is a credential of a connection.
 type proof struct {
 	get func(context.Context) error
-	// asks: it comes from a person or standard input.
+	// asks: it comes from a prompt or standard input.
 	asks bool
 }
 
-// watch has all that happens to a connection told, where it is to be, and keeps
-// what it waits for.
+// watch reports everything that happens to a connection, if requested, and
+// records what it waits for.
 func (p *program) watch(l *link, c *client.Config, from consumer.Connection) {
 	c.ClientSecret = watched(p, l, "client_secret", from.ClientSecret, c.ClientSecret)
 	c.APIKey = watched(p, l, "api_key", from.APIKey, c.APIKey)
@@ -70,13 +71,13 @@ func (p *program) watch(l *link, c *client.Config, from consumer.Connection) {
 	}
 }
 
-// watched is get, which takes what the reference at a key names: while it does,
-// the command does not wait for the provider.
+// watched is get, which reads the reference at a key: while it does, the command
+// does not wait for the provider.
 func watched[T any, F ~func(context.Context) (T, error)](p *program, l *link, key, reference string, get F) F {
 	if get == nil {
 		return nil
 	}
-	kind, _, _ := strings.Cut(reference, ":") // the rest may be what is secret about it
+	kind, _, _ := strings.Cut(reference, ":") // the rest may be secret
 	var once sync.Once
 	told := func(ctx context.Context) (T, error) {
 		l.asking.Add(1)
@@ -91,7 +92,7 @@ func watched[T any, F ~func(context.Context) (T, error)](p *program, l *link, ke
 		get: func(ctx context.Context) error {
 			_, err := told(ctx)
 			if err != nil {
-				return withHint(fmt.Errorf("%s: %w", p.place.key(key), err), "mend the reference, or what it leads to")
+				return withHint(fmt.Errorf("%s: %w", p.place.key(key), err), "fix the reference, or what it leads to")
 			}
 			return nil
 		},
@@ -100,7 +101,7 @@ func watched[T any, F ~func(context.Context) (T, error)](p *program, l *link, ke
 	return told
 }
 
-// event tells of an event, and keeps one that says what is waited for.
+// event reports an event, and records one that says what is waited for.
 func (p *program) event(l *link, e counterfoil.Event) {
 	took := e.Duration.Round(time.Millisecond)
 	switch {
@@ -117,8 +118,7 @@ func (p *program) event(l *link, e counterfoil.Event) {
 	}
 }
 
-// step tells one step where --verbose asks for it. It is given nothing that is
-// secret.
+// step prints one step with --verbose. Callers pass it no secrets.
 func (p *program) step(name, format string, args ...any) {
 	if !p.verbose {
 		return
@@ -131,7 +131,7 @@ func (p *program) step(name, format string, args ...any) {
 	fmt.Fprintf(p.Err, "* %-8s %s\n", name, detail)
 }
 
-// tellWaiting tells a person at a terminal what the command waits for, when it
+// tellWaiting tells a person at a terminal what the command waits for if it
 // takes longer than a second. The caller ends it before it prints.
 func (p *program) tellWaiting(ctx context.Context, l *link) (end func()) {
 	f, ok := p.Err.(*os.File)
@@ -144,7 +144,8 @@ func (p *program) tellWaiting(ctx context.Context, l *link) (end func()) {
 	return t.end
 }
 
-// waiting says what is waited for; "" while a person is asked, or not for long.
+// waiting says what is waited for; "" while a person is prompted, or for short
+// waits.
 func (l *link) waiting(since time.Duration) string {
 	if since < tellAfter || l.asking.Load() > 0 {
 		return ""
@@ -161,7 +162,7 @@ func (l *link) waiting(since time.Duration) string {
 }
 
 // refusedHere reports whether err is of a connection that this machine refuses:
-// who waits for that starts no server meanwhile.
+// there, waiting helps nobody.
 func refusedHere(err error) bool {
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		return false
@@ -189,10 +190,10 @@ func ofThisMachine(ip net.IP) bool {
 	return false
 }
 
-// watching is what a link keeps of what happens to it.
+// watching is what a link records of its activity.
 type watching struct {
 	proofs []proof
-	// asking counts the references that are being followed.
+	// asking counts the references that are being read.
 	asking atomic.Int32
 	// last is the last failure that is followed by another attempt.
 	last atomic.Pointer[string]

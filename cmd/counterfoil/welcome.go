@@ -12,8 +12,8 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// welcome prints what is served and the lines to try. The error is that of the
-// first write that failed.
+// welcome prints what is served and the lines to try. It returns the error of
+// the first write that failed.
 func (p *program) welcome(s *site) error {
 	t := tabwriter.NewWriter(p.Out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "PROVIDER\tTOKEN URL\tAPI URL")
@@ -39,8 +39,8 @@ func (p *program) welcome(s *site) error {
 	return p.tellTrust(s)
 }
 
-// tellTrust prints how programs that do not read an environment file come to
-// trust the development authority.
+// tellTrust prints how programs that do not read an environment file can be made
+// to trust the development authority.
 func (p *program) tellTrust(s *site) error {
 	file, err := filepath.Abs(s.ca)
 	if err != nil {
@@ -66,8 +66,8 @@ curl, Python, Node, Go, and .NET on Linux, trust the development authority by th
 	return err
 }
 
-// self is how the program was called: 'go run' builds it in a place of its own
-// that is gone afterwards.
+// self is how the program was called: 'go run' builds it in a temporary
+// directory.
 func self() string {
 	if path, err := os.Executable(); err == nil && strings.Contains(path, "go-build") {
 		return "go run ./cmd/counterfoil"
@@ -75,20 +75,20 @@ func self() string {
 	return "counterfoil"
 }
 
-// trial is something to try: what it shows and the shell commands that do.
+// trial is something to try: what it shows, and its shell commands.
 type trial struct {
 	says     string
 	commands []string
 }
 
-// maxColumns is how long a printed line is at most where its words allow it.
+// maxColumns is the maximal length of a printed line, if its words allow it.
 const maxColumns = 120
 
 // commandLine is a command in shell words.
 type commandLine []string
 
-// curlCommand starts a command as a provider's guide shows it, for a shell that has
-// sourced an environment file; that exports nothing. Secrets are arguments,
+// curlCommand starts a command as a provider's guide shows it, for a shell that
+// has sourced an environment file without exporting it. Secrets are arguments,
 // which others on this machine can see in a list of processes: they are those of
 // a development client.
 func curlCommand(words ...string) commandLine {
@@ -96,7 +96,7 @@ func curlCommand(words ...string) commandLine {
 }
 
 // format returns the command between before and after, in lines of maxColumns
-// that are printed behind two blanks.
+// that are indented by two blanks.
 func (c commandLine) format(before, after string) string {
 	var b strings.Builder
 	b.WriteString(before)
@@ -120,8 +120,8 @@ func (c commandLine) format(before, after string) string {
 	return b.String()
 }
 
-// template is a shell word of text and of variables ("$NAME"). Text is of a
-// description, which may be a stranger's: what is not plain is quoted apart.
+// template is a shell word of text and of variables ("$NAME"). Text comes from a
+// description, which may be untrusted: parts that are not plain are quoted.
 func template(parts ...string) string {
 	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:=&?,;+-% "
 	var b strings.Builder
@@ -146,7 +146,7 @@ func template(parts ...string) string {
 	return b.String()
 }
 
-// quoted is s as a part of a shell word, whatever is in it.
+// quoted is s as a part of a shell word, whatever its content.
 func quoted(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
@@ -160,19 +160,19 @@ func word(s string) string {
 	return quoted(s)
 }
 
-// continuesName reports whether text right after a variable would be read as a
-// part of its name, or in some shells (":u") as a change to its value.
+// continuesName reports whether text after a variable would be read as a part of
+// its name, or in some shells (":u") as a modifier.
 func continuesName(text string) bool {
 	return text != "" && (text[0] == ':' && len(text) > 1 || strings.Trim(text[:1], "/.:=&?,;+-% ") != "")
 }
 
-// trials are what there is to try at the realm: a token and a call of the first
-// API, what else its client may see or may not, and the other APIs.
+// trials are what to try at the realm: a token and a call of the first API, what
+// else its client may or may not see, and the other APIs.
 func (r *realm) trials(env string) []trial {
 	if !filepath.IsAbs(env) && !strings.HasPrefix(env, ".") {
-		env = "./" + env // or the shell would look for it elsewhere
+		env = "./" + env // or the shell would search for it elsewhere
 	}
-	// Every access token is a JWT, which begins like that.
+	// Every access token is a JWT, which begins like this.
 	token := r.tokenLine().format("TOKEN=$(", ` | grep -oE 'eyJ[A-Za-z0-9._-]+')`)
 	all := []trial{{r.Title, []string{". " + word(env), token}}}
 	if len(r.APIs) == 0 {
@@ -181,7 +181,7 @@ func (r *realm) trials(env string) []trial {
 	first := &r.APIs[0]
 	call := func(api *provider.API, tenant string) string { return r.callLine(api, tenant).format("", "") }
 	all[0].commands = append(all[0].commands, call(first, ""))
-	if _, tenants := first.Header(provider.HeaderFromTenant); tenants && first.Name == "events" { // the rows of others belong to no tenant
+	if _, tenants := first.Header(provider.HeaderFromTenant); tenants && first.Name == "events" { // rows of other APIs belong to no tenant
 		for _, t := range r.client.tenants {
 			if t != r.client.tenant {
 				all = append(all, trial{"the client's other tenant has other rows", []string{call(first, t)}})
@@ -202,13 +202,13 @@ func (r *realm) trials(env string) []trial {
 	if r.TokenEndpoint.Policy == provider.Replace {
 		all = append(
 			all,
-			trial{"a new token ends the old one for every API: 401", append([]string{r.tokenLine().format("", " -o /dev/null")}, again...)},
+			trial{"a new token replaces the old one for every API: 401", append([]string{r.tokenLine().format("", " -o /dev/null")}, again...)},
 		)
 	}
 	return all
 }
 
-// tokenLine asks for a token as the description says.
+// tokenLine requests a token as the description says.
 func (r *realm) tokenLine() commandLine {
 	e := &r.TokenEndpoint
 	id := "$" + variable(r.Provider, provider.SettingClientID, varClientID)
@@ -256,8 +256,7 @@ func (r *realm) callLine(api *provider.API, tenant string) commandLine {
 	return c
 }
 
-// headerWord is the option for a header; tenant stands for another than the
-// client's own.
+// headerWord is the option for a header; tenant replaces the client's own.
 func (r *realm) headerWord(h provider.Header, tenant string) string {
 	name := h.Name + ": "
 	switch {

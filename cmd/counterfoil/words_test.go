@@ -89,7 +89,7 @@ func TestMistakesNameFileLineAndKey(t *testing.T) {
 				of = ""
 			}
 			at := fmt.Sprintf("%s (%s:%d)", row.key, path, lineOf(t, path, row.connection+":", of))
-			if got.code != exitLocal || !strings.Contains(got.err, at) || !strings.Contains(got.err, row.says) || !strings.Contains(got.err, "connection "+row.connection) && !strings.Contains(got.err, "the token endpoint of") && !strings.Contains(got.err, "hint: mend") {
+			if got.code != exitLocal || !strings.Contains(got.err, at) || !strings.Contains(got.err, row.says) || !strings.Contains(got.err, "connection "+row.connection) && !strings.Contains(got.err, "the token endpoint of") && !strings.Contains(got.err, "hint: fix") {
 				t.Errorf("exit %d, said\n%swant %q and %q", got.code, got.err, at, row.says)
 			}
 			if regexp.MustCompile(`Config\b|client\.|hunter2|later`).MatchString(got.err) {
