@@ -1,5 +1,5 @@
-// Package cachetest holds what every client.Cache promises, as tests. Use it for
-// a cache of your own. It makes no promises to importers.
+// Package cachetest tests the contract of client.Cache. Use it for a cache of
+// your own. Its API may change.
 package cachetest
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/counterfoil/counterfoil/client"
 )
 
-// Run tests a cache; open gives an empty one.
+// Run tests a cache; open returns an empty one.
 func Run(t *testing.T, open func(t *testing.T) client.Cache) {
 	for _, p := range promises {
 		t.Run(p.name, func(t *testing.T) { p.test(t, open(t)) })
@@ -39,7 +39,7 @@ var promises = []struct {
 	{"a key is no path", keyIsNoPath},
 }
 
-// Token returns one that lives for an hour from now.
+// Token returns a token with a lifetime of an hour from now.
 func Token(value string) counterfoil.Token {
 	now := time.Now().Round(0)
 	return counterfoil.Token{
@@ -51,7 +51,7 @@ func Token(value string) counterfoil.Token {
 	}
 }
 
-// Fetch returns a renewal that accepts nothing that is there.
+// Fetch returns a renewal that accepts no existing token.
 func Fetch(f func(context.Context) (counterfoil.Token, error)) client.Renewal {
 	return client.Renewal{Accept: func(counterfoil.Token) bool { return false }, Fetch: f}
 }
@@ -82,7 +82,7 @@ func equal[T comparable](t testing.TB, what string, got, want T) {
 	}
 }
 
-// near is how far times may be off that went by another machine's clock.
+// near is how far apart times from another machine's clock may be.
 const near = time.Second
 
 func keepsWhole(t *testing.T, c client.Cache) {
@@ -196,9 +196,9 @@ func waiterLeaves(t *testing.T, c client.Cache) {
 	}
 }
 
-// countsAfterwards: the counter grows after the token has changed. Who looked
-// between the two the other way round would take the old token for the new one,
-// and not look again.
+// countsAfterwards: the counter is incremented after the token has changed. In
+// the other order, a reader between the two would take the old token for the new
+// one, and not look again.
 func countsAfterwards(t *testing.T, c client.Cache) {
 	const key = "aa-1"
 	counter := c.Changes(key)
@@ -210,7 +210,7 @@ func countsAfterwards(t *testing.T, c client.Cache) {
 		}
 		return changes, got.Value.Reveal()
 	}
-	// watched reports whether the counter grew by change.
+	// watched reports whether change incremented the counter.
 	watched := func(what string, change func()) bool {
 		before, _ := look()
 		var ended atomic.Bool
@@ -240,7 +240,7 @@ func countsAfterwards(t *testing.T, c client.Cache) {
 	for i := range 50 {
 		value := fmt.Sprint("token-", i)
 		if !watched("renewed", func() { Put(t, c, key, value) }) || t.Failed() {
-			return // it cannot know
+			return // it cannot observe changes
 		}
 		if i%2 == 0 {
 			watched("dropped", func() {
@@ -252,8 +252,8 @@ func countsAfterwards(t *testing.T, c client.Cache) {
 	}
 }
 
-// waiterTakes: who waits while another renews takes what comes, and fetches
-// nothing.
+// waiterTakes: a caller that waits while another renews takes the new token, and
+// fetches nothing.
 func waiterTakes(t *testing.T, c client.Cache) {
 	Put(t, c, "aa-1", "one")
 	newer := func(current counterfoil.Token) bool { return current.Value == "two" }

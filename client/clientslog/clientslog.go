@@ -3,10 +3,9 @@
 //
 //	OnEvent: clientslog.OnEvent(slog.Default(), clientslog.Options{})
 //
-// It promises that a line holds no secret and no token, and that what fails in a
-// loop does not flood the log: lines that say the same are counted, and one a
-// minute tells how many they were. It writes in turn with the client's work and
-// is as quick as the logger's handler.
+// A line holds no secret and no token. Repeated failures do not flood the log:
+// equal lines are counted, and one a minute says how many there were. Lines are
+// written synchronously, as quickly as the logger's handler allows.
 package clientslog
 
 import (
@@ -20,8 +19,8 @@ import (
 
 // Options say how much is logged.
 type Options struct {
-	// Every is how often lines about what fails are written that say the same: of
-	// the same type, provider, client, reason and status. Default a minute;
+	// Every is how often equal lines about failures are written: lines of the
+	// same type, provider, client, reason and status. Default a minute;
 	// negative: each is written.
 	Every time.Duration
 }
@@ -57,7 +56,7 @@ type hook struct {
 	kinds map[kind]*count
 }
 
-// kind is what lines have in common that say the same.
+// kind is what equal lines have in common.
 type kind struct {
 	event, realm, client string
 	reason               counterfoil.Reason
@@ -83,10 +82,10 @@ func (h *hook) write(ctx context.Context, e counterfoil.Event) {
 	if repeated > 0 {
 		r.AddAttrs(slog.Int("repeated", repeated))
 	}
-	_ = h.handler.Handle(ctx, r) // as slog.Logger does: there is nobody to tell
+	_ = h.handler.Handle(ctx, r) // ignored, as by slog.Logger
 }
 
-// due reports whether e is to be written, and how many like it were not.
+// due reports whether e should be written, and how many equal events were not.
 func (h *hook) due(e counterfoil.Event) (repeated int, ok bool) {
 	if h.every < 0 || e.Success || e.Type == counterfoil.EventTokenRequested {
 		return 0, true
@@ -108,7 +107,7 @@ func (h *hook) due(e counterfoil.Event) (repeated int, ok bool) {
 	return 0, false
 }
 
-// makeRoom forgets kinds that would be written again anyhow, or one more.
+// makeRoom forgets kinds that would be written again anyway, or one more.
 func (h *hook) makeRoom(now time.Time) {
 	if len(h.kinds) < maxKinds {
 		return

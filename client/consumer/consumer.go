@@ -15,12 +15,12 @@
 //	    client_id: orders
 //	    client_secret: file:secrets/orders
 //
-// It promises that a mistake names the file, the line and the key; that secrets
-// are given by reference only, as package resolver reads them; that a program
-// runs for a secret (exec:) only where nobody but root and the user can have
-// written the file; and that a file which anybody can write, or another user than
-// root owns, is refused. What the group can write is taken, as a umask of 002 makes
-// files, and root takes those of any user: [Config.Warnings] tells of them.
+// A mistake is reported with the file, the line and the key. Secrets are given
+// by reference only, as package resolver reads them. A reference runs a program
+// (exec:) only if nobody but root and the user can have written the file. A file
+// that anybody can write, or that a user other than root owns, is refused. A
+// file that the group can write is accepted, as a umask of 002 makes files, and
+// root accepts those of any user: [Config.Warnings] reports them.
 package consumer
 
 import (
@@ -44,8 +44,8 @@ import (
 // maxFile bounds a client configuration, in bytes.
 const maxFile = 1 << 20
 
-// Options says what a configuration may reach beside its files. The zero value is
-// for a service: it reads no standard input and has nobody to ask.
+// Options says what a configuration may use beside its files. The zero value is
+// for a service: it neither reads standard input nor prompts.
 type Options struct {
 	// Getenv reads the environment; default os.Getenv.
 	Getenv func(string) string
@@ -53,16 +53,16 @@ type Options struct {
 	Stdin io.Reader
 	// Prompt asks a person, for prompt: references; nil refuses them.
 	Prompt func(ctx context.Context, question string) (string, error)
-	// NoExec, if set, says why no reference may run a program. Without it those
-	// of a file that only root and this user can write may.
+	// NoExec, if set, says why no reference may run a program. Without it,
+	// references of a file that only root and this user can write may.
 	NoExec error
 	// Clock is for tests; default the machine's.
 	Clock counterfoil.Clock
 }
 
 // Config is a client configuration: the connections of one program, or of one
-// person. Make one with [Load]. It is safe for concurrent use as long as nobody
-// changes its fields.
+// person. Make one with [Load]. It is safe for concurrent use as long as its
+// fields are not changed.
 type Config struct {
 	// TokenCache is the directory of the tokens that all programs with this
 	// configuration share, relative to the file; default counterfoil/tokens in
@@ -90,7 +90,7 @@ type Connection struct {
 	Provider string `yaml:"provider" check:"required"`
 	// API is the API's name in the description; default, the only one.
 	API string `yaml:"api,omitempty"`
-	// TokenURL and APIURL take the place of those of the description.
+	// TokenURL and APIURL replace those of the description.
 	TokenURL string `yaml:"token_url,omitempty"`
 	APIURL   string `yaml:"api_url,omitempty"`
 	// CAFile holds authorities to trust beside the system's, in PEM.
@@ -105,22 +105,22 @@ type Connection struct {
 	// PrivateKey refers to the key of private_key_jwt, in place of ClientSecret: a
 	// file that 'counterfoil key new' writes, or PEM.
 	PrivateKey string `yaml:"private_key,omitempty"`
-	// Scope is what to ask for, scopes with spaces between them.
+	// Scope is the scopes to request, separated by spaces.
 	Scope  string `yaml:"scope,omitempty"`
 	Tenant string `yaml:"tenant,omitempty"`
 }
 
-// Error is what is wrong with a value of a configuration.
+// Error is an error about a value of a configuration.
 type Error struct {
 	// Connection is the connection's name; empty for a key above all of them.
 	Connection string
-	// Key is the key in the file, such as client_secret; empty where no key says
-	// it, but a function that was given to Source.
+	// Key is the key in the file, such as client_secret; empty if the value
+	// comes from a function that was passed to Source.
 	Key string
 	// Place is Key with file and line.
 	Place string
-	// Err is what is wrong. One of [client.New] is a [*client.FieldError], whose
-	// message has the place already.
+	// Err is the cause. An error of [client.New] is a [*client.FieldError],
+	// whose message already has the place.
 	Err error
 }
 
@@ -139,10 +139,11 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // Load reads a client configuration of at most 1 MiB. An empty path is
-// $COUNTERFOIL_CONFIG, else counterfoil/consumer.yaml in the user's configuration
-// directory; the working directory is never searched, for it may be a stranger's.
-// Its error wraps [fs.ErrNotExist] where there is no such file, and otherwise
-// names each mistake with its line. Secrets are not read before they are needed.
+// $COUNTERFOIL_CONFIG, else counterfoil/consumer.yaml in the user's
+// configuration directory; the working directory is never searched, because it
+// may be another user's. Its error wraps [fs.ErrNotExist] if there is no such
+// file, and otherwise names each mistake with its line. Secrets are not read
+// before they are needed.
 func Load(path string, o Options) (*Config, error) {
 	if o.Getenv == nil {
 		o.Getenv = os.Getenv
@@ -195,7 +196,7 @@ func (c *Config) read() ([]byte, error) {
 	return text, nil
 }
 
-// silent is an error that is only asked for.
+// silent is an error that errors.Is finds and that prints nothing.
 type silent struct{ error }
 
 func (silent) Error() string   { return "" }
@@ -217,7 +218,7 @@ func (c *Config) Path(named string) string {
 }
 
 // Place names a key of a connection with its file and line, as messages do:
-// "client_secret (consumer.yaml:12)". A key that is not there has the line of the
+// "client_secret (consumer.yaml:12)". A missing key has the line of the
 // connection, and an empty one is the connection itself.
 func (c *Config) Place(connection, key string) string {
 	way := []any{"connections", connection, key}
@@ -230,9 +231,10 @@ func (c *Config) Place(connection, key string) string {
 	return fmt.Sprintf("%s (%s:%d)", key, c.file, c.doc.Line(way...))
 }
 
-// Warnings are what an operator perhaps did not mean about the modes and owners of
-// the files that a connection is made of: what is taken, but others may write, or
-// may read although it is a secret. Log them when the program starts.
+// Warnings are about modes and owners of the files of a connection that an
+// operator may not have intended: files that are accepted, but that others may
+// write, or that others may read although they hold secrets. Log them when the
+// program starts.
 func (c *Config) Warnings(connection string) []string {
 	from, ok := c.Connections[connection]
 	if !ok {
@@ -248,12 +250,13 @@ func (c *Config) Warnings(connection string) []string {
 	return files.DoubtsOf(uses...)
 }
 
-// Source opens a connection: it reads the provider's description and the CA file,
-// and makes the token cache. Errors of values are an [*Error], or an errors.Join of
-// several, one for each that client.New finds. Functions in change
-// see the Config before the Source is made, to set what the file cannot say, such
-// as OnEvent. All Sources of a Config share one cache, unless one of these sets
-// another, so that connections of one client share their token.
+// Source opens a connection: it reads the provider's description and the CA
+// file, and makes the token cache. Errors of values are an [*Error], or an
+// errors.Join of several, one for each that client.New finds. Functions in
+// change modify the Config before the Source is made, to set what the file
+// cannot express, such as OnEvent. All Sources of a Config share one cache,
+// unless one of these functions sets another, so that connections of one client
+// share their token.
 func (c *Config) Source(connection string, change ...func(*client.Config)) (*client.Source, error) {
 	setup, err := c.setup(connection)
 	if err != nil {
@@ -274,7 +277,7 @@ func (c *Config) Source(connection string, change ...func(*client.Config)) (*cli
 	return source, nil
 }
 
-// mistakes makes an error of each that client.New found.
+// mistakes makes an Error of each that client.New found.
 func (c *Config) mistakes(connection string, err error) error {
 	all := []error{err}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {

@@ -15,7 +15,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// setup turns a connection into what package client asks for.
+// setup converts a connection for package client.
 func (c *Config) setup(name string) (*client.Config, error) {
 	from, ok := c.Connections[name]
 	if !ok {
@@ -65,7 +65,7 @@ func (c *Config) description(named string) (*provider.Provider, error) {
 // IsFile reports whether the provider that a connection names is a file.
 func IsFile(provider string) bool { return strings.ContainsAny(provider, `./\`) }
 
-// secret opens a reference; an empty one is no secret.
+// secret opens a reference; an empty one means no secret.
 func (c *Config) secret(reference string) (client.SecretFunc, error) {
 	if reference == "" {
 		return nil, nil
@@ -99,7 +99,7 @@ func (c *Config) Cache() (client.Cache, error) {
 	if path == "" && c.TokenCache != "" {
 		path, from = c.Path(c.TokenCache), c.Place("", "token_cache")
 		if rootsGuest(path) {
-			path, from = "", "the token cache" // root's tokens there would lock its owner out
+			path, from = "", "the token cache" // root's tokens there would be unreadable for its owner
 		}
 	}
 	failed := func(err error) error { return &Error{Key: "token_cache", Place: from, Err: err} }
@@ -118,14 +118,15 @@ func (c *Config) Cache() (client.Cache, error) {
 	return cache, nil
 }
 
-// unprefixed is an error without the name of a package, for who wrote a file.
+// unprefixed is an error without the name of a package, for the author of a
+// file.
 type unprefixed struct{ error }
 
 func (e unprefixed) Error() string { return strings.TrimPrefix(e.error.Error(), "client: ") }
 func (e unprefixed) Unwrap() error { return e.error }
 
-// rootsGuest reports whether root works in the directory, or in what would become
-// one, of another user.
+// rootsGuest reports whether root works in the directory of another user, or in
+// one that would be created there.
 func rootsGuest(path string) bool {
 	for ; os.Geteuid() == 0; path = filepath.Dir(path) {
 		if info, err := os.Stat(path); err == nil || path == filepath.Dir(path) {
@@ -136,14 +137,14 @@ func rootsGuest(path string) bool {
 }
 
 // keys are the keys of a connection by the fields of client.Config that they
-// make.
+// set.
 var keys = map[string]string{
 	"Provider": "provider", "API": "api", "TokenURL": "token_url", "APIURL": "api_url", "ClientID": "client_id",
 	"ClientSecret": "client_secret", "Key": "private_key", "APIKey": "api_key", "Scopes": "scope", "Tenant": "tenant",
 	"HTTP": "ca_file", "Pins": "pins",
 }
 
-// notHere says what to do in place of setting a field that no key makes.
+// notHere says what to set in place of a field that has no key.
 var notHere = map[string]string{
 	"FetchWithoutCache": "COUNTERFOIL_CACHE to a directory on another disk",
 	"AssertionAudience": "the audience that the provider expects",

@@ -36,23 +36,25 @@ import (
 	"github.com/counterfoil/counterfoil/internal/files"
 )
 
-// Opener opens what stands behind the scheme of a reference: the PATH of
-// "file:PATH". It refuses what cannot be a reference of its kind; whether there
-// is a secret is seen when the SecretFunc is asked. Its errors name no secret.
+// Opener opens the part of a reference after its scheme: the PATH of
+// "file:PATH". It refuses text that cannot be a reference of its kind; whether
+// the secret exists is known when the SecretFunc is called. Its errors contain
+// no secret.
 type Opener func(reference string) (client.SecretFunc, error)
 
-// Schemes are Openers by the scheme that they serve, without the colon.
+// Schemes are Openers by their scheme, without the colon.
 type Schemes map[string]Opener
 
-// builtIn are the schemes that need nothing.
+// builtIn are the schemes without dependencies.
 var builtIn = Schemes{"env": Env(nil), "file": Files{}.Open}
 
-// forms are how references look that need more than their scheme to be told.
+// forms are the reference forms that need more than their scheme to explain.
 var forms = map[string]string{"env": "env:NAME", "file": "file:PATH, file:PATH#KEY (a line of an environment file)"}
 
-// Open opens a reference SCHEME:REST. The schemes env and file are there always
-// ([Env], [Files]); more adds others, or replaces these. An unknown scheme is
-// refused with a list of those known, and without showing what was given.
+// Open opens a reference SCHEME:REST. The schemes env and file are always
+// available ([Env], [Files]); more adds others, or replaces these. An unknown
+// scheme is refused with a list of the known ones. The error does not show the
+// reference.
 func Open(reference string, more Schemes) (client.SecretFunc, error) {
 	scheme, rest, ok := strings.Cut(reference, ":")
 	if !ok {
@@ -83,7 +85,7 @@ func Open(reference string, more Schemes) (client.SecretFunc, error) {
 	}, nil
 }
 
-// texts are the schemes of what is a secret as a whole, unless a line is named.
+// texts are the schemes whose content is one secret, unless a line is named.
 var texts = []string{"file", "age", "stdin"}
 
 func unknown(more Schemes) error {
@@ -99,16 +101,16 @@ func unknown(more Schemes) error {
 	return fmt.Errorf("credential: a secret is given by reference, not written out: use %s", strings.Join(known, ", "))
 }
 
-// Env opens names of environment variables, read by getenv at each ask; nil
-// means os.Getenv. A variable that is empty counts as not set; line ends behind a
-// secret are cut off.
+// Env opens names of environment variables, read by getenv at each call; nil
+// means os.Getenv. An empty variable counts as not set; trailing line ends are
+// removed.
 func Env(getenv func(string) string) Opener {
 	if getenv == nil {
 		getenv = os.Getenv
 	}
 	return func(name string) (client.SecretFunc, error) {
 		if name == "" || strings.ContainsAny(name, "=\x00") {
-			return nil, errors.New("it names no environment variable: write env:NAME")
+			return nil, errors.New("it does not name an environment variable: write env:NAME")
 		}
 		return func(context.Context) (counterfoil.Secret, error) {
 			value := getenv(name)
@@ -124,16 +126,16 @@ func Env(getenv func(string) string) Opener {
 	}
 }
 
-// Stdin opens standard input, or what else in is: all of it, read at the first ask
-// and kept. One reference can be to it, because it can be read once.
+// Stdin opens standard input, or in: all of it, read at the first call and kept.
+// Only one reference can name it, because it can be read once.
 func Stdin(in io.Reader) Opener {
 	taken := false
 	return func(rest string) (client.SecretFunc, error) {
 		if rest != "" {
-			return nil, errors.New("stdin: has nothing behind it")
+			return nil, errors.New("nothing may follow stdin:")
 		}
 		if taken {
-			return nil, errors.New("standard input can be read once, and another reference reads it: take one of them from elsewhere")
+			return nil, errors.New("standard input can be read once, and another reference reads it: use another source for one of them")
 		}
 		taken = true
 		get := sync.OnceValues(func() (counterfoil.Secret, error) {
@@ -154,8 +156,8 @@ func Stdin(in io.Reader) Opener {
 	}
 }
 
-// Prompt opens questions to a person, who is asked once: an answer is kept. Ask
-// puts the question, which may be empty, and must not show the answer.
+// Prompt opens questions to a person, which are asked once: the answer is kept.
+// Ask asks the question, which may be empty, and must not echo the answer.
 func Prompt(ask func(ctx context.Context, question string) (string, error)) Opener {
 	return func(question string) (client.SecretFunc, error) {
 		turn := make(chan struct{}, 1) // not a mutex: waiting ends with a context

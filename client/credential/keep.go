@@ -22,12 +22,12 @@ const (
 
 var errNothing = errors.New("credential: Keep was given no SecretFunc: open one with credential.Open")
 
-// KeepOptions are how long Keep keeps. The zero value works.
+// KeepOptions are the times of Keep. The zero value works.
 type KeepOptions struct {
-	// Fresh is how long a value is given without a look at its source, and so
+	// Fresh is how long a value is returned without checking its source, and so
 	// how late a rotated secret can be noticed; default 30 s.
 	Fresh time.Duration
-	// MaxStale is how much longer the last value serves while its source fails;
+	// MaxStale is how much longer the last value is used while its source fails;
 	// default 1 hour, negative for not at all.
 	MaxStale time.Duration
 	// Limit bounds one fetch; default 10 s.
@@ -36,18 +36,18 @@ type KeepOptions struct {
 	Clock counterfoil.Clock
 }
 
-// Keep returns a SecretFunc that keeps what f gives, for values that are slow to
-// get: those of a secret manager, a keyring, a command.
+// Keep returns a SecretFunc that caches the value of f, for values that are slow
+// to obtain: those of a secret manager, a keyring, a command.
 //
-// A fresh value costs no more than reading the clock. Past that time one fetch
-// is made for all callers, who wait for it; the end of a caller's context ends
-// its waiting and nothing else. When the fetch fails, or outlasts a caller, the
-// last value serves for up to MaxStale more. A failure is remembered for 1 s,
-// which doubles to 30 s with each one in a row; f is not asked meanwhile. A
-// value that is empty counts as a failure.
+// A fresh value costs no more than reading the clock. After that one fetch is
+// made for all callers, who wait for it; the end of a caller's context ends its
+// waiting only. If the fetch fails, or outlasts a caller, the last value is used
+// for up to MaxStale more. A failure is remembered for 1 s, which doubles to 30
+// s with each one in a row; f is not called meanwhile. An empty value counts as
+// a failure.
 //
-// The context of f is its own and ends after Limit: f must heed it. One that does
-// not is left alone, and no second call of it is begun beside it.
+// The context of f is its own and ends after Limit: f must obey it. If f does
+// not, it is abandoned, and no second call is started beside it.
 func Keep(f client.SecretFunc, o KeepOptions) client.SecretFunc {
 	if f == nil {
 		return func(context.Context) (counterfoil.Secret, error) { return "", errNothing }
@@ -122,8 +122,8 @@ func (k *keeper) slow(ctx context.Context, s *kept, now time.Time) (counterfoil.
 	return "", s.err
 }
 
-// renew asks the source. Its outcome is a kept in either case, so that those who
-// wait share one view of it.
+// renew calls the source. Its result is a kept in either case, so that all
+// waiting callers share it.
 func (k *keeper) renew(ctx context.Context) (*kept, error) {
 	old, now := k.state.Load(), k.clock.Now()
 	if old == nil {
@@ -149,8 +149,8 @@ func (s *kept) after(err error, now time.Time) *kept {
 	return &kept{value: s.value, fetched: s.fetched, err: err, failed: now, pause: min(max(2*s.pause, minPause), maxPause)}
 }
 
-// overdue notes that the fetch under way does not heed its limit, unless it has
-// ended since s.
+// overdue records that the fetch under way does not obey its limit, unless it
+// has ended since s.
 func (k *keeper) overdue(s *kept, err error) *kept {
 	old := s
 	if old == nil {

@@ -107,7 +107,7 @@ func TestWhoseProgramsRun(t *testing.T) {
 	// Nor does the configuration of a server run any.
 	s := layOut(t, strings.Replace(exampleConfig(t), "file:master.key", "exec:cat master.key", 1))
 	got := execute(t, "", nil, binary, "serve", "--check", "--config", filepath.Join(s.dir, "serve.yaml"))
-	if got.code != exitLocal || !strings.Contains(got.err, "exec: counts only in a client configuration") {
+	if got.code != exitLocal || !strings.Contains(got.err, "exec: is accepted only in a client configuration") {
 		t.Errorf("serve: exit %d, said %s", got.code, got.err)
 	}
 }

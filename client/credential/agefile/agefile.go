@@ -1,14 +1,14 @@
-// Package agefile gives secrets from files that are encrypted with age
-// (age-encryption.org/v1), so that a secret can lie in a repository or an image
-// and only its identity has to be brought along. Use it as the scheme "age" of
+// Package agefile reads secrets from files that are encrypted with age
+// (age-encryption.org/v1), so that a secret can be stored in a repository or an
+// image, and only its identity has to be provided. Use it as the scheme "age" of
 // [credential.Open]:
 //
 //	identity, err := credential.Open("file:/run/secrets/age-identity", nil)
 //	secret, err := credential.Open("age:/etc/acme.env.age#CLIENT_SECRET", credential.Schemes{"age": agefile.Opener(identity, nil)})
 //
-// It promises what credential.Files does: a changed file is decrypted at the
-// next ask, an unchanged one is not decrypted again. Nothing is written to disk,
-// and no error holds anything of the identity or of what was decrypted.
+// It has the properties of credential.Files: a changed file is decrypted at the
+// next call, an unchanged one is not decrypted again. Nothing is written to
+// disk, and no error holds anything of the identity or of the decrypted text.
 package agefile
 
 import (
@@ -33,30 +33,30 @@ import (
 const (
 	// maxEncrypted bounds a file: armour is a third longer than what it holds.
 	maxEncrypted = 2 * content.MaxFile
-	// maxIdentities bounds the work that a file with many recipients makes.
+	// maxIdentities bounds the work for a file with many recipients.
 	maxIdentities = 16
-	// maxWorkFactor bounds the work that a passphrase file asks for: 2^20 is
-	// about 4 s and 1 GiB; age writes 2^18.
+	// maxWorkFactor bounds the work for a passphrase file: 2^20 is about 4 s and
+	// 1 GiB; age writes 2^18.
 	maxWorkFactor = 20
 )
 
 // Opener opens PATH, a file that holds one secret, and PATH#KEY, a line of an
 // environment file, both encrypted.
 //
-// Identity is asked whenever the file has to be decrypted. It gives what
-// age-keygen writes: lines AGE-SECRET-KEY-1… or AGE-SECRET-KEY-PQ-1…, of which
-// one has to fit, at most 16. Text without such a line is the passphrase of a
-// file made by age --passphrase. A file that cannot be decrypted is tried again
-// after 1 s, which doubles to 30 s, or when it is changed; a change of the
-// identity alone is noticed then. Clock is for tests; nil means the machine's.
+// Identity is read whenever the file has to be decrypted. It returns the output
+// of age-keygen: lines AGE-SECRET-KEY-1… or AGE-SECRET-KEY-PQ-1…, one of which
+// must match, at most 16. Text without such a line is the passphrase of a file
+// made by age --passphrase. Decryption that failed is retried after 1 s, which
+// doubles to 30 s, or when the file is changed; a change of the identity alone
+// is noticed then. Clock is for tests; nil means the machine's.
 //
-// Files have at most 2 MiB, and 1 MiB decrypted; what other users can write is
-// refused, as by credential.Files.
+// Files have at most 2 MiB, and 1 MiB decrypted; files that other users can
+// write are refused, as by credential.Files.
 func Opener(identity client.SecretFunc, clk counterfoil.Clock) credential.Opener {
 	return OpenerIn(credential.Files{Clock: clk}, identity)
 }
 
-// OpenerIn is Opener for files with what f says of them.
+// OpenerIn is Opener for files with the options of f.
 func OpenerIn(f credential.Files, identity client.SecretFunc) credential.Opener {
 	clk := f.Clock
 	if clk == nil {
@@ -91,11 +91,11 @@ func OpenerIn(f credential.Files, identity client.SecretFunc) credential.Opener 
 	}
 }
 
-// decrypt says in its own words what is wrong: age's may quote the file.
+// decrypt returns errors in its own words: age's may quote the file.
 func decrypt(ctx context.Context, b []byte, identity client.SecretFunc) ([]byte, error) {
 	text, err := identity(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("its identity cannot be had: %w", err)
+		return nil, fmt.Errorf("its identity cannot be read: %w", err)
 	}
 	identities, passphrase, err := parseIdentities(text)
 	if err != nil {
@@ -111,7 +111,7 @@ func decrypt(ctx context.Context, b []byte, identity client.SecretFunc) ([]byte,
 			return nil, errors.New("it is not encrypted with this passphrase: give the right one, or the identity of a recipient")
 		}
 		return nil, errors.New(
-			"it is encrypted for none of the identities: encrypt it for the recipient of one, or give the identity of its recipient",
+			"it is not encrypted for any of the identities: encrypt it for the recipient of one, or give the identity of its recipient",
 		)
 	}
 	if err != nil {
@@ -129,9 +129,9 @@ func decrypt(ctx context.Context, b []byte, identity client.SecretFunc) ([]byte,
 	return plain, nil
 }
 
-var errDamaged = errors.New("it is no whole age file, or asks for too much work: encrypt it anew with age")
+var errDamaged = errors.New("it is not a complete age file, or requires too much work: encrypt it again with age")
 
-// parseIdentities reads identities, or makes one of a passphrase.
+// parseIdentities reads identities, or makes one from a passphrase.
 func parseIdentities(text counterfoil.Secret) (identities []age.Identity, passphrase bool, err error) {
 	keys := 0
 	for line := range strings.Lines(text.Reveal()) {

@@ -2,15 +2,15 @@
 // the client secret of a program that runs on AWS is kept and rotated there. It
 // is a module of its own: the SDK that signs the requests comes with it.
 //
-// A reference is NAME, a secret's name or its ARN; NAME?stage=LABEL takes the
-// version with another staging label than AWSCURRENT, and NAME#KEY, behind
-// both, the string KEY of a secret that is a JSON object. A secret that is
-// named by its ARN is asked for in the region of the ARN.
+// A reference is NAME, a secret's name or its ARN; NAME?stage=LABEL is the
+// version with a staging label other than AWSCURRENT; NAME#KEY, after either, is
+// the string KEY of a secret that is a JSON object. A secret that is named by
+// its ARN is read from the region of the ARN.
 //
-// It promises what package credential does, that a rotated secret is picked up
-// without a restart foremost, and that no error holds a signature or what the
-// service wrote. It needs the permission secretsmanager:GetSecretValue, and
-// kms:Decrypt where the secret is encrypted with a key of one's own.
+// It has the properties of package credential; above all, a rotated secret is
+// used without a restart. No error holds a signature or the text of the service.
+// It needs the permission secretsmanager:GetSecretValue, and kms:Decrypt if the
+// secret is encrypted with a customer-managed key.
 package awssecrets
 
 import (
@@ -35,28 +35,28 @@ import (
 	"github.com/counterfoil/counterfoil/client/credential/internal/remote"
 )
 
-// Config says how the service is reached, and as whom. Its zero value is the
-// SDK's default chain: environment, shared files, web identity, container and
-// instance roles.
+// Config says how the service is reached, and with which identity. Its zero
+// value is the SDK's default chain: environment, shared files, web identity,
+// container and instance roles.
 type Config struct {
-	// AWS has the region, the login, the transport and the repeats; default
-	// what config.LoadDefaultConfig gives.
+	// AWS has the region, the login, the transport and the retries; default the
+	// result of config.LoadDefaultConfig.
 	AWS *aws.Config
-	// Endpoint is the service's https URL where it is not the region's public
-	// one: that of a VPC endpoint, for example. It takes precedence over
+	// Endpoint is the service's https URL if it is not the region's public one:
+	// that of a VPC endpoint, for example. It takes precedence over
 	// AWS.BaseEndpoint.
 	Endpoint string
-	// Keep says how long a value is kept, and bounds a fetch, login and repeats
-	// included: 10 s where it says nothing.
+	// Keep says how long a value is kept, and bounds a fetch, including login
+	// and retries; default 10 s.
 	Keep credential.KeepOptions
 }
 
-// Open returns what the reference names, behind credential.Keep. It is fetched
-// when it is first asked for; the error is about the reference or c.
+// Open returns the named secret, cached by credential.Keep. It is fetched at the
+// first call; the error is about the reference or c.
 func Open(reference string, c Config) (client.SecretFunc, error) { return Opener(c)(reference) }
 
 // Opener returns an opener of references that share one configuration, which is
-// loaded with the first of them. Its place is in a credential.Schemes, as "awssm".
+// loaded with the first of them. Use it in a credential.Schemes, as "awssm".
 func Opener(c Config) credential.Opener {
 	load := sync.OnceValues(c.service)
 	return func(reference string) (client.SecretFunc, error) {
@@ -83,7 +83,7 @@ func (c Config) service() (*secretsmanager.Client, error) {
 		var profile config.SharedConfigProfileNotExistError
 		switch {
 		case errors.As(err, &profile):
-			return nil, errors.New("awssecrets: the profile that is chosen is not in the shared configuration files: look at AWS_PROFILE")
+			return nil, errors.New("awssecrets: the selected profile is not in the shared configuration files: check AWS_PROFILE")
 		case err != nil:
 			return nil, errors.New(
 				"awssecrets: the configuration of AWS cannot be loaded: 'aws sts get-caller-identity' says what is wrong with it",
@@ -98,7 +98,7 @@ func (c Config) service() (*secretsmanager.Client, error) {
 	s := secretsmanager.NewFromConfig(*c.AWS, func(o *secretsmanager.Options) {
 		o.HTTPClient = transport
 		o.Credentials = login{o.Credentials}
-		// A log of requests and answers would hold the secret.
+		// A log of requests and responses would hold the secret.
 		o.ClientLogMode = 0
 		if c.Endpoint != "" {
 			o.BaseEndpoint = aws.String(c.Endpoint)
@@ -107,15 +107,15 @@ func (c Config) service() (*secretsmanager.Client, error) {
 	if at := s.Options().BaseEndpoint; at != nil {
 		if u, err := url.Parse(*at); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
 			return nil, errors.New(
-				"awssecrets: the endpoint is not an https URL without credentials: look at Config.Endpoint and AWS_ENDPOINT_URL",
+				"awssecrets: the endpoint is not an https URL without credentials: check Config.Endpoint and AWS_ENDPOINT_URL",
 			)
 		}
 	}
 	return s, nil
 }
 
-// directly keeps what has no TLS from proxies: it is the login at a metadata
-// service, on this machine or its link.
+// directly keeps requests without TLS from proxies: they are logins at a
+// metadata service, on this machine or its link.
 func directly(t *http.Transport) {
 	proxy := t.Proxy
 	t.Proxy = func(req *http.Request) (*url.URL, error) {
@@ -126,7 +126,7 @@ func directly(t *http.Transport) {
 	}
 }
 
-// bounded is the SDK's HTTP client c within the bounds of the house.
+// bounded is the SDK's HTTP client c with the bounds of package remote.
 func bounded(c aws.HTTPClient) *remote.Client {
 	if b, ok := c.(*awshttp.BuildableClient); ok {
 		return &remote.Client{Base: b.GetTransport()}
@@ -134,7 +134,7 @@ func bounded(c aws.HTTPClient) *remote.Client {
 	return remote.Of(c)
 }
 
-// secret is what a reference names.
+// secret is a named secret.
 type secret struct {
 	reference, id, stage, key string
 	region                    string // of the ARN
@@ -148,8 +148,8 @@ var (
 	key   = regexp.MustCompile(`^[\pL\pM\pN\pP\pS ]{1,256}$`)
 )
 
-// errReference does not show what was given: it may be the secret itself.
-var errReference = errors.New("awssecrets: the reference must be a secret's name or ARN, then ?stage=LABEL and #KEY where they are wanted")
+// errReference does not show the reference: it may be the secret itself.
+var errReference = errors.New("awssecrets: the reference must be a secret's name or ARN, then optionally ?stage=LABEL and #KEY")
 
 func parse(reference string) (*secret, error) {
 	s := &secret{reference: reference}
@@ -188,7 +188,7 @@ func (s *secret) fetch(ctx context.Context) (counterfoil.Secret, error) {
 	return value, nil
 }
 
-// value takes the secret out of the answer.
+// value extracts the secret from the response.
 func (s *secret) value(out *secretsmanager.GetSecretValueOutput) (counterfoil.Secret, error) {
 	text := string(out.SecretBinary)
 	if out.SecretString != nil {
@@ -199,7 +199,7 @@ func (s *secret) value(out *secretsmanager.GetSecretValueOutput) (counterfoil.Se
 	}
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(text), &object); err != nil {
-		return "", errors.New("it is not a JSON object: leave out #KEY to take it whole")
+		return "", errors.New("it is not a JSON object: leave out #KEY to use it whole")
 	}
 	member, ok := object[s.key]
 	if !ok {
@@ -207,7 +207,7 @@ func (s *secret) value(out *secretsmanager.GetSecretValueOutput) (counterfoil.Se
 	}
 	var kept *string
 	if err := json.Unmarshal(member, &kept); err != nil || kept == nil {
-		return "", errors.New("what the JSON object has under the key is not a string")
+		return "", errors.New("the value of the key in the JSON object is not a string")
 	}
 	return remote.Value(*kept)
 }

@@ -13,33 +13,33 @@ import (
 	"github.com/counterfoil/counterfoil/client/credential/internal/remote"
 )
 
-// hints are the codes of the service and of its front, and what to do. The
-// message that comes with a code is not repeated.
+// hints are the error codes of the service and its front end, and what to do.
+// The message of an error is not repeated.
 var hints = map[string]string{
-	"ResourceNotFoundException":   "there is no such secret, or no version with this label: look at the name, the region and the account",
+	"ResourceNotFoundException":   "there is no such secret, or no version with this label: check the name, the region and the account",
 	"AccessDeniedException":       "access is denied: allow secretsmanager:GetSecretValue on it, and kms:Decrypt on its key",
-	"DecryptionFailure":           "the service cannot decrypt it: look at the KMS key and at kms:Decrypt",
-	"InvalidRequestException":     "the service cannot give it now: it may be marked for deletion",
-	"InvalidParameterException":   "the service does not take the name or the label",
+	"DecryptionFailure":           "the service cannot decrypt it: check the KMS key and kms:Decrypt",
+	"InvalidRequestException":     "the service cannot return it now: it may be marked for deletion",
+	"InvalidParameterException":   "the service does not accept the name or the label",
 	"InternalServiceError":        "the service failed",
 	"ThrottlingException":         "the service asks for fewer requests",
 	"TooManyRequestsException":    "the service asks for fewer requests",
-	"UnrecognizedClientException": "the login is not one that AWS knows: look at the access key",
-	"InvalidClientTokenId":        "the login is not one that AWS knows: look at the access key",
+	"UnrecognizedClientException": "AWS does not know the login: check the access key",
+	"InvalidClientTokenId":        "AWS does not know the login: check the access key",
 	"ExpiredTokenException":       "the login has expired: renew the session",
-	"IncompleteSignature":         "AWS does not take the signature",
-	"InvalidSignatureException":   "AWS does not take the signature: look at the secret access key and the machine's clock",
-	"SignatureDoesNotMatch":       "AWS does not take the signature: look at the secret access key and the machine's clock",
-	"RequestExpired":              "AWS takes the request as too old: look at the machine's clock",
+	"IncompleteSignature":         "AWS does not accept the signature",
+	"InvalidSignatureException":   "AWS does not accept the signature: check the secret access key and the machine's clock",
+	"SignatureDoesNotMatch":       "AWS does not accept the signature: check the secret access key and the machine's clock",
+	"RequestExpired":              "AWS considers the request too old: check the machine's clock",
 }
 
-// login is a credentials provider whose errors can be told apart and shown.
+// login is a credentials provider whose errors can be distinguished and printed.
 type login struct{ aws.CredentialsProvider }
 
-// loginError is what a login fails with.
+// loginError is the error of a failed login.
 type loginError struct{ error }
 
-// errNoLogin covers whatever a chain of logins has tried.
+// errNoLogin is the error after a chain of logins has tried everything.
 var errNoLogin = &loginError{
 	errors.New("there is no login: set the environment of AWS, a profile or a role; 'aws sts get-caller-identity' says what is missing"),
 }
@@ -62,7 +62,7 @@ func (l login) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	return aws.Credentials{}, err
 }
 
-// reason says what went wrong. The SDK's own errors repeat what was answered.
+// reason says what went wrong. The SDK's own errors repeat the response.
 func reason(ctx context.Context, err error) error {
 	var api smithy.APIError
 	var answer *awshttp.ResponseError

@@ -6,11 +6,10 @@
 // acme.vault.azure.net, and the name of the secret, whose current version is
 // taken; HOST/NAME/VERSION is that version for ever.
 //
-// It promises what package credential does, that a rotated secret is picked up
-// without a restart foremost; that a login's token goes to no vault outside of
-// the domain that it is for; and that no error holds a token or what the vault or
-// the login's server wrote. It needs the role Key Vault Secrets User, or the
-// access policy that allows get.
+// It has the properties of package credential; above all, a rotated secret is
+// used without a restart. A login's token is sent only to vaults in its domain,
+// and no error holds a token or the text of the vault or the login server. It
+// needs the role Key Vault Secrets User, or the access policy that allows get.
 package azurevault
 
 import (
@@ -32,28 +31,28 @@ import (
 	"github.com/counterfoil/counterfoil/client/credential/internal/remote"
 )
 
-// Config says as whom vaults are asked, and how. Its zero value is the SDK's
+// Config says which identity reads vaults, and how. Its zero value is the SDK's
 // default chain in the public cloud: environment, workload identity, managed
 // identity, and the command-line tools of a developer.
 type Config struct {
-	// Login gives tokens; default azidentity.NewDefaultAzureCredential with
-	// Options. Name one where it is known: the chain tries one after another.
+	// Login provides tokens; default azidentity.NewDefaultAzureCredential with
+	// Options. Set it if the method is known: the chain tries one after another.
 	Login azcore.TokenCredential
 	// Options are the SDK's: Cloud for a sovereign one, Transport for a private
-	// certificate authority, Retry for the repeats. Bodies are not logged,
+	// certificate authority, Retry for the retries. Bodies are never logged,
 	// whatever Logging says.
 	Options azcore.ClientOptions
-	// Keep says how long a value is kept, and bounds a fetch, login and repeats
-	// included: 10 s where it says nothing.
+	// Keep says how long a value is kept, and bounds a fetch, including login
+	// and retries; default 10 s.
 	Keep credential.KeepOptions
 }
 
-// Open returns what the reference names, behind credential.Keep. It is fetched
-// when it is first asked for; the error is about the reference or c.
+// Open returns the named secret, cached by credential.Keep. It is fetched at the
+// first call; the error is about the reference or c.
 func Open(reference string, c Config) (client.SecretFunc, error) { return Opener(c)(reference) }
 
 // Opener returns an opener of references that share one login, which is made
-// with the first of them. Its place is in a credential.Schemes, as "azurekv".
+// with the first of them. Use it in a credential.Schemes, as "azurekv".
 func Opener(c Config) credential.Opener {
 	login := sync.OnceValues(c.login)
 	return func(reference string) (client.SecretFunc, error) {
@@ -73,13 +72,13 @@ func Opener(c Config) credential.Opener {
 		options.Logging.IncludeBody = false
 		s.vault, err = azsecrets.NewClient("https://"+s.host, who, &azsecrets.ClientOptions{ClientOptions: options})
 		if err != nil {
-			return nil, errors.New("azurevault: Config.Options are not ones that the SDK takes")
+			return nil, errors.New("azurevault: Config.Options are not accepted by the SDK")
 		}
 		return credential.Keep(s.fetch, c.Keep), nil
 	}
 }
 
-// login returns what gives tokens.
+// login returns the token provider.
 func (c Config) login() (azcore.TokenCredential, error) {
 	if c.Login != nil {
 		return login{c.Login}, nil
@@ -92,7 +91,7 @@ func (c Config) login() (azcore.TokenCredential, error) {
 	chain, err := azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: options})
 	if err != nil {
 		return nil, errors.New(
-			"azurevault: the default chain of logins cannot be made: look at AZURE_TOKEN_CREDENTIALS, or set Config.Login",
+			"azurevault: the default chain of logins cannot be made: check AZURE_TOKEN_CREDENTIALS, or set Config.Login",
 		)
 	}
 	return login{chain}, nil
@@ -101,11 +100,11 @@ func (c Config) login() (azcore.TokenCredential, error) {
 // vault sends requests to a vault.
 type vault struct{ *remote.Client }
 
-// tenant is how a vault names where to log in.
+// tenant matches a vault's statement of where to log in.
 var tenant = regexp.MustCompile(`authorization="?https://[^/\s"]+/`)
 
-// Do sends one request. A challenge that names no tenant is taken away from the
-// SDK, which counts on one to be there and would end the program.
+// Do sends one request. It removes a challenge without a tenant, because the SDK
+// would panic on it.
 func (v vault) Do(req *http.Request) (*http.Response, error) {
 	resp, err := v.Client.Do(req)
 	if err != nil {
@@ -118,14 +117,14 @@ func (v vault) Do(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// secret is what a reference names.
+// secret is a named secret.
 type secret struct {
 	reference, host, name, version string
 	vault                          *azsecrets.Client
 }
 
-// reference is a host of two names at least with a port perhaps, the name of a
-// secret, and a version.
+// reference is a host of at least two labels with an optional port, the name of
+// a secret, and an optional version.
 var reference = regexp.MustCompile(
 	`^([0-9A-Za-z-]{1,63}(?:\.[0-9A-Za-z-]{1,63}){1,8}(?::[0-9]{1,5})?)/([0-9A-Za-z-]{1,127})(?:/([0-9A-Za-z]{1,64}))?$`,
 )
@@ -133,7 +132,7 @@ var reference = regexp.MustCompile(
 func parse(text string) (*secret, error) {
 	found := reference.FindStringSubmatch(text)
 	if found == nil {
-		// What was given is not shown: it may be the secret itself.
+		// The reference is not shown: it may be the secret itself.
 		return nil, errors.New(
 			"azurevault: the reference must be HOST/NAME or HOST/NAME/VERSION, such as acme.vault.azure.net/client-secret",
 		)

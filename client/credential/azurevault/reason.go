@@ -14,11 +14,11 @@ import (
 	"github.com/counterfoil/counterfoil/client/credential/internal/remote"
 )
 
-// login is a credential whose errors can be shown: those of the SDK repeat the
-// answer of the login's server, which repeats parts of what it was sent.
+// login is a credential whose errors are safe to print: those of the SDK repeat
+// the response of the login server, which repeats parts of the request.
 type login struct{ azcore.TokenCredential }
 
-// GetToken asks for a token.
+// GetToken requests a token.
 func (l login) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	token, err := l.TokenCredential.GetToken(ctx, o)
 	if err != nil {
@@ -27,14 +27,13 @@ func (l login) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azco
 	return token, nil
 }
 
-// loginError is a login that failed. The SDK has repeated it already where that
-// helps.
+// loginError is a failed login. The SDK has already retried it if that helps.
 type loginError struct{ error }
 
-// NonRetriable tells the SDK not to repeat the request to the vault for it.
+// NonRetriable tells the SDK not to retry the request to the vault for it.
 func (*loginError) NonRetriable() {}
 
-// code is how Microsoft Entra numbers its errors.
+// code matches the error numbers of Microsoft Entra.
 var code = regexp.MustCompile(`AADSTS[0-9]{4,8}`)
 
 // refusal says why there is no token.
@@ -52,14 +51,13 @@ func refusal(ctx context.Context, err error) error {
 	case failed.RawResponse != nil:
 		return fmt.Errorf("the login's server answers %d", failed.RawResponse.StatusCode)
 	}
-	return errors.New("the login fails: its server cannot be reached, or a tool that logs in says no")
+	return errors.New("the login fails: its server cannot be reached, or a login tool refuses")
 }
 
-// hints are what to do about an answer of the vault. What comes with it is not
-// repeated.
+// hints are what to do about a status of the vault. The body is not repeated.
 var hints = map[int]string{
-	http.StatusBadRequest:   "the vault does not take the name or the version",
-	http.StatusUnauthorized: "the vault does not take the login: look at the vault's tenant and at the machine's clock",
+	http.StatusBadRequest:   "the vault does not accept the name or the version",
+	http.StatusUnauthorized: "the vault does not accept the login: check the vault's tenant and the machine's clock",
 	http.StatusForbidden: "access is denied: assign the role Key Vault Secrets User, " +
 		"check the vault's firewall, and whether the secret is disabled or has expired",
 	http.StatusNotFound:        "there is no such secret, or no such version",

@@ -4,5 +4,5 @@ package command
 
 import "os/exec"
 
-// alone does nothing: what the program starts is left alone after a second.
+// alone does nothing: child processes are abandoned after a second.
 func alone(*exec.Cmd) (end func()) { return func() {} }

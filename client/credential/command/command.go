@@ -4,10 +4,10 @@
 //
 //	secret, err := credential.Open("exec:pass show acme/client-secret", credential.Schemes{"exec": command.Opener(command.Config{})})
 //
-// A reference of this kind runs whatever it says: take it only from a place that
-// nobody else writes. It promises that there is no shell; that a program ends after
-// 10 s, and with it what it has started, but for what makes itself a daemon; that values are kept as by [credential.Keep]; and
-// that no error holds what the program printed on its standard output.
+// A reference of this kind runs its command: accept it only from a place that
+// nobody else can write. There is no shell. A program is killed after 10 s, with
+// its child processes, except those that become daemons. Values are cached by
+// [credential.Keep]. No error holds the program's standard output.
 package command
 
 import (
@@ -35,39 +35,39 @@ import (
 const (
 	// limit bounds a run.
 	limit = 10 * time.Second
-	// maxErrors bounds what is read of a program's errors, and maxShown what is
-	// shown, in bytes.
+	// maxErrors bounds what is read of a program's standard error, and maxShown
+	// what is shown, in bytes.
 	maxErrors, maxShown = 64 << 10, 600
 )
 
 // Config says how programs are run. Its zero value works.
 type Config struct {
-	// Dir is where programs run, and what their relative paths are relative to;
-	// default the working directory.
+	// Dir is where programs run, and the base of their relative paths; default
+	// the working directory.
 	Dir string
 	// Clock is for tests; default the machine's.
 	Clock counterfoil.Clock
 }
 
-// Opener opens argument lists: PROGRAM and its arguments, parted by blanks, in
-// quotes where they have blanks themselves, or as an array of JSON. A program
-// without a slash is looked for in PATH. There is no shell: what would need one is
+// Opener opens argument lists: PROGRAM and its arguments, separated by blanks,
+// in quotes if they contain blanks, or as a JSON array. A program without a
+// slash is looked up in PATH. There is no shell: text that would need one is
 // refused.
 //
-// The program has this program's environment and no standard input. The secret is
-// its standard output without the line ends behind it. It has failed when its exit
-// code is not 0; then its standard error is shown, without what it has printed.
-// What it has started may hold its output for a second longer, and is ended then.
+// The program has this program's environment and no standard input. The secret
+// is its standard output without trailing line ends. It has failed if its exit
+// code is not 0; then its standard error is shown, without its output. Child
+// processes may hold its output for a second longer, and are killed then.
 //
-// A value is fresh for 30 s and then asked for again; while the program fails the
-// last one serves for an hour.
+// A value is fresh for 30 s and then read again; while the program fails the
+// last one is used for an hour.
 func Opener(c Config) credential.Opener {
 	return func(reference string) (client.SecretFunc, error) {
 		args, err := arguments(reference)
 		if err != nil {
 			return nil, err
 		}
-		// Arguments may hold what is nobody's business.
+		// Arguments may be confidential.
 		shown := "exec:" + args[0]
 		if len(args) > 1 {
 			shown += " …"
@@ -98,20 +98,20 @@ func arguments(reference string) (args []string, err error) {
 		return nil, err
 	}
 	if len(args) == 0 || args[0] == "" {
-		return nil, errors.New("it names no program: write exec:PROGRAM ARGUMENT…")
+		return nil, errors.New("it does not name a program: write exec:PROGRAM ARGUMENT…")
 	}
 	if strings.ContainsFunc(args[0], unicode.IsControl) || strings.Contains(strings.Join(args, ""), "\x00") {
-		return nil, errors.New("it has a control character where none can be")
+		return nil, errors.New("it has a control character where none is allowed")
 	}
 	return args, nil
 }
 
-// find returns the path of a program, which is not one that anybody can write.
+// find returns the path of a program, unless anybody can write it.
 func (c Config) find(program string) (string, error) {
 	path := program
 	if strings.ContainsRune(program, filepath.Separator) && !filepath.IsAbs(program) {
 		path = filepath.Join(c.Dir, program)
-		if !filepath.IsAbs(path) { // otherwise it would be taken from Dir once more
+		if !filepath.IsAbs(path) { // otherwise it would be resolved against Dir again
 			var err error
 			if path, err = filepath.Abs(path); err != nil {
 				return "", err
@@ -146,12 +146,12 @@ func (c Config) run(ctx context.Context, args []string) (counterfoil.Secret, err
 	cmd.Args[0] = args[0]
 	cmd.Dir = c.Dir
 	cmd.Stdout, cmd.Stderr = out, errs
-	cmd.WaitDelay = time.Second // for what it has started and what holds its output
+	cmd.WaitDelay = time.Second // for child processes that hold its output
 	end := alone(cmd)
 	err = cmd.Run()
 	end()
 	if errors.Is(err, exec.ErrWaitDelay) {
-		err = nil // it has succeeded, and only what it has started held its output
+		err = nil // it has succeeded, and only child processes held its output
 	}
 	text, bad := files.Text(out.b.Bytes())
 	switch {
@@ -162,12 +162,12 @@ func (c Config) run(ctx context.Context, args []string) (counterfoil.Secret, err
 	case out.over:
 		return "", fmt.Errorf("it printed more than %d bytes", content.MaxFile)
 	case bad != nil:
-		return "", fmt.Errorf("what it printed: %w", bad)
+		return "", fmt.Errorf("its output: %w", bad)
 	}
 	return content.Secret(string(text))
 }
 
-// withoutPath is what happened, without the path that the error of a start names.
+// withoutPath is the error of a start without the path that it names.
 func withoutPath(err error) error {
 	if p, ok := errors.AsType[*os.PathError](err); ok {
 		return p.Err
@@ -175,8 +175,8 @@ func withoutPath(err error) error {
 	return err
 }
 
-// said is what a program said on its standard error, on one line, without what it
-// printed: a script that shows its steps shows that, too.
+// said is a program's standard error, on one line, without its output: a script
+// that prints its steps prints that, too.
 func said(errs *bounded, printed []byte) string {
 	text := strings.ToValidUTF8(errs.b.String(), "")
 	for line := range strings.Lines(string(printed)) {
@@ -199,7 +199,7 @@ func said(errs *bounded, printed []byte) string {
 	return ": " + text
 }
 
-// bounded keeps the first bytes of what is written, and takes the rest.
+// bounded keeps the first bytes that are written, and discards the rest.
 type bounded struct {
 	b    bytes.Buffer
 	max  int

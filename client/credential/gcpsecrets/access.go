@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// attempts are how often one fetch asks, when what went wrong may pass.
+	// attempts is how often one fetch tries after transient failures.
 	attempts = 3
 	// firstWait doubles with each attempt; a Retry-After of more than maxWait
 	// ends the fetch.
@@ -29,7 +29,7 @@ const (
 	maxWait   = 5 * time.Second
 )
 
-// passing is a failure that may pass.
+// passing is a transient failure.
 type passing struct {
 	error
 	after time.Duration // as the service asks
@@ -37,7 +37,7 @@ type passing struct {
 
 func (p passing) Unwrap() error { return remote.Passing(p.error) }
 
-// repeated asks until there is an answer that stays.
+// repeated retries until there is a final answer.
 func (s *secret) repeated(ctx context.Context) (counterfoil.Secret, error) {
 	for n := 0; ; n++ {
 		value, err := s.access(ctx)
@@ -59,7 +59,7 @@ func (s *secret) repeated(ctx context.Context) (counterfoil.Secret, error) {
 	}
 }
 
-// access asks once.
+// access makes one attempt.
 func (s *secret) access(ctx context.Context) (counterfoil.Secret, error) {
 	login, err := s.service.who()
 	if err != nil {
@@ -75,7 +75,7 @@ func (s *secret) access(ctx context.Context) (counterfoil.Secret, error) {
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/v1/"+s.name+":access", nil)
 	if err != nil {
-		return "", errors.New("the endpoint cannot be asked")
+		return "", errors.New("the endpoint cannot be called")
 	}
 	req.Header.Set("Authorization", "Bearer "+token.Value)
 	req.Header.Set("Accept", "application/json")
@@ -104,7 +104,7 @@ func (s *secret) access(ctx context.Context) (counterfoil.Secret, error) {
 // castagnoli is the table of CRC-32C.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// payload takes the secret out of an answer.
+// payload extracts the secret from a response.
 func payload(body []byte) (counterfoil.Secret, error) {
 	var answer struct {
 		Payload *struct {
@@ -113,29 +113,28 @@ func payload(body []byte) (counterfoil.Secret, error) {
 		} `json:"payload"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil || answer.Payload == nil {
-		return "", errors.New("the answer is not one of Secret Manager: look at the endpoint")
+		return "", errors.New("the answer is not from Secret Manager: check the endpoint")
 	}
 	p := answer.Payload
 	// The service writes 64-bit numbers as strings, and may leave this one out.
 	if sum := strings.Trim(string(p.DataCRC32C), `"`); sum != "" && sum != "null" &&
 		sum != strconv.FormatUint(uint64(crc32.Checksum(p.Data, castagnoli)), 10) {
-		return "", passing{error: errors.New("the value does not match its checksum: it was damaged on its way")}
+		return "", passing{error: errors.New("the value does not match its checksum: it was damaged in transit")}
 	}
 	return remote.Value(string(p.Data))
 }
 
-// hints are what to do about an answer of the service. What comes with it is not
-// repeated.
+// hints are what to do about a status of the service. The body is not repeated.
 var hints = map[int]string{
-	http.StatusBadRequest:   "the service does not take the name, or the version is disabled or destroyed",
-	http.StatusUnauthorized: "the service does not take the login: look at its scopes and at the machine's clock",
+	http.StatusBadRequest:   "the service does not accept the name, or the version is disabled or destroyed",
+	http.StatusUnauthorized: "the service does not accept the login: check its scopes and the machine's clock",
 	http.StatusForbidden: "access is denied: grant the role roles/secretmanager.secretAccessor on it, " +
 		"and enable the API in the project",
 	http.StatusNotFound:        "there is no such secret, or no such version",
 	http.StatusTooManyRequests: "the service asks for fewer requests",
 }
 
-// reason says what an answer that is not 200 means.
+// reason explains a response that is not 200.
 func reason(resp *http.Response) error {
 	err := fmt.Errorf("the service answers %d", resp.StatusCode)
 	if hint := hints[resp.StatusCode]; hint != "" {
@@ -147,8 +146,8 @@ func reason(resp *http.Response) error {
 	return passing{err, retryAfter(resp.Header.Get("Retry-After"))}
 }
 
-// retryAfter reads a number of seconds (RFC 9110 section 10.2.3); Google sends no
-// dates. What cannot be read counts as nothing.
+// retryAfter reads a number of seconds (RFC 9110 section 10.2.3); Google sends
+// no dates. An invalid value counts as 0.
 func retryAfter(text string) time.Duration {
 	seconds, err := strconv.ParseUint(text, 10, 16)
 	if err != nil {
@@ -157,8 +156,8 @@ func retryAfter(text string) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// refusal says why there is no token. Google's own errors repeat the answer of
-// the login's server.
+// refusal says why there is no token. Google's own errors repeat the response of
+// the login server.
 func refusal(ctx context.Context, err error) error {
 	var answered *auth.Error
 	var sent *url.Error
@@ -169,12 +168,12 @@ func refusal(ctx context.Context, err error) error {
 		return passing{error: fmt.Errorf("the login's server answers %d", answered.Response.StatusCode)}
 	case errors.As(err, &answered) && answered.Response != nil:
 		return fmt.Errorf(
-			"the login is refused (%d): look at the key of the service account and at the machine's clock",
+			"the login is refused (%d): check the key of the service account and the machine's clock",
 			answered.Response.StatusCode,
 		)
 	}
 	if !errors.As(err, &sent) {
-		return errors.New("the login cannot be used: look at its file of credentials")
+		return errors.New("the login cannot be used: check its file of credentials")
 	}
-	return passing{error: fmt.Errorf("the login's server cannot be asked: %w", remote.Reason(ctx, err))}
+	return passing{error: fmt.Errorf("the login's server cannot be called: %w", remote.Reason(ctx, err))}
 }

@@ -1,17 +1,17 @@
-// Package gcpsecrets takes a credential from Google Secret Manager. Use it where
+// Package gcpsecrets reads a credential from Google Secret Manager. Use it where
 // the client secret of a program that runs on Google Cloud is kept and rotated
-// there. It is a module of its own: Google's library for logging in comes with
-// it, the service itself is asked over plain HTTPS.
+// there. It is a module of its own: it depends on Google's library for logging
+// in. The service itself is called over plain HTTPS.
 //
 // A reference is a resource's name as Google writes it,
-// projects/PROJECT/secrets/NAME for the latest version, with /versions/VERSION
-// behind it for another, and projects/PROJECT/locations/LOCATION/secrets/NAME for
-// a regional secret.
+// projects/PROJECT/secrets/NAME for the latest version, followed by
+// /versions/VERSION for another, and
+// projects/PROJECT/locations/LOCATION/secrets/NAME for a regional secret.
 //
-// It promises what package credential does, that a rotated secret is picked up
-// without a restart foremost; that a value whose checksum is wrong is never used;
-// and that no error holds a token or what the service or the login's server
-// wrote. It needs the role roles/secretmanager.secretAccessor.
+// It has the properties of package credential; above all, a rotated secret is
+// used without a restart. A value whose checksum is wrong is never used, and no
+// error holds a token or the text of the service or the login server. It needs
+// the role roles/secretmanager.secretAccessor.
 package gcpsecrets
 
 import (
@@ -35,33 +35,34 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 )
 
-// scope is what the service demands of a token.
+// scope is the scope of tokens that the service requires.
 const scope = "https://www.googleapis.com/auth/cloud-platform"
 
-// Config says as whom the service is asked, and how. Its zero value is Google's
-// application default credentials: the file of GOOGLE_APPLICATION_CREDENTIALS,
-// that of the gcloud command, or the machine's service account.
+// Config says which identity reads the service, and how. Its zero value is
+// Google's application default credentials: the file of
+// GOOGLE_APPLICATION_CREDENTIALS, that of the gcloud command, or the machine's
+// service account.
 type Config struct {
-	// Login gives tokens of the scope cloud-platform, and keeps them; an
-	// *auth.Credentials does. Default what credentials.DetectDefault finds.
+	// Login provides tokens of the scope cloud-platform, and caches them, as an
+	// *auth.Credentials does. Default: what credentials.DetectDefault finds.
 	Login auth.TokenProvider
-	// Endpoint is the service's https URL where it is not the public one of the
-	// login's universe and of the secret's location: Private Service Connect, for
-	// example.
+	// Endpoint is the service's https URL if it is not the public one of the
+	// login's universe and of the secret's location: Private Service Connect,
+	// for example.
 	Endpoint string
-	// HTTP carries the requests, to the login's server too unless Login is set;
-	// default a transport like http.DefaultTransport that demands TLS 1.2.
+	// HTTP carries the requests, also to the login server unless Login is set;
+	// default a transport like http.DefaultTransport that requires TLS 1.2.
 	HTTP http.RoundTripper
-	// Keep says how long a value is kept, and bounds a fetch, login and repeats
-	// included: 10 s where it says nothing.
+	// Keep says how long a value is kept, and bounds a fetch, including login
+	// and retries; default 10 s.
 	Keep credential.KeepOptions
 }
 
-// Open returns what the reference names, behind credential.Keep. It is fetched
-// when it is first asked for; the error is about the reference or c.
+// Open returns the named secret, cached by credential.Keep. It is fetched at the
+// first call; the error is about the reference or c.
 func Open(reference string, c Config) (client.SecretFunc, error) { return Opener(c)(reference) }
 
-// Opener returns an opener of references that share one login. Its place is in a
+// Opener returns an opener of references that share one login. Use it in a
 // credential.Schemes, as "gcpsm".
 func Opener(c Config) credential.Opener {
 	at := &service{cfg: c, http: &remote.Client{Base: c.HTTP}, clock: c.Keep.Clock, login: c.Login}
@@ -95,7 +96,7 @@ type service struct {
 	login auth.TokenProvider
 }
 
-// who returns what gives tokens. The default is looked for until it is found: a
+// who returns the token provider. The default is looked for until it is found: a
 // machine's metadata service may start later than the program.
 func (s *service) who() (auth.TokenProvider, error) {
 	s.mu.Lock()
@@ -109,8 +110,8 @@ func (s *service) who() (auth.TokenProvider, error) {
 			Transport:     &remote.Client{Base: s.cfg.HTTP, Metadata: true},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		// Nothing is left running, and no log has what GOOGLE_SDK_GO_LOGGING_LEVEL
-		// would put there.
+		// Nothing keeps running, and nothing is logged because of
+		// GOOGLE_SDK_GO_LOGGING_LEVEL.
 		DisableAsyncRefresh: true,
 		Logger:              slog.New(slog.DiscardHandler),
 	})
@@ -123,7 +124,7 @@ func (s *service) who() (auth.TokenProvider, error) {
 	return found, nil
 }
 
-// secret is what a reference names.
+// secret is a named secret.
 type secret struct {
 	name, location string
 	service        *service
@@ -137,8 +138,8 @@ var reference = regexp.MustCompile(
 func parse(text string) (*secret, error) {
 	found := reference.FindStringSubmatch(text)
 	if found == nil {
-		// What was given is not shown: it may be the secret itself.
-		return nil, errors.New("gcpsecrets: the reference must be projects/PROJECT/secrets/NAME, with /versions/VERSION where it is wanted")
+		// The reference is not shown: it may be the secret itself.
+		return nil, errors.New("gcpsecrets: the reference must be projects/PROJECT/secrets/NAME, optionally followed by /versions/VERSION")
 	}
 	s := &secret{name: text, location: found[2]}
 	if found[3] == "" {
@@ -147,10 +148,10 @@ func parse(text string) (*secret, error) {
 	return s, nil
 }
 
-// domain is what a universe may be called.
+// domain matches the name of a universe.
 var domain = regexp.MustCompile(`^[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63}){1,8}$`)
 
-// endpoint is the origin at which the secret is asked for.
+// endpoint is the origin that the secret is read from.
 func (s *secret) endpoint(ctx context.Context, login auth.TokenProvider) (string, error) {
 	if s.service.cfg.Endpoint != "" {
 		return strings.TrimRight(s.service.cfg.Endpoint, "/"), nil
@@ -161,7 +162,7 @@ func (s *secret) endpoint(ctx context.Context, login auth.TokenProvider) (string
 	}); ok {
 		var err error
 		if universe, err = c.UniverseDomain(ctx); err != nil || !domain.MatchString(universe) {
-			return "", errors.New("the login does not say of which universe it is: set Config.Endpoint")
+			return "", errors.New("the login does not name its universe: set Config.Endpoint")
 		}
 	}
 	if s.location != "" {

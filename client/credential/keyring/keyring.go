@@ -6,9 +6,9 @@
 //
 //	secret, err := credential.Open("keyring:acme/client-secret", credential.Schemes{"keyring": keyring.Opener(nil)})
 //
-// It promises that a keyring that hangs, because it is locked and asks somebody
-// who is not there, costs a caller 3 s and one goroutine at most; that values are
-// kept as by [credential.Keep]; and that no error holds a secret.
+// A keyring that hangs, because it is locked and prompts while nobody is there,
+// costs a caller 3 s and at most one goroutine. Values are cached by
+// [credential.Keep], and no error holds a secret.
 package keyring
 
 import (
@@ -35,19 +35,19 @@ const (
 )
 
 // Opener opens SERVICE/NAME: the secret that the keyring has for the service and
-// that name, which has what keyrings call account, user or username in it. The
-// service ends at the first slash. In a Secret Service the entry is one of the
-// login collection, or else of the default one, with the attributes service and
+// that name, which is what keyrings call account, user or username. The service
+// ends at the first slash. In a Secret Service the entry is one of the login
+// collection, or else of the default one, with the attributes service and
 // username.
 //
-// A value is fresh for 30 s and then read again; while the keyring fails the last
-// one serves for an hour. Clock is for tests; nil means the machine's.
+// A value is fresh for 30 s and then read again; while the keyring fails the
+// last one is used for an hour. Clock is for tests; nil means the machine's.
 func Opener(clock counterfoil.Clock) credential.Opener {
 	turn := make(chan struct{}, 1)
 	return func(reference string) (client.SecretFunc, error) {
 		service, name, ok := strings.Cut(reference, "/")
 		if !ok || !isName(service) || !isName(name) {
-			return nil, errors.New("it names no entry: write keyring:SERVICE/NAME")
+			return nil, errors.New("it does not name an entry: write keyring:SERVICE/NAME")
 		}
 		return credential.Keep(func(ctx context.Context) (counterfoil.Secret, error) {
 			value, err := read(ctx, turn, service, name)
@@ -63,17 +63,17 @@ func isName(s string) bool {
 	return s != "" && len(s) <= maxName && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// answer is what the library gave.
+// answer is the result of the library.
 type answer struct {
 	value string
 	err   error
 }
 
-// read asks the library, which knows no context and may wait for somebody to
-// unlock the keyring for ever. Whoever holds turn is asking; a question that was
-// given up keeps it until it is answered, so that there is never a second one.
+// read calls the library, which takes no context and may wait forever for the
+// keyring to be unlocked. The holder of turn is calling; an abandoned call keeps
+// it until it returns, so that there is never a second one.
 func read(ctx context.Context, turn chan struct{}, service, name string) (counterfoil.Secret, error) {
-	silent := fmt.Errorf("the keyring gave no answer in %s: see whether it is locked, and asks for its password", limit)
+	silent := fmt.Errorf("the keyring gave no answer in %s: check whether it is locked and prompts for its password", limit)
 	select {
 	case turn <- struct{}{}:
 	case <-ctx.Done():
@@ -95,12 +95,12 @@ func read(ctx context.Context, turn chan struct{}, service, name string) (counte
 	}
 }
 
-// ask says in its own words what is wrong: those of the library hold whatever
-// some program on the bus answered.
+// ask returns errors in its own words: those of the library hold whatever a
+// program on the bus answered.
 func ask(service, name string) (a answer) {
 	defer func() {
-		if recover() != nil { // the library trusts the types of what it is answered
-			a = answer{err: errors.New("what answers is no keyring: use file: or env: instead")}
+		if recover() != nil { // the library trusts the types of its answers
+			a = answer{err: errors.New("the service that answers is not a keyring: use file: or env: instead")}
 		}
 	}()
 	if err := reachable(); err != nil {
@@ -120,5 +120,5 @@ func ask(service, name string) (a answer) {
 
 var (
 	errNoKeyring = errors.New("there is no keyring here: use file: or env: instead, or start one")
-	errUnread    = errors.New("the keyring does not give it: see whether it is locked")
+	errUnread    = errors.New("the keyring does not return it: check whether it is locked")
 )

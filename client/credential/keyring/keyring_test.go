@@ -289,7 +289,7 @@ func TestNoKeyring(t *testing.T) {
 	t.Run("an error", func(t *testing.T) {
 		bus(t)
 		answers(t, wrong{dbus.NewError("org.example.Error.Odd", []any{theSecret + "\nand more"})})
-		fails(t, open(t, now, "a/b"), "the keyring does not give it: see whether it is locked (org.example.Error.Odd)")
+		fails(t, open(t, now, "a/b"), "the keyring does not return it: check whether it is locked (org.example.Error.Odd)")
 	})
 	t.Run("an error with the longest name that is told", func(t *testing.T) {
 		bus(t)

@@ -15,7 +15,7 @@ import (
 )
 
 // reachable reports whether there is a session bus. Without one the library
-// would start one of its own, where no keyring is.
+// would start its own, which has no keyring.
 func reachable() error {
 	if address := os.Getenv("DBUS_SESSION_BUS_ADDRESS"); address != "" && address != "autolaunch:" {
 		return nil
@@ -30,7 +30,7 @@ func reachable() error {
 
 var errorName = regexp.MustCompile(`^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+){1,10}$`)
 
-// inWords tells what is wrong from the name of a D-Bus error.
+// inWords explains the name of a D-Bus error.
 func inWords(err error) error {
 	e, ok := errors.AsType[dbus.Error](err)
 	switch {
@@ -38,8 +38,8 @@ func inWords(err error) error {
 		if strings.HasPrefix(err.Error(), "failed to unlock") {
 			return errors.New("the keyring is locked, and nobody unlocked it: unlock it")
 		}
-		// The library keeps its connection, so that a bus which has gone shows
-		// first as one that breaks.
+		// The library keeps its connection, so a bus that has gone first appears
+		// as a broken connection.
 		network := new(net.OpError)
 		if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, dbus.ErrClosed) {
 			return errNoKeyring

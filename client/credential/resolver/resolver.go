@@ -1,11 +1,10 @@
-// Package resolver opens every kind of reference to a secret that needs no library
-// of a cloud: env, file, stdin, prompt, keyring, age and exec. Use it where somebody
-// else writes the references, as in a configuration; the command line does. A
-// program that writes its own takes the packages that it needs, with
-// [credential.Open].
+// Package resolver opens every kind of reference to a secret that needs no cloud
+// library: env, file, stdin, prompt, keyring, age and exec. Use it where a user
+// writes the references, as in a configuration; the command line does. A program
+// that writes its own uses the packages that it needs, with [credential.Open].
 //
-// It promises what package credential does, and that no reference runs a program
-// unless the caller says that its place may.
+// It has the properties of package credential, and no reference runs a program
+// unless the caller allows it for its place.
 package resolver
 
 import (
@@ -25,49 +24,49 @@ import (
 	"github.com/counterfoil/counterfoil/internal/files"
 )
 
-// Config says what references may reach.
+// Config says what references may use.
 type Config struct {
-	// Dir is what relative paths are relative to, and where programs run; default
-	// the working directory.
+	// Dir is the base of relative paths, and where programs run; default the
+	// working directory.
 	Dir string
-	// Loose takes files as [credential.Files] says.
+	// Loose accepts files as [credential.Files] says.
 	Loose bool
 	// Getenv reads the environment; default os.Getenv.
 	Getenv func(string) string
 	// Stdin is what stdin: reads; nil refuses it.
 	Stdin io.Reader
-	// Prompt asks a person; nil where there is none to ask.
+	// Prompt asks a person; nil if that is not possible.
 	Prompt func(ctx context.Context, question string) (string, error)
 	// AgeIdentity refers to the identity, or the passphrase, that age: files are
 	// decrypted with; empty refuses age:.
 	AgeIdentity string
-	// Exec returns nil where the references may run programs (exec:), or why not;
-	// a nil Exec refuses. [MayExec] is what a configuration has to be.
+	// Exec returns nil if the references may run programs (exec:), or why not; a
+	// nil Exec refuses. [MayExec] checks a configuration file.
 	Exec func() error
 	// Clock is for tests; default the machine's.
 	Clock counterfoil.Clock
 }
 
 // MayExec returns why references of a configuration file may not run programs:
-// others than root and this user own it or can write it.
+// users other than root and this user own it or can write it.
 func MayExec(info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
-		return errors.New("exec: counts only in a regular file")
+		return errors.New("exec: is accepted only in a regular file")
 	}
 	if err := files.Foreign(info); err != nil {
-		return fmt.Errorf("exec: counts only in a file that root or you own and nobody else writes: %w", err)
+		return fmt.Errorf("exec: is accepted only in a file that root or you own and nobody else can write: %w", err)
 	}
 	return nil
 }
 
-// New returns what opens references. It is safe for concurrent use after its
-// references are opened.
+// New returns a resolver. It is safe for concurrent use after its references are
+// opened.
 func New(c Config) func(reference string) (client.SecretFunc, error) {
 	files := credential.Files{Dir: c.Dir, Loose: c.Loose, Clock: c.Clock}
 	schemes := credential.Schemes{
 		"env": credential.Env(c.Getenv), "file": files.Open, "keyring": keyring.Opener(c.Clock),
-		"stdin":  refused("stdin: there is nothing to read here"),
-		"prompt": absent("there is no terminal to ask at: refer to the secret another way"),
+		"stdin":  refused("stdin: there is no input here"),
+		"prompt": absent("there is no terminal to prompt at: use another kind of reference"),
 		"age":    refused("age: files need an identity: set age_identity to a reference to it"),
 		"exec":   c.exec,
 	}
@@ -121,14 +120,15 @@ func (c Config) forms() []string {
 	return all
 }
 
-// unprefixed is an error without the name of a package, for who wrote a reference.
+// unprefixed is an error without the name of a package, for the author of a
+// reference.
 type unprefixed struct{ error }
 
 func (e *unprefixed) Error() string { return strings.TrimPrefix(e.error.Error(), "credential: ") }
 func (e *unprefixed) Unwrap() error { return e.error }
 
 func (c Config) exec(reference string) (client.SecretFunc, error) {
-	err := errors.New("exec: counts only in a client configuration")
+	err := errors.New("exec: is accepted only in a client configuration")
 	if c.Exec != nil {
 		err = c.Exec()
 	}
@@ -143,7 +143,7 @@ func refused(why string) credential.Opener {
 	return func(string) (client.SecretFunc, error) { return nil, errors.New(why) }
 }
 
-// absent opens what is never there.
+// absent opens a secret that never exists.
 func absent(why string) credential.Opener {
 	return func(string) (client.SecretFunc, error) {
 		return func(context.Context) (counterfoil.Secret, error) { return "", errors.New(why) }, nil

@@ -55,7 +55,7 @@ func TestReferences(t *testing.T) {
 		{"program", "exec:cat plain", nil, "of a file", ""},
 		{"keyring that names nothing", "keyring:acme", nil, "", "write keyring:SERVICE/NAME"},
 		{"no standard input", "stdin:", func(c *resolver.Config) { c.Stdin = nil }, "", "nothing to read here"},
-		{"standard input and more", "stdin:x", nil, "", "stdin: has nothing behind it"},
+		{"standard input and more", "stdin:x", nil, "", "nothing may follow stdin:"},
 		{"nobody to ask", "prompt:x", func(c *resolver.Config) { c.Prompt = nil }, "", "no terminal to ask at"},
 		{"somebody who fails", "prompt:x", func(c *resolver.Config) {
 			c.Prompt = func(context.Context, string) (string, error) { return "", errors.New("gone") }
@@ -66,8 +66,8 @@ func TestReferences(t *testing.T) {
 		{"age without identity", "age:x.age#KEY", func(c *resolver.Config) { c.AgeIdentity = "" }, "", "set age_identity"},
 		{"age in age", "age:x.age#KEY", func(c *resolver.Config) { c.AgeIdentity = "age:id" }, "", "age_identity: a reference to age is wrong"},
 		{"age with an identity of a program", "age:x.age#KEY", func(c *resolver.Config) { c.AgeIdentity = "exec:cat id" }, "of age", ""},
-		{"age with an identity of a program, forbidden", "age:x.age#KEY", func(c *resolver.Config) { c.AgeIdentity, c.Exec = "exec:cat id", nil }, "", "exec: counts only in a client configuration"},
-		{"program, nobody has allowed it", "exec:cat plain", func(c *resolver.Config) { c.Exec = nil }, "", "exec: counts only in a client configuration"},
+		{"age with an identity of a program, forbidden", "age:x.age#KEY", func(c *resolver.Config) { c.AgeIdentity, c.Exec = "exec:cat id", nil }, "", "exec: is accepted only in a client configuration"},
+		{"program, nobody has allowed it", "exec:cat plain", func(c *resolver.Config) { c.Exec = nil }, "", "exec: is accepted only in a client configuration"},
 		{"program, forbidden", "exec:cat plain", func(c *resolver.Config) { c.Exec = func() error { return errors.New("not here") } }, "", "not here"},
 		{"unknown", "op://vault/item", nil, "", "use env:NAME, file:PATH, file:PATH#KEY (a line of an environment file), keyring:SERVICE/NAME, age:PATH or age:PATH#KEY (with age_identity), stdin:, prompt:QUESTION, exec:PROGRAM ARGUMENT…"},
 	} {

@@ -33,7 +33,7 @@ const (
 
 var errAddress = errors.New("vault: Config.Address must be https://HOST:PORT, or an agent's: http://127.0.0.1:PORT or unix:///PATH")
 
-// connect settles the address and what dials it.
+// connect determines the address and its dialer.
 func (v *Vault) connect(c Config) error {
 	base, err := url.Parse(c.Address)
 	if err != nil || base.User != nil || base.RawQuery != "" || base.Fragment != "" {
@@ -87,8 +87,8 @@ func local(u *url.URL) bool {
 	return err == nil && a.IsLoopback()
 }
 
-// onlyLoopback is asked before each connection, because localhost is a name that
-// somebody resolves.
+// onlyLoopback is checked before each connection, because localhost is a name
+// that must be resolved.
 func onlyLoopback(_, address string, _ syscall.RawConn) error {
 	if a, err := netip.ParseAddrPort(address); err != nil || !a.Addr().IsLoopback() {
 		return errors.New("plain http would leave this machine: use https")
@@ -116,8 +116,8 @@ func authorities(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// get reads path with the token that is held, and once more with a new one when
-// it is refused.
+// get reads path with the current token, and once more with a new one if it is
+// refused.
 func (v *Vault) get(ctx context.Context, path, what string) ([]byte, error) {
 	for first := true; ; first = false {
 		s, err := v.session(ctx)
@@ -132,8 +132,8 @@ func (v *Vault) get(ctx context.Context, path, what string) ([]byte, error) {
 	}
 }
 
-// call sends one request and returns the body of a 200. What is asked for is
-// named in errors by what.
+// call sends one request and returns the body of a 200. Errors use what for the
+// name of the request.
 func (v *Vault) call(
 	ctx context.Context, method, path string, token counterfoil.Secret, fields map[string]string, what string,
 ) ([]byte, error) {
@@ -151,7 +151,7 @@ func (v *Vault) call(
 	if err != nil {
 		return nil, errors.New("the request cannot be made")
 	}
-	req.Header.Set("X-Vault-Request", "true") // agents can demand it, against forgery from browsers
+	req.Header.Set("X-Vault-Request", "true") // agents can require it, against request forgery from browsers
 	if token != "" {
 		req.Header.Set("X-Vault-Token", token.Reveal())
 	}
@@ -178,23 +178,24 @@ func (v *Vault) call(
 	return answer, nil
 }
 
-// unreachable says where the connection failed, and not what a stranger sent.
+// unreachable says where the connection failed, without the text of the other
+// side.
 func (v *Vault) unreachable(ctx context.Context, err error) error {
 	where := "Vault at " + v.base.Host
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s gave no answer in time: %w", where, context.Cause(ctx))
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return fmt.Errorf("%s has a certificate that is not trusted: see Config.CAFile and the host of Config.Address", where)
+		return fmt.Errorf("%s has an untrusted certificate: see Config.CAFile and the host of Config.Address", where)
 	}
 	if network, ok := errors.AsType[*net.OpError](err); ok {
 		return fmt.Errorf("%s cannot be reached: %w", where, network)
 	}
-	return fmt.Errorf("%s breaks off, or does not speak HTTP over TLS: see Config.Address", where)
+	return fmt.Errorf("%s closes the connection, or does not speak HTTP over TLS: see Config.Address", where)
 }
 
-// statusError is an answer that is none. Its text is this package's: bodies can
-// repeat what was sent.
+// statusError is an unsuccessful response. Its text is this package's: bodies
+// can repeat the request.
 type statusError struct {
 	status int
 	what   string
@@ -204,7 +205,7 @@ func (e *statusError) Error() string {
 	return fmt.Sprintf("Vault answered %d for %s: %s", e.status, e.what, e.advice())
 }
 
-// Unwrap marks what may pass without anybody's doing.
+// Unwrap marks transient failures.
 func (e *statusError) Unwrap() error {
 	if remote.Passes(e.status) {
 		return &counterfoil.Error{Reason: counterfoil.Unavailable}
@@ -215,17 +216,17 @@ func (e *statusError) Unwrap() error {
 func (e *statusError) advice() string {
 	switch {
 	case e.status >= 300 && e.status < 400:
-		return "a redirect to another host is not followed: set Config.Address to the active node, or to what balances them"
+		return "a redirect to another host is not followed: set Config.Address to the active node, or to the load balancer"
 	case e.status == http.StatusBadRequest || e.status == http.StatusUnauthorized:
-		return "look at the role and at what the login sends"
+		return "check the role and what the login sends"
 	case e.status == http.StatusForbidden:
-		return "the token has ended, or no policy of it allows this path"
+		return "the token has expired, or no policy of it allows this path"
 	case e.status == http.StatusNotFound:
-		return "look at the mount, the path and the namespace, and whether the secret was deleted"
+		return "check the mount, the path and the namespace, and whether the secret was deleted"
 	case e.status == http.StatusPreconditionFailed:
-		return "the node is behind its primary: it is asked again after a pause"
+		return "the node is behind its primary: it is tried again after a pause"
 	case e.status == http.StatusTooManyRequests:
-		return "too many requests: it is asked again after a pause"
+		return "too many requests: it is tried again after a pause"
 	case e.status == 472 || e.status == 473:
 		return "a standby does not answer this: set Config.Address to the active node"
 	case e.status == http.StatusNotImplemented:
@@ -235,5 +236,5 @@ func (e *statusError) advice() string {
 	case e.status >= 500:
 		return "it has a fault: see its log"
 	}
-	return "this is not what a Vault answers: look at Config.Address"
+	return "this is not an answer of a Vault: check Config.Address"
 }

@@ -14,29 +14,29 @@ import (
 )
 
 const (
-	// serviceAccount is where Kubernetes puts the token of a pod's account.
+	// serviceAccount is where Kubernetes writes the token of a pod's account.
 	serviceAccount = "/var/run/secrets/kubernetes.io/serviceaccount/token"
-	// minAge is how old a token of a login must be before a refusal is taken for its
-	// end: a policy that forbids a path must not become a loop of logins.
+	// minAge is how old a token of a login must be before a refusal counts as
+	// its end: a policy that forbids a path must not cause a loop of logins.
 	minAge = time.Minute
 	// lastMoment is what a token must have left to be worth a renewal.
 	lastMoment = 10 * time.Second
 )
 
-// session is a token and what is known of its life.
+// session is a token and what is known of its lifetime.
 type session struct {
 	token     counterfoil.Secret
 	got       time.Time
 	ends      time.Time // zero for never, or not known
 	renewAt   time.Time // zero for never
 	renewable bool
-	unlooked  bool // Vault has still to be asked how long it lives
+	unlooked  bool // its lifetime has not been looked up yet
 }
 
-// login is how a session begins; the zero value is that of an agent that has a
-// token of its own.
+// login is how a session begins; the zero value is for an agent that has its own
+// token.
 type login struct {
-	// given gives the token of somebody else; nil for a login.
+	// given returns the token that another program obtains; nil for a login.
 	given client.SecretFunc
 	// path is that of the login below /v1/.
 	path string
@@ -44,7 +44,7 @@ type login struct {
 	fields func(context.Context) (map[string]string, error)
 }
 
-// login settles which of the methods it is.
+// login determines which of the methods it is.
 func (c *Config) login(local bool) (login, error) {
 	var all []login
 	var problems []error
@@ -88,7 +88,7 @@ func (c *Config) login(local bool) (login, error) {
 	case len(all) == 0 && !local:
 		problems = append(
 			problems,
-			errors.New("vault: set one of Config.Token, AppRole, Kubernetes and JWT: only an agent on this machine does without"),
+			errors.New("vault: set one of Config.Token, AppRole, Kubernetes and JWT: only an agent on this machine needs none"),
 		)
 	}
 	if len(problems) > 0 || len(all) == 0 {
@@ -116,7 +116,7 @@ func (j *JWTLogin) login(mount string, jwt client.SecretFunc) login {
 	}}
 }
 
-// loginPath returns "" for a mount that is no path.
+// loginPath returns "" for an invalid mount.
 func loginPath(mount, usual string) string {
 	if mount == "" {
 		mount = usual
@@ -127,7 +127,7 @@ func loginPath(mount, usual string) string {
 	return "auth/" + mount + "/login"
 }
 
-// ask adds what the functions give to fields.
+// ask adds the values of the functions to fields.
 func ask(ctx context.Context, fields map[string]string, functions map[string]client.SecretFunc) (map[string]string, error) {
 	for name, f := range functions {
 		if f == nil {
@@ -135,15 +135,15 @@ func ask(ctx context.Context, fields map[string]string, functions map[string]cli
 		}
 		value, err := f(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("the %s of the login cannot be had: %w", name, err)
+			return nil, fmt.Errorf("the %s of the login cannot be read: %w", name, err)
 		}
 		fields[name] = value.Reveal()
 	}
 	return fields, nil
 }
 
-// session returns a token to use now: the one that is held, renewed when it is
-// due, or that of a new login.
+// session returns a token to use now: the current one, renewed when it is due,
+// or that of a new login.
 func (v *Vault) session(ctx context.Context) (session, error) {
 	select {
 	case v.turn <- struct{}{}:
@@ -164,8 +164,8 @@ func (v *Vault) session(ctx context.Context) (session, error) {
 			return session{}, err
 		}
 	}
-	// Due when the first of both clocks says so, and worth it until the second says
-	// that the token has ended: there may be no other.
+	// Renewal is due when the first of both clocks says so, and useful until the
+	// second says that the token has expired: there may be no other token.
 	if s := &v.held; s.renewable && !clocks.Before(now, s.renewAt) && now.Add(lastMoment).Before(s.ends) {
 		v.renew(ctx, now)
 	}
@@ -191,17 +191,17 @@ func (v *Vault) begin(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// given takes over the token that somebody else obtains, when it is a new one.
-// What Vault tells of its life is for renewing it; it is asked once, and again at
-// each fetch while it gives no answer, but not when it forbids the question. That
-// the token has ended is for Vault to say.
+// given adopts the token that another program obtains, if it is new. Vault's
+// answer about its lifetime is for renewing it; it is requested once, and again
+// at each fetch while there is no answer, but not if Vault forbids the request.
+// Whether the token has expired is for Vault to say.
 func (v *Vault) given(ctx context.Context, now time.Time) error {
 	token, err := v.login.given(ctx)
 	switch {
 	case err != nil:
-		return fmt.Errorf("the token cannot be had: %w", err)
+		return fmt.Errorf("the token cannot be read: %w", err)
 	case !isToken(token):
-		return errors.New("what Config.Token gives is no token: it is too long, or has spaces or control characters")
+		return errors.New("Config.Token does not return a token: it is too long, or has spaces or control characters")
 	case token != v.held.token:
 		v.held = session{token: token, got: now, unlooked: true}
 	}
@@ -212,7 +212,7 @@ func (v *Vault) given(ctx context.Context, now time.Time) error {
 	if err != nil {
 		refused, ok := errors.AsType[*statusError](err)
 		v.held.unlooked = !ok || refused.status != http.StatusForbidden
-		return nil // the secret may be there all the same
+		return nil // the secret may still be readable
 	}
 	if life, renewable, err := parseLookup(body); err == nil {
 		v.held.unlooked = false
@@ -221,8 +221,8 @@ func (v *Vault) given(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// lives notes that the token has life left from now; 0 is for ever. A third of it
-// is the margin for renewing.
+// lives records that the token has life left from now; 0 is forever. A third of
+// it is the margin for renewing.
 func (s *session) lives(now time.Time, life time.Duration, renewable bool) {
 	s.renewable, s.ends, s.renewAt = false, time.Time{}, time.Time{}
 	if life > 0 {
@@ -230,8 +230,8 @@ func (s *session) lives(now time.Time, life time.Duration, renewable bool) {
 	}
 }
 
-// renew prolongs the token that is held. When that fails the token serves to its
-// end, and renewal is tried once more halfway there.
+// renew extends the current token. If that fails the token is used until it
+// expires, and renewal is tried once more halfway there.
 func (v *Vault) renew(ctx context.Context, now time.Time) {
 	s := &v.held
 	body, err := v.call(ctx, http.MethodPost, "auth/token/renew-self", s.token, map[string]string{}, "the renewal of the token")
@@ -244,8 +244,8 @@ func (v *Vault) renew(ctx context.Context, now time.Time) {
 	s.renewAt = now.Add(s.ends.Sub(now) / 2)
 }
 
-// drop takes the token out of use that Vault has refused, and reports whether
-// there may be a better one now.
+// drop discards the token that Vault has refused, and reports whether there may
+// be a better one now.
 func (v *Vault) drop(ctx context.Context, rejected session) bool {
 	select {
 	case v.turn <- struct{}{}:
@@ -255,7 +255,7 @@ func (v *Vault) drop(ctx context.Context, rejected session) bool {
 	}
 	switch {
 	case v.login.path == "":
-		return false // it is asked for at each fetch, or the agent's
+		return false // it is read at each fetch, or is the agent's
 	case v.held.token != rejected.token:
 		return true // replaced meanwhile
 	case clocks.Within(v.clock.Now(), v.held.got, minAge):

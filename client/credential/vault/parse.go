@@ -13,11 +13,11 @@ import (
 
 const (
 	maxToken = 8 << 10 // bytes
-	// maxLife bounds what a lease is believed to last.
+	// maxLife bounds the accepted lifetime of a lease.
 	maxLife = 10 * 365 * 24 * time.Hour
 )
 
-var errNoJSON = errors.New("the answer is not the JSON of a Vault: look at Config.Address")
+var errNoJSON = errors.New("the answer is not the JSON of a Vault: check Config.Address")
 
 // parse decodes an answer. The decoder's errors may quote it.
 func parse(body []byte, into any) error {
@@ -51,7 +51,7 @@ func parseAuth(body []byte) (token counterfoil.Secret, life time.Duration, renew
 	return counterfoil.Secret(answer.Auth.Token), life, answer.Auth.Renewable, nil
 }
 
-// parseLookup reads what Vault knows of a token.
+// parseLookup reads what Vault says about a token.
 func parseLookup(body []byte) (life time.Duration, renewable bool, err error) {
 	var answer struct {
 		Data *struct {
@@ -76,7 +76,7 @@ func lasts(seconds int64) (time.Duration, error) {
 	return time.Duration(min(seconds, int64(maxLife/time.Second))) * time.Second, nil
 }
 
-// isToken reports whether s can travel in a header.
+// isToken reports whether s can be sent in a header.
 func isToken(s counterfoil.Secret) bool {
 	return s != "" && len(s) <= maxToken && !strings.ContainsFunc(s.Reveal(), func(r rune) bool { return r <= 0x20 || r > 0x7e })
 }
@@ -110,7 +110,7 @@ func parseMount(body []byte, path string) (*place, error) {
 	case "2":
 		return &place{mount, rest, 2}, nil
 	}
-	return nil, errors.New("the KV store is of a version that is not known here")
+	return nil, errors.New("the KV store has an unknown version")
 }
 
 // parseField reads a field of a secret.
@@ -141,7 +141,7 @@ func parseField(body []byte, version int, field string) (string, error) {
 	}
 	var text string
 	if raw[0] != '"' || json.Unmarshal(raw, &text) != nil {
-		return "", fmt.Errorf("the field %s is no string: write it as one", field)
+		return "", fmt.Errorf("the field %s is not a string: write it as one", field)
 	}
 	return text, nil
 }

@@ -34,46 +34,47 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 )
 
-// Config says where Vault is and how to log in there: by exactly one of Token,
+// Config says where Vault is and how to log in: by exactly one of Token,
 // AppRole, Kubernetes and JWT. An agent on this machine that authenticates by
 // itself needs none.
 type Config struct {
-	// Address is where the HTTP API is: https://HOST:PORT. Plain http is accepted
-	// for an agent on a loopback address only, and "unix:///PATH" is an agent's
-	// socket.
+	// Address is the address of the HTTP API: https://HOST:PORT. Plain http is
+	// accepted for an agent on a loopback address only, and "unix:///PATH" is an
+	// agent's socket.
 	Address string
 	// Namespace is that of Vault Enterprise, HCP or OpenBao; "" for none.
 	Namespace string
 	// CAFile is a PEM file with the authorities that are trusted instead of the
 	// system's. It is read by New.
 	CAFile string
-	// KVVersion is 1 or 2, and the mount then is all of a reference up to the first
-	// slash. 0 asks Vault where the mount ends and which version it has, once for
-	// each reference, in the way of Vault's own command line
-	// (sys/internal/ui/mounts); a token that may read the secret may ask that.
+	// KVVersion is 1 or 2; the mount is then the part of a reference before the
+	// first slash. 0 asks Vault where the mount ends and which version it has,
+	// once for each reference, as Vault's own command line does
+	// (sys/internal/ui/mounts); a token that may read the secret may do that.
 	KVVersion int
-	// Token gives a token that somebody else obtains, such as an agent that writes
-	// it into a file. It is asked at each fetch. A renewable one is renewed in the
-	// last third of its life if it is used then.
+	// Token returns a token that another program obtains, such as an agent that
+	// writes it to a file. It is read at each fetch. A renewable one is renewed
+	// in the last third of its life if it is used then.
 	Token client.SecretFunc
 	// AppRole logs in by the AppRole method.
 	AppRole *AppRole
 	// Kubernetes logs in with the token of the pod's service account, from its
-	// usual file where JWT is nil.
+	// usual file if JWT is nil.
 	Kubernetes *JWTLogin
 	// JWT logs in by the JWT method.
 	JWT *JWTLogin
-	// Keep is how long secrets are kept. Its Clock is that of the tokens too.
+	// Keep is how long secrets are kept. Its Clock also applies to tokens.
 	Keep credential.KeepOptions
 }
 
-// AppRole is a login with a role's id and a secret id, asked for at each login.
+// AppRole is a login with a role's id and a secret id, read at each login.
 type AppRole struct {
 	// Mount is where the method is; default "approle".
 	Mount string
-	// RoleID is needed.
+	// RoleID is required.
 	RoleID client.SecretFunc
-	// SecretID is needed unless the role does without (bind_secret_id=false).
+	// SecretID is required unless the role does not use one
+	// (bind_secret_id=false).
 	SecretID client.SecretFunc
 }
 
@@ -81,9 +82,9 @@ type AppRole struct {
 type JWTLogin struct {
 	// Mount is where the method is; default "kubernetes" or "jwt".
 	Mount string
-	// Role is needed for Kubernetes; JWT methods can have a default one.
+	// Role is required for Kubernetes; JWT methods can have a default one.
 	Role string
-	// JWT gives the token; it is asked for at each login.
+	// JWT returns the token; it is read at each login.
 	JWT client.SecretFunc
 }
 
@@ -98,12 +99,12 @@ type Vault struct {
 	http      *http.Client
 	login     login
 
-	turn chan struct{} // held by who looks after the token
+	turn chan struct{} // held while the token is renewed
 	held session       // guarded by turn
 }
 
-// New returns a Vault, or an error with one line for everything that c lacks. It
-// asks the server nothing.
+// New returns a Vault, or an error with one line for each problem of c. It does
+// not contact the server.
 func New(c Config) (*Vault, error) {
 	v := &Vault{namespace: c.Namespace, version: c.KVVersion, keep: c.Keep, clock: c.Keep.Clock, turn: make(chan struct{}, 1)}
 	if v.clock == nil {
@@ -136,7 +137,7 @@ func (v *Vault) Open(reference string) (client.SecretFunc, error) {
 	path, field, ok := strings.Cut(reference, "#")
 	mount, rest, hasRest := strings.Cut(path, "/")
 	if !ok || !hasRest || field == "" || !isPrintable(field) || !isPath(mount) || !isPath(rest) || len(reference) > maxReference {
-		return nil, errors.New("it names no field of a secret: write vault:MOUNT/PATH#FIELD")
+		return nil, errors.New("it does not name a field of a secret: write vault:MOUNT/PATH#FIELD")
 	}
 	e := &entry{vault: v, path: path, field: field}
 	if v.version != 0 {

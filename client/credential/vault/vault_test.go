@@ -247,7 +247,7 @@ func TestForbiddenPath(t *testing.T) {
 	s := newServer(t)
 	s.forbidden["secret/data/acme/api"] = true
 	f := s.open(s.approle(), "secret/acme/api#client_secret")
-	s.fails(f, "Vault answered 403 for secret/data/acme/api: the token has ended, or no policy of it allows this path")
+	s.fails(f, "Vault answered 403 for secret/data/acme/api: the token has expired, or no policy of it allows this path")
 	s.expect("POST auth/approle/login", 1)
 	for range 60 {
 		s.clock.Turn(30 * time.Second)

@@ -1,6 +1,5 @@
-// Package content makes a secret of what was found where a reference points, in
-// the same way for each kind of reference. It is a foundation without promises
-// to importers.
+// Package content makes a secret of the content that a reference names, in the
+// same way for each kind of reference. Its API may change.
 package content
 
 import (
@@ -20,8 +19,8 @@ const (
 	MaxFile = 1 << 20
 )
 
-// Secret is text without the line's end that editors and echo leave behind it.
-// It refuses what is empty or longer than MaxSecret.
+// Secret is text without the trailing line end that editors and echo add. It
+// refuses text that is empty or longer than MaxSecret.
 func Secret(text string) (counterfoil.Secret, error) {
 	switch text = strings.TrimRight(text, "\r\n"); {
 	case text == "":
@@ -44,14 +43,14 @@ func ParsePlace(reference string) (Place, error) {
 	path, key, isEnv := strings.Cut(reference, "#")
 	switch {
 	case path == "":
-		return Place{}, errors.New("it names no file: write PATH or PATH#KEY")
+		return Place{}, errors.New("it does not name a file: write PATH or PATH#KEY")
 	case isEnv && key == "":
-		return Place{}, errors.New("it names no line: write PATH#KEY, or PATH without # for the whole file")
+		return Place{}, errors.New("it does not name a line: write PATH#KEY, or PATH without # for the whole file")
 	}
 	return Place{Path: path, Key: key}, nil
 }
 
-// Secret is what b, the bytes of the file, holds there.
+// Secret is the secret in b, the bytes of the file.
 func (p Place) Secret(b []byte) (counterfoil.Secret, error) {
 	if p.Key == "" {
 		text, err := files.Text(b)

@@ -1,5 +1,5 @@
-// Package flight lets callers share one fetch that none of them can disturb. It
-// is a foundation without promises to importers.
+// Package flight lets callers share one fetch that none of them can cancel. Its
+// API may change.
 package flight
 
 import (
@@ -13,27 +13,27 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// ErrOverdue is what a caller gets when a fetch outlasts its limit. It is always
-// wrapped.
+// ErrOverdue is returned to a caller when a fetch outlasts its limit. It is
+// always wrapped.
 var ErrOverdue = errors.New("gave no answer in time")
 
-// grace is what callers wait beyond the limit, so that a fetch that heeds its
-// context can say itself what it waited for.
+// grace is how long callers wait beyond the limit, so that a fetch that obeys
+// its context can return its own error.
 const grace = time.Second
 
 // Flight is a fetch that callers share. Its zero value does not work: it needs
 // Clock and Limit.
 type Flight[T any] struct {
 	Clock counterfoil.Clock
-	// Limit bounds a fetch. One that does not heed its context goes on, alone:
-	// no second is begun beside it, and callers leave it behind.
+	// Limit bounds a fetch. One that does not obey its context continues alone:
+	// no second is started beside it, and callers return.
 	Limit time.Duration
 
 	group singleflight.Group
 }
 
-// Do returns what fetch does, or what the one under way does. The fetch's
-// context is its own; ctx ends the waiting only.
+// Do returns the result of fetch, or of the one under way. The fetch's context
+// is its own; ctx ends the waiting only.
 func (f *Flight[T]) Do(ctx context.Context, fetch func(context.Context) (T, error)) (T, error) {
 	var none T
 	results := f.group.DoChan("", func() (any, error) {

@@ -1,12 +1,10 @@
-// Package remote is how a credential is fetched from a service that keeps it.
-// Use it below client/credential, between a service's own library and the
-// network.
+// Package remote fetches a credential from a service that keeps it. Use it below
+// client/credential, between a service's own library and the network.
 //
-// It promises that a request goes by verified TLS to the host that it names and
-// nowhere else, that an answer is bounded, and that its errors are one line in
-// words of this house: services and their libraries repeat what was sent and
-// answered, and that may be the secret. It is a foundation without promises to
-// importers.
+// A request goes by verified TLS to the host that it names and nowhere else; a
+// response is bounded; and errors are one line in this package's words: services
+// and their libraries repeat requests and responses, which may hold the secret.
+// Its API may change.
 package remote
 
 import (
@@ -27,8 +25,8 @@ import (
 )
 
 const (
-	// MaxAnswer bounds an answer, in bytes: a secret of MaxSecret in its longest
-	// escaped form, and what goes with it.
+	// MaxAnswer bounds a response, in bytes: a secret of MaxSecret in its
+	// longest escaped form, and its envelope.
 	MaxAnswer = 512 << 10
 	// MaxSecret bounds a secret, in bytes, as AWS and Google do.
 	MaxSecret = 64 << 10
@@ -37,27 +35,26 @@ const (
 var (
 	errTooLarge = fmt.Errorf("the answer is larger than %d bytes", MaxAnswer)
 	errAway     = errors.New(
-		"the name of its metadata service leads to another machine, and logins do not travel in the clear: see what resolves it",
+		"the name of its metadata service leads to another machine, and logins are not sent in the clear: check its resolver",
 	)
-	errPlain = errors.New("its address is not an https one, and neither logins nor secrets travel in the clear: change the endpoint")
+	errPlain = errors.New("its address is not https, and neither logins nor secrets are sent in the clear: change the endpoint")
 )
 
-// Client sends requests. A redirect is an answer like any other.
+// Client sends requests. A redirect is a response like any other.
 type Client struct {
-	// Base is what dials; default one for all Clients, like
-	// http.DefaultTransport but with TLS 1.2 as its least.
+	// Base dials; default one for all Clients, like http.DefaultTransport but
+	// with at least TLS 1.2.
 	Base http.RoundTripper
-	// Metadata lets plain http pass to this machine and to the link: there a
-	// platform's metadata service gives logins, and has no TLS. It passes no
-	// proxy, which is elsewhere, and connects to nothing that is elsewhere by
-	// whatever name.
+	// Metadata allows plain http to this machine and to the link: there a
+	// platform's metadata service provides logins, and has no TLS. Such a
+	// request uses no proxy, and connects to no other machine by whatever name.
 	Metadata bool
 
 	once  sync.Once
-	plain http.RoundTripper // what dials without TLS
+	plain http.RoundTripper // dials without TLS
 }
 
-// onLink reports whether a host is this machine, or one that no router reaches.
+// onLink reports whether a host is this machine, or one that is not routed.
 func onLink(host string) bool {
 	if host == "localhost" || host == "metadata.google.internal" {
 		return true
@@ -66,12 +63,12 @@ func onLink(host string) bool {
 	return err == nil && (at.IsLoopback() || at.IsLinkLocalUnicast())
 }
 
-// Doer is what the libraries of services send requests with.
+// Doer is the interface that the libraries of services send requests with.
 type Doer interface {
 	Do(*http.Request) (*http.Response, error)
 }
 
-// Of returns a Client that dials as d does. Of an *http.Client it takes the
+// Of returns a Client that dials as d does. Of an *http.Client it uses the
 // transport only: the client itself would follow redirects, and keep cookies.
 func Of(d Doer) *Client {
 	switch d := d.(type) {
@@ -105,12 +102,12 @@ var base = sync.OnceValue(func() http.RoundTripper {
 // direct is base for plain http.
 var direct = sync.OnceValue(func() http.RoundTripper { return staying(base()) })
 
-// google6 is metadata.google.internal where there is IPv6 only. Of the addresses
-// that routers can reach it is the one that leads to the machine's host.
+// google6 is metadata.google.internal where there is IPv6 only. It is the one
+// routable address that leads to the machine's host.
 var google6 = netip.MustParseAddr("fd20:ce::254")
 
-// staying returns rt without proxies and without connections to elsewhere, when
-// it is one that can be told; others know themselves where they dial.
+// staying returns rt without proxies and without connections to other machines,
+// if rt can be configured so; others are responsible for where they dial.
 func staying(rt http.RoundTripper) http.RoundTripper {
 	t, ok := rt.(*http.Transport)
 	if !ok {
@@ -118,7 +115,7 @@ func staying(rt http.RoundTripper) http.RoundTripper {
 	}
 	t = t.Clone()
 	t.Proxy = nil
-	// A login is asked for once in its life, and whoever gave rt closes the idle
+	// A login is requested once in its life, and the owner of rt closes the idle
 	// connections of rt only.
 	t.DisableKeepAlives = true
 	dial := t.DialContext
@@ -139,8 +136,8 @@ func staying(rt http.RoundTripper) http.RoundTripper {
 	return t
 }
 
-// stays reports whether at is where a request to the address may go: names are
-// resolved by somebody, and localhost is this machine and nothing else.
+// stays reports whether a request to the address may go to at: names must be
+// resolved, and localhost is this machine only.
 func stays(address string, at netip.Addr) bool {
 	if host, _, err := net.SplitHostPort(address); err == nil && host == "localhost" {
 		return at.IsLoopback()
@@ -148,7 +145,7 @@ func stays(address string, at netip.Addr) bool {
 	return at.IsLoopback() || at.IsLinkLocalUnicast() || at == google6
 }
 
-// Check reports whether what dials would speak with whoever answers.
+// Check reports whether the transport would accept an unverified server.
 func (c *Client) Check() error {
 	t, ok := c.Base.(*http.Transport)
 	if !ok || t.TLSClientConfig == nil {
@@ -163,7 +160,7 @@ func (c *Client) Check() error {
 	return nil
 }
 
-// Do sends one request; the libraries of services ask for it by this name.
+// Do sends one request; the libraries of services call it by this name.
 func (c *Client) Do(req *http.Request) (*http.Response, error) { return c.RoundTrip(req) }
 
 // RoundTrip sends one request.
@@ -189,7 +186,7 @@ func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// direct returns what plain http goes by.
+// direct returns the transport for plain http.
 func (c *Client) direct() http.RoundTripper {
 	if c.Base == nil {
 		return direct()
@@ -198,7 +195,7 @@ func (c *Client) direct() http.RoundTripper {
 	return c.plain
 }
 
-// bounded is a body that fails where it goes on beyond what is left.
+// bounded is a body that fails when it exceeds the bound.
 type bounded struct {
 	body io.ReadCloser
 	left int
@@ -218,7 +215,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 
 func (b *bounded) Close() error { return b.body.Close() }
 
-// Reason says why a request had no answer, without repeating any part of it.
+// Reason says why a request had no response, without repeating any part of it.
 func Reason(ctx context.Context, err error) error {
 	var dns *net.DNSError
 	var operation *net.OpError
@@ -227,7 +224,7 @@ func Reason(ctx context.Context, err error) error {
 	var authority x509.UnknownAuthorityError
 	switch {
 	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
-		return fmt.Errorf("no whole answer in time: %w", context.DeadlineExceeded)
+		return fmt.Errorf("no complete answer in time: %w", context.DeadlineExceeded)
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, errPlain):
@@ -239,9 +236,9 @@ func Reason(ctx context.Context, err error) error {
 	case errors.As(err, &host):
 		return errors.New("its certificate is for another host")
 	case errors.As(err, &authority):
-		return errors.New("its certificate is of an authority that is not trusted")
+		return errors.New("its certificate is of an untrusted authority")
 	case errors.As(err, &certificate):
-		return errors.New("its certificate is not valid, or not any more")
+		return errors.New("its certificate is invalid or has expired")
 	case errors.As(err, &dns):
 		return Passing(errors.New("its name cannot be resolved"))
 	case errors.As(err, &operation) && operation.Op != "remote error":
@@ -249,12 +246,12 @@ func Reason(ctx context.Context, err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return Passing(errors.New("the answer breaks off"))
 	}
-	return errors.New("there is no answer that can be read")
+	return errors.New("the answer cannot be read")
 }
 
-// Passing marks a failure that may pass without anybody's doing, so that a Source
-// does not take it for a refusal: it wraps a counterfoil.Error whose Class is
-// Transient. The words stay those of err.
+// Passing marks a transient failure, so that a Source does not treat it as a
+// refusal: it wraps a counterfoil.Error whose Class is Transient. The text is
+// that of err.
 func Passing(err error) error { return passing{err} }
 
 type passing struct{ error }
@@ -263,14 +260,13 @@ func (p passing) Unwrap() []error {
 	return []error{p.error, &counterfoil.Error{Reason: counterfoil.Unavailable}}
 }
 
-// Passes reports whether a status says that the same request may be answered
-// later.
+// Passes reports whether a status means that the same request may succeed later.
 func Passes(status int) bool {
 	return status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= 500
 }
 
-// Value is what was kept, as a secret: without the line end that editors and
-// shells leave behind, as with a file.
+// Value is the stored value, as a secret: without the trailing line end that
+// editors and shells add, as with a file.
 func Value(kept string) (counterfoil.Secret, error) {
 	switch value := strings.TrimRight(kept, "\r\n"); {
 	case value == "":

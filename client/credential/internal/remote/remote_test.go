@@ -324,7 +324,7 @@ func TestReason(t *testing.T) {
 		is   error
 	}{
 		"the caller has left": {left, errors.New(stranger), "context canceled", context.Canceled},
-		"it is late":          {late, errors.New(stranger), "no whole answer in time", context.DeadlineExceeded},
+		"it is late":          {late, errors.New(stranger), "no complete answer in time", context.DeadlineExceeded},
 		"something else":      {t.Context(), errors.New(stranger), "no answer that can be read", nil},
 		"TLS says something":  {t.Context(), tls.AlertError(40), "no answer that can be read", nil},
 		"the other end's TLS": {t.Context(), &net.OpError{Op: "remote error", Err: errors.New(stranger)}, "no answer that can be read", nil},

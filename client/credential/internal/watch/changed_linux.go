@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// changeTime is when the file was last changed in any way. Unlike the time of
-// modification nobody can set it back, as cp -p and rsync do.
+// changeTime is when the file was last changed in any way. Unlike the
+// modification time it cannot be set back, as cp -p and rsync do.
 func changeTime(info fs.FileInfo) time.Time {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return time.Unix(st.Ctim.Unix())

@@ -7,6 +7,6 @@ import (
 	"time"
 )
 
-// changeTime is not asked of this system: the time of modification, the size and
-// the file's identity must do.
+// changeTime is not available here: the modification time, the size and the
+// file's identity must suffice.
 func changeTime(fs.FileInfo) time.Time { return time.Time{} }

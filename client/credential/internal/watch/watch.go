@@ -1,5 +1,4 @@
-// Package watch reads a file again whenever it was changed. It is a foundation
-// without promises to importers.
+// Package watch reads a file again whenever it changes. Its API may change.
 package watch
 
 import (
@@ -19,31 +18,31 @@ import (
 )
 
 const (
-	// settling is how old a change must be before the file is taken for read: in
-	// the same tick of the file system's clock it may be written once more, and
-	// look the same. The coarsest such clock in use (FAT) ticks every 2 s.
+	// settling is how old a change must be before the file counts as read: in
+	// the same tick of the file system's clock it may be written again, and look
+	// the same. The coarsest such clock in use (FAT) ticks every 2 s.
 	settling = 3 * time.Second
-	// grace is how long the last good value serves while the file is missing,
-	// empty or cannot be understood: it may be half replaced.
+	// grace is how long the last valid value is used while the file is missing,
+	// empty or invalid: it may be half replaced.
 	grace = 10 * time.Second
 	// minPause and maxPause bound the wait, which doubles, before the same bytes
-	// are tried again: understanding them may cost a second of work.
+	// are tried again: parsing them may cost a second of work.
 	minPause = time.Second
 	maxPause = 30 * time.Second
 )
 
-// foreignError is that others can write the file. It is never excused by a value
-// from before.
+// foreignError says that others can write the file. A previous value never
+// excuses it.
 type foreignError struct{ error }
 
-// File is a file that is watched. Make it with New. It is safe for concurrent
-// use, and needs no closing: it looks when it is asked.
+// File is a watched file. Make it with New. It is safe for concurrent use, and
+// needs no closing: it checks the file when it is called.
 type File[T any] struct {
 	path  string
 	max   int64
 	clock counterfoil.Clock
 	parse func(context.Context, []byte) (T, error)
-	// foreign says why a file is refused by its mode and owner.
+	// foreign says why a file is refused for its mode and owner.
 	foreign func(fs.FileInfo) error
 	turn    chan struct{} // held by who reads; a channel, so that waiting ends with a context
 	state   atomic.Pointer[state[T]]
@@ -65,8 +64,8 @@ type state[T any] struct {
 }
 
 // New returns the file at path, of at most max bytes. Parse makes the value; the
-// bytes are overwritten when it returns. A loose one is held to what operators may
-// do, others to what is safe without somebody who is warned.
+// bytes are overwritten when it returns. A loose file follows the rules for
+// operators' files; others must be safe without warnings.
 func New[T any](path string, max int64, loose bool, clock counterfoil.Clock, parse func(context.Context, []byte) (T, error)) *File[T] {
 	f := &File[T]{path: path, max: max, clock: clock, parse: parse, foreign: files.Foreign, turn: make(chan struct{}, 1)}
 	if loose {
@@ -75,11 +74,11 @@ func New[T any](path string, max int64, loose bool, clock counterfoil.Clock, par
 	return f
 }
 
-// Get returns the value of what the file holds now. It costs a stat where
-// nothing has changed. While the file is missing, empty or not understood, the
-// value from before serves for 10 s; a file that other users can write, or that
-// belongs to one of them, is refused at once. Who may only read it is the
-// operator's judgement: Kubernetes mounts secrets readable to all of a container.
+// Get returns the value of the file's current content. It costs a stat if
+// nothing has changed. While the file is missing, empty or invalid, the previous
+// value is used for 10 s; a file that other users can write, or that belongs to
+// one of them, is refused at once. Files that others can only read are the
+// operator's decision: Kubernetes mounts secrets readable to all of a container.
 func (f *File[T]) Get(ctx context.Context) (T, error) {
 	if s := f.state.Load(); s != nil && f.stands(s) {
 		return s.value, nil
@@ -93,7 +92,7 @@ func (f *File[T]) Get(ctx context.Context) (T, error) {
 	}
 	s := f.state.Load()
 	if s != nil && f.stands(s) {
-		return s.value, nil // whoever read before this caller
+		return s.value, nil // read by an earlier caller
 	}
 	if s == nil {
 		s = &state[T]{}
@@ -110,7 +109,7 @@ func (f *File[T]) Get(ctx context.Context) (T, error) {
 	return none, s.err
 }
 
-// stands reports whether s is what the file holds, by looking at its outside.
+// stands reports whether s is the file's content, by its metadata.
 func (f *File[T]) stands(s *state[T]) bool {
 	if s.err != nil || !s.settled {
 		return false
@@ -160,7 +159,7 @@ func (f *File[T]) read(ctx context.Context, old *state[T]) *state[T] {
 	return &state[T]{info: next.info, settled: next.settled, has: true, value: value, sum: sum}
 }
 
-// fail notes why there is no new value.
+// fail records why there is no new value.
 func (s *state[T]) fail(now time.Time, err error) {
 	if s.err == nil {
 		s.since = now
@@ -168,14 +167,14 @@ func (s *state[T]) fail(now time.Time, err error) {
 	s.err = err
 }
 
-// bytes reads the file; what it tells of the file is of the one that it read.
+// bytes reads the file and returns the info of the one that it read.
 func (f *File[T]) bytes() ([]byte, fs.FileInfo, error) {
 	info, err := os.Stat(f.path)
 	if err != nil {
 		return nil, nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, nil, errors.New("it is not a regular file") // a pipe would hold whoever opens it
+		return nil, nil, errors.New("it is not a regular file") // opening a pipe would block
 	}
 	file, err := os.Open(f.path)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package remotetest is what the tests of credentials that a service keeps have
-// in common: a service on TLS that fails as told, the faults that each of them
-// must bear, and a search for secrets in what is printed.
+// Package remotetest is the common part of tests of credentials that a service
+// keeps: a TLS service that fails as told, the faults that each package must
+// handle, and a search for secrets in printed text.
 package remotetest
 
 import (
@@ -29,8 +29,8 @@ import (
 // Start is what clocks show first.
 var Start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// Service is a server on TLS. Its certificate is for 127.0.0.1, example.com and
-// *.example.com, to which its transport finds the way.
+// Service is a TLS server. Its certificate is for 127.0.0.1, example.com and
+// *.example.com, which its transport resolves.
 type Service struct {
 	*httptest.Server
 	handler http.Handler
@@ -42,8 +42,8 @@ type Service struct {
 // running counts services, whose connections hold goroutines.
 var running atomic.Int64
 
-// Serve starts a service, and stops it with the test. When the last has stopped,
-// what is left of the packages under test is an error.
+// Serve starts a service, and stops it with the test. After the last has
+// stopped, goroutines of the packages under test are an error.
 func Serve(t testing.TB, h http.Handler) *Service {
 	t.Helper()
 	s := &Service{handler: h}
@@ -70,7 +70,7 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Break has requests answered by fault where it returns true; nil mends the
+// Break makes fault answer requests while it returns true; nil repairs the
 // service.
 func (s *Service) Break(fault func(http.ResponseWriter, *http.Request) bool) {
 	s.mu.Lock()
@@ -79,7 +79,7 @@ func (s *Service) Break(fault func(http.ResponseWriter, *http.Request) bool) {
 }
 
 // Answer breaks the service with a status and a body, for as many requests as
-// times says, or for ever when it is negative.
+// times says, or forever if it is negative.
 func (s *Service) Answer(times, status int, body string, headers ...string) {
 	var mu sync.Mutex
 	s.Break(func(w http.ResponseWriter, _ *http.Request) bool {
@@ -108,14 +108,14 @@ func (s *Service) Asked() int {
 // Transport trusts the service and finds its names.
 func (s *Service) Transport() *http.Transport { return s.Client().Transport.(*http.Transport) }
 
-// Clock passes over waits that are shorter than a limit, such as those between
-// attempts, and stands still for the others.
+// Clock skips waits that are shorter than a limit, such as those between
+// attempts, and does not advance for the others.
 type Clock struct{ *clock.Manual }
 
 // NewClock returns a clock that shows Start.
 func NewClock() Clock { return Clock{clock.NewManual(Start)} }
 
-// Sleep waits until the clock is turned, where d is 9 s or more.
+// Sleep waits until the clock is advanced, if d is 9 s or more.
 func (c Clock) Sleep(ctx context.Context, d time.Duration) error {
 	if d < 9*time.Second {
 		return ctx.Err()
@@ -123,12 +123,12 @@ func (c Clock) Sleep(ctx context.Context, d time.Duration) error {
 	return c.Manual.Sleep(ctx, d)
 }
 
-// Open opens the secret that the service keeps: dialling with base, kept as o
+// Open opens the secret that the service keeps: dialling with base, cached as o
 // says.
 type Open func(t *testing.T, base http.RoundTripper, o credential.KeepOptions) client.SecretFunc
 
-// Rotation holds that a secret which set changes at the service is used without
-// a restart, and that the last one serves while the service is down.
+// Rotation checks that a secret which set changes at the service is used without
+// a restart, and that the last one is used while the service is down.
 func (s *Service) Rotation(t *testing.T, open Open, set func(secret string)) {
 	now := NewClock()
 	get := open(t, s.Transport(), credential.KeepOptions{Clock: now})
@@ -157,9 +157,9 @@ func (s *Service) Rotation(t *testing.T, open Open, set func(secret string)) {
 	expect("when the service is back", "the third")
 }
 
-// Faults holds that every failure of a service is an error of one line without
-// any of secrets, and that nothing goes elsewhere. kept must be a secret that
-// the service gives when it does not fail.
+// Faults checks that every failure of a service is an error of one line without
+// any of secrets, and that nothing is sent to other hosts. kept must be a secret
+// that the service returns when it does not fail.
 func (s *Service) Faults(t *testing.T, open Open, secrets ...string) {
 	elsewhere := Serve(t, http.NotFoundHandler())
 	changed := func(change func(*http.Transport)) http.RoundTripper {
@@ -177,7 +177,7 @@ func (s *Service) Faults(t *testing.T, open Open, secrets ...string) {
 		"refuses connections": {base: changed(func(tr *http.Transport) { tr.DialContext = nowhere(t) }), want: "connection refused"},
 		"unknown authority": {
 			base: changed(func(tr *http.Transport) { tr.TLSClientConfig.RootCAs = x509.NewCertPool() }),
-			want: "of an authority that is not trusted",
+			want: "of an untrusted authority",
 		},
 		"certificate of another": {
 			base: changed(func(tr *http.Transport) { tr.TLSClientConfig.ServerName = "other.test" }),
@@ -230,7 +230,8 @@ func (s *Service) Faults(t *testing.T, open Open, secrets ...string) {
 	}
 }
 
-// hangs holds that a service that says nothing is given up after 10 s.
+// hangs checks that a call to a service that does not answer is canceled after
+// 10 s.
 func (s *Service) hangs(t *testing.T, open Open) {
 	arrived := make(chan struct{}, 10)
 	s.Break(func(_ http.ResponseWriter, r *http.Request) bool {
@@ -251,12 +252,12 @@ func (s *Service) hangs(t *testing.T, open Open) {
 		t.Fatal(err)
 	}
 	now.Turn(10 * time.Second)
-	if err := <-done; !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no whole answer in time") {
+	if err := <-done; !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no complete answer in time") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// nowhere dials a port at which nobody listens.
+// nowhere dials a port without a listener.
 func nowhere(t *testing.T) func(context.Context, string, string) (net.Conn, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -289,13 +290,13 @@ func page(w http.ResponseWriter, text string) {
 	_, _ = io.WriteString(w, "<!doctype html>\n<title>Sign in</title>\n"+text)
 }
 
-// wrong answers with a number wherever a service has a secret.
+// wrong answers with a number in place of a secret.
 func wrong(w http.ResponseWriter, echo string) {
 	fmt.Fprintf(w, `{"SecretString":7,"value":7,"payload":{"data":7},"note":%q}`, echo)
 }
 
-// Clean holds that err is one line, and that none of secrets shows however it is
-// printed.
+// Clean checks that err is one line, and that no secret shows in any printed
+// form.
 func Clean(t testing.TB, err error, secrets ...string) {
 	t.Helper()
 	for e := err; e != nil; e = errors.Unwrap(e) {
@@ -313,7 +314,7 @@ func Clean(t testing.TB, err error, secrets ...string) {
 	}
 }
 
-// noneLeft holds that no goroutine stands in what is under test.
+// noneLeft checks that no goroutine is inside the code under test.
 func noneLeft(t testing.TB) {
 	for end := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
 		left := stacks()
@@ -327,7 +328,7 @@ func noneLeft(t testing.TB) {
 	}
 }
 
-// stacks are those of goroutines that credentials and their libraries began.
+// stacks are those of goroutines that credentials and their libraries started.
 func stacks() string {
 	all := make([]byte, 1<<20)
 	all = all[:runtime.Stack(all, true)]
