@@ -1,13 +1,13 @@
-// Package clientoauth2 gives the tokens of package client to libraries that want
-// a golang.org/x/oauth2 TokenSource, such as SDKs and gRPC credentials. Where a
-// program makes the calls itself, client.Transport is better: an
+// Package clientoauth2 provides the tokens of package client to libraries that
+// take a golang.org/x/oauth2 TokenSource, such as SDKs and gRPC credentials.
+// Where a program makes the calls itself, client.Transport is better: an
 // oauth2.Transport neither answers a 401 with a new token, nor retries, nor
-// keeps a limit, nor sends an API key, a tenant or a proof, nor does it keep the
+// observes a limit, nor sends an API key, a tenant or a proof, nor restricts the
 // token to the API's origin.
 //
-// It promises that the tokens are those of the Source, renewed ahead by it, and
-// that a holder of one asks again within a minute. An oauth2.Token shows its
-// value when it is printed; nothing else of this package does.
+// The tokens are those of the Source, which renews them early, and a holder of
+// one asks again within a minute. An oauth2.Token shows its value when it is
+// printed; nothing else of this package does.
 package clientoauth2
 
 import (
@@ -29,20 +29,20 @@ import (
 const ahead = time.Minute
 
 // TokenSource returns one whose tokens are those of s. Its Token method waits
-// for a token until ctx ends, and 30 s or what the Source's Timeout is; it
-// costs next to nothing while there is one, so it needs no ReuseTokenSource
-// around it, though oauth2.NewClient puts one there.
+// for a token until ctx ends, and at most 30 s or the Source's Timeout. It is
+// cheap while there is a token, so it needs no ReuseTokenSource around it,
+// though oauth2.NewClient adds one.
 //
-// The Expiry of a token is its end, or a minute from now when that is sooner:
-// what keeps a token up to its Expiry would otherwise never see that it was
-// renewed ahead, dropped or replaced. The end is Extra("expires_at"), a
+// The Expiry of a token is its end, or a minute from now if that is sooner: a
+// cache that keeps a token until its Expiry would otherwise never see that it
+// was renewed early, dropped or replaced. The end is Extra("expires_at"), a
 // time.Time, and the scopes that the provider said it granted are
 // Extra("scope"), a string.
 //
-// An error is a [*counterfoil.Error] for errors.As, and when the provider has
-// answered an [*oauth2.RetrieveError] as well, with status, Retry-After, code and
-// description and without the body, for libraries that branch on that. A token
-// that is bound to a key (RFC 9449) is refused, because calls would lack its
+// An error is a [*counterfoil.Error] for errors.As, and if the provider has
+// answered an [*oauth2.RetrieveError] as well, with status, Retry-After, code
+// and description and without the body, for libraries that branch on that. A
+// sender-constrained token (RFC 9449) is refused, because calls would lack its
 // proof.
 func TokenSource(ctx context.Context, s *client.Source) oauth2.TokenSource {
 	return &source{ctx, s}
@@ -88,8 +88,8 @@ func failure(err error) error {
 	if !ok || e.Status == 0 {
 		return err
 	}
-	// Status and header must be there: RetrieveError's own methods, and libraries,
-	// look into the Response without asking.
+	// Status and header must be set: RetrieveError's own methods, and libraries,
+	// read the Response without checking.
 	resp := &http.Response{
 		Status: fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status)), StatusCode: e.Status,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Body: http.NoBody,

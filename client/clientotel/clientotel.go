@@ -5,18 +5,19 @@
 //	telemetry, err := clientotel.New(clientotel.Options{})
 //	// client.Config{OnEvent: telemetry.OnEvent}
 //
-// It tells of token requests and of what is decided, not of each call: for spans
-// of the calls wrap the transport, as Transport.Base for one span an attempt,
+// It reports token requests and decisions, not each call: for spans of the calls
+// wrap the transport, as Transport.Base for one span per attempt,
 //
 //	&client.Transport{Source: s, Base: otelhttp.NewTransport(base)}
 //
-// or around it, otelhttp.NewTransport(&client.Transport{Source: s}), for one span
-// a call, its waits and repetitions included. A Base of its own does not show the
-// client certificate that a token may be bound to: there, wrap around.
+// or around it, otelhttp.NewTransport(&client.Transport{Source: s}), for one
+// span per call, including its waits and retries. A Base of its own does not
+// present the client certificate that a token may be bound to: in that case,
+// wrap around.
 //
-// It is a module of its own and needs the OpenTelemetry API alone. It promises
-// that the values of the metrics' attributes are bounded whatever a provider
-// answers, and that nothing holds a secret or a token.
+// It is a module of its own and needs the OpenTelemetry API alone. The values of
+// the metrics' attributes are bounded whatever a provider answers, and nothing
+// holds a secret or a token.
 package clientotel
 
 import (
@@ -53,16 +54,16 @@ type Options struct {
 	TracerProvider trace.TracerProvider
 }
 
-// Telemetry is what a program's Sources share:
+// Telemetry is shared by a program's Sources:
 //
 //	counterfoil.client.events                   counter of all events
 //	counterfoil.client.token_request.duration   histogram in s, each attempt for itself
 //	span "token request"                        each attempt, of kind client
 //
-// A token request's span is a child of the span of the caller that began the
-// request, which all callers share: who only waits for it has none. The other
-// events are events of the span that they find, so that a call's span says
-// that and why it was retried. It is safe for concurrent use.
+// A token request's span is a child of the span of the caller that started the
+// request, which all callers share: callers that only wait have none. Other
+// events are added to the span of their context, so that a call's span says that
+// and why it was retried. It is safe for concurrent use.
 type Telemetry struct {
 	clients  label.Clients
 	tracer   trace.Tracer
@@ -115,7 +116,7 @@ func (t *Telemetry) OnEvent(ctx context.Context, e counterfoil.Event) {
 	}
 }
 
-// span leaves that of a token request which has ended.
+// span emits the span of a token request that has ended.
 func (t *Telemetry) span(ctx context.Context, e counterfoil.Event, common []attribute.KeyValue) {
 	_, span := t.tracer.Start(ctx, "token request", trace.WithTimestamp(e.Time.Add(-e.Duration)), trace.WithSpanKind(trace.SpanKindClient),
 		trace.WithAttributes(common...), trace.WithAttributes(semconv.HTTPRequestMethodPost), trace.WithAttributes(details(e)...))

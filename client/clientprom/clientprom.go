@@ -5,9 +5,8 @@
 //	prometheus.MustRegister(metrics)
 //	// client.Config{OnEvent: metrics.OnEvent}
 //
-// It is a module of its own. It promises that the series are bounded whatever a
-// provider answers, and that none holds a secret, a token or a word of an
-// answer.
+// It is a module of its own. The series are bounded whatever a provider answers,
+// and none holds a secret, a token or text of a response.
 package clientprom
 
 import (
@@ -28,10 +27,10 @@ import (
 //	counterfoil_client_last_token_timestamp_seconds{provider,client_id}
 //	    when the last token was obtained or renewed, in seconds since 1970
 //
-// The labels are few: reason is one of package counterfoil's, status the class of
-// the HTTP status (4xx), each empty when there is none; what is not expected is
-// "other", and so are clients after the first thousand. All Sources of a program
-// may share one Metrics. It is safe for concurrent use.
+// The labels are few: reason is one of package counterfoil's, status the class
+// of the HTTP status (4xx), each empty if absent; unexpected values are "other",
+// and so are clients after the first thousand. All Sources of a program may
+// share one Metrics. It is safe for concurrent use.
 type Metrics struct {
 	clients  label.Clients
 	events   *prometheus.CounterVec

@@ -11,9 +11,9 @@ import (
 	"github.com/valkey-io/valkey-go"
 )
 
-// Clear removes the tokens whose key starts with prefix, everywhere, and what
-// is remembered of failures. What cannot be removed keeps it from nothing else.
-// While the server is away it removes those known here, and there later.
+// Clear removes the tokens whose key starts with prefix, everywhere, and the
+// remembered failures. An entry that cannot be removed does not stop it. While
+// the server is away it removes those known here, and there later.
 func (c *Cache) Clear(ctx context.Context, prefix string) error {
 	known := c.entries.list(prefix)
 	for _, e := range known {
@@ -38,7 +38,7 @@ func (c *Cache) Clear(ctx context.Context, prefix string) error {
 // answer, and the first error of the others.
 func (s *server) keys(ctx context.Context, prefix string) ([]string, error) {
 	if strings.Trim(prefix, keyDigits) != "" {
-		return nil, nil // no key starts so
+		return nil, nil // no key starts like this
 	}
 	if err := s.circuit.enter(s.clock.Now()); err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ import (
 )
 
 // entry is what this process knows of a key. Its counter comes first: a Source
-// that holds the counter holds the entry.
+// that holds the counter keeps the entry alive.
 type entry struct {
 	changes atomic.Uint64
 	key     string
@@ -25,27 +25,29 @@ type entry struct {
 
 	mu    sync.Mutex
 	token counterfoil.Token
-	// order grows with each change of the token: twice its generation, one more
-	// once it is dropped, 0 for none ever.
+	// order increases with each change of the token: twice its generation, plus
+	// one once it is dropped, 0 if there never was one.
 	order int64
-	// taken is when the token began to be here, and left how long it had then, for
-	// the wall clock can be set back.
+	// taken is when this process obtained the token, and left its remaining
+	// lifetime then, because the wall clock can be set back.
 	taken time.Time
 	left  time.Duration
 	// issued is when the latest of the tokens here so far was issued.
 	issued time.Time
-	// trouble is why what the server has under key is of no use, nil when it is.
+	// trouble is why what the server has under key cannot be used, nil if it
+	// can.
 	trouble error
-	// looked says that it is known which key sealed what the server has, and stale
-	// that it was not the first of this ring.
+	// looked says that it is known which key sealed what the server has, and
+	// stale that it was not the first of this ring.
 	looked, stale bool
-	// news ends when something has come from the server.
+	// news is closed when something has come from the server.
 	news context.Context
 	tell context.CancelFunc
 }
 
-// current returns the token, its order, and what ends at the next news. A token
-// that has lived for its time is none, whatever the wall clock shows.
+// current returns the token, its order, and a channel that is closed at the next
+// news. A token past its lifetime is not returned, whatever the wall clock
+// shows.
 func (e *entry) current(now time.Time) (counterfoil.Token, int64, context.Context) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -55,25 +57,25 @@ func (e *entry) current(now time.Time) (counterfoil.Token, int64, context.Contex
 	return e.token, e.order, e.news
 }
 
-// remains is how long the token lives, by the wall clock and by the monotonic
-// one: neither goes on when it should, the one when it is set back and the other
-// while the machine is suspended.
+// remains is how long the token is valid, by the wall clock and by the monotonic
+// one: either may be wrong, the one if it is set back and the other while the
+// machine is suspended.
 func (e *entry) remains(now time.Time) time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return min(e.token.Expires.Sub(now), e.left-now.Sub(e.taken))
 }
 
-// put takes over a token that lives for left from taken, or its end, if it is
+// put adopts a token that is valid for left from taken, or its removal, if it is
 // newer than what is there.
 func (e *entry) put(t counterfoil.Token, order int64, taken time.Time, left time.Duration) {
 	e.mu.Lock()
 	newer := order > e.order
 	changed := newer && t.Value != e.token.Value
 	if newer {
-		// What came over the network seems up to a round trip older than it is: it must
-		// not seem older than the one before, dropped or not, unless that one's time is
-		// of a clock that was wrong.
+		// A token from the network seems up to a round trip older than it is: it
+		// must not seem older than the previous one, dropped or not, unless that
+		// one's time is from a wrong clock.
 		if behind := e.issued.Sub(t.Issued); behind > 0 && behind <= roundTrip && e.issued.Before(t.Expires) {
 			t.Issued = e.issued
 		}
@@ -88,10 +90,10 @@ func (e *entry) put(t counterfoil.Token, order int64, taken time.Time, left time
 	}
 }
 
-// roundTrip is the most that one makes a token seem older.
+// roundTrip is the most that a round trip can make a token seem older.
 const roundTrip = 2 * time.Second
 
-// drop ends the token if it is rejected; any for "".
+// drop removes the token if it equals rejected; any for "".
 func (e *entry) drop(rejected counterfoil.Secret) {
 	e.mu.Lock()
 	dropped := e.token.Value != "" && (rejected == "" || e.token.Value == rejected)
@@ -114,10 +116,10 @@ func (e *entry) bound(st state) {
 	}
 }
 
-// look notes at the first look, and at each comparison of everything, whether
-// what the server has is stale. At every change it would not do: while a key is
-// rotated some processes have the old one first, and others the new one, and
-// would go on to replace each other's.
+// look records at the first look, and at each comparison of everything, whether
+// what the server has is stale. It does not do so at every change: while a key
+// is rotated some processes have the old one first, and others the new one, and
+// would keep replacing each other's values.
 func (e *entry) look(stale bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -144,8 +146,8 @@ func (e *entry) resealed() {
 	e.stale = false
 }
 
-// met notes what the server has under key, nil when that is of use, and reports
-// whether it was otherwise before.
+// met records the state of what the server has under key, nil if it can be used,
+// and reports whether that has changed.
 func (e *entry) met(trouble error) (turned bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -154,7 +156,7 @@ func (e *entry) met(trouble error) (turned bool) {
 	return turned
 }
 
-// wake ends the waiting of those who wait for news.
+// wake ends the waiting of callers that wait for news.
 func (e *entry) wake() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -162,11 +164,11 @@ func (e *entry) wake() {
 	e.news, e.tell = context.WithCancel(context.Background())
 }
 
-// maxIdle is how many entries are kept that nobody uses.
+// maxIdle is how many unused entries are kept.
 const maxIdle = 4096
 
-// entries are those known here. One that is in use is kept by who uses it; of
-// the others the ones used last are kept.
+// entries are those known here. Their users keep the ones in use; of the others
+// the most recently used are kept.
 type entries struct {
 	mu     sync.Mutex
 	all    map[string]weak.Pointer[entry]
@@ -206,7 +208,7 @@ func (s *entries) get(key string) (*entry, error) {
 	return e, nil
 }
 
-// known returns the entry of key if there is one.
+// known returns the entry of key if it exists.
 func (s *entries) known(key string) *entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -247,8 +249,8 @@ func (s *entries) forget(key string) {
 	}
 }
 
-// circuit remembers that the server is away, so that only one in a while waits
-// to find out.
+// circuit remembers that the server is away, so that only one caller from time
+// to time waits to find out.
 type circuit struct {
 	mu    sync.Mutex
 	err   error // nil while it is there
@@ -261,7 +263,7 @@ const (
 	maxPause = time.Second
 )
 
-// enter returns the reason when it is no use to try.
+// enter returns the reason if trying is useless.
 func (c *circuit) enter(now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -271,7 +273,7 @@ func (c *circuit) enter(now time.Time) error {
 	if now.Before(c.next) {
 		return c.err
 	}
-	c.next = now.Add(c.pause) // others wait for what this one finds out
+	c.next = now.Add(c.pause) // others wait for the result of this one
 	return nil
 }
 
@@ -282,7 +284,7 @@ func (c *circuit) lost() error {
 	return c.err
 }
 
-// report takes what a command has met, nil for an answer, and reports whether
+// report records the result of a command, nil for an answer, and reports whether
 // the server was lost or found by it.
 func (c *circuit) report(now time.Time, err error) (turned bool) {
 	c.mu.Lock()

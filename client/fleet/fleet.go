@@ -1,6 +1,6 @@
 // Package fleet is a client.Cache that processes on many machines share over
-// Valkey or Redis (7.0 or newer). Use it where a new token ends the old one, or
-// where hundreds of processes should ask for one token an hour and not for
+// Valkey or Redis (7.0 or newer). Use it where a new token replaces the old one,
+// or where hundreds of processes should request one token an hour instead of
 // hundreds.
 //
 // It promises:
@@ -43,41 +43,41 @@ import (
 )
 
 // Config says where the server is and how tokens are kept there. URL and Keys
-// are always needed.
+// are always required.
 type Config struct {
 	// URL is where the server is, without a password: rediss://user@host:6379/0
 	// (valkeys:// is the same), or unix:///run/valkey.sock?db=0. Further nodes of
 	// a cluster follow as ?addr=host2:6379&addr=host3:6379; ?master_set=NAME says
 	// that the hosts are Sentinels. redis:// and valkey:// are without TLS.
 	URL string
-	// Plaintext allows a URL without TLS to another machine. Tokens are encrypted
-	// all the same, but the password is not, and who is on the way can change what
-	// is stored.
+	// Plaintext allows a URL without TLS to another machine. Tokens are
+	// encrypted nevertheless, but the password is not, and an attacker on the
+	// network can change what is stored.
 	Plaintext bool
-	// TLS is for certificates of one's own; default the system's authorities and
+	// TLS is for certificates of your own; default the system's authorities and
 	// TLS 1.2 or newer. It must verify the server.
 	TLS *tls.Config
-	// Password gives the server's password, if it wants one. It is asked at each
-	// connection, so that a rotated one is picked up.
+	// Password returns the server's password, if it requires one. It is called
+	// at each connection, so that a rotated one is used.
 	Password client.SecretFunc
-	// Prefix is how the names of keys and of the channel on the server begin;
-	// default "counterfoil:". Processes share tokens when they have the same.
+	// Prefix begins the names of keys and of the channel on the server; default
+	// "counterfoil:". Processes with the same prefix share tokens.
 	Prefix string
-	// Keys give the master keys: 32 random bytes in base64 each. The first
+	// Keys return the master keys: 32 random bytes in base64 each. The first
 	// encrypts, all decrypt: to rotate, add the new key as the last everywhere,
-	// then make it the first everywhere, then remove the old one. They are asked
-	// when the cache is opened.
+	// then make it the first everywhere, then remove the old one. They are
+	// called when the cache is opened.
 	Keys []client.SecretFunc
-	// Lease is how long others wait for a process that has died while it asked for
-	// a token; default 3 s or three times Timeout, which is also the least, at most
-	// a minute. One that lives and reaches the server keeps the lease for as long
-	// as it needs.
+	// Lease is how long others wait for a process that has died while it
+	// requested a token; default 3 s or three times Timeout, which is also the
+	// least, at most a minute. A process that is alive and reaches the server
+	// keeps the lease for as long as it needs.
 	Lease time.Duration
 	// Timeout bounds each step at the server; default 1 s, at most 20 s.
 	Timeout time.Duration
-	// OnState, if set, is told why the server or what is stored there is of no
-	// use, and nil when all is well again. It is told one thing after another, in
-	// turn with the work: it must be quick, and must not call the Cache.
+	// OnState, if set, is told why the server or what is stored there cannot be
+	// used, and nil when it can again. It is called synchronously, one call at a
+	// time: it must be quick, and must not call the Cache.
 	OnState func(error)
 	// Clock is for tests; default the machine's.
 	Clock counterfoil.Clock
@@ -108,10 +108,10 @@ type Cache struct {
 
 var _ client.Cache = (*Cache)(nil)
 
-// Open returns a Cache that is to be closed. It connects, and waits for that no
-// longer than ctx; a server that cannot be reached now is tried again and again,
-// and is no error. One that refuses this client or its subscription, or shows a
-// certificate that is not good, is, as is a Config that cannot work.
+// Open returns a Cache, which must be closed. It connects, and waits for that
+// until ctx ends; a server that cannot be reached now is tried again, and is no
+// error. A server that refuses this client or its subscription, or that presents
+// an invalid certificate, is an error, and so is a Config that cannot work.
 func Open(ctx context.Context, cfg Config) (*Cache, error) {
 	cfg.Prefix = cmp.Or(cfg.Prefix, "counterfoil:")
 	cfg.Timeout = cmp.Or(cfg.Timeout, time.Second)
@@ -125,9 +125,9 @@ func Open(ctx context.Context, cfg Config) (*Cache, error) {
 	case cfg.Timeout > 20*time.Second:
 		return nil, errors.New("fleet: Config.Timeout is more than 20 s: a lease lasts three times as long, and a minute at most")
 	case cfg.Lease < 3*cfg.Timeout:
-		return nil, errors.New("fleet: Config.Lease is less than three times Config.Timeout: it would end while it is prolonged")
+		return nil, errors.New("fleet: Config.Lease is less than three times Config.Timeout: it would expire while it is extended")
 	case cfg.Lease > time.Minute:
-		return nil, errors.New("fleet: Config.Lease is more than a minute: a process that lives keeps the lease for as long as it needs")
+		return nil, errors.New("fleet: Config.Lease is more than a minute: a process that is alive keeps the lease for as long as it needs")
 	case len(cfg.Prefix) > 64 || strings.ContainsFunc(cfg.Prefix, func(r rune) bool {
 		return r <= 0x20 || r > 0x7e || strings.ContainsRune(`{}*?[]\^`, r)
 	}):
@@ -161,14 +161,14 @@ func Open(ctx context.Context, cfg Config) (*Cache, error) {
 	c.server.option.DialCtxFn = c.server.noting(option.DialCtxFn)
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	if err := c.begin(ctx); err != nil {
-		c.end() // what is still dialling ends by itself
+		c.end() // connections being dialled end by themselves
 		return nil, err
 	}
 	return c, nil
 }
 
-// begin starts what goes on until Close, and waits until it is known whether the
-// server can be listened to.
+// begin starts the background work, which lasts until Close, and waits until it
+// is known whether the server can be listened to.
 func (c *Cache) begin(ctx context.Context) error {
 	first := make(chan error, 1)
 	c.background(func() { c.follow(first) })
@@ -180,7 +180,7 @@ func (c *Cache) begin(ctx context.Context) error {
 	select {
 	case err := <-first:
 		if isRefusal(err) {
-			return fmt.Errorf("fleet: connect: %w: mend Config.URL, Password or TLS, or what the user may do there", plain(err))
+			return fmt.Errorf("fleet: connect: %w: check Config.URL, Password, TLS and the permissions of the user", plain(err))
 		}
 	case <-limited.Done():
 		if ctx.Err() != nil {
@@ -191,8 +191,8 @@ func (c *Cache) begin(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the connections. Tokens that are in use serve on; a token that is
-// being fetched is not shared any more.
+// Close ends the connections. Tokens in use remain valid; a token that is being
+// fetched is no longer shared.
 func (c *Cache) Close() error {
 	c.end()
 	c.work.Wait()
@@ -216,7 +216,8 @@ func (c *Cache) background(f func()) {
 	}
 }
 
-// Load returns the token under key as this process knows it; it asks nobody.
+// Load returns the token under key as this process knows it, without a network
+// request.
 func (c *Cache) Load(_ context.Context, key string) (counterfoil.Token, bool, error) {
 	e, err := c.entries.get(key)
 	if err != nil {
@@ -226,8 +227,8 @@ func (c *Cache) Load(_ context.Context, key string) (counterfoil.Token, bool, er
 	return t, t.Value != "", nil
 }
 
-// Changes returns the counter of key, which grows whenever another token, or
-// none, is under it, whichever process did that.
+// Changes returns the counter of key, which is incremented whenever the token
+// under it has changed or was removed, by any process.
 func (c *Cache) Changes(key string) *atomic.Uint64 {
 	e, err := c.entries.get(key)
 	if err != nil {
@@ -236,7 +237,7 @@ func (c *Cache) Changes(key string) *atomic.Uint64 {
 	return &e.changes
 }
 
-// Drop removes the token under key if it is rejected, everywhere. While the
+// Drop removes the token under key if it equals rejected, everywhere. While the
 // server is away it removes it here, and there later.
 func (c *Cache) Drop(ctx context.Context, key string, rejected counterfoil.Token) error {
 	e, err := c.entries.get(key)

@@ -17,8 +17,8 @@ import (
 	"github.com/valkey-io/valkey-go"
 )
 
-// merge takes over what the server has, if it is newer than what is here. The
-// error is ErrCacheLost when it cannot be read.
+// merge adopts what the server has, if it is newer than what is here. The error
+// is ErrCacheLost if it cannot be read.
 func (c *Cache) merge(e *entry, st state) error {
 	e.bound(st)
 	e.look(c.resealable(st))
@@ -32,8 +32,8 @@ func (c *Cache) merge(e *entry, st state) error {
 	t, lifetime, err := c.ring.openToken(e.key, st.order/2, st.sealed)
 	switch {
 	case errors.Is(err, seal.ErrDamaged):
-		// Nobody can use it: as if it had been dropped, there too, soon.
-		c.noted(e, errors.New("fleet: a token on the server is damaged or was put there by a stranger: it is not used"))
+		// No process can use it: treat it as dropped, soon also on the server.
+		c.noted(e, errors.New("fleet: a token on the server is damaged or forged: it is not used"))
 		e.put(counterfoil.Token{}, st.order|1, st.sent, 0)
 		c.later(e)
 		return nil
@@ -49,9 +49,9 @@ func (c *Cache) merge(e *entry, st state) error {
 	// The step was no earlier than sent: from there on, the end is never late.
 	left := span(st.ends-st.now, lifetime)
 	if span(st.ends-st.now, maxLifetime) > lifetime+ahead {
-		left = 0 // the server's clock was set back since: how old the token is nobody knows
+		left = 0 // the server's clock was set back since: the token's age is unknown
 	}
-	// The wall clock may have been set since, so it is asked now.
+	// The wall clock may have been set since, so it is read now.
 	now := c.cfg.Clock.Now()
 	t.Expires = now.Round(0).Add(left - clocks.Since(now, st.sent))
 	t.Issued = t.Expires.Add(-lifetime)
@@ -59,29 +59,29 @@ func (c *Cache) merge(e *entry, st state) error {
 	return nil
 }
 
-// ahead is how far a token's time may be ahead of the server's clock: it is set
-// right by some ms all the time.
+// ahead is how far a token's time may be ahead of the server's clock, which is
+// adjusted by some ms all the time.
 const ahead = time.Second
 
-// foreign reports whether a key that this ring lacks sealed what st tells of.
+// foreign reports whether st was sealed under a key that this ring lacks.
 func (c *Cache) foreign(st state) bool {
 	return len(st.keyID) == len(c.ring[0].ID()) && !strings.Contains(c.ring.ids(), st.keyID)
 }
 
-// resealable reports whether another key than the first of this ring sealed what
-// st tells of.
+// resealable reports whether st was sealed under a key of this ring other than
+// the first.
 func (c *Cache) resealable(st state) bool {
 	return len(st.keyID) == len(c.ring[0].ID()) && st.keyID != c.ring[0].ID() && !c.foreign(st)
 }
 
-// reseal seals it anew, so that the other key can be removed from all rings. It
-// need not succeed: the next comparison tries again.
+// reseal seals it again, so that the other key can be removed from all rings. It
+// may fail: the next comparison tries again.
 func (c *Cache) reseal(e *entry, st state) error {
 	anew, digest := "", ""
 	if st.sealed != "" {
 		var err error
 		if anew, digest, err = c.ring.reseal(e.key, st.order/2, st.sealed); err != nil {
-			return nil // merge has told
+			return nil // merge has reported it
 		}
 	}
 	_, err := c.server.try(c.ctx, reseal, e.key, st.sealed, anew, digest, c.ring[0].ID())
@@ -91,14 +91,14 @@ func (c *Cache) reseal(e *entry, st state) error {
 	return err
 }
 
-// ends returns when that ends which is left at the time now, by the server's
-// clock, in ms, as st tells that clock: not later than it does.
+// ends returns when a remaining time of left, measured at now, is over by the
+// server's clock, in ms, as st gives that clock: never too late.
 func (st state) endOf(left time.Duration, now time.Time) int64 {
 	return st.now + (min(left, maxLifetime) + now.Sub(st.got)).Milliseconds() - 1
 }
 
-// sync compares e with the server: what is newer there is taken over, what is
-// newer here is put there.
+// sync compares e with the server: newer values there are adopted, newer values
+// here are stored there.
 func (c *Cache) sync(e *entry) error {
 	st, err := c.server.try(c.ctx, read, e.key)
 	if err != nil {
@@ -106,11 +106,11 @@ func (c *Cache) sync(e *entry) error {
 	}
 	if err := c.merge(e, st); err != nil {
 		e.wake()
-		return nil // it will not pass, and has been told
+		return nil // it is permanent, and already reported
 	}
 	_, order, _ := e.current(st.got)
 	switch {
-	case c.foreign(st): // what this process would put there the others could not read
+	case c.foreign(st): // the others could not read what this process would store
 		c.noted(e, lost(otherKey(st.keyID)))
 		e.wake()
 		return nil
@@ -126,9 +126,9 @@ func (c *Cache) sync(e *entry) error {
 	return c.notOfServer(e, err)
 }
 
-// notOfServer returns err when another try may soon succeed. One that is of e
-// alone is told; the next comparison of everything finds out whether it has
-// passed.
+// notOfServer returns err if another attempt may soon succeed. An error of e
+// alone is reported; the next comparison of everything finds out whether it
+// persists.
 func (c *Cache) notOfServer(e *entry, err error) error {
 	if isOfEntry(err) {
 		c.noted(e, err)
@@ -137,8 +137,8 @@ func (c *Cache) notOfServer(e *entry, err error) error {
 	return err
 }
 
-// restore puts t on a server that does not know it: it has lost its data, or was
-// away.
+// restore stores t on a server that does not know it: it has lost its data, or
+// was away.
 func (c *Cache) restore(e *entry, st state) error {
 	now := c.cfg.Clock.Now()
 	t, order, _ := e.current(now)
@@ -158,13 +158,13 @@ func (c *Cache) restore(e *entry, st state) error {
 	if err != nil {
 		return err
 	}
-	_ = c.merge(e, st) // another was faster; what cannot be read has been told
+	_ = c.merge(e, st) // another was faster; unreadable values have been reported
 	return nil
 }
 
 func number(n int64) string { return strconv.FormatInt(n, 10) }
 
-// later has e compared with the server soon.
+// later makes sure that e is soon compared with the server.
 func (c *Cache) later(all ...*entry) {
 	c.mu.Lock()
 	for _, e := range all {
@@ -177,7 +177,7 @@ func (c *Cache) later(all ...*entry) {
 	}
 }
 
-// reconcile compares with the server what is pending, until Close.
+// reconcile compares pending entries with the server, until Close.
 func (c *Cache) reconcile() {
 	var pause time.Duration
 	for {
@@ -220,9 +220,9 @@ func (c *Cache) syncAll(batch map[*entry]struct{}) (failed []*entry) {
 	return failed
 }
 
-// follow listens for changes, until Close. Whenever it begins to listen
-// everything known is compared, because changes may have been missed. What became
-// of the first try it sends to first.
+// follow listens for changes, until Close. Whenever it starts to listen
+// everything known is compared, because changes may have been missed. It sends
+// the result of the first attempt to first.
 func (c *Cache) follow(first chan<- error) {
 	for pause := time.Duration(0); ; {
 		began := c.cfg.Clock.Now()
@@ -233,16 +233,16 @@ func (c *Cache) follow(first chan<- error) {
 		if listened {
 			pause = 0
 			if c.cfg.Clock.Now().Sub(began) > maxPause {
-				continue // connections end; only one that cannot be made again says something
+				continue // connections end; only one that cannot be made again matters
 			}
 		}
 		if err == nil {
 			err = errors.New("the server ended the subscription")
 		}
 		c.server.met(err, "")
-		sayFirst(first, err) // once it is known to every call
+		sayFirst(first, err) // after every call knows it
 		for _, e := range c.entries.list("") {
-			e.wake() // who waits for news learns that none will come
+			e.wake() // waiting callers learn that no news will come
 		}
 		pause = min(max(2*pause, minPause), maxPause)
 		if c.cfg.Clock.Sleep(c.ctx, pause/2+rand.N(pause)) != nil {
@@ -251,7 +251,7 @@ func (c *Cache) follow(first chan<- error) {
 	}
 }
 
-// sayFirst says what became of the first try, once.
+// sayFirst sends the result of the first attempt, once.
 func sayFirst(first chan<- error, err error) {
 	select {
 	case first <- err:
@@ -259,7 +259,7 @@ func sayFirst(first chan<- error, err error) {
 	}
 }
 
-// listen does so until the connection ends, and reports whether there was one.
+// listen listens until the connection ends, and reports whether there was one.
 func (c *Cache) listen(first chan<- error) (listened bool, err error) {
 	if err := c.server.connect(); err != nil {
 		return false, err
@@ -276,7 +276,7 @@ func (c *Cache) listen(first chan<- error) (listened bool, err error) {
 	subscribe := c.server.connected().B().Subscribe().Channel(c.server.channel).Build()
 	err = c.server.connected().Receive(ctx, subscribe, func(m valkey.PubSubMessage) {
 		if len(m.Message) > maxKey {
-			return // of a stranger
+			return // not from a fleet
 		}
 		if e := c.entries.known(m.Message); e != nil {
 			c.later(e)
@@ -295,7 +295,7 @@ func (c *Cache) alive() error {
 	return nil
 }
 
-// wait returns at the news of e, after d, or with ctx.
+// wait returns at the news of e, after d, or when ctx ends.
 func (c *Cache) wait(ctx, news context.Context, d time.Duration) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

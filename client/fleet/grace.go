@@ -9,23 +9,22 @@ import (
 )
 
 // grace is the time after a break in which this process takes no new lease. The
-// others come back within it: they take their leases again, put back what the
-// server may have lost, and listen again. A token that is asked for earlier ends
-// one that they go on to use, or is a second one.
+// others return within it: they take their leases again, put back what the
+// server may have lost, and listen again. A token that is requested earlier
+// would replace one that they still use, or be a second one.
 type grace struct {
 	mu sync.Mutex
-	// first is when the first of a row of breaks was over, and until when the grace
-	// period ends.
+	// first is when the first of a row of breaks was over, and until when the
+	// grace period ends.
 	first, until time.Time
 }
 
-// gracePeriod is longer than a process that is alive waits until it tries again to
-// connect, which is one and a half times maxPause at most.
+// gracePeriod is longer than the longest wait of a live process before it tries
+// again to connect, which is one and a half times maxPause.
 const gracePeriod = 2 * maxPause
 
-// begin notes that the server was found. Breaks in a row make the grace period
-// twice as long and no longer: a connection that never lasts must not keep tokens
-// from being renewed.
+// begin records that the server was found. Breaks in a row double the grace
+// period once: a connection that keeps breaking must not prevent renewals.
 func (g *grace) begin(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -35,7 +34,7 @@ func (g *grace) begin(now time.Time) {
 	g.until = now.Add(min(gracePeriod, 2*gracePeriod-now.Sub(g.first)))
 }
 
-// left is how long it lasts.
+// left is how much of it remains.
 func (g *grace) left(now time.Time) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -47,9 +46,9 @@ func (g *grace) left(now time.Time) time.Duration {
 
 type dialFunc = func(ctx context.Context, address string, d *net.Dialer, config *tls.Config) (net.Conn, error)
 
-// noting is dial, or the usual way for nil, and notes each connection before
-// anything goes through it. Sentinels lead to another server without an error. A
-// cluster's client connects to a node when it first needs it.
+// noting is dial, or the default for nil, and records each connection before it
+// is used. Sentinels lead to another server without an error. A cluster's client
+// connects to a node when it first needs it.
 func (s *server) noting(dial dialFunc) dialFunc {
 	if dial == nil {
 		dial = func(ctx context.Context, address string, d *net.Dialer, config *tls.Config) (net.Conn, error) {
@@ -68,7 +67,7 @@ func (s *server) noting(dial dialFunc) dialFunc {
 	}
 }
 
-// listens notes that changes are listened for.
+// listens records that changes are listened for.
 func (s *server) listens() {
 	if s.listened.Swap(true) || s.circuit.lost() != nil {
 		s.grace.begin(s.clock.Now())
@@ -77,9 +76,9 @@ func (s *server) listens() {
 	s.met(nil, "")
 }
 
-// answered notes that the server has taken a step at key.
+// answered records that the server has taken a step at key.
 func (s *server) answered(key string) {
-	if s.away() { // the grace period begins before anybody is told that there is a server
+	if s.away() { // the grace period begins before the server is reported as found
 		s.grace.begin(s.clock.Now())
 	}
 	s.dialled.Store(false)

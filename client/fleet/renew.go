@@ -13,9 +13,9 @@ import (
 )
 
 // Renew returns a token that r accepts: the one here; one that another process
-// has got or is getting; or, under the lease of key, the one that it fetches. A
-// failure of another process with the same credentials is returned as long as
-// it stands, as a *counterfoil.Error.
+// has obtained or is obtaining; or, under the lease of key, the one that it
+// fetches. A failure of another process with the same credentials is returned
+// until its pause is over, as a *counterfoil.Error.
 func (c *Cache) Renew(ctx context.Context, key string, r client.Renewal) (counterfoil.Token, error) {
 	none := counterfoil.Token{}
 	e, err := c.entries.get(key)
@@ -62,11 +62,11 @@ func (c *Cache) renew(ctx context.Context, e *entry, r client.Renewal) (counterf
 		}
 		e.bound(st)
 		if st.order < order {
-			c.later(e) // the server has lost what is known here
+			c.later(e) // the server has lost what this process knows
 		}
 		switch st.what {
 		case "ok":
-			if c.server.away() || c.server.grace.left(c.cfg.Clock.Now()) > 0 { // the break was just now
+			if c.server.away() || c.server.grace.left(c.cfg.Clock.Now()) > 0 { // the break was recent
 				_, _ = c.server.run(ctx, release, e.key, c.id, number(st.number), credentials, "", "0", "0")
 				continue
 			}
@@ -74,14 +74,15 @@ func (c *Cache) renew(ctx context.Context, e *entry, r client.Renewal) (counterf
 			if !errors.Is(err, errLeaseLost) {
 				return t, err
 			}
-			// What the one that has it now gets may do; there is no second request.
+			// Accept what the present holder obtains; there is no second
+			// request.
 			r.Fetch = func(context.Context) (counterfoil.Token, error) { return none, lost(errLeaseOver) }
 		case "changed":
 			if err := c.merge(e, st); err != nil {
 				return none, err
 			}
 			if _, now, _ := e.current(st.got); now <= order {
-				return none, lost(errAnswer) // somebody else has written there
+				return none, lost(errAnswer) // not written by a fleet
 			}
 		case "sealed":
 			err := lost(otherKey(st.keyID))
@@ -93,19 +94,19 @@ func (c *Cache) renew(ctx context.Context, e *entry, r client.Renewal) (counterf
 				return none, lost(err)
 			}
 			return none, failure
-		case "asked": // soon over, or someone puts the token back
+		case "asked": // short, unless the token is put back
 			c.wait(ctx, news, span(st.until-st.now, asking)+rand.N(asking/4))
-		default: // held; those who wait do not ask all at once when it ends
+		default: // held; waiting processes do not all try at once when it expires
 			c.wait(ctx, news, span(st.until-st.now, c.cfg.Lease)+rand.N(c.cfg.Lease/20+1))
 		}
 	}
 }
 
-// ready reports whether a new lease may be taken now. After a break it waits until
-// the others are back, or for news.
+// ready reports whether a new lease may be taken now. After a break it waits
+// until the others are back, or for news.
 func (c *Cache) ready(ctx context.Context, e *entry, news context.Context) (bool, error) {
 	if c.server.away() {
-		_, err := c.server.run(ctx, probe, e.key) // what finds the server takes no lease
+		_, err := c.server.run(ctx, probe, e.key) // finding the server takes no lease
 		return false, err
 	}
 	left := c.server.grace.left(c.cfg.Clock.Now())
@@ -115,11 +116,11 @@ func (c *Cache) ready(ctx context.Context, e *entry, news context.Context) (bool
 	return left <= 0, nil
 }
 
-// asking is how long those who know the token of a lost entry have to put it
-// back before another one is asked for.
+// asking is how long processes that know the token of a lost entry have to put
+// it back before another one is requested.
 const asking = 200 * time.Millisecond
 
-// span is a time of the server, in ms, within reason.
+// span is a time of the server, in ms, within bounds.
 func span(ms int64, most time.Duration) time.Duration {
 	return time.Duration(min(max(ms, 0), most.Milliseconds())) * time.Millisecond
 }
@@ -143,11 +144,11 @@ func (l *lease) last() state {
 	return l.at
 }
 
-// errLeaseLost is why a request is given up: another process may ask already.
-// errLeaseOver is what is said of it when no other has asked.
+// errLeaseLost is why a request is canceled: another process may have sent one
+// already. errLeaseOver is returned for it if no other has.
 var (
 	errLeaseLost = errors.New("fleet: the lease is lost")
-	errLeaseOver = errors.New("the lease ended while the token was asked for, because the server could not be reached for that long")
+	errLeaseOver = errors.New("the lease expired while the token was requested, because the server could not be reached for that long")
 )
 
 // hold fetches a token under the lease that st has given:
@@ -211,9 +212,9 @@ func (c *Cache) share(ctx context.Context, e *entry, l *lease, t counterfoil.Tok
 	return t, fmt.Errorf("fleet: the token is not shared yet: %w", err)
 }
 
-// prolong keeps the lease until ctx ends, or calls giveUp when another has it or
-// may have it. It beats at any news too: the entry may have been lost, and another
-// be about to take the lease.
+// prolong keeps the lease until ctx ends, or calls giveUp when another process
+// has it or may have it. It also extends it at any news: the entry may have been
+// lost, and another process be about to take the lease.
 func (c *Cache) prolong(ctx context.Context, e *entry, l *lease, giveUp context.CancelCauseFunc) {
 	for pause := c.cfg.Lease / 3; ; {
 		_, _, news := e.current(c.cfg.Clock.Now())
@@ -243,23 +244,24 @@ func (c *Cache) prolong(ctx context.Context, e *entry, l *lease, giveUp context.
 	}
 }
 
-// left is how long the lease lasts by the monotonic clock. It is sure when the wall
-// clock does not say that it is over, which it does when it was set, or when the
-// machine was suspended: then the server must say.
+// left is how long the lease lasts by the monotonic clock. It is sure unless the
+// wall clock says that the lease is over, because that was set or the machine
+// was suspended: then the server must be asked.
 func (c *Cache) left(l *lease) (left time.Duration, sure bool) {
 	now, sent := c.cfg.Clock.Now(), l.last().sent
 	return c.cfg.Lease - now.Sub(sent), now.Round(0).Sub(sent.Round(0)) < c.cfg.Lease
 }
 
-// fail ends the lease and leaves the failure for those who would meet the same.
+// fail ends the lease and stores the failure for processes that would meet the
+// same.
 func (c *Cache) fail(ctx context.Context, e *entry, l *lease, err error, credentials string) {
 	sealed, least, most := "", time.Duration(0), time.Duration(0)
-	// Who left has met nothing that others would meet.
+	// A caller that left has met nothing that others would meet.
 	if failure, ok := errors.AsType[*counterfoil.Error](err); ok && !errors.Is(context.Cause(ctx), context.Canceled) {
 		sealed, least, most = c.ring.sealFailure(e.key, failure), failure.RetryAfter, maxFailure
 		if failure.Status == 0 {
-			// No answer may be the trouble of this machine alone: the others try too,
-			// one after another.
+			// The absence of a response may be caused by this machine alone: the
+			// others try too, one after another.
 			most = minFailure
 		}
 	}
@@ -274,8 +276,8 @@ func (c *Cache) fail(ctx context.Context, e *entry, l *lease, err error, credent
 	end()
 }
 
-// A failure stands for minFailure, twice as long with each one in a row, and at
-// most maxFailure.
+// A failure is remembered for minFailure, which doubles with each one in a row
+// up to maxFailure.
 const (
 	minFailure = time.Second
 	maxFailure = 60 * time.Second

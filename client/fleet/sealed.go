@@ -17,8 +17,8 @@ import (
 	"github.com/counterfoil/counterfoil/internal/seal"
 )
 
-// maxSealed bounds what is read from the server in place of a sealed value, in
-// bytes: a token response is smaller.
+// maxSealed bounds what is read from the server as a sealed value, in bytes: a
+// token response is smaller.
 const maxSealed = 256 << 10
 
 // ring is the master keys: the first seals, all open.
@@ -35,7 +35,7 @@ func openRing(ctx context.Context, keys []client.SecretFunc) (ring, error) {
 	for i, get := range keys {
 		text, err := get(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("fleet: get Config.Keys[%d]: %w", i, err)
+			return nil, fmt.Errorf("fleet: read Config.Keys[%d]: %w", i, err)
 		}
 		k, err := seal.ParseKey(text)
 		if err != nil {
@@ -46,8 +46,8 @@ func openRing(ctx context.Context, keys []client.SecretFunc) (ring, error) {
 	return all, nil
 }
 
-// digests returns what tells value from others to whoever has a key of the
-// ring, one for each, parted by commas.
+// digests returns what identifies value to the holders of a key of the ring, one
+// for each key, separated by commas.
 func (r ring) digests(purpose string, value []byte) string {
 	all := make([]string, len(r))
 	for i, k := range r {
@@ -72,7 +72,7 @@ func (r ring) open(sealed, context string) ([]byte, error) {
 	return nil, otherKey(id)
 }
 
-// ids returns the IDs of the keys, parted by commas.
+// ids returns the IDs of the keys, separated by commas.
 func (r ring) ids() string {
 	all := make([]string, len(r))
 	for i, k := range r {
@@ -81,7 +81,7 @@ func (r ring) ids() string {
 	return strings.Join(all, ",")
 }
 
-// otherKey is the error of what the ring has no key for.
+// otherKey is the error for a value sealed under a key that is not in the ring.
 func otherKey(id string) error {
 	return fmt.Errorf("%w (%s): name it in Config.Keys of this process", seal.ErrOtherKey, id)
 }
@@ -95,8 +95,8 @@ type sealedToken struct {
 	Lifetime int64              `json:"lifetime_ms"`
 }
 
-// tokenContext binds a token to its key and generation, so that none can be put
-// in another's place.
+// tokenContext binds a token to its key and generation, so that it cannot
+// replace another.
 func tokenContext(key string, generation int64) string {
 	return fmt.Sprintf("fleet token/%s/%d", key, generation)
 }
@@ -106,8 +106,8 @@ func (r ring) sealToken(key string, generation int64, t counterfoil.Token) strin
 	return string(r[0].Seal(text, tokenContext(key, generation)))
 }
 
-// reseal seals under the first key what another of the ring has sealed, and
-// returns its digest too.
+// reseal seals under the first key what another key of the ring has sealed, and
+// also returns its digest.
 func (r ring) reseal(key string, generation int64, sealed string) (anew, digest string, err error) {
 	t, lifetime, err := r.openToken(key, generation, sealed)
 	if err != nil {
@@ -150,7 +150,7 @@ type sealedFailure struct {
 	Status      int                `json:"status,omitempty"`
 }
 
-// maxWords bounds the words of a failure that is shared, in bytes.
+// maxWords bounds the text of a shared failure, in bytes.
 const maxWords = 512
 
 func failureContext(key string) string { return "fleet failure/" + key }
@@ -163,8 +163,8 @@ func (r ring) sealFailure(key string, e *counterfoil.Error) string {
 	return string(r[0].Seal(text, failureContext(key)))
 }
 
-// openFailure returns the failure that another process has met, left before it
-// may be tried again.
+// openFailure returns the failure that another process has met, with the time
+// left before a request may be tried again.
 func (r ring) openFailure(key, sealed string, left time.Duration) (*counterfoil.Error, error) {
 	text, err := r.open(sealed, failureContext(key))
 	if err != nil {
@@ -176,7 +176,7 @@ func (r ring) openFailure(key, sealed string, left time.Duration) (*counterfoil.
 	}
 	return &counterfoil.Error{Reason: f.Reason, Code: f.Code, Description: f.Description, Status: f.Status, RetryAfter: left,
 		Message: fmt.Sprintf(
-			"%s (told by another process; asked again in %s)", cmp.Or(f.Message, string(f.Reason)),
+			"%s (from another process; next attempt in %s)", cmp.Or(f.Message, string(f.Reason)),
 			left.Round(time.Millisecond),
 		)}, nil
 }

@@ -78,7 +78,7 @@ type state struct {
 	sent, got time.Time
 }
 
-// server is the connection. It is made once and mends itself.
+// server is the connection. It is made once and reconnects by itself.
 type server struct {
 	option          valkey.ClientOption
 	prefix, channel string
@@ -87,8 +87,9 @@ type server struct {
 	turned          func(err error, key string)
 	circuit         circuit
 	grace           grace
-	// dialled says that a connection was made since the last answer, listened that
-	// changes were listened for before, and cluster what the server is.
+	// dialled says that a connection was made since the last answer, listened
+	// that changes were listened for before, and cluster what kind the server
+	// is.
 	dialled, listened, cluster atomic.Bool
 
 	dialling sync.Mutex
@@ -97,12 +98,12 @@ type server struct {
 	closed   bool
 }
 
-// serverOption makes the client's options of cfg.
+// serverOption makes the client's options from cfg.
 func serverOption(cfg Config) (valkey.ClientOption, error) {
 	none := valkey.ClientOption{}
 	u, err := url.Parse(cfg.URL)
 	if err != nil || cfg.URL == "" {
-		return none, errors.New("fleet: Config.URL is missing or no URL: for example rediss://user@host:6379/0")
+		return none, errors.New("fleet: Config.URL is missing or not a URL: for example rediss://user@host:6379/0")
 	}
 	if _, ok := u.User.Password(); ok {
 		return none, errors.New("fleet: Config.URL holds a password: give it as Config.Password")
@@ -139,12 +140,12 @@ func serverOption(cfg Config) (valkey.ClientOption, error) {
 	option.Sentinel.TLSConfig = option.TLSConfig
 	option.Sentinel.TopologyRefreshInterval = 5 * time.Second
 	option.ClusterOption.ShardsRefreshInterval = 10 * time.Second
-	option.ClusterOption.MaxMovedRedirections = 8 // nodes of which each names the other would be asked without end
+	option.ClusterOption.MaxMovedRedirections = 8 // nodes that name each other would cause an endless loop
 	option.Dialer = net.Dialer{Timeout: cfg.Timeout, KeepAlive: cfg.Timeout}
 	option.Sentinel.Dialer = option.Dialer
 	option.ConnWriteTimeout = cfg.Timeout
 	option.DisableCache, option.DisableRetry = true, true
-	option.PipelineMultiplex = -1 // one connection carries everything, so that all learn at once that it is gone
+	option.PipelineMultiplex = -1 // one connection for everything, so that its end is noticed at once
 	option.ReadBufferEachConn, option.WriteBufferEachConn, option.RingScaleEachConn = 64<<10, 64<<10, 8
 	option.ClientName = "counterfoil"
 	if cfg.Password != nil {
@@ -153,8 +154,8 @@ func serverOption(cfg Config) (valkey.ClientOption, error) {
 	return option, nil
 }
 
-// dialHere connects within this machine only, wherever a Sentinel or a node of a
-// cluster says that another is.
+// dialHere connects within this machine only, whatever address a Sentinel or a
+// node of a cluster gives.
 func dialHere(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
 	if isRemote(address) {
 		return nil, errPlaintext
@@ -162,7 +163,7 @@ func dialHere(ctx context.Context, address string, d *net.Dialer, _ *tls.Config)
 	return d.DialContext(ctx, "tcp", address)
 }
 
-var errPlaintext = errors.New("the way to another machine is without TLS: use rediss://, or allow it with Config.Plaintext")
+var errPlaintext = errors.New("the connection to another machine is without TLS: use rediss://, or allow it with Config.Plaintext")
 
 func credentials(
 	user string, password client.SecretFunc, timeout time.Duration,
@@ -172,7 +173,7 @@ func credentials(
 		defer cancel()
 		p, err := password(ctx)
 		if err != nil {
-			return valkey.AuthCredentials{}, fmt.Errorf("get Config.Password: %w", err)
+			return valkey.AuthCredentials{}, fmt.Errorf("read Config.Password: %w", err)
 		}
 		return valkey.AuthCredentials{Username: user, Password: p.Reveal()}, nil
 	}
@@ -184,7 +185,8 @@ func isRemote(address string) bool {
 	return host != "localhost" && (ip == nil || !ip.IsLoopback())
 }
 
-// connect makes the connection unless it is there. Nobody else waits for that.
+// connect makes the connection unless it exists. Other callers do not wait for
+// it.
 func (s *server) connect() error {
 	s.dialling.Lock()
 	defer s.dialling.Unlock()
@@ -221,10 +223,10 @@ func (s *server) close() {
 	}
 }
 
-// errNotYet: there has been no connection so far.
+// errNotYet says that there has been no connection so far.
 var errNotYet = errors.New("not connected yet")
 
-// unconnected says why there is no connection: by what the last attempt has met.
+// unconnected says why there is no connection: the error of the last attempt.
 func (s *server) unconnected() error {
 	if err := s.circuit.lost(); err != nil {
 		return err
@@ -235,7 +237,7 @@ func (s *server) unconnected() error {
 // lost makes an error of what was met in place of an answer.
 func lost(err error) error { return fmt.Errorf("%w: %w", client.ErrCacheLost, plain(err)) }
 
-// plain returns err without the words of the server, who may be a stranger.
+// plain returns err without the text of the server, which is untrusted.
 func plain(err error) error {
 	answer, ok := valkey.IsValkeyErr(err)
 	if !ok {
@@ -248,7 +250,7 @@ func plain(err error) error {
 	return fmt.Errorf("the server answers %s", code)
 }
 
-// isRefusal reports whether err will not pass without somebody's doing.
+// isRefusal reports whether err is permanent.
 func isRefusal(err error) bool {
 	if answer, ok := valkey.IsValkeyErr(err); ok {
 		code, _, _ := strings.Cut(answer.Error(), " ")
@@ -258,7 +260,7 @@ func isRefusal(err error) bool {
 	return errors.As(err, &certificate) || errors.Is(err, errPlaintext)
 }
 
-// met notes what a command at key has met, nil for an answer.
+// met records the result of a command at key, nil for an answer.
 func (s *server) met(err error, key string) {
 	if err != nil {
 		err = lost(err)
@@ -268,8 +270,7 @@ func (s *server) met(err error, key string) {
 	}
 }
 
-// isOfEntry reports whether err says something of one entry alone, and nothing
-// of the server.
+// isOfEntry reports whether err is about one entry alone, not about the server.
 func isOfEntry(err error) bool {
 	answer, ok := valkey.IsValkeyErr(err)
 	return errors.Is(err, errAnswer) ||
@@ -278,8 +279,7 @@ func isOfEntry(err error) bool {
 				strings.Contains(answer.Error(), "user_script"))
 }
 
-// run takes one step at the entry of key, unless it is known that the server is
-// away.
+// run takes one step at the entry of key, unless the server is known to be away.
 func (s *server) run(ctx context.Context, script *valkey.Lua, key string, args ...string) (state, error) {
 	if err := s.circuit.enter(s.clock.Now()); err != nil {
 		return state{}, err
@@ -296,9 +296,9 @@ func (s *server) try(ctx context.Context, script *valkey.Lua, key string, args .
 	limited, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	st, err := s.exec(limited, c, script, key, args)
-	// The connection may be from before a restart, and the client may need to see
-	// that twice. All steps may be repeated: the lease knows its holder, and what is
-	// put has a number.
+	// The connection may be from before a restart, and the client may need to
+	// see that twice. All steps may be repeated: the lease identifies its
+	// holder, and stored values have a number.
 	for n := 0; n < 2 && isBroken(err) && limited.Err() == nil; n++ {
 		st, err = s.exec(limited, c, script, key, args)
 	}
@@ -311,7 +311,7 @@ func (s *server) try(ctx context.Context, script *valkey.Lua, key string, args .
 		}
 		return state{}, lost(err)
 	}
-	if script != read { // which a server answers that can take nothing
+	if script != read { // which a server answers even if it accepts no writes
 		s.answered(key)
 	}
 	return st, nil
@@ -341,7 +341,7 @@ func isBroken(err error) bool {
 	return !errors.Is(err, errAnswer) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
-var errAnswer = errors.New("the server answers a script with something else")
+var errAnswer = errors.New("the server returns an unexpected result of a script")
 
 // parseState reads the answer of a script.
 func parseState(answer []valkey.ValkeyMessage) (st state, err error) {

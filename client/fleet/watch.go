@@ -13,9 +13,9 @@ type condition struct {
 	text string
 }
 
-// turned takes note that the server was lost by a command at key, or found. One
-// that is found may have lost its data, one of a cluster's too, whose end nobody
-// else notices.
+// turned records that the server was lost by a command at key, or found. A
+// server that is found may have lost its data, also one node of a cluster, whose
+// restart is not noticed otherwise.
 func (c *Cache) turned(err error, key string) {
 	c.tell()
 	if err == nil {
@@ -28,15 +28,15 @@ func (c *Cache) turned(err error, key string) {
 	}
 }
 
-// noted takes note of what the server has under the key of e.
+// noted records the state of what the server has under the key of e.
 func (c *Cache) noted(e *entry, trouble error) {
 	if e.met(trouble) {
 		c.tell()
 	}
 }
 
-// tell tells OnState how things are now, if that is otherwise than it was told
-// last. It tells one thing after another, so that the last is what is true.
+// tell calls OnState with the current state, if that differs from the last one.
+// Calls are sequential, so that the last is the current state.
 func (c *Cache) tell() {
 	c.told.mu.Lock()
 	defer c.told.mu.Unlock()
@@ -56,8 +56,8 @@ func (c *Cache) tell() {
 	}
 }
 
-// find tries a server that is lost until it is found, also when nobody wants
-// anything of it, until Close.
+// find tries a lost server until it is found, even if there are no callers,
+// until Close.
 func (c *Cache) find() {
 	for {
 		var key string
@@ -82,8 +82,8 @@ func (c *Cache) find() {
 	}
 }
 
-// compare compares everything from time to time, until Close: what is pushed may
-// be lost, and what is evicted is told to nobody.
+// compare compares everything from time to time, until Close: notifications may
+// be lost, and evictions are not notified.
 func (c *Cache) compare() {
 	for c.cfg.Clock.Sleep(c.ctx, comparison/2+rand.N(comparison)) == nil {
 		all := c.entries.list("")
@@ -94,5 +94,5 @@ func (c *Cache) compare() {
 	}
 }
 
-// comparison is how long it takes on average until everything is compared again.
+// comparison is the average time until everything is compared again.
 const comparison = time.Minute

@@ -1,6 +1,5 @@
 // Package endpoints is a token endpoint and an API on TLS listeners of their
-// own, for the tests of what stands around package client. It makes no promises
-// to importers outside client.
+// own, for the tests of packages around client. Its API may change.
 package endpoints
 
 import (
@@ -19,7 +18,7 @@ import (
 )
 
 // ClientID and Secret are the credentials of Config; the tokens are named
-// TokenPrefix and a number. Nothing that is shown may hold the last two.
+// TokenPrefix and a number. Printed text must not hold the last two.
 const (
 	ClientID    = "the-client"
 	Secret      = "s3cret-of-the-client"
@@ -32,7 +31,7 @@ type Endpoints struct {
 
 	mu            sync.Mutex
 	tokens, calls int
-	// token and call answer instead of the usual while they are set.
+	// token and call answer in place of the default while they are set.
 	token, call func(w http.ResponseWriter, r *http.Request, n int)
 }
 
@@ -76,8 +75,8 @@ func (e *Endpoints) Source(t testing.TB, c client.Config) *client.Source {
 	return s
 }
 
-// Answer sets how token requests and calls are answered from now on, each with
-// its number from 1; nil is as usual.
+// Answer sets the answers to token requests and calls from now on, each called
+// with its number from 1; nil is the default.
 func (e *Endpoints) Answer(token, call func(w http.ResponseWriter, r *http.Request, n int)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -1,6 +1,5 @@
-// Package label turns what events carry into the values of a metric's labels:
-// few of them, whoever is at the other end. It makes no promises to importers
-// outside client.
+// Package label converts the values of events to values of a metric's labels:
+// few of them, whatever the other end sends. Its API may change.
 package label
 
 import (
@@ -13,8 +12,8 @@ import (
 const (
 	// Other stands for every value that is not among the expected ones.
 	Other = "other"
-	// maxClients is how many clients a Clients tells apart: each has some dozens
-	// of time series.
+	// maxClients is how many clients a Clients distinguishes: each has some
+	// dozens of time series.
 	maxClients = 1000
 	// maxLength bounds a provider's name and a client's id, in bytes.
 	maxLength = 128
@@ -29,8 +28,8 @@ var broad = map[counterfoil.Reason]bool{
 	counterfoil.APIKeyInvalid: true, counterfoil.BadResponse: true,
 }
 
-// Reason is r, or Other when r is none of the reasons of the root package; it is
-// empty when r is.
+// Reason is r, or Other if r is not a reason of the root package; it is empty if
+// r is.
 func Reason(r counterfoil.Reason) string {
 	if r == "" || broad[r] || r.Parent() != "" {
 		return string(r)

@@ -1,13 +1,14 @@
-// Package queries tells GraphQL documents that only read from others. It reads as
-// much of the grammar as that takes, so that package client needs no parser.
+// Package queries distinguishes GraphQL documents that only read from others. It
+// parses as much of the grammar as that requires, so that package client needs
+// no parser.
 package queries
 
 import "strings"
 
 // Only reports whether every operation of a document is a query, whichever is
-// executed (the GraphQL specification, section 2). It is false for what it is not
-// certain of. Of what a parser refuses it may say true; of what a parser takes, never
-// wrongly.
+// executed (the GraphQL specification, section 2). It is false if it is not
+// certain. For a document that a parser refuses it may be true; for one that a
+// parser accepts, it is never wrongly true.
 func Only(document string) bool {
 	operations := 0
 	for rest := document; ; {
@@ -34,8 +35,8 @@ func Only(document string) bool {
 	}
 }
 
-// definition skips names, at most so many, then variables and directives,
-// then the selection set, and returns what follows.
+// definition skips names, at most as many, then variables and directives, then
+// the selection set, and returns the rest.
 func definition(document string, names int) (rest string, ok bool) {
 	for directive := false; ; {
 		word, after, ok := token(document)
@@ -62,7 +63,7 @@ func definition(document string, names int) (rest string, ok bool) {
 	}
 }
 
-// group skips what stands in brackets, the brackets with it.
+// group skips text in brackets, with the brackets.
 func group(document string) (rest string, ok bool) {
 	closing := map[string]string{"{": "}", "(": ")", "[": "]"}
 	var open []string // what is to close them, the innermost last
@@ -85,13 +86,13 @@ func group(document string) (rest string, ok bool) {
 	}
 }
 
-// token returns the first token of a document and what follows it: a name
-// whole, one character of anything else, a quotation mark for a string. It is empty
-// at the document's end.
+// token returns the first token of a document and the rest: a whole name, one
+// character of anything else, a quotation mark for a string. It is empty at the
+// document's end.
 func token(document string) (word, rest string, ok bool) {
 	document = strings.TrimLeft(document, " ,\t\r\n")
 	for strings.HasPrefix(document, "#") {
-		// Where older drafts of the specification end a comment, nobody is certain.
+		// Where older drafts of the specification end a comment is ambiguous.
 		end := strings.IndexFunc(
 			document,
 			func(r rune) bool { return r < ' ' && r != '\t' || strings.ContainsRune("\u0085\u2028\u2029", r) },

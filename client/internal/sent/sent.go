@@ -1,6 +1,6 @@
-// Package sent tells what cannot be sent as a client secret or an API key, so that
-// it is refused with the reference that it came from, before a provider refuses it
-// without a reason. It is a foundation without promises to importers.
+// Package sent detects text that cannot be sent as a client secret or an API
+// key, so that it is refused with the reference that it came from, before a
+// provider refuses it without a reason. Its API may change.
 package sent
 
 import (
@@ -34,7 +34,7 @@ func Flaw(v counterfoil.Secret) error {
 	return nil
 }
 
-// Doubtful reports whether v should be looked at by Check.
+// Doubtful reports whether Check should examine v.
 func Doubtful(v counterfoil.Secret) bool { return Flaw(v) != nil || spaced(v) }
 
 func spaced(v counterfoil.Secret) bool {
@@ -43,18 +43,19 @@ func spaced(v counterfoil.Secret) bool {
 
 type asked struct{}
 
-// Checked returns a context in which references Check what they give.
+// Checked returns a context in which references Check their values.
 func Checked(ctx context.Context) context.Context { return context.WithValue(ctx, asked{}, true) }
 
-// Check returns why what a reference gives cannot be sent, when ctx is one of
-// Checked. Bare says that it is all of a text, where nobody sees a space at the end.
+// Check returns why the value of a reference cannot be sent, if ctx is one of
+// Checked. Bare says that the value is all of a text, where a trailing space is
+// invisible.
 func Check(ctx context.Context, reference string, v counterfoil.Secret, bare bool) error {
 	if ctx.Value(asked{}) == nil {
 		return nil
 	}
 	flaw := Flaw(v)
 	if flaw == nil && bare && spaced(v) {
-		flaw = errors.New("it begins or ends with a space: take that away, or quote it in an environment file")
+		flaw = errors.New("it begins or ends with a space: remove it, or quote it in an environment file")
 	}
 	if flaw != nil {
 		return fmt.Errorf("secret %s: %w", reference, flaw)
