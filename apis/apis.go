@@ -1,11 +1,11 @@
-// Package apis holds what the four reference APIs share: the rows that each
-// keeps in the common database, where those rows come from, and how a file
+// Package apis is the common part of the four reference APIs: the rows that each
+// keeps in the shared database, where those rows come from, and how a file
 // replaces them. The APIs themselves are the packages below it: calendar,
 // profiles, events and wallets.
 //
-// An API knows a [counterfoil.Principal], never the guard that put it into the
-// request's context; a request without one is refused. These packages show the
-// system at work and make no promise to importers.
+// An API uses a [counterfoil.Principal], and does not import the guard that put
+// it into the request's context; a request without one is refused. These
+// packages are demonstrations, and their APIs may change.
 package apis
 
 import (
@@ -25,8 +25,8 @@ import (
 
 // API is one reference API. Its methods are safe for concurrent use.
 type API interface {
-	// Name is the word for the API in provider descriptions and on the command
-	// line: "calendar", "profiles", "events" or "wallets".
+	// Name is the identifier of the API in provider descriptions and on the
+	// command line: "calendar", "profiles", "events" or "wallets".
 	Name() string
 	// Schema is the SQL that makes its tables where they do not exist. Every
 	// table's name starts with the API's name and an underscore.
@@ -45,28 +45,28 @@ type API interface {
 	Import(ctx context.Context, tx *sql.Tx, format Format, r io.Reader) (int, error)
 }
 
-// Serves reports whether an API's handler has something at the path of a request,
-// whatever its method. Where it has not, all that matters about the request is who
-// sent it.
+// Serves reports whether an API's handler has a resource at the path of a
+// request, whatever its method. If not, the only thing that matters about the
+// request is its sender.
 func Serves(h http.Handler, r *http.Request) bool {
 	s, ok := h.(interface{ Serves(r *http.Request) bool })
 	return !ok || s.Serves(r)
 }
 
-// Reference is what the reference data depends on.
+// Reference is the input of the reference data.
 type Reference struct {
-	// Day is midnight UTC of the day that the dates of the rows are relative
-	// to. The identifiers of rows do not depend on it.
+	// Day is midnight UTC of the day that the dates of the rows are relative to.
+	// The identifiers of rows do not depend on it.
 	Day time.Time
-	// Owners are those that rows are made for. Each client gets rows of the
+	// Owners are the owners that rows are made for. Each client gets rows of the
 	// kind that belong to clients. Each tenant gets a third of a set of the rows
 	// that belong to tenants; the others belong to two more tenants of the same
-	// provider. None at all is allowed: rows that have
-	// owners are then not made. The order decides the rows' identifiers.
+	// provider. It may be empty: rows that have owners are then not made. The
+	// order determines the rows' identifiers.
 	Owners []Owner
 }
 
-// Owner is whose a row is. Names of clients and of tenants are unique within
+// Owner is the owner of a row. Names of clients and of tenants are unique within
 // their provider only: the same ClientID of another Provider is another client.
 type Owner struct {
 	// Provider is the Principal's Provider. Required.
@@ -177,15 +177,15 @@ const datasets = `CREATE TABLE IF NOT EXISTS api_datasets (
 	rows   INTEGER NOT NULL
 )`
 
-// basis tells one Reference from another.
+// basis identifies a Reference.
 func (r Reference) basis() string {
 	return fmt.Sprintf("%s %q", r.Day.UTC().Format(time.DateOnly), r.Owners)
 }
 
-// Prepare makes the tables of api and fills them with the reference data of
-// ref. Rows that were imported stay as they are; reference rows of another day
-// are made anew, so that there are always past and upcoming dates, and so are
-// those of other owners. An owner without a Provider is refused.
+// Prepare makes the tables of api and fills them with the reference data of ref.
+// Imported rows are unchanged; reference rows of another day are made again, so
+// that there are always past and upcoming dates, and so are those of other
+// owners. An owner without a Provider is refused.
 func Prepare(ctx context.Context, db *sql.DB, api API, ref Reference) error {
 	if slices.ContainsFunc(ref.Owners, func(o Owner) bool { return o.Provider == "" }) {
 		return fmt.Errorf("%s: an owner of reference data has no provider: set Owner.Provider", api.Name())
@@ -204,9 +204,9 @@ func Prepare(ctx context.Context, db *sql.DB, api API, ref Reference) error {
 	})
 }
 
-// Import replaces the rows of api by those of r, all or nothing, and returns
+// Import replaces the rows of api with those of r, all or nothing, and returns
 // how many there are now. A file without rows is refused: it is more likely a
-// generator that failed than a wish for an empty API.
+// failed generator than a request for an empty API.
 func Import(ctx context.Context, db *sql.DB, api API, format Format, r io.Reader) (n int, err error) {
 	err = replace(ctx, db, api, "import", "", func(tx *sql.Tx) (int, error) {
 		n, err = api.Import(ctx, tx, format, r)

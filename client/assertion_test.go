@@ -413,7 +413,7 @@ func TestFederatedAssertion(t *testing.T) {
 	w.clock.Turn(time.Hour)
 	e := w.fails(s)
 	equal(t, "reason of one that has ended", e.Reason, counterfoil.AssertionExpired)
-	equal(t, "its words", e.Error(), "the assertion ended 0s ago: whatever puts it where Config.Assertion takes it from has not renewed it")
+	equal(t, "its words", e.Error(), "the assertion expired 0s ago: its issuer has not renewed it where Config.Assertion reads it from")
 	equal(t, "token requests", w.asked(), 1)
 	assertion = jwtUntil(t, w.clock.Now().Add(time.Hour), "")
 	w.must(s)

@@ -90,7 +90,7 @@ func (f *certificateFiles) get(context.Context) (*tls.Certificate, error) {
 	return f.last, nil
 }
 
-// before returns the last valid pair, or err if there is none.
+// before returns the last valid pair, or err without one.
 func (f *certificateFiles) before(err error) (*tls.Certificate, error) {
 	if f.last != nil {
 		return f.last, nil

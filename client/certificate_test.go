@@ -267,7 +267,7 @@ func TestCertificateEnds(t *testing.T) {
 	before := w.asked()
 	e := w.fails(s)
 	equal(t, "reason", e.Reason, counterfoil.CertificateMissing)
-	equal(t, "words", e.Error(), "the client's certificate ended at 2026-01-02T03:24:05Z: renew it where Config.Certificate takes it from")
+	equal(t, "words", e.Error(), "the client's certificate expired at 2026-01-02T03:24:05Z: renew it where Config.Certificate reads it from")
 	equal(t, "token requests with it", w.asked(), before)
 	cert = certify(t, "two", ends.Add(time.Hour))
 	w.must(s)

@@ -50,30 +50,30 @@ func TestNewRefuses(t *testing.T) {
 		{"no secret", "ahotu", func(c *client.Config) { c.ClientSecret = nil }, "Config.ClientSecret is missing"},
 		{"two ways to prove itself", "oauth2", func(c *client.Config) { c.Key = always(newKey(t, jose.ES256)) }, "Config.ClientSecret, Config.Key are all given"},
 		{"three ways to prove itself", "oauth2", func(c *client.Config) { c.Key, c.Assertion = always(client.Key{}), client.Static("a") }, "Config.Assertion, Config.ClientSecret, Config.Key are all given"},
-		{"a key where only secrets are accepted", "ahotu", func(c *client.Config) { c.ClientSecret, c.Key = nil, always(client.Key{}) }, "Config.Key does not serve: the description of ahotu accepts client_secret_post, client_secret_basic only; give Config.ClientSecret"},
-		{"an assertion where only secrets are accepted", "altrata", func(c *client.Config) { c.ClientSecret, c.Assertion = nil, client.Static("a") }, "Config.Assertion does not serve"},
-		{"a certificate where only secrets are accepted", "a55", func(c *client.Config) { c.ClientSecret, c.Certificate = nil, client.CertificateFiles("a", "b") }, "Config.Certificate does not serve"},
+		{"a key where only secrets are accepted", "ahotu", func(c *client.Config) { c.ClientSecret, c.Key = nil, always(client.Key{}) }, "Config.Key cannot be used with this provider: the description of ahotu accepts client_secret_post, client_secret_basic only; give Config.ClientSecret"},
+		{"an assertion where only secrets are accepted", "altrata", func(c *client.Config) { c.ClientSecret, c.Assertion = nil, client.Static("a") }, "Config.Assertion cannot be used with this provider"},
+		{"a certificate where only secrets are accepted", "a55", func(c *client.Config) { c.ClientSecret, c.Certificate = nil, client.CertificateFiles("a", "b") }, "Config.Certificate cannot be used with this provider"},
 		{"a secret where only keys are accepted", "oauth2", func(c *client.Config) {
 			p, err := c.Provider.Override(provider.Overrides{ClientAuthentication: []provider.Method{provider.PrivateKeyJWT}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			c.Provider = p
-		}, "Config.ClientSecret does not serve: the description of oauth2 accepts private_key_jwt only; give Config.Key or Config.Assertion"},
+		}, "Config.ClientSecret cannot be used with this provider: the description of oauth2 accepts private_key_jwt only; give Config.Key or Config.Assertion"},
 		{"a certificate through a transport of the caller's own", "oauth2", func(c *client.Config) { c.Certificate, c.HTTP = client.CertificateFiles("a", "b"), inMemory }, "Config.HTTP is a client_test.roundTripper, which cannot be given Config.Certificate"},
 		{"a certificate through TLS of the caller's own", "oauth2", func(c *client.Config) {
 			c.Certificate, c.HTTP = client.CertificateFiles("a", "b"), &http.Transport{DialTLSContext: (&tls.Dialer{}).DialContext}
 		}, "Config.HTTP makes its TLS connections itself"},
 		{"an audience without a key", "oauth2", func(c *client.Config) { c.AssertionAudience = "a" }, "Config.AssertionAudience is for assertions"},
-		{"a DPoP key without a signer", "oauth2", func(c *client.Config) { c.DPoP.Algorithm = jose.ES256 }, "Config.DPoP does not serve: it has no Signer"},
-		{"a DPoP key with another kind's algorithm", "oauth2", func(c *client.Config) { c.DPoP = client.Key{Signer: newKey(t, jose.ES256).Signer, Algorithm: "HS256"} }, `Config.DPoP does not serve: its Algorithm is "HS256"`},
+		{"a DPoP key without a signer", "oauth2", func(c *client.Config) { c.DPoP.Algorithm = jose.ES256 }, "Config.DPoP cannot be used: it has no Signer"},
+		{"a DPoP key with another kind's algorithm", "oauth2", func(c *client.Config) { c.DPoP = client.Key{Signer: newKey(t, jose.ES256).Signer, Algorithm: "HS256"} }, `Config.DPoP cannot be used: its Algorithm is "HS256"`},
 		{"a DPoP key on another curve", "oauth2", func(c *client.Config) {
 			key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 			if err != nil {
 				t.Fatal(err)
 			}
 			c.DPoP.Signer = key
-		}, "Config.DPoP does not serve: its Signer is none of RSA"},
+		}, "Config.DPoP cannot be used: its Signer must be RSA"},
 		{"a resource that is no URI", "oauth2", func(c *client.Config) { c.Resources = []string{"orders"} }, "Config.Resources must be absolute URIs"},
 		{"a resource with a fragment", "oauth2", func(c *client.Config) { c.Resources = []string{"https://a.example/#"} }, "Config.Resources must be absolute URIs"},
 		{"a resource with credentials", "oauth2", func(c *client.Config) { c.Resources = []string{"https://a:hunter2@a.example/"} }, "Config.Resources must be absolute URIs"},
@@ -158,7 +158,7 @@ func TestErrorsNameFieldsAsTheirFileDoes(t *testing.T) {
 		{"a redirect", func(w *world, _ *client.Config) { w.onToken = status(302, "") }, "set token_url (f:1) to where"},
 		{"an unknown authority", func(_ *world, c *client.Config) { c.HTTP = nil }, "check token_url (f:1), the trusted"},
 		{"another key", func(_ *world, c *client.Config) { c.Pins = []string{"sha256/" + strings.Repeat("A", 43) + "="} }, "no public key of pins (f:1)"},
-		{"no secret", func(_ *world, c *client.Config) { c.ClientSecret = client.Static("") }, "where client_secret (f:1) takes it from"},
+		{"no secret", func(_ *world, c *client.Config) { c.ClientSecret = client.Static("") }, "where client_secret (f:1) reads it from"},
 		{"a secret that is away", func(_ *world, c *client.Config) {
 			c.ClientSecret = func(context.Context) (counterfoil.Secret, error) { return "", errors.New("sealed") }
 		}, "where client_secret (f:1) says: sealed"},

@@ -32,18 +32,18 @@ func TestAdviceOfARefusal(t *testing.T) {
 		{"302 with a code", status(302, `{"error":"invalid_client"}`), counterfoil.BadResponse, "answers 302 (invalid_client), a redirect"},
 		{"400 with a code that nobody knows", status(400, `{"error":"strange"}`), counterfoil.InvalidRequest, "refuses the request (strange): check that the provider description fits"},
 		{"404 with a code that nobody knows", status(404, `{"error":"strange"}`), counterfoil.BadResponse, "answers 404 (strange), which is not an OAuth error: check Config.TokenURL"},
-		{"405 with a code that nobody knows", status(405, `{"error":"strange"}`), counterfoil.BadResponse, "answers 405 (strange), which is no OAuth error"},
+		{"405 with a code that nobody knows", status(405, `{"error":"strange"}`), counterfoil.BadResponse, "answers 405 (strange), which is not an OAuth error"},
 		{"a scope", status(400, `{"error":"invalid_scope"}`), counterfoil.InvalidScope, `refuses the scope "" (invalid_scope): ask`},
 		{"a proof", status(400, `{"error":"invalid_dpop_proof"}`), counterfoil.InvalidDPoPProof, "refuses the DPoP proof (invalid_dpop_proof): check the algorithm"},
 		{"a client", status(401, `{"error":"invalid_client"}`), counterfoil.InvalidClient, `refuses the client "the-client" (invalid_client): check its id and secret`},
 		{"a client, with 200", status(200, `{"error":"invalid_client"}`), counterfoil.InvalidClient, `refuses the client "the-client" (invalid_client): check`},
 		{"a client, by another code", status(401, `{"error":"unauthorized_client"}`), counterfoil.InvalidClient, "(unauthorized_client): check"},
-		{"200 with a code that nobody knows", status(200, `{"error":"strange"}`), counterfoil.BadResponse, "answers 200 (strange), which is no OAuth error"},
+		{"200 with a code that nobody knows", status(200, `{"error":"strange"}`), counterfoil.BadResponse, "answers 200 (strange), which is not an OAuth error"},
 		{"200 and away", status(200, `{"error":"temporarily_unavailable"}`, "Retry-After", "60"), counterfoil.Unavailable, "answers 200 (temporarily_unavailable): try again later"},
-		{"a code of too many", status(400, `{"error":"slow_down"}`, "Retry-After", "60"), counterfoil.RateLimited, "of this client (slow_down): ask less often"},
+		{"a code of too many", status(400, `{"error":"slow_down"}`, "Retry-After", "60"), counterfoil.RateLimited, "of this client (slow_down): send fewer"},
 		{"a code that is none", status(401, `{"error":"\u001b[2J"}`), counterfoil.InvalidClient, `refuses the client "the-client": check`},
 		{"a code that is long", status(401, `{"error":"`+strings.Repeat("x", 65)+`"}`), counterfoil.InvalidClient, `refuses the client "the-client": check`},
-		{"too many", status(429, "", "Retry-After", "60"), counterfoil.RateLimited, "has too many requests of this client: ask less often"},
+		{"too many", status(429, "", "Retry-After", "60"), counterfoil.RateLimited, "has too many requests of this client: send fewer"},
 		{"away", status(503, "", "Retry-After", "60"), counterfoil.Unavailable, "answers 503: try again later"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -55,7 +55,7 @@ func TestAdviceOfARefusal(t *testing.T) {
 			if !strings.Contains(e.Error(), row.want) {
 				t.Errorf("got %v, want %q", e, row.want)
 			}
-			if e = w.fails(s); !strings.Contains(e.Error(), row.want) || !strings.Contains(e.Error(), "(remembered; asked again in ") {
+			if e = w.fails(s); !strings.Contains(e.Error(), row.want) || !strings.Contains(e.Error(), "(remembered; next attempt in ") {
 				t.Errorf("the second time got %v", e)
 			}
 			equal(t, "token requests", w.asked(), 1)

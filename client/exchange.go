@@ -170,7 +170,7 @@ func (s *Source) exchange(ctx context.Context, e *entry, c *credentials) (counte
 			t.Expires = now.Add(left)
 		}
 	}
-	if !clocks.Before(s.cfg.Clock.Now(), t.Expires) { // the machine was suspended meanwhile, or the answer took longer than the token's lifetime
+	if !clocks.Before(s.cfg.Clock.Now(), t.Expires) { // the machine was suspended, or the answer took longer than the lifetime
 		return none, &counterfoil.Error{Reason: counterfoil.Unavailable, Status: resp.StatusCode,
 			Message: fmt.Sprintf("the token endpoint of %s answers so late that the token has expired: try again", s.cfg.Provider.Name)}
 	}

@@ -25,7 +25,7 @@ func TestKeyThatFails(t *testing.T) {
 		key  client.KeyFunc
 		want string
 	}{
-		{"not there", func(context.Context) (client.Key, error) { return client.Key{}, errors.New("away") }, "cannot be had from where Config.Key says: away"},
+		{"not there", func(context.Context) (client.Key, error) { return client.Key{}, errors.New("away") }, "cannot be read from where Config.Key says: away"},
 		{"no signer", always(client.Key{}), "it has no Signer"},
 		{"another kind's algorithm", always(client.Key{Signer: newKey(t, jose.ES256).Signer, Algorithm: jose.RS256}), `its Algorithm is "RS256"`},
 	} {

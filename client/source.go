@@ -229,7 +229,8 @@ func (s *Source) notRenewed(ctx context.Context, err error) error {
 	e := &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "the token cache fails", Err: err}
 	if errors.Is(err, ErrCacheLost) {
 		e.Message = fmt.Sprintf(
-			"no token is requested while the shared cache is lost, because a new token of %s replaces the others': fix the cache, or set %s",
+			"no token is requested while the shared cache is lost, because a new token of %s replaces "+
+				"the others': fix the cache, or set %s",
 			s.cfg.Provider.Name, s.cfg.field("FetchWithoutCache"),
 		)
 	}

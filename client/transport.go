@@ -281,7 +281,8 @@ func (t *Transport) callable(u *url.URL) error {
 		}
 	case u.Scheme != "https":
 		return &counterfoil.Error{Reason: counterfoil.InvalidRequest,
-			Message: fmt.Sprintf("client: a request to %s by %q is refused: use https, tokens are sent over nothing else", u.Host, u.Scheme)}
+			Message: fmt.Sprintf("client: a request to %s by %q is refused: use https, tokens are sent over nothing else",
+				u.Host, u.Scheme)}
 	case t.Base != nil && len(s.cfg.Pins) > 0:
 		return &counterfoil.Error{
 			Reason:  counterfoil.InvalidRequest,

@@ -1,8 +1,8 @@
-// Package calendar is the reference API for a GraphQL provider in the manner of
-// ahotu's Events Content Calendar: pages of localised events with filters.
-// Serve [API.Handler] behind a guard that demands the scope events:read; the
-// finer scope events:drafts is this package's own, and without it drafts do not
-// exist.
+// Package calendar is the reference API for a GraphQL provider like ahotu's
+// Events Content Calendar: pages of localised events with filters. Serve
+// [API.Handler] behind a guard that requires the scope events:read; the finer
+// scope events:drafts is this package's own, and without it drafts are not
+// visible.
 //
 // # Import
 //
@@ -59,13 +59,13 @@ import (
 // ScopeDrafts lets a caller see drafts.
 const ScopeDrafts = "events:drafts"
 
-// Config is what an API is made from.
+// Config is the configuration of an API.
 type Config struct {
-	// DB keeps the events. Required.
+	// DB holds the events. Required.
 	DB *sql.DB
-	// Clock tells which events are upcoming; nil means the machine's clock.
+	// Clock determines which events are upcoming; nil means the machine's clock.
 	Clock clock.Clock
-	// Log gets internal errors; nil means slog.Default().
+	// Log receives internal errors; nil means slog.Default().
 	Log *slog.Logger
 }
 
@@ -101,8 +101,8 @@ func (a *API) Handler() http.Handler { return a.handler }
 // Explorer returns nil: the API has no page for people.
 func (a *API) Explorer() http.Handler { return nil }
 
-// Schema returns the SQL of the tables. An event is kept as the JSON that an
-// import has, beside the columns that filters and orders need.
+// Schema returns the SQL of the tables. An event is kept as the JSON of an
+// import, with the columns for filters and orders.
 func (a *API) Schema() string {
 	return `CREATE TABLE IF NOT EXISTS calendar_events (
 	id        TEXT PRIMARY KEY,

@@ -34,8 +34,8 @@ type language struct {
 	text **string
 }
 
-// languages lists the members of l, English first: the order in which a name
-// to sort by is looked for.
+// languages lists the members of l, English first: the order in which the name
+// to sort by is chosen.
 func languages(l *graph.LocalizedText) []language {
 	return []language{
 		{"en", &l.En}, {"ar", &l.Ar}, {"cs", &l.Cs}, {"da", &l.Da}, {"de", &l.De}, {"es", &l.Es}, {"fr", &l.Fr},
@@ -170,13 +170,13 @@ func contentID(e *graph.Event) (string, error) {
 	return hashID(string(body)), nil
 }
 
-// hashID makes an id from what identifies an event.
+// hashID makes an id from the identifying values of an event.
 func hashID(identity string) string {
 	sum := sha256.Sum256([]byte(identity))
 	return "evt_" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:15]))
 }
 
-// loader takes the events of a file in, and refuses an id that it has seen.
+// loader stores the events of a file, and refuses a repeated id.
 type loader struct {
 	put   func(*graph.Event) error
 	lines map[string]int // by id
@@ -219,7 +219,7 @@ func (l *loader) add(line int, e *graph.Event) error {
 	return l.put(e)
 }
 
-// complete fills in what a row may leave out.
+// complete sets the defaults of a row.
 func (l *loader) complete(e *graph.Event) error {
 	var categories []string
 	seen := map[string]bool{}

@@ -29,7 +29,7 @@ func importICalendar(load *loader, r io.Reader) error {
 	return err
 }
 
-// vevent collects what the properties of one VEVENT say.
+// vevent collects the properties of one VEVENT.
 type vevent struct {
 	event      *graph.Event
 	start, end *ical.Moment
@@ -67,8 +67,8 @@ func fromICalendar(in *ical.Event) (*graph.Event, error) {
 // only once a language.
 var repeatable = map[string]bool{"SUMMARY": true, "DESCRIPTION": true, "CATEGORIES": true}
 
-// property takes over one property; those that the calendar has no place for
-// are passed over.
+// property reads one property; properties without a place in the calendar are
+// skipped.
 func (v *vevent) property(p ical.Property) error {
 	read := v.reader(p.Name)
 	if read == nil {
@@ -84,8 +84,8 @@ func (v *vevent) property(p ical.Property) error {
 	return read(p)
 }
 
-// reader returns what reads the properties of a name, nil for those to pass
-// over.
+// reader returns the function that reads the properties of a name, nil for those
+// to skip.
 func (v *vevent) reader(name string) func(ical.Property) error {
 	switch name {
 	case "UID":
@@ -247,9 +247,8 @@ func (v *vevent) organiser(p ical.Property) error {
 	return nil
 }
 
-// days turns the moments of an event into its first and last day. An end is not
-// part of the event (RFC 5545 section 3.6.1), so that midnight belongs to the
-// day before.
+// days converts the moments of an event to its first and last day. An end is
+// exclusive (RFC 5545 section 3.6.1), so midnight belongs to the day before.
 func (v *vevent) days() (*graph.EventDates, error) {
 	if v.end != nil && v.lasts != nil {
 		return nil, errors.New("DTEND and DURATION: give one of them")

@@ -17,7 +17,7 @@ import (
 	"github.com/counterfoil/counterfoil/apis/calendar/internal/graph"
 )
 
-// Import replaces all events by those of r; see the package comment for the
+// Import replaces all events with those of r; see the package comment for the
 // formats.
 func (a *API) Import(ctx context.Context, tx *sql.Tx, format apis.Format, r io.Reader) (int, error) {
 	if format != apis.JSONLines && format != apis.ICalendar {
@@ -106,7 +106,7 @@ func (t *text) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// words turns an error of encoding/json into one that speaks of the file.
+// words converts an error of encoding/json to one about the file.
 func words(err error, allowed string) error {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {
@@ -180,7 +180,7 @@ func parseLine(line []byte) (*graph.Event, error) {
 	return event, nil
 }
 
-// dates returns the days of a row, written in one of the two ways.
+// dates returns the days of a row, which has one of two forms.
 func (in *row) dates() (*graph.EventDates, error) {
 	start, end := in.StartDate, in.EndDate
 	if in.Dates != nil {
@@ -203,7 +203,7 @@ func (in *row) dates() (*graph.EventDates, error) {
 	return &graph.EventDates{Start: first, End: last}, err
 }
 
-// place returns the place of a row, written in one of the two ways.
+// place returns the place of a row, which has one of two forms.
 func (in *row) place() (*graph.Place, error) {
 	place := in.Place
 	if in.City != nil || in.Country != nil {

@@ -93,7 +93,7 @@ func scan(row interface{ Scan(...any) error }) (*graph.Event, error) {
 	return event, json.Unmarshal(body, event)
 }
 
-// conditions is a WHERE clause in the making.
+// conditions is a WHERE clause under construction.
 type conditions struct {
 	parts []string
 	args  []any
@@ -113,7 +113,7 @@ func in[T ~string](c *conditions, part string, values []T) {
 	c.add(fmt.Sprintf(part, "(?"+strings.Repeat(", ?", len(values)-1)+")"), args...)
 }
 
-// visible leaves out what the caller may not see.
+// visible excludes what the caller may not see.
 func (c *conditions) visible(ctx context.Context) {
 	if !seesDrafts(ctx) {
 		c.add("status <> ?", string(graph.EventStatusDraft))

@@ -15,8 +15,8 @@ import (
 // referenceEvents is how many events the reference data has.
 const referenceEvents = 400
 
-// Reference replaces all events by races that nobody runs: from a year before
-// the day to a year and a half after it, most on a weekend.
+// Reference replaces all events with invented races: from a year before the day
+// to a year and a half after it, most on a weekend.
 func (a *API) Reference(ctx context.Context, tx *sql.Tx, ref apis.Reference) (int, error) {
 	load, err := newLoader(ctx, tx, ref.Day)
 	if err != nil {
@@ -31,8 +31,8 @@ func (a *API) Reference(ctx context.Context, tx *sql.Tx, ref apis.Reference) (in
 	return referenceEvents, nil
 }
 
-// race makes the event of a number. Each call takes the same number of throws
-// whatever the day is, so that only dates depend on it.
+// race makes the event of a number. Each call draws the same number of random
+// numbers whatever the day is, so that only dates depend on it.
 func race(dice *rand.Rand, number int, day time.Time) *graph.Event {
 	kind, theme := kinds[dice.IntN(len(kinds))], themes[dice.IntN(len(themes))]
 	town, organiser := towns[number%len(towns)], organisers[dice.IntN(len(organisers))]
@@ -95,7 +95,7 @@ func status(throw, offset int) graph.EventStatus {
 }
 
 // spoken reports whether an event has its name in a language: in English, in
-// that of the town, and in those whose bits are thrown.
+// that of the town, and in those whose random bits are set.
 func spoken(code, local string, extra int) bool {
 	if code == "en" || code == local {
 		return true

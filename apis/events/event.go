@@ -14,7 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil/apis/rest"
 )
 
-// Event is an event as the API answers it and as a file to import gives it.
+// Event is an event in a response and in a file to import.
 type Event struct {
 	// ID is a UUID, unique among all tenants of all providers.
 	ID string `json:"id"`
@@ -36,7 +36,7 @@ type Event struct {
 	OnlineURL string `json:"onlineUrl,omitempty"`
 	// Registration is missing when nobody registers.
 	Registration *Registration `json:"registration,omitempty"`
-	// Contact answers questions.
+	// Contact is the contact for questions.
 	Contact Contact `json:"contact"`
 }
 
@@ -49,7 +49,7 @@ type Venue struct {
 	Country string `json:"country"`
 }
 
-// Registration is when and for how many an event takes registrations.
+// Registration is when, and for how many, registration is possible.
 type Registration struct {
 	Opens  time.Time `json:"opens"`
 	Closes time.Time `json:"closes"`
@@ -59,7 +59,7 @@ type Registration struct {
 	Registered int64 `json:"registered"`
 }
 
-// Contact is whom to ask. Its fields have at most 200 characters.
+// Contact is a contact. Its fields have at most 200 characters.
 type Contact struct {
 	Name  string `json:"name"`
 	Email string `json:"email"`
@@ -69,7 +69,7 @@ type Contact struct {
 // maxText bounds each text but the description, in characters.
 const maxText = 200
 
-// search returns what SearchText looks at.
+// search returns the text that SearchText matches.
 func (e *Event) search() string {
 	texts := append([]string{e.Name, e.Description}, e.Categories...)
 	if e.Venue != nil {
@@ -78,8 +78,8 @@ func (e *Event) search() string {
 	return strings.ToLower(strings.Join(texts, "\n"))
 }
 
-// normalize checks an event that came from a file and gives it the form that
-// answers have. Its error says what is allowed.
+// normalize checks an event from a file and converts it to the form of
+// responses. Its error says what is allowed.
 func (e *Event) normalize() error {
 	id, err := rest.ParseID(e.ID)
 	if err != nil {

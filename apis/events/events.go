@@ -7,11 +7,11 @@
 //	POST /event/list   a page of events, by a JSON filter (see Filter)
 //	GET  /event/{id}   one event
 //
-// It promises that a request sees the rows of its Principal's tenant only,
-// which Provider and Tenant name together: another tenant's event, also that of
-// a tenant with the same name at another provider, and one that does not exist
-// are answered alike. A file to import names both, as "provider" and "tenant"
-// (see [API.Import]). It makes no promise to importers.
+// A request sees the rows of its Principal's tenant only, which Provider and
+// Tenant identify together: another tenant's event, including that of a tenant
+// with the same name at another provider, and one that does not exist are
+// answered alike. A file to import names both, as "provider" and "tenant" (see
+// [API.Import]). The package's Go API may change.
 package events
 
 import (
@@ -33,13 +33,13 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 )
 
-// Config is what an API is made from.
+// Config is the configuration of an API.
 type Config struct {
-	// DB keeps the rows; [apis.Prepare] makes it ready. Required.
+	// DB holds the rows; [apis.Prepare] prepares it. Required.
 	DB *sql.DB
-	// Clock tells which events are upcoming; nil stands for the machine's.
+	// Clock determines which events are upcoming; nil means the machine's.
 	Clock clock.Clock
-	// Log gets the failures that callers are not told about; nil stands for
+	// Log receives the failures that callers are not shown; nil means
 	// slog.Default().
 	Log *slog.Logger
 }
@@ -66,8 +66,8 @@ func (*API) Name() string { return "events" }
 // Explorer is nil: the API has no page for people.
 func (*API) Explorer() http.Handler { return nil }
 
-// Schema makes the one table. A row is the event as it is answered, beside what
-// it is looked up by; times there are in UTC, so that they sort as text.
+// Schema makes the one table. A row is the event as it is answered, with the
+// columns for lookups; times there are in UTC, so that they sort as text.
 func (*API) Schema() string {
 	return `CREATE TABLE IF NOT EXISTS events_event (
 	id        TEXT PRIMARY KEY,
@@ -165,7 +165,8 @@ func (a *API) one(r *http.Request, p *counterfoil.Principal) (any, error) {
 }
 
 // needTenant refuses a principal without a provider or a tenant: rows belong to
-// both. The guard has refused it before; a guard that was configured without tenants must not open all rows.
+// both. The guard has refused it before; a guard that was configured without
+// tenants must not expose all rows.
 func needTenant(p *counterfoil.Principal) error {
 	if p.Provider == "" || p.Tenant == "" {
 		return rest.Refuse(
@@ -193,7 +194,7 @@ func scan(row func(...any) error) (json.RawMessage, error) {
 	return body, err
 }
 
-// sortable is how times stand in the table.
+// sortable is the format of times in the table.
 func sortable(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
 
 // replaceAll empties the table and returns a function that adds a row.

@@ -11,16 +11,16 @@ import (
 	"github.com/counterfoil/counterfoil/apis/rest"
 )
 
-// row is a line of a file to import: an Event and whose it is.
+// row is a line of a file to import: an Event and its owner.
 type row struct {
 	Provider string `json:"provider"`
 	Tenant   string `json:"tenant"`
 	Event
 }
 
-// Import replaces all events, of all tenants, by those of a JSON Lines file. A
-// line is an [Event] with two more fields, "provider" and "tenant", that name its
-// owner together:
+// Import replaces all events, of all tenants, with those of a JSON Lines file. A
+// line is an [Event] with two more fields, "provider" and "tenant", that
+// identify its owner together:
 //
 //	{"provider":"engagifii","tenant":"TENANT123","id":"6f1c2f2e-55a4-4d0e-9b1a-0c7a4de0a001",
 //	 "name":"Legislative Day","description":"Meet your representatives.",

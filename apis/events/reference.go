@@ -24,17 +24,17 @@ const (
 	NursesTenant   = "NURSES789"
 )
 
-// Reference replaces all events by made-up ones: ReferenceEvents for the first
-// tenant of each provider in ref, a third as many for each further one, whose
-// provider has the other tenants already; none when ref has no tenant. They run
-// from about half a year before the day to a year after it.
+// Reference replaces all events with invented ones: ReferenceEvents for the
+// first tenant of each provider in ref, a third as many for each further one,
+// whose provider has the other tenants already; none if ref has no tenant. They
+// are from about half a year before the day to a year after it.
 func (a *API) Reference(ctx context.Context, tx *sql.Tx, ref apis.Reference) (int, error) {
 	add, err := replaceAll(ctx, tx)
 	if err != nil {
 		return 0, err
 	}
 	rows := 0
-	strangers := map[string]bool{} // the providers whose strangers have theirs
+	strangers := map[string]bool{} // the providers whose other tenants have theirs
 	for k, owner := range ref.Tenants() {
 		tenants := []string{owner.Tenant, CountiesTenant, NursesTenant}
 		for i := range ReferenceEvents {

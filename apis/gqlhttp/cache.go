@@ -8,15 +8,15 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// The bounds of the documents that a Handler remembers. A larger document is
-// parsed each time it comes.
+// The bounds of the documents that a Handler caches. A larger document is parsed
+// each time.
 const (
 	cachedDocuments = 256
 	cachedBytes     = 8 << 10
 )
 
-// documents remembers the documents that passed all checks, the least recently
-// used leave first. Repeated documents are what programs send.
+// documents caches the documents that passed all checks, and evicts the least
+// recently used. Programs send the same documents repeatedly.
 type documents struct {
 	mu     sync.Mutex
 	order  *list.List // of *document, the most recently used in front

@@ -21,10 +21,10 @@ const (
 	ValidationFailed = errcode.ValidationFailed
 )
 
-// Error is what a resolver returns to have it shown to the caller; every other
-// error is an internal one.
+// Error is an error that a resolver returns for the caller; every other error is
+// internal.
 type Error struct {
-	// Code is the machine's word, sent as extensions.code.
+	// Code is the machine-readable code, sent as extensions.code.
 	Code string
 	// Message is one line for a person, with what is allowed.
 	Message string
@@ -45,11 +45,11 @@ func coded(code, format string, args ...any) *errorOnWire {
 	return &errorOnWire{Message: fmt.Sprintf(format, args...), Extensions: map[string]any{"code": code}}
 }
 
-// errInternal is all that a caller learns of an internal error.
+// errInternal is what a caller sees of an internal error.
 var errInternal = &Error{Internal, "internal server error"}
 
-// hideErrors stands around every resolver: what was not meant for the caller
-// goes to the log.
+// hideErrors wraps every resolver: errors that are not for the caller are
+// logged.
 func (h *Handler) hideErrors(ctx context.Context, next graphql.Resolver) (any, error) {
 	res, err := next(ctx)
 	var shown *Error
@@ -58,21 +58,21 @@ func (h *Handler) hideErrors(ctx context.Context, next graphql.Resolver) (any, e
 	}
 	level := slog.LevelError
 	if ctx.Err() != nil {
-		level = slog.LevelDebug // the caller has gone; nobody waits for this answer
+		level = slog.LevelDebug // the caller has disconnected
 	}
 	h.cfg.Log.Log(ctx, level, "graphql: a resolver failed", "path", graphql.GetPath(ctx).String(), "error", err)
 	return nil, errInternal
 }
 
-// recovered logs a panic and returns what the caller learns of it.
+// recovered logs a panic and returns the error for the caller.
 func (h *Handler) recovered(ctx context.Context, v any) error {
 	h.cfg.Log.ErrorContext(ctx, "graphql: panic", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 	return errInternal
 }
 
-// present gives an error of the execution its code. Resolvers' errors have
-// passed hideErrors; what is left are arguments that do not fit their type,
-// which wrap a cause, and broken promises of the schema, which do not.
+// present sets the code of an error of the execution. Resolvers' errors have
+// passed hideErrors; the others are arguments that do not match their type,
+// which wrap a cause, and violations of the schema, which do not.
 func present(ctx context.Context, err error) *gqlerror.Error {
 	out := graphql.DefaultErrorPresenter(ctx, err)
 	var shown *Error

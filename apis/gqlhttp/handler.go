@@ -1,6 +1,6 @@
-// Package gqlhttp is the door of the GraphQL reference APIs: it serves a gqlgen
-// schema over HTTP. Use it for a read-only API that stands behind a guard; it
-// refuses a request that has no [counterfoil.Principal].
+// Package gqlhttp serves a gqlgen schema over HTTP, for the GraphQL reference
+// APIs. Use it for a read-only API that is behind a guard; it refuses a request
+// that has no [counterfoil.Principal].
 //
 // It follows the GraphQL over HTTP specification: POST with a JSON body, which
 // may come without a media type or as a form, and GET with URL parameters; an
@@ -32,14 +32,14 @@ import (
 	"github.com/counterfoil/counterfoil"
 )
 
-// Config is what a Handler is made from.
+// Config is the configuration of a Handler.
 type Config struct {
 	// Schema is the generated executable schema. Required.
 	Schema graphql.ExecutableSchema
 	// Limits bounds requests; a field that is 0 takes its value from
 	// DefaultLimits.
 	Limits Limits
-	// Log gets internal errors whole; nil means slog.Default().
+	// Log receives internal errors in full; nil means slog.Default().
 	Log *slog.Logger
 	// Context, when set, prepares the context that the resolvers of one request
 	// share, for example with loaders.
@@ -54,8 +54,8 @@ type Handler struct {
 	cache *documents
 }
 
-// New returns a Handler. It panics when cfg has no schema, which is a mistake
-// of the program and not of its input.
+// New returns a Handler. It panics if cfg has no schema, which is a programming
+// error.
 func New(cfg Config) *Handler {
 	if cfg.Schema == nil {
 		panic("gqlhttp: Config.Schema is required")
@@ -106,7 +106,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer.result(h.run(r.Context(), r.Method, params))
 }
 
-// run executes what params ask for. A response without data is a request
+// run executes the operation of params. A response without data is a request
 // error: nothing was executed.
 func (h *Handler) run(ctx context.Context, method string, params *graphql.RawParams) *response {
 	if !h.cache.holds(params.Query) {
@@ -143,7 +143,7 @@ func (h *Handler) run(ctx context.Context, method string, params *graphql.RawPar
 }
 
 // response is a GraphQL response, in the order that the GraphQL specification
-// asks for. Data is left out when nothing was executed.
+// recommends. Data is left out if nothing was executed.
 type response struct {
 	Errors gqlerror.List   `json:"errors,omitempty"`
 	Data   json.RawMessage `json:"data,omitempty"`

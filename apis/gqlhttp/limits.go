@@ -31,7 +31,7 @@ type Limits struct {
 	Complexity int
 }
 
-// DefaultLimits lets through what people and GraphiQL write.
+// DefaultLimits allows the queries that people and GraphiQL write.
 var DefaultLimits = Limits{
 	Body: 128 << 10, Tokens: 4000, Operations: 10,
 	Depth: 12, Aliases: 30, Fields: 400, Complexity: 20_000,
@@ -80,8 +80,8 @@ func (l Limits) check(query string) *errorOnWire {
 	return nil
 }
 
-// counter walks a document. Every step adds to fields, so that it ends at
-// their limit whatever fragments refer to.
+// counter walks a document. Every step increments fields, so that it ends at
+// their limit whatever the fragments refer to.
 type counter struct {
 	limits          Limits
 	doc             *ast.QueryDocument

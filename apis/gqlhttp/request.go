@@ -25,7 +25,7 @@ const (
 	typeResponse = "application/graphql-response+json"
 )
 
-// refusal is a request that is refused before there is a document to look at.
+// refusal is a request that is refused before its document is read.
 type refusal struct {
 	status  int
 	code    string
@@ -34,7 +34,7 @@ type refusal struct {
 
 var nothing = &refusal{http.StatusNotFound, "NOT_FOUND", "nothing here: the GraphQL endpoint is the only path"}
 
-// NotFound answers a request beside the endpoint, as the endpoint does.
+// NotFound answers a request outside the endpoint, in the same form.
 func NotFound(w http.ResponseWriter, _ *http.Request) {
 	(&writer{w: w, json: true}).refuse(nothing)
 }
@@ -46,8 +46,8 @@ func badRequest(format string, args ...any) *refusal {
 	return &refusal{http.StatusBadRequest, "BAD_REQUEST", fmt.Sprintf(format, args...)}
 }
 
-// place checks where and how the request came, and settles the media type of
-// the answer.
+// place checks the path and the method, and determines the media type of the
+// response.
 func (h *Handler) place(answer *writer, r *http.Request) *refusal {
 	accepts := strings.Join(r.Header.Values("Accept"), ",")
 	media, acceptable := negotiate(accepts)
@@ -70,8 +70,8 @@ func (h *Handler) place(answer *writer, r *http.Request) *refusal {
 	return nil
 }
 
-// negotiate picks the media type of the answer for an Accept header (RFC 9110
-// section 12.5.1). Only those who name application/graphql-response+json get
+// negotiate picks the media type of the response for an Accept header (RFC 9110
+// section 12.5.1). Only callers that name application/graphql-response+json get
 // it: its status codes would surprise others.
 func negotiate(accept string) (media string, acceptable bool) {
 	if strings.TrimSpace(accept) == "" {
@@ -142,9 +142,9 @@ func (h *Handler) parameters(w http.ResponseWriter, r *http.Request) (*graphql.R
 	return fromJSON(body)
 }
 
-// mayBeJSON reports whether a body is read as JSON: when it is called that, in
-// UTF-8 and not compressed, or has no media type. Many send JSON and call it a
-// form, as curl does by itself; one that is a form is none the less no request.
+// mayBeJSON reports whether a body is read as JSON: if it has that media type,
+// in UTF-8 and not compressed, or has none. Many clients send JSON as a form, as
+// curl does by default; a body that really is a form is still not a request.
 func mayBeJSON(h http.Header) (readable, form bool) {
 	given, media := h["Content-Type"], h.Get("Content-Type")
 	if h.Get("Content-Encoding") != "" || len(given) > 1 || !mediatype.UTF8(media) {
@@ -170,14 +170,14 @@ type wire struct {
 	Extensions    map[string]any `json:"extensions"`
 }
 
-// shapes says what each parameter has to be.
+// shapes describes the type of each parameter.
 var shapes = map[string]string{
 	"query": "a string", "operationName": "a string or null",
 	"variables": "an object or null", "extensions": "an object or null",
 }
 
-// fromJSON decodes the body of a POST, without space around it. Members that the specification does not
-// know are ignored, as it asks.
+// fromJSON decodes the body of a POST, without surrounding space. Unknown
+// members are ignored, as the specification requires.
 func fromJSON(body []byte) (*graphql.RawParams, *refusal) {
 	switch {
 	case len(body) == 0:
@@ -250,7 +250,7 @@ func (in *wire) params() (*graphql.RawParams, *refusal) {
 	return out, nil
 }
 
-// writer is where the one answer to a request is written.
+// writer writes the one response to a request.
 type writer struct {
 	w    http.ResponseWriter
 	json bool // application/json; otherwise application/graphql-response+json
@@ -262,8 +262,8 @@ func (a *writer) refuse(refusal *refusal) {
 }
 
 // result answers a request that has a document. In application/json every such
-// answer is a 200; in the other media type a document that was not executed is
-// a 400, or a 500 where only this side is to blame.
+// response is a 200; in the other media type a document that was not executed is
+// a 400, or a 500 if only the server is at fault.
 func (a *writer) result(res *response) {
 	status := http.StatusOK
 	switch {

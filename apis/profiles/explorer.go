@@ -24,7 +24,7 @@ import (
 //go:embed graphiql/assets
 var assets embed.FS
 
-// media are the types of the assets, whatever the machine's own table says.
+// media are the types of the assets, regardless of the machine's own table.
 var media = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
@@ -32,8 +32,8 @@ var media = map[string]string{
 	".txt":  "text/plain; charset=utf-8",
 }
 
-// asset is one file of the explorer. What is stored with gzip is packed, all
-// else plain.
+// asset is one file of the explorer. packed is the content of a file that is
+// stored with gzip, plain that of any other.
 type asset struct {
 	media         string
 	plain, packed []byte
@@ -43,8 +43,7 @@ type asset struct {
 // explorer serves the GraphiQL page.
 type explorer struct{ assets map[string]*asset }
 
-// newExplorer reads the embedded assets, which cannot fail in a program that
-// was built from a whole tree.
+// newExplorer reads the embedded assets, which cannot fail in a complete build.
 func newExplorer() http.Handler {
 	e := &explorer{assets: map[string]*asset{}}
 	files, err := fs.Glob(assets, "graphiql/assets/*")
@@ -70,13 +69,13 @@ func newExplorer() http.Handler {
 	return e
 }
 
-// policy lets the page load and call its own origin only. GraphiQL's editor
-// and dialogs set styles of their own.
+// policy lets the page load from and call its own origin only. GraphiQL's editor
+// and dialogs set their own styles.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src data:; img-src 'self' data:; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// ServeHTTP serves the page and its assets: the page also at no path at all, as
-// it is at the mount point without a slash.
+// ServeHTTP serves the page and its assets: the page also at an empty path,
+// which is the mount point without a slash.
 func (e *explorer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy)
@@ -108,7 +107,8 @@ func (e *explorer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if r.URL.Path == "" {
-		// From an address without a slash at its end, the assets are one level down.
+		// From an address without a trailing slash, the assets are one level
+		// down.
 		address, _, _ := strings.Cut(r.RequestURI, "?")
 		down := html.EscapeString(path.Base(address)) + "/"
 		page := strings.NewReplacer(`stylesheet" href="`, `stylesheet" href="`+down, `script src="`, `script src="`+down).

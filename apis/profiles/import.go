@@ -17,7 +17,7 @@ import (
 	"github.com/counterfoil/counterfoil/apis/profiles/internal/graph"
 )
 
-// Import replaces all profiles by those of r; see the package comment for the
+// Import replaces all profiles with those of r; see the package comment for the
 // format.
 func (a *API) Import(ctx context.Context, tx *sql.Tx, format apis.Format, r io.Reader) (int, error) {
 	if format != apis.JSONLines {
@@ -42,7 +42,7 @@ func importLines(load *loader, r io.Reader) (int, error) {
 	return load.rows, load.ends()
 }
 
-// loader takes in the lines of a file and remembers what refers to what.
+// loader reads the lines of a file and records references.
 type loader struct {
 	put  *store
 	now  time.Time
@@ -51,11 +51,11 @@ type loader struct {
 	lines map[string]int
 	// wanted are the references, in the order of the file.
 	wanted []reference
-	// failed is an error of the store, which is about no line.
+	// failed is an error of the store, which concerns no line.
 	failed error
 }
 
-// reference is what a line says about another.
+// reference is a line's reference to another.
 type reference struct {
 	line     int
 	kind, id string
@@ -65,7 +65,7 @@ func newLoader(put *store, now time.Time) *loader {
 	return &loader{put: put, now: now.UTC().Truncate(time.Second), lines: map[string]int{}}
 }
 
-// ends reports the first reference to what is not in the file.
+// ends reports the first reference to an id that is not in the file.
 func (l *loader) ends() error {
 	for _, ref := range l.wanted {
 		if l.lines[ref.kind+" "+ref.id] == 0 {
@@ -75,7 +75,7 @@ func (l *loader) ends() error {
 	return nil
 }
 
-// line takes in one line of JSON.
+// line reads one line of JSON.
 func (l *loader) line(line int, text []byte) error {
 	if !utf8.Valid(text) {
 		return errors.New("not UTF-8")
@@ -125,13 +125,13 @@ func (l *loader) take(err error, add func() error) error {
 	return err
 }
 
-// stored keeps an error of the store apart from errors about the line.
+// stored separates an error of the store from errors about the line.
 func (l *loader) stored(err error) error {
 	l.failed = err
 	return err
 }
 
-// claim takes an id for a line.
+// claim reserves an id for a line.
 func (l *loader) claim(line int, kind, id string) error {
 	if id == "" || len(id) > maxID || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return fmt.Errorf("id has to be 1 to %d printable ASCII characters without spaces", maxID)
@@ -226,7 +226,7 @@ func (l *loader) updated(t time.Time) time.Time {
 	return t.UTC().Truncate(time.Second)
 }
 
-// orEmpty returns a list that is empty where there is none.
+// orEmpty returns the list, or an empty one for nil.
 func orEmpty(list []string) []string {
 	if list == nil {
 		return []string{}
@@ -234,7 +234,7 @@ func orEmpty(list []string) []string {
 	return list
 }
 
-// decode reads one object without members that v does not have.
+// decode reads one object, and refuses members that v does not have.
 func decode(text []byte, v any) error {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()

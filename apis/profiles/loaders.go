@@ -18,12 +18,12 @@ const (
 	batchWindow = time.Millisecond
 )
 
-// batch gathers the keys that the resolvers of one request ask for and fetches
-// them together, each once, when none has asked for a window. Resolvers of a
-// list run concurrently, so that this gathers a level of the query; on a busy
-// machine a level may fall into several rounds, which costs statements, never a
-// wrong answer. It reads no clock: nothing but the number of statements depends
-// on the window.
+// batch collects the keys that the resolvers of one request need and fetches
+// them together, each once, after a window without new keys. Resolvers of a list
+// run concurrently, so this collects a level of the query; on a busy machine a
+// level may take several rounds, which costs statements but never a wrong
+// answer. It reads no clock: only the number of statements depends on the
+// window.
 type batch[K comparable, V any] struct {
 	fetch func(context.Context, []K) (map[K]V, error)
 
@@ -46,7 +46,7 @@ func newBatch[K comparable, V any](fetch func(context.Context, []K) (map[K]V, er
 	return &batch[K, V]{fetch: fetch, asks: map[K]*round[K, V]{}}
 }
 
-// load returns the value of a key; the zero value when there is none.
+// load returns the value of a key; the zero value if the key is unknown.
 func (b *batch[K, V]) load(ctx context.Context, key K) (V, error) {
 	r := b.join(ctx, key)
 	select {
@@ -75,12 +75,12 @@ func (b *batch[K, V]) join(ctx context.Context, key K) *round[K, V] {
 	r.keys = append(r.keys, key)
 	b.asks[key] = r
 	if len(r.keys) == batchSize {
-		b.next = nil // nobody joins; its timer runs out
+		b.next = nil // no caller joins; its timer expires
 	}
 	return r
 }
 
-// close ends a round's gathering and fetches.
+// close ends the collection of a round and fetches.
 func (b *batch[K, V]) close(ctx context.Context, r *round[K, V]) {
 	b.mu.Lock()
 	again := r.began
@@ -89,12 +89,12 @@ func (b *batch[K, V]) close(ctx context.Context, r *round[K, V]) {
 		b.next = nil
 	}
 	b.mu.Unlock()
-	if again { // the timer was reset just as it ran out
+	if again { // the timer was reset just as it expired
 		return
 	}
 	defer close(r.done)
 	defer func() {
-		// A panic here would have no request to end in.
+		// A panic here would not be recovered by a request.
 		if v := recover(); v != nil {
 			r.err = fmt.Errorf("fetch: panic: %v", v)
 		}
@@ -168,7 +168,7 @@ func byID[T any](ctx context.Context, db *sql.DB, table string, ids []string, id
 	return found, err
 }
 
-// fetchRoles takes one statement for all keys that differ in their ids only.
+// fetchRoles uses one statement for all keys that differ only in their ids.
 func fetchRoles(ctx context.Context, db *sql.DB, keys []rolesOf) (map[rolesOf][]*graph.Role, error) {
 	groups := map[rolesOf][]string{}
 	for _, k := range keys {

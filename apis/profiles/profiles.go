@@ -1,11 +1,11 @@
-// Package profiles is the reference API for a GraphQL provider in the manner of
-// Altrata's Profile API: people, organisations, the positions that join them
-// and the people that people know. Serve [API.Handler] behind a guard, and
-// [API.Explorer], a GraphiQL page that needs nothing from any other host, in
-// front of it at the same path: the page posts to its own address.
+// Package profiles is the reference API for a GraphQL provider like Altrata's
+// Profile API: people, organisations, the positions that connect them and the
+// people that people know. Serve [API.Handler] behind a guard, and
+// [API.Explorer], a GraphiQL page that loads nothing from other hosts, in front
+// of it at the same path: the page posts to its own address.
 //
 // However deep a query goes from people to organisations and back, it takes one
-// statement a level.
+// statement per level.
 //
 // # Import
 //
@@ -44,13 +44,13 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 )
 
-// Config is what an API is made from.
+// Config is the configuration of an API.
 type Config struct {
-	// DB keeps the profiles. Required.
+	// DB holds the profiles. Required.
 	DB *sql.DB
-	// Clock tells when an import took place; nil means the machine's clock.
+	// Clock gives the time of an import; nil means the machine's clock.
 	Clock clock.Clock
-	// Log gets internal errors; nil means slog.Default().
+	// Log receives internal errors; nil means slog.Default().
 	Log *slog.Logger
 }
 

@@ -20,7 +20,7 @@ const (
 	maxText  = 100 // characters
 )
 
-// resolver resolves what is not a plain member.
+// resolver resolves the fields that are not plain members.
 type resolver struct{ db *sql.DB }
 
 func (r resolver) Query() graph.QueryResolver               { return queries(r) }
@@ -133,7 +133,7 @@ func (q queries) Organisations(ctx context.Context, page, size int32, f *graph.O
 	return out, err
 }
 
-// conditions is a WHERE clause in the making.
+// conditions is a WHERE clause under construction.
 type conditions struct {
 	parts []string
 	args  []any

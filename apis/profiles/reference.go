@@ -18,8 +18,8 @@ const (
 	referenceOrganisations = 120
 )
 
-// Reference replaces all profiles by those of people and organisations that do
-// not exist.
+// Reference replaces all profiles with those of invented people and
+// organisations.
 func (a *API) Reference(ctx context.Context, tx *sql.Tx, ref apis.Reference) (int, error) {
 	put, err := newStore(ctx, tx)
 	if err != nil {
@@ -41,7 +41,7 @@ func (a *API) Reference(ctx context.Context, tx *sql.Tx, ref apis.Reference) (in
 	return g.rows, g.err
 }
 
-// generator makes rows with a dice whose throws do not depend on the day.
+// generator makes rows from random numbers that do not depend on the day.
 type generator struct {
 	dice *rand.Rand
 	day  time.Time

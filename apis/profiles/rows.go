@@ -82,7 +82,7 @@ func checkRole(r *graph.Role) error {
 	return nil
 }
 
-// line checks a text of one line, where there is one.
+// line checks an optional one-line text.
 func line(name string, text *string) error {
 	if text == nil {
 		return nil
@@ -132,14 +132,13 @@ func location(l *graph.Location) error {
 	return line("location.city", l.City)
 }
 
-// hashID makes an id from what identifies a row.
+// hashID makes an id from the identifying values of a row.
 func hashID(prefix, identity string) string {
 	sum := sha256.Sum256([]byte(identity))
 	return prefix + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:15]))
 }
 
-// store writes rows. A store without a transaction, as a test may have, drops
-// them.
+// store writes rows. A store without a transaction, as in a test, discards them.
 type store struct {
 	ctx context.Context
 	tx  *sql.Tx
@@ -166,7 +165,7 @@ func (s *store) insert(table string, values ...any) error {
 	return nil
 }
 
-// words are what a search looks at.
+// words are the text that a search matches.
 func words(l *graph.Location, texts ...string) string {
 	if l != nil {
 		texts = append(texts, deref(l.City), deref(l.Country))

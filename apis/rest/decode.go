@@ -14,12 +14,12 @@ import (
 	"unicode/utf8"
 )
 
-// Decode reads the one JSON object that data consists of into the struct that v
-// points to, more strictly than encoding/json: a name matches a field's json
-// tag in any case, as ASP.NET binds it, stands once, whatever its case, and is
-// refused when there is no such field; the text is UTF-8 and nothing follows the
-// object. A null is the same as leaving the field out. The error names the field
-// and what is allowed, and is one line.
+// Decode reads the one JSON object in data into the struct that v points to,
+// more strictly than encoding/json: a name matches a field's json tag in any
+// case, as ASP.NET binds it, occurs once, whatever its case, and is refused if
+// there is no such field; the text is UTF-8 and nothing follows the object. A
+// null is the same as leaving the field out. The error names the field and what
+// is allowed, and is one line.
 //
 // Fields may be strings, integers, booleans, time.Time (RFC 3339), structs of
 // these, and pointers to and slices of these.
@@ -27,7 +27,7 @@ func Decode(data []byte, v any) error {
 	if !utf8.Valid(data) {
 		return errors.New("not UTF-8: encode the JSON in UTF-8")
 	}
-	// One pass finds every error of syntax, so the rest need not look for any.
+	// One pass finds every syntax error, so the rest need not check for any.
 	var whole json.RawMessage
 	if err := json.Unmarshal(data, &whole); err != nil {
 		return fmt.Errorf("not one JSON object: %w", err)
@@ -174,7 +174,7 @@ func inside(at string) string {
 	return " in " + at
 }
 
-// quote shows a name that a stranger wrote, cut at 40 characters.
+// quote shows an untrusted name, cut at 40 characters.
 func quote(name string) string {
 	runes := []rune(name)
 	if len(runes) > 40 {
@@ -183,9 +183,9 @@ func quote(name string) string {
 	return strconv.Quote(name)
 }
 
-// Text checks a text of one line that a file gave: at most max characters, none
-// of them a control character, and not blank unless it is optional and left
-// out. Its error starts with the field's name.
+// Text checks a one-line text from a file: at most max characters, none of them
+// a control character, and not blank unless it is optional and left out. Its
+// error starts with the field's name.
 func Text(name, value string, max int, optional bool) error {
 	if strings.TrimSpace(value) == "" && (!optional || value != "") {
 		return fmt.Errorf("%s is missing: from 1 to %d characters are required", name, max)

@@ -22,8 +22,8 @@ func ParseID(s string) (string, error) {
 	return strings.ToLower(s), nil
 }
 
-// ID makes the UUID of a reference row from a name for it that no other row
-// has: the same for the same name, for ever (version 8, RFC 9562 section 5.8).
+// ID makes the UUID of a reference row from a unique name for it: always the
+// same for the same name (version 8, RFC 9562 section 5.8).
 func ID(name string) string {
 	sum := sha256.Sum256([]byte("counterfoil reference row\x00" + name))
 	b := sum[:16]

@@ -60,8 +60,8 @@ func ParsePage(query url.Values, numberName, sizeName string) (Page, error) {
 	return NewPage(given[0], given[1], numberName, sizeName)
 }
 
-// offset is how many rows come before the page, cut at what an int64 holds: no
-// table has that many rows.
+// offset is how many rows come before the page, limited to an int64: no table
+// has that many rows.
 func (p Page) offset() int64 {
 	if p.Number-1 > math.MaxInt64/p.Size {
 		return math.MaxInt64
@@ -70,7 +70,7 @@ func (p Page) offset() int64 {
 }
 
 // Selection is a list that can be cut into pages. Its SQL is the program's own,
-// never a caller's; what a caller sent goes into Args.
+// never a caller's; values from a caller go into Args.
 type Selection struct {
 	// Columns follow SELECT, From follows FROM with its WHERE, and Order
 	// follows ORDER BY and decides between any two rows.
@@ -85,7 +85,7 @@ type List[T any] struct {
 	Data       []T   `json:"data"`
 }
 
-// Select reads a page of s, scanning each row. The count and the rows are of
+// Select reads a page of s, scanning each row. The count and the rows are from
 // the same moment.
 func Select[T any](ctx context.Context, db *sql.DB, s Selection, page Page, scan func(row func(...any) error) (T, error)) (List[T], error) {
 	list := List[T]{Data: []T{}}

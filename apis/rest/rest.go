@@ -1,12 +1,11 @@
-// Package rest is what the REST reference APIs have in common. Use it in a
+// Package rest is the common part of the REST reference APIs. Use it in a
 // package that implements apis.API over plain HTTP and JSON: it routes to
 // functions that return a value or an error, reads requests strictly and within
-// bounds, cuts lists into pages, and writes every answer in one place.
+// bounds, cuts lists into pages, and writes every response in one place.
 //
-// It promises that no request gets past it without a Principal, that each
-// refusal has the shape {"error":{"code":…,"message":…}}, and that an error
-// which is no [Problem] reaches the log whole and the caller not at all. It
-// makes no promise to importers outside this module.
+// No request passes it without a Principal, each refusal has the shape
+// {"error":{"code":…,"message":…}}, and an error that is not a [Problem] is
+// logged in full and not shown to the caller. Its API may change.
 package rest
 
 import (
@@ -35,7 +34,7 @@ const (
 	serverError          = "SERVER_ERROR"           // 500
 )
 
-// Problem is an error that the caller is told about.
+// Problem is an error that is shown to the caller.
 type Problem struct {
 	// Status is the HTTP status.
 	Status int `json:"-"`
@@ -54,11 +53,11 @@ func Refuse(status int, code, format string, args ...any) error {
 }
 
 // Func answers a request of p: with a value, which is sent as JSON with status
-// 200, or with an error. An error that is no *Problem is logged and answered
+// 200, or with an error. An error that is not a *Problem is logged and answered
 // with status 500 and no detail.
 type Func func(r *http.Request, p *counterfoil.Principal) (any, error)
 
-// Route is one thing that an API does.
+// Route is one operation of an API.
 type Route struct {
 	// Method is the one HTTP method; GET answers HEAD as well.
 	Method string
@@ -69,9 +68,9 @@ type Route struct {
 	Serve Func
 }
 
-// Handler serves routes below the point where it is mounted. An empty path is
-// the same as "/", and a slash at the end of a path makes no difference: nothing
-// is redirected. Failures are logged to log; nil stands for slog.Default().
+// Handler serves routes below its mount point. An empty path is the same as "/",
+// and a trailing slash is ignored: nothing is redirected. Failures are logged to
+// log; nil means slog.Default().
 func Handler(log *slog.Logger, routes ...Route) http.Handler {
 	if log == nil {
 		log = slog.Default()
@@ -96,7 +95,7 @@ type handler struct {
 	mux http.ServeMux
 }
 
-// ServeHTTP refuses strangers, bounds the body and routes.
+// ServeHTTP refuses unauthenticated requests, bounds the body and routes.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, ok := counterfoil.PrincipalFrom(r.Context()); !ok {
 		h.refuse(w, r, Refuse(http.StatusUnauthorized, unauthenticated, "this API is for authenticated clients: send a valid access token"))
@@ -114,14 +113,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Serves reports whether a route has the path of a request.
 func (h *handler) Serves(r *http.Request) bool { return h.has(unslashed(r)) }
 
-// has is Serves without a slash at the end. ServeMux redirects a path that is not
-// clean to one that lacks the mount point: nothing is at such paths.
+// has is Serves for a path without a trailing slash. ServeMux redirects a path
+// that is not clean to one that lacks the mount point: such paths do not exist.
 func (h *handler) has(r *http.Request) bool {
 	_, pattern := h.mux.Handler(r)
 	return pattern != "" && path.Clean(r.URL.Path) == r.URL.Path
 }
 
-// unslashed returns the request without a slash at the end of its path.
+// unslashed returns the request without a trailing slash in its path.
 func unslashed(r *http.Request) *http.Request {
 	if p := r.URL.EscapedPath(); p == "" || p != "/" && strings.HasSuffix(p, "/") {
 		r = r.Clone(r.Context())
@@ -153,7 +152,7 @@ func (h *handler) methods(byMethod map[string]Func) http.HandlerFunc {
 	}
 }
 
-// refuse is the one place where an error becomes an answer.
+// refuse is the only place where an error becomes a response.
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var problem *Problem
 	if !errors.As(err, &problem) {
@@ -180,5 +179,5 @@ func (h *handler) write(w http.ResponseWriter, r *http.Request, status int, answ
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the caller has gone when this fails
+	_, _ = w.Write(body) // fails only if the caller has disconnected
 }

@@ -43,9 +43,9 @@ type entry struct {
 	Reference    string    `json:"reference"`
 }
 
-// Import replaces all wallets, of all clients, by those of a JSON Lines file. A
-// line is a wallet with its owner, the client that provider and clientId name
-// together, and all its movements, earliest first:
+// Import replaces all wallets, of all clients, with those of a JSON Lines file.
+// A line is a wallet with its owner, the client that provider and clientId
+// identify together, and all its movements, earliest first:
 //
 //	{"provider":"a55","clientId":"3n4b5urk1ft4fl3mg5e62d9ado",
 //	 "id":"6f1c2f2e-55a4-4d0e-9b1a-0c7a4de0a001","name":"Operations","kind":"operational","currency":"BRL","balance":70000,
@@ -94,7 +94,7 @@ func (a *API) Import(ctx context.Context, tx *sql.Tx, format apis.Format, r io.R
 	return rows, err
 }
 
-// seen has the line that each id was on.
+// seen has the line of each id.
 type seen map[string]int
 
 func (s seen) add(name, id string, number int) error {
@@ -105,7 +105,7 @@ func (s seen) add(name, id string, number int) error {
 	return nil
 }
 
-// account checks a line and works out what it leaves to be worked out.
+// account checks a line and derives what it omits.
 func (in *line) account() (*account, error) {
 	id, err := rest.ParseID(in.ID)
 	if err != nil {
@@ -137,7 +137,7 @@ func (in *line) account() (*account, error) {
 	return a, in.settle(a)
 }
 
-// book adds a movement that a file gave to the account.
+// book adds a movement from a file to the account.
 func (a *account) book(in *entry) error {
 	id, err := rest.ParseID(in.ID)
 	if err != nil {
@@ -173,7 +173,7 @@ func (a *account) book(in *entry) error {
 	return nil
 }
 
-// settle checks what the line says of the balance that its movements led to.
+// settle checks the line's statements about the balance after its movements.
 func (in *line) settle(a *account) error {
 	switch {
 	case in.Balance == nil:

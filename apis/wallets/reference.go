@@ -12,9 +12,9 @@ import (
 	"github.com/counterfoil/counterfoil/apis/rest"
 )
 
-// The clients of reference wallets beside those of the Reference, at each of
-// its providers. No client is made with these ids: their rows are there to be
-// out of reach.
+// The clients of reference wallets in addition to those of the Reference, at
+// each of its providers. No client is created with these ids: their rows show
+// that others cannot read them.
 const (
 	FintechClient = "reference-client-fintech"
 	RetailClient  = "reference-client-retail"
@@ -23,9 +23,9 @@ const (
 // referenceDays is how far back reference movements go.
 const referenceDays = 180
 
-// Reference replaces all wallets by made-up ones: twelve of each client of ref,
-// and at each of their providers some of FintechClient and RetailClient; none
-// when ref has no client. Their movements are of the 180 days before the day.
+// Reference replaces all wallets with invented ones: twelve of each client of
+// ref, and at each of their providers some of FintechClient and RetailClient;
+// none if ref has no client. Their movements are of the 180 days before the day.
 // The number that it returns counts wallets and movements.
 func (a *API) Reference(ctx context.Context, tx *sql.Tx, ref apis.Reference) (int, error) {
 	add, err := replaceAll(ctx, tx)
@@ -33,7 +33,7 @@ func (a *API) Reference(ctx context.Context, tx *sql.Tx, ref apis.Reference) (in
 		return 0, err
 	}
 	rows := 0
-	strangers := map[string]bool{} // the providers whose strangers have theirs
+	strangers := map[string]bool{} // the providers whose other clients have theirs
 	for k, client := range ref.Clients() {
 		for i, m := range models {
 			owner := client
@@ -75,7 +75,7 @@ func invent(i int, m model, day time.Time) *account {
 		flow := pick(chance, flows[m.flows])
 		amount := m.scale * int64(flow.share) * int64(500+chance.IntN(1000)) / 1_000_000
 		if flow.out {
-			// Half of what is there goes out at most: a balance stays positive.
+			// At most half of the balance goes out, so that it stays positive.
 			amount = -min(amount, a.Balance/2)
 		}
 		a.move(at, flow, amount, chance)

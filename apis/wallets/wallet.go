@@ -8,7 +8,7 @@ import (
 	"github.com/counterfoil/counterfoil/apis"
 )
 
-// Wallet is a wallet as the API answers it.
+// Wallet is a wallet in a response.
 type Wallet struct {
 	// ID is a UUID, unique among all clients of all providers.
 	ID string `json:"id"`
@@ -45,7 +45,7 @@ type Movement struct {
 	BalanceAfter int64 `json:"balanceAfter"`
 	// Kind is one of the words in movementKinds.
 	Kind string `json:"kind"`
-	// Counterparty is who is on the other side.
+	// Counterparty is the other party.
 	Counterparty string `json:"counterparty"`
 	// Description and Reference are for people and for reconciliation; they may
 	// be empty.
@@ -101,7 +101,7 @@ func scanMovement(row func(...any) error) (m Movement, err error) {
 	return m, nil
 }
 
-// layout is how times stand in the tables.
+// layout is the format of times in the tables.
 const layout = "2006-01-02T15:04:05Z"
 
 func sortable(t time.Time) string { return t.UTC().Format(layout) }

@@ -13,15 +13,15 @@
 // left out); movements also from and to, days in UTC as 2026-03-17, both
 // included.
 //
-// It promises that a request sees the wallets of its Principal's client only,
-// which Provider and ClientID name together: another client's wallet, also that
-// of a client with the same id at another provider, and one that does not exist
-// are answered alike. A file to import names both, as "provider" and "clientId"
-// (see [API.Import]).
+// A request sees the wallets of its Principal's client only, which Provider and
+// ClientID identify together: another client's wallet, including that of a
+// client with the same id at another provider, and one that does not exist are
+// answered alike. A file to import names both, as "provider" and "clientId" (see
+// [API.Import]).
 //
 // Amounts are integers in the currency's minor unit, within an int64 and never
-// rounded; a wallet's balance is the sum of its movements. It makes no promise
-// to importers.
+// rounded; a wallet's balance is the sum of its movements. The package's Go API
+// may change.
 package wallets
 
 import (
@@ -39,11 +39,11 @@ import (
 	"github.com/counterfoil/counterfoil/apis/rest"
 )
 
-// Config is what an API is made from.
+// Config is the configuration of an API.
 type Config struct {
-	// DB keeps the rows; [apis.Prepare] makes it ready. Required.
+	// DB holds the rows; [apis.Prepare] prepares it. Required.
 	DB *sql.DB
-	// Log gets the failures that callers are not told about; nil stands for
+	// Log receives the failures that callers are not shown; nil means
 	// slog.Default().
 	Log *slog.Logger
 }

@@ -153,7 +153,7 @@ func TestMistakes(t *testing.T) {
 		{"CA file without a certificate", with("ca_file: secret"), "ca_file", "no certificate in PEM"},
 		{"scope", with(`scope: "\""`), "scope", "connection one: scope (FILE:10): "},
 		{"secret in the clear", with("client_secret: hunter2"), "client_secret", "connection one: client_secret (FILE:9): a secret is given by reference"},
-		{"standard input of a service", with("client_secret: \"stdin:\""), "client_secret", "there is nothing to read here"},
+		{"standard input of a service", with("client_secret: \"stdin:\""), "client_secret", "there is no input here"},
 		{"API key", with("api_key: hunter2"), "api_key", "by reference"},
 		{"private key", with("private_key: hunter2"), "private_key", "by reference"},
 		{"token cache", strings.Replace(good, "tokens", "secret", 1), "token_cache", "token_cache (FILE:1): "},

@@ -8,13 +8,13 @@
 // It promises:
 //
 //   - A secret that was rotated at its source is used without a restart: a file's
-//     at the next ask, one that is kept within 30 s.
-//   - A source that fails for a while takes nothing down: the last value serves,
-//     for a bounded time, and the source is not hammered.
-//   - No error holds a secret, nor a reference that is none: somebody may have
-//     written out the secret itself.
-//   - What cannot be sent, because it has a control character or a byte order mark,
-//     is refused before it is sent, with its reference.
+//     at the next read, a cached one within 30 s.
+//   - A transient failure of a source stops nothing: the last value is used for a
+//     bounded time, and the source is not overloaded.
+//   - No error holds a secret or an invalid reference, which may be the secret
+//     itself.
+//   - A value that cannot be sent, because it has a control character or a byte
+//     order mark, is refused before it is sent, with its reference.
 //   - Nothing runs in the background, so there is nothing to close.
 package credential
 

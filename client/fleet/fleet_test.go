@@ -231,7 +231,7 @@ func TestFailuresAreShared(t *testing.T) {
 	_, err = two.Renew(t.Context(), key, wrong(&calls, 0))
 	e, ok := errors.AsType[*counterfoil.Error](err)
 	if !ok || e.Reason != counterfoil.InvalidClient || e.Code != "invalid_client" || e.Description != "no such client" || e.Status != 401 ||
-		!strings.HasPrefix(e.Message, "refused by the test (told by another process") || e.RetryAfter <= 20*time.Second || e.RetryAfter > 30*time.Second {
+		!strings.HasPrefix(e.Message, "refused by the test (from another process") || e.RetryAfter <= 20*time.Second || e.RetryAfter > 30*time.Second {
 		t.Errorf("the second got %+v", err)
 	}
 	equal(t, "requests", calls, 1)
@@ -267,7 +267,7 @@ func TestFailuresAreShared(t *testing.T) {
 			return fetch(ctx)
 		}
 		_, _ = one.Renew(t.Context(), "aa-2", r)
-		if err := <-told; !strings.Contains(err.Error(), "told by another process") {
+		if err := <-told; !strings.Contains(err.Error(), "from another process") {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -105,7 +105,7 @@ func TestSameWordsHereAndThere(t *testing.T) {
 		says string
 	}{
 		{"create", "client create acme --id CLIENT --name Billing --scope orders:read --label team=blue --address 192.0.2.7 --expires 2099-01-31", 0, "client_secret=SECRET"},
-		{"create without scopes", "client create acme --id CLIENT-bare", 0, "it is allowed no scopes: the realm has orders:read, orders:write, give it some with 'counterfoil client change acme CLIENT-bare --scope …'"},
+		{"create without scopes", "client create acme --id CLIENT-bare", 0, "it is allowed no scopes: the realm has orders:read, orders:write, add some with 'counterfoil client change acme CLIENT-bare --scope …'"},
 		{"which has none", "client show acme CLIENT-bare -o json", 0, `"scopes":[]`},
 		{"create an operator without scopes", "client create ops --id CLIENT-bare", 0, "it is allowed no scopes: the realm has clients:read, clients:write"},
 		{"who has none", "client show ops CLIENT-bare -o json", 0, `"scopes":[]`},
@@ -335,7 +335,7 @@ func TestLifeOfAClientByCurl(t *testing.T) {
 }
 
 // Who has no good token of the realm, or not the scope, is refused; and without
-// its section in the configuration there is no Admin API.
+// its section in the configuration there is not an Admin API.
 func TestWhoMayManage(t *testing.T) {
 	o := operate(t)
 	c := curl(t, o)
@@ -383,9 +383,9 @@ func TestPlacesOfAServer(t *testing.T) {
 	}{
 		{"two places", []string{"client", "list", "acme", "--serve-config", o.file, "--server", "ops", "--config", o.consumer}, 2, "choose one", "--help"},
 		{"no such connection", []string{"client", "list", "acme", "--server", "prod", "--config", o.consumer}, 2, `no connection "prod"`, "choose from ops"},
-		{"connection of an API of another kind", []string{"client", "list", "a55", "--server", "a55", "--config", filepath.Join(shared.dir, "consumer.yaml")}, 1, "is no Admin API", "docs/admin.md"},
+		{"connection of an API of another kind", []string{"client", "list", "a55", "--server", "a55", "--config", filepath.Join(shared.dir, "consumer.yaml")}, 1, "is not an Admin API", "docs/admin.md"},
 		{"no such configuration", []string{"key", "list", "acme", "--serve-config", filepath.Join(o.dir, "none.yaml")}, 1, "no configuration", ""},
-		{"format that is none", []string{"client", "import", "acme", o.file, "--serve-config", o.file, "--format", "ldif"}, 2, `--format "ldif" is not understood`, "identityserver, hydra"},
+		{"format that is none", []string{"client", "import", "acme", o.file, "--serve-config", o.file, "--format", "ldif"}, 2, `--format "ldif" is unknown`, "identityserver, hydra"},
 		{"time that is none", []string{"client", "rotate", "acme", "x", "--serve-config", o.file, "--ends", "soon"}, 2, `--ends "soon" is not a time`, "--help"},
 		{"settings that are none", []string{"client", "change", "acme", "x", "--serve-config", o.file, "--settings", "[]"}, 2, "--settings is not a JSON object", "--help"},
 	} {

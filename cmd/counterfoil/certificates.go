@@ -64,7 +64,7 @@ func developmentTLS(dir string, now time.Time, log *slog.Logger) (tls.Certificat
 }
 
 // openDevelopmentCertificate returns the certificate in path, or writes a new
-// one if there is none, or if it is no longer valid.
+// one if it is missing or no longer valid.
 func openDevelopmentCertificate(path string, now time.Time) (tls.Certificate, error) {
 	text, err := readBounded(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -204,7 +204,7 @@ func TestDevelopmentCertificateIsLost(t *testing.T) {
 			if got := !cert.Leaf.Equal(first.Leaf); got != row.new {
 				t.Errorf("the certificate is a new one: %v", got)
 			}
-			if got := strings.Contains(log.String(), "must be trusted again"); got != row.said || strings.Count(log.String(), "\n") > 1 {
+			if got := strings.Contains(log.String(), "trust it again"); got != row.said || strings.Count(log.String(), "\n") > 1 {
 				t.Errorf("said %q", log.String())
 			}
 			pool := x509.NewCertPool()
@@ -239,7 +239,7 @@ func TestUpKeepsAnAuthorityWithConstraints(t *testing.T) {
 	}
 	earlierFiles(t, filepath.Join(dir, "tls"), time.Now())
 	second := start(t, dir, "127.0.0.1:0")
-	if !strings.Contains(second.errors(), "must be trusted again") {
+	if !strings.Contains(second.errors(), "trust it again") {
 		t.Errorf("said %s", second.errors())
 	}
 	if _, err := os.Stat(filepath.Join(dir, "tls", "ca-key.pem")); err == nil {

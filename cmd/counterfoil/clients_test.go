@@ -242,7 +242,7 @@ func TestProviderCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	bad := execute(t, "", nil, binary, "provider", "check", path)
-	if bad.code != 1 || !strings.Contains(bad.out, `unknown field "lifetme" (allowed: path, url`) || !strings.Contains(bad.err, "1 of 1 descriptions are mistaken") {
+	if bad.code != 1 || !strings.Contains(bad.out, `unknown field "lifetme" (allowed: path, url`) || !strings.Contains(bad.err, "1 of 1 descriptions are invalid") {
 		t.Errorf("exit %d\n%s%s", bad.code, bad.out, bad.err)
 	}
 	if got := execute(t, "", nil, binary, "provider", "show", "okta"); got.code != 1 || !strings.Contains(got.err, "hint: 'counterfoil provider list'") {

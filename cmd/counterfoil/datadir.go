@@ -40,8 +40,7 @@ func (d dataDir) env(provider string) string { return filepath.Join(string(d), "
 func (d dataDir) keyFile() string            { return filepath.Join(string(d), "master.key") }
 func (d dataDir) consumer() string           { return filepath.Join(string(d), "consumer.yaml") }
 
-// masterKey returns the directory's master key, and makes it if there is none
-// yet.
+// masterKey returns the directory's master key, and makes it if it is missing.
 func (d dataDir) masterKey() (counterfoil.Secret, error) {
 	path := d.keyFile()
 	text, err := readBounded(path)

@@ -223,7 +223,7 @@ func TestServeImportBrokenRow(t *testing.T) {
 `)
 	file := filepath.Join(s.dir, "clients.jsonl")
 	got := s.manage(t, "client", "import", "acme", file, "--format", "plain")
-	if got.code != 1 || strings.Count(got.err, "\n") != 2 || !strings.Contains(got.err, "1 of 3 rows of "+file+" cannot be taken, so nothing was imported") || !strings.Contains(got.err, "\nhint: ") {
+	if got.code != 1 || strings.Count(got.err, "\n") != 2 || !strings.Contains(got.err, "1 of 3 rows of "+file+" are refused, so nothing was imported") || !strings.Contains(got.err, "\nhint: ") {
 		t.Errorf("exit %d, said %s", got.code, got.err)
 	}
 	if !strings.Contains(got.out, "line 2") || !strings.Contains(got.out, "refused") || !strings.Contains(got.out, "3 rows would be: 2 created, 1 refused") {

@@ -195,7 +195,7 @@ func TestAuditEndsEarly(t *testing.T) {
 	}
 	var errs bytes.Buffer
 	p := &program{stdio: stdio{Out: &sink{}, Err: &errs}, output: text}
-	if err := p.audit(t.Context(), &crowd{n: 5, look: func() {}}, 0); err != nil || !strings.Contains(errs.String(), "7 records of refused strangers were dropped") {
+	if err := p.audit(t.Context(), &crowd{n: 5, look: func() {}}, 0); err != nil || !strings.Contains(errs.String(), "7 records of refused unauthenticated requests were dropped") {
 		t.Errorf("said %q, %v", errs.String(), err)
 	}
 }
@@ -250,11 +250,11 @@ func TestRotationThatNobodySees(t *testing.T) {
 			"-d", "grant_type=client_credentials", "-d", "client_id=rotated", "-d", "client_secret="+secret).good(t)
 	}
 	for _, row := range []struct{ name, script, says string }{
-		{"full, at once", `exec "$@" --overlap 0 > /dev/full`, "the new secret is ended again, and the old one serves on: try again"},
-		{"full, JSON", `exec "$@" --overlap 0 -o json > /dev/full`, "the old one serves on: try again"},
-		{"reader gone", `{ "$@" --overlap 0; echo "exit $?" >&2; } | exec 3<&-`, "the old one serves on: try again"},
-		{"closed", `exec "$@" --overlap 0 >&-`, "the old one serves on: try again"},
-		{"full, with an overlap", `exec "$@" --overlap 1h > /dev/full`, "and the old one serves until "},
+		{"full, at once", `exec "$@" --overlap 0 > /dev/full`, "the new secret is revoked again, and the old one stays valid: try again"},
+		{"full, JSON", `exec "$@" --overlap 0 -o json > /dev/full`, "the old one stays valid: try again"},
+		{"reader gone", `{ "$@" --overlap 0; echo "exit $?" >&2; } | exec 3<&-`, "the old one stays valid: try again"},
+		{"closed", `exec "$@" --overlap 0 >&-`, "the old one stays valid: try again"},
+		{"full, with an overlap", `exec "$@" --overlap 1h > /dev/full`, "and the old one stays valid until "},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got := execute(t, "", nil, "sh", "-c", row.script, "sh", binary, "client", "rotate", "a55", "rotated", "--dir", shared.dir)
@@ -304,7 +304,7 @@ func TestProgressIsTold(t *testing.T) {
 		{Stage: admin.Reading, Done: 1000, Part: 0.5}, {Stage: admin.Writing, Done: 40, Of: 2000}, {Stage: admin.Sending, Done: 3 << 20},
 		{Stage: admin.Waiting, Done: 3 << 20}, {Stage: admin.Reading, Done: 5 << 20, Of: -1},
 	}
-	want := []string{"1000 rows looked at, 50 % of the file", "40 of 2000 rows imported", "3 MiB sent", "all sent: the server has been processing for %v", "5 MiB read"}
+	want := []string{"1000 rows checked, 50 % of the file", "40 of 2000 rows imported", "3 MiB sent", "all sent: the server has been processing for %v", "5 MiB read"}
 	for _, row := range []struct {
 		terminal           bool
 		every              time.Duration

@@ -157,9 +157,9 @@ func TestProxyRefuses(t *testing.T) {
 	}{
 		{"credentials", 407, "http://" + n.proxy, "the proxy " + n.proxy + " requires credentials (407)", "HTTPS_PROXY", 1},
 		{"policy", 403, "http://" + n.proxy, "the proxy " + n.proxy + " refuses to connect (403)", "NO_PROXY", 1},
-		{"no URL", 0, "http://user:pa55word@[::1", "HTTPS_PROXY is no URL of a proxy", "HTTPS_PROXY", 0},
-		{"no scheme that is known", 0, "ftp://" + n.proxy, "HTTPS_PROXY is no URL of a proxy", "HTTPS_PROXY", 0},
-		{"no host", 0, "http://", "HTTPS_PROXY is no URL of a proxy", "HTTPS_PROXY", 0},
+		{"no URL", 0, "http://user:pa55word@[::1", "HTTPS_PROXY is not the URL of a proxy", "HTTPS_PROXY", 0},
+		{"no scheme that is known", 0, "ftp://" + n.proxy, "HTTPS_PROXY is not the URL of a proxy", "HTTPS_PROXY", 0},
+		{"no host", 0, "http://", "HTTPS_PROXY is not the URL of a proxy", "HTTPS_PROXY", 0},
 	} {
 		for _, args := range [][]string{{"token", "it"}, {"doctor", "it"}, {"call", "it", "GET", "/"}} {
 			t.Run(row.name+", "+args[0], func(t *testing.T) {

@@ -79,7 +79,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))`
 	t.Run("nobody to ask", func(t *testing.T) {
 		path, env := consumerWith(t, secretOfA55, "prompt:Secret")
 		got := execute(t, "", env, binary, "--config", path, "token", "a55")
-		if got.code != exitLocal || !strings.Contains(got.err, "no terminal to ask at") {
+		if got.code != exitLocal || !strings.Contains(got.err, "no terminal to prompt at") {
 			t.Errorf("exit %d, said %s", got.code, got.err)
 		}
 	})

@@ -144,15 +144,15 @@ func TestServeRefusesConfiguration(t *testing.T) {
 		{"same name", "name: partners", "name: acme", "serve.yaml:23:5: name: a second realm is called \"acme\""},
 		{"admin without API", "provider: counterfoil", "provider: oauth2", "serve.yaml:38:3: the provider oauth2 of the realm ops describes no REST API called admin"},
 		{"admin of no realm", "  realm: ops", "  realm: opps", "serve.yaml:38:3: there is no realm \"opps\" (allowed: acme, partners, ops)"},
-		{"port that is none", "127.0.0.1:0", "127.0.0.1:65536", "serve.yaml:2:1: listen: \"65536\" is no port"},
-		{"port that is a word", "127.0.0.1:0", "127.0.0.1:nosuchservice", "serve.yaml:2:1: listen: \"nosuchservice\" is no port"},
-		{"port below nothing", "127.0.0.1:0", "127.0.0.1:-1", "serve.yaml:2:1: listen: \"-1\" is no port"},
+		{"port that is none", "127.0.0.1:0", "127.0.0.1:65536", "serve.yaml:2:1: listen: \"65536\" is not a port"},
+		{"port that is a word", "127.0.0.1:0", "127.0.0.1:nosuchservice", "serve.yaml:2:1: listen: \"nosuchservice\" is not a port"},
+		{"port below nothing", "127.0.0.1:0", "127.0.0.1:-1", "serve.yaml:2:1: listen: \"-1\" is not a port"},
 		{"address that is none", "127.0.0.1:0", "127.0.0.256:443", "serve.yaml:2:1: listen: \"127.0.0.256\" is neither an address"},
 		{"port behind a space", "127.0.0.1:0", "'127.0.0.1: 80'", "serve.yaml:2:1: listen: \"127.0.0.1: 80\" has a space in it"},
 		{"address behind a space", "127.0.0.1:0", "' 127.0.0.1:80'", "serve.yaml:2:1: listen: \" 127.0.0.1:80\" has a space in it"},
 		{"claims that say no scope", "    lifetime: 10m", "    audience: []", "serve.yaml:16:5: audience: the list is empty: name at least one, or leave it out for that of the description"},
 		{"proxy that is none", "10.0.0.0/8", "proxy", "serve.yaml:8:19: trusted_proxies: \"proxy\" is neither a network nor an address"},
-		{"certificates nobody asks for", "    policy: reuse", "    client_authentication: [tls_client_auth]", "serve.yaml:28:5: client_authentication: clients cannot show a certificate"},
+		{"certificates nobody asks for", "    policy: reuse", "    client_authentication: [tls_client_auth]", "serve.yaml:28:5: client_authentication: clients cannot present a certificate"},
 		{"keys that are older when the next is published", "    policy: reuse", "    keys: {age: 1h, ahead: 2h}", "serve.yaml:28:5: the age of signing keys must be longer than the time that they are published ahead"},
 		{"issuer that may not be fetched", "    policy: reuse", "    federation: [{issuer: 'https://i.example', jwks_uri: 'https://i.example/jwks'}]", "the host i.example is not among outbound.hosts"},
 	} {
@@ -253,7 +253,7 @@ func TestServeCheckSaysAll(t *testing.T) {
 	s := layOut(t, text)
 	got := execute(t, "", nil, binary, "serve", "--config", s.file, "--check")
 	for _, want := range []string{
-		"the field \"database\" is missing", "\"70000\" is no port", "none.pem: no such file", "none-key.pem: no such file", "unknown field \"databases\"",
+		"the field \"database\" is missing", "\"70000\" is not a port", "none.pem: no such file", "none-key.pem: no such file", "unknown field \"databases\"",
 		"env:NO_SUCH_VARIABLE", "\"proxy\" is neither", ": lifetime must be", "\"reuses\" is not understood", "there is no realm \"opps\"",
 	} {
 		if strings.Count(got.err, want) != 1 {
@@ -301,7 +301,7 @@ func TestServeCheckOfWhatIsEmpty(t *testing.T) {
 
 // An address that this machine has not may come to it, so it is a warning.
 func TestServeCheckAddressOfAnotherMachine(t *testing.T) {
-	const warning = "warning: listen: 192.0.2.7 is no address of this machine"
+	const warning = "warning: listen: 192.0.2.7 is not an address of this machine"
 	text := exampleConfig(t)
 	if got := execute(t, "", nil, binary, "serve", "--check", "--config", layOut(t, strings.Replace(text, "127.0.0.1:0", "192.0.2.7:8443", 1)).file).good(t); !strings.Contains(got.out, warning) {
 		t.Errorf("no warning in\n%s", got.out)

@@ -122,7 +122,8 @@ func (s *site) authenticate(ctx context.Context, service *clients.Service, r *re
 			return err
 		}
 		c.secret = creds.ClientSecret
-		s.log.Info("service a new secret, the one in the environment file was lost or no longer accepted", "realm", r.Name, "client_id", c.id)
+		s.log.Info("made a new secret: the one in the environment file was lost or is no longer accepted",
+			"realm", r.Name, "client_id", c.id)
 	}
 	if !r.Needs(provider.HeaderFromAPIKey) {
 		return nil

@@ -202,7 +202,8 @@ func (r *realm) trials(env string) []trial {
 	if r.TokenEndpoint.Policy == provider.Replace {
 		all = append(
 			all,
-			trial{"a new token replaces the old one for every API: 401", append([]string{r.tokenLine().format("", " -o /dev/null")}, again...)},
+			trial{"a new token replaces the old one for every API: 401", append(
+				[]string{r.tokenLine().format("", " -o /dev/null")}, again...)},
 		)
 	}
 	return all

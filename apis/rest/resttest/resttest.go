@@ -1,6 +1,5 @@
-// Package resttest puts a reference API where its tests can reach it: on a real
-// database file and behind a real TLS listener. Use it in tests only; it makes
-// no promise to importers.
+// Package resttest serves a reference API for its tests: on a real database file
+// and behind a real TLS listener. Use it in tests only; its API may change.
 package resttest
 
 import (
@@ -43,9 +42,9 @@ func Open(t testing.TB) *sql.DB {
 	return db
 }
 
-// Server is an API behind a guard that believes everything.
+// Server is an API behind a guard that accepts everything.
 type Server struct {
-	// Anonymous takes the Principal away from requests.
+	// Anonymous removes the Principal from requests.
 	Anonymous bool
 
 	server *httptest.Server
@@ -73,17 +72,17 @@ func Serve(t testing.TB, db *sql.DB, api apis.API, mount string) *Server {
 	return s
 }
 
-// Request is a call of an API. What is left out takes the values of Owner,
-// GET, and JSON where there is a body.
+// Request is a call of an API. Defaults are the values of Owner, GET, and JSON
+// if there is a body.
 type Request struct {
 	Method, Path, Body string
-	// Provider, Client and Tenant go into the Principal; "-" stands for none.
+	// Provider, Client and Tenant go into the Principal; "-" means none.
 	Provider, Client, Tenant string
 	// Header is added; an empty value removes what would be sent.
 	Header map[string]string
 }
 
-// Answer is what came back.
+// Answer is the response.
 type Answer struct {
 	Status int
 	Header http.Header

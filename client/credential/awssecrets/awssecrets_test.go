@@ -152,7 +152,7 @@ func TestRefusals(t *testing.T) {
 		want   string
 	}{
 		"denied":               {400, "AccessDeniedException", "access is denied"},
-		"not decrypted":        {400, "DecryptionFailure", "look at the KMS key"},
+		"not decrypted":        {400, "DecryptionFailure", "check the KMS key"},
 		"marked for deletion":  {400, "InvalidRequestException", "marked for deletion"},
 		"throttled":            {400, "ThrottlingException", "fewer requests (ThrottlingException)"},
 		"too many":             {429, "TooManyRequestsException", "fewer requests"},
@@ -191,7 +191,7 @@ func TestWrongLogin(t *testing.T) {
 		login aws.CredentialsProvider
 		want  string
 	}{
-		"a wrong key":    {credentials.NewStaticCredentialsProvider(accessKey, signKey+"x", ""), "does not take the signature"},
+		"a wrong key":    {credentials.NewStaticCredentialsProvider(accessKey, signKey+"x", ""), "does not accept the signature"},
 		"none":           {nil, "there is no login"},
 		"one that fails": {aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, errors.New(kept) }), "there is no login"},
 	} {
@@ -235,7 +235,7 @@ func TestDefaultChain(t *testing.T) {
 		t.Errorf("asked in %s with the session %q", at, with)
 	}
 	t.Setenv("AWS_PROFILE", "not-there")
-	if _, err := awssecrets.Open("acme/client", awssecrets.Config{}); err == nil || !strings.Contains(err.Error(), "look at AWS_PROFILE") {
+	if _, err := awssecrets.Open("acme/client", awssecrets.Config{}); err == nil || !strings.Contains(err.Error(), "check AWS_PROFILE") {
 		t.Errorf("got %v", err)
 	}
 }

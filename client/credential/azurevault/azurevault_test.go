@@ -146,8 +146,8 @@ func TestRefusals(t *testing.T) {
 		status int
 		want   string
 	}{
-		"not the name":    {400, "does not take the name"},
-		"not the login":   {401, "does not take the login"},
+		"not the name":    {400, "does not accept the name"},
+		"not the login":   {401, "does not accept the login"},
 		"denied":          {403, "Key Vault Secrets User"},
 		"not there":       {404, "there is no such secret"},
 		"throttled":       {429, "fewer requests"},

@@ -133,7 +133,7 @@ func TestRefusals(t *testing.T) {
 		asked  int
 	}{
 		"disabled":        {400, "disabled or destroyed", 1},
-		"not the login":   {401, "does not take the login", 1},
+		"not the login":   {401, "does not accept the login", 1},
 		"denied":          {403, "roles/secretmanager.secretAccessor", 1},
 		"not there":       {404, "there is no such secret", 1},
 		"throttled":       {429, "fewer requests", 3},
@@ -261,12 +261,12 @@ func TestLoginFails(t *testing.T) {
 	}{
 		"a key of another":       {func(m *manager) []byte { return m.file(t, other) }, nil, "the login is refused (400)"},
 		"a file that is damaged": {func(*manager) []byte { return []byte(`{"private_key":"` + kept) }, nil, "there is no login"},
-		"a key that is damaged":  {func(m *manager) []byte { return m.file(t, other, "private_key", kept) }, nil, "look at its file of credentials"},
+		"a key that is damaged":  {func(m *manager) []byte { return m.file(t, other, "private_key", kept) }, nil, "check its file of credentials"},
 		"a server that fails": {nil, func(m *manager) {
 			m.login.Answer(-1, http.StatusInternalServerError, kept)
 		}, "the login's server answers 500"},
 		"a server that is gone":       {nil, func(m *manager) { m.login.Close() }, "the login's server cannot be asked"},
-		"a server with a page":        {nil, func(m *manager) { m.login.Answer(-1, http.StatusOK, "<html>"+kept) }, "look at its file of credentials"},
+		"a server with a page":        {nil, func(m *manager) { m.login.Answer(-1, http.StatusOK, "<html>"+kept) }, "check its file of credentials"},
 		"a server of plain http":      {func(m *manager) []byte { return m.file(t, signer(), "token_uri", "http://example.com/token") }, nil, "in the clear"},
 		"a redirect to somebody else": {nil, func(m *manager) { m.login.Answer(-1, http.StatusTemporaryRedirect, kept, "Location", m.URL) }, "the login is refused (307)"},
 	} {

@@ -25,8 +25,8 @@ func TestRead(t *testing.T) {
 		{"version 1", "old/acme/api#client_secret", ""},
 		{"line's end", "secret/acme/api#line", ""},
 		{"no field", "secret/acme/api#none", "the secret has no field none"},
-		{"a number", "secret/acme/api#number", "the field number is no string"},
-		{"a list", "secret/acme/api#list", "the field list is no string"},
+		{"a number", "secret/acme/api#number", "the field number is not a string"},
+		{"a list", "secret/acme/api#list", "the field list is not a string"},
 		{"empty", "secret/acme/api#empty", "it is empty"},
 		{"too long", "secret/acme/api#long", "longer than 65536 bytes"},
 		{"no secret", "secret/none#x", "Vault answered 404 for secret/data/none"},
@@ -118,16 +118,16 @@ func TestLogin(t *testing.T) {
 		}, ""},
 		{"AppRole, wrong secret id", func(c *vault.Config) {
 			c.AppRole = &vault.AppRole{RoleID: static("the-role"), SecretID: static("hvs.wrong")}
-		}, "Vault answered 400 for the login at auth/approle/login: look at the role"},
+		}, "Vault answered 400 for the login at auth/approle/login: check the role"},
 		{"AppRole without a secret id", func(c *vault.Config) { c.AppRole = &vault.AppRole{Mount: "approle-2", RoleID: static("the-role")} }, ""},
 		{"Kubernetes", func(c *vault.Config) {
 			c.Kubernetes = &vault.JWTLogin{Role: "acme", JWT: static("eyJ.of.kubernetes")}
 		}, ""},
-		{"Kubernetes, no file", func(c *vault.Config) { c.Kubernetes = &vault.JWTLogin{Role: "acme"} }, "the jwt of the login cannot be had: secret file:/var/run/secrets/kubernetes.io"},
+		{"Kubernetes, no file", func(c *vault.Config) { c.Kubernetes = &vault.JWTLogin{Role: "acme"} }, "the jwt of the login cannot be read: secret file:/var/run/secrets/kubernetes.io"},
 		{"JWT", func(c *vault.Config) { c.JWT = &vault.JWTLogin{Role: "acme", JWT: static("eyJ.of.a-platform")} }, ""},
 		{"JWT, default role", func(c *vault.Config) { c.JWT = &vault.JWTLogin{Mount: "org/jwt", JWT: static("eyJ.of.org")} }, ""},
 		{"token that may not look itself up", func(c *vault.Config) { c.Token = static("hvs.blind") }, ""},
-		{"wrong token", func(c *vault.Config) { c.Token = static("hvs.wrong") }, "Vault answered 403 for the mount of secret/acme/api: the token has ended"},
+		{"wrong token", func(c *vault.Config) { c.Token = static("hvs.wrong") }, "Vault answered 403 for the mount of secret/acme/api: the token has expired"},
 		{"no token", func(c *vault.Config) { c.Token = static("hvs. \n") }, "is no token"},
 		{"token of the outermost characters", func(c *vault.Config) { c.Token = static("!~") }, ""},
 		{"token with a space", func(c *vault.Config) { c.Token = static("hvs.a b") }, "is no token"},
@@ -421,8 +421,8 @@ func TestFaults(t *testing.T) {
 		{"breaks off", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			fmt.Fprint(w, theSecret)
-		}, "breaks off"},
-		{"closes", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "breaks off"},
+		}, "closes the connection"},
+		{"closes", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "closes the connection"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := newServer(t)
@@ -437,13 +437,13 @@ func TestConnection(t *testing.T) {
 		s := newServer(t)
 		c := s.config()
 		c.CAFile = ""
-		s.fails(s.open(c, "secret/acme/api#client_secret"), "has a certificate that is not trusted")
+		s.fails(s.open(c, "secret/acme/api#client_secret"), "has an untrusted certificate")
 	})
 	t.Run("another host's certificate", func(t *testing.T) {
 		s := newServer(t)
 		c := s.config()
 		c.Address = strings.Replace(s.URL, "127.0.0.1", "localhost", 1)
-		s.fails(s.open(c, "secret/acme/api#client_secret"), "has a certificate that is not trusted")
+		s.fails(s.open(c, "secret/acme/api#client_secret"), "has an untrusted certificate")
 	})
 	t.Run("nobody listens", func(t *testing.T) {
 		s := newServer(t)

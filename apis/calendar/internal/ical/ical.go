@@ -1,11 +1,11 @@
-// Package ical reads the events of an iCalendar file (RFC 5545) strictly
-// enough to say which line is wrong: it unfolds content lines, splits them into
-// name, parameters and value, and keeps the line number of each. What the
-// values mean is the importer's business, with the help of Text, List and Day.
-// Only the calendar imports it.
+// Package ical reads the events of an iCalendar file (RFC 5545) strictly enough
+// to say which line is wrong: it unfolds content lines, splits them into name,
+// parameters and value, and keeps the line number of each. The importer
+// interprets the values, with the help of Text, List and Day. Only the calendar
+// imports it.
 //
-// It is written here because the libraries at hand either lose the line numbers
-// or panic on a parameter that ends its line.
+// It is written here because the available libraries either lose the line
+// numbers or panic on a parameter that ends its line.
 package ical
 
 import (
@@ -58,10 +58,10 @@ type Event struct {
 	Properties []Property
 }
 
-// Read calls event for each VEVENT of r, in order, and stops at the first
-// error. A line that is wrong is an *Error; what event returns is returned as
-// it is. One leading byte order mark is dropped, and UTF-16 that begins with one
-// is decoded.
+// Read calls event for each VEVENT of r, in order, and stops at the first error.
+// An invalid line is an *Error; an error of event is returned unchanged. One
+// leading byte order mark is dropped, and UTF-16 that begins with one is
+// decoded.
 func Read(r io.Reader, event func(*Event) error) error {
 	lines := &unfolder{r: bufio.NewReaderSize(files.TextReader(r), 64<<10)}
 	var open []string
@@ -117,7 +117,7 @@ func Read(r io.Reader, event func(*Event) error) error {
 	return nil
 }
 
-// begin checks that a component may open within those that are open.
+// begin checks that a component may start inside the open ones.
 func begin(name string, open []string) error {
 	switch {
 	case len(open) == 0 && name != "VCALENDAR":
@@ -170,7 +170,7 @@ func (u *unfolder) next() (string, int, error) {
 	}
 }
 
-// unread is a line that cannot be read, or is no text.
+// unread is the error for a line that cannot be read, or is not text.
 func unread(line int, err error) error {
 	var undecoded *files.TextError
 	if errors.As(err, &undecoded) {

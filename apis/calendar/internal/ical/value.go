@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Text undoes the escapes of a TEXT value (RFC 5545 section 3.3.11).
+// Text removes the escapes of a TEXT value (RFC 5545 section 3.3.11).
 func Text(value string) (string, error) {
 	parts, err := split(value, false)
 	if err != nil {

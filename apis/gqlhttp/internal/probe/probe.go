@@ -1,5 +1,5 @@
-// Package probe is the schema on which the door's tests knock: it can answer,
-// refuse, fail and panic. Only tests import it.
+// Package probe is the schema for the tests of gqlhttp: it can answer, refuse,
+// fail and panic. Only tests import it.
 package probe
 
 import (

@@ -247,7 +247,7 @@ func TestDefaultVerifies(t *testing.T) {
 		_ = resp.Body.Close()
 		t.Fatal("an unknown authority is trusted")
 	}
-	if got := remote.Reason(t.Context(), err); !strings.Contains(got.Error(), "not trusted") {
+	if got := remote.Reason(t.Context(), err); !strings.Contains(got.Error(), "untrusted") {
 		t.Errorf("the reason is %v", got)
 	}
 }
@@ -325,9 +325,9 @@ func TestReason(t *testing.T) {
 	}{
 		"the caller has left": {left, errors.New(stranger), "context canceled", context.Canceled},
 		"it is late":          {late, errors.New(stranger), "no complete answer in time", context.DeadlineExceeded},
-		"something else":      {t.Context(), errors.New(stranger), "no answer that can be read", nil},
-		"TLS says something":  {t.Context(), tls.AlertError(40), "no answer that can be read", nil},
-		"the other end's TLS": {t.Context(), &net.OpError{Op: "remote error", Err: errors.New(stranger)}, "no answer that can be read", nil},
+		"something else":      {t.Context(), errors.New(stranger), "the answer cannot be read", nil},
+		"TLS says something":  {t.Context(), tls.AlertError(40), "the answer cannot be read", nil},
+		"the other end's TLS": {t.Context(), &net.OpError{Op: "remote error", Err: errors.New(stranger)}, "the answer cannot be read", nil},
 		"the connection":      {t.Context(), &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}, "dial tcp: connection refused", syscall.ECONNREFUSED},
 		"an end":              {t.Context(), io.ErrUnexpectedEOF, "breaks off", nil},
 	} {
