@@ -3,14 +3,14 @@
 //
 //	go run . -rounds 5 -duration 20s
 //
-// What a call costs through client.Transport, beside golang.org/x/oauth2 and
+// The cost of a call through client.Transport, beside golang.org/x/oauth2 and
 // beside no authentication: in memory, where nothing hides it, and over TLS and
-// HTTP/2 to another process; with 1 and with 1,000 goroutines. What a cached
-// token costs. And what the callers of an API notice while a token is renewed,
+// HTTP/2 to another process; with 1 and with 1,000 goroutines. The cost of a
+// cached token. And what the callers of an API notice while a token is renewed,
 // beside a renewal that blocks them and beside no authentication.
 //
-// The other process is a real server with its database, and an API behind a
-// real guard. Rounds of the sides alternate; what is printed are medians.
+// The other process is a real server with its database, and an API behind a real
+// guard. Rounds of the sides alternate; the output is medians.
 package main
 
 import (
@@ -37,9 +37,9 @@ var (
 	serve    = flag.String("serve", "", "internal: the lifetime and the delay of the server to be")
 )
 
-// ballast is what each process holds beside its work, as a program does that has
-// more to do than to measure: with a heap of nothing the collector would run
-// every 4 MB, and its cycles are what would be measured.
+// ballast is memory that each process holds, as a real program would: with an
+// empty heap the collector would run every 4 MB, and its cycles would be what is
+// measured.
 const ballast = 32 << 20
 
 func main() {
@@ -82,7 +82,7 @@ func wanted(section string) bool {
 	return *only == "" || slices.Contains(strings.Split(*only, ","), section)
 }
 
-// sensible refuses flags that would measure nothing.
+// sensible refuses flags with which nothing would be measured.
 func sensible() error {
 	switch {
 	case *rounds < 1 || *rate < 1:

@@ -19,7 +19,7 @@ const theirToken = "x/oauth2 TokenSource.Token"
 // crowds are the numbers of goroutines that share a side.
 var crowds = []int{1, 1000}
 
-// operation is what is measured. Each goroutine gets a call of its own.
+// operation is what is measured. Each goroutine has its own call.
 type operation struct {
 	name string
 	call func() (func() error, error)
@@ -66,7 +66,7 @@ func (o *operation) run(crowd, n int) (cost, error) {
 	}, errors.Join(errs...)
 }
 
-// used is the time of the processors that this process has spent.
+// used is the processor time of this process.
 func used() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -123,8 +123,8 @@ func compare(title string, crowd int, ops []operation) error {
 	return nil
 }
 
-// ratios prints how long the rounds of an operation took beside those of its
-// peer that followed them: what the machine does meanwhile is in both.
+// ratios prints how long the rounds of an operation took relative to the
+// following rounds of its peer: other load of the machine is in both.
 func ratios(ops []operation, results [][]cost) {
 	for k, o := range ops {
 		for j, peer := range ops {
@@ -145,7 +145,7 @@ func spread(rs []float64) string {
 	return fmt.Sprintf("%.2f (%.2f to %.2f)", median(rs, func(r float64) float64 { return r }), slices.Min(rs), slices.Max(rs))
 }
 
-// inMemory compares the sides where a call costs next to nothing.
+// inMemory compares the sides where a call costs almost nothing.
 func inMemory() error {
 	t := &target{welcome: welcome{URL: "https://id.example", Secret: "s"}, life: time.Hour}
 	fmt.Println("A call that is answered in memory, and a cached token")
@@ -265,7 +265,8 @@ func consume(resp *http.Response, err error) error {
 	return err
 }
 
-// cloning does the least that is asked of a RoundTripper that changes requests.
+// cloning does the minimum that is required of a RoundTripper that changes
+// requests.
 func cloning(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) { return next.RoundTrip(r.Clone(r.Context())) })
 }

@@ -14,10 +14,11 @@ import (
 	"github.com/counterfoil/counterfoil/bench/client/latency"
 )
 
-// margin is how long before its end a token is renewed: a fifth of a short life.
+// margin is how long before expiry a token is renewed: a fifth of a short
+// lifetime.
 const margin = 5
 
-// outcome is what became of one side in all its rounds.
+// outcome is the result of one side in all its rounds.
 type outcome struct {
 	// all are all calls, during those that were due while a token request was
 	// under way.
@@ -28,9 +29,9 @@ type outcome struct {
 	failure     error // the first
 }
 
-// underRenewal sends calls at a fixed rate, whatever becomes of those before,
-// while tokens live for seconds. A call's time counts from when it was due: one
-// that waits in front of a lock or a stalled generator is as late as it is for
+// underRenewal sends calls at a fixed rate, whatever happens to the previous
+// ones, while tokens live for seconds. A call's time counts from when it was
+// due: one that waits for a lock or a stalled generator is as late as it is for
 // its caller.
 func underRenewal() (err error) {
 	t, err := start(*life, *delay)

@@ -51,7 +51,7 @@ func (t *target) source(tokens http.RoundTripper) (*client.Source, error) {
 	})
 }
 
-// reused is the same client by x/oauth2. Its tokens end early for it by the
+// reused is the same client with x/oauth2. For it, tokens expire earlier by the
 // given time, so that it renews as often as a Source does.
 func (t *target) reused(tokens http.RoundTripper, early time.Duration) oauth2.TokenSource {
 	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, &http.Client{Transport: tokens})
@@ -67,7 +67,7 @@ func (t *target) reused(tokens http.RoundTripper, early time.Duration) oauth2.To
 	return oauth2.ReuseTokenSourceWithExpiry(nil, each(func() (*oauth2.Token, error) { return conf.Token(ctx) }), early)
 }
 
-// each asks for a new token each time.
+// each requests a new token each time.
 type each func() (*oauth2.Token, error)
 
 func (f each) Token() (*oauth2.Token, error) { return f() }
@@ -75,7 +75,7 @@ func (f each) Token() (*oauth2.Token, error) { return f() }
 // window is the time of one token request.
 type window struct{ from, to time.Time }
 
-// watch notes when token requests are under way.
+// watch records when token requests are under way.
 type watch struct {
 	next http.RoundTripper
 

@@ -34,7 +34,8 @@ const (
 	maxStreams = 2000
 )
 
-// welcome is what the server tells who started it when it is ready.
+// welcome is what the server sends to the process that started it when it is
+// ready.
 type welcome struct {
 	URL         string
 	Certificate []byte
@@ -42,13 +43,13 @@ type welcome struct {
 }
 
 // described is the provider of the server and of the client: the generic one
-// with tokens of that life.
+// with tokens of that lifetime.
 func described(life time.Duration) (*provider.Provider, error) {
 	return provider.Parse("bench.yaml", fmt.Appendf(nil, "extends: oauth2\nname: bench\ntoken_endpoint: {lifetime: %s}\n", life))
 }
 
-// beServer is the other process: a token endpoint, the same answer behind its
-// guard at /api/ and in the open at /open/. It serves until its input ends.
+// beServer is the other process: a token endpoint, and the same response behind
+// its guard at /api/ and without one at /open/. It serves until its input ends.
 func beServer() error {
 	var lifeWord, delayWord string
 	if _, err := fmt.Sscan(*serve, &lifeWord, &delayWord); err != nil {
@@ -109,8 +110,8 @@ func beServer() error {
 	return err
 }
 
-// routes leaves the registry of revocations out of the guard: it would read the
-// database for each call, which is dearer than all that is measured here.
+// routes leaves the check of revocations out of the guard: it would read the
+// database for each call, which costs more than all that is measured here.
 func routes(s *server.Server, p *provider.Provider, base string, wait time.Duration, quiet *slog.Logger) (http.Handler, error) {
 	g, err := guard.New(guard.Config{Provider: p, Issuer: base, Keys: s.Issuer("bench"), Logger: quiet})
 	if err != nil {
@@ -190,7 +191,7 @@ func (t *target) transport() *http.Transport {
 	}
 }
 
-// answered reads an answer to its end and insists that it is good.
+// answered reads a response to its end and checks that it is successful.
 func answered(resp *http.Response, err error) error {
 	if err != nil {
 		return err

@@ -30,8 +30,8 @@ type changes struct {
 	overlay   string // a file for go build -overlay
 }
 
-// change writes the files of a package anew, each operator with its change beside
-// it.
+// change rewrites the files of a package, each operator together with its
+// change.
 func change(pkg, out string, only *regexp.Regexp) (*changes, error) {
 	found, err := packages.Load(
 		&packages.Config{Mode: packages.LoadSyntax | packages.NeedDeps | packages.NeedImports, Fset: token.NewFileSet()},
@@ -76,7 +76,7 @@ func change(pkg, out string, only *regexp.Regexp) (*changes, error) {
 	return c, os.WriteFile(c.overlay, text, 0o644)
 }
 
-// edit puts text in the place of so many bytes.
+// edit replaces some bytes with text.
 type edit struct {
 	at, cut int
 	text    string
@@ -92,13 +92,13 @@ type editor struct {
 	info   *types.Info
 	source []byte
 	edits  []edit
-	// simple are statements that stand where a block cannot.
+	// simple are statements where a block is not allowed.
 	simple []ast.Stmt
 }
 
 func (e *editor) offset(p token.Pos) int { return e.fset.Position(p).Offset }
 
-// add notes a change and returns its number.
+// add records a change and returns its number.
 func (e *editor) add(pos token.Pos, what string) int {
 	p := e.fset.Position(pos)
 	begin := bytes.LastIndexByte(e.source[:p.Offset], '\n') + 1
@@ -212,8 +212,8 @@ func (e *editor) text() []byte {
 	return text.Bytes()
 }
 
-// support is what the changed files call. Each function does what its operator
-// does, unless the environment has chosen its change.
+// support is the code that the changed files call. Each function does what its
+// operator does, unless the environment has selected its change.
 const support = `package %s
 
 import ("cmp"; "os"; "strconv"; "sync/atomic")

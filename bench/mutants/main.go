@@ -1,16 +1,17 @@
-// Command mutants changes one operator of a package at a time and tells which
-// changes the package's tests do not notice, as gremlins does, for packages whose
-// tests take a minute: all changes are built into one test binary, the environment
-// chooses one, and only the tests that reach it run.
+// Command mutants changes one operator of a package at a time and reports which
+// changes the package's tests do not notice, as gremlins does, for packages
+// whose tests take a minute: all changes are built into one test binary, the
+// environment selects one, and only the tests that reach it run.
 //
 //	go run ./bench/mutants -pkg ./server -out /tmp/server [-only '^token\.go$'] [-skip 'Kill|Power'] [-tests ./other]
 //
-// It prints what lived and what no test reached. results.txt in the -out directory
-// has a line for each change: how it ended, where it is, the test that failed, and
-// the text of its line. What stands there is not tried again. Constants are not
-// changed, and generated files are left out. A test that fails by itself fails
-// every change that it reaches: run it on a machine that is not busy. A package
-// without tests of its own is tried by those of one that uses it: -tests names it.
+// It prints the changes that survived and those that no test reached.
+// results.txt in the -out directory has a line for each change: its result, its
+// place, the test that failed, and the text of its line. Changes listed there
+// are not tried again. Constants are not changed, and generated files are left
+// out. A test that fails by itself fails every change that it reaches: run it on
+// an idle machine. For a package without tests of its own, -tests names a
+// package that uses it.
 package main
 
 import (
@@ -126,7 +127,7 @@ func (t *trial) each(n int, f func(int)) {
 	all.Wait()
 }
 
-// reach runs each test alone and notes which changes it reaches.
+// reach runs each test alone and records which changes it reaches.
 func (t *trial) reach(out string, skip *regexp.Regexp, changes int) error {
 	c := exec.Command(t.binary, "-test.list", ".*")
 	c.Dir = t.dir

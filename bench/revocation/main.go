@@ -1,14 +1,14 @@
-// Command revocation measures how soon a guard refuses what was revoked, in two
+// Command revocation measures how soon a guard refuses a revoked token, in two
 // processes on one machine:
 //
 //	go run ./bench/revocation -count 1000
 //
 // One process is the server, with a real database on a real disk and over TLS.
 // The other has a guard that follows the server's revocation feed, and revokes
-// one token after the other. The time is from the answer of a revocation, when
+// one token after another. The time is from the response of a revocation, when
 // it is durable, to the first refusal; the guard is called every 20 µs until
-// then. What is printed are the percentiles, and how many revocations the guard
-// had before their answer.
+// then. The output is the percentiles, and how many revocations reached the
+// guard before their response.
 package main
 
 import (
@@ -47,7 +47,7 @@ var (
 	serve = flag.String("serve", "", "internal: the directory of the server")
 )
 
-// welcome is what the server tells the guard when it is ready.
+// welcome is what the server sends to the guard when it is ready.
 type welcome struct {
 	URL         string
 	Certificate []byte
@@ -226,8 +226,8 @@ func guarded(issuer string, feed *guard.Feed, transport http.RoundTripper) (http
 	return g.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })), keys.Close, nil
 }
 
-// once gets a token, has it taken, revokes it, and returns how long after the
-// answer it is refused; 0 when it is at once.
+// once gets a token, uses it, revokes it, and returns how long after the
+// response it is refused; 0 if it is refused at once.
 func once(base string, caller *http.Client, api http.Handler) (time.Duration, error) {
 	body, err := post(caller, base+"/token", url.Values{"grant_type": {"client_credentials"}})
 	if err != nil {

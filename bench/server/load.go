@@ -43,7 +43,7 @@ func clientSecret(i int) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// start starts the side and reads from it where it listens.
+// start starts the side and reads its address from it.
 func (s *side) start() error {
 	s.cmd = exec.Command(s.command[0], s.command[1:]...)
 	s.cmd.Stderr = &tail{}
@@ -76,7 +76,7 @@ func (s *side) stop() {
 	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
 }
 
-// tail keeps the end of what a side complains about.
+// tail keeps the end of a side's error output.
 type tail struct{ text []byte }
 
 func (t *tail) Write(b []byte) (int, error) {
@@ -138,8 +138,8 @@ func (s *side) load() (result, error) {
 	}, nil
 }
 
-// drive sends one request after the other on one connection. Clients take
-// turns: with many, each asks about once.
+// drive sends one request after another on one connection. Clients take turns:
+// with many, each makes about one request.
 func (s *side) drive(stop *atomic.Bool) ([]time.Duration, error) {
 	conn, err := net.Dial("tcp", s.url.Host)
 	if err != nil {
@@ -173,9 +173,8 @@ func (s *side) drive(stop *atomic.Bool) ([]time.Duration, error) {
 
 var lengthHeader = []byte("content-length:")
 
-// readAnswer reads one answer and insists that it brings a token. It is made
-// for these sides only: a generator that costs little leaves the processor to
-// what is measured.
+// readAnswer reads one response and requires a token in it. It is made for these
+// sides only: a cheap generator leaves the processor to what is measured.
 func readAnswer(in *bufio.Reader) error {
 	status, err := in.ReadSlice('\n')
 	if err != nil {
@@ -211,8 +210,8 @@ func readAnswer(in *bufio.Reader) error {
 	return err
 }
 
-// used returns what the side's processes have used of the processors, and the
-// memory that they hold now, in megabytes.
+// used returns the processor time of the side's processes, and the memory that
+// they hold now, in megabytes.
 func (s *side) used() (cpu time.Duration, rss float64, err error) {
 	group := strconv.Itoa(s.cmd.Process.Pid)
 	entries, err := os.ReadDir("/proc")

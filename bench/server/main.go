@@ -11,11 +11,11 @@
 // nothing; RS256 beside npm's oidc-provider and 'openssl speed'; start-up and
 // memory with many clients.
 //
-// All sides run as processes of their own and speak plain HTTP on loopback, so
-// that TLS, which would cost all the same, flatters no ratio. The server has a
-// real database with its audit record durable before each answer. Rounds of the
-// sides alternate; what is printed is the median of each, and the median, lowest
-// and highest of the ratios of rounds that followed one another.
+// All sides run as processes of their own and use plain HTTP on loopback, so
+// that TLS, whose cost is the same for all, flatters no ratio. The server has a
+// real database and its audit record is durable before each response. Rounds of
+// the sides alternate; the output is the median of each, and the median, lowest
+// and highest of the ratios of consecutive rounds.
 package main
 
 import (
@@ -118,7 +118,7 @@ func manyClients(data string) error {
 	return nil
 }
 
-// reuse compares one client's tokens with answers that cost no signature.
+// reuse compares one client's tokens with responses that need no signature.
 func reuse(data string) error {
 	fmt.Println(`Answers a second to one client under "reuse", beside a handler that parses and answers a fixed token`)
 	floor, full := floorSide("none", "nothing"), serverSide(data, "RS256", signersOf("RS256")[0], "reuse", 1)
@@ -141,7 +141,7 @@ func peer(data string) error {
 }
 
 // compare measures sides in turn and prints them, and the ratio of each to the
-// one before it.
+// previous one.
 func compare(what string, sides []*side) error {
 	for _, s := range sides {
 		if err := s.start(); err != nil {

@@ -34,7 +34,7 @@ import (
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
-// signersOf returns what signs with the algorithm here, the best first.
+// signersOf returns the available signers for the algorithm, the best first.
 func signersOf(alg string) []string {
 	if _, err := libcrypto.Open(); err == nil && alg == "RS256" {
 		return []string{"libcrypto", "go"}
@@ -84,8 +84,8 @@ func opensslSpeed() (string, error) {
 	return "", errors.New("openssl speed printed no line for rsa 2048 bits")
 }
 
-// startUp tells how long the server takes to start with many clients, and what
-// it holds after a round.
+// startUp reports how long the server takes to start with many clients, and how
+// much memory it holds after a round.
 func startUp(data string) error {
 	fmt.Printf("Start-up and memory, %d clients\n", *many)
 	s := serverSide(data, "ES256", "go", "independent", *many)
@@ -157,8 +157,8 @@ func child(words []string) error {
 	}
 }
 
-// floorHandler does what no token endpoint can leave out: it parses the form
-// and signs, or answers a fixed token where the algorithm is "none".
+// floorHandler does what every token endpoint must: it parses the form and
+// signs, or returns a fixed token if the algorithm is "none".
 func floorHandler(alg, signer string) (http.Handler, error) {
 	sign := func([]byte) (string, error) { return "eyJ" + strings.Repeat("t", 640), nil }
 	if alg != "none" {
@@ -206,7 +206,7 @@ func byLibcrypto(key crypto.Signer) (crypto.Signer, error) {
 }
 
 // serverHandler is the whole token endpoint on a database with its clients,
-// which it makes when the file is new.
+// which it makes if the file is new.
 func serverHandler(words []string, base string) (http.Handler, func() error, error) {
 	alg, signer, policy, file := words[0], words[1], words[2], words[4]
 	count, err := strconv.Atoi(words[3])

@@ -185,7 +185,7 @@ func (e *examination) secret(ctx context.Context) (string, error) {
 }
 
 // through returns the proxy of connections to the token endpoint, and "" if
-// not found.
+// there is no proxy.
 func (e *examination) through(context.Context) (string, error) {
 	var err error
 	if e.proxy, err = proxyOf(e.config.HTTP, e.target); err != nil || e.proxy == nil {

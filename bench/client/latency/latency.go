@@ -1,7 +1,7 @@
-// Package latency keeps how long calls took and shows it: percentiles, and a
+// Package latency records how long calls took and prints it: percentiles, and a
 // histogram with one column for each side of a comparison. Use it for open
-// loops, whose samples are few enough to be kept one by one: its percentiles
-// are exact. It is a part of the benchmarks and promises nothing to importers.
+// loops, whose samples are few enough to be kept one by one: its percentiles are
+// exact. It is a part of the benchmarks, and its API may change.
 package latency
 
 import (
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Set is what was measured of one side. It is not safe for concurrent use.
+// Set is the measurements of one side. It is not safe for concurrent use.
 type Set struct {
 	// Name heads the set's column.
 	Name    string
@@ -22,7 +22,7 @@ type Set struct {
 	sorted  bool
 }
 
-// Add puts samples into the set.
+// Add adds samples to the set.
 func (s *Set) Add(samples ...time.Duration) {
 	s.samples, s.sorted = append(s.samples, samples...), false
 }
