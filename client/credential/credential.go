@@ -132,7 +132,7 @@ func Stdin(in io.Reader) Opener {
 	taken := false
 	return func(rest string) (client.SecretFunc, error) {
 		if rest != "" {
-			return nil, errors.New("nothing may follow stdin:")
+			return nil, errors.New("nothing may follow the scheme stdin")
 		}
 		if taken {
 			return nil, errors.New("standard input can be read once, and another reference reads it: use another source for one of them")

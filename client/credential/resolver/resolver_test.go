@@ -55,7 +55,7 @@ func TestReferences(t *testing.T) {
 		{"program", "exec:cat plain", nil, "of a file", ""},
 		{"keyring that names nothing", "keyring:acme", nil, "", "write keyring:SERVICE/NAME"},
 		{"no standard input", "stdin:", func(c *resolver.Config) { c.Stdin = nil }, "", "no input here"},
-		{"standard input and more", "stdin:x", nil, "", "nothing may follow stdin:"},
+		{"standard input and more", "stdin:x", nil, "", "nothing may follow the scheme stdin"},
 		{"nobody to ask", "prompt:x", func(c *resolver.Config) { c.Prompt = nil }, "", "no terminal to prompt at"},
 		{"somebody who fails", "prompt:x", func(c *resolver.Config) {
 			c.Prompt = func(context.Context, string) (string, error) { return "", errors.New("gone") }
