@@ -279,7 +279,7 @@ func TestWhatSecretsMayReach(t *testing.T) {
 		says            string
 	}{
 		{"program", "exec:cat secret", 0o600, 0o600, consumer.Options{}, ""},
-		{"program in a file that a group writes", "exec:cat secret", 0o660, 0o600, consumer.Options{}, "nobody else writes"},
+		{"program in a file that a group writes", "exec:cat secret", 0o660, 0o600, consumer.Options{}, "nobody else can write"},
 		{"program, forbidden", "exec:cat secret", 0o600, 0o600, consumer.Options{NoExec: forbidden}, "forbidden here"},
 		{"file that a group writes", "file:secret", 0o600, 0o664, consumer.Options{}, ""},
 		{"file that anybody writes", "file:secret", 0o600, 0o666, consumer.Options{}, "anybody can write it (mode 0666)"},

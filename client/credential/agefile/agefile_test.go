@@ -152,7 +152,7 @@ func TestDecrypt(t *testing.T) {
 		{"wrong passphrase", "phrase", "battery staple", "not encrypted with this passphrase"},
 		{"passphrase for a file of recipients", "one", "battery staple", "not encrypted with this passphrase"},
 		{"identity for a file of a passphrase", "phrase", key, "not encrypted for any of the identities"},
-		{"costly passphrase", "costly", "correct horse", "asks for too much work"},
+		{"costly passphrase", "costly", "correct horse", "requires too much work"},
 		{"wrong identity", "one", other.String(), "not encrypted for any of the identities"},
 		{"damaged identity", "one", key[:len(key)-1], "its identity is damaged"},
 		{"line beside the identity", "one", key + "\n" + theSecret, "its identity is damaged"},

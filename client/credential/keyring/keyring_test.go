@@ -284,7 +284,7 @@ func TestNoKeyring(t *testing.T) {
 	t.Run("wrong types", func(t *testing.T) {
 		bus(t)
 		answers(t, wrong{})
-		fails(t, open(t, now, "a/b"), "what answers is no keyring")
+		fails(t, open(t, now, "a/b"), "the service that answers is not a keyring")
 	})
 	t.Run("an error", func(t *testing.T) {
 		bus(t)
@@ -295,7 +295,7 @@ func TestNoKeyring(t *testing.T) {
 		bus(t)
 		name := "org.example." + strings.Repeat("x", 128-len("org.example."))
 		answers(t, wrong{dbus.NewError(name, nil)})
-		fails(t, open(t, now, "a/b"), "see whether it is locked ("+name+")")
+		fails(t, open(t, now, "a/b"), "check whether it is locked ("+name+")")
 	})
 }
 

@@ -34,7 +34,7 @@ func TestRead(t *testing.T) {
 		{"the mount itself", "team/kv#x", "the path is that of a mount"},
 		{"no mount", "none/x#x", "Vault answered 403 for the mount of none/x"},
 		{"no KV store", "transit/x#x", "the mount is not that of a KV store"},
-		{"unknown version", "new/x#x", "of a version that is not known"},
+		{"unknown version", "new/x#x", "an unknown version"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := newServer(t)
@@ -128,11 +128,11 @@ func TestLogin(t *testing.T) {
 		{"JWT, default role", func(c *vault.Config) { c.JWT = &vault.JWTLogin{Mount: "org/jwt", JWT: static("eyJ.of.org")} }, ""},
 		{"token that may not look itself up", func(c *vault.Config) { c.Token = static("hvs.blind") }, ""},
 		{"wrong token", func(c *vault.Config) { c.Token = static("hvs.wrong") }, "Vault answered 403 for the mount of secret/acme/api: the token has expired"},
-		{"no token", func(c *vault.Config) { c.Token = static("hvs. \n") }, "is no token"},
+		{"no token", func(c *vault.Config) { c.Token = static("hvs. \n") }, "does not return a token"},
 		{"token of the outermost characters", func(c *vault.Config) { c.Token = static("!~") }, ""},
-		{"token with a space", func(c *vault.Config) { c.Token = static("hvs.a b") }, "is no token"},
+		{"token with a space", func(c *vault.Config) { c.Token = static("hvs.a b") }, "does not return a token"},
 		{"longest token", func(c *vault.Config) { c.Token = static(strings.Repeat("x", 8<<10)) }, ""},
-		{"longer token", func(c *vault.Config) { c.Token = static(strings.Repeat("x", 8<<10+1)) }, "is no token"},
+		{"longer token", func(c *vault.Config) { c.Token = static(strings.Repeat("x", 8<<10+1)) }, "does not return a token"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := newServer(t)
@@ -402,7 +402,7 @@ func TestFaults(t *testing.T) {
 		{"fault", status(500), "Vault answered 500 for the login at auth/approle/login: it has a fault"},
 		{"not initialised", status(501), "it is not initialised"},
 		{"sealed", status(503), "it is sealed"},
-		{"no Vault", status(418), "this is not what a Vault answers"},
+		{"no Vault", status(418), "this is not an answer of a Vault"},
 		{"many choices", status(300), "a redirect to another host is not followed"},
 		{"redirect to another host", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL+r.URL.Path, http.StatusTemporaryRedirect)
