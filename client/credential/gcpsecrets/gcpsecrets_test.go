@@ -265,7 +265,7 @@ func TestLoginFails(t *testing.T) {
 		"a server that fails": {nil, func(m *manager) {
 			m.login.Answer(-1, http.StatusInternalServerError, kept)
 		}, "the login's server answers 500"},
-		"a server that is gone":       {nil, func(m *manager) { m.login.Close() }, "the login's server cannot be asked"},
+		"a server that is gone":       {nil, func(m *manager) { m.login.Close() }, "the login's server cannot be called"},
 		"a server with a page":        {nil, func(m *manager) { m.login.Answer(-1, http.StatusOK, "<html>"+kept) }, "check its file of credentials"},
 		"a server of plain http":      {func(m *manager) []byte { return m.file(t, signer(), "token_uri", "http://example.com/token") }, nil, "in the clear"},
 		"a redirect to somebody else": {nil, func(m *manager) { m.login.Answer(-1, http.StatusTemporaryRedirect, kept, "Location", m.URL) }, "the login is refused (307)"},
