@@ -332,7 +332,7 @@ func TestDefaultCredentials(t *testing.T) {
 	}
 	environment(t, m.file(t, signer(), "universe_domain", "evil.example/"+kept))
 	_, err := must(t, named, gcpsecrets.Config{HTTP: network{m}, Keep: credential.KeepOptions{Clock: remotetest.NewClock()}})(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "of which universe") {
+	if err == nil || !strings.Contains(err.Error(), "does not name its universe") {
 		t.Fatalf("got %v", err)
 	}
 	clean(t, err)
