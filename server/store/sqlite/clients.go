@@ -233,7 +233,7 @@ func (s *Store) RecordLastUses(_ context.Context, uses []store.LastUse) error {
 	})
 }
 
-// Uses implements store.Store.
+// LastUses implements store.Store.
 func (s *Store) LastUses(ctx context.Context, realm, clientID string) ([]store.LastUse, error) {
 	var uses []store.LastUse
 	err := s.query(ctx, func(rows *sql.Rows) error {

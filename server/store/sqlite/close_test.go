@@ -23,7 +23,7 @@ func TestReadsThatFail(t *testing.T) {
 	}
 	reads := map[string]func(context.Context) error{
 		"Clients":        func(ctx context.Context) error { _, err := s.Clients(ctx, store.ClientQuery{Realm: "r"}); return err },
-		"Uses":           func(ctx context.Context) error { _, err := s.LastUses(ctx, "r", "a"); return err },
+		"LastUses":       func(ctx context.Context) error { _, err := s.LastUses(ctx, "r", "a"); return err },
 		"Events":         func(ctx context.Context) error { _, err := s.Events(ctx, 0, 10); return err },
 		"SigningKeys":    func(ctx context.Context) error { _, err := s.SigningKeys(ctx, "r"); return err },
 		"Revocations":    func(ctx context.Context) error { _, err := s.Revocations(ctx, "r", 0, 10); return err },
