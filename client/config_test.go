@@ -155,7 +155,7 @@ func TestErrorsNameFieldsAsTheirFileDoes(t *testing.T) {
 		want   string
 	}{
 		{"no OAuth endpoint", func(w *world, _ *client.Config) { w.onToken = status(404, "x") }, "check token_url (f:1), which leads to"},
-		{"a redirect", func(w *world, _ *client.Config) { w.onToken = status(302, "") }, "set token_url (f:1) to where"},
+		{"a redirect", func(w *world, _ *client.Config) { w.onToken = status(302, "") }, "set token_url (f:1) to the endpoint"},
 		{"an unknown authority", func(_ *world, c *client.Config) { c.HTTP = nil }, "check token_url (f:1), the trusted"},
 		{"another key", func(_ *world, c *client.Config) { c.Pins = []string{"sha256/" + strings.Repeat("A", 43) + "="} }, "no public key of pins (f:1)"},
 		{"no secret", func(_ *world, c *client.Config) { c.ClientSecret = client.Static("") }, "where client_secret (f:1) reads it from"},

@@ -74,7 +74,7 @@ func TestDirIsReplaced(t *testing.T) {
 		}, "other users can open it (mode 0777): run chmod 700"},
 		{"by a link to one", func(path string) error {
 			return os.Symlink(filepath.Dir(path), path)
-		}, "is no directory"},
+		}, "is not a directory"},
 		{"by a file", func(path string) error { return os.WriteFile(path, nil, 0o600) }, "not a directory"},
 		{"by nothing", func(string) error { return nil }, ""},
 		{"by a good one", func(path string) error { return os.Mkdir(path, 0o700) }, ""},

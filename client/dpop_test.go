@@ -323,7 +323,7 @@ func TestDPoPKeyThatFails(t *testing.T) {
 	w.must(s)
 	h.away = true
 	_, err := s.Client().Get(w.api.URL)
-	if err == nil || !strings.Contains(err.Error(), "the key of Config.DPoP does not sign") {
+	if err == nil || !strings.Contains(err.Error(), "the key of Config.DPoP cannot sign") {
 		t.Errorf("got %v", err)
 	}
 	equal(t, "calls", len(w.seenCalls()), 0)

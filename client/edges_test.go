@@ -211,7 +211,7 @@ func TestCacheIsLost(t *testing.T) {
 			c.Cache = &lost{Cache: client.Memory(), dropErr: errors.New("away too")}
 			s := w.source(c)
 			if !row.token {
-				if e := w.fails(s); !strings.Contains(e.Error(), "no token is asked for while the shared cache is lost, because a new token of oauth2 ends the others'") || !errors.Is(e, client.ErrCacheLost) {
+				if e := w.fails(s); !strings.Contains(e.Error(), "no token is requested while the shared cache is lost, because a new token of oauth2 replaces the others'") || !errors.Is(e, client.ErrCacheLost) {
 					t.Errorf("got %v", e)
 				}
 				equal(t, "token requests", w.asked(), 0)

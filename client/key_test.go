@@ -64,7 +64,7 @@ func TestKeyInHardware(t *testing.T) {
 	var e *counterfoil.Error
 	w.turning(10*time.Second, func() { e = w.fails(s) })
 	equal(t, "class", e.Class(), counterfoil.Transient)
-	if !strings.Contains(e.Error(), "does not sign") {
+	if !strings.Contains(e.Error(), "cannot sign") {
 		t.Errorf("got %v", e)
 	}
 }
