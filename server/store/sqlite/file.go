@@ -137,16 +137,18 @@ type fileWatch struct {
 	// log is open for reading: SQLite keeps no locks on that file.
 	log *os.File
 
-	mu   sync.Mutex
-	last logHeader
+	mu       sync.Mutex
+	last     logHeader
+	contents *contents
 }
 
 // lookEvery is how old the last check may be when a read relies on it. A write
 // checks after each commit.
 const lookEvery = 100 * time.Millisecond
 
-// watchFiles records which files SQLite has open for a database in use.
-func watchFiles(path string) (*fileWatch, error) {
+// watchFiles records which files SQLite has open for a database in use, whose
+// pages have pageSize bytes; page is the one with the totals. opening is locked.
+func watchFiles(path string, page, pageSize int64) (*fileWatch, error) {
 	f := &fileWatch{names: [3]string{path, path + "-wal", path + "-shm"}, started: clock.System.Now()}
 	for i, name := range f.names {
 		var err error
@@ -162,8 +164,14 @@ func watchFiles(path string) (*fileWatch, error) {
 	if f.log, err = os.Open(f.names[1]); err != nil {
 		return nil, err
 	}
+	if f.contents, err = readContents(f.names, page, pageSize); err != nil {
+		return nil, errors.Join(err, f.log.Close())
+	}
 	return f, nil
 }
+
+// close ends the watch. opening is locked.
+func (f *fileWatch) close() error { return errors.Join(f.log.Close(), f.contents.close()) }
 
 // check checks that the files are still those that SQLite has open. Once they
 // are not, every later check fails as well: the writes of this process and of
@@ -195,14 +203,15 @@ func (f *fileWatch) check() error {
 	return nil
 }
 
-// overwritten reports whether another program has visibly written into a file
-// in place. The database becomes smaller only when SQLite needs fewer pages; a
-// log that is not empty begins with its header, and continues its earlier
-// contents; the log's index never becomes smaller while it is in use.
+// overwritten reports whether another program has written into a file in place.
+// The database becomes smaller only when SQLite needs fewer pages, and changes
+// only in checkpoints; a log that is not empty begins with its header, and
+// continues its earlier contents; the log's index never becomes smaller while it
+// is in use.
 func (f *fileWatch) overwritten(i int, size int64) bool {
 	switch {
 	case i == 0 && f.pages != nil:
-		return f.shrunk(size)
+		return f.shrunk(size) || f.databaseChanged()
 	case i == 1 && f.log != nil:
 		return !f.logGoesOn()
 	case i == 2:
@@ -218,6 +227,12 @@ func (f *fileWatch) overwritten(i int, size int64) bool {
 		return err == nil && size < before
 	}
 	return false
+}
+
+func (f *fileWatch) databaseChanged() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.contents.databaseChanged(f.log)
 }
 
 // shrunk reports whether the database of that size has become smaller, and SQLite
@@ -265,6 +280,9 @@ type logHeader struct {
 func (f *fileWatch) logGoesOn() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.contents.logChanged(f.log) {
+		return false
+	}
 	var header [24]byte
 	info, err := f.log.Stat()
 	if err != nil {

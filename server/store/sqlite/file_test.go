@@ -164,11 +164,145 @@ func TestFilesOverwritten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// written writes over the beginning of a file, and leaves the rest.
+	written := func(t *testing.T, path string, text []byte) {
+		t.Helper()
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write(text); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// foreign writes as another program does, which looks at nothing.
+	foreign := func(t *testing.T, s *sqlite.Store) {
+		t.Helper()
+		if _, err := s.DB().ExecContext(t.Context(), "UPDATE totals SET changes = changes + 1"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, row := range []struct {
 		name string
 		do   func(t *testing.T, s *sqlite.Store, path string)
 		lost bool
 	}{
+		{"an older copy of the same size over the database", func(t *testing.T, s *sqlite.Store, path string) {
+			checkpoint(t, s, "TRUNCATE")
+			old := copied(t, path)
+			grown(t, s, "a", 1)
+			checkpoint(t, s, "PASSIVE")
+			grown(t, s, "b", 1)
+			written(t, path, old)
+		}, true},
+		{"an older copy of the same size while no log is kept", func(t *testing.T, s *sqlite.Store, path string) {
+			checkpoint(t, s, "TRUNCATE")
+			old := copied(t, path)
+			grown(t, s, "a", 1)
+			checkpoint(t, s, "TRUNCATE")
+			if err := s.Ready(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			written(t, path, old)
+		}, true},
+		{"an older copy before the log begins anew", func(t *testing.T, s *sqlite.Store, path string) {
+			checkpoint(t, s, "TRUNCATE")
+			old := copied(t, path)
+			grown(t, s, "a", 1)
+			checkpoint(t, s, "PASSIVE")
+			if err := s.Ready(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			checkpoint(t, s, "TRUNCATE")
+			written(t, path, old)
+		}, true},
+		{"an older copy after another program began the log anew", func(t *testing.T, s *sqlite.Store, path string) {
+			checkpoint(t, s, "TRUNCATE")
+			old := copied(t, path)
+			grown(t, s, "a", 1)
+			checkpoint(t, s, "PASSIVE")
+			if err := s.Ready(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			foreign(t, s)
+			written(t, path, old)
+		}, true},
+		{"another program wrote, began the log anew and wrote", func(t *testing.T, s *sqlite.Store, _ string) {
+			checkpoint(t, s, "PASSIVE")
+			if err := s.Ready(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 { // the first one begins it anew, too
+				foreign(t, s)
+				checkpoint(t, s, "FULL")
+			}
+			foreign(t, s)
+		}, false},
+		{"another program wrote and emptied the log", func(t *testing.T, s *sqlite.Store, _ string) {
+			reader, err := s.DB().QueryContext(t.Context(), "SELECT rowid FROM events") // keeps the log from beginning anew
+			if err != nil || !reader.Next() {
+				t.Fatal(err)
+			}
+			checkpoint(t, s, "PASSIVE")
+			if err := s.Ready(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			foreign(t, s)
+			if err := reader.Close(); err != nil {
+				t.Fatal(err)
+			}
+			checkpoint(t, s, "TRUNCATE")
+		}, false},
+		{"a larger copy of earlier over the database", func(t *testing.T, s *sqlite.Store, path string) {
+			checkpoint(t, s, "TRUNCATE")
+			old := copied(t, path)
+			grown(t, s, "a", 30)
+			checkpoint(t, s, "PASSIVE")
+			grown(t, s, "b", 1)
+			written(t, path, append(old, make([]byte, 1<<20)...))
+		}, true},
+		{"another database over the database", func(t *testing.T, s *sqlite.Store, path string) {
+			checkpoint(t, s, "PASSIVE")
+			grown(t, s, "b", 1)
+			another := newPath(t)
+			other := open(t, another)
+			grown(t, other, "a", 25)
+			if err := other.Close(); err != nil {
+				t.Fatal(err)
+			}
+			written(t, path, copied(t, another))
+		}, true},
+		{"an older copy right after the other program started", func(t *testing.T, s *sqlite.Store, path string) {
+			checkpoint(t, s, "TRUNCATE")
+			old := copied(t, path)
+			grown(t, s, "a", 1)
+			other := open(t, path)
+			written(t, path, old)
+			if err := grow(t, other, "more", 1); !errors.Is(err, sqlite.ErrLost) {
+				t.Errorf("the other program's first write: %v", err)
+			}
+			if err := s.Ready(t.Context()); err == nil {
+				t.Error("this one goes on")
+			}
+		}, true},
+		{"a log of another generation over the log", func(t *testing.T, s *sqlite.Store, path string) {
+			checkpoint(t, s, "RESTART")
+			grown(t, s, "before", 5)
+			old := copied(t, path+"-wal")
+			checkpoint(t, s, "RESTART")
+			grown(t, s, "later", 5)
+			written(t, path+"-wal", old)
+		}, true},
+		{"zeros over the end of the log", func(t *testing.T, s *sqlite.Store, path string) {
+			checkpoint(t, s, "TRUNCATE")
+			grown(t, s, "before", 5)
+			log := copied(t, path+"-wal")
+			clear(log[len(log)-6000:])
+			written(t, path+"-wal", log)
+		}, true},
 		{"an older copy over the database", func(t *testing.T, s *sqlite.Store, path string) {
 			checkpoint(t, s, "TRUNCATE")
 			old := copied(t, path)
@@ -263,6 +397,15 @@ func TestFilesOverwritten(t *testing.T) {
 			if _, err := s.DB().ExecContext(t.Context(), "CREATE TABLE more AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 50) SELECT randomblob(4000) FROM n"); err != nil {
 				t.Fatal(err)
 			}
+		}, false},
+		{"a few pages less", func(t *testing.T, s *sqlite.Store, _ string) {
+			checkpoint(t, s, "TRUNCATE")
+			for _, statement := range []string{"CREATE TABLE more AS SELECT randomblob(20000)", "DROP TABLE more", "VACUUM"} {
+				if _, err := s.DB().ExecContext(t.Context(), statement); err != nil {
+					t.Fatal(err)
+				}
+			}
+			checkpoint(t, s, "PASSIVE")
 		}, false},
 		{"vacuumed", func(t *testing.T, s *sqlite.Store, _ string) {
 			grown(t, s, "gone", 500)

@@ -71,8 +71,7 @@ func inspect(ctx context.Context, path string) (Inspection, error) {
 		return Inspection{}, err
 	}
 	// Without a log, no process has the file open, and SQLite may treat it as
-	// immutable: otherwise it would create the files of the log to read it. The
-	// locks on an immutable file are not preserved when it is closed.
+	// immutable: otherwise it would create the files of the log to read it.
 	mode := "immutable=1"
 	if logged(path) {
 		mode = "mode=ro"

@@ -1,9 +1,7 @@
 package sqlite_test
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -72,116 +70,10 @@ func TestCheckPlaceKeepsLocks(t *testing.T) {
 	if err := createClient(t.Context(), s, "c"); err != nil {
 		t.Fatal(err)
 	}
-	before := lockLines(t, path)
+	held := func() bool { return locks(t, path) > 0 && locks(t, path+"-shm") > 0 }
+	eventually(t, "locks are held", held)
 	if err := sqlite.CheckPlace(path); err != nil {
 		t.Fatal(err)
 	}
-	if after := lockLines(t, path); before == 0 || after != before {
-		t.Errorf("%d locks were held, now %d", before, after)
-	}
-}
-
-// lockLines counts the locks that this process holds on a database and its index.
-func lockLines(t *testing.T, path string) (n int) {
-	t.Helper()
-	locks, err := os.ReadFile("/proc/locks")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{path, path + "-shm"} {
-		var st syscall.Stat_t
-		if err := syscall.Stat(name, &st); err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(locks)) { // "1: POSIX ADVISORY READ pid major:minor:inode from to"
-			fields := strings.Fields(line)
-			if len(fields) > 5 && fields[4] == fmt.Sprint(os.Getpid()) && strings.HasSuffix(fields[5], fmt.Sprintf(":%d", st.Ino)) {
-				n++
-			}
-		}
-	}
-	return n
-}
-
-// What cannot be tried out is said by the kind of the file system.
-func TestDoubt(t *testing.T) {
-	for _, row := range []struct {
-		kind int64
-		want string
-	}{
-		{0xef53, ""}, {0x01021994, ""}, {0x58465342, ""}, {0x9123683e, ""},
-		{0x6969, "(NFS)"}, {0x517b, "(SMB)"}, {0xfe534d42, "(SMB)"}, {0xff534d42 - 1<<32, "(CIFS)"}, {0x01021997, "(9P)"},
-		{0x65735546, "FUSE"}, {0x794c7630, "an overlay"}, {0x00c36400, "(Ceph)"},
-	} {
-		sqlite.FakeKind(t, row.kind)
-		path := filepath.Join(t.TempDir(), "x.db")
-		got := sqlite.Doubt(path)
-		if (got == "") != (row.want == "") || !strings.Contains(got, row.want) || got != "" && (!strings.Contains(got, path) || strings.Contains(got, "\n")) {
-			t.Errorf("%x: %q, want %q", row.kind, got, row.want)
-		}
-	}
-}
-
-// A database of a lower layer is copied up by the first who opens it, also while
-// somebody reads it. It stays one database: locks hold, what is acknowledged is
-// there for another program, and its log survives that program's end.
-func TestOverlay(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs an overlay, which root alone can mount")
-	}
-	base := t.TempDir()
-	dir := func(name string) string {
-		path := filepath.Join(base, name)
-		if err := os.Mkdir(path, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	lower, upper, work, merged := dir("lower"), dir("upper"), dir("work"), dir("merged")
-	first := open(t, filepath.Join(lower, "x.db"))
-	if err := createClient(t.Context(), first, "c0"); err != nil {
-		t.Fatal(err)
-	}
-	if err := first.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mount("overlay", merged, "overlay", 0, "lowerdir="+lower+",upperdir="+upper+",workdir="+work); err != nil {
-		t.Skipf("mount an overlay over %s, which its file system may not take: %v", base, err)
-	}
-	t.Cleanup(func() { _ = syscall.Unmount(merged, syscall.MNT_DETACH) })
-	path := filepath.Join(merged, "x.db")
-	if err := sqlite.CheckPlace(path); err != nil {
-		t.Errorf("an overlay over a local disk: %v", err)
-	}
-	if doubt := sqlite.Doubt(path); !strings.Contains(doubt, "an overlay") {
-		t.Errorf("nothing is said of an overlay: %q", doubt)
-	}
-	// A reader that has the file of the lower layer open, and stays.
-	reader, err := sqlite.OpenReadOnly(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := open(t, path)
-	if _, err := os.Stat(filepath.Join(upper, "x.db")); err != nil {
-		t.Errorf("the file was not copied up: %v", err)
-	}
-	for i := 1; i < 10; i++ {
-		if err := createClient(t.Context(), s, fmt.Sprint("c", i)); err != nil {
-			t.Fatal(err)
-		}
-		out, err := exec.CommandContext(t.Context(), "sqlite3", path, "SELECT count(*) FROM clients").CombinedOutput()
-		if err != nil || strings.TrimSpace(string(out)) != fmt.Sprint(i+1) {
-			t.Errorf("another program sees %q of %d clients, %v", out, i+1, err)
-		}
-		if _, err := os.Stat(path + "-wal"); err != nil {
-			t.Fatalf("another program took the log away: %v", err)
-		}
-	}
-	if err := reader.Close(); err == nil || !strings.Contains(err.Error(), "changed while it was read") {
-		t.Errorf("who read the lower layer is not told: %v", err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	reads(t, open(t, path), 10)
+	eventually(t, "they are held still", held)
 }

@@ -33,20 +33,28 @@ func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error)
 	if err != nil {
 		return nil, err
 	}
-	// The first read makes SQLite open the log and its index.
-	if err := conn.QueryRowContext(ctx, "SELECT sequence FROM totals").Scan(new(int64)); err != nil {
+	// The first read makes SQLite open the log and its index. What a process that
+	// was killed left in the log is copied, so that the watch has something to
+	// compare with; where that fails, a later checkpoint does it.
+	var page, pageSize int64
+	if err := conn.QueryRowContext(ctx, "SELECT rootpage, page_size FROM sqlite_schema, pragma_page_size WHERE name = 'totals'").
+		Scan(&page, &pageSize); err != nil {
 		return nil, err
 	}
+	_, _ = conn.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)")
 	s := &Store{db: db, writes: make(chan write), closing: make(chan struct{}), closed: make(chan error, 1)}
 	s.stuckAfter.Store(int64(stuckAfter))
 	s.crowdedAfter.Store(int64(crowdedAfter))
 	s.KeepRefusals(store.MaxAnonymousRefusals)
-	if s.files, err = watchFiles(path); err != nil {
+	if s.files, err = watchFiles(path, page, pageSize); err != nil {
 		return nil, err
 	}
 	s.files.pages = s.whole
-	if s.readers, err = openReaders(dsn); err != nil {
-		return nil, err
+	if s.readers, err = openReaders(dsn); err == nil {
+		err = s.files.check()
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.files.close())
 	}
 	s.close = sync.OnceValue(func() error {
 		close(s.closing)
@@ -58,7 +66,10 @@ func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error)
 		}
 		// A connection with an open statement stays open: SQLite would not copy
 		// the log into the file.
-		return errors.Join(err, s.readers.close(), conn.Close(), db.Close(), s.files.log.Close())
+		err = errors.Join(err, s.readers.close(), conn.Close(), db.Close())
+		opening.Lock()
+		defer opening.Unlock()
+		return errors.Join(err, s.files.close())
 	})
 	go func() {
 		s.closed <- conn.Raw(func(raw any) error {
