@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -243,6 +244,44 @@ func TestClockSetBackReused(t *testing.T) {
 	}
 	if again := h.token("reused"); again != got.Token {
 		t.Error("the new token is not answered again")
+	}
+}
+
+// A token that did not replace others, since the realm's policy was another for a
+// while, was valid again for followers of the feed once one had replaced it and the
+// clock was set back.
+func TestClockSetBackAfterReload(t *testing.T) {
+	h := newHouseOf(t, nil, "replaced")
+	reload := func(policy string) {
+		t.Helper()
+		text := "extends: oauth2\nname: replaced\ntoken_endpoint: {policy: " + policy + "}\n"
+		realm := server.Realm{Name: "replaced", Provider: must(provider.Parse("replaced.yaml", []byte(text))), BaseURL: h.url + "/replaced"}
+		h.done(h.server.Reload(t.Context(), []server.Realm{realm}))
+	}
+	token := func() (id string, issued time.Time) {
+		t.Helper()
+		var c struct {
+			ID string `json:"jti"`
+			dates
+		}
+		h.clock.Turn(time.Minute)
+		h.done(json.Unmarshal([]byte(part(t, h.token("replaced"), 1)), &c))
+		return c.ID, time.Unix(c.Issued, 0)
+	}
+	reload("replace")
+	token()
+	reload("independent")
+	id, issued := token()
+	reload("replace")
+	token()
+	h.clock.Step(-3 * time.Hour)
+	token()
+	page, err := h.store.Revocations(t.Context(), "replaced", 0, 1000)
+	h.done(err)
+	if !slices.ContainsFunc(page.Revocations, func(r store.Revocation) bool {
+		return r.TokenID == id || r.TokenID == "" && issued.Before(r.NotBefore)
+	}) {
+		t.Errorf("the feed says nothing of the token that was replaced: %+v", page.Revocations)
 	}
 }
 

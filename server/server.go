@@ -339,6 +339,7 @@ func (s *Server) Reload(ctx context.Context, realms []Realm) error {
 		return fmt.Errorf("server: %w", err)
 	}
 	s.realms.Store(&all)
+	s.clients.Clear() // under another policy, their MinIssuedAt must be the present one
 	s.feeds.keep(all)
 	return nil
 }

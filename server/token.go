@@ -173,9 +173,10 @@ func (rl *realm) issue(ctx context.Context, a *attempt, g *grant) *requestRefusa
 	if g.setBack {
 		e.Detail = "the clock was set back: earlier tokens are dated ahead of it"
 	}
+	replace := rl.policy(g.client) == provider.Replace
 	asOf, err := rl.Store.RecordIssued(ctx, store.Issuance{
 		Event: e, Version: g.client.Version, Created: g.client.Created, Revision: g.asOf, ReplayKeys: g.once, StatusIndex: g.status,
-		Replace: rl.policy(g.client) == provider.Replace, SetBack: g.setBack,
+		Replace: replace, Beside: !replace && !g.client.MinIssuedAt.IsZero(), SetBack: g.setBack,
 		Issued: time.Unix(g.issued, 0), Expires: time.Unix(g.expire, 0),
 	})
 	if refusal := g.replayed(rl.recorded(ctx, e, err)); refusal != nil {

@@ -185,6 +185,9 @@ type Issuance struct {
 	// Replace makes the token the client's only live one: of several recorded
 	// concurrently, the last to take effect is live.
 	Replace bool
+	// Beside says that the token does not replace others, and that the client's
+	// MinIssuedAt is not zero: it may have had tokens that did.
+	Beside bool
 	// SetBack says that the clock is more than MaxAhead behind the dates of the
 	// client's tokens, and that Issued follows the clock. The store revokes
 	// individually the tokens that would become valid again, and accepts tokens
@@ -214,7 +217,7 @@ type ReplayKey struct {
 // TokenStatus is the state of a client and of one of its tokens.
 type TokenStatus struct {
 	Disabled bool
-	// NotBefore is the Client's.
+	// NotBefore: tokens of the client that were issued before it are revoked.
 	NotBefore time.Time
 	// Revoked says that the token is revoked individually.
 	Revoked bool

@@ -32,9 +32,17 @@ type tokens struct {
 	disabled            bool
 	ends                int64
 	// revoked is how many are revoked individually; unnamed is the last event
-	// before a revocation of tokens whose IDs only the record has.
+	// before a revocation of tokens whose IDs only the record has. It is -1 less
+	// that once the client has such a token again, beside the live one.
 	revoked, unnamed int64
 }
+
+// besideLive notes that a token does not replace the live one.
+func (k *tokens) besideLive() { k.unnamed = -1 - k.unnamed }
+
+// lastUnnamed is the last event before tokens were revoked that only the record
+// names.
+func (k *tokens) lastUnnamed() int64 { return max(k.unnamed, -1-k.unnamed) }
 
 // tokensOf reads the row of a client; the zero value when it has none.
 func (t *transaction) tokensOf(realm, id string) (k tokens, err error) {

@@ -83,7 +83,7 @@ var sweepers = [...]sweeper{
 				return err
 			}
 			_, err = t.exec("UPDATE client_tokens SET sequence = 0, not_before = 0, disabled = 0, ends = 0, "+
-				"unnamed = 0 WHERE realm = ? AND client_id = ?", key...)
+				"unnamed = min(unnamed, 0) WHERE realm = ? AND client_id = ?", key...)
 			return err
 		},
 	},

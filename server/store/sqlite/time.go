@@ -269,7 +269,7 @@ func (t *transaction) lookBack(i *store.Issuance, k *tokens) (b setBack, err err
 	if i.Replace {
 		before = ever // it replaces all others
 	}
-	b.names, err = t.names(&i.Event, k, issued, before, k.unnamed, true)
+	b.names, err = t.names(&i.Event, k, issued, before, k.lastUnnamed(), true)
 	return b, err
 }
 

@@ -29,7 +29,7 @@ func (t *transaction) recordIssued(i *store.Issuance) error {
 	}
 	var tokens tokens
 	var back setBack
-	if i.Replace || i.SetBack {
+	if i.Replace || i.SetBack || i.Beside {
 		var err error
 		if tokens, err = t.tokensOf(i.Event.Realm, i.Event.ClientID); err != nil {
 			return err
@@ -60,6 +60,11 @@ func (t *transaction) recordIssued(i *store.Issuance) error {
 	}
 	if i.Replace {
 		if err := t.replace(i, tokens); err != nil {
+			return err
+		}
+	} else if i.Beside && tokens.live != "" && tokens.unnamed >= 0 {
+		tokens.besideLive()
+		if err := t.keep(i.Event.Realm, i.Event.ClientID, tokens); err != nil {
 			return err
 		}
 	}
@@ -124,7 +129,7 @@ func (t *transaction) useOnce(keys []store.ReplayKey) error {
 func (t *transaction) replace(i *store.Issuance, k tokens) error {
 	realm, id, issued := i.Event.Realm, i.Event.ClientID, micros(i.Issued)
 	last, ends := k, k.expires+leeway
-	if last.live == "" {
+	if last.live == "" || last.unnamed < 0 {
 		// Tokens from before the policy, whose IDs are unknown.
 		ends, k.unnamed = longest(i.Event), t.last()
 	}
@@ -161,7 +166,7 @@ func (s *Store) TokenStatus(_ context.Context, realm, clientID, tokenID string) 
 	return st, err
 }
 
-const selectStanding = `SELECT c.disabled, c.not_before, CASE c.rest WHEN '' THEN '' ELSE 
+const selectStanding = `SELECT c.disabled, max(c.not_before, coalesce(t.not_before, 0)), CASE c.rest WHEN '' THEN '' ELSE 
 	coalesce(c.rest ->> '$.tokens.policy', '') END, coalesce(t.live, ''),
 	coalesce(t.revoked, 0) > 0 AND EXISTS (SELECT 1 FROM revoked_tokens AS r WHERE r.realm = ?1 AND r.client_id = ?2 AND r.token_id = ?3)
 	FROM clients AS c LEFT JOIN client_tokens AS t ON t.realm = c.realm AND t.client_id = c.id 

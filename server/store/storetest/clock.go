@@ -70,6 +70,7 @@ func (l *ledger) issue(client, id string, policy provider.Policy) {
 		StatusIndex: l.index + int64(len(l.tokens)),
 		Issued:      now.Truncate(time.Second),
 	}
+	issue.Beside = !issue.Replace && !c.MinIssuedAt.IsZero()
 	earliest := c.NotBefore
 	if c.MinIssuedAt.After(earliest) {
 		earliest = c.MinIssuedAt
@@ -84,7 +85,7 @@ func (l *ledger) issue(client, id string, policy provider.Policy) {
 	if _, err := l.s.RecordIssued(context.Background(), issue); err != nil {
 		l.t.Fatalf("record %s %s: %v", client, id, err)
 	}
-	if policy == provider.Replace {
+	if issue.Replace {
 		l.end(client, "replaced")
 	}
 	l.tokens = append(l.tokens, &entry{client: client, id: id, issued: issue.Issued})
@@ -262,6 +263,69 @@ func clockSetBackAfterReplace(t *testing.T, s store.Store) {
 	must(t, l.clients.RevokeTokens(t.Context(), "test", "r", "c"))
 	l.end("c", "all revoked")
 	l.check("after all were revoked")
+}
+
+// clockSetBackAfterPolicies: a client whose tokens replaced each other got some
+// beside the live one, and then one that replaced them all. They stay replaced.
+func clockSetBackAfterPolicies(t *testing.T, s store.Store) {
+	l := newLedger(t, s)
+	var f follower
+	var policy provider.Policy
+	issue := func(id string, p provider.Policy) {
+		t.Helper()
+		l.clock.Turn(time.Minute)
+		if p != policy {
+			_, err := l.clients.Change(t.Context(), "test", "r", "c", 0, func(s *store.Settings) error {
+				s.Tokens.Policy = p
+				return nil
+			})
+			must(t, err)
+		}
+		policy = p
+		l.issue("c", id, p)
+		l.check("after token "+id, &f)
+	}
+	const replace, beside = provider.Replace, provider.Independent
+	l.create("c", replace)
+	for _, n := range []string{"1", "2"} { // then after tokens that only the record names
+		issue("live"+n, replace)
+		issue("first"+n, beside)
+		issue("second"+n, beside)
+		issue("last"+n, replace)
+	}
+	l.clock.Step(-3 * time.Hour)
+	issue("back", replace)
+	l.clock.Turn(4 * time.Hour)
+	issue("mixed", beside)
+	issue("on", replace)
+	issue("beside", beside)
+	// Its status list would say that it is replaced once the clock is set back:
+	// refusing too much is the lesser harm.
+	must(t, s.RevokeToken(t.Context(), store.Revocation{Realm: "r", ClientID: "c", TokenID: "on", Expires: l.clock.Now().Add(life)},
+		counterfoil.Event{Type: counterfoil.EventTokenRevoked, Time: l.clock.Now(), Realm: "r", ClientID: "c", TokenID: "on"}))
+	for _, e := range l.tokens {
+		if e.id == "on" {
+			e.ended = "revoked"
+		}
+	}
+	l.clock.Step(-3 * time.Hour)
+	issue("back again", beside)
+	l.clock.Turn(4 * time.Hour)
+	issue("kept", replace)
+	// The revocation of those before is forgotten, and not that there are others.
+	issue("third", beside)
+	l.create("busy", replace)
+	l.clock.Turn(store.MaxLifetime + 2*24*time.Hour + 90*time.Minute)
+	l.tokens, l.index = nil, l.index+int64(len(l.tokens)) // they have expired
+	issue("fourth", beside)
+	l.clock.Turn(time.Hour)
+	for n := range 600 {
+		l.clock.Turn(time.Second)
+		l.issue("busy", fmt.Sprint(n), replace)
+	}
+	issue("fifth", replace)
+	l.clock.Step(-3 * time.Hour)
+	issue("back at last", replace)
 }
 
 // clockSetBackUnderway: a client that was read before its dates were lowered

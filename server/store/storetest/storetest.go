@@ -65,6 +65,7 @@ var alone = map[string]func(*testing.T, store.Store){
 	"clock set for a moment":       clockSetForgetsNothing,
 	"clock set back by seconds":    clockSetBackBySeconds,
 	"clock set back, replace":      clockSetBackAfterReplace,
+	"clock set back, policies":     clockSetBackAfterPolicies,
 	"clock set back underway":      clockSetBackUnderway,
 	"clock set back, revocations":  clockSetBackAfterRevocations,
 	"revoke token":                 revokeToken,
