@@ -85,10 +85,10 @@ func TestArrowsPointDown(t *testing.T) {
 					t.Errorf("%s imports %s: only cmd may", p.ImportPath, imported)
 				}
 			}
-			if in(imported, "apis") && !in(p.ImportPath, "apis") {
+			if in(imported, "internal/apis") && !in(p.ImportPath, "internal/apis") {
 				t.Errorf("%s imports %s: the reference APIs are behind the guard", p.ImportPath, imported)
 			}
-			if in(imported, "provider") && (p.ImportPath == "" || in(p.ImportPath, "internal") || in(p.ImportPath, "apis")) {
+			if in(imported, "provider") && (p.ImportPath == "" || in(p.ImportPath, "internal")) {
 				t.Errorf("%s imports provider, which is above it", p.ImportPath)
 			}
 			if p.ImportPath == "" && imported != "" {

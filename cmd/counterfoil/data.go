@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/counterfoil/counterfoil/apis"
+	"github.com/counterfoil/counterfoil/internal/apis"
 	"github.com/spf13/cobra"
 )
 

@@ -11,7 +11,7 @@ import (
 // Both GraphQL APIs, as they are reached: through TLS, the guard and their
 // provider's headers. All audits of the npm package graphql-http pass.
 func TestGraphQLAudits(t *testing.T) {
-	const audit = "../../apis/gqlhttp/testdata/audit"
+	const audit = "../../internal/apis/gqlhttp/testdata/audit"
 	if _, err := os.Stat(audit + "/node_modules/graphql-http"); err != nil {
 		t.Fatalf("%v: run 'make needs'", err)
 	}
