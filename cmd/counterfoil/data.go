@@ -8,32 +8,27 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/counterfoil/counterfoil/internal/apis"
 	"github.com/spf13/cobra"
 )
 
 func (p *program) dataCommand() *cobra.Command {
-	var dir, form string
+	var dir string
 	imp := &cobra.Command{
 		Use: "import API FILE", Short: "Replace the rows of a reference API with those of a file",
 		Long: `Replace the rows of a reference API (calendar, profiles, events, wallets) by those
 of a file: all of them, or, when one is wrong, none. The file is JSON Lines, one
-object a line; the calendar reads iCalendar (RFC 5545) too. - is standard input;
-a file that anybody can write is refused.`,
+object a line. - is standard input; a file that anybody can write is refused.`,
 		Example: `  counterfoil data import calendar conferences.jsonl
-  counterfoil data import calendar holidays.ics
   generate-wallets | counterfoil data import wallets -`,
 		Args: cobra.ExactArgs(2), ValidArgsFunction: completeAPIs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.importData(cmd.Context(), dataDir(dir), args[0], args[1], apis.Format(form))
+			return p.importData(cmd.Context(), dataDir(dir), args[0], args[1])
 		},
 	}
 	imp.Flags().StringVar(&dir, "dir", defaultDir, "data directory")
-	imp.Flags().StringVar(&form, "format", "", "jsonl or ics (default: by the file's name, else jsonl)")
 	return group("data", "Manage the rows of the reference APIs", imp)
 }
 
@@ -67,16 +62,7 @@ func (p *program) openImport(file string) (*os.File, error) {
 	return spool, nil
 }
 
-func (p *program) importData(ctx context.Context, dir dataDir, name, file string, form apis.Format) error {
-	if form == "" {
-		form = apis.JSONLines
-		if ext := strings.ToLower(filepath.Ext(file)); ext == ".ics" || ext == ".ical" {
-			form = apis.ICalendar
-		}
-	}
-	if err := oneOf("format", string(form), string(apis.JSONLines), string(apis.ICalendar)); err != nil {
-		return err
-	}
+func (p *program) importData(ctx context.Context, dir dataDir, name, file string) error {
 	in, err := p.openImport(file)
 	if err != nil {
 		return err
@@ -94,7 +80,7 @@ func (p *program) importData(ctx context.Context, dir dataDir, name, file string
 		return chooseFrom(names, fmt.Errorf("there is no API %q%s", name, didYouMean(name, names)))
 	}
 	telling := p.tellProgress(ctx)
-	n, err := apis.Import(ctx, store.DB(), api, form, telling.read(in))
+	n, err := apis.Import(ctx, store.DB(), api, telling.read(in))
 	telling.end()
 	var row *apis.RowError
 	switch {
@@ -102,8 +88,6 @@ func (p *program) importData(ctx context.Context, dir dataDir, name, file string
 		return withHint(fmt.Errorf("%s:%d: %w", file, row.Line, row.Err), "nothing was changed; fix the line and import again")
 	case errors.Is(err, apis.ErrEmpty):
 		return withHint(fmt.Errorf("%s: %w", file, err), "nothing was changed; check what should have written the file")
-	case errors.Is(err, apis.ErrFormat):
-		return usagef("%s does not read %s: choose jsonl", name, form)
 	case err != nil:
 		return err
 	}

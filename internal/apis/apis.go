@@ -8,8 +8,6 @@
 package apis
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -18,8 +16,6 @@ import (
 	"net/http"
 	"slices"
 	"time"
-
-	"github.com/counterfoil/counterfoil/internal/files"
 )
 
 // API is one reference API. Its methods are safe for concurrent use.
@@ -39,9 +35,9 @@ type API interface {
 	// Reference replaces all rows by the reference data of a day and returns
 	// how many there are. The same Reference always gives the same rows.
 	Reference(ctx context.Context, tx *sql.Tx, ref Reference) (int, error)
-	// Import replaces all rows by those of r. An error about a row is a
-	// *RowError. The transaction makes it all or nothing.
-	Import(ctx context.Context, tx *sql.Tx, format Format, r io.Reader) (int, error)
+	// Import replaces all rows by those of r, which is JSON Lines. An error about
+	// a row is a *RowError. The transaction makes it all or nothing.
+	Import(ctx context.Context, tx *sql.Tx, r io.Reader) (int, error)
 }
 
 // Serves reports whether an API's handler has a resource at the path of a
@@ -101,73 +97,8 @@ func (r Reference) owners(part func(Owner) (Owner, bool)) []Owner {
 	return found
 }
 
-// Format is the form of a file to import.
-type Format string
-
-// The formats. ICalendar (RFC 5545) is for the calendar only.
-const (
-	JSONLines Format = "jsonl"
-	ICalendar Format = "ics"
-)
-
-// RowError is a row that cannot be imported.
-type RowError struct {
-	// Line is where the row starts in the file, counting from 1.
-	Line int
-	// Err says what is wrong and what is allowed.
-	Err error
-}
-
-// Error returns "line N: what is wrong".
-func (e *RowError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
-
-// Unwrap returns what is wrong.
-func (e *RowError) Unwrap() error { return e.Err }
-
-// ErrFormat is returned by Import for a format that the API does not read.
-var ErrFormat = errors.New("this API does not read that format")
-
 // ErrEmpty is returned for a file without rows.
 var ErrEmpty = errors.New("the file has no rows")
-
-// MaxLine bounds a line of an imported JSON Lines file, in bytes.
-const MaxLine = 1 << 20
-
-// Lines calls row for each line of r that is not blank, with its number from 1,
-// and stops at the first error, which it returns as a *RowError. One leading byte
-// order mark is dropped, and UTF-16 that begins with one is decoded.
-func Lines(r io.Reader, row func(line int, text []byte) error) error {
-	sc := bufio.NewScanner(files.TextReader(r))
-	sc.Buffer(make([]byte, 64<<10), MaxLine+len("\r\n"))
-	n := 0
-	for sc.Scan() {
-		n++
-		if len(sc.Bytes()) > MaxLine {
-			return tooLong(n)
-		}
-		text := bytes.TrimSpace(sc.Bytes())
-		if len(text) == 0 {
-			continue
-		}
-		if err := row(n, text); err != nil {
-			return &RowError{Line: n, Err: err}
-		}
-	}
-	var undecoded *files.TextError
-	switch err := sc.Err(); {
-	case errors.Is(err, bufio.ErrTooLong):
-		return tooLong(n + 1)
-	case errors.As(err, &undecoded):
-		return &RowError{Line: n + 1, Err: err}
-	case err != nil:
-		return fmt.Errorf("read line %d: %w", n+1, err)
-	}
-	return nil
-}
-
-func tooLong(line int) error {
-	return &RowError{Line: line, Err: fmt.Errorf("longer than %d bytes", MaxLine)}
-}
 
 const datasets = `CREATE TABLE IF NOT EXISTS api_datasets (
 	api    TEXT PRIMARY KEY,
@@ -206,9 +137,9 @@ func Prepare(ctx context.Context, db *sql.DB, api API, ref Reference) error {
 // Import replaces the rows of api with those of r, all or nothing, and returns
 // how many there are now. A file without rows is refused: it is more likely a
 // failed generator than a request for an empty API.
-func Import(ctx context.Context, db *sql.DB, api API, format Format, r io.Reader) (n int, err error) {
+func Import(ctx context.Context, db *sql.DB, api API, r io.Reader) (n int, err error) {
 	err = replace(ctx, db, api, "import", "", func(tx *sql.Tx) (int, error) {
-		n, err = api.Import(ctx, tx, format, r)
+		n, err = api.Import(ctx, tx, r)
 		if err == nil && n == 0 {
 			err = ErrEmpty
 		}

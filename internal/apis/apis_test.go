@@ -47,10 +47,7 @@ func (notes) Reference(ctx context.Context, tx *sql.Tx, ref apis.Reference) (int
 	return 3, nil
 }
 
-func (notes) Import(ctx context.Context, tx *sql.Tx, format apis.Format, r io.Reader) (int, error) {
-	if format != apis.JSONLines {
-		return 0, apis.ErrFormat
-	}
+func (notes) Import(ctx context.Context, tx *sql.Tx, r io.Reader) (int, error) {
 	if _, err := tx.ExecContext(ctx, `DELETE FROM notes_note`); err != nil {
 		return 0, err
 	}
@@ -136,7 +133,7 @@ func TestPrepareKeepsImportedRows(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			db := resttest.Open(t)
 			tt.before(db)
-			n, err := apis.Import(t.Context(), db, notes{}, apis.JSONLines, strings.NewReader("mine\nyours"))
+			n, err := apis.Import(t.Context(), db, notes{}, strings.NewReader("mine\nyours"))
 			if n != 2 || err != nil {
 				t.Fatalf("imported %d rows, error %v", n, err)
 			}
@@ -225,23 +222,21 @@ func TestFailedPrepareLeavesNothing(t *testing.T) {
 func TestImportIsAllOrNothing(t *testing.T) {
 	tests := []struct {
 		name, text string
-		format     apis.Format
 		line       int
 	}{
-		{"bad first row", "bad\none", apis.JSONLines, 1},
-		{"bad row in the middle", "one\n\nbad\ntwo", apis.JSONLines, 3},
-		{"bad last row", "one\ntwo\nbad", apis.JSONLines, 3},
-		{"row that the database refuses", "one\ntwo\none", apis.JSONLines, 3},
-		{"no row at all", "\n\n", apis.JSONLines, 0},
-		{"over-long row", "one\n" + strings.Repeat("x", apis.MaxLine+1), apis.JSONLines, 2},
-		{"other format", "one", apis.ICalendar, 0},
+		{"bad first row", "bad\none", 1},
+		{"bad row in the middle", "one\n\nbad\ntwo", 3},
+		{"bad last row", "one\ntwo\nbad", 3},
+		{"row that the database refuses", "one\ntwo\none", 3},
+		{"no row at all", "\n\n", 0},
+		{"over-long row", "one\n" + strings.Repeat("x", apis.MaxLine+1), 2},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			db := resttest.Open(t)
 			prepare(t, db, resttest.Day)
 			before, _ := rows(t, db)
-			n, err := apis.Import(t.Context(), db, notes{}, tt.format, strings.NewReader(tt.text))
+			n, err := apis.Import(t.Context(), db, notes{}, strings.NewReader(tt.text))
 			if n != 0 || err == nil {
 				t.Fatalf("imported %d rows, error %v", n, err)
 			}

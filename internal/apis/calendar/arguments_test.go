@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/counterfoil/counterfoil/internal/apis"
 )
 
 // TestArgumentsAtTheirBounds are taken.
@@ -39,7 +37,7 @@ func TestLocales(t *testing.T) {
 		"": false, "E": false, "ENGL": false, "EN,": false, "E`": false, "{n": false, "E1": false, "én": false,
 	} {
 		text := fmt.Sprintf(`{"name": "x", "startDate": "2026-01-01", "online": true, "locales": %q}`, locales)
-		if _, err := f.load(t, apis.JSONLines, text); (err == nil) != ok {
+		if _, err := f.load(t, text); (err == nil) != ok {
 			t.Errorf("locales %q: error %v", locales, err)
 		}
 	}

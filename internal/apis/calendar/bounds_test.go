@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/counterfoil/counterfoil/internal/apis"
 )
 
 // TestImportBounds: what stands at a limit is taken, and one more is not.
@@ -68,7 +66,7 @@ func TestImportBounds(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := f.load(t, apis.JSONLines, string(text)); (err == nil) != row.ok {
+			if _, err := f.load(t, string(text)); (err == nil) != row.ok {
 				t.Errorf("the error is %v", err)
 			}
 		})

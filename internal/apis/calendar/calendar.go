@@ -6,10 +6,8 @@
 //
 // # Import
 //
-// [API.Import] reads two formats, and refuses a file whole when one row is
-// wrong.
-//
-// JSON Lines holds one event a line, in the API's own shape:
+// [API.Import] reads JSON Lines, and refuses a file whole when one row is wrong.
+// A line is an event, in the API's own shape:
 //
 //	{"id": "evt_1",
 //	 "name": {"en": "Lake Marathon", "fr": "Marathon du lac"},
@@ -35,14 +33,6 @@
 // alpha-2 code or its English name. The locales are checked and not kept. An
 // event without id gets one that is made from its content; without status it
 // is PUBLISHED; without updatedAt it was updated now.
-//
-// ICalendar (RFC 5545) takes the VEVENTs of the file: UID becomes the id;
-// SUMMARY and DESCRIPTION the texts, in the language of their LANGUAGE
-// parameter or English, once a language; DTSTART and DTEND or DURATION the days
-// (of a date with time, the day in its own time zone); LOCATION the place,
-// whose last part is the country when it names one; GEO, URL, CATEGORIES,
-// STATUS (TENTATIVE is a draft), ORGANIZER and LAST-MODIFIED what they say.
-// Events that repeat are refused; other properties are passed over.
 package calendar
 
 import (

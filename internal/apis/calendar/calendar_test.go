@@ -92,9 +92,9 @@ func (f *fixture) prepare(t testing.TB, day time.Time) *fixture {
 	return f
 }
 
-func (f *fixture) load(t testing.TB, format apis.Format, text string) (int, error) {
+func (f *fixture) load(t testing.TB, text string) (int, error) {
 	t.Helper()
-	return apis.Import(t.Context(), f.db, f.api, format, strings.NewReader(text))
+	return apis.Import(t.Context(), f.db, f.api, strings.NewReader(text))
 }
 
 type event struct {

@@ -2,55 +2,39 @@ package calendar
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/counterfoil/counterfoil/internal/apis"
 	"github.com/counterfoil/counterfoil/internal/apis/calendar/internal/graph"
 )
 
-// The bounds of an event's members, in characters unless told otherwise.
+// The bounds of an event's members beside those of package apis; texts are in
+// characters.
 const (
-	maxID          = 200 // bytes
-	maxName        = 300
-	maxDescription = 10_000
-	maxURL         = 2000 // bytes
-	maxCategories  = 20
-	maxCategory    = 50
+	maxName       = 300
+	maxCategories = 20
+	maxCategory   = 50
 )
 
-// language is one member of a LocalizedText.
-type language struct {
+// translation is one member of a LocalizedText.
+type translation struct {
 	code string
 	text **string
 }
 
 // languages lists the members of l, English first: the order in which the name
 // to sort by is chosen.
-func languages(l *graph.LocalizedText) []language {
-	return []language{
+func languages(l *graph.LocalizedText) []translation {
+	return []translation{
 		{"en", &l.En}, {"ar", &l.Ar}, {"cs", &l.Cs}, {"da", &l.Da}, {"de", &l.De}, {"es", &l.Es}, {"fr", &l.Fr},
 		{"he", &l.He}, {"it", &l.It}, {"ja", &l.Ja}, {"ko", &l.Ko}, {"nb", &l.Nb}, {"nl", &l.Nl}, {"pl", &l.Pl},
 		{"pt", &l.Pt}, {"ru", &l.Ru}, {"sv", &l.Sv}, {"tr", &l.Tr}, {"uk", &l.Uk}, {"zh", &l.Zh},
 	}
-}
-
-// languageCodes are the languages of a LocalizedText, for messages.
-func languageCodes() string {
-	var codes []string
-	for _, l := range languages(&graph.LocalizedText{}) {
-		codes = append(codes, l.code)
-	}
-	return strings.Join(codes, ", ")
 }
 
 // texts returns the translations that l has, English first.
@@ -68,20 +52,20 @@ func texts(l *graph.LocalizedText) []string {
 
 // check reports what is wrong with an event and what is allowed.
 func check(e *graph.Event) error {
-	if e.ID == "" || len(e.ID) > maxID || strings.ContainsFunc(e.ID, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return fmt.Errorf("id has to be 1 to %d printable ASCII characters without spaces", maxID)
+	if err := apis.CheckID(e.ID); err != nil {
+		return err
 	}
 	if len(texts(e.Name)) == 0 {
 		return errors.New("name is missing: give it in one language at least")
 	}
 	for _, text := range texts(e.Name) {
-		if err := line("name", text, maxName); err != nil {
+		if err := apis.CheckLine("name", &text, maxName); err != nil {
 			return err
 		}
 	}
 	for _, text := range texts(e.Description) {
-		if n := utf8.RuneCountInString(text); n < 1 || n > maxDescription {
-			return fmt.Errorf("description has %d characters: it has to have from 1 to %d", n, maxDescription)
+		if err := apis.CheckProse("description", &text); err != nil {
+			return err
 		}
 	}
 	for _, day := range []graph.Date{e.Dates.Start, e.Dates.End} {
@@ -99,7 +83,7 @@ func check(e *graph.Event) error {
 		return err
 	}
 	if o := e.Organiser; o != nil {
-		if err := errors.Join(line("organiser.name", o.Name, maxName), webPage("organiser.website", o.Website)); err != nil {
+		if err := errors.Join(apis.CheckLine("organiser.name", &o.Name, maxName), apis.CheckPage("organiser.website", o.Website)); err != nil {
 			return err
 		}
 	}
@@ -107,11 +91,11 @@ func check(e *graph.Event) error {
 		return fmt.Errorf("%d categories: at most %d are allowed", len(e.Categories), maxCategories)
 	}
 	for _, c := range e.Categories {
-		if err := line("a category", c, maxCategory); err != nil {
+		if err := apis.CheckLine("a category", &c, maxCategory); err != nil {
 			return err
 		}
 	}
-	return webPage("url", e.URL)
+	return apis.CheckPage("url", e.URL)
 }
 
 func checkPlace(p *graph.Place) error {
@@ -122,13 +106,11 @@ func checkPlace(p *graph.Place) error {
 		return errors.New("place is empty: give a city, a country or where it is on the map")
 	}
 	for name, text := range map[string]*string{"city": p.City, "region": p.Region} {
-		if text != nil {
-			if err := line(name, *text, maxName); err != nil {
-				return err
-			}
+		if err := apis.CheckLine(name, text, maxName); err != nil {
+			return err
 		}
 	}
-	if p.Country != nil && countryNames[*p.Country] == "" {
+	if p.Country != nil && countryName(*p.Country) == "" {
 		return fmt.Errorf("country %q is neither an ISO 3166-1 alpha-2 code nor an English name of a country", *p.Country)
 	}
 	if (p.Latitude == nil) != (p.Longitude == nil) {
@@ -140,26 +122,6 @@ func checkPlace(p *graph.Place) error {
 	return nil
 }
 
-// line checks a text of one line.
-func line(name, text string, limit int) error {
-	n := utf8.RuneCountInString(text)
-	if n < 1 || n > limit || strings.ContainsFunc(text, unicode.IsControl) {
-		return fmt.Errorf("%s has to be 1 to %d characters on one line", name, limit)
-	}
-	return nil
-}
-
-func webPage(name string, address *string) error {
-	if address == nil {
-		return nil
-	}
-	u, err := url.Parse(*address)
-	if err != nil || len(*address) > maxURL || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return fmt.Errorf("%s has to be an http or https URL of at most %d bytes", name, maxURL)
-	}
-	return nil
-}
-
 // contentID is the id of an event that has none: the same content always has
 // the same id.
 func contentID(e *graph.Event) (string, error) {
@@ -167,20 +129,14 @@ func contentID(e *graph.Event) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return hashID(string(body)), nil
+	return apis.HashID("evt_", string(body)), nil
 }
 
-// hashID makes an id from the identifying values of an event.
-func hashID(identity string) string {
-	sum := sha256.Sum256([]byte(identity))
-	return "evt_" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:15]))
-}
-
-// loader stores the events of a file, and refuses a repeated id.
+// loader checks and stores the events of a file, and refuses a repeated id.
 type loader struct {
-	put   func(*graph.Event) error
-	lines map[string]int // by id
-	now   time.Time
+	put func(*graph.Event) error
+	ids apis.IDs
+	now time.Time
 }
 
 // newLoader removes all events and returns a loader that stores others.
@@ -200,23 +156,18 @@ func newLoader(ctx context.Context, tx *sql.Tx, now time.Time) (*loader, error) 
 		return nil, err
 	}
 	put := func(e *graph.Event) error { return store(ctx, event, category, e) }
-	return &loader{put: put, lines: map[string]int{}, now: now.UTC().Truncate(time.Second)}, nil
+	return &loader{put: put, ids: apis.IDs{}, now: now.UTC().Truncate(time.Second)}, nil
 }
 
-// add completes, checks and stores an event that starts at a line of a file.
-func (l *loader) add(line int, e *graph.Event) error {
-	err := l.complete(e)
-	if err == nil {
-		err = check(e)
+// check completes and checks an event that is on a line of a file.
+func (l *loader) check(line int, e *graph.Event) error {
+	if err := l.complete(e); err != nil {
+		return err
 	}
-	if first, again := l.lines[e.ID]; err == nil && again {
-		err = fmt.Errorf("the id %q is that of line %d already: ids have to differ", e.ID, first)
+	if err := check(e); err != nil {
+		return err
 	}
-	if err != nil {
-		return &apis.RowError{Line: line, Err: err}
-	}
-	l.lines[e.ID] = line
-	return l.put(e)
+	return l.ids.Claim(line, "id", e.ID)
 }
 
 // complete sets the defaults of a row.
@@ -262,7 +213,7 @@ func store(ctx context.Context, event, category *sql.Stmt, e *graph.Event) error
 		}
 		if p.Country != nil {
 			nation = *p.Country
-			words = append(words, countryNames[nation])
+			words = append(words, countryName(nation))
 		}
 	}
 	if e.Organiser != nil {

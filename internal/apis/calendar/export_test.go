@@ -10,14 +10,11 @@ import (
 
 // Read imports a file without a database and hands over each event as JSON: a
 // fuzz target has no time for a database.
-func Read(format apis.Format, r io.Reader, event func([]byte)) error {
-	load := &loader{lines: map[string]int{}, put: func(e *graph.Event) error {
+func Read(r io.Reader, event func([]byte)) error {
+	load := &loader{ids: apis.IDs{}, put: func(e *graph.Event) error {
 		body, err := json.Marshal(e)
 		event(body)
 		return err
 	}}
-	if format == apis.ICalendar {
-		return importICalendar(load, r)
-	}
-	return importLines(load, r)
+	return load.read(r)
 }

@@ -1,7 +1,6 @@
 package calendar
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -11,56 +10,38 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/counterfoil/counterfoil/internal/apis"
 	"github.com/counterfoil/counterfoil/internal/apis/calendar/internal/graph"
 )
 
 // Import replaces all events with those of r; see the package comment for the
-// formats.
-func (a *API) Import(ctx context.Context, tx *sql.Tx, format apis.Format, r io.Reader) (int, error) {
-	if format != apis.JSONLines && format != apis.ICalendar {
-		return 0, fmt.Errorf("%w: the calendar reads %s and %s", apis.ErrFormat, apis.JSONLines, apis.ICalendar)
-	}
+// format.
+func (a *API) Import(ctx context.Context, tx *sql.Tx, r io.Reader) (int, error) {
 	load, err := newLoader(ctx, tx, a.clock.Now())
 	if err != nil {
 		return 0, err
 	}
-	if format == apis.ICalendar {
-		err = importICalendar(load, r)
-	} else {
-		err = importLines(load, r)
-	}
-	return len(load.lines), err
+	err = load.read(r)
+	return len(load.ids), err
 }
 
-func importLines(load *loader, r io.Reader) error {
-	// A row's error is wrapped by load already when it has a line of its own.
-	var failed error
-	err := apis.Lines(r, func(line int, text []byte) error {
-		event, err := parseLine(text)
+// read reads a whole file.
+func (l *loader) read(r io.Reader) error {
+	return apis.ReadRows(r, func(line int, in *row) (func() error, error) {
+		event, err := in.event()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		failed = load.add(line, event)
-		return failed
+		return func() error { return l.put(event) }, l.check(line, event)
 	})
-	if failed != nil {
-		return failed
-	}
-	return err
 }
-
-// fields are the members of a line, for messages.
-const fields = "id, name, description, dates, place, online, organiser, categories, status, url, updatedAt, " +
-	"or flat startDate, endDate, city, country, locales"
 
 // row is a line of JSON in either shape.
 type row struct {
 	ID          *string          `json:"id"`
-	Name        text             `json:"name"`
-	Description text             `json:"description"`
+	Name        *text            `json:"name"`
+	Description *text            `json:"description"`
 	Dates       *days            `json:"dates"`
 	Place       *graph.Place     `json:"place"`
 	Online      bool             `json:"online"`
@@ -83,69 +64,21 @@ type days struct {
 }
 
 // text is a LocalizedText, or a string in English.
-type text struct{ *graph.LocalizedText }
+type text graph.LocalizedText
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (t *text) UnmarshalJSON(b []byte) error {
-	if string(b) == "null" {
-		return nil
-	}
-	t.LocalizedText = &graph.LocalizedText{}
 	switch b[0] { // a value is never empty
 	case '"':
 		return json.Unmarshal(b, &t.En)
 	case '{':
-	default:
-		return errors.New("name and description have to be a string in English or an object with a member per language")
+		return apis.Decode(b, (*graph.LocalizedText)(t))
 	}
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(t.LocalizedText); err != nil {
-		return words(err, "the languages are "+languageCodes())
-	}
-	return nil
+	return errors.New("it has to be a string in English or an object with a member per language")
 }
 
-// words converts an error of encoding/json to one about the file.
-func words(err error, allowed string) error {
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
-		kind := map[string]string{"string": "a string", "bool": "true or false", "float64": "a number"}[wrong.Type.String()]
-		if kind == "" {
-			kind = "an object"
-			if strings.HasPrefix(wrong.Type.String(), "[]") {
-				kind = "a list"
-			}
-		}
-		if wrong.Field == "" {
-			return fmt.Errorf("a line has to be %s, not a %s", kind, wrong.Value)
-		}
-		return fmt.Errorf("%q has to be %s, not a %s", wrong.Field, kind, wrong.Value)
-	}
-	if unknown, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		return fmt.Errorf("unknown field %s: %s", unknown, allowed)
-	}
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("not well-formed JSON: one object a line is allowed")
-	}
-	return err
-}
-
-// parseLine reads an event from a line of JSON.
-func parseLine(line []byte) (*graph.Event, error) {
-	if !utf8.Valid(line) {
-		return nil, errors.New("not UTF-8")
-	}
-	var in row
-	dec := json.NewDecoder(bytes.NewReader(line))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&in); err != nil {
-		return nil, words(err, "the fields are "+fields)
-	}
-	if dec.InputOffset() != int64(len(line)) {
-		return nil, errors.New("text after the object: one object a line is allowed")
-	}
+// event converts a row to an event.
+func (in *row) event() (*graph.Event, error) {
 	dates, err := in.dates()
 	if err != nil {
 		return nil, err
@@ -158,7 +91,7 @@ func parseLine(line []byte) (*graph.Event, error) {
 		return nil, err
 	}
 	event := &graph.Event{
-		Name: in.Name.LocalizedText, Description: in.Description.LocalizedText, Dates: dates, Place: place,
+		Name: (*graph.LocalizedText)(in.Name), Description: (*graph.LocalizedText)(in.Description), Dates: dates, Place: place,
 		Online: in.Online, Organiser: in.Organiser, Categories: in.Categories, URL: in.URL,
 	}
 	if in.ID != nil {

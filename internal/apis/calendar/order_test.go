@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/counterfoil/counterfoil/internal/apis"
 )
 
 // TestFarPages: a page beyond the end is empty, however far beyond.
@@ -27,7 +25,7 @@ func TestUpcomingOnItsLastDay(t *testing.T) {
 	for _, end := range []string{"2026-05-19", "2026-05-20", "2026-05-21"} {
 		fmt.Fprintf(&lines, `{"id": "%s", "name": "x", "dates": {"start": "2026-05-01", "end": "%s"}, "online": true}`+"\n", end, end)
 	}
-	if _, err := f.load(t, apis.JSONLines, lines.String()); err != nil {
+	if _, err := f.load(t, lines.String()); err != nil {
 		t.Fatal(err)
 	}
 	for filter, want := range map[string]string{"true": "2026-05-20 2026-05-21", "false": "2026-05-19"} {
@@ -49,7 +47,7 @@ func TestOrderDecides(t *testing.T) {
 	for n := 9; n > 0; n-- {
 		fmt.Fprintf(&lines, `{"id": "e%d", "name": "same", "startDate": "2026-05-31", "online": true}`+"\n", n)
 	}
-	if _, err := f.load(t, apis.JSONLines, lines.String()); err != nil {
+	if _, err := f.load(t, lines.String()); err != nil {
 		t.Fatal(err)
 	}
 	for _, sort := range []string{"", "sort: [{field: NAME}], ", "sort: [{field: NAME, direction: DESC}], ", "sort: [{field: COUNTRY}, {field: END}], "} {

@@ -189,7 +189,7 @@ func (c *conditions) lists(ctx context.Context, f *graph.EventFilter) error {
 	}
 	if len(f.Country) > 0 {
 		for _, code := range f.Country {
-			if countryNames[code] == "" {
+			if countryName(code) == "" {
 				return gqlhttp.Invalid("filter.country has a value that is not an ISO 3166-1 alpha-2 code in upper case, such as FR")
 			}
 		}

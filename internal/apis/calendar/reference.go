@@ -24,7 +24,12 @@ func (a *API) Reference(ctx context.Context, tx *sql.Tx, ref apis.Reference) (in
 	}
 	dice := rand.New(rand.NewPCG(0x61686f7475, 2))
 	for i := range referenceEvents {
-		if err := load.add(i+1, race(dice, i, ref.Day)); err != nil {
+		event := race(dice, i, ref.Day)
+		err := load.check(i+1, event)
+		if err == nil {
+			err = load.put(event)
+		}
+		if err != nil {
 			return 0, fmt.Errorf("reference event %d: %w", i, err)
 		}
 	}
@@ -58,7 +63,7 @@ func race(dice *rand.Rand, number int, day time.Time) *graph.Event {
 	}
 	site := "https://" + slug(theme["en"]+"-"+kind.name["en"]+"-"+town.city) + ".example"
 	e := &graph.Event{
-		ID: hashID(fmt.Sprintf("reference event %d", number)), Name: name, Description: about,
+		ID: apis.HashID("evt_", fmt.Sprintf("reference event %d", number)), Name: name, Description: about,
 		Dates:  &graph.EventDates{Start: graph.Date(first.Format(time.DateOnly)), End: graph.Date(last.Format(time.DateOnly))},
 		Online: online, Organiser: &graph.Organiser{Name: organiser, Website: ptr("https://" + slug(organiser) + ".example")},
 		Categories: kind.categories, Status: status(state, offset), URL: &site,

@@ -11,6 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/counterfoil/counterfoil/internal/apis"
 	"github.com/counterfoil/counterfoil/internal/apis/rest"
 )
 
@@ -122,7 +123,7 @@ func (e *Event) checkTexts() error {
 	texts = append(texts, text{"contact.phone", e.Contact.Phone})
 	for _, t := range texts {
 		optional := t.name == "venue.region" || t.name == "contact.phone"
-		if err := rest.Text(t.name, t.value, maxText, optional); err != nil {
+		if err := apis.CheckText(t.name, t.value, maxText, optional); err != nil {
 			return err
 		}
 	}

@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"fmt"
 	"io"
 
 	"github.com/counterfoil/counterfoil/internal/apis"
-	"github.com/counterfoil/counterfoil/internal/apis/rest"
 )
 
 // row is a line of a file to import: an Event and its owner.
@@ -34,34 +32,24 @@ type row struct {
 //
 // (on one line). All fields are required but description, registration, its
 // capacity, venue.region, contact.phone, and one of venue and onlineUrl.
-func (a *API) Import(ctx context.Context, tx *sql.Tx, format apis.Format, r io.Reader) (int, error) {
-	if format != apis.JSONLines {
-		return 0, fmt.Errorf("events: %w: %q; it reads %q", apis.ErrFormat, format, apis.JSONLines)
-	}
+func (a *API) Import(ctx context.Context, tx *sql.Tx, r io.Reader) (int, error) {
 	add, err := replaceAll(ctx, tx)
 	if err != nil {
 		return 0, err
 	}
-	lines := map[string]int{} // where each id was first seen
-	err = apis.Lines(r, func(line int, text []byte) error {
-		var in row
-		if err := rest.Decode(text, &in); err != nil {
-			return err
-		}
+	ids := apis.IDs{}
+	err = apis.ReadRows(r, func(line int, in *row) (func() error, error) {
 		if err := cmp.Or(
-			rest.Text("provider", in.Provider, maxText, false),
-			rest.Text("tenant", in.Tenant, maxText, false),
+			apis.CheckText("provider", in.Provider, maxText, false),
+			apis.CheckText("tenant", in.Tenant, maxText, false),
 		); err != nil {
-			return err
+			return nil, err
 		}
 		if err := in.normalize(); err != nil {
-			return err
+			return nil, err
 		}
-		if first, ok := lines[in.ID]; ok {
-			return fmt.Errorf("id %s is on line %d already: each event needs its own", in.ID, first)
-		}
-		lines[in.ID] = line
-		return add(apis.Owner{Provider: in.Provider, Tenant: in.Tenant}, &in.Event)
+		store := func() error { return add(apis.Owner{Provider: in.Provider, Tenant: in.Tenant}, &in.Event) }
+		return store, ids.Claim(line, "id", in.ID)
 	})
-	return len(lines), err
+	return len(ids), err
 }

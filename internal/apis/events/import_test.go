@@ -27,7 +27,7 @@ func importInto(t testing.TB, text string) (*resttest.Server, int, error) {
 	db := resttest.Open(t)
 	api := events.New(events.Config{DB: db})
 	server := resttest.Serve(t, db, api, mount)
-	n, err := apis.Import(t.Context(), db, api, apis.JSONLines, strings.NewReader(text))
+	n, err := apis.Import(t.Context(), db, api, strings.NewReader(text))
 	return server, n, err
 }
 
@@ -100,7 +100,7 @@ func TestImportRefusesRows(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			text := line(1) + "\n\n" + tt.row + "\n" + line(9)
-			_, err := apis.Import(t.Context(), db, api, apis.JSONLines, strings.NewReader(text))
+			_, err := apis.Import(t.Context(), db, api, strings.NewReader(text))
 			var row *apis.RowError
 			if !errors.As(err, &row) || row.Line != 3 || !strings.Contains(err.Error(), tt.words) {
 				t.Fatalf("error %v, want line 3 and %q", err, tt.words)
@@ -124,14 +124,6 @@ func TestImportRefusesAnEventNowhere(t *testing.T) {
 	}
 }
 
-func TestImportRefusesFormats(t *testing.T) {
-	db := resttest.Open(t)
-	_, err := apis.Import(t.Context(), db, events.New(events.Config{DB: db}), apis.ICalendar, strings.NewReader(""))
-	if !errors.Is(err, apis.ErrFormat) {
-		t.Errorf("error %v, want ErrFormat", err)
-	}
-}
-
 // FuzzImport looks for a file that is accepted and then cannot be listed.
 func FuzzImport(f *testing.F) {
 	db := resttest.Open(f)
@@ -141,7 +133,7 @@ func FuzzImport(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		n, err := apis.Import(t.Context(), db, api, apis.JSONLines, strings.NewReader(text))
+		n, err := apis.Import(t.Context(), db, api, strings.NewReader(text))
 		var row *apis.RowError
 		if err != nil {
 			if !errors.Is(err, apis.ErrEmpty) && (!errors.As(err, &row) || row.Line < 1) {
@@ -167,7 +159,7 @@ func TestListDuringImports(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		for i := range 30 {
-			if _, err := apis.Import(t.Context(), db, api, apis.JSONLines, strings.NewReader(files[i%2])); err != nil {
+			if _, err := apis.Import(t.Context(), db, api, strings.NewReader(files[i%2])); err != nil {
 				done <- err
 				return
 			}

@@ -75,7 +75,7 @@ func TestImportBounds(t *testing.T) {
 			}
 			text := `{"type": "person", "id": "p", "name": "P"}` + "\n" + `{"type": "person", "id": "q", "name": "Q"}` + "\n" +
 				`{"type": "organisation", "id": "o", "name": "O", "kind": "FOUNDATION"}` + "\n" + string(last)
-			if _, err := apis.Import(t.Context(), f.db, f.api, apis.JSONLines, strings.NewReader(text)); (err == nil) != row.ok {
+			if _, err := apis.Import(t.Context(), f.db, f.api, strings.NewReader(text)); (err == nil) != row.ok {
 				t.Errorf("the error is %v", err)
 			}
 		})
@@ -161,7 +161,7 @@ func TestRolesByTime(t *testing.T) {
 		`{"type": "role", "id": "once", "person": "p", "organisation": "o", "title": "X", "board": true, "since": "2021", "until": "2022"}` + "\n" +
 		`{"type": "role", "id": "late", "person": "q", "organisation": "o", "title": "X", "board": true, "since": "2021", "until": "2022"}` + "\n" +
 		`{"type": "role", "id": "desk", "person": "q", "organisation": "o", "title": "X", "since": "2019"}`
-	if _, err := apis.Import(t.Context(), f.db, f.api, apis.JSONLines, strings.NewReader(text)); err != nil {
+	if _, err := apis.Import(t.Context(), f.db, f.api, strings.NewReader(text)); err != nil {
 		t.Fatal(err)
 	}
 	for query, want := range map[string]string{

@@ -1,17 +1,14 @@
 package profiles
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
+	"slices"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/counterfoil/counterfoil/internal/apis"
 	"github.com/counterfoil/counterfoil/internal/apis/profiles/internal/graph"
@@ -19,27 +16,12 @@ import (
 
 // Import replaces all profiles with those of r; see the package comment for the
 // format.
-func (a *API) Import(ctx context.Context, tx *sql.Tx, format apis.Format, r io.Reader) (int, error) {
-	if format != apis.JSONLines {
-		return 0, fmt.Errorf("%w: profiles are read from %s", apis.ErrFormat, apis.JSONLines)
-	}
+func (a *API) Import(ctx context.Context, tx *sql.Tx, r io.Reader) (int, error) {
 	put, err := newStore(ctx, tx)
 	if err != nil {
 		return 0, err
 	}
-	return importLines(newLoader(put, a.clock.Now()), r)
-}
-
-// importLines reads a file into a loader.
-func importLines(load *loader, r io.Reader) (int, error) {
-	err := apis.Lines(r, func(line int, text []byte) error { return load.line(line, text) })
-	if load.failed != nil {
-		return 0, load.failed
-	}
-	if err != nil {
-		return 0, err
-	}
-	return load.rows, load.ends()
+	return newLoader(put, a.clock.Now()).read(r)
 }
 
 // loader reads the lines of a file and records references.
@@ -47,12 +29,10 @@ type loader struct {
 	put  *store
 	now  time.Time
 	rows int
-	// lines says on which line an id is, by kind and id.
-	lines map[string]int
+	// ids are those of each kind of line.
+	ids map[string]apis.IDs
 	// wanted are the references, in the order of the file.
 	wanted []reference
-	// failed is an error of the store, which concerns no line.
-	failed error
 }
 
 // reference is a line's reference to another.
@@ -62,86 +42,91 @@ type reference struct {
 }
 
 func newLoader(put *store, now time.Time) *loader {
-	return &loader{put: put, now: now.UTC().Truncate(time.Second), lines: map[string]int{}}
+	ids := map[string]apis.IDs{"person": {}, "organisation": {}, "role": {}, "relationship": {}}
+	return &loader{put: put, now: now.UTC().Truncate(time.Second), ids: ids}
+}
+
+// read reads a whole file and returns how many rows it has.
+func (l *loader) read(r io.Reader) (int, error) {
+	if err := apis.ReadRows(r, l.check); err != nil {
+		return 0, err
+	}
+	return l.rows, l.ends()
+}
+
+// check completes and checks the row on a line, and returns what stores it.
+func (l *loader) check(line int, in *row) (store func() error, err error) {
+	l.rows++
+	switch {
+	case in.person != nil:
+		return func() error { return l.put.person(in.person) }, l.person(line, in.person)
+	case in.organisation != nil:
+		return func() error { return l.put.organisation(in.organisation) }, l.organisation(line, in.organisation)
+	case in.role != nil:
+		return func() error { return l.put.role(in.role) }, l.role(line, in.role)
+	}
+	return func() error { return l.put.relationship(in.relationship) }, l.relationship(line, in.relationship)
 }
 
 // ends reports the first reference to an id that is not in the file.
 func (l *loader) ends() error {
 	for _, ref := range l.wanted {
-		if l.lines[ref.kind+" "+ref.id] == 0 {
+		if l.ids[ref.kind][ref.id] == 0 {
 			return &apis.RowError{Line: ref.line, Err: fmt.Errorf("there is no %s with the id %q in this file", ref.kind, ref.id)}
 		}
 	}
 	return nil
 }
 
-// line reads one line of JSON.
-func (l *loader) line(line int, text []byte) error {
-	if !utf8.Valid(text) {
-		return errors.New("not UTF-8")
+// row is a line of a file: one of these.
+type row struct {
+	person       *graph.Person
+	organisation *graph.Organisation
+	role         *graph.Role
+	relationship *relationship
+}
+
+// UnmarshalJSON reads the kind of row that its type names.
+func (r *row) UnmarshalJSON(text []byte) error {
+	var kind struct{ Type any }
+	if err := json.Unmarshal(text, &kind); err != nil {
+		return errors.New("not a JSON object: write it in {}")
 	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(text, &members); err != nil {
-		return errors.New("not well-formed JSON: one object a line is allowed")
+	type typed struct {
+		Type string `json:"type"`
 	}
-	var kind string
-	if err := json.Unmarshal(members["type"], &kind); err != nil {
-		kind = ""
-	}
-	switch kind {
+	switch kind.Type {
 	case "person":
-		in := struct {
-			Type string `json:"type"`
+		r.person = &graph.Person{}
+		return apis.Decode(text, &struct {
+			typed
 			*graph.Person
-		}{Person: &graph.Person{}}
-		return l.take(decode(text, &in), func() error { return l.person(line, in.Person) })
+		}{Person: r.person})
 	case "organisation":
-		in := struct {
-			Type string `json:"type"`
+		r.organisation = &graph.Organisation{}
+		return apis.Decode(text, &struct {
+			typed
 			*graph.Organisation
-		}{Organisation: &graph.Organisation{}}
-		return l.take(decode(text, &in), func() error { return l.organisation(line, in.Organisation) })
+		}{Organisation: r.organisation})
 	case "role":
-		in := struct {
-			Type string `json:"type"`
+		r.role = &graph.Role{}
+		return apis.Decode(text, &struct {
+			typed
 			*graph.Role
-		}{Role: &graph.Role{}}
-		return l.take(decode(text, &in), func() error { return l.role(line, in.Role) })
+		}{Role: r.role})
 	case "relationship":
-		var in relationship
-		return l.take(decode(text, &in), func() error { return l.relationship(line, &in) })
+		r.relationship = &relationship{}
+		return apis.Decode(text, r.relationship)
 	}
 	return errors.New(`"type" has to be "person", "organisation", "role" or "relationship"`)
 }
 
-// take adds what was decoded without an error.
-func (l *loader) take(err error, add func() error) error {
-	if err == nil {
-		err = add()
-	}
-	if err == nil {
-		l.rows++
-	}
-	return err
-}
-
-// stored separates an error of the store from errors about the line.
-func (l *loader) stored(err error) error {
-	l.failed = err
-	return err
-}
-
-// claim reserves an id for a line.
+// claim checks an id and notes its line.
 func (l *loader) claim(line int, kind, id string) error {
-	if id == "" || len(id) > maxID || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return fmt.Errorf("id has to be 1 to %d printable ASCII characters without spaces", maxID)
+	if err := apis.CheckID(id); err != nil {
+		return err
 	}
-	key := kind + " " + id
-	if first := l.lines[key]; first != 0 {
-		return fmt.Errorf("the id %q is that of line %d already: ids of the same type have to differ", id, first)
-	}
-	l.lines[key] = line
-	return nil
+	return l.ids[kind].Claim(line, "id", id)
 }
 
 func (l *loader) want(line int, kind, id string) {
@@ -154,10 +139,7 @@ func (l *loader) person(line int, p *graph.Person) error {
 	if err := checkPerson(p); err != nil {
 		return err
 	}
-	if err := l.claim(line, "person", p.ID); err != nil {
-		return err
-	}
-	return l.stored(l.put.person(p))
+	return l.claim(line, "person", p.ID)
 }
 
 func (l *loader) organisation(line int, o *graph.Organisation) error {
@@ -165,10 +147,7 @@ func (l *loader) organisation(line int, o *graph.Organisation) error {
 	if err := checkOrganisation(o); err != nil {
 		return err
 	}
-	if err := l.claim(line, "organisation", o.ID); err != nil {
-		return err
-	}
-	return l.stored(l.put.organisation(o))
+	return l.claim(line, "organisation", o.ID)
 }
 
 func (l *loader) role(line int, r *graph.Role) error {
@@ -177,17 +156,14 @@ func (l *loader) role(line int, r *graph.Role) error {
 		if err != nil {
 			return err
 		}
-		r.ID = hashID("role_", string(body))
+		r.ID = apis.HashID("role_", string(body))
 	}
 	if err := checkRole(r); err != nil {
 		return err
 	}
-	if err := l.claim(line, "role", r.ID); err != nil {
-		return err
-	}
 	l.want(line, "person", r.PersonID)
 	l.want(line, "organisation", r.OrganisationID)
-	return l.stored(l.put.role(r))
+	return l.claim(line, "role", r.ID)
 }
 
 // relationship is a line that joins two people.
@@ -208,15 +184,11 @@ func (l *loader) relationship(line int, r *relationship) error {
 	if err := partialDate("since", r.Since); err != nil {
 		return err
 	}
-	a, b := min(r.People[0], r.People[1]), max(r.People[0], r.People[1])
-	key := "relationship " + a + " " + b + " " + string(r.Kind)
-	if first := l.lines[key]; first != 0 {
-		return fmt.Errorf("line %d says the same already", first)
+	slices.Sort(r.People)
+	for _, person := range r.People {
+		l.want(line, "person", person)
 	}
-	l.lines[key] = line
-	l.want(line, "person", a)
-	l.want(line, "person", b)
-	return l.stored(l.put.relationship(a, b, r.Kind, r.Since))
+	return l.ids["relationship"].Claim(line, "the relationship", r.People[0]+" "+r.People[1]+" "+string(r.Kind))
 }
 
 func (l *loader) updated(t time.Time) time.Time {
@@ -232,31 +204,4 @@ func orEmpty(list []string) []string {
 		return []string{}
 	}
 	return list
-}
-
-// decode reads one object, and refuses members that v does not have.
-func decode(text []byte, v any) error {
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(v)
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
-		// A row is embedded in the struct that also has its type.
-		_, field, found := strings.Cut(wrong.Field, ".")
-		if !found || !unicode.IsUpper(rune(wrong.Field[0])) {
-			field = wrong.Field
-		}
-		return fmt.Errorf("%q has the wrong type: it cannot be a %s", field, wrong.Value)
-	}
-	var late *time.ParseError
-	if errors.As(err, &late) {
-		return errors.New("updatedAt is not a time as 2026-01-02T03:04:05Z")
-	}
-	if err != nil {
-		if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-			return fmt.Errorf("unknown field %s: see the format in the documentation of the profiles", name)
-		}
-		return fmt.Errorf("a value has the wrong form: %w", err)
-	}
-	return nil
 }

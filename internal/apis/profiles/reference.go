@@ -27,7 +27,7 @@ func (a *API) Reference(ctx context.Context, tx *sql.Tx, ref apis.Reference) (in
 	}
 	g := &generator{dice: rand.New(rand.NewPCG(0x616c74, 7)), day: ref.Day, load: newLoader(put, ref.Day)}
 	for i := range referenceOrganisations {
-		g.add(g.load.organisation(i+1, g.organisation(i)))
+		g.add(&row{organisation: g.organisation(i)})
 	}
 	for i := range referencePeople {
 		g.career(i)
@@ -38,7 +38,7 @@ func (a *API) Reference(ctx context.Context, tx *sql.Tx, ref apis.Reference) (in
 	if g.err == nil {
 		g.err = g.load.ends()
 	}
-	return g.rows, g.err
+	return g.load.rows, g.err
 }
 
 // generator makes rows from random numbers that do not depend on the day.
@@ -46,14 +46,16 @@ type generator struct {
 	dice *rand.Rand
 	day  time.Time
 	load *loader
-	rows int
 	err  error
 }
 
-func (g *generator) add(err error) {
-	g.rows++
+func (g *generator) add(in *row) {
+	store, err := g.load.check(g.load.rows+1, in)
+	if err == nil {
+		err = store()
+	}
 	if g.err == nil && err != nil {
-		g.err = fmt.Errorf("reference row %d: %w", g.rows, err)
+		g.err = fmt.Errorf("reference row %d: %w", g.load.rows, err)
 	}
 }
 
@@ -68,10 +70,10 @@ func (g *generator) updated() time.Time {
 	return g.day.Add(-time.Duration(g.dice.IntN(200*24)) * time.Hour)
 }
 
-func personID(number int) string { return hashID("per_", fmt.Sprint("reference person ", number)) }
+func personID(number int) string { return apis.HashID("per_", fmt.Sprint("reference person ", number)) }
 
 func organisationID(number int) string {
-	return hashID("org_", fmt.Sprint("reference organisation ", number))
+	return apis.HashID("org_", fmt.Sprint("reference organisation ", number))
 }
 
 func (g *generator) organisation(number int) *graph.Organisation {
@@ -105,7 +107,7 @@ func (g *generator) career(number int) {
 		org := g.dice.IntN(referenceOrganisations)
 		years := left + 1 + g.dice.IntN(6)
 		r := &graph.Role{
-			ID: hashID("role_", fmt.Sprint("reference role ", number, " ", i)), PersonID: id, OrganisationID: organisationID(org),
+			ID: apis.HashID("role_", fmt.Sprint("reference role ", number, " ", i)), PersonID: id, OrganisationID: organisationID(org),
 			Title: title.name, Board: title.board, Since: ptr(g.ago(years + 1)),
 		}
 		if i > 0 && g.dice.IntN(3) > 0 {
@@ -133,9 +135,9 @@ func (g *generator) career(number int) {
 	if band := g.dice.IntN(10); band > 0 {
 		p.Wealth = ptr(graph.AllWealthBand[[]int{0, 0, 0, 0, 1, 1, 1, 2, 2, 3}[band]])
 	}
-	g.add(g.load.person(g.rows+1, p))
+	g.add(&row{person: p})
 	for _, r := range roles {
-		g.add(g.load.role(g.rows+1, r))
+		g.add(&row{role: r})
 	}
 }
 
@@ -148,9 +150,7 @@ func (g *generator) friends(number int) {
 		kind := graph.AllRelationshipKind[g.dice.IntN(len(graph.AllRelationshipKind))]
 		since := g.ago(1 + g.dice.IntN(25))
 		if next < referencePeople {
-			g.add(
-				g.load.relationship(g.rows+1, &relationship{People: []string{personID(number), personID(next)}, Kind: kind, Since: &since}),
-			)
+			g.add(&row{relationship: &relationship{People: []string{personID(number), personID(next)}, Kind: kind, Since: &since}})
 		}
 	}
 }

@@ -2,29 +2,23 @@ package profiles
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
+	"github.com/counterfoil/counterfoil/internal/apis"
 	"github.com/counterfoil/counterfoil/internal/apis/profiles/internal/graph"
 )
 
-// The bounds of a row's members, in characters unless told otherwise.
+// The bounds of a row's members beside those of package apis; maxName is in
+// characters.
 const (
-	maxID     = 200 // bytes
 	maxName   = 200
-	maxProse  = 10_000
-	maxURL    = 2000 // bytes
-	maxValues = 30   // of a list
+	maxValues = 30 // of a list
 )
 
 func checkPerson(p *graph.Person) error {
@@ -46,7 +40,7 @@ func checkPerson(p *graph.Person) error {
 			}
 		}
 	}
-	return errors.Join(line("name", &p.Name), line("headline", p.Headline), prose("biography", p.Biography),
+	return errors.Join(line("name", &p.Name), line("headline", p.Headline), apis.CheckProse("biography", p.Biography),
 		partialDate("born", p.Born), location(p.Location))
 }
 
@@ -57,14 +51,8 @@ func checkOrganisation(o *graph.Organisation) error {
 	if o.Employees != nil && *o.Employees < 0 {
 		return errors.New("employees has to be 0 or more")
 	}
-	if o.Website != nil {
-		u, err := url.Parse(*o.Website)
-		if err != nil || len(*o.Website) > maxURL || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-			return fmt.Errorf("website has to be an http or https URL of at most %d bytes", maxURL)
-		}
-	}
-	return errors.Join(line("name", &o.Name), line("sector", o.Sector), prose("description", o.Description),
-		partialDate("founded", o.Founded), location(o.Location))
+	return errors.Join(apis.CheckPage("website", o.Website), line("name", &o.Name), line("sector", o.Sector),
+		apis.CheckProse("description", o.Description), partialDate("founded", o.Founded), location(o.Location))
 }
 
 func checkRole(r *graph.Role) error {
@@ -82,26 +70,7 @@ func checkRole(r *graph.Role) error {
 	return nil
 }
 
-// line checks an optional one-line text.
-func line(name string, text *string) error {
-	if text == nil {
-		return nil
-	}
-	if n := utf8.RuneCountInString(*text); n < 1 || n > maxName || strings.ContainsFunc(*text, unicode.IsControl) {
-		return fmt.Errorf("%s has to be 1 to %d characters on one line", name, maxName)
-	}
-	return nil
-}
-
-func prose(name string, text *string) error {
-	if text == nil {
-		return nil
-	}
-	if n := utf8.RuneCountInString(*text); n < 1 || n > maxProse {
-		return fmt.Errorf("%s has %d characters: it has to have from 1 to %d", name, n, maxProse)
-	}
-	return nil
-}
+func line(name string, text *string) error { return apis.CheckLine(name, text, maxName) }
 
 // partialDate checks a day, a month or a year.
 func partialDate(name string, date *string) error {
@@ -130,12 +99,6 @@ func location(l *graph.Location) error {
 		return errNoCode("location.country")
 	}
 	return line("location.city", l.City)
-}
-
-// hashID makes an id from the identifying values of a row.
-func hashID(prefix, identity string) string {
-	sum := sha256.Sum256([]byte(identity))
-	return prefix + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:15]))
 }
 
 // store writes rows. A store without a transaction, as in a test, discards them.
@@ -228,9 +191,10 @@ func (s *store) role(r *graph.Role) error {
 	return s.insert("roles", r.ID, r.PersonID, r.OrganisationID, bit(r.Board), deref(r.Since), deref(r.Until), string(body))
 }
 
-func (s *store) relationship(a, b string, kind graph.RelationshipKind, since *string) error {
-	if err := s.insert("relationships", a, b, string(kind), deref(since)); err != nil {
+func (s *store) relationship(r *relationship) error {
+	a, b := r.People[0], r.People[1]
+	if err := s.insert("relationships", a, b, string(r.Kind), deref(r.Since)); err != nil {
 		return err
 	}
-	return s.insert("relationships", b, a, string(kind), deref(since))
+	return s.insert("relationships", b, a, string(r.Kind), deref(r.Since))
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/counterfoil/counterfoil/internal/apis"
 	"github.com/counterfoil/counterfoil/internal/mediatype"
 )
 
@@ -16,8 +17,8 @@ import (
 const MaxBody = 64 << 10
 
 // Body decodes the JSON object that r carries into the struct at v, as
-// [Decode] does. Its error is a *Problem: 413 for a body over MaxBody, 415 for
-// anything but application/json in UTF-8, 400 for what Decode refuses and for
+// [apis.Decode] does. Its error is a *Problem: 413 for a body over MaxBody, 415 for
+// anything but application/json in UTF-8, 400 for what it refuses and for
 // no body.
 func Body(r *http.Request, v any) error {
 	if r.ContentLength > MaxBody {
@@ -49,7 +50,7 @@ func Body(r *http.Request, v any) error {
 	case len(data) == 0:
 		return empty()
 	}
-	if err := Decode(data, v); err != nil {
+	if err := apis.Decode(data, v); err != nil {
 		return Refuse(http.StatusBadRequest, InvalidRequest, "%v", err)
 	}
 	return nil
@@ -77,7 +78,7 @@ func Query(r *http.Request, allowed ...string) (url.Values, error) {
 				return nil, Refuse(http.StatusBadRequest, InvalidRequest, "no query parameters are allowed here")
 			}
 			return nil, Refuse(
-				http.StatusBadRequest, InvalidRequest, "unknown query parameter %s: allowed are %s", quote(name),
+				http.StatusBadRequest, InvalidRequest, "unknown query parameter %s: allowed are %s", apis.Quote(name),
 				strings.Join(allowed, ", "),
 			)
 		}

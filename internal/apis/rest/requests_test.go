@@ -16,6 +16,11 @@ import (
 	"github.com/counterfoil/counterfoil/internal/apis/rest/resttest"
 )
 
+// sample is the body of a request.
+type sample struct {
+	Number int64 `json:"number"`
+}
+
 // api serves every kind of route below /mount: a list of the numbers from 1 to
 // 45, and a body that is answered with its number.
 func api(t *testing.T) *httptest.Server {
@@ -239,29 +244,5 @@ func TestSelectOfAClosedDatabase(t *testing.T) {
 		func(row func(...any) error) (n int, err error) { return n, row(&n) })
 	if err == nil || list.Data == nil {
 		t.Errorf("%+v, error %v, want sql: database is closed", list, err)
-	}
-}
-
-func TestText(t *testing.T) {
-	for _, tt := range []struct {
-		name, value string
-		optional    bool
-		want        string // of the error
-	}{
-		{"one character", "é", false, ""},
-		{"ten characters", strings.Repeat("é", 10), false, ""},
-		{"eleven characters", strings.Repeat("é", 11), false, "x has 11 characters: at most 10 are allowed"},
-		{"left out", "", true, ""},
-		{"missing", "", false, "x is missing"},
-		{"blank", " ", false, "x is missing"},
-		{"blank, though optional", " ", true, "x is missing"},
-		{"two lines", "a\nb", true, "x has a control character"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			err := rest.Text("x", tt.value, 10, tt.optional)
-			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("error %v, want %q", err, tt.want)
-			}
-		})
 	}
 }

@@ -61,48 +61,28 @@ type entry struct {
 // from a movement balanceAfter, description and reference; available is then
 // the balance of an active wallet, and 0 otherwise. The number that Import
 // returns counts wallets and movements.
-func (a *API) Import(ctx context.Context, tx *sql.Tx, format apis.Format, r io.Reader) (int, error) {
-	if format != apis.JSONLines {
-		return 0, fmt.Errorf("wallets: %w: %q; it reads %q", apis.ErrFormat, format, apis.JSONLines)
-	}
+func (a *API) Import(ctx context.Context, tx *sql.Tx, r io.Reader) (int, error) {
 	add, err := replaceAll(ctx, tx)
 	if err != nil {
 		return 0, err
 	}
-	rows := 0
-	wallets, movements := seen{}, seen{}
-	err = apis.Lines(r, func(number int, text []byte) error {
-		var in line
-		if err := rest.Decode(text, &in); err != nil {
-			return err
-		}
+	wallets, movements := apis.IDs{}, apis.IDs{}
+	err = apis.ReadRows(r, func(number int, in *line) (func() error, error) {
 		account, err := in.account()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := wallets.add("id", account.ID, number); err != nil {
-			return err
+		if err := wallets.Claim(number, "id", account.ID); err != nil {
+			return nil, err
 		}
 		for i, m := range account.Movements {
-			if err := movements.add(fmt.Sprintf("movements[%d].id", i), m.ID, number); err != nil {
-				return err
+			if err := movements.Claim(number, fmt.Sprintf("movements[%d].id", i), m.ID); err != nil {
+				return nil, err
 			}
 		}
-		rows += 1 + len(account.Movements)
-		return add(account)
+		return func() error { return add(account) }, nil
 	})
-	return rows, err
-}
-
-// seen has the line of each id.
-type seen map[string]int
-
-func (s seen) add(name, id string, number int) error {
-	if first, ok := s[id]; ok {
-		return fmt.Errorf("%s %s is on line %d already: give each its own", name, id, first)
-	}
-	s[id] = number
-	return nil
+	return len(wallets) + len(movements), err
 }
 
 // account checks a line and derives what it omits.
@@ -112,9 +92,9 @@ func (in *line) account() (*account, error) {
 		return nil, fmt.Errorf("id is %w", err)
 	}
 	if err := cmp.Or(
-		rest.Text("provider", in.Provider, 200, false),
-		rest.Text("clientId", in.ClientID, 200, false),
-		rest.Text("name", in.Name, 200, false),
+		apis.CheckText("provider", in.Provider, 200, false),
+		apis.CheckText("clientId", in.ClientID, 200, false),
+		apis.CheckText("name", in.Name, 200, false),
 		oneOf("kind", in.Kind, walletKinds),
 		oneOf("status", in.Status, walletStatuses),
 		inYears("openedAt", in.OpenedAt),
@@ -146,9 +126,9 @@ func (a *account) book(in *entry) error {
 	if err := cmp.Or(
 		inYears("bookedAt", in.BookedAt),
 		oneOf("kind", in.Kind, movementKinds),
-		rest.Text("counterparty", in.Counterparty, 200, false),
-		rest.Text("description", in.Description, 500, true),
-		rest.Text("reference", in.Reference, 100, true),
+		apis.CheckText("counterparty", in.Counterparty, 200, false),
+		apis.CheckText("description", in.Description, 500, true),
+		apis.CheckText("reference", in.Reference, 100, true),
 	); err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func importInto(t testing.TB, text string) (*resttest.Server, int, error) {
 	db := resttest.Open(t)
 	api := wallets.New(wallets.Config{DB: db})
 	server := resttest.Serve(t, db, api, mount)
-	n, err := apis.Import(t.Context(), db, api, apis.JSONLines, strings.NewReader(text))
+	n, err := apis.Import(t.Context(), db, api, strings.NewReader(text))
 	return server, n, err
 }
 
@@ -150,7 +150,7 @@ func TestImportRefusesRows(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			text := line(1) + "\n\n" + tt.row + "\n" + line(9)
-			_, err := apis.Import(t.Context(), db, api, apis.JSONLines, strings.NewReader(text))
+			_, err := apis.Import(t.Context(), db, api, strings.NewReader(text))
 			var row *apis.RowError
 			if !errors.As(err, &row) || row.Line != 3 || !strings.Contains(err.Error(), tt.words) {
 				t.Fatalf("error %v, want line 3 and %q", err, tt.words)
@@ -159,14 +159,6 @@ func TestImportRefusesRows(t *testing.T) {
 				t.Errorf("%d wallets after a refused import, want the 12 from before", n)
 			}
 		})
-	}
-}
-
-func TestImportRefusesFormats(t *testing.T) {
-	db := resttest.Open(t)
-	_, err := apis.Import(t.Context(), db, wallets.New(wallets.Config{DB: db}), apis.ICalendar, strings.NewReader(""))
-	if !errors.Is(err, apis.ErrFormat) {
-		t.Errorf("error %v, want ErrFormat", err)
 	}
 }
 
@@ -180,7 +172,7 @@ func FuzzImport(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		_, err := apis.Import(t.Context(), db, api, apis.JSONLines, strings.NewReader(text))
+		_, err := apis.Import(t.Context(), db, api, strings.NewReader(text))
 		var row *apis.RowError
 		if err != nil {
 			if !errors.Is(err, apis.ErrEmpty) && (!errors.As(err, &row) || row.Line < 1) {

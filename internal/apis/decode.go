@@ -1,4 +1,4 @@
-package rest
+package apis
 
 import (
 	"bytes"
@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -21,8 +21,9 @@ import (
 // null is the same as leaving the field out. The error names the field and what
 // is allowed, and is one line.
 //
-// Fields may be strings, integers, booleans, time.Time (RFC 3339), structs of
-// these, and pointers to and slices of these.
+// Fields may be strings, numbers, booleans, time.Time (RFC 3339), types with an
+// UnmarshalJSON of their own, structs of these, and pointers to and slices of
+// these.
 func Decode(data []byte, v any) error {
 	if !utf8.Valid(data) {
 		return errors.New("not UTF-8: encode the JSON in UTF-8")
@@ -46,16 +47,24 @@ func decodeValue(raw json.RawMessage, into reflect.Value, at string) error {
 		into.Set(reflect.New(into.Type().Elem()))
 		into = into.Elem()
 	}
-	switch {
-	case into.Type() == timeType:
+	if into.Type() == timeType {
 		return decodeTime(raw, into, at)
+	}
+	if own, ok := into.Addr().Interface().(json.Unmarshaler); ok {
+		err := own.UnmarshalJSON(raw)
+		if err != nil && at != "" {
+			err = fmt.Errorf("%s: %w", at, err)
+		}
+		return err
+	}
+	switch {
 	case into.Kind() == reflect.Struct:
 		return decodeObject(raw, into, at)
 	case into.Kind() == reflect.Slice:
 		return decodeArray(raw, into, at)
 	}
 	if err := json.Unmarshal(raw, into.Addr().Interface()); err != nil {
-		return fmt.Errorf("%s must be %s", at, kindName(into.Kind()))
+		return fmt.Errorf("%s must be %s", at, kindName(into.Type()))
 	}
 	return nil
 }
@@ -81,8 +90,8 @@ func decodeObject(raw json.RawMessage, into reflect.Value, at string) error {
 		}
 		return fmt.Errorf("%s must be a JSON object", at)
 	}
-	fields, names := tagged(into)
-	seen := map[string]bool{}
+	fields := tagged(into.Type())
+	seen := make([]bool, len(fields))
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	_, _ = dec.Token() // the brace
 	for dec.More() {
@@ -95,16 +104,16 @@ func decodeObject(raw json.RawMessage, into reflect.Value, at string) error {
 		if err := dec.Decode(&value); err != nil {
 			return err
 		}
-		i := slices.IndexFunc(names, func(name string) bool { return strings.EqualFold(name, written) })
+		i := slices.IndexFunc(fields, func(f field) bool { return strings.EqualFold(f.name, written) })
 		if i < 0 {
-			return fmt.Errorf("unknown field %s%s: allowed are %s", quote(written), inside(at), strings.Join(names, ", "))
+			return fmt.Errorf("unknown field %s%s: allowed are %s", Quote(written), inside(at), allowed(fields))
 		}
-		name := names[i]
-		if seen[name] {
+		name := fields[i].name
+		if seen[i] {
 			return fmt.Errorf("field %s stands twice%s: its case makes no difference", name, inside(at))
 		}
-		seen[name] = true
-		if err := decodeValue(value, fields[name], join(at, name)); err != nil {
+		seen[i] = true
+		if err := decodeValue(value, into.FieldByIndex(fields[i].index), join(at, name)); err != nil {
 			return err
 		}
 	}
@@ -134,29 +143,50 @@ func decodeArray(raw json.RawMessage, into reflect.Value, at string) error {
 	return nil
 }
 
-// tagged returns the fields of a struct by the name in their json tag, those of
-// embedded structs included, and the names in order.
-func tagged(v reflect.Value) (map[string]reflect.Value, []string) {
-	fields, names := map[string]reflect.Value{}, []string{}
-	for _, f := range reflect.VisibleFields(v.Type()) {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if name == "" || name == "-" {
-			continue
-		}
-		fields[name] = v.FieldByIndex(f.Index)
-		names = append(names, name)
-	}
-	return fields, names
+// field is a field of a struct by the name in its json tag.
+type field struct {
+	name  string
+	index []int
 }
 
-func kindName(k reflect.Kind) string {
-	switch k {
+// known has the fields of each struct that was decoded, by its type.
+var known sync.Map
+
+// tagged returns the fields of a struct that have a json tag, in order, those of
+// embedded structs included.
+func tagged(t reflect.Type) []field {
+	if fields, ok := known.Load(t); ok {
+		return fields.([]field)
+	}
+	var fields []field
+	for _, f := range reflect.VisibleFields(t) {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" && name != "-" {
+			fields = append(fields, field{name, f.Index})
+		}
+	}
+	known.Store(t, fields)
+	return fields
+}
+
+// allowed lists the names of fields.
+func allowed(fields []field) string {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+	}
+	return strings.Join(names, ", ")
+}
+
+func kindName(t reflect.Type) string {
+	switch t.Kind() {
 	case reflect.String:
 		return "a string"
 	case reflect.Bool:
 		return "true or false"
+	case reflect.Float64:
+		return "a number"
 	default:
-		return "a whole number of at most 64 bits, without fraction or exponent"
+		return fmt.Sprintf("a whole number of at most %d bits, without fraction or exponent", t.Bits())
 	}
 }
 
@@ -174,27 +204,11 @@ func inside(at string) string {
 	return " in " + at
 }
 
-// quote shows an untrusted name, cut at 40 characters.
-func quote(name string) string {
+// Quote shows an untrusted name, cut at 40 characters.
+func Quote(name string) string {
 	runes := []rune(name)
 	if len(runes) > 40 {
 		return strconv.Quote(string(runes[:40]) + "…")
 	}
 	return strconv.Quote(name)
-}
-
-// Text checks a one-line text from a file: at most max characters, none of them
-// a control character, and not blank unless it is optional and left out. Its
-// error starts with the field's name.
-func Text(name, value string, max int, optional bool) error {
-	if strings.TrimSpace(value) == "" && (!optional || value != "") {
-		return fmt.Errorf("%s is missing: from 1 to %d characters are required", name, max)
-	}
-	if n := utf8.RuneCountInString(value); n > max {
-		return fmt.Errorf("%s has %d characters: at most %d are allowed", name, n, max)
-	}
-	if strings.ContainsFunc(value, unicode.IsControl) {
-		return fmt.Errorf("%s has a control character: write it on one line", name)
-	}
-	return nil
 }
