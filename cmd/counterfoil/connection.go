@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
-	"path/filepath"
 
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/consumer"
@@ -134,12 +133,4 @@ func ask(in *os.File, out io.Writer, question string) (string, error) {
 		return "", &failure{code: exitInterrupted, err: errors.New("interrupted")}
 	}
 	return answer, err
-}
-
-// within returns path, relative to dir unless it is absolute.
-func within(dir, path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(dir, path)
 }

@@ -221,3 +221,12 @@ func (d dataDir) storeWith(ctx context.Context, open opener) (*sqlite.Store, err
 	}
 	return store, nil
 }
+
+// The bounds of files, in bytes: of keys and certificates, and of settings.
+const (
+	maxKeys   = 1 << 20
+	maxConfig = 1 << 20
+)
+
+// readBounded reads a file of keys or certificates.
+func readBounded(file string) ([]byte, error) { return files.Read(file, maxKeys) }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/serveconfig"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
@@ -129,12 +130,12 @@ var (
 // database opens the database on this machine.
 func (o *operator) database(ctx context.Context, open opener) ([]server.Realm, *sqlite.Store, counterfoil.Secret, error) {
 	if o.serveConfig != "" {
-		plan, err := o.plan(ctx, o.serveConfig, open.look)
+		config, err := serveConfig(ctx, o.serveConfig, o.getenv, open.look)
 		if err != nil {
 			return nil, nil, "", err
 		}
-		store, err := open.open(ctx, plan.database)
-		return plan.serverRealms(), store, plan.masterKey, err
+		store, err := open.open(ctx, config.Database)
+		return config.Server.Realms, store, config.Server.MasterKey, err
 	}
 	dir := dataDir(o.dir)
 	if err := dir.keyed(ctx); err != nil {
@@ -168,7 +169,7 @@ func (o *operator) remote() (admin.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	if link.api.Name != adminAPI || link.api.Kind != provider.REST {
+	if link.api.Name != serveconfig.AdminAPI || link.api.Kind != provider.REST {
 		return nil, withHint(
 			fmt.Errorf(
 				"the connection %s leads to the API %q of %s, which is not an Admin API", o.server, link.api.Name,

@@ -18,8 +18,9 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/certfiles"
+	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/serveconfig"
 	"github.com/counterfoil/counterfoil/internal/clock"
-	"github.com/counterfoil/counterfoil/internal/strict"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
@@ -64,17 +65,17 @@ served, or every problem, and exits with 0 or 1.`,
 
 // service is a running 'serve'.
 type service struct {
-	program *program
-	log     *slog.Logger
-	level   *slog.LevelVar
-	store   store.Store
-	server  *server.Server
-	health  *health
+	getenv func(string) string
+	log    *slog.Logger
+	level  *slog.LevelVar
+	store  store.Store
+	server *server.Server
+	health *health
 
-	plan   *plan // the one that is served
+	config *serveconfig.Config // the one that is served
 	routes atomic.Pointer[routes]
-	// certificate is the one of the plan.
-	certificate atomic.Pointer[certificateFiles]
+	// certificate is that of the configuration.
+	certificate atomic.Pointer[certfiles.Certificate]
 }
 
 // serveRealms serves a configuration until the context ends.
@@ -83,35 +84,37 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
 	// 1. All checks, before anything is changed.
-	plan, err := p.plan(ctx, file, sqlite.Inspect)
+	config, err := serveConfig(ctx, file, p.getenv, sqlite.Inspect)
 	if err != nil {
 		return err
 	}
-	s := &service{program: p, level: new(slog.LevelVar)}
-	s.log = plan.logger(p.logTo(), s.level)
-	for _, w := range plan.warnings {
+	s := &service{getenv: p.getenv, level: new(slog.LevelVar)}
+	s.log = logger(config, p.logTo(), s.level)
+	for _, w := range config.Warnings {
 		s.log.Warn(w)
 	}
-	listener, err := listenOn(ctx, plan.Listen, fmt.Sprintf("listen (%s:%d)", plan.file, plan.doc.Line("listen")), "127.0.0.1:9443")
+	listener, err := listenOn(ctx, config.Listen, fmt.Sprintf("listen (%s:%d)", config.File, config.ListenLine), "127.0.0.1:9443")
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
 	// 2. The database and the realms.
-	if err := fit(plan.database); err != nil {
+	if err := fit(config.Database); err != nil {
 		return err
 	}
-	store, err := sqlite.Open(ctx, plan.database)
+	store, err := sqlite.Open(ctx, config.Database)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
 	s.store = store
-	if s.server, err = server.New(ctx, plan.server(store, s.log)); err != nil {
+	settings := config.Server
+	settings.Store, settings.Logger, settings.OnEvent = store, s.log, logEvent(s.log)
+	if s.server, err = server.New(ctx, settings); err != nil {
 		return err
 	}
 	s.health = &health{store: store, clock: clock.System}
-	s.adopt(plan)
+	s.adopt(config)
 	// 3. Serve, and reload the file on request.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -120,11 +123,11 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 		defer close(ended)
 		s.obey(ctx, hangups)
 	}()
-	plan.print(p.Out)
+	printRealms(p.Out, config.Realms)
 	s.log.Info("listening", "address", listener.Addr().String())
 	err = p.serve(ctx, endpoint{
 		listeners: []net.Listener{listener}, handler: s.health.wrap(s), log: s.log,
-		certificate: s.handshake, clientCertificates: plan.TLS.ClientCertificates,
+		certificate: s.handshake, clientCertificates: config.ClientCertificates,
 		end: s.server.Drain,
 	})
 	cancel()
@@ -132,13 +135,26 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	return errors.Join(err, s.server.Close())
 }
 
+// serveConfig reads a configuration of 'serve' with everything that it names.
+func serveConfig(ctx context.Context, file string, getenv func(string) string, inspect inspector) (*serveconfig.Config, error) {
+	config, err := serveconfig.Read(ctx, file, serveconfig.Options{Getenv: getenv, Inspect: inspect})
+	if e, ok := errors.AsType[*serveconfig.Error](err); ok {
+		return nil, withHint(e.Err, "%s", e.Hint)
+	}
+	return config, err
+}
+
+// inspector inspects a database that is not open; it is nil for one that this
+// process has open.
+type inspector = func(context.Context, string) (sqlite.Inspection, error)
+
 // ServeHTTP serves the current realms.
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.routes.Load().ServeHTTP(w, r)
 }
 
 func (s *service) handshake(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return s.certificate.Load().get(hello)
+	return s.certificate.Load().Get(hello)
 }
 
 // obey reloads at each signal until the context ends.
@@ -153,148 +169,84 @@ func (s *service) obey(ctx context.Context, hangups <-chan os.Signal) {
 			s.log.Error("reload refused: the old configuration stays", "error", strings.ReplaceAll(err.Error(), "\n", "; "))
 			continue
 		}
-		for _, w := range s.plan.warnings {
+		for _, w := range s.config.Warnings {
 			s.log.Warn(w)
 		}
-		s.log.Info("reloaded", "file", s.plan.file, "realms", len(s.plan.realms))
+		s.log.Info("reloaded", "file", s.config.File, "realms", len(s.config.Realms))
 	}
 }
 
 // reload serves the current content of the file, or leaves everything unchanged.
 func (s *service) reload(ctx context.Context) error {
 	// The database stays open.
-	next, err := s.program.plan(ctx, s.plan.file, nil)
+	next, err := serveConfig(ctx, s.config.File, s.getenv, nil)
 	if err != nil {
 		return err
 	}
-	if err := s.plan.fixed(next); err != nil {
+	if err := s.config.CheckReload(next); err != nil {
 		return err
 	}
 	// Removed realms are kept until no more requests are sent to them.
-	all := next.serverRealms()
-	for i := range s.plan.realms {
-		old := &s.plan.realms[i]
+	all := slices.Clone(next.Server.Realms)
+	for i := range s.config.Realms {
+		old := &s.config.Realms[i]
 		if !slices.ContainsFunc(all, func(r server.Realm) bool { return r.Name == old.Name }) {
 			all = append(all, old.Realm)
 		}
 	}
 	if err := s.server.Reload(ctx, all); err != nil {
-		return fmt.Errorf("%s: %w", next.file, err)
+		return fmt.Errorf("%s: %w", next.File, err)
 	}
 	s.adopt(next)
-	if len(all) == len(next.realms) {
+	if len(all) == len(next.Realms) {
 		return nil
 	}
-	if err := s.server.Reload(ctx, next.serverRealms()); err != nil {
+	if err := s.server.Reload(ctx, next.Server.Realms); err != nil {
 		// They are no longer reached, but revocation feeds are still connected.
 		s.log.Error("realms that were removed from the file are not released yet: send SIGHUP again", "error", err)
 	}
 	return nil
 }
 
-// adopt routes requests as the plan says.
-func (s *service) adopt(next *plan) {
+// adopt routes requests as the configuration says.
+func (s *service) adopt(next *serveconfig.Config) {
 	t := &routes{hosts: map[string]mounts{}}
-	for i := range next.realms {
-		r := &next.realms[i]
+	for i := range next.Realms {
+		r := &next.Realms[i]
 		t.realm(r, s.server.Handler(r.Name))
 	}
 	if err := s.administer(t, next); err != nil {
 		s.log.Error("the Admin API is not served", "error", err)
 	}
-	next.certificate.failed = func(err error) {
+	next.Certificate.Failed = func(err error) {
 		s.log.Error("the certificate's files cannot be loaded: the old one stays", "error", err)
 	}
-	next.certificate.loaded = func(c *tls.Certificate) {
+	next.Certificate.Loaded = func(c *tls.Certificate) {
 		s.log.Info("loaded a new certificate", "expires", c.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
-	s.level.Set(next.level())
-	s.certificate.Store(next.certificate)
+	s.level.Set(next.LogLevel)
+	s.certificate.Store(next.Certificate)
 	s.routes.Store(t)
-	s.plan = next
+	s.config = next
 }
 
-// fixed refuses a plan that differs in a setting that cannot change while
-// serving. The places are those of the new file.
-func (was *plan) fixed(next *plan) error {
-	var found strict.Problems
-	for _, f := range []struct {
-		key  string
-		same bool
-	}{
-		{"listen", was.Listen == next.Listen},
-		{"database", was.database == next.database},
-		{"master_key", was.masterKey == next.masterKey},
-		{"previous_master_keys", slices.Equal(was.previous, next.previous)},
-		{"signer", was.Signer == next.Signer},
-		{"trusted_proxies", slices.Equal(was.proxies, next.proxies)},
-		{"address_header", was.AddressHeader == next.AddressHeader},
-		{"certificate_header", was.CertificateHeader == next.CertificateHeader},
-		{"outbound", slices.Equal(was.Outbound.Hosts, next.Outbound.Hosts) && was.Outbound.Private == next.Outbound.Private &&
-			was.Outbound.CAFile == next.Outbound.CAFile},
-		{"tls", was.TLS.ClientCertificates == next.TLS.ClientCertificates},
-		{"log", was.Log.Format == next.Log.Format},
-	} {
-		if f.same {
-			continue
-		}
-		what := f.key
-		switch f.key {
-		case "tls":
-			what = "tls.client_certificates"
-		case "log":
-			what = "log.format"
-		}
-		next.doc.Fail(to(f.key), nil, "%s cannot change while the server runs: restart it", what)
-	}
-	if err := next.doc.Err(); errors.As(err, &found) {
-		return found
-	}
-	return nil
-}
-
-// server converts the plan for package server.
-func (c *plan) server(store store.Store, log *slog.Logger) server.Config {
-	return server.Config{
-		Store: store, Realms: c.serverRealms(), Logger: log, OnEvent: logEvent(log),
-		MasterKey: c.masterKey, PreviousMasterKeys: c.previous, Signer: string(c.Signer),
-		TrustedProxies: c.proxies, AddressHeader: string(c.AddressHeader),
-		CertificateHeader: c.CertificateHeader.Name, CertificateForm: string(c.CertificateHeader.Form),
-		Outbound: server.Outbound{Hosts: c.Outbound.Hosts, Private: c.Outbound.Private, RootCAs: c.rootCAs},
-	}
-}
-
-func (c *plan) serverRealms() []server.Realm {
-	all := make([]server.Realm, len(c.realms))
-	for i := range c.realms {
-		all[i] = c.realms[i].Realm
-	}
-	return all
-}
-
-func (c *plan) level() slog.Level {
-	var l slog.Level
-	_ = l.UnmarshalText([]byte(c.Log.Level)) // it is one of logLevel's words
-	return l
-}
-
-// logger writes to w in the plan's form, from its level on.
-func (c *plan) logger(w io.Writer, level *slog.LevelVar) *slog.Logger {
-	level.Set(c.level())
+// logger writes to w in the form that the configuration names, from level on.
+func logger(c *serveconfig.Config, w io.Writer, level *slog.LevelVar) *slog.Logger {
+	level.Set(c.LogLevel)
 	options := &slog.HandlerOptions{Level: level}
-	if c.Log.Format == "json" {
+	if c.LogJSON {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// print prints what is served where.
-func (c *plan) print(w io.Writer) {
+// printRealms prints what is served where.
+func printRealms(w io.Writer, realms []serveconfig.Realm) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "REALM\tPROVIDER\tISSUER\tTOKEN URL")
-	for i := range c.realms {
-		r := &c.realms[i]
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", r.Name, r.Provider.Name, oneLine(r.Issuer), oneLine(r.tokenURL()))
+	for i := range realms {
+		r := &realms[i]
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", r.Name, r.Provider.Name, oneLine(r.Issuer), oneLine(r.TokenURL()))
 	}
 	t.Flush()
 }

@@ -38,33 +38,33 @@ type checkedRealm struct {
 
 // serveCheck prints what a start would serve, or every problem.
 func (p *program) serveCheck(ctx context.Context, file string) error {
-	plan, err := p.plan(ctx, file, sqlite.Inspect)
+	config, err := serveConfig(ctx, file, p.getenv, sqlite.Inspect)
 	if err != nil {
 		return err
 	}
 	c := checked{
-		File: file, Listen: plan.Listen, Database: plan.databaseState,
-		Expires: plan.certificate.current.Load().Leaf.NotAfter.UTC(), Warnings: plan.warnings,
+		File: file, Listen: config.Listen, Database: config.DatabaseState,
+		Expires: config.Certificate.Leaf().NotAfter.UTC(), Warnings: config.Warnings,
 	}
-	rsa, err := signing.NewRSABackend(string(plan.Signer))
+	rsa, err := signing.NewRSABackend(config.Server.Signer)
 	if err != nil {
 		return err
 	}
 	c.Signing = rsa.String()
-	for i := range plan.realms {
-		r := &plan.realms[i]
+	for i := range config.Realms {
+		r := &config.Realms[i]
 		t := &r.Provider.TokenEndpoint
 		row := checkedRealm{
-			Name: r.Name, Provider: r.Provider.Name, Issuer: r.Issuer, TokenURL: r.tokenURL(), Policy: t.Policy,
+			Name: r.Name, Provider: r.Provider.Name, Issuer: r.Issuer, TokenURL: r.TokenURL(), Policy: t.Policy,
 			Lifetime: t.Lifetime.String(), Algorithms: r.Provider.AccessToken.SigningAlgorithms, Methods: t.ClientAuthentication,
 		}
-		for _, host := range r.hosts {
-			row.Places = append(row.Places, host+r.path+"/")
-		}
-		if api, ok := r.Provider.API(adminAPI); ok && r.Name == plan.Admin.Realm {
-			c.Admin = r.BaseURL + api.Path
+		for _, host := range r.Hosts {
+			row.Places = append(row.Places, host+r.Path+"/")
 		}
 		c.Realms = append(c.Realms, row)
+	}
+	if r, api := config.Admin(); r != nil {
+		c.Admin = r.BaseURL + api.Path
 	}
 	return p.print(c, c.people)
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/certfiles"
+	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/serveconfig"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/strict"
 	"github.com/counterfoil/counterfoil/server"
@@ -23,14 +25,14 @@ import (
 func TestCertificateFiles(t *testing.T) {
 	s := layOut(t, exampleConfig(t))
 	now := clock.NewManual(time.Now())
-	c, err := openCertificate(filepath.Join(s.dir, "tls/certificate.pem"), filepath.Join(s.dir, "tls/key.pem"), now)
+	c, err := certfiles.Open(filepath.Join(s.dir, "tls/certificate.pem"), filepath.Join(s.dir, "tls/key.pem"), now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var failed []error
-	c.failed = func(err error) { failed = append(failed, err) }
+	c.Failed = func(err error) { failed = append(failed, err) }
 	shown := func() string {
-		cert, err := c.get(nil)
+		cert, err := c.Get(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +43,7 @@ func TestCertificateFiles(t *testing.T) {
 	if shown() != first {
 		t.Error("the files were looked at at once")
 	}
-	now.Turn(lookAgain)
+	now.Turn(certfiles.LookAgain)
 	if shown() != renewed {
 		t.Error("the renewed certificate is not shown")
 	}
@@ -55,12 +57,12 @@ func TestCertificateFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.write(t, "tls/key.pem", string(key))
-	now.Turn(lookAgain)
+	now.Turn(certfiles.LookAgain)
 	if shown() != renewed || len(failed) != 1 {
 		t.Errorf("half of a renewal: %v", failed)
 	}
 	s.write(t, "tls/key.pem", string(newKey))
-	now.Turn(lookAgain)
+	now.Turn(certfiles.LookAgain)
 	if shown() != last || len(failed) != 1 {
 		t.Errorf("a whole renewal is not shown: %v", failed)
 	}
@@ -71,11 +73,11 @@ func TestRoutes(t *testing.T) {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte(name + " " + r.URL.Path)) })
 	}
 	table := &routes{hosts: map[string]mounts{}}
-	for _, r := range []plannedRealm{
-		{Realm: server.Realm{BaseURL: "https://a.example", Issuer: "https://a.example"}, hosts: []string{"a.example"}},
-		{Realm: server.Realm{BaseURL: "https://a.example/one", Issuer: "https://a.example/old"}, hosts: []string{"a.example"}, path: "/one"},
-		{Realm: server.Realm{BaseURL: "https://a.example/one/two", Issuer: "https://a.example/one/two"}, hosts: []string{"a.example", "b.example"}, path: "/one/two"},
-		{Realm: server.Realm{BaseURL: "https://[::1]", Issuer: "https://elsewhere.example"}, hosts: []string{"::1"}},
+	for _, r := range []serveconfig.Realm{
+		{Realm: server.Realm{BaseURL: "https://a.example", Issuer: "https://a.example"}, Hosts: []string{"a.example"}},
+		{Realm: server.Realm{BaseURL: "https://a.example/one", Issuer: "https://a.example/old"}, Hosts: []string{"a.example"}, Path: "/one"},
+		{Realm: server.Realm{BaseURL: "https://a.example/one/two", Issuer: "https://a.example/one/two"}, Hosts: []string{"a.example", "b.example"}, Path: "/one/two"},
+		{Realm: server.Realm{BaseURL: "https://[::1]", Issuer: "https://elsewhere.example"}, Hosts: []string{"::1"}},
 	} {
 		table.realm(&r, named(r.BaseURL))
 	}
@@ -159,7 +161,6 @@ func FuzzServeConfig(f *testing.F) {
 	f.Add(string(text))
 	f.Add("listen: :1\ntls: {certificate: c, key: k}\ndatabase: d\nmaster_key: env:K\nrealms: [{name: a, provider: oauth2, base_url: 'https://[::1]:8/a', federation: [{issuer: i, jwks_uri: 'https://h/'}]}]\n")
 	f.Add("realms:\n  - {name: a, provider: ./a.yaml, hosts: [a, A.], path: /x}\n  - {name: a, provider: a55, hosts: [a], claims: [{name: x, value: 1}]}\nadmin: {realm: a}\n")
-	p := &program{getenv: func(string) string { return "" }}
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.Contains(text, "/dev") || strings.Contains(text, "/proc") {
@@ -169,7 +170,7 @@ func FuzzServeConfig(f *testing.F) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := p.plan(t.Context(), file, sqlite.Inspect)
+		_, err := serveConfig(t.Context(), file, func(string) string { return "" }, sqlite.Inspect)
 		var problems strict.Problems
 		if err == nil || !errors.As(err, &problems) {
 			return

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -10,21 +9,16 @@ import (
 	"sync"
 	"time"
 
+	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/serveconfig"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// The paths that no realm may have: each is the same on every host.
 const (
-	healthPath    = "/healthz"
-	wellKnown     = "/.well-known"
+	healthPath    = serveconfig.HealthPath
 	oauthMetadata = "/.well-known/oauth-authorization-server"
 	openidConfig  = "/.well-known/openid-configuration"
 )
-
-func reserved(path string) bool {
-	return path == healthPath || strings.HasPrefix(path, healthPath+"/") || path == wellKnown || strings.HasPrefix(path, wellKnown+"/")
-}
 
 // routes finds the handler of a request by its host and path.
 type routes struct {
@@ -87,9 +81,9 @@ func (t *routes) add(host string, m mount) {
 
 // realm mounts a realm at all its places, and the documents that are found from
 // its issuer.
-func (t *routes) realm(r *plannedRealm, h http.Handler) {
-	for _, host := range r.hosts {
-		t.add(host, mount{path: r.path, handler: below(r.path, h)})
+func (t *routes) realm(r *serveconfig.Realm, h http.Handler) {
+	for _, host := range r.Hosts {
+		t.add(host, mount{path: r.Path, handler: below(r.Path, h)})
 	}
 	t.metadata(r, r.BaseURL, h)
 	if r.Issuer != r.BaseURL {
@@ -100,13 +94,13 @@ func (t *routes) realm(r *plannedRealm, h http.Handler) {
 // metadata mounts the metadata documents of an issuer where RFC 8414 section 3.1
 // and OpenID Connect Discovery 1.0 section 4 place them, if the issuer names a
 // host of the realm.
-func (t *routes) metadata(r *plannedRealm, issuer string, h http.Handler) {
+func (t *routes) metadata(r *serveconfig.Realm, issuer string, h http.Handler) {
 	u, err := url.Parse(issuer)
-	if err != nil || !slices.Contains(r.hosts, hostOf(u.Host)) {
+	if err != nil || !slices.Contains(r.Hosts, serveconfig.HostOf(u.Host)) {
 		return
 	}
 	path := strings.TrimSuffix(u.Path, "/")
-	for _, host := range r.hosts {
+	for _, host := range r.Hosts {
 		t.add(host, mount{path: oauthMetadata + path, exact: true, handler: at(oauthMetadata, h)})
 		t.add(host, mount{path: path + openidConfig, exact: true, handler: at(openidConfig, h)})
 	}
@@ -115,7 +109,7 @@ func (t *routes) metadata(r *plannedRealm, issuer string, h http.Handler) {
 // ServeHTTP serves the host of a request. For an unknown host the response says
 // no more than that (RFC 9110 section 15.5.20).
 func (t *routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	all, ok := t.hosts[hostOf(r.Host)]
+	all, ok := t.hosts[serveconfig.HostOf(r.Host)]
 	if !ok {
 		http.Error(w, "misdirected request", http.StatusMisdirectedRequest)
 		return
@@ -136,17 +130,6 @@ func below(prefix string, h http.Handler) http.Handler {
 		r2.URL = &u
 		h.ServeHTTP(w, &r2)
 	})
-}
-
-// hostOf returns the host of an authority as routes compare it: in lower case,
-// without port and without the final dot of a fully qualified name.
-func hostOf(authority string) string {
-	host := authority
-	if h, _, err := net.SplitHostPort(authority); err == nil {
-		host = h
-	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
 // health reports to anybody whether the process is running and whether its

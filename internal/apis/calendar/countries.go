@@ -18,10 +18,10 @@ var countries = sync.OnceValue(func() (all struct{ names, codes map[string]strin
 		code := string([]byte{'A' + byte(n/26), 'A' + byte(n%26)})
 		region, err := language.ParseRegion(code)
 		// Codes that are private, withdrawn or of a group have no number, name or form of their own.
-		if err != nil || !region.IsCountry() || region.M49() == 0 || region.IsPrivateUse() || region.Canonicalize() != region || namer.Name(region) == "" {
+		name := plain.Replace(namer.Name(region))
+		if err != nil || name == "" || !region.IsCountry() || region.M49() == 0 || region.IsPrivateUse() || region.Canonicalize() != region {
 			continue
 		}
-		name := plain.Replace(namer.Name(region))
 		all.codes[strings.ToLower(name)] = code
 		if renamed[code] != "" {
 			name = renamed[code]

@@ -1,7 +1,10 @@
-package main
+// Package certfiles has the certificate of a server that is kept in files, and
+// follows them: use it where certificates are renewed while the server runs.
+package certfiles
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io/fs"
 	"os"
@@ -10,21 +13,25 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/files"
 )
 
-// lookAgain is how often certificate files are checked for changes.
-const lookAgain = 10 * time.Second
+// maxFile bounds each file, in bytes.
+const maxFile = 1 << 20
 
-// certificateFiles is a certificate that is reloaded when a handshake finds its
+// LookAgain is how often the files are checked for changes.
+const LookAgain = 10 * time.Second
+
+// Certificate is a certificate that is reloaded when a handshake finds its
 // files changed. Files that are invalid, or half replaced, change nothing: the
 // loaded certificate stays, and the files are checked again.
-type certificateFiles struct {
+type Certificate struct {
 	certificate, key string
 	clock            clock.Clock
-	// failed is called when files cannot be loaded; loaded, when they were.
+	// Failed is called when files cannot be loaded; Loaded, when they were.
 	// Either may be nil.
-	failed func(error)
-	loaded func(*tls.Certificate)
+	Failed func(error)
+	Loaded func(*tls.Certificate)
 
 	current atomic.Pointer[tls.Certificate]
 	next    atomic.Int64 // when to look again, in nanoseconds since 1970
@@ -39,24 +46,24 @@ type fileMark struct {
 	id      fs.FileInfo
 }
 
-// openCertificate loads a certificate and its key, which must match and be valid
+// Open loads a certificate and its key, which must match and be valid
 // now.
-func openCertificate(certificate, key string, now clock.Clock) (*certificateFiles, error) {
-	c := &certificateFiles{certificate: certificate, key: key, clock: now}
+func Open(certificate, key string, now clock.Clock) (*Certificate, error) {
+	c := &Certificate{certificate: certificate, key: key, clock: now}
 	c.seen = c.look()
 	if err := c.load(); err != nil {
 		return nil, err
 	}
-	c.next.Store(now.Now().Add(lookAgain).UnixNano())
+	c.next.Store(now.Now().Add(LookAgain).UnixNano())
 	return c, nil
 }
 
-func (c *certificateFiles) load() error {
+func (c *Certificate) load() error {
 	var text [2][]byte
 	var err error
 	for i, file := range []string{c.certificate, c.key} {
 		if err == nil {
-			text[i], err = readBounded(file)
+			text[i], err = files.Read(file, maxFile)
 		}
 	}
 	var pair tls.Certificate
@@ -77,7 +84,7 @@ func (c *certificateFiles) load() error {
 }
 
 // look returns marks of the files; a missing file has none.
-func (c *certificateFiles) look() (marks [2]fileMark) {
+func (c *Certificate) look() (marks [2]fileMark) {
 	for i, file := range []string{c.certificate, c.key} {
 		if info, err := os.Stat(file); err == nil {
 			marks[i] = fileMark{info.ModTime(), info.Size(), info}
@@ -91,10 +98,13 @@ func (m fileMark) same(other fileMark) bool {
 		(m.id == nil || os.SameFile(m.id, other.id))
 }
 
-// get is for tls.Config.GetCertificate.
-func (c *certificateFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// Leaf is the certificate itself, as it was loaded last.
+func (c *Certificate) Leaf() *x509.Certificate { return c.current.Load().Leaf }
+
+// Get is for tls.Config.GetCertificate.
+func (c *Certificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if now := c.clock.Now(); now.UnixNano() >= c.next.Load() && c.mu.TryLock() {
-		c.next.Store(now.Add(lookAgain).UnixNano())
+		c.next.Store(now.Add(LookAgain).UnixNano())
 		c.refresh()
 		c.mu.Unlock()
 	}
@@ -102,19 +112,19 @@ func (c *certificateFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 }
 
 // refresh loads the files if they changed.
-func (c *certificateFiles) refresh() {
+func (c *Certificate) refresh() {
 	marks := c.look()
 	if marks[0].same(c.seen[0]) && marks[1].same(c.seen[1]) {
 		return
 	}
 	before := c.current.Load()
 	switch err := c.load(); {
-	case err != nil && c.failed != nil:
-		c.failed(err)
+	case err != nil && c.Failed != nil:
+		c.Failed(err)
 	case err == nil:
 		c.seen = marks
-		if now := c.current.Load(); c.loaded != nil && !now.Leaf.Equal(before.Leaf) {
-			c.loaded(now)
+		if now := c.current.Load(); c.Loaded != nil && !now.Leaf.Equal(before.Leaf) {
+			c.Loaded(now)
 		}
 	}
 }

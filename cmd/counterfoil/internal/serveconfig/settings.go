@@ -1,4 +1,4 @@
-package main
+package serveconfig
 
 import (
 	"cmp"
@@ -14,12 +14,12 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// serveConfig is the configuration file of 'serve'. Paths in it are relative to
+// settings is the configuration file of 'serve'. Paths in it are relative to
 // the file, secrets are references. docs/serve.md is its manual.
-type serveConfig struct {
+type settings struct {
 	// Listen is the address to listen on: HOST:PORT, or :PORT for all addresses.
-	Listen string    `yaml:"listen" check:"required"`
-	TLS    tlsConfig `yaml:"tls" check:"required"`
+	Listen string      `yaml:"listen" check:"required"`
+	TLS    tlsSettings `yaml:"tls" check:"required"`
 	// Database is the SQLite file, made if it is missing. Several servers and
 	// the command line may have it open at once.
 	Database string `yaml:"database" check:"required"`
@@ -39,15 +39,15 @@ type serveConfig struct {
 	AddressHeader     addressHeader     `yaml:"address_header,omitempty"`
 	CertificateHeader certificateHeader `yaml:"certificate_header,omitempty"`
 	// Outbound bounds what the server fetches.
-	Outbound outboundConfig `yaml:"outbound,omitempty"`
-	Log      logConfig      `yaml:"log,omitempty"`
-	Realms   []realmConfig  `yaml:"realms" check:"required"`
+	Outbound outboundSettings `yaml:"outbound,omitempty"`
+	Log      logSettings      `yaml:"log,omitempty"`
+	Realms   []realmSettings  `yaml:"realms" check:"required"`
 	// Admin enables the Admin API; left out, it is disabled.
-	Admin adminConfig `yaml:"admin,omitempty"`
+	Admin adminSettings `yaml:"admin,omitempty"`
 }
 
-// tlsConfig is how the server authenticates itself.
-type tlsConfig struct {
+// tlsSettings is how the server authenticates itself.
+type tlsSettings struct {
 	// Certificate is the chain, leaf first, and Key its private key, in PEM.
 	Certificate string `yaml:"certificate" check:"required"`
 	Key         string `yaml:"key" check:"required"`
@@ -61,7 +61,7 @@ type certificateHeader struct {
 	Form certificateForm `yaml:"form,omitempty"`
 }
 
-type outboundConfig struct {
+type outboundSettings struct {
 	// Hosts may be fetched from, as HOST or HOST:PORT; no others.
 	Hosts []string `yaml:"hosts,omitempty"`
 	// Private allows their names to resolve to addresses that are not public.
@@ -70,13 +70,13 @@ type outboundConfig struct {
 	CAFile string `yaml:"ca_file,omitempty"`
 }
 
-type logConfig struct {
+type logSettings struct {
 	Level  logLevel  `yaml:"level,omitempty"`
 	Format logFormat `yaml:"format,omitempty"`
 }
 
-// realmConfig is one realm. It can override the description of its provider.
-type realmConfig struct {
+// realmSettings is one realm. It can override the description of its provider.
+type realmSettings struct {
 	Name string `yaml:"name" check:"required"`
 	// Provider is a name of the catalog or a file.
 	Provider string `yaml:"provider" check:"required"`
@@ -92,22 +92,22 @@ type realmConfig struct {
 
 	provider.Overrides `yaml:",inline"`
 
-	Keys       keysConfig         `yaml:"keys,omitempty"`
-	Federation []federationConfig `yaml:"federation,omitempty"`
+	Keys       keysSettings         `yaml:"keys,omitempty"`
+	Federation []federationSettings `yaml:"federation,omitempty"`
 	// CertificateAuthorities is a PEM file with those that sign the certificates
 	// of tls_client_auth.
 	CertificateAuthorities string `yaml:"certificate_authorities,omitempty"`
 	DPoPNonce              bool   `yaml:"dpop_nonce,omitempty"`
 }
 
-type keysConfig struct {
+type keysSettings struct {
 	// Age is how old a signing key becomes before the next one signs; left out,
 	// the maximum. Ahead is how long a key is published before it signs.
 	Age   time.Duration `yaml:"age,omitempty"`
 	Ahead time.Duration `yaml:"ahead,omitempty"`
 }
 
-type federationConfig struct {
+type federationSettings struct {
 	Issuer string `yaml:"issuer" check:"required"`
 	// KeySetURL is the issuer's JWK Set, KeySetFile a copy of it: one of them.
 	KeySetURL   string        `yaml:"jwks_uri,omitempty"`
@@ -116,7 +116,7 @@ type federationConfig struct {
 	MaxLifetime time.Duration `yaml:"max_lifetime,omitempty"`
 }
 
-type adminConfig struct {
+type adminSettings struct {
 	// Realm is the realm whose tokens the Admin API accepts. The API is below
 	// the realm's base URL, at the path of the API called admin of its
 	// description.
@@ -146,18 +146,15 @@ func (logFormat) Words() []string { return []string{"text", "json"} }
 // maxConfig bounds a configuration, in bytes.
 const maxConfig = 1 << 20
 
-// readServeConfig reads a configuration, and checks its form. Errors of the form
+// readSettings reads a configuration, and checks its form. Errors of the form
 // are recorded in the document, unless nothing can be read.
-func readServeConfig(path string) (*serveConfig, *strict.Document, error) {
+func readSettings(path string) (*settings, *strict.Document, error) {
 	f, err := files.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, withHint(
-			fmt.Errorf("no configuration at %s", path),
-			"name the server's with --config; docs/serve.md has an example",
-		)
+		return nil, nil, &Error{fmt.Errorf("no configuration at %s", path), "name the server's with --config; docs/serve.md has an example"}
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, nil, withHint(err, "make the file readable for this user")
+		return nil, nil, &Error{err, "make the file readable for this user"}
 	}
 	if err != nil {
 		return nil, nil, err
@@ -170,16 +167,16 @@ func readServeConfig(path string) (*serveConfig, *strict.Document, error) {
 	if len(text) > maxConfig {
 		return nil, nil, fmt.Errorf("%s is larger than %d bytes", path, maxConfig)
 	}
-	doc, err := strict.Parse[serveConfig](path, text)
+	doc, err := strict.Parse[settings](path, text)
 	if doc == nil {
 		return nil, nil, err
 	}
-	config := new(serveConfig)
+	config := new(settings)
 	if failed := doc.Into(config); failed != nil {
 		return nil, nil, cmp.Or(err, failed)
 	}
 	return config, doc, nil
 }
 
-// configDir is the directory that relative paths of a configuration start from.
-func configDir(path string) (string, error) { return filepath.Abs(filepath.Dir(path)) }
+// directory is the directory that relative paths of a configuration start from.
+func directory(path string) (string, error) { return filepath.Abs(filepath.Dir(path)) }
