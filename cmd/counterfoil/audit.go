@@ -62,12 +62,12 @@ func (p *program) audit(ctx context.Context, service admin.Service, after int64)
 
 // auditRows prints records in the requested form. Both forms keep at most a page
 // in memory.
-func (p *program) auditRows() (write func(*store.RecordedEvent) error, flush func() error) {
-	if p.output == jsonForm {
-		rows := newJSONRows(p.Out, false)
+func (c *console) auditRows() (write func(*store.RecordedEvent) error, flush func() error) {
+	if c.output == jsonForm {
+		rows := newJSONRows(c.Out, false)
 		return func(e *store.RecordedEvent) error { return rows.row(e) }, rows.end
 	}
-	t := newTable(p.Out, "TIME", "EVENT", "REALM", "CLIENT ID", "REASON", "BY", "IP ADDRESS", "USER AGENT", "DETAIL")
+	t := newTable(c.Out, "TIME", "EVENT", "REALM", "CLIENT ID", "REASON", "BY", "IP ADDRESS", "USER AGENT", "DETAIL")
 	return func(e *store.RecordedEvent) error {
 		return t.row(e.Time.Format(time.RFC3339), e.Type, e.Realm, oneLine(e.ClientID), string(e.Reason), oneLine(e.Actor),
 			e.Address, oneLine(e.UserAgent), oneLine(e.Detail))

@@ -174,12 +174,12 @@ var httpMethods = []string{
 	http.MethodOptions,
 }
 
-func (p *program) body(data string) ([]byte, error) {
+func (c *console) body(data string) ([]byte, error) {
 	switch {
 	case data == "":
 		return nil, nil
 	case data == "@-":
-		return io.ReadAll(p.In)
+		return io.ReadAll(c.In)
 	case strings.HasPrefix(data, "@"):
 		body, err := os.ReadFile(data[1:])
 		if err != nil {
@@ -191,8 +191,8 @@ func (p *program) body(data string) ([]byte, error) {
 }
 
 // answer prints an API's response.
-func (p *program) answer(resp *http.Response, include bool) error {
-	if p.output == jsonForm {
+func (c *console) answer(resp *http.Response, include bool) error {
+	if c.output == jsonForm {
 		raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 		if err != nil {
 			return fmt.Errorf("read the API's answer: %w", err)
@@ -207,21 +207,21 @@ func (p *program) answer(resp *http.Response, include bool) error {
 		if json.Valid(raw) {
 			body = json.RawMessage(raw)
 		}
-		return p.print(map[string]any{"status": resp.StatusCode, "headers": resp.Header, "body": body}, nil)
+		return c.print(map[string]any{"status": resp.StatusCode, "headers": resp.Header, "body": body}, nil)
 	}
 	if include {
-		fmt.Fprintf(p.Out, "%s %s\n", resp.Proto, oneLine(resp.Status))
-		if err := resp.Header.Write(lineFeeds{p.Out}); err != nil {
+		fmt.Fprintf(c.Out, "%s %s\n", resp.Proto, oneLine(resp.Status))
+		if err := resp.Header.Write(lineFeeds{c.Out}); err != nil {
 			return err
 		}
-		fmt.Fprintln(p.Out)
+		fmt.Fprintln(c.Out)
 	}
-	last := &lastByte{w: p.Out}
+	last := &lastByte{w: c.Out}
 	if _, err := io.Copy(last, resp.Body); err != nil {
 		return fmt.Errorf("read the API's answer: %w", err)
 	}
 	if last.b != '\n' && last.b != 0 {
-		fmt.Fprintln(p.Out)
+		fmt.Fprintln(c.Out)
 	}
 	return nil
 }

@@ -147,7 +147,7 @@ func TestWorkingDirectoryIsNotTrusted(t *testing.T) {
 // What a server writes into its answer does not reach the terminal as commands.
 func TestTerminalIsNotCommanded(t *testing.T) {
 	var said strings.Builder
-	p := &program{stdio: stdio{Err: &said}}
+	p := &program{console: console{stdio: stdio{Err: &said}}}
 	p.report(p.root(), fmt.Errorf("the API answered 404 \x1b]0;pwned\a\x1b[2J\u009b31m"))
 	if strings.ContainsAny(said.String(), "\x1b\a\u009b") {
 		t.Errorf("said %q", said.String())
@@ -260,7 +260,7 @@ func TestHelpAndCompletion(t *testing.T) {
 			look(sub)
 		}
 	}
-	look((&program{output: text}).root())
+	look((&program{console: console{output: text}}).root())
 	if got := execute(t, "", nil, binary, "client", "create", "--help").good(t); !strings.Contains(got.out, "Examples:\n  counterfoil client create a55") {
 		t.Errorf("help printed %s", got.out)
 	}

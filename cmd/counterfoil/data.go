@@ -38,9 +38,9 @@ const maxImport = 1 << 30
 // openImport opens a file to import. Standard input is first copied into a file
 // that only this process has: rows are replaced in one transaction, and a slow
 // writer must not block the server's.
-func (p *program) openImport(file string) (*os.File, error) {
+func (c *console) openImport(file string) (*os.File, error) {
 	if file != "-" {
-		return p.openInput(file, false)
+		return c.openInput(file, false)
 	}
 	spool, err := os.CreateTemp("", "counterfoil-import-*")
 	if err != nil {
@@ -49,7 +49,7 @@ func (p *program) openImport(file string) (*os.File, error) {
 	if err := os.Remove(spool.Name()); err != nil {
 		return nil, errors.Join(err, spool.Close())
 	}
-	n, err := io.Copy(spool, io.LimitReader(p.In, maxImport+1))
+	n, err := io.Copy(spool, io.LimitReader(c.In, maxImport+1))
 	if err == nil && n > maxImport {
 		err = fmt.Errorf("standard input is longer than %d bytes", maxImport)
 	}

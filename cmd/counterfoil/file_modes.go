@@ -10,7 +10,7 @@ import (
 )
 
 // openInput opens the FILE of a command line, with the same warnings as doctor.
-func (p *program) openInput(path string, secret bool) (*os.File, error) {
+func (c *console) openInput(path string, secret bool) (*os.File, error) {
 	f, err := files.Open(path)
 	if err != nil {
 		if _, unopened := errors.AsType[*fs.PathError](err); unopened {
@@ -19,7 +19,7 @@ func (p *program) openInput(path string, secret bool) (*os.File, error) {
 		return nil, err
 	}
 	for _, doubt := range files.DoubtsOf(files.Use{Path: path, Secret: secret}) {
-		p.warn(doubt)
+		c.warn(doubt)
 	}
 	return f, nil
 }

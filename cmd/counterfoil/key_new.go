@@ -50,7 +50,7 @@ It takes none of the flags that say where a server is.`,
 
 // makeKey writes a new private key to file and prints the JWK Set. If the set
 // cannot be printed, the key is removed again.
-func (p *program) makeKey(file, algorithm string) error {
+func (c *console) makeKey(file, algorithm string) error {
 	signer, err := jose.Generate(algorithm)
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func (p *program) makeKey(file, algorithm string) error {
 	if closedOutput() {
 		err = errors.New("write the output: it is closed")
 	} else {
-		_, err = fmt.Fprintf(p.Out, "%s\n", set)
+		_, err = fmt.Fprintf(c.Out, "%s\n", set)
 	}
 	if err != nil {
 		if failed := os.Remove(file); failed != nil {
@@ -82,8 +82,8 @@ func (p *program) makeKey(file, algorithm string) error {
 		}
 		return withHint(err, "%s is removed again: try again", file)
 	}
-	if p.output == text {
-		fmt.Fprintf(p.Err, "%s has the private key: keep it, and give the JWK Set to the server\n", oneLine(file))
+	if c.output == text {
+		fmt.Fprintf(c.Err, "%s has the private key: keep it, and give the JWK Set to the server\n", oneLine(file))
 	}
 	return nil
 }

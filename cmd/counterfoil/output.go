@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"unicode/utf8"
+
+	"github.com/counterfoil/counterfoil"
 )
 
 // checkedWriter remembers the first write that failed, so that a command whose
@@ -74,21 +76,46 @@ func (h *heldLog) take() (all []any) {
 	return all
 }
 
-// logTo is where a command logs to.
-func (p *program) logTo() io.Writer {
-	if p.output == jsonForm {
-		return &p.held
+// console is how a command speaks: where to, and in which form.
+type console struct {
+	stdio
+	clock  counterfoil.Clock
+	output format
+	// held is the log of a command that may fail at once: see logTo.
+	held heldLog
+	// verbose prints each step of a connection on standard error.
+	verbose bool
+}
+
+// print writes v as JSON with -o json, and calls people otherwise.
+func (c *console) print(v any, people func(w io.Writer)) error {
+	if c.output == text {
+		people(c.Out)
+		if out, ok := c.Out.(*checkedWriter); ok {
+			return out.err
+		}
+		return nil
 	}
-	return p.Err
+	enc := json.NewEncoder(c.Out)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// logTo is where a command logs to.
+func (c *console) logTo() io.Writer {
+	if c.output == jsonForm {
+		return &c.held
+	}
+	return c.Err
 }
 
 // warn prints a warning about something that may not be intended.
-func (p *program) warn(text string) {
-	if p.output == jsonForm {
-		p.logger(false).Warn(text)
+func (c *console) warn(text string) {
+	if c.output == jsonForm {
+		c.logger(false).Warn(text)
 		return
 	}
-	fmt.Fprintf(p.Err, "warning: %s\n", oneLine(text))
+	fmt.Fprintf(c.Err, "warning: %s\n", oneLine(text))
 }
 
 // aligned is how many rows of a table share the widths of its columns, and are

@@ -101,7 +101,7 @@ func TestListingsStream(t *testing.T) {
 					most = max(most, stats.HeapAlloc)
 				}
 				var out sink
-				p := &program{stdio: stdio{Out: &out, Err: &sink{}}, output: form}
+				p := &program{console: console{stdio: stdio{Out: &out, Err: &sink{}}, output: form}}
 				if err := list(p, c); err != nil {
 					t.Fatal(err)
 				}
@@ -124,7 +124,7 @@ func TestListingsStream(t *testing.T) {
 func TestTableIsAligned(t *testing.T) {
 	for _, n := range []int{0, 1, 999, 1000, 1001, 2500} {
 		var got, want bytes.Buffer
-		p := &program{stdio: stdio{Out: &got, Err: &sink{}}, output: text}
+		p := &program{console: console{stdio: stdio{Out: &got, Err: &sink{}}, output: text}}
 		if err := p.audit(t.Context(), &crowd{n: n, look: func() {}}, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +163,7 @@ func TestTableIsAligned(t *testing.T) {
 func TestListIsOneArray(t *testing.T) {
 	for _, row := range []struct{ n, limit, want int }{{0, 0, 0}, {1, 0, 1}, {500, 0, 500}, {501, 0, 501}, {1200, 0, 1200}, {1200, 700, 700}, {1200, 500, 500}, {3, 5, 3}} {
 		var out bytes.Buffer
-		p := &program{stdio: stdio{Out: &out}, output: jsonForm}
+		p := &program{console: console{stdio: stdio{Out: &out}, output: jsonForm}}
 		if err := (&operator{program: p}).list(t.Context(), &crowd{n: row.n, look: func() {}}, store.ClientQuery{}, row.limit); err != nil {
 			t.Fatal(err)
 		}
@@ -181,7 +181,7 @@ func TestListIsOneArray(t *testing.T) {
 func TestAuditEndsEarly(t *testing.T) {
 	for _, form := range []format{text, jsonForm} {
 		var out, errs bytes.Buffer
-		p := &program{stdio: stdio{Out: &out, Err: &errs}, output: form}
+		p := &program{console: console{stdio: stdio{Out: &out, Err: &errs}, output: form}}
 		broken := errors.New("the database is gone")
 		if err := p.audit(t.Context(), &crowd{n: 4000, look: func() {}, fail: broken}, 0); !errors.Is(err, broken) {
 			t.Errorf("%s: got %v", form, err)
@@ -194,7 +194,7 @@ func TestAuditEndsEarly(t *testing.T) {
 		}
 	}
 	var errs bytes.Buffer
-	p := &program{stdio: stdio{Out: &sink{}, Err: &errs}, output: text}
+	p := &program{console: console{stdio: stdio{Out: &sink{}, Err: &errs}, output: text}}
 	if err := p.audit(t.Context(), &crowd{n: 5, look: func() {}}, 0); err != nil || !strings.Contains(errs.String(), "7 records of refused unauthenticated requests were dropped") {
 		t.Errorf("said %q, %v", errs.String(), err)
 	}

@@ -39,10 +39,10 @@ type progress struct {
 
 // tellProgress starts reporting. The caller ends it. With JSON output nothing is
 // reported, so that an error is the only output.
-func (p *program) tellProgress(ctx context.Context) *progress {
-	f, ok := p.Err.(*os.File)
-	t := &progress{w: p.Err, terminal: ok && term.IsTerminal(int(f.Fd())), clock: p.clock}
-	if p.output == jsonForm && !t.terminal {
+func (c *console) tellProgress(ctx context.Context) *progress {
+	f, ok := c.Err.(*os.File)
+	t := &progress{w: c.Err, terminal: ok && term.IsTerminal(int(f.Fd())), clock: c.clock}
+	if c.output == jsonForm && !t.terminal {
 		t.w = io.Discard
 	}
 	t.start(ctx)

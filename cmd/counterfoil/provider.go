@@ -57,7 +57,7 @@ func completeProviders(*cobra.Command, []string, string) ([]string, cobra.ShellC
 	return provider.Names(), cobra.ShellCompDirectiveDefault
 }
 
-func (p *program) providerList() error {
+func (c *console) providerList() error {
 	type row struct {
 		Name    string          `json:"name"`
 		Title   string          `json:"title"`
@@ -77,7 +77,7 @@ func (p *program) providerList() error {
 		}
 		rows = append(rows, r)
 	}
-	return p.print(rows, func(w io.Writer) {
+	return c.print(rows, func(w io.Writer) {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "NAME\tAPI\tTOKENS\tTITLE")
 		for _, r := range rows {
@@ -87,24 +87,24 @@ func (p *program) providerList() error {
 	})
 }
 
-func (p *program) providerShow(nameOrFile string) error {
+func (c *console) providerShow(nameOrFile string) error {
 	d, err := openProvider(nameOrFile)
 	if err != nil {
 		return err
 	}
-	if p.output == text {
-		_, err := p.Out.Write(d.Source().Text)
+	if c.output == text {
+		_, err := c.Out.Write(d.Source().Text)
 		return err
 	}
 	whole, err := yaml.MarshalWithOptions(d, yaml.JSON())
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(p.Out, "%s\n", bytes.TrimSpace(whole))
+	_, err = fmt.Fprintf(c.Out, "%s\n", bytes.TrimSpace(whole))
 	return err
 }
 
-func (p *program) providerCheck(files []string) error {
+func (c *console) providerCheck(files []string) error {
 	type row struct {
 		File     string            `json:"file"`
 		Name     string            `json:"name,omitempty"`
@@ -125,7 +125,7 @@ func (p *program) providerCheck(files []string) error {
 		}
 		rows = append(rows, r)
 	}
-	err := p.print(rows, func(w io.Writer) {
+	err := c.print(rows, func(w io.Writer) {
 		for _, r := range rows {
 			if len(r.Problems) == 0 {
 				fmt.Fprintf(w, "%s: good, describes %s\n", r.File, r.Name)

@@ -34,17 +34,11 @@ type stdio struct {
 
 // program is what every command shares.
 type program struct {
-	stdio
+	console
 	getenv func(string) string
-	clock  counterfoil.Clock
 	config string // path of the client configuration
 	noExec bool   // forbids what the configuration says to run
-	output format
 	place  *place // of the connection that was opened; nil before
-	// held is the log of a command that may fail at once: see logTo.
-	held heldLog
-	// verbose prints each step of a connection on standard error.
-	verbose bool
 }
 
 // failure is an error with an exit code and the next action.
@@ -72,7 +66,7 @@ func usagef(format string, args ...any) error {
 func run(ctx context.Context, args []string, getenv func(string) string, io stdio) int {
 	out := &checkedWriter{w: io.Out}
 	io.Out = out
-	p := &program{stdio: io, getenv: getenv, output: text, clock: clock.System}
+	p := &program{console: console{stdio: io, output: text, clock: clock.System}, getenv: getenv}
 	p.held.to = io.Err
 	root := p.root()
 	root.SetArgs(args)
@@ -287,20 +281,6 @@ func (f *format) Set(s string) error {
 	}
 	*f = format(s)
 	return nil
-}
-
-// print writes v as JSON with -o json, and calls people otherwise.
-func (p *program) print(v any, people func(w io.Writer)) error {
-	if p.output == text {
-		people(p.Out)
-		if out, ok := p.Out.(*checkedWriter); ok {
-			return out.err
-		}
-		return nil
-	}
-	enc := json.NewEncoder(p.Out)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
 }
 
 // lines is oneLine for a text of several lines, such as a list of mistakes.

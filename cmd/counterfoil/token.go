@@ -99,8 +99,8 @@ func (l *link) follow(ctx context.Context) error {
 }
 
 // tokenStep prints everything about a token except the token itself.
-func (p *program) tokenStep(t counterfoil.Token) {
-	p.step(
+func (c *console) tokenStep(t counterfoil.Token) {
+	c.step(
 		"token", "%s, scope %q, got %s ago, expires in %s", t.Type, t.Scopes, time.Since(t.Issued).Round(time.Second),
 		time.Until(t.Expires).Round(time.Second),
 	)

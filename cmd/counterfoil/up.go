@@ -221,14 +221,14 @@ func baseURL(addr net.Addr, asked string) string {
 }
 
 // logger logs events of the given weight on standard error.
-func (p *program) logger(verbose bool) *slog.Logger {
+func (c *console) logger(verbose bool) *slog.Logger {
 	level := slog.LevelInfo
 	if verbose {
 		level = slog.LevelDebug
 	}
 	options := &slog.HandlerOptions{Level: level}
-	if p.output == jsonForm {
-		return slog.New(slog.NewJSONHandler(p.logTo(), options))
+	if c.output == jsonForm {
+		return slog.New(slog.NewJSONHandler(c.logTo(), options))
 	}
-	return slog.New(slog.NewTextHandler(p.logTo(), options))
+	return slog.New(slog.NewTextHandler(c.logTo(), options))
 }

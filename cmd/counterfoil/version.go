@@ -25,7 +25,7 @@ func versionLine() string {
 	return fmt.Sprintf("counterfoil %s (%s, %s/%s)", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
-func (p *program) versionCommand() *cobra.Command {
+func (c *console) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Example: "  counterfoil version -o json", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -42,7 +42,7 @@ func (p *program) versionCommand() *cobra.Command {
 					}
 				}
 			}
-			return p.print(v, func(w io.Writer) {
+			return c.print(v, func(w io.Writer) {
 				fmt.Fprintln(w, versionLine())
 			})
 		},

@@ -119,16 +119,16 @@ func (p *program) event(l *link, e counterfoil.Event) {
 }
 
 // step prints one step with --verbose. Callers pass it no secrets.
-func (p *program) step(name, format string, args ...any) {
-	if !p.verbose {
+func (c *console) step(name, format string, args ...any) {
+	if !c.verbose {
 		return
 	}
 	detail := oneLine(fmt.Sprintf(format, args...))
-	if p.output == jsonForm {
-		_ = json.NewEncoder(p.Err).Encode(map[string]string{"step": name, "detail": detail})
+	if c.output == jsonForm {
+		_ = json.NewEncoder(c.Err).Encode(map[string]string{"step": name, "detail": detail})
 		return
 	}
-	fmt.Fprintf(p.Err, "* %-8s %s\n", name, detail)
+	fmt.Fprintf(c.Err, "* %-8s %s\n", name, detail)
 }
 
 // tellWaiting tells a person at a terminal what the command waits for if it
