@@ -13,6 +13,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client/internal/clocks"
+	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/provider"
 )
@@ -61,7 +62,7 @@ type checked struct {
 // Check gets a token, then makes the harmless call that the description names,
 // once. It ends after Config.Timeout at the latest.
 func (s *Source) Check(ctx context.Context) Health {
-	ctx, cancel := withTimeout(ctx, s.cfg.Clock, s.cfg.Timeout)
+	ctx, cancel := clock.WithTimeout(ctx, s.cfg.Clock, s.cfg.Timeout)
 	defer cancel()
 	h := Health{Status: "healthy", Authentication: "ok", APIConnectivity: "ok"}
 	if _, err := s.Token(ctx); err != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
 )
@@ -57,13 +58,8 @@ func (s *Source) discovered(ctx context.Context) string {
 	if found := s.issuer.Load(); found != nil && (found.issuer != "" || s.cfg.Clock.Now().Sub(found.at).Abs() < metadataAgain) {
 		return found.issuer
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := clock.WithTimeout(ctx, s.cfg.Clock, metadataTimeout)
 	defer cancel()
-	go func() {
-		if s.cfg.Clock.Sleep(ctx, metadataTimeout) == nil {
-			cancel()
-		}
-	}()
 	origin := s.tokenURL.Scheme + "://" + s.tokenURL.Host
 	path, ok := strings.CutSuffix(s.tokenURL.Path, s.cfg.Provider.TokenEndpoint.Path)
 	if !ok {

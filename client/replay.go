@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/clock"
 )
 
 const (
@@ -90,7 +91,7 @@ func (r *replay) again(req *http.Request) (io.ReadCloser, error) {
 	if !r.possible() {
 		return nil, errNotReplayable
 	}
-	ctx, cancel := withTimeout(req.Context(), r.clock, patience)
+	ctx, cancel := clock.WithTimeout(req.Context(), r.clock, patience)
 	defer cancel()
 	select {
 	case <-r.last.released:

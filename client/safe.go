@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/counterfoil/counterfoil/client/internal/queries"
+	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -188,7 +189,7 @@ func (s *Source) whole(req *http.Request, body *replay) ([]byte, bool) {
 		return nil, false
 	}
 	defer again.Close()
-	ctx, cancel := withTimeout(req.Context(), s.cfg.Clock, patience)
+	ctx, cancel := clock.WithTimeout(req.Context(), s.cfg.Clock, patience)
 	defer cancel()
 	read := make(chan []byte, 1)
 	go func() {

@@ -98,7 +98,7 @@ func (s *Source) current(ctx context.Context) (*held, error) {
 		return h, nil
 	}
 	// Half of the time left is for waiting, the other half for the call.
-	waiting, cancel := withTimeout(ctx, s.cfg.Clock, clocks.Left(now, h.ends)/2)
+	waiting, cancel := clock.WithTimeout(ctx, s.cfg.Clock, clocks.Left(now, h.ends)/2)
 	defer cancel()
 	fresh, err := s.wait(waiting)
 	if err == nil {
@@ -139,7 +139,7 @@ func gaveUp(ctx context.Context) error {
 // the values.
 func (s *Source) fly(caller context.Context) func() (any, error) {
 	return func() (any, error) {
-		ctx, cancel := withTimeout(
+		ctx, cancel := clock.WithTimeout(
 			context.WithValue(context.Background(), callerKey{}, context.WithoutCancel(caller)), s.cfg.Clock,
 			s.cfg.Timeout,
 		)
@@ -304,18 +304,4 @@ func (s *Source) Forget(ctx context.Context) error {
 	err := s.cfg.Cache.Clear(ctx, e.key) // a whole key is the prefix of itself alone
 	s.held.Store(nil)
 	return err
-}
-
-// withTimeout is context.WithTimeout by clock c.
-func withTimeout(parent context.Context, c counterfoil.Clock, d time.Duration) (context.Context, context.CancelFunc) {
-	if c == clock.System {
-		return context.WithTimeout(parent, d)
-	}
-	ctx, cancel := context.WithCancelCause(parent)
-	go func() {
-		if c.Sleep(ctx, d) == nil {
-			cancel(context.DeadlineExceeded)
-		}
-	}()
-	return ctx, func() { cancel(nil) }
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -237,7 +238,7 @@ func (s *Source) ended(ctx context.Context, resp *http.Response, certain bool) b
 	if resp == nil {
 		return true
 	}
-	ctx, cancel := withTimeout(ctx, s.cfg.Clock, patience)
+	ctx, cancel := clock.WithTimeout(ctx, s.cfg.Clock, patience)
 	defer cancel()
 	body := resp.Body
 	stop := context.AfterFunc(ctx, func() { _ = body.Close() })

@@ -9,8 +9,8 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
-	"github.com/counterfoil/counterfoil/client/credential/internal/flight"
 	"github.com/counterfoil/counterfoil/client/internal/clocks"
+	"github.com/counterfoil/counterfoil/client/internal/flight"
 	"github.com/counterfoil/counterfoil/internal/clock"
 )
 

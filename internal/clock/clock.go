@@ -32,3 +32,17 @@ func (system) Sleep(ctx context.Context, d time.Duration) error {
 		return ctx.Err()
 	}
 }
+
+// WithTimeout is context.WithTimeout by c.
+func WithTimeout(parent context.Context, c Clock, d time.Duration) (context.Context, context.CancelFunc) {
+	if c == System {
+		return context.WithTimeout(parent, d)
+	}
+	ctx, cancel := context.WithCancelCause(parent)
+	go func() {
+		if c.Sleep(ctx, d) == nil {
+			cancel(context.DeadlineExceeded)
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}

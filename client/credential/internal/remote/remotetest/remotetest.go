@@ -335,7 +335,7 @@ func stacks() string {
 	var own []string
 	for s := range strings.SplitSeq(string(all), "\n\n") {
 		for _, room := range []string{
-			"/credential/internal/flight.", "/credential.(*keeper)", "net/http.(*persistConn)",
+			"sync/singleflight.", "/credential.(*keeper)", "net/http.(*persistConn)",
 			"aws-sdk-go", "smithy-go", "azure-sdk", "cloud.google.com/go",
 		} {
 			if strings.Contains(s, room) {
