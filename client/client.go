@@ -31,7 +31,6 @@ package client
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -45,6 +44,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/trust"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -371,15 +371,8 @@ func (s *Source) foundations() error {
 		s.retries = []time.Duration{2 * time.Second, 4 * time.Second, 8 * time.Second}
 	}
 	s.drops, s.changed = newLimiter(dropsPerMinute), newLimiter(changesPerMinute)
-	t, ok := c.HTTP.(*http.Transport)
-	if !ok || t.TLSClientConfig == nil {
-		return nil
-	}
-	if v := t.TLSClientConfig.MinVersion; v != 0 && v < tls.VersionTLS12 {
-		return c.wrong("HTTP", "allows TLS older than 1.2: raise MinVersion")
-	}
-	if t.TLSClientConfig.InsecureSkipVerify && t.TLSClientConfig.VerifyConnection == nil {
-		return c.wrong("HTTP", "does not verify certificates: set RootCAs or VerifyConnection instead of InsecureSkipVerify")
+	if err := trust.Check(c.HTTP); err != nil {
+		return c.wrong("HTTP", "%v", err)
 	}
 	return nil
 }

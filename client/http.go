@@ -1,7 +1,6 @@
 package client
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -13,19 +12,15 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/counterfoil/counterfoil/internal/trust"
 )
 
 // NewHTTP returns a transport for Config.HTTP, to set RootCAs or a Proxy in. It
 // is like http.DefaultTransport, but requires TLS 1.2, keeps 100 idle
 // connections per host, and reports the refusal of a proxy as a [ProxyError].
 func NewHTTP() *http.Transport {
-	t, ok := http.DefaultTransport.(*http.Transport)
-	if !ok {
-		t = &http.Transport{ForceAttemptHTTP2: true}
-	}
-	t = t.Clone()
-	t.TLSClientConfig = cmp.Or(t.TLSClientConfig, &tls.Config{})
-	t.TLSClientConfig.MinVersion = tls.VersionTLS12
+	t := trust.Transport()
 	// Many goroutines call one host; with the default of 2, most calls over
 	// HTTP/1.1 would open a connection of their own.
 	t.MaxIdleConnsPerHost = t.MaxIdleConns

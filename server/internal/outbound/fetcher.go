@@ -28,6 +28,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/trust"
 )
 
 // Errors of Get and Keys, always wrapped.
@@ -271,9 +272,6 @@ func (f *Fetcher) tooLarge() error {
 func (f *Fetcher) reason(ctx context.Context, err error) error {
 	var dns *net.DNSError
 	var operation *net.OpError
-	var certificate *tls.CertificateVerificationError
-	var host x509.HostnameError
-	var authority x509.UnknownAuthorityError
 	switch {
 	case errors.Is(context.Cause(ctx), errTimeout):
 		return fmt.Errorf("%w: %v", errTimeout, f.cfg.Timeout)
@@ -281,12 +279,8 @@ func (f *Fetcher) reason(ctx context.Context, err error) error {
 		return ctx.Err()
 	case errors.Is(err, ErrPrivate):
 		return ErrPrivate
-	case errors.As(err, &host):
-		return errors.New("its certificate is for another host")
-	case errors.As(err, &authority):
-		return errors.New("its certificate is of an authority that is not trusted")
-	case errors.As(err, &certificate):
-		return errors.New("its certificate is not valid, or not any more")
+	case trust.Reason(err) != nil:
+		return trust.Reason(err)
 	case errors.As(err, &dns):
 		return errors.New("its name cannot be resolved")
 	case errors.As(err, &operation):

@@ -9,8 +9,6 @@ package remote
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +20,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/trust"
 )
 
 const (
@@ -86,18 +85,7 @@ type doer struct{ Doer }
 func (d doer) RoundTrip(req *http.Request) (*http.Response, error) { return d.Do(req) }
 
 // base is shared, so that connections are.
-var base = sync.OnceValue(func() http.RoundTripper {
-	t, ok := http.DefaultTransport.(*http.Transport)
-	if !ok {
-		t = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second}
-	}
-	t = t.Clone()
-	if t.TLSClientConfig == nil {
-		t.TLSClientConfig = &tls.Config{}
-	}
-	t.TLSClientConfig.MinVersion = tls.VersionTLS12
-	return t
-})
+var base = sync.OnceValue(func() http.RoundTripper { return trust.Transport() })
 
 // direct is base for plain http.
 var direct = sync.OnceValue(func() http.RoundTripper { return staying(base()) })
@@ -147,15 +135,8 @@ func stays(address string, at netip.Addr) bool {
 
 // Check reports whether the transport would accept an unverified server.
 func (c *Client) Check() error {
-	t, ok := c.Base.(*http.Transport)
-	if !ok || t.TLSClientConfig == nil {
-		return nil
-	}
-	if v := t.TLSClientConfig.MinVersion; v != 0 && v < tls.VersionTLS12 {
-		return errors.New("the HTTP transport allows TLS older than 1.2: raise MinVersion")
-	}
-	if t.TLSClientConfig.InsecureSkipVerify && t.TLSClientConfig.VerifyConnection == nil {
-		return errors.New("the HTTP transport does not verify certificates: set RootCAs or VerifyConnection instead of InsecureSkipVerify")
+	if err := trust.Check(c.Base); err != nil {
+		return fmt.Errorf("the HTTP transport %w", err)
 	}
 	return nil
 }
@@ -219,9 +200,6 @@ func (b *bounded) Close() error { return b.body.Close() }
 func Reason(ctx context.Context, err error) error {
 	var dns *net.DNSError
 	var operation *net.OpError
-	var certificate *tls.CertificateVerificationError
-	var host x509.HostnameError
-	var authority x509.UnknownAuthorityError
 	switch {
 	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
 		return fmt.Errorf("no complete answer in time: %w", context.DeadlineExceeded)
@@ -233,12 +211,8 @@ func Reason(ctx context.Context, err error) error {
 		return errAway
 	case errors.Is(err, errTooLarge):
 		return errTooLarge
-	case errors.As(err, &host):
-		return errors.New("its certificate is for another host")
-	case errors.As(err, &authority):
-		return errors.New("its certificate is of an untrusted authority")
-	case errors.As(err, &certificate):
-		return errors.New("its certificate is invalid or has expired")
+	case trust.Reason(err) != nil:
+		return trust.Reason(err)
 	case errors.As(err, &dns):
 		return Passing(errors.New("its name cannot be resolved"))
 	case errors.As(err, &operation) && operation.Op != "remote error":

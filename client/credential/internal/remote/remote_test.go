@@ -247,7 +247,7 @@ func TestDefaultVerifies(t *testing.T) {
 		_ = resp.Body.Close()
 		t.Fatal("an unknown authority is trusted")
 	}
-	if got := remote.Reason(t.Context(), err); !strings.Contains(got.Error(), "untrusted") {
+	if got := remote.Reason(t.Context(), err); !strings.Contains(got.Error(), "not trusted") {
 		t.Errorf("the reason is %v", got)
 	}
 }
