@@ -130,22 +130,21 @@ func TestModulesOfTheClient(t *testing.T) {
 	brings(t, "client",
 		"github.com/go-jose/go-jose/v4",
 		"github.com/goccy/go-yaml",
-		"github.com/gofrs/flock",
 		"golang.org/x/sync",
-		"golang.org/x/sys",
 	)
 }
 
 // TestModulesOfWhatIsBesideTheClient holds the lists of those that the client's
 // neighbours in this module bring with it.
 func TestModulesOfWhatIsBesideTheClient(t *testing.T) {
-	own := []string{"github.com/go-jose/go-jose/v4", "github.com/goccy/go-yaml", "github.com/gofrs/flock", "golang.org/x/sync", "golang.org/x/sys"}
+	own := []string{"github.com/go-jose/go-jose/v4", "github.com/goccy/go-yaml", "golang.org/x/sync"}
 	for path, more := range map[string][]string{
 		"client/credential":         nil,
-		"client/credential/agefile": {"filippo.io/age", "filippo.io/hpke", "golang.org/x/crypto"},
+		"client/dircache":           {"github.com/gofrs/flock", "golang.org/x/sys"},
+		"client/credential/agefile": {"filippo.io/age", "filippo.io/hpke", "golang.org/x/crypto", "golang.org/x/sys"},
 		"client/credential/keyring": {"github.com/godbus/dbus/v5", "github.com/zalando/go-keyring"},
 		"client/credential/vault":   nil,
-		"client/fleet":              {"github.com/valkey-io/valkey-go"},
+		"client/fleet":              {"github.com/valkey-io/valkey-go", "golang.org/x/sys"},
 	} {
 		brings(t, path, append(more, own...)...)
 	}

@@ -1,7 +1,6 @@
 package client_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -15,11 +14,12 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/cachetest"
+	"github.com/counterfoil/counterfoil/client/dircache"
 )
 
 func dirCache(t testing.TB) (client.Cache, string) {
 	path := filepath.Join(t.TempDir(), "deep", "cache")
-	c, err := client.Dir(path)
+	c, err := dircache.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,103 +31,8 @@ var (
 	load = cachetest.Load
 )
 
-func TestCache(t *testing.T) {
-	t.Run("memory", func(t *testing.T) { cachetest.Run(t, func(*testing.T) client.Cache { return client.Memory() }) })
-	t.Run("dir", func(t *testing.T) {
-		cachetest.Run(t, func(t *testing.T) client.Cache { c, _ := dirCache(t); return c })
-	})
-}
-
-func TestDirRefusesWhatOthersCanRead(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		return // mode bits say nothing there
-	}
-	c, path := dirCache(t)
-	put(t, c, "aa-1", "one")
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		info, _ := e.Info()
-		equal(t, "mode of "+e.Name(), info.Mode().Perm(), 0o600)
-	}
-	info, _ := os.Stat(path)
-	equal(t, "mode of the directory", info.Mode().Perm(), 0o700)
-	for _, mode := range []os.FileMode{0o640, 0o604, 0o660, 0o666} {
-		if err := os.Chmod(filepath.Join(path, "aa-1.json"), mode); err != nil {
-			t.Fatal(err)
-		}
-		_, _, err = c.Load(t.Context(), "aa-1")
-		if err == nil || !strings.Contains(err.Error(), "other users can open it (mode "+"0") || !strings.Contains(err.Error(), "remove the file") {
-			t.Errorf("mode %o: got %v", mode, err)
-		}
-		if _, err := c.Renew(t.Context(), "aa-1", cachetest.Fetch(nil)); err == nil {
-			t.Errorf("mode %o: a renewal used the file", mode)
-		}
-	}
-	if err := os.Chmod(path, 0o750); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := client.Dir(path); err == nil || !strings.Contains(err.Error(), "chmod 700") {
-		t.Errorf("a directory that others can open: %v", err)
-	}
-	file := filepath.Join(t.TempDir(), "file")
-	_ = os.WriteFile(file, nil, 0o600)
-	if _, err := client.Dir(file); err == nil {
-		t.Error("a file was taken for a directory")
-	}
-	if os.Geteuid() != 0 {
-		return // only root can give files away
-	}
-	must(os.Chmod(path, 0o700))
-	must(os.Chmod(filepath.Join(path, "aa-1.json"), 0o600))
-	must(os.Chown(filepath.Join(path, "aa-1.json"), 65534, 65534))
-	if _, _, err := c.Load(t.Context(), "aa-1"); err == nil || !strings.Contains(err.Error(), "belongs to another user (id 65534)") {
-		t.Errorf("another user's file: %v", err)
-	}
-}
-
-// A damaged file is an empty one, and is replaced.
-func TestDirDamaged(t *testing.T) {
-	c, path := dirCache(t)
-	put(t, c, "aa-1", "one")
-	file := filepath.Join(path, "aa-1.json")
-	whole, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for n := range len(whole) {
-		if err := os.WriteFile(file, whole[:n], 0o600); err != nil {
-			t.Fatal(err)
-		}
-		equal(t, "token", load(t, c, "aa-1"), "")
-	}
-	for _, text := range []string{"\x00\x00\x00", "[]", `{"access_token":1}`, `{"access_token":"a","expires":"soon"}`, strings.Repeat(" ", 1<<20) + "{}"} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		equal(t, "token", load(t, c, "aa-1"), "")
-	}
-	if err := os.WriteFile(filepath.Join(path, "aa-1.tmp"), []byte("left by a killed process"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	put(t, c, "aa-1", "two")
-	equal(t, "token", load(t, c, "aa-1"), "two")
-	var fields map[string]any
-	text, _ := os.ReadFile(file)
-	if err := json.Unmarshal(text, &fields); err != nil || fields["access_token"] != "two" {
-		t.Errorf("the file is %s", text)
-	}
-}
-
-func TestDirKeyIsNoPath(t *testing.T) {
-	c, _ := dirCache(t)
-	for _, key := range []string{"", "../aa", "aa/bb", `aa\bb`, "aa.bb", strings.Repeat("a", 161)} {
-		if _, _, err := c.Load(t.Context(), key); err == nil {
-			t.Errorf("the key %q was taken", key)
-		}
-	}
+func TestMemory(t *testing.T) {
+	cachetest.Run(t, func(*testing.T) client.Cache { return client.Memory() })
 }
 
 // A process that is killed while it writes leaves a whole token and no lock.
@@ -151,7 +56,7 @@ func TestDirKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = cmd.Wait()
-		c, err := client.Dir(filepath.Join(dir, "cache"))
+		c, err := dircache.Open(filepath.Join(dir, "cache"))
 		if err != nil {
 			t.Fatal(err)
 		}

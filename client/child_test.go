@@ -19,6 +19,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/cachetest"
+	"github.com/counterfoil/counterfoil/client/dircache"
 	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/provider"
 )
@@ -54,7 +55,7 @@ func child(mode string) {
 	roots.AppendCertsFromPEM(cert)
 	p, err := provider.Builtin("altrata")
 	must(err)
-	cache, err := client.Dir(filepath.Join(dir, "cache"))
+	cache, err := dircache.Open(filepath.Join(dir, "cache"))
 	must(err)
 	file := func(name string) client.SecretFunc {
 		return func(context.Context) (counterfoil.Secret, error) {

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -458,91 +455,4 @@ func TestSlowAnswerMakesNoTokenLiveLonger(t *testing.T) {
 	token := w.tokenOf(w.oauth2())
 	equal(t, "issued", token.Issued, theStart)
 	equal(t, "end", token.Expires, theStart.Add(time.Hour))
-}
-
-// TestDirTakesNoSuchToken has a row for each thing that no token can be.
-func TestDirTakesNoSuchToken(t *testing.T) {
-	c, path := dirCache(t)
-	now := time.Now()
-	for _, row := range []struct {
-		name            string
-		value           string
-		issued, expires time.Duration
-		good            bool
-	}{
-		{"a good one", "a", -time.Minute, time.Hour, true},
-		{"30 days", "a", -time.Minute, 30*24*time.Hour - time.Minute, true},
-		{"more than 30 days", "a", -time.Minute, 30*24*time.Hour - time.Minute + time.Second, false},
-		{"no value", "", -time.Minute, time.Hour, false},
-		{"got in a minute", "a", time.Minute, time.Hour, false},
-		{"no life", "a", -time.Minute, -time.Minute, false},
-		{"ended before it was got", "a", -time.Minute, -time.Hour, false},
-	} {
-		text := fmt.Sprintf(`{"access_token":%q,"token_type":"Bearer","issued":%q,"expires":%q}`, row.value,
-			now.Add(row.issued).Format(time.RFC3339Nano), now.Add(row.expires).Format(time.RFC3339Nano))
-		must(os.WriteFile(filepath.Join(path, "aa-1.json"), []byte(text), 0o600))
-		_, ok, err := c.Load(t.Context(), "aa-1")
-		must(err)
-		equal(t, row.name, ok, row.good)
-	}
-	long := strings.Repeat("a", 160)
-	put(t, c, long, "one")
-	equal(t, "under the longest key", load(t, c, long), "one")
-}
-
-// What else is in the directory is left alone.
-func TestDirLeavesStrangersFilesAlone(t *testing.T) {
-	c, path := dirCache(t)
-	put(t, c, "aa-1", "one")
-	for _, name := range []string{"README.json", "aa-9.txt", "notes"} {
-		must(os.WriteFile(filepath.Join(path, name), []byte("x"), 0o600))
-	}
-	must(c.Clear(t.Context(), ""))
-	equal(t, "files", namesIn(t, path), "README.json aa-1.lock aa-9.txt notes")
-}
-
-// A token that cannot be stored is returned with the error, and leaves nothing.
-func TestDirThatCannotStore(t *testing.T) {
-	c, path := dirCache(t)
-	must(os.MkdirAll(filepath.Join(path, "aa-1.json", "x"), 0o700))
-	got, err := c.Renew(t.Context(), "aa-1", cachetest.Fetch(func(context.Context) (counterfoil.Token, error) { return cachetest.Token("one"), nil }))
-	equal(t, "token", got.Value.Reveal(), "one")
-	if err == nil {
-		t.Error("no error")
-	}
-	equal(t, "files", namesIn(t, path), "aa-1.json aa-1.lock")
-}
-
-// A cache that is used for long keeps no files open.
-func TestDirKeepsNoFilesOpen(t *testing.T) {
-	const own = "/proc/self/fd"
-	if _, err := os.Stat(own); err != nil {
-		t.Skip("this system does not list a process's open files: ", err)
-	}
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would close them
-	c, path := dirCache(t)
-	count := func() int { return len(strings.Fields(namesIn(t, own))) }
-	use := func() {
-		for i := range 3 {
-			key := fmt.Sprint("aa-", i)
-			put(t, c, key, "one")
-			equal(t, "token", load(t, c, key), "one")
-			must(c.Drop(t.Context(), key, counterfoil.Token{Value: "two"}))
-			must(c.Drop(t.Context(), key, counterfoil.Token{Value: "one"}))
-			put(t, c, key, "two") // and sweeps the others, of which some have none
-		}
-		must(c.Clear(t.Context(), "aa"))
-		if _, err := client.Dir(path); err != nil {
-			t.Fatal(err)
-		}
-		_, _ = client.Dir(filepath.Join(path, "aa-0.lock"))
-	}
-	use()
-	before := count()
-	for range 10 {
-		use()
-	}
-	if after := count(); after > before+3 {
-		t.Errorf("%d files are open, %d were before", after, before)
-	}
 }

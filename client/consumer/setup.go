@@ -10,6 +10,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/credential/resolver"
+	"github.com/counterfoil/counterfoil/client/dircache"
 	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/internal/trust"
 	"github.com/counterfoil/counterfoil/provider"
@@ -110,9 +111,9 @@ func (c *Config) Cache() (client.Cache, error) {
 		}
 		path = filepath.Join(user, "counterfoil", "tokens")
 	}
-	cache, err := client.Dir(path)
+	cache, err := dircache.Open(path)
 	if err != nil {
-		return nil, failed(unprefixed{err})
+		return nil, failed(err)
 	}
 	c.cache = cache
 	return cache, nil

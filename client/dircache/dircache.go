@@ -1,4 +1,17 @@
-package client
+// Package dircache is a client.Cache in a directory, for the processes of one
+// user on one machine, consecutive or concurrent.
+//
+// Whenever it uses the directory it refuses one that other users can read or that
+// is not the user's own: the path may change. Each token is a JSON file that only
+// the user can read; a file that others can read is refused, never used. A file
+// is replaced in one step, so if a process is killed or a machine loses power,
+// the file holds the old token or the new one, and the new one once it was
+// stored. A damaged file counts as empty, and so does a token with impossible
+// times: obtained later than now by the machine's clock, expired before it was
+// obtained, or with a lifetime over 30 days. Each key has a lock file that the
+// operating system unlocks when its holder ends. Storing a token removes some of
+// the files of keys whose tokens have expired.
+package dircache
 
 import (
 	"context"
@@ -16,28 +29,17 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/files"
 )
 
-// Dir returns a cache in the directory path, for the processes of one user on
-// one machine. It makes the directory. Whenever it uses the directory it refuses
-// one that other users can read or that is not the user's own: the path may
-// change. A relative path is resolved against the current working directory.
-//
-// Each token is a JSON file that only the user can read; a file that others can
-// read is refused, never used. A file is replaced in one step, so if a process
-// is killed or a machine loses power, the file holds the old token or the new
-// one, and the new one once it was stored. A damaged file counts as empty, and
-// so does a token with impossible times: obtained later than now by the
-// machine's clock, expired before it was obtained, or with a lifetime over 30
-// days. Each key has a lock file that the operating system unlocks when its
-// holder ends. Storing a token removes some of the files of keys whose tokens
-// have expired.
-func Dir(path string) (Cache, error) {
+// Open returns the cache in the directory path, which it makes. A relative path
+// is resolved against the current working directory.
+func Open(path string) (client.Cache, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
-		return nil, fmt.Errorf("client: find cache directory: %w", err)
+		return nil, fmt.Errorf("find cache directory: %w", err)
 	}
 	d := dir(path)
 	root, err := d.open()
@@ -51,8 +53,10 @@ func Dir(path string) (Cache, error) {
 type dir string
 
 const (
-	// maxCacheFile bounds a file of the cache, in bytes.
-	maxCacheFile = 2 * maxResponse
+	// maxFile bounds a file of the cache, in bytes: twice a token response.
+	maxFile = 128 << 10
+	// maxLifetime is the longest that a Source lets a token live.
+	maxLifetime = 30 * 24 * time.Hour
 	// lockPoll is how often a lock that another process holds is tried.
 	lockPoll = 10 * time.Millisecond
 	// maxAhead is how far in the future a token may have been obtained:
@@ -70,14 +74,14 @@ const (
 // meanwhile.
 func (d dir) open() (*os.Root, error) {
 	if err := files.MkdirAll(string(d), 0o700); err != nil {
-		return nil, fmt.Errorf("client: make cache directory: %w", err)
+		return nil, fmt.Errorf("make cache directory: %w", err)
 	}
 	if info, err := os.Lstat(string(d)); err != nil || !info.IsDir() {
-		return nil, errors.Join(fmt.Errorf("client: the cache %s is not a directory", d), err)
+		return nil, errors.Join(fmt.Errorf("the cache %s is not a directory", d), err)
 	}
 	root, err := os.OpenRoot(string(d))
 	if err != nil {
-		return nil, fmt.Errorf("client: open cache directory: %w", err)
+		return nil, fmt.Errorf("open cache directory: %w", err)
 	}
 	info, err := root.Stat(".")
 	if err == nil {
@@ -85,7 +89,7 @@ func (d dir) open() (*os.Root, error) {
 	}
 	if err != nil {
 		_ = root.Close()
-		return nil, fmt.Errorf("client: cache directory %s: %w: run chmod 700 on it, or name another", d, err)
+		return nil, fmt.Errorf("cache directory %s: %w: run chmod 700 on it, or name another", d, err)
 	}
 	return root, nil
 }
@@ -117,7 +121,7 @@ func (st *stored) token() (counterfoil.Token, bool) {
 // checkKey refuses a key that could be a path.
 func checkKey(key string) error {
 	if key == "" || len(key) > 160 || strings.Trim(key, "0123456789abcdef-") != "" {
-		return errors.New("client: the key of a cache entry must be hexadecimal digits and hyphens")
+		return errors.New("the key of a cache entry must be hexadecimal digits and hyphens")
 	}
 	return nil
 }
@@ -142,7 +146,7 @@ func loadFile(root *os.Root, key string) (counterfoil.Token, bool, error) {
 		return none, false, nil
 	}
 	if err != nil {
-		return none, false, fmt.Errorf("client: read cached token: %w", err)
+		return none, false, fmt.Errorf("read cached token: %w", err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
@@ -151,12 +155,12 @@ func loadFile(root *os.Root, key string) (counterfoil.Token, bool, error) {
 	}
 	if err != nil {
 		return none, false, fmt.Errorf(
-			"client: cached token %s: %w: remove the file, and rotate the secret if others use this machine",
+			"cached token %s: %w: remove the file, and rotate the secret if others use this machine",
 			filepath.Join(root.Name(), key+".json"), err,
 		)
 	}
 	var st stored
-	text, err := io.ReadAll(io.LimitReader(f, maxCacheFile))
+	text, err := io.ReadAll(io.LimitReader(f, maxFile))
 	if err != nil || json.Unmarshal(text, &st) != nil {
 		return none, false, nil // damaged: treated as missing
 	}
@@ -164,13 +168,13 @@ func loadFile(root *os.Root, key string) (counterfoil.Token, bool, error) {
 	return t, ok, nil
 }
 
-func (d dir) Renew(ctx context.Context, key string, r Renewal) (counterfoil.Token, error) {
+func (d dir) Renew(ctx context.Context, key string, r client.Renewal) (counterfoil.Token, error) {
 	if current, ok, err := d.Load(ctx, key); err == nil && ok && r.Accept(current) {
 		return current, nil
 	}
 	l, err := d.lock(ctx, key)
 	if _, away := errors.AsType[*fs.PathError](err); away { // the disk is full or gone; the file is not readable by others
-		err = fmt.Errorf("%w: %w", ErrCacheLost, err)
+		err = fmt.Errorf("%w: %w", client.ErrCacheLost, err)
 	}
 	if err != nil {
 		return counterfoil.Token{}, err
@@ -219,7 +223,7 @@ func (d dir) Clear(ctx context.Context, prefix string) error {
 	defer root.Close()
 	keys, err := keysIn(root, -1)
 	if err != nil {
-		return fmt.Errorf("client: clear cache: %w", err)
+		return fmt.Errorf("clear cache: %w", err)
 	}
 	for _, key := range keys {
 		if !strings.HasPrefix(key, prefix) {
@@ -236,7 +240,7 @@ func (d dir) Clear(ctx context.Context, prefix string) error {
 		}
 	}
 	if err := syncEntries(root); err != nil {
-		return fmt.Errorf("client: clear cache: %w", err)
+		return fmt.Errorf("clear cache: %w", err)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package client_test
+package dircache_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/cachetest"
+	"github.com/counterfoil/counterfoil/client/dircache"
 	"github.com/counterfoil/counterfoil/internal/disktest"
 )
 
@@ -25,19 +26,19 @@ func renew(c client.Cache, value string) error {
 // back.
 func restored(t *testing.T, disk *disktest.Disk, fate uint64) string {
 	t.Helper()
-	c, err := client.Dir(filepath.Join(disk.Restored(fate), "deep", "cache"))
+	c, err := dircache.Open(filepath.Join(disk.Restored(fate), "deep", "cache"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return load(t, c, "aa-1")
+	return cachetest.Load(t, c, "aa-1")
 }
 
 // A loss of power at any moment leaves the old token or the new one, never half of
 // one, and the new one once it was stored.
-func TestDirPowerCut(t *testing.T) {
+func TestPowerCut(t *testing.T) {
 	for n, stored := 0, false; !stored; n++ {
 		disk := disktest.New(t, "")
-		c, err := client.Dir(filepath.Join(disk.Path, "deep", "cache"))
+		c, err := dircache.Open(filepath.Join(disk.Path, "deep", "cache"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,9 +60,9 @@ func TestDirPowerCut(t *testing.T) {
 }
 
 // Tokens that were cleared do not come back with the power.
-func TestDirClearPowerCut(t *testing.T) {
+func TestClearPowerCut(t *testing.T) {
 	disk := disktest.New(t, "")
-	c, err := client.Dir(filepath.Join(disk.Path, "deep", "cache"))
+	c, err := dircache.Open(filepath.Join(disk.Path, "deep", "cache"))
 	if err := errors.Join(err, renew(c, "old"), c.Clear(t.Context(), "")); err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package client
+package dircache
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// locked is a key of a Dir that this process holds, and the directory that its
+// locked is a key that this process holds, and the directory that its
 // lock is in.
 type locked struct {
 	key  string
@@ -38,7 +38,7 @@ func (d dir) lock(ctx context.Context, key string) (*locked, error) {
 		case <-poll.C:
 		}
 	}
-	return nil, fmt.Errorf("client: lock cached token: %w", context.Cause(ctx))
+	return nil, fmt.Errorf("lock cached token: %w", context.Cause(ctx))
 }
 
 // tryLock returns nil if another process holds the lock of key. A lock counts
@@ -62,7 +62,7 @@ func (d dir) tryLock(key string) (*locked, error) {
 	}
 	l.unlock()
 	if err != nil {
-		return nil, fmt.Errorf("client: lock cached token: %w", err)
+		return nil, fmt.Errorf("lock cached token: %w", err)
 	}
 	return nil, nil
 }
@@ -93,11 +93,11 @@ func (l *locked) write(t counterfoil.Token) error {
 	}
 	temp := l.key + ".tmp"
 	if err := l.root.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) { // a killed process may have left one
-		return fmt.Errorf("client: store token: %w", err)
+		return fmt.Errorf("store token: %w", err)
 	}
 	f, err := l.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return fmt.Errorf("client: store token: %w", err)
+		return fmt.Errorf("store token: %w", err)
 	}
 	_, err = f.Write(text)
 	err = errors.Join(err, f.Sync(), f.Close())
@@ -109,7 +109,7 @@ func (l *locked) write(t counterfoil.Token) error {
 	}
 	if err != nil {
 		_ = l.root.Remove(temp)
-		return fmt.Errorf("client: store token: %w", err)
+		return fmt.Errorf("store token: %w", err)
 	}
 	return nil
 }
@@ -128,7 +128,7 @@ func syncEntries(root *os.Root) error {
 func (l *locked) remove() error {
 	for _, ext := range []string{".json", ".tmp"} {
 		if err := l.root.Remove(l.key + ext); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("client: remove cached token: %w", err)
+			return fmt.Errorf("remove cached token: %w", err)
 		}
 	}
 	return nil
