@@ -150,7 +150,7 @@ func TestAnswerThatDrips(t *testing.T) {
 			done <- err
 		}()
 		w.eventually("the call is made again", func() bool {
-			if strings.Contains(ownGoroutines(), "(*Source).ended") || strings.Contains(ownGoroutines(), "Sleep") {
+			if strings.Contains(ownGoroutines(), "counterfoil/client.ended(") || strings.Contains(ownGoroutines(), "Sleep") {
 				w.clock.Turn(time.Second)
 			}
 			select {

@@ -5,15 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
-	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/provider"
 )
 
 // Cache holds tokens for the Sources that share it, in one process or many. A
@@ -71,28 +67,6 @@ var ErrCacheLost = errors.New("the shared token cache cannot be reached")
 func KeyPrefix(clientID string) string {
 	sum := sha256.Sum256([]byte(clientID))
 	return hex.EncodeToString(sum[:])
-}
-
-// cacheKey returns the key of the token that c describes. Sources share a token
-// if they name the same endpoint, client, scopes and resources (in any order),
-// further parameters and tenant, and bind it to the same key and certificate,
-// named by their thumbprints. Where a new token replaces the old one the tenant
-// does not count: a token for each tenant would replace the others. Secrets do
-// not count, so that rotation keeps the token.
-func cacheKey(c *Config, tokenURL *url.URL, key, certificate string) string {
-	tenant := c.Tenant
-	if c.Provider.TokenEndpoint.Policy == provider.Replace {
-		tenant = ""
-	}
-	parts := []string{
-		tokenURL.String(), strings.Join(slices.Sorted(slices.Values(c.Scopes)), " "), tenant,
-		strings.Join(slices.Sorted(slices.Values(c.Resources)), " "), c.Parameters.Encode(), key, certificate,
-	}
-	h := sha256.New()
-	for _, p := range parts {
-		fmt.Fprintf(h, "%d:%s", len(p), p)
-	}
-	return KeyPrefix(c.ClientID) + "-" + hex.EncodeToString(h.Sum(nil))
 }
 
 // Memory returns a cache in memory, for the Sources of one process.

@@ -2,12 +2,15 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
-	stdpath "path"
 	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/clock"
 )
 
 // Client returns an http.Client whose requests are calls of the API, each
@@ -25,29 +28,68 @@ func (s *Source) HTTP() http.RoundTripper { return s.cfg.HTTP }
 // in place of a URL; for a GraphQL API the empty path is the API itself. A path
 // may have a query. A path that leads outside the base URL is refused.
 func (s *Source) NewRequest(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
-	if s.apiURL == nil {
-		return nil, fmt.Errorf(
-			"client: %s is missing, and the description has none: without it this Source makes no calls",
-			s.cfg.field("APIURL"),
-		)
+	return s.calls.request(ctx, method, path, body)
+}
+
+// Check gets a token, then makes the harmless call that the description names,
+// once. It ends after Config.Timeout at the latest.
+func (s *Source) Check(ctx context.Context) Health {
+	ctx, cancel := clock.WithTimeout(ctx, s.cfg.Clock, s.cfg.Timeout)
+	defer cancel()
+	return s.check(ctx)
+}
+
+// check is Check until ctx ends.
+func (s *Source) check(ctx context.Context) Health {
+	h := Health{Status: "healthy", Authentication: "ok", APIConnectivity: "ok"}
+	if _, err := s.Token(ctx); err != nil {
+		h = Health{Status: "unhealthy", Error: fmt.Sprintf("authentication: %v", err), AuthenticationErr: err}
+	} else if err := s.healthCall(ctx); err != nil {
+		h = Health{Status: "unhealthy", Error: fmt.Sprintf("api_connectivity: %v", err), APIErr: err}
 	}
-	ref, err := url.Parse(path)
-	if err != nil || ref.IsAbs() || ref.Host != "" || ref.User != nil {
-		return nil, fmt.Errorf("client: %q is not a path below the API's base URL", path)
-	}
-	u := *s.apiURL
-	if u.Path == "" {
-		u.Path = "/"
-	}
-	if ref.Path != "" {
-		base := strings.TrimSuffix(u.Path, "/")
-		u = *u.JoinPath(ref.EscapedPath())
-		if clean := stdpath.Clean(u.Path); clean != base && !strings.HasPrefix(clean, base+"/") {
-			return nil, fmt.Errorf("client: %q leads outside the API's base URL", path)
+	h.Timestamp = s.cfg.Clock.Now().UTC().Truncate(time.Second)
+	return h
+}
+
+// HealthHandler answers GET and HEAD with a [Health] in JSON: 200 when healthy,
+// 503 when not. All handlers of a Source share one check at a time, which
+// continues if a prober disconnects, and its result for 5 s, so that probes
+// cannot exhaust the API's limit. The error says what failed, without the cause
+// that a transport, a resolver or a secret store gave, because causes name
+// internal hosts and paths: Config.OnEvent and [Source.Check] report them.
+func (s *Source) HealthHandler() http.Handler {
+	return s.health
+}
+
+// healthCall makes the description's call. Every error is a *counterfoil.Error.
+func (s *Source) healthCall(ctx context.Context) error {
+	if s.calls.api == nil || s.calls.api.Health.Method == "" {
+		return &counterfoil.Error{
+			Reason:  counterfoil.InvalidRequest,
+			Message: fmt.Sprintf("the description of %s names no health call", s.cfg.Provider.Name),
 		}
 	}
-	if ref.RawQuery != "" {
-		u.RawQuery = ref.RawQuery
+	call := s.calls.api.Health
+	req, err := s.NewRequest(ctx, call.Method, call.Path, strings.NewReader(call.Body))
+	if err != nil {
+		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: err.Error()}
 	}
-	return http.NewRequestWithContext(ctx, method, u.String(), body)
+	resp, err := (&Transport{Source: s, once: true}).RoundTrip(req) // a probe reports the current state, without retries
+	if err != nil {
+		return s.noAnswer(err)
+	}
+	defer resp.Body.Close()
+	if err := judge(s.calls.api, resp); err != nil {
+		return s.noAnswer(err)
+	}
+	return nil
+}
+
+// noAnswer makes an Error of the error that a call returned in place of a
+// response.
+func (s *Source) noAnswer(err error) error {
+	if e, ok := errors.AsType[*counterfoil.Error](err); ok {
+		return e
+	}
+	return &counterfoil.Error{Reason: counterfoil.Unavailable, Err: err, Message: "the API cannot be reached at " + s.calls.url.Host}
 }

@@ -6,14 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
 	"unicode"
-
-	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/provider"
 )
 
 // shownIn reports whether text discloses any of the credentials, as they are or
@@ -38,22 +34,6 @@ func (c credentials) shownIn(text string) bool {
 		}
 	}
 	return false
-}
-
-// unshown returns err of a call unchanged, unless its text discloses a
-// credential of the call: net/http quotes an answer that it cannot parse, which
-// may be an echo.
-func (s *Source) unshown(call *http.Request, h *held, err error) error {
-	c := credentials{secret: h.token.Value, proof: counterfoil.Secret(call.Header.Get(proofHeader))}
-	for _, ch := range s.headers {
-		if ch.from == provider.HeaderFromAPIKey {
-			c.apiKey = counterfoil.Secret(call.Header.Get(ch.name))
-		}
-	}
-	if c.shownIn(err.Error()) {
-		return errWithheld
-	}
-	return err
 }
 
 var errWithheld = errors.New("the transport's error is withheld, because it contains a credential")

@@ -8,12 +8,12 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client/internal/clocks"
-	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/client/internal/flight"
 	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/provider"
 )
@@ -44,14 +44,9 @@ type Health struct {
 	APIErr            error `json:"-"`
 }
 
-const (
-	// reuseHealth is how long a result of the HealthHandler is reused: probes
-	// cost the API at most twelve calls a minute.
-	reuseHealth = 5 * time.Second
-	// healthFlight is the flight of the check that all probes share; that of the
-	// token is "".
-	healthFlight = "health"
-)
+// reuseHealth is how long a result of the HealthHandler is reused: probes cost the
+// API at most twelve calls a minute.
+const reuseHealth = 5 * time.Second
 
 // checked is a Health and when it was obtained.
 type checked struct {
@@ -59,84 +54,71 @@ type checked struct {
 	at     time.Time
 }
 
-// Check gets a token, then makes the harmless call that the description names,
-// once. It ends after Config.Timeout at the latest.
-func (s *Source) Check(ctx context.Context) Health {
-	ctx, cancel := clock.WithTimeout(ctx, s.cfg.Clock, s.cfg.Timeout)
-	defer cancel()
-	h := Health{Status: "healthy", Authentication: "ok", APIConnectivity: "ok"}
-	if _, err := s.Token(ctx); err != nil {
-		h = Health{Status: "unhealthy", Error: fmt.Sprintf("authentication: %v", err), AuthenticationErr: err}
-	} else if err := s.healthCall(ctx); err != nil {
-		h = Health{Status: "unhealthy", Error: fmt.Sprintf("api_connectivity: %v", err), APIErr: err}
+// health is the check that all HealthHandlers of a Source share.
+type health struct {
+	check  func(context.Context) Health
+	clock  counterfoil.Clock
+	flight flight.Flight[Health]
+	last   atomic.Pointer[checked] // nil until there was one
+}
+
+func newHealth(c *Config, check func(context.Context) Health) *health {
+	return &health{check: check, clock: c.Clock, flight: flight.Flight[Health]{Clock: c.Clock, Limit: c.Timeout}}
+}
+
+func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "use GET or HEAD", http.StatusMethodNotAllowed)
+		return
 	}
-	h.Timestamp = s.cfg.Clock.Now().UTC().Truncate(time.Second)
-	return h
+	found := h.shared(r.Context())
+	body, err := json.Marshal(found)
+	if err != nil {
+		http.Error(w, "the health has no JSON form", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
+	if found.Status != "healthy" {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_, _ = w.Write(append(body, '\n'))
 }
 
-// HealthHandler answers GET and HEAD with a [Health] in JSON: 200 when healthy,
-// 503 when not. All handlers of a Source share one check at a time, which
-// continues if a prober disconnects, and its result for 5 s, so that probes
-// cannot exhaust the API's limit. The error says what failed, without the cause
-// that a transport, a resolver or a secret store gave, because causes name
-// internal hosts and paths: Config.OnEvent and [Source.Check] report them.
-func (s *Source) HealthHandler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			http.Error(w, "use GET or HEAD", http.StatusMethodNotAllowed)
-			return
-		}
-		h := s.sharedHealth(r.Context())
-		body, err := json.Marshal(h)
-		if err != nil {
-			http.Error(w, "the health has no JSON form", http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
-		if h.Status != "healthy" {
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}
-		_, _ = w.Write(append(body, '\n'))
-	})
-}
-
-// sharedHealth returns the last health, or that of the check under way. If ctx
-// ends first, for example by a time limit in front of the handler, it returns an
+// shared returns the last health, or that of the check under way. If ctx ends
+// first, for example by a time limit in front of the handler, it returns an
 // unhealthy one.
-func (s *Source) sharedHealth(ctx context.Context) Health {
-	if h, ok := s.recentHealth(); ok {
-		return h
+func (h *health) shared(ctx context.Context) Health {
+	if found, ok := h.recent(); ok {
+		return found
 	}
-	flight := s.flights.DoChan(healthFlight, func() (any, error) {
-		if h, ok := s.recentHealth(); ok {
-			return h, nil // of the flight that has just ended
+	found, err := h.flight.Wait(ctx, func(ctx context.Context) (Health, error) {
+		if found, ok := h.recent(); ok {
+			return found, nil // of the flight that has just ended
 		}
-		h := s.Check(context.Background())
-		h.Error = h.outside()
-		s.health.Store(&checked{h, s.cfg.Clock.Now()})
-		return h, nil
+		found := h.check(ctx)
+		found.Error = found.outside()
+		h.last.Store(&checked{found, h.clock.Now()})
+		return found, nil
 	})
-	select {
-	case r := <-flight:
-		return r.Val.(Health)
-	case <-ctx.Done():
+	if err != nil {
 		return Health{
 			Status:    "unhealthy",
 			Error:     "check: not finished when the probe ended",
-			Timestamp: s.cfg.Clock.Now().UTC().Truncate(time.Second),
+			Timestamp: h.clock.Now().UTC().Truncate(time.Second),
 		}
 	}
+	return found
 }
 
-func (s *Source) recentHealth() (Health, bool) {
-	c := s.health.Load()
+func (h *health) recent() (Health, bool) {
+	c := h.last.Load()
 	if c == nil {
 		return Health{}, false
 	}
-	return c.health, clocks.Within(s.cfg.Clock.Now(), c.at, reuseHealth)
+	return c.health, clocks.Within(h.clock.Now(), c.at, reuseHealth)
 }
 
 // outside returns Error without causes.
@@ -159,28 +141,12 @@ func (h Health) outside() string {
 	return ""
 }
 
-// healthCall makes the description's call. Every error is a *counterfoil.Error.
-func (s *Source) healthCall(ctx context.Context) error {
-	if s.api == nil || s.api.Health.Method == "" {
-		return &counterfoil.Error{
-			Reason:  counterfoil.InvalidRequest,
-			Message: fmt.Sprintf("the description of %s names no health call", s.cfg.Provider.Name),
-		}
-	}
-	call := s.api.Health
-	req, err := s.NewRequest(ctx, call.Method, call.Path, strings.NewReader(call.Body))
-	if err != nil {
-		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: err.Error()}
-	}
-	resp, err := (&Transport{Source: s, once: true}).RoundTrip(req) // a probe reports the current state, without retries
-	if err != nil {
-		return s.noAnswer(err)
-	}
-	defer resp.Body.Close()
+// judge says what is wrong with the answer to a health call of api.
+func judge(api *provider.API, resp *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	switch reason := s.api.Reason(resp.StatusCode, body); {
+	switch reason := api.Reason(resp.StatusCode, body); {
 	case err != nil:
-		return s.noAnswer(err)
+		return err
 	case reason != "":
 		return &counterfoil.Error{
 			Reason:  reason,
@@ -190,7 +156,7 @@ func (s *Source) healthCall(ctx context.Context) error {
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return &counterfoil.Error{Status: resp.StatusCode, Message: fmt.Sprintf("the API answers %d", resp.StatusCode)}
 	}
-	if s.api.Kind != provider.GraphQL {
+	if api.Kind != provider.GraphQL {
 		return nil
 	}
 	var answer struct {
@@ -201,13 +167,4 @@ func (s *Source) healthCall(ctx context.Context) error {
 			Message: fmt.Sprintf("the API answers %d, but with GraphQL errors or no JSON", resp.StatusCode)}
 	}
 	return nil
-}
-
-// noAnswer makes an Error of the error that a call returned in place of a
-// response.
-func (s *Source) noAnswer(err error) error {
-	if e, ok := errors.AsType[*counterfoil.Error](err); ok {
-		return e
-	}
-	return &counterfoil.Error{Reason: counterfoil.Unavailable, Err: err, Message: "the API cannot be reached at " + s.apiURL.Host}
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -68,9 +69,22 @@ func stays(err error) bool {
 	return ok && !passes(proxy.Status)
 }
 
-// through names the proxy that requests to u go through; "" for none.
-func (s *Source) through(u *url.URL) string {
-	t, ok := s.cfg.HTTP.(*http.Transport)
+// isUntrusted reports whether err is that of a server's certificate.
+func isUntrusted(err error) bool {
+	certificate, pin := new(tls.CertificateVerificationError), new(PinError)
+	return errors.As(err, &certificate) || errors.As(err, &pin)
+}
+
+// refusesCertificate reports whether err is the peer's TLS alert about this
+// side's certificate (RFC 8446 section 6.2).
+func refusesCertificate(err error) bool {
+	alert, ok := errors.AsType[*net.OpError](err)
+	return ok && alert.Op == "remote error" && strings.Contains(alert.Err.Error(), "certificate")
+}
+
+// through names the proxy that rt sends requests to u through; "" for none.
+func through(rt http.RoundTripper, u *url.URL) string {
+	t, ok := rt.(*http.Transport)
 	if !ok || t.Proxy == nil {
 		return ""
 	}
@@ -80,9 +94,6 @@ func (s *Source) through(u *url.URL) string {
 	}
 	return " through the proxy " + proxy.Host
 }
-
-// permanent reports whether Config says that err is permanent.
-func (s *Source) permanent(err error) bool { return s.cfg.Permanent != nil && s.cfg.Permanent(err) }
 
 // environmentProxy is http.ProxyFromEnvironment, except for a URL that cannot be
 // parsed: that function would use another URL, or connect directly.
@@ -108,4 +119,30 @@ func isProxy(value string) bool {
 	}
 	u, err := url.Parse(value)
 	return err == nil && u.Hostname() != "" && isPort(u.Port()) && slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme)
+}
+
+// isPort reports whether the port of a URL can be one; it may be missing.
+func isPort(s string) bool {
+	port, err := strconv.ParseUint(s, 10, 16)
+	return s == "" || err == nil && port > 0
+}
+
+// passes reports whether a status means that the same request may succeed later.
+func passes(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// transient reports whether a response or an error means that the same call may
+// succeed later.
+func (c *Config) transient(resp *http.Response, err error) bool {
+	if err == nil {
+		return passes(resp.StatusCode)
+	}
+	return !c.permanent(err) && !isUntrusted(err) && !stays(err) && !refusesCertificate(err) &&
+		!strings.Contains(err.Error(), "net/http: invalid ")
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -18,10 +17,6 @@ const (
 	// maxOutage bounds it for transient failures while there is no token: calls
 	// that fail meanwhile could succeed.
 	maxOutage = 16 * time.Second
-	// changesPerMinute bounds how often a refusal is forgotten because the
-	// credentials have changed: credentials that differ each time they are read
-	// must not cause a loop either.
-	changesPerMinute = 5
 )
 
 // refusal is a remembered failure, so that a request that cannot succeed is not
@@ -33,18 +28,13 @@ type refusal struct {
 	credentials [32]byte
 }
 
-// remember keeps err for a time that doubles with each one in a row, or for as
-// long as the provider asked. While an old token is valid, a transient failure
-// is not kept: pause delays the next attempt.
-func (s *Source) remember(err *counterfoil.Error, credentials [32]byte, serves bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := &s.refused
-	if r.credentials != credentials {
-		if s.changed.wait(s.cfg.Clock.Now()) == 0 {
-			r.pause = 0
-		}
-		r.credentials = credentials
+// after returns r after another failure at now, to be remembered for a time that
+// doubles with each one in a row, or for as long as the provider asked. fresh says
+// that other credentials begin anew. While an old token serves, a transient
+// failure is not kept: pauseAfter delays the next attempt.
+func (r refusal) after(err *counterfoil.Error, credentials [32]byte, now time.Time, fresh, serves bool) refusal {
+	if r.credentials != credentials && fresh {
+		r.pause = 0
 	}
 	wait := err.RetryAfter
 	switch {
@@ -55,90 +45,24 @@ func (s *Source) remember(err *counterfoil.Error, credentials [32]byte, serves b
 		r.pause = min(max(2*r.pause, minPause), maxOutage)
 		wait = max(wait, r.pause/2+rand.N(r.pause/2+1))
 	}
-	r.err, r.until = err, s.cfg.Clock.Now().Add(wait)
+	return refusal{err: err, until: now.Add(wait), pause: r.pause, credentials: credentials}
 }
 
-// remembered returns the failure that is still remembered for these credentials.
-// It does not apply to other credentials, unless they have changed too often
-// recently.
-func (s *Source) remembered(credentials [32]byte) *counterfoil.Error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := &s.refused
-	left := r.until.Sub(s.cfg.Clock.Now())
-	if r.err == nil || left <= 0 || r.credentials != credentials && s.changed.take(s.cfg.Clock.Now()) == 0 {
-		return nil
-	}
+// repeated returns the error of r while it is remembered, left longer.
+func (r refusal) repeated(left time.Duration) *counterfoil.Error {
 	err := *r.err
 	err.RetryAfter = left
 	err.Message = fmt.Sprintf("%s (remembered; next attempt in %s)", cmp.Or(err.Message, string(err.Reason)), left.Round(time.Millisecond))
 	return &err
 }
 
-// forget clears the remembered failure: a token was issued.
-func (s *Source) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.refused = refusal{}
-}
-
-// pause delays the next renewal after a failed one.
-func (s *Source) pause(err error) {
-	s.mu.Lock()
-	pause := min(minPause<<min(s.failures, 10), maxPause)
+// pauseAfter returns how long to wait after a renewal that failed with err, after
+// as many others.
+func pauseAfter(err error, failures int) time.Duration {
+	pause := min(minPause<<min(failures, 10), maxPause)
 	pause += rand.N(pause/2 + 1)
-	s.failures++
-	s.mu.Unlock()
 	if e, ok := errors.AsType[*counterfoil.Error](err); ok {
 		pause = max(pause, e.RetryAfter)
 	}
-	if h := s.held.Load(); h != nil {
-		next := s.cfg.Clock.Now().Add(pause)
-		h.until.Store(&next)
-	}
-}
-
-// stopped is failed for an error that prevented a request. Callers do not wait,
-// so it emits at most one event a second.
-func (s *Source) stopped(ctx context.Context, err *counterfoil.Error) error {
-	now := s.cfg.Clock.Now()
-	s.mu.Lock()
-	told := now.Before(s.toldUntil) && s.told == err.Reason
-	if !told {
-		s.told, s.toldUntil = err.Reason, now.Add(minPause)
-	}
-	s.mu.Unlock()
-	if told {
-		return err
-	}
-	return s.failed(ctx, err)
-}
-
-// failed emits an event for err and returns it.
-func (s *Source) failed(ctx context.Context, err *counterfoil.Error) error {
-	kind := counterfoil.EventTokenFailed
-	if err.Class() == counterfoil.Refused {
-		kind = counterfoil.EventTokenRefused
-	}
-	s.event(ctx, counterfoil.Event{Type: kind, Reason: err.Reason, Status: err.Status, Detail: err.Error()})
-	return err
-}
-
-// event passes e, as something that this Source has done now, to OnEvent.
-func (s *Source) event(ctx context.Context, e counterfoil.Event) {
-	if s.cfg.OnEvent == nil {
-		return
-	}
-	switch e.Type {
-	case counterfoil.EventTokenObtained, counterfoil.EventTokenRenewed:
-		e.Success = true
-	case counterfoil.EventTokenRequested:
-		e.Success = e.Reason == ""
-	}
-	e.Time, e.Realm, e.ClientID = s.cfg.Clock.Now(), s.cfg.Provider.Name, s.cfg.ClientID
-	e.Detail = e.Detail[:min(len(e.Detail), 512)]
-	if caller, ok := ctx.Value(callerKey{}).(context.Context); ok {
-		ctx = caller
-	}
-	s.cfg.OnEvent(ctx, e)
+	return pause
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -193,4 +194,54 @@ func (s *sending) Close() error {
 		return s.body.Close()
 	}
 	return nil
+}
+
+// maxRest is how much of an answer's body is read to end its call, in bytes.
+const maxRest = 64 << 10
+
+// ended reads the body of resp to its end, so that the connection can be reused,
+// and replaces it with what was read. It abandons a body that is long or slow if
+// that is certain not to be needed; otherwise ended is false, and the body can
+// be read on.
+func ended(ctx context.Context, c counterfoil.Clock, resp *http.Response, certain bool) bool {
+	if resp == nil {
+		return true
+	}
+	ctx, cancel := clock.WithTimeout(ctx, c, patience)
+	defer cancel()
+	body := resp.Body
+	stop := context.AfterFunc(ctx, func() { _ = body.Close() })
+	head, err := io.ReadAll(io.LimitReader(body, maxRest+1))
+	open := stop()
+	long := err == nil && len(head) > maxRest
+	if long && !certain && open {
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(head), body), body}
+		return false
+	}
+	if open {
+		_ = body.Close()
+	}
+	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(head), &cut{long || err != nil}))
+	return true
+}
+
+// cut ends a body: as abandoned, or properly.
+type cut struct{ early bool }
+
+func (c *cut) Read([]byte) (int, error) {
+	if c.early {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return 0, io.EOF
+}
+
+func closeBody(req *http.Request) { closeReader(req.Body) }
+
+func closeReader(r io.Closer) {
+	if r != nil {
+		_ = r.Close()
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,13 @@ import (
 
 // maxLifetime is the longest expires_in that is accepted as it is.
 const maxLifetime = 30 * 24 * time.Hour
+
+const (
+	// maxResponse bounds a token response, in bytes.
+	maxResponse = 64 << 10
+	// maxRetryAfter bounds the wait for a Retry-After.
+	maxRetryAfter = 60 * time.Second
+)
 
 // parseToken reads a successful token response (RFC 6749 section 5.1); its
 // Expires is relative to the zero time. It treats deviations from the RFC as follows:
@@ -117,4 +125,30 @@ func refusalWords(body []byte) (code, description string) {
 		description = ""
 	}
 	return code, description
+}
+
+// retryAfter reads a Retry-After (RFC 9110 section 10.2.3): seconds, or a date,
+// which is compared with the Date of the same response if it has one, because
+// the clocks may differ. An invalid value is 0, and no result exceeds
+// maxRetryAfter.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	value := h.Get("Retry-After")
+	if value == "" {
+		return 0
+	}
+	if strings.Trim(value, "0123456789") == "" {
+		n, err := strconv.Atoi(value)
+		if err != nil || n > int(maxRetryAfter/time.Second) {
+			return maxRetryAfter
+		}
+		return time.Duration(n) * time.Second
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	if date, err := http.ParseTime(h.Get("Date")); err == nil {
+		now = date
+	}
+	return min(max(at.Sub(now), 0), maxRetryAfter)
 }

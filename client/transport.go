@@ -1,22 +1,16 @@
 package client
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
-	"io"
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/internal/clock"
-	"github.com/counterfoil/counterfoil/provider"
 )
 
 // Transport is an [http.RoundTripper] that turns requests into calls of the
@@ -68,7 +62,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
-	if !sameOrigin(req.URL, s.apiURL) {
+	if !s.calls.own(req.URL) {
 		return cmp.Or(t.Base, s.cfg.HTTP).RoundTrip(req)
 	}
 	var done remedies
@@ -98,15 +92,15 @@ func (t *Transport) again(
 	req *http.Request, body *replay, h *held, done *remedies, resp *http.Response, err error,
 ) (*http.Response, error) {
 	s := t.Source
-	repeatable := sync.OnceValue(func() bool { return s.repeatable(req, body) })
-	for n, waits := 1, s.retries; ; n++ {
+	repeatable := sync.OnceValue(func() bool { return s.calls.repeats.allowed(req, body) })
+	for n, waits := 1, s.cfg.Retries; ; n++ {
 		var wait time.Duration
 		switch {
 		case err == nil && resp.StatusCode == http.StatusUnauthorized:
-			if !s.recoverFrom401(req.Context(), resp, h, done) || !body.possible() {
+			if !t.recoverFrom401(req.Context(), resp, h, done) || !body.possible() {
 				return resp, nil
 			}
-		case len(waits) > 0 && !t.once && req.Context().Err() == nil && s.failsForAWhile(resp, err) && body.possible() && repeatable():
+		case len(waits) > 0 && !t.once && req.Context().Err() == nil && s.cfg.transient(resp, err) && body.possible() && repeatable():
 			wait = waits[0] + rand.N(waits[0]/10+1)
 			if resp != nil {
 				wait = max(wait, retryAfter(resp.Header, s.cfg.Clock.Now()))
@@ -118,14 +112,14 @@ func (t *Transport) again(
 		default:
 			return resp, err
 		}
-		if !s.ended(req.Context(), resp, body == nil) {
+		if !ended(req.Context(), s.cfg.Clock, resp, body == nil) {
 			return resp, err
 		}
 		next, failure := body.again(req)
 		if failure != nil {
 			return resp, err
 		}
-		s.retried(req, n, resp, err, wait)
+		s.cfg.event(req.Context(), retried(req.Method, n, resp, err, wait))
 		if failure := s.cfg.Clock.Sleep(req.Context(), wait); failure != nil {
 			closeReader(next)
 			return nil, failure
@@ -146,38 +140,39 @@ func (t *Transport) again(
 
 // prepare makes the call of req with a token, when it is its turn.
 func (t *Transport) prepare(req *http.Request, done *remedies) (*held, *http.Request, error) {
-	h, err := t.Source.acquire(req.Context())
+	h, err := t.Source.turn(req.Context())
 	if err != nil {
 		return nil, nil, err
 	}
-	call, err := t.Source.addHeaders(req, h, done)
+	call, err := t.Source.calls.addHeaders(req, h, &done.proofs)
 	return h, call, err
 }
 
 // send makes one attempt with the transport that belongs to its token.
 func (t *Transport) send(call *http.Request, h *held) (*http.Response, error) {
-	resp, err := cmp.Or(t.Base, h.entry.base).RoundTrip(call)
+	resp, err := cmp.Or(t.Base, h.place.base).RoundTrip(call)
 	if err != nil {
-		return nil, t.Source.unshown(call, h, err)
+		return nil, t.Source.calls.unshown(call, h, err)
 	}
-	t.Source.learnFromResponse(resp)
+	t.Source.calls.proofs.hear(resp)
 	return resp, nil
 }
 
 // remedies are the ones that a call has tried after a 401.
 type remedies struct {
 	proof, token bool
-	proofs       proofs
+	proofs       attempts
 }
 
 // recoverFrom401 reports whether a call that was answered 401 should be
 // repeated: with another proof, or with another token than h's, which is
 // dropped. It tries each once.
-func (s *Source) recoverFrom401(ctx context.Context, resp *http.Response, h *held, done *remedies) bool {
-	if code := s.proofRefused(resp); code != "" { // another token would be sent with the same proofs
+func (t *Transport) recoverFrom401(ctx context.Context, resp *http.Response, h *held, done *remedies) bool {
+	s := t.Source
+	if code := s.calls.proofs.refused(resp); code != "" { // another token would be sent with the same proofs
 		tried := done.proof
 		done.proof = true
-		return !tried && s.provesBetter(code, resp, &done.proofs)
+		return !tried && s.calls.proofs.improve(code, resp, &done.proofs)
 	}
 	if done.token {
 		return false
@@ -188,15 +183,15 @@ func (s *Source) recoverFrom401(ctx context.Context, resp *http.Response, h *hel
 	return err == nil && fresh.token.Value != h.token.Value
 }
 
-// retried emits the event of a call that is repeated after wait.
-func (s *Source) retried(req *http.Request, n int, resp *http.Response, err error, wait time.Duration) {
+// retried is the event of a call that is repeated after wait.
+func retried(method string, n int, resp *http.Response, err error, wait time.Duration) counterfoil.Event {
 	e := counterfoil.Event{Type: counterfoil.EventCallRetried, Reason: counterfoil.Unavailable, Attempt: n + 1}
 	switch {
 	case err != nil:
-		e.Detail = fmt.Sprintf("%s: no answer, again in %s", req.Method, wait.Round(time.Millisecond))
+		e.Detail = fmt.Sprintf("%s: no answer, again in %s", method, wait.Round(time.Millisecond))
 	default:
 		e.Status = resp.StatusCode
-		e.Detail = fmt.Sprintf("%s: answered %d, again in %s", req.Method, e.Status, wait.Round(time.Millisecond))
+		e.Detail = fmt.Sprintf("%s: answered %d, again in %s", method, e.Status, wait.Round(time.Millisecond))
 	}
 	switch e.Status {
 	case http.StatusUnauthorized:
@@ -206,67 +201,7 @@ func (s *Source) retried(req *http.Request, n int, resp *http.Response, err erro
 	case http.StatusInternalServerError:
 		e.Reason = counterfoil.ServerError
 	}
-	s.event(req.Context(), e)
-}
-
-// passes reports whether a status means that the same request may succeed later.
-func passes(status int) bool {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
-}
-
-func (s *Source) failsForAWhile(resp *http.Response, err error) bool {
-	if err == nil {
-		return passes(resp.StatusCode)
-	}
-	return !s.permanent(err) && !isUntrusted(err) && !stays(err) && !refusesCertificate(err) &&
-		!strings.Contains(err.Error(), "net/http: invalid ")
-}
-
-// maxRest is how much of an answer's body is read to end its call, in bytes.
-const maxRest = 64 << 10
-
-// ended reads the body of resp to its end, so that the connection can be reused,
-// and replaces it with what was read. It abandons a body that is long or slow if
-// that is certain not to be needed; otherwise ended is false, and the body can
-// be read on.
-func (s *Source) ended(ctx context.Context, resp *http.Response, certain bool) bool {
-	if resp == nil {
-		return true
-	}
-	ctx, cancel := clock.WithTimeout(ctx, s.cfg.Clock, patience)
-	defer cancel()
-	body := resp.Body
-	stop := context.AfterFunc(ctx, func() { _ = body.Close() })
-	head, err := io.ReadAll(io.LimitReader(body, maxRest+1))
-	open := stop()
-	long := err == nil && len(head) > maxRest
-	if long && !certain && open {
-		resp.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.MultiReader(bytes.NewReader(head), body), body}
-		return false
-	}
-	if open {
-		_ = body.Close()
-	}
-	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(head), &cut{long || err != nil}))
-	return true
-}
-
-// cut ends a body: as abandoned, or properly.
-type cut struct{ early bool }
-
-func (c *cut) Read([]byte) (int, error) {
-	if c.early {
-		return 0, io.ErrUnexpectedEOF
-	}
-	return 0, io.EOF
+	return e
 }
 
 // callable refuses requests that must not be sent.
@@ -275,7 +210,7 @@ func (t *Transport) callable(u *url.URL) error {
 	switch {
 	case s == nil:
 		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: "client: a Transport needs a Source"}
-	case s.apiURL == nil:
+	case s.calls.url == nil:
 		return &counterfoil.Error{
 			Reason:  counterfoil.InvalidRequest,
 			Message: "client: a Transport needs a Source that has an API: give " + s.cfg.field("APIURL"),
@@ -291,112 +226,4 @@ func (t *Transport) callable(u *url.URL) error {
 		}
 	}
 	return nil
-}
-
-// acquire returns a token when it is the call's turn. The token comes first:
-// calls that took their turns and then waited for it would be sent all at once.
-func (s *Source) acquire(ctx context.Context) (*held, error) {
-	for {
-		h, err := s.current(ctx)
-		if err != nil || s.calls == nil {
-			return h, err
-		}
-		now := s.cfg.Clock.Now()
-		end, _ := ctx.Deadline()
-		at, ok := s.calls.reserve(now, end)
-		if ok && !at.After(now) {
-			return h, nil
-		}
-		wait, err := at.Sub(now), error(context.DeadlineExceeded)
-		if ok {
-			if err = s.cfg.Clock.Sleep(ctx, wait); err != nil {
-				s.calls.giveBack(at)
-			}
-		}
-		if err != nil {
-			return nil, &counterfoil.Error{Reason: counterfoil.RateLimited, Err: cmp.Or(context.Cause(ctx), err), RetryAfter: wait,
-				Message: fmt.Sprintf(
-					"client: the call's turn comes too late: %s allows at most %d requests a minute", s.api.Name,
-					len(s.calls.times),
-				)}
-		}
-		if h = s.held.Load(); h.live(s.cfg.Clock.Now()) {
-			return h, nil
-		}
-		s.calls.giveBack(at) // the token expired meanwhile
-	}
-}
-
-// addHeaders returns a copy of req with what a call carries.
-func (s *Source) addHeaders(req *http.Request, h *held, done *remedies) (*http.Request, error) {
-	c := &struct { // one allocation, not two
-		request http.Request
-		values  [4]string
-	}{request: *req}
-	call, values := &c.request, c.values[:]
-	if len(s.headers) > len(values) {
-		values = make([]string, len(s.headers))
-	}
-	// A clone of a small map has room for 8 entries; one more would allocate it
-	// again.
-	if n := len(req.Header) + len(s.headers); n <= 8 && req.Header != nil {
-		call.Header = maps.Clone(req.Header)
-	} else {
-		call.Header = make(http.Header, n)
-		maps.Copy(call.Header, req.Header)
-	}
-	for i := range s.headers {
-		ch := &s.headers[i]
-		switch ch.from {
-		case provider.HeaderFromToken:
-			values[i] = h.authorization
-		case provider.HeaderFromAPIKey:
-			key, err := s.reveal(req.Context(), s.cfg.APIKey, "API key", "APIKey", counterfoil.APIKeyMissing)
-			if err != nil {
-				return nil, err
-			}
-			values[i] = key.Reveal()
-		case provider.HeaderFromTenant:
-			values[i] = ch.value
-		default:
-			if len(call.Header[ch.name]) > 0 {
-				continue
-			}
-			values[i] = ch.value
-		}
-		call.Header[ch.name] = values[i : i+1 : i+1]
-	}
-	if s.prover != nil {
-		if err := s.proves(call, h, &done.proofs); err != nil {
-			return nil, err
-		}
-	}
-	return call, nil
-}
-
-// sameOrigin compares scheme, host and port (RFC 6454 section 5).
-func sameOrigin(a, b *url.URL) bool {
-	if a.Scheme != b.Scheme {
-		return false
-	}
-	if a.Host == b.Host {
-		return true
-	}
-	return strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
-}
-
-// port returns that of an https URL.
-func port(u *url.URL) string {
-	if p := u.Port(); p != "" {
-		return p
-	}
-	return "443"
-}
-
-func closeBody(req *http.Request) { closeReader(req.Body) }
-
-func closeReader(r io.Closer) {
-	if r != nil {
-		_ = r.Close()
-	}
 }

@@ -124,7 +124,7 @@ func ownGoroutines() string {
 	var own []string
 	for s := range strings.SplitSeq(string(stacks), "\n\n") {
 		// A flight that has not begun yet is nowhere but in singleflight.
-		if strings.Contains(s, "counterfoil/client.") || strings.Contains(s, "sync/singleflight.") {
+		if strings.Contains(s, "counterfoil/client.") || strings.Contains(s, "sync/singleflight.") || strings.Contains(s, "clock.WithTimeout") {
 			own = append(own, s)
 		}
 	}

@@ -1,7 +1,8 @@
-// Package dpop checks proofs of possession (RFC 9449). A proof is a JWT in a
-// request's DPoP header that is signed with the key that it contains, for this
-// request and for now. A server checks one before it binds a token to the key, a
-// guard before it accepts the token. Verify checks one proof, Nonces makes and
+// Package dpop makes and checks proofs of possession (RFC 9449). A proof is a JWT
+// in a request's DPoP header that is signed with the key that it contains, for
+// this request and for now. A client makes them with a Maker. A server checks one
+// before it binds a token to the key, a guard before it accepts the token. Verify
+// checks one proof, Nonces makes and
 // checks the server's nonces, Seen remembers proofs so that none is accepted twice.
 //
 // A proof says only that the sender holds the key. A request has exactly one
@@ -31,6 +32,9 @@ const (
 	DefaultMaxAge = time.Minute
 	DefaultSkew   = 5 * time.Second
 )
+
+// proofType is the typ of a proof.
+const proofType = "dpop+jwt"
 
 // maxID bounds a jti, in bytes.
 const maxID = 128
@@ -97,7 +101,7 @@ func Verify(proof string, w Want) (Proof, error) {
 	if err != nil {
 		return Proof{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	if token.Type != "dpop+jwt" {
+	if token.Type != proofType {
 		return Proof{}, invalid("its typ is not dpop+jwt")
 	}
 	payload, err := token.Verify(token.JWK())
@@ -150,11 +154,16 @@ func (w *Want) request(claims map[string]any) error {
 	if w.AccessToken == "" {
 		return nil
 	}
-	sum := sha256.Sum256([]byte(w.AccessToken))
-	if ath, _ := claims["ath"].(string); !same(ath, base64.RawURLEncoding.EncodeToString(sum[:])) {
+	if ath, _ := claims["ath"].(string); !same(ath, tokenHash(w.AccessToken)) {
 		return invalid("its ath is not the hash of the access token")
 	}
 	return nil
+}
+
+// tokenHash is the ath of a token.
+func tokenHash(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // issued reads the iat and checks that the proof was made just now.

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -333,5 +334,19 @@ func BenchmarkVerify(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// What a Maker makes, Verify accepts.
+func TestMaker(t *testing.T) {
+	for algorithm, key := range map[string]crypto.Signer{"ES256": ecKey(), "PS256": rsKey(), "EdDSA": edKey()} {
+		m := must(dpop.NewMaker(key, algorithm))
+		for target, token := range map[string]string{tokenURL + "?q=1": "", "https://api.example.com": "a token"} {
+			proof := must(m.Proof(dpop.Request{Method: "POST", URL: must(url.Parse(target)), AccessToken: token, Nonce: "n-1", Now: epoch}))
+			p, err := dpop.Verify(proof, dpop.Want{Method: "POST", URL: target, Now: epoch, AccessToken: token, Thumbprint: m.Thumbprint()})
+			if err != nil || p.Nonce != "n-1" || !p.IssuedAt.Equal(epoch) {
+				t.Errorf("%s for %s: got %+v, %v", algorithm, target, p, err)
+			}
+		}
 	}
 }

@@ -12,16 +12,27 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client/internal/queries"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// repeatable reports whether req may reach the API twice: by its
+// repeats tells which calls of an API may be repeated.
+type repeats struct {
+	api *provider.API
+	url *url.URL
+	// mediaTypes has the media type that the description sets on calls without
+	// one; empty if it sets none.
+	mediaTypes []string
+	clock      counterfoil.Clock
+}
+
+// allowed reports whether req may reach the API twice: by its
 // Idempotency-Key, because the description says that it is safe, or by its
 // method where that is decisive. A request that cannot be classified with
 // certainty is not repeatable.
-func (s *Source) repeatable(req *http.Request, body *replay) bool {
+func (r *repeats) allowed(req *http.Request, body *replay) bool {
 	if _, ok := req.Header["Idempotency-Key"]; ok {
 		return true
 	}
@@ -32,41 +43,41 @@ func (s *Source) repeatable(req *http.Request, body *replay) bool {
 	switch {
 	case overridden:
 		return false
-	case s.api.Kind == provider.GraphQL && !s.elsewhere(req.URL):
-		return plain && s.toGraphQL(req.URL) && s.onlyReads(req, body, types)
+	case r.api.Kind == provider.GraphQL && !r.elsewhere(req.URL):
+		return plain && r.toGraphQL(req.URL) && r.onlyReads(req, body, types)
 	}
 	switch req.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
 		return true
 	}
-	return plain && s.api.Kind == provider.REST && req.URL.Opaque == "" &&
-		slices.ContainsFunc(s.api.SafeCalls, func(c provider.SafeCall) bool {
-			return c.Method == req.Method && matches(trimmed(s.apiURL.EscapedPath())+c.Path, req.URL.EscapedPath())
+	return plain && r.api.Kind == provider.REST && req.URL.Opaque == "" &&
+		slices.ContainsFunc(r.api.SafeCalls, func(c provider.SafeCall) bool {
+			return c.Method == req.Method && matches(trimmed(r.url.EscapedPath())+c.Path, req.URL.EscapedPath())
 		})
 }
 
 // onlyReads reports whether every operation of a request to a GraphQL API is
 // certain to be a query: of a body that is posted, or of the URL of a request
 // without a body.
-func (s *Source) onlyReads(req *http.Request, body *replay, types []string) bool {
+func (r *repeats) onlyReads(req *http.Request, body *replay, types []string) bool {
 	switch req.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
-		return (req.Body == nil || req.Body == http.NoBody) && s.safeQuery(req.URL.RawQuery)
+		return (req.Body == nil || req.Body == http.NoBody) && r.safeQuery(req.URL.RawQuery)
 	case http.MethodPost:
 	default:
 		return false
 	}
-	if s.api.SafeDocuments != provider.DocumentsOfQueries ||
-		req.URL.RawQuery != s.apiURL.RawQuery { // some servers prefer its document to the body's
+	if r.api.SafeDocuments != provider.DocumentsOfQueries ||
+		req.URL.RawQuery != r.url.RawQuery { // some servers prefer its document to the body's
 		return false
 	}
 	if len(types) == 0 {
-		types = s.fixedTypes()
+		types = r.mediaTypes
 	}
 	if len(types) > 1 || len(types) == 1 && !isJSON(types[0]) {
 		return false
 	}
-	text, ok := s.whole(req, body)
+	text, ok := r.whole(req, body)
 	return ok && holdsQueries(text)
 }
 
@@ -88,17 +99,6 @@ func described(h http.Header) (types []string, plain, overridden bool) {
 	return types, plain, overridden
 }
 
-// fixedTypes returns the media type that the description sets on calls without
-// one.
-func (s *Source) fixedTypes() []string {
-	for _, h := range s.headers {
-		if h.name == "Content-Type" {
-			return []string{h.value}
-		}
-	}
-	return nil
-}
-
 func isJSON(mediaType string) bool {
 	media, params, err := mime.ParseMediaType(mediaType)
 	charset, named := params["charset"]
@@ -108,17 +108,17 @@ func isJSON(mediaType string) bool {
 
 // toGraphQL reports whether u is the URL of a GraphQL API, or that of its
 // explorer, which may also receive calls. A trailing slash is ignored.
-func (s *Source) toGraphQL(u *url.URL) bool {
-	return u.Opaque == "" && slices.Contains(s.graphQLPaths(), trimmed(u.EscapedPath()))
+func (r *repeats) toGraphQL(u *url.URL) bool {
+	return u.Opaque == "" && slices.Contains(r.graphQLPaths(), trimmed(u.EscapedPath()))
 }
 
 // graphQLPaths are the paths of a GraphQL API and of its explorer, as they are
 // sent, without a trailing slash.
-func (s *Source) graphQLPaths() []string {
-	at, base := trimmed(s.apiURL.EscapedPath()), trimmed(s.api.BasePath)
-	paths := []string{at + strings.TrimPrefix(trimmed(s.api.Path), base)}
-	if root, ok := strings.CutSuffix(at, base); ok && s.api.Explorer != "" {
-		paths = append(paths, root+trimmed(s.api.Explorer))
+func (r *repeats) graphQLPaths() []string {
+	at, base := trimmed(r.url.EscapedPath()), trimmed(r.api.BasePath)
+	paths := []string{at + strings.TrimPrefix(trimmed(r.api.Path), base)}
+	if root, ok := strings.CutSuffix(at, base); ok && r.api.Explorer != "" {
+		paths = append(paths, root+trimmed(r.api.Explorer))
 	}
 	return paths
 }
@@ -126,12 +126,12 @@ func (s *Source) graphQLPaths() []string {
 // elsewhere reports whether u is certain not to lead to a GraphQL API: however a
 // server parses its path, it is neither that of the API nor one below it, where
 // some servers accept the id of a document.
-func (s *Source) elsewhere(u *url.URL) bool {
+func (r *repeats) elsewhere(u *url.URL) bool {
 	if u.Opaque != "" || strings.ContainsAny(u.Path, `;\%`) {
 		return false
 	}
 	clean := func(p string) string { return trimmed(strings.ToLower(path.Clean("/" + p))) }
-	return !slices.ContainsFunc(s.graphQLPaths(), func(of string) bool {
+	return !slices.ContainsFunc(r.graphQLPaths(), func(of string) bool {
 		plain, err := url.PathUnescape(of)
 		return err != nil || strings.HasPrefix(clean(u.Path)+"/", clean(plain)+"/")
 	})
@@ -140,15 +140,15 @@ func (s *Source) elsewhere(u *url.URL) bool {
 // safeQuery reports whether the URL of a request without a body has no document,
 // or a safe one. If a parameter may name another document, or appears twice, it
 // is unknown what is executed.
-func (s *Source) safeQuery(raw string) bool {
+func (r *repeats) safeQuery(raw string) bool {
 	if raw == "" {
 		return true
 	}
 	values, err := url.ParseQuery(raw)
-	if err != nil || s.api.SafeDocuments != provider.DocumentsOfQueries {
+	if err != nil || r.api.SafeDocuments != provider.DocumentsOfQueries {
 		return false
 	}
-	own := s.apiURL.Query()
+	own := r.url.Query()
 	for name, all := range values {
 		known := slices.Contains(requestMembers, name)
 		if known && len(all) != 1 || !known && !slices.Equal(own[name], all) {
@@ -183,13 +183,13 @@ func matches(pattern, path string) bool {
 
 // whole returns the body of req when it is no longer than maxReplay and comes
 // within patience.
-func (s *Source) whole(req *http.Request, body *replay) ([]byte, bool) {
+func (r *repeats) whole(req *http.Request, body *replay) ([]byte, bool) {
 	again, err := body.again(req)
 	if err != nil || again == nil {
 		return nil, false
 	}
 	defer again.Close()
-	ctx, cancel := clock.WithTimeout(req.Context(), s.cfg.Clock, patience)
+	ctx, cancel := clock.WithTimeout(req.Context(), r.clock, patience)
 	defer cancel()
 	read := make(chan []byte, 1)
 	go func() {

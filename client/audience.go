@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
@@ -24,23 +27,16 @@ const (
 	metadataAgain = time.Hour
 )
 
-// audience returns the only value of an assertion's aud: what Config or the
-// description says, else the issuer if it is known, else the URL of the token
-// endpoint.
-func (s *Source) audience(ctx context.Context) string {
-	t := &s.cfg.Provider.TokenEndpoint
-	switch {
-	case s.cfg.AssertionAudience != "":
-		return s.cfg.AssertionAudience
-	case t.AssertionAudience == provider.TokenURLAudience:
-		return s.tokenURL.String()
-	case t.Issuer != "" && s.tokenURL.String() == t.URL:
-		return t.Issuer
-	}
-	if issuer := s.discovered(ctx); issuer != "" {
-		return issuer
-	}
-	return s.tokenURL.String()
+// audience is what a client's assertions are for.
+type audience struct {
+	// fixed is the value when it does not have to be discovered; else "".
+	fixed string
+	// tokenURL is the token endpoint, and path its path below the issuer.
+	tokenURL *url.URL
+	path     string
+	http     http.RoundTripper
+	clock    counterfoil.Clock
+	found    atomic.Pointer[issuerFound] // nil until it was looked for
 }
 
 // issuerFound is the result of looking for an issuer; "" for none.
@@ -49,19 +45,48 @@ type issuerFound struct {
 	at     time.Time
 }
 
+// newAudience returns the audience that c or the description names.
+func newAudience(c *Config, tokenURL *url.URL) *audience {
+	t := &c.Provider.TokenEndpoint
+	a := &audience{tokenURL: tokenURL, path: t.Path, http: c.HTTP, clock: c.Clock}
+	switch {
+	case c.AssertionAudience != "":
+		a.fixed = c.AssertionAudience
+	case t.AssertionAudience == provider.TokenURLAudience:
+		a.fixed = tokenURL.String()
+	case t.Issuer != "" && tokenURL.String() == t.URL:
+		a.fixed = t.Issuer
+	}
+	return a
+}
+
+// get returns the only value of an assertion's aud: what Config or the
+// description says, else the issuer if it is known, else the URL of the token
+// endpoint.
+func (a *audience) get(ctx context.Context) string {
+	if a.fixed != "" {
+		return a.fixed
+	}
+	if issuer := a.discovered(ctx); issuer != "" {
+		return issuer
+	}
+	return a.tokenURL.String()
+}
+
 // discovered returns the issuer that the token endpoint's own origin publishes
 // metadata of (RFC 8414 section 3); "" for none. The recipient of an assertion
 // must not choose its audience: if it named another server, it could use the
 // assertion there (CVE-2025-27370). So the issuer must be the address that the
 // metadata was requested from, and the token endpoint the one in use.
-func (s *Source) discovered(ctx context.Context) string {
-	if found := s.issuer.Load(); found != nil && (found.issuer != "" || s.cfg.Clock.Now().Sub(found.at).Abs() < metadataAgain) {
+func (a *audience) discovered(ctx context.Context) string {
+	found := a.found.Load()
+	if found != nil && (found.issuer != "" || a.clock.Now().Sub(found.at).Abs() < metadataAgain) {
 		return found.issuer
 	}
-	ctx, cancel := clock.WithTimeout(ctx, s.cfg.Clock, metadataTimeout)
+	ctx, cancel := clock.WithTimeout(ctx, a.clock, metadataTimeout)
 	defer cancel()
-	origin := s.tokenURL.Scheme + "://" + s.tokenURL.Host
-	path, ok := strings.CutSuffix(s.tokenURL.Path, s.cfg.Provider.TokenEndpoint.Path)
+	origin := a.tokenURL.Scheme + "://" + a.tokenURL.Host
+	path, ok := strings.CutSuffix(a.tokenURL.Path, a.path)
 	if !ok {
 		path = ""
 	}
@@ -70,17 +95,17 @@ func (s *Source) discovered(ctx context.Context) string {
 		origin + "/.well-known/oauth-authorization-server" + path,
 		origin + path + "/.well-known/openid-configuration", // OpenID Connect Discovery 1.0 section 4
 	} {
-		issuer, err := s.metadata(ctx, at, origin+path)
+		issuer, err := a.metadata(ctx, at, origin+path)
 		if errors.Is(err, errNoMetadata) {
 			continue
 		}
 		if err != nil {
 			return "" // unknown: the next token request tries again
 		}
-		s.issuer.Store(&issuerFound{issuer: issuer})
+		a.found.Store(&issuerFound{issuer: issuer})
 		return issuer
 	}
-	s.issuer.Store(&issuerFound{at: s.cfg.Clock.Now()})
+	a.found.Store(&issuerFound{at: a.clock.Now()})
 	return ""
 }
 
@@ -88,7 +113,7 @@ func (s *Source) discovered(ctx context.Context) string {
 var errNoMetadata = errors.New("no metadata of this issuer")
 
 // metadata returns the issuer of the metadata at a URL, which was made from want.
-func (s *Source) metadata(ctx context.Context, at, want string) (string, error) {
+func (a *audience) metadata(ctx context.Context, at, want string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
 		return "", errNoMetadata
@@ -96,7 +121,7 @@ func (s *Source) metadata(ctx context.Context, at, want string) (string, error) 
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "counterfoil")
 	// Not an http.Client: a redirect would lead to another party's statement.
-	resp, err := s.cfg.HTTP.RoundTrip(req)
+	resp, err := a.http.RoundTrip(req)
 	if err != nil {
 		return "", err
 	}
@@ -120,11 +145,11 @@ func (s *Source) metadata(ctx context.Context, at, want string) (string, error) 
 	}
 	issuer, _ := members["issuer"].(string)
 	endpoint, _ := members["token_endpoint"].(string)
-	own := *s.tokenURL
+	own := *a.tokenURL
 	own.RawQuery, own.ForceQuery = "", false
 	// A trailing slash of an issuer is not part of the address of its metadata
 	// (RFC 8414 section 3.1).
-	if strings.TrimSuffix(issuer, "/") != want || endpoint != own.String() && endpoint != s.tokenURL.String() {
+	if strings.TrimSuffix(issuer, "/") != want || endpoint != own.String() && endpoint != a.tokenURL.String() {
 		return "", errNoMetadata
 	}
 	return issuer, nil
