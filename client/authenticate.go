@@ -97,7 +97,7 @@ func (a *authenticator) read(ctx context.Context, print string) (credentials, *c
 	var err *counterfoil.Error
 	switch {
 	case a.cfg.ClientSecret != nil:
-		c.secret, err = a.cfg.reveal(ctx, a.cfg.ClientSecret, "client secret", "ClientSecret", counterfoil.CredentialsMissing)
+		c.secret, err = a.cfg.sendable(ctx, a.cfg.ClientSecret, "client secret", "ClientSecret", counterfoil.CredentialsMissing)
 	case a.cfg.Key != nil:
 		if c.key, err = a.readKey(ctx); err == nil {
 			c.audience = a.audience.get(ctx)
@@ -109,7 +109,7 @@ func (a *authenticator) read(ctx context.Context, print string) (credentials, *c
 		return c, err
 	}
 	if _, ok := a.cfg.Provider.TokenEndpoint.Header(provider.HeaderFromAPIKey); ok {
-		if c.apiKey, err = a.cfg.reveal(ctx, a.cfg.APIKey, "API key", "APIKey", counterfoil.APIKeyMissing); err != nil {
+		if c.apiKey, err = a.cfg.sendable(ctx, a.cfg.APIKey, "API key", "APIKey", counterfoil.APIKeyMissing); err != nil {
 			return c, err
 		}
 	}
@@ -162,7 +162,7 @@ func (a *authenticator) readKey(ctx context.Context) (Key, *counterfoil.Error) {
 		k, err = k.complete()
 	}
 	if err != nil {
-		return k, a.cfg.notHad("client's key", "Key", counterfoil.CredentialsMissing, err)
+		return k, a.cfg.unreadable("client's key", "Key", counterfoil.CredentialsMissing, err)
 	}
 	return k, nil
 }
@@ -170,7 +170,7 @@ func (a *authenticator) readKey(ctx context.Context) (Key, *counterfoil.Error) {
 // federated reads the assertion that another authority has made. An expired one
 // is not sent.
 func (a *authenticator) federated(ctx context.Context) (counterfoil.Secret, *counterfoil.Error) {
-	v, err := a.cfg.given(ctx, a.cfg.Assertion, "assertion", "Assertion", counterfoil.CredentialsMissing)
+	v, err := a.cfg.secret(ctx, a.cfg.Assertion, "assertion", "Assertion", counterfoil.CredentialsMissing)
 	if err != nil {
 		return "", err
 	}
@@ -206,7 +206,7 @@ func (a *authenticator) readCertificate(ctx context.Context) (*tls.Certificate, 
 		}
 	}
 	if err != nil {
-		return nil, a.cfg.notHad("client's certificate", "Certificate", counterfoil.CertificateMissing, err)
+		return nil, a.cfg.unreadable("client's certificate", "Certificate", counterfoil.CertificateMissing, err)
 	}
 	if a.clock.past(leaf.NotAfter) {
 		return nil, &counterfoil.Error{Reason: counterfoil.CertificateMissing,

@@ -136,7 +136,7 @@ func (c *calls) addHeaders(req *http.Request, h *held, proofs *attempts) (*http.
 		case provider.HeaderFromToken:
 			values[i] = h.authorization
 		case provider.HeaderFromAPIKey:
-			key, err := c.cfg.reveal(req.Context(), c.cfg.APIKey, "API key", "APIKey", counterfoil.APIKeyMissing)
+			key, err := c.cfg.sendable(req.Context(), c.cfg.APIKey, "API key", "APIKey", counterfoil.APIKeyMissing)
 			if err != nil {
 				return nil, err
 			}

@@ -87,8 +87,8 @@ func nonceOf(h http.Header) string {
 	return fresh[0]
 }
 
-// hear takes the nonce from a response of the API.
-func (p *proofs) hear(resp *http.Response) {
+// learnFromResponse takes the nonce from a response of the API.
+func (p *proofs) learnFromResponse(resp *http.Response) {
 	if p != nil {
 		p.api.learn(resp.Header)
 	}

@@ -154,7 +154,7 @@ func (t *Transport) send(call *http.Request, h *held) (*http.Response, error) {
 	if err != nil {
 		return nil, t.Source.calls.unshown(call, h, err)
 	}
-	t.Source.calls.proofs.hear(resp)
+	t.Source.calls.proofs.learnFromResponse(resp)
 	return resp, nil
 }
 
