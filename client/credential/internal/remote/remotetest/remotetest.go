@@ -177,7 +177,7 @@ func (s *Service) Faults(t *testing.T, open Open, secrets ...string) {
 		"refuses connections": {base: changed(func(tr *http.Transport) { tr.DialContext = nowhere(t) }), want: "connection refused"},
 		"unknown authority": {
 			base: changed(func(tr *http.Transport) { tr.TLSClientConfig.RootCAs = x509.NewCertPool() }),
-			want: "of an untrusted authority",
+			want: "of an authority that is not trusted",
 		},
 		"certificate of another": {
 			base: changed(func(tr *http.Transport) { tr.TLSClientConfig.ServerName = "other.test" }),
