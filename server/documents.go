@@ -9,6 +9,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/dpop"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/internal/clientauth"
 )
 
 // metadata is authorization server metadata (RFC 8414 section 2). The empty
@@ -39,75 +40,57 @@ type metadata struct {
 	CertificateBound bool     `json:"tls_client_certificate_bound_access_tokens,omitempty"`
 }
 
-// abilities are the optional features of a realm beyond secrets and bearer
-// tokens, for its metadata.
-type abilities struct {
-	// assertions are the algorithms of assertions that clients authenticate
-	// with; dpop are those of proofs (RFC 9449 section 5.1). EdDSA is listed by
-	// both of its names.
-	assertions, dpop []string
-	// certificateBound says that tokens can be bound to a certificate (RFC 8705
-	// section 3.3).
-	certificateBound bool
-}
-
-// abilities is the one place that decides what the realm supports. Every realm
-// accepts proofs, and announces them where its description has an answer to
-// invalid ones.
-func (rl *realm) abilities() abilities {
-	can := abilities{certificateBound: rl.takesCertificates()}
-	if rl.accepts(provider.PrivateKeyJWT) {
-		can.assertions = append(assertionAlgorithms(), jose.Ed25519)
+// metadataOf returns a realm's metadata. It alone decides what a realm
+// announces. Every realm accepts DPoP proofs (RFC 9449 section 5.1), and
+// announces them where its description has an answer to invalid ones. EdDSA is
+// listed by both of its names.
+func metadataOf(r *Realm) metadata {
+	endpoint := &r.Provider.TokenEndpoint
+	methods := endpoint.ClientAuthentication
+	var assertions []string
+	if slices.Contains(methods, provider.PrivateKeyJWT) {
+		assertions = append(clientauth.AssertionAlgorithms(), jose.Ed25519)
 	}
-	if _, there := rl.endpoint.Errors[counterfoil.InvalidDPoPProof]; there {
-		can.dpop = append(dpop.Algorithms(), jose.Ed25519)
-	}
-	return can
-}
-
-// metadata returns the realm's metadata.
-func (rl *realm) metadata() metadata {
-	can, methods := rl.abilities(), rl.endpoint.ClientAuthentication
 	m := metadata{
-		Issuer:        rl.Issuer,
-		TokenEndpoint: rl.BaseURL + rl.endpoint.Path,
-		KeySet:        rl.BaseURL + keySetPath,
-		Scopes:        rl.Provider.ScopeNames(),
+		Issuer:        r.Issuer,
+		TokenEndpoint: r.BaseURL + endpoint.Path,
+		KeySet:        r.BaseURL + keySetPath,
+		Scopes:        r.Provider.ScopeNames(),
 		ResponseTypes: []string{},
 		GrantTypes:    []string{"client_credentials"},
 
 		TokenMethods:    methods,
-		TokenAlgorithms: can.assertions,
-		Introspection:   rl.BaseURL + introspectPath,
+		TokenAlgorithms: assertions,
+		Introspection:   r.BaseURL + introspectPath,
 		// RFC 8414 section 2: the names of access token types are among them.
 		IntrospectionMethods:    append(slices.Clone(methods), "Bearer"),
-		IntrospectionAlgorithms: can.assertions,
-		DPoPAlgorithms:          can.dpop,
-		CertificateBound:        can.certificateBound,
+		IntrospectionAlgorithms: assertions,
+		// RFC 8705 section 3.3.
+		CertificateBound: clientauth.TakesCertificates(endpoint),
 	}
-	if rl.revocable() {
-		m.Revocation, m.RevocationMethods, m.RevocationAlgorithms = rl.BaseURL+revokePath, methods, can.assertions
+	if _, there := endpoint.Errors[counterfoil.InvalidDPoPProof]; there {
+		m.DPoPAlgorithms = append(dpop.Algorithms(), jose.Ed25519)
+	}
+	if r.revocable() {
+		m.Revocation, m.RevocationMethods, m.RevocationAlgorithms = r.BaseURL+revokePath, methods, assertions
 	}
 	return m
 }
 
-// keySetPath is the path of the key set, which changes with the keyring.
-const keySetPath = "/.well-known/jwks.json"
-
-// publish renders the realm's public documents but the key set.
-func (rl *realm) publish() error {
-	m := rl.metadata()
+// documentsOf returns a realm's public documents, except for the key set, by
+// path.
+func documentsOf(r *Realm) (map[string][]byte, error) {
+	m := metadataOf(r)
 	oauth, err := json.Marshal(m)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	m.SubjectTypes, m.IDTokenSigningAlgorithms = []string{"public"}, []string{}
 	openid, err := json.Marshal(m)
-	rl.documents = map[string][]byte{
+	return map[string][]byte{
 		"/.well-known/oauth-authorization-server": oauth,
 		"/.well-known/openid-configuration":       openid,
-	}
-	return err
+	}, err
 }
 
 // serveDocument answers GET and HEAD with a public document.

@@ -12,8 +12,8 @@ import (
 // OnSlow has f called before each slow verification, with one of them at once
 // at most allowed by limit.
 func OnSlow(s *Server, limit int, f func(clientID string)) {
-	s.secrets.gate.limit = limit
-	s.secrets.compute = func(id string, h sechash.Hash, value counterfoil.Secret) bool {
+	s.memory.Secrets.Limits.AtOnce = limit
+	s.memory.Secrets.Compute = func(id string, h sechash.Hash, value counterfoil.Secret) bool {
 		f(id)
 		return h.Verify(value)
 	}
@@ -21,27 +21,22 @@ func OnSlow(s *Server, limit int, f func(clientID string)) {
 
 // Waiting returns how many requests wait for a slow verification.
 func Waiting(s *Server) int {
-	s.secrets.gate.mu.Lock()
-	defer s.secrets.gate.mu.Unlock()
-	return len(s.secrets.gate.lanes[0]) + len(s.secrets.gate.lanes[1])
+	waiting, _, _ := s.memory.Secrets.Load()
+	return waiting
 }
 
 // Joined returns how many requests wait for verifications that others have begun,
 // after as many more had come.
-func Joined(s *Server, more int) (n int) {
-	s.secrets.mu.Lock()
-	defer s.secrets.mu.Unlock()
-	for _, f := range s.secrets.flights {
-		f.joined += more
-		n += f.joined
-	}
-	return n
+func Joined(s *Server, more int) int {
+	_, joined, _ := s.memory.Secrets.Load()
+	s.memory.Secrets.Limits.Joined -= more
+	return joined + 1000 - s.memory.Secrets.Limits.Joined
 }
 
 // Remembered returns how many clients' verified secrets are in memory.
 func Remembered(s *Server) int {
-	n, _ := s.secrets.remembered.Len()
-	return n
+	_, _, remembered := s.memory.Secrets.Load()
+	return remembered
 }
 
 // NoteUses has n secrets of a client used.

@@ -3,11 +3,11 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -26,28 +26,37 @@ const (
 
 // feeds are the feeds of all realms that a server has.
 type feeds struct {
+	store store.TokenStore
+	clock counterfoil.Clock
+
 	mu     sync.Mutex
 	of     map[string]*feed
 	closed bool
 }
 
-// keep makes the feeds of these realms and closes those of all others; with
-// nil, it also refuses new followers.
-func (s *feeds) keep(realms map[string]*realm) {
+// keep makes the feeds of these realms and closes those of all others.
+func (s *feeds) keep(realms []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = s.closed || realms == nil
 	for name, f := range s.of {
-		if _, stays := realms[name]; !stays {
+		if !slices.Contains(realms, name) {
 			f.end()
 			delete(s.of, name)
 		}
 	}
-	for name := range realms {
-		if _, there := s.of[name]; !there && !s.closed {
-			s.of[name] = &feed{changed: make(chan struct{}), ended: make(chan struct{})}
+	for _, name := range realms {
+		if s.of[name] == nil && !s.closed {
+			s.of[name] = &feed{realm: name, store: s.store, clock: s.clock, changed: make(chan struct{}), ended: make(chan struct{})}
 		}
 	}
+}
+
+// close closes all feeds and refuses new followers.
+func (s *feeds) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.keep(nil)
 }
 
 // get returns the feed of a realm; nil when the server does not have the
@@ -68,6 +77,9 @@ func (s *feeds) wake(realm string) {
 // feed is the state that the followers of a realm share: one of them, or the
 // poller, reads for all.
 type feed struct {
+	realm string
+	store store.TokenStore
+	clock counterfoil.Clock
 	ended chan struct{} // closed with the realm
 
 	mu          sync.Mutex
@@ -89,7 +101,7 @@ type reading struct {
 
 // join adds a follower; the first starts the poller. It reports false when
 // there are too many.
-func (f *feed) join(rl *realm) bool {
+func (f *feed) join() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.followers == maxFollowers {
@@ -98,7 +110,7 @@ func (f *feed) join(rl *realm) bool {
 	if f.followers++; f.followers == 1 {
 		ctx, stop := context.WithCancel(context.Background())
 		f.stop = stop
-		go f.poll(ctx, rl)
+		go f.poll(ctx)
 	}
 	return true
 }
@@ -139,17 +151,17 @@ func (f *feed) next() (<-chan struct{}, int64) {
 // read returns the page after a sequence number, and the time at which it was
 // current. Followers that are woken together ask for the same page: it is read
 // once.
-func (f *feed) read(ctx context.Context, rl *realm, after int64) (store.RevocationPage, time.Time, error) {
+func (f *feed) read(ctx context.Context, after int64) (store.RevocationPage, time.Time, error) {
 	f.reading.Lock()
 	defer f.reading.Unlock()
 	f.mu.Lock()
 	news := f.news
 	f.mu.Unlock()
-	at := rl.Clock.Now()
+	at := f.clock.Now()
 	if l := &f.last; l.news == news && l.after == after && at.Sub(l.at) < pollEvery {
 		return l.page, l.at, nil
 	}
-	page, err := rl.Store.Revocations(ctx, rl.Name, after, feedPage)
+	page, err := f.store.Revocations(ctx, f.realm, after, feedPage)
 	if err == nil {
 		f.last = reading{after, news, at, page}
 	}
@@ -157,12 +169,12 @@ func (f *feed) read(ctx context.Context, rl *realm, after int64) (store.Revocati
 }
 
 // poll looks for revocations by other processes, and sends the heartbeat.
-func (f *feed) poll(ctx context.Context, rl *realm) {
+func (f *feed) poll(ctx context.Context) {
 	var seen int64
 	var beat time.Time
 	for first := true; ; {
-		now := rl.Clock.Now()
-		page, err := rl.Store.Revocations(ctx, rl.Name, seen, feedPage)
+		now := f.clock.Now()
+		page, err := f.store.Revocations(ctx, f.realm, seen, feedPage)
 		if err == nil {
 			seen = page.Last
 		}
@@ -178,7 +190,7 @@ func (f *feed) poll(ctx context.Context, rl *realm) {
 			beat = now
 		}
 		first = false
-		if rl.Clock.Sleep(ctx, pollEvery) != nil {
+		if f.clock.Sleep(ctx, pollEvery) != nil {
 			return
 		}
 	}
@@ -226,8 +238,3 @@ func (s notifyingStore) wake(realm string, err error) {
 	}
 	s.feeds.wake(realm)
 }
-
-// Clients returns the service on the server's own store. Its changes reach the
-// followers of this server's revocation feeds at once; changes through another
-// service reach them within 50 ms.
-func (s *Server) Clients() *clients.Service { return clients.New(s.Store, s.Clock) }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server/internal/clientauth"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -71,8 +72,8 @@ func parsePosition(s string) (position, bool) {
 // poll.
 func (rl *realm) serveFeed(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
-	a := &attempt{event: rl.newEvent(r)}
-	refuse := func(refusal *requestRefusal) { rl.refuseAt(context.WithoutCancel(ctx), w, a, revocationsPath, refusal) }
+	a := rl.begin(r, revocationsPath)
+	refuse := func(refusal *clientauth.Refusal) { rl.refuse(context.WithoutCancel(ctx), w, a, refusal) }
 	// 1. Parse.
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", "GET")
@@ -86,8 +87,8 @@ func (rl *realm) serveFeed(w http.ResponseWriter, r *http.Request) {
 	}
 	// 2. Authenticate the caller: only resource servers may follow.
 	by, refusal := rl.requester(context.WithoutCancel(ctx), a, r, nil, true)
-	if refusal == nil && !by.client.ResourceServer {
-		refusal = refused(counterfoil.ScopeInsufficient, "the client is not a resource server")
+	if refusal == nil && !by.Client.ResourceServer {
+		refusal = clientauth.Refused(counterfoil.ScopeInsufficient, "the client is not a resource server")
 	}
 	if refusal != nil {
 		refuse(refusal)
@@ -100,38 +101,42 @@ func (rl *realm) serveFeed(w http.ResponseWriter, r *http.Request) {
 	}
 	// 3. Answer one page, where JSON is requested.
 	if acceptsJSON(r.Header) {
-		if err := rl.sendPage(ctx, w, where); err != nil {
-			refuse(storeFailed("read revocations", err))
+		if err := f.sendPage(ctx, w, where); err != nil {
+			refuse(clientauth.StoreFailed("read revocations", err))
 		}
 		return
 	}
 	// 4. Stream.
-	if !f.join(rl) {
+	if !f.join() {
 		w.Header().Set("Retry-After", "5")
-		refuse(refused(counterfoil.Unavailable, "too many followers"))
+		refuse(clientauth.Refused(counterfoil.Unavailable, "too many followers"))
 		return
 	}
 	defer f.leave()
-	follower := &follower{rl: rl, source: f, by: by, position: where, w: w, control: http.NewResponseController(w)}
+	may := func(ctx context.Context) bool {
+		c, still := rl.auth.Again(ctx, &by, rl.clock.Now())
+		return still && c.ResourceServer
+	}
+	follower := &follower{source: f, may: may, position: where, w: w, control: http.NewResponseController(w)}
 	if err := follower.run(ctx); err != nil && ctx.Err() == nil {
-		rl.Logger.WarnContext(ctx, "revocation feed interrupted", "realm", rl.Name, "client_id", by.client.ID, "error", err)
+		rl.logger.WarnContext(ctx, "revocation feed interrupted", "realm", rl.Name, "client_id", by.Client.ID, "error", err)
 	}
 }
 
 // positionOf returns the position of a follower: the header takes precedence,
 // which a browser's EventSource sends when it reconnects to the same URL.
-func positionOf(r *http.Request) (position, *requestRefusal) {
+func positionOf(r *http.Request) (position, *clientauth.Refusal) {
 	query, refusal := parseForm(r.URL.RawQuery)
 	if refusal != nil {
 		return position{}, refusal
 	}
-	text := query.get("after")
+	text := query.Get("after")
 	if last := r.Header.Get("Last-Event-ID"); last != "" {
 		text = last
 	}
 	where, ok := parsePosition(text)
 	if !ok {
-		return where, refused(counterfoil.InvalidRequest, "the position is not one of a feed")
+		return where, clientauth.Refused(counterfoil.InvalidRequest, "the position is not one of a feed")
 	}
 	return where, nil
 }
@@ -146,11 +151,11 @@ func acceptsJSON(h http.Header) bool {
 
 // sendPage answers one page. When the position is not one of this feed, that
 // is the first page, and the caller starts over.
-func (rl *realm) sendPage(ctx context.Context, w http.ResponseWriter, where position) error {
-	at := rl.Clock.Now()
-	page, err := rl.Store.Revocations(ctx, rl.Name, where.after, feedPage)
+func (f *feed) sendPage(ctx context.Context, w http.ResponseWriter, where position) error {
+	at := f.clock.Now()
+	page, err := f.store.Revocations(ctx, f.realm, where.after, feedPage)
 	if err == nil && where.lost(&page) {
-		page, err = rl.Store.Revocations(ctx, rl.Name, 0, feedPage)
+		page, err = f.store.Revocations(ctx, f.realm, 0, feedPage)
 	}
 	if err != nil {
 		return err
@@ -186,9 +191,9 @@ func (p position) lost(page *store.RevocationPage) bool {
 
 // follower is one connection of the feed.
 type follower struct {
-	rl     *realm
 	source *feed
-	by     *requester
+	// may reports whether the follower may stay connected.
+	may func(context.Context) bool
 	position
 	w       http.ResponseWriter
 	control *http.ResponseController
@@ -212,7 +217,7 @@ func (f *follower) run(ctx context.Context) error {
 	told := int64(-1)
 	for {
 		changed, beat := f.source.next()
-		if beat != told && told >= 0 && !f.rl.mayFollow(ctx, f.by, f.rl.Clock.Now()) {
+		if beat != told && told >= 0 && !f.may(ctx) {
 			return nil
 		}
 		at, err := f.catchUp(ctx)
@@ -242,7 +247,7 @@ func (f *follower) run(ctx context.Context) error {
 // follower was up to date.
 func (f *follower) catchUp(ctx context.Context) (time.Time, error) {
 	for {
-		page, at, err := f.source.read(ctx, f.rl, f.after)
+		page, at, err := f.source.read(ctx, f.after)
 		if err != nil {
 			return at, fmt.Errorf("read revocations: %w", err)
 		}

@@ -4,186 +4,130 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
-	"encoding/json"
-	"maps"
-	"slices"
-	"strconv"
+	"errors"
+	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/bounded"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/internal/clientauth"
 	"github.com/counterfoil/counterfoil/server/internal/sechash"
+	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// template is a JSON object in which everything but the values of one grant is
-// rendered in advance. Its members keep the described order.
-type template []member
-
-type member struct {
-	// text is the member up to its value, or with its value where that is fixed.
-	text []byte
-	// value appends the value of a grant; nil where it is fixed. A member whose
-	// value appends nothing is left out.
-	value func([]byte, *grant) []byte
+// mint makes the tokens of a realm: it dates, signs and records them, and
+// answers one again where that is the policy.
+type mint struct {
+	*recorder
+	provider *provider.Provider
+	keys     *signing.Ring
+	claims   template
+	status   *statusLists // nil where the tokens are in none
+	memory   *clientauth.Memory
+	reuse    *bounded.Cache[string, *reusable]
 }
 
-// grant holds the data of one token response.
-type grant struct {
-	client *store.Client
-	scopes counterfoil.Scopes
-	// audience is what the request asked for; nil for the default one.
-	audience []string
-	// confirmation is the value of the claim cnf (RFC 7800 section 3.1), a JSON
-	// object; nil for a bearer token.
-	confirmation []byte
-	// tokenType is the response's token_type where the binding changes it.
-	tokenType string
-	// by is the realm, as configured, that made a reusable token.
-	by *realm
-	// once are the assertions and proofs of the request.
-	once []store.ReplayKey
-
-	tokenID, token, keyID string
-	// status is the index in the realm's status lists; negative for none.
-	status int64
-	// setBack is set when the client has tokens that are dated far ahead of the
-	// clock.
-	setBack bool
-	// made is when the token was made; now is the time of the answer; issued,
-	// notBefore and expire are the token's; reuseUntil is the end of its reuse.
-	// All are seconds since 1970 (RFC 7519 section 2).
-	made, now, issued, notBefore, expire, reuseUntil int64
-	// asOf is the store's revision at which all this was read.
-	asOf int64
+// policy returns what happens to earlier tokens of the client when a new one
+// is issued.
+func (m *mint) policy(c *store.Client) provider.Policy {
+	return cmp.Or(c.Tokens.Policy, m.provider.TokenEndpoint.Policy)
 }
 
-func (t template) fixed(name string, value []byte) template {
-	text := append(appendString(nil, name), ':')
-	return append(t, member{text: append(text, value...)})
-}
-
-func (t template) filled(name string, value func([]byte, *grant) []byte) template {
-	return append(t, member{text: append(appendString(nil, name), ':'), value: value})
-}
-
-// append renders the object for one grant.
-func (t template) append(b []byte, g *grant) []byte {
-	b = append(b, '{')
-	first := len(b)
-	for _, m := range t {
-		start := len(b)
-		if start > first {
-			b = append(b, ',')
-		}
-		b = append(b, m.text...)
-		if m.value == nil {
-			continue
-		}
-		from := len(b)
-		if b = m.value(b, g); len(b) == from {
-			b = b[:start]
-		}
+// issue makes the grant's token and records it, which revokes the previous
+// token where that is the policy. When it returns nil the token counts as
+// issued.
+func (m *mint) issue(ctx context.Context, a *attempt, g *grant) *clientauth.Refusal {
+	a.event.Time = m.clock.Now() // the time now: the steps before may have taken long
+	m.date(g, a.event.Time)
+	if err := m.sign(ctx, g, a.event.Time); errors.Is(err, signing.ErrUnread) {
+		return clientauth.StoreFailed("sign token", err)
+	} else if err != nil {
+		return &clientauth.Refusal{Reason: counterfoil.ServerError, Detail: "sign token", Err: fmt.Errorf("sign token: %w", err)}
 	}
-	return append(b, '}')
-}
-
-// sources are the values of a grant by the claim sources of a description.
-var sources = map[provider.ClaimSource]func([]byte, *grant) []byte{
-	provider.FromClientID:  func(b []byte, g *grant) []byte { return appendString(b, g.client.ID) },
-	provider.FromIssuedAt:  func(b []byte, g *grant) []byte { return strconv.AppendInt(b, g.issued, 10) },
-	provider.FromNotBefore: func(b []byte, g *grant) []byte { return strconv.AppendInt(b, g.notBefore, 10) },
-	provider.FromExpiresAt: func(b []byte, g *grant) []byte { return strconv.AppendInt(b, g.expire, 10) },
-	provider.FromTokenID:   func(b []byte, g *grant) []byte { return appendString(b, g.tokenID) },
-	provider.FromScope:     appendScope,
-	provider.FromScopeList: func(b []byte, g *grant) []byte { return appendList(b, g.scopes) },
-	provider.FromTenants:   func(b []byte, g *grant) []byte { return appendList(b, g.client.Tenants) },
-}
-
-// claimsOf returns the template of the realm's claims.
-func claimsOf(r *Realm) template {
-	audience := r.Provider.AccessToken.Audience
-	if len(audience) == 0 {
-		audience = []string{r.Issuer}
+	e := a.event
+	e.Type, e.Success, e.TokenID = counterfoil.EventTokenIssued, true, g.tokenID
+	if g.setBack {
+		e.Detail = "the clock was set back: earlier tokens are dated ahead of it"
 	}
-	var t template
-	for _, c := range r.Provider.AccessToken.Claims {
-		switch c.From {
-		case "":
-			t = t.fixed(c.Name, appendAny(nil, c.Value))
-		case provider.FromIssuer:
-			t = t.fixed(c.Name, appendString(nil, r.Issuer))
-		case provider.FromAudience:
-			usual := appendAudience(nil, audience)
-			t = t.filled(c.Name, func(b []byte, g *grant) []byte {
-				if len(g.audience) > 0 {
-					return appendAudience(b, g.audience)
-				}
-				return append(b, usual...)
-			})
-		case provider.FromStatus:
-			base := r.BaseURL
-			t = t.filled(c.Name, func(b []byte, g *grant) []byte { return appendStatus(b, base, g) })
-		default:
-			t = t.filled(c.Name, sources[c.From])
+	replace := m.policy(g.client) == provider.Replace
+	revision, refusal := m.issued(ctx, store.Issuance{
+		Event: e, Version: g.client.Version, Created: g.client.Created, Revision: g.revision, ReplayKeys: g.once, StatusIndex: g.status,
+		Replace: replace, Beside: !replace && !g.client.MinIssuedAt.IsZero(), SetBack: g.setBack,
+		Issued: time.Unix(g.issued, 0), Expires: time.Unix(g.expire, 0),
+	})
+	if refusal != nil {
+		if refusal.Again {
+			m.memory.Forget(m.realm, g.client.ID)
 		}
+		return g.replayed(refusal)
 	}
-	// Whatever the description says, a sender-constrained token has cnf.
-	return t.filled("cnf", func(b []byte, g *grant) []byte { return append(b, g.confirmation...) })
+	g.revision, g.made = revision, e.Time.Unix()
+	if g.setBack {
+		m.logger.WarnContext(ctx, "the clock was set back: tokens of the client that are dated ahead of it are revoked",
+			"realm", m.realm, "client_id", e.ClientID)
+		m.memory.Forget(m.realm, g.client.ID)
+		return nil
+	}
+	m.memory.Update(g.client, revision)
+	return nil
 }
 
-// answerOf returns the template of a token response (RFC 6749 section 5.1).
-func answerOf(e *provider.TokenEndpoint) template {
-	var t template
-	for _, f := range e.Response.Fields {
-		switch f {
-		case provider.FieldAccessToken:
-			t = t.filled(string(f), func(b []byte, g *grant) []byte { return appendString(b, g.token) })
-		case provider.FieldExpiresIn:
-			t = t.filled(string(f), func(b []byte, g *grant) []byte { return strconv.AppendInt(b, g.expire-g.now, 10) })
-		case provider.FieldTokenType:
-			t = t.filled(string(f), func(b []byte, g *grant) []byte { return appendString(b, cmp.Or(g.tokenType, e.Response.TokenType)) })
-		case provider.FieldScope:
-			t = t.filled(string(f), appendScope)
-		}
+// date sets the times of the grant's token.
+func (m *mint) date(g *grant, now time.Time) {
+	life := m.provider.TokenEndpoint.Lifetime
+	if own := g.client.Tokens.Lifetime; own > 0 && own < life {
+		life = own
 	}
-	return t
+	g.issued = now.Unix()
+	g.notBefore, g.expire = g.issued, g.issued+int64(life.Seconds())
+	if !g.client.Expires.IsZero() {
+		g.expire = min(g.expire, g.client.Expires.Unix())
+	}
+	// All tokens up to a moment were revoked: this one must be dated after it.
+	earliest := g.client.NotBefore
+	if g.client.MinIssuedAt.After(earliest) {
+		earliest = g.client.MinIssuedAt
+	}
+	if !earliest.IsZero() {
+		g.issued = max(g.issued, earliest.Unix())
+	}
+	// After the clock was set back, it would be dated so far ahead that no
+	// verifier accepts it: then the order is left to the store.
+	if g.setBack = earliest.Sub(now) > store.MaxAhead; g.setBack {
+		g.issued = now.Unix() + 1
+	}
+	// Where nbf is the only date, revocation goes by that.
+	if m.provider.AccessToken.Claim(provider.FromIssuedAt) == "" {
+		g.notBefore = g.issued
+	}
 }
 
 // sign makes the grant's token.
-func (rl *realm) sign(ctx context.Context, g *grant, now time.Time) error {
-	g.tokenID, g.status = newTokenID(rl.Provider.AccessToken.TokenID), -1
-	if rl.listed() {
+func (m *mint) sign(ctx context.Context, g *grant, now time.Time) error {
+	g.tokenID, g.status = newTokenID(m.provider.AccessToken.TokenID), -1
+	if m.status != nil {
 		var err error
-		if g.status, err = rl.status.index(ctx, rl); err != nil {
+		if g.status, err = m.status.index(ctx); err != nil {
 			return err
 		}
 	}
-	key, err := rl.keys.Active(ctx, cmp.Or(g.client.Tokens.Algorithm, rl.Provider.AccessToken.SigningAlgorithm), now)
+	key, err := m.keys.Active(ctx, cmp.Or(g.client.Tokens.Algorithm, m.provider.AccessToken.SigningAlgorithm), now)
 	if err != nil {
 		return err
 	}
 	g.keyID = key.ID
-	payload := rl.claims.append(make([]byte, 0, 512), g)
+	payload := m.claims.append(make([]byte, 0, 512), g)
 	if len(g.client.Tokens.Claims) > 0 {
 		payload = appendClaims(payload, g.client.Tokens.Claims)
 	}
 	g.token, err = jose.Sign(key.Signer, key.Algorithm, key.Protected, payload)
 	return err
-}
-
-// appendClaims adds a client's own claims to a payload, in the order of their
-// names.
-func appendClaims(payload []byte, claims map[string]string) []byte {
-	payload = payload[:len(payload)-1]
-	for _, name := range slices.Sorted(maps.Keys(claims)) {
-		payload = append(payload, ',')
-		payload = append(appendString(payload, name), ':')
-		payload = appendString(payload, claims[name])
-	}
-	return append(payload, '}')
 }
 
 // newTokenID returns 128 random bits as 32 upper-case hexadecimal digits, or a
@@ -204,72 +148,104 @@ func newTokenID(form provider.TokenIDForm) string {
 	return string(id)
 }
 
-// appendScope appends the scopes as one string; nothing when there are none,
-// because a scope of no tokens does not exist (RFC 6749 section 3.3).
-func appendScope(b []byte, g *grant) []byte {
-	if len(g.scopes) == 0 {
-		return b
+// replayed distinguishes a replayed proof from a replayed assertion where the
+// request had only one of them. With both, the refusal may be for either.
+func (g *grant) replayed(refusal *clientauth.Refusal) *clientauth.Refusal {
+	if refusal.Reason != counterfoil.AssertionReplayed || g.tokenType != "DPoP" {
+		return refusal
 	}
-	return appendString(b, g.scopes.String())
+	if len(g.once) == 1 {
+		return clientauth.Refused(counterfoil.DPoPProofReplayed, "")
+	}
+	return clientauth.Refused(refusal.Reason, "the assertion, or the DPoP proof beside it")
 }
 
-// appendAudience appends one audience as a string, several as an array (RFC
-// 7519 section 4.1.3).
-func appendAudience(b []byte, audience []string) []byte {
-	if len(audience) == 1 {
-		return appendString(b, audience[0])
-	}
-	return appendList(b, audience)
+// reusable is a token that is returned again for the same request: under the
+// policy "reuse" all processes of one client that start at once cost one
+// signature.
+type reusable struct {
+	token atomic.Pointer[reusableToken]
+	// failures counts how often the store has failed the one that made the token.
+	failures atomic.Int64
+
+	making sync.Mutex          // held by the one that makes the token
+	failed *clientauth.Refusal // the last of the failures
 }
 
-// appendList appends an array of strings; nothing when there are none.
-func appendList(b []byte, list []string) []byte {
-	for i, s := range list {
-		if i == 0 {
-			b = append(b, '[')
-		} else {
-			b = append(b, ',')
+// reusableToken is a token that may be reused until a time, in seconds since
+// 1970, by the mint, as configured, that made it.
+type reusableToken struct {
+	grant
+	until int64
+	by    *mint
+}
+
+// reuseKey identifies the requests that share a token.
+func (g *grant) reuseKey(realm string) string {
+	return strings.Join([]string{realm, g.client.ID, g.scopes.String(), strings.Join(g.audience, " "), string(g.confirmation)}, "\x00")
+}
+
+// reuseOrMake returns the token that was made for the same request, as long as
+// it may be reused, or makes one. Of several callers one makes it.
+func (m *mint) reuseOrMake(ctx context.Context, a *attempt, g *grant) (*grant, *clientauth.Refusal) {
+	entry := m.reuse.GetOrPut(g.reuseKey(m.realm), func() *reusable { return new(reusable) })
+	if again, refusal := m.again(ctx, a, entry, g); again != nil || refusal != nil {
+		return again, refusal
+	}
+	failures := entry.failures.Load()
+	entry.making.Lock()
+	defer entry.making.Unlock()
+	if entry.failures.Load() != failures {
+		// While this one waited, the store failed for another one: if each tried,
+		// the last would wait for all.
+		refusal := *entry.failed
+		return nil, &refusal
+	}
+	if again, refusal := m.again(ctx, a, entry, g); again != nil || refusal != nil {
+		return again, refusal
+	}
+	if refusal := m.issue(ctx, a, g); refusal != nil {
+		if refusal.Unrecorded {
+			entry.failed = refusal
+			entry.failures.Add(1)
 		}
-		b = appendString(b, s)
+		return nil, refusal
 	}
-	if len(list) > 0 {
-		b = append(b, ']')
-	}
-	return b
+	until := g.issued + (g.expire-g.issued)*int64(m.provider.TokenEndpoint.ReusePercent)/100
+	entry.token.Store(&reusableToken{*g, until, m}) // a copy: g is still modified
+	return g, nil
 }
 
-// appendString appends s as a JSON string; the plain ones without reflection.
-func appendString(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
-			return appendAny(b, s)
+// again returns the entry's token when it may be reused, after recording that;
+// nil when a new one has to be made.
+func (m *mint) again(ctx context.Context, a *attempt, entry *reusable, asked *grant) (*grant, *clientauth.Refusal) {
+	t := entry.token.Load()
+	// A token is not reused under another configuration of the realm or for
+	// another client of the same ID, nor when the clock was set back since it
+	// was made: it would live longer than the realm allows. Of two concurrent
+	// requests, one may have read the clock a second earlier.
+	now := a.event.Time.Unix()
+	if t == nil || now >= t.until || now < t.made-1 || t.by != m || !sameClient(t.client, asked.client) || !m.keys.Published(t.keyID) {
+		return nil, nil
+	}
+	e := a.event
+	e.Type, e.Success, e.TokenID = counterfoil.EventTokenReused, true, t.tokenID
+	revision, refusal := m.used(ctx, e, t.client, t.revision, asked.once)
+	if refusal != nil {
+		if refusal.Again {
+			entry.token.CompareAndSwap(t, nil) // revoked, or the client was replaced
 		}
+		return nil, asked.replayed(refusal)
 	}
-	b = append(b, '"')
-	b = append(b, s...)
-	return append(b, '"')
+	answer := t.grant
+	if answer.revision = revision; revision != t.revision {
+		entry.token.CompareAndSwap(t, &reusableToken{answer, t.until, m})
+	}
+	return &answer, nil
 }
 
-// appendAny appends a string or a number of a description as JSON.
-func appendAny(b []byte, v any) []byte {
-	text, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // a description holds strings and numbers only
-	}
-	return append(b, text...)
-}
-
-// protected returns the protected header of the realm's tokens (RFC 7515
-// section 4), its members in the described order.
-func (rl *realm) protected(kid, algorithm string) []byte {
-	values := map[provider.HeaderMember]string{
-		provider.HeaderAlg: algorithm,
-		provider.HeaderKid: kid,
-		provider.HeaderTyp: rl.Provider.AccessToken.Type,
-	}
-	var t template
-	for _, m := range rl.Provider.AccessToken.Header {
-		t = t.fixed(string(m), appendString(nil, values[m]))
-	}
-	return t.append(nil, nil)
+// sameClient reports whether two reads found the same unchanged client.
+// Versions start over when a client is deleted and created again.
+func sameClient(c, other *store.Client) bool {
+	return c.Version == other.Version && c.Created.Equal(other.Created)
 }

@@ -1,14 +1,12 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"crypto"
 	"errors"
 	"fmt"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -62,30 +60,13 @@ func (a *Issuer) Live(ctx context.Context, p *counterfoil.Principal, _ counterfo
 	if rl == nil {
 		return errNoRealm
 	}
-	switch reason, err := rl.ended(ctx, p); {
+	switch reason, err := rl.tokens.Ended(ctx, p); {
 	case err != nil:
 		return err
 	case reason != "":
 		return &counterfoil.Error{Reason: reason}
 	}
 	return nil
-}
-
-// ended returns why an otherwise valid token is no longer accepted; "" when it
-// is accepted.
-func (rl *realm) ended(ctx context.Context, p *counterfoil.Principal) (counterfoil.Reason, error) {
-	s, err := rl.Store.TokenStatus(ctx, rl.Name, p.ClientID, p.TokenID)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return counterfoil.TokenRevoked, nil
-	case err != nil:
-		return "", fmt.Errorf("read token status: %w", err)
-	case s.Disabled || s.Revoked || p.Issued.Before(s.NotBefore):
-		return counterfoil.TokenRevoked, nil
-	case cmp.Or(s.Policy, rl.endpoint.Policy) == provider.Replace && s.LiveToken != p.TokenID:
-		return counterfoil.TokenReplaced, nil
-	}
-	return "", nil
 }
 
 // Tenants returns the tenants that a client is granted; none when the client
@@ -103,9 +84,9 @@ func (a *Issuer) APIKey(ctx context.Context, clientID string, key counterfoil.Se
 		return false, err
 	}
 	now := a.server.Clock.Now()
-	found, busy := a.server.secrets.verify(ctx, &c, c.APIKeys, key, now, true)
+	found, busy := a.server.memory.Secrets.Verify(ctx, &c, c.APIKeys, key, now, true)
 	if busy != nil {
-		return false, &counterfoil.Error{Reason: busy.reason, Message: "too many slow API keys are being verified: retry"}
+		return false, &counterfoil.Error{Reason: busy.Reason, Message: "too many slow API keys are being verified: retry"}
 	}
 	if found == nil {
 		return false, nil

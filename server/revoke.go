@@ -9,6 +9,8 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/internal/accesstoken"
+	"github.com/counterfoil/counterfoil/server/internal/clientauth"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -22,37 +24,37 @@ const lenience = 10 * time.Minute
 // type.
 func (rl *realm) serveRevoke(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithoutCancel(r.Context())
-	a := &attempt{event: rl.newEvent(r)}
+	a := rl.begin(r, revokePath)
 	// 1. Parse: one bounded read of a form.
-	body, refusal := rl.aboutToken(r)
-	a.event.Time = rl.Clock.Now() // it may arrive slowly
+	body, refusal := parseAboutToken(rl.endpoint, r)
+	a.event.Time = rl.clock.Now() // it may arrive slowly
 	if refusal != nil {
-		rl.refuseAt(ctx, w, a, revokePath, refusal)
+		rl.refuse(ctx, w, a, refusal)
 		return
 	}
 	// 2. Authenticate the caller.
 	by, refusal := rl.requester(ctx, a, r, body, false)
-	if refusal == nil && body.get("token") == "" {
-		refusal = refused(counterfoil.InvalidRequest, "token is missing")
+	if refusal == nil && body.Get("token") == "" {
+		refusal = clientauth.Refused(counterfoil.InvalidRequest, "token is missing")
 	}
 	if refusal != nil {
-		rl.refuseAt(ctx, w, a, revokePath, refusal)
+		rl.refuse(ctx, w, a, refusal)
 		return
 	}
 	// 3. Revoke. An invalid or expired token is answered with success (section
 	// 2.2). A token of another client is refused (section 2.1) and stays valid.
-	t, err := rl.read(ctx, body.get("token"))
+	t, err := rl.tokens.Read(ctx, body.Get("token"))
 	if err != nil {
-		rl.refuseAt(ctx, w, a, revokePath, storeFailed("read signing keys", err))
+		rl.refuse(ctx, w, a, clientauth.StoreFailed("read signing keys", err))
 		return
 	}
-	if t != nil && a.event.Time.Before(t.expires.Add(lenience)) {
-		if t.clientID != by.client.ID {
-			rl.refuseAt(ctx, w, a, revokePath, refused(counterfoil.InvalidRequest, "the token of another client"))
+	if t != nil && a.event.Time.Before(t.Expires.Add(lenience)) {
+		if t.ClientID != by.Client.ID {
+			rl.refuse(ctx, w, a, clientauth.Refused(counterfoil.InvalidRequest, "the token of another client"))
 			return
 		}
 		if refusal := rl.revoke(ctx, a, t); refusal != nil {
-			rl.refuseAt(ctx, w, a, revokePath, refusal)
+			rl.refuse(ctx, w, a, refusal)
 			return
 		}
 	}
@@ -64,11 +66,11 @@ func (rl *realm) serveRevoke(w http.ResponseWriter, r *http.Request) {
 // revoke revokes a token. When the store cannot revoke more tokens of the
 // client individually, it revokes all of them: refusing too much is the lesser
 // harm.
-func (rl *realm) revoke(ctx context.Context, a *attempt, t *issuedToken) *requestRefusal {
+func (rl *realm) revoke(ctx context.Context, a *attempt, t *accesstoken.Token) *clientauth.Refusal {
 	e := a.event
-	e.Type, e.Success, e.TokenID = counterfoil.EventTokenRevoked, true, t.tokenID
-	err := rl.Store.RevokeToken(ctx, store.Revocation{
-		Realm: rl.Name, ClientID: t.clientID, TokenID: t.tokenID, Expires: t.expires.Add(lenience),
+	e.Type, e.Success, e.TokenID = counterfoil.EventTokenRevoked, true, t.TokenID
+	err := rl.store.RevokeToken(ctx, store.Revocation{
+		Realm: rl.Name, ClientID: t.ClientID, TokenID: t.TokenID, Expires: t.Expires.Add(lenience),
 	}, e)
 	if errors.Is(err, store.ErrTooManyRevocations) {
 		e.Type = counterfoil.EventTokensRevoked
@@ -79,19 +81,19 @@ func (rl *realm) revoke(ctx context.Context, a *attempt, t *issuedToken) *reques
 	case errors.Is(err, store.ErrNotFound):
 		return nil // deleted meanwhile, and its tokens with it
 	case errors.Is(err, clients.ErrAhead):
-		return refused(counterfoil.Unavailable, err.Error())
+		return clientauth.Refused(counterfoil.Unavailable, err.Error())
 	case err != nil:
-		return storeFailed("revoke token", err)
+		return clientauth.StoreFailed("revoke token", err)
 	}
-	rl.OnEvent(ctx, e)
+	rl.onEvent(ctx, e)
 	return nil
 }
 
 // revokeAll revokes all tokens that the client of t was issued so far.
-func (rl *realm) revokeAll(ctx context.Context, t *issuedToken, e counterfoil.Event) error {
+func (rl *realm) revokeAll(ctx context.Context, t *accesstoken.Token, e counterfoil.Event) error {
 	for {
-		c, err := rl.Store.Client(ctx, rl.Name, t.clientID)
-		issued := t.principal().Issued
+		c, err := rl.store.Client(ctx, rl.Name, t.ClientID)
+		issued := t.Principal().Issued
 		if err != nil || issued.Before(c.NotBefore) && c.NotBefore.Sub(e.Time) <= store.MaxAhead {
 			return err
 		}
@@ -99,8 +101,8 @@ func (rl *realm) revokeAll(ctx context.Context, t *issuedToken, e counterfoil.Ev
 			return err
 		}
 		c.Changed = e.Time
-		if err = rl.Store.UpdateClient(ctx, c, e); !errors.Is(err, store.ErrConflict) {
-			rl.clients.Drop(clientKey{rl.Name, t.clientID})
+		if err = rl.store.UpdateClient(ctx, c, e); !errors.Is(err, store.ErrConflict) {
+			rl.memory.Forget(rl.Name, t.ClientID)
 			return err
 		}
 	}

@@ -19,146 +19,21 @@ package server
 import (
 	"cmp"
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"net/netip"
-	"net/url"
-	"reflect"
-	"strings"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/bounded"
 	"github.com/counterfoil/counterfoil/internal/clock"
-	"github.com/counterfoil/counterfoil/internal/dpop"
-	"github.com/counterfoil/counterfoil/internal/lograte"
-	"github.com/counterfoil/counterfoil/internal/peer"
-	"github.com/counterfoil/counterfoil/provider"
-	"github.com/counterfoil/counterfoil/server/internal/outbound"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/internal/clientauth"
 	"github.com/counterfoil/counterfoil/server/signing"
-	"github.com/counterfoil/counterfoil/server/store"
 )
-
-// Config configures New.
-type Config struct {
-	// Store keeps clients, keys and the audit record. The caller closes it,
-	// after the server.
-	Store store.Store
-	// Realms are served by one server; each has its own clients and keys. Reload
-	// replaces them.
-	Realms []Realm
-	// Clock tells the time; nil for the system's.
-	Clock counterfoil.Clock
-	// Logger receives what an operator must see and no caller may, such as the
-	// full text of unexpected errors. Nil means slog.Default.
-	Logger *slog.Logger
-	// OnEvent, when set, is called with each decision of a token endpoint, after
-	// the attempt to record it and before the answer. It must return soon.
-	OnEvent func(context.Context, counterfoil.Event)
-
-	// MasterKey seals private keys at rest: 32 random bytes in base64. Empty
-	// stores them in the clear, which is for tests only. New seals again the
-	// keys that are sealed under one of PreviousMasterKeys or not at all.
-	MasterKey          counterfoil.Secret
-	PreviousMasterKeys []counterfoil.Secret
-	// Signer selects the RSA implementation: "auto" is the system's OpenSSL
-	// where it can be used, "go" is crypto/rsa; default "auto". The signatures
-	// are the same; OpenSSL takes less than half the time.
-	Signer string
-
-	// TrustedProxies are the networks of the proxies that are trusted to set the
-	// headers with a caller's address and certificate.
-	TrustedProxies []netip.Prefix
-	// AddressHeader is the header with the address: X-Forwarded-For (default) or
-	// Forwarded (RFC 7239).
-	AddressHeader string
-	// CertificateHeader is the header with the caller's certificate; empty for
-	// none. CertificateForm is its form: "client-cert" (RFC 9440, the default),
-	// "pem-escaped" (nginx; a chain, as AWS load balancers forward it, is read
-	// as its leaf) or "der-base64" (HAProxy).
-	CertificateHeader, CertificateForm string
-
-	// Outbound bounds where key sets of clients and of federated issuers may be
-	// fetched from.
-	Outbound Outbound
-}
-
-// Outbound bounds what the server fetches: addresses in clients' records must
-// not make it a proxy into the operator's network.
-type Outbound struct {
-	// Hosts may be fetched from, as HOST or HOST:PORT; no others.
-	Hosts []string
-	// Private lets names resolve to addresses that are not public.
-	Private bool
-	// RootCAs are trusted; nil for the system's.
-	RootCAs *x509.CertPool
-}
-
-// Validate returns an error that names the first of Hosts that is invalid.
-func (o Outbound) Validate() error {
-	_, err := outbound.New(outbound.Config{AllowedHosts: o.Hosts})
-	return err
-}
-
-// Realm is one provider at one address.
-type Realm struct {
-	// Name identifies the realm in the store, on command lines and in records.
-	Name string
-	// Provider describes the dialect.
-	Provider *provider.Provider
-	// BaseURL is where the realm is reached: an https URL without a trailing
-	// slash.
-	BaseURL string
-	// OtherURLs are further base URLs at which requests for the realm arrive, of
-	// the same form: proofs and assertions may name any of them.
-	OtherURLs []string
-	// Issuer is the iss claim; default BaseURL. It may be any URL, so that a
-	// provider that migrates can keep the issuer that its APIs expect.
-	Issuer string
-	// Tenants are the tenants that a client may be granted; empty for any.
-	Tenants []string
-	// KeyRotationInterval is how long a signing key is active before the next
-	// one replaces it; 0 for no rotation by age. KeyPrepublish is how long a key
-	// is published before it signs: longer than verifiers keep a key set;
-	// default 1 hour.
-	KeyRotationInterval, KeyPrepublish time.Duration
-	// Federation are the issuers whose tokens clients may authenticate with,
-	// where a rule of the client says so.
-	Federation []FederatedIssuer
-	// CertificateAuthorities sign the certificates of tls_client_auth.
-	CertificateAuthorities *x509.CertPool
-	// DPoPNonce requires a nonce of the server in each DPoP proof (RFC 9449
-	// section 8).
-	DPoPNonce bool
-}
-
-// Signing returns the realm as package signing describes it.
-func (r *Realm) Signing() signing.Realm {
-	return signing.Realm{Name: r.Name, Provider: r.Provider, RotationInterval: r.KeyRotationInterval, Prepublish: r.KeyPrepublish}
-}
-
-// FederatedIssuer is an issuer of tokens that workloads have, such as a
-// Kubernetes cluster, GitHub Actions or a SPIFFE trust domain. Such a token
-// may be presented repeatedly until it expires: a workload has no other until
-// its platform renews it. A request with one must name its client_id.
-type FederatedIssuer struct {
-	// Issuer is the exact iss claim, or spiffe:// and a trust domain, whose
-	// JWT-SVIDs need no iss and are identified by their sub.
-	Issuer string
-	// KeySetURL is its JWK Set; its host must be among Outbound.Hosts. KeySet is
-	// the set itself; give one of the two.
-	KeySetURL, KeySet string
-	// Audience is what its tokens must name in aud; default, the realm's issuer
-	// or one of its addresses.
-	Audience string
-	// MaxLifetime bounds exp minus iat; default 1 hour.
-	MaxLifetime time.Duration
-}
 
 // Server issues tokens for its realms. It is safe for concurrent use.
 type Server struct {
@@ -167,75 +42,8 @@ type Server struct {
 	reload sync.Mutex
 }
 
-// shared is the state that all realms of a server share and that outlives a
-// reload.
-type shared struct {
-	Config
-	clients *bounded.Cache[clientKey, *store.Client]
-	reuse   *bounded.Cache[string, *reusable]
-	feeds   *feeds
-	secrets *secrets
-	uses    *uses
-	sealer  *signing.Sealer
-	rsa     *signing.RSABackend
-	watch   *clockWatch
-	// storeTrouble limits the log of a store that fails every request.
-	storeTrouble lograte.Limiter
-
-	// peers finds the caller behind a proxy; keySets are those of clients and of
-	// federated issuers; nonceKey is the key of DPoP nonces.
-	peers    *peer.Config
-	keySets  *outbound.KeySets
-	nonceKey []byte
-
-	// tasks run in the background until Close ends ctx.
-	tasks sync.WaitGroup
-	ctx   context.Context
-	end   context.CancelFunc
-}
-
-// every calls do in the background at each interval until the server is
-// closed.
-func (s *shared) every(interval time.Duration, do func(context.Context)) {
-	s.tasks.Go(func() {
-		for s.Clock.Sleep(s.ctx, interval) == nil {
-			do(s.ctx)
-		}
-	})
-}
-
-// realm is a Realm with everything that can be computed before the first
-// request.
-type realm struct {
-	*shared
-	Realm
-	endpoint *provider.TokenEndpoint
-	keys     *signing.Ring
-	claims   template
-	answer   template
-	headers  []header
-	apiKey   string // the name of the header with the API key, or ""
-	status   statusList
-	// federation holds the issuers that the realm federates with, by name.
-	federation map[string]*federatedIssuer
-	nonces     *dpop.Nonces // nil where none is required
-	away       away         // key sets of its clients and issuers
-	// documents are the realm's public JSON files, by path.
-	documents map[string][]byte
-}
-
-// header is a header in the form of http.Header; its value is shared and never
-// changed.
-type header struct {
-	name  string
-	value []string
-}
-
-// Bounds of what a server keeps in memory.
-const (
-	rememberedClients = 10_000
-	rememberedTokens  = 10_000
-)
+// rememberedTokens is how many reusable tokens are kept in memory.
+const rememberedTokens = 10_000
 
 // New checks the configuration, makes the signing keys that are missing, and
 // returns a server that is ready. The caller must close it.
@@ -252,7 +60,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if c.OnEvent == nil {
 		c.OnEvent = func(context.Context, counterfoil.Event) {}
 	}
-	all := &feeds{of: map[string]*feed{}}
+	all := &feeds{store: c.Store, clock: c.Clock, of: map[string]*feed{}}
 	c.Store = notifyingStore{c.Store, all}
 	sealer, err := signing.NewSealer(c.MasterKey, c.PreviousMasterKeys)
 	if err != nil {
@@ -263,15 +71,14 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		return nil, fmt.Errorf("server: %w", err)
 	}
 	s := &Server{shared: shared{
-		Config:  c,
-		feeds:   all,
-		clients: bounded.New[clientKey, *store.Client](rememberedClients),
-		reuse:   bounded.New[string, *reusable](rememberedTokens),
-		secrets: newSecrets(c.Clock),
-		uses:    startUses(c.Store, c.Clock, c.Logger),
-		sealer:  sealer,
-		rsa:     rsa,
-		watch:   &clockWatch{start: c.Clock.Now()},
+		Config: c,
+		feeds:  all,
+		memory: clientauth.NewMemory(c.Store, c.Clock),
+		reuse:  bounded.New[string, *reusable](rememberedTokens),
+		uses:   startUses(c.Store, c.Clock, c.Logger),
+		sealer: sealer,
+		rsa:    rsa,
+		watch:  &clockWatch{start: c.Clock.Now()},
 	}}
 	s.ctx, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	err = s.setUpNetwork()
@@ -301,6 +108,11 @@ func (s *Server) Keys() *signing.Keys {
 	})
 }
 
+// Clients returns the service on the server's own store. Its changes reach the
+// followers of this server's revocation feeds at once; changes through another
+// service reach them within 50 ms.
+func (s *Server) Clients() *clients.Service { return clients.New(s.Store, s.Clock) }
+
 // maintainKeys checks the clock and the keys of all realms.
 func (s *Server) maintainKeys(ctx context.Context) {
 	s.watch.look(ctx, s.Clock.Now(), s.Logger)
@@ -320,11 +132,13 @@ func (s *Server) Reload(ctx context.Context, realms []Realm) error {
 		if _, twice := all[r.Name]; twice {
 			return fmt.Errorf("server: two realms are named %q", r.Name)
 		}
-		if old := s.realm(r.Name); old != nil && old.same(&r) {
+		r.Issuer = cmp.Or(r.Issuer, r.BaseURL)
+		old := s.realm(r.Name)
+		if old != nil && old.same(&r) {
 			all[r.Name] = old
 			continue
 		}
-		rl, err := newRealm(&s.shared, r, s.realm(r.Name))
+		rl, err := newRealm(&s.shared, r, old)
 		if err != nil {
 			return fmt.Errorf("server: realm %q: %w", r.Name, err)
 		}
@@ -339,14 +153,14 @@ func (s *Server) Reload(ctx context.Context, realms []Realm) error {
 		return fmt.Errorf("server: %w", err)
 	}
 	s.realms.Store(&all)
-	s.clients.Clear() // under another policy, their MinIssuedAt must be the present one
-	s.feeds.keep(all)
+	s.memory.ForgetAll() // under another policy, their MinIssuedAt must be the present one
+	s.feeds.keep(slices.Collect(maps.Keys(all)))
 	return nil
 }
 
 // Drain closes all connections of the revocation feed and refuses new ones. A
 // program calls it when it stops listening and waits for requests in flight.
-func (s *Server) Drain() { s.feeds.keep(nil) }
+func (s *Server) Drain() { s.feeds.close() }
 
 // Close stops the server's background tasks and writes what is still pending.
 // Requests may still arrive and are served as before, but keys are no longer
@@ -354,7 +168,7 @@ func (s *Server) Drain() { s.feeds.keep(nil) }
 func (s *Server) Close() error {
 	s.end()
 	s.tasks.Wait()
-	s.feeds.keep(nil)
+	s.feeds.close()
 	return s.uses.close()
 }
 
@@ -365,106 +179,4 @@ func (s *Server) realm(name string) *realm {
 		return nil
 	}
 	return (*all)[name]
-}
-
-// same reports whether r is the configuration of the realm.
-func (rl *realm) same(r *Realm) bool {
-	was, is := rl.Realm, *r
-	is.Issuer = cmp.Or(is.Issuer, is.BaseURL)
-	if !was.CertificateAuthorities.Equal(is.CertificateAuthorities) {
-		return false
-	}
-	was.CertificateAuthorities, is.CertificateAuthorities = nil, nil // they hold functions
-	return reflect.DeepEqual(was, is)
-}
-
-// newRealm prepares a realm; before is the one that it replaces, or nil.
-func newRealm(c *shared, r Realm, before *realm) (*realm, error) {
-	if r.Name == "" || r.Provider == nil {
-		return nil, fmt.Errorf("a realm needs a Name and a Provider")
-	}
-	for _, u := range append([]string{r.BaseURL}, r.OtherURLs...) {
-		if err := checkBaseURL(u); err != nil {
-			return nil, err
-		}
-	}
-	if r.Issuer == "" {
-		r.Issuer = r.BaseURL
-	}
-	rl := &realm{shared: c, Realm: r, endpoint: &r.Provider.TokenEndpoint}
-	if h, ok := rl.endpoint.Header(provider.HeaderFromAPIKey); ok {
-		rl.apiKey = h.Name
-	}
-	for name, value := range rl.endpoint.Response.Headers {
-		rl.headers = append(rl.headers, header{http.CanonicalHeaderKey(name), []string{value}})
-	}
-	var err error
-	if rl.federation, err = federate(r.Federation, c.Logger); err != nil {
-		return nil, err
-	}
-	if r.DPoPNonce {
-		if rl.nonces, err = dpop.NewNonces(c.nonceKey, c.Clock, 0); err != nil {
-			return nil, err
-		}
-	}
-	rl.claims, rl.answer = claimsOf(&r), answerOf(rl.endpoint)
-	keys := r.Signing()
-	if err := keys.Validate(); err != nil {
-		return nil, err
-	}
-	var ring *signing.Ring
-	if before != nil {
-		ring = before.keys
-	}
-	rl.keys = signing.New(signing.Config{
-		Realm: keys, Store: c.Store, Clock: c.Clock, Logger: c.Logger, Sealer: c.sealer, RSA: c.rsa, Protected: rl.protected,
-	}, ring)
-	return rl, rl.publish()
-}
-
-func checkBaseURL(s string) error {
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
-		strings.HasSuffix(s, "/") {
-		return fmt.Errorf("the base URL %q must be an https URL without a query, a fragment or a trailing slash", s)
-	}
-	return nil
-}
-
-// Handler serves the realm: the token endpoint, /introspect (RFC 7662),
-// /revoke (RFC 7009), the revocation feed at /revocations and the status lists
-// below /status-lists, and the public documents at /.well-known/jwks.json (RFC
-// 7517), /.well-known/oauth-authorization-server (RFC 8414) and
-// /.well-known/openid-configuration. A path that differs from one of these in
-// slashes only is not found, and the answer names the right URL. Followers of
-// the feed stay connected until Drain or Close: call Drain before
-// http.Server.Shutdown, which waits for them. Paths are those below the
-// realm's base URL: mount it behind http.StripPrefix where that has a path.
-// Every other path is not found, and neither is any path of a realm that the
-// server does not have at the time of the request.
-func (s *Server) Handler(realm string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rl := s.realm(realm)
-		if rl == nil {
-			http.NotFound(w, r)
-			return
-		}
-		if serve := rl.route(r.URL.Path); serve != nil {
-			serve(w, r)
-			return
-		}
-		if meant := rl.intended(r.URL.Path); meant != "" {
-			rl.elsewhere(w, meant)
-			return
-		}
-		http.NotFound(w, r)
-	})
-}
-
-// Serves reports whether a path below the base URL of a realm belongs to the
-// realm itself: to one of its endpoints, as Handler serves them, or to
-// /.well-known, where anyone may look for published documents.
-func (s *Server) Serves(realm, path string) bool {
-	rl := s.realm(realm)
-	return rl != nil && (strings.HasPrefix(path, "/.well-known/") || rl.route(path) != nil || rl.intended(path) != "")
 }

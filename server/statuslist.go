@@ -22,8 +22,6 @@ import (
 
 // Bounds of status lists (draft-ietf-oauth-status-list, sections by its version 20).
 const (
-	// listSize is how many tokens one list has, one bit each.
-	listSize = 1 << 20
 	// indexBlock is how many indexes are reserved at once.
 	indexBlock = 1024
 	// listFor is how long a signed list is reused: anonymous callers may ask as
@@ -39,8 +37,13 @@ const (
 	keptLists = 128
 )
 
-// statusList is the state of a realm's status lists.
-type statusList struct {
+// statusLists are the status lists of a realm.
+type statusLists struct {
+	*recorder
+	issuer, url string // url is that of all lists, with a slash
+	algorithm   provider.Algorithm
+	keys        *signing.Ring
+
 	mu sync.Mutex
 	// left are the reserved indexes that no token has yet.
 	left []int64
@@ -64,11 +67,11 @@ type signedList struct {
 // random. A block still reveals, to within 1,024 tokens, which were issued at
 // about the same time; their iat does so already. Indexes that a process has
 // reserved and not used when it ends are lost.
-func (s *statusList) index(ctx context.Context, rl *realm) (int64, error) {
+func (s *statusLists) index(ctx context.Context) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.left) == 0 {
-		first, err := rl.Store.StatusIndexes(ctx, rl.Name, indexBlock)
+		first, err := s.store.StatusIndexes(ctx, s.realm, indexBlock)
 		if err != nil {
 			return 0, fmt.Errorf("reserve status indexes: %w", err)
 		}
@@ -85,21 +88,9 @@ func (s *statusList) index(ctx context.Context, rl *realm) (int64, error) {
 	return n, nil
 }
 
-// appendStatus appends the claim that refers to a status list (section 6.2).
-func appendStatus(b []byte, base string, g *grant) []byte {
-	if g.status < 0 {
-		return b
-	}
-	b = append(b, `{"status_list":{"idx":`...)
-	b = strconv.AppendInt(b, g.status%listSize, 10)
-	b = append(b, `,"uri":`...)
-	b = appendString(b, base+statusPath+strconv.FormatInt(g.status/listSize, 10))
-	return append(b, `}}`...)
-}
-
-// serveStatusList answers one list as a signed token (section 8). It needs no
+// serve answers one list as a signed token (section 8). It needs no
 // authentication.
-func (rl *realm) serveStatusList(w http.ResponseWriter, r *http.Request) {
+func (s *statusLists) serve(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
@@ -111,9 +102,9 @@ func (rl *realm) serveStatusList(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx := context.WithoutCancel(r.Context())
-	token, err := rl.status.signed(ctx, rl, n)
+	token, err := s.signed(ctx, n)
 	if err != nil {
-		rl.Logger.ErrorContext(ctx, "status list failed", "realm", rl.Name, "error", err)
+		s.logger.ErrorContext(ctx, "status list failed", "realm", s.realm, "error", err)
 		http.Error(w, "temporarily unavailable", http.StatusServiceUnavailable)
 		return
 	}
@@ -136,14 +127,14 @@ func listNumber(s string) (int64, bool) {
 
 // signed returns a recently signed list, or signs it; "" when there is no such
 // list. One is signed at a time.
-func (s *statusList) signed(ctx context.Context, rl *realm, n int64) (string, error) {
+func (s *statusLists) signed(ctx context.Context, n int64) (string, error) {
 	s.signing.Lock()
 	defer s.signing.Unlock()
-	now := rl.Clock.Now()
+	now := s.clock.Now()
 	fresh := func(t time.Time) bool { return !t.IsZero() && now.Sub(t) < listFor }
 	if n*listSize >= s.end && !fresh(s.asked) {
 		// Reserving 0 indexes only returns where the next ones would begin.
-		end, err := rl.Store.StatusIndexes(ctx, rl.Name, 0)
+		end, err := s.store.StatusIndexes(ctx, s.realm, 0)
 		if err != nil {
 			return "", fmt.Errorf("look for status indexes: %w", err)
 		}
@@ -155,7 +146,7 @@ func (s *statusList) signed(ctx context.Context, rl *realm, n int64) (string, er
 	if l, ok := s.lists[n]; ok && fresh(l.made) {
 		return l.token, nil
 	}
-	token, err := rl.signList(ctx, n, now)
+	token, err := s.sign(ctx, n, now)
 	if err != nil {
 		return "", err
 	}
@@ -166,9 +157,9 @@ func (s *statusList) signed(ctx context.Context, rl *realm, n int64) (string, er
 	return token, nil
 }
 
-// signList makes the token of a list (section 5.1).
-func (rl *realm) signList(ctx context.Context, n int64, now time.Time) (string, error) {
-	revoked, err := rl.Store.RevokedIndexes(ctx, rl.Name, n*listSize, (n+1)*listSize)
+// sign makes the token of a list (section 5.1).
+func (s *statusLists) sign(ctx context.Context, n int64, now time.Time) (string, error) {
+	revoked, err := s.store.RevokedIndexes(ctx, s.realm, n*listSize, (n+1)*listSize)
 	if err != nil {
 		return "", fmt.Errorf("read revoked indexes: %w", err)
 	}
@@ -188,13 +179,13 @@ func (rl *realm) signList(ctx context.Context, n int64, now time.Time) (string, 
 		TTL     int64           `json:"ttl"`
 		List    statusListClaim `json:"status_list"`
 	}{
-		rl.Issuer, rl.BaseURL + statusPath + strconv.FormatInt(n, 10), now.Unix(), now.Add(listLife).Unix(),
+		s.issuer, s.url + strconv.FormatInt(n, 10), now.Unix(), now.Add(listLife).Unix(),
 		int64(listTTL.Seconds()), statusListClaim{1, list},
 	})
 	if err != nil {
 		return "", err
 	}
-	key, err := rl.keys.Active(ctx, rl.Provider.AccessToken.SigningAlgorithm, now)
+	key, err := s.keys.Active(ctx, s.algorithm, now)
 	if err != nil {
 		return "", err
 	}

@@ -1,4 +1,4 @@
-package server
+package clientauth
 
 import (
 	"context"
@@ -17,19 +17,31 @@ const (
 	maxWaiting    = 64
 	maxSuspects   = 16
 	maxOwnWaiting = 2
+	// slowWait is how long a request waits for its turn.
+	slowWait = 5 * time.Second
 	// suspectFor is how long a client waits behind the others after a wrong
 	// secret; keptSuspects is how many such clients are remembered.
 	suspectFor   = time.Minute
 	keptSuspects = 10_000
 )
 
+// Limits bound the verification of slow hashes.
+type Limits struct {
+	// AtOnce is how many run at once, Joined how many requests wait for one of
+	// them.
+	AtOnce, Joined int
+}
+
+// clientKey names a client in memory.
+type clientKey struct{ realm, id string }
+
 // gate lets few slow verifications run at once, one per client; the others
 // queue. A client that recently failed with a wrong secret waits in the lane
 // of suspects, which moves when the other lane is empty: a flood of guesses
 // for some imported clients delays only those clients.
 type gate struct {
-	clock counterfoil.Clock
-	limit int
+	clock  counterfoil.Clock
+	limits *Limits
 
 	mu      sync.Mutex
 	running map[clientKey]bool
@@ -44,9 +56,9 @@ type waiter struct {
 	turn chan struct{}
 }
 
-func newGate(c counterfoil.Clock, limit int) *gate {
+func newGate(c counterfoil.Clock, limits *Limits) *gate {
 	return &gate{
-		clock: c, limit: limit, running: map[clientKey]bool{}, waiting: map[clientKey]int{},
+		clock: c, limits: limits, running: map[clientKey]bool{}, waiting: map[clientKey]int{},
 		suspects: bounded.New[clientKey, time.Time](keptSuspects),
 	}
 }
@@ -99,7 +111,7 @@ func (g *gate) line(key clientKey) *waiter {
 // move gives out the available turns; the caller holds the lock.
 func (g *gate) move() {
 	for lane := range g.lanes {
-		for i := 0; i < len(g.lanes[lane]) && len(g.running) < g.limit; {
+		for i := 0; i < len(g.lanes[lane]) && len(g.running) < g.limits.AtOnce; {
 			w := g.lanes[lane][i]
 			if g.running[w.key] {
 				i++
@@ -110,6 +122,13 @@ func (g *gate) move() {
 			close(w.turn)
 		}
 	}
+}
+
+// length returns how many requests wait for a turn.
+func (g *gate) length() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.lanes[0]) + len(g.lanes[1])
 }
 
 func (g *gate) remove(lane, i int) {

@@ -1,4 +1,4 @@
-package server
+package clientauth
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/internal/subject"
 	"github.com/counterfoil/counterfoil/server/store"
@@ -29,11 +30,19 @@ type presented struct {
 	chain []*x509.Certificate
 }
 
+// certificates verifies the certificates that are presented to a realm.
+type certificates struct {
+	endpoint    *provider.TokenEndpoint
+	authorities *x509.CertPool
+	peers       *peer.Config
+	keys        *keys
+}
+
 // presented returns the certificate of a request; nil when it has none.
-func (rl *realm) presented(r *http.Request) (*presented, *requestRefusal) {
-	leaf, err := rl.peers.Certificate(r)
+func (t *certificates) presented(r *http.Request) (*presented, *Refusal) {
+	leaf, err := t.peers.Certificate(r)
 	if err != nil {
-		return nil, refused(counterfoil.CertificateUnknown, err.Error())
+		return nil, Refused(counterfoil.CertificateUnknown, err.Error())
 	}
 	if leaf == nil {
 		return nil, nil
@@ -45,37 +54,39 @@ func (rl *realm) presented(r *http.Request) (*presented, *requestRefusal) {
 	return p, nil
 }
 
-// takesCertificates reports whether a client can authenticate by its
-// certificate alone.
-func (rl *realm) takesCertificates() bool {
-	return rl.accepts(provider.TLSClientAuth) || rl.accepts(provider.SelfSignedTLSClientAuth)
+// TakesCertificates reports whether a client can authenticate at the endpoint
+// by its certificate alone.
+func TakesCertificates(e *provider.TokenEndpoint) bool {
+	return slices.Contains(e.ClientAuthentication, provider.TLSClientAuth) ||
+		slices.Contains(e.ClientAuthentication, provider.SelfSignedTLSClientAuth)
 }
 
 // proveCertificate verifies the certificate of a client that presented nothing
 // else. The refusal is that of the last method that applies to the client.
-func (rl *realm) proveCertificate(ctx context.Context, a *attempt, shown *presented, client *store.Client) *requestRefusal {
+func (t *certificates) proveCertificate(ctx context.Context, now time.Time, shown *presented, client *store.Client) *Refusal {
 	auth := &client.Authentication
-	issued := rl.accepts(provider.TLSClientAuth) && auth.Certificate != (store.CertificateRule{})
-	own := rl.accepts(provider.SelfSignedTLSClientAuth) && len(auth.Thumbprints) > 0
-	keyed := rl.accepts(provider.SelfSignedTLSClientAuth) && (auth.KeySet != "" || auth.KeySetURL != "")
+	issued := slices.Contains(t.endpoint.ClientAuthentication, provider.TLSClientAuth) && auth.Certificate != (store.CertificateRule{})
+	self := slices.Contains(t.endpoint.ClientAuthentication, provider.SelfSignedTLSClientAuth)
+	own := self && len(auth.Thumbprints) > 0
+	keyed := self && (auth.KeySet != "" || auth.KeySetURL != "")
 	switch {
 	case shown == nil && (issued || own):
-		return refused(counterfoil.CertificateMissing, "")
+		return Refused(counterfoil.CertificateMissing, "")
 	case shown == nil:
-		return refused(counterfoil.CredentialsMissing, "")
+		return Refused(counterfoil.CredentialsMissing, "")
 	case client == dummyClient:
-		return refused(counterfoil.UnknownClient, "")
+		return Refused(counterfoil.UnknownClient, "")
 	case !issued && !own && !keyed:
-		return refused(counterfoil.MethodNotAccepted, "the client has no certificate")
+		return Refused(counterfoil.MethodNotAccepted, "the client has no certificate")
 	}
-	var refusal *requestRefusal
+	var refusal *Refusal
 	if issued {
-		if refusal = rl.checkIssued(shown, &auth.Certificate, a.event.Time); refusal == nil {
+		if refusal = t.checkIssued(shown, &auth.Certificate, now); refusal == nil {
 			return nil
 		}
 	}
 	if own || keyed {
-		if refusal = rl.checkSelfSigned(ctx, shown.leaf, auth, a.event.Time); refusal == nil {
+		if refusal = t.checkSelfSigned(ctx, shown.leaf, auth, now); refusal == nil {
 			return nil
 		}
 	}
@@ -84,23 +95,23 @@ func (rl *realm) proveCertificate(ctx context.Context, a *attempt, shown *presen
 
 // checkIssued is tls_client_auth (RFC 8705 section 2.1): an authority of the
 // realm has issued the certificate, and it matches the rule.
-func (rl *realm) checkIssued(shown *presented, rule *store.CertificateRule, now time.Time) *requestRefusal {
-	if rl.CertificateAuthorities == nil {
+func (t *certificates) checkIssued(shown *presented, rule *store.CertificateRule, now time.Time) *Refusal {
+	if t.authorities == nil {
 		// Without any, x509 would use those of the system.
-		return refused(counterfoil.CertificateUnknown, "the realm has no certificate authorities")
+		return Refused(counterfoil.CertificateUnknown, "the realm has no certificate authorities")
 	}
 	options := x509.VerifyOptions{
-		Roots: rl.CertificateAuthorities, Intermediates: x509.NewCertPool(), CurrentTime: now,
+		Roots: t.authorities, Intermediates: x509.NewCertPool(), CurrentTime: now,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
 	for _, c := range shown.chain {
 		options.Intermediates.AddCert(c)
 	}
 	if _, err := shown.leaf.Verify(options); err != nil {
-		return refused(counterfoil.CertificateUnknown, unverified(err))
+		return Refused(counterfoil.CertificateUnknown, unverified(err))
 	}
 	if !certificateMatches(rule, shown.leaf) {
-		return refused(counterfoil.CertificateUnknown, "the certificate has another subject")
+		return Refused(counterfoil.CertificateUnknown, "the certificate has another subject")
 	}
 	return nil
 }
@@ -126,27 +137,27 @@ func unverified(err error) string {
 // its key in the client's key set. The key of a JWK is that of its x5c (RFC
 // 7517 section 4.7), so the certificates in the set need not be read: the
 // holder of the key is the client.
-func (rl *realm) checkSelfSigned(ctx context.Context, cert *x509.Certificate, auth *store.Authentication, now time.Time) *requestRefusal {
+func (t *certificates) checkSelfSigned(ctx context.Context, cert *x509.Certificate, auth *store.Authentication, now time.Time) *Refusal {
 	if now.Before(cert.NotBefore) || now.After(cert.NotAfter) {
-		return refused(counterfoil.CertificateUnknown, "the certificate has expired or is not valid yet")
+		return Refused(counterfoil.CertificateUnknown, "the certificate has expired or is not valid yet")
 	}
 	if slices.Contains(auth.Thumbprints, jose.CertificateThumbprint(cert)) {
 		return nil
 	}
 	if auth.KeySet != "" || auth.KeySetURL != "" {
-		keys, refusal := rl.clientKeys(ctx, auth, "")
+		set, refusal := t.keys.of(ctx, auth, "")
 		switch {
-		case refusal != nil && refusal.reason == counterfoil.Unavailable:
+		case refusal != nil && refusal.Reason == counterfoil.Unavailable:
 			return refusal
 		case refusal != nil:
-			return refused(counterfoil.CertificateUnknown, refusal.detail)
+			return Refused(counterfoil.CertificateUnknown, refusal.Detail)
 		}
 		public, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-		if ok && slices.ContainsFunc(keys, func(k jose.PublicKey) bool { return public.Equal(k.Key) }) {
+		if ok && slices.ContainsFunc(set, func(k jose.PublicKey) bool { return public.Equal(k.Key) }) {
 			return nil
 		}
 	}
-	return refused(counterfoil.CertificateUnknown, "the client has not registered the certificate")
+	return Refused(counterfoil.CertificateUnknown, "the client has not registered the certificate")
 }
 
 // certificateMatches reports whether a certificate has the one subject that

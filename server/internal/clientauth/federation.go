@@ -1,4 +1,4 @@
-package server
+package clientauth
 
 import (
 	"cmp"
@@ -22,16 +22,26 @@ const defaultFederatedLife = time.Hour
 // spiffe starts the issuer of a SPIFFE trust domain, and every SPIFFE ID.
 const spiffe = "spiffe://"
 
+// FederatedIssuer is an issuer of tokens that workloads have, as package server
+// describes it.
+type FederatedIssuer struct {
+	Issuer, KeySetURL, KeySet, Audience string
+	MaxLifetime                         time.Duration
+}
+
 // federatedIssuer is a FederatedIssuer with the keys that were given with it.
 type federatedIssuer struct {
 	FederatedIssuer
 	keys []jose.PublicKey
 }
 
+// federation holds the issuers that a realm federates with, by name.
+type federation map[string]*federatedIssuer
+
 // federate checks the issuers that a realm federates with. It logs the keys
 // that it leaves out.
-func federate(issuers []FederatedIssuer, log *slog.Logger) (map[string]*federatedIssuer, error) {
-	all := make(map[string]*federatedIssuer, len(issuers))
+func federate(issuers []FederatedIssuer, log *slog.Logger) (federation, error) {
+	all := make(federation, len(issuers))
 	for _, f := range issuers {
 		switch {
 		case f.Issuer == "":
@@ -61,13 +71,13 @@ func federate(issuers []FederatedIssuer, log *slog.Logger) (map[string]*federate
 	return all, nil
 }
 
-// federatedBy returns the issuer whose keys must verify an assertion; nil when
+// issuerOf returns the issuer whose keys must verify an assertion; nil when
 // that is the client itself. It is found by iss. A JWT-SVID of SPIFFE needs no
 // iss, and verifiers ignore it (JWT-SVID section 3): it belongs to the trust
 // domain of its sub, whose issuer is named spiffe:// and the domain here.
-func (rl *realm) federatedBy(unverified map[string]any) *federatedIssuer {
+func (all federation) issuerOf(unverified map[string]any) *federatedIssuer {
 	iss, _ := unverified["iss"].(string)
-	if f := rl.federation[iss]; f != nil {
+	if f := all[iss]; f != nil {
 		return f
 	}
 	sub, _ := unverified["sub"].(string)
@@ -76,47 +86,52 @@ func (rl *realm) federatedBy(unverified map[string]any) *federatedIssuer {
 		return nil
 	}
 	domain, _, _ := strings.Cut(id, "/")
-	return rl.federation[spiffe+domain]
+	return all[spiffe+domain]
 }
 
 // proveFederated verifies a token that a platform has issued to a workload. It
 // is not single-use: a workload reads the same token from its platform until
 // that renews it, so it is accepted until it expires, as by every other
-// service. MaxLifetime bounds that.
-func (rl *realm) proveFederated(ctx context.Context, a *attempt, shown *assertion, client *store.Client) *requestRefusal {
-	f := shown.issuer
+// service. MaxLifetime bounds that. Without an audience of the issuer's, own are
+// those that it may be for.
+func (f *federatedIssuer) proveFederated(
+	ctx context.Context, now time.Time, token *jose.Token, client *store.Client, k *keys, own []string,
+) *Refusal {
 	rules := slices.DeleteFunc(slices.Clone(client.Authentication.Federation),
 		func(r store.FederationRule) bool { return r.Issuer != f.Issuer })
 	if len(rules) == 0 {
-		return refused(counterfoil.AssertionIssuer, "the client has no rule for the issuer")
+		return Refused(counterfoil.AssertionIssuer, "the client has no rule for the issuer")
 	}
-	keys := named(f.keys, shown.token.KeyID)
+	set := named(f.keys, token.KeyID)
 	if f.KeySetURL != "" {
-		var refusal *requestRefusal
-		if keys, refusal = rl.fetchedKeys(ctx, f.KeySetURL, shown.token.KeyID); refusal != nil {
+		var refusal *Refusal
+		if set, refusal = k.fetched(ctx, f.KeySetURL, token.KeyID); refusal != nil {
 			return refusal
 		}
 	}
-	claims, refusal := verifyAssertion(shown.token, keys)
+	claims, refusal := verifyAssertion(token, set)
 	if refusal != nil {
 		return refusal
 	}
-	if f.Audience != "" && !hasAudience(claims["aud"], f.Audience) || f.Audience == "" && !rl.meantByOthers(claims["aud"], shown.path) {
-		return refused(counterfoil.AssertionAudience, "")
+	if f.Audience != "" {
+		own = []string{f.Audience}
 	}
-	expires, refusal := checkTimes(claims, a.event.Time)
+	if !slices.ContainsFunc(own, func(one string) bool { return hasAudience(claims["aud"], one) }) {
+		return Refused(counterfoil.AssertionAudience, "")
+	}
+	expires, refusal := checkTimes(claims, now)
 	if refusal != nil {
 		return refusal
 	}
 	from, ok := jose.NumericDate(claims["iat"])
 	if !ok {
-		from = a.event.Time
+		from = now
 	}
 	if expires.Sub(from) > f.MaxLifetime {
-		return refused(counterfoil.AssertionLifetime, "it lives longer than "+f.MaxLifetime.String())
+		return Refused(counterfoil.AssertionLifetime, "it lives longer than "+f.MaxLifetime.String())
 	}
 	if !slices.ContainsFunc(rules, func(r store.FederationRule) bool { return claimsMatch(&r, claims) }) {
-		return refused(counterfoil.AssertionClaims, "no rule of the client matches")
+		return Refused(counterfoil.AssertionClaims, "no rule of the client matches")
 	}
 	return nil
 }

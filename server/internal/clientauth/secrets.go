@@ -1,4 +1,4 @@
-package server
+package clientauth
 
 import (
 	"context"
@@ -24,13 +24,9 @@ const (
 	// keptMarks is how many right and how many wrong secrets of each client are
 	// remembered.
 	keptMarks = 4
-	// maxJoined is how many requests wait for one computation.
-	maxJoined = 1000
-	// slowWait is how long a request waits for its turn.
-	slowWait = 5 * time.Second
 )
 
-// secrets verifies client secrets and API keys. Those that the server made are
+// Secrets verifies client secrets and API keys. Those that the server made are
 // fast to verify. An imported one may be stored under a deliberately slow
 // hash: it is computed once per process, few at a time, and remembered under a
 // keyed hash.
@@ -39,15 +35,17 @@ const (
 // That is accepted: a client_id is not a secret (RFC 6749 section 2.2), and
 // computing a slow hash for every invented id would use up the turns of those
 // clients.
-type secrets struct {
-	clock counterfoil.Clock
-	gate  *gate
+type Secrets struct {
+	// Limits and Compute, the slow part, may be replaced before the first
+	// request.
+	Limits  Limits
+	Compute func(clientID string, h sechash.Hash, value counterfoil.Secret) bool
+
+	gate *gate
 	// key is random and private to this process: what is remembered is useless
 	// outside of it.
 	key        []byte
 	remembered *bounded.Cache[clientKey, *marks]
-	// compute is the slow part; tests replace it.
-	compute func(id string, h sechash.Hash, value counterfoil.Secret) bool
 
 	mu      sync.Mutex
 	flights map[mark]*flight
@@ -73,23 +71,39 @@ type flight struct {
 	busy  bool
 }
 
-func newSecrets(c counterfoil.Clock) *secrets {
-	return &secrets{
-		clock: c, gate: newGate(c, max(1, runtime.GOMAXPROCS(0)/2)), key: sechash.Random(32),
+func newSecrets(c counterfoil.Clock) *Secrets {
+	s := &Secrets{
+		Limits:     Limits{AtOnce: max(1, runtime.GOMAXPROCS(0)/2), Joined: 1000},
+		Compute:    func(_ string, h sechash.Hash, value counterfoil.Secret) bool { return h.Verify(value) },
+		key:        sechash.Random(32),
 		remembered: bounded.New[clientKey, *marks](rememberedSecrets),
-		compute:    func(_ string, h sechash.Hash, value counterfoil.Secret) bool { return h.Verify(value) },
 		flights:    map[mark]*flight{},
 	}
+	s.gate = newGate(c, &s.Limits)
+	return s
 }
 
-// verify returns the one of the client's hashes that matches value and is
+// Load returns how many requests wait for a turn to verify a slow hash, how
+// many for a verification that another one has begun, and how many clients'
+// results are remembered.
+func (s *Secrets) Load() (waiting, joined, remembered int) {
+	s.mu.Lock()
+	for _, f := range s.flights {
+		joined += f.joined
+	}
+	s.mu.Unlock()
+	remembered, _ = s.remembered.Len()
+	return s.gate.length(), joined, remembered
+}
+
+// Verify returns the one of the client's hashes that matches value and is
 // accepted at the given time, or nil. It refuses with SecretsBusy when a slow
 // one would have to wait too long. No slow hash is computed for a client that
 // is not fresh: the caller must retry with a fresh one, whose secret may
 // differ.
-func (s *secrets) verify(
+func (s *Secrets) Verify(
 	ctx context.Context, c *store.Client, hashes []store.SecretHash, value counterfoil.Secret, at time.Time, fresh bool,
-) (*store.SecretHash, *requestRefusal) {
+) (*store.SecretHash, *Refusal) {
 	if found := sechash.FindFast(hashes, value, at); found != nil || value == "" {
 		return found, nil
 	}
@@ -105,7 +119,7 @@ func (s *secrets) verify(
 	found, busy := s.verifySlow(ctx, c, slow, value, fresh)
 	switch {
 	case busy:
-		return nil, refused(counterfoil.SecretsBusy, "slow secrets are being verified")
+		return nil, Refused(counterfoil.SecretsBusy, "slow secrets are being verified")
 	case found < 0:
 		return nil, nil
 	}
@@ -113,7 +127,7 @@ func (s *secrets) verify(
 }
 
 // verifySlow returns the index of the hash that matches value, or -1.
-func (s *secrets) verifySlow(
+func (s *Secrets) verifySlow(
 	ctx context.Context, c *store.Client, hashes []*store.SecretHash, value counterfoil.Secret, fresh bool,
 ) (found int, busy bool) {
 	key := clientKey{c.Realm, c.ID}
@@ -132,7 +146,7 @@ func (s *secrets) verifySlow(
 	if !under {
 		f = &flight{done: make(chan struct{}), found: -1}
 		s.flights[name] = f
-	} else if f.joined++; f.joined > maxJoined {
+	} else if f.joined++; f.joined > s.Limits.Joined {
 		s.mu.Unlock()
 		return -1, true
 	}
@@ -154,7 +168,7 @@ func (s *secrets) verifySlow(
 }
 
 // fly waits for a turn, computes, and remembers the result.
-func (s *secrets) fly(ctx context.Context, f *flight, c *store.Client, hashes []*store.SecretHash, own []mark, value counterfoil.Secret) {
+func (s *Secrets) fly(ctx context.Context, f *flight, c *store.Client, hashes []*store.SecretHash, own []mark, value counterfoil.Secret) {
 	key := clientKey{c.Realm, c.ID}
 	if !s.gate.enter(ctx, key) {
 		f.busy = true
@@ -168,7 +182,7 @@ func (s *secrets) fly(ctx context.Context, f *flight, c *store.Client, hashes []
 	}
 	for i, h := range hashes {
 		parsed, err := sechash.Parse(h.Value)
-		if err == nil && s.compute(c.ID, parsed, value) {
+		if err == nil && s.Compute(c.ID, parsed, value) {
 			f.found = i
 			s.remember(key, c.Version, own[i:i+1], nil)
 			return
@@ -178,7 +192,7 @@ func (s *secrets) fly(ctx context.Context, f *flight, c *store.Client, hashes []
 }
 
 // mark returns the keyed hash of a stored hash and a secret of a client.
-func (s *secrets) mark(c clientKey, text string, value counterfoil.Secret) mark {
+func (s *Secrets) mark(c clientKey, text string, value counterfoil.Secret) mark {
 	h := hmac.New(sha256.New, s.key)
 	var size [8]byte
 	for _, part := range []string{c.realm, c.id, text, value.Reveal()} {
@@ -195,7 +209,7 @@ func (s *secrets) mark(c clientKey, text string, value counterfoil.Secret) mark 
 // A wrong secret is remembered without expiry: it stays wrong for that hash.
 // That saves the turns of a client that keeps sending an old secret, and can
 // never lock the right one out, whose mark differs.
-func (s *secrets) recall(key clientKey, version int64, own []mark) (found int, known bool) {
+func (s *Secrets) recall(key clientKey, version int64, own []mark) (found int, known bool) {
 	m, ok := s.remembered.Get(key)
 	if !ok {
 		return -1, false
@@ -230,7 +244,7 @@ func among(list []mark, m mark) bool {
 
 // remember stores the result; of two concurrent results one may be lost and
 // computed again.
-func (s *secrets) remember(key clientKey, version int64, right, wrong []mark) {
+func (s *Secrets) remember(key clientKey, version int64, right, wrong []mark) {
 	var now marks
 	if m, ok := s.remembered.Get(key); ok && m.version == version {
 		now = *m
@@ -246,4 +260,4 @@ func newest(first, then []mark) []mark {
 }
 
 // forget drops the results of a deleted client.
-func (s *secrets) forget(key clientKey) { s.remembered.Drop(key) }
+func (s *Secrets) forget(key clientKey) { s.remembered.Drop(key) }

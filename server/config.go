@@ -1,0 +1,192 @@
+package server
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/internal/outbound"
+	"github.com/counterfoil/counterfoil/server/signing"
+	"github.com/counterfoil/counterfoil/server/store"
+)
+
+// Paths below a realm's base URL that are the same for every dialect. Package
+// provider refuses descriptions that use them.
+const (
+	keySetPath      = "/.well-known/jwks.json"
+	introspectPath  = "/introspect"
+	revokePath      = "/revoke"
+	revocationsPath = "/revocations"
+	statusPath      = "/status-lists/"
+)
+
+// Config configures New.
+type Config struct {
+	// Store keeps clients, keys and the audit record. The caller closes it,
+	// after the server.
+	Store store.Store
+	// Realms are served by one server; each has its own clients and keys. Reload
+	// replaces them.
+	Realms []Realm
+	// Clock tells the time; nil for the system's.
+	Clock counterfoil.Clock
+	// Logger receives what an operator must see and no caller may, such as the
+	// full text of unexpected errors. Nil means slog.Default.
+	Logger *slog.Logger
+	// OnEvent, when set, is called with each decision of a token endpoint, after
+	// the attempt to record it and before the answer. It must return soon.
+	OnEvent func(context.Context, counterfoil.Event)
+
+	// MasterKey seals private keys at rest: 32 random bytes in base64. Empty
+	// stores them in the clear, which is for tests only. New seals again the
+	// keys that are sealed under one of PreviousMasterKeys or not at all.
+	MasterKey          counterfoil.Secret
+	PreviousMasterKeys []counterfoil.Secret
+	// Signer selects the RSA implementation: "auto" is the system's OpenSSL
+	// where it can be used, "go" is crypto/rsa; default "auto". The signatures
+	// are the same; OpenSSL takes less than half the time.
+	Signer string
+
+	// TrustedProxies are the networks of the proxies that are trusted to set the
+	// headers with a caller's address and certificate.
+	TrustedProxies []netip.Prefix
+	// AddressHeader is the header with the address: X-Forwarded-For (default) or
+	// Forwarded (RFC 7239).
+	AddressHeader string
+	// CertificateHeader is the header with the caller's certificate; empty for
+	// none. CertificateForm is its form: "client-cert" (RFC 9440, the default),
+	// "pem-escaped" (nginx; a chain, as AWS load balancers forward it, is read
+	// as its leaf) or "der-base64" (HAProxy).
+	CertificateHeader, CertificateForm string
+
+	// Outbound bounds where key sets of clients and of federated issuers may be
+	// fetched from.
+	Outbound Outbound
+}
+
+// Outbound bounds what the server fetches: addresses in clients' records must
+// not make it a proxy into the operator's network.
+type Outbound struct {
+	// Hosts may be fetched from, as HOST or HOST:PORT; no others.
+	Hosts []string
+	// Private lets names resolve to addresses that are not public.
+	Private bool
+	// RootCAs are trusted; nil for the system's.
+	RootCAs *x509.CertPool
+}
+
+// Validate returns an error that names the first of Hosts that is invalid.
+func (o Outbound) Validate() error {
+	_, err := outbound.New(outbound.Config{AllowedHosts: o.Hosts})
+	return err
+}
+
+// Realm is one provider at one address.
+type Realm struct {
+	// Name identifies the realm in the store, on command lines and in records.
+	Name string
+	// Provider describes the dialect.
+	Provider *provider.Provider
+	// BaseURL is where the realm is reached: an https URL without a trailing
+	// slash.
+	BaseURL string
+	// OtherURLs are further base URLs at which requests for the realm arrive, of
+	// the same form: proofs and assertions may name any of them.
+	OtherURLs []string
+	// Issuer is the iss claim; default BaseURL. It may be any URL, so that a
+	// provider that migrates can keep the issuer that its APIs expect.
+	Issuer string
+	// Tenants are the tenants that a client may be granted; empty for any.
+	Tenants []string
+	// KeyRotationInterval is how long a signing key is active before the next
+	// one replaces it; 0 for no rotation by age. KeyPrepublish is how long a key
+	// is published before it signs: longer than verifiers keep a key set;
+	// default 1 hour.
+	KeyRotationInterval, KeyPrepublish time.Duration
+	// Federation are the issuers whose tokens clients may authenticate with,
+	// where a rule of the client says so.
+	Federation []FederatedIssuer
+	// CertificateAuthorities sign the certificates of tls_client_auth.
+	CertificateAuthorities *x509.CertPool
+	// DPoPNonce requires a nonce of the server in each DPoP proof (RFC 9449
+	// section 8).
+	DPoPNonce bool
+}
+
+// Signing returns the realm as package signing describes it.
+func (r *Realm) Signing() signing.Realm {
+	return signing.Realm{Name: r.Name, Provider: r.Provider, RotationInterval: r.KeyRotationInterval, Prepublish: r.KeyPrepublish}
+}
+
+// urls are those of a path of the realm, BaseURL's first.
+func (r *Realm) urls(path string) []string {
+	all := []string{r.BaseURL + path}
+	for _, base := range r.OtherURLs {
+		all = append(all, base+path)
+	}
+	return all
+}
+
+// revocable reports whether a token can be revoked individually, which needs a
+// token ID.
+func (r *Realm) revocable() bool { return r.Provider.AccessToken.Claim(provider.FromTokenID) != "" }
+
+// same reports whether two configurations of a realm are equal.
+func (r *Realm) same(other *Realm) bool {
+	was, is := *other, *r
+	if !was.CertificateAuthorities.Equal(is.CertificateAuthorities) {
+		return false
+	}
+	was.CertificateAuthorities, is.CertificateAuthorities = nil, nil // they hold functions
+	return reflect.DeepEqual(was, is)
+}
+
+// check returns an error for a realm that cannot be served.
+func (r *Realm) check() error {
+	if r.Name == "" || r.Provider == nil {
+		return errors.New("a realm needs a Name and a Provider")
+	}
+	for _, u := range append([]string{r.BaseURL}, r.OtherURLs...) {
+		if err := checkBaseURL(u); err != nil {
+			return err
+		}
+	}
+	signing := r.Signing()
+	return signing.Validate()
+}
+
+func checkBaseURL(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
+		strings.HasSuffix(s, "/") {
+		return fmt.Errorf("the base URL %q must be an https URL without a query, a fragment or a trailing slash", s)
+	}
+	return nil
+}
+
+// FederatedIssuer is an issuer of tokens that workloads have, such as a
+// Kubernetes cluster, GitHub Actions or a SPIFFE trust domain. Such a token
+// may be presented repeatedly until it expires: a workload has no other until
+// its platform renews it. A request with one must name its client_id.
+type FederatedIssuer struct {
+	// Issuer is the exact iss claim, or spiffe:// and a trust domain, whose
+	// JWT-SVIDs need no iss and are identified by their sub.
+	Issuer string
+	// KeySetURL is its JWK Set; its host must be among Outbound.Hosts. KeySet is
+	// the set itself; give one of the two.
+	KeySetURL, KeySet string
+	// Audience is what its tokens must name in aud; default, the realm's issuer
+	// or one of its addresses.
+	Audience string
+	// MaxLifetime bounds exp minus iat; default 1 hour.
+	MaxLifetime time.Duration
+}

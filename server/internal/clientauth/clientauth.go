@@ -1,0 +1,330 @@
+// Package clientauth authenticates the client of a request to one of a realm's
+// endpoints: by a secret, by an assertion of the client's own or of an issuer
+// that the realm federates with, by a certificate, or by an access token.
+//
+// Authenticate is the one way in. It finds the credentials in the one place
+// where they may be, and returns what they prove; the only things that it
+// changes are memory and the record of when a secret was last used. It promises
+// that a client that is unknown costs as much as a wrong secret, that a slow
+// hash is computed once and few at a time, whoever asks, and that no request is
+// refused because of a client in memory that may be stale. What a refusal looks
+// like on the wire is not decided here.
+package clientauth
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/event"
+	"github.com/counterfoil/counterfoil/internal/peer"
+	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/internal/accesstoken"
+	"github.com/counterfoil/counterfoil/server/internal/form"
+	"github.com/counterfoil/counterfoil/server/internal/outbound"
+	"github.com/counterfoil/counterfoil/server/store"
+)
+
+// Config configures New.
+type Config struct {
+	Realm, Issuer string
+	Endpoint      *provider.TokenEndpoint
+	// URLs are those of a path of the realm, the main one first.
+	URLs func(path string) []string
+	// Federation are the issuers that the realm federates with.
+	Federation []FederatedIssuer
+	// Authorities sign the certificates of tls_client_auth; nil for none.
+	Authorities *x509.CertPool
+
+	// Memory and KeySets are shared by all realms of a server.
+	Memory  *Memory
+	KeySets *outbound.KeySets
+	// Tokens reads the access tokens that a caller may authenticate with.
+	Tokens *accesstoken.Reader
+	// Peers finds the certificate of a caller behind a proxy.
+	Peers  *peer.Config
+	Clock  counterfoil.Clock
+	Logger *slog.Logger
+	// OnUse is called when a secret or an API key was used.
+	OnUse func(c *store.Client, h *store.SecretHash, at time.Time)
+}
+
+// Authenticator authenticates the clients of one realm. It is safe for
+// concurrent use.
+type Authenticator struct {
+	realm        string
+	reader       reader
+	assertions   *assertions
+	certificates *certificates
+	keys         *keys
+	memory       *Memory
+	tokens       *accesstoken.Reader
+	onUse        func(*store.Client, *store.SecretHash, time.Time)
+}
+
+// New returns an authenticator, or an error about Config.Federation.
+func New(c Config) (*Authenticator, error) {
+	federation, err := federate(c.Federation, c.Logger)
+	if err != nil {
+		return nil, err
+	}
+	k := &keys{sets: c.KeySets, clock: c.Clock}
+	certificates := &certificates{endpoint: c.Endpoint, authorities: c.Authorities, peers: c.Peers, keys: k}
+	a := &Authenticator{
+		realm:        c.Realm,
+		reader:       reader{endpoint: c.Endpoint, federation: federation, certificates: certificates},
+		assertions:   &assertions{realm: c.Realm, issuer: c.Issuer, endpoint: c.Endpoint, urls: c.URLs, keys: k},
+		certificates: certificates,
+		keys:         k,
+		memory:       c.Memory,
+		tokens:       c.Tokens,
+		onUse:        c.OnUse,
+	}
+	if h, ok := c.Endpoint.Header(provider.HeaderFromAPIKey); ok {
+		a.reader.apiKey = h.Name
+	}
+	return a, nil
+}
+
+// Request is a request to authenticate.
+type Request struct {
+	*http.Request
+	// Time is the time to judge by, Address the caller's address: those of the
+	// record.
+	Time    time.Time
+	Address string
+	// First is a refusal that takes precedence over that of the credentials, but
+	// not over that of a missing header.
+	First *Refusal
+	// Fresh has the client read from the store: for a decision that RecordIssued
+	// does not check.
+	Fresh bool
+	// Bearer accepts the access token of a resource server, too.
+	Bearer bool
+}
+
+// Caller is an authenticated client.
+type Caller struct {
+	Claim
+	Client *store.Client
+	// Fresh is set when the client was read from the store for this request
+	// rather than taken from memory.
+	Fresh bool
+	// Secret is the one that it authenticated with; nil for other methods.
+	Secret *store.SecretHash
+	// Once are the assertions that it authenticated with. They are single-use:
+	// the caller of Authenticate records them.
+	Once []store.ReplayKey
+	// Certificate is the one that it authenticated with; nil for other methods.
+	Certificate *x509.Certificate
+	// Token is the access token that it authenticated with; nil for other
+	// methods.
+	Token *accesstoken.Token
+}
+
+// Authenticate returns the client that a request with that form is from. The
+// form may be nil: then credentials are only in headers and the connection.
+func (a *Authenticator) Authenticate(ctx context.Context, r Request, f form.Form) (Caller, *Refusal) {
+	// 1. An access token, where one is accepted.
+	if token, ok := bearerToken(r.Header); ok && r.Bearer {
+		return a.bearer(ctx, token, r.Time)
+	}
+	// 2. Read the credentials, which prove nothing yet, and check the headers.
+	c, refusal := a.reader.credentials(r.Request, f)
+	claim := Claim{ClientID: event.Clean(c.id, event.MaxClientID)}
+	refusal = cmp.Or(a.reader.checkHeaders(r.Header), r.First, refusal)
+	if refusal != nil {
+		refusal.Claim = claim
+		return Caller{}, refusal
+	}
+	// 3. Verify them by the client in memory, which may be stale: no request is
+	// refused because of it.
+	if client, ok := a.memory.recall(a.realm, c.id); ok && !r.Fresh {
+		if by, refusal := a.prove(ctx, &r, &c, client, false); refusal == nil {
+			by.Claim = claim
+			return by, nil
+		}
+	}
+	// 4. Verify them by the client in the store.
+	client, err := a.memory.Client(ctx, a.realm, c.id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		client = dummyClient
+	case err != nil:
+		refusal = StoreFailed("read client", err)
+		refusal.Claim = claim
+		return Caller{}, refusal
+	}
+	by, refusal := a.prove(ctx, &r, &c, client, true)
+	by.Claim = claim
+	if refusal != nil {
+		refusal.Claim = claim
+	}
+	return by, refusal
+}
+
+// prove verifies the credentials of a client and checks that the client may
+// use the endpoint; fresh says that it was just read from the store.
+func (a *Authenticator) prove(ctx context.Context, r *Request, c *credentials, client *store.Client, fresh bool) (Caller, *Refusal) {
+	by, refusal := a.proveBy(ctx, r, c, client, fresh)
+	if refusal != nil {
+		return Caller{}, refusal
+	}
+	if by.Secret != nil {
+		a.onUse(client, by.Secret, r.Time)
+	}
+	switch {
+	case client.Disabled:
+		refusal = Refused(counterfoil.ClientDisabled, "")
+	case !client.Expires.IsZero() && !r.Time.Before(client.Expires):
+		refusal = Refused(counterfoil.ClientExpired, "")
+	case !acceptsAddress(client, r.Address):
+		refusal = Refused(counterfoil.AddressNotAllowed, "")
+	default:
+		refusal = a.proveAPIKey(ctx, c, client, r.Time, fresh)
+	}
+	if refusal != nil {
+		refusal.Proven = true
+		return Caller{}, refusal
+	}
+	return by, nil
+}
+
+// proveBy verifies the credentials by their method.
+func (a *Authenticator) proveBy(ctx context.Context, r *Request, c *credentials, client *store.Client, fresh bool) (Caller, *Refusal) {
+	by := Caller{Client: client, Fresh: fresh}
+	var refusal *Refusal
+	switch c.method {
+	case provider.PrivateKeyJWT:
+		if client == dummyClient {
+			refusal = Refused(counterfoil.UnknownClient, "") // costs no fetch
+		} else {
+			by.Once, refusal = a.assertions.proveAssertion(ctx, r.Time, c.assertion, client)
+		}
+		refusal = a.keys.veil(refusal, r.Time)
+	case "":
+		if refusal = a.keys.veil(a.certificates.proveCertificate(ctx, r.Time, c.certificate, client), r.Time); refusal == nil {
+			by.Certificate = c.certificate.leaf
+		}
+	default:
+		by.Secret, refusal = a.memory.Secrets.Verify(ctx, client, client.Secrets, c.secret, r.Time, fresh)
+		switch {
+		case refusal != nil:
+		case client == dummyClient:
+			refusal = Refused(counterfoil.UnknownClient, "")
+		case by.Secret == nil:
+			refusal = Refused(counterfoil.WrongSecret, "")
+		}
+	}
+	return by, refusal
+}
+
+// proveAPIKey verifies the API key of the request, if there is one.
+func (a *Authenticator) proveAPIKey(ctx context.Context, c *credentials, client *store.Client, now time.Time, fresh bool) *Refusal {
+	if c.apiKey == "" {
+		return nil
+	}
+	key, busy := a.memory.Secrets.Verify(ctx, client, client.APIKeys, c.apiKey, now, fresh)
+	switch {
+	case busy != nil:
+		return busy
+	case key == nil:
+		return Refused(counterfoil.APIKeyInvalid, "")
+	}
+	a.onUse(client, key, now)
+	return nil
+}
+
+// acceptsAddress reports whether the client may send requests from an address.
+func acceptsAddress(c *store.Client, address string) bool {
+	if len(c.Addresses) == 0 {
+		return true
+	}
+	ip, err := netip.ParseAddr(address)
+	return err == nil && slices.ContainsFunc(c.Addresses, func(p netip.Prefix) bool { return p.Contains(ip.Unmap()) })
+}
+
+// bearer returns the resource server that an access token was issued to.
+func (a *Authenticator) bearer(ctx context.Context, text string, now time.Time) (Caller, *Refusal) {
+	t, err := a.tokens.Read(ctx, text)
+	if err != nil {
+		return Caller{}, StoreFailed("read signing keys", err)
+	}
+	if t == nil || !t.ValidAt(now) {
+		return Caller{}, Refused(counterfoil.TokenInvalid, "")
+	}
+	by := Caller{Claim: Claim{t.ClientID, t.TokenID}, Token: t, Fresh: true}
+	var refusal *Refusal
+	if t.Confirmation != nil {
+		// A sender-constrained token proves nothing when it is sent as a bearer
+		// token.
+		refusal = Refused(counterfoil.TokenProof, "a bound token as a bearer token")
+	} else if by.Client, refusal = a.clientOf(ctx, t); refusal == nil && !by.Client.ResourceServer {
+		refusal = Refused(counterfoil.ScopeInsufficient, "the client is not a resource server")
+		refusal.Proven = true
+	}
+	if refusal != nil {
+		refusal.Claim = by.Claim
+		return Caller{}, refusal
+	}
+	return by, nil
+}
+
+// clientOf returns the current client of a token.
+func (a *Authenticator) clientOf(ctx context.Context, t *accesstoken.Token) (*store.Client, *Refusal) {
+	ended, err := a.tokens.Ended(ctx, t.Principal())
+	if err != nil {
+		return nil, StoreFailed("read token status", err)
+	}
+	if ended != "" {
+		return nil, Refused(counterfoil.TokenRevoked, "")
+	}
+	c, err := a.memory.Client(ctx, a.realm, t.ClientID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, Refused(counterfoil.TokenRevoked, "")
+	}
+	if err != nil {
+		return nil, StoreFailed("read client", err)
+	}
+	return c, nil
+}
+
+// bearerToken returns the token of an Authorization header of the scheme Bearer
+// (RFC 6750 section 2.1).
+func bearerToken(h http.Header) (string, bool) {
+	given := h["Authorization"]
+	if len(given) != 1 {
+		return "", false
+	}
+	scheme, token, _ := strings.Cut(given[0], " ")
+	return strings.TrimLeft(token, " "), strings.EqualFold(scheme, "Bearer")
+}
+
+// Again returns the present record of a caller, for a connection that stays
+// open, and whether the caller would still be authenticated at that time.
+func (a *Authenticator) Again(ctx context.Context, by *Caller, now time.Time) (*store.Client, bool) {
+	if by.Token != nil {
+		c, refusal := a.clientOf(ctx, by.Token)
+		return c, refusal == nil && by.Token.ValidAt(now) && enabled(c, now)
+	}
+	c, err := a.memory.Client(ctx, a.realm, by.Client.ID)
+	// The ID may belong to another client by now, or the secret may have
+	// expired.
+	return c, err == nil && enabled(c, now) && c.Created.Equal(by.Client.Created) &&
+		(by.Secret == nil || slices.ContainsFunc(c.Secrets, func(h store.SecretHash) bool {
+			return h.ID == by.Secret.ID && h.Value == by.Secret.Value && h.AcceptedAt(now)
+		}))
+}
+
+// enabled reports whether the client is enabled and has not expired.
+func enabled(c *store.Client, now time.Time) bool {
+	return !c.Disabled && (c.Expires.IsZero() || now.Before(c.Expires))
+}

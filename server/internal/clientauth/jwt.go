@@ -1,0 +1,93 @@
+package clientauth
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/jose"
+)
+
+// assertionLeeway is the tolerance for an assertion's times.
+const assertionLeeway = 30 * time.Second
+
+// maxTriedKeys bounds the keys that are tried on an assertion without kid.
+const maxTriedKeys = 4
+
+// AssertionAlgorithms returns the algorithms that an assertion may be signed
+// with.
+func AssertionAlgorithms() []string {
+	return []string{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA}
+}
+
+// badAssertion returns the refusal for an error of package jose; it repeats
+// nothing of the assertion.
+func badAssertion(err error) *Refusal {
+	reason := counterfoil.AssertionMalformed
+	switch {
+	case errors.Is(err, jose.ErrAlgorithm):
+		reason = counterfoil.AssertionAlgorithm
+	case errors.Is(err, jose.ErrSignature):
+		reason = counterfoil.AssertionSignature
+	}
+	return Refused(reason, err.Error())
+}
+
+// verifyAssertion returns the claims when one of the keys made the signature.
+func verifyAssertion(token *jose.Token, keys []jose.PublicKey) (map[string]any, *Refusal) {
+	if len(keys) == 0 {
+		return nil, Refused(counterfoil.AssertionKey, "no such key")
+	}
+	refusal, tried := Refused(counterfoil.AssertionKey, "no key for its algorithm"), 0
+	for _, key := range keys {
+		if !key.Suits(token.Algorithm()) {
+			continue
+		}
+		if tried++; tried > maxTriedKeys {
+			return nil, Refused(counterfoil.AssertionKey, "too many keys match: it needs a kid")
+		}
+		payload, err := token.Verify(key.Key)
+		if err != nil {
+			refusal = badAssertion(err)
+			continue
+		}
+		claims, err := jose.Object(payload)
+		if err != nil {
+			return nil, Refused(counterfoil.AssertionMalformed, "claims: "+err.Error())
+		}
+		return claims, nil
+	}
+	return nil, refusal
+}
+
+// hasAudience reports whether aud is want or an array that contains it.
+func hasAudience(aud any, want string) bool {
+	list, ok := aud.([]any)
+	if !ok {
+		return aud == any(want)
+	}
+	return slices.Contains(list, any(want))
+}
+
+// checkTimes checks that now is within an assertion's times, and returns when
+// it expires.
+func checkTimes(claims map[string]any, now time.Time) (time.Time, *Refusal) {
+	expires, ok := jose.NumericDate(claims["exp"])
+	if !ok {
+		return time.Time{}, Refused(counterfoil.AssertionClaims, "its exp is not a number of seconds")
+	}
+	for _, name := range []string{"iat", "nbf"} {
+		at, ok := jose.NumericDate(claims[name])
+		if _, there := claims[name]; there && !ok {
+			return time.Time{}, Refused(counterfoil.AssertionClaims, "its "+name+" is not a number of seconds")
+		}
+		if at.After(now.Add(assertionLeeway)) {
+			return time.Time{}, Refused(counterfoil.AssertionClaims, "its "+name+" is in the future")
+		}
+	}
+	if !now.Before(expires.Add(assertionLeeway)) {
+		return time.Time{}, Refused(counterfoil.AssertionExpired, "")
+	}
+	return expires, nil
+}

@@ -1,0 +1,131 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/event"
+	"github.com/counterfoil/counterfoil/internal/lograte"
+	"github.com/counterfoil/counterfoil/internal/peer"
+	"github.com/counterfoil/counterfoil/server/internal/clientauth"
+	"github.com/counterfoil/counterfoil/server/store"
+)
+
+// maxTries is how often a request is decided while its client is being
+// changed, before the caller is told to retry.
+const maxTries = 5
+
+// retried decides a request, and again while the refusal says so.
+func retried[T any](decide func() (T, *clientauth.Refusal)) (T, *clientauth.Refusal) {
+	result, refusal := decide()
+	for try := 1; refusal != nil && refusal.Again && try < maxTries; try++ {
+		result, refusal = decide()
+	}
+	return result, refusal
+}
+
+// attempt is one request to an endpoint, for the record.
+type attempt struct {
+	event counterfoil.Event
+	// path is that of one of the realm's own endpoints; "" for the token
+	// endpoint.
+	path string
+	// proven is set when the client is authenticated.
+	proven bool
+}
+
+// recorder records the decisions of a realm: in the store before the answer,
+// and then with OnEvent.
+type recorder struct {
+	realm   string
+	store   store.Store
+	clock   counterfoil.Clock
+	logger  *slog.Logger
+	onEvent func(context.Context, counterfoil.Event)
+	peers   *peer.Config
+	watch   *clockWatch
+	// trouble limits the log of a store that fails every request.
+	trouble *lograte.Limiter
+}
+
+// begin begins the record of a request. Text from the caller is truncated and
+// cleaned; the address is that of the TCP peer, or the one that trusted
+// proxies report.
+func (c *recorder) begin(r *http.Request, path string) *attempt {
+	address := event.Peer(r.RemoteAddr)
+	if a := c.peers.Address(r); a.IsValid() {
+		address = a.String()
+	}
+	now := c.clock.Now()
+	c.watch.look(r.Context(), now, c.logger)
+	return &attempt{path: path, event: counterfoil.Event{
+		Time: now, Realm: c.realm, Address: address,
+		UserAgent: event.Clean(r.UserAgent(), event.MaxUserAgent),
+	}}
+}
+
+// used records that a client used what may be used once, for something other
+// than a new token: revision is that at which the client was read. It returns
+// the one at which the client was found unchanged.
+func (c *recorder) used(
+	ctx context.Context, e counterfoil.Event, client *store.Client, revision int64, once []store.ReplayKey,
+) (int64, *clientauth.Refusal) {
+	return c.issued(ctx, store.Issuance{
+		Event: e, Version: client.Version, Created: client.Created, Revision: revision, Reused: true,
+		ReplayKeys: once, StatusIndex: -1,
+	})
+}
+
+// issued records a token that is about to be answered, and returns the store's
+// revision.
+func (c *recorder) issued(ctx context.Context, i store.Issuance) (int64, *clientauth.Refusal) {
+	revision, err := c.store.RecordIssued(ctx, i)
+	switch {
+	case err == nil:
+		c.onEvent(ctx, i.Event)
+		return revision, nil
+	case errors.Is(err, store.ErrReplayed):
+		return 0, clientauth.Refused(counterfoil.AssertionReplayed, "")
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrConflict):
+		// The client was changed or deleted: the next try finds out.
+		return 0, changing()
+	}
+	return 0, clientauth.StoreFailed("record token", err)
+}
+
+// changing is the refusal while the client is being changed.
+func changing() *clientauth.Refusal {
+	return &clientauth.Refusal{Reason: counterfoil.Unavailable, Detail: "the client is being changed", Again: true}
+}
+
+// refused records a refusal, unless the store has failed, and returns the
+// refusal to answer with.
+func (c *recorder) refused(ctx context.Context, a *attempt, refusal *clientauth.Refusal) *clientauth.Refusal {
+	e := a.event
+	e.Type, e.Reason, e.Detail = counterfoil.EventTokenRefused, refusal.Reason, refusal.Detail
+	if a.path != "" {
+		if e.Detail = a.path; refusal.Detail != "" {
+			e.Detail += ": " + refusal.Detail
+		}
+	}
+	switch {
+	case refusal.Unrecorded:
+		c.trouble.Error(ctx, c.clock, c.logger, "token request failed",
+			"realm", c.realm, "client_id", e.ClientID, "error", refusal.Err)
+	case refusal.Err != nil:
+		c.logger.ErrorContext(ctx, "token request failed", "realm", c.realm, "client_id", e.ClientID, "error", refusal.Err)
+	}
+	if !refusal.Unrecorded {
+		if err := c.store.RecordRefused(ctx, e, !a.proven); err != nil {
+			c.trouble.Error(ctx, c.clock, c.logger, "token request not recorded",
+				"realm", c.realm, "client_id", e.ClientID, "reason", refusal.Reason, "error", err)
+			refusal = clientauth.Refused(counterfoil.Unavailable, "")
+			e.Reason, e.Detail = refusal.Reason, "record refusal"
+		}
+	}
+	c.onEvent(ctx, e)
+	return refusal
+}
