@@ -9,6 +9,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/dpop"
+	"github.com/counterfoil/counterfoil/internal/httpsurl"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/internal/seal"
@@ -90,8 +91,7 @@ func newProver(cfg *Config) (*prover, error) {
 		return nil, errors.New("Config.MaxProofs must not be negative")
 	}
 	if cfg.URL != "" {
-		u, err := url.Parse(cfg.URL)
-		if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		if _, ok := httpsurl.Base(cfg.URL); !ok {
 			return nil, errors.New("Config.URL must be an https URL without credentials and query, such as https://api.example.com")
 		}
 		p.origin = strings.TrimRight(cfg.URL, "/")

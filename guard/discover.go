@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/files"
+	"github.com/counterfoil/counterfoil/internal/httpsurl"
 	"github.com/counterfoil/counterfoil/internal/jose"
 )
 
@@ -40,8 +40,8 @@ type Metadata struct {
 // If client is nil, Discover uses one of its own. It follows no redirects and
 // returns within 10 seconds.
 func Discover(ctx context.Context, issuer string, client *http.Client) (*Metadata, error) {
-	u, err := url.Parse(issuer)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	u, ok := httpsurl.Base(issuer)
+	if !ok {
 		return nil, errors.New("discover: the issuer must be an https URL without credentials, query and fragment, " +
 			"such as https://auth.example.com")
 	}

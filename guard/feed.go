@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/httpsurl"
 )
 
 // FeedConfig says where an issuer publishes its revocations.
@@ -122,8 +122,7 @@ func FollowRevocations(cfg FeedConfig) (*Feed, error) {
 }
 
 func (cfg *FeedConfig) complete() error {
-	u, err := url.Parse(cfg.URL)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
+	if _, ok := httpsurl.Parse(cfg.URL); !ok {
 		return errors.New("FeedConfig.URL must be an https URL without credentials, such as https://auth.example.com/revocations")
 	}
 	if cfg.Client == nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/bounded"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/files"
+	"github.com/counterfoil/counterfoil/internal/httpsurl"
 	"github.com/counterfoil/counterfoil/internal/jose"
 )
 
@@ -68,9 +69,9 @@ type verdict struct {
 // NewIntrospector returns an Introspector, or an error that says what its
 // configuration lacks.
 func NewIntrospector(cfg IntrospectionConfig) (*Introspector, error) {
-	u, err := url.Parse(cfg.URL)
+	_, ok := httpsurl.Parse(cfg.URL)
 	switch {
-	case err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "":
+	case !ok:
 		return nil, errors.New("new introspector: IntrospectionConfig.URL must be an https URL without credentials, " +
 			"such as https://auth.example.com/introspect")
 	case cfg.Client == nil:

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/httpsurl"
 	"github.com/counterfoil/counterfoil/internal/jose"
 )
 
@@ -84,8 +84,7 @@ var errClosed = errors.New("remote keys: closed")
 // NewRemoteKeySet returns the keys at a URL. It does not fetch them yet. The caller
 // must close the set.
 func NewRemoteKeySet(cfg RemoteKeySetConfig) (*RemoteKeySet, error) {
-	u, err := url.Parse(cfg.URL)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
+	if _, ok := httpsurl.Parse(cfg.URL); !ok {
 		return nil, errors.New("remote key set: RemoteKeySetConfig.URL must be an https URL without credentials, " +
 			"such as https://auth.example.com/.well-known/jwks.json")
 	}

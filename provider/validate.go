@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/httpsurl"
 )
 
 // The reasons whose shapes a description must have, and those that it may have.
@@ -386,11 +387,7 @@ func (v *validator) path(way []any, p string) {
 }
 
 func (v *validator) url(way []any, s string) {
-	if s == "" {
-		return
-	}
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
+	if _, ok := httpsurl.Parse(s); s != "" && !ok {
 		v.fail(way, "%q must be an https URL", s)
 	}
 }

@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"net/url"
 	"reflect"
 	"strings"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/httpsurl"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/internal/outbound"
 	"github.com/counterfoil/counterfoil/server/signing"
@@ -165,9 +165,7 @@ func (r *Realm) check() error {
 }
 
 func checkBaseURL(s string) error {
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
-		strings.HasSuffix(s, "/") {
+	if _, ok := httpsurl.Base(s); !ok || strings.HasSuffix(s, "/") {
 		return fmt.Errorf("the base URL %q must be an https URL without a query, a fragment or a trailing slash", s)
 	}
 	return nil

@@ -114,7 +114,7 @@ func (rl *realm) serveFeed(w http.ResponseWriter, r *http.Request) {
 	}
 	defer f.leave()
 	may := func(ctx context.Context) bool {
-		c, still := rl.auth.Again(ctx, &by, rl.clock.Now())
+		c, still := rl.auth.Recheck(ctx, &by, rl.clock.Now())
 		return still && c.ResourceServer
 	}
 	follower := &follower{source: f, may: may, position: where, w: w, control: http.NewResponseController(w)}

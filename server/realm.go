@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/bounded"
 	"github.com/counterfoil/counterfoil/internal/dpop"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/internal/accesstoken"
@@ -65,6 +66,7 @@ func newRealm(s *shared, r Realm, before *realm) (*realm, error) {
 	if token.Claim(provider.FromStatus) != "" {
 		rl.status = &statusLists{
 			recorder: rl.recorder, issuer: r.Issuer, url: r.BaseURL + statusPath, algorithm: token.SigningAlgorithm, keys: rl.keys,
+			lists: bounded.New[int64, signedList](keptLists),
 		}
 	}
 	rl.mint = &mint{

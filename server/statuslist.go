@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/bounded"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/signing"
@@ -49,7 +50,7 @@ type statusLists struct {
 	left []int64
 
 	signing sync.Mutex
-	lists   map[int64]signedList
+	lists   *bounded.Cache[int64, signedList]
 	// end is one past the last index that is known to be reserved; asked is when
 	// the store was asked.
 	end   int64
@@ -143,17 +144,14 @@ func (s *statusLists) signed(ctx context.Context, n int64) (string, error) {
 	if n*listSize >= s.end {
 		return "", nil
 	}
-	if l, ok := s.lists[n]; ok && fresh(l.made) {
+	if l, ok := s.lists.Get(n); ok && fresh(l.made) {
 		return l.token, nil
 	}
 	token, err := s.sign(ctx, n, now)
 	if err != nil {
 		return "", err
 	}
-	if s.lists == nil || len(s.lists) >= keptLists {
-		s.lists = map[int64]signedList{}
-	}
-	s.lists[n] = signedList{token, now}
+	s.lists.Put(n, signedList{token, now})
 	return token, nil
 }
 

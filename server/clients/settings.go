@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/event"
+	"github.com/counterfoil/counterfoil/internal/httpsurl"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/internal/subject"
@@ -200,8 +200,7 @@ func checkAuthentication(s *store.Settings) error {
 	if err := checkKeySet(a.KeySet); err != nil {
 		return err
 	}
-	if u, err := url.Parse(a.KeySetURL); a.KeySetURL != "" &&
-		(err != nil || len(a.KeySetURL) > maxURL || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "") {
+	if _, ok := httpsurl.Parse(a.KeySetURL); a.KeySetURL != "" && (!ok || len(a.KeySetURL) > maxURL) {
 		return fmt.Errorf("jwks_uri must be an https URL without user and fragment, of at most %d bytes", maxURL)
 	}
 	if err := checkCertificateRule(&a.Certificate); err != nil {

@@ -33,6 +33,7 @@ import (
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/credential"
 	"github.com/counterfoil/counterfoil/client/credential/internal/remote"
+	"github.com/counterfoil/counterfoil/internal/httpsurl"
 )
 
 // Config says how the service is reached, and with which identity. Its zero
@@ -105,7 +106,7 @@ func (c Config) service() (*secretsmanager.Client, error) {
 		}
 	})
 	if at := s.Options().BaseEndpoint; at != nil {
-		if u, err := url.Parse(*at); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
+		if _, ok := httpsurl.Parse(*at); !ok {
 			return nil, errors.New(
 				"awssecrets: the endpoint is not an https URL without credentials: check Config.Endpoint and AWS_ENDPOINT_URL",
 			)

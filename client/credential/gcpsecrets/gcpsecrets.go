@@ -20,7 +20,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"regexp"
 	"strings"
 	"sync"
@@ -33,6 +32,7 @@ import (
 	"github.com/counterfoil/counterfoil/client/credential"
 	"github.com/counterfoil/counterfoil/client/credential/internal/remote"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/httpsurl"
 )
 
 // scope is the scope of tokens that the service requires.
@@ -70,8 +70,7 @@ func Opener(c Config) credential.Opener {
 		at.clock = clock.System
 	}
 	return func(reference string) (client.SecretFunc, error) {
-		if u, err := url.Parse(c.Endpoint); c.Endpoint != "" &&
-			(err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery+u.Fragment != "") {
+		if _, ok := httpsurl.Base(c.Endpoint); c.Endpoint != "" && !ok {
 			return nil, errors.New("gcpsecrets: Config.Endpoint is not an https URL without credentials and query")
 		}
 		s, err := parse(reference)

@@ -308,9 +308,9 @@ func bearerToken(h http.Header) (string, bool) {
 	return strings.TrimLeft(token, " "), strings.EqualFold(scheme, "Bearer")
 }
 
-// Again returns the present record of a caller, for a connection that stays
+// Recheck returns the present record of a caller, for a connection that stays
 // open, and whether the caller would still be authenticated at that time.
-func (a *Authenticator) Again(ctx context.Context, by *Caller, now time.Time) (*store.Client, bool) {
+func (a *Authenticator) Recheck(ctx context.Context, by *Caller, now time.Time) (*store.Client, bool) {
 	if by.Token != nil {
 		c, refusal := a.clientOf(ctx, by.Token)
 		return c, refusal == nil && by.Token.ValidAt(now) && enabled(c, now)

@@ -28,6 +28,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/httpsurl"
 	"github.com/counterfoil/counterfoil/internal/trust"
 )
 
@@ -143,8 +144,8 @@ func (f *Fetcher) check(address string) (*url.URL, error) {
 	if len(address) > maxURL {
 		return nil, fmt.Errorf("the URL is longer than %d bytes", maxURL)
 	}
-	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
+	u, ok := httpsurl.Parse(address)
+	if !ok {
 		return nil, errors.New("the URL must be an https URL with a host, without credentials and fragment")
 	}
 	host, port := strings.ToLower(u.Hostname()), u.Port()

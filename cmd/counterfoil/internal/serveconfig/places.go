@@ -7,19 +7,20 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/counterfoil/counterfoil/internal/httpsurl"
 )
 
 // place determines where the realm is reached.
 func (pl *planner) place(way []any, c *realmSettings, r *Realm) {
-	base, err := url.Parse(c.BaseURL)
+	base, ok := httpsurl.Base(c.BaseURL)
 	switch {
 	case pl.Told(under(way, "hosts")), pl.Told(under(way, "base_url")), pl.Told(under(way, "path")):
 		return // unknown, and the mistake is already reported
 	case len(c.Hosts) == 0 && c.BaseURL == "":
 		pl.fail(way, "the realm has no address: give it hosts, a base_url or both")
 		return
-	case c.BaseURL != "" && (err != nil || base.Scheme != "https" || base.Hostname() == "" || base.User != nil || base.RawQuery != "" ||
-		base.Fragment != "" || base.RawPath != "" || strings.HasSuffix(c.BaseURL, "/")):
+	case c.BaseURL != "" && (!ok || base.RawPath != "" || strings.HasSuffix(c.BaseURL, "/")):
 		pl.fail(under(way, "base_url"), "%q must be an https URL without query, fragment and slash at its end", c.BaseURL)
 		return
 	}

@@ -11,6 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/counterfoil/counterfoil/internal/httpsurl"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
@@ -183,9 +184,9 @@ func (pl *planner) federation(way []any, c *federationSettings) server.Federated
 		f.KeySet = string(text)
 		return f
 	}
-	u, err := url.Parse(c.KeySetURL)
+	u, ok := httpsurl.Parse(c.KeySetURL)
 	switch {
-	case err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "":
+	case !ok:
 		pl.fail(under(way, "jwks_uri"), "%q is not an https URL", c.KeySetURL)
 	case !slices.Contains(pl.Outbound.Hosts, strings.TrimSuffix(u.Host, ":443")):
 		pl.fail(under(way, "jwks_uri"), "the host %s is not among outbound.hosts", u.Host)
