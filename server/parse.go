@@ -125,16 +125,15 @@ func readForm(r *http.Request, limit int64) (form.Form, *clientauth.Refusal) {
 // readBody reads the body at once, up to the limit. The rest is left to
 // net/http, which skips a small rest and closes the connection on a large one.
 func readBody(r *http.Request, limit int64) (string, *clientauth.Refusal) {
-	tooLarge := clientauth.Refused(counterfoil.RequestTooLarge, "")
 	if r.ContentLength > limit {
-		return "", tooLarge
+		return "", clientauth.Refused(counterfoil.RequestTooLarge, "")
 	}
 	text, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
 	if err != nil {
 		return "", clientauth.Refused(counterfoil.MalformedRequest, "the body ends early")
 	}
 	if int64(len(text)) > limit {
-		return "", tooLarge
+		return "", clientauth.Refused(counterfoil.RequestTooLarge, "")
 	}
 	return string(text), nil
 }
