@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 
-	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server/internal/accesstoken"
 	"github.com/counterfoil/counterfoil/server/internal/clientauth"
 )
@@ -35,26 +34,16 @@ var inactive = []byte(`{"active":false}`)
 func (rl *realm) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithoutCancel(r.Context())
 	a := rl.begin(r, introspectPath)
-	// 1. Parse: one bounded read of a form.
-	body, refusal := parseAboutToken(rl.endpoint, r)
-	a.event.Time = rl.clock.Now() // it may arrive slowly
+	// 1. Parse, and authenticate the caller.
+	by, token, refusal := rl.aboutToken(ctx, a, r, true)
 	if refusal != nil {
 		rl.refuse(ctx, w, a, refusal)
 		return
 	}
-	// 2. Authenticate the caller.
-	by, refusal := rl.requester(ctx, a, r, body, true)
-	if refusal == nil && body.Get("token") == "" {
-		refusal = clientauth.Refused(counterfoil.InvalidRequest, "token is missing")
-	}
-	if refusal != nil {
-		rl.refuse(ctx, w, a, refusal)
-		return
-	}
-	// 3. Read the token: the client's own, or any when the client is a resource
+	// 2. Read the token: the client's own, or any when the client is a resource
 	// server.
 	answer := inactive
-	t, err := rl.tokens.Read(ctx, body.Get("token"))
+	t, err := rl.tokens.Read(ctx, token)
 	if err != nil {
 		rl.refuse(ctx, w, a, clientauth.StoreFailed("read signing keys", err))
 		return
@@ -69,7 +58,7 @@ func (rl *realm) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 			answer = activeAnswer(&rl.Realm, t)
 		}
 	}
-	// 4. Answer.
+	// 3. Answer.
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")

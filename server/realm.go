@@ -134,6 +134,22 @@ func (rl *realm) requester(
 	})
 }
 
+// aboutToken reads a request about a token, authenticates its caller, and
+// returns the token as it was sent.
+func (rl *realm) aboutToken(ctx context.Context, a *attempt, r *http.Request, bearer bool) (clientauth.Caller, string, *clientauth.Refusal) {
+	body, refusal := parseAboutToken(rl.endpoint, r)
+	a.event.Time = rl.clock.Now() // the body may arrive slowly
+	if refusal != nil {
+		return clientauth.Caller{}, "", refusal
+	}
+	by, refusal := rl.requester(ctx, a, r, body, bearer)
+	token := body.Get("token")
+	if refusal == nil && token == "" {
+		refusal = clientauth.Refused(counterfoil.InvalidRequest, "token is missing")
+	}
+	return by, token, refusal
+}
+
 // refuse records a refusal and then answers it in the shape that the
 // description has for its reason. At the realm's own endpoints, refused bearer
 // tokens have the shape of RFC 6750 section 3.

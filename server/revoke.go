@@ -25,25 +25,15 @@ const lenience = 10 * time.Minute
 func (rl *realm) serveRevoke(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithoutCancel(r.Context())
 	a := rl.begin(r, revokePath)
-	// 1. Parse: one bounded read of a form.
-	body, refusal := parseAboutToken(rl.endpoint, r)
-	a.event.Time = rl.clock.Now() // it may arrive slowly
+	// 1. Parse, and authenticate the caller.
+	by, token, refusal := rl.aboutToken(ctx, a, r, false)
 	if refusal != nil {
 		rl.refuse(ctx, w, a, refusal)
 		return
 	}
-	// 2. Authenticate the caller.
-	by, refusal := rl.requester(ctx, a, r, body, false)
-	if refusal == nil && body.Get("token") == "" {
-		refusal = clientauth.Refused(counterfoil.InvalidRequest, "token is missing")
-	}
-	if refusal != nil {
-		rl.refuse(ctx, w, a, refusal)
-		return
-	}
-	// 3. Revoke. An invalid or expired token is answered with success (section
+	// 2. Revoke. An invalid or expired token is answered with success (section
 	// 2.2). A token of another client is refused (section 2.1) and stays valid.
-	t, err := rl.tokens.Read(ctx, body.Get("token"))
+	t, err := rl.tokens.Read(ctx, token)
 	if err != nil {
 		rl.refuse(ctx, w, a, clientauth.StoreFailed("read signing keys", err))
 		return
@@ -58,7 +48,7 @@ func (rl *realm) serveRevoke(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	// 4. Answer.
+	// 3. Answer.
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -27,19 +28,8 @@ const ahead = 30 * time.Second
 type Reader struct {
 	Realm, Issuer string
 	Provider      *provider.Provider
-	Keys          Keys
-	Store         Store
-}
-
-// Keys are the realm's public keys.
-type Keys interface {
-	// PublicKey returns the key of that kid, and whether it exists.
-	PublicKey(ctx context.Context, id string) (jose.PublicKey, bool, error)
-}
-
-// Store knows which tokens were revoked.
-type Store interface {
-	TokenStatus(ctx context.Context, realm, clientID, tokenID string) (store.TokenStatus, error)
+	Keys          *signing.Ring
+	Store         store.TokenStore
 }
 
 // Token is a token that the realm has signed.

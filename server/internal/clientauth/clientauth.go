@@ -60,14 +60,11 @@ type Config struct {
 // Authenticator authenticates the clients of one realm. It is safe for
 // concurrent use.
 type Authenticator struct {
-	realm        string
+	Config
 	reader       reader
-	assertions   *assertions
+	assertions   assertions
 	certificates *certificates
 	keys         *keys
-	memory       *Memory
-	tokens       *accesstoken.Reader
-	onUse        func(*store.Client, *store.SecretHash, time.Time)
 }
 
 // New returns an authenticator, or an error about Config.Federation.
@@ -76,18 +73,10 @@ func New(c Config) (*Authenticator, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &keys{sets: c.KeySets, clock: c.Clock}
-	certificates := &certificates{endpoint: c.Endpoint, authorities: c.Authorities, peers: c.Peers, keys: k}
-	a := &Authenticator{
-		realm:        c.Realm,
-		reader:       reader{endpoint: c.Endpoint, federation: federation, certificates: certificates},
-		assertions:   &assertions{realm: c.Realm, issuer: c.Issuer, endpoint: c.Endpoint, urls: c.URLs, keys: k},
-		certificates: certificates,
-		keys:         k,
-		memory:       c.Memory,
-		tokens:       c.Tokens,
-		onUse:        c.OnUse,
-	}
+	a := &Authenticator{Config: c, keys: &keys{sets: c.KeySets, clock: c.Clock}}
+	a.certificates = &certificates{endpoint: c.Endpoint, authorities: c.Authorities, peers: c.Peers, keys: a.keys}
+	a.assertions = assertions{realm: c.Realm, issuer: c.Issuer, endpoint: c.Endpoint, urls: c.URLs, keys: a.keys}
+	a.reader = reader{endpoint: c.Endpoint, federation: federation, certificates: a.certificates}
 	if h, ok := c.Endpoint.Header(provider.HeaderFromAPIKey); ok {
 		a.reader.apiKey = h.Name
 	}
@@ -147,14 +136,14 @@ func (a *Authenticator) Authenticate(ctx context.Context, r Request, f form.Form
 	}
 	// 3. Verify them by the client in memory, which may be stale: no request is
 	// refused because of it.
-	if client, ok := a.memory.recall(a.realm, c.id); ok && !r.Fresh {
+	if client, ok := a.Memory.recall(a.Realm, c.id); ok && !r.Fresh {
 		if by, refusal := a.prove(ctx, &r, &c, client, false); refusal == nil {
 			by.Claim = claim
 			return by, nil
 		}
 	}
 	// 4. Verify them by the client in the store.
-	client, err := a.memory.Client(ctx, a.realm, c.id)
+	client, err := a.Memory.Client(ctx, a.Realm, c.id)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		client = dummyClient
@@ -179,7 +168,7 @@ func (a *Authenticator) prove(ctx context.Context, r *Request, c *credentials, c
 		return Caller{}, refusal
 	}
 	if by.Secret != nil {
-		a.onUse(client, by.Secret, r.Time)
+		a.OnUse(client, by.Secret, r.Time)
 	}
 	switch {
 	case client.Disabled:
@@ -215,7 +204,7 @@ func (a *Authenticator) proveBy(ctx context.Context, r *Request, c *credentials,
 			by.Certificate = c.certificate.leaf
 		}
 	default:
-		by.Secret, refusal = a.memory.Secrets.Verify(ctx, client, client.Secrets, c.secret, r.Time, fresh)
+		by.Secret, refusal = a.Memory.Secrets.Verify(ctx, client, client.Secrets, c.secret, r.Time, fresh)
 		switch {
 		case refusal != nil:
 		case client == dummyClient:
@@ -232,14 +221,14 @@ func (a *Authenticator) proveAPIKey(ctx context.Context, c *credentials, client 
 	if c.apiKey == "" {
 		return nil
 	}
-	key, busy := a.memory.Secrets.Verify(ctx, client, client.APIKeys, c.apiKey, now, fresh)
+	key, busy := a.Memory.Secrets.Verify(ctx, client, client.APIKeys, c.apiKey, now, fresh)
 	switch {
 	case busy != nil:
 		return busy
 	case key == nil:
 		return Refused(counterfoil.APIKeyInvalid, "")
 	}
-	a.onUse(client, key, now)
+	a.OnUse(client, key, now)
 	return nil
 }
 
@@ -254,7 +243,7 @@ func acceptsAddress(c *store.Client, address string) bool {
 
 // bearer returns the resource server that an access token was issued to.
 func (a *Authenticator) bearer(ctx context.Context, text string, now time.Time) (Caller, *Refusal) {
-	t, err := a.tokens.Read(ctx, text)
+	t, err := a.Tokens.Read(ctx, text)
 	if err != nil {
 		return Caller{}, StoreFailed("read signing keys", err)
 	}
@@ -280,14 +269,14 @@ func (a *Authenticator) bearer(ctx context.Context, text string, now time.Time) 
 
 // clientOf returns the current client of a token.
 func (a *Authenticator) clientOf(ctx context.Context, t *accesstoken.Token) (*store.Client, *Refusal) {
-	ended, err := a.tokens.Ended(ctx, t.Principal())
+	ended, err := a.Tokens.Ended(ctx, t.Principal())
 	if err != nil {
 		return nil, StoreFailed("read token status", err)
 	}
 	if ended != "" {
 		return nil, Refused(counterfoil.TokenRevoked, "")
 	}
-	c, err := a.memory.Client(ctx, a.realm, t.ClientID)
+	c, err := a.Memory.Client(ctx, a.Realm, t.ClientID)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, Refused(counterfoil.TokenRevoked, "")
 	}
@@ -315,7 +304,7 @@ func (a *Authenticator) Recheck(ctx context.Context, by *Caller, now time.Time) 
 		c, refusal := a.clientOf(ctx, by.Token)
 		return c, refusal == nil && by.Token.ValidAt(now) && enabled(c, now)
 	}
-	c, err := a.memory.Client(ctx, a.realm, by.Client.ID)
+	c, err := a.Memory.Client(ctx, a.Realm, by.Client.ID)
 	// The ID may belong to another client by now, or the secret may have
 	// expired.
 	return c, err == nil && enabled(c, now) && c.Created.Equal(by.Client.Created) &&

@@ -101,23 +101,18 @@ func (d *reader) basic(header string) (credentials, *Refusal) {
 	if !isBasic(header) {
 		return credentials{}, Refused(counterfoil.MethodNotAccepted, "the Authorization scheme is not Basic")
 	}
-	malformed := Refused(counterfoil.CredentialsMalformed, "Basic credentials")
 	decoded, err := base64.StdEncoding.DecodeString(strings.TrimLeft(text, " "))
-	if err != nil {
-		return credentials{}, malformed
-	}
-	id, secret, colon := strings.Cut(string(decoded), ":")
+	id, secret, ok := strings.Cut(string(decoded), ":")
 	if d.endpoint.BasicEncoding == provider.FormEncoding {
-		var ok, ok2 bool
-		id, ok = form.Unescape(id)
+		var ok1, ok2 bool
+		id, ok1 = form.Unescape(id)
 		secret, ok2 = form.Unescape(secret)
-		colon = colon && ok && ok2
+		ok = ok && ok1 && ok2
 	}
-	c := credentials{method: provider.ClientSecretBasic, id: id, secret: counterfoil.Secret(secret)}
-	if !colon {
-		return credentials{}, malformed
+	if err != nil || !ok {
+		return credentials{}, Refused(counterfoil.CredentialsMalformed, "Basic credentials")
 	}
-	return c, nil
+	return credentials{method: provider.ClientSecretBasic, id: id, secret: counterfoil.Secret(secret)}, nil
 }
 
 // wellFormed reports whether the credentials are within the limits and are
