@@ -10,6 +10,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/internal/mediatype"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -45,7 +46,7 @@ var order = []provider.ClaimSource{provider.FromIssuer, provider.FromClientID, p
 func claimsOf(cfg Config, api *provider.API) (claims, error) {
 	t := &cfg.Provider.AccessToken
 	c := claims{
-		provider: cfg.Provider.Name, issuer: cfg.Issuer, audience: []string{cfg.Issuer}, typ: mediaSubtype(t.Type), leeway: api.Leeway,
+		provider: cfg.Provider.Name, issuer: cfg.Issuer, audience: []string{cfg.Issuer}, typ: mediatype.OfJWT(t.Type), leeway: api.Leeway,
 		tenants: t.Claim(provider.FromTenants) != "",
 	}
 	if !cfg.SameClock {
@@ -134,7 +135,7 @@ func (c *claims) read(typ string, members map[string]any) (*verified, counterfoi
 		return v, reason, "claim cnf"
 	}
 	v.bound = bound
-	if c.typ != "" && !strings.EqualFold(mediaSubtype(typ), c.typ) {
+	if c.typ != "" && !strings.EqualFold(mediatype.OfJWT(typ), c.typ) {
 		return v, counterfoil.TokenUse, "header typ"
 	}
 	return v, "", ""
@@ -187,16 +188,6 @@ func (c *claims) claim(k *check, value any, v *verified, p *counterfoil.Principa
 		return counterfoil.TokenMalformed
 	}
 	return ""
-}
-
-// mediaSubtype returns a typ without the prefix that RFC 7515 section 4.1.9 makes
-// optional.
-func mediaSubtype(typ string) string {
-	const prefix = "application/"
-	if len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
-		return typ[len(prefix):]
-	}
-	return typ
 }
 
 // texts returns the strings of a claim that is one string or an array of them.

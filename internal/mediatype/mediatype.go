@@ -1,5 +1,5 @@
-// Package mediatype reads the Content-Type of requests as their senders mean
-// it. Use it where a body is accepted.
+// Package mediatype reads the media types of requests and of JWTs as their
+// senders mean them.
 package mediatype
 
 import (
@@ -32,4 +32,14 @@ func UTF8(contentType string) bool {
 		return true
 	}
 	return false
+}
+
+// OfJWT returns the typ of a JWT without the prefix that RFC 7515 section 4.1.9
+// makes optional.
+func OfJWT(typ string) string {
+	const prefix = "application/"
+	if len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
+		return typ[len(prefix):]
+	}
+	return typ
 }

@@ -1,7 +1,9 @@
 // Package accesstoken reads the access tokens that a realm has issued, by the
 // realm's keys and its description, and asks the store whether one was revoked.
 // Introspection, revocation and authentication with a token all use it, so that
-// they agree about what a token is.
+// they agree about what a token is. It checks less than a guard, which asks
+// whether an API may accept the token: what an earlier description of the realm
+// has issued can still be revoked.
 package accesstoken
 
 import (

@@ -10,6 +10,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/internal/mediatype"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/store"
 )
@@ -40,10 +41,7 @@ type assertion struct {
 // another purpose (RFC 8725 section 3.11). A JWT-SVID may also say JOSE
 // (JWT-SVID section 2.3).
 func assertionType(typ string, federated bool) bool {
-	const prefix = "application/" // RFC 7515 section 4.1.9
-	if len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
-		typ = typ[len(prefix):]
-	}
+	typ = mediatype.OfJWT(typ)
 	return typ == "" || strings.EqualFold(typ, "JWT") || strings.EqualFold(typ, "client-authentication+jwt") ||
 		federated && strings.EqualFold(typ, "JOSE")
 }
