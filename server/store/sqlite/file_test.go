@@ -319,6 +319,17 @@ func TestFilesOverwritten(t *testing.T) {
 			grown(t, s, "last", 1)
 			overwrite(t, path, old)
 		}, true},
+		{"the same, after a write that takes a page that was free", func(t *testing.T, s *sqlite.Store, path string) {
+			checkpoint(t, s, "TRUNCATE")
+			old := copied(t, path)
+			grown(t, s, "later", 600)
+			checkpoint(t, s, "PASSIVE")
+			if _, err := s.DB().ExecContext(t.Context(), "DELETE FROM events WHERE sequence <= 100"); err != nil {
+				t.Fatal(err)
+			}
+			grown(t, s, "last", 1)
+			overwrite(t, path, old)
+		}, true},
 		{"the database emptied after a few writes", func(t *testing.T, s *sqlite.Store, path string) {
 			grown(t, s, "few", 5)
 			overwrite(t, path, nil)

@@ -119,6 +119,12 @@ func TestOpenRefuses(t *testing.T) {
 		"damaged": {func(t *testing.T, path string) { damage(t, path, 4096) }, "restore it from a backup"},
 		// What is read to open a file is whole, the clients are not.
 		"damaged in its last page": {func(t *testing.T, path string) { damage(t, path, -4096) }, "restore it from a backup"},
+		"damaged, beside a whole index of its log": {func(t *testing.T, path string) {
+			damage(t, path, 4096)
+			if err := os.WriteFile(path+"-shm", make([]byte, 32<<10), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "restore it from a backup"},
 		"a link to nothing": {func(t *testing.T, path string) {
 			if err := os.Symlink(path+".gone", path); err != nil {
 				t.Fatal(err)
