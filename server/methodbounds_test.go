@@ -216,7 +216,9 @@ func TestCertificateOfOneSubject(t *testing.T) {
 			if err := h.store.CreateClient(t.Context(), c, counterfoil.Event{Type: counterfoil.EventClientCreated, Time: h.clock.Now(), Realm: "oauth2", ClientID: c.ID, Success: true}); err != nil {
 				t.Fatal(err)
 			}
-			h.http = trusting(h.certificate(ecKey(), forClient(), root))
+			cert := forClient()
+			cert.EmailAddresses = append(cert.EmailAddresses, "@example.com") // whose local part is missing
+			h.http = trusting(h.certificate(ecKey(), cert, root))
 			if row.ok {
 				h.wantToken(t, certified(c.ID))
 				return
