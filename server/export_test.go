@@ -10,9 +10,11 @@ import (
 )
 
 // OnSlow has f called before each slow verification, with one of them at once
-// at most allowed by limit.
+// at most allowed by limit; 0 for the server's own.
 func OnSlow(s *Server, limit int, f func(clientID string)) {
-	s.memory.Secrets.Limits.AtOnce = limit
+	if limit > 0 {
+		s.memory.Secrets.Limits.AtOnce = limit
+	}
 	s.memory.Secrets.Compute = func(id string, h sechash.Hash, value counterfoil.Secret) bool {
 		f(id)
 		return h.Verify(value)
