@@ -126,3 +126,51 @@ func TestSweepClients(t *testing.T) {
 		t.Errorf("%d revocations matter, %v; want 32", len(page.Revocations), err)
 	}
 }
+
+// TestSweepOfAClientWithATokenInUse: the revocation of its earlier tokens goes, and
+// the name of the token in use stays.
+func TestSweepOfAClientWithATokenInUse(t *testing.T) {
+	s := open(t, newPath(t))
+	begin := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	event := func(kind, id string, at time.Time) counterfoil.Event {
+		return counterfoil.Event{Type: kind, Time: at, Realm: "r", ClientID: id, TokenID: id}
+	}
+	if err := createClient(t.Context(), s, "kept"); err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.Client(t.Context(), "r", "kept")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.NotBefore = begin.Add(time.Second)
+	if err := s.UpdateClient(t.Context(), c, event(counterfoil.EventTokensRevoked, "kept", begin)); err != nil {
+		t.Fatal(err)
+	}
+	i := store.Issuance{Event: event(counterfoil.EventTokenIssued, "kept", begin.Add(time.Minute)), Version: 2, Replace: true, StatusIndex: -1}
+	i.Issued, i.Expires = i.Event.Time, begin.Add(1000*24*time.Hour)
+	if _, err := s.RecordIssued(t.Context(), i); err != nil {
+		t.Fatal(err)
+	}
+	state := func() (live string, sequence int64) {
+		t.Helper()
+		if err := s.DB().QueryRow("SELECT live, sequence FROM client_tokens WHERE client_id = 'kept'").Scan(&live, &sequence); err != nil {
+			t.Fatal(err)
+		}
+		return live, sequence
+	}
+	if live, sequence := state(); live != "kept" || sequence == 0 {
+		t.Fatalf("before: the token %q, revocation %d", live, sequence)
+	}
+	for n := range 100 {
+		id, now := fmt.Sprint(n), begin.Add(time.Duration(n)*24*time.Hour)
+		if err := createClient(t.Context(), s, id); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.DeleteClient(t.Context(), "r", id, event(counterfoil.EventClientDeleted, id, now)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if live, sequence := state(); live != "kept" || sequence != 0 {
+		t.Errorf("100 days later: the token %q, revocation %d", live, sequence)
+	}
+}
