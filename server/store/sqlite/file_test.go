@@ -330,6 +330,19 @@ func TestFilesOverwritten(t *testing.T) {
 			grown(t, s, "last", 1)
 			overwrite(t, path, old)
 		}, true},
+		{"the same, after a write that leaves the first page as it is", func(t *testing.T, s *sqlite.Store, path string) {
+			checkpoint(t, s, "TRUNCATE")
+			old := copied(t, path)
+			grown(t, s, "later", 600)
+			for range 2 { // there is room for the second
+				checkpoint(t, s, "PASSIVE")
+				e := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: time.Now(), Realm: "r"}
+				if err := s.RecordRefused(t.Context(), e, false); err != nil {
+					t.Fatal(err)
+				}
+			}
+			overwrite(t, path, old)
+		}, true},
 		{"the database emptied after a few writes", func(t *testing.T, s *sqlite.Store, path string) {
 			grown(t, s, "few", 5)
 			overwrite(t, path, nil)
