@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"sync"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // TestSlowSecretsLeaveHalfTheProcessors: slow secrets are verified by half of the
@@ -16,22 +19,22 @@ func TestSlowSecretsLeaveHalfTheProcessors(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8))
 	h := newHouseOf(t, nil, "oauth2")
 	s := watch(h, 0)
-	const clients, half = 6, 4
+	const callers, half = 6, 4
 	held := make(chan struct{})
-	for i := range clients {
+	for i := range callers {
 		id := fmt.Sprint("client", i)
 		h.adopt(id, bcryptHash)
 		s.hold[id] = held
 	}
 	var wg sync.WaitGroup
-	for i := range clients {
+	for i := range callers {
 		wg.Go(func() {
 			if got := h.try(fmt.Sprint("client", i), imported); got != 200 {
 				t.Errorf("got %d", got)
 			}
 		})
 	}
-	for len(s.begun)+server.Waiting(h.server) < clients {
+	for len(s.begun)+server.Waiting(h.server) < callers {
 		runtime.Gosched()
 	}
 	if n := len(s.begun); n != half {
@@ -53,5 +56,34 @@ func TestReusedASecondEarlier(t *testing.T) {
 	h.clock.Step(-time.Second)
 	if h.token("reused") == first {
 		t.Error("two seconds earlier the token is answered again")
+	}
+}
+
+// revisions notes with which revisions of their clients tokens are recorded.
+type revisions struct {
+	store.Store
+	seen []int64
+}
+
+func (r *revisions) RecordIssued(ctx context.Context, i store.Issuance) (int64, error) {
+	r.seen = append(r.seen, i.Revision)
+	return r.Store.RecordIssued(ctx, i)
+}
+
+// TestClientIsLookedAtOnceForEachChange: after a change of any client, the store
+// looks once whether a client in memory is unchanged, and not at each token.
+func TestClientIsLookedAtOnceForEachChange(t *testing.T) {
+	for _, realm := range []string{"oauth2", "reused"} {
+		t.Run(realm, func(t *testing.T) {
+			db := &revisions{}
+			h := newHouseOf(t, func(s store.Store) store.Store { db.Store = s; return db }, realm)
+			h.token(realm)
+			h.client(clients.NewClient{Realm: realm, ID: "another"})
+			h.token(realm)
+			h.token(realm)
+			if n := len(db.seen); n != 3 || db.seen[0] != db.seen[1] || db.seen[2] <= db.seen[1] {
+				t.Errorf("the revisions of three tokens are %d; want that of the third to be a later one", db.seen)
+			}
+		})
 	}
 }
