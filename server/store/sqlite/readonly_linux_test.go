@@ -104,6 +104,13 @@ func TestOpenReadOnly(t *testing.T) {
 			}
 			return path
 		}(), 20, ""},
+		{"with its log and an empty index", func() string {
+			path := copied(t, path, "", "-wal")
+			if err := os.WriteFile(path+"-shm", nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}(), 20, ""},
 		{"with an empty journal", func() string {
 			path := copied(t, closed, "")
 			if err := os.WriteFile(path+"-journal", nil, 0o600); err != nil {
