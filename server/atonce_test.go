@@ -2,12 +2,14 @@ package server_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"runtime"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
@@ -85,5 +87,28 @@ func TestClientIsLookedAtOnceForEachChange(t *testing.T) {
 				t.Errorf("the revisions of three tokens are %d; want that of the third to be a later one", db.seen)
 			}
 		})
+	}
+}
+
+// TestClientIDThatIsQuoted: an ID is in the token as it is, also one that is nothing
+// but what JSON escapes.
+func TestClientIDThatIsQuoted(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	for _, id := range []string{`"`, `""`, `\`, `\\`, `\"`, "~", "é"} {
+		creds := h.client(clients.NewClient{Realm: "oauth2", ID: id, Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}})
+		a := h.good("oauth2")
+		a.credentials(id, creds.ClientSecret.Reveal())
+		var answer struct {
+			Token string `json:"access_token"`
+		}
+		var claims struct {
+			ID string `json:"client_id"`
+		}
+		if err := json.Unmarshal([]byte(h.do("oauth2", a).body), &answer); err != nil || answer.Token == "" {
+			t.Fatalf("%s: no token, %v", id, err)
+		}
+		if err := json.Unmarshal([]byte(part(t, answer.Token, 1)), &claims); err != nil || claims.ID != id {
+			t.Errorf("%s: the token says %q, %v", id, claims.ID, err)
+		}
 	}
 }
