@@ -94,6 +94,10 @@ var bad = map[string]struct {
 	"JSON":                      {func(a *ask) { a.mediaType = "application/json" }, counterfoil.UnsupportedMediaType},
 	"multipart":                 {func(a *ask) { a.mediaType = "multipart/form-data; boundary=x" }, counterfoil.UnsupportedMediaType},
 	"no media type but charset": {func(a *ask) { a.mediaType = "; charset=utf-8" }, counterfoil.UnsupportedMediaType},
+	"the first character beyond ASCII in another charset": {func(a *ask) {
+		a.mediaType += "; charset=iso-8859-1"
+		a.body = a.form.Encode() + "&x=\u0080"
+	}, counterfoil.UnsupportedMediaType},
 	"form in another charset": {func(a *ask) {
 		a.mediaType += "; charset=iso-8859-1"
 		a.body = a.form.Encode() + "&x=\u00e9"
