@@ -199,3 +199,23 @@ func (s says) Live(_ context.Context, p *counterfoil.Principal, token counterfoi
 	}
 	return s.err
 }
+
+// A refusal's error is its reason, with the details where there are any.
+func TestRefusalSaysWhy(t *testing.T) {
+	r := newRigFor(t, must(provider.Builtin("oauth2")), dialects()["oauth2"])
+	for header, want := range map[string]string{
+		"":             "call refused: token_missing",
+		"Basic Zzp4":   "call refused: token_missing: another scheme",
+		"Bearer a.b.c": "call refused: token_malformed: ",
+	} {
+		req := r.call(r.token(nil))
+		req.Header.Del("Authorization")
+		if header != "" {
+			req.Header.Set("Authorization", header)
+		}
+		_, err := r.guard.Authenticate(req)
+		if err == nil || err.Error() != want && (!strings.HasSuffix(want, " ") || !strings.HasPrefix(err.Error(), want)) {
+			t.Errorf("%q: got %v, want %q", header, err, want)
+		}
+	}
+}

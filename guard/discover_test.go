@@ -30,6 +30,7 @@ func TestDiscover(t *testing.T) {
 		{"OpenID with a path", "/a", map[string]string{"/a" + openidMetadata: good}, ""},
 		{"OpenID where the other is broken", "", map[string]string{oauthMetadata: "<html>", openidMetadata: good}, ""},
 		{"a byte order mark", "", map[string]string{oauthMetadata: "\ufeff" + good}, ""},
+		{"the longest", "", map[string]string{oauthMetadata: good}, ""},
 		{"nothing", "", nil, "the answer is 404, not 200"},
 		{"another issuer", "", map[string]string{oauthMetadata: strings.Replace(good, "ISSUER", "https://other.example", 1)}, `of the issuer "https://other.example"`},
 		{"a slash more", "", map[string]string{oauthMetadata: strings.Replace(good, "ISSUER", "ISSUER/", 1)}, "of the issuer"},
@@ -59,7 +60,11 @@ func TestDiscover(t *testing.T) {
 				case document == "REDIRECT":
 					http.Redirect(w, r, "/elsewhere", http.StatusFound)
 				default:
-					_, _ = io.WriteString(w, strings.NewReplacer("ISSUER", s.URL+tt.path, "ROOT", s.URL).Replace(document))
+					text := strings.NewReplacer("ISSUER", s.URL+tt.path, "ROOT", s.URL).Replace(document)
+					if tt.name == "the longest" {
+						text += strings.Repeat(" ", 64<<10-len(text))
+					}
+					_, _ = io.WriteString(w, text)
 				}
 			}))
 			t.Cleanup(s.Close)

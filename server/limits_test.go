@@ -122,3 +122,33 @@ func TestClaimsOfAClient(t *testing.T) {
 		t.Errorf("the claims are %v, before they were %v", after, before)
 	}
 }
+
+// TestLongestCredentials: the longest ID and secret that a provider takes are looked
+// at, those with a byte more are malformed.
+func TestLongestCredentials(t *testing.T) {
+	h := newHouse(t)
+	for realm := range dialects {
+		p, err := builtin(realm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		limits := p.TokenEndpoint.Limits
+		h.keep(strings.Repeat("s", limits.ClientSecret))
+		for _, row := range []struct {
+			id, secret int
+			reason     counterfoil.Reason
+		}{
+			{limits.ClientID, 8, counterfoil.UnknownClient},
+			{limits.ClientID + 1, 8, counterfoil.CredentialsMalformed},
+			{4, limits.ClientSecret, counterfoil.UnknownClient},
+			{4, limits.ClientSecret + 1, counterfoil.CredentialsMalformed},
+		} {
+			a := h.good(realm)
+			a.credentials(strings.Repeat("i", row.id), strings.Repeat("s", row.secret))
+			h.do(realm, a)
+			if got := h.wantRefused(t, row.reason); got.Realm != realm {
+				t.Errorf("%s: the record is of %s", realm, got.Realm)
+			}
+		}
+	}
+}

@@ -281,3 +281,23 @@ func TestListThatIsFull(t *testing.T) {
 		}
 	}
 }
+
+// TestListsAreKept: strangers who ask for several lists in turn cost one signature
+// for each.
+func TestListsAreKept(t *testing.T) {
+	db := &counting{}
+	h := newHouseOf(t, func(s store.Store) store.Store { db.Store = s; return db }, "listed")
+	if _, err := h.store.StatusIndexes(t.Context(), "listed", 1<<20+1); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		for n := range 2 {
+			if got := h.get(t, http.MethodGet, "/listed/status-lists/"+strconv.Itoa(n)); got.status != http.StatusOK {
+				t.Fatalf("list %d got %d", n, got.status)
+			}
+		}
+	}
+	if db.revoked != 2 {
+		t.Errorf("two lists were made %d times", db.revoked)
+	}
+}

@@ -106,6 +106,20 @@ func TestNoTemporaryFile(t *testing.T) {
 	}
 }
 
+// A megabyte needs no file, however it is cut; a byte more does.
+func TestWhatFitsInMemory(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing"))
+	var s spool.Spool
+	for n := range 16 {
+		if _, err := s.Write(make([]byte, 64<<10)); err != nil {
+			t.Fatalf("write %d: %v", n, err)
+		}
+	}
+	if _, err := s.Write(make([]byte, 1)); err == nil || !strings.Contains(err.Error(), "TMPDIR") {
+		t.Errorf("a byte more: %v", err)
+	}
+}
+
 // After Close nothing is there any more, rather than a part of it.
 func TestClosed(t *testing.T) {
 	for _, size := range []int{10, 2 << 20} {
