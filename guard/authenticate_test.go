@@ -1,9 +1,12 @@
 package guard_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -216,6 +219,32 @@ func TestRefusalSaysWhy(t *testing.T) {
 		_, err := r.guard.Authenticate(req)
 		if err == nil || err.Error() != want && (!strings.HasSuffix(want, " ") || !strings.HasPrefix(err.Error(), want)) {
 			t.Errorf("%q: got %v, want %q", header, err, want)
+		}
+	}
+}
+
+// A Liveness that says itself that it knows nothing has logged that: calls are
+// refused without a line for each. All that is not its answer is logged.
+func TestLivenessThatFailsIsLogged(t *testing.T) {
+	away := &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "the feed is stale"}
+	for _, tt := range []struct {
+		name   string
+		err    error
+		logged bool
+	}{
+		{"its own answer", away, false},
+		{"wrapped", fmt.Errorf("ask: %w", away), true},
+		{"a reason that is no guard's", &counterfoil.Error{Reason: counterfoil.InvalidClient}, true},
+	} {
+		var log bytes.Buffer
+		r := newRigFor(t, must(provider.Builtin("oauth2")), dialects()["oauth2"], func(c *guard.Config) {
+			c.Liveness, c.Logger = says{tt.err}, slog.New(slog.NewTextHandler(&log, nil))
+		})
+		if got := r.reason(r.token(nil)); got != counterfoil.Unavailable {
+			t.Errorf("%s: %q", tt.name, got)
+		}
+		if logged := log.Len() > 0; logged != tt.logged {
+			t.Errorf("%s: logged %q", tt.name, log.String())
 		}
 	}
 }

@@ -288,7 +288,7 @@ func TestFeed(t *testing.T) {
 			all(8, "") // enabled again
 			want(second, "")
 			want(first, counterfoil.TokenRevoked)
-			c.say(`revocation|w.9|{"client_id":"client-2","disabled":true,"expires":4000000000}`, `news||{"of":"a later version"}`, position(9))
+			c.say(`revocation|w.9|{"client_id":"client-2","disabled":true,"expires":253402300799}`, `news||{"of":"a later version"}`, position(9))
 			at(t, f, "w.9")
 			want(second, "")
 			if s := f.Stats(); s != (guard.FeedStats{Entries: 3, Position: "w.9", Connected: true, LastHeartbeat: start}) {
@@ -391,6 +391,7 @@ func TestFeedFaults(t *testing.T) {
 		"no UTF-8":                            say(hello, "revocation|w.9|{\"client_id\":\"client-\xff\",\"expires\":4000000000}"),
 		"no client":                           say(hello, `revocation|w.9|{"expires":4000000000}`),
 		"no expiry":                           say(hello, `revocation|w.9|{"client_id":"a"}`),
+		"an expiry beyond the year 9999":      say(hello, `revocation|w.9|{"client_id":"a","expires":253402300800}`),
 		"a member of another type":            say(hello, `revocation|w.9|{"client_id":"a","expires":"4000000000"}`),
 		"a line without an end":               raw(strings.Repeat("x", 20_000)),
 		"an event without an end":             raw(strings.Repeat("data: "+strings.Repeat("x", 4000)+"\n", 5)),
