@@ -345,3 +345,17 @@ func TestNoScopes(t *testing.T) {
 		t.Errorf("a scope in %s or %s", got.body, part(t, token, 1))
 	}
 }
+
+// TestRefusalIsNoFailure: what a caller does wrong is recorded and not logged.
+func TestRefusalIsNoFailure(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	a := h.good("oauth2")
+	a.credentials("good", "guess-of-a-secret")
+	if got := h.do("oauth2", a); got.status != http.StatusUnauthorized {
+		t.Errorf("got %d", got.status)
+	}
+	h.wantRefused(t, counterfoil.WrongSecret)
+	if log := h.log.String(); strings.Contains(log, "ERROR") {
+		t.Errorf("logged %s", log)
+	}
+}
