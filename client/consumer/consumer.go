@@ -289,11 +289,7 @@ func (c *Config) mistakes(connection string, err error) error {
 			all[i] = fmt.Errorf("connection %s: %w", connection, unprefixed{mistake})
 			continue
 		}
-		e := &Error{Connection: connection, Key: keys[field.Field], Err: field}
-		if e.Place = c.field(connection, field.Field); e.Key != "" {
-			e.Place = c.Place(connection, e.Key)
-		}
-		all[i] = e
+		all[i] = &Error{Connection: connection, Key: keys[field.Field], Place: c.field(connection, field.Field), Err: field}
 	}
 	return errors.Join(all...)
 }

@@ -203,7 +203,16 @@ func TestLoadRefuses(t *testing.T) {
 			}
 		})
 	}
-	w := begin(t, good)
+	w := begin(t, good+"#")
+	longest, err := os.ReadFile(w.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write(t, "consumer.yaml", string(longest)+strings.Repeat("x", 1<<20-len(longest)), 0o600)
+	if _, err := consumer.Load(w.file, consumer.Options{}); err != nil {
+		t.Errorf("the longest file: %v", err)
+	}
+	w = begin(t, good)
 	w.write(t, "consumer.yaml", good, 0o666)
 	if _, err := consumer.Load(w.file, consumer.Options{}); err == nil || !strings.Contains(err.Error(), "write") {
 		t.Errorf("a file that anybody can write: %v", err)

@@ -59,6 +59,7 @@ func TestRun(t *testing.T) {
 	in("lines", "printf 'password\\nuser: me\\n'")
 	in("long", "yes "+theSecret+" | head -c 70000 | tr -d '\\n'")
 	in("huge", "yes "+theSecret+" | head -c 2000000")
+	in("most", "head -c 1048576 /dev/zero | tr '\\0' x")
 	in("killed", "kill -9 $$")
 	in("open", "echo x")
 	for name, mode := range map[string]os.FileMode{"open": 0o777, "beside": 0o600} {
@@ -92,6 +93,7 @@ func TestRun(t *testing.T) {
 		{"killed", "killed", "it failed (signal: killed)"},
 		{"nothing printed", "empty", "it is empty"},
 		{"too long", "long", "longer than 65536 bytes"},
+		{"as long as is read", "most", "longer than 65536 bytes"},
 		{"endless", "huge", "printed more than 1048576 bytes"},
 		{"not there", "counterfoil-has-no-such-program " + theSecret, "there is no such program in PATH"},
 		{"not there, with a path", "./none", "there is no such program: correct its path"},
