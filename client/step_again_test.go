@@ -10,6 +10,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/client/dircache"
 	"github.com/counterfoil/counterfoil/internal/dpop"
 	"github.com/counterfoil/counterfoil/internal/jose"
 )
@@ -18,7 +19,7 @@ import (
 // again because the wall clock was set back.
 func TestExpiredTokenInACacheOfAClockSetBack(t *testing.T) {
 	m := newMachine(t)
-	dir, err := client.Dir(filepath.Join(t.TempDir(), "cache"))
+	dir, err := dircache.Open(filepath.Join(t.TempDir(), "cache"))
 	if err != nil {
 		t.Fatal(err)
 	}
