@@ -79,10 +79,7 @@ type prover struct {
 func newProver(cfg *Config) (*prover, error) {
 	p := &prover{
 		clock: cfg.Clock, seen: dpop.Seen{Clock: cfg.Clock, Most: cfg.MaxProofs},
-		peer: peer.Config{
-			TrustedProxies: cfg.TrustedProxies, CertificateHeader: cfg.CertificateHeader,
-			CertificateForm: peer.Form(cfg.CertificateForm),
-		},
+		peer: peer.Config(cfg.Proxies),
 	}
 	if err := p.peer.Validate(); err != nil {
 		return nil, fmt.Errorf("proxies: %w", err)

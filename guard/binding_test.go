@@ -436,7 +436,7 @@ func TestForwardedCertificates(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		proxy  netip.Prefix
-		form   string
+		form   counterfoil.CertificateForm
 		values []string
 		own    tls.Certificate // of the connection
 		want   counterfoil.Reason
@@ -453,7 +453,7 @@ func TestForwardedCertificates(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRigFor(t, must(provider.Builtin("oauth2")), dialects()["oauth2"], func(c *guard.Config) {
-				c.TrustedProxies, c.CertificateHeader, c.CertificateForm = []netip.Prefix{tt.proxy}, "Client-Cert", tt.form
+				c.Proxies = counterfoil.Proxies{Networks: []netip.Prefix{tt.proxy}, CertificateHeader: "Client-Cert", CertificateForm: tt.form}
 			})
 			req := r.call(r.boundTo(members{"x5t#S256": jose.CertificateThumbprint(mine.Leaf)}))
 			req.Header["Client-Cert"] = tt.values
@@ -473,9 +473,9 @@ func TestNewChecksWhatBindingNeeds(t *testing.T) {
 	}{
 		"plain URL":                {func(c *guard.Config) { c.URL = "http://api.example" }, "Config.URL must be an https URL"},
 		"URL with a query":         {func(c *guard.Config) { c.URL = "https://api.example/?a=b" }, "Config.URL must be an https URL"},
-		"a header and no proxy":    {func(c *guard.Config) { c.CertificateHeader = "Client-Cert" }, "no trusted proxy"},
-		"everybody a proxy":        {func(c *guard.Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} }, "is every address"},
-		"an unknown form":          {func(c *guard.Config) { c.CertificateForm = "pem" }, `"pem" is not one of`},
+		"a header and no proxy":    {func(c *guard.Config) { c.Proxies.CertificateHeader = "Client-Cert" }, "no trusted proxy"},
+		"everybody a proxy":        {func(c *guard.Config) { c.Proxies.Networks = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} }, "is every address"},
+		"an unknown form":          {func(c *guard.Config) { c.Proxies.CertificateForm = "pem" }, `"pem" is not one of`},
 		"a short key":              {func(c *guard.Config) { c.DPoPNonce, c.DPoPNonceKey = true, "c2hvcnQ=" }, "Config.DPoPNonceKey must be 32 random bytes"},
 		"negative room for proofs": {func(c *guard.Config) { c.MaxProofs = -1 }, "Config.MaxProofs must not be negative"},
 	} {

@@ -38,7 +38,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
@@ -81,16 +80,8 @@ type Config struct {
 	// minute. Set it behind a proxy, which may forward any Host, and whenever in
 	// doubt. Scheme and host are never taken from a forwarding header.
 	URL string
-	// TrustedProxies are the networks of the proxies that end TLS in front of the
-	// guard and are trusted to set the caller's certificate. CertificateHeader is
-	// the header in which they forward it; they must remove that header from what
-	// callers send. If it is empty, a token that is bound to a certificate (RFC
-	// 8705) needs the certificate on the guard's own connection. CertificateForm
-	// is the form of the header: "client-cert" (RFC 9440, the default),
-	// "pem-escaped" (nginx; of a chain, as AWS load balancers forward it, the leaf
-	// is used) or "der-base64" (HAProxy).
-	TrustedProxies                     []netip.Prefix
-	CertificateHeader, CertificateForm string
+	// Proxies are those that end TLS in front of the guard.
+	Proxies counterfoil.Proxies
 	// DPoPNonce requires a nonce of the guard in each proof (RFC 9449 section 9),
 	// so that pre-generated proofs are rejected. DPoPNonceKey, 32 random bytes in
 	// base64, is shared by all guards behind one URL; if it is empty, the guard
@@ -157,10 +148,13 @@ func New(cfg Config) (*Guard, error) {
 	}
 	token, _ := api.Header(provider.HeaderFromToken)
 	g := &Guard{
-		provider: cfg.Provider, api: api, keys: cfg.Keys, algorithms: algorithmsOf(cfg.Provider),
+		provider: cfg.Provider, api: api, keys: cfg.Keys,
 		liveness: cfg.Liveness, directory: cfg.Directory,
 		clock: cfg.Clock, onEvent: cfg.OnEvent, logger: cfg.Logger,
 		headers: headersOf(api), tokenHeader: token.Name, shapes: shapesOf(api), cache: newCache(cfg.CacheSize),
+	}
+	for _, a := range cfg.Provider.AccessToken.Algorithms() {
+		g.algorithms = append(g.algorithms, string(a))
 	}
 	if g.claims, err = claimsOf(cfg, api); err != nil {
 		return nil, fmt.Errorf("new guard: %w", err)
@@ -169,17 +163,6 @@ func New(cfg Config) (*Guard, error) {
 		return nil, fmt.Errorf("new guard: %w", err)
 	}
 	return g, nil
-}
-
-// algorithmsOf returns the algorithms that a token of p may have.
-func algorithmsOf(p *provider.Provider) []string {
-	all := []string{string(p.AccessToken.SigningAlgorithm)}
-	for _, a := range p.AccessToken.SigningAlgorithms {
-		if string(a) != all[0] {
-			all = append(all, string(a))
-		}
-	}
-	return all
 }
 
 // api checks the configuration and returns the API that it names.

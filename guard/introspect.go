@@ -133,13 +133,9 @@ func (i *Introspector) flight(ctx context.Context, id [32]byte, token counterfoi
 			return v, nil
 		}
 		// The request does not end with the caller that started it.
-		ctx, cancel := context.WithCancelCause(context.Background())
-		defer cancel(nil)
-		go func() {
-			if i.cfg.Clock.Sleep(ctx, i.cfg.Timeout) == nil {
-				cancel(fmt.Errorf("no answer within %v", i.cfg.Timeout))
-			}
-		}()
+		ctx, cancel := clock.WithTimeoutCause(context.Background(), i.cfg.Clock, i.cfg.Timeout,
+			fmt.Errorf("no answer within %v", i.cfg.Timeout))
+		defer cancel()
 		select {
 		case i.slots <- struct{}{}:
 			defer func() { <-i.slots }()

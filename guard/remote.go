@@ -233,13 +233,8 @@ func (r *RemoteKeySet) refreshing() {
 
 // load fetches the set and replaces the old one.
 func (r *RemoteKeySet) load() error {
-	ctx, cancel := context.WithCancelCause(r.ctx)
-	defer cancel(nil)
-	r.tasks.Go(func() {
-		if r.cfg.Clock.Sleep(ctx, r.cfg.Timeout) == nil {
-			cancel(fmt.Errorf("no answer within %v", r.cfg.Timeout))
-		}
-	})
+	ctx, cancel := clock.WithTimeoutCause(r.ctx, r.cfg.Clock, r.cfg.Timeout, fmt.Errorf("no answer within %v", r.cfg.Timeout))
+	defer cancel()
 	now := r.cfg.Clock.Now()
 	data, header, err := r.get(ctx)
 	if err != nil {

@@ -13,7 +13,9 @@ import (
 var catalog embed.FS
 
 // Names returns the names of the catalog, sorted.
-var Names = sync.OnceValue(func() []string {
+func Names() []string { return slices.Clone(names()) }
+
+var names = sync.OnceValue(func() []string {
 	entries, err := catalog.ReadDir("catalog")
 	if err != nil {
 		panic(err) // the catalog is compiled in

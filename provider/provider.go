@@ -297,6 +297,18 @@ func (p *Provider) ScopeNames() counterfoil.Scopes {
 	return names
 }
 
+// Algorithms returns all algorithms that tokens may be signed with, the default
+// first.
+func (a *AccessToken) Algorithms() []Algorithm {
+	all := []Algorithm{a.SigningAlgorithm}
+	for _, other := range a.SigningAlgorithms {
+		if other != all[0] {
+			all = append(all, other)
+		}
+	}
+	return all
+}
+
 // Claim returns the name of the claim with that source; "" if the provider's
 // tokens have none.
 func (a *AccessToken) Claim(source ClaimSource) string {

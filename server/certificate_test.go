@@ -213,7 +213,7 @@ func TestBehindAProxy(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			h := newGate(t, func(c *server.Config) {
-				c.TrustedProxies, c.CertificateHeader = row.proxies, "Client-Cert"
+				c.Proxies = counterfoil.Proxies{Networks: row.proxies, CertificateHeader: "Client-Cert"}
 			})
 			cert := h.selfSigned(ecKey(), nil)
 			h.client(clients.NewClient{Realm: "oauth2", ID: "job", Settings: store.Settings{

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"reflect"
 	"strings"
 	"time"
@@ -56,17 +55,9 @@ type Config struct {
 	// are the same; OpenSSL takes less than half the time.
 	Signer string
 
-	// TrustedProxies are the networks of the proxies that are trusted to set the
-	// headers with a caller's address and certificate.
-	TrustedProxies []netip.Prefix
-	// AddressHeader is the header with the address: X-Forwarded-For (default) or
-	// Forwarded (RFC 7239).
-	AddressHeader string
-	// CertificateHeader is the header with the caller's certificate; empty for
-	// none. CertificateForm is its form: "client-cert" (RFC 9440, the default),
-	// "pem-escaped" (nginx; a chain, as AWS load balancers forward it, is read
-	// as its leaf) or "der-base64" (HAProxy).
-	CertificateHeader, CertificateForm string
+	// Proxies are those that are trusted to set the headers with a caller's
+	// address and certificate.
+	Proxies counterfoil.Proxies
 
 	// Outbound bounds where key sets of clients and of federated issuers may be
 	// fetched from.

@@ -54,13 +54,11 @@ func (s *shared) every(interval time.Duration, do func(context.Context)) {
 // setUpNetwork prepares what the server needs from the network: trusted
 // proxies, remote key sets, and the nonce key that it shares with other nodes.
 func (s *shared) setUpNetwork() error {
-	s.peers = &peer.Config{
-		TrustedProxies: s.TrustedProxies, AddressHeader: s.AddressHeader,
-		CertificateHeader: s.CertificateHeader, CertificateForm: peer.Form(s.CertificateForm),
+	proxies := peer.Config(s.Proxies)
+	if len(proxies.Networks) > 0 && proxies.AddressHeader == "" {
+		proxies.AddressHeader = "X-Forwarded-For"
 	}
-	if len(s.TrustedProxies) > 0 && s.AddressHeader == "" {
-		s.peers.AddressHeader = "X-Forwarded-For"
-	}
+	s.peers = &proxies
 	if err := s.peers.Validate(); err != nil {
 		return fmt.Errorf("server: %w", err)
 	}

@@ -21,7 +21,7 @@ func (s *service) administer(t *routes, next *serveconfig.Config) error {
 		Provider: r.Provider, API: serveconfig.AdminAPI, Issuer: r.Issuer,
 		Keys: issuer, Liveness: issuer, Directory: issuer, Logger: s.log, OnEvent: logEvent(s.log),
 		// A certificate-bound token must be usable here, too.
-		TrustedProxies: next.Server.TrustedProxies, CertificateHeader: next.Server.CertificateHeader, CertificateForm: next.Server.CertificateForm,
+		Proxies: next.Server.Proxies,
 	})
 	if err != nil {
 		return fmt.Errorf("the Admin API: %w", err)

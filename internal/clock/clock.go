@@ -35,13 +35,18 @@ func (system) Sleep(ctx context.Context, d time.Duration) error {
 
 // WithTimeout is context.WithTimeout by c.
 func WithTimeout(parent context.Context, c Clock, d time.Duration) (context.Context, context.CancelFunc) {
+	return WithTimeoutCause(parent, c, d, context.DeadlineExceeded)
+}
+
+// WithTimeoutCause is context.WithTimeoutCause by c.
+func WithTimeoutCause(parent context.Context, c Clock, d time.Duration, cause error) (context.Context, context.CancelFunc) {
 	if c == System {
-		return context.WithTimeout(parent, d)
+		return context.WithTimeoutCause(parent, d, cause)
 	}
 	ctx, cancel := context.WithCancelCause(parent)
 	go func() {
 		if c.Sleep(ctx, d) == nil {
-			cancel(context.DeadlineExceeded)
+			cancel(cause)
 		}
 	}()
 	return ctx, func() { cancel(nil) }

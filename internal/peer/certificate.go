@@ -9,24 +9,12 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/counterfoil/counterfoil"
 )
 
-// Form is how a proxy writes a certificate into a header.
-type Form string
-
-const (
-	// ClientCert is RFC 9440: the DER in base64 between two colons.
-	ClientCert Form = "client-cert"
-	// EscapedPEM is PEM with percent-encoding: nginx's $ssl_client_escaped_cert, or
-	// the whole chain, leaf first, as in X-Amzn-Mtls-Clientcert of an AWS
-	// Application Load Balancer, which leaves +, = and / as they are.
-	EscapedPEM Form = "pem-escaped"
-	// Base64DER is the DER in base64, HAProxy's ssl_c_der,base64, with or without
-	// quotes around it.
-	Base64DER Form = "der-base64"
-)
-
-var forms = []Form{ClientCert, EscapedPEM, Base64DER}
+var forms = []counterfoil.CertificateForm{counterfoil.CertificateFormClientCert, counterfoil.CertificateFormEscapedPEM,
+	counterfoil.CertificateFormBase64DER}
 
 // MaxCertificate bounds the header that has a certificate or a chain, in bytes.
 const MaxCertificate = 16 << 10
@@ -65,7 +53,7 @@ func (c *Config) Certificate(r *http.Request) (*x509.Certificate, error) {
 	}
 	form := c.CertificateForm
 	if form == "" {
-		form = ClientCert
+		form = counterfoil.CertificateFormClientCert
 	}
 	der, ok := decode(form, lines[0])
 	if !ok {
@@ -79,19 +67,19 @@ func (c *Config) Certificate(r *http.Request) (*x509.Certificate, error) {
 }
 
 // decode returns the DER in value.
-func decode(form Form, value string) ([]byte, bool) {
+func decode(form counterfoil.CertificateForm, value string) ([]byte, bool) {
 	switch form {
-	case ClientCert:
+	case counterfoil.CertificateFormClientCert:
 		if len(value) < 2 || value[0] != ':' || value[len(value)-1] != ':' {
 			return nil, false
 		}
 		return decodeBase64(value[1 : len(value)-1])
-	case Base64DER:
+	case counterfoil.CertificateFormBase64DER:
 		if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
 			value = value[1 : len(value)-1]
 		}
 		return decodeBase64(value)
-	case EscapedPEM:
+	case counterfoil.CertificateFormEscapedPEM:
 		// Not QueryUnescape: a + is a character of base64.
 		text, err := url.PathUnescape(value)
 		if err != nil {

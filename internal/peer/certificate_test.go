@@ -20,6 +20,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/peer"
 )
 
@@ -70,53 +71,53 @@ func TestForwardedCertificate(t *testing.T) {
 	const none, bad, good = 0, 1, 2
 	for _, tt := range []struct {
 		name  string
-		form  peer.Form
+		form  counterfoil.CertificateForm
 		lines []string
 		want  int
 	}{
-		{"RFC 9440", peer.ClientCert, []string{":" + b64 + ":"}, good},
+		{"RFC 9440", counterfoil.CertificateFormClientCert, []string{":" + b64 + ":"}, good},
 		{"RFC 9440 is what is meant without a form", "", []string{":" + b64 + ":"}, good},
-		{"without padding", peer.ClientCert, []string{":" + strings.TrimRight(b64, "=") + ":"}, good},
-		{"no header", peer.ClientCert, nil, none},
-		{"empty header", peer.ClientCert, []string{""}, none},
-		{"without colons", peer.ClientCert, []string{b64}, bad},
-		{"one colon", peer.ClientCert, []string{":"}, bad},
-		{"nothing between the colons", peer.ClientCert, []string{"::"}, bad},
-		{"repeated", peer.ClientCert, []string{":" + b64 + ":", ":" + b64 + ":"}, bad},
-		{"empty, then one", peer.ClientCert, []string{"", ":" + b64 + ":"}, bad},
-		{"two in a line", peer.ClientCert, []string{":" + b64 + ":, :" + b64 + ":"}, bad},
-		{"a certificate over 16 KiB", peer.ClientCert, []string{":" + base64.StdEncoding.EncodeToString(largeCertificate()) + ":"}, bad},
-		{"base64url", peer.ClientCert, []string{":-_" + b64[2:] + ":"}, bad},
-		{"not DER", peer.ClientCert, []string{":AAAA:"}, bad},
-		{"more after the DER", peer.ClientCert, []string{":" + base64.StdEncoding.EncodeToString(append(append([]byte{}, der...), 0)) + ":"}, bad},
-		{"line break", peer.ClientCert, []string{":" + b64[:8] + "\n" + b64[8:] + ":"}, bad},
-		{"nginx", peer.EscapedPEM, []string{escaped(text)}, good},
-		{"nginx without client certificate", peer.EscapedPEM, []string{""}, none},
-		{"PEM of a key", peer.EscapedPEM, []string{escaped(key)}, bad},
-		{"PEM of a key behind half a certificate", peer.EscapedPEM, []string{escaped("-----BEGIN CERTIFICATE-----\n" + key)}, bad},
-		{"PEM of a chain", peer.EscapedPEM, []string{escaped(text + authority)}, good},
-		{"PEM of a chain with lines between", peer.EscapedPEM, []string{escaped(text + "\r\n\n" + authority + authority + "\n")}, good},
-		{"AWS ALB", peer.EscapedPEM, []string{alb(text)}, good},
-		{"AWS ALB with a chain", peer.EscapedPEM, []string{alb(text + authority)}, good},
-		{"AWS ALB without line end", peer.EscapedPEM, []string{alb(strings.TrimSpace(text + authority))}, good},
-		{"PEM of a chain with a key", peer.EscapedPEM, []string{escaped(text + key)}, bad},
-		{"PEM of a chain with words between", peer.EscapedPEM, []string{escaped(text + "hello\n" + authority)}, bad},
-		{"PEM of a chain whose leaf is broken", peer.EscapedPEM, []string{escaped(strings.Replace(text, "-----\nM", "-----\n!", 1) + text)}, bad},
-		{"PEM of a chain whose authority is cut off", peer.EscapedPEM, []string{escaped(text + authority[:40])}, bad},
-		{"PEM of a chain over 16 KiB", peer.EscapedPEM, []string{escaped(text + strings.Repeat(authority, 40))}, bad},
-		{"words before the PEM", peer.EscapedPEM, []string{escaped("hello\n" + text)}, bad},
-		{"words after the PEM", peer.EscapedPEM, []string{escaped(text + "hello")}, bad},
-		{"PEM with headers", peer.EscapedPEM, []string{escaped(strings.Replace(text, "-----\n", "-----\nA: b\n\n", 1))}, bad},
-		{"broken escape", peer.EscapedPEM, []string{escaped(text) + "%2"}, bad},
-		{"another form than configured", peer.EscapedPEM, []string{":" + b64 + ":"}, bad},
-		{"HAProxy", peer.Base64DER, []string{b64}, good},
-		{"HAProxy with quotes", peer.Base64DER, []string{`"` + b64 + `"`}, good},
-		{"HAProxy without client certificate", peer.Base64DER, []string{`""`}, none},
-		{"half a quote", peer.Base64DER, []string{`"` + b64}, bad},
+		{"without padding", counterfoil.CertificateFormClientCert, []string{":" + strings.TrimRight(b64, "=") + ":"}, good},
+		{"no header", counterfoil.CertificateFormClientCert, nil, none},
+		{"empty header", counterfoil.CertificateFormClientCert, []string{""}, none},
+		{"without colons", counterfoil.CertificateFormClientCert, []string{b64}, bad},
+		{"one colon", counterfoil.CertificateFormClientCert, []string{":"}, bad},
+		{"nothing between the colons", counterfoil.CertificateFormClientCert, []string{"::"}, bad},
+		{"repeated", counterfoil.CertificateFormClientCert, []string{":" + b64 + ":", ":" + b64 + ":"}, bad},
+		{"empty, then one", counterfoil.CertificateFormClientCert, []string{"", ":" + b64 + ":"}, bad},
+		{"two in a line", counterfoil.CertificateFormClientCert, []string{":" + b64 + ":, :" + b64 + ":"}, bad},
+		{"a certificate over 16 KiB", counterfoil.CertificateFormClientCert, []string{":" + base64.StdEncoding.EncodeToString(largeCertificate()) + ":"}, bad},
+		{"base64url", counterfoil.CertificateFormClientCert, []string{":-_" + b64[2:] + ":"}, bad},
+		{"not DER", counterfoil.CertificateFormClientCert, []string{":AAAA:"}, bad},
+		{"more after the DER", counterfoil.CertificateFormClientCert, []string{":" + base64.StdEncoding.EncodeToString(append(append([]byte{}, der...), 0)) + ":"}, bad},
+		{"line break", counterfoil.CertificateFormClientCert, []string{":" + b64[:8] + "\n" + b64[8:] + ":"}, bad},
+		{"nginx", counterfoil.CertificateFormEscapedPEM, []string{escaped(text)}, good},
+		{"nginx without client certificate", counterfoil.CertificateFormEscapedPEM, []string{""}, none},
+		{"PEM of a key", counterfoil.CertificateFormEscapedPEM, []string{escaped(key)}, bad},
+		{"PEM of a key behind half a certificate", counterfoil.CertificateFormEscapedPEM, []string{escaped("-----BEGIN CERTIFICATE-----\n" + key)}, bad},
+		{"PEM of a chain", counterfoil.CertificateFormEscapedPEM, []string{escaped(text + authority)}, good},
+		{"PEM of a chain with lines between", counterfoil.CertificateFormEscapedPEM, []string{escaped(text + "\r\n\n" + authority + authority + "\n")}, good},
+		{"AWS ALB", counterfoil.CertificateFormEscapedPEM, []string{alb(text)}, good},
+		{"AWS ALB with a chain", counterfoil.CertificateFormEscapedPEM, []string{alb(text + authority)}, good},
+		{"AWS ALB without line end", counterfoil.CertificateFormEscapedPEM, []string{alb(strings.TrimSpace(text + authority))}, good},
+		{"PEM of a chain with a key", counterfoil.CertificateFormEscapedPEM, []string{escaped(text + key)}, bad},
+		{"PEM of a chain with words between", counterfoil.CertificateFormEscapedPEM, []string{escaped(text + "hello\n" + authority)}, bad},
+		{"PEM of a chain whose leaf is broken", counterfoil.CertificateFormEscapedPEM, []string{escaped(strings.Replace(text, "-----\nM", "-----\n!", 1) + text)}, bad},
+		{"PEM of a chain whose authority is cut off", counterfoil.CertificateFormEscapedPEM, []string{escaped(text + authority[:40])}, bad},
+		{"PEM of a chain over 16 KiB", counterfoil.CertificateFormEscapedPEM, []string{escaped(text + strings.Repeat(authority, 40))}, bad},
+		{"words before the PEM", counterfoil.CertificateFormEscapedPEM, []string{escaped("hello\n" + text)}, bad},
+		{"words after the PEM", counterfoil.CertificateFormEscapedPEM, []string{escaped(text + "hello")}, bad},
+		{"PEM with headers", counterfoil.CertificateFormEscapedPEM, []string{escaped(strings.Replace(text, "-----\n", "-----\nA: b\n\n", 1))}, bad},
+		{"broken escape", counterfoil.CertificateFormEscapedPEM, []string{escaped(text) + "%2"}, bad},
+		{"another form than configured", counterfoil.CertificateFormEscapedPEM, []string{":" + b64 + ":"}, bad},
+		{"HAProxy", counterfoil.CertificateFormBase64DER, []string{b64}, good},
+		{"HAProxy with quotes", counterfoil.CertificateFormBase64DER, []string{`"` + b64 + `"`}, good},
+		{"HAProxy without client certificate", counterfoil.CertificateFormBase64DER, []string{`""`}, none},
+		{"half a quote", counterfoil.CertificateFormBase64DER, []string{`"` + b64}, bad},
 		{"a form that nobody knows", "xfcc", []string{b64}, bad},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := &peer.Config{TrustedProxies: proxies(), CertificateHeader: "X-Cert", CertificateForm: tt.form}
+			c := &peer.Config{Networks: proxies(), CertificateHeader: "X-Cert", CertificateForm: tt.form}
 			r := request("10.0.0.1:4000", "X-Cert", tt.lines...)
 			r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{own.Leaf}}
 			got, err := c.Certificate(r)
@@ -135,7 +136,7 @@ func TestForwardedCertificate(t *testing.T) {
 
 // The longest header is looked at, a longer one is not.
 func TestLongestCertificate(t *testing.T) {
-	c := &peer.Config{TrustedProxies: proxies(), CertificateHeader: "X-Cert"}
+	c := &peer.Config{Networks: proxies(), CertificateHeader: "X-Cert"}
 	for value, want := range map[string]string{
 		strings.Repeat("A", peer.MaxCertificate):   "is not in the form",
 		strings.Repeat("A", peer.MaxCertificate+1): "is longer than",
@@ -177,12 +178,12 @@ func TestCertificateOverTLS(t *testing.T) {
 		{"no configuration", nil, true, "", "connected"},
 		{"no configuration, no certificate", nil, false, "", ""},
 		{"a header that nobody configured", &peer.Config{}, true, value, "connected"},
-		{"a header of a stranger", &peer.Config{TrustedProxies: proxies(), CertificateHeader: "Client-Cert"}, true, value, "connected"},
-		{"a header of a stranger without certificate", &peer.Config{TrustedProxies: proxies(), CertificateHeader: "Client-Cert"}, false, value, ""},
-		{"a broken header of a stranger", &peer.Config{TrustedProxies: proxies(), CertificateHeader: "Client-Cert"}, true, "broken", "connected"},
-		{"a proxy's header", &peer.Config{TrustedProxies: loopback, CertificateHeader: "Client-Cert"}, true, value, "forwarded"},
-		{"a proxy over TLS without header", &peer.Config{TrustedProxies: loopback, CertificateHeader: "Client-Cert"}, true, "", ""},
-		{"a proxy that forwards no certificates", &peer.Config{TrustedProxies: loopback, AddressHeader: "Forwarded"}, true, value, "connected"},
+		{"a header of a stranger", &peer.Config{Networks: proxies(), CertificateHeader: "Client-Cert"}, true, value, "connected"},
+		{"a header of a stranger without certificate", &peer.Config{Networks: proxies(), CertificateHeader: "Client-Cert"}, false, value, ""},
+		{"a broken header of a stranger", &peer.Config{Networks: proxies(), CertificateHeader: "Client-Cert"}, true, "broken", "connected"},
+		{"a proxy's header", &peer.Config{Networks: loopback, CertificateHeader: "Client-Cert"}, true, value, "forwarded"},
+		{"a proxy over TLS without header", &peer.Config{Networks: loopback, CertificateHeader: "Client-Cert"}, true, "", ""},
+		{"a proxy that forwards no certificates", &peer.Config{Networks: loopback, AddressHeader: "Forwarded"}, true, value, "connected"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			config = tt.config
@@ -217,8 +218,8 @@ func FuzzCertificate(f *testing.F) {
 	f.Add(`"` + b64 + `"`)
 	f.Add("%")
 	f.Fuzz(func(t *testing.T, value string) {
-		for _, form := range []peer.Form{peer.ClientCert, peer.EscapedPEM, peer.Base64DER} {
-			c := &peer.Config{TrustedProxies: proxies(), CertificateHeader: "X-Cert", CertificateForm: form}
+		for _, form := range []counterfoil.CertificateForm{counterfoil.CertificateFormClientCert, counterfoil.CertificateFormEscapedPEM, counterfoil.CertificateFormBase64DER} {
+			c := &peer.Config{Networks: proxies(), CertificateHeader: "X-Cert", CertificateForm: form}
 			cert, err := c.Certificate(request("10.0.0.1:1", "X-Cert", value))
 			if err != nil && !errors.Is(err, peer.ErrCertificate) {
 				t.Fatalf("an error of no kind: %v", err)

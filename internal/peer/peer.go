@@ -16,26 +16,12 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/counterfoil/counterfoil"
 )
 
-// Config says which proxies stand in front and what they forward. The zero value,
-// and nil, is a server without proxies: the TCP peer is the client.
-type Config struct {
-	// TrustedProxies are the addresses that proxies connect from. No other program
-	// may connect from them.
-	TrustedProxies []netip.Prefix
-	// AddressHeader names the header to which each proxy adds the address of its
-	// peer: X-Forwarded-For, or Forwarded, which is read by RFC 7239. If it is
-	// empty, the address of the proxy counts.
-	AddressHeader string
-	// CertificateHeader names the header in which a proxy that ends TLS forwards
-	// the client's certificate, such as Client-Cert. The proxy must remove the
-	// header from what clients send. Empty if proxies forward no certificates.
-	CertificateHeader string
-	// CertificateForm is the form of the certificate in that header; ClientCert if
-	// empty.
-	CertificateForm Form
-}
+// Config says which proxies stand in front and what they forward. nil is none.
+type Config counterfoil.Proxies
 
 // maxHops bounds the elements of the header that are read.
 const maxHops = 32
@@ -45,7 +31,7 @@ func (c *Config) Validate() error {
 	if c == nil {
 		return nil
 	}
-	for _, p := range c.TrustedProxies {
+	for _, p := range c.Networks {
 		switch {
 		case !p.IsValid():
 			return errors.New("a trusted proxy has no valid prefix: write an address and its bits, such as 192.0.2.0/24")
@@ -56,7 +42,7 @@ func (c *Config) Validate() error {
 				"write the proxies' own addresses", p)
 		}
 	}
-	if len(c.TrustedProxies) == 0 && (c.AddressHeader != "" || c.CertificateHeader != "") {
+	if len(c.Networks) == 0 && (c.AddressHeader != "" || c.CertificateHeader != "") {
 		return errors.New("a header of proxies is named and no trusted proxy: name the proxies' addresses, or no header")
 	}
 	for _, name := range []string{c.AddressHeader, c.CertificateHeader} {
@@ -117,7 +103,7 @@ func (c *Config) Address(r *http.Request) netip.Addr {
 
 // trusted reports whether a is a proxy's address.
 func (c *Config) trusted(a netip.Addr) bool {
-	return c != nil && a.IsValid() && slices.ContainsFunc(c.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(a) })
+	return c != nil && a.IsValid() && slices.ContainsFunc(c.Networks, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // connected returns the address of the TCP peer.

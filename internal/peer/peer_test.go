@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/peer"
 )
 
@@ -75,7 +76,7 @@ func TestAddressByXForwardedFor(t *testing.T) {
 		{"Unix socket", "@", []string{"198.51.100.7"}, "invalid IP"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := &peer.Config{TrustedProxies: proxies(), AddressHeader: "x-forwarded-for"}
+			c := &peer.Config{Networks: proxies(), AddressHeader: "x-forwarded-for"}
 			r := request(tt.remote, "X-Forwarded-For", tt.lines...)
 			if got := c.Address(r).String(); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
@@ -115,7 +116,7 @@ func TestAddressByForwarded(t *testing.T) {
 		{"half a quote", []string{`for="198.51.100.7`}, "10.0.0.1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := &peer.Config{TrustedProxies: proxies(), AddressHeader: "Forwarded"}
+			c := &peer.Config{Networks: proxies(), AddressHeader: "Forwarded"}
 			if got := c.Address(request("10.0.0.1:4000", "Forwarded", tt.lines...)).String(); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
@@ -125,7 +126,7 @@ func TestAddressByForwarded(t *testing.T) {
 
 // Headers that are not configured do not matter, even from a proxy.
 func TestAddressWithoutConfiguration(t *testing.T) {
-	for name, c := range map[string]*peer.Config{"nil": nil, "zero": {}, "proxies alone": {TrustedProxies: proxies()}, "header alone": {AddressHeader: "X-Forwarded-For"}} {
+	for name, c := range map[string]*peer.Config{"nil": nil, "zero": {}, "proxies alone": {Networks: proxies()}, "header alone": {AddressHeader: "X-Forwarded-For"}} {
 		r := request("10.0.0.1:4000", "X-Forwarded-For", "198.51.100.7")
 		r.Header.Set("Forwarded", "for=198.51.100.7")
 		r.Header.Set("X-Real-Ip", "198.51.100.7")
@@ -143,16 +144,16 @@ func TestValidate(t *testing.T) {
 	}{
 		{"nil", nil, true},
 		{"zero", &peer.Config{}, true},
-		{"all", &peer.Config{TrustedProxies: proxies(), AddressHeader: "X-Forwarded-For", CertificateHeader: "Client-Cert", CertificateForm: peer.ClientCert}, true},
-		{"usual form", &peer.Config{TrustedProxies: proxies(), CertificateHeader: "Client-Cert"}, true},
+		{"all", &peer.Config{Networks: proxies(), AddressHeader: "X-Forwarded-For", CertificateHeader: "Client-Cert", CertificateForm: counterfoil.CertificateFormClientCert}, true},
+		{"usual form", &peer.Config{Networks: proxies(), CertificateHeader: "Client-Cert"}, true},
 		{"address header without proxies", &peer.Config{AddressHeader: "X-Forwarded-For"}, false},
 		{"certificate header without proxies", &peer.Config{CertificateHeader: "Client-Cert"}, false},
-		{"unknown form", &peer.Config{TrustedProxies: proxies(), CertificateHeader: "X", CertificateForm: "xfcc"}, false},
-		{"no header name", &peer.Config{TrustedProxies: proxies(), AddressHeader: "X Forwarded"}, false},
-		{"one header for both", &peer.Config{TrustedProxies: proxies(), AddressHeader: "X-A", CertificateHeader: "x-a"}, false},
-		{"empty prefix", &peer.Config{TrustedProxies: make([]netip.Prefix, 1)}, false},
-		{"everybody", &peer.Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}, false},
-		{"IPv4 in IPv6", &peer.Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}}, false},
+		{"unknown form", &peer.Config{Networks: proxies(), CertificateHeader: "X", CertificateForm: "xfcc"}, false},
+		{"no header name", &peer.Config{Networks: proxies(), AddressHeader: "X Forwarded"}, false},
+		{"one header for both", &peer.Config{Networks: proxies(), AddressHeader: "X-A", CertificateHeader: "x-a"}, false},
+		{"empty prefix", &peer.Config{Networks: make([]netip.Prefix, 1)}, false},
+		{"everybody", &peer.Config{Networks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}, false},
+		{"IPv4 in IPv6", &peer.Config{Networks: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if err := tt.config.Validate(); (err == nil) != tt.ok {
@@ -167,12 +168,12 @@ func TestValidate(t *testing.T) {
 func TestNamesOfHeaders(t *testing.T) {
 	const token = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	for c := rune(0); c < 0x180; c++ {
-		config := &peer.Config{TrustedProxies: proxies(), AddressHeader: "X" + string(c)}
+		config := &peer.Config{Networks: proxies(), AddressHeader: "X" + string(c)}
 		if err := config.Validate(); (err == nil) != strings.ContainsRune(token, c) {
 			t.Errorf("%q: %v", c, err)
 		}
 	}
-	config := &peer.Config{TrustedProxies: proxies(), AddressHeader: "X-A", CertificateHeader: "X\xff"}
+	config := &peer.Config{Networks: proxies(), AddressHeader: "X-A", CertificateHeader: "X\xff"}
 	if err := config.Validate(); err == nil {
 		t.Error("a name that is no UTF-8 is taken")
 	}
@@ -192,7 +193,7 @@ func FuzzAddress(f *testing.F) {
 			{"Forwarded", `for=198.51.100.7;host="a, b";by="[2001:db8:1::1]"`},
 			{"Forwarded", `for="198.51.100.7:80", for=10.0.0.2`},
 		} {
-			c := &peer.Config{TrustedProxies: proxies(), AddressHeader: tt.header}
+			c := &peer.Config{Networks: proxies(), AddressHeader: tt.header}
 			for _, lines := range [][]string{{sent + ", " + tt.hop}, {sent, tt.hop}} {
 				if got := c.Address(request("10.0.0.1:1", tt.header, lines...)).String(); got != "198.51.100.7" {
 					t.Fatalf("%q gave %s", lines, got)
@@ -210,7 +211,7 @@ func FuzzAddress(f *testing.F) {
 }
 
 func BenchmarkAddress(b *testing.B) {
-	c := &peer.Config{TrustedProxies: proxies(), AddressHeader: "X-Forwarded-For"}
+	c := &peer.Config{Networks: proxies(), AddressHeader: "X-Forwarded-For"}
 	r := request("10.0.0.1:4000", "X-Forwarded-For", "192.0.2.1, 198.51.100.7, 10.0.0.2")
 	b.ReportAllocs()
 	for b.Loop() {

@@ -77,7 +77,7 @@ func (l *Local) Realms(context.Context) ([]Realm, error) {
 		views[i] = Realm{
 			Name: r.Name, Provider: r.Provider.Name, Issuer: cmp.Or(r.Issuer, r.BaseURL),
 			Scopes: some(r.Provider.ScopeNames()), Tenants: some(r.Tenants),
-			APIKeys: r.Provider.Needs(provider.HeaderFromAPIKey), Algorithms: algorithms(r.Provider), Policy: t.Policy,
+			APIKeys: r.Provider.Needs(provider.HeaderFromAPIKey), Algorithms: r.Provider.AccessToken.Algorithms(), Policy: t.Policy,
 			Lifetime: t.Lifetime.String(),
 		}
 		if r.BaseURL != "" {
@@ -85,18 +85,6 @@ func (l *Local) Realms(context.Context) ([]Realm, error) {
 		}
 	}
 	return views, nil
-}
-
-// algorithms returns the algorithms that a realm of the provider has keys for,
-// the default first.
-func algorithms(p *provider.Provider) []provider.Algorithm {
-	all := []provider.Algorithm{p.AccessToken.SigningAlgorithm}
-	for _, a := range p.AccessToken.SigningAlgorithms {
-		if !slices.Contains(all, a) {
-			all = append(all, a)
-		}
-	}
-	return all
 }
 
 // reach refuses privilege escalation in the Admin API's own realm: a client
@@ -373,7 +361,7 @@ func (l *Local) RotateKey(ctx context.Context, realm string, algorithm provider.
 	if l.Config.Keys == nil {
 		return signing.View{}, errors.New("admin: Config.Keys is missing")
 	}
-	switch all := algorithms(r.Provider); {
+	switch all := r.Provider.AccessToken.Algorithms(); {
 	case algorithm != "" && !slices.Contains(all, algorithm):
 		err = problem(wrongValues, "the realm does not sign with %s: its algorithms are %s", show(string(algorithm)), words(all))
 	case o.Prepublish != 0 && (o.Immediately || o.Compromised):

@@ -313,13 +313,7 @@ func (r Realm) Validate() error {
 func (r Realm) prepublish() time.Duration { return cmp.Or(r.Prepublish, defaultKeyAhead) }
 
 // algorithms returns the algorithms that the realm has keys for.
-func (r Realm) algorithms() []provider.Algorithm {
-	t := &r.Provider.AccessToken
-	if slices.Contains(t.SigningAlgorithms, t.SigningAlgorithm) {
-		return t.SigningAlgorithms
-	}
-	return append([]provider.Algorithm{t.SigningAlgorithm}, t.SigningAlgorithms...)
-}
+func (r Realm) algorithms() []provider.Algorithm { return r.Provider.AccessToken.Algorithms() }
 
 // newestKey returns the newest key of the algorithm, or nil.
 func newestKey(keys []store.SigningKey, algorithm string) *store.SigningKey {

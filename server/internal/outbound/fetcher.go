@@ -211,13 +211,8 @@ func (f *Fetcher) Get(ctx context.Context, address, accept string) (*Document, e
 }
 
 func (f *Fetcher) get(ctx context.Context, u *url.URL, accept string) (*Document, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() {
-		if f.cfg.Clock.Sleep(ctx, f.cfg.Timeout) == nil {
-			cancel(errTimeout)
-		}
-	}()
+	ctx, cancel := clock.WithTimeoutCause(ctx, f.cfg.Clock, f.cfg.Timeout, errTimeout)
+	defer cancel()
 	req, err := http.NewRequestWithContext(context.WithValue(ctx, fetchKey{}, ctx), http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, errors.New("the URL cannot be asked for")

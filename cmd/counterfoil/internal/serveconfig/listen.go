@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/certfiles"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/peer"
@@ -81,13 +82,13 @@ func (pl *planner) proxy() {
 			pl.fail(to("trusted_proxies", i), "%q is neither a network nor an address: write for example 10.0.0.0/8", s)
 			continue
 		}
-		if err := (&peer.Config{TrustedProxies: []netip.Prefix{network}}).Validate(); err != nil {
+		if err := (&peer.Config{Networks: []netip.Prefix{network}}).Validate(); err != nil {
 			pl.fail(to("trusted_proxies", i), "%v", err)
 			continue
 		}
-		pl.out.Server.TrustedProxies = append(pl.out.Server.TrustedProxies, network.Masked())
+		pl.out.Server.Proxies.Networks = append(pl.out.Server.Proxies.Networks, network.Masked())
 	}
-	proxies := pl.out.Server.TrustedProxies
+	proxies := pl.out.Server.Proxies.Networks
 	if len(proxies) == 0 && (pl.Told(to("trusted_proxies")) || len(pl.TrustedProxies) > 0) {
 		proxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")} // some are set, and their mistakes are already reported
 	}
@@ -99,9 +100,9 @@ func (pl *planner) proxy() {
 		way    []any
 		config peer.Config
 	}{
-		{to("address_header"), peer.Config{TrustedProxies: proxies, AddressHeader: string(pl.AddressHeader)}},
-		{to("certificate_header"), peer.Config{TrustedProxies: proxies, CertificateHeader: h.Name, CertificateForm: peer.Form(h.Form)}},
-		{to("certificate_header"), peer.Config{TrustedProxies: proxies, AddressHeader: string(pl.AddressHeader),
+		{to("address_header"), peer.Config{Networks: proxies, AddressHeader: string(pl.AddressHeader)}},
+		{to("certificate_header"), peer.Config{Networks: proxies, CertificateHeader: h.Name, CertificateForm: counterfoil.CertificateForm(h.Form)}},
+		{to("certificate_header"), peer.Config{Networks: proxies, AddressHeader: string(pl.AddressHeader),
 			CertificateHeader: h.Name}},
 	} {
 		if err := c.config.Validate(); err != nil && pl.Has(c.way) {

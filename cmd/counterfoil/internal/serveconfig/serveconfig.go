@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/credential/resolver"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/certfiles"
@@ -160,8 +161,9 @@ func (c *Config) complete() *Config {
 	c.LogJSON = in.Log.Format == "json"
 	_ = c.LogLevel.UnmarshalText([]byte(in.Log.Level)) // it is one of logLevel's words
 	c.Server.Signer = string(in.Signer)
-	c.Server.AddressHeader = string(in.AddressHeader)
-	c.Server.CertificateHeader, c.Server.CertificateForm = in.CertificateHeader.Name, string(in.CertificateHeader.Form)
+	c.Server.Proxies.AddressHeader = string(in.AddressHeader)
+	c.Server.Proxies.CertificateHeader = in.CertificateHeader.Name
+	c.Server.Proxies.CertificateForm = counterfoil.CertificateForm(in.CertificateHeader.Form)
 	c.Server.Outbound.Hosts, c.Server.Outbound.Private = in.Outbound.Hosts, in.Outbound.Private
 	for i := range c.Realms {
 		c.Server.Realms = append(c.Server.Realms, c.Realms[i].Realm)
@@ -182,7 +184,7 @@ func (c *Config) CheckReload(next *Config) error {
 		{"master_key", "master_key", c.Server.MasterKey == next.Server.MasterKey},
 		{"previous_master_keys", "previous_master_keys", slices.Equal(c.Server.PreviousMasterKeys, next.Server.PreviousMasterKeys)},
 		{"signer", "signer", was.Signer == now.Signer},
-		{"trusted_proxies", "trusted_proxies", slices.Equal(c.Server.TrustedProxies, next.Server.TrustedProxies)},
+		{"trusted_proxies", "trusted_proxies", slices.Equal(c.Server.Proxies.Networks, next.Server.Proxies.Networks)},
 		{"address_header", "address_header", was.AddressHeader == now.AddressHeader},
 		{"certificate_header", "certificate_header", was.CertificateHeader == now.CertificateHeader},
 		{"outbound", "outbound", slices.Equal(was.Outbound.Hosts, now.Outbound.Hosts) && was.Outbound.Private == now.Outbound.Private &&
