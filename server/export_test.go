@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server/internal/clientauth"
 	"github.com/counterfoil/counterfoil/server/internal/sechash"
 	"github.com/counterfoil/counterfoil/server/store"
 )
@@ -13,7 +14,7 @@ import (
 // at most allowed by limit; 0 for the server's own.
 func OnSlow(s *Server, limit int, f func(clientID string)) {
 	if limit > 0 {
-		s.memory.Secrets.Limits.AtOnce = limit
+		s.memory.Secrets.Limit(limit, clientauth.MaxJoined)
 	}
 	s.memory.Secrets.Compute = func(id string, h sechash.Hash, value counterfoil.Secret) bool {
 		f(id)
@@ -27,13 +28,15 @@ func Waiting(s *Server) int {
 	return waiting
 }
 
-// Joined returns how many requests wait for verifications that others have begun,
-// after as many more had come.
-func Joined(s *Server, more int) int {
+// Joined returns how many requests wait for verifications that others have begun.
+func Joined(s *Server) int {
 	_, joined, _ := s.memory.Secrets.Load()
-	s.memory.Secrets.Limits.Joined -= more
-	return joined + 1000 - s.memory.Secrets.Limits.Joined
+	return joined
 }
+
+// Join has as many more requests count as waiting for each verification, one of
+// which runs at once.
+func Join(s *Server, more int) { s.memory.Secrets.Limit(1, clientauth.MaxJoined-more) }
 
 // Remembered returns how many clients' verified secrets are in memory.
 func Remembered(s *Server) int {

@@ -186,9 +186,9 @@ func TestFleetOfOneSecret(t *testing.T) {
 		}
 	}
 	joined := func(want int) {
-		for end := time.Now().Add(20 * time.Second); server.Joined(h.server, 0) != want; runtime.Gosched() {
+		for end := time.Now().Add(20 * time.Second); server.Joined(h.server) != want; runtime.Gosched() {
 			if time.Now().After(end) {
-				t.Fatalf("%d wait, want %d", server.Joined(h.server, 0), want)
+				t.Fatalf("%d wait, want %d", server.Joined(h.server), want)
 			}
 		}
 	}
@@ -199,9 +199,9 @@ func TestFleetOfOneSecret(t *testing.T) {
 	}
 	<-s.begun
 	joined(29)
-	server.Joined(h.server, 970)
+	server.Join(h.server, 970)
 	wg.Go(member)
-	joined(1000)
+	joined(30)
 	if got := h.try("fleet", imported); got != http.StatusServiceUnavailable {
 		t.Errorf("one more got %d", got)
 	}

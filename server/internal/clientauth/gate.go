@@ -25,13 +25,6 @@ const (
 	keptSuspects = 10_000
 )
 
-// Limits bound the verification of slow hashes.
-type Limits struct {
-	// AtOnce is how many run at once, Joined how many requests wait for one of
-	// them.
-	AtOnce, Joined int
-}
-
 // clientKey names a client in memory.
 type clientKey struct{ realm, id string }
 
@@ -40,10 +33,10 @@ type clientKey struct{ realm, id string }
 // of suspects, which moves when the other lane is empty: a flood of guesses
 // for some imported clients delays only those clients.
 type gate struct {
-	clock  counterfoil.Clock
-	limits *Limits
+	clock counterfoil.Clock
 
 	mu      sync.Mutex
+	limit   int // of running
 	running map[clientKey]bool
 	lanes   [2][]*waiter // good ones, suspects
 	waiting map[clientKey]int
@@ -56,9 +49,9 @@ type waiter struct {
 	turn chan struct{}
 }
 
-func newGate(c counterfoil.Clock, limits *Limits) *gate {
+func newGate(c counterfoil.Clock, limit int) *gate {
 	return &gate{
-		clock: c, limits: limits, running: map[clientKey]bool{}, waiting: map[clientKey]int{},
+		clock: c, limit: limit, running: map[clientKey]bool{}, waiting: map[clientKey]int{},
 		suspects: bounded.New[clientKey, time.Time](keptSuspects),
 	}
 }
@@ -111,7 +104,7 @@ func (g *gate) line(key clientKey) *waiter {
 // move gives out the available turns; the caller holds the lock.
 func (g *gate) move() {
 	for lane := range g.lanes {
-		for i := 0; i < len(g.lanes[lane]) && len(g.running) < g.limits.AtOnce; {
+		for i := 0; i < len(g.lanes[lane]) && len(g.running) < g.limit; {
 			w := g.lanes[lane][i]
 			if g.running[w.key] {
 				i++

@@ -24,6 +24,8 @@ const (
 	// keptMarks is how many right and how many wrong secrets of each client are
 	// remembered.
 	keptMarks = 4
+	// MaxJoined is how many requests wait for one computation.
+	MaxJoined = 1000
 )
 
 // Secrets verifies client secrets and API keys. Those that the server made are
@@ -36,9 +38,7 @@ const (
 // computing a slow hash for every invented id would use up the turns of those
 // clients.
 type Secrets struct {
-	// Limits and Compute, the slow part, may be replaced before the first
-	// request.
-	Limits  Limits
+	// Compute is the slow part. It may be replaced before the first request.
 	Compute func(clientID string, h sechash.Hash, value counterfoil.Secret) bool
 
 	gate *gate
@@ -48,6 +48,7 @@ type Secrets struct {
 	remembered *bounded.Cache[clientKey, *marks]
 
 	mu      sync.Mutex
+	joined  int // how many requests wait for one flight
 	flights map[mark]*flight
 }
 
@@ -72,15 +73,25 @@ type flight struct {
 }
 
 func newSecrets(c counterfoil.Clock) *Secrets {
-	s := &Secrets{
-		Limits:     Limits{AtOnce: max(1, runtime.GOMAXPROCS(0)/2), Joined: 1000},
+	return &Secrets{
 		Compute:    func(_ string, h sechash.Hash, value counterfoil.Secret) bool { return h.Verify(value) },
+		gate:       newGate(c, max(1, runtime.GOMAXPROCS(0)/2)),
 		key:        sechash.Random(32),
 		remembered: bounded.New[clientKey, *marks](rememberedSecrets),
+		joined:     MaxJoined,
 		flights:    map[mark]*flight{},
 	}
-	s.gate = newGate(c, &s.Limits)
-	return s
+}
+
+// Limit replaces how many slow verifications run at once and how many requests
+// wait for one of them.
+func (s *Secrets) Limit(atOnce, joined int) {
+	s.mu.Lock()
+	s.joined = joined
+	s.mu.Unlock()
+	s.gate.mu.Lock()
+	s.gate.limit = atOnce
+	s.gate.mu.Unlock()
 }
 
 // Load returns how many requests wait for a turn to verify a slow hash, how
@@ -146,7 +157,7 @@ func (s *Secrets) verifySlow(
 	if !under {
 		f = &flight{done: make(chan struct{}), found: -1}
 		s.flights[name] = f
-	} else if f.joined++; f.joined > s.Limits.Joined {
+	} else if f.joined++; f.joined > s.joined {
 		s.mu.Unlock()
 		return -1, true
 	}
