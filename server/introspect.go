@@ -33,7 +33,7 @@ var inactive = []byte(`{"active":false}`)
 // serveIntrospect is the introspection endpoint (RFC 7662 section 2).
 func (rl *realm) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithoutCancel(r.Context())
-	a := rl.begin(r, introspectPath)
+	a := &attempt{event: rl.begin(r), path: introspectPath}
 	// 1. Parse, and authenticate the caller.
 	by, token, refusal := rl.aboutToken(ctx, a, r, true)
 	if refusal != nil {

@@ -54,17 +54,17 @@ type recorder struct {
 // begin begins the record of a request. Text from the caller is truncated and
 // cleaned; the address is that of the TCP peer, or the one that trusted
 // proxies report.
-func (c *recorder) begin(r *http.Request, path string) *attempt {
+func (c *recorder) begin(r *http.Request) counterfoil.Event {
 	address := event.Peer(r.RemoteAddr)
 	if a := c.peers.Address(r); a.IsValid() {
 		address = a.String()
 	}
 	now := c.clock.Now()
 	c.watch.look(r.Context(), now, c.logger)
-	return &attempt{path: path, event: counterfoil.Event{
+	return counterfoil.Event{
 		Time: now, Realm: c.realm, Address: address,
 		UserAgent: event.Clean(r.UserAgent(), event.MaxUserAgent),
-	}}
+	}
 }
 
 // used records that a client used what may be used once, for something other

@@ -24,7 +24,7 @@ const lenience = 10 * time.Minute
 // type.
 func (rl *realm) serveRevoke(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithoutCancel(r.Context())
-	a := rl.begin(r, revokePath)
+	a := &attempt{event: rl.begin(r), path: revokePath}
 	// 1. Parse, and authenticate the caller.
 	by, token, refusal := rl.aboutToken(ctx, a, r, false)
 	if refusal != nil {
