@@ -15,6 +15,28 @@ import (
 	"github.com/counterfoil/counterfoil/internal/jose"
 )
 
+// takes is uses while the clock stands still: nothing here has to wait.
+func (m *machine) takes(s *client.Source) {
+	m.t.Helper()
+	token := m.tokenOf(s)
+	m.mu.Lock()
+	at, known := m.issued[token.Value.Reveal()]
+	m.mu.Unlock()
+	if age := m.clock.Now().Sub(at); !known || age >= m.lives {
+		m.t.Errorf("%s is used %v after it was issued", token.Value.Reveal(), age)
+	}
+	m.eventually("nothing is under way", func() bool { return ownGoroutines() == "" })
+}
+
+// gets makes one call that is answered 200, while the clock stands still.
+func (m *machine) gets(s *client.Source) {
+	m.t.Helper()
+	resp := m.get(s.Client(), m.api.URL)
+	equal(m.t, "status", resp.StatusCode, 200)
+	resp.Body.Close()
+	m.eventually("nothing is under way", func() bool { return ownGoroutines() == "" })
+}
+
 // A token that has expired by the time that has passed is not taken from the cache
 // again because the wall clock was set back.
 func TestExpiredTokenInACacheOfAClockSetBack(t *testing.T) {
@@ -24,10 +46,10 @@ func TestExpiredTokenInACacheOfAClockSetBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := m.source(func(c *client.Config) { c.Cache = dir })
-	m.uses(s)
+	m.takes(s)
 	m.clock.Turn(61 * time.Minute)
 	m.step(-30 * time.Minute)
-	m.uses(s)
+	m.takes(s)
 	equal(t, "token requests", m.asked(), 2)
 }
 
@@ -66,13 +88,13 @@ func TestSameTokenWhileTheClockIsSetBack(t *testing.T) {
 	})
 	cache := &storing{Cache: client.Memory(), stored: func() {}}
 	s := m.source(func(c *client.Config) { c.Cache = cache })
-	m.uses(s)
+	m.takes(s)
 	m.clock.Turn(56 * time.Minute)
 	cache.stored = func() { cache.stored = func() {}; m.step(-30 * time.Minute) }
-	m.uses(s)
+	m.takes(s)
 	equal(t, "token requests", m.asked(), 2)
 	m.clock.Turn(5 * time.Minute)
-	m.uses(s)
+	m.takes(s)
 }
 
 // An assertion is dated by the provider's clock although this machine's was set back
@@ -92,12 +114,12 @@ func TestAssertionAfterTheClockWasSetBack(t *testing.T) {
 			return 401, `{"error":"invalid_client"}`
 		}
 		s := m.source(func(c *client.Config) { c.ClientSecret, c.Key = nil, always(key) })
-		m.uses(s)
+		m.takes(s)
 		before := refused
 		m.clock.Turn(10 * time.Minute)
 		m.step(-2 * time.Hour)
 		s.Invalidate(m.ctx, m.tokenOf(s))
-		m.uses(s)
+		m.takes(s)
 		equal(t, "assertions refused after the step", refused-before, 0)
 	}
 }
@@ -136,13 +158,13 @@ func TestOneProofTellsThatTheClockWasSet(t *testing.T) {
 			}
 		})
 		s := m.source(func(c *client.Config) { c.DPoP = key })
-		m.calls1(s) // learns by how much the API's clock differs
+		m.gets(s) // learns by how much the API's clock differs
 		refused = 0
 		m.step(30 * time.Minute)
-		m.calls1(s)
+		m.gets(s)
 		equal(t, "proofs refused after the step", refused, 1)
 		m.clock.Turn(30 * time.Minute) // to the token's end by this machine's clock
-		m.calls1(s)
+		m.gets(s)
 		equal(t, "token requests", m.asked(), 2)
 		equal(t, "proofs refused in all", refused, 1)
 	}

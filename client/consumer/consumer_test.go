@@ -208,7 +208,7 @@ func TestLoadRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.write(t, "consumer.yaml", string(longest)+strings.Repeat("x", 1<<20-len(longest)), 0o600)
+	w.write(t, "consumer.yaml", string(longest)+strings.Repeat("\n", 1<<20-len(longest)), 0o600)
 	if _, err := consumer.Load(w.file, consumer.Options{}); err != nil {
 		t.Errorf("the longest file: %v", err)
 	}
