@@ -48,15 +48,15 @@ func (e *Error) Unwrap() error { return e.Err }
 type Class string
 
 const (
-	// Transient: the failure is temporary and the same request may succeed later.
+	// ClassTransient: the failure is temporary and the same request may succeed later.
 	// The network failed, or the other side answered 408, 429 or 5xx.
-	Transient Class = "transient"
-	// Refused: the request was understood and will be refused again until a person
+	ClassTransient Class = "transient"
+	// ClassRefused: the request was understood and will be refused again until a person
 	// changes something, such as a secret or a scope.
-	Refused Class = "refused"
-	// Protocol: the other side does not follow the protocol. It answers with a web
+	ClassRefused Class = "refused"
+	// ClassProtocol: the other side does not follow the protocol. It answers with a web
 	// page instead of a token, for example, or presents an invalid certificate.
-	Protocol Class = "protocol"
+	ClassProtocol Class = "protocol"
 )
 
 // Class returns the class of the error's reason.
@@ -66,10 +66,10 @@ func (e *Error) Class() Class {
 		reason = reason.Parent()
 	}
 	switch reason {
-	case Unavailable, RateLimited, ServerError:
-		return Transient
-	case BadResponse:
-		return Protocol
+	case ReasonUnavailable, ReasonRateLimited, ReasonServerError:
+		return ClassTransient
+	case ReasonBadResponse:
+		return ClassProtocol
 	}
-	return Refused
+	return ClassRefused
 }

@@ -10,145 +10,145 @@ type Reason string
 // section 5.2 and of related RFCs. Each of the others is a case of one of them,
 // told apart for the audit log and for dialects that answer it differently.
 const (
-	InvalidRequest       Reason = "invalid_request"
-	InvalidClient        Reason = "invalid_client"
-	UnsupportedGrantType Reason = "unsupported_grant_type"
-	InvalidScope         Reason = "invalid_scope"
-	RateLimited          Reason = "rate_limited"
-	ServerError          Reason = "server_error"
-	Unavailable          Reason = "unavailable"
-	InvalidTarget        Reason = "invalid_target" // RFC 8707 section 2
+	ReasonInvalidRequest       Reason = "invalid_request"
+	ReasonInvalidClient        Reason = "invalid_client"
+	ReasonUnsupportedGrantType Reason = "unsupported_grant_type"
+	ReasonInvalidScope         Reason = "invalid_scope"
+	ReasonRateLimited          Reason = "rate_limited"
+	ReasonServerError          Reason = "server_error"
+	ReasonUnavailable          Reason = "unavailable"
+	ReasonInvalidTarget        Reason = "invalid_target" // RFC 8707 section 2
 
-	MethodNotAllowed     Reason = "method_not_allowed"
-	UnsupportedMediaType Reason = "unsupported_media_type"
-	RequestTooLarge      Reason = "request_too_large"
-	MalformedRequest     Reason = "malformed_request"
-	RepeatedParameter    Reason = "repeated_parameter"
-	MisplacedParameter   Reason = "misplaced_parameter"
-	GrantTypeMissing     Reason = "grant_type_missing"
-	MultipleCredentials  Reason = "multiple_credentials"
-	CredentialsMissing   Reason = "credentials_missing"
-	CredentialsMalformed Reason = "credentials_malformed"
-	UnknownClient        Reason = "unknown_client"
-	WrongSecret          Reason = "wrong_secret"
-	ClientDisabled       Reason = "client_disabled"
-	MethodNotAccepted    Reason = "authentication_method_not_accepted"
-	ScopeMissing         Reason = "scope_missing"
-	ScopeMalformed       Reason = "scope_malformed"
-	ScopeNotAllowed      Reason = "scope_not_allowed"
-	ClientExpired        Reason = "client_expired"
-	AddressNotAllowed    Reason = "address_not_allowed"
-	SecretsBusy          Reason = "secrets_busy" // too many slow secrets at once
+	ReasonMethodNotAllowed     Reason = "method_not_allowed"
+	ReasonUnsupportedMediaType Reason = "unsupported_media_type"
+	ReasonRequestTooLarge      Reason = "request_too_large"
+	ReasonMalformedRequest     Reason = "malformed_request"
+	ReasonRepeatedParameter    Reason = "repeated_parameter"
+	ReasonMisplacedParameter   Reason = "misplaced_parameter"
+	ReasonGrantTypeMissing     Reason = "grant_type_missing"
+	ReasonMultipleCredentials  Reason = "multiple_credentials"
+	ReasonCredentialsMissing   Reason = "credentials_missing"
+	ReasonCredentialsMalformed Reason = "credentials_malformed"
+	ReasonUnknownClient        Reason = "unknown_client"
+	ReasonWrongSecret          Reason = "wrong_secret"
+	ReasonClientDisabled       Reason = "client_disabled"
+	ReasonMethodNotAccepted    Reason = "authentication_method_not_accepted"
+	ReasonScopeMissing         Reason = "scope_missing"
+	ReasonScopeMalformed       Reason = "scope_malformed"
+	ReasonScopeNotAllowed      Reason = "scope_not_allowed"
+	ReasonClientExpired        Reason = "client_expired"
+	ReasonAddressNotAllowed    Reason = "address_not_allowed"
+	ReasonSecretsBusy          Reason = "secrets_busy" // too many slow secrets at once
 
-	AssertionMalformed Reason = "assertion_malformed" // RFC 7521, RFC 7523
-	AssertionAlgorithm Reason = "assertion_algorithm"
-	AssertionKey       Reason = "assertion_key"
-	AssertionSignature Reason = "assertion_signature"
-	AssertionIssuer    Reason = "assertion_issuer"
-	AssertionAudience  Reason = "assertion_audience"
-	AssertionExpired   Reason = "assertion_expired"
-	AssertionLifetime  Reason = "assertion_lifetime"
-	AssertionReplayed  Reason = "assertion_replayed"
-	AssertionClaims    Reason = "assertion_claims"
-	CertificateMissing Reason = "certificate_missing" // RFC 8705
-	CertificateUnknown Reason = "certificate_unknown"
+	ReasonAssertionMalformed Reason = "assertion_malformed" // RFC 7521, RFC 7523
+	ReasonAssertionAlgorithm Reason = "assertion_algorithm"
+	ReasonAssertionKey       Reason = "assertion_key"
+	ReasonAssertionSignature Reason = "assertion_signature"
+	ReasonAssertionIssuer    Reason = "assertion_issuer"
+	ReasonAssertionAudience  Reason = "assertion_audience"
+	ReasonAssertionExpired   Reason = "assertion_expired"
+	ReasonAssertionLifetime  Reason = "assertion_lifetime"
+	ReasonAssertionReplayed  Reason = "assertion_replayed"
+	ReasonAssertionClaims    Reason = "assertion_claims"
+	ReasonCertificateMissing Reason = "certificate_missing" // RFC 8705
+	ReasonCertificateUnknown Reason = "certificate_unknown"
 
-	InvalidDPoPProof  Reason = "invalid_dpop_proof" // RFC 9449 section 5
-	UseDPoPNonce      Reason = "use_dpop_nonce"     // RFC 9449 section 8
-	DPoPProofReplayed Reason = "dpop_proof_replayed"
+	ReasonInvalidDPoPProof  Reason = "invalid_dpop_proof" // RFC 9449 section 5
+	ReasonUseDPoPNonce      Reason = "use_dpop_nonce"     // RFC 9449 section 8
+	ReasonDPoPProofReplayed Reason = "dpop_proof_replayed"
 )
 
 // Reasons of a guard. The token endpoint has HeaderMissing, HeaderInvalid and
 // those of the API key too.
 const (
-	TokenMissing      Reason = "token_missing"
-	TokenInvalid      Reason = "token_invalid"
-	ScopeInsufficient Reason = "scope_insufficient"
-	TenantMissing     Reason = "tenant_missing"
-	TenantDenied      Reason = "tenant_denied"
-	HeaderMissing     Reason = "header_missing"
-	HeaderInvalid     Reason = "header_invalid"
-	APIKeyMissing     Reason = "api_key_missing"
-	APIKeyInvalid     Reason = "api_key_invalid"
+	ReasonTokenMissing      Reason = "token_missing"
+	ReasonTokenInvalid      Reason = "token_invalid"
+	ReasonScopeInsufficient Reason = "scope_insufficient"
+	ReasonTenantMissing     Reason = "tenant_missing"
+	ReasonTenantDenied      Reason = "tenant_denied"
+	ReasonHeaderMissing     Reason = "header_missing"
+	ReasonHeaderInvalid     Reason = "header_invalid"
+	ReasonAPIKeyMissing     Reason = "api_key_missing"
+	ReasonAPIKeyInvalid     Reason = "api_key_invalid"
 
-	TokenRepeated    Reason = "token_repeated"
-	TokenMalformed   Reason = "token_malformed"
-	TokenAlgorithm   Reason = "token_algorithm"
-	TokenKeyUnknown  Reason = "token_key_unknown"
-	TokenSignature   Reason = "token_signature"
-	TokenIssuer      Reason = "token_issuer"
-	TokenAudience    Reason = "token_audience"
-	TokenUse         Reason = "token_use"
-	TokenExpired     Reason = "token_expired"
-	TokenNotYetValid Reason = "token_not_yet_valid"
-	TokenReplaced    Reason = "token_replaced"
-	TokenRevoked     Reason = "token_revoked"
-	TokenCertificate Reason = "token_certificate" // RFC 8705 section 3
-	TokenProof       Reason = "token_proof"       // RFC 9449 section 7
-	TokenProofNonce  Reason = "token_proof_nonce" // RFC 9449 section 9
+	ReasonTokenRepeated    Reason = "token_repeated"
+	ReasonTokenMalformed   Reason = "token_malformed"
+	ReasonTokenAlgorithm   Reason = "token_algorithm"
+	ReasonTokenKeyUnknown  Reason = "token_key_unknown"
+	ReasonTokenSignature   Reason = "token_signature"
+	ReasonTokenIssuer      Reason = "token_issuer"
+	ReasonTokenAudience    Reason = "token_audience"
+	ReasonTokenUse         Reason = "token_use"
+	ReasonTokenExpired     Reason = "token_expired"
+	ReasonTokenNotYetValid Reason = "token_not_yet_valid"
+	ReasonTokenReplaced    Reason = "token_replaced"
+	ReasonTokenRevoked     Reason = "token_revoked"
+	ReasonTokenCertificate Reason = "token_certificate" // RFC 8705 section 3
+	ReasonTokenProof       Reason = "token_proof"       // RFC 9449 section 7
+	ReasonTokenProofNonce  Reason = "token_proof_nonce" // RFC 9449 section 9
 )
 
 // BadResponse is the client's reason for an answer of the token endpoint that is
 // neither a token nor a refusal: a web page, a redirect, a token that has already
 // expired.
-const BadResponse Reason = "bad_response"
+const ReasonBadResponse Reason = "bad_response"
 
 var parents = map[Reason]Reason{
-	MethodNotAllowed:     InvalidRequest,
-	UnsupportedMediaType: InvalidRequest,
-	RequestTooLarge:      InvalidRequest,
-	MalformedRequest:     InvalidRequest,
-	RepeatedParameter:    InvalidRequest,
-	MisplacedParameter:   InvalidRequest,
-	GrantTypeMissing:     InvalidRequest,
-	MultipleCredentials:  InvalidRequest,
-	CredentialsMissing:   InvalidClient,
-	CredentialsMalformed: InvalidClient,
-	UnknownClient:        InvalidClient,
-	WrongSecret:          InvalidClient,
-	ClientDisabled:       InvalidClient,
-	MethodNotAccepted:    InvalidClient,
-	ScopeMissing:         InvalidRequest,
-	ScopeMalformed:       InvalidScope,
-	ScopeNotAllowed:      InvalidScope,
-	InvalidTarget:        InvalidRequest,
-	ClientExpired:        InvalidClient,
-	AddressNotAllowed:    InvalidClient,
-	SecretsBusy:          Unavailable,
-	AssertionMalformed:   InvalidClient,
-	AssertionAlgorithm:   InvalidClient,
-	AssertionKey:         InvalidClient,
-	AssertionSignature:   InvalidClient,
-	AssertionIssuer:      InvalidClient,
-	AssertionAudience:    InvalidClient,
-	AssertionExpired:     InvalidClient,
-	AssertionLifetime:    InvalidClient,
-	AssertionReplayed:    InvalidClient,
-	AssertionClaims:      InvalidClient,
-	CertificateMissing:   InvalidClient,
-	CertificateUnknown:   InvalidClient,
-	InvalidDPoPProof:     InvalidRequest,
-	UseDPoPNonce:         InvalidRequest,
-	DPoPProofReplayed:    InvalidDPoPProof,
+	ReasonMethodNotAllowed:     ReasonInvalidRequest,
+	ReasonUnsupportedMediaType: ReasonInvalidRequest,
+	ReasonRequestTooLarge:      ReasonInvalidRequest,
+	ReasonMalformedRequest:     ReasonInvalidRequest,
+	ReasonRepeatedParameter:    ReasonInvalidRequest,
+	ReasonMisplacedParameter:   ReasonInvalidRequest,
+	ReasonGrantTypeMissing:     ReasonInvalidRequest,
+	ReasonMultipleCredentials:  ReasonInvalidRequest,
+	ReasonCredentialsMissing:   ReasonInvalidClient,
+	ReasonCredentialsMalformed: ReasonInvalidClient,
+	ReasonUnknownClient:        ReasonInvalidClient,
+	ReasonWrongSecret:          ReasonInvalidClient,
+	ReasonClientDisabled:       ReasonInvalidClient,
+	ReasonMethodNotAccepted:    ReasonInvalidClient,
+	ReasonScopeMissing:         ReasonInvalidRequest,
+	ReasonScopeMalformed:       ReasonInvalidScope,
+	ReasonScopeNotAllowed:      ReasonInvalidScope,
+	ReasonInvalidTarget:        ReasonInvalidRequest,
+	ReasonClientExpired:        ReasonInvalidClient,
+	ReasonAddressNotAllowed:    ReasonInvalidClient,
+	ReasonSecretsBusy:          ReasonUnavailable,
+	ReasonAssertionMalformed:   ReasonInvalidClient,
+	ReasonAssertionAlgorithm:   ReasonInvalidClient,
+	ReasonAssertionKey:         ReasonInvalidClient,
+	ReasonAssertionSignature:   ReasonInvalidClient,
+	ReasonAssertionIssuer:      ReasonInvalidClient,
+	ReasonAssertionAudience:    ReasonInvalidClient,
+	ReasonAssertionExpired:     ReasonInvalidClient,
+	ReasonAssertionLifetime:    ReasonInvalidClient,
+	ReasonAssertionReplayed:    ReasonInvalidClient,
+	ReasonAssertionClaims:      ReasonInvalidClient,
+	ReasonCertificateMissing:   ReasonInvalidClient,
+	ReasonCertificateUnknown:   ReasonInvalidClient,
+	ReasonInvalidDPoPProof:     ReasonInvalidRequest,
+	ReasonUseDPoPNonce:         ReasonInvalidRequest,
+	ReasonDPoPProofReplayed:    ReasonInvalidDPoPProof,
 
-	HeaderInvalid:    HeaderMissing,
-	APIKeyMissing:    APIKeyInvalid,
-	TenantDenied:     TenantMissing,
-	TokenRepeated:    TokenInvalid,
-	TokenMalformed:   TokenInvalid,
-	TokenAlgorithm:   TokenInvalid,
-	TokenKeyUnknown:  TokenInvalid,
-	TokenSignature:   TokenInvalid,
-	TokenIssuer:      TokenInvalid,
-	TokenAudience:    TokenInvalid,
-	TokenUse:         TokenInvalid,
-	TokenExpired:     TokenInvalid,
-	TokenNotYetValid: TokenInvalid,
-	TokenReplaced:    TokenInvalid,
-	TokenRevoked:     TokenInvalid,
-	TokenCertificate: TokenInvalid,
-	TokenProof:       TokenInvalid,
-	TokenProofNonce:  TokenProof,
+	ReasonHeaderInvalid:    ReasonHeaderMissing,
+	ReasonAPIKeyMissing:    ReasonAPIKeyInvalid,
+	ReasonTenantDenied:     ReasonTenantMissing,
+	ReasonTokenRepeated:    ReasonTokenInvalid,
+	ReasonTokenMalformed:   ReasonTokenInvalid,
+	ReasonTokenAlgorithm:   ReasonTokenInvalid,
+	ReasonTokenKeyUnknown:  ReasonTokenInvalid,
+	ReasonTokenSignature:   ReasonTokenInvalid,
+	ReasonTokenIssuer:      ReasonTokenInvalid,
+	ReasonTokenAudience:    ReasonTokenInvalid,
+	ReasonTokenUse:         ReasonTokenInvalid,
+	ReasonTokenExpired:     ReasonTokenInvalid,
+	ReasonTokenNotYetValid: ReasonTokenInvalid,
+	ReasonTokenReplaced:    ReasonTokenInvalid,
+	ReasonTokenRevoked:     ReasonTokenInvalid,
+	ReasonTokenCertificate: ReasonTokenInvalid,
+	ReasonTokenProof:       ReasonTokenInvalid,
+	ReasonTokenProofNonce:  ReasonTokenProof,
 }
 
 // Parent returns the broader reason that r is a case of, or "" if there is no

@@ -268,7 +268,7 @@ func TestTurnsAreInOrder(t *testing.T) {
 		return slices.ContainsFunc(w.clock.Slept(), func(d time.Duration) bool { return d > time.Minute })
 	})
 	err := call(90 * time.Second) // there is a place after 61 s, but the second has it
-	if counterfoilReason(err) != counterfoil.RateLimited {
+	if counterfoilReason(err) != counterfoil.ReasonRateLimited {
 		t.Errorf("the third got %v", err)
 	}
 	w.clock.Turn(62 * time.Second)

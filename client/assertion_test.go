@@ -38,7 +38,7 @@ func always(k client.Key) client.KeyFunc {
 func (w *world) keyed(k client.KeyFunc) client.Config {
 	c := w.config("oauth2")
 	c.ClientSecret, c.Key = nil, k
-	c.Provider.TokenEndpoint.AssertionAudience = provider.TokenURLAudience
+	c.Provider.TokenEndpoint.AssertionAudience = provider.AssertionAudienceTokenURL
 	return c
 }
 
@@ -141,7 +141,7 @@ func TestAudienceOfAnAssertion(t *testing.T) {
 			c.Provider.TokenEndpoint.URL, c.Provider.TokenEndpoint.Issuer = "https://real.example/token", "https://real.example"
 		}, nil, func(w *world) string { return w.auth.URL + "/token" }, 2},
 		{"the token endpoint by the description", func(_ *world, c *client.Config) {
-			c.Provider.TokenEndpoint.AssertionAudience, c.Provider.TokenEndpoint.Issuer = provider.TokenURLAudience, "https://described.example"
+			c.Provider.TokenEndpoint.AssertionAudience, c.Provider.TokenEndpoint.Issuer = provider.AssertionAudienceTokenURL, "https://described.example"
 		}, func(w *world) string {
 			return `{"issuer":"` + w.auth.URL + `","token_endpoint":"` + w.auth.URL + `/token"}`
 		},
@@ -186,7 +186,7 @@ func TestAudienceOfAnAssertion(t *testing.T) {
 			w.answers(func(rw http.ResponseWriter, n int) { give(rw, n, "60") })
 			k := newKey(t, jose.ES256)
 			c := w.keyed(always(k))
-			c.Provider.TokenEndpoint.AssertionAudience = provider.IssuerAudience
+			c.Provider.TokenEndpoint.AssertionAudience = provider.AssertionAudienceIssuer
 			if row.config != nil {
 				row.config(w, &c)
 			}
@@ -223,7 +223,7 @@ func TestAudienceWhileMetadataIsAway(t *testing.T) {
 			w.answers(func(rw http.ResponseWriter, n int) { give(rw, n, "60") })
 			k := newKey(t, jose.ES256)
 			c := w.keyed(always(k))
-			c.Provider.TokenEndpoint.AssertionAudience = provider.IssuerAudience
+			c.Provider.TokenEndpoint.AssertionAudience = provider.AssertionAudienceIssuer
 			s := w.source(c)
 			audience := func(n int) any {
 				_, claims := claimsOf(t, w.tokenForm(n).Get("client_assertion"), k.Signer.Public(), jose.ES256)
@@ -252,7 +252,7 @@ func TestAudienceWhileMetadataIsAway(t *testing.T) {
 		}
 		k := newKey(t, jose.ES256)
 		c := w.keyed(always(k))
-		c.Provider.TokenEndpoint.AssertionAudience = provider.IssuerAudience
+		c.Provider.TokenEndpoint.AssertionAudience = provider.AssertionAudienceIssuer
 		w.must(w.source(c))
 		_, claims := claimsOf(t, w.tokenForm(0).Get("client_assertion"), k.Signer.Public(), jose.ES256)
 		equal(t, "aud", claims["aud"], any(w.auth.URL+"/token"))
@@ -270,7 +270,7 @@ func TestAudienceOfLongMetadata(t *testing.T) {
 		}
 		k := newKey(t, jose.ES256)
 		c := w.keyed(always(k))
-		c.Provider.TokenEndpoint.AssertionAudience = provider.IssuerAudience
+		c.Provider.TokenEndpoint.AssertionAudience = provider.AssertionAudienceIssuer
 		w.must(w.source(c))
 		_, claims := claimsOf(t, w.tokenForm(0).Get("client_assertion"), k.Signer.Public(), jose.ES256)
 		equal(t, fmt.Sprint("aud is the issuer of metadata of ", size, " bytes"), claims["aud"] == any(w.auth.URL), issuer)
@@ -377,7 +377,7 @@ func TestWrongKeyIsRemembered(t *testing.T) {
 	})
 	s := w.source(w.keyed(func(context.Context) (client.Key, error) { return k, nil }))
 	e := w.fails(s)
-	equal(t, "class", e.Class(), counterfoil.Refused)
+	equal(t, "class", e.Class(), counterfoil.ClassRefused)
 	if !strings.Contains(e.Error(), "check its id and key") {
 		t.Errorf("got %v", e)
 	}
@@ -412,7 +412,7 @@ func TestFederatedAssertion(t *testing.T) {
 
 	w.clock.Turn(time.Hour)
 	e := w.fails(s)
-	equal(t, "reason of one that has ended", e.Reason, counterfoil.AssertionExpired)
+	equal(t, "reason of one that has ended", e.Reason, counterfoil.ReasonAssertionExpired)
 	equal(t, "its words", e.Error(), "the assertion expired 0s ago: its issuer has not renewed it where Config.Assertion reads it from")
 	equal(t, "token requests", w.asked(), 1)
 	assertion = jwtUntil(t, w.clock.Now().Add(time.Hour), "")
@@ -498,14 +498,14 @@ func TestFederatedAssertionThatIsNone(t *testing.T) {
 		name, text string
 		reason     counterfoil.Reason
 	}{
-		{"empty", "", counterfoil.CredentialsMissing},
-		{"no JWT", "hunter2", counterfoil.AssertionMalformed},
-		{"two parts", "a.b", counterfoil.AssertionMalformed},
-		{"a web page", "<p>.b.c", counterfoil.AssertionMalformed},
-		{"claims that are none", "e30.W10.e30", counterfoil.AssertionMalformed},
-		{"a line break inside", "e30.\ne30.e30", counterfoil.AssertionMalformed},
-		{"too long", "e30." + strings.Repeat("A", 64<<10) + ".e30", counterfoil.AssertionMalformed},
-		{"encrypted, and too long", "e30.AA.AA.AA." + strings.Repeat("A", 64<<10-13+1), counterfoil.AssertionMalformed},
+		{"empty", "", counterfoil.ReasonCredentialsMissing},
+		{"no JWT", "hunter2", counterfoil.ReasonAssertionMalformed},
+		{"two parts", "a.b", counterfoil.ReasonAssertionMalformed},
+		{"a web page", "<p>.b.c", counterfoil.ReasonAssertionMalformed},
+		{"claims that are none", "e30.W10.e30", counterfoil.ReasonAssertionMalformed},
+		{"a line break inside", "e30.\ne30.e30", counterfoil.ReasonAssertionMalformed},
+		{"too long", "e30." + strings.Repeat("A", 64<<10) + ".e30", counterfoil.ReasonAssertionMalformed},
+		{"encrypted, and too long", "e30.AA.AA.AA." + strings.Repeat("A", 64<<10-13+1), counterfoil.ReasonAssertionMalformed},
 		{"encrypted, and as long as can be", "e30.AA.AA.AA." + strings.Repeat("A", 64<<10-13), ""},
 		{"without exp", "e30.e30.e30", ""},
 		{"encrypted", "e30.AA.AA.AA.AA", ""},

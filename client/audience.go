@@ -52,7 +52,7 @@ func newAudience(c *Config, tokenURL *url.URL) *audience {
 	switch {
 	case c.AssertionAudience != "":
 		a.fixed = c.AssertionAudience
-	case t.AssertionAudience == provider.TokenURLAudience:
+	case t.AssertionAudience == provider.AssertionAudienceTokenURL:
 		a.fixed = tokenURL.String()
 	case t.Issuer != "" && tokenURL.String() == t.URL:
 		a.fixed = t.Issuer

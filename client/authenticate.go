@@ -21,10 +21,10 @@ import (
 // methods are the authentication methods that each of the Config's fields is
 // for.
 var methods = map[string][]provider.Method{
-	"ClientSecret": {provider.ClientSecretBasic, provider.ClientSecretPost},
-	"Key":          {provider.PrivateKeyJWT},
-	"Assertion":    {provider.PrivateKeyJWT},
-	"Certificate":  {provider.TLSClientAuth, provider.SelfSignedTLSClientAuth},
+	"ClientSecret": {provider.MethodClientSecretBasic, provider.MethodClientSecretPost},
+	"Key":          {provider.MethodPrivateKeyJWT},
+	"Assertion":    {provider.MethodPrivateKeyJWT},
+	"Certificate":  {provider.MethodTLSClientAuth, provider.MethodSelfSignedTLSClientAuth},
 }
 
 // method is how the client authenticates: the first method that the provider
@@ -97,7 +97,7 @@ func (a *authenticator) read(ctx context.Context, print string) (credentials, *c
 	var err *counterfoil.Error
 	switch {
 	case a.cfg.ClientSecret != nil:
-		c.secret, err = a.cfg.sendable(ctx, a.cfg.ClientSecret, "client secret", "ClientSecret", counterfoil.CredentialsMissing)
+		c.secret, err = a.cfg.sendable(ctx, a.cfg.ClientSecret, "client secret", "ClientSecret", counterfoil.ReasonCredentialsMissing)
 	case a.cfg.Key != nil:
 		if c.key, err = a.readKey(ctx); err == nil {
 			c.audience = a.audience.get(ctx)
@@ -109,7 +109,7 @@ func (a *authenticator) read(ctx context.Context, print string) (credentials, *c
 		return c, err
 	}
 	if _, ok := a.cfg.Provider.TokenEndpoint.Header(provider.HeaderFromAPIKey); ok {
-		if c.apiKey, err = a.cfg.sendable(ctx, a.cfg.APIKey, "API key", "APIKey", counterfoil.APIKeyMissing); err != nil {
+		if c.apiKey, err = a.cfg.sendable(ctx, a.cfg.APIKey, "API key", "APIKey", counterfoil.ReasonAPIKeyMissing); err != nil {
 			return c, err
 		}
 	}
@@ -137,20 +137,20 @@ func (a *authenticator) sign(cred *credentials) (err error) {
 // afterwards.
 func (a *authenticator) apply(cred credentials, form url.Values, h http.Header) {
 	switch a.method {
-	case provider.ClientSecretBasic:
+	case provider.MethodClientSecretBasic:
 		id, secret := cred.id, cred.secret.Reveal()
-		if a.cfg.Provider.TokenEndpoint.BasicEncoding == provider.FormEncoding {
+		if a.cfg.Provider.TokenEndpoint.BasicEncoding == provider.EncodingForm {
 			id, secret = url.QueryEscape(id), url.QueryEscape(secret)
 		}
 		(&http.Request{Header: h}).SetBasicAuth(id, secret)
-	case provider.ClientSecretPost:
+	case provider.MethodClientSecretPost:
 		form.Set("client_id", cred.id)
 		form.Set("client_secret", cred.secret.Reveal())
-	case provider.PrivateKeyJWT: // where another authority made the assertion, only client_id names the client
+	case provider.MethodPrivateKeyJWT: // where another authority made the assertion, only client_id names the client
 		form.Set("client_id", cred.id)
 		form.Set("client_assertion_type", jwtBearer)
 		form.Set("client_assertion", cred.assertion.Reveal())
-	case provider.TLSClientAuth, provider.SelfSignedTLSClientAuth: // RFC 8705 section 2
+	case provider.MethodTLSClientAuth, provider.MethodSelfSignedTLSClientAuth: // RFC 8705 section 2
 		form.Set("client_id", cred.id)
 	}
 }
@@ -162,7 +162,7 @@ func (a *authenticator) readKey(ctx context.Context) (Key, *counterfoil.Error) {
 		k, err = k.complete()
 	}
 	if err != nil {
-		return k, a.cfg.unreadable("client's key", "Key", counterfoil.CredentialsMissing, err)
+		return k, a.cfg.unreadable("client's key", "Key", counterfoil.ReasonCredentialsMissing, err)
 	}
 	return k, nil
 }
@@ -170,7 +170,7 @@ func (a *authenticator) readKey(ctx context.Context) (Key, *counterfoil.Error) {
 // federated reads the assertion that another authority has made. An expired one
 // is not sent.
 func (a *authenticator) federated(ctx context.Context) (counterfoil.Secret, *counterfoil.Error) {
-	v, err := a.cfg.secret(ctx, a.cfg.Assertion, "assertion", "Assertion", counterfoil.CredentialsMissing)
+	v, err := a.cfg.secret(ctx, a.cfg.Assertion, "assertion", "Assertion", counterfoil.ReasonCredentialsMissing)
 	if err != nil {
 		return "", err
 	}
@@ -178,12 +178,12 @@ func (a *authenticator) federated(ctx context.Context) (counterfoil.Secret, *cou
 	ends, ok := expiry(v.Reveal())
 	if !ok {
 		return "", &counterfoil.Error{
-			Reason:  counterfoil.AssertionMalformed,
+			Reason:  counterfoil.ReasonAssertionMalformed,
 			Message: "the assertion is not a JWT: check where " + a.cfg.field("Assertion") + " reads it from",
 		}
 	}
 	if !ends.IsZero() && a.clock.past(ends) {
-		return "", &counterfoil.Error{Reason: counterfoil.AssertionExpired,
+		return "", &counterfoil.Error{Reason: counterfoil.ReasonAssertionExpired,
 			Message: fmt.Sprintf(
 				"the assertion expired %s ago: its issuer has not renewed it where %s reads it from",
 				a.clock.now().Sub(ends).Round(time.Second), a.cfg.field("Assertion"),
@@ -206,10 +206,10 @@ func (a *authenticator) readCertificate(ctx context.Context) (*tls.Certificate, 
 		}
 	}
 	if err != nil {
-		return nil, a.cfg.unreadable("client's certificate", "Certificate", counterfoil.CertificateMissing, err)
+		return nil, a.cfg.unreadable("client's certificate", "Certificate", counterfoil.ReasonCertificateMissing, err)
 	}
 	if a.clock.past(leaf.NotAfter) {
-		return nil, &counterfoil.Error{Reason: counterfoil.CertificateMissing,
+		return nil, &counterfoil.Error{Reason: counterfoil.ReasonCertificateMissing,
 			Message: fmt.Sprintf(
 				"the client's certificate expired at %s: renew it where %s reads it from",
 				leaf.NotAfter.UTC().Format(time.RFC3339), a.cfg.field("Certificate"),

@@ -123,7 +123,7 @@ func TestSourceWithFailingCache(t *testing.T) {
 	files, _ := filepath.Glob(filepath.Join(path, "*.json"))
 	must(os.Chmod(files[0], 0o644))
 	e := w.fails(w.source(c))
-	if e.Reason != counterfoil.Unavailable || !strings.Contains(e.Error(), "other users can open it") {
+	if e.Reason != counterfoil.ReasonUnavailable || !strings.Contains(e.Error(), "other users can open it") {
 		t.Errorf("got %v", e)
 	}
 	must(os.Remove(files[0]))
@@ -156,7 +156,7 @@ func TestDirIsLost(t *testing.T) {
 			equal(t, "token without the cache", w.must(s), "token-2")
 			continue
 		}
-		if e := w.fails(s); !errors.Is(e, client.ErrCacheLost) || e.Class() != counterfoil.Transient {
+		if e := w.fails(s); !errors.Is(e, client.ErrCacheLost) || e.Class() != counterfoil.ClassTransient {
 			t.Errorf("%s: got %v", name, e)
 		}
 	}

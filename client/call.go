@@ -65,14 +65,14 @@ func (s *Source) HealthHandler() http.Handler {
 func (s *Source) healthCall(ctx context.Context) error {
 	if s.calls.api == nil || s.calls.api.Health.Method == "" {
 		return &counterfoil.Error{
-			Reason:  counterfoil.InvalidRequest,
+			Reason:  counterfoil.ReasonInvalidRequest,
 			Message: fmt.Sprintf("the description of %s names no health call", s.cfg.Provider.Name),
 		}
 	}
 	call := s.calls.api.Health
 	req, err := s.NewRequest(ctx, call.Method, call.Path, strings.NewReader(call.Body))
 	if err != nil {
-		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: err.Error()}
+		return &counterfoil.Error{Reason: counterfoil.ReasonInvalidRequest, Message: err.Error()}
 	}
 	resp, err := (&Transport{Source: s, once: true}).RoundTrip(req) // a probe reports the current state, without retries
 	if err != nil {
@@ -91,5 +91,5 @@ func (s *Source) noAnswer(err error) error {
 	if e, ok := errors.AsType[*counterfoil.Error](err); ok {
 		return e
 	}
-	return &counterfoil.Error{Reason: counterfoil.Unavailable, Err: err, Message: "the API cannot be reached at " + s.calls.url.Host}
+	return &counterfoil.Error{Reason: counterfoil.ReasonUnavailable, Err: err, Message: "the API cannot be reached at " + s.calls.url.Host}
 }

@@ -103,7 +103,7 @@ func (c *calls) wait(ctx context.Context) (giveBack func(), err error) {
 		}
 	}
 	if failure != nil {
-		return nil, &counterfoil.Error{Reason: counterfoil.RateLimited, Err: cmp.Or(context.Cause(ctx), failure), RetryAfter: wait,
+		return nil, &counterfoil.Error{Reason: counterfoil.ReasonRateLimited, Err: cmp.Or(context.Cause(ctx), failure), RetryAfter: wait,
 			Message: fmt.Sprintf(
 				"client: the call's turn comes too late: %s allows at most %d requests a minute", c.api.Name,
 				len(c.turns.times),
@@ -136,7 +136,7 @@ func (c *calls) addHeaders(req *http.Request, h *held, proofs *attempts) (*http.
 		case provider.HeaderFromToken:
 			values[i] = h.authorization
 		case provider.HeaderFromAPIKey:
-			key, err := c.cfg.sendable(req.Context(), c.cfg.APIKey, "API key", "APIKey", counterfoil.APIKeyMissing)
+			key, err := c.cfg.sendable(req.Context(), c.cfg.APIKey, "API key", "APIKey", counterfoil.ReasonAPIKeyMissing)
 			if err != nil {
 				return nil, err
 			}
@@ -155,7 +155,7 @@ func (c *calls) addHeaders(req *http.Request, h *held, proofs *attempts) (*http.
 		proof, err := c.proofs.ofCall(call, h.token.Value, proofs)
 		if err != nil {
 			return nil, &counterfoil.Error{
-				Reason:  counterfoil.Unavailable,
+				Reason:  counterfoil.ReasonUnavailable,
 				Message: "client: the key of " + c.cfg.field("DPoP") + " cannot sign: check where it is stored",
 				Err:     err,
 			}

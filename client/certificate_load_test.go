@@ -58,7 +58,7 @@ func newBound(t *testing.T) *bound {
 func (b *bound) source(certificate, key string) *client.Source {
 	c := b.config("oauth2")
 	if b.replace {
-		c.Provider.TokenEndpoint.Policy = provider.Replace
+		c.Provider.TokenEndpoint.Policy = provider.PolicyReplace
 	}
 	base := b.base()
 	base.MaxIdleConnsPerHost = 20

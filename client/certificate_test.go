@@ -71,7 +71,7 @@ func TestCertificate(t *testing.T) {
 	}{
 		{"alone", func(*client.Config) {}, false},
 		{"self-signed only", func(c *client.Config) {
-			p, err := c.Provider.Override(provider.Overrides{ClientAuthentication: []provider.Method{provider.SelfSignedTLSClientAuth}})
+			p, err := c.Provider.Override(provider.Overrides{ClientAuthentication: []provider.Method{provider.MethodSelfSignedTLSClientAuth}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -184,7 +184,7 @@ func TestCertificateIsRotated(t *testing.T) {
 	cert = certify(t, "three", long)
 	w.answers(status(401, `{"error":"invalid_client"}`))
 	w.clock.Turn(2 * time.Hour)
-	equal(t, "reason", w.fails(s).Reason, counterfoil.InvalidClient)
+	equal(t, "reason", w.fails(s).Reason, counterfoil.ReasonInvalidClient)
 	cert = certify(t, "four", long)
 	w.answers(nil)
 	call() // the refusal of the third is not the fourth's
@@ -266,7 +266,7 @@ func TestCertificateEnds(t *testing.T) {
 	}
 	before := w.asked()
 	e := w.fails(s)
-	equal(t, "reason", e.Reason, counterfoil.CertificateMissing)
+	equal(t, "reason", e.Reason, counterfoil.ReasonCertificateMissing)
 	equal(t, "words", e.Error(), "the client's certificate expired at 2026-01-02T03:24:05Z: renew it where Config.Certificate reads it from")
 	equal(t, "token requests with it", w.asked(), before)
 	cert = certify(t, "two", ends.Add(time.Hour))
@@ -291,7 +291,7 @@ func TestCertificateThatFails(t *testing.T) {
 			c := w.certified(&row.cert)
 			c.Certificate = func(context.Context) (*tls.Certificate, error) { return row.cert, row.err }
 			e := w.fails(w.source(c))
-			equal(t, "reason", e.Reason, counterfoil.CertificateMissing)
+			equal(t, "reason", e.Reason, counterfoil.ReasonCertificateMissing)
 			if !strings.Contains(e.Error(), row.want) {
 				t.Errorf("got %v", e)
 			}
@@ -380,7 +380,7 @@ func TestCertificateRefusedByTLS(t *testing.T) {
 	c := w.certified(&cert)
 	c.TokenURL = server.URL
 	e := w.fails(w.source(c))
-	equal(t, "reason", e.Reason, counterfoil.CertificateUnknown)
+	equal(t, "reason", e.Reason, counterfoil.ReasonCertificateUnknown)
 	if !strings.Contains(e.Error(), "refuses this client's certificate: check Config.Certificate") {
 		t.Errorf("got %v", e)
 	}
@@ -584,7 +584,7 @@ func TestTargets(t *testing.T) {
 	w.answers(status(400, `{"error":"invalid_target"}`))
 	c.Cache = nil
 	e := w.fails(w.source(c))
-	equal(t, "reason", e.Reason, counterfoil.InvalidTarget)
+	equal(t, "reason", e.Reason, counterfoil.ReasonInvalidTarget)
 	if !strings.Contains(e.Error(), `refuses the resources ["https://a.example/" "urn:b"]`) {
 		t.Errorf("got %v", e)
 	}

@@ -54,7 +54,7 @@ func TestNewRefuses(t *testing.T) {
 		{"an assertion where only secrets are accepted", "altrata", func(c *client.Config) { c.ClientSecret, c.Assertion = nil, client.Static("a") }, "Config.Assertion cannot be used with this provider"},
 		{"a certificate where only secrets are accepted", "a55", func(c *client.Config) { c.ClientSecret, c.Certificate = nil, client.CertificateFiles("a", "b") }, "Config.Certificate cannot be used with this provider"},
 		{"a secret where only keys are accepted", "oauth2", func(c *client.Config) {
-			p, err := c.Provider.Override(provider.Overrides{ClientAuthentication: []provider.Method{provider.PrivateKeyJWT}})
+			p, err := c.Provider.Override(provider.Overrides{ClientAuthentication: []provider.Method{provider.MethodPrivateKeyJWT}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -231,7 +231,7 @@ func TestDefaultTransportVerifies(t *testing.T) {
 	c := w.config("oauth2")
 	c.HTTP = nil
 	e := w.fails(w.source(c))
-	if e.Class() != counterfoil.Protocol || !strings.Contains(e.Error(), "certificate") {
+	if e.Class() != counterfoil.ClassProtocol || !strings.Contains(e.Error(), "certificate") {
 		t.Errorf("got %v", e)
 	}
 }

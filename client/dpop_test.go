@@ -200,7 +200,7 @@ func TestDPoPNonceWithoutEnd(t *testing.T) {
 			})
 			c := w.proving(newKey(t, jose.ES256))
 			e := w.fails(w.source(c))
-			equal(t, "class", e.Class(), counterfoil.Refused)
+			equal(t, "class", e.Class(), counterfoil.ClassRefused)
 			equal(t, "code", e.Code, "use_dpop_nonce")
 			equal(t, "token requests", w.asked(), row.asked)
 
@@ -227,7 +227,7 @@ func TestDPoPTakesNoBearer(t *testing.T) {
 		w := newWorld(t)
 		w.answers(func(rw http.ResponseWriter, _ int) { fmt.Fprintf(rw, `{"access_token":"a"%s}`, kind) })
 		e := w.fails(w.source(w.proving(newKey(t, jose.ES256))))
-		equal(t, "reason", e.Reason, counterfoil.BadResponse)
+		equal(t, "reason", e.Reason, counterfoil.ReasonBadResponse)
 		if !strings.Contains(e.Error(), "token_type is not DPoP") {
 			t.Errorf("got %v", e)
 		}

@@ -24,24 +24,24 @@ func TestAdviceOfARefusal(t *testing.T) {
 		reason counterfoil.Reason
 		want   string
 	}{
-		{"300", status(300, ""), counterfoil.BadResponse, "answers 300, a redirect, which is not followed: set Config.TokenURL"},
-		{"300 with a code", status(300, `{"error":"invalid_client"}`), counterfoil.BadResponse, "answers 300 (invalid_client), a redirect"},
-		{"302 with a code", status(302, `{"error":"invalid_client"}`), counterfoil.BadResponse, "answers 302 (invalid_client), a redirect"},
-		{"400 with a code that nobody knows", status(400, `{"error":"strange"}`), counterfoil.InvalidRequest, "refuses the request (strange): check that the provider description fits"},
-		{"404 with a code that nobody knows", status(404, `{"error":"strange"}`), counterfoil.BadResponse, "answers 404 (strange), which is not an OAuth error: check Config.TokenURL"},
-		{"405 with a code that nobody knows", status(405, `{"error":"strange"}`), counterfoil.BadResponse, "answers 405 (strange), which is not an OAuth error"},
-		{"a scope", status(400, `{"error":"invalid_scope"}`), counterfoil.InvalidScope, `refuses the scope "" (invalid_scope): ask`},
-		{"a proof", status(400, `{"error":"invalid_dpop_proof"}`), counterfoil.InvalidDPoPProof, "refuses the DPoP proof (invalid_dpop_proof): check the algorithm"},
-		{"a client", status(401, `{"error":"invalid_client"}`), counterfoil.InvalidClient, `refuses the client "the-client" (invalid_client): check its id and secret`},
-		{"a client, with 200", status(200, `{"error":"invalid_client"}`), counterfoil.InvalidClient, `refuses the client "the-client" (invalid_client): check`},
-		{"a client, by another code", status(401, `{"error":"unauthorized_client"}`), counterfoil.InvalidClient, "(unauthorized_client): check"},
-		{"200 with a code that nobody knows", status(200, `{"error":"strange"}`), counterfoil.BadResponse, "answers 200 (strange), which is not an OAuth error"},
-		{"200 and away", status(200, `{"error":"temporarily_unavailable"}`, "Retry-After", "60"), counterfoil.Unavailable, "answers 200 (temporarily_unavailable): try again later"},
-		{"a code of too many", status(400, `{"error":"slow_down"}`, "Retry-After", "60"), counterfoil.RateLimited, "of this client (slow_down): send fewer"},
-		{"a code that is none", status(401, `{"error":"\u001b[2J"}`), counterfoil.InvalidClient, `refuses the client "the-client": check`},
-		{"a code that is long", status(401, `{"error":"`+strings.Repeat("x", 65)+`"}`), counterfoil.InvalidClient, `refuses the client "the-client": check`},
-		{"too many", status(429, "", "Retry-After", "60"), counterfoil.RateLimited, "has too many requests of this client: send fewer"},
-		{"away", status(503, "", "Retry-After", "60"), counterfoil.Unavailable, "answers 503: try again later"},
+		{"300", status(300, ""), counterfoil.ReasonBadResponse, "answers 300, a redirect, which is not followed: set Config.TokenURL"},
+		{"300 with a code", status(300, `{"error":"invalid_client"}`), counterfoil.ReasonBadResponse, "answers 300 (invalid_client), a redirect"},
+		{"302 with a code", status(302, `{"error":"invalid_client"}`), counterfoil.ReasonBadResponse, "answers 302 (invalid_client), a redirect"},
+		{"400 with a code that nobody knows", status(400, `{"error":"strange"}`), counterfoil.ReasonInvalidRequest, "refuses the request (strange): check that the provider description fits"},
+		{"404 with a code that nobody knows", status(404, `{"error":"strange"}`), counterfoil.ReasonBadResponse, "answers 404 (strange), which is not an OAuth error: check Config.TokenURL"},
+		{"405 with a code that nobody knows", status(405, `{"error":"strange"}`), counterfoil.ReasonBadResponse, "answers 405 (strange), which is not an OAuth error"},
+		{"a scope", status(400, `{"error":"invalid_scope"}`), counterfoil.ReasonInvalidScope, `refuses the scope "" (invalid_scope): ask`},
+		{"a proof", status(400, `{"error":"invalid_dpop_proof"}`), counterfoil.ReasonInvalidDPoPProof, "refuses the DPoP proof (invalid_dpop_proof): check the algorithm"},
+		{"a client", status(401, `{"error":"invalid_client"}`), counterfoil.ReasonInvalidClient, `refuses the client "the-client" (invalid_client): check its id and secret`},
+		{"a client, with 200", status(200, `{"error":"invalid_client"}`), counterfoil.ReasonInvalidClient, `refuses the client "the-client" (invalid_client): check`},
+		{"a client, by another code", status(401, `{"error":"unauthorized_client"}`), counterfoil.ReasonInvalidClient, "(unauthorized_client): check"},
+		{"200 with a code that nobody knows", status(200, `{"error":"strange"}`), counterfoil.ReasonBadResponse, "answers 200 (strange), which is not an OAuth error"},
+		{"200 and away", status(200, `{"error":"temporarily_unavailable"}`, "Retry-After", "60"), counterfoil.ReasonUnavailable, "answers 200 (temporarily_unavailable): try again later"},
+		{"a code of too many", status(400, `{"error":"slow_down"}`, "Retry-After", "60"), counterfoil.ReasonRateLimited, "of this client (slow_down): send fewer"},
+		{"a code that is none", status(401, `{"error":"\u001b[2J"}`), counterfoil.ReasonInvalidClient, `refuses the client "the-client": check`},
+		{"a code that is long", status(401, `{"error":"`+strings.Repeat("x", 65)+`"}`), counterfoil.ReasonInvalidClient, `refuses the client "the-client": check`},
+		{"too many", status(429, "", "Retry-After", "60"), counterfoil.ReasonRateLimited, "has too many requests of this client: send fewer"},
+		{"away", status(503, "", "Retry-After", "60"), counterfoil.ReasonUnavailable, "answers 503: try again later"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -90,11 +90,11 @@ func TestEventsOfRepeatedCalls(t *testing.T) {
 		reason counterfoil.Reason
 		want   string
 	}{
-		{401, counterfoil.TokenInvalid, "PUT: answered 401, again in 0s"},
-		{429, counterfoil.RateLimited, "PUT: answered 429, again in "},
-		{500, counterfoil.ServerError, "PUT: answered 500, again in "},
-		{503, counterfoil.Unavailable, "PUT: answered 503, again in "},
-		{0, counterfoil.Unavailable, "PUT: no answer, again in "},
+		{401, counterfoil.ReasonTokenInvalid, "PUT: answered 401, again in 0s"},
+		{429, counterfoil.ReasonRateLimited, "PUT: answered 429, again in "},
+		{500, counterfoil.ReasonServerError, "PUT: answered 500, again in "},
+		{503, counterfoil.ReasonUnavailable, "PUT: answered 503, again in "},
+		{0, counterfoil.ReasonUnavailable, "PUT: no answer, again in "},
 	} {
 		t.Run(fmt.Sprint(row.status), func(t *testing.T) {
 			w := newWorld(t)
@@ -197,9 +197,9 @@ func TestCacheIsLost(t *testing.T) {
 		alone  bool
 		token  bool
 	}{
-		{"independent", provider.Independent, false, true},
-		{"a new token ends the old one", provider.Replace, false, false},
-		{"a new token ends the old one, and FetchWithoutCache", provider.Replace, true, true},
+		{"independent", provider.PolicyIndependent, false, true},
+		{"a new token ends the old one", provider.PolicyReplace, false, false},
+		{"a new token ends the old one, and FetchWithoutCache", provider.PolicyReplace, true, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t)

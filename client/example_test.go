@@ -71,11 +71,11 @@ func Example_failures() {
 	var failure *counterfoil.Error
 	if errors.As(err, &failure) {
 		switch failure.Class() {
-		case counterfoil.Transient:
+		case counterfoil.ClassTransient:
 			fmt.Println("later:", failure.RetryAfter)
-		case counterfoil.Refused:
+		case counterfoil.ClassRefused:
 			fmt.Println("somebody must change something:", failure.Reason, failure.Code)
-		case counterfoil.Protocol:
+		case counterfoil.ClassProtocol:
 			fmt.Println("no token endpoint answers there:", failure.Status)
 		}
 	}

@@ -37,7 +37,7 @@ func (x *exchange) send(ctx context.Context, p *place, c *credentials) (counterf
 	cred := *c
 	req, err := x.request(ctx, cred)
 	if err != nil {
-		return none, &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: "the token request cannot be made", Err: err}
+		return none, &counterfoil.Error{Reason: counterfoil.ReasonInvalidRequest, Message: "the token request cannot be made", Err: err}
 	}
 	issued := x.cfg.Clock.Now()
 	resp, err := p.base.RoundTrip(req)
@@ -66,7 +66,7 @@ func (x *exchange) send(ctx context.Context, p *place, c *credentials) (counterf
 		if code, _ := refusalWords(body); code != "" {
 			return none, x.refusal(resp, body, cred) // some endpoints answer each request with 200
 		}
-		return none, &counterfoil.Error{Reason: counterfoil.BadResponse, Status: resp.StatusCode, Err: err,
+		return none, &counterfoil.Error{Reason: counterfoil.ReasonBadResponse, Status: resp.StatusCode, Err: err,
 			Message: fmt.Sprintf("the token endpoint of %s returns no usable token", x.cfg.Provider.Name)}
 	}
 	t.Issued, t.Expires = issued, issued.Add(t.Expires.Sub(time.Time{}))
@@ -77,31 +77,31 @@ func (x *exchange) send(ctx context.Context, p *place, c *credentials) (counterf
 		}
 	}
 	if !clocks.Before(x.cfg.Clock.Now(), t.Expires) { // the machine was suspended, or the answer took longer than the lifetime
-		return none, &counterfoil.Error{Reason: counterfoil.Unavailable, Status: resp.StatusCode,
+		return none, &counterfoil.Error{Reason: counterfoil.ReasonUnavailable, Status: resp.StatusCode,
 			Message: fmt.Sprintf("the token endpoint of %s answers so late that the token has expired: try again", x.cfg.Provider.Name)}
 	}
 	return t, nil
 }
 
 func (x *exchange) unreachable(ctx context.Context, cred credentials, err error) *counterfoil.Error {
-	e := &counterfoil.Error{Reason: counterfoil.Unavailable, Err: err,
+	e := &counterfoil.Error{Reason: counterfoil.ReasonUnavailable, Err: err,
 		Message: fmt.Sprintf("the token endpoint of %s cannot be reached at %s", x.cfg.Provider.Name, x.url.Host)}
 	if cause := context.Cause(ctx); cause != nil {
 		e.Message, e.Err = fmt.Sprintf("the token endpoint of %s gives no answer within %s", x.cfg.Provider.Name, x.cfg.Timeout), cause
 	} else if pin := new(PinError); errors.As(err, &pin) {
-		e.Reason = counterfoil.BadResponse
+		e.Reason = counterfoil.ReasonBadResponse
 		e.Message = fmt.Sprintf("the token endpoint of %s at %s has no public key of %s",
 			x.cfg.Provider.Name, x.url.Host, x.cfg.field("Pins"))
 	} else if _, told := errors.AsType[*ProxyError](err); told || stays(err) {
 		if stays(err) {
-			e.Reason = counterfoil.BadResponse
+			e.Reason = counterfoil.ReasonBadResponse
 		}
 	} else if isUntrusted(err) {
-		e.Reason = counterfoil.BadResponse // permanent
+		e.Reason = counterfoil.ReasonBadResponse // permanent
 		e.Message = fmt.Sprintf("the certificate of the token endpoint of %s at %s is invalid: "+
 			"check %s, the trusted authorities and this machine's clock", x.cfg.Provider.Name, x.url.Host, x.cfg.field("TokenURL"))
 	} else if refusesCertificate(err) {
-		e.Reason = counterfoil.CertificateUnknown
+		e.Reason = counterfoil.ReasonCertificateUnknown
 		e.Message = fmt.Sprintf("the token endpoint of %s at %s refuses this client's certificate: check %s",
 			x.cfg.Provider.Name, x.url.Host, x.cfg.field("Certificate"))
 	} else {
@@ -124,7 +124,7 @@ func (x *exchange) prove(cred *credentials) *counterfoil.Error {
 	}
 	if err != nil { // the key is valid, but its store may be unavailable
 		return &counterfoil.Error{
-			Reason:  counterfoil.Unavailable,
+			Reason:  counterfoil.ReasonUnavailable,
 			Message: "the client's key cannot sign: check where it is stored",
 			Err:     err,
 		}
@@ -135,7 +135,7 @@ func (x *exchange) prove(cred *credentials) *counterfoil.Error {
 // request builds the request of RFC 6749 section 4.4.2, in the provider's manner.
 func (x *exchange) request(ctx context.Context, cred credentials) (*http.Request, error) {
 	t, target, form := &x.cfg.Provider.TokenEndpoint, *x.url, url.Values{}
-	if t.GrantTypeIn == provider.InQuery {
+	if t.GrantTypeIn == provider.PlaceQuery {
 		q := target.Query()
 		q.Set("grant_type", "client_credentials")
 		target.RawQuery = q.Encode()
@@ -177,13 +177,13 @@ func (x *exchange) request(ctx context.Context, cred credentials) (*http.Request
 // provided what the next attempt needs: a nonce (RFC 9449 section 8) or the
 // time.
 func (x *exchange) outdated(cred credentials, err *counterfoil.Error) bool {
-	if x.proofs != nil && (err.Reason == counterfoil.UseDPoPNonce || err.Code == string(counterfoil.UseDPoPNonce)) {
+	if x.proofs != nil && (err.Reason == counterfoil.ReasonUseDPoPNonce || err.Code == string(counterfoil.ReasonUseDPoPNonce)) {
 		fresh := x.proofs.endpoint.known()
 		return fresh != "" && fresh != cred.nonce
 	}
 	broad := broadest(err.Reason)
 	timed := cred.proof != "" || cred.key.Signer != nil
-	return timed && (broad == counterfoil.InvalidClient || broad == counterfoil.InvalidRequest) &&
+	return timed && (broad == counterfoil.ReasonInvalidClient || broad == counterfoil.ReasonInvalidRequest) &&
 		(x.clock.ahead(x.cfg.Clock.Now())-cred.ahead).Abs() > wrongClock
 }
 
@@ -202,22 +202,22 @@ func (x *exchange) refusal(resp *http.Response, body []byte, cred credentials) *
 	e.Reason = x.cfg.Provider.TokenEndpoint.Reason(resp.StatusCode, body)
 	switch status := resp.StatusCode; {
 	case status == http.StatusTooManyRequests:
-		e.Reason = counterfoil.RateLimited
-	case (status >= 500 && !refusesForGood[status] || status == http.StatusRequestTimeout) && e.Class() != counterfoil.Transient:
-		e.Reason = counterfoil.Unavailable
+		e.Reason = counterfoil.ReasonRateLimited
+	case (status >= 500 && !refusesForGood[status] || status == http.StatusRequestTimeout) && e.Class() != counterfoil.ClassTransient:
+		e.Reason = counterfoil.ReasonUnavailable
 	case e.Reason != "":
 	case status < 300 && codes[e.Code] != "":
 		e.Reason = codes[e.Code]
 	case status < 400 || status == http.StatusNotFound || status == http.StatusMethodNotAllowed:
-		e.Reason = counterfoil.BadResponse
+		e.Reason = counterfoil.ReasonBadResponse
 	case codes[e.Code] != "":
 		e.Reason = codes[e.Code]
 	case e.Code != "":
-		e.Reason = counterfoil.InvalidRequest
+		e.Reason = counterfoil.ReasonInvalidRequest
 	case status == http.StatusUnauthorized:
-		e.Reason = counterfoil.InvalidClient
+		e.Reason = counterfoil.ReasonInvalidClient
 	default:
-		e.Reason = counterfoil.BadResponse
+		e.Reason = counterfoil.ReasonBadResponse
 	}
 	e.Message = fmt.Sprintf("the token endpoint of %s %s", x.cfg.Provider.Name, x.advice(e))
 	return e
@@ -231,19 +231,19 @@ var refusesForGood = map[int]bool{
 
 // codes are the error codes of RFC 6749 section 5.2 and its neighbours.
 var codes = map[string]counterfoil.Reason{
-	"invalid_request":         counterfoil.InvalidRequest,
-	"invalid_client":          counterfoil.InvalidClient,
-	"invalid_grant":           counterfoil.InvalidClient,
-	"unauthorized_client":     counterfoil.InvalidClient,
-	"access_denied":           counterfoil.InvalidClient,
-	"unsupported_grant_type":  counterfoil.UnsupportedGrantType,
-	"invalid_scope":           counterfoil.InvalidScope,
-	"invalid_target":          counterfoil.InvalidTarget,
-	"invalid_dpop_proof":      counterfoil.InvalidDPoPProof,
-	"use_dpop_nonce":          counterfoil.UseDPoPNonce,
-	"slow_down":               counterfoil.RateLimited,
-	"server_error":            counterfoil.ServerError,
-	"temporarily_unavailable": counterfoil.Unavailable,
+	"invalid_request":         counterfoil.ReasonInvalidRequest,
+	"invalid_client":          counterfoil.ReasonInvalidClient,
+	"invalid_grant":           counterfoil.ReasonInvalidClient,
+	"unauthorized_client":     counterfoil.ReasonInvalidClient,
+	"access_denied":           counterfoil.ReasonInvalidClient,
+	"unsupported_grant_type":  counterfoil.ReasonUnsupportedGrantType,
+	"invalid_scope":           counterfoil.ReasonInvalidScope,
+	"invalid_target":          counterfoil.ReasonInvalidTarget,
+	"invalid_dpop_proof":      counterfoil.ReasonInvalidDPoPProof,
+	"use_dpop_nonce":          counterfoil.ReasonUseDPoPNonce,
+	"slow_down":               counterfoil.ReasonRateLimited,
+	"server_error":            counterfoil.ReasonServerError,
+	"temporarily_unavailable": counterfoil.ReasonUnavailable,
 }
 
 // advice says what happened, with the code that the other side sent, and what to
@@ -255,30 +255,30 @@ func (x *exchange) advice(e *counterfoil.Error) string {
 		code = " (" + e.Code + ")"
 	}
 	switch {
-	case broad == counterfoil.InvalidClient:
+	case broad == counterfoil.ReasonInvalidClient:
 		return fmt.Sprintf("refuses the client %q%s: check its id and %s", x.cfg.ClientID, code, x.auth.words())
-	case e.Reason == counterfoil.InvalidDPoPProof || e.Reason.Parent() == counterfoil.InvalidDPoPProof ||
-		e.Reason == counterfoil.UseDPoPNonce:
+	case e.Reason == counterfoil.ReasonInvalidDPoPProof || e.Reason.Parent() == counterfoil.ReasonInvalidDPoPProof ||
+		e.Reason == counterfoil.ReasonUseDPoPNonce:
 		return fmt.Sprintf(
 			"refuses the DPoP proof (%s): check the algorithm of %s, %s and this machine's clock",
 			cmp.Or(e.Code, string(e.Reason)), x.cfg.field("DPoP"), x.cfg.field("TokenURL"),
 		)
-	case e.Reason == counterfoil.InvalidTarget:
+	case e.Reason == counterfoil.ReasonInvalidTarget:
 		return fmt.Sprintf("refuses the resources %q%s: ask for those that the client is granted", x.cfg.Resources, code)
-	case broad == counterfoil.APIKeyInvalid:
+	case broad == counterfoil.ReasonAPIKeyInvalid:
 		return fmt.Sprintf("refuses the API key%s: check it", code)
-	case broad == counterfoil.InvalidScope:
+	case broad == counterfoil.ReasonInvalidScope:
 		return fmt.Sprintf("refuses the scope %q%s: ask for those that the client is granted", x.cfg.Scopes, code)
-	case broad == counterfoil.RateLimited:
+	case broad == counterfoil.ReasonRateLimited:
 		return fmt.Sprintf("has too many requests of this client%s: send fewer", code)
-	case e.Class() == counterfoil.Transient:
+	case e.Class() == counterfoil.ClassTransient:
 		return fmt.Sprintf("answers %d%s: try again later", e.Status, code)
 	case e.Status >= 300 && e.Status < 400:
 		return fmt.Sprintf(
 			"answers %d%s, a redirect, which is not followed: set %s to the endpoint's address", e.Status, code,
 			x.cfg.field("TokenURL"),
 		)
-	case broad == counterfoil.BadResponse:
+	case broad == counterfoil.ReasonBadResponse:
 		return fmt.Sprintf(
 			"answers %d%s, which is not an OAuth error: check %s, which leads to %s", e.Status, code,
 			x.cfg.field("TokenURL"), x.url.Host,

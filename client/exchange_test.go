@@ -129,7 +129,7 @@ func TestSecretThatCannotBeSent(t *testing.T) {
 			continue
 		}
 		e := w.fails(w.source(c))
-		equal(t, row.name+": reason", e.Reason, counterfoil.CredentialsMissing)
+		equal(t, row.name+": reason", e.Reason, counterfoil.ReasonCredentialsMissing)
 		if !strings.Contains(e.Error(), row.words) {
 			t.Errorf("%s: got %v", row.name, e)
 		}

@@ -23,13 +23,13 @@ import (
 )
 
 const (
-	transient = counterfoil.Transient
-	refused   = counterfoil.Refused
-	protocol  = counterfoil.Protocol
+	transient = counterfoil.ClassTransient
+	refused   = counterfoil.ClassRefused
+	protocol  = counterfoil.ClassProtocol
 
-	unavailable = counterfoil.Unavailable
-	badResponse = counterfoil.BadResponse
-	rateLimited = counterfoil.RateLimited
+	unavailable = counterfoil.ReasonUnavailable
+	badResponse = counterfoil.ReasonBadResponse
+	rateLimited = counterfoil.ReasonRateLimited
 )
 
 // tokenFailure is a row of TestTokenEndpointFails.
@@ -155,9 +155,9 @@ var tokenFailures = []tokenFailure{
 	{name: "200 expires_in of a wrong type", fault: says(200, `{"access_token":"tok3n","expires_in":{}}`), class: protocol, reason: badResponse, status: 200, asked: 1},
 	{name: "200 with an array", fault: says(200, `["tok3n"]`), class: protocol, reason: badResponse, status: 200, asked: 1},
 	{name: "200 with an OAuth error", fault: says(200, `{"error":"invalid_client","error_description":"no such client"}`),
-		class: refused, reason: counterfoil.InvalidClient, status: 200, code: "invalid_client", description: "no such client", asked: 1},
+		class: refused, reason: counterfoil.ReasonInvalidClient, status: 200, code: "invalid_client", description: "no such client", asked: 1},
 	{name: "200 with an OAuth error beside an empty token", fault: says(200, `{"access_token":"","error":"invalid_scope"}`),
-		class: refused, reason: counterfoil.InvalidScope, status: 200, code: "invalid_scope", asked: 1},
+		class: refused, reason: counterfoil.ReasonInvalidScope, status: 200, code: "invalid_scope", asked: 1},
 	{name: "200 with an OAuth error that passes", fault: says(200, `{"error":"temporarily_unavailable"}`),
 		class: transient, reason: unavailable, status: 200, code: "temporarily_unavailable", asked: 4},
 	{name: "200 with an error of its own", fault: says(200, `{"ok":false,"error":"invalid_auth"}`), class: protocol, reason: badResponse, status: 200, code: "invalid_auth", asked: 1},
@@ -169,17 +169,17 @@ var tokenFailures = []tokenFailure{
 	{name: "gzip that is none", fault: says(200, `{"access_token":"tok3n"}`, "Content-Encoding", "gzip"), class: transient, reason: unavailable, asked: 4},
 
 	{name: "400 with an OAuth error", fault: says(400, `{"error":"invalid_scope","error_description":"no such scope"}`),
-		class: refused, reason: counterfoil.InvalidScope, status: 400, code: "invalid_scope", description: "no such scope", asked: 1},
+		class: refused, reason: counterfoil.ReasonInvalidScope, status: 400, code: "invalid_scope", description: "no such scope", asked: 1},
 	{name: "400 without one", fault: says(400, page), class: protocol, reason: badResponse, status: 400, asked: 1},
 	{name: "400 oversize", fault: says(400, `{"padding":"`+strings.Repeat(" ", 1<<20)+`","error":"invalid_scope"}`), class: protocol, reason: badResponse, status: 400, asked: 1},
 	{name: "401 with an OAuth error", fault: says(401, `{"error":"invalid_client","error_description":"Client authentication failed"}`, "WWW-Authenticate", "Basic"),
-		class: refused, reason: counterfoil.InvalidClient, status: 401, code: "invalid_client", description: "Client authentication failed", asked: 1},
-	{name: "401 without one", fault: says(401, page), class: refused, reason: counterfoil.InvalidClient, status: 401, asked: 1},
+		class: refused, reason: counterfoil.ReasonInvalidClient, status: 401, code: "invalid_client", description: "Client authentication failed", asked: 1},
+	{name: "401 without one", fault: says(401, page), class: refused, reason: counterfoil.ReasonInvalidClient, status: 401, asked: 1},
 	{name: "403 with an OAuth error", fault: says(403, `{"error":"access_denied","error_description":"your address is not known"}`),
-		class: refused, reason: counterfoil.InvalidClient, status: 403, code: "access_denied", description: "your address is not known", asked: 1},
+		class: refused, reason: counterfoil.ReasonInvalidClient, status: 403, code: "access_denied", description: "your address is not known", asked: 1},
 	{name: "403 without one", fault: says(403, page), class: protocol, reason: badResponse, status: 403, asked: 1},
 	{name: "401 that asks to wait", fault: says(401, `{"error":"invalid_client"}`, "Retry-After", "45"),
-		class: refused, reason: counterfoil.InvalidClient, status: 401, code: "invalid_client", asked: 1, pause: 45 * time.Second},
+		class: refused, reason: counterfoil.ReasonInvalidClient, status: 401, code: "invalid_client", asked: 1, pause: 45 * time.Second},
 
 	{name: "429 with seconds", fault: says(429, "", "Retry-After", "9"), class: transient, reason: rateLimited, status: 429, asked: 4, pause: 9 * time.Second},
 	{name: "429 with a date", fault: dates(429, 9*time.Second, 0), class: transient, reason: rateLimited, status: 429, asked: 4, pause: 9 * time.Second},

@@ -263,7 +263,7 @@ func TestLastCall(t *testing.T) {
 		f.answers(status(401, `{"error":"invalid_client"}`))
 		equal(t, "token, at once", f.must(s), "token-1")
 		f.clock.Turn(8 * time.Second)
-		is(t, "at its end", f.fails(s), refused, counterfoil.InvalidClient, 401)
+		is(t, "at its end", f.fails(s), refused, counterfoil.ReasonInvalidClient, 401)
 	})
 }
 

@@ -82,7 +82,7 @@ func mistakeExpiresIn(t *testing.T) {
 		var got time.Duration
 		for range 50 { // none may lead to a request on every call
 			token, err := s.Token(w.ctx)
-			if err != nil && counterfoilReason(err) != counterfoil.BadResponse {
+			if err != nil && counterfoilReason(err) != counterfoil.ReasonBadResponse {
 				t.Errorf("%s: %v", row.answer, err)
 			}
 			got = token.Lifetime()
@@ -194,7 +194,7 @@ func mistakeCancelledCaller(t *testing.T) {
 	stayed := make(chan string)
 	go func() { stayed <- w.must(s) }()
 	cancel()
-	if err := <-left; counterfoilReason(err) != counterfoil.Unavailable || !strings.Contains(err.Error(), "canceled") {
+	if err := <-left; counterfoilReason(err) != counterfoil.ReasonUnavailable || !strings.Contains(err.Error(), "canceled") {
 		t.Errorf("the caller that left got %v", err)
 	}
 	close(release)
@@ -230,7 +230,7 @@ func mistakeLeavesOrigin(t *testing.T) {
 		}
 	}
 	w.answers(status(307, "", "Location", elsewhere.URL))
-	equal(t, "reason of a redirected token request", w.fails(w.oauth2()).Reason, counterfoil.BadResponse)
+	equal(t, "reason of a redirected token request", w.fails(w.oauth2()).Reason, counterfoil.ReasonBadResponse)
 	equal(t, "requests elsewhere in all", len(stranger), 1)
 }
 
@@ -249,7 +249,7 @@ func mistakeEndpointDown(t *testing.T) {
 			w.clock.Turn(time.Second)
 		}
 		if outage > 5*time.Minute {
-			w.turning(10*time.Second, func() { equal(t, "reason past expiry", w.fails(s).Reason, counterfoil.Unavailable) })
+			w.turning(10*time.Second, func() { equal(t, "reason past expiry", w.fails(s).Reason, counterfoil.ReasonUnavailable) })
 			if n := w.asked(); n > 60 {
 				t.Errorf("%d token requests in 5 minutes of outage", n)
 			}
@@ -268,7 +268,7 @@ func mistakeWrongSecret(t *testing.T) {
 	s := w.source(c)
 	for range 1000 {
 		e := w.fails(s)
-		equal(t, "reason", e.Reason, counterfoil.InvalidClient)
+		equal(t, "reason", e.Reason, counterfoil.ReasonInvalidClient)
 		equal(t, "code", e.Code, "invalid_client")
 	}
 	equal(t, "token requests at one time", w.asked(), 1)

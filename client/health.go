@@ -156,14 +156,14 @@ func judge(api *provider.API, resp *http.Response) error {
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return &counterfoil.Error{Status: resp.StatusCode, Message: fmt.Sprintf("the API answers %d", resp.StatusCode)}
 	}
-	if api.Kind != provider.GraphQL {
+	if api.Kind != provider.KindGraphQL {
 		return nil
 	}
 	var answer struct {
 		Errors []json.RawMessage `json:"errors"`
 	}
 	if body, err = files.Text(body); err != nil || json.Unmarshal(body, &answer) != nil || len(answer.Errors) > 0 {
-		return &counterfoil.Error{Reason: counterfoil.BadResponse, Status: resp.StatusCode,
+		return &counterfoil.Error{Reason: counterfoil.ReasonBadResponse, Status: resp.StatusCode,
 			Message: fmt.Sprintf("the API answers %d, but with GraphQL errors or no JSON", resp.StatusCode)}
 	}
 	return nil

@@ -46,7 +46,7 @@ func TestCheck(t *testing.T) {
 			unhealthy("api_connectivity: the API answers 200, but with GraphQL errors or no JSON")},
 		{"a page", "altrata", nil, say(`<html>`), "POST /v1/graphql",
 			unhealthy("api_connectivity: the API answers 200, but with GraphQL errors or no JSON")},
-		{"tenant denied", "engagifii", nil, refusal("engagifii", counterfoil.TenantDenied), "POST /api/1.0/event/list",
+		{"tenant denied", "engagifii", nil, refusal("engagifii", counterfoil.ReasonTenantDenied), "POST /api/1.0/event/list",
 			unhealthy("api_connectivity: the API answers 403 (tenant_denied)")},
 		{"redirect", "a55", nil, func(rw http.ResponseWriter, r seen, _ int) { http.Redirect(rw, r.Request, "/login", http.StatusFound) }, "GET /api/v1/",
 			unhealthy("api_connectivity: the API answers 302")},

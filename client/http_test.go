@@ -61,11 +61,11 @@ func TestProxyAnswers(t *testing.T) {
 		words  string
 	}{
 		{200, "", 1, ""},
-		{403, counterfoil.BadResponse, 1, "refuses to connect (403)"},
-		{407, counterfoil.BadResponse, 1, "requires credentials (407)"},
-		{499, counterfoil.BadResponse, 1, "refuses to connect (499)"},
-		{500, counterfoil.Unavailable, 4, "refuses to connect (500)"},
-		{502, counterfoil.Unavailable, 4, "refuses to connect (502)"},
+		{403, counterfoil.ReasonBadResponse, 1, "refuses to connect (403)"},
+		{407, counterfoil.ReasonBadResponse, 1, "requires credentials (407)"},
+		{499, counterfoil.ReasonBadResponse, 1, "refuses to connect (499)"},
+		{500, counterfoil.ReasonUnavailable, 4, "refuses to connect (500)"},
+		{502, counterfoil.ReasonUnavailable, 4, "refuses to connect (502)"},
 	} {
 		t.Run(fmt.Sprint(row.status), func(t *testing.T) {
 			w := newWorld(t)

@@ -31,7 +31,7 @@ func TestKeyThatFails(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			e := w.fails(w.source(w.keyed(row.key)))
-			equal(t, "reason", e.Reason, counterfoil.CredentialsMissing)
+			equal(t, "reason", e.Reason, counterfoil.ReasonCredentialsMissing)
 			if !strings.Contains(e.Error(), row.want) {
 				t.Errorf("got %v, want %q", e, row.want)
 			}
@@ -63,7 +63,7 @@ func TestKeyInHardware(t *testing.T) {
 	w.clock.Turn(2 * time.Hour)
 	var e *counterfoil.Error
 	w.turning(10*time.Second, func() { e = w.fails(s) })
-	equal(t, "class", e.Class(), counterfoil.Transient)
+	equal(t, "class", e.Class(), counterfoil.ClassTransient)
 	if !strings.Contains(e.Error(), "cannot sign") {
 		t.Errorf("got %v", e)
 	}

@@ -117,7 +117,7 @@ func TestPins(t *testing.T) {
 					return
 				}
 				e := w.fails(s)
-				equal(t, "reason", e.Reason, counterfoil.BadResponse)
+				equal(t, "reason", e.Reason, counterfoil.ReasonBadResponse)
 				equal(t, "requests that the server has seen", calls, 0)
 				if !strings.Contains(e.Error(), "has no public key of Config.Pins") {
 					t.Errorf("got %v", e)

@@ -76,7 +76,7 @@ func chainPrint(cert *tls.Certificate) string {
 // not count, so that rotation keeps the token.
 func cacheKey(c *Config, tokenURL *url.URL, key, certificate string) string {
 	tenant := c.Tenant
-	if c.Provider.TokenEndpoint.Policy == provider.Replace {
+	if c.Provider.TokenEndpoint.Policy == provider.PolicyReplace {
 		tenant = ""
 	}
 	parts := []string{

@@ -154,7 +154,7 @@ func (p *proofs) refused(resp *http.Response) string {
 		return ""
 	}
 	switch code := challengeError(resp.Header["Www-Authenticate"]); code {
-	case string(counterfoil.UseDPoPNonce), string(counterfoil.InvalidDPoPProof):
+	case string(counterfoil.ReasonUseDPoPNonce), string(counterfoil.ReasonInvalidDPoPProof):
 		return code
 	}
 	return ""
@@ -167,7 +167,7 @@ func (p *proofs) refused(resp *http.Response) string {
 func (p *proofs) improve(code string, resp *http.Response, all *attempts) bool {
 	now := p.clock.machine.Now()
 	next := made{cmp.Or(nonceOf(resp.Header), p.api.known()), p.apiAhead(now)}
-	if code == string(counterfoil.UseDPoPNonce) {
+	if code == string(counterfoil.ReasonUseDPoPNonce) {
 		all.next = &next
 		return next.nonce != all.last.nonce
 	}

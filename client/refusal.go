@@ -38,7 +38,7 @@ func (r refusal) after(err *counterfoil.Error, credentials [32]byte, now time.Ti
 	}
 	wait := err.RetryAfter
 	switch {
-	case err.Class() != counterfoil.Transient:
+	case err.Class() != counterfoil.ClassTransient:
 		r.pause = min(max(2*r.pause, minPause), maxPause)
 		wait = max(wait, r.pause)
 	case !serves:

@@ -53,7 +53,7 @@ func (r *renewal) wait(ctx context.Context) (*held, error) {
 }
 
 func gaveUp(ctx context.Context) error {
-	return &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "gave up waiting for a token", Err: context.Cause(ctx)}
+	return &counterfoil.Error{Reason: counterfoil.ReasonUnavailable, Message: "gave up waiting for a token", Err: context.Cause(ctx)}
 }
 
 // fly is the flight that all callers share: it brings a token newer than the one
@@ -121,7 +121,7 @@ func (r *renewal) renew(ctx context.Context) (*held, error) {
 	}
 	if failure != nil { // the token is valid, but the next process will not find it
 		r.cfg.event(ctx, counterfoil.Event{
-			Type: counterfoil.EventTokenNotCached, Reason: counterfoil.Unavailable,
+			Type: counterfoil.EventTokenNotCached, Reason: counterfoil.ReasonUnavailable,
 			Detail: "token not kept in the cache: " + failure.Error(),
 		})
 	}
@@ -170,7 +170,7 @@ func (r *renewal) place(ctx context.Context) (*place, *counterfoil.Error) {
 // mayFetchAlone reports whether a token may be requested without the exclusion
 // of the cache.
 func (r *renewal) mayFetchAlone() bool {
-	return r.cfg.FetchWithoutCache || r.cfg.Provider.TokenEndpoint.Policy != provider.Replace
+	return r.cfg.FetchWithoutCache || r.cfg.Provider.TokenEndpoint.Policy != provider.PolicyReplace
 }
 
 // request gets a token from the provider, newer than old:
@@ -208,7 +208,7 @@ func (r *renewal) request(ctx context.Context, p *place, cred credentials, old *
 				continue
 			}
 		}
-		again := err.Class() == counterfoil.Transient && attempt < retries && !r.cfg.permanent(err)
+		again := err.Class() == counterfoil.ClassTransient && attempt < retries && !r.cfg.permanent(err)
 		wait := max(rand.N(firstBackoff<<attempt+1), err.RetryAfter)
 		if errors.Is(err, errEnded) {
 			again, wait, ended = !ended, time.Second, true
@@ -230,7 +230,7 @@ func (r *renewal) request(ctx context.Context, p *place, cred credentials, old *
 // learned returns the credentials for an immediate attempt, if err is the
 // response to credentials that are no longer current.
 func (r *renewal) learned(ctx context.Context, p *place, cred credentials, err *counterfoil.Error) (credentials, bool) {
-	if err.Class() != counterfoil.Refused {
+	if err.Class() != counterfoil.ClassRefused {
 		return cred, false
 	}
 	now, failure := r.auth.read(ctx, p.certificate)
@@ -265,7 +265,7 @@ func (r *renewal) notRenewed(ctx context.Context, err error) error {
 	if e, ok := errors.AsType[*counterfoil.Error](err); ok {
 		return e // of a request, which has already emitted its event
 	}
-	e := &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "the token cache fails", Err: err}
+	e := &counterfoil.Error{Reason: counterfoil.ReasonUnavailable, Message: "the token cache fails", Err: err}
 	if errors.Is(err, ErrCacheLost) {
 		e.Message = fmt.Sprintf(
 			"no token is requested while the shared cache is lost, because a new token of %s replaces "+
@@ -296,7 +296,7 @@ func (r *renewal) stopped(ctx context.Context, err *counterfoil.Error) error {
 // failed emits an event for err and returns it.
 func (r *renewal) failed(ctx context.Context, err *counterfoil.Error) error {
 	kind := counterfoil.EventTokenFailed
-	if err.Class() == counterfoil.Refused {
+	if err.Class() == counterfoil.ClassRefused {
 		kind = counterfoil.EventTokenRefused
 	}
 	r.cfg.event(ctx, counterfoil.Event{Type: kind, Reason: err.Reason, Status: err.Status, Detail: err.Error()})

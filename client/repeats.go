@@ -43,14 +43,14 @@ func (r *repeats) allowed(req *http.Request, body *replay) bool {
 	switch {
 	case overridden:
 		return false
-	case r.api.Kind == provider.GraphQL && !r.elsewhere(req.URL):
+	case r.api.Kind == provider.KindGraphQL && !r.elsewhere(req.URL):
 		return plain && r.toGraphQL(req.URL) && r.onlyReads(req, body, types)
 	}
 	switch req.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
 		return true
 	}
-	return plain && r.api.Kind == provider.REST && req.URL.Opaque == "" &&
+	return plain && r.api.Kind == provider.KindREST && req.URL.Opaque == "" &&
 		slices.ContainsFunc(r.api.SafeCalls, func(c provider.SafeCall) bool {
 			return c.Method == req.Method && matches(trimmed(r.url.EscapedPath())+c.Path, req.URL.EscapedPath())
 		})

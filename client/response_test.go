@@ -84,7 +84,7 @@ func TestTokenResponse(t *testing.T) {
 			switch {
 			case row.want == "" && (err != nil || token.Value.Reveal() != "a"):
 				t.Errorf("got %v, %v", token, err)
-			case row.want != "" && (counterfoilReason(err) != counterfoil.BadResponse || !strings.Contains(err.Error(), row.want)):
+			case row.want != "" && (counterfoilReason(err) != counterfoil.ReasonBadResponse || !strings.Contains(err.Error(), row.want)):
 				t.Errorf("got %v, want %q", err, row.want)
 			}
 		})

@@ -48,8 +48,8 @@ func (c *Config) sendable(
 func (c *Config) unreadable(name, field string, missing counterfoil.Reason, err error) *counterfoil.Error {
 	told, ok := errors.AsType[*counterfoil.Error](err)
 	_, network := errors.AsType[net.Error](err) // context.DeadlineExceeded too
-	if ok && told.Class() == counterfoil.Transient || network {
-		missing = counterfoil.Unavailable
+	if ok && told.Class() == counterfoil.ClassTransient || network {
+		missing = counterfoil.ReasonUnavailable
 	}
 	return &counterfoil.Error{
 		Reason:  missing,

@@ -126,7 +126,7 @@ func (c *Config) credentialsGiven(api *provider.API, clock *providerClock) (*pro
 	case c.method() == "":
 		return nil, c.notAccepted(append(given, "Certificate")[0])
 	}
-	if c.method() == provider.ClientSecretBasic && t.BasicEncoding == provider.RawEncoding && strings.Contains(c.ClientID, ":") {
+	if c.method() == provider.MethodClientSecretBasic && t.BasicEncoding == provider.EncodingRaw && strings.Contains(c.ClientID, ":") {
 		return nil, c.wrong("ClientID", "has a colon, which Basic credentials cannot carry here (RFC 7617 section 2)")
 	}
 	_, need := t.Header(provider.HeaderFromAPIKey)
@@ -199,7 +199,7 @@ func (c *Config) scopesGiven() error {
 	if !c.Scopes.ContainsAll(want.MustInclude) {
 		return c.wrong("Scopes", "must include %s", want.MustInclude)
 	}
-	if len(c.Scopes) == 0 && want.Parameter == provider.Required {
+	if len(c.Scopes) == 0 && want.Parameter == provider.PresenceRequired {
 		return c.wrong("Scopes", "is missing: %s demands a scope (it has: %s)", c.Provider.Name, c.Provider.ScopeNames())
 	}
 	return nil
@@ -225,7 +225,7 @@ func (c *Config) callHeaders(api *provider.API) (headers []callHeader, err error
 	}
 	// A request to a GraphQL API is JSON, even if the description does not
 	// require a Content-Type.
-	if api.Kind == provider.GraphQL && !slices.ContainsFunc(headers, func(h callHeader) bool { return h.name == contentType }) {
+	if api.Kind == provider.KindGraphQL && !slices.ContainsFunc(headers, func(h callHeader) bool { return h.name == contentType }) {
 		headers = append(headers, callHeader{name: contentType, value: "application/json"})
 	}
 	return headers, nil

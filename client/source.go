@@ -108,7 +108,7 @@ func (s *Source) Invalidate(ctx context.Context, rejected counterfoil.Token) {
 	if !dropped {
 		return
 	}
-	e := counterfoil.Event{Type: counterfoil.EventTokenDropped, Reason: counterfoil.TokenInvalid}
+	e := counterfoil.Event{Type: counterfoil.EventTokenDropped, Reason: counterfoil.ReasonTokenInvalid}
 	if err != nil {
 		e.Detail = "token not dropped from the cache: " + err.Error()
 	}

@@ -64,7 +64,7 @@ func TestTokenTimeout(t *testing.T) {
 	<-arrived
 	w.clock.Turn(30 * time.Second)
 	err := <-failed
-	if counterfoilReason(err) != counterfoil.Unavailable || !errors.Is(err, context.DeadlineExceeded) {
+	if counterfoilReason(err) != counterfoil.ReasonUnavailable || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want Unavailable after 30 s", err)
 	}
 }
@@ -99,26 +99,26 @@ func TestTokenBackoff(t *testing.T) {
 		asked int
 		least time.Duration
 	}{
-		{"500", status(500, ""), counterfoil.Unavailable, 4, 0},
-		{"502 with a page", status(502, "<html>"), counterfoil.Unavailable, 4, 0},
-		{"the dialect's server error", status(500, `{"error":"server_error"}`), counterfoil.ServerError, 4, 0},
-		{"408", status(408, ""), counterfoil.Unavailable, 4, 0},
-		{"429", status(429, ""), counterfoil.RateLimited, 4, 0},
-		{"temporarily_unavailable as 400", status(400, `{"error":"temporarily_unavailable"}`), counterfoil.Unavailable, 4, 0},
-		{"truncated body", status(200, "{", "Content-Length", "1000"), counterfoil.Unavailable, 4, 0},
-		{"Retry-After in seconds", status(503, "", "Retry-After", "9"), counterfoil.Unavailable, 4, 9 * time.Second},
-		{"Retry-After as a date", status(429, "", "Retry-After", theStart.Add(12*time.Second).Format(http.TimeFormat)), counterfoil.RateLimited, 4, 0},
-		{"Retry-After in the past", status(503, "", "Retry-After", theStart.Add(-time.Hour).Format(http.TimeFormat)), counterfoil.Unavailable, 4, 0},
-		{"Retry-After that is neither", status(503, "", "Retry-After", "soon"), counterfoil.Unavailable, 4, 0},
-		{"Retry-After beyond the time left", status(503, "", "Retry-After", "31"), counterfoil.Unavailable, 1, 0},
-		{"Retry-After absurd", status(503, "", "Retry-After", "99999999999999999999"), counterfoil.Unavailable, 1, 0},
-		{"400 unknown code", status(400, `{"error":"strange"}`), counterfoil.InvalidRequest, 1, 0},
-		{"401 without a body", status(401, ""), counterfoil.InvalidClient, 1, 0},
-		{"400 unauthorized_client", status(400, `{"error":"unauthorized_client"}`), counterfoil.InvalidClient, 1, 0},
-		{"400 invalid_scope", status(400, `{"error":"invalid_scope"}`), counterfoil.InvalidScope, 1, 0},
-		{"400 unsupported_grant_type", status(400, `{"error":"unsupported_grant_type"}`), counterfoil.UnsupportedGrantType, 1, 0},
-		{"404", status(404, "not here"), counterfoil.BadResponse, 1, 0},
-		{"403 with a page", status(403, "<html>"), counterfoil.BadResponse, 1, 0},
+		{"500", status(500, ""), counterfoil.ReasonUnavailable, 4, 0},
+		{"502 with a page", status(502, "<html>"), counterfoil.ReasonUnavailable, 4, 0},
+		{"the dialect's server error", status(500, `{"error":"server_error"}`), counterfoil.ReasonServerError, 4, 0},
+		{"408", status(408, ""), counterfoil.ReasonUnavailable, 4, 0},
+		{"429", status(429, ""), counterfoil.ReasonRateLimited, 4, 0},
+		{"temporarily_unavailable as 400", status(400, `{"error":"temporarily_unavailable"}`), counterfoil.ReasonUnavailable, 4, 0},
+		{"truncated body", status(200, "{", "Content-Length", "1000"), counterfoil.ReasonUnavailable, 4, 0},
+		{"Retry-After in seconds", status(503, "", "Retry-After", "9"), counterfoil.ReasonUnavailable, 4, 9 * time.Second},
+		{"Retry-After as a date", status(429, "", "Retry-After", theStart.Add(12*time.Second).Format(http.TimeFormat)), counterfoil.ReasonRateLimited, 4, 0},
+		{"Retry-After in the past", status(503, "", "Retry-After", theStart.Add(-time.Hour).Format(http.TimeFormat)), counterfoil.ReasonUnavailable, 4, 0},
+		{"Retry-After that is neither", status(503, "", "Retry-After", "soon"), counterfoil.ReasonUnavailable, 4, 0},
+		{"Retry-After beyond the time left", status(503, "", "Retry-After", "31"), counterfoil.ReasonUnavailable, 1, 0},
+		{"Retry-After absurd", status(503, "", "Retry-After", "99999999999999999999"), counterfoil.ReasonUnavailable, 1, 0},
+		{"400 unknown code", status(400, `{"error":"strange"}`), counterfoil.ReasonInvalidRequest, 1, 0},
+		{"401 without a body", status(401, ""), counterfoil.ReasonInvalidClient, 1, 0},
+		{"400 unauthorized_client", status(400, `{"error":"unauthorized_client"}`), counterfoil.ReasonInvalidClient, 1, 0},
+		{"400 invalid_scope", status(400, `{"error":"invalid_scope"}`), counterfoil.ReasonInvalidScope, 1, 0},
+		{"400 unsupported_grant_type", status(400, `{"error":"unsupported_grant_type"}`), counterfoil.ReasonUnsupportedGrantType, 1, 0},
+		{"404", status(404, "not here"), counterfoil.ReasonBadResponse, 1, 0},
+		{"403 with a page", status(403, "<html>"), counterfoil.ReasonBadResponse, 1, 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -298,10 +298,10 @@ func TestSecretIsAwayForAWhile(t *testing.T) {
 		err  error
 		want counterfoil.Class
 	}{
-		"time":    {fmt.Errorf("vault: %w", context.DeadlineExceeded), counterfoil.Transient},
-		"network": {fmt.Errorf("vault: %w", &net.OpError{Op: "dial", Err: errors.New("refused")}), counterfoil.Transient},
-		"told":    {fmt.Errorf("vault: %w", &counterfoil.Error{Reason: counterfoil.Unavailable}), counterfoil.Transient},
-		"denied":  {errors.New("no policy allows it"), counterfoil.Refused},
+		"time":    {fmt.Errorf("vault: %w", context.DeadlineExceeded), counterfoil.ClassTransient},
+		"network": {fmt.Errorf("vault: %w", &net.OpError{Op: "dial", Err: errors.New("refused")}), counterfoil.ClassTransient},
+		"told":    {fmt.Errorf("vault: %w", &counterfoil.Error{Reason: counterfoil.ReasonUnavailable}), counterfoil.ClassTransient},
+		"denied":  {errors.New("no policy allows it"), counterfoil.ClassRefused},
 	} {
 		w := newWorld(t)
 		c := w.config("oauth2")
@@ -319,7 +319,7 @@ func TestSecretFuncFails(t *testing.T) {
 	c.ClientSecret = func(context.Context) (counterfoil.Secret, error) { return "", errors.New("vault sealed") }
 	s := w.source(c)
 	e := w.fails(s)
-	equal(t, "reason", e.Reason, counterfoil.CredentialsMissing)
+	equal(t, "reason", e.Reason, counterfoil.ReasonCredentialsMissing)
 	equal(t, "text", e.Error(), "the client secret cannot be read from where Config.ClientSecret says: vault sealed")
 	for range 100 {
 		w.fails(s)
@@ -329,7 +329,7 @@ func TestSecretFuncFails(t *testing.T) {
 	w.fails(s)
 	equal(t, "events a second later", len(w.seenEvents()), 2)
 	c.ClientSecret, c.APIKey = client.Static(theSecret), client.Static("")
-	equal(t, "reason", w.fails(w.source(c)).Reason, counterfoil.APIKeyMissing)
+	equal(t, "reason", w.fails(w.source(c)).Reason, counterfoil.ReasonAPIKeyMissing)
 	equal(t, "token requests", w.asked(), 0)
 }
 
@@ -342,7 +342,7 @@ func TestErrorCodeThatIsTheSecret(t *testing.T) {
 	c.ClientSecret = client.Static("hunter2")
 	e := w.fails(w.source(c))
 	equal(t, "code", e.Code, "")
-	equal(t, "reason", e.Reason, counterfoil.BadResponse)
+	equal(t, "reason", e.Reason, counterfoil.ReasonBadResponse)
 }
 
 // A transport whose error shows the request does not get it into ours.
@@ -357,7 +357,7 @@ func TestTransportErrorThatShowsTheRequest(t *testing.T) {
 		s := w.source(c)
 		w.turning(time.Second, func() {
 			e := w.fails(s)
-			equal(t, "reason", e.Reason, counterfoil.Unavailable)
+			equal(t, "reason", e.Reason, counterfoil.ReasonUnavailable)
 			noSecrets(t, fmt.Sprintf("%v %+v %#v %v", e, e, e, e.Err))
 		})
 		noSecrets(t, fmt.Sprintf("%+v", w.seenEvents()))

@@ -176,8 +176,8 @@ func TestDirOfProcessesWithOtherClocks(t *testing.T) {
 		policy provider.Policy
 		most   int
 	}{
-		{"independent tokens", provider.Independent, 4},
-		{"a new token ends the old one", provider.Replace, 2 * 12},
+		{"independent tokens", provider.PolicyIndependent, 4},
+		{"a new token ends the old one", provider.PolicyReplace, 2 * 12},
 	} {
 		for _, step := range []time.Duration{2 * time.Hour, -2 * time.Hour, time.Second, -time.Second} {
 			t.Run(fmt.Sprint(row.name, ", clock set by ", step), func(t *testing.T) { otherClocks(t, row.policy, step, row.most) })
@@ -199,7 +199,7 @@ func otherClocks(t *testing.T, policy provider.Policy, step time.Duration, most 
 	m.calling(func(rw http.ResponseWriter, r seen, _ int) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if policy == provider.Replace && r.Header.Get("Authorization") != fmt.Sprint("Bearer token-", len(m.world.tokens)) {
+		if policy == provider.PolicyReplace && r.Header.Get("Authorization") != fmt.Sprint("Bearer token-", len(m.world.tokens)) {
 			rw.WriteHeader(401)
 		}
 	})

@@ -185,7 +185,7 @@ func (t *Transport) recoverFrom401(ctx context.Context, resp *http.Response, h *
 
 // retried is the event of a call that is repeated after wait.
 func retried(method string, n int, resp *http.Response, err error, wait time.Duration) counterfoil.Event {
-	e := counterfoil.Event{Type: counterfoil.EventCallRetried, Reason: counterfoil.Unavailable, Attempt: n + 1}
+	e := counterfoil.Event{Type: counterfoil.EventCallRetried, Reason: counterfoil.ReasonUnavailable, Attempt: n + 1}
 	switch {
 	case err != nil:
 		e.Detail = fmt.Sprintf("%s: no answer, again in %s", method, wait.Round(time.Millisecond))
@@ -195,11 +195,11 @@ func retried(method string, n int, resp *http.Response, err error, wait time.Dur
 	}
 	switch e.Status {
 	case http.StatusUnauthorized:
-		e.Reason = counterfoil.TokenInvalid
+		e.Reason = counterfoil.ReasonTokenInvalid
 	case http.StatusTooManyRequests:
-		e.Reason = counterfoil.RateLimited
+		e.Reason = counterfoil.ReasonRateLimited
 	case http.StatusInternalServerError:
-		e.Reason = counterfoil.ServerError
+		e.Reason = counterfoil.ReasonServerError
 	}
 	return e
 }
@@ -209,19 +209,19 @@ func (t *Transport) callable(u *url.URL) error {
 	s := t.Source
 	switch {
 	case s == nil:
-		return &counterfoil.Error{Reason: counterfoil.InvalidRequest, Message: "client: a Transport needs a Source"}
+		return &counterfoil.Error{Reason: counterfoil.ReasonInvalidRequest, Message: "client: a Transport needs a Source"}
 	case s.calls.url == nil:
 		return &counterfoil.Error{
-			Reason:  counterfoil.InvalidRequest,
+			Reason:  counterfoil.ReasonInvalidRequest,
 			Message: "client: a Transport needs a Source that has an API: give " + s.cfg.field("APIURL"),
 		}
 	case u.Scheme != "https":
-		return &counterfoil.Error{Reason: counterfoil.InvalidRequest,
+		return &counterfoil.Error{Reason: counterfoil.ReasonInvalidRequest,
 			Message: fmt.Sprintf("client: a request to %s by %q is refused: use https, tokens are sent over nothing else",
 				u.Host, u.Scheme)}
 	case t.Base != nil && len(s.cfg.Pins) > 0:
 		return &counterfoil.Error{
-			Reason:  counterfoil.InvalidRequest,
+			Reason:  counterfoil.ReasonInvalidRequest,
 			Message: "client: Transport.Base does not support " + s.cfg.field("Pins") + ": leave one of them out",
 		}
 	}

@@ -328,7 +328,7 @@ func TestRequestsPerMinute(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	if err := <-left; counterfoilReason(err) != counterfoil.RateLimited || !errors.Is(err, context.Canceled) {
+	if err := <-left; counterfoilReason(err) != counterfoil.ReasonRateLimited || !errors.Is(err, context.Canceled) {
 		t.Errorf("a waiter that leaves got %v", err)
 	}
 	var all sync.WaitGroup
@@ -390,7 +390,7 @@ func TestTransportOrigin(t *testing.T) {
 			}
 			sent = nil
 			for _, url := range []string{"http://api.example/v1/graphql", "http://api.example:443/", "http://evil.example/", "HTTP://api.example/", "ftp://api.example/"} {
-				if reason := counterfoilReason(to(url)); reason != counterfoil.InvalidRequest {
+				if reason := counterfoilReason(to(url)); reason != counterfoil.ReasonInvalidRequest {
 					t.Errorf("%s: got %q, want it refused", url, reason)
 				}
 			}

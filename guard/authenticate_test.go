@@ -99,7 +99,7 @@ func TestAuthenticateSendsTheNonce(t *testing.T) {
 	token := r.keyBound()
 	_, err := r.guard.Authenticate(r.prove(r.call(token), token, nil))
 	refusal, ok := errors.AsType[*guard.Refusal](err)
-	if !ok || refusal.Reason != counterfoil.TokenProofNonce {
+	if !ok || refusal.Reason != counterfoil.ReasonTokenProofNonce {
 		t.Fatalf("got %v", err)
 	}
 	w := httptest.NewRecorder()
@@ -125,10 +125,10 @@ func TestRequireScope(t *testing.T) {
 		reason      counterfoil.Reason
 	}{
 		{"both", "orders:read orders:write other", r.guard.Handler, 200, ""},
-		{"one", "orders:read", r.guard.Handler, 403, counterfoil.ScopeInsufficient},
-		{"none", "", r.guard.Handler, 403, counterfoil.ScopeInsufficient},
-		{"no guard before it", "orders:read orders:write", func(h http.Handler) http.Handler { return h }, 401, counterfoil.TokenMissing},
-		{"another guard before it", "orders:read orders:write", elsewhere.guard.Handler, 401, counterfoil.TokenMissing},
+		{"one", "orders:read", r.guard.Handler, 403, counterfoil.ReasonScopeInsufficient},
+		{"none", "", r.guard.Handler, 403, counterfoil.ReasonScopeInsufficient},
+		{"no guard before it", "orders:read orders:write", func(h http.Handler) http.Handler { return h }, 401, counterfoil.ReasonTokenMissing},
+		{"another guard before it", "orders:read orders:write", elsewhere.guard.Handler, 401, counterfoil.ReasonTokenMissing},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r.mu.Lock()
@@ -172,13 +172,13 @@ func TestLiveness(t *testing.T) {
 	}{
 		{"none", nil, ""},
 		{"all in force", []error{nil, nil}, ""},
-		{"revoked", []error{nil, &counterfoil.Error{Reason: counterfoil.TokenRevoked}}, counterfoil.TokenRevoked},
-		{"replaced", []error{&counterfoil.Error{Reason: counterfoil.TokenReplaced}, failed}, counterfoil.TokenReplaced},
-		{"ended, nobody knows how", []error{&counterfoil.Error{Reason: counterfoil.TokenInvalid}}, counterfoil.TokenRevoked},
-		{"wrapped", []error{errors.Join(&counterfoil.Error{Reason: counterfoil.TokenReplaced})}, counterfoil.TokenReplaced},
-		{"a failure", []error{failed, &counterfoil.Error{Reason: counterfoil.TokenRevoked}}, counterfoil.Unavailable},
-		{"stale", []error{&counterfoil.Error{Reason: counterfoil.Unavailable}}, counterfoil.Unavailable},
-		{"a reason that is no guard's", []error{&counterfoil.Error{Reason: counterfoil.InvalidClient}}, counterfoil.Unavailable},
+		{"revoked", []error{nil, &counterfoil.Error{Reason: counterfoil.ReasonTokenRevoked}}, counterfoil.ReasonTokenRevoked},
+		{"replaced", []error{&counterfoil.Error{Reason: counterfoil.ReasonTokenReplaced}, failed}, counterfoil.ReasonTokenReplaced},
+		{"ended, nobody knows how", []error{&counterfoil.Error{Reason: counterfoil.ReasonTokenInvalid}}, counterfoil.ReasonTokenRevoked},
+		{"wrapped", []error{errors.Join(&counterfoil.Error{Reason: counterfoil.ReasonTokenReplaced})}, counterfoil.ReasonTokenReplaced},
+		{"a failure", []error{failed, &counterfoil.Error{Reason: counterfoil.ReasonTokenRevoked}}, counterfoil.ReasonUnavailable},
+		{"stale", []error{&counterfoil.Error{Reason: counterfoil.ReasonUnavailable}}, counterfoil.ReasonUnavailable},
+		{"a reason that is no guard's", []error{&counterfoil.Error{Reason: counterfoil.ReasonInvalidClient}}, counterfoil.ReasonUnavailable},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var sources []guard.Liveness
@@ -226,7 +226,7 @@ func TestRefusalSaysWhy(t *testing.T) {
 // A Liveness that says itself that it knows nothing has logged that: calls are
 // refused without a line for each. All that is not its answer is logged.
 func TestLivenessThatFailsIsLogged(t *testing.T) {
-	away := &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "the feed is stale"}
+	away := &counterfoil.Error{Reason: counterfoil.ReasonUnavailable, Message: "the feed is stale"}
 	for _, tt := range []struct {
 		name   string
 		err    error
@@ -234,13 +234,13 @@ func TestLivenessThatFailsIsLogged(t *testing.T) {
 	}{
 		{"its own answer", away, false},
 		{"wrapped", fmt.Errorf("ask: %w", away), true},
-		{"a reason that is no guard's", &counterfoil.Error{Reason: counterfoil.InvalidClient}, true},
+		{"a reason that is no guard's", &counterfoil.Error{Reason: counterfoil.ReasonInvalidClient}, true},
 	} {
 		var log bytes.Buffer
 		r := newRigFor(t, must(provider.Builtin("oauth2")), dialects()["oauth2"], func(c *guard.Config) {
 			c.Liveness, c.Logger = says{tt.err}, slog.New(slog.NewTextHandler(&log, nil))
 		})
-		if got := r.reason(r.token(nil)); got != counterfoil.Unavailable {
+		if got := r.reason(r.token(nil)); got != counterfoil.ReasonUnavailable {
 			t.Errorf("%s: %q", tt.name, got)
 		}
 		if logged := log.Len() > 0; logged != tt.logged {

@@ -47,7 +47,7 @@ func bindingOf(members map[string]any) (*binding, counterfoil.Reason) {
 	}
 	confirmation, ok := value.(map[string]any)
 	if !ok {
-		return nil, counterfoil.TokenMalformed
+		return nil, counterfoil.ReasonTokenMalformed
 	}
 	b := &binding{}
 	for name, field := range map[string]*string{"x5t#S256": &b.certificate, "jkt": &b.key} {
@@ -56,11 +56,11 @@ func bindingOf(members map[string]any) (*binding, counterfoil.Reason) {
 			continue
 		}
 		if *field, _ = value.(string); *field == "" {
-			return nil, counterfoil.TokenMalformed
+			return nil, counterfoil.ReasonTokenMalformed
 		}
 	}
 	if *b == (binding{}) {
-		return nil, counterfoil.TokenInvalid
+		return nil, counterfoil.ReasonTokenInvalid
 	}
 	return b, ""
 }
@@ -118,17 +118,17 @@ func (g *Guard) holder(answer http.Header, r *http.Request, v *verified, s *sent
 		// The token is not bound to a key, so its scheme is another one, which
 		// the challenge names.
 		s.proved = false
-		return g.deny(counterfoil.TokenMissing, "the scheme DPoP with a token that is bound to no key")
+		return g.deny(counterfoil.ReasonTokenMissing, "the scheme DPoP with a token that is bound to no key")
 	}
 	if b.certificate != "" {
 		cert, err := g.prover.peer.Certificate(r)
 		switch {
 		case err != nil:
-			return g.deny(counterfoil.TokenCertificate, err.Error())
+			return g.deny(counterfoil.ReasonTokenCertificate, err.Error())
 		case cert == nil:
-			return g.deny(counterfoil.TokenCertificate, "the connection has no client certificate")
+			return g.deny(counterfoil.ReasonTokenCertificate, "the connection has no client certificate")
 		case jose.CertificateThumbprint(cert) != b.certificate:
-			return g.deny(counterfoil.TokenCertificate, "another client certificate")
+			return g.deny(counterfoil.ReasonTokenCertificate, "another client certificate")
 		}
 	}
 	switch {
@@ -165,7 +165,7 @@ func (g *Guard) proof(answer http.Header, r *http.Request, v *verified, s *sent)
 	}
 	switch {
 	case errors.Is(err, dpop.ErrUseNonce):
-		return &Refusal{Reason: counterfoil.TokenProofNonce, header: g.tokenHeader, code: codeNonce}
+		return &Refusal{Reason: counterfoil.ReasonTokenProofNonce, header: g.tokenHeader, code: codeNonce}
 	case err != nil:
 		return g.unproved(codeProof, err.Error())
 	case !p.seen.FirstOf(v.principal.ClientID, proof):
@@ -205,7 +205,7 @@ func (p *prover) target(r *http.Request) (string, bool) {
 
 // unproved refuses a call whose sender did not prove to hold the token's key.
 func (g *Guard) unproved(code, detail string) *Refusal {
-	return &Refusal{Reason: counterfoil.TokenProof, header: g.tokenHeader, code: code, detail: detail}
+	return &Refusal{Reason: counterfoil.ReasonTokenProof, header: g.tokenHeader, code: code, detail: detail}
 }
 
 // challenged returns the shape of a refusal with the challenge that the sender of

@@ -78,7 +78,7 @@ func TestTokensBoundToAKey(t *testing.T) {
 				t.Errorf("%+v", s)
 			}
 			a := r.send(r.call(token))
-			r.refused(a, counterfoil.TokenProof, token)
+			r.refused(a, counterfoil.ReasonTokenProof, token)
 			if got := a.header.Get("WWW-Authenticate"); got != codeOfNoUse {
 				t.Errorf("challenge %q", got)
 			}
@@ -104,7 +104,7 @@ func TestProofInADialectWithoutSchemes(t *testing.T) {
 		t.Errorf("%d, event %+v", a.status, a.event)
 	}
 	a := r.send(call(token))
-	r.refused(a, counterfoil.TokenProof, token)
+	r.refused(a, counterfoil.ReasonTokenProof, token)
 	if a.status != 422 || a.body != `["bad X-Ticket"]` || a.header.Get("WWW-Authenticate") != codeOfNoUse {
 		t.Errorf("%d %q %v", a.status, a.body, a.header)
 	}
@@ -140,7 +140,7 @@ func TestProofsThatAreRefused(t *testing.T) {
 			req := r.prove(r.call(token), token, nil)
 			tt.change(req)
 			a := r.send(req)
-			r.refused(a, counterfoil.TokenProof, token, req.Header.Get("DPoP"))
+			r.refused(a, counterfoil.ReasonTokenProof, token, req.Header.Get("DPoP"))
 			if want := `DPoP error="invalid_dpop_proof", algs="ES256 RS256 PS256 EdDSA"`; a.status != 401 || a.header.Get("WWW-Authenticate") != want || a.body != `{"error":"invalid_token"}` {
 				t.Errorf("%d %q %q", a.status, a.header.Get("WWW-Authenticate"), a.body)
 			}
@@ -163,7 +163,7 @@ func TestAProofIsTakenOnce(t *testing.T) {
 	}
 	for _, turn := range []time.Duration{0, 59 * time.Second, 2 * time.Second} {
 		r.clock.Turn(turn)
-		r.refused(r.send(req.Clone(t.Context())), counterfoil.TokenProof)
+		r.refused(r.send(req.Clone(t.Context())), counterfoil.ReasonTokenProof)
 	}
 }
 
@@ -172,7 +172,7 @@ func TestRoomForProofsIsBounded(t *testing.T) {
 	r := newRigFor(t, must(provider.Builtin("oauth2")), dialects()["oauth2"], func(c *guard.Config) { c.MaxProofs = 4 })
 	token := r.keyBound()
 	for i := range 4 {
-		r.refused(r.send(r.prove(r.call(token), token, members{"htm": "PUT"})), counterfoil.TokenProof)
+		r.refused(r.send(r.prove(r.call(token), token, members{"htm": "PUT"})), counterfoil.ReasonTokenProof)
 		if a := r.send(r.prove(r.call(token), token, nil)); (a.status == 200) != (i < 2) {
 			t.Fatalf("proof %d: %d, %+v", i, a.status, a.event)
 		}
@@ -190,7 +190,7 @@ func TestUnboundTokenWithAProof(t *testing.T) {
 	r := newRig(t, "oauth2")
 	token := r.token(nil)
 	a := r.send(r.prove(r.call(token), token, nil))
-	r.refused(a, counterfoil.TokenMissing, token)
+	r.refused(a, counterfoil.ReasonTokenMissing, token)
 	if a.header.Get("WWW-Authenticate") != "Bearer" {
 		t.Errorf("challenge %q", a.header.Get("WWW-Authenticate"))
 	}
@@ -211,9 +211,9 @@ func TestChallengesOfTheScheme(t *testing.T) {
 		reason counterfoil.Reason
 		want   string
 	}{
-		"expired": {func(_, c members) { c["exp"] = start.Unix() - 60 }, counterfoil.TokenExpired,
+		"expired": {func(_, c members) { c["exp"] = start.Unix() - 60 }, counterfoil.ReasonTokenExpired,
 			`DPoP error="invalid_token", error_description="The access token expired", ` + algs},
-		"unknown key": {func(h, _ members) { h["kid"] = "k2" }, counterfoil.TokenKeyUnknown, `DPoP error="invalid_token", ` + algs},
+		"unknown key": {func(h, _ members) { h["kid"] = "k2" }, counterfoil.ReasonTokenKeyUnknown, `DPoP error="invalid_token", ` + algs},
 	} {
 		t.Run(name, func(t *testing.T) {
 			token := r.token(func(h, c members) { c["cnf"] = jkt; tt.change(h, c) })
@@ -243,18 +243,18 @@ func TestConfirmations(t *testing.T) {
 		value any
 		want  counterfoil.Reason
 	}{
-		"no object":                  {"x", counterfoil.TokenMalformed},
-		"null":                       {json.RawMessage("null"), counterfoil.TokenMalformed},
-		"empty":                      {members{}, counterfoil.TokenInvalid},
-		"another kind":               {members{"kid": "k1"}, counterfoil.TokenInvalid},
-		"a whole key":                {members{"jwk": json.RawMessage(josetest.JWK(ecOther().Public()))}, counterfoil.TokenInvalid},
-		"jkt is a number":            {members{"jkt": 1}, counterfoil.TokenMalformed},
-		"jkt is empty":               {members{"jkt": ""}, counterfoil.TokenMalformed},
-		"x5t is an array":            {members{"x5t#S256": []string{"x"}}, counterfoil.TokenMalformed},
+		"no object":                  {"x", counterfoil.ReasonTokenMalformed},
+		"null":                       {json.RawMessage("null"), counterfoil.ReasonTokenMalformed},
+		"empty":                      {members{}, counterfoil.ReasonTokenInvalid},
+		"another kind":               {members{"kid": "k1"}, counterfoil.ReasonTokenInvalid},
+		"a whole key":                {members{"jwk": json.RawMessage(josetest.JWK(ecOther().Public()))}, counterfoil.ReasonTokenInvalid},
+		"jkt is a number":            {members{"jkt": 1}, counterfoil.ReasonTokenMalformed},
+		"jkt is empty":               {members{"jkt": ""}, counterfoil.ReasonTokenMalformed},
+		"x5t is an array":            {members{"x5t#S256": []string{"x"}}, counterfoil.ReasonTokenMalformed},
 		"a key, and another kind":    {members{"jkt": jkt, "kid": "k1"}, ""},
-		"a key, and a certificate":   {members{"jkt": jkt, "x5t#S256": strings.Repeat("A", 43)}, counterfoil.TokenCertificate},
-		"the thumbprint of nothing":  {members{"jkt": strings.Repeat("A", 43)}, counterfoil.TokenProof},
-		"the thumbprint with a tail": {members{"jkt": jkt + "="}, counterfoil.TokenProof},
+		"a key, and a certificate":   {members{"jkt": jkt, "x5t#S256": strings.Repeat("A", 43)}, counterfoil.ReasonTokenCertificate},
+		"the thumbprint of nothing":  {members{"jkt": strings.Repeat("A", 43)}, counterfoil.ReasonTokenProof},
+		"the thumbprint with a tail": {members{"jkt": jkt + "="}, counterfoil.ReasonTokenProof},
 	} {
 		t.Run(name, func(t *testing.T) {
 			token := r.boundTo(tt.value)
@@ -279,7 +279,7 @@ func TestNoncesOfTheGuard(t *testing.T) {
 	token := r.keyBound()
 
 	a := r.send(r.prove(r.call(token), token, nil))
-	r.refused(a, counterfoil.TokenProofNonce, token)
+	r.refused(a, counterfoil.ReasonTokenProofNonce, token)
 	nonce := a.header.Get("DPoP-Nonce")
 	if want := `DPoP error="use_dpop_nonce", algs="ES256 RS256 PS256 EdDSA"`; nonce == "" || a.header.Get("WWW-Authenticate") != want || a.status != 401 {
 		t.Fatalf("%d %v", a.status, a.header)
@@ -290,8 +290,8 @@ func TestNoncesOfTheGuard(t *testing.T) {
 			t.Errorf("%s: %d, %+v, %v", name, a.status, a.event, a.header)
 		}
 	}
-	stranger.refused(stranger.send(stranger.prove(stranger.call(token), token, with)), counterfoil.TokenProofNonce)
-	r.refused(r.send(r.prove(r.call(token), token, members{"nonce": "guessed"})), counterfoil.TokenProofNonce)
+	stranger.refused(stranger.send(stranger.prove(stranger.call(token), token, with)), counterfoil.ReasonTokenProofNonce)
+	r.refused(r.send(r.prove(r.call(token), token, members{"nonce": "guessed"})), counterfoil.ReasonTokenProofNonce)
 
 	r.clock.Turn(5 * time.Minute) // the next nonce, while the last one is valid
 	a = r.send(r.prove(r.call(token), token, with))
@@ -300,7 +300,7 @@ func TestNoncesOfTheGuard(t *testing.T) {
 		t.Errorf("%d, %v", a.status, a.header)
 	}
 	r.clock.Turn(5 * time.Minute)
-	r.refused(r.send(r.prove(r.call(token), token, with)), counterfoil.TokenProofNonce)
+	r.refused(r.send(r.prove(r.call(token), token, with)), counterfoil.ReasonTokenProofNonce)
 	if a := r.send(r.prove(r.call(token), token, members{"nonce": next})); a.status != 200 {
 		t.Errorf("%d, %+v", a.status, a.event)
 	}
@@ -400,7 +400,7 @@ func TestTokensBoundToACertificate(t *testing.T) {
 				if got := send(token, others); got == 200 {
 					t.Errorf("call %d with another certificate: %d", i, got)
 				}
-				r.refused(r.send(r.call(token)), counterfoil.TokenCertificate, token)
+				r.refused(r.send(r.call(token)), counterfoil.ReasonTokenCertificate, token)
 			}
 			if got := send(r.token(nil), others); got != 200 {
 				t.Errorf("a bearer token with some certificate: %d", got)
@@ -414,7 +414,7 @@ func TestTokenBoundToKeyAndCertificate(t *testing.T) {
 	mine := certificate("mine")
 	r := newRig(t, "oauth2")
 	token := r.boundTo(members{"jkt": josetest.Thumbprint(ecOther().Public()), "x5t#S256": jose.CertificateThumbprint(mine.Leaf)})
-	r.refused(r.send(r.prove(r.call(token), token, nil)), counterfoil.TokenCertificate)
+	r.refused(r.send(r.prove(r.call(token), token, nil)), counterfoil.ReasonTokenCertificate)
 	for _, proved := range []bool{true, false} {
 		req := r.call(token)
 		if proved {
@@ -444,11 +444,11 @@ func TestForwardedCertificates(t *testing.T) {
 		{"RFC 9440", loopback, "", []string{":" + der + ":"}, others, ""},
 		{"nginx", loopback, "pem-escaped", []string{text}, others, ""},
 		{"HAProxy", loopback, "der-base64", []string{der}, others, ""},
-		{"another's", loopback, "", []string{":" + base64.StdEncoding.EncodeToString(others.Leaf.Raw) + ":"}, mine, counterfoil.TokenCertificate},
-		{"none", loopback, "", nil, mine, counterfoil.TokenCertificate},
-		{"twice", loopback, "", []string{":" + der + ":", ":" + der + ":"}, mine, counterfoil.TokenCertificate},
-		{"garbage", loopback, "", []string{"x"}, mine, counterfoil.TokenCertificate},
-		{"of somebody else than the proxy", elsewhere, "", []string{":" + der + ":"}, others, counterfoil.TokenCertificate},
+		{"another's", loopback, "", []string{":" + base64.StdEncoding.EncodeToString(others.Leaf.Raw) + ":"}, mine, counterfoil.ReasonTokenCertificate},
+		{"none", loopback, "", nil, mine, counterfoil.ReasonTokenCertificate},
+		{"twice", loopback, "", []string{":" + der + ":", ":" + der + ":"}, mine, counterfoil.ReasonTokenCertificate},
+		{"garbage", loopback, "", []string{"x"}, mine, counterfoil.ReasonTokenCertificate},
+		{"of somebody else than the proxy", elsewhere, "", []string{":" + der + ":"}, others, counterfoil.ReasonTokenCertificate},
 		{"the connection's own", elsewhere, "", []string{"x"}, mine, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -540,9 +540,9 @@ func TestSeveralAlgorithms(t *testing.T) {
 		{jose.ES256, "es", "", ""},
 		{jose.RS256, "rs", "", ""},
 		{jose.PS256, "ps", "", ""},
-		{jose.PS256, "rs", counterfoil.TokenAlgorithm, ""},
-		{jose.RS256, "ps", counterfoil.TokenAlgorithm, ""},
-		{jose.RS256, "es", counterfoil.TokenAlgorithm, counterfoil.TokenSignature},
+		{jose.PS256, "rs", counterfoil.ReasonTokenAlgorithm, ""},
+		{jose.RS256, "ps", counterfoil.ReasonTokenAlgorithm, ""},
+		{jose.RS256, "es", counterfoil.ReasonTokenAlgorithm, counterfoil.ReasonTokenSignature},
 	} {
 		token := sign(tt.algorithm, tt.kid)
 		for name, keys := range sources {
@@ -553,7 +553,7 @@ func TestSeveralAlgorithms(t *testing.T) {
 		if got := reason(open, several, token); got != tt.open {
 			t.Errorf("%s with the key %s of a silent set: %q, want %q", tt.algorithm, tt.kid, got, tt.open)
 		}
-		if got := reason(open, "extends: oauth2\nname: several\n", token); (got == counterfoil.TokenAlgorithm) != (tt.algorithm != jose.ES256) {
+		if got := reason(open, "extends: oauth2\nname: several\n", token); (got == counterfoil.ReasonTokenAlgorithm) != (tt.algorithm != jose.ES256) {
 			t.Errorf("%s where only ES256 is described: %q", tt.algorithm, got)
 		}
 	}
@@ -582,7 +582,7 @@ func TestAlgorithmOfAKeyChanges(t *testing.T) {
 	}
 	pub.serve(set(jose.PS256))
 	pub.turn(5 * time.Minute)
-	if got := r.reason(token); got != counterfoil.TokenAlgorithm {
+	if got := r.reason(token); got != counterfoil.ReasonTokenAlgorithm {
 		t.Errorf("%q", got)
 	}
 }

@@ -61,16 +61,17 @@ func (f *Refusal) Write(w http.ResponseWriter) {
 // reasons are all reasons of refused calls, by the header concerned.
 var reasons = map[provider.HeaderSource][]counterfoil.Reason{
 	provider.HeaderFromToken: {
-		counterfoil.TokenMissing, counterfoil.TokenInvalid, counterfoil.TokenRepeated, counterfoil.TokenMalformed,
-		counterfoil.TokenAlgorithm, counterfoil.TokenKeyUnknown, counterfoil.TokenSignature,
-		counterfoil.TokenIssuer, counterfoil.TokenAudience,
-		counterfoil.TokenUse, counterfoil.TokenExpired, counterfoil.TokenNotYetValid, counterfoil.TokenReplaced,
-		counterfoil.TokenRevoked, counterfoil.TokenCertificate, counterfoil.TokenProof, counterfoil.TokenProofNonce,
-		counterfoil.ScopeInsufficient, counterfoil.Unavailable,
+		counterfoil.ReasonTokenMissing, counterfoil.ReasonTokenInvalid, counterfoil.ReasonTokenRepeated, counterfoil.ReasonTokenMalformed,
+		counterfoil.ReasonTokenAlgorithm, counterfoil.ReasonTokenKeyUnknown, counterfoil.ReasonTokenSignature,
+		counterfoil.ReasonTokenIssuer, counterfoil.ReasonTokenAudience,
+		counterfoil.ReasonTokenUse, counterfoil.ReasonTokenExpired, counterfoil.ReasonTokenNotYetValid, counterfoil.ReasonTokenReplaced,
+		counterfoil.ReasonTokenRevoked, counterfoil.ReasonTokenCertificate, counterfoil.ReasonTokenProof, counterfoil.ReasonTokenProofNonce,
+		counterfoil.ReasonScopeInsufficient, counterfoil.ReasonUnavailable,
 	},
-	provider.HeaderFromAPIKey: {counterfoil.APIKeyMissing, counterfoil.APIKeyInvalid, counterfoil.Unavailable},
-	provider.HeaderFromTenant: {counterfoil.TenantMissing, counterfoil.TenantDenied, counterfoil.HeaderInvalid, counterfoil.Unavailable},
-	"":                        {counterfoil.HeaderMissing, counterfoil.HeaderInvalid},
+	provider.HeaderFromAPIKey: {counterfoil.ReasonAPIKeyMissing, counterfoil.ReasonAPIKeyInvalid, counterfoil.ReasonUnavailable},
+	provider.HeaderFromTenant: {counterfoil.ReasonTenantMissing, counterfoil.ReasonTenantDenied,
+		counterfoil.ReasonHeaderInvalid, counterfoil.ReasonUnavailable},
+	"":                        {counterfoil.ReasonHeaderMissing, counterfoil.ReasonHeaderInvalid},
 }
 
 // shapes are the answers, ready to send, by reason and header.
@@ -85,7 +86,7 @@ func shapesOf(api *provider.API) shapes {
 	all := shapes{}
 	for _, h := range api.Headers {
 		for _, r := range reasons[h.From] {
-			all[shape{r, h.Name}] = api.Refusal(r).Fill(provider.Details{Header: h.Name, Scopes: api.Scopes})
+			all[shape{r, h.Name}] = api.Refusal(r).Fill(provider.RefusalParams{Header: h.Name, Scopes: api.Scopes})
 		}
 	}
 	return all

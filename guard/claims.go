@@ -136,7 +136,7 @@ func (c *claims) read(typ string, members map[string]any) (*verified, counterfoi
 	}
 	v.bound = bound
 	if c.typ != "" && !strings.EqualFold(mediatype.OfJWT(typ), c.typ) {
-		return v, counterfoil.TokenUse, "header typ"
+		return v, counterfoil.ReasonTokenUse, "header typ"
 	}
 	return v, "", ""
 }
@@ -147,12 +147,12 @@ func (c *claims) claim(k *check, value any, v *verified, p *counterfoil.Principa
 	switch k.from {
 	case provider.FromIssuer:
 		if value != any(c.issuer) {
-			return counterfoil.TokenIssuer
+			return counterfoil.ReasonTokenIssuer
 		}
 	case provider.FromAudience:
 		list, _ := texts(value)
 		if !slices.ContainsFunc(list, func(a string) bool { return slices.Contains(c.audience, a) }) {
-			return counterfoil.TokenAudience
+			return counterfoil.ReasonTokenAudience
 		}
 	case provider.FromClientID:
 		id, _ := value.(string)
@@ -181,11 +181,11 @@ func (c *claims) claim(k *check, value any, v *verified, p *counterfoil.Principa
 		_, ok = value.(map[string]any)
 	default:
 		if value != k.value {
-			return counterfoil.TokenUse
+			return counterfoil.ReasonTokenUse
 		}
 	}
 	if !ok {
-		return counterfoil.TokenMalformed
+		return counterfoil.ReasonTokenMalformed
 	}
 	return ""
 }

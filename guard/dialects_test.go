@@ -57,57 +57,57 @@ func TestRefusalsAreTheProviders(t *testing.T) {
 		rig.registry.change(func(g *registry) { g.dead["token-1"] = true })
 	}
 	for _, tt := range []want{
-		{"ahotu", "no token", drop("Authorization"), 401, plain, graphql401, counterfoil.TokenMissing},
-		{"ahotu", "bad token", set("Authorization", "Bearer abc"), 401, invalid, graphql401, counterfoil.TokenMalformed},
-		{"ahotu", "expired token", late, 401, invalid, graphql401, counterfoil.TokenExpired},
-		{"ahotu", "scope too small", claim("scope", "events:drafts"), 403, `Bearer error="insufficient_scope", scope="events:read"`, graphql403, counterfoil.ScopeInsufficient},
-		{"ahotu", "ID token", claim("token_use", "id"), 401, invalid, graphql401, counterfoil.TokenUse},
-		{"ahotu", "keys unavailable", keysDown, 503, "", `{"errors":[{"message":"Service unavailable","extensions":{"code":"SERVICE_UNAVAILABLE"}}]}`, counterfoil.Unavailable},
+		{"ahotu", "no token", drop("Authorization"), 401, plain, graphql401, counterfoil.ReasonTokenMissing},
+		{"ahotu", "bad token", set("Authorization", "Bearer abc"), 401, invalid, graphql401, counterfoil.ReasonTokenMalformed},
+		{"ahotu", "expired token", late, 401, invalid, graphql401, counterfoil.ReasonTokenExpired},
+		{"ahotu", "scope too small", claim("scope", "events:drafts"), 403, `Bearer error="insufficient_scope", scope="events:read"`, graphql403, counterfoil.ReasonScopeInsufficient},
+		{"ahotu", "ID token", claim("token_use", "id"), 401, invalid, graphql401, counterfoil.ReasonTokenUse},
+		{"ahotu", "keys unavailable", keysDown, 503, "", `{"errors":[{"message":"Service unavailable","extensions":{"code":"SERVICE_UNAVAILABLE"}}]}`, counterfoil.ReasonUnavailable},
 
-		{"altrata", "no API key and no token", func(_ *rig, r *http.Request) { r.Header = http.Header{} }, 403, "", `{"message":"Forbidden"}`, counterfoil.APIKeyMissing},
-		{"altrata", "API key of another client", set("x-api-key", "key-of-another"), 403, "", `{"message":"Forbidden"}`, counterfoil.APIKeyInvalid},
-		{"altrata", "API key twice", twice("x-api-key", "key-1"), 403, "", `{"message":"Forbidden"}`, counterfoil.APIKeyInvalid},
-		{"altrata", "no token", drop("Authorization"), 401, plain, graphql401, counterfoil.TokenMissing},
-		{"altrata", "token of an API elsewhere", claim("aud", "wealth"), 401, invalid, graphql401, counterfoil.TokenAudience},
-		{"altrata", "replaced token", replaced, 401, invalid, graphql401, counterfoil.TokenReplaced},
-		{"altrata", "scope too small", claim("scope", ""), 403, `Bearer error="insufficient_scope", scope="profiles:read"`, graphql403, counterfoil.ScopeInsufficient},
-		{"altrata", "registry down", registryDown, 503, "", `{"message":"Service Unavailable"}`, counterfoil.Unavailable},
+		{"altrata", "no API key and no token", func(_ *rig, r *http.Request) { r.Header = http.Header{} }, 403, "", `{"message":"Forbidden"}`, counterfoil.ReasonAPIKeyMissing},
+		{"altrata", "API key of another client", set("x-api-key", "key-of-another"), 403, "", `{"message":"Forbidden"}`, counterfoil.ReasonAPIKeyInvalid},
+		{"altrata", "API key twice", twice("x-api-key", "key-1"), 403, "", `{"message":"Forbidden"}`, counterfoil.ReasonAPIKeyInvalid},
+		{"altrata", "no token", drop("Authorization"), 401, plain, graphql401, counterfoil.ReasonTokenMissing},
+		{"altrata", "token of an API elsewhere", claim("aud", "wealth"), 401, invalid, graphql401, counterfoil.ReasonTokenAudience},
+		{"altrata", "replaced token", replaced, 401, invalid, graphql401, counterfoil.ReasonTokenReplaced},
+		{"altrata", "scope too small", claim("scope", ""), 403, `Bearer error="insufficient_scope", scope="profiles:read"`, graphql403, counterfoil.ReasonScopeInsufficient},
+		{"altrata", "registry down", registryDown, 503, "", `{"message":"Service Unavailable"}`, counterfoil.ReasonUnavailable},
 
-		{"engagifii", "no token", drop("Authorization"), 401, plain, `{"error":"invalid_token","error_description":"The access token is missing"}`, counterfoil.TokenMissing},
-		{"engagifii", "bad token", set("Authorization", "Bearer abc"), 401, invalid, `{"error":"invalid_token","error_description":"The access token is invalid"}`, counterfoil.TokenMalformed},
-		{"engagifii", "expired token", late, 401, expired, `{"error":"invalid_token","error_description":"The access token expired"}`, counterfoil.TokenExpired},
-		{"engagifii", "no api-version", drop("api-version"), 400, "", `{"error":{"code":"MISSING_HEADER","message":"The header api-version is required"}}`, counterfoil.HeaderMissing},
-		{"engagifii", "other api-version", set("api-version", "2.0"), 400, "", `{"error":{"code":"INVALID_HEADER","message":"The header api-version has a value that is not supported"}}`, counterfoil.HeaderInvalid},
-		{"engagifii", "no tenant", drop("tenant-code"), 400, "", `{"error":{"code":"MISSING_TENANT","message":"Tenant code header is required"}}`, counterfoil.TenantMissing},
-		{"engagifii", "empty tenant", set("tenant-code", ""), 400, "", `{"error":{"code":"MISSING_TENANT","message":"Tenant code header is required"}}`, counterfoil.TenantMissing},
-		{"engagifii", "tenant of another", set("tenant-code", "TENANT999"), 403, "", `{"error":{"code":"TENANT_FORBIDDEN","message":"The client is not granted this tenant"}}`, counterfoil.TenantDenied},
-		{"engagifii", "tenant in another case", set("tenant-code", "tenant123"), 403, "", `{"error":{"code":"TENANT_FORBIDDEN","message":"The client is not granted this tenant"}}`, counterfoil.TenantDenied},
-		{"engagifii", "tenant twice", twice("tenant-code", "TENANT123"), 400, "", `{"error":{"code":"INVALID_HEADER","message":"The header tenant-code has a value that is not supported"}}`, counterfoil.HeaderInvalid},
-		{"engagifii", "no content type", drop("Content-Type"), 400, "", `{"error":{"code":"MISSING_HEADER","message":"The header Content-Type is required"}}`, counterfoil.HeaderMissing},
-		{"engagifii", "form type", set("Content-Type", "application/x-www-form-urlencoded"), 400, "", `{"error":{"code":"INVALID_HEADER","message":"The header Content-Type has a value that is not supported"}}`, counterfoil.HeaderInvalid},
-		{"engagifii", "two content types", twice("Content-Type", "application/json"), 400, "", `{"error":{"code":"INVALID_HEADER","message":"The header Content-Type has a value that is not supported"}}`, counterfoil.HeaderInvalid},
+		{"engagifii", "no token", drop("Authorization"), 401, plain, `{"error":"invalid_token","error_description":"The access token is missing"}`, counterfoil.ReasonTokenMissing},
+		{"engagifii", "bad token", set("Authorization", "Bearer abc"), 401, invalid, `{"error":"invalid_token","error_description":"The access token is invalid"}`, counterfoil.ReasonTokenMalformed},
+		{"engagifii", "expired token", late, 401, expired, `{"error":"invalid_token","error_description":"The access token expired"}`, counterfoil.ReasonTokenExpired},
+		{"engagifii", "no api-version", drop("api-version"), 400, "", `{"error":{"code":"MISSING_HEADER","message":"The header api-version is required"}}`, counterfoil.ReasonHeaderMissing},
+		{"engagifii", "other api-version", set("api-version", "2.0"), 400, "", `{"error":{"code":"INVALID_HEADER","message":"The header api-version has a value that is not supported"}}`, counterfoil.ReasonHeaderInvalid},
+		{"engagifii", "no tenant", drop("tenant-code"), 400, "", `{"error":{"code":"MISSING_TENANT","message":"Tenant code header is required"}}`, counterfoil.ReasonTenantMissing},
+		{"engagifii", "empty tenant", set("tenant-code", ""), 400, "", `{"error":{"code":"MISSING_TENANT","message":"Tenant code header is required"}}`, counterfoil.ReasonTenantMissing},
+		{"engagifii", "tenant of another", set("tenant-code", "TENANT999"), 403, "", `{"error":{"code":"TENANT_FORBIDDEN","message":"The client is not granted this tenant"}}`, counterfoil.ReasonTenantDenied},
+		{"engagifii", "tenant in another case", set("tenant-code", "tenant123"), 403, "", `{"error":{"code":"TENANT_FORBIDDEN","message":"The client is not granted this tenant"}}`, counterfoil.ReasonTenantDenied},
+		{"engagifii", "tenant twice", twice("tenant-code", "TENANT123"), 400, "", `{"error":{"code":"INVALID_HEADER","message":"The header tenant-code has a value that is not supported"}}`, counterfoil.ReasonHeaderInvalid},
+		{"engagifii", "no content type", drop("Content-Type"), 400, "", `{"error":{"code":"MISSING_HEADER","message":"The header Content-Type is required"}}`, counterfoil.ReasonHeaderMissing},
+		{"engagifii", "form type", set("Content-Type", "application/x-www-form-urlencoded"), 400, "", `{"error":{"code":"INVALID_HEADER","message":"The header Content-Type has a value that is not supported"}}`, counterfoil.ReasonHeaderInvalid},
+		{"engagifii", "two content types", twice("Content-Type", "application/json"), 400, "", `{"error":{"code":"INVALID_HEADER","message":"The header Content-Type has a value that is not supported"}}`, counterfoil.ReasonHeaderInvalid},
 		{"engagifii", "no content type, length unknown", func(_ *rig, r *http.Request) {
 			r.Header.Del("Content-Type")
 			r.Body, r.ContentLength = io.NopCloser(strings.NewReader("{}")), -1
-		}, 400, "", `{"error":{"code":"MISSING_HEADER","message":"The header Content-Type is required"}}`, counterfoil.HeaderMissing},
-		{"engagifii", "nothing at all: the first names the refusal", func(_ *rig, r *http.Request) { r.Header = http.Header{} }, 401, plain, `{"error":"invalid_token","error_description":"The access token is missing"}`, counterfoil.TokenMissing},
-		{"engagifii", "scope too small", claim("scope", []string{"OtherApi"}), 403, `Bearer error="insufficient_scope", scope="EventsApi"`, `{"error":"insufficient_scope","error_description":"The access token lacks a scope that is needed"}`, counterfoil.ScopeInsufficient},
-		{"engagifii", "registry down", registryDown, 503, "", `{"error":{"code":"UNAVAILABLE","message":"Try again later"}}`, counterfoil.Unavailable},
+		}, 400, "", `{"error":{"code":"MISSING_HEADER","message":"The header Content-Type is required"}}`, counterfoil.ReasonHeaderMissing},
+		{"engagifii", "nothing at all: the first names the refusal", func(_ *rig, r *http.Request) { r.Header = http.Header{} }, 401, plain, `{"error":"invalid_token","error_description":"The access token is missing"}`, counterfoil.ReasonTokenMissing},
+		{"engagifii", "scope too small", claim("scope", []string{"OtherApi"}), 403, `Bearer error="insufficient_scope", scope="EventsApi"`, `{"error":"insufficient_scope","error_description":"The access token lacks a scope that is needed"}`, counterfoil.ReasonScopeInsufficient},
+		{"engagifii", "registry down", registryDown, 503, "", `{"error":{"code":"UNAVAILABLE","message":"Try again later"}}`, counterfoil.ReasonUnavailable},
 
-		{"a55", "no token", drop("Authorization"), 401, plain, `{"error":{"code":"UNAUTHORIZED","message":"An access token is required"}}`, counterfoil.TokenMissing},
-		{"a55", "expired token", late, 401, invalid, `{"error":{"code":"UNAUTHORIZED","message":"The access token is invalid or has expired"}}`, counterfoil.TokenExpired},
-		{"a55", "scope too small", claim("scope", "other"), 403, `Bearer error="insufficient_scope", scope="wallets:read"`, `{"error":{"code":"FORBIDDEN","message":"The access token lacks a scope that is needed"}}`, counterfoil.ScopeInsufficient},
+		{"a55", "no token", drop("Authorization"), 401, plain, `{"error":{"code":"UNAUTHORIZED","message":"An access token is required"}}`, counterfoil.ReasonTokenMissing},
+		{"a55", "expired token", late, 401, invalid, `{"error":{"code":"UNAUTHORIZED","message":"The access token is invalid or has expired"}}`, counterfoil.ReasonTokenExpired},
+		{"a55", "scope too small", claim("scope", "other"), 403, `Bearer error="insufficient_scope", scope="wallets:read"`, `{"error":{"code":"FORBIDDEN","message":"The access token lacks a scope that is needed"}}`, counterfoil.ReasonScopeInsufficient},
 		{"a55", "other media type", func(_ *rig, r *http.Request) {
 			r.Header.Set("Content-Type", "application/xml")
 			r.Body, r.ContentLength = io.NopCloser(strings.NewReader("<a/>")), 4
-		}, 415, "", `{"error":{"code":"UNSUPPORTED_MEDIA_TYPE","message":"The header Content-Type must be application/json"}}`, counterfoil.HeaderInvalid},
-		{"a55", "keys unavailable", keysDown, 503, "", `{"error":{"code":"UNAVAILABLE","message":"Try again later"}}`, counterfoil.Unavailable},
+		}, 415, "", `{"error":{"code":"UNSUPPORTED_MEDIA_TYPE","message":"The header Content-Type must be application/json"}}`, counterfoil.ReasonHeaderInvalid},
+		{"a55", "keys unavailable", keysDown, 503, "", `{"error":{"code":"UNAVAILABLE","message":"Try again later"}}`, counterfoil.ReasonUnavailable},
 
-		{"oauth2", "no token", drop("Authorization"), 401, plain, "", counterfoil.TokenMissing},
-		{"oauth2", "token twice", twice("Authorization", "Bearer abc"), 401, invalid, `{"error":"invalid_token"}`, counterfoil.TokenRepeated},
-		{"oauth2", "expired token", late, 401, expired, `{"error":"invalid_token","error_description":"The access token expired"}`, counterfoil.TokenExpired},
-		{"oauth2", "not yet valid", claim("iat", start.Add(time.Minute).Unix()), 401, invalid, `{"error":"invalid_token"}`, counterfoil.TokenNotYetValid},
-		{"oauth2", "keys unavailable", keysDown, 503, "", `{"error":"temporarily_unavailable"}`, counterfoil.Unavailable},
+		{"oauth2", "no token", drop("Authorization"), 401, plain, "", counterfoil.ReasonTokenMissing},
+		{"oauth2", "token twice", twice("Authorization", "Bearer abc"), 401, invalid, `{"error":"invalid_token"}`, counterfoil.ReasonTokenRepeated},
+		{"oauth2", "expired token", late, 401, expired, `{"error":"invalid_token","error_description":"The access token expired"}`, counterfoil.ReasonTokenExpired},
+		{"oauth2", "not yet valid", claim("iat", start.Add(time.Minute).Unix()), 401, invalid, `{"error":"invalid_token"}`, counterfoil.ReasonTokenNotYetValid},
+		{"oauth2", "keys unavailable", keysDown, 503, "", `{"error":"temporarily_unavailable"}`, counterfoil.ReasonUnavailable},
 	} {
 		t.Run(tt.provider+"/"+tt.name, func(t *testing.T) {
 			r := newRig(t, tt.provider)
@@ -256,14 +256,14 @@ func TestWrongHeaderIsNotCalledRequired(t *testing.T) {
 		p := must(provider.Builtin(name))
 		for _, api := range p.APIs {
 			for _, h := range api.Headers {
-				for _, reason := range []counterfoil.Reason{counterfoil.HeaderInvalid, counterfoil.APIKeyInvalid, counterfoil.TenantDenied, counterfoil.TokenInvalid} {
+				for _, reason := range []counterfoil.Reason{counterfoil.ReasonHeaderInvalid, counterfoil.ReasonAPIKeyInvalid, counterfoil.ReasonTenantDenied, counterfoil.ReasonTokenInvalid} {
 					if text := api.Refusal(reason).Body; strings.Contains(text, "is required") || strings.Contains(text, "missing") {
 						t.Errorf("%s: a wrong %s is answered %s", name, h.Name, text)
 					}
 				}
 			}
 		}
-		for _, reason := range []counterfoil.Reason{counterfoil.HeaderInvalid, counterfoil.APIKeyInvalid} {
+		for _, reason := range []counterfoil.Reason{counterfoil.ReasonHeaderInvalid, counterfoil.ReasonAPIKeyInvalid} {
 			if text := p.TokenEndpoint.Refusal(reason).Body; strings.Contains(text, "is required") || strings.Contains(text, "missing") {
 				t.Errorf("%s: a wrong header of a token request is answered %s", name, text)
 			}

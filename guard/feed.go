@@ -224,8 +224,8 @@ func (f *Feed) warn(message string, args ...any) {
 }
 
 var (
-	errClientRevoked error = &counterfoil.Error{Reason: counterfoil.TokenRevoked, Message: "the client's tokens are revoked"}
-	errFeedStale     error = &counterfoil.Error{Reason: counterfoil.Unavailable, Message: "the revocation feed is stale"}
+	errClientRevoked error = &counterfoil.Error{Reason: counterfoil.ReasonTokenRevoked, Message: "the client's tokens are revoked"}
+	errFeedStale     error = &counterfoil.Error{Reason: counterfoil.ReasonUnavailable, Message: "the revocation feed is stale"}
 )
 
 // Live reports what the feed knows about a token, as [Liveness] says. A token that

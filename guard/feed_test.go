@@ -267,11 +267,11 @@ func TestFeed(t *testing.T) {
 			}
 			c.say(hello, ofToken(3, "first"))
 			at(t, f, "w.3")
-			want(first, counterfoil.TokenRevoked) // what is known is known
-			want(second, counterfoil.Unavailable) // the rest is not caught up yet
+			want(first, counterfoil.ReasonTokenRevoked) // what is known is known
+			want(second, counterfoil.ReasonUnavailable) // the rest is not caught up yet
 			c.say(position(5))
 			caughtUp(t, f, "w.5")
-			want(first, counterfoil.TokenRevoked)
+			want(first, counterfoil.ReasonTokenRevoked)
 			want(second, "")
 
 			all := func(seq int, members string) {
@@ -281,13 +281,13 @@ func TestFeed(t *testing.T) {
 			}
 			all(6, fmt.Sprintf(`,"not_before":%d`, start.Unix()))
 			want(second, "")
-			want(r.token(func(_, c members) { c["jti"], c["iat"] = "third", start.Unix()-1 }), counterfoil.TokenRevoked)
-			want(first, counterfoil.TokenRevoked)
+			want(r.token(func(_, c members) { c["jti"], c["iat"] = "third", start.Unix()-1 }), counterfoil.ReasonTokenRevoked)
+			want(first, counterfoil.ReasonTokenRevoked)
 			all(7, `,"disabled":true`)
-			want(second, counterfoil.TokenRevoked)
+			want(second, counterfoil.ReasonTokenRevoked)
 			all(8, "") // enabled again
 			want(second, "")
-			want(first, counterfoil.TokenRevoked)
+			want(first, counterfoil.ReasonTokenRevoked)
 			c.say(`revocation|w.9|{"client_id":"client-2","disabled":true,"expires":253402300799}`, `news||{"of":"a later version"}`, position(9))
 			at(t, f, "w.9")
 			want(second, "")
@@ -320,7 +320,7 @@ func TestFeedResumes(t *testing.T) {
 		caughtUp(t, f, fmt.Sprint("w.", i+3))
 	}
 	for _, id := range []string{"first", "0", "1", "2"} {
-		if got := r.reason(r.claim("jti", id)); got != counterfoil.TokenRevoked {
+		if got := r.reason(r.claim("jti", id)); got != counterfoil.ReasonTokenRevoked {
 			t.Errorf("%s: %q", id, got)
 		}
 	}
@@ -342,7 +342,7 @@ func TestFeedStartsAnew(t *testing.T) {
 	c = s.next().say(`feed||{"feed":"v"}`, `reset||{"feed":"v"}`, strings.Replace(ofToken(1, "new"), "w.1", "v.1", 1))
 	at(t, f, "v.1")
 	old, fresh, other := r.claim("jti", "old"), r.claim("jti", "new"), r.token(nil)
-	if a, b, c := r.reason(old), r.reason(fresh), r.reason(other); a != counterfoil.TokenRevoked || b != "" || c != "" {
+	if a, b, c := r.reason(old), r.reason(fresh), r.reason(other); a != counterfoil.ReasonTokenRevoked || b != "" || c != "" {
 		t.Errorf("before it is complete: %q, %q, %q", a, b, c)
 	}
 	c.close() // half way
@@ -353,7 +353,7 @@ func TestFeedStartsAnew(t *testing.T) {
 	}
 	c.say(`feed||{"feed":"v"}`, `position|v.2|{}`)
 	caughtUp(t, f, "v.2")
-	if a, b, c := r.reason(old), r.reason(fresh), r.reason(other); a != "" || b != counterfoil.TokenRevoked || c != "" {
+	if a, b, c := r.reason(old), r.reason(fresh), r.reason(other); a != "" || b != counterfoil.ReasonTokenRevoked || c != "" {
 		t.Errorf("when it is complete: %q, %q, %q", a, b, c)
 	}
 	// The same feed, and an older state of the database.
@@ -412,7 +412,7 @@ func TestFeedFaults(t *testing.T) {
 			}
 			c.say(hello, position(3))
 			caughtUp(t, f, "w.3")
-			if a, b := r.reason(r.claim("jti", "first")), r.reason(r.token(nil)); a != counterfoil.TokenRevoked || b != "" {
+			if a, b := r.reason(r.claim("jti", "first")), r.reason(r.token(nil)); a != counterfoil.ReasonTokenRevoked || b != "" {
 				t.Errorf("%q, %q", a, b)
 			}
 		})
@@ -445,7 +445,7 @@ func TestFeedAnswers(t *testing.T) {
 			if longest > 5*time.Second || longest < 2*time.Second {
 				t.Errorf("it waits %v at most", longest)
 			}
-			if got := r.reason(r.token(nil)); got != counterfoil.Unavailable {
+			if got := r.reason(r.token(nil)); got != counterfoil.ReasonUnavailable {
 				t.Errorf("%q", got)
 			}
 			if s.log.count(tt.want) == 0 {
@@ -517,7 +517,7 @@ func TestSilence(t *testing.T) {
 	}
 	s.clock.Turn(1)
 	a := r.send(r.call(r.token(nil)))
-	if a.status != 503 || a.event.Reason != counterfoil.Unavailable || a.event.Detail != "the revocation feed is stale" || a.event.ClientID != client {
+	if a.status != 503 || a.event.Reason != counterfoil.ReasonUnavailable || a.event.Detail != "the revocation feed is stale" || a.event.ClientID != client {
 		t.Errorf("%d, %+v", a.status, a.event)
 	}
 	select {
@@ -568,11 +568,11 @@ func TestStalePolicies(t *testing.T) {
 		change func(*guard.FeedConfig)
 		want   map[string]counterfoil.Reason // by token
 	}{
-		{"refuse", nil, map[string]counterfoil.Reason{"known": counterfoil.TokenRevoked, "unknown": counterfoil.Unavailable, "good": counterfoil.Unavailable}},
+		{"refuse", nil, map[string]counterfoil.Reason{"known": counterfoil.ReasonTokenRevoked, "unknown": counterfoil.ReasonUnavailable, "good": counterfoil.ReasonUnavailable}},
 		{"accept", func(c *guard.FeedConfig) { c.OnStale = guard.Unchecked{} },
-			map[string]counterfoil.Reason{"known": counterfoil.TokenRevoked, "unknown": "", "good": ""}},
+			map[string]counterfoil.Reason{"known": counterfoil.ReasonTokenRevoked, "unknown": "", "good": ""}},
 		{"introspect", func(c *guard.FeedConfig) { c.OnStale = i.introspection(nil) },
-			map[string]counterfoil.Reason{"known": counterfoil.TokenRevoked, "unknown": counterfoil.TokenRevoked, "good": ""}},
+			map[string]counterfoil.Reason{"known": counterfoil.ReasonTokenRevoked, "unknown": counterfoil.ReasonTokenRevoked, "good": ""}},
 	} {
 		t.Run(tt.policy, func(t *testing.T) {
 			s := newTeller(t, false)
@@ -622,7 +622,7 @@ func TestFeedIsBounded(t *testing.T) {
 	if got := f.Stats(); !got.Full || !got.Stale || got.Entries != 3 {
 		t.Errorf("%+v", got)
 	}
-	if a, b := r.reason(r.claim("jti", "2")), r.reason(r.claim("jti", "4")); a != counterfoil.TokenRevoked || b != counterfoil.Unavailable {
+	if a, b := r.reason(r.claim("jti", "2")), r.reason(r.claim("jti", "4")); a != counterfoil.ReasonTokenRevoked || b != counterfoil.ReasonUnavailable {
 		t.Errorf("%q, %q", a, b)
 	}
 	if wait := s.again(1); wait != time.Minute {
@@ -636,7 +636,7 @@ func TestFeedIsBounded(t *testing.T) {
 	s.again(2)
 	c = s.next().say(hello, ofToken(1, "1"), ofToken(5, "4"), position(6))
 	caughtUp(t, f, "w.6")
-	if a, b := r.reason(r.claim("jti", "2")), r.reason(r.claim("jti", "4")); a != "" || b != counterfoil.TokenRevoked {
+	if a, b := r.reason(r.claim("jti", "2")), r.reason(r.claim("jti", "4")); a != "" || b != counterfoil.ReasonTokenRevoked {
 		t.Errorf("when they fit: %q, %q", a, b)
 	}
 	if got := f.Stats(); got.Full || got.Entries != 2 {
@@ -677,7 +677,7 @@ func TestFeedInPlaceOfARegistry(t *testing.T) {
 	r := newRigFor(t, parse(t, "replacing", replace), dialects()["oauth2"], func(c *guard.Config) { c.Liveness, c.Directory = f, nil })
 	s.next().say(hello, ofToken(1, "first"), position(1))
 	caughtUp(t, f, "w.1")
-	if a, b := r.reason(r.claim("jti", "first")), r.reason(r.claim("jti", "second")); a != counterfoil.TokenReplaced || b != "" {
+	if a, b := r.reason(r.claim("jti", "first")), r.reason(r.claim("jti", "second")); a != counterfoil.ReasonTokenReplaced || b != "" {
 		t.Errorf("%q, %q", a, b)
 	}
 }
@@ -690,7 +690,7 @@ func TestFeedBesideARegistry(t *testing.T) {
 	r := s.behind(f, func(c *guard.Config) { c.Liveness = guard.AllOf(f, known) })
 	s.next().say(hello, ofToken(1, "revoked"), position(1))
 	caughtUp(t, f, "w.1")
-	for id, want := range map[string]counterfoil.Reason{"dead": counterfoil.TokenRevoked, "revoked": counterfoil.TokenRevoked, "good": ""} {
+	for id, want := range map[string]counterfoil.Reason{"dead": counterfoil.ReasonTokenRevoked, "revoked": counterfoil.ReasonTokenRevoked, "good": ""} {
 		if got := r.reason(r.claim("jti", id)); got != want {
 			t.Errorf("%s: %q", id, got)
 		}
@@ -710,7 +710,7 @@ func TestTokensWithoutAnIssueTime(t *testing.T) {
 	}
 	c.say(fmt.Sprintf(`revocation|w.2|{"client_id":%q,"not_before":1,"expires":%d}`, client, later))
 	at(t, f, "w.2")
-	if got := r.reason(r.token(nil)); got != counterfoil.TokenRevoked {
+	if got := r.reason(r.token(nil)); got != counterfoil.ReasonTokenRevoked {
 		t.Errorf("%q", got)
 	}
 }

@@ -51,25 +51,25 @@ func TestFeedWhenTheClockIsSetAheadAndCorrected(t *testing.T) {
 			all := []string{hello, revocation(1, "forgotten", soon), revocation(2, "left out", soon), revocation(3, "kept", late), position(3)}
 			c := s.next().say(all[0], all[1], position(1))
 			caughtUp(t, f, "w.1")
-			want("at first", forgotten, counterfoil.TokenRevoked)
+			want("at first", forgotten, counterfoil.ReasonTokenRevoked)
 
 			s.clock.Step(2 * time.Hour)
 			c.say(all[2], all[3], position(3))
 			caughtUp(t, f, "w.3")
 			eventually(t, "two hours ahead, one is forgotten", func() bool { return f.Stats().Entries == 1 })
-			want("ahead", good, counterfoil.TokenExpired)
+			want("ahead", good, counterfoil.ReasonTokenExpired)
 
 			s.clock.Step(-2 * time.Hour)
 			if !f.Stats().Stale {
 				t.Error("the feed does not count as cut, though it has forgotten what is in force")
 			}
-			want("corrected", kept, counterfoil.TokenRevoked)
+			want("corrected", kept, counterfoil.ReasonTokenRevoked)
 			switch policy {
 			case "refuse":
-				want("corrected", forgotten, counterfoil.Unavailable)
-				want("corrected", good, counterfoil.Unavailable)
+				want("corrected", forgotten, counterfoil.ReasonUnavailable)
+				want("corrected", good, counterfoil.ReasonUnavailable)
 			case "introspect":
-				want("corrected", forgotten, counterfoil.TokenRevoked)
+				want("corrected", forgotten, counterfoil.ReasonTokenRevoked)
 				want("corrected", good, "")
 			case "accept":
 				want("corrected", good, "")
@@ -78,11 +78,11 @@ func TestFeedWhenTheClockIsSetAheadAndCorrected(t *testing.T) {
 			if c = s.next(); c.after != "" {
 				t.Errorf("it comes back after %q, where something is missing", c.after)
 			}
-			want("while it reads again", kept, counterfoil.TokenRevoked)
+			want("while it reads again", kept, counterfoil.ReasonTokenRevoked)
 			c.say(all...)
 			caughtUp(t, f, "w.3")
 			for _, token := range []string{forgotten, leftOut, kept} {
-				want("read again", token, counterfoil.TokenRevoked)
+				want("read again", token, counterfoil.ReasonTokenRevoked)
 			}
 			want("read again", good, "")
 			if got := f.Stats(); got.Entries != 3 || got.Reconnects != 1 {
@@ -156,7 +156,7 @@ func TestFeedIsCutByTheTimeThatPasses(t *testing.T) {
 			}
 			s.clock.Step(-10 * time.Second) // does not make its last word younger
 			s.clock.Turn(1)
-			if got := r.reason(token); got != counterfoil.Unavailable {
+			if got := r.reason(token); got != counterfoil.ReasonUnavailable {
 				t.Errorf("after 15 seconds: %q", got)
 			}
 		})
@@ -177,7 +177,7 @@ func TestNotBeforeWhenTheClockSteps(t *testing.T) {
 	at(t, f, "w.2")
 	for _, step := range []time.Duration{0, -20 * time.Second, -20 * time.Second, 40 * time.Second} {
 		s.clock.Step(step)
-		if a, b := r.reason(old), r.reason(fresh); a != counterfoil.TokenRevoked || b != "" {
+		if a, b := r.reason(old), r.reason(fresh); a != counterfoil.ReasonTokenRevoked || b != "" {
 			t.Errorf("after a step of %v: %q, %q", step, a, b)
 		}
 	}
@@ -213,7 +213,7 @@ func TestNotBeforeIsASecondOfItsOwn(t *testing.T) {
 	issued := start.Unix()
 	s.next().say(hello, fmt.Sprintf(`revocation|w.1|{"client_id":%q,"not_before":%d,"expires":%d}`, client, issued, later), position(1))
 	caughtUp(t, f, "w.1")
-	for at, want := range map[int64]counterfoil.Reason{issued - 1: counterfoil.TokenRevoked, issued: ""} {
+	for at, want := range map[int64]counterfoil.Reason{issued - 1: counterfoil.ReasonTokenRevoked, issued: ""} {
 		if got := r.reason(r.claim("iat", at)); got != want {
 			t.Errorf("issued %d s before: %q, want %q", issued-at, got, want)
 		}

@@ -178,7 +178,7 @@ func (cfg *Config) api() (*provider.API, error) {
 		}
 		return nil, fmt.Errorf("the provider %s has no API %q: Config.API must be one of %q", cfg.Provider.Name, cfg.API, names)
 	}
-	if h, _ := api.Header(provider.HeaderFromToken); h.Presence != provider.Required {
+	if h, _ := api.Header(provider.HeaderFromToken); h.Presence != provider.PresenceRequired {
 		return nil, errors.New("Config.Provider is incomplete: take it as package provider returns it")
 	}
 	_, tenants := api.Header(provider.HeaderFromTenant)
@@ -190,7 +190,7 @@ func (cfg *Config) api() (*provider.API, error) {
 		return nil, errors.New("Config.Keys is missing: use NewRemoteKeySet with the issuer's JWKS URL, or StaticKeys")
 	case cfg.CacheSize < 0:
 		return nil, errors.New("Config.CacheSize must not be negative")
-	case cfg.Liveness == nil && cfg.Provider.TokenEndpoint.Policy == provider.Replace:
+	case cfg.Liveness == nil && cfg.Provider.TokenEndpoint.Policy == provider.PolicyReplace:
 		return nil, fmt.Errorf("Config.Liveness is missing: a new token of %s replaces the last one, "+
 			"which only the issuer, its feed or an Introspector knows", cfg.Provider.Name)
 	case cfg.Directory != nil:
@@ -276,14 +276,14 @@ func (g *Guard) Authorize(r *http.Request, scopes ...string) error {
 
 func (g *Guard) authorize(r *http.Request, scopes counterfoil.Scopes) *Refusal {
 	p, ok := counterfoil.PrincipalFrom(r.Context())
-	refusal := g.deny(counterfoil.ScopeInsufficient, "the route needs more scopes")
+	refusal := g.deny(counterfoil.ReasonScopeInsufficient, "the route needs more scopes")
 	switch {
 	case !ok || p.Provider != g.claims.provider || p.Issuer != g.claims.issuer:
-		p, refusal = nil, g.deny(counterfoil.TokenMissing, "the call has not passed this guard")
+		p, refusal = nil, g.deny(counterfoil.ReasonTokenMissing, "the call has not passed this guard")
 	case p.Scopes.ContainsAll(scopes):
 		return nil
 	default:
-		refusal.answer = g.api.Refusal(refusal.Reason).Fill(provider.Details{Header: g.tokenHeader, Scopes: scopes})
+		refusal.answer = g.api.Refusal(refusal.Reason).Fill(provider.RefusalParams{Header: g.tokenHeader, Scopes: scopes})
 	}
 	g.refuse(r, p, refusal)
 	return refusal
@@ -338,7 +338,7 @@ func (g *Guard) admit(answer http.Header, r *http.Request, sent *sent) (*counter
 	}
 	// 8. The token's scopes suffice.
 	if !p.Scopes.ContainsAll(g.api.Scopes) {
-		return p, g.deny(counterfoil.ScopeInsufficient, "")
+		return p, g.deny(counterfoil.ReasonScopeInsufficient, "")
 	}
 	return p, nil
 }

@@ -147,21 +147,21 @@ func TestAProviderThatIsOnlyText(t *testing.T) {
 		body   string
 		reason counterfoil.Reason
 	}{
-		{"no port", func(q *http.Request) { q.Header = http.Header{} }, 421, "which port?", counterfoil.TenantMissing},
-		{"two ports", func(q *http.Request) { q.Header.Add("X-Port", "oslo") }, 406, "X-Port", counterfoil.HeaderInvalid},
-		{"another's port", func(q *http.Request) { q.Header.Set("X-Port", "rotterdam") }, 421, "which port?", counterfoil.TenantDenied},
-		{"long port", func(q *http.Request) { q.Header.Set("X-Port", strings.Repeat("p", 2000)) }, 421, "which port?", counterfoil.TenantDenied},
-		{"no ticket", func(q *http.Request) { q.Header.Del("X-Ticket") }, 418, "no X-Ticket", counterfoil.TokenMissing},
-		{"a scheme where none belongs", func(q *http.Request) { q.Header.Set("X-Ticket", "Bearer "+r.token(nil)) }, 422, `["bad X-Ticket"]`, counterfoil.TokenMalformed},
+		{"no port", func(q *http.Request) { q.Header = http.Header{} }, 421, "which port?", counterfoil.ReasonTenantMissing},
+		{"two ports", func(q *http.Request) { q.Header.Add("X-Port", "oslo") }, 406, "X-Port", counterfoil.ReasonHeaderInvalid},
+		{"another's port", func(q *http.Request) { q.Header.Set("X-Port", "rotterdam") }, 421, "which port?", counterfoil.ReasonTenantDenied},
+		{"long port", func(q *http.Request) { q.Header.Set("X-Port", strings.Repeat("p", 2000)) }, 421, "which port?", counterfoil.ReasonTenantDenied},
+		{"no ticket", func(q *http.Request) { q.Header.Del("X-Ticket") }, 418, "no X-Ticket", counterfoil.ReasonTokenMissing},
+		{"a scheme where none belongs", func(q *http.Request) { q.Header.Set("X-Ticket", "Bearer "+r.token(nil)) }, 422, `["bad X-Ticket"]`, counterfoil.ReasonTokenMalformed},
 		{"other type", func(q *http.Request) {
 			q.Header.Set("X-Ticket", r.token(func(h, _ members) { h["typ"] = "at+jwt" }))
-		}, 422, `["bad X-Ticket"]`, counterfoil.TokenUse},
-		{"expired", func(q *http.Request) { q.Header.Set("X-Ticket", r.claim("until", start.Unix()-5)) }, 410, "", counterfoil.TokenExpired},
-		{"other revision", func(q *http.Request) { q.Header.Set("X-Ticket", r.claim("rev", 8)) }, 422, `["bad X-Ticket"]`, counterfoil.TokenUse},
-		{"no ports in the token", func(q *http.Request) { q.Header.Set("X-Ticket", r.claim("ports", nil)) }, 421, "which port?", counterfoil.TenantDenied},
-		{"ports are an object", func(q *http.Request) { q.Header.Set("X-Ticket", r.claim("ports", members{"riga": 1})) }, 422, `["bad X-Ticket"]`, counterfoil.TokenMalformed},
-		{"may nothing", func(q *http.Request) { q.Header.Set("X-Ticket", r.claim("may", []string{})) }, 402, "", counterfoil.ScopeInsufficient},
-		{"other dialect", func(q *http.Request) { q.Header.Set("X-Dialect", "sea") }, 406, "X-Dialect", counterfoil.HeaderInvalid},
+		}, 422, `["bad X-Ticket"]`, counterfoil.ReasonTokenUse},
+		{"expired", func(q *http.Request) { q.Header.Set("X-Ticket", r.claim("until", start.Unix()-5)) }, 410, "", counterfoil.ReasonTokenExpired},
+		{"other revision", func(q *http.Request) { q.Header.Set("X-Ticket", r.claim("rev", 8)) }, 422, `["bad X-Ticket"]`, counterfoil.ReasonTokenUse},
+		{"no ports in the token", func(q *http.Request) { q.Header.Set("X-Ticket", r.claim("ports", nil)) }, 421, "which port?", counterfoil.ReasonTenantDenied},
+		{"ports are an object", func(q *http.Request) { q.Header.Set("X-Ticket", r.claim("ports", members{"riga": 1})) }, 422, `["bad X-Ticket"]`, counterfoil.ReasonTokenMalformed},
+		{"may nothing", func(q *http.Request) { q.Header.Set("X-Ticket", r.claim("may", []string{})) }, 402, "", counterfoil.ReasonScopeInsufficient},
+		{"other dialect", func(q *http.Request) { q.Header.Set("X-Dialect", "sea") }, 406, "X-Dialect", counterfoil.ReasonHeaderInvalid},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			req := call(r.token(nil))
@@ -186,7 +186,7 @@ func TestTenantTwiceWithoutAShapeOfItsOwn(t *testing.T) {
 	r := newRigFor(t, parse(t, "harbour", text), d)
 	req := must(http.NewRequest("GET", r.server.URL, nil))
 	req.Header["X-Port"] = []string{"riga", "riga"}
-	if a := r.send(req); a.status != 421 || a.event.Reason != counterfoil.TenantMissing {
+	if a := r.send(req); a.status != 421 || a.event.Reason != counterfoil.ReasonTenantMissing {
 		t.Errorf("%d, %+v", a.status, a.event)
 	}
 }

@@ -32,16 +32,16 @@ func headersOf(api *provider.API) []header {
 		d := &headers[i]
 		switch h.From {
 		case provider.HeaderFromToken:
-			d.missing, d.repeated, d.invalid = counterfoil.TokenMissing, counterfoil.TokenRepeated, counterfoil.TokenMalformed
+			d.missing, d.repeated, d.invalid = counterfoil.ReasonTokenMissing, counterfoil.ReasonTokenRepeated, counterfoil.ReasonTokenMalformed
 		case provider.HeaderFromAPIKey:
-			d.missing, d.repeated, d.invalid = counterfoil.APIKeyMissing, counterfoil.APIKeyInvalid, counterfoil.APIKeyInvalid
+			d.missing, d.repeated, d.invalid = counterfoil.ReasonAPIKeyMissing, counterfoil.ReasonAPIKeyInvalid, counterfoil.ReasonAPIKeyInvalid
 		case provider.HeaderFromTenant:
-			d.missing, d.repeated, d.invalid = counterfoil.TenantMissing, counterfoil.HeaderInvalid, counterfoil.TenantDenied
+			d.missing, d.repeated, d.invalid = counterfoil.ReasonTenantMissing, counterfoil.ReasonHeaderInvalid, counterfoil.ReasonTenantDenied
 			if !describes(api, d.repeated) {
-				d.repeated = counterfoil.TenantMissing
+				d.repeated = counterfoil.ReasonTenantMissing
 			}
 		default:
-			d.missing, d.repeated, d.invalid = counterfoil.HeaderMissing, counterfoil.HeaderInvalid, counterfoil.HeaderInvalid
+			d.missing, d.repeated, d.invalid = counterfoil.ReasonHeaderMissing, counterfoil.ReasonHeaderInvalid, counterfoil.ReasonHeaderInvalid
 		}
 	}
 	return headers
@@ -83,7 +83,7 @@ func (g *Guard) demand(r *http.Request) (sent, *Refusal) {
 		case len(values) > 1:
 			return s, &Refusal{Reason: want.repeated, header: want.Name, detail: "the header is repeated"}
 		case len(values) == 0 || values[0] == "":
-			if want.Presence == provider.Optional {
+			if want.Presence == provider.PresenceOptional {
 				continue
 			}
 			return s, &Refusal{Reason: want.missing, header: want.Name}
@@ -150,10 +150,10 @@ func (s *sent) credential() *Refusal {
 	case want.Scheme == "", want.Bare && !spaced:
 		token = s.authorization
 	default:
-		return &Refusal{Reason: counterfoil.TokenMissing, header: want.Name, detail: "another scheme"}
+		return &Refusal{Reason: counterfoil.ReasonTokenMissing, header: want.Name, detail: "another scheme"}
 	}
 	if token == "" || len(token) > jose.MaxToken {
-		return &Refusal{Reason: counterfoil.TokenMalformed, header: want.Name, detail: "empty or too long"}
+		return &Refusal{Reason: counterfoil.ReasonTokenMalformed, header: want.Name, detail: "empty or too long"}
 	}
 	s.token = token
 	return nil

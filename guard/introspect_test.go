@@ -112,12 +112,12 @@ func TestIntrospection(t *testing.T) {
 	}
 	i.clock.Turn(2 * time.Second)
 	a := r.send(r.call(token))
-	r.refused(a, counterfoil.TokenRevoked, token)
+	r.refused(a, counterfoil.ReasonTokenRevoked, token)
 	if got := r.reason(other); got != "" || i.count() != 3 {
 		t.Errorf("%q after %d questions", got, i.count())
 	}
 	// The issuer is not asked about a token that is invalid by itself.
-	r.refused(r.send(r.call(r.claim("iss", "https://evil.example"))), counterfoil.TokenIssuer)
+	r.refused(r.send(r.call(r.claim("iss", "https://evil.example"))), counterfoil.ReasonTokenIssuer)
 	if i.count() != 3 {
 		t.Errorf("%d questions", i.count())
 	}
@@ -155,7 +155,7 @@ func TestIntrospectionInPlaceOfARegistry(t *testing.T) {
 		func(c *guard.Config) { c.Liveness, c.Directory = i.introspection(nil), nil })
 	token := r.claim("jti", "one")
 	i.end(token)
-	if got := r.reason(token); got != counterfoil.TokenReplaced {
+	if got := r.reason(token); got != counterfoil.ReasonTokenReplaced {
 		t.Errorf("%q", got)
 	}
 }
@@ -198,7 +198,7 @@ func TestIntrospectionFails(t *testing.T) {
 			r := i.behind(i.introspection(nil))
 			i.answer(tt.answer)
 			a := r.send(r.call(r.token(nil)))
-			r.refused(a, counterfoil.Unavailable, r.token(nil))
+			r.refused(a, counterfoil.ReasonUnavailable, r.token(nil))
 			if a.status != 503 || !strings.Contains(a.event.Detail, tt.want) {
 				t.Errorf("%d, %+v", a.status, a.event)
 			}
@@ -251,7 +251,7 @@ func TestIntrospectionsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 100 {
-		r.refused(r.send(r.call("no token")), counterfoil.TokenMalformed)
+		r.refused(r.send(r.call("no token")), counterfoil.ReasonTokenMalformed)
 	}
 	if n := i.count(); n != atOnce {
 		t.Errorf("%d questions at once", n)

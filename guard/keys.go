@@ -37,18 +37,20 @@ type Keys interface {
 }
 
 // errOtherAlgorithm is the error of PublicKey for a key of another algorithm.
-var errOtherAlgorithm error = &counterfoil.Error{Reason: counterfoil.TokenAlgorithm, Message: "the key is published for another algorithm"}
+var errOtherAlgorithm error = &counterfoil.Error{
+	Reason: counterfoil.ReasonTokenAlgorithm, Message: "the key is published for another algorithm",
+}
 
 // ErrKeyUnknown is the error of Keys for an ID that is not published. Every
-// *counterfoil.Error with the Reason counterfoil.TokenKeyUnknown means the same,
+// *counterfoil.Error with the Reason counterfoil.ReasonTokenKeyUnknown means the same,
 // so that an implementation need not import this package.
-var ErrKeyUnknown error = &counterfoil.Error{Reason: counterfoil.TokenKeyUnknown, Message: "no key is published under this id"}
+var ErrKeyUnknown error = &counterfoil.Error{Reason: counterfoil.ReasonTokenKeyUnknown, Message: "no key is published under this id"}
 
 // keyReason returns the reason for refusing a token after an error of Keys; "" if
 // the keys are not available.
 func keyReason(err error) counterfoil.Reason {
 	var e *counterfoil.Error
-	if errors.As(err, &e) && (e.Reason == counterfoil.TokenKeyUnknown || e.Reason == counterfoil.TokenAlgorithm) {
+	if errors.As(err, &e) && (e.Reason == counterfoil.ReasonTokenKeyUnknown || e.Reason == counterfoil.ReasonTokenAlgorithm) {
 		return e.Reason
 	}
 	return ""

@@ -106,7 +106,7 @@ func TestFeedOfALiar(t *testing.T) {
 			}
 			s.clock.Turn(15 * time.Second)
 			for range 3 {
-				if got := r.reason(r.token(nil)); got != counterfoil.Unavailable {
+				if got := r.reason(r.token(nil)); got != counterfoil.ReasonUnavailable {
 					t.Errorf("%q", got)
 				}
 			}
@@ -116,7 +116,7 @@ func TestFeedOfALiar(t *testing.T) {
 			s.again(connections)
 			restart(s.next(), "honest")
 			caughtUp(t, f, "honest.1")
-			if a, b := r.reason(r.claim("jti", "revoked")), r.reason(r.token(nil)); a != counterfoil.TokenRevoked || b != "" {
+			if a, b := r.reason(r.claim("jti", "revoked")), r.reason(r.token(nil)); a != counterfoil.ReasonTokenRevoked || b != "" {
 				t.Errorf("when it is honest again: %q, %q", a, b)
 			}
 			if n := s.log.count("caught up"); n != 1 {
@@ -218,12 +218,12 @@ func TestFeedOfAServerWhoseClockIsOff(t *testing.T) {
 			s.clock.Turn(5 * time.Second)
 			c.say(word(1))
 			eventually(t, "the word arrives", func() bool { return f.Stats().LastHeartbeat.Equal(s.clock.Now()) })
-			if a, b := r.reason(r.claim("jti", "revoked")), r.reason(r.token(nil)); a != counterfoil.TokenRevoked || b != "" {
+			if a, b := r.reason(r.claim("jti", "revoked")), r.reason(r.token(nil)); a != counterfoil.ReasonTokenRevoked || b != "" {
 				t.Fatalf("%v off: %q, %q", off, a, b)
 			}
 		}
 		s.clock.Turn(15 * time.Second)
-		if got := r.reason(r.token(nil)); got != counterfoil.Unavailable {
+		if got := r.reason(r.token(nil)); got != counterfoil.ReasonUnavailable {
 			t.Errorf("%v off, and silent: %q", off, got)
 		}
 	}
@@ -259,7 +259,7 @@ func TestNoFeedAtAll(t *testing.T) {
 			const connections = 30
 			for n := range connections {
 				s.again(n + 1)
-				if got := r.reason(r.token(nil)); got != counterfoil.Unavailable {
+				if got := r.reason(r.token(nil)); got != counterfoil.ReasonUnavailable {
 					t.Fatalf("%q", got)
 				}
 			}

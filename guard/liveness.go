@@ -60,7 +60,7 @@ type Directory interface {
 }
 
 // errNotActive says that a token is no longer in force, but not why.
-var errNotActive error = &counterfoil.Error{Reason: counterfoil.TokenInvalid, Message: "the token is no longer in force"}
+var errNotActive error = &counterfoil.Error{Reason: counterfoil.ReasonTokenInvalid, Message: "the token is no longer in force"}
 
 // live asks whether the token is still in force.
 func (g *Guard) live(ctx context.Context, p *counterfoil.Principal, token string) *Refusal {
@@ -74,15 +74,15 @@ func (g *Guard) live(ctx context.Context, p *counterfoil.Principal, token string
 	refusal, ok := errors.AsType[*counterfoil.Error](err)
 	switch {
 	case !ok:
-	case refusal.Reason == counterfoil.TokenInvalid:
-		if g.provider.TokenEndpoint.Policy == provider.Replace {
-			return g.deny(counterfoil.TokenReplaced, "")
+	case refusal.Reason == counterfoil.ReasonTokenInvalid:
+		if g.provider.TokenEndpoint.Policy == provider.PolicyReplace {
+			return g.deny(counterfoil.ReasonTokenReplaced, "")
 		}
-		return g.deny(counterfoil.TokenRevoked, "")
-	case refusal.Reason.Parent() == counterfoil.TokenInvalid:
+		return g.deny(counterfoil.ReasonTokenRevoked, "")
+	case refusal.Reason.Parent() == counterfoil.ReasonTokenInvalid:
 		return g.deny(refusal.Reason, refusal.Message)
-	case err == error(refusal) && refusal.Reason == counterfoil.Unavailable:
-		return g.deny(counterfoil.Unavailable, refusal.Message)
+	case err == error(refusal) && refusal.Reason == counterfoil.ReasonUnavailable:
+		return g.deny(counterfoil.ReasonUnavailable, refusal.Message)
 	}
 	return g.unavailable(err)
 }

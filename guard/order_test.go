@@ -93,13 +93,13 @@ func TestLongestCredentials(t *testing.T) {
 		keyed.registry.change(func(r *registry) { r.apiKey = counterfoil.Secret(value) })
 		req := keyed.call(keyed.token(nil))
 		req.Header.Set("x-api-key", value)
-		if a := keyed.send(req); (a.status == 200) != taken || !taken && a.event.Reason != counterfoil.APIKeyInvalid {
+		if a := keyed.send(req); (a.status == 200) != taken || !taken && a.event.Reason != counterfoil.ReasonAPIKeyInvalid {
 			t.Errorf("an API key of %d bytes: %d, %+v", size, a.status, a.event)
 		}
 		tenants.registry.change(func(r *registry) { r.tenants = []string{value} })
 		req = tenants.call(tenants.token(nil))
 		req.Header.Set("tenant-code", value)
-		if a := tenants.send(req); (a.status == 200) != taken || !taken && a.event.Reason != counterfoil.TenantDenied {
+		if a := tenants.send(req); (a.status == 200) != taken || !taken && a.event.Reason != counterfoil.ReasonTenantDenied {
 			t.Errorf("a tenant of %d bytes: %d, %+v", size, a.status, a.event)
 		}
 	}
@@ -118,7 +118,7 @@ func TestLongestToken(t *testing.T) {
 			r.keys.change(func(k *keyring) { k.keys[id] = r.key().Public() })
 			token := r.token(func(h, c members) { h["kid"], c["pad"] = id, strings.Repeat("x", pad) })
 			a := r.send(r.call(token))
-			if ok := len(token) <= jose.MaxToken; (a.status == 200) != ok || !ok && a.event.Reason != counterfoil.TokenMalformed {
+			if ok := len(token) <= jose.MaxToken; (a.status == 200) != ok || !ok && a.event.Reason != counterfoil.ReasonTokenMalformed {
 				t.Fatalf("a token of %d bytes: %d, %+v", len(token), a.status, a.event)
 			}
 			taken[len(token)] = true

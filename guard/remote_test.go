@@ -95,7 +95,7 @@ func (p *publisher) expect(r *guard.RemoteKeySet, id, want string) {
 	got := ""
 	var e *counterfoil.Error
 	switch {
-	case errors.As(err, &e) && e.Reason == counterfoil.TokenKeyUnknown && errors.Is(err, guard.ErrKeyUnknown):
+	case errors.As(err, &e) && e.Reason == counterfoil.ReasonTokenKeyUnknown && errors.Is(err, guard.ErrKeyUnknown):
 		got = "unknown"
 	case err != nil:
 		got = "unavailable"
@@ -409,10 +409,10 @@ func TestTokenWithoutKid(t *testing.T) {
 		{"one of its algorithm", []string{with(rs, `"kid":"r"`), with(ec, `"kid":"e"`)}, ""},
 		{"the other of its kind is for encryption", []string{with(other, `"use":"enc","kid":"x"`), ec}, ""},
 		{"the other of its kind is for another algorithm", []string{with(other, `"alg":"ECDH-ES"`), ec}, ""},
-		{"two of its kind", []string{ec, other}, counterfoil.TokenKeyUnknown},
-		{"two of its kind with kid", []string{with(ec, `"kid":"a"`), with(other, `"kid":"b"`)}, counterfoil.TokenKeyUnknown},
-		{"none of its kind", []string{rs}, counterfoil.TokenKeyUnknown},
-		{"another key", []string{other}, counterfoil.TokenSignature},
+		{"two of its kind", []string{ec, other}, counterfoil.ReasonTokenKeyUnknown},
+		{"two of its kind with kid", []string{with(ec, `"kid":"a"`), with(other, `"kid":"b"`)}, counterfoil.ReasonTokenKeyUnknown},
+		{"none of its kind", []string{rs}, counterfoil.ReasonTokenKeyUnknown},
+		{"another key", []string{other}, counterfoil.ReasonTokenSignature},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			set := `{"keys":[` + strings.Join(tt.keys, ",") + `]}`
@@ -442,12 +442,12 @@ func TestTokenWithoutKid(t *testing.T) {
 		}
 		p.serve(answerSet(`{"keys":[` + ec + `,` + other + `]}`))
 		p.turn(5 * time.Minute)
-		r.refused(r.send(req), counterfoil.TokenKeyUnknown)
+		r.refused(r.send(req), counterfoil.ReasonTokenKeyUnknown)
 	})
 	t.Run("a kid that is empty names no key", func(t *testing.T) {
 		keys := must(guard.StaticKeys([]byte(`{"keys":[` + with(ec, `"kid":""`) + `,` + other + `]}`)))
 		r := newRigFor(t, must(provider.Builtin("oauth2")), dialects()["oauth2"], func(c *guard.Config) { c.Keys = keys })
-		r.refused(r.send(r.call(r.token(func(h, _ members) { h["kid"] = "" }))), counterfoil.TokenKeyUnknown)
+		r.refused(r.send(r.call(r.token(func(h, _ members) { h["kid"] = "" }))), counterfoil.ReasonTokenKeyUnknown)
 	})
 }
 
@@ -460,9 +460,9 @@ func TestRecordTellsWhichKeyIsMissing(t *testing.T) {
 		reason counterfoil.Reason
 		detail string
 	}{
-		"":        {counterfoil.TokenKeyUnknown, "the token names no key, and not exactly one key fits"},
-		"unknown": {counterfoil.TokenKeyUnknown, "Authorization"}, // where it was
-		"rs":      {counterfoil.TokenAlgorithm, "the key is published for another algorithm"},
+		"":        {counterfoil.ReasonTokenKeyUnknown, "the token names no key, and not exactly one key fits"},
+		"unknown": {counterfoil.ReasonTokenKeyUnknown, "Authorization"}, // where it was
+		"rs":      {counterfoil.ReasonTokenAlgorithm, "the key is published for another algorithm"},
 	} {
 		r := newRigFor(t, must(provider.Builtin("oauth2")), dialects()["oauth2"], func(c *guard.Config) { c.Keys = must(guard.StaticKeys([]byte(set))) })
 		a := r.send(r.call(r.token(func(h, _ members) {

@@ -31,7 +31,7 @@ func TestAnotherKeyOfTheSameID(t *testing.T) {
 	}
 	pub.serve(answerSet(set(rsaOther())))
 	pub.turn(5 * time.Minute)
-	if got := r.reason(token); got != counterfoil.TokenSignature {
+	if got := r.reason(token); got != counterfoil.ReasonTokenSignature {
 		t.Errorf("%q", got)
 	}
 }

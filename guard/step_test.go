@@ -55,9 +55,9 @@ func TestTokensWhenTheClockSteps(t *testing.T) {
 			want("of the wrong time, in it", meanwhile, "")
 			switch {
 			case off > time.Hour:
-				want("of the right time, ahead", right, counterfoil.TokenExpired)
+				want("of the right time, ahead", right, counterfoil.ReasonTokenExpired)
 			case off < -time.Minute:
-				want("of the right time, behind", right, counterfoil.TokenNotYetValid)
+				want("of the right time, behind", right, counterfoil.ReasonTokenNotYetValid)
 			default:
 				want("of the right time, hardly off", right, "")
 			}
@@ -67,14 +67,14 @@ func TestTokensWhenTheClockSteps(t *testing.T) {
 			want("of now, corrected", r.issued("now"), "")
 			switch {
 			case off > time.Minute:
-				want("of the wrong time, corrected", meanwhile, counterfoil.TokenNotYetValid)
+				want("of the wrong time, corrected", meanwhile, counterfoil.ReasonTokenNotYetValid)
 			case off < -time.Hour:
-				want("of the wrong time, corrected", meanwhile, counterfoil.TokenExpired)
+				want("of the wrong time, corrected", meanwhile, counterfoil.ReasonTokenExpired)
 			default:
 				want("of the wrong time, corrected", meanwhile, "")
 			}
 			r.clock.Turn(time.Hour + 31*time.Second)
-			want("an hour later", right, counterfoil.TokenExpired)
+			want("an hour later", right, counterfoil.ReasonTokenExpired)
 		})
 	}
 }
@@ -149,7 +149,7 @@ func TestIntrospectionWhenTheClockSteps(t *testing.T) {
 				t.Errorf("corrected: %q after %d questions, want the answer of half a second ago", got, i.count())
 			}
 			i.clock.Turn(1500 * time.Millisecond)
-			if got := r.reason(token); got != counterfoil.TokenRevoked || i.count() != asked+1 {
+			if got := r.reason(token); got != counterfoil.ReasonTokenRevoked || i.count() != asked+1 {
 				t.Errorf("two seconds after the question: %q after %d questions", got, i.count())
 			}
 		})
@@ -176,7 +176,7 @@ func TestIntrospectionIsAsOldAsItsQuestion(t *testing.T) {
 		t.Errorf("less than two seconds after the question: %q after %d questions", got, i.count())
 	}
 	i.clock.Turn(time.Millisecond)
-	if got := r.reason(token); got != counterfoil.TokenRevoked {
+	if got := r.reason(token); got != counterfoil.ReasonTokenRevoked {
 		t.Errorf("two seconds after the question: %q", got)
 	}
 }
@@ -251,7 +251,7 @@ func TestProofsWhenTheClockSteps(t *testing.T) {
 			}
 			replayed := func(when string, req *http.Request) {
 				t.Helper()
-				if a := r.send(req); a.event.Reason != counterfoil.TokenProof {
+				if a := r.send(req); a.event.Reason != counterfoil.ReasonTokenProof {
 					t.Errorf("%s: a proof that was used before got %d, %+v", when, a.status, a.event)
 				}
 			}

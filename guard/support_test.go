@@ -123,7 +123,7 @@ func (r *registry) Live(_ context.Context, p *counterfoil.Principal, _ counterfo
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err == nil && (p.ClientID != client || r.dead[p.TokenID]) {
-		return &counterfoil.Error{Reason: counterfoil.TokenInvalid}
+		return &counterfoil.Error{Reason: counterfoil.ReasonTokenInvalid}
 	}
 	return r.err
 }

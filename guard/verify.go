@@ -50,7 +50,7 @@ func (g *Guard) verify(ctx context.Context, raw string) (*verified, *counterfoil
 	default:
 		refusal = g.inForce(v)
 	}
-	if refusal != nil && refusal.Reason != counterfoil.Unavailable {
+	if refusal != nil && refusal.Reason != counterfoil.ReasonUnavailable {
 		g.cache.drop(&id)
 	}
 	return v, v.principal, refusal
@@ -71,7 +71,7 @@ func (g *Guard) verifyAnew(ctx context.Context, raw string, id *[32]byte) (*veri
 	}
 	members, err := jose.Object(payload)
 	if err != nil {
-		return nil, nil, g.deny(counterfoil.TokenMalformed, "claims: "+err.Error())
+		return nil, nil, g.deny(counterfoil.ReasonTokenMalformed, "claims: "+err.Error())
 	}
 	v, reason, detail := g.claims.read(token.Type, members)
 	if reason != "" {
@@ -89,11 +89,11 @@ func (g *Guard) verifyAnew(ctx context.Context, raw string, id *[32]byte) (*veri
 func reasonOf(err error) counterfoil.Reason {
 	switch {
 	case errors.Is(err, jose.ErrAlgorithm):
-		return counterfoil.TokenAlgorithm
+		return counterfoil.ReasonTokenAlgorithm
 	case errors.Is(err, jose.ErrSignature):
-		return counterfoil.TokenSignature
+		return counterfoil.ReasonTokenSignature
 	}
-	return counterfoil.TokenMalformed
+	return counterfoil.ReasonTokenMalformed
 }
 
 // key asks Keys for the key that a token of that algorithm names, or, if it names
@@ -105,9 +105,9 @@ func (g *Guard) key(ctx context.Context, id, algorithm string) (crypto.PublicKey
 	}
 	switch reason := keyReason(err); {
 	case reason == "":
-	case reason == counterfoil.TokenKeyUnknown && id == "":
+	case reason == counterfoil.ReasonTokenKeyUnknown && id == "":
 		return nil, g.deny(reason, "the token names no key, and not exactly one key fits")
-	case reason == counterfoil.TokenAlgorithm:
+	case reason == counterfoil.ReasonTokenAlgorithm:
 		return nil, g.deny(reason, "the key is published for another algorithm")
 	default:
 		return nil, g.deny(reason, "")
@@ -119,9 +119,9 @@ func (g *Guard) key(ctx context.Context, id, algorithm string) (crypto.PublicKey
 func (g *Guard) inForce(v *verified) *Refusal {
 	switch now := g.clock.Now(); {
 	case now.Before(v.notBefore):
-		return g.deny(counterfoil.TokenNotYetValid, "")
+		return g.deny(counterfoil.ReasonTokenNotYetValid, "")
 	case !now.Before(v.notAfter):
-		return g.deny(counterfoil.TokenExpired, "")
+		return g.deny(counterfoil.ReasonTokenExpired, "")
 	}
 	return nil
 }
@@ -137,7 +137,7 @@ func (g *Guard) ownKey(ctx context.Context, p *counterfoil.Principal, key counte
 		return g.unavailable(err)
 	case !own:
 		h, _ := g.api.Header(provider.HeaderFromAPIKey)
-		return &Refusal{Reason: counterfoil.APIKeyInvalid, header: h.Name}
+		return &Refusal{Reason: counterfoil.ReasonAPIKeyInvalid, header: h.Name}
 	}
 	return nil
 }
@@ -156,7 +156,7 @@ func (g *Guard) tenant(ctx context.Context, v *verified, tenant string) (*counte
 	}
 	if !slices.Contains(granted, tenant) {
 		h, _ := g.api.Header(provider.HeaderFromTenant)
-		return v.principal, &Refusal{Reason: counterfoil.TenantDenied, header: h.Name}
+		return v.principal, &Refusal{Reason: counterfoil.ReasonTenantDenied, header: h.Name}
 	}
 	if p := v.tenanted.Load(); p != nil && p.Tenant == tenant {
 		return p, nil
@@ -174,5 +174,5 @@ func (g *Guard) deny(reason counterfoil.Reason, detail string) *Refusal {
 
 // unavailable refuses a call for a failure of the guard's own sources.
 func (g *Guard) unavailable(err error) *Refusal {
-	return &Refusal{Reason: counterfoil.Unavailable, header: g.tokenHeader, err: err}
+	return &Refusal{Reason: counterfoil.ReasonUnavailable, header: g.tokenHeader, err: err}
 }

@@ -45,12 +45,12 @@ func TestExtendsWhatExtends(t *testing.T) {
 	e := p.TokenEndpoint
 	for what, ok := range map[string]bool{
 		"its own name, no title of others":    p.Name == "acme" && p.Title == "acme" && p.Extends == "./house.yaml",
-		"its own algorithm alone":             len(p.AccessToken.SigningAlgorithms) == 1 && p.AccessToken.SigningAlgorithm == provider.EdDSA,
+		"its own algorithm alone":             len(p.AccessToken.SigningAlgorithms) == 1 && p.AccessToken.SigningAlgorithm == provider.AlgorithmEdDSA,
 		"the path of the next":                e.Path == "/t",
-		"the refusal of the nearest":          e.Refusal(counterfoil.InvalidClient).Status == 401,
+		"the refusal of the nearest":          e.Refusal(counterfoil.ReasonInvalidClient).Status == 401,
 		"the lifetime of the one after":       e.Lifetime == 10*time.Minute,
-		"the refusal of the one after":        e.Refusal(counterfoil.RateLimited).Status == 420,
-		"the scope of the catalog's":          e.Scope.Parameter == provider.Required && len(p.APIs) == 1 && p.APIs[0].Name == "events",
+		"the refusal of the one after":        e.Refusal(counterfoil.ReasonRateLimited).Status == 420,
+		"the scope of the catalog's":          e.Scope.Parameter == provider.PresenceRequired && len(p.APIs) == 1 && p.APIs[0].Name == "events",
 		"the bounds of what that extends":     e.Limits.Scope == 300,
 		"the header of what that extends":     e.Response.Headers["Cache-Control"] != "",
 		"the text as it was written, no more": string(p.Source().Text) == "extends: ./house.yaml\nname: acme\naccess_token: {signing_algorithm: EdDSA}\n",

@@ -25,11 +25,11 @@ func TestOverride(t *testing.T) {
 	d, err := base.Override(provider.Overrides{
 		Scopes:               []provider.Scope{{Name: "orders:read", Description: "Read orders"}},
 		Lifetime:             5 * time.Minute,
-		Policy:               provider.Reuse,
+		Policy:               provider.PolicyReuse,
 		ReusePercent:         70,
-		AssertionAudience:    provider.TokenURLAudience,
-		SigningAlgorithms:    []provider.Algorithm{provider.RS256, provider.EdDSA},
-		ClientAuthentication: []provider.Method{provider.PrivateKeyJWT},
+		AssertionAudience:    provider.AssertionAudienceTokenURL,
+		SigningAlgorithms:    []provider.Algorithm{provider.AlgorithmRS256, provider.AlgorithmEdDSA},
+		ClientAuthentication: []provider.Method{provider.MethodPrivateKeyJWT},
 		Resources:            []string{"https://orders.example"},
 		Audience:             []string{"https://api.example"},
 		Claims:               []provider.Claim{{Name: "client_id", Value: "hidden"}, {Name: "env", Value: "live"}},
@@ -38,8 +38,8 @@ func TestOverride(t *testing.T) {
 		t.Fatal(err)
 	}
 	te, at := d.TokenEndpoint, d.AccessToken
-	if te.Lifetime != 5*time.Minute || te.Policy != provider.Reuse || te.ReusePercent != 70 || te.AssertionAudience != provider.TokenURLAudience || te.Resources[0] != "https://orders.example" ||
-		len(te.ClientAuthentication) != 1 || d.ScopeNames().String() != "orders:read" || at.SigningAlgorithm != provider.RS256 ||
+	if te.Lifetime != 5*time.Minute || te.Policy != provider.PolicyReuse || te.ReusePercent != 70 || te.AssertionAudience != provider.AssertionAudienceTokenURL || te.Resources[0] != "https://orders.example" ||
+		len(te.ClientAuthentication) != 1 || d.ScopeNames().String() != "orders:read" || at.SigningAlgorithm != provider.AlgorithmRS256 ||
 		len(at.SigningAlgorithms) != 2 || at.Audience[0] != "https://api.example" {
 		t.Errorf("got %+v", d)
 	}
@@ -72,7 +72,7 @@ func TestOverrideProblems(t *testing.T) {
 		"resource":             {"oauth2", provider.Overrides{Resources: []string{"https://a", "orders"}}, []any{"resources", 1}, "absolute URI"},
 		"claim twice":          {"oauth2", provider.Overrides{Claims: []provider.Claim{{Name: "a", Value: 1}, {Name: "a", Value: 2}}}, []any{"claims", 1}, "a second claim"},
 		"claim of two kinds":   {"oauth2", provider.Overrides{Claims: []provider.Claim{{Name: "a", Value: 1, From: provider.FromScope}}}, []any{"claims"}, "either from or value"},
-		"replace without jti":  {"oauth2", provider.Overrides{Policy: provider.Replace, Claims: []provider.Claim{{Name: "jti", Value: 1}}}, []any{"policy"}, "needs a claim whose source is token_id"},
+		"replace without jti":  {"oauth2", provider.Overrides{Policy: provider.PolicyReplace, Claims: []provider.Claim{{Name: "jti", Value: 1}}}, []any{"policy"}, "needs a claim whose source is token_id"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := builtin(t, tt.of).Override(tt.o)

@@ -111,20 +111,20 @@ func TestParseAccepts(t *testing.T) {
 	if got := p.TokenEndpoint.Path; got != "/auth/v2/token" {
 		t.Errorf("its own path became %q", got)
 	}
-	if got := p.TokenEndpoint.Refusal(counterfoil.WrongSecret); got.Status != 403 || got.Body != `{"fault":"who are you"}` {
+	if got := p.TokenEndpoint.Refusal(counterfoil.ReasonWrongSecret); got.Status != 403 || got.Body != `{"fault":"who are you"}` {
 		t.Errorf("its own refusal became %+v", got)
 	}
-	if got := p.TokenEndpoint.Refusal(counterfoil.ScopeNotAllowed).Body; got != `{"error":"invalid_scope"}` {
+	if got := p.TokenEndpoint.Refusal(counterfoil.ReasonScopeNotAllowed).Body; got != `{"error":"invalid_scope"}` {
 		t.Errorf("the inherited refusal became %q", got)
 	}
-	if p.AccessToken.SigningAlgorithm != provider.ES256 || p.Title != "acme" || p.TokenEndpoint.Limits.Body != 16<<10 {
+	if p.AccessToken.SigningAlgorithm != provider.AlgorithmES256 || p.Title != "acme" || p.TokenEndpoint.Limits.Body != 16<<10 {
 		t.Errorf("not completed: %+v", p)
 	}
 	base, err := provider.Builtin("oauth2")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if base.TokenEndpoint.Path != "/token" || base.TokenEndpoint.Refusal(counterfoil.InvalidClient).Status != 401 {
+	if base.TokenEndpoint.Path != "/token" || base.TokenEndpoint.Refusal(counterfoil.ReasonInvalidClient).Status != 401 {
 		t.Error("extending the catalog entry changed it")
 	}
 }
@@ -173,7 +173,7 @@ func TestReasonIsTheWayBack(t *testing.T) {
 		}
 	}
 	a55, _ := provider.Builtin("a55")
-	if got := a55.TokenEndpoint.Reason(400, []byte(`{"error":"invalid_client"}`)); got != counterfoil.InvalidClient {
+	if got := a55.TokenEndpoint.Reason(400, []byte(`{"error":"invalid_client"}`)); got != counterfoil.ReasonInvalidClient {
 		t.Errorf("got %q", got)
 	}
 	if got := a55.TokenEndpoint.Reason(400, []byte(`<html>`)); got != "" {

@@ -22,13 +22,13 @@ type Refusal struct {
 
 // Details fill the placeholders of a Refusal. They come from a description,
 // never from a request.
-type Details struct {
+type RefusalParams struct {
 	Header string
 	Scopes counterfoil.Scopes
 }
 
 // Fill returns r with its placeholders replaced.
-func (r Refusal) Fill(d Details) Refusal {
+func (r Refusal) Fill(d RefusalParams) Refusal {
 	fill := strings.NewReplacer("{header}", d.Header, "{scope}", d.Scopes.String())
 	headers := make(map[string]string, len(r.Headers))
 	for name, value := range r.Headers {
@@ -65,13 +65,13 @@ func (r Refusal) Write(w http.ResponseWriter) {
 // Refusal returns the shape of a refused token request: the one for reason, or
 // for the nearest of its parents that the description has.
 func (t *TokenEndpoint) Refusal(reason counterfoil.Reason) Refusal {
-	return shape(t.Errors, reason, counterfoil.ServerError)
+	return shape(t.Errors, reason, counterfoil.ReasonServerError)
 }
 
 // Refusal returns the shape of a refused call: the one for reason, or for the
 // nearest of its parents that the description has.
 func (a *API) Refusal(reason counterfoil.Reason) Refusal {
-	return shape(a.Refusals, reason, counterfoil.Unavailable)
+	return shape(a.Refusals, reason, counterfoil.ReasonUnavailable)
 }
 
 func shape(shapes map[counterfoil.Reason]Refusal, reason, otherwise counterfoil.Reason) Refusal {

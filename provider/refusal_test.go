@@ -52,16 +52,16 @@ func TestReasonIsABroadestOne(t *testing.T) {
 		body   string
 		want   counterfoil.Reason
 	}{
-		{"a broad one beside narrow ones", p.TokenEndpoint.Reason, 401, `{"error":"no"}`, counterfoil.InvalidClient},
-		{"narrow ones only", p.TokenEndpoint.Reason, 401, `{"error":"unknown"}`, counterfoil.ClientDisabled},
-		{"broad ones only", p.TokenEndpoint.Reason, 400, `{"error":"what"}`, counterfoil.InvalidRequest},
+		{"a broad one beside narrow ones", p.TokenEndpoint.Reason, 401, `{"error":"no"}`, counterfoil.ReasonInvalidClient},
+		{"narrow ones only", p.TokenEndpoint.Reason, 401, `{"error":"unknown"}`, counterfoil.ReasonClientDisabled},
+		{"broad ones only", p.TokenEndpoint.Reason, 400, `{"error":"what"}`, counterfoil.ReasonInvalidRequest},
 		{"another status", p.TokenEndpoint.Reason, 403, `{"error":"no"}`, ""},
 		{"another body", p.TokenEndpoint.Reason, 401, `{"error":"nobody"}`, ""},
 		{"no body", p.TokenEndpoint.Reason, 401, ``, ""},
-		{"spaces around it", p.TokenEndpoint.Reason, 401, "\n {\"error\":\"no\"}\r\n", counterfoil.InvalidClient},
-		{"a call, broad ones and a narrow one", p.APIs[0].Reason, 401, `{"fault":"token"}`, counterfoil.TokenInvalid},
-		{"a call, narrow ones only", p.APIs[0].Reason, 401, `{"fault":"ended"}`, counterfoil.TokenReplaced},
-		{"a call, another status", p.APIs[0].Reason, 403, `{"fault":"token"}`, counterfoil.ScopeInsufficient},
+		{"spaces around it", p.TokenEndpoint.Reason, 401, "\n {\"error\":\"no\"}\r\n", counterfoil.ReasonInvalidClient},
+		{"a call, broad ones and a narrow one", p.APIs[0].Reason, 401, `{"fault":"token"}`, counterfoil.ReasonTokenInvalid},
+		{"a call, narrow ones only", p.APIs[0].Reason, 401, `{"fault":"ended"}`, counterfoil.ReasonTokenReplaced},
+		{"a call, another status", p.APIs[0].Reason, 403, `{"fault":"token"}`, counterfoil.ReasonScopeInsufficient},
 		{"a call, a shape without a body", p.APIs[0].Reason, 503, ``, ""},
 	} {
 		for range 50 { // the shapes come in any order
@@ -87,14 +87,14 @@ func described(t *testing.T, text string) *provider.Provider {
 func TestRefusalIsTheNearest(t *testing.T) {
 	p := described(t, small)
 	for reason, status := range map[counterfoil.Reason]int{
-		counterfoil.TokenMissing: 418, counterfoil.TokenInvalid: 419, counterfoil.TokenExpired: 419, counterfoil.TokenProofNonce: 419,
-		counterfoil.ScopeInsufficient: 420, counterfoil.Unavailable: 503, "unheard_of": 503,
+		counterfoil.ReasonTokenMissing: 418, counterfoil.ReasonTokenInvalid: 419, counterfoil.ReasonTokenExpired: 419, counterfoil.ReasonTokenProofNonce: 419,
+		counterfoil.ReasonScopeInsufficient: 420, counterfoil.ReasonUnavailable: 503, "unheard_of": 503,
 	} {
 		if got := p.APIs[0].Refusal(reason).Status; got != status {
 			t.Errorf("%s is answered %d, want %d", reason, got, status)
 		}
 	}
-	if got := p.TokenEndpoint.Refusal("unheard_of"); got.Status != p.TokenEndpoint.Errors[counterfoil.ServerError].Status {
+	if got := p.TokenEndpoint.Refusal("unheard_of"); got.Status != p.TokenEndpoint.Errors[counterfoil.ReasonServerError].Status {
 		t.Errorf("a reason without a shape is answered %+v", got)
 	}
 }
@@ -117,7 +117,7 @@ func TestRefusalIsWrittenAsItStands(t *testing.T) {
 		if tt.was != "" {
 			w.Header().Set("Content-Type", tt.was)
 		}
-		filled := tt.refusal.Fill(provider.Details{Header: "X-Token", Scopes: scopes})
+		filled := tt.refusal.Fill(provider.RefusalParams{Header: "X-Token", Scopes: scopes})
 		filled.Write(w)
 		if w.Code != tt.refusal.Status || w.Header().Get("Content-Type") != tt.want || w.Body.String() != tt.body {
 			t.Errorf("%s: %d %v %q", name, w.Code, w.Header(), w.Body)

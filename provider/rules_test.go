@@ -191,10 +191,10 @@ func TestDefaults(t *testing.T) {
 	p := described(t, small)
 	e, a := p.TokenEndpoint, p.APIs[0]
 	if e.ReusePercent != 50 || e.Limits != (provider.Limits{Body: 16 << 10, ClientID: 256, ClientSecret: 256, Scope: 1024}) ||
-		e.Policy != provider.Independent || e.GrantTypeIn != provider.InBody || e.AssertionAudience != provider.IssuerAudience || e.Scope.Parameter != provider.Optional {
+		e.Policy != provider.PolicyIndependent || e.GrantTypeIn != provider.PlaceBody || e.AssertionAudience != provider.AssertionAudienceIssuer || e.Scope.Parameter != provider.PresenceOptional {
 		t.Errorf("token endpoint: %+v", e)
 	}
-	if a.Leeway != 30*time.Second || a.Title != "acme" || a.BasePath != "/v2" || a.Health.Method != "GET" || a.Example != a.Health || a.Headers[0].Presence != provider.Required {
+	if a.Leeway != 30*time.Second || a.Title != "acme" || a.BasePath != "/v2" || a.Health.Method != "GET" || a.Example != a.Health || a.Headers[0].Presence != provider.PresenceRequired {
 		t.Errorf("API: %+v", a)
 	}
 	p = described(t, strings.NewReplacer("kind: rest", "kind: graphql", "    path: /v2\n", "    path: /v2\n    health: {path: /h}\n    example: {path: /e}\n    leeway: 1s\n",
@@ -220,7 +220,7 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("%s: %s, want %s", text, got, want)
 		}
 	}
-	if p := described(t, strings.Replace(small, "extends: oauth2", "extends: identityserver", 1)); p.AccessToken.SigningAlgorithm != provider.RS256 {
+	if p := described(t, strings.Replace(small, "extends: oauth2", "extends: identityserver", 1)); p.AccessToken.SigningAlgorithm != provider.AlgorithmRS256 {
 		t.Errorf("it extends one of %s", p.AccessToken.SigningAlgorithm)
 	}
 }

@@ -19,34 +19,34 @@ import (
 // The reasons whose shapes a description must have, and those that it may have.
 var (
 	tokenReasons = []counterfoil.Reason{
-		counterfoil.InvalidRequest, counterfoil.InvalidClient, counterfoil.UnsupportedGrantType,
-		counterfoil.InvalidScope, counterfoil.RateLimited, counterfoil.ServerError, counterfoil.Unavailable,
+		counterfoil.ReasonInvalidRequest, counterfoil.ReasonInvalidClient, counterfoil.ReasonUnsupportedGrantType,
+		counterfoil.ReasonInvalidScope, counterfoil.ReasonRateLimited, counterfoil.ReasonServerError, counterfoil.ReasonUnavailable,
 	}
 	tokenDetails = []counterfoil.Reason{
-		counterfoil.MethodNotAllowed, counterfoil.UnsupportedMediaType, counterfoil.RequestTooLarge,
-		counterfoil.MalformedRequest, counterfoil.RepeatedParameter, counterfoil.MisplacedParameter,
-		counterfoil.GrantTypeMissing, counterfoil.MultipleCredentials, counterfoil.CredentialsMissing,
-		counterfoil.CredentialsMalformed, counterfoil.UnknownClient, counterfoil.WrongSecret,
-		counterfoil.ClientDisabled, counterfoil.MethodNotAccepted, counterfoil.ScopeMissing,
-		counterfoil.ScopeMalformed, counterfoil.ScopeNotAllowed, counterfoil.HeaderMissing,
-		counterfoil.HeaderInvalid, counterfoil.APIKeyMissing, counterfoil.APIKeyInvalid,
-		counterfoil.InvalidTarget, counterfoil.ClientExpired, counterfoil.AddressNotAllowed, counterfoil.SecretsBusy,
-		counterfoil.AssertionMalformed, counterfoil.AssertionAlgorithm, counterfoil.AssertionKey,
-		counterfoil.AssertionSignature, counterfoil.AssertionIssuer, counterfoil.AssertionAudience,
-		counterfoil.AssertionExpired, counterfoil.AssertionLifetime, counterfoil.AssertionReplayed,
-		counterfoil.AssertionClaims, counterfoil.CertificateMissing, counterfoil.CertificateUnknown,
-		counterfoil.InvalidDPoPProof, counterfoil.UseDPoPNonce, counterfoil.DPoPProofReplayed,
+		counterfoil.ReasonMethodNotAllowed, counterfoil.ReasonUnsupportedMediaType, counterfoil.ReasonRequestTooLarge,
+		counterfoil.ReasonMalformedRequest, counterfoil.ReasonRepeatedParameter, counterfoil.ReasonMisplacedParameter,
+		counterfoil.ReasonGrantTypeMissing, counterfoil.ReasonMultipleCredentials, counterfoil.ReasonCredentialsMissing,
+		counterfoil.ReasonCredentialsMalformed, counterfoil.ReasonUnknownClient, counterfoil.ReasonWrongSecret,
+		counterfoil.ReasonClientDisabled, counterfoil.ReasonMethodNotAccepted, counterfoil.ReasonScopeMissing,
+		counterfoil.ReasonScopeMalformed, counterfoil.ReasonScopeNotAllowed, counterfoil.ReasonHeaderMissing,
+		counterfoil.ReasonHeaderInvalid, counterfoil.ReasonAPIKeyMissing, counterfoil.ReasonAPIKeyInvalid,
+		counterfoil.ReasonInvalidTarget, counterfoil.ReasonClientExpired, counterfoil.ReasonAddressNotAllowed, counterfoil.ReasonSecretsBusy,
+		counterfoil.ReasonAssertionMalformed, counterfoil.ReasonAssertionAlgorithm, counterfoil.ReasonAssertionKey,
+		counterfoil.ReasonAssertionSignature, counterfoil.ReasonAssertionIssuer, counterfoil.ReasonAssertionAudience,
+		counterfoil.ReasonAssertionExpired, counterfoil.ReasonAssertionLifetime, counterfoil.ReasonAssertionReplayed,
+		counterfoil.ReasonAssertionClaims, counterfoil.ReasonCertificateMissing, counterfoil.ReasonCertificateUnknown,
+		counterfoil.ReasonInvalidDPoPProof, counterfoil.ReasonUseDPoPNonce, counterfoil.ReasonDPoPProofReplayed,
 	}
 	callReasons = []counterfoil.Reason{
-		counterfoil.TokenMissing, counterfoil.TokenInvalid, counterfoil.ScopeInsufficient, counterfoil.Unavailable,
+		counterfoil.ReasonTokenMissing, counterfoil.ReasonTokenInvalid, counterfoil.ReasonScopeInsufficient, counterfoil.ReasonUnavailable,
 	}
 	callDetails = []counterfoil.Reason{
-		counterfoil.TokenRepeated, counterfoil.TokenMalformed, counterfoil.TokenAlgorithm, counterfoil.TokenKeyUnknown,
-		counterfoil.TokenSignature, counterfoil.TokenIssuer, counterfoil.TokenAudience, counterfoil.TokenUse,
-		counterfoil.TokenExpired, counterfoil.TokenNotYetValid, counterfoil.TokenReplaced, counterfoil.TokenRevoked,
-		counterfoil.TokenCertificate, counterfoil.TokenProof, counterfoil.TokenProofNonce,
-		counterfoil.TenantMissing, counterfoil.TenantDenied, counterfoil.HeaderMissing, counterfoil.HeaderInvalid,
-		counterfoil.APIKeyMissing, counterfoil.APIKeyInvalid, counterfoil.RateLimited,
+		counterfoil.ReasonTokenRepeated, counterfoil.ReasonTokenMalformed, counterfoil.ReasonTokenAlgorithm, counterfoil.ReasonTokenKeyUnknown,
+		counterfoil.ReasonTokenSignature, counterfoil.ReasonTokenIssuer, counterfoil.ReasonTokenAudience, counterfoil.ReasonTokenUse,
+		counterfoil.ReasonTokenExpired, counterfoil.ReasonTokenNotYetValid, counterfoil.ReasonTokenReplaced, counterfoil.ReasonTokenRevoked,
+		counterfoil.ReasonTokenCertificate, counterfoil.ReasonTokenProof, counterfoil.ReasonTokenProofNonce,
+		counterfoil.ReasonTenantMissing, counterfoil.ReasonTenantDenied, counterfoil.ReasonHeaderMissing, counterfoil.ReasonHeaderInvalid,
+		counterfoil.ReasonAPIKeyMissing, counterfoil.ReasonAPIKeyInvalid, counterfoil.ReasonRateLimited,
 	}
 )
 
@@ -72,14 +72,14 @@ func defaults(p *Provider) {
 	}
 	t, a := &p.TokenEndpoint, &p.AccessToken
 	set(&p.Title, p.Name)
-	set((*string)(&t.GrantTypeIn), string(InBody))
-	set((*string)(&t.MediaType), string(Required))
+	set((*string)(&t.GrantTypeIn), string(PlaceBody))
+	set((*string)(&t.MediaType), string(PresenceRequired))
 	set((*string)(&t.CheckFirst), string(CheckGrantType))
-	set((*string)(&t.AssertionAudience), string(IssuerAudience))
-	set((*string)(&t.BasicEncoding), string(FormEncoding))
-	set((*string)(&t.Scope.Parameter), string(Optional))
-	set((*string)(&t.Scope.Spaces), string(SingleSpaces))
-	set((*string)(&t.Policy), string(Independent))
+	set((*string)(&t.AssertionAudience), string(AssertionAudienceIssuer))
+	set((*string)(&t.BasicEncoding), string(EncodingForm))
+	set((*string)(&t.Scope.Parameter), string(PresenceOptional))
+	set((*string)(&t.Scope.Spaces), string(SpacesSingle))
+	set((*string)(&t.Policy), string(PolicyIndependent))
 	set((*string)(&a.KeyID), string(KeyIDThumbprint))
 	set((*string)(&a.TokenID), string(TokenIDUUID))
 	if t.ReusePercent == 0 {
@@ -99,7 +99,7 @@ func defaults(p *Provider) {
 		api := &p.APIs[i]
 		set(&api.Title, p.Title)
 		set(&api.BasePath, api.Path)
-		if api.Health == (Call{}) && api.Kind == GraphQL {
+		if api.Health == (Call{}) && api.Kind == KindGraphQL {
 			api.Health.Body = `{"query":"{ __typename }"}`
 		}
 		if api.Health.Method == "" {
@@ -111,7 +111,7 @@ func defaults(p *Provider) {
 		if api.Example.Method == "" {
 			api.Example.Method = methodOf(api.Kind)
 		}
-		if api.Kind == GraphQL {
+		if api.Kind == KindGraphQL {
 			set((*string)(&api.SafeDocuments), string(DocumentsOfQueries))
 		}
 		if api.Leeway == 0 {
@@ -122,7 +122,7 @@ func defaults(p *Provider) {
 }
 
 func methodOf(kind Kind) string {
-	if kind == GraphQL {
+	if kind == KindGraphQL {
 		return http.MethodPost
 	}
 	return http.MethodGet
@@ -131,7 +131,7 @@ func methodOf(kind Kind) string {
 func headers(hs []Header) {
 	for i := range hs {
 		if hs[i].Presence == "" {
-			hs[i].Presence = Required
+			hs[i].Presence = PresenceRequired
 		}
 	}
 }
@@ -236,10 +236,10 @@ func (v *validator) tokenEndpoint(t *TokenEndpoint) {
 	}
 	need := slices.Clone(tokenReasons)
 	if _, ok := t.Header(HeaderFromAPIKey); ok {
-		need = append(need, counterfoil.APIKeyInvalid)
+		need = append(need, counterfoil.ReasonAPIKeyInvalid)
 	}
 	if slices.ContainsFunc(t.Headers, func(h Header) bool { return h.Value != "" }) {
-		need = append(need, counterfoil.HeaderMissing)
+		need = append(need, counterfoil.ReasonHeaderMissing)
 	}
 	v.refusals(under(way, "errors"), t.Errors, need, append(slices.Clone(tokenReasons), tokenDetails...))
 }
@@ -295,7 +295,7 @@ func (v *validator) accessToken(a *AccessToken) {
 		v.fail(under(way, "type"), "a claim whose source is status needs access_token.type: the same key signs the status lists, "+
 			"and typ tells a list from a token")
 	}
-	if v.p.TokenEndpoint.Policy == Replace && !sources[FromTokenID] {
+	if v.p.TokenEndpoint.Policy == PolicyReplace && !sources[FromTokenID] {
 		v.fail(at("token_endpoint", "policy"), "the policy replace needs a claim whose source is token_id, to tell tokens apart")
 	}
 }

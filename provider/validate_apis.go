@@ -23,7 +23,7 @@ func (v *validator) api(way []any, a *API) {
 		v.path(under(way, "explorer"), a.Explorer)
 	}
 	v.headers(under(way, "headers"), a.Headers, HeaderFromToken, HeaderFromAPIKey, HeaderFromTenant)
-	if h, ok := a.Header(HeaderFromToken); !ok || h.Presence == Optional {
+	if h, ok := a.Header(HeaderFromToken); !ok || h.Presence == PresenceOptional {
 		v.fail(under(way, "headers"), "an API must require a header whose source is token")
 	}
 	v.known(under(way, "scopes"), a.Scopes)
@@ -39,23 +39,23 @@ func (v *validator) api(way []any, a *API) {
 	}
 	need := slices.Clone(callReasons)
 	if _, ok := a.Header(HeaderFromTenant); ok {
-		need = append(need, counterfoil.TenantMissing)
+		need = append(need, counterfoil.ReasonTenantMissing)
 	}
 	if _, ok := a.Header(HeaderFromAPIKey); ok {
-		need = append(need, counterfoil.APIKeyInvalid)
+		need = append(need, counterfoil.ReasonAPIKeyInvalid)
 	}
 	if slices.ContainsFunc(a.Headers, func(h Header) bool { return h.Value != "" }) {
-		need = append(need, counterfoil.HeaderMissing)
+		need = append(need, counterfoil.ReasonHeaderMissing)
 	}
 	v.refusals(under(way, "refusals"), a.Refusals, need, append(slices.Clone(callReasons), callDetails...))
 }
 
 // safe checks the fields that say which calls of an API may be retried.
 func (v *validator) safe(way []any, a *API) {
-	if a.Kind == GraphQL && len(a.SafeCalls) > 0 {
+	if a.Kind == KindGraphQL && len(a.SafeCalls) > 0 {
 		v.fail(under(way, "safe_calls"), "safe_calls belongs to a REST API: use safe_documents for a GraphQL API")
 	}
-	if a.Kind == REST && a.SafeDocuments != "" {
+	if a.Kind == KindREST && a.SafeDocuments != "" {
 		v.fail(under(way, "safe_documents"), "safe_documents belongs to a GraphQL API: use safe_calls for a REST API")
 	}
 	for i, c := range a.SafeCalls {
@@ -84,7 +84,7 @@ func (v *validator) places() {
 	taken := map[string]string{strings.TrimSuffix(v.p.TokenEndpoint.Path, "/"): "token_endpoint.path"}
 	for i := range v.p.APIs {
 		a := &v.p.APIs[i]
-		if a.Kind == REST && (a.Path == "/" || in(v.p.TokenEndpoint.Path, a.Path)) {
+		if a.Kind == KindREST && (a.Path == "/" || in(v.p.TokenEndpoint.Path, a.Path)) {
 			v.fail(at("apis", i, "path"), "%q would cover the token endpoint or /.well-known: give the API a path of its own, "+
 				"as in /api", a.Path)
 		}

@@ -8,8 +8,8 @@ type Place string
 
 // The places.
 const (
-	InBody  Place = "body"
-	InQuery Place = "query"
+	PlaceBody  Place = "body"
+	PlaceQuery Place = "query"
 )
 
 func (Place) Words() []string { return []string{"body", "query"} }
@@ -19,8 +19,8 @@ type Presence string
 
 // The presences.
 const (
-	Required Presence = "required"
-	Optional Presence = "optional"
+	PresenceRequired Presence = "required"
+	PresenceOptional Presence = "optional"
 )
 
 func (Presence) Words() []string { return []string{"required", "optional"} }
@@ -30,8 +30,8 @@ type Spaces string
 
 // The spaces.
 const (
-	SingleSpaces Spaces = "single"
-	AnySpaces    Spaces = "any"
+	SpacesSingle Spaces = "single"
+	SpacesAny    Spaces = "any"
 )
 
 func (Spaces) Words() []string { return []string{"single", "any"} }
@@ -53,14 +53,14 @@ type Method string
 
 // The methods.
 const (
-	ClientSecretBasic Method = "client_secret_basic"
-	ClientSecretPost  Method = "client_secret_post"
-	// PrivateKeyJWT is an assertion that is signed by the client, or by an issuer
+	MethodClientSecretBasic Method = "client_secret_basic"
+	MethodClientSecretPost  Method = "client_secret_post"
+	// MethodPrivateKeyJWT is an assertion that is signed by the client, or by an issuer
 	// that the realm federates with (RFC 7523 section 2.2).
-	PrivateKeyJWT Method = "private_key_jwt"
-	// TLSClientAuth and SelfSignedTLSClientAuth are those of RFC 8705 section 2.
-	TLSClientAuth           Method = "tls_client_auth"
-	SelfSignedTLSClientAuth Method = "self_signed_tls_client_auth"
+	MethodPrivateKeyJWT Method = "private_key_jwt"
+	// MethodTLSClientAuth and MethodSelfSignedTLSClientAuth are those of RFC 8705 section 2.
+	MethodTLSClientAuth           Method = "tls_client_auth"
+	MethodSelfSignedTLSClientAuth Method = "self_signed_tls_client_auth"
 )
 
 func (Method) Words() []string {
@@ -72,8 +72,8 @@ type Encoding string
 
 // The encodings.
 const (
-	FormEncoding Encoding = "form"
-	RawEncoding  Encoding = "raw"
+	EncodingForm Encoding = "form"
+	EncodingRaw  Encoding = "raw"
 )
 
 func (Encoding) Words() []string { return []string{"form", "raw"} }
@@ -86,9 +86,9 @@ type Policy string
 // Reuse, the same request gets the same token until a share of its lifetime has
 // passed, and each token is in force until it expires.
 const (
-	Independent Policy = "independent"
-	Replace     Policy = "replace"
-	Reuse       Policy = "reuse"
+	PolicyIndependent Policy = "independent"
+	PolicyReplace     Policy = "replace"
+	PolicyReuse       Policy = "reuse"
 )
 
 func (Policy) Words() []string { return []string{"independent", "replace", "reuse"} }
@@ -112,8 +112,8 @@ type AssertionAudience string
 // The audiences: the issuer alone, which reliably tells servers apart
 // (CVE-2025-27370), or the token endpoint's URL.
 const (
-	IssuerAudience   AssertionAudience = "issuer"
-	TokenURLAudience AssertionAudience = "token_url"
+	AssertionAudienceIssuer   AssertionAudience = "issuer"
+	AssertionAudienceTokenURL AssertionAudience = "token_url"
 )
 
 func (AssertionAudience) Words() []string { return []string{"issuer", "token_url"} }
@@ -123,10 +123,10 @@ type Algorithm string
 
 // The algorithms.
 const (
-	RS256 Algorithm = "RS256"
-	PS256 Algorithm = "PS256"
-	ES256 Algorithm = "ES256"
-	EdDSA Algorithm = "EdDSA"
+	AlgorithmRS256 Algorithm = "RS256"
+	AlgorithmPS256 Algorithm = "PS256"
+	AlgorithmES256 Algorithm = "ES256"
+	AlgorithmEdDSA Algorithm = "EdDSA"
 )
 
 func (Algorithm) Words() []string { return []string{"RS256", "PS256", "ES256", "EdDSA"} }
@@ -201,8 +201,8 @@ type Kind string
 
 // The kinds.
 const (
-	GraphQL Kind = "graphql"
-	REST    Kind = "rest"
+	KindGraphQL Kind = "graphql"
+	KindREST    Kind = "rest"
 )
 
 func (Kind) Words() []string { return []string{"graphql", "rest"} }

@@ -90,64 +90,64 @@ func TestAssertionRefused(t *testing.T) {
 		reason          counterfoil.Reason
 		more            []string
 	}{
-		{"no JWT", "x.y.z", counterfoil.AssertionMalformed, nil},
-		{"over-large", ec(claims{"pad": strings.Repeat("x", 7<<10)}), counterfoil.AssertionMalformed, nil},
-		{"alg none", josetest.Encode(`{"alg":"none"}`) + "." + josetest.Encode(own.String()) + ".", counterfoil.AssertionMalformed, nil},
-		{"alg none with a signature", josetest.Token(ecKey(), `{"alg":"none","kid":"ec"}`, own.String()), counterfoil.AssertionAlgorithm, nil},
-		{"HS256 with the public key", josetest.MAC(public, `{"alg":"HS256","kid":"ec"}`, own.String()), counterfoil.AssertionAlgorithm, nil},
-		{"HS256 with the JWK", josetest.MAC([]byte(josetest.JWK(ecKey().Public())), `{"alg":"HS256","kid":"ec"}`, own.String()), counterfoil.AssertionAlgorithm, nil},
-		{"embedded jwk", josetest.Token(strangeKey(), `{"alg":"ES256","jwk":`+jwk+`}`, own.String()), counterfoil.AssertionMalformed, nil},
-		{"jku", josetest.Token(strangeKey(), `{"alg":"ES256","jku":"https://127.0.0.1/"}`, own.String()), counterfoil.AssertionMalformed, nil},
-		{"crit", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec","crit":["x"],"x":1}`, own.String()), counterfoil.AssertionMalformed, nil},
-		{"a claim twice", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec"}`, strings.Replace(own.String(), "{", `{"sub":"job",`, 1)), counterfoil.AssertionMalformed, nil},
-		{"signed by a stranger", signed(strangeKey(), "ec", own), counterfoil.AssertionSignature, nil},
-		{"signed by a stranger without kid", signed(strangeKey(), "", own), counterfoil.AssertionSignature, nil},
-		{"unknown kid", signed(ecKey(), "other", own), counterfoil.AssertionKey, nil},
-		{"kid of a key of another kind", signed(ecKey(), "rs", own), counterfoil.AssertionKey, nil},
-		{"algorithm that no key has", signed(edKey(), "", own), counterfoil.AssertionKey, nil},
-		{"more keys than are tried", signed(ecKey(), "", h.own("crowd")), counterfoil.AssertionKey, nil},
-		{"key set that cannot be read", signed(ecKey(), "ec", h.own("broken")), counterfoil.AssertionKey, nil},
-		{"another iss", ec(claims{"iss": "good"}), counterfoil.AssertionIssuer, nil},
-		{"no iss", ec(claims{"iss": nil}), counterfoil.AssertionIssuer, nil},
-		{"another sub", ec(claims{"sub": "good"}), counterfoil.AssertionIssuer, []string{"client_id", "job"}},
-		{"neither sub nor client_id", ec(claims{"sub": nil}), counterfoil.AssertionIssuer, nil},
-		{"client_id that does not agree", ec(nil), counterfoil.AssertionKey, []string{"client_id", "crowd"}},
-		{"client_id of another that has the same key", ec(nil), counterfoil.AssertionIssuer, []string{"client_id", "twin"}},
-		{"wrong audience", ec(claims{"aud": "https://other.example"}), counterfoil.AssertionAudience, nil},
-		{"audience that begins right", ec(claims{"aud": "https://issuer.example/"}), counterfoil.AssertionAudience, nil},
-		{"no audience", ec(claims{"aud": nil}), counterfoil.AssertionAudience, nil},
-		{"audience is the token endpoint", ec(claims{"aud": h.url + "/oauth2/token"}), counterfoil.AssertionAudience, nil},
-		{"audience is the realm's address", ec(claims{"aud": h.url + "/oauth2"}), counterfoil.AssertionAudience, nil},
-		{"audience is the issuer and another server", ec(claims{"aud": []string{"https://issuer.example", "https://other.example"}}), counterfoil.AssertionAudience, nil},
-		{"audience is the issuer and a number", ec(claims{"aud": []any{"https://issuer.example", 1}}), counterfoil.AssertionAudience, nil},
-		{"empty array of audiences", ec(claims{"aud": []string{}}), counterfoil.AssertionAudience, nil},
-		{"audience is null", ec(claims{"aud": json.RawMessage("null")}), counterfoil.AssertionAudience, nil},
-		{"typ of an access token", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec","typ":"at+jwt"}`, own.String()), counterfoil.AssertionMalformed, nil},
-		{"typ of a proof", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec","typ":"dpop+jwt"}`, own.String()), counterfoil.AssertionMalformed, nil},
-		{"typ of a security event", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec","typ":"application/secevent+jwt"}`, own.String()), counterfoil.AssertionMalformed, nil},
-		{"typ of SPIFFE for a client's own", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec","typ":"JOSE"}`, own.String()), counterfoil.AssertionMalformed, nil},
-		{"a name that is not UTF-8", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec"}`, strings.Replace(own.String(), "{", "{\"x\":\"\xe9\",", 1)), counterfoil.AssertionMalformed, nil},
-		{"audience of another kind", ec(claims{"aud": claims{"https://issuer.example": 1}}), counterfoil.AssertionAudience, nil},
-		{"expired", ec(claims{"exp": now - 31}), counterfoil.AssertionExpired, nil},
-		{"no exp", ec(claims{"exp": nil}), counterfoil.AssertionClaims, nil},
-		{"exp is a string", ec(claims{"exp": fmt.Sprint(now + 60)}), counterfoil.AssertionClaims, nil},
-		{"exp is huge", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec"}`, own.but(claims{"exp": json.Number("1e400")}).String()), counterfoil.AssertionClaims, nil},
-		{"exp is 0", ec(claims{"exp": 0}), counterfoil.AssertionExpired, nil},
-		{"exp is before 1970", ec(claims{"exp": -1}), counterfoil.AssertionClaims, nil},
-		{"exp is the end of 9999", ec(claims{"exp": jose.MaxNumericDate}), counterfoil.AssertionLifetime, nil},
-		{"exp is later", ec(claims{"exp": jose.MaxNumericDate + 1}), counterfoil.AssertionClaims, nil},
-		{"ends too late", ec(claims{"exp": now + 3632}), counterfoil.AssertionLifetime, nil},
-		{"issued in the future", ec(claims{"iat": now + 60}), counterfoil.AssertionClaims, nil},
-		{"begins in the future", ec(claims{"nbf": now + 60}), counterfoil.AssertionClaims, nil},
-		{"nbf is null", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec"}`, strings.Replace(own.String(), "{", `{"nbf":null,`, 1)), counterfoil.AssertionClaims, nil},
-		{"no jti", ec(claims{"jti": nil}), counterfoil.AssertionClaims, nil},
-		{"empty jti", ec(claims{"jti": ""}), counterfoil.AssertionClaims, nil},
-		{"long jti", ec(claims{"jti": strings.Repeat("j", 257)}), counterfoil.AssertionClaims, nil},
-		{"jti with a control character", ec(claims{"jti": "a\x00b"}), counterfoil.AssertionClaims, nil},
-		{"unknown client", signed(ecKey(), "ec", h.own("nobody")), counterfoil.UnknownClient, nil},
-		{"client without keys", signed(ecKey(), "ec", h.own("good")), counterfoil.MethodNotAccepted, nil},
-		{"another type", ec(nil), counterfoil.MethodNotAccepted, []string{"client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"}},
-		{"no type", ec(nil), counterfoil.MethodNotAccepted, []string{"client_assertion_type", ""}},
+		{"no JWT", "x.y.z", counterfoil.ReasonAssertionMalformed, nil},
+		{"over-large", ec(claims{"pad": strings.Repeat("x", 7<<10)}), counterfoil.ReasonAssertionMalformed, nil},
+		{"alg none", josetest.Encode(`{"alg":"none"}`) + "." + josetest.Encode(own.String()) + ".", counterfoil.ReasonAssertionMalformed, nil},
+		{"alg none with a signature", josetest.Token(ecKey(), `{"alg":"none","kid":"ec"}`, own.String()), counterfoil.ReasonAssertionAlgorithm, nil},
+		{"HS256 with the public key", josetest.MAC(public, `{"alg":"HS256","kid":"ec"}`, own.String()), counterfoil.ReasonAssertionAlgorithm, nil},
+		{"HS256 with the JWK", josetest.MAC([]byte(josetest.JWK(ecKey().Public())), `{"alg":"HS256","kid":"ec"}`, own.String()), counterfoil.ReasonAssertionAlgorithm, nil},
+		{"embedded jwk", josetest.Token(strangeKey(), `{"alg":"ES256","jwk":`+jwk+`}`, own.String()), counterfoil.ReasonAssertionMalformed, nil},
+		{"jku", josetest.Token(strangeKey(), `{"alg":"ES256","jku":"https://127.0.0.1/"}`, own.String()), counterfoil.ReasonAssertionMalformed, nil},
+		{"crit", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec","crit":["x"],"x":1}`, own.String()), counterfoil.ReasonAssertionMalformed, nil},
+		{"a claim twice", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec"}`, strings.Replace(own.String(), "{", `{"sub":"job",`, 1)), counterfoil.ReasonAssertionMalformed, nil},
+		{"signed by a stranger", signed(strangeKey(), "ec", own), counterfoil.ReasonAssertionSignature, nil},
+		{"signed by a stranger without kid", signed(strangeKey(), "", own), counterfoil.ReasonAssertionSignature, nil},
+		{"unknown kid", signed(ecKey(), "other", own), counterfoil.ReasonAssertionKey, nil},
+		{"kid of a key of another kind", signed(ecKey(), "rs", own), counterfoil.ReasonAssertionKey, nil},
+		{"algorithm that no key has", signed(edKey(), "", own), counterfoil.ReasonAssertionKey, nil},
+		{"more keys than are tried", signed(ecKey(), "", h.own("crowd")), counterfoil.ReasonAssertionKey, nil},
+		{"key set that cannot be read", signed(ecKey(), "ec", h.own("broken")), counterfoil.ReasonAssertionKey, nil},
+		{"another iss", ec(claims{"iss": "good"}), counterfoil.ReasonAssertionIssuer, nil},
+		{"no iss", ec(claims{"iss": nil}), counterfoil.ReasonAssertionIssuer, nil},
+		{"another sub", ec(claims{"sub": "good"}), counterfoil.ReasonAssertionIssuer, []string{"client_id", "job"}},
+		{"neither sub nor client_id", ec(claims{"sub": nil}), counterfoil.ReasonAssertionIssuer, nil},
+		{"client_id that does not agree", ec(nil), counterfoil.ReasonAssertionKey, []string{"client_id", "crowd"}},
+		{"client_id of another that has the same key", ec(nil), counterfoil.ReasonAssertionIssuer, []string{"client_id", "twin"}},
+		{"wrong audience", ec(claims{"aud": "https://other.example"}), counterfoil.ReasonAssertionAudience, nil},
+		{"audience that begins right", ec(claims{"aud": "https://issuer.example/"}), counterfoil.ReasonAssertionAudience, nil},
+		{"no audience", ec(claims{"aud": nil}), counterfoil.ReasonAssertionAudience, nil},
+		{"audience is the token endpoint", ec(claims{"aud": h.url + "/oauth2/token"}), counterfoil.ReasonAssertionAudience, nil},
+		{"audience is the realm's address", ec(claims{"aud": h.url + "/oauth2"}), counterfoil.ReasonAssertionAudience, nil},
+		{"audience is the issuer and another server", ec(claims{"aud": []string{"https://issuer.example", "https://other.example"}}), counterfoil.ReasonAssertionAudience, nil},
+		{"audience is the issuer and a number", ec(claims{"aud": []any{"https://issuer.example", 1}}), counterfoil.ReasonAssertionAudience, nil},
+		{"empty array of audiences", ec(claims{"aud": []string{}}), counterfoil.ReasonAssertionAudience, nil},
+		{"audience is null", ec(claims{"aud": json.RawMessage("null")}), counterfoil.ReasonAssertionAudience, nil},
+		{"typ of an access token", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec","typ":"at+jwt"}`, own.String()), counterfoil.ReasonAssertionMalformed, nil},
+		{"typ of a proof", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec","typ":"dpop+jwt"}`, own.String()), counterfoil.ReasonAssertionMalformed, nil},
+		{"typ of a security event", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec","typ":"application/secevent+jwt"}`, own.String()), counterfoil.ReasonAssertionMalformed, nil},
+		{"typ of SPIFFE for a client's own", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec","typ":"JOSE"}`, own.String()), counterfoil.ReasonAssertionMalformed, nil},
+		{"a name that is not UTF-8", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec"}`, strings.Replace(own.String(), "{", "{\"x\":\"\xe9\",", 1)), counterfoil.ReasonAssertionMalformed, nil},
+		{"audience of another kind", ec(claims{"aud": claims{"https://issuer.example": 1}}), counterfoil.ReasonAssertionAudience, nil},
+		{"expired", ec(claims{"exp": now - 31}), counterfoil.ReasonAssertionExpired, nil},
+		{"no exp", ec(claims{"exp": nil}), counterfoil.ReasonAssertionClaims, nil},
+		{"exp is a string", ec(claims{"exp": fmt.Sprint(now + 60)}), counterfoil.ReasonAssertionClaims, nil},
+		{"exp is huge", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec"}`, own.but(claims{"exp": json.Number("1e400")}).String()), counterfoil.ReasonAssertionClaims, nil},
+		{"exp is 0", ec(claims{"exp": 0}), counterfoil.ReasonAssertionExpired, nil},
+		{"exp is before 1970", ec(claims{"exp": -1}), counterfoil.ReasonAssertionClaims, nil},
+		{"exp is the end of 9999", ec(claims{"exp": jose.MaxNumericDate}), counterfoil.ReasonAssertionLifetime, nil},
+		{"exp is later", ec(claims{"exp": jose.MaxNumericDate + 1}), counterfoil.ReasonAssertionClaims, nil},
+		{"ends too late", ec(claims{"exp": now + 3632}), counterfoil.ReasonAssertionLifetime, nil},
+		{"issued in the future", ec(claims{"iat": now + 60}), counterfoil.ReasonAssertionClaims, nil},
+		{"begins in the future", ec(claims{"nbf": now + 60}), counterfoil.ReasonAssertionClaims, nil},
+		{"nbf is null", josetest.Token(ecKey(), `{"alg":"ES256","kid":"ec"}`, strings.Replace(own.String(), "{", `{"nbf":null,`, 1)), counterfoil.ReasonAssertionClaims, nil},
+		{"no jti", ec(claims{"jti": nil}), counterfoil.ReasonAssertionClaims, nil},
+		{"empty jti", ec(claims{"jti": ""}), counterfoil.ReasonAssertionClaims, nil},
+		{"long jti", ec(claims{"jti": strings.Repeat("j", 257)}), counterfoil.ReasonAssertionClaims, nil},
+		{"jti with a control character", ec(claims{"jti": "a\x00b"}), counterfoil.ReasonAssertionClaims, nil},
+		{"unknown client", signed(ecKey(), "ec", h.own("nobody")), counterfoil.ReasonUnknownClient, nil},
+		{"client without keys", signed(ecKey(), "ec", h.own("good")), counterfoil.ReasonMethodNotAccepted, nil},
+		{"another type", ec(nil), counterfoil.ReasonMethodNotAccepted, []string{"client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"}},
+		{"no type", ec(nil), counterfoil.ReasonMethodNotAccepted, []string{"client_assertion_type", ""}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			e := h.wantInvalid(t, h.asserting(row.assertion, row.more...), row.reason)
@@ -166,7 +166,7 @@ func TestAssertionRefused(t *testing.T) {
 			if got := h.do("oauth2", a); got.status != http.StatusBadRequest {
 				t.Errorf("got %d %s", got.status, got.body)
 			}
-			h.wantRefused(t, counterfoil.MultipleCredentials)
+			h.wantRefused(t, counterfoil.ReasonMultipleCredentials)
 		}
 	})
 	t.Run("a realm that takes no assertions", func(t *testing.T) {
@@ -178,7 +178,7 @@ func TestAssertionRefused(t *testing.T) {
 		if got := plain.do("altrata", a); got.status != http.StatusUnauthorized {
 			t.Errorf("got %d %s", got.status, got.body)
 		}
-		plain.wantRefused(t, counterfoil.MethodNotAccepted)
+		plain.wantRefused(t, counterfoil.ReasonMethodNotAccepted)
 	})
 }
 
@@ -189,7 +189,7 @@ func TestAssertionForTheTokenEndpoint(t *testing.T) {
 		for i := range c.Realms {
 			if r := &c.Realms[i]; r.Name == "oauth2" {
 				p := *r.Provider
-				p.TokenEndpoint.AssertionAudience = provider.TokenURLAudience
+				p.TokenEndpoint.AssertionAudience = provider.AssertionAudienceTokenURL
 				r.Provider, r.OtherURLs = &p, []string{"https://other-host.example/oauth2"}
 			}
 		}
@@ -214,7 +214,7 @@ func TestAssertionForTheTokenEndpoint(t *testing.T) {
 			if row.good {
 				h.wantToken(t, a)
 			} else {
-				h.wantInvalid(t, a, counterfoil.AssertionAudience)
+				h.wantInvalid(t, a, counterfoil.ReasonAssertionAudience)
 			}
 		})
 	}
@@ -231,20 +231,20 @@ func TestAssertionServesOnce(t *testing.T) {
 	c := h.own("job").but(claims{"aud": "https://issuer.example", "jti": "the only one"})
 	first := h.asserting(signed(ecKey(), "ec", c))
 	h.wantToken(t, first)
-	h.wantInvalid(t, first, counterfoil.AssertionReplayed)
-	h.wantInvalid(t, h.asserting(signed(ecKey(), "ec", c.but(claims{"exp": c["exp"].(int64) + 1}))), counterfoil.AssertionReplayed)
+	h.wantInvalid(t, first, counterfoil.ReasonAssertionReplayed)
+	h.wantInvalid(t, h.asserting(signed(ecKey(), "ec", c.but(claims{"exp": c["exp"].(int64) + 1}))), counterfoil.ReasonAssertionReplayed)
 	if status, body, err := h.at(t.Context(), second, first); err != nil || status != http.StatusUnauthorized {
 		t.Errorf("the other server answers %d %s, %v", status, body, err)
 	}
-	h.wantRefused(t, counterfoil.AssertionReplayed)
+	h.wantRefused(t, counterfoil.ReasonAssertionReplayed)
 	t.Run("another client may have the same jti", func(t *testing.T) {
 		h.wantToken(t, h.asserting(signed(ecKey(), "ec", h.own("twin").but(claims{"jti": "the only one"}))))
 	})
 	t.Run("until it has expired", func(t *testing.T) {
 		h.clock.Turn(89 * time.Second)
-		h.wantInvalid(t, first, counterfoil.AssertionReplayed)
+		h.wantInvalid(t, first, counterfoil.ReasonAssertionReplayed)
 		h.clock.Turn(2 * time.Second)
-		h.wantInvalid(t, first, counterfoil.AssertionExpired)
+		h.wantInvalid(t, first, counterfoil.ReasonAssertionExpired)
 	})
 	t.Run("a refused request does not use it up", func(t *testing.T) {
 		a := h.asserting(signed(ecKey(), "ec", h.own("job")), "scope", "admin")
@@ -253,7 +253,7 @@ func TestAssertionServesOnce(t *testing.T) {
 		}
 		a.form.Del("scope")
 		h.wantToken(t, a)
-		h.wantInvalid(t, a, counterfoil.AssertionReplayed)
+		h.wantInvalid(t, a, counterfoil.ReasonAssertionReplayed)
 	})
 	t.Run("fifty at once on two servers", func(t *testing.T) {
 		a := h.asserting(signed(ecKey(), "ec", h.own("job")))
@@ -280,7 +280,7 @@ func TestAssertionServesOnce(t *testing.T) {
 		for _, e := range h.recorded()[before:] {
 			reasons[e.Reason]++
 		}
-		if reasons[""] != 1 || reasons[counterfoil.AssertionReplayed] != 49 {
+		if reasons[""] != 1 || reasons[counterfoil.ReasonAssertionReplayed] != 49 {
 			t.Errorf("the records are %v", reasons)
 		}
 	})
@@ -316,17 +316,17 @@ func TestKeySetIsAway(t *testing.T) {
 	own := func(key crypto.Signer, kid, id string) *ask { return h.asserting(signed(key, kid, h.own(id))) }
 	forged := func(id string) *ask { return own(strangeKey(), "ec", id) }
 
-	h.wantInvalid(t, forged("local"), counterfoil.AssertionSignature)
-	h.wantInvalid(t, forged("nobody"), counterfoil.UnknownClient)
-	h.wantAway(t, own(ecKey(), "ec", "job"), counterfoil.Unavailable)
+	h.wantInvalid(t, forged("local"), counterfoil.ReasonAssertionSignature)
+	h.wantInvalid(t, forged("nobody"), counterfoil.ReasonUnknownClient)
+	h.wantAway(t, own(ecKey(), "ec", "job"), counterfoil.ReasonUnavailable)
 	for range 3 {
-		h.wantAway(t, forged("job"), counterfoil.Unavailable)
-		h.wantAway(t, forged("nobody"), counterfoil.UnknownClient)
-		h.wantAway(t, forged("local"), counterfoil.AssertionSignature)
-		h.wantAway(t, own(ecKey(), "other", "local"), counterfoil.AssertionKey)
-		h.wantAway(t, forged("keyless"), counterfoil.MethodNotAccepted)
-		h.wantAway(t, h.asserting(signed(ecKey(), "gh", h.workflow()), "client_id", "local"), counterfoil.AssertionIssuer)
-		h.wantAway(t, h.asserting(signed(ecKey(), "gh", h.workflow()), "client_id", "nobody"), counterfoil.UnknownClient)
+		h.wantAway(t, forged("job"), counterfoil.ReasonUnavailable)
+		h.wantAway(t, forged("nobody"), counterfoil.ReasonUnknownClient)
+		h.wantAway(t, forged("local"), counterfoil.ReasonAssertionSignature)
+		h.wantAway(t, own(ecKey(), "other", "local"), counterfoil.ReasonAssertionKey)
+		h.wantAway(t, forged("keyless"), counterfoil.ReasonMethodNotAccepted)
+		h.wantAway(t, h.asserting(signed(ecKey(), "gh", h.workflow()), "client_id", "local"), counterfoil.ReasonAssertionIssuer)
+		h.wantAway(t, h.asserting(signed(ecKey(), "gh", h.workflow()), "client_id", "nobody"), counterfoil.ReasonUnknownClient)
 		h.wantToken(t, own(ecKey(), "ec", "local"))
 	}
 	if place.times() != 1 || platform.times() != 0 {
@@ -342,23 +342,23 @@ func TestKeySetIsAway(t *testing.T) {
 	place.mu.Unlock()
 	h.clock.Turn(5 * time.Second)
 	h.wantToken(t, own(ecKey(), "ec", "job"))
-	h.wantInvalid(t, forged("job"), counterfoil.AssertionSignature)
-	h.wantInvalid(t, forged("nobody"), counterfoil.UnknownClient)
+	h.wantInvalid(t, forged("job"), counterfoil.ReasonAssertionSignature)
+	h.wantInvalid(t, forged("nobody"), counterfoil.ReasonUnknownClient)
 	// It is away with an older set: that serves, and says no.
 	place.mu.Lock()
 	place.answer = http.NotFound
 	place.mu.Unlock()
 	h.clock.Turn(20 * time.Minute)
 	h.wantToken(t, own(ecKey(), "ec", "job"))
-	h.wantInvalid(t, forged("job"), counterfoil.AssertionSignature)
-	h.wantInvalid(t, own(ecKey(), "new", "job"), counterfoil.AssertionKey)
-	h.wantInvalid(t, forged("nobody"), counterfoil.UnknownClient)
+	h.wantInvalid(t, forged("job"), counterfoil.ReasonAssertionSignature)
+	h.wantInvalid(t, own(ecKey(), "new", "job"), counterfoil.ReasonAssertionKey)
+	h.wantInvalid(t, forged("nobody"), counterfoil.ReasonUnknownClient)
 	// It was not requested for an hour: it is forgotten.
 	h.clock.Turn(time.Hour)
-	h.wantAway(t, own(ecKey(), "ec", "job"), counterfoil.Unavailable)
-	h.wantAway(t, forged("nobody"), counterfoil.UnknownClient)
+	h.wantAway(t, own(ecKey(), "ec", "job"), counterfoil.ReasonUnavailable)
+	h.wantAway(t, forged("nobody"), counterfoil.ReasonUnknownClient)
 	h.clock.Turn(time.Hour)
-	h.wantInvalid(t, forged("nobody"), counterfoil.UnknownClient)
+	h.wantInvalid(t, forged("nobody"), counterfoil.ReasonUnknownClient)
 }
 
 // TestKeySetURL: keys that a client publishes, and what a bad place to publish
@@ -389,7 +389,7 @@ func TestKeySetURL(t *testing.T) {
 		place.mu.Unlock()
 		h.clock.Turn(11 * time.Second)
 		h.wantToken(t, assertion(h, strangeKey(), "new", "job"))
-		h.wantInvalid(t, assertion(h, ecKey(), "none", "job"), counterfoil.AssertionKey)
+		h.wantInvalid(t, assertion(h, ecKey(), "none", "job"), counterfoil.ReasonAssertionKey)
 	})
 	t.Run("a key without kid", func(t *testing.T) {
 		place.mu.Lock()
@@ -397,11 +397,11 @@ func TestKeySetURL(t *testing.T) {
 		place.mu.Unlock()
 		h := gate(t, outbound)
 		h.wantToken(t, assertion(h, ecKey(), "", "job"))
-		h.wantInvalid(t, assertion(h, ecKey(), "ec", "job"), counterfoil.AssertionKey)
+		h.wantInvalid(t, assertion(h, ecKey(), "ec", "job"), counterfoil.ReasonAssertionKey)
 	})
 	t.Run("an unknown client costs no fetch", func(t *testing.T) {
 		h, before := gate(t, outbound), place.times()
-		h.wantInvalid(t, assertion(h, ecKey(), "ec", "nobody"), counterfoil.UnknownClient)
+		h.wantInvalid(t, assertion(h, ecKey(), "ec", "nobody"), counterfoil.ReasonUnknownClient)
 		if n := place.times() - before; n != 0 {
 			t.Errorf("%d fetches", n)
 		}
@@ -440,9 +440,9 @@ func TestKeySetURL(t *testing.T) {
 			}
 			h := gate(t, o)
 			before, innerBefore := place.times(), inner.times()
-			want := func(a *ask) counterfoil.Event { return h.wantAway(t, a, counterfoil.Unavailable) }
+			want := func(a *ask) counterfoil.Event { return h.wantAway(t, a, counterfoil.ReasonUnavailable) }
 			if row.id == "inner" { // it is not asked, and waiting does not help
-				want = func(a *ask) counterfoil.Event { return h.wantInvalid(t, a, counterfoil.AssertionKey) }
+				want = func(a *ask) counterfoil.Event { return h.wantInvalid(t, a, counterfoil.ReasonAssertionKey) }
 			}
 			e := want(assertion(h, ecKey(), "ec", row.id))
 			if !strings.Contains(e.Detail, row.detail) {
@@ -487,10 +487,10 @@ func TestKeySetURL(t *testing.T) {
 		}
 		events := h.recorded()
 		last := events[len(events)-1].Event
-		if last.Reason != counterfoil.Unavailable || !strings.Contains(last.Detail, "in time") {
+		if last.Reason != counterfoil.ReasonUnavailable || !strings.Contains(last.Detail, "in time") {
 			t.Errorf("the record is %+v", last)
 		}
-		h.wantAway(t, assertion(h, ecKey(), "ec", "job"), counterfoil.Unavailable) // and at once
+		h.wantAway(t, assertion(h, ecKey(), "ec", "job"), counterfoil.ReasonUnavailable) // and at once
 		if len(arrived) != 0 {
 			t.Error("asked again at once")
 		}

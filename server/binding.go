@@ -39,10 +39,10 @@ func (b *binder) bind(r *http.Request, by *clientauth.Caller, now time.Time, g *
 	if cert == nil && by.Client.Tokens.CertificateBound {
 		var err error
 		if cert, err = b.peers.Certificate(r); err != nil {
-			return clientauth.Refused(counterfoil.CertificateUnknown, err.Error())
+			return clientauth.Refused(counterfoil.ReasonCertificateUnknown, err.Error())
 		}
 		if cert == nil {
-			return clientauth.Refused(counterfoil.CertificateMissing, "the client's tokens are bound to a certificate")
+			return clientauth.Refused(counterfoil.ReasonCertificateMissing, "the client's tokens are bound to a certificate")
 		}
 	}
 	var members []string
@@ -73,9 +73,9 @@ func (b *binder) proof(r *http.Request, client *store.Client, now time.Time) (*d
 	lines := r.Header[proofHeader]
 	switch {
 	case len(lines) > 1:
-		return nil, clientauth.Refused(counterfoil.InvalidDPoPProof, "the header DPoP is repeated")
+		return nil, clientauth.Refused(counterfoil.ReasonInvalidDPoPProof, "the header DPoP is repeated")
 	case len(lines) == 0 && client.Tokens.DPoPBound:
-		return nil, clientauth.Refused(counterfoil.InvalidDPoPProof, "the client's tokens are bound to a key: a proof is missing")
+		return nil, clientauth.Refused(counterfoil.ReasonInvalidDPoPProof, "the client's tokens are bound to a key: a proof is missing")
 	case len(lines) == 0:
 		return nil, nil
 	}
@@ -86,9 +86,9 @@ func (b *binder) proof(r *http.Request, client *store.Client, now time.Time) (*d
 	p, err := dpop.Verify(lines[0], want)
 	switch {
 	case errors.Is(err, dpop.ErrUseNonce):
-		return nil, clientauth.Refused(counterfoil.UseDPoPNonce, "")
+		return nil, clientauth.Refused(counterfoil.ReasonUseDPoPNonce, "")
 	case err != nil:
-		return nil, clientauth.Refused(counterfoil.InvalidDPoPProof, err.Error())
+		return nil, clientauth.Refused(counterfoil.ReasonInvalidDPoPProof, err.Error())
 	}
 	return &p, nil
 }

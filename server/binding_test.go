@@ -61,7 +61,7 @@ func TestDPoP(t *testing.T) {
 		"another key":   h.proving(josetest.Token(strangeKey(), `{"typ":"dpop+jwt","alg":"ES256","jwk":`+josetest.JWK(ecKey().Public())+`}`, good.String())),
 	} {
 		t.Run(name, func(t *testing.T) {
-			h.wantProofRefused(t, row, "invalid_dpop_proof", counterfoil.InvalidDPoPProof)
+			h.wantProofRefused(t, row, "invalid_dpop_proof", counterfoil.ReasonInvalidDPoPProof)
 			h.wantToken(t, h.good("oauth2"))
 		})
 	}
@@ -91,11 +91,11 @@ func TestDPoP(t *testing.T) {
 	t.Run("is single-use, on another server too", func(t *testing.T) {
 		a := h.proving(proof(ecKey(), h.proofFor(url)))
 		h.wantToken(t, a)
-		h.wantProofRefused(t, a, "invalid_dpop_proof", counterfoil.DPoPProofReplayed)
+		h.wantProofRefused(t, a, "invalid_dpop_proof", counterfoil.ReasonDPoPProofReplayed)
 		if status, body, err := h.at(t.Context(), second, a); err != nil || status != http.StatusBadRequest {
 			t.Errorf("the other server answers %d %s, %v", status, body, err)
 		}
-		h.wantRefused(t, counterfoil.DPoPProofReplayed)
+		h.wantRefused(t, counterfoil.ReasonDPoPProofReplayed)
 	})
 	t.Run("fifty at once", func(t *testing.T) {
 		a := h.proving(proof(ecKey(), h.proofFor(url)))
@@ -122,7 +122,7 @@ func TestDPoP(t *testing.T) {
 		creds := h.client(clients.NewClient{Realm: "oauth2", ID: "bound", Settings: store.Settings{Tokens: store.TokenSettings{DPoPBound: true}}})
 		a := h.good("oauth2")
 		a.credentials("bound", creds.ClientSecret.Reveal())
-		h.wantProofRefused(t, a, "invalid_dpop_proof", counterfoil.InvalidDPoPProof)
+		h.wantProofRefused(t, a, "invalid_dpop_proof", counterfoil.ReasonInvalidDPoPProof)
 		a.header["Dpop"] = []string{proof(ecKey(), h.proofFor(url))}
 		h.wantToken(t, a)
 	})
@@ -136,12 +136,12 @@ func TestDPoPNonce(t *testing.T) {
 	h := newGate(t, demand)
 	second, _ := h.open(func(c *server.Config) { demand(c); c.Realms[0].BaseURL = h.url + "/oauth2" })
 	url := h.url + "/oauth2/token"
-	got := h.wantProofRefused(t, h.proving(proof(ecKey(), h.proofFor(url))), "use_dpop_nonce", counterfoil.UseDPoPNonce)
+	got := h.wantProofRefused(t, h.proving(proof(ecKey(), h.proofFor(url))), "use_dpop_nonce", counterfoil.ReasonUseDPoPNonce)
 	nonce := got.header.Get("DPoP-Nonce")
 	if nonce == "" {
 		t.Fatal("no nonce")
 	}
-	h.wantProofRefused(t, h.proving(proof(ecKey(), h.proofFor(url).but(claims{"nonce": "x"}))), "use_dpop_nonce", counterfoil.UseDPoPNonce)
+	h.wantProofRefused(t, h.proving(proof(ecKey(), h.proofFor(url).but(claims{"nonce": "x"}))), "use_dpop_nonce", counterfoil.ReasonUseDPoPNonce)
 	a := h.proving(proof(ecKey(), h.proofFor(url).but(claims{"nonce": nonce})))
 	if status, body, err := h.at(t.Context(), second, a); err != nil || status != http.StatusOK {
 		t.Errorf("the other server answers %d %s, %v", status, body, err)
@@ -154,7 +154,7 @@ func TestDPoPNonce(t *testing.T) {
 		t.Error("an answer without a nonce")
 	}
 	h.clock.Turn(11 * time.Minute)
-	h.wantProofRefused(t, h.proving(proof(ecKey(), h.proofFor(url).but(claims{"nonce": nonce}))), "use_dpop_nonce", counterfoil.UseDPoPNonce)
+	h.wantProofRefused(t, h.proving(proof(ecKey(), h.proofFor(url).but(claims{"nonce": nonce}))), "use_dpop_nonce", counterfoil.ReasonUseDPoPNonce)
 }
 
 // TestCertificateBound: tokens of a client that wants them bound, whatever it
@@ -165,7 +165,7 @@ func TestCertificateBound(t *testing.T) {
 	creds := h.client(clients.NewClient{Realm: "oauth2", ID: "bound", Settings: store.Settings{Tokens: store.TokenSettings{CertificateBound: true}}})
 	a := h.good("oauth2")
 	a.credentials("bound", creds.ClientSecret.Reveal())
-	h.wantInvalid(t, a, counterfoil.CertificateMissing)
+	h.wantInvalid(t, a, counterfoil.ReasonCertificateMissing)
 	h.http = trusting(cert)
 	if c, _ := h.wantToken(t, a); string(must(marshal(c["cnf"]))) != `{"x5t#S256":"`+thumbprint(cert)+`"}` {
 		t.Errorf("bound to %v", c["cnf"])
@@ -208,13 +208,13 @@ func TestReuseKeepsBindingsApart(t *testing.T) {
 	if first["jti"] != again["jti"] || first["jti"] == ids["plain"] || !strings.Contains(got.body, `"token_type":"DPoP"`) {
 		t.Errorf("%v, then %v in %s", first, again, got.body)
 	}
-	h.wantProofRefused(t, replay, "invalid_dpop_proof", counterfoil.DPoPProofReplayed)
+	h.wantProofRefused(t, replay, "invalid_dpop_proof", counterfoil.ReasonDPoPProofReplayed)
 	if other, _ := h.wantToken(t, h.proving(proof(strangeKey(), h.proofFor(url)))); other["jti"] == first["jti"] {
 		t.Error("two keys have one token")
 	}
 	asserted := h.asserting(signed(ecKey(), "ec", h.own("job")))
 	h.wantToken(t, asserted)
-	h.wantInvalid(t, asserted, counterfoil.AssertionReplayed)
+	h.wantInvalid(t, asserted, counterfoil.ReasonAssertionReplayed)
 
 	t.Run("another resource", func(t *testing.T) {
 		for _, resource := range []string{"https://c.example/", "https://a.example/&resource=https://c.example/", "rubbish"} {
@@ -223,7 +223,7 @@ func TestReuseKeepsBindingsApart(t *testing.T) {
 			if got := h.do("oauth2", a); got.status != http.StatusBadRequest || got.body != `{"error":"invalid_target"}` {
 				t.Errorf("got %d %s", got.status, got.body)
 			}
-			h.wantRefused(t, counterfoil.InvalidTarget)
+			h.wantRefused(t, counterfoil.ReasonInvalidTarget)
 		}
 	})
 }
@@ -243,21 +243,21 @@ func TestAssertionElsewhere(t *testing.T) {
 			if got := h.post(path, a.form, a.header); got.status != http.StatusUnauthorized {
 				t.Errorf("again: %d %s", got.status, got.body)
 			}
-			h.wantRefused(t, counterfoil.AssertionReplayed)
-			h.wantInvalid(t, a, counterfoil.AssertionReplayed) // at the token endpoint, too
+			h.wantRefused(t, counterfoil.ReasonAssertionReplayed)
+			h.wantInvalid(t, a, counterfoil.ReasonAssertionReplayed) // at the token endpoint, too
 			other := h.asserting(signed(ecKey(), "ec", h.own("job").but(claims{"aud": h.url + path})))
 			other.form.Set("token", "x")
 			if got := h.post(path, other.form, other.header); got.status != http.StatusUnauthorized {
 				t.Errorf("for the endpoint's URL: %d %s", got.status, got.body)
 			}
-			h.wantRefused(t, counterfoil.AssertionAudience)
+			h.wantRefused(t, counterfoil.ReasonAssertionAudience)
 			used := h.asserting(signed(ecKey(), "ec", h.own("job")))
 			h.wantToken(t, used)
 			used.form.Set("token", "x")
 			if got := h.post(path, used.form, used.header); got.status != http.StatusUnauthorized {
 				t.Errorf("one that has brought a token: %d %s", got.status, got.body)
 			}
-			h.wantRefused(t, counterfoil.AssertionReplayed)
+			h.wantRefused(t, counterfoil.ReasonAssertionReplayed)
 		})
 	}
 }

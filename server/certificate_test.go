@@ -82,22 +82,22 @@ func TestTLSClientAuth(t *testing.T) {
 		{"subject", store.CertificateRule{SubjectDN: dn}, good, ""},
 		{"subject with spaces and words", store.CertificateRule{SubjectDN: `emailAddress=job@example.com, cn = job\2C the first , O=#0c0e42c3bc726f202b2053c3b6686e65, C=DE`}, good, ""},
 		{"issued by the root", store.CertificateRule{DNS: "job.example.com"}, other(none, root), ""},
-		{"another DNS name", store.CertificateRule{DNS: "x.example.com"}, good, counterfoil.CertificateUnknown},
-		{"a wildcard is no pattern", store.CertificateRule{DNS: "job.example.com"}, other(func(c *x509.Certificate) { c.DNSNames = []string{"*.example.com"} }, middle), counterfoil.CertificateUnknown},
-		{"another URI", store.CertificateRule{URI: "spiffe://example.com/ns/x/job/"}, good, counterfoil.CertificateUnknown},
-		{"another IP address", store.CertificateRule{IP: "192.0.2.8"}, good, counterfoil.CertificateUnknown},
-		{"email of another case", store.CertificateRule{Email: "job@example.com"}, good, counterfoil.CertificateUnknown},
-		{"common name only", store.CertificateRule{SubjectDN: `CN=job\, the first`}, good, counterfoil.CertificateUnknown},
-		{"subject in another order", store.CertificateRule{SubjectDN: `C=DE,O=Büro \+ Söhne,CN=job\, the first,1.2.840.113549.1.9.1=job@example.com`}, good, counterfoil.CertificateUnknown},
-		{"subject of another case", store.CertificateRule{SubjectDN: strings.Replace(dn, "job\\", "Job\\", 1)}, good, counterfoil.CertificateUnknown},
-		{"another authority of the same name", store.CertificateRule{DNS: "job.example.com"}, other(none, foreign), counterfoil.CertificateUnknown},
-		{"self-signed", store.CertificateRule{DNS: "job.example.com"}, other(none, nil), counterfoil.CertificateUnknown},
-		{"without the one between", store.CertificateRule{DNS: "job.example.com"}, &alone, counterfoil.CertificateUnknown},
+		{"another DNS name", store.CertificateRule{DNS: "x.example.com"}, good, counterfoil.ReasonCertificateUnknown},
+		{"a wildcard is no pattern", store.CertificateRule{DNS: "job.example.com"}, other(func(c *x509.Certificate) { c.DNSNames = []string{"*.example.com"} }, middle), counterfoil.ReasonCertificateUnknown},
+		{"another URI", store.CertificateRule{URI: "spiffe://example.com/ns/x/job/"}, good, counterfoil.ReasonCertificateUnknown},
+		{"another IP address", store.CertificateRule{IP: "192.0.2.8"}, good, counterfoil.ReasonCertificateUnknown},
+		{"email of another case", store.CertificateRule{Email: "job@example.com"}, good, counterfoil.ReasonCertificateUnknown},
+		{"common name only", store.CertificateRule{SubjectDN: `CN=job\, the first`}, good, counterfoil.ReasonCertificateUnknown},
+		{"subject in another order", store.CertificateRule{SubjectDN: `C=DE,O=Büro \+ Söhne,CN=job\, the first,1.2.840.113549.1.9.1=job@example.com`}, good, counterfoil.ReasonCertificateUnknown},
+		{"subject of another case", store.CertificateRule{SubjectDN: strings.Replace(dn, "job\\", "Job\\", 1)}, good, counterfoil.ReasonCertificateUnknown},
+		{"another authority of the same name", store.CertificateRule{DNS: "job.example.com"}, other(none, foreign), counterfoil.ReasonCertificateUnknown},
+		{"self-signed", store.CertificateRule{DNS: "job.example.com"}, other(none, nil), counterfoil.ReasonCertificateUnknown},
+		{"without the one between", store.CertificateRule{DNS: "job.example.com"}, &alone, counterfoil.ReasonCertificateUnknown},
 		{"expired", store.CertificateRule{DNS: "job.example.com"}, other(func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = h.clock.Now().Add(-time.Hour), h.clock.Now().Add(-time.Second)
-		}, middle), counterfoil.CertificateUnknown},
-		{"for servers", store.CertificateRule{DNS: "job.example.com"}, other(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, middle), counterfoil.CertificateUnknown},
-		{"none", store.CertificateRule{DNS: "job.example.com"}, nil, counterfoil.CertificateMissing},
+		}, middle), counterfoil.ReasonCertificateUnknown},
+		{"for servers", store.CertificateRule{DNS: "job.example.com"}, other(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, middle), counterfoil.ReasonCertificateUnknown},
+		{"none", store.CertificateRule{DNS: "job.example.com"}, nil, counterfoil.ReasonCertificateMissing},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			id := "c" + string(rune('a'+i))
@@ -117,8 +117,8 @@ func TestTLSClientAuth(t *testing.T) {
 	}
 	h.http = trusting(good)
 	t.Run("client without a certificate", func(t *testing.T) {
-		h.wantInvalid(t, certified("good"), counterfoil.MethodNotAccepted)
-		h.wantInvalid(t, certified("nobody"), counterfoil.UnknownClient)
+		h.wantInvalid(t, certified("good"), counterfoil.ReasonMethodNotAccepted)
+		h.wantInvalid(t, certified("nobody"), counterfoil.ReasonUnknownClient)
 	})
 	t.Run("a certificate beside a secret is none", func(t *testing.T) {
 		if c, _ := h.wantToken(t, h.good("oauth2")); c["cnf"] != nil {
@@ -135,7 +135,7 @@ func TestTLSClientAuth(t *testing.T) {
 		h := newGate(t, nil)
 		h.workload("job", store.Authentication{Certificate: store.CertificateRule{DNS: "job.example.com"}})
 		h.http = trusting(good)
-		if e := h.wantInvalid(t, certified("job"), counterfoil.CertificateUnknown); !strings.Contains(e.Detail, "no certificate authorities") {
+		if e := h.wantInvalid(t, certified("job"), counterfoil.ReasonCertificateUnknown); !strings.Contains(e.Detail, "no certificate authorities") {
 			t.Errorf("the record says %q", e.Detail)
 		}
 	})
@@ -156,12 +156,12 @@ func TestSelfSignedTLSClientAuth(t *testing.T) {
 	}{
 		{"by thumbprint", "pinned", cert, ""},
 		{"by key set", "keyed", cert, ""},
-		{"another certificate", "pinned", second, counterfoil.CertificateUnknown},
-		{"another key", "keyed", second, counterfoil.CertificateUnknown},
-		{"expired", "pinned", old, counterfoil.CertificateUnknown},
-		{"expired, by key set", "keyed", old, counterfoil.CertificateUnknown},
-		{"none", "pinned", nil, counterfoil.CertificateMissing},
-		{"none, by key set", "keyed", nil, counterfoil.CredentialsMissing},
+		{"another certificate", "pinned", second, counterfoil.ReasonCertificateUnknown},
+		{"another key", "keyed", second, counterfoil.ReasonCertificateUnknown},
+		{"expired", "pinned", old, counterfoil.ReasonCertificateUnknown},
+		{"expired, by key set", "keyed", old, counterfoil.ReasonCertificateUnknown},
+		{"none", "pinned", nil, counterfoil.ReasonCertificateMissing},
+		{"none, by key set", "keyed", nil, counterfoil.ReasonCredentialsMissing},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			h.http = trusting(row.cert)
@@ -186,7 +186,7 @@ func TestSelfSignedByKeySetURL(t *testing.T) {
 	})
 	h.workload("job", store.Authentication{KeySetURL: place.URL + "/jwks"})
 	h.http = trusting(h.selfSigned(strangeKey(), nil))
-	h.wantInvalid(t, certified("job"), counterfoil.CertificateUnknown)
+	h.wantInvalid(t, certified("job"), counterfoil.ReasonCertificateUnknown)
 	h.http = trusting(h.selfSigned(ecKey(), nil))
 	h.wantToken(t, certified("job"))
 	// While it cannot be fetched, and no older one is known, the result is
@@ -196,8 +196,8 @@ func TestSelfSignedByKeySetURL(t *testing.T) {
 	place.mu.Unlock()
 	h.clock.Turn(time.Hour)
 	h.http = trusting(h.selfSigned(ecKey(), nil))
-	h.wantAway(t, certified("job"), counterfoil.Unavailable)
-	h.wantAway(t, certified("nobody"), counterfoil.UnknownClient)
+	h.wantAway(t, certified("job"), counterfoil.ReasonUnavailable)
+	h.wantAway(t, certified("nobody"), counterfoil.ReasonUnknownClient)
 }
 
 // TestBehindAProxy: headers count from a trusted proxy only.
@@ -209,7 +209,7 @@ func TestBehindAProxy(t *testing.T) {
 		address string
 	}{
 		{"trusted", []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, "", "203.0.113.9"},
-		{"not trusted", []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, counterfoil.CertificateMissing, "127.0.0.1"},
+		{"not trusted", []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, counterfoil.ReasonCertificateMissing, "127.0.0.1"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			h := newGate(t, func(c *server.Config) {
@@ -233,7 +233,7 @@ func TestBehindAProxy(t *testing.T) {
 				a.header.Set("Client-Cert", ":rubbish:")
 				got := h.do("oauth2", a)
 				events := h.recorded()
-				if last := events[len(events)-1].Event; got.status != http.StatusUnauthorized || last.Reason != counterfoil.CertificateUnknown {
+				if last := events[len(events)-1].Event; got.status != http.StatusUnauthorized || last.Reason != counterfoil.ReasonCertificateUnknown {
 					t.Errorf("got %d; the record is %+v", got.status, last)
 				}
 			}

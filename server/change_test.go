@@ -39,7 +39,7 @@ func TestChange(t *testing.T) {
 	}
 	h.clock.Turn(time.Hour)
 	made, err := h.clients.Change(ctx, "root", "oauth2", "good", before.Version, func(s *store.Settings) error {
-		s.Name, s.Contact, s.Environment = "Billing", "ops@example.com", store.Production
+		s.Name, s.Contact, s.Environment = "Billing", "ops@example.com", store.EnvironmentProduction
 		s.Scopes = counterfoil.Scopes{"read"}
 		s.Addresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 		s.Labels = map[string]string{"team": "blue", "cost": "42"}
@@ -338,7 +338,7 @@ func TestCheckSettings(t *testing.T) {
 		"bad form":                  {func(s *store.Settings) { s.Name = "\n" }, "name"},
 		"unknown scope":             {func(s *store.Settings) { s.Scopes = append(s.Scopes, "unknown") }, "no scope"},
 		"unknown tenant":            {func(s *store.Settings) { s.Tenants = []string{"C"} }, "no tenant"},
-		"algorithm of another":      {func(s *store.Settings) { s.Tokens.Algorithm = provider.EdDSA }, "does not sign"},
+		"algorithm of another":      {func(s *store.Settings) { s.Tokens.Algorithm = provider.AlgorithmEdDSA }, "does not sign"},
 		"longer than the realm's":   {func(s *store.Settings) { s.Tokens.Lifetime += time.Second }, "longer"},
 		"a claim that tokens have":  {func(s *store.Settings) { s.Tokens.Claims = map[string]string{p.AccessToken.Claims[0].Name: "x"} }, "claim"},
 		"a claim that is reserved":  {func(s *store.Settings) { s.Tokens.Claims = map[string]string{"cnf": "x"} }, "claim"},
@@ -356,7 +356,7 @@ func TestCheckSettings(t *testing.T) {
 	bare := *p
 	bare.AccessToken.Claims = nil
 	replacing := good()
-	replacing.Tokens.Policy = provider.Replace
+	replacing.Tokens.Policy = provider.PolicyReplace
 	if err := clients.CheckSettings(p, nil, &replacing); err != nil {
 		t.Errorf("a policy of the client's own: %v", err)
 	}

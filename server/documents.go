@@ -48,7 +48,7 @@ func metadataOf(r *Realm) metadata {
 	endpoint := &r.Provider.TokenEndpoint
 	methods := endpoint.ClientAuthentication
 	var assertions []string
-	if slices.Contains(methods, provider.PrivateKeyJWT) {
+	if slices.Contains(methods, provider.MethodPrivateKeyJWT) {
 		assertions = append(clientauth.AssertionAlgorithms(), jose.Ed25519)
 	}
 	m := metadata{
@@ -68,7 +68,7 @@ func metadataOf(r *Realm) metadata {
 		// RFC 8705 section 3.3.
 		CertificateBound: clientauth.TakesCertificates(endpoint),
 	}
-	if _, there := endpoint.Errors[counterfoil.InvalidDPoPProof]; there {
+	if _, there := endpoint.Errors[counterfoil.ReasonInvalidDPoPProof]; there {
 		m.DPoPAlgorithms = append(dpop.Algorithms(), jose.Ed25519)
 	}
 	if r.revocable() {

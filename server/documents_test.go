@@ -205,7 +205,7 @@ func provesAssertions(path, member string) func(*testing.T, *house, string, docu
 func authenticate(method string, c clients.Credentials, form url.Values, header http.Header) {
 	form.Del("client_id")
 	form.Del("client_secret")
-	if method == string(provider.ClientSecretBasic) {
+	if method == string(provider.MethodClientSecretBasic) {
 		header.Set("Authorization", basic(c.ClientID, c.ClientSecret.Reveal()))
 		return
 	}

@@ -213,9 +213,9 @@ func TestWhoMayIntrospect(t *testing.T) {
 		status int
 		reason counterfoil.Reason
 	}{
-		"a token of no resource server": {otherToken, http.StatusForbidden, counterfoil.ScopeInsufficient},
-		"no token":                      {"x", http.StatusUnauthorized, counterfoil.TokenInvalid},
-		"a token of another realm":      {foreign, http.StatusUnauthorized, counterfoil.TokenInvalid},
+		"a token of no resource server": {otherToken, http.StatusForbidden, counterfoil.ReasonScopeInsufficient},
+		"no token":                      {"x", http.StatusUnauthorized, counterfoil.ReasonTokenInvalid},
+		"a token of another realm":      {foreign, http.StatusUnauthorized, counterfoil.ReasonTokenInvalid},
 	} {
 		t.Run("with "+name, func(t *testing.T) {
 			got := h.introspect("oauth2", token, bearer(row.token))
@@ -301,18 +301,18 @@ func TestEndpointRefuses(t *testing.T) {
 			reason counterfoil.Reason
 			body   string
 		}{
-			"no token":             {func(f url.Values, _ http.Header) string { f.Del("token"); return "" }, 400, counterfoil.InvalidRequest, `{"error":"invalid_request"}`},
-			"no credentials":       {func(f url.Values, _ http.Header) string { f.Del("client_secret"); return "" }, 401, counterfoil.CredentialsMissing, `{"error":"invalid_client"}`},
-			"wrong secret":         {func(f url.Values, _ http.Header) string { f.Set("client_secret", "x"); return "" }, 401, counterfoil.WrongSecret, `{"error":"invalid_client"}`},
-			"unknown client":       {func(f url.Values, _ http.Header) string { f.Set("client_id", "x"); return "" }, 401, counterfoil.UnknownClient, `{"error":"invalid_client"}`},
-			"repeated parameter":   {func(f url.Values, _ http.Header) string { f.Add("token", "x"); return "" }, 400, counterfoil.RepeatedParameter, ""},
-			"JSON":                 {func(_ url.Values, h http.Header) string { h.Set("Content-Type", "application/json"); return "" }, 415, counterfoil.UnsupportedMediaType, ""},
-			"two ways to say who":  {func(_ url.Values, h http.Header) string { h.Set("Authorization", basic("good", "x")); return "" }, 400, counterfoil.MultipleCredentials, ""},
-			"token in the query":   {func(url.Values, http.Header) string { return "?token=x" }, 400, counterfoil.MisplacedParameter, ""},
-			"secret in the query":  {func(url.Values, http.Header) string { return "?client_secret=x" }, 400, counterfoil.MisplacedParameter, ""},
-			"too large":            {func(f url.Values, _ http.Header) string { f.Set("x", strings.Repeat("x", 40_000)); return "" }, 413, counterfoil.RequestTooLarge, ""},
-			"too many parameters":  {func(f url.Values, _ http.Header) string { fill(f, 40); return "" }, 400, counterfoil.MalformedRequest, ""},
-			"client of no secrets": {func(f url.Values, _ http.Header) string { f.Set("client_secret", strings.Repeat("x", 300)); return "" }, 401, counterfoil.CredentialsMalformed, ""},
+			"no token":             {func(f url.Values, _ http.Header) string { f.Del("token"); return "" }, 400, counterfoil.ReasonInvalidRequest, `{"error":"invalid_request"}`},
+			"no credentials":       {func(f url.Values, _ http.Header) string { f.Del("client_secret"); return "" }, 401, counterfoil.ReasonCredentialsMissing, `{"error":"invalid_client"}`},
+			"wrong secret":         {func(f url.Values, _ http.Header) string { f.Set("client_secret", "x"); return "" }, 401, counterfoil.ReasonWrongSecret, `{"error":"invalid_client"}`},
+			"unknown client":       {func(f url.Values, _ http.Header) string { f.Set("client_id", "x"); return "" }, 401, counterfoil.ReasonUnknownClient, `{"error":"invalid_client"}`},
+			"repeated parameter":   {func(f url.Values, _ http.Header) string { f.Add("token", "x"); return "" }, 400, counterfoil.ReasonRepeatedParameter, ""},
+			"JSON":                 {func(_ url.Values, h http.Header) string { h.Set("Content-Type", "application/json"); return "" }, 415, counterfoil.ReasonUnsupportedMediaType, ""},
+			"two ways to say who":  {func(_ url.Values, h http.Header) string { h.Set("Authorization", basic("good", "x")); return "" }, 400, counterfoil.ReasonMultipleCredentials, ""},
+			"token in the query":   {func(url.Values, http.Header) string { return "?token=x" }, 400, counterfoil.ReasonMisplacedParameter, ""},
+			"secret in the query":  {func(url.Values, http.Header) string { return "?client_secret=x" }, 400, counterfoil.ReasonMisplacedParameter, ""},
+			"too large":            {func(f url.Values, _ http.Header) string { f.Set("x", strings.Repeat("x", 40_000)); return "" }, 413, counterfoil.ReasonRequestTooLarge, ""},
+			"too many parameters":  {func(f url.Values, _ http.Header) string { fill(f, 40); return "" }, 400, counterfoil.ReasonMalformedRequest, ""},
+			"client of no secrets": {func(f url.Values, _ http.Header) string { f.Set("client_secret", strings.Repeat("x", 300)); return "" }, 401, counterfoil.ReasonCredentialsMalformed, ""},
 		} {
 			t.Run(path[1:]+" "+name, func(t *testing.T) {
 				form, header := good(), http.Header{}
@@ -378,7 +378,7 @@ func TestRevocation(t *testing.T) {
 	if got.status != http.StatusBadRequest || got.body != `{"error":"invalid_request"}` {
 		t.Errorf("another client's token: %d %s", got.status, got.body)
 	}
-	h.wantLast(counterfoil.EventTokenRefused, counterfoil.InvalidRequest, "/revoke: the token of another client")
+	h.wantLast(counterfoil.EventTokenRefused, counterfoil.ReasonInvalidRequest, "/revoke: the token of another client")
 	h.wantActive("oauth2", token, true)
 
 	if got = h.revoke("oauth2", token, as); got.status != http.StatusOK || got.body != "" {

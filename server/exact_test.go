@@ -127,7 +127,7 @@ func TestRuleWithoutClaims(t *testing.T) {
 				h.wantToken(t, a)
 				return
 			}
-			h.wantInvalid(t, a, counterfoil.AssertionClaims)
+			h.wantInvalid(t, a, counterfoil.ReasonAssertionClaims)
 		})
 	}
 	t.Run("is not taken by Clients", func(t *testing.T) {

@@ -105,7 +105,7 @@ func TestFederation(t *testing.T) {
 				h.wantToken(t, a) // a platform gives the same token again until it renews it
 				return
 			}
-			reason := counterfoil.AssertionClaims
+			reason := counterfoil.ReasonAssertionClaims
 			h.wantInvalid(t, a, reason)
 		})
 	}
@@ -116,7 +116,7 @@ func TestFederation(t *testing.T) {
 			if a := h.asserting(token, "client_id", "typed"); good {
 				h.wantToken(t, a)
 			} else {
-				h.wantInvalid(t, a, counterfoil.AssertionMalformed)
+				h.wantInvalid(t, a, counterfoil.ReasonAssertionMalformed)
 			}
 		}
 	})
@@ -124,7 +124,7 @@ func TestFederation(t *testing.T) {
 		const kind = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 		h.workload("svid", store.Authentication{Federation: []store.FederationRule{rule(domain, "sub", domain+"/*"), rule(cluster, "sub", "system:*")}})
 		h.wantToken(t, h.asserting(signed(ecKey(), "svid", h.svid()), "client_id", "svid", "client_assertion_type", kind))
-		h.wantInvalid(t, h.asserting(signed(rsKey(), "sa", h.pod()), "client_id", "svid", "client_assertion_type", kind), counterfoil.AssertionIssuer)
+		h.wantInvalid(t, h.asserting(signed(rsKey(), "sa", h.pod()), "client_id", "svid", "client_assertion_type", kind), counterfoil.ReasonAssertionIssuer)
 	})
 }
 
@@ -143,24 +143,24 @@ func TestFederationRefused(t *testing.T) {
 		name, token, id string
 		reason          counterfoil.Reason
 	}{
-		{"no client_id", pod(nil), "", counterfoil.CredentialsMissing},
-		{"unknown client", pod(nil), "nobody", counterfoil.UnknownClient},
-		{"client without a rule", pod(nil), "plain", counterfoil.AssertionIssuer},
-		{"issuer that nobody knows", pod(claims{"iss": "https://other.example"}), "job", counterfoil.AssertionKey},
-		{"issuer with another slash", pod(claims{"iss": cluster + "/"}), "job", counterfoil.AssertionKey},
-		{"issuer without a rule", signed(ecKey(), "gh", h.workflow()), "job", counterfoil.AssertionIssuer},
-		{"wrong audience", pod(claims{"aud": []string{"https://kubernetes.default.svc"}}), "job", counterfoil.AssertionAudience},
-		{"expired", pod(claims{"exp": now - 31}), "job", counterfoil.AssertionExpired},
-		{"no exp", pod(claims{"exp": nil}), "job", counterfoil.AssertionClaims},
-		{"a year", pod(claims{"exp": now + 31536000}), "job", counterfoil.AssertionLifetime},
-		{"a second too long", pod(claims{"iat": now, "exp": now + 7201}), "job", counterfoil.AssertionLifetime},
-		{"a year without iat", pod(claims{"exp": now + 31536000, "iat": nil}), "job", counterfoil.AssertionLifetime},
-		{"from the future", pod(claims{"iat": now + 60}), "job", counterfoil.AssertionClaims},
-		{"signed by another key", signed(ecKey(), "sa", h.pod()), "job", counterfoil.AssertionKey},
-		{"signed by the client's own key", signed(edKey(), "own", h.pod()), "job", counterfoil.AssertionKey},
-		{"SVID signed by another trust domain", signed(strangeKey(), "svid", h.svid()), "job", counterfoil.AssertionSignature},
-		{"SVID of another trust domain", signed(ecKey(), "svid", h.svid().but(claims{"sub": domain + ".evil/ns/x"})), "job", counterfoil.AssertionKey},
-		{"no rule holds", pod(claims{"sub": "system:serviceaccount:other:worker"}), "job", counterfoil.AssertionClaims},
+		{"no client_id", pod(nil), "", counterfoil.ReasonCredentialsMissing},
+		{"unknown client", pod(nil), "nobody", counterfoil.ReasonUnknownClient},
+		{"client without a rule", pod(nil), "plain", counterfoil.ReasonAssertionIssuer},
+		{"issuer that nobody knows", pod(claims{"iss": "https://other.example"}), "job", counterfoil.ReasonAssertionKey},
+		{"issuer with another slash", pod(claims{"iss": cluster + "/"}), "job", counterfoil.ReasonAssertionKey},
+		{"issuer without a rule", signed(ecKey(), "gh", h.workflow()), "job", counterfoil.ReasonAssertionIssuer},
+		{"wrong audience", pod(claims{"aud": []string{"https://kubernetes.default.svc"}}), "job", counterfoil.ReasonAssertionAudience},
+		{"expired", pod(claims{"exp": now - 31}), "job", counterfoil.ReasonAssertionExpired},
+		{"no exp", pod(claims{"exp": nil}), "job", counterfoil.ReasonAssertionClaims},
+		{"a year", pod(claims{"exp": now + 31536000}), "job", counterfoil.ReasonAssertionLifetime},
+		{"a second too long", pod(claims{"iat": now, "exp": now + 7201}), "job", counterfoil.ReasonAssertionLifetime},
+		{"a year without iat", pod(claims{"exp": now + 31536000, "iat": nil}), "job", counterfoil.ReasonAssertionLifetime},
+		{"from the future", pod(claims{"iat": now + 60}), "job", counterfoil.ReasonAssertionClaims},
+		{"signed by another key", signed(ecKey(), "sa", h.pod()), "job", counterfoil.ReasonAssertionKey},
+		{"signed by the client's own key", signed(edKey(), "own", h.pod()), "job", counterfoil.ReasonAssertionKey},
+		{"SVID signed by another trust domain", signed(strangeKey(), "svid", h.svid()), "job", counterfoil.ReasonAssertionSignature},
+		{"SVID of another trust domain", signed(ecKey(), "svid", h.svid().but(claims{"sub": domain + ".evil/ns/x"})), "job", counterfoil.ReasonAssertionKey},
+		{"no rule holds", pod(claims{"sub": "system:serviceaccount:other:worker"}), "job", counterfoil.ReasonAssertionClaims},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			h.wantInvalid(t, h.asserting(row.token, "client_id", row.id), row.reason)

@@ -71,16 +71,16 @@ func TestFederatedIssuerRotates(t *testing.T) {
 	r.clock.Turn(5*time.Minute - time.Second)
 	r.wantToken(t, r.token(ecKey(), "old")) // the key set is not older than it may be
 	r.clock.Turn(time.Second)
-	r.wantInvalid(t, r.token(ecKey(), "old"), counterfoil.AssertionKey)
+	r.wantInvalid(t, r.token(ecKey(), "old"), counterfoil.ReasonAssertionKey)
 	r.wantToken(t, r.token(strangeKey(), "new"))
 	r.wantFetches("the key set is old", 2, 1)
 
 	r.answers(serving(jwks("new", ecKey()))) // another key of the same name
 	r.wantToken(t, r.token(strangeKey(), "new"))
-	r.wantInvalid(t, r.token(ecKey(), "new"), counterfoil.AssertionSignature)
+	r.wantInvalid(t, r.token(ecKey(), "new"), counterfoil.ReasonAssertionSignature)
 	r.clock.Turn(5 * time.Minute)
 	r.wantToken(t, r.token(ecKey(), "new"))
-	r.wantInvalid(t, r.token(strangeKey(), "new"), counterfoil.AssertionSignature)
+	r.wantInvalid(t, r.token(strangeKey(), "new"), counterfoil.ReasonAssertionSignature)
 }
 
 // TestUnknownKeysCostOneFetch: invented key IDs cause one fetch from the
@@ -124,7 +124,7 @@ func TestFederatedIssuerIsAway(t *testing.T) {
 			before := r.place.times()
 			for range 5 {
 				r.wantToken(t, r.token(ecKey(), "old"))
-				r.wantInvalid(t, r.token(strangeKey(), "new"), counterfoil.AssertionKey)
+				r.wantInvalid(t, r.token(strangeKey(), "new"), counterfoil.ReasonAssertionKey)
 			}
 			r.wantFetches("while it is away", before, 1)
 			r.answers(serving(jwks("old", ecKey(), "new", strangeKey())))
@@ -137,7 +137,7 @@ func TestFederatedIssuerIsAway(t *testing.T) {
 			r.clock.Turn(59 * time.Minute)
 			r.wantToken(t, r.token(ecKey(), "old"))
 			r.clock.Turn(time.Minute)
-			r.wantAway(t, r.token(ecKey(), "old"), counterfoil.Unavailable)
+			r.wantAway(t, r.token(ecKey(), "old"), counterfoil.ReasonUnavailable)
 		})
 	}
 }

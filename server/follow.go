@@ -88,7 +88,7 @@ func (rl *realm) serveFeed(w http.ResponseWriter, r *http.Request) {
 	// 2. Authenticate the caller: only resource servers may follow.
 	by, refusal := rl.requester(context.WithoutCancel(ctx), a, r, nil, true)
 	if refusal == nil && !by.Client.ResourceServer {
-		refusal = clientauth.Refused(counterfoil.ScopeInsufficient, "the client is not a resource server")
+		refusal = clientauth.Refused(counterfoil.ReasonScopeInsufficient, "the client is not a resource server")
 	}
 	if refusal != nil {
 		refuse(refusal)
@@ -109,7 +109,7 @@ func (rl *realm) serveFeed(w http.ResponseWriter, r *http.Request) {
 	// 4. Stream.
 	if !f.join() {
 		w.Header().Set("Retry-After", "5")
-		refuse(clientauth.Refused(counterfoil.Unavailable, "too many followers"))
+		refuse(clientauth.Refused(counterfoil.ReasonUnavailable, "too many followers"))
 		return
 	}
 	defer f.leave()
@@ -136,7 +136,7 @@ func positionOf(r *http.Request) (position, *clientauth.Refusal) {
 	}
 	where, ok := parsePosition(text)
 	if !ok {
-		return where, clientauth.Refused(counterfoil.InvalidRequest, "the position is not one of a feed")
+		return where, clientauth.Refused(counterfoil.ReasonInvalidRequest, "the position is not one of a feed")
 	}
 	return where, nil
 }

@@ -91,7 +91,7 @@ func (s *oneClient) check(t *testing.T, w *httptest.ResponseRecorder) {
 }
 
 func FuzzForm(f *testing.F) {
-	store, handler, secret := fuzzed(f, provider.FormEncoding)
+	store, handler, secret := fuzzed(f, provider.EncodingForm)
 	good := url.Values{"grant_type": {"client_credentials"}, "client_id": {"a:b ü"}, "client_secret": {secret}}.Encode()
 	for _, seed := range []string{good, good + "&", good + "&x", good + "&x=%zz", good + "&x=%00", good + "&x=%ff", good + "&x=1&%78=1", "&=&", "a;b=c", "%", "+", ""} {
 		f.Add(seed, "")
@@ -127,8 +127,8 @@ func FuzzForm(f *testing.F) {
 }
 
 func FuzzBasic(f *testing.F) {
-	raw, rawHandler, rawSecret := fuzzed(f, provider.RawEncoding)
-	form, formHandler, formSecret := fuzzed(f, provider.FormEncoding)
+	raw, rawHandler, rawSecret := fuzzed(f, provider.EncodingRaw)
+	form, formHandler, formSecret := fuzzed(f, provider.EncodingForm)
 	raw.client.ID = "ä b" // a raw id has no colon
 	for _, pair := range []string{"ä b:" + rawSecret, url.QueryEscape("a:b ü") + ":" + formSecret, ":", "a", "a:b:c", "%zz:x", "\x00:\xff", ""} {
 		encoded := base64.StdEncoding.EncodeToString([]byte(pair))

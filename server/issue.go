@@ -48,14 +48,14 @@ func (m *mint) issue(ctx context.Context, a *attempt, g *grant) *clientauth.Refu
 	if err := m.sign(ctx, g, a.event.Time); errors.Is(err, signing.ErrUnread) {
 		return clientauth.StoreFailed("sign token", err)
 	} else if err != nil {
-		return &clientauth.Refusal{Reason: counterfoil.ServerError, Detail: "sign token", Err: fmt.Errorf("sign token: %w", err)}
+		return &clientauth.Refusal{Reason: counterfoil.ReasonServerError, Detail: "sign token", Err: fmt.Errorf("sign token: %w", err)}
 	}
 	e := a.event
 	e.Type, e.Success, e.TokenID = counterfoil.EventTokenIssued, true, g.tokenID
 	if g.setBack {
 		e.Detail = "the clock was set back: earlier tokens are dated ahead of it"
 	}
-	replace := m.policy(g.client) == provider.Replace
+	replace := m.policy(g.client) == provider.PolicyReplace
 	revision, refusal := m.issued(ctx, store.Issuance{
 		Event: e, Version: g.client.Version, Created: g.client.Created, Revision: g.revision, ReplayKeys: g.once, StatusIndex: g.status,
 		Replace: replace, Beside: !replace && !g.client.MinIssuedAt.IsZero(), SetBack: g.setBack,
@@ -151,11 +151,11 @@ func newTokenID(form provider.TokenIDForm) string {
 // replayed distinguishes a replayed proof from a replayed assertion where the
 // request had only one of them. With both, the refusal may be for either.
 func (g *grant) replayed(refusal *clientauth.Refusal) *clientauth.Refusal {
-	if refusal.Reason != counterfoil.AssertionReplayed || g.tokenType != "DPoP" {
+	if refusal.Reason != counterfoil.ReasonAssertionReplayed || g.tokenType != "DPoP" {
 		return refusal
 	}
 	if len(g.once) == 1 {
-		return clientauth.Refused(counterfoil.DPoPProofReplayed, "")
+		return clientauth.Refused(counterfoil.ReasonDPoPProofReplayed, "")
 	}
 	return clientauth.Refused(refusal.Reason, "the assertion, or the DPoP proof beside it")
 }

@@ -42,10 +42,10 @@ func (a *Issuer) PublicKey(ctx context.Context, id, algorithm string) (crypto.Pu
 		return nil, err
 	}
 	if !ok {
-		return nil, &counterfoil.Error{Reason: counterfoil.TokenKeyUnknown, Message: "the realm has no such key"}
+		return nil, &counterfoil.Error{Reason: counterfoil.ReasonTokenKeyUnknown, Message: "the realm has no such key"}
 	}
 	if k.Algorithm != algorithm {
-		return nil, &counterfoil.Error{Reason: counterfoil.TokenAlgorithm, Message: "the key is for another algorithm"}
+		return nil, &counterfoil.Error{Reason: counterfoil.ReasonTokenAlgorithm, Message: "the key is for another algorithm"}
 	}
 	return k.Key, nil
 }

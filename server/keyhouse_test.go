@@ -337,7 +337,7 @@ func sealed(k store.SigningKey) bool {
 func publicKey(s *server.Server, id string) (key crypto.PublicKey, err error) {
 	for _, algorithm := range []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA} {
 		key, err = s.Issuer("r").PublicKey(context.Background(), id, string(algorithm))
-		if requestRefusal, ok := errors.AsType[*counterfoil.Error](err); !ok || requestRefusal.Reason != counterfoil.TokenAlgorithm {
+		if requestRefusal, ok := errors.AsType[*counterfoil.Error](err); !ok || requestRefusal.Reason != counterfoil.ReasonTokenAlgorithm {
 			break
 		}
 	}

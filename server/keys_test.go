@@ -269,7 +269,7 @@ func TestRotateNow(t *testing.T) {
 // was to be answered again is made anew.
 func TestCompromised(t *testing.T) {
 	h := newKeyHouse(t)
-	h.config.Realms[0].Provider.TokenEndpoint.Policy = provider.Reuse
+	h.config.Realms[0].Provider.TokenEndpoint.Policy = provider.PolicyReuse
 	h.config.Realms[0].Provider.TokenEndpoint.ReusePercent = 50
 	s, other := h.start(nil), h.start(nil)
 	old := h.token(s)
@@ -360,7 +360,7 @@ func TestUnknownKey(t *testing.T) {
 	before, _ := f.count()
 	var unknown *counterfoil.Error
 	for range 100 {
-		if _, err := publicKey(s, "nonsense"); !errors.As(err, &unknown) || unknown.Reason != counterfoil.TokenKeyUnknown {
+		if _, err := publicKey(s, "nonsense"); !errors.As(err, &unknown) || unknown.Reason != counterfoil.ReasonTokenKeyUnknown {
 			t.Fatalf("an unknown key: %v", err)
 		}
 	}
@@ -516,7 +516,7 @@ func TestListShowsNoKey(t *testing.T) {
 
 // Ending the compromised key of one algorithm ended those of all others.
 func TestCompromisedEndsItsAlgorithmOnly(t *testing.T) {
-	h := newKeyHouse(t, provider.RS256, provider.ES256)
+	h := newKeyHouse(t, provider.AlgorithmRS256, provider.AlgorithmES256)
 	s := h.start(nil)
 	before := map[string]string{} // the algorithm by the key's ID
 	for _, k := range h.rows() {
@@ -525,7 +525,7 @@ func TestCompromisedEndsItsAlgorithmOnly(t *testing.T) {
 	if len(before) != 2 {
 		t.Fatalf("the realm has %d keys", len(before))
 	}
-	if _, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0].Signing(), provider.ES256, signing.Rotation{Compromised: true}); err != nil {
+	if _, err := s.Keys().Rotate(t.Context(), "ann", h.config.Realms[0].Signing(), provider.AlgorithmES256, signing.Rotation{Compromised: true}); err != nil {
 		t.Fatal(err)
 	}
 	kept := 0

@@ -20,17 +20,17 @@ func TestKindsAreKeptApart(t *testing.T) {
 	token := tokenIn(t, h.do("oauth2", h.asserting(assertion())))
 	h.keep(token)
 
-	h.wantInvalid(t, h.asserting(shown()), counterfoil.AssertionMalformed)
-	h.wantInvalid(t, h.asserting(token), counterfoil.AssertionMalformed)
-	h.wantProofRefused(t, h.proving(assertion()), "invalid_dpop_proof", counterfoil.InvalidDPoPProof)
-	h.wantProofRefused(t, h.proving(token), "invalid_dpop_proof", counterfoil.InvalidDPoPProof)
+	h.wantInvalid(t, h.asserting(shown()), counterfoil.ReasonAssertionMalformed)
+	h.wantInvalid(t, h.asserting(token), counterfoil.ReasonAssertionMalformed)
+	h.wantProofRefused(t, h.proving(assertion()), "invalid_dpop_proof", counterfoil.ReasonInvalidDPoPProof)
+	h.wantProofRefused(t, h.proving(token), "invalid_dpop_proof", counterfoil.ReasonInvalidDPoPProof)
 	for name, text := range map[string]string{"assertion": assertion(), "proof": shown()} {
 		h.keep(text)
 		header := http.Header{"Authorization": {"Bearer " + text}}
 		if got := h.introspect("oauth2", token, header); got.status != http.StatusUnauthorized {
 			t.Errorf("an %s as a bearer token: %d", name, got.status)
 		}
-		h.wantLast(counterfoil.EventTokenRefused, counterfoil.TokenInvalid, "/introspect")
+		h.wantLast(counterfoil.EventTokenRefused, counterfoil.ReasonTokenInvalid, "/introspect")
 		if got := h.introspect("oauth2", text, h.as("oauth2", h.creds["oauth2"])); got.body != inactive {
 			t.Errorf("an %s is active: %s", name, got.body)
 		}
@@ -66,7 +66,7 @@ func TestBoundTokenIsNoBearerToken(t *testing.T) {
 	if resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("the feed: %d", resp.StatusCode)
 	}
-	h.wantLast(counterfoil.EventTokenRefused, counterfoil.TokenProof, "/revocations")
+	h.wantLast(counterfoil.EventTokenRefused, counterfoil.ReasonTokenProof, "/revocations")
 
 	// With its credentials the client is told what the token is bound to.
 	got := h.introspect("oauth2", bound, h.as("oauth2", api))

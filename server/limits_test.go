@@ -28,10 +28,10 @@ func TestLimitsOfAClient(t *testing.T) {
 		{"its own lifetime", func(s *store.Settings) { s.Tokens.Lifetime = 10 * time.Minute }, "", 10 * time.Minute},
 		{"a lifetime beyond the realm's", func(s *store.Settings) { s.Tokens.Lifetime = 2 * time.Hour }, "", time.Hour},
 		{"it expires sooner than a token", func(s *store.Settings) { s.Expires = now.Add(90*time.Second + 300*time.Millisecond) }, "", 90 * time.Second},
-		{"it expires now", func(s *store.Settings) { s.Expires = now }, counterfoil.ClientExpired, 0},
-		{"it has expired", func(s *store.Settings) { s.Expires = now.Add(-time.Hour) }, counterfoil.ClientExpired, 0},
+		{"it expires now", func(s *store.Settings) { s.Expires = now }, counterfoil.ReasonClientExpired, 0},
+		{"it has expired", func(s *store.Settings) { s.Expires = now.Add(-time.Hour) }, counterfoil.ReasonClientExpired, 0},
 		{"its own network", func(s *store.Settings) { s.Addresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }, "", time.Hour},
-		{"another network", func(s *store.Settings) { s.Addresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} }, counterfoil.AddressNotAllowed, 0},
+		{"another network", func(s *store.Settings) { s.Addresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} }, counterfoil.ReasonAddressNotAllowed, 0},
 		{"one of two networks", func(s *store.Settings) {
 			s.Addresses = []netip.Prefix{netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("127.0.0.1/32")}
 		}, "", time.Hour},
@@ -48,7 +48,7 @@ func TestLimitsOfAClient(t *testing.T) {
 				h.wantInvalid(t, h.good("oauth2"), row.why)
 				guess := h.good("oauth2")
 				guess.credentials("good", "a guess")
-				h.wantInvalid(t, guess, counterfoil.WrongSecret) // strangers learn nothing of limits
+				h.wantInvalid(t, guess, counterfoil.ReasonWrongSecret) // strangers learn nothing of limits
 				return
 			}
 			c, got := h.wantToken(t, h.good("oauth2"))
@@ -81,7 +81,7 @@ func TestMostParameters(t *testing.T) {
 // longer by a byte is not.
 func TestLongestScope(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
-	for most, reason := range map[int]counterfoil.Reason{1024: counterfoil.ScopeNotAllowed, 1025: counterfoil.ScopeMalformed} {
+	for most, reason := range map[int]counterfoil.Reason{1024: counterfoil.ReasonScopeNotAllowed, 1025: counterfoil.ReasonScopeMalformed} {
 		a := h.good("oauth2")
 		a.form.Set("scope", strings.Repeat("x", most))
 		if got := h.do("oauth2", a); got.status != http.StatusBadRequest {
@@ -138,10 +138,10 @@ func TestLongestCredentials(t *testing.T) {
 			id, secret int
 			reason     counterfoil.Reason
 		}{
-			{limits.ClientID, 8, counterfoil.UnknownClient},
-			{limits.ClientID + 1, 8, counterfoil.CredentialsMalformed},
-			{4, limits.ClientSecret, counterfoil.UnknownClient},
-			{4, limits.ClientSecret + 1, counterfoil.CredentialsMalformed},
+			{limits.ClientID, 8, counterfoil.ReasonUnknownClient},
+			{limits.ClientID + 1, 8, counterfoil.ReasonCredentialsMalformed},
+			{4, limits.ClientSecret, counterfoil.ReasonUnknownClient},
+			{4, limits.ClientSecret + 1, counterfoil.ReasonCredentialsMalformed},
 		} {
 			a := h.good(realm)
 			a.credentials(strings.Repeat("i", row.id), strings.Repeat("s", row.secret))

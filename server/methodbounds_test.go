@@ -43,11 +43,11 @@ func TestFederatedAudience(t *testing.T) {
 				h.wantToken(t, a)
 				return
 			}
-			h.wantInvalid(t, a, counterfoil.AssertionAudience)
+			h.wantInvalid(t, a, counterfoil.ReasonAssertionAudience)
 		})
 	}
 	t.Run("of an issuer without one", func(t *testing.T) {
-		h.wantInvalid(t, h.asserting(signed(rsKey(), "sa", h.pod().but(claims{"aud": "counterfoil"})), "client_id", "job"), counterfoil.AssertionAudience)
+		h.wantInvalid(t, h.asserting(signed(rsKey(), "sa", h.pod().but(claims{"aud": "counterfoil"})), "client_id", "job"), counterfoil.ReasonAssertionAudience)
 	})
 }
 
@@ -78,7 +78,7 @@ func TestFederationRulesAreExact(t *testing.T) {
 				h.wantToken(t, a)
 				return
 			}
-			h.wantInvalid(t, a, counterfoil.AssertionClaims)
+			h.wantInvalid(t, a, counterfoil.ReasonAssertionClaims)
 		})
 	}
 	for _, want := range []string{"repo:*:environment:prod", "*:prod", "repo:acme/billing:**"} {
@@ -100,7 +100,7 @@ func TestClientThatIsASPIFFEID(t *testing.T) {
 	h.workload(id, store.Authentication{KeySet: jwks("own", edKey())})
 	h.wantToken(t, h.asserting(signed(edKey(), "own", h.own(id))))
 	h.wantToken(t, h.asserting(signed(edKey(), "own", h.own(id)), "client_id", id))
-	h.wantInvalid(t, h.asserting(signed(ecKey(), "svid", h.own(id))), counterfoil.AssertionKey)
+	h.wantInvalid(t, h.asserting(signed(ecKey(), "svid", h.own(id))), counterfoil.ReasonAssertionKey)
 }
 
 // TestKeyIsForOneAlgorithm: a key that says what it is for is for nothing else.
@@ -117,7 +117,7 @@ func TestKeyIsForOneAlgorithm(t *testing.T) {
 			if keyFor == "" || keyFor == used {
 				h.wantToken(t, a)
 			} else {
-				h.wantInvalid(t, a, counterfoil.AssertionKey)
+				h.wantInvalid(t, a, counterfoil.ReasonAssertionKey)
 			}
 		}
 	}
@@ -131,7 +131,7 @@ func TestCertificateThatIsToCome(t *testing.T) {
 	h.workload("keyed", store.Authentication{KeySet: jwks("", ecKey())})
 	h.http = trusting(early)
 	for _, id := range []string{"pinned", "keyed"} {
-		h.wantInvalid(t, certified(id), counterfoil.CertificateUnknown)
+		h.wantInvalid(t, certified(id), counterfoil.ReasonCertificateUnknown)
 	}
 	h.clock.Turn(time.Minute)
 	for _, id := range []string{"pinned", "keyed"} {
@@ -223,7 +223,7 @@ func TestCertificateOfOneSubject(t *testing.T) {
 				h.wantToken(t, certified(c.ID))
 				return
 			}
-			h.wantInvalid(t, certified(c.ID), counterfoil.CertificateUnknown)
+			h.wantInvalid(t, certified(c.ID), counterfoil.ReasonCertificateUnknown)
 		})
 	}
 }

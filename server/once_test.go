@@ -35,7 +35,7 @@ func TestAssertionServesOnceEverywhere(t *testing.T) {
 				if got := at(again, form); got.status != http.StatusUnauthorized {
 					t.Errorf("again at %s: %d %s", again, got.status, got.body)
 				}
-				h.wantLast(counterfoil.EventTokenRefused, counterfoil.AssertionReplayed, "")
+				h.wantLast(counterfoil.EventTokenRefused, counterfoil.ReasonAssertionReplayed, "")
 			}
 		})
 	}

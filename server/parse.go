@@ -33,10 +33,10 @@ type tokenRequest struct {
 // parseTokenRequest reads a token request strictly and within the described limits.
 func parseTokenRequest(e *provider.TokenEndpoint, r *http.Request) (tokenRequest, *clientauth.Refusal) {
 	if r.Method != http.MethodPost {
-		return tokenRequest{}, clientauth.Refused(counterfoil.MethodNotAllowed, "")
+		return tokenRequest{}, clientauth.Refused(counterfoil.ReasonMethodNotAllowed, "")
 	}
 	if !acceptable(e, r.Header) && !untyped(e, r) {
-		return tokenRequest{}, clientauth.Refused(counterfoil.UnsupportedMediaType, "")
+		return tokenRequest{}, clientauth.Refused(counterfoil.ReasonUnsupportedMediaType, "")
 	}
 	body, refusal := readForm(r, int64(e.Limits.Body))
 	if refusal != nil {
@@ -48,16 +48,16 @@ func parseTokenRequest(e *provider.TokenEndpoint, r *http.Request) (tokenRequest
 	}
 	for _, p := range query {
 		if misplaced(e, p.Name) {
-			return tokenRequest{}, clientauth.Refused(counterfoil.MisplacedParameter, "a parameter in the query")
+			return tokenRequest{}, clientauth.Refused(counterfoil.ReasonMisplacedParameter, "a parameter in the query")
 		}
 	}
 	req := tokenRequest{body: body, grantType: body.Get("grant_type"), resources: body.All("resource")}
-	if e.GrantTypeIn == provider.InQuery {
+	if e.GrantTypeIn == provider.PlaceQuery {
 		// Libraries put it into the body whatever the URL says, so an equal value
 		// there is accepted.
 		inBody := req.grantType
 		if req.grantType = query.Get("grant_type"); inBody != "" && inBody != req.grantType {
-			return tokenRequest{}, clientauth.Refused(counterfoil.MisplacedParameter, "grant_type belongs into the query")
+			return tokenRequest{}, clientauth.Refused(counterfoil.ReasonMisplacedParameter, "grant_type belongs into the query")
 		}
 	}
 	return req, nil
@@ -70,7 +70,7 @@ func misplaced(e *provider.TokenEndpoint, name string) bool {
 	case "client_id", "client_secret", "scope", "client_assertion", "client_assertion_type":
 		return true
 	case "grant_type":
-		return e.GrantTypeIn != provider.InQuery
+		return e.GrantTypeIn != provider.PlaceQuery
 	}
 	return false
 }
@@ -82,7 +82,7 @@ func acceptable(e *provider.TokenEndpoint, h http.Header) bool {
 	case h.Get("Content-Encoding") != "", len(given) > 1:
 		return false
 	case noType(h):
-		return e.MediaType == provider.Optional
+		return e.MediaType == provider.PresenceOptional
 	}
 	return mediatype.Is(given[0], formType)
 }
@@ -97,7 +97,7 @@ func noType(h http.Header) bool {
 // some libraries set one on every request. At most the first byte of the body
 // is read.
 func untyped(e *provider.TokenEndpoint, r *http.Request) bool {
-	if e.MediaType != provider.Optional || len(r.Header["Content-Type"]) > 1 || r.Header.Get("Content-Encoding") != "" {
+	if e.MediaType != provider.PresenceOptional || len(r.Header["Content-Type"]) > 1 || r.Header.Get("Content-Encoding") != "" {
 		return false
 	}
 	if r.ContentLength >= 0 {
@@ -117,7 +117,7 @@ func readForm(r *http.Request, limit int64) (form.Form, *clientauth.Refusal) {
 		return nil, refusal
 	}
 	if strings.ContainsFunc(text, func(c rune) bool { return c >= utf8.RuneSelf }) && !mediatype.UTF8(r.Header.Get("Content-Type")) {
-		return nil, clientauth.Refused(counterfoil.UnsupportedMediaType, "the charset is not UTF-8")
+		return nil, clientauth.Refused(counterfoil.ReasonUnsupportedMediaType, "the charset is not UTF-8")
 	}
 	return parseForm(text)
 }
@@ -126,14 +126,14 @@ func readForm(r *http.Request, limit int64) (form.Form, *clientauth.Refusal) {
 // net/http, which skips a small rest and closes the connection on a large one.
 func readBody(r *http.Request, limit int64) (string, *clientauth.Refusal) {
 	if r.ContentLength > limit {
-		return "", clientauth.Refused(counterfoil.RequestTooLarge, "")
+		return "", clientauth.Refused(counterfoil.ReasonRequestTooLarge, "")
 	}
 	text, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
 	if err != nil {
-		return "", clientauth.Refused(counterfoil.MalformedRequest, "the body ends early")
+		return "", clientauth.Refused(counterfoil.ReasonMalformedRequest, "the body ends early")
 	}
 	if int64(len(text)) > limit {
-		return "", clientauth.Refused(counterfoil.RequestTooLarge, "")
+		return "", clientauth.Refused(counterfoil.ReasonRequestTooLarge, "")
 	}
 	return string(text), nil
 }
@@ -143,9 +143,9 @@ func parseForm(text string) (form.Form, *clientauth.Refusal) {
 	f, err := form.Parse(text)
 	switch {
 	case errors.Is(err, form.ErrRepeated):
-		return nil, clientauth.Refused(counterfoil.RepeatedParameter, "")
+		return nil, clientauth.Refused(counterfoil.ReasonRepeatedParameter, "")
 	case err != nil:
-		return nil, clientauth.Refused(counterfoil.MalformedRequest, err.Error())
+		return nil, clientauth.Refused(counterfoil.ReasonMalformedRequest, err.Error())
 	}
 	return f, nil
 }
@@ -154,10 +154,10 @@ func parseForm(text string) (form.Form, *clientauth.Refusal) {
 // a form, with no parameter in the query that belongs into the body.
 func parseAboutToken(e *provider.TokenEndpoint, r *http.Request) (form.Form, *clientauth.Refusal) {
 	if r.Method != http.MethodPost {
-		return nil, clientauth.Refused(counterfoil.MethodNotAllowed, "")
+		return nil, clientauth.Refused(counterfoil.ReasonMethodNotAllowed, "")
 	}
 	if noType(r.Header) || !acceptable(e, r.Header) {
-		return nil, clientauth.Refused(counterfoil.UnsupportedMediaType, "")
+		return nil, clientauth.Refused(counterfoil.ReasonUnsupportedMediaType, "")
 	}
 	body, refusal := readForm(r, maxOwnBody)
 	if refusal != nil {
@@ -169,7 +169,7 @@ func parseAboutToken(e *provider.TokenEndpoint, r *http.Request) (form.Form, *cl
 	}
 	for _, p := range query {
 		if p.Name == "token" || misplaced(e, p.Name) {
-			return nil, clientauth.Refused(counterfoil.MisplacedParameter, "a parameter in the query")
+			return nil, clientauth.Refused(counterfoil.ReasonMisplacedParameter, "a parameter in the query")
 		}
 	}
 	return body, nil

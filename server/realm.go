@@ -136,7 +136,9 @@ func (rl *realm) requester(
 
 // aboutToken reads a request about a token, authenticates its caller, and
 // returns the token as it was sent.
-func (rl *realm) aboutToken(ctx context.Context, a *attempt, r *http.Request, bearer bool) (clientauth.Caller, string, *clientauth.Refusal) {
+func (rl *realm) aboutToken(
+	ctx context.Context, a *attempt, r *http.Request, bearer bool,
+) (clientauth.Caller, string, *clientauth.Refusal) {
 	body, refusal := parseAboutToken(rl.endpoint, r)
 	a.event.Time = rl.clock.Now() // the body may arrive slowly
 	if refusal != nil {
@@ -145,7 +147,7 @@ func (rl *realm) aboutToken(ctx context.Context, a *attempt, r *http.Request, be
 	by, refusal := rl.requester(ctx, a, r, body, bearer)
 	token := body.Get("token")
 	if refusal == nil && token == "" {
-		refusal = clientauth.Refused(counterfoil.InvalidRequest, "token is missing")
+		refusal = clientauth.Refused(counterfoil.ReasonInvalidRequest, "token is missing")
 	}
 	return by, token, refusal
 }
@@ -160,13 +162,13 @@ func (rl *realm) refuse(ctx context.Context, w http.ResponseWriter, a *attempt, 
 	if a.path != "" {
 		w.Header().Set("Cache-Control", "no-store")
 		switch {
-		case refusal.Reason == counterfoil.ScopeInsufficient:
+		case refusal.Reason == counterfoil.ReasonScopeInsufficient:
 			shape = bearerRefusal(http.StatusForbidden, "insufficient_scope")
-		case refusal.Reason == counterfoil.TokenInvalid, refusal.Reason.Parent() == counterfoil.TokenInvalid:
+		case refusal.Reason == counterfoil.ReasonTokenInvalid, refusal.Reason.Parent() == counterfoil.ReasonTokenInvalid:
 			shape = bearerRefusal(http.StatusUnauthorized, "invalid_token")
 		}
 	}
-	shape.Fill(provider.Details{Header: refusal.Header}).Write(w)
+	shape.Fill(provider.RefusalParams{Header: refusal.Header}).Write(w)
 }
 
 func bearerRefusal(status int, code string) provider.Refusal {

@@ -41,7 +41,7 @@ func principal(t *testing.T, token string) *counterfoil.Principal {
 func (h *house) live(realm string, p *counterfoil.Principal) bool {
 	h.t.Helper()
 	err := h.server.Issuer(realm).Live(h.t.Context(), p, "")
-	if requestRefusal, ok := errors.AsType[*counterfoil.Error](err); ok && (requestRefusal.Reason == counterfoil.TokenRevoked || requestRefusal.Reason == counterfoil.TokenReplaced) {
+	if requestRefusal, ok := errors.AsType[*counterfoil.Error](err); ok && (requestRefusal.Reason == counterfoil.ReasonTokenRevoked || requestRefusal.Reason == counterfoil.ReasonTokenReplaced) {
 		return false
 	}
 	if err != nil {
@@ -287,7 +287,7 @@ func TestServersShareKeys(t *testing.T) {
 	// Another algorithm gets another key; what the first signed stays
 	// verifiable.
 	q := *p
-	q.AccessToken.SigningAlgorithm, q.AccessToken.SigningAlgorithms = provider.EdDSA, []provider.Algorithm{provider.EdDSA}
+	q.AccessToken.SigningAlgorithm, q.AccessToken.SigningAlgorithms = provider.AlgorithmEdDSA, []provider.Algorithm{provider.AlgorithmEdDSA}
 	start(1, &q)
 	if strings.Count(sets[1], `"kid"`) != 2 || !strings.Contains(sets[1], "EdDSA") || !strings.Contains(sets[1], "ES256") {
 		t.Errorf("after a change of the algorithm the keys are %s", sets[1])

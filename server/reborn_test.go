@@ -44,7 +44,7 @@ func TestSecretOfADeletedClient(t *testing.T) {
 func TestReuseAfterDeletion(t *testing.T) {
 	h := newGate(t, nil)
 	as := func(tenant string) store.Settings {
-		return store.Settings{Scopes: counterfoil.Scopes{"read"}, Tenants: []string{tenant}, Tokens: store.TokenSettings{Policy: provider.Reuse}}
+		return store.Settings{Scopes: counterfoil.Scopes{"read"}, Tenants: []string{tenant}, Tokens: store.TokenSettings{Policy: provider.PolicyReuse}}
 	}
 	h.creds["oauth2"] = h.reborn("good", as("old"))
 	before := h.token("oauth2")
@@ -58,7 +58,7 @@ func TestReuseAfterDeletion(t *testing.T) {
 // anew is not answered again.
 func TestReuseAfterReload(t *testing.T) {
 	h := newGate(t, nil)
-	h.creds["oauth2"] = h.reborn("good", store.Settings{Tokens: store.TokenSettings{Policy: provider.Reuse}})
+	h.creds["oauth2"] = h.reborn("good", store.Settings{Tokens: store.TokenSettings{Policy: provider.PolicyReuse}})
 	before := h.token("oauth2")
 	p := must(provider.Parse("shorter.yaml", []byte("extends: oauth2\nname: oauth2\ntoken_endpoint: {lifetime: 1m}\n")))
 	if err := h.server.Reload(t.Context(), []server.Realm{{Name: "oauth2", Provider: p, BaseURL: h.url + "/oauth2", Issuer: "https://other.example"}}); err != nil {

@@ -88,7 +88,7 @@ func (c *recorder) issued(ctx context.Context, i store.Issuance) (int64, *client
 		c.onEvent(ctx, i.Event)
 		return revision, nil
 	case errors.Is(err, store.ErrReplayed):
-		return 0, clientauth.Refused(counterfoil.AssertionReplayed, "")
+		return 0, clientauth.Refused(counterfoil.ReasonAssertionReplayed, "")
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrConflict):
 		// The client was changed or deleted: the next try finds out.
 		return 0, changing()
@@ -98,7 +98,7 @@ func (c *recorder) issued(ctx context.Context, i store.Issuance) (int64, *client
 
 // changing is the refusal while the client is being changed.
 func changing() *clientauth.Refusal {
-	return &clientauth.Refusal{Reason: counterfoil.Unavailable, Detail: "the client is being changed", Again: true}
+	return &clientauth.Refusal{Reason: counterfoil.ReasonUnavailable, Detail: "the client is being changed", Again: true}
 }
 
 // refused records a refusal, unless the store has failed, and returns the
@@ -122,7 +122,7 @@ func (c *recorder) refused(ctx context.Context, a *attempt, refusal *clientauth.
 		if err := c.store.RecordRefused(ctx, e, !a.proven); err != nil {
 			c.trouble.Error(ctx, c.clock, c.logger, "token request not recorded",
 				"realm", c.realm, "client_id", e.ClientID, "reason", refusal.Reason, "error", err)
-			refusal = clientauth.Refused(counterfoil.Unavailable, "")
+			refusal = clientauth.Refused(counterfoil.ReasonUnavailable, "")
 			e.Reason, e.Detail = refusal.Reason, "record refusal"
 		}
 	}

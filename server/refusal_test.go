@@ -38,46 +38,46 @@ var dialects = map[string]map[counterfoil.Reason]shape{
 		shape{status: 400, body: `{"error":"invalid_scope","error_description":"The requested scope is invalid, unknown, or malformed"}`},
 	),
 	"altrata": {
-		counterfoil.InvalidRequest:       bare("invalid_request"),
-		counterfoil.MethodNotAllowed:     {405, `{"error":"invalid_request"}`, map[string]string{"Allow": "POST"}},
-		counterfoil.UnsupportedMediaType: {415, `{"error":"invalid_request"}`, nil},
-		counterfoil.RequestTooLarge:      {413, `{"error":"invalid_request"}`, nil},
-		counterfoil.APIKeyInvalid:        {403, `{"message":"Forbidden"}`, nil},
-		counterfoil.InvalidClient:        {401, `{"error":"invalid_client"}`, map[string]string{"Www-Authenticate": `Basic realm="altrata"`}},
-		counterfoil.UnsupportedGrantType: bare("unsupported_grant_type"),
-		counterfoil.InvalidScope:         bare("invalid_scope"),
+		counterfoil.ReasonInvalidRequest:       bare("invalid_request"),
+		counterfoil.ReasonMethodNotAllowed:     {405, `{"error":"invalid_request"}`, map[string]string{"Allow": "POST"}},
+		counterfoil.ReasonUnsupportedMediaType: {415, `{"error":"invalid_request"}`, nil},
+		counterfoil.ReasonRequestTooLarge:      {413, `{"error":"invalid_request"}`, nil},
+		counterfoil.ReasonAPIKeyInvalid:        {403, `{"message":"Forbidden"}`, nil},
+		counterfoil.ReasonInvalidClient:        {401, `{"error":"invalid_client"}`, map[string]string{"Www-Authenticate": `Basic realm="altrata"`}},
+		counterfoil.ReasonUnsupportedGrantType: bare("unsupported_grant_type"),
+		counterfoil.ReasonInvalidScope:         bare("invalid_scope"),
 	},
 	"oauth2": {
-		counterfoil.InvalidRequest:       bare("invalid_request"),
-		counterfoil.MethodNotAllowed:     {405, `{"error":"invalid_request","error_description":"The token endpoint answers POST only"}`, map[string]string{"Allow": "POST"}},
-		counterfoil.UnsupportedMediaType: {415, `{"error":"invalid_request","error_description":"The request must be application/x-www-form-urlencoded"}`, nil},
-		counterfoil.RequestTooLarge:      {413, `{"error":"invalid_request","error_description":"The request is too large"}`, nil},
-		counterfoil.RepeatedParameter:    {400, `{"error":"invalid_request","error_description":"A parameter is repeated"}`, nil},
-		counterfoil.MisplacedParameter:   {400, `{"error":"invalid_request","error_description":"Parameters must be sent in the request body"}`, nil},
-		counterfoil.GrantTypeMissing:     {400, `{"error":"invalid_request","error_description":"grant_type is missing"}`, nil},
-		counterfoil.MultipleCredentials:  {400, `{"error":"invalid_request","error_description":"Use one client authentication method"}`, nil},
-		counterfoil.InvalidClient:        {401, `{"error":"invalid_client"}`, map[string]string{"Www-Authenticate": `Basic realm="token"`}},
-		counterfoil.UnsupportedGrantType: bare("unsupported_grant_type"),
-		counterfoil.InvalidScope:         bare("invalid_scope"),
+		counterfoil.ReasonInvalidRequest:       bare("invalid_request"),
+		counterfoil.ReasonMethodNotAllowed:     {405, `{"error":"invalid_request","error_description":"The token endpoint answers POST only"}`, map[string]string{"Allow": "POST"}},
+		counterfoil.ReasonUnsupportedMediaType: {415, `{"error":"invalid_request","error_description":"The request must be application/x-www-form-urlencoded"}`, nil},
+		counterfoil.ReasonRequestTooLarge:      {413, `{"error":"invalid_request","error_description":"The request is too large"}`, nil},
+		counterfoil.ReasonRepeatedParameter:    {400, `{"error":"invalid_request","error_description":"A parameter is repeated"}`, nil},
+		counterfoil.ReasonMisplacedParameter:   {400, `{"error":"invalid_request","error_description":"Parameters must be sent in the request body"}`, nil},
+		counterfoil.ReasonGrantTypeMissing:     {400, `{"error":"invalid_request","error_description":"grant_type is missing"}`, nil},
+		counterfoil.ReasonMultipleCredentials:  {400, `{"error":"invalid_request","error_description":"Use one client authentication method"}`, nil},
+		counterfoil.ReasonInvalidClient:        {401, `{"error":"invalid_client"}`, map[string]string{"Www-Authenticate": `Basic realm="token"`}},
+		counterfoil.ReasonUnsupportedGrantType: bare("unsupported_grant_type"),
+		counterfoil.ReasonInvalidScope:         bare("invalid_scope"),
 	},
 }
 
 var cognito = map[counterfoil.Reason]shape{
-	counterfoil.InvalidRequest:       bare("invalid_request"),
-	counterfoil.MethodNotAllowed:     {405, `{"error":"invalid_request"}`, map[string]string{"Allow": "POST"}},
-	counterfoil.InvalidClient:        bare("invalid_client"),
-	counterfoil.UnsupportedGrantType: bare("unsupported_grant_type"),
-	counterfoil.InvalidScope:         bare("invalid_scope"),
+	counterfoil.ReasonInvalidRequest:       bare("invalid_request"),
+	counterfoil.ReasonMethodNotAllowed:     {405, `{"error":"invalid_request"}`, map[string]string{"Allow": "POST"}},
+	counterfoil.ReasonInvalidClient:        bare("invalid_client"),
+	counterfoil.ReasonUnsupportedGrantType: bare("unsupported_grant_type"),
+	counterfoil.ReasonInvalidScope:         bare("invalid_scope"),
 }
 
 func identity(client, scope, scopeMissing shape) map[counterfoil.Reason]shape {
 	return map[counterfoil.Reason]shape{
-		counterfoil.InvalidRequest:       bare("invalid_request"),
-		counterfoil.GrantTypeMissing:     bare("unsupported_grant_type"),
-		counterfoil.InvalidClient:        client,
-		counterfoil.UnsupportedGrantType: bare("unsupported_grant_type"),
-		counterfoil.InvalidScope:         scope,
-		counterfoil.ScopeMissing:         scopeMissing,
+		counterfoil.ReasonInvalidRequest:       bare("invalid_request"),
+		counterfoil.ReasonGrantTypeMissing:     bare("unsupported_grant_type"),
+		counterfoil.ReasonInvalidClient:        client,
+		counterfoil.ReasonUnsupportedGrantType: bare("unsupported_grant_type"),
+		counterfoil.ReasonInvalidScope:         scope,
+		counterfoil.ReasonScopeMissing:         scopeMissing,
 	}
 }
 
@@ -87,86 +87,86 @@ var bad = map[string]struct {
 	change func(*ask)
 	reason counterfoil.Reason
 }{
-	"GET":                       {func(a *ask) { a.method = http.MethodGet }, counterfoil.MethodNotAllowed},
-	"HEAD":                      {func(a *ask) { a.method = http.MethodHead }, counterfoil.MethodNotAllowed},
-	"PUT":                       {func(a *ask) { a.method = http.MethodPut }, counterfoil.MethodNotAllowed},
-	"OPTIONS":                   {func(a *ask) { a.method = http.MethodOptions }, counterfoil.MethodNotAllowed},
-	"JSON":                      {func(a *ask) { a.mediaType = "application/json" }, counterfoil.UnsupportedMediaType},
-	"multipart":                 {func(a *ask) { a.mediaType = "multipart/form-data; boundary=x" }, counterfoil.UnsupportedMediaType},
-	"no media type but charset": {func(a *ask) { a.mediaType = "; charset=utf-8" }, counterfoil.UnsupportedMediaType},
+	"GET":                       {func(a *ask) { a.method = http.MethodGet }, counterfoil.ReasonMethodNotAllowed},
+	"HEAD":                      {func(a *ask) { a.method = http.MethodHead }, counterfoil.ReasonMethodNotAllowed},
+	"PUT":                       {func(a *ask) { a.method = http.MethodPut }, counterfoil.ReasonMethodNotAllowed},
+	"OPTIONS":                   {func(a *ask) { a.method = http.MethodOptions }, counterfoil.ReasonMethodNotAllowed},
+	"JSON":                      {func(a *ask) { a.mediaType = "application/json" }, counterfoil.ReasonUnsupportedMediaType},
+	"multipart":                 {func(a *ask) { a.mediaType = "multipart/form-data; boundary=x" }, counterfoil.ReasonUnsupportedMediaType},
+	"no media type but charset": {func(a *ask) { a.mediaType = "; charset=utf-8" }, counterfoil.ReasonUnsupportedMediaType},
 	"the first character beyond ASCII in another charset": {func(a *ask) {
 		a.mediaType += "; charset=iso-8859-1"
 		a.body = a.form.Encode() + "&x=\u0080"
-	}, counterfoil.UnsupportedMediaType},
+	}, counterfoil.ReasonUnsupportedMediaType},
 	"form in another charset": {func(a *ask) {
 		a.mediaType += "; charset=iso-8859-1"
 		a.body = a.form.Encode() + "&x=\u00e9"
-	}, counterfoil.UnsupportedMediaType},
-	"two media types":           {func(a *ask) { a.header["Content-Type"] = []string{a.mediaType, a.mediaType}; a.mediaType = "" }, counterfoil.UnsupportedMediaType},
-	"compressed":                {func(a *ask) { a.header.Set("Content-Encoding", "gzip") }, counterfoil.UnsupportedMediaType},
-	"20 KB":                     {func(a *ask) { a.body = a.form.Encode() + "&x=" + strings.Repeat("x", 20<<10) }, counterfoil.RequestTooLarge},
-	"10 MB":                     {func(a *ask) { a.body = a.form.Encode() + "&x=" + strings.Repeat("x", 10<<20) }, counterfoil.RequestTooLarge},
-	"percent-encoding":          {func(a *ask) { a.body = a.form.Encode() + "&x=%zz" }, counterfoil.MalformedRequest},
-	"percent at the end":        {func(a *ask) { a.body = a.form.Encode() + "&x=%4" }, counterfoil.MalformedRequest},
-	"NUL":                       {func(a *ask) { a.body = a.form.Encode() + "&x=%00" }, counterfoil.MalformedRequest},
-	"not UTF-8":                 {func(a *ask) { a.body = a.form.Encode() + "&x=%ff" }, counterfoil.MalformedRequest},
-	"too many parameters":       {func(a *ask) { a.body = a.form.Encode() + many(40) }, counterfoil.MalformedRequest},
-	"repeated scope":            {func(a *ask) { a.body = a.form.Encode() + "&scope=a&scope=b" }, counterfoil.RepeatedParameter},
-	"repeated by encoding":      {func(a *ask) { a.body = a.form.Encode() + "&x=1&%78=2" }, counterfoil.RepeatedParameter},
-	"repeated and empty":        {func(a *ask) { a.body = a.form.Encode() + "&x&x" }, counterfoil.RepeatedParameter},
-	"client in the query":       {func(a *ask) { a.query += "&client_id=good&client_secret=in-the-query" }, counterfoil.MisplacedParameter},
-	"id in the query":           {func(a *ask) { a.query += "&client_id=good" }, counterfoil.MisplacedParameter},
-	"secret in the query":       {func(a *ask) { a.query += "&%63lient_secret=in-the-query" }, counterfoil.MisplacedParameter},
-	"scope in the query":        {func(a *ask) { a.query += "&scope=" }, counterfoil.MisplacedParameter},
-	"assertion in the query":    {func(a *ask) { a.query += "&client_assertion=x.y.z" }, counterfoil.MisplacedParameter},
-	"its type in the query":     {func(a *ask) { a.query += "&client_assertion_type=x" }, counterfoil.MisplacedParameter},
-	"repeated in the query":     {func(a *ask) { a.query += "&x=1&x=2" }, counterfoil.RepeatedParameter},
-	"broken query":              {func(a *ask) { a.query = "%zz" }, counterfoil.MalformedRequest},
-	"unknown grant type":        {func(a *ask) { a.setGrantType("password") }, counterfoil.UnsupportedGrantType},
-	"grant type in capitals":    {func(a *ask) { a.setGrantType("Client_Credentials") }, counterfoil.UnsupportedGrantType},
-	"no grant type":             {func(a *ask) { a.setGrantType("") }, counterfoil.GrantTypeMissing},
-	"scope not allowed":         {func(a *ask) { a.form = with(a.form, "scope", "EventsApi events:read admin") }, counterfoil.ScopeNotAllowed},
-	"scope malformed":           {func(a *ask) { a.form = with(a.form, "scope", `EventsApi "x"`) }, counterfoil.ScopeMalformed},
-	"scope with a tab":          {func(a *ask) { a.form = with(a.form, "scope", "EventsApi\tx") }, counterfoil.ScopeMalformed},
-	"scope too long":            {func(a *ask) { a.form = with(a.form, "scope", strings.Repeat("x", 1025)) }, counterfoil.ScopeMalformed},
-	"no credentials":            {func(a *ask) { a.credentials("", "") }, counterfoil.CredentialsMissing},
-	"no secret":                 {func(a *ask) { a.credentials("", ""); a.form = with(a.form, "client_id", "good") }, counterfoil.CredentialsMissing},
-	"unknown client":            {func(a *ask) { a.credentials("nobody", "guess-of-a-secret") }, counterfoil.UnknownClient},
-	"wrong secret":              {func(a *ask) { a.credentials("good", "guess-of-a-secret") }, counterfoil.WrongSecret},
-	"client of another case":    {func(a *ask) { a.credentials("GOOD", "guess-of-a-secret") }, counterfoil.UnknownClient},
-	"secret with colons":        {func(a *ask) { a.credentials("good", ":a:b::c:") }, counterfoil.WrongSecret},
-	"non-ASCII credentials":     {func(a *ask) { a.credentials("gööd", "geheimnis-für-alle") }, counterfoil.UnknownClient},
-	"long id":                   {func(a *ask) { a.credentials(strings.Repeat("i", 257), "guess-of-a-secret") }, counterfoil.CredentialsMalformed},
-	"long secret":               {func(a *ask) { a.credentials("good", strings.Repeat("s", 257)) }, counterfoil.CredentialsMalformed},
-	"control characters":        {func(a *ask) { a.credentials("good\x1b[31m", "guess-of-a-secret") }, counterfoil.CredentialsMalformed},
-	"delete":                    {func(a *ask) { a.credentials("good\x7f", "guess-of-a-secret") }, counterfoil.CredentialsMalformed},
-	"the last control":          {func(a *ask) { a.credentials("good\u009f", "guess-of-a-secret") }, counterfoil.CredentialsMalformed},
-	"no-break space":            {func(a *ask) { a.credentials("good\u00a0", "guess-of-a-secret") }, counterfoil.UnknownClient},
-	"bad Base64":                {func(a *ask) { a.authorization("Basic Z29vZDp4eHh4*") }, counterfoil.CredentialsMalformed},
-	"Base64 without padding":    {func(a *ask) { a.authorization("Basic Z29vZDp4eA") }, counterfoil.CredentialsMalformed},
-	"Basic without colon":       {func(a *ask) { a.authorization("Basic " + base64.StdEncoding.EncodeToString([]byte("good"))) }, counterfoil.CredentialsMalformed},
-	"Basic without anything":    {func(a *ask) { a.authorization("Basic") }, counterfoil.CredentialsMalformed},
-	"Basic not UTF-8":           {func(a *ask) { a.authorization(basic("g\xff", "guess-of-a-secret")) }, counterfoil.CredentialsMalformed},
-	"Basic with control":        {func(a *ask) { a.authorization(basic("good", "a\nb")) }, counterfoil.CredentialsMalformed},
-	"Bearer":                    {func(a *ask) { a.authorization("Bearer some-token") }, counterfoil.MethodNotAccepted},
-	"two Authorization headers": {func(a *ask) { a.authorization(basic("good", "x"), basic("good", "x")) }, counterfoil.MultipleCredentials},
+	}, counterfoil.ReasonUnsupportedMediaType},
+	"two media types":           {func(a *ask) { a.header["Content-Type"] = []string{a.mediaType, a.mediaType}; a.mediaType = "" }, counterfoil.ReasonUnsupportedMediaType},
+	"compressed":                {func(a *ask) { a.header.Set("Content-Encoding", "gzip") }, counterfoil.ReasonUnsupportedMediaType},
+	"20 KB":                     {func(a *ask) { a.body = a.form.Encode() + "&x=" + strings.Repeat("x", 20<<10) }, counterfoil.ReasonRequestTooLarge},
+	"10 MB":                     {func(a *ask) { a.body = a.form.Encode() + "&x=" + strings.Repeat("x", 10<<20) }, counterfoil.ReasonRequestTooLarge},
+	"percent-encoding":          {func(a *ask) { a.body = a.form.Encode() + "&x=%zz" }, counterfoil.ReasonMalformedRequest},
+	"percent at the end":        {func(a *ask) { a.body = a.form.Encode() + "&x=%4" }, counterfoil.ReasonMalformedRequest},
+	"NUL":                       {func(a *ask) { a.body = a.form.Encode() + "&x=%00" }, counterfoil.ReasonMalformedRequest},
+	"not UTF-8":                 {func(a *ask) { a.body = a.form.Encode() + "&x=%ff" }, counterfoil.ReasonMalformedRequest},
+	"too many parameters":       {func(a *ask) { a.body = a.form.Encode() + many(40) }, counterfoil.ReasonMalformedRequest},
+	"repeated scope":            {func(a *ask) { a.body = a.form.Encode() + "&scope=a&scope=b" }, counterfoil.ReasonRepeatedParameter},
+	"repeated by encoding":      {func(a *ask) { a.body = a.form.Encode() + "&x=1&%78=2" }, counterfoil.ReasonRepeatedParameter},
+	"repeated and empty":        {func(a *ask) { a.body = a.form.Encode() + "&x&x" }, counterfoil.ReasonRepeatedParameter},
+	"client in the query":       {func(a *ask) { a.query += "&client_id=good&client_secret=in-the-query" }, counterfoil.ReasonMisplacedParameter},
+	"id in the query":           {func(a *ask) { a.query += "&client_id=good" }, counterfoil.ReasonMisplacedParameter},
+	"secret in the query":       {func(a *ask) { a.query += "&%63lient_secret=in-the-query" }, counterfoil.ReasonMisplacedParameter},
+	"scope in the query":        {func(a *ask) { a.query += "&scope=" }, counterfoil.ReasonMisplacedParameter},
+	"assertion in the query":    {func(a *ask) { a.query += "&client_assertion=x.y.z" }, counterfoil.ReasonMisplacedParameter},
+	"its type in the query":     {func(a *ask) { a.query += "&client_assertion_type=x" }, counterfoil.ReasonMisplacedParameter},
+	"repeated in the query":     {func(a *ask) { a.query += "&x=1&x=2" }, counterfoil.ReasonRepeatedParameter},
+	"broken query":              {func(a *ask) { a.query = "%zz" }, counterfoil.ReasonMalformedRequest},
+	"unknown grant type":        {func(a *ask) { a.setGrantType("password") }, counterfoil.ReasonUnsupportedGrantType},
+	"grant type in capitals":    {func(a *ask) { a.setGrantType("Client_Credentials") }, counterfoil.ReasonUnsupportedGrantType},
+	"no grant type":             {func(a *ask) { a.setGrantType("") }, counterfoil.ReasonGrantTypeMissing},
+	"scope not allowed":         {func(a *ask) { a.form = with(a.form, "scope", "EventsApi events:read admin") }, counterfoil.ReasonScopeNotAllowed},
+	"scope malformed":           {func(a *ask) { a.form = with(a.form, "scope", `EventsApi "x"`) }, counterfoil.ReasonScopeMalformed},
+	"scope with a tab":          {func(a *ask) { a.form = with(a.form, "scope", "EventsApi\tx") }, counterfoil.ReasonScopeMalformed},
+	"scope too long":            {func(a *ask) { a.form = with(a.form, "scope", strings.Repeat("x", 1025)) }, counterfoil.ReasonScopeMalformed},
+	"no credentials":            {func(a *ask) { a.credentials("", "") }, counterfoil.ReasonCredentialsMissing},
+	"no secret":                 {func(a *ask) { a.credentials("", ""); a.form = with(a.form, "client_id", "good") }, counterfoil.ReasonCredentialsMissing},
+	"unknown client":            {func(a *ask) { a.credentials("nobody", "guess-of-a-secret") }, counterfoil.ReasonUnknownClient},
+	"wrong secret":              {func(a *ask) { a.credentials("good", "guess-of-a-secret") }, counterfoil.ReasonWrongSecret},
+	"client of another case":    {func(a *ask) { a.credentials("GOOD", "guess-of-a-secret") }, counterfoil.ReasonUnknownClient},
+	"secret with colons":        {func(a *ask) { a.credentials("good", ":a:b::c:") }, counterfoil.ReasonWrongSecret},
+	"non-ASCII credentials":     {func(a *ask) { a.credentials("gööd", "geheimnis-für-alle") }, counterfoil.ReasonUnknownClient},
+	"long id":                   {func(a *ask) { a.credentials(strings.Repeat("i", 257), "guess-of-a-secret") }, counterfoil.ReasonCredentialsMalformed},
+	"long secret":               {func(a *ask) { a.credentials("good", strings.Repeat("s", 257)) }, counterfoil.ReasonCredentialsMalformed},
+	"control characters":        {func(a *ask) { a.credentials("good\x1b[31m", "guess-of-a-secret") }, counterfoil.ReasonCredentialsMalformed},
+	"delete":                    {func(a *ask) { a.credentials("good\x7f", "guess-of-a-secret") }, counterfoil.ReasonCredentialsMalformed},
+	"the last control":          {func(a *ask) { a.credentials("good\u009f", "guess-of-a-secret") }, counterfoil.ReasonCredentialsMalformed},
+	"no-break space":            {func(a *ask) { a.credentials("good\u00a0", "guess-of-a-secret") }, counterfoil.ReasonUnknownClient},
+	"bad Base64":                {func(a *ask) { a.authorization("Basic Z29vZDp4eHh4*") }, counterfoil.ReasonCredentialsMalformed},
+	"Base64 without padding":    {func(a *ask) { a.authorization("Basic Z29vZDp4eA") }, counterfoil.ReasonCredentialsMalformed},
+	"Basic without colon":       {func(a *ask) { a.authorization("Basic " + base64.StdEncoding.EncodeToString([]byte("good"))) }, counterfoil.ReasonCredentialsMalformed},
+	"Basic without anything":    {func(a *ask) { a.authorization("Basic") }, counterfoil.ReasonCredentialsMalformed},
+	"Basic not UTF-8":           {func(a *ask) { a.authorization(basic("g\xff", "guess-of-a-secret")) }, counterfoil.ReasonCredentialsMalformed},
+	"Basic with control":        {func(a *ask) { a.authorization(basic("good", "a\nb")) }, counterfoil.ReasonCredentialsMalformed},
+	"Bearer":                    {func(a *ask) { a.authorization("Bearer some-token") }, counterfoil.ReasonMethodNotAccepted},
+	"two Authorization headers": {func(a *ask) { a.authorization(basic("good", "x"), basic("good", "x")) }, counterfoil.ReasonMultipleCredentials},
 	"two tokens beside the body": {func(a *ask) {
 		a.authorization("Bearer stale", "Bearer stale")
 		a.form = with(with(a.form, "client_id", "good"), "client_secret", "guess-of-a-secret")
-	}, counterfoil.MultipleCredentials},
+	}, counterfoil.ReasonMultipleCredentials},
 	"no Basic and a wrong secret": {func(a *ask) {
 		a.authorization("Basic")
 		a.form = with(with(a.form, "client_id", "good"), "client_secret", "guess-of-a-secret")
-	}, counterfoil.MultipleCredentials},
+	}, counterfoil.ReasonMultipleCredentials},
 	"header and body": {func(a *ask) {
 		a.authorization(basic("good", "x"))
 		a.form = with(a.form, "client_secret", "guess-of-a-secret")
-	}, counterfoil.MultipleCredentials},
+	}, counterfoil.ReasonMultipleCredentials},
 	"two clients": {func(a *ask) {
 		a.authorization(basic("good", "x"))
 		a.form = with(a.form, "client_id", "other")
-	}, counterfoil.MultipleCredentials},
-	"assertion": {func(a *ask) { a.credentials("", ""); a.form = with(a.form, "client_assertion", "x.y.z") }, counterfoil.MethodNotAccepted},
+	}, counterfoil.ReasonMultipleCredentials},
+	"assertion": {func(a *ask) { a.credentials("", ""); a.form = with(a.form, "client_assertion", "x.y.z") }, counterfoil.ReasonMethodNotAccepted},
 }
 
 func many(n int) string {
@@ -227,7 +227,7 @@ func TestRefusals(t *testing.T) {
 			t.Run(realm+"/"+name, func(t *testing.T) {
 				a := h.good(realm)
 				row.change(a)
-				if row.reason == counterfoil.UnsupportedMediaType && a.body == "" && len(a.form) == 0 {
+				if row.reason == counterfoil.ReasonUnsupportedMediaType && a.body == "" && len(a.form) == 0 {
 					a.body = "x=1" // altrata's request without a body may be marked as anything
 				}
 				got := h.do(realm, a)
@@ -306,38 +306,38 @@ func TestDialectRefusals(t *testing.T) {
 		reason counterfoil.Reason
 		shape  shape
 	}{
-		"ahotu without a media type": {"ahotu", func(a *ask) { a.mediaType = "" }, counterfoil.UnsupportedMediaType, bare("invalid_request")},
-		"a55 without a media type":   {"a55", func(a *ask) { a.mediaType = "" }, counterfoil.UnsupportedMediaType, bare("invalid_request")},
-		"a55 with JSON":              {"a55", func(a *ask) { a.mediaType, a.body = "application/json", "{}" }, counterfoil.UnsupportedMediaType, bare("invalid_request")},
-		"a55 with two spaces":        {"a55", func(a *ask) { a.form.Set("scope", "wallets:read  wallets:read") }, counterfoil.ScopeMalformed, bare("invalid_scope")},
-		"ahotu with a space behind":  {"ahotu", func(a *ask) { a.form.Set("scope", "events:read ") }, counterfoil.ScopeMalformed, bare("invalid_scope")},
-		"engagifii with spaces only": {"engagifii", func(a *ask) { a.form.Set("scope", "   ") }, counterfoil.ScopeMissing, dialects["engagifii"][counterfoil.InvalidScope]},
-		"engagifii with 301 spaces":  {"engagifii", func(a *ask) { a.form.Set("scope", "EventsApi"+strings.Repeat(" ", 292)) }, counterfoil.ScopeMalformed, dialects["engagifii"][counterfoil.InvalidScope]},
+		"ahotu without a media type": {"ahotu", func(a *ask) { a.mediaType = "" }, counterfoil.ReasonUnsupportedMediaType, bare("invalid_request")},
+		"a55 without a media type":   {"a55", func(a *ask) { a.mediaType = "" }, counterfoil.ReasonUnsupportedMediaType, bare("invalid_request")},
+		"a55 with JSON":              {"a55", func(a *ask) { a.mediaType, a.body = "application/json", "{}" }, counterfoil.ReasonUnsupportedMediaType, bare("invalid_request")},
+		"a55 with two spaces":        {"a55", func(a *ask) { a.form.Set("scope", "wallets:read  wallets:read") }, counterfoil.ReasonScopeMalformed, bare("invalid_scope")},
+		"ahotu with a space behind":  {"ahotu", func(a *ask) { a.form.Set("scope", "events:read ") }, counterfoil.ReasonScopeMalformed, bare("invalid_scope")},
+		"engagifii with spaces only": {"engagifii", func(a *ask) { a.form.Set("scope", "   ") }, counterfoil.ReasonScopeMissing, dialects["engagifii"][counterfoil.ReasonInvalidScope]},
+		"engagifii with 301 spaces":  {"engagifii", func(a *ask) { a.form.Set("scope", "EventsApi"+strings.Repeat(" ", 292)) }, counterfoil.ReasonScopeMalformed, dialects["engagifii"][counterfoil.ReasonInvalidScope]},
 		"a token and a wrong secret": {"engagifii", func(a *ask) {
 			a.form.Set("client_secret", "guess-of-a-secret")
 			a.header.Set("Authorization", "Bearer stale")
-		}, counterfoil.WrongSecret, dialects["engagifii"][counterfoil.InvalidClient]},
-		"ahotu wants a scope":          {"ahotu", func(a *ask) { a.form.Del("scope") }, counterfoil.ScopeMissing, bare("invalid_request")},
-		"ahotu wants a scope, not ''":  {"ahotu", func(a *ask) { a.form.Set("scope", "") }, counterfoil.ScopeMissing, bare("invalid_request")},
-		"engagifii wants a scope":      {"engagifii", func(a *ask) { a.form.Del("scope") }, counterfoil.ScopeMissing, dialects["engagifii"][counterfoil.InvalidScope]},
-		"media type missing":           {"oauth2", func(a *ask) { a.mediaType = "" }, counterfoil.UnsupportedMediaType, dialects["oauth2"][counterfoil.UnsupportedMediaType]},
-		"disabled client":              {"oauth2", func(a *ask) { a.credentials("off", off.ClientSecret.Reveal()) }, counterfoil.ClientDisabled, dialects["oauth2"][counterfoil.InvalidClient]},
-		"disabled client, a guess":     {"oauth2", func(a *ask) { a.credentials("off", "x") }, counterfoil.WrongSecret, dialects["oauth2"][counterfoil.InvalidClient]},
-		"grant type first":             {"a55", func(a *ask) { a.credentials("nobody", "x"); a.setGrantType("x") }, counterfoil.UnsupportedGrantType, bare("unsupported_grant_type")},
-		"client first":                 {"identityserver", func(a *ask) { a.credentials("nobody", "x"); a.setGrantType("x") }, counterfoil.UnknownClient, bare("invalid_client")},
-		"grant type in the query":      {"oauth2", func(a *ask) { a.query = "grant_type=client_credentials" }, counterfoil.MisplacedParameter, dialects["oauth2"][counterfoil.MisplacedParameter]},
-		"altrata's grant type in body": {"altrata", func(a *ask) { a.query = ""; a.form = with(nil, "grant_type", "client_credentials") }, counterfoil.MisplacedParameter, bare("invalid_request")},
-		"altrata's two grant types":    {"altrata", func(a *ask) { a.form = with(nil, "grant_type", "password") }, counterfoil.MisplacedParameter, bare("invalid_request")},
-		"altrata's grant type twice":   {"altrata", func(a *ask) { a.query += "&" + a.query }, counterfoil.RepeatedParameter, bare("invalid_request")},
-		"altrata without a key":        {"altrata", func(a *ask) { a.header.Del("X-Api-Key") }, counterfoil.APIKeyMissing, dialects["altrata"][counterfoil.APIKeyInvalid]},
-		"altrata with a wrong key":     {"altrata", func(a *ask) { a.header.Set("X-Api-Key", "wrong") }, counterfoil.APIKeyInvalid, dialects["altrata"][counterfoil.APIKeyInvalid]},
-		"altrata with two keys":        {"altrata", func(a *ask) { k := a.header.Get("X-Api-Key"); a.header["X-Api-Key"] = []string{k, k} }, counterfoil.APIKeyInvalid, dialects["altrata"][counterfoil.APIKeyInvalid]},
-		"altrata with another's key":   {"altrata", func(a *ask) { a.header.Set("X-Api-Key", otherKey) }, counterfoil.APIKeyInvalid, dialects["altrata"][counterfoil.APIKeyInvalid]},
+		}, counterfoil.ReasonWrongSecret, dialects["engagifii"][counterfoil.ReasonInvalidClient]},
+		"ahotu wants a scope":          {"ahotu", func(a *ask) { a.form.Del("scope") }, counterfoil.ReasonScopeMissing, bare("invalid_request")},
+		"ahotu wants a scope, not ''":  {"ahotu", func(a *ask) { a.form.Set("scope", "") }, counterfoil.ReasonScopeMissing, bare("invalid_request")},
+		"engagifii wants a scope":      {"engagifii", func(a *ask) { a.form.Del("scope") }, counterfoil.ReasonScopeMissing, dialects["engagifii"][counterfoil.ReasonInvalidScope]},
+		"media type missing":           {"oauth2", func(a *ask) { a.mediaType = "" }, counterfoil.ReasonUnsupportedMediaType, dialects["oauth2"][counterfoil.ReasonUnsupportedMediaType]},
+		"disabled client":              {"oauth2", func(a *ask) { a.credentials("off", off.ClientSecret.Reveal()) }, counterfoil.ReasonClientDisabled, dialects["oauth2"][counterfoil.ReasonInvalidClient]},
+		"disabled client, a guess":     {"oauth2", func(a *ask) { a.credentials("off", "x") }, counterfoil.ReasonWrongSecret, dialects["oauth2"][counterfoil.ReasonInvalidClient]},
+		"grant type first":             {"a55", func(a *ask) { a.credentials("nobody", "x"); a.setGrantType("x") }, counterfoil.ReasonUnsupportedGrantType, bare("unsupported_grant_type")},
+		"client first":                 {"identityserver", func(a *ask) { a.credentials("nobody", "x"); a.setGrantType("x") }, counterfoil.ReasonUnknownClient, bare("invalid_client")},
+		"grant type in the query":      {"oauth2", func(a *ask) { a.query = "grant_type=client_credentials" }, counterfoil.ReasonMisplacedParameter, dialects["oauth2"][counterfoil.ReasonMisplacedParameter]},
+		"altrata's grant type in body": {"altrata", func(a *ask) { a.query = ""; a.form = with(nil, "grant_type", "client_credentials") }, counterfoil.ReasonMisplacedParameter, bare("invalid_request")},
+		"altrata's two grant types":    {"altrata", func(a *ask) { a.form = with(nil, "grant_type", "password") }, counterfoil.ReasonMisplacedParameter, bare("invalid_request")},
+		"altrata's grant type twice":   {"altrata", func(a *ask) { a.query += "&" + a.query }, counterfoil.ReasonRepeatedParameter, bare("invalid_request")},
+		"altrata without a key":        {"altrata", func(a *ask) { a.header.Del("X-Api-Key") }, counterfoil.ReasonAPIKeyMissing, dialects["altrata"][counterfoil.ReasonAPIKeyInvalid]},
+		"altrata with a wrong key":     {"altrata", func(a *ask) { a.header.Set("X-Api-Key", "wrong") }, counterfoil.ReasonAPIKeyInvalid, dialects["altrata"][counterfoil.ReasonAPIKeyInvalid]},
+		"altrata with two keys":        {"altrata", func(a *ask) { k := a.header.Get("X-Api-Key"); a.header["X-Api-Key"] = []string{k, k} }, counterfoil.ReasonAPIKeyInvalid, dialects["altrata"][counterfoil.ReasonAPIKeyInvalid]},
+		"altrata with another's key":   {"altrata", func(a *ask) { a.header.Set("X-Api-Key", otherKey) }, counterfoil.ReasonAPIKeyInvalid, dialects["altrata"][counterfoil.ReasonAPIKeyInvalid]},
 		"altrata in the body": {"altrata", func(a *ask) {
 			a.authorization()
 			a.header.Del("Authorization")
 			a.form = url.Values{"client_id": {"good"}, "client_secret": {"x"}}
-		}, counterfoil.MethodNotAccepted, dialects["altrata"][counterfoil.InvalidClient]},
+		}, counterfoil.ReasonMethodNotAccepted, dialects["altrata"][counterfoil.ReasonInvalidClient]},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := h.good(row.realm)
@@ -424,7 +424,7 @@ func TestRecordIsClean(t *testing.T) {
 	a.credentials("evil\x1b[2K\r\nid\u202e\u200b "+strings.Repeat("é", 200), "x")
 	a.header.Set("User-Agent", strings.Repeat("u", 300))
 	h.do("oauth2", a)
-	e := h.wantRefused(t, counterfoil.CredentialsMalformed)
+	e := h.wantRefused(t, counterfoil.ReasonCredentialsMalformed)
 	if !strings.HasPrefix(e.ClientID, "evil[2Kid ") || len(e.ClientID) > 128 || strings.ContainsAny(e.ClientID, "\x1b\r\n\u202e\u200b") {
 		t.Errorf("client id %q", e.ClientID)
 	}
@@ -460,7 +460,7 @@ func TestTruncatedBody(t *testing.T) {
 	if text, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 400 || string(text) != `{"error":"invalid_request"}` {
 		t.Errorf("got %d %s, %v", resp.StatusCode, text, err)
 	}
-	h.wantRefused(t, counterfoil.MalformedRequest)
+	h.wantRefused(t, counterfoil.ReasonMalformedRequest)
 	h.token("oauth2")
 }
 

@@ -40,7 +40,7 @@ func (rl *realm) serveRevoke(w http.ResponseWriter, r *http.Request) {
 	}
 	if t != nil && a.event.Time.Before(t.Expires.Add(lenience)) {
 		if t.ClientID != by.Client.ID {
-			rl.refuse(ctx, w, a, clientauth.Refused(counterfoil.InvalidRequest, "the token of another client"))
+			rl.refuse(ctx, w, a, clientauth.Refused(counterfoil.ReasonInvalidRequest, "the token of another client"))
 			return
 		}
 		if refusal := rl.revoke(ctx, a, t); refusal != nil {
@@ -71,7 +71,7 @@ func (rl *realm) revoke(ctx context.Context, a *attempt, t *accesstoken.Token) *
 	case errors.Is(err, store.ErrNotFound):
 		return nil // deleted meanwhile, and its tokens with it
 	case errors.Is(err, clients.ErrAhead):
-		return clientauth.Refused(counterfoil.Unavailable, err.Error())
+		return clientauth.Refused(counterfoil.ReasonUnavailable, err.Error())
 	case err != nil:
 		return clientauth.StoreFailed("revoke token", err)
 	}

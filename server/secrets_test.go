@@ -298,7 +298,7 @@ func TestFloodStarvesNobody(t *testing.T) {
 	if got := h.try("victim", imported); got != 200 {
 		t.Errorf("the victim got %d", got)
 	}
-	busyRecords := slices.DeleteFunc(h.recorded(), func(e store.RecordedEvent) bool { return e.Reason != counterfoil.SecretsBusy })
+	busyRecords := slices.DeleteFunc(h.recorded(), func(e store.RecordedEvent) bool { return e.Reason != counterfoil.ReasonSecretsBusy })
 	if len(busyRecords) != 34 {
 		t.Errorf("%d records of guesses that were turned away, want 34", len(busyRecords))
 	}

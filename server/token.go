@@ -67,7 +67,7 @@ func (rl *realm) grant(ctx context.Context, a *attempt, r *http.Request, req *to
 		return nil, refusal
 	}
 	// 4. Issue: make the token, or reuse a valid one.
-	if rl.mint.policy(by.Client) == provider.Reuse {
+	if rl.mint.policy(by.Client) == provider.PolicyReuse {
 		return rl.mint.reuseOrMake(ctx, a, g)
 	}
 	return g, rl.mint.issue(ctx, a, g)
@@ -94,35 +94,35 @@ func checkGrantType(grantType string) *clientauth.Refusal {
 	case "client_credentials":
 		return nil
 	case "":
-		return clientauth.Refused(counterfoil.GrantTypeMissing, "")
+		return clientauth.Refused(counterfoil.ReasonGrantTypeMissing, "")
 	}
-	return clientauth.Refused(counterfoil.UnsupportedGrantType, "")
+	return clientauth.Refused(counterfoil.ReasonUnsupportedGrantType, "")
 }
 
 // decideScopes returns the scopes to grant: those requested or, when none are,
 // all that the client is allowed (RFC 6749 section 3.3).
 func decideScopes(e *provider.TokenEndpoint, asked string, c *store.Client) (counterfoil.Scopes, *clientauth.Refusal) {
 	if len(asked) > e.Limits.Scope {
-		return nil, clientauth.Refused(counterfoil.ScopeMalformed, "the scope is too long")
+		return nil, clientauth.Refused(counterfoil.ReasonScopeMalformed, "the scope is too long")
 	}
-	if e.Scope.Spaces == provider.AnySpaces {
+	if e.Scope.Spaces == provider.SpacesAny {
 		asked = strings.Join(strings.FieldsFunc(strings.TrimSpace(asked), func(c rune) bool { return c == ' ' }), " ")
 	}
 	scopes, err := counterfoil.ParseScopes(asked)
 	switch {
 	case err != nil:
-		return nil, clientauth.Refused(counterfoil.ScopeMalformed, err.Error())
+		return nil, clientauth.Refused(counterfoil.ReasonScopeMalformed, err.Error())
 	case len(scopes) > 0:
-	case e.Scope.Parameter == provider.Required:
-		return nil, clientauth.Refused(counterfoil.ScopeMissing, "")
+	case e.Scope.Parameter == provider.PresenceRequired:
+		return nil, clientauth.Refused(counterfoil.ReasonScopeMissing, "")
 	default:
 		scopes = c.Scopes
 	}
 	if !c.Scopes.ContainsAll(scopes) {
-		return nil, clientauth.Refused(counterfoil.ScopeNotAllowed, "")
+		return nil, clientauth.Refused(counterfoil.ReasonScopeNotAllowed, "")
 	}
 	if must := e.Scope.MustInclude; !scopes.ContainsAll(must) {
-		return nil, clientauth.Refused(counterfoil.InvalidScope, "the scope must include "+must.String())
+		return nil, clientauth.Refused(counterfoil.ReasonInvalidScope, "the scope must include "+must.String())
 	}
 	return scopes, nil
 }
@@ -135,7 +135,7 @@ func decideResources(e *provider.TokenEndpoint, req *tokenRequest) ([]string, *c
 	}
 	for _, asked := range req.resources {
 		if !slices.Contains(e.Resources, asked) {
-			return nil, clientauth.Refused(counterfoil.InvalidTarget, "")
+			return nil, clientauth.Refused(counterfoil.ReasonInvalidTarget, "")
 		}
 	}
 	return req.resources, nil

@@ -179,11 +179,11 @@ func (h *house) verify(realm, algorithm, token string) {
 	for _, algorithm := range []string{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA} {
 		var other *counterfoil.Error
 		_, err := h.server.Issuer(realm).PublicKey(h.t.Context(), parsed.KeyID, algorithm)
-		if suits := algorithm == parsed.Algorithm(); suits != (err == nil) || !suits && (!errors.As(err, &other) || other.Reason != counterfoil.TokenAlgorithm) {
+		if suits := algorithm == parsed.Algorithm(); suits != (err == nil) || !suits && (!errors.As(err, &other) || other.Reason != counterfoil.ReasonTokenAlgorithm) {
 			h.t.Errorf("the key of a token of %s for %s: %v", parsed.Algorithm(), algorithm, err)
 		}
 	}
-	if other, err := h.server.Issuer(realm).PublicKey(h.t.Context(), "other", parsed.Algorithm()); other != nil || !errors.As(err, &unknown) || unknown.Reason != counterfoil.TokenKeyUnknown {
+	if other, err := h.server.Issuer(realm).PublicKey(h.t.Context(), "other", parsed.Algorithm()); other != nil || !errors.As(err, &unknown) || unknown.Reason != counterfoil.ReasonTokenKeyUnknown {
 		h.t.Errorf("an unknown kid has the key %v, %v", other, err)
 	}
 }
@@ -297,13 +297,13 @@ func TestProviderOfTextOnly(t *testing.T) {
 		body   string
 		reason counterfoil.Reason
 	}{
-		"header missing":      {func(a *ask) { a.header.Del("X-Version") }, 428, "send X-Version", counterfoil.HeaderMissing},
-		"header wrong":        {func(a *ask) { a.header.Set("X-Version", "8") }, 428, "send X-Version", counterfoil.HeaderInvalid},
-		"header twice":        {func(a *ask) { a.header["X-Version"] = []string{"7", "7"} }, 428, "send X-Version", counterfoil.HeaderInvalid},
-		"optional key wrong":  {func(a *ask) { a.header.Set("X-Key", "nonsense") }, 403, "", counterfoil.APIKeyInvalid},
-		"scope must include":  {func(a *ask) { a.body += "&scope=a" }, 400, "scope", counterfoil.InvalidScope},
-		"post is not in it":   {func(a *ask) { a.header.Del("Authorization"); a.body += "&client_id=x&client_secret=y" }, 401, "who?", counterfoil.MethodNotAccepted},
-		"grant type comes 1.": {func(a *ask) { a.header.Del("Authorization"); a.body = "grant_type=password" }, 400, "grant", counterfoil.UnsupportedGrantType},
+		"header missing":      {func(a *ask) { a.header.Del("X-Version") }, 428, "send X-Version", counterfoil.ReasonHeaderMissing},
+		"header wrong":        {func(a *ask) { a.header.Set("X-Version", "8") }, 428, "send X-Version", counterfoil.ReasonHeaderInvalid},
+		"header twice":        {func(a *ask) { a.header["X-Version"] = []string{"7", "7"} }, 428, "send X-Version", counterfoil.ReasonHeaderInvalid},
+		"optional key wrong":  {func(a *ask) { a.header.Set("X-Key", "nonsense") }, 403, "", counterfoil.ReasonAPIKeyInvalid},
+		"scope must include":  {func(a *ask) { a.body += "&scope=a" }, 400, "scope", counterfoil.ReasonInvalidScope},
+		"post is not in it":   {func(a *ask) { a.header.Del("Authorization"); a.body += "&client_id=x&client_secret=y" }, 401, "who?", counterfoil.ReasonMethodNotAccepted},
+		"grant type comes 1.": {func(a *ask) { a.header.Del("Authorization"); a.body = "grant_type=password" }, 400, "grant", counterfoil.ReasonUnsupportedGrantType},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := good()
@@ -354,7 +354,7 @@ func TestRefusalIsNoFailure(t *testing.T) {
 	if got := h.do("oauth2", a); got.status != http.StatusUnauthorized {
 		t.Errorf("got %d", got.status)
 	}
-	h.wantRefused(t, counterfoil.WrongSecret)
+	h.wantRefused(t, counterfoil.ReasonWrongSecret)
 	if log := h.log.String(); strings.Contains(log, "ERROR") {
 		t.Errorf("logged %s", log)
 	}

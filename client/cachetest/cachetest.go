@@ -113,7 +113,7 @@ func accepts(t *testing.T, c client.Cache) {
 
 func failedRenewal(t *testing.T, c client.Cache) {
 	Put(t, c, "aa-1", "one")
-	boom := &counterfoil.Error{Reason: counterfoil.InvalidClient, Message: "boom"}
+	boom := &counterfoil.Error{Reason: counterfoil.ReasonInvalidClient, Message: "boom"}
 	_, err := c.Renew(t.Context(), "aa-1", Fetch(func(context.Context) (counterfoil.Token, error) { return counterfoil.Token{}, boom }))
 	if got, ok := errors.AsType[*counterfoil.Error](err); !ok || got.Reason != boom.Reason {
 		t.Errorf("got %v", err)

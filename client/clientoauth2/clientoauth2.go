@@ -59,7 +59,7 @@ func (s *source) Token() (*oauth2.Token, error) {
 		return nil, failure(err)
 	}
 	if strings.EqualFold(t.Type, "DPoP") {
-		return nil, &counterfoil.Error{Reason: counterfoil.InvalidRequest,
+		return nil, &counterfoil.Error{Reason: counterfoil.ReasonInvalidRequest,
 			Message: "clientoauth2: the token is bound to a key, and an oauth2.TokenSource makes no proofs: " +
 				"use client.Transport, or leave out Config.DPoP"}
 	}

@@ -138,14 +138,14 @@ func TestErrors(t *testing.T) {
 		reason counterfoil.Reason
 		seen   string
 	}{
-		{"refused", nil, endpoints.Refuse(400, `{"error":"invalid_client","error_description":"no such client"}`), counterfoil.InvalidClient,
+		{"refused", nil, endpoints.Refuse(400, `{"error":"invalid_client","error_description":"no such client"}`), counterfoil.ReasonInvalidClient,
 			`400 invalid_client "no such client" after `},
-		{"no OAuth error", nil, endpoints.Refuse(404, `<html>`+endpoints.Secret), counterfoil.BadResponse, `404  "" after `},
+		{"no OAuth error", nil, endpoints.Refuse(404, `<html>`+endpoints.Secret), counterfoil.ReasonBadResponse, `404  "" after `},
 		{"too many", func(c *client.Config) { c.Timeout = time.Second }, func(w http.ResponseWriter, _ *http.Request, _ int) {
 			w.Header().Set("Retry-After", "7")
 			w.WriteHeader(429)
-		}, counterfoil.RateLimited, `429  "" after 7`},
-		{"no answer", func(c *client.Config) { c.TokenURL = "https://127.0.0.1:1/token"; c.Timeout = time.Millisecond }, nil, counterfoil.Unavailable, "no answer"},
+		}, counterfoil.ReasonRateLimited, `429  "" after 7`},
+		{"no answer", func(c *client.Config) { c.TokenURL = "https://127.0.0.1:1/token"; c.Timeout = time.Millisecond }, nil, counterfoil.ReasonUnavailable, "no answer"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			e := endpoints.New(t)

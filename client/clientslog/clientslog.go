@@ -132,7 +132,7 @@ func levelOf(e counterfoil.Event) slog.Level {
 	case counterfoil.EventTokenRefused:
 		return slog.LevelError
 	case counterfoil.EventTokenFailed:
-		if (&counterfoil.Error{Reason: e.Reason}).Class() == counterfoil.Transient {
+		if (&counterfoil.Error{Reason: e.Reason}).Class() == counterfoil.ClassTransient {
 			return slog.LevelWarn
 		}
 		return slog.LevelError

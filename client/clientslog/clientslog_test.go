@@ -150,7 +150,7 @@ func TestLevels(t *testing.T) {
 func TestAttributes(t *testing.T) {
 	log := &lines{}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	e := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: at, Realm: "acme", ClientID: "c1", Reason: counterfoil.InvalidScope,
+	e := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: at, Realm: "acme", ClientID: "c1", Reason: counterfoil.ReasonInvalidScope,
 		Detail: "a detail\nof two lines", Duration: 1500 * time.Millisecond, Status: 400, Attempt: 2}
 	clientslog.OnEvent(log.logger(slog.LevelDebug).With("app", "billing"), clientslog.Options{})(t.Context(), e)
 	all := log.all(t)
@@ -187,7 +187,7 @@ func TestAttributes(t *testing.T) {
 
 func TestRepeatedLinesAreCounted(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	failure := counterfoil.Event{Type: counterfoil.EventTokenFailed, Realm: "acme", ClientID: "c1", Reason: counterfoil.Unavailable}
+	failure := counterfoil.Event{Type: counterfoil.EventTokenFailed, Realm: "acme", ClientID: "c1", Reason: counterfoil.ReasonUnavailable}
 	for _, row := range []struct {
 		name  string
 		every time.Duration
@@ -249,7 +249,7 @@ func TestManyClientsAreLogged(t *testing.T) {
 	log := &lines{}
 	hook := clientslog.OnEvent(log.logger(slog.LevelDebug), clientslog.Options{})
 	for i := range 5000 {
-		hook(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenFailed, ClientID: fmt.Sprint("client-", i), Reason: counterfoil.Unavailable})
+		hook(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenFailed, ClientID: fmt.Sprint("client-", i), Reason: counterfoil.ReasonUnavailable})
 	}
 	if n := len(log.all(t)); n != 5000 {
 		t.Errorf("%d lines of 5000 clients", n)
@@ -268,7 +268,7 @@ func TestKindsThatAreCounted(t *testing.T) {
 		t.Helper()
 		before := len(log.all(t))
 		for i := from; i < to; i++ {
-			hook(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenFailed, Time: at, ClientID: fmt.Sprint("client-", i), Reason: counterfoil.Unavailable})
+			hook(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenFailed, Time: at, ClientID: fmt.Sprint("client-", i), Reason: counterfoil.ReasonUnavailable})
 		}
 		return len(log.all(t)) - before
 	}

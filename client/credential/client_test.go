@@ -88,7 +88,7 @@ func TestClientUsesARotatedSecret(t *testing.T) {
 	for range 3 {
 		_, err = source.Token(t.Context())
 		e, ok := errors.AsType[*counterfoil.Error](err)
-		if !ok || e.Reason != counterfoil.InvalidClient {
+		if !ok || e.Reason != counterfoil.ReasonInvalidClient {
 			t.Fatalf("with the old secret: got %v", err)
 		}
 		shows(t, "first-secret", err)

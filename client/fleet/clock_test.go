@@ -252,9 +252,9 @@ func TestSourceWhoseClockIsSet(t *testing.T) {
 			s, e := start(t), newEndpoint(t)
 			s.begin(t, key)
 			cache, now := s.stepping()
-			other := e.source(t, s.open(), provider.Replace, func(*client.Config) {})
+			other := e.source(t, s.open(), provider.PolicyReplace, func(*client.Config) {})
 			token(t, other, "before")
-			source := e.source(t, cache, provider.Replace, func(c *client.Config) { c.Clock = now })
+			source := e.source(t, cache, provider.PolicyReplace, func(c *client.Config) { c.Clock = now })
 			token(t, source, "before")
 			for i, by := range []time.Duration{row.by, -row.by} {
 				asked := e.asked.Load()

@@ -89,7 +89,7 @@ func (c *callers) add(config fleet.Config) {
 	config.OnState, config.Clock = told.told, c.clock
 	p, err := provider.Builtin("oauth2")
 	if err == nil {
-		p, err = p.Override(provider.Overrides{Policy: provider.Replace})
+		p, err = p.Override(provider.Overrides{Policy: provider.PolicyReplace})
 	}
 	if err != nil {
 		c.t.Fatal(err)

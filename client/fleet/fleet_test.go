@@ -219,7 +219,7 @@ func TestFailuresAreShared(t *testing.T) {
 		r.Credentials = [32]byte{1}
 		r.Fetch = func(context.Context) (counterfoil.Token, error) {
 			*calls++
-			return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.InvalidClient, Code: "invalid_client", Description: "no such client", Status: 401, Message: "refused by the test", RetryAfter: after}
+			return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.ReasonInvalidClient, Code: "invalid_client", Description: "no such client", Status: 401, Message: "refused by the test", RetryAfter: after}
 		}
 		return r
 	}
@@ -230,7 +230,7 @@ func TestFailuresAreShared(t *testing.T) {
 	}
 	_, err = two.Renew(t.Context(), key, wrong(&calls, 0))
 	e, ok := errors.AsType[*counterfoil.Error](err)
-	if !ok || e.Reason != counterfoil.InvalidClient || e.Code != "invalid_client" || e.Description != "no such client" || e.Status != 401 ||
+	if !ok || e.Reason != counterfoil.ReasonInvalidClient || e.Code != "invalid_client" || e.Description != "no such client" || e.Status != 401 ||
 		!strings.HasPrefix(e.Message, "refused by the test (from another process") || e.RetryAfter <= 20*time.Second || e.RetryAfter > 30*time.Second {
 		t.Errorf("the second got %+v", err)
 	}
@@ -282,7 +282,7 @@ func TestFailureOfWhoLeftIsNotShared(t *testing.T) {
 		Accept: func(counterfoil.Token) bool { return false },
 		Fetch: func(context.Context) (counterfoil.Token, error) {
 			leave()
-			return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.Unavailable, Status: 503, RetryAfter: 30 * time.Second}
+			return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.ReasonUnavailable, Status: 503, RetryAfter: 30 * time.Second}
 		},
 	})
 	if err == nil {
@@ -298,7 +298,7 @@ func TestSharedPauseIsBounded(t *testing.T) {
 	_, _ = s.open().Renew(t.Context(), key, client.Renewal{
 		Accept: func(counterfoil.Token) bool { return false },
 		Fetch: func(context.Context) (counterfoil.Token, error) {
-			return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.RateLimited, Status: 429, RetryAfter: 1000 * time.Hour}
+			return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.ReasonRateLimited, Status: 429, RetryAfter: 1000 * time.Hour}
 		},
 	})
 	until, err := strconv.ParseInt(s.field(key, "p"), 10, 64)
@@ -324,7 +324,7 @@ func TestPauseGrowsWithAnswersOnly(t *testing.T) {
 				_, _ = one.Renew(t.Context(), row.key, client.Renewal{
 					Accept: func(counterfoil.Token) bool { return false },
 					Fetch: func(context.Context) (counterfoil.Token, error) {
-						return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.Unavailable, Status: row.status}
+						return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.ReasonUnavailable, Status: row.status}
 					},
 				})
 				s.ask("HSET", "counterfoil:{"+row.key+"}", "p", "1") // as if the pause were over, for the next in the row
@@ -332,7 +332,7 @@ func TestPauseGrowsWithAnswersOnly(t *testing.T) {
 			_, err := one.Renew(t.Context(), row.key, client.Renewal{
 				Accept: func(counterfoil.Token) bool { return false },
 				Fetch: func(context.Context) (counterfoil.Token, error) {
-					return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.Unavailable, Status: row.status}
+					return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.ReasonUnavailable, Status: row.status}
 				},
 			})
 			if err == nil {
@@ -390,7 +390,7 @@ func TestServerClockSetBack(t *testing.T) {
 	renewed(t, one, key, give("one"))
 	later := strconv.FormatInt(time.Now().Add(10*time.Minute).UnixMilli(), 10)
 	_, err := one.Renew(t.Context(), key, rejecting("one", func(context.Context) (counterfoil.Token, error) {
-		return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.ServerError, Status: 500}
+		return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.ReasonServerError, Status: 500}
 	}))
 	if err == nil {
 		t.Fatal("no failure")

@@ -182,13 +182,13 @@ func TestProcessesOfBothStepsOfARotation(t *testing.T) {
 			knows(t, one, key, "")
 			r := rejectingAll()
 			r.Fetch = func(context.Context) (counterfoil.Token, error) {
-				return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.InvalidClient, Status: 401, RetryAfter: 50 * time.Second}
+				return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.ReasonInvalidClient, Status: 401, RetryAfter: 50 * time.Second}
 			}
 			if _, err := one.Renew(t.Context(), "bb-1", r); err == nil {
 				t.Fatal("no failure")
 			}
 			_, err := other.Renew(t.Context(), "bb-1", neverFetch(t))
-			if told, ok := errors.AsType[*counterfoil.Error](err); !ok || told.Reason != counterfoil.InvalidClient {
+			if told, ok := errors.AsType[*counterfoil.Error](err); !ok || told.Reason != counterfoil.ReasonInvalidClient {
 				t.Errorf("the other is told %v", err)
 			}
 		})
@@ -318,7 +318,7 @@ func TestClearRemovesFailures(t *testing.T) {
 	_, err := one.Renew(t.Context(), key, client.Renewal{
 		Accept: func(counterfoil.Token) bool { return false },
 		Fetch: func(context.Context) (counterfoil.Token, error) {
-			return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.InvalidClient, Status: 401, RetryAfter: 50 * time.Second}
+			return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.ReasonInvalidClient, Status: 401, RetryAfter: 50 * time.Second}
 		},
 	})
 	if err == nil {

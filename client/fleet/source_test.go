@@ -74,9 +74,9 @@ func TestSourceWhileTheServerIsAway(t *testing.T) {
 		alone  bool
 		want   string // the token after the first has ended, "" for an error
 	}{
-		{"independent tokens are fetched", provider.Independent, false, "token-2"},
-		{"where a new token ends the old one there is none", provider.Replace, false, ""},
-		{"unless FetchWithoutCache says so", provider.Replace, true, "token-2"},
+		{"independent tokens are fetched", provider.PolicyIndependent, false, "token-2"},
+		{"where a new token ends the old one there is none", provider.PolicyReplace, false, ""},
+		{"unless FetchWithoutCache says so", provider.PolicyReplace, true, "token-2"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s, e, now := start(t), newEndpoint(t), clock.NewManual(time.Now())
@@ -88,7 +88,7 @@ func TestSourceWhileTheServerIsAway(t *testing.T) {
 			s.kill()
 			now.Turn(90 * time.Second) // to be renewed, and still alive
 			kept, err := source.Token(t.Context())
-			if err != nil || kept.Value != first.Value && !row.alone && row.policy == provider.Replace {
+			if err != nil || kept.Value != first.Value && !row.alone && row.policy == provider.PolicyReplace {
 				t.Errorf("while it lives: %v", err)
 			}
 			now.Turn(20 * time.Second)
@@ -101,7 +101,7 @@ func TestSourceWhileTheServerIsAway(t *testing.T) {
 				return
 			}
 			failure, ok := errors.AsType[*counterfoil.Error](err)
-			if !ok || !errors.Is(err, client.ErrCacheLost) || failure.Class() != counterfoil.Transient || !strings.Contains(failure.Message, "set Config.FetchWithoutCache") {
+			if !ok || !errors.Is(err, client.ErrCacheLost) || failure.Class() != counterfoil.ClassTransient || !strings.Contains(failure.Message, "set Config.FetchWithoutCache") {
 				t.Errorf("got %v", err)
 			}
 			equal(t, "token requests", e.asked.Load(), 1)
@@ -114,10 +114,10 @@ func TestSourceWhileTheServerIsAway(t *testing.T) {
 func TestSourcesWithAWrongSecretAskOnce(t *testing.T) {
 	s, e := start(t), newEndpoint(t)
 	for i := range 20 {
-		source := e.source(t, s.open(), provider.Replace, func(c *client.Config) { c.ClientSecret = client.Static("wrong") })
+		source := e.source(t, s.open(), provider.PolicyReplace, func(c *client.Config) { c.ClientSecret = client.Static("wrong") })
 		_, err := source.Token(t.Context())
 		failure, ok := errors.AsType[*counterfoil.Error](err)
-		if !ok || failure.Reason != counterfoil.InvalidClient || failure.Status != 401 {
+		if !ok || failure.Reason != counterfoil.ReasonInvalidClient || failure.Status != 401 {
 			t.Fatalf("the source %d got %v", i, err)
 		}
 	}
@@ -125,7 +125,7 @@ func TestSourcesWithAWrongSecretAskOnce(t *testing.T) {
 		t.Errorf("asked %d times", n)
 	}
 	before := e.asked.Load()
-	if _, err := e.source(t, s.open(), provider.Replace, func(*client.Config) {}).Token(t.Context()); err != nil {
+	if _, err := e.source(t, s.open(), provider.PolicyReplace, func(*client.Config) {}).Token(t.Context()); err != nil {
 		t.Error(err)
 	}
 	equal(t, "asked with the right one", e.asked.Load(), before+1)
@@ -136,7 +136,7 @@ func TestSourcesShareOneToken(t *testing.T) {
 	s, e := start(t), newEndpoint(t)
 	var sources []*client.Source
 	for range 10 {
-		sources = append(sources, e.source(t, s.open(), provider.Replace, func(*client.Config) {}))
+		sources = append(sources, e.source(t, s.open(), provider.PolicyReplace, func(*client.Config) {}))
 	}
 	for i, source := range sources {
 		got, err := source.Token(t.Context())

@@ -75,7 +75,7 @@ func TestFailureOfAnotherKey(t *testing.T) {
 	one := s.open()
 	r := rejectingAll()
 	r.Fetch = func(context.Context) (counterfoil.Token, error) {
-		return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.InvalidClient, Status: 401, RetryAfter: 50 * time.Second}
+		return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.ReasonInvalidClient, Status: 401, RetryAfter: 50 * time.Second}
 	}
 	if _, err := one.Renew(t.Context(), "bb-1", r); err == nil {
 		t.Fatal("no failure")
@@ -130,7 +130,7 @@ func TestServerSeesNoToken(t *testing.T) {
 	_, _ = one.Renew(t.Context(), "bb-1", client.Renewal{
 		Accept: func(counterfoil.Token) bool { return false },
 		Fetch: func(context.Context) (counterfoil.Token, error) {
-			return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.InvalidClient, Message: secretToken}
+			return counterfoil.Token{}, &counterfoil.Error{Reason: counterfoil.ReasonInvalidClient, Message: secretToken}
 		},
 	})
 	noToken(t, "DUMP of a failure", s.ask("DUMP", "counterfoil:{bb-1}"))

@@ -125,7 +125,7 @@ func (p *program) request(ctx context.Context, link *link, args []string, o call
 		args, body = []string{example.Method, example.Path}, []byte(example.Body) // unchanged: an @ has no meaning here
 	}
 	method, path := http.MethodGet, ""
-	if link.api.Kind == provider.GraphQL || body != nil {
+	if link.api.Kind == provider.KindGraphQL || body != nil {
 		method = http.MethodPost
 	}
 	switch len(args) {

@@ -80,7 +80,7 @@ Formats: identityserver, hydra, keycloak, cognito, plain (JSON Lines or CSV).`,
 // reported prints the result of an import, and fails if it is not what was
 // requested.
 func (o *operator) reported(file string, r *admin.Report, dry bool) error {
-	bad := r.Counts[string(importer.Refused)] + r.Counts[string(importer.Conflict)]
+	bad := r.Counts[string(importer.OutcomeRefused)] + r.Counts[string(importer.OutcomeConflict)]
 	counts := make([]string, 0, len(r.Counts))
 	for _, outcome := range slices.Sorted(maps.Keys(r.Counts)) {
 		counts = append(counts, fmt.Sprintf("%d %s", r.Counts[outcome], outcome))
@@ -101,7 +101,7 @@ func (o *operator) reported(file string, r *admin.Report, dry bool) error {
 			fmt.Errorf("%d of %d rows of %s are refused, so nothing was imported", bad, r.Len(), file),
 			"fix them, or leave them out with --partial",
 		)
-	case r.Counts[string(importer.Skipped)] == r.Len():
+	case r.Counts[string(importer.OutcomeSkipped)] == r.Len():
 		what := "nothing of %s was imported: each of its %d rows was skipped"
 		if dry {
 			what = "nothing of %s would be imported: each of its %d rows would be skipped"

@@ -125,7 +125,7 @@ func logEvent(log *slog.Logger) func(context.Context, counterfoil.Event) {
 		if !e.Success {
 			level = slog.LevelInfo
 		}
-		unavailable := e.Reason == counterfoil.Unavailable || e.Reason.Parent() == counterfoil.Unavailable
+		unavailable := e.Reason == counterfoil.ReasonUnavailable || e.Reason.Parent() == counterfoil.ReasonUnavailable
 		if unavailable || !log.Enabled(ctx, level) {
 			return
 		}

@@ -45,7 +45,7 @@ func doctor(connection string) string {
 func doctorHelps(err error) bool {
 	_, network := errors.AsType[net.Error](err)
 	refused, ok := errors.AsType[*counterfoil.Error](err)
-	return network || ok && (refused.Class() == counterfoil.Protocol || refused.Reason == counterfoil.Unavailable)
+	return network || ok && (refused.Class() == counterfoil.ClassProtocol || refused.Reason == counterfoil.ReasonUnavailable)
 }
 
 // remedy is what to do about an error of a connection; "" if nothing is known to
@@ -93,9 +93,9 @@ func remedy(err error) string {
 		return "nothing listens there: start the server, or check {token_url} and {api_url}"
 	case errors.As(err, &hop) && hop.Op == "remote error":
 		return "the server refuses the TLS connection: check that {token_url} and {api_url} name its host and port"
-	case told && refused.Reason == counterfoil.Unavailable && errors.As(err, &file):
+	case told && refused.Reason == counterfoil.ReasonUnavailable && errors.As(err, &file):
 		return "fix the token cache, or set COUNTERFOIL_CACHE to another directory of your own"
-	case told && refused.Reason == counterfoil.Unavailable && refused.Code == "" && !passes(refused.Status):
+	case told && refused.Reason == counterfoil.ReasonUnavailable && refused.Code == "" && !passes(refused.Status):
 		return ""
 	case told:
 		return remedies[refused.Reason]
@@ -118,17 +118,17 @@ func passes(status int) bool {
 
 // remedies are the next actions when the token endpoint has refused.
 var remedies = map[counterfoil.Reason]string{
-	counterfoil.InvalidClient:        "check {client_id} and {client_secret}; the secret may have been rotated",
-	counterfoil.CredentialsMissing:   "check {client_secret}: it says where the secret is",
-	counterfoil.APIKeyInvalid:        "check {api_key}; it belongs to one client",
-	counterfoil.APIKeyMissing:        "check {api_key}; it belongs to one client",
-	counterfoil.InvalidScope:         "check {scope}; the provider grants only what the client is allowed",
-	counterfoil.ScopeMissing:         "name the {scope}; this provider requires one",
-	counterfoil.UnsupportedGrantType: "check {provider} and {token_url}: that endpoint does not know client credentials",
-	counterfoil.InvalidRequest:       "check that {provider} and {token_url} belong together",
-	counterfoil.RateLimited:          "the provider limits token requests: wait, and share one token cache between programs",
-	counterfoil.Unavailable:          "try again later",
-	counterfoil.ServerError:          "try again later; the provider's log knows more",
+	counterfoil.ReasonInvalidClient:        "check {client_id} and {client_secret}; the secret may have been rotated",
+	counterfoil.ReasonCredentialsMissing:   "check {client_secret}: it says where the secret is",
+	counterfoil.ReasonAPIKeyInvalid:        "check {api_key}; it belongs to one client",
+	counterfoil.ReasonAPIKeyMissing:        "check {api_key}; it belongs to one client",
+	counterfoil.ReasonInvalidScope:         "check {scope}; the provider grants only what the client is allowed",
+	counterfoil.ReasonScopeMissing:         "name the {scope}; this provider requires one",
+	counterfoil.ReasonUnsupportedGrantType: "check {provider} and {token_url}: that endpoint does not know client credentials",
+	counterfoil.ReasonInvalidRequest:       "check that {provider} and {token_url} belong together",
+	counterfoil.ReasonRateLimited:          "the provider limits token requests: wait, and share one token cache between programs",
+	counterfoil.ReasonUnavailable:          "try again later",
+	counterfoil.ReasonServerError:          "try again later; the provider's log knows more",
 }
 
 // callRemedy is the next action when the API itself has refused.

@@ -211,7 +211,7 @@ func (h *interop) guard(certificate string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p, err = p.Override(provider.Overrides{SigningAlgorithms: []provider.Algorithm{provider.ES256, provider.RS256, provider.PS256, provider.EdDSA}}); err != nil {
+	if p, err = p.Override(provider.Overrides{SigningAlgorithms: []provider.Algorithm{provider.AlgorithmES256, provider.AlgorithmRS256, provider.AlgorithmPS256, provider.AlgorithmEdDSA}}); err != nil {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()

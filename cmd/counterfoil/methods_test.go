@@ -208,7 +208,7 @@ func (h *interop) refusedMethods(t *testing.T) {
 			}
 			_, err = s.Token(t.Context())
 			e, ok := err.(*counterfoil.Error)
-			if !ok || e.Class() != counterfoil.Refused || !strings.Contains(e.Error(), row.want) {
+			if !ok || e.Class() != counterfoil.ClassRefused || !strings.Contains(e.Error(), row.want) {
 				t.Errorf("got %v, want %q", err, row.want)
 			}
 		})

@@ -301,8 +301,8 @@ func TestClosedPipe(t *testing.T) {
 // anew on a terminal; what is over sooner is silent.
 func TestProgressIsTold(t *testing.T) {
 	steps := []admin.Progress{
-		{Stage: admin.Reading, Done: 1000, Part: 0.5}, {Stage: admin.Writing, Done: 40, Of: 2000}, {Stage: admin.Sending, Done: 3 << 20},
-		{Stage: admin.Waiting, Done: 3 << 20}, {Stage: admin.Reading, Done: 5 << 20, Of: -1},
+		{Stage: admin.StageReading, Done: 1000, Part: 0.5}, {Stage: admin.StageWriting, Done: 40, Of: 2000}, {Stage: admin.StageSending, Done: 3 << 20},
+		{Stage: admin.StageWaiting, Done: 3 << 20}, {Stage: admin.StageReading, Done: 5 << 20, Of: -1},
 	}
 	want := []string{"1000 rows checked, 50 % of the file", "40 of 2000 rows imported", "3 MiB sent", "all sent: the server has been processing for %v", "5 MiB read"}
 	for _, row := range []struct {
@@ -329,7 +329,7 @@ func TestProgressIsTold(t *testing.T) {
 		for i, step := range steps {
 			told.imports(step)
 			line := want[i]
-			if step.Stage == admin.Waiting {
+			if step.Stage == admin.StageWaiting {
 				turn()
 				all += row.before + fmt.Sprintf(line, row.every.Round(time.Second)) + row.after
 				line = fmt.Sprintf(line, (2 * row.every).Round(time.Second))

@@ -85,7 +85,7 @@ type countedReader struct {
 func (c *countedReader) Read(b []byte) (int, error) {
 	n, err := c.r.Read(b)
 	c.n += int64(n)
-	c.to.imports(admin.Progress{Stage: admin.Reading, Done: c.n, Of: -1})
+	c.to.imports(admin.Progress{Stage: admin.StageReading, Done: c.n, Of: -1})
 	return n, err
 }
 
@@ -115,16 +115,16 @@ func (p *progress) line() string {
 	}
 	at := &p.at
 	switch at.Stage {
-	case admin.Reading:
+	case admin.StageReading:
 		if at.Of < 0 {
 			return fmt.Sprintf("%d MiB read", at.Done>>20)
 		}
 		return fmt.Sprintf("%d rows checked, %d %% of the file", at.Done, int(100*at.Part))
-	case admin.Writing:
+	case admin.StageWriting:
 		return fmt.Sprintf("%d of %d rows imported", at.Done, at.Of)
-	case admin.Sending:
+	case admin.StageSending:
 		return fmt.Sprintf("%d MiB sent", at.Done>>20)
-	case admin.Waiting:
+	case admin.StageWaiting:
 		return fmt.Sprintf("all sent: the server has been processing for %v", p.clock.Now().Sub(p.since).Round(time.Second))
 	}
 	return ""

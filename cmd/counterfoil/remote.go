@@ -169,7 +169,7 @@ func (o *operator) remote() (admin.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	if link.api.Name != serveconfig.AdminAPI || link.api.Kind != provider.REST {
+	if link.api.Name != serveconfig.AdminAPI || link.api.Kind != provider.KindREST {
 		return nil, withHint(
 			fmt.Errorf(
 				"the connection %s leads to the API %q of %s, which is not an Admin API", o.server, link.api.Name,

@@ -185,9 +185,9 @@ func exitCode(err error) int {
 // for some answer each request with 200, or else by its status.
 func refusedThere(err *counterfoil.Error) bool {
 	switch err.Class() {
-	case counterfoil.Refused:
+	case counterfoil.ClassRefused:
 		return err.Status != 0 // otherwise a local failure
-	case counterfoil.Protocol:
+	case counterfoil.ClassProtocol:
 		return refusals[err.Status]
 	}
 	return false

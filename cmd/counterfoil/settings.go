@@ -231,7 +231,7 @@ func (s *site) writeConsumer() error {
 					return err
 				}
 			}
-			if r.TokenEndpoint.Scope.Parameter == provider.Required {
+			if r.TokenEndpoint.Scope.Parameter == provider.PresenceRequired {
 				c.Scope = r.client.scope
 			}
 			if r.client.apiKey != "" {

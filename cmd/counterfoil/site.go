@@ -97,13 +97,13 @@ func referenceAPIs(db *sql.DB, log *slog.Logger) map[string]apis.API {
 // of an API that only its owner has.
 func standIn(reference map[string]apis.API, described *provider.API) apis.API {
 	kinds := map[string]provider.Kind{
-		"calendar": provider.GraphQL, "profiles": provider.GraphQL, "events": provider.REST,
-		"wallets": provider.REST,
+		"calendar": provider.KindGraphQL, "profiles": provider.KindGraphQL, "events": provider.KindREST,
+		"wallets": provider.KindREST,
 	}
 	switch {
 	case kinds[described.Name] == described.Kind:
 		return reference[described.Name]
-	case described.Kind == provider.GraphQL:
+	case described.Kind == provider.KindGraphQL:
 		return reference["profiles"]
 	}
 	return reference["wallets"]

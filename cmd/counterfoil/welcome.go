@@ -199,7 +199,7 @@ func (r *realm) trials(env string) []trial {
 		again = append(again, call(&r.APIs[i], ""))
 	}
 	all = append(all, trial{"the same token opens " + r.APIs[1].Title, again[1:]})
-	if r.TokenEndpoint.Policy == provider.Replace {
+	if r.TokenEndpoint.Policy == provider.PolicyReplace {
 		all = append(
 			all,
 			trial{"a new token replaces the old one for every API: 401", append(
@@ -215,17 +215,17 @@ func (r *realm) tokenLine() commandLine {
 	id := "$" + variable(r.Provider, provider.SettingClientID, varClientID)
 	secret := "$" + variable(r.Provider, provider.SettingClientSecret, varClientSecret)
 	c := curlCommand(template("$" + varTokenURL))
-	if e.GrantTypeIn == provider.InQuery {
+	if e.GrantTypeIn == provider.PlaceQuery {
 		c = curlCommand("-X POST", template("$"+varTokenURL, "?grant_type=client_credentials"))
 	} else {
 		c = append(c, "-d grant_type=client_credentials")
 	}
-	if e.ClientAuthentication[0] == provider.ClientSecretPost {
+	if e.ClientAuthentication[0] == provider.MethodClientSecretPost {
 		c = append(c, "-d "+template("client_id=", id), "-d "+template("client_secret=", secret))
 	} else {
 		c = append(c, "-u "+template(id, ":", secret))
 	}
-	if e.Scope.Parameter == provider.Required {
+	if e.Scope.Parameter == provider.PresenceRequired {
 		c = append(c, "-d "+template("scope=", "$"+varScope))
 	}
 	for _, h := range e.Headers {

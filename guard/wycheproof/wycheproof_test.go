@@ -174,7 +174,7 @@ func byGuard(t *testing.T, keys guard.Keys) func(string) error {
 	}
 	described, err := provider.Builtin("oauth2")
 	if err == nil {
-		described, err = described.Override(provider.Overrides{SigningAlgorithms: []provider.Algorithm{provider.RS256, provider.PS256, provider.ES256, provider.EdDSA}})
+		described, err = described.Override(provider.Overrides{SigningAlgorithms: []provider.Algorithm{provider.AlgorithmRS256, provider.AlgorithmPS256, provider.AlgorithmES256, provider.AlgorithmEdDSA}})
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -19,10 +19,10 @@ type Stage string
 // The stages. A local import reads, then writes; a remote one sends, then
 // waits.
 const (
-	Reading Stage = "reading"
-	Writing Stage = "writing"
-	Sending Stage = "sending"
-	Waiting Stage = "waiting"
+	StageReading Stage = "reading"
+	StageWriting Stage = "writing"
+	StageSending Stage = "sending"
+	StageWaiting Stage = "waiting"
 )
 
 // Progress is the progress of an import.
@@ -87,7 +87,8 @@ func (l *Local) ImportClients(ctx context.Context, realm string, i Import) (Repo
 }
 
 var outcomes = []importer.Outcome{
-	importer.Created, importer.Unchanged, importer.Replaced, importer.Skipped, importer.Conflict, importer.Refused, importer.NotDone,
+	importer.OutcomeCreated, importer.OutcomeUnchanged, importer.OutcomeReplaced, importer.OutcomeSkipped,
+	importer.OutcomeConflict, importer.OutcomeRefused, importer.OutcomeNotDone,
 }
 
 func (i *Import) progress() func(importer.Progress) {
@@ -95,9 +96,9 @@ func (i *Import) progress() func(importer.Progress) {
 		return nil
 	}
 	return func(p importer.Progress) {
-		v := Progress{Stage: Reading, Done: int64(p.Rows), Of: int64(p.Of), Part: p.Part}
+		v := Progress{Stage: StageReading, Done: int64(p.Rows), Of: int64(p.Of), Part: p.Part}
 		if p.Writing {
-			v.Stage = Writing
+			v.Stage = StageWriting
 		}
 		i.Progress(v)
 	}
@@ -164,9 +165,9 @@ type sent struct {
 func (s *sent) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	s.n += int64(n)
-	stage := Sending
+	stage := StageSending
 	if err != nil {
-		stage = Waiting
+		stage = StageWaiting
 	}
 	s.tell(Progress{Stage: stage, Done: s.n})
 	return n, err

@@ -176,9 +176,9 @@ func (l *Local) Clients(ctx context.Context, q store.ClientQuery) (ClientPage, e
 		return ClientPage{}, err
 	}
 	switch q.Environment {
-	case "", store.Sandbox, store.Production:
+	case "", store.EnvironmentSandbox, store.EnvironmentProduction:
 	default:
-		return ClientPage{}, problem(malformed, "the environment must be %s or %s", store.Sandbox, store.Production)
+		return ClientPage{}, problem(malformed, "the environment must be %s or %s", store.EnvironmentSandbox, store.EnvironmentProduction)
 	}
 	limit := bounded(q.Limit)
 	q.Limit = limit + 1 // to know whether there are more

@@ -88,10 +88,10 @@ func TestImportProgress(t *testing.T) {
 	const file = "client_id,client_secret\na,3f6a0c9b1e7d4825a0b6c3f19e8d7042\nb,3f6a0c9b1e7d4825a0b6c3f19e8d7042\n"
 	for name, want := range map[string][]admin.Progress{
 		"local": {
-			{Stage: admin.Reading, Done: 1, Part: 1}, {Stage: admin.Reading, Done: 2, Part: 1},
-			{Stage: admin.Writing, Done: 1, Of: 2}, {Stage: admin.Writing, Done: 2, Of: 2},
+			{Stage: admin.StageReading, Done: 1, Part: 1}, {Stage: admin.StageReading, Done: 2, Part: 1},
+			{Stage: admin.StageWriting, Done: 1, Of: 2}, {Stage: admin.StageWriting, Done: 2, Of: 2},
 		},
-		"remote": {{Stage: admin.Sending, Done: int64(len(file))}, {Stage: admin.Waiting, Done: int64(len(file))}},
+		"remote": {{Stage: admin.StageSending, Done: int64(len(file))}, {Stage: admin.StageWaiting, Done: int64(len(file))}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)

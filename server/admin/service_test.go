@@ -421,7 +421,7 @@ func TestPaging(t *testing.T) {
 		wg.Go(func() {
 			for i := part; i < many; i += 50 {
 				n := admin.NewClient{ID: fmt.Sprintf("c/%04d", i), Disabled: i%5 == 0, WithoutSecret: true}
-				n.Name, n.Environment = fmt.Sprintf("Client %d", i), []store.Environment{store.Sandbox, store.Production}[i%2]
+				n.Name, n.Environment = fmt.Sprintf("Client %d", i), []store.Environment{store.EnvironmentSandbox, store.EnvironmentProduction}[i%2]
 				if _, _, err := p.local.CreateClient(t.Context(), "acme", n); err != nil {
 					t.Error(err)
 				}
@@ -445,7 +445,7 @@ func TestPaging(t *testing.T) {
 		{"search in the name", store.ClientQuery{Search: "client 77"}, 11, 1},
 		{"search for nothing that is", store.ClientQuery{Search: "100%"}, 0, 1},
 		{"disabled", store.ClientQuery{Disabled: &yes}, 500, 5},
-		{"enabled in production", store.ClientQuery{Disabled: &no, Environment: store.Production, Limit: 1000}, 1000, 1},
+		{"enabled in production", store.ClientQuery{Disabled: &no, Environment: store.EnvironmentProduction, Limit: 1000}, 1000, 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			remote := p.remote(t, allScopes)

@@ -67,7 +67,7 @@ func CheckSettings(p *provider.Provider, tenants []string, s *store.Settings) er
 	if a := s.Tokens.Algorithm; a != "" && !slices.Contains(p.AccessToken.SigningAlgorithms, a) {
 		return fmt.Errorf("the realm does not sign with %s: its algorithms are %v", a, p.AccessToken.SigningAlgorithms)
 	}
-	if s.Tokens.Policy == provider.Replace && p.AccessToken.Claim(provider.FromTokenID) == "" {
+	if s.Tokens.Policy == provider.PolicyReplace && p.AccessToken.Claim(provider.FromTokenID) == "" {
 		return errors.New("the policy replace needs tokens with an id: no claim of the realm's tokens comes from token_id")
 	}
 	if most := p.TokenEndpoint.Lifetime; s.Tokens.Lifetime > most {
@@ -88,8 +88,8 @@ func checkForm(s *store.Settings) error {
 		return fmt.Errorf("the name must have at most %d bytes of visible characters", maxName)
 	case s.Contact != "" && !event.Visible(s.Contact, maxName):
 		return fmt.Errorf("the contact must be one line of at most %d bytes of visible characters", maxName)
-	case s.Environment != "" && s.Environment != store.Sandbox && s.Environment != store.Production:
-		return fmt.Errorf("the environment must be %s or %s, or empty", store.Sandbox, store.Production)
+	case s.Environment != "" && s.Environment != store.EnvironmentSandbox && s.Environment != store.EnvironmentProduction:
+		return fmt.Errorf("the environment must be %s or %s, or empty", store.EnvironmentSandbox, store.EnvironmentProduction)
 	}
 	for _, check := range []func(*store.Settings) error{checkGrants, checkAddresses, checkLabels, checkTokens, checkAuthentication} {
 		if err := check(s); err != nil {

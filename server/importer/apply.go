@@ -25,13 +25,13 @@ type Outcome string
 
 // The outcomes.
 const (
-	Created   Outcome = "created"
-	Unchanged Outcome = "unchanged" // the realm already has the same client
-	Replaced  Outcome = "replaced"
-	Skipped   Outcome = "skipped"  // not a machine client
-	Conflict  Outcome = "conflict" // the realm has another client of that ID
-	Refused   Outcome = "refused"
-	NotDone   Outcome = "not done" // an earlier error stopped the import
+	OutcomeCreated   Outcome = "created"
+	OutcomeUnchanged Outcome = "unchanged" // the realm already has the same client
+	OutcomeReplaced  Outcome = "replaced"
+	OutcomeSkipped   Outcome = "skipped"  // not a machine client
+	OutcomeConflict  Outcome = "conflict" // the realm has another client of that ID
+	OutcomeRefused   Outcome = "refused"
+	OutcomeNotDone   Outcome = "not done" // an earlier error stopped the import
 )
 
 // Options configure Apply.
@@ -168,10 +168,10 @@ func (a *application) look(ctx context.Context) error {
 func (a *application) act(ctx context.Context) error {
 	next, stop := iter.Pull2(a.plans.All())
 	defer stop()
-	bad := a.counts[Refused] + a.counts[Conflict]
+	bad := a.counts[OutcomeRefused] + a.counts[OutcomeConflict]
 	var failed error
 	if a.report.Applied = !a.DryRun && (a.Partial || bad == 0); a.report.Applied {
-		a.at = Progress{Writing: true, Of: a.counts[Created] + a.counts[Replaced]}
+		a.at = Progress{Writing: true, Of: a.counts[OutcomeCreated] + a.counts[OutcomeReplaced]}
 		failed = a.file.windows(func(rows []*Row) error { return a.write(ctx, rows, next) })
 	}
 	// The rest is reported as planned, or as not done.
@@ -180,7 +180,7 @@ func (a *application) act(ctx context.Context) error {
 			return errors.Join(failed, fmt.Errorf("import: %w", err))
 		}
 		if failed != nil && p.due() {
-			p.Outcome, p.Detail = NotDone, ""
+			p.Outcome, p.Detail = OutcomeNotDone, ""
 		}
 		if err := a.report.add(p.Result); err != nil {
 			return errors.Join(failed, err)
@@ -189,7 +189,7 @@ func (a *application) act(ctx context.Context) error {
 	return failed
 }
 
-func (p *planned) due() bool { return p.Outcome == Created || p.Outcome == Replaced }
+func (p *planned) due() bool { return p.Outcome == OutcomeCreated || p.Outcome == OutcomeReplaced }
 
 // write creates and replaces the clients of some rows.
 func (a *application) write(ctx context.Context, rows []*Row, next func() (planned, error, bool)) error {
@@ -217,7 +217,7 @@ func (a *application) write(ctx context.Context, rows []*Row, next func() (plann
 	var failed error
 	for i, j := range jobs {
 		if errs[i] != nil {
-			j.result.Outcome, j.result.Detail = NotDone, ""
+			j.result.Outcome, j.result.Detail = OutcomeNotDone, ""
 			if failed == nil {
 				failed = fmt.Errorf("import: %s: %w: import the file again to finish", j.row.Place, errs[i])
 			}
@@ -246,9 +246,9 @@ func (a *application) plan(row *Row, ids *identities) *job {
 	j.result = Result{Place: row.Place, ClientID: event.Clean(row.Client.ID, event.MaxClientID), Notes: slices.Clone(row.Notes)}
 	j.client.Realm, j.client.ImportedFrom = a.Realm, a.Format
 	if row.Err == nil && row.Skip != "" {
-		j.result.Outcome, j.result.Detail = Skipped, row.Skip
+		j.result.Outcome, j.result.Detail = OutcomeSkipped, row.Skip
 	} else if err := a.check(j, ids); err != nil {
-		j.result.Outcome, j.result.Detail = Refused, err.Error()
+		j.result.Outcome, j.result.Detail = OutcomeRefused, err.Error()
 	}
 	return j
 }
@@ -286,7 +286,7 @@ func (a *application) compareAll(ctx context.Context, jobs []*job) error {
 func (a *application) compare(ctx context.Context, j *job) error {
 	there, err := a.clients.Get(ctx, a.Realm, j.client.ID)
 	if errors.Is(err, store.ErrNotFound) {
-		j.result.Outcome = Created
+		j.result.Outcome = OutcomeCreated
 		a.noteScopes(j)
 		return nil
 	}
@@ -306,12 +306,12 @@ func (a *application) compare(ctx context.Context, j *job) error {
 	}
 	switch {
 	case other == "":
-		j.result.Outcome = Unchanged
+		j.result.Outcome = OutcomeUnchanged
 	case a.Replace:
-		j.result.Outcome, j.result.Detail = Replaced, other
+		j.result.Outcome, j.result.Detail = OutcomeReplaced, other
 		a.noteScopes(j)
 	default:
-		j.result.Outcome, j.result.Detail = Conflict, "the realm has a client of this id, and the file says otherwise: "+other
+		j.result.Outcome, j.result.Detail = OutcomeConflict, "the realm has a client of this id, and the file says otherwise: "+other
 	}
 	return nil
 }
@@ -352,7 +352,7 @@ func (a *application) keep(ctx context.Context, j *job) error {
 	j.client.Secrets, j.client.APIKeys = hashed(j.secrets), hashed(j.apiKeys)
 	<-a.hashing
 	var err error
-	if j.result.Outcome == Replaced {
+	if j.result.Outcome == OutcomeReplaced {
 		_, err = a.clients.Replace(ctx, a.Actor, j.client, j.version)
 	} else {
 		_, _, err = a.clients.Create(ctx, a.Actor, j.client)
@@ -364,8 +364,8 @@ func (a *application) keep(ctx context.Context, j *job) error {
 		if err := again.compare(ctx, j); err != nil {
 			return err
 		}
-		if j.result.Outcome == Created {
-			j.result.Outcome, j.result.Detail = Conflict, "it was deleted in the meantime"
+		if j.result.Outcome == OutcomeCreated {
+			j.result.Outcome, j.result.Detail = OutcomeConflict, "it was deleted in the meantime"
 		}
 		return nil
 	}

@@ -28,8 +28,8 @@ func BenchmarkImport(b *testing.B) {
 			b.Fatal(err)
 		}
 		report, err := importer.Apply(b.Context(), r.clients, f, r.options)
-		if err != nil || report.Count(importer.Created) != 2000 {
-			b.Fatal(report.Count(importer.Created), err)
+		if err != nil || report.Count(importer.OutcomeCreated) != 2000 {
+			b.Fatal(report.Count(importer.OutcomeCreated), err)
 		}
 		if err := report.Close(); err != nil {
 			b.Fatal(err)

@@ -280,7 +280,7 @@ func TestSecretsKeepWorking(t *testing.T) {
 			[]try{{"word", "a word", 200, 600}, {"random", "3f6a0c9b1e7d4825a0b6c3f19e8d7042", 200, 3600}, {"hash", "hashed by someone", 200, 600}},
 			func(t *testing.T, r *realm) {
 				c, err := r.clients.Get(t.Context(), "oauth2", "word")
-				if err != nil || c.Name != "Grüße" || fmt.Sprint(c.Addresses) != "[127.0.0.0/8 ::1/128]" || c.Environment != store.Sandbox || c.Expires.Year() != 2030 {
+				if err != nil || c.Name != "Grüße" || fmt.Sprint(c.Addresses) != "[127.0.0.0/8 ::1/128]" || c.Environment != store.EnvironmentSandbox || c.Expires.Year() != 2030 {
 					t.Errorf("word is %+v, %v", c, err)
 				}
 				if c, err := r.clients.Get(t.Context(), "oauth2", "random"); err != nil || len(c.APIKeys) != 1 {
@@ -322,7 +322,7 @@ func TestSecretsKeepWorking(t *testing.T) {
 				row.check(t, r)
 			}
 			again := r.apply(read(t, row.format, row.file), nil)
-			if n := again.Count(importer.Unchanged) + again.Count(importer.Skipped); n != len(again.Rows) {
+			if n := again.Count(importer.OutcomeUnchanged) + again.Count(importer.OutcomeSkipped); n != len(again.Rows) {
 				t.Errorf("the second import says %+v", again.Rows)
 			}
 			searchSecrets(t, r, row.tries, dry, report, again)
@@ -393,7 +393,7 @@ func TestBrokenRow(t *testing.T) {
 			r.options.Tenants = []string{"T1"}
 			rows := lines(t, good, row.line, "", other)
 			report := r.apply(rows, nil)
-			if report.Applied || report.Rows[1].Outcome != importer.Refused || report.Rows[0].Outcome != importer.Created {
+			if report.Applied || report.Rows[1].Outcome != importer.OutcomeRefused || report.Rows[0].Outcome != importer.OutcomeCreated {
 				t.Errorf("got %+v", report)
 			}
 			bad := report.Rows[1]
@@ -404,7 +404,7 @@ func TestBrokenRow(t *testing.T) {
 				t.Errorf("a good row before the broken one was imported: %d", status)
 			}
 			report = r.apply(rows, func(o *importer.Options) { o.Partial = true })
-			if !report.Applied || report.Count(importer.Created) != 2 || report.Count(importer.Refused) != 1 {
+			if !report.Applied || report.Count(importer.OutcomeCreated) != 2 || report.Count(importer.OutcomeRefused) != 1 {
 				t.Errorf("got %+v", report)
 			}
 			for _, id := range []string{"a", "z"} {
@@ -429,7 +429,7 @@ func TestSecretsAtTheEdge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report := r.apply(lines(t, string(text)), nil); report.Count(importer.Created) != 1 {
+	if report := r.apply(lines(t, string(text)), nil); report.Count(importer.OutcomeCreated) != 1 {
 		t.Errorf("%+v", report.Rows)
 	}
 	if status, _ := r.token(id, secret); status != 200 {
@@ -487,7 +487,7 @@ func TestOpenQuote(t *testing.T) {
 // to be replaced.
 func TestConflict(t *testing.T) {
 	r := newRealm(t, nil)
-	if report := r.apply(lines(t, `{"client_id":"a","client_secret":"old","scopes":"read","name":"A"}`), nil); report.Count(importer.Created) != 1 {
+	if report := r.apply(lines(t, `{"client_id":"a","client_secret":"old","scopes":"read","name":"A"}`), nil); report.Count(importer.OutcomeCreated) != 1 {
 		t.Fatalf("%+v", report)
 	}
 	for name, row := range map[string]struct{ line, want string }{
@@ -497,12 +497,12 @@ func TestConflict(t *testing.T) {
 		"an API key":     {`{"client_id":"a","client_secret":"old","scopes":"read","name":"A","api_key":"k"}`, "other API keys"},
 	} {
 		report := r.apply(lines(t, row.line, `{"client_id":"b","client_secret":"b"}`), nil)
-		if c := report.Rows[0]; report.Applied || c.Outcome != importer.Conflict || !strings.HasSuffix(c.Detail, row.want) {
+		if c := report.Rows[0]; report.Applied || c.Outcome != importer.OutcomeConflict || !strings.HasSuffix(c.Detail, row.want) {
 			t.Errorf("%s: %+v", name, report)
 		}
 	}
 	report := r.apply(lines(t, `{"client_id":"a","client_secret":"new","scopes":"read write"}`), func(o *importer.Options) { o.Replace = true })
-	if !report.Applied || report.Count(importer.Replaced) != 1 {
+	if !report.Applied || report.Count(importer.OutcomeReplaced) != 1 {
 		t.Errorf("%+v", report)
 	}
 	for secret, want := range map[string]int{"old": 401, "new": 200} {
@@ -544,13 +544,13 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	report := whole(t, applied)
-	if report.Count(importer.Created) != 100 || report.Count(importer.NotDone) != 200 {
-		t.Errorf("%d created, %d not done", report.Count(importer.Created), report.Count(importer.NotDone))
+	if report.Count(importer.OutcomeCreated) != 100 || report.Count(importer.OutcomeNotDone) != 200 {
+		t.Errorf("%d created, %d not done", report.Count(importer.OutcomeCreated), report.Count(importer.OutcomeNotDone))
 	}
 	f.left = -1
 	again := r.apply(rows, nil)
-	if again.Count(importer.Unchanged) != 100 || again.Count(importer.Created) != 200 {
-		t.Errorf("%d unchanged, %d created", again.Count(importer.Unchanged), again.Count(importer.Created))
+	if again.Count(importer.OutcomeUnchanged) != 100 || again.Count(importer.OutcomeCreated) != 200 {
+		t.Errorf("%d unchanged, %d created", again.Count(importer.OutcomeUnchanged), again.Count(importer.OutcomeCreated))
 	}
 	clients, err := r.clients.List(t.Context(), store.ClientQuery{Realm: "oauth2", Limit: 1000})
 	if err != nil || len(clients) != 300 {
@@ -583,10 +583,10 @@ func TestTwoImportsAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := reports[0].Count(importer.Created) + reports[1].Count(importer.Created); n != 100 {
+	if n := reports[0].Count(importer.OutcomeCreated) + reports[1].Count(importer.OutcomeCreated); n != 100 {
 		t.Errorf("%d created by both", n)
 	}
-	if n := reports[0].Count(importer.Unchanged) + reports[1].Count(importer.Unchanged); n != 100 {
+	if n := reports[0].Count(importer.OutcomeUnchanged) + reports[1].Count(importer.OutcomeUnchanged); n != 100 {
 		t.Errorf("%d unchanged for both", n)
 	}
 }

@@ -130,7 +130,7 @@ func TestPlaceholders(t *testing.T) {
 				continue
 			}
 			r := plans(t, row.format, fmt.Sprintf(row.text, value), nil)[0]
-			if refused := r.Outcome == importer.Refused; refused != placeholder || refused && (!strings.HasPrefix(r.Detail, row.member+": ") || !strings.Contains(r.Detail, "is a placeholder") || strings.Contains(r.Detail, value)) {
+			if refused := r.Outcome == importer.OutcomeRefused; refused != placeholder || refused && (!strings.HasPrefix(r.Detail, row.member+": ") || !strings.Contains(r.Detail, "is a placeholder") || strings.Contains(r.Detail, value)) {
 				t.Errorf("%s %s: %s", row.member, value, r.Outcome+" "+importer.Outcome(r.Detail))
 			}
 		}
@@ -140,7 +140,7 @@ func TestPlaceholders(t *testing.T) {
 			{"identityserver", `{"ClientId":"a","AllowedGrantTypes":["client_credentials"],"ClientSecrets":[{"Value":%q}]}`, "ClientSecrets, secret 1"},
 		} {
 			r := plans(t, row.format, fmt.Sprintf(row.text, value), func(o *importer.Options) { o.LiteralSecrets = true })[0]
-			if called := strings.HasPrefix(r.Detail, row.member+" is a placeholder"); r.Outcome != importer.Refused || called != placeholder {
+			if called := strings.HasPrefix(r.Detail, row.member+" is a placeholder"); r.Outcome != importer.OutcomeRefused || called != placeholder {
 				t.Errorf("%s %s: %s", row.member, value, r.Detail)
 			}
 		}
@@ -179,7 +179,7 @@ func TestMaskedSecrets(t *testing.T) {
 		"identityserver": `{"ClientId":"a","AllowedGrantTypes":["client_credentials"],"ClientSecrets":["******"]}`,
 	} {
 		r := plans(t, format, text, func(o *importer.Options) { o.LiteralSecrets = true })[0]
-		if r.Outcome != importer.Refused || !strings.Contains(r.Detail, "is masked") {
+		if r.Outcome != importer.OutcomeRefused || !strings.Contains(r.Detail, "is masked") {
 			t.Errorf("%s: %s", format, row(r))
 		}
 	}
@@ -227,7 +227,7 @@ func TestRealmsOfAnExport(t *testing.T) {
 	}
 	// Two machine clients of one id are not told apart without a choice.
 	got := plans(t, "keycloak", "["+strings.Join(realms, ",")+"]", nil)
-	if last := got[3]; last.Outcome != importer.Refused || last.Detail != "clientId: client 2 has the same client id: choose one of its realms with --from-realm" {
+	if last := got[3]; last.Outcome != importer.OutcomeRefused || last.Detail != "clientId: client 2 has the same client id: choose one of its realms with --from-realm" {
 		t.Errorf("%+v", last)
 	}
 	f := open(t, "hydra", strings.NewReader(`[{"client_id":"a"}]`))
@@ -285,7 +285,7 @@ func TestSkippedBeforeAnythingElse(t *testing.T) {
 		},
 	} {
 		got := plans(t, row.format, "["+row.skipped+","+row.good+","+row.skipped+"]", nil)
-		if got[0].Outcome != importer.Skipped || got[1].Outcome != importer.Created || got[2].Outcome != importer.Skipped {
+		if got[0].Outcome != importer.OutcomeSkipped || got[1].Outcome != importer.OutcomeCreated || got[2].Outcome != importer.OutcomeSkipped {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -364,16 +364,16 @@ func TestListsWithoutSecrets(t *testing.T) {
 		`{"UserPoolClients":[{"ClientId":"a","UserPoolId":"p","ClientName":"A"}],"NextToken":"x"}`: "describe-user-pool-client",
 		`[{"ClientId":"a","UserPoolId":"p","ClientName":"A"}]`:                                     "describe-user-pool-client",
 	} {
-		if got := plans(t, "cognito", text, nil); len(got) != 1 || got[0].Outcome != importer.Refused || got[0].ClientID != "a" || !strings.Contains(got[0].Detail, want) {
+		if got := plans(t, "cognito", text, nil); len(got) != 1 || got[0].Outcome != importer.OutcomeRefused || got[0].ClientID != "a" || !strings.Contains(got[0].Detail, want) {
 			t.Errorf("%s: %+v", text, got)
 		}
 	}
 	got := plans(t, "hydra", `{"items":[{"client_id":"a","grant_types":["client_credentials"],"scope":"x","token_endpoint_auth_method":"client_secret_basic"}],"next_page_token":"","is_last_page":true}`, nil)
-	if got[0].Outcome != importer.Refused || !strings.Contains(got[0].Detail, "hydra_client") {
+	if got[0].Outcome != importer.OutcomeRefused || !strings.Contains(got[0].Detail, "hydra_client") {
 		t.Errorf("%+v", got)
 	}
 	got = plans(t, "cognito", `{"UserPoolClients":[{"ClientId":"a","UserPoolId":"p","AllowedOAuthFlows":["client_credentials"],"ClientSecret":"s"}]}`, nil)
-	if got[0].Outcome != importer.Created {
+	if got[0].Outcome != importer.OutcomeCreated {
 		t.Errorf("%+v", got)
 	}
 }
@@ -547,7 +547,7 @@ func TestDelimiters(t *testing.T) {
 func TestColonInAnID(t *testing.T) {
 	for id, want := range map[string]bool{"a:b": true, "urn:service:a": true, "a": false, "a%3Ab": false} {
 		r := plans(t, "plain", fmt.Sprintf(`{"client_id":%q,"client_secret":"s","scopes":["x"]}`, id), nil)[0]
-		if r.Outcome != importer.Created || want != strings.Contains(strings.Join(r.Notes, "\n"), "HTTP Basic it must be written as %3A") || !want && r.Notes != nil {
+		if r.Outcome != importer.OutcomeCreated || want != strings.Contains(strings.Join(r.Notes, "\n"), "HTTP Basic it must be written as %3A") || !want && r.Notes != nil {
 			t.Errorf("%s: %+v", id, r)
 		}
 	}
@@ -590,7 +590,7 @@ func TestCapLifetime(t *testing.T) {
 				id := fmt.Sprintf("lives-%d", seconds)
 				text := strings.NewReplacer(`"a"`, `"`+id+`"`, `"s"`, `"`+generated+`"`).Replace(fmt.Sprintf(row.text, seconds))
 				refused := r.apply(open(t, row.format, strings.NewReader(text)), func(o *importer.Options) { o.DryRun = true }).Rows[0]
-				if good := seconds == 1800; good != (refused.Outcome == importer.Created) || !good && (!strings.HasPrefix(refused.Detail, row.member+": ") || !strings.Contains(refused.Detail, "--cap-lifetime")) {
+				if good := seconds == 1800; good != (refused.Outcome == importer.OutcomeCreated) || !good && (!strings.HasPrefix(refused.Detail, row.member+": ") || !strings.Contains(refused.Detail, "--cap-lifetime")) {
 					t.Errorf("%d s: %+v", seconds, refused)
 				}
 				got := r.apply(open(t, row.format, strings.NewReader(text)), func(o *importer.Options) { o.CapLifetime = true }).Rows[0]
@@ -602,7 +602,7 @@ func TestCapLifetime(t *testing.T) {
 					t.Errorf("%d s: %+v", seconds, got)
 				}
 				again := r.apply(open(t, row.format, strings.NewReader(text)), func(o *importer.Options) { o.CapLifetime = true }).Rows[0]
-				if again.Outcome != importer.Unchanged {
+				if again.Outcome != importer.OutcomeUnchanged {
 					t.Errorf("%d s, imported again: %+v", seconds, again)
 				}
 			}
@@ -626,7 +626,7 @@ func TestImportedWithoutScopes(t *testing.T) {
 		t.Errorf("it has the scopes %q, %v", c.Scopes, err)
 	}
 	again := r.apply(lines(t, `{"client_id":"a","client_secret":"s"}`), nil)
-	if again.Rows[0].Outcome != importer.Unchanged || again.Rows[0].Notes != nil {
+	if again.Rows[0].Outcome != importer.OutcomeUnchanged || again.Rows[0].Notes != nil {
 		t.Errorf("%+v", again.Rows[0])
 	}
 }
@@ -723,7 +723,7 @@ func TestRefusalsNameTheMember(t *testing.T) {
 		plain(`"client_secret_hash":"x"`):                                                                      {"plain", "client_secret_hash"},
 	} {
 		got := r.apply(open(t, row.format, strings.NewReader(text)), func(o *importer.Options) { o.DryRun = true }).Rows
-		if len(got) != 1 || got[0].Outcome != importer.Refused || !strings.Contains(got[0].Detail, row.member) {
+		if len(got) != 1 || got[0].Outcome != importer.OutcomeRefused || !strings.Contains(got[0].Detail, row.member) {
 			t.Errorf("%s: %+v, want %s", text, got, row.member)
 		}
 	}

@@ -99,8 +99,8 @@ func peak(t *testing.T, r *realm, format, path string, dry bool, n int) int64 {
 		}
 	}
 	report, err := importer.Apply(t.Context(), r.clients, f, o)
-	if err != nil || report.Count(importer.Created) != n || report.Len() != n {
-		t.Fatalf("%d of %d rows were created, %v", report.Count(importer.Created), n, err)
+	if err != nil || report.Count(importer.OutcomeCreated) != n || report.Len() != n {
+		t.Fatalf("%d of %d rows were created, %v", report.Count(importer.OutcomeCreated), n, err)
 	}
 	if calls < n {
 		t.Errorf("progress was told %d times", calls)
@@ -241,8 +241,8 @@ func (s *together) CreateClient(ctx context.Context, c store.Client, e counterfo
 func TestRowsAreWrittenTogether(t *testing.T) {
 	const many = 100
 	r := newRealm(t, func(s store.Store) store.Store { return &together{Store: s, left: many, all: make(chan struct{})} })
-	if got := r.apply(open(t, "plain", strings.NewReader(made("plain", many))), nil); got.Count(importer.Created) != many {
-		t.Errorf("%d of %d were created", got.Count(importer.Created), many)
+	if got := r.apply(open(t, "plain", strings.NewReader(made("plain", many))), nil); got.Count(importer.OutcomeCreated) != many {
+		t.Errorf("%d of %d were created", got.Count(importer.OutcomeCreated), many)
 	}
 }
 
@@ -368,8 +368,8 @@ func TestProgress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := whole(t, report); got.Count(importer.Created) != 1499 || got.Count(importer.Replaced) != 1 {
-		t.Errorf("%d created", got.Count(importer.Created))
+	if got := whole(t, report); got.Count(importer.OutcomeCreated) != 1499 || got.Count(importer.OutcomeReplaced) != 1 {
+		t.Errorf("%d created", got.Count(importer.OutcomeCreated))
 	}
 	if looked != 1500 || !last.Writing || last.Rows != 1500 {
 		t.Errorf("%d rows were looked at, in the end %+v", looked, last)
@@ -413,7 +413,7 @@ func TestSomeoneElse(t *testing.T) {
 			r.apply(lines(t, `{"client_id":"a","client_secret":"old"}`), nil)
 			m.before = func() { row.do(t, r) }
 			got := r.apply(lines(t, `{"client_id":"a","client_secret":"new"}`, `{"client_id":"b","client_secret":"b"}`), func(o *importer.Options) { o.Replace = true })
-			if a := got.Rows[0]; a.Outcome != importer.Conflict || !strings.Contains(a.Detail, row.want) || got.Rows[1].Outcome != importer.Created {
+			if a := got.Rows[0]; a.Outcome != importer.OutcomeConflict || !strings.Contains(a.Detail, row.want) || got.Rows[1].Outcome != importer.OutcomeCreated {
 				t.Errorf("got %+v", got)
 			}
 		})

@@ -13,8 +13,8 @@ type Environment string
 
 // The environments.
 const (
-	Sandbox    Environment = "sandbox"
-	Production Environment = "production"
+	EnvironmentSandbox    Environment = "sandbox"
+	EnvironmentProduction Environment = "production"
 )
 
 // Client is a program that may request tokens of one realm. It holds no

@@ -208,7 +208,7 @@ func (e *statusError) Error() string {
 // Unwrap marks transient failures.
 func (e *statusError) Unwrap() error {
 	if remote.Passes(e.status) {
-		return &counterfoil.Error{Reason: counterfoil.Unavailable}
+		return &counterfoil.Error{Reason: counterfoil.ReasonUnavailable}
 	}
 	return nil
 }

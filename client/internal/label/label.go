@@ -21,11 +21,12 @@ const (
 
 // broad are the reasons without a parent.
 var broad = map[counterfoil.Reason]bool{
-	counterfoil.InvalidRequest: true, counterfoil.InvalidClient: true, counterfoil.UnsupportedGrantType: true,
-	counterfoil.InvalidScope: true, counterfoil.RateLimited: true, counterfoil.ServerError: true, counterfoil.Unavailable: true,
-	counterfoil.InvalidDPoPProof: true, counterfoil.TokenMissing: true, counterfoil.TokenInvalid: true,
-	counterfoil.ScopeInsufficient: true, counterfoil.TenantMissing: true, counterfoil.HeaderMissing: true,
-	counterfoil.APIKeyInvalid: true, counterfoil.BadResponse: true,
+	counterfoil.ReasonInvalidRequest: true, counterfoil.ReasonInvalidClient: true, counterfoil.ReasonUnsupportedGrantType: true,
+	counterfoil.ReasonInvalidScope: true, counterfoil.ReasonRateLimited: true,
+	counterfoil.ReasonServerError: true, counterfoil.ReasonUnavailable: true,
+	counterfoil.ReasonInvalidDPoPProof: true, counterfoil.ReasonTokenMissing: true, counterfoil.ReasonTokenInvalid: true,
+	counterfoil.ReasonScopeInsufficient: true, counterfoil.ReasonTenantMissing: true, counterfoil.ReasonHeaderMissing: true,
+	counterfoil.ReasonAPIKeyInvalid: true, counterfoil.ReasonBadResponse: true,
 }
 
 // Reason is r, or Other if r is not a reason of the root package; it is empty if

@@ -159,13 +159,13 @@ func (r *Reader) Ended(ctx context.Context, p *counterfoil.Principal) (counterfo
 	s, err := r.Store.TokenStatus(ctx, r.Realm, p.ClientID, p.TokenID)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return counterfoil.TokenRevoked, nil
+		return counterfoil.ReasonTokenRevoked, nil
 	case err != nil:
 		return "", fmt.Errorf("read token status: %w", err)
 	case s.Disabled || s.Revoked || p.Issued.Before(s.NotBefore):
-		return counterfoil.TokenRevoked, nil
-	case cmp.Or(s.Policy, r.Provider.TokenEndpoint.Policy) == provider.Replace && s.LiveToken != p.TokenID:
-		return counterfoil.TokenReplaced, nil
+		return counterfoil.ReasonTokenRevoked, nil
+	case cmp.Or(s.Policy, r.Provider.TokenEndpoint.Policy) == provider.PolicyReplace && s.LiveToken != p.TokenID:
+		return counterfoil.ReasonTokenReplaced, nil
 	}
 	return "", nil
 }

@@ -68,7 +68,7 @@ func (a *assertions) proveAssertion(
 	}
 	auth := &client.Authentication
 	if auth.KeySet == "" && auth.KeySetURL == "" {
-		return nil, Refused(counterfoil.MethodNotAccepted, "the client has no keys for an assertion")
+		return nil, Refused(counterfoil.ReasonMethodNotAccepted, "the client has no keys for an assertion")
 	}
 	set, refusal := a.keys.of(ctx, auth, shown.token.KeyID)
 	if refusal != nil {
@@ -93,20 +93,20 @@ func (a *assertions) proveAssertion(
 // section 3).
 func (a *assertions) checkOwn(claims map[string]any, clientID string, now time.Time) *Refusal {
 	if claims["iss"] != any(clientID) || claims["sub"] != any(clientID) {
-		return Refused(counterfoil.AssertionIssuer, "iss and sub are not both the client_id")
+		return Refused(counterfoil.ReasonAssertionIssuer, "iss and sub are not both the client_id")
 	}
 	if !a.meant(claims["aud"]) {
-		return Refused(counterfoil.AssertionAudience, "")
+		return Refused(counterfoil.ReasonAssertionAudience, "")
 	}
 	expires, refusal := checkTimes(claims, now)
 	if refusal != nil {
 		return refusal
 	}
 	if expires.After(now.Add(maxAssertionLife + assertionLeeway)) {
-		return Refused(counterfoil.AssertionLifetime, "it expires more than "+maxAssertionLife.String()+" from now")
+		return Refused(counterfoil.ReasonAssertionLifetime, "it expires more than "+maxAssertionLife.String()+" from now")
 	}
 	if id, _ := claims["jti"].(string); !event.Visible(id, maxAssertionID) {
-		return Refused(counterfoil.AssertionClaims, "its jti is not 1 to 256 bytes of visible characters")
+		return Refused(counterfoil.ReasonAssertionClaims, "its jti is not 1 to 256 bytes of visible characters")
 	}
 	return nil
 }
@@ -117,7 +117,7 @@ func (a *assertions) checkOwn(claims map[string]any, clientID string, now time.T
 // name both mean one server.
 func (a *assertions) meant(aud any) bool {
 	own := []string{a.issuer}
-	if a.endpoint.AssertionAudience == provider.TokenURLAudience {
+	if a.endpoint.AssertionAudience == provider.AssertionAudienceTokenURL {
 		own = append(own, a.urls(a.endpoint.Path)...)
 	}
 	list, several := aud.([]any)

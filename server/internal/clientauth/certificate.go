@@ -42,7 +42,7 @@ type certificates struct {
 func (t *certificates) presented(r *http.Request) (*presented, *Refusal) {
 	leaf, err := t.peers.Certificate(r)
 	if err != nil {
-		return nil, Refused(counterfoil.CertificateUnknown, err.Error())
+		return nil, Refused(counterfoil.ReasonCertificateUnknown, err.Error())
 	}
 	if leaf == nil {
 		return nil, nil
@@ -57,27 +57,27 @@ func (t *certificates) presented(r *http.Request) (*presented, *Refusal) {
 // TakesCertificates reports whether a client can authenticate at the endpoint
 // by its certificate alone.
 func TakesCertificates(e *provider.TokenEndpoint) bool {
-	return slices.Contains(e.ClientAuthentication, provider.TLSClientAuth) ||
-		slices.Contains(e.ClientAuthentication, provider.SelfSignedTLSClientAuth)
+	return slices.Contains(e.ClientAuthentication, provider.MethodTLSClientAuth) ||
+		slices.Contains(e.ClientAuthentication, provider.MethodSelfSignedTLSClientAuth)
 }
 
 // proveCertificate verifies the certificate of a client that presented nothing
 // else. The refusal is that of the last method that applies to the client.
 func (t *certificates) proveCertificate(ctx context.Context, now time.Time, shown *presented, client *store.Client) *Refusal {
 	auth := &client.Authentication
-	issued := slices.Contains(t.endpoint.ClientAuthentication, provider.TLSClientAuth) && auth.Certificate != (store.CertificateRule{})
-	self := slices.Contains(t.endpoint.ClientAuthentication, provider.SelfSignedTLSClientAuth)
+	issued := slices.Contains(t.endpoint.ClientAuthentication, provider.MethodTLSClientAuth) && auth.Certificate != (store.CertificateRule{})
+	self := slices.Contains(t.endpoint.ClientAuthentication, provider.MethodSelfSignedTLSClientAuth)
 	own := self && len(auth.Thumbprints) > 0
 	keyed := self && (auth.KeySet != "" || auth.KeySetURL != "")
 	switch {
 	case shown == nil && (issued || own):
-		return Refused(counterfoil.CertificateMissing, "")
+		return Refused(counterfoil.ReasonCertificateMissing, "")
 	case shown == nil:
-		return Refused(counterfoil.CredentialsMissing, "")
+		return Refused(counterfoil.ReasonCredentialsMissing, "")
 	case client == dummyClient:
-		return Refused(counterfoil.UnknownClient, "")
+		return Refused(counterfoil.ReasonUnknownClient, "")
 	case !issued && !own && !keyed:
-		return Refused(counterfoil.MethodNotAccepted, "the client has no certificate")
+		return Refused(counterfoil.ReasonMethodNotAccepted, "the client has no certificate")
 	}
 	var refusal *Refusal
 	if issued {
@@ -98,7 +98,7 @@ func (t *certificates) proveCertificate(ctx context.Context, now time.Time, show
 func (t *certificates) checkIssued(shown *presented, rule *store.CertificateRule, now time.Time) *Refusal {
 	if t.authorities == nil {
 		// Without any, x509 would use those of the system.
-		return Refused(counterfoil.CertificateUnknown, "the realm has no certificate authorities")
+		return Refused(counterfoil.ReasonCertificateUnknown, "the realm has no certificate authorities")
 	}
 	options := x509.VerifyOptions{
 		Roots: t.authorities, Intermediates: x509.NewCertPool(), CurrentTime: now,
@@ -108,10 +108,10 @@ func (t *certificates) checkIssued(shown *presented, rule *store.CertificateRule
 		options.Intermediates.AddCert(c)
 	}
 	if _, err := shown.leaf.Verify(options); err != nil {
-		return Refused(counterfoil.CertificateUnknown, unverified(err))
+		return Refused(counterfoil.ReasonCertificateUnknown, unverified(err))
 	}
 	if !certificateMatches(rule, shown.leaf) {
-		return Refused(counterfoil.CertificateUnknown, "the certificate has another subject")
+		return Refused(counterfoil.ReasonCertificateUnknown, "the certificate has another subject")
 	}
 	return nil
 }
@@ -139,7 +139,7 @@ func unverified(err error) string {
 // holder of the key is the client.
 func (t *certificates) checkSelfSigned(ctx context.Context, cert *x509.Certificate, auth *store.Authentication, now time.Time) *Refusal {
 	if now.Before(cert.NotBefore) || now.After(cert.NotAfter) {
-		return Refused(counterfoil.CertificateUnknown, "the certificate has expired or is not valid yet")
+		return Refused(counterfoil.ReasonCertificateUnknown, "the certificate has expired or is not valid yet")
 	}
 	if slices.Contains(auth.Thumbprints, jose.CertificateThumbprint(cert)) {
 		return nil
@@ -147,17 +147,17 @@ func (t *certificates) checkSelfSigned(ctx context.Context, cert *x509.Certifica
 	if auth.KeySet != "" || auth.KeySetURL != "" {
 		set, refusal := t.keys.of(ctx, auth, "")
 		switch {
-		case refusal != nil && refusal.Reason == counterfoil.Unavailable:
+		case refusal != nil && refusal.Reason == counterfoil.ReasonUnavailable:
 			return refusal
 		case refusal != nil:
-			return Refused(counterfoil.CertificateUnknown, refusal.Detail)
+			return Refused(counterfoil.ReasonCertificateUnknown, refusal.Detail)
 		}
 		public, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 		if ok && slices.ContainsFunc(set, func(k jose.PublicKey) bool { return public.Equal(k.Key) }) {
 			return nil
 		}
 	}
-	return Refused(counterfoil.CertificateUnknown, "the client has not registered the certificate")
+	return Refused(counterfoil.ReasonCertificateUnknown, "the client has not registered the certificate")
 }
 
 // certificateMatches reports whether a certificate has the one subject that

@@ -172,11 +172,11 @@ func (a *Authenticator) prove(ctx context.Context, r *Request, c *credentials, c
 	}
 	switch {
 	case client.Disabled:
-		refusal = Refused(counterfoil.ClientDisabled, "")
+		refusal = Refused(counterfoil.ReasonClientDisabled, "")
 	case !client.Expires.IsZero() && !r.Time.Before(client.Expires):
-		refusal = Refused(counterfoil.ClientExpired, "")
+		refusal = Refused(counterfoil.ReasonClientExpired, "")
 	case !acceptsAddress(client, r.Address):
-		refusal = Refused(counterfoil.AddressNotAllowed, "")
+		refusal = Refused(counterfoil.ReasonAddressNotAllowed, "")
 	default:
 		refusal = a.proveAPIKey(ctx, c, client, r.Time, fresh)
 	}
@@ -192,9 +192,9 @@ func (a *Authenticator) proveBy(ctx context.Context, r *Request, c *credentials,
 	by := Caller{Client: client, Fresh: fresh}
 	var refusal *Refusal
 	switch c.method {
-	case provider.PrivateKeyJWT:
+	case provider.MethodPrivateKeyJWT:
 		if client == dummyClient {
-			refusal = Refused(counterfoil.UnknownClient, "") // costs no fetch
+			refusal = Refused(counterfoil.ReasonUnknownClient, "") // costs no fetch
 		} else {
 			by.Once, refusal = a.assertions.proveAssertion(ctx, r.Time, c.assertion, client)
 		}
@@ -208,9 +208,9 @@ func (a *Authenticator) proveBy(ctx context.Context, r *Request, c *credentials,
 		switch {
 		case refusal != nil:
 		case client == dummyClient:
-			refusal = Refused(counterfoil.UnknownClient, "")
+			refusal = Refused(counterfoil.ReasonUnknownClient, "")
 		case by.Secret == nil:
-			refusal = Refused(counterfoil.WrongSecret, "")
+			refusal = Refused(counterfoil.ReasonWrongSecret, "")
 		}
 	}
 	return by, refusal
@@ -226,7 +226,7 @@ func (a *Authenticator) proveAPIKey(ctx context.Context, c *credentials, client 
 	case busy != nil:
 		return busy
 	case key == nil:
-		return Refused(counterfoil.APIKeyInvalid, "")
+		return Refused(counterfoil.ReasonAPIKeyInvalid, "")
 	}
 	a.OnUse(client, key, now)
 	return nil
@@ -248,16 +248,16 @@ func (a *Authenticator) bearer(ctx context.Context, text string, now time.Time) 
 		return Caller{}, StoreFailed("read signing keys", err)
 	}
 	if t == nil || !t.ValidAt(now) {
-		return Caller{}, Refused(counterfoil.TokenInvalid, "")
+		return Caller{}, Refused(counterfoil.ReasonTokenInvalid, "")
 	}
 	by := Caller{Claim: Claim{t.ClientID, t.TokenID}, Token: t, Fresh: true}
 	var refusal *Refusal
 	if t.Confirmation != nil {
 		// A sender-constrained token proves nothing when it is sent as a bearer
 		// token.
-		refusal = Refused(counterfoil.TokenProof, "a bound token as a bearer token")
+		refusal = Refused(counterfoil.ReasonTokenProof, "a bound token as a bearer token")
 	} else if by.Client, refusal = a.clientOf(ctx, t); refusal == nil && !by.Client.ResourceServer {
-		refusal = Refused(counterfoil.ScopeInsufficient, "the client is not a resource server")
+		refusal = Refused(counterfoil.ReasonScopeInsufficient, "the client is not a resource server")
 		refusal.Proven = true
 	}
 	if refusal != nil {
@@ -274,11 +274,11 @@ func (a *Authenticator) clientOf(ctx context.Context, t *accesstoken.Token) (*st
 		return nil, StoreFailed("read token status", err)
 	}
 	if ended != "" {
-		return nil, Refused(counterfoil.TokenRevoked, "")
+		return nil, Refused(counterfoil.ReasonTokenRevoked, "")
 	}
 	c, err := a.Memory.Client(ctx, a.Realm, t.ClientID)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, Refused(counterfoil.TokenRevoked, "")
+		return nil, Refused(counterfoil.ReasonTokenRevoked, "")
 	}
 	if err != nil {
 		return nil, StoreFailed("read client", err)

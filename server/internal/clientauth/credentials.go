@@ -58,26 +58,26 @@ func (d *reader) credentials(r *http.Request, f form.Form) (credentials, *Refusa
 	var refusal *Refusal
 	switch {
 	case len(header) > 1 || (len(header) == 1 && inBody) || (c.secret != "" && assertion):
-		return c, Refused(counterfoil.MultipleCredentials, "")
+		return c, Refused(counterfoil.ReasonMultipleCredentials, "")
 	case len(header) == 1:
 		claimed := c.id
 		if c, refusal = d.basic(header[0]); refusal == nil && claimed != "" && claimed != c.id {
-			refusal = Refused(counterfoil.MultipleCredentials, "client_id in the body differs from the header")
+			refusal = Refused(counterfoil.ReasonMultipleCredentials, "client_id in the body differs from the header")
 		}
 	case assertion:
 		refusal = d.readAssertion(r, f, &c)
 	case c.id != "" && c.secret == "" && TakesCertificates(d.endpoint):
 		c.certificate, refusal = d.certificates.presented(r)
 	case c.id == "" || c.secret == "":
-		refusal = Refused(counterfoil.CredentialsMissing, "")
+		refusal = Refused(counterfoil.ReasonCredentialsMissing, "")
 	default:
-		c.method = provider.ClientSecretPost
+		c.method = provider.MethodClientSecretPost
 	}
 	if refusal == nil && c.method != "" && !d.accepts(c.method) {
-		refusal = Refused(counterfoil.MethodNotAccepted, string(c.method))
+		refusal = Refused(counterfoil.ReasonMethodNotAccepted, string(c.method))
 	}
 	if refusal == nil && !d.wellFormed(c) {
-		refusal = Refused(counterfoil.CredentialsMalformed, "")
+		refusal = Refused(counterfoil.ReasonCredentialsMalformed, "")
 	}
 	if d.apiKey != "" {
 		c.apiKey = counterfoil.Secret(r.Header.Get(d.apiKey))
@@ -99,20 +99,20 @@ func isBasic(header string) bool {
 func (d *reader) basic(header string) (credentials, *Refusal) {
 	_, text, _ := strings.Cut(header, " ")
 	if !isBasic(header) {
-		return credentials{}, Refused(counterfoil.MethodNotAccepted, "the Authorization scheme is not Basic")
+		return credentials{}, Refused(counterfoil.ReasonMethodNotAccepted, "the Authorization scheme is not Basic")
 	}
 	decoded, err := base64.StdEncoding.DecodeString(strings.TrimLeft(text, " "))
 	id, secret, ok := strings.Cut(string(decoded), ":")
-	if d.endpoint.BasicEncoding == provider.FormEncoding {
+	if d.endpoint.BasicEncoding == provider.EncodingForm {
 		var ok1, ok2 bool
 		id, ok1 = form.Unescape(id)
 		secret, ok2 = form.Unescape(secret)
 		ok = ok && ok1 && ok2
 	}
 	if err != nil || !ok {
-		return credentials{}, Refused(counterfoil.CredentialsMalformed, "Basic credentials")
+		return credentials{}, Refused(counterfoil.ReasonCredentialsMalformed, "Basic credentials")
 	}
-	return credentials{method: provider.ClientSecretBasic, id: id, secret: counterfoil.Secret(secret)}, nil
+	return credentials{method: provider.MethodClientSecretBasic, id: id, secret: counterfoil.Secret(secret)}, nil
 }
 
 // wellFormed reports whether the credentials are within the limits and are
@@ -135,17 +135,17 @@ func (d *reader) checkHeaders(h http.Header) *Refusal {
 		var reason counterfoil.Reason
 		switch {
 		case len(given) == 0 || given[0] == "":
-			if want.Presence == provider.Optional {
+			if want.Presence == provider.PresenceOptional {
 				continue
 			}
-			reason = counterfoil.HeaderMissing
+			reason = counterfoil.ReasonHeaderMissing
 			if fromKey {
-				reason = counterfoil.APIKeyMissing
+				reason = counterfoil.ReasonAPIKeyMissing
 			}
 		case fromKey && len(given) > 1:
-			reason = counterfoil.APIKeyInvalid
+			reason = counterfoil.ReasonAPIKeyInvalid
 		case !fromKey && (len(given) > 1 || given[0] != want.Value):
-			reason = counterfoil.HeaderInvalid
+			reason = counterfoil.ReasonHeaderInvalid
 		default:
 			continue
 		}
@@ -157,10 +157,10 @@ func (d *reader) checkHeaders(h http.Header) *Refusal {
 // readAssertion reads the client_assertion into c, far enough to know whose
 // key must verify it.
 func (d *reader) readAssertion(r *http.Request, f form.Form, c *credentials) *Refusal {
-	c.method = provider.PrivateKeyJWT
+	c.method = provider.MethodPrivateKeyJWT
 	kind := f.Get("client_assertion_type")
 	if kind != jwtBearer && kind != jwtSPIFFE || !d.accepts(c.method) {
-		return Refused(counterfoil.MethodNotAccepted, "client_assertion")
+		return Refused(counterfoil.ReasonMethodNotAccepted, "client_assertion")
 	}
 	token, err := jose.Parse(f.Get("client_assertion"), AssertionAlgorithms()...)
 	if err != nil {
@@ -172,19 +172,19 @@ func (d *reader) readAssertion(r *http.Request, f form.Form, c *credentials) *Re
 	}
 	c.assertion = &assertion{token: token, issuer: d.federation.issuerOf(claims), path: r.URL.Path}
 	if !assertionType(token.Type, c.assertion.issuer != nil) {
-		return Refused(counterfoil.AssertionMalformed, "its typ belongs to another kind of JWT")
+		return Refused(counterfoil.ReasonAssertionMalformed, "its typ belongs to another kind of JWT")
 	}
 	if f := c.assertion.issuer; kind == jwtSPIFFE && (f == nil || !strings.HasPrefix(f.Issuer, spiffe)) {
-		return Refused(counterfoil.AssertionIssuer, "its issuer is not a SPIFFE trust domain that the realm federates with")
+		return Refused(counterfoil.ReasonAssertionIssuer, "its issuer is not a SPIFFE trust domain that the realm federates with")
 	}
 	if c.id == "" && c.assertion.issuer != nil {
-		return Refused(counterfoil.CredentialsMissing, "client_id is missing: it is required with the token of another issuer")
+		return Refused(counterfoil.ReasonCredentialsMissing, "client_id is missing: it is required with the token of another issuer")
 	}
 	if c.id == "" {
 		c.id, _ = claims["sub"].(string)
 	}
 	if c.id == "" {
-		return Refused(counterfoil.AssertionIssuer, "neither client_id nor sub")
+		return Refused(counterfoil.ReasonAssertionIssuer, "neither client_id nor sub")
 	}
 	return nil
 }

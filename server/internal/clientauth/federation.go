@@ -100,7 +100,7 @@ func (f *federatedIssuer) proveFederated(
 	rules := slices.DeleteFunc(slices.Clone(client.Authentication.Federation),
 		func(r store.FederationRule) bool { return r.Issuer != f.Issuer })
 	if len(rules) == 0 {
-		return Refused(counterfoil.AssertionIssuer, "the client has no rule for the issuer")
+		return Refused(counterfoil.ReasonAssertionIssuer, "the client has no rule for the issuer")
 	}
 	set := named(f.keys, token.KeyID)
 	if f.KeySetURL != "" {
@@ -117,7 +117,7 @@ func (f *federatedIssuer) proveFederated(
 		own = []string{f.Audience}
 	}
 	if !slices.ContainsFunc(own, func(one string) bool { return hasAudience(claims["aud"], one) }) {
-		return Refused(counterfoil.AssertionAudience, "")
+		return Refused(counterfoil.ReasonAssertionAudience, "")
 	}
 	expires, refusal := checkTimes(claims, now)
 	if refusal != nil {
@@ -128,10 +128,10 @@ func (f *federatedIssuer) proveFederated(
 		from = now
 	}
 	if expires.Sub(from) > f.MaxLifetime {
-		return Refused(counterfoil.AssertionLifetime, "it lives longer than "+f.MaxLifetime.String())
+		return Refused(counterfoil.ReasonAssertionLifetime, "it lives longer than "+f.MaxLifetime.String())
 	}
 	if !slices.ContainsFunc(rules, func(r store.FederationRule) bool { return claimsMatch(&r, claims) }) {
-		return Refused(counterfoil.AssertionClaims, "no rule of the client matches")
+		return Refused(counterfoil.ReasonAssertionClaims, "no rule of the client matches")
 	}
 	return nil
 }

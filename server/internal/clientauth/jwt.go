@@ -24,12 +24,12 @@ func AssertionAlgorithms() []string {
 // badAssertion returns the refusal for an error of package jose; it repeats
 // nothing of the assertion.
 func badAssertion(err error) *Refusal {
-	reason := counterfoil.AssertionMalformed
+	reason := counterfoil.ReasonAssertionMalformed
 	switch {
 	case errors.Is(err, jose.ErrAlgorithm):
-		reason = counterfoil.AssertionAlgorithm
+		reason = counterfoil.ReasonAssertionAlgorithm
 	case errors.Is(err, jose.ErrSignature):
-		reason = counterfoil.AssertionSignature
+		reason = counterfoil.ReasonAssertionSignature
 	}
 	return Refused(reason, err.Error())
 }
@@ -37,15 +37,15 @@ func badAssertion(err error) *Refusal {
 // verifyAssertion returns the claims when one of the keys made the signature.
 func verifyAssertion(token *jose.Token, keys []jose.PublicKey) (map[string]any, *Refusal) {
 	if len(keys) == 0 {
-		return nil, Refused(counterfoil.AssertionKey, "no such key")
+		return nil, Refused(counterfoil.ReasonAssertionKey, "no such key")
 	}
-	refusal, tried := Refused(counterfoil.AssertionKey, "no key for its algorithm"), 0
+	refusal, tried := Refused(counterfoil.ReasonAssertionKey, "no key for its algorithm"), 0
 	for _, key := range keys {
 		if !key.Suits(token.Algorithm()) {
 			continue
 		}
 		if tried++; tried > maxTriedKeys {
-			return nil, Refused(counterfoil.AssertionKey, "too many keys match: it needs a kid")
+			return nil, Refused(counterfoil.ReasonAssertionKey, "too many keys match: it needs a kid")
 		}
 		payload, err := token.Verify(key.Key)
 		if err != nil {
@@ -54,7 +54,7 @@ func verifyAssertion(token *jose.Token, keys []jose.PublicKey) (map[string]any, 
 		}
 		claims, err := jose.Object(payload)
 		if err != nil {
-			return nil, Refused(counterfoil.AssertionMalformed, "claims: "+err.Error())
+			return nil, Refused(counterfoil.ReasonAssertionMalformed, "claims: "+err.Error())
 		}
 		return claims, nil
 	}
@@ -75,19 +75,19 @@ func hasAudience(aud any, want string) bool {
 func checkTimes(claims map[string]any, now time.Time) (time.Time, *Refusal) {
 	expires, ok := jose.NumericDate(claims["exp"])
 	if !ok {
-		return time.Time{}, Refused(counterfoil.AssertionClaims, "its exp is not a number of seconds")
+		return time.Time{}, Refused(counterfoil.ReasonAssertionClaims, "its exp is not a number of seconds")
 	}
 	for _, name := range []string{"iat", "nbf"} {
 		at, ok := jose.NumericDate(claims[name])
 		if _, there := claims[name]; there && !ok {
-			return time.Time{}, Refused(counterfoil.AssertionClaims, "its "+name+" is not a number of seconds")
+			return time.Time{}, Refused(counterfoil.ReasonAssertionClaims, "its "+name+" is not a number of seconds")
 		}
 		if at.After(now.Add(assertionLeeway)) {
-			return time.Time{}, Refused(counterfoil.AssertionClaims, "its "+name+" is in the future")
+			return time.Time{}, Refused(counterfoil.ReasonAssertionClaims, "its "+name+" is in the future")
 		}
 	}
 	if !now.Before(expires.Add(assertionLeeway)) {
-		return time.Time{}, Refused(counterfoil.AssertionExpired, "")
+		return time.Time{}, Refused(counterfoil.ReasonAssertionExpired, "")
 	}
 	return expires, nil
 }

@@ -42,7 +42,7 @@ func (k *keys) of(ctx context.Context, auth *store.Authentication, kid string) (
 	}
 	set, _, err := jose.ParseSet([]byte(auth.KeySet))
 	if err != nil {
-		return nil, Refused(counterfoil.AssertionKey, "the client's key set: "+err.Error())
+		return nil, Refused(counterfoil.ReasonAssertionKey, "the client's key set: "+err.Error())
 	}
 	return named(set, kid), nil
 }
@@ -57,9 +57,9 @@ func (k *keys) fetched(ctx context.Context, url, kid string) ([]jose.PublicKey, 
 	k.note(url, is)
 	switch {
 	case is:
-		return nil, Refused(counterfoil.Unavailable, err.Error())
+		return nil, Refused(counterfoil.ReasonUnavailable, err.Error())
 	case err != nil:
-		return nil, Refused(counterfoil.AssertionKey, err.Error())
+		return nil, Refused(counterfoil.ReasonAssertionKey, err.Error())
 	}
 	return set, nil
 }
@@ -103,8 +103,9 @@ func (k *keys) anyAway(now time.Time) bool {
 // unprovable are the reasons for refusing an assertion or a certificate that
 // proves no identity.
 var unprovable = map[counterfoil.Reason]bool{
-	counterfoil.UnknownClient: true, counterfoil.MethodNotAccepted: true, counterfoil.AssertionIssuer: true, counterfoil.AssertionKey: true,
-	counterfoil.AssertionSignature: true, counterfoil.CertificateUnknown: true,
+	counterfoil.ReasonUnknownClient: true, counterfoil.ReasonMethodNotAccepted: true,
+	counterfoil.ReasonAssertionIssuer: true, counterfoil.ReasonAssertionKey: true,
+	counterfoil.ReasonAssertionSignature: true, counterfoil.ReasonCertificateUnknown: true,
 }
 
 // veil answers a refusal as if a key set were missing while one is, so that
@@ -114,6 +115,6 @@ func (k *keys) veil(refusal *Refusal, now time.Time) *Refusal {
 		return refusal
 	}
 	veiled := *refusal
-	veiled.Answer = counterfoil.Unavailable
+	veiled.Answer = counterfoil.ReasonUnavailable
 	return &veiled
 }

@@ -39,5 +39,5 @@ func Refused(reason counterfoil.Reason, detail string) *Refusal {
 // recorded: the store would most likely fail again, and the caller would wait
 // twice.
 func StoreFailed(op string, err error) *Refusal {
-	return &Refusal{Reason: counterfoil.Unavailable, Detail: op, Err: fmt.Errorf("%s: %w", op, err), Unrecorded: true}
+	return &Refusal{Reason: counterfoil.ReasonUnavailable, Detail: op, Err: fmt.Errorf("%s: %w", op, err), Unrecorded: true}
 }

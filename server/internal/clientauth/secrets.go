@@ -130,7 +130,7 @@ func (s *Secrets) Verify(
 	found, busy := s.verifySlow(ctx, c, slow, value, fresh)
 	switch {
 	case busy:
-		return nil, Refused(counterfoil.SecretsBusy, "slow secrets are being verified")
+		return nil, Refused(counterfoil.ReasonSecretsBusy, "slow secrets are being verified")
 	case found < 0:
 		return nil, nil
 	}

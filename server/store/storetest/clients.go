@@ -54,12 +54,12 @@ func clientSettings(t *testing.T, s store.Store) {
 	c.Secrets = []store.SecretHash{{ID: "0123abcd", Value: "pbkdf2$sha256$x=1,y=2$a b", Created: micro(at),
 		Expires: micro(at.Add(time.Hour))}}
 	c.Settings = store.Settings{
-		Name: "name", Contact: "it's \x1f <a@example.com>\n漢字", Environment: store.Sandbox,
+		Name: "name", Contact: "it's \x1f <a@example.com>\n漢字", Environment: store.EnvironmentSandbox,
 		Scopes: counterfoil.Scopes{"a", "b"}, Tenants: []string{"T"},
 		Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")},
 		Labels:    map[string]string{"team": "blue", "größe": "\"L\""}, Expires: micro(at.Add(24 * time.Hour)), ResourceServer: true,
 		Tokens: store.TokenSettings{
-			Lifetime: 5 * time.Minute, Algorithm: provider.ES256, Policy: provider.Replace,
+			Lifetime: 5 * time.Minute, Algorithm: provider.AlgorithmES256, Policy: provider.PolicyReplace,
 			Claims: map[string]string{"a": "b"}, CertificateBound: true, DPoPBound: true,
 		},
 		Authentication: store.Authentication{
@@ -73,7 +73,7 @@ func clientSettings(t *testing.T, s store.Store) {
 	if !reflect.DeepEqual(got, c) {
 		t.Errorf("got  %+v\nwant %+v", got, c)
 	}
-	if st, err := s.TokenStatus(t.Context(), "r", "c", "t"); err != nil || st.Policy != provider.Replace ||
+	if st, err := s.TokenStatus(t.Context(), "r", "c", "t"); err != nil || st.Policy != provider.PolicyReplace ||
 		!st.NotBefore.Equal(c.NotBefore) {
 		t.Errorf("standing %+v, %v", st, err)
 	}
@@ -218,8 +218,8 @@ func search(t *testing.T, s store.Store) {
 	yes, no := true, false
 	for _, c := range []store.Client{
 		{ID: "Alpha_1", Settings: store.Settings{Name: "Ledger 100%"}},
-		{ID: "beta", Settings: store.Settings{Contact: "Ops@Example.com", Environment: store.Sandbox}},
-		{ID: "gamma", Settings: store.Settings{Labels: map[string]string{"Team": "Bluebird"}, Environment: store.Production}},
+		{ID: "beta", Settings: store.Settings{Contact: "Ops@Example.com", Environment: store.EnvironmentSandbox}},
+		{ID: "gamma", Settings: store.Settings{Labels: map[string]string{"Team": "Bluebird"}, Environment: store.EnvironmentProduction}},
 		{ID: "delta", Settings: store.Settings{Name: "ÄPFEL"}, Disabled: true},
 		// "labels" and "sandbox" are at most internal words of the store.
 		{ID: "epsilon", Settings: store.Settings{Labels: map[string]string{"k": "v"},
@@ -247,10 +247,10 @@ func search(t *testing.T, s store.Store) {
 		"and no other case":    {store.ClientQuery{Search: "äpf"}, nil},
 		"no word of the store": {store.ClientQuery{Search: "labels"}, nil},
 		"no other setting":     {store.ClientQuery{Search: "hidden"}, nil},
-		"environment":          {store.ClientQuery{Environment: store.Sandbox}, []string{"beta"}},
+		"environment":          {store.ClientQuery{Environment: store.EnvironmentSandbox}, []string{"beta"}},
 		"disabled":             {store.ClientQuery{Disabled: &yes}, []string{"delta"}},
 		"enabled":              {store.ClientQuery{Disabled: &no}, []string{"Alpha_1", "beta", "epsilon", "gamma"}},
-		"all at once": {store.ClientQuery{Search: "a", Disabled: &no, Environment: store.Production, After: "b"},
+		"all at once": {store.ClientQuery{Search: "a", Disabled: &no, Environment: store.EnvironmentProduction, After: "b"},
 			[]string{"gamma"}},
 		"behind an ID":     {store.ClientQuery{Search: "a", After: "beta"}, []string{"delta", "gamma"}},
 		"a negative limit": {store.ClientQuery{Limit: -1}, nil},

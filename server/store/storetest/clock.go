@@ -66,7 +66,7 @@ func (l *ledger) issue(client, id string, policy provider.Policy) {
 	now := l.clock.Now()
 	issue := store.Issuance{
 		Event:   counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: now, Realm: "r", ClientID: client, Success: true, TokenID: id},
-		Version: c.Version, Created: c.Created, Revision: c.Revision, Replace: policy == provider.Replace,
+		Version: c.Version, Created: c.Created, Revision: c.Revision, Replace: policy == provider.PolicyReplace,
 		StatusIndex: l.index + int64(len(l.tokens)),
 		Issued:      now.Truncate(time.Second),
 	}
@@ -110,7 +110,7 @@ func (l *ledger) check(when string, followers ...*follower) {
 		want := e.ended == "" && !disabled
 		st, err := l.s.TokenStatus(l.t.Context(), "r", e.client, e.id)
 		got := err == nil && !st.Disabled && !st.Revoked && !e.issued.Before(st.NotBefore) &&
-			(st.Policy != provider.Replace || st.LiveToken == e.id)
+			(st.Policy != provider.PolicyReplace || st.LiveToken == e.id)
 		if got != want {
 			l.t.Errorf("%s: token %s of %s counts by its standing: %v; want %v (%s)", when, e.id, e.client, got, want, e.ended)
 		}
@@ -132,7 +132,7 @@ func (l *ledger) check(when string, followers ...*follower) {
 // clockSet: however the clock is set, a token is valid until it is revoked,
 // and none is dated far ahead.
 func clockSet(t *testing.T, s store.Store) {
-	policies := map[string]provider.Policy{"rep": provider.Replace, "ind": provider.Independent, "swap": provider.Replace}
+	policies := map[string]provider.Policy{"rep": provider.PolicyReplace, "ind": provider.PolicyIndependent, "swap": provider.PolicyReplace}
 	names := []string{"rep", "ind", "swap"}
 	l := newLedger(t, s)
 	for _, id := range names {
@@ -161,7 +161,7 @@ func clockSet(t *testing.T, s store.Store) {
 			when += ": all revoked"
 		case what < 12:
 			must(t, l.clients.SetDisabled(t.Context(), "test", "r", id, !c.Disabled))
-			if !c.Disabled && policies[id] == provider.Replace {
+			if !c.Disabled && policies[id] == provider.PolicyReplace {
 				l.end(id, "disabled at "+when)
 			}
 			when += ": disabled or enabled"
@@ -192,9 +192,9 @@ func clockSetBackBySeconds(t *testing.T, s store.Store) {
 		policy provider.Policy
 		end    func(id string) error
 	}{
-		{"revoked", provider.Independent, func(id string) error { return l.clients.RevokeTokens(t.Context(), "test", "r", id) }},
-		{"deleted", provider.Independent, func(id string) error { return l.clients.Delete(t.Context(), "test", "r", id) }},
-		{"disabled", provider.Replace, func(id string) error { return l.clients.SetDisabled(t.Context(), "test", "r", id, true) }},
+		{"revoked", provider.PolicyIndependent, func(id string) error { return l.clients.RevokeTokens(t.Context(), "test", "r", id) }},
+		{"deleted", provider.PolicyIndependent, func(id string) error { return l.clients.Delete(t.Context(), "test", "r", id) }},
+		{"disabled", provider.PolicyReplace, func(id string) error { return l.clients.SetDisabled(t.Context(), "test", "r", id, true) }},
 	}
 	seconds := []int{1, 9, 10, 11, 15, 21}
 	for n := range 2 * len(seconds) * len(ends) {
@@ -238,16 +238,16 @@ func clockSetBackBySeconds(t *testing.T, s store.Store) {
 // are dated by the clock.
 func clockSetBackAfterReplace(t *testing.T, s store.Store) {
 	l := newLedger(t, s)
-	l.create("c", provider.Replace)
+	l.create("c", provider.PolicyReplace)
 	l.clock.Step(2 * time.Hour)
-	l.issue("c", "live", provider.Replace)
+	l.issue("c", "live", provider.PolicyReplace)
 	_, err := l.clients.Change(t.Context(), "test", "r", "c", 0, func(s *store.Settings) error {
-		s.Tokens.Policy = provider.Independent
+		s.Tokens.Policy = provider.PolicyIndependent
 		return nil
 	})
 	must(t, err)
 	l.clock.Step(-2 * time.Hour)
-	l.issue("c", "independent", provider.Independent)
+	l.issue("c", "independent", provider.PolicyIndependent)
 	// Its status list says that another has replaced it: refusing too much is
 	// the lesser harm.
 	st, err := s.TokenStatus(t.Context(), "r", "c", "live")
@@ -285,7 +285,7 @@ func clockSetBackAfterPolicies(t *testing.T, s store.Store) {
 		l.issue("c", id, p)
 		l.check("after token "+id, &f)
 	}
-	const replace, beside = provider.Replace, provider.Independent
+	const replace, beside = provider.PolicyReplace, provider.PolicyIndependent
 	l.create("c", replace)
 	for _, n := range []string{"1", "2"} { // then after tokens that only the record names
 		issue("live"+n, replace)
@@ -332,15 +332,15 @@ func clockSetBackAfterPolicies(t *testing.T, s store.Store) {
 // does not count as current after the next change.
 func clockSetBackUnderway(t *testing.T, s store.Store) {
 	l := newLedger(t, s)
-	l.create("c", provider.Replace)
-	l.create("other", provider.Replace)
+	l.create("c", provider.PolicyReplace)
+	l.create("other", provider.PolicyReplace)
 	l.clock.Step(2 * time.Hour)
 	for _, id := range []string{"c", "other"} {
-		l.issue(id, "ahead", provider.Replace)
+		l.issue(id, "ahead", provider.PolicyReplace)
 	}
 	l.clock.Step(-2 * time.Hour)
 	before := issue(s, issued("c", "late"), false)
-	l.issue("other", "dated by the clock", provider.Replace)
+	l.issue("other", "dated by the clock", provider.PolicyReplace)
 	must(t, l.clients.SetDisabled(t.Context(), "test", "r", "c", true))
 	_, err := s.RecordIssued(t.Context(), before)
 	wantErr(t, "a token of a client that was disabled meanwhile", err, store.ErrNotFound)
@@ -351,7 +351,7 @@ func clockSetBackUnderway(t *testing.T, s store.Store) {
 // for a clock that is set.
 func clockSetBackAfterRevocations(t *testing.T, s store.Store) {
 	l := newLedger(t, s)
-	l.create("c", provider.Independent)
+	l.create("c", provider.PolicyIndependent)
 	revoke := func(times int) {
 		t.Helper()
 		for range times {
@@ -360,7 +360,7 @@ func clockSetBackAfterRevocations(t *testing.T, s store.Store) {
 		l.end("c", "all revoked")
 	}
 	revoke(9)
-	l.issue("c", "ahead", provider.Independent)
+	l.issue("c", "ahead", provider.PolicyIndependent)
 	if ahead := l.tokens[0].issued.Sub(l.clock.Now()); ahead != 9*time.Second {
 		t.Fatalf("the token is dated %v ahead", ahead)
 	}
@@ -370,7 +370,7 @@ func clockSetBackAfterRevocations(t *testing.T, s store.Store) {
 	l.clock.Step(-4 * time.Second)
 	revoke(1)
 	l.check("after it was revoked once more")
-	l.issue("c", "later", provider.Independent)
+	l.issue("c", "later", provider.PolicyIndependent)
 	l.check("after another token")
 }
 
@@ -378,7 +378,7 @@ func clockSetBackAfterRevocations(t *testing.T, s store.Store) {
 // expired to the store that were valid when the clock was right again.
 func clockSetForgetsNothing(t *testing.T, s store.Store) {
 	l := newLedger(t, s)
-	l.create("c", provider.Independent)
+	l.create("c", provider.PolicyIndependent)
 	record := func(id string, life time.Duration, once ...store.ReplayKey) error {
 		c := read(t, s, "r", "c")
 		now := l.clock.Now()

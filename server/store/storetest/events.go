@@ -15,7 +15,7 @@ import (
 func eventOrder(t *testing.T, s store.Store) {
 	create(t, s, newClient("c"))
 	want := counterfoil.Event{
-		Type: counterfoil.EventTokenRefused, Time: micro(at), Realm: "r", ClientID: "c", Reason: counterfoil.ScopeNotAllowed,
+		Type: counterfoil.EventTokenRefused, Time: micro(at), Realm: "r", ClientID: "c", Reason: counterfoil.ReasonScopeNotAllowed,
 		Address: "2001:db8::1", UserAgent: "agent/1.0 (λ)", Detail: "it's \"so\"",
 	}
 	if err := s.RecordRefused(t.Context(), want, false); err != nil {
@@ -102,7 +102,8 @@ func RunEviction(t *testing.T, s store.Store, keep int) {
 	if err := record(s, issued("c", "t"), true); err != nil {
 		t.Fatal(err)
 	}
-	own := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: at, Realm: "r", ClientID: "c", Reason: counterfoil.ScopeNotAllowed}
+	own := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: at, Realm: "r", ClientID: "c",
+		Reason: counterfoil.ReasonScopeNotAllowed}
 	if err := s.RecordRefused(t.Context(), own, false); err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +113,7 @@ func RunEviction(t *testing.T, s store.Store, keep int) {
 		for i := from; i < to; i++ {
 			wg.Go(func() {
 				e := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: at, Realm: "r",
-					Reason: counterfoil.UnknownClient, Detail: fmt.Sprint(i)}
+					Reason: counterfoil.ReasonUnknownClient, Detail: fmt.Sprint(i)}
 				if err := s.RecordRefused(context.Background(), e, true); err != nil {
 					t.Error(err)
 				}

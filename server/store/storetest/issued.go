@@ -383,7 +383,7 @@ func reusedWhileRevoked(t *testing.T, s [2]store.Store) {
 
 func standing(t *testing.T, s store.Store) {
 	c := newClient("c")
-	c.Tokens.Policy = provider.Replace
+	c.Tokens.Policy = provider.PolicyReplace
 	c.NotBefore = at.Truncate(time.Second).UTC()
 	c = create(t, s, c)
 	must(t, record(s, issued("c", "t"), true))
@@ -393,7 +393,7 @@ func standing(t *testing.T, s store.Store) {
 			t.Errorf("%s: %+v, %v; want %+v", when, got, err, want)
 		}
 	}
-	st := store.TokenStatus{NotBefore: c.NotBefore, LiveToken: "t", Policy: provider.Replace}
+	st := store.TokenStatus{NotBefore: c.NotBefore, LiveToken: "t", Policy: provider.PolicyReplace}
 	want("live", "t", st)
 	must(t, s.RevokeToken(t.Context(), revocation("c", "t"), change(counterfoil.EventTokenRevoked, "c")))
 	want("another token", "u", st)

@@ -231,7 +231,7 @@ func Passing(err error) error { return passing{err} }
 type passing struct{ error }
 
 func (p passing) Unwrap() []error {
-	return []error{p.error, &counterfoil.Error{Reason: counterfoil.Unavailable}}
+	return []error{p.error, &counterfoil.Error{Reason: counterfoil.ReasonUnavailable}}
 }
 
 // Passes reports whether a status means that the same request may succeed later.

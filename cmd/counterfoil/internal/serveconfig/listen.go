@@ -101,7 +101,8 @@ func (pl *planner) proxy() {
 		config peer.Config
 	}{
 		{to("address_header"), peer.Config{Networks: proxies, AddressHeader: string(pl.AddressHeader)}},
-		{to("certificate_header"), peer.Config{Networks: proxies, CertificateHeader: h.Name, CertificateForm: counterfoil.CertificateForm(h.Form)}},
+		{to("certificate_header"), peer.Config{Networks: proxies, CertificateHeader: h.Name,
+			CertificateForm: counterfoil.CertificateForm(h.Form)}},
 		{to("certificate_header"), peer.Config{Networks: proxies, AddressHeader: string(pl.AddressHeader),
 			CertificateHeader: h.Name}},
 	} {

@@ -148,7 +148,9 @@ const HealthPath = "/healthz"
 
 // reserved reports whether no realm may have the path.
 func reserved(path string) bool {
-	return slices.ContainsFunc([]string{HealthPath, "/.well-known"}, func(p string) bool { return path == p || strings.HasPrefix(path, p+"/") })
+	return slices.ContainsFunc([]string{HealthPath, "/.well-known"}, func(p string) bool {
+		return path == p || strings.HasPrefix(path, p+"/")
+	})
 }
 
 // HostOf returns the host of an authority as Realm has it: in lower case, without

@@ -143,7 +143,8 @@ func (pl *planner) provider(way []any, c *realmSettings) *provider.Provider {
 func (pl *planner) usable(c *realmSettings, methods []provider.Method) []provider.Method {
 	shown := pl.TLS.ClientCertificates || pl.CertificateHeader.Name != ""
 	return slices.DeleteFunc(slices.Clone(methods), func(m provider.Method) bool {
-		return m == provider.SelfSignedTLSClientAuth && !shown || m == provider.TLSClientAuth && (!shown || c.CertificateAuthorities == "")
+		return m == provider.MethodSelfSignedTLSClientAuth && !shown ||
+			m == provider.MethodTLSClientAuth && (!shown || c.CertificateAuthorities == "")
 	})
 }
 
@@ -151,8 +152,8 @@ func (pl *planner) usable(c *realmSettings, methods []provider.Method) []provide
 // requested, or none is trusted.
 func (pl *planner) certificates(way []any, c *realmSettings, p *provider.Provider) {
 	methods := p.TokenEndpoint.ClientAuthentication
-	signed := slices.Contains(methods, provider.TLSClientAuth)
-	if !signed && !slices.Contains(methods, provider.SelfSignedTLSClientAuth) {
+	signed := slices.Contains(methods, provider.MethodTLSClientAuth)
+	if !signed && !slices.Contains(methods, provider.MethodSelfSignedTLSClientAuth) {
 		return
 	}
 	way = under(way, "client_authentication")
@@ -215,7 +216,7 @@ func (pl *planner) checkAdmin() {
 	if p == nil {
 		return
 	}
-	if api, ok := p.API(AdminAPI); !ok || api.Kind != provider.REST {
+	if api, ok := p.API(AdminAPI); !ok || api.Kind != provider.KindREST {
 		pl.fail(
 			to("admin", "realm"),
 			"the provider %s of the realm %s describes no REST API called %s: take the provider counterfoil, or extend it",
