@@ -71,7 +71,7 @@ var reasons = map[provider.HeaderSource][]counterfoil.Reason{
 	provider.HeaderFromAPIKey: {counterfoil.ReasonAPIKeyMissing, counterfoil.ReasonAPIKeyInvalid, counterfoil.ReasonUnavailable},
 	provider.HeaderFromTenant: {counterfoil.ReasonTenantMissing, counterfoil.ReasonTenantDenied,
 		counterfoil.ReasonHeaderInvalid, counterfoil.ReasonUnavailable},
-	"":                        {counterfoil.ReasonHeaderMissing, counterfoil.ReasonHeaderInvalid},
+	"": {counterfoil.ReasonHeaderMissing, counterfoil.ReasonHeaderInvalid},
 }
 
 // shapes are the answers, ready to send, by reason and header.
