@@ -3,7 +3,7 @@ package counterfoil
 import "net/netip"
 
 // Proxies says which proxies stand in front of a server or a guard, and what
-// they forward. The zero value is none: the TCP peer is the client.
+// they forward. Without any, which is the zero value, the TCP peer is the client.
 type Proxies struct {
 	// Networks are the addresses that proxies connect from. No other program may
 	// connect from them.

@@ -135,6 +135,7 @@ type FieldError struct {
 	err   error
 }
 
+// Error returns the message, with the name of the field.
 func (e *FieldError) Error() string { return e.err.Error() }
 
 // Unwrap returns the cause, if there is one.

@@ -48,6 +48,7 @@ type ProxyError struct {
 	Status int
 }
 
+// Error returns the message.
 func (e *ProxyError) Error() string {
 	switch e.Status {
 	case 0:

@@ -43,6 +43,7 @@ type PinError struct {
 	Shown string
 }
 
+// Error returns the message.
 func (e *PinError) Error() string {
 	return fmt.Sprintf("the server's public key is not pinned (it shows %s): if its operator has changed the key, add the new pin", e.Shown)
 }

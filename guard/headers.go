@@ -32,16 +32,20 @@ func headersOf(api *provider.API) []header {
 		d := &headers[i]
 		switch h.From {
 		case provider.HeaderFromToken:
-			d.missing, d.repeated, d.invalid = counterfoil.ReasonTokenMissing, counterfoil.ReasonTokenRepeated, counterfoil.ReasonTokenMalformed
+			d.missing, d.repeated = counterfoil.ReasonTokenMissing, counterfoil.ReasonTokenRepeated
+			d.invalid = counterfoil.ReasonTokenMalformed
 		case provider.HeaderFromAPIKey:
-			d.missing, d.repeated, d.invalid = counterfoil.ReasonAPIKeyMissing, counterfoil.ReasonAPIKeyInvalid, counterfoil.ReasonAPIKeyInvalid
+			d.missing, d.repeated = counterfoil.ReasonAPIKeyMissing, counterfoil.ReasonAPIKeyInvalid
+			d.invalid = counterfoil.ReasonAPIKeyInvalid
 		case provider.HeaderFromTenant:
-			d.missing, d.repeated, d.invalid = counterfoil.ReasonTenantMissing, counterfoil.ReasonHeaderInvalid, counterfoil.ReasonTenantDenied
+			d.missing, d.repeated = counterfoil.ReasonTenantMissing, counterfoil.ReasonHeaderInvalid
+			d.invalid = counterfoil.ReasonTenantDenied
 			if !describes(api, d.repeated) {
 				d.repeated = counterfoil.ReasonTenantMissing
 			}
 		default:
-			d.missing, d.repeated, d.invalid = counterfoil.ReasonHeaderMissing, counterfoil.ReasonHeaderInvalid, counterfoil.ReasonHeaderInvalid
+			d.missing, d.repeated = counterfoil.ReasonHeaderMissing, counterfoil.ReasonHeaderInvalid
+			d.invalid = counterfoil.ReasonHeaderInvalid
 		}
 	}
 	return headers

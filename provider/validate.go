@@ -30,7 +30,8 @@ var (
 		counterfoil.ReasonClientDisabled, counterfoil.ReasonMethodNotAccepted, counterfoil.ReasonScopeMissing,
 		counterfoil.ReasonScopeMalformed, counterfoil.ReasonScopeNotAllowed, counterfoil.ReasonHeaderMissing,
 		counterfoil.ReasonHeaderInvalid, counterfoil.ReasonAPIKeyMissing, counterfoil.ReasonAPIKeyInvalid,
-		counterfoil.ReasonInvalidTarget, counterfoil.ReasonClientExpired, counterfoil.ReasonAddressNotAllowed, counterfoil.ReasonSecretsBusy,
+		counterfoil.ReasonInvalidTarget, counterfoil.ReasonClientExpired,
+		counterfoil.ReasonAddressNotAllowed, counterfoil.ReasonSecretsBusy,
 		counterfoil.ReasonAssertionMalformed, counterfoil.ReasonAssertionAlgorithm, counterfoil.ReasonAssertionKey,
 		counterfoil.ReasonAssertionSignature, counterfoil.ReasonAssertionIssuer, counterfoil.ReasonAssertionAudience,
 		counterfoil.ReasonAssertionExpired, counterfoil.ReasonAssertionLifetime, counterfoil.ReasonAssertionReplayed,
@@ -41,7 +42,8 @@ var (
 		counterfoil.ReasonTokenMissing, counterfoil.ReasonTokenInvalid, counterfoil.ReasonScopeInsufficient, counterfoil.ReasonUnavailable,
 	}
 	callDetails = []counterfoil.Reason{
-		counterfoil.ReasonTokenRepeated, counterfoil.ReasonTokenMalformed, counterfoil.ReasonTokenAlgorithm, counterfoil.ReasonTokenKeyUnknown,
+		counterfoil.ReasonTokenRepeated, counterfoil.ReasonTokenMalformed,
+		counterfoil.ReasonTokenAlgorithm, counterfoil.ReasonTokenKeyUnknown,
 		counterfoil.ReasonTokenSignature, counterfoil.ReasonTokenIssuer, counterfoil.ReasonTokenAudience, counterfoil.ReasonTokenUse,
 		counterfoil.ReasonTokenExpired, counterfoil.ReasonTokenNotYetValid, counterfoil.ReasonTokenReplaced, counterfoil.ReasonTokenRevoked,
 		counterfoil.ReasonTokenCertificate, counterfoil.ReasonTokenProof, counterfoil.ReasonTokenProofNonce,

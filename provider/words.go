@@ -12,6 +12,7 @@ const (
 	PlaceQuery Place = "query"
 )
 
+// Words returns the values of a Place.
 func (Place) Words() []string { return []string{"body", "query"} }
 
 // Presence says whether something may be left out.
@@ -23,6 +24,7 @@ const (
 	PresenceOptional Presence = "optional"
 )
 
+// Words returns the values of a Presence.
 func (Presence) Words() []string { return []string{"required", "optional"} }
 
 // Spaces says what separates the scopes of a request.
@@ -34,6 +36,7 @@ const (
 	SpacesAny    Spaces = "any"
 )
 
+// Words returns the values of a Spaces.
 func (Spaces) Words() []string { return []string{"single", "any"} }
 
 // Check is what a token endpoint checks.
@@ -45,6 +48,7 @@ const (
 	CheckClient    Check = "client"
 )
 
+// Words returns the values of a Check.
 func (Check) Words() []string { return []string{"grant_type", "client"} }
 
 // Method is a way to authenticate a client at the token endpoint, by its name
@@ -63,6 +67,7 @@ const (
 	MethodSelfSignedTLSClientAuth Method = "self_signed_tls_client_auth"
 )
 
+// Words returns the values of a Method.
 func (Method) Words() []string {
 	return []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"}
 }
@@ -76,6 +81,7 @@ const (
 	EncodingRaw  Encoding = "raw"
 )
 
+// Words returns the values of an Encoding.
 func (Encoding) Words() []string { return []string{"form", "raw"} }
 
 // Policy says how a new token affects the client's earlier tokens.
@@ -91,6 +97,7 @@ const (
 	PolicyReuse       Policy = "reuse"
 )
 
+// Words returns the values of a Policy.
 func (Policy) Words() []string { return []string{"independent", "replace", "reuse"} }
 
 // Field is a member of a token response.
@@ -104,6 +111,7 @@ const (
 	FieldScope       Field = "scope"
 )
 
+// Words returns the values of a Field.
 func (Field) Words() []string { return []string{"access_token", "expires_in", "token_type", "scope"} }
 
 // AssertionAudience is the audience of a client's assertion (RFC 7523 section 3).
@@ -116,6 +124,7 @@ const (
 	AssertionAudienceTokenURL AssertionAudience = "token_url"
 )
 
+// Words returns the values of an AssertionAudience.
 func (AssertionAudience) Words() []string { return []string{"issuer", "token_url"} }
 
 // Algorithm is a JWS algorithm (RFC 7518 section 3.1, RFC 8037).
@@ -129,6 +138,7 @@ const (
 	AlgorithmEdDSA Algorithm = "EdDSA"
 )
 
+// Words returns the values of an Algorithm.
 func (Algorithm) Words() []string { return []string{"RS256", "PS256", "ES256", "EdDSA"} }
 
 // HeaderMember is a member of a token's protected header.
@@ -141,6 +151,7 @@ const (
 	HeaderTyp HeaderMember = "typ"
 )
 
+// Words returns the values of a HeaderMember.
 func (HeaderMember) Words() []string { return []string{"alg", "kid", "typ"} }
 
 // KeyIDForm is the form of a key's identifier.
@@ -154,6 +165,7 @@ const (
 	KeyIDThumbprint KeyIDForm = "thumbprint"
 )
 
+// Words returns the values of a KeyIDForm.
 func (KeyIDForm) Words() []string { return []string{"base64", "hex", "thumbprint"} }
 
 // TokenIDForm is the form of a token's identifier.
@@ -166,6 +178,7 @@ const (
 	TokenIDHex  TokenIDForm = "hex"
 )
 
+// Words returns the values of a TokenIDForm.
 func (TokenIDForm) Words() []string { return []string{"uuid", "hex"} }
 
 // ClaimSource is the source of a claim's value.
@@ -190,6 +203,7 @@ const (
 	FromStatus ClaimSource = "status"
 )
 
+// Words returns the values of a ClaimSource.
 func (ClaimSource) Words() []string {
 	return []string{
 		"issuer", "client_id", "audience", "issued_at", "not_before", "expires_at", "scope", "scope_list", "token_id", "tenants", "status",
@@ -205,6 +219,7 @@ const (
 	KindREST    Kind = "rest"
 )
 
+// Words returns the values of a Kind.
 func (Kind) Words() []string { return []string{"graphql", "rest"} }
 
 // Documents selects documents of a GraphQL API (GraphQL specification, section
@@ -217,6 +232,7 @@ const (
 	NoDocuments        Documents = "none"
 )
 
+// Words returns the values of a Documents.
 func (Documents) Words() []string { return []string{"queries", "none"} }
 
 // HeaderSource is the source of a header's value.
@@ -229,6 +245,7 @@ const (
 	HeaderFromTenant HeaderSource = "tenant"
 )
 
+// Words returns the values of a HeaderSource.
 func (HeaderSource) Words() []string { return []string{"token", "api_key", "tenant"} }
 
 // Setting is a setting of a client.
@@ -246,6 +263,7 @@ const (
 	SettingTenant       Setting = "tenant"
 )
 
+// Words returns the values of a Setting.
 func (Setting) Words() []string {
 	return []string{"base_url", "token_url", "api_url", "client_id", "client_secret", "scope", "api_key", "tenant"}
 }

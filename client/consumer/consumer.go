@@ -136,6 +136,7 @@ func (e *Error) Error() string {
 	return "connection " + e.Connection + ": " + text
 }
 
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Load reads a client configuration of at most 1 MiB. An empty path is

@@ -18,7 +18,8 @@ import (
 // ballast is memory that counts as in use and is never touched. A busy server
 // holds a few megabytes: without ballast, the garbage collector would run all
 // the time. With it, the garbage between two collections is 32 MiB plus the
-// memory in use.
+// memory in use. debug.SetGCPercent cannot do that: it multiplies, and a percentage
+// that helps a small heap makes a large one several times as large.
 var ballast = make([]byte, 32<<20)
 
 func main() {

@@ -13,6 +13,7 @@ import (
 // TextError says why text cannot be decoded.
 type TextError struct{ text string }
 
+// Error returns the message.
 func (e *TextError) Error() string { return e.text }
 
 var (

@@ -20,7 +20,8 @@ import (
 	"github.com/counterfoil/counterfoil"
 )
 
-// Config says which proxies stand in front and what they forward. nil is none.
+// Config says which proxies stand in front and what they forward; nil stands
+// for no proxy.
 type Config counterfoil.Proxies
 
 // maxHops bounds the elements of the header that are read.

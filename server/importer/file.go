@@ -37,6 +37,7 @@ type File struct {
 // the file.
 type FileError struct{ text string }
 
+// Error returns the message.
 func (e *FileError) Error() string { return e.text }
 
 func wrong(format string, args ...any) error { return &FileError{fmt.Sprintf(format, args...)} }

@@ -19,7 +19,8 @@ var countries = sync.OnceValue(func() (all struct{ names, codes map[string]strin
 		region, err := language.ParseRegion(code)
 		// Codes that are private, withdrawn or of a group have no number, name or form of their own.
 		name := plain.Replace(namer.Name(region))
-		if err != nil || name == "" || !region.IsCountry() || region.M49() == 0 || region.IsPrivateUse() || region.Canonicalize() != region {
+		if err != nil || name == "" || !region.IsCountry() || region.M49() == 0 ||
+			region.IsPrivateUse() || region.Canonicalize() != region {
 			continue
 		}
 		all.codes[strings.ToLower(name)] = code

@@ -83,7 +83,8 @@ func check(e *graph.Event) error {
 		return err
 	}
 	if o := e.Organiser; o != nil {
-		if err := errors.Join(apis.CheckLine("organiser.name", &o.Name, maxName), apis.CheckPage("organiser.website", o.Website)); err != nil {
+		if err := errors.Join(apis.CheckLine("organiser.name", &o.Name, maxName),
+			apis.CheckPage("organiser.website", o.Website)); err != nil {
 			return err
 		}
 	}

@@ -65,7 +65,8 @@ func TakesCertificates(e *provider.TokenEndpoint) bool {
 // else. The refusal is that of the last method that applies to the client.
 func (t *certificates) proveCertificate(ctx context.Context, now time.Time, shown *presented, client *store.Client) *Refusal {
 	auth := &client.Authentication
-	issued := slices.Contains(t.endpoint.ClientAuthentication, provider.MethodTLSClientAuth) && auth.Certificate != (store.CertificateRule{})
+	issued := slices.Contains(t.endpoint.ClientAuthentication, provider.MethodTLSClientAuth) &&
+		auth.Certificate != (store.CertificateRule{})
 	self := slices.Contains(t.endpoint.ClientAuthentication, provider.MethodSelfSignedTLSClientAuth)
 	own := self && len(auth.Thumbprints) > 0
 	keyed := self && (auth.KeySet != "" || auth.KeySetURL != "")

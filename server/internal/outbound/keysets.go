@@ -32,6 +32,7 @@ var errUnusable = errors.New("the set has no key that can be used")
 // used.
 type NoSetError struct{ Err error }
 
+// Error returns the message.
 func (e *NoSetError) Error() string { return "key set: " + e.Err.Error() }
 
 // Unwrap returns the cause.
