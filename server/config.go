@@ -50,9 +50,8 @@ type Config struct {
 	// keys that are sealed under one of PreviousMasterKeys or not at all.
 	MasterKey          counterfoil.Secret
 	PreviousMasterKeys []counterfoil.Secret
-	// Signer selects the RSA implementation: "auto" is the system's OpenSSL
-	// where it can be used, "go" is crypto/rsa; default "auto". The signatures
-	// are the same; OpenSSL takes less than half the time.
+	// Signer selects the RSA implementation: signing.SignerAuto, the default, or
+	// signing.SignerGo.
 	Signer string
 
 	// Proxies are those that are trusted to set the headers with a caller's

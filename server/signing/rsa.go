@@ -8,6 +8,13 @@ import (
 	"github.com/counterfoil/counterfoil/internal/libcrypto"
 )
 
+// The choices of NewRSABackend. The signatures are the same; OpenSSL takes less
+// than half the time.
+const (
+	SignerAuto = "auto" // the system's OpenSSL where it can be used
+	SignerGo   = "go"   // crypto/rsa
+)
+
 // RSABackend makes signers for RSA keys. Keys of other kinds sign by
 // themselves.
 type RSABackend struct {
@@ -18,14 +25,13 @@ type RSABackend struct {
 // String describes the implementation that signs.
 func (s *RSABackend) String() string { return s.words }
 
-// NewRSABackend returns the backend "go", which is crypto/rsa, or the fastest
-// one on this machine: "auto", the default.
+// NewRSABackend returns the backend of SignerAuto, the default, or SignerGo.
 func NewRSABackend(choice string) (*RSABackend, error) {
 	const what = "RS256 and PS256 signatures by "
 	switch choice {
-	case "go":
+	case SignerGo:
 		return &RSABackend{words: what + "crypto/rsa, as configured"}, nil
-	case "", "auto":
+	case "", SignerAuto:
 		library, err := libcrypto.Open()
 		if err != nil {
 			return &RSABackend{words: what + "crypto/rsa: " + err.Error()}, nil

@@ -12,6 +12,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/internal/strict"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/signing"
 )
 
 // settings is the configuration file of 'serve'. Paths in it are relative to
@@ -133,7 +134,7 @@ func (certificateForm) Words() []string { return []string{"client-cert", "pem-es
 
 type signerChoice string
 
-func (signerChoice) Words() []string { return []string{"auto", "go"} }
+func (signerChoice) Words() []string { return []string{signing.SignerAuto, signing.SignerGo} }
 
 type logLevel string
 
