@@ -3,6 +3,7 @@ package clock_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/clock"
@@ -54,4 +55,28 @@ func TestStepWakesNobody(t *testing.T) {
 		}
 		cancel()
 	}
+}
+
+// ended is a context that has ended, which nobody has been woken by yet.
+type ended struct{ context.Context }
+
+func (ended) Err() error { return context.Canceled }
+
+// Who is about to return from Sleep is not taken for one who waits for the clock.
+func TestSleepersWhoseContextHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := clock.NewManual(time.Now())
+		ctx, stop := context.WithCancel(t.Context())
+		go c.Sleep(ended{ctx}, time.Minute)
+		synctest.Wait()
+		if len(c.Slept()) != 1 {
+			t.Fatal("nobody sleeps")
+		}
+		stopped, cancel := context.WithCancel(ctx)
+		cancel()
+		if c.Sleepers(stopped, 1) == nil {
+			t.Error("one whose context has ended is counted")
+		}
+		stop()
+	})
 }

@@ -15,14 +15,20 @@ type Manual struct {
 	stepped time.Duration // by Step: the offset of the wall clock
 	// stepping clocks return times with a monotonic reading.
 	stepping bool
-	waiters  map[chan struct{}]time.Duration
+	waiters  map[chan struct{}]waiter
 	slept    []time.Duration
 	changed  chan struct{}
 }
 
+// waiter is a caller of Sleep.
+type waiter struct {
+	ctx   context.Context
+	until time.Duration // by the monotonic clock
+}
+
 // NewManual returns a clock that shows now. Its times have no monotonic reading.
 func NewManual(now time.Time) *Manual {
-	return &Manual{start: now, waiters: map[chan struct{}]time.Duration{}, changed: make(chan struct{})}
+	return &Manual{start: now, waiters: map[chan struct{}]waiter{}, changed: make(chan struct{})}
 }
 
 // NewStepping returns a clock that shows now and whose times have a monotonic
@@ -64,7 +70,7 @@ func (m *Manual) Sleep(ctx context.Context, d time.Duration) error {
 	}
 	m.mu.Lock()
 	ch := make(chan struct{})
-	m.waiters[ch] = m.elapsed + d
+	m.waiters[ch] = waiter{ctx, m.elapsed + d}
 	m.slept = append(m.slept, d)
 	m.announce()
 	m.mu.Unlock()
@@ -85,8 +91,8 @@ func (m *Manual) Turn(d time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.elapsed += d
-	for ch, at := range m.waiters {
-		if at <= m.elapsed {
+	for ch, w := range m.waiters {
+		if w.until <= m.elapsed {
 			delete(m.waiters, ch)
 			close(ch)
 		}
@@ -95,11 +101,17 @@ func (m *Manual) Turn(d time.Duration) {
 }
 
 // Sleepers blocks until n callers sleep, or the context ends: a test can then turn
-// the clock.
+// the clock. A caller whose own context has ended sleeps no longer, even if it has
+// not returned yet.
 func (m *Manual) Sleepers(ctx context.Context, n int) error {
 	for {
 		m.mu.Lock()
-		have, changed := len(m.waiters), m.changed
+		have, changed := 0, m.changed
+		for _, w := range m.waiters {
+			if w.ctx.Err() == nil {
+				have++
+			}
+		}
 		m.mu.Unlock()
 		if have >= n {
 			return nil
