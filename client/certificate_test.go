@@ -9,16 +9,13 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
-	"io"
 	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -117,102 +114,6 @@ func TestCertificateWithALeaf(t *testing.T) {
 	cert.Leaf = ended
 	equal(t, "end of the token", w.tokenOf(w.source(w.certified(&cert))).Expires, theStart.Add(time.Hour))
 	equal(t, "the caller's has its Leaf", cert.Leaf == ended, true)
-}
-
-// connections counts those that are open.
-type connections struct {
-	net.Conn
-	open *atomic.Int64
-	once atomic.Bool
-}
-
-func (c *connections) Close() error {
-	if !c.once.Swap(true) {
-		c.open.Add(-1)
-	}
-	return c.Conn.Close()
-}
-
-// counting is base with the number of its connections that are open.
-func (w *world) counting() (*http.Transport, *atomic.Int64) {
-	open, base := new(atomic.Int64), w.base()
-	base.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		open.Add(1)
-		return &connections{Conn: conn, open: open}, nil
-	}
-	return base, open
-}
-
-// kept makes a call whose connection is kept.
-func (w *world) kept(s *client.Source) {
-	w.t.Helper()
-	if _, err := io.Copy(io.Discard, w.get(s.Client(), w.api.URL).Body); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// A token is used with the certificate that got it, also while that is replaced;
-// then nothing of the old one stays open.
-func TestCertificateIsRotated(t *testing.T) {
-	w := newWorld(t)
-	long := theStart.Add(1000 * time.Hour)
-	cert := certify(t, "one", long)
-	c := w.certified(&cert)
-	base, open := w.counting()
-	c.HTTP = base
-	s := w.source(c)
-	call := func() { w.kept(s) }
-	call()
-	equal(t, "open connections", open.Load(), 2)
-	cert = certify(t, "two", long)
-	call()
-	w.clock.Turn(58 * time.Minute) // past the margin: the old token serves while it is renewed
-	call()
-	w.eventually("the token is renewed", func() bool { return w.must(s) == "token-2" })
-	w.eventually("the connections with the old certificate are closed", func() bool { return open.Load() == 1 })
-	call()
-	for i, want := range []string{"one", "one", "one", "two"} {
-		equal(t, "certificate of a call", shown(w.seenCalls()[i]), want)
-	}
-	for i, want := range []string{"one", "two"} {
-		equal(t, "certificate of a token request", shown(w.seenTokens()[i]), want)
-	}
-	cert = certify(t, "three", long)
-	w.answers(status(401, `{"error":"invalid_client"}`))
-	w.clock.Turn(2 * time.Hour)
-	equal(t, "reason", w.fails(s).Reason, counterfoil.ReasonInvalidClient)
-	cert = certify(t, "four", long)
-	w.answers(nil)
-	call() // the refusal of the third is not the fourth's
-	equal(t, "certificate of the call", shown(w.seenCalls()[4]), "four")
-	w.eventually("the connections with other certificates are closed", func() bool { return open.Load() == 2 })
-}
-
-// Connections with the old certificate that calls make while the new one has no
-// token yet are closed when it has.
-func TestCertificateIsRotatedWhileTheEndpointIsAway(t *testing.T) {
-	w := newWorld(t)
-	cert := certify(t, "one", theStart.Add(1000*time.Hour))
-	c := w.certified(&cert)
-	base, open := w.counting()
-	c.HTTP = base
-	s := w.source(c)
-	w.kept(s)
-	cert = certify(t, "two", theStart.Add(1000*time.Hour))
-	w.answers(status(503, ""))
-	w.clock.Turn(56 * time.Minute) // past the margin
-	equal(t, "token", w.must(s), "token-1")
-	w.eventually("the renewal has failed", func() bool { return w.asked() == 2 && ownGoroutines() == "" })
-	w.kept(s)
-	w.answers(nil)
-	w.clock.Turn(time.Minute)
-	w.eventually("the token is renewed", func() bool { return w.must(s) == "token-3" })
-	w.eventually("the connections with the old certificate are closed", func() bool { return open.Load() == 1 })
-	equal(t, "certificate of the call meanwhile", shown(w.seenCalls()[1]), "one")
 }
 
 // How long Config.HTTP keeps a connection that nobody uses holds for those that show

@@ -28,6 +28,7 @@ type place struct {
 	// time without one.
 	certificate string
 	ends        time.Time
+	retired     atomic.Bool
 }
 
 // newPlace returns the place of tokens that are bound to the key and to cert, whose
@@ -53,7 +54,14 @@ func (p *place) endsWith(old, t counterfoil.Token) bool {
 // retire closes the connections that presented the certificate of p, as soon as
 // their calls have ended.
 func (p *place) retire() {
-	if t, ok := p.base.(*http.Transport); ok && p.certificate != "" {
+	p.retired.Store(true)
+	p.tidy()
+}
+
+// tidy is called after each call. One that began before p was retired, and was
+// sent after that, would leave an open connection.
+func (p *place) tidy() {
+	if t, ok := p.base.(*http.Transport); ok && p.certificate != "" && p.retired.Load() {
 		t.CloseIdleConnections()
 	}
 }

@@ -46,6 +46,9 @@ func (r *renewal) wait(ctx context.Context) (*held, error) {
 		return nil, gaveUp(ctx)
 	}
 	h, err := r.flight.Wait(ctx, r.fly(ctx))
+	if err == nil && !h.live(r.cfg.Clock.Now()) { // it had already landed, and what it brought has expired since
+		h, err = r.flight.Wait(ctx, r.fly(ctx))
+	}
 	if ctx.Err() != nil && errors.Is(err, flight.ErrLeft) {
 		return nil, gaveUp(ctx)
 	}
