@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/cachetest"
 	"github.com/counterfoil/counterfoil/client/fleet"
+	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/seal"
 )
 
@@ -294,18 +296,33 @@ func TestHolderGivesUpALeaseThatAnotherHas(t *testing.T) {
 // A break that is shorter than the lease does not end it.
 func TestShortBreakKeepsTheLease(t *testing.T) {
 	s := start(t)
+	s.begin(t, key)
 	p := s.proxy()
-	c := config(p.socket)
-	c.Timeout, c.Lease = 2*time.Second, 6*time.Second
+	c, now := config(p.socket), clock.NewManual(time.Now())
+	var told states
+	c.Clock, c.OnState = now, told.told
 	holder := open(t, c)
+	tries := func() int { // that have failed: each is followed by a short pause
+		return len(slices.DeleteFunc(now.Slept(), func(d time.Duration) bool { return d != c.Lease/30 }))
+	}
 	got := renewed(t, holder, key, client.Renewal{
 		Accept: func(current counterfoil.Token) bool { return current.Value != "" },
 		Fetch: func(ctx context.Context) (counterfoil.Token, error) {
 			p.leads(s.socket + "-none")
 			ends := s.field(key, "u")
-			eventually(t, "half of the lease is over", func() bool { return s.leaseLeft(t, key) < 3*time.Second })
+			eventually(t, "the break is noticed", func() bool { return told.last() != nil })
+			now.Turn(c.Lease / 2)
+			eventually(t, "the lease could not be prolonged", func() bool { return tries() > 0 })
+			sleep(t, now, 4) // who prolongs, who listens, who looks for the server, and who compares from time to time
 			p.leads(s.socket)
-			eventually(t, "the lease is prolonged", func() bool { return s.field(key, "u") != ends })
+			turned := 0
+			eventually(t, "the lease is prolonged, and the holder knows", func() bool {
+				if n := tries(); n > turned {
+					turned = n
+					now.Turn(c.Lease / 30)
+				}
+				return s.field(key, "u") != ends && told.last() == nil
+			})
 			return cachetest.Token("one"), ctx.Err()
 		},
 	})
