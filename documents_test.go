@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/counterfoil/counterfoil"
 )
 
 // document is a page of prose: its text without blocks of code.
@@ -213,5 +215,44 @@ func TestExamplesOfAGuardRun(t *testing.T) {
 	}
 	if urls < 5 || mounts < 3 {
 		t.Errorf("%d URLs and %d mounts are shown: the patterns of this test are wrong", urls, mounts)
+	}
+}
+
+// errors.md has each reason in one row, with the reason that it belongs to and
+// who says it, and no others.
+func TestErrorsOfTheReasons(t *testing.T) {
+	code, err := os.ReadFile("reason.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("docs/errors.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[counterfoil.Reason]int{}
+	said := regexp.MustCompile(`^(token endpoint|guard|client)(, (guard|client))*$`)
+	for _, row := range regexp.MustCompile("(?m)^\\| `(.*?)` \\|(.*?)\\|(.*?)\\|(.*?)\\|(.*)\\|$").FindAllStringSubmatch(string(page), -1) {
+		reason := counterfoil.Reason(row[1])
+		rows[reason]++
+		if got := strings.Trim(row[2], " `"); got != string(reason.Parent()) {
+			t.Errorf("docs/errors.md says that %s belongs to %q; it belongs to %q", reason, got, reason.Parent())
+		}
+		if !said.MatchString(strings.TrimSpace(row[3])) || strings.TrimSpace(row[4]) == "" || strings.TrimSpace(row[5]) == "" {
+			t.Errorf("docs/errors.md does not say of %s who says it, what it means and what to do", reason)
+		}
+	}
+	reasons := regexp.MustCompile(`Reason = "(\w+)"`).FindAllStringSubmatch(string(code), -1)
+	for _, found := range reasons {
+		reason := counterfoil.Reason(found[1])
+		if rows[reason] != 1 {
+			t.Errorf("docs/errors.md has %d rows of %s", rows[reason], reason)
+		}
+		delete(rows, reason)
+	}
+	for reason := range rows {
+		t.Errorf("docs/errors.md has the row %s, which is no reason", reason)
+	}
+	if len(reasons) < 60 {
+		t.Errorf("reason.go has %d reasons: the pattern of this test is wrong", len(reasons))
 	}
 }
