@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/counterfoil/counterfoil"
 )
@@ -25,7 +26,7 @@ func documents(t *testing.T) []document {
 		t.Fatalf("docs has %d pages, %v", len(paths), err)
 	}
 	var all []document
-	for _, path := range append(paths, "README.md", "bench/README.md") {
+	for _, path := range append(paths, "README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "bench/README.md") {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -219,6 +220,26 @@ func TestExamplesOfAGuardRun(t *testing.T) {
 	}
 	if urls < 5 || mounts < 3 {
 		t.Errorf("%d URLs and %d mounts are shown: the patterns of this test are wrong", urls, mounts)
+	}
+}
+
+// docs/README.md leads to every page, and prose is at most 120 columns wide. Rows
+// of tables cannot be wrapped.
+func TestDocumentsAreListedAndNarrow(t *testing.T) {
+	index, err := os.ReadFile("docs/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range documents(t) {
+		name, ok := strings.CutPrefix(filepath.ToSlash(d.path), "docs/")
+		if ok && name != "README.md" && !strings.Contains(string(index), "("+name+")") {
+			t.Errorf("docs/README.md does not list %s", name)
+		}
+		for line := range strings.Lines(d.text) {
+			if line = strings.TrimSuffix(line, "\n"); utf8.RuneCountInString(line) > 120 && !strings.HasPrefix(line, "|") {
+				t.Errorf("%s has a line of %d columns: %s", d.path, utf8.RuneCountInString(line), line)
+			}
+		}
 	}
 }
 
