@@ -55,7 +55,6 @@ func newRealIssuer(t *testing.T) *realIssuer {
 	store := must(sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "counterfoil.db")))
 	t.Cleanup(func() { _ = store.Close() })
 	i := &realIssuer{t: t, clock: clock.NewStepping(start)}
-	i.clients = clients.New(store, i.clock)
 	var realm atomic.Pointer[http.Handler]
 	i.server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/introspect") {
@@ -72,6 +71,7 @@ func newRealIssuer(t *testing.T) *realIssuer {
 	s := must(server.New(t.Context(), server.Config{Store: store, Clock: i.clock, Logger: quiet,
 		Realms: []server.Realm{{Name: "acme", Provider: p, BaseURL: i.server.URL}}}))
 	t.Cleanup(func() { _ = s.Close() })
+	i.clients = s.Clients()
 	h := s.Handler("acme")
 	realm.Store(&h)
 	i.client = i.create("caller", false)

@@ -85,7 +85,7 @@ func benchmarkServer(b *testing.B, algorithm, policy string) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	made, bodies := clients.New(db, nil), make([]string, 1000)
+	made, bodies := s.Clients(), make([]string, 1000)
 	var wg sync.WaitGroup
 	for i := range bodies {
 		wg.Go(func() {

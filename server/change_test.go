@@ -122,6 +122,7 @@ func TestChangesAtOnce(t *testing.T) {
 
 func TestChangeRefuses(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
+	h.clients = h.freely("https://i")
 	many := func(n int) map[string]string {
 		m := map[string]string{}
 		for i := range n {
@@ -254,6 +255,7 @@ func TestMostOfASetting(t *testing.T) {
 	h := newHouseOf(t, nil, "oauth2")
 	longURL, largeSet := atTheEdge()
 	rule := store.FederationRule{Issuer: strings.Repeat("i", 500), Claims: map[string]string{"sub": "a*", "ref": "*"}}
+	h.clients = h.freely(rule.Issuer)
 	for name, change := range map[string]func(*store.Settings){
 		"name and contact": func(s *store.Settings) { s.Name, s.Contact = strings.Repeat("n", 200), strings.Repeat("c", 200) },
 		"scopes":           func(s *store.Settings) { s.Scopes = append(numbered(999), strings.Repeat("s", 200)) },
@@ -347,7 +349,7 @@ func TestCheckSettings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := good()
 			row.change(&s)
-			err := clients.CheckSettings(p, []string{"A", "B"}, &s)
+			err := (&clients.Rules{Provider: p, Tenants: []string{"A", "B"}}).Check(&s)
 			if (err == nil) != (row.want == "") || err != nil && !strings.Contains(err.Error(), row.want) {
 				t.Errorf("got %v, want %q", err, row.want)
 			}
@@ -357,20 +359,20 @@ func TestCheckSettings(t *testing.T) {
 	bare.AccessToken.Claims = nil
 	replacing := good()
 	replacing.Tokens.Policy = provider.PolicyReplace
-	if err := clients.CheckSettings(p, nil, &replacing); err != nil {
+	if err := (&clients.Rules{Provider: p}).Check(&replacing); err != nil {
 		t.Errorf("a policy of the client's own: %v", err)
 	}
-	if err := clients.CheckSettings(&bare, nil, &replacing); err == nil || !strings.Contains(err.Error(), "token_id") {
+	if err := (&clients.Rules{Provider: &bare}).Check(&replacing); err == nil || !strings.Contains(err.Error(), "token_id") {
 		t.Errorf("replace where tokens have no id: %v", err)
 	}
 	bare = *p
 	bare.Scopes = nil
-	if err := clients.CheckSettings(&bare, nil, &store.Settings{Scopes: counterfoil.Scopes{"any"}}); err != nil {
+	if err := (&clients.Rules{Provider: &bare}).Check(&store.Settings{Scopes: counterfoil.Scopes{"any"}}); err != nil {
 		t.Errorf("a realm without scopes of its own: %v", err)
 	}
 	free := good()
 	free.Tenants = []string{"any"}
-	if err := clients.CheckSettings(p, nil, &free); err != nil {
+	if err := (&clients.Rules{Provider: p}).Check(&free); err != nil {
 		t.Errorf("a realm without tenants of its own: %v", err)
 	}
 }

@@ -129,7 +129,7 @@ func TestClockSetRevoked(t *testing.T) {
 			"deleted": func(h *house) {
 				h.done(h.clients.Delete(h.t.Context(), "test", realm, "good"))
 				h.creds[realm] = h.client(clients.NewClient{Realm: realm, ID: "good", WithAPIKey: realm == "altrata",
-					Settings: store.Settings{Scopes: []string{"EventsApi"}, Tenants: []string{"TENANT123"}}})
+					Settings: store.Settings{Scopes: must(builtin(realm)).ScopeNames(), Tenants: []string{"TENANT123"}}})
 			},
 		} {
 			for _, ahead := range []bool{true, false} {

@@ -13,6 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/httpsurl"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/internal/outbound"
 	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
@@ -159,6 +160,15 @@ func checkBaseURL(s string) error {
 		return fmt.Errorf("the base URL %q must be an https URL without a query, a fragment or a trailing slash", s)
 	}
 	return nil
+}
+
+// Rules returns what the realm demands of the settings of its clients.
+func (r *Realm) Rules() clients.Rules {
+	rules := clients.Rules{Provider: r.Provider, Tenants: r.Tenants}
+	for _, f := range r.Federation {
+		rules.Issuers = append(rules.Issuers, f.Issuer)
+	}
+	return rules
 }
 
 // FederatedIssuer is an issuer of tokens that workloads have, such as a

@@ -70,7 +70,7 @@ func fuzzedEndpoints(f *testing.F) (*oneResourceServer, http.Handler, http.Heade
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { _ = s.Close() })
-	_, creds, err := clients.New(db, nil).Create(f.Context(), "fuzz", clients.NewClient{
+	_, creds, err := s.Clients().Create(f.Context(), "fuzz", clients.NewClient{
 		Realm: "r", ID: "api", Settings: store.Settings{ResourceServer: true, Scopes: counterfoil.Scopes{"read"}},
 	})
 	if err != nil {

@@ -72,7 +72,7 @@ func fuzzed(f *testing.F, encoding provider.Encoding) (*oneClient, http.Handler,
 	if err != nil {
 		f.Fatal(err)
 	}
-	_, creds, err := clients.New(db, nil).Create(f.Context(), "fuzz", clients.NewClient{Realm: "r", ID: "a:b ü", Settings: store.Settings{Scopes: []string{"read"}}})
+	_, creds, err := s.Clients().Create(f.Context(), "fuzz", clients.NewClient{Realm: "r", ID: "a:b ü", Settings: store.Settings{Scopes: []string{"read"}}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -70,7 +70,7 @@ func newKeyHouseBy(t *testing.T, c *clock.Manual, algorithms ...provider.Algorit
 		t.Fatal(err)
 	}
 	n := clients.NewClient{Realm: "r", ID: "good", Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}}
-	if _, h.creds, err = clients.New(h.store, h.clock).Create(t.Context(), "test", n); err != nil {
+	if _, h.creds, err = clients.New(h.store, h.clock, rulesOf(h.config.Realms...)).Create(t.Context(), "test", n); err != nil {
 		t.Fatal(err)
 	}
 	return h

@@ -68,7 +68,7 @@ func TestKeyStates(t *testing.T) {
 func TestEveryAlgorithm(t *testing.T) {
 	algorithms := []provider.Algorithm{"RS256", "PS256", "ES256", "EdDSA"}
 	h := newKeyHouse(t, algorithms...)
-	made := clients.New(h.store, h.clock)
+	made := clients.New(h.store, h.clock, rulesOf(h.config.Realms...))
 	for _, signer := range []string{"auto", "go"} {
 		h.config.Signer = signer
 		s := h.start(nil)

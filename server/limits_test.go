@@ -37,7 +37,7 @@ func TestLimitsOfAClient(t *testing.T) {
 		}, "", time.Hour},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			if _, err := h.clients.Change(t.Context(), "test", "oauth2", "good", 0, func(s *store.Settings) error {
+			if _, err := h.freely().Change(t.Context(), "test", "oauth2", "good", 0, func(s *store.Settings) error {
 				s.Expires, s.Addresses, s.Tokens.Lifetime = time.Time{}, nil, 0
 				row.set(s)
 				return nil

@@ -73,7 +73,6 @@ func newGateBy(t *testing.T, c *clock.Manual, change func(*server.Config)) *hous
 		t.Fatal(err)
 	}
 	h := &house{t: t, store: db, clock: c, creds: map[string]clients.Credentials{}}
-	h.clients = clients.New(db, h.clock)
 	t.Cleanup(func() {
 		h.searchSecrets()
 		if err := db.Close(); err != nil {
@@ -101,6 +100,7 @@ func (h *house) open(change func(*server.Config)) (string, *server.Server) {
 	if change != nil {
 		change(&config)
 	}
+	h.clients = clients.New(h.store, h.clock, rulesOf(config.Realms...))
 	s, err := server.New(h.t.Context(), config)
 	if err != nil {
 		h.t.Fatal(err)

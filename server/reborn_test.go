@@ -92,11 +92,11 @@ func TestChangedGrantsAreSeen(t *testing.T) {
 func TestClaimsOfAnotherCase(t *testing.T) {
 	p := must(provider.Parse("own.yaml", []byte(nameless+"    - {name: plan, value: gold}\n")))
 	for _, name := range []string{"scope", "SCOPE", "Sub", "\u017fub", "client_ID", "plan", "PLAN"} {
-		if err := clients.CheckSettings(p, nil, &store.Settings{Tokens: store.TokenSettings{Claims: map[string]string{name: "x"}}}); err == nil {
+		if err := (&clients.Rules{Provider: p}).Check(&store.Settings{Tokens: store.TokenSettings{Claims: map[string]string{name: "x"}}}); err == nil {
 			t.Errorf("the claim %q was taken", name)
 		}
 	}
-	if err := clients.CheckSettings(p, nil, &store.Settings{Tokens: store.TokenSettings{Claims: map[string]string{"tier": "x"}}}); err != nil {
+	if err := (&clients.Rules{Provider: p}).Check(&store.Settings{Tokens: store.TokenSettings{Claims: map[string]string{"tier": "x"}}}); err != nil {
 		t.Error(err)
 	}
 }

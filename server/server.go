@@ -111,7 +111,15 @@ func (s *Server) Keys() *signing.Keys {
 // Clients returns the service on the server's own store. Its changes reach the
 // followers of this server's revocation feeds at once; changes through another
 // service reach them within 50 ms.
-func (s *Server) Clients() *clients.Service { return clients.New(s.Store, s.Clock) }
+func (s *Server) Clients() *clients.Service {
+	return clients.New(s.Store, s.Clock, func(realm string) (clients.Rules, bool) {
+		rl := s.realm(realm)
+		if rl == nil {
+			return clients.Rules{}, false
+		}
+		return rl.Rules(), true
+	})
+}
 
 // maintainKeys checks the clock and the keys of all realms.
 func (s *Server) maintainKeys(ctx context.Context) {

@@ -69,7 +69,6 @@ func newHouseOf(t *testing.T, wrap func(store.Store) store.Store, names ...strin
 		t.Fatal(err)
 	}
 	h := &house{t: t, store: db, clock: clock.NewStepping(time.Date(2026, 7, 1, 12, 0, 0, 5e8, time.UTC)), creds: map[string]clients.Credentials{}}
-	h.clients = clients.New(db, h.clock)
 	if wrap != nil {
 		h.store = wrap(db)
 	}
@@ -95,6 +94,7 @@ func newHouseOf(t *testing.T, wrap func(store.Store) store.Store, names ...strin
 		}
 		config.Realms = append(config.Realms, r)
 	}
+	h.clients = clients.New(db, h.clock, rulesOf(config.Realms...))
 	if h.server, err = server.New(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
@@ -117,6 +117,27 @@ func newHouseOf(t *testing.T, wrap func(store.Store) store.Store, names ...strin
 		}
 	})
 	return h
+}
+
+// rulesOf are the rules of those realms, and of the description oauth2 for any
+// other one.
+func rulesOf(realms ...server.Realm) func(string) (clients.Rules, bool) {
+	return func(name string) (clients.Rules, bool) {
+		for _, r := range realms {
+			if r.Name == name {
+				return r.Rules(), true
+			}
+		}
+		return clients.Rules{Provider: must(provider.Builtin("oauth2"))}, true
+	}
+}
+
+// freely returns a service on the house's clients for a realm of another time,
+// whose tokens live as long as any and which trusts the issuers.
+func (h *house) freely(issuers ...string) *clients.Service {
+	p := *must(provider.Builtin("oauth2"))
+	p.TokenEndpoint.Lifetime = store.MaxLifetime
+	return clients.New(h.store, h.clock, func(string) (clients.Rules, bool) { return clients.Rules{Provider: &p, Issuers: issuers}, true })
 }
 
 func (h *house) onEvent(_ context.Context, e counterfoil.Event) {

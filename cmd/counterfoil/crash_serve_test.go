@@ -114,7 +114,7 @@ func layOutSiege(t *testing.T) *siege {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	made := clients.New(db, nil)
+	made := clients.New(db, nil, anyRules)
 	create := func(n clients.NewClient) clients.Credentials {
 		n.Name = n.ID
 		_, creds, err := made.Create(t.Context(), "test", n)

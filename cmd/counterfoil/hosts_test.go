@@ -40,7 +40,7 @@ func TestProofsAtEveryHost(t *testing.T) {
 	defer db.Close()
 	ids := map[string]string{}
 	for realm, scope := range map[string]string{"acme": "orders:read", "partners": "stock:read"} {
-		_, c, err := clients.New(db, nil).Create(t.Context(), "test", clients.NewClient{Realm: realm, Settings: store.Settings{
+		_, c, err := clients.New(db, nil, anyRules).Create(t.Context(), "test", clients.NewClient{Realm: realm, Settings: store.Settings{
 			Name: "test", Scopes: []string{scope}, Tokens: store.TokenSettings{DPoPBound: true}, Authentication: store.Authentication{KeySet: string(jwk)}}})
 		if err != nil {
 			t.Fatal(err)

@@ -48,7 +48,7 @@ func (s *served) resourceServer(t *testing.T, realm string) clients.Credentials 
 		t.Fatal(err)
 	}
 	defer db.Close()
-	_, c, err := clients.New(db, nil).Create(t.Context(), "test", clients.NewClient{
+	_, c, err := clients.New(db, nil, anyRules).Create(t.Context(), "test", clients.NewClient{
 		Realm: realm, ID: "orders-api", Settings: store.Settings{Name: "orders", Scopes: counterfoil.Scopes{"orders:read"}, ResourceServer: true},
 	})
 	if err != nil {

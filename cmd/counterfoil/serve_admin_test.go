@@ -32,7 +32,7 @@ func TestServeAdminBehindAProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	_, creds, err := clients.New(db, nil).Create(t.Context(), "test", clients.NewClient{Realm: "ops", Settings: store.Settings{
+	_, creds, err := clients.New(db, nil, anyRules).Create(t.Context(), "test", clients.NewClient{Realm: "ops", Settings: store.Settings{
 		Scopes: counterfoil.Scopes{"clients:read"}, Tokens: store.TokenSettings{CertificateBound: true},
 	}})
 	if err != nil {

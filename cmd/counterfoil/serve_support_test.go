@@ -26,6 +26,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/seal"
 	"github.com/counterfoil/counterfoil/internal/trust"
+	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
@@ -144,6 +145,12 @@ func (s *served) hangUp(t *testing.T) string {
 	return log
 }
 
+// anyRules are those of the description oauth2, which takes any scope.
+func anyRules(string) (clients.Rules, bool) {
+	p, err := provider.Builtin("oauth2")
+	return clients.Rules{Provider: p}, err == nil
+}
+
 // client makes a client, as an administrator's tool would.
 func (s *served) client(t *testing.T, realm string, scopes ...string) clients.Credentials {
 	t.Helper()
@@ -152,7 +159,7 @@ func (s *served) client(t *testing.T, realm string, scopes ...string) clients.Cr
 		t.Fatal(err)
 	}
 	defer db.Close()
-	_, c, err := clients.New(db, nil).Create(t.Context(), "test", clients.NewClient{Realm: realm, Settings: store.Settings{Name: "test", Scopes: scopes}})
+	_, c, err := clients.New(db, nil, anyRules).Create(t.Context(), "test", clients.NewClient{Realm: realm, Settings: store.Settings{Name: "test", Scopes: scopes}})
 	if err != nil {
 		t.Fatal(err)
 	}

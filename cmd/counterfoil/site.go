@@ -22,7 +22,6 @@ import (
 	"github.com/counterfoil/counterfoil/internal/apis/wallets"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
@@ -114,7 +113,7 @@ func (s *site) build(ctx context.Context, providers []*provider.Provider) error 
 	if err := s.issue(ctx, providers); err != nil {
 		return err
 	}
-	clients := clients.New(s.store, nil)
+	clients := s.server.Clients()
 	for _, r := range s.realms {
 		if err := s.settle(ctx, clients, r); err != nil {
 			return fmt.Errorf("realm %s: %w", r.Name, err)

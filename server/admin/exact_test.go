@@ -45,7 +45,7 @@ func TestPromotedMeanwhile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)
 			p.have(t, "ops", "chief", "clients:write")
-			clients := clients.New(p.store, p.clock)
+			clients := clients.New(p.store, p.clock, p.rules)
 			store := &meanwhile{Store: p.store, do: func() {
 				_, err := clients.Change(t.Context(), "root", "ops", "chief", 0, func(s *store.Settings) error {
 					s.Scopes = allScopes

@@ -56,7 +56,7 @@ func (l *Local) ImportClients(ctx context.Context, realm string, i Import) (Repo
 		return Report{}, unread(ctx, err)
 	}
 	report, err := importer.Apply(ctx, l.clients, file, importer.Options{
-		Realm: realm, Provider: r.Provider, Tenants: r.Tenants, Format: i.Format, Actor: l.Actor, Now: l.Clock.Now(),
+		Realm: realm, Format: i.Format, Actor: l.Actor, Now: l.Clock.Now(),
 		DryRun: i.DryRun, Replace: i.Replace, Partial: i.Partial, LiteralSecrets: i.LiteralSecrets, CapLifetime: i.CapLifetime,
 		Progress: i.progress(),
 	})

@@ -48,7 +48,15 @@ func New(c Config) *Local {
 	if c.Clock == nil {
 		c.Clock = clock.System
 	}
-	return &Local{Config: c, clients: clients.New(c.Store, c.Clock)}
+	l := &Local{Config: c}
+	l.clients = clients.New(c.Store, c.Clock, func(name string) (clients.Rules, bool) {
+		r, err := l.realm(name)
+		if err != nil {
+			return clients.Rules{}, false
+		}
+		return r.Rules(), true
+	})
+	return l
 }
 
 // as returns a Service that acts for another caller.

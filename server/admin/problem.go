@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -96,11 +97,18 @@ func invalid(code string, faults []fault) error {
 // unchanged.
 func of(err error, realm, id string, version int64) error {
 	var known *Problem
+	var wrong clients.Faults
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &known):
 		return known
+	case errors.As(err, &wrong):
+		faults := make([]fault, len(wrong))
+		for i, f := range wrong {
+			faults[i] = fault{"/" + f.Member, f.Err.Error()}
+		}
+		return invalid(wrongValues, faults)
 	case errors.Is(err, store.ErrNotFound):
 		return problem(NotFound, "the realm %s has no such client", realm)
 	case errors.Is(err, store.ErrExists):

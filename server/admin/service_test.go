@@ -326,7 +326,7 @@ func TestEdges(t *testing.T) {
 func TestKeySetIsKeptAsItWasGiven(t *testing.T) {
 	bothWays(t, func(t *testing.T, w way) {
 		const set = `{ "keys": [ {"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kty":"OKP", "crv":"Ed25519", "kid":"a"} ] }`
-		_, _, err := clients.New(w.store, w.clock).Create(t.Context(), "test", clients.NewClient{
+		_, _, err := clients.New(w.store, w.clock, w.rules).Create(t.Context(), "test", clients.NewClient{
 			Realm: "acme", ID: "job", Settings: store.Settings{Authentication: store.Authentication{KeySet: set}}, WithoutSecret: true,
 		})
 		if err != nil {

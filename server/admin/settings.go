@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -103,23 +101,6 @@ func none(list []string) []string {
 	return list
 }
 
-// members are the parts of settings that CheckSettings can check separately,
-// so that a mistake is reported with its pointer.
-var members = []struct {
-	pointer string
-	only    func(s *store.Settings) store.Settings
-}{
-	{"/name", func(s *store.Settings) store.Settings { return store.Settings{Name: s.Name} }},
-	{"/contact", func(s *store.Settings) store.Settings { return store.Settings{Contact: s.Contact} }},
-	{"/environment", func(s *store.Settings) store.Settings { return store.Settings{Environment: s.Environment} }},
-	{"/scopes", func(s *store.Settings) store.Settings { return store.Settings{Scopes: s.Scopes} }},
-	{"/tenants", func(s *store.Settings) store.Settings { return store.Settings{Tenants: s.Tenants} }},
-	{"/addresses", func(s *store.Settings) store.Settings { return store.Settings{Addresses: s.Addresses} }},
-	{"/labels", func(s *store.Settings) store.Settings { return store.Settings{Labels: s.Labels} }},
-	{"/tokens", func(s *store.Settings) store.Settings { return store.Settings{Tokens: s.Tokens} }},
-	{"/authentication", func(s *store.Settings) store.Settings { return store.Settings{Authentication: s.Authentication} }},
-}
-
 // check returns the settings as package store has them, if they are valid for
 // the realm.
 func (s *Settings) check(r *server.Realm) (store.Settings, error) {
@@ -127,36 +108,8 @@ func (s *Settings) check(r *server.Realm) (store.Settings, error) {
 	if len(faults) > 0 {
 		return v, invalid(wrongValues, faults)
 	}
-	err := checkSettings(r, &v)
-	if err == nil {
-		return v, nil
-	}
-	for _, m := range members {
-		part := m.only(&v)
-		if err := checkSettings(r, &part); err != nil {
-			faults = append(faults, fault{m.pointer, err.Error()})
-		}
-	}
-	if len(faults) == 0 {
-		faults = []fault{{"", err.Error()}}
-	}
-	return v, invalid(wrongValues, faults)
-}
-
-// checkSettings is clients.CheckSettings, and also refuses federation rules
-// for issuers that the realm does not trust: the client could never
-// authenticate with one, and only the record would say why.
-func checkSettings(r *server.Realm, s *store.Settings) error {
-	if err := clients.CheckSettings(r.Provider, r.Tenants, s); err != nil {
-		return err
-	}
-	for i, rule := range s.Authentication.Federation {
-		if !slices.ContainsFunc(r.Federation, func(f server.FederatedIssuer) bool { return f.Issuer == rule.Issuer }) {
-			return fmt.Errorf("federation rule %d: the realm does not trust the issuer %q: add it to the realm's "+
-				"configuration first", i+1, rule.Issuer)
-		}
-	}
-	return nil
+	rules := r.Rules()
+	return v, of(rules.Check(&v), r.Name, "", 0)
 }
 
 // patched returns settings with a merge patch applied, still unchecked.

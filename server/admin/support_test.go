@@ -83,10 +83,20 @@ func described(t *testing.T, name string) *provider.Provider {
 	return p
 }
 
+// rules are those of the place's realms.
+func (p *place) rules(name string) (clients.Rules, bool) {
+	for _, r := range p.realms {
+		if r.Name == name {
+			return r.Rules(), true
+		}
+	}
+	return clients.Rules{}, false
+}
+
 // have makes a client with a secret of a known ID.
 func (p *place) have(t *testing.T, realm, id string, scopes ...string) {
 	t.Helper()
-	_, _, err := clients.New(p.store, p.clock).Create(t.Context(), "test", clients.NewClient{
+	_, _, err := clients.New(p.store, p.clock, p.rules).Create(t.Context(), "test", clients.NewClient{
 		Realm: realm, ID: id, Settings: store.Settings{Name: "Billing", Scopes: scopes},
 		Secrets: []store.SecretHash{{ID: secretID, Value: "sha256:p9xtEI6wc4YwPhFTRy7tZT1Gm0D4ss7EkZF_xfR6my4"}},
 	})

@@ -8,6 +8,7 @@
 package clients
 
 import (
+	"cmp"
 	"context"
 	"encoding/base32"
 	"encoding/hex"
@@ -76,24 +77,48 @@ const maxSecrets = 2
 type Service struct {
 	store store.Store
 	clock counterfoil.Clock
+	rules func(realm string) (Rules, bool)
 }
 
-// New returns the service on a store; a nil clock is the system's.
-func New(store store.Store, c counterfoil.Clock) *Service {
+// New returns the service on a store; a nil clock is the system's. rules has
+// the current Rules of each realm: Create, Replace and Change refuse settings
+// that do not follow them, and a realm that it does not know. It may be nil
+// where none of these is called.
+func New(store store.Store, c counterfoil.Clock, rules func(realm string) (Rules, bool)) *Service {
 	if c == nil {
 		c = clock.System
 	}
-	return &Service{store: store, clock: c}
+	return &Service{store: store, clock: c, rules: rules}
+}
+
+// Rules returns the rules of a realm.
+func (s *Service) Rules(realm string) (Rules, error) {
+	if s.rules != nil {
+		if r, ok := s.rules(realm); ok {
+			return r, nil
+		}
+	}
+	return Rules{}, fmt.Errorf("there is no realm %q", event.Clean(realm, maxID))
+}
+
+// check returns why settings cannot be stored in a realm: Faults if that is
+// because of the settings.
+func (s *Service) check(realm string, settings *store.Settings) error {
+	r, err := s.Rules(realm)
+	if err != nil {
+		return err
+	}
+	return r.Check(settings)
 }
 
 // Create adds a client and returns it with its credentials, which cannot be
 // read again. The error wraps ErrExists when the realm has a client of that
-// ID.
+// ID, and Faults when the settings do not follow the realm's Rules.
 func (s *Service) Create(ctx context.Context, actor string, n NewClient) (store.Client, Credentials, error) {
 	if n.ID == "" {
 		n.ID = strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sechash.Random(16)))
 	}
-	if err := n.Check(); err != nil {
+	if err := cmp.Or(n.Check(), s.check(n.Realm, &n.Settings)); err != nil {
 		return store.Client{}, Credentials{}, fmt.Errorf("create client: %w", err)
 	}
 	now := s.clock.Now()
@@ -164,9 +189,10 @@ func (s *Service) LastUses(ctx context.Context, realm, id string) ([]store.LastU
 	return uses, nil
 }
 
-// Change calls change to alter the settings of a client, validates them, and
-// records the differences. Nothing is recorded when nothing changed. change
-// may be called again, with newer settings, when the version is 0.
+// Change calls change to alter the settings of a client, and records the
+// differences. The error wraps Faults when they do not follow the realm's Rules.
+// Nothing is recorded when nothing changed. change may be called again, with
+// newer settings, when the version is 0.
 func (s *Service) Change(
 	ctx context.Context, actor, realm, id string, version int64, change func(*store.Settings) error,
 ) (store.Client, error) {
@@ -175,7 +201,7 @@ func (s *Service) Change(
 		if err := change(&c.Settings); err != nil {
 			return "", "", err
 		}
-		if err := checkForm(&c.Settings); err != nil {
+		if err := s.check(realm, &c.Settings); err != nil {
 			return "", "", err
 		}
 		if detail = changes(before, fieldsOf(&c.Settings)); detail == "" {
@@ -189,7 +215,7 @@ func (s *Service) Change(
 // of n, for an import; where n has no secrets or API keys, the client keeps
 // its own.
 func (s *Service) Replace(ctx context.Context, actor string, n NewClient, version int64) (store.Client, error) {
-	if err := n.Check(); err != nil {
+	if err := cmp.Or(n.Check(), s.check(n.Realm, &n.Settings)); err != nil {
 		return store.Client{}, fmt.Errorf("replace client: %w", err)
 	}
 	return s.update(ctx, actor, n.Realm, n.ID, version, func(c *store.Client) (kind, detail string, err error) {
@@ -338,8 +364,8 @@ func (s *Service) event(kind, actor, realm, id, detail string) counterfoil.Event
 	}
 }
 
-// Check returns the error that Create would return for n, unless the client
-// exists.
+// Check returns why Create would refuse all but the settings of n, unless the
+// client exists.
 func (n *NewClient) Check() error {
 	switch {
 	case n.Realm == "":
@@ -354,10 +380,7 @@ func (n *NewClient) Check() error {
 	if err := checkHashes("secret", n.Secrets); err != nil {
 		return err
 	}
-	if err := checkHashes("API key", n.APIKeys); err != nil {
-		return err
-	}
-	return checkForm(&n.Settings)
+	return checkHashes("API key", n.APIKeys)
 }
 
 // checkHashes validates imported hashes.

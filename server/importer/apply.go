@@ -14,7 +14,6 @@ import (
 
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/spool"
-	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/internal/sechash"
 	"github.com/counterfoil/counterfoil/server/store"
@@ -36,10 +35,8 @@ const (
 
 // Options configure Apply.
 type Options struct {
-	// Realm, its Provider and its Tenants, none for any, are the target.
-	Realm    string
-	Provider *provider.Provider
-	Tenants  []string
+	// Realm is the target.
+	Realm string
 	// Format and Actor are for the record.
 	Format, Actor string
 	// Now is the time at which the expiry of secrets is checked; zero for the
@@ -108,6 +105,7 @@ type planned struct {
 type application struct {
 	Options
 	clients *clients.Service
+	rules   clients.Rules
 	file    *File
 	plans   spool.List[planned]
 	counts  map[Outcome]int
@@ -128,15 +126,19 @@ func Apply(ctx context.Context, clients *clients.Service, f *File, o Options) (*
 	if o.Now.IsZero() {
 		o.Now = time.Now()
 	}
+	rules, err := clients.Rules(o.Realm)
+	if err != nil {
+		return nil, fmt.Errorf("import: %w", err)
+	}
 	a := &application{
-		Options: o, clients: clients, file: f, counts: map[Outcome]int{},
+		Options: o, clients: clients, rules: rules, file: f, counts: map[Outcome]int{},
 		report: &Report{counts: map[Outcome]int{}}, hashing: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
 	defer a.plans.Close()
 	if err := a.look(ctx); err != nil {
 		return nil, err
 	}
-	err := a.act(ctx)
+	err = a.act(ctx)
 	return a.report, err
 }
 
@@ -322,7 +324,7 @@ func (a *application) noteScopes(j *job) {
 	if len(j.client.Scopes) > 0 {
 		return
 	}
-	if known := a.Provider.ScopeNames(); len(known) > 0 {
+	if known := a.rules.Provider.ScopeNames(); len(known) > 0 {
 		j.note("it is allowed no scopes: the realm's scopes are %s", known)
 	} else {
 		j.note("it is allowed no scopes")
@@ -359,7 +361,7 @@ func (a *application) keep(ctx context.Context, j *job) error {
 	}
 	if errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
 		// The client was changed between the check and the write.
-		again := &application{Options: a.Options, clients: a.clients}
+		again := &application{Options: a.Options, clients: a.clients, rules: a.rules}
 		again.Replace = false
 		if err := again.compare(ctx, j); err != nil {
 			return err

@@ -25,10 +25,10 @@ func (a *application) check(j *job, ids *identities) error {
 		}
 		return fmt.Errorf("%s: %s has the same client id%s", names.id, place(a.file.unit, before), where)
 	}
-	if err := clients.CheckSettings(a.Provider, a.Tenants, &n.Settings); err != nil {
-		return a.named(&n.Settings, err)
+	err := a.named(a.rules.Check(&n.Settings))
+	if err != nil {
+		return err
 	}
-	var err error
 	if j.secrets, err = a.choose(j, "secret", j.row.Secrets); err != nil {
 		return err
 	}
@@ -54,9 +54,9 @@ func (a *application) check(j *job, ids *identities) error {
 
 // checkRow validates a row by itself.
 func (a *application) checkRow(j *job) error {
-	n, names, limits := &j.client, &a.file.format.members, a.Provider.TokenEndpoint.Limits
+	n, names, limits := &j.client, &a.file.format.members, a.rules.Provider.TokenEndpoint.Limits
 	err := j.row.Err
-	if most := a.Provider.TokenEndpoint.Lifetime; a.CapLifetime && n.Tokens.Lifetime > most {
+	if most := a.rules.Provider.TokenEndpoint.Lifetime; a.CapLifetime && n.Tokens.Lifetime > most {
 		var long *longLifetime
 		if errors.As(err, &long) {
 			err = nil
@@ -77,31 +77,27 @@ func (a *application) checkRow(j *job) error {
 	return nil
 }
 
-// named prefixes an error of the settings with its member.
-func (a *application) named(s *store.Settings, err error) error {
-	names := &a.file.format.members
-	for _, part := range []struct {
-		member string
-		only   store.Settings
-	}{
-		{names.name, store.Settings{Name: s.Name}},
-		{names.contact, store.Settings{Contact: s.Contact}},
-		{names.scopes, store.Settings{Scopes: s.Scopes}},
-		{names.labels, store.Settings{Labels: s.Labels}},
-		{names.lifetime, store.Settings{Tokens: store.TokenSettings{Lifetime: s.Tokens.Lifetime}}},
-		{names.claims, store.Settings{Tokens: store.TokenSettings{Claims: s.Tokens.Claims}}},
-		{names.keys, store.Settings{Authentication: store.Authentication{KeySet: s.Authentication.KeySet}}},
-		{names.keysURL, store.Settings{Authentication: store.Authentication{KeySetURL: s.Authentication.KeySetURL}}},
+// named prefixes the first of Faults whose member the format has with that
+// member.
+func (a *application) named(err error) error {
+	var faults clients.Faults
+	if !errors.As(err, &faults) {
+		return err
+	}
+	m := &a.file.format.members
+	members := map[string]string{
+		"name": m.name, "contact": m.contact, "scopes": m.scopes, "labels": m.labels, "tokens/lifetime": m.lifetime,
+		"tokens/claims": m.claims, "authentication/jwks": m.keys, "authentication/jwks_uri": m.keysURL,
 		// Only the format plain has these.
-		{"environment", store.Settings{Environment: s.Environment}},
-		{"tenants", store.Settings{Tenants: s.Tenants}},
-		{"addresses", store.Settings{Addresses: s.Addresses}},
-	} {
-		if wrong := clients.CheckSettings(a.Provider, a.Tenants, &part.only); wrong != nil && part.member != "" {
-			if part.only.Tokens.Lifetime > 0 {
-				return fmt.Errorf("%s: %w: take longer ones down to it with --cap-lifetime", part.member, wrong)
-			}
-			return fmt.Errorf("%s: %w", part.member, wrong)
+		"environment": "environment", "tenants": "tenants", "addresses": "addresses",
+	}
+	for _, f := range faults {
+		switch member := members[f.Member]; {
+		case member == "":
+		case f.Member == "tokens/lifetime":
+			return fmt.Errorf("%s: %w: take longer ones down to it with --cap-lifetime", member, f.Err)
+		default:
+			return fmt.Errorf("%s: %w", member, f.Err)
 		}
 	}
 	return err
@@ -120,7 +116,7 @@ func (a *application) choose(j *job, what string, all []Secret) ([]Secret, error
 			return nil, fmt.Errorf("%s: its %s is a placeholder that was to be filled in: fill it in, or take it "+
 				"as it is with --literal-secrets", s.Member, what)
 		default:
-			if err := sendable(s.Plain, a.Provider.TokenEndpoint.Limits.ClientSecret); err != nil {
+			if err := sendable(s.Plain, a.rules.Provider.TokenEndpoint.Limits.ClientSecret); err != nil {
 				return nil, fmt.Errorf("%s: its %s %w", s.Member, what, err)
 			}
 			chosen = append(chosen, s)

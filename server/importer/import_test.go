@@ -35,6 +35,7 @@ type realm struct {
 	url     string
 	http    *http.Client
 	store   store.Store
+	rules   clients.Rules
 	clients *clients.Service
 	options importer.Options
 }
@@ -51,11 +52,11 @@ func newRealm(t testing.TB, wrap func(store.Store) store.Store) *realm {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &realm{t: t, store: db, options: importer.Options{Realm: "oauth2", Provider: p, Format: "test", Actor: "root", Now: now}}
+	r := &realm{t: t, store: db, rules: clients.Rules{Provider: p}, options: importer.Options{Realm: "oauth2", Format: "test", Actor: "root", Now: now}}
 	if wrap != nil {
 		r.store = wrap(db)
 	}
-	r.clients = clients.New(r.store, nil)
+	r.clients = clients.New(r.store, nil, r.rulesOf)
 	ts := httptest.NewUnstartedServer(nil)
 	ts.StartTLS()
 	s, err := server.New(t.Context(), server.Config{
@@ -75,6 +76,8 @@ func newRealm(t testing.TB, wrap func(store.Store) store.Store) *realm {
 	})
 	return r
 }
+
+func (r *realm) rulesOf(name string) (clients.Rules, bool) { return r.rules, name == "oauth2" }
 
 // token asks for a token and returns the status and how long it serves.
 func (r *realm) token(id, secret string) (status, lifetime int) {
@@ -390,7 +393,7 @@ func TestBrokenRow(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRealm(t, nil)
-			r.options.Tenants = []string{"T1"}
+			r.rules.Tenants = []string{"T1"}
 			rows := lines(t, good, row.line, "", other)
 			report := r.apply(rows, nil)
 			if report.Applied || report.Rows[1].Outcome != importer.OutcomeRefused || report.Rows[0].Outcome != importer.OutcomeCreated {
@@ -420,9 +423,9 @@ func TestBrokenRow(t *testing.T) {
 // secret, and characters just beside those that no token request can carry.
 func TestSecretsAtTheEdge(t *testing.T) {
 	r := newRealm(t, nil)
-	described := *r.options.Provider
+	described := *r.rules.Provider
 	described.TokenEndpoint.Limits.ClientID = 20
-	r.options.Provider = &described
+	r.rules.Provider = &described
 	const longest = 256
 	id, secret := strings.Repeat("i", 20), " ~\u00a0"+strings.Repeat("s", longest-len(" ~\u00a0"))
 	text, err := json.Marshal(map[string]string{"client_id": id, "client_secret": secret})

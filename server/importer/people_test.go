@@ -25,10 +25,10 @@ import (
 func shop(t *testing.T) *realm {
 	t.Helper()
 	r := newRealm(t, nil)
-	described := *r.options.Provider
+	described := *r.rules.Provider
 	described.Scopes = []provider.Scope{{Name: "orders:read"}, {Name: "orders:write"}}
 	described.TokenEndpoint.Lifetime = 30 * time.Minute
-	r.options.Provider = &described
+	r.rules.Provider = &described
 	return r
 }
 
@@ -647,7 +647,7 @@ func TestRefusalsNameTheMember(t *testing.T) {
 	plain := func(more string) string { return `{"client_id":"a",` + more + `}` }
 	long := strings.Repeat("x", 300)
 	r := shop(t)
-	r.options.Tenants = []string{"T1"}
+	r.rules.Tenants = []string{"T1"}
 	for text, row := range map[string]struct{ format, member string }{
 		`{"ClientName":"x","AllowedGrantTypes":["client_credentials"]}`:                                        {"identityserver", "ClientId"},
 		`{"ClientId":"` + long + `","AllowedGrantTypes":["client_credentials"],` + hash + `}`:                  {"identityserver", "ClientId"},

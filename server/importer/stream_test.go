@@ -396,12 +396,12 @@ func TestSomeoneElse(t *testing.T) {
 		want string
 	}{
 		"deleted": {func(t *testing.T, r *realm) {
-			if err := clients.New(r.store.(*meddling).Store, nil).Delete(t.Context(), "someone", "oauth2", "a"); err != nil {
+			if err := clients.New(r.store.(*meddling).Store, nil, r.rulesOf).Delete(t.Context(), "someone", "oauth2", "a"); err != nil {
 				t.Error(err)
 			}
 		}, "it was deleted in the meantime"},
 		"changed": {func(t *testing.T, r *realm) {
-			_, err := clients.New(r.store.(*meddling).Store, nil).Change(t.Context(), "someone", "oauth2", "a", 0, func(s *store.Settings) error { s.Name = "other"; return nil })
+			_, err := clients.New(r.store.(*meddling).Store, nil, r.rulesOf).Change(t.Context(), "someone", "oauth2", "a", 0, func(s *store.Settings) error { s.Name = "other"; return nil })
 			if err != nil {
 				t.Error(err)
 			}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
@@ -24,7 +25,10 @@ func filled(b *testing.B) *sqlite.Store {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = s.Close() })
-	made := clients.New(s, nil)
+	made := clients.New(s, nil, func(string) (clients.Rules, bool) {
+		p, err := provider.Builtin("oauth2")
+		return clients.Rules{Provider: p}, err == nil
+	})
 	for i := range 1000 {
 		if _, _, err := made.Create(b.Context(), "bench", clients.NewClient{Realm: "r", ID: fmt.Sprintf("client-%04d", i), Settings: store.Settings{Scopes: counterfoil.Scopes{"read"}}}); err != nil {
 			b.Fatal(err)

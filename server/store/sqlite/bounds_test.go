@@ -23,7 +23,7 @@ func revokedAhead(t *testing.T, s *sqlite.Store, c *clock.Manual, record func())
 	record()
 	newest = c.Now()
 	c.Step(-2 * time.Hour)
-	if err := clients.New(s, c).RevokeTokens(t.Context(), "test", "r", "c"); err != nil {
+	if err := clients.New(s, c, nil).RevokeTokens(t.Context(), "test", "r", "c"); err != nil {
 		t.Fatal(err)
 	}
 	client, err := s.Client(t.Context(), "r", "c")

@@ -96,7 +96,7 @@ func TestReplacedNamesOutliveTheirTokens(t *testing.T) {
 		c.Turn(time.Second)
 	}
 	c.Step(-2 * time.Hour)
-	if err := clients.New(s, c).RevokeTokens(t.Context(), "test", "r", "c"); err != nil {
+	if err := clients.New(s, c, nil).RevokeTokens(t.Context(), "test", "r", "c"); err != nil {
 		t.Fatal(err)
 	}
 	page, err := s.Revocations(t.Context(), "r", 0, 100)

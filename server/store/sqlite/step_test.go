@@ -217,7 +217,7 @@ func TestLateWritesAreNoSteps(t *testing.T) {
 	if n, err := s.Rows("clock_steps"); err != nil || n != 1 {
 		t.Errorf("the clock was set back once; the store has noted %d, %v", n, err)
 	}
-	if err := clients.New(s, c).RevokeTokens(t.Context(), "test", "r", "c"); err != nil {
+	if err := clients.New(s, c, nil).RevokeTokens(t.Context(), "test", "r", "c"); err != nil {
 		t.Fatal(err)
 	}
 	if st, err := s.TokenStatus(t.Context(), "r", "c", "ahead"); err != nil || !st.Revoked {

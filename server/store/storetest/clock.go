@@ -40,7 +40,13 @@ type entry struct {
 
 func newLedger(t *testing.T, s store.Store) *ledger {
 	c := clock.NewStepping(at.Truncate(time.Second))
-	return &ledger{t: t, s: s, clock: c, clients: clients.New(s, c)}
+	return &ledger{t: t, s: s, clock: c, clients: clients.New(s, c, rules)}
+}
+
+// rules are those of the description oauth2, for every realm.
+func rules(string) (clients.Rules, bool) {
+	p, err := provider.Builtin("oauth2")
+	return clients.Rules{Provider: p}, err == nil
 }
 
 func (l *ledger) create(id string, policy provider.Policy) {
