@@ -50,52 +50,55 @@ type Client struct {
 	Newest time.Time
 }
 
-// Settings are the settings of a client.
+// Settings are the settings of a client. Their JSON form is that of the Admin
+// API, where an empty list or map is never null; a database has a form of its
+// own.
 type Settings struct {
 	// Name is for people; Contact is how to reach those who run the client.
-	Name, Contact string
+	Name    string `json:"name"`
+	Contact string `json:"contact"`
 	// Environment is empty, Sandbox or Production.
-	Environment Environment
+	Environment Environment `json:"environment"`
 	// Scopes are the scopes that it may request.
-	Scopes counterfoil.Scopes
+	Scopes counterfoil.Scopes `json:"scopes"`
 	// Tenants are the tenants that it is granted.
-	Tenants []string
+	Tenants []string `json:"tenants"`
 	// Addresses are the networks that it may request tokens from; none for all.
-	Addresses []netip.Prefix
+	Addresses []netip.Prefix `json:"addresses"`
 	// Labels are for people and for search.
-	Labels map[string]string
+	Labels map[string]string `json:"labels"`
 	// Expires is when it is no longer accepted and its last token expires; zero
 	// for never.
-	Expires time.Time
+	Expires time.Time `json:"expires,omitzero"`
 	// ResourceServer lets it introspect every token of the realm and follow the
 	// revocation feed (RFC 7662 section 2.1).
-	ResourceServer bool
+	ResourceServer bool `json:"resource_server"`
 	// Tokens say how its tokens differ from the realm's.
-	Tokens TokenSettings
+	Tokens TokenSettings `json:"tokens"`
 	// Keys, certificates and federation are how it authenticates without a
 	// shared secret.
-	Authentication Authentication
+	Authentication Authentication `json:"authentication"`
 }
 
 // TokenSettings say how a client's tokens differ from its realm's. The zero
 // value changes nothing.
 type TokenSettings struct {
 	// Lifetime is whole seconds; 0 for the realm's. It never exceeds the
-	// realm's.
-	Lifetime time.Duration `json:"lifetime,omitempty"`
+	// realm's. In JSON it is a string as 15m0s, empty for 0.
+	Lifetime time.Duration `json:"lifetime"`
 	// Algorithm is one of the realm's signing algorithms; "" for the realm's
 	// first.
-	Algorithm provider.Algorithm `json:"algorithm,omitempty"`
+	Algorithm provider.Algorithm `json:"algorithm"`
 	// Policy is "" for the realm's.
-	Policy provider.Policy `json:"policy,omitempty"`
+	Policy provider.Policy `json:"policy"`
 	// Claims are added to those of the realm: strings by name. A name that the
 	// realm's tokens have is refused.
-	Claims map[string]string `json:"claims,omitempty"`
+	Claims map[string]string `json:"claims"`
 	// CertificateBound tokens are valid only with the certificate of the token
 	// request (RFC 8705 section 3); DPoPBound ones only with the key of its
 	// proof (RFC 9449 section 5.2), and a request without a proof is refused.
-	CertificateBound bool `json:"certificate_bound,omitempty"`
-	DPoPBound        bool `json:"dpop_bound,omitempty"`
+	CertificateBound bool `json:"certificate_bound"`
+	DPoPBound        bool `json:"dpop_bound"`
 }
 
 // Authentication is how a client authenticates without a shared secret. The
@@ -103,18 +106,19 @@ type TokenSettings struct {
 type Authentication struct {
 	// KeySet is a JWK Set (RFC 7517) with the public keys that sign its
 	// assertions (private_key_jwt), or whose x5c are its self-signed
-	// certificates; KeySetURL is where it publishes one instead (jwks_uri).
-	KeySet    string `json:"jwks,omitempty"`
-	KeySetURL string `json:"jwks_uri,omitempty"`
+	// certificates; KeySetURL is where it publishes one instead (jwks_uri). In
+	// JSON it is an object, and absent where there is none.
+	KeySet    string `json:"jwks"`
+	KeySetURL string `json:"jwks_uri"`
 	// Certificate is the rule for a certificate of a trusted authority
 	// (tls_client_auth, RFC 8705 section 2.1.2): exactly one field is set.
-	Certificate CertificateRule `json:"certificate,omitzero"`
+	Certificate CertificateRule `json:"certificate"`
 	// Thumbprints are the SHA-256 thumbprints of self-signed certificates, in
 	// base64url (self_signed_tls_client_auth): two at most, for rotation.
-	Thumbprints []string `json:"thumbprints,omitempty"`
+	Thumbprints []string `json:"thumbprints"`
 	// Federation are rules on the tokens of other issuers, one of which must
 	// hold.
-	Federation []FederationRule `json:"federation,omitempty"`
+	Federation []FederationRule `json:"federation"`
 }
 
 // CertificateRule names the one subject that a certificate must have, by the

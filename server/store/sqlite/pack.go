@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -84,24 +85,65 @@ func unpackClient(realm, id, packed string) (store.Client, error) {
 	return c, err
 }
 
-// rest holds the settings that few clients have.
+// rest holds the settings that few clients have. It and the types within it are
+// the stored form: a field of package store can be renamed without regard to
+// it, a name in a tag only by a migration. Unknown members, which a newer
+// server has written, are ignored.
 type rest struct {
-	Contact        string               `json:"contact,omitempty"`
-	Environment    store.Environment    `json:"environment,omitempty"`
-	Addresses      []netip.Prefix       `json:"addresses,omitempty"`
-	Labels         map[string]string    `json:"labels,omitempty"`
-	Expires        int64                `json:"expires,omitempty"` // microseconds since 1970
-	ResourceServer bool                 `json:"resource_server,omitempty"`
-	Tokens         store.TokenSettings  `json:"tokens,omitzero"`
-	Authentication store.Authentication `json:"authentication,omitzero"`
+	Contact        string            `json:"contact,omitempty"`
+	Environment    store.Environment `json:"environment,omitempty"`
+	Addresses      []netip.Prefix    `json:"addresses,omitempty"`
+	Labels         map[string]string `json:"labels,omitempty"`
+	Expires        int64             `json:"expires,omitempty"` // microseconds since 1970
+	ResourceServer bool              `json:"resource_server,omitempty"`
+	Tokens         tokenRow          `json:"tokens,omitzero"`
+	Authentication authenticationRow `json:"authentication,omitzero"`
+}
+
+type tokenRow struct {
+	Lifetime         time.Duration      `json:"lifetime,omitempty"` // nanoseconds
+	Algorithm        provider.Algorithm `json:"algorithm,omitempty"`
+	Policy           provider.Policy    `json:"policy,omitempty"`
+	Claims           map[string]string  `json:"claims,omitempty"`
+	CertificateBound bool               `json:"certificate_bound,omitempty"`
+	DPoPBound        bool               `json:"dpop_bound,omitempty"`
+}
+
+type authenticationRow struct {
+	KeySet      string          `json:"jwks,omitempty"`
+	KeySetURL   string          `json:"jwks_uri,omitempty"`
+	Certificate certificateRow  `json:"certificate,omitzero"`
+	Thumbprints []string        `json:"thumbprints,omitempty"`
+	Federation  []federationRow `json:"federation,omitempty"`
+}
+
+type certificateRow struct {
+	SubjectDN string `json:"tls_client_auth_subject_dn,omitempty"`
+	DNS       string `json:"tls_client_auth_san_dns,omitempty"`
+	URI       string `json:"tls_client_auth_san_uri,omitempty"`
+	IP        string `json:"tls_client_auth_san_ip,omitempty"`
+	Email     string `json:"tls_client_auth_san_email,omitempty"`
+}
+
+type federationRow struct {
+	Issuer string            `json:"issuer"`
+	Claims map[string]string `json:"claims"`
 }
 
 // packRest returns the empty string when all are at their zero value.
 func packRest(s *store.Settings) (string, error) {
-	text, err := json.Marshal(rest{
+	a := &s.Authentication
+	r := rest{
 		Contact: s.Contact, Environment: s.Environment, Addresses: s.Addresses, Labels: s.Labels, Expires: micros(s.Expires),
-		ResourceServer: s.ResourceServer, Tokens: s.Tokens, Authentication: s.Authentication,
-	})
+		ResourceServer: s.ResourceServer, Tokens: tokenRow(s.Tokens),
+		Authentication: authenticationRow{
+			KeySet: a.KeySet, KeySetURL: a.KeySetURL, Certificate: certificateRow(a.Certificate), Thumbprints: a.Thumbprints,
+		},
+	}
+	for _, f := range a.Federation {
+		r.Authentication.Federation = append(r.Authentication.Federation, federationRow(f))
+	}
+	text, err := json.Marshal(r)
 	if err != nil || string(text) == "{}" {
 		return "", err
 	}
@@ -117,7 +159,14 @@ func unpackRest(text string, s *store.Settings) error {
 		return errDamaged
 	}
 	s.Contact, s.Environment, s.Addresses, s.Labels, s.Expires = r.Contact, r.Environment, r.Addresses, r.Labels, moment(r.Expires)
-	s.ResourceServer, s.Tokens, s.Authentication = r.ResourceServer, r.Tokens, r.Authentication
+	s.ResourceServer, s.Tokens = r.ResourceServer, store.TokenSettings(r.Tokens)
+	a := &r.Authentication
+	s.Authentication = store.Authentication{
+		KeySet: a.KeySet, KeySetURL: a.KeySetURL, Certificate: store.CertificateRule(a.Certificate), Thumbprints: a.Thumbprints,
+	}
+	for _, f := range a.Federation {
+		s.Authentication.Federation = append(s.Authentication.Federation, store.FederationRule(f))
+	}
 	return nil
 }
 
