@@ -112,7 +112,7 @@ func TestSameWordsHereAndThere(t *testing.T) {
 		{"create again", "client create acme --id CLIENT", 1, "has a client CLIENT already"},
 		{"create with a scope that is not there", "client create acme --scope orders:read --scope stars:read", 2, "counterfoil: --scope stars:read: the realm acme has no such scope"},
 		{"create with a scope that is not there, which there are", "client create acme --scope stars:read", 2, "hint: choose from orders:read, orders:write"},
-		{"create with a setting that is not there", `client create acme --settings {"nmae":"x"}`, 2, `unknown field "nmae"`},
+		{"create with a setting that is not there", `client create acme --settings {"nmae":"x"}`, 2, "nmae: unknown member: allowed are name, contact"},
 		{"create with several mistakes", `client create acme --environment moon --address here`, 2, "addresses/0: it must be a network"},
 		{"show", "client show acme CLIENT", 0, "192.0.2.7/32"},
 		{"show for programs", "client show acme CLIENT -o json", 0, `"labels":{"team":"blue"}`},

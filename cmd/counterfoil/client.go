@@ -109,7 +109,7 @@ there are.`,
 			if err != nil {
 				return err
 			}
-			if err := decodeStrictly(patch, &n.Settings); err != nil {
+			if n.Settings, err = settingsOf(patch); err != nil {
 				return err
 			}
 			flag := "--scope"

@@ -1,13 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/files"
+	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/spf13/cobra"
 )
 
@@ -159,31 +160,15 @@ func encode(v any) ([]byte, error) {
 	return text, nil
 }
 
-// decodeStrictly decodes a patch into empty settings.
-func decodeStrictly(patch map[string]any, into any) error {
-	text, err := encode(withoutNulls(patch))
+// settingsOf returns the settings of a new client that a patch describes.
+func settingsOf(patch map[string]any) (store.Settings, error) {
+	text, err := encode(patch)
 	if err != nil {
-		return err
+		return store.Settings{}, err
 	}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(into); err != nil {
-		return usagef("the settings are invalid: %s", strings.TrimPrefix(oneLine(err.Error()), "json: "))
+	s, err := admin.NewSettings(text)
+	if err != nil {
+		return s, usagef("the settings are invalid: %s", oneLine(err.Error()))
 	}
-	return nil
-}
-
-// withoutNulls omits the members that a merge patch removes.
-func withoutNulls(v any) any {
-	object, ok := v.(map[string]any)
-	if !ok {
-		return v
-	}
-	kept := map[string]any{}
-	for name, value := range object {
-		if value != nil {
-			kept[name] = withoutNulls(value)
-		}
-	}
-	return kept
+	return s, nil
 }

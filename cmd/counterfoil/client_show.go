@@ -36,6 +36,14 @@ func showClient(w io.Writer, c *admin.Client) {
 	for i, r := range a.Federation {
 		rules[i] = r.Issuer + " (" + pairs(r.Claims) + ")"
 	}
+	addresses := make([]string, len(c.Addresses))
+	for i, network := range c.Addresses {
+		addresses[i] = network.String()
+	}
+	lifetime := ""
+	if t.Lifetime != 0 {
+		lifetime = t.Lifetime.String()
+	}
 	subject := a.Certificate.SubjectDN + a.Certificate.DNS + a.Certificate.URI + a.Certificate.IP + a.Certificate.Email
 	for _, line := range []struct {
 		name, value string
@@ -44,9 +52,9 @@ func showClient(w io.Writer, c *admin.Client) {
 		{"client_id", c.ID, true}, {"name", c.Name, true}, {"status", c.Status, true},
 		{"contact", c.Contact, false}, {"environment", string(c.Environment), false},
 		{"scopes", strings.Join(c.Scopes, " "), true}, {"tenants", strings.Join(c.Tenants, " "), true},
-		{"addresses", strings.Join(c.Addresses, " "), false}, {"labels", pairs(c.Labels), false},
+		{"addresses", strings.Join(addresses, " "), false}, {"labels", pairs(c.Labels), false},
 		{"expires", stamp(c.Expires), false}, {"resource server", yes(c.ResourceServer), false},
-		{"lifetime", t.Lifetime, false}, {"algorithm", string(t.Algorithm), false}, {"policy", string(t.Policy), false},
+		{"lifetime", lifetime, false}, {"algorithm", string(t.Algorithm), false}, {"policy", string(t.Policy), false},
 		{"claims", pairs(t.Claims), false}, {"bound to certificate", yes(t.CertificateBound), false},
 		{"bound by DPoP", yes(t.DPoPBound), false},
 		{"jwks", yes(len(a.KeySet) > 0), false}, {"jwks_uri", a.KeySetURL, false}, {"certificate", subject, false},

@@ -17,6 +17,7 @@ import (
 	"github.com/counterfoil/counterfoil/server/admin"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/signing"
+	"github.com/counterfoil/counterfoil/server/store"
 )
 
 // outcome is what the one who asked for a change knows of it.
@@ -61,7 +62,7 @@ func (remote) outcome(err error) (outcome, string) {
 }
 
 func (r remote) create(ctx context.Context, realm, id string) (string, outcome, string) {
-	_, creds, err := r.admin.CreateClient(ctx, realm, admin.NewClient{ID: id, Settings: admin.Settings{Name: id, Scopes: []string{"read"}}})
+	_, creds, err := r.admin.CreateClient(ctx, realm, admin.NewClient{ID: id, Settings: store.Settings{Name: id, Scopes: []string{"read"}}})
 	o, said := r.outcome(err)
 	return creds.ClientSecret.Reveal(), o, said
 }

@@ -56,7 +56,7 @@ func (c *crowd) Clients(_ context.Context, q store.ClientQuery) (page admin.Clie
 	}
 	for i := first + 1; i <= c.n && len(page.Clients) < q.Limit; i++ {
 		page.Clients = append(page.Clients, admin.Client{Realm: "a55", ID: fmt.Sprintf("client-%d", i), Status: "enabled",
-			Settings: admin.Settings{Name: strings.Repeat("é", i%30), Scopes: []string{"<read>"}, Tenants: []string{"T1", "T2"}}})
+			Settings: store.Settings{Name: strings.Repeat("é", i%30), Scopes: []string{"<read>"}, Tenants: []string{"T1", "T2"}}})
 	}
 	if last := first + len(page.Clients); last < c.n {
 		page.Next = fmt.Sprintf("client-%d", last)

@@ -13,7 +13,6 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"time"
 
@@ -42,7 +41,7 @@ type Service interface {
 	// Clients returns a part of a realm's clients in the byte order of their
 	// IDs. A limit of 0 stands for 100; more than 1,000 are never returned.
 	Clients(ctx context.Context, q store.ClientQuery) (ClientPage, error)
-	// ChangeClient applies a JSON merge patch (RFC 7396) to the Settings of a
+	// ChangeClient applies a JSON merge patch (RFC 7396) to the settings of a
 	// client; null gives a setting its default.
 	ChangeClient(ctx context.Context, realm, id string, version int64, patch []byte) (Client, error)
 	// RotateSecret gives a client a new secret, RotateAPIKey a new API key. The
@@ -113,7 +112,7 @@ type Client struct {
 	ID    string `json:"client_id"`
 	// Status is "enabled" or "disabled".
 	Status string `json:"status"`
-	Settings
+	store.Settings
 	Created time.Time `json:"created"`
 	Changed time.Time `json:"changed"`
 	// NotBefore revokes the tokens that were issued before it; zero for none.
@@ -154,7 +153,7 @@ type ClientPage struct {
 type NewClient struct {
 	// ID is generated when empty.
 	ID string `json:"client_id,omitempty"`
-	Settings
+	store.Settings
 	// Disabled creates a client that is refused until it is enabled.
 	Disabled bool `json:"disabled,omitempty"`
 	// WithoutSecret creates no secret: the client authenticates in another way.
@@ -162,45 +161,6 @@ type NewClient struct {
 	// APIKey says whether to create an API key; nil creates one when the realm
 	// needs it.
 	APIKey *bool `json:"api_key,omitempty"`
-}
-
-// Settings are the JSON form of store.Settings, which documents each.
-type Settings struct {
-	Name        string            `json:"name"`
-	Contact     string            `json:"contact"`
-	Environment store.Environment `json:"environment"`
-	Scopes      []string          `json:"scopes"`
-	Tenants     []string          `json:"tenants"`
-	// Addresses are networks, as 192.0.2.0/24, or single addresses.
-	Addresses []string          `json:"addresses"`
-	Labels    map[string]string `json:"labels"`
-	// Expires is zero for never.
-	Expires        time.Time `json:"expires,omitzero"`
-	ResourceServer bool      `json:"resource_server"`
-
-	Tokens         tokens         `json:"tokens"`
-	Authentication authentication `json:"authentication"`
-}
-
-// tokens are the JSON form of store.TokenSettings.
-type tokens struct {
-	// Lifetime is a duration, as 15m; empty for the realm's.
-	Lifetime         string             `json:"lifetime"`
-	Algorithm        provider.Algorithm `json:"algorithm"`
-	Policy           provider.Policy    `json:"policy"`
-	Claims           map[string]string  `json:"claims"`
-	CertificateBound bool               `json:"certificate_bound"`
-	DPoPBound        bool               `json:"dpop_bound"`
-}
-
-// authentication is the JSON form of store.Authentication.
-type authentication struct {
-	// KeySet is a JWK Set as a JSON object; nil for none.
-	KeySet      json.RawMessage        `json:"jwks,omitempty"`
-	KeySetURL   string                 `json:"jwks_uri"`
-	Certificate store.CertificateRule  `json:"certificate"`
-	Thumbprints []string               `json:"thumbprints"`
-	Federation  []store.FederationRule `json:"federation"`
 }
 
 // Import holds the parameters of ImportClients.

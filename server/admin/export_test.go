@@ -13,13 +13,13 @@ func Routes() map[string]string {
 	return all
 }
 
-// Parse and Merge are what reads JSON; Bind puts it into a NewClient.
+// Parse and Merge are what reads JSON; Decode puts it into a NewClient.
 var (
 	Parse = parse
 	Merge = merge
 )
 
-func Bind(v any) (NewClient, int) {
+func Decode(v []byte) (NewClient, int) {
 	var n NewClient
-	return n, len(bind(v, &n))
+	return n, len(decode(v, &n))
 }

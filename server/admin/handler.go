@@ -302,7 +302,7 @@ func (c *call) body(into any, optional bool) error {
 	if err != nil {
 		return problem(malformed, "the body cannot be read: %v", err)
 	}
-	return invalid(wrongValues, bind(v, into))
+	return invalid(wrongValues, decode(v, into))
 }
 
 // refuse is the one place where an error becomes an answer. An error that the

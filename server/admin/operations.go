@@ -97,7 +97,7 @@ func duration(pointer string, text *string, otherwise time.Duration) (time.Durat
 	}
 	d, err := time.ParseDuration(*text)
 	if err != nil || d < 0 {
-		return 0, invalid(wrongValues, []fault{{pointer, "it must be a duration as 24h, and not negative"}})
+		return 0, invalid(wrongValues, []Fault{{pointer, "it must be a duration as 24h, and not negative"}})
 	}
 	return d, nil
 }
@@ -210,7 +210,7 @@ func (c *call) endSecret() (answer, error) {
 		return answer{}, err
 	}
 	if b.Ends.IsZero() {
-		return answer{}, invalid(wrongValues, []fault{{"/ends", "it is missing: say when, or DELETE the secret to end it now"}})
+		return answer{}, invalid(wrongValues, []Fault{{"/ends", "it is missing: say when, or DELETE the secret to end it now"}})
 	}
 	return c.end(b.Ends)
 }

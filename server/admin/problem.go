@@ -50,11 +50,11 @@ type Problem struct {
 	// Detail is one line: what is wrong and what to do.
 	Detail string `json:"detail"`
 	// Faults are the mistakes in the request.
-	Faults []fault `json:"errors,omitempty"`
+	Faults []Fault `json:"errors,omitempty"`
 }
 
-// fault is one mistake in a request.
-type fault struct {
+// Fault is one mistake in a request.
+type Fault struct {
 	// Pointer is its place in the JSON of the request (RFC 6901).
 	Pointer string `json:"pointer"`
 	Detail  string `json:"detail"`
@@ -81,7 +81,7 @@ func problem(code string, format string, args ...any) *Problem {
 }
 
 // invalid returns a problem with the contents of a request.
-func invalid(code string, faults []fault) error {
+func invalid(code string, faults []Fault) error {
 	if len(faults) == 0 {
 		return nil
 	}
@@ -104,9 +104,9 @@ func of(err error, realm, id string, version int64) error {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &wrong):
-		faults := make([]fault, len(wrong))
+		faults := make([]Fault, len(wrong))
 		for i, f := range wrong {
-			faults[i] = fault{"/" + f.Member, f.Err.Error()}
+			faults[i] = Fault{"/" + f.Member, f.Err.Error()}
 		}
 		return invalid(wrongValues, faults)
 	case errors.Is(err, store.ErrNotFound):

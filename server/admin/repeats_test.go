@@ -65,7 +65,7 @@ func TestAnswerThatBreaksOff(t *testing.T) {
 				t.Errorf("got the secret %s, the client is %+v", got.ID, client)
 			}
 			c.times.Store(2)
-			made, creds, err := remote.CreateClient(t.Context(), "acme", admin.NewClient{Settings: admin.Settings{Name: "New"}})
+			made, creds, err := remote.CreateClient(t.Context(), "acme", admin.NewClient{Settings: store.Settings{Name: "New"}})
 			page := must(p.local.Clients(t.Context(), store.ClientQuery{Realm: "acme"}))(t)
 			if err != nil || creds.ClientSecret == "" || made.ID != creds.ClientID || len(page.Clients) != 2 {
 				t.Errorf("%v: got %s, there are %+v", err, made.ID, page.Clients)

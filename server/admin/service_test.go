@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -309,7 +310,7 @@ func TestEdges(t *testing.T) {
 			}
 		}
 		c, err := w.ChangeClient(t.Context(), "acme", "billing", 0, []byte(`{"addresses":["192.0.2.7","2001:db8::1"]}`))
-		if want := []string{"192.0.2.7/32", "2001:db8::1/128"}; err != nil || !slices.Equal(c.Addresses, want) {
+		if want := []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::1/128")}; err != nil || !slices.Equal(c.Addresses, want) {
 			t.Errorf("addresses are %v, want %v, error %v", c.Addresses, want, err)
 		}
 		for realm, ahead := range map[string]time.Duration{"acme": 6 * time.Minute, "ops": store.MaxLifetime} {

@@ -1,52 +1,63 @@
 package admin
 
 import (
-	"encoding/json"
-	"errors"
+	"bytes"
 	"fmt"
-	"net/netip"
-	"strconv"
 	"time"
 
-	"github.com/counterfoil/counterfoil/server"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// settingsOf returns settings as an operator sees them: no list or map is
-// null, so that a program need not distinguish null from empty.
-func settingsOf(s *store.Settings) Settings {
-	v := Settings{
-		Name: s.Name, Contact: s.Contact, Environment: s.Environment, Scopes: some(s.Scopes), Tenants: some(s.Tenants),
-		Addresses: make([]string, len(s.Addresses)), Labels: pairs(s.Labels), Expires: utc(s.Expires), ResourceServer: s.ResourceServer,
+// NewSettings returns the settings that a JSON merge patch (RFC 7396) makes of
+// the default ones. The error is a *Problem.
+func NewSettings(patch []byte) (store.Settings, error) {
+	changes, err := parsePatch(patch)
+	if err != nil {
+		return store.Settings{}, err
 	}
-	for i, a := range s.Addresses {
-		v.Addresses[i] = a.String()
-	}
-	t, a := &s.Tokens, &s.Authentication
-	v.Tokens = tokens{
-		Algorithm: t.Algorithm, Policy: t.Policy, Claims: pairs(t.Claims), CertificateBound: t.CertificateBound, DPoPBound: t.DPoPBound,
-	}
-	if t.Lifetime != 0 {
-		v.Tokens.Lifetime = t.Lifetime.String()
-	}
-	v.Authentication = authentication{
-		KeySetURL: a.KeySetURL, Certificate: a.Certificate, Thumbprints: some(a.Thumbprints),
-		Federation: append([]store.FederationRule{}, a.Federation...),
-	}
-	if a.KeySet != "" {
-		v.Authentication.KeySet = json.RawMessage(a.KeySet)
-	}
-	return v
+	return patched(&store.Settings{}, changes)
 }
 
-func some(list []string) []string { return append([]string{}, list...) }
-
-func pairs(m map[string]string) map[string]string {
-	if m == nil {
-		return map[string]string{}
+func parsePatch(text []byte) (jsontext.Value, error) {
+	patch, err := parse(text)
+	if err != nil {
+		return nil, problem(malformed, "the merge patch cannot be read: %v", err)
 	}
-	return m
+	if patch.Kind() != '{' {
+		return nil, problem(malformed, "the merge patch must be a JSON object (RFC 7396)")
+	}
+	return patch, nil
 }
+
+// patched returns settings with a merge patch applied, still unchecked.
+func patched(s *store.Settings, patch jsontext.Value) (store.Settings, error) {
+	var after store.Settings
+	before, err := json.Marshal(s, asStored)
+	if err == nil {
+		before, err = merge(before, patch)
+	}
+	if err != nil {
+		return after, fmt.Errorf("apply the merge patch: %w", err)
+	}
+	faults := decode(before, &after)
+	if same(after.Authentication.KeySet, s.Authentication.KeySet) {
+		after.Authentication.KeySet = s.Authentication.KeySet
+	}
+	return after, invalid(wrongValues, faults)
+}
+
+// same reports whether two JSON texts are equivalent.
+func same(a, b string) bool {
+	x, y := jsontext.Value(a), jsontext.Value(b)
+	return x.Canonicalize() == nil && y.Canonicalize() == nil && bytes.Equal(x, y)
+}
+
+// some returns a list that is not nil, so that a program need not distinguish
+// null from empty.
+func some[List ~[]E, E any](list List) List { return append(List{}, list...) }
 
 // utc returns the time in UTC.
 func utc(t time.Time) time.Time {
@@ -56,86 +67,16 @@ func utc(t time.Time) time.Time {
 	return t.UTC()
 }
 
-// server returns the settings as package store has them, and the faults in
-// their form.
-func (s *Settings) server() (store.Settings, []fault) {
-	var b binder
-	v := store.Settings{
-		Name: s.Name, Contact: s.Contact, Environment: s.Environment, Scopes: none(s.Scopes), Tenants: none(s.Tenants),
-		Labels: s.Labels, Expires: utc(s.Expires), ResourceServer: s.ResourceServer,
-	}
-	for i, text := range s.Addresses {
-		network, err := netip.ParsePrefix(text)
-		if ip, bad := netip.ParseAddr(text); err != nil && bad == nil && ip.Zone() == "" {
-			network, err = ip.Prefix(ip.BitLen())
-		}
-		if err != nil {
-			b.fault("/addresses/"+strconv.Itoa(i), "it must be a network or an address such as 192.0.2.0/24")
-			continue
-		}
-		v.Addresses = append(v.Addresses, network)
-	}
-	t := &s.Tokens
-	v.Tokens = store.TokenSettings{
-		Algorithm: t.Algorithm, Policy: t.Policy, Claims: t.Claims, CertificateBound: t.CertificateBound, DPoPBound: t.DPoPBound,
-	}
-	if t.Lifetime != "" {
-		var err error
-		if v.Tokens.Lifetime, err = time.ParseDuration(t.Lifetime); err != nil {
-			b.fault("/tokens/lifetime", "it must be a duration as 15m")
-		}
-	}
-	a := &s.Authentication
-	v.Authentication = store.Authentication{
-		KeySet: string(a.KeySet), KeySetURL: a.KeySetURL, Certificate: a.Certificate, Thumbprints: none(a.Thumbprints),
-		Federation: a.Federation,
-	}
-	return v, b.faults
-}
-
-// none returns nil for an empty list: they mean the same and are stored alike.
-func none(list []string) []string {
-	if len(list) == 0 {
-		return nil
-	}
-	return list
-}
-
-// check returns the settings as package store has them, if they are valid for
-// the realm.
-func (s *Settings) check(r *server.Realm) (store.Settings, error) {
-	v, faults := s.server()
-	if len(faults) > 0 {
-		return v, invalid(wrongValues, faults)
-	}
-	rules := r.Rules()
-	return v, of(rules.Check(&v), r.Name, "", 0)
-}
-
-// patched returns settings with a merge patch applied, still unchecked.
-func patched(s *store.Settings, patch any) (Settings, error) {
-	if _, ok := patch.(map[string]any); !ok {
-		return Settings{}, problem(malformed, "the merge patch must be a JSON object (RFC 7396)")
-	}
-	text, err := json.Marshal(settingsOf(s))
-	if err != nil {
-		return Settings{}, fmt.Errorf("encode settings: %w", err)
-	}
-	before, err := parse(text)
-	if err != nil {
-		return Settings{}, errors.New("the settings of the client cannot be read")
-	}
-	var after Settings
-	faults := bind(merge(before, patch), &after)
-	return after, invalid(wrongValues, faults)
-}
-
 // viewOf returns a client as an operator sees it.
 func viewOf(c *store.Client, uses []store.LastUse) Client {
 	v := Client{
-		Realm: c.Realm, ID: c.ID, Status: statusEnabled, Settings: settingsOf(&c.Settings), Created: utc(c.Created),
+		Realm: c.Realm, ID: c.ID, Status: statusEnabled, Settings: c.Settings, Created: utc(c.Created),
 		Changed:   utc(c.Changed),
 		NotBefore: utc(c.NotBefore), Secrets: secretsOf(c.Secrets, uses), APIKeys: secretsOf(c.APIKeys, uses), Version: c.Version,
+	}
+	v.Scopes, v.Tenants, v.Addresses, v.Expires = some(v.Scopes), some(v.Tenants), some(v.Addresses), utc(v.Expires)
+	if v.Labels == nil {
+		v.Labels = map[string]string{}
 	}
 	if c.Disabled {
 		v.Status = statusDisabled
