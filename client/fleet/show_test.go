@@ -94,8 +94,8 @@ func TestShowFleet(t *testing.T) {
 	for outcome, n := range s.unlost {
 		t.Errorf("%d calls failed while the server was not lost: %s", n, outcome)
 	}
-	if want := int(float64(s.processes*s.goroutines) * (s.duration.Seconds() / s.pace.Seconds()) / 4); good < want {
-		t.Errorf("only %d calls succeeded, want %d at least", good, want)
+	if want := s.processes * s.goroutines; good < want { // how many more there are is a matter of the machine
+		t.Errorf("only %d calls succeeded: this test saw nothing", good)
 	}
 }
 
