@@ -5,7 +5,6 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/document"
 	"github.com/counterfoil/counterfoil/internal/httpsurl"
 	"github.com/counterfoil/counterfoil/internal/jose"
 )
@@ -236,11 +236,11 @@ func (r *RemoteKeySet) load() error {
 	ctx, cancel := clock.WithTimeoutCause(r.ctx, r.cfg.Clock, r.cfg.Timeout, fmt.Errorf("no answer within %v", r.cfg.Timeout))
 	defer cancel()
 	now := r.cfg.Clock.Now()
-	data, header, err := r.get(ctx)
+	doc, err := r.get(ctx)
 	if err != nil {
 		return fmt.Errorf("remote keys: %w", err)
 	}
-	list, left, err := jose.ParseSet(data)
+	list, left, err := jose.ParseSet(doc.Body)
 	if err == nil {
 		r.leftOut.Warn(r.cfg.Logger, now, r.cfg.URL, len(list), left)
 		err = unusable(list, left)
@@ -252,30 +252,23 @@ func (r *RemoteKeySet) load() error {
 	if old := r.set.Load(); old != nil {
 		before = old.keys
 	}
-	r.set.Store(&fetched{keys: keysOf(list, before), refresh: now.Add(r.lifetime(header)), until: now.Add(r.cfg.Stale)})
+	r.set.Store(&fetched{keys: keysOf(list, before), refresh: now.Add(r.lifetime(doc.Header)), until: now.Add(r.cfg.Stale)})
 	return nil
 }
 
-// get returns the body, bounded, and the header of a 200 answer.
-func (r *RemoteKeySet) get(ctx context.Context) ([]byte, http.Header, error) {
+// get fetches the set.
+func (r *RemoteKeySet) get(ctx context.Context) (*document.Document, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.cfg.URL, nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	req.Header.Set("Accept", "application/jwk-set+json, application/json")
 	resp, err := r.cfg.Client.Do(req)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, nil, fmt.Errorf("the answer is %d, not 200", resp.StatusCode)
-	}
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxKeySet+1))
-	if err == nil && len(data) > maxKeySet {
-		err = fmt.Errorf("the set is larger than %d bytes", maxKeySet)
-	}
-	return data, resp.Header, err
+	return document.Read(resp, maxKeySet)
 }
 
 // lifetime returns the time from an answer to the next refresh.

@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net"
 	"net/http"
 	"net/netip"
@@ -28,6 +27,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/document"
 	"github.com/counterfoil/counterfoil/internal/httpsurl"
 	"github.com/counterfoil/counterfoil/internal/trust"
 )
@@ -66,17 +66,6 @@ type Config struct {
 	Timeout time.Duration
 	// Clock tells the time; default the system's.
 	Clock counterfoil.Clock
-}
-
-// Document is a fetched document.
-type Document struct {
-	Body []byte
-	// MaxAge is how long the answer may be kept (RFC 9111 section 5.2.2), less
-	// the time that it already was in caches; -1 when the answer does not say.
-	MaxAge time.Duration
-	// ContentType is the media type in lower case, without parameters; "" when
-	// the answer names none.
-	ContentType string
 }
 
 // Fetcher fetches documents. It is safe for concurrent use, and keeps no
@@ -198,7 +187,7 @@ var errTimeout = errors.New("no whole answer in time")
 // Get fetches the document at an https URL, asking for the media types that
 // accept names (RFC 9110 section 12.5.1). Every answer but 200 is an error,
 // also a redirect. Errors are one line and show only the status of the answer.
-func (f *Fetcher) Get(ctx context.Context, address, accept string) (*Document, error) {
+func (f *Fetcher) Get(ctx context.Context, address, accept string) (*document.Document, error) {
 	u, err := f.check(address)
 	if err != nil {
 		return nil, fmt.Errorf("fetch: %w", err)
@@ -210,7 +199,7 @@ func (f *Fetcher) Get(ctx context.Context, address, accept string) (*Document, e
 	return doc, nil
 }
 
-func (f *Fetcher) get(ctx context.Context, u *url.URL, accept string) (*Document, error) {
+func (f *Fetcher) get(ctx context.Context, u *url.URL, accept string) (*document.Document, error) {
 	ctx, cancel := clock.WithTimeoutCause(ctx, f.cfg.Clock, f.cfg.Timeout, errTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(context.WithValue(ctx, fetchKey{}, ctx), http.MethodGet, u.String(), nil)
@@ -225,42 +214,11 @@ func (f *Fetcher) get(ctx context.Context, u *url.URL, accept string) (*Document
 		return nil, f.reason(ctx, err)
 	}
 	defer resp.Body.Close()
-	return f.read(ctx, resp)
-}
-
-// read returns the body of an acceptable answer.
-func (f *Fetcher) read(ctx context.Context, resp *http.Response) (*Document, error) {
-	switch coding := resp.Header.Get("Content-Encoding"); {
-	case resp.StatusCode >= 300 && resp.StatusCode <= 399:
-		return nil, fmt.Errorf("the answer is %d, a redirect, which is not followed: name the address that it leads to", resp.StatusCode)
-	case resp.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("the answer is %d, not 200", resp.StatusCode)
-	case coding != "" && !strings.EqualFold(coding, "identity"):
-		return nil, errors.New("the answer is compressed, which was not asked for")
-	case resp.ContentLength > f.cfg.MaxBytes:
-		return nil, f.tooLarge()
+	doc, err := document.Read(resp, f.cfg.MaxBytes)
+	if broken := (*document.BodyError)(nil); errors.As(err, &broken) {
+		return nil, f.reason(ctx, broken.Err)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, f.cfg.MaxBytes+1))
-	if err == nil {
-		// A host that notices the cancellation can end its answer before the
-		// connection is closed, and a truncated answer would look complete.
-		err = ctx.Err()
-	}
-	if err != nil {
-		return nil, f.reason(ctx, err)
-	}
-	if int64(len(body)) > f.cfg.MaxBytes {
-		return nil, f.tooLarge()
-	}
-	contentType, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if err != nil {
-		contentType = ""
-	}
-	return &Document{Body: body, MaxAge: maxAge(resp.Header), ContentType: contentType}, nil
-}
-
-func (f *Fetcher) tooLarge() error {
-	return fmt.Errorf("the document is larger than %d bytes", f.cfg.MaxBytes)
+	return doc, err
 }
 
 // reason says in words of this package why a fetch failed: the errors of TLS
@@ -285,23 +243,4 @@ func (f *Fetcher) reason(ctx context.Context, err error) error {
 		return errors.New("the answer breaks off")
 	}
 	return errors.New("the answer is not one of HTTP/1.1 over TLS, or its header is too large")
-}
-
-// maxAge returns the MaxAge of a Document. Of several, the first max-age
-// counts.
-func maxAge(h http.Header) time.Duration {
-	age := time.Duration(-1)
-	for directive := range strings.SplitSeq(strings.Join(h.Values("Cache-Control"), ","), ",") {
-		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
-		switch name = strings.ToLower(name); {
-		case name == "no-store", name == "no-cache":
-			return 0
-		case name == "max-age" && age < 0:
-			// An invalid value is stale (RFC 9111 section 4.2.1): zero less the age.
-			seconds, _ := strconv.ParseInt(strings.Trim(value, `"`), 10, 32)
-			passed, _ := strconv.ParseInt(h.Get("Age"), 10, 32)
-			age = time.Duration(max(seconds-max(passed, 0), 0)) * time.Second
-		}
-	}
-	return age
 }

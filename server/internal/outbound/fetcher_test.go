@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/document"
 	"github.com/counterfoil/counterfoil/server/internal/outbound"
 )
 
@@ -91,7 +92,7 @@ func answer(status int, body string, headers ...string) http.HandlerFunc {
 }
 
 // refused holds that err is one line with want, and not the answer's words.
-func refused(t *testing.T, doc *outbound.Document, err error, want string) {
+func refused(t *testing.T, doc *document.Document, err error, want string) {
 	t.Helper()
 	if doc != nil || err == nil || !strings.Contains(err.Error(), want) {
 		t.Fatalf("got %+v, %v; want an error with %q", doc, err, want)
