@@ -1,11 +1,13 @@
 package counterfoil_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -16,39 +18,57 @@ type pkg struct {
 	ImportPath string
 	Imports    []string
 	Deps       []string
+	Module     struct{ Path string }
+	DepOnly    bool // only others import it
+}
+
+// listed is what 'go list' says, which runs once in each module.
+var listed struct {
+	once     sync.Once
+	packages []pkg
+	modules  map[string]string // of all packages that those of the root need
 }
 
 // packages are those of the module; those of the modules below it have no Deps.
 func packages(t *testing.T) []pkg {
 	t.Helper()
-	all := packagesIn(t, ".", "ImportPath,Imports,Deps")
-	if len(all) < 10 {
-		t.Fatalf("go list found %d packages only", len(all))
+	listed.once.Do(func() {
+		listed.modules = map[string]string{}
+		for _, p := range packagesIn(t, ".", "-deps", "-json=ImportPath,Imports,Deps,Module,DepOnly") {
+			listed.modules[p.ImportPath] = p.Module.Path
+			if !p.DepOnly {
+				listed.packages = append(listed.packages, p)
+			}
+		}
+		for _, dir := range nested(t) {
+			listed.packages = append(listed.packages, packagesIn(t, dir, "-json=ImportPath,Imports")...)
+		}
+		for i, p := range listed.packages {
+			listed.packages[i].ImportPath, _ = own(p.ImportPath)
+		}
+	})
+	if len(listed.packages) < 10 {
+		t.Fatalf("go list found %d packages only", len(listed.packages))
 	}
-	for _, dir := range nested(t) {
-		all = append(all, packagesIn(t, dir, "ImportPath,Imports")...)
-	}
-	return all
+	return listed.packages
 }
 
-func packagesIn(t *testing.T, dir, fields string) []pkg {
+func packagesIn(t *testing.T, dir string, flags ...string) []pkg {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "-C", dir, "list", "-json="+fields, "./...").Output()
+	out, err := exec.CommandContext(t.Context(), "go", append(append([]string{"-C", dir, "list"}, flags...), "./...")...).Output()
 	if err != nil {
 		t.Fatalf("go list in %s: %v", dir, err)
 	}
 	var all []pkg
-	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p pkg
 		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
-			break
+			return all
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		p.ImportPath = strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
 		all = append(all, p)
 	}
-	return all
 }
 
 // in reports whether path is the package or one below it.
