@@ -22,7 +22,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,6 +30,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 )
 
 // awkward is a secret that looks different wherever it is encoded.
@@ -59,18 +59,7 @@ type ordeal struct {
 }
 
 func newOrdeal(t testing.TB) *ordeal {
-	before := goroutines()
-	t.Cleanup(func() {
-		var left string
-		for end := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
-			if left = newGoroutines(before); left == "" || time.Now().After(end) {
-				break
-			}
-		}
-		if left != "" {
-			t.Errorf("goroutines are left:\n%s", left)
-		}
-	})
+	eventually.NoGoroutineIsLeft(t)
 	f := &ordeal{world: newWorld(t)}
 	f.rotate(awkward)
 	f.stranger = listen(func(rw http.ResponseWriter, r *http.Request) {
@@ -120,28 +109,6 @@ func (l lockedWriter) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.w.Write(p)
-}
-
-// goroutines returns the stacks of all goroutines by their number.
-func goroutines() map[string]string {
-	stacks := make([]byte, 4<<20)
-	stacks = stacks[:runtime.Stack(stacks, true)]
-	all := map[string]string{}
-	for s := range strings.SplitSeq(string(stacks), "\n\n") {
-		number, _, _ := strings.Cut(strings.TrimPrefix(s, "goroutine "), " ")
-		all[number] = s
-	}
-	return all
-}
-
-func newGoroutines(before map[string]string) string {
-	var left []string
-	for number, stack := range goroutines() {
-		if _, old := before[number]; !old {
-			left = append(left, stack)
-		}
-	}
-	return strings.Join(left, "\n\n")
 }
 
 // rotate changes the client's secret.

@@ -27,6 +27,7 @@ import (
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/disktest"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -318,11 +319,7 @@ func (w *world) turning(step time.Duration, f func()) {
 
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
-		if time.Now().After(end) {
-			w.t.Fatalf("never: %s\n%s", what, ownGoroutines())
-		}
-	}
+	eventually.True(w.t, what, ok)
 }
 
 func (w *world) get(c *http.Client, url string) *http.Response {

@@ -8,6 +8,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/guard"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 )
 
 // steppedTeller is an issuer whose follower has a wall clock that is set apart
@@ -56,7 +57,7 @@ func TestFeedWhenTheClockIsSetAheadAndCorrected(t *testing.T) {
 			s.clock.Step(2 * time.Hour)
 			c.say(all[2], all[3], position(3))
 			caughtUp(t, f, "w.3")
-			eventually(t, "two hours ahead, one is forgotten", func() bool { return f.Stats().Entries == 1 })
+			eventually.True(t, "two hours ahead, one is forgotten", func() bool { return f.Stats().Entries == 1 })
 			want("ahead", good, counterfoil.ReasonTokenExpired)
 
 			s.clock.Step(-2 * time.Hour)

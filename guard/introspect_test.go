@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/guard"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -266,7 +266,7 @@ func TestIntrospectionsAtOnce(t *testing.T) {
 // An endpoint that hangs holds calls up for Timeout, and one that leaves not at
 // all.
 func TestIntrospectionHangs(t *testing.T) {
-	before := runtime.NumGoroutine()
+	eventually.NoGoroutineIsLeft(t)
 	i := newIntrospector(t)
 	r := i.behind(i.introspection(nil))
 	arrived, release := make(chan struct{}, 10), make(chan struct{})
@@ -307,7 +307,6 @@ func TestIntrospectionHangs(t *testing.T) {
 	i.server.Client().CloseIdleConnections()
 	i.server.Close()
 	r.server.Close()
-	eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before+1 })
 }
 
 func TestNewIntrospectorSaysWhatIsMissing(t *testing.T) {

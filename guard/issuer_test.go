@@ -17,6 +17,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/guard"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/clients"
@@ -199,7 +200,7 @@ func TestHerdAtTheRealIssuer(t *testing.T) {
 			})
 		}
 		if status == 503 {
-			eventually(t, "somebody asks", func() bool { return i.asked.Load() > before })
+			eventually.True(t, "somebody asks", func() bool { return i.asked.Load() > before })
 		}
 		close(release)
 		all.Wait()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/guard"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 )
 
 // lie is what a feed server says on its nth connection, before it is found out or
@@ -160,9 +161,9 @@ func TestFeedCountsLongNames(t *testing.T) {
 			for range 12 { // until they are forgotten
 				s.clock.Turn(10 * time.Second)
 				c.say(position(2))
-				eventually(t, "the word arrives", func() bool { return f.Stats().LastHeartbeat.Equal(s.clock.Now()) })
+				eventually.True(t, "the word arrives", func() bool { return f.Stats().LastHeartbeat.Equal(s.clock.Now()) })
 			}
-			eventually(t, "they are forgotten", func() bool { return f.Stats().Entries == 0 })
+			eventually.True(t, "they are forgotten", func() bool { return f.Stats().Entries == 0 })
 			c.say(long(3, 2000), long(4, 560), position(4))
 			caughtUp(t, f, "w.4")
 			if got := f.Stats(); got.Entries != 2 || got.Full {
@@ -217,7 +218,7 @@ func TestFeedOfAServerWhoseClockIsOff(t *testing.T) {
 		for range 30 {
 			s.clock.Turn(5 * time.Second)
 			c.say(word(1))
-			eventually(t, "the word arrives", func() bool { return f.Stats().LastHeartbeat.Equal(s.clock.Now()) })
+			eventually.True(t, "the word arrives", func() bool { return f.Stats().LastHeartbeat.Equal(s.clock.Now()) })
 			if a, b := r.reason(r.claim("jti", "revoked")), r.reason(r.token(nil)); a != counterfoil.ReasonTokenRevoked || b != "" {
 				t.Fatalf("%v off: %q, %q", off, a, b)
 			}

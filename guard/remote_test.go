@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/guard"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
 	"github.com/counterfoil/counterfoil/provider"
@@ -124,21 +124,10 @@ func (p *publisher) refreshes() (n int, last time.Duration) {
 // settle waits until the background refresh has gone to sleep n times.
 func (p *publisher) settle(n int) {
 	p.t.Helper()
-	eventually(p.t, fmt.Sprintf("the refresh goes to sleep %d times", n), func() bool {
+	eventually.True(p.t, fmt.Sprintf("the refresh goes to sleep %d times", n), func() bool {
 		have, _ := p.refreshes()
 		return have >= n
 	})
-}
-
-// eventually waits for what other goroutines do, and not forever: the context
-// of a test ends only after the test.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(100 * time.Microsecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-	}
 }
 
 // turn lets d pass, which wakes the background refresh, and waits until it has
@@ -634,7 +623,7 @@ func TestCacheControlIsHonouredWithinBounds(t *testing.T) {
 }
 
 func TestCloseEndsEverything(t *testing.T) {
-	before := runtime.NumGoroutine()
+	eventually.NoGoroutineIsLeft(t)
 	p := newPublisher(t)
 	transport := p.server.Client().Transport.(*http.Transport).Clone()
 	arrived := make(chan struct{})
@@ -656,7 +645,6 @@ func TestCloseEndsEverything(t *testing.T) {
 	must(guard.NewRemoteKeySet(cfg)).Close()
 	transport.CloseIdleConnections()
 	p.server.Close()
-	eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
 }
 
 func TestRemoteKeysRefusesItsConfiguration(t *testing.T) {

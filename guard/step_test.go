@@ -10,6 +10,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/guard"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -207,7 +208,7 @@ func TestIntrospectionThatIsSlowerThanItsAnswersAreGood(t *testing.T) {
 	for range calls {
 		go func() { others <- serve(h, token) }()
 	}
-	eventually(t, "all look for an answer", func() bool { return looked.n.Load() >= calls })
+	eventually.True(t, "all look for an answer", func() bool { return looked.n.Load() >= calls })
 	close(release)
 	if code := <-first; code != 200 {
 		t.Errorf("the first call got %d", code)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
@@ -285,12 +286,7 @@ func TestFeedIsReadOnceForAll(t *testing.T) {
 	// The poller slept a moment ago, and must be gone now.
 	now, past := context.WithCancel(t.Context())
 	past()
-	for end := time.Now().Add(20 * time.Second); h.clock.Sleepers(now, background+1) == nil; {
-		if time.Now().After(end) {
-			t.Fatal("a feed without followers is polled")
-		}
-		runtime.Gosched()
-	}
+	eventually.True(t, "a feed without followers is not polled", func() bool { return h.clock.Sleepers(now, background+1) != nil })
 }
 
 // TestFollowerWhoseSecretEnded: a follower that authenticated with a secret

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
@@ -186,11 +187,7 @@ func TestFleetOfOneSecret(t *testing.T) {
 		}
 	}
 	joined := func(want int) {
-		for end := time.Now().Add(20 * time.Second); server.Joined(h.server) != want; runtime.Gosched() {
-			if time.Now().After(end) {
-				t.Fatalf("%d wait, want %d", server.Joined(h.server), want)
-			}
-		}
+		eventually.True(t, fmt.Sprintf("%d wait", want), func() bool { return server.Joined(h.server) == want })
 	}
 	defer wg.Wait()
 	defer close(s.hold["fleet"])

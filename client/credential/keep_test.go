@@ -13,6 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client/credential"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 )
 
 var theStart = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -184,7 +185,7 @@ func TestKeepIsAskedOnce(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	left := make(chan error)
 	go func() { _, err := get(ctx); left <- err }()
-	eventually(t, "the source is asked", func() bool { return o.asked.Load() == 1 })
+	eventually.True(t, "the source is asked", func() bool { return o.asked.Load() == 1 })
 	var others sync.WaitGroup
 	for range 100 {
 		others.Go(func() {
@@ -256,7 +257,7 @@ func TestKeepWithASourceThatHangs(t *testing.T) {
 			}
 			close(release)
 			now.Turn(time.Minute)
-			eventually(t, "no goroutine is left", func() bool { now.Turn(time.Minute); return stacks() == "" })
+			eventually.True(t, "no goroutine is left", func() bool { now.Turn(time.Minute); return stacks() == "" })
 		})
 	}
 }
@@ -276,15 +277,6 @@ func TestKeepOfACallerThatCannotWait(t *testing.T) {
 	cancel()
 	if v, err := get(short); !errors.Is(err, context.Canceled) || v != "" {
 		t.Errorf("got %q, %v", v.Reveal(), err)
-	}
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s\n%s", what, stacks())
-		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client/cachetest"
 	"github.com/counterfoil/counterfoil/client/fleet"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 )
 
 // setClock builds what sets the wall clock of a server, starts it anew, and
@@ -76,7 +77,7 @@ func TestServerClockIsSet(t *testing.T) {
 			for _, by := range []time.Duration{row.by, 0} {
 				before := asked
 				set(by)
-				eventually(t, "the server's clock is set", func() bool { return (steps{s, t, key}.ahead() - by).Abs() < 500*time.Millisecond })
+				eventually.True(t, "the server's clock is set", func() bool { return (steps{s, t, key}.ahead() - by).Abs() < 500*time.Millisecond })
 				equal(t, "who has it keeps it", cachetest.Load(t, one, key), latest.Value.Reveal())
 				for range 3 {
 					if ends := renew(s.open(), "").Expires; ends.After(latest.Expires.Add(1500 * time.Millisecond)) {
@@ -104,7 +105,7 @@ func TestServerClockThatWasAMonthAhead(t *testing.T) {
 	ahead := func(want time.Duration) {
 		t.Helper()
 		set(want)
-		eventually(t, "the server's clock is set", func() bool { return (steps{s, t, key}.ahead() - want).Abs() < 500*time.Millisecond })
+		eventually.True(t, "the server's clock is set", func() bool { return (steps{s, t, key}.ahead() - want).Abs() < 500*time.Millisecond })
 	}
 	one, two := s.open(), s.open()
 	ahead(month)

@@ -13,6 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil/client/cachetest"
 	"github.com/counterfoil/counterfoil/client/fleet"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -104,7 +105,7 @@ func TestWallClockIsSetDuringAnswer(t *testing.T) {
 				}
 				got <- token
 			}()
-			eventually(t, "the server has answered", func() bool { return s.taken() != before })
+			eventually.True(t, "the server has answered", func() bool { return s.taken() != before })
 			now.Step(-row.by)
 			p.resume()
 			isOfUse(t, <-got, now.Now().Round(0), row.by)
@@ -128,7 +129,7 @@ func TestSetBackClockMakesNoTokenLiveLonger(t *testing.T) {
 	}
 	s.ask("DEL", entryOf(key))
 	s.ask("PUBLISH", "counterfoil:changes", key)
-	eventually(t, "it is put back", func() bool { return len(s.field(key, "t")) > 8 })
+	eventually.True(t, "it is put back", func() bool { return len(s.field(key, "t")) > 8 })
 	if left := time.Duration(steps.number("e")-steps.now()) * time.Millisecond; left > 4*time.Hour || left < 4*time.Hour-time.Minute {
 		t.Errorf("it is put back for %s, want 4 h", left)
 	}
@@ -149,7 +150,7 @@ func TestSuspendedProcessPutsBackWhatIsLeft(t *testing.T) {
 	now.Step(6 * time.Hour)
 	s.ask("DEL", entryOf(key))
 	s.ask("PUBLISH", "counterfoil:changes", key)
-	eventually(t, "it is put back", func() bool { return len(s.field(key, "t")) > 8 })
+	eventually.True(t, "it is put back", func() bool { return len(s.field(key, "t")) > 8 })
 	if left := time.Duration(steps.number("e")-steps.now()) * time.Millisecond; left > 4*time.Hour || left < 4*time.Hour-time.Minute {
 		t.Errorf("it is put back for %s, want 4 h", left)
 	}
@@ -200,10 +201,10 @@ func TestWallClockOfAHolderIsSet(t *testing.T) {
 							p.leads(s.socket + "-none")
 						}
 						if cut && row.by > c.Lease { // in doubt it gives up at once
-							eventually(t, "it gives up", func() bool { return leased.Err() != nil })
+							eventually.True(t, "it gives up", func() bool { return leased.Err() != nil })
 						}
 						before, taken := s.field(key, "u"), s.taken()
-						eventually(t, "it beats, or gives up", func() bool {
+						eventually.True(t, "it beats, or gives up", func() bool {
 							now.Turn(20 * time.Millisecond)
 							return leased.Err() != nil || !cut && s.field(key, "u") != before && s.taken() != taken
 						})
@@ -262,7 +263,7 @@ func TestSourceWhoseClockIsSet(t *testing.T) {
 				for range 3 {
 					token(t, source, "set")
 					token(t, other, "set")
-					eventually(t, "both have the same", func() bool { return token(t, source, "set") == token(t, other, "set") })
+					eventually.True(t, "both have the same", func() bool { return token(t, source, "set") == token(t, other, "set") })
 				}
 				if n := e.asked.Load() - asked; n > 1 {
 					t.Errorf("%d token requests when the clock was set the time %d", n, i+1)

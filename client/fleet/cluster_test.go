@@ -17,6 +17,7 @@ import (
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/cachetest"
 	"github.com/counterfoil/counterfoil/client/fleet"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 )
 
 // cluster is one of three real nodes, which know each other and serve all slots.
@@ -43,7 +44,7 @@ func startCluster(t *testing.T) *cluster {
 		equal(t, "CLUSTER MEET", c.nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", port, buses[i]), "+OK")
 	}
 	for _, node := range c.nodes {
-		eventually(t, "the cluster is whole", func() bool {
+		eventually.True(t, "the cluster is whole", func() bool {
 			info := node.ask("CLUSTER", "INFO")
 			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3")
 		})
@@ -110,7 +111,7 @@ func TestCluster(t *testing.T) {
 // the latest, and the one before claims the slot back with a later one.
 func (c *cluster) agreed(t *testing.T) {
 	t.Helper()
-	eventually(t, "the nodes agree", func() bool {
+	eventually.True(t, "the nodes agree", func() bool {
 		views := map[string]bool{}
 		for _, node := range c.nodes {
 			var view []string
@@ -135,7 +136,7 @@ func (c *cluster) migrate(t *testing.T, key string, from, to int, meanwhile func
 	equal(t, "IMPORTING", c.nodes[to].ask("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0]), "+OK")
 	equal(t, "MIGRATING", c.nodes[from].ask("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1]), "+OK")
 	host, port, _ := strings.Cut(c.urls[to], ":")
-	eventually(t, "the slot is empty", func() bool { // what is written meanwhile goes to the other node
+	eventually.True(t, "the slot is empty", func() bool { // what is written meanwhile goes to the other node
 		if answer := c.nodes[from].ask("MIGRATE", host, port, entryOf(key), "0", "5000"); answer != "+OK" && answer != "+NOKEY" {
 			t.Fatalf("MIGRATE: %s", answer)
 		}
@@ -202,7 +203,7 @@ func TestReshardingWhileTokensAreRenewed(t *testing.T) {
 			renew()
 		}
 		if round%3 == 0 {
-			eventually(t, "the token is asked for", func() bool { return fetched.Load() > 0 })
+			eventually.True(t, "the token is asked for", func() bool { return fetched.Load() > 0 })
 		}
 		c.migrate(t, key, from, to, func() {
 			if round%3 == 1 { // all of it with a slot that is on its way
@@ -242,7 +243,7 @@ func TestNodesThatNameEachOther(t *testing.T) {
 		}
 	})
 	r := rejecting("one", fetches("two"))
-	eventually(t, "it works again", func() bool {
+	eventually.True(t, "it works again", func() bool {
 		got, err := cache.Renew(t.Context(), key, r)
 		return err == nil && got.Value == "two"
 	})

@@ -23,6 +23,7 @@ import (
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/fleet"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -163,7 +164,7 @@ func (c *callers) goOn() {
 	c.mu.Lock()
 	before := append([]int(nil), c.calls...)
 	c.mu.Unlock()
-	eventually(c.t, "all processes call", func() bool {
+	eventually.True(c.t, "all processes call", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		for i, told := range c.states {
@@ -179,7 +180,7 @@ func (c *callers) goOn() {
 // whether more than that was needed.
 func (c *callers) askOnce() {
 	c.t.Helper()
-	eventually(c.t, "the token is renewed", func() bool { return c.requests() > 1 })
+	eventually.True(c.t, "the token is renewed", func() bool { return c.requests() > 1 })
 	c.goOn()
 	c.end()
 	equal(c.t, "token requests", c.requests(), 2)
@@ -228,7 +229,7 @@ func startSentinel(t *testing.T) *sentinelSet {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.sentinel.kill(); os.RemoveAll(dir) })
-	eventually(t, "the Sentinel knows the replica", func() bool {
+	eventually.True(t, "the Sentinel knows the replica", func() bool {
 		return strings.Contains(s.sentinel.ask("INFO", "sentinel"), "status=ok") && strings.Contains(s.sentinel.ask("INFO", "sentinel"), "slaves=1")
 	})
 	s.url = "redis://127.0.0.1:" + port + "?master_set=theset"
@@ -239,7 +240,7 @@ func startSentinel(t *testing.T) *sentinelSet {
 func (s *server) follows(port string) {
 	s.t.Helper()
 	equal(s.t, "REPLICAOF", s.ask("REPLICAOF", "127.0.0.1", port), "+OK")
-	eventually(s.t, "the replica is up to date", func() bool {
+	eventually.True(s.t, "the replica is up to date", func() bool {
 		return strings.Contains(s.ask("INFO", "replication"), "master_link_status:up")
 	})
 }
@@ -277,9 +278,9 @@ func TestPlannedFailoverAsksOnce(t *testing.T) {
 		{"while the old master loses what it takes", func(s *sentinelSet) bool { return s.servers[1].isMaster() }, nil},
 		{"when the processes move", func(s *sentinelSet) bool { return s.leads(1) }, nil},
 		{"over all of it", func(s *sentinelSet) bool { return s.servers[1].isMaster() }, func(c *callers, s *sentinelSet) {
-			eventually(t, "a token is asked for", func() bool { return c.requests() > 1 })
-			eventually(t, "all have moved", func() bool { return s.servers[1].listeners() == ":10" })
-			eventually(t, "the lease is there, too", func() bool { return strings.Contains(s.servers[1].ask("EVAL", leases, "0"), "1") })
+			eventually.True(t, "a token is asked for", func() bool { return c.requests() > 1 })
+			eventually.True(t, "all have moved", func() bool { return s.servers[1].listeners() == ":10" })
+			eventually.True(t, "the lease is there, too", func() bool { return strings.Contains(s.servers[1].ask("EVAL", leases, "0"), "1") })
 		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -295,13 +296,13 @@ func TestPlannedFailoverAsksOnce(t *testing.T) {
 				defer answer()
 			}
 			equal(t, "SENTINEL FAILOVER", s.sentinel.ask("SENTINEL", "FAILOVER", "theset"), "+OK")
-			eventually(t, "the time has come", func() bool { return row.due(s) })
+			eventually.True(t, "the time has come", func() bool { return row.due(s) })
 			c.due()
 			if row.renewal != nil {
 				row.renewal(c, s)
 			}
 			answer()
-			eventually(t, "all have moved", func() bool { return s.servers[1].listeners() == ":10" })
+			eventually.True(t, "all have moved", func() bool { return s.servers[1].listeners() == ":10" })
 			c.askOnce()
 		})
 	}
@@ -334,7 +335,7 @@ func TestUserSwitchedOffAsksOnce(t *testing.T) {
 	}
 	equal(t, "CLIENT KILL", s.ask("CLIENT", "KILL", "USER", "fleet"), ":10")
 	for i := range tries { // by then each tries about once a second
-		eventually(t, "all have tried again", func() bool { return tries[i].Load() >= before[i].Load()+6 })
+		eventually.True(t, "all have tried again", func() bool { return tries[i].Load() >= before[i].Load()+6 })
 	}
 	c.due()
 	equal(t, "ACL SETUSER", s.ask("ACL", "SETUSER", "fleet", "on"), "+OK")
@@ -361,9 +362,9 @@ func TestConnectionThatNeverLasts(t *testing.T) {
 	})
 	defer all.Wait()
 	defer cancel()
-	eventually(t, "it is broken", func() bool { return breaks.Load() > 1 })
+	eventually.True(t, "it is broken", func() bool { return breaks.Load() > 1 })
 	r := rejecting("one", fetches("two"))
-	eventually(t, "it is renewed", func() bool {
+	eventually.True(t, "it is renewed", func() bool {
 		got, err := cache.Renew(t.Context(), key, r)
 		return err == nil && got.Value == "two"
 	})
@@ -392,7 +393,7 @@ func TestLeaseTakenByABreakIsGivenBack(t *testing.T) {
 		got, err := mover.Renew(t.Context(), key, r)
 		took <- got.Value.Reveal() + errText(err)
 	}()
-	eventually(t, "the lease is taken at the other server", func() bool { return fresh.field(key, "n") != before })
+	eventually.True(t, "the lease is taken at the other server", func() bool { return fresh.field(key, "n") != before })
 	equal(t, "the other renews", renewed(t, other, key, rejecting("one", fetches("two"))), "two")
 	equal(t, "the one that moved takes", <-took, "two")
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/counterfoil/counterfoil/client/cachetest"
 	"github.com/counterfoil/counterfoil/client/fleet"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/counterfoil/counterfoil/internal/seal"
 )
 
@@ -82,7 +83,7 @@ func TestServerIsAway(t *testing.T) {
 			s.ask("SET", "x", "y")
 			s.ask("SAVE")
 			s.ask("BGSAVE")
-			eventually(s.t, "it cannot write", func() bool { return strings.HasPrefix(s.ask("SET", "x", "y"), "-MISCONF") })
+			eventually.True(s.t, "it cannot write", func() bool { return strings.HasPrefix(s.ask("SET", "x", "y"), "-MISCONF") })
 		}, func(s *server, _ *proxy) { s.ask("CONFIG", "SET", "stop-writes-on-bgsave-error", "no") }},
 		{"no permission", func(s *server, _ *proxy) { s.ask("ACL", "SETUSER", "default", "-evalsha", "-eval") }, func(s *server, _ *proxy) { s.ask("ACL", "SETUSER", "default", "+@all") }},
 	} {
@@ -110,11 +111,11 @@ func TestServerIsAway(t *testing.T) {
 			}
 			row.undo(s, p)
 			r := rejecting("one", fetches("two"))
-			eventually(t, "it works again", func() bool {
+			eventually.True(t, "it works again", func() bool {
 				got, err := cache.Renew(t.Context(), key, r)
 				return err == nil && got.Value == "two"
 			})
-			eventually(t, "and says so", func() bool { return told.last() == nil })
+			eventually.True(t, "and says so", func() bool { return told.last() == nil })
 			noToken(t, "what is told", told.text())
 		})
 	}
@@ -175,7 +176,7 @@ func TestOneFindsOutWhetherTheServerIsBack(t *testing.T) {
 	}
 	defer all.Wait()
 	defer leave()
-	eventually(t, "all but one are refused", func() bool { return refused.Load() == 9 })
+	eventually.True(t, "all but one are refused", func() bool { return refused.Load() == 9 })
 }
 
 // A server that comes back without its data gets the token from who has it.
@@ -189,10 +190,10 @@ func TestRestartWithoutDataCostsNothing(t *testing.T) {
 	s.kill()
 	s.run()
 	equal(t, "here all the time", cachetest.Load(t, one, key)+cachetest.Load(t, two, key), "oneone")
-	eventually(t, "it is there again", func() bool { return s.field(key, "t") != "$-1" && s.field(key, "t") != "" })
+	eventually.True(t, "it is there again", func() bool { return s.field(key, "t") != "$-1" && s.field(key, "t") != "" })
 	knowsAfterAsking(t, s.open(), "one")
 	equal(t, "nobody had to look again", two.Changes(key).Load(), counter)
-	eventually(t, "it is renewed", func() bool { // once it is known that the server is back
+	eventually.True(t, "it is renewed", func() bool { // once it is known that the server is back
 		got, err := two.Renew(t.Context(), key, rejecting("one", fetches("two")))
 		return err == nil && got.Value == "two"
 	})
@@ -222,7 +223,7 @@ func TestDropWhileTheServerIsAway(t *testing.T) {
 	}
 	equal(t, "here", cachetest.Load(t, one, key), "")
 	s.run()
-	eventually(t, "it is dropped there too", func() bool { return s.field(key, "t") == "$-1" })
+	eventually.True(t, "it is dropped there too", func() bool { return s.field(key, "t") == "$-1" })
 }
 
 // The server goes away while the token is fetched: the token serves, and is
@@ -242,7 +243,7 @@ func TestServerGoesAwayDuringFetch(t *testing.T) {
 	}
 	equal(t, "here", cachetest.Load(t, one, key), "one")
 	s.run()
-	eventually(t, "it is there", func() bool { return len(s.field(key, "t")) > 8 })
+	eventually.True(t, "it is there", func() bool { return len(s.field(key, "t")) > 8 })
 	knowsAfterAsking(t, s.open(), "one")
 }
 
@@ -253,7 +254,7 @@ func TestLostIsNotDropped(t *testing.T) {
 	renewed(t, one, key, give("one"))
 	s.ask("FLUSHALL")
 	s.ask("PUBLISH", "counterfoil:changes", key)
-	eventually(t, "it is there again", func() bool { return len(s.field(key, "t")) > 8 })
+	eventually.True(t, "it is there again", func() bool { return len(s.field(key, "t")) > 8 })
 	equal(t, "here", cachetest.Load(t, one, key), "one")
 }
 
@@ -391,17 +392,17 @@ func TestPasswordIsRotated(t *testing.T) {
 	equal(t, "what is here", cachetest.Load(t, cache, key), "one")
 	password.Store(counterfoil.Secret("passw0rd-of-the-server-2"))
 	r := rejecting("one", fetches("two"))
-	eventually(t, "it works with the new one", func() bool {
+	eventually.True(t, "it works with the new one", func() bool {
 		got, err := cache.Renew(t.Context(), key, r)
 		return err == nil && got.Value == "two"
 	})
-	eventually(t, "and says so", func() bool { return told.last() == nil })
+	eventually.True(t, "and says so", func() bool { return told.last() == nil })
 	noToken(t, "what is told", told.text())
 
 	password.Store(counterfoil.Secret("passw0rd-of-the-server-3")) // before the server has it
 	rotate("passw0rd-of-the-server-3")
 	r = rejecting("two", fetches("three"))
-	eventually(t, "it works with the next one", func() bool {
+	eventually.True(t, "it works with the next one", func() bool {
 		got, err := cache.Renew(t.Context(), key, r)
 		return err == nil && got.Value == "three"
 	})
@@ -478,7 +479,7 @@ func TestSentinelLeadsNowhereWithoutTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	eventually(t, "the Sentinel answers", func() bool {
+	eventually.True(t, "the Sentinel answers", func() bool {
 		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
 		if err == nil {
 			conn.Close()
@@ -501,7 +502,7 @@ func TestOpenWhileTheServerIsAway(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	s.run()
-	eventually(t, "it works", func() bool {
+	eventually.True(t, "it works", func() bool {
 		got, err := cache.Renew(t.Context(), key, give("one"))
 		return err == nil && got.Value == "one"
 	})

@@ -5,7 +5,6 @@ package fleet_test
 import (
 	"context"
 	"errors"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +17,7 @@ import (
 	"github.com/counterfoil/counterfoil/client/cachetest"
 	"github.com/counterfoil/counterfoil/client/fleet"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 )
 
 const key = "aa-1"
@@ -47,7 +47,7 @@ func TestTokensAreShared(t *testing.T) {
 		counter := two.Changes(key)
 		before := counter.Load()
 		equal(t, "renewed", renewed(t, one, key, rejecting("one", fetches("two"))), "two")
-		eventually(t, "the counter grows", func() bool { return counter.Load() > before })
+		eventually.True(t, "the counter grows", func() bool { return counter.Load() > before })
 		equal(t, "then the token is here", cachetest.Load(t, two, key), "two")
 	})
 	t.Run("a dropped token too", func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestLeaseKeepsOthersOut(t *testing.T) {
 		// Longer than the lease: it is prolonged for as long as it is needed.
 		ends := s.field(key, "u")
 		for range 4 {
-			eventually(t, "the lease is prolonged", func() bool { return s.field(key, "u") != ends })
+			eventually.True(t, "the lease is prolonged", func() bool { return s.field(key, "u") != ends })
 			ends = s.field(key, "u")
 		}
 		return cachetest.Token("first"), nil
@@ -401,8 +401,8 @@ func TestServerClockSetBack(t *testing.T) {
 
 // TestNoGoroutineIsLeft looks after Close.
 func TestNoGoroutineIsLeft(t *testing.T) {
+	eventually.NoGoroutineIsLeft(t)
 	s := start(t)
-	before := runtime.NumGoroutine()
 	for range 5 {
 		c, err := fleet.Open(t.Context(), s.config())
 		if err != nil {
@@ -414,8 +414,8 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 			t.Errorf("a closed cache gave %v", err)
 		}
 	}
-	eventually(t, "the goroutines end", func() bool { return runtime.NumGoroutine() <= before })
 	t.Run("nor with a server that hangs", func(t *testing.T) {
+		eventually.NoGoroutineIsLeft(t)
 		c := s.config()
 		c.Timeout, c.Lease = time.Second, 3*time.Second
 		cache, err := fleet.Open(t.Context(), c)
@@ -434,7 +434,6 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 			t.Errorf("closing took %s", took)
 		}
 		all.Wait()
-		eventually(t, "the goroutines end", func() bool { return runtime.NumGoroutine() <= before+2 }) // this test's own
 	})
 }
 

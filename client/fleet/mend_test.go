@@ -20,6 +20,7 @@ import (
 	"github.com/counterfoil/counterfoil/client/cachetest"
 	"github.com/counterfoil/counterfoil/client/fleet"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/counterfoil/counterfoil/internal/seal"
 )
 
@@ -45,7 +46,7 @@ func TestBadEntryHarmsNobody(t *testing.T) {
 			s.ask("DEL", entryOf("aa-9"))
 			s.ask(strings.Fields(row.command)...)
 			s.ask("PUBLISH", "counterfoil:changes", "aa-9")
-			eventually(t, "the token is there again", func() bool { return len(s.field("aa-9", "t")) > 8 })
+			eventually.True(t, "the token is there again", func() bool { return len(s.field("aa-9", "t")) > 8 })
 			equal(t, "another key is renewed", renewed(t, one, key, rejecting("one", fetches("two"))), "two")
 			knowsKeyAfterAsking(t, s.open(), "aa-9", "nine")
 			equal(t, "and is renewed too", renewed(t, one, "aa-9", rejecting("nine", fetches("ten"))), "ten")
@@ -68,7 +69,7 @@ func TestLargeValueIsNotRead(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	s.ask("EVAL", "redis.call('HSET', KEYS[1], 't', string.rep('x', 104857600)); redis.call('PUBLISH', 'counterfoil:changes', ARGV[1])", "1", entryOf(key), key)
-	eventually(t, "the token is there again", func() bool { return s.ask("HSTRLEN", entryOf(key), "t") != ":104857600" })
+	eventually.True(t, "the token is there again", func() bool { return s.ask("HSTRLEN", entryOf(key), "t") != ":104857600" })
 	runtime.ReadMemStats(&after)
 	if read := after.TotalAlloc - before.TotalAlloc; read > 50<<20 {
 		t.Errorf("%d MB were read", read>>20)
@@ -99,7 +100,7 @@ func TestEvictedLeaseIsTakenAgain(t *testing.T) {
 				got, err := two.Renew(context.WithoutCancel(ctx), key, neverFetch(t))
 				took <- got.Value.Reveal() + errText(err)
 			}()
-			eventually(t, "the lease is there again", func() bool { return len(s.field(key, "h")) > 8 })
+			eventually.True(t, "the lease is there again", func() bool { return len(s.field(key, "h")) > 8 })
 			return cachetest.Token("one"), nil
 		},
 	})
@@ -153,7 +154,7 @@ func TestKeyCanBeRemovedWhileATokenLives(t *testing.T) {
 			} else {
 				knowsAfterAsking(t, turned, "one")
 			}
-			eventually(t, "the new key has sealed it", func() bool { return s.field(key, "k") != before })
+			eventually.True(t, "the new key has sealed it", func() bool { return s.field(key, "k") != before })
 			if got := renewed(t, with(client.Static(fresh)), key, give("two")); got == "one" && dropped {
 				t.Errorf("got %s", got)
 			}
@@ -216,7 +217,7 @@ func TestOlderTokenOfAnotherMasterKeyIsLeft(t *testing.T) {
 	renewed(t, mine, key, give("mine"))
 	equal(t, "put back", s.ask("RESTORE", entryOf(key), "0", behind, "REPLACE"), "+OK")
 	s.ask("PUBLISH", "counterfoil:changes", key)
-	eventually(t, "it is told", func() bool { return strings.Contains(told.text(), "name it in Config.Keys") })
+	eventually.True(t, "it is told", func() bool { return strings.Contains(told.text(), "name it in Config.Keys") })
 	equal(t, "the key that has sealed it", s.field(key, "k"), id)
 	equal(t, "here", cachetest.Load(t, mine, key), "mine")
 }
@@ -265,7 +266,7 @@ func TestHolderGivesUpALostLease(t *testing.T) {
 			gaveUp = true
 			equal(t, "after the lease another has", renewed(t, other, key, give("newer")), "newer")
 			p.leads(s.socket)
-			eventually(t, "the holder is told", func() bool { return cachetest.Load(t, holder, key) == "newer" })
+			eventually.True(t, "the holder is told", func() bool { return cachetest.Load(t, holder, key) == "newer" })
 			return counterfoil.Token{}, ctx.Err()
 		},
 	})
@@ -286,7 +287,7 @@ func TestHolderGivesUpALeaseThatAnotherHas(t *testing.T) {
 		Fetch: func(ctx context.Context) (counterfoil.Token, error) {
 			s.ask("HSET", entryOf(key), "u", "1") // as when the server's clock was set
 			equal(t, "after the lease another has", renewed(t, other, key, give("newer")), "newer")
-			eventually(t, "the holder gives up", func() bool { return ctx.Err() != nil })
+			eventually.True(t, "the holder gives up", func() bool { return ctx.Err() != nil })
 			return counterfoil.Token{}, context.Cause(ctx)
 		},
 	})
@@ -310,13 +311,13 @@ func TestShortBreakKeepsTheLease(t *testing.T) {
 		Fetch: func(ctx context.Context) (counterfoil.Token, error) {
 			p.leads(s.socket + "-none")
 			ends := s.field(key, "u")
-			eventually(t, "the break is noticed", func() bool { return told.last() != nil })
+			eventually.True(t, "the break is noticed", func() bool { return told.last() != nil })
 			now.Turn(c.Lease / 2)
-			eventually(t, "the lease could not be prolonged", func() bool { return tries() > 0 })
+			eventually.True(t, "the lease could not be prolonged", func() bool { return tries() > 0 })
 			sleep(t, now, 4) // who prolongs, who listens, who looks for the server, and who compares from time to time
 			p.leads(s.socket)
 			turned := 0
-			eventually(t, "the lease is prolonged, and the holder knows", func() bool {
+			eventually.True(t, "the lease is prolonged, and the holder knows", func() bool {
 				if n := tries(); n > turned {
 					turned = n
 					now.Turn(c.Lease / 30)
@@ -380,7 +381,7 @@ func TestStateIsToldAfterAShortStall(t *testing.T) {
 	if err == nil || !strings.Contains(told.text(), "cannot be reached") {
 		t.Errorf("got %v, told %s", err, told.text())
 	}
-	eventually(t, "it is told", func() bool { return told.last() == nil })
+	eventually.True(t, "it is told", func() bool { return told.last() == nil })
 }
 
 // A damaged token is told, and then that it is gone.
@@ -393,8 +394,8 @@ func TestStateIsToldAfterADamagedToken(t *testing.T) {
 	renewed(t, cache, key, give("one"))
 	s.ask("HINCRBY", entryOf(key), "g", "1")
 	s.ask("PUBLISH", "counterfoil:changes", key)
-	eventually(t, "it is told", func() bool { return strings.Contains(told.text(), "damaged") })
-	eventually(t, "and then that it is gone", func() bool { return told.last() == nil })
+	eventually.True(t, "it is told", func() bool { return strings.Contains(told.text(), "damaged") })
+	eventually.True(t, "and then that it is gone", func() bool { return told.last() == nil })
 }
 
 // Open and Renew wait no longer than their context for a server that accepts

@@ -19,6 +19,7 @@ import (
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/cachetest"
 	"github.com/counterfoil/counterfoil/client/fleet"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 )
 
 func TestMain(m *testing.M) {
@@ -154,7 +155,7 @@ func TestKilledAtEachPoint(t *testing.T) {
 			c.says(t, "before the lease")
 			p.stallAnswers()
 			c.goOn()
-			eventually(t, "the server has lent it", func() bool { return len(s.field(key, "h")) > 8 })
+			eventually.True(t, "the server has lent it", func() bool { return len(s.field(key, "h")) > 8 })
 		}, true},
 		{"while it fetches", func(t *testing.T, _ *server, _ *proxy, c *process) {
 			c.says(t, "before the lease")
@@ -175,7 +176,7 @@ func TestKilledAtEachPoint(t *testing.T) {
 			p.stallAnswers()
 			before := s.field(key, "g")
 			c.goOn()
-			eventually(t, "the server has it", func() bool { return s.field(key, "g") != before })
+			eventually.True(t, "the server has it", func() bool { return s.field(key, "g") != before })
 		}, false},
 		{"afterwards", func(t *testing.T, _ *server, _ *proxy, c *process) {
 			c.says(t, "before the lease")

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/counterfoil/counterfoil/internal/eventually"
 )
 
 // steps takes single steps at an entry, as no Cache would be made to take them at
@@ -329,5 +331,5 @@ func TestTokenThatIsPutBackIsTold(t *testing.T) {
 	renewed(t, one, key, give("one"))
 	steps := steps{s, t, key}
 	equal(t, "restore", steps.restore(2*(steps.number("g")+5), "damaged, so that it is told"), "ok")
-	eventually(t, "it is looked at", func() bool { return strings.Contains(told.text(), "damaged") })
+	eventually.True(t, "it is looked at", func() bool { return strings.Contains(told.text(), "damaged") })
 }

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +23,7 @@ import (
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/cachetest"
 	"github.com/counterfoil/counterfoil/client/fleet"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/counterfoil/counterfoil/internal/seal"
 )
 
@@ -70,7 +70,7 @@ func (s *server) run() {
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	eventually(s.t, "the server answers", func() bool { return s.ask("PING") == "+PONG" })
+	eventually.True(s.t, "the server answers", func() bool { return s.ask("PING") == "+PONG" })
 }
 
 // kill ends the server as a fault does.
@@ -99,7 +99,7 @@ func (s *server) ask(command ...string) string {
 		return err.Error()
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	fmt.Fprintf(conn, "*%d\r\n", len(command))
 	for _, word := range command {
 		fmt.Fprintf(conn, "$%d\r\n%s\r\n", len(word), word)
@@ -171,7 +171,7 @@ func (s *server) begin(t testing.TB, key string) {
 // knows waits until a Cache has that value under key without asking for it.
 func knows(t testing.TB, c client.Cache, key, value string) {
 	t.Helper()
-	eventually(t, "the cache knows "+value, func() bool { return cachetest.Load(t, c, key) == value })
+	eventually.True(t, "the cache knows "+value, func() bool { return cachetest.Load(t, c, key) == value })
 }
 
 // give is a renewal that takes what is there, or fetches value.
@@ -206,15 +206,6 @@ func equal[T comparable](t testing.TB, what string, got, want T) {
 	t.Helper()
 	if got != want {
 		t.Errorf("%s: got %v, want %v", what, got, want)
-	}
-}
-
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/fleet"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -147,7 +148,7 @@ func TestSourcesShareOneToken(t *testing.T) {
 	rejected, _ := sources[0].Token(t.Context())
 	sources[0].Invalidate(t.Context(), rejected)
 	for i, source := range sources {
-		eventually(t, fmt.Sprintf("source %d has the new token", i), func() bool {
+		eventually.True(t, fmt.Sprintf("source %d has the new token", i), func() bool {
 			got, err := source.Token(t.Context())
 			return err == nil && got.Value == "token-2"
 		})

@@ -20,6 +20,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/cachetest"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 )
 
 // A value that was changed, or put in another's place, is used by nobody.
@@ -116,7 +117,7 @@ func TestServerSeesNoToken(t *testing.T) {
 			mu.Unlock()
 		}
 	})
-	eventually(t, "MONITOR answers", func() bool { mu.Lock(); defer mu.Unlock(); return strings.Contains(seen.String(), "+OK") })
+	eventually.True(t, "MONITOR answers", func() bool { mu.Lock(); defer mu.Unlock(); return strings.Contains(seen.String(), "+OK") })
 	renewed(t, one, key, give(secretToken))
 	knowsAfterAsking(t, two, secretToken)
 	stored := s.ask("DUMP", "counterfoil:{"+key+"}")
@@ -135,7 +136,7 @@ func TestServerSeesNoToken(t *testing.T) {
 	})
 	noToken(t, "DUMP of a failure", s.ask("DUMP", "counterfoil:{bb-1}"))
 	s.ask("ECHO", "the end")
-	eventually(t, "all is seen", func() bool { mu.Lock(); defer mu.Unlock(); return strings.Contains(seen.String(), "the end") })
+	eventually.True(t, "all is seen", func() bool { mu.Lock(); defer mu.Unlock(); return strings.Contains(seen.String(), "the end") })
 	monitor.Close()
 	reader.Wait()
 	if text := seen.String(); !strings.Contains(text, "EVALSHA") || !strings.Contains(text, key) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 )
 
 // taken is how many steps the server has taken.
@@ -71,7 +72,7 @@ func (s *server) slowRenewal(t *testing.T, before string) (asked, ends time.Time
 		}
 		got <- token.Expires
 	}()
-	eventually(t, "the server has answered", func() bool { return s.taken() != before })
+	eventually.True(t, "the server has answered", func() bool { return s.taken() != before })
 	now.Turn(time.Minute)
 	p.resume()
 	return asked, <-got
@@ -102,9 +103,9 @@ func TestComparisonFindsWhatNobodyTells(t *testing.T) {
 		now.Turn(90 * time.Second)
 	}
 	evicted()
-	eventually(t, "it is there again", func() bool { return len(s.field(key, "t")) > 8 })
+	eventually.True(t, "it is there again", func() bool { return len(s.field(key, "t")) > 8 })
 	evicted()
-	eventually(t, "and the next time, too", func() bool { return len(s.field(key, "t")) > 8 })
+	eventually.True(t, "and the next time, too", func() bool { return len(s.field(key, "t")) > 8 })
 }
 
 // Many who wait for the same moment do not all ask at once.

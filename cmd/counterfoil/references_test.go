@@ -13,8 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/zalando/go-keyring"
 )
 
@@ -143,11 +143,7 @@ func TestSecretsOfKeyringAndAge(t *testing.T) {
 		daemon := exec.Command("gnome-keyring-daemon", "--foreground", "--unlock", "--components=secrets", "--control-directory="+dir)
 		daemon.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_RUNTIME_DIR="+dir)
 		startOf(t, daemon, "password of the keyring")
-		for end := time.Now().Add(20 * time.Second); keyring.Set("acme", "client-secret", secret) != nil; {
-			if time.Now().After(end) {
-				t.Fatal("the keyring takes no entry")
-			}
-		}
+		eventually.True(t, "the keyring takes an entry", func() bool { return keyring.Set("acme", "client-secret", secret) == nil })
 		path, env := consumerWith(t, secretOfA55, "keyring:acme/client-secret")
 		execute(t, "", env, binary, "--config", path, "token", "a55").good(t)
 	})

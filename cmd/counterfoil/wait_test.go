@@ -4,22 +4,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
-	"time"
+
+	"github.com/counterfoil/counterfoil/internal/eventually"
 )
 
 // waitFor yields until the condition holds: for what another process does, and
 // no clock of ours can bring about.
 func waitFor(t *testing.T, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatal("waited in vain")
-		}
-		runtime.Gosched()
-	}
+	eventually.True(t, "what the test waits for", condition)
 }
 
 // killWhen starts 'up' and kills it with SIGKILL as soon as a file of its

@@ -19,6 +19,7 @@ import (
 	"github.com/counterfoil/counterfoil/client/credential/command"
 	"github.com/counterfoil/counterfoil/client/internal/sent"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 )
 
 const theSecret = "s3cret-of-a-program"
@@ -143,27 +144,25 @@ func TestHangs(t *testing.T) {
 	failed := make(chan error, 1)
 	go func() { _, err := f(context.Background()); failed <- err }()
 	var pid int
-	for pid == 0 {
+	eventually.True(t, "the program has started", func() bool {
 		text, _ := os.ReadFile(filepath.Join(dir, "pid"))
 		pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
-	}
+		return pid != 0
+	})
 	var err error
-	for waiting := true; waiting; {
+	eventually.True(t, "the program's time is over", func() bool {
 		select {
 		case err = <-failed:
-			waiting = false
-		case <-time.After(20 * time.Millisecond):
+			return true
+		default:
 			now.Turn(time.Second)
+			return false
 		}
-	}
+	})
 	if err == nil || !strings.Contains(err.Error(), "10s") {
 		t.Errorf("got %v", err)
 	}
-	for end := time.Now().Add(20 * time.Second); !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) && !zombie(pid); {
-		if time.Now().After(end) {
-			t.Fatal("what the program started is still there")
-		}
-	}
+	gone(t, pid)
 }
 
 // What a program leaves behind ends with it, whether or not it holds the output,
@@ -187,13 +186,17 @@ func TestLeavesAChild(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for end := time.Now().Add(20 * time.Second); !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) && !zombie(pid); {
-				if time.Now().After(end) {
-					t.Fatal("what the program started is still there")
-				}
-			}
+			gone(t, pid)
 		})
 	}
+}
+
+// gone waits until a process has ended.
+func gone(t *testing.T, pid int) {
+	t.Helper()
+	eventually.True(t, "what the program started has ended", func() bool {
+		return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || zombie(pid)
+	})
 }
 
 // zombie reports whether a process has ended and nobody has asked how.

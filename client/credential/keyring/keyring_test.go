@@ -18,6 +18,7 @@ import (
 	"github.com/counterfoil/counterfoil/client/credential"
 	"github.com/counterfoil/counterfoil/client/credential/keyring"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/godbus/dbus/v5"
 	library "github.com/zalando/go-keyring"
 )
@@ -81,17 +82,8 @@ func gnome(t *testing.T) (stop func()) {
 	cmd := exec.Command("gnome-keyring-daemon", "--foreground", "--unlock", "--components=secrets", "--control-directory="+dir)
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_RUNTIME_DIR="+dir)
 	_, stop = start(t, cmd, "password of the keyring")
-	eventually(t, "the keyring takes an entry", func() bool { return library.Set("counterfoil-test", "first", "x") == nil })
+	eventually.True(t, "the keyring takes an entry", func() bool { return library.Set("counterfoil-test", "first", "x") == nil })
 	return stop
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-	}
 }
 
 func open(t *testing.T, now *clock.Manual, reference string) client.SecretFunc {
@@ -156,7 +148,7 @@ func TestSecretService(t *testing.T) {
 	get("rotated")
 	fails(t, open(t, now, "acme/client/secret"), "there is no keyring here")
 	stopBus()
-	eventually(t, "the bus is known to be gone", func() bool {
+	eventually.True(t, "the bus is known to be gone", func() bool {
 		_, err := open(t, now, "acme/client/secret")(t.Context())
 		return err != nil && strings.Contains(err.Error(), "there is no keyring here")
 	})
@@ -246,7 +238,7 @@ func TestLocked(t *testing.T) {
 	if err := conn.Emit("/org/freedesktop/secrets/prompt/p1", "org.freedesktop.Secret.Prompt.Completed", true, dbus.MakeVariant([]dbus.ObjectPath{})); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the question is at its end", func() bool {
+	eventually.True(t, "the question is at its end", func() bool {
 		stacks := make([]byte, 1<<20)
 		return !strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), "/credential/keyring.")
 	})

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
@@ -103,9 +104,9 @@ func TestLocksStay(t *testing.T) {
 					t.Fatal(err)
 				}
 				held := func() bool { return locks(t, path) > 0 && locks(t, path+"-shm") > 0 }
-				eventually(t, "the process has locks on the file and the log's index", held)
+				eventually.True(t, "the process has locks on the file and the log's index", held)
 				row.do(t, path)
-				eventually(t, "it has them still", held)
+				eventually.True(t, "it has them still", held)
 				var args []string
 				for _, a := range command[1:] {
 					args = append(args, strings.ReplaceAll(a, "{}", path))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
@@ -118,7 +119,7 @@ func TestFilesLostUnderManyReads(t *testing.T) {
 	if err := os.Remove(path + "-wal"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a read fails", func() bool {
+	eventually.True(t, "a read fails", func() bool {
 		_, err := s.TokenStatus(t.Context(), "r", "c", "t")
 		return errors.Is(err, sqlite.ErrLost)
 	})
@@ -562,15 +563,5 @@ func TestFilesBack(t *testing.T) {
 	}
 	if err := s.Ready(t.Context()); !errors.Is(err, sqlite.ErrLost) {
 		t.Errorf("with its log again: %v", err)
-	}
-}
-
-// eventually waits until what it asks is so.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within a minute: %s", what)
-		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
@@ -71,9 +72,9 @@ func TestCheckPlaceKeepsLocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	held := func() bool { return locks(t, path) > 0 && locks(t, path+"-shm") > 0 }
-	eventually(t, "locks are held", held)
+	eventually.True(t, "locks are held", held)
 	if err := sqlite.CheckPlace(path); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "they are held still", held)
+	eventually.True(t, "they are held still", held)
 }
