@@ -47,8 +47,8 @@ func packages(t *testing.T) []pkg {
 			listed.packages[i].ImportPath, _ = own(p.ImportPath)
 		}
 	})
-	if len(listed.packages) < 10 {
-		t.Fatalf("go list found %d packages only", len(listed.packages))
+	if len(listed.packages) == 0 {
+		t.Fatal("go list has failed, or found no package")
 	}
 	return listed.packages
 }
