@@ -12,5 +12,6 @@ func readContents([3]string, int64, int64) (*contents, error) {
 	return &contents{close: func() error { return nil }}, nil
 }
 
+func (*contents) recovered() bool                  { return false }
 func (*contents) databaseChanged(io.ReaderAt) bool { return false }
 func (*contents) logChanged(io.ReaderAt) bool      { return false }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"hash/maphash"
 	"io"
 	"os"
 )
@@ -18,29 +19,36 @@ import (
 // In WAL mode the database's file changes in checkpoints only, and the log's index
 // shows those, of whatever process. So two pages of the file that nearly every
 // write changes are read at each check: while the index shows no checkpoint since
-// the last check, they must be the same. See "WAL-Mode File Format" in the SQLite
-// documentation.
+// the last check, they must be the same. After a checkpoint, the pages that it
+// copied must be as they are in the log, and those that an earlier one copied as
+// they were. See "WAL-Mode File Format" in the SQLite documentation.
 type contents struct {
 	database, index *os.File
 	totals          int64 // the number of their page
 	pageSize        int64
 	// close is for when SQLite has closed the database, and opening is locked.
 	close func() error
+	// last is the index at the last check.
+	last indexHeader
 	// known are the pages at the last check, and the index then; nil when a
 	// checkpoint was in progress.
 	known *knownPages
 	spare []byte // for the next pages
+	// copied are hashes of the pages that were copied last, and the index then.
+	copied   map[int64]uint64
+	copiedAt indexHeader
 }
 
 type knownPages struct {
 	index indexHeader
 	pages []byte
+	size  int64 // of the database's file
 }
 
 // indexHeader is what the index of a log says of the log.
 type indexHeader struct {
 	changes  uint32    // how many transactions there were
-	frames   uint32    // how many pages the log has
+	frames   uint32    // how many pages the log has, of whole transactions
 	pages    uint32    // how many the database has, with those of the log
 	salts    [8]byte   // of this generation of the log
 	checksum [2]uint32 // of the last frame
@@ -86,6 +94,20 @@ func (h indexHeader) leads(to indexHeader) bool {
 	return h.copied == h.frames && to.copied == 0 && to.changes-h.changes == since
 }
 
+// wentBack reports whether the index is an older one than before: the number of
+// transactions grows, and so do the frames of one generation of the log.
+func (h indexHeader) wentBack(to indexHeader) bool {
+	return int32(to.changes-h.changes) < 0 || h.salts == to.salts && to.frames < h.frames
+}
+
+// recovered reports whether the index was made from the log, which a program that
+// was killed has left: then what is in the database's file is unknown until the
+// next checkpoint.
+func (c *contents) recovered() bool {
+	h, ok := c.header()
+	return ok && !h.settled()
+}
+
 // databaseChanged reports whether the database's file has changed, and no
 // checkpoint did that.
 func (c *contents) databaseChanged(log io.ReaderAt) bool {
@@ -94,25 +116,32 @@ func (c *contents) databaseChanged(log io.ReaderAt) bool {
 		return false
 	}
 	pages := c.page(c.page(c.spare[:0], 1), c.totals)
+	size, err := c.database.Seek(0, io.SeekEnd)
 	after, ok := c.header()
-	if !ok {
+	if !ok || err != nil {
 		return false
 	}
-	switch {
-	case c.known != nil && c.known.index.leads(after):
-		if !bytes.Equal(c.known.pages, pages) {
-			return true
-		}
-		c.known.index = after
-	case !before.leads(after):
-		c.known = nil // the next check compares
-	case c.lastCopied(before, log):
+	if c.last.wentBack(after) {
 		return true
-	default:
-		c.known = &knownPages{before, pages}
+	}
+	c.last = after
+	if c.known != nil && c.known.index.leads(after) {
+		c.known.index = after
+		if c.copiedAt.leads(after) {
+			c.copiedAt = after
+		}
+		return c.known.size != size || !bytes.Equal(c.known.pages, pages)
+	}
+	c.known = nil // where the index changes just now, the next check compares
+	if !before.leads(after) {
+		return false
+	}
+	wrong, done := c.reconcile(before, log)
+	if done && !wrong {
+		c.known = &knownPages{before, pages, size}
 		c.spare = make([]byte, 0, cap(pages))
 	}
-	return false
+	return done && wrong
 }
 
 // page appends a page of the database's file; zeros where the file ends before
@@ -124,29 +153,55 @@ func (c *contents) page(to []byte, number int64) []byte {
 	return to[:end]
 }
 
-// lastCopied reports whether one of the pages that were copied from the log last is
-// not in the database's file. SQLite copies the newest frame of each page alone.
-func (c *contents) lastCopied(is indexHeader, log io.ReaderAt) bool {
-	const most = 64 // frames: a transaction writes its pages in their order
+// mostCopied bounds the pages whose hashes are kept, and the frames that are read
+// after a checkpoint.
+const mostCopied = 256
+
+// reconcile reports whether one of the pages that checkpoints copied last is not
+// in the database's file, and whether that could be seen. SQLite copies the newest
+// frame of each page alone.
+func (c *contents) reconcile(is indexHeader, log io.ReaderAt) (wrong, done bool) {
 	frame, page := make([]byte, frameHeader+c.pageSize), make([]byte, 0, c.pageSize)
-	newest := map[int64]bool{}
-	for n := is.frames; n > 0 && is.frames-n < most; n-- {
+	copied, newer := map[int64]uint64{}, map[int64]bool{}
+	n := is.frames
+	for ; n > 0 && is.frames-n < mostCopied; n-- {
 		if _, err := log.ReadAt(frame, c.frame(n)); err != nil {
-			return false
+			return false, false // the log is judged elsewhere
 		}
 		number := int64(binary.BigEndian.Uint32(frame))
-		if number > int64(is.pages) || newest[number] {
+		if number > int64(is.pages) || newer[number] {
 			continue
 		}
-		newest[number] = true
-		if n > is.copied || bytes.Equal(c.page(page, number), frame[frameHeader:]) {
-			continue
+		newer[number] = true
+		if n <= is.copied {
+			copied[number] = maphash.Bytes(seed, frame[frameHeader:])
+			wrong = wrong || !bytes.Equal(c.page(page, number), frame[frameHeader:])
 		}
-		after, ok := c.header()
-		return ok && is.leads(after) && after.salts == is.salts
 	}
-	return false
+	// Those that an earlier checkpoint copied are as they were, unless another has
+	// copied a newer frame since: in this generation of the log, the frames up to
+	// where that one ended were read.
+	if c.copiedAt.salts == is.salts && n <= c.copiedAt.copied {
+		for number, hash := range c.copied {
+			switch {
+			case newer[number] || number > int64(is.pages):
+				continue
+			case maphash.Bytes(seed, c.page(page, number)) != hash:
+				wrong = true
+			case len(copied) < mostCopied:
+				copied[number] = hash
+			}
+		}
+	}
+	after, ok := c.header()
+	if !ok || after.salts != is.salts || !is.leads(after) {
+		return false, false
+	}
+	c.copied, c.copiedAt = copied, is
+	return wrong, true
 }
+
+var seed = maphash.MakeSeed()
 
 // frame is where a frame of the log begins.
 func (c *contents) frame(number uint32) int64 { return 32 + int64(number-1)*(frameHeader+c.pageSize) }

@@ -138,7 +138,6 @@ type fileWatch struct {
 	log *os.File
 
 	mu       sync.Mutex
-	last     logHeader
 	contents *contents
 }
 
@@ -205,15 +204,15 @@ func (f *fileWatch) check() error {
 
 // overwritten reports whether another program has written into a file in place.
 // The database becomes smaller only when SQLite needs fewer pages, and changes
-// only in checkpoints; a log that is not empty begins with its header, and
-// continues its earlier contents; the log's index never becomes smaller while it
+// only in checkpoints; a log that is not empty begins with its header, and is as
+// its index says; the log's index never becomes smaller while it
 // is in use.
 func (f *fileWatch) overwritten(i int, size int64) bool {
 	switch {
 	case i == 0 && f.pages != nil:
 		return f.shrunk(size) || f.databaseChanged()
 	case i == 1 && f.log != nil:
-		return !f.logGoesOn()
+		return f.logChanged()
 	case i == 2:
 		before := f.index.Load()
 		for before < size && !f.index.CompareAndSwap(before, size) {
@@ -260,45 +259,27 @@ func (f *fileWatch) shrunk(size int64) bool {
 		return false // the next look asks again
 	}
 	_, log, err2 := identify(f.names[1])
-	if err != nil || err2 != nil || whole >= before || size+log < whole {
+	if err != nil || err2 != nil || size+log < whole {
 		return true
 	}
 	f.size.CompareAndSwap(before, size)
 	return false
 }
 
-// logHeader identifies the generation of a log: see "WAL File Format" in the
-// SQLite documentation.
-type logHeader struct {
-	size  int64
-	salts [2]uint32
-}
-
-// logGoesOn reports whether the log can have developed from its state at the
-// last check. SQLite restarts it with other salts, empties it, or truncates it
-// to no less than maxLog, and otherwise only appends.
-func (f *fileWatch) logGoesOn() bool {
+// logChanged reports whether the log, if it is not empty, does not begin as one
+// does, or not as its index says.
+func (f *fileWatch) logChanged() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.contents.logChanged(f.log) {
-		return false
-	}
-	var header [24]byte
-	info, err := f.log.Stat()
-	if err != nil {
-		return false
-	}
-	n, err := f.log.ReadAt(header[:], 0)
-	if n == 0 && errors.Is(err, io.EOF) {
-		f.last.size = 0 // emptied as SQLite does
 		return true
 	}
-	if err != nil || binary.BigEndian.Uint32(header[:])&^1 != 0x377f0682 {
-		return false
+	var magic [4]byte
+	n, err := f.log.ReadAt(magic[:], 0)
+	if n == 0 && errors.Is(err, io.EOF) {
+		return false // SQLite empties it now and then
 	}
-	is, was := logHeader{info.Size(), [2]uint32{binary.BigEndian.Uint32(header[16:]), binary.BigEndian.Uint32(header[20:])}}, f.last
-	f.last = is
-	return is.salts != was.salts || is.size >= was.size || is.size >= maxLog
+	return err != nil || binary.BigEndian.Uint32(magic[:])&^1 != 0x377f0682
 }
 
 // checkSoon is check unless one succeeded within the last lookEvery.

@@ -176,3 +176,53 @@ c.close()
 		}
 	}
 }
+
+// TestFailedOpenLeavesNothing: after an Open that failed for want of descriptors, the
+// next one of the process took no locks.
+func TestFailedOpenLeavesNothing(t *testing.T) {
+	path := newPath(t)
+	if err := open(t, path).Close(); err != nil {
+		t.Fatal(err)
+	}
+	descriptors := func() int {
+		t.Helper()
+		all, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	before, failed := descriptors(), 0
+	for more := range 24 {
+		few := syscall.Rlimit{Cur: uint64(before + more), Max: limit.Max}
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few); err != nil {
+			t.Fatal(err)
+		}
+		s, err := sqlite.Open(t.Context(), path)
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+			t.Fatal(err)
+		}
+		if err == nil {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		failed++
+		if now := descriptors(); now > before {
+			t.Errorf("with %d more, %d descriptors were left open: %v", more, now-before, err)
+		}
+	}
+	if failed < 2 {
+		t.Errorf("%d of them failed: this test sees nothing", failed)
+	}
+	s := open(t, path)
+	eventually.True(t, "the file that is open is locked", func() bool { return locks(t, path) > 0 && locks(t, path+"-shm") > 0 })
+	if err := createClient(t.Context(), s, "c"); err != nil {
+		t.Error(err)
+	}
+}

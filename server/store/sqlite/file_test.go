@@ -257,6 +257,82 @@ func TestFilesOverwritten(t *testing.T) {
 			}
 			checkpoint(t, s, "TRUNCATE")
 		}, false},
+		{"an older copy before another program's checkpoint", func(t *testing.T, s *sqlite.Store, path string) {
+			checkpoint(t, s, "TRUNCATE")
+			old := copied(t, path)
+			if err := createClient(t.Context(), s, "later"); err != nil {
+				t.Fatal(err)
+			}
+			checkpoint(t, s, "PASSIVE")
+			if err := s.Ready(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			grown(t, s, "b", 3)
+			written(t, path, old)
+			checkpoint(t, s, "PASSIVE")
+		}, true},
+		{"older copies of all its files", func(t *testing.T, s *sqlite.Store, path string) {
+			checkpoint(t, s, "PASSIVE")
+			grown(t, s, "a", 3)
+			var old [3][]byte
+			for i, suffix := range []string{"", "-wal", "-shm"} {
+				old[i] = copied(t, path+suffix)
+			}
+			grown(t, s, "b", 3)
+			for i, suffix := range []string{"", "-wal", "-shm"} {
+				written(t, path+suffix, old[i])
+			}
+		}, true},
+		{"older copies of all its files, of another generation of the log", func(t *testing.T, s *sqlite.Store, path string) {
+			checkpoint(t, s, "RESTART")
+			grown(t, s, "a", 3)
+			var old [3][]byte
+			for i, suffix := range []string{"", "-wal", "-shm"} {
+				old[i] = copied(t, path+suffix)
+			}
+			grown(t, s, "b", 3)
+			checkpoint(t, s, "RESTART")
+			grown(t, s, "c", 5)
+			for i, suffix := range []string{"", "-wal", "-shm"} {
+				written(t, path+suffix, old[i])
+			}
+		}, true},
+		{"vacuumed, then larger than before", func(t *testing.T, s *sqlite.Store, _ string) {
+			grown(t, s, "gone", 200)
+			for _, statement := range []string{"DELETE FROM events", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"} {
+				if _, err := s.DB().ExecContext(t.Context(), statement); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := s.DB().ExecContext(t.Context(), "CREATE TABLE more AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 500) SELECT randomblob(4000) FROM n"); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		{"a log that another program cuts", func(t *testing.T, s *sqlite.Store, _ string) {
+			grown(t, s, "a", 100)
+			checkpoint(t, s, "RESTART")
+			if err := s.Ready(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			conn, err := s.DB().Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			for _, statement := range []string{
+				"PRAGMA journal_size_limit = 0", "PRAGMA cache_size = 5", "BEGIN IMMEDIATE",
+				"CREATE TABLE more AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 50) SELECT randomblob(4000) FROM n",
+				"COMMIT",
+			} {
+				s.LookedLongAgo()
+				if _, err := s.TokenStatus(t.Context(), "r", "c", "t"); errors.Is(err, sqlite.ErrLost) {
+					t.Errorf("before %q: %v", statement, err)
+				}
+				if _, err := conn.ExecContext(t.Context(), statement); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}, false},
 		{"a larger copy of earlier over the database", func(t *testing.T, s *sqlite.Store, path string) {
 			checkpoint(t, s, "TRUNCATE")
 			old := copied(t, path)
@@ -280,6 +356,7 @@ func TestFilesOverwritten(t *testing.T) {
 			checkpoint(t, s, "TRUNCATE")
 			old := copied(t, path)
 			grown(t, s, "a", 1)
+			checkpoint(t, s, "PASSIVE")
 			other := open(t, path)
 			written(t, path, old)
 			if err := grow(t, other, "more", 1); !errors.Is(err, sqlite.ErrLost) {

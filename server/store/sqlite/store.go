@@ -33,16 +33,28 @@ func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error)
 	if err != nil {
 		return nil, err
 	}
-	// The first read makes SQLite open the log and its index. What a process that
-	// was killed left in the log is copied, so that the watch has something to
-	// compare with; where that fails, a later checkpoint does it.
+	s := &Store{db: db, writes: make(chan write), closing: make(chan struct{}), closed: make(chan error, 1)}
+	opened := false
+	defer func() {
+		if opened {
+			return
+		}
+		// A connection that stayed open would have the next Open take no locks:
+		// SQLite shares them between the connections of a process.
+		if s.readers != nil {
+			_ = s.readers.close()
+		}
+		_ = errors.Join(conn.Close(), db.Close())
+		if s.files != nil {
+			_ = s.files.close()
+		}
+	}()
+	// The first read makes SQLite open the log and its index.
 	var page, pageSize int64
 	if err := conn.QueryRowContext(ctx, "SELECT rootpage, page_size FROM sqlite_schema, pragma_page_size WHERE name = 'totals'").
 		Scan(&page, &pageSize); err != nil {
 		return nil, err
 	}
-	_, _ = conn.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)")
-	s := &Store{db: db, writes: make(chan write), closing: make(chan struct{}), closed: make(chan error, 1)}
 	s.stuckAfter.Store(int64(stuckAfter))
 	s.crowdedAfter.Store(int64(crowdedAfter))
 	s.KeepRefusals(store.MaxAnonymousRefusals)
@@ -50,12 +62,18 @@ func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error)
 		return nil, err
 	}
 	s.files.pages = s.whole
-	if s.readers, err = openReaders(dsn); err == nil {
-		err = s.files.check()
+	if s.files.contents.recovered() {
+		// So that the watch has something to compare with. Where it fails, a later
+		// checkpoint does it.
+		_, _ = conn.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)")
 	}
-	if err != nil {
-		return nil, errors.Join(err, s.files.close())
+	if s.readers, err = openReaders(dsn); err != nil {
+		return nil, err
 	}
+	if err := s.files.check(); err != nil {
+		return nil, err
+	}
+	opened = true
 	s.close = sync.OnceValue(func() error {
 		close(s.closing)
 		err := <-s.closed
