@@ -47,8 +47,10 @@ func Example() {
 	// 401 Bearer
 }
 
-// withCredentials sends requests as a resource server of the issuer. A program
-// that has package client takes a client.Source's Transport instead.
+// withCredentials sends requests as a client of the issuer that is a resource
+// server: counterfoil client create REALM --id orders-api --resource-server. A
+// program that has package client may use its Source.Client instead, with the
+// issuer as Config.APIURL.
 type withCredentials struct{ id, secret string }
 
 func (c withCredentials) RoundTrip(r *http.Request) (*http.Response, error) {

@@ -21,9 +21,12 @@ type FeedConfig struct {
 	// URL is the issuer's revocation feed, /revocations below the realm's base
 	// URL; https only. Required.
 	URL string
-	// Client sends the request and authenticates it: the transport adds the guard's
-	// own credentials or token. Its CheckRedirect and Timeout are not used: a
-	// redirect is a failure, and the answer never ends. Required.
+	// Client sends the request and authenticates it: its Transport adds the
+	// credentials or the token of a client that the issuer has for this guard. It
+	// must be a resource server (counterfoil client create REALM
+	// --resource-server); the issuer answers any other one with 403. The example of
+	// FollowRevocations has such a Client. Its CheckRedirect and Timeout are not
+	// used: a redirect is a failure, and the answer never ends. Required.
 	Client *http.Client
 	// Clock tells the time; default the system's.
 	Clock counterfoil.Clock

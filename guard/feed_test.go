@@ -432,6 +432,7 @@ func TestFeedAnswers(t *testing.T) {
 	}{
 		"503":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, "the answer is 503"},
 		"401":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, "check the credentials"},
+		"403":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, "is not a resource server"},
 		"204":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "the answer is 204"},
 		"a page":     {answerSet("<html>"), "not text/event-stream"},
 		"a redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusFound) }, "the answer is 302"},

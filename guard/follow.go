@@ -141,8 +141,11 @@ func (c *connection) read(ctx context.Context, heard *atomic.Pointer[time.Time])
 	defer resp.Body.Close()
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	switch {
-	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
-		return fmt.Errorf("the answer is %d: check the credentials that FeedConfig.Client adds", resp.StatusCode)
+	case resp.StatusCode == http.StatusUnauthorized:
+		return errors.New("the answer is 401: check the credentials that FeedConfig.Client adds")
+	case resp.StatusCode == http.StatusForbidden:
+		return errors.New("the answer is 403: the client of FeedConfig.Client is not a resource server: " +
+			"make it one with counterfoil client change REALM CLIENT --resource-server")
 	case resp.StatusCode != http.StatusOK:
 		return fmt.Errorf("the answer is %d, not 200", resp.StatusCode)
 	case media != "text/event-stream":

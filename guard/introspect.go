@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -26,13 +28,20 @@ type IntrospectionConfig struct {
 	// URL is the issuer's introspection endpoint, the introspection_endpoint of
 	// its metadata (RFC 8414 section 2); https only. Required.
 	URL string
-	// Client sends the requests and authenticates them: the transport adds the
-	// guard's own credentials or token. Its CheckRedirect is not used: a redirect
-	// is a failure. Required: issuers answer authenticated callers only (RFC 7662
-	// section 4).
+	// Client sends the requests and authenticates them: its Transport adds the
+	// credentials or the token of a client that the issuer has for this guard. At
+	// a Counterfoil server that client must be a resource server (counterfoil
+	// client create REALM --resource-server): to any other one, every token but its
+	// own is inactive (RFC 7662 section 2.2), and the guard refuses it as revoked.
+	// The example of FollowRevocations has such a Client. Its CheckRedirect is
+	// not used: a redirect is a failure. Required.
 	Client *http.Client
 	// Clock tells the time; default the system's.
 	Clock counterfoil.Clock
+	// Logger gets a warning if the issuer calls a token inactive and has called
+	// none active for a minute, once a minute at most: the client of the guard may
+	// be none that the issuer answers. Default slog.Default.
+	Logger *slog.Logger
 	// TTL is how long an answer is used, from the time of its request; default 2
 	// seconds. A revoked token is accepted for up to that long.
 	TTL time.Duration
@@ -58,6 +67,11 @@ type Introspector struct {
 	answers *bounded.Cache[[32]byte, verdict]
 	flights singleflight.Group
 	slots   chan struct{}
+
+	mu sync.Mutex
+	// trusted is when the issuer last called a token active, or a warning was
+	// logged that it called one inactive.
+	trusted time.Time
 }
 
 // verdict is an answer and the time until which it is used.
@@ -83,6 +97,9 @@ func NewIntrospector(cfg IntrospectionConfig) (*Introspector, error) {
 	cfg.Client = withoutRedirects(cfg.Client)
 	if cfg.Clock == nil {
 		cfg.Clock = clock.System
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
 	}
 	cfg.TTL = cmp.Or(cfg.TTL, 2*time.Second)
 	cfg.Timeout = cmp.Or(cfg.Timeout, 5*time.Second)
@@ -120,9 +137,29 @@ func (i *Introspector) Live(ctx context.Context, _ *counterfoil.Principal, token
 		}
 	}
 	if !v.active {
-		return errNotActive
+		return errInactive
 	}
 	return nil
+}
+
+// errInactive is the answer about a token whose signature and times are valid.
+var errInactive error = &counterfoil.Error{Reason: counterfoil.ReasonTokenInvalid,
+	Message: "the issuer calls the token inactive, as it does all tokens if the guard's client is not a resource server"}
+
+// note warns of an answer that the issuer may have given only because it does not
+// tell this client about other clients' tokens.
+func (i *Introspector) note(active bool, now time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	since := now.Sub(i.trusted)
+	if !active && !i.trusted.IsZero() && since >= 0 && since < warnEvery {
+		return
+	}
+	i.trusted = now
+	if !active {
+		i.cfg.Logger.Warn("introspection: the issuer calls a token inactive whose signature and times are valid: if it does so for all, "+
+			"the client of IntrospectionConfig.Client is not a resource server (counterfoil client change REALM CLIENT --resource-server)", "url", i.cfg.URL)
+	}
 }
 
 // flight returns the issuer's answer about a token. Concurrent callers share one
@@ -147,6 +184,7 @@ func (i *Introspector) flight(ctx context.Context, id [32]byte, token counterfoi
 		v := verdict{active, asked.Add(i.cfg.TTL)}
 		if err == nil {
 			i.answers.Put(id, v)
+			i.note(active, asked)
 		} else if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -157,6 +158,44 @@ func TestIntrospectionInPlaceOfARegistry(t *testing.T) {
 	i.end(token)
 	if got := r.reason(token); got != counterfoil.ReasonTokenReplaced {
 		t.Errorf("%q", got)
+	}
+}
+
+// To a client that is no resource server every token is inactive, and the guard
+// refused all of them without a word.
+func TestIntrospectionWarnsOfInactiveTokens(t *testing.T) {
+	i, log := newIntrospector(t), &waits{}
+	r := i.behind(i.introspection(func(in *guard.IntrospectionConfig) { in.Logger = slog.New(log) }))
+	good, bad := r.claim("jti", "good"), r.claim("jti", "bad")
+	warned := func(when string, want int) {
+		t.Helper()
+		if got := log.count("WARN introspection: the issuer calls a token inactive"); got != want || log.count("--resource-server") != want {
+			t.Errorf("%s: %d warnings, want %d: %q", when, got, want, log.lines)
+		}
+	}
+	i.end(bad)
+	a := r.send(r.call(bad))
+	r.refused(a, counterfoil.ReasonTokenRevoked, bad)
+	if !strings.Contains(a.event.Detail, "not a resource server") {
+		t.Errorf("the detail is %q", a.event.Detail)
+	}
+	warned("no token was active", 1)
+	i.clock.Turn(59 * time.Second)
+	r.refused(r.send(r.call(bad)), counterfoil.ReasonTokenRevoked, bad)
+	warned("within a minute", 1)
+	i.clock.Turn(time.Second)
+	if got := r.reason(good); got != "" {
+		t.Fatalf("%q", got)
+	}
+	r.refused(r.send(r.call(bad)), counterfoil.ReasonTokenRevoked, bad)
+	warned("another token is active", 1)
+	i.clock.Turn(time.Minute)
+	r.refused(r.send(r.call(bad)), counterfoil.ReasonTokenRevoked, bad)
+	warned("no token was active for a minute", 2)
+	for _, line := range log.lines {
+		if strings.Contains(line, bad) {
+			t.Errorf("the log has the token: %s", line)
+		}
 	}
 }
 

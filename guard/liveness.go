@@ -76,9 +76,9 @@ func (g *Guard) live(ctx context.Context, p *counterfoil.Principal, token string
 	case !ok:
 	case refusal.Reason == counterfoil.ReasonTokenInvalid:
 		if g.provider.TokenEndpoint.Policy == provider.PolicyReplace {
-			return g.deny(counterfoil.ReasonTokenReplaced, "")
+			return g.deny(counterfoil.ReasonTokenReplaced, refusal.Message)
 		}
-		return g.deny(counterfoil.ReasonTokenRevoked, "")
+		return g.deny(counterfoil.ReasonTokenRevoked, refusal.Message)
 	case refusal.Reason.Parent() == counterfoil.ReasonTokenInvalid:
 		return g.deny(refusal.Reason, refusal.Message)
 	case err == error(refusal) && refusal.Reason == counterfoil.ReasonUnavailable:
