@@ -188,6 +188,9 @@ func TestSameWordsHereAndThere(t *testing.T) {
 			}
 		})
 	}
+	if got := o.here(t, "client", "create", "acme", "--id", "api", "--resource-server").good(t); strings.Contains(got.err, "scopes") {
+		t.Errorf("a resource server, which needs no scopes: %s", got.err)
+	}
 	record := o.here(t, "audit", "-o", "json").good(t).out
 	for _, who := range []string{`"actor":"command line: `, `"actor":"client ops/operator (token `} {
 		for _, what := range []string{"created", "changed", "rotated", "disabled", "enabled", "deleted", "imported"} {

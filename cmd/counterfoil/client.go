@@ -99,9 +99,11 @@ func (o *operator) createClient() *cobra.Command {
 		Use: "create REALM", Short: "Create a client and print its credentials",
 		Long: `Create a client and print its credentials, which nobody can show again. It is
 allowed the scopes that --scope names: none without, and then it is said which
-there are.`,
+there are. An API that introspects tokens or follows revocations is a client of
+its own with --resource-server, which needs no scopes.`,
 		Example: `  counterfoil client create a55 --name billing --scope wallets:read
   counterfoil client create engagifii --name sync --scope EventsApi --tenant TENANT123
+  counterfoil client create engagifii --id events-api --resource-server
   counterfoil client create admin --serve-config serve.yaml --id operator --scope clients:read --scope clients:write`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -130,7 +132,7 @@ there are.`,
 				err = o.reveal(args[0], creds, func() (string, error) {
 					return "the client is deleted again", service.DeleteClient(ctx, args[0], creds.ClientID)
 				})
-				if err == nil && len(n.Scopes) == 0 && len(known) > 0 {
+				if err == nil && len(n.Scopes) == 0 && len(known) > 0 && !n.ResourceServer {
 					fmt.Fprintf(
 						o.Err,
 						"it is allowed no scopes: the realm has %s, add some with 'counterfoil client change %s %s --scope …'\n",
