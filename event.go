@@ -62,7 +62,8 @@ type Event struct {
 	Actor string `json:"actor,omitempty"`
 	// TokenID is the jti of the token concerned, if any.
 	TokenID string `json:"token_id,omitempty"`
-	// Address is the IP address of the caller, without a port.
+	// Address is the IP address of the caller, without a port: that of the TCP
+	// peer or, behind Proxies, the one that they forward.
 	Address string `json:"ip_address"`
 	// UserAgent is the request's User-Agent, cut off at 256 bytes.
 	UserAgent string `json:"user_agent"`

@@ -9,8 +9,8 @@ type Proxies struct {
 	// connect from them.
 	Networks []netip.Prefix
 	// AddressHeader names the header to which each proxy adds the address of its
-	// peer: X-Forwarded-For, the default of a server, or Forwarded, which is read
-	// by RFC 7239. A guard ignores it.
+	// peer: X-Forwarded-For, the default, or Forwarded, which is read by RFC 7239.
+	// The caller's address is the last one in it that is not a proxy's.
 	AddressHeader string
 	// CertificateHeader names the header in which a proxy that ends TLS forwards
 	// the client's certificate, such as Client-Cert. The proxy must remove the

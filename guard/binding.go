@@ -67,7 +67,7 @@ func bindingOf(members map[string]any) (*binding, counterfoil.Reason) {
 
 // prover checks that the sender of a token holds what the token is bound to.
 type prover struct {
-	peer peer.Config
+	peer *peer.Config
 	// origin is Config.URL without a slash at its end; "" for https and the
 	// request's Host.
 	origin string
@@ -79,9 +79,9 @@ type prover struct {
 func newProver(cfg *Config) (*prover, error) {
 	p := &prover{
 		clock: cfg.Clock, seen: dpop.Seen{Clock: cfg.Clock, Most: cfg.MaxProofs},
-		peer: peer.Config(cfg.Proxies),
 	}
-	if err := p.peer.Validate(); err != nil {
+	var err error
+	if p.peer, err = peer.New(cfg.Proxies); err != nil {
 		return nil, fmt.Errorf("proxies: %w", err)
 	}
 	if cfg.MaxProofs < 0 {

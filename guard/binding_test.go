@@ -466,6 +466,37 @@ func TestForwardedCertificates(t *testing.T) {
 	}
 }
 
+// The record of a call behind a proxy named the proxy as the caller.
+func TestForwardedAddress(t *testing.T) {
+	loopback, elsewhere := netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24")
+	for name, tt := range map[string]struct {
+		proxies            counterfoil.Proxies
+		header, said, want string
+	}{
+		"no proxy":         {counterfoil.Proxies{}, "X-Forwarded-For", "198.51.100.9", "127.0.0.1"},
+		"default":          {counterfoil.Proxies{Networks: []netip.Prefix{loopback}}, "X-Forwarded-For", "203.0.113.5, 198.51.100.9", "198.51.100.9"},
+		"nothing":          {counterfoil.Proxies{Networks: []netip.Prefix{loopback}}, "X-Other", "198.51.100.9", "127.0.0.1"},
+		"garbage":          {counterfoil.Proxies{Networks: []netip.Prefix{loopback}}, "X-Forwarded-For", "x", "127.0.0.1"},
+		"RFC 7239":         {counterfoil.Proxies{Networks: []netip.Prefix{loopback}, AddressHeader: "Forwarded"}, "Forwarded", `for="[2001:db8::9]:80"`, "2001:db8::9"},
+		"two proxies":      {counterfoil.Proxies{Networks: []netip.Prefix{loopback, elsewhere}}, "X-Forwarded-For", "198.51.100.9, 192.0.2.7", "198.51.100.9"},
+		"somebody else's":  {counterfoil.Proxies{Networks: []netip.Prefix{elsewhere}}, "X-Forwarded-For", "198.51.100.9", "127.0.0.1"},
+		"of a refusal too": {counterfoil.Proxies{Networks: []netip.Prefix{loopback}}, "X-Forwarded-For", "198.51.100.9", "198.51.100.9"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRigFor(t, must(provider.Builtin("oauth2")), dialects()["oauth2"], func(c *guard.Config) { c.Proxies = tt.proxies })
+			token := r.token(nil)
+			if name == "of a refusal too" {
+				token = r.claim("iss", "https://evil.example")
+			}
+			req := r.call(token)
+			req.Header.Set(tt.header, tt.said)
+			if e := r.send(req).event; e.Address != tt.want || e.Success == (name == "of a refusal too") {
+				t.Errorf("the event is %+v, want the address %s", e, tt.want)
+			}
+		})
+	}
+}
+
 func TestNewChecksWhatBindingNeeds(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*guard.Config)
@@ -475,6 +506,7 @@ func TestNewChecksWhatBindingNeeds(t *testing.T) {
 		"URL with a query":         {func(c *guard.Config) { c.URL = "https://api.example/?a=b" }, "Config.URL must be an https URL"},
 		"a header and no proxy":    {func(c *guard.Config) { c.Proxies.CertificateHeader = "Client-Cert" }, "no trusted proxy"},
 		"everybody a proxy":        {func(c *guard.Config) { c.Proxies.Networks = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} }, "is every address"},
+		"an address and no proxy":  {func(c *guard.Config) { c.Proxies.AddressHeader = "Forwarded" }, "no trusted proxy"},
 		"an unknown form":          {func(c *guard.Config) { c.Proxies.CertificateForm = "pem" }, `"pem" is not one of`},
 		"a short key":              {func(c *guard.Config) { c.DPoPNonce, c.DPoPNonceKey = true, "c2hvcnQ=" }, "Config.DPoPNonceKey must be 32 random bytes"},
 		"negative room for proofs": {func(c *guard.Config) { c.MaxProofs = -1 }, "Config.MaxProofs must not be negative"},

@@ -115,7 +115,7 @@ func (g *Guard) refuse(r *http.Request, p *counterfoil.Principal, refusal *Refus
 func (g *Guard) event(r *http.Request, p *counterfoil.Principal, refusal *Refusal) counterfoil.Event {
 	e := counterfoil.Event{
 		Type: counterfoil.EventCallAllowed, Time: g.clock.Now(), Realm: g.provider.Name, Success: true,
-		Address: event.Peer(r.RemoteAddr), UserAgent: event.Clean(r.UserAgent(), event.MaxUserAgent),
+		Address: g.prover.peer.Caller(r), UserAgent: event.Clean(r.UserAgent(), event.MaxUserAgent),
 	}
 	if p != nil {
 		e.ClientID, e.TokenID = p.ClientID, p.TokenID

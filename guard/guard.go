@@ -80,7 +80,10 @@ type Config struct {
 	// minute. Set it behind a proxy, which may forward any Host, and whenever in
 	// doubt. Scheme and host are never taken from a forwarding header.
 	URL string
-	// Proxies are those that end TLS in front of the guard.
+	// Proxies are those in front of the guard. The Address of an Event is the
+	// caller's only if they are named, otherwise that of the TCP peer; so is the
+	// certificate of a token that is bound to one. Scheme and host are not taken
+	// from them: set URL.
 	Proxies counterfoil.Proxies
 	// DPoPNonce requires a nonce of the guard in each proof (RFC 9449 section 9),
 	// so that pre-generated proofs are rejected. DPoPNonceKey, 32 random bytes in

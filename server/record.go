@@ -55,14 +55,10 @@ type recorder struct {
 // cleaned; the address is that of the TCP peer, or the one that trusted
 // proxies report.
 func (c *recorder) begin(r *http.Request) counterfoil.Event {
-	address := event.Peer(r.RemoteAddr)
-	if a := c.peers.Address(r); a.IsValid() {
-		address = a.String()
-	}
 	now := c.clock.Now()
 	c.watch.look(r.Context(), now, c.logger)
 	return counterfoil.Event{
-		Time: now, Realm: c.realm, Address: address,
+		Time: now, Realm: c.realm, Address: c.peers.Caller(r),
 		UserAgent: event.Clean(r.UserAgent(), event.MaxUserAgent),
 	}
 }

@@ -54,12 +54,8 @@ func (s *shared) every(interval time.Duration, do func(context.Context)) {
 // setUpNetwork prepares what the server needs from the network: trusted
 // proxies, remote key sets, and the nonce key that it shares with other nodes.
 func (s *shared) setUpNetwork() error {
-	proxies := peer.Config(s.Proxies)
-	if len(proxies.Networks) > 0 && proxies.AddressHeader == "" {
-		proxies.AddressHeader = "X-Forwarded-For"
-	}
-	s.peers = &proxies
-	if err := s.peers.Validate(); err != nil {
+	var err error
+	if s.peers, err = peer.New(s.Proxies); err != nil {
 		return fmt.Errorf("server: %w", err)
 	}
 	fetcher, err := outbound.New(outbound.Config{

@@ -3,7 +3,6 @@
 package event
 
 import (
-	"net"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -37,12 +36,4 @@ func Clean(s string, most int) string {
 func Visible(s string, most int) bool {
 	hidden := func(r rune) bool { return !unicode.IsGraphic(r) }
 	return s != "" && len(s) <= most && utf8.ValidString(s) && !strings.ContainsFunc(s, hidden)
-}
-
-// Peer returns the IP address of a TCP peer, without its port.
-func Peer(address string) string {
-	if host, _, err := net.SplitHostPort(address); err == nil {
-		return host
-	}
-	return address
 }

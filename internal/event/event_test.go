@@ -33,11 +33,3 @@ func TestClean(t *testing.T) {
 		})
 	}
 }
-
-func TestPeer(t *testing.T) {
-	for in, want := range map[string]string{"192.0.2.1:80": "192.0.2.1", "[2001:db8::1]:80": "2001:db8::1", "@": "@"} {
-		if got := event.Peer(in); got != want {
-			t.Errorf("%s: got %s", in, got)
-		}
-	}
-}

@@ -12,6 +12,7 @@ package peer
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -23,6 +24,16 @@ import (
 // Config says which proxies stand in front and what they forward; nil stands
 // for no proxy.
 type Config counterfoil.Proxies
+
+// New returns the configuration for p, in which AddressHeader has its default. Its
+// errors are those of Validate.
+func New(p counterfoil.Proxies) (*Config, error) {
+	c := Config(p)
+	if len(c.Networks) > 0 && c.AddressHeader == "" {
+		c.AddressHeader = "X-Forwarded-For"
+	}
+	return &c, c.Validate()
+}
 
 // maxHops bounds the elements of the header that are read.
 const maxHops = 32
@@ -100,6 +111,18 @@ func (c *Config) Address(r *http.Request) netip.Addr {
 		}
 	}
 	return last
+}
+
+// Caller returns Address as text for a record or, if the TCP peer has no IP
+// address, what net/http says of it.
+func (c *Config) Caller(r *http.Request) string {
+	if a := c.Address(r); a.IsValid() {
+		return a.String()
+	}
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		return host
+	}
+	return r.RemoteAddr
 }
 
 // trusted reports whether a is a proxy's address.

@@ -136,6 +136,31 @@ func TestAddressWithoutConfiguration(t *testing.T) {
 	}
 }
 
+// The text for a record is there even if the peer has no IP address.
+func TestCaller(t *testing.T) {
+	for in, want := range map[string]string{"192.0.2.1:80": "192.0.2.1", "[2001:db8::1]:80": "2001:db8::1", "@": "@", "pipe:1": "pipe"} {
+		for _, c := range []*peer.Config{nil, must(peer.New(counterfoil.Proxies{Networks: proxies()}))} {
+			if got := c.Caller(request(in, "X-Forwarded-For", "198.51.100.9")); got != want {
+				t.Errorf("%s: got %s", in, got)
+			}
+		}
+	}
+	c := must(peer.New(counterfoil.Proxies{Networks: proxies()}))
+	if got := c.Caller(request("10.0.0.1:4000", "X-Forwarded-For", "198.51.100.9")); got != "198.51.100.9" {
+		t.Errorf("behind a proxy: got %s", got)
+	}
+}
+
+// The header that is used without being named cannot have the certificate either.
+func TestNewNamesTheHeader(t *testing.T) {
+	if _, err := peer.New(counterfoil.Proxies{Networks: proxies(), CertificateHeader: "x-forwarded-for"}); err == nil {
+		t.Error("one header has both")
+	}
+	if c, err := peer.New(counterfoil.Proxies{}); err != nil || c.AddressHeader != "" {
+		t.Errorf("without proxies: %+v, %v", c, err)
+	}
+}
+
 func TestValidate(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
