@@ -126,9 +126,9 @@ func (g *Guard) holder(answer http.Header, r *http.Request, v *verified, s *sent
 		case err != nil:
 			return g.deny(counterfoil.ReasonTokenCertificate, err.Error())
 		case cert == nil:
-			return g.deny(counterfoil.ReasonTokenCertificate, "the connection has no client certificate")
+			return g.deny(counterfoil.ReasonTokenCertificate, g.prover.lacking(r, "no client certificate"))
 		case jose.CertificateThumbprint(cert) != b.certificate:
-			return g.deny(counterfoil.ReasonTokenCertificate, "another client certificate")
+			return g.deny(counterfoil.ReasonTokenCertificate, g.prover.lacking(r, "another client certificate"))
 		}
 	}
 	switch {
@@ -138,6 +138,18 @@ func (g *Guard) holder(answer http.Header, r *http.Request, v *verified, s *sent
 		return g.proof(answer, r, v, s)
 	}
 	return nil
+}
+
+// lacking says where a certificate was looked for: a guard that does not know the
+// proxy in front of it looks in the wrong place.
+func (p *prover) lacking(r *http.Request, what string) string {
+	switch {
+	case p.peer.Forwards(r):
+		return "the proxy's header " + p.peer.CertificateHeader + " has " + what
+	case p.peer.CertificateHeader != "":
+		return "the connection has " + what + ", and its peer is not in Config.Proxies.Networks"
+	}
+	return "the connection has " + what + ": behind a proxy, set Networks and CertificateHeader of Config.Proxies"
 }
 
 // proof checks the proof of a call (RFC 9449 section 7.1).

@@ -440,16 +440,17 @@ func TestForwardedCertificates(t *testing.T) {
 		values []string
 		own    tls.Certificate // of the connection
 		want   counterfoil.Reason
+		detail string
 	}{
-		{"RFC 9440", loopback, "", []string{":" + der + ":"}, others, ""},
-		{"nginx", loopback, "pem-escaped", []string{text}, others, ""},
-		{"HAProxy", loopback, "der-base64", []string{der}, others, ""},
-		{"another's", loopback, "", []string{":" + base64.StdEncoding.EncodeToString(others.Leaf.Raw) + ":"}, mine, counterfoil.ReasonTokenCertificate},
-		{"none", loopback, "", nil, mine, counterfoil.ReasonTokenCertificate},
-		{"twice", loopback, "", []string{":" + der + ":", ":" + der + ":"}, mine, counterfoil.ReasonTokenCertificate},
-		{"garbage", loopback, "", []string{"x"}, mine, counterfoil.ReasonTokenCertificate},
-		{"of somebody else than the proxy", elsewhere, "", []string{":" + der + ":"}, others, counterfoil.ReasonTokenCertificate},
-		{"the connection's own", elsewhere, "", []string{"x"}, mine, ""},
+		{"RFC 9440", loopback, "", []string{":" + der + ":"}, others, "", ""},
+		{"nginx", loopback, "pem-escaped", []string{text}, others, "", ""},
+		{"HAProxy", loopback, "der-base64", []string{der}, others, "", ""},
+		{"another's", loopback, "", []string{":" + base64.StdEncoding.EncodeToString(others.Leaf.Raw) + ":"}, mine, counterfoil.ReasonTokenCertificate, "the proxy's header Client-Cert has another client certificate"},
+		{"none", loopback, "", nil, mine, counterfoil.ReasonTokenCertificate, "the proxy's header Client-Cert has no client certificate"},
+		{"twice", loopback, "", []string{":" + der + ":", ":" + der + ":"}, mine, counterfoil.ReasonTokenCertificate, "2 headers Client-Cert"},
+		{"garbage", loopback, "", []string{"x"}, mine, counterfoil.ReasonTokenCertificate, "the header Client-Cert is not in the form client-cert"},
+		{"of somebody else than the proxy", elsewhere, "", []string{":" + der + ":"}, others, counterfoil.ReasonTokenCertificate, "and its peer is not in Config.Proxies.Networks"},
+		{"the connection's own", elsewhere, "", []string{"x"}, mine, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRigFor(t, must(provider.Builtin("oauth2")), dialects()["oauth2"], func(c *guard.Config) {
@@ -459,10 +460,21 @@ func TestForwardedCertificates(t *testing.T) {
 			req.Header["Client-Cert"] = tt.values
 			resp := must(r.as(tt.own).Do(req))
 			resp.Body.Close()
-			if e := r.events[0]; e.Reason != tt.want || (resp.StatusCode == 200) != (tt.want == "") {
+			if e := r.events[0]; e.Reason != tt.want || !strings.Contains(e.Detail, tt.detail) || (resp.StatusCode == 200) != (tt.want == "") {
 				t.Errorf("%d, %+v", resp.StatusCode, e)
 			}
 		})
+	}
+}
+
+// The operator of a guard that does not know of the proxy in front of it is told.
+func TestCertificateBehindAnUnknownProxy(t *testing.T) {
+	r := newRig(t, "oauth2")
+	req := r.call(r.boundTo(members{"x5t#S256": jose.CertificateThumbprint(certificate("mine").Leaf)}))
+	a := r.send(req)
+	r.refused(a, counterfoil.ReasonTokenCertificate)
+	if want := "no client certificate: behind a proxy, set Networks and CertificateHeader of Config.Proxies"; !strings.Contains(a.event.Detail, want) {
+		t.Errorf("the detail is %q", a.event.Detail)
 	}
 }
 

@@ -34,7 +34,7 @@ var ErrCertificate = errors.New("the forwarded client certificate cannot be read
 // trusted to forward only the sender's. In both cases the issuer of the certificate
 // has not been checked, unless the TLS configuration did so.
 func (c *Config) Certificate(r *http.Request) (*x509.Certificate, error) {
-	if c == nil || c.CertificateHeader == "" || !c.trusted(connected(r)) {
+	if !c.Forwards(r) {
 		if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 			return nil, nil
 		}
@@ -64,6 +64,12 @@ func (c *Config) Certificate(r *http.Request) (*x509.Certificate, error) {
 		return nil, fmt.Errorf("%w: the header %s has no X.509 certificate", ErrCertificate, c.CertificateHeader)
 	}
 	return cert, nil
+}
+
+// Forwards reports whether a proxy forwards the certificate of r in
+// CertificateHeader.
+func (c *Config) Forwards(r *http.Request) bool {
+	return c != nil && c.CertificateHeader != "" && c.trusted(connected(r))
 }
 
 // decode returns the DER in value.
