@@ -66,13 +66,15 @@ type TokenEndpoint struct {
 	GrantTypeIn Place `yaml:"grant_type_in,omitempty"`
 	// MediaType says whether a request must have the Content-Type
 	// application/x-www-form-urlencoded; if optional, a request without a
-	// Content-Type is accepted too. Another media type is always refused.
+	// Content-Type is accepted too, and one without a body may have any. A body
+	// of another media type is always refused.
 	MediaType Presence `yaml:"media_type,omitempty"`
 	// CheckFirst says what is checked first, and so reported if both are wrong:
 	// the client's credentials or the grant type.
 	CheckFirst Check `yaml:"check_first,omitempty"`
-	// ClientAuthentication lists the accepted methods (RFC 7591 section 2); a
-	// client uses the first.
+	// ClientAuthentication lists the accepted methods (RFC 7591 section 2). A
+	// client uses the first that its credentials allow: with a secret, the first
+	// of client_secret_basic and client_secret_post.
 	ClientAuthentication []Method `yaml:"client_authentication"`
 	// Issuer is the issuer identifier of the real provider (RFC 8414 section 2),
 	// which belongs to URL.
@@ -201,8 +203,9 @@ type API struct {
 	// Headers are those that a call carries. A guard checks them in this order,
 	// and refuses a call for the first that is missing.
 	Headers []Header `yaml:"headers" check:"required"`
-	// Audience is what the token's aud claim must contain; default, the
-	// audience that tokens are issued for.
+	// Audience is what the token's aud claim must contain: one of the audiences
+	// or the resources that tokens are issued for, or the issuer if they have no
+	// other audience. Default: any of the audiences, else the issuer.
 	Audience string `yaml:"audience,omitempty"`
 	// Scopes are those that every call needs.
 	Scopes counterfoil.Scopes `yaml:"scopes,omitempty"`

@@ -20,8 +20,8 @@ type Refusal struct {
 	Body string `yaml:"body,omitempty"`
 }
 
-// Details fill the placeholders of a Refusal. They come from a description,
-// never from a request.
+// RefusalParams are what the placeholders of a Refusal are replaced by. They come
+// from a description or the code of an API, never from a request.
 type RefusalParams struct {
 	Header string
 	Scopes counterfoil.Scopes

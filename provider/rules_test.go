@@ -155,6 +155,30 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// An API does not demand an audience that no token of the realm has: every call
+// would be refused.
+func TestAudienceOfAnAPI(t *testing.T) {
+	const aud, own, resources = "  audience: [stock, ledger]\n", "  claims: [{name: iss, from: issuer}, {name: sub, from: client_id}, {name: exp, from: expires_at}, " +
+		"{name: iat, from: issued_at}, {name: scope, from: scope}]\n", "  resources: ['https://stock.example/']\n"
+	for _, tt := range []struct{ name, endpoint, token, audience, refused string }{
+		{"one of the tokens' own", "", aud, "ledger", ""},
+		{"none of the tokens' own", "", aud, "orders", `no token has the audience "orders": choose from stock, ledger, or add it to access_token.audience`},
+		{"a resource", resources, aud, "https://stock.example/", ""},
+		{"none of either", resources, aud, "https://issuer.example", "choose from stock, ledger, https://stock.example/, or"},
+		{"what may be the issuer", "", "", "https://issuer.example", ""},
+		{"what is no issuer", "", "", "stock", "choose from the issuer, or"},
+		{"of tokens without an audience", "", own, "stock", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text := strings.Replace(small, "apis:\n", tt.endpoint+"access_token:\n  type: at+jwt\n"+tt.token+"apis:\n", 1)
+			_, err := provider.Parse("acme.yaml", []byte(strings.Replace(text, "    path: /v2\n", "    path: /v2\n    audience: "+tt.audience+"\n", 1)))
+			if (err == nil) != (tt.refused == "") || err != nil && !strings.Contains(err.Error(), tt.refused) {
+				t.Errorf("got %v, want %q in it", err, tt.refused)
+			}
+		})
+	}
+}
+
 // A second API has a name and a path of its own.
 func TestSecondAPI(t *testing.T) {
 	_, api, _ := strings.Cut(small, "apis:\n")

@@ -27,6 +27,7 @@ func (v *validator) api(way []any, a *API) {
 		v.fail(under(way, "headers"), "an API must require a header whose source is token")
 	}
 	v.known(under(way, "scopes"), a.Scopes)
+	v.audience(under(way, "audience"), a.Audience)
 	v.line(under(way, "title"), a.Title)
 	v.call(under(way, "health"), a.Health)
 	v.call(under(way, "example"), a.Example)
@@ -48,6 +49,23 @@ func (v *validator) api(way []any, a *API) {
 		need = append(need, counterfoil.ReasonHeaderMissing)
 	}
 	v.refusals(under(way, "refusals"), a.Refusals, need, append(slices.Clone(callReasons), callDetails...))
+}
+
+// audience refuses an API's audience that no token can have. Without an audience of
+// their own, tokens have the issuer, an https URL that only the realm knows.
+func (v *validator) audience(way []any, audience string) {
+	t := &v.p.AccessToken
+	if audience == "" || t.Claim(FromAudience) == "" {
+		return
+	}
+	can := slices.Concat(t.Audience, v.p.TokenEndpoint.Resources)
+	if slices.Contains(can, audience) || len(t.Audience) == 0 && strings.HasPrefix(audience, "https://") {
+		return
+	}
+	if len(t.Audience) == 0 {
+		can = append(can, "the issuer")
+	}
+	v.fail(way, "no token has the audience %q: choose from %s, or add it to access_token.audience", audience, strings.Join(can, ", "))
 }
 
 // safe checks the fields that say which calls of an API may be retried.

@@ -87,10 +87,10 @@ func (Encoding) Words() []string { return []string{"form", "raw"} }
 // Policy says how a new token affects the client's earlier tokens.
 type Policy string
 
-// The policies. With Independent, each token is in force until it expires. With
-// Replace, a client has at most one token in force, the one issued last. With
-// Reuse, the same request gets the same token until a share of its lifetime has
-// passed, and each token is in force until it expires.
+// The policies. With PolicyIndependent, each token is in force until it expires.
+// With PolicyReplace, a client has at most one token in force, the one issued
+// last. With PolicyReuse, the same request gets the same token until a share of
+// its lifetime has passed, and each token is in force until it expires.
 const (
 	PolicyIndependent Policy = "independent"
 	PolicyReplace     Policy = "replace"
