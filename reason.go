@@ -58,8 +58,8 @@ const (
 	ReasonDPoPProofReplayed Reason = "dpop_proof_replayed"
 )
 
-// Reasons of a guard. The token endpoint has HeaderMissing, HeaderInvalid and
-// those of the API key too.
+// Reasons of a guard. The token endpoint has ReasonHeaderMissing,
+// ReasonHeaderInvalid and those of the API key too.
 const (
 	ReasonTokenMissing      Reason = "token_missing"
 	ReasonTokenInvalid      Reason = "token_invalid"
@@ -88,7 +88,7 @@ const (
 	ReasonTokenProofNonce  Reason = "token_proof_nonce" // RFC 9449 section 9
 )
 
-// BadResponse is the client's reason for an answer of the token endpoint that is
+// ReasonBadResponse is the client's reason for an answer of the token endpoint that is
 // neither a token nor a refusal: a web page, a redirect, a token that has already
 // expired.
 const ReasonBadResponse Reason = "bad_response"

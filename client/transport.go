@@ -54,8 +54,8 @@ type Transport struct {
 }
 
 // RoundTrip makes one call. Its errors are those of Source.Token and of the base
-// transport, and a [*counterfoil.Error] with the Reason RateLimited if the
-// context ends before the call's turn comes.
+// transport, and a [*counterfoil.Error] with [counterfoil.ReasonRateLimited] if
+// the context ends before the call's turn comes.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	s := t.Source
 	if err := t.callable(req.URL); err != nil {

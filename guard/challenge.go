@@ -17,7 +17,7 @@ type Refusal struct {
 
 	// header is the name of the header concerned, as the description writes it.
 	header string
-	// detail is for the operator; err is the cause of Unavailable.
+	// detail is for the operator; err is the cause of ReasonUnavailable.
 	detail string
 	err    error
 	// code is the error code of a refused proof of possession; dpop is true if

@@ -26,9 +26,9 @@ type Keys interface {
 	// A token without a kid names no key: for an empty kid, PublicKey returns the
 	// only published key that suits the algorithm. If there is no such key, or
 	// several, the error is ErrKeyUnknown; if the key is published for another
-	// algorithm, it is a *counterfoil.Error with the Reason TokenAlgorithm. Any
-	// other error means that the keys are not available, and the call is refused
-	// as unavailable.
+	// algorithm, it is a *counterfoil.Error with ReasonTokenAlgorithm. Any other
+	// error means that the keys are not available, and the call is refused as
+	// unavailable.
 	//
 	// PublicKey is called for every call, by many goroutines at once, and should
 	// answer from memory. It should return the same pointer as long as the key is
@@ -42,8 +42,8 @@ var errOtherAlgorithm error = &counterfoil.Error{
 }
 
 // ErrKeyUnknown is the error of Keys for an ID that is not published. Every
-// *counterfoil.Error with the Reason counterfoil.ReasonTokenKeyUnknown means the same,
-// so that an implementation need not import this package.
+// *counterfoil.Error with ReasonTokenKeyUnknown means the same, so that an
+// implementation need not import this package.
 var ErrKeyUnknown error = &counterfoil.Error{Reason: counterfoil.ReasonTokenKeyUnknown, Message: "no key is published under this id"}
 
 // keyReason returns the reason for refusing a token after an error of Keys; "" if

@@ -14,11 +14,11 @@ import (
 // realm implement it.
 type Liveness interface {
 	// Live returns nil for a token that is in force. Otherwise the error is a
-	// *counterfoil.Error whose Reason is TokenRevoked, TokenReplaced or, if the
-	// source cannot tell which, TokenInvalid: the guard then chooses one of the two
-	// by the provider's token policy. Any other error means that the source cannot
-	// answer; the call is refused as unavailable and the error is logged, unless
-	// it is itself a *counterfoil.Error with the Reason Unavailable.
+	// *counterfoil.Error with ReasonTokenRevoked, ReasonTokenReplaced or, if the
+	// source cannot tell which, ReasonTokenInvalid: the guard then chooses one of
+	// the two by the provider's token policy. Any other error means that the source
+	// cannot answer; the call is refused as unavailable and the error is logged,
+	// unless it is itself a *counterfoil.Error with ReasonUnavailable.
 	//
 	// Live is called for every call whose token is valid, by many goroutines at
 	// once. TokenID and Issued of p are zero if the description's tokens have no

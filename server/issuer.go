@@ -29,8 +29,8 @@ func (s *Server) Issuer(name string) *Issuer {
 var errNoRealm = errors.New("the server no longer has this realm")
 
 // PublicKey returns the realm's key of that kid, for a token of that
-// algorithm. The error is a *counterfoil.Error with the Reason TokenKeyUnknown
-// or TokenAlgorithm when no key matches. An unknown kid makes it read the
+// algorithm. The error is a *counterfoil.Error with ReasonTokenKeyUnknown or
+// ReasonTokenAlgorithm when no key matches. An unknown kid makes it read the
 // store, at most once a second.
 func (a *Issuer) PublicKey(ctx context.Context, id, algorithm string) (crypto.PublicKey, error) {
 	rl := a.server.realm(a.name)
@@ -51,10 +51,10 @@ func (a *Issuer) PublicKey(ctx context.Context, id, algorithm string) (crypto.Pu
 }
 
 // Live returns nil if the token of a principal, which has not expired, is
-// still valid. Otherwise the error is a *counterfoil.Error with the Reason
-// TokenRevoked, also when the client is unknown or disabled, or TokenReplaced,
-// when the token is not the client's last under the policy "replace". Each
-// call reads the store once.
+// still valid. Otherwise the error is a *counterfoil.Error with
+// ReasonTokenRevoked, also when the client is unknown or disabled, or
+// ReasonTokenReplaced, when the token is not the client's last under the policy
+// "replace". Each call reads the store once.
 func (a *Issuer) Live(ctx context.Context, p *counterfoil.Principal, _ counterfoil.Secret) error {
 	rl := a.server.realm(a.name)
 	if rl == nil {

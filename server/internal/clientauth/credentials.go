@@ -27,7 +27,7 @@ type credentials struct {
 	id     string
 	secret counterfoil.Secret
 	apiKey counterfoil.Secret
-	// assertion is set when the method is PrivateKeyJWT.
+	// assertion is set when the method is MethodPrivateKeyJWT.
 	assertion *assertion
 	// certificate is the one of the request, where no other credentials were
 	// presented; nil when it has none.

@@ -108,7 +108,7 @@ func (s *Secrets) Load() (waiting, joined, remembered int) {
 }
 
 // Verify returns the one of the client's hashes that matches value and is
-// accepted at the given time, or nil. It refuses with SecretsBusy when a slow
+// accepted at the given time, or nil. It refuses with ReasonSecretsBusy when a slow
 // one would have to wait too long. No slow hash is computed for a client that
 // is not fresh: the caller must retry with a fresh one, whose secret may
 // differ.

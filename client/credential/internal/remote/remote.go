@@ -224,7 +224,7 @@ func Reason(ctx context.Context, err error) error {
 }
 
 // Passing marks a transient failure, so that a Source does not treat it as a
-// refusal: it wraps a counterfoil.Error whose Class is Transient. The text is
+// refusal: it wraps a counterfoil.Error whose Class is ClassTransient. The text is
 // that of err.
 func Passing(err error) error { return passing{err} }
 
