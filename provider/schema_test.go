@@ -16,6 +16,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -449,7 +450,13 @@ func (r *reference) reasons(section string, way ...any) {
 		r.t.Fatal(err)
 	}
 	known := r.at(schema, way)
-	text := regexp.MustCompile(`(?ms)^Reasons in .*?\n\n`).FindString(r.sections[section] + "\n\n")
+	text := regexp.MustCompile(`(?ms)^Reasons in .*?\n\n- .*?\n\n`).FindString(r.sections[section] + "\n\n")
+	like := map[string]string{}
+	for _, group := range regexp.MustCompile("(?m)^- like `(\\w+)`: ((?:.*\\n)(?:  .*\\n)*)").FindAllStringSubmatch(text, -1) {
+		for _, found := range code.FindAllStringSubmatch(group[2], -1) {
+			like[found[1]] = group[1]
+		}
+	}
 	named := map[string]bool{}
 	for _, found := range code.FindAllStringSubmatch(text, -1) {
 		named[found[1]] = true
@@ -457,6 +464,9 @@ func (r *reference) reasons(section string, way ...any) {
 	for reason := range known {
 		if !named[reason] {
 			r.t.Errorf("the page does not name the reason %s under %s", reason, section)
+		}
+		if parent := string(counterfoil.Reason(reason).Parent()); like[reason] != parent {
+			r.t.Errorf("the page says that %s under %s is like %q, which is %q", reason, section, like[reason], parent)
 		}
 	}
 	for word := range named {
