@@ -30,7 +30,8 @@ type FeedConfig struct {
 	Client *http.Client
 	// Clock tells the time; default the system's.
 	Clock counterfoil.Clock
-	// Logger gets interruptions of the feed, as a warning once a minute at most;
+	// Logger gets an error when the feed becomes stale and a line when it has
+	// caught up again, and interruptions, as a warning once a minute at most;
 	// default slog.Default.
 	Logger *slog.Logger
 	// StaleAfter is the maximum time without a heartbeat, which the issuer sends
@@ -76,7 +77,7 @@ type Feed struct {
 	revoked atomic.Pointer[revoked]
 	current atomic.Pointer[time.Time]
 	full    atomic.Bool
-	// noticed is true if a call has found the feed stale since it last caught up.
+	// noticed is true if the feed was found stale since it last caught up.
 	noticed atomic.Bool
 	// warned is when the follower last logged a warning.
 	warned time.Time
@@ -89,6 +90,10 @@ type Feed struct {
 	next       *revoked
 	connected  bool
 	reconnects uint64
+	// failure is why the last connection ended. awaited is closed when the feed
+	// catches up; nil if nobody waits.
+	failure error
+	awaited chan struct{}
 	// hangUp ends the current connection.
 	hangUp context.CancelCauseFunc
 }
@@ -106,13 +111,14 @@ type FeedStats struct {
 	// LastHeartbeat is when the issuer last said that there is nothing more; zero
 	// before the first time.
 	LastHeartbeat time.Time
-	// Reconnects counts the connections after the first.
+	// Reconnects counts the attempts to connect after the first, whether they
+	// succeed or not.
 	Reconnects uint64
 }
 
 // FollowRevocations starts to follow an issuer's revocation feed. It returns
-// before the feed has caught up for the first time; until then the feed is stale.
-// The caller must close the feed.
+// before the feed has caught up for the first time; until then the feed is stale,
+// see [Feed.Wait]. The caller must close the feed.
 func FollowRevocations(cfg FeedConfig) (*Feed, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("follow revocations: %w", err)
@@ -159,6 +165,36 @@ func (f *Feed) Close() {
 	f.current.Store(nil)
 }
 
+// Wait waits until the feed is not stale. Call it before the API's listener opens,
+// so that the first calls are not refused as unavailable. The error is that of
+// ctx, with the reason why the last connection ended, or says that the feed is
+// closed.
+func (f *Feed) Wait(ctx context.Context) error {
+	for {
+		f.mu.Lock()
+		if f.awaited == nil {
+			f.awaited = make(chan struct{})
+		}
+		awaited, failure := f.awaited, f.failure
+		f.mu.Unlock()
+		switch {
+		case f.ctx.Err() != nil:
+			return errors.New("revocation feed: closed")
+		case !f.stale(f.revoked.Load(), f.cfg.Clock.Now()):
+			return nil
+		case ctx.Err() != nil && failure != nil:
+			return fmt.Errorf("revocation feed: %w: %w", ctx.Err(), failure)
+		case ctx.Err() != nil:
+			return fmt.Errorf("revocation feed: %w", ctx.Err())
+		}
+		select {
+		case <-awaited:
+		case <-ctx.Done():
+		case <-f.ctx.Done():
+		}
+	}
+}
+
 // Stats returns the current state of the feed.
 func (f *Feed) Stats() FeedStats {
 	known := f.revoked.Load()
@@ -187,7 +223,15 @@ func (f *Feed) stale(known *revoked, now time.Time) bool {
 	return at == nil || f.full.Load() || now.Sub(*at) >= f.cfg.StaleAfter || known.incomplete(now)
 }
 
-// notice logs once that a call found the feed stale. If the reason is that the
+// alarm notices that a feed has become stale that had caught up.
+func (f *Feed) alarm() {
+	known, now := f.revoked.Load(), f.cfg.Clock.Now()
+	if f.current.Load() != nil && f.stale(known, now) {
+		f.notice(known, now)
+	}
+}
+
+// notice logs once that the feed was found stale. If the reason is that the
 // clock was set back, the feed restarts at once.
 func (f *Feed) notice(known *revoked, now time.Time) {
 	if !f.noticed.Swap(true) {

@@ -37,6 +37,7 @@ func (f *Feed) follow() {
 		if f.ctx.Err() != nil {
 			return
 		}
+		f.alarm()
 		if caughtUp {
 			if early++; f.cfg.Clock.Now().Sub(began) >= longestWait {
 				early = 0
@@ -53,6 +54,7 @@ func (f *Feed) follow() {
 		if f.cfg.Clock.Sleep(f.ctx, wait) != nil {
 			return
 		}
+		f.alarm()
 		f.mu.Lock()
 		f.reconnects++
 		f.mu.Unlock()
@@ -84,7 +86,7 @@ func (f *Feed) connect() (caughtUp bool, err error) {
 		err = cause
 	}
 	f.mu.Lock()
-	f.connected = false
+	f.connected, f.failure = false, err
 	f.mu.Unlock()
 	return c.caughtUp, err
 }
@@ -108,13 +110,20 @@ func (f *Feed) filled() *revoked {
 	return f.revoked.Load()
 }
 
-// watch ends a connection that has been silent for too long.
+// watch ends a connection that has been silent for too long, and notices when the
+// feed becomes stale meanwhile.
 func (f *Feed) watch(ctx context.Context, heard *atomic.Pointer[time.Time], cancel context.CancelCauseFunc) {
 	for {
 		left := f.cfg.StaleAfter - f.cfg.Clock.Now().Sub(*heard.Load())
 		if left <= 0 {
 			cancel(errFeedSilent)
 			return
+		}
+		f.alarm()
+		if at := f.current.Load(); at != nil {
+			if fresh := f.cfg.StaleAfter - f.cfg.Clock.Now().Sub(*at); fresh > 0 {
+				left = min(left, fresh)
+			}
 		}
 		if f.cfg.Clock.Sleep(ctx, left) != nil {
 			return
@@ -284,6 +293,10 @@ func (c *connection) catchUp(e eventstream.Event, now time.Time) error {
 	c.revoked.Load().forget(now)
 	c.connected, c.caughtUp, c.renewed = true, true, false
 	c.current.Store(&now)
+	if c.awaited != nil {
+		close(c.awaited)
+		c.awaited = nil
+	}
 	if c.noticed.Swap(false) {
 		c.cfg.Logger.Info("revocation feed: caught up", "url", c.cfg.URL)
 	}

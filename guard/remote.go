@@ -81,8 +81,8 @@ type fetched struct {
 
 var errClosed = errors.New("remote keys: closed")
 
-// NewRemoteKeySet returns the keys at a URL. It does not fetch them yet. The caller
-// must close the set.
+// NewRemoteKeySet returns the keys at a URL. It does not fetch them yet:
+// [RemoteKeySet.Wait] does, or the first call. The caller must close the set.
 func NewRemoteKeySet(cfg RemoteKeySetConfig) (*RemoteKeySet, error) {
 	if _, ok := httpsurl.Parse(cfg.URL); !ok {
 		return nil, errors.New("remote key set: RemoteKeySetConfig.URL must be an https URL without credentials, " +
@@ -156,6 +156,40 @@ func (r *RemoteKeySet) PublicKey(ctx context.Context, id, algorithm string) (cry
 		return nil, errors.New("remote keys: the last set is too old")
 	}
 	return nil, ErrKeyUnknown
+}
+
+// Wait fetches the first set and waits for it, so that the first calls need not.
+// After a failed fetch it waits for the next one. The error is that of ctx, with
+// the reason why the last fetch failed, or says that the set is closed.
+func (r *RemoteKeySet) Wait(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.ctx, cancel)()
+	r.start.Do(r.refreshing)
+	for r.current() == nil && ctx.Err() == nil {
+		if flight := r.fetch(true); flight != nil {
+			select {
+			case <-flight:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		r.mu.Lock()
+		next := r.attempted.Add(r.cfg.Retry).Sub(r.cfg.Clock.Now())
+		r.mu.Unlock()
+		_ = r.cfg.Clock.Sleep(ctx, next)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.ctx.Err() != nil:
+		return errClosed
+	case r.current() != nil:
+		return nil
+	case r.failure != nil:
+		return fmt.Errorf("%w: %w", ctx.Err(), r.failure)
+	}
+	return fmt.Errorf("remote keys: %w", ctx.Err())
 }
 
 // current returns the set in use; nil before the first fetch, or if the set is too
