@@ -22,7 +22,7 @@ const (
 )
 
 // Metadata is the part of an issuer's metadata that a guard needs (RFC 8414
-// section 2). URLs are https.
+// section 2). URLs are https. The rest of the metadata is ignored.
 type Metadata struct {
 	// Issuer is for [Config].
 	Issuer string
@@ -31,6 +31,10 @@ type Metadata struct {
 	// IntrospectionEndpoint is for [NewIntrospector]; empty if the issuer has
 	// none.
 	IntrospectionEndpoint string
+	// RevocationFeedEndpoint is for [FollowRevocations]; empty if the issuer has
+	// none. Counterfoil's metadata has it as revocation_feed_endpoint, which RFC
+	// 8414 does not define.
+	RevocationFeedEndpoint string
 }
 
 // Discover reads an issuer's metadata: that of RFC 8414 section 3, else that of
@@ -94,7 +98,10 @@ func discover(ctx context.Context, client *http.Client, at, issuer string) (*Met
 		return nil, err
 	}
 	m := &Metadata{}
-	fields := map[string]*string{"issuer": &m.Issuer, "jwks_uri": &m.JWKSURI, "introspection_endpoint": &m.IntrospectionEndpoint}
+	fields := map[string]*string{
+		"issuer": &m.Issuer, "jwks_uri": &m.JWKSURI,
+		"introspection_endpoint": &m.IntrospectionEndpoint, "revocation_feed_endpoint": &m.RevocationFeedEndpoint,
+	}
 	for name, field := range fields {
 		value, there := members[name]
 		text, ok := value.(string)

@@ -17,7 +17,7 @@ const (
 )
 
 func TestDiscover(t *testing.T) {
-	const good = `{"issuer":"ISSUER","jwks_uri":"https://keys.example/jwks","introspection_endpoint":"https://auth.example/introspect","other":[1]}`
+	const good = `{"issuer":"ISSUER","jwks_uri":"https://keys.example/jwks","introspection_endpoint":"https://auth.example/introspect","revocation_feed_endpoint":"https://auth.example/revocations","other":[1]}`
 	for _, tt := range []struct {
 		name, path string // of the issuer
 		documents  map[string]string
@@ -40,6 +40,7 @@ func TestDiscover(t *testing.T) {
 		{"no keys", "", map[string]string{oauthMetadata: `{"issuer":"ISSUER"}`}, `the member "jwks_uri" is missing`},
 		{"keys by plain http", "", map[string]string{oauthMetadata: strings.Replace(good, "https://keys", "http://keys", 1)}, `"jwks_uri" is not an https URL`},
 		{"introspection by plain http", "", map[string]string{oauthMetadata: strings.Replace(good, "https://auth", "http://auth", 1)}, `"introspection_endpoint" is not an https URL`},
+		{"a feed by plain http", "", map[string]string{oauthMetadata: strings.Replace(good, "https://auth.example/rev", "http://auth.example/rev", 1)}, `"revocation_feed_endpoint" is not an https URL`},
 		{"keys that are no text", "", map[string]string{oauthMetadata: `{"issuer":"ISSUER","jwks_uri":1}`}, `"jwks_uri" is not text`},
 		{"a list", "", map[string]string{oauthMetadata: "[" + good + "]"}, "object"},
 		{"too long", "", map[string]string{oauthMetadata: good + strings.Repeat(" ", 64<<10)}, "larger than 65536 bytes"},
@@ -70,7 +71,9 @@ func TestDiscover(t *testing.T) {
 			t.Cleanup(s.Close)
 			got, err := guard.Discover(t.Context(), s.URL+tt.path, s.Client())
 			if tt.want == "" {
-				if want := (guard.Metadata{Issuer: s.URL + tt.path, JWKSURI: "https://keys.example/jwks", IntrospectionEndpoint: "https://auth.example/introspect"}); err != nil || *got != want {
+				want := guard.Metadata{Issuer: s.URL + tt.path, JWKSURI: "https://keys.example/jwks",
+					IntrospectionEndpoint: "https://auth.example/introspect", RevocationFeedEndpoint: "https://auth.example/revocations"}
+				if err != nil || *got != want {
 					t.Errorf("got %+v, %v, want %+v", got, err, want)
 				}
 				return
@@ -96,7 +99,8 @@ func TestDiscover(t *testing.T) {
 func TestDiscoverTheRealIssuer(t *testing.T) {
 	i := newRealIssuer(t)
 	m, err := guard.Discover(t.Context(), i.server.URL, i.server.Client())
-	if err != nil || m.JWKSURI != i.server.URL+"/.well-known/jwks.json" || m.IntrospectionEndpoint != i.server.URL+"/introspect" {
+	if err != nil || m.JWKSURI != i.server.URL+"/.well-known/jwks.json" || m.IntrospectionEndpoint != i.server.URL+"/introspect" ||
+		m.RevocationFeedEndpoint != i.server.URL+"/revocations" {
 		t.Errorf("got %+v, %v", m, err)
 	}
 }

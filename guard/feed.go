@@ -18,8 +18,8 @@ import (
 
 // FeedConfig says where an issuer publishes its revocations.
 type FeedConfig struct {
-	// URL is the issuer's revocation feed, /revocations below the realm's base
-	// URL; https only. Required.
+	// URL is the issuer's revocation feed, the revocation_feed_endpoint of its
+	// metadata: /revocations below the realm's base URL. https only. Required.
 	URL string
 	// Client sends the request and authenticates it: its Transport adds the
 	// credentials or the token of a client that the issuer has for this guard. It

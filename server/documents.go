@@ -35,6 +35,8 @@ type metadata struct {
 	Revocation              string            `json:"revocation_endpoint,omitempty"`
 	RevocationMethods       []provider.Method `json:"revocation_endpoint_auth_methods_supported,omitempty"`
 	RevocationAlgorithms    []string          `json:"revocation_endpoint_auth_signing_alg_values_supported,omitempty"`
+	// RevocationFeed is an extension: where resource servers follow revocations.
+	RevocationFeed string `json:"revocation_feed_endpoint"`
 
 	DPoPAlgorithms   []string `json:"dpop_signing_alg_values_supported,omitempty"`
 	CertificateBound bool     `json:"tls_client_certificate_bound_access_tokens,omitempty"`
@@ -65,6 +67,7 @@ func metadataOf(r *Realm) metadata {
 		// RFC 8414 section 2: the names of access token types are among them.
 		IntrospectionMethods:    append(slices.Clone(methods), "Bearer"),
 		IntrospectionAlgorithms: assertions,
+		RevocationFeed:          r.BaseURL + revocationsPath,
 		// RFC 8705 section 3.3.
 		CertificateBound: clientauth.TakesCertificates(endpoint),
 	}

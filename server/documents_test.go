@@ -131,6 +131,18 @@ var proofs = map[string]func(*testing.T, *house, string, document){
 	"introspection_endpoint_auth_methods_supported": func(t *testing.T, h *house, realm string, d document) {
 		h.proveMethods(t, realm, "/introspect", d.list("introspection_endpoint_auth_methods_supported"))
 	},
+	"revocation_feed_endpoint": func(t *testing.T, h *house, realm string, d document) {
+		api, made := h.creds[realm+" api"]
+		if !made {
+			api = h.client(clients.NewClient{Realm: realm, ID: "api", Settings: store.Settings{ResourceServer: true}, WithAPIKey: realm == "altrata"})
+			h.creds[realm+" api"] = api
+		}
+		// What page and feedRequest ask.
+		if path := strings.TrimPrefix(d.text("revocation_feed_endpoint"), h.url); path != "/"+realm+"/revocations" {
+			t.Errorf("it is %s", path)
+		}
+		h.page(realm, h.as(realm, api), "")
+	},
 	"revocation_endpoint": func(t *testing.T, h *house, realm string, d document) {
 		token := h.token(realm)
 		got := h.post(strings.TrimPrefix(d.text("revocation_endpoint"), h.url), url.Values{"token": {token}}, h.asGood(realm))

@@ -174,6 +174,7 @@ func TestMetadata(t *testing.T) {
 		"token_endpoint_auth_methods_supported":         []any{"client_secret_post", "client_secret_basic"},
 		"introspection_endpoint":                        base + "/introspect",
 		"introspection_endpoint_auth_methods_supported": []any{"client_secret_post", "client_secret_basic", "Bearer"},
+		"revocation_feed_endpoint":                      base + "/revocations",
 		"revocation_endpoint":                           base + "/revoke",
 		"revocation_endpoint_auth_methods_supported":    []any{"client_secret_post", "client_secret_basic"},
 	}
