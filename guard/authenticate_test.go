@@ -2,6 +2,7 @@ package guard_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -146,6 +147,18 @@ func TestRequireScope(t *testing.T) {
 			}
 			if reason != tt.reason {
 				t.Errorf("events %+v", r.events)
+			}
+			// The guard's event comes first, and a route that refuses adds its own.
+			types := map[int]string{200: "call.allowed", 403: "call.allowed call.refused", 401: "call.refused"}
+			var got []string
+			for _, e := range r.events {
+				got = append(got, e.Type)
+			}
+			if strings.Join(got, " ") != types[tt.status] {
+				t.Errorf("events %q, want %s", got, types[tt.status])
+			}
+			if last := r.events[len(r.events)-1].Detail; tt.status == 403 && last != "the route needs the scopes orders:write orders:read: the token has "+cmp.Or(tt.scope, "none") {
+				t.Errorf("the detail is %q", last)
 			}
 			if challenge := w.Header().Get("WWW-Authenticate"); tt.status == 403 && !strings.Contains(challenge, `scope="orders:write orders:read"`) {
 				t.Errorf("challenge %q", challenge)

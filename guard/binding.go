@@ -126,9 +126,9 @@ func (g *Guard) holder(answer http.Header, r *http.Request, v *verified, s *sent
 		case err != nil:
 			return g.deny(counterfoil.ReasonTokenCertificate, err.Error())
 		case cert == nil:
-			return g.deny(counterfoil.ReasonTokenCertificate, g.prover.lacking(r, "no client certificate"))
+			return g.deny(counterfoil.ReasonTokenCertificate, g.prover.without(r, "no client certificate"))
 		case jose.CertificateThumbprint(cert) != b.certificate:
-			return g.deny(counterfoil.ReasonTokenCertificate, g.prover.lacking(r, "another client certificate"))
+			return g.deny(counterfoil.ReasonTokenCertificate, g.prover.without(r, "another client certificate"))
 		}
 	}
 	switch {
@@ -140,9 +140,9 @@ func (g *Guard) holder(answer http.Header, r *http.Request, v *verified, s *sent
 	return nil
 }
 
-// lacking says where a certificate was looked for: a guard that does not know the
+// without says where a certificate was looked for: a guard that does not know the
 // proxy in front of it looks in the wrong place.
-func (p *prover) lacking(r *http.Request, what string) string {
+func (p *prover) without(r *http.Request, what string) string {
 	switch {
 	case p.peer.Forwards(r):
 		return "the proxy's header " + p.peer.CertificateHeader + " has " + what

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/mediatype"
 	"github.com/counterfoil/counterfoil/provider"
@@ -17,6 +18,7 @@ import (
 // claims says what the claims of a token must be.
 type claims struct {
 	provider string
+	api      string
 	issuer   string
 	audience []string
 	typ      string
@@ -46,8 +48,8 @@ var order = []provider.ClaimSource{provider.FromIssuer, provider.FromClientID, p
 func claimsOf(cfg Config, api *provider.API) (claims, error) {
 	t := &cfg.Provider.AccessToken
 	c := claims{
-		provider: cfg.Provider.Name, issuer: cfg.Issuer, audience: []string{cfg.Issuer}, typ: mediatype.OfJWT(t.Type), leeway: api.Leeway,
-		tenants: t.Claim(provider.FromTenants) != "",
+		provider: cfg.Provider.Name, api: api.Name, issuer: cfg.Issuer, audience: []string{cfg.Issuer},
+		typ: mediatype.OfJWT(t.Type), leeway: api.Leeway, tenants: t.Claim(provider.FromTenants) != "",
 	}
 	if !cfg.SameClock {
 		c.late = api.Leeway
@@ -124,7 +126,7 @@ func (c *claims) read(typ string, members map[string]any) (*verified, counterfoi
 			continue
 		}
 		if reason := c.claim(k, value, v, p); reason != "" {
-			return v, reason, "claim " + k.name
+			return v, reason, c.wrong(k, value, reason)
 		}
 		if p.ClientID != "" {
 			v.principal = p
@@ -136,10 +138,31 @@ func (c *claims) read(typ string, members map[string]any) (*verified, counterfoi
 	}
 	v.bound = bound
 	if c.typ != "" && !strings.EqualFold(mediatype.OfJWT(typ), c.typ) {
-		return v, counterfoil.ReasonTokenUse, "header typ"
+		return v, counterfoil.ReasonTokenUse, "header typ is " + said(typ) + ": it must be " + c.typ
 	}
 	return v, "", ""
 }
+
+// wrong says what a claim is and must be, for the operator: the token is signed by
+// the issuer.
+func (c *claims) wrong(k *check, value any, reason counterfoil.Reason) string {
+	text := "claim " + k.name + " is missing"
+	if value != nil {
+		text = "claim " + k.name + " is " + said(value)
+	}
+	switch {
+	case reason == counterfoil.ReasonTokenMalformed:
+		return "claim " + k.name
+	case k.from == provider.FromIssuer:
+		return text + ": it must be " + c.issuer
+	case k.from == provider.FromAudience:
+		return text + ": for the API " + c.api + " it must contain " + strings.Join(c.audience, " or ")
+	}
+	return text + ": it must be " + fmt.Sprint(k.value)
+}
+
+// said returns what a token says, for a record.
+func said(value any) string { return event.Clean(fmt.Sprint(value), event.MaxClaim) }
 
 // claim checks one claim and stores its value.
 func (c *claims) claim(k *check, value any, v *verified, p *counterfoil.Principal) counterfoil.Reason {

@@ -41,6 +41,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/lograte"
 	"github.com/counterfoil/counterfoil/provider"
 )
@@ -106,8 +107,14 @@ type Config struct {
 	// the description. The leeway of nbf and iat stays: after all tokens of a
 	// client were revoked, the issuer dates its next one ahead.
 	SameClock bool
-	// OnEvent is called for every call, before it is answered or let through. It
-	// is called by many goroutines at once, and the call waits for it.
+	// OnEvent is called for every call, before it is answered or let through, with
+	// one EventCallAllowed or EventCallRefused. RequireScope and Authorize come
+	// after that: where they refuse a call they make a second event, an
+	// EventCallRefused with ReasonScopeInsufficient whose Detail begins with "the
+	// route needs" (or with ReasonTokenMissing, if the call has not passed this
+	// guard); where they let it through they make none. Realm is the name of the
+	// provider. OnEvent is called by many goroutines at once, and the call waits
+	// for it.
 	OnEvent func(context.Context, counterfoil.Event)
 	// Logger gets failures of Keys, Liveness and Directory; default slog.Default.
 	Logger *slog.Logger
@@ -126,6 +133,7 @@ type Guard struct {
 	logger     *slog.Logger
 	trouble    lograte.Limiter
 
+	scopes      counterfoil.Scopes // of the description
 	headers     []header
 	tokenHeader string
 	shapes      shapes
@@ -154,7 +162,8 @@ func New(cfg Config) (*Guard, error) {
 		provider: cfg.Provider, api: api, keys: cfg.Keys,
 		liveness: cfg.Liveness, directory: cfg.Directory,
 		clock: cfg.Clock, onEvent: cfg.OnEvent, logger: cfg.Logger,
-		headers: headersOf(api), tokenHeader: token.Name, shapes: shapesOf(api), cache: newCache(cfg.CacheSize),
+		scopes: cfg.Provider.ScopeNames(), headers: headersOf(api),
+		tokenHeader: token.Name, shapes: shapesOf(api), cache: newCache(cfg.CacheSize),
 	}
 	for _, a := range cfg.Provider.AccessToken.Algorithms() {
 		g.algorithms = append(g.algorithms, string(a))
@@ -256,7 +265,12 @@ func (g *Guard) authenticate(answer http.Header, r *http.Request) (*counterfoil.
 // scopes beyond those of the API: it refuses a call whose token lacks one, as the
 // description says. A call that has not passed this guard is refused like a call
 // without a token.
+//
+// It panics, as http.ServeMux.Handle does for a pattern, if there is no scope, if a
+// string is not exactly one, or if the description lists scopes and not this one:
+// every call would be let through, or refused.
 func (g *Guard) RequireScope(scopes ...string) func(http.Handler) http.Handler {
+	g.mustBeScopes(scopes)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if refusal := g.authorize(r, scopes); refusal != nil {
@@ -269,23 +283,42 @@ func (g *Guard) RequireScope(scopes ...string) func(http.Handler) http.Handler {
 }
 
 // Authorize is RequireScope for frameworks that have no http.Handler: it returns a
-// [*Refusal] if the Principal in the context of r lacks one of the scopes.
+// [*Refusal] if the Principal in the context of r lacks one of the scopes. It panics
+// for the same scopes.
 func (g *Guard) Authorize(r *http.Request, scopes ...string) error {
+	g.mustBeScopes(scopes)
 	if refusal := g.authorize(r, scopes); refusal != nil {
 		return refusal
 	}
 	return nil
 }
 
+// mustBeScopes panics if a route cannot need these scopes.
+func (g *Guard) mustBeScopes(scopes []string) {
+	if len(scopes) == 0 {
+		panic("guard: a route requires no scope: name at least one")
+	}
+	for _, scope := range scopes {
+		switch one, err := counterfoil.ParseScopes(scope); {
+		case err != nil || len(one) != 1 || one[0] != scope:
+			panic(fmt.Sprintf("guard: a route requires %q, which is not one scope: give each as an argument of its own", scope))
+		case len(g.scopes) > 0 && !g.scopes.Contains(scope):
+			panic(fmt.Sprintf("guard: a route requires the scope %q, which the provider %s does not have: choose from %s",
+				scope, g.provider.Name, g.scopes))
+		}
+	}
+}
+
 func (g *Guard) authorize(r *http.Request, scopes counterfoil.Scopes) *Refusal {
 	p, ok := counterfoil.PrincipalFrom(r.Context())
-	refusal := g.deny(counterfoil.ReasonScopeInsufficient, "the route needs more scopes")
+	var refusal *Refusal
 	switch {
 	case !ok || p.Provider != g.claims.provider || p.Issuer != g.claims.issuer:
 		p, refusal = nil, g.deny(counterfoil.ReasonTokenMissing, "the call has not passed this guard")
 	case p.Scopes.ContainsAll(scopes):
 		return nil
 	default:
+		refusal = g.deny(counterfoil.ReasonScopeInsufficient, lacking("the route", scopes, p))
 		refusal.answer = g.api.Refusal(refusal.Reason).Fill(provider.RefusalParams{Header: g.tokenHeader, Scopes: scopes})
 	}
 	g.refuse(r, p, refusal)
@@ -341,9 +374,18 @@ func (g *Guard) admit(answer http.Header, r *http.Request, sent *sent) (*counter
 	}
 	// 8. The token's scopes suffice.
 	if !p.Scopes.ContainsAll(g.api.Scopes) {
-		return p, g.deny(counterfoil.ReasonScopeInsufficient, "")
+		return p, g.deny(counterfoil.ReasonScopeInsufficient, lacking("the API "+g.api.Name, g.api.Scopes, p))
 	}
 	return p, nil
+}
+
+// lacking says which scopes are needed and which a token has.
+func lacking(what string, scopes counterfoil.Scopes, p *counterfoil.Principal) string {
+	has := "none"
+	if len(p.Scopes) > 0 {
+		has = event.Clean(p.Scopes.String(), event.MaxClaim)
+	}
+	return fmt.Sprintf("%s needs the scopes %s: the token has %s", what, scopes, has)
 }
 
 // Stats counts what a Guard keeps of verified tokens and proofs.

@@ -119,9 +119,9 @@ func (g *Guard) key(ctx context.Context, id, algorithm string) (crypto.PublicKey
 func (g *Guard) inForce(v *verified) *Refusal {
 	switch now := g.clock.Now(); {
 	case now.Before(v.notBefore):
-		return g.deny(counterfoil.ReasonTokenNotYetValid, "")
+		return g.deny(counterfoil.ReasonTokenNotYetValid, "from "+v.notBefore.UTC().Format(time.RFC3339))
 	case !now.Before(v.notAfter):
-		return g.deny(counterfoil.ReasonTokenExpired, "")
+		return g.deny(counterfoil.ReasonTokenExpired, "at "+v.notAfter.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

@@ -39,6 +39,7 @@ func Gin(g *guard.Guard) gin.HandlerFunc {
 
 // GinScope guards a route behind Gin that needs more scopes.
 func GinScope(g *guard.Guard, scopes ...string) gin.HandlerFunc {
+	g.RequireScope(scopes...) // it panics for wrong scopes now, Authorize with the first call
 	return func(c *gin.Context) {
 		if err := g.Authorize(c.Request, scopes...); err != nil {
 			refuse(c.Writer, err)
@@ -64,6 +65,7 @@ func Echo(g *guard.Guard) echo.MiddlewareFunc {
 
 // EchoScope guards a route behind Echo that needs more scopes.
 func EchoScope(g *guard.Guard, scopes ...string) echo.MiddlewareFunc {
+	g.RequireScope(scopes...) // it panics for wrong scopes now, Authorize with the first call
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			if err := g.Authorize(c.Request(), scopes...); err != nil {

@@ -12,6 +12,7 @@ import (
 const (
 	MaxUserAgent = 256
 	MaxClientID  = 128
+	MaxClaim     = 256
 )
 
 // Clean returns s, cut off at most bytes, without invisible characters and invalid
