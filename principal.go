@@ -32,7 +32,9 @@ type Principal struct {
 type principalKey struct{}
 
 // WithPrincipal returns a context that carries p. The guard calls it; tests of
-// an API may call it too.
+// an API may call it too. Behind a guard's RequireScope or Authorize, such a p
+// needs the Provider and the Issuer of that guard, which are the Name of its
+// Config.Provider and its Config.Issuer, and the Scopes of the route.
 func WithPrincipal(ctx context.Context, p *Principal) context.Context {
 	return context.WithValue(ctx, principalKey{}, p)
 }

@@ -29,8 +29,11 @@ var names = sync.OnceValue(func() []string {
 })
 
 // Builtin returns the provider of that name from the embedded catalog. The caller
-// must not change it.
+// must not change it. See [Open] for files.
 func Builtin(name string) (*Provider, error) {
+	if namesFile(name) {
+		return nil, fmt.Errorf("no provider of the catalog is called %q: Open reads a description from a file", name)
+	}
 	if !slices.Contains(Names(), name) {
 		return nil, fmt.Errorf("no provider is called %q: choose from %s, or name a file", name, strings.Join(Names(), ", "))
 	}
