@@ -330,3 +330,21 @@ func FuzzClaims(f *testing.F) {
 		h.ServeHTTP(httptest.NewRecorder(), req)
 	})
 }
+
+// A guard away from its issuer learns a client's tenants from the tokens, if the
+// realm overrides its claims as the guard does.
+func TestTenantsOfAGuardElsewhere(t *testing.T) {
+	p := must(provider.Builtin("engagifii"))
+	alone := func(c *guard.Config) { c.Directory = nil }
+	if _, err := guard.New(guard.Config{Provider: p, Issuer: issuer, Keys: &keyring{}}); err == nil || !strings.Contains(err.Error(), "do not name them") {
+		t.Errorf("without the claim: %v", err)
+	}
+	p = must(p.Override(provider.Overrides{Claims: []provider.Claim{{Name: "tenants", From: provider.FromTenants}}}))
+	r := newRigFor(t, p, dialects()["engagifii"], alone)
+	if a := r.send(r.call(r.claim("tenants", []string{"TENANT123"}))); a.status != 200 || r.seen.Tenant != "TENANT123" {
+		t.Errorf("%d, %+v", a.status, a.event)
+	}
+	if a := r.send(r.call(r.claim("tenants", []string{"TENANT456"}))); a.event.Reason != counterfoil.ReasonTenantDenied {
+		t.Errorf("%d, %+v", a.status, a.event)
+	}
+}
