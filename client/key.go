@@ -20,8 +20,8 @@ import (
 // SecretFunc returns a credential. It is called at each token request, so that a
 // rotated secret is used; for an API key that calls must carry, also at each
 // call: cache a value that is slow to obtain. It must be safe for concurrent
-// use. An error that wraps a net.Error, or a [*counterfoil.Error] of the class
-// Transient, is transient; any other error is permanent.
+// use. An error that wraps a net.Error, or a [*counterfoil.Error] of the
+// ClassTransient, is transient; any other error is permanent.
 type SecretFunc func(context.Context) (counterfoil.Secret, error)
 
 // Static returns a SecretFunc that always returns secret.

@@ -1,6 +1,7 @@
 package guard_test
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	clientpkg "github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/guard"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/eventually"
@@ -216,4 +218,27 @@ func TestHerdAtTheRealIssuer(t *testing.T) {
 	herd("revoked", 401)
 	i.clock.Turn(2 * time.Second)
 	herd("failing", 503)
+}
+
+// A guard whose program has package client needs no transport of its own: a Source
+// is a resource server's, with the issuer as its API.
+func TestGuardAsASource(t *testing.T) {
+	i := newRealIssuer(t)
+	api := i.create("source", true)
+	source := must(clientpkg.New(clientpkg.Config{
+		Provider: must(provider.Builtin("oauth2")), TokenURL: i.server.URL + "/token", APIURL: i.server.URL, Clock: i.clock,
+		ClientID: api.ClientID, ClientSecret: clientpkg.Static(api.ClientSecret),
+		HTTP: i.server.Client().Transport,
+	}))
+	feed := must(guard.FollowRevocations(guard.FeedConfig{URL: i.server.URL + "/revocations", Client: source.Client(), Clock: i.clock, Logger: slog.New(slog.DiscardHandler)}))
+	t.Cleanup(feed.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := feed.Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	in := must(guard.NewIntrospector(guard.IntrospectionConfig{URL: i.server.URL + "/introspect", Client: source.Client(), Clock: i.clock}))
+	if err := in.Live(ctx, &counterfoil.Principal{}, counterfoil.Secret(i.token())); err != nil {
+		t.Errorf("a token that is in force: %v", err)
+	}
 }
