@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/guard"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 )
 
 // waiting begins to wait and returns where the end is told.
@@ -98,7 +99,7 @@ func TestStaleIsLoggedWithoutACall(t *testing.T) {
 				}
 				s.clock.Turn(time.Second)
 			}
-			eventually(t, "the log says stale", func() bool { return s.log.count("ERROR revocation feed: stale") == 1 })
+			eventually.True(t, "the log says stale", func() bool { return s.log.count("ERROR revocation feed: stale") == 1 })
 		})
 	}
 }
@@ -109,7 +110,7 @@ func TestWaitForTheKeys(t *testing.T) {
 	r := p.remote(nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	end := waiting(ctx, r.Wait)
-	eventually(t, "the first fetch", func() bool { return p.count() == 1 })
+	eventually.True(t, "the first fetch", func() bool { return p.count() == 1 })
 	p.settle(1)
 	cancel()
 	if err := ended(t, end); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "the answer is 502") {
@@ -130,7 +131,7 @@ func TestWaitForTheKeys(t *testing.T) {
 	p.serve(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	hanging := p.remote(func(c *guard.RemoteKeySetConfig) { c.URL += "/hanging" })
 	end = waiting(t.Context(), hanging.Wait)
-	eventually(t, "the fetch", func() bool { return p.count() == 3 })
+	eventually.True(t, "the fetch", func() bool { return p.count() == 3 })
 	hanging.Close()
 	if err := ended(t, end); err == nil || !strings.Contains(err.Error(), "closed") {
 		t.Errorf("closed: %v", err)
