@@ -79,7 +79,7 @@ func (s *Source) healthCall(ctx context.Context) error {
 		return s.noAnswer(err)
 	}
 	defer resp.Body.Close()
-	if err := judge(s.calls.api, resp); err != nil {
+	if err := s.calls.judge(resp); err != nil {
 		return s.noAnswer(err)
 	}
 	return nil
@@ -91,5 +91,9 @@ func (s *Source) noAnswer(err error) error {
 	if e, ok := errors.AsType[*counterfoil.Error](err); ok {
 		return e
 	}
-	return &counterfoil.Error{Reason: counterfoil.ReasonUnavailable, Err: err, Message: "the API cannot be reached at " + s.calls.url.Host}
+	reason := counterfoil.ReasonUnavailable
+	if isUntrusted(err) || stays(err) {
+		reason = counterfoil.ReasonBadResponse
+	}
+	return &counterfoil.Error{Reason: reason, Err: err, Message: "the API cannot be reached at " + s.calls.url.Host}
 }

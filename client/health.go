@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,8 +39,11 @@ type Health struct {
 	// Timestamp is when the check ended, in UTC, in whole seconds.
 	Timestamp time.Time `json:"timestamp"`
 	// AuthenticationErr and APIErr are the errors behind Error, for a program
-	// that branches on them; at most one is set. An unsuccessful response of the
-	// API is a [*counterfoil.Error] with its Status.
+	// that branches on them; at most one is set. Both are a [*counterfoil.Error].
+	// That of an unsuccessful response of the API has its Status, and as Reason
+	// what provider.API.Reason says. Where the description says nothing, a 401 is
+	// TokenInvalid, and 408, 429, 500, 502, 503 and 504 are transient, with the
+	// response's Retry-After.
 	AuthenticationErr error `json:"-"`
 	APIErr            error `json:"-"`
 }
@@ -141,30 +145,49 @@ func (h Health) outside() string {
 	return ""
 }
 
-// judge says what is wrong with the answer to a health call of api.
-func judge(api *provider.API, resp *http.Response) error {
+// judge says what is wrong with the answer to a health call. Every error but
+// that of reading is a *counterfoil.Error.
+func (c *calls) judge(resp *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	switch reason := api.Reason(resp.StatusCode, body); {
-	case err != nil:
+	if err != nil {
 		return err
-	case reason != "":
-		return &counterfoil.Error{
-			Reason:  reason,
-			Status:  resp.StatusCode,
-			Message: fmt.Sprintf("the API answers %d (%s)", resp.StatusCode, reason),
-		}
-	case resp.StatusCode < 200 || resp.StatusCode > 299:
-		return &counterfoil.Error{Status: resp.StatusCode, Message: fmt.Sprintf("the API answers %d", resp.StatusCode)}
 	}
-	if api.Kind != provider.KindGraphQL {
+	status := resp.StatusCode
+	e := &counterfoil.Error{
+		Reason:  c.api.Reason(status, body),
+		Status:  status,
+		Message: fmt.Sprintf("the API answers %d", status),
+	}
+	if e.Reason != "" {
+		e.Message += fmt.Sprintf(" (%s)", e.Reason)
+	}
+	if status == http.StatusUnauthorized {
+		e.Reason = cmp.Or(e.Reason, counterfoil.ReasonTokenInvalid)
+		e.Message += fmt.Sprintf(": check that %s and %s belong to the same provider", c.cfg.field("TokenURL"), c.cfg.field("APIURL"))
+	}
+	switch {
+	case status == http.StatusTooManyRequests:
+		e.Reason = counterfoil.ReasonRateLimited
+	case passes(status) && e.Class() != counterfoil.ClassTransient:
+		e.Reason = counterfoil.ReasonUnavailable
+	case status >= 300 && status < 400:
+		e.Reason = cmp.Or(e.Reason, counterfoil.ReasonBadResponse)
+	}
+	if e.Class() == counterfoil.ClassTransient {
+		e.RetryAfter = retryAfter(resp.Header, c.cfg.Clock.Now())
+	}
+	if e.Reason != "" || status < 200 || status > 299 {
+		return e
+	}
+	if c.api.Kind != provider.KindGraphQL {
 		return nil
 	}
 	var answer struct {
 		Errors []json.RawMessage `json:"errors"`
 	}
 	if body, err = files.Text(body); err != nil || json.Unmarshal(body, &answer) != nil || len(answer.Errors) > 0 {
-		return &counterfoil.Error{Reason: counterfoil.ReasonBadResponse, Status: resp.StatusCode,
-			Message: fmt.Sprintf("the API answers %d, but with GraphQL errors or no JSON", resp.StatusCode)}
+		return &counterfoil.Error{Reason: counterfoil.ReasonBadResponse, Status: status,
+			Message: fmt.Sprintf("the API answers %d, but with GraphQL errors or no JSON", status)}
 	}
 	return nil
 }

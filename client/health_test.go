@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -71,6 +72,57 @@ func TestCheck(t *testing.T) {
 			equal(t, "call", w.calls[0].Method+" "+w.calls[0].RequestURI, row.path)
 			equal(t, "body", w.calls[0].body, w.config(row.provider).Provider.APIs[0].Health.Body)
 		})
+	}
+}
+
+// An API that is down was refused, without a reason and without its Retry-After.
+func TestErrorsOfAnAPI(t *testing.T) {
+	for _, row := range []struct {
+		status int
+		body   string
+		class  counterfoil.Class
+		reason counterfoil.Reason
+		wait   time.Duration
+		says   string
+	}{
+		{503, "", counterfoil.ClassTransient, counterfoil.ReasonUnavailable, 7 * time.Second, "answers 503"},
+		{504, "<html>", counterfoil.ClassTransient, counterfoil.ReasonUnavailable, 7 * time.Second, "answers 504"},
+		{408, "", counterfoil.ClassTransient, counterfoil.ReasonUnavailable, 7 * time.Second, "answers 408"},
+		{429, "", counterfoil.ClassTransient, counterfoil.ReasonRateLimited, 7 * time.Second, "answers 429"},
+		{501, "", counterfoil.ClassRefused, "", 0, "answers 501"},
+		{401, "", counterfoil.ClassRefused, counterfoil.ReasonTokenInvalid, 0, "answers 401: check that Config.TokenURL and Config.APIURL belong"},
+		{401, `{"error":{"code":"UNAUTHORIZED","message":"An access token is required"}}`, counterfoil.ClassRefused,
+			counterfoil.ReasonTokenMissing, 0, "answers 401 (token_missing): check"},
+		{403, "", counterfoil.ClassRefused, "", 0, "answers 403"},
+		{302, "", counterfoil.ClassProtocol, counterfoil.ReasonBadResponse, 0, "answers 302"},
+	} {
+		t.Run(fmt.Sprint(row.status, row.reason), func(t *testing.T) {
+			w := newWorld(t)
+			w.onCall = func(rw http.ResponseWriter, _ seen, _ int) { status(row.status, row.body, "Retry-After", "7")(rw, 1) }
+			e, ok := w.source(w.config("a55")).Check(w.ctx).APIErr.(*counterfoil.Error)
+			if !ok {
+				t.Fatal("no *counterfoil.Error")
+			}
+			equal(t, "class", e.Class(), row.class)
+			equal(t, "reason", e.Reason, row.reason)
+			equal(t, "status", e.Status, row.status)
+			equal(t, "wait", e.RetryAfter, row.wait)
+			if !strings.Contains(e.Error(), row.says) {
+				t.Errorf("says %q, want %q", e, row.says)
+			}
+		})
+	}
+	w := newWorld(t)
+	c := w.config("a55")
+	c.HTTP = roundTripper(func(r *http.Request) (*http.Response, error) {
+		if strings.HasPrefix(r.URL.Path, "/api") {
+			return nil, &tls.CertificateVerificationError{Err: errors.New("expired")}
+		}
+		return w.base().RoundTrip(r)
+	})
+	e, _ := w.source(c).Check(w.ctx).APIErr.(*counterfoil.Error)
+	if e == nil || e.Class() != counterfoil.ClassProtocol {
+		t.Errorf("of an invalid certificate: %v", e)
 	}
 }
 
