@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net"
 
 	"github.com/counterfoil/counterfoil"
@@ -48,12 +49,30 @@ func (c *Config) sendable(
 func (c *Config) unreadable(name, field string, missing counterfoil.Reason, err error) *counterfoil.Error {
 	told, ok := errors.AsType[*counterfoil.Error](err)
 	_, network := errors.AsType[net.Error](err) // context.DeadlineExceeded too
-	if ok && told.Class() == counterfoil.ClassTransient || network {
+	advice := fileAdvice(err)
+	if ok && told.Class() == counterfoil.ClassTransient || network && advice == "" {
 		missing = counterfoil.ReasonUnavailable
 	}
 	return &counterfoil.Error{
 		Reason:  missing,
-		Message: "the " + name + " cannot be read from where " + c.field(field) + " says",
+		Message: "the " + name + " cannot be read from where " + c.field(field) + " says" + advice,
 		Err:     err,
 	}
+}
+
+// fileAdvice says what to do about a file that does not exist or must not be
+// read; "" about any other error. As errors of the operating system both also
+// implement net.Error.
+func fileAdvice(err error) string {
+	_, file := errors.AsType[*fs.PathError](err)
+	_, socket := errors.AsType[*net.OpError](err)
+	switch {
+	case !file || socket:
+		return ""
+	case errors.Is(err, fs.ErrNotExist):
+		return ", because there is no such file: create it, or correct the path"
+	case errors.Is(err, fs.ErrPermission):
+		return ", because this user must not read the file: change its owner or mode"
+	}
+	return ""
 }

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -301,6 +303,10 @@ func TestSecretIsAwayForAWhile(t *testing.T) {
 		"time":    {fmt.Errorf("vault: %w", context.DeadlineExceeded), counterfoil.ClassTransient},
 		"network": {fmt.Errorf("vault: %w", &net.OpError{Op: "dial", Err: errors.New("refused")}), counterfoil.ClassTransient},
 		"told":    {fmt.Errorf("vault: %w", &counterfoil.Error{Reason: counterfoil.ReasonUnavailable}), counterfoil.ClassTransient},
+		"socket":  {fmt.Errorf("vault: %w", &net.OpError{Op: "dial", Err: &fs.PathError{Op: "connect", Err: syscall.ENOENT}}), counterfoil.ClassTransient},
+		"disk":    {&fs.PathError{Op: "read", Path: "/secret", Err: syscall.EIO}, counterfoil.ClassTransient},
+		"no file": {&fs.PathError{Op: "open", Path: "/secret", Err: syscall.ENOENT}, counterfoil.ClassRefused},
+		"no mode": {&fs.PathError{Op: "open", Path: "/secret", Err: syscall.EACCES}, counterfoil.ClassRefused},
 		"denied":  {errors.New("no policy allows it"), counterfoil.ClassRefused},
 	} {
 		w := newWorld(t)

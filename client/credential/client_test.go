@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -108,4 +109,37 @@ func TestClientUsesARotatedSecret(t *testing.T) {
 		t.Errorf("the token endpoint was asked %d times", endpoint.count())
 	}
 	shows(t, "second-secret", source)
+}
+
+// A file of a secret that does not exist is somebody's mistake, not an outage;
+// when it has been mended the next call uses it.
+func TestClientSaysWhatAMissingFileNeeds(t *testing.T) {
+	endpoint := &tokenEndpoint{secret: "the-secret"}
+	endpoint.Server = httptest.NewTLSServer(endpoint)
+	t.Cleanup(endpoint.Close)
+	path := filepath.Join(t.TempDir(), "secret")
+	secret, err := credential.Open("file:"+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := provider.Builtin("oauth2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := client.New(client.Config{
+		Provider: p, TokenURL: endpoint.URL, ClientID: "c", ClientSecret: secret, HTTP: endpoint.Client().Transport,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = source.Token(t.Context())
+	e, ok := errors.AsType[*counterfoil.Error](err)
+	if !ok || e.Reason != counterfoil.ReasonCredentialsMissing || e.Class() != counterfoil.ClassRefused ||
+		!strings.Contains(e.Error(), "no such file: create it, or correct the path: secret file:"+path) {
+		t.Errorf("got %v", err)
+	}
+	write(t, path, "the-secret\n")
+	if _, err = source.Token(t.Context()); err != nil {
+		t.Errorf("with the file: %v", err)
+	}
 }
