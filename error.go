@@ -23,7 +23,9 @@ type Error struct {
 	Description string
 	// Status is the HTTP status of the answer; 0 if there was no answer.
 	Status int
-	// RetryAfter is how long the other side asked to wait; 0 if it did not ask.
+	// RetryAfter is how long to wait before the next attempt: as long as the
+	// other side asked or, in an error that a client returns without having sent
+	// a request, until it sends the next. 0 if the other side did not ask.
 	RetryAfter time.Duration
 	// Err is the cause, for errors.Is and the log; never sent to a caller.
 	Err error

@@ -32,7 +32,8 @@ func (s *Source) Format(f fmt.State, _ rune) {
 //
 // The error is a [*counterfoil.Error], whose Class says what to do about it:
 // Transient errors may succeed later, Refused ones need a change by a person,
-// Protocol ones mean that no token endpoint answers.
+// Protocol ones mean that no token endpoint answers. If ctx ends first, the error
+// wraps its cause and is Transient: check ctx.Err() before the Class.
 func (s *Source) Token(ctx context.Context) (counterfoil.Token, error) {
 	h, err := s.current(ctx)
 	if err != nil {
