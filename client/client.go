@@ -37,8 +37,11 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
-// New returns a Source, or an error with one line for each problem of c:
-// errors.Join of one [*FieldError] for each.
+// New returns a Source, or an error with a line for each part of c that has a
+// problem, which names the first one of that part: API, TokenURL, APIURL, the
+// credentials, scopes, resources and parameters, the tenant, and the rest. It is
+// errors.Join of one [*FieldError] for each. Without a Provider nothing else is
+// checked.
 func New(c Config) (*Source, error) {
 	if c.Provider == nil {
 		return nil, prefixed([]error{c.wrong("Provider", "is missing: take one from provider.Open")})

@@ -63,7 +63,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	token, err := source.Token(ctx)
-	fmt.Println(token.Type, token.Scopes, err)
+	fmt.Println(token.Type, err)
 	// Output:
-	// Bearer wallets:read <nil>
+	// Bearer <nil>
 }

@@ -115,8 +115,9 @@ type Connection struct {
 type Error struct {
 	// Connection is the connection's name; empty for a key above all of them.
 	Connection string
-	// Key is the key in the file, such as client_secret; empty if the value
-	// comes from a function that was passed to Source.
+	// Key is the key in the file, such as client_secret, or connections if there
+	// is no such connection; empty if the value comes from a function that was
+	// passed to Source.
 	Key string
 	// Place is Key with file and line.
 	Place string
@@ -127,6 +128,9 @@ type Error struct {
 
 // Error returns the message on one line for each mistake.
 func (e *Error) Error() string {
+	if e.Key == keyConnections {
+		return e.Err.Error()
+	}
 	text := fmt.Sprintf("%s: %v", e.Place, e.Err)
 	if field, ok := e.Err.(*client.FieldError); ok {
 		text = field.Error()
@@ -144,8 +148,8 @@ func (e *Error) Unwrap() error { return e.Err }
 // $COUNTERFOIL_CONFIG, else counterfoil/consumer.yaml in the user's
 // configuration directory; the working directory is never searched, because it
 // may be another user's. Its error wraps [fs.ErrNotExist] if there is no such
-// file, and otherwise names each mistake with its line. Secrets are not read
-// before they are needed.
+// file; mistakes in it are [provider.Problems], one for each, with its line.
+// Secrets are not read before they are needed, and values are checked by Source.
 func Load(path string, o Options) (*Config, error) {
 	if o.Getenv == nil {
 		o.Getenv = os.Getenv
@@ -254,7 +258,7 @@ func (c *Config) Warnings(connection string) []string {
 
 // Source opens a connection: it reads the provider's description and the CA
 // file, and makes the token cache. Errors of values are an [*Error], or an
-// errors.Join of several, one for each that client.New finds. Functions in
+// errors.Join of several, one for each that [client.New] finds. Functions in
 // change modify the Config before the Source is made, to set what the file
 // cannot express, such as OnEvent. All Sources of a Config share one cache,
 // unless one of these functions sets another, so that connections of one client

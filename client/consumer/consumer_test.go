@@ -16,6 +16,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/consumer"
+	"github.com/counterfoil/counterfoil/provider"
 )
 
 // world is a provider's servers and a directory with a client configuration.
@@ -167,7 +168,7 @@ func TestMistakes(t *testing.T) {
 		{"no tenant", strings.Replace(with("provider: engagifii"), "client_secret", "scope: EventsApi\n    client_secret", 1), "tenant", "connection one: tenant (FILE:3) is missing"},
 		{"no secret", strings.Replace(good, "    client_secret: file:secret\n", "", 1), "client_secret", "connection one: client_secret (FILE:3) is missing"},
 		{"two URLs", strings.Replace(with("api_url: http://api.example"), "URL/token", "\"https://id.example/token \"", 1), "token_url", "connection one: api_url (FILE:6) must start with"},
-		{"no such connection", strings.Replace(good, "one:", "three:", 1), "", `FILE has no connection "one": there are three`},
+		{"no such connection", strings.Replace(good, "one:", "three:", 1), "connections", `FILE has no connection "one": there are three`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := begin(t, row.text)
@@ -200,6 +201,8 @@ func TestLoadRefuses(t *testing.T) {
 			w := begin(t, row.text)
 			if c, err := consumer.Load(w.file, consumer.Options{}); err == nil || c != nil || !strings.Contains(err.Error(), strings.ReplaceAll(row.says, "FILE", w.file)) {
 				t.Errorf("got %v", err)
+			} else if _, ok := errors.AsType[provider.Problems](err); ok == (row.name == "too long") {
+				t.Errorf("it is %T", err)
 			}
 		})
 	}

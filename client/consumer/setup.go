@@ -16,11 +16,15 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 )
 
+// keyConnections is the Key of an Error about a connection that does not exist.
+const keyConnections = "connections"
+
 // setup converts a connection for package client.
 func (c *Config) setup(name string) (*client.Config, error) {
 	from, ok := c.Connections[name]
 	if !ok {
-		return nil, fmt.Errorf("%s has no connection %q: there are %s", c.file, name, cmp.Or(strings.Join(c.Names(), ", "), "none"))
+		return nil, &Error{Connection: name, Key: keyConnections, Place: c.Place("", keyConnections),
+			Err: fmt.Errorf("%s has no connection %q: there are %s", c.file, name, cmp.Or(strings.Join(c.Names(), ", "), "none"))}
 	}
 	setup := &client.Config{
 		API: from.API, TokenURL: from.TokenURL, APIURL: from.APIURL, ClientID: from.ClientID, Tenant: from.Tenant, Pins: from.Pins,
