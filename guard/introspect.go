@@ -157,8 +157,9 @@ func (i *Introspector) note(active bool, now time.Time) {
 	}
 	i.trusted = now
 	if !active {
-		i.cfg.Logger.Warn("introspection: the issuer calls a token inactive whose signature and times are valid: if it does so for all, "+
-			"the client of IntrospectionConfig.Client is not a resource server (counterfoil client change REALM CLIENT --resource-server)", "url", i.cfg.URL)
+		i.cfg.Logger.Warn("introspection: the issuer calls a token inactive whose signature and times are valid: "+
+			"if it does so for all, the client of IntrospectionConfig.Client is not a resource server "+
+			"(counterfoil client change REALM CLIENT --resource-server)", "url", i.cfg.URL)
 	}
 }
 

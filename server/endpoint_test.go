@@ -408,7 +408,7 @@ func TestRevocation(t *testing.T) {
 }
 
 // Tokens without a name cannot be revoked apart: the endpoint is not there, and
-// the metadata does not name it.
+// the metadata does not name it. The feed, which has clients too, is there.
 func TestRevocationNeedsNames(t *testing.T) {
 	h := newHouseOf(t, nil, "nameless")
 	as := h.as("nameless", h.creds["nameless"])
@@ -416,7 +416,7 @@ func TestRevocationNeedsNames(t *testing.T) {
 	if got := h.revoke("nameless", "x", as); got.status != http.StatusNotFound {
 		t.Errorf("got %d %s", got.status, got.body)
 	}
-	if got := h.get(t, http.MethodGet, "/nameless/.well-known/oauth-authorization-server"); strings.Contains(got.body, "revocation") {
+	if got := h.get(t, http.MethodGet, "/nameless/.well-known/oauth-authorization-server"); strings.Contains(strings.Replace(got.body, `"revocation_feed_endpoint":"`+h.url+`/nameless/revocations",`, "", 1), "revocation") {
 		t.Errorf("the metadata has %s", got.body)
 	}
 }
