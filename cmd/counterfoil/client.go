@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -269,8 +270,12 @@ once: look with 'client show' whether it is still used.`,
 					}
 					return undone, service.EndSecret(ctx, args[0], args[1], creds.ID, time.Time{})
 				})
-				if err != nil || !atOnce || creds.PreviousID == "" {
+				if err != nil {
 					return err
+				}
+				o.tellStale(args[0], args[1])
+				if !atOnce || creds.PreviousID == "" {
+					return nil
 				}
 				if err := service.EndSecret(ctx, args[0], args[1], creds.PreviousID, time.Time{}); err != nil {
 					return withHint(
@@ -288,6 +293,21 @@ once: look with 'client show' whether it is still used.`,
 	f.BoolVar(&apiKey, "api-key", false, "rotate the API key instead of the secret")
 	f.Int64Var(&r.Version, "if-version", 0, "rotate only while the client has this version, which 'client show' prints")
 	return cmd
+}
+
+// tellStale says that the files of an 'up' still have the old credential of its
+// own client.
+func (o *operator) tellStale(realm, id string) {
+	if o.serveConfig != "" || o.server != "" || !filepath.IsLocal(realm) {
+		return
+	}
+	file := dataDir(o.dir).env(realm)
+	if text, err := readBounded(file); err == nil && strings.Contains(string(text), id) {
+		fmt.Fprintf(
+			o.Err, "%s, which %s reads, has the old one: write the new one there, or start 'counterfoil up' again\n", file,
+			dataDir(o.dir).consumer(),
+		)
+	}
 }
 
 func (o *operator) endSecret() *cobra.Command {

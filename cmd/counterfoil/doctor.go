@@ -181,7 +181,7 @@ func (e *examination) secret(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	return "client " + e.config.ClientID + " has its credentials", nil
+	return "the credentials of client " + e.config.ClientID + " can be read", nil
 }
 
 // through returns the proxy of connections to the token endpoint, and "" if

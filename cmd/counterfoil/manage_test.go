@@ -55,6 +55,20 @@ func (m made) call(t *testing.T, token *string) string {
 	return execute(t, in, ca, "curl", "-sK", "-", "-o", "/dev/null", "-w", "%{http_code}", shared.base+"/a55/api/v1/wallets").out
 }
 
+// The files of 'up' have the secret of its own client, which a rotation leaves
+// behind there.
+func TestRotateSaysWhichFileIsStale(t *testing.T) {
+	id := shared.env(t, "ahotu").Get("API_CLIENT_ID")
+	said := manage(t, "client", "rotate", "ahotu", id, "--overlap", "24h").good(t).err
+	if want := filepath.Join(shared.dir, "env", "ahotu.env") + ", which " + filepath.Join(shared.dir, "consumer.yaml") + " reads, has the old one"; !strings.Contains(said, want) {
+		t.Errorf("said %q, want %q", said, want)
+	}
+	other := credentialsOf(t, manage(t, "client", "create", "ahotu", "--name", "other", "--scope", "events:read", "-o", "json"))
+	if said := manage(t, "client", "rotate", "ahotu", other.ClientID).good(t).err; strings.Contains(said, "has the old one") {
+		t.Errorf("said of another client: %q", said)
+	}
+}
+
 // The life of a client, beside a running server: each change counts from the
 // next request on.
 func TestLifeOfAClient(t *testing.T) {
