@@ -95,10 +95,8 @@ func (h indexHeader) leads(to indexHeader) bool {
 }
 
 // wentBack reports whether the index is an older one than before: the number of
-// transactions grows, and so do the frames of one generation of the log.
-func (h indexHeader) wentBack(to indexHeader) bool {
-	return int32(to.changes-h.changes) < 0 || h.salts == to.salts && to.frames < h.frames
-}
+// transactions grows.
+func (h indexHeader) wentBack(to indexHeader) bool { return int32(to.changes-h.changes) < 0 }
 
 // recovered reports whether the index was made from the log, which a program that
 // was killed has left: then what is in the database's file is unknown until the

@@ -540,6 +540,47 @@ func TestFilesOverwritten(t *testing.T) {
 	}
 }
 
+// TestOverwrittenAfterAKill: what a process that was killed left in the log is copied
+// when the file is opened, so that an older copy over it is noticed from then on.
+func TestOverwrittenAfterAKill(t *testing.T) {
+	path, left := newPath(t), newPath(t)
+	s := open(t, path)
+	copied := func(from, to string) {
+		t.Helper()
+		text, err := os.ReadFile(from)
+		if err == nil {
+			err = os.WriteFile(to, text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkpoint := func() {
+		t.Helper()
+		if _, err := s.DB().ExecContext(t.Context(), "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkpoint()
+	copied(path, path+".old")
+	for n := range 5 {
+		if err := createClient(t.Context(), s, fmt.Sprint(n)); err != nil {
+			t.Fatal(err)
+		}
+		if n == 2 {
+			checkpoint()
+		}
+	}
+	for _, suffix := range []string{"", "-wal"} {
+		copied(path+suffix, left+suffix)
+	}
+	again := open(t, left)
+	copied(path+".old", left)
+	if err := createClient(t.Context(), again, "more"); !errors.Is(err, sqlite.ErrLost) {
+		t.Errorf("the first write after an older copy was written over the file: %v", err)
+	}
+}
+
 // cutIndex cuts the index of the log to a size.
 func cutIndex(size int64) func(*testing.T, *sqlite.Store, string) {
 	return func(t *testing.T, _ *sqlite.Store, path string) {
