@@ -64,8 +64,7 @@ type Config struct {
 	// APIKey is required if the description has a header whose source is
 	// api_key.
 	APIKey SecretFunc
-	// Scopes are the scopes to request (RFC 6749 section 3.3), of those that the
-	// description lists; any if it lists none.
+	// Scopes are the scopes to request (RFC 6749 section 3.3).
 	Scopes counterfoil.Scopes
 	// Resources are the resources that the token is for (RFC 8707): absolute
 	// URIs without a fragment.

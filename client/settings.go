@@ -230,15 +230,6 @@ func (c *Config) scopesGiven() error {
 	if !c.Scopes.ContainsAll(want.MustInclude) {
 		return c.wrong("Scopes", "must include %s", want.MustInclude)
 	}
-	known := c.Provider.ScopeNames()
-	for _, scope := range c.Scopes {
-		if len(known) > 0 && !known.Contains(scope) {
-			return c.wrong(
-				"Scopes", "has %q, which is not in the description of %s: choose from %s, or add it to the description", scope,
-				c.Provider.Name, known,
-			)
-		}
-	}
 	if len(c.Scopes) == 0 && want.Parameter == provider.PresenceRequired {
 		return c.wrong("Scopes", "is missing: %s demands a scope (it has: %s)", c.Provider.Name, c.Provider.ScopeNames())
 	}
