@@ -21,14 +21,11 @@ type Config struct {
 	Provider *provider.Provider
 	// API is the name of the API to call; empty for the only one.
 	API string
-	// TokenURL is the token endpoint; default the description's, which is the
-	// provider's own, as a rule that of production.
+	// TokenURL is the token endpoint; default the description's.
 	TokenURL string
 	// APIURL is the API's base URL, for a GraphQL API the URL itself; default
 	// the description's. Without either, the Source returns tokens but makes no
-	// calls. If the description has both URLs and one is replaced by that of
-	// another host, the other is required too: a token of one server is not
-	// for another.
+	// calls.
 	APIURL string
 	// ClientID names the client (RFC 6749 section 2.2). It authenticates with
 	// exactly one of ClientSecret, Key and Assertion, or with Certificate alone.

@@ -44,8 +44,6 @@ func TestNewRefuses(t *testing.T) {
 		{"a port of nothing", "ahotu", func(c *client.Config) { c.APIURL = "https://127.0.0.1:0/" }, "Config.APIURL has the port 0"},
 		{"a blank behind a URL", "ahotu", func(c *client.Config) { c.APIURL += " " }, "Config.APIURL has a blank"},
 		{"a line end behind a URL", "ahotu", func(c *client.Config) { c.TokenURL += "\n" }, "Config.TokenURL has a blank"},
-		{"a token URL alone", "ahotu", func(c *client.Config) { c.APIURL = "" }, "Config.APIURL is missing, although Config.TokenURL has another host than in the description of ahotu: give both (the description's is https://alt-api.prod.ahotu.com/graphql)"},
-		{"an API URL alone", "ahotu", func(c *client.Config) { c.TokenURL = "" }, "Config.TokenURL is missing, although Config.APIURL has another host than in the description of ahotu: give both (the description's is https://wsg-auth.auth"},
 		{"no host", "ahotu", func(c *client.Config) { c.TokenURL = "https://:443/token" }, "Config.TokenURL is not an absolute URL"},
 		{"a resource with a port that is none", "oauth2", func(c *client.Config) { c.Resources = []string{"https://a.example:70000/"} }, "Config.Resources must be absolute URIs"},
 		{"no client id", "ahotu", func(c *client.Config) { c.ClientID = "" }, "Config.ClientID is missing"},
@@ -118,30 +116,6 @@ func TestNewRefuses(t *testing.T) {
 	c.TokenURL, c.APIURL = "https://127.0.0.1:99999/", "http://api.example"
 	if _, err = client.New(c); !strings.Contains(err.Error(), "Config.TokenURL has") || !strings.Contains(err.Error(), "Config.APIURL must") {
 		t.Errorf("of two URLs that are wrong: %v", err)
-	}
-}
-
-// One URL of the description may be replaced on its own by another of the same
-// host, or where the description has only the other one.
-func TestOneURLInPlaceOfTheDescriptions(t *testing.T) {
-	w := newWorld(t)
-	for _, row := range []struct {
-		provider string
-		change   func(*client.Config)
-	}{
-		{"ahotu", func(c *client.Config) {
-			c.TokenURL, c.APIURL = "https://WSG-auth.auth.us-east-1.amazoncognito.com/v2/token", ""
-		}},
-		{"ahotu", func(c *client.Config) { c.TokenURL, c.APIURL = "", "https://alt-api.prod.ahotu.com/v2/graphql" }},
-		{"ahotu", func(c *client.Config) { c.TokenURL, c.APIURL = "", "" }},
-		{"engagifii", func(c *client.Config) { c.APIURL = "" }},
-		{"oauth2", func(c *client.Config) { c.APIURL = "" }},
-	} {
-		c := w.config(row.provider)
-		row.change(&c)
-		if _, err := client.New(c); err != nil {
-			t.Errorf("%s: %v", row.provider, err)
-		}
 	}
 }
 

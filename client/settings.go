@@ -45,9 +45,6 @@ func (c *Config) addresses() (to target, problems []error) {
 	apiURL := c.APIURL
 	if to.api != nil {
 		apiURL = cmp.Or(apiURL, to.api.URL)
-		if err := c.together(to.api); err != nil {
-			return to, append(problems, err)
-		}
 	}
 	if apiURL == "" {
 		return to, problems
@@ -60,34 +57,6 @@ func (c *Config) addresses() (to target, problems []error) {
 		to.apiURL = u
 	}
 	return to, problems
-}
-
-// together refuses to take one URL of the description and not the other: a token,
-// or the client's credentials, would be sent to a server that they are not for.
-func (c *Config) together(api *provider.API) error {
-	refused := func(missing, given, described string) error {
-		return c.wrong(missing, "is missing, although %s has another host than in the description of %s: give both "+
-			"(the description's is %s)", c.field(given), c.Provider.Name, described)
-	}
-	token := c.Provider.TokenEndpoint.URL
-	switch {
-	case token == "" || api.URL == "":
-	case c.APIURL == "" && elsewhere(c.TokenURL, token):
-		return refused("APIURL", "TokenURL", api.URL)
-	case c.TokenURL == "" && elsewhere(c.APIURL, api.URL):
-		return refused("TokenURL", "APIURL", token)
-	}
-	return nil
-}
-
-// elsewhere reports whether given has another host than described.
-func elsewhere(given, described string) bool {
-	g, err := url.Parse(given)
-	if given == "" || err != nil { // another error tells
-		return false
-	}
-	d, err := url.Parse(described)
-	return err == nil && !strings.EqualFold(g.Host, d.Host)
 }
 
 func (c *Config) secureURL(field, value string) (*url.URL, error) {

@@ -90,8 +90,7 @@ type Connection struct {
 	Provider string `yaml:"provider" check:"required"`
 	// API is the API's name in the description; default, the only one.
 	API string `yaml:"api,omitempty"`
-	// TokenURL and APIURL replace those of the description: both, if one has
-	// another host than there.
+	// TokenURL and APIURL replace those of the description.
 	TokenURL string `yaml:"token_url,omitempty"`
 	APIURL   string `yaml:"api_url,omitempty"`
 	// CAFile holds authorities to trust beside the system's, in PEM.

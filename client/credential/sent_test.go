@@ -60,7 +60,7 @@ func TestNotToBeSent(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				name, c := "oauth2", client.Config{TokenURL: endpoint.URL, APIURL: endpoint.URL, ClientID: "c", ClientSecret: f, HTTP: endpoint.Client().Transport}
+				name, c := "oauth2", client.Config{TokenURL: endpoint.URL, ClientID: "c", ClientSecret: f, HTTP: endpoint.Client().Transport}
 				if as == "API key" {
 					name, c.APIKey, c.ClientSecret = "altrata", f, client.Static(theSecret)
 				}
