@@ -99,7 +99,8 @@ type Config struct {
 	FieldName func(field string) string
 	// OnEvent, if set, receives an event for each token requested, obtained,
 	// renewed, refused, failed, not cached or dropped, and for each call
-	// retried. It is called synchronously: it must be quick and safe for
+	// retried. A token that another process has put into the cache is an event
+	// if it ends failures. It is called synchronously: it must be quick and safe for
 	// concurrent use. Its context has the values of the caller that started the
 	// work, such as a trace.
 	OnEvent func(context.Context, counterfoil.Event)

@@ -49,3 +49,25 @@ func TestEventsKnowTheCaller(t *testing.T) {
 	equal(t, "events that know the caller", told.Load(), 2) // requested, obtained
 	equal(t, "values of the caller in the request", foreign.Load(), 0)
 }
+
+// A process whose requests failed, and which then finds the token of another in
+// the cache, says so: otherwise its log ends with the failure.
+func TestRecoveryThroughTheCacheIsAnEvent(t *testing.T) {
+	w := newWorld(t)
+	c := w.config("oauth2")
+	c.Cache = client.Memory()
+	w.answers(status(401, `{"error":"invalid_client"}`))
+	failed := w.source(c)
+	w.fails(failed)
+	w.answers(nil)
+	c.OnEvent = nil
+	w.must(w.source(c))
+	w.must(failed)
+	events := w.seenEvents()
+	last := events[len(events)-1]
+	if last.Type != counterfoil.EventTokenObtained || last.Detail != "from the shared cache" || !last.Success {
+		t.Errorf("the last event is %+v", last)
+	}
+	w.must(failed)
+	equal(t, "events later", len(w.seenEvents()), len(events))
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -82,7 +83,8 @@ func (r *renewal) fly(caller context.Context) func(context.Context) (*held, erro
 // renew returns a newer token: one that another holder of the cache has
 // obtained, or one from the provider.
 func (r *renewal) renew(ctx context.Context) (*held, error) {
-	now, old := r.cfg.Clock.Now(), r.tokens.load().held
+	now, before := r.cfg.Clock.Now(), r.tokens.load()
+	old := before.held
 	if old.live(now) && clocks.Before(now, old.renewal) {
 		r.tokens.rest(old)
 		return old, nil // the flight before this one brought it
@@ -95,6 +97,7 @@ func (r *renewal) renew(ctx context.Context) (*held, error) {
 	if !old.live(now) {
 		t, ok, err := r.cfg.Cache.Load(ctx, p.key)
 		if err == nil && ok && r.tokens.usable(t, now) && (old == nil || t.Value != old.token.Value) {
+			r.recovered(ctx, before)
 			return r.tokens.adopt(p, t, changes, old).held, nil
 		}
 	}
@@ -105,13 +108,17 @@ func (r *renewal) renew(ctx context.Context) (*held, error) {
 	if err := r.remembered(cred.print); err != nil {
 		return nil, err
 	}
+	var asked atomic.Bool
 	wanted := Renewal{
 		Accept: func(current counterfoil.Token) bool {
 			now := r.cfg.Clock.Now()
 			newer := old == nil || current.Value != old.token.Value
 			return newer && r.tokens.usable(current, now) && clocks.Before(now, current.Expires.Add(-margin(current)))
 		},
-		Fetch:       func(ctx context.Context) (counterfoil.Token, error) { return r.request(ctx, p, cred, old) },
+		Fetch: func(ctx context.Context) (counterfoil.Token, error) {
+			asked.Store(true)
+			return r.request(ctx, p, cred, old)
+		},
 		Credentials: cred.print,
 	}
 	changes = p.changes.Load() // before Renew, so that a concurrent change is seen
@@ -128,8 +135,24 @@ func (r *renewal) renew(ctx context.Context) (*held, error) {
 			Detail: "token not kept in the cache: " + failure.Error(),
 		})
 	}
+	if !asked.Load() {
+		r.recovered(ctx, before)
+	}
 	r.tokens.change(func(st *state) bool { st.refused = refusal{}; return true })
 	return r.tokens.adopt(p, t, changes, old).held, nil
+}
+
+// recovered emits an event if a token that another process has obtained ends the
+// failures of before.
+func (r *renewal) recovered(ctx context.Context, before *state) {
+	if before.failures == 0 {
+		return
+	}
+	kind := counterfoil.EventTokenObtained
+	if before.held != nil {
+		kind = counterfoil.EventTokenRenewed
+	}
+	r.cfg.event(ctx, counterfoil.Event{Type: kind, Detail: "from the shared cache"})
 }
 
 // place returns the place in the cache of the token that the Source needs now.

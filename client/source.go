@@ -48,8 +48,12 @@ func (s *Source) current(ctx context.Context) (*held, error) {
 	if st.fresh(now) {
 		return st.held, nil
 	}
-	st = s.tokens.look(ctx, st, now)
+	before := st
+	st = s.tokens.look(ctx, before, now)
 	h := st.held
+	if before.failures > 0 && h != nil && h != before.held {
+		s.renewal.recovered(ctx, before)
+	}
 	if !h.live(now) {
 		return s.renewal.wait(ctx)
 	}

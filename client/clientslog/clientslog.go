@@ -39,7 +39,10 @@ const maxKinds = 1024
 // A line has the time of the event, and as attributes the members of the Event
 // under their names in JSON, those that are empty left out; beside them duration
 // (of the request), status (HTTP), attempt, and repeated: how many lines like it
-// were left out before it.
+// were left out before it. The attribute realm is the provider's name; a program
+// with several connections gives each a logger with the connection's name:
+//
+//	clientslog.OnEvent(slog.Default().With("connection", name), clientslog.Options{})
 func OnEvent(l *slog.Logger, o Options) func(context.Context, counterfoil.Event) {
 	if o.Every == 0 {
 		o.Every = time.Minute
