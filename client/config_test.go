@@ -156,7 +156,8 @@ func TestErrorsNameFieldsAsTheirFileDoes(t *testing.T) {
 	}{
 		{"no OAuth endpoint", func(w *world, _ *client.Config) { w.onToken = status(404, "x") }, "check token_url (f:1), which leads to"},
 		{"a redirect", func(w *world, _ *client.Config) { w.onToken = status(302, "") }, "set token_url (f:1) to the endpoint"},
-		{"an unknown authority", func(_ *world, c *client.Config) { c.HTTP = nil }, "check token_url (f:1), the trusted"},
+		{"an unknown authority", func(_ *world, c *client.Config) { c.HTTP = nil }, "check token_url (f:1), the trusted authorities of ca_file (f:1)"},
+		{"another client", func(w *world, _ *client.Config) { w.onToken = status(401, `{"error":"invalid_client"}`) }, "check its id and secret, which are client_id (f:1) and client_secret (f:1)"},
 		{"another key", func(_ *world, c *client.Config) { c.Pins = []string{"sha256/" + strings.Repeat("A", 43) + "="} }, "no public key of pins (f:1)"},
 		{"no secret", func(_ *world, c *client.Config) { c.ClientSecret = client.Static("") }, "where client_secret (f:1) reads it from"},
 		{"a secret that is away", func(_ *world, c *client.Config) {
@@ -167,7 +168,7 @@ func TestErrorsNameFieldsAsTheirFileDoes(t *testing.T) {
 			w := newWorld(t)
 			c := w.config("oauth2")
 			c.FieldName = func(field string) string {
-				return map[string]string{"TokenURL": "token_url", "Pins": "pins", "ClientSecret": "client_secret"}[field] + " (f:1)"
+				return map[string]string{"TokenURL": "token_url", "Pins": "pins", "ClientSecret": "client_secret", "ClientID": "client_id", "HTTP": "ca_file"}[field] + " (f:1)"
 			}
 			row.change(w, &c)
 			if e := w.fails(w.source(c)); !strings.Contains(e.Error(), row.want) || strings.Contains(e.Error(), "Config") {

@@ -99,7 +99,8 @@ func (x *exchange) unreachable(ctx context.Context, cred credentials, err error)
 	} else if isUntrusted(err) {
 		e.Reason = counterfoil.ReasonBadResponse // permanent
 		e.Message = fmt.Sprintf("the certificate of the token endpoint of %s at %s is invalid: "+
-			"check %s, the trusted authorities and this machine's clock", x.cfg.Provider.Name, x.url.Host, x.cfg.field("TokenURL"))
+			"check %s, the trusted authorities of %s and this machine's clock",
+			x.cfg.Provider.Name, x.url.Host, x.cfg.field("TokenURL"), x.cfg.field("HTTP"))
 	} else if refusesCertificate(err) {
 		e.Reason = counterfoil.ReasonCertificateUnknown
 		e.Message = fmt.Sprintf("the token endpoint of %s at %s refuses this client's certificate: check %s",
@@ -256,7 +257,11 @@ func (x *exchange) advice(e *counterfoil.Error) string {
 	}
 	switch {
 	case broad == counterfoil.ReasonInvalidClient:
-		return fmt.Sprintf("refuses the client %q%s: check its id and %s", x.cfg.ClientID, code, x.auth.words())
+		where := ""
+		if x.cfg.FieldName != nil && x.cfg.ClientSecret != nil { // a file has places to look at
+			where = fmt.Sprintf(", which are %s and %s", x.cfg.field("ClientID"), x.cfg.field("ClientSecret"))
+		}
+		return fmt.Sprintf("refuses the client %q%s: check its id and %s%s", x.cfg.ClientID, code, x.auth.words(), where)
 	case e.Reason == counterfoil.ReasonInvalidDPoPProof || e.Reason.Parent() == counterfoil.ReasonInvalidDPoPProof ||
 		e.Reason == counterfoil.ReasonUseDPoPNonce:
 		return fmt.Sprintf(
