@@ -107,7 +107,7 @@ type Authentication struct {
 	// KeySet is a JWK Set (RFC 7517) with the public keys that sign its
 	// assertions (private_key_jwt), or whose x5c are its self-signed
 	// certificates; KeySetURL is where it publishes one instead (jwks_uri). In
-	// JSON it is an object, and absent where there is none.
+	// JSON it is an object, absent for none.
 	KeySet    string `json:"jwks"`
 	KeySetURL string `json:"jwks_uri"`
 	// Certificate is the rule for a certificate of a trusted authority
