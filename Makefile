@@ -15,9 +15,11 @@ TARGETS      = darwin/arm64 windows/amd64 linux/arm64
 MODULES      = $(or $(shell git ls-files '*/go.mod' | grep -v /testdata/ | sed 's|/go.mod$$||'),$(error git ls-files names no modules))
 each         = @for dir in $(MODULES); do echo "$$dir: $(1)"; (cd $$dir && $(1)) || exit 1; done
 
+LONGEST = ./server/store/sqlite ./server ./cmd/counterfoil ./client/fleet
+
 .PHONY: test
 test: needs check generated vulnerabilities
-	$(GO) test -race -timeout 18m ./...
+	$(GO) test -race -timeout 18m $(LONGEST) ./... # in this order, so that no long one is left alone at the end
 	$(GO) test -run TestTimeFails ./client # with its 10,000 goroutines, which are more than the race detector takes
 	$(call each,$(GO) test -race ./...)
 
