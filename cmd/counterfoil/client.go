@@ -30,8 +30,8 @@ func (p *program) clientCommand() *cobra.Command {
 		o.act("delete", "deleted", "Delete a client and revoke its tokens", admin.Service.DeleteClient),
 		o.act("revoke", "revoked the tokens of", "Revoke all tokens that a client was issued so far", admin.Service.RevokeTokens),
 		o.importClients())
-	cmd.Long = `Manage the clients of a server, also while it serves: every change counts from
-the next request on, and is recorded with who made it.`
+	cmd.Long = `Manage the clients of a server, also while it runs. Every change applies from the
+next request on, and the audit record names who made it.`
 	o.flags(cmd)
 	return cmd
 }
@@ -219,9 +219,9 @@ func (o *operator) rotateClient() *cobra.Command {
 	var apiKey bool
 	cmd := &cobra.Command{
 		Use: "rotate REALM CLIENT", Short: "Make a new secret for a client",
-		Long: `Make a new secret for a client and print it. The old one serves for the overlap,
-so that nobody notices; a compromised one is ended at once with --overlap 0, and
-the tokens that it has brought with 'client revoke'.
+		Long: `Make a new secret for a client and print it. The old one is accepted
+for the overlap, so that no request fails. If it is compromised, end it at once
+with --overlap 0, and revoke its tokens with 'client revoke'.
 
 A client has two at most. To rotate again within the overlap ends the oldest at
 once: look with 'client show' whether it is still used.`,

@@ -18,12 +18,12 @@ func (p *program) tokenCommand() *cobra.Command {
 		Use: "token CONNECTION", Short: "Print an access token",
 		Long: `Print an access token of a connection, and nothing else. Tokens are kept in a
 cache that only you can read and that all runs share, so that a second run does
-not ask for a second token. References to secrets are followed all the same,
-but for those that ask a person or read standard input: a broken one is not
-found only when the token has ended.
+not ask for a second token. References to secrets are still read,
+except those that ask a person or read standard input, so that a broken one is
+found before the token expires.
 
 --forget removes the tokens of a connection's client from the cache, and without
-a connection all of them. It ends none: what the provider has issued serves on.`,
+a connection all of them. It revokes none: the provider still accepts them.`,
 		Example: `  counterfoil --config counterfoil-data/consumer.yaml token a55
   curl -H "Authorization: Bearer $(counterfoil token a55)" https://api.example.com/
   counterfoil token --forget a55`,
