@@ -18,9 +18,9 @@ func (p *program) auditCommand() *cobra.Command {
 	var after int64
 	cmd := &cobra.Command{
 		Use: "audit", Short: "Print the audit record, here or of a remote server",
-		Long: `Print who asked for tokens, with what result, and who changed clients and keys,
-and what of them, oldest first. With -o json: one object a line, each with its sequence number, so that a
-later run goes on with --after.`,
+		Long: `Print the audit record, oldest first: who requested tokens and with what result,
+and who changed which clients and keys. With -o json: one object a line, each
+with its sequence number, from which a later run continues with --after.`,
 		Example: `  counterfoil audit
   counterfoil audit -o json --after 1200 | jq 'select(.success | not)'`,
 		Args: cobra.NoArgs,

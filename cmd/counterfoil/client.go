@@ -98,10 +98,10 @@ func (o *operator) createClient() *cobra.Command {
 	var s settingsFlags
 	cmd := &cobra.Command{
 		Use: "create REALM", Short: "Create a client and print its credentials",
-		Long: `Create a client and print its credentials, which nobody can show again. It is
-allowed the scopes that --scope names: none without, and then it is said which
-there are. An API that introspects tokens or follows revocations is a client of
-its own with --resource-server, which needs no scopes.`,
+		Long: `Create a client and print its credentials, which cannot be shown again. It is
+allowed the scopes that --scope names; without --scope it is allowed none, and
+the command lists those of the realm. An API that introspects tokens or follows
+revocations is a client of its own, with --resource-server, and needs no scopes.`,
 		Example: `  counterfoil client create a55 --name billing --scope wallets:read
   counterfoil client create engagifii --name sync --scope EventsApi --tenant TENANT123
   counterfoil client create engagifii --id events-api --resource-server
@@ -314,8 +314,8 @@ func (o *operator) endSecret() *cobra.Command {
 	var at string
 	cmd := &cobra.Command{
 		Use: "end-secret REALM CLIENT SECRET", Short: "Expire one secret or API key of a client, now or at a time",
-		Long: `End a secret or an API key, by the id that 'client show' prints. Tokens that it
-has brought serve on: end them with 'client revoke'.`,
+		Long: `End a secret or an API key, by the id that 'client show' prints. Tokens that
+were issued for it stay valid: revoke them with 'client revoke'.`,
 		Example: `  counterfoil client end-secret a55 4cf5… 1f2e3d4c
   counterfoil client end-secret a55 4cf5… 1f2e3d4c --at 2027-01-31`,
 		Args: cobra.ExactArgs(3),

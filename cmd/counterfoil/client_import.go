@@ -17,15 +17,15 @@ func (o *operator) importClients() *cobra.Command {
 	var i admin.Import
 	cmd := &cobra.Command{
 		Use: "import REALM FILE", Short: "Import the clients of another authorization server",
-		Long: `Import the clients of another authorization server, whose secrets serve on
-unchanged. Every row of the file is accounted for, and all are imported or none:
-look at a --dry-run first. Importing the same file again changes nothing. FILE
-may be - for standard input; one that anybody can write is refused. How far a long import has come is told on standard
-error.
+		Long: `Import the clients of another authorization server. Their secrets stay valid.
+Every row of the file is reported, and all are imported or none: try --dry-run
+first. Importing the same file again changes nothing. FILE
+may be - for standard input; one that anybody can write is refused. Progress is
+printed on standard error.
 
 A secret that is a placeholder of a template, such as ${ORDERS_SECRET}, is refused:
 fill it in, or say with --literal-secrets that it is the secret. So is a lifetime of
-tokens that is longer than the realm's, unless --cap-lifetime takes it down.
+tokens that is longer than the realm's, unless --cap-lifetime reduces it.
 
 Clients that people sign in with are skipped. A file of which each row is skipped
 fails: perhaps a member is missing in all of them.

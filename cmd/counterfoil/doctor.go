@@ -29,7 +29,7 @@ const doctorTime = 30 * time.Second
 func (p *program) doctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "doctor CONNECTION", Short: "Find out what is wrong with a connection",
-		Long: `Look at each step between this machine and the API of a connection, and say what
+		Long: `Check each step between this machine and the API of a connection, and say what
 to do about the first that fails. It ends within 30 s. With -o json: one health
 object, for a monitor, with the steps.`,
 		Example: `  counterfoil --config counterfoil-data/consumer.yaml doctor engagifii

@@ -15,7 +15,7 @@ import (
 func (p *program) keyCommand() *cobra.Command {
 	o := &operator{program: p}
 	cmd := group("key", "See and rotate signing keys, or make a client's key", o.listKeys(), o.rotateKey(), p.newKey())
-	cmd.Long = `See and rotate the signing keys of a server, also while it serves. A key is next
+	cmd.Long = `Show and rotate the signing keys of a server, also while it runs. A key is next
 until it signs, active while it does, and retiring until the last token that it
 signed has expired.`
 	o.flags(cmd)
@@ -56,8 +56,8 @@ func (o *operator) rotateKey() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rotate REALM", Short: "Make the next signing key of a realm",
 		Long: `Make the next signing key of a realm. It is published ahead, so that every
-verifier knows it before it signs. --compromised ends the others at once, with
-every token that they have signed.`,
+verifier knows it before it signs. --compromised withdraws the others at once,
+and with them every token that they signed.`,
 		Example: `  counterfoil key rotate a55
   counterfoil key rotate a55 --algorithm RS256 --ahead 24h`,
 		Args: cobra.ExactArgs(1),

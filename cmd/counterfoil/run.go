@@ -204,10 +204,10 @@ func (p *program) root() *cobra.Command {
 		Use:   "counterfoil",
 		Short: "Machine-to-machine authentication for APIs, both ends of the wire",
 		Long: `Counterfoil issues OAuth 2.0 client-credentials tokens, checks them in front of
-an API, and gets, keeps and renews them for a client. One description of a
+an API, and requests, caches and renews them for a client. One description of a
 provider drives both ends.
 
-Exit codes: 0 good, 1 local failure, 2 usage, 3 authentication refused,
+Exit codes: 0 success, 1 local failure, 2 usage, 3 authentication refused,
 4 and 5 the API answered 4xx or 5xx, 130 interrupted.`,
 		Example: `  counterfoil up
   counterfoil --config counterfoil-data/consumer.yaml token a55

@@ -33,17 +33,17 @@ func (p *program) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve --config FILE", Short: "Serve realms in production, from a configuration file",
 		Long: `Serve the realms of a configuration file over HTTPS: token endpoints, keys,
-metadata and all that belongs to them. docs/serve.md is the file's manual.
+metadata, revocation. docs/serve.md describes the file.
 
 Here --config names the server's configuration, not a client's, and
-$COUNTERFOIL_CONFIG is not looked at.
+$COUNTERFOIL_CONFIG is ignored.
 
-SIGHUP reads the file again: everything in it is checked first, and a mistake
-leaves all as it was. SIGTERM lets requests under way finish.
+SIGHUP reads the file again: everything in it is checked first, and with a
+mistake nothing changes. SIGTERM lets requests in progress finish.
 
-With --check, everything is read as a start would read it, the database
-included; nothing is changed and nothing is served. It prints what would be
-served, or every problem, and exits with 0 or 1.`,
+With --check, everything is read as at a start, including the database, and
+nothing is changed or served. It prints what would be served, or every problem,
+and exits with 0 or 1.`,
 		Example: `  counterfoil serve --config /etc/counterfoil/serve.yaml --check
   counterfoil serve --config /etc/counterfoil/serve.yaml`,
 		Args: cobra.NoArgs,

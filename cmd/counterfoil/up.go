@@ -27,11 +27,10 @@ func (p *program) upCommand() *cobra.Command {
 		Use: "up", Short: "Serve four providers, guarded APIs included, on this machine",
 		Long: `Serve the token endpoints and the guarded APIs of ahotu, altrata, engagifii and
 a55 in one process over HTTPS, with a development certificate authority and one
-client for each. What it makes is kept in the data directory: started again, it
-goes on with the same keys, clients and data.
+client for each. Keys, clients and data are kept in the data directory and are
+used again at the next start.
 
-A provider description (*.yaml, *.yml) that is put into DIR/providers becomes one
-more realm.
+A provider description (*.yaml, *.yml) in DIR/providers adds a realm.
 Behind each of its APIs stands the reference API of that name (calendar,
 profiles, events, wallets); wallets or, for GraphQL, profiles behind any other.`,
 		Example: `  counterfoil up
