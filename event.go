@@ -60,6 +60,25 @@ type Event struct {
 	Reason Reason `json:"reason,omitempty"`
 	// Actor is who made a change to a client or a key; empty for requests.
 	Actor string `json:"actor,omitempty"`
+	// Method is how the client authenticated or tried to: one of the methods of
+	// RFC 7591 section 2, as in "client_secret_basic", or "bearer" for an access
+	// token. Credential is the ID of the secret, API key or public key that it used;
+	// empty if it is unknown.
+	Method     string `json:"auth_method,omitempty"`
+	Credential string `json:"credential,omitempty"`
+	// Scope and Resource are what was granted: scopes and audiences, each separated
+	// by spaces. For a call, Resource is the method and the path.
+	Scope    string `json:"scope,omitempty"`
+	Resource string `json:"resource,omitempty"`
+	// RequestID is the request's, as the answer and the log name it.
+	RequestID string `json:"request_id,omitempty"`
+	// Changes are what a change to a client has changed, without secrets, as JSON
+	// from each changed setting to its old and new value.
+	Changes string `json:"changes,omitempty"`
+	// Count is how many decisions the event stands for when it is above 1: they were
+	// alike, and lasted from First to Time.
+	Count int64     `json:"count,omitempty"`
+	First time.Time `json:"first,omitzero"`
 	// TokenID is the jti of the token concerned, if any.
 	TokenID string `json:"token_id,omitempty"`
 	// Address is the IP address of the caller, without a port: that of the TCP
