@@ -43,7 +43,7 @@ func (s *oneClient) RecordIssued(_ context.Context, i store.Issuance) (int64, er
 	return 1, nil
 }
 
-func (s *oneClient) RecordRefused(_ context.Context, e counterfoil.Event, _ bool) error {
+func (s *oneClient) RecordEvent(_ context.Context, e counterfoil.Event) error {
 	s.last = e
 	return nil
 }

@@ -244,7 +244,7 @@ func (h *keyHouse) changes() []string {
 		h.t.Fatal(err)
 	}
 	var all []string
-	for _, e := range page.Events {
+	for _, e := range page {
 		if strings.HasPrefix(e.Type, "key") {
 			all = append(all, e.Type+" by "+e.Actor)
 		}

@@ -115,7 +115,7 @@ func (c *recorder) refused(ctx context.Context, a *attempt, refusal *clientauth.
 		c.logger.ErrorContext(ctx, "token request failed", "realm", c.realm, "client_id", e.ClientID, "error", refusal.Err)
 	}
 	if !refusal.Unrecorded {
-		if err := c.store.RecordRefused(ctx, e, !a.proven); err != nil {
+		if err := c.store.RecordEvent(ctx, e); err != nil {
 			c.trouble.Error(ctx, c.clock, c.logger, "token request not recorded",
 				"realm", c.realm, "client_id", e.ClientID, "reason", refusal.Reason, "error", err)
 			refusal = clientauth.Refused(counterfoil.ReasonUnavailable, "")

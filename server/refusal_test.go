@@ -468,7 +468,7 @@ func TestTruncatedBody(t *testing.T) {
 type broken struct {
 	store.Store
 	read, issued, refused error
-	// attempts counts the calls of RecordRefused.
+	// attempts counts the calls of RecordEvent.
 	attempts int
 }
 
@@ -489,12 +489,12 @@ func (b *broken) RecordIssued(ctx context.Context, i store.Issuance) (int64, err
 	return b.Store.RecordIssued(ctx, i)
 }
 
-func (b *broken) RecordRefused(ctx context.Context, e counterfoil.Event, stranger bool) error {
+func (b *broken) RecordEvent(ctx context.Context, e counterfoil.Event) error {
 	b.attempts++
 	if b.refused != nil {
 		return b.refused
 	}
-	return b.Store.RecordRefused(ctx, e, stranger)
+	return b.Store.RecordEvent(ctx, e)
 }
 
 // TestStoreFails: no token leaves without its record, no refusal is shown as

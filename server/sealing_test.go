@@ -96,10 +96,10 @@ func TestSealingIsRecorded(t *testing.T) {
 		h.config.MasterKey = masterKey
 		h.start(nil)
 		page, err := h.store.Events(t.Context(), 0, 1<<20)
-		if err != nil || len(page.Events) == 0 {
-			t.Fatalf("%d events, %v", len(page.Events), err)
+		if err != nil || len(page) == 0 {
+			t.Fatalf("%d events, %v", len(page), err)
 		}
-		last := page.Events[len(page.Events)-1].Event
+		last := page[len(page)-1].Event
 		if got := fmt.Sprintf("%q %s", last.Realm, last.Detail); last.Type != counterfoil.EventKeysResealed || got != want {
 			t.Errorf("recorded %s of %s, want %s", last.Type, got, want)
 		}

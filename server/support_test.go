@@ -194,7 +194,7 @@ func (h *house) recorded() []store.RecordedEvent {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return page.Events
+	return page
 }
 
 // ask is a token request in the making.

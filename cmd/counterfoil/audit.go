@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/counterfoil/counterfoil/server/admin"
@@ -35,29 +34,24 @@ with its sequence number, from which a later run continues with --after.`,
 
 func (p *program) audit(ctx context.Context, service admin.Service, after int64) error {
 	write, flush := p.auditRows()
-	evicted := int64(0)
 	for {
 		page, err := service.Events(ctx, after, auditPage)
 		if err != nil {
 			return err
 		}
-		for i := range page.Events {
-			after = page.Events[i].Sequence
-			if err := write(&page.Events[i]); err != nil {
+		for i := range page {
+			after = page[i].Sequence
+			if err := write(&page[i]); err != nil {
 				return err
 			}
 		}
 		if err := flush(); err != nil {
 			return err
 		}
-		if evicted = page.Evicted; len(page.Events) < auditPage {
-			break
+		if len(page) < auditPage {
+			return nil
 		}
 	}
-	if evicted > 0 {
-		fmt.Fprintf(p.Err, "%d records of refused unauthenticated requests were dropped to keep the record bounded\n", evicted)
-	}
-	return nil
 }
 
 // auditRows prints records in the requested form. Both forms keep at most a page

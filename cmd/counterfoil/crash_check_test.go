@@ -101,10 +101,10 @@ func (s *siege) checkRecord(t *testing.T) (last string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(page.Events) == 0 {
+		if len(page) == 0 {
 			break
 		}
-		for _, e := range page.Events {
+		for _, e := range page {
 			s.seen = e.Sequence
 			switch {
 			case e.Type == counterfoil.EventTokenIssued || e.Type == counterfoil.EventTokenReused:

@@ -114,10 +114,10 @@ func (p *pulled) check(t *testing.T, dir string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(page.Events) == 0 {
+		if len(page) == 0 {
 			break
 		}
-		for _, e := range page.Events {
+		for _, e := range page {
 			recorded[e.TokenID] = true
 			after = e.Sequence
 		}

@@ -107,7 +107,7 @@ func (s *served) recorded(t *testing.T, kind string) (n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range page.Events {
+	for _, e := range page {
 		if e.Type == kind {
 			n++
 		}

@@ -31,18 +31,17 @@ type crowd struct {
 	fail error // after half of them
 }
 
-func (c *crowd) Events(_ context.Context, after int64, limit int) (page store.EventPage, err error) {
+func (c *crowd) Events(_ context.Context, after int64, limit int) (page []store.RecordedEvent, err error) {
 	c.look()
-	for i := int(after) + 1; i <= c.n && len(page.Events) < limit; i++ {
+	for i := int(after) + 1; i <= c.n && len(page) < limit; i++ {
 		if c.fail != nil && i > c.n/2 {
 			return page, c.fail
 		}
-		page.Events = append(page.Events, store.RecordedEvent{Sequence: int64(i), Event: counterfoil.Event{
+		page = append(page, store.RecordedEvent{Sequence: int64(i), Event: counterfoil.Event{
 			Type: "token.issued", Time: time.Unix(int64(i), 0).UTC(), Realm: "a55", ClientID: fmt.Sprintf("client-%d-%s", i, strings.Repeat("é", i%30)),
 			Success: true, Address: "192.0.2.1", UserAgent: "agent\t" + strings.Repeat("x", i%50), Detail: "<b>",
 		}})
 	}
-	page.Evicted = 7
 	return page, nil
 }
 
@@ -135,7 +134,7 @@ func TestTableIsAligned(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i, e := range events.Events {
+		for i, e := range events {
 			if i == 1000 || i == 2000 {
 				tw.Flush()
 				want.WriteString("~")
@@ -192,11 +191,6 @@ func TestAuditEndsEarly(t *testing.T) {
 		if form == jsonForm && !json.Valid([]byte(strings.Split(out.String(), "\n")[1999])) {
 			t.Error("the last line is cut off")
 		}
-	}
-	var errs bytes.Buffer
-	p := &program{console: console{stdio: stdio{Out: &sink{}, Err: &errs}, output: text}}
-	if err := p.audit(t.Context(), &crowd{n: 5, look: func() {}}, 0); err != nil || !strings.Contains(errs.String(), "7 records of refused unauthenticated requests were dropped") {
-		t.Errorf("said %q, %v", errs.String(), err)
 	}
 }
 

@@ -90,7 +90,7 @@ func tokensIn(t *testing.T, dir string) map[string]bool {
 		t.Fatal(err)
 	}
 	all := map[string]bool{}
-	for _, e := range page.Events {
+	for _, e := range page {
 		all[e.Type+" "+e.TokenID] = true
 	}
 	return all

@@ -615,7 +615,7 @@ func TestServeForwardedAddress(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if last := page.Events[len(page.Events)-1]; last.ClientID != creds.ClientID || last.Address != row.want {
+			if last := page[len(page)-1]; last.ClientID != creds.ClientID || last.Address != row.want {
 				t.Errorf("recorded %+v", last.Event)
 			}
 		})

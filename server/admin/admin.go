@@ -72,7 +72,7 @@ type Service interface {
 	// Events returns up to limit records of the audit record after a sequence
 	// number, 0 for the first. A limit of 0 stands for 100; more than 1,000 are
 	// never returned.
-	Events(ctx context.Context, after int64, limit int) (store.EventPage, error)
+	Events(ctx context.Context, after int64, limit int) ([]store.RecordedEvent, error)
 }
 
 // Bounds of input.

@@ -281,8 +281,8 @@ func TestScopes(t *testing.T) {
 			}
 		})
 	}
-	if page := must(p.store.Events(t.Context(), 0, 10))(t); len(page.Events) > 1 { // the key that keys:write made
-		t.Errorf("recorded %+v", page.Events)
+	if page := must(p.store.Events(t.Context(), 0, 10))(t); len(page) > 1 { // the key that keys:write made
+		t.Errorf("recorded %+v", page)
 	}
 }
 

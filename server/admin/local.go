@@ -383,10 +383,10 @@ func words(all []provider.Algorithm) string {
 }
 
 // Events returns a part of the audit record.
-func (l *Local) Events(ctx context.Context, after int64, limit int) (store.EventPage, error) {
+func (l *Local) Events(ctx context.Context, after int64, limit int) ([]store.RecordedEvent, error) {
 	page, err := l.Store.Events(ctx, after, bounded(limit))
-	if page.Events == nil {
-		page.Events = []store.RecordedEvent{}
+	if page == nil {
+		page = []store.RecordedEvent{}
 	}
 	return page, err
 }

@@ -49,8 +49,7 @@ type (
 		Keys []signing.View `json:"keys"`
 	}
 	eventsView struct {
-		Events  []store.RecordedEvent `json:"events"`
-		Evicted int64                 `json:"evicted"`
+		Events []store.RecordedEvent `json:"events"`
 	}
 	// credentialsView holds secrets in the clear: it is encoded for the caller
 	// that made them and goes nowhere else.
@@ -319,5 +318,5 @@ func (c *call) events() (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return good(eventsView{page.Events, page.Evicted})
+	return good(eventsView{page})
 }

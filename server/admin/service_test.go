@@ -484,16 +484,16 @@ func TestEvents(t *testing.T) {
 		if !reflect.DeepEqual(here, there) {
 			t.Fatalf("after %d: %+v and %+v", after, here, there)
 		}
-		if len(here.Events) == 0 {
+		if len(here) == 0 {
 			if seen != 250 {
 				t.Errorf("%d events", seen)
 			}
 			break
 		}
-		if seen += len(here.Events); len(here.Events) > 100 {
-			t.Errorf("%d events at once", len(here.Events))
+		if seen += len(here); len(here) > 100 {
+			t.Errorf("%d events at once", len(here))
 		}
-		after = here.Events[len(here.Events)-1].Sequence
+		after = here[len(here)-1].Sequence
 	}
 }
 

@@ -112,10 +112,10 @@ func (p *place) last(t *testing.T) counterfoil.Event {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(page.Events) == 0 {
+	if len(page) == 0 {
 		return counterfoil.Event{}
 	}
-	return page.Events[len(page.Events)-1].Event
+	return page[len(page)-1].Event
 }
 
 // serve serves the handler over TLS, behind what stands for a guard: it lets

@@ -309,8 +309,8 @@ func TestSecretsKeepWorking(t *testing.T) {
 			if dry.Applied || !slices.Equal(outcomes(dry), row.outcomes) {
 				t.Errorf("the dry run says %q", outcomes(dry))
 			}
-			if page, err := r.store.Events(t.Context(), 0, 10); err != nil || len(page.Events) > 1 { // the signing key
-				t.Errorf("the dry run left %d records, %v", len(page.Events), err)
+			if page, err := r.store.Events(t.Context(), 0, 10); err != nil || len(page) > 1 { // the signing key
+				t.Errorf("the dry run left %d records, %v", len(page), err)
 			}
 			report := r.apply(rows, func(o *importer.Options) { o.Format = row.format })
 			if !report.Applied || !slices.Equal(outcomes(report), row.outcomes) {
@@ -340,13 +340,13 @@ func searchSecrets(t *testing.T, r *realm, tries []try, reports ...report) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprintf("%+v %+v", reports, page.Events)
+	text := fmt.Sprintf("%+v %+v", reports, page)
 	for _, try := range tries {
 		if len(try.secret) > 4 && strings.Contains(text, try.secret) {
 			t.Errorf("the secret of %s is in a report or a record", try.id)
 		}
 	}
-	for _, e := range page.Events {
+	for _, e := range page {
 		if e.Type == counterfoil.EventClientImported && (e.Actor != "root" || !strings.HasPrefix(e.Detail, "from ")) {
 			t.Errorf("record %+v", e)
 		}

@@ -6,6 +6,7 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"time"
 
@@ -32,9 +33,6 @@ const (
 	// MaxAhead is how far the date of a token may be ahead of the clock: less than
 	// the leeway that guards give by default.
 	MaxAhead = 10 * time.Second
-	// MaxAnonymousRefusals is how many records of refused unauthenticated requests a
-	// Store keeps by default.
-	MaxAnonymousRefusals = 100_000
 	// MaxRevoked is how many tokens of one client can be revoked individually.
 	MaxRevoked = 10_000
 	// MaxLifetime is the longest lifetime of a token, and so the longest time that a
@@ -79,7 +77,7 @@ type Store interface {
 	// write in progress in any process, and includes it once that write is over.
 	// An event never appears before one that a reader was already given. So a
 	// database need not serialize writes to number their events.
-	Events(ctx context.Context, after int64, limit int) (EventPage, error)
+	Events(ctx context.Context, after int64, limit int) ([]RecordedEvent, error)
 
 	// Ready returns nil when a write would succeed now, and otherwise the
 	// reason. It writes nothing, and waits no longer than a write would.
@@ -147,11 +145,9 @@ type TokenStore interface {
 	// i.ReplayKeys was used before. It then records nothing, so that no token is
 	// issued on stale data. It returns the new Revision of the client.
 	RecordIssued(ctx context.Context, i Issuance) (revision int64, err error)
-	// RecordRefused records that a request was refused. Of the refusals of
-	// unauthenticated callers, which did not prove to be the client that they
-	// named, the newest MaxAnonymousRefusals are kept and the others counted;
-	// they never evict any other event.
-	RecordRefused(ctx context.Context, e counterfoil.Event, stranger bool) error
+	// RecordEvent records an event that changes nothing, such as a refused
+	// request.
+	RecordEvent(ctx context.Context, e counterfoil.Event) error
 
 	// TokenStatus returns the status of a client and of one of its tokens;
 	// ErrNotFound if the client is gone. It is called for every guarded call.
@@ -297,17 +293,26 @@ type SigningKey struct {
 	Private counterfoil.Secret
 }
 
-// EventPage is a part of the audit record.
-type EventPage struct {
-	Events []RecordedEvent
-	// Evicted is how many records of refused anonymous requests were dropped
-	// since the database was created.
-	Evicted int64
-}
-
 // RecordedEvent is an event with its sequence number.
 type RecordedEvent struct {
-	// Sequence numbers grow, not always by one, and are never used twice.
+	// Sequence numbers grow by one, from 1 in a new database. Databases that
+	// earlier programs have made may have gaps before the log's first entry.
 	Sequence int64 `json:"sequence"`
 	counterfoil.Event
+	// Commitment stands for Address and UserAgent in the log, so that these can
+	// be erased; zero when both were empty. Opening is the random part of it;
+	// empty once they are erased.
+	Commitment [32]byte `json:"-"`
+	Opening    []byte   `json:"-"`
+}
+
+// Commit returns the commitment to an address and a user agent: the SHA-256 of
+// the opening, the address, a zero byte and the user agent.
+func Commit(opening []byte, address, userAgent string) [32]byte {
+	h := sha256.New()
+	h.Write(opening)
+	h.Write([]byte(address))
+	h.Write([]byte{0})
+	h.Write([]byte(userAgent))
+	return [32]byte(h.Sum(nil))
 }

@@ -158,7 +158,8 @@ func (s *Store) DeleteClient(_ context.Context, realm, id string, e counterfoil.
 // changed records the event of a change to a client.
 func (t *transaction) changed(e counterfoil.Event) error {
 	t.changes++
-	return t.record(e, false)
+	t.record(&e)
+	return nil
 }
 
 // Client implements store.Store.

@@ -17,11 +17,11 @@ func TestEventsThatAreCutShort(t *testing.T) {
 	whole := sqlite.AppendEvent(nil, &counterfoil.Event{
 		Type: counterfoil.EventTokenIssued, Time: time.UnixMicro(1_700_000_000_000_001), Realm: "r", ClientID: "c", Success: true, TokenID: "t", Address: "192.0.2.1",
 	})
-	if _, rest, err := sqlite.CutEvent(whole); err != nil || len(rest) != 0 {
+	if _, rest, err := sqlite.CutEvent(whole, 2); err != nil || len(rest) != 0 {
 		t.Fatalf("a whole one leaves %d bytes, %v", len(rest), err)
 	}
 	for n := range whole {
-		if e, _, err := sqlite.CutEvent(whole[:n]); err == nil {
+		if e, _, err := sqlite.CutEvent(whole[:n], 2); err == nil {
 			t.Errorf("the first %d bytes of %d are %+v", n, len(whole), e)
 		}
 	}
@@ -53,7 +53,7 @@ func TestPagesOfRuns(t *testing.T) {
 	}
 	all.Wait()
 	for range 2 {
-		if err := s.RecordRefused(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: c.Now(), Realm: "r"}, false); err != nil {
+		if err := s.RecordEvent(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: c.Now(), Realm: "r"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -61,21 +61,21 @@ func TestPagesOfRuns(t *testing.T) {
 	for after := range int64(last) {
 		for limit := range last + 1 {
 			page, err := s.Events(t.Context(), after, limit)
-			if err != nil || len(page.Events) != min(limit, last-int(after)) {
-				t.Fatalf("%d events behind %d, %v; want %d of %d", len(page.Events), after, err, limit, last)
+			if err != nil || len(page) != min(limit, last-int(after)) {
+				t.Fatalf("%d events behind %d, %v; want %d of %d", len(page), after, err, limit, last)
 			}
-			for i, e := range page.Events {
+			for i, e := range page {
 				if e.Sequence != after+int64(i)+1 {
 					t.Fatalf("event %d behind %d has the number %d", i, after, e.Sequence)
 				}
 			}
 		}
 	}
-	if _, err := s.DB().ExecContext(t.Context(), "UPDATE issued SET data = x'80'"); err != nil {
+	if _, err := s.DB().ExecContext(t.Context(), "UPDATE records SET data = x'80'"); err != nil {
 		t.Fatal(err)
 	}
-	if page, err := s.Events(t.Context(), 0, last); err == nil || len(page.Events) != 0 {
-		t.Errorf("a run that is damaged gives %d events, %v", len(page.Events), err)
+	if page, err := s.Events(t.Context(), 0, last); err == nil || len(page) != 0 {
+		t.Errorf("a run that is damaged gives %d events, %v", len(page), err)
 	}
 }
 
@@ -90,11 +90,11 @@ func FuzzCutEvent(f *testing.F) {
 	f.Add(append([]byte{0, 1}, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		e, rest, err := sqlite.CutEvent(data)
+		e, rest, err := sqlite.CutEvent(data, 2)
 		if err != nil {
 			return
 		}
-		again, nothing, err := sqlite.CutEvent(sqlite.AppendEvent(nil, &e))
+		again, nothing, err := sqlite.CutEvent(sqlite.AppendEvent(nil, &e.Event), 2)
 		if err != nil || len(nothing) != 0 || len(rest) >= len(data) || !reflect.DeepEqual(again, e) {
 			t.Errorf("got %+v with %d bytes left, then %+v, %v", e, len(rest), again, err)
 		}

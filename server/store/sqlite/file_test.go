@@ -132,7 +132,7 @@ func TestFilesOverwritten(t *testing.T) {
 		t.Helper()
 		for i := range n {
 			e := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: time.Now(), Realm: "r", Detail: strings.Repeat(name, 2000/len(name))}
-			if err := s.RecordRefused(t.Context(), e, false); err != nil {
+			if err := s.RecordEvent(t.Context(), e); err != nil {
 				return fmt.Errorf("write %d: %w", i, err)
 			}
 		}
@@ -243,7 +243,7 @@ func TestFilesOverwritten(t *testing.T) {
 			foreign(t, s)
 		}, false},
 		{"another program wrote and emptied the log", func(t *testing.T, s *sqlite.Store, _ string) {
-			reader, err := s.DB().QueryContext(t.Context(), "SELECT rowid FROM events") // keeps the log from beginning anew
+			reader, err := s.DB().QueryContext(t.Context(), "SELECT rowid FROM records") // keeps the log from beginning anew
 			if err != nil || !reader.Next() {
 				t.Fatal(err)
 			}
@@ -299,7 +299,7 @@ func TestFilesOverwritten(t *testing.T) {
 		}, true},
 		{"vacuumed, then larger than before", func(t *testing.T, s *sqlite.Store, _ string) {
 			grown(t, s, "gone", 200)
-			for _, statement := range []string{"DELETE FROM events", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"} {
+			for _, statement := range []string{"DELETE FROM records", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"} {
 				if _, err := s.DB().ExecContext(t.Context(), statement); err != nil {
 					t.Fatal(err)
 				}
@@ -402,7 +402,7 @@ func TestFilesOverwritten(t *testing.T) {
 			old := copied(t, path)
 			grown(t, s, "later", 600)
 			checkpoint(t, s, "PASSIVE")
-			if _, err := s.DB().ExecContext(t.Context(), "DELETE FROM events WHERE sequence <= 100"); err != nil {
+			if _, err := s.DB().ExecContext(t.Context(), "DELETE FROM records WHERE last <= 100"); err != nil {
 				t.Fatal(err)
 			}
 			grown(t, s, "last", 1)
@@ -415,7 +415,7 @@ func TestFilesOverwritten(t *testing.T) {
 			for range 2 { // there is room for the second
 				checkpoint(t, s, "PASSIVE")
 				e := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: time.Now(), Realm: "r"}
-				if err := s.RecordRefused(t.Context(), e, false); err != nil {
+				if err := s.RecordEvent(t.Context(), e); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -458,7 +458,7 @@ func TestFilesOverwritten(t *testing.T) {
 		{"half of the index of the log", cutIndex(16 << 10), true},
 		{"all but a byte of the index of the log", cutIndex(32<<10 - 1), true},
 		{"the index of the log grows", func(t *testing.T, s *sqlite.Store, path string) {
-			reader, err := s.DB().QueryContext(t.Context(), "SELECT rowid FROM events") // keeps the log from beginning anew
+			reader, err := s.DB().QueryContext(t.Context(), "SELECT rowid FROM records") // keeps the log from beginning anew
 			if err != nil || !reader.Next() {
 				t.Fatal(err)
 			}
@@ -490,7 +490,7 @@ func TestFilesOverwritten(t *testing.T) {
 		}, true},
 		{"vacuumed, then written to", func(t *testing.T, s *sqlite.Store, _ string) {
 			grown(t, s, "gone", 500)
-			for _, statement := range []string{"DELETE FROM events", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"} {
+			for _, statement := range []string{"DELETE FROM records", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"} {
 				if _, err := s.DB().ExecContext(t.Context(), statement); err != nil {
 					t.Fatal(err)
 				}
@@ -511,7 +511,7 @@ func TestFilesOverwritten(t *testing.T) {
 		}, false},
 		{"vacuumed", func(t *testing.T, s *sqlite.Store, _ string) {
 			grown(t, s, "gone", 500)
-			for _, statement := range []string{"DELETE FROM events", "VACUUM"} {
+			for _, statement := range []string{"DELETE FROM records", "VACUUM"} {
 				if _, err := s.DB().ExecContext(t.Context(), statement); err != nil {
 					t.Fatal(err)
 				}

@@ -35,7 +35,8 @@ func (s *Store) AddSigningKey(_ context.Context, k store.SigningKey, after strin
 		if n == 0 {
 			return store.ErrExists
 		}
-		return t.record(e, false)
+		t.record(&e)
+		return nil
 	})
 }
 
@@ -74,7 +75,8 @@ func (s *Store) UpdateSigningKeys(_ context.Context, keys []store.SigningKey, e 
 				return err
 			}
 		}
-		return t.record(e, false)
+		t.record(&e)
+		return nil
 	})
 }
 
@@ -88,6 +90,7 @@ func (s *Store) DeleteSigningKey(_ context.Context, realm, id string, e counterf
 		if n == 0 {
 			return store.ErrNotFound
 		}
-		return t.record(e, false)
+		t.record(&e)
+		return nil
 	})
 }

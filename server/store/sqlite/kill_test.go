@@ -125,10 +125,10 @@ func (a *acknowledged) check(t *testing.T, s store.Store) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(page.Events) == 0 {
+		if len(page) == 0 {
 			break
 		}
-		for _, e := range page.Events {
+		for _, e := range page {
 			after = e.Sequence
 			if e.Type == counterfoil.EventTokenIssued {
 				recorded[e.TokenID], last = true, e.TokenID

@@ -26,7 +26,7 @@ func TestLogShrinks(t *testing.T) {
 	write := func(n int) {
 		t.Helper()
 		for range n {
-			if err := s.RecordRefused(t.Context(), e, false); err != nil {
+			if err := s.RecordEvent(t.Context(), e); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -39,7 +39,7 @@ func TestLogShrinks(t *testing.T) {
 	if _, err := reader.ExecContext(t.Context(), "BEGIN DEFERRED"); err != nil {
 		t.Fatal(err)
 	}
-	if err := reader.QueryRowContext(t.Context(), "SELECT count(*) FROM events").Scan(new(int)); err != nil {
+	if err := reader.QueryRowContext(t.Context(), "SELECT count(*) FROM records").Scan(new(int)); err != nil {
 		t.Fatal(err)
 	}
 	write(200)
@@ -53,7 +53,7 @@ func TestLogShrinks(t *testing.T) {
 	if n := size(); n > 20<<20 {
 		t.Errorf("the log still has %d bytes after the reader is gone", n)
 	}
-	if page, err := s.Events(t.Context(), 0, 1000); err != nil || len(page.Events) != 210 {
-		t.Errorf("%d events, %v; want 210", len(page.Events), err)
+	if page, err := s.Events(t.Context(), 0, 1000); err != nil || len(page) != 210 {
+		t.Errorf("%d events, %v; want 210", len(page), err)
 	}
 }

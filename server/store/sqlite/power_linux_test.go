@@ -125,7 +125,7 @@ func TestPowerCutAtEachChange(t *testing.T) {
 func events(t *testing.T, dir string) (tokens []string) {
 	t.Helper()
 	s := open(t, filepath.Join(dir, powerFile))
-	all, _ := storetest.Events(t, s)
+	all := storetest.Events(t, s)
 	for _, e := range all {
 		tokens = append(tokens, e.TokenID)
 	}

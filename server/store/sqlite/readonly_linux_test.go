@@ -63,8 +63,8 @@ func reads(t *testing.T, s *sqlite.Store, n int) {
 		t.Errorf("%d clients are listed, want %d, %v", len(clients), n, err)
 	}
 	page, err := s.Events(t.Context(), 0, 1000)
-	if err != nil || len(page.Events) != n {
-		t.Errorf("%d records, want %d, %v", len(page.Events), n, err)
+	if err != nil || len(page) != n {
+		t.Errorf("%d records, want %d, %v", len(page), n, err)
 	}
 	if keys, err := s.SigningKeys(t.Context(), "r"); err != nil || len(keys) != 0 {
 		t.Errorf("%d keys, %v", len(keys), err)

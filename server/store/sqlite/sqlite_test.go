@@ -58,12 +58,6 @@ func TestStore(t *testing.T) {
 	})
 }
 
-func TestEviction(t *testing.T) {
-	s := open(t, newPath(t))
-	s.KeepRefusals(50)
-	storetest.RunEviction(t, s, 50)
-}
-
 func TestReopen(t *testing.T) {
 	path := newPath(t)
 	first := open(t, path)
@@ -418,7 +412,7 @@ func TestNeighbours(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	events, _ := storetest.Events(t, s)
+	events := storetest.Events(t, s)
 	for _, e := range events {
 		if strings.HasPrefix(e.TokenID, "bad") {
 			t.Errorf("a failed write left the event of %s", e.TokenID)

@@ -21,8 +21,8 @@ func TestFailedSteps(t *testing.T) {
 		{"the totals cannot be read", [2]string{"ALTER TABLE totals RENAME TO away", "ALTER TABLE away RENAME TO totals"}},
 		{"a replay key cannot be stored", fault("BEFORE INSERT ON once")},
 		{"the token before cannot be ended", fault("BEFORE INSERT ON client_tokens")},
-		{"the run of tokens cannot be written", fault("BEFORE INSERT ON issued")},
-		{"an event cannot be written", fault("BEFORE INSERT ON events")},
+		{"the run of tokens cannot be written", fault("BEFORE INSERT ON records")},
+		{"an event cannot be written", fault("BEFORE INSERT ON records")},
 		{"the totals cannot be written", fault("BEFORE UPDATE ON totals")},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -33,7 +33,7 @@ func TestFailedSteps(t *testing.T) {
 			token := func(name string) error { return record(s, "c", name) }
 			if row.name == "an event cannot be written" {
 				token = func(name string) error {
-					return s.RecordRefused(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: time.Now(), Realm: "r", ClientID: "c", TokenID: name}, false)
+					return s.RecordEvent(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: time.Now(), Realm: "r", ClientID: "c", TokenID: name})
 				}
 			}
 			if err := token("before"); err != nil {
@@ -51,7 +51,7 @@ func TestFailedSteps(t *testing.T) {
 			if err := token("broken"); err != nil { // nothing of it was used up
 				t.Errorf("once repaired: %v", err)
 			}
-			events, _ := storetest.Events(t, s)
+			events := storetest.Events(t, s)
 			if len(events) != 3 || events[1].TokenID != "before" || events[2].TokenID != "broken" {
 				t.Errorf("recorded are %v", events)
 			}

@@ -21,7 +21,6 @@ type Store struct {
 	closing chan struct{}
 	closed  chan error
 	close   func() error
-	keep    atomic.Int64
 	// stuckAfter and crowdedAfter are the constants, except in tests.
 	stuckAfter, crowdedAfter atomic.Int64
 }
@@ -57,7 +56,6 @@ func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error)
 	}
 	s.stuckAfter.Store(int64(stuckAfter))
 	s.crowdedAfter.Store(int64(crowdedAfter))
-	s.KeepRefusals(store.MaxAnonymousRefusals)
 	if s.files, err = watchFiles(path, page, pageSize); err != nil {
 		return nil, err
 	}
@@ -103,10 +101,6 @@ func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error)
 // DB is the database itself, for other tables in the same file. Transactions
 // on it block the writer: keep them short. Close closes it.
 func (s *Store) DB() *sql.DB { return s.db }
-
-// KeepRefusals sets how many records of refused unauthenticated requests are
-// kept.
-func (s *Store) KeepRefusals(n int64) { s.keep.Store(n) }
 
 // Close waits for writes in progress and closes the file. When no other
 // process has it open, all data is then in the one file.

@@ -156,7 +156,7 @@ func (t *transaction) recordedNames(e *counterfoil.Event, from, upTo int64, lowe
 	}
 	last := ever // of the run that has the number: nothing after it is searched
 	if lowered {
-		found, err := t.numbers("SELECT coalesce((SELECT min(last) FROM issued WHERE last >= ?), ?)", upTo, t.sequence)
+		found, err := t.numbers("SELECT coalesce((SELECT min(last) FROM records WHERE last >= ?), ?)", upTo, t.sequence)
 		if err != nil {
 			return nil, err
 		}
@@ -170,26 +170,24 @@ func (t *transaction) recordedNames(e *counterfoil.Event, from, upTo int64, lowe
 		if step > last || step >= lowest {
 			continue // already searched, or out of range
 		}
-		err := t.rows("SELECT first, data FROM issued WHERE last <= ? ORDER BY last DESC", []any{step}, 2,
+		err := t.rows("SELECT first, form, data FROM records WHERE last <= ? ORDER BY last DESC", []any{step}, 3,
 			func(values []driver.Value) error {
-				lowest = values[0].(int64)
+				r := run{first: values[0].(int64), form: values[1].(int64), data: values[2].([]byte)}
+				lowest = r.first
 				future := false
-				sequence := lowest
-				for data := values[1].([]byte); len(data) > 0; scanned, sequence = scanned+1, sequence+1 {
-					one, rest, err := cutEvent(data)
-					if err != nil {
-						return err
-					}
-					data = rest
+				if err := r.each(func(one *store.RecordedEvent) (bool, error) {
+					scanned++
 					at := micros(one.Time)
 					// Between two steps the time goes back by at most that.
 					future = future || at >= from-2*aheadOf
-					if at < from-aheadOf { // no token is dated further ahead
-						continue
+					// No token is dated further ahead.
+					if at >= from-aheadOf && one.Sequence <= upTo && one.Realm == e.Realm && one.ClientID == e.ClientID &&
+						one.Type == counterfoil.EventTokenIssued {
+						found = append(found, named{one.TokenID, longest(one.Event)})
 					}
-					if sequence <= upTo && one.Realm == e.Realm && one.ClientID == e.ClientID && one.Type == counterfoil.EventTokenIssued {
-						found = append(found, named{one.TokenID, longest(one)})
-					}
+					return true, nil
+				}); err != nil {
+					return err
 				}
 				switch {
 				case !future:

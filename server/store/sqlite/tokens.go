@@ -75,7 +75,7 @@ func (t *transaction) recordIssued(i *store.Issuance) error {
 		}
 		t.sweeps[ofStatus].due++
 	}
-	t.issue(&i.Event)
+	t.record(&i.Event)
 	return nil
 }
 

@@ -3,13 +3,19 @@ package sqlite_test
 import (
 	"crypto/sha256"
 	"database/sql"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
+	"time"
 
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
+	"github.com/counterfoil/counterfoil/server/store/storetest"
 )
 
 // landed are the migrations that databases out there have seen. They never change:
@@ -17,6 +23,7 @@ import (
 var landed = []string{
 	"d46bca85d2fdb6ac",
 	"bc32cd754b335f10",
+	"7fe66e03821a58ec",
 }
 
 func TestLandedMigrationsStay(t *testing.T) {
@@ -51,6 +58,25 @@ func TestUpgrade(t *testing.T) {
 				VALUES ('r', 'gone', '', 0, 0, 7, 1772600768000000, 1, 4000000000000000, 0)`); err != nil {
 				t.Fatal(err)
 			}
+			earlier := []store.RecordedEvent{
+				{Sequence: 1, Event: counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: time.UnixMicro(1_772_600_768_000_001).UTC(), Realm: "r",
+					ClientID: "c\"λ\\", Reason: counterfoil.ReasonUnknownClient, Actor: "a", TokenID: "t", Address: "192.0.2.1", UserAgent: "agent", Detail: "d"}},
+				{Sequence: 4, Event: counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: time.UnixMicro(1_772_600_768_000_002).UTC(), Realm: "r", ClientID: "c", Success: true}},
+			}
+			e := &earlier[0]
+			if n < 3 {
+				if _, err := old.ExecContext(t.Context(), `INSERT INTO events VALUES (1, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, 1)`, e.Time.UnixMicro(),
+					e.Type, e.Realm, e.ClientID, string(e.Reason), e.Actor, e.TokenID, e.Address, e.UserAgent, e.Detail); err != nil {
+					t.Fatal(err)
+				}
+				run := append(binary.AppendVarint(nil, earlier[1].Time.UnixMicro()), 1)
+				for _, text := range []string{counterfoil.EventTokenIssued, "r", "c", "", "", "", "", "", ""} {
+					run = append(append(run, byte(len(text))), text...)
+				}
+				if _, err := old.ExecContext(t.Context(), `INSERT INTO issued VALUES (4, 4, ?); UPDATE totals SET sequence = 4`, run); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if err := old.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -58,6 +84,9 @@ func TestUpgrade(t *testing.T) {
 				t.Errorf("%+v, %v", found, err)
 			}
 			s := open(t, path)
+			if events := storetest.Events(t, s); n < 3 && !reflect.DeepEqual(events, earlier) {
+				t.Errorf("the record was %+v\nand is %+v", earlier, events)
+			}
 			if err := createClient(t.Context(), s, "c"); err != nil {
 				t.Fatal(err)
 			}

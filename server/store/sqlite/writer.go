@@ -131,7 +131,7 @@ func (s *Store) try(t *transaction, batch []write) (results []error, err error) 
 		}
 		results[i] = err
 	}
-	if err := t.finish(s.keep.Load()); err != nil {
+	if err := t.finish(); err != nil {
 		return nil, explain(err)
 	}
 	if _, err := t.exec("COMMIT"); err != nil {
@@ -181,7 +181,7 @@ func (s *Store) lock(t *transaction) error {
 
 // totals is the row of the table totals.
 type totals struct {
-	sequence, changes, revocations, strangers, evicted int64
+	sequence, changes, revocations int64
 	// latest is the time of the newest event since the clock was set back; rows
 	// that expired before horizon may be swept. moved is the clock's time when
 	// horizon was last moved.
@@ -194,7 +194,7 @@ type transaction struct {
 	totals
 	// before are the totals as they are in the database.
 	before totals
-	// run are the pending events of issued tokens, and their number.
+	// run are the pending events, and their number.
 	run   []byte
 	count int64
 	pace  pace
@@ -220,19 +220,16 @@ func newTransaction(conn any) *transaction {
 
 func (t *transaction) begin() error {
 	t.run, t.count = t.run[:0], 0
-	_, err := t.row("SELECT sequence, changes, revocations, strangers, evicted, latest, horizon, moved FROM totals", nil,
-		&t.sequence, &t.changes, &t.revocations, &t.strangers, &t.evicted, &t.latest, &t.horizon, &t.moved)
+	_, err := t.row("SELECT sequence, changes, revocations, latest, horizon, moved FROM totals", nil,
+		&t.sequence, &t.changes, &t.revocations, &t.latest, &t.horizon, &t.moved)
 	t.before = t.totals
 	return err
 }
 
 // finish writes what the writes have deferred.
-func (t *transaction) finish(keep int64) error {
+func (t *transaction) finish() error {
 	if err := t.flush(); err != nil {
 		return fmt.Errorf("record events: %w", err)
-	}
-	if err := t.evict(keep); err != nil {
-		return fmt.Errorf("evict events: %w", err)
 	}
 	if err := t.sweep(); err != nil {
 		return fmt.Errorf("remove what has expired: %w", err)
@@ -240,22 +237,8 @@ func (t *transaction) finish(keep int64) error {
 	if t.totals == t.before {
 		return nil
 	}
-	_, err := t.exec("UPDATE totals SET sequence = ?, changes = ?, revocations = ?, strangers = ?, evicted = ?, "+
-		"latest = ?, horizon = ?, moved = ?",
-		t.sequence, t.changes, t.revocations, t.strangers, t.evicted, t.latest, t.horizon, t.moved)
-	return err
-}
-
-// evict drops the oldest refusals of unauthenticated requests beyond the
-// bound.
-func (t *transaction) evict(keep int64) error {
-	if t.strangers == t.before.strangers || t.strangers <= keep {
-		return nil
-	}
-	n, err := t.exec(`DELETE FROM events WHERE sequence IN
-		(SELECT sequence FROM events WHERE stranger = 1 ORDER BY sequence LIMIT ?)`, t.strangers-keep)
-	t.evicted += n
-	t.strangers -= n
+	_, err := t.exec("UPDATE totals SET sequence = ?, changes = ?, revocations = ?, latest = ?, horizon = ?, moved = ?",
+		t.sequence, t.changes, t.revocations, t.latest, t.horizon, t.moved)
 	return err
 }
 

@@ -41,7 +41,7 @@ func clientRoundTrip(t *testing.T, s store.Store) {
 		!empty.Secrets[0].Expires.IsZero() {
 		t.Errorf("a client without scopes, tenants and API keys came back as %+v", empty)
 	}
-	events, _ := Events(t, s)
+	events := Events(t, s)
 	if len(events) != 2 || events[0].Type != counterfoil.EventClientCreated || events[0].Actor != "test" || events[0].ClientID != c.ID {
 		t.Errorf("events after two clients: %+v", events)
 	}
@@ -98,7 +98,7 @@ func clientExists(t *testing.T, s store.Store) {
 	}
 	other.Realm = "r2"
 	create(t, s, other) // another realm may have the same ID
-	if events, _ := Events(t, s); len(events) != 2 {
+	if events := Events(t, s); len(events) != 2 {
 		t.Errorf("a refused creation left an event: %+v", events)
 	}
 }
@@ -114,7 +114,7 @@ func clientConflict(t *testing.T, s store.Store) {
 	if got := read(t, s, "r", "c"); got.Name != "first" || got.Version != 2 {
 		t.Errorf("after a conflict the client is %+v", got)
 	}
-	if events, _ := Events(t, s); len(events) != 2 {
+	if events := Events(t, s); len(events) != 2 {
 		t.Errorf("a conflict left an event: %+v", events)
 	}
 }

@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"context"
 	"fmt"
 	"reflect"
 	"sync"
@@ -17,8 +16,10 @@ func eventOrder(t *testing.T, s store.Store) {
 	want := counterfoil.Event{
 		Type: counterfoil.EventTokenRefused, Time: micro(at), Realm: "r", ClientID: "c", Reason: counterfoil.ReasonScopeNotAllowed,
 		Address: "2001:db8::1", UserAgent: "agent/1.0 (λ)", Detail: "it's \"so\"",
+		Method: "client_secret_basic", Credential: "s1", Scope: "a b", Resource: "https://api.example", RequestID: "q", Changes: `{"scopes":[null,"x"]}`,
+		Count: 7, First: micro(at.Add(-time.Minute)),
 	}
-	if err := s.RecordRefused(t.Context(), want, false); err != nil {
+	if err := s.RecordEvent(t.Context(), want); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 7 {
@@ -28,15 +29,18 @@ func eventOrder(t *testing.T, s store.Store) {
 			t.Fatal(err)
 		}
 	}
-	events, evicted := Events(t, s)
-	if len(events) != 9 || evicted != 0 {
-		t.Fatalf("%d events, %d evicted", len(events), evicted)
+	events := Events(t, s)
+	if len(events) != 9 {
+		t.Fatalf("%d events", len(events))
 	}
 	if !reflect.DeepEqual(events[1].Event, want) {
 		t.Errorf("got  %+v\nwant %+v", events[1].Event, want)
 	}
+	if e := events[1]; e.Commitment != store.Commit(e.Opening, e.Address, e.UserAgent) || len(e.Opening) < 16 {
+		t.Errorf("the commitment is %x, opened by %x", e.Commitment, e.Opening)
+	}
 	for i, e := range events[2:] {
-		if e.TokenID != fmt.Sprint(i) || !e.Success {
+		if e.TokenID != fmt.Sprint(i) || !e.Success || e.Sequence != int64(i+3) {
 			t.Errorf("event %d is %+v", i, e)
 		}
 	}
@@ -74,7 +78,7 @@ func eventsWhileWriting(t *testing.T, s [2]store.Store) {
 			<-written
 			t.Fatal(err)
 		}
-		for _, e := range page.Events {
+		for _, e := range page {
 			after = e.Sequence
 			var client int
 			if _, err := fmt.Sscan(e.ClientID, &client); err != nil || e.Type != counterfoil.EventTokenIssued {
@@ -85,56 +89,11 @@ func eventsWhileWriting(t *testing.T, s [2]store.Store) {
 			}
 			next[client]++
 		}
-		last = over && len(page.Events) == 0
+		last = over && len(page) == 0
 	}
 	for client, n := range next {
 		if n != each {
 			t.Errorf("of client %d came %d records, want %d", client, n, each)
-		}
-	}
-}
-
-// RunEviction tests that refused unauthenticated requests are bounded: s is
-// empty and keeps the given number of refusals, 10 or more.
-func RunEviction(t *testing.T, s store.Store, keep int) {
-	defer s.Close()
-	create(t, s, newClient("c"))
-	if err := record(s, issued("c", "t"), true); err != nil {
-		t.Fatal(err)
-	}
-	own := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: at, Realm: "r", ClientID: "c",
-		Reason: counterfoil.ReasonScopeNotAllowed}
-	if err := s.RecordRefused(t.Context(), own, false); err != nil {
-		t.Fatal(err)
-	}
-	const extra = 25
-	refuse := func(from, to int) {
-		var wg sync.WaitGroup
-		for i := from; i < to; i++ {
-			wg.Go(func() {
-				e := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: at, Realm: "r",
-					Reason: counterfoil.ReasonUnknownClient, Detail: fmt.Sprint(i)}
-				if err := s.RecordRefused(context.Background(), e, true); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		wg.Wait()
-	}
-	refuse(0, extra)
-	refuse(extra, keep+extra)
-	events, evicted := Events(t, s)
-	if len(events) != 3+keep || evicted != extra {
-		t.Fatalf("%d events and %d evicted, want %d and %d", len(events), evicted, 3+keep, extra)
-	}
-	if events[0].Type != counterfoil.EventClientCreated || events[1].TokenID != "t" || events[2].Reason != own.Reason {
-		t.Errorf("strangers evicted what is not theirs: %+v", events[:3])
-	}
-	for _, e := range events[3:] {
-		if n := 0; len(e.Detail) == 0 {
-			t.Errorf("event without its detail: %+v", e)
-		} else if _, err := fmt.Sscan(e.Detail, &n); err != nil || n < extra {
-			t.Errorf("refusal %d was kept, %d newer ones were not", n, keep)
 		}
 	}
 }

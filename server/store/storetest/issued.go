@@ -31,7 +31,7 @@ func issuedNeedsClient(t *testing.T, s store.Store) {
 	if id, err := live(s, "r", "disabled"); err != nil || id != "" {
 		t.Errorf("the live token of a disabled client is %q, %v", id, err)
 	}
-	if events, _ := Events(t, s); len(events) != 1 {
+	if events := Events(t, s); len(events) != 1 {
 		t.Errorf("a refused issuance left an event: %+v", events)
 	}
 }
@@ -58,7 +58,7 @@ func concurrentReplacement(t *testing.T, s [2]store.Store) {
 	}
 	wg.Wait()
 	last := map[string]string{}
-	events, _ := Events(t, s[0])
+	events := Events(t, s[0])
 	for _, e := range events {
 		if e.Type == counterfoil.EventTokenIssued {
 			last[e.ClientID] = e.TokenID
@@ -127,7 +127,7 @@ func deleteEndsLive(t *testing.T, s store.Store) {
 	wantErr(t, "a token of the client that was deleted", err, store.ErrConflict)
 	err = s.UpdateClient(t.Context(), before, change(counterfoil.EventClientChanged, "c"))
 	wantErr(t, "a change of the client that was deleted", err, store.ErrConflict)
-	if events, _ := Events(t, s); len(events) != 6 || events[4].Type != counterfoil.EventClientDeleted {
+	if events := Events(t, s); len(events) != 6 || events[4].Type != counterfoil.EventClientDeleted {
 		t.Errorf("events: %+v", events)
 	}
 }
@@ -214,7 +214,7 @@ func reusedNeedsUnrevoked(t *testing.T, s store.Store) {
 	again.Revision = mark
 	_, err = s.RecordIssued(t.Context(), again)
 	wantErr(t, "after it was revoked", err, store.ErrConflict)
-	events, _ := Events(t, s)
+	events := Events(t, s)
 	if len(events) != 6 || events[2].Type != counterfoil.EventTokenReused {
 		t.Errorf("events: %+v", events)
 	}
@@ -331,7 +331,7 @@ func issuedWhile(t *testing.T, s [2]store.Store, id string, end func(store.Store
 	}
 	ended.Store(true)
 	wg.Wait()
-	events, _ := Events(t, s[0])
+	events := Events(t, s[0])
 	last := slices.IndexFunc(events, func(e store.RecordedEvent) bool {
 		return e.ClientID == id && e.Type != counterfoil.EventTokenIssued && e.Type != counterfoil.EventClientCreated
 	})

@@ -38,7 +38,7 @@ func signingKeys(t *testing.T, s store.Store) {
 	again := first
 	again.Algorithm = "PS256"
 	wantErr(t, "second key of an ID", s.AddSigningKey(t.Context(), again, "", keyEvent("")), store.ErrExists)
-	if events, _ := Events(t, s); len(events) != 3 {
+	if events := Events(t, s); len(events) != 3 {
 		t.Errorf("three keys left the events %+v", events)
 	}
 }
@@ -118,7 +118,7 @@ func changedSigningKeys(t *testing.T, s store.Store) {
 	wantErr(t, "removed twice", s.DeleteSigningKey(t.Context(), "r", "a", removed), store.ErrNotFound)
 	wantErr(t, "of another realm", s.DeleteSigningKey(t.Context(), "q", "b", removed), store.ErrNotFound)
 	wantKeys(t, s, changed[1])
-	events, _ := Events(t, s)
+	events := Events(t, s)
 	if len(events) != 4 || events[2].Type != resealed.Type || events[3].Type != removed.Type {
 		t.Errorf("events: %+v", events)
 	}

@@ -140,7 +140,7 @@ func followedReplacement(t *testing.T, s [2]store.Store) {
 	var f follower
 	f.follow(t, s[0])
 	id, err := live(s[1], "r", "c")
-	events, _ := Events(t, s[1])
+	events := Events(t, s[1])
 	if last := events[len(events)-1].TokenID; err != nil || id != last {
 		t.Errorf("live token %q, %v; the last record is %q", id, err, last)
 	}

@@ -1,6 +1,6 @@
 // Package storetest holds the tests that every store.Store must pass. The
-// tests of a database call Run, and RunEviction on a store that keeps few
-// refusals. The package is for tests only; its API may change.
+// tests of a database call Run. The package is for tests only; its API may
+// change.
 package storetest
 
 import (
@@ -171,7 +171,7 @@ func must(t *testing.T, err error) {
 // wantEvents checks the number of events.
 func wantEvents(t *testing.T, s store.Store, what string, n int) {
 	t.Helper()
-	if events, _ := Events(t, s); len(events) != n {
+	if events := Events(t, s); len(events) != n {
 		t.Errorf("%s: %d events, want %d: %+v", what, len(events), n, events)
 	}
 }
@@ -181,9 +181,8 @@ func live(s store.Store, realm, id string) (string, error) {
 	return st.LiveToken, err
 }
 
-// Events returns all events of a store, read in pages of three, and how many
-// were evicted.
-func Events(t *testing.T, s store.Store) ([]store.RecordedEvent, int64) {
+// Events returns all events of a store, read in pages of three.
+func Events(t *testing.T, s store.Store) []store.RecordedEvent {
 	t.Helper()
 	var all []store.RecordedEvent
 	var after int64
@@ -192,16 +191,16 @@ func Events(t *testing.T, s store.Store) ([]store.RecordedEvent, int64) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(page.Events) == 0 {
-			return all, page.Evicted
+		if len(page) == 0 {
+			return all
 		}
-		for _, e := range page.Events {
+		for _, e := range page {
 			if e.Sequence <= after {
 				t.Fatalf("event %d comes after event %d", e.Sequence, after)
 			}
 			after = e.Sequence
 		}
-		all = append(all, page.Events...)
+		all = append(all, page...)
 	}
 }
 
@@ -260,7 +259,7 @@ func closes(t *testing.T, s store.Store) {
 		t.Errorf("close: %v", err)
 	}
 	wg.Wait()
-	if err := s.RecordRefused(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: at}, true); err == nil {
+	if err := s.RecordEvent(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: at}); err == nil {
 		t.Error("a write after Close succeeded")
 	}
 	if _, err := s.Client(t.Context(), "r", "c"); err == nil || errors.Is(err, store.ErrNotFound) {
