@@ -46,6 +46,11 @@ type Config struct {
 	// the attempt to record it and before the answer. It must return soon.
 	OnEvent func(context.Context, counterfoil.Event)
 
+	// EachRefusal records each refused request by itself. By default, the first of a
+	// kind is recorded at once and those that follow once a minute, with their
+	// number, so that nobody fills the record.
+	EachRefusal bool
+
 	// MasterKey seals private keys at rest: 32 random bytes in base64. Empty
 	// stores them in the clear, which is for tests only. New seals again the
 	// keys that are sealed under one of PreviousMasterKeys or not at all.

@@ -43,8 +43,8 @@ func (s *oneClient) RecordIssued(_ context.Context, i store.Issuance) (int64, er
 	return 1, nil
 }
 
-func (s *oneClient) RecordEvent(_ context.Context, e counterfoil.Event) error {
-	s.last = e
+func (s *oneClient) RecordEvents(_ context.Context, all ...counterfoil.Event) error {
+	s.last = all[len(all)-1]
 	return nil
 }
 
@@ -67,7 +67,7 @@ func fuzzed(f *testing.F, encoding provider.Encoding) (*oneClient, http.Handler,
 	copied.TokenEndpoint.BasicEncoding = encoding
 	db := &oneClient{}
 	s, err := server.New(f.Context(), server.Config{
-		Store: db, Logger: slog.New(slog.DiscardHandler), Realms: []server.Realm{{Name: "r", Provider: &copied, BaseURL: "https://auth.example"}},
+		Store: db, Logger: slog.New(slog.DiscardHandler), EachRefusal: true, Realms: []server.Realm{{Name: "r", Provider: &copied, BaseURL: "https://auth.example"}},
 	})
 	if err != nil {
 		f.Fatal(err)

@@ -48,9 +48,12 @@ func newRealm(s *shared, r Realm, before *realm) (*realm, error) {
 		return nil, err
 	}
 	rl := &realm{Realm: r, memory: s.memory, feeds: s.feeds, endpoint: &r.Provider.TokenEndpoint, recorder: &recorder{
-		realm: r.Name, store: s.Store, clock: s.Clock, logger: s.Logger, onEvent: s.OnEvent,
+		realm: r.Name, store: s.Store, clock: s.Clock, logger: s.Logger, onEvent: s.OnEvent, record: s.folder.Record,
 		peers: s.peers, watch: s.watch, trouble: &s.storeTrouble,
 	}}
+	if s.EachRefusal {
+		rl.record = func(ctx context.Context, e counterfoil.Event, _ bool) error { return s.Store.RecordEvents(ctx, e) }
+	}
 	token := &r.Provider.AccessToken
 	config := signing.Config{
 		Realm: r.Signing(), Store: s.Store, Clock: s.Clock, Logger: s.Logger, Sealer: s.sealer, RSA: s.rsa,

@@ -45,6 +45,8 @@ type recorder struct {
 	clock   counterfoil.Clock
 	logger  *slog.Logger
 	onEvent func(context.Context, counterfoil.Event)
+	// record records a refusal of a client that was authenticated or not.
+	record func(ctx context.Context, e counterfoil.Event, proven bool) error
 	peers   *peer.Config
 	watch   *clockWatch
 	// trouble limits the log of a store that fails every request.
@@ -115,7 +117,7 @@ func (c *recorder) refused(ctx context.Context, a *attempt, refusal *clientauth.
 		c.logger.ErrorContext(ctx, "token request failed", "realm", c.realm, "client_id", e.ClientID, "error", refusal.Err)
 	}
 	if !refusal.Unrecorded {
-		if err := c.store.RecordEvent(ctx, e); err != nil {
+		if err := c.record(ctx, e, a.proven); err != nil {
 			c.trouble.Error(ctx, c.clock, c.logger, "token request not recorded",
 				"realm", c.realm, "client_id", e.ClientID, "reason", refusal.Reason, "error", err)
 			refusal = clientauth.Refused(counterfoil.ReasonUnavailable, "")

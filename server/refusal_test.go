@@ -468,7 +468,7 @@ func TestTruncatedBody(t *testing.T) {
 type broken struct {
 	store.Store
 	read, issued, refused error
-	// attempts counts the calls of RecordEvent.
+	// attempts counts the calls of RecordEvents.
 	attempts int
 }
 
@@ -489,12 +489,12 @@ func (b *broken) RecordIssued(ctx context.Context, i store.Issuance) (int64, err
 	return b.Store.RecordIssued(ctx, i)
 }
 
-func (b *broken) RecordEvent(ctx context.Context, e counterfoil.Event) error {
+func (b *broken) RecordEvents(ctx context.Context, all ...counterfoil.Event) error {
 	b.attempts++
 	if b.refused != nil {
 		return b.refused
 	}
-	return b.Store.RecordEvent(ctx, e)
+	return b.Store.RecordEvents(ctx, all...)
 }
 
 // TestStoreFails: no token leaves without its record, no refusal is shown as

@@ -32,6 +32,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/internal/clientauth"
+	"github.com/counterfoil/counterfoil/server/internal/fold"
 	"github.com/counterfoil/counterfoil/server/signing"
 )
 
@@ -79,6 +80,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		sealer: sealer,
 		rsa:    rsa,
 		watch:  &clockWatch{start: c.Clock.Now()},
+		folder: fold.New(c.Clock, c.Store.RecordEvents),
 	}}
 	s.ctx, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	err = s.setUpNetwork()
@@ -89,7 +91,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	c.Logger.InfoContext(ctx, s.Signing())
-	s.every(signing.ReadEvery, s.maintainKeys)
+	s.every(signing.ReadEvery, s.maintain)
 	return s, nil
 }
 
@@ -121,9 +123,13 @@ func (s *Server) Clients() *clients.Service {
 	})
 }
 
-// maintainKeys checks the clock and the keys of all realms.
-func (s *Server) maintainKeys(ctx context.Context) {
+// maintain checks the clock, records the numbers of refusals that repeat, and
+// checks the keys of all realms.
+func (s *Server) maintain(ctx context.Context) {
 	s.watch.look(ctx, s.Clock.Now(), s.Logger)
+	if err := s.folder.Flush(ctx); err != nil {
+		s.storeTrouble.Error(ctx, s.Clock, s.Logger, "repeated refusals not recorded yet", "error", err)
+	}
 	for _, rl := range *s.realms.Load() {
 		rl.keys.Maintain(ctx)
 	}
@@ -177,7 +183,7 @@ func (s *Server) Close() error {
 	s.end()
 	s.tasks.Wait()
 	s.feeds.close()
-	return s.uses.close()
+	return errors.Join(s.uses.close(), s.folder.Close(context.Background()))
 }
 
 // realm returns the realm of that name, or nil.

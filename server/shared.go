@@ -10,6 +10,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/lograte"
 	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/server/internal/clientauth"
+	"github.com/counterfoil/counterfoil/server/internal/fold"
 	"github.com/counterfoil/counterfoil/server/internal/outbound"
 	"github.com/counterfoil/counterfoil/server/internal/sechash"
 	"github.com/counterfoil/counterfoil/server/signing"
@@ -26,6 +27,7 @@ type shared struct {
 	sealer *signing.Sealer
 	rsa    *signing.RSABackend
 	watch  *clockWatch
+	folder *fold.Folder
 	// storeTrouble limits the log of a store that fails every request.
 	storeTrouble lograte.Limiter
 

@@ -86,7 +86,7 @@ func newHouseOf(t *testing.T, wrap func(store.Store) store.Store, names ...strin
 		}
 		providers = append(providers, p)
 	}
-	config := server.Config{Store: h.store, Clock: h.clock, Logger: slog.New(slog.NewJSONHandler(&h.log, nil)), OnEvent: h.onEvent}
+	config := server.Config{Store: h.store, Clock: h.clock, Logger: slog.New(slog.NewJSONHandler(&h.log, nil)), OnEvent: h.onEvent, EachRefusal: true}
 	for _, p := range providers {
 		r := server.Realm{Name: p.Name, Provider: p, BaseURL: ts.URL + "/" + p.Name}
 		if p.Extends == "cognito" {

@@ -60,7 +60,7 @@ func newRealm(t testing.TB, wrap func(store.Store) store.Store) *realm {
 	ts := httptest.NewUnstartedServer(nil)
 	ts.StartTLS()
 	s, err := server.New(t.Context(), server.Config{
-		Store: db, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Store: db, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), EachRefusal: true,
 		Realms: []server.Realm{{Name: "oauth2", Provider: p, BaseURL: ts.URL}},
 	})
 	if err != nil {

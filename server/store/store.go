@@ -145,9 +145,9 @@ type TokenStore interface {
 	// i.ReplayKeys was used before. It then records nothing, so that no token is
 	// issued on stale data. It returns the new Revision of the client.
 	RecordIssued(ctx context.Context, i Issuance) (revision int64, err error)
-	// RecordEvent records an event that changes nothing, such as a refused
-	// request.
-	RecordEvent(ctx context.Context, e counterfoil.Event) error
+	// RecordEvents records events that change nothing, such as refused requests:
+	// all of them or, with an error, none.
+	RecordEvents(ctx context.Context, events ...counterfoil.Event) error
 
 	// TokenStatus returns the status of a client and of one of its tokens;
 	// ErrNotFound if the client is gone. It is called for every guarded call.

@@ -53,7 +53,7 @@ func TestPagesOfRuns(t *testing.T) {
 	}
 	all.Wait()
 	for range 2 {
-		if err := s.RecordEvent(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: c.Now(), Realm: "r"}); err != nil {
+		if err := s.RecordEvents(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: c.Now(), Realm: "r"}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -132,7 +132,7 @@ func TestFilesOverwritten(t *testing.T) {
 		t.Helper()
 		for i := range n {
 			e := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: time.Now(), Realm: "r", Detail: strings.Repeat(name, 2000/len(name))}
-			if err := s.RecordEvent(t.Context(), e); err != nil {
+			if err := s.RecordEvents(t.Context(), e); err != nil {
 				return fmt.Errorf("write %d: %w", i, err)
 			}
 		}
@@ -415,7 +415,7 @@ func TestFilesOverwritten(t *testing.T) {
 			for range 2 { // there is room for the second
 				checkpoint(t, s, "PASSIVE")
 				e := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: time.Now(), Realm: "r"}
-				if err := s.RecordEvent(t.Context(), e); err != nil {
+				if err := s.RecordEvents(t.Context(), e); err != nil {
 					t.Fatal(err)
 				}
 			}

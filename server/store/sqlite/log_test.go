@@ -26,7 +26,7 @@ func TestLogShrinks(t *testing.T) {
 	write := func(n int) {
 		t.Helper()
 		for range n {
-			if err := s.RecordEvent(t.Context(), e); err != nil {
+			if err := s.RecordEvents(t.Context(), e); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -22,10 +22,15 @@ const (
 	formErased = 3 // without addresses and user agents, but with commitments to them
 )
 
-// RecordEvent implements store.Store.
-func (s *Store) RecordEvent(_ context.Context, e counterfoil.Event) error {
-	return s.submitAt(e.Time, func(t *transaction) error {
-		t.record(&e)
+// RecordEvents implements store.Store.
+func (s *Store) RecordEvents(_ context.Context, events ...counterfoil.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	return s.submitAt(events[len(events)-1].Time, func(t *transaction) error {
+		for i := range events {
+			t.record(&events[i])
+		}
 		return nil
 	})
 }

@@ -210,7 +210,7 @@ func TestLateWritesAreNoSteps(t *testing.T) {
 			t.Fatal(err)
 		}
 		e := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: began, Realm: "r", ClientID: "nobody"}
-		if err := s.RecordEvent(t.Context(), e); err != nil {
+		if err := s.RecordEvents(t.Context(), e); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -33,7 +33,7 @@ func TestFailedSteps(t *testing.T) {
 			token := func(name string) error { return record(s, "c", name) }
 			if row.name == "an event cannot be written" {
 				token = func(name string) error {
-					return s.RecordEvent(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: time.Now(), Realm: "r", ClientID: "c", TokenID: name})
+					return s.RecordEvents(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: time.Now(), Realm: "r", ClientID: "c", TokenID: name})
 				}
 			}
 			if err := token("before"); err != nil {

@@ -19,7 +19,7 @@ func eventOrder(t *testing.T, s store.Store) {
 		Method: "client_secret_basic", Credential: "s1", Scope: "a b", Resource: "https://api.example", RequestID: "q", Changes: `{"scopes":[null,"x"]}`,
 		Count: 7, First: micro(at.Add(-time.Minute)),
 	}
-	if err := s.RecordEvent(t.Context(), want); err != nil {
+	if err := s.RecordEvents(t.Context(), want); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 7 {

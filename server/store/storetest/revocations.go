@@ -359,7 +359,7 @@ func revokedIndexes(t *testing.T, s store.Store) {
 func passes(t *testing.T, s store.Store, until time.Time) {
 	t.Helper()
 	e := counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: until, Realm: "r"}
-	must(t, s.RecordEvent(t.Context(), e))
+	must(t, s.RecordEvents(t.Context(), e))
 }
 
 // concurrentIndexes: no index is given twice, in any process.

@@ -259,7 +259,7 @@ func closes(t *testing.T, s store.Store) {
 		t.Errorf("close: %v", err)
 	}
 	wg.Wait()
-	if err := s.RecordEvent(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: at}); err == nil {
+	if err := s.RecordEvents(t.Context(), counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: at}); err == nil {
 		t.Error("a write after Close succeeded")
 	}
 	if _, err := s.Client(t.Context(), "r", "c"); err == nil || errors.Is(err, store.ErrNotFound) {
