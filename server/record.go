@@ -47,8 +47,8 @@ type recorder struct {
 	onEvent func(context.Context, counterfoil.Event)
 	// record records a refusal of a client that was authenticated or not.
 	record func(ctx context.Context, e counterfoil.Event, proven bool) error
-	peers   *peer.Config
-	watch   *clockWatch
+	peers  *peer.Config
+	watch  *clockWatch
 	// trouble limits the log of a store that fails every request.
 	trouble *lograte.Limiter
 }

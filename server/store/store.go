@@ -6,7 +6,6 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"time"
 
@@ -70,6 +69,7 @@ type Store interface {
 	ClientStore
 	TokenStore
 	KeyStore
+	LogStore
 
 	// Events returns up to limit events after the given sequence number, 0 for
 	// the first: those of one client in the order in which they took effect. The
@@ -304,15 +304,4 @@ type RecordedEvent struct {
 	// empty once they are erased.
 	Commitment [32]byte `json:"-"`
 	Opening    []byte   `json:"-"`
-}
-
-// Commit returns the commitment to an address and a user agent: the SHA-256 of
-// the opening, the address, a zero byte and the user agent.
-func Commit(opening []byte, address, userAgent string) [32]byte {
-	h := sha256.New()
-	h.Write(opening)
-	h.Write([]byte(address))
-	h.Write([]byte{0})
-	h.Write([]byte(userAgent))
-	return [32]byte(h.Sum(nil))
 }

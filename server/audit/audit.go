@@ -1,0 +1,213 @@
+// Package audit makes the record of a server tamper-evident. It keeps a Merkle
+// tree over the events in the form of C2SP tlog-tiles and signs checkpoints of it,
+// so that whoever has kept a checkpoint can tell whether any event up to it was
+// changed, removed, reordered or cut off since, even by those who run the server.
+//
+// Give the checkpoints away: a log can be rewritten as a whole by those who hold
+// its key, unless somebody else has an earlier checkpoint.
+//
+// An event is in the database before its token leaves the server, and in the log
+// at the next checkpoint: between the two, somebody who writes to the database is
+// not noticed. Addresses and user agents are in the log as commitments only, so
+// that they can be erased while the log stays verifiable.
+//
+// References: C2SP tlog-tiles, tlog-checkpoint, signed-note and tlog-proof;
+// hashes are those of RFC 6962 section 2.1.
+package audit
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/lograte"
+	"github.com/counterfoil/counterfoil/server/store"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+const (
+	// tileHeight is that of C2SP tlog-tiles: a tile has 256 hashes of one level.
+	tileHeight = 8
+	tileWidth  = 1 << tileHeight
+	// chunk is how many entries one write adds at most; a multiple of tileWidth.
+	chunk = 32 << 10
+	// readAtOnce is how many events are read at once.
+	readAtOnce = 1024
+)
+
+// Config configures New.
+type Config struct {
+	Store store.Store
+	Clock counterfoil.Clock
+	// Logger receives what an operator must see; nil for slog.Default.
+	Logger *slog.Logger
+	// Key signs checkpoints; see signing.LogKey.
+	Key ed25519.PrivateKey
+	// Publish, when set, gives a checkpoint away. It is called with each new one; an
+	// error is logged, and the next checkpoint tried.
+	Publish func(ctx context.Context, checkpoint string) error
+}
+
+// Log extends the log of a store. It is safe for concurrent use, also by several
+// processes on one database: of those that extend the log at the same time, one
+// succeeds.
+type Log struct {
+	Config
+	signer    signer
+	trouble   lograte.Limiter
+	published int64
+}
+
+// New returns the log of a store.
+func New(ctx context.Context, c Config) (*Log, error) {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	state, err := c.Store.Log(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Log{Config: c, signer: newSigner(Origin(state.ID), c.Key)}, nil
+}
+
+// Origin returns the name of the log of a database in its checkpoints.
+func Origin(id string) string { return "counterfoil-audit-log/" + id }
+
+// VerifierKey returns the key that verifies the log's checkpoints, in the form of
+// C2SP signed-note.
+func (l *Log) VerifierKey() string {
+	return VerifierKey(l.signer.name, l.Key.Public().(ed25519.PublicKey))
+}
+
+// Run extends the log at each interval, by the configuration's clock, until ctx
+// ends, and a last time then.
+func (l *Log) Run(ctx context.Context, interval time.Duration) {
+	for {
+		err := l.Clock.Sleep(ctx, interval)
+		if failed := l.Extend(context.WithoutCancel(ctx)); failed != nil {
+			l.trouble.Error(ctx, l.Clock, l.Logger, "audit log not extended", "error", failed)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// Extend adds the events that were recorded since the latest checkpoint, and
+// signs a checkpoint of them. It adds nothing when the entries before do not
+// match that checkpoint any more: then somebody has altered the record.
+func (l *Log) Extend(ctx context.Context) error {
+	for {
+		state, err := l.Store.Log(ctx)
+		if err != nil {
+			return err
+		}
+		size := state.Recorded - state.Base
+		if size > state.Checkpoint.Size {
+			more := min(size, state.Checkpoint.Size+chunk)
+			err = l.extend(ctx, &state, more)
+			if errors.Is(err, store.ErrConflict) {
+				return nil // another process is at it
+			}
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		return l.publish(ctx, &state.Checkpoint)
+	}
+}
+
+// publish gives the latest checkpoint away, unless that was done.
+func (l *Log) publish(ctx context.Context, c *store.LogCheckpoint) error {
+	if l.Publish == nil || c.Size == 0 || l.published == c.Size {
+		return nil
+	}
+	if err := l.Publish(ctx, c.Note); err != nil {
+		return fmt.Errorf("publish the checkpoint of %d entries: %w", c.Size, err)
+	}
+	l.published = c.Size
+	return nil
+}
+
+// extend adds entries up to a size.
+func (l *Log) extend(ctx context.Context, state *store.LogState, size int64) error {
+	old := state.Checkpoint.Size
+	t := newTree(ctx, l.Store, state.Base)
+	if err := t.load(old-old%tileWidth, size); err != nil {
+		return err
+	}
+	if old > 0 {
+		if err := l.unaltered(t, &state.Checkpoint); err != nil {
+			return err
+		}
+	}
+	var tiles []store.LogTile
+	for _, tile := range tlog.NewTiles(tileHeight, old, size) {
+		if tile.W < tileWidth {
+			continue // computed when it is needed
+		}
+		data, err := tlog.ReadTileData(tile, t)
+		if err != nil {
+			return err
+		}
+		t.tiles[tileID{tile.L, tile.N}] = data
+		tiles = append(tiles, store.LogTile{Level: tile.L, N: tile.N, Data: data})
+	}
+	root, err := tlog.TreeHash(size, t)
+	if err != nil {
+		return err
+	}
+	signed, err := note.Sign(&note.Note{Text: checkpointText(l.signer.name, size, root)}, l.signer)
+	if err != nil {
+		return err
+	}
+	return l.Store.ExtendLog(ctx, old, tiles, store.LogCheckpoint{Size: size, Time: l.Clock.Now(), Note: string(signed)})
+}
+
+// unaltered returns an error when the tree does not match a checkpoint of it.
+func (l *Log) unaltered(t *tree, c *store.LogCheckpoint) error {
+	verifier, err := note.NewVerifier(l.VerifierKey())
+	if err != nil {
+		return err
+	}
+	signed, err := ParseCheckpoint(c.Note, verifier)
+	if err != nil {
+		return fmt.Errorf("the latest checkpoint, of %d entries, is not signed by this log's key: %w", c.Size, err)
+	}
+	root, err := tlog.TreeHash(c.Size, t)
+	if err != nil {
+		return err
+	}
+	if signed.Size != c.Size || signed.Root != root {
+		return fmt.Errorf("the audit record was altered: its first %d entries do not match their checkpoint; "+
+			"run counterfoil audit verify", c.Size)
+	}
+	return nil
+}
+
+// Checkpoint is what a checkpoint says.
+type Checkpoint struct {
+	Origin string
+	Size   int64
+	Root   tlog.Hash
+}
+
+// ParseCheckpoint verifies and reads a checkpoint.
+func ParseCheckpoint(text string, by note.Verifier) (Checkpoint, error) {
+	signed, err := note.Open([]byte(text), note.VerifierList(by))
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	return parseCheckpoint(signed.Text)
+}
+
+func checkpointText(origin string, size int64, root tlog.Hash) string {
+	return fmt.Sprintf("%s\n%d\n%s\n", origin, size, base64.StdEncoding.EncodeToString(root[:]))
+}

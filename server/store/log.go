@@ -1,0 +1,66 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"time"
+)
+
+// LogStore keeps the hashes and the checkpoints of the tamper-evident log over
+// the events (package audit). Its entries are the events after a base, one each,
+// in the order of their sequence numbers.
+type LogStore interface {
+	// Log returns the state of the log.
+	Log(ctx context.Context) (LogState, error)
+	// LogTile returns the 256 hashes of a full tile; ErrNotFound when it is not
+	// stored.
+	LogTile(ctx context.Context, level int, n int64) ([]byte, error)
+	// LogCheckpoints returns up to limit checkpoints of more than after entries,
+	// the smallest first.
+	LogCheckpoints(ctx context.Context, after int64, limit int) ([]LogCheckpoint, error)
+	// ExtendLog stores tiles that are full now and a checkpoint. It returns
+	// ErrConflict when the latest checkpoint is not of from entries: another
+	// process has extended the log.
+	ExtendLog(ctx context.Context, from int64, tiles []LogTile, c LogCheckpoint) error
+}
+
+// LogState is the state of the log.
+type LogState struct {
+	// ID is a random identifier of the database.
+	ID string
+	// Base is the sequence number before the first entry's: entry n is the event
+	// Base + 1 + n.
+	Base int64
+	// Recorded is the sequence number of the last event.
+	Recorded int64
+	// Checkpoint is the latest one; its Size is 0 when there is none.
+	Checkpoint LogCheckpoint
+}
+
+// LogTile is a full tile of hashes, as in C2SP tlog-tiles.
+type LogTile struct {
+	Level int
+	N     int64
+	// Data are 256 hashes of 32 bytes.
+	Data []byte
+}
+
+// LogCheckpoint is a signed checkpoint.
+type LogCheckpoint struct {
+	// Size is how many entries it is about.
+	Size int64
+	Time time.Time
+	// Note is the signed note, as in C2SP tlog-checkpoint.
+	Note string
+}
+
+// Commit returns the commitment to an address and a user agent: the SHA-256 of
+// the opening, the address, a zero byte and the user agent.
+func Commit(opening []byte, address, userAgent string) [32]byte {
+	h := sha256.New()
+	h.Write(opening)
+	h.Write([]byte(address))
+	h.Write([]byte{0})
+	h.Write([]byte(userAgent))
+	return [32]byte(h.Sum(nil))
+}
