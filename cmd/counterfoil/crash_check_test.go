@@ -11,6 +11,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/server/audit"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
@@ -97,14 +98,14 @@ func (s *siege) checkRecord(t *testing.T) (last string) {
 	t.Helper()
 	answered, recorded := map[string]int{}, map[string]int{}
 	for {
-		page, err := s.admin.Events(t.Context(), s.seen, 1000)
+		page, err := s.admin.Events(t.Context(), audit.Query{After: s.seen, Limit: 1000})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(page) == 0 {
+		if len(page.Events) == 0 {
 			break
 		}
-		for _, e := range page {
+		for _, e := range page.Events {
 			s.seen = e.Sequence
 			switch {
 			case e.Type == counterfoil.EventTokenIssued || e.Type == counterfoil.EventTokenReused:

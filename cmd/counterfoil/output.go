@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"unicode/utf8"
 
 	"github.com/counterfoil/counterfoil"
+	"golang.org/x/term"
 )
 
 // checkedWriter remembers the first write that failed, so that a command whose
@@ -118,6 +120,21 @@ func (c *console) warn(text string) {
 	fmt.Fprintf(c.Err, "warning: %s\n", oneLine(text))
 }
 
+// width returns the number of columns of the terminal that is written to; 0 when
+// it is none.
+func (c *console) width() int {
+	out := c.Out
+	if checked, ok := out.(*checkedWriter); ok {
+		out = checked.w
+	}
+	if f, ok := out.(*os.File); ok {
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil {
+			return columns
+		}
+	}
+	return 0
+}
+
 // aligned is how many rows of a table share the widths of its columns, and are
 // kept in memory.
 const aligned = 1000
@@ -128,6 +145,8 @@ type table struct {
 	w       *bufio.Writer
 	heading []int // widths
 	cells   []string
+	// width is that of the terminal, which no line exceeds; 0 for no terminal.
+	width int
 }
 
 // newTable begins a table. flush ends it.
@@ -148,6 +167,19 @@ func (t *table) row(cells ...string) error {
 	return t.flush()
 }
 
+// fit cuts a line off that is too long for the terminal.
+func (t *table) fit(line []byte) []byte {
+	if t.width < 2 || utf8.RuneCount(line) <= t.width {
+		return line
+	}
+	end := 0
+	for range t.width - 1 {
+		_, size := utf8.DecodeRune(line[end:])
+		end += size
+	}
+	return append(line[:end], "…"...)
+}
+
 func (t *table) flush() error {
 	columns := len(t.heading)
 	widths := make([]int, columns)
@@ -159,13 +191,16 @@ func (t *table) flush() error {
 	}
 	const gap = 2
 	blanks := strings.Repeat(" ", maxOf(widths)+gap)
+	line := make([]byte, 0, 512)
 	for i, cell := range t.cells {
-		_, _ = t.w.WriteString(cell) // the writer keeps the error
+		line = append(line, cell...)
 		if at := i % columns; at < columns-1 {
-			_, _ = t.w.WriteString(blanks[:widths[at]+gap-utf8.RuneCountInString(cell)])
-		} else {
-			_ = t.w.WriteByte('\n')
+			line = append(line, blanks[:widths[at]+gap-utf8.RuneCountInString(cell)]...)
+			continue
 		}
+		_, _ = t.w.Write(t.fit(line)) // the writer keeps the error
+		_ = t.w.WriteByte('\n')
+		line = line[:0]
 	}
 	clear(t.cells)
 	t.cells = t.cells[:0]

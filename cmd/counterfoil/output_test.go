@@ -19,6 +19,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/audit"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -31,17 +32,20 @@ type crowd struct {
 	fail error // after half of them
 }
 
-func (c *crowd) Events(_ context.Context, after int64, limit int) (page []store.RecordedEvent, err error) {
+func (c *crowd) Events(_ context.Context, q audit.Query) (page audit.Page, err error) {
 	c.look()
-	for i := int(after) + 1; i <= c.n && len(page) < limit; i++ {
+	page.Next = q.After
+	for i := int(q.After) + 1; i <= c.n && len(page.Events) < q.Limit; i++ {
+		page.Next = int64(i)
 		if c.fail != nil && i > c.n/2 {
 			return page, c.fail
 		}
-		page = append(page, store.RecordedEvent{Sequence: int64(i), Event: counterfoil.Event{
+		page.Events = append(page.Events, store.RecordedEvent{Sequence: int64(i), Event: counterfoil.Event{
 			Type: "token.issued", Time: time.Unix(int64(i), 0).UTC(), Realm: "a55", ClientID: fmt.Sprintf("client-%d-%s", i, strings.Repeat("é", i%30)),
 			Success: true, Address: "192.0.2.1", UserAgent: "agent\t" + strings.Repeat("x", i%50), Detail: "<b>",
 		}})
 	}
+	page.End = page.Next == int64(c.n)
 	return page, nil
 }
 
@@ -77,7 +81,7 @@ func (s *sink) Write(p []byte) (int, error) {
 // JSON, for the writes of a few bytes that it was made of.
 func TestListingsStream(t *testing.T) {
 	for name, list := range map[string]func(*program, *crowd) error{
-		"audit": func(p *program, c *crowd) error { return p.audit(t.Context(), c, 0) },
+		"audit": func(p *program, c *crowd) error { return p.audit(t.Context(), c, audit.Query{}, false) },
 		"client list": func(p *program, c *crowd) error {
 			return (&operator{program: p}).list(t.Context(), c, store.ClientQuery{Realm: "a55"}, 0)
 		},
@@ -124,17 +128,17 @@ func TestTableIsAligned(t *testing.T) {
 	for _, n := range []int{0, 1, 999, 1000, 1001, 2500} {
 		var got, want bytes.Buffer
 		p := &program{console: console{stdio: stdio{Out: &got, Err: &sink{}}, output: text}}
-		if err := p.audit(t.Context(), &crowd{n: n, look: func() {}}, 0); err != nil {
+		if err := p.audit(t.Context(), &crowd{n: n, look: func() {}}, audit.Query{}, false); err != nil {
 			t.Fatal(err)
 		}
 		tw := tabwriter.NewWriter(&want, 0, 0, 2, ' ', 0)
 		const heading = "TIME\tEVENT\tREALM\tCLIENT ID\tREASON\tBY\tIP ADDRESS\tUSER AGENT\tDETAIL\n"
 		fmt.Fprint(tw, heading)
-		events, err := (&crowd{n: n, look: func() {}}).Events(t.Context(), 0, n)
+		events, err := (&crowd{n: n, look: func() {}}).Events(t.Context(), audit.Query{Limit: n})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i, e := range events {
+		for i, e := range events.Events {
 			if i == 1000 || i == 2000 {
 				tw.Flush()
 				want.WriteString("~")
@@ -182,7 +186,7 @@ func TestAuditEndsEarly(t *testing.T) {
 		var out, errs bytes.Buffer
 		p := &program{console: console{stdio: stdio{Out: &out, Err: &errs}, output: form}}
 		broken := errors.New("the database is gone")
-		if err := p.audit(t.Context(), &crowd{n: 4000, look: func() {}, fail: broken}, 0); !errors.Is(err, broken) {
+		if err := p.audit(t.Context(), &crowd{n: 4000, look: func() {}, fail: broken}, audit.Query{}, false); !errors.Is(err, broken) {
 			t.Errorf("%s: got %v", form, err)
 		}
 		if n := strings.Count(out.String(), "token.issued"); n != 2000 || errs.Len() != 0 {

@@ -113,6 +113,10 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	if s.server, err = server.New(ctx, settings); err != nil {
 		return err
 	}
+	stopLog, err := startLog(ctx, store, clock.System, s.log, &settings, config.Audit)
+	if err != nil {
+		return errors.Join(err, s.server.Close())
+	}
 	s.health = &health{store: store, clock: clock.System}
 	s.adopt(config)
 	// 3. Serve, and reload the file on request.
@@ -132,7 +136,9 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	})
 	cancel()
 	<-ended
-	return errors.Join(err, s.server.Close())
+	err = errors.Join(err, s.server.Close())
+	stopLog() // last, so that every record is in a checkpoint
+	return err
 }
 
 // serveConfig reads a configuration of 'serve' with everything that it names.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/serveconfig"
 	"github.com/counterfoil/counterfoil/guard"
 	"github.com/counterfoil/counterfoil/internal/apis"
 	"github.com/counterfoil/counterfoil/internal/apis/calendar"
@@ -67,7 +68,9 @@ type site struct {
 	log   *slog.Logger
 
 	server *server.Server
-	realms []*realm
+	// stopLog ends the audit log.
+	stopLog func()
+	realms  []*realm
 	mounts mounts
 }
 
@@ -134,9 +137,23 @@ func (s *site) issue(ctx context.Context, providers []*provider.Provider) (err e
 		s.realms = append(s.realms, r)
 		realms = append(realms, server.Realm{Name: p.Name, Provider: p, BaseURL: r.base, OtherURLs: otherNames(r.base)})
 	}
-	s.server, err = server.New(ctx, server.Config{
+	config := server.Config{
 		Store: s.store, Realms: realms, Logger: s.log, OnEvent: logEvent(s.log), MasterKey: s.masterKey, Clock: s.clock,
-	})
+	}
+	if s.server, err = server.New(ctx, config); err != nil {
+		return err
+	}
+	s.stopLog, err = startLog(ctx, s.store, s.clock, s.log, &config, serveconfig.DefaultAudit())
+	return err
+}
+
+// close ends the server, and then the log, so that every record is in a
+// checkpoint.
+func (s *site) close() error {
+	err := s.server.Close()
+	if s.stopLog != nil {
+		s.stopLog()
+	}
 	return err
 }
 

@@ -39,7 +39,7 @@ func newSite(t *testing.T, providers ...*provider.Provider) (*site, *clock.Manua
 	if err := s.build(t.Context(), providers); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.server.Close() })
+	t.Cleanup(func() { s.close() })
 	return s, now
 }
 

@@ -111,13 +111,13 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 	if err := p.welcome(site); err != nil {
 		return errors.Join(
 			withHint(err, "nothing is served: the output of 'up' must be written, so give it one that can be"),
-			site.server.Close(),
+			site.close(),
 		)
 	}
 	served := p.serve(ctx, endpoint{
 		listeners: listeners, certificate: always(certificate), handler: site.handler(), log: log, end: site.server.Drain,
 	})
-	return errors.Join(served, site.server.Close())
+	return errors.Join(served, site.close())
 }
 
 // fit refuses a place that cannot hold a database of a server.

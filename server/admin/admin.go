@@ -18,6 +18,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/audit"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
@@ -69,10 +70,15 @@ type Service interface {
 	// first.
 	RotateKey(ctx context.Context, realm string, algorithm provider.Algorithm, o signing.Rotation) (signing.View, error)
 
-	// Events returns up to limit records of the audit record after a sequence
-	// number, 0 for the first. A limit of 0 stands for 100; more than 1,000 are
-	// never returned.
-	Events(ctx context.Context, after int64, limit int) ([]store.RecordedEvent, error)
+	// Events returns a part of the audit record. A limit of 0 stands for 100; more
+	// than 1,000 are never returned.
+	Events(ctx context.Context, q audit.Query) (audit.Page, error)
+	// AuditLog, AuditTile and AuditCheckpoints return the log that proves the record
+	// (package audit; see Source): its state, the hashes of a full tile, and up to
+	// limit checkpoints of more than after entries.
+	AuditLog(ctx context.Context) (AuditLog, error)
+	AuditTile(ctx context.Context, level int, n int64) ([]byte, error)
+	AuditCheckpoints(ctx context.Context, after int64, limit int) ([]AuditCheckpoint, error)
 }
 
 // Bounds of input.

@@ -86,7 +86,10 @@ var operations = []operation{
 		serve: (*call).importClients},
 	{method: "GET", path: realmPath + "/keys", scope: keysRead, serve: (*call).keys},
 	{method: "POST", path: realmPath + "/keys", scope: keysWrite, serve: (*call).rotateKey},
-	{method: "GET", path: "/v1/events", scope: auditRead, query: []string{"after", "limit"}, serve: (*call).events},
+	{method: "GET", path: "/v1/events", scope: auditRead, query: eventFilters, serve: (*call).events},
+	{method: "GET", path: "/v1/log", scope: auditRead, serve: (*call).auditLog},
+	{method: "GET", path: "/v1/log/tile", scope: auditRead, query: []string{"level", "n"}, serve: (*call).auditTile},
+	{method: "GET", path: "/v1/log/checkpoints", scope: auditRead, query: []string{"after", "limit"}, serve: (*call).auditCheckpoints},
 }
 
 // handler serves the operations.

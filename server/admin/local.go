@@ -381,12 +381,3 @@ func words(all []provider.Algorithm) string {
 	}
 	return strings.Join(list, ", ")
 }
-
-// Events returns a part of the audit record.
-func (l *Local) Events(ctx context.Context, after int64, limit int) ([]store.RecordedEvent, error) {
-	page, err := l.Store.Events(ctx, after, bounded(limit))
-	if page == nil {
-		page = []store.RecordedEvent{}
-	}
-	return page, err
-}

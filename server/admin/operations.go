@@ -48,9 +48,6 @@ type (
 	keysView struct {
 		Keys []signing.View `json:"keys"`
 	}
-	eventsView struct {
-		Events []store.RecordedEvent `json:"events"`
-	}
 	// credentialsView holds secrets in the clear: it is encoded for the caller
 	// that made them and goes nowhere else.
 	credentialsView struct {
@@ -303,20 +300,4 @@ func (c *call) rotateKey() (answer, error) {
 		return answer{}, err
 	}
 	return answer{status: http.StatusCreated, body: k}, nil
-}
-
-func (c *call) events() (answer, error) {
-	after, err := c.number("after")
-	if err != nil {
-		return answer{}, err
-	}
-	limit, err := c.number("limit")
-	if err != nil {
-		return answer{}, err
-	}
-	page, err := c.admin.Events(c.Context(), after, int(min(limit, maxLimit)))
-	if err != nil {
-		return answer{}, err
-	}
-	return good(eventsView{page})
 }

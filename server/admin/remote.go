@@ -323,12 +323,3 @@ func (r *Remote) RotateKey(ctx context.Context, realm string, algorithm provider
 	err = r.do(ctx, q, &v)
 	return v, err
 }
-
-// Events returns a part of the audit record.
-func (r *Remote) Events(ctx context.Context, after int64, limit int) ([]store.RecordedEvent, error) {
-	q := get([]string{"events"})
-	q.values = url.Values{"after": {strconv.FormatInt(after, 10)}, "limit": {strconv.Itoa(bounded(limit))}}
-	var v eventsView
-	err := r.do(ctx, q, &v)
-	return v.Events, err
-}

@@ -14,10 +14,13 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/audit"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
+	"golang.org/x/mod/sumdb/note"
 )
 
 // Every change is recorded with who made it, here and over HTTPS.
@@ -480,20 +483,78 @@ func TestEvents(t *testing.T) {
 	}
 	remote := p.remote(t, allScopes)
 	for after, seen := int64(0), 0; ; {
-		here, there := must(p.local.Events(t.Context(), after, 0))(t), must(remote.Events(t.Context(), after, 0))(t)
+		here, there := must(p.local.Events(t.Context(), audit.Query{After: after}))(t), must(remote.Events(t.Context(), audit.Query{After: after}))(t)
 		if !reflect.DeepEqual(here, there) {
 			t.Fatalf("after %d: %+v and %+v", after, here, there)
 		}
-		if len(here) == 0 {
+		if seen += len(here.Events); len(here.Events) > 100 {
+			t.Errorf("%d events at once", len(here.Events))
+		}
+		if after = here.Next; here.End {
 			if seen != 250 {
 				t.Errorf("%d events", seen)
 			}
 			break
 		}
-		if seen += len(here); len(here) > 100 {
-			t.Errorf("%d events at once", len(here))
+	}
+	for name, row := range map[string]struct {
+		filter audit.Filter
+		want   int
+	}{
+		"client":              {audit.Filter{ClientID: "c7"}, 1},
+		"realm":               {audit.Filter{Realm: "acme"}, 250},
+		"another realm":       {audit.Filter{Realm: "acm"}, 0},
+		"type":                {audit.Filter{Type: counterfoil.EventClientCreated}, 250},
+		"kind of types":       {audit.Filter{Type: "client"}, 250},
+		"part of a kind":      {audit.Filter{Type: "clien"}, 0},
+		"actor":               {audit.Filter{Actor: "nobody"}, 0},
+		"reason":              {audit.Filter{Reason: counterfoil.ReasonWrongSecret}, 0},
+		"network":             {audit.Filter{Network: netip.MustParsePrefix("0.0.0.0/0")}, 0},
+		"since now":           {audit.Filter{Since: time.Now().Add(time.Hour)}, 0},
+		"since long":          {audit.Filter{Since: time.Unix(1, 5000)}, 250},
+		"until long ago":      {audit.Filter{Until: time.Unix(1, 0)}, 0},
+		"client of the realm": {audit.Filter{Realm: "acme", ClientID: "c7", Type: "client", Since: time.Unix(1, 0)}, 1},
+	} {
+		q := audit.Query{Filter: row.filter, Limit: 1000}
+		here, there := must(p.local.Events(t.Context(), q))(t), must(remote.Events(t.Context(), q))(t)
+		if len(here.Events) != row.want || !here.End || !reflect.DeepEqual(here, there) {
+			t.Errorf("%s: %d and %d events, want %d", name, len(here.Events), len(there.Events), row.want)
 		}
-		after = here[len(here)-1].Sequence
+	}
+}
+
+// TestLogElsewhere: who verifies the record through the Admin API sees what one on
+// the database sees.
+func TestLogElsewhere(t *testing.T) {
+	p := newPlace(t)
+	key := must(signing.LogKey(t.Context(), p.store, clock.System, must(signing.NewSealer("", nil))(t)))(t)
+	log := must(audit.New(t.Context(), audit.Config{Store: p.store, Clock: clock.System, Key: key}))(t)
+	for n := range 3 {
+		for i := range 200 {
+			p.have(t, "acme", fmt.Sprint("c", n, "-", i))
+		}
+		if err := log.Extend(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remote := p.remote(t, allScopes)
+	here, there := must(p.local.AuditLog(t.Context()))(t), must(remote.AuditLog(t.Context()))(t)
+	if here.Key != log.VerifierKey() || here.Checkpoint.Size != 601 || !reflect.DeepEqual(here, there) {
+		t.Errorf("the log is %+v and %+v", here, there)
+	}
+	verifier := must(note.NewVerifier(here.Key))(t)
+	for _, s := range []admin.Service{p.local, remote} {
+		report := must(audit.Verify(t.Context(), admin.Source(s), audit.Options{Verifier: verifier, Kept: []string{here.Checkpoint.Note}}))(t)
+		if len(report.Findings) != 0 || report.Signed != 601 || report.Checkpoints != 4 {
+			t.Errorf("%T: %+v", s, report)
+		}
+		proof := must(audit.Prove(t.Context(), admin.Source(s), 300))(t)
+		if _, n, err := audit.CheckProof(proof.Text, verifier); err != nil || n != 299 {
+			t.Errorf("%T: the proof is of %d, %v", s, n, err)
+		}
+		if err := audit.Export(t.Context(), admin.Source(s), t.TempDir()); err != nil {
+			t.Errorf("%T: %v", s, err)
+		}
 	}
 }
 

@@ -49,9 +49,14 @@ type Config struct {
 	Logger *slog.Logger
 	// Key signs checkpoints; see signing.LogKey.
 	Key ed25519.PrivateKey
-	// Publish, when set, gives a checkpoint away. It is called with each new one; an
-	// error is logged, and the next checkpoint tried.
-	Publish func(ctx context.Context, checkpoint string) error
+	// Publish, when set, gives the latest checkpoint away. It is called at the first
+	// one and when PublishEvery has passed since, with a new one; an error is logged,
+	// and Publish called again.
+	Publish      func(ctx context.Context, checkpoint string) error
+	PublishEvery time.Duration
+	// Keep is how long events are kept, EraseAfter when their addresses and user
+	// agents are erased; 0 for forever and never.
+	Keep, EraseAfter time.Duration
 }
 
 // Log extends the log of a store. It is safe for concurrent use, also by several
@@ -61,7 +66,8 @@ type Log struct {
 	Config
 	signer    signer
 	trouble   lograte.Limiter
-	published int64
+	published int64     // entries of the checkpoint that was given away last
+	last      time.Time // when that was
 }
 
 // New returns the log of a store.
@@ -126,13 +132,14 @@ func (l *Log) Extend(ctx context.Context) error {
 
 // publish gives the latest checkpoint away, unless that was done.
 func (l *Log) publish(ctx context.Context, c *store.LogCheckpoint) error {
-	if l.Publish == nil || c.Size == 0 || l.published == c.Size {
+	now := l.Clock.Now()
+	if l.Publish == nil || c.Size == 0 || l.published == c.Size || l.published > 0 && now.Sub(l.last) < l.PublishEvery {
 		return nil
 	}
 	if err := l.Publish(ctx, c.Note); err != nil {
 		return fmt.Errorf("publish the checkpoint of %d entries: %w", c.Size, err)
 	}
-	l.published = c.Size
+	l.published, l.last = c.Size, now
 	return nil
 }
 

@@ -16,7 +16,7 @@ import (
 // Export writes the log up to its latest checkpoint into a directory, as the
 // files of C2SP tlog-tiles: checkpoint, tile/LEVEL/N and tile/entries/N. Other
 // programs verify these. Files that are there are replaced.
-func Export(ctx context.Context, s store.Store, directory string) error {
+func Export(ctx context.Context, s Source, directory string) error {
 	state, err := s.Log(ctx)
 	if err != nil {
 		return err

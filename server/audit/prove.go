@@ -28,7 +28,7 @@ type Proof struct {
 // Prove returns the proof for the event of a sequence number, against the latest
 // checkpoint. It returns store.ErrNotFound when there is no such event, or when
 // it is in no checkpoint yet.
-func Prove(ctx context.Context, s store.Store, sequence int64) (Proof, error) {
+func Prove(ctx context.Context, s Source, sequence int64) (Proof, error) {
 	state, err := s.Log(ctx)
 	if err != nil {
 		return Proof{}, err

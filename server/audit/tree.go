@@ -3,7 +3,6 @@ package audit
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -29,14 +28,11 @@ func Entry(r *store.RecordedEvent) []byte {
 	entry := struct {
 		Sequence int64 `json:"sequence"`
 		counterfoil.Event
-		Address    *struct{} `json:"ip_address,omitempty"`
-		UserAgent  *struct{} `json:"user_agent,omitempty"`
-		Commitment string    `json:"commitment,omitempty"`
-		Digest     string    `json:"digest,omitempty"`
-	}{Sequence: r.Sequence, Event: r.Event}
-	if r.Commitment != [32]byte{} {
-		entry.Commitment = base64.RawURLEncoding.EncodeToString(r.Commitment[:])
-	}
+		Address    *struct{}        `json:"ip_address,omitempty"`
+		UserAgent  *struct{}        `json:"user_agent,omitempty"`
+		Commitment store.Commitment `json:"commitment,omitzero"`
+		Digest     string           `json:"digest,omitempty"`
+	}{Sequence: r.Sequence, Event: r.Event, Commitment: r.Commitment}
 	text, err := json.Marshal(&entry)
 	if err == nil && len(text) > maxEntry {
 		sum := sha256.Sum256([]byte(r.Detail + "\x00" + r.Changes))
@@ -61,7 +57,7 @@ type tileID struct {
 // full yet, from the events. It is a tlog.HashReader.
 type tree struct {
 	ctx   context.Context
-	store store.Store
+	store Source
 	base  int64
 	// leaves are the hashes of the entries from first on.
 	first  int64
@@ -70,7 +66,7 @@ type tree struct {
 	tiles map[tileID][]byte
 }
 
-func newTree(ctx context.Context, s store.Store, base int64) *tree {
+func newTree(ctx context.Context, s Source, base int64) *tree {
 	return &tree{ctx: ctx, store: s, base: base, tiles: map[tileID][]byte{}}
 }
 
@@ -90,7 +86,7 @@ func (t *tree) load(from, to int64) error {
 // eachEntry calls do with the events of entries, and with nil for one that is not
 // there.
 func eachEntry(
-	ctx context.Context, s store.Store, base, from, to int64, do func(n int64, e *store.RecordedEvent) error,
+	ctx context.Context, s Source, base, from, to int64, do func(n int64, e *store.RecordedEvent) error,
 ) error {
 	n := from
 	for n < to {
@@ -181,7 +177,7 @@ func (t *tree) tile(id tileID) ([]byte, error) {
 	}
 	data, err := t.store.LogTile(t.ctx, id.level, id.n)
 	if errors.Is(err, store.ErrNotFound) {
-		err = nil
+		data, err = nil, nil
 	}
 	if err != nil {
 		return nil, err

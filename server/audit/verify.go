@@ -66,7 +66,7 @@ func (r *Report) add(sequence int64, what string, args ...any) {
 // changes the hashes is found by the checkpoints, which are signed: then the
 // report names the events between the last checkpoint that matches and the first
 // that does not.
-func Verify(ctx context.Context, s store.Store, o Options) (Report, error) {
+func Verify(ctx context.Context, s Source, o Options) (Report, error) {
 	state, err := s.Log(ctx)
 	if err != nil {
 		return Report{}, err
@@ -85,7 +85,7 @@ func Verify(ctx context.Context, s store.Store, o Options) (Report, error) {
 // verification is a call of Verify.
 type verification struct {
 	ctx    context.Context
-	store  store.Store
+	store  Source
 	o      Options
 	state  store.LogState
 	tree   *tree

@@ -74,7 +74,7 @@ func openLogKey(ctx context.Context, s store.KeyStore, c counterfoil.Clock, seal
 	if !sealer.upToDate(k) {
 		k.Private = sealer.seal(k, private)
 		if err := s.UpdateSigningKeys(ctx, []store.SigningKey{*k}, counterfoil.Event{
-			Type: counterfoil.EventKeysResealed, Time: c.Now(), Success: true, Actor: "server", Detail: logKeyID,
+			Type: counterfoil.EventKeysResealed, Time: c.Now(), Success: true, Actor: "counterfoil", Detail: logKeyID,
 		}); err != nil {
 			return nil, err
 		}
@@ -97,6 +97,6 @@ func makeLogKey(ctx context.Context, s store.KeyStore, c counterfoil.Clock, seal
 	}
 	k.Private = sealer.seal(&k, encoded)
 	return s.AddSigningKey(ctx, k, "", counterfoil.Event{
-		Type: counterfoil.EventKeyCreated, Time: c.Now(), Success: true, Actor: "server", Detail: logKeyID,
+		Type: counterfoil.EventKeyCreated, Time: c.Now(), Success: true, Actor: "counterfoil", Detail: logKeyID,
 	})
 }

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
+	"errors"
 	"time"
 )
 
@@ -54,13 +56,31 @@ type LogCheckpoint struct {
 	Note string
 }
 
+// Commitment stands for an address and a user agent. In JSON it is base64url.
+type Commitment [32]byte
+
+// MarshalText implements encoding.TextMarshaler.
+func (c Commitment) MarshalText() ([]byte, error) {
+	return base64.RawURLEncoding.AppendEncode(nil, c[:]), nil
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (c *Commitment) UnmarshalText(text []byte) error {
+	b, err := base64.RawURLEncoding.AppendDecode(nil, text)
+	if err != nil || len(b) != len(c) {
+		return errors.New("a commitment has 32 bytes in base64url")
+	}
+	*c = Commitment(b)
+	return nil
+}
+
 // Commit returns the commitment to an address and a user agent: the SHA-256 of
 // the opening, the address, a zero byte and the user agent.
-func Commit(opening []byte, address, userAgent string) [32]byte {
+func Commit(opening []byte, address, userAgent string) Commitment {
 	h := sha256.New()
 	h.Write(opening)
 	h.Write([]byte(address))
 	h.Write([]byte{0})
 	h.Write([]byte(userAgent))
-	return [32]byte(h.Sum(nil))
+	return Commitment(h.Sum(nil))
 }

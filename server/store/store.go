@@ -302,6 +302,6 @@ type RecordedEvent struct {
 	// Commitment stands for Address and UserAgent in the log, so that these can
 	// be erased; zero when both were empty. Opening is the random part of it;
 	// empty once they are erased.
-	Commitment [32]byte `json:"-"`
-	Opening    []byte   `json:"-"`
+	Commitment Commitment `json:"commitment,omitzero"`
+	Opening    []byte     `json:"opening,omitempty"`
 }

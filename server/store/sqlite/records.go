@@ -191,7 +191,7 @@ func (r *run) each(do func(*store.RecordedEvent) (bool, error)) error {
 
 // commit returns the commitment to an event's address and user agent, and what
 // opens it: none when it has neither.
-func commit(salt []byte, e *store.RecordedEvent) (opening []byte, commitment [32]byte) {
+func commit(salt []byte, e *store.RecordedEvent) (opening []byte, commitment store.Commitment) {
 	if e.Address == "" && e.UserAgent == "" {
 		return nil, commitment
 	}

@@ -49,6 +49,8 @@ type Config struct {
 	LogJSON       bool
 	// Realms are those of Server with the places where they are reached.
 	Realms []Realm
+	// Audit is how the audit record is proven and kept.
+	Audit Audit
 	// Server lacks its Store, Logger and OnEvent.
 	Server server.Config
 	// Warnings are about settings that are allowed but may not be intended.
@@ -141,6 +143,7 @@ func Read(ctx context.Context, file string, o Options) (*Config, error) {
 	pl.address(ctx)
 	pl.proxy()
 	pl.outbound()
+	pl.audit()
 	for i := range in.Realms {
 		pl.realm(i)
 	}
@@ -190,6 +193,7 @@ func (c *Config) CheckReload(next *Config) error {
 		{"outbound", "outbound", slices.Equal(was.Outbound.Hosts, now.Outbound.Hosts) && was.Outbound.Private == now.Outbound.Private &&
 			was.Outbound.CAFile == now.Outbound.CAFile},
 		{"tls", "tls.client_certificates", was.TLS.ClientCertificates == now.TLS.ClientCertificates},
+		{"audit", "audit", was.Audit == now.Audit},
 		{"log", "log.format", was.Log.Format == now.Log.Format},
 	} {
 		if !f.same {

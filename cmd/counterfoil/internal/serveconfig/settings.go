@@ -43,6 +43,8 @@ type settings struct {
 	Outbound outboundSettings `yaml:"outbound,omitempty"`
 	Log      logSettings      `yaml:"log,omitempty"`
 	Realms   []realmSettings  `yaml:"realms" check:"required"`
+	// Audit is how the audit record is proven and kept.
+	Audit auditSettings `yaml:"audit,omitempty"`
 	// Admin enables the Admin API; left out, it is disabled.
 	Admin adminSettings `yaml:"admin,omitempty"`
 }
