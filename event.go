@@ -38,6 +38,8 @@ const (
 	EventKeyRetired          = "key.retired" // its private part is gone
 	EventKeyRemoved          = "key.removed"
 	EventKeysResealed        = "keys.resealed"
+	// EventAuditDropped: events that are older than records are kept were dropped.
+	EventAuditDropped = "audit.dropped"
 )
 
 // Event records one decision. Audit records, logs and metrics are all made from

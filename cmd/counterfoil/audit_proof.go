@@ -98,6 +98,9 @@ func (p *program) verify(ctx context.Context, service admin.Service, key string,
 		}
 		fmt.Fprintf(w, "log          %s\nrecords      %d, of which %d are in a checkpoint\ncheckpoints  %d, %d of them kept elsewhere\nkey          %s\n",
 			report.Origin, report.Entries, report.Signed, report.Checkpoints, len(kept), used)
+		if log.Dropped > 0 {
+			fmt.Fprintf(w, "dropped      records up to %d, because of their age: their hashes are left\n", log.Dropped)
+		}
 		if log.Base > 0 {
 			fmt.Fprintf(w, "not covered  records up to %d: they are older than the log\n", log.Base)
 		}

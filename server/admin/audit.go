@@ -22,6 +22,8 @@ type AuditLog struct {
 	// that of the last event.
 	Base     int64 `json:"base"`
 	Recorded int64 `json:"recorded"`
+	// Dropped: the events up to this one were dropped because of their age.
+	Dropped int64 `json:"dropped"`
 	// Key verifies the log's checkpoints, in the form of C2SP signed-note; empty
 	// when no server has made it yet.
 	Key string `json:"key"`
@@ -61,7 +63,7 @@ func (l *Local) AuditLog(ctx context.Context) (AuditLog, error) {
 	if err != nil {
 		return AuditLog{}, err
 	}
-	v := AuditLog{ID: state.ID, Base: state.Base, Recorded: state.Recorded, Checkpoint: AuditCheckpoint(state.Checkpoint)}
+	v := AuditLog{ID: state.ID, Base: state.Base, Recorded: state.Recorded, Dropped: state.Dropped, Checkpoint: AuditCheckpoint(state.Checkpoint)}
 	var key ed25519.PublicKey
 	if key, err = signing.PublicLogKey(ctx, l.Store); err == nil {
 		v.Key = audit.VerifierKey(audit.Origin(state.ID), key)
@@ -237,7 +239,7 @@ type source struct{ Service }
 
 func (s source) Log(ctx context.Context) (store.LogState, error) {
 	v, err := s.AuditLog(ctx)
-	return store.LogState{ID: v.ID, Base: v.Base, Recorded: v.Recorded, Checkpoint: store.LogCheckpoint(v.Checkpoint)}, err
+	return store.LogState{ID: v.ID, Base: v.Base, Recorded: v.Recorded, Dropped: v.Dropped, Checkpoint: store.LogCheckpoint(v.Checkpoint)}, err
 }
 
 func (s source) LogTile(ctx context.Context, level int, n int64) ([]byte, error) {

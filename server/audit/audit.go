@@ -99,6 +99,9 @@ func (l *Log) Run(ctx context.Context, interval time.Duration) {
 		if failed := l.Extend(context.WithoutCancel(ctx)); failed != nil {
 			l.trouble.Error(ctx, l.Clock, l.Logger, "audit log not extended", "error", failed)
 		}
+		if failed := l.Retain(context.WithoutCancel(ctx)); failed != nil {
+			l.trouble.Error(ctx, l.Clock, l.Logger, "old audit records not removed", "error", failed)
+		}
 		if err != nil {
 			return
 		}
@@ -128,6 +131,24 @@ func (l *Log) Extend(ctx context.Context) error {
 		}
 		return l.publish(ctx, &state.Checkpoint)
 	}
+}
+
+// Retain erases and drops what is older than the configuration says.
+func (l *Log) Retain(ctx context.Context) error {
+	for done := l.EraseAfter == 0; !done; {
+		var err error
+		if done, err = l.Store.EraseCallers(ctx, l.Clock.Now(), l.EraseAfter); err != nil {
+			return fmt.Errorf("erase addresses: %w", err)
+		}
+	}
+	for done := l.Keep == 0; !done; {
+		e := counterfoil.Event{Type: counterfoil.EventAuditDropped, Time: l.Clock.Now(), Success: true, Actor: "counterfoil"}
+		var err error
+		if done, err = l.Store.DropEvents(ctx, e, l.Keep); err != nil {
+			return fmt.Errorf("drop events: %w", err)
+		}
+	}
+	return nil
 }
 
 // publish gives the latest checkpoint away, unless that was done.

@@ -365,3 +365,111 @@ func TestVerifierKey(t *testing.T) {
 		t.Errorf("%s: %v", text, err)
 	}
 }
+
+// TestRetention: events that are old lose their addresses and then are dropped, by
+// the time that has passed and not by a clock that is set; the log stays
+// verifiable, and who drops events without the server is found.
+func TestRetention(t *testing.T) {
+	r := newRecord(t)
+	const day = 24 * time.Hour
+	r.log.EraseAfter, r.log.Keep = 7*day, 31*day
+	retain := func() {
+		t.Helper()
+		if err := r.log.Retain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.extend()
+	}
+	// Time passes as the server sees it: in steps.
+	pass := func(d time.Duration) {
+		t.Helper()
+		for ; d > 0; d -= time.Hour {
+			r.clock.Turn(time.Hour)
+			if err := r.store.RecordEvents(t.Context(), counterfoil.Event{Type: counterfoil.EventKeyRetired, Time: r.clock.Now()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	count := func() (events, addresses int) {
+		t.Helper()
+		all, err := r.store.Events(t.Context(), 0, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range all {
+			if e.Address != "" || e.UserAgent != "" || e.Opening != nil {
+				addresses++
+			}
+		}
+		return len(all), addresses
+	}
+	good := func(when string) {
+		t.Helper()
+		if report := r.verify(); len(report.Findings) != 0 || report.Signed != report.Entries {
+			t.Errorf("%s: %+v", when, report)
+		}
+	}
+	r.add(10_000)
+	r.extend()
+	kept := r.checkpoint()
+	r.add(100)
+	retain()
+	if _, addresses := count(); addresses != 9090 {
+		t.Fatalf("%d addresses at first", addresses)
+	}
+	pass(8 * day)
+	r.add(10)
+	retain()
+	if events, addresses := count(); addresses != 9 || events < 10_111 {
+		t.Errorf("after a week: %d events, %d of them with addresses", events, addresses)
+	}
+	good("after a week")
+	pass(25 * day)
+	retain()
+	events, addresses := count()
+	if addresses != 0 || events > 256+100+33*24+10 || events < 31*24 {
+		t.Errorf("after a month: %d events, %d of them with addresses", events, addresses)
+	}
+	good("after a month")
+	if report := r.verify(kept); len(report.Findings) != 0 || report.Dropped < 9_900 {
+		t.Errorf("with a kept checkpoint: %+v", report)
+	}
+	if _, err := audit.Prove(t.Context(), r.store, 5); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a dropped event: %v", err)
+	}
+	proof, err := audit.Prove(t.Context(), r.store, 10_500)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := audit.CheckProof(proof.Text, r.verifier()); err != nil {
+		t.Error(err)
+	}
+	if err := audit.Export(t.Context(), r.store, t.TempDir()); err != nil {
+		t.Error(err)
+	}
+	// Somebody else drops events, and says that the server did.
+	r.exec("DELETE FROM records WHERE last <= 10400")
+	r.exec("UPDATE log SET dropped = 10400")
+	if report := r.verify(); len(report.Findings) == 0 || !strings.Contains(fmt.Sprint(report.Findings), "no event says that the server has dropped them") {
+		t.Errorf("got %+v", report)
+	}
+}
+
+// TestRetentionAndAClockThatIsSet: a clock that is ahead drops nothing.
+func TestRetentionAndAClockThatIsSet(t *testing.T) {
+	r := newRecord(t)
+	stepping := clock.NewStepping(r.clock.Now())
+	r.clock = stepping
+	stepping.Turn(time.Second)
+	r.log.Clock, r.log.EraseAfter, r.log.Keep = stepping, 24*time.Hour, 31*24*time.Hour
+	r.add(1000)
+	r.extend()
+	stepping.Step(365 * 24 * time.Hour)
+	if err := r.log.Retain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	events, err := r.store.Events(t.Context(), 0, 2000)
+	if err != nil || len(events) != 1001 || events[5].Address == "" {
+		t.Errorf("%d events are left, %v", len(events), err)
+	}
+}

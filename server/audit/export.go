@@ -15,7 +15,8 @@ import (
 
 // Export writes the log up to its latest checkpoint into a directory, as the
 // files of C2SP tlog-tiles: checkpoint, tile/LEVEL/N and tile/entries/N. Other
-// programs verify these. Files that are there are replaced.
+// programs verify these. Files that are there are replaced. Entries of events that
+// were dropped are not written (tlog-tiles, section Pruning).
 func Export(ctx context.Context, s Source, directory string) error {
 	state, err := s.Log(ctx)
 	if err != nil {
@@ -27,7 +28,7 @@ func Export(ctx context.Context, s Source, directory string) error {
 	}
 	t := newTree(ctx, s, state.Base)
 	for _, tile := range tlog.NewTiles(tileHeight, 0, size) {
-		if tile.L == 0 {
+		if tile.L == 0 && state.Base+1+tile.N*tileWidth > state.Dropped {
 			if err := exportEntries(t, tile, directory); err != nil {
 				return err
 			}

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server/store"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -28,8 +30,10 @@ type Options struct {
 type Report struct {
 	// Origin is the name of the log.
 	Origin string `json:"origin"`
-	// Entries are the log's; Events is the sequence number of the last event.
+	// Entries is the number of the log's entries. The events up to Dropped were
+	// dropped because of their age: their hashes are left.
 	Entries int64 `json:"entries"`
+	Dropped int64 `json:"dropped,omitempty"`
 	// Checkpoints is how many checkpoints were checked, kept ones included.
 	Checkpoints int `json:"checkpoints"`
 	// Signed is how many entries the latest checkpoint is about. The events after
@@ -73,7 +77,7 @@ func Verify(ctx context.Context, s Source, o Options) (Report, error) {
 	}
 	v := &verification{
 		ctx: ctx, store: s, o: o, state: state, tree: newTree(ctx, s, state.Base),
-		report: Report{Origin: Origin(state.ID), Entries: state.Recorded - state.Base, Findings: []Finding{}},
+		report: Report{Origin: Origin(state.ID), Entries: state.Recorded - state.Base, Dropped: state.Dropped, Findings: []Finding{}},
 	}
 	if err := v.readCheckpoints(); err != nil {
 		return v.report, err
@@ -97,6 +101,8 @@ type verification struct {
 	events, stored compact
 	// matched is how many entries the last matching checkpoint is about.
 	matched int64
+	// dropped is the last event that the server has dropped, as an event says.
+	dropped int64
 }
 
 // expected is a checkpoint that the log must match.
@@ -171,12 +177,18 @@ func (v *verification) readEntries() error {
 	}
 	last := v.state.Base
 	err := eachEntry(v.ctx, v.store, v.state.Base, 0, v.report.Entries, func(n int64, e *store.RecordedEvent) error {
-		if e == nil {
-			v.report.add(v.state.Base+1+n, "the event is missing")
-			block = append(block, tlog.Hash{})
-		} else {
+		switch {
+		case e != nil:
 			block = append(block, tlog.RecordHash(Entry(e)))
 			last = e.Sequence
+			if e.Type == counterfoil.EventAuditDropped {
+				v.dropped = max(v.dropped, detailNumber(e))
+			}
+		case v.sequence(n) <= v.state.Dropped:
+			block = append(block, tlog.Hash{})
+		default:
+			v.report.add(v.sequence(n), "the event is missing")
+			block = append(block, tlog.Hash{})
 		}
 		if len(block) < tileWidth {
 			return nil
@@ -191,6 +203,9 @@ func (v *verification) readEntries() error {
 	}
 	if err != nil {
 		return err
+	}
+	if v.dropped < v.state.Dropped {
+		v.report.add(0, "the events up to %d are missing, and no event says that the server has dropped them", v.state.Dropped)
 	}
 	for _, c := range v.checkpoints { // those that are left are about more
 		v.report.add(0, "%v is about more than there are: the events after %d were cut off", c, last)
@@ -221,11 +236,23 @@ func (v *verification) tile(first int64, block []tlog.Hash) ([]tlog.Hash, error)
 	hashes := make([]tlog.Hash, tileWidth)
 	for i := range hashes {
 		hashes[i] = tlog.Hash(data[i*tlog.HashSize:])
-		if hashes[i] != block[i] && block[i] != (tlog.Hash{}) {
+		switch {
+		case block[i] == tlog.Hash{}: // missing, and said
+			block[i] = hashes[i]
+		case hashes[i] != block[i]:
 			v.report.add(v.sequence(first+int64(i)), "the event is not the one that was recorded")
 		}
 	}
 	return hashes, nil
+}
+
+// detailNumber is the number that is an event's Detail; 0 when it is none.
+func detailNumber(e *store.RecordedEvent) int64 {
+	n, err := strconv.ParseInt(e.Detail, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // sequence is the sequence number of an entry's event.

@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"time"
+
+	"github.com/counterfoil/counterfoil"
 )
 
 // LogStore keeps the hashes and the checkpoints of the tamper-evident log over
@@ -24,6 +26,14 @@ type LogStore interface {
 	// ErrConflict when the latest checkpoint is not of from entries: another
 	// process has extended the log.
 	ExtendLog(ctx context.Context, from int64, tiles []LogTile, c LogCheckpoint) error
+	// EraseCallers erases the addresses and user agents of events that are older
+	// than age at a time, DropEvents the events themselves: some of them at each
+	// call, the oldest first, and done says that no others are left. DropEvents
+	// leaves events whose hashes are in no full tile yet, and records e, whose Detail
+	// it sets to the sequence number of the last event that was dropped. Both measure
+	// age by the time that has passed, which a clock that is set does not change.
+	EraseCallers(ctx context.Context, at time.Time, age time.Duration) (done bool, err error)
+	DropEvents(ctx context.Context, e counterfoil.Event, age time.Duration) (done bool, err error)
 }
 
 // LogState is the state of the log.
@@ -33,8 +43,9 @@ type LogState struct {
 	// Base is the sequence number before the first entry's: entry n is the event
 	// Base + 1 + n.
 	Base int64
-	// Recorded is the sequence number of the last event.
-	Recorded int64
+	// Recorded is the sequence number of the last event; those up to Dropped were
+	// dropped.
+	Recorded, Dropped int64
 	// Checkpoint is the latest one; its Size is 0 when there is none.
 	Checkpoint LogCheckpoint
 }

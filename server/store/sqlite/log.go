@@ -1,9 +1,15 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"database/sql/driver"
+	"encoding/binary"
+	"strconv"
+	"time"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -11,9 +17,9 @@ import (
 func (s *Store) Log(ctx context.Context) (store.LogState, error) {
 	var l store.LogState
 	var at int64
-	err := s.queryRow(ctx, `SELECT t.feed, l.base, t.sequence, coalesce(c.size, 0), coalesce(c.time, 0), coalesce(c.note, '')
+	err := s.queryRow(ctx, `SELECT t.feed, l.base, t.sequence, l.dropped, coalesce(c.size, 0), coalesce(c.time, 0), coalesce(c.note, '')
 		FROM totals AS t, log AS l LEFT JOIN log_checkpoints AS c ON c.size = (SELECT max(size) FROM log_checkpoints)`,
-		&l.ID, &l.Base, &l.Recorded, &l.Checkpoint.Size, &at, &l.Checkpoint.Note)
+		&l.ID, &l.Base, &l.Recorded, &l.Dropped, &l.Checkpoint.Size, &at, &l.Checkpoint.Note)
 	l.Checkpoint.Time = moment(at)
 	return l, err
 }
@@ -63,4 +69,106 @@ func (s *Store) ExtendLog(_ context.Context, from int64, tiles []store.LogTile, 
 		_, err = t.exec("INSERT INTO log_checkpoints (size, time, note) VALUES (?, ?, ?)", c.Size, micros(c.Time), c.Note)
 		return err
 	})
+}
+
+// retainAtOnce is how many runs of events one write erases or drops.
+const retainAtOnce = 64
+
+// EraseCallers implements store.Store.
+func (s *Store) EraseCallers(_ context.Context, at time.Time, age time.Duration) (done bool, err error) {
+	err = s.submitAt(at, func(t *transaction) error {
+		done = false // of an earlier attempt
+		runs, err := t.runsAfter("SELECT erased FROM log")
+		if err != nil {
+			return err
+		}
+		for i := range runs {
+			data, old, err := erase(&runs[i], t.horizon-age.Microseconds())
+			if err != nil {
+				return err
+			}
+			if !old {
+				done = true
+				return nil
+			}
+			if _, err := t.exec("UPDATE records SET form = ?, data = ?, salt = x'' WHERE last = ?", formErased, data, runs[i].last); err != nil {
+				return err
+			}
+			if _, err := t.exec("UPDATE log SET erased = ?", runs[i].last); err != nil {
+				return err
+			}
+		}
+		done = len(runs) < retainAtOnce
+		return nil
+	})
+	return done, err
+}
+
+// erase returns the data of a run without addresses and user agents, and whether
+// all of its events are from before a time.
+func erase(r *run, before int64) (data []byte, old bool, err error) {
+	old = true
+	err = r.each(func(e *store.RecordedEvent) (bool, error) {
+		old = old && micros(e.Time) < before
+		e.Address, e.UserAgent = "", ""
+		data = appendEvent(data, &e.Event)
+		commitment := e.Commitment[:]
+		if e.Commitment == (store.Commitment{}) {
+			commitment = nil
+		}
+		data = append(binary.AppendUvarint(data, uint64(len(commitment))), commitment...)
+		return old, nil
+	})
+	return data, old, err
+}
+
+// DropEvents implements store.Store.
+func (s *Store) DropEvents(_ context.Context, e counterfoil.Event, age time.Duration) (done bool, err error) {
+	err = s.submitAt(e.Time, func(t *transaction) error {
+		done = false
+		last, err := t.numbers("SELECT l.base + coalesce(max(t.n) + 1, 0) * 256 FROM log AS l LEFT JOIN log_tiles AS t ON t.level = 0")
+		if err != nil {
+			return err
+		}
+		runs, err := t.runsAfter("SELECT dropped FROM log")
+		if err != nil {
+			return err
+		}
+		dropped := int64(0)
+		for i := range runs {
+			_, old, err := erase(&runs[i], t.horizon-age.Microseconds())
+			if err != nil {
+				return err
+			}
+			if !old || runs[i].last > last[0] {
+				done = true
+				break
+			}
+			dropped = runs[i].last
+			if _, err := t.exec("DELETE FROM records WHERE last = ?", dropped); err != nil {
+				return err
+			}
+		}
+		done = done || len(runs) < retainAtOnce
+		if dropped == 0 {
+			return nil
+		}
+		e.Detail = strconv.FormatInt(dropped, 10)
+		t.record(&e)
+		_, err = t.exec("UPDATE log SET dropped = ?1, erased = max(erased, ?1)", dropped)
+		return err
+	})
+	return done, err
+}
+
+// runsAfter returns some runs after a sequence number that a query returns.
+func (t *transaction) runsAfter(query string) (runs []run, err error) {
+	err = t.rows("SELECT last, first, form, data, salt FROM records WHERE last > ("+query+") ORDER BY last LIMIT ?",
+		[]any{retainAtOnce}, 5, func(v []driver.Value) error {
+			runs = append(runs, run{
+				last: v[0].(int64), first: v[1].(int64), form: v[2].(int64), data: bytes.Clone(v[3].([]byte)), salt: bytes.Clone(v[4].([]byte)),
+			})
+			return nil
+		})
+	return runs, err
 }

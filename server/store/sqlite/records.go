@@ -154,8 +154,8 @@ func eventOf(data []byte) (r store.RecordedEvent, err error) {
 
 // run is a row of the table records.
 type run struct {
-	first, form int64
-	data, salt  []byte
+	last, first, form int64
+	data, salt        []byte
 }
 
 // each calls do with the events of the run in their order, until it returns

@@ -23,7 +23,7 @@ import (
 var landed = []string{
 	"d46bca85d2fdb6ac",
 	"bc32cd754b335f10",
-	"7fe66e03821a58ec",
+	"faa9c05850af4543",
 }
 
 func TestLandedMigrationsStay(t *testing.T) {

@@ -20,10 +20,12 @@ DROP TABLE events;
 -- The entries of the log are the records, without a gap: the first is the one after
 -- base. It has one row.
 CREATE TABLE log (
-    base INTEGER NOT NULL -- sequence number
+    base    INTEGER NOT NULL, -- sequence number
+    dropped INTEGER NOT NULL, -- events up to this one were dropped
+    erased  INTEGER NOT NULL  -- and those up to this one have no address and no user agent
 ) STRICT;
 
-INSERT INTO log SELECT sequence FROM totals;
+INSERT INTO log SELECT sequence, 0, 0 FROM totals;
 
 -- Full tiles of hashes (C2SP tlog-tiles).
 CREATE TABLE log_tiles (
