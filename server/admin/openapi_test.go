@@ -105,6 +105,59 @@ func TestDocumentExamples(t *testing.T) {
 	}
 }
 
+// A request provokes each code of the document, and the document has no other.
+func TestDocumentCodes(t *testing.T) {
+	doc := document(t)
+	const billing, keys = "/v1/realms/acme/clients/billing", "/v1/realms/acme/keys"
+	json, patch := []string{"Content-Type", jsonBody}, []string{"Content-Type", patchBody, "If-Match", `"9"`}
+	rows := map[string]struct {
+		method, path, body string
+		headers            []string
+		status             int
+	}{
+		"malformed_request":      {"GET", "/v1/realms?x=1", "", nil, 400},
+		"insufficient_scope":     {"GET", billing, "", nil, 403},
+		"not_found":              {"GET", "/v1/realms/acme/clients/nobody", "", nil, 404},
+		"no_such_secret":         {"PATCH", billing + "/secrets/none", `{"ends":"2026-07-01T12:00:00Z"}`, json, 404},
+		"no_such_realm":          {"GET", "/v1/realms/nowhere/clients", "", nil, 404},
+		"method_not_allowed":     {"PUT", billing, "", nil, 405},
+		"already_exists":         {"POST", "/v1/realms/acme/clients", `{"client_id":"billing"}`, json, 409},
+		"conflict":               {"POST", keys, `{}`, json, 409},
+		"changed":                {"PATCH", billing, `{"name":"x"}`, patch, 412},
+		"request_too_large":      {"POST", "/v1/realms/acme/clients", strings.Repeat(" ", 1<<20+1), json, 413},
+		"unsupported_media_type": {"POST", "/v1/realms/acme/clients", "{}", nil, 415},
+		"invalid":                {"POST", "/v1/realms/acme/clients", "[]", json, 422},
+		"server_error":           {"GET", billing, "", nil, 500},
+	}
+	documented := slices.Sorted(slices.Values(doc.Components.Schemas.Problem.Properties.Code.Enum))
+	if provoked := slices.Sorted(maps.Keys(rows)); !slices.Equal(documented, provoked) {
+		t.Errorf("the document has the codes %v, the test provokes %v", documented, provoked)
+	}
+	for code, row := range rows {
+		t.Run(code, func(t *testing.T) {
+			p := newPlace(t)
+			p.have(t, "acme", "billing", "orders:read")
+			ts := p.serve(t, allScopes)
+			switch code {
+			case "insufficient_scope":
+				ts = p.serve(t, nil)
+			case "conflict": // with the key that waits to be activated
+				for range 2 {
+					ask(t, ts, "POST", keys, `{}`, json...)
+				}
+			case "server_error":
+				if err := p.store.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got := ask(t, ts, row.method, row.path, row.body, row.headers...)
+			if got.status != row.status || !strings.Contains(got.body, `"code":"`+code+`"`) {
+				t.Errorf("answered %d %s, want %d", got.status, got.body, row.status)
+			}
+		})
+	}
+}
+
 // An answer that is not as the document says is found: the check can fail.
 func TestDocumentIsStrict(t *testing.T) {
 	doc := document(t)

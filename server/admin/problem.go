@@ -21,21 +21,20 @@ const (
 )
 
 const (
-	noSuchSecret    = "no_such_secret"
-	malformed       = "malformed_request"
-	unauthenticated = "unauthenticated"
-	forbidden       = "insufficient_scope"
-	wrongMethod     = "method_not_allowed"
-	tooLarge        = "request_too_large"
-	wrongMedia      = "unsupported_media_type"
-	wrongValues     = "invalid"
-	serverError     = "server_error"
+	noSuchSecret = "no_such_secret"
+	malformed    = "malformed_request"
+	forbidden    = "insufficient_scope"
+	wrongMethod  = "method_not_allowed"
+	tooLarge     = "request_too_large"
+	wrongMedia   = "unsupported_media_type"
+	wrongValues  = "invalid"
+	serverError  = "server_error"
 )
 
 var statuses = map[string]int{
 	NotFound: http.StatusNotFound, noSuchSecret: http.StatusNotFound, NoSuchRealm: http.StatusNotFound,
 	AlreadyExists: http.StatusConflict, Conflict: http.StatusConflict, Changed: http.StatusPreconditionFailed,
-	malformed: http.StatusBadRequest, unauthenticated: http.StatusUnauthorized, forbidden: http.StatusForbidden,
+	malformed: http.StatusBadRequest, forbidden: http.StatusForbidden,
 	wrongMethod: http.StatusMethodNotAllowed, tooLarge: http.StatusRequestEntityTooLarge, wrongMedia: http.StatusUnsupportedMediaType,
 	wrongValues: http.StatusUnprocessableEntity, serverError: http.StatusInternalServerError,
 }

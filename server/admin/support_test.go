@@ -202,6 +202,11 @@ type openAPI struct {
 		}
 	}
 	Components struct {
+		Schemas struct {
+			Problem struct {
+				Properties struct{ Code struct{ Enum []string } }
+			}
+		}
 		Parameters      map[string]parameter
 		SecuritySchemes struct {
 			OAuth2 struct {
