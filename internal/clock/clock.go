@@ -44,8 +44,12 @@ func WithTimeoutCause(parent context.Context, c Clock, d time.Duration, cause er
 		return context.WithTimeoutCause(parent, d, cause)
 	}
 	ctx, cancel := context.WithCancelCause(parent)
+	sleep := func() error { return c.Sleep(ctx, d) }
+	if m, ok := c.(*Manual); ok && d > 0 {
+		sleep = m.begin(ctx, d) // now: the test may turn the clock before the goroutine runs
+	}
 	go func() {
-		if c.Sleep(ctx, d) == nil {
+		if sleep() == nil {
 			cancel(cause)
 		}
 	}()

@@ -2,6 +2,7 @@ package clock_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,6 +56,22 @@ func TestStepWakesNobody(t *testing.T) {
 		}
 		cancel()
 	}
+}
+
+// A timeout counts from the call, however late its goroutine runs.
+func TestTimeoutCountsFromTheCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := clock.NewManual(time.Now())
+		for range 100 {
+			ctx, cancel := clock.WithTimeout(t.Context(), c, time.Minute)
+			c.Turn(time.Minute)
+			synctest.Wait()
+			if !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+				t.Fatal("the time is over, and the context has not ended")
+			}
+			cancel()
+		}
+	})
 }
 
 // ended is a context that has ended, which nobody has been woken by yet.

@@ -68,21 +68,28 @@ func (m *Manual) Sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()
 	}
+	return m.begin(ctx, d)()
+}
+
+// begin begins to sleep, and returns what waits for the end.
+func (m *Manual) begin(ctx context.Context, d time.Duration) (wait func() error) {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	ch := make(chan struct{})
 	m.waiters[ch] = waiter{ctx, m.elapsed + d}
 	m.slept = append(m.slept, d)
 	m.announce()
-	m.mu.Unlock()
-	select {
-	case <-ch:
-		return nil
-	case <-ctx.Done():
-		m.mu.Lock()
-		delete(m.waiters, ch)
-		m.announce()
-		m.mu.Unlock()
-		return ctx.Err()
+	return func() error {
+		select {
+		case <-ch:
+			return nil
+		case <-ctx.Done():
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			delete(m.waiters, ch)
+			m.announce()
+			return ctx.Err()
+		}
 	}
 }
 
