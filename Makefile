@@ -42,7 +42,8 @@ needs: $(NPM:%=%/node_modules/.package-lock.json)
 	cd $* && npm ci --no-audit --no-fund --ignore-scripts
 	touch $@
 
-# Form, vet, lint, tidiness, and a default build without cgo.
+# Form, vet, lint, tidiness, a default build without cgo, and types as other systems
+# see them.
 .PHONY: check
 check:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }
@@ -50,6 +51,7 @@ check:
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod tidy -diff
 	CGO_ENABLED=0 $(GO) build ./...
+	$(GO) run ./internal/typecheck $(TARGETS)
 	$(call each,$(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) mod tidy -diff && CGO_ENABLED=0 $(GO) build ./...)
 
 # A new dependency of the first module is one of those below it, too.
@@ -58,8 +60,8 @@ tidy:
 	$(GO) mod tidy
 	$(call each,$(GO) mod tidy)
 
-# Code and tests as other systems see them. Not a part of 'test': each system compiles
-# all dependencies anew, which takes two cores two minutes.
+# Vet as on other systems. Not a part of 'test', which only type-checks for them: each
+# system compiles all dependencies anew, which takes two cores two minutes.
 .PHONY: cross
 cross:
 	@for target in $(TARGETS); do echo "$$target: go vet"; \
