@@ -2,12 +2,16 @@ package disktest_test
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/counterfoil/counterfoil/internal/disktest"
 )
@@ -85,10 +89,17 @@ func TestFates(t *testing.T) {
 			return errors.Join(write(dir+"/x", "old"), synced(dir+"/x"), synced(dir), os.Truncate(dir+"/x", 1))
 		}, []string{"o", "old"}},
 		{"written in two sectors", func(dir string) error {
-			return errors.Join(write(dir+"/x", strings.Repeat("a", 1024)), synced(dir+"/x"), synced(dir), overwrite(dir+"/x", strings.Repeat("b", 1024)))
+			return errors.Join(write(dir+"/x", strings.Repeat("a", 1024)), synced(dir+"/x"), synced(dir), overwriteAt(dir+"/x", 0, strings.Repeat("b", 1024)))
 		}, []string{
 			strings.Repeat("a", 1024), strings.Repeat("a", 512) + strings.Repeat("b", 512),
 			strings.Repeat("b", 512) + strings.Repeat("a", 512), strings.Repeat("b", 1024),
+		}},
+		{"written across the border of two sectors", func(dir string) error {
+			return errors.Join(write(dir+"/x", strings.Repeat("a", 1024)), synced(dir+"/x"), synced(dir), overwriteAt(dir+"/x", 256, strings.Repeat("b", 512)))
+		}, []string{
+			strings.Repeat("a", 1024), strings.Repeat("a", 512) + strings.Repeat("b", 256) + strings.Repeat("a", 256),
+			strings.Repeat("a", 256) + strings.Repeat("b", 256) + strings.Repeat("a", 512),
+			strings.Repeat("a", 256) + strings.Repeat("b", 512) + strings.Repeat("a", 256),
 		}},
 		{"in a directory that is not synced", func(dir string) error {
 			return errors.Join(os.Mkdir(dir+"/y", 0o700), write(dir+"/y/x", "new"), synced(dir+"/y/x"), synced(dir+"/y"), os.Rename(dir+"/y", dir+"/x"))
@@ -114,13 +125,75 @@ func TestFates(t *testing.T) {
 	}
 }
 
-func overwrite(path, text string) error {
+func overwriteAt(path string, at int64, text string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(text)
+	_, err = f.WriteAt([]byte(text), at)
 	return errors.Join(err, f.Close())
+}
+
+// Of the unsynced changes none survive with the seed 0, and all with 1.
+func TestNoneAndAll(t *testing.T) {
+	d := disktest.New(t, "")
+	before, after := strings.Repeat("a", 8*512), strings.Repeat("b", 8*512)
+	must(t, write(d.Path+"/x", before), synced(d.Path+"/x"), synced(d.Path), overwriteAt(d.Path+"/x", 0, after))
+	d.Cut()
+	for seed, want := range map[uint64]string{0: before, 1: after} {
+		if text, err := os.ReadFile(filepath.Join(d.Restored(seed), "x")); err != nil || string(text) != want {
+			t.Errorf("seed %d: got %.10q…, %v; want %.10q…", seed, text, err, want)
+		}
+	}
+}
+
+// The disk reads what it has when the page cache does not.
+func TestRead(t *testing.T) {
+	d := disktest.New(t, "")
+	text := strings.Repeat("0123456789", 1000)
+	must(t, write(d.Path+"/x", text))
+	f, err := os.Open(d.Path + "/x")
+	must(t, err)
+	defer f.Close()
+	must(t, unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
+	if got, err := io.ReadAll(f); err != nil || string(got) != text {
+		t.Errorf("got %d bytes, %v; want %d", len(got), err, len(text))
+	}
+}
+
+// A directory with files is not removed.
+func TestRemoveDirectory(t *testing.T) {
+	d := disktest.New(t, "")
+	must(t, os.Mkdir(d.Path+"/sub", 0o700), write(d.Path+"/sub/x", "text"))
+	if err := syscall.Rmdir(d.Path + "/sub"); !errors.Is(err, syscall.ENOTEMPTY) {
+		t.Errorf("with a file: %v", err)
+	}
+	must(t, os.Remove(d.Path+"/sub/x"), syscall.Rmdir(d.Path+"/sub"))
+}
+
+// A disk whose process was killed leaves no mount behind.
+func TestKilled(t *testing.T) {
+	d := disktest.New(t, "")
+	processes, err := filepath.Glob("/proc/[0-9]*/environ")
+	must(t, err)
+	killed := 0
+	for _, environ := range processes {
+		text, _ := os.ReadFile(environ) // it may have ended
+		if slices.Contains(strings.Split(string(text), "\x00"), "COUNTERFOIL_TEST_DISK="+d.Path) {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(environ)))
+			must(t, err, syscall.Kill(pid, syscall.SIGKILL))
+			killed++
+		}
+	}
+	if killed != 1 {
+		t.Fatalf("killed %d processes", killed)
+	}
+	d.Close()
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	must(t, err)
+	if strings.Contains(string(mounts), " "+d.Path+" ") {
+		t.Error("it is mounted still")
+	}
 }
 
 // Once the power is cut every change fails and is never seen again; what was
