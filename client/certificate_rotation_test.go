@@ -111,35 +111,56 @@ func TestCertificateIsRotatedWhileTheEndpointIsAway(t *testing.T) {
 	equal(t, "certificate of the call meanwhile", shown(w.seenCalls()[1]), "one")
 }
 
-// A call that begins before the certificate is replaced, and is sent after that,
-// leaves no connection open.
-func TestCertificateIsRotatedBeforeACallIsSent(t *testing.T) {
-	w := newWorld(t)
-	cert := certify(t, "one", theStart.Add(1000*time.Hour))
-	c := w.certified(&cert)
-	base, open := w.counting()
-	c.HTTP = base
-	s := w.source(c)
-	w.must(s)
-	rotate := func(string) {
-		cert = certify(t, "two", theStart.Add(1000*time.Hour))
-		w.clock.Turn(56 * time.Minute) // past the margin
-		w.eventually("the token is renewed", func() bool { return w.must(s) == "token-2" })
-		w.eventually("the connections with the old certificate are closed", func() bool { return open.Load() == 1 })
+// A call that begins before the certificate is replaced leaves no connection open,
+// and closes none before it is answered: HTTP/1.1 keeps the connection for others a
+// moment before it returns the answer.
+func TestCertificateIsRotatedDuringACall(t *testing.T) {
+	for name, row := range map[string]struct {
+		trace func(hold func()) *httptrace.ClientTrace
+		open  int64 // connections before the answer
+	}{
+		"before it is sent": {func(hold func()) *httptrace.ClientTrace {
+			return &httptrace.ClientTrace{GetConn: func(string) { hold() }}
+		}, 3},
+		"before its answer is returned": {func(hold func()) *httptrace.ClientTrace {
+			return &httptrace.ClientTrace{PutIdleConn: func(error) { hold() }}
+		}, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.onCall = func(rw http.ResponseWriter, _ seen, _ int) { rw.WriteHeader(http.StatusNoContent) }
+			cert := certify(t, "one", theStart.Add(1000*time.Hour))
+			c := w.certified(&cert)
+			base, open := w.counting()
+			c.HTTP = base
+			s := w.source(c)
+			w.must(s)
+			held, resume, answered := make(chan struct{}), make(chan struct{}), make(chan error)
+			ctx := httptrace.WithClientTrace(w.ctx, row.trace(func() { close(held); <-resume }))
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.api.URL, nil)
+			must(err)
+			go func() {
+				resp, err := s.Client().Do(req)
+				if err == nil {
+					_ = resp.Body.Close()
+				}
+				answered <- err
+			}()
+			<-held
+			cert = certify(t, "two", theStart.Add(1000*time.Hour))
+			w.clock.Turn(56 * time.Minute) // past the margin
+			w.eventually("the token is renewed", func() bool { return w.must(s) == "token-2" })
+			for range 10 {
+				w.kept(s)
+			}
+			equal(t, "connections before the answer", open.Load(), row.open)
+			close(resume)
+			if err := <-answered; err != nil {
+				t.Error(err)
+			}
+			w.eventually("the connections with the old certificate are closed", func() bool { return open.Load() == 2 })
+		})
 	}
-	ctx := httptrace.WithClientTrace(w.ctx, &httptrace.ClientTrace{GetConn: rotate})
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.api.URL, nil)
-	must(err)
-	resp, err := s.Client().Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		t.Error(err)
-	}
-	equal(t, "certificate of the call", shown(w.seenCalls()[0]), "one")
-	w.eventually("its connection is closed", func() bool { return open.Load() == 1 })
 }
 
 // holding is a connection that tells before it is closed.

@@ -40,7 +40,7 @@ func (x *exchange) send(ctx context.Context, p *place, c *credentials) (counterf
 		return none, &counterfoil.Error{Reason: counterfoil.ReasonInvalidRequest, Message: "the token request cannot be made", Err: err}
 	}
 	issued := x.cfg.Clock.Now()
-	resp, err := p.base.RoundTrip(req)
+	resp, err := p.roundTrip(nil, req)
 	if err != nil {
 		return none, x.unreachable(ctx, cred, err)
 	}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,7 +30,10 @@ type place struct {
 	// time without one.
 	certificate string
 	ends        time.Time
-	retired     atomic.Bool
+
+	mu       sync.Mutex
+	underWay int // requests with the certificate
+	retired  bool
 }
 
 // newPlace returns the place of tokens that are bound to the key and to cert, whose
@@ -51,18 +56,37 @@ func (p *place) endsWith(old, t counterfoil.Token) bool {
 	return !p.ends.IsZero() && !old.Issued.After(t.Issued) && t.Expires.Before(old.Expires.Add(minSkew))
 }
 
-// retire closes the connections that presented the certificate of p, as soon as
-// their calls have ended.
-func (p *place) retire() {
-	p.retired.Store(true)
-	p.tidy()
+// roundTrip sends r with base, which is that of p if it is nil.
+func (p *place) roundTrip(base http.RoundTripper, r *http.Request) (*http.Response, error) {
+	if p.certificate != "" {
+		p.count(1)
+		defer p.count(-1)
+	}
+	return cmp.Or(base, p.base).RoundTrip(r)
 }
 
-// tidy is called after each call. One that began before p was retired, and was
-// sent after that, would leave an open connection.
-func (p *place) tidy() {
-	if t, ok := p.base.(*http.Transport); ok && p.certificate != "" && p.retired.Load() {
-		t.CloseIdleConnections()
+// retire closes the connections that presented the certificate of p, as soon as
+// their requests have been answered.
+func (p *place) retire() {
+	if p.certificate == "" {
+		return
+	}
+	p.mu.Lock()
+	p.retired = true
+	p.mu.Unlock()
+	p.count(0)
+}
+
+// count counts the requests under way. Connections are closed only when there are
+// none: HTTP/1.1 keeps a connection for others a moment before it returns the
+// answer that came on it, and loses the answer if it is closed then. A request
+// that began before p was retired, and was sent after that, would leave an open
+// connection.
+func (p *place) count(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.underWay += n; p.underWay == 0 && p.retired {
+		p.base.(*http.Transport).CloseIdleConnections()
 	}
 }
 

@@ -150,8 +150,7 @@ func (t *Transport) prepare(req *http.Request, done *remedies) (*held, *http.Req
 
 // send makes one attempt with the transport that belongs to its token.
 func (t *Transport) send(call *http.Request, h *held) (*http.Response, error) {
-	resp, err := cmp.Or(t.Base, h.place.base).RoundTrip(call)
-	h.place.tidy()
+	resp, err := h.place.roundTrip(t.Base, call)
 	if err != nil {
 		return nil, t.Source.calls.unshown(call, h, err)
 	}
