@@ -34,12 +34,14 @@ package guard
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/bounded"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/lograte"
@@ -138,7 +140,7 @@ type Guard struct {
 	tokenHeader string
 	shapes      shapes
 	claims      claims
-	cache       *cache
+	cache       *bounded.Cache[[sha256.Size]byte, *verified]
 	prover      *prover
 }
 
@@ -163,7 +165,7 @@ func New(cfg Config) (*Guard, error) {
 		liveness: cfg.Liveness, directory: cfg.Directory,
 		clock: cfg.Clock, onEvent: cfg.OnEvent, logger: cfg.Logger,
 		scopes: cfg.Provider.ScopeNames(), headers: headersOf(api),
-		tokenHeader: token.Name, shapes: shapesOf(api), cache: newCache(cfg.CacheSize),
+		tokenHeader: token.Name, shapes: shapesOf(api), cache: bounded.New[[sha256.Size]byte, *verified](cfg.CacheSize),
 	}
 	for _, a := range cfg.Provider.AccessToken.Algorithms() {
 		g.algorithms = append(g.algorithms, string(a))
@@ -404,7 +406,6 @@ type Stats struct {
 
 // Stats returns the counts since New.
 func (g *Guard) Stats() Stats {
-	s := g.cache.stats()
-	s.ProofsLost = g.prover.seen.Full()
-	return s
+	s := g.cache.Stats()
+	return Stats{Entries: s.Entries, Hits: s.Hits, Misses: s.Misses, Evictions: s.Evictions, ProofsLost: g.prover.seen.Full()}
 }

@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"crypto"
+	"crypto/sha256"
 	"errors"
 	"slices"
 	"sync/atomic"
@@ -32,31 +33,38 @@ type verified struct {
 	tenanted atomic.Pointer[counterfoil.Principal]
 }
 
+// digest identifies a token in the caches, which never hold the token itself. A
+// token of usual length is hashed without an allocation.
+func digest(token string) [sha256.Size]byte {
+	var buf [2 << 10]byte
+	return sha256.Sum256(append(buf[:0], token...))
+}
+
 // verify returns the token's principal, from memory if the token was verified
 // before and nothing has changed. With a refusal it returns a principal if the
 // token has proved its client.
 func (g *Guard) verify(ctx context.Context, raw string) (*verified, *counterfoil.Principal, *Refusal) {
 	id := digest(raw)
-	v := g.cache.get(&id)
-	if v == nil {
-		return g.verifyAnew(ctx, raw, &id)
+	v, ok := g.cache.Get(id)
+	if !ok {
+		return g.verifyAnew(ctx, raw, id)
 	}
 	key, refusal := g.key(ctx, v.keyID, v.algorithm)
 	switch {
 	case refusal != nil:
 	case !same(v.key, key):
-		g.cache.drop(&id)
-		return g.verifyAnew(ctx, raw, &id)
+		g.cache.Drop(id)
+		return g.verifyAnew(ctx, raw, id)
 	default:
 		refusal = g.inForce(v)
 	}
 	if refusal != nil && refusal.Reason != counterfoil.ReasonUnavailable {
-		g.cache.drop(&id)
+		g.cache.Drop(id)
 	}
 	return v, v.principal, refusal
 }
 
-func (g *Guard) verifyAnew(ctx context.Context, raw string, id *[32]byte) (*verified, *counterfoil.Principal, *Refusal) {
+func (g *Guard) verifyAnew(ctx context.Context, raw string, id [sha256.Size]byte) (*verified, *counterfoil.Principal, *Refusal) {
 	token, err := jose.Parse(raw, g.algorithms...)
 	if err != nil {
 		return nil, nil, g.deny(reasonOf(err), err.Error())
@@ -81,7 +89,7 @@ func (g *Guard) verifyAnew(ctx context.Context, raw string, id *[32]byte) (*veri
 		return nil, v.principal, refusal
 	}
 	v.keyID, v.algorithm, v.key = token.KeyID, token.Algorithm(), key
-	g.cache.put(id, v)
+	g.cache.Put(id, v)
 	return v, v.principal, nil
 }
 

@@ -18,13 +18,24 @@ type Cache[K comparable, V any] struct {
 }
 
 type shard[K comparable, V any] struct {
-	mu        sync.Mutex
-	index     map[K]int // into slots
-	slots     []slot[K, V]
-	limit     int
-	hand      int
-	evictions uint64
-	_         [40]byte // keeps shards on separate cache lines
+	mu    sync.Mutex
+	index map[K]int // into slots
+	slots []slot[K, V]
+	limit int
+	hand  int
+	stats Stats    // without Entries
+	_     [40]byte // keeps shards on separate cache lines
+}
+
+// Stats counts what a Cache has done.
+type Stats struct {
+	// Entries is how many values there are.
+	Entries int
+	// Hits and Misses count the calls of Get and GetOrPut that found a value, and
+	// those that did not.
+	Hits, Misses uint64
+	// Evictions counts the values that were dropped for others.
+	Evictions uint64
 }
 
 type slot[K comparable, V any] struct {
@@ -35,7 +46,7 @@ type slot[K comparable, V any] struct {
 
 // New returns a cache of size values, at least one.
 func New[K comparable, V any](size int) *Cache[K, V] {
-	n := 32
+	n := 64
 	for n > 1 && size/n < 16 {
 		n /= 2
 	}
@@ -59,9 +70,11 @@ func (c *Cache[K, V]) Get(key K) (V, bool) {
 	defer s.mu.Unlock()
 	i, ok := s.index[key]
 	if !ok {
+		s.stats.Misses++
 		var none V
 		return none, false
 	}
+	s.stats.Hits++
 	s.slots[i].used = true
 	return s.slots[i].value, true
 }
@@ -87,9 +100,11 @@ func (c *Cache[K, V]) GetOrPut(key K, make func() V) V {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i, ok := s.index[key]; ok {
+		s.stats.Hits++
 		s.slots[i].used = true
 		return s.slots[i].value
 	}
+	s.stats.Misses++
 	i := s.free()
 	s.index[key] = i
 	s.slots[i] = slot[K, V]{key: key, value: make(), filled: true}
@@ -118,16 +133,18 @@ func (c *Cache[K, V]) Clear() {
 	}
 }
 
-// Len returns the number of values, and how many were evicted.
-func (c *Cache[K, V]) Len() (n int, evictions uint64) {
+// Stats returns the counts since New.
+func (c *Cache[K, V]) Stats() (sum Stats) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		n += len(s.index)
-		evictions += s.evictions
+		sum.Entries += len(s.index)
+		sum.Hits += s.stats.Hits
+		sum.Misses += s.stats.Misses
+		sum.Evictions += s.stats.Evictions
 		s.mu.Unlock()
 	}
-	return n, evictions
+	return sum
 }
 
 // free returns a slot to fill, and evicts the value in it.
@@ -146,7 +163,7 @@ func (s *shard[K, V]) free() int {
 			at.used = false
 		default:
 			delete(s.index, at.key)
-			s.evictions++
+			s.stats.Evictions++
 			return i
 		}
 	}

@@ -15,13 +15,13 @@ func TestNeverGrowsBeyondItsSize(t *testing.T) {
 			t.Fatalf("%d came back as %d, %v", i, v, ok)
 		}
 	}
-	n, evictions := c.Len()
-	if n > 100 || uint64(n)+evictions != 10_000 {
-		t.Errorf("%d values and %d evictions of 10000", n, evictions)
+	s := c.Stats()
+	if s.Entries > 100 || uint64(s.Entries)+s.Evictions != 10_000 || s.Hits != 10_000 || s.Misses != 0 {
+		t.Errorf("of 10000: %+v", s)
 	}
 	c.Clear()
-	if n, _ := c.Len(); n != 0 {
-		t.Errorf("%d values after Clear", n)
+	if s := c.Stats(); s.Entries != 0 {
+		t.Errorf("after Clear: %+v", s)
 	}
 }
 
@@ -37,6 +37,11 @@ func TestKeepsWhatIsUsed(t *testing.T) {
 	c.Drop("used")
 	if _, ok := c.Get("used"); ok {
 		t.Error("there after Drop")
+	}
+	c.GetOrPut("used", func() int { return 2 })
+	c.GetOrPut("used", func() int { return 3 })
+	if s := c.Stats(); s.Hits != 101 || s.Misses != 2 {
+		t.Errorf("%+v, want 101 hits and 2 misses", s)
 	}
 }
 

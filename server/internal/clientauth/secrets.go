@@ -103,8 +103,7 @@ func (s *Secrets) Load() (waiting, joined, remembered int) {
 		joined += f.joined
 	}
 	s.mu.Unlock()
-	remembered, _ = s.remembered.Len()
-	return s.gate.length(), joined, remembered
+	return s.gate.length(), joined, s.remembered.Stats().Entries
 }
 
 // Verify returns the one of the client's hashes that matches value and is
