@@ -262,6 +262,32 @@ func TestKeepWithASourceThatHangs(t *testing.T) {
 	}
 }
 
+// A source that obeys its context has a moment to say itself why it gave up.
+func TestKeepOfASourceThatGivesUp(t *testing.T) {
+	now := clock.NewManual(theStart)
+	get := credential.Keep(func(ctx context.Context) (counterfoil.Secret, error) {
+		<-ctx.Done()
+		return "", errors.New("the vault is sealed")
+	}, credential.KeepOptions{Clock: now})
+	got := make(chan error)
+	go func() { _, err := get(t.Context()); got <- err }()
+	waiting := func(ctx context.Context) {
+		t.Helper()
+		if err := now.Sleepers(ctx, 2); err != nil { // the source's time, and the caller's
+			t.Fatal("somebody does not wait: ", err)
+		}
+	}
+	waiting(t.Context())
+	now.Turn(9 * time.Second)
+	at, cancel := context.WithCancel(t.Context())
+	cancel()
+	waiting(at)
+	now.Turn(time.Second)
+	if err := <-got; err == nil || !strings.Contains(err.Error(), "the vault is sealed") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A caller that cannot wait does without a value that is too old, also when no fetch
 // has failed yet.
 func TestKeepOfACallerThatCannotWait(t *testing.T) {
