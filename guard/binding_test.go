@@ -8,12 +8,12 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -26,6 +26,7 @@ import (
 	"github.com/counterfoil/counterfoil/guard"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -367,9 +368,8 @@ func TestAbsoluteFormOnTheWire(t *testing.T) {
 
 // certificate is a self-signed client certificate.
 func certificate(name string) tls.Certificate {
-	template := &x509.Certificate{SerialNumber: big.NewInt(int64(len(name))), NotBefore: start.Add(-time.Hour), NotAfter: start.Add(time.Hour)}
-	der := must(x509.CreateCertificate(nil, template, template, ecOther().Public(), ecOther()))
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: ecOther(), Leaf: must(x509.ParseCertificate(der))}
+	template := x509.Certificate{Subject: pkix.Name{CommonName: name}, NotBefore: start.Add(-time.Hour), NotAfter: start.Add(time.Hour)}
+	return *testkeys.Certificate(ecOther(), template, nil)
 }
 
 // as returns a client of the rig's server that shows a certificate.

@@ -3,10 +3,6 @@ package guard_test
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -23,6 +19,7 @@ import (
 	"github.com/counterfoil/counterfoil/guard"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -34,10 +31,10 @@ const (
 var start = time.Unix(1_800_000_000, 0)
 
 var (
-	rsaKey   = sync.OnceValue(func() crypto.Signer { return must(rsa.GenerateKey(rand.Reader, 2048)) })
-	rsaOther = sync.OnceValue(func() crypto.Signer { return must(rsa.GenerateKey(rand.Reader, 2048)) })
-	ecKey    = sync.OnceValue(func() crypto.Signer { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) })
-	ecOther  = sync.OnceValue(func() crypto.Signer { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) })
+	rsaKey   = sync.OnceValue(testkeys.RSA)
+	rsaOther = sync.OnceValue(testkeys.RSA)
+	ecKey    = sync.OnceValue(testkeys.EC)
+	ecOther  = sync.OnceValue(testkeys.EC)
 )
 
 func must[T any](v T, err error) T {

@@ -2,10 +2,6 @@ package dpop_test
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/json"
@@ -22,18 +18,16 @@ import (
 	"github.com/counterfoil/counterfoil/internal/dpop"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 )
 
 const tokenURL = "https://server.example.com/token"
 
 var (
 	epoch = time.Unix(1_800_000_000, 0)
-	ecKey = sync.OnceValue(func() crypto.Signer { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) })
-	rsKey = sync.OnceValue(func() *rsa.PrivateKey { return must(rsa.GenerateKey(rand.Reader, 2048)) })
-	edKey = sync.OnceValue(func() crypto.Signer {
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		return must(key, err)
-	})
+	ecKey = sync.OnceValue(testkeys.EC)
+	rsKey = sync.OnceValue(func() *rsa.PrivateKey { return testkeys.RSA().(*rsa.PrivateKey) })
+	edKey = sync.OnceValue(testkeys.Ed25519)
 )
 
 func must[T any](v T, err error) T {
@@ -123,7 +117,7 @@ func TestVerifyRefusesTheForm(t *testing.T) {
 		{"symmetric", josetest.MAC([]byte("k"), `{"typ":"dpop+jwt","alg":"HS256","jwk":{"kty":"oct","k":"aw"}}`, claims(nil))},
 		{"none", josetest.Encode(`{"typ":"dpop+jwt","alg":"none"}`) + "." + josetest.Encode(claims(nil)) + ".AA"},
 		{"crit", with(strings.Replace(right, `{`, `{"crit":["x"],"x":1,`, 1))},
-		{"another's key", with(header(must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)), jose.ES256))},
+		{"another's key", with(header(testkeys.EC(), jose.ES256))},
 		{"claims are an array", josetest.Token(key, right, `[]`)},
 		{"a claim twice", josetest.Token(key, right, strings.Replace(claims(nil), `{`, `{"htm":"POST",`, 1))},
 		{"over-large", josetest.Token(key, right, claims(map[string]any{"pad": strings.Repeat("x", jose.MaxToken)}))},

@@ -2,9 +2,6 @@ package jose_test
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -16,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 )
 
 func TestSetRoundTrip(t *testing.T) {
@@ -213,7 +211,7 @@ func TestFactorableModulusIsLeftOut(t *testing.T) {
 // Of what a token without kid is checked with, there must be no choice.
 func TestFit(t *testing.T) {
 	ec, rs := jose.PublicKey{ID: "ec", Key: ecKey().Public()}, jose.PublicKey{ID: "rs", Key: rsKey().Public()}
-	other := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)).Public()
+	other := testkeys.EC().Public()
 	ps := jose.PublicKey{ID: "ps", Algorithm: jose.PS256, Key: rsKey().Public()}
 	for _, tt := range []struct {
 		name      string
@@ -226,7 +224,7 @@ func TestFit(t *testing.T) {
 		{"none of its kind", []jose.PublicKey{rs}, jose.ES256, ""},
 		{"the only one of its alg", []jose.PublicKey{ec, ps}, jose.PS256, "ps"},
 		{"another alg of the kind", []jose.PublicKey{ps}, jose.RS256, ""},
-		{"one of the alg, another of any", []jose.PublicKey{ps, {ID: "other", Key: must(rsa.GenerateKey(rand.Reader, 2048)).Public()}}, jose.PS256, ""},
+		{"one of the alg, another of any", []jose.PublicKey{ps, {ID: "other", Key: testkeys.RSA().Public()}}, jose.PS256, ""},
 		{"one, for the alg and for any", []jose.PublicKey{ps, rs}, jose.PS256, "ps"},
 		{"one of another alg, one of any", []jose.PublicKey{ps, rs}, jose.RS256, "rs"},
 		{"two", []jose.PublicKey{ec, {Key: edKey().Public()}, {ID: "other", Key: other}}, jose.ES256, ""},
@@ -271,10 +269,9 @@ func TestThumbprintOfTheRFC(t *testing.T) {
 // The certificate is made here, its thumbprint as OpenSSL prints it: the SHA-256
 // of the DER.
 func TestCertificateThumbprint(t *testing.T) {
-	template := &x509.Certificate{SerialNumber: big.NewInt(7)}
-	der := must(x509.CreateCertificate(rand.Reader, template, template, ecKey().Public(), ecKey()))
-	sum := sha256.Sum256(der)
-	if got, want := jose.CertificateThumbprint(must(x509.ParseCertificate(der))), base64.RawURLEncoding.EncodeToString(sum[:]); got != want || len(got) != 43 {
+	cert := testkeys.Certificate(ecKey(), x509.Certificate{}, nil)
+	sum := sha256.Sum256(cert.Certificate[0])
+	if got, want := jose.CertificateThumbprint(cert.Leaf), base64.RawURLEncoding.EncodeToString(sum[:]); got != want || len(got) != 43 {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if got := jose.CertificateThumbprint(nil); got != "" {

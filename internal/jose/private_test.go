@@ -5,8 +5,6 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
@@ -18,6 +16,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 )
 
 func generated(t testing.TB, algorithm string) crypto.Signer {
@@ -104,10 +103,7 @@ func TestParsePrivateKey(t *testing.T) {
 
 func TestParsePrivateKeyRefuses(t *testing.T) {
 	es, ed := generated(t, jose.ES256), generated(t, jose.EdDSA)
-	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p384 := testkeys.P384()
 	other := privateJWK(t, generated(t, jose.ES256), nil)
 	var members map[string]any
 	if err := json.Unmarshal([]byte(other), &members); err != nil {

@@ -2,9 +2,6 @@ package jose_test
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
@@ -16,6 +13,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 )
 
 var all = []string{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA}
@@ -147,7 +145,7 @@ func TestParseProofRefuses(t *testing.T) {
 		}
 	})
 	t.Run("somebody else's key", func(t *testing.T) {
-		token, err := jose.ParseProof(with(josetest.JWK(must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)).Public())), all...)
+		token, err := jose.ParseProof(with(josetest.JWK(testkeys.EC().Public())), all...)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,6 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -17,16 +16,14 @@ import (
 
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 )
 
 // The keys of all tests of this package.
 var (
-	ecKey = sync.OnceValue(func() crypto.Signer { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) })
-	rsKey = sync.OnceValue(func() crypto.Signer { return must(rsa.GenerateKey(rand.Reader, 2048)) })
-	edKey = sync.OnceValue(func() crypto.Signer {
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		return must(key, err)
-	})
+	ecKey = sync.OnceValue(testkeys.EC)
+	rsKey = sync.OnceValue(testkeys.RSA)
+	edKey = sync.OnceValue(testkeys.Ed25519)
 )
 
 func must[T any](v T, err error) T {
@@ -52,8 +49,8 @@ func TestVerifyTakesWhatItsAlgorithmSigned(t *testing.T) {
 				t.Errorf("payload %q, error %v", payload, err)
 			}
 			for name, other := range map[string]crypto.PublicKey{
-				"another key":    must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)).Public(),
-				"another curve":  must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)).Public(),
+				"another key":    testkeys.EC().Public(),
+				"another curve":  testkeys.P384().Public(),
 				"symmetric":      []byte("secret"),
 				"nothing":        nil,
 				"nil pointer":    (*rsa.PublicKey)(nil),
@@ -134,7 +131,7 @@ func TestVerifyTakesTheTokensOfTheRFCs(t *testing.T) {
 
 // shortRSA is a public key of 1024 bits, in DER.
 func shortRSA() []byte {
-	n := must(rsa.GenerateKey(rand.Reader, 2048)).N
+	n := testkeys.RSA().(*rsa.PrivateKey).N
 	return must(x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: n.SetBit(n.Rsh(n, 1024), 0, 1), E: 65537}))
 }
 
@@ -320,7 +317,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add("a.b.c.d.e")
 	f.Add("..")
-	stranger := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)).Public()
+	stranger := testkeys.EC().Public()
 	f.Fuzz(func(t *testing.T, raw string) {
 		token, err := jose.Parse(raw, jose.ES256)
 		if err != nil {

@@ -1,9 +1,6 @@
 package peer_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -12,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -22,25 +18,21 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/peer"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 )
 
 // certificate makes a self-signed one.
 func certificate(name string) tls.Certificate {
-	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}}
-	der := must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: must(x509.ParseCertificate(der))}
+	return *testkeys.Certificate(testkeys.EC(), x509.Certificate{Subject: pkix.Name{CommonName: name}}, nil)
 }
 
 // largeCertificate makes one that is right but for its size.
 func largeCertificate() []byte {
-	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: make([]string, 700)}
+	template := x509.Certificate{DNSNames: make([]string, 700)}
 	for i := range template.DNSNames {
 		template.DNSNames[i] = fmt.Sprintf("host-%d.example.com", i)
 	}
-	der := must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))
-	return must(x509.ParseCertificate(der)).Raw
+	return testkeys.Certificate(testkeys.EC(), template, nil).Leaf.Raw
 }
 
 // escaped writes PEM as nginx does: everything in percent-encoding but what RFC

@@ -17,16 +17,16 @@ import (
 )
 
 // EC returns a new key of P-256.
-func EC() *ecdsa.PrivateKey { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) }
+func EC() crypto.Signer { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) }
 
 // P384 returns a new key of P-384, which nothing accepts.
-func P384() *ecdsa.PrivateKey { return must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)) }
+func P384() crypto.Signer { return must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)) }
 
 // RSA returns a new key of 2048 bits.
-func RSA() *rsa.PrivateKey { return must(rsa.GenerateKey(rand.Reader, 2048)) }
+func RSA() crypto.Signer { return must(rsa.GenerateKey(rand.Reader, 2048)) }
 
 // Ed25519 returns a new key.
-func Ed25519() ed25519.PrivateKey {
+func Ed25519() crypto.Signer {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	return must(key, err)
 }
