@@ -2,9 +2,6 @@ package client_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"net/http"
@@ -19,6 +16,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -68,11 +66,7 @@ func TestNewRefuses(t *testing.T) {
 		{"a DPoP key without a signer", "oauth2", func(c *client.Config) { c.DPoP.Algorithm = jose.ES256 }, "Config.DPoP cannot be used: it has no Signer"},
 		{"a DPoP key with another kind's algorithm", "oauth2", func(c *client.Config) { c.DPoP = client.Key{Signer: newKey(t, jose.ES256).Signer, Algorithm: "HS256"} }, `Config.DPoP cannot be used: its Algorithm is "HS256"`},
 		{"a DPoP key on another curve", "oauth2", func(c *client.Config) {
-			key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.DPoP.Signer = key
+			c.DPoP.Signer = testkeys.P384()
 		}, "Config.DPoP cannot be used: its Signer must be RSA"},
 		{"a resource that is no URI", "oauth2", func(c *client.Config) { c.Resources = []string{"orders"} }, "Config.Resources must be absolute URIs"},
 		{"a resource with a fragment", "oauth2", func(c *client.Config) { c.Resources = []string{"https://a.example/#"} }, "Config.Resources must be absolute URIs"},

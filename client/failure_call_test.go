@@ -329,7 +329,7 @@ func apiRefusesConnection(t *testing.T) {
 
 func apiUnknownAuthority(t *testing.T) {
 	f := newOrdeal(t)
-	f.impostor(newAuthority(t).issue(func(*x509.Certificate) {}))
+	f.impostor(issue(newAuthority(), func(*x509.Certificate) {}))
 	address := *f.tokenAddress.Load()
 	f.leads("")
 	c := f.config("altrata")

@@ -90,13 +90,13 @@ func redirects(code int, away bool) func(*ordeal) {
 
 func shows(change func(*x509.Certificate), known bool) func(*ordeal) {
 	return func(f *ordeal) {
-		a := newAuthority(f.t)
+		a := newAuthority()
 		if known {
 			f.roots = f.roots.Clone()
-			f.roots.AddCert(a.cert)
+			f.roots.AddCert(a.Leaf)
 			f.transport.TLSClientConfig.RootCAs = f.roots
 		}
-		f.impostor(a.issue(change))
+		f.impostor(issue(a, change))
 	}
 }
 

@@ -1,12 +1,10 @@
 package client_test
 
 import (
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,31 +14,17 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
-	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 )
 
 // issued returns a certificate of 127.0.0.1 that authority has signed; without
 // one, an authority.
-func issued(t *testing.T, authority *tls.Certificate) *tls.Certificate {
-	t.Helper()
-	key := newKey(t, jose.ES256).Signer
-	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "server"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	by := &tls.Certificate{Leaf: template, PrivateKey: key}
-	if authority != nil {
-		by = authority
-	} else {
-		template.Subject.CommonName, template.IsCA, template.BasicConstraintsValid = "authority", true, true
+func issued(authority *tls.Certificate) *tls.Certificate {
+	c := x509.Certificate{Subject: pkix.Name{CommonName: "server"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	if authority == nil {
+		c.Subject.CommonName, c.IsCA, c.BasicConstraintsValid = "authority", true, true
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, by.Leaf, key.Public(), by.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+	return testkeys.Certificate(testkeys.EC(), c, authority)
 }
 
 func with(c *tls.Certificate, more ...*tls.Certificate) tls.Certificate {
@@ -62,8 +46,8 @@ func listening(t *testing.T, h http.HandlerFunc, c tls.Certificate) *httptest.Se
 }
 
 func TestPins(t *testing.T) {
-	authority, other := issued(t, nil), issued(t, nil)
-	leaf, renewed, stranger := issued(t, authority), issued(t, authority), issued(t, other)
+	authority, other := issued(nil), issued(nil)
+	leaf, renewed, stranger := issued(authority), issued(authority), issued(other)
 	pin := func(c *tls.Certificate) string { return client.PublicKeyPin(c.Leaf) }
 	for _, row := range []struct {
 		name  string
