@@ -18,6 +18,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/clients"
@@ -29,7 +30,7 @@ func TestPrivateKeyJWT(t *testing.T) {
 	h := newGate(t, nil)
 	h.workload("job", store.Authentication{KeySet: jwks("ec", ecKey(), "rs", rsKey(), "ed", edKey())})
 	h.workload("bare", store.Authentication{KeySet: jwks("", ecKey())})
-	h.workload("four", store.Authentication{KeySet: jwks("1", newEC(), "2", newEC(), "3", newEC(), "4", ecKey())})
+	h.workload("four", store.Authentication{KeySet: jwks("1", testkeys.EC(), "2", testkeys.EC(), "3", testkeys.EC(), "4", ecKey())})
 	own := h.own("job")
 	for _, row := range []struct {
 		name, assertion string
@@ -75,7 +76,7 @@ func TestPrivateKeyJWT(t *testing.T) {
 func TestAssertionRefused(t *testing.T) {
 	h := newGate(t, nil)
 	h.workload("job", store.Authentication{KeySet: jwks("ec", ecKey(), "rs", rsKey())})
-	h.workload("crowd", store.Authentication{KeySet: jwks("1", newEC(), "2", newEC(), "3", newEC(), "4", newEC(), "5", ecKey())})
+	h.workload("crowd", store.Authentication{KeySet: jwks("1", testkeys.EC(), "2", testkeys.EC(), "3", testkeys.EC(), "4", testkeys.EC(), "5", ecKey())})
 	h.workload("twin", store.Authentication{KeySet: jwks("ec", ecKey())})
 	broken := store.Client{Realm: "oauth2", ID: "broken", Settings: store.Settings{Authentication: store.Authentication{KeySet: `{"keys":`}}}
 	if err := h.store.CreateClient(t.Context(), broken, counterfoil.Event{Type: counterfoil.EventClientCreated, Time: h.clock.Now(), Realm: "oauth2", ClientID: "broken"}); err != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
@@ -22,7 +23,7 @@ import (
 
 // authority makes a certificate authority, under another or under none.
 func (h *house) authority(name string, under *tls.Certificate) *tls.Certificate {
-	return h.certificate(newEC(), &x509.Certificate{
+	return h.certificate(testkeys.EC(), &x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 		NotBefore: h.clock.Now().Add(-24 * time.Hour), NotAfter: h.clock.Now().Add(240 * time.Hour),
 	}, under)

@@ -6,7 +6,6 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -18,7 +17,6 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -31,6 +29,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/clients"
@@ -40,16 +39,11 @@ import (
 
 // The keys of the tests of authentication methods.
 var (
-	ecKey      = sync.OnceValue(newEC)
-	strangeKey = sync.OnceValue(newEC)
-	rsKey      = sync.OnceValue(func() crypto.Signer { return must(rsa.GenerateKey(rand.Reader, 2048)) })
-	edKey      = sync.OnceValue(func() crypto.Signer {
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		return must(key, err)
-	})
+	ecKey      = sync.OnceValue(testkeys.EC)
+	strangeKey = sync.OnceValue(testkeys.EC)
+	rsKey      = sync.OnceValue(testkeys.RSA)
+	edKey      = sync.OnceValue(testkeys.Ed25519)
 )
-
-func newEC() crypto.Signer { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) }
 
 func must[T any](v T, err error) T {
 	if err != nil {
@@ -309,23 +303,14 @@ func proof(key crypto.Signer, c claims) string {
 // certificate makes one of a template, signed by the issuer, or by itself.
 func (h *house) certificate(key crypto.Signer, template *x509.Certificate, issuer *tls.Certificate) *tls.Certificate {
 	h.t.Helper()
-	template.SerialNumber = new(big.Int).SetBytes([]byte(rand.Text()))
 	if template.NotAfter.IsZero() {
 		template.NotBefore, template.NotAfter = h.clock.Now().Add(-time.Hour), h.clock.Now().Add(time.Hour)
 	}
-	parent, signer := template, key
-	chain := [][]byte(nil)
-	if issuer != nil {
-		parent, signer = issuer.Leaf, issuer.PrivateKey.(crypto.Signer)
-		if !bytes.Equal(parent.RawIssuer, parent.RawSubject) {
-			chain = issuer.Certificate // a root is not sent
-		}
+	c := testkeys.Certificate(key, *template, issuer)
+	if issuer != nil && !bytes.Equal(issuer.Leaf.RawIssuer, issuer.Leaf.RawSubject) {
+		c.Certificate = append(c.Certificate, issuer.Certificate...) // a root is not sent
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return &tls.Certificate{Certificate: append([][]byte{der}, chain...), PrivateKey: key, Leaf: must(x509.ParseCertificate(der))}
+	return c
 }
 
 // selfSigned makes a certificate without an authority.
