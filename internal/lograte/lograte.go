@@ -25,6 +25,15 @@ type Limiter struct {
 // Error logs a line unless one was logged within the Interval. The attribute
 // "repeated" says how many lines were left out before it.
 func (l *Limiter) Error(ctx context.Context, c clock.Clock, log *slog.Logger, message string, args ...any) {
+	l.line(ctx, c, log, slog.LevelError, message, args)
+}
+
+// Warn is Error for a warning.
+func (l *Limiter) Warn(ctx context.Context, c clock.Clock, log *slog.Logger, message string, args ...any) {
+	l.line(ctx, c, log, slog.LevelWarn, message, args)
+}
+
+func (l *Limiter) line(ctx context.Context, c clock.Clock, log *slog.Logger, level slog.Level, message string, args []any) {
 	missed, ok := l.allow(c.Now())
 	if !ok {
 		return
@@ -32,7 +41,7 @@ func (l *Limiter) Error(ctx context.Context, c clock.Clock, log *slog.Logger, me
 	if missed > 0 {
 		args = append(args, "repeated", missed)
 	}
-	log.ErrorContext(ctx, message, args...)
+	log.Log(ctx, level, message, args...)
 }
 
 // allow reports whether a line may be logged, and how many were not.
