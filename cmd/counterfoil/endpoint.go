@@ -5,13 +5,16 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/conns"
 )
 
 // Bounds of a connection. Handlers bound what a request may hold.
@@ -20,7 +23,6 @@ const (
 	readTimeout   = 30 * time.Second
 	writeTimeout  = time.Minute
 	idleTimeout   = 2 * time.Minute
-	maxHeader     = 64 << 10
 	drainTimeout  = 10 * time.Second
 )
 
@@ -31,8 +33,10 @@ type endpoint struct {
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// clientCertificates requests a certificate from callers.
 	clientCertificates bool
-	handler            http.Handler
-	log                *slog.Logger
+	// connections bounds those of all listeners.
+	connections *conns.Limiter
+	handler     http.Handler
+	log         *slog.Logger
 	// end closes long-lived requests when the endpoint is to close; nil if there
 	// are none.
 	end func()
@@ -69,15 +73,15 @@ func (p *program) serve(ctx context.Context, e endpoint) error {
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(e.log.Handler(), slog.LevelDebug),
+		ErrorLog:          log.New(serverLog{e.log}, "", 0),
 	}
+	e.connections.Bind(srv)
 	if e.end != nil {
 		srv.RegisterOnShutdown(e.end)
 	}
 	failed := make(chan error, len(e.listeners))
 	for _, l := range e.listeners {
-		go func() { failed <- srv.ServeTLS(l, "", "") }()
+		go func() { failed <- srv.ServeTLS(e.connections.Listener(l), "", "") }()
 	}
 	p.held.release()
 	if _, err := fmt.Fprintln(p.Out, "ready"); err != nil {
@@ -95,6 +99,20 @@ func (p *program) serve(ctx context.Context, e endpoint) error {
 		return fmt.Errorf("drain: %w", errors.Join(err, srv.Close()))
 	}
 	return nil
+}
+
+// serverLog logs what net/http says. Most of it is about what callers send, and is
+// for debugging; that a handler has panicked is an error. Errors of Accept are
+// logged by conns.
+type serverLog struct{ log *slog.Logger }
+
+func (s serverLog) Write(line []byte) (int, error) {
+	level, text := slog.LevelDebug, strings.TrimSuffix(string(line), "\n")
+	if strings.HasPrefix(text, "http: panic serving") || strings.HasPrefix(text, "http2: panic serving") {
+		level = slog.LevelError
+	}
+	s.log.Log(context.Background(), level, text)
+	return len(line), nil
 }
 
 // framed closes the connection after a request that may have a Content-Length

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/certfiles"
+	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/conns"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/serveconfig"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server"
@@ -71,6 +72,8 @@ type service struct {
 	store  store.Store
 	server *server.Server
 	health *health
+	// connections bounds those that are open.
+	connections *conns.Limiter
 
 	config *serveconfig.Config // the one that is served
 	routes atomic.Pointer[routes]
@@ -118,6 +121,9 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 		return errors.Join(err, s.server.Close())
 	}
 	s.health = &health{store: store, clock: clock.System}
+	s.connections = conns.New(conns.Config{
+		Limits: config.Connections, Exempt: config.Server.Proxies.Networks, Clock: clock.System, Logger: s.log,
+	})
 	s.adopt(config)
 	// 3. Serve, and reload the file on request.
 	ctx, cancel := context.WithCancel(ctx)
@@ -130,7 +136,7 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	printRealms(p.Out, config.Realms)
 	s.log.Info("listening", "address", listener.Addr().String())
 	err = p.serve(ctx, endpoint{
-		listeners: []net.Listener{listener}, handler: s.health.wrap(s), log: s.log,
+		listeners: []net.Listener{listener}, connections: s.connections, handler: s.health.wrap(s), log: s.log,
 		certificate: s.handshake, clientCertificates: config.ClientCertificates,
 		end: s.server.Drain,
 	})
@@ -203,6 +209,7 @@ func (s *service) reload(ctx context.Context) error {
 	if err := s.server.Reload(ctx, all); err != nil {
 		return fmt.Errorf("%s: %w", next.File, err)
 	}
+	s.connections.Set(next.Connections)
 	s.adopt(next)
 	if len(all) == len(next.Realms) {
 		return nil

@@ -271,6 +271,7 @@ func TestServeCheckOfWhatIsEmpty(t *testing.T) {
 	text := exampleConfig(t)
 	for _, change := range [][2]string{
 		{"trusted_proxies: [10.0.0.0/8]", "trusted_proxies: [10.0.0.0/8, 0.0.0.0/0, '::/0']\naddress_header: Forwarded\ncertificate_header: {name: Forwarded}"},
+		{"\nadmin:", "\nlimits: {connections: {total: 0, per_prefix: 0}}\nadmin:"},
 		{"    lifetime: 10m", "    lifetime: 0s\n    keys: {age: 0s, ahead: 0m}\n    tenants: []\n    client_authentication: []\n    signing_algorithms: []\n    reuse_percent: 0\n" +
 			"    resources: []\n    audience: []\n    claims: []\n    federation: [{issuer: 'https://i.example', jwks_file: tls/certificate.pem, max_lifetime: 0s}]"},
 		{"    policy: reuse", "    policy: reuse\n    lifetime: 900h"},
@@ -287,7 +288,8 @@ func TestServeCheckOfWhatIsEmpty(t *testing.T) {
 		"serve.yaml:10:1: certificate_header: the header Forwarded cannot have both",
 		"serve.yaml:18:5: lifetime cannot be 0: leave it out", ": keys.age cannot be 0", ": keys.ahead cannot be 0", "serve.yaml:20:5: tenants: the list is empty: name at least one, or leave it out for any tenant",
 		"client_authentication: the list is empty", "signing_algorithms: the list is empty", "reuse_percent cannot be 0", "resources: the list is empty", "audience: the list is empty",
-		"claims: the list is empty", "max_lifetime cannot be 0", "jwks_file", ": lifetime must be whole seconds, from 1s to 720h",
+		"claims: the list is empty", "max_lifetime cannot be 0", "jwks_file",
+		": total must be from 16 to 1000000", ": per_prefix must be from 1 to the total", ": lifetime must be whole seconds, from 1s to 720h",
 	}
 	for _, want := range want {
 		if strings.Count(got.err, want) != 1 {

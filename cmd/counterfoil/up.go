@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/conns"
 	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 	"github.com/gofrs/flock"
@@ -115,7 +116,8 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 		)
 	}
 	served := p.serve(ctx, endpoint{
-		listeners: listeners, certificate: always(certificate), handler: site.handler(), log: log, end: site.server.Drain,
+		listeners: listeners, certificate: always(certificate), connections: conns.New(conns.Config{Clock: p.clock, Logger: log}),
+		handler: site.handler(), log: log, end: site.server.Drain,
 	})
 	return errors.Join(served, site.close())
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/credential/resolver"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/certfiles"
+	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/conns"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/internal/strict"
@@ -47,6 +48,8 @@ type Config struct {
 	DatabaseState string
 	LogLevel      slog.Level
 	LogJSON       bool
+	// Connections bounds the open connections.
+	Connections conns.Limits
 	// Realms are those of Server with the places where they are reached.
 	Realms []Realm
 	// Audit is how the audit record is proven and kept.
@@ -144,6 +147,7 @@ func Read(ctx context.Context, file string, o Options) (*Config, error) {
 	pl.proxy()
 	pl.outbound()
 	pl.audit()
+	pl.connections()
 	for i := range in.Realms {
 		pl.realm(i)
 	}

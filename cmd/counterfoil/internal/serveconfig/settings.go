@@ -42,6 +42,7 @@ type settings struct {
 	// Outbound bounds what the server fetches.
 	Outbound outboundSettings `yaml:"outbound,omitempty"`
 	Log      logSettings      `yaml:"log,omitempty"`
+	Limits   limitsSettings   `yaml:"limits,omitempty"`
 	Realms   []realmSettings  `yaml:"realms" check:"required"`
 	// Audit is how the audit record is proven and kept.
 	Audit auditSettings `yaml:"audit,omitempty"`
