@@ -74,8 +74,8 @@ apis:
 	}{
 		"right":          {members{}, ""},
 		"issuer":         {members{"iss": "https://issuer.example/"}, "claim iss is https://issuer.example/: it must be https://issuer.example"},
-		"long issuer":    {members{"iss": long + "\n"}, "claim iss is " + long[:256] + ": it must be https://issuer.example"},
-		"unclean issuer": {members{"iss": "a\nb\x1b"}, "claim iss is ab: it must be https://issuer.example"},
+		"long issuer":    {members{"iss": long + "\n"}, "claim iss is " + long[:222] + `\~f1b999eed675fd94041d76aae18df078` + ": it must be https://issuer.example"},
+		"unclean issuer": {members{"iss": "a\nb\x1b"}, "claim iss is a\\u000ab\\u001b: it must be https://issuer.example"},
 		"no issuer":      {members{"iss": nil}, "claim iss is missing: it must be https://issuer.example"},
 		"audience":       {members{"aud": []string{"archive", "stock"}}, "claim aud is [archive stock]: for the API ledger it must contain ledger"},
 		"no audience":    {members{"aud": nil}, "claim aud is missing: for the API ledger it must contain ledger"},

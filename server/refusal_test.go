@@ -425,11 +425,32 @@ func TestRecordIsClean(t *testing.T) {
 	a.header.Set("User-Agent", strings.Repeat("u", 300))
 	h.do("oauth2", a)
 	e := h.wantRefused(t, counterfoil.ReasonCredentialsMalformed)
-	if !strings.HasPrefix(e.ClientID, "evil[2Kid ") || len(e.ClientID) > 128 || strings.ContainsAny(e.ClientID, "\x1b\r\n\u202e\u200b") {
+	if !strings.HasPrefix(e.ClientID, `evil\u001b[2K\u000d\u000aid\u202e\u200b é`) || len(e.ClientID) > 128 {
 		t.Errorf("client id %q", e.ClientID)
 	}
-	if e.UserAgent != strings.Repeat("u", 256) {
+	if !strings.HasPrefix(e.UserAgent, strings.Repeat("u", 222)+`\~`) || len(e.UserAgent) != 256 {
 		t.Errorf("user agent of %d bytes", len(e.UserAgent))
+	}
+}
+
+// TestRecordKeepsClientIDsApart: client IDs that look alike, or that are alike up
+// to where a record is cut, were recorded as one.
+func TestRecordKeepsClientIDsApart(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	long := strings.Repeat("i", 200)
+	recorded := map[string]string{}
+	for _, id := range []string{
+		"client", "client\u200b", "cli\u200bent", `client\u200b`, `client\\u200b`, "client\u2060", "client\ufe0f", "client\u00a0",
+		"client ", `client\xff`, "client\u202e", long + "1", long + "2",
+	} {
+		a := h.good("oauth2")
+		a.credentials(id, "x")
+		h.do("oauth2", a)
+		e := h.last(counterfoil.EventTokenRefused)
+		if other, ok := recorded[e.ClientID]; ok {
+			t.Errorf("%q and %q are recorded as %q", id, other, e.ClientID)
+		}
+		recorded[e.ClientID] = id
 	}
 }
 

@@ -160,6 +160,6 @@ func (c *console) auditRows() (write func(*store.RecordedEvent) error, flush fun
 			detail = strings.TrimSpace(fmt.Sprintf("%d times since %s %s", e.Count, e.First.Format(time.TimeOnly), detail))
 		}
 		return t.row(e.Time.Format(time.RFC3339), e.Type, e.Realm, oneLine(e.ClientID), string(e.Reason), oneLine(e.Actor),
-			e.Address, oneLine(e.UserAgent), detail)
+			oneLine(e.Address), oneLine(e.UserAgent), detail)
 	}, t.flush
 }

@@ -148,8 +148,8 @@ func TestWorkingDirectoryIsNotTrusted(t *testing.T) {
 func TestTerminalIsNotCommanded(t *testing.T) {
 	var said strings.Builder
 	p := &program{console: console{stdio: stdio{Err: &said}}}
-	p.report(p.root(), fmt.Errorf("the API answered 404 \x1b]0;pwned\a\x1b[2J\u009b31m"))
-	if strings.ContainsAny(said.String(), "\x1b\a\u009b") {
+	p.report(p.root(), fmt.Errorf("the API answered 404 \x1b]0;pwned\a\x1b[2J\u009b31m\u202e\u2066"))
+	if strings.ContainsAny(said.String(), "\x1b\a\u009b\u202e\u2066") {
 		t.Errorf("said %q", said.String())
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/server/admin"
 	"github.com/spf13/cobra"
 )
@@ -292,12 +293,8 @@ func lines(s string) string {
 	return strings.Join(all, "\n")
 }
 
-// oneLine keeps untrusted text on its line and without control characters.
+// oneLine keeps untrusted text on its line, without characters that drive a
+// terminal, change how others are shown or cannot be seen.
 func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || (r >= 0x7f && r < 0xa0) || r == '\u2028' || r == '\u2029' {
-			return ' '
-		}
-		return r
-	}, s)
+	return event.Escape(strings.NewReplacer("\t", " ", "\n", " ", "\r", " ").Replace(s))
 }

@@ -179,7 +179,7 @@ func TestProblems(t *testing.T) {
 		{"unknown member whose name is not in one line", func(ctx context.Context, s admin.Service) error {
 			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"a\n\u001bb":1}`))
 			return err
-		}, "invalid", "ab: unknown member"},
+		}, "invalid", `a\u000a\u001bb: unknown member`},
 		{"unknown member", func(ctx context.Context, s admin.Service) error {
 			_, err := s.ChangeClient(ctx, "acme", "billing", 0, []byte(`{"status":"disabled"}`))
 			return err

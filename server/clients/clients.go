@@ -359,7 +359,7 @@ func (s *Service) update(
 
 func (s *Service) event(kind, actor, realm, id, detail string) counterfoil.Event {
 	return counterfoil.Event{
-		Type: kind, Time: s.clock.Now(), Realm: realm, ClientID: id, Success: true,
+		Type: kind, Time: s.clock.Now(), Realm: realm, ClientID: event.Clean(id, event.MaxClientID), Success: true,
 		Actor: event.Clean(actor, event.MaxClientID), Detail: detail,
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/jose"
@@ -114,13 +115,22 @@ func brief(s string) string {
 	if len(s) <= maxShown {
 		return s
 	}
-	return event.Clean(s, maxShown) + "…"
+	return event.Escape(s[:whole(s, maxShown)]) + "…"
+}
+
+// whole returns where s can be cut so that at most n bytes stay and no character
+// is divided.
+func whole(s string, n int) int {
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return n
 }
 
 // shown quotes a value, truncated to a length that fits a line.
 func shown(s string) string {
 	if len(s) > maxShown {
-		s = s[:maxShown] + "…"
+		s = s[:whole(s, maxShown)] + "…"
 	}
 	return strconv.Quote(s)
 }
