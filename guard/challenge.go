@@ -5,6 +5,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/event"
+	"github.com/counterfoil/counterfoil/internal/requestid"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -116,6 +117,7 @@ func (g *Guard) event(r *http.Request, p *counterfoil.Principal, refusal *Refusa
 	e := counterfoil.Event{
 		Type: counterfoil.EventCallAllowed, Time: g.clock.Now(), Realm: g.provider.Name, Success: true,
 		Address: g.prover.peer.Caller(r), UserAgent: event.Clean(r.UserAgent(), event.MaxUserAgent),
+		RequestID: requestid.From(r.Context()),
 	}
 	if p != nil {
 		e.ClientID, e.TokenID = p.ClientID, p.TokenID

@@ -10,6 +10,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/lograte"
 	"github.com/counterfoil/counterfoil/internal/peer"
+	"github.com/counterfoil/counterfoil/internal/requestid"
 	"github.com/counterfoil/counterfoil/server/internal/clientauth"
 	"github.com/counterfoil/counterfoil/server/store"
 )
@@ -61,7 +62,7 @@ func (c *recorder) begin(r *http.Request) counterfoil.Event {
 	c.watch.look(r.Context(), now, c.logger)
 	return counterfoil.Event{
 		Time: now, Realm: c.realm, Address: c.peers.Caller(r),
-		UserAgent: event.Clean(r.UserAgent(), event.MaxUserAgent),
+		UserAgent: event.Clean(r.UserAgent(), event.MaxUserAgent), RequestID: requestid.From(r.Context()),
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/conns"
+	"github.com/counterfoil/counterfoil/internal/peer"
+	"github.com/counterfoil/counterfoil/internal/requestid"
 )
 
 // Bounds of a connection. Handlers bound what a request may hold.
@@ -35,8 +37,10 @@ type endpoint struct {
 	clientCertificates bool
 	// connections bounds those of all listeners.
 	connections *conns.Limiter
-	handler     http.Handler
-	log         *slog.Logger
+	// proxies are those whose request IDs are kept.
+	proxies counterfoil.Proxies
+	handler http.Handler
+	log     *slog.Logger
 	// end closes long-lived requests when the endpoint is to close; nil if there
 	// are none.
 	end func()
@@ -66,8 +70,12 @@ func (p *program) serve(ctx context.Context, e endpoint) error {
 	if e.clientCertificates {
 		config.ClientAuth = tls.RequestClientCert
 	}
+	proxies, err := peer.New(e.proxies)
+	if err != nil {
+		return err
+	}
 	srv := &http.Server{
-		Handler:           framed(drained(e.handler)),
+		Handler:           requestid.Handler(proxies, framed(drained(e.handler))),
 		TLSConfig:         config,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,

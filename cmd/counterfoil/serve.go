@@ -22,6 +22,7 @@ import (
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/conns"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/serveconfig"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/requestid"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
@@ -137,7 +138,7 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	s.log.Info("listening", "address", listener.Addr().String())
 	err = p.serve(ctx, endpoint{
 		listeners: []net.Listener{listener}, connections: s.connections, handler: s.health.wrap(s), log: s.log,
-		certificate: s.handshake, clientCertificates: config.ClientCertificates,
+		certificate: s.handshake, clientCertificates: config.ClientCertificates, proxies: config.Server.Proxies,
 		end: s.server.Drain,
 	})
 	cancel()
@@ -248,9 +249,9 @@ func logger(c *serveconfig.Config, w io.Writer, level *slog.LevelVar) *slog.Logg
 	level.Set(c.LogLevel)
 	options := &slog.HandlerOptions{Level: level}
 	if c.LogJSON {
-		return slog.New(slog.NewJSONHandler(w, options))
+		return slog.New(requestid.Logging(slog.NewJSONHandler(w, options)))
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	return slog.New(requestid.Logging(slog.NewTextHandler(w, options)))
 }
 
 // printRealms prints what is served where.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/conns"
 	"github.com/counterfoil/counterfoil/internal/files"
+	"github.com/counterfoil/counterfoil/internal/requestid"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 	"github.com/gofrs/flock"
 	"github.com/spf13/cobra"
@@ -229,7 +230,7 @@ func (c *console) logger(verbose bool) *slog.Logger {
 	}
 	options := &slog.HandlerOptions{Level: level}
 	if c.output == jsonForm {
-		return slog.New(slog.NewJSONHandler(c.logTo(), options))
+		return slog.New(requestid.Logging(slog.NewJSONHandler(c.logTo(), options)))
 	}
-	return slog.New(slog.NewTextHandler(c.logTo(), options))
+	return slog.New(requestid.Logging(slog.NewTextHandler(c.logTo(), options)))
 }

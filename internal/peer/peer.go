@@ -125,6 +125,9 @@ func (c *Config) Caller(r *http.Request) string {
 	return r.RemoteAddr
 }
 
+// FromProxy reports whether the TCP peer of a request is a trusted proxy.
+func (c *Config) FromProxy(r *http.Request) bool { return c.trusted(connected(r)) }
+
 // trusted reports whether a is a proxy's address.
 func (c *Config) trusted(a netip.Addr) bool {
 	return c != nil && a.IsValid() && slices.ContainsFunc(c.Networks, func(p netip.Prefix) bool { return p.Contains(a) })
