@@ -215,6 +215,12 @@ func (s notifyingStore) DeleteClient(ctx context.Context, realm, id string, e co
 	return err
 }
 
+func (s notifyingStore) ChangeClients(ctx context.Context, changes ...store.ClientChange) error {
+	err := s.Store.ChangeClients(ctx, changes...)
+	s.wake(changes[0].Client.Realm, err)
+	return err
+}
+
 func (s notifyingStore) RevokeToken(ctx context.Context, r store.Revocation, e counterfoil.Event) error {
 	err := s.Store.RevokeToken(ctx, r, e)
 	s.wake(r.Realm, err)

@@ -26,8 +26,13 @@ type Client struct {
 	Settings
 	// Disabled refuses the client and all its tokens until it is enabled again.
 	Disabled bool
-	Created  time.Time
-	Changed  time.Time
+	// Maker is the ID of the client of this realm that made it through the Admin
+	// API of the realm; empty when an operator did. Makes says that it has made
+	// others.
+	Maker   string
+	Makes   bool
+	Created time.Time
+	Changed time.Time
 	// NotBefore revokes the tokens of the client that were issued before it.
 	// Whole seconds; zero for none.
 	NotBefore time.Time

@@ -112,6 +112,9 @@ type ClientStore interface {
 	// tokens that it was issued up to e.Time, and records e. Events about it
 	// stay. It returns ErrNotFound when there is no such client.
 	DeleteClient(ctx context.Context, realm, id string, e counterfoil.Event) error
+	// ChangeClients makes several such changes in one write: all, or none with
+	// the error of the first that cannot be made. Their clients are distinct.
+	ChangeClients(ctx context.Context, changes ...ClientChange) error
 
 	// RecordLastUses stores when secrets were last used, where that is later
 	// than the stored time. Those of deleted clients are ignored.
@@ -119,6 +122,29 @@ type ClientStore interface {
 	// LastUses returns the last uses of a client's secrets and API keys.
 	LastUses(ctx context.Context, realm, clientID string) ([]LastUse, error)
 }
+
+// ClientChange is one of the changes of ChangeClients.
+type ClientChange struct {
+	Action ClientAction
+	// Client is as for the method of the Action's name. RequireClient needs no
+	// more than Realm, ID, Version and Created, and neither does DeleteClient,
+	// which with a Version of 0 accepts any.
+	Client Client
+	// Event is recorded, unless its Type is empty. Its Time is that of the
+	// change; the last change has one.
+	Event counterfoil.Event
+}
+
+// ClientAction is what a ClientChange does.
+type ClientAction int
+
+const (
+	// RequireClient changes nothing: the client must be as it was read.
+	RequireClient ClientAction = iota
+	CreateClient
+	UpdateClient
+	DeleteClient
+)
 
 // ClientQuery asks for clients of a realm.
 type ClientQuery struct {
@@ -133,6 +159,8 @@ type ClientQuery struct {
 	// Environment and Disabled, when set, filter the clients.
 	Environment Environment
 	Disabled    *bool
+	// Made selects the clients that have a Maker.
+	Made bool
 }
 
 // TokenStore keeps the state of tokens: which were issued, and which of them

@@ -11,73 +11,147 @@ import (
 )
 
 // CreateClient implements store.Store.
-func (s *Store) CreateClient(_ context.Context, c store.Client, e counterfoil.Event) error {
-	row, err := clientRow(&c)
-	if err != nil {
-		return err
-	}
-	return s.submitAt(e.Time, func(t *transaction) error {
-		tokens, err := t.tokensOf(c.Realm, c.ID)
-		if err != nil {
-			return err
-		}
-		row := row // it may run again after another write's failure
-		row.notBefore = max(row.notBefore, tokens.notBefore)
-		n, err := t.exec(`INSERT INTO clients (key, realm, id, version, disabled, created, changed, not_before,
-			scopes, tenants, secrets, api_keys, rest, name)
-			VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-			append([]any{clientKey(c.Realm, c.ID)}, row.values()...)...)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return store.ErrExists
-		}
-		if tokens.sequence > 0 {
-			tokens.disabled, tokens.notBefore = c.Disabled, row.notBefore
-			if err := t.revoke(c.Realm, c.ID, tokens, 0); err != nil {
-				return err
-			}
-		}
-		return t.changed(e)
-	})
+func (s *Store) CreateClient(ctx context.Context, c store.Client, e counterfoil.Event) error {
+	return s.ChangeClients(ctx, store.ClientChange{Action: store.CreateClient, Client: c, Event: e})
 }
 
 // UpdateClient implements store.Store.
-func (s *Store) UpdateClient(_ context.Context, c store.Client, e counterfoil.Event) error {
-	row, err := clientRow(&c)
-	if err != nil {
-		return err
-	}
-	return s.submitAt(e.Time, func(t *transaction) error {
-		var version, created, notBefore int64
-		var disabled bool
-		found, err := t.row("SELECT version, created, disabled, not_before FROM clients WHERE realm = ? AND id = ?",
-			[]any{c.Realm, c.ID}, &version, &created, &disabled, &notBefore)
-		switch {
-		case err != nil:
+func (s *Store) UpdateClient(ctx context.Context, c store.Client, e counterfoil.Event) error {
+	return s.ChangeClients(ctx, store.ClientChange{Action: store.UpdateClient, Client: c, Event: e})
+}
+
+// DeleteClient implements store.Store.
+func (s *Store) DeleteClient(ctx context.Context, realm, id string, e counterfoil.Event) error {
+	return s.ChangeClients(ctx, store.ClientChange{Action: store.DeleteClient, Client: store.Client{Realm: realm, ID: id}, Event: e})
+}
+
+// ChangeClients implements store.Store.
+func (s *Store) ChangeClients(_ context.Context, changes ...store.ClientChange) error {
+	rows := make([]row, len(changes))
+	for i := range changes {
+		var err error
+		if rows[i], err = clientRow(&changes[i].Client); err != nil {
 			return err
-		case !found:
-			return store.ErrNotFound
-		case version != c.Version || created != row.created:
-			return store.ErrConflict
 		}
-		row := row // it may run again after another write's failure
-		if disabled != c.Disabled || notBefore != row.notBefore {
-			if row.notBefore, err = t.endTokens(&c, &e, notBefore, row.notBefore); err != nil {
+	}
+	return s.submitAt(changes[len(changes)-1].Event.Time, func(t *transaction) error {
+		// A write that returns an expected error has written nothing.
+		there := make([]present, len(changes))
+		for i := range changes {
+			var err error
+			if there[i], err = t.present(&changes[i], &rows[i]); err != nil {
 				return err
 			}
 		}
-		if _, err := t.exec(`UPDATE clients SET version = version + 1, disabled = ?3, created = ?4, changed = ?5, not_before = ?6,
-			scopes = ?7, tenants = ?8, secrets = ?9, api_keys = ?10, rest = ?11, name = ?12 
-			WHERE realm = ?1 AND id = ?2`, row.values()...); err != nil {
-			return err
+		for i := range changes {
+			c, row := &changes[i], rows[i] // a copy: it may run again after another write's failure
+			var err error
+			switch c.Action {
+			case store.RequireClient:
+				continue
+			case store.CreateClient:
+				err = t.create(c, &row)
+			case store.UpdateClient:
+				err = t.update(c, &row, &there[i])
+			case store.DeleteClient:
+				err = t.remove(c, &there[i])
+			}
+			if err == nil {
+				err = t.changed(c.Event)
+			}
+			if err != nil {
+				return err
+			}
 		}
-		if err := t.forgetUses(&c); err != nil {
-			return err
-		}
-		return t.changed(e)
+		return nil
 	})
+}
+
+// present is what a change finds of its client.
+type present struct {
+	disabled  bool
+	notBefore int64
+}
+
+// present returns what there is of the client of a change, or why the change
+// cannot be made.
+func (t *transaction) present(c *store.ClientChange, row *row) (present, error) {
+	var p present
+	var version, created int64
+	found, err := t.row("SELECT version, created, disabled, not_before FROM clients WHERE key = ? AND realm = ? AND id = ?",
+		[]any{clientKey(row.realm, row.id), row.realm, row.id}, &version, &created, &p.disabled, &p.notBefore)
+	switch {
+	case err != nil:
+		return p, err
+	case c.Action == store.CreateClient && found:
+		return p, store.ErrExists
+	case c.Action == store.CreateClient:
+	case !found:
+		return p, store.ErrNotFound
+	case c.Action == store.DeleteClient && c.Client.Version == 0:
+	case version != c.Client.Version || created != row.created:
+		return p, store.ErrConflict
+	}
+	return p, nil
+}
+
+func (t *transaction) create(c *store.ClientChange, row *row) error {
+	tokens, err := t.tokensOf(row.realm, row.id)
+	if err != nil {
+		return err
+	}
+	row.notBefore = max(row.notBefore, tokens.notBefore)
+	if _, err := t.exec(`INSERT INTO clients (key, realm, id, version, disabled, created, changed, not_before,
+		scopes, tenants, secrets, api_keys, rest, name)
+		VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		append([]any{clientKey(row.realm, row.id)}, row.values()...)...); err != nil {
+		return err
+	}
+	if tokens.sequence == 0 {
+		return nil
+	}
+	tokens.disabled, tokens.notBefore = c.Client.Disabled, row.notBefore
+	return t.revoke(row.realm, row.id, tokens, 0)
+}
+
+func (t *transaction) update(c *store.ClientChange, row *row, was *present) error {
+	if was.disabled != c.Client.Disabled || was.notBefore != row.notBefore {
+		var err error
+		if row.notBefore, err = t.endTokens(&c.Client, &c.Event, was.notBefore, row.notBefore); err != nil {
+			return err
+		}
+	}
+	if _, err := t.exec(`UPDATE clients SET version = version + 1, disabled = ?3, created = ?4, changed = ?5, not_before = ?6,
+		scopes = ?7, tenants = ?8, secrets = ?9, api_keys = ?10, rest = ?11, name = ?12 
+		WHERE realm = ?1 AND id = ?2`, row.values()...); err != nil {
+		return err
+	}
+	return t.forgetUses(&c.Client)
+}
+
+func (t *transaction) remove(c *store.ClientChange, was *present) error {
+	realm, id, e := c.Client.Realm, c.Client.ID, &c.Event
+	if _, err := t.exec("DELETE FROM clients WHERE realm = ? AND id = ?", realm, id); err != nil {
+		return err
+	}
+	if _, err := t.exec("DELETE FROM uses WHERE realm = ? AND client_id = ?", realm, id); err != nil {
+		return err
+	}
+	tokens, err := t.tokensOf(realm, id)
+	if err != nil {
+		return err
+	}
+	// A token is dated ahead of the clock where NotBefore is ahead or another
+	// token was revoked, and where the clock was set back slightly.
+	at := max(micros(e.Time), t.latest, was.notBefore, tokens.notBefore)
+	if err := t.endLive(realm, id, &tokens); err != nil {
+		return err
+	}
+	tokens.disabled = true
+	if err := t.endAll(e, &tokens, 0, max(tokens.notBefore, at-at%second+second)); err != nil {
+		return err
+	}
+	return t.revoke(realm, id, tokens, longest(*e))
 }
 
 // endTokens revokes the tokens that a change of a client invalidates, and
@@ -117,48 +191,12 @@ func (t *transaction) forgetUses(c *store.Client) error {
 	return err
 }
 
-// DeleteClient implements store.Store.
-func (s *Store) DeleteClient(_ context.Context, realm, id string, e counterfoil.Event) error {
-	return s.submitAt(e.Time, func(t *transaction) error {
-		var notBefore int64
-		found, err := t.row("SELECT not_before FROM clients WHERE realm = ? AND id = ?", []any{realm, id}, &notBefore)
-		if err != nil {
-			return err
-		}
-		if !found {
-			return store.ErrNotFound
-		}
-		if _, err := t.exec("DELETE FROM clients WHERE realm = ? AND id = ?", realm, id); err != nil {
-			return err
-		}
-		if _, err := t.exec("DELETE FROM uses WHERE realm = ? AND client_id = ?", realm, id); err != nil {
-			return err
-		}
-		tokens, err := t.tokensOf(realm, id)
-		if err != nil {
-			return err
-		}
-		// A token is dated ahead of the clock where NotBefore is ahead or another
-		// token was revoked, and where the clock was set back slightly.
-		at := max(micros(e.Time), t.latest, notBefore, tokens.notBefore)
-		if err := t.endLive(realm, id, &tokens); err != nil {
-			return err
-		}
-		tokens.disabled = true
-		if err := t.endAll(&e, &tokens, 0, max(tokens.notBefore, at-at%second+second)); err != nil {
-			return err
-		}
-		if err := t.revoke(realm, id, tokens, longest(e)); err != nil {
-			return err
-		}
-		return t.changed(e)
-	})
-}
-
-// changed records the event of a change to a client.
+// changed records the event of a change to a client, if it has one.
 func (t *transaction) changed(e counterfoil.Event) error {
 	t.changes++
-	t.record(&e)
+	if e.Type != "" {
+		t.record(&e)
+	}
 	return nil
 }
 
@@ -192,7 +230,8 @@ const matches = `(?4 = '' OR instr(lower(id), lower(?4)) OR instr(lower(name), l
 		instr(lower(coalesce(rest ->> '$.contact', '')), lower(?4)) OR
 		EXISTS (SELECT 1 FROM json_each(rest, '$.labels') WHERE instr(lower(key || '=' || value), lower(?4)))))
 	AND (?5 = '' OR rest <> '' AND rest ->> '$.environment' = ?5)
-	AND (?6 IS NULL OR disabled = ?6)`
+	AND (?6 IS NULL OR disabled = ?6)
+	AND (?7 = 0 OR rest <> '' AND rest ->> '$.maker' <> '')`
 
 // Clients implements store.Store.
 func (s *Store) Clients(ctx context.Context, q store.ClientQuery) ([]store.Client, error) {
@@ -210,7 +249,7 @@ func (s *Store) Clients(ctx context.Context, q store.ClientQuery) ([]store.Clien
 		clients = append(clients, c)
 		return err
 	}, "SELECT id, "+packedClient+" FROM clients AS c WHERE realm = ?1 AND id > ?2 AND "+matches+" ORDER BY id LIMIT ?3",
-		q.Realm, q.After, max(q.Limit, 0), q.Search, string(q.Environment), disabled)
+		q.Realm, q.After, max(q.Limit, 0), q.Search, string(q.Environment), disabled, q.Made)
 	if err != nil {
 		return nil, err
 	}

@@ -38,7 +38,7 @@ func (r *row) values() []any {
 }
 
 func clientRow(c *store.Client) (row, error) {
-	rest, err := packRest(&c.Settings)
+	rest, err := packRest(c)
 	return row{
 		realm: c.Realm, id: c.ID, disabled: c.Disabled, created: micros(c.Created), changed: micros(c.Changed),
 		notBefore: micros(c.NotBefore),
@@ -68,7 +68,7 @@ func unpackClient(realm, id, packed string) (store.Client, error) {
 	if c.Disabled {
 		c.Revision = 0 // older than any revision: the client is read before a token is issued
 	}
-	err := unpackRest(parts[12], &c.Settings)
+	err := unpackRest(parts[12], &c)
 	if err != nil {
 		return store.Client{}, err
 	}
@@ -85,7 +85,7 @@ func unpackClient(realm, id, packed string) (store.Client, error) {
 	return c, err
 }
 
-// rest holds the settings that few clients have. It and the types within it are
+// rest holds what few clients have. It and the types within it are
 // the stored form: a field of package store can be renamed without regard to
 // it, a name in a tag only by a migration. Unknown members, which a newer
 // server has written, are ignored.
@@ -98,6 +98,8 @@ type rest struct {
 	ResourceServer bool              `json:"resource_server,omitempty"`
 	Tokens         tokenRow          `json:"tokens,omitzero"`
 	Authentication authenticationRow `json:"authentication,omitzero"`
+	Maker          string            `json:"maker,omitempty"`
+	Makes          bool              `json:"makes,omitempty"`
 }
 
 type tokenRow struct {
@@ -131,14 +133,15 @@ type federationRow struct {
 }
 
 // packRest returns the empty string when all are at their zero value.
-func packRest(s *store.Settings) (string, error) {
-	a := &s.Authentication
+func packRest(c *store.Client) (string, error) {
+	s, a := &c.Settings, &c.Authentication
 	r := rest{
 		Contact: s.Contact, Environment: s.Environment, Addresses: s.Addresses, Labels: s.Labels, Expires: micros(s.Expires),
 		ResourceServer: s.ResourceServer, Tokens: tokenRow(s.Tokens),
 		Authentication: authenticationRow{
 			KeySet: a.KeySet, KeySetURL: a.KeySetURL, Certificate: certificateRow(a.Certificate), Thumbprints: a.Thumbprints,
 		},
+		Maker: c.Maker, Makes: c.Makes,
 	}
 	for _, f := range a.Federation {
 		r.Authentication.Federation = append(r.Authentication.Federation, federationRow(f))
@@ -150,7 +153,8 @@ func packRest(s *store.Settings) (string, error) {
 	return string(text), nil
 }
 
-func unpackRest(text string, s *store.Settings) error {
+func unpackRest(text string, c *store.Client) error {
+	s := &c.Settings
 	if text == "" {
 		return nil
 	}
@@ -160,6 +164,7 @@ func unpackRest(text string, s *store.Settings) error {
 	}
 	s.Contact, s.Environment, s.Addresses, s.Labels, s.Expires = r.Contact, r.Environment, r.Addresses, r.Labels, moment(r.Expires)
 	s.ResourceServer, s.Tokens = r.ResourceServer, store.TokenSettings(r.Tokens)
+	c.Maker, c.Makes = r.Maker, r.Makes
 	a := &r.Authentication
 	s.Authentication = store.Authentication{
 		KeySet: a.KeySet, KeySetURL: a.KeySetURL, Certificate: store.CertificateRule(a.Certificate), Thumbprints: a.Thumbprints,
