@@ -71,7 +71,7 @@ type site struct {
 	// stopLog ends the audit log.
 	stopLog func()
 	realms  []*realm
-	mounts mounts
+	mounts  mounts
 }
 
 // realm is one provider at its place on the site.

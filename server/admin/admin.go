@@ -16,7 +16,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/audit"
 	"github.com/counterfoil/counterfoil/server/clients"
@@ -118,6 +117,9 @@ type Client struct {
 	ID    string `json:"client_id"`
 	// Status is "enabled" or "disabled".
 	Status string `json:"status"`
+	// Maker is the client that made it, in the realm of the Admin API; empty when
+	// an operator did. It ends with its maker.
+	Maker string `json:"maker,omitempty"`
 	store.Settings
 	Created time.Time `json:"created"`
 	Changed time.Time `json:"changed"`
@@ -196,10 +198,3 @@ var (
 	_ Service = (*Local)(nil)
 	_ Service = (*Remote)(nil)
 )
-
-// authority is the caller that a Local acts for when that is not the operator
-// of the machine: the client, its realm and the scopes of its token.
-type authority struct {
-	realm  string
-	scopes counterfoil.Scopes
-}

@@ -16,6 +16,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/mediatype"
+	"github.com/counterfoil/counterfoil/server/clients"
 )
 
 // The scopes of the Admin API, as in the catalog's description counterfoil.
@@ -176,7 +177,7 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request, path string) 
 		return
 	}
 	// 3. The parameters.
-	c := &call{Request: r, w: w, admin: h.local.as(h.actor(p), &authority{h.realm, p.Scopes})}
+	c := &call{Request: r, w: w, admin: h.local.as(h.actor(p), clients.Authority{Realm: h.realm, ClientID: p.ClientID, Scopes: p.Scopes})}
 	var err error
 	if c.query, err = parameters(r.URL.RawQuery, o.query); err == nil && !o.versioned && r.Header.Get("If-Match") != "" {
 		err = problem(malformed, "If-Match has no meaning here")

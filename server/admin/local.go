@@ -38,8 +38,9 @@ type Config struct {
 type Local struct {
 	Config
 	clients *clients.Service
-	// within, when set, limits the operations.
-	within *authority
+	// within is the caller that it acts for when that is not the operator of the
+	// machine.
+	within *clients.Authority
 }
 
 // New returns a Service on a Store.
@@ -59,9 +60,9 @@ func New(c Config) *Local {
 }
 
 // as returns a Service that acts for another caller.
-func (l *Local) as(actor string, within *authority) *Local {
+func (l *Local) as(actor string, a clients.Authority) *Local {
 	other := *l
-	other.Actor, other.within = actor, within
+	other.Actor, other.within, other.clients = actor, &a, l.clients.As(a)
 	return &other
 }
 
@@ -94,33 +95,6 @@ func (l *Local) Realms(context.Context) ([]Realm, error) {
 	return views, nil
 }
 
-// reach refuses privilege escalation in the Admin API's own realm: a client
-// must not grant scopes that its token lacks, nor take over or disable a
-// client that has such scopes. In other realms only the scope of the operation
-// matters.
-func (l *Local) reach(realm string, scopes counterfoil.Scopes) error {
-	if l.within == nil || l.within.realm != realm || l.within.scopes.ContainsAll(scopes) {
-		return nil
-	}
-	return problem(forbidden, "in the realm of the Admin API itself, a client is managed with a token that has "+
-		"all of its scopes: %s", event.Clean(scopes.String(), 500))
-}
-
-// reachClient is reach for an existing client; it returns its version.
-func (l *Local) reachClient(ctx context.Context, realm, id string) (int64, error) {
-	if _, err := l.realm(realm); err != nil {
-		return 0, err
-	}
-	if l.within == nil || l.within.realm != realm {
-		return 0, nil
-	}
-	c, err := l.clients.Get(ctx, realm, id)
-	if err != nil {
-		return 0, of(err, realm, id, 0)
-	}
-	return c.Version, l.reach(realm, c.Scopes)
-}
-
 // CreateClient adds a client.
 func (l *Local) CreateClient(ctx context.Context, realm string, n NewClient) (Client, clients.Credentials, error) {
 	none := clients.Credentials{}
@@ -131,9 +105,6 @@ func (l *Local) CreateClient(ctx context.Context, realm string, n NewClient) (Cl
 	rules := r.Rules()
 	if err := rules.Check(&n.Settings); err != nil {
 		return Client{}, none, of(err, realm, n.ID, 0)
-	}
-	if err := l.reach(realm, n.Scopes); err != nil {
-		return Client{}, none, err
 	}
 	made := clients.NewClient{
 		Realm: realm, ID: n.ID, Settings: n.Settings, Disabled: n.Disabled, WithoutSecret: n.WithoutSecret,
@@ -213,27 +184,16 @@ func bounded(limit int) int {
 
 // ChangeClient applies a merge patch to the settings of a client.
 func (l *Local) ChangeClient(ctx context.Context, realm, id string, version int64, patch []byte) (Client, error) {
-	r, err := l.realm(realm)
-	if err != nil {
+	if _, err := l.realm(realm); err != nil {
 		return Client{}, err
 	}
 	changes, err := parsePatch(patch)
 	if err != nil {
 		return Client{}, err
 	}
-	rules := r.Rules()
 	c, err := l.clients.Change(ctx, l.Actor, realm, id, version, func(s *store.Settings) error {
-		if err := l.reach(realm, s.Scopes); err != nil {
-			return err
-		}
-		if *s, err = patched(s, changes); err != nil {
-			return err
-		}
-		// A scope that the realm does not have is a mistake, not out of reach.
-		if err := rules.Check(s); err != nil {
-			return err
-		}
-		return l.reach(realm, s.Scopes)
+		*s, err = patched(s, changes)
+		return err
 	})
 	if err != nil {
 		return Client{}, of(err, realm, id, version)
@@ -254,11 +214,9 @@ func (l *Local) RotateAPIKey(ctx context.Context, realm, id string, r clients.Ro
 type rotation func(ctx context.Context, actor, realm, id string, r clients.Rotation) (clients.Credentials, error)
 
 func (l *Local) rotate(ctx context.Context, realm, id string, r clients.Rotation, do rotation) (clients.Credentials, error) {
-	seen, err := l.reachClient(ctx, realm, id)
-	if err != nil {
-		return clients.Credentials{}, err
-	}
+	_, err := l.realm(realm)
 	switch {
+	case err != nil:
 	case r.Overlap < 0:
 		err = problem(wrongValues, "the overlap must not be negative")
 	case r.Overlap != 0 && !r.At.IsZero():
@@ -271,15 +229,13 @@ func (l *Local) rotate(ctx context.Context, realm, id string, r clients.Rotation
 	if err != nil {
 		return clients.Credentials{}, err
 	}
-	asked := r.Version
-	r.Version = cmp.Or(r.Version, seen)
 	creds, err := do(ctx, l.Actor, realm, id, r)
-	return creds, of(err, realm, id, asked)
+	return creds, of(err, realm, id, r.Version)
 }
 
 // EndSecret makes a secret or an API key expire.
 func (l *Local) EndSecret(ctx context.Context, realm, id, secretID string, at time.Time) error {
-	if _, err := l.reachClient(ctx, realm, id); err != nil {
+	if _, err := l.realm(realm); err != nil {
 		return err
 	}
 	err := l.clients.ExpireSecret(ctx, l.Actor, realm, id, secretID, at)
@@ -303,7 +259,7 @@ func (l *Local) EnableClient(ctx context.Context, realm, id string) error {
 }
 
 func (l *Local) setDisabled(ctx context.Context, realm, id string, disabled bool) error {
-	if _, err := l.reachClient(ctx, realm, id); err != nil {
+	if _, err := l.realm(realm); err != nil {
 		return err
 	}
 	return of(l.clients.SetDisabled(ctx, l.Actor, realm, id, disabled), realm, id, 0)
@@ -311,7 +267,7 @@ func (l *Local) setDisabled(ctx context.Context, realm, id string, disabled bool
 
 // DeleteClient removes a client.
 func (l *Local) DeleteClient(ctx context.Context, realm, id string) error {
-	if _, err := l.reachClient(ctx, realm, id); err != nil {
+	if _, err := l.realm(realm); err != nil {
 		return err
 	}
 	return of(l.clients.Delete(ctx, l.Actor, realm, id), realm, id, 0)
@@ -319,7 +275,7 @@ func (l *Local) DeleteClient(ctx context.Context, realm, id string) error {
 
 // RevokeTokens revokes all tokens of a client.
 func (l *Local) RevokeTokens(ctx context.Context, realm, id string) error {
-	if _, err := l.reachClient(ctx, realm, id); err != nil {
+	if _, err := l.realm(realm); err != nil {
 		return err
 	}
 	return of(l.clients.RevokeTokens(ctx, l.Actor, realm, id), realm, id, 0)

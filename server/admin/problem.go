@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/counterfoil/counterfoil/server/clients"
@@ -24,6 +25,7 @@ const (
 	noSuchSecret = "no_such_secret"
 	malformed    = "malformed_request"
 	forbidden    = "insufficient_scope"
+	exceedsOwn   = "exceeds_own"
 	wrongMethod  = "method_not_allowed"
 	tooLarge     = "request_too_large"
 	wrongMedia   = "unsupported_media_type"
@@ -35,6 +37,7 @@ var statuses = map[string]int{
 	NotFound: http.StatusNotFound, noSuchSecret: http.StatusNotFound, NoSuchRealm: http.StatusNotFound,
 	AlreadyExists: http.StatusConflict, Conflict: http.StatusConflict, Changed: http.StatusPreconditionFailed,
 	malformed: http.StatusBadRequest, forbidden: http.StatusForbidden,
+	exceedsOwn:  http.StatusForbidden,
 	wrongMethod: http.StatusMethodNotAllowed, tooLarge: http.StatusRequestEntityTooLarge, wrongMedia: http.StatusUnsupportedMediaType,
 	wrongValues: http.StatusUnprocessableEntity, serverError: http.StatusInternalServerError,
 }
@@ -97,17 +100,21 @@ func invalid(code string, faults []Fault) error {
 func of(err error, realm, id string, version int64) error {
 	var known *Problem
 	var wrong clients.Faults
+	var excess *clients.Excess
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &known):
 		return known
-	case errors.As(err, &wrong):
-		faults := make([]Fault, len(wrong))
-		for i, f := range wrong {
-			faults[i] = Fault{"/" + f.Member, f.Err.Error()}
+	case errors.As(err, &excess):
+		p := problem(exceedsOwn, "in the realm of the Admin API itself, a client manages and gives only what it has itself: see errors")
+		p.Faults = faultsOf(excess.Faults)
+		if slices.ContainsFunc(p.Faults, func(f Fault) bool { return f.Pointer == "/scopes" }) {
+			p.Code = forbidden
 		}
-		return invalid(wrongValues, faults)
+		return p
+	case errors.As(err, &wrong):
+		return invalid(wrongValues, faultsOf(wrong))
 	case errors.Is(err, store.ErrNotFound):
 		return problem(NotFound, "the realm %s has no such client", realm)
 	case errors.Is(err, store.ErrExists):
@@ -118,4 +125,15 @@ func of(err error, realm, id string, version int64) error {
 		return problem(Conflict, "the client was changed by someone else at the same time: nothing was done")
 	}
 	return err
+}
+
+func faultsOf(all clients.Faults) []Fault {
+	faults := make([]Fault, len(all))
+	for i, f := range all {
+		faults[i].Detail = f.Err.Error()
+		if f.Member != "" {
+			faults[i].Pointer = "/" + f.Member
+		}
+	}
+	return faults
 }

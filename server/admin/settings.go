@@ -70,7 +70,7 @@ func utc(t time.Time) time.Time {
 // viewOf returns a client as an operator sees it.
 func viewOf(c *store.Client, uses []store.LastUse) Client {
 	v := Client{
-		Realm: c.Realm, ID: c.ID, Status: statusEnabled, Settings: c.Settings, Created: utc(c.Created),
+		Realm: c.Realm, ID: c.ID, Status: statusEnabled, Maker: c.Maker, Settings: c.Settings, Created: utc(c.Created),
 		Changed:   utc(c.Changed),
 		NotBefore: utc(c.NotBefore), Secrets: secretsOf(c.Secrets, uses), APIKeys: secretsOf(c.APIKeys, uses), Version: c.Version,
 	}

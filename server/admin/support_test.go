@@ -71,6 +71,7 @@ func newPlace(t *testing.T) *place {
 	p.local = admin.New(admin.Config{
 		Store: store, Keys: p.keys, Realms: func() []server.Realm { return p.realms }, Actor: "root", Clock: p.clock,
 	})
+	p.have(t, "ops", "boss", allScopes...) // who calls the Admin API
 	return p
 }
 
@@ -123,10 +124,16 @@ func (p *place) last(t *testing.T) counterfoil.Event {
 // the OpenAPI document.
 func (p *place) serve(t *testing.T, scopes counterfoil.Scopes) *httptest.Server {
 	t.Helper()
+	return p.serveAs(t, "boss", scopes)
+}
+
+// serveAs is serve for another client than boss.
+func (p *place) serveAs(t *testing.T, id string, scopes counterfoil.Scopes) *httptest.Server {
+	t.Helper()
 	h := admin.NewHandler(p.local, "ops", slog.New(slog.NewTextHandler(&p.log, nil)))
 	doc := document(t)
 	ts := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		who := &counterfoil.Principal{ClientID: "boss", TokenID: "t-1", Scopes: scopes}
+		who := &counterfoil.Principal{ClientID: id, TokenID: "t-1", Scopes: scopes}
 		r = r.WithContext(counterfoil.WithPrincipal(r.Context(), who))
 		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
 		h.ServeHTTP(rec, r)
@@ -141,6 +148,13 @@ func (p *place) serve(t *testing.T, scopes counterfoil.Scopes) *httptest.Server 
 func (p *place) remote(t *testing.T, scopes counterfoil.Scopes) *admin.Remote {
 	t.Helper()
 	ts := p.serve(t, scopes)
+	return &admin.Remote{URL: ts.URL, HTTP: ts.Client()}
+}
+
+// remoteAs calls the API as a client, with all scopes.
+func (p *place) remoteAs(t *testing.T, id string) *admin.Remote {
+	t.Helper()
+	ts := p.serveAs(t, id, allScopes)
 	return &admin.Remote{URL: ts.URL, HTTP: ts.Client()}
 }
 
@@ -225,8 +239,19 @@ type parameter struct {
 	Example any
 }
 
-// document reads the document as the handler serves it.
+// document returns the document as the handler serves it.
 func document(t *testing.T) *openAPI {
+	t.Helper()
+	read.Do(func() { read.document = readDocument(t) })
+	return read.document
+}
+
+var read struct {
+	sync.Once
+	document *openAPI
+}
+
+func readDocument(t *testing.T) *openAPI {
 	t.Helper()
 	rec := httptest.NewRecorder()
 	ctx := counterfoil.WithPrincipal(t.Context(), &counterfoil.Principal{})

@@ -78,6 +78,8 @@ type Service struct {
 	store store.Store
 	clock counterfoil.Clock
 	rules func(realm string) (Rules, bool)
+	// within, when set, limits what it does.
+	within *Authority
 }
 
 // New returns the service on a store; a nil clock is the system's. rules has
@@ -140,7 +142,13 @@ func (s *Service) Create(ctx context.Context, actor string, n NewClient) (store.
 	if n.ImportedFrom != "" {
 		kind, detail = counterfoil.EventClientImported, "from "+n.ImportedFrom
 	}
-	if err := s.store.CreateClient(ctx, c, s.event(kind, actor, c.Realm, c.ID, detail)); err != nil {
+	w, err := s.callerOf(ctx, c.Realm, nil)
+	if e := s.event(kind, actor, c.Realm, c.ID, detail); err == nil && w != nil {
+		c, err = s.make(ctx, w, c, e)
+	} else if err == nil {
+		err = s.store.CreateClient(ctx, c, e)
+	}
+	if err != nil {
 		return store.Client{}, Credentials{}, fmt.Errorf("create client %q of realm %q: %w", c.ID, c.Realm, err)
 	}
 	return c, creds, nil
@@ -196,7 +204,7 @@ func (s *Service) LastUses(ctx context.Context, realm, id string) ([]store.LastU
 func (s *Service) Change(
 	ctx context.Context, actor, realm, id string, version int64, change func(*store.Settings) error,
 ) (store.Client, error) {
-	return s.update(ctx, actor, realm, id, version, func(c *store.Client) (kind, detail string, err error) {
+	return s.update(ctx, actor, realm, id, version, gives, func(c *store.Client) (kind, detail string, err error) {
 		before := fieldsOf(&c.Settings)
 		if err := change(&c.Settings); err != nil {
 			return "", "", err
@@ -218,7 +226,7 @@ func (s *Service) Replace(ctx context.Context, actor string, n NewClient, versio
 	if err := cmp.Or(n.Check(), s.check(n.Realm, &n.Settings)); err != nil {
 		return store.Client{}, fmt.Errorf("replace client: %w", err)
 	}
-	return s.update(ctx, actor, n.Realm, n.ID, version, func(c *store.Client) (kind, detail string, err error) {
+	return s.update(ctx, actor, n.Realm, n.ID, version, gives, func(c *store.Client) (kind, detail string, err error) {
 		detail = "from " + n.ImportedFrom + ", in place of what was there"
 		if changed := changes(fieldsOf(&c.Settings), fieldsOf(&n.Settings)); changed != "" {
 			detail += "; " + changed
@@ -238,8 +246,11 @@ func (s *Service) Replace(ctx context.Context, actor string, n NewClient, versio
 // refuses from then on, or enables it again: where tokens are independent,
 // those that have not expired are accepted again. A client that is already in
 // that state is not changed.
+//
+// What the client has made, and what these have made, is disabled with it; to be
+// enabled, each needs a call of its own.
 func (s *Service) SetDisabled(ctx context.Context, actor, realm, id string, disabled bool) error {
-	_, err := s.update(ctx, actor, realm, id, 0, func(c *store.Client) (kind, detail string, err error) {
+	_, err := s.update(ctx, actor, realm, id, 0, effect(!disabled), func(c *store.Client) (kind, detail string, err error) {
 		switch {
 		case c.Disabled == disabled:
 			return "", "", nil
@@ -258,7 +269,7 @@ func (s *Service) SetDisabled(ctx context.Context, actor, realm, id string, disa
 // later ones are not affected. Call it in addition to ExpireSecret when a
 // secret is compromised.
 func (s *Service) RevokeTokens(ctx context.Context, actor, realm, id string) error {
-	_, err := s.update(ctx, actor, realm, id, 0, func(c *store.Client) (kind, detail string, err error) {
+	_, err := s.update(ctx, actor, realm, id, 0, takes, func(c *store.Client) (kind, detail string, err error) {
 		from, err := EndOfTokens(c, s.clock.Now())
 		if err != nil {
 			return "", "", err
@@ -293,12 +304,30 @@ var ErrAhead = errors.New("the client's tokens are dated ahead of the clock, bec
 	"times within seconds or because the clock was set: retry in a moment")
 
 // Delete removes a client; every guard that asks an Issuer refuses its tokens
-// from then on.
+// from then on. What the client has made, and what these have made, is disabled.
 func (s *Service) Delete(ctx context.Context, actor, realm, id string) error {
-	if err := s.store.DeleteClient(ctx, realm, id, s.event(counterfoil.EventClientDeleted, actor, realm, id, "")); err != nil {
-		return fmt.Errorf("delete client %q of realm %q: %w", event.Clean(id, maxID), event.Clean(realm, maxID), err)
+	for {
+		c, err := s.Get(ctx, realm, id)
+		if err != nil {
+			return err
+		}
+		w, err := s.warrant(ctx, &c)
+		if err == nil {
+			err = w.mayManage(&c)
+		}
+		if err == nil {
+			err = s.write(ctx, w, &c, store.ClientChange{
+				Action: store.DeleteClient, Client: c, Event: s.event(counterfoil.EventClientDeleted, actor, realm, id, ""),
+			})
+		}
+		if errors.Is(err, store.ErrConflict) && ctx.Err() == nil {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("delete client %q of realm %q: %w", c.ID, c.Realm, err)
+		}
+		return nil
 	}
-	return nil
 }
 
 // VerifySecret reports whether the realm's token endpoint would accept the
@@ -320,11 +349,19 @@ func (s *Service) VerifySecret(ctx context.Context, realm, id string, secret cou
 	return right && !c.Disabled && !expired, nil
 }
 
+// effect says whether a change may give a client something.
+type effect bool
+
+const (
+	gives effect = true
+	takes effect = false
+)
+
 // update changes a client with f and records the event that f returns; nothing
 // when the kind is empty. With a version of 0, f is called again when the
 // client was changed in the meantime.
 func (s *Service) update(
-	ctx context.Context, actor, realm, id string, version int64, f func(*store.Client) (kind, detail string, err error),
+	ctx context.Context, actor, realm, id string, version int64, does effect, f func(*store.Client) (kind, detail string, err error),
 ) (store.Client, error) {
 	for {
 		c, err := s.Get(ctx, realm, id)
@@ -334,10 +371,21 @@ func (s *Service) update(
 		failed := func(err error) (store.Client, error) {
 			return store.Client{}, fmt.Errorf("change client %q of realm %q: %w", c.ID, c.Realm, err)
 		}
-		if version != 0 && c.Version != version {
-			return failed(store.ErrConflict)
+		before := c
+		w, err := s.warrant(ctx, &c)
+		if err == nil {
+			err = w.mayManage(&c)
+		}
+		if err == nil && version != 0 && c.Version != version {
+			err = store.ErrConflict
+		}
+		if err != nil {
+			return failed(err)
 		}
 		kind, detail, err := f(&c)
+		if err == nil && kind != "" && does == gives {
+			err = w.mayGive(&before, &c)
+		}
 		if err != nil {
 			return failed(err)
 		}
@@ -345,7 +393,9 @@ func (s *Service) update(
 			return c, nil
 		}
 		c.Changed = s.clock.Now()
-		err = s.store.UpdateClient(ctx, c, s.event(kind, actor, realm, id, detail))
+		err = s.write(ctx, w, &before, store.ClientChange{
+			Action: store.UpdateClient, Client: c, Event: s.event(kind, actor, realm, id, detail),
+		})
 		if errors.Is(err, store.ErrConflict) && version == 0 && ctx.Err() == nil {
 			continue // the change applies whatever else was changed
 		}
@@ -355,6 +405,24 @@ func (s *Service) update(
 		c.Version++
 		return c, nil
 	}
+}
+
+// write makes a change of a client, with what it brings for those that it made,
+// unless what w rests on has changed.
+func (s *Service) write(ctx context.Context, w *warrant, before *store.Client, change store.ClientChange) error {
+	others, err := s.followers(ctx, before, &change)
+	if err != nil {
+		return err
+	}
+	others = append(w.requires(before), others...)
+	if len(others) == 0 && change.Action == store.UpdateClient {
+		return s.store.UpdateClient(ctx, change.Client, change.Event)
+	}
+	err = s.store.ChangeClients(ctx, append(others, change)...)
+	if errors.Is(err, store.ErrNotFound) && len(others) > 0 {
+		err = store.ErrConflict // one of several is gone: the next try finds out which
+	}
+	return err
 }
 
 func (s *Service) event(kind, actor, realm, id, detail string) counterfoil.Event {

@@ -81,7 +81,7 @@ func (s *Service) rotate(
 	if err != nil {
 		return Credentials{}, fmt.Errorf("rotate %s: %w", what, err)
 	}
-	_, err = s.update(ctx, actor, realm, id, r.Version, func(c *store.Client) (kind, detail string, err error) {
+	_, err = s.update(ctx, actor, realm, id, r.Version, gives, func(c *store.Client) (kind, detail string, err error) {
 		hashes := of(c)
 		accepted, early := []store.SecretHash{sechash.New(value, now)}, ""
 		for _, old := range *hashes {
@@ -124,7 +124,8 @@ func (s *Service) rotate(
 // Tokens that were issued for the secret stay valid: when it is compromised,
 // call RevokeTokens after it.
 func (s *Service) ExpireSecret(ctx context.Context, actor, realm, id, secretID string, at time.Time) error {
-	_, err := s.update(ctx, actor, realm, id, 0, func(c *store.Client) (kind, detail string, err error) {
+	later := effect(at.After(s.clock.Now())) // than now, and maybe than before
+	_, err := s.update(ctx, actor, realm, id, 0, later, func(c *store.Client) (kind, detail string, err error) {
 		now := s.clock.Now()
 		detail, ok := end(&c.Secrets, "client secret", secretID, now, at)
 		if !ok {
