@@ -49,7 +49,7 @@ func showClient(w io.Writer, c *admin.Client) {
 		name, value string
 		always      bool
 	}{
-		{"client_id", c.ID, true}, {"name", c.Name, true}, {"status", c.Status, true},
+		{"client_id", c.ID, true}, {"name", c.Name, true}, {"status", c.Status, true}, {"made by", c.Maker, false},
 		{"contact", c.Contact, false}, {"environment", string(c.Environment), false},
 		{"scopes", strings.Join(c.Scopes, " "), true}, {"tenants", strings.Join(c.Tenants, " "), true},
 		{"addresses", strings.Join(addresses, " "), false}, {"labels", pairs(c.Labels), false},

@@ -229,6 +229,8 @@ func (o *operator) advise(cmd *cobra.Command, s admin.Service, err error) error 
 		return withHint(err, "choose another --id, or leave it out to have one made")
 	case admin.Conflict, admin.Changed:
 		return withHint(err, "check the current state, then repeat the command")
+	case admin.ExceedsOwn:
+		return &failure{code: exitRefused, err: err, hint: "leave it out, or do it on the server's machine"}
 	}
 	switch p.Status {
 	case http.StatusNotFound:

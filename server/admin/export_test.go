@@ -1,14 +1,16 @@
 package admin
 
-// Routes are the operations as METHOD and path.
-func Routes() map[string]string {
-	all := map[string]string{}
+import "github.com/counterfoil/counterfoil"
+
+// Routes are the scopes of the operations by METHOD and path.
+func Routes() map[string]counterfoil.Scopes {
+	all := map[string]counterfoil.Scopes{}
 	for _, o := range operations {
 		path := o.path
 		if path == "/{$}" {
 			path = "/"
 		}
-		all[o.method+" "+path] = o.scope
+		all[o.method+" "+path] = o.scopes
 	}
 	return all
 }

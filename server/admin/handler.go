@@ -29,6 +29,13 @@ const (
 	auditRead    = "audit:read"
 )
 
+var (
+	readClients   = counterfoil.Scopes{clientsRead}
+	writeClients  = counterfoil.Scopes{clientsWrite}
+	changeClients = counterfoil.Scopes{clientsRead, clientsWrite}
+	readAudit     = counterfoil.Scopes{auditRead}
+)
+
 // call is one request in progress.
 type call struct {
 	*http.Request
@@ -47,9 +54,10 @@ type answer struct {
 // operation is one method at a path.
 type operation struct {
 	method, path string
-	// scope is the scope that the token must have; "" when any token of the
-	// realm suffices.
-	scope string
+	// scopes are those that the token must have; none when any token of the realm
+	// suffices. A write whose answer shows a client or a key, or says how it
+	// differs from others, needs the scope to read those too.
+	scopes counterfoil.Scopes
 	// query lists the known query parameters.
 	query []string
 	// versioned says that If-Match is supported.
@@ -69,28 +77,28 @@ var operations = []operation{
 	{method: "GET", path: "/{$}", serve: (*call).root},
 	{method: "GET", path: "/v1/openapi.json", serve: (*call).document},
 	{method: "GET", path: "/v1/realms", serve: (*call).realms},
-	{method: "GET", path: realmPath + "/clients", scope: clientsRead,
+	{method: "GET", path: realmPath + "/clients", scopes: readClients,
 		query: []string{"after", "limit", "search", "environment", "status"}, serve: (*call).clients},
-	{method: "POST", path: realmPath + "/clients", scope: clientsWrite, once: true, serve: (*call).createClient},
-	{method: "GET", path: clientPath, scope: clientsRead, serve: (*call).client},
-	{method: "PATCH", path: clientPath, scope: clientsWrite, versioned: true, serve: (*call).changeClient},
-	{method: "DELETE", path: clientPath, scope: clientsWrite, serve: (*call).deleteClient},
-	{method: "POST", path: clientPath + "/secrets", scope: clientsWrite, versioned: true, once: true, serve: (*call).rotateSecret},
-	{method: "POST", path: clientPath + "/api-keys", scope: clientsWrite, versioned: true, once: true, serve: (*call).rotateAPIKey},
-	{method: "PATCH", path: secretPath, scope: clientsWrite, serve: (*call).endSecret},
-	{method: "DELETE", path: secretPath, scope: clientsWrite, serve: (*call).deleteSecret},
-	{method: "POST", path: clientPath + "/disable", scope: clientsWrite, serve: (*call).disableClient},
-	{method: "POST", path: clientPath + "/enable", scope: clientsWrite, serve: (*call).enableClient},
-	{method: "POST", path: clientPath + "/revoke", scope: tokensRevoke, serve: (*call).revokeTokens},
-	{method: "POST", path: realmPath + "/imports", scope: clientsWrite,
+	{method: "POST", path: realmPath + "/clients", scopes: changeClients, once: true, serve: (*call).createClient},
+	{method: "GET", path: clientPath, scopes: readClients, serve: (*call).client},
+	{method: "PATCH", path: clientPath, scopes: changeClients, versioned: true, serve: (*call).changeClient},
+	{method: "DELETE", path: clientPath, scopes: writeClients, serve: (*call).deleteClient},
+	{method: "POST", path: clientPath + "/secrets", scopes: writeClients, versioned: true, once: true, serve: (*call).rotateSecret},
+	{method: "POST", path: clientPath + "/api-keys", scopes: writeClients, versioned: true, once: true, serve: (*call).rotateAPIKey},
+	{method: "PATCH", path: secretPath, scopes: writeClients, serve: (*call).endSecret},
+	{method: "DELETE", path: secretPath, scopes: writeClients, serve: (*call).deleteSecret},
+	{method: "POST", path: clientPath + "/disable", scopes: writeClients, serve: (*call).disableClient},
+	{method: "POST", path: clientPath + "/enable", scopes: writeClients, serve: (*call).enableClient},
+	{method: "POST", path: clientPath + "/revoke", scopes: counterfoil.Scopes{tokensRevoke}, serve: (*call).revokeTokens},
+	{method: "POST", path: realmPath + "/imports", scopes: changeClients,
 		query: []string{"format", "dry_run", "replace", "partial", "literal_secrets", "cap_lifetime", "from_realm"},
 		serve: (*call).importClients},
-	{method: "GET", path: realmPath + "/keys", scope: keysRead, serve: (*call).keys},
-	{method: "POST", path: realmPath + "/keys", scope: keysWrite, serve: (*call).rotateKey},
-	{method: "GET", path: "/v1/events", scope: auditRead, query: eventFilters, serve: (*call).events},
-	{method: "GET", path: "/v1/log", scope: auditRead, serve: (*call).auditLog},
-	{method: "GET", path: "/v1/log/tile", scope: auditRead, query: []string{"level", "n"}, serve: (*call).auditTile},
-	{method: "GET", path: "/v1/log/checkpoints", scope: auditRead, query: []string{"after", "limit"}, serve: (*call).auditCheckpoints},
+	{method: "GET", path: realmPath + "/keys", scopes: counterfoil.Scopes{keysRead}, serve: (*call).keys},
+	{method: "POST", path: realmPath + "/keys", scopes: counterfoil.Scopes{keysRead, keysWrite}, serve: (*call).rotateKey},
+	{method: "GET", path: "/v1/events", scopes: readAudit, query: eventFilters, serve: (*call).events},
+	{method: "GET", path: "/v1/log", scopes: readAudit, serve: (*call).auditLog},
+	{method: "GET", path: "/v1/log/tile", scopes: readAudit, query: []string{"level", "n"}, serve: (*call).auditTile},
+	{method: "GET", path: "/v1/log/checkpoints", scopes: readAudit, query: []string{"after", "limit"}, serve: (*call).auditCheckpoints},
 }
 
 // handler serves the operations.
@@ -170,10 +178,10 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request, path string) 
 	}
 	// 2. The caller's permission.
 	p, _ := counterfoil.PrincipalFrom(r.Context())
-	if o.scope != "" && !p.Scopes.Contains(o.scope) {
+	if !p.Scopes.ContainsAll(o.scopes) {
 		// RFC 6750 section 3.1
-		w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+o.scope+`"`)
-		h.refuse(w, r, problem(forbidden, "this needs a token with the scope %s", o.scope))
+		w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+o.scopes.String()+`"`)
+		h.refuse(w, r, problem(forbidden, "this needs a token with the scope %s", strings.Join(o.scopes, " and ")))
 		return
 	}
 	// 3. The parameters.

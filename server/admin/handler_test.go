@@ -252,37 +252,84 @@ func TestWithoutGuard(t *testing.T) {
 	}
 }
 
-// Each operation takes its scope, and no other.
+// Each operation takes its scopes, and no other.
 func TestScopes(t *testing.T) {
 	p := newPlace(t)
-	others := map[string]*httptest.Server{}
-	own := map[string]*httptest.Server{}
-	for _, scope := range allScopes {
-		others[scope] = p.serve(t, slices.DeleteFunc(slices.Clone(allScopes), func(s string) bool { return s == scope }))
-		own[scope] = p.serve(t, counterfoil.Scopes{scope})
-	}
 	nobody := p.serve(t, nil)
-	for route, scope := range admin.Routes() {
+	for route, scopes := range admin.Routes() {
 		t.Run(route, func(t *testing.T) {
 			method, path, _ := strings.Cut(route, " ")
 			path = strings.NewReplacer("{realm}", "acme", "{client}", "nobody", "{secret}", "x").Replace(path)
-			if scope == "" {
+			if len(scopes) == 0 {
 				if got := ask(t, nobody, method, path, ""); got.status != 200 {
 					t.Errorf("without scopes: %d %s", got.status, got.body)
 				}
 				return
 			}
-			want := fmt.Sprintf(`Bearer error="insufficient_scope", scope="%s"`, scope)
-			if got := ask(t, others[scope], method, path, ""); got.status != 403 || got.header.Get("WWW-Authenticate") != want || !strings.Contains(got.body, scope) {
-				t.Errorf("with all other scopes: %d %s %s", got.status, got.header.Get("WWW-Authenticate"), got.body)
+			want := fmt.Sprintf(`Bearer error="insufficient_scope", scope="%s"`, strings.Join(scopes, " "))
+			for _, scope := range scopes {
+				others := p.serve(t, slices.DeleteFunc(slices.Clone(allScopes), func(s string) bool { return s == scope }))
+				if got := ask(t, others, method, path, ""); got.status != 403 || got.header.Get("WWW-Authenticate") != want || !strings.Contains(got.body, scope) {
+					t.Errorf("with all scopes but %s: %d %s %s", scope, got.status, got.header.Get("WWW-Authenticate"), got.body)
+				}
 			}
-			if got := ask(t, own[scope], method, path, ""); got.status == 403 {
-				t.Errorf("with its scope: %d %s", got.status, got.body)
+			if got := ask(t, p.serve(t, scopes), method, path, ""); got.status == 403 {
+				t.Errorf("with its scopes: %d %s", got.status, got.body)
 			}
 		})
 	}
 	if page := must(p.store.Events(t.Context(), 0, 10))(t); len(page) > 2 { // the caller, and the key that keys:write made
 		t.Errorf("recorded %+v", page)
+	}
+}
+
+// No write tells what the caller may not read: what it answers to a token that may
+// write and not read has nothing of the client.
+func TestNoWriteReads(t *testing.T) {
+	const billing, kind = "/v1/realms/acme/clients/billing", "Content-Type"
+	writes := counterfoil.Scopes{"clients:write", "keys:write", "tokens:revoke"}
+	answers := map[string]string{}
+	for route, scopes := range admin.Routes() {
+		if method, _, _ := strings.Cut(route, " "); method != "GET" {
+			answers[route] = scopes.String()
+		}
+	}
+	for _, row := range []struct{ route, path, body, media string }{
+		{"POST /v1/realms/{realm}/clients", "/v1/realms/acme/clients", `{"client_id":"billing"}`, jsonBody},
+		{"PATCH /v1/realms/{realm}/clients/{client}", billing, `{}`, patchBody},
+		{"POST /v1/realms/{realm}/clients/{client}/secrets", billing + "/secrets", `{}`, jsonBody},
+		{"POST /v1/realms/{realm}/clients/{client}/api-keys", billing + "/api-keys", `{}`, jsonBody},
+		{"PATCH /v1/realms/{realm}/clients/{client}/secrets/{secret}", billing + "/secrets/" + secretID, `{"ends":"2026-07-01T13:00:00Z"}`, jsonBody},
+		{"DELETE /v1/realms/{realm}/clients/{client}/secrets/{secret}", billing + "/secrets/" + secretID, "", ""},
+		{"POST /v1/realms/{realm}/clients/{client}/disable", billing + "/disable", "", ""},
+		{"POST /v1/realms/{realm}/clients/{client}/enable", billing + "/enable", "", ""},
+		{"POST /v1/realms/{realm}/clients/{client}/revoke", billing + "/revoke", "", ""},
+		{"POST /v1/realms/{realm}/imports", "/v1/realms/acme/imports?format=plain&dry_run=true&replace=true", "client_id,name\nbilling,x\n", "text/csv"},
+		{"POST /v1/realms/{realm}/keys", "/v1/realms/acme/keys", `{}`, jsonBody},
+		{"DELETE /v1/realms/{realm}/clients/{client}", billing, "", ""},
+	} {
+		delete(answers, row.route)
+		p := newPlace(t)
+		p.have(t, "acme", "billing", "orders:read")
+		var headers []string
+		if row.media != "" {
+			headers = []string{kind, row.media}
+		}
+		got := ask(t, p.serve(t, writes), strings.Fields(row.route)[0], row.path, row.body, headers...)
+		for _, told := range []string{"Billing", "orders:read", `"name"`, `"version"`, `"created"`, "signing", `"algorithm"`} {
+			if strings.Contains(got.body, told) {
+				t.Errorf("%s tells %s: %d %s", row.route, told, got.status, got.body)
+			}
+		}
+		if got.header.Get("ETag") != "" {
+			t.Errorf("%s tells the version", row.route)
+		}
+		if shows := strings.Contains(admin.Routes()[row.route].String(), ":read"); shows != (got.status == 403) {
+			t.Errorf("%s is answered %d %s", row.route, got.status, got.body)
+		}
+	}
+	if len(answers) > 0 {
+		t.Errorf("nothing was asked of %v", answers)
 	}
 }
 

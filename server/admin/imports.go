@@ -41,7 +41,7 @@ func (l *Local) ImportClients(ctx context.Context, realm string, i Import) (Repo
 		return Report{}, err
 	}
 	if l.within != nil && l.within.Realm == realm {
-		return Report{}, problem(exceedsOwn, "clients of the realm of the Admin API itself are imported on the server's machine")
+		return Report{}, problem(ExceedsOwn, "clients of the realm of the Admin API itself are imported on the server's machine")
 	}
 	file, err := importer.Open(i.Format, i.File)
 	if err != nil {

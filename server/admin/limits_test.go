@@ -197,7 +197,7 @@ func TestNoSecretsOfOthers(t *testing.T) {
 			}
 			before := p.last(t)
 			var problem *admin.Problem
-			if err := row.do(t, p.remote(t, row.boss.Scopes)); !errors.As(err, &problem) || problem.Status != 403 || problem.Code != "exceeds_own" {
+			if err := row.do(t, p.remote(t, row.boss.Scopes)); !errors.As(err, &problem) || problem.Status != 403 || problem.Code != admin.ExceedsOwn {
 				t.Errorf("error %v", err)
 			}
 			if p.last(t).ClientID != before.ClientID {
@@ -227,7 +227,7 @@ func TestEndOfASecret(t *testing.T) {
 		"a client with one": func() error { _, _, err := s.CreateClient(ctx, "ops", admin.NewClient{}); return err },
 	} {
 		var problem *admin.Problem
-		if err := do(); !errors.As(err, &problem) || problem.Code != "exceeds_own" {
+		if err := do(); !errors.As(err, &problem) || problem.Code != admin.ExceedsOwn {
 			t.Errorf("%s: error %v", what, err)
 		}
 	}
@@ -346,7 +346,7 @@ func TestSpareIsNotRevived(t *testing.T) {
 	refused := func(what string, err error) {
 		t.Helper()
 		var problem *admin.Problem
-		if !errors.As(err, &problem) || problem.Code != "exceeds_own" {
+		if !errors.As(err, &problem) || problem.Code != admin.ExceedsOwn {
 			t.Errorf("%s: error %v", what, err)
 		}
 	}
@@ -420,7 +420,7 @@ func TestLongChains(t *testing.T) {
 	p.chain(t, "1", "2", "3", "4", "5", "6", "7", "8")
 	_, _, err := p.remoteAs(t, "8").CreateClient(t.Context(), "ops", admin.NewClient{})
 	var problem *admin.Problem
-	if !errors.As(err, &problem) || problem.Code != "exceeds_own" {
+	if !errors.As(err, &problem) || problem.Code != admin.ExceedsOwn {
 		t.Errorf("error %v", err)
 	}
 	if err := p.local.DisableClient(t.Context(), "ops", "boss"); err != nil {

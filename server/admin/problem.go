@@ -19,13 +19,15 @@ const (
 	AlreadyExists = "already_exists" // 409: the realm has a client of that ID
 	Conflict      = "conflict"       // 409: changed by someone else at the same time
 	Changed       = "changed"        // 412: not the version that was named
+	// ExceedsOwn: 403, in the realm of the Admin API a client manages and gives
+	// only what it has itself.
+	ExceedsOwn = "exceeds_own"
 )
 
 const (
 	noSuchSecret = "no_such_secret"
 	malformed    = "malformed_request"
 	forbidden    = "insufficient_scope"
-	exceedsOwn   = "exceeds_own"
 	wrongMethod  = "method_not_allowed"
 	tooLarge     = "request_too_large"
 	wrongMedia   = "unsupported_media_type"
@@ -37,7 +39,7 @@ var statuses = map[string]int{
 	NotFound: http.StatusNotFound, noSuchSecret: http.StatusNotFound, NoSuchRealm: http.StatusNotFound,
 	AlreadyExists: http.StatusConflict, Conflict: http.StatusConflict, Changed: http.StatusPreconditionFailed,
 	malformed: http.StatusBadRequest, forbidden: http.StatusForbidden,
-	exceedsOwn:  http.StatusForbidden,
+	ExceedsOwn:  http.StatusForbidden,
 	wrongMethod: http.StatusMethodNotAllowed, tooLarge: http.StatusRequestEntityTooLarge, wrongMedia: http.StatusUnsupportedMediaType,
 	wrongValues: http.StatusUnprocessableEntity, serverError: http.StatusInternalServerError,
 }
@@ -107,7 +109,7 @@ func of(err error, realm, id string, version int64) error {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &excess):
-		p := problem(exceedsOwn, "in the realm of the Admin API itself, a client manages and gives only what it has itself: see errors")
+		p := problem(ExceedsOwn, "in the realm of the Admin API itself, a client manages and gives only what it has itself: see errors")
 		p.Faults = faultsOf(excess.Faults)
 		if slices.ContainsFunc(p.Faults, func(f Fault) bool { return f.Pointer == "/scopes" }) {
 			p.Code = forbidden
