@@ -40,6 +40,10 @@ const (
 	EventKeysResealed        = "keys.resealed"
 	// EventAuditDropped: events that are older than records are kept were dropped.
 	EventAuditDropped = "audit.dropped"
+	// EventAdminCalled: a call of the Admin API was let through and changed nothing;
+	// one that changes something is recorded as the change.
+	EventAdminCalled  = "admin.called"
+	EventAdminRefused = "admin.refused"
 )
 
 // Event records one decision. Audit records, logs and metrics are all made from

@@ -110,6 +110,14 @@ func (s *Server) Keys() *signing.Keys {
 	})
 }
 
+// RecordRepeated records a decision that something else than the server has made,
+// such as the guard of an API beside it. proven says that the client was
+// authenticated. Repeats are counted and recorded together, as those of refusals
+// of the server's own endpoints.
+func (s *Server) RecordRepeated(ctx context.Context, e counterfoil.Event, proven bool) error {
+	return s.folder.Record(ctx, e, proven)
+}
+
 // Clients returns the service on the server's own store. Its changes reach the
 // followers of this server's revocation feeds at once; changes through another
 // service reach them within 50 ms.

@@ -66,6 +66,7 @@ var differs = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "TIME"},
 	{regexp.MustCompile(`[A-Za-z0-9_-]{43}\b`), "SECRET"},
 	{regexp.MustCompile(`\b[0-9a-f]{8}\b`), "ID"},
+	{regexp.MustCompile(`"maker":"operator",`), ""}, // there
 	{regexp.MustCompile(` +`), " "},
 }
 
@@ -356,7 +357,7 @@ func TestWhoMayManage(t *testing.T) {
 	reader := secretOf(t, c.call(t, 201, "", "POST", "/v1/realms/ops/clients", `{"client_id":"reader","scopes":["clients:read"]}`, asJSON))
 	_, c.token = c.ask(t, o.base+"/token", "reader", reader)
 	c.call(t, 200, `"clients"`, "GET", allClients, "")
-	c.call(t, 403, `scope="clients:write"`, "POST", allClients, `{}`, asJSON)
+	c.call(t, 403, `scope="clients:read clients:write"`, "POST", allClients, `{}`, asJSON)
 	// Disabled, the operator is refused at his next call.
 	c.token = own
 	o.here(t, "client", "disable", "ops", "operator").good(t)
@@ -372,6 +373,49 @@ func TestWhoMayManage(t *testing.T) {
 		t.Fatal(log)
 	}
 	c.call(t, 404, "", "GET", "/v1/realms", "")
+}
+
+// What anybody asks of the Admin API leaves a record and a line in the log, which
+// name the request by the ID in the answer: a caller without a good token as well.
+func TestAdminCallsLeaveATrace(t *testing.T) {
+	o := operate(t)
+	c := curl(t, o)
+	own := c.token
+	id := func(answer string) string {
+		_, rest, _ := strings.Cut(answer, "x-request-id: ")
+		id, _, _ := strings.Cut(rest, "\r")
+		return id
+	}
+	var ids []string
+	c.token = "x"
+	for range 20 {
+		ids = append(ids, id(c.call(t, 401, "invalid_token", "DELETE", "/v1/realms/ops/clients/operator", "")))
+	}
+	c.token = own
+	ids = append(ids, id(c.call(t, 403, `"exceeds_own"`, "POST", "/v1/realms/ops/clients", `{"client_id":"spare","resource_server":true}`, asJSON)))
+	ids = append(ids, id(c.call(t, 200, `"acme"`, "GET", "/v1/realms", "")))
+	record := o.here(t, "audit", "-o", "json").good(t).out
+	for what, pattern := range map[string]string{
+		"a stranger": `"event_type":"admin.refused".*"realm":"ops".*"success":false,"reason":"token_malformed".*"resource":"DELETE /v1/realms/ops/clients/operator","request_id":"` + ids[0] + `"`,
+		"too much":   `"event_type":"admin.refused".*"client_id":"operator".*"actor":"client ops/operator \(token .*"request_id":"` + ids[20] + `".*"ip_address":"127.0.0.1".*"user_agent":"curl/.*"detail":"createClient: exceeds_own /resource_server"`,
+		"a reading":  `"event_type":"admin.called".*"request_id":"` + ids[21] + `".*"detail":"realms"`,
+	} {
+		if found := regexp.MustCompile(pattern).FindAllString(record, -1); len(found) != 1 {
+			t.Errorf("%s: %d records\n%s", what, len(found), record)
+		}
+	}
+	if n := strings.Count(record, `"token_malformed"`); n != 1 {
+		t.Errorf("%d records of 20 alike", n)
+	}
+	log := o.errors()
+	for i, id := range ids[:21] {
+		if !regexp.MustCompile(`msg=admin\.refused realm=ops .*resource="(DELETE|POST) /v1/realms/ops/clients.*request_id=` + id).MatchString(log) {
+			t.Errorf("request %d has no line in\n%s", i, log)
+		}
+	}
+	if strings.Contains(log, "call.allowed") {
+		t.Errorf("the log says that a refused call was allowed:\n%s", log)
+	}
 }
 
 // Where the commands are told to work makes sense, or they say why not.

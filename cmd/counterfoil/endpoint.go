@@ -155,7 +155,13 @@ func logEvent(log *slog.Logger) func(context.Context, counterfoil.Event) {
 		if unavailable || !log.Enabled(ctx, level) {
 			return
 		}
-		log.LogAttrs(ctx, level, e.Type, slog.String("realm", e.Realm), slog.String("client_id", e.ClientID),
-			slog.String("reason", string(e.Reason)), slog.String("ip_address", e.Address), slog.String("user_agent", e.UserAgent))
+		attrs := []slog.Attr{
+			slog.String("realm", e.Realm), slog.String("client_id", e.ClientID), slog.String("reason", string(e.Reason)),
+			slog.String("ip_address", e.Address), slog.String("user_agent", e.UserAgent),
+		}
+		if e.Resource != "" {
+			attrs = append(attrs, slog.String("resource", e.Resource))
+		}
+		log.LogAttrs(ctx, level, e.Type, attrs...)
 	}
 }

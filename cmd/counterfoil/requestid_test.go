@@ -50,7 +50,7 @@ func TestServeRequestIDs(t *testing.T) {
 				{"no host of ours", http.MethodGet, "https://other.example/", 421, false},
 			} {
 				status, id := askAs(t, c, at.method, at.url, "mine-1")
-				if status != at.status || (id == "mine-1") != row.kept || !row.kept && !regexp.MustCompile(`^[A-Za-z0-9_-]{22}$`).MatchString(id) {
+				if status != at.status || (id == "mine-1") != row.kept || !row.kept && !regexp.MustCompile(`^[A-Z2-7]{26}$`).MatchString(id) {
 					t.Errorf("%s answers %d with the ID %q", at.what, status, id)
 				}
 				if logged := strings.Contains(s.errors(), " request_id="+id); logged != at.logged && !row.kept {
@@ -83,7 +83,7 @@ func TestUpRequestIDs(t *testing.T) {
 	a := shared.asker(t, "a55")
 	seen := map[string]bool{}
 	for _, url := range []string{a.env.Get("AUTH_URL"), a.env.Get("API_BASE_URL") + "/wallets"} {
-		if _, id := askAs(t, a.http, http.MethodGet, url, "mine-1"); len(id) != 22 || seen[id] {
+		if _, id := askAs(t, a.http, http.MethodGet, url, "mine-1"); len(id) != 26 || seen[id] {
 			t.Errorf("%s has the ID %q", url, id)
 		} else {
 			seen[id] = true

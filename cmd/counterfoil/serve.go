@@ -22,6 +22,7 @@ import (
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/conns"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/serveconfig"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/lograte"
 	"github.com/counterfoil/counterfoil/internal/requestid"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/store"
@@ -75,6 +76,8 @@ type service struct {
 	health *health
 	// connections bounds those that are open.
 	connections *conns.Limiter
+	// trouble limits the log of a store that records nothing.
+	trouble lograte.Limiter
 
 	config *serveconfig.Config // the one that is served
 	routes atomic.Pointer[routes]

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/serveconfig"
 	"github.com/counterfoil/counterfoil/guard"
+	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
 )
@@ -17,9 +20,21 @@ func (s *service) administer(t *routes, next *serveconfig.Config) error {
 		return nil
 	}
 	issuer := s.server.Issuer(r.Name)
+	log := logEvent(s.log)
 	g, err := guard.New(guard.Config{
 		Provider: r.Provider, API: serveconfig.AdminAPI, Issuer: r.Issuer,
-		Keys: issuer, Liveness: issuer, Directory: issuer, Logger: s.log, OnEvent: logEvent(s.log),
+		Keys: issuer, Liveness: issuer, Directory: issuer, Logger: s.log,
+		// What the guard lets through is recorded by what is behind it.
+		OnEvent: func(ctx context.Context, e counterfoil.Event) {
+			if e.Success {
+				return
+			}
+			e.Type, e.Realm = counterfoil.EventAdminRefused, r.Name
+			if err := s.server.RecordRepeated(ctx, e, false); err != nil {
+				s.trouble.Error(ctx, clock.System, s.log, "admin request not recorded", "reason", e.Reason, "error", err)
+			}
+			log(ctx, e)
+		},
 		// A certificate-bound token must be usable here, too.
 		Proxies: next.Server.Proxies,
 	})
@@ -28,8 +43,15 @@ func (s *service) administer(t *routes, next *serveconfig.Config) error {
 	}
 	realms := next.Server.Realms
 	service := admin.New(admin.Config{Store: s.store, Keys: s.server.Keys(), Realms: func() []server.Realm { return realms }})
+	handler, err := admin.NewHandler(service, admin.HandlerConfig{
+		Realm: r.Name, Proxies: next.Server.Proxies, OnEvent: log, Logger: s.log,
+		Repeated: func(ctx context.Context, e counterfoil.Event) error { return s.server.RecordRepeated(ctx, e, true) },
+	})
+	if err != nil {
+		return fmt.Errorf("the Admin API: %w", err)
+	}
 	path := r.Path + api.Path
-	guarded := below(path, g.Handler(admin.NewHandler(service, r.Name, s.log)))
+	guarded := below(path, g.Handler(handler))
 	for _, host := range r.Hosts {
 		t.add(host, mount{path: path, handler: guarded})
 	}

@@ -9,7 +9,6 @@ package requestid
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"log/slog"
 	"net/http"
 
@@ -25,16 +24,15 @@ const maxID = 64
 type key struct{}
 
 // Handler gives each request an ID, which is in the Header of the answer and,
-// for From, in the context. It is 128 random bits in base64url, or the one that a
-// trusted proxy has sent: the only Header of the request, from 1 to 64 bytes of
-// visible ASCII. Any other that is sent is ignored. proxies may be nil.
+// for From, in the context. It is random, 26 capitals and digits with 128 bits at
+// least, or the one that a trusted proxy has sent: the only Header of the request,
+// from 1 to 64 bytes of visible ASCII. Any other that is sent is ignored. proxies
+// may be nil.
 func Handler(proxies *peer.Config, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, ok := sent(r.Header[Header])
 		if !ok || !proxies.FromProxy(r) {
-			var random [16]byte
-			_, _ = rand.Read(random[:]) // it never fails
-			id = base64.RawURLEncoding.EncodeToString(random[:])
+			id = rand.Text()
 		}
 		w.Header().Set(Header, id)
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key{}, id)))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -15,8 +16,11 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/event"
+	"github.com/counterfoil/counterfoil/internal/lograte"
 	"github.com/counterfoil/counterfoil/internal/mediatype"
+	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/internal/origin"
 )
 
 // The scopes of the Admin API, as in the catalog's description counterfoil.
@@ -53,7 +57,8 @@ type answer struct {
 
 // operation is one method at a path.
 type operation struct {
-	method, path string
+	// id is the operationId of the document.
+	id, method, path string
 	// scopes are those that the token must have; none when any token of the realm
 	// suffices. A write whose answer shows a client or a key, or says how it
 	// differs from others, needs the scope to read those too.
@@ -74,53 +79,77 @@ const (
 )
 
 var operations = []operation{
-	{method: "GET", path: "/{$}", serve: (*call).root},
-	{method: "GET", path: "/v1/openapi.json", serve: (*call).document},
-	{method: "GET", path: "/v1/realms", serve: (*call).realms},
-	{method: "GET", path: realmPath + "/clients", scopes: readClients,
+	{id: "root", method: "GET", path: "/{$}", serve: (*call).root},
+	{id: "document", method: "GET", path: "/v1/openapi.json", serve: (*call).document},
+	{id: "realms", method: "GET", path: "/v1/realms", serve: (*call).realms},
+	{id: "clients", method: "GET", path: realmPath + "/clients", scopes: readClients,
 		query: []string{"after", "limit", "search", "environment", "status"}, serve: (*call).clients},
-	{method: "POST", path: realmPath + "/clients", scopes: changeClients, once: true, serve: (*call).createClient},
-	{method: "GET", path: clientPath, scopes: readClients, serve: (*call).client},
-	{method: "PATCH", path: clientPath, scopes: changeClients, versioned: true, serve: (*call).changeClient},
-	{method: "DELETE", path: clientPath, scopes: writeClients, serve: (*call).deleteClient},
-	{method: "POST", path: clientPath + "/secrets", scopes: writeClients, versioned: true, once: true, serve: (*call).rotateSecret},
-	{method: "POST", path: clientPath + "/api-keys", scopes: writeClients, versioned: true, once: true, serve: (*call).rotateAPIKey},
-	{method: "PATCH", path: secretPath, scopes: writeClients, serve: (*call).endSecret},
-	{method: "DELETE", path: secretPath, scopes: writeClients, serve: (*call).deleteSecret},
-	{method: "POST", path: clientPath + "/disable", scopes: writeClients, serve: (*call).disableClient},
-	{method: "POST", path: clientPath + "/enable", scopes: writeClients, serve: (*call).enableClient},
-	{method: "POST", path: clientPath + "/revoke", scopes: counterfoil.Scopes{tokensRevoke}, serve: (*call).revokeTokens},
-	{method: "POST", path: realmPath + "/imports", scopes: changeClients,
+	{id: "createClient", method: "POST", path: realmPath + "/clients", scopes: changeClients, once: true, serve: (*call).createClient},
+	{id: "client", method: "GET", path: clientPath, scopes: readClients, serve: (*call).client},
+	{id: "changeClient", method: "PATCH", path: clientPath, scopes: changeClients, versioned: true, serve: (*call).changeClient},
+	{id: "deleteClient", method: "DELETE", path: clientPath, scopes: writeClients, serve: (*call).deleteClient},
+	{id: "rotateSecret", method: "POST", path: clientPath + "/secrets", scopes: writeClients, versioned: true, once: true,
+		serve: (*call).rotateSecret},
+	{id: "rotateAPIKey", method: "POST", path: clientPath + "/api-keys", scopes: writeClients, versioned: true, once: true,
+		serve: (*call).rotateAPIKey},
+	{id: "endSecret", method: "PATCH", path: secretPath, scopes: writeClients, serve: (*call).endSecret},
+	{id: "deleteSecret", method: "DELETE", path: secretPath, scopes: writeClients, serve: (*call).deleteSecret},
+	{id: "disableClient", method: "POST", path: clientPath + "/disable", scopes: writeClients, serve: (*call).disableClient},
+	{id: "enableClient", method: "POST", path: clientPath + "/enable", scopes: writeClients, serve: (*call).enableClient},
+	{id: "revokeTokens", method: "POST", path: clientPath + "/revoke", scopes: counterfoil.Scopes{tokensRevoke}, serve: (*call).revokeTokens},
+	{id: "importClients", method: "POST", path: realmPath + "/imports", scopes: changeClients,
 		query: []string{"format", "dry_run", "replace", "partial", "literal_secrets", "cap_lifetime", "from_realm"},
 		serve: (*call).importClients},
-	{method: "GET", path: realmPath + "/keys", scopes: counterfoil.Scopes{keysRead}, serve: (*call).keys},
-	{method: "POST", path: realmPath + "/keys", scopes: counterfoil.Scopes{keysRead, keysWrite}, serve: (*call).rotateKey},
-	{method: "GET", path: "/v1/events", scopes: readAudit, query: eventFilters, serve: (*call).events},
-	{method: "GET", path: "/v1/log", scopes: readAudit, serve: (*call).auditLog},
-	{method: "GET", path: "/v1/log/tile", scopes: readAudit, query: []string{"level", "n"}, serve: (*call).auditTile},
-	{method: "GET", path: "/v1/log/checkpoints", scopes: readAudit, query: []string{"after", "limit"}, serve: (*call).auditCheckpoints},
+	{id: "keys", method: "GET", path: realmPath + "/keys", scopes: counterfoil.Scopes{keysRead}, serve: (*call).keys},
+	{id: "rotateKey", method: "POST", path: realmPath + "/keys", scopes: counterfoil.Scopes{keysRead, keysWrite}, serve: (*call).rotateKey},
+	{id: "events", method: "GET", path: "/v1/events", scopes: readAudit, query: eventFilters, serve: (*call).events},
+	{id: "auditLog", method: "GET", path: "/v1/log", scopes: readAudit, serve: (*call).auditLog},
+	{id: "auditTile", method: "GET", path: "/v1/log/tile", scopes: readAudit, query: []string{"level", "n"}, serve: (*call).auditTile},
+	{id: "auditCheckpoints", method: "GET", path: "/v1/log/checkpoints", scopes: readAudit,
+		query: []string{"after", "limit"}, serve: (*call).auditCheckpoints},
+}
+
+// HandlerConfig configures NewHandler.
+type HandlerConfig struct {
+	// Realm is the one whose tokens the guard in front accepts. Required.
+	Realm string
+	// Proxies are those in front of the API, for the addresses in the record.
+	Proxies counterfoil.Proxies
+	// Repeated, when set, records calls that read the audit record, or counts
+	// them: who follows the record would otherwise find only itself there.
+	Repeated func(context.Context, counterfoil.Event) error
+	// OnEvent, when set, is called with the event of each call that changed
+	// nothing, once it is recorded: EventAdminCalled or EventAdminRefused.
+	OnEvent func(context.Context, counterfoil.Event)
+	// Logger gets failures; nil for slog.Default.
+	Logger *slog.Logger
 }
 
 // handler serves the operations.
 type handler struct {
-	local *Local
-	realm string
-	log   *slog.Logger
-	mux   http.ServeMux
+	HandlerConfig
+	local   *Local
+	peers   *peer.Config
+	trouble lograte.Limiter
+	mux     http.ServeMux
 	// byPath holds the operations of each path by method.
 	byPath  map[string]map[string]*operation
 	repeats *repeats
 }
 
 // NewHandler serves l over HTTP. It must be mounted behind a guard that has
-// verified a token of the given realm: a request without a Principal is
-// answered with 500. Paths are relative to the mount point. Failures are
-// logged to log; nil for slog.Default.
-func NewHandler(l *Local, realm string, log *slog.Logger) http.Handler {
-	if log == nil {
-		log = slog.Default()
+// verified a token of the realm: a request without a Principal is answered with
+// 500. Paths are relative to the mount point. Every call is recorded before it is
+// answered. The error is that of wrong Proxies.
+func NewHandler(l *Local, c HandlerConfig) (http.Handler, error) {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
 	}
-	h := &handler{local: l, realm: realm, log: log, byPath: map[string]map[string]*operation{}, repeats: newRepeats(l.Clock)}
+	peers, err := peer.New(c.Proxies)
+	if err != nil {
+		return nil, fmt.Errorf("admin: %w", err)
+	}
+	h := &handler{HandlerConfig: c, local: l, peers: peers, byPath: map[string]map[string]*operation{}, repeats: newRepeats(l.Clock)}
 	for i := range operations {
 		o := &operations[i]
 		if h.byPath[o.path] == nil {
@@ -129,23 +158,25 @@ func NewHandler(l *Local, realm string, log *slog.Logger) http.Handler {
 		}
 		h.byPath[o.path][o.method] = o
 	}
-	return h
+	return h, nil
 }
 
 // ServeHTTP refuses unauthenticated requests and finds the path.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if _, ok := counterfoil.PrincipalFrom(r.Context()); !ok {
+	p, ok := counterfoil.PrincipalFrom(r.Context())
+	if !ok {
 		h.refuse(w, r, errors.New("a request did not pass a guard"))
 		return
 	}
+	asked := r
+	defer func() { asked.Pattern = r.Pattern }() // for handlers in front, as ServeMux sets it
+	r = h.begin(r, p)
 	if r.URL.Path == "" {
 		r = r.Clone(r.Context())
 		r.URL.Path, r.URL.RawPath = "/", ""
 	}
 	// A trailing slash does not matter.
 	if escaped := r.URL.EscapedPath(); escaped != "//" && escaped == path.Clean(escaped)+"/" {
-		asked := r
-		defer func() { asked.Pattern = r.Pattern }() // for handlers in front, as ServeMux sets it
 		r = r.Clone(r.Context())
 		r.URL.Path, r.URL.RawPath = strings.TrimSuffix(r.URL.Path, "/"), strings.TrimSuffix(r.URL.RawPath, "/")
 	}
@@ -176,6 +207,7 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request, path string) 
 		h.refuse(w, r, problem(wrongMethod, "use %s here", strings.Join(allowed, " or ")))
 		return
 	}
+	origin.From(r.Context()).Event.Detail = o.id
 	// 2. The caller's permission.
 	p, _ := counterfoil.PrincipalFrom(r.Context())
 	if !p.Scopes.ContainsAll(o.scopes) {
@@ -185,7 +217,7 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request, path string) 
 		return
 	}
 	// 3. The parameters.
-	c := &call{Request: r, w: w, admin: h.local.as(h.actor(p), clients.Authority{Realm: h.realm, ClientID: p.ClientID, Scopes: p.Scopes})}
+	c := &call{Request: r, w: w, admin: h.local.as(h.actor(p), clients.Authority{Realm: h.Realm, ClientID: p.ClientID, Scopes: p.Scopes})}
 	var err error
 	if c.query, err = parameters(r.URL.RawQuery, o.query); err == nil && !o.versioned && r.Header.Get("If-Match") != "" {
 		err = problem(malformed, "If-Match has no meaning here")
@@ -203,12 +235,16 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request, path string) 
 		h.refuse(w, r, err)
 		return
 	}
+	if err := h.record(r, nil); err != nil {
+		h.fail(w, r, err)
+		return
+	}
 	h.write(w, r, a, "application/json")
 }
 
 // actor returns the name of a request's sender for the audit record.
 func (h *handler) actor(p *counterfoil.Principal) string {
-	return "client " + h.realm + "/" + event.Clean(p.ClientID, 60) + " (token " + event.Clean(p.TokenID, 40) + ")"
+	return "client " + h.Realm + "/" + event.Clean(p.ClientID, 60) + " (token " + event.Clean(p.TokenID, 40) + ")"
 }
 
 // parameters returns the query. It refuses repeated and unknown parameters.
@@ -317,16 +353,29 @@ func (c *call) body(into any, optional bool) error {
 	return invalid(wrongValues, decode(v, into))
 }
 
-// refuse is the one place where an error becomes an answer. An error that the
-// caller cannot fix is logged in full and not shown to the caller.
+// refuse is the one place where an error becomes an answer, once it is recorded.
+// An error that the caller cannot fix is logged in full and not shown to the
+// caller.
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var p *Problem
 	if !errors.As(err, &p) {
-		if r.Context().Err() == nil || !errors.Is(err, context.Canceled) {
-			h.log.ErrorContext(r.Context(), "admin request failed", "method", r.Method, "route", r.Pattern, "error", err)
-		}
-		p = problem(serverError, "the request failed on the server's side: see its log")
+		h.fail(w, r, err)
+		return
 	}
+	if err := h.record(r, p); err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	h.write(w, r, answer{status: p.Status, body: p}, "application/problem+json")
+}
+
+// fail answers a call that failed on this side.
+func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
+	p := problem(serverError, "the request failed on the server's side: see its log")
+	if r.Context().Err() == nil || !errors.Is(err, context.Canceled) {
+		h.trouble.Error(r.Context(), h.local.Clock, h.Logger, "admin request failed", "method", r.Method, "route", r.Pattern, "error", err)
+	}
+	_ = h.record(r, p) // the log has the first failure
 	h.write(w, r, answer{status: p.Status, body: p}, "application/problem+json")
 }
 
@@ -347,7 +396,7 @@ func (h *handler) write(w http.ResponseWriter, r *http.Request, a answer, media 
 		if err := errors.Join(report.WriteJSON(w), report.Close()); err != nil {
 			// The status is already sent: abort the answer, so that the caller
 			// notices.
-			h.log.ErrorContext(r.Context(), "admin answer cut off", "route", r.Pattern, "error", err)
+			h.Logger.ErrorContext(r.Context(), "admin answer cut off", "route", r.Pattern, "error", err)
 			panic(http.ErrAbortHandler)
 		}
 		return
@@ -356,7 +405,7 @@ func (h *handler) write(w http.ResponseWriter, r *http.Request, a answer, media 
 	if !ok {
 		var err error
 		if body, err = json.Marshal(a.body); err != nil {
-			h.log.ErrorContext(r.Context(), "admin answer not encoded", "route", r.Pattern, "error", err)
+			h.Logger.ErrorContext(r.Context(), "admin answer not encoded", "route", r.Pattern, "error", err)
 			http.Error(w, "server error", http.StatusInternalServerError)
 			return
 		}

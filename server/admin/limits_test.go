@@ -435,16 +435,17 @@ func TestLongChains(t *testing.T) {
 // maker ends does not escape.
 func TestSpareAtTheSameMoment(t *testing.T) {
 	for name, row := range map[string]struct {
-		reads string // the client whose reading the end follows
-		do    func(s admin.Service) error
+		who, reads string // the caller, and the client whose reading the end follows
+		do         func(s admin.Service) error
 	}{
-		"made": {"boss", func(s admin.Service) error {
+		"made": {"boss", "boss", func(s admin.Service) error {
 			_, _, err := s.CreateClient(t.Context(), "ops", admin.NewClient{ID: "spare"})
 			return err
 		}},
-		"enabled":                 {"boss", func(s admin.Service) error { return s.EnableClient(t.Context(), "ops", "off") }},
-		"enabled, as it was read": {"off", func(s admin.Service) error { return s.EnableClient(t.Context(), "ops", "off") }},
-		"given another key": {"boss", func(s admin.Service) error {
+		"enabled":                 {"boss", "boss", func(s admin.Service) error { return s.EnableClient(t.Context(), "ops", "off") }},
+		"enabled, as it was read": {"boss", "off", func(s admin.Service) error { return s.EnableClient(t.Context(), "ops", "off") }},
+		"enabled by a peer":       {"chief", "boss", func(s admin.Service) error { return s.EnableClient(t.Context(), "ops", "off") }},
+		"given another key": {"boss", "boss", func(s admin.Service) error {
 			_, err := s.RotateSecret(t.Context(), "ops", "chief", clients.Rotation{})
 			return err
 		}},
@@ -464,7 +465,7 @@ func TestSpareAtTheSameMoment(t *testing.T) {
 			}}
 			p.local = admin.New(admin.Config{Store: db, Keys: p.keys, Realms: func() []server.Realm { return p.realms }, Clock: p.clock})
 			var problem *admin.Problem
-			if err := row.do(p.remoteAs(t, "boss")); !errors.As(err, &problem) || problem.Status != 403 && problem.Code != admin.Conflict {
+			if err := row.do(p.remoteAs(t, row.who)); !errors.As(err, &problem) || problem.Status != 403 && problem.Code != admin.Conflict {
 				t.Errorf("error %v", err)
 			}
 			if got := p.state(t, "boss", "off", "spare"); got != "boss off, off off, spare gone" {

@@ -478,9 +478,10 @@ func TestPaging(t *testing.T) {
 // The record comes in parts, both ways the same.
 func TestEvents(t *testing.T) {
 	p := newPlace(t)
-	for i := range 249 { // and the caller
+	for i := range 250 {
 		p.have(t, "acme", fmt.Sprint("c", i))
 	}
+	p.repeated = func(context.Context, counterfoil.Event) error { return nil }
 	remote := p.remote(t, allScopes)
 	for after, seen := int64(0), 0; ; {
 		here, there := must(p.local.Events(t.Context(), audit.Query{After: after}))(t), must(remote.Events(t.Context(), audit.Query{After: after}))(t)
@@ -491,7 +492,7 @@ func TestEvents(t *testing.T) {
 			t.Errorf("%d events at once", len(here.Events))
 		}
 		if after = here.Next; here.End {
-			if seen != 250 {
+			if seen != 251 { // with the caller
 				t.Errorf("%d events", seen)
 			}
 			break
@@ -504,14 +505,14 @@ func TestEvents(t *testing.T) {
 		"client":              {audit.Filter{ClientID: "c7"}, 1},
 		"realm":               {audit.Filter{Realm: "acme"}, 250},
 		"another realm":       {audit.Filter{Realm: "acm"}, 0},
-		"type":                {audit.Filter{Type: counterfoil.EventClientCreated}, 250},
-		"kind of types":       {audit.Filter{Type: "client"}, 250},
+		"type":                {audit.Filter{Type: counterfoil.EventClientCreated}, 251},
+		"kind of types":       {audit.Filter{Type: "client"}, 251},
 		"part of a kind":      {audit.Filter{Type: "clien"}, 0},
 		"actor":               {audit.Filter{Actor: "nobody"}, 0},
 		"reason":              {audit.Filter{Reason: counterfoil.ReasonWrongSecret}, 0},
 		"network":             {audit.Filter{Network: netip.MustParsePrefix("0.0.0.0/0")}, 0},
 		"since now":           {audit.Filter{Since: time.Now().Add(time.Hour)}, 0},
-		"since long":          {audit.Filter{Since: time.Unix(1, 5000)}, 250},
+		"since long":          {audit.Filter{Since: time.Unix(1, 5000)}, 251},
 		"until long ago":      {audit.Filter{Until: time.Unix(1, 0)}, 0},
 		"client of the realm": {audit.Filter{Realm: "acme", ClientID: "c7", Type: "client", Since: time.Unix(1, 0)}, 1},
 	} {
@@ -537,15 +538,16 @@ func TestLogElsewhere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	p.repeated = func(context.Context, counterfoil.Event) error { return nil }
 	remote := p.remote(t, allScopes)
 	here, there := must(p.local.AuditLog(t.Context()))(t), must(remote.AuditLog(t.Context()))(t)
-	if here.Key != log.VerifierKey() || here.Checkpoint.Size != 601 || !reflect.DeepEqual(here, there) {
+	if here.Key != log.VerifierKey() || here.Checkpoint.Size != 602 || !reflect.DeepEqual(here, there) {
 		t.Errorf("the log is %+v and %+v", here, there)
 	}
 	verifier := must(note.NewVerifier(here.Key))(t)
 	for _, s := range []admin.Service{p.local, remote} {
 		report := must(audit.Verify(t.Context(), admin.Source(s), audit.Options{Verifier: verifier, Kept: []string{here.Checkpoint.Note}}))(t)
-		if len(report.Findings) != 0 || report.Signed != 601 || report.Checkpoints != 4 {
+		if len(report.Findings) != 0 || report.Signed != 602 || report.Checkpoints != 4 {
 			t.Errorf("%T: %+v", s, report)
 		}
 		proof := must(audit.Prove(t.Context(), admin.Source(s), 300))(t)

@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/internal/requestid"
 	"github.com/counterfoil/counterfoil/internal/seal"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
@@ -45,6 +47,8 @@ type place struct {
 	realms []server.Realm
 	local  *admin.Local
 	log    bytes.Buffer
+	// repeated is that of the handler.
+	repeated func(context.Context, counterfoil.Event) error
 }
 
 func newPlace(t *testing.T) *place {
@@ -106,17 +110,19 @@ func (p *place) have(t *testing.T, realm, id string, scopes ...string) {
 	}
 }
 
-// last returns the newest event.
+// last returns the newest event that is more than the record of a call.
 func (p *place) last(t *testing.T) counterfoil.Event {
 	t.Helper()
 	page, err := p.store.Events(t.Context(), 0, 10_000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(page) == 0 {
-		return counterfoil.Event{}
+	for _, e := range slices.Backward(page) {
+		if !strings.HasPrefix(e.Type, "admin.") {
+			return e.Event
+		}
 	}
-	return page[len(page)-1].Event
+	return counterfoil.Event{}
 }
 
 // serve serves the handler over TLS, behind what stands for a guard: it lets
@@ -130,15 +136,15 @@ func (p *place) serve(t *testing.T, scopes counterfoil.Scopes) *httptest.Server 
 // serveAs is serve for another client than boss.
 func (p *place) serveAs(t *testing.T, id string, scopes counterfoil.Scopes) *httptest.Server {
 	t.Helper()
-	h := admin.NewHandler(p.local, "ops", slog.New(slog.NewTextHandler(&p.log, nil)))
+	h := p.handler(t)
 	doc := document(t)
-	ts := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	ts := httptest.NewUnstartedServer(requestid.Handler(nil, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who := &counterfoil.Principal{ClientID: id, TokenID: "t-1", Scopes: scopes}
 		r = r.WithContext(counterfoil.WithPrincipal(r.Context(), who))
 		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
 		h.ServeHTTP(rec, r)
 		doc.hold(t, r, rec)
-	}))
+	})))
 	ts.EnableHTTP2 = true
 	ts.StartTLS()
 	t.Cleanup(ts.Close)
@@ -149,6 +155,14 @@ func (p *place) remote(t *testing.T, scopes counterfoil.Scopes) *admin.Remote {
 	t.Helper()
 	ts := p.serve(t, scopes)
 	return &admin.Remote{URL: ts.URL, HTTP: ts.Client()}
+}
+
+// handler is the API without a guard.
+func (p *place) handler(t *testing.T) http.Handler {
+	t.Helper()
+	return must(admin.NewHandler(p.local, admin.HandlerConfig{
+		Realm: "ops", Logger: slog.New(slog.NewTextHandler(&p.log, nil)), Repeated: p.repeated,
+	}))(t)
 }
 
 // remoteAs calls the API as a client, with all scopes.
@@ -255,7 +269,7 @@ func readDocument(t *testing.T) *openAPI {
 	t.Helper()
 	rec := httptest.NewRecorder()
 	ctx := counterfoil.WithPrincipal(t.Context(), &counterfoil.Principal{})
-	admin.NewHandler(admin.New(admin.Config{}), "ops", nil).ServeHTTP(rec, httptest.NewRequestWithContext(ctx, "GET", "/v1/openapi.json", nil))
+	must(admin.NewHandler(admin.New(admin.Config{Store: newPlace(t).store}), admin.HandlerConfig{Realm: "ops"}))(t).ServeHTTP(rec, httptest.NewRequestWithContext(ctx, "GET", "/v1/openapi.json", nil))
 	var doc openAPI
 	if err := json.Unmarshal(rec.Body.Bytes(), &doc); err != nil {
 		t.Fatal(err)

@@ -188,6 +188,7 @@ func (w *warrant) requires(c *store.Client) (all []store.ClientChange) {
 func (s *Service) make(ctx context.Context, w *warrant, c store.Client, e counterfoil.Event) (store.Client, error) {
 	for {
 		c.Maker = w.caller.ID
+		e.Changes = difference(&store.Client{}, &c)
 		err := w.mayGive(&c, &c)
 		switch {
 		case err != nil:
@@ -237,7 +238,7 @@ func (s *Service) followers(ctx context.Context, before *store.Client, change *s
 			c.Disabled, e.Type = true, counterfoil.EventClientDisabled
 		}
 		if e.Type != "" {
-			c.Changed = e.Time
+			c.Changed, e.Changes = e.Time, difference(&was, &c)
 			changes = append(changes, store.ClientChange{Action: store.UpdateClient, Client: c, Event: e})
 		}
 	}

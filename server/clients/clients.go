@@ -21,6 +21,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/event"
+	"github.com/counterfoil/counterfoil/server/internal/origin"
 	"github.com/counterfoil/counterfoil/server/internal/sechash"
 	"github.com/counterfoil/counterfoil/server/store"
 )
@@ -90,7 +91,7 @@ func New(store store.Store, c counterfoil.Clock, rules func(realm string) (Rules
 	if c == nil {
 		c = clock.System
 	}
-	return &Service{store: store, clock: c, rules: rules}
+	return &Service{store: origin.Store(store), clock: c, rules: rules}
 }
 
 // Rules returns the rules of a realm.
@@ -146,6 +147,7 @@ func (s *Service) Create(ctx context.Context, actor string, n NewClient) (store.
 	if e := s.event(kind, actor, c.Realm, c.ID, detail); err == nil && w != nil {
 		c, err = s.make(ctx, w, c, e)
 	} else if err == nil {
+		e.Changes = difference(&store.Client{}, &c)
 		err = s.store.CreateClient(ctx, c, e)
 	}
 	if err != nil {
@@ -393,9 +395,9 @@ func (s *Service) update(
 			return c, nil
 		}
 		c.Changed = s.clock.Now()
-		err = s.write(ctx, w, &before, store.ClientChange{
-			Action: store.UpdateClient, Client: c, Event: s.event(kind, actor, realm, id, detail),
-		})
+		e := s.event(kind, actor, realm, id, detail)
+		e.Changes = difference(&before, &c)
+		err = s.write(ctx, w, &before, store.ClientChange{Action: store.UpdateClient, Client: c, Event: e})
 		if errors.Is(err, store.ErrConflict) && version == 0 && ctx.Err() == nil {
 			continue // the change applies whatever else was changed
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/internal/origin"
 	"github.com/counterfoil/counterfoil/server/internal/sechash"
 	"github.com/counterfoil/counterfoil/server/store"
 )
@@ -93,13 +94,13 @@ func NewKeys(s store.Store, c counterfoil.Clock, masterKey counterfoil.Secret) (
 	if c == nil {
 		c = clock.System
 	}
-	return &Keys{store: s, clock: c, seals: seals}, nil
+	return &Keys{store: origin.Store(s), clock: c, seals: seals}, nil
 }
 
 // NewKeysOf returns the service of a server on its store. changed is told of each
 // realm whose keys it has changed.
 func NewKeysOf(s store.Store, c counterfoil.Clock, sealer *Sealer, changed func(ctx context.Context, realm string)) *Keys {
-	return &Keys{s, c, sealer, changed}
+	return &Keys{origin.Store(s), c, sealer, changed}
 }
 
 // List returns the keys of a realm, oldest first.
