@@ -15,6 +15,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/internal/outbound"
+	"github.com/counterfoil/counterfoil/server/limits"
 	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
 )
@@ -63,6 +64,9 @@ type Config struct {
 	// Proxies are those that are trusted to set the headers with a caller's
 	// address and certificate.
 	Proxies counterfoil.Proxies
+
+	// Limits are those of guesses and of token requests; its zero value protects.
+	Limits limits.Config
 
 	// Outbound bounds where key sets of clients and of federated issuers may be
 	// fetched from.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server/internal/clientauth"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -84,7 +85,8 @@ func (a *Issuer) APIKey(ctx context.Context, clientID string, key counterfoil.Se
 		return false, err
 	}
 	now := a.server.Clock.Now()
-	found, busy := a.server.memory.Secrets.Verify(ctx, &c, c.APIKeys, key, now, true)
+	known := clientauth.Origin{Known: true} // by its token
+	found, busy := a.server.memory.Secrets.Verify(ctx, known, &c, c.APIKeys, key, now, true)
 	if busy != nil {
 		return false, &counterfoil.Error{Reason: busy.Reason, Message: "too many slow API keys are being verified: retry"}
 	}

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"strconv"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/bounded"
 	"github.com/counterfoil/counterfoil/internal/dpop"
+	"github.com/counterfoil/counterfoil/internal/gcra"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/internal/accesstoken"
 	"github.com/counterfoil/counterfoil/server/internal/clientauth"
@@ -92,7 +94,7 @@ func newRealm(s *shared, r Realm, before *realm) (*realm, error) {
 	}
 	rl.auth, err = clientauth.New(clientauth.Config{
 		Realm: r.Name, Issuer: r.Issuer, Endpoint: rl.endpoint, URLs: r.urls, Federation: federation,
-		Authorities: r.CertificateAuthorities, Memory: s.memory, KeySets: s.keySets, Tokens: rl.tokens, Peers: s.peers,
+		Authorities: r.CertificateAuthorities, Memory: s.memory, KeySets: s.keySets, Tokens: rl.tokens, Limits: s.limits, Peers: s.peers,
 		Clock: s.Clock, Logger: s.Logger, OnUse: s.uses.note,
 	})
 	if err != nil {
@@ -107,7 +109,7 @@ func newRealm(s *shared, r Realm, before *realm) (*realm, error) {
 func (rl *realm) authenticate(
 	ctx context.Context, a *attempt, r clientauth.Request, f form.Form,
 ) (clientauth.Caller, *clientauth.Refusal) {
-	r.Time, r.Address = a.event.Time, a.event.Address
+	r.Time, r.Address, r.Origin = a.event.Time, a.event.Address, rl.peers.Origin(r.Request)
 	by, refusal := rl.auth.Authenticate(ctx, r, f)
 	claim := by.Claim
 	a.proven = true
@@ -171,7 +173,11 @@ func (rl *realm) refuse(ctx context.Context, w http.ResponseWriter, a *attempt, 
 			shape = bearerRefusal(http.StatusUnauthorized, "invalid_token")
 		}
 	}
-	shape.Fill(provider.RefusalParams{Header: refusal.Header}).Write(w)
+	shape = shape.Fill(provider.RefusalParams{Header: refusal.Header})
+	if refusal.RetryAfter > 0 {
+		shape.Headers["Retry-After"] = strconv.FormatInt(gcra.Seconds(refusal.RetryAfter), 10)
+	}
+	shape.Write(w)
 }
 
 func bearerRefusal(status int, code string) provider.Refusal {

@@ -33,6 +33,7 @@ import (
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/internal/clientauth"
 	"github.com/counterfoil/counterfoil/server/internal/fold"
+	"github.com/counterfoil/counterfoil/server/limits"
 	"github.com/counterfoil/counterfoil/server/signing"
 )
 
@@ -71,10 +72,15 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
+	limiter, err := limits.New(c.Limits, c.Clock, c.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
 	s := &Server{shared: shared{
 		Config: c,
 		feeds:  all,
 		memory: clientauth.NewMemory(c.Store, c.Clock),
+		limits: limiter,
 		reuse:  bounded.New[string, *reusable](rememberedTokens),
 		uses:   startUses(c.Store, c.Clock, c.Logger),
 		sealer: sealer,

@@ -13,6 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil/server/internal/fold"
 	"github.com/counterfoil/counterfoil/server/internal/outbound"
 	"github.com/counterfoil/counterfoil/server/internal/sechash"
+	"github.com/counterfoil/counterfoil/server/limits"
 	"github.com/counterfoil/counterfoil/server/signing"
 )
 
@@ -21,6 +22,7 @@ import (
 type shared struct {
 	Config
 	memory *clientauth.Memory
+	limits *limits.Limiter
 	reuse  *bounded.Cache[string, *reusable]
 	feeds  *feeds
 	uses   *uses

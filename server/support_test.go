@@ -21,6 +21,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/limits"
 	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
@@ -64,6 +65,15 @@ func newHouse(t *testing.T) *house { return newHouseOf(t, nil, provider.Names().
 // wrap, when given, stands between server and store.
 func newHouseOf(t *testing.T, wrap func(store.Store) store.Store, names ...string) *house {
 	t.Helper()
+	return newHouseBy(t, limits.Config{
+		Guesses: limits.GuessLimits{Mode: limits.Monitor}, Requests: limits.RequestLimits{Mode: limits.Monitor},
+	}, wrap, names...)
+}
+
+// newHouseBy is newHouseOf with limits that are enforced: the tests of other
+// things send more wrong secrets than anybody may.
+func newHouseBy(t *testing.T, limited limits.Config, wrap func(store.Store) store.Store, names ...string) *house {
+	t.Helper()
 	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "counterfoil.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +96,8 @@ func newHouseOf(t *testing.T, wrap func(store.Store) store.Store, names ...strin
 		}
 		providers = append(providers, p)
 	}
-	config := server.Config{Store: h.store, Clock: h.clock, Logger: slog.New(slog.NewJSONHandler(&h.log, nil)), OnEvent: h.onEvent, EachRefusal: true}
+	config := server.Config{Store: h.store, Clock: h.clock, Logger: slog.New(slog.NewJSONHandler(&h.log, nil)), OnEvent: h.onEvent, EachRefusal: true,
+		Limits: limited}
 	for _, p := range providers {
 		r := server.Realm{Name: p.Name, Provider: p, BaseURL: ts.URL + "/" + p.Name}
 		if p.Extends == "cognito" {

@@ -4,6 +4,7 @@
 package lograte
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -17,6 +18,9 @@ const Interval = time.Second
 
 // Limiter limits the lines about one kind of failure. The zero value is ready.
 type Limiter struct {
+	// Every replaces the Interval.
+	Every time.Duration
+
 	mu     sync.Mutex
 	last   time.Time
 	missed int
@@ -49,7 +53,7 @@ func (l *Limiter) allow(now time.Time) (missed int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// After a clock was set back, a line is logged.
-	if since := now.Sub(l.last); !l.last.IsZero() && since >= 0 && since < Interval {
+	if since := now.Sub(l.last); !l.last.IsZero() && since >= 0 && since < cmp.Or(l.Every, Interval) {
 		l.missed++
 		return 0, false
 	}

@@ -10,12 +10,17 @@ func Networks(address string) (narrow, wide netip.Prefix) {
 	if err != nil {
 		return narrow, wide
 	}
+	return NetworksOf(a)
+}
+
+// NetworksOf is Networks of an address that is parsed.
+func NetworksOf(a netip.Addr) (narrow, wide netip.Prefix) {
 	a = a.Unmap().WithZone("")
 	most, least := 32, 24
 	if a.Is6() {
 		most, least = 64, 48
 	}
-	narrow, _ = a.Prefix(most) // never fails: the address has as many bits
+	narrow, _ = a.Prefix(most) // fails only for no address
 	wide, _ = a.Prefix(least)
 	return narrow, wide
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/counterfoil/counterfoil/server/internal/accesstoken"
 	"github.com/counterfoil/counterfoil/server/internal/form"
 	"github.com/counterfoil/counterfoil/server/internal/outbound"
+	"github.com/counterfoil/counterfoil/server/limits"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -49,6 +50,8 @@ type Config struct {
 	KeySets *outbound.KeySets
 	// Tokens reads the access tokens that a caller may authenticate with.
 	Tokens *accesstoken.Reader
+	// Limits decides who guesses.
+	Limits *limits.Limiter
 	// Peers finds the certificate of a caller behind a proxy.
 	Peers  *peer.Config
 	Clock  counterfoil.Clock
@@ -90,6 +93,10 @@ type Request struct {
 	// record.
 	Time    time.Time
 	Address string
+	// Origin is where it is from, for the limits; Over a refusal for a client that
+	// is not known there.
+	Origin peer.Origin
+	Over   *Refusal
 	// First is a refusal that takes precedence over that of the credentials, but
 	// not over that of a missing header.
 	First *Refusal
@@ -134,25 +141,15 @@ func (a *Authenticator) Authenticate(ctx context.Context, r Request, f form.Form
 		refusal.Claim = claim
 		return Caller{}, refusal
 	}
-	// 3. Verify them by the client in memory, which may be stale: no request is
-	// refused because of it.
-	if client, ok := a.Memory.recall(a.Realm, c.id); ok && !r.Fresh {
-		if by, refusal := a.prove(ctx, &r, &c, client, false); refusal == nil {
-			by.Claim = claim
-			return by, nil
-		}
-	}
-	// 4. Verify them by the client in the store.
-	client, err := a.Memory.Client(ctx, a.Realm, c.id)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		client = dummyClient
-	case err != nil:
-		refusal = StoreFailed("read client", err)
+	// 3. Refuse those who have to wait.
+	t := a.begin(ctx, &r, c.id)
+	if refusal = t.refusal(); refusal != nil {
 		refusal.Claim = claim
 		return Caller{}, refusal
 	}
-	by, refusal := a.prove(ctx, &r, &c, client, true)
+	// 4. Verify the credentials, and count the result.
+	by, refusal := a.verify(ctx, &r, &c, &t)
+	refusal = t.end(refusal)
 	by.Claim = claim
 	if refusal != nil {
 		refusal.Claim = claim
@@ -160,10 +157,32 @@ func (a *Authenticator) Authenticate(ctx context.Context, r Request, f form.Form
 	return by, refusal
 }
 
+// verify verifies the credentials of a request.
+func (a *Authenticator) verify(ctx context.Context, r *Request, c *credentials, t *try) (Caller, *Refusal) {
+	// 1. By the client in memory, which may be stale: no request is refused
+	// because of it.
+	if client, ok := a.Memory.recall(a.Realm, c.id); ok && !r.Fresh {
+		if by, refusal := a.prove(ctx, r, c, client, t, false); refusal == nil {
+			return by, nil
+		}
+	}
+	// 2. By the client in the store.
+	client, err := a.Memory.Client(ctx, a.Realm, c.id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		client = dummyClient
+	case err != nil:
+		return Caller{}, StoreFailed("read client", err)
+	}
+	return a.prove(ctx, r, c, client, t, true)
+}
+
 // prove verifies the credentials of a client and checks that the client may
 // use the endpoint; fresh says that it was just read from the store.
-func (a *Authenticator) prove(ctx context.Context, r *Request, c *credentials, client *store.Client, fresh bool) (Caller, *Refusal) {
-	by, refusal := a.proveBy(ctx, r, c, client, fresh)
+func (a *Authenticator) prove(
+	ctx context.Context, r *Request, c *credentials, client *store.Client, t *try, fresh bool,
+) (Caller, *Refusal) {
+	by, refusal := a.proveBy(ctx, r, c, client, t, fresh)
 	if refusal != nil {
 		return Caller{}, refusal
 	}
@@ -178,7 +197,7 @@ func (a *Authenticator) prove(ctx context.Context, r *Request, c *credentials, c
 	case !acceptsAddress(client, r.Address):
 		refusal = Refused(counterfoil.ReasonAddressNotAllowed, "")
 	default:
-		refusal = a.proveAPIKey(ctx, c, client, r.Time, fresh)
+		refusal = a.proveAPIKey(ctx, c, client, t, r.Time, fresh)
 	}
 	if refusal != nil {
 		refusal.Proven = true
@@ -188,7 +207,9 @@ func (a *Authenticator) prove(ctx context.Context, r *Request, c *credentials, c
 }
 
 // proveBy verifies the credentials by their method.
-func (a *Authenticator) proveBy(ctx context.Context, r *Request, c *credentials, client *store.Client, fresh bool) (Caller, *Refusal) {
+func (a *Authenticator) proveBy(
+	ctx context.Context, r *Request, c *credentials, client *store.Client, t *try, fresh bool,
+) (Caller, *Refusal) {
 	by := Caller{Client: client, Fresh: fresh}
 	var refusal *Refusal
 	switch c.method {
@@ -204,7 +225,7 @@ func (a *Authenticator) proveBy(ctx context.Context, r *Request, c *credentials,
 			by.Certificate = c.certificate.leaf
 		}
 	default:
-		by.Secret, refusal = a.Memory.Secrets.Verify(ctx, client, client.Secrets, c.secret, r.Time, fresh)
+		by.Secret, refusal = a.Memory.Secrets.Verify(ctx, t.origin(), client, client.Secrets, c.secret, r.Time, fresh)
 		switch {
 		case refusal != nil:
 		case client == dummyClient:
@@ -217,11 +238,13 @@ func (a *Authenticator) proveBy(ctx context.Context, r *Request, c *credentials,
 }
 
 // proveAPIKey verifies the API key of the request, if there is one.
-func (a *Authenticator) proveAPIKey(ctx context.Context, c *credentials, client *store.Client, now time.Time, fresh bool) *Refusal {
+func (a *Authenticator) proveAPIKey(
+	ctx context.Context, c *credentials, client *store.Client, t *try, now time.Time, fresh bool,
+) *Refusal {
 	if c.apiKey == "" {
 		return nil
 	}
-	key, busy := a.Memory.Secrets.Verify(ctx, client, client.APIKeys, c.apiKey, now, fresh)
+	key, busy := a.Memory.Secrets.Verify(ctx, t.origin(), client, client.APIKeys, c.apiKey, now, fresh)
 	switch {
 	case busy != nil:
 		return busy

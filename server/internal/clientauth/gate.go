@@ -2,6 +2,7 @@ package clientauth
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -12,53 +13,80 @@ import (
 
 // Bounds of the gate.
 const (
-	// maxWaiting and maxSuspects are how many requests wait in each lane,
-	// maxOwnWaiting how many of one client.
-	maxWaiting    = 64
-	maxSuspects   = 16
+	// maxOwnWaiting is how many requests of one client wait in a lane from one
+	// network.
 	maxOwnWaiting = 2
 	// slowWait is how long a request waits for its turn.
 	slowWait = 5 * time.Second
-	// suspectFor is how long a client waits behind the others after a wrong
-	// secret; keptSuspects is how many such clients are remembered.
+	// suspectFor is how long requests for a client from a network wait behind the
+	// others after a wrong secret; keptSuspects is how many such pairs are
+	// remembered.
 	suspectFor   = time.Minute
 	keptSuspects = 10_000
+)
+
+// The lanes in the order in which they move: known clients, those that no wrong
+// secret came for from the same network, suspects. most is how many requests wait
+// in each, mostOfOne how many of one client.
+const (
+	laneKnown = iota
+	laneFresh
+	laneSuspects
+	lanes
+)
+
+var (
+	most      = [lanes]int{64, 64, 16}
+	mostOfOne = [lanes]int{4, 8, 2}
 )
 
 // clientKey names a client in memory.
 type clientKey struct{ realm, id string }
 
+// Origin is where a request for a slow verification is from; Known says that its client authenticated
+// from there before.
+type Origin struct {
+	Prefix netip.Prefix
+	Known  bool
+}
+
+// pair is a client and a network.
+type pair struct {
+	clientKey
+	prefix netip.Prefix
+}
+
 // gate lets few slow verifications run at once, one per client; the others
-// queue. A client that recently failed with a wrong secret waits in the lane
-// of suspects, which moves when the other lane is empty: a flood of guesses
-// for some imported clients delays only those clients.
+// queue. Requests for a client from a network that recently sent a wrong secret
+// for it wait in the lane of suspects, which moves when the other lanes are
+// empty; a client that is known where it calls from has a lane of its own. So a
+// flood of guesses for some imported clients delays only those clients, and not
+// their owners.
 type gate struct {
 	clock counterfoil.Clock
 
 	mu      sync.Mutex
 	limit   int // of running
 	running map[clientKey]bool
-	lanes   [2][]*waiter // good ones, suspects
-	waiting map[clientKey]int
-	// suspects holds until when a client is one.
-	suspects *bounded.Cache[clientKey, time.Time]
+	lanes   [lanes][]*waiter
+	// suspects holds until when a pair is one.
+	suspects *bounded.Cache[pair, time.Time]
 }
 
 type waiter struct {
-	key  clientKey
+	pair
 	turn chan struct{}
 }
 
 func newGate(c counterfoil.Clock, limit int) *gate {
 	return &gate{
-		clock: c, limit: limit, running: map[clientKey]bool{}, waiting: map[clientKey]int{},
-		suspects: bounded.New[clientKey, time.Time](keptSuspects),
+		clock: c, limit: limit, running: map[clientKey]bool{}, suspects: bounded.New[pair, time.Time](keptSuspects),
 	}
 }
 
 // enter waits for a turn and reports whether it came; leave gives it back.
-func (g *gate) enter(ctx context.Context, key clientKey) bool {
-	w := g.line(key)
+func (g *gate) enter(ctx context.Context, key clientKey, from Origin) bool {
+	w := g.line(pair{key, from.Prefix}, from.Known)
 	if w == nil {
 		return false
 	}
@@ -84,19 +112,29 @@ func (g *gate) enter(ctx context.Context, key clientKey) bool {
 
 // line queues a request, and may give it its turn at once. It returns nil when
 // the queue is full.
-func (g *gate) line(key clientKey) *waiter {
+func (g *gate) line(p pair, known bool) *waiter {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	lane, most := 0, maxWaiting
-	if until, ok := g.suspects.Get(key); ok && g.clock.Now().Before(until) {
-		lane, most = 1, maxSuspects
+	lane := laneFresh
+	if known {
+		lane = laneKnown
+	} else if until, ok := g.suspects.Get(p); ok && g.clock.Now().Before(until) {
+		lane = laneSuspects
 	}
-	if len(g.lanes[lane]) >= most || g.waiting[key] >= maxOwnWaiting {
+	ofClient, ofPair := 0, 0
+	for _, w := range g.lanes[lane] {
+		if w.clientKey == p.clientKey {
+			ofClient++
+		}
+		if w.pair == p {
+			ofPair++
+		}
+	}
+	if len(g.lanes[lane]) >= most[lane] || ofClient >= mostOfOne[lane] || ofPair >= maxOwnWaiting {
 		return nil
 	}
-	w := &waiter{key: key, turn: make(chan struct{})}
+	w := &waiter{pair: p, turn: make(chan struct{})}
 	g.lanes[lane] = append(g.lanes[lane], w)
-	g.waiting[key]++
 	g.move()
 	return w
 }
@@ -106,12 +144,12 @@ func (g *gate) move() {
 	for lane := range g.lanes {
 		for i := 0; i < len(g.lanes[lane]) && len(g.running) < g.limit; {
 			w := g.lanes[lane][i]
-			if g.running[w.key] {
+			if g.running[w.clientKey] {
 				i++
 				continue
 			}
-			g.running[w.key] = true
-			g.remove(lane, i)
+			g.running[w.clientKey] = true
+			g.lanes[lane] = slices.Delete(g.lanes[lane], i, i+1)
 			close(w.turn)
 		}
 	}
@@ -121,15 +159,11 @@ func (g *gate) move() {
 func (g *gate) length() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.lanes[0]) + len(g.lanes[1])
-}
-
-func (g *gate) remove(lane, i int) {
-	key := g.lanes[lane][i].key
-	g.lanes[lane] = slices.Delete(g.lanes[lane], i, i+1)
-	if g.waiting[key]--; g.waiting[key] == 0 {
-		delete(g.waiting, key)
+	n := 0
+	for lane := range g.lanes {
+		n += len(g.lanes[lane])
 	}
+	return n
 }
 
 // giveUp leaves the queue, and reports false when the turn came at the same
@@ -139,7 +173,7 @@ func (g *gate) giveUp(w *waiter) bool {
 	defer g.mu.Unlock()
 	for lane := range g.lanes {
 		if i := slices.Index(g.lanes[lane], w); i >= 0 {
-			g.remove(lane, i)
+			g.lanes[lane] = slices.Delete(g.lanes[lane], i, i+1)
 			return true
 		}
 	}
@@ -147,9 +181,9 @@ func (g *gate) giveUp(w *waiter) bool {
 }
 
 // leave ends a turn; wrong says that the secret was wrong.
-func (g *gate) leave(key clientKey, wrong bool) {
+func (g *gate) leave(key clientKey, from Origin, wrong bool) {
 	if wrong {
-		g.suspects.Put(key, g.clock.Now().Add(suspectFor))
+		g.suspects.Put(pair{key, from.Prefix}, g.clock.Now().Add(suspectFor))
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

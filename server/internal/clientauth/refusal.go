@@ -2,6 +2,7 @@ package clientauth
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
 )
@@ -20,6 +21,8 @@ type Refusal struct {
 	Answer counterfoil.Reason
 	// Header is the name of the offending header, for the answer.
 	Header string
+	// RetryAfter is how long the caller is told to wait; 0 for nothing.
+	RetryAfter time.Duration
 	// Err is the cause of a failure of the server's own, for the log.
 	Err error
 	// Proven is set when the client is authenticated all the same.

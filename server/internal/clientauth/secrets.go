@@ -112,7 +112,7 @@ func (s *Secrets) Load() (waiting, joined, remembered int) {
 // is not fresh: the caller must retry with a fresh one, whose secret may
 // differ.
 func (s *Secrets) Verify(
-	ctx context.Context, c *store.Client, hashes []store.SecretHash, value counterfoil.Secret, at time.Time, fresh bool,
+	ctx context.Context, from Origin, c *store.Client, hashes []store.SecretHash, value counterfoil.Secret, at time.Time, fresh bool,
 ) (*store.SecretHash, *Refusal) {
 	if found := sechash.FindFast(hashes, value, at); found != nil || value == "" {
 		return found, nil
@@ -126,7 +126,7 @@ func (s *Secrets) Verify(
 	if len(slow) == 0 {
 		return nil, nil
 	}
-	found, busy := s.verifySlow(ctx, c, slow, value, fresh)
+	found, busy := s.verifySlow(ctx, from, c, slow, value, fresh)
 	switch {
 	case busy:
 		return nil, Refused(counterfoil.ReasonSecretsBusy, "slow secrets are being verified")
@@ -138,7 +138,7 @@ func (s *Secrets) Verify(
 
 // verifySlow returns the index of the hash that matches value, or -1.
 func (s *Secrets) verifySlow(
-	ctx context.Context, c *store.Client, hashes []*store.SecretHash, value counterfoil.Secret, fresh bool,
+	ctx context.Context, from Origin, c *store.Client, hashes []*store.SecretHash, value counterfoil.Secret, fresh bool,
 ) (found int, busy bool) {
 	key := clientKey{c.Realm, c.ID}
 	own := make([]mark, len(hashes))
@@ -173,18 +173,20 @@ func (s *Secrets) verifySlow(
 		s.mu.Unlock()
 		close(f.done)
 	}()
-	s.fly(ctx, f, c, hashes, own, value)
+	s.fly(ctx, f, from, c, hashes, own, value)
 	return f.found, f.busy
 }
 
 // fly waits for a turn, computes, and remembers the result.
-func (s *Secrets) fly(ctx context.Context, f *flight, c *store.Client, hashes []*store.SecretHash, own []mark, value counterfoil.Secret) {
+func (s *Secrets) fly(
+	ctx context.Context, f *flight, from Origin, c *store.Client, hashes []*store.SecretHash, own []mark, value counterfoil.Secret,
+) {
 	key := clientKey{c.Realm, c.ID}
-	if !s.gate.enter(ctx, key) {
+	if !s.gate.enter(ctx, key, from) {
 		f.busy = true
 		return
 	}
-	defer func() { s.gate.leave(key, f.found < 0) }()
+	defer func() { s.gate.leave(key, from, f.found < 0) }()
 	// An earlier flight may have ended in the meantime.
 	if found, known := s.recall(key, c.Version, own); known {
 		f.found = found

@@ -1,0 +1,77 @@
+package clientauth
+
+import (
+	"context"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/peer"
+	"github.com/counterfoil/counterfoil/server/limits"
+)
+
+// try is one attempt to authenticate, for the limits.
+type try struct {
+	limits.Attempt
+	limits  *limits.Limiter
+	verdict limits.Verdict
+	over    *Refusal
+}
+
+// begin looks up what the limits say about a request of that client ID.
+func (a *Authenticator) begin(ctx context.Context, r *Request, id string) try {
+	t := try{limits: a.Limits, over: r.Over, Attempt: limits.Attempt{Realm: a.Realm, ClientID: id, Address: r.Origin.Address}}
+	t.Shared = r.Origin.Proxy || r.Origin.Unnamed && a.Limits.Forwarded(ctx, r.Origin.Address)
+	t.verdict = a.Limits.Look(&t.Attempt)
+	return t
+}
+
+// refusal is that of a caller who has to wait; a client that is known where it
+// calls from never has to.
+func (t *try) refusal() *Refusal {
+	switch {
+	case t.verdict.Refuse:
+		return t.wait()
+	case t.over != nil && !t.verdict.Known:
+		return t.over
+	}
+	return nil
+}
+
+func (t *try) wait() *Refusal {
+	refusal := Refused(counterfoil.ReasonRateLimited, "failed authentications from "+t.verdict.Prefix.String())
+	refusal.RetryAfter = t.verdict.Wait
+	return refusal
+}
+
+// end counts the result, and returns the refusal to answer: whoever has wrong
+// credentials and would have to wait is told so, also a known client, whose
+// answers do not tell it from a stranger.
+func (t *try) end(refusal *Refusal) *Refusal {
+	switch {
+	case refusal == nil:
+		t.limits.Succeeded(&t.Attempt, &t.verdict)
+	case failed(refusal):
+		if t.verdict.Wait > 0 {
+			return t.wait()
+		}
+		t.limits.Failed(&t.Attempt, &t.verdict)
+	}
+	return refusal
+}
+
+// failed reports whether a request is refused because its credentials, which it
+// has, do not prove the client.
+func failed(f *Refusal) bool {
+	switch f.Reason {
+	case counterfoil.ReasonAPIKeyInvalid:
+		return true
+	case counterfoil.ReasonCertificateMissing, counterfoil.ReasonCredentialsMissing:
+		return false
+	}
+	return !f.Proven && f.Reason.Parent() == counterfoil.ReasonInvalidClient
+}
+
+// origin is where the attempt waits for a turn to verify a slow hash.
+func (t *try) origin() Origin {
+	_, network := peer.NetworksOf(t.Address)
+	return Origin{Prefix: network, Known: t.verdict.Known}
+}
