@@ -175,6 +175,7 @@ func (rl *realm) refuse(ctx context.Context, w http.ResponseWriter, a *attempt, 
 	}
 	shape = shape.Fill(provider.RefusalParams{Header: refusal.Header})
 	if refusal.RetryAfter > 0 {
+		a.rate.set(w.Header())
 		shape.Headers["Retry-After"] = strconv.FormatInt(gcra.Seconds(refusal.RetryAfter), 10)
 	}
 	shape.Write(w)

@@ -34,6 +34,10 @@ type attempt struct {
 	// path is that of one of the realm's own endpoints; "" for the token
 	// endpoint.
 	path string
+	// over is the refusal for a client that is not known at an address that sends
+	// too much; rate is what is left of the client's own limit.
+	over *clientauth.Refusal
+	rate rate
 	// proven is set when the client is authenticated.
 	proven bool
 }

@@ -18,6 +18,7 @@ func (rl *realm) serveToken(w http.ResponseWriter, r *http.Request) {
 	// answer.
 	ctx := context.WithoutCancel(r.Context())
 	a := &attempt{event: rl.begin(r)}
+	a.over = rl.arrived(ctx, r)
 
 	// 1. Parse: one bounded read of a form, which may arrive slowly.
 	req, refusal := parseTokenRequest(rl.endpoint, r)
@@ -34,6 +35,7 @@ func (rl *realm) serveToken(w http.ResponseWriter, r *http.Request) {
 	}
 	// 3. Answer in the provider's shape.
 	rl.setHeaders(w.Header())
+	a.rate.set(w.Header())
 	g.now = max(a.event.Time.Unix(), g.made)
 	_, _ = w.Write(rl.answer.append(make([]byte, 0, 1024), g))
 }
@@ -44,14 +46,17 @@ func (rl *realm) grant(ctx context.Context, a *attempt, r *http.Request, req *to
 	// 1. Check the grant type, which is refused before wrong credentials or
 	// after them, as described.
 	grantType := checkGrantType(req.grantType)
-	request := clientauth.Request{Request: r}
+	request := clientauth.Request{Request: r, Over: a.over}
 	if rl.endpoint.CheckFirst == provider.CheckGrantType {
 		request.First = grantType
 	}
-	// 2. Authenticate the client.
+	// 2. Authenticate the client, and count the request against its limits.
 	by, refusal := rl.authenticate(ctx, a, request, req.body)
 	if refusal == nil {
 		refusal = grantType
+	}
+	if refusal == nil {
+		refusal = rl.spend(ctx, a, by.Client)
 	}
 	if refusal != nil {
 		return nil, refusal

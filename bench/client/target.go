@@ -23,6 +23,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/limits"
 	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
@@ -83,9 +84,11 @@ func beServer() error {
 	ts.Config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams}
 	base := "https://" + ts.Listener.Addr().String()
 	quiet := slog.New(slog.DiscardHandler)
+	// Nobody sends as much as a bench.
+	unlimited := limits.Config{Requests: limits.RequestLimits{Client: -1, Tenant: -1, Realm: -1, Address: -1}}
 	s, err := server.New(
 		context.Background(),
-		server.Config{Store: db, Logger: quiet, Realms: []server.Realm{{Name: "bench", Provider: p, BaseURL: base}}},
+		server.Config{Store: db, Logger: quiet, Limits: unlimited, Realms: []server.Realm{{Name: "bench", Provider: p, BaseURL: base}}},
 	)
 	if err != nil {
 		return err

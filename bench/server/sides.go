@@ -31,6 +31,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/limits"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
@@ -237,6 +238,8 @@ func serverHandler(words []string, base string) (http.Handler, func() error, err
 	s, err := server.New(context.Background(), server.Config{
 		Store: store, Signer: signerWord(signer), MasterKey: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
 		Realms: []server.Realm{{Name: "bench", Provider: p, BaseURL: base}},
+		// Nobody sends as much as a bench.
+		Limits: limits.Config{Requests: limits.RequestLimits{Client: -1, Tenant: -1, Realm: -1, Address: -1}},
 	})
 	if err != nil {
 		return nil, nil, err

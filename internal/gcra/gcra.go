@@ -9,7 +9,7 @@
 package gcra
 
 import (
-	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -107,12 +107,19 @@ func (l *Limiter[K]) Take(key K) Decision {
 // Policy is the value of the header RateLimit-Policy for a limit of that name, a
 // token of RFC 9110 (draft-ietf-httpapi-ratelimit-headers-10 section 3).
 func (l Limit) Policy(name string) string {
-	return fmt.Sprintf("%q;q=%d;w=%d", name, l.Count, int64(l.Period/time.Second))
+	return item(name, ";q=", int64(l.Count), ";w=", int64(l.Period/time.Second))
 }
 
 // Field is the value of the header RateLimit (section 4).
 func (d *Decision) Field(name string) string {
-	return fmt.Sprintf("%q;r=%d;t=%d", name, d.Remaining, Seconds(d.Reset))
+	return item(name, ";r=", int64(d.Remaining), ";t=", Seconds(d.Reset))
+}
+
+// item is a string with two parameters (RFC 9651 section 3.3).
+func item(name, first string, a int64, second string, b int64) string {
+	text := append(append(append(make([]byte, 0, 64), '"'), name...), '"')
+	text = strconv.AppendInt(append(text, first...), a, 10)
+	return string(strconv.AppendInt(append(text, second...), b, 10))
 }
 
 // Seconds rounds up to whole seconds, as Retry-After has them (RFC 9110 section
