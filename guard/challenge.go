@@ -67,7 +67,7 @@ var reasons = map[provider.HeaderSource][]counterfoil.Reason{
 		counterfoil.ReasonTokenIssuer, counterfoil.ReasonTokenAudience,
 		counterfoil.ReasonTokenUse, counterfoil.ReasonTokenExpired, counterfoil.ReasonTokenNotYetValid, counterfoil.ReasonTokenReplaced,
 		counterfoil.ReasonTokenRevoked, counterfoil.ReasonTokenCertificate, counterfoil.ReasonTokenProof, counterfoil.ReasonTokenProofNonce,
-		counterfoil.ReasonScopeInsufficient, counterfoil.ReasonUnavailable,
+		counterfoil.ReasonScopeInsufficient, counterfoil.ReasonUnavailable, counterfoil.ReasonRateLimited,
 	},
 	provider.HeaderFromAPIKey: {counterfoil.ReasonAPIKeyMissing, counterfoil.ReasonAPIKeyInvalid, counterfoil.ReasonUnavailable},
 	provider.HeaderFromTenant: {counterfoil.ReasonTenantMissing, counterfoil.ReasonTenantDenied,

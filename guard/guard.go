@@ -99,6 +99,9 @@ type Config struct {
 	// proofs are refused, first those of the client that sends the most. Set it
 	// to twice the number of calls that the busiest client makes in a minute.
 	MaxProofs int
+	// Limits are how many calls are let through; by default as many as the
+	// description says of one client.
+	Limits Limits
 	// CacheSize is how many verified tokens are remembered at most; default
 	// 10,000. One takes the memory of its claims, some kilobytes.
 	CacheSize int
@@ -142,6 +145,7 @@ type Guard struct {
 	claims      claims
 	cache       *bounded.Cache[[sha256.Size]byte, *verified]
 	prover      *prover
+	limiter     *limiter
 }
 
 // New returns a guard, or an error that says what its configuration lacks.
@@ -166,6 +170,7 @@ func New(cfg Config) (*Guard, error) {
 		clock: cfg.Clock, onEvent: cfg.OnEvent, logger: cfg.Logger,
 		scopes: cfg.Provider.ScopeNames(), headers: headersOf(api),
 		tokenHeader: token.Name, shapes: shapesOf(api), cache: bounded.New[[sha256.Size]byte, *verified](cfg.CacheSize),
+		limiter: newLimiter(cfg.Limits, api.RequestsPerMinute, cfg.Clock),
 	}
 	for _, a := range cfg.Provider.AccessToken.Algorithms() {
 		g.algorithms = append(g.algorithms, string(a))
@@ -374,7 +379,11 @@ func (g *Guard) admit(answer http.Header, r *http.Request, sent *sent) (*counter
 	if p, refusal = g.tenant(ctx, v, sent.tenant); refusal != nil {
 		return p, refusal
 	}
-	// 8. The token's scopes suffice.
+	// 8. The client and the tenant keep to their limits.
+	if refusal := g.limit(answer, r, p); refusal != nil {
+		return p, refusal
+	}
+	// 9. The token's scopes suffice.
 	if !p.Scopes.ContainsAll(g.api.Scopes) {
 		return p, g.deny(counterfoil.ReasonScopeInsufficient, lacking("the API "+g.api.Name, g.api.Scopes, p))
 	}

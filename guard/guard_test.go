@@ -239,7 +239,8 @@ func TestCacheIsBounded(t *testing.T) {
 
 func TestManyCallsAtOnce(t *testing.T) {
 	r := newRig(t, "engagifii")
-	g := must(guard.New(guard.Config{Provider: must(provider.Builtin("engagifii")), Issuer: issuer, Keys: r.keys, Liveness: r.registry, Directory: r.registry, Clock: r.clock, CacheSize: 4}))
+	g := must(guard.New(guard.Config{Provider: must(provider.Builtin("engagifii")), Issuer: issuer, Keys: r.keys, Liveness: r.registry, Directory: r.registry, Clock: r.clock, CacheSize: 4,
+		Limits: guard.Limits{Client: 1000}}))
 	h := g.Handler(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		p, _ := counterfoil.PrincipalFrom(req.Context())
 		_, _ = fmt.Fprint(w, p.TokenID, p.Tenant)

@@ -218,7 +218,8 @@ type API struct {
 	// GET; default queries.
 	SafeDocuments Documents `yaml:"safe_documents,omitempty"`
 	// RequestsPerMinute is how many calls the provider allows one client; 0 for no
-	// limit.
+	// limit. A client keeps to it in any minute, and a guard enforces it with a
+	// tenth more.
 	RequestsPerMinute int `yaml:"requests_per_minute,omitempty"`
 	// Health is a harmless call that shows whether the API answers; default GET of
 	// the base path, for GraphQL a query of __typename.
