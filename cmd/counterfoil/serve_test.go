@@ -154,6 +154,10 @@ func TestServeRefusesConfiguration(t *testing.T) {
 		{"proxy that is none", "10.0.0.0/8", "proxy", "serve.yaml:8:19: trusted_proxies: \"proxy\" is neither a network nor an address"},
 		{"certificates nobody asks for", "    policy: reuse", "    client_authentication: [tls_client_auth]", "serve.yaml:28:5: client_authentication: clients cannot present a certificate"},
 		{"keys that are older when the next is published", "    policy: reuse", "    keys: {age: 1h, ahead: 2h}", "serve.yaml:28:5: the age of signing keys must be longer than the time that they are published ahead"},
+		{"limit of nothing", "database:", "limits: {guesses: {network: 0}}\ndatabase:", "serve.yaml:6:20: network: 0 is not a number from 1 to 1000000"},
+		{"limit below nothing", "database:", "limits: {token_requests: {client: -1}}\ndatabase:", "client: -1 is not a number from 0 to 1000000"},
+		{"unknown mode", "database:", "limits: {token_requests: {mode: watch}}\ndatabase:", "mode: \"watch\" is not understood here (allowed: enforce, monitor, off)"},
+		{"block of a week", "database:", "limits: {guesses: {block: 168h}}\ndatabase:", "block: 168h0m0s is not a time from 1s to 24h0m0s"},
 		{"issuer that may not be fetched", "    policy: reuse", "    federation: [{issuer: 'https://i.example', jwks_uri: 'https://i.example/jwks'}]", "the host i.example is not among outbound.hosts"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -523,6 +527,7 @@ func TestServeReloadRefuses(t *testing.T) {
 		{"database", "counterfoil.db", "other.db", "serve.yaml:6:1: database cannot change"},
 		{"master key", "file:master.key", "file:other.key", "serve.yaml:7:1: "},
 		{"proxies", "10.0.0.0/8", "10.0.0.0/9", "serve.yaml:8:1: trusted_proxies cannot change"},
+		{"limits", "database:", "limits: {direct: true}\ndatabase:", "serve.yaml:6:1: limits cannot change"},
 		{"form of the log", "format: text", "format: json", "serve.yaml:9:1: log.format cannot change"},
 		{"client certificates", "  key: tls/key.pem", "  key: tls/key.pem\n  client_certificates: true", "serve.yaml:3:1: tls.client_certificates cannot change"},
 	} {

@@ -105,9 +105,12 @@ func (c Config) complete() Config {
 const (
 	// MaxCount is the largest limit.
 	MaxCount = 1_000_000
-	minBlock = time.Second
-	maxBlock = 24 * time.Hour
-	maxKnown = 366 * 24 * time.Hour
+	// MinBlock and MaxBlock bound GuessLimits.Block, MinKnown and MaxKnown
+	// GuessLimits.KnownFor.
+	MinBlock = time.Second
+	MaxBlock = 24 * time.Hour
+	MinKnown = time.Hour
+	MaxKnown = 366 * 24 * time.Hour
 )
 
 // Validate returns an error that names the first field that is invalid.
@@ -133,11 +136,11 @@ func (c Config) Validate() error {
 			return fmt.Errorf("limits: %s is %d: it must be from %d to %d", f.name, f.count, f.of, MaxCount)
 		}
 	}
-	if g.Block != 0 && (g.Block < minBlock || g.Block > maxBlock) {
-		return fmt.Errorf("limits: Guesses.Block is %v: it must be from %v to %v", g.Block, minBlock, maxBlock)
+	if g.Block != 0 && (g.Block < MinBlock || g.Block > MaxBlock) {
+		return fmt.Errorf("limits: Guesses.Block is %v: it must be from %v to %v", g.Block, MinBlock, MaxBlock)
 	}
-	if g.KnownFor != 0 && (g.KnownFor < time.Hour || g.KnownFor > maxKnown) {
-		return fmt.Errorf("limits: Guesses.KnownFor is %v: it must be from %v to %v", g.KnownFor, time.Hour, maxKnown)
+	if g.KnownFor != 0 && (g.KnownFor < MinKnown || g.KnownFor > MaxKnown) {
+		return fmt.Errorf("limits: Guesses.KnownFor is %v: it must be from %v to %v", g.KnownFor, MinKnown, MaxKnown)
 	}
 	return nil
 }

@@ -154,6 +154,7 @@ func Read(ctx context.Context, file string, o Options) (*Config, error) {
 	pl.checkAdmin()
 	pl.places()
 	pl.tls()
+	pl.guesses()
 	pl.keys(ctx, o.Inspect)
 	pl.out.Warnings = append(pl.out.Warnings, files.DoubtsOf(in.uses(file, dir)...)...)
 	if err := doc.Err(); err != nil {
@@ -198,6 +199,7 @@ func (c *Config) CheckReload(next *Config) error {
 			was.Outbound.CAFile == now.Outbound.CAFile},
 		{"tls", "tls.client_certificates", was.TLS.ClientCertificates == now.TLS.ClientCertificates},
 		{"audit", "audit", was.Audit == now.Audit},
+		{"limits", "limits", was.Limits == now.Limits},
 		{"log", "log.format", was.Log.Format == now.Log.Format},
 	} {
 		if !f.same {
