@@ -98,6 +98,9 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	c.Logger.InfoContext(ctx, s.Signing())
 	s.every(signing.ReadEvery, s.maintain)
+	if c.Limits.File != "" {
+		s.every(limits.MaintainEvery, s.limits.Maintain)
+	}
 	return s, nil
 }
 
@@ -197,7 +200,7 @@ func (s *Server) Close() error {
 	s.end()
 	s.tasks.Wait()
 	s.feeds.close()
-	return errors.Join(s.uses.close(), s.folder.Close(context.Background()))
+	return errors.Join(s.uses.close(), s.limits.Close(), s.folder.Close(context.Background()))
 }
 
 // realm returns the realm of that name, or nil.

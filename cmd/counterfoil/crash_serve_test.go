@@ -28,11 +28,13 @@ import (
 )
 
 // besiegedConfig has a realm of each token policy, one for assertions, whose
-// signing keys are compromised again and again, and the Admin API.
+// signing keys are compromised again and again, and the Admin API. Old secrets
+// are tried more often than anybody may.
 const besiegedConfig = `listen: 127.0.0.1:0
 tls: {certificate: tls/certificate.pem, key: tls/key.pem}
 database: counterfoil.db
 master_key: file:master.key
+limits: {guesses: {mode: monitor}}
 realms:
   - {name: each, provider: oauth2, hosts: [auth.acme.example], path: /each, scopes: [{name: read, description: Read}]}
   - {name: single, provider: oauth2, hosts: [auth.acme.example], path: /single, policy: replace, scopes: [{name: read, description: Read}]}

@@ -23,6 +23,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/apis/wallets"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/limits"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
@@ -139,6 +140,7 @@ func (s *site) issue(ctx context.Context, providers []*provider.Provider) (err e
 	}
 	config := server.Config{
 		Store: s.store, Realms: realms, Logger: s.log, OnEvent: logEvent(s.log), MasterKey: s.masterKey, Clock: s.clock,
+		Limits: limits.Config{File: s.dir.database() + serveconfig.Suffix},
 	}
 	if s.server, err = server.New(ctx, config); err != nil {
 		return err

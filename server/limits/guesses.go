@@ -114,8 +114,9 @@ type Verdict struct {
 	fresh bool // known since less than remembered
 }
 
-// remembered is how old the time of a success is before it is renewed.
-const remembered = time.Hour
+// remembered is how old the time of a success is before it is renewed: at most
+// half of the time for which it counts.
+const remembered = 12 * time.Hour
 
 // Look returns what is known of an attempt. It costs the same whether or not the
 // client exists.
@@ -128,7 +129,8 @@ func (l *Limiter) Look(a *Attempt) Verdict {
 	address, network := peer.NetworksOf(a.Address)
 	until := int64(l.known.Get(Key{a.Realm, a.ClientID, address}))
 	v.Known = until > now
-	v.fresh = until > now+int64(l.config.Guesses.KnownFor-remembered)
+	knownFor := l.config.Guesses.KnownFor
+	v.fresh = until > now+int64(knownFor-min(remembered, knownFor/2))
 	near := v.Known || int64(l.known.Get(Key{a.Realm, a.ClientID, network})) > now
 	all, n := l.counters(a)
 	for i := range all[:n] {
@@ -163,15 +165,18 @@ func (l *Limiter) Failed(a *Attempt, v *Verdict) {
 	now, block := l.tick(), l.config.Guesses.Block
 	all, n := l.counters(a)
 	for i := range all[:n] {
-		c, begun := &all[i], false
+		c, waits, begun := &all[i], false, false
 		c.store.Update(c.key, func(f failures) failures {
-			was := f.until > now
+			was := f.until
 			f = f.add(c.limit, block, now)
-			begun = !was && f.until-now >= int64(block)
+			waits = f.until > now
+			begun = was-now < int64(block)/2 && f.until-now >= int64(block)
 			return f
 		})
+		if waits {
+			l.file.changed(true)
+		}
 		if begun {
-			l.file.changed()
 			l.blocked.Warn(context.Background(), l.clock, l.log, "too many failed authentications: blocked",
 				"prefix", c.key.Prefix.String(), "realm", c.key.Realm, "client_id", c.key.ClientID, "for", seconds(block))
 		}
@@ -188,7 +193,7 @@ func (l *Limiter) Succeeded(a *Attempt, v *Verdict) {
 	for _, p := range []netip.Prefix{address, network} {
 		l.known.Update(Key{a.Realm, a.ClientID, p}, func(k known) known { return max(k, until) })
 	}
-	l.file.changed()
+	l.file.changed(!v.Known)
 }
 
 // Forwarded warns that a peer that is no trusted proxy sends forwarding headers,

@@ -54,8 +54,9 @@ type Config struct {
 	// sign of such a proxy, and its address, which would be everybody's, is not
 	// blocked.
 	Direct bool
-	// File keeps blocks and known clients over a restart; "" for none. Nothing
-	// else may be at File with a suffix.
+	// File keeps blocks and known clients over a restart; "" for none. It is
+	// written by Close and within seconds of a change, by Maintain. Operators'
+	// requests are beside it, in files whose names begin with its own.
 	File string
 }
 
@@ -81,11 +82,11 @@ type GuessLimits struct {
 // all at once. A field that is 0 has its default; a negative one is no limit.
 type RequestLimits struct {
 	Mode Mode
-	// Client is for one client, default 6,000; Tenant for all clients of a tenant
-	// of a realm, default 12,000; Realm for all clients of a realm, default
+	// Client is for one client, default 30,000; Tenant for all clients of a tenant
+	// of a realm, default 60,000; Realm for all clients of a realm, default
 	// 120,000.
 	Client, Tenant, Realm int
-	// Address is for one IPv4 address or IPv6 /64, default 12,000.
+	// Address is for one IPv4 address or IPv6 /64, default 60,000.
 	Address int
 }
 
@@ -96,8 +97,8 @@ func (c Config) complete() Config {
 	g.ClientAddress, g.ClientNetwork = cmp.Or(g.ClientAddress, 10), cmp.Or(g.ClientNetwork, 30)
 	g.Address, g.Network = cmp.Or(g.Address, 30), cmp.Or(g.Network, 100)
 	g.Block, g.KnownFor = cmp.Or(g.Block, 15*time.Minute), cmp.Or(g.KnownFor, 30*24*time.Hour)
-	r.Client, r.Tenant, r.Realm = cmp.Or(r.Client, 6_000), cmp.Or(r.Tenant, 12_000), cmp.Or(r.Realm, 120_000)
-	r.Address = cmp.Or(r.Address, 12_000)
+	r.Client, r.Tenant, r.Realm = cmp.Or(r.Client, 30_000), cmp.Or(r.Tenant, 60_000), cmp.Or(r.Realm, 120_000)
+	r.Address = cmp.Or(r.Address, 60_000)
 	return c
 }
 
@@ -185,7 +186,7 @@ type Limiter struct {
 	requests        requests
 
 	// These limit what is logged.
-	blocked, monitored, monitoredGuess, forwarded lograte.Limiter
+	blocked, monitored, monitoredGuess, forwarded, failed lograte.Limiter
 
 	file file
 }
@@ -205,6 +206,16 @@ func New(c Config, clock counterfoil.Clock, log *slog.Logger) (*Limiter, error) 
 	}
 	l.forwarded.Every = time.Hour
 	l.requests = newRequests(&l.config.Requests, clock)
+	if c.File == "" {
+		return l, nil
+	}
+	err := l.load()
+	if err == nil {
+		err = l.takeLifts()
+	}
+	if err != nil {
+		log.Warn("the state of limits is not complete: failed authentications and known clients are counted from now on", "error", err)
+	}
 	return l, nil
 }
 

@@ -169,6 +169,7 @@ func (c *Config) complete() *Config {
 	c.LogJSON = in.Log.Format == "json"
 	_ = c.LogLevel.UnmarshalText([]byte(in.Log.Level)) // it is one of logLevel's words
 	c.Server.Signer = string(in.Signer)
+	c.Server.Limits.File = c.Database + Suffix
 	c.Server.Proxies.AddressHeader = string(in.AddressHeader)
 	c.Server.Proxies.CertificateHeader = in.CertificateHeader.Name
 	c.Server.Proxies.CertificateForm = counterfoil.CertificateForm(in.CertificateHeader.Form)
