@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -367,6 +368,27 @@ func TestClearGoesOn(t *testing.T) {
 	}
 	for i := range 10 {
 		knows(t, one, fmt.Sprintf("aa-%d", i), "")
+	}
+}
+
+// Clear says how much it could not remove, and why it did not look.
+func TestClearFails(t *testing.T) {
+	s := start(t)
+	one := s.open()
+	for _, key := range []string{"aa-1", "bb-1", "bb-2"} {
+		renewed(t, one, key, give("x"))
+	}
+	equal(t, "ACL SETUSER", s.ask("ACL", "SETUSER", "default", "resetkeys", "~"+entryOf("aa-1")), "+OK")
+	err := one.Clear(t.Context(), "") // whose first refusal may end it
+	if left := regexp.MustCompile(`clear: [23] of the 3 entries found are left`); err == nil || !left.MatchString(err.Error()) {
+		t.Errorf("without permission for two: %v", err)
+	}
+	equal(t, "ACL SETUSER", s.ask("ACL", "SETUSER", "default", "~*"), "+OK")
+	ctx, end := context.WithCancelCause(t.Context())
+	because := errors.New("the program ends")
+	end(because)
+	if err := s.open().Clear(ctx, ""); !errors.Is(err, because) {
+		t.Errorf("of a program that ends: %v", err)
 	}
 }
 
