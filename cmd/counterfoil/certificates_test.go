@@ -3,14 +3,12 @@ package main
 import (
 	"bytes"
 	"crypto/ecdsa"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"io/fs"
 	"log/slog"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -18,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 )
 
 // tlsFiles are the certificates and private keys of a directory's PEM files.
@@ -92,24 +92,18 @@ func TestDevelopmentCertificateIsRefused(t *testing.T) {
 // constraints beside its private key, and a certificate that is good for years.
 func earlierFiles(t *testing.T, dir string, now time.Time) {
 	t.Helper()
-	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Counterfoil development CA"}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(10, 0, 0),
+	ca := x509.Certificate{
+		Subject: pkix.Name{CommonName: "Counterfoil development CA"}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(10, 0, 0),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign,
 		PermittedDNSDomainsCritical: true, PermittedDNSDomains: []string{"localhost"},
 		PermittedIPRanges: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0).To4(), Mask: net.CIDRMask(8, 32)}, {IP: net.IPv6loopback, Mask: net.CIDRMask(128, 128)}},
 	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "localhost"}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0),
+	leaf := x509.Certificate{
+		Subject: pkix.Name{CommonName: "localhost"}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0),
 		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
-	caKey, key := newP256(t), newP256(t)
-	sign := func(c *x509.Certificate, public *ecdsa.PrivateKey) []byte {
-		der, err := x509.CreateCertificate(rand.Reader, c, ca, public.Public(), caKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return certificatePEM(der)
-	}
+	caKey, key := newP256(), newP256()
+	authority := testkeys.Certificate(caKey, ca, nil)
 	private := func(k *ecdsa.PrivateKey) []byte {
 		text, err := privatePEM(k)
 		if err != nil {
@@ -117,9 +111,9 @@ func earlierFiles(t *testing.T, dir string, now time.Time) {
 		}
 		return text
 	}
-	put(t, dir, "ca.pem", sign(ca, caKey))
+	put(t, dir, "ca.pem", testkeys.PEM(authority))
 	put(t, dir, "ca-key.pem", private(caKey))
-	put(t, dir, "server.pem", append(sign(leaf, key), private(key)...))
+	put(t, dir, "server.pem", append(testkeys.PEM(testkeys.Certificate(key, leaf, authority)), private(key)...))
 }
 
 func put(t *testing.T, dir, name string, text []byte) {
@@ -178,7 +172,7 @@ func TestDevelopmentCertificateIsLost(t *testing.T) {
 		{"empty", func(t *testing.T, dir string) { put(t, dir, "server.pem", nil) }, 0, true, true},
 		{"of an earlier version", func(t *testing.T, dir string) { earlierFiles(t, dir, now) }, 0, true, true},
 		{"killed before it removed the authority's key", func(t *testing.T, dir string) {
-			text, err := privatePEM(newP256(t))
+			text, err := privatePEM(newP256())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	crand "crypto/rand"
 	"encoding/json"
 	"io"
@@ -21,6 +19,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 	"github.com/counterfoil/counterfoil/server/admin"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
@@ -103,10 +102,7 @@ type holding struct {
 
 func layOutSiege(t *testing.T) *siege {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := testkeys.EC()
 	s := &siege{
 		served: layOut(t, besiegedConfig), key: key, noted: map[string]int{}, tally: map[string]int{}, touched: map[*victim]bool{},
 		askers: map[string]clients.Credentials{}, inspector: map[string]clients.Credentials{},

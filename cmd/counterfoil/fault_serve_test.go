@@ -1,8 +1,6 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	crand "crypto/rand"
 	"crypto/tls"
 	"encoding/json"
@@ -19,6 +17,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/guard"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/signing"
@@ -251,10 +250,7 @@ func TestServeImportBrokenRow(t *testing.T) {
 // While the keys of one client do not come, whoever asks with them waits, and
 // nobody else does.
 func TestServeHangingKeySet(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := testkeys.EC()
 	arrived, release := make(chan struct{}, 100), make(chan struct{})
 	place := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		arrived <- struct{}{}

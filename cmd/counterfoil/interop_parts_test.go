@@ -3,10 +3,6 @@ package main
 import (
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -14,23 +10,21 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 )
 
 // pki is a certificate authority that signs whatever a test wants.
 type pki struct {
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	dir       string
+	authority *tls.Certificate
 	// file is the authority's certificate, and pool holds it.
 	file string
 	pool *x509.CertPool
@@ -38,53 +32,21 @@ type pki struct {
 
 func newPKI(t *testing.T) *pki {
 	t.Helper()
-	p := &pki{dir: t.TempDir(), key: newP256(t), pool: x509.NewCertPool()}
-	template := &x509.Certificate{
+	p := &pki{dir: t.TempDir(), pool: x509.NewCertPool()}
+	p.authority = testkeys.Certificate(newP256(), x509.Certificate{
 		Subject: pkix.Name{CommonName: "Interop CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	p.cert = p.sign(t, template, template, p.key)
-	p.pool.AddCert(p.cert)
-	p.file = p.write(t, "ca.pem", p.cert, nil)
+	}, nil)
+	p.pool.AddCert(p.authority.Leaf)
+	p.file = p.write(t, "ca.pem", p.authority, nil)
 	return p
 }
 
-func newP256(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-// sign returns the certificate of key, for a day; parent is the template itself
-// for one that signs itself.
-func (p *pki) sign(t *testing.T, template, parent *x509.Certificate, key *ecdsa.PrivateKey) *x509.Certificate {
-	t.Helper()
-	by := p.key
-	if parent == template {
-		by = key
-	}
-	var err error
-	if template.SerialNumber, err = rand.Int(rand.Reader, big.NewInt(1<<62)); err != nil {
-		t.Fatal(err)
-	}
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(23*time.Hour)
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), by)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert
-}
+func newP256() *ecdsa.PrivateKey { return testkeys.EC().(*ecdsa.PrivateKey) }
 
 // write puts a certificate, and its key unless it is nil, into a PEM file.
-func (p *pki) write(t *testing.T, name string, cert *x509.Certificate, key *ecdsa.PrivateKey) string {
+func (p *pki) write(t *testing.T, name string, cert *tls.Certificate, key *ecdsa.PrivateKey) string {
 	t.Helper()
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
+	text := testkeys.PEM(cert)
 	if key != nil {
 		private, err := privatePEM(key)
 		if err != nil {
@@ -102,29 +64,29 @@ func (p *pki) write(t *testing.T, name string, cert *x509.Certificate, key *ecds
 // server returns a file with the certificate of this machine and its key.
 func (p *pki) server(t *testing.T) string {
 	t.Helper()
-	key := newP256(t)
-	return p.write(t, "server.pem", p.sign(t, &x509.Certificate{
+	key := newP256()
+	return p.write(t, "server.pem", testkeys.Certificate(key, x509.Certificate{
 		Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, p.cert, key), key)
+	}, p.authority), key)
 }
 
 // client returns a file with a certificate for clients and its key: of the
 // authority, or one that signs itself.
 func (p *pki) client(t *testing.T, name string, own bool) (string, *x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
-	key := newP256(t)
-	template := &x509.Certificate{
+	key := newP256()
+	template := x509.Certificate{
 		Subject:  pkix.Name{Organization: []string{"Acme"}, CommonName: name},
 		DNSNames: []string{name + ".acme.example"},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
-	parent := p.cert
+	authority := p.authority
 	if own {
-		parent = template
+		authority = nil
 	}
-	cert := p.sign(t, template, parent, key)
-	return p.write(t, name+".pem", cert, key), cert, key
+	cert := testkeys.Certificate(key, template, authority)
+	return p.write(t, name+".pem", cert, key), cert.Leaf, key
 }
 
 // listen serves a handler over TLS on this machine; it asks for certificates.
@@ -142,22 +104,8 @@ func (p *pki) listen(t *testing.T, certificate string, h http.Handler) *httptest
 }
 
 // assertionKeys are the keys that clients sign assertions with, by algorithm.
-func assertionKeys(t *testing.T) map[string]crypto.Signer {
-	t.Helper()
-	keys := map[string]crypto.Signer{"ES256": newP256(t)}
-	for _, alg := range []string{"RS256", "PS256"} {
-		key, err := rsa.GenerateKey(rand.Reader, 2048)
-		if err != nil {
-			t.Fatal(err)
-		}
-		keys[alg] = key
-	}
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys["EdDSA"] = key
-	return keys
+func assertionKeys() map[string]crypto.Signer {
+	return map[string]crypto.Signer{"ES256": testkeys.EC(), "RS256": testkeys.RSA(), "PS256": testkeys.RSA(), "EdDSA": testkeys.Ed25519()}
 }
 
 func pkcs8(t *testing.T, key crypto.Signer) string {

@@ -100,13 +100,13 @@ type interop struct {
 func newInterop(t *testing.T) *interop {
 	t.Helper()
 	h := &interop{
-		t: t, pki: newPKI(t), keys: assertionKeys(t),
+		t: t, pki: newPKI(t), keys: assertionKeys(),
 		Realms: map[string]string{}, APIs: map[string]string{}, Clients: map[string]made{}, Keys: map[string]string{}, Certificates: map[string]string{},
 	}
 	h.CA = h.pki.file
 	h.http = &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: h.pki.pool, MinVersion: tls.VersionTLS12}}}
 	certificate := h.pki.server(t)
-	cluster := newP256(t)
+	cluster := newP256()
 	others := http.NewServeMux()
 	answer := func(path, text string) {
 		others.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) })
@@ -297,7 +297,7 @@ func (h *interop) ask(through *http.Client, proven bool, realm, client string, m
 		req.Header.Set("x-api-key", c.APIKey)
 	}
 	if proven {
-		key := newP256(h.t)
+		key := newP256()
 		req.Header.Set("DPoP", josetest.Token(key, `{"typ":"dpop+jwt","alg":"ES256","jwk":`+josetest.JWK(key.Public())+`}`,
 			fmt.Sprintf(`{"htm":"POST","htu":"%s","iat":%d,"jti":"%s"}`, where, time.Now().Unix(), rand.Text())))
 	}

@@ -1,15 +1,10 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -19,7 +14,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 )
 
 // named is a provider and its API behind names that only a proxy can look up.
@@ -36,15 +32,7 @@ type named struct {
 func startNamed(t *testing.T) *named {
 	t.Helper()
 	n := &named{}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"auth.example", "api.example"}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := testkeys.Certificate(testkeys.EC(), x509.Certificate{DNSNames: []string{"auth.example", "api.example"}}, nil)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		n.mu.Lock()
 		n.requests = append(n.requests, r.Method+" "+r.Host+r.URL.Path)
@@ -55,7 +43,7 @@ func startNamed(t *testing.T) *named {
 		}
 		fmt.Fprint(rw, `{"access_token":"a-token","token_type":"Bearer","expires_in":3600,"resources":[]}`)
 	}))
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{*cert}}
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	proxy := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -84,7 +72,7 @@ func startNamed(t *testing.T) *named {
 	t.Cleanup(proxy.Close)
 	n.proxy = strings.TrimPrefix(proxy.URL, "http://")
 	dir := t.TempDir()
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	ca := testkeys.PEM(cert)
 	n.config = filepath.Join(dir, "consumer.yaml")
 	text := "connections:\n  it:\n    provider: a55\n    token_url: https://auth.example/oauth2/token\n    api_url: https://api.example/api/v1\n" +
 		"    ca_file: ca.pem\n    client_id: c\n    client_secret: env:THE_SECRET\n"

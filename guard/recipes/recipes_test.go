@@ -2,9 +2,6 @@ package recipes_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -32,6 +29,7 @@ import (
 	"github.com/counterfoil/counterfoil/guard/recipes"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -46,10 +44,7 @@ type api struct {
 
 func newAPI(t *testing.T) *api {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := testkeys.EC()
 	set, err := jose.MarshalSet([]jose.PublicKey{{ID: "k1", Algorithm: jose.ES256, Key: key.Public()}})
 	if err != nil {
 		t.Fatal(err)

@@ -3,8 +3,6 @@ package gcpsecrets_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -20,6 +18,7 @@ import (
 	"github.com/counterfoil/counterfoil/client/credential"
 	"github.com/counterfoil/counterfoil/client/credential/gcpsecrets"
 	"github.com/counterfoil/counterfoil/client/credential/internal/remote/remotetest"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 )
 
 const regional = "projects/acme-prod/locations/europe-west3/secrets/client-secret"
@@ -250,10 +249,7 @@ func TestDamagedOnce(t *testing.T) {
 }
 
 func TestLoginFails(t *testing.T) {
-	other, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	other := testkeys.RSA()
 	for name, row := range map[string]struct {
 		file   func(*manager) []byte
 		change func(*manager)

@@ -2,7 +2,6 @@ package gcpsecrets_test
 
 import (
 	"crypto"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -25,6 +24,7 @@ import (
 	"github.com/counterfoil/counterfoil/client/credential"
 	"github.com/counterfoil/counterfoil/client/credential/gcpsecrets"
 	"github.com/counterfoil/counterfoil/client/credential/internal/remote/remotetest"
+	"github.com/counterfoil/counterfoil/internal/testkeys"
 )
 
 const (
@@ -36,13 +36,7 @@ const (
 )
 
 // signer is the key of the service account.
-var signer = sync.OnceValue(func() *rsa.PrivateKey {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err)
-	}
-	return key
-})
+var signer = sync.OnceValue(testkeys.RSA)
 
 // tokens is a token endpoint that takes what a service account signs (RFC 7523
 // section 2.1).
@@ -81,7 +75,7 @@ func verify(assertion, audience string) string {
 		return "no signature"
 	}
 	digest := sha256.Sum256([]byte(part[0] + "." + part[1]))
-	if err := rsa.VerifyPKCS1v15(&signer().PublicKey, crypto.SHA256, digest[:], signature); err != nil {
+	if err := rsa.VerifyPKCS1v15(signer().Public().(*rsa.PublicKey), crypto.SHA256, digest[:], signature); err != nil {
 		return "wrong signature"
 	}
 	text, err := base64.RawURLEncoding.DecodeString(part[1])
@@ -197,7 +191,7 @@ func refuse(w http.ResponseWriter, status int, code string) {
 
 // file returns the file of the service account with key, as the console gives
 // it.
-func (m *manager) file(t testing.TB, key *rsa.PrivateKey, change ...string) []byte {
+func (m *manager) file(t testing.TB, key crypto.Signer, change ...string) []byte {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
