@@ -52,6 +52,7 @@ func (m *mint) issue(ctx context.Context, a *attempt, g *grant) *clientauth.Refu
 	}
 	e := a.event
 	e.Type, e.Success, e.TokenID = counterfoil.EventTokenIssued, true, g.tokenID
+	e.Scope, e.Resource = g.scopes.String(), strings.Join(g.audience, " ")
 	if g.setBack {
 		e.Detail = "the clock was set back: earlier tokens are dated ahead of it"
 	}
@@ -230,6 +231,7 @@ func (m *mint) again(ctx context.Context, a *attempt, entry *reusable, asked *gr
 	}
 	e := a.event
 	e.Type, e.Success, e.TokenID = counterfoil.EventTokenReused, true, t.tokenID
+	e.Scope, e.Resource = t.scopes.String(), strings.Join(t.audience, " ")
 	revision, refusal := m.used(ctx, e, t.client, t.revision, asked.once)
 	if refusal != nil {
 		if refusal.Again {

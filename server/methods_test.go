@@ -88,7 +88,7 @@ func (h *house) open(change func(*server.Config)) (string, *server.Server) {
 	ts.Config.ErrorLog = slog.NewLogLogger(slog.NewTextHandler(&h.log, nil), slog.LevelError)
 	ts.StartTLS()
 	config := server.Config{
-		Store: h.store, Clock: h.clock, Logger: slog.New(slog.NewJSONHandler(&h.log, nil)), OnEvent: h.onEvent, EachRefusal: true,
+		Store: h.store, Clock: h.clock, Logger: slog.New(slog.NewJSONHandler(&h.log, nil)), OnEvent: h.onEvent, EachRefusal: true, Limits: monitored,
 		Realms: []server.Realm{{Name: "oauth2", Provider: must(provider.Builtin("oauth2")), BaseURL: ts.URL + "/oauth2", Issuer: "https://issuer.example"}},
 	}
 	if change != nil {

@@ -116,7 +116,7 @@ func (rl *realm) authenticate(
 	if refusal != nil {
 		claim, a.proven = refusal.Claim, refusal.Proven
 	}
-	a.event.ClientID, a.event.TokenID = claim.ClientID, claim.TokenID
+	a.event.ClientID, a.event.TokenID, a.event.Method, a.event.Credential = claim.ClientID, claim.TokenID, claim.Method, claim.Credential
 	return by, refusal
 }
 

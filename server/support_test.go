@@ -65,13 +65,16 @@ func newHouse(t *testing.T) *house { return newHouseOf(t, nil, provider.Names().
 // wrap, when given, stands between server and store.
 func newHouseOf(t *testing.T, wrap func(store.Store) store.Store, names ...string) *house {
 	t.Helper()
-	return newHouseBy(t, limits.Config{
-		Guesses: limits.GuessLimits{Mode: limits.Monitor}, Requests: limits.RequestLimits{Mode: limits.Monitor},
-	}, wrap, names...)
+	return newHouseBy(t, monitored, wrap, names...)
 }
 
-// newHouseBy is newHouseOf with limits that are enforced: the tests of other
-// things send more wrong secrets than anybody may.
+// monitored limits nothing: the tests of other things send more wrong secrets than
+// anybody may.
+var monitored = limits.Config{
+	Guesses: limits.GuessLimits{Mode: limits.Monitor}, Requests: limits.RequestLimits{Mode: limits.Monitor},
+}
+
+// newHouseBy is newHouseOf with limits that are enforced.
 func newHouseBy(t *testing.T, limited limits.Config, wrap func(store.Store) store.Store, names ...string) *house {
 	t.Helper()
 	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "counterfoil.db"))
@@ -96,7 +99,7 @@ func newHouseBy(t *testing.T, limited limits.Config, wrap func(store.Store) stor
 		}
 		providers = append(providers, p)
 	}
-	config := server.Config{Store: h.store, Clock: h.clock, Logger: slog.New(slog.NewJSONHandler(&h.log, nil)), OnEvent: h.onEvent, EachRefusal: true,
+	config := server.Config{Store: h.store, Clock: h.clock, Logger: slog.New(slog.NewJSONHandler(&h.log, nil)), OnEvent: h.onEvent, EachRefusal: limited == monitored,
 		Limits: limited}
 	for _, p := range providers {
 		r := server.Realm{Name: p.Name, Provider: p, BaseURL: ts.URL + "/" + p.Name}

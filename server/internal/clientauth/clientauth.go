@@ -24,7 +24,6 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/internal/accesstoken"
@@ -135,7 +134,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, r Request, f form.Form
 	}
 	// 2. Read the credentials, which prove nothing yet, and check the headers.
 	c, refusal := a.reader.credentials(r.Request, f)
-	claim := Claim{ClientID: event.Clean(c.id, event.MaxClientID)}
+	claim := c.claim()
 	refusal = cmp.Or(a.reader.checkHeaders(r.Header), r.First, refusal)
 	if refusal != nil {
 		refusal.Claim = claim
@@ -150,6 +149,9 @@ func (a *Authenticator) Authenticate(ctx context.Context, r Request, f form.Form
 	// 4. Verify the credentials, and count the result.
 	by, refusal := a.verify(ctx, &r, &c, &t)
 	refusal = t.end(refusal)
+	if by.Secret != nil {
+		claim.Credential = by.Secret.ID
+	}
 	by.Claim = claim
 	if refusal != nil {
 		refusal.Claim = claim
@@ -273,7 +275,7 @@ func (a *Authenticator) bearer(ctx context.Context, text string, now time.Time) 
 	if t == nil || !t.ValidAt(now) {
 		return Caller{}, Refused(counterfoil.ReasonTokenInvalid, "")
 	}
-	by := Caller{Claim: Claim{t.ClientID, t.TokenID}, Token: t, Fresh: true}
+	by := Caller{Claim: Claim{ClientID: t.ClientID, TokenID: t.TokenID, Method: "bearer"}, Token: t, Fresh: true}
 	var refusal *Refusal
 	if t.Confirmation != nil {
 		// A sender-constrained token proves nothing when it is sent as a bearer

@@ -1,6 +1,8 @@
 package clientauth
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
 	"slices"
@@ -8,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/internal/form"
@@ -32,6 +35,23 @@ type credentials struct {
 	// certificate is the one of the request, where no other credentials were
 	// presented; nil when it has none.
 	certificate *presented
+}
+
+// claim is what the credentials say before they are verified.
+func (c *credentials) claim() Claim {
+	claim := Claim{ClientID: event.Clean(c.id, event.MaxClientID), Method: string(c.method)}
+	switch {
+	case c.assertion != nil:
+		claim.Credential = event.Clean(c.assertion.token.KeyID, event.MaxClientID)
+	case c.certificate != nil:
+		claim.Method = string(provider.MethodTLSClientAuth)
+		sum := sha256.Sum256(c.certificate.leaf.Raw)
+		claim.Credential = base64.RawURLEncoding.EncodeToString(sum[:])
+		if bytes.Equal(c.certificate.leaf.RawIssuer, c.certificate.leaf.RawSubject) {
+			claim.Method = string(provider.MethodSelfSignedTLSClientAuth)
+		}
+	}
+	return claim
 }
 
 // reader reads the credentials of requests to a realm.

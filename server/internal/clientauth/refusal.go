@@ -9,7 +9,12 @@ import (
 
 // Claim says who a request claims to be from, for its record: cleaned, and
 // proven only in a Caller.
-type Claim struct{ ClientID, TokenID string }
+type Claim struct {
+	ClientID, TokenID string
+	// Method is how it authenticates; Credential is the ID of the secret, the kid
+	// of the assertion or the SHA-256 thumbprint of the certificate.
+	Method, Credential string
+}
 
 // Refusal says why a request is refused.
 type Refusal struct {
