@@ -32,7 +32,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/internal/clientauth"
-	"github.com/counterfoil/counterfoil/server/internal/fold"
+	"github.com/counterfoil/counterfoil/internal/fold"
 	"github.com/counterfoil/counterfoil/server/limits"
 	"github.com/counterfoil/counterfoil/server/signing"
 )

@@ -46,16 +46,22 @@ func startLog(
 		return nil, err
 	}
 	log.Info("audit log", "key", l.VerifierKey())
+	return inBackground(ctx, func(ctx context.Context) { l.Run(ctx, a.CheckpointEvery) }), nil
+}
+
+// inBackground runs f until stop is called, which waits for its end, whenever ctx
+// ends.
+func inBackground(ctx context.Context, f func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		l.Run(ctx, a.CheckpointEvery)
+		f(ctx)
 	}()
 	return func() {
 		cancel()
 		<-ended
-	}, nil
+	}
 }
 
 // publisher gives checkpoints to a file and to a URL.

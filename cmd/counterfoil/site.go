@@ -16,6 +16,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/serveconfig"
 	"github.com/counterfoil/counterfoil/guard"
+	"github.com/counterfoil/counterfoil/guard/trail"
 	"github.com/counterfoil/counterfoil/internal/apis"
 	"github.com/counterfoil/counterfoil/internal/apis/calendar"
 	"github.com/counterfoil/counterfoil/internal/apis/events"
@@ -69,10 +70,12 @@ type site struct {
 	log   *slog.Logger
 
 	server *server.Server
-	// stopLog ends the audit log.
-	stopLog func()
-	realms  []*realm
-	mounts  mounts
+	// decisions records those of the guards.
+	decisions *trail.Trail
+	// stopLog ends the audit log, stopDecisions what writes decisions to it.
+	stopLog, stopDecisions func()
+	realms                 []*realm
+	mounts                 mounts
 }
 
 // realm is one provider at its place on the site.
@@ -145,14 +148,28 @@ func (s *site) issue(ctx context.Context, providers []*provider.Provider) (err e
 	if s.server, err = server.New(ctx, config); err != nil {
 		return err
 	}
+	s.decisions = trail.New(trail.Config{Sink: s.store, Clock: s.clock, Logger: s.log})
+	s.stopDecisions = inBackground(ctx, s.decisions.Run)
 	s.stopLog, err = startLog(ctx, s.store, s.clock, s.log, &config, serveconfig.DefaultAudit())
 	return err
+}
+
+// decided returns what guards report their decisions to: the log and the record.
+func (s *site) decided() func(context.Context, counterfoil.Event) {
+	log := logEvent(s.log)
+	return func(ctx context.Context, e counterfoil.Event) {
+		s.decisions.OnEvent(ctx, e)
+		log(ctx, e)
+	}
 }
 
 // close ends the server, and then the log, so that every record is in a
 // checkpoint.
 func (s *site) close() error {
 	err := s.server.Close()
+	if s.stopDecisions != nil {
+		s.stopDecisions()
+	}
 	if s.stopLog != nil {
 		s.stopLog()
 	}
@@ -225,7 +242,7 @@ func (s *site) protect(r *realm, described *provider.API, api apis.API) error {
 	for i, p := range []*provider.Provider{r.Provider, credentialsOnly(r.Provider)} {
 		g, err := guard.New(guard.Config{
 			Provider: p, API: described.Name, Issuer: r.base,
-			Keys: issuer, Liveness: issuer, Directory: issuer, Logger: s.log, OnEvent: logEvent(s.log), Clock: s.clock, SameClock: true,
+			Keys: issuer, Liveness: issuer, Directory: issuer, Logger: s.log, OnEvent: s.decided(), Clock: s.clock, SameClock: true,
 		})
 		if err != nil {
 			return fmt.Errorf("realm %s: %w", r.Name, err)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
-	"github.com/counterfoil/counterfoil/server/internal/fold"
+	"github.com/counterfoil/counterfoil/internal/fold"
 )
 
 // book is a record of events.

@@ -33,6 +33,9 @@ const (
 	// clients, of a realm may.
 	maxOfSource = 32
 	maxOfRealm  = 256
+	// maxCounted is how many kinds of decisions are counted in a window that are
+	// never recorded at once.
+	maxCounted = 100_000
 	// maxKept is how many kinds are kept while nothing can be written.
 	maxKept = 10_000
 )
@@ -144,6 +147,28 @@ func (f *Folder) first(e *counterfoil.Event, proven bool) (k kind, first bool) {
 	}
 	r.add(&rest)
 	return k, false
+}
+
+// Count counts a decision of an authenticated client, which is recorded with the
+// client's others of its type when the window ends.
+func (f *Folder) Count(e counterfoil.Event) {
+	k := kind{source: source{realm: e.Realm, proven: true, client: e.ClientID}, event: e.Type}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r := f.kinds[k]
+	if r == nil && len(f.kinds) >= maxCounted {
+		k = kind{source: source{realm: e.Realm, proven: true}, event: e.Type, others: true}
+		e.ClientID, e.Address, e.UserAgent, e.Detail = "", "", "", "others in this realm"
+		r = f.kinds[k]
+	}
+	if r == nil {
+		r = &repeats{}
+		f.kinds[k] = r
+	}
+	if r.count > 0 || k.others {
+		e.TokenID, e.Resource, e.RequestID = "", "", "" // not of all
+	}
+	r.add(&e)
 }
 
 func (r *repeats) add(e *counterfoil.Event) {
