@@ -14,6 +14,7 @@ import (
 	"unsafe"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 )
 
 // largestFile lets a process write no file beyond so many bytes, as a full disk
@@ -57,7 +58,15 @@ func TestServeFullDisk(t *testing.T) {
 	if log := s.errors(); !strings.Contains(log, "the disk is full or fails") || strings.Contains(log, "goroutine ") || strings.Contains(log, first.Reveal()) {
 		t.Errorf("the log says %s", log)
 	}
+	ready := func(status int) func() bool {
+		return func() bool { return get(t, c, acmeReady).status == status }
+	}
+	eventually.True(t, "it says that it is not ready", ready(http.StatusServiceUnavailable))
+	if n := strings.Count(s.errors(), "level=ERROR"); n > 10 {
+		t.Errorf("%d requests that failed made %d lines: %s", 33, n, s.errors())
+	}
 	largestFile(t, s.cmd.Process.Pid, math.MaxUint64)
+	eventually.True(t, "it is ready again, though nobody asked for a token", ready(http.StatusOK))
 	s.token(t, c, acmeToken, creds)
 	if got := s.form(t, c, there+"/revoke", creds, "token", first.Reveal()); got.status != http.StatusOK {
 		t.Errorf("with space again a revocation is answered %d", got.status)

@@ -80,7 +80,7 @@ type Store interface {
 	Events(ctx context.Context, after int64, limit int) ([]RecordedEvent, error)
 
 	// Ready returns nil when a write would succeed now, and otherwise the
-	// reason. It writes nothing, and waits no longer than a write would.
+	// reason. It changes nothing, and waits no longer than a write would.
 	Ready(ctx context.Context) error
 
 	// Close waits for writes in progress, then closes the database. Later calls

@@ -106,9 +106,10 @@ func (s *Store) DB() *sql.DB { return s.db }
 // process has it open, all data is then in the one file.
 func (s *Store) Close() error { return s.close() }
 
-// Ready implements store.Store: it takes the lock that a write needs.
+// Ready implements store.Store: it takes the lock that a write needs and, if the
+// last write failed, writes.
 func (s *Store) Ready(ctx context.Context) error {
-	w := write{do: func(*transaction) error { return nil }, done: make(chan error, 1)}
+	w := write{do: (*transaction).probe, done: make(chan error, 1)}
 	select {
 	case s.writes <- w:
 	case <-s.closing:
