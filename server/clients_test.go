@@ -54,7 +54,7 @@ func TestCreate(t *testing.T) {
 		t.Errorf("its first token request got %d", status)
 	}
 	events := h.recorded()
-	if e := events[len(events)-2]; e.Type != counterfoil.EventClientCreated || e.Actor != "root@host" || e.ClientID != creds.ClientID {
+	if e := events[len(events)-2]; e.Type != counterfoil.EventClientCreated || e.Actor != `root@host\u000a` || e.ClientID != creds.ClientID {
 		t.Errorf("record %+v", e)
 	}
 	n.ID = creds.ClientID
