@@ -61,6 +61,7 @@ const (
 // Reasons of a guard. The token endpoint has ReasonHeaderMissing,
 // ReasonHeaderInvalid and those of the API key too.
 const (
+	ReasonPathMalformed     Reason = "path_malformed"
 	ReasonTokenMissing      Reason = "token_missing"
 	ReasonTokenInvalid      Reason = "token_invalid"
 	ReasonScopeInsufficient Reason = "scope_insufficient"

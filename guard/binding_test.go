@@ -322,7 +322,6 @@ func TestURLOfAProof(t *testing.T) {
 		{"encoded as it was sent", "", "/v1/a%2Fb", "api.example", "https://api.example/v1/a%2fb", true},
 		{"a slash is not an encoded one", "", "/v1/a%2Fb", "api.example", "https://api.example/v1/a/b", false},
 		{"the absolute form", "", "https://api.example/v1/orders", "api.example", "https://api.example/v1/orders", true},
-		{"two slashes", "", "//v1/orders", "api.example", "https://api.example//v1/orders", true},
 		{"a configured origin", "https://api.example", "/v1/orders", "10.0.0.7:8443", "https://api.example/v1/orders", true},
 		{"a configured origin, and the Host", "https://api.example", "/v1/orders", "evil.example", "https://evil.example/v1/orders", false},
 		{"a configured path", "https://api.example/shop/", "/v1/orders", "inner", "https://api.example/shop/v1/orders", true},
@@ -331,11 +330,8 @@ func TestURLOfAProof(t *testing.T) {
 		{"no Host", "", "/v1/orders", "", "https:///v1/orders", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRigFor(t, must(provider.Builtin("oauth2")), dialects()["oauth2"], func(c *guard.Config) { c.URL = tt.url })
+			r := newRigFor(t, must(provider.Builtin("oauth2")), dialects()["oauth2"], func(c *guard.Config) { c.URL, c.EncodedSlash = tt.url, true })
 			h := http.StripPrefix("/v1", r.guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })))
-			if strings.HasPrefix(tt.target, "//") {
-				h = r.guard.Handler(http.NotFoundHandler())
-			}
 			token := r.keyBound()
 			req := httptest.NewRequest("GET", "/v1/", nil)
 			u := must(url.ParseRequestURI(tt.target))

@@ -61,7 +61,7 @@ func (f *Refusal) Write(w http.ResponseWriter) {
 
 // reasons are all reasons of refused calls, by the header concerned.
 var reasons = map[provider.HeaderSource][]counterfoil.Reason{
-	provider.HeaderFromToken: {
+	provider.HeaderFromToken: {counterfoil.ReasonPathMalformed,
 		counterfoil.ReasonTokenMissing, counterfoil.ReasonTokenInvalid, counterfoil.ReasonTokenRepeated, counterfoil.ReasonTokenMalformed,
 		counterfoil.ReasonTokenAlgorithm, counterfoil.ReasonTokenKeyUnknown, counterfoil.ReasonTokenSignature,
 		counterfoil.ReasonTokenIssuer, counterfoil.ReasonTokenAudience,

@@ -45,6 +45,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/internal/lograte"
+	"github.com/counterfoil/counterfoil/internal/plainpath"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -105,6 +106,11 @@ type Config struct {
 	// CacheSize is how many verified tokens are remembered at most; default
 	// 10,000. One takes the memory of its claims, some kilobytes.
 	CacheSize int
+	// EncodedSlash accepts a path with %2F or %5C, for an API whose identifiers may
+	// have any character. It must route by URL.EscapedPath, as http.ServeMux does:
+	// by URL.Path, an identifier could name another resource. Other second
+	// spellings of a path are refused in any case; see [Guard.Handler].
+	EncodedSlash bool
 	// Clock tells the time; default the system's.
 	Clock counterfoil.Clock
 	// SameClock says that the issuer dates its tokens by Clock, as one in this
@@ -146,6 +152,7 @@ type Guard struct {
 	cache       *bounded.Cache[[sha256.Size]byte, *verified]
 	prover      *prover
 	limiter     *limiter
+	paths       plainpath.Options
 }
 
 // New returns a guard, or an error that says what its configuration lacks.
@@ -171,6 +178,7 @@ func New(cfg Config) (*Guard, error) {
 		scopes: cfg.Provider.ScopeNames(), headers: headersOf(api),
 		tokenHeader: token.Name, shapes: shapesOf(api), cache: bounded.New[[sha256.Size]byte, *verified](cfg.CacheSize),
 		limiter: newLimiter(cfg.Limits, api.RequestsPerMinute, cfg.Clock),
+		paths:   plainpath.Options{EncodedSlash: cfg.EncodedSlash},
 	}
 	for _, a := range cfg.Provider.AccessToken.Algorithms() {
 		g.algorithms = append(g.algorithms, string(a))
@@ -224,6 +232,13 @@ func (cfg *Config) api() (*provider.API, error) {
 // Handler returns a handler that answers refused requests and passes the others
 // to next, with their [counterfoil.Principal] in the context. It treats all
 // methods alike, including OPTIONS and HEAD.
+//
+// A path that is spelled in a second way is refused before anything else of the
+// request is read, with ReasonPathMalformed: one with an empty segment, "." or
+// "..", a semicolon or a backslash, or with an escape of a slash or of a character
+// that needs none. What decides is the path of the request line. So no handler
+// behind the guard can take a path for another than a proxy or a middleware in
+// front did.
 //
 // The request's headers reach next unchanged, with the token and the API key: a
 // copy without them would cost more than all checks of a known token. A handler
@@ -336,6 +351,9 @@ func (g *Guard) authorize(r *http.Request, scopes counterfoil.Scopes) *Refusal {
 // principal it is returned, even with a refusal. decide adds to the header of the
 // answer what the caller needs for the next call.
 func (g *Guard) decide(answer http.Header, r *http.Request) (*counterfoil.Principal, *Refusal) {
+	if !g.paths.OK(r) {
+		return nil, g.deny(counterfoil.ReasonPathMalformed, "the path has a second spelling")
+	}
 	// 1. The request has the headers that the description demands, checked in the
 	// order of the description.
 	sent, refusal := g.demand(r)

@@ -69,11 +69,14 @@ func (t *TokenEndpoint) Refusal(reason counterfoil.Reason) Refusal {
 }
 
 // Refusal returns the shape of a refused call: the one for reason, or for the
-// nearest of its parents that the description has; for ReasonRateLimited by
-// default a bare 429.
+// nearest of its parents that the description has; by default for
+// ReasonRateLimited a bare 429, and for ReasonPathMalformed a bare 404.
 func (a *API) Refusal(reason counterfoil.Reason) Refusal {
 	if _, ok := a.Refusals[reason]; !ok && reason == counterfoil.ReasonRateLimited {
 		return Refusal{Status: http.StatusTooManyRequests} // RFC 6585 section 4
+	}
+	if _, ok := a.Refusals[reason]; !ok && reason == counterfoil.ReasonPathMalformed {
+		return Refusal{Status: http.StatusNotFound}
 	}
 	return shape(a.Refusals, reason, counterfoil.ReasonUnavailable)
 }

@@ -42,7 +42,7 @@ var (
 		counterfoil.ReasonTokenMissing, counterfoil.ReasonTokenInvalid, counterfoil.ReasonScopeInsufficient, counterfoil.ReasonUnavailable,
 	}
 	callDetails = []counterfoil.Reason{
-		counterfoil.ReasonTokenRepeated, counterfoil.ReasonTokenMalformed,
+		counterfoil.ReasonPathMalformed, counterfoil.ReasonTokenRepeated, counterfoil.ReasonTokenMalformed,
 		counterfoil.ReasonTokenAlgorithm, counterfoil.ReasonTokenKeyUnknown,
 		counterfoil.ReasonTokenSignature, counterfoil.ReasonTokenIssuer, counterfoil.ReasonTokenAudience, counterfoil.ReasonTokenUse,
 		counterfoil.ReasonTokenExpired, counterfoil.ReasonTokenNotYetValid, counterfoil.ReasonTokenReplaced, counterfoil.ReasonTokenRevoked,

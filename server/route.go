@@ -6,6 +6,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/counterfoil/counterfoil/internal/plainpath"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -14,7 +15,7 @@ import (
 // below /status-lists, and the public documents at /.well-known/jwks.json (RFC
 // 7517), /.well-known/oauth-authorization-server (RFC 8414) and
 // /.well-known/openid-configuration. A path that differs from one of these in
-// slashes only is not found, and the answer names the right URL. Followers of
+// slashes or escapes only is not found, and the answer names the right URL. Followers of
 // the feed stay connected until Drain or Close: call Drain before
 // http.Server.Shutdown, which waits for them. Paths are those below the
 // realm's base URL: mount it behind http.StripPrefix where that has a path.
@@ -27,7 +28,7 @@ func (s *Server) Handler(realm string) http.Handler {
 			http.NotFound(w, r)
 			return
 		}
-		if serve := rl.route(r.URL.Path); serve != nil {
+		if serve := rl.route(r.URL.Path); serve != nil && (plainpath.Options{}).OK(r) {
 			serve(w, r)
 			return
 		}

@@ -35,6 +35,7 @@ func (s *service) administer(t *routes, next *serveconfig.Config) error {
 			}
 			log(ctx, e)
 		},
+		EncodedSlash: true, // a client ID may have any character
 		// A certificate-bound token must be usable here, too.
 		Proxies: next.Server.Proxies,
 	})
