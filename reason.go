@@ -87,6 +87,7 @@ const (
 	ReasonTokenCertificate Reason = "token_certificate" // RFC 8705 section 3
 	ReasonTokenProof       Reason = "token_proof"       // RFC 9449 section 7
 	ReasonTokenProofNonce  Reason = "token_proof_nonce" // RFC 9449 section 9
+	ReasonTokenAddress     Reason = "token_address"     // the caller's, which its client may not use
 )
 
 // ReasonBadResponse is the client's reason for an answer of the token endpoint that is
@@ -148,6 +149,7 @@ var parents = map[Reason]Reason{
 	ReasonTokenReplaced:    ReasonTokenInvalid,
 	ReasonTokenRevoked:     ReasonTokenInvalid,
 	ReasonTokenCertificate: ReasonTokenInvalid,
+	ReasonTokenAddress:     ReasonTokenInvalid,
 	ReasonTokenProof:       ReasonTokenInvalid,
 	ReasonTokenProofNonce:  ReasonTokenProof,
 }

@@ -67,7 +67,8 @@ var reasons = map[provider.HeaderSource][]counterfoil.Reason{
 		counterfoil.ReasonTokenIssuer, counterfoil.ReasonTokenAudience,
 		counterfoil.ReasonTokenUse, counterfoil.ReasonTokenExpired, counterfoil.ReasonTokenNotYetValid, counterfoil.ReasonTokenReplaced,
 		counterfoil.ReasonTokenRevoked, counterfoil.ReasonTokenCertificate, counterfoil.ReasonTokenProof, counterfoil.ReasonTokenProofNonce,
-		counterfoil.ReasonScopeInsufficient, counterfoil.ReasonUnavailable, counterfoil.ReasonRateLimited,
+		counterfoil.ReasonTokenAddress, counterfoil.ReasonScopeInsufficient, counterfoil.ReasonUnavailable,
+		counterfoil.ReasonRateLimited,
 	},
 	provider.HeaderFromAPIKey: {counterfoil.ReasonAPIKeyMissing, counterfoil.ReasonAPIKeyInvalid, counterfoil.ReasonUnavailable},
 	provider.HeaderFromTenant: {counterfoil.ReasonTenantMissing, counterfoil.ReasonTenantDenied,
@@ -115,7 +116,7 @@ func (g *Guard) refuse(r *http.Request, p *counterfoil.Principal, refusal *Refus
 // event describes the decision on r; refusal is nil if the call is let through.
 func (g *Guard) event(r *http.Request, p *counterfoil.Principal, refusal *Refusal) counterfoil.Event {
 	e := counterfoil.Event{
-		Type: counterfoil.EventCallAllowed, Time: g.clock.Now(), Realm: g.provider.Name, Success: true,
+		Type: counterfoil.EventCallAllowed, Time: g.clock.Now(), Realm: g.realm, Success: true,
 		Address: g.prover.peer.Caller(r), UserAgent: event.Clean(r.UserAgent(), event.MaxUserAgent),
 		RequestID: requestid.From(r.Context()), Resource: event.Clean(r.Method+" "+r.URL.EscapedPath(), event.MaxClaim),
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -278,6 +279,15 @@ var (
 // Live reports what the feed knows about a token, as [Liveness] says. A token that
 // is known to be revoked is refused even while the feed is stale.
 func (f *Feed) Live(ctx context.Context, p *counterfoil.Principal, token counterfoil.Secret) error {
+	return f.live(p, func(other Liveness) error { return other.Live(ctx, p, token) })
+}
+
+// LiveFrom is Live. The feed knows no addresses, but OnStale may.
+func (f *Feed) LiveFrom(ctx context.Context, p *counterfoil.Principal, token counterfoil.Secret, from netip.Addr) error {
+	return f.live(p, func(other Liveness) error { return liveFrom(ctx, other, p, token, from) })
+}
+
+func (f *Feed) live(p *counterfoil.Principal, otherwise func(Liveness) error) error {
 	known := f.revoked.Load()
 	ended, client := known.ended(p)
 	switch {
@@ -294,5 +304,5 @@ func (f *Feed) Live(ctx context.Context, p *counterfoil.Principal, token counter
 	if f.cfg.OnStale == nil {
 		return errFeedStale
 	}
-	return f.cfg.OnStale.Live(ctx, p, token)
+	return otherwise(f.cfg.OnStale)
 }

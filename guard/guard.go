@@ -33,6 +33,7 @@
 package guard
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -123,10 +124,12 @@ type Config struct {
 	// after that: where they refuse a call they make a second event, an
 	// EventCallRefused with ReasonScopeInsufficient whose Detail begins with "the
 	// route needs" (or with ReasonTokenMissing, if the call has not passed this
-	// guard); where they let it through they make none. Realm is the name of the
-	// provider. OnEvent is called by many goroutines at once, and the call waits
+	// guard); where they let it through they make none. OnEvent is called by many goroutines at once, and the call waits
 	// for it.
 	OnEvent func(context.Context, counterfoil.Event)
+	// Realm is the Realm of events: the issuer's realm that the guard belongs to;
+	// default the name of the provider.
+	Realm string
 	// Logger gets failures of Keys, Liveness and Directory; default slog.Default.
 	Logger *slog.Logger
 }
@@ -152,6 +155,7 @@ type Guard struct {
 	cache       *bounded.Cache[[sha256.Size]byte, *verified]
 	prover      *prover
 	limiter     *limiter
+	realm       string // of events
 	paths       plainpath.Options
 }
 
@@ -178,7 +182,7 @@ func New(cfg Config) (*Guard, error) {
 		scopes: cfg.Provider.ScopeNames(), headers: headersOf(api),
 		tokenHeader: token.Name, shapes: shapesOf(api), cache: bounded.New[[sha256.Size]byte, *verified](cfg.CacheSize),
 		limiter: newLimiter(cfg.Limits, api.RequestsPerMinute, cfg.Clock),
-		paths:   plainpath.Options{EncodedSlash: cfg.EncodedSlash},
+		realm:   cmp.Or(cfg.Realm, cfg.Provider.Name), paths: plainpath.Options{EncodedSlash: cfg.EncodedSlash},
 	}
 	for _, a := range cfg.Provider.AccessToken.Algorithms() {
 		g.algorithms = append(g.algorithms, string(a))
@@ -386,7 +390,7 @@ func (g *Guard) admit(answer http.Header, r *http.Request, sent *sent) (*counter
 		}
 	}
 	// 5. It was neither replaced nor revoked.
-	if refusal := g.live(ctx, p, sent.token); refusal != nil {
+	if refusal := g.live(r, p, sent.token); refusal != nil {
 		return p, refusal
 	}
 	// 6. The API key is the client's.

@@ -8,7 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -77,7 +79,9 @@ type Introspector struct {
 // verdict is an answer and the time until which it is used.
 type verdict struct {
 	active bool
-	until  time.Time
+	// addresses are the networks that the client is limited to; none for all.
+	addresses []netip.Prefix
+	until     time.Time
 }
 
 // NewIntrospector returns an Introspector, or an error that says what its
@@ -121,6 +125,21 @@ func withoutRedirects(c *http.Client) *http.Client {
 // that was at most TTL old when the call began. Concurrent calls for one token
 // share one request.
 func (i *Introspector) Live(ctx context.Context, _ *counterfoil.Principal, token counterfoil.Secret) error {
+	_, err := i.verdict(ctx, token)
+	return err
+}
+
+// LiveFrom is Live for a call from an address, as [LivenessFrom] says.
+func (i *Introspector) LiveFrom(ctx context.Context, _ *counterfoil.Principal, token counterfoil.Secret, from netip.Addr) error {
+	v, err := i.verdict(ctx, token)
+	if err == nil && len(v.addresses) > 0 && !slices.ContainsFunc(v.addresses, func(p netip.Prefix) bool { return p.Contains(from) }) {
+		return errAddress
+	}
+	return err
+}
+
+// verdict returns the answer about a token that is active.
+func (i *Introspector) verdict(ctx context.Context, token counterfoil.Secret) (verdict, error) {
 	came := i.cfg.Clock.Now()
 	id := digest(token.Reveal())
 	v, ok := i.answers.Get(id)
@@ -133,13 +152,13 @@ func (i *Introspector) Live(ctx context.Context, _ *counterfoil.Principal, token
 			v, err = i.flight(ctx, id, token)
 		}
 		if err != nil {
-			return fmt.Errorf("introspection: %w", err)
+			return v, fmt.Errorf("introspection: %w", err)
 		}
 	}
 	if !v.active {
-		return errInactive
+		return v, errInactive
 	}
-	return nil
+	return v, nil
 }
 
 // errInactive is the answer about a token whose signature and times are valid.
@@ -181,11 +200,11 @@ func (i *Introspector) flight(ctx context.Context, id [32]byte, token counterfoi
 			return verdict{}, context.Cause(ctx)
 		}
 		asked := i.cfg.Clock.Now()
-		active, err := i.ask(ctx, token)
-		v := verdict{active, asked.Add(i.cfg.TTL)}
+		v, err := i.ask(ctx, token)
+		v.until = asked.Add(i.cfg.TTL)
 		if err == nil {
 			i.answers.Put(id, v)
-			i.note(active, asked)
+			i.note(v.active, asked)
 		} else if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
@@ -201,43 +220,62 @@ func (i *Introspector) flight(ctx context.Context, id [32]byte, token counterfoi
 }
 
 // ask sends one request (RFC 7662 section 2).
-func (i *Introspector) ask(ctx context.Context, token counterfoil.Secret) (bool, error) {
+func (i *Introspector) ask(ctx context.Context, token counterfoil.Secret) (v verdict, err error) {
 	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {"access_token"}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, i.cfg.URL, strings.NewReader(form.Encode()))
 	if err != nil {
-		return false, err
+		return v, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
 	resp, err := i.cfg.Client.Do(req)
 	if err != nil {
-		return false, err
+		return v, err
 	}
 	defer resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusOK:
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return false, fmt.Errorf("the answer is %d: check the credentials that IntrospectionConfig.Client adds", resp.StatusCode)
+		return v, fmt.Errorf("the answer is %d: check the credentials that IntrospectionConfig.Client adds", resp.StatusCode)
 	default:
-		return false, fmt.Errorf("the answer is %d, not 200", resp.StatusCode)
+		return v, fmt.Errorf("the answer is %d, not 200", resp.StatusCode)
 	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxIntrospection+1))
 	if err != nil {
-		return false, err
+		return v, err
 	}
 	if len(data) > maxIntrospection {
-		return false, fmt.Errorf("the answer is larger than %d bytes", maxIntrospection)
+		return v, fmt.Errorf("the answer is larger than %d bytes", maxIntrospection)
 	}
 	if data, err = files.Text(data); err != nil {
-		return false, fmt.Errorf("the answer: %w", err)
+		return v, fmt.Errorf("the answer: %w", err)
 	}
 	members, err := jose.Object(data)
 	if err != nil {
-		return false, fmt.Errorf("the answer: %w", err)
+		return v, fmt.Errorf("the answer: %w", err)
 	}
-	active, ok := members["active"].(bool)
-	if !ok {
-		return false, errors.New(`the answer has no boolean member "active"`)
+	var ok bool
+	if v.active, ok = members["active"].(bool); !ok {
+		return v, errors.New(`the answer has no boolean member "active"`)
 	}
-	return active, nil
+	v.addresses, err = networks(members["client_addresses"])
+	return v, err
+}
+
+// networks reads the member client_addresses of an answer.
+func networks(member any) ([]netip.Prefix, error) {
+	list, ok := member.([]any)
+	if !ok && member != nil || ok && len(list) == 0 {
+		return nil, errors.New("the member client_addresses is not a list of networks")
+	}
+	all := make([]netip.Prefix, len(list))
+	for i, one := range list {
+		text, _ := one.(string)
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, errors.New("the member client_addresses is not a list of networks")
+		}
+		all[i] = p
+	}
+	return all, nil
 }

@@ -3,6 +3,8 @@ package guard
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/netip"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/provider"
@@ -26,6 +28,18 @@ type Liveness interface {
 	Live(ctx context.Context, p *counterfoil.Principal, token counterfoil.Secret) error
 }
 
+// A LivenessFrom is a Liveness that also knows from which addresses a client may
+// call. The server's Issuer of a realm is one, and so is an [Introspector], for an
+// issuer whose answers have the member client_addresses. A [Feed] alone is none.
+type LivenessFrom interface {
+	Liveness
+	// LiveFrom is Live for a call from an address, which a guard finds with its
+	// Config.Proxies; it is invalid if the caller has none, as on a Unix socket. The
+	// error has ReasonTokenAddress for a client that is limited to others. It is
+	// called in place of Live.
+	LiveFrom(ctx context.Context, p *counterfoil.Principal, token counterfoil.Secret, from netip.Addr) error
+}
+
 // AllOf returns a Liveness that asks the sources in order: a token is in force if
 // all of them say so. It returns the first error.
 func AllOf(sources ...Liveness) Liveness { return allOf(sources) }
@@ -40,6 +54,26 @@ func (all allOf) Live(ctx context.Context, p *counterfoil.Principal, token count
 	}
 	return nil
 }
+
+func (all allOf) LiveFrom(ctx context.Context, p *counterfoil.Principal, token counterfoil.Secret, from netip.Addr) error {
+	for _, source := range all {
+		if err := liveFrom(ctx, source, p, token, from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// liveFrom asks a source, with the address if it knows what to do with one.
+func liveFrom(ctx context.Context, source Liveness, p *counterfoil.Principal, token counterfoil.Secret, from netip.Addr) error {
+	if s, ok := source.(LivenessFrom); ok {
+		return s.LiveFrom(ctx, p, token, from)
+	}
+	return source.Live(ctx, p, token)
+}
+
+// errAddress says that a client may not call from where it does.
+var errAddress error = &counterfoil.Error{Reason: counterfoil.ReasonTokenAddress, Message: "the client is limited to other addresses"}
 
 // Unchecked is a Liveness for which every token is in force until it expires. Use
 // it where a configuration requires a Liveness, or in [FeedConfig].OnStale to
@@ -63,11 +97,11 @@ type Directory interface {
 var errNotActive error = &counterfoil.Error{Reason: counterfoil.ReasonTokenInvalid, Message: "the token is no longer in force"}
 
 // live asks whether the token is still in force.
-func (g *Guard) live(ctx context.Context, p *counterfoil.Principal, token string) *Refusal {
+func (g *Guard) live(r *http.Request, p *counterfoil.Principal, token string) *Refusal {
 	if g.liveness == nil {
 		return nil
 	}
-	err := g.liveness.Live(ctx, p, counterfoil.Secret(token))
+	err := liveFrom(r.Context(), g.liveness, p, counterfoil.Secret(token), g.prover.peer.Address(r))
 	if err == nil {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/netip"
 
 	"github.com/counterfoil/counterfoil/server/internal/accesstoken"
 	"github.com/counterfoil/counterfoil/server/internal/clientauth"
@@ -24,6 +25,9 @@ type introspection struct {
 	TokenType    string `json:"token_type"`
 	Confirmation any    `json:"cnf,omitempty"`
 	Tenants      any    `json:"tenants,omitempty"`
+	// Addresses are the networks that the client is limited to. The member is not
+	// registered with IANA; guards read it.
+	Addresses []netip.Prefix `json:"client_addresses,omitempty"`
 }
 
 // inactive is the answer about every token that is not active, whatever the
@@ -55,7 +59,12 @@ func (rl *realm) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if ended == "" {
-			answer = activeAnswer(&rl.Realm, t)
+			c, err := rl.store.Client(ctx, rl.Name, t.ClientID)
+			if err != nil {
+				rl.refuse(ctx, w, a, clientauth.StoreFailed("read client", err))
+				return
+			}
+			answer = activeAnswer(&rl.Realm, t, c.Addresses)
 		}
 	}
 	// 3. Answer.
@@ -66,11 +75,11 @@ func (rl *realm) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 }
 
 // activeAnswer returns the answer about an active token of a realm.
-func activeAnswer(r *Realm, t *accesstoken.Token) []byte {
+func activeAnswer(r *Realm, t *accesstoken.Token, addresses []netip.Prefix) []byte {
 	i := introspection{
 		Active: true, Issuer: r.Issuer, Subject: t.ClientID, ClientID: t.ClientID, Scope: t.Scopes.String(),
 		Expires: t.Expires.Unix(), TokenID: t.TokenID, Audience: t.Audience, TokenType: r.Provider.TokenEndpoint.Response.TokenType,
-		Confirmation: t.Confirmation, Tenants: t.Tenants,
+		Confirmation: t.Confirmation, Tenants: t.Tenants, Addresses: addresses,
 	}
 	if !t.Issued.IsZero() {
 		i.Issued = t.Issued.Unix()

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server/internal/clientauth"
@@ -68,6 +69,20 @@ func (a *Issuer) Live(ctx context.Context, p *counterfoil.Principal, _ counterfo
 		return &counterfoil.Error{Reason: reason}
 	}
 	return nil
+}
+
+// LiveFrom is Live for a call from an address, which is invalid if the caller has
+// none. The error is also a *counterfoil.Error with ReasonTokenAddress, if the
+// client is limited to other addresses. Each call reads the store twice.
+func (a *Issuer) LiveFrom(ctx context.Context, p *counterfoil.Principal, token counterfoil.Secret, from netip.Addr) error {
+	if err := a.Live(ctx, p, token); err != nil {
+		return err
+	}
+	c, err := a.client(ctx, p.ClientID)
+	if err == nil && !c.AcceptsAddress(from) {
+		err = &counterfoil.Error{Reason: counterfoil.ReasonTokenAddress, Message: "the client is limited to other addresses"}
+	}
+	return err
 }
 
 // Tenants returns the tenants that a client is granted; none when the client

@@ -22,14 +22,14 @@ func (s *service) administer(t *routes, next *serveconfig.Config) error {
 	issuer := s.server.Issuer(r.Name)
 	log := logEvent(s.log)
 	g, err := guard.New(guard.Config{
-		Provider: r.Provider, API: serveconfig.AdminAPI, Issuer: r.Issuer,
+		Provider: r.Provider, API: serveconfig.AdminAPI, Issuer: r.Issuer, Realm: r.Name,
 		Keys: issuer, Liveness: issuer, Directory: issuer, Logger: s.log,
 		// What the guard lets through is recorded by what is behind it.
 		OnEvent: func(ctx context.Context, e counterfoil.Event) {
 			if e.Success {
 				return
 			}
-			e.Type, e.Realm = counterfoil.EventAdminRefused, r.Name
+			e.Type = counterfoil.EventAdminRefused
 			if err := s.server.RecordRepeated(ctx, e, false); err != nil {
 				s.trouble.Error(ctx, clock.System, s.log, "admin request not recorded", "reason", e.Reason, "error", err)
 			}

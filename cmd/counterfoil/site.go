@@ -241,7 +241,7 @@ func (s *site) protect(r *realm, described *provider.API, api apis.API) error {
 	var guards [2]http.Handler
 	for i, p := range []*provider.Provider{r.Provider, credentialsOnly(r.Provider)} {
 		g, err := guard.New(guard.Config{
-			Provider: p, API: described.Name, Issuer: r.base,
+			Provider: p, API: described.Name, Issuer: r.base, Realm: r.Name,
 			Keys: issuer, Liveness: issuer, Directory: issuer, Logger: s.log, OnEvent: s.decided(), Clock: s.clock, SameClock: true,
 		})
 		if err != nil {

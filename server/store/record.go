@@ -2,6 +2,7 @@ package store
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -68,7 +69,8 @@ type Settings struct {
 	Scopes counterfoil.Scopes `json:"scopes"`
 	// Tenants are the tenants that it is granted.
 	Tenants []string `json:"tenants"`
-	// Addresses are the networks that it may request tokens from; none for all.
+	// Addresses are the networks that it may request tokens from, and use them at
+	// guarded APIs; none for all.
 	Addresses []netip.Prefix `json:"addresses"`
 	// Labels are for people and for search.
 	Labels map[string]string `json:"labels"`
@@ -172,4 +174,11 @@ type LastUse struct {
 	// SecretID is the SecretHash's ID.
 	SecretID string
 	Time     time.Time
+}
+
+// AcceptsAddress reports whether the client may be used from an address: one in
+// Addresses, or any if there are none. An invalid address is in no network.
+func (s *Settings) AcceptsAddress(a netip.Addr) bool {
+	a = a.Unmap().WithZone("")
+	return len(s.Addresses) == 0 || slices.ContainsFunc(s.Addresses, func(p netip.Prefix) bool { return p.Contains(a) })
 }

@@ -110,6 +110,8 @@ type Request struct {
 type Caller struct {
 	Claim
 	Client *store.Client
+	// Address is the one that it called from.
+	Address string
 	// Fresh is set when the client was read from the store for this request
 	// rather than taken from memory.
 	Fresh bool
@@ -130,7 +132,7 @@ type Caller struct {
 func (a *Authenticator) Authenticate(ctx context.Context, r Request, f form.Form) (Caller, *Refusal) {
 	// 1. An access token, where one is accepted.
 	if token, ok := bearerToken(r.Header); ok && r.Bearer {
-		return a.bearer(ctx, token, r.Time)
+		return a.bearer(ctx, token, &r)
 	}
 	// 2. Read the credentials, which prove nothing yet, and check the headers.
 	c, refusal := a.reader.credentials(r.Request, f)
@@ -152,7 +154,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, r Request, f form.Form
 	if by.Secret != nil {
 		claim.Credential = by.Secret.ID
 	}
-	by.Claim = claim
+	by.Claim, by.Address = claim, r.Address
 	if refusal != nil {
 		refusal.Claim = claim
 	}
@@ -259,29 +261,28 @@ func (a *Authenticator) proveAPIKey(
 
 // acceptsAddress reports whether the client may send requests from an address.
 func acceptsAddress(c *store.Client, address string) bool {
-	if len(c.Addresses) == 0 {
-		return true
-	}
-	ip, err := netip.ParseAddr(address)
-	return err == nil && slices.ContainsFunc(c.Addresses, func(p netip.Prefix) bool { return p.Contains(ip.Unmap()) })
+	ip, _ := netip.ParseAddr(address) // an invalid one is in no network
+	return c.AcceptsAddress(ip)
 }
 
 // bearer returns the resource server that an access token was issued to.
-func (a *Authenticator) bearer(ctx context.Context, text string, now time.Time) (Caller, *Refusal) {
+func (a *Authenticator) bearer(ctx context.Context, text string, r *Request) (Caller, *Refusal) {
 	t, err := a.Tokens.Read(ctx, text)
 	if err != nil {
 		return Caller{}, StoreFailed("read signing keys", err)
 	}
-	if t == nil || !t.ValidAt(now) {
+	if t == nil || !t.ValidAt(r.Time) {
 		return Caller{}, Refused(counterfoil.ReasonTokenInvalid, "")
 	}
-	by := Caller{Claim: Claim{ClientID: t.ClientID, TokenID: t.TokenID, Method: "bearer"}, Token: t, Fresh: true}
+	by := Caller{Claim: Claim{ClientID: t.ClientID, TokenID: t.TokenID, Method: "bearer"}, Token: t, Fresh: true, Address: r.Address}
 	var refusal *Refusal
 	if t.Confirmation != nil {
 		// A sender-constrained token proves nothing when it is sent as a bearer
 		// token.
 		refusal = Refused(counterfoil.ReasonTokenProof, "a bound token as a bearer token")
-	} else if by.Client, refusal = a.clientOf(ctx, t); refusal == nil && !by.Client.ResourceServer {
+	} else if by.Client, refusal = a.clientOf(ctx, t); refusal == nil && !acceptsAddress(by.Client, r.Address) {
+		refusal = Refused(counterfoil.ReasonTokenAddress, "")
+	} else if refusal == nil && !by.Client.ResourceServer {
 		refusal = Refused(counterfoil.ReasonScopeInsufficient, "the client is not a resource server")
 		refusal.Proven = true
 	}
@@ -327,12 +328,12 @@ func bearerToken(h http.Header) (string, bool) {
 func (a *Authenticator) Recheck(ctx context.Context, by *Caller, now time.Time) (*store.Client, bool) {
 	if by.Token != nil {
 		c, refusal := a.clientOf(ctx, by.Token)
-		return c, refusal == nil && by.Token.ValidAt(now) && enabled(c, now)
+		return c, refusal == nil && by.Token.ValidAt(now) && enabled(c, now) && acceptsAddress(c, by.Address)
 	}
 	c, err := a.Memory.Client(ctx, a.Realm, by.Client.ID)
 	// The ID may belong to another client by now, or the secret may have
 	// expired.
-	return c, err == nil && enabled(c, now) && c.Created.Equal(by.Client.Created) &&
+	return c, err == nil && enabled(c, now) && acceptsAddress(c, by.Address) && c.Created.Equal(by.Client.Created) &&
 		(by.Secret == nil || slices.ContainsFunc(c.Secrets, func(h store.SecretHash) bool {
 			return h.ID == by.Secret.ID && h.Value == by.Secret.Value && h.AcceptedAt(now)
 		}))
