@@ -90,6 +90,23 @@ func (o Outbound) Validate() error {
 	return err
 }
 
+// Fetchable returns why nothing can ever be fetched from a URL, or nil: it is
+// no https URL, its host is not among Hosts, or is an address that is not public
+// while Private is false. The error says what to change.
+func (o Outbound) Fetchable(address string) error {
+	f, err := outbound.New(outbound.Config{AllowedHosts: o.Hosts, AllowPrivate: o.Private})
+	if err != nil {
+		return err
+	}
+	switch err = f.May(address); {
+	case errors.Is(err, outbound.ErrNotAllowed):
+		return fmt.Errorf("%w: add the host to outbound.hosts of the server's configuration, or give jwks", err)
+	case errors.Is(err, outbound.ErrPrivate):
+		return fmt.Errorf("%w: set outbound.private in the server's configuration, or give jwks", err)
+	}
+	return err
+}
+
 // Realm is one provider at one address.
 type Realm struct {
 	// Name identifies the realm in the store, on command lines and in records.

@@ -136,7 +136,9 @@ func (s *Server) Clients() *clients.Service {
 		if rl == nil {
 			return clients.Rules{}, false
 		}
-		return rl.Rules(), true
+		rules := rl.Rules()
+		rules.Fetchable = s.Outbound.Fetchable
+		return rules, true
 	})
 }
 

@@ -87,7 +87,7 @@ func (o *operator) withAt(cmd *cobra.Command, open opener, f func(context.Contex
 		}
 		return o.advise(cmd, service, f(ctx, service))
 	}
-	realms, store, masterKey, err := o.database(ctx, open)
+	realms, outbound, store, masterKey, err := o.database(ctx, open)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,8 @@ func (o *operator) withAt(cmd *cobra.Command, open opener, f func(context.Contex
 	if err != nil {
 		return err
 	}
-	service := admin.New(admin.Config{Store: store, Keys: keys, Realms: func() []server.Realm { return realms }, Actor: actor()})
+	service := admin.New(admin.Config{Store: store, Keys: keys, Realms: func() []server.Realm { return realms },
+		Outbound: &outbound, Actor: actor()})
 	return o.advise(cmd, service, f(ctx, service))
 }
 
@@ -127,26 +128,30 @@ var (
 	}
 )
 
-// database opens the database on this machine.
-func (o *operator) database(ctx context.Context, open opener) ([]server.Realm, *sqlite.Store, counterfoil.Secret, error) {
+// database opens the database on this machine, and returns what its server may
+// fetch: 'up' fetches nothing.
+func (o *operator) database(
+	ctx context.Context, open opener,
+) ([]server.Realm, server.Outbound, *sqlite.Store, counterfoil.Secret, error) {
+	none := server.Outbound{}
 	if o.serveConfig != "" {
 		config, err := serveConfig(ctx, o.serveConfig, o.getenv, open.look)
 		if err != nil {
-			return nil, nil, "", err
+			return nil, none, nil, "", err
 		}
 		store, err := open.open(ctx, config.Database)
-		return config.Server.Realms, store, config.Server.MasterKey, err
+		return config.Server.Realms, config.Server.Outbound, store, config.Server.MasterKey, err
 	}
 	dir := dataDir(o.dir)
 	if err := dir.keyed(ctx); err != nil {
-		return nil, nil, "", err
+		return nil, none, nil, "", err
 	}
 	store, err := dir.openWith(ctx, open)
 	if err != nil {
-		return nil, nil, "", err
+		return nil, none, nil, "", err
 	}
-	failed := func(err error) ([]server.Realm, *sqlite.Store, counterfoil.Secret, error) {
-		return nil, nil, "", errors.Join(err, store.Close())
+	failed := func(err error) ([]server.Realm, server.Outbound, *sqlite.Store, counterfoil.Secret, error) {
+		return nil, none, nil, "", errors.Join(err, store.Close())
 	}
 	providers, err := dir.providers()
 	if err != nil {
@@ -160,7 +165,7 @@ func (o *operator) database(ctx context.Context, open opener) ([]server.Realm, *
 	for i, p := range providers {
 		realms[i] = server.Realm{Name: p.Name, Provider: p}
 	}
-	return realms, store, masterKey, nil
+	return realms, none, store, masterKey, nil
 }
 
 // remote opens the connection to an Admin API.

@@ -28,6 +28,9 @@ type Config struct {
 	Keys *signing.Keys
 	// Realms returns the current realms.
 	Realms func() []server.Realm
+	// Outbound is that of the server: a client's jwks_uri that it can never fetch
+	// is refused. With nil, only the form is checked.
+	Outbound *server.Outbound
 	// Actor is the actor of the changes, for the record.
 	Actor string
 	// Clock tells the time; nil for the system's.
@@ -54,9 +57,18 @@ func New(c Config) *Local {
 		if err != nil {
 			return clients.Rules{}, false
 		}
-		return r.Rules(), true
+		return l.rules(r), true
 	})
 	return l
+}
+
+// rules are what a realm demands of the settings of its clients.
+func (l *Local) rules(r *server.Realm) clients.Rules {
+	rules := r.Rules()
+	if l.Outbound != nil {
+		rules.Fetchable = l.Outbound.Fetchable
+	}
+	return rules
 }
 
 // as returns a Service that acts for another caller.
@@ -102,7 +114,7 @@ func (l *Local) CreateClient(ctx context.Context, realm string, n NewClient) (Cl
 	if err != nil {
 		return Client{}, none, err
 	}
-	rules := r.Rules()
+	rules := l.rules(r)
 	if err := rules.Check(&n.Settings); err != nil {
 		return Client{}, none, of(err, realm, n.ID, 0)
 	}

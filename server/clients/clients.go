@@ -105,12 +105,13 @@ func (s *Service) Rules(realm string) (Rules, error) {
 }
 
 // check returns why settings cannot be stored in a realm: Faults if that is
-// because of the settings.
-func (s *Service) check(realm string, settings *store.Settings) error {
+// because of the settings. stored is the jwks_uri that the client has already.
+func (s *Service) check(realm string, settings *store.Settings, stored string) error {
 	r, err := s.Rules(realm)
 	if err != nil {
 		return err
 	}
+	r.Stored = stored
 	return r.Check(settings)
 }
 
@@ -121,7 +122,7 @@ func (s *Service) Create(ctx context.Context, actor string, n NewClient) (store.
 	if n.ID == "" {
 		n.ID = strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sechash.Random(16)))
 	}
-	if err := cmp.Or(n.Check(), s.check(n.Realm, &n.Settings)); err != nil {
+	if err := cmp.Or(n.Check(), s.check(n.Realm, &n.Settings, "")); err != nil {
 		return store.Client{}, Credentials{}, fmt.Errorf("create client: %w", err)
 	}
 	now := s.clock.Now()
@@ -207,11 +208,11 @@ func (s *Service) Change(
 	ctx context.Context, actor, realm, id string, version int64, change func(*store.Settings) error,
 ) (store.Client, error) {
 	return s.update(ctx, actor, realm, id, version, gives, func(c *store.Client) (kind, detail string, err error) {
-		before := fieldsOf(&c.Settings)
+		before, stored := fieldsOf(&c.Settings), c.Authentication.KeySetURL
 		if err := change(&c.Settings); err != nil {
 			return "", "", err
 		}
-		if err := s.check(realm, &c.Settings); err != nil {
+		if err := s.check(realm, &c.Settings, stored); err != nil {
 			return "", "", err
 		}
 		if detail = changes(before, fieldsOf(&c.Settings)); detail == "" {
@@ -225,7 +226,7 @@ func (s *Service) Change(
 // of n, for an import; where n has no secrets or API keys, the client keeps
 // its own.
 func (s *Service) Replace(ctx context.Context, actor string, n NewClient, version int64) (store.Client, error) {
-	if err := cmp.Or(n.Check(), s.check(n.Realm, &n.Settings)); err != nil {
+	if err := cmp.Or(n.Check(), s.check(n.Realm, &n.Settings, "")); err != nil {
 		return store.Client{}, fmt.Errorf("replace client: %w", err)
 	}
 	return s.update(ctx, actor, n.Realm, n.ID, version, gives, func(c *store.Client) (kind, detail string, err error) {

@@ -53,6 +53,13 @@ type Rules struct {
 	// Issuers are those that federation rules may name. With a rule for another
 	// one a client could never authenticate, and only the record would say why.
 	Issuers []string
+	// Fetchable returns why a key set can never be fetched from a URL, in a line
+	// that says what to change, or nil. With nil, only the form of a jwks_uri is
+	// checked.
+	Fetchable func(address string) error
+	// Stored is the jwks_uri that the client has already: it stays valid if the
+	// configuration has changed since.
+	Stored string
 }
 
 // Fault is a mistake in one member of settings.
@@ -290,10 +297,16 @@ func (*Rules) keySet(s *store.Settings) error {
 	return nil
 }
 
-func (*Rules) keySetURL(s *store.Settings) error {
+func (r *Rules) keySetURL(s *store.Settings) error {
 	text := s.Authentication.KeySetURL
 	if _, ok := httpsurl.Parse(text); text != "" && (!ok || len(text) > maxURL) {
 		return fmt.Errorf("jwks_uri must be an https URL without user and fragment, of at most %d bytes", maxURL)
+	}
+	if text == "" || text == r.Stored || r.Fetchable == nil {
+		return nil
+	}
+	if err := r.Fetchable(text); err != nil {
+		return fmt.Errorf("jwks_uri can never be fetched: %w", err)
 	}
 	return nil
 }

@@ -150,6 +150,22 @@ func (f *Fetcher) check(address string) (*url.URL, error) {
 	return u, nil
 }
 
+// May returns why no document can ever be fetched from an address, or nil: the
+// form of the URL, a host that is not on the list, or one that is itself an
+// address that may not be dialled. Get checks the same, and to which addresses a
+// name resolves.
+func (f *Fetcher) May(address string) error {
+	u, err := f.check(address)
+	if err != nil || f.cfg.AllowPrivate {
+		return err
+	}
+	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	if ip, err := netip.ParseAddr(host); err == nil && !public(ip.Unmap()) || host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return ErrPrivate
+	}
+	return nil
+}
+
 // fetchKey is the key under which the context of a fetch has itself as a
 // value.
 type fetchKey struct{}
