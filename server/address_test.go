@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/counterfoil/counterfoil"
@@ -78,5 +79,18 @@ func TestAddressesOfATokenInUse(t *testing.T) {
 	limit(api.ClientID, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")})
 	if got := h.introspect("oauth2", token, bearer); got.status != http.StatusUnauthorized || h.last(counterfoil.EventTokenRefused).Reason != counterfoil.ReasonTokenAddress {
 		t.Errorf("a resource server's token from elsewhere: %d %s", got.status, got.body)
+	}
+}
+
+// The server's own service of clients refuses a jwks_uri that the server cannot
+// fetch.
+func TestKeySetURLThatTheServerCannotFetch(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	_, err := h.server.Clients().Change(t.Context(), "test", "oauth2", "good", 0, func(s *store.Settings) error {
+		s.Authentication.KeySetURL = "https://keys.example/jwks"
+		return nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "outbound.hosts") {
+		t.Errorf("%v", err)
 	}
 }

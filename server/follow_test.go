@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
@@ -304,6 +305,7 @@ func TestFollowerWhoseSecretEnded(t *testing.T) {
 			h.resourceServer("oauth2")
 			return err
 		},
+		"limited to other addresses": limitElsewhere,
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouseOf(t, nil, "oauth2")
@@ -313,20 +315,49 @@ func TestFollowerWhoseSecretEnded(t *testing.T) {
 			if err := end(h); err != nil {
 				t.Fatal(err)
 			}
-			for beats := 0; beats < 3; {
-				h.clock.Turn(time.Second)
-				select {
-				case e := <-s.events:
-					switch e.kind {
-					case "end":
-						return
-					case "position":
-						beats++
-					}
-				case <-time.After(20 * time.Millisecond): // nobody slept yet
-				}
-			}
-			t.Error("it follows on")
+			wantEnd(t, h, s)
 		})
 	}
+}
+
+// TestFollowerWithATokenFromElsewhere: so it is with a token, when its client is
+// limited to other addresses.
+func TestFollowerWithATokenFromElsewhere(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	token := h.tokenOf("oauth2", h.resourceServer("oauth2"))
+	s := h.follow("oauth2", http.Header{"Authorization": {"Bearer " + token}}, "")
+	s.begin()
+	s.next("position")
+	if err := limitElsewhere(h); err != nil {
+		t.Fatal(err)
+	}
+	wantEnd(t, h, s)
+}
+
+// limitElsewhere limits the resource server to addresses that nobody has.
+func limitElsewhere(h *house) error {
+	_, err := h.clients.Change(h.t.Context(), "test", "oauth2", "api", 0, func(s *store.Settings) error {
+		s.Addresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+		return nil
+	})
+	return err
+}
+
+// wantEnd wants a follower to be disconnected within three heartbeats.
+func wantEnd(t *testing.T, h *house, s *stream) {
+	t.Helper()
+	for beats := 0; beats < 3; {
+		h.clock.Turn(time.Second)
+		select {
+		case e := <-s.events:
+			switch e.kind {
+			case "end":
+				return
+			case "position":
+				beats++
+			}
+		case <-time.After(20 * time.Millisecond): // nobody slept yet
+		}
+	}
+	t.Error("it follows on")
 }
