@@ -226,8 +226,9 @@ func (l *Limiter) admit(inner net.Conn) *conn {
 	case !refused:
 		return c
 	case crowded:
-		l.crowded.Warn(context.Background(), l.clock, l.log, "connection refused: its network has all that one may have (limits.connections.per_prefix);"+
-			" name a proxy that connects for others in trusted_proxies", "network", c.prefix.String())
+		l.crowded.Warn(context.Background(), l.clock, l.log,
+			"connection refused: its network has all that one may have (limits.connections.per_prefix);"+
+				" name a proxy that connects for others in trusted_proxies", "network", c.prefix.String())
 	default:
 		l.full.Warn(context.Background(), l.clock, l.log, "connection refused: all connections are in use (limits.connections.total)",
 			"network", c.prefix.String())
