@@ -202,7 +202,7 @@ func TestRecordedChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := map[string][2]any{
-			"name": {"Billing", "Ledger"}, "tokens/lifetime": {nil, "5m0s"}, "tokens/dpop_bound": {nil, true},
+			"name": {"Billing", "Ledger"}, "tokens/lifetime": {nil, "5m0s"}, "tokens/dpop_bound": {false, true},
 			"addresses": {nil, []any{"192.0.2.7/32"}}, "labels": {nil, map[string]any{"a": "b"}},
 		}
 		if !reflect.DeepEqual(changes, want) {
@@ -257,7 +257,7 @@ func TestFollowersAreRecorded(t *testing.T) {
 		t.Fatalf("recorded %+v", all)
 	}
 	for _, e := range all {
-		if e.Type != "client.disabled" || e.Actor != "client ops/boss (token t-1)" || e.Changes != `{"disabled":[null,true]}` || e.Resource == "" || e.RequestID != all[0].RequestID {
+		if e.Type != "client.disabled" || e.Actor != "client ops/boss (token t-1)" || e.Changes != `{"disabled":[false,true]}` || e.Resource == "" || e.RequestID != all[0].RequestID {
 			t.Errorf("recorded %+v", e)
 		}
 	}
@@ -292,6 +292,28 @@ func TestCallThatIsNotRecorded(t *testing.T) {
 	ts.Close()
 	if lines := strings.Count(p.log.String(), "the disk is full"); lines != 1 {
 		t.Errorf("the log has %d lines: %s", lines, p.log.String())
+	}
+}
+
+// TestChangedToTheSameMeanwhile: a call whose change someone else has made first
+// changes nothing, and has a record of its own.
+func TestChangedToTheSameMeanwhile(t *testing.T) {
+	p := newPlace(t)
+	p.have(t, "acme", "billing", "orders:read")
+	operator := p.local
+	rename := []byte(`{"name":"x"}`)
+	db := &meanwhile{Store: p.store, client: "billing", after: 1, do: func() {
+		if _, err := operator.ChangeClient(t.Context(), "acme", "billing", 0, rename); err != nil {
+			t.Error(err)
+		}
+	}}
+	p.local = admin.New(admin.Config{Store: db, Realms: func() []server.Realm { return p.realms }, Clock: p.clock})
+	before := len(p.events(t, 0))
+	if _, err := p.remote(t, allScopes).ChangeClient(t.Context(), "acme", "billing", 0, rename); err != nil {
+		t.Fatal(err)
+	}
+	if all := p.events(t, before); len(all) != 2 || all[0].Actor != "root" || all[1].Type != "admin.called" || all[1].Detail != "changeClient" {
+		t.Errorf("recorded %+v", all)
 	}
 }
 

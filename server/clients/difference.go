@@ -32,18 +32,20 @@ type recordedSecret struct {
 }
 
 // difference returns the Changes of an Event: a JSON object from the path of each
-// member that differs to its old and new value, null for none.
+// member that differs to its old and new value, null or false for none.
 func difference(before, after *store.Client) string {
 	was, is := membersOf(before), membersOf(after)
 	changed := map[string][2]json.RawMessage{}
 	for name, value := range is {
-		if !bytes.Equal(was[name], value) {
-			changed[name] = [2]json.RawMessage{was[name], value}
+		if old, ok := was[name]; !ok {
+			changed[name] = [2]json.RawMessage{none(value), value}
+		} else if !bytes.Equal(old, value) {
+			changed[name] = [2]json.RawMessage{old, value}
 		}
 	}
 	for name, value := range was {
 		if _, ok := is[name]; !ok {
-			changed[name] = [2]json.RawMessage{value, nil}
+			changed[name] = [2]json.RawMessage{value, none(value)}
 		}
 	}
 	if len(changed) == 0 {
@@ -56,15 +58,23 @@ func difference(before, after *store.Client) string {
 	return string(text)
 }
 
+// none returns what a member is without a value.
+func none(value json.RawMessage) json.RawMessage {
+	if string(value) == "true" {
+		return json.RawMessage("false")
+	}
+	return nil
+}
+
 // membersOf returns the members of a client that are not empty, by their path.
 func membersOf(c *store.Client) map[string]json.RawMessage {
 	r := recorded{Settings: c.Settings, Disabled: c.Disabled, Maker: c.Maker, NotBefore: c.NotBefore}
 	for into, hashes := range map[*[]recordedSecret][]store.SecretHash{&r.Secrets: c.Secrets, &r.APIKeys: c.APIKeys} {
 		for _, h := range hashes {
-			*into = append(*into, recordedSecret{h.ID, h.Expires.UTC()})
+			*into = append(*into, recordedSecret{h.ID, stored(h.Expires)})
 		}
 	}
-	r.Expires, r.NotBefore = r.Expires.UTC(), r.NotBefore.UTC()
+	r.Expires, r.NotBefore = stored(r.Expires), stored(r.NotBefore)
 	text, err := json.Marshal(r)
 	if err != nil {
 		return nil // unreachable: settings are checked before
@@ -85,6 +95,9 @@ func membersOf(c *store.Client) map[string]json.RawMessage {
 	}
 	return all
 }
+
+// stored returns a time as a store returns it.
+func stored(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
 func addMember(all map[string]json.RawMessage, name string, value json.RawMessage) {
 	switch string(value) {
