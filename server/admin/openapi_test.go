@@ -113,6 +113,7 @@ func TestDocumentCodes(t *testing.T) {
 	}{
 		"malformed_request":      {"GET", "/v1/realms?x=1", "", nil, 400},
 		"insufficient_scope":     {"GET", billing, "", nil, 403},
+		"exceeds_own":            {"POST", "/v1/realms/ops/clients", `{"resource_server":true}`, json, 403},
 		"not_found":              {"GET", "/v1/realms/acme/clients/nobody", "", nil, 404},
 		"no_such_secret":         {"PATCH", billing + "/secrets/none", `{"ends":"2026-07-01T12:00:00Z"}`, json, 404},
 		"no_such_realm":          {"GET", "/v1/realms/nowhere/clients", "", nil, 404},
