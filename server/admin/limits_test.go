@@ -431,6 +431,33 @@ func TestLongChains(t *testing.T) {
 	}
 }
 
+// TestTooManySpares: what must end in one write stays bounded.
+func TestTooManySpares(t *testing.T) {
+	p := newPlace(t)
+	for n := range 999 {
+		c := store.Client{Realm: "ops", ID: fmt.Sprint("c", n), Maker: "boss", Created: day, Changed: day}
+		if err := p.store.CreateClient(t.Context(), c, counterfoil.Event{Type: "client.created", Time: day}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.chain(t, "last")
+	_, _, err := p.remoteAs(t, "boss").CreateClient(t.Context(), "ops", admin.NewClient{})
+	var problem *admin.Problem
+	if !errors.As(err, &problem) || problem.Code != admin.ExceedsOwn {
+		t.Errorf("error %v", err)
+	}
+	if err := p.remoteAs(t, "boss").DeleteClient(t.Context(), "ops", "c7"); err != nil {
+		t.Fatal(err)
+	}
+	p.chain(t, "another")
+	if err := p.local.DisableClient(t.Context(), "ops", "boss"); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.state(t, "c0", "c998", "last", "another"); got != "c0 off, c998 off, last off, another off" {
+		t.Error(got)
+	}
+}
+
 // TestSpareAtTheSameMoment: a client that is made, enabled or prolonged while its
 // maker ends does not escape.
 func TestSpareAtTheSameMoment(t *testing.T) {

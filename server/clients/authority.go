@@ -19,8 +19,12 @@ type Authority struct {
 	Scopes          counterfoil.Scopes
 }
 
-// maxMakers bounds the chain of clients each of which made the next.
-const maxMakers = 8
+// maxMakers bounds the chain of clients each of which made the next; maxMade is
+// how many that others made a realm has, all of which may have to end in one write.
+const (
+	maxMakers = 8
+	maxMade   = 1000
+)
 
 // As returns a Service that acts for a client of an Admin API. In the realm of
 // that API it refuses, with an *Excess, to manage a client with scopes beyond
@@ -186,6 +190,10 @@ func (w *warrant) requires(c *store.Client) (all []store.ClientChange) {
 // make adds a client that the caller makes: it ends with the caller, whose mark
 // lets a later end find it.
 func (s *Service) make(ctx context.Context, w *warrant, c store.Client, e counterfoil.Event) (store.Client, error) {
+	made, err := s.store.Clients(ctx, store.ClientQuery{Realm: c.Realm, Limit: maxMade, Made: true})
+	if err != nil {
+		return c, fmt.Errorf("count the clients that others made: %w", err)
+	}
 	for {
 		c.Maker = w.caller.ID
 		e.Changes = difference(&store.Client{}, &c)
@@ -193,6 +201,8 @@ func (s *Service) make(ctx context.Context, w *warrant, c store.Client, e counte
 		switch {
 		case err != nil:
 			return c, err
+		case len(made) >= maxMade:
+			return c, excess("", "the realm has %d clients that others made, and no more can be made: delete some first", maxMade)
 		case slices.Contains(w.names, c.ID):
 			return c, excess("client_id", "%s made the client of this token, or what made that: choose another name", event.Clean(c.ID, maxID))
 		case len(w.names) >= maxMakers:
