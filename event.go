@@ -38,6 +38,9 @@ const (
 	EventKeyRetired          = "key.retired" // its private part is gone
 	EventKeyRemoved          = "key.removed"
 	EventKeysResealed        = "keys.resealed"
+	// EventBlockLifted: an operator let callers in who had to wait after failed
+	// authentications.
+	EventBlockLifted = "block.lifted"
 	// EventAuditDropped: events that are older than records are kept were dropped.
 	EventAuditDropped = "audit.dropped"
 	// EventAdminCalled: a call of the Admin API was let through and changed nothing;

@@ -109,6 +109,9 @@ func New(ctx context.Context, c Config) (*Server, error) {
 // crypto/rsa.
 func (s *Server) Signing() string { return s.rsa.String() }
 
+// Limits returns what decides who guesses or sends too much.
+func (s *Server) Limits() *limits.Limiter { return s.limits }
+
 // Keys returns the service of this server's signing keys, whose changes the
 // server sees at once.
 func (s *Server) Keys() *signing.Keys {

@@ -20,6 +20,12 @@ type operated struct {
 
 func operate(t *testing.T) *operated {
 	t.Helper()
+	return operateAfter(t, func(string) {})
+}
+
+// operateAfter is operate, with something done in the directory before the start.
+func operateAfter(t *testing.T, prepare func(dir string)) *operated {
+	t.Helper()
 	o := &operated{served: layOut(t, strings.Replace(exampleConfig(t), "hosts: [ops.acme.example]", "hosts: [localhost]", 1))}
 	o.certify(t, "localhost", "auth.acme.example")
 	// The first client comes from the machine of the server, before it runs.
@@ -29,6 +35,7 @@ func operate(t *testing.T) *operated {
 	if err := json.Unmarshal([]byte(first.good(t).out), &made); err != nil {
 		t.Fatal(err)
 	}
+	prepare(o.dir)
 	o.start(t)
 	o.base, o.secret = "https://localhost:"+o.port, made.ClientSecret
 	o.consumer = filepath.Join(o.dir, "consumer.yaml")

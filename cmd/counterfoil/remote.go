@@ -16,6 +16,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/limits"
 	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
@@ -32,6 +33,9 @@ const adminPatience = 30 * time.Minute
 type operator struct {
 	*program
 	dir, serveConfig, server string
+
+	// state is the file of the server's limits.
+	state string
 }
 
 // flags adds the flags that say where the server is.
@@ -96,8 +100,10 @@ func (o *operator) withAt(cmd *cobra.Command, open opener, f func(context.Contex
 	if err != nil {
 		return err
 	}
-	service := admin.New(admin.Config{Store: store, Keys: keys, Realms: func() []server.Realm { return realms },
-		Outbound: &outbound, Actor: actor()})
+	service := admin.New(admin.Config{
+		Store: store, Keys: keys, Realms: func() []server.Realm { return realms }, Actor: actor(),
+		Keeper: limits.File{Path: o.state, Clock: o.clock}, Outbound: &outbound,
+	})
 	return o.advise(cmd, service, f(ctx, service))
 }
 
@@ -139,10 +145,12 @@ func (o *operator) database(
 		if err != nil {
 			return nil, none, nil, "", err
 		}
+		o.state = config.Server.Limits.File
 		store, err := open.open(ctx, config.Database)
 		return config.Server.Realms, config.Server.Outbound, store, config.Server.MasterKey, err
 	}
 	dir := dataDir(o.dir)
+	o.state = dir.database() + serveconfig.Suffix
 	if err := dir.keyed(ctx); err != nil {
 		return nil, none, nil, "", err
 	}

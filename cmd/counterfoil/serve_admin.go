@@ -43,8 +43,10 @@ func (s *service) administer(t *routes, next *serveconfig.Config) error {
 		return fmt.Errorf("the Admin API: %w", err)
 	}
 	realms := next.Server.Realms
-	service := admin.New(admin.Config{Store: s.store, Keys: s.server.Keys(), Realms: func() []server.Realm { return realms },
-		Outbound: &next.Server.Outbound})
+	service := admin.New(admin.Config{
+		Store: s.store, Keys: s.server.Keys(), Keeper: s.server.Limits(), Outbound: &next.Server.Outbound,
+		Realms: func() []server.Realm { return realms },
+	})
 	handler, err := admin.NewHandler(service, admin.HandlerConfig{
 		Realm: r.Name, Proxies: next.Server.Proxies, OnEvent: log, Logger: s.log,
 		Repeated: func(ctx context.Context, e counterfoil.Event) error { return s.server.RecordRepeated(ctx, e, true) },

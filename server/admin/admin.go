@@ -19,6 +19,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/audit"
 	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/limits"
 	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
 )
@@ -62,6 +63,12 @@ type Service interface {
 	// ImportClients reads a file of another server's clients and creates them:
 	// all, or none unless the import is Partial. The caller closes the report.
 	ImportClients(ctx context.Context, realm string, i Import) (Report, error)
+
+	// Blocks returns the callers who have to wait after failed authentications, by
+	// prefix.
+	Blocks(ctx context.Context) ([]limits.Block, error)
+	// LiftBlocks ends the blocks that match, and returns them.
+	LiftBlocks(ctx context.Context, lift limits.Lift) (Lifted, error)
 
 	// Keys returns the signing keys of a realm, oldest first.
 	Keys(ctx context.Context, realm string) ([]signing.View, error)

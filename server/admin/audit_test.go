@@ -55,6 +55,8 @@ var calls = []struct{ id, method, path, body, media, records string }{
 	{"importClients", "POST", "/v1/realms/acme/imports?format=plain", "client_id,client_secret\nother,3f6a0c9b1e7d4825a0b6c3f19e8d7042\n", "text/csv", "client.imported"},
 	{"importClients", "POST", "/v1/realms/acme/imports?format=plain&dry_run=true", "client_id,client_secret\nother,3f6a0c9b1e7d4825a0b6c3f19e8d7042\n", "text/csv", "admin.called"},
 	{"deleteClient", "DELETE", "/v1/realms/acme/clients/billing", "", "", "client.deleted"},
+	{"blocks", "GET", "/v1/blocks", "", "", "admin.called"},
+	{"liftBlocks", "POST", "/v1/blocks/lift", `{}`, jsonBody, "block.lifted"},
 	{"keys", "GET", "/v1/realms/acme/keys", "", "", "admin.called"},
 	{"rotateKey", "POST", "/v1/realms/acme/keys", `{}`, jsonBody, "key.created"},
 	{"events", "GET", "/v1/events?limit=1", "", "", "admin.called"},

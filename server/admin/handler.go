@@ -100,6 +100,8 @@ var operations = []operation{
 	{id: "importClients", method: "POST", path: realmPath + "/imports", scopes: changeClients,
 		query: []string{"format", "dry_run", "replace", "partial", "literal_secrets", "cap_lifetime", "from_realm"},
 		serve: (*call).importClients},
+	{id: "blocks", method: "GET", path: "/v1/blocks", scopes: readClients, serve: (*call).blocks},
+	{id: "liftBlocks", method: "POST", path: "/v1/blocks/lift", scopes: changeClients, serve: (*call).liftBlocks},
 	{id: "keys", method: "GET", path: realmPath + "/keys", scopes: counterfoil.Scopes{keysRead}, serve: (*call).keys},
 	{id: "rotateKey", method: "POST", path: realmPath + "/keys", scopes: counterfoil.Scopes{keysRead, keysWrite}, serve: (*call).rotateKey},
 	{id: "events", method: "GET", path: "/v1/events", scopes: readAudit, query: eventFilters, serve: (*call).events},

@@ -305,6 +305,7 @@ func TestNoWriteReads(t *testing.T) {
 		{"POST /v1/realms/{realm}/clients/{client}/revoke", billing + "/revoke", "", ""},
 		{"POST /v1/realms/{realm}/imports", "/v1/realms/acme/imports?format=plain&dry_run=true&replace=true", "client_id,name\nbilling,x\n", "text/csv"},
 		{"POST /v1/realms/{realm}/keys", "/v1/realms/acme/keys", `{}`, jsonBody},
+		{"POST /v1/blocks/lift", "/v1/blocks/lift", `{}`, jsonBody},
 		{"DELETE /v1/realms/{realm}/clients/{client}", billing, "", ""},
 	} {
 		delete(answers, row.route)

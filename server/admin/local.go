@@ -26,6 +26,8 @@ type Config struct {
 	// Keys rotates signing keys: a running server's own, or one of
 	// signing.NewKeys. With nil, keys cannot be managed.
 	Keys *signing.Keys
+	// Keeper has the blocks; nil for none.
+	Keeper Keeper
 	// Realms returns the current realms.
 	Realms func() []server.Realm
 	// Outbound is that of the server: a client's jwks_uri that it can never fetch

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ import (
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
 	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/limits"
 	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
@@ -47,6 +49,7 @@ type place struct {
 	realms []server.Realm
 	local  *admin.Local
 	log    bytes.Buffer
+	limits *limits.Limiter
 	// repeated is that of the handler.
 	repeated func(context.Context, counterfoil.Event) error
 }
@@ -72,8 +75,15 @@ func newPlace(t *testing.T) *place {
 			Federation: []server.FederatedIssuer{{Issuer: "https://kubernetes.example", KeySet: `{"keys":[{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}`}}},
 		{Name: "ops", Provider: own, BaseURL: "https://ops.acme.example"},
 	}
+	p.limits, err = limits.New(limits.Config{}, p.clock, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 { // 192.0.2.1 has guessed the secret of acme's billing
+		p.limits.Failed(&limits.Attempt{Realm: "acme", ClientID: "billing", Address: netip.MustParseAddr("192.0.2.1")}, &limits.Verdict{})
+	}
 	p.local = admin.New(admin.Config{
-		Store: store, Keys: p.keys, Realms: func() []server.Realm { return p.realms }, Actor: "root", Clock: p.clock,
+		Keeper: p.limits, Store: store, Keys: p.keys, Realms: func() []server.Realm { return p.realms }, Actor: "root", Clock: p.clock,
 	})
 	p.have(t, "ops", "boss", allScopes...) // who calls the Admin API
 	return p

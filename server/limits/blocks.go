@@ -2,10 +2,14 @@ package limits
 
 import (
 	"cmp"
+	"context"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/clock"
 )
 
 // Block is a caller who has to wait after failed authentications.
@@ -35,8 +39,8 @@ func (f Lift) Matches(b *Block) bool {
 		(f.Realm == "" || f.Realm == b.Realm) && (f.ClientID == "" || f.ClientID == b.ClientID)
 }
 
-// Blocks returns those who have to wait now, by prefix.
-func (l *Limiter) Blocks() []Block {
+// Blocks returns those who have to wait now, by prefix. The error is nil.
+func (l *Limiter) Blocks(context.Context) ([]Block, error) {
 	all := []Block{}
 	wall, now := l.clock.Now().Round(0), l.tick()
 	for _, store := range []Store[failures]{l.prefixes, l.pairs} {
@@ -47,20 +51,18 @@ func (l *Limiter) Blocks() []Block {
 		})
 	}
 	order(all)
-	return all
+	return all, nil
 }
 
-// Lift ends blocks, and forgets the failures that led to them. It returns how
-// many there were.
-func (l *Limiter) Lift(lift Lift) int {
-	n := l.lift(lift)
-	if n > 0 {
-		l.file.changed(true)
-	}
-	return n
+// Lift ends blocks, and forgets the failures that led to them. It is always done,
+// and the error is nil.
+func (l *Limiter) Lift(_ context.Context, lift Lift) (done bool, err error) {
+	l.lift(lift)
+	l.file.changed(true)
+	return true, nil
 }
 
-func (l *Limiter) lift(lift Lift) (n int) {
+func (l *Limiter) lift(lift Lift) {
 	now := l.tick()
 	for _, store := range []Store[failures]{l.prefixes, l.pairs} {
 		var found []Key
@@ -72,19 +74,26 @@ func (l *Limiter) lift(lift Lift) (n int) {
 		for _, k := range found {
 			store.Update(k, func(failures) failures { return failures{} })
 		}
-		n += len(found)
 	}
-	return n
 }
 
-// ReadBlocks returns the blocks of a server that keeps its state in a file, at
-// most a few seconds old, without those that it was asked to lift.
-func ReadBlocks(path string, now time.Time) ([]Block, error) {
-	k, err := readFile(path)
+// File is the state of a server on this machine, which may be running: the
+// Config.File of its Limiter.
+type File struct {
+	Path string
+	// Clock is the system's unless a test has another.
+	Clock counterfoil.Clock
+}
+
+// Blocks returns those who have to wait, as of a few seconds ago, without those
+// that the server was asked to lift.
+func (f File) Blocks(context.Context) ([]Block, error) {
+	now := f.clock().Now()
+	k, err := readFile(f.Path)
 	if err != nil {
 		return nil, err
 	}
-	found, err := liftFiles(path)
+	found, err := liftFiles(f.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -110,4 +119,11 @@ func order(all []Block) {
 		return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), a.Prefix.Bits()-b.Prefix.Bits(),
 			strings.Compare(a.Realm, b.Realm), strings.Compare(a.ClientID, b.ClientID))
 	})
+}
+
+func (f File) clock() counterfoil.Clock {
+	if f.Clock == nil {
+		return clock.System
+	}
+	return f.Clock
 }

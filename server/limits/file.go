@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/files"
 )
 
@@ -170,7 +169,7 @@ func (l *Limiter) due() bool {
 // MaintainEvery is how often Maintain should be called.
 const MaintainEvery = time.Second
 
-// Maintain lifts what operators have asked to lift with RequestLift, and writes
+// Maintain lifts what operators have asked to lift with File.Lift, and writes
 // the file if it is time. Failures are logged.
 func (l *Limiter) Maintain(ctx context.Context) {
 	if l.config.File == "" {
@@ -196,7 +195,7 @@ func (l *Limiter) Close() error {
 // lifted is the suffix of a file with a Lift, before what makes it unique.
 const lifted = ".lift-"
 
-// requests returns the files with lifts that no server has taken.
+// liftFiles returns the files with lifts that no server has taken.
 func liftFiles(path string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
@@ -246,14 +245,15 @@ func (l *Limiter) takeLifts() error {
 	return errors.Join(problems...)
 }
 
-// RequestLift asks the server that keeps its state in a file, or the next one, to
-// lift blocks, and waits a few seconds until one does. It reports whether one did.
-func RequestLift(ctx context.Context, path string, lift Lift, by clock.Clock) (done bool, err error) {
+// Lift asks the server, or the next one, to lift blocks, and waits a few seconds
+// until one does: done says so.
+func (f File) Lift(ctx context.Context, lift Lift) (done bool, err error) {
 	text, err := json.Marshal(lift)
 	if err != nil {
 		return false, err
 	}
-	own := path + lifted + fmt.Sprint(by.Now().UnixNano(), "-", os.Getpid())
+	by := f.clock()
+	own := f.Path + lifted + fmt.Sprint(by.Now().UnixNano(), "-", os.Getpid())
 	if err := files.Write(own, text, 0o600); err != nil {
 		return false, err
 	}

@@ -1,6 +1,7 @@
 package limits_test
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -162,10 +163,21 @@ func TestWhenStateIsWritten(t *testing.T) {
 	}
 }
 
+func blocks(t *testing.T, k interface {
+	Blocks(context.Context) ([]limits.Block, error)
+}) []limits.Block {
+	t.Helper()
+	all, err := k.Blocks(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
 func TestBlocksAndLift(t *testing.T) {
 	config := limits.Config{Guesses: limits.GuessLimits{ClientNetwork: 1000, Address: 500}}
 	g := newGate(t, config)
-	if all := g.Blocks(); all == nil || len(all) > 0 {
+	if all := blocks(t, g); all == nil || len(all) > 0 {
 		t.Errorf("%v", all)
 	}
 	g.wrong(from("few", "203.0.113.1"))
@@ -190,7 +202,7 @@ func TestBlocksAndLift(t *testing.T) {
 		{prefix("198.51.100.0/24"), "", "", start.Add(15 * time.Minute).UTC()},
 		{prefix("2001:db8::/64"), "s", "a", start.Add(2 * time.Second).UTC()},
 	}
-	if got := g.Blocks(); !reflect.DeepEqual(got, want) {
+	if got := blocks(t, g); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	for _, tt := range []struct {
@@ -208,15 +220,15 @@ func TestBlocksAndLift(t *testing.T) {
 	} {
 		g = newGate(t, config)
 		block()
-		if n := g.Lift(tt.lift); n != len(want)-len(tt.left) {
-			t.Errorf("%+v lifts %d", tt.lift, n)
+		if done, err := g.Lift(t.Context(), tt.lift); !done || err != nil {
+			t.Errorf("%+v: %t %v", tt.lift, done, err)
 		}
 		var left []netip.Prefix
 		for _, i := range tt.left {
 			left = append(left, want[i].Prefix)
 		}
 		var got []netip.Prefix
-		for _, b := range g.Blocks() {
+		for _, b := range blocks(t, g) {
 			got = append(got, b.Prefix)
 		}
 		if !reflect.DeepEqual(got, left) {
@@ -231,7 +243,7 @@ func TestBlocksAndLift(t *testing.T) {
 
 // What an operator asks for beside the file is done by the running server, or by
 // the next.
-func TestRequestLift(t *testing.T) {
+func TestFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state")
 	g := newGate(t, limits.Config{File: file})
 	first, second := from("a", "192.0.2.1"), from("b", "198.51.100.1")
@@ -239,14 +251,15 @@ func TestRequestLift(t *testing.T) {
 	g.block(second)
 	g.Maintain(t.Context())
 	now := g.clock.Now()
-	if all, err := limits.ReadBlocks(file, now); err != nil || len(all) != 2 {
+	by := clock.NewManual(now)
+	state := limits.File{Path: file, Clock: by}
+	if all, err := state.Blocks(t.Context()); err != nil || len(all) != 2 {
 		t.Fatalf("%v %v", all, err)
 	}
 	// A server that runs takes it.
 	answered := make(chan bool)
-	by := clock.NewManual(now)
 	go func() {
-		done, err := limits.RequestLift(t.Context(), file, limits.Lift{Prefix: netip.MustParsePrefix("192.0.2.1/32")}, by)
+		done, err := state.Lift(t.Context(), limits.Lift{Prefix: netip.MustParsePrefix("192.0.2.1/32")})
 		if err != nil {
 			t.Error(err)
 		}
@@ -255,7 +268,7 @@ func TestRequestLift(t *testing.T) {
 	if err := by.Sleepers(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	if all, err := limits.ReadBlocks(file, now); err != nil || len(all) != 1 {
+	if all, err := state.Blocks(t.Context()); err != nil || len(all) != 1 {
 		t.Errorf("while it is asked for: %v %v", all, err)
 	}
 	g.Maintain(t.Context())
@@ -263,12 +276,12 @@ func TestRequestLift(t *testing.T) {
 	if !<-answered || g.Look(first).Refuse || !g.Look(second).Refuse {
 		t.Error("the running server has not lifted it, or another one")
 	}
-	if all, err := limits.ReadBlocks(file, now); err != nil || len(all) != 1 {
+	if all, err := state.Blocks(t.Context()); err != nil || len(all) != 1 {
 		t.Errorf("after it was lifted: %v %v", all, err)
 	}
 	// Without one, the next does.
 	go func() {
-		done, err := limits.RequestLift(t.Context(), file, limits.Lift{ClientID: "b"}, by)
+		done, err := state.Lift(t.Context(), limits.Lift{ClientID: "b"})
 		if err != nil {
 			t.Error(err)
 		}
@@ -287,8 +300,8 @@ func TestRequestLift(t *testing.T) {
 		t.Error("done without a server")
 	}
 	next := gateBy(t, limits.Config{File: file}, clock.NewStepping(now))
-	if next.Look(second).Refuse || len(next.Blocks()) > 0 {
-		t.Errorf("the next server has not lifted it: %+v", next.Blocks())
+	if next.Look(second).Refuse || len(blocks(t, next)) > 0 {
+		t.Errorf("the next server has not lifted it: %+v", blocks(t, next))
 	}
 	if left, _ := filepath.Glob(file + ".*"); len(left) > 0 {
 		t.Errorf("left over: %v", left)

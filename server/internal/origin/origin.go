@@ -60,6 +60,14 @@ func note(ctx context.Context, err error) error {
 	return err
 }
 
+func (s recording) RecordEvents(ctx context.Context, events ...counterfoil.Event) error {
+	events = slices.Clone(events)
+	for i := range events {
+		events[i] = about(ctx, events[i])
+	}
+	return note(ctx, s.Store.RecordEvents(ctx, events...))
+}
+
 func (s recording) CreateClient(ctx context.Context, c store.Client, e counterfoil.Event) error {
 	return note(ctx, s.Store.CreateClient(ctx, c, about(ctx, e)))
 }
