@@ -76,7 +76,7 @@ func New(cfg Config) *API {
 	a := &API{db: cfg.DB, clock: cfg.Clock}
 	schema := graph.Config{Resolvers: resolver{a}}
 	schema.Complexity.Query.Events = func(child int, _, size int32, _ *graph.EventFilter, _ []*graph.EventSort) int {
-		return 1 + int(min(max(size, 1), maxSize))*child
+		return gqlhttp.PageCost(size, maxSize, child)
 	}
 	a.handler = gqlhttp.New(gqlhttp.Config{Schema: graph.NewExecutableSchema(schema), Log: cfg.Log})
 	return a

@@ -129,7 +129,7 @@ func (h *Handler) run(ctx context.Context, method string, params *graphql.RawPar
 	cost := complexity.Calculate(graphql.WithOperationContext(ctx, op), h.cfg.Schema, op.Operation, op.Variables)
 	if limit := h.cfg.Limits.Complexity; cost > limit {
 		return &response{Errors: gqlerror.List{coded(TooComplex,
-			"the query asks for up to %d values and the limit is %d: ask for smaller pages or fewer fields", cost, limit)}}
+			"the query may cost %d and the limit is %d: ask for fewer or smaller pages, or for fewer fields", cost, limit)}}
 	}
 	if h.cfg.Context != nil {
 		ctx = h.cfg.Context(ctx)

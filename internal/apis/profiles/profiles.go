@@ -79,20 +79,21 @@ func New(cfg Config) *API {
 	return a
 }
 
-// costs says how many values the fields with lists may return.
+// costs says what the fields with pages and lists may cost.
 func costs(c *graph.ComplexityRoot) {
-	c.Query.Search = func(child int, _ string, _ *graph.ProfileKind, _, size int32) int { return times(size, maxSize, child) }
-	c.Query.People = func(child int, _, size int32, _ *graph.PersonFilter) int { return times(size, maxSize, child) }
-	c.Query.Organisations = func(child int, _, size int32, _ *graph.OrganisationFilter) int { return times(size, maxSize, child) }
+	c.Query.Search = func(child int, _ string, _ *graph.ProfileKind, _, size int32) int { return page(size, child) }
+	c.Query.People = func(child int, _, size int32, _ *graph.PersonFilter) int { return page(size, child) }
+	c.Query.Organisations = func(child int, _, size int32, _ *graph.OrganisationFilter) int { return page(size, child) }
 	c.Person.Roles = func(child int, _ *bool, limit int32) int { return times(limit, maxLimit, child) }
 	c.Person.Relationships = func(child int, limit int32) int { return times(limit, maxLimit, child) }
 	c.Organisation.Roles = func(child int, _ *bool, limit int32) int { return times(limit, maxLimit, child) }
 }
 
+func page(size int32, child int) int { return gqlhttp.PageCost(size, maxSize, child) }
+
 // times multiplies without overflow: arguments out of bounds are refused later.
 func times(n, limit int32, child int) int {
-	const enough = 1 << 30
-	return 1 + int(min(max(n, 1), limit))*min(child, enough)
+	return 1 + int(min(max(n, 1), limit))*min(child, gqlhttp.MaxCost)
 }
 
 // Name returns "profiles".
