@@ -335,6 +335,38 @@ func TestForwardedByAStranger(t *testing.T) {
 	}
 }
 
+// Behind a trusted proxy each caller has an address of its own, and a proxy that
+// says nobody's is not blocked itself.
+func TestGuessesThroughATrustedProxy(t *testing.T) {
+	h := newHouseBy(t, limits.Config{}, nil, "oauth2")
+	base, _ := h.open(func(c *server.Config) {
+		c.Limits, c.Proxies = limits.Config{}, counterfoil.Proxies{Networks: prefixes("127.0.0.0/8")}
+	})
+	send := func(a *ask, forwarded string) int {
+		a.header.Set("X-Forwarded-For", forwarded)
+		status, _, err := h.at(t.Context(), base, a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return status
+	}
+	for i := range 40 {
+		id := "guess-" + strconv.Itoa(i)
+		if got, want := send(h.guess("oauth2", id), "203.0.113.9, 198.51.100.7"), http.StatusUnauthorized; got != want && i <= 30 || i > 30 && got != http.StatusTooManyRequests {
+			t.Fatalf("guess %d of one caller: %d", i, got)
+		}
+		if got := send(h.guess("oauth2", id), ""); got != http.StatusUnauthorized {
+			t.Fatalf("guess %d of nobody: %d", i, got)
+		}
+	}
+	if got := send(h.good("oauth2"), "198.51.100.8"); got != http.StatusOK {
+		t.Errorf("another caller: %d", got)
+	}
+	if strings.Contains(h.log.String(), "NO LIMIT BY ADDRESS") {
+		t.Error("the proxy is not taken for the one that is named")
+	}
+}
+
 // The owner of an imported client with a slow secret gets no 503 because others
 // guess, wherever they are, not even from its own network.
 func TestOwnerOfASlowSecret(t *testing.T) {

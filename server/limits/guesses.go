@@ -118,6 +118,10 @@ type Verdict struct {
 // half of the time for which it counts.
 const remembered = 12 * time.Hour
 
+// newPlaces is how many addresses a client becomes known at in a day: one that has
+// millions does not displace the others.
+const newPlaces = 1000
+
 // Look returns what is known of an attempt. It costs the same whether or not the
 // client exists.
 func (l *Limiter) Look(a *Attempt) Verdict {
@@ -186,6 +190,9 @@ func (l *Limiter) Failed(a *Attempt, v *Verdict) {
 // Succeeded notes that the client of an attempt has authenticated.
 func (l *Limiter) Succeeded(a *Attempt, v *Verdict) {
 	if l.config.Guesses.Mode == Off || !a.Address.IsValid() || v.fresh {
+		return
+	}
+	if !v.Known && !l.places.Take(tenantKey{a.Realm, a.ClientID}).Allowed {
 		return
 	}
 	until := known(l.tick() + int64(l.config.Guesses.KnownFor))

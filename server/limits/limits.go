@@ -183,7 +183,9 @@ type Limiter struct {
 
 	prefixes, pairs Store[failures]
 	known           Store[known]
-	requests        requests
+	// places bounds where clients become known.
+	places   *gcra.Limiter[tenantKey]
+	requests requests
 
 	// These limit what is logged.
 	blocked, monitored, monitoredGuess, forwarded, failed lograte.Limiter
@@ -204,6 +206,7 @@ func New(c Config, clock counterfoil.Clock, log *slog.Logger) (*Limiter, error) 
 		pairs:    bounded.NewTable[Key, failures](keptPairs),
 		known:    bounded.NewTable[Key, known](keptKnown),
 	}
+	l.places = gcra.New[tenantKey](gcra.Limit{Count: newPlaces, Period: 24 * time.Hour}, clock)
 	l.forwarded.Every = time.Hour
 	l.requests = newRequests(&l.config.Requests, clock)
 	if c.File == "" {

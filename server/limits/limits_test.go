@@ -375,6 +375,27 @@ func TestFloodsDisplaceNoBlock(t *testing.T) {
 	}
 }
 
+// A client with more addresses than are kept does not make the others unknown.
+func TestClientWithManyAddresses(t *testing.T) {
+	g := newGate(t, limits.Config{})
+	good := from("good", "192.0.2.1")
+	g.right(good)
+	g.clock.Turn(time.Hour)
+	for i := range 200_000 {
+		g.right(&limits.Attempt{Realm: "r", ClientID: "many", Address: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})})
+	}
+	if !g.Look(good).Known {
+		t.Error("the others are no longer known")
+	}
+	if s := g.Stats(); s.Known < 1000 || s.Known > 2002 {
+		t.Errorf("it is known at %d places", s.Known)
+	}
+	g.clock.Turn(24 * time.Hour)
+	if a := from("many", "198.51.100.1"); !g.right(a) || !g.Look(a).Known {
+		t.Error("a day later it does not become known anywhere")
+	}
+}
+
 func TestRequests(t *testing.T) {
 	ctx := context.Background()
 	for _, tt := range []struct {
