@@ -63,6 +63,32 @@ func TestTableDropsWhatEndsFirst(t *testing.T) {
 	}
 }
 
+// Of those that its hand passes, a full table drops the one that ends first, and
+// the new one if that is it.
+func TestTableDropsInOrder(t *testing.T) {
+	const size = 16 // one shard, and one round of its hand
+	table := bounded.NewTable[int, until](size)
+	for i := range size {
+		table.Update(i, set(until(100+(i*7)%size)))
+	}
+	for i := range 50 {
+		table.Update(1000+i, set(99))
+	}
+	for i := range size {
+		if table.Get(i) == 0 {
+			t.Errorf("%d was displaced by one that ends before it", i)
+		}
+	}
+	for n := range size {
+		table.Update(2000+n, set(1000))
+		for i := range size {
+			if want := (i*7)%size > n; (table.Get(i) != 0) != want {
+				t.Fatalf("after %d larger ones %d is kept: %t", n+1, (i*7)%size, !want)
+			}
+		}
+	}
+}
+
 func TestTableOfOne(t *testing.T) {
 	table := bounded.NewTable[int, until](0)
 	for i := range 10 {

@@ -213,6 +213,25 @@ func TestKnownClients(t *testing.T) {
 	}
 }
 
+// A known client that has to wait is not counted: it would make those who share
+// its address wait without end.
+func TestKnownClientDoesNotProlongAWait(t *testing.T) {
+	g := newGate(t, limits.Config{})
+	own := from("good", "192.0.2.1")
+	g.right(own)
+	for range 40 {
+		g.Failed(from("other", "192.0.2.1"), &limits.Verdict{})
+	}
+	before := g.Look(from("stranger", "192.0.2.1")).Wait
+	for range 1000 {
+		g.clock.Turn(time.Second / 10)
+		g.wrong(own)
+	}
+	if after := g.Look(from("stranger", "192.0.2.1")).Wait; after != before-100*time.Second {
+		t.Errorf("a stranger has to wait %v, and 100 s later %v", before, after)
+	}
+}
+
 // Being known ends 30 days after the last success.
 func TestKnownFor(t *testing.T) {
 	const day = 24 * time.Hour
