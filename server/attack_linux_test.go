@@ -416,6 +416,12 @@ func TestOwnerOfASlowSecret(t *testing.T) {
 		answered <- got
 	}()
 	for server.Waiting(h.server) == before {
+		if len(answered) > 0 {
+			t.Errorf("the owner does not wait for a turn: %+v", <-answered)
+			close(s.hold["victim"])
+			guesses.Wait()
+			return
+		}
 		runtime.Gosched()
 	}
 	s.hold["victim"] <- struct{}{}

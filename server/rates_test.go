@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -109,6 +110,29 @@ func TestLimitsOfOthersAreNotSpent(t *testing.T) {
 	stranger.credentials("stranger", "wrong")
 	if got := known.do("oauth2", stranger); got.status != http.StatusTooManyRequests {
 		t.Errorf("a stranger there: %+v", got)
+	}
+}
+
+// conflicting is a store in which clients change while their first tokens are
+// recorded.
+type conflicting struct {
+	store.Store
+	times *int
+}
+
+func (c conflicting) RecordIssued(ctx context.Context, i store.Issuance) (int64, error) {
+	if *c.times--; *c.times >= 0 {
+		return 0, store.ErrConflict
+	}
+	return c.Store.RecordIssued(ctx, i)
+}
+
+// A request that is decided again is one request.
+func TestRequestIsCountedOnce(t *testing.T) {
+	times := 3
+	h := newHouseBy(t, limits.Config{Requests: limits.RequestLimits{Client: 3}}, func(s store.Store) store.Store { return conflicting{s, &times} }, "oauth2")
+	if got := h.do("oauth2", h.good("oauth2")); got.status != http.StatusOK || got.header.Get("RateLimit") != `"client";r=2;t=20` || times >= 0 {
+		t.Errorf("%+v, %d conflicts left", got, times)
 	}
 }
 
