@@ -102,7 +102,7 @@ func TestServerIsAway(t *testing.T) {
 			if !errors.Is(err, client.ErrCacheLost) {
 				t.Errorf("got %v", err)
 			}
-			if took := time.Since(began); took > 5*c.Timeout {
+			if took := time.Since(began); took > c.Timeout+slowMachine {
 				t.Errorf("took %s", took)
 			}
 			equal(t, "what is here", cachetest.Load(t, cache, key), "one")
@@ -133,19 +133,31 @@ func noToken(t testing.TB, where, text string) {
 // While it is known that the server is away nobody waits to find out.
 func TestNobodyWaitsForAServerKnownToBeAway(t *testing.T) {
 	s := start(t)
-	c := s.config()
+	p := s.proxy()
+	c := config(p.socket)
+	c.Timeout, c.Lease, c.Clock = 20*time.Second, time.Minute, clock.NewManual(time.Now())
 	cache := open(t, c)
-	renewed(t, cache, key, give("one"))
-	s.kill()
-	began := time.Now()
-	for range 500 {
-		if _, err := cache.Renew(t.Context(), key, neverFetchNothingAccepted(t)); !errors.Is(err, client.ErrCacheLost) {
-			t.Fatal(err)
+	s.begin(t, key)
+	p.leads(s.socket + "-none")
+	var refused atomic.Int32
+	var all sync.WaitGroup
+	defer all.Wait()
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	renew := func() {
+		if _, err := cache.Renew(ctx, key, neverFetchNothingAccepted(t)); errors.Is(err, client.ErrCacheLost) {
+			refused.Add(1)
 		}
 	}
-	if took := time.Since(began); took > c.Timeout {
-		t.Errorf("500 renewals took %s", took)
-	}
+	renew()
+	p.stall()
+	p.leads(s.socket) // whoever tries waits for 20 s
+	all.Go(func() {
+		for range 500 {
+			renew()
+		}
+	})
+	eventually.True(t, "all are refused", func() bool { return refused.Load() == 501 })
 }
 
 // One in a while finds out whether the server is back; the others wait neither for
@@ -451,6 +463,9 @@ func TestConfigThatCannotWork(t *testing.T) {
 		{"a lease that nobody would wait for", func(c *fleet.Config) { c.Lease = time.Hour }, "more than a minute"},
 		{"steps too long for a lease", func(c *fleet.Config) { c.Timeout = 21 * time.Second }, "more than 20 s"},
 		{"no time", func(c *fleet.Config) { c.Timeout = -1 }, "Config.Timeout"},
+		{"a prefix with a space", func(c *fleet.Config) { c.Prefix = "a b" }, "Config.Prefix"},
+		{"a prefix with a control character", func(c *fleet.Config) { c.Prefix = "a\x7f" }, "Config.Prefix"},
+		{"a prefix that is too long", func(c *fleet.Config) { c.Prefix = strings.Repeat("a", 65) }, "Config.Prefix"},
 		{"a prefix with a brace", func(c *fleet.Config) { c.Prefix = "a{b" }, "Config.Prefix"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -462,6 +477,38 @@ func TestConfigThatCannotWork(t *testing.T) {
 			}
 			noToken(t, "the error", fmt.Sprint(err))
 		})
+	}
+}
+
+// The longest and the shortest of what works does.
+func TestConfigAtItsBounds(t *testing.T) {
+	s := start(t)
+	for name, change := range map[string]func(*fleet.Config){
+		"the shortest steps":          func(c *fleet.Config) { c.Timeout, c.Lease = time.Millisecond, 3*time.Millisecond },
+		"the longest":                 func(c *fleet.Config) { c.Timeout, c.Lease = 20*time.Second, time.Minute },
+		"a lease that fits them":      func(c *fleet.Config) { c.Timeout, c.Lease = 10*time.Second, 0 },
+		"the longest prefix":          func(c *fleet.Config) { c.Prefix = strings.Repeat("a", 64) },
+		"a prefix of all that it may": func(c *fleet.Config) { c.Prefix = "!~" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := s.config()
+			change(&c)
+			open(t, c)
+		})
+	}
+}
+
+// The longest key is shared like any other.
+func TestLongestKey(t *testing.T) {
+	s := start(t)
+	one, two := s.open(), s.open()
+	longest := strings.Repeat("a", 160)
+	renewed(t, one, longest, give("one"))
+	knowsKeyAfterAsking(t, two, longest, "one")
+	renewed(t, one, longest, rejecting("one", fetches("two")))
+	knows(t, two, longest, "two")
+	if _, err := one.Renew(t.Context(), longest+"a", neverFetch(t)); err == nil {
+		t.Error("a longer one is shared")
 	}
 }
 

@@ -429,6 +429,7 @@ func TestStateIsToldAfterADamagedToken(t *testing.T) {
 // connections and says nothing.
 func TestNobodyWaitsLongerThanTheContext(t *testing.T) {
 	c := config(errorServer(t, ""))
+	c.Timeout, c.Lease = 20*time.Second, time.Minute
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()
