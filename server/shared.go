@@ -7,10 +7,10 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/bounded"
+	"github.com/counterfoil/counterfoil/internal/fold"
 	"github.com/counterfoil/counterfoil/internal/lograte"
 	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/server/internal/clientauth"
-	"github.com/counterfoil/counterfoil/internal/fold"
 	"github.com/counterfoil/counterfoil/server/internal/outbound"
 	"github.com/counterfoil/counterfoil/server/internal/sechash"
 	"github.com/counterfoil/counterfoil/server/limits"
