@@ -30,8 +30,8 @@ import (
 	"github.com/counterfoil/counterfoil/internal/libcrypto"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/counterfoil/counterfoil/server/limits"
+	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 

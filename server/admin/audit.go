@@ -148,6 +148,12 @@ func (c *call) events() (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	if c.follows() {
+		if q.After, err = c.lastEvent(q.After); err != nil {
+			return answer{}, err
+		}
+		return good(&eventStream{call: c, query: q})
+	}
 	page, err := c.admin.Events(c.Context(), q)
 	if err != nil {
 		return answer{}, err
@@ -163,7 +169,7 @@ func (c *call) eventQuery() (q audit.Query, err error) {
 	if err != nil {
 		return q, err
 	}
-	q.Limit = int(min(limit, maxLimit))
+	q.Limit = bounded(int(min(limit, maxLimit)))
 	q.Filter = audit.Filter{
 		Realm: c.query.Get("realm"), ClientID: c.query.Get("client"), Actor: c.query.Get("actor"), Type: c.query.Get("type"),
 		Reason: counterfoil.Reason(c.query.Get("reason")),

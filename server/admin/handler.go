@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/event"
@@ -137,6 +138,8 @@ type handler struct {
 	// byPath holds the operations of each path by method.
 	byPath  map[string]map[string]*operation
 	repeats *repeats
+	// streams counts those of events.
+	streams atomic.Int64
 }
 
 // NewHandler serves l over HTTP. It must be mounted behind a guard that has
@@ -390,6 +393,11 @@ func (h *handler) write(w http.ResponseWriter, r *http.Request, a answer, media 
 	}
 	if a.body == nil {
 		w.WriteHeader(a.status)
+		return
+	}
+	if stream, ok := a.body.(*eventStream); ok {
+		stream.handler = h
+		stream.write(w)
 		return
 	}
 	if report, ok := a.body.(*Report); ok {

@@ -125,6 +125,7 @@ func TestDocumentCodes(t *testing.T) {
 		"unsupported_media_type": {"POST", "/v1/realms/acme/clients", "{}", nil, 415},
 		"invalid":                {"POST", "/v1/realms/acme/clients", "[]", json, 422},
 		"server_error":           {"GET", billing, "", nil, 500},
+		"too_many_streams":       {"GET", "/v1/events", "", []string{"Accept", "text/event-stream"}, 503},
 	}
 	documented := slices.Sorted(slices.Values(doc.Components.Schemas.Problem.Properties.Code.Enum))
 	if provoked := slices.Sorted(maps.Keys(rows)); !slices.Equal(documented, provoked) {
@@ -142,6 +143,8 @@ func TestDocumentCodes(t *testing.T) {
 				for range 2 {
 					ask(t, ts, "POST", keys, `{}`, json...)
 				}
+			case "too_many_streams":
+				follow(t, ts, 32)
 			case "server_error":
 				if err := p.store.Close(); err != nil {
 					t.Fatal(err)

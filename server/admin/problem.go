@@ -33,6 +33,7 @@ const (
 	wrongMedia   = "unsupported_media_type"
 	wrongValues  = "invalid"
 	serverError  = "server_error"
+	tooMany      = "too_many_streams"
 )
 
 var statuses = map[string]int{
@@ -41,7 +42,7 @@ var statuses = map[string]int{
 	malformed: http.StatusBadRequest, forbidden: http.StatusForbidden,
 	ExceedsOwn:  http.StatusForbidden,
 	wrongMethod: http.StatusMethodNotAllowed, tooLarge: http.StatusRequestEntityTooLarge, wrongMedia: http.StatusUnsupportedMediaType,
-	wrongValues: http.StatusUnprocessableEntity, serverError: http.StatusInternalServerError,
+	wrongValues: http.StatusUnprocessableEntity, serverError: http.StatusInternalServerError, tooMany: http.StatusServiceUnavailable,
 }
 
 // Problem is an error that the caller is told about (RFC 9457).

@@ -323,6 +323,9 @@ func (d *openAPI) hold(t *testing.T, r *http.Request, rec *recorder) {
 		t.Errorf("%s %s may be cached", r.Method, r.URL.Path)
 	}
 	media, body := header.Get("Content-Type"), rec.body.Bytes()
+	if media == "text/event-stream" { // whose tests read it
+		body, _ = json.Marshal(string(body))
+	}
 	operation, ok := d.Paths[path][method]
 	described, declared := operation.Responses[code(rec.status)]
 	switch {
