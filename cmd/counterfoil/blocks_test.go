@@ -96,7 +96,7 @@ func TestBlocksOfUp(t *testing.T) {
 	if got := listed(t, run("-o", "json")); len(got) > 0 {
 		t.Errorf("after all were lifted: %v", got)
 	}
-	u = start(t, dir, "127.0.0.1:0")
+	start(t, dir, "127.0.0.1:0")
 	if left, err := filepath.Glob(filepath.Join(dir, "*.lift-*")); err != nil || len(left) > 0 {
 		t.Errorf("left over: %v %v", left, err)
 	}
