@@ -18,6 +18,7 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 )
 
 // record is the record of a server, with its log.
@@ -452,6 +453,22 @@ func TestRetention(t *testing.T) {
 	r.exec("UPDATE log SET dropped = 10400")
 	if report := r.verify(); len(report.Findings) == 0 || !strings.Contains(fmt.Sprint(report.Findings), "no event says that the server has dropped them") {
 		t.Errorf("got %+v", report)
+	}
+}
+
+// TestTilePaths: the paths of an export are those of C2SP tlog-tiles, section
+// Merkle Tree; the first is its example.
+func TestTilePaths(t *testing.T) {
+	for want, tile := range map[string]tlog.Tile{
+		"tile/0/x001/x234/067":   {L: 0, N: 1_234_067, W: 256},
+		"tile/1/999":             {L: 1, N: 999, W: 256},
+		"tile/2/x001/000.p/1":    {L: 2, N: 1000, W: 1},
+		"tile/entries/x012/034":  {L: -1, N: 12_034, W: 256},
+		"tile/entries/000.p/255": {L: -1, N: 0, W: 255},
+	} {
+		if got := audit.TilePath(tile); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
 

@@ -1,0 +1,4 @@
+package audit
+
+// TilePath is the path of a tile in an export.
+var TilePath = tilePath
