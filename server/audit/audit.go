@@ -54,9 +54,10 @@ type Config struct {
 	// and Publish called again.
 	Publish      func(ctx context.Context, checkpoint string) error
 	PublishEvery time.Duration
-	// Keep is how long events are kept, EraseAfter when their addresses and user
-	// agents are erased; 0 for forever and never.
-	Keep, EraseAfter time.Duration
+	// Keep says which events are kept, EraseAfter when their addresses and user
+	// agents are erased; 0 for never.
+	Keep       store.Keep
+	EraseAfter time.Duration
 }
 
 // Log extends the log of a store. It is safe for concurrent use, also by several
@@ -141,7 +142,7 @@ func (l *Log) Retain(ctx context.Context) error {
 			return fmt.Errorf("erase addresses: %w", err)
 		}
 	}
-	for done := l.Keep == 0; !done; {
+	for done := l.Keep == (store.Keep{}); !done; {
 		e := counterfoil.Event{Type: counterfoil.EventAuditDropped, Time: l.Clock.Now(), Success: true, Actor: "counterfoil"}
 		var err error
 		if done, err = l.Store.DropEvents(ctx, e, l.Keep); err != nil {

@@ -373,7 +373,7 @@ func TestVerifierKey(t *testing.T) {
 func TestRetention(t *testing.T) {
 	r := newRecord(t)
 	const day = 24 * time.Hour
-	r.log.EraseAfter, r.log.Keep = 7*day, 31*day
+	r.log.EraseAfter, r.log.Keep.Age = 7*day, 31*day
 	retain := func() {
 		t.Helper()
 		if err := r.log.Retain(t.Context()); err != nil {
@@ -472,13 +472,49 @@ func TestTilePaths(t *testing.T) {
 	}
 }
 
+// TestRetentionBySize: of the events that are older than a day, the last are kept
+// up to a number.
+func TestRetentionBySize(t *testing.T) {
+	r := newRecord(t)
+	r.log.Keep.Count = 1000
+	r.add(5000)
+	r.extend()
+	count := func() int {
+		t.Helper()
+		if err := r.log.Retain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.extend()
+		events, err := r.store.Events(t.Context(), 0, 10_000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(events)
+	}
+	if n := count(); n != 5001 {
+		t.Errorf("%d events are left of a day with more than the number", n)
+	}
+	for range 30 {
+		r.clock.Turn(time.Hour)
+		if err := r.store.RecordEvents(t.Context(), counterfoil.Event{Type: counterfoil.EventKeyRetired, Time: r.clock.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := count(); n < 1000 || n > 1100+2 {
+		t.Errorf("%d events are left", n)
+	}
+	if report := r.verify(); len(report.Findings) != 0 || report.Dropped < 3900 {
+		t.Errorf("got %+v", report)
+	}
+}
+
 // TestRetentionAndAClockThatIsSet: a clock that is ahead drops nothing.
 func TestRetentionAndAClockThatIsSet(t *testing.T) {
 	r := newRecord(t)
 	stepping := clock.NewStepping(r.clock.Now())
 	r.clock = stepping
 	stepping.Turn(time.Second)
-	r.log.Clock, r.log.EraseAfter, r.log.Keep = stepping, 24*time.Hour, 31*24*time.Hour
+	r.log.Clock, r.log.EraseAfter, r.log.Keep.Age = stepping, 24*time.Hour, 31*24*time.Hour
 	r.add(1000)
 	r.extend()
 	stepping.Step(365 * 24 * time.Hour)

@@ -27,13 +27,24 @@ type LogStore interface {
 	// process has extended the log.
 	ExtendLog(ctx context.Context, from int64, tiles []LogTile, c LogCheckpoint) error
 	// EraseCallers erases the addresses and user agents of events that are older
-	// than age at a time, DropEvents the events themselves: some of them at each
-	// call, the oldest first, and done says that no others are left. DropEvents
+	// than age at a time, DropEvents the events that k does not keep: some of them at
+	// each call, the oldest first, and done says that no others are left. DropEvents
 	// leaves events whose hashes are in no full tile yet, and records e, whose Detail
 	// it sets to the sequence number of the last event that was dropped. Both measure
 	// age by the time that has passed, which a clock that is set does not change.
 	EraseCallers(ctx context.Context, at time.Time, age time.Duration) (done bool, err error)
-	DropEvents(ctx context.Context, e counterfoil.Event, age time.Duration) (done bool, err error)
+	DropEvents(ctx context.Context, e counterfoil.Event, k Keep) (done bool, err error)
+}
+
+// MinKeep is how long events are kept in any case: a Store finds the tokens in
+// them that become valid again when the clock is set back.
+const MinKeep = 25 * time.Hour
+
+// Keep says which events are kept: those that are younger than Age, and of these
+// the last Count; 0 for no bound. Those younger than MinKeep always are.
+type Keep struct {
+	Age   time.Duration
+	Count int64
 }
 
 // LogState is the state of the log.

@@ -123,7 +123,7 @@ func erase(r *run, before int64) (data []byte, old bool, err error) {
 }
 
 // DropEvents implements store.Store.
-func (s *Store) DropEvents(_ context.Context, e counterfoil.Event, age time.Duration) (done bool, err error) {
+func (s *Store) DropEvents(_ context.Context, e counterfoil.Event, k store.Keep) (done bool, err error) {
 	err = s.submitAt(e.Time, func(t *transaction) error {
 		done = false
 		last, err := t.numbers("SELECT l.base + coalesce(max(t.n) + 1, 0) * 256 FROM log AS l LEFT JOIN log_tiles AS t ON t.level = 0")
@@ -136,6 +136,13 @@ func (s *Store) DropEvents(_ context.Context, e counterfoil.Event, age time.Dura
 		}
 		dropped := int64(0)
 		for i := range runs {
+			age := store.MinKeep // of those beyond the number
+			if k.Count == 0 || runs[i].last > t.sequence-k.Count {
+				if age = max(age, k.Age); k.Age == 0 {
+					done = true
+					break
+				}
+			}
 			_, old, err := erase(&runs[i], t.horizon-age.Microseconds())
 			if err != nil {
 				return err

@@ -165,11 +165,16 @@ func (t *transaction) recordedNames(e *counterfoil.Event, from, upTo int64, lowe
 		slices.Sort(steps)
 		slices.Reverse(steps)
 	}
+	dropped, err := t.numbers("SELECT dropped FROM log")
+	if err != nil {
+		return nil, err
+	}
 	scanned, lowest := 0, ever
 	for _, step := range steps {
 		if step > last || step >= lowest {
 			continue // already searched, or out of range
 		}
+		all := true // that there are
 		err := t.rows("SELECT first, form, data FROM records WHERE last <= ? ORDER BY last DESC", []any{step}, 3,
 			func(values []driver.Value) error {
 				r := run{first: values[0].(int64), form: values[1].(int64), data: values[2].([]byte)}
@@ -191,6 +196,7 @@ func (t *transaction) recordedNames(e *counterfoil.Event, from, upTo int64, lowe
 				}
 				switch {
 				case !future:
+					all = false
 					return io.EOF
 				case scanned > maxScanned || len(found) > store.MaxRevoked:
 					return store.ErrTooManyRevocations
@@ -199,6 +205,9 @@ func (t *transaction) recordedNames(e *counterfoil.Event, from, upTo int64, lowe
 			})
 		if err != nil {
 			return nil, err
+		}
+		if all && dropped[0] > 0 {
+			return nil, store.ErrTooManyRevocations // the others are not known any more
 		}
 	}
 	return found, nil
