@@ -391,7 +391,7 @@ func TestWaitingIsTold(t *testing.T) {
 	}
 	failure := "answered 503\x1b[2J"
 	l.last.Store(&failure)
-	if got := l.waiting(3 * time.Second); got != "waiting for auth.example for 3s: answered 503 [2J" {
+	if got := l.waiting(3 * time.Second); got != "waiting for auth.example for 3s: answered 503\\u001b[2J" {
 		t.Errorf("told %q", got)
 	}
 	t.Run("at a terminal", func(t *testing.T) {
