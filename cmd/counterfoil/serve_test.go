@@ -157,6 +157,10 @@ func TestServeRefusesConfiguration(t *testing.T) {
 		{"limit of nothing", "database:", "limits: {guesses: {network: 0}}\ndatabase:", "serve.yaml:6:20: network: 0 is not a number from 1 to 1000000"},
 		{"limit below nothing", "database:", "limits: {token_requests: {client: -1}}\ndatabase:", "client: -1 is not a number from 0 to 1000000"},
 		{"unknown mode", "database:", "limits: {token_requests: {mode: watch}}\ndatabase:", "mode: \"watch\" is not understood here (allowed: enforce, monitor, off)"},
+		{"checkpoints too often", "database:", "audit: {checkpoint_every: 1ms}\ndatabase:", "checkpoint_every must be from 1s to 1h0m0s, or left out for 10s"},
+		{"records for a minute", "database:", "audit: {keep: 1m}\ndatabase:", "keep must be from 25h0m0s to "},
+		{"few records", "database:", "audit: {keep_records: 10}\ndatabase:", "keep_records must be 10000 or more, or left out for all"},
+		{"no secure receiver", "database:", "audit: {checkpoint_url: 'http://witness.example'}\ndatabase:", "must be an https URL without a query or a fragment"},
 		{"block of a week", "database:", "limits: {guesses: {block: 168h}}\ndatabase:", "block: 168h0m0s is not a time from 1s to 24h0m0s"},
 		{"issuer that may not be fetched", "    policy: reuse", "    federation: [{issuer: 'https://i.example', jwks_uri: 'https://i.example/jwks'}]", "the host i.example is not among outbound.hosts"},
 	} {
