@@ -531,7 +531,7 @@ func TestServeReloadRefuses(t *testing.T) {
 		{"database", "counterfoil.db", "other.db", "serve.yaml:6:1: database cannot change"},
 		{"master key", "file:master.key", "file:other.key", "serve.yaml:7:1: "},
 		{"proxies", "10.0.0.0/8", "10.0.0.0/9", "serve.yaml:8:1: trusted_proxies cannot change"},
-		{"limits", "database:", "limits: {direct: true}\ndatabase:", "serve.yaml:6:1: limits cannot change"},
+		{"limits", "database:", "limits: {direct: true}\ndatabase:", "serve.yaml:6:1: limits.guesses, limits.token_requests and limits.direct cannot change"},
 		{"form of the log", "format: text", "format: json", "serve.yaml:9:1: log.format cannot change"},
 		{"client certificates", "  key: tls/key.pem", "  key: tls/key.pem\n  client_certificates: true", "serve.yaml:3:1: tls.client_certificates cannot change"},
 	} {

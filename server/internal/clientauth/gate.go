@@ -13,8 +13,7 @@ import (
 
 // Bounds of the gate.
 const (
-	// maxOwnWaiting is how many requests of one client wait in a lane from one
-	// network.
+	// maxOwnWaiting is how many requests of one client wait from one network.
 	maxOwnWaiting = 2
 	// slowWait is how long a request waits for its turn.
 	slowWait = 5 * time.Second
@@ -43,8 +42,8 @@ var (
 // clientKey names a client in memory.
 type clientKey struct{ realm, id string }
 
-// Origin is where a request for a slow verification is from; Known says that its client authenticated
-// from there before.
+// Origin is where a request for a slow verification is from; Known says that its
+// client authenticated from there before.
 type Origin struct {
 	Prefix netip.Prefix
 	Known  bool
@@ -122,12 +121,14 @@ func (g *gate) line(p pair, known bool) *waiter {
 		lane = laneSuspects
 	}
 	ofClient, ofPair := 0, 0
-	for _, w := range g.lanes[lane] {
-		if w.clientKey == p.clientKey {
-			ofClient++
-		}
-		if w.pair == p {
-			ofPair++
+	for i := range g.lanes {
+		for _, w := range g.lanes[i] {
+			if i == lane && w.clientKey == p.clientKey {
+				ofClient++
+			}
+			if w.pair == p {
+				ofPair++
+			}
 		}
 	}
 	if len(g.lanes[lane]) >= most[lane] || ofClient >= mostOfOne[lane] || ofPair >= maxOwnWaiting {
