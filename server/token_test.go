@@ -131,7 +131,14 @@ func wantHeaders(t *testing.T, got answer, want map[string]string) {
 			t.Errorf("header %s is %q, want %q", name, v, value)
 		}
 	}
+	limit := got.header.Get("Ratelimit-Policy") + " " + got.header.Get("Ratelimit")
+	if got.status == http.StatusOK && !regexp.MustCompile(`^"client";q=30000;w=60 "client";r=299\d\d;t=\d$`).MatchString(limit) {
+		t.Errorf("the limit is told as %s", limit)
+	}
 	for name, value := range got.header {
+		if strings.HasPrefix(name, "Ratelimit") {
+			continue
+		}
 		if _, ok := want[name]; !ok && name != "Date" && name != "Content-Length" && name != "Connection" {
 			t.Errorf("unexpected header %s: %q", name, value)
 		}
@@ -201,7 +208,20 @@ func (h *house) wantIssued(t *testing.T, realm, token string, now time.Time) {
 	last := events[len(events)-1].Event
 	want := counterfoil.Event{
 		Type: counterfoil.EventTokenIssued, Time: now.Round(0).UTC(), Realm: realm, ClientID: "good", Success: true,
-		TokenID: claims.ID, Address: "127.0.0.1", UserAgent: "good/1",
+		TokenID: claims.ID, Address: "127.0.0.1", UserAgent: "good/1", Method: "client_secret_post", Scope: "read write",
+		Credential: last.Credential,
+	}
+	if realm == "altrata" {
+		want.Method = "client_secret_basic"
+	}
+	if p, err := provider.Builtin(realm); err == nil && len(p.ScopeNames()) > 0 {
+		want.Scope = p.ScopeNames().String()
+	}
+	if realm == "ahotu" { // whose guide has clients ask for one
+		want.Scope = "events:read"
+	}
+	if c, err := h.store.Client(t.Context(), realm, "good"); err != nil || len(c.Secrets) != 1 || c.Secrets[0].ID != last.Credential {
+		t.Errorf("the secret %q is not the one that was used: %v", last.Credential, err)
 	}
 	if last != want {
 		t.Errorf("got  %+v\nwant %+v", last, want)

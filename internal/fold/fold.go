@@ -214,6 +214,9 @@ func (f *Folder) Close(ctx context.Context) error {
 		}
 		events = append(events, e)
 	}
+	if len(events) == 0 {
+		return nil
+	}
 	slices.SortFunc(events, func(a, b counterfoil.Event) int { return a.Time.Compare(b.Time) })
 	err := f.write(ctx, events...)
 	if err != nil {
