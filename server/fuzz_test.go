@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/counterfoil/counterfoil"
@@ -36,6 +37,13 @@ func (s *oneClient) Client(_ context.Context, _, id string) (store.Client, error
 		return store.Client{}, store.ErrNotFound
 	}
 	return s.client, nil
+}
+
+func (s *oneClient) ClientVersion(_ context.Context, _, id string) (int64, time.Time, error) {
+	if id != s.client.ID {
+		return 0, time.Time{}, store.ErrNotFound
+	}
+	return s.client.Version, s.client.Created, nil
 }
 
 func (s *oneClient) RecordIssued(_ context.Context, i store.Issuance) (int64, error) {

@@ -97,6 +97,10 @@ type ClientStore interface {
 	CreateClient(ctx context.Context, c Client, e counterfoil.Event) error
 	// Client returns one client, or ErrNotFound.
 	Client(ctx context.Context, realm, id string) (Client, error)
+	// ClientVersion returns the Version and Created of a client, which tell whether
+	// one that was read before is unchanged, or ErrNotFound. It takes as long as
+	// Client takes for a client that does not exist.
+	ClientVersion(ctx context.Context, realm, id string) (version int64, created time.Time, err error)
 	// Clients returns up to q.Limit clients in the byte order of their IDs.
 	Clients(ctx context.Context, q ClientQuery) ([]Client, error)
 	// UpdateClient replaces the client that has c's Realm and ID, and records e.

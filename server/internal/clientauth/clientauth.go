@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/bounded"
+	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/internal/accesstoken"
@@ -75,7 +77,9 @@ func New(c Config) (*Authenticator, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Authenticator{Config: c, keys: &keys{sets: c.KeySets, clock: c.Clock}}
+	a := &Authenticator{Config: c, keys: &keys{
+		sets: c.KeySets, clock: c.Clock, parsed: bounded.New[string, []jose.PublicKey](keptSets),
+	}}
 	a.certificates = &certificates{endpoint: c.Endpoint, authorities: c.Authorities, peers: c.Peers, keys: a.keys}
 	a.assertions = assertions{realm: c.Realm, issuer: c.Issuer, endpoint: c.Endpoint, urls: c.URLs, keys: a.keys}
 	a.reader = reader{endpoint: c.Endpoint, federation: federation, certificates: a.certificates}
@@ -99,8 +103,8 @@ type Request struct {
 	// First is a refusal that takes precedence over that of the credentials, but
 	// not over that of a missing header.
 	First *Refusal
-	// Fresh has the client read from the store: for a decision that RecordIssued
-	// does not check.
+	// Fresh has the client read from the store, or found unchanged there: for a
+	// decision that RecordIssued does not check.
 	Fresh bool
 	// Bearer accepts the access token of a resource server, too.
 	Bearer bool
@@ -112,8 +116,8 @@ type Caller struct {
 	Client *store.Client
 	// Address is the one that it called from.
 	Address string
-	// Fresh is set when the client was read from the store for this request
-	// rather than taken from memory.
+	// Fresh is set when the client was read from the store for this request, or
+	// found unchanged there, rather than taken from memory.
 	Fresh bool
 	// Secret is the one that it authenticated with; nil for other methods.
 	Secret *store.SecretHash
@@ -164,10 +168,23 @@ func (a *Authenticator) Authenticate(ctx context.Context, r Request, f form.Form
 // verify verifies the credentials of a request.
 func (a *Authenticator) verify(ctx context.Context, r *Request, c *credentials, t *try) (Caller, *Refusal) {
 	// 1. By the client in memory, which may be stale: no request is refused
-	// because of it.
-	if client, ok := a.Memory.recall(a.Realm, c.id); ok && !r.Fresh {
-		if by, refusal := a.prove(ctx, r, c, client, t, false); refusal == nil {
-			return by, nil
+	// because of it before the store has said that it is not.
+	if client, ok := a.Memory.recall(a.Realm, c.id); ok {
+		var refusal *Refusal
+		if !r.Fresh {
+			var by Caller
+			if by, refusal = a.prove(ctx, r, c, client, t, false); refusal == nil {
+				return by, nil
+			}
+		}
+		unchanged, err := a.Memory.unchanged(ctx, client)
+		switch {
+		case err != nil:
+			return Caller{}, StoreFailed("read client", err)
+		case unchanged && refusal != nil && !slowly(client):
+			return Caller{}, refusal
+		case unchanged: // nothing was verified yet, or no slow hash computed
+			return a.prove(ctx, r, c, client, t, true)
 		}
 	}
 	// 2. By the client in the store.
@@ -218,11 +235,7 @@ func (a *Authenticator) proveBy(
 	var refusal *Refusal
 	switch c.method {
 	case provider.MethodPrivateKeyJWT:
-		if client == dummyClient {
-			refusal = Refused(counterfoil.ReasonUnknownClient, "") // costs no fetch
-		} else {
-			by.Once, refusal = a.assertions.proveAssertion(ctx, r.Time, c.assertion, client)
-		}
+		by.Once, refusal = a.assertions.proveAssertion(ctx, r.Time, c.assertion, client)
 		refusal = a.keys.veil(refusal, r.Time)
 	case "":
 		if refusal = a.keys.veil(a.certificates.proveCertificate(ctx, r.Time, c.certificate, client), r.Time); refusal == nil {

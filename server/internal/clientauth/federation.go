@@ -100,7 +100,7 @@ func (f *federatedIssuer) proveFederated(
 	rules := slices.DeleteFunc(slices.Clone(client.Authentication.Federation),
 		func(r store.FederationRule) bool { return r.Issuer != f.Issuer })
 	if len(rules) == 0 {
-		return Refused(counterfoil.ReasonAssertionIssuer, "the client has no rule for the issuer")
+		return keyless(token, Refused(counterfoil.ReasonAssertionIssuer, "the client has no rule for the issuer"))
 	}
 	set := named(f.keys, token.KeyID)
 	if f.KeySetURL != "" {

@@ -1,12 +1,17 @@
 package clientauth
 
 import (
+	"crypto"
+	"crypto/rsa"
 	"errors"
+	"math/big"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
+	"github.com/counterfoil/counterfoil/server/internal/sechash"
 )
 
 // assertionLeeway is the tolerance for an assertion's times.
@@ -34,10 +39,33 @@ func badAssertion(err error) *Refusal {
 	return Refused(reason, err.Error())
 }
 
+// decoys returns a key of each algorithm that verifies no signature.
+var decoys = sync.OnceValue(func() map[string]crypto.PublicKey {
+	modulus := sechash.Random(jose.MinRSABits / 8)
+	modulus[0] |= 0x80
+	modulus[len(modulus)-1] |= 1
+	rsaKey := &rsa.PublicKey{N: new(big.Int).SetBytes(modulus), E: 65537}
+	all := map[string]crypto.PublicKey{jose.RS256: rsaKey, jose.PS256: rsaKey}
+	for _, algorithm := range []string{jose.ES256, jose.EdDSA} {
+		if key, err := jose.Generate(algorithm); err == nil { // it never fails
+			all[algorithm] = key.Public()
+		}
+	}
+	return all
+})
+
+// keyless returns a refusal of an assertion for which there is no key. The
+// assertion is verified all the same, by a key that nobody has: otherwise the
+// time of the answer would tell the clients that have keys.
+func keyless(token *jose.Token, refusal *Refusal) *Refusal {
+	_, _ = token.Verify(decoys()[token.Algorithm()])
+	return refusal
+}
+
 // verifyAssertion returns the claims when one of the keys made the signature.
 func verifyAssertion(token *jose.Token, keys []jose.PublicKey) (map[string]any, *Refusal) {
 	if len(keys) == 0 {
-		return nil, Refused(counterfoil.ReasonAssertionKey, "no such key")
+		return nil, keyless(token, Refused(counterfoil.ReasonAssertionKey, "no such key"))
 	}
 	refusal, tried := Refused(counterfoil.ReasonAssertionKey, "no key for its algorithm"), 0
 	for _, key := range keys {
@@ -57,6 +85,9 @@ func verifyAssertion(token *jose.Token, keys []jose.PublicKey) (map[string]any, 
 			return nil, Refused(counterfoil.ReasonAssertionMalformed, "claims: "+err.Error())
 		}
 		return claims, nil
+	}
+	if tried == 0 {
+		return nil, keyless(token, refusal)
 	}
 	return nil, refusal
 }

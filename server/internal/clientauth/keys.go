@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/bounded"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/server/internal/outbound"
 	"github.com/counterfoil/counterfoil/server/store"
@@ -18,6 +19,8 @@ const (
 	// it is fetched before.
 	awayFor = time.Hour
 	maxAway = 1000
+	// keptSets is how many clients' key sets are kept parsed.
+	keptSets = 1000
 )
 
 // keys finds the public keys of clients and of the issuers that a realm
@@ -25,6 +28,8 @@ const (
 type keys struct {
 	sets  *outbound.KeySets
 	clock counterfoil.Clock
+	// parsed are key sets of clients by their text.
+	parsed *bounded.Cache[string, []jose.PublicKey]
 
 	mu sync.Mutex
 	// away are the key sets that cannot be fetched and of which no older copy is
@@ -40,9 +45,13 @@ func (k *keys) of(ctx context.Context, auth *store.Authentication, kid string) (
 	if auth.KeySet == "" {
 		return k.fetched(ctx, auth.KeySetURL, kid)
 	}
-	set, _, err := jose.ParseSet([]byte(auth.KeySet))
-	if err != nil {
-		return nil, Refused(counterfoil.ReasonAssertionKey, "the client's key set: "+err.Error())
+	set, ok := k.parsed.Get(auth.KeySet)
+	if !ok {
+		var err error
+		if set, _, err = jose.ParseSet([]byte(auth.KeySet)); err != nil {
+			return nil, Refused(counterfoil.ReasonAssertionKey, "the client's key set: "+err.Error())
+		}
+		k.parsed.Put(auth.KeySet, set)
 	}
 	return named(set, kid), nil
 }

@@ -3,6 +3,7 @@ package clientauth
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/bounded"
@@ -16,6 +17,7 @@ const rememberedClients = 10_000
 // Store reads clients.
 type Store interface {
 	Client(ctx context.Context, realm, id string) (store.Client, error)
+	ClientVersion(ctx context.Context, realm, id string) (version int64, created time.Time, err error)
 }
 
 // Memory is what the realms of a server remember of their clients. It is safe
@@ -32,12 +34,23 @@ func NewMemory(db Store, c counterfoil.Clock) *Memory {
 }
 
 // dummyClient stands in for a client that does not exist, so that a guess of
-// an id takes as long as a guess of a secret.
+// an id takes as long as a guess of a secret: its credentials are verified, too.
 var dummyClient = &store.Client{Secrets: []store.SecretHash{{Value: sechash.Own(sechash.NewSecret()).String()}}}
 
 // recall returns the client in memory, and whether there is one.
 func (m *Memory) recall(realm, id string) (*store.Client, bool) {
 	return m.clients.Get(clientKey{realm, id})
+}
+
+// unchanged reports whether the client in memory is still that of the store. The
+// store need not read all of it, so that this takes as long as to find that a
+// client does not exist, whatever settings it has.
+func (m *Memory) unchanged(ctx context.Context, c *store.Client) (bool, error) {
+	version, created, err := m.store.ClientVersion(ctx, c.Realm, c.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return version == c.Version && created.Equal(c.Created), err
 }
 
 // Client reads a client from the store and remembers it. A client in memory

@@ -136,6 +136,12 @@ func (s *Secrets) Verify(
 	return slow[found], nil
 }
 
+// slowly reports whether a client has a secret or an API key under a slow hash.
+func slowly(c *store.Client) bool {
+	slow := func(h store.SecretHash) bool { return sechash.IsSlow(h.Value) }
+	return slices.ContainsFunc(c.Secrets, slow) || slices.ContainsFunc(c.APIKeys, slow)
+}
+
 // verifySlow returns the index of the hash that matches value, or -1.
 func (s *Secrets) verifySlow(
 	ctx context.Context, from Origin, c *store.Client, hashes []*store.SecretHash, value counterfoil.Secret, fresh bool,

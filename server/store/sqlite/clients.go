@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/binary"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server/store"
@@ -211,6 +212,17 @@ func (s *Store) Client(_ context.Context, realm, id string) (store.Client, error
 		return store.Client{}, store.ErrNotFound
 	}
 	return unpackClient(realm, id, packed)
+}
+
+// ClientVersion implements store.Store.
+func (s *Store) ClientVersion(_ context.Context, realm, id string) (version int64, at time.Time, err error) {
+	var created int64
+	found, err := s.row("SELECT version, created FROM clients WHERE key = ? AND realm = ? AND id = ?",
+		[]any{clientKey(realm, id), realm, id}, &version, &created)
+	if err == nil && !found {
+		err = store.ErrNotFound
+	}
+	return version, moment(created), err
 }
 
 // clientKey is the key of a client's row. Two clients with the same key could

@@ -134,6 +134,33 @@ func clientMissing(t *testing.T, s store.Store) {
 	wantErr(t, "Client in another case", err, store.ErrNotFound)
 }
 
+// clientVersion tells a client from an earlier state of it, and from another one
+// of its ID.
+func clientVersion(t *testing.T, s store.Store) {
+	same := func(c store.Client) {
+		t.Helper()
+		version, created, err := s.ClientVersion(t.Context(), c.Realm, c.ID)
+		if err != nil || version != c.Version || !created.Equal(c.Created) {
+			t.Errorf("got %d, %v, %v, want those of %+v", version, created, err, c)
+		}
+	}
+	c := create(t, s, newClient("c"))
+	same(c)
+	update(t, s, c)
+	c.Version++
+	same(c)
+	must(t, s.DeleteClient(t.Context(), "r", "c", change(counterfoil.EventClientDeleted, "c")))
+	for _, name := range [][2]string{{"r", "c"}, {"r", "none"}} {
+		_, _, err := s.ClientVersion(t.Context(), name[0], name[1])
+		wantErr(t, "ClientVersion", err, store.ErrNotFound)
+	}
+	again := newClient("c")
+	again.Created = again.Created.Add(time.Second)
+	same(create(t, s, again))
+	_, _, err := s.ClientVersion(t.Context(), "other", "c")
+	wantErr(t, "ClientVersion in another realm", err, store.ErrNotFound)
+}
+
 // concurrentUpdates: of several changes of one version, one succeeds.
 func concurrentUpdates(t *testing.T, s [2]store.Store) {
 	c := create(t, s[0], newClient("c"))
