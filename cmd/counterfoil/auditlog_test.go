@@ -116,3 +116,113 @@ outbound: { ca_file: witness.pem }
 		t.Errorf("altered: %d, %+v, %s", exit, report, said)
 	}
 }
+
+// TestAuditCommands: filters, counts, proofs and the exported log say the same of
+// one record, and wrong uses say what to write.
+func TestAuditCommands(t *testing.T) {
+	s := layOut(t, exampleConfig(t)).start(t)
+	creds := s.client(t, "acme", "orders:read")
+	c := s.http(t)
+	token := s.token(t, c, acmeToken, creds)
+	wrong := creds
+	wrong.ClientSecret = "wrong"
+	for range 5 {
+		if got := do(t, c, tokenRequest(t, acmeToken, wrong)); got.status != http.StatusUnauthorized {
+			t.Fatalf("a wrong secret got %d", got.status)
+		}
+	}
+	if err := s.stop(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	rows := func(args ...string) (all []map[string]any) {
+		t.Helper()
+		for line := range strings.Lines(s.manage(t, append([]string{"audit", "-o", "json"}, args...)...).good(t).out) {
+			var row map[string]any
+			if err := json.Unmarshal([]byte(line), &row); err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			all = append(all, row)
+		}
+		return all
+	}
+	everything := rows()
+	for _, row := range []struct {
+		args []string
+		want int
+	}{
+		{[]string{"--realm", "acme", "--client", creds.ClientID, "--type", "token.issued"}, 1},
+		{[]string{"--type", "token"}, 3}, // issued, refused at first, and four that were counted
+		{[]string{"--reason", "invalid_client"}, 2},
+		{[]string{"--reason", "wrong_secret", "--address", "127.0.0.0/8", "--since", "1h"}, 2},
+		{[]string{"--address", "192.0.2.1"}, 0},
+		{[]string{"--until", "2020-01-01"}, 0},
+		{[]string{"--since", "2020-01-01T00:00:00Z"}, len(everything)},
+		{[]string{"--after", fmt.Sprint(len(everything) - 1)}, 1},
+	} {
+		if got := rows(row.args...); len(got) != row.want {
+			t.Errorf("%v: %d records, want %d: %v", row.args, len(got), row.want, got)
+		}
+	}
+	issued := rows("--type", "token.issued")[0]
+	if issued["auth_method"] != "client_secret_post" && issued["auth_method"] != "client_secret_basic" ||
+		issued["credential"] == "" || issued["scope"] != "orders:read" || issued["request_id"] == "" {
+		t.Errorf("a token's record is %v", issued)
+	}
+	if top := rows("--reason", "wrong_secret"); top[1]["count"] != 4.0 {
+		t.Errorf("four more refusals are %v", top)
+	}
+	out := s.manage(t, "audit", "top", "--by", "reason,client", "--type", "token.refused").good(t).out
+	if !strings.Contains(out, "5      wrong_secret  "+creds.ClientID) {
+		t.Errorf("top prints\n%s", out)
+	}
+	proof := s.manage(t, "audit", "prove", fmt.Sprint(issued["sequence"])).good(t).out
+	s.write(t, "proof.txt", proof)
+	var report struct{ Key string }
+	if err := json.Unmarshal([]byte(s.manage(t, "audit", "verify", "-o", "json").good(t).out), &report); err != nil {
+		t.Fatal(err)
+	}
+	entry := execute(t, "", nil, binary, "audit", "verify", "--proof", filepath.Join(s.dir, "proof.txt"), "--key", report.Key).good(t).out
+	if !strings.Contains(entry, fmt.Sprintf(`"token_id":%q`, issued["token_id"])) || strings.Contains(entry, "127.0.0.1") {
+		t.Errorf("the proof is of %s", entry)
+	}
+	s.manage(t, "audit", "export", filepath.Join(s.dir, "log")).good(t)
+	bundle, err := os.ReadFile(filepath.Join(s.dir, "log", "tile", "entries", fmt.Sprintf("000.p/%d", len(everything))))
+	if err != nil || !strings.Contains(string(bundle), strings.TrimSpace(entry)) || strings.Contains(string(bundle), token.Reveal()) {
+		t.Errorf("the exported entries: %v\n%s", err, bundle)
+	}
+	for _, row := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"audit", "--since", "yesterday"}, `--since "yesterday" is no time: write 2026-01-31`},
+		{[]string{"audit", "--address", "localhost"}, `--address "localhost": give an address or a network`},
+		{[]string{"audit", "top", "--by", "colour"}, `there is no "colour"; there are actor, address`},
+		{[]string{"audit", "top", "--limit", "0"}, "--limit must be 1 or more"},
+		{[]string{"audit", "prove", "x"}, `"x" is no sequence number`},
+		{[]string{"audit", "prove", "99999"}, "there is no proof: event 99999: not found"},
+		{[]string{"audit", "verify", "--key", "x"}, `--key "x" is no key of a log`},
+		{[]string{"audit", "verify", "--checkpoint", "none.txt"}, "--checkpoint: open none.txt"},
+	} {
+		if got := s.manage(t, row.args...); got.code == 0 || !strings.Contains(got.err, row.says) || strings.Count(got.err, "\n") > 2 {
+			t.Errorf("%v: exit %d, %s", row.args, got.code, got.err)
+		}
+	}
+}
+
+// TestLinesFitTheTerminal: a line that is too long is cut off, and says so.
+func TestLinesFitTheTerminal(t *testing.T) {
+	var out strings.Builder
+	table := newTable(&out, "A", "B")
+	table.width = 10
+	for _, cells := range [][2]string{{"é", "short"}, {"é", "1234567"}, {"é", "12345678"}, {"é", "éééééééééé"}} {
+		if err := table.row(cells[0], cells[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := table.flush(); err != nil {
+		t.Fatal(err)
+	}
+	if want := "A  B\né  short\né  1234567\né  123456…\né  éééééé…\n"; out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+}

@@ -204,10 +204,12 @@ func TestImport(t *testing.T) {
 
 // Every authentication leaves a record with all that the guides ask for.
 func TestAuditRecord(t *testing.T) {
-	env := shared.env(t, "a55")
-	shared.sourced(t, "a55", `curl -s -A 'auditor/1.0' "$AUTH_URL" -d grant_type=client_credentials -d "client_id=$API_CLIENT_ID" -d "client_secret=$API_CLIENT_SECRET"`).good(t)
-	shared.sourced(t, "a55", `curl -s -A 'auditor/1.0' "$AUTH_URL" -d grant_type=client_credentials -d "client_id=$API_CLIENT_ID" -d client_secret=wr0ng-s3cr3t`).good(t)
-	out := manage(t, "audit", "-o", "json").good(t).out
+	// One of its own: where others are refused, too, refusals are counted together.
+	u := start(t, filepath.Join(t.TempDir(), "data"), "127.0.0.1:0")
+	env := u.env(t, "a55")
+	u.sourced(t, "a55", `curl -s -A 'auditor/1.0' "$AUTH_URL" -d grant_type=client_credentials -d "client_id=$API_CLIENT_ID" -d "client_secret=$API_CLIENT_SECRET"`).good(t)
+	u.sourced(t, "a55", `curl -s -A 'auditor/1.0' "$AUTH_URL" -d grant_type=client_credentials -d "client_id=$API_CLIENT_ID" -d client_secret=wr0ng-s3cr3t`).good(t)
+	out := execute(t, "", nil, binary, "audit", "-o", "json", "--dir", u.dir).good(t).out
 	var seen []map[string]any
 	for line := range strings.Lines(out) {
 		var e map[string]any
