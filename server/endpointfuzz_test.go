@@ -64,7 +64,7 @@ func fuzzedEndpoints(f *testing.F) (*oneResourceServer, http.Handler, http.Heade
 	}
 	db := &oneResourceServer{}
 	s, err := server.New(f.Context(), server.Config{
-		Store: db, Logger: slog.New(slog.DiscardHandler), EachRefusal: true, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https://auth.example"}},
+		Store: db, Logger: slog.New(slog.DiscardHandler), EachRefusal: true, Limits: monitored, Realms: []server.Realm{{Name: "r", Provider: p, BaseURL: "https://auth.example"}},
 	})
 	if err != nil {
 		f.Fatal(err)

@@ -75,7 +75,7 @@ func fuzzed(f *testing.F, encoding provider.Encoding) (*oneClient, http.Handler,
 	copied.TokenEndpoint.BasicEncoding = encoding
 	db := &oneClient{}
 	s, err := server.New(f.Context(), server.Config{
-		Store: db, Logger: slog.New(slog.DiscardHandler), EachRefusal: true, Realms: []server.Realm{{Name: "r", Provider: &copied, BaseURL: "https://auth.example"}},
+		Store: db, Logger: slog.New(slog.DiscardHandler), EachRefusal: true, Limits: monitored, Realms: []server.Realm{{Name: "r", Provider: &copied, BaseURL: "https://auth.example"}},
 	})
 	if err != nil {
 		f.Fatal(err)

@@ -13,7 +13,8 @@ import (
 
 // Bounds of the gate.
 const (
-	// maxOwnWaiting is how many requests of one client wait from one network.
+	// maxOwnWaiting is how many requests for one client wait from one network, and
+	// as many again where it is known.
 	maxOwnWaiting = 2
 	// slowWait is how long a request waits for its turn.
 	slowWait = 5 * time.Second
@@ -126,7 +127,8 @@ func (g *gate) line(p pair, known bool) *waiter {
 			if i == lane && w.clientKey == p.clientKey {
 				ofClient++
 			}
-			if w.pair == p {
+			// Strangers of a network do not take the place of a client that is known.
+			if (i == laneKnown) == known && w.pair == p {
 				ofPair++
 			}
 		}
