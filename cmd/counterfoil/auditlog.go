@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -37,6 +38,9 @@ func startLog(
 	}
 	settings := audit.Config{
 		Store: db, Clock: c, Logger: log, Key: key, PublishEvery: a.PublishEvery, Keep: a.Keep, EraseAfter: a.EraseAfter,
+	}
+	if text, err := os.ReadFile(a.CheckpointFile); err == nil {
+		settings.Published = string(text)
 	}
 	if a.CheckpointFile != "" || a.CheckpointURL != "" {
 		settings.Publish = publisher(a, config.Outbound.RootCAs)

@@ -16,12 +16,14 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -49,6 +51,9 @@ type Config struct {
 	Logger *slog.Logger
 	// Key signs checkpoints; see signing.LogKey.
 	Key ed25519.PrivateKey
+	// Published, when set, is the checkpoint that was given away last: the log is not
+	// extended unless it still has the entries of it.
+	Published string
 	// Publish, when set, gives the latest checkpoint away. It is called at the first
 	// one and when PublishEvery has passed since, with a new one; an error is logged,
 	// and Publish called again.
@@ -65,8 +70,14 @@ type Config struct {
 // succeeds.
 type Log struct {
 	Config
-	signer    signer
-	trouble   lograte.Limiter
+	signer   signer
+	trouble  lograte.Limiter
+	verifier note.Verifier
+	// seen is the largest checkpoint that this Log has signed, or found at its start:
+	// who removes checkpoints from the database is noticed.
+	seen Checkpoint
+	// checked is the next tile to be compared with its events.
+	checked   int64
 	published int64     // entries of the checkpoint that was given away last
 	last      time.Time // when that was
 }
@@ -80,7 +91,22 @@ func New(ctx context.Context, c Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Log{Config: c, signer: newSigner(Origin(state.ID), c.Key)}, nil
+	l := &Log{Config: c, signer: newSigner(Origin(state.ID), c.Key)}
+	if l.verifier, err = note.NewVerifier(l.VerifierKey()); err != nil {
+		return nil, err
+	}
+	for _, text := range []string{state.Checkpoint.Note, c.Published} {
+		if text == "" {
+			continue
+		}
+		found, err := ParseCheckpoint(text, l.verifier)
+		if err != nil {
+			c.Logger.WarnContext(ctx, "audit log: a checkpoint is not signed by this log's key", "error", err)
+		} else if found.Size > l.seen.Size {
+			l.seen = found
+		}
+	}
+	return l, nil
 }
 
 // Origin returns the name of the log of a database in its checkpoints.
@@ -119,6 +145,10 @@ func (l *Log) Extend(ctx context.Context) error {
 			return err
 		}
 		size := state.Recorded - state.Base
+		if size < l.seen.Size || state.Checkpoint.Size < l.seen.Size {
+			return fmt.Errorf("the audit record was altered: it has %d entries and checkpoints of %d, and there was one of %d; "+
+				"nothing is signed any more: run counterfoil audit verify", size, state.Checkpoint.Size, l.seen.Size)
+		}
 		if size > state.Checkpoint.Size {
 			more := min(size, state.Checkpoint.Size+chunk)
 			err = l.extend(ctx, &state, more)
@@ -145,11 +175,22 @@ func (l *Log) Retain(ctx context.Context) error {
 	for done := l.Keep == (store.Keep{}); !done; {
 		e := counterfoil.Event{Type: counterfoil.EventAuditDropped, Time: l.Clock.Now(), Success: true, Actor: "counterfoil"}
 		var err error
-		if done, err = l.Store.DropEvents(ctx, e, l.Keep); err != nil {
+		if done, err = l.Store.DropEvents(ctx, e, l.Keep, l.dropDetail); err != nil {
 			return fmt.Errorf("drop events: %w", err)
 		}
 	}
 	return nil
+}
+
+// dropDetail says that the log's own server dropped the events up to one: its
+// sequence number and a signature.
+func (l *Log) dropDetail(last int64) string {
+	signature, _ := l.signer.Sign(dropText(l.signer.name, last)) // never fails
+	return strconv.FormatInt(last, 10) + " " + base64.StdEncoding.EncodeToString(signature)
+}
+
+func dropText(origin string, last int64) []byte {
+	return fmt.Appendf(nil, "counterfoil audit dropped\n%s\n%d\n", origin, last)
 }
 
 // publish gives the latest checkpoint away, unless that was done.
@@ -176,6 +217,9 @@ func (l *Log) extend(ctx context.Context, state *store.LogState, size int64) err
 		if err := l.unaltered(t, &state.Checkpoint); err != nil {
 			return err
 		}
+		if err := l.checkTile(ctx, state); err != nil {
+			return err
+		}
 	}
 	var tiles []store.LogTile
 	for _, tile := range tlog.NewTiles(tileHeight, old, size) {
@@ -197,16 +241,43 @@ func (l *Log) extend(ctx context.Context, state *store.LogState, size int64) err
 	if err != nil {
 		return err
 	}
-	return l.Store.ExtendLog(ctx, old, tiles, store.LogCheckpoint{Size: size, Time: l.Clock.Now(), Note: string(signed)})
+	if err := l.Store.ExtendLog(ctx, old, tiles, store.LogCheckpoint{Size: size, Time: l.Clock.Now(), Note: string(signed)}); err != nil {
+		return err
+	}
+	l.seen = Checkpoint{Origin: l.signer.name, Size: size, Root: root}
+	return nil
+}
+
+// checkTile compares the events of one full tile with its hashes, another one
+// each time.
+func (l *Log) checkTile(ctx context.Context, state *store.LogState) error {
+	full := state.Checkpoint.Size / tileWidth
+	if l.checked = max(l.checked, (state.Dropped-state.Base+tileWidth-1)/tileWidth); l.checked >= full {
+		l.checked = 0
+		return nil
+	}
+	n := l.checked
+	l.checked++
+	data, err := l.Store.LogTile(ctx, 0, n)
+	if err != nil {
+		return fmt.Errorf("tile %d of the audit log: %w", n, err)
+	}
+	t := newTree(ctx, l.Store, state.Base)
+	if err := t.load(n*tileWidth, (n+1)*tileWidth); err != nil {
+		return err
+	}
+	for i, hash := range t.leaves {
+		if !bytes.HasPrefix(data[min(len(data), i*tlog.HashSize):], hash[:]) {
+			return fmt.Errorf("the audit record was altered: event %d is not the one that was recorded; run counterfoil audit verify",
+				state.Base+1+n*tileWidth+int64(i))
+		}
+	}
+	return nil
 }
 
 // unaltered returns an error when the tree does not match a checkpoint of it.
 func (l *Log) unaltered(t *tree, c *store.LogCheckpoint) error {
-	verifier, err := note.NewVerifier(l.VerifierKey())
-	if err != nil {
-		return err
-	}
-	signed, err := ParseCheckpoint(c.Note, verifier)
+	signed, err := ParseCheckpoint(c.Note, l.verifier)
 	if err != nil {
 		return fmt.Errorf("the latest checkpoint, of %d entries, is not signed by this log's key: %w", c.Size, err)
 	}
@@ -214,7 +285,13 @@ func (l *Log) unaltered(t *tree, c *store.LogCheckpoint) error {
 	if err != nil {
 		return err
 	}
-	if signed.Size != c.Size || signed.Root != root {
+	seen := root
+	if l.seen.Size > 0 && l.seen.Size < c.Size { // another process has extended the log
+		if seen, err = tlog.TreeHash(l.seen.Size, t); err != nil {
+			return err
+		}
+	}
+	if signed.Size != c.Size || signed.Root != root || l.seen.Size > 0 && seen != l.seen.Root {
 		return fmt.Errorf("the audit record was altered: its first %d entries do not match their checkpoint; "+
 			"run counterfoil audit verify", c.Size)
 	}

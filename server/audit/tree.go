@@ -91,6 +91,14 @@ func eachEntry(
 	n := from
 	for n < to {
 		events, err := s.Events(ctx, base+n, int(min(readAtOnce, to-n)))
+		if broken, ok := errors.AsType[*store.UnreadableError](err); ok {
+			for last := min(broken.Last-base, to); n < last; n++ { // as if they were missing
+				if err := do(n, nil); err != nil {
+					return err
+				}
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -3,9 +3,11 @@ package audit
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server/store"
@@ -101,6 +103,8 @@ type verification struct {
 	events, stored compact
 	// matched is how many entries the last matching checkpoint is about.
 	matched int64
+	// matchedKept is the same of those that were kept elsewhere.
+	matchedKept int64
 	// dropped is the last event that the server has dropped, as an event says.
 	dropped int64
 }
@@ -146,9 +150,10 @@ func (v *verification) readCheckpoints() error {
 		v.report.Signed = v.checkpoints[n-1].Size
 	}
 	for i, text := range v.o.Kept {
-		c, err := ParseCheckpoint(text, v.o.Verifier)
+		c, err := ParseCheckpoint(strings.TrimRight(text, "\r\n")+"\n", v.o.Verifier)
 		if err != nil {
-			return fmt.Errorf("kept checkpoint %d is not signed by this log's key: %w", i+1, err)
+			return fmt.Errorf("kept checkpoint %d is none that this log's key has signed (if the log was replaced, give the key "+
+				"that was kept with it): %w", i+1, err)
 		}
 		at := len(v.checkpoints)
 		for at > 0 && v.checkpoints[at-1].Size > c.Size {
@@ -182,12 +187,12 @@ func (v *verification) readEntries() error {
 			block = append(block, tlog.RecordHash(Entry(e)))
 			last = e.Sequence
 			if e.Type == counterfoil.EventAuditDropped {
-				v.dropped = max(v.dropped, detailNumber(e))
+				v.dropped = max(v.dropped, v.signedDrop(e))
 			}
 		case v.sequence(n) <= v.state.Dropped:
 			block = append(block, tlog.Hash{})
 		default:
-			v.report.add(v.sequence(n), "the event is missing")
+			v.report.add(v.sequence(n), "the event is missing, or cannot be read")
 			block = append(block, tlog.Hash{})
 		}
 		if len(block) < tileWidth {
@@ -205,7 +210,7 @@ func (v *verification) readEntries() error {
 		return err
 	}
 	if v.dropped < v.state.Dropped {
-		v.report.add(0, "the events up to %d are missing, and no event says that the server has dropped them", v.state.Dropped)
+		v.report.add(0, "the events up to %d are missing, and no event that the log's key has signed says that the server has dropped them", v.state.Dropped)
 	}
 	for _, c := range v.checkpoints { // those that are left are about more
 		v.report.add(0, "%v is about more than there are: the events after %d were cut off", c, last)
@@ -246,10 +251,13 @@ func (v *verification) tile(first int64, block []tlog.Hash) ([]tlog.Hash, error)
 	return hashes, nil
 }
 
-// detailNumber is the number that is an event's Detail; 0 when it is none.
-func detailNumber(e *store.RecordedEvent) int64 {
-	n, err := strconv.ParseInt(e.Detail, 10, 64)
-	if err != nil {
+// signedDrop returns the last event that was dropped, as an event says; 0 when
+// the log's key has not signed that.
+func (v *verification) signedDrop(e *store.RecordedEvent) int64 {
+	number, text, _ := strings.Cut(e.Detail, " ")
+	n, err := strconv.ParseInt(number, 10, 64)
+	signature, failed := base64.StdEncoding.DecodeString(text)
+	if err != nil || failed != nil || n >= e.Sequence || !v.o.Verifier.Verify(dropText(v.report.Origin, n), signature) {
 		return 0
 	}
 	return n
@@ -263,14 +271,18 @@ func (v *verification) check(size int64) {
 	for len(v.checkpoints) > 0 && v.checkpoints[0].Size == size {
 		c := v.checkpoints[0]
 		v.checkpoints = v.checkpoints[1:]
+		matched := &v.matched
+		if c.kept { // those of the database may have been made anew
+			matched = &v.matchedKept
+		}
 		switch {
 		case c.Size == 0:
 		case v.events.root() == c.Root:
-			v.matched = size
+			*matched = size
 		case v.stored.root() == c.Root && len(v.report.Findings) > 0: // the findings say which events
-			v.matched = size
+			*matched = size
 		default:
-			v.report.add(0, "the events %d to %d do not match %v", v.sequence(v.matched), v.sequence(size-1), c)
+			v.report.add(0, "the events %d to %d do not match %v", v.sequence(*matched), v.sequence(size-1), c)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -30,15 +31,29 @@ type LogStore interface {
 	// than age at a time, DropEvents the events that k does not keep: some of them at
 	// each call, the oldest first, and done says that no others are left. DropEvents
 	// leaves events whose hashes are in no full tile yet, and records e, whose Detail
-	// it sets to the sequence number of the last event that was dropped. Both measure
+	// is what detail returns for the last event that is dropped. Both measure
 	// age by the time that has passed, which a clock that is set does not change.
 	EraseCallers(ctx context.Context, at time.Time, age time.Duration) (done bool, err error)
-	DropEvents(ctx context.Context, e counterfoil.Event, k Keep) (done bool, err error)
+	DropEvents(ctx context.Context, e counterfoil.Event, k Keep, detail func(last int64) string) (done bool, err error)
 }
 
 // MinKeep is how long events are kept in any case: a Store finds the tokens in
 // them that become valid again when the clock is set back.
 const MinKeep = 25 * time.Hour
+
+// UnreadableError says that the events from First to Last are damaged.
+type UnreadableError struct {
+	First, Last int64
+	Err         error
+}
+
+// Error says which events are damaged.
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("the events %d to %d cannot be read: %v", e.First, e.Last, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *UnreadableError) Unwrap() error { return e.Err }
 
 // Keep says which events are kept: those that are younger than Age, and of these
 // the last Count; 0 for no bound. Those younger than MinKeep always are.

@@ -37,7 +37,12 @@ func (t *try) refusal() *Refusal {
 }
 
 func (t *try) wait() *Refusal {
-	refusal := Refused(counterfoil.ReasonRateLimited, "failed authentications from "+t.verdict.Prefix.String())
+	// Which one it is says the record's address, which can be erased.
+	from := "the address"
+	if bits := t.verdict.Prefix.Bits(); bits == 24 || bits == 48 {
+		from = "the network"
+	}
+	refusal := Refused(counterfoil.ReasonRateLimited, "failed authentications from "+from)
 	refusal.RetryAfter = t.verdict.Wait
 	return refusal
 }

@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"encoding/binary"
-	"strconv"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -123,7 +122,9 @@ func erase(r *run, before int64) (data []byte, old bool, err error) {
 }
 
 // DropEvents implements store.Store.
-func (s *Store) DropEvents(_ context.Context, e counterfoil.Event, k store.Keep) (done bool, err error) {
+func (s *Store) DropEvents(
+	_ context.Context, e counterfoil.Event, k store.Keep, detail func(last int64) string,
+) (done bool, err error) {
 	err = s.submitAt(e.Time, func(t *transaction) error {
 		done = false
 		last, err := t.numbers("SELECT l.base + coalesce(max(t.n) + 1, 0) * 256 FROM log AS l LEFT JOIN log_tiles AS t ON t.level = 0")
@@ -160,7 +161,7 @@ func (s *Store) DropEvents(_ context.Context, e counterfoil.Event, k store.Keep)
 		if dropped == 0 {
 			return nil
 		}
-		e.Detail = strconv.FormatInt(dropped, 10)
+		e.Detail = detail(dropped)
 		t.record(&e)
 		_, err = t.exec("UPDATE log SET dropped = ?1, erased = max(erased, ?1)", dropped)
 		return err

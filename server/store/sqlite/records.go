@@ -209,22 +209,26 @@ func (s *Store) Events(ctx context.Context, after int64, limit int) ([]store.Rec
 	var page []store.RecordedEvent
 	err := s.query(ctx, func(rows *sql.Rows) error {
 		var r run
-		if err := rows.Scan(&r.first, &r.form, &r.data, &r.salt); err != nil {
+		if err := rows.Scan(&r.last, &r.first, &r.form, &r.data, &r.salt); err != nil {
 			return err
 		}
+		before := len(page)
 		if err := r.each(func(e *store.RecordedEvent) (bool, error) {
 			if e.Sequence > after {
 				page = append(page, *e)
 			}
 			return len(page) < limit, nil
 		}); err != nil {
-			return err
+			if page = page[:before]; before > 0 {
+				return errEnough // the next page begins with it
+			}
+			return &store.UnreadableError{First: max(r.first, after+1), Last: r.last, Err: err}
 		}
 		if len(page) == limit {
 			return errEnough
 		}
 		return nil
-	}, "SELECT first, form, data, salt FROM records WHERE last > ? ORDER BY last LIMIT ?", after, limit)
+	}, "SELECT last, first, form, data, salt FROM records WHERE last > ? ORDER BY last LIMIT ?", after, limit)
 	if err != nil && !errors.Is(err, errEnough) {
 		return nil, err
 	}
