@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/files"
 )
 
 // File is a Sink that appends events to a file, one JSON object a line (see
@@ -34,11 +37,20 @@ func Open(path string) (*File, error) {
 }
 
 func (f *File) open() error {
-	file, err := os.OpenFile(f.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	file, err := os.OpenFile(f.path, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("open the record of decisions: %w", err)
 	}
-	f.file = file
+	// A program that was killed may have left a part of a line.
+	last := []byte{'\n'}
+	info, err := file.Stat()
+	if err == nil && info.Size() > 0 {
+		_, err = file.ReadAt(last, info.Size()-1)
+	}
+	if err = errors.Join(err, files.SyncDir(filepath.Dir(f.path))); err != nil {
+		return errors.Join(fmt.Errorf("open the record of decisions: %w", err), file.Close())
+	}
+	f.file, f.partial = file, last[0] != '\n'
 	return nil
 }
 
@@ -89,7 +101,6 @@ func (f *File) follow() error {
 	if err := f.open(); err != nil {
 		return err
 	}
-	f.partial = false
 	return old.Close()
 }
 

@@ -40,7 +40,8 @@ type Config struct {
 	// Sink records the events. Required.
 	Sink Sink
 	// Each records each call that is let through by itself, before it reaches the
-	// API; otherwise they are counted by minute and client.
+	// API; otherwise they are counted by minute and client. A call that cannot be
+	// recorded is let through all the same, and counted.
 	Each bool
 	// Clock tells the time; default the system's.
 	Clock counterfoil.Clock
@@ -71,13 +72,19 @@ func New(c Config) *Trail {
 func (t *Trail) OnEvent(ctx context.Context, e counterfoil.Event) {
 	ctx = context.WithoutCancel(ctx) // a caller that leaves is recorded, too
 	var err error
+	proven := e.ClientID != ""
 	switch {
 	case !e.Success:
-		err = t.folder.Record(ctx, e, e.ClientID != "")
+		err = t.folder.Record(ctx, e, proven)
 	case t.Each:
 		err = t.Sink.RecordEvents(ctx, e)
 	default:
 		t.folder.Count(e)
+	}
+	if err != nil && e.Success {
+		t.folder.Count(e)
+	} else if err != nil {
+		t.folder.Again(e, proven)
 	}
 	t.failed(ctx, err)
 }

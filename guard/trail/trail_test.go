@@ -167,6 +167,67 @@ func TestMovedFile(t *testing.T) {
 	}
 }
 
+// TestTornLine: what a killed program has left of a line spoils no other.
+func TestTornLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "decisions.jsonl")
+	if err := os.WriteFile(path, []byte(`{"event_type":"call.ref`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := trail.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for range 2 {
+		if err := file.RecordEvents(t.Context(), refused("a", start)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(path)
+	lines := strings.Split(string(text), "\n")
+	if err != nil || len(lines) != 4 || lines[0] != `{"event_type":"call.ref` || !json.Valid([]byte(lines[1])) || lines[1] != lines[2] {
+		t.Errorf("the file is %q, %v", text, err)
+	}
+}
+
+// away is a sink that fails at first.
+type away struct {
+	left   int
+	events []counterfoil.Event
+}
+
+func (a *away) RecordEvents(_ context.Context, events ...counterfoil.Event) error {
+	if a.left--; a.left >= 0 {
+		return errors.New("away")
+	}
+	a.events = append(a.events, events...)
+	return nil
+}
+
+// TestNothingIsLost: what could not be recorded is counted and recorded later.
+func TestNothingIsLost(t *testing.T) {
+	for _, each := range []bool{false, true} {
+		sink := &away{left: 2}
+		tr := trail.New(trail.Config{Sink: sink, Clock: clock.NewManual(start), Logger: slog.New(slog.DiscardHandler), Each: each})
+		tr.OnEvent(t.Context(), refused("a", start))
+		tr.OnEvent(t.Context(), refused("b", start))
+		tr.OnEvent(t.Context(), refused("a", start))
+		for range 3 {
+			tr.OnEvent(t.Context(), allowed("c", "t", start))
+		}
+		ctx, end := context.WithCancel(t.Context())
+		end()
+		tr.Run(ctx)
+		counts := map[string]int64{}
+		for _, e := range sink.events {
+			counts[e.Type+" "+e.ClientID] += max(1, e.Count)
+		}
+		if fmt.Sprint(counts) != "map[call.allowed c:3 call.refused a:2 call.refused b:1]" {
+			t.Errorf("each %v: recorded are %v", each, counts)
+		}
+	}
+}
+
 // broken is a sink that fails.
 type broken struct{ err error }
 

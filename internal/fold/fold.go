@@ -130,8 +130,9 @@ func (f *Folder) first(e *counterfoil.Event, proven bool) (k kind, first bool) {
 		return k, true
 	}
 	k = kind{source: k.source, event: e.Type, others: true}
+	k.reason = string(e.Reason)
 	rest := *e
-	rest.Reason, rest.Method, rest.Credential, rest.Resource, rest.RequestID = "", "", "", "", ""
+	rest.Method, rest.Credential, rest.Resource, rest.RequestID = "", "", "", ""
 	rest.Detail = "others of the same client"
 	if !proven {
 		rest.ClientID, rest.UserAgent, rest.Detail = "", "", "others of the same network"
@@ -147,6 +148,16 @@ func (f *Folder) first(e *counterfoil.Event, proven bool) (k kind, first bool) {
 	}
 	r.add(&rest)
 	return k, false
+}
+
+// Again counts an event that could not be recorded, so that it is recorded with
+// the others of its kind.
+func (f *Folder) Again(e counterfoil.Event, proven bool) {
+	if k, first := f.first(&e, proven); first {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.kinds[k].add(&e)
+	}
 }
 
 // Count counts a decision of an authenticated client, which is recorded with the

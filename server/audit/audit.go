@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -73,6 +74,7 @@ type Log struct {
 	signer   signer
 	trouble  lograte.Limiter
 	verifier note.Verifier
+	mu       sync.Mutex // held by Extend
 	// seen is the largest checkpoint that this Log has signed, or found at its start:
 	// who removes checkpoints from the database is noticed.
 	seen Checkpoint
@@ -139,6 +141,8 @@ func (l *Log) Run(ctx context.Context, interval time.Duration) {
 // signs a checkpoint of them. It adds nothing when the entries before do not
 // match that checkpoint any more: then somebody has altered the record.
 func (l *Log) Extend(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for {
 		state, err := l.Store.Log(ctx)
 		if err != nil {
