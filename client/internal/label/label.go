@@ -26,7 +26,7 @@ var broad = map[counterfoil.Reason]bool{
 	counterfoil.ReasonServerError: true, counterfoil.ReasonUnavailable: true,
 	counterfoil.ReasonInvalidDPoPProof: true, counterfoil.ReasonTokenMissing: true, counterfoil.ReasonTokenInvalid: true,
 	counterfoil.ReasonScopeInsufficient: true, counterfoil.ReasonTenantMissing: true, counterfoil.ReasonHeaderMissing: true,
-	counterfoil.ReasonAPIKeyInvalid: true, counterfoil.ReasonBadResponse: true,
+	counterfoil.ReasonAPIKeyInvalid: true, counterfoil.ReasonBadResponse: true, counterfoil.ReasonPathMalformed: true,
 }
 
 // Reason is r, or Other if r is not a reason of the root package; it is empty if
