@@ -378,8 +378,8 @@ func TestClearFails(t *testing.T) {
 		renewed(t, one, key, give("x"))
 	}
 	equal(t, "ACL SETUSER", s.ask("ACL", "SETUSER", "default", "resetkeys", "~"+entryOf("aa-1")), "+OK")
-	err := one.Clear(t.Context(), "") // whose first refusal may end it
-	if left := regexp.MustCompile(`clear: [23] of the 3 entries found are left`); err == nil || !left.MatchString(err.Error()) {
+	err := one.Clear(t.Context(), "") // whose first refusal may end it, also before it has found any
+	if left := regexp.MustCompile(`clear: ([23] of the 3|0 of the 0) entries found are left`); err == nil || !left.MatchString(err.Error()) {
 		t.Errorf("without permission for two: %v", err)
 	}
 	equal(t, "ACL SETUSER", s.ask("ACL", "SETUSER", "default", "~*"), "+OK")
