@@ -30,7 +30,7 @@ type Liveness interface {
 
 // A LivenessFrom is a Liveness that also knows from which addresses a client may
 // call. The server's Issuer of a realm is one, and so is an [Introspector], for an
-// issuer whose answers have the member client_addresses. A [Feed] alone is none.
+// issuer whose answers have the member client_addresses. A [Feed] alone does not know them.
 type LivenessFrom interface {
 	Liveness
 	// LiveFrom is Live for a call from an address, which a guard finds with its

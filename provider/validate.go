@@ -47,7 +47,8 @@ var (
 		counterfoil.ReasonTokenSignature, counterfoil.ReasonTokenIssuer, counterfoil.ReasonTokenAudience, counterfoil.ReasonTokenUse,
 		counterfoil.ReasonTokenExpired, counterfoil.ReasonTokenNotYetValid, counterfoil.ReasonTokenReplaced, counterfoil.ReasonTokenRevoked,
 		counterfoil.ReasonTokenCertificate, counterfoil.ReasonTokenProof, counterfoil.ReasonTokenProofNonce,
-		counterfoil.ReasonTokenAddress, counterfoil.ReasonTenantMissing, counterfoil.ReasonTenantDenied, counterfoil.ReasonHeaderMissing, counterfoil.ReasonHeaderInvalid,
+		counterfoil.ReasonTokenAddress, counterfoil.ReasonTenantMissing, counterfoil.ReasonTenantDenied,
+		counterfoil.ReasonHeaderMissing, counterfoil.ReasonHeaderInvalid,
 		counterfoil.ReasonAPIKeyMissing, counterfoil.ReasonAPIKeyInvalid, counterfoil.ReasonRateLimited,
 	}
 )

@@ -96,8 +96,8 @@ func (p *program) verify(ctx context.Context, service admin.Service, key string,
 		if report.More > 0 {
 			fmt.Fprintf(w, "and %d more\n", report.More)
 		}
-		fmt.Fprintf(w, "log          %s\nrecords      %d, of which %d are in a checkpoint\ncheckpoints  %d, %d of them kept elsewhere\nkey          %s\n",
-			report.Origin, report.Entries, report.Signed, report.Checkpoints, len(kept), used)
+		fmt.Fprintf(w, "log          %s\nrecords      %d, of which %d are in a checkpoint\n", report.Origin, report.Entries, report.Signed)
+		fmt.Fprintf(w, "checkpoints  %d, %d of them kept elsewhere\nkey          %s\n", report.Checkpoints, len(kept), used)
 		if log.Dropped > 0 {
 			fmt.Fprintf(w, "dropped      records up to %d, because of their age: their hashes are left\n", log.Dropped)
 		}
@@ -111,8 +111,17 @@ func (p *program) verify(ctx context.Context, service admin.Service, key string,
 	if n := len(report.Findings) + report.More; n > 0 {
 		return fmt.Errorf("the audit record is not what was signed: %d findings; keep the database as evidence, and compare it with a backup", n)
 	}
-	if p.output != jsonForm {
-		_, err = fmt.Fprintln(p.Out, "verified: nothing was changed, removed, reordered or cut off")
+	if report.Signed == 0 && report.Entries > 0 {
+		return errors.New("nothing is verified: no record is in a checkpoint; 'up' or 'serve' signs one within seconds, " +
+			"and if one ran longer, checkpoints were removed: give one that was kept with --checkpoint")
+	}
+	if p.output == jsonForm {
+		return nil
+	}
+	last := log.Base + report.Signed
+	_, err = fmt.Fprintf(p.Out, "verified: up to record %d, nothing was changed, removed, reordered or cut off\n", last)
+	if after := report.Entries - report.Signed; after > 0 && err == nil {
+		_, err = fmt.Fprintf(p.Out, "not verified yet: the %d records after it, which the next checkpoint covers\n", after)
 	}
 	return err
 }

@@ -101,6 +101,9 @@ outbound: { ca_file: witness.pem }
 	if report, _, _ = verify("--key", report.Key); report.Signed != report.Entries {
 		t.Errorf("after a start: %+v", report)
 	}
+	if out := s.manage(t, "audit", "verify").good(t).out; !strings.Contains(out, fmt.Sprintf("verified: up to record %d,", report.Entries)) {
+		t.Errorf("it says\n%s", out)
+	}
 	db, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -114,6 +117,19 @@ outbound: { ca_file: witness.pem }
 	report, exit, said = verify("--checkpoint", kept)
 	if exit != 1 || len(report.Findings) == 0 || !strings.Contains(said, "not what was signed") {
 		t.Errorf("altered: %d, %+v, %s", exit, report, said)
+	}
+	// Without any checkpoint nothing is verified, and that is no success.
+	if db, err = sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.DB().ExecContext(t.Context(), "DELETE FROM log_checkpoints; DELETE FROM log_tiles"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, exit, said = verify(); exit != 1 || !strings.Contains(said, "nothing is verified: no record is in a checkpoint") {
+		t.Errorf("without checkpoints: %d, %s", exit, said)
 	}
 }
 

@@ -61,7 +61,8 @@ func (c *console) printBlocks(all []limits.Block) error {
 	t := newTable(c.Out, "PREFIX", "REALM", "CLIENT ID", "UNTIL")
 	for i := range all {
 		b := &all[i]
-		if err := t.row(b.Prefix.String(), cmp.Or(oneLine(b.Realm), "any"), cmp.Or(oneLine(b.ClientID), "any"), b.Until.Format(time.RFC3339)); err != nil {
+		realm, client := cmp.Or(oneLine(b.Realm), "any"), cmp.Or(oneLine(b.ClientID), "any")
+		if err := t.row(b.Prefix.String(), realm, client, b.Until.Format(time.RFC3339)); err != nil {
 			return err
 		}
 	}

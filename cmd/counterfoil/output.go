@@ -121,7 +121,7 @@ func (c *console) warn(text string) {
 }
 
 // width returns the number of columns of the terminal that is written to; 0 when
-// it is none.
+// the output is not a terminal.
 func (c *console) width() int {
 	out := c.Out
 	if checked, ok := out.(*checkedWriter); ok {

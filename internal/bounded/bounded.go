@@ -46,16 +46,22 @@ type slot[K comparable, V any] struct {
 
 // New returns a cache of size values, at least one.
 func New[K comparable, V any](size int) *Cache[K, V] {
-	n := 64
-	for n > 1 && size/n < 16 {
-		n /= 2
-	}
+	n, limit := divide(size)
 	c := &Cache[K, V]{seed: maphash.MakeSeed(), shards: make([]shard[K, V], n)}
 	for i := range c.shards {
-		c.shards[i].index = map[K]int{}
-		c.shards[i].limit = max(1, size/n)
+		c.shards[i].index, c.shards[i].limit = map[K]int{}, limit
 	}
 	return c
+}
+
+// divide returns how many shards hold size values, a power of two, and how many
+// each holds at most.
+func divide(size int) (shards, limit int) {
+	shards = 64
+	for shards > 1 && size/shards < 16 {
+		shards /= 2
+	}
+	return shards, max(1, size/shards)
 }
 
 // shard returns the shard of key; the number of shards is a power of two.

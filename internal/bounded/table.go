@@ -42,14 +42,10 @@ const passed = 16
 
 // NewTable returns a table of size states, at least one.
 func NewTable[K comparable, S State](size int) *Table[K, S] {
-	n := 32
-	for n > 1 && size/n < 16 {
-		n /= 2
-	}
+	n, limit := divide(size)
 	t := &Table[K, S]{seed: maphash.MakeSeed(), shards: make([]tableShard[K, S], n)}
 	for i := range t.shards {
-		t.shards[i].index = map[K]int{}
-		t.shards[i].limit = max(1, size/n)
+		t.shards[i].index, t.shards[i].limit = map[K]int{}, limit
 	}
 	return t
 }
@@ -58,7 +54,7 @@ func (t *Table[K, S]) shard(key K) *tableShard[K, S] {
 	return &t.shards[maphash.Comparable(t.seed, key)&uint64(len(t.shards)-1)]
 }
 
-// Get returns the state of key; the zero value if there is none.
+// Get returns the state of key; the zero value if the key has no state.
 func (t *Table[K, S]) Get(key K) (state S) {
 	s := t.shard(key)
 	s.mu.Lock()

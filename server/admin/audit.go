@@ -27,7 +27,7 @@ type AuditLog struct {
 	// Key verifies the log's checkpoints, in the form of C2SP signed-note; empty
 	// when no server has made it yet.
 	Key string `json:"key"`
-	// Checkpoint is the latest; its Size is 0 when there is none.
+	// Checkpoint is the latest; its Size is 0 before the first.
 	Checkpoint AuditCheckpoint `json:"checkpoint"`
 }
 
@@ -63,7 +63,10 @@ func (l *Local) AuditLog(ctx context.Context) (AuditLog, error) {
 	if err != nil {
 		return AuditLog{}, err
 	}
-	v := AuditLog{ID: state.ID, Base: state.Base, Recorded: state.Recorded, Dropped: state.Dropped, Checkpoint: AuditCheckpoint(state.Checkpoint)}
+	v := AuditLog{
+		ID: state.ID, Base: state.Base, Recorded: state.Recorded, Dropped: state.Dropped,
+		Checkpoint: AuditCheckpoint(state.Checkpoint),
+	}
 	var key ed25519.PublicKey
 	if key, err = signing.PublicLogKey(ctx, l.Store); err == nil {
 		v.Key = audit.VerifierKey(audit.Origin(state.ID), key)

@@ -559,6 +559,77 @@ func TestRetentionBySize(t *testing.T) {
 	}
 }
 
+// TestRetentionOfEventsOfTheFuture: what was recorded while the clock was ahead
+// loses its addresses and is dropped when its time has passed, and keeps nothing
+// else from it.
+func TestRetentionOfEventsOfTheFuture(t *testing.T) {
+	r := newRecord(t)
+	r.clock = clock.NewStepping(r.clock.Now())
+	r.log.Clock, r.log.EraseAfter, r.log.Keep.Age = r.clock, 24*time.Hour, 30*24*time.Hour
+	hours := func(n int) {
+		t.Helper()
+		for range n {
+			r.clock.Turn(time.Hour)
+			r.add(1)
+		}
+	}
+	hours(1)
+	r.add(500)
+	r.clock.Step(10 * 365 * 24 * time.Hour)
+	r.add(500)
+	r.clock.Step(-10 * 365 * 24 * time.Hour)
+	r.add(500)
+	r.extend()
+	left := func() (events, addresses int) {
+		t.Helper()
+		r.extend()
+		if err := r.log.Retain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.extend() // with the event of what was dropped
+		all, err := r.store.Events(t.Context(), 0, 10_000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range all {
+			if e.Address != "" {
+				addresses++
+			}
+		}
+		return len(all), addresses
+	}
+	if _, addresses := left(); addresses != 1350 {
+		t.Errorf("%d addresses at first", addresses)
+	}
+	hours(30)
+	if _, addresses := left(); addresses > 30 {
+		t.Errorf("%d addresses are left after a day", addresses)
+	}
+	hours(31 * 24)
+	if events, _ := left(); events > 31*24+256+10 {
+		t.Errorf("%d events are left after a month", events)
+	}
+	if report := r.verify(); len(report.Findings) != 0 {
+		t.Errorf("got %+v", report)
+	}
+}
+
+// TestCheckpointsAreThinned: of those that are older than a day one an hour stays,
+// and the log verifies.
+func TestCheckpointsAreThinned(t *testing.T) {
+	r := newRecord(t)
+	for range 30 * 6 {
+		r.clock.Turn(10 * time.Minute)
+		r.add(1)
+		r.extend()
+	}
+	report := r.verify()
+	// 24 hours of six and six hours of one, less what the ends of hours take.
+	if n := report.Checkpoints; n < 24*6 || n > 24*6+8 || len(report.Findings) != 0 {
+		t.Errorf("%d checkpoints are left: %+v", n, report)
+	}
+}
+
 // TestRetentionAndAClockThatIsSet: a clock that is ahead drops nothing.
 func TestRetentionAndAClockThatIsSet(t *testing.T) {
 	r := newRecord(t)

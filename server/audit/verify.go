@@ -146,13 +146,10 @@ func (v *verification) readCheckpoints() error {
 			break
 		}
 	}
-	if n := len(v.checkpoints); n > 0 {
-		v.report.Signed = v.checkpoints[n-1].Size
-	}
 	for i, text := range v.o.Kept {
 		c, err := ParseCheckpoint(strings.TrimRight(text, "\r\n")+"\n", v.o.Verifier)
 		if err != nil {
-			return fmt.Errorf("kept checkpoint %d is none that this log's key has signed (if the log was replaced, give the key "+
+			return fmt.Errorf("kept checkpoint %d was not signed by this log's key (if the log was replaced, give the key "+
 				"that was kept with it): %w", i+1, err)
 		}
 		at := len(v.checkpoints)
@@ -161,7 +158,9 @@ func (v *verification) readCheckpoints() error {
 		}
 		v.checkpoints = append(v.checkpoints[:at:at], append([]expected{{c, true}}, v.checkpoints[at:]...)...)
 	}
-	v.report.Checkpoints = len(v.checkpoints)
+	if v.report.Checkpoints = len(v.checkpoints); v.report.Checkpoints > 0 {
+		v.report.Signed = min(v.checkpoints[v.report.Checkpoints-1].Size, v.report.Entries)
+	}
 	return nil
 }
 
@@ -210,7 +209,8 @@ func (v *verification) readEntries() error {
 		return err
 	}
 	if v.dropped < v.state.Dropped {
-		v.report.add(0, "the events up to %d are missing, and no event that the log's key has signed says that the server has dropped them", v.state.Dropped)
+		v.report.add(0, "the events up to %d are missing, and no event that the log's key has signed says that the server "+
+			"has dropped them", v.state.Dropped)
 	}
 	for _, c := range v.checkpoints { // those that are left are about more
 		v.report.add(0, "%v is about more than there are: the events after %d were cut off", c, last)

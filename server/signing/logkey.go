@@ -16,7 +16,7 @@ import (
 const logKeyID = "audit-log"
 
 // LogKey returns the key that signs the checkpoints of a database's audit log
-// (package audit), and makes it when there is none. It is sealed like the signing
+// (package audit), and makes the first one. It is sealed like the signing
 // keys of realms. Of several processes that make it at once, one succeeds and the
 // others return its key.
 func LogKey(ctx context.Context, s store.KeyStore, c counterfoil.Clock, sealer *Sealer) (ed25519.PrivateKey, error) {
@@ -62,7 +62,9 @@ func logKey(ctx context.Context, s store.KeyStore) (*store.SigningKey, error) {
 	return nil, fmt.Errorf("the key of the audit log: %w", store.ErrNotFound)
 }
 
-func openLogKey(ctx context.Context, s store.KeyStore, c counterfoil.Clock, sealer *Sealer, k *store.SigningKey) (ed25519.PrivateKey, error) {
+func openLogKey(
+	ctx context.Context, s store.KeyStore, c counterfoil.Clock, sealer *Sealer, k *store.SigningKey,
+) (ed25519.PrivateKey, error) {
 	opened, private, err := sealer.open(k)
 	if err != nil {
 		return nil, err

@@ -72,7 +72,7 @@ type LogState struct {
 	// Recorded is the sequence number of the last event; those up to Dropped were
 	// dropped.
 	Recorded, Dropped int64
-	// Checkpoint is the latest one; its Size is 0 when there is none.
+	// Checkpoint is the latest one; its Size is 0 before the first.
 	Checkpoint LogCheckpoint
 }
 

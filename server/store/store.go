@@ -145,6 +145,8 @@ type ClientAction int
 const (
 	// RequireClient changes nothing: the client must be as it was read.
 	RequireClient ClientAction = iota
+	// CreateClient, UpdateClient and DeleteClient do what the methods of these names
+	// do.
 	CreateClient
 	UpdateClient
 	DeleteClient

@@ -111,7 +111,7 @@ func othersIssue(t *testing.T, s *sqlite.Store, c clock.Clock, runs int) {
 		run = sqlite.AppendEvent(run, &e)
 	}
 	for range runs {
-		if _, err := s.DB().Exec("INSERT INTO records SELECT sequence + ?1, sequence + 1, ?2, 2, x'' FROM totals; UPDATE totals SET sequence = sequence + ?1", each, run); err != nil {
+		if _, err := s.DB().Exec("INSERT INTO records (last, first, data, form) SELECT sequence + ?1, sequence + 1, ?2, 2 FROM totals; UPDATE totals SET sequence = sequence + ?1", each, run); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,10 +1,8 @@
 package sqlite
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"encoding/binary"
 	"time"
 
@@ -65,7 +63,13 @@ func (s *Store) ExtendLog(_ context.Context, from int64, tiles []store.LogTile, 
 				return err
 			}
 		}
-		_, err = t.exec("INSERT INTO log_checkpoints (size, time, note) VALUES (?, ?, ?)", c.Size, micros(c.Time), c.Note)
+		if _, err := t.exec("INSERT INTO log_checkpoints (size, time, note) VALUES (?, ?, ?)", c.Size, micros(c.Time), c.Note); err != nil {
+			return err
+		}
+		// Of those that are older than a day, the last of each hour stays.
+		_, err = t.exec(`DELETE FROM log_checkpoints WHERE size IN (SELECT c.size FROM log_checkpoints AS c
+			WHERE c.time < ?1 - 24 * ?2 AND c.time / ?2 = (SELECT n.time FROM log_checkpoints AS n
+				WHERE n.size > c.size ORDER BY n.size LIMIT 1) / ?2 LIMIT 64)`, micros(c.Time), time.Hour.Microseconds())
 		return err
 	})
 }
@@ -75,40 +79,29 @@ const retainAtOnce = 64
 
 // EraseCallers implements store.Store.
 func (s *Store) EraseCallers(_ context.Context, at time.Time, age time.Duration) (done bool, err error) {
-	err = s.submitAt(at, func(t *transaction) error {
-		done = false // of an earlier attempt
-		runs, err := t.runsAfter("SELECT erased FROM log")
-		if err != nil {
-			return err
-		}
-		for i := range runs {
-			data, old, err := erase(&runs[i], t.horizon-age.Microseconds())
+	err = s.submitAt(at, func(t *transaction) (err error) {
+		done, err = t.eachRun("SELECT erased FROM log", func(r *run) (bool, error) {
+			if r.horizon >= t.horizon-age.Microseconds() {
+				return false, nil
+			}
+			data, err := erased(r)
 			if err != nil {
-				return err
+				return false, err
 			}
-			if !old {
-				done = true
-				return nil
+			if _, err := t.exec("UPDATE records SET form = ?, data = ?, salt = x'' WHERE last = ?", formErased, data, r.last); err != nil {
+				return false, err
 			}
-			if _, err := t.exec("UPDATE records SET form = ?, data = ?, salt = x'' WHERE last = ?", formErased, data, runs[i].last); err != nil {
-				return err
-			}
-			if _, err := t.exec("UPDATE log SET erased = ?", runs[i].last); err != nil {
-				return err
-			}
-		}
-		done = len(runs) < retainAtOnce
-		return nil
+			_, err = t.exec("UPDATE log SET erased = ?", r.last)
+			return true, err
+		})
+		return err
 	})
 	return done, err
 }
 
-// erase returns the data of a run without addresses and user agents, and whether
-// all of its events are from before a time.
-func erase(r *run, before int64) (data []byte, old bool, err error) {
-	old = true
+// erased returns the data of a run without addresses and user agents.
+func erased(r *run) (data []byte, err error) {
 	err = r.each(func(e *store.RecordedEvent) (bool, error) {
-		old = old && micros(e.Time) < before
 		e.Address, e.UserAgent = "", ""
 		data = appendEvent(data, &e.Event)
 		commitment := e.Commitment[:]
@@ -116,9 +109,9 @@ func erase(r *run, before int64) (data []byte, old bool, err error) {
 			commitment = nil
 		}
 		data = append(binary.AppendUvarint(data, uint64(len(commitment))), commitment...)
-		return old, nil
+		return true, nil
 	})
-	return data, old, err
+	return data, err
 }
 
 // DropEvents implements store.Store.
@@ -126,57 +119,51 @@ func (s *Store) DropEvents(
 	_ context.Context, e counterfoil.Event, k store.Keep, detail func(last int64) string,
 ) (done bool, err error) {
 	err = s.submitAt(e.Time, func(t *transaction) error {
-		done = false
-		last, err := t.numbers("SELECT l.base + coalesce(max(t.n) + 1, 0) * 256 FROM log AS l LEFT JOIN log_tiles AS t ON t.level = 0")
-		if err != nil {
-			return err
-		}
-		runs, err := t.runsAfter("SELECT dropped FROM log")
+		hashed, err := t.numbers("SELECT l.base + coalesce(max(t.n) + 1, 0) * 256 FROM log AS l LEFT JOIN log_tiles AS t ON t.level = 0")
 		if err != nil {
 			return err
 		}
 		dropped := int64(0)
-		for i := range runs {
+		done, err = t.eachRun("SELECT dropped FROM log", func(r *run) (bool, error) {
 			age := store.MinKeep // of those beyond the number
-			if k.Count == 0 || runs[i].last > t.sequence-k.Count {
+			if k.Count == 0 || r.last > t.sequence-k.Count {
 				if age = max(age, k.Age); k.Age == 0 {
-					done = true
-					break
+					return false, nil
 				}
 			}
-			_, old, err := erase(&runs[i], t.horizon-age.Microseconds())
-			if err != nil {
-				return err
+			if r.horizon >= t.horizon-age.Microseconds() || r.last > hashed[0] {
+				return false, nil
 			}
-			if !old || runs[i].last > last[0] {
-				done = true
-				break
+			if _, err := t.exec("DELETE FROM records WHERE last = ?", r.last); err != nil {
+				return false, err
 			}
-			dropped = runs[i].last
-			if _, err := t.exec("DELETE FROM records WHERE last = ?", dropped); err != nil {
-				return err
-			}
+			dropped = r.last
+			_, err := t.exec("UPDATE log SET dropped = ?1, erased = max(erased, ?1)", dropped)
+			return true, err
+		})
+		if err == nil && dropped > 0 {
+			e.Detail = detail(dropped)
+			t.record(&e)
 		}
-		done = done || len(runs) < retainAtOnce
-		if dropped == 0 {
-			return nil
-		}
-		e.Detail = detail(dropped)
-		t.record(&e)
-		_, err = t.exec("UPDATE log SET dropped = ?1, erased = max(erased, ?1)", dropped)
 		return err
 	})
 	return done, err
 }
 
-// runsAfter returns some runs after a sequence number that a query returns.
-func (t *transaction) runsAfter(query string) (runs []run, err error) {
-	err = t.rows("SELECT last, first, form, data, salt FROM records WHERE last > ("+query+") ORDER BY last LIMIT ?",
-		[]any{retainAtOnce}, 5, func(v []driver.Value) error {
-			runs = append(runs, run{
-				last: v[0].(int64), first: v[1].(int64), form: v[2].(int64), data: bytes.Clone(v[3].([]byte)), salt: bytes.Clone(v[4].([]byte)),
-			})
-			return nil
-		})
-	return runs, err
+// eachRun calls do with the first run after the sequence number that a query
+// returns, which do moves on, and so forth; done says that do has returned false or
+// there are no more.
+func (t *transaction) eachRun(after string, do func(*run) (more bool, err error)) (done bool, err error) {
+	for range retainAtOnce {
+		var r run
+		found, err := t.row("SELECT last, first, form, data, salt, horizon FROM records WHERE last > ("+after+") ORDER BY last LIMIT 1", nil,
+			&r.last, &r.first, &r.form, &r.data, &r.salt, &r.horizon)
+		if err != nil || !found {
+			return true, err
+		}
+		if more, err := do(&r); err != nil || !more {
+			return true, err
+		}
+	}
+	return false, nil
 }

@@ -50,8 +50,8 @@ func (t *transaction) flush() error {
 	t.sequence += t.count
 	var salt [16]byte
 	_, _ = rand.Read(salt[:]) // never fails
-	_, err := t.exec("INSERT INTO records (last, first, data, form, salt) VALUES (?, ?, ?, ?, ?)",
-		t.sequence, first, t.run, formFull, salt[:])
+	_, err := t.exec("INSERT INTO records (last, first, data, form, salt, horizon) VALUES (?, ?, ?, ?, ?, ?)",
+		t.sequence, first, t.run, formFull, salt[:], t.horizon)
 	t.run, t.count = t.run[:0], 0
 	return err
 }
@@ -154,8 +154,8 @@ func eventOf(data []byte) (r store.RecordedEvent, err error) {
 
 // run is a row of the table records.
 type run struct {
-	last, first, form int64
-	data, salt        []byte
+	last, first, form, horizon int64
+	data, salt                 []byte
 }
 
 // each calls do with the events of the run in their order, until it returns

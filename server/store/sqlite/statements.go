@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql/driver"
 	"errors"
@@ -87,6 +88,11 @@ func assign(into any, v driver.Value) error {
 	case *bool:
 		n, ok := v.(int64)
 		if *into = n != 0; ok {
+			return nil
+		}
+	case *[]byte:
+		data, ok := v.([]byte)
+		if *into = bytes.Clone(data); ok {
 			return nil
 		}
 	case *string:

@@ -23,7 +23,7 @@ import (
 var landed = []string{
 	"d46bca85d2fdb6ac",
 	"bc32cd754b335f10",
-	"faa9c05850af4543",
+	"cf5e5aa17d343a2c",
 }
 
 func TestLandedMigrationsStay(t *testing.T) {

@@ -9,6 +9,9 @@ ALTER TABLE records ADD COLUMN form INTEGER NOT NULL DEFAULT 1;
 -- What makes it impossible to guess an address or a user agent from the log; empty
 -- once they are erased.
 ALTER TABLE records ADD COLUMN salt BLOB NOT NULL DEFAULT x'';
+-- The horizon of the write (see totals): what tells how old a run is, whatever the
+-- dates of its events.
+ALTER TABLE records ADD COLUMN horizon INTEGER NOT NULL DEFAULT 0;
 
 INSERT INTO records (last, first, data, form)
     SELECT sequence, sequence, CAST(json_array(time, success, type, realm, client_id, reason, actor, token_id, address,
@@ -16,6 +19,9 @@ INSERT INTO records (last, first, data, form)
     FROM events;
 
 DROP TABLE events;
+
+-- Those of earlier programs count as new.
+UPDATE records SET horizon = (SELECT horizon FROM totals);
 
 -- The entries of the log are the records, without a gap: the first is the one after
 -- base. It has one row.
