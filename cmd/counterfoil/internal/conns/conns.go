@@ -22,6 +22,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/lograte"
+	"github.com/counterfoil/counterfoil/internal/peer"
 )
 
 // Limits are how many connections may be open at a time.
@@ -244,16 +245,11 @@ func (l *Limiter) place(a net.Addr) (prefix netip.Prefix, exempt bool) {
 		return netip.Prefix{}, true // not a network: a Unix socket
 	}
 	address := at.Addr().Unmap().WithZone("")
-	exempt = slices.ContainsFunc(l.exempt, func(p netip.Prefix) bool { return p.Contains(address) })
-	bits := 48
-	switch {
-	case exempt:
-		bits = address.BitLen()
-	case address.Is4():
-		bits = 24
+	if slices.ContainsFunc(l.exempt, func(p netip.Prefix) bool { return p.Contains(address) }) {
+		return netip.PrefixFrom(address, address.BitLen()), true
 	}
-	prefix, _ = address.Prefix(bits)
-	return prefix, exempt
+	_, prefix = peer.NetworksOf(address)
+	return prefix, false
 }
 
 // dispensable returns the connection that can go first, of a network or of all;
