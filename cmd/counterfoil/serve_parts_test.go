@@ -25,7 +25,7 @@ import (
 func TestCertificateFiles(t *testing.T) {
 	s := layOut(t, exampleConfig(t))
 	now := clock.NewManual(time.Now())
-	c, err := certfiles.Open(filepath.Join(s.dir, "tls/certificate.pem"), filepath.Join(s.dir, "tls/key.pem"), now)
+	c, err := certfiles.Open(filepath.Join(s.dir, "tls/certificate.pem"), filepath.Join(s.dir, "tls/key.pem"), now, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

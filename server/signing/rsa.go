@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/rsa"
 	"fmt"
+	"io"
 
 	"github.com/counterfoil/counterfoil/internal/libcrypto"
 )
@@ -53,4 +54,30 @@ func (s *RSABackend) of(key crypto.Signer) (crypto.Signer, error) {
 		return key, fmt.Errorf("%s can no longer sign, crypto/rsa is used instead: %w", s.library.Version(), err)
 	}
 	return signer, nil
+}
+
+// TLSKey returns the private key of a certificate, for a TLS server, so that the
+// backend makes the signatures of handshakes: those with SHA-256, which nearly all
+// clients accept first. The key itself makes all others.
+func (s *RSABackend) TLSKey(key crypto.PrivateKey) crypto.PrivateKey {
+	private, ok := key.(*rsa.PrivateKey)
+	if !ok {
+		return key
+	}
+	if signer, err := s.of(private); err == nil && signer != crypto.Signer(private) {
+		return &tlsKey{private, signer}
+	}
+	return key
+}
+
+type tlsKey struct {
+	*rsa.PrivateKey
+	sha256 crypto.Signer
+}
+
+func (k *tlsKey) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if opts.HashFunc() == crypto.SHA256 {
+		return k.sha256.Sign(random, digest, opts)
+	}
+	return k.PrivateKey.Sign(random, digest, opts)
 }

@@ -3,6 +3,7 @@
 package certfiles
 
 import (
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -28,6 +29,7 @@ const LookAgain = 10 * time.Second
 type Certificate struct {
 	certificate, key string
 	clock            clock.Clock
+	private          func(crypto.PrivateKey) crypto.PrivateKey
 	// Failed is called when files cannot be loaded; Loaded, when they were.
 	// Either may be nil.
 	Failed func(error)
@@ -46,10 +48,10 @@ type fileMark struct {
 	id      fs.FileInfo
 }
 
-// Open loads a certificate and its key, which must match and be valid
-// now.
-func Open(certificate, key string, now clock.Clock) (*Certificate, error) {
-	c := &Certificate{certificate: certificate, key: key, clock: now}
+// Open loads a certificate and its key, which must match and be valid now. The
+// result of private signs in place of each key that is loaded; nil for the key.
+func Open(certificate, key string, now clock.Clock, private func(crypto.PrivateKey) crypto.PrivateKey) (*Certificate, error) {
+	c := &Certificate{certificate: certificate, key: key, clock: now, private: private}
 	c.seen = c.look()
 	if err := c.load(); err != nil {
 		return nil, err
@@ -78,6 +80,9 @@ func (c *Certificate) load() error {
 		return fmt.Errorf("certificate %s expired at %s: renew it", c.certificate, pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	case now.Before(pair.Leaf.NotBefore):
 		return fmt.Errorf("certificate %s is valid from %s only", c.certificate, pair.Leaf.NotBefore.UTC().Format(time.RFC3339))
+	}
+	if c.private != nil {
+		pair.PrivateKey = c.private(pair.PrivateKey)
 	}
 	c.current.Store(&pair)
 	return nil

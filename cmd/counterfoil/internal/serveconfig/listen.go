@@ -3,6 +3,7 @@ package serveconfig
 import (
 	"cmp"
 	"context"
+	"crypto"
 	"fmt"
 	"net"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/internal/trust"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/signing"
 )
 
 func (pl *planner) address(ctx context.Context) {
@@ -141,7 +143,11 @@ func (pl *planner) tls() {
 	if !readable {
 		return
 	}
-	c, err := certfiles.Open(within(pl.dir, pl.TLS.Certificate), within(pl.dir, pl.TLS.Key), clock.System)
+	var private func(crypto.PrivateKey) crypto.PrivateKey
+	if backend, err := signing.NewRSABackend(string(pl.Signer)); err == nil { // an unknown word is reported as such
+		private = backend.TLSKey
+	}
+	c, err := certfiles.Open(within(pl.dir, pl.TLS.Certificate), within(pl.dir, pl.TLS.Key), clock.System, private)
 	if err != nil {
 		pl.fail(to("tls", "certificate"), "%v", err)
 		return
