@@ -5,7 +5,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -28,12 +30,28 @@ type side struct {
 	name    string
 	command []string
 	clients int
+	connecting
+	// host is what the Host header says; "" for that of the URL.
+	host string
 
 	cmd *exec.Cmd
 	url *url.URL
 	// started is how long the process took until it was ready.
 	started time.Duration
 	next    atomic.Uint64
+}
+
+// connecting says how requests of a round come to connections.
+type connecting int
+
+const (
+	kept    connecting = iota // one after another on each
+	fresh                     // each on one of its own, after a full handshake
+	resumed                   // likewise, with a session ticket
+)
+
+func (c connecting) String() string {
+	return [...]string{"kept connections", "a fresh connection for each", "a fresh connection for each, resumed"}[c]
 }
 
 // The clients of every side.
@@ -57,12 +75,15 @@ func (s *side) start() error {
 		return err
 	}
 	sc := bufio.NewScanner(out)
-	for sc.Scan() && sc.Text() != "ready" {
-		if s.url, err = url.Parse(sc.Text()); err != nil {
-			return err
+	ready := false
+	for !ready && sc.Scan() {
+		if ready = sc.Text() == "ready"; strings.HasPrefix(sc.Text(), "http") {
+			if s.url, err = url.Parse(sc.Text()); err != nil {
+				return err
+			}
 		}
 	}
-	if s.started = time.Since(begin); s.url == nil {
+	if s.started = time.Since(begin); !ready {
 		s.stop()
 		return fmt.Errorf("did not start: %s", s.cmd.Stderr)
 	}
@@ -89,40 +110,40 @@ func (t *tail) String() string { return string(t.text) }
 
 // result is one round: rate in answers a second, times in milliseconds, cpu in
 // microseconds of the side's processes for each answer, rss in megabytes.
-type result struct{ rate, p50, p99, cpu, rss float64 }
+type result struct{ rate, p50, p99, p999, cpu, rss float64 }
 
 func (r result) perSecond() float64 { return r.rate }
 
-// load keeps every connection busy for a round.
-func (s *side) load() (result, error) {
+// load keeps every connection busy for a round or, if rate is not 0, sends that
+// many requests a second, each at its time whatever became of those before, on the
+// connections in turn: a request that finds none free waits, and that counts.
+func (s *side) load(rate float64) (result, error) {
 	var (
 		wg    sync.WaitGroup
 		mu    sync.Mutex
 		all   []time.Duration
 		errs  []error
-		stop  atomic.Bool
-		begin = time.Now()
+		due   = &schedule{begin: time.Now(), rate: rate, length: time.Duration(*seconds) * time.Second}
+		ticks = tls.NewLRUClientSessionCache(0)
 	)
 	cpu, _, err := s.used()
 	if err != nil {
 		return result{}, err
 	}
-	timer := time.AfterFunc(time.Duration(*seconds)*time.Second, func() { stop.Store(true) })
-	defer timer.Stop()
 	for range *connections {
 		wg.Go(func() {
-			took, err := s.drive(&stop)
+			took, err := s.drive(due, ticks)
 			mu.Lock()
 			defer mu.Unlock()
 			all = append(all, took...)
 			if err != nil {
 				errs = append(errs, err)
-				stop.Store(true)
+				due.stopped.Store(true)
 			}
 		})
 	}
 	wg.Wait()
-	elapsed := time.Since(begin)
+	elapsed := time.Since(due.begin)
 	if err := errors.Join(errs...); err != nil {
 		return result{}, fmt.Errorf("%w; it says: %s", err, s.cmd.Stderr)
 	}
@@ -133,23 +154,62 @@ func (s *side) load() (result, error) {
 	slices.Sort(all)
 	ms := func(q float64) float64 { return all[int(q*float64(len(all)-1))].Seconds() * 1000 }
 	return result{
-		rate: float64(len(all)) / elapsed.Seconds(), p50: ms(0.5), p99: ms(0.99),
+		rate: float64(len(all)) / elapsed.Seconds(), p50: ms(0.5), p99: ms(0.99), p999: ms(0.999),
 		cpu: float64((after - cpu).Microseconds()) / float64(len(all)), rss: rss,
 	}, nil
 }
 
-// drive sends one request after another on one connection. Clients take turns:
-// with many, each makes about one request.
-func (s *side) drive(stop *atomic.Bool) ([]time.Duration, error) {
-	conn, err := net.Dial("tcp", s.url.Host)
-	if err != nil {
-		return nil, err
+// schedule says when requests of a round are due.
+type schedule struct {
+	begin   time.Time
+	rate    float64 // 0: at once
+	length  time.Duration
+	sent    atomic.Int64
+	stopped atomic.Bool
+}
+
+// next waits until the next request is due, and returns when that was.
+func (d *schedule) next() (due time.Time, more bool) {
+	if d.stopped.Load() {
+		return time.Time{}, false
 	}
-	defer conn.Close()
-	in := bufio.NewReaderSize(conn, 8<<10)
+	if d.rate == 0 {
+		now := time.Now()
+		return now, now.Sub(d.begin) < d.length
+	}
+	after := time.Duration(float64(d.sent.Add(1)) / d.rate * float64(time.Second))
+	if after >= d.length {
+		return time.Time{}, false
+	}
+	due = d.begin.Add(after)
+	time.Sleep(time.Until(due))
+	return due, true
+}
+
+// drive sends one request after another on one connection, or each on one of its
+// own. Clients take turns: with many, each makes about one request.
+func (s *side) drive(d *schedule, tickets tls.ClientSessionCache) ([]time.Duration, error) {
+	var conn net.Conn
+	var in *bufio.Reader
+	defer func() {
+		if conn != nil {
+			conn.Close()
+		}
+	}()
 	var took []time.Duration
 	var request []byte
-	for !stop.Load() {
+	for {
+		due, more := d.next()
+		if !more {
+			return took, nil
+		}
+		if conn == nil {
+			var err error
+			if conn, err = s.dial(tickets); err != nil {
+				return took, err
+			}
+			in = bufio.NewReaderSize(conn, 8<<10)
+		}
 		// A step that shares no factor with the number of clients visits all of
 		// them, far from one another.
 		i := int(s.next.Add(1) * 7_919_317 % uint64(s.clients))
@@ -157,18 +217,32 @@ func (s *side) drive(stop *atomic.Bool) ([]time.Duration, error) {
 		request = fmt.Appendf(
 			request[:0],
 			"POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
-			s.url.Path, s.url.Host, len(body), body,
+			s.url.Path, cmp.Or(s.host, s.url.Host), len(body), body,
 		)
-		begin := time.Now()
 		if _, err := conn.Write(request); err != nil {
 			return took, err
 		}
 		if err := readAnswer(in); err != nil {
 			return took, err
 		}
-		took = append(took, time.Since(begin))
+		took = append(took, time.Since(due))
+		if s.connecting != kept {
+			conn.Close()
+			conn = nil
+		}
 	}
-	return took, nil
+}
+
+// dial connects. Nothing is verified: that would be the generator's cost.
+func (s *side) dial(tickets tls.ClientSessionCache) (net.Conn, error) {
+	if s.url.Scheme != "https" {
+		return net.Dial("tcp", s.url.Host)
+	}
+	config := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"}
+	if s.connecting == resumed {
+		config.ClientSessionCache = tickets
+	}
+	return tls.Dial("tcp", s.url.Host, config)
 }
 
 var lengthHeader = []byte("content-length:")

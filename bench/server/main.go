@@ -8,14 +8,17 @@
 // Tokens a second of the server beside a bare net/http handler that parses the
 // same form and signs with the same algorithm, with few clients and with many;
 // one client's tokens under the policy "reuse" beside a handler that signs
-// nothing; RS256 beside npm's oidc-provider and 'openssl speed'; start-up and
-// memory with many clients.
+// nothing; the audit record and the limits, on and off; 1, 32 and 256
+// connections; latency at fixed rates; RS256 beside npm's oidc-provider and
+// 'openssl speed'; a fresh TLS connection for each token beside kept ones;
+// start-up and memory with many clients.
 //
-// All sides run as processes of their own and use plain HTTP on loopback, so
-// that TLS, whose cost is the same for all, flatters no ratio. The server has a
-// real database and its audit record is durable before each response. Rounds of
-// the sides alternate; the output is the median of each, and the median, lowest
-// and highest of the ratios of consecutive rounds.
+// All sides run as processes of their own and use plain HTTP on loopback, but
+// where TLS is what is measured: its cost is the same for all, and would flatter
+// the ratios. The server has a real database, its audit record is durable before
+// each response, and it counts requests for its limits. Rounds of the sides
+// alternate; the output is the median of each, and the median, lowest and
+// highest of the ratios of consecutive rounds.
 package main
 
 import (
@@ -35,7 +38,7 @@ var (
 	connections = flag.Int("connections", 32, "connections at once")
 	few         = flag.Int("few", 1000, "few distinct clients")
 	many        = flag.Int("many", 1_000_000, "many distinct clients")
-	only        = flag.String("only", "", "measure these only, by comma: tokens, many, reuse, peer, start")
+	only        = flag.String("only", "", "measure these only, by comma: tokens, many, reuse, audit, connections, rates, peer, fresh, start")
 	algorithm   = flag.String("algorithm", "", "RS256 or ES256 only")
 	dir         = flag.String("dir", "", "directory for the databases (default: a new one in the working directory, on a real disk)")
 	profile     = flag.String("profile", "", "file to write a CPU profile of the server's side to; the last one is kept")
@@ -46,7 +49,7 @@ func main() {
 	flag.Parse()
 	log.SetFlags(0)
 	if *serve != "" {
-		if err := child(strings.Fields(*serve)); err != nil {
+		if err := child(*serve); err != nil {
 			log.Fatal(err)
 		}
 		return
@@ -72,7 +75,10 @@ func measure() (err error) {
 	for _, section := range []struct {
 		name string
 		run  func(data string) error
-	}{{"tokens", tokens}, {"many", manyClients}, {"reuse", reuse}, {"peer", peer}, {"start", startUp}} {
+	}{
+		{"tokens", tokens}, {"many", manyClients}, {"reuse", reuse}, {"audit", auditAndLimits}, {"connections", byConnections},
+		{"rates", fixedRates}, {"peer", peer}, {"fresh", freshConnections}, {"start", startUp},
+	} {
 		if !wanted(section.name) {
 			continue
 		}
@@ -96,7 +102,7 @@ func tokens(data string) error {
 	fmt.Printf("Tokens a second, %d clients, beside a handler that parses and signs\n", *few)
 	for _, alg := range algorithms() {
 		for _, signer := range signersOf(alg) {
-			floor, full := floorSide(alg, signer), serverSide(data, alg, signer, "independent", *few)
+			floor, full := floorSide(plan{Algorithm: alg, Signer: signer}), serverSide(data, plan{Algorithm: alg, Signer: signer, Clients: *few})
 			if err := compare(alg+" by "+signer, []*side{floor, full}); err != nil {
 				return err
 			}
@@ -110,7 +116,7 @@ func manyClients(data string) error {
 	fmt.Printf("Tokens a second, %d clients and %d\n", *few, *many)
 	for _, alg := range algorithms() {
 		signer := signersOf(alg)[0]
-		a, b := serverSide(data, alg, signer, "independent", *few), serverSide(data, alg, signer, "independent", *many)
+		a, b := serverSide(data, plan{Algorithm: alg, Signer: signer, Clients: *few}), serverSide(data, plan{Algorithm: alg, Signer: signer, Clients: *many})
 		if err := compare(alg+" by "+signer, []*side{a, b}); err != nil {
 			return err
 		}
@@ -121,16 +127,100 @@ func manyClients(data string) error {
 // reuse compares one client's tokens with responses that need no signature.
 func reuse(data string) error {
 	fmt.Println(`Answers a second to one client under "reuse", beside a handler that parses and answers a fixed token`)
-	floor, full := floorSide("none", "nothing"), serverSide(data, "RS256", signersOf("RS256")[0], "reuse", 1)
+	floor, full := floorSide(plan{Algorithm: "none", Signer: "nothing"}), serverSide(data, plan{Algorithm: "RS256", Signer: signersOf("RS256")[0], Policy: "reuse", Clients: 1})
 	return compare("reuse", []*side{floor, full})
+}
+
+// auditAndLimits compares the server with itself.
+func auditAndLimits(data string) error {
+	fmt.Printf("Tokens a second, %d clients, the audit record and the limits on and off\n", *few)
+	for _, alg := range algorithms() {
+		var sides []*side
+		for _, p := range []plan{{NoAudit: true, NoLimits: true}, {NoAudit: true}, {NoLimits: true}, {}} {
+			p.Algorithm, p.Signer, p.Clients = alg, signersOf(alg)[0], *few
+			sides = append(sides, serverSide(data, p))
+		}
+		if err := compare(alg, sides); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// byConnections compares the server with the floor on 1, 32 and 256 connections.
+func byConnections(data string) error {
+	defer func(n int) { *connections = n }(*connections)
+	for _, *connections = range []int{1, 32, 256} {
+		fmt.Printf("Tokens a second, %d clients, %d connections\n", *few, *connections)
+		for _, alg := range algorithms() {
+			w := plan{Algorithm: alg, Signer: signersOf(alg)[0], Clients: *few}
+			if err := compare(alg, []*side{floorSide(w), serverSide(data, w)}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// fixedRates measures latency at shares of the capacity, which it measures first.
+func fixedRates(data string) error {
+	defer func(n int) { *connections = n }(*connections)
+	*connections = 256
+	fmt.Printf("Latency at fixed rates, %d clients, %d connections, timed from when a request is due\n", *few, *connections)
+	for _, alg := range algorithms() {
+		w := plan{Algorithm: alg, Signer: signersOf(alg)[0], Clients: *few}
+		for _, s := range []*side{floorSide(w), serverSide(data, w)} {
+			if err := atRates(alg, s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func atRates(alg string, s *side) error {
+	if err := s.start(); err != nil {
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
+	defer s.stop()
+	shares := []float64{0.5, 0.8, 0.95}
+	results := make([][]result, len(shares))
+	capacities := make([]result, *rounds)
+	if _, err := s.load(0); err != nil { // warms up
+		return err
+	}
+	for i := range *rounds {
+		var err error
+		if capacities[i], err = s.load(0); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		for k, share := range shares {
+			r, err := s.load(share * capacities[i].rate)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			results[k] = append(results[k], r)
+		}
+	}
+	fmt.Printf("%-14s  %s: %.0f a second when all connections are busy\n", alg, s.name, median(capacities, result.perSecond))
+	for k, share := range shares {
+		rs := results[k]
+		fmt.Printf(
+			"%-14s  at %2.0f %%: %6.0f a second, p50 %.2f, p99 %.2f, p99.9 %.2f ms\n", "", share*100, median(rs, result.perSecond),
+			median(rs, func(r result) float64 { return r.p50 }),
+			median(rs, func(r result) float64 { return r.p99 }),
+			median(rs, func(r result) float64 { return r.p999 }),
+		)
+	}
+	return nil
 }
 
 // peer compares the server with oidc-provider, RS256 and distinct clients.
 func peer(data string) error {
 	fmt.Printf("RS256 tokens a second, %d distinct clients, beside oidc-provider\n", *few)
-	sides := []*side{oidcSide("RS256", 1), oidcSide("RS256", 2)}
+	sides := []*side{oidcSide("RS256", 1, ""), oidcSide("RS256", 2, "")}
 	for _, signer := range signersOf("RS256") {
-		sides = append(sides, serverSide(data, "RS256", signer, "independent", *few))
+		sides = append(sides, serverSide(data, plan{Algorithm: "RS256", Signer: signer, Clients: *few}))
 	}
 	limit, err := opensslSpeed()
 	if err != nil {
@@ -152,7 +242,7 @@ func compare(what string, sides []*side) error {
 	results := make([][]result, len(sides))
 	for i := range *rounds + 1 {
 		for k, s := range sides {
-			r, err := s.load()
+			r, err := s.load(0)
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
@@ -161,11 +251,11 @@ func compare(what string, sides []*side) error {
 			}
 		}
 	}
-	fmt.Printf("%-14s  %-34s %10s %8s %8s %11s %8s\n", what, "", "a second", "p50 ms", "p99 ms", "cpu µs each", "RSS MB")
+	fmt.Printf("%-14s  %-42s %10s %8s %8s %11s %8s\n", what, "", "a second", "p50 ms", "p99 ms", "cpu µs each", "RSS MB")
 	for k, s := range sides {
 		rs := results[k]
 		fmt.Printf(
-			"%-14s  %-34s %10.0f %8.2f %8.2f %11.0f %8.0f\n", "", s.name, median(rs, result.perSecond),
+			"%-14s  %-42s %10.0f %8.2f %8.2f %11.0f %8.0f\n", "", s.name, median(rs, result.perSecond),
 			median(rs, func(r result) float64 { return r.p50 }),
 			median(rs, func(r result) float64 { return r.p99 }),
 			median(rs, func(r result) float64 { return r.cpu }),

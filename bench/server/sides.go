@@ -3,11 +3,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -43,30 +45,61 @@ func signersOf(alg string) []string {
 	return []string{"go"}
 }
 
-func self(words ...string) []string {
+// plan says what a side of this program serves, in the process of its own.
+type plan struct {
+	Floor     bool
+	Algorithm string
+	Signer    string // libcrypto or go
+	Policy    string // "" for independent
+	Clients   int
+	File      string // of the database
+	// NoAudit keeps no record and NoLimits counts nothing.
+	NoAudit, NoLimits bool
+	// TLS is the file with the certificate and its key; "" for plain HTTP.
+	TLS string
+}
+
+func self(p plan) []string {
 	exe, err := os.Executable()
 	if err != nil {
 		panic(err)
 	}
-	return []string{exe, "-profile", *profile, "-serve", strings.Join(words, " ")}
-}
-
-func floorSide(alg, signer string) *side {
-	return &side{name: "floor, " + alg + " by " + signer, command: self("floor", alg, signer), clients: *few}
-}
-
-func serverSide(data, alg, signer, policy string, clients int) *side {
-	return &side{
-		name:    fmt.Sprintf("counterfoil, %d clients, %s", clients, signer),
-		command: self("server", alg, signer, policy, strconv.Itoa(clients), filepath.Join(data, fmt.Sprintf("%d.db", clients))),
-		clients: clients,
+	text, err := json.Marshal(p)
+	if err != nil {
+		panic(err)
 	}
+	return []string{exe, "-profile", *profile, "-serve", string(text)}
 }
 
-func oidcSide(alg string, workers int) *side {
+func floorSide(p plan) *side {
+	p.Floor = true
+	return &side{name: "floor, " + p.Algorithm + " by " + p.Signer, command: self(p), clients: *few}
+}
+
+// serverSide is the server on a database in the directory data. Those that run at
+// once differ in what names the database.
+func serverSide(data string, p plan) *side {
+	on := func(no bool) string {
+		if no {
+			return "off"
+		}
+		return "on"
+	}
+	name := fmt.Sprintf("counterfoil, %d clients, %s", p.Clients, p.Signer)
+	if p.NoAudit || p.NoLimits {
+		name = fmt.Sprintf("counterfoil, audit %s, limits %s", on(p.NoAudit), on(p.NoLimits))
+	}
+	file := fmt.Sprintf("%d-%s-%t-%t.db", p.Clients, p.Signer, p.NoAudit, p.NoLimits)
+	p.File = filepath.Join(data, file)
+	return &side{name: name, command: self(p), clients: p.Clients}
+}
+
+// oidcSide is oidc-provider, over TLS with the certificate in the file unless that
+// is "".
+func oidcSide(alg string, workers int, tlsFile string) *side {
 	return &side{
-		name:    fmt.Sprintf("oidc-provider x%d", workers),
-		command: []string{"node", "bench/server/oidc/server.mjs", alg, strconv.Itoa(*few), strconv.Itoa(workers)}, clients: *few,
+		name: fmt.Sprintf("oidc-provider x%d", workers), clients: *few,
+		command: []string{"node", "bench/server/oidc/server.mjs", alg, strconv.Itoa(*few), strconv.Itoa(workers), tlsFile},
 	}
 }
 
@@ -89,7 +122,7 @@ func opensslSpeed() (string, error) {
 // much memory it holds after a round.
 func startUp(data string) error {
 	fmt.Printf("Start-up and memory, %d clients\n", *many)
-	s := serverSide(data, "ES256", "go", "independent", *many)
+	s := serverSide(data, plan{Algorithm: "ES256", Signer: "go", Clients: *many})
 	if err := s.start(); err != nil { // makes the clients when they are not there
 		return err
 	}
@@ -97,12 +130,12 @@ func startUp(data string) error {
 	var times []float64
 	var last result
 	for range *rounds {
-		s := serverSide(data, "ES256", "go", "independent", *many)
+		s := serverSide(data, plan{Algorithm: "ES256", Signer: "go", Clients: *many})
 		if err := s.start(); err != nil {
 			return err
 		}
 		times = append(times, s.started.Seconds()*1000)
-		r, err := s.load()
+		r, err := s.load(0)
 		s.stop()
 		if err != nil {
 			return err
@@ -118,7 +151,11 @@ func startUp(data string) error {
 
 // child serves one side until it is told to stop. All collect garbage as rarely
 // as the binary does.
-func child(words []string) error {
+func child(text string) error {
+	var p plan
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		return err
+	}
 	defer runtime.KeepAlive(make([]byte, 32<<20)) // as in the binary
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -126,25 +163,35 @@ func child(words []string) error {
 	}
 	var h http.Handler
 	closing := func() error { return nil }
-	if words[0] == "floor" {
-		h, err = floorHandler(words[1], words[2])
+	if p.Floor {
+		h, err = floorHandler(p.Algorithm, p.Signer)
 	} else {
-		h, closing, err = serverHandler(words[1:], "https://"+l.Addr().String())
+		h, closing, err = serverHandler(p, "https://"+l.Addr().String())
 	}
 	if err != nil {
 		return err
 	}
-	fmt.Printf("http://%s/token\nready\n", l.Addr())
-	if *profile != "" && words[0] != "floor" {
-		f, err := os.Create(*profile)
+	scheme := "http"
+	if p.TLS != "" {
+		scheme = "https"
+		if l, err = overTLS(l, p); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("%s://%s/token\nready\n", scheme, l.Addr())
+	if *profile != "" && !p.Floor {
+		f, err := os.Create(*profile + ".unfinished")
 		if err != nil {
 			return err
 		}
-		defer f.Close()
 		if err := pprof.StartCPUProfile(f); err != nil {
 			return err
 		}
-		defer pprof.StopCPUProfile()
+		defer func() {
+			pprof.StopCPUProfile()
+			_ = f.Close()
+			_ = os.Rename(f.Name(), *profile)
+		}()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -208,44 +255,56 @@ func byLibcrypto(key crypto.Signer) (crypto.Signer, error) {
 
 // serverHandler is the whole token endpoint on a database with its clients,
 // which it makes if the file is new.
-func serverHandler(words []string, base string) (http.Handler, func() error, error) {
-	alg, signer, policy, file := words[0], words[1], words[2], words[4]
-	count, err := strconv.Atoi(words[3])
-	if err != nil {
-		return nil, nil, err
-	}
+func serverHandler(w plan, base string) (http.Handler, func() error, error) {
 	p, err := provider.Parse(
 		"bench.yaml",
 		fmt.Appendf(
 			nil,
 			"extends: oauth2\nname: bench\ntoken_endpoint: {policy: %s}\naccess_token: {signing_algorithm: %s}\n",
-			policy, alg,
+			cmp.Or(w.Policy, "independent"), w.Algorithm,
 		),
 	)
 	if err != nil {
 		return nil, nil, err
 	}
-	_, statErr := os.Stat(file)
-	store, err := sqlite.Open(context.Background(), file)
-	if err != nil {
-		return nil, nil, err
-	}
-	if statErr != nil {
-		if err := populate(store, count); err != nil {
+	if _, err := os.Stat(w.File); err != nil {
+		if err := populateFile(w.File, w.Clients); err != nil {
 			return nil, nil, err
 		}
 	}
+	db, err := sqlite.Open(context.Background(), w.File)
+	if err != nil {
+		return nil, nil, err
+	}
+	bounds := limits.Config{ // nobody sends as much as a bench
+		Requests: limits.RequestLimits{Client: limits.MaxCount, Tenant: limits.MaxCount, Realm: limits.MaxCount, Address: limits.MaxCount},
+	}
+	if w.NoLimits {
+		bounds = limits.Config{Guesses: limits.GuessLimits{Mode: limits.Off}, Requests: limits.RequestLimits{Mode: limits.Off}}
+	}
+	var st store.Store = db
+	if w.NoAudit {
+		st = unrecorded{db}
+	}
 	s, err := server.New(context.Background(), server.Config{
-		Store: store, Signer: signerWord(signer), MasterKey: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+		Store: st, Signer: signerWord(w.Signer), MasterKey: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
 		Realms: []server.Realm{{Name: "bench", Provider: p, BaseURL: base}},
-		// Nobody sends as much as a bench.
-		Limits: limits.Config{Requests: limits.RequestLimits{Client: -1, Tenant: -1, Realm: -1, Address: -1}},
+		Limits: bounds,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	return s.Handler("bench"), func() error { return errors.Join(s.Close(), store.Close()) }, nil
+	return s.Handler("bench"), func() error { return errors.Join(s.Close(), db.Close()) }, nil
 }
+
+// unrecorded is a store that keeps no record of tokens and refusals.
+type unrecorded struct{ store.Store }
+
+func (unrecorded) RecordIssued(_ context.Context, i store.Issuance) (int64, error) {
+	return i.Revision, nil
+}
+
+func (unrecorded) RecordEvents(context.Context, ...counterfoil.Event) error { return nil }
 
 // signerWord is Config.Signer for a signer of this program.
 func signerWord(signer string) string {
@@ -253,6 +312,16 @@ func signerWord(signer string) string {
 		return "auto"
 	}
 	return "go"
+}
+
+// populateFile makes a database with the clients.
+func populateFile(file string, count int) (err error) {
+	db, err := sqlite.Open(context.Background(), file)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return populate(db, count)
 }
 
 // populate makes the clients, many at once.

@@ -1,12 +1,14 @@
 // oidc-provider as a token endpoint for client credentials: RS256 or ES256 access
 // tokens in JWT form, 1,000 clients or as many as asked for, one worker for each
 // processor. It prints its port and "ready", like the other sides of the
-// benchmark.
+// benchmark. With a file, which has a certificate and its key, it uses TLS.
 import cluster from 'node:cluster';
 import { createHash, generateKeyPairSync } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:https';
 import { Provider } from 'oidc-provider';
 
-const [, , algorithm, clientCount, workers] = process.argv;
+const [, , algorithm, clientCount, workers, tlsFile] = process.argv;
 
 const idOf = (i) => `client-${String(i).padStart(20, '0')}`;
 const secretOf = (i) => createHash('sha256').update(`bench ${i}`).digest('base64url');
@@ -19,7 +21,7 @@ if (cluster.isPrimary) {
   let up = 0;
   for (let i = 0; i < Number(workers); i++) {
     cluster.fork({ SIGNING_KEY: key }).on('message', (port) => {
-      if (++up === Number(workers)) console.log(`http://127.0.0.1:${port}/token\nready`);
+      if (++up === Number(workers)) console.log(`${tlsFile ? 'https' : 'http'}://127.0.0.1:${port}/token\nready`);
     });
   }
   process.on('SIGTERM', () => process.exit(0));
@@ -52,5 +54,7 @@ if (cluster.isPrimary) {
       },
     },
   });
-  const server = provider.listen(0, '127.0.0.1', () => process.send(server.address().port));
+  const pem = tlsFile && readFileSync(tlsFile);
+  const server = tlsFile ? createServer({ cert: pem, key: pem }, provider.callback()) : null;
+  const listening = (server ?? provider).listen(0, '127.0.0.1', () => process.send(listening.address().port));
 }
