@@ -89,7 +89,10 @@ func serverSide(data string, p plan) *side {
 	if p.NoAudit || p.NoLimits {
 		name = fmt.Sprintf("counterfoil, audit %s, limits %s", on(p.NoAudit), on(p.NoLimits))
 	}
-	file := fmt.Sprintf("%d-%s-%t-%t.db", p.Clients, p.Signer, p.NoAudit, p.NoLimits)
+	file := fmt.Sprintf("%d.db", p.Clients)
+	if p.Clients != *many { // which takes minutes to make
+		file = fmt.Sprintf("%d-%s-%t-%t.db", p.Clients, p.Signer, p.NoAudit, p.NoLimits)
+	}
 	p.File = filepath.Join(data, file)
 	return &side{name: name, command: self(p), clients: p.Clients}
 }
