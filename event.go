@@ -93,7 +93,8 @@ type Event struct {
 	// Address is the IP address of the caller, without a port: that of the TCP
 	// peer or, behind Proxies, the one that they forward.
 	Address string `json:"ip_address"`
-	// UserAgent is the request's User-Agent, cut off at 256 bytes.
+	// UserAgent is the request's User-Agent, at most 256 bytes: of a longer one the
+	// end is replaced by a hash.
 	UserAgent string `json:"user_agent"`
 	// Detail is what an operator needs beyond the reason; never sent to the
 	// caller.

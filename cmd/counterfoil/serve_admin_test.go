@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/counterfoil/counterfoil"
@@ -67,5 +69,42 @@ func TestServeAdminBehindAProxy(t *testing.T) {
 		if got := send(req, shown); got.status != want {
 			t.Errorf("with the certificate %v: %d, want %d", shown != "", got.status, want)
 		}
+	}
+}
+
+// A client of the Admin API cannot fill the record: calls above its limit are
+// refused, and their refusals are counted in one record.
+func TestServeAdminCallsAreLimited(t *testing.T) {
+	const allowed = 1_200 + 120 // a minute, and the tenth
+	o := operate(t)
+	token := curl(t, o).token
+	c := o.http(t)
+	var answers [600]atomic.Int64
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for refused := 0; refused < 20 && t.Context().Err() == nil; {
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, o.base+"/admin/v1/realms", nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				req.Header.Set("Authorization", "Bearer "+token)
+				status := do(t, c, req).status
+				answers[status].Add(1)
+				if status != http.StatusOK {
+					refused++
+				}
+			}
+		})
+	}
+	group.Wait()
+	good, refused := answers[http.StatusOK].Load(), answers[http.StatusTooManyRequests].Load()
+	if good < allowed || refused != 8*20 {
+		t.Errorf("%d calls were let through and %d refused", good, refused)
+	}
+	record := o.here(t, "audit", "--realm", "ops", "--reason", "rate_limited", "-o", "json").good(t).out
+	if n := strings.Count(record, `"admin.refused"`); n == 0 || n > 10 {
+		t.Errorf("%d records of %d refusals:\n%s", n, refused, record)
 	}
 }
