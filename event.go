@@ -33,11 +33,16 @@ const (
 	// EventClientAuthenticated: a client used a single-use assertion for something
 	// other than a token.
 	EventClientAuthenticated = "client.authenticated"
-	EventKeyCreated          = "key.created"
-	EventKeyChanged          = "key.changed" // it may sign tokens that live longer
-	EventKeyRetired          = "key.retired" // its private part is gone
-	EventKeyRemoved          = "key.removed"
-	EventKeysResealed        = "keys.resealed"
+	// EventTokenIntrospected and EventFeedFollowed: a client was told whether a token
+	// is active, or followed the revocations of its realm. Both are counted by minute
+	// and client.
+	EventTokenIntrospected = "token.introspected"
+	EventFeedFollowed      = "feed.followed"
+	EventKeyCreated        = "key.created"
+	EventKeyChanged        = "key.changed" // it may sign tokens that live longer
+	EventKeyRetired        = "key.retired" // its private part is gone
+	EventKeyRemoved        = "key.removed"
+	EventKeysResealed      = "keys.resealed"
 	// EventBlockLifted: an operator let callers in who had to wait after failed
 	// authentications.
 	EventBlockLifted = "block.lifted"

@@ -103,7 +103,9 @@ func (rl *realm) serveFeed(w http.ResponseWriter, r *http.Request) {
 	if acceptsJSON(r.Header) {
 		if err := f.sendPage(ctx, w, where); err != nil {
 			refuse(clientauth.StoreFailed("read revocations", err))
+			return
 		}
+		rl.granted(ctx, a, counterfoil.EventFeedFollowed)
 		return
 	}
 	// 4. Stream.
@@ -113,6 +115,7 @@ func (rl *realm) serveFeed(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer f.leave()
+	rl.granted(ctx, a, counterfoil.EventFeedFollowed)
 	may := func(ctx context.Context) bool {
 		c, still := rl.auth.Recheck(ctx, &by, rl.clock.Now())
 		return still && c.ResourceServer

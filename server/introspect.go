@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server/internal/accesstoken"
 	"github.com/counterfoil/counterfoil/server/internal/clientauth"
 )
@@ -68,6 +69,7 @@ func (rl *realm) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	// 3. Answer.
+	rl.granted(ctx, a, counterfoil.EventTokenIntrospected)
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")

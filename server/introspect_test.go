@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose/josetest"
 )
 
@@ -66,4 +67,29 @@ func object(t *testing.T, text string) claims {
 		t.Fatal(err)
 	}
 	return members
+}
+
+// Who asks about tokens leaves a trace: one record a minute and client, with the
+// number.
+func TestIntrospectionsAreCounted(t *testing.T) {
+	const realm = "oauth2"
+	h := newHouseOf(t, nil, realm)
+	by := h.as(realm, h.creds[realm])
+	for range 3 {
+		if got := h.introspect(realm, "unknown", by); got.status != http.StatusOK {
+			t.Fatalf("got %d %s", got.status, got.body)
+		}
+	}
+	if err := h.server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var found []counterfoil.Event
+	for _, e := range h.recorded() {
+		if e.Type == counterfoil.EventTokenIntrospected {
+			found = append(found, e.Event)
+		}
+	}
+	if len(found) != 1 || found[0].Count != 3 || !found[0].Success || found[0].ClientID != h.creds[realm].ClientID || found[0].Method == "" {
+		t.Errorf("recorded: %+v", found)
+	}
 }

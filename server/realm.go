@@ -50,7 +50,7 @@ func newRealm(s *shared, r Realm, before *realm) (*realm, error) {
 		return nil, err
 	}
 	rl := &realm{Realm: r, memory: s.memory, feeds: s.feeds, endpoint: &r.Provider.TokenEndpoint, recorder: &recorder{
-		realm: r.Name, store: s.Store, clock: s.Clock, logger: s.Logger, onEvent: s.OnEvent, record: s.folder.Record,
+		realm: r.Name, store: s.Store, clock: s.Clock, logger: s.Logger, onEvent: s.OnEvent, record: s.folder.Record, count: s.folder.Count,
 		peers: s.peers, watch: s.watch, trouble: &s.storeTrouble,
 	}}
 	if s.EachRefusal {

@@ -50,8 +50,10 @@ type recorder struct {
 	clock   counterfoil.Clock
 	logger  *slog.Logger
 	onEvent func(context.Context, counterfoil.Event)
-	// record records a refusal of a client that was authenticated or not.
+	// record records a refusal of a client that was authenticated or not; count
+	// counts what was granted, for a record of the minute.
 	record func(ctx context.Context, e counterfoil.Event, proven bool) error
+	count  func(e counterfoil.Event)
 	peers  *peer.Config
 	watch  *clockWatch
 	// trouble limits the log of a store that fails every request.
@@ -102,6 +104,14 @@ func (c *recorder) issued(ctx context.Context, i store.Issuance) (int64, *client
 // changing is the refusal while the client is being changed.
 func changing() *clientauth.Refusal {
 	return &clientauth.Refusal{Reason: counterfoil.ReasonUnavailable, Detail: "the client is being changed", Again: true}
+}
+
+// granted counts a request that was granted and changed nothing.
+func (c *recorder) granted(ctx context.Context, a *attempt, kind string) {
+	e := a.event
+	e.Type, e.Success = kind, true
+	c.count(e)
+	c.onEvent(ctx, e)
 }
 
 // refused records a refusal, unless the store has failed, and returns the
