@@ -46,6 +46,19 @@ const (
 	// EventBlockLifted: an operator let callers in who had to wait after failed
 	// authentications.
 	EventBlockLifted = "block.lifted"
+	// EventBlockBegan: callers from an address or a network have to wait, after too many
+	// failed authentications.
+	EventBlockBegan = "block.began"
+	// EventCredentialEnded: a request was refused whose secret, API key or public key was
+	// the client's until it was replaced or ended.
+	EventCredentialEnded = "credential.ended_used"
+	// EventCredentialExpiring: a server has told its client that the credentials, or
+	// the client, end soon.
+	EventCredentialExpiring = "credential.expiring"
+	// Operators acknowledge alerts, and silence them for a time.
+	EventAlertAcknowledged = "alert.acknowledged"
+	EventSilenceCreated    = "silence.created"
+	EventSilenceDeleted    = "silence.deleted"
 	// EventAuditDropped: events that are older than records are kept were dropped.
 	EventAuditDropped = "audit.dropped"
 	// EventAdminCalled: a call of the Admin API was let through and changed nothing;

@@ -70,6 +70,7 @@ type Store interface {
 	TokenStore
 	KeyStore
 	LogStore
+	AlertStore
 
 	// Events returns up to limit events after the given sequence number, 0 for
 	// the first: those of one client in the order in which they took effect. The
@@ -112,7 +113,8 @@ type ClientStore interface {
 	// tokens recorded so far that are dated before it or ahead of the clock. The
 	// store may choose a later NotBefore. A disabled client has no live token.
 	UpdateClient(ctx context.Context, c Client, e counterfoil.Event) error
-	// DeleteClient removes a client, its live token and its uses, revokes all
+	// DeleteClient removes a client, its live token, its uses and what is remembered
+	// of it for alerts, revokes all
 	// tokens that it was issued up to e.Time, and records e. Events about it
 	// stay. It returns ErrNotFound when there is no such client.
 	DeleteClient(ctx context.Context, realm, id string, e counterfoil.Event) error

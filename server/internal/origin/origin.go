@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server/alerts"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -98,4 +99,21 @@ func (s recording) UpdateSigningKeys(ctx context.Context, keys []store.SigningKe
 
 func (s recording) DeleteSigningKey(ctx context.Context, realm, id string, e counterfoil.Event) error {
 	return note(ctx, s.Store.DeleteSigningKey(ctx, realm, id, about(ctx, e)))
+}
+
+func (s recording) AcknowledgeAlerts(ctx context.Context, q store.AlertQuery, by string, e counterfoil.Event) ([]int64, error) {
+	done, err := s.Store.AcknowledgeAlerts(ctx, q, by, about(ctx, e))
+	if len(done) > 0 {
+		err = note(ctx, err)
+	}
+	return done, err
+}
+
+func (s recording) CreateSilence(ctx context.Context, n alerts.Silence, e counterfoil.Event) (alerts.Silence, error) {
+	made, err := s.Store.CreateSilence(ctx, n, about(ctx, e))
+	return made, note(ctx, err)
+}
+
+func (s recording) DeleteSilence(ctx context.Context, id int64, e counterfoil.Event) error {
+	return note(ctx, s.Store.DeleteSilence(ctx, id, about(ctx, e)))
 }

@@ -135,8 +135,12 @@ func (t *transaction) remove(c *store.ClientChange, was *present) error {
 	if _, err := t.exec("DELETE FROM clients WHERE realm = ? AND id = ?", realm, id); err != nil {
 		return err
 	}
-	if _, err := t.exec("DELETE FROM uses WHERE realm = ? AND client_id = ?", realm, id); err != nil {
-		return err
+	for _, forget := range []string{
+		"DELETE FROM uses WHERE realm = ? AND client_id = ?", "DELETE FROM alert_memory WHERE realm = ? AND client_id = ?",
+	} {
+		if _, err := t.exec(forget, realm, id); err != nil {
+			return err
+		}
 	}
 	tokens, err := t.tokensOf(realm, id)
 	if err != nil {

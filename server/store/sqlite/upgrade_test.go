@@ -24,6 +24,7 @@ var landed = []string{
 	"d46bca85d2fdb6ac",
 	"bc32cd754b335f10",
 	"cf5e5aa17d343a2c",
+	"18991ab8fac6613c",
 }
 
 func TestLandedMigrationsStay(t *testing.T) {
@@ -86,6 +87,10 @@ func TestUpgrade(t *testing.T) {
 			s := open(t, path)
 			if events := storetest.Events(t, s); n < 3 && !reflect.DeepEqual(events, earlier) {
 				t.Errorf("the record was %+v\nand is %+v", earlier, events)
+			}
+			// What happened before is no reason for an alert.
+			if state, err := s.AlertState(t.Context()); err != nil || n < 3 && state.Sequence != 4 {
+				t.Errorf("the search for alerts begins after event %d, %v", state.Sequence, err)
 			}
 			if err := createClient(t.Context(), s, "c"); err != nil {
 				t.Fatal(err)

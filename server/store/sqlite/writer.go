@@ -24,7 +24,9 @@ type write struct {
 
 // expected are the errors that the interface documents. A write that returns
 // one of them wrote nothing.
-var expected = []error{store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrReplayed, store.ErrTooManyRevocations}
+var expected = []error{
+	store.ErrNotFound, store.ErrExists, store.ErrConflict, store.ErrReplayed, store.ErrTooManyRevocations, store.ErrTooManySilences,
+}
 
 // submitAt is submit for a write with a time.
 func (s *Store) submitAt(at time.Time, do func(*transaction) error) error {

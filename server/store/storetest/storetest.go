@@ -80,6 +80,12 @@ var alone = map[string]func(*testing.T, store.Store){
 	"signing key after another":    signingKeyAfter,
 	"changed signing keys":         changedSigningKeys,
 	"old reading of a signing key": oldReading,
+	"alert steps":                  alertSteps,
+	"alert repeats":                alertRepeats,
+	"open alerts are bounded":      openAlertsBounded,
+	"deliveries":                   deliveries,
+	"deliveries, clock set back":   deliveriesClockBack,
+	"silences":                     silences,
 	"cancelled context":            cancelledContext,
 	"close":                        closes,
 }
@@ -100,6 +106,8 @@ var together = map[string]func(*testing.T, [2]store.Store){
 	"concurrent indexes":     concurrentIndexes,
 	"events while writing":   eventsWhileWriting,
 	"one signing key":        oneSigningKey,
+	"one advances":           oneAdvances,
+	"one claims":             oneClaims,
 }
 
 // at has a part below the microsecond, which a store may drop, and a zone.
