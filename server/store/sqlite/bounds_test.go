@@ -9,6 +9,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/internal/relational"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
@@ -108,7 +109,7 @@ func othersIssue(t *testing.T, s *sqlite.Store, c clock.Clock, runs int) {
 	e := counterfoil.Event{Type: counterfoil.EventTokenIssued, Time: c.Now(), Realm: "r", ClientID: "other"}
 	var run []byte
 	for range each {
-		run = sqlite.AppendEvent(run, &e)
+		run = relational.AppendEvent(run, &e)
 	}
 	for range runs {
 		if _, err := s.DB().Exec("INSERT INTO records (last, first, data, form) SELECT sequence + ?1, sequence + 1, ?2, 2 FROM totals; UPDATE totals SET sequence = sequence + ?1", each, run); err != nil {

@@ -12,24 +12,18 @@ import (
 // SetPatience sets how long the writer waits for a lock whose holder commits
 // nothing, and for one that others take in turn.
 func (s *Store) SetPatience(stuck, crowded time.Duration) {
-	s.stuckAfter.Store(int64(stuck))
-	s.crowdedAfter.Store(int64(crowded))
+	s.access.stuckAfter.Store(int64(stuck))
+	s.access.crowdedAfter.Store(int64(crowded))
 }
 
 // LookedLongAgo makes the last look at the files one of an hour ago.
-func (s *Store) LookedLongAgo() { s.files.looked.Add(-int64(time.Hour)) }
+func (s *Store) LookedLongAgo() { s.access.files.looked.Add(-int64(time.Hour)) }
 
 // Rows returns how many rows a table has.
 func (s *Store) Rows(table string) (n int, err error) {
 	err = s.db.QueryRow("SELECT count(*) FROM " + table).Scan(&n)
 	return n, err
 }
-
-// AppendEvent and CutEvent are the form of an event in a run.
-var (
-	AppendEvent = appendEvent
-	CutEvent    = cutEvent
-)
 
 // Make makes a file as a program did that knew the first n migrations only.
 func Make(ctx context.Context, path string, n int) error {

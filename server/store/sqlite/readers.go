@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 
+	"github.com/counterfoil/counterfoil/server/store/internal/relational"
 	sqlite "modernc.org/sqlite"
 )
 
@@ -19,7 +20,7 @@ type readers struct {
 }
 
 type reader struct {
-	statements
+	*relational.Conn
 	conn driver.Conn
 }
 
@@ -34,10 +35,10 @@ func openReaders(dsn string) (*readers, error) {
 		if err != nil {
 			return nil, errors.Join(err, rs.close())
 		}
-		r := &reader{newStatements(conn), conn}
+		r := &reader{relational.NewConn(conn, translate, true), conn}
 		rs.free <- r
 		rs.opened++
-		if _, err := r.exec(fmt.Sprintf("PRAGMA cache_size = -%d", readerCache)); err != nil {
+		if _, err := r.Exec(fmt.Sprintf("PRAGMA cache_size = -%d", readerCache)); err != nil {
 			return nil, errors.Join(err, rs.close())
 		}
 	}
@@ -49,10 +50,10 @@ func openReaders(dsn string) (*readers, error) {
 func (rs *readers) row(query string, args []any, into ...any) (bool, error) {
 	r, ok := <-rs.free
 	if !ok {
-		return false, errClosed
+		return false, relational.ErrClosed
 	}
 	defer func() { rs.free <- r }()
-	return r.row(query, args, into...)
+	return r.Row(query, args, into...)
 }
 
 // close waits for lookups in progress, then closes all connections.
@@ -60,7 +61,7 @@ func (rs *readers) close() error {
 	var err error
 	for range rs.opened {
 		r := <-rs.free
-		err = errors.Join(err, r.close(), r.conn.Close())
+		err = errors.Join(err, r.Conn.Close(), r.conn.Close())
 	}
 	close(rs.free)
 	return err

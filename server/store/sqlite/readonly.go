@@ -11,9 +11,9 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/server/store/internal/relational"
 	driver "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 )
@@ -89,8 +89,8 @@ func openReadOnly(ctx context.Context, path string) (*Store, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	s.close = sync.OnceValue(func() error {
-		close(s.closing)
-		err := errors.Join(<-s.closed, s.readers.close(), db.Close())
+		s.Stop()
+		err := errors.Join(<-s.closed, s.access.readers.close(), db.Close())
 		if mode != immutable {
 			return err
 		}
@@ -101,15 +101,8 @@ func openReadOnly(ctx context.Context, path string) (*Store, error) {
 		return err
 	})
 	go func() {
-		for {
-			select {
-			case w := <-s.writes:
-				w.done <- errReadOnly
-			case <-s.closing:
-				s.closed <- nil
-				return
-			}
-		}
+		s.Refuse(errReadOnly)
+		s.closed <- nil
 	}()
 	return s, nil
 }
@@ -159,15 +152,16 @@ func newReadOnly(ctx context.Context, db *sql.DB, path, dsn string, size int64) 
 	case version < len(names):
 		return nil, errOlder
 	}
-	s := &Store{db: db, writes: make(chan write), closing: make(chan struct{}), closed: make(chan error, 1)}
+	d := &access{db: db, lock: newLock()}
 	// The log and its index may come and go.
-	s.files = &fileWatch{names: [3]string{path, path, path}, started: clock.System.Now()}
+	d.files = &fileWatch{names: [3]string{path, path, path}, started: clock.System.Now()}
 	is, _, err := identify(path)
 	if err != nil {
 		return nil, err
 	}
-	s.files.were = [3]identity{is, is, is}
-	s.stuckAfter.Store(int64(time.Second))
-	s.readers, err = openReaders(dsn)
-	return s, err
+	d.files.were = [3]identity{is, is, is}
+	if d.readers, err = openReaders(dsn); err != nil {
+		return nil, err
+	}
+	return &Store{Store: relational.New(d, dialect), db: db, access: d, closed: make(chan error, 1)}, nil
 }

@@ -3,36 +3,42 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/store/internal/relational"
 )
 
 // Store is a store.Store in a SQLite file.
 type Store struct {
-	db      *sql.DB
-	files   *fileWatch
-	readers *readers
-	writes  chan write
-	closing chan struct{}
-	closed  chan error
-	close   func() error
-	// stuckAfter and crowdedAfter are the constants, except in tests.
-	stuckAfter, crowdedAfter atomic.Int64
+	*relational.Store
+	db     *sql.DB
+	access *access
+	closed chan error
+	close  func() error
 }
 
 var _ store.Store = (*Store)(nil)
+
+// access is how the tables of the file are written and read.
+type access struct {
+	db      *sql.DB
+	files   *fileWatch
+	readers *readers
+	*lock
+}
 
 func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, writes: make(chan write), closing: make(chan struct{}), closed: make(chan error, 1)}
+	d := &access{db: db, lock: newLock()}
+	s := &Store{Store: relational.New(d, dialect), db: db, access: d, closed: make(chan error, 1)}
 	opened := false
 	defer func() {
 		if opened {
@@ -40,12 +46,12 @@ func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error)
 		}
 		// A connection that stayed open would have the next Open take no locks:
 		// SQLite shares them between the connections of a process.
-		if s.readers != nil {
-			_ = s.readers.close()
+		if d.readers != nil {
+			_ = d.readers.close()
 		}
 		_ = errors.Join(conn.Close(), db.Close())
-		if s.files != nil {
-			_ = s.files.close()
+		if d.files != nil {
+			_ = d.files.close()
 		}
 	}()
 	// The first read makes SQLite open the log and its index.
@@ -54,45 +60,43 @@ func newStore(ctx context.Context, db *sql.DB, path, dsn string) (*Store, error)
 		Scan(&page, &pageSize); err != nil {
 		return nil, err
 	}
-	s.stuckAfter.Store(int64(stuckAfter))
-	s.crowdedAfter.Store(int64(crowdedAfter))
-	if s.files, err = watchFiles(path, page, pageSize); err != nil {
+	if d.files, err = watchFiles(path, page, pageSize); err != nil {
 		return nil, err
 	}
-	s.files.pages = s.whole
-	if s.files.contents.recovered() {
+	d.files.pages = d.whole
+	if d.files.contents.recovered() {
 		// So that the watch has something to compare with. Where it fails, a later
 		// checkpoint does it.
 		_, _ = conn.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)")
 	}
-	if s.readers, err = openReaders(dsn); err != nil {
+	if d.readers, err = openReaders(dsn); err != nil {
 		return nil, err
 	}
-	if err := s.files.check(); err != nil {
+	if err := d.files.check(); err != nil {
 		return nil, err
 	}
 	opened = true
 	s.close = sync.OnceValue(func() error {
-		close(s.closing)
+		s.Stop()
 		err := <-s.closed
-		if lost := s.files.gone.Load(); lost != nil {
+		if lost := d.files.gone.Load(); lost != nil {
 			// The last process to close a database writes its log into it: that
 			// would damage a file that others have written to since.
 			return errors.Join(err, *lost)
 		}
 		// A connection with an open statement stays open: SQLite would not copy
 		// the log into the file.
-		err = errors.Join(err, s.readers.close(), conn.Close(), db.Close())
+		err = errors.Join(err, d.readers.close(), conn.Close(), db.Close())
 		opening.Lock()
 		defer opening.Unlock()
-		return errors.Join(err, s.files.close())
+		return errors.Join(err, d.files.close())
 	})
 	go func() {
 		s.closed <- conn.Raw(func(raw any) error {
-			t := newTransaction(raw)
-			_, err := t.exec(fmt.Sprintf("PRAGMA busy_timeout = %d", lookWriter.Milliseconds()))
-			s.run(t)
-			return errors.Join(err, t.close())
+			d.conn = relational.NewConn(raw.(driver.Conn), translate, true)
+			_, err := d.conn.Exec(fmt.Sprintf("PRAGMA busy_timeout = %d", lookWriter.Milliseconds()))
+			s.Run(d.conn)
+			return errors.Join(err, d.conn.Close())
 		})
 	}()
 	return s, nil
@@ -106,42 +110,23 @@ func (s *Store) DB() *sql.DB { return s.db }
 // process has it open, all data is then in the one file.
 func (s *Store) Close() error { return s.close() }
 
-// Ready implements store.Store: it takes the lock that a write needs and, if the
-// last write failed, writes.
-func (s *Store) Ready(ctx context.Context) error {
-	w := write{do: (*transaction).probe, done: make(chan error, 1)}
-	select {
-	case s.writes <- w:
-	case <-s.closing:
-		return errClosed
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case err := <-w.done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// row reads one row with a reader; false when no row matches.
-func (s *Store) row(query string, args []any, into ...any) (bool, error) {
-	if err := s.files.checkSoon(); err != nil {
+// Row implements relational.Backend, with a reader.
+func (d *access) Row(query string, args []any, into ...any) (bool, error) {
+	if err := d.files.checkSoon(); err != nil {
 		return false, err
 	}
-	found, err := s.readers.row(query, args, into...)
-	return found, s.blame(err)
+	found, err := d.readers.row(query, args, into...)
+	return found, d.blame(err)
 }
 
-// query calls scan for each row.
-func (s *Store) query(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) error {
-	if err := s.files.checkSoon(); err != nil {
+// Query implements relational.Backend.
+func (d *access) Query(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) error {
+	if err := d.files.checkSoon(); err != nil {
 		return err
 	}
-	rows, err := s.db.QueryContext(ctx, query, args...)
+	rows, err := d.db.QueryContext(ctx, translate(query), args...)
 	if err != nil {
-		return s.blame(err)
+		return d.blame(err)
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -149,48 +134,41 @@ func (s *Store) query(ctx context.Context, scan func(*sql.Rows) error, query str
 			return err
 		}
 	}
-	return s.blame(rows.Err())
-}
-
-// queryRow reads the one row of a query.
-func (s *Store) queryRow(ctx context.Context, query string, into ...any) error {
-	return s.query(ctx, func(rows *sql.Rows) error { return rows.Scan(into...) }, query)
+	return d.blame(rows.Err())
 }
 
 // whole is the size of the file once the log is copied into it, in bytes.
-func (s *Store) whole() (int64, error) {
+func (d *access) whole() (int64, error) {
 	var pages, size int64
-	_, err := s.readers.row("PRAGMA page_count", nil, &pages)
+	_, err := d.readers.row("PRAGMA page_count", nil, &pages)
 	if err == nil {
-		_, err = s.readers.row("PRAGMA page_size", nil, &size)
+		_, err = d.readers.row("PRAGMA page_size", nil, &size)
 	}
 	return pages * size, err
 }
 
 // blame returns the loss of the files for an error that it causes.
-func (s *Store) blame(err error) error {
+func (d *access) blame(err error) error {
 	if err != nil {
-		if lost := s.files.check(); lost != nil {
+		if lost := d.files.check(); lost != nil {
 			return lost
 		}
 	}
 	return err
 }
 
-// micros is the form of a time in the database; 0 for the zero time.
-func micros(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMicro()
-}
+// translate translates a statement from the common dialect.
+func translate(query string) string { return words.Replace(query) }
 
-func moment(us int64) time.Time {
-	if us == 0 {
-		return time.Time{}
-	}
-	return time.UnixMicro(us).UTC()
-}
+var words = strings.NewReplacer("greatest(", "max(", "least(", "min(", "chr(31)", "char(31)")
 
-// second is one second in the form of the database.
-const second = int64(time.Second / time.Microsecond)
+// dialect is what the common dialect has not.
+var dialect = relational.Dialect{
+	Policy: "c.rest ->> '$.tokens.policy'",
+	Matches: `(?4 = '' OR instr(lower(id), ?4) OR instr(lower(name), ?4) OR rest <> '' AND (
+		instr(lower(coalesce(rest ->> '$.contact', '')), ?4) OR
+		EXISTS (SELECT 1 FROM json_each(rest, '$.labels') WHERE instr(lower(key || '=' || value), ?4))))
+	AND (?5 = '' OR rest <> '' AND rest ->> '$.environment' = ?5)
+	AND (?6 IS NULL OR disabled = ?6)
+	AND (?7 = 0 OR rest <> '' AND rest ->> '$.maker' <> '')`,
+}

@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"database/sql/driver"
@@ -45,10 +45,11 @@ func (t *transaction) arrive(at time.Time) error {
 		if err := t.flush(); err != nil {
 			return err
 		}
-		if _, err := t.exec("INSERT OR REPLACE INTO clock_steps (sequence, latest) VALUES (?, ?)", t.sequence, t.latest); err != nil {
+		if _, err := t.Exec("INSERT INTO clock_steps (sequence, latest) VALUES (?, ?) "+
+			"ON CONFLICT (sequence) DO UPDATE SET latest = excluded.latest", t.sequence, t.latest); err != nil {
 			return err
 		}
-		if _, err := t.exec("DELETE FROM clock_steps WHERE sequence <= (SELECT sequence FROM clock_steps "+
+		if _, err := t.Exec("DELETE FROM clock_steps WHERE sequence <= (SELECT sequence FROM clock_steps "+
 			"ORDER BY sequence DESC LIMIT 1 OFFSET ?)", maxSteps); err != nil {
 			return err
 		}
@@ -120,7 +121,7 @@ func (t *transaction) names(e *counterfoil.Event, k *tokens, from, before, upTo 
 	if k.live != "" && k.issued >= from && k.issued < before {
 		found = append(found, named{k.live, k.expires + leeway})
 	}
-	err := t.rows("SELECT token_id, ends FROM replaced_tokens WHERE realm = ? AND client_id = ? AND issued >= ? AND issued < ? LIMIT ?",
+	err := t.Rows("SELECT token_id, ends FROM replaced_tokens WHERE realm = ? AND client_id = ? AND issued >= ? AND issued < ? LIMIT ?",
 		[]any{e.Realm, e.ClientID, from, before, store.MaxRevoked + 1}, 2, func(values []driver.Value) error {
 			found = append(found, named{values[0].(string), values[1].(int64)})
 			return nil
@@ -175,7 +176,7 @@ func (t *transaction) recordedNames(e *counterfoil.Event, from, upTo int64, lowe
 			continue // already searched, or out of range
 		}
 		all := true // that there are
-		err := t.rows("SELECT first, form, data FROM records WHERE last <= ? ORDER BY last DESC", []any{step}, 3,
+		err := t.Rows("SELECT first, form, data FROM records WHERE last <= ? ORDER BY last DESC", []any{step}, 3,
 			func(values []driver.Value) error {
 				r := run{first: values[0].(int64), form: values[1].(int64), data: values[2].([]byte)}
 				lowest = r.first
@@ -261,7 +262,7 @@ type setBack struct {
 // lookBack computes setBack for a token. It writes nothing.
 func (t *transaction) lookBack(i *store.Issuance, k *tokens) (b setBack, err error) {
 	var notBefore int64
-	if _, err := t.row("SELECT not_before FROM clients WHERE key = ? AND realm = ? AND id = ?",
+	if _, err := t.Row("SELECT not_before FROM clients WHERE key = ? AND realm = ? AND id = ?",
 		[]any{clientKey(i.Event.Realm, i.Event.ClientID), i.Event.Realm, i.Event.ClientID}, &notBefore); err != nil {
 		return b, err
 	}
@@ -292,7 +293,7 @@ func (t *transaction) goBack(i *store.Issuance, k *tokens, b setBack) error {
 		k.live, k.issued, k.expires = "", 0, 0
 	}
 	t.changes++ // every reader of the client reads it again
-	if _, err := t.exec("UPDATE clients SET not_before = ?, version = version + 1 WHERE realm = ? AND id = ? AND not_before > ?",
+	if _, err := t.Exec("UPDATE clients SET not_before = ?, version = version + 1 WHERE realm = ? AND id = ? AND not_before > ?",
 		issued, i.Event.Realm, i.Event.ClientID, issued); err != nil {
 		return err
 	}
@@ -301,7 +302,7 @@ func (t *transaction) goBack(i *store.Issuance, k *tokens, b setBack) error {
 
 // numbers returns a column of numbers.
 func (t *transaction) numbers(query string, args ...any) (all []int64, err error) {
-	err = t.rows(query, args, 1, func(values []driver.Value) error {
+	err = t.Rows(query, args, 1, func(values []driver.Value) error {
 		all = append(all, values[0].(int64))
 		return nil
 	})

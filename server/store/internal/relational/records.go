@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -37,7 +37,7 @@ func (s *Store) RecordEvents(_ context.Context, events ...counterfoil.Event) err
 
 // record adds an event to the run of the transaction.
 func (t *transaction) record(e *counterfoil.Event) {
-	t.run = appendEvent(t.run, e)
+	t.run = AppendEvent(t.run, e)
 	t.count++
 }
 
@@ -50,7 +50,7 @@ func (t *transaction) flush() error {
 	t.sequence += t.count
 	var salt [16]byte
 	_, _ = rand.Read(salt[:]) // never fails
-	_, err := t.exec("INSERT INTO records (last, first, data, form, salt, horizon) VALUES (?, ?, ?, ?, ?, ?)",
+	_, err := t.Exec("INSERT INTO records (last, first, data, form, salt, horizon) VALUES (?, ?, ?, ?, ?, ?)",
 		t.sequence, first, t.run, formFull, salt[:], t.horizon)
 	t.run, t.count = t.run[:0], 0
 	return err
@@ -67,7 +67,8 @@ func texts(e *counterfoil.Event) [15]*string {
 	}
 }
 
-func appendEvent(b []byte, e *counterfoil.Event) []byte {
+// AppendEvent appends an event in the form of a run.
+func AppendEvent(b []byte, e *counterfoil.Event) []byte {
 	b = binary.AppendVarint(b, micros(e.Time))
 	success := byte(0)
 	if e.Success {
@@ -207,7 +208,7 @@ func (s *Store) Events(ctx context.Context, after int64, limit int) ([]store.Rec
 		return nil, nil
 	}
 	var page []store.RecordedEvent
-	err := s.query(ctx, func(rows *sql.Rows) error {
+	err := s.backend.Query(ctx, func(rows *sql.Rows) error {
 		var r run
 		if err := rows.Scan(&r.last, &r.first, &r.form, &r.data, &r.salt); err != nil {
 			return err

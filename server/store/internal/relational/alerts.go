@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -6,7 +6,8 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"io"
-	"strings"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -26,7 +27,7 @@ func (s *Store) AlertMemories(_ context.Context, of []store.AlertOwner) (map[sto
 	all := make(map[store.AlertOwner][]byte, len(of))
 	for _, o := range of {
 		var data []byte
-		found, err := s.row("SELECT data FROM alert_memory WHERE realm = ? AND client_id = ?", []any{o.Realm, o.ClientID}, &data)
+		found, err := s.backend.Row("SELECT data FROM alert_memory WHERE realm = ? AND client_id = ?", []any{o.Realm, o.ClientID}, &data)
 		if err != nil {
 			return nil, err
 		}
@@ -41,7 +42,7 @@ func (s *Store) AlertMemories(_ context.Context, of []store.AlertOwner) (map[sto
 func (s *Store) AdvanceAlerts(_ context.Context, step store.AlertStep) error {
 	return s.submit(func(t *transaction) error {
 		if step.From != 0 {
-			n, err := t.exec("UPDATE alert_state SET version = version + 1, sequence = ?, data = ? WHERE version = ?",
+			n, err := t.Exec("UPDATE alert_state SET version = version + 1, sequence = ?, data = ? WHERE version = ?",
 				step.Sequence, append([]byte{}, step.Data...), step.From)
 			if err != nil {
 				return err
@@ -66,10 +67,11 @@ func (s *Store) AdvanceAlerts(_ context.Context, step store.AlertStep) error {
 
 func (t *transaction) rememberForAlerts(o store.AlertOwner, data []byte) error {
 	if data == nil {
-		_, err := t.exec("DELETE FROM alert_memory WHERE realm = ? AND client_id = ?", o.Realm, o.ClientID)
+		_, err := t.Exec("DELETE FROM alert_memory WHERE realm = ? AND client_id = ?", o.Realm, o.ClientID)
 		return err
 	}
-	_, err := t.exec("INSERT OR REPLACE INTO alert_memory (realm, client_id, data) VALUES (?, ?, ?)", o.Realm, o.ClientID, data)
+	_, err := t.Exec("INSERT INTO alert_memory (realm, client_id, data) VALUES (?, ?, ?) "+
+		"ON CONFLICT (realm, client_id) DO UPDATE SET data = excluded.data", o.Realm, o.ClientID, data)
 	return err
 }
 
@@ -94,10 +96,10 @@ func (t *transaction) raise(step *store.AlertStep, a alerts.Alert) error {
 		}
 	}
 	if id == 0 {
-		if _, err := t.exec("UPDATE alert_state SET last = last + 1"); err != nil {
+		if _, err := t.Exec("UPDATE alert_state SET last = last + 1"); err != nil {
 			return err
 		}
-		if _, err := t.exec(`INSERT INTO alerts (id, kind, realm, client_id, subject, summary, command, contact, count, first, last,
+		if _, err := t.Exec(`INSERT INTO alerts (id, kind, realm, client_id, subject, summary, command, contact, count, first, last,
 			acknowledged, by) SELECT last, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '' FROM alert_state`, string(a.Kind), a.Realm, a.ClientID, a.Subject,
 			a.Summary, a.Command, a.Contact, max(a.Count, 1), micros(a.First), micros(a.Last)); err != nil {
 			return err
@@ -105,8 +107,8 @@ func (t *transaction) raise(step *store.AlertStep, a alerts.Alert) error {
 		if id, err = t.openAlert(&a); err != nil {
 			return err
 		}
-	} else if _, err := t.exec(`UPDATE alerts SET summary = ?, command = ?, contact = ?, count = count + ?, first = min(first, ?),
-		last = max(last, ?) WHERE id = ?`, a.Summary, a.Command, a.Contact, max(a.Count, 1), micros(a.First), micros(a.Last), id); err != nil {
+	} else if _, err := t.Exec(`UPDATE alerts SET summary = ?, command = ?, contact = ?, count = count + ?, first = least(first, ?),
+		last = greatest(last, ?) WHERE id = ?`, a.Summary, a.Command, a.Contact, max(a.Count, 1), micros(a.First), micros(a.Last), id); err != nil {
 		return err
 	}
 	for _, sender := range step.Senders {
@@ -119,7 +121,7 @@ func (t *transaction) raise(step *store.AlertStep, a alerts.Alert) error {
 
 // openAlert returns the ID of the open alert that a repeats, or 0.
 func (t *transaction) openAlert(a *alerts.Alert) (id int64, err error) {
-	_, err = t.row("SELECT id FROM alerts WHERE acknowledged = 0 AND kind = ? AND realm = ? AND client_id = ? AND subject = ?",
+	_, err = t.Row("SELECT id FROM alerts WHERE acknowledged = 0 AND kind = ? AND realm = ? AND client_id = ? AND subject = ?",
 		[]any{string(a.Kind), a.Realm, a.ClientID, a.Subject}, &id)
 	return id, err
 }
@@ -128,7 +130,7 @@ func (t *transaction) openAlert(a *alerts.Alert) (id int64, err error) {
 func (t *transaction) deliver(step *store.AlertStep, sender string, id int64) error {
 	var pending bool
 	var sent int64
-	found, err := t.row("SELECT pending, sent FROM alert_deliveries WHERE sender = ? AND alert = ?", []any{sender, id}, &pending, &sent)
+	found, err := t.Row("SELECT pending, sent FROM alert_deliveries WHERE sender = ? AND alert = ?", []any{sender, id}, &pending, &sent)
 	if err != nil || pending {
 		return err
 	}
@@ -138,11 +140,11 @@ func (t *transaction) deliver(step *store.AlertStep, sender string, id int64) er
 	}
 	if waiting[0] >= store.MaxDeliveries {
 		// The oldest is known best by now.
-		if _, err := t.exec(`UPDATE alert_deliveries SET pending = 0 WHERE sender = ?1 AND alert =
+		if _, err := t.Exec(`UPDATE alert_deliveries SET pending = 0 WHERE sender = ?1 AND alert =
 			(SELECT min(alert) FROM alert_deliveries WHERE pending = 1 AND sender = ?1)`, sender); err != nil {
 			return err
 		}
-		if _, err := t.exec("UPDATE alert_state SET dropped = dropped + 1"); err != nil {
+		if _, err := t.Exec("UPDATE alert_state SET dropped = dropped + 1"); err != nil {
 			return err
 		}
 	}
@@ -151,7 +153,8 @@ func (t *transaction) deliver(step *store.AlertStep, sender string, id int64) er
 	if found && sent != 0 && sent <= at+aheadOf {
 		next = max(at, sent+step.Repeat.Microseconds())
 	}
-	_, err = t.exec("INSERT OR REPLACE INTO alert_deliveries (sender, alert, pending, attempts, made, next, sent) VALUES (?, ?, 1, 0, ?, ?, ?)",
+	_, err = t.Exec(`INSERT INTO alert_deliveries (sender, alert, pending, attempts, made, next, sent) VALUES (?, ?, 1, 0, ?, ?, ?)
+		ON CONFLICT (sender, alert) DO UPDATE SET pending = 1, attempts = 0, made = excluded.made, next = excluded.next, sent = excluded.sent`,
 		sender, id, at, next, sent)
 	return err
 }
@@ -159,85 +162,75 @@ func (t *transaction) deliver(step *store.AlertStep, sender string, id int64) er
 // selectAlert selects the columns that scanAlert reads.
 const selectAlert = "SELECT id, kind, realm, client_id, subject, summary, command, contact, count, first, last, acknowledged, by FROM alerts "
 
-// where are the conditions of a query on alerts.
-func where(q *store.AlertQuery) (conditions string, args []any) {
-	all := []string{"id > 0"}
-	and := func(condition string, value any) {
-		all, args = append(all, condition), append(args, value)
+// selected are the conditions of a query on alerts, one of which may name an ID.
+const selected = "(?1 = '' OR kind = ?1) AND (?2 = '' OR realm = ?2) AND (?3 = '' OR client_id = ?3) AND " +
+	"(?4 <> 0 OR acknowledged = 0) AND (id < ?5 OR ?5 = 0) AND (id = ?6 OR ?6 = 0) "
+
+func selection(q *store.AlertQuery, id int64) []any {
+	return []any{string(q.Kind), q.Realm, q.ClientID, integer(q.Acknowledged), q.Before, id}
+}
+
+// ids are the IDs that a query names; 0 alone when it names none.
+func ids(q *store.AlertQuery) []int64 {
+	if len(q.IDs) == 0 {
+		return []int64{0}
 	}
-	if q.Kind != "" {
-		and("kind = ?", string(q.Kind))
-	}
-	if q.Realm != "" {
-		and("realm = ?", q.Realm)
-	}
-	if q.ClientID != "" {
-		and("client_id = ?", q.ClientID)
-	}
-	if !q.Acknowledged {
-		all = append(all, "acknowledged = 0")
-	}
-	if q.Before != 0 {
-		and("id < ?", q.Before)
-	}
-	if len(q.IDs) > 0 {
-		list := make([]string, len(q.IDs))
-		for i, id := range q.IDs {
-			list[i] = fmt.Sprint(id)
-		}
-		all = append(all, "id IN ("+strings.Join(list, ", ")+")")
-	}
-	return "WHERE " + strings.Join(all, " AND "), args
+	sorted := slices.Clone(q.IDs)
+	slices.Sort(sorted)
+	return slices.Compact(sorted)
 }
 
 // Alerts implements store.Store.
 func (s *Store) Alerts(ctx context.Context, q store.AlertQuery) (all []alerts.Alert, err error) {
-	conditions, args := where(&q)
-	err = s.query(ctx, func(rows *sql.Rows) error {
-		var a alerts.Alert
-		var first, last, acknowledged int64
-		err := rows.Scan(&a.ID, &a.Kind, &a.Realm, &a.ClientID, &a.Subject, &a.Summary, &a.Command, &a.Contact, &a.Count,
-			&first, &last, &acknowledged, &a.AcknowledgedBy)
-		a.First, a.Last, a.Acknowledged = moment(first), moment(last), moment(acknowledged)
-		all = append(all, a)
-		return err
-	}, selectAlert+conditions+" ORDER BY id DESC LIMIT ?", append(args, q.Limit)...)
-	return all, err
+	for _, id := range slices.Backward(ids(&q)) {
+		err = s.backend.Query(ctx, func(rows *sql.Rows) error {
+			var a alerts.Alert
+			var first, last, acknowledged int64
+			err := rows.Scan(&a.ID, &a.Kind, &a.Realm, &a.ClientID, &a.Subject, &a.Summary, &a.Command, &a.Contact, &a.Count,
+				&first, &last, &acknowledged, &a.AcknowledgedBy)
+			a.First, a.Last, a.Acknowledged = moment(first), moment(last), moment(acknowledged)
+			all = append(all, a)
+			return err
+		}, selectAlert+"WHERE "+selected+"ORDER BY id DESC LIMIT ?7", append(selection(&q, id), q.Limit-len(all))...)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // AcknowledgeAlerts implements store.Store.
 func (s *Store) AcknowledgeAlerts(_ context.Context, q store.AlertQuery, by string, e counterfoil.Event) (done []int64, err error) {
 	q.Acknowledged = false
-	conditions, args := where(&q)
-	query := "SELECT id FROM alerts " + conditions + " ORDER BY id"
-	if q.Limit > 0 {
-		query, args = query+" LIMIT ?", append(args, q.Limit)
+	most := q.Limit
+	if most == 0 {
+		most = math.MaxInt
 	}
-	err = s.submitAt(e.Time, func(t *transaction) (err error) {
-		// The conditions differ: their statement is not kept.
-		own := newStatements(t.conn)
+	err = s.submitAt(e.Time, func(t *transaction) error {
 		done = nil
-		err = own.rows(query, args, 1, func(values []driver.Value) error {
-			done = append(done, values[0].(int64))
-			return nil
-		})
-		if failed := own.close(); err == nil {
-			err = failed
+		for _, id := range ids(&q) {
+			if err := t.Rows("SELECT id FROM alerts WHERE "+selected+"ORDER BY id LIMIT ?7", append(selection(&q, id), most-len(done)), 1,
+				func(values []driver.Value) error {
+					done = append(done, values[0].(int64))
+					return nil
+				}); err != nil {
+				return err
+			}
 		}
-		if err != nil || len(done) == 0 {
-			return err
+		if len(done) == 0 {
+			return nil
 		}
 		for _, id := range done {
-			if _, err := t.exec("UPDATE alerts SET acknowledged = ?, by = ? WHERE id = ?", micros(e.Time), by, id); err != nil {
+			if _, err := t.Exec("UPDATE alerts SET acknowledged = ?, by = ? WHERE id = ?", micros(e.Time), by, id); err != nil {
 				return err
 			}
 		}
 		// Their deliveries are those of no open alert.
-		if _, err := t.exec("DELETE FROM alert_deliveries WHERE alert NOT IN (SELECT id FROM alerts WHERE acknowledged = 0)"); err != nil {
+		if _, err := t.Exec("DELETE FROM alert_deliveries WHERE alert NOT IN (SELECT id FROM alerts WHERE acknowledged = 0)"); err != nil {
 			return err
 		}
-		if _, err := t.exec(`DELETE FROM alerts WHERE acknowledged > 0 AND id IN
-			(SELECT id FROM alerts WHERE acknowledged > 0 ORDER BY id DESC LIMIT -1 OFFSET ?)`, store.MaxAcknowledged); err != nil {
+		if _, err := t.Exec(`DELETE FROM alerts WHERE acknowledged > 0 AND id IN
+			(SELECT id FROM alerts WHERE acknowledged > 0 ORDER BY id DESC LIMIT 9223372036854775807 OFFSET ?)`, store.MaxAcknowledged); err != nil {
 			return err
 		}
 		t.record(&e)
@@ -249,14 +242,14 @@ func (s *Store) AcknowledgeAlerts(_ context.Context, q store.AlertQuery, by stri
 // due selects the deliveries that are due for a sender: of a clock that was set back
 // since nobody knows how long they have waited.
 const due = "FROM alert_deliveries AS d JOIN alerts AS a ON a.id = d.alert " +
-	"WHERE d.pending = 1 AND d.sender = ?1 AND (d.next <= ?2 OR d.made > ?2 + ?3) "
+	"WHERE d.pending = 1 AND d.sender = ?1 AND (d.next <= ?2 OR d.made > ?3) "
 
 // ClaimDelivery implements store.Store.
 func (s *Store) ClaimDelivery(ctx context.Context, sender string, at time.Time, lease time.Duration) (d store.AlertDelivery, err error) {
 	now := micros(at)
-	args := []any{sender, now, aheadOf}
+	args := []any{sender, now, now + aheadOf}
 	var alert int64
-	if found, err := s.row("SELECT d.alert "+due+"LIMIT 1", args, &alert); err != nil || !found {
+	if found, err := s.backend.Row("SELECT d.alert "+due+"LIMIT 1", args, &alert); err != nil || !found {
 		if err == nil {
 			err = store.ErrNotFound
 		}
@@ -269,7 +262,7 @@ func (s *Store) ClaimDelivery(ctx context.Context, sender string, at time.Time, 
 	err = s.submit(func(t *transaction) error {
 		d = store.AlertDelivery{Sender: sender}
 		found := false
-		err := t.rows("SELECT a.id, a.kind, a.realm, a.client_id, a.subject, a.summary, a.command, a.contact, a.count, a.first, "+
+		err := t.Rows("SELECT a.id, a.kind, a.realm, a.client_id, a.subject, a.summary, a.command, a.contact, a.count, a.first, "+
 			"a.last, d.attempts "+due+"ORDER BY d.next, d.alert", args, 12, func(v []driver.Value) error {
 			a := alerts.Alert{
 				ID: v[0].(int64), Kind: alerts.Kind(v[1].(string)), Realm: v[2].(string), ClientID: v[3].(string), Subject: v[4].(string),
@@ -288,7 +281,7 @@ func (s *Store) ClaimDelivery(ctx context.Context, sender string, at time.Time, 
 			}
 			return err
 		}
-		_, err = t.exec("UPDATE alert_deliveries SET attempts = ?, made = ?, next = ? WHERE sender = ? AND alert = ?",
+		_, err = t.Exec("UPDATE alert_deliveries SET attempts = ?, made = ?, next = ? WHERE sender = ? AND alert = ?",
 			d.Attempt, now, now+lease.Microseconds(), sender, d.ID)
 		return err
 	})
@@ -300,7 +293,7 @@ func (s *Store) FinishDelivery(_ context.Context, d store.AlertDelivery, r store
 	at := micros(r.At)
 	return s.submit(func(t *transaction) error {
 		var count, sent int64
-		found, err := t.row("SELECT a.count, d.sent FROM alert_deliveries AS d JOIN alerts AS a ON a.id = d.alert "+
+		found, err := t.Row("SELECT a.count, d.sent FROM alert_deliveries AS d JOIN alerts AS a ON a.id = d.alert "+
 			"WHERE d.sender = ? AND d.alert = ? AND d.pending = 1 AND d.attempts = ?", []any{d.Sender, d.ID, d.Attempt}, &count, &sent)
 		if err != nil || !found {
 			return err
@@ -313,11 +306,11 @@ func (s *Store) FinishDelivery(_ context.Context, d store.AlertDelivery, r store
 			pending, attempts, next, sent = 0, 0, 0, at
 		case r.Next.IsZero():
 			pending, attempts, sent = 0, 0, at
-			if _, err := t.exec("UPDATE alert_state SET dropped = dropped + 1"); err != nil {
+			if _, err := t.Exec("UPDATE alert_state SET dropped = dropped + 1"); err != nil {
 				return err
 			}
 		}
-		_, err = t.exec("UPDATE alert_deliveries SET pending = ?, attempts = ?, made = ?, next = ?, sent = ? WHERE sender = ? AND alert = ?",
+		_, err = t.Exec("UPDATE alert_deliveries SET pending = ?, attempts = ?, made = ?, next = ?, sent = ? WHERE sender = ? AND alert = ?",
 			pending, attempts, at, next, sent, d.Sender, d.ID)
 		return err
 	})
@@ -338,11 +331,11 @@ func (s *Store) CreateSilence(_ context.Context, n alerts.Silence, e counterfoil
 			return err
 		}
 		n.ID = id[0]
-		if _, err := t.exec("INSERT INTO alert_silences (id, kind, realm, client_id, until, created, by) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		if _, err := t.Exec("INSERT INTO alert_silences (id, kind, realm, client_id, until, created, by) VALUES (?, ?, ?, ?, ?, ?, ?)",
 			n.ID, string(n.Kind), n.Realm, n.ClientID, micros(n.Until), micros(n.Created), n.CreatedBy); err != nil {
 			return err
 		}
-		if _, err := t.exec("DELETE FROM alert_silences WHERE until <= ?", micros(e.Time)); err != nil {
+		if _, err := t.Exec("DELETE FROM alert_silences WHERE until <= ?", micros(e.Time)); err != nil {
 			return err
 		}
 		t.record(&e)
@@ -353,7 +346,7 @@ func (s *Store) CreateSilence(_ context.Context, n alerts.Silence, e counterfoil
 
 // Silences implements store.Store.
 func (s *Store) Silences(ctx context.Context, at time.Time) (all []alerts.Silence, err error) {
-	err = s.query(ctx, func(rows *sql.Rows) error {
+	err = s.backend.Query(ctx, func(rows *sql.Rows) error {
 		var n alerts.Silence
 		var until, created int64
 		err := rows.Scan(&n.ID, &n.Kind, &n.Realm, &n.ClientID, &until, &created, &n.CreatedBy)
@@ -367,7 +360,7 @@ func (s *Store) Silences(ctx context.Context, at time.Time) (all []alerts.Silenc
 // DeleteSilence implements store.Store.
 func (s *Store) DeleteSilence(_ context.Context, id int64, e counterfoil.Event) error {
 	return s.submitAt(e.Time, func(t *transaction) error {
-		n, err := t.exec("DELETE FROM alert_silences WHERE id = ? AND until > ?", id, micros(e.Time))
+		n, err := t.Exec("DELETE FROM alert_silences WHERE id = ? AND until > ?", id, micros(e.Time))
 		if err == nil && n == 0 {
 			err = store.ErrNotFound
 		}

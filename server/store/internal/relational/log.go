@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -25,7 +25,7 @@ func (s *Store) Log(ctx context.Context) (store.LogState, error) {
 func (s *Store) LogTile(ctx context.Context, level int, n int64) ([]byte, error) {
 	var data []byte
 	found := false
-	err := s.query(ctx, func(rows *sql.Rows) error {
+	err := s.backend.Query(ctx, func(rows *sql.Rows) error {
 		found = true
 		return rows.Scan(&data)
 	}, "SELECT data FROM log_tiles WHERE level = ? AND n = ?", level, n)
@@ -37,7 +37,7 @@ func (s *Store) LogTile(ctx context.Context, level int, n int64) ([]byte, error)
 
 // LogCheckpoints implements store.Store.
 func (s *Store) LogCheckpoints(ctx context.Context, after int64, limit int) (all []store.LogCheckpoint, err error) {
-	err = s.query(ctx, func(rows *sql.Rows) error {
+	err = s.backend.Query(ctx, func(rows *sql.Rows) error {
 		var c store.LogCheckpoint
 		var at int64
 		err := rows.Scan(&c.Size, &at, &c.Note)
@@ -59,17 +59,17 @@ func (s *Store) ExtendLog(_ context.Context, from int64, tiles []store.LogTile, 
 			return store.ErrConflict
 		}
 		for _, tile := range tiles {
-			if _, err := t.exec("INSERT INTO log_tiles (level, n, data) VALUES (?, ?, ?)", tile.Level, tile.N, tile.Data); err != nil {
+			if _, err := t.Exec("INSERT INTO log_tiles (level, n, data) VALUES (?, ?, ?)", tile.Level, tile.N, tile.Data); err != nil {
 				return err
 			}
 		}
-		if _, err := t.exec("INSERT INTO log_checkpoints (size, time, note) VALUES (?, ?, ?)", c.Size, micros(c.Time), c.Note); err != nil {
+		if _, err := t.Exec("INSERT INTO log_checkpoints (size, time, note) VALUES (?, ?, ?)", c.Size, micros(c.Time), c.Note); err != nil {
 			return err
 		}
 		// Of those that are older than a day, the last of each hour stays.
-		_, err = t.exec(`DELETE FROM log_checkpoints WHERE size IN (SELECT c.size FROM log_checkpoints AS c
-			WHERE c.time < ?1 - 24 * ?2 AND c.time / ?2 = (SELECT n.time FROM log_checkpoints AS n
-				WHERE n.size > c.size ORDER BY n.size LIMIT 1) / ?2 LIMIT 64)`, micros(c.Time), time.Hour.Microseconds())
+		_, err = t.Exec(`DELETE FROM log_checkpoints WHERE size IN (SELECT c.size FROM log_checkpoints AS c
+			WHERE c.time < ?1 AND c.time / ?2 = (SELECT n.time FROM log_checkpoints AS n
+				WHERE n.size > c.size ORDER BY n.size LIMIT 1) / ?2 LIMIT 64)`, micros(c.Time)-24*time.Hour.Microseconds(), time.Hour.Microseconds())
 		return err
 	})
 }
@@ -88,10 +88,10 @@ func (s *Store) EraseCallers(_ context.Context, at time.Time, age time.Duration)
 			if err != nil {
 				return false, err
 			}
-			if _, err := t.exec("UPDATE records SET form = ?, data = ?, salt = x'' WHERE last = ?", formErased, data, r.last); err != nil {
+			if _, err := t.Exec("UPDATE records SET form = ?, data = ?, salt = ? WHERE last = ?", formErased, data, []byte{}, r.last); err != nil {
 				return false, err
 			}
-			_, err = t.exec("UPDATE log SET erased = ?", r.last)
+			_, err = t.Exec("UPDATE log SET erased = ?", r.last)
 			return true, err
 		})
 		return err
@@ -103,7 +103,7 @@ func (s *Store) EraseCallers(_ context.Context, at time.Time, age time.Duration)
 func erased(r *run) (data []byte, err error) {
 	err = r.each(func(e *store.RecordedEvent) (bool, error) {
 		e.Address, e.UserAgent = "", ""
-		data = appendEvent(data, &e.Event)
+		data = AppendEvent(data, &e.Event)
 		commitment := e.Commitment[:]
 		if e.Commitment == (store.Commitment{}) {
 			commitment = nil
@@ -134,11 +134,11 @@ func (s *Store) DropEvents(
 			if r.horizon >= t.horizon-age.Microseconds() || r.last > hashed[0] {
 				return false, nil
 			}
-			if _, err := t.exec("DELETE FROM records WHERE last = ?", r.last); err != nil {
+			if _, err := t.Exec("DELETE FROM records WHERE last = ?", r.last); err != nil {
 				return false, err
 			}
 			dropped = r.last
-			_, err := t.exec("UPDATE log SET dropped = ?1, erased = max(erased, ?1)", dropped)
+			_, err := t.Exec("UPDATE log SET dropped = ?1, erased = greatest(erased, ?1)", dropped)
 			return true, err
 		})
 		if err == nil && dropped > 0 {
@@ -156,7 +156,7 @@ func (s *Store) DropEvents(
 func (t *transaction) eachRun(after string, do func(*run) (more bool, err error)) (done bool, err error) {
 	for range retainAtOnce {
 		var r run
-		found, err := t.row("SELECT last, first, form, data, salt, horizon FROM records WHERE last > ("+after+") ORDER BY last LIMIT 1", nil,
+		found, err := t.Row("SELECT last, first, form, data, salt, horizon FROM records WHERE last > ("+after+") ORDER BY last LIMIT 1", nil,
 			&r.last, &r.first, &r.form, &r.data, &r.salt, &r.horizon)
 		if err != nil || !found {
 			return true, err

@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -46,7 +46,7 @@ func (k *tokens) lastUnnamed() int64 { return max(k.unnamed, -1-k.unnamed) }
 
 // tokensOf reads the row of a client; the zero value when it has none.
 func (t *transaction) tokensOf(realm, id string) (k tokens, err error) {
-	_, err = t.row("SELECT live, issued, expires, sequence, not_before, disabled, ends, revoked, unnamed FROM "+
+	_, err = t.Row("SELECT live, issued, expires, sequence, not_before, disabled, ends, revoked, unnamed FROM "+
 		"client_tokens WHERE realm = ? AND client_id = ?",
 		[]any{realm, id}, &k.live, &k.issued, &k.expires, &k.sequence, &k.notBefore, &k.disabled, &k.ends, &k.revoked, &k.unnamed)
 	return k, err
@@ -54,8 +54,11 @@ func (t *transaction) tokensOf(realm, id string) (k tokens, err error) {
 
 // keep stores the row of a client.
 func (t *transaction) keep(realm, id string, k tokens) error {
-	_, err := t.exec("INSERT OR REPLACE INTO client_tokens (realm, client_id, live, issued, expires, sequence, "+
-		"not_before, disabled, ends, revoked, unnamed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	_, err := t.Exec("INSERT INTO client_tokens (realm, client_id, live, issued, expires, sequence, "+
+		"not_before, disabled, ends, revoked, unnamed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "+
+		"ON CONFLICT (realm, client_id) DO UPDATE SET live = excluded.live, issued = excluded.issued, expires = excluded.expires, "+
+		"sequence = excluded.sequence, not_before = excluded.not_before, disabled = excluded.disabled, ends = excluded.ends, "+
+		"revoked = excluded.revoked, unnamed = excluded.unnamed",
 		realm, id, k.live, k.issued, k.expires, k.sequence, k.notBefore, k.disabled, k.ends, k.revoked, k.unnamed)
 	return err
 }
@@ -80,7 +83,7 @@ func (t *transaction) replaced(realm, id string, k *tokens) error {
 	if t.kept++; t.kept%(sweepEach/2) == 0 {
 		t.sweeps[ofReplaced].due++
 	}
-	if _, err := t.exec("INSERT OR IGNORE INTO replaced_tokens (realm, client_id, issued, token_id, ends) VALUES (?, ?, ?, ?, ?)",
+	if _, err := t.Exec("INSERT INTO replaced_tokens (realm, client_id, issued, token_id, ends) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
 		realm, id, k.issued, k.live, k.expires+leeway); err != nil {
 		return err
 	}
@@ -89,7 +92,7 @@ func (t *transaction) replaced(realm, id string, k *tokens) error {
 	if t.kept%thinEvery != 0 {
 		return nil
 	}
-	_, err := t.exec(`DELETE FROM replaced_tokens WHERE realm = ?1 AND client_id = ?2 AND issued <
+	_, err := t.Exec(`DELETE FROM replaced_tokens WHERE realm = ?1 AND client_id = ?2 AND issued <
 		(SELECT issued FROM replaced_tokens WHERE realm = ?1 AND client_id = ?2 
 		ORDER BY issued DESC LIMIT 1 OFFSET ?3)`, realm, id, store.MaxRevoked)
 	return err
@@ -104,7 +107,7 @@ func (t *transaction) revoke(realm, id string, k tokens, ends int64) error {
 	t.revocations++
 	k.sequence, k.ends = t.revocations, max(k.ends, ends)
 	if k.revoked > 0 {
-		n, err := t.exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND issued > 0 AND issued < ?",
+		n, err := t.Exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND issued > 0 AND issued < ?",
 			realm, id, k.notBefore)
 		if err != nil {
 			return err
@@ -119,7 +122,7 @@ func (t *transaction) revoke(realm, id string, k tokens, ends int64) error {
 // k, which the caller stores.
 func (t *transaction) revokeOne(realm, id string, k *tokens, token string, issued, ends int64) error {
 	t.revocations++
-	n, err := t.exec("INSERT INTO revoked_tokens (realm, client_id, token_id, sequence, issued, ends) "+
+	n, err := t.Exec("INSERT INTO revoked_tokens (realm, client_id, token_id, sequence, issued, ends) "+
 		"VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
 		realm, id, token, t.revocations, issued, ends)
 	k.revoked += n
@@ -131,7 +134,7 @@ func (t *transaction) revokeOne(realm, id string, k *tokens, token string, issue
 func (s *Store) RevokeToken(_ context.Context, r store.Revocation, e counterfoil.Event) error {
 	return s.submitAt(e.Time, func(t *transaction) error {
 		key := []any{r.Realm, r.ClientID, r.TokenID}
-		there, err := t.row("SELECT 1 FROM revoked_tokens WHERE realm = ? AND client_id = ? AND token_id = ?", key, new(int64))
+		there, err := t.Row("SELECT 1 FROM revoked_tokens WHERE realm = ? AND client_id = ? AND token_id = ?", key, new(int64))
 		if err != nil || there {
 			return err
 		}
@@ -159,7 +162,7 @@ func (s *Store) RevokeToken(_ context.Context, r store.Revocation, e counterfoil
 
 // dropExpired makes room among the revoked tokens of a client.
 func (t *transaction) dropExpired(r *store.Revocation, k *tokens, e counterfoil.Event) error {
-	n, err := t.exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND ends <= ?",
+	n, err := t.Exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND ends <= ?",
 		r.Realm, r.ClientID, t.horizon+keepExpired)
 	if err != nil || n == 0 {
 		return err
@@ -176,7 +179,7 @@ func (s *Store) Revocations(ctx context.Context, realm string, after int64, limi
 		page.Last = after
 		return page, err
 	}
-	err := s.query(ctx, func(rows *sql.Rows) error {
+	err := s.backend.Query(ctx, func(rows *sql.Rows) error {
 		r := store.Revocation{Realm: realm}
 		var notBefore, ends int64
 		err := rows.Scan(&r.Sequence, &r.ClientID, &r.TokenID, &notBefore, &r.Disabled, &ends)

@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -79,7 +79,7 @@ type present struct {
 func (t *transaction) present(c *store.ClientChange, row *row) (present, error) {
 	var p present
 	var version, created int64
-	found, err := t.row("SELECT version, created, disabled, not_before FROM clients WHERE key = ? AND realm = ? AND id = ?",
+	found, err := t.Row("SELECT version, created, disabled, not_before FROM clients WHERE key = ? AND realm = ? AND id = ?",
 		[]any{clientKey(row.realm, row.id), row.realm, row.id}, &version, &created, &p.disabled, &p.notBefore)
 	switch {
 	case err != nil:
@@ -102,7 +102,7 @@ func (t *transaction) create(c *store.ClientChange, row *row) error {
 		return err
 	}
 	row.notBefore = max(row.notBefore, tokens.notBefore)
-	if _, err := t.exec(`INSERT INTO clients (key, realm, id, version, disabled, created, changed, not_before,
+	if _, err := t.Exec(`INSERT INTO clients (key, realm, id, version, disabled, created, changed, not_before,
 		scopes, tenants, secrets, api_keys, rest, name)
 		VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		append([]any{clientKey(row.realm, row.id)}, row.values()...)...); err != nil {
@@ -122,7 +122,7 @@ func (t *transaction) update(c *store.ClientChange, row *row, was *present) erro
 			return err
 		}
 	}
-	if _, err := t.exec(`UPDATE clients SET version = version + 1, disabled = ?3, created = ?4, changed = ?5, not_before = ?6,
+	if _, err := t.Exec(`UPDATE clients SET version = version + 1, disabled = ?3, created = ?4, changed = ?5, not_before = ?6,
 		scopes = ?7, tenants = ?8, secrets = ?9, api_keys = ?10, rest = ?11, name = ?12 
 		WHERE realm = ?1 AND id = ?2`, row.values()...); err != nil {
 		return err
@@ -132,13 +132,13 @@ func (t *transaction) update(c *store.ClientChange, row *row, was *present) erro
 
 func (t *transaction) remove(c *store.ClientChange, was *present) error {
 	realm, id, e := c.Client.Realm, c.Client.ID, &c.Event
-	if _, err := t.exec("DELETE FROM clients WHERE realm = ? AND id = ?", realm, id); err != nil {
+	if _, err := t.Exec("DELETE FROM clients WHERE realm = ? AND id = ?", realm, id); err != nil {
 		return err
 	}
 	for _, forget := range []string{
 		"DELETE FROM uses WHERE realm = ? AND client_id = ?", "DELETE FROM alert_memory WHERE realm = ? AND client_id = ?",
 	} {
-		if _, err := t.exec(forget, realm, id); err != nil {
+		if _, err := t.Exec(forget, realm, id); err != nil {
 			return err
 		}
 	}
@@ -191,7 +191,7 @@ func (t *transaction) forgetUses(c *store.Client) error {
 	for i, h := range c.APIKeys[:min(2, len(c.APIKeys))] {
 		ids[2+i] = h.ID
 	}
-	_, err := t.exec("DELETE FROM uses WHERE realm = ? AND client_id = ? AND secret_id NOT IN (?, ?, ?, ?)", c.Realm, c.ID,
+	_, err := t.Exec("DELETE FROM uses WHERE realm = ? AND client_id = ? AND secret_id NOT IN (?, ?, ?, ?)", c.Realm, c.ID,
 		ids[0], ids[1], ids[2], ids[3])
 	return err
 }
@@ -208,7 +208,7 @@ func (t *transaction) changed(e counterfoil.Event) error {
 // Client implements store.Store.
 func (s *Store) Client(_ context.Context, realm, id string) (store.Client, error) {
 	var packed string
-	found, err := s.row(selectClient, []any{clientKey(realm, id), realm, id}, &packed)
+	found, err := s.backend.Row(selectClient, []any{clientKey(realm, id), realm, id}, &packed)
 	switch {
 	case err != nil:
 		return store.Client{}, err
@@ -221,7 +221,7 @@ func (s *Store) Client(_ context.Context, realm, id string) (store.Client, error
 // ClientVersion implements store.Store.
 func (s *Store) ClientVersion(_ context.Context, realm, id string) (version int64, at time.Time, err error) {
 	var created int64
-	found, err := s.row("SELECT version, created FROM clients WHERE key = ? AND realm = ? AND id = ?",
+	found, err := s.backend.Row("SELECT version, created FROM clients WHERE key = ? AND realm = ? AND id = ?",
 		[]any{clientKey(realm, id), realm, id}, &version, &created)
 	if err == nil && !found {
 		err = store.ErrNotFound
@@ -240,23 +240,14 @@ func clientKey(realm, id string) int64 {
 
 const selectClient = "SELECT " + packedClient + " FROM clients AS c WHERE key = ? AND realm = ? AND id = ?"
 
-// matches are the conditions on a client that a query may have: text in one of
-// its strings, and settings.
-const matches = `(?4 = '' OR instr(lower(id), lower(?4)) OR instr(lower(name), lower(?4)) OR rest <> '' AND (
-		instr(lower(coalesce(rest ->> '$.contact', '')), lower(?4)) OR
-		EXISTS (SELECT 1 FROM json_each(rest, '$.labels') WHERE instr(lower(key || '=' || value), lower(?4)))))
-	AND (?5 = '' OR rest <> '' AND rest ->> '$.environment' = ?5)
-	AND (?6 IS NULL OR disabled = ?6)
-	AND (?7 = 0 OR rest <> '' AND rest ->> '$.maker' <> '')`
-
 // Clients implements store.Store.
 func (s *Store) Clients(ctx context.Context, q store.ClientQuery) ([]store.Client, error) {
 	var disabled any
 	if q.Disabled != nil {
-		disabled = *q.Disabled
+		disabled = integer(*q.Disabled)
 	}
 	var clients []store.Client
-	err := s.query(ctx, func(rows *sql.Rows) error {
+	err := s.backend.Query(ctx, func(rows *sql.Rows) error {
 		var id, packed string
 		if err := rows.Scan(&id, &packed); err != nil {
 			return err
@@ -264,8 +255,8 @@ func (s *Store) Clients(ctx context.Context, q store.ClientQuery) ([]store.Clien
 		c, err := unpackClient(q.Realm, id, packed)
 		clients = append(clients, c)
 		return err
-	}, "SELECT id, "+packedClient+" FROM clients AS c WHERE realm = ?1 AND id > ?2 AND "+matches+" ORDER BY id LIMIT ?3",
-		q.Realm, q.After, max(q.Limit, 0), q.Search, string(q.Environment), disabled, q.Made)
+	}, "SELECT id, "+packedClient+" FROM clients AS c WHERE realm = ?1 AND id > ?2 AND "+s.dialect.Matches+" ORDER BY id LIMIT ?3",
+		q.Realm, q.After, max(q.Limit, 0), lowered(q.Search), string(q.Environment), disabled, integer(q.Made))
 	if err != nil {
 		return nil, err
 	}
@@ -279,8 +270,8 @@ func (s *Store) RecordLastUses(_ context.Context, uses []store.LastUse) error {
 	}
 	return s.submit(func(t *transaction) error {
 		for _, u := range uses {
-			if _, err := t.exec(`INSERT INTO uses SELECT ?1, ?2, ?3, ?4 FROM clients WHERE key = ?5 AND realm = ?1 AND id = ?2
-				ON CONFLICT DO UPDATE SET last = max(last, excluded.last)`,
+			if _, err := t.Exec(`INSERT INTO uses SELECT ?1, ?2, ?3, ?4 FROM clients WHERE key = ?5 AND realm = ?1 AND id = ?2
+				ON CONFLICT (realm, client_id, secret_id) DO UPDATE SET last = greatest(uses.last, excluded.last)`,
 				u.Realm, u.ClientID, u.SecretID, micros(u.Time), clientKey(u.Realm, u.ClientID)); err != nil {
 				return err
 			}
@@ -292,7 +283,7 @@ func (s *Store) RecordLastUses(_ context.Context, uses []store.LastUse) error {
 // LastUses implements store.Store.
 func (s *Store) LastUses(ctx context.Context, realm, clientID string) ([]store.LastUse, error) {
 	var uses []store.LastUse
-	err := s.query(ctx, func(rows *sql.Rows) error {
+	err := s.backend.Query(ctx, func(rows *sql.Rows) error {
 		u := store.LastUse{Realm: realm, ClientID: clientID}
 		var last int64
 		err := rows.Scan(&u.SecretID, &last)

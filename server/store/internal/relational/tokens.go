@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -69,7 +69,7 @@ func (t *transaction) recordIssued(i *store.Issuance) error {
 		}
 	}
 	if i.StatusIndex >= 0 {
-		if _, err := t.exec("INSERT INTO status (realm, idx, client_id, token_id, issued, expires, replaces) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		if _, err := t.Exec("INSERT INTO status (realm, idx, client_id, token_id, issued, expires, replaces) VALUES (?, ?, ?, ?, ?, ?, ?)",
 			i.Event.Realm, i.StatusIndex, i.Event.ClientID, i.Event.TokenID, micros(i.Issued), micros(i.Expires), i.Replace); err != nil {
 			return err
 		}
@@ -83,7 +83,7 @@ func (t *transaction) recordIssued(i *store.Issuance) error {
 func (t *transaction) unchanged(i *store.Issuance) error {
 	var version, created int64
 	var disabled bool
-	found, err := t.row("SELECT version, created, disabled FROM clients WHERE key = ? AND realm = ? AND id = ?",
+	found, err := t.Row("SELECT version, created, disabled FROM clients WHERE key = ? AND realm = ? AND id = ?",
 		[]any{clientKey(i.Event.Realm, i.Event.ClientID), i.Event.Realm, i.Event.ClientID}, &version, &created, &disabled)
 	switch {
 	case err != nil:
@@ -95,7 +95,7 @@ func (t *transaction) unchanged(i *store.Issuance) error {
 	case !i.Reused:
 		return nil
 	}
-	revoked, err := t.row("SELECT 1 FROM revoked_tokens WHERE realm = ? AND client_id = ? AND token_id = ?",
+	revoked, err := t.Row("SELECT 1 FROM revoked_tokens WHERE realm = ? AND client_id = ? AND token_id = ?",
 		[]any{i.Event.Realm, i.Event.ClientID, i.Event.TokenID}, new(int64))
 	if err == nil && revoked {
 		return store.ErrConflict
@@ -106,13 +106,13 @@ func (t *transaction) unchanged(i *store.Issuance) error {
 // useOnce stores all of the keys or, when one already exists, none.
 func (t *transaction) useOnce(keys []store.ReplayKey) error {
 	for i, o := range keys {
-		n, err := t.exec("INSERT INTO once (key, until) VALUES (?, ?) ON CONFLICT DO NOTHING", o.Hash[:], micros(o.Until))
+		n, err := t.Exec("INSERT INTO once (key, until) VALUES (?, ?) ON CONFLICT DO NOTHING", o.Hash[:], micros(o.Until))
 		if err != nil {
 			return err
 		}
 		if n == 0 {
 			for _, o := range keys[:i] {
-				if _, err := t.exec("DELETE FROM once WHERE key = ?", o.Hash[:]); err != nil {
+				if _, err := t.Exec("DELETE FROM once WHERE key = ?", o.Hash[:]); err != nil {
 					return err
 				}
 			}
@@ -157,7 +157,7 @@ func (s *Store) TokenStatus(_ context.Context, realm, clientID, tokenID string) 
 	var st store.TokenStatus
 	var notBefore int64
 	var policy string
-	found, err := s.row(selectStanding, []any{realm, clientID, tokenID, clientKey(realm, clientID)}, &st.Disabled,
+	found, err := s.backend.Row(s.standing, []any{realm, clientID, tokenID, clientKey(realm, clientID)}, &st.Disabled,
 		&notBefore, &policy, &st.LiveToken, &st.Revoked)
 	if err == nil && !found {
 		return store.TokenStatus{}, store.ErrNotFound
@@ -166,8 +166,8 @@ func (s *Store) TokenStatus(_ context.Context, realm, clientID, tokenID string) 
 	return st, err
 }
 
-const selectStanding = `SELECT c.disabled, max(c.not_before, coalesce(t.not_before, 0)), CASE c.rest WHEN '' THEN '' ELSE 
-	coalesce(c.rest ->> '$.tokens.policy', '') END, coalesce(t.live, ''),
+const selectStanding = `SELECT c.disabled, greatest(c.not_before, coalesce(t.not_before, 0)), CASE c.rest WHEN '' THEN '' ELSE 
+	coalesce({policy}, '') END, coalesce(t.live, ''),
 	coalesce(t.revoked, 0) > 0 AND EXISTS (SELECT 1 FROM revoked_tokens AS r WHERE r.realm = ?1 AND r.client_id = ?2 AND r.token_id = ?3)
 	FROM clients AS c LEFT JOIN client_tokens AS t ON t.realm = c.realm AND t.client_id = c.id 
 	WHERE c.key = ?4 AND c.realm = ?1 AND c.id = ?2`
@@ -176,8 +176,8 @@ const selectStanding = `SELECT c.disabled, max(c.not_before, coalesce(t.not_befo
 func (s *Store) StatusIndexes(_ context.Context, realm string, n int64) (int64, error) {
 	var first int64
 	err := s.submit(func(t *transaction) error {
-		_, err := t.row("INSERT INTO status_indexes VALUES (?1, ?2) ON CONFLICT DO UPDATE SET next = next + ?2 "+
-			"RETURNING next - ?2", []any{realm, n}, &first)
+		_, err := t.Row("INSERT INTO status_indexes VALUES (?1, ?2) ON CONFLICT (realm) "+
+			"DO UPDATE SET next = status_indexes.next + ?2 RETURNING status_indexes.next - ?2", []any{realm, n}, &first)
 		return err
 	})
 	return first, err
@@ -186,7 +186,7 @@ func (s *Store) StatusIndexes(_ context.Context, realm string, n int64) (int64, 
 // RevokedIndexes implements store.Store.
 func (s *Store) RevokedIndexes(ctx context.Context, realm string, first, last int64) ([]int64, error) {
 	var indexes []int64
-	err := s.query(ctx, func(rows *sql.Rows) error {
+	err := s.backend.Query(ctx, func(rows *sql.Rows) error {
 		var n int64
 		err := rows.Scan(&n)
 		indexes = append(indexes, n)
@@ -195,8 +195,8 @@ func (s *Store) RevokedIndexes(ctx context.Context, realm string, first, last in
 		LEFT JOIN clients AS c ON c.realm = s.realm AND c.id = s.client_id
 		LEFT JOIN client_tokens AS t ON t.realm = s.realm AND t.client_id = s.client_id
 		WHERE s.realm = ?1 AND s.idx >= ?2 AND s.idx < ?3 AND s.expires > (SELECT horizon FROM totals) AND (
-			c.id IS NULL OR c.disabled OR s.issued < c.not_before OR s.issued < coalesce(t.not_before, 0)
-			OR s.replaces AND s.token_id <> coalesce(t.live, '')
+			c.id IS NULL OR c.disabled <> 0 OR s.issued < c.not_before OR s.issued < coalesce(t.not_before, 0)
+			OR s.replaces <> 0 AND s.token_id <> coalesce(t.live, '')
 			OR EXISTS (SELECT 1 FROM revoked_tokens AS r WHERE r.realm = ?1 AND r.client_id = s.client_id AND r.token_id = s.token_id))
 		ORDER BY s.idx`, realm, first, last)
 	return indexes, err

@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"encoding/json"
@@ -16,8 +16,8 @@ import (
 // time of many, with the revision and the state of its tokens. The name, which
 // may hold any text, is its last part.
 const (
-	packedClient = `concat_ws(char(31), version, disabled, created, changed, not_before, (SELECT changes FROM totals),
-		coalesce((SELECT max(t.issued, t.not_before) FROM client_tokens AS t WHERE t.realm = c.realm 
+	packedClient = `concat_ws(chr(31), version, disabled, created, changed, not_before, (SELECT changes FROM totals),
+		coalesce((SELECT greatest(t.issued, t.not_before) FROM client_tokens AS t WHERE t.realm = c.realm 
 		AND t.client_id = c.id), 0), (SELECT latest FROM totals),
 		scopes, tenants, secrets, api_keys, rest, name)`
 	packedParts = 14

@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"database/sql/driver"
@@ -59,10 +59,10 @@ var sweepers = [...]sweeper{
 		"SELECT ends <= ?, realm, client_id, token_id FROM revoked_tokens " +
 			"WHERE (realm, client_id, token_id) > (?, ?, ?) ORDER BY realm, client_id, token_id LIMIT ?",
 		[]any{"", "", ""}, func(t *transaction, key []any) error {
-			if _, err := t.exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND token_id = ?", key...); err != nil {
+			if _, err := t.Exec("DELETE FROM revoked_tokens WHERE realm = ? AND client_id = ? AND token_id = ?", key...); err != nil {
 				return err
 			}
-			_, err := t.exec("UPDATE client_tokens SET revoked = revoked - 1 WHERE realm = ? AND client_id = ?", key[:2]...)
+			_, err := t.Exec("UPDATE client_tokens SET revoked = revoked - 1 WHERE realm = ? AND client_id = ?", key[:2]...)
 			return err
 		},
 	},
@@ -78,12 +78,12 @@ var sweepers = [...]sweeper{
 		"SELECT ends <= ? AND (sequence > 0 OR live = '' AND revoked = 0), realm, client_id FROM client_tokens " +
 			"WHERE (realm, client_id) > (?, ?) ORDER BY realm, client_id LIMIT ?",
 		[]any{"", ""}, func(t *transaction, key []any) error {
-			n, err := t.exec("DELETE FROM client_tokens WHERE realm = ? AND client_id = ? AND live = '' AND revoked = 0", key...)
+			n, err := t.Exec("DELETE FROM client_tokens WHERE realm = ? AND client_id = ? AND live = '' AND revoked = 0", key...)
 			if err != nil || n > 0 {
 				return err
 			}
-			_, err = t.exec("UPDATE client_tokens SET sequence = 0, not_before = 0, disabled = 0, ends = 0, "+
-				"unnamed = min(unnamed, 0) WHERE realm = ? AND client_id = ?", key...)
+			_, err = t.Exec("UPDATE client_tokens SET sequence = 0, not_before = 0, disabled = 0, ends = 0, "+
+				"unnamed = least(unnamed, 0) WHERE realm = ? AND client_id = ?", key...)
 			return err
 		},
 	},
@@ -91,7 +91,7 @@ var sweepers = [...]sweeper{
 
 func removal(query string) func(*transaction, []any) error {
 	return func(t *transaction, key []any) error {
-		_, err := t.exec(query, key...)
+		_, err := t.Exec(query, key...)
 		return err
 	}
 }
@@ -117,12 +117,12 @@ func (t *transaction) sweepTable(of *sweeper, s *sweep, most int) error {
 	}
 	var expired [][]any
 	rows, last := 0, make([]any, len(of.first))
-	err := t.rows(of.look, slices.Concat([]any{t.horizon}, s.behind, []any{most}), len(of.first)+1, func(values []driver.Value) error {
+	err := t.Rows(of.look, slices.Concat([]any{t.horizon}, s.behind, []any{most}), len(of.first)+1, func(values []driver.Value) error {
 		rows++
 		for i, v := range values[1:] {
 			last[i] = v
 		}
-		if values[0] != int64(0) {
+		if values[0] != int64(0) && values[0] != false {
 			expired = append(expired, slices.Clone(last))
 		}
 		return nil

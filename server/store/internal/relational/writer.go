@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"errors"
@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -46,16 +45,19 @@ func (s *Store) submit(do func(*transaction) error) error {
 	case s.writes <- w:
 		return <-w.done
 	case <-s.closing:
-		return errClosed
+		return ErrClosed
 	}
 }
 
-var errClosed = errors.New("the database is closed")
+// ErrClosed is the error of calls after Stop.
+var ErrClosed = errors.New("the database is closed")
 
-// run is the one goroutine that writes: it takes all pending writes, commits
-// them together and returns to each caller its own result. Writes that arrive
-// in the meantime form the next batch.
-func (s *Store) run(t *transaction) {
+// Run writes until Stop is called, on a connection that the backend's
+// transactions are on. It is called once: it takes all pending writes, commits
+// them together and returns to each caller its own result. Writes that arrive in
+// the meantime form the next batch.
+func (s *Store) Run(conn *Conn) {
+	t := newTransaction(conn)
 	batch := make([]write, 0, maxBatch)
 	for {
 		select {
@@ -112,75 +114,42 @@ func (s *Store) commit(t *transaction, batch []write) {
 // written. The results are nil or one of those expected.
 func (s *Store) try(t *transaction, batch []write) (results []error, err error) {
 	results = make([]error, len(batch))
-	if err := s.lock(t); err != nil {
+	if err := s.backend.Begin(); err != nil {
 		for i := range results { // waiting again for each would add up
-			results[i] = fmt.Errorf("begin: %w", explain(err))
+			results[i] = fmt.Errorf("begin: %w", s.backend.Explain(err))
 		}
 		return results, nil
 	}
 	defer func() {
 		if err != nil {
 			t.failing = true
-			_, _ = t.exec("ROLLBACK")
+			s.backend.Rollback()
 		}
 	}()
 	if err := t.begin(); err != nil {
-		return nil, explain(err)
+		return nil, s.backend.Explain(err)
 	}
 	for i, w := range batch {
 		err := w.do(t)
 		if err != nil && !slices.Contains(expected, err) {
-			return nil, explain(err)
+			return nil, s.backend.Explain(err)
 		}
 		results[i] = err
 	}
 	if err := t.finish(); err != nil {
-		return nil, explain(err)
+		return nil, s.backend.Explain(err)
 	}
-	if _, err := t.exec("COMMIT"); err != nil {
-		return nil, fmt.Errorf("commit: %w", explain(err))
+	if err := s.backend.Commit(); err != nil {
+		return nil, fmt.Errorf("commit: %w", s.backend.Explain(err))
 	}
 	t.failing = t.failing && !t.probed && t.totals == t.before
 	// Only now is it certain that the next reader sees the commit.
-	if err := s.files.check(); err != nil {
+	if err := s.backend.Check(); err != nil {
 		for i := range results {
 			results[i] = err
 		}
 	}
 	return results, nil
-}
-
-// lock begins a transaction. It waits while other processes commit one after
-// the other, but not for one that holds the lock and commits nothing: after
-// the first write has waited for that one, later writes only check whether it
-// still holds the lock.
-func (s *Store) lock(t *transaction) error {
-	if err := s.files.check(); err != nil {
-		return err
-	}
-	began, most := clock.System.Now(), s.crowdedAfter.Load()
-	if t.crowded { // who came meanwhile has waited for as long
-		most = min(most, s.stuckAfter.Load())
-	}
-	for progress := began; ; {
-		_, err := t.exec("BEGIN IMMEDIATE")
-		if !busy(err) {
-			t.stuck, t.crowded = false, false
-			return err
-		}
-		var version int64
-		if _, err := t.row("PRAGMA data_version", nil, &version); err != nil {
-			return err
-		}
-		now := clock.System.Now()
-		if version != t.version {
-			t.version, t.stuck, progress = version, false, now
-		}
-		t.stuck = t.stuck || int64(now.Sub(progress)) >= s.stuckAfter.Load()
-		if t.crowded = int64(now.Sub(began)) >= most; t.crowded || t.stuck {
-			return err
-		}
-	}
 }
 
 // totals is the row of the table totals.
@@ -194,7 +163,7 @@ type totals struct {
 
 // transaction is the transaction of a write.
 type transaction struct {
-	statements
+	*Conn
 	totals
 	// before are the totals as they are in the database.
 	before totals
@@ -206,19 +175,13 @@ type transaction struct {
 	kept int64
 	// sweeps are the sweeps that are due.
 	sweeps [swept]sweep
-	// stuck is set while another process holds the lock and commits nothing;
-	// version is the database's at the last check.
-	stuck   bool
-	version int64
 	// failing is set from a write that failed, as on a full disk, until one succeeds;
 	// probed says that this transaction writes a page in any case.
 	failing, probed bool
-	// crowded is set once others that commit have left no gap for too long.
-	crowded bool
 }
 
-func newTransaction(conn any) *transaction {
-	t := &transaction{statements: newStatements(conn)}
+func newTransaction(conn *Conn) *transaction {
+	t := &transaction{Conn: conn}
 	for i := range t.sweeps {
 		t.sweeps[i].due = sweepEvery // so that a process with few writes sweeps as well
 	}
@@ -227,7 +190,7 @@ func newTransaction(conn any) *transaction {
 
 func (t *transaction) begin() error {
 	t.run, t.count, t.probed = t.run[:0], 0, false
-	_, err := t.row("SELECT sequence, changes, revocations, latest, horizon, moved FROM totals", nil,
+	_, err := t.Row("SELECT sequence, changes, revocations, latest, horizon, moved FROM totals", nil,
 		&t.sequence, &t.changes, &t.revocations, &t.latest, &t.horizon, &t.moved)
 	t.before = t.totals
 	return err
@@ -244,7 +207,7 @@ func (t *transaction) finish() error {
 	if t.totals == t.before {
 		return nil
 	}
-	_, err := t.exec("UPDATE totals SET sequence = ?, changes = ?, revocations = ?, latest = ?, horizon = ?, moved = ?",
+	_, err := t.Exec("UPDATE totals SET sequence = ?, changes = ?, revocations = ?, latest = ?, horizon = ?, moved = ?",
 		t.sequence, t.changes, t.revocations, t.latest, t.horizon, t.moved)
 	return err
 }
@@ -256,8 +219,8 @@ func (t *transaction) probe() error {
 		return nil
 	}
 	t.probed = true
-	// SQLite writes no page for a value that stays the same; this one has no meaning.
-	_, err := t.exec("UPDATE totals SET evicted = (evicted + 1) & 1")
+	// A value that stays the same may not be written; this one has no meaning.
+	_, err := t.Exec("UPDATE totals SET evicted = (evicted + 1) & 1")
 	return err
 }
 

@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -20,14 +20,14 @@ func keyValues(k *store.SigningKey) []any {
 func (s *Store) AddSigningKey(_ context.Context, k store.SigningKey, after string, e counterfoil.Event) error {
 	return s.submitAt(e.Time, func(t *transaction) error {
 		var newest string
-		if _, err := t.row("SELECT id FROM signing_keys WHERE realm = ? AND algorithm = ? "+
+		if _, err := t.Row("SELECT id FROM signing_keys WHERE realm = ? AND algorithm = ? "+
 			"ORDER BY activates DESC, created DESC, id DESC LIMIT 1", []any{k.Realm, k.Algorithm}, &newest); err != nil {
 			return err
 		}
 		if newest != after {
 			return store.ErrConflict
 		}
-		n, err := t.exec(`INSERT INTO signing_keys (realm, id, algorithm, created, activates, lifetime, public, private)
+		n, err := t.Exec(`INSERT INTO signing_keys (realm, id, algorithm, created, activates, lifetime, public, private)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, keyValues(&k)...)
 		if err != nil {
 			return err
@@ -43,7 +43,7 @@ func (s *Store) AddSigningKey(_ context.Context, k store.SigningKey, after strin
 // SigningKeys implements store.Store.
 func (s *Store) SigningKeys(ctx context.Context, realm string) ([]store.SigningKey, error) {
 	var keys []store.SigningKey
-	err := s.query(ctx, func(rows *sql.Rows) error {
+	err := s.backend.Query(ctx, func(rows *sql.Rows) error {
 		k := store.SigningKey{Realm: realm}
 		var created, activates, lifetime int64
 		var private []byte
@@ -61,15 +61,15 @@ func (s *Store) SigningKeys(ctx context.Context, realm string) ([]store.SigningK
 func (s *Store) UpdateSigningKeys(_ context.Context, keys []store.SigningKey, e counterfoil.Event) error {
 	return s.submitAt(e.Time, func(t *transaction) error {
 		for _, k := range keys {
-			if found, err := t.row("SELECT 1 FROM signing_keys WHERE realm = ? AND id = ?", []any{k.Realm, k.ID}, new(int64)); err != nil {
+			if found, err := t.Row("SELECT 1 FROM signing_keys WHERE realm = ? AND id = ?", []any{k.Realm, k.ID}, new(int64)); err != nil {
 				return err
 			} else if !found {
 				return store.ErrNotFound
 			}
 		}
 		for _, k := range keys {
-			if _, err := t.exec(`UPDATE signing_keys SET algorithm = ?3, created = ?4, activates = ?5, 
-				lifetime = max(lifetime, ?6), public = ?7,
+			if _, err := t.Exec(`UPDATE signing_keys SET algorithm = ?3, created = ?4, activates = ?5, 
+				lifetime = greatest(lifetime, ?6), public = ?7,
 				private = CASE WHEN length(private) = 0 THEN private ELSE ?8 END
 				WHERE realm = ?1 AND id = ?2`, keyValues(&k)...); err != nil {
 				return err
@@ -83,7 +83,7 @@ func (s *Store) UpdateSigningKeys(_ context.Context, keys []store.SigningKey, e 
 // DeleteSigningKey implements store.Store.
 func (s *Store) DeleteSigningKey(_ context.Context, realm, id string, e counterfoil.Event) error {
 	return s.submitAt(e.Time, func(t *transaction) error {
-		n, err := t.exec("DELETE FROM signing_keys WHERE realm = ? AND id = ?", realm, id)
+		n, err := t.Exec("DELETE FROM signing_keys WHERE realm = ? AND id = ?", realm, id)
 		if err != nil {
 			return err
 		}
