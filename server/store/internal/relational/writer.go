@@ -80,6 +80,10 @@ func (s *Store) Run(conn *Conn) {
 	}
 }
 
+// ErrUnknown says that the connection broke while a transaction was committed, so
+// that it may be committed or not.
+var ErrUnknown = errors.New("the connection broke, and what was written may be written or not")
+
 // gather adds the pending writes.
 func (s *Store) gather(batch []write) []write {
 	for len(batch) < maxBatch {
@@ -139,7 +143,13 @@ func (s *Store) try(t *transaction, batch []write) (results []error, err error) 
 	if err := t.finish(); err != nil {
 		return nil, s.backend.Explain(err)
 	}
-	if err := s.backend.Commit(); err != nil {
+	if err := s.backend.Commit(); errors.Is(err, ErrUnknown) {
+		s.backend.Rollback()
+		for i := range results { // it may be written: not again
+			results[i] = fmt.Errorf("commit: %w", s.backend.Explain(err))
+		}
+		return results, nil
+	} else if err != nil {
 		return nil, fmt.Errorf("commit: %w", s.backend.Explain(err))
 	}
 	t.failing = t.failing && !t.probed && t.totals == t.before
