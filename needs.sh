@@ -28,6 +28,9 @@ look() {
 	need age age
 	need sqlite3 sqlite3 # as a foreign program at the database
 	need strace strace
+	# private servers of the tests: neither runs as a service
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
+	[ -x /usr/sbin/pgbouncer ] || need pgbouncer pgbouncer
 	[ "$(uname)" != Linux ] || [ "$(id -u)" = 0 ] || need fusermount3 fuse3 # for a disk whose power can be cut
 	need dbus-daemon dbus-daemon
 	need gnome-keyring-daemon gnome-keyring
@@ -42,6 +45,9 @@ look
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
 	echo "installing:$packages"
 	export DEBIAN_FRONTEND=noninteractive
+	case $packages in *postgresql*) # installing it is not to make a database and start it
+		[ -e /etc/postgresql-common/createcluster.conf ] || { mkdir -p /etc/postgresql-common && echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf; } ;;
+	esac
 	# shellcheck disable=SC2086 # a list of packages
 	log=$(mktemp)
 	{ apt-get update -qq && apt-get install -y -qq --no-install-recommends $packages; } >"$log" 2>&1 || tail -n 5 "$log"

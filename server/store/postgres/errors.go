@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -21,6 +22,21 @@ const (
 	noDatabase          = "3D000"
 )
 
+// unreached says in one line that no host can be reached.
+type unreached struct{ err error }
+
+func (u *unreached) Error() string {
+	var all []string
+	for line := range strings.Lines(u.err.Error()) {
+		if line = strings.TrimSpace(line); !slices.Contains(all, line) {
+			all = append(all, line)
+		}
+	}
+	return strings.Join(all, " ") + ": see whether it runs and can be reached from here"
+}
+
+func (u *unreached) Unwrap() error { return u.err }
+
 // explain adds the next action to an error of the database.
 func explain(err error) error {
 	if err == nil {
@@ -30,7 +46,7 @@ func explain(err error) error {
 	var unreachable *pgconn.ConnectError
 	if !errors.As(err, &refused) {
 		if errors.As(err, &unreachable) {
-			return fmt.Errorf("%w: see whether it runs and can be reached from here", err)
+			return &unreached{err}
 		}
 		return err
 	}

@@ -35,9 +35,6 @@ const (
 	// connectTimeout bounds an attempt to connect where the URL has no
 	// connect_timeout.
 	connectTimeout = 3 * time.Second
-	// answerTimeout is how long the database may take to answer: after that, the
-	// connection is closed.
-	answerTimeout = 10 * time.Second
 	// lockTimeout is how long a write waits for those of other servers.
 	lockTimeout = 3 * time.Second
 	// connections are how many a server has open at most, beside the writer's.
@@ -45,6 +42,10 @@ const (
 	// pause is how long after a failed attempt to connect the next one is made.
 	pause = 250 * time.Millisecond
 )
+
+// answerTimeout is how long the database may take to answer: after that, the
+// connection is closed. Tests set it.
+var answerTimeout = 10 * time.Second
 
 // Store is a store.Store in a PostgreSQL database.
 type Store struct {

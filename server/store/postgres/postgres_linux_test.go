@@ -1,5 +1,3 @@
-//go:build unix
-
 package postgres_test
 
 import (
@@ -40,7 +38,9 @@ func open(t *testing.T, url string) *postgres.Store {
 }
 
 func TestStore(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(t *testing.T) func() store.Store {
+		t.Parallel()
 		url := database.Database(t)
 		return func() store.Store { return open(t, url) }
 	})

@@ -1,5 +1,3 @@
-//go:build unix
-
 // Package pgtest runs private PostgreSQL servers for tests, from the system's
 // packages: each in a temporary directory, on a free port of 127.0.0.1, and as an
 // unprivileged user.
@@ -15,6 +13,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,13 +41,15 @@ type Server struct {
 const Config = `
 max_connections = 200
 shared_buffers = 32MB
+max_wal_size = 64MB
+min_wal_size = 32MB
 listen_addresses = '127.0.0.1'
 logging_collector = off
 `
 
 // Start makes a server and starts it. The caller stops it.
 func Start() (s *Server, err error) {
-	dir, err := os.MkdirTemp("", "pg")
+	dir, err := os.MkdirTemp(memory(), "pg")
 	if err != nil {
 		return nil, err
 	}
@@ -57,11 +58,8 @@ func Start() (s *Server, err error) {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
-	if err := give(dir); err != nil {
-		return nil, err
-	}
 	s = &Server{dir: dir}
-	init, err := s.command("initdb", "-D", s.data(), "-U", "owner", "-A", "trust", "-E", "UTF8", "--no-sync")
+	init, err := s.command("initdb", "-D", s.data(), "-U", "owner", "-A", "trust", "-E", "UTF8", "--no-sync", "--wal-segsize=1")
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +75,17 @@ func Start() (s *Server, err error) {
 		return nil, err
 	}
 	return s, s.Run()
+}
+
+// memory is a directory in memory, where a sync costs little; "" for that of
+// temporary files if there is none, or little room.
+func memory() string {
+	const dir, room = "/dev/shm", 512 << 20
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil || uint64(fs.Bavail)*uint64(fs.Bsize) < room {
+		return ""
+	}
+	return dir
 }
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
@@ -148,8 +157,41 @@ func (s *Server) URL(database string) string {
 // Kill ends the server without any warning, as kill -9 does: the processes of its
 // connections too.
 func (s *Server) Kill() {
-	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
+	children := s.children()
+	_ = s.cmd.Process.Kill()
 	<-s.exited
+	for _, pid := range children {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	for _, pid := range children { // the next server waits for none of them
+		for syscall.Kill(pid, 0) == nil && !zombie(pid) {
+			runtime.Gosched()
+		}
+	}
+}
+
+// children are the processes of the server.
+func (s *Server) children() (all []int) {
+	list, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range list {
+		if pid, fields := stat(file); len(fields) > 1 && fields[1] == strconv.Itoa(s.cmd.Process.Pid) {
+			all = append(all, pid)
+		}
+	}
+	return all
+}
+
+func zombie(pid int) bool {
+	_, fields := stat(fmt.Sprintf("/proc/%d/stat", pid))
+	return len(fields) == 0 || fields[0] == "Z"
+}
+
+// stat reads a process's state and what follows it (proc(5)).
+func stat(file string) (pid int, fields []string) {
+	text, _ := os.ReadFile(file)
+	before, after, _ := strings.Cut(string(text), " (")
+	pid, _ = strconv.Atoi(before)
+	return pid, strings.Fields(after[strings.LastIndexByte(after, ')')+1:])
 }
 
 // Stop ends the server at once, and removes its directory.
@@ -190,18 +232,24 @@ func (s *Server) command(name string, args ...string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(path, args...)
-	cmd.Dir = s.dir
+	return Unprivileged(exec.Command(path, args...), s.dir)
+}
+
+// Unprivileged has a command run in a directory, which becomes that of the user who
+// runs it: not root.
+func Unprivileged(cmd *exec.Cmd, dir string) (*exec.Cmd, error) {
+	cmd.Dir = dir
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PG") }), "LC_ALL=C.UTF-8")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if os.Getuid() == 0 {
-		uid, gid, err := unprivileged()
-		if err != nil {
-			return nil, err
-		}
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: gid}
+	if os.Getuid() != 0 {
+		return cmd, nil
 	}
-	return cmd, nil
+	uid, gid, err := unprivileged()
+	if err != nil {
+		return nil, err
+	}
+	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: gid}
+	return cmd, os.Chown(dir, int(uid), int(gid))
 }
 
 // Program is the path of one of PostgreSQL's programs, of the newest version.
@@ -216,19 +264,6 @@ func Program(name string) (string, error) {
 		return "", fmt.Errorf("%w: install PostgreSQL, as 'make needs' does", err)
 	}
 	return path, nil
-}
-
-// give makes the directory that of the user who runs the server: PostgreSQL
-// refuses to run as root.
-func give(dir string) error {
-	if os.Getuid() != 0 {
-		return nil
-	}
-	uid, gid, err := unprivileged()
-	if err != nil {
-		return err
-	}
-	return os.Chown(dir, int(uid), int(gid))
 }
 
 func unprivileged() (uid, gid uint32, err error) {

@@ -1,0 +1,6 @@
+package postgres
+
+import "time"
+
+// SetAnswerTimeout sets how long the database may take to answer.
+func SetAnswerTimeout(d time.Duration) { answerTimeout = d }
