@@ -61,6 +61,9 @@ const (
 	EventSilenceDeleted    = "silence.deleted"
 	// EventAuditDropped: events that are older than records are kept were dropped.
 	EventAuditDropped = "audit.dropped"
+	// EventDatabaseRestored: a backup took the place of the database. What was
+	// recorded after the backup was made is lost.
+	EventDatabaseRestored = "database.restored"
 	// EventAdminCalled: a call of the Admin API was let through and changed nothing;
 	// one that changes something is recorded as the change.
 	EventAdminCalled  = "admin.called"

@@ -197,6 +197,40 @@ func dropText(origin string, last int64) []byte {
 	return fmt.Appendf(nil, "counterfoil audit dropped\n%s\n%d\n", origin, last)
 }
 
+// A Restore is what the record says of a database that was restored.
+type Restore struct {
+	// Kept is the last record of the backup, Lost the last one that the database had
+	// before it was restored; 0 when that is not known. Made is when the backup was
+	// made.
+	Kept, Lost int64
+	Made       time.Time
+}
+
+// RestoreDetail returns the Detail of the event of a restore: the fields of r and a
+// signature. So Verify can tell a restore from a record that somebody has cut off.
+func (l *Log) RestoreDetail(r Restore) string {
+	signature, _ := l.signer.Sign(r.text(l.signer.name)) // never fails
+	return fmt.Sprintf("%d %d %s %s", r.Kept, r.Lost, r.Made.UTC().Format(time.RFC3339), base64.StdEncoding.EncodeToString(signature))
+}
+
+func (r Restore) text(origin string) []byte {
+	return fmt.Appendf(nil, "counterfoil database restored\n%s\n%d\n%d\n%s\n", origin, r.Kept, r.Lost, r.Made.UTC().Format(time.RFC3339))
+}
+
+// parseRestore reads what RestoreDetail wrote.
+func parseRestore(detail, origin string, by note.Verifier) (r Restore, ok bool) {
+	var made, text string
+	if _, err := fmt.Sscanf(detail, "%d %d %s %s", &r.Kept, &r.Lost, &made, &text); err != nil {
+		return r, false
+	}
+	var err error
+	if r.Made, err = time.Parse(time.RFC3339, made); err != nil {
+		return r, false
+	}
+	signature, err := base64.StdEncoding.DecodeString(text)
+	return r, err == nil && by.Verify(r.text(origin), signature)
+}
+
 // publish gives the latest checkpoint away, unless that was done.
 func (l *Log) publish(ctx context.Context, c *store.LogCheckpoint) error {
 	now := l.Clock.Now()

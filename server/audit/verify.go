@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server/store"
@@ -107,6 +108,8 @@ type verification struct {
 	matchedKept int64
 	// dropped is the last event that the server has dropped, as an event says.
 	dropped int64
+	// restored are the restores of the database, as events say.
+	restored []Restore
 }
 
 // expected is a checkpoint that the log must match.
@@ -185,8 +188,13 @@ func (v *verification) readEntries() error {
 		case e != nil:
 			block = append(block, tlog.RecordHash(Entry(e)))
 			last = e.Sequence
-			if e.Type == counterfoil.EventAuditDropped {
+			switch e.Type {
+			case counterfoil.EventAuditDropped:
 				v.dropped = max(v.dropped, v.signedDrop(e))
+			case counterfoil.EventDatabaseRestored:
+				if r, ok := parseRestore(e.Detail, v.report.Origin, v.o.Verifier); ok && r.Kept < e.Sequence && len(v.restored) < maxFindings {
+					v.restored = append(v.restored, r)
+				}
 			}
 		case v.sequence(n) <= v.state.Dropped:
 			block = append(block, tlog.Hash{})
@@ -213,6 +221,9 @@ func (v *verification) readEntries() error {
 			"has dropped them", v.state.Dropped)
 	}
 	for _, c := range v.checkpoints { // those that are left are about more
+		if v.lost(c) {
+			continue
+		}
 		v.report.add(0, "%v is about more than there are: the events after %d were cut off", c, last)
 	}
 	return v.checkTiles()
@@ -281,10 +292,25 @@ func (v *verification) check(size int64) {
 			*matched = size
 		case v.stored.root() == c.Root && len(v.report.Findings) > 0: // the findings say which events
 			*matched = size
+		case v.lost(c):
 		default:
 			v.report.add(0, "the events %d to %d do not match %v", v.sequence(*matched), v.sequence(size-1), c)
 		}
 	}
+}
+
+// lost reports whether a kept checkpoint that does not match is from before a
+// restore, which has lost records that it is about, and adds that. It is a finding
+// nevertheless: what these records said is not known.
+func (v *verification) lost(c expected) bool {
+	for _, r := range v.restored {
+		if last := v.sequence(c.Size - 1); c.kept && last > r.Kept && (r.Lost == 0 || last <= r.Lost) {
+			v.report.add(0, "%v is about events after %d, which were lost when the database was restored from the backup of %s: "+
+				"nobody can tell any more what they were", c, r.Kept, r.Made.Format(time.RFC3339))
+			return true
+		}
+	}
+	return false
 }
 
 // checkTiles compares the stored tiles of the upper levels with those below.

@@ -64,7 +64,8 @@ type Keep struct {
 
 // LogState is the state of the log.
 type LogState struct {
-	// ID is a random identifier of the database.
+	// ID is a random identifier of the database, which it keeps when it is restored
+	// from a backup.
 	ID string
 	// Base is the sequence number before the first entry's: entry n is the event
 	// Base + 1 + n.

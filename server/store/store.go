@@ -280,8 +280,8 @@ type Revocation struct {
 
 // RevocationPage is a part of a realm's revocations.
 type RevocationPage struct {
-	// Feed is a random identifier of the database: when it changes, followers
-	// start over.
+	// Feed is a random identifier of the database: when it changes, as after a
+	// restore, followers start over.
 	Feed        string
 	Revocations []Revocation
 	// Last is the sequence number that the page goes up to: nothing up to it

@@ -53,11 +53,5 @@ func Make(ctx context.Context, path string, n int) error {
 	return err
 }
 
-// Migrations is how many there are.
-func Migrations() int {
-	names, _ := fs.Glob(migrations, "migrations/*.sql")
-	return len(names)
-}
-
 // Explain is explain.
 func Explain(err error) error { return explain(err) }

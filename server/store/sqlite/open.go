@@ -74,7 +74,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		return nil, fmt.Errorf("open database %s: %w", path, explain(err))
 	}
 	cut := indexIsCut(full)
-	db, dsn, err := open(ctx, full)
+	db, dsn, was, err := open(ctx, full)
 	if err != nil {
 		if err = explain(err); cut && errors.Is(err, errDamaged) {
 			err = fmt.Errorf("%w %s", ErrIndex, strings.TrimPrefix(err.Error(), errDamaged.Error()+" "))
@@ -82,6 +82,9 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
 	s, err := newStore(ctx, db, full, dsn)
+	if err == nil && s.files.were[0] != was { // SQLite may have the old file, and the watch the new one
+		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, errExchanged), s.Close())
+	}
 	if err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("open database %s: %w", path, explain(err))
@@ -89,10 +92,14 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	return s, nil
 }
 
-func open(ctx context.Context, path string) (db *sql.DB, dsn string, err error) {
+// open opens the file, and returns which one it was before.
+func open(ctx context.Context, path string) (db *sql.DB, dsn string, was identity, err error) {
 	size, err := reserve(path)
+	if err == nil {
+		was, _, err = identify(path)
+	}
 	if err != nil {
-		return nil, "", err
+		return nil, "", was, err
 	}
 	// Deleted data is overwritten: a private key that was sealed or erased must
 	// not stay readable in the free space of the file and its copies.
@@ -104,7 +111,7 @@ func open(ctx context.Context, path string) (db *sql.DB, dsn string, err error) 
 	}.Encode()
 	db, err = sql.Open("sqlite", dsn)
 	if err != nil {
-		return nil, "", err
+		return nil, "", was, err
 	}
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
@@ -117,9 +124,9 @@ func open(ctx context.Context, path string) (db *sql.DB, dsn string, err error) 
 	}
 	if err != nil {
 		_ = db.Close()
-		return nil, "", err
+		return nil, "", was, err
 	}
-	return db, dsn, nil
+	return db, dsn, was, nil
 }
 
 // prepareFile checks that the file is undamaged and Counterfoil's, and
@@ -213,11 +220,13 @@ func schema(ctx context.Context, conn *sql.Conn) (version int, names []string, e
 	stamped := version
 	version &= maxVersion
 	switch {
+	case id == backupID:
+		return 0, nil, errBackup
 	case id != applicationID && (tables > 0 || id != 0):
 		return 0, nil, errForeign
 	case version > len(names):
-		return 0, nil, fmt.Errorf("its schema has version %d and this program knows versions up to %d: use the "+
-			"newer program that wrote it", version, len(names))
+		return 0, nil, fmt.Errorf("%w: it has version %d and this program knows versions up to %d: use the "+
+			"newer program that wrote it", errNewer, version, len(names))
 	}
 	want, err := stamp(names[:version])
 	if err == nil && stamped != want {
@@ -286,8 +295,10 @@ var (
 	errDamaged     = errors.New("the file is damaged: restore it from a backup, or move it away to start with an empty one")
 	errOtherSchema = errors.New("its schema is not the one that this program makes: use the program that wrote " +
 		"it, or name another file to start with an empty one")
-	errLink    = errors.New("its name is a link to what is no database of Counterfoil's that is this user's: name the file itself")
-	errForeign = errors.New("the file belongs to another program: name a file that Counterfoil may use")
+	errNewer     = errors.New("its schema is a newer one")
+	errExchanged = errors.New("it was exchanged while it was opened, as by a restore: start again")
+	errLink      = errors.New("its name is a link to what is no database of Counterfoil's that is this user's: name the file itself")
+	errForeign   = errors.New("the file belongs to another program: name a file that Counterfoil may use")
 )
 
 // indexIsCut reports whether the index of a database's log is shorter than

@@ -1,0 +1,195 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/files"
+	"github.com/counterfoil/counterfoil/server/store"
+)
+
+// ErrInUse means that another process has a database open.
+var ErrInUse = errors.New("another process has the database open: stop every server and command that uses it, then repeat")
+
+// Unpack makes the database of a backup one that Open opens. It reads all of it,
+// and refuses one that is damaged or that a newer program wrote. No other process
+// has the file open.
+func Unpack(ctx context.Context, path string) error {
+	err := raw(ctx, path, "mode=rw", nil, func(conn *sql.Conn) error {
+		var id int
+		err := conn.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id)
+		if err == nil && id != backupID {
+			err = errForeign
+		}
+		if err != nil {
+			return err
+		}
+		var verdict string
+		if err := conn.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+			return err
+		}
+		if verdict != "ok" {
+			return fmt.Errorf("%w (%s)", errDamaged, strings.ReplaceAll(verdict, "\n", "; "))
+		}
+		if _, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
+			return err
+		}
+		_, _, err = schema(ctx, conn)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("the database in the backup: %w", explain(err))
+	}
+	return nil
+}
+
+// leap is by how much the indexes of status lists go on after a restore, so that
+// none is given twice: more than a server gives between two backups.
+const leap = int64(1) << 32
+
+// feedID is the length of the random name that a database begins with. A restored
+// one adds another to it.
+const feedID = 32
+
+// Restored is for a copy that takes the place of its original. Followers of
+// revocations begin anew, indexes of status lists do not come again, e is
+// recorded, and unless before is the zero time, all tokens of all clients that
+// are dated before it are revoked.
+func (s *Store) Restored(_ context.Context, e counterfoil.Event, before time.Time) error {
+	return s.submitAt(e.Time, func(t *transaction) error {
+		if _, err := t.exec("UPDATE totals SET feed = substr(feed, 1, ?) || '-' || lower(hex(randomblob(8)))", feedID); err != nil {
+			return err
+		}
+		if _, err := t.exec("UPDATE status_indexes SET next = next + ?", leap); err != nil {
+			return err
+		}
+		if !before.IsZero() {
+			if err := t.endEvery(&e, micros(before)); err != nil {
+				return err
+			}
+		}
+		return t.changed(e)
+	})
+}
+
+// endEvery revokes the tokens of all clients by their dates.
+func (t *transaction) endEvery(e *counterfoil.Event, before int64) error {
+	if _, err := t.exec("UPDATE clients SET not_before = ?1, changed = ?2, version = version + 1 WHERE not_before < ?1",
+		before, micros(e.Time)); err != nil {
+		return err
+	}
+	n, err := t.exec(`INSERT INTO client_tokens (realm, client_id, live, issued, expires, sequence, not_before, disabled, ends, revoked, unnamed)
+		SELECT realm, id, '', 0, 0, ?1 + row_number() OVER (), ?2, disabled, ?3, 0, ?4 FROM clients WHERE true
+		ON CONFLICT DO UPDATE SET sequence = excluded.sequence, not_before = max(not_before, excluded.not_before),
+			ends = max(ends, excluded.ends), unnamed = excluded.unnamed`,
+		t.revocations, before, longest(*e), t.last())
+	t.revocations += n
+	return err
+}
+
+// EndOfTokens is the time before which all tokens are dated that a server has
+// issued until now.
+func EndOfTokens(now time.Time) time.Time { return now.Truncate(time.Second).Add(store.MaxAhead).UTC() }
+
+// InUse returns ErrInUse when another process has the database open. Otherwise
+// all data is in the one file afterwards. A file that is missing or damaged is in
+// use by nobody that this could find out.
+func InUse(ctx context.Context, path string) error {
+	err := alone(ctx, path, func() error { return nil })
+	if errors.Is(err, errDamaged) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// alone calls do while no other process can open the database.
+func alone(ctx context.Context, path string, do func() error) error {
+	opening.Lock()
+	defer opening.Unlock()
+	if info, err := os.Stat(path); err != nil {
+		return err
+	} else if info.Size() == 0 {
+		return errDamaged
+	}
+	return raw(ctx, path, "mode=rw", nil, func(conn *sql.Conn) error {
+		failed := func(err error) error {
+			if busy(err) {
+				return ErrInUse
+			}
+			if err = explain(err); errors.Is(err, ErrIndex) {
+				err = fmt.Errorf("%w (%v)", errDamaged, err)
+			}
+			return err
+		}
+		_, _, err := schema(ctx, conn)
+		if err != nil && !errors.Is(err, errOtherSchema) && !errors.Is(err, errNewer) && !errors.Is(err, errBackup) {
+			return failed(err)
+		}
+		// Without a log, a lock on the file excludes everybody. SQLite refuses this
+		// change while another has the file open, and does not wait.
+		var mode string
+		if err := conn.QueryRowContext(ctx, "PRAGMA journal_mode = DELETE").Scan(&mode); err != nil {
+			return failed(err)
+		}
+		if _, err := conn.ExecContext(ctx, "BEGIN EXCLUSIVE"); err != nil {
+			return failed(err)
+		}
+		defer func() { _, _ = conn.ExecContext(ctx, "ROLLBACK") }()
+		if err := conn.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil || mode != "delete" {
+			return errors.Join(err, ErrInUse)
+		}
+		return do()
+	})
+}
+
+// Exchange puts the database at from in the place of the one at path, if there is
+// one, which is kept under the name keep, with what is left of its log. It
+// returns ErrInUse when another process has it open. Whatever ends the process,
+// one of the two is at path, whole.
+func Exchange(ctx context.Context, from, path, keep string) (kept bool, err error) {
+	_, err = os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, place(path, keep, func() error {
+			// A link, unlike a rename, fails when a server has made one meanwhile.
+			return errors.Join(os.Link(from, path), os.Remove(from))
+		})
+	case err != nil:
+		return false, err
+	}
+	exchange := func() error {
+		if err := os.Link(path, keep); err != nil {
+			return fmt.Errorf("keep the old database: %w", err)
+		}
+		return place(path, keep, func() error { return os.Rename(from, path) })
+	}
+	if err = alone(ctx, path, exchange); errors.Is(err, errDamaged) {
+		if err = untouched(path); err == nil {
+			err = exchange()
+		}
+	}
+	return err == nil, err
+}
+
+// place calls move once nothing is beside the path that SQLite would take for the
+// log of the new file.
+func place(path, keep string, move func() error) error {
+	for _, suffix := range []string{"-wal", "-journal", "-shm"} {
+		err := os.Rename(path+suffix, keep+suffix)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := move(); err != nil {
+		return err
+	}
+	return files.SyncDir(filepath.Dir(path))
+}
