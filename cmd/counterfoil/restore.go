@@ -145,7 +145,7 @@ func (k *keeper) restore(ctx context.Context, file string, keepTokens bool) erro
 		}
 		defer unlock()
 	}
-	if err := sqlite.InUse(ctx, found.database); err != nil {
+	if err := sqlite.InUse(found.database); err != nil {
 		return withHint(fmt.Errorf("the database %s: %w", found.database, err), "nothing was changed")
 	}
 	copied := found.database + ".restoring"

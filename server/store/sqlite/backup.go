@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -120,9 +121,10 @@ func raw(ctx context.Context, path, mode string, more url.Values, do func(*sql.C
 	}
 	conn, err := db.Conn(ctx)
 	if err == nil {
-		err = errors.Join(do(conn), conn.Close())
+		err = do(conn)
+		err = cmp.Or(err, conn.Close())
 	}
-	return errors.Join(err, db.Close())
+	return cmp.Or(err, db.Close())
 }
 
 // Migrations is how many migrations this program knows.

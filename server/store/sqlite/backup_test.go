@@ -256,7 +256,7 @@ func TestExchange(t *testing.T) {
 		token, _ = strings.CutPrefix(lines.Text(), "token ")
 	}
 	go func() { _, _ = io.Copy(io.Discard, out) }()
-	if err := sqlite.InUse(t.Context(), path); !errors.Is(err, sqlite.ErrInUse) {
+	if err := sqlite.InUse(path); !errors.Is(err, sqlite.ErrInUse) {
 		t.Errorf("open in another process: %v", err)
 	}
 	if _, err := sqlite.Exchange(t.Context(), fresh(), path, keep); !errors.Is(err, sqlite.ErrInUse) {
@@ -270,7 +270,7 @@ func TestExchange(t *testing.T) {
 	if _, err := os.Stat(path + "-wal"); err != nil {
 		t.Fatal("the other process has left no log")
 	}
-	if err := sqlite.InUse(t.Context(), path); err != nil {
+	if err := sqlite.InUse(path); err != nil {
 		t.Errorf("after a kill: %v", err)
 	}
 	if kept, err := sqlite.Exchange(t.Context(), path+".new", path, keep); err != nil || !kept {

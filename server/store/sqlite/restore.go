@@ -99,15 +99,15 @@ func (t *transaction) endEvery(e *counterfoil.Event, before int64) error {
 // issued until now.
 func EndOfTokens(now time.Time) time.Time { return now.Truncate(time.Second).Add(store.MaxAhead).UTC() }
 
-// InUse returns ErrInUse when another process has the database open. Otherwise
-// all data is in the one file afterwards. A file that is missing or damaged is in
-// use by nobody that this could find out.
-func InUse(ctx context.Context, path string) error {
-	err := alone(ctx, path, func() error { return nil })
-	if errors.Is(err, errDamaged) || errors.Is(err, fs.ErrNotExist) {
-		return nil
+// InUse returns ErrInUse when another process has the database open. It changes
+// nothing, and Exchange looks again: on systems without POSIX locks, only that does.
+func InUse(path string) error {
+	opening.Lock()
+	defer opening.Unlock()
+	if err := untouched(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return err
+	return nil
 }
 
 // alone calls do while no other process can open the database.

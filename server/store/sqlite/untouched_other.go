@@ -2,5 +2,5 @@
 
 package sqlite
 
-// untouched is for systems on which a file that is open cannot be replaced.
+// untouched does not know; a file that is open cannot be replaced on such systems.
 func untouched(string) error { return nil }

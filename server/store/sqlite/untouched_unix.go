@@ -9,7 +9,7 @@ import (
 )
 
 // untouched returns ErrInUse when another process holds one of SQLite's locks on
-// a file that SQLite cannot read, and no Store of this process has open.
+// a file, which no Store of this process has open. The file may be damaged.
 func untouched(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
