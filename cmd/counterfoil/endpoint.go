@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/conns"
 	"github.com/counterfoil/counterfoil/internal/peer"
@@ -44,6 +45,8 @@ type endpoint struct {
 	// end closes long-lived requests when the endpoint is to close; nil if there
 	// are none.
 	end func()
+	// notify, when set, is told the states of the endpoint, as of sd_notify(3).
+	notify func(state string)
 }
 
 // listenOn listens on HOST:PORT; flag is the name of the setting, and other an
@@ -92,6 +95,10 @@ func (p *program) serve(ctx context.Context, e endpoint) error {
 		go func() { failed <- srv.ServeTLS(e.connections.Listener(l), "", "") }()
 	}
 	p.held.release()
+	if e.notify == nil {
+		e.notify = func(string) {}
+	}
+	e.notify(daemon.SdNotifyReady)
 	if _, err := fmt.Fprintln(p.Out, "ready"); err != nil {
 		e.log.Error("the output of this server cannot be written: it keeps serving, and exits with this error", "error", err)
 	}
@@ -100,6 +107,7 @@ func (p *program) serve(ctx context.Context, e endpoint) error {
 		return err
 	case <-ctx.Done():
 	}
+	e.notify(daemon.SdNotifyStopping)
 	e.log.Info("draining")
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()

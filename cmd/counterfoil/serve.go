@@ -18,6 +18,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/certfiles"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/conns"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/serveconfig"
@@ -78,6 +79,8 @@ type service struct {
 	connections *conns.Limiter
 	// trouble limits the log of a store that records nothing.
 	trouble lograte.Limiter
+	// notify tells the service manager the state.
+	notify func(state string)
 
 	config *serveconfig.Config // the one that is served
 	routes atomic.Pointer[routes]
@@ -132,17 +135,22 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	// 3. Serve, and reload the file on request.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	s.notify = supervised(s.log)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		s.obey(ctx, hangups)
 	}()
+	stopWatchdog := inBackground(ctx, func(ctx context.Context) {
+		watchdog(ctx, clock.System, watchedWithin(s.log), store.Ready, s.notify)
+	})
+	defer stopWatchdog()
 	printRealms(p.Out, config.Realms)
 	s.log.Info("listening", "address", listener.Addr().String())
 	err = p.serve(ctx, endpoint{
 		listeners: []net.Listener{listener}, connections: s.connections, handler: s.health.wrap(s), log: s.log,
 		certificate: s.handshake, clientCertificates: config.ClientCertificates, proxies: config.Server.Proxies,
-		end: s.server.Drain,
+		end: s.server.Drain, notify: s.notify,
 	})
 	cancel()
 	<-ended
@@ -181,7 +189,10 @@ func (s *service) obey(ctx context.Context, hangups <-chan os.Signal) {
 			return
 		case <-hangups:
 		}
-		if err := s.reload(ctx); err != nil {
+		s.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+		err := s.reload(ctx)
+		s.notify(daemon.SdNotifyReady)
+		if err != nil {
 			s.log.Error("reload refused: the old configuration stays", "error", strings.ReplaceAll(err.Error(), "\n", "; "))
 			continue
 		}
