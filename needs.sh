@@ -31,6 +31,8 @@ look() {
 	# private servers of the tests: neither runs as a service
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
 	[ -x /usr/sbin/pgbouncer ] || need pgbouncer pgbouncer
+	[ "$(uname)" != Linux ] || need systemd-analyze systemd # checks deploy's units
+	need promtool prometheus # checks deploy's rules
 	[ "$(uname)" != Linux ] || [ "$(id -u)" = 0 ] || need fusermount3 fuse3 # for a disk whose power can be cut
 	need dbus-daemon dbus-daemon
 	need gnome-keyring-daemon gnome-keyring
