@@ -229,6 +229,9 @@ func (c *contents) logChanged(log io.ReaderAt) bool {
 // this process. opening guards it.
 var held = map[identity]*holder{}
 
+// isHeld reports whether this process has a file open. opening is locked.
+func isHeld(is identity) bool { return held[is] != nil }
+
 type holder struct {
 	file  *os.File
 	users int

@@ -98,6 +98,9 @@ func open(ctx context.Context, path string) (db *sql.DB, dsn string, was identit
 	if err == nil {
 		was, _, err = identify(path)
 	}
+	if err == nil {
+		err = awaitOthers(ctx, path, was, size)
+	}
 	if err != nil {
 		return nil, "", was, err
 	}
@@ -213,10 +216,9 @@ func schema(ctx context.Context, conn *sql.Conn) (version int, names []string, e
 	); err != nil {
 		return 0, nil, err
 	}
-	if names, err = fs.Glob(migrations, "migrations/*.sql"); err != nil {
+	if names, err = all(); err != nil {
 		return 0, nil, err
 	}
-	slices.Sort(names)
 	stamped := version
 	version &= maxVersion
 	switch {
@@ -233,6 +235,13 @@ func schema(ctx context.Context, conn *sql.Conn) (version int, names []string, e
 		err = errOtherSchema
 	}
 	return version, names, err
+}
+
+// all returns the names of all migrations in their order.
+func all() ([]string, error) {
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	slices.Sort(names)
+	return names, err
 }
 
 // maxVersion is how many migrations there can be.
@@ -295,7 +304,9 @@ var (
 	errDamaged     = errors.New("the file is damaged: restore it from a backup, or move it away to start with an empty one")
 	errOtherSchema = errors.New("its schema is not the one that this program makes: use the program that wrote " +
 		"it, or name another file to start with an empty one")
-	errNewer     = errors.New("its schema is a newer one")
+	errNewer    = errors.New("its schema is a newer one")
+	errOldInUse = errors.New("its schema is an older one, and another program has it open, which would fail after an upgrade: " +
+		"stop that program, then repeat")
 	errExchanged = errors.New("it was exchanged while it was opened, as by a restore: start again")
 	errLink      = errors.New("its name is a link to what is no database of Counterfoil's that is this user's: name the file itself")
 	errForeign   = errors.New("the file belongs to another program: name a file that Counterfoil may use")

@@ -1,14 +1,18 @@
 package sqlite_test
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"database/sql"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,4 +108,72 @@ func TestUpgrade(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUpgradeUnderAnother: a database that another program has open is not
+// upgraded under it: that program knows the old schema only. It may stay open
+// where nothing is to be upgraded.
+func TestUpgradeUnderAnother(t *testing.T) {
+	for n := 1; n <= sqlite.Migrations(); n++ {
+		t.Run(fmt.Sprintf("from migration %d", n), func(t *testing.T) {
+			t.Parallel() // each waits for the other program
+			path := filepath.Join(t.TempDir(), "x.db")
+			if err := sqlite.Make(t.Context(), path, n); err != nil {
+				t.Fatal(err)
+			}
+			other := exec.CommandContext(t.Context(), "sqlite3", path)
+			in, err := other.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := other.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := other.Start(); err != nil {
+				t.Fatalf("%v: run 'make needs'", err)
+			}
+			if _, err := io.WriteString(in, "PRAGMA journal_mode = WAL; SELECT 'open' FROM totals;\n"); err != nil {
+				t.Fatal(err)
+			}
+			for lines := bufio.NewScanner(out); lines.Scan() && lines.Text() != "open"; {
+			}
+			before := version(t, path)
+			s, err := sqlite.Open(t.Context(), path)
+			if n == sqlite.Migrations() {
+				if err != nil {
+					t.Errorf("with nothing to upgrade: %v", err)
+				} else if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			} else if err == nil || !strings.Contains(err.Error(), "stop that program") {
+				t.Errorf("under another program: %v", err)
+			}
+			if after := version(t, path); after != before {
+				t.Errorf("the schema was %d and is %d", before, after)
+			}
+			if err := in.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := other.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			if err := createClient(t.Context(), open(t, path), "c"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// version is the user_version of a file as another program sees it.
+func version(t *testing.T, path string) (n int) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "sqlite3", path, "PRAGMA user_version").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Sscan(string(out), &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
