@@ -1,6 +1,6 @@
-// Package lint checks the container files with the parsers of those who run them.
-// It is a module of its own because these bring much.
-package lint
+// Package deploy checks the container files with the parsers of those who run
+// them. It is a module of its own because these bring much.
+package deploy
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ import (
 // TestContainerfile: BuildKit's parser and linter find nothing wrong, and the
 // image has one static binary that does not run as root.
 func TestContainerfile(t *testing.T) {
-	text, err := os.ReadFile("../Containerfile")
+	text, err := os.ReadFile("Containerfile")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestContainerfile(t *testing.T) {
 // TestCompose: the compose file follows its schema, and gives the container no
 // right that it does not need.
 func TestCompose(t *testing.T) {
-	options, err := cli.NewProjectOptions([]string{"../compose.yaml"}, cli.WithName("counterfoil"))
+	options, err := cli.NewProjectOptions([]string{"compose.yaml"}, cli.WithName("counterfoil"))
 	if err != nil {
 		t.Fatal(err)
 	}

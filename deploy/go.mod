@@ -1,4 +1,4 @@
-module github.com/counterfoil/counterfoil/deploy/lint
+module github.com/counterfoil/counterfoil/deploy
 
 go 1.26.8
 
