@@ -50,7 +50,9 @@ valid, also those that were revoked since. The restore is recorded.`,
 			return k.restore(cmd.Context(), args[0], keepTokens)
 		},
 	}
-	cmd.Flags().BoolVar(&keepTokens, "keep-tokens", false, "revoke no tokens: those that were revoked after the backup was made are accepted again")
+	cmd.Flags().BoolVar(
+		&keepTokens, "keep-tokens", false, "revoke no tokens: those that were revoked after the backup was made are accepted again",
+	)
 	cmd.Flags().BoolVar(&check, "check", false, "read the whole backup and say what it is, and change nothing")
 	k.flags(cmd)
 	return cmd
@@ -342,23 +344,23 @@ func (k *keeper) exchange(ctx context.Context, copied, checkpoint string, found 
 
 // tell says what was restored and what is forgotten.
 func (k *keeper) tell(w io.Writer, r *restored) {
-	fmt.Fprintf(w, "restored    %s from the backup of %s, which has the audit records up to %d\n",
-		oneLine(r.Database), r.Backup.Made.Format(time.RFC3339), r.Backup.Records)
+	made := r.Backup.Made.Format(time.RFC3339)
+	fmt.Fprintf(w, "restored    %s from the backup of %s, which has the audit records up to %d\n", oneLine(r.Database), made, r.Backup.Records)
 	if r.Kept != "" {
 		fmt.Fprintf(w, "kept        %s is the database as it was: remove it when it is not needed any more\n", oneLine(r.Kept))
 	}
 	if r.TokensBefore.IsZero() {
-		fmt.Fprintf(w, "tokens      kept: those that were revoked after %s are accepted again until they expire\n", r.Backup.Made.Format(time.RFC3339))
+		fmt.Fprintf(w, "tokens      kept: those that were revoked after %s are accepted again until they expire\n", made)
 		fmt.Fprintln(w, "            'counterfoil key rotate REALM --compromised' ends all tokens of a realm")
 	} else {
 		fmt.Fprintf(w, "tokens      revoked: all that are dated before %s\n", r.TokensBefore.Format(time.RFC3339))
 	}
 	fmt.Fprintf(w, "assertions  of clients with a key that were used after %s are accepted once more, until %s at the latest\n",
-		r.Backup.Made.Format(time.RFC3339), r.ReplaysUntil.Format(time.RFC3339))
+		made, r.ReplaysUntil.Format(time.RFC3339))
 	switch {
 	case r.Unread != "":
 		fmt.Fprintf(w, "lost        all changes after %s: they cannot be listed, as the old database cannot be read: %s\n",
-			r.Backup.Made.Format(time.RFC3339), oneLine(r.Unread))
+			made, oneLine(r.Unread))
 	case r.LostUpTo == 0:
 		fmt.Fprintln(w, "lost        nothing: the old database had no later record")
 	default:
@@ -368,12 +370,15 @@ func (k *keeper) tell(w io.Writer, r *restored) {
 	if len(r.Changes) == 0 {
 		return
 	}
-	fmt.Fprintln(w, "\nMake these changes again where they still matter, first those of client.rotated, client.secret_ended and client.disabled:")
+	fmt.Fprintln(w, "\nMake these changes again where they still matter, first those of client.rotated, client.secret_ended "+
+		"and client.disabled:")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "TIME\tEVENT\tREALM\tCLIENT ID\tDETAIL")
 	for i := range r.Changes {
 		e := &r.Changes[i]
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", e.Time.Format(time.RFC3339), e.Type, oneLine(e.Realm), oneLine(e.ClientID), oneLine(e.Detail))
+		fmt.Fprintf(
+			t, "%s\t%s\t%s\t%s\t%s\n", e.Time.Format(time.RFC3339), e.Type, oneLine(e.Realm), oneLine(e.ClientID), oneLine(e.Detail),
+		)
 	}
 	t.Flush()
 	if r.More > 0 {

@@ -86,7 +86,8 @@ func (t *transaction) endEvery(e *counterfoil.Event, before int64) error {
 		before, micros(e.Time)); err != nil {
 		return err
 	}
-	n, err := t.exec(`INSERT INTO client_tokens (realm, client_id, live, issued, expires, sequence, not_before, disabled, ends, revoked, unnamed)
+	n, err := t.exec(`INSERT INTO client_tokens (realm, client_id, live, issued, expires, sequence, not_before, disabled, ends,
+			revoked, unnamed)
 		SELECT realm, id, '', 0, 0, ?1 + row_number() OVER (), ?2, disabled, ?3, 0, ?4 FROM clients WHERE true
 		ON CONFLICT DO UPDATE SET sequence = excluded.sequence, not_before = max(not_before, excluded.not_before),
 			ends = max(ends, excluded.ends), unnamed = excluded.unnamed`,
