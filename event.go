@@ -120,9 +120,14 @@ type Event struct {
 	// Detail is what an operator needs beyond the reason; never sent to the
 	// caller.
 	Detail string `json:"detail,omitempty"`
-	// Duration is how long the client's request took that this event reports; 0 if
-	// there was no request. It is for metrics and traces, not for records.
+	// Duration is how long the client's request took that this event reports, or
+	// the server's decision; 0 if that is not known. It is for metrics, logs and
+	// traces, not for records.
 	Duration time.Duration `json:"-"`
+	// Endpoint is the path below the realm's base URL of the endpoint of a server
+	// that decided, as in "/introspect"; empty for the token endpoint. It is not for
+	// records.
+	Endpoint string `json:"-"`
 	// Status is the HTTP status that the client received; 0 without an answer.
 	Status int `json:"-"`
 	// Attempt counts a client's requests for one purpose from 1; 0 if it is

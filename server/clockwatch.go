@@ -17,6 +17,8 @@ type clockWatch struct {
 	// off is how far the wall clock has drifted from the monotonic clock since
 	// start.
 	off atomic.Int64
+	// ahead and back count the jumps.
+	ahead, back atomic.Uint64
 }
 
 // look logs a jump since the last look.
@@ -27,10 +29,11 @@ func (c *clockWatch) look(ctx context.Context, now time.Time, log *slog.Logger) 
 	if jump.Abs() < noticed || !c.off.CompareAndSwap(was, int64(off)) {
 		return
 	}
-	where := "ahead"
+	where, count := "ahead", &c.ahead
 	if jump < 0 {
-		where = "back"
+		where, count = "back", &c.back
 	}
+	count.Add(1)
 	log.WarnContext(ctx, "the clock of this machine jumped "+where+": it was set, or the machine was suspended; tokens are dated by it",
 		"by", jump.Round(time.Millisecond).String(), "now", now.UTC().Format(time.RFC3339))
 }

@@ -43,8 +43,9 @@ type Config struct {
 	// Logger receives what an operator must see and no caller may, such as the
 	// full text of unexpected errors. Nil means slog.Default.
 	Logger *slog.Logger
-	// OnEvent, when set, is called with each decision of a token endpoint, after
-	// the attempt to record it and before the answer. It must return soon.
+	// OnEvent, when set, is called with each decision of a token endpoint and of the
+	// endpoints beside it, after the attempt to record it and before the answer, with
+	// its Duration until then. It must return soon.
 	OnEvent func(context.Context, counterfoil.Event)
 
 	// EachRefusal records each refused request by itself. By default, the first of a

@@ -72,7 +72,7 @@ func parsePosition(s string) (position, bool) {
 // poll.
 func (rl *realm) serveFeed(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
-	a := &attempt{event: rl.begin(r), path: revocationsPath}
+	a := rl.begin(r, revocationsPath)
 	refuse := func(refusal *clientauth.Refusal) { rl.refuse(context.WithoutCancel(ctx), w, a, refusal) }
 	// 1. Parse.
 	if r.Method != http.MethodGet {

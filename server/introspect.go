@@ -38,7 +38,7 @@ var inactive = []byte(`{"active":false}`)
 // serveIntrospect is the introspection endpoint (RFC 7662 section 2).
 func (rl *realm) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithoutCancel(r.Context())
-	a := &attempt{event: rl.begin(r), path: introspectPath}
+	a := rl.begin(r, introspectPath)
 	// 1. Parse, and authenticate the caller.
 	by, token, refusal := rl.aboutToken(ctx, a, r, true)
 	if refusal != nil {

@@ -57,7 +57,7 @@ func (m *mint) issue(ctx context.Context, a *attempt, g *grant) *clientauth.Refu
 		e.Detail = "the clock was set back: earlier tokens are dated ahead of it"
 	}
 	replace := m.policy(g.client) == provider.PolicyReplace
-	revision, refusal := m.issued(ctx, store.Issuance{
+	revision, refusal := m.issued(ctx, a, store.Issuance{
 		Event: e, Version: g.client.Version, Created: g.client.Created, Revision: g.revision, ReplayKeys: g.once, StatusIndex: g.status,
 		Replace: replace, Beside: !replace && !g.client.MinIssuedAt.IsZero(), SetBack: g.setBack,
 		Issued: time.Unix(g.issued, 0), Expires: time.Unix(g.expire, 0),
@@ -232,7 +232,7 @@ func (m *mint) again(ctx context.Context, a *attempt, entry *reusable, asked *gr
 	e := a.event
 	e.Type, e.Success, e.TokenID = counterfoil.EventTokenReused, true, t.tokenID
 	e.Scope, e.Resource = t.scopes.String(), strings.Join(t.audience, " ")
-	revision, refusal := m.used(ctx, e, t.client, t.revision, asked.once)
+	revision, refusal := m.used(ctx, a, e, t.client, t.revision, asked.once)
 	if refusal != nil {
 		if refusal.Again {
 			entry.token.CompareAndSwap(t, nil) // revoked, or the client was replaced

@@ -133,7 +133,7 @@ func (rl *realm) requester(
 		if refusal == nil && len(by.Once) > 0 {
 			e := a.event
 			e.Type, e.Success = counterfoil.EventClientAuthenticated, true
-			_, refusal = rl.used(ctx, e, by.Client, by.Client.Revision, by.Once)
+			_, refusal = rl.used(ctx, a, e, by.Client, by.Client.Revision, by.Once)
 		}
 		return by, refusal
 	})

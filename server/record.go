@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/event"
@@ -31,6 +32,8 @@ func retried[T any](decide func() (T, *clientauth.Refusal)) (T, *clientauth.Refu
 // attempt is one request to an endpoint, for the record.
 type attempt struct {
 	event counterfoil.Event
+	// began is when it arrived.
+	began time.Time
 	// path is that of one of the realm's own endpoints; "" for the token
 	// endpoint.
 	path string
@@ -60,25 +63,31 @@ type recorder struct {
 	trouble *lograte.Limiter
 }
 
-// begin begins the record of a request. Text from the caller is truncated and
-// cleaned; the address is that of the TCP peer, or the one that trusted
-// proxies report.
-func (c *recorder) begin(r *http.Request) counterfoil.Event {
+// begin begins the record of a request to an endpoint. Text from the caller is
+// truncated and cleaned; the address is that of the TCP peer, or the one that
+// trusted proxies report.
+func (c *recorder) begin(r *http.Request, path string) *attempt {
 	now := c.clock.Now()
 	c.watch.look(r.Context(), now, c.logger)
-	return counterfoil.Event{
+	return &attempt{began: now, path: path, event: counterfoil.Event{
 		Time: now, Realm: c.realm, Address: c.peers.Caller(r),
 		UserAgent: event.Clean(r.UserAgent(), event.MaxUserAgent), RequestID: requestid.From(r.Context()),
-	}
+	}}
+}
+
+// tell calls onEvent with a decision about an attempt.
+func (c *recorder) tell(ctx context.Context, a *attempt, e counterfoil.Event) {
+	e.Duration, e.Endpoint = c.clock.Now().Sub(a.began), a.path
+	c.onEvent(ctx, e)
 }
 
 // used records that a client used what may be used once, for something other
 // than a new token: revision is that at which the client was read. It returns
 // the one at which the client was found unchanged.
 func (c *recorder) used(
-	ctx context.Context, e counterfoil.Event, client *store.Client, revision int64, once []store.ReplayKey,
+	ctx context.Context, a *attempt, e counterfoil.Event, client *store.Client, revision int64, once []store.ReplayKey,
 ) (int64, *clientauth.Refusal) {
-	return c.issued(ctx, store.Issuance{
+	return c.issued(ctx, a, store.Issuance{
 		Event: e, Version: client.Version, Created: client.Created, Revision: revision, Reused: true,
 		ReplayKeys: once, StatusIndex: -1,
 	})
@@ -86,11 +95,11 @@ func (c *recorder) used(
 
 // issued records a token that is about to be answered, and returns the store's
 // revision.
-func (c *recorder) issued(ctx context.Context, i store.Issuance) (int64, *clientauth.Refusal) {
+func (c *recorder) issued(ctx context.Context, a *attempt, i store.Issuance) (int64, *clientauth.Refusal) {
 	revision, err := c.store.RecordIssued(ctx, i)
 	switch {
 	case err == nil:
-		c.onEvent(ctx, i.Event)
+		c.tell(ctx, a, i.Event)
 		return revision, nil
 	case errors.Is(err, store.ErrReplayed):
 		return 0, clientauth.Refused(counterfoil.ReasonAssertionReplayed, "")
@@ -111,7 +120,7 @@ func (c *recorder) granted(ctx context.Context, a *attempt, kind string) {
 	e := a.event
 	e.Type, e.Success = kind, true
 	c.count(e)
-	c.onEvent(ctx, e)
+	c.tell(ctx, a, e)
 }
 
 // refused records a refusal, unless the store has failed, and returns the
@@ -139,6 +148,6 @@ func (c *recorder) refused(ctx context.Context, a *attempt, refusal *clientauth.
 			e.Reason, e.Detail = refusal.Reason, "record refusal"
 		}
 	}
-	c.onEvent(ctx, e)
+	c.tell(ctx, a, e)
 	return refusal
 }

@@ -24,7 +24,7 @@ const lenience = 10 * time.Minute
 // type.
 func (rl *realm) serveRevoke(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithoutCancel(r.Context())
-	a := &attempt{event: rl.begin(r), path: revokePath}
+	a := rl.begin(r, revokePath)
 	// 1. Parse, and authenticate the caller.
 	by, token, refusal := rl.aboutToken(ctx, a, r, false)
 	if refusal != nil {
@@ -75,7 +75,7 @@ func (rl *realm) revoke(ctx context.Context, a *attempt, t *accesstoken.Token) *
 	case err != nil:
 		return clientauth.StoreFailed("revoke token", err)
 	}
-	rl.onEvent(ctx, e)
+	rl.tell(ctx, a, e)
 	return nil
 }
 

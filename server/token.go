@@ -17,7 +17,7 @@ func (rl *realm) serveToken(w http.ResponseWriter, r *http.Request) {
 	// The decision is recorded even when the caller disconnects before the
 	// answer.
 	ctx := context.WithoutCancel(r.Context())
-	a := &attempt{event: rl.begin(r)}
+	a := rl.begin(r, "")
 	a.over = rl.arrived(ctx, r)
 
 	// 1. Parse: one bounded read of a form, which may arrive slowly.

@@ -121,8 +121,9 @@ type HandlerConfig struct {
 	// Repeated, when set, records calls that read the audit record, or counts
 	// them: who follows the record would otherwise find only itself there.
 	Repeated func(context.Context, counterfoil.Event) error
-	// OnEvent, when set, is called with the event of each call that changed
-	// nothing, once it is recorded: EventAdminCalled or EventAdminRefused.
+	// OnEvent, when set, is called with an event for each call, once it is recorded:
+	// EventAdminCalled, also where the record has the change instead, or
+	// EventAdminRefused.
 	OnEvent func(context.Context, counterfoil.Event)
 	// Logger gets failures; nil for slog.Default.
 	Logger *slog.Logger

@@ -31,10 +31,10 @@ func init() {
 }
 
 // record records a call that changed nothing: refused for a problem, or let
-// through.
+// through. It tells OnEvent of every call.
 func (h *handler) record(r *http.Request, p *Problem) error {
 	o := origin.From(r.Context())
-	if o == nil || p == nil && o.Recorded() {
+	if o == nil {
 		return nil
 	}
 	e := o.Event
@@ -53,8 +53,10 @@ func (h *handler) record(r *http.Request, p *Problem) error {
 	if p != nil || record == nil || !readsRecord[e.Detail] {
 		record = func(ctx context.Context, e counterfoil.Event) error { return h.local.Store.RecordEvents(ctx, e) }
 	}
-	if err := record(r.Context(), e); err != nil {
-		return err
+	if p != nil || !o.Recorded() {
+		if err := record(r.Context(), e); err != nil {
+			return err
+		}
 	}
 	if h.OnEvent != nil {
 		h.OnEvent(r.Context(), e)

@@ -25,6 +25,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -82,7 +83,25 @@ type Log struct {
 	checked   int64
 	published int64     // entries of the checkpoint that was given away last
 	last      time.Time // when that was
+
+	stats atomic.Pointer[Stats]
 }
+
+// Stats is the state of a Log, for metrics.
+type Stats struct {
+	// Recorded is how many entries the record has, with those that were dropped,
+	// and Signed how many of them the latest checkpoint covers.
+	Recorded, Signed int64
+	// Checked is when the log was last extended as far as the record reached, or
+	// needed no extension; zero before that. It is old if the log cannot be extended.
+	Checked time.Time
+	// Failures and PublishFailures count the attempts to extend the log and to give
+	// a checkpoint away that failed.
+	Failures, PublishFailures uint64
+}
+
+// Stats returns the state as of the last attempt to extend the log.
+func (l *Log) Stats() Stats { return *l.stats.Load() }
 
 // New returns the log of a store.
 func New(ctx context.Context, c Config) (*Log, error) {
@@ -94,6 +113,7 @@ func New(ctx context.Context, c Config) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{Config: c, signer: newSigner(Origin(state.ID), c.Key)}
+	l.stats.Store(&Stats{Recorded: state.Recorded, Signed: state.Base + state.Checkpoint.Size})
 	if l.verifier, err = note.NewVerifier(l.VerifierKey()); err != nil {
 		return nil, err
 	}
@@ -143,11 +163,36 @@ func (l *Log) Run(ctx context.Context, interval time.Duration) {
 func (l *Log) Extend(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	stats := l.Stats()
+	err := l.reach(ctx, &stats)
+	if errors.As(err, new(*publishError)) {
+		stats.PublishFailures++
+	} else if err != nil {
+		stats.Failures++
+	}
+	l.stats.Store(&stats)
+	return err
+}
+
+// publishError is that of Publish.
+type publishError struct {
+	size int64
+	err  error
+}
+
+func (e *publishError) Error() string {
+	return fmt.Sprintf("publish the checkpoint of %d entries: %v", e.size, e.err)
+}
+func (e *publishError) Unwrap() error { return e.err }
+
+// reach extends the log up to the end of the record.
+func (l *Log) reach(ctx context.Context, stats *Stats) error {
 	for {
 		state, err := l.Store.Log(ctx)
 		if err != nil {
 			return err
 		}
+		stats.Recorded, stats.Signed = state.Recorded, state.Base+state.Checkpoint.Size
 		size := state.Recorded - state.Base
 		if size < l.seen.Size || state.Checkpoint.Size < l.seen.Size {
 			return fmt.Errorf("the audit record was altered: it has %d entries and checkpoints of %d, and there was one of %d; "+
@@ -164,6 +209,7 @@ func (l *Log) Extend(ctx context.Context) error {
 			}
 			continue
 		}
+		stats.Checked = l.Clock.Now()
 		return l.publish(ctx, &state.Checkpoint)
 	}
 }
@@ -238,7 +284,7 @@ func (l *Log) publish(ctx context.Context, c *store.LogCheckpoint) error {
 		return nil
 	}
 	if err := l.Publish(ctx, c.Note); err != nil {
-		return fmt.Errorf("publish the checkpoint of %d entries: %w", c.Size, err)
+		return &publishError{c.Size, err}
 	}
 	l.published, l.last = c.Size, now
 	return nil

@@ -334,6 +334,12 @@ func TestCheckpointsAreGivenAway(t *testing.T) {
 	}
 	broken = nil
 	r.extend()
+	r.add(2)
+	recorded, err := r.store.Log(t.Context())
+	if s := r.log.Stats(); err != nil || s.PublishFailures != 1 || s.Failures != 0 || s.Recorded != recorded.Recorded-2 || s.Signed != s.Recorded ||
+		!s.Checked.Equal(r.clock.Now()) {
+		t.Errorf("%v, it says %+v", err, s)
+	}
 	if len(got) != 2 || got[1] != r.checkpoint() || !strings.Contains(got[0], "\n1\n") {
 		t.Errorf("given away were %q", got)
 	}

@@ -181,6 +181,7 @@ func (l *Limiter) Failed(a *Attempt, v *Verdict) {
 			l.file.changed(true)
 		}
 		if begun {
+			l.begun.Add(1)
 			l.blocked.Warn(context.Background(), l.clock, l.log, "too many failed authentications: blocked",
 				"prefix", c.key.Prefix.String(), "realm", c.key.Realm, "client_id", c.key.ClientID, "for", seconds(block))
 		}

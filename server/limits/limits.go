@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -191,6 +192,8 @@ type Limiter struct {
 	blocked, monitored, monitoredGuess, forwarded, failed lograte.Limiter
 
 	file file
+	// begun counts blocks.
+	begun atomic.Uint64
 }
 
 // New returns a Limiter with what Config.File has kept. A file that cannot be
@@ -234,6 +237,10 @@ type Stats struct {
 	// Dropped is how many of these were dropped for others: if it grows, there are
 	// more attackers or clients than are counted.
 	Dropped uint64
+	// Waiting is how many prefixes and pairs have to wait now; Blocked counts the
+	// blocks that began since the start.
+	Waiting int
+	Blocked uint64
 }
 
 // Stats returns the counts.
@@ -243,7 +250,15 @@ func (l *Limiter) Stats() Stats {
 	s.Prefixes, a = l.prefixes.Len()
 	s.Pairs, b = l.pairs.Len()
 	s.Known, c = l.known.Len()
-	s.Dropped = a + b + c
+	s.Dropped, s.Blocked = a+b+c, l.begun.Load()
+	now := l.tick()
+	for _, store := range []Store[failures]{l.prefixes, l.pairs} {
+		store.Each(func(_ Key, f failures) {
+			if f.until > now {
+				s.Waiting++
+			}
+		})
+	}
 	return s
 }
 

@@ -76,6 +76,9 @@ func TestWaitsGrow(t *testing.T) {
 			if wait := g.wrong(a); wait != want {
 				t.Fatalf("%s: has to wait %v, want %v", name, wait, want)
 			}
+			if s := g.Stats(); s.Waiting != 1 {
+				t.Errorf("%s: it says %+v", name, s)
+			}
 			g.clock.Turn(want / 2)
 			if wait := g.wrong(a); wait != want-want/2 {
 				t.Fatalf("%s: half of %v later has to wait %v: a request that waits counts", name, want, wait)
@@ -88,6 +91,9 @@ func TestWaitsGrow(t *testing.T) {
 			if wait := g.wrong(a); wait != 0 {
 				t.Fatalf("%s: after %v has to wait %v", name, want, wait)
 			}
+		}
+		if s := g.Stats(); s.Blocked != 1 {
+			t.Errorf("%s: after the block it says %+v", name, s)
 		}
 		// Eight waits took 17 minutes, in which two failures were forgiven.
 		for range 2 {

@@ -82,7 +82,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
 	s, err := newStore(ctx, db, full, dsn)
-	if err == nil && s.files.were[0] != was { // SQLite may have the old file, and the watch the new one
+	if err == nil && s.access.files.were[0] != was { // SQLite may have the old file, and the watch the new one
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, errExchanged), s.Close())
 	}
 	if err != nil {

@@ -24,6 +24,9 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
+// Commit is a transaction that the writes of several callers shared.
+type Commit = relational.Commit
+
 // access is how the tables of the file are written and read.
 type access struct {
 	db      *sql.DB

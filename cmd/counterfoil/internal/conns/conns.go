@@ -71,6 +71,26 @@ type Limiter struct {
 	open   map[*conn]bool
 	sizes  map[netip.Prefix]int // open connections by network
 	turns  uint64               // counts changes of state: the order of what is idle
+	stats  Stats
+}
+
+// Stats counts the connections of a Limiter.
+type Stats struct {
+	// Open are those that are open; Total is how many may be.
+	Open, Total int
+	// Accepted are all that were admitted. Full and Crowded are those that were
+	// refused because of Limits.Total and of Limits.PerPrefix, Dropped those that
+	// were closed for others.
+	Accepted, Full, Crowded, Dropped uint64
+}
+
+// Stats returns the counts.
+func (l *Limiter) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.stats
+	s.Open, s.Total = len(l.open), l.limits.Total
+	return s
 }
 
 // New returns a Limiter.
@@ -191,6 +211,9 @@ func (l *Limiter) count() int {
 func (l *Limiter) makeRoom() bool {
 	l.mu.Lock()
 	victim := l.dispensable(netip.Prefix{})
+	if victim != nil {
+		l.stats.Dropped++
+	}
 	l.mu.Unlock()
 	if victim != nil {
 		victim.Close()
@@ -213,7 +236,15 @@ func (l *Limiter) admit(inner net.Conn) *conn {
 		victim = l.dispensable(netip.Prefix{})
 	}
 	refused := (crowded || full) && victim == nil
-	if !refused {
+	switch {
+	case refused && crowded:
+		l.stats.Crowded++
+	case refused:
+		l.stats.Full++
+	default:
+		if l.stats.Accepted++; victim != nil {
+			l.stats.Dropped++
+		}
 		l.turns++
 		c.since = l.turns
 		l.open[c] = true

@@ -108,6 +108,13 @@ func TestNetworks(t *testing.T) {
 			if first.closed != tt.together || next.closed {
 				t.Errorf("closed %v and %v: %s", first.closed, next.closed, log.take())
 			}
+			want := conns.Stats{Open: 2, Total: 16, Accepted: 2}
+			if tt.together {
+				want.Open, want.Dropped = 1, 1
+			}
+			if s := l.Stats(); s != want {
+				t.Errorf("it says %+v", s)
+			}
 		})
 	}
 }

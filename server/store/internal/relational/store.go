@@ -14,6 +14,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -58,6 +59,7 @@ type Store struct {
 	writes   chan write
 	closing  chan struct{}
 	stop     func()
+	onCommit atomic.Pointer[func(Commit)]
 }
 
 // New returns a Store on a backend. Its writes wait until Run is called, or Refuse.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -66,6 +67,7 @@ func (s *Store) Run(conn *Conn) {
 		case <-s.closing:
 			return
 		}
+		began := clock.System.Now()
 		// Requests that run now will soon write as well: yield to them until that
 		// adds nothing twice. Without any it costs nothing.
 		batch = s.gather(batch)
@@ -76,13 +78,29 @@ func (s *Store) Run(conn *Conn) {
 				idle++
 			}
 		}
-		s.commit(t, batch)
+		failed := s.commit(t, batch)
+		if told := s.onCommit.Load(); told != nil {
+			(*told)(Commit{Writes: len(batch), Failed: failed, Duration: clock.System.Now().Sub(began)})
+		}
 	}
 }
 
 // ErrUnknown says that the connection broke while a transaction was committed, so
 // that it may be committed or not.
 var ErrUnknown = errors.New("the connection broke, and what was written may be written or not")
+
+// Commit is a transaction that the writes of several callers shared.
+type Commit struct {
+	// Writes is their number, Failed how many of them could not be written.
+	Writes, Failed int
+	// Duration is from when the first of them was taken until they were synced to
+	// the disk.
+	Duration time.Duration
+}
+
+// OnCommit has f called after each transaction with writes, by the goroutine
+// that writes: it must return at once. It replaces the previous one.
+func (s *Store) OnCommit(f func(Commit)) { s.onCommit.Store(&f) }
 
 // gather adds the pending writes.
 func (s *Store) gather(batch []write) []write {
@@ -97,21 +115,27 @@ func (s *Store) gather(batch []write) []write {
 	return batch
 }
 
-func (s *Store) commit(t *transaction, batch []write) {
+// commit writes a batch and tells the callers. It returns how many writes
+// failed.
+func (s *Store) commit(t *transaction, batch []write) (failed int) {
 	results, err := s.try(t, batch)
 	if err != nil && len(batch) > 1 {
 		for i := range batch {
-			s.commit(t, batch[i:i+1])
+			failed += s.commit(t, batch[i:i+1])
 		}
-		return
+		return failed
 	}
 	for i, w := range batch {
-		if err != nil {
-			w.done <- err
-		} else {
-			w.done <- results[i]
+		result := err
+		if err == nil {
+			result = results[i]
 		}
+		if result != nil && !slices.Contains(expected, result) {
+			failed++
+		}
+		w.done <- result
 	}
+	return failed
 }
 
 // try runs a batch in one transaction. An error means that nothing of it was
