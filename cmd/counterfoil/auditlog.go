@@ -27,14 +27,14 @@ const publishWithin = 10 * time.Second
 // calls stop before it closes the database.
 func startLog(
 	ctx context.Context, db store.Store, c counterfoil.Clock, log *slog.Logger, config *server.Config, a serveconfig.Audit,
-) (stop func(), err error) {
+) (l *audit.Log, stop func(), err error) {
 	sealer, err := signing.NewSealer(config.MasterKey, config.PreviousMasterKeys)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	key, err := signing.LogKey(ctx, db, c, sealer)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	settings := audit.Config{
 		Store: db, Clock: c, Logger: log, Key: key, PublishEvery: a.PublishEvery, Keep: a.Keep, EraseAfter: a.EraseAfter,
@@ -45,12 +45,11 @@ func startLog(
 	if a.CheckpointFile != "" || a.CheckpointURL != "" {
 		settings.Publish = publisher(a, config.Outbound.RootCAs)
 	}
-	l, err := audit.New(ctx, settings)
-	if err != nil {
-		return nil, err
+	if l, err = audit.New(ctx, settings); err != nil {
+		return nil, nil, err
 	}
 	log.Info("audit log", "key", l.VerifierKey())
-	return inBackground(ctx, func(ctx context.Context) { l.Run(ctx, a.CheckpointEvery) }), nil
+	return l, inBackground(ctx, func(ctx context.Context) { l.Run(ctx, a.CheckpointEvery) }), nil
 }
 
 // inBackground runs f until stop is called, which waits for its end, whenever ctx

@@ -21,6 +21,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/certfiles"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/conns"
+	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/metrics"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/serveconfig"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/lograte"
@@ -74,7 +75,7 @@ type service struct {
 	level  *slog.LevelVar
 	store  store.Store
 	server *server.Server
-	health *health
+	meter  *meter // nil without metrics
 	// connections bounds those that are open.
 	connections *conns.Limiter
 	// trouble limits the log of a store that records nothing.
@@ -108,6 +109,11 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 		return err
 	}
 	defer listener.Close()
+	s.meter, err = newMeter(ctx, config.Metrics, fmt.Sprintf("metrics.listen (%s:%d)", config.File, config.MetricsLine))
+	if err != nil {
+		return err
+	}
+	defer s.meter.close()
 	// 2. The database and the realms.
 	if err := fit(config.Database); err != nil {
 		return err
@@ -119,15 +125,19 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	defer store.Close()
 	s.store = store
 	settings := config.Server
-	settings.Store, settings.Logger, settings.OnEvent = store, s.log, logEvent(s.log)
+	settings.Store, settings.Logger, settings.OnEvent = store, s.log, s.meter.events(logEvent(s.log))
 	if s.server, err = server.New(ctx, settings); err != nil {
 		return err
 	}
-	stopLog, err := startLog(ctx, store, clock.System, s.log, &settings, config.Audit)
+	auditLog, stopLog, err := startLog(ctx, store, clock.System, s.log, &settings, config.Audit)
 	if err != nil {
 		return errors.Join(err, s.server.Close())
 	}
-	s.health = &health{store: store, clock: clock.System}
+	checks, err := checksOf(ctx, clock.System, store, s.server, s.certificateEnds)
+	if err != nil {
+		stopLog()
+		return errors.Join(err, s.server.Close())
+	}
 	s.connections = conns.New(conns.Config{
 		Limits: config.Connections, Exempt: config.Server.Proxies.Networks, Clock: clock.System, Logger: s.log,
 	})
@@ -147,13 +157,18 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	defer stopWatchdog()
 	printRealms(p.Out, config.Realms)
 	s.log.Info("listening", "address", listener.Addr().String())
+	stopMeter := s.meter.serve(metrics.Sources{
+		Clock: clock.System, Server: s.server, Connections: s.connections, Log: auditLog, Health: checks,
+		Database: config.Database, CertificateEnds: s.certificateEnds, Version: buildVersion(),
+	}, store, s.log)
 	err = p.serve(ctx, endpoint{
-		listeners: []net.Listener{listener}, connections: s.connections, handler: s.health.wrap(s), log: s.log,
+		listeners: []net.Listener{listener}, connections: s.connections, handler: checks.Handler(healthPath, false, s), log: s.log,
 		certificate: s.handshake, clientCertificates: config.ClientCertificates, proxies: config.Server.Proxies,
 		end: s.server.Drain, notify: s.notify,
 	})
 	cancel()
 	<-ended
+	stopMeter()
 	err = errors.Join(err, s.server.Close())
 	stopLog() // last, so that every record is in a checkpoint
 	return err
@@ -180,6 +195,9 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *service) handshake(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return s.certificate.Load().Get(hello)
 }
+
+// certificateEnds returns when the certificate expires.
+func (s *service) certificateEnds() time.Time { return s.certificate.Load().Leaf().NotAfter }
 
 // obey reloads at each signal until the context ends.
 func (s *service) obey(ctx context.Context, hangups <-chan os.Signal) {

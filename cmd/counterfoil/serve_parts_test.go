@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -16,7 +15,6 @@ import (
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/strict"
 	"github.com/counterfoil/counterfoil/server"
-	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
@@ -112,43 +110,6 @@ func TestRoutes(t *testing.T) {
 				t.Errorf("got %q", got)
 			}
 		})
-	}
-}
-
-// slowStore counts how often it is asked, and fails on demand.
-type slowStore struct {
-	store.Store
-	asked int
-	err   error
-}
-
-func (s *slowStore) Ready(context.Context) error {
-	s.asked++
-	return s.err
-}
-
-func TestHealth(t *testing.T) {
-	now := clock.NewManual(time.Now())
-	store := &slowStore{}
-	h := &health{store: store, clock: now}
-	handler := h.wrap(http.NotFoundHandler())
-	ask := func(path string) int {
-		w := httptest.NewRecorder()
-		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
-		return w.Code
-	}
-	for range 50 {
-		if got := ask("/healthz/ready"); got != http.StatusOK {
-			t.Errorf("a good store is %d", got)
-		}
-	}
-	if store.asked != 1 {
-		t.Errorf("the store was asked %d times", store.asked)
-	}
-	store.err = errors.New("gone")
-	now.Turn(healthStands)
-	if ready, live, other := ask("/healthz"), ask("/healthz/live"), ask("/healthzz"); ready != 503 || live != 200 || other != 404 {
-		t.Errorf("with a store that fails: %d, %d, %d", ready, live, other)
 	}
 }
 

@@ -1,17 +1,12 @@
 package main
 
 import (
-	"context"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/serveconfig"
-	"github.com/counterfoil/counterfoil/internal/clock"
-	"github.com/counterfoil/counterfoil/server/store"
 )
 
 const (
@@ -130,65 +125,4 @@ func below(prefix string, h http.Handler) http.Handler {
 		r2.URL = &u
 		h.ServeHTTP(w, &r2)
 	})
-}
-
-// health reports to anybody whether the process is running and whether its
-// database would accept a write, and nothing else.
-type health struct {
-	store store.Store
-	clock clock.Clock
-
-	mu   sync.Mutex
-	last time.Time
-	good bool
-}
-
-// How long the database may take to answer, and how long the answer is reused:
-// requests are anonymous, and each check takes the database's lock.
-const (
-	healthPatience = 2 * time.Second
-	healthStands   = time.Second
-)
-
-// wrap serves /healthz and what is below it, on any host.
-func (h *health) wrap(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case healthPath + "/live":
-			writeHealth(w, r, true)
-		case healthPath, healthPath + "/ready":
-			writeHealth(w, r, h.ready(r.Context()))
-		default:
-			next.ServeHTTP(w, r)
-		}
-	})
-}
-
-// ready checks the database, once for all concurrent requests.
-func (h *health) ready(ctx context.Context) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if now := h.clock.Now(); h.last.IsZero() || now.Sub(h.last) >= healthStands {
-		ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthPatience)
-		defer cancel()
-		err := h.store.Ready(ask)
-		h.last, h.good = h.clock.Now(), err == nil
-	}
-	return h.good
-}
-
-func writeHealth(w http.ResponseWriter, r *http.Request, good bool) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	if good {
-		_, _ = w.Write([]byte(`{"status":"good"}` + "\n"))
-		return
-	}
-	w.WriteHeader(http.StatusServiceUnavailable)
-	_, _ = w.Write([]byte(`{"status":"unavailable"}` + "\n"))
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/apis/wallets"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/audit"
 	"github.com/counterfoil/counterfoil/server/limits"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
@@ -72,6 +73,10 @@ type site struct {
 	server *server.Server
 	// decisions records those of the guards.
 	decisions *trail.Trail
+	// meter counts; nil without metrics.
+	meter *meter
+	// auditLog is the log over the record.
+	auditLog *audit.Log
 	// stopLog ends the audit log, stopDecisions what writes decisions to it.
 	stopLog, stopDecisions func()
 	realms                 []*realm
@@ -142,7 +147,7 @@ func (s *site) issue(ctx context.Context, providers []*provider.Provider) (err e
 		realms = append(realms, server.Realm{Name: p.Name, Provider: p, BaseURL: r.base, OtherURLs: otherNames(r.base)})
 	}
 	config := server.Config{
-		Store: s.store, Realms: realms, Logger: s.log, OnEvent: logEvent(s.log), MasterKey: s.masterKey, Clock: s.clock,
+		Store: s.store, Realms: realms, Logger: s.log, OnEvent: s.meter.events(logEvent(s.log)), MasterKey: s.masterKey, Clock: s.clock,
 		Limits: limits.Config{File: s.dir.database() + serveconfig.Suffix},
 	}
 	if s.server, err = server.New(ctx, config); err != nil {
@@ -150,13 +155,13 @@ func (s *site) issue(ctx context.Context, providers []*provider.Provider) (err e
 	}
 	s.decisions = trail.New(trail.Config{Sink: s.store, Clock: s.clock, Logger: s.log})
 	s.stopDecisions = inBackground(ctx, s.decisions.Run)
-	s.stopLog, err = startLog(ctx, s.store, s.clock, s.log, &config, serveconfig.DefaultAudit())
+	s.auditLog, s.stopLog, err = startLog(ctx, s.store, s.clock, s.log, &config, serveconfig.DefaultAudit())
 	return err
 }
 
 // decided returns what guards report their decisions to: the log and the record.
 func (s *site) decided() func(context.Context, counterfoil.Event) {
-	log := logEvent(s.log)
+	log := s.meter.events(logEvent(s.log))
 	return func(ctx context.Context, e counterfoil.Event) {
 		s.decisions.OnEvent(ctx, e)
 		log(ctx, e)
@@ -226,12 +231,6 @@ func (s *site) mount(ctx context.Context) error {
 		s.mounts.add(mount{path: oauthMetadata + "/" + r.Name, exact: true, handler: at(oauthMetadata, own)})
 	}
 	return nil
-}
-
-// handler serves the whole site.
-func (s *site) handler() http.Handler {
-	h := &health{store: s.store, clock: s.clock}
-	return h.wrap(s.mounts)
 }
 
 // protect puts one API behind its guard.

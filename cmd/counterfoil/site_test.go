@@ -46,7 +46,7 @@ func newSite(t *testing.T, providers ...*provider.Provider) (*site, *clock.Manua
 // send returns the status and the body of a request's answer.
 func (s *site) send(r *http.Request) (int, string) {
 	w := httptest.NewRecorder()
-	s.handler().ServeHTTP(w, r)
+	s.mounts.ServeHTTP(w, r)
 	body, _ := io.ReadAll(w.Body)
 	return w.Code, string(body)
 }

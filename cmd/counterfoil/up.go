@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/conns"
+	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/metrics"
 	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/internal/requestid"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
@@ -19,8 +21,8 @@ import (
 )
 
 type upOptions struct {
-	dir, listen string
-	verbose     bool
+	dir, listen, metrics string
+	verbose              bool
 }
 
 func (p *program) upCommand() *cobra.Command {
@@ -43,6 +45,7 @@ profiles, events, wallets); wallets or, for GraphQL, profiles behind any other.`
 	f := cmd.Flags()
 	f.StringVar(&o.dir, "dir", defaultDir, "data directory")
 	f.StringVar(&o.listen, "listen", "localhost:8443", "address to listen on; localhost is 127.0.0.1 and [::1]")
+	f.StringVar(&o.metrics, "metrics", "", "address for metrics and health, as 127.0.0.1:9090; without it there are none")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log what is allowed as well as what is refused")
 	return cmd
 }
@@ -66,6 +69,11 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	defer closeAll(listeners)
+	meter, err := newMeter(ctx, o.metrics, "--metrics")
+	if err != nil {
+		return err
+	}
+	defer meter.close()
 	// 2. Its contents, made where they are missing.
 	if err := dir.keyed(ctx); err != nil {
 		return err
@@ -105,6 +113,7 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 		masterKey: masterKey,
 		clock:     p.clock,
 		log:       log,
+		meter:     meter,
 	}
 	if err := site.build(ctx, providers); err != nil {
 		return err
@@ -116,10 +125,21 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 			site.close(),
 		)
 	}
+	ends := func() time.Time { return certificate.Leaf.NotAfter }
+	checks, err := checksOf(ctx, p.clock, store, site.server, ends)
+	if err != nil {
+		return errors.Join(err, site.close())
+	}
+	connections := conns.New(conns.Config{Clock: p.clock, Logger: log})
+	stopMeter := meter.serve(metrics.Sources{
+		Clock: p.clock, Server: site.server, Connections: connections, Log: site.auditLog, Health: checks,
+		Database: dir.database(), CertificateEnds: ends, Version: buildVersion(),
+	}, store, log)
 	served := p.serve(ctx, endpoint{
-		listeners: listeners, certificate: always(certificate), connections: conns.New(conns.Config{Clock: p.clock, Logger: log}),
-		handler: site.handler(), log: log, end: site.server.Drain,
+		listeners: listeners, certificate: always(certificate), connections: connections,
+		handler: checks.Handler(healthPath, false, site.mounts), log: log, end: site.server.Drain,
 	})
+	stopMeter()
 	return errors.Join(served, site.close())
 }
 

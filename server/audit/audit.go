@@ -93,7 +93,8 @@ type Stats struct {
 	// and Signed how many of them the latest checkpoint covers.
 	Recorded, Signed int64
 	// Checked is when the log was last extended as far as the record reached, or
-	// needed no extension; zero before that. It is old if the log cannot be extended.
+	// needed no extension; before that it is when the Log was made. It is old if the
+	// log cannot be extended.
 	Checked time.Time
 	// Failures and PublishFailures count the attempts to extend the log and to give
 	// a checkpoint away that failed.
@@ -113,7 +114,7 @@ func New(ctx context.Context, c Config) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{Config: c, signer: newSigner(Origin(state.ID), c.Key)}
-	l.stats.Store(&Stats{Recorded: state.Recorded, Signed: state.Base + state.Checkpoint.Size})
+	l.stats.Store(&Stats{Recorded: state.Recorded, Signed: state.Base + state.Checkpoint.Size, Checked: c.Clock.Now()})
 	if l.verifier, err = note.NewVerifier(l.VerifierKey()); err != nil {
 		return nil, err
 	}

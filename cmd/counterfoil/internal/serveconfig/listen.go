@@ -21,20 +21,44 @@ import (
 	"github.com/counterfoil/counterfoil/server/signing"
 )
 
-func (pl *planner) address(ctx context.Context) {
-	host, name, err := net.SplitHostPort(pl.Listen)
+// log sets the defaults of the log.
+func (pl *planner) log() {
+	pl.Log.Level, pl.Log.Format = cmp.Or(pl.Log.Level, "info"), cmp.Or(pl.Log.Format, "text")
+}
+
+// metrics checks where metrics are shown.
+func (pl *planner) metrics(ctx context.Context) {
+	address, way := pl.Metrics.Listen, to("metrics", "listen")
+	if address == "" {
+		return
+	}
+	pl.address(ctx, address, "metrics.listen", way...)
+	host, port, err := net.SplitHostPort(address)
+	ip, not := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+	case address == pl.Listen && port != "0":
+		pl.fail(way, "%q is where the server itself listens: choose another port", address)
+	case not == nil && !ip.IsLoopback() || host == "":
+		pl.warn("metrics.listen: everybody who can reach %s can read the metrics: keep strangers from it", address)
+	}
+}
+
+// address checks an address to listen on, which is the value of a key.
+func (pl *planner) address(ctx context.Context, address, key string, way ...any) {
+	host, name, err := net.SplitHostPort(address)
 	port, unknown := net.DefaultResolver.LookupPort(ctx, "tcp", name)
 	switch {
 	case err != nil || name == "":
-		pl.fail(to("listen"), "%q is not HOST:PORT: for example 0.0.0.0:443, or :443 for every address", pl.Listen)
-	case strings.ContainsFunc(pl.Listen, unicode.IsSpace):
-		pl.fail(to("listen"), "%q has a space in it: write HOST:PORT", pl.Listen)
+		pl.fail(way, "%q is not HOST:PORT: for example 0.0.0.0:443, or :443 for every address", address)
+	case strings.ContainsFunc(address, unicode.IsSpace):
+		pl.fail(way, "%q has a space in it: write HOST:PORT", address)
 		host = "" // not reported twice
 	case unknown != nil:
-		pl.fail(to("listen"), "%q is not a port: use a number from 0 to 65535", name)
+		pl.fail(way, "%q is not a port: use a number from 0 to 65535", name)
 	case port > 0 && !mayListen(port):
 		pl.fail(
-			to("listen"),
+			way,
 			"this user may not listen on port %d: give the process CAP_NET_BIND_SERVICE "+
 				"(AmbientCapabilities of systemd), or use a port from 1024 on",
 			port,
@@ -44,16 +68,14 @@ func (pl *planner) address(ctx context.Context) {
 		limited, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
 		if found, err := net.DefaultResolver.LookupHost(limited, host); err != nil {
-			pl.fail(to("listen"), "%q is neither an address nor a name that can be looked up here", host)
+			pl.fail(way, "%q is neither an address nor a name that can be looked up here", host)
 		} else if !slices.ContainsFunc(found, isOwnAddress) {
-			pl.warn("listen: %s is not an address of this machine, but of %s: nothing can listen there unless it becomes one",
-				host, strings.Join(found, " and "))
+			pl.warn("%s: %s is not an address of this machine, but of %s: nothing can listen there unless it becomes one",
+				key, host, strings.Join(found, " and "))
 		}
 	} else if err == nil && host != "" && !isOwnAddress(host) {
-		pl.warn("listen: %s is not an address of this machine: nothing can listen there unless it becomes one",
-			host)
+		pl.warn("%s: %s is not an address of this machine: nothing can listen there unless it becomes one", key, host)
 	}
-	pl.Log.Level, pl.Log.Format = cmp.Or(pl.Log.Level, "info"), cmp.Or(pl.Log.Format, "text")
 }
 
 // isOwnAddress reports whether this machine has an address, or may have it.

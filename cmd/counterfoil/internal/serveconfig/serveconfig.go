@@ -39,6 +39,10 @@ type Config struct {
 	File       string
 	Listen     string
 	ListenLine int
+	// Metrics is the address to show metrics and health on, "" for none, and
+	// MetricsLine its line.
+	Metrics     string
+	MetricsLine int
 	// Certificate is the server's, which is reloaded when its files change.
 	// ClientCertificates requests a certificate from callers.
 	Certificate        *certfiles.Certificate
@@ -139,11 +143,14 @@ func Read(ctx context.Context, file string, o Options) (*Config, error) {
 		Document: doc, settings: in, dir: dir, now: clock.System.Now(), malformed: doc.Err() != nil,
 		secrets: resolver.New(resolver.Config{Dir: dir, Loose: true, Getenv: o.Getenv, AgeIdentity: in.AgeIdentity}),
 		out: &Config{
-			File: file, Listen: in.Listen, ListenLine: doc.Line("listen"), ClientCertificates: in.TLS.ClientCertificates,
+			File: file, Listen: in.Listen, ListenLine: doc.Line("listen"),
+			Metrics: in.Metrics.Listen, MetricsLine: doc.Line("metrics", "listen"), ClientCertificates: in.TLS.ClientCertificates,
 			settings: in, doc: doc, admin: in.Admin.Realm,
 		},
 	}
-	pl.address(ctx)
+	pl.address(ctx, pl.Listen, "listen", "listen")
+	pl.log()
+	pl.metrics(ctx)
 	pl.proxy()
 	pl.outbound()
 	pl.audit()
@@ -189,6 +196,7 @@ func (c *Config) CheckReload(next *Config) error {
 		same         bool
 	}{
 		{"listen", "listen", c.Listen == next.Listen},
+		{"metrics", "metrics.listen", c.Metrics == next.Metrics},
 		{"database", "database", c.Database == next.Database},
 		{"master_key", "master_key", c.Server.MasterKey == next.Server.MasterKey},
 		{"previous_master_keys", "previous_master_keys", slices.Equal(c.Server.PreviousMasterKeys, next.Server.PreviousMasterKeys)},

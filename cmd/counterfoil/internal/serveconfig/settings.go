@@ -42,8 +42,10 @@ type settings struct {
 	// Outbound bounds what the server fetches.
 	Outbound outboundSettings `yaml:"outbound,omitempty"`
 	Log      logSettings      `yaml:"log,omitempty"`
-	Limits   limitsSettings   `yaml:"limits,omitempty"`
-	Realms   []realmSettings  `yaml:"realms" check:"required"`
+	// Metrics is where metrics and health are shown; left out, nowhere.
+	Metrics metricsSettings `yaml:"metrics,omitempty"`
+	Limits  limitsSettings  `yaml:"limits,omitempty"`
+	Realms  []realmSettings `yaml:"realms" check:"required"`
 	// Audit is how the audit record is proven and kept.
 	Audit auditSettings `yaml:"audit,omitempty"`
 	// Admin enables the Admin API; left out, it is disabled.
@@ -72,6 +74,12 @@ type outboundSettings struct {
 	Private bool `yaml:"private,omitempty"`
 	// CAFile holds certificates to trust beside the system's, in PEM.
 	CAFile string `yaml:"ca_file,omitempty"`
+}
+
+type metricsSettings struct {
+	// Listen is HOST:PORT, or :PORT for all addresses. Nobody has to authenticate
+	// there.
+	Listen string `yaml:"listen" check:"required"`
 }
 
 type logSettings struct {
