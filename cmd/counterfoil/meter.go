@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/certfiles"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/conns"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/health"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/metrics"
@@ -94,6 +96,26 @@ func (m *meter) serve(s metrics.Sources, db *sqlite.Store, logger *slog.Logger) 
 	return func() {
 		_ = srv.Close()
 		<-ended
+	}
+}
+
+// watchCertificate warns of the end of the server's certificate, which leaf returns,
+// until ctx ends.
+func watchCertificate(ctx context.Context, c counterfoil.Clock, log *slog.Logger, leaf func() *x509.Certificate) {
+	var expiry certfiles.Expiry
+	for {
+		of := leaf()
+		left, due := expiry.Due(of, c.Now())
+		end := of.NotAfter.UTC().Format(time.RFC3339)
+		switch {
+		case due && left <= 0:
+			log.Error("the certificate has expired, and no client accepts it: renew it", "expired", end)
+		case due:
+			log.Warn("the certificate expires soon: renew it", "expires", end, "days", int(left.Hours()/24))
+		}
+		if c.Sleep(ctx, certfiles.LookEvery) != nil {
+			return
+		}
 	}
 }
 

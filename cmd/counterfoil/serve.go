@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -155,6 +156,13 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 		watchdog(ctx, clock.System, watchedWithin(s.log), store.Ready, s.notify)
 	})
 	defer stopWatchdog()
+	stopCertificate := inBackground(ctx, func(ctx context.Context) {
+		watchCertificate(ctx, clock.System, s.log, func() *x509.Certificate {
+			c := s.certificate.Load()
+			c.Look()
+			return c.Leaf()
+		})
+	})
 	printRealms(p.Out, config.Realms)
 	s.log.Info("listening", "address", listener.Addr().String())
 	stopMeter := s.meter.serve(metrics.Sources{
@@ -168,6 +176,7 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	})
 	cancel()
 	<-ended
+	stopCertificate()
 	stopMeter()
 	err = errors.Join(err, s.server.Close())
 	stopLog() // last, so that every record is in a checkpoint
@@ -265,7 +274,7 @@ func (s *service) adopt(next *serveconfig.Config) {
 		s.log.Error("the Admin API is not served", "error", err)
 	}
 	next.Certificate.Failed = func(err error) {
-		s.log.Error("the certificate's files cannot be loaded: the old one stays", "error", err)
+		s.log.Error("the certificate's files cannot be loaded: the old one stays, until they can", "error", err)
 	}
 	next.Certificate.Loaded = func(c *tls.Certificate) {
 		s.log.Info("loaded a new certificate", "expires", c.Leaf.NotAfter.UTC().Format(time.RFC3339))

@@ -1,12 +1,18 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,8 +24,8 @@ import (
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
-// Files that changed are loaded at a handshake some seconds later; files that
-// are no pair leave the old certificate in place, until they are.
+// Files that changed are loaded when they are looked at; files that are no pair
+// leave the old certificate in place, until they are, and are told of once.
 func TestCertificateFiles(t *testing.T) {
 	s := layOut(t, exampleConfig(t))
 	now := clock.NewManual(time.Now())
@@ -28,22 +34,22 @@ func TestCertificateFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	var failed []error
+	loaded := 0
 	c.Failed = func(err error) { failed = append(failed, err) }
+	c.Loaded = func(*tls.Certificate) { loaded++ }
 	shown := func() string {
+		c.Look()
+		c.Look()
 		cert, err := c.Get(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return cert.Leaf.SerialNumber.String()
 	}
-	first := shown()
+	shown()
 	renewed := s.certify(t, "auth.acme.example").SerialNumber.String()
-	if shown() != first {
-		t.Error("the files were looked at at once")
-	}
-	now.Turn(certfiles.LookAgain)
-	if shown() != renewed {
-		t.Error("the renewed certificate is not shown")
+	if shown() != renewed || loaded != 1 {
+		t.Errorf("the renewed certificate is not shown, or loaded %d times", loaded)
 	}
 	key, err := os.ReadFile(filepath.Join(s.dir, "tls/key.pem"))
 	if err != nil {
@@ -55,15 +61,71 @@ func TestCertificateFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.write(t, "tls/key.pem", string(key))
-	now.Turn(certfiles.LookAgain)
 	if shown() != renewed || len(failed) != 1 {
 		t.Errorf("half of a renewal: %v", failed)
 	}
+	s.write(t, "tls/key.pem", "no key")
+	if shown() != renewed || len(failed) != 2 {
+		t.Errorf("another mistake: %v", failed)
+	}
 	s.write(t, "tls/key.pem", string(newKey))
-	now.Turn(certfiles.LookAgain)
-	if shown() != last || len(failed) != 1 {
+	if shown() != last || len(failed) != 2 {
 		t.Errorf("a whole renewal is not shown: %v", failed)
 	}
+	s.write(t, "tls/key.pem", string(key))
+	if shown() != last || len(failed) != 3 {
+		t.Errorf("the first mistake once more: %v", failed)
+	}
+}
+
+// The end of a certificate is told of in 30, 7 and 1 days and when it has come, once
+// each, also by a program that looks rarely, and of the next one anew.
+func TestCertificateExpiry(t *testing.T) {
+	s := layOut(t, exampleConfig(t))
+	const day = 24 * time.Hour
+	now := clock.NewManual(time.Now())
+	leaf := s.certifyUntil(t, now.Now().Add(40*day), "auth.acme.example")
+	var log bytes.Buffer
+	ctx, stop := context.WithCancel(t.Context())
+	var ended sync.WaitGroup
+	var mu sync.Mutex
+	ended.Go(func() {
+		watchCertificate(ctx, now, slog.New(slog.NewTextHandler(&log, nil)), func() *x509.Certificate { mu.Lock(); defer mu.Unlock(); return leaf })
+	})
+	said := func(step time.Duration) string {
+		t.Helper()
+		now.Turn(step)
+		for range 2 {
+			if err := now.Sleepers(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+			now.Turn(certfiles.LookEvery)
+		}
+		if err := now.Sleepers(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		text := log.String()
+		log.Reset()
+		return text
+	}
+	for _, row := range []struct {
+		step time.Duration
+		want string
+	}{
+		{0, ""}, {9 * day, ""}, {day, "days=29"}, {day, ""}, {22 * day, "days=6"}, {-time.Hour, ""}, {6*day + time.Hour, "days=0"}, {2 * day, "level=ERROR"}, {day, ""},
+	} {
+		if got := said(row.step); strings.Count(got, "\n") > 1 || !strings.Contains(got, row.want) || row.want == "" && got != "" {
+			t.Errorf("after %v it says %q, want %q", row.step, got, row.want)
+		}
+	}
+	mu.Lock()
+	leaf = s.certifyUntil(t, now.Now().Add(6*day), "auth.acme.example")
+	mu.Unlock()
+	if got := said(0); strings.Count(got, "\n") != 1 || !strings.Contains(got, "days=5") {
+		t.Errorf("of the next certificate it says %q", got)
+	}
+	stop()
+	ended.Wait()
 }
 
 func TestRoutes(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -135,10 +136,14 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 		Clock: p.clock, Server: site.server, Connections: connections, Log: site.auditLog, Health: checks,
 		Database: dir.database(), CertificateEnds: ends, Version: buildVersion(),
 	}, store, log)
+	stopCertificate := inBackground(ctx, func(ctx context.Context) {
+		watchCertificate(ctx, p.clock, log, func() *x509.Certificate { return certificate.Leaf })
+	})
 	served := p.serve(ctx, endpoint{
 		listeners: listeners, certificate: always(certificate), connections: connections,
 		handler: checks.Handler(healthPath, false, site.mounts), log: log, end: site.server.Drain,
 	})
+	stopCertificate()
 	stopMeter()
 	return errors.Join(served, site.close())
 }

@@ -20,25 +20,25 @@ import (
 // maxFile bounds each file, in bytes.
 const maxFile = 1 << 20
 
-// LookAgain is how often the files are checked for changes.
-const LookAgain = 10 * time.Second
+// LookEvery is how often Look should be called.
+const LookEvery = 5 * time.Second
 
-// Certificate is a certificate that is reloaded when a handshake finds its
-// files changed. Files that are invalid, or half replaced, change nothing: the
-// loaded certificate stays, and the files are checked again.
+// Certificate is a certificate that is reloaded when Look finds its files changed.
+// Files that are invalid, or half replaced, change nothing: the loaded certificate
+// stays, and the files are tried again.
 type Certificate struct {
 	certificate, key string
 	clock            clock.Clock
 	private          func(crypto.PrivateKey) crypto.PrivateKey
-	// Failed is called when files cannot be loaded; Loaded, when they were.
-	// Either may be nil.
+	// Failed is called when files cannot be loaded, once for each reason; Loaded,
+	// when they were. Either may be nil.
 	Failed func(error)
 	Loaded func(*tls.Certificate)
 
 	current atomic.Pointer[tls.Certificate]
-	next    atomic.Int64 // when to look again, in nanoseconds since 1970
 	mu      sync.Mutex
 	seen    [2]fileMark
+	failure string // that Failed was last called with; "" since files were loaded
 }
 
 // fileMark identifies the state of a file.
@@ -56,7 +56,6 @@ func Open(certificate, key string, now clock.Clock, private func(crypto.PrivateK
 	if err := c.load(); err != nil {
 		return nil, err
 	}
-	c.next.Store(now.Now().Add(LookAgain).UnixNano())
 	return c, nil
 }
 
@@ -108,26 +107,27 @@ func (c *Certificate) Leaf() *x509.Certificate { return c.current.Load().Leaf }
 
 // Get is for tls.Config.GetCertificate.
 func (c *Certificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if now := c.clock.Now(); now.UnixNano() >= c.next.Load() && c.mu.TryLock() {
-		c.next.Store(now.Add(LookAgain).UnixNano())
-		c.refresh()
-		c.mu.Unlock()
-	}
 	return c.current.Load(), nil
 }
 
-// refresh loads the files if they changed.
-func (c *Certificate) refresh() {
+// Look loads the files if they changed.
+func (c *Certificate) Look() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	marks := c.look()
 	if marks[0].same(c.seen[0]) && marks[1].same(c.seen[1]) {
+		c.failure = ""
 		return
 	}
 	before := c.current.Load()
 	switch err := c.load(); {
-	case err != nil && c.Failed != nil:
-		c.Failed(err)
-	case err == nil:
-		c.seen = marks
+	case err != nil:
+		if c.Failed != nil && c.failure != err.Error() {
+			c.Failed(err)
+		}
+		c.failure = err.Error()
+	default:
+		c.seen, c.failure = marks, ""
 		if now := c.current.Load(); c.Loaded != nil && !now.Leaf.Equal(before.Leaf) {
 			c.Loaded(now)
 		}
