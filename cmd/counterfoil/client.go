@@ -14,12 +14,8 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server/admin"
 	"github.com/counterfoil/counterfoil/server/clients"
-	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/spf13/cobra"
 )
-
-// listPage is how many clients are read at once.
-const listPage = 500
 
 func (p *program) clientCommand() *cobra.Command {
 	o := &operator{program: p}
@@ -363,80 +359,4 @@ func (o *operator) act(word, past, short string, do func(admin.Service, context.
 			})
 		},
 	}
-}
-
-func (o *operator) listClients() *cobra.Command {
-	var q store.ClientQuery
-	var environment, status string
-	var limit int
-	cmd := &cobra.Command{
-		Use: "list REALM", Short: "List the clients of a realm", Args: cobra.ExactArgs(1),
-		Long: `List the clients of a realm in the order of their ids: all, or those that are
-chosen. --search looks into ids, names, contacts and labels, each of them
-NAME=VALUE.`,
-		Example: `  counterfoil client list a55 -o json
-  counterfoil client list a55 --search billing --environment production --status enabled
-  counterfoil client list a55 --limit 50 --after 4cf5…`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			q.Realm, q.Environment = args[0], store.Environment(environment)
-			if status != "" {
-				if err := oneOf("status", status, "enabled", "disabled"); err != nil {
-					return err
-				}
-				disabled := status == "disabled"
-				q.Disabled = &disabled
-			}
-			if limit < 0 {
-				return usagef("--limit must not be negative")
-			}
-			return o.reading(cmd, func(ctx context.Context, service admin.Service) error { return o.list(ctx, service, q, limit) })
-		},
-	}
-	f := cmd.Flags()
-	f.StringVar(&q.Search, "search", "", "text that id, name, contact or a label contains")
-	f.StringVar(&environment, "environment", "", "sandbox or production")
-	f.StringVar(&status, "status", "", "enabled or disabled")
-	f.StringVar(&q.After, "after", "", "begin after this client id")
-	f.IntVar(&limit, "limit", 0, "list at most this many (default: all)")
-	return cmd
-}
-
-// list writes page after page, up to a limit; 0 for all.
-func (o *operator) list(ctx context.Context, service admin.Service, q store.ClientQuery, limit int) error {
-	write, end := o.clientRows()
-	for n := 0; ; {
-		q.Limit = listPage
-		if limit > 0 {
-			q.Limit = min(listPage, limit-n)
-		}
-		page, err := service.Clients(ctx, q)
-		if err != nil {
-			return err
-		}
-		for i := range page.Clients {
-			if err := write(&page.Clients[i]); err != nil {
-				return err
-			}
-		}
-		n += len(page.Clients)
-		if q.After = page.Next; q.After == "" || n == limit {
-			return end()
-		}
-	}
-}
-
-// clientRows prints clients in the requested form. Both forms keep at most a
-// page or two in memory.
-func (o *operator) clientRows() (write func(*admin.Client) error, end func() error) {
-	if o.output == jsonForm {
-		rows := newJSONRows(o.Out, true)
-		return func(c *admin.Client) error { return rows.row(c) }, rows.end
-	}
-	t := newTable(o.Out, "CLIENT ID", "NAME", "STATUS", "ENVIRONMENT", "SCOPES", "TENANTS")
-	return func(c *admin.Client) error {
-		return t.row(
-			oneLine(c.ID), oneLine(c.Name), c.Status, string(c.Environment), counterfoil.Scopes(c.Scopes).String(),
-			oneLine(strings.Join(c.Tenants, " ")),
-		)
-	}, t.flush
 }

@@ -101,7 +101,7 @@ func completeAPIs(_ *cobra.Command, args []string, _ string) ([]string, cobra.Sh
 // completeFlags offers the values of the flags of a command that have few.
 func completeFlags(cmd *cobra.Command) {
 	for flag, values := range map[string][]string{
-		"format": importer.Formats(), "environment": {"sandbox", "production"}, "status": {"enabled", "disabled"},
+		"format": importer.Formats(), "environment": {"sandbox", "production"}, "status": {"enabled", "disabled", "expired"},
 		"policy": {"independent", "replace", "reuse"},
 	} {
 		if cmd.Flags().Lookup(flag) != nil {

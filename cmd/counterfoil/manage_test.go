@@ -8,8 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // made are the credentials that 'client create' prints.
@@ -300,5 +306,71 @@ func TestSlowImportHoldsNobodyUp(t *testing.T) {
 	}
 	if err := errors.Join(pipe.Close(), cmd.Wait()); err != nil {
 		t.Errorf("the import ended with %v", err)
+	}
+}
+
+// 'client list' says what was used and what ends, and chooses by that, on a
+// directory and on the database of 'serve'.
+func TestClientListByUseAndEnd(t *testing.T) {
+	s := layOut(t, exampleConfig(t))
+	soon := time.Now().Add(10 * 24 * time.Hour).UTC()
+	s.manage(t, "client", "create", "acme", "--id", "fresh", "--scope", "orders:read").good(t)
+	s.manage(t, "client", "create", "acme", "--id", "keyed", "--without-secret").good(t)
+	s.manage(t, "client", "create", "acme", "--id", "soon", "--settings", `{"expires":"`+soon.Format(time.RFC3339)+`"}`).good(t)
+	s.manage(t, "client", "rotate", "acme", "fresh", "--overlap", "48h").good(t)
+	db, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Two that were made long ago.
+	past := clock.NewManual(time.Now().Add(-100 * 24 * time.Hour))
+	for _, id := range []string{"ended", "old"} {
+		n := clients.NewClient{Realm: "acme", ID: id}
+		if id == "ended" {
+			n.Expires = time.Now().Add(-24 * time.Hour)
+		}
+		if _, _, err := clients.New(db, past, anyRules).Create(t.Context(), "test", n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		flags []string
+		want  string
+	}{
+		{nil, "ended fresh keyed old soon"}, {[]string{"--idle", "90d"}, "ended old"}, {[]string{"--idle", "90d", "--status", "enabled"}, "old"},
+		{[]string{"--status", "expired"}, "ended"}, {[]string{"--ends", "30d"}, "fresh soon"}, {[]string{"--ends", "72h"}, "fresh"},
+		{[]string{"--idle", "90d", "--limit", "1"}, "ended"}, {[]string{"--idle", "90d", "--after", "ended"}, "old"},
+	} {
+		got := s.manage(t, append([]string{"client", "list", "acme", "-o", "json"}, row.flags...)...).good(t)
+		var all []struct {
+			ID string `json:"client_id"`
+		}
+		if err := json.Unmarshal([]byte(got.out), &all); err != nil {
+			t.Fatalf("%v: %s", err, got.out)
+		}
+		var ids []string
+		for _, c := range all {
+			ids = append(ids, c.ID)
+		}
+		if found := strings.Join(ids, " "); found != row.want {
+			t.Errorf("%q: %s, want %s", row.flags, found, row.want)
+		}
+	}
+	text := s.manage(t, "client", "list", "acme").good(t).out
+	for _, line := range []string{
+		`(?m)^ended +expired +never +` + time.Now().Add(-24*time.Hour).UTC().Format(time.DateOnly), `(?m)^soon +enabled +never +` + soon.Format(time.DateOnly) + ` *$`,
+		`(?m)^fresh +enabled +never +\d{4}-\d\d-\d\d \(secret [0-9a-f]{8}\)`, `(?m)^keyed +enabled *$`,
+	} {
+		if !regexp.MustCompile(line).MatchString(text) {
+			t.Errorf("there is no line %s in\n%s", line, text)
+		}
+	}
+	for _, flags := range [][]string{{"--idle", "90"}, {"--idle", "-1d"}, {"--idle", "0d"}, {"--ends", ""}, {"--ends", "9999999999h"}, {"--status", "idle"}} {
+		if got := s.manage(t, append([]string{"client", "list", "acme"}, flags...)...); got.code != exitUsage || strings.Count(got.err, "\n") != 2 {
+			t.Errorf("%q: %d %s", flags, got.code, got.err)
+		}
 	}
 }

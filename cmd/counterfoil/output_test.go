@@ -104,7 +104,7 @@ func TestListingsStream(t *testing.T) {
 					most = max(most, stats.HeapAlloc)
 				}
 				var out sink
-				p := &program{console: console{stdio: stdio{Out: &out, Err: &sink{}}, output: form}}
+				p := &program{console: console{stdio: stdio{Out: &out, Err: &sink{}}, output: form, clock: clock.System}}
 				if err := list(p, c); err != nil {
 					t.Fatal(err)
 				}

@@ -40,7 +40,8 @@ type Service interface {
 	// Client returns a client, with the times of its secrets' last uses.
 	Client(ctx context.Context, realm, id string) (Client, error)
 	// Clients returns a part of a realm's clients in the byte order of their
-	// IDs. A limit of 0 stands for 100; more than 1,000 are never returned.
+	// IDs. A limit of 0 stands for 100; more than 1,000 are never returned. Now is the
+	// server's. Disabled and Expired are as SelectStatus sets them.
 	Clients(ctx context.Context, q store.ClientQuery) (ClientPage, error)
 	// ChangeClient applies a JSON merge patch (RFC 7396) to the settings of a
 	// client; null gives a setting its default.
@@ -122,7 +123,8 @@ type Realm struct {
 type Client struct {
 	Realm string `json:"realm"`
 	ID    string `json:"client_id"`
-	// Status is "enabled" or "disabled".
+	// Status is "enabled", "disabled", or "expired" for one that is enabled and whose
+	// Expires has come.
 	Status string `json:"status"`
 	// Maker is the client that made it, in the realm of the Admin API; empty when
 	// an operator did. It ends with its maker.
@@ -143,6 +145,7 @@ type Client struct {
 const (
 	statusEnabled  = "enabled"
 	statusDisabled = "disabled"
+	statusExpired  = "expired"
 )
 
 // Secret describes a client secret or an API key.
@@ -151,8 +154,8 @@ type Secret struct {
 	Created time.Time `json:"created"`
 	// Ends is when it stops being accepted; zero for never.
 	Ends time.Time `json:"ends,omitzero"`
-	// LastUsed is known for a single client only, within ten seconds of the use;
-	// zero for never.
+	// LastUsed is known within ten seconds of the use; zero for never. It is set where
+	// clients are read, and not in the answer to a change.
 	LastUsed time.Time `json:"last_used,omitzero"`
 }
 

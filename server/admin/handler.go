@@ -84,7 +84,7 @@ var operations = []operation{
 	{id: "document", method: "GET", path: "/v1/openapi.json", serve: (*call).document},
 	{id: "realms", method: "GET", path: "/v1/realms", serve: (*call).realms},
 	{id: "clients", method: "GET", path: realmPath + "/clients", scopes: readClients,
-		query: []string{"after", "limit", "search", "environment", "status"}, serve: (*call).clients},
+		query: []string{"after", "limit", "search", "environment", "status", "idle_since", "ends_before"}, serve: (*call).clients},
 	{id: "createClient", method: "POST", path: realmPath + "/clients", scopes: changeClients, once: true, serve: (*call).createClient},
 	{id: "client", method: "GET", path: clientPath, scopes: readClients, serve: (*call).client},
 	{id: "changeClient", method: "PATCH", path: clientPath, scopes: changeClients, versioned: true, serve: (*call).changeClient},

@@ -143,7 +143,7 @@ func (l *Local) CreateClient(ctx context.Context, realm string, n NewClient) (Cl
 	if err != nil {
 		return Client{}, none, of(err, realm, n.ID, 0)
 	}
-	return viewOf(&c, nil), creds, nil
+	return viewOf(&c, nil, l.Clock.Now()), creds, nil
 }
 
 // Client returns a client.
@@ -159,7 +159,7 @@ func (l *Local) Client(ctx context.Context, realm, id string) (Client, error) {
 	if err != nil {
 		return Client{}, of(err, realm, id, 0)
 	}
-	return viewOf(&c, uses), nil
+	return viewOf(&c, uses, l.Clock.Now()), nil
 }
 
 // Clients returns a part of a realm's clients.
@@ -173,17 +173,31 @@ func (l *Local) Clients(ctx context.Context, q store.ClientQuery) (ClientPage, e
 		return ClientPage{}, problem(malformed, "the environment must be %s or %s", store.EnvironmentSandbox, store.EnvironmentProduction)
 	}
 	limit := bounded(q.Limit)
-	q.Limit = limit + 1 // to know whether there are more
+	q.Limit, q.Now = limit+1, l.Clock.Now() // one more, to know whether there are more
 	list, err := l.clients.List(ctx, q)
 	if err != nil {
 		return ClientPage{}, err
 	}
 	page := ClientPage{Clients: []Client{}}
-	for i := range list[:min(limit, len(list))] {
-		page.Clients = append(page.Clients, viewOf(&list[i], nil))
-	}
 	if len(list) > limit {
-		page.Next = list[limit-1].ID
+		page.Next, list = list[limit-1].ID, list[:limit]
+	}
+	ids := make([]string, len(list))
+	for i := range list {
+		ids[i] = list[i].ID
+	}
+	uses, err := l.Store.LastUses(ctx, q.Realm, ids...)
+	if err != nil {
+		return ClientPage{}, err
+	}
+	// Uses are in the order of the clients.
+	for i, c := range list {
+		n := 0
+		for n < len(uses) && uses[n].ClientID == c.ID {
+			n++
+		}
+		page.Clients = append(page.Clients, viewOf(&list[i], uses[:n], q.Now))
+		uses = uses[n:]
 	}
 	return page, nil
 }
@@ -212,7 +226,7 @@ func (l *Local) ChangeClient(ctx context.Context, realm, id string, version int6
 	if err != nil {
 		return Client{}, of(err, realm, id, version)
 	}
-	return viewOf(&c, nil), nil
+	return viewOf(&c, nil, l.Clock.Now()), nil
 }
 
 // RotateSecret gives a client a new secret.

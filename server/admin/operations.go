@@ -124,13 +124,17 @@ func (c *call) clients() (answer, error) {
 		Realm: c.realm(), After: c.query.Get("after"), Limit: int(min(limit, maxLimit)),
 		Search: c.query.Get("search"), Environment: store.Environment(c.query.Get("environment")),
 	}
-	switch status := c.query.Get("status"); status {
-	case "":
-	case statusEnabled, statusDisabled:
-		disabled := status == statusDisabled
-		q.Disabled = &disabled
-	default:
-		return answer{}, problem(malformed, "the query parameter status must be %s or %s", statusEnabled, statusDisabled)
+	if status := c.query.Get("status"); status != "" {
+		if err := SelectStatus(&q, status); err != nil {
+			return answer{}, err
+		}
+	}
+	for name, into := range map[string]*time.Time{"idle_since": &q.Idle, "ends_before": &q.Ends} {
+		if text := c.query.Get(name); text != "" {
+			if *into, err = parseTime(text); err != nil {
+				return answer{}, problem(malformed, "the query parameter %s: %v", name, err)
+			}
+		}
 	}
 	page, err := c.admin.Clients(c.Context(), q)
 	if err != nil {

@@ -216,20 +216,25 @@ func (r *Remote) Client(ctx context.Context, realm, id string) (Client, error) {
 func (r *Remote) Clients(ctx context.Context, q store.ClientQuery) (ClientPage, error) {
 	request := get(realmOf(q.Realm, "clients"))
 	request.values = url.Values{"limit": {strconv.Itoa(bounded(q.Limit))}}
-	for name, value := range map[string]string{"after": q.After, "search": q.Search, "environment": string(q.Environment)} {
+	for name, value := range map[string]string{
+		"after": q.After, "search": q.Search, "environment": string(q.Environment), "status": statusOf(&q),
+		"idle_since": rfc3339(q.Idle), "ends_before": rfc3339(q.Ends),
+	} {
 		if value != "" {
 			request.values.Set(name, value)
-		}
-	}
-	if q.Disabled != nil {
-		request.values.Set("status", statusEnabled)
-		if *q.Disabled {
-			request.values.Set("status", statusDisabled)
 		}
 	}
 	var v ClientPage
 	err := r.do(ctx, request, &v)
 	return v, err
+}
+
+// rfc3339 writes a time for a query; "" for none.
+func rfc3339(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
 }
 
 // ChangeClient applies a merge patch to the settings of a client.

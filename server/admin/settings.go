@@ -67,8 +67,8 @@ func utc(t time.Time) time.Time {
 	return t.UTC()
 }
 
-// viewOf returns a client as an operator sees it.
-func viewOf(c *store.Client, uses []store.LastUse) Client {
+// viewOf returns a client as an operator sees it at a time.
+func viewOf(c *store.Client, uses []store.LastUse, now time.Time) Client {
 	v := Client{
 		Realm: c.Realm, ID: c.ID, Status: statusEnabled, Maker: c.Maker, Settings: c.Settings, Created: utc(c.Created),
 		Changed:   utc(c.Changed),
@@ -78,10 +78,40 @@ func viewOf(c *store.Client, uses []store.LastUse) Client {
 	if v.Labels == nil {
 		v.Labels = map[string]string{}
 	}
-	if c.Disabled {
+	switch {
+	case c.Disabled:
 		v.Status = statusDisabled
+	case !c.Expires.IsZero() && !now.Before(c.Expires):
+		v.Status = statusExpired
 	}
 	return v
+}
+
+// SelectStatus makes a query select the clients that have a Status.
+func SelectStatus(q *store.ClientQuery, status string) error {
+	disabled, expired := status == statusDisabled, status == statusExpired
+	switch status {
+	case statusDisabled:
+		q.Disabled = &disabled
+	case statusEnabled, statusExpired:
+		q.Disabled, q.Expired = &disabled, &expired
+	default:
+		return problem(malformed, "the status must be %s, %s or %s", statusEnabled, statusDisabled, statusExpired)
+	}
+	return nil
+}
+
+// statusOf returns the status that a query selects; "" for any.
+func statusOf(q *store.ClientQuery) string {
+	switch {
+	case q.Disabled != nil && *q.Disabled:
+		return statusDisabled
+	case q.Expired != nil && *q.Expired:
+		return statusExpired
+	case q.Disabled != nil:
+		return statusEnabled
+	}
+	return ""
 }
 
 func secretsOf(hashes []store.SecretHash, uses []store.LastUse) []Secret {

@@ -125,8 +125,9 @@ type ClientStore interface {
 	// RecordLastUses stores when secrets were last used, where that is later
 	// than the stored time. Those of deleted clients are ignored.
 	RecordLastUses(ctx context.Context, uses []LastUse) error
-	// LastUses returns the last uses of a client's secrets and API keys.
-	LastUses(ctx context.Context, realm, clientID string) ([]LastUse, error)
+	// LastUses returns the last uses of the secrets and API keys of clients of a
+	// realm.
+	LastUses(ctx context.Context, realm string, clientIDs ...string) ([]LastUse, error)
 }
 
 // ClientChange is one of the changes of ChangeClients.
@@ -169,6 +170,36 @@ type ClientQuery struct {
 	Disabled    *bool
 	// Made selects the clients that have a Maker.
 	Made bool
+	// Now is the time that Expired, Idle and Ends are about.
+	Now time.Time
+	// Expired, when set, filters the clients by whether their Expires has come.
+	Expired *bool
+	// Idle, when set, selects the clients that have accepted secrets or API keys, of
+	// which none was made, or used, at or after that time.
+	Idle time.Time
+	// Ends, when set, selects the clients that end after Now and before it, and those
+	// of which an accepted secret or API key does.
+	Ends time.Time
+}
+
+// Narrow reports whether a client, whose last uses are not known, is one that Idle
+// and Ends select: a Store looks at the uses itself.
+func (q *ClientQuery) Narrow(c *Client) bool {
+	ends := func(at time.Time) bool { return at.After(q.Now) && at.Before(q.Ends) }
+	idle, ending := false, ends(c.Expires)
+	for _, all := range [][]SecretHash{c.Secrets, c.APIKeys} {
+		for i := range all {
+			h := &all[i]
+			if !h.AcceptedAt(q.Now) {
+				continue
+			}
+			idle = true
+			if ending = ending || ends(h.Expires); !q.Idle.IsZero() && !h.Created.Before(q.Idle) {
+				return false
+			}
+		}
+	}
+	return (q.Idle.IsZero() || idle) && (q.Ends.IsZero() || ending)
 }
 
 // TokenStore keeps the state of tokens: which were issued, and which of them

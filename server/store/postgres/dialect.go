@@ -18,6 +18,8 @@ var dialect = relational.Dialect{
 	AND (?5 = '' OR CASE WHEN rest = '' THEN false ELSE rest::jsonb ->> 'environment' = ?5 END)
 	AND (disabled = ?6 OR ?6 IS NULL)
 	AND (?7 = 0 OR CASE WHEN rest = '' THEN false ELSE coalesce(rest::jsonb ->> 'maker', '') <> '' END)`,
+	Ends:     "CASE WHEN rest = '' THEN NULL ELSE (rest::jsonb ->> 'expires')::bigint END",
+	Elements: "SELECT jsonb_array_elements_text(?2::jsonb)",
 }
 
 // translated are the statements that were translated: there are few, all of them

@@ -163,7 +163,7 @@ func (d *access) blame(err error) error {
 // translate translates a statement from the common dialect.
 func translate(query string) string { return words.Replace(query) }
 
-var words = strings.NewReplacer("greatest(", "max(", "least(", "min(", "chr(31)", "char(31)")
+var words = strings.NewReplacer("greatest(", "max(", "least(", "min(", "chr(", "char(")
 
 // dialect is what the common dialect has not.
 var dialect = relational.Dialect{
@@ -174,4 +174,6 @@ var dialect = relational.Dialect{
 	AND (?5 = '' OR rest <> '' AND rest ->> '$.environment' = ?5)
 	AND (?6 IS NULL OR disabled = ?6)
 	AND (?7 = 0 OR rest <> '' AND rest ->> '$.maker' <> '')`,
+	Ends:     "CASE WHEN rest = '' THEN NULL ELSE rest ->> '$.expires' END",
+	Elements: "SELECT value FROM json_each(?2)",
 }

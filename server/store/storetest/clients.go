@@ -299,6 +299,85 @@ func search(t *testing.T, s store.Store) {
 	}
 }
 
+// selected: clients are found by whether they have expired, by what ends and by what
+// is not used, a part at a time.
+func selected(t *testing.T, s store.Store) {
+	const day = 24 * time.Hour
+	yes, no := true, false
+	secret := func(id string, age time.Duration, ends time.Time) store.SecretHash {
+		return store.SecretHash{ID: id, Value: "x", Created: at.Add(-age), Expires: ends}
+	}
+	never := time.Time{}
+	for _, c := range []store.Client{
+		{ID: "busy", Secrets: []store.SecretHash{secret("s", 400*day, never)}},
+		{ID: "busykey", Secrets: []store.SecretHash{secret("s", 400*day, never)}, APIKeys: []store.SecretHash{secret("k", 400*day, never)}},
+		{ID: "ended", Settings: store.Settings{Expires: at}, Secrets: []store.SecretHash{secret("s", 400*day, never)}},
+		{ID: "ending", Settings: store.Settings{Expires: at.Add(5 * day)}, Secrets: []store.SecretHash{secret("s", 400*day, never)}},
+		{ID: "endslate", Settings: store.Settings{Expires: at.Add(90 * day)}, Secrets: []store.SecretHash{secret("s", day, never)}},
+		{ID: "keyless"},
+		{ID: "lost", Secrets: []store.SecretHash{secret("s", 400*day, at)}}, // ended, so that it is not accepted
+		{ID: "never", Secrets: []store.SecretHash{secret("s", 400*day, never)}},
+		{ID: "new", Secrets: []store.SecretHash{secret("s", day, never)}},
+		{ID: "off", Disabled: true, Secrets: []store.SecretHash{secret("s", 400*day, never)}},
+		{ID: "rotated", Secrets: []store.SecretHash{secret("n", day, never), secret("s", 400*day, at.Add(6*day))}},
+		{ID: "unused", APIKeys: []store.SecretHash{secret("k", 400*day, at.Add(7*day))}},
+	} {
+		c.Realm, c.Created = "r", at.Add(-400*day)
+		if c.ID == "new" {
+			c.Created = at.Add(-day)
+		}
+		create(t, s, c)
+	}
+	use := func(client, secret string, age time.Duration) store.LastUse {
+		return store.LastUse{Realm: "r", ClientID: client, SecretID: secret, Time: at.Add(-age)}
+	}
+	must(t, s.RecordLastUses(t.Context(), []store.LastUse{
+		use("busy", "s", day), use("busykey", "k", day), use("unused", "k", 91*day), use("ending", "s", 90*day),
+	}))
+	create(t, s, store.Client{Realm: "other", ID: "never", Secrets: []store.SecretHash{secret("s", 400*day, never)}})
+	must(t, s.RecordLastUses(t.Context(), []store.LastUse{{Realm: "other", ClientID: "never", SecretID: "s", Time: at}}))
+	idle, week := at.Add(-90*day), micro(at.Add(7*day))
+	for name, row := range map[string]struct {
+		q    store.ClientQuery
+		want string
+	}{
+		"expired":              {store.ClientQuery{Expired: &yes}, "ended"},
+		"not expired":          {store.ClientQuery{Expired: &no, Disabled: &no}, "busy busykey ending endslate keyless lost never new rotated unused"},
+		"expired and disabled": {store.ClientQuery{Expired: &yes, Disabled: &yes}, ""},
+		"idle":                 {store.ClientQuery{Idle: idle}, "ended never off unused"},
+		"idle and enabled":     {store.ClientQuery{Idle: idle, Disabled: &no, Expired: &no}, "never unused"},
+		"ends in a week":       {store.ClientQuery{Ends: week}, "ending rotated"},
+		"ends in eight days":   {store.ClientQuery{Ends: week.Add(day)}, "ending rotated unused"},
+		"idle and ends":        {store.ClientQuery{Idle: idle, Ends: week.Add(day)}, "unused"},
+		"idle by a search":     {store.ClientQuery{Idle: idle, Search: "VE"}, "never"},
+	} {
+		for _, limit := range []int{1, 2, 100} {
+			row.q.Realm, row.q.Now, row.q.Limit, row.q.After = "r", at, limit, ""
+			var ids []string
+			for {
+				page, err := s.Clients(t.Context(), row.q)
+				if err != nil || len(page) > limit {
+					t.Fatalf("%s: %d clients, %v", name, len(page), err)
+				}
+				for _, c := range page {
+					ids = append(ids, c.ID)
+				}
+				if len(page) < limit {
+					break
+				}
+				row.q.After = page[len(page)-1].ID
+			}
+			if got := strings.Join(ids, " "); got != row.want {
+				t.Errorf("%s, %d at a time: found %q, want %q", name, limit, got, row.want)
+			}
+		}
+	}
+	all, err := s.LastUses(t.Context(), "r", "busy", "none", "unused", "busykey")
+	if err != nil || len(all) != 3 || all[0].ClientID != "busy" || all[1].ClientID != "busykey" || all[2].ClientID != "unused" || all[2].SecretID != "k" {
+		t.Errorf("the uses of several clients are %+v, %v", all, err)
+	}
+}
+
 func uses(t *testing.T, s store.Store) {
 	c := newClient("c")
 	c.Secrets = []store.SecretHash{{ID: "s1", Value: "x"}, {ID: "s2", Value: "y"}}

@@ -50,6 +50,7 @@ var alone = map[string]func(*testing.T, store.Store){
 	"several clients":              severalClients,
 	"paging":                       paging,
 	"search":                       search,
+	"search by time and use":       selected,
 	"uses":                         uses,
 	"a deleted client's ID":        deletedID,
 	"issued needs the client":      issuedNeedsClient,

@@ -5,6 +5,9 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"math"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -240,11 +243,30 @@ func clientKey(realm, id string) int64 {
 
 const selectClient = "SELECT " + packedClient + " FROM clients AS c WHERE key = ? AND realm = ? AND id = ?"
 
+// matches adds to the conditions of a dialect. Those of ?10 and ?11 select more than
+// they are to, which store.ClientQuery.Narrow leaves out: a secret that does not end
+// is a line with 0 at its end.
+const matches = ` AND (CASE WHEN {ends} <= ?9 THEN 1 ELSE 0 END = ?8 OR ?8 IS NULL)
+	AND (secrets || api_keys <> '' AND NOT EXISTS
+		(SELECT 1 FROM uses AS u WHERE u.realm = c.realm AND u.client_id = c.id AND u.last >= ?10) OR ?10 = 0)
+	AND ({ends} BETWEEN ?9 AND ?11 OR replace(secrets || api_keys, ' 0' || chr(10), '') LIKE '%' || chr(10) || '%' OR ?11 = 0)`
+
+// errFull ends a query that has found what it was to.
+var errFull = errors.New("found enough")
+
 // Clients implements store.Store.
 func (s *Store) Clients(ctx context.Context, q store.ClientQuery) ([]store.Client, error) {
-	var disabled any
+	var disabled, expired any
 	if q.Disabled != nil {
 		disabled = integer(*q.Disabled)
+	}
+	if q.Expired != nil {
+		expired = integer(*q.Expired)
+	}
+	q.Limit = max(q.Limit, 0)
+	limit, narrow := q.Limit, !q.Idle.IsZero() || !q.Ends.IsZero()
+	if narrow {
+		limit = math.MaxInt64 // it ends when enough clients are found
 	}
 	var clients []store.Client
 	err := s.backend.Query(ctx, func(rows *sql.Rows) error {
@@ -253,11 +275,20 @@ func (s *Store) Clients(ctx context.Context, q store.ClientQuery) ([]store.Clien
 			return err
 		}
 		c, err := unpackClient(q.Realm, id, packed)
+		switch {
+		case err != nil:
+			return err
+		case narrow && !q.Narrow(&c):
+			return nil
+		case len(clients) == q.Limit:
+			return errFull
+		}
 		clients = append(clients, c)
-		return err
-	}, "SELECT id, "+packedClient+" FROM clients AS c WHERE realm = ?1 AND id > ?2 AND "+s.dialect.Matches+" ORDER BY id LIMIT ?3",
-		q.Realm, q.After, max(q.Limit, 0), lowered(q.Search), string(q.Environment), disabled, integer(q.Made))
-	if err != nil {
+		return nil
+	}, "SELECT id, "+packedClient+" FROM clients AS c WHERE realm = ?1 AND id > ?2 AND "+s.matches+" ORDER BY id LIMIT ?3",
+		q.Realm, q.After, limit, lowered(q.Search), string(q.Environment), disabled, integer(q.Made), expired, micros(q.Now), micros(q.Idle),
+		micros(q.Ends))
+	if err != nil && !errors.Is(err, errFull) {
 		return nil, err
 	}
 	return clients, nil
@@ -281,15 +312,20 @@ func (s *Store) RecordLastUses(_ context.Context, uses []store.LastUse) error {
 }
 
 // LastUses implements store.Store.
-func (s *Store) LastUses(ctx context.Context, realm, clientID string) ([]store.LastUse, error) {
+func (s *Store) LastUses(ctx context.Context, realm string, clientIDs ...string) ([]store.LastUse, error) {
+	ids, err := json.Marshal(clientIDs)
+	if err != nil {
+		return nil, err
+	}
 	var uses []store.LastUse
-	err := s.backend.Query(ctx, func(rows *sql.Rows) error {
-		u := store.LastUse{Realm: realm, ClientID: clientID}
+	err = s.backend.Query(ctx, func(rows *sql.Rows) error {
+		u := store.LastUse{Realm: realm}
 		var last int64
-		err := rows.Scan(&u.SecretID, &last)
+		err := rows.Scan(&u.ClientID, &u.SecretID, &last)
 		u.Time = moment(last)
 		uses = append(uses, u)
 		return err
-	}, "SELECT secret_id, last FROM uses WHERE realm = ? AND client_id = ? ORDER BY secret_id", realm, clientID)
+	}, "SELECT client_id, secret_id, last FROM uses WHERE realm = ?1 AND client_id IN ("+s.dialect.Elements+") "+
+		"ORDER BY client_id, secret_id", realm, string(ids))
 	return uses, err
 }

@@ -49,6 +49,10 @@ type Dialect struct {
 	// strings (?4, without capital letters of ASCII), and settings: the environment
 	// (?5), disabled or not (?6; NULL for both), and whether it has a maker (?7).
 	Matches string
+	// Ends is when the client c expires, in microseconds since 1970; NULL for never.
+	Ends string
+	// Elements are a query of the strings in the JSON array ?2.
+	Elements string
 }
 
 // Store is a store.Store but for Close.
@@ -56,6 +60,7 @@ type Store struct {
 	backend  Backend
 	dialect  Dialect
 	standing string // selectStanding in the dialect
+	matches  string // what there may be to match in a client
 	writes   chan write
 	closing  chan struct{}
 	stop     func()
@@ -66,6 +71,7 @@ type Store struct {
 func New(b Backend, d Dialect) *Store {
 	s := &Store{
 		backend: b, dialect: d, standing: strings.Replace(selectStanding, "{policy}", d.Policy, 1),
+		matches: d.Matches + strings.ReplaceAll(matches, "{ends}", d.Ends),
 		writes: make(chan write), closing: make(chan struct{}),
 	}
 	s.stop = sync.OnceFunc(func() { close(s.closing) })
