@@ -47,7 +47,7 @@ func TestStolenTokenFromElsewhere(t *testing.T) {
 	}{
 		{"127.3.0.2", "", 200, ""},
 		{"127.4.0.1", "", 401, "msg=admin.refused realm=ops client_id=" + creds.ClientID + " reason=token_address ip_address=127.4.0.1"},
-		{"127.4.0.1", "127.3.0.2", 401, "reason=token_address ip_address=127.4.0.1"},
+		{"127.4.0.2", "127.3.0.2", 401, "reason=token_address ip_address=127.4.0.2"},
 		{"127.6.6.6", "127.3.0.9", 200, ""},
 		{"127.6.6.6", "127.3.0.9, 203.0.113.7", 401, "reason=token_address ip_address=203.0.113.7"},
 	} {

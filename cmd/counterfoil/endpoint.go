@@ -150,26 +150,3 @@ func framed(next http.Handler) http.Handler {
 func always(c tls.Certificate) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &c, nil }
 }
-
-// logEvent logs one decision as one line. An unavailable service is logged with
-// its cause and not for each request, so that the cause can be found.
-func logEvent(log *slog.Logger) func(context.Context, counterfoil.Event) {
-	return func(ctx context.Context, e counterfoil.Event) {
-		level := slog.LevelDebug
-		if !e.Success {
-			level = slog.LevelInfo
-		}
-		unavailable := e.Reason == counterfoil.ReasonUnavailable || e.Reason.Parent() == counterfoil.ReasonUnavailable
-		if unavailable || !log.Enabled(ctx, level) {
-			return
-		}
-		attrs := []slog.Attr{
-			slog.String("realm", e.Realm), slog.String("client_id", e.ClientID), slog.String("reason", string(e.Reason)),
-			slog.String("ip_address", e.Address), slog.String("user_agent", e.UserAgent),
-		}
-		if e.Resource != "" {
-			attrs = append(attrs, slog.String("resource", e.Resource))
-		}
-		log.LogAttrs(ctx, level, e.Type, attrs...)
-	}
-}

@@ -1,13 +1,19 @@
 package main
 
 import (
+	"encoding/json"
+	"io"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/eventually"
+	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
@@ -92,5 +98,113 @@ func TestUpRequestIDs(t *testing.T) {
 		} else {
 			seen[id] = true
 		}
+	}
+}
+
+// identified is a request whose answer, log line and record of a kind are to have one ID;
+// where recorded is not set, the record has nothing of it.
+type identified struct {
+	what, kind string
+	recorded   bool
+	req        *http.Request
+	id         string
+}
+
+func (r *identified) send(t *testing.T, c *http.Client) {
+	t.Helper()
+	resp, err := c.Do(r.req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if r.id = resp.Header.Get("X-Request-Id"); len(r.id) != 26 {
+		t.Errorf("%s: answered with the ID %q", r.what, r.id)
+	}
+}
+
+func (r *identified) check(t *testing.T, log, record string) {
+	t.Helper()
+	logged, recorded := false, false
+	for line := range strings.Lines(log) {
+		logged = logged || strings.Contains(line, " msg="+r.kind+" ") && strings.Contains(line, " request_id="+r.id)
+	}
+	for line := range strings.Lines(record) {
+		var e counterfoil.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		recorded = recorded || e.RequestID == r.id && e.Type == r.kind
+	}
+	if !logged || recorded != r.recorded {
+		t.Errorf("%s, answered with the ID %s: as %s in the log %v, in the record %v", r.what, r.id, r.kind, logged, recorded)
+	}
+}
+
+// Every endpoint answers with the ID that the log and the record have for the
+// request, be it granted or refused.
+func TestRequestIDsAreOne(t *testing.T) {
+	s := layOut(t, strings.Replace(exampleConfig(t), "level: info", "level: debug", 1)).start(t)
+	c := s.http(t)
+	creds, operator := s.client(t, "acme", "orders:read"), s.client(t, "ops", "clients:read")
+	wrong := creds
+	wrong.ClientSecret = "wrong"
+	token := s.token(t, c, acmeToken, creds)
+	bearer := "Bearer " + s.token(t, c, "https://ops.acme.example/token", operator).Reveal()
+	form := func(path string, creds clients.Credentials) *http.Request {
+		req := tokenRequest(t, acmeBase+path, creds)
+		body := url.Values{"client_id": {creds.ClientID}, "client_secret": {creds.ClientSecret.Reveal()}, "token": {token.Reveal()}}.Encode()
+		req.Body, req.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+		return req
+	}
+	admin := func(authorization string) *http.Request {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://ops.acme.example/admin/v1/realms/acme/clients", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", authorization)
+		return req
+	}
+	all := []identified{
+		{"a token", "token.issued", true, tokenRequest(t, acmeToken, creds), ""},
+		{"no token", "token.refused", true, tokenRequest(t, acmeToken, wrong), ""},
+		{"introspection", "token.introspected", false, form("/introspect", creds), ""},
+		{"no introspection", "token.refused", true, form("/introspect", wrong), ""},
+		{"no revocation", "token.refused", true, form("/revoke", wrong), ""},
+		{"revocation", "token.revoked", true, form("/revoke", creds), ""},
+		{"the Admin API", "admin.called", true, admin(bearer), ""},
+		{"the Admin API without a token", "admin.refused", true, admin("Bearer stray"), ""},
+	}
+	for i := range all {
+		all[i].send(t, c)
+	}
+	if err := s.stop(syscall.SIGTERM); err != nil {
+		t.Fatalf("%v: %s", err, s.errors())
+	}
+	record := s.manage(t, "audit", "-o", "json").good(t).out
+	for i := range all {
+		all[i].check(t, s.errors(), record)
+	}
+
+	u := start(t, t.TempDir()+"/data", "127.0.0.1:0", "--verbose")
+	a := u.asker(t, "a55")
+	good := a.token(t.Context())
+	call := func(token string) *http.Request {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.env.Get("API_BASE_URL")+"/wallets", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		return req
+	}
+	calls := []identified{{"a call", "call.allowed", true, call(good), ""}, {"a call with a stray token", "call.refused", true, call("stray"), ""}}
+	for i := range calls {
+		calls[i].send(t, a.http)
+	}
+	if err := u.stop(syscall.SIGTERM); err != nil {
+		t.Fatalf("%v: %s", err, u.errors())
+	}
+	record = execute(t, "", nil, binary, "audit", "--dir", u.dir, "-o", "json").good(t).out
+	for i := range calls {
+		calls[i].check(t, u.errors(), record)
 	}
 }

@@ -77,6 +77,8 @@ type service struct {
 	store  store.Store
 	server *server.Server
 	meter  *meter // nil without metrics
+	// requests logs them.
+	requests *requestLog
 	// connections bounds those that are open.
 	connections *conns.Limiter
 	// trouble limits the log of a store that records nothing.
@@ -125,8 +127,11 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	}
 	defer store.Close()
 	s.store = store
+	s.requests = newRequestLog(s.log, clock.System, s.meter)
+	stopRequests := inBackground(ctx, s.requests.run)
+	defer stopRequests() // last, so that every request is in the log
 	settings := config.Server
-	settings.Store, settings.Logger, settings.OnEvent = store, s.log, s.meter.events(logEvent(s.log))
+	settings.Store, settings.Logger, settings.OnEvent = store, s.log, s.meter.events(s.requests.onEvent)
 	if s.server, err = server.New(ctx, settings); err != nil {
 		return err
 	}
@@ -280,6 +285,7 @@ func (s *service) adopt(next *serveconfig.Config) {
 		s.log.Info("loaded a new certificate", "expires", c.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
 	s.level.Set(next.LogLevel)
+	s.requests.every.Store(next.LogSample)
 	s.certificate.Store(next.Certificate)
 	s.routes.Store(t)
 	s.config = next

@@ -20,7 +20,7 @@ func (s *service) administer(t *routes, next *serveconfig.Config) error {
 		return nil
 	}
 	issuer := s.server.Issuer(r.Name)
-	log := s.meter.events(logEvent(s.log))
+	log := s.meter.events(s.requests.onEvent)
 	g, err := guard.New(guard.Config{
 		Provider: r.Provider, API: serveconfig.AdminAPI, Issuer: r.Issuer, Realm: r.Name,
 		Keys: issuer, Liveness: issuer, Directory: issuer, Logger: s.log,

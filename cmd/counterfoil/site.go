@@ -75,12 +75,16 @@ type site struct {
 	decisions *trail.Trail
 	// meter counts; nil without metrics.
 	meter *meter
+	// requests logs them.
+	requests *requestLog
 	// auditLog is the log over the record.
 	auditLog *audit.Log
 	// stopLog ends the audit log, stopDecisions what writes decisions to it.
 	stopLog, stopDecisions func()
-	realms                 []*realm
-	mounts                 mounts
+	// stopRequests ends the log of requests.
+	stopRequests func()
+	realms       []*realm
+	mounts       mounts
 }
 
 // realm is one provider at its place on the site.
@@ -146,8 +150,10 @@ func (s *site) issue(ctx context.Context, providers []*provider.Provider) (err e
 		s.realms = append(s.realms, r)
 		realms = append(realms, server.Realm{Name: p.Name, Provider: p, BaseURL: r.base, OtherURLs: otherNames(r.base)})
 	}
+	s.requests = newRequestLog(s.log, s.clock, s.meter)
+	s.stopRequests = inBackground(ctx, s.requests.run)
 	config := server.Config{
-		Store: s.store, Realms: realms, Logger: s.log, OnEvent: s.meter.events(logEvent(s.log)), MasterKey: s.masterKey, Clock: s.clock,
+		Store: s.store, Realms: realms, Logger: s.log, OnEvent: s.meter.events(s.requests.onEvent), MasterKey: s.masterKey, Clock: s.clock,
 		Limits: limits.Config{File: s.dir.database() + serveconfig.Suffix},
 	}
 	if s.server, err = server.New(ctx, config); err != nil {
@@ -161,7 +167,7 @@ func (s *site) issue(ctx context.Context, providers []*provider.Provider) (err e
 
 // decided returns what guards report their decisions to: the log and the record.
 func (s *site) decided() func(context.Context, counterfoil.Event) {
-	log := s.meter.events(logEvent(s.log))
+	log := s.meter.events(s.requests.onEvent)
 	return func(ctx context.Context, e counterfoil.Event) {
 		s.decisions.OnEvent(ctx, e)
 		log(ctx, e)
@@ -178,6 +184,7 @@ func (s *site) close() error {
 	if s.stopLog != nil {
 		s.stopLog()
 	}
+	s.stopRequests()
 	return err
 }
 

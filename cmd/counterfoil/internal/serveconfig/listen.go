@@ -21,9 +21,15 @@ import (
 	"github.com/counterfoil/counterfoil/server/signing"
 )
 
+// maxSample bounds log.sample.
+const maxSample = 1_000_000
+
 // log sets the defaults of the log.
 func (pl *planner) log() {
 	pl.Log.Level, pl.Log.Format = cmp.Or(pl.Log.Level, "info"), cmp.Or(pl.Log.Format, "text")
+	if at := to("log", "sample"); pl.Has(at) && (pl.Log.Sample < 1 || pl.Log.Sample > maxSample) {
+		pl.fail(at, "sample must be from 1, for every request, to %d", maxSample)
+	}
 }
 
 // metrics checks where metrics are shown.

@@ -52,6 +52,8 @@ type Config struct {
 	DatabaseState string
 	LogLevel      slog.Level
 	LogJSON       bool
+	// LogSample logs one of so many granted requests; 0 for none.
+	LogSample int64
 	// Connections bounds the open connections.
 	Connections conns.Limits
 	// Realms are those of Server with the places where they are reached.
@@ -173,7 +175,7 @@ func Read(ctx context.Context, file string, o Options) (*Config, error) {
 // complete sets what is derived from settings that are right.
 func (c *Config) complete() *Config {
 	in := c.settings
-	c.LogJSON = in.Log.Format == "json"
+	c.LogJSON, c.LogSample = in.Log.Format == "json", in.Log.Sample
 	_ = c.LogLevel.UnmarshalText([]byte(in.Log.Level)) // it is one of logLevel's words
 	c.Server.Signer = string(in.Signer)
 	c.Server.Limits.File = c.Database + Suffix

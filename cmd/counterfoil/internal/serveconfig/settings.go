@@ -85,6 +85,8 @@ type metricsSettings struct {
 type logSettings struct {
 	Level  logLevel  `yaml:"level,omitempty"`
 	Format logFormat `yaml:"format,omitempty"`
+	// Sample logs one of so many granted requests at the level info; left out, none.
+	Sample int64 `yaml:"sample,omitempty"`
 }
 
 // realmSettings is one realm. It can override the description of its provider.
