@@ -81,31 +81,25 @@ type auditGroup struct {
 
 func (p *program) top(ctx context.Context, service admin.Service, q audit.Query, columns []string, limit int) error {
 	groups, others := map[string]*auditGroup{}, int64(0)
-	q.Limit = auditPage
-	for end := false; !end; {
-		page, err := service.Events(ctx, q)
-		if err != nil {
-			return err
+	_, err := eachEvent(ctx, service, q, func(e *store.RecordedEvent) {
+		cells := make([]string, len(columns))
+		for i, c := range columns {
+			cells[i] = auditColumns[c](e)
 		}
-		for i := range page.Events {
-			e := &page.Events[i]
-			cells := make([]string, len(columns))
-			for i, c := range columns {
-				cells[i] = auditColumns[c](e)
+		key := strings.Join(cells, "\x00")
+		g := groups[key]
+		if g == nil {
+			if len(groups) == maxTop {
+				others += max(1, e.Count)
+				return
 			}
-			key := strings.Join(cells, "\x00")
-			g := groups[key]
-			if g == nil {
-				if len(groups) == maxTop {
-					others += max(1, e.Count)
-					continue
-				}
-				g = &auditGroup{cells: cells}
-				groups[key] = g
-			}
-			g.count += max(1, e.Count)
+			g = &auditGroup{cells: cells}
+			groups[key] = g
 		}
-		q.After, end = page.Next, page.End
+		g.count += max(1, e.Count)
+	})
+	if err != nil {
+		return err
 	}
 	sorted := slices.SortedFunc(maps.Values(groups), func(a, b *auditGroup) int {
 		return cmp.Or(cmp.Compare(b.count, a.count), slices.Compare(a.cells, b.cells))

@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"io/fs"
 	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -15,6 +17,7 @@ import (
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/conns"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/health"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/metrics"
+	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
@@ -47,6 +50,18 @@ func (m *meter) close() {
 	if m != nil {
 		_ = m.listener.Close()
 	}
+}
+
+// note writes the address into a file, for 'counterfoil top', or removes one that an
+// earlier process has left.
+func (m *meter) note(file string) error {
+	if m == nil {
+		if err := os.Remove(file); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	return files.Write(file, []byte(m.listener.Addr().String()+"\n"), 0o600)
 }
 
 // events returns what is called with decisions: next, after they are counted.

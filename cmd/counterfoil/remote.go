@@ -34,8 +34,9 @@ type operator struct {
 	*program
 	dir, serveConfig, server string
 
-	// state is the file of the server's limits.
-	state string
+	// state is the file of the server's limits, metrics the address of its metrics; ""
+	// for none.
+	state, metrics string
 }
 
 // flags adds the flags that say where the server is.
@@ -145,12 +146,12 @@ func (o *operator) database(
 		if err != nil {
 			return nil, none, nil, "", err
 		}
-		o.state = config.Server.Limits.File
+		o.state, o.metrics = config.Server.Limits.File, config.Metrics
 		store, err := open.open(ctx, config.Database)
 		return config.Server.Realms, config.Server.Outbound, store, config.Server.MasterKey, err
 	}
 	dir := dataDir(o.dir)
-	o.state = dir.database() + serveconfig.Suffix
+	o.state, o.metrics = dir.database()+serveconfig.Suffix, dir.metricsAt()
 	if err := dir.keyed(ctx); err != nil {
 		return nil, none, nil, "", err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -75,6 +76,10 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	defer meter.close()
+	if err := meter.note(dir.metricsFile()); err != nil {
+		return err
+	}
+	defer os.Remove(dir.metricsFile())
 	// 2. Its contents, made where they are missing.
 	if err := dir.keyed(ctx); err != nil {
 		return err
