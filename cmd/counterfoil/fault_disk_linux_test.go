@@ -31,7 +31,7 @@ func largestFile(t *testing.T, pid int, size uint64) {
 // unavailable and have done nothing, and what only reads goes on. With space
 // again, so does the rest.
 func TestServeFullDisk(t *testing.T) {
-	s := layOut(t, exampleConfig(t)).start(t)
+	s := layOut(t, strings.Replace(exampleConfig(t), "\nrealms:", "\nmetrics: {listen: 127.0.0.1:0}\nrealms:", 1)).start(t)
 	creds := s.client(t, "acme", "orders:read")
 	c := s.http(t)
 	const there = "https://auth.acme.example"
@@ -62,6 +62,15 @@ func TestServeFullDisk(t *testing.T) {
 		return func() bool { return get(t, c, acmeReady).status == status }
 	}
 	eventually.True(t, "it says that it is not ready", ready(http.StatusServiceUnavailable))
+	if status, body := plain(t, s.metered(t)+"/healthz/ready"); status != http.StatusServiceUnavailable ||
+		!strings.Contains(body, `{"check":"database","status":"unwritable","detail":"`) || !strings.Contains(body, `{"check":"keys","status":"good"}`) {
+		t.Errorf("operators are told %d %s", status, body)
+	}
+	seen, _ := scrape(t, s.metered(t))
+	if seen["counterfoil_token_requests_total{method=client_secret_post,outcome=failed,realm=acme,reason=unavailable}"] != 32 ||
+		seen["counterfoil_store_failed_writes_total{}"] < 1 || seen["counterfoil_check_ok{check=database}"] != 0 {
+		t.Errorf("the metrics say %v", seen)
+	}
 	if n := strings.Count(s.errors(), "level=ERROR"); n > 10 {
 		t.Errorf("%d requests that failed made %d lines: %s", 33, n, s.errors())
 	}

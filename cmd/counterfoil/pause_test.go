@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/eventually"
 )
 
 // pause stops a process as a suspended machine or a debugger does, for as long as
@@ -60,19 +61,23 @@ func times(t *testing.T, token string) (issued, expires time.Time) {
 // was asked meanwhile is answered afterwards, dated when it was answered, is in
 // the record, and a client that was disabled meanwhile is refused at once.
 func TestPaused(t *testing.T) {
-	u := start(t, t.TempDir()+"/data", "127.0.0.1:0")
+	u := start(t, t.TempDir()+"/data", "127.0.0.1:0", "--metrics", "127.0.0.1:0")
 	a := u.asker(t, "altrata")
 	before := a.token(t.Context())
 	if a.call(t, before) != http.StatusOK {
 		t.Fatal("a good call failed")
 	}
 	id := u.env(t, "altrata").Get("API_CLIENT_ID")
-	answered := make(chan string, 4)
+	answered, scraped := make(chan string, 4), make(chan string, 1)
 	var woken time.Time
 	u.pause(t, func() {
 		for range cap(answered) {
 			go func() { answered <- u.asker(t, "a55").token(t.Context()) }()
 		}
+		go func() { // a scrape waits as well, and is answered
+			_, page := plain(t, u.metered(t)+"/metrics")
+			scraped <- page
+		}()
 		// The command line is another process, which works on.
 		execute(t, "", nil, binary, "client", "disable", "altrata", id, "--dir", u.dir).good(t)
 		woken = time.Now()
@@ -99,10 +104,27 @@ func TestPaused(t *testing.T) {
 	} else if issued++; a.call(t, before) != http.StatusUnauthorized {
 		t.Error("the token of before serves again")
 	}
+	if page := <-scraped; !strings.Contains(page, "counterfoil_build_info") {
+		t.Errorf("a scrape that waited is answered %q", page)
+	}
+	if status, body := plain(t, u.metered(t)+"/healthz/ready"); status != http.StatusOK {
+		t.Errorf("afterwards it is not ready: %s", body)
+	}
 	record := execute(t, "", nil, binary, "audit", "--dir", u.dir, "-o", "json").good(t).out
 	if n := strings.Count(record, `"token.issued"`); n != issued {
 		t.Errorf("%d tokens were answered, %d are in the record", issued, n)
 	}
+	var counted float64
+	eventually.True(t, "and as many are counted", func() bool {
+		counted = 0
+		seen, _ := scrape(t, u.metered(t))
+		for series, n := range seen {
+			if strings.HasPrefix(series, "counterfoil_token_requests_total") && strings.Contains(series, "outcome=issued") {
+				counted += n
+			}
+		}
+		return counted == float64(issued)
+	})
 	if strings.Contains(u.errors(), "panic") || strings.Contains(u.errors(), "level=ERROR") {
 		t.Errorf("it said %s", u.errors())
 	}

@@ -21,6 +21,13 @@ import (
 // newSite builds what 'up' serves, under a clock that the test turns.
 func newSite(t *testing.T, providers ...*provider.Provider) (*site, *clock.Manual) {
 	t.Helper()
+	now := clock.NewManual(time.Now())
+	return siteBy(t, now, providers...), now
+}
+
+// siteBy is newSite under a clock of the test's own.
+func siteBy(t *testing.T, now *clock.Manual, providers ...*provider.Provider) *site {
+	t.Helper()
 	dir := dataDir(filepath.Join(t.TempDir(), "data"))
 	if err := dir.create(); err != nil {
 		t.Fatal(err)
@@ -34,13 +41,12 @@ func newSite(t *testing.T, providers ...*provider.Provider) (*site, *clock.Manua
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := clock.NewManual(time.Now())
 	s := &site{dir: dir, base: "https://localhost:8443", ca: filepath.Join(dir.tls(), "ca.pem"), store: store, masterKey: key, clock: now, log: slog.New(slog.DiscardHandler)}
 	if err := s.build(t.Context(), providers); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.close() })
-	return s, now
+	return s
 }
 
 // send returns the status and the body of a request's answer.
