@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/backupfile"
@@ -118,12 +120,19 @@ func (k *keeper) backup(ctx context.Context, file string) error {
 	if err := replaceable(file); err != nil {
 		return err
 	}
-	tmp, m, err := k.copyOf(ctx, &found, filepath.Dir(file), "."+filepath.Base(file)+".*")
+	prefix := "." + filepath.Base(file) + "."
+	k.removeLeft(filepath.Dir(file), prefix)
+	tmp, m, err := k.copyOf(ctx, &found, filepath.Dir(file), prefix+"*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(tmp.Name()) // fails, as it should, once renamed
-	if err := errors.Join(tmp.Sync(), tmp.Close()); err != nil {
+	// Root makes it for the owner of the directory, who may have to replace it.
+	dir, err := os.Stat(filepath.Dir(file))
+	if err == nil {
+		err = files.Adopt(tmp, dir)
+	}
+	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return err
 	}
 	if err := os.Rename(tmp.Name(), file); err != nil {
@@ -136,6 +145,26 @@ func (k *keeper) backup(ctx context.Context, file string) error {
 		fmt.Fprintf(w, "%s has the database %s with %d audit records: %d bytes\n", oneLine(file), oneLine(found.database), m.Records, m.Size)
 		fmt.Fprintf(w, "to restore it, the master key %s is needed, which is not in it: keep that one elsewhere\n", m.MasterKey)
 	})
+}
+
+// leftFor is for how long nothing was written into a file that a killed backup has
+// left.
+const leftFor = time.Hour
+
+// removeLeft removes what killed backups of that name have left: they would fill
+// the disk in the end.
+func (k *keeper) removeLeft(dir, prefix string) {
+	all, _ := os.ReadDir(dir)
+	for _, e := range all {
+		number, ok := strings.CutPrefix(e.Name(), prefix)
+		if !ok || strings.Trim(number, "0123456789") != "" {
+			continue
+		}
+		info, err := e.Info()
+		if err == nil && info.Mode().IsRegular() && k.clock.Now().Sub(info.ModTime()) > leftFor {
+			_ = os.Remove(filepath.Join(dir, e.Name())) // one that cannot be removed is no reason to make no backup
+		}
+	}
 }
 
 // copyOf makes a backup under a name of its own in a directory.

@@ -226,6 +226,18 @@ func TestBackupReplacesOnlyBackups(t *testing.T) {
 	for range 2 {
 		s.manage(t, "backup", file).good(t)
 	}
+	// What a backup of yesterday has left when it was killed goes, that of one under
+	// way stays.
+	s.write(t, ".b.1", "left")
+	s.write(t, ".b.2", "under way")
+	yesterday := time.Now().Add(-24 * time.Hour)
+	if err := os.Chtimes(filepath.Join(s.dir, ".b.1"), yesterday, yesterday); err != nil {
+		t.Fatal(err)
+	}
+	s.manage(t, "backup", file).good(t)
+	if left, err := filepath.Glob(filepath.Join(s.dir, ".b.*")); err != nil || len(left) != 1 || filepath.Base(left[0]) != ".b.2" {
+		t.Errorf("left are %q, %v", left, err)
+	}
 	s.write(t, "text", "text")
 	for _, other := range []string{"text", "counterfoil.db", "master.key", "tls"} {
 		if r := s.manage(t, "backup", filepath.Join(s.dir, other)); r.code != exitLocal || !strings.Contains(r.err, "is no backup") {
