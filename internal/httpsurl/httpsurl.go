@@ -2,7 +2,11 @@
 // have one. It is internal and makes no compatibility promise.
 package httpsurl
 
-import "net/url"
+import (
+	"net/netip"
+	"net/url"
+	"strings"
+)
 
 // Parse returns an absolute https URL with a host and without credentials and
 // fragment, and whether s is one.
@@ -18,4 +22,25 @@ func Parse(s string) (*url.URL, bool) {
 func Base(s string) (*url.URL, bool) {
 	u, ok := Parse(s)
 	return u, ok && u.RawQuery == ""
+}
+
+// Loopback returns an http URL of this machine, otherwise as Parse does: there is
+// no network on the way to it.
+func Loopback(s string) (*url.URL, bool) {
+	rest, ok := strings.CutPrefix(s, "http://")
+	if !ok {
+		return nil, false
+	}
+	u, ok := Parse("https://" + rest)
+	if !ok || !IsLoopback(u.Hostname()) {
+		return nil, false
+	}
+	u.Scheme = "http"
+	return u, true
+}
+
+// IsLoopback reports whether a host is this machine by its name or its address.
+func IsLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
 }

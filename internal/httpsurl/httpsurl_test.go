@@ -28,3 +28,27 @@ func TestParse(t *testing.T) {
 		}
 	}
 }
+
+func TestLoopback(t *testing.T) {
+	for s, want := range map[string]bool{
+		"http://localhost":           true,
+		"http://LOCALHOST:80/a?b":    true,
+		"http://127.1.2.3:8080":      true,
+		"http://[::1]/":              true,
+		"https://localhost":          false,
+		"http://localhost.example":   false,
+		"http://127.0.0.1.example":   false,
+		"http://127.1":               false,
+		"http://a@localhost":         false,
+		"http://localhost#a":         false,
+		"http://localhost@192.0.2.1": false,
+		"http://0.0.0.0":             false,
+		"http://":                    false,
+		"":                           false,
+	} {
+		u, ok := httpsurl.Loopback(s)
+		if ok != want || ok && u.String() != s {
+			t.Errorf("%q: %v, %v", s, u, ok)
+		}
+	}
+}

@@ -1,14 +1,17 @@
-// Package outbound fetches documents from addresses that a configuration or a
-// client's record names: key sets, metadata. Use it for every address that the
-// operator of the server does not write: otherwise its author could reach into
-// the operator's network (server-side request forgery).
+// Package outbound sends the server's own requests: it fetches documents from
+// addresses that a configuration or a client's record names, such as key sets, and
+// posts to webhooks. Use it for every address that the operator of the server does
+// not write: otherwise its author could reach into the operator's network
+// (server-side request forgery).
 //
 // It promises that it contacts only hosts on a list, over verified TLS; that
 // the dialled address is public, whatever a name resolved to earlier; that it
-// follows no redirects; and that a fetch is bounded in time and in bytes.
+// follows no redirects; and that a request is bounded in time and in bytes.
 package outbound
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -38,6 +41,8 @@ var (
 	ErrNotAllowed = errors.New("the host is not on the list of allowed hosts")
 	// ErrPrivate: the host has an address that is not a public one.
 	ErrPrivate = errors.New("the host has a private or otherwise special address")
+	// ErrNotLoopback: what is allowed on this machine only is at another address.
+	ErrNotLoopback = errors.New("the host is not this machine")
 )
 
 const (
@@ -57,6 +62,9 @@ type Config struct {
 	// AllowPrivate allows addresses of the operator's own network: loopback,
 	// private, link-local and other special ones.
 	AllowPrivate bool
+	// PlainLoopback allows http URLs of this machine beside https URLs: their host is
+	// localhost or a loopback address, and nothing else is dialled for it.
+	PlainLoopback bool
 	// RootCAs are the authorities that are trusted; default the system's.
 	RootCAs *x509.CertPool
 	// MaxBytes bounds a document; default 512 KiB.
@@ -105,6 +113,7 @@ func New(cfg Config) (*Fetcher, error) {
 	f.transport = &http.Transport{
 		// No Proxy: a proxy from the environment would dial for us, unchecked.
 		DialTLSContext:         f.dial,
+		DialContext:            f.dialPlain,
 		DisableCompression:     true,
 		DisableKeepAlives:      true,
 		MaxResponseHeaderBytes: maxHeader,
@@ -134,13 +143,15 @@ func (f *Fetcher) check(address string) (*url.URL, error) {
 		return nil, fmt.Errorf("the URL is longer than %d bytes", maxURL)
 	}
 	u, ok := httpsurl.Parse(address)
+	port := "443"
+	if !ok && f.cfg.PlainLoopback {
+		u, ok = httpsurl.Loopback(address)
+		port = "80"
+	}
 	if !ok {
 		return nil, errors.New("the URL must be an https URL with a host, without credentials and fragment")
 	}
-	host, port := strings.ToLower(u.Hostname()), u.Port()
-	if port == "" {
-		port = "443"
-	}
+	host, port := strings.ToLower(u.Hostname()), cmp.Or(u.Port(), port)
 	if !f.allowed[net.JoinHostPort(host, port)] {
 		if !hostName.MatchString(host) {
 			return nil, ErrNotAllowed
@@ -174,14 +185,35 @@ type fetchKey struct{}
 // passes keeps the values of the request's context but outlives it: a silent
 // host would keep the connection forever.
 func (f *Fetcher) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	if fetch, ok := ctx.Value(fetchKey{}).(context.Context); ok {
-		ctx = fetch
-	}
+	ctx = fetchOf(ctx)
 	dialer := tls.Dialer{
 		NetDialer: &net.Dialer{Control: f.control},
 		Config:    &tls.Config{RootCAs: f.cfg.RootCAs, MinVersion: tls.VersionTLS12},
 	}
 	return dialer.DialContext(ctx, network, address)
+}
+
+// dialPlain connects for one fetch from this machine, without TLS.
+func (f *Fetcher) dialPlain(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := net.Dialer{Control: LoopbackOnly}
+	return dialer.DialContext(fetchOf(ctx), network, address)
+}
+
+// fetchOf returns the context of the fetch that ctx is for.
+func fetchOf(ctx context.Context) context.Context {
+	if fetch, ok := ctx.Value(fetchKey{}).(context.Context); ok {
+		return fetch
+	}
+	return ctx
+}
+
+// LoopbackOnly is the Control of a net.Dialer that reaches no other machine,
+// whatever a name resolves to. Its error wraps ErrNotLoopback.
+func LoopbackOnly(_, address string, _ syscall.RawConn) error {
+	if at, err := netip.ParseAddrPort(address); err != nil || !at.Addr().Unmap().IsLoopback() {
+		return ErrNotLoopback
+	}
+	return nil
 }
 
 // control is called after a name is resolved and before a packet is sent, so
@@ -218,16 +250,9 @@ func (f *Fetcher) Get(ctx context.Context, address, accept string) (*document.Do
 func (f *Fetcher) get(ctx context.Context, u *url.URL, accept string) (*document.Document, error) {
 	ctx, cancel := clock.WithTimeoutCause(ctx, f.cfg.Clock, f.cfg.Timeout, errTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(context.WithValue(ctx, fetchKey{}, ctx), http.MethodGet, u.String(), nil)
+	resp, err := f.send(ctx, http.MethodGet, u, http.Header{"Accept": {accept}}, nil)
 	if err != nil {
-		return nil, errors.New("the URL cannot be asked for")
-	}
-	req.Header.Set("Accept", accept)
-	req.Header.Set("User-Agent", "counterfoil")
-	// An http.Client would follow redirects and keep cookies.
-	resp, err := f.transport.RoundTrip(req)
-	if err != nil {
-		return nil, f.reason(ctx, err)
+		return nil, err
 	}
 	defer resp.Body.Close()
 	doc, err := document.Read(resp, f.cfg.MaxBytes)
@@ -235,6 +260,39 @@ func (f *Fetcher) get(ctx context.Context, u *url.URL, accept string) (*document
 		return nil, f.reason(ctx, broken.Err)
 	}
 	return doc, err
+}
+
+// Post sends body to an https URL, and returns the status of the answer and its
+// header, whatever they are; the body of the answer is not read. The error is one
+// line, without the URL's path and query, which may have a password.
+func (f *Fetcher) Post(ctx context.Context, address string, header http.Header, body []byte) (status int, answer http.Header, err error) {
+	u, err := f.check(address)
+	if err != nil {
+		return 0, nil, fmt.Errorf("post: %w", err)
+	}
+	ctx, cancel := clock.WithTimeoutCause(ctx, f.cfg.Clock, f.cfg.Timeout, errTimeout)
+	defer cancel()
+	resp, err := f.send(ctx, http.MethodPost, u, header.Clone(), body)
+	if err != nil {
+		return 0, nil, fmt.Errorf("post to %s: %w", u.Host, err)
+	}
+	_ = resp.Body.Close() // ends the connection, however long the body is
+	return resp.StatusCode, resp.Header, nil
+}
+
+// send sends a request. An http.Client would follow redirects and keep cookies.
+func (f *Fetcher) send(ctx context.Context, method string, u *url.URL, header http.Header, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(context.WithValue(ctx, fetchKey{}, ctx), method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, errors.New("the URL cannot be asked for")
+	}
+	req.Header = header
+	req.Header.Set("User-Agent", "counterfoil")
+	resp, err := f.transport.RoundTrip(req)
+	if err != nil {
+		return nil, f.reason(ctx, err)
+	}
+	return resp, nil
 }
 
 // reason says in words of this package why a fetch failed: the errors of TLS
@@ -249,6 +307,8 @@ func (f *Fetcher) reason(ctx context.Context, err error) error {
 		return ctx.Err()
 	case errors.Is(err, ErrPrivate):
 		return ErrPrivate
+	case errors.Is(err, ErrNotLoopback):
+		return ErrNotLoopback
 	case trust.Reason(err) != nil:
 		return trust.Reason(err)
 	case errors.As(err, &dns):
