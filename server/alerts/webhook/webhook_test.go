@@ -163,6 +163,7 @@ func TestReceiverOfDocs(t *testing.T) {
 	if err := send(webhook.Config{Secret: secret}, now); err != nil {
 		t.Error(err)
 	}
+	_ = cmd.Process.Kill() // it writes before it answers
 	for _, want := range []string{"blocked " + alert().Summary, "blocked the end"} {
 		if lines.Scan(); lines.Text() != want {
 			t.Errorf("it says %q, want %q", lines.Text(), want)

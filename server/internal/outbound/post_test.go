@@ -47,6 +47,9 @@ func TestPlainLoopback(t *testing.T) {
 			t.Error("another machine")
 		}
 	}
+	if err := build(t, outbound.Config{}).DialPlain(t.Context(), "192.0.2.1:80"); !errors.Is(err, outbound.ErrNotLoopback) {
+		t.Error(err)
+	}
 	for address, want := range map[string]error{
 		"127.0.0.1:80": nil, "127.9.9.9:80": nil, "[::1]:80": nil, "[::ffff:127.0.0.1]:80": nil,
 		"192.0.2.1:80": outbound.ErrNotLoopback, "0.0.0.0:80": outbound.ErrNotLoopback, "[::]:80": outbound.ErrNotLoopback,
