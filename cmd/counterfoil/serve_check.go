@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/signing"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
@@ -21,6 +22,7 @@ type checked struct {
 	Signing  string         `json:"signing"`
 	Admin    string         `json:"admin,omitempty"`
 	Realms   []checkedRealm `json:"realms"`
+	Alerts   []string       `json:"alerts,omitempty"` // where they go
 	Warnings []string       `json:"warnings,omitempty"`
 }
 
@@ -66,6 +68,13 @@ func (p *program) serveCheck(ctx context.Context, file string) error {
 	if r, api := config.Admin(); r != nil {
 		c.Admin = r.BaseURL + api.Path
 	}
+	senders, err := alertSenders(config, clock.System)
+	if err != nil {
+		return err
+	}
+	for _, s := range senders {
+		c.Alerts = append(c.Alerts, s.Name())
+	}
 	return p.print(c, c.people)
 }
 
@@ -84,6 +93,9 @@ func (c *checked) people(w io.Writer) {
 	}
 	if c.Admin != "" {
 		fmt.Fprintf(w, "\nAdmin API at %s\n", c.Admin)
+	}
+	if len(c.Alerts) > 0 {
+		fmt.Fprintf(w, "\nalerts by %s\n", join(c.Alerts))
 	}
 	for _, warning := range c.Warnings {
 		fmt.Fprintf(w, "\nwarning: %s\n", oneLine(warning))

@@ -162,6 +162,19 @@ func TestServeRefusesConfiguration(t *testing.T) {
 		{"records for a minute", "database:", "audit: {keep: 1m}\ndatabase:", "keep must be from 25h0m0s to "},
 		{"few records", "database:", "audit: {keep_records: 10}\ndatabase:", "keep_records must be 10000 or more, or left out for all"},
 		{"no secure receiver", "database:", "audit: {checkpoint_url: 'http://witness.example'}\ndatabase:", "must be an https URL without a query or a fragment"},
+		{"webhook without TLS", "database:", "webhooks:\n  - url: http://hooks.example\n    secret: file:hook\ndatabase:", "serve.yaml:7:5: url: the URL of a webhook must be an https URL without credentials and fragment; http is for localhost only"},
+		{"webhook without secret", "database:", "webhooks: [{url: 'https://hooks.example'}]\ndatabase:", "serve.yaml:6:13: the field \"secret\" is missing"},
+		{"webhook with a secret of another form", "database:", "webhooks: [{url: 'https://hooks.example', secret: 'file:master.key'}]\ndatabase:", "serve.yaml:6:43: the secret of a webhook is whsec_ and from 24 to 64 random bytes in base64"},
+		{"webhook whose previous secret is gone", "database:", "webhooks: [{url: 'https://hooks.example', secret: 'file:hook', previous_secret: 'env:NO_SUCH_VARIABLE'}]\ndatabase:", "previous_secret: secret env:NO_SUCH_VARIABLE: the environment variable is not set"},
+		{"unknown kind", "database:", "webhooks: [{url: 'https://hooks.example', secret: 'file:hook', kinds: [blokked]}]\ndatabase:", "\"blokked\" is not understood here (allowed: failures, blocked, "},
+		{"webhook twice", "database:", "webhooks: [{url: 'https://hooks.example', secret: 'file:hook'}, {url: 'https://hooks.example', secret: 'file:hook'}]\ndatabase:", "url: a second webhook has this URL"},
+		{"mail without receiver", "database:", "mail: {server: 'mail.example:587', from: a@b.example}\ndatabase:", "the field \"to\" is missing"},
+		{"mail to nobody", "database:", "mail: {server: 'mail.example:587', from: a@b.example, to: []}\ndatabase:", "serve.yaml:6:1: mail: no address to send alerts to"},
+		{"mail server without port", "database:", "mail: {server: mail.example, from: a@b.example, to: [c@d.example]}\ndatabase:", "serve.yaml:6:8: server: \"mail.example\" is not HOST:PORT, such as mail.example.com:587"},
+		{"mail to a list", "database:", "mail: {server: 'mail.example:587', from: a@b.example, to: ['c@d.example', 'e@f.example, g@h.example']}\ndatabase:", "serve.yaml:6:75: to: \"e@f.example, g@h.example\" is not one address of mail"},
+		{"mail without TLS", "database:", "mail: {server: 'mail.example:25', tls: none, from: a@b.example, to: [c@d.example]}\ndatabase:", "serve.yaml:6:1: mail without TLS is for a server on localhost only"},
+		{"mail without password", "database:", "mail: {server: 'mail.example:587', username: u, from: a@b.example, to: [c@d.example]}\ndatabase:", "serve.yaml:6:1: mail: a user name needs a password"},
+		{"mail with a password in the clear", "database:", "mail: {server: 'mail.example:587', username: u, password: hunter2, from: a@b.example, to: [c@d.example]}\ndatabase:", "serve.yaml:6:49: password: a secret is given by reference"},
 		{"block of a week", "database:", "limits: {guesses: {block: 168h}}\ndatabase:", "block: 168h0m0s is not a time from 1s to 24h0m0s"},
 		{"issuer that may not be fetched", "    policy: reuse", "    federation: [{issuer: 'https://i.example', jwks_uri: 'https://i.example/jwks'}]", "the host i.example is not among outbound.hosts"},
 	} {
@@ -174,6 +187,7 @@ func TestServeRefusesConfiguration(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.write(t, "tls/other-key.pem", string(key))
+			s.write(t, "hook", testHookSecret)
 			before := s.content(t)
 			for _, args := range [][]string{{"serve", "--check", "--config", s.file}, {"serve", "--config", s.file}} {
 				got := execute(t, "", nil, binary, args...)
@@ -533,6 +547,7 @@ func TestServeReloadRefuses(t *testing.T) {
 		{"master key", "file:master.key", "file:other.key", "serve.yaml:7:1: "},
 		{"proxies", "10.0.0.0/8", "10.0.0.0/9", "serve.yaml:8:1: trusted_proxies cannot change"},
 		{"limits", "database:", "limits: {direct: true}\ndatabase:", "serve.yaml:6:1: limits.guesses, limits.token_requests and limits.direct cannot change"},
+		{"mail", "database:", "mail: {server: 'mail.example:587', from: a@b.example, to: [c@d.example]}\ndatabase:", "serve.yaml:6:1: mail cannot change"},
 		{"form of the log", "format: text", "format: json", "serve.yaml:9:1: log.format cannot change"},
 		{"client certificates", "  key: tls/key.pem", "  key: tls/key.pem\n  client_certificates: true", "serve.yaml:3:1: tls.client_certificates cannot change"},
 	} {
@@ -649,5 +664,28 @@ func TestServeManual(t *testing.T) {
 	}
 	if !bytes.Contains(manual, append([]byte("```yaml\n"), example...)) {
 		t.Error("docs/serve.md does not show testdata/serve.yaml as it is")
+	}
+}
+
+const testHookSecret = "whsec_MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="
+
+// TestServeCheckNamesSenders: a check says where alerts would go, without what may be
+// a password.
+func TestServeCheckNamesSenders(t *testing.T) {
+	s := layOut(t, exampleConfig(t)+`
+webhooks:
+  - url: https://hooks.example/PASSWORD
+    secret: file:hook
+    kinds: [blocked]
+mail:
+  server: mail.example:587
+  from: Counterfoil <a@b.example>
+  to: [ops@d.example, night@d.example]
+`)
+	s.write(t, "hook", testHookSecret)
+	got := execute(t, "", nil, binary, "serve", "--check", "--config", s.file)
+	const want = "\nalerts by webhook https://hooks.example/… (56a6bf), mail to ops@d.example, mail to night@d.example, mail to contacts\n"
+	if got.code != 0 || !strings.Contains(got.out, want) || strings.Contains(got.out+got.err, "PASSWORD") {
+		t.Errorf("exit %d\n%s%s", got.code, got.out, got.err)
 	}
 }

@@ -15,13 +15,8 @@ import (
 func (pl *planner) keys(ctx context.Context, look func(context.Context, string) (sqlite.Inspection, error)) {
 	known := map[string]bool{}
 	key := func(way []any, ref string) counterfoil.Secret {
-		var value counterfoil.Secret
-		get, err := pl.secrets(ref)
-		if err == nil {
-			value, err = get(ctx)
-		}
-		if err != nil {
-			pl.fail(way, "%v", err)
+		value, ok := pl.secret(ctx, way, ref)
+		if !ok {
 			return ""
 		}
 		k, err := seal.ParseKey(value)

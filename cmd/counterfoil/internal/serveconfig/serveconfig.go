@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +26,8 @@ import (
 	"github.com/counterfoil/counterfoil/internal/strict"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/alerts/mail"
+	"github.com/counterfoil/counterfoil/server/alerts/webhook"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
@@ -60,6 +63,9 @@ type Config struct {
 	Realms []Realm
 	// Audit is how the audit record is proven and kept.
 	Audit Audit
+	// Webhooks and Mail are where alerts go; Mail is nil for nowhere.
+	Webhooks []webhook.Config
+	Mail     *mail.Config
 	// Server lacks its Store, Logger and OnEvent.
 	Server server.Config
 	// Warnings are about settings that are allowed but may not be intended.
@@ -156,6 +162,7 @@ func Read(ctx context.Context, file string, o Options) (*Config, error) {
 	pl.proxy()
 	pl.outbound()
 	pl.audit()
+	pl.senders(ctx)
 	pl.connections()
 	for i := range in.Realms {
 		pl.realm(i)
@@ -212,6 +219,8 @@ func (c *Config) CheckReload(next *Config) error {
 		{"audit", "audit", was.Audit == now.Audit},
 		{"limits", "limits.guesses, limits.token_requests and limits.direct", was.Limits.Guesses == now.Limits.Guesses &&
 			was.Limits.Requests == now.Limits.Requests && was.Limits.Direct == now.Limits.Direct},
+		{"webhooks", "webhooks", reflect.DeepEqual(was.Webhooks, now.Webhooks)},
+		{"mail", "mail", reflect.DeepEqual(was.Mail, now.Mail)},
 		{"log", "log.format", was.Log.Format == now.Log.Format},
 	} {
 		if !f.same {
@@ -224,7 +233,11 @@ func (c *Config) CheckReload(next *Config) error {
 // uses are the configuration, which is a file in dir, and the files that it names.
 func (c *settings) uses(file, dir string) []files.Use {
 	uses := []files.Use{{Path: file}, {Path: within(dir, c.TLS.Certificate)}, {Path: within(dir, c.TLS.Key), Secret: true}}
-	uses = append(uses, files.Referred(dir, append(slices.Clip(c.PreviousMasterKeys), c.MasterKey, c.AgeIdentity)...)...)
+	references := append(slices.Clip(c.PreviousMasterKeys), c.MasterKey, c.AgeIdentity, c.Mail.Password)
+	for i := range c.Webhooks {
+		references = append(references, c.Webhooks[i].Secret, c.Webhooks[i].PreviousSecret)
+	}
+	uses = append(uses, files.Referred(dir, references...)...)
 	name := func(other string) {
 		if other != "" {
 			uses = append(uses, files.Use{Path: within(dir, other)})

@@ -48,6 +48,9 @@ type settings struct {
 	Realms  []realmSettings `yaml:"realms" check:"required"`
 	// Audit is how the audit record is proven and kept.
 	Audit auditSettings `yaml:"audit,omitempty"`
+	// Webhooks and Mail are where alerts go.
+	Webhooks []webhookSettings `yaml:"webhooks,omitempty"`
+	Mail     mailSettings      `yaml:"mail,omitempty"`
 	// Admin enables the Admin API; left out, it is disabled.
 	Admin adminSettings `yaml:"admin,omitempty"`
 }
