@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/cfsecret"
 	"github.com/counterfoil/counterfoil/internal/eventually"
 )
 
@@ -74,7 +76,7 @@ var differs = []struct {
 	as string
 }{
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "TIME"},
-	{regexp.MustCompile(`[A-Za-z0-9_-]{43}\b`), "SECRET"},
+	{regexp.MustCompile(`\bcf_[0-9A-Za-z]{49}\b`), "SECRET"},
 	{regexp.MustCompile(`\b[0-9a-f]{8}\b`), "ID"},
 	{regexp.MustCompile(`"maker":"operator",`), ""}, // there
 	{regexp.MustCompile(` +`), " "},
@@ -286,7 +288,7 @@ func secretOf(t *testing.T, answer string) string {
 	t.Helper()
 	_, rest, _ := strings.Cut(answer, `"client_secret":"`)
 	secret, _, ok := strings.Cut(rest, `"`)
-	if !ok || len(secret) != 43 {
+	if !ok || !cfsecret.Is(counterfoil.Secret(secret)) {
 		t.Fatalf("no secret in %s", answer)
 	}
 	return secret

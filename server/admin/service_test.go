@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/cfsecret"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server/admin"
 	"github.com/counterfoil/counterfoil/server/audit"
@@ -34,7 +35,7 @@ func TestEveryChangeIsRecorded(t *testing.T) {
 	}{
 		{"create", func(ctx context.Context, s admin.Service) error {
 			_, creds, err := s.CreateClient(ctx, "acme", admin.NewClient{ID: "new", APIKey: &yes})
-			if err == nil && (len(creds.ClientSecret.Reveal()) != 43 || len(creds.APIKey.Reveal()) != 43) {
+			if err == nil && (!cfsecret.Is(creds.ClientSecret) || !cfsecret.Is(creds.APIKey)) {
 				return errors.New("the credentials are not there")
 			}
 			return err

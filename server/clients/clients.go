@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/cfsecret"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/server/internal/origin"
@@ -132,11 +133,11 @@ func (s *Service) Create(ctx context.Context, actor string, n NewClient) (store.
 		Secrets: adopted(n.Secrets, now), APIKeys: adopted(n.APIKeys, now),
 	}
 	if len(c.Secrets) == 0 && !n.WithoutSecret {
-		creds.ClientSecret = sechash.NewSecret()
+		creds.ClientSecret = cfsecret.New()
 		c.Secrets = []store.SecretHash{sechash.New(creds.ClientSecret, now)}
 	}
 	if len(c.APIKeys) == 0 && n.WithAPIKey {
-		creds.APIKey = sechash.NewSecret()
+		creds.APIKey = cfsecret.New()
 		c.APIKeys = []store.SecretHash{sechash.New(creds.APIKey, now)}
 	}
 	kind, detail := counterfoil.EventClientCreated, ""

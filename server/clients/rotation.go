@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/cfsecret"
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/server/internal/sechash"
 	"github.com/counterfoil/counterfoil/server/store"
@@ -31,7 +32,7 @@ type Rotation struct {
 // the client was changed concurrently, even without a version: then nothing
 // was rotated.
 func (s *Service) RotateSecret(ctx context.Context, actor, realm, id string, r Rotation) (Credentials, error) {
-	secret := sechash.NewSecret()
+	secret := cfsecret.New()
 	return s.rotate(ctx, actor, realm, id, "client secret", r,
 		func(c *store.Client) *[]store.SecretHash { return &c.Secrets }, Credentials{ClientID: id, ClientSecret: secret}, secret)
 }
@@ -39,7 +40,7 @@ func (s *Service) RotateSecret(ctx context.Context, actor, realm, id string, r R
 // RotateAPIKey is RotateSecret for the API key; a client without one gets its
 // first.
 func (s *Service) RotateAPIKey(ctx context.Context, actor, realm, id string, r Rotation) (Credentials, error) {
-	key := sechash.NewSecret()
+	key := cfsecret.New()
 	return s.rotate(ctx, actor, realm, id, "API key", r, func(c *store.Client) *[]store.SecretHash { return &c.APIKeys },
 		Credentials{ClientID: id, APIKey: key}, key)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/bounded"
+	"github.com/counterfoil/counterfoil/internal/cfsecret"
 	"github.com/counterfoil/counterfoil/server/internal/sechash"
 	"github.com/counterfoil/counterfoil/server/store"
 )
@@ -35,7 +36,7 @@ func NewMemory(db Store, c counterfoil.Clock) *Memory {
 
 // dummyClient stands in for a client that does not exist, so that a guess of
 // an id takes as long as a guess of a secret: its credentials are verified, too.
-var dummyClient = &store.Client{Secrets: []store.SecretHash{{Value: sechash.Own(sechash.NewSecret()).String()}}}
+var dummyClient = &store.Client{Secrets: []store.SecretHash{{Value: sechash.Own(cfsecret.New()).String()}}}
 
 // recall returns the client in memory, and whether there is one.
 func (m *Memory) recall(realm, id string) (*store.Client, bool) {

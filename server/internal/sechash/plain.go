@@ -7,6 +7,7 @@ import (
 	"golang.org/x/crypto/argon2"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/cfsecret"
 )
 
 // The parameters of FromPlain for a guessable secret: the minimum that OWASP
@@ -20,11 +21,11 @@ const (
 )
 
 // FromPlain hashes a secret of another server. One that looks generated, like
-// those of Cognito and Keycloak, is hashed as Own does; any other may be
+// those of Cognito, Keycloak and of this server, is hashed as Own does; any other may be
 // guessable and is hashed with Argon2id and its own salt, so that a thief of
 // the hash cannot guess it.
 func FromPlain(secret counterfoil.Secret) Hash {
-	if generated(secret.Reveal()) {
+	if cfsecret.Is(secret) || generated(secret.Reveal()) {
 		return Own(secret)
 	}
 	s := salted{salt: make([]byte, plainSalt)}

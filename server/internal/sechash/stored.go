@@ -3,7 +3,6 @@ package sechash
 import (
 	"crypto/rand"
 	"crypto/subtle"
-	"encoding/base64"
 	"encoding/hex"
 	"strings"
 	"time"
@@ -17,11 +16,6 @@ func Random(n int) []byte {
 	b := make([]byte, n)
 	_, _ = rand.Read(b) // never fails
 	return b
-}
-
-// NewSecret returns 256 random bits in base64url.
-func NewSecret() counterfoil.Secret {
-	return counterfoil.Secret(base64.RawURLEncoding.EncodeToString(Random(32)))
 }
 
 // New returns the hash of a secret or an API key that the server made.
