@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/provider"
 )
 
@@ -106,6 +107,41 @@ func TestDoctor(t *testing.T) {
 				t.Errorf("answered %s", monitor.out)
 			}
 		})
+	}
+}
+
+// TestDamagedSecret: doctor says that a secret is cut off or mistyped and sends
+// nothing, and so does token once it is refused. Neither shows it.
+func TestDamagedSecret(t *testing.T) {
+	env, err := files.ReadEnv(filepath.Join(shared.dir, "env", "a55.env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := env.Get("API_CLIENT_SECRET")
+	mistyped := secret[:20] + "x" + secret[21:]
+	if mistyped == secret {
+		mistyped = secret[:20] + "y" + secret[21:]
+	}
+	for damaged, says := range map[string]string{
+		secret[:40]: "is cut off: it has 40 of 52 characters", mistyped: "is mistyped: its checksum is wrong",
+	} {
+		run := func(command string) ran {
+			path, env := consumerWith(t, "file:env/a55.env#API_CLIENT_SECRET", "env:DAMAGED")
+			return execute(t, "", append(env, "DAMAGED="+damaged), binary, "--config", path, command, "a55")
+		}
+		for _, got := range []ran{run("doctor"), run("token"), run("call")} {
+			if strings.Contains(got.out+got.err, damaged) {
+				t.Errorf("the secret is shown in %s%s", got.out, got.err)
+			}
+		}
+		got := run("doctor")
+		if got.code != exitLocal || !strings.Contains(got.out, "FAIL  secret  client_secret (") || !strings.Contains(got.out, "the value "+says) ||
+			!strings.Contains(got.out, "-     token") || !strings.Contains(got.err, "hint: copy all of it again") {
+			t.Errorf("doctor: exit %d\n%s%s", got.code, got.out, got.err)
+		}
+		if got := run("token"); got.code != exitRefused || !strings.Contains(got.err, says+"; copy all of it again") {
+			t.Errorf("token: exit %d\n%s%s", got.code, got.out, got.err)
+		}
 	}
 }
 

@@ -85,6 +85,7 @@ type diagnosis struct {
 // examination carries the results of one step to the next.
 type examination struct {
 	*link
+	place  *place
 	target *url.URL // the token endpoint
 	proxy  *url.URL // nil for none
 	date   string   // the time according to the token endpoint's host
@@ -98,7 +99,7 @@ func (p *program) examine(ctx context.Context, link *link) error {
 	if err != nil {
 		return err
 	}
-	e := &examination{link: link, target: target}
+	e := &examination{link: link, place: p.place, target: target}
 	steps := []step{
 		{"secret", e.secret}, {"proxy", e.through}, {"DNS", e.lookup}, {"TLS", e.handshake}, {"clock", e.clock},
 		{"token", e.fetch}, {"scope", e.scope}, {"API", e.call},
@@ -180,6 +181,9 @@ func (e *examination) secret(ctx context.Context) (string, error) {
 		if err := proof.get(ctx); err != nil {
 			return "", err
 		}
+	}
+	if d := e.place.damaged.Load(); d != nil {
+		return "", withHint(fmt.Errorf("%s: the value %s", e.place.key(d.key), d.says), "%s", copyAgain)
 	}
 	return "the credentials of client " + e.config.ClientID + " can be read", nil
 }

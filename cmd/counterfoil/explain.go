@@ -22,6 +22,11 @@ func (p *program) explain(err error) error {
 		return err
 	}
 	hint := remedy(err)
+	if refused, ok := errors.AsType[*counterfoil.Error](err); ok && refused.Status != 0 && p.place != nil {
+		if d := p.place.damaged.Load(); d != nil && blamed[refused.Reason] {
+			hint = "the value of {" + d.key + "} " + d.says + "; " + copyAgain
+		}
+	}
 	if hint == "" && p.place != nil && doctorHelps(err) {
 		hint = doctor(p.place.connection)
 		if refused, ok := errors.AsType[*counterfoil.Error](err); p.place.proxy != "" && (!ok || refused.Status == 0) {
@@ -130,6 +135,12 @@ var remedies = map[counterfoil.Reason]string{
 	counterfoil.ReasonUnavailable:          "try again later",
 	counterfoil.ReasonServerError:          "try again later; the provider's log knows more",
 }
+
+// blamed are the reasons for which a damaged secret or API key is to blame.
+var blamed = map[counterfoil.Reason]bool{counterfoil.ReasonInvalidClient: true, counterfoil.ReasonAPIKeyInvalid: true}
+
+// copyAgain is the next action about a damaged secret or API key.
+const copyAgain = "copy all of it again"
 
 // callRemedy is the next action when the API itself has refused.
 func callRemedy(status int) string {

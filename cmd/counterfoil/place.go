@@ -2,6 +2,7 @@ package main
 
 import (
 	"regexp"
+	"sync/atomic"
 
 	"github.com/counterfoil/counterfoil/client/consumer"
 )
@@ -12,7 +13,13 @@ type place struct {
 	connection string
 	keyed      bool   // it has a private key in place of a secret
 	proxy      string // its host and port, where connections go through one
+	// damaged is a secret or an API key of a server like this one that was read and
+	// is not whole; nil for none.
+	damaged atomic.Pointer[damage]
 }
+
+// damage says what is wrong with the value that a key of a connection leads to.
+type damage struct{ key, says string }
 
 // key names a key of the connection with its file and line.
 func (pl *place) key(key string) string {

@@ -19,6 +19,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/client"
 	"github.com/counterfoil/counterfoil/client/consumer"
+	"github.com/counterfoil/counterfoil/internal/cfsecret"
 	"golang.org/x/term"
 )
 
@@ -85,6 +86,9 @@ func watched[T any, F ~func(context.Context) (T, error)](p *program, l *link, ke
 		v, err := get(ctx)
 		if err == nil {
 			once.Do(func() { p.step("secret", "%s comes from %s:", p.place.key(key), kind) })
+		}
+		if s, ok := any(v).(counterfoil.Secret); ok && err == nil && cfsecret.Damage(s) != "" {
+			p.place.damaged.Store(&damage{key, cfsecret.Damage(s)})
 		}
 		return v, err
 	}
