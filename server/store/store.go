@@ -104,6 +104,10 @@ type ClientStore interface {
 	ClientVersion(ctx context.Context, realm, id string) (version int64, created time.Time, err error)
 	// Clients returns up to q.Limit clients in the byte order of their IDs.
 	Clients(ctx context.Context, q ClientQuery) ([]Client, error)
+	// ClientsWithHash returns the clients of a realm that have a secret or an API key
+	// whose hash, in its stored form, is value, in the byte order of their IDs, and up
+	// to limit. It finds only hashes that begin with sha256:.
+	ClientsWithHash(ctx context.Context, realm, value string, limit int) ([]Client, error)
 	// UpdateClient replaces the client that has c's Realm and ID, and records e.
 	// c.Version and c.Created are those that were read; the client gets the next
 	// version. It returns ErrConflict when the client has another version by

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"net/url"
 	"time"
+
+	"github.com/counterfoil/counterfoil/server/store/internal/relational"
 )
 
 // SetPatience sets how long the writer waits for a lock whose holder commits
@@ -55,3 +57,15 @@ func Make(ctx context.Context, path string, n int) error {
 
 // Explain is explain.
 func Explain(err error) error { return explain(err) }
+
+// PlanOfHash is how SQLite finds clients by a hash.
+func (s *Store) PlanOfHash(ctx context.Context) (plan string, err error) {
+	err = s.access.Query(ctx, func(rows *sql.Rows) error {
+		var id, parent, unused int
+		var detail string
+		err := rows.Scan(&id, &parent, &unused, &detail)
+		plan += detail + "\n"
+		return err
+	}, "EXPLAIN QUERY PLAN "+relational.WithHash+" ORDER BY id LIMIT ?3", "r", "h", 1)
+	return plan, err
+}

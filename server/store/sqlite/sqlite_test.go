@@ -444,3 +444,18 @@ func record(s store.Store, id, token string) error {
 func onceOf(token string, now time.Time) store.ReplayKey {
 	return store.ReplayKey{Hash: sha256.Sum256([]byte(token)), Until: now.Add(time.Hour)}
 }
+
+// TestHashIsFoundByIndex: whoever sends invented secrets must not have a million
+// clients read for each.
+func TestHashIsFoundByIndex(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "x.db"))
+	plan, err := s.PlanOfHash(t.Context())
+	for _, name := range []string{"clients_secret_1", "clients_secret_2", "clients_api_key_1", "clients_api_key_2"} {
+		if strings.Count(plan, "SEARCH c USING INDEX "+name+" (") != 1 {
+			t.Errorf("%s is not used", name)
+		}
+	}
+	if err != nil || strings.Contains(plan, "SCAN c") {
+		t.Errorf("the plan is\n%s%v", plan, err)
+	}
+}

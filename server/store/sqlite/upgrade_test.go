@@ -29,6 +29,7 @@ var landed = []string{
 	"bc32cd754b335f10",
 	"cf5e5aa17d343a2c",
 	"18991ab8fac6613c",
+	"deb6a45e2e28ff25",
 }
 
 func TestLandedMigrationsStay(t *testing.T) {
@@ -63,6 +64,11 @@ func TestUpgrade(t *testing.T) {
 				VALUES ('r', 'gone', '', 0, 0, 7, 1772600768000000, 1, 4000000000000000, 0)`); err != nil {
 				t.Fatal(err)
 			}
+			hash := "sha256:" + strings.Repeat("h", 43)
+			if _, err := old.ExecContext(t.Context(), `INSERT INTO clients (key, realm, id, version, disabled, created, changed, not_before, scopes, tenants, secrets, api_keys, rest, name)
+				VALUES (1, 'r', 'earlier', 1, 0, 0, 0, 0, '', '', ?, '', '', '')`, "0123abcd $2b$x 0 0\n0123abce "+hash+" 0 0\n"); err != nil {
+				t.Fatal(err)
+			}
 			earlier := []store.RecordedEvent{
 				{Sequence: 1, Event: counterfoil.Event{Type: counterfoil.EventTokenRefused, Time: time.UnixMicro(1_772_600_768_000_001).UTC(), Realm: "r",
 					ClientID: "c\"λ\\", Reason: counterfoil.ReasonUnknownClient, Actor: "a", TokenID: "t", Address: "192.0.2.1", UserAgent: "agent", Detail: "d"}},
@@ -91,6 +97,9 @@ func TestUpgrade(t *testing.T) {
 			s := open(t, path)
 			if events := storetest.Events(t, s); n < 3 && !reflect.DeepEqual(events, earlier) {
 				t.Errorf("the record was %+v\nand is %+v", earlier, events)
+			}
+			if found, err := s.ClientsWithHash(t.Context(), "r", hash, 2); err != nil || len(found) != 1 || found[0].ID != "earlier" {
+				t.Errorf("found by a secret: %+v, %v", found, err)
 			}
 			// What happened before is no reason for an alert.
 			if state, err := s.AlertState(t.Context()); err != nil || n < 3 && state.Sequence != 4 {

@@ -444,3 +444,62 @@ func deletedID(t *testing.T, s store.Store) {
 	}
 	wantEvents(t, s, "of deleted clients stay", 7)
 }
+
+// clientsWithHash finds clients by any of their hashes, by the whole of it, as long as
+// they have it.
+func clientsWithHash(t *testing.T, s store.Store) {
+	hash := func(digit string) string { return "sha256:" + strings.Repeat("A", 42) + digit }
+	with := func(realm, id string, secrets, keys []string) store.Client {
+		c := newClient(id)
+		c.Realm, c.Secrets = realm, nil
+		for _, v := range secrets {
+			c.Secrets = append(c.Secrets, store.SecretHash{ID: "0123abcd", Value: v, Created: micro(at)})
+		}
+		for i, v := range keys {
+			c.APIKeys = append(c.APIKeys, store.SecretHash{ID: fmt.Sprint("key", i), Value: v, Created: micro(at)})
+		}
+		return create(t, s, c)
+	}
+	const slow = "$2b$10$abcdefghijklmnopqrstuv sha256:"
+	with("r", "first", []string{hash("1")}, nil)
+	second := with("r", "second", []string{"sha512:" + hash("x")[7:], hash("2")}, nil)
+	with("r", "keys", []string{slow, hash("9")}, []string{hash("3"), hash("4")})
+	with("r", "shares", []string{hash("4")}, []string{hash("1")})
+	with("other", "elsewhere", []string{hash("1")}, []string{hash("2")})
+	with("r", "none", nil, nil)
+	want := func(value string, ids ...string) {
+		t.Helper()
+		got, err := s.ClientsWithHash(t.Context(), "r", value, 10)
+		var found []string
+		for i := range got {
+			found = append(found, got[i].ID)
+			if whole, err := s.Client(t.Context(), "r", got[i].ID); err != nil || !reflect.DeepEqual(got[i], whole) {
+				t.Errorf("found %+v, which is %+v, %v", got[i], whole, err)
+			}
+		}
+		if err != nil || !slices.Equal(found, ids) {
+			t.Errorf("%s: %v, want %v, error %v", value, found, ids, err)
+		}
+	}
+	want(hash("1"), "first", "shares")
+	want(hash("2"), "second")
+	want(hash("3"), "keys")
+	want(hash("4"), "keys", "shares")
+	want(hash("9"), "keys")
+	for _, value := range []string{hash("5"), hash("1")[:len(hash("1"))-1], hash("1") + "A", "", "sha256:", "sha512:" + hash("x")[7:], slow, "sha256:%", "'"} {
+		want(value)
+	}
+	if got, err := s.ClientsWithHash(t.Context(), "r", hash("1"), 1); err != nil || len(got) != 1 || got[0].ID != "first" {
+		t.Errorf("of two the first: %+v, %v", got, err)
+	}
+	second.Secrets = []store.SecretHash{{ID: "0123abcd", Value: hash("6"), Created: micro(at)}, second.Secrets[0]}
+	if err := s.UpdateClient(t.Context(), second, change(counterfoil.EventClientRotated, "second")); err != nil {
+		t.Fatal(err)
+	}
+	want(hash("2"))
+	want(hash("6"), "second")
+	if err := s.DeleteClient(t.Context(), "r", "first", change(counterfoil.EventClientDeleted, "first")); err != nil {
+		t.Fatal(err)
+	}
+	want(hash("1"), "shares")
+}

@@ -46,6 +46,7 @@ var alone = map[string]func(*testing.T, store.Store){
 	"client exists":                clientExists,
 	"client conflict":              clientConflict,
 	"client missing":               clientMissing,
+	"clients with a hash":          clientsWithHash,
 	"client version":               clientVersion,
 	"several clients":              severalClients,
 	"paging":                       paging,

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -292,6 +294,43 @@ func (s *Store) Clients(ctx context.Context, q store.ClientQuery) ([]store.Clien
 		return nil, err
 	}
 	return clients, nil
+}
+
+// foundBy are the columns with the beginnings of hashes, and indexed how long they
+// are.
+var foundBy = [...]string{"secret_1", "secret_2", "api_key_1", "api_key_2"}
+
+const indexed = 12
+
+// WithHash is the query of ClientsWithHash. It finds the clients of a realm with a hash of that beginning. The index of
+// realms and IDs must not be used, which the empty text behind realm prevents.
+var WithHash = func() string {
+	var each []string
+	for _, column := range foundBy {
+		each = append(each, "SELECT id, "+packedClient+" FROM clients AS c WHERE "+column+" = ?2 AND realm || '' = ?1")
+	}
+	return strings.Join(each, " UNION ")
+}()
+
+// ClientsWithHash implements store.Store.
+func (s *Store) ClientsWithHash(ctx context.Context, realm, value string, limit int) ([]store.Client, error) {
+	begins, ok := strings.CutPrefix(value, "sha256:")
+	if !ok || len(begins) < indexed {
+		return nil, nil
+	}
+	var clients []store.Client
+	err := s.backend.Query(ctx, func(rows *sql.Rows) error {
+		var id, packed string
+		if err := rows.Scan(&id, &packed); err != nil {
+			return err
+		}
+		c, err := unpackClient(realm, id, packed)
+		if slices.ContainsFunc(slices.Concat(c.Secrets, c.APIKeys), func(h store.SecretHash) bool { return h.Value == value }) {
+			clients = append(clients, c)
+		}
+		return err
+	}, WithHash+" ORDER BY id LIMIT ?3", realm, begins[:indexed], max(limit, 0))
+	return clients, err
 }
 
 // RecordLastUses implements store.Store.

@@ -72,7 +72,7 @@ func New(b Backend, d Dialect) *Store {
 	s := &Store{
 		backend: b, dialect: d, standing: strings.Replace(selectStanding, "{policy}", d.Policy, 1),
 		matches: d.Matches + strings.ReplaceAll(matches, "{ends}", d.Ends),
-		writes: make(chan write), closing: make(chan struct{}),
+		writes:  make(chan write), closing: make(chan struct{}),
 	}
 	s.stop = sync.OnceFunc(func() { close(s.closing) })
 	return s

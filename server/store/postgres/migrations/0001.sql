@@ -30,8 +30,19 @@ CREATE TABLE clients (
     api_keys   TEXT   COLLATE "C" NOT NULL, -- likewise
     rest       TEXT   COLLATE "C" NOT NULL, -- the other settings in JSON; empty when there are none
     name       TEXT   COLLATE "C" NOT NULL,
+    -- The beginnings of the hashes: whoever reports a leaked secret need not know whose
+    -- it is.
+    secret_1   TEXT   COLLATE "C" GENERATED ALWAYS AS (substring(split_part(secrets, chr(10), 1) FROM ' sha256:(.{12})')) STORED,
+    secret_2   TEXT   COLLATE "C" GENERATED ALWAYS AS (substring(split_part(secrets, chr(10), 2) FROM ' sha256:(.{12})')) STORED,
+    api_key_1  TEXT   COLLATE "C" GENERATED ALWAYS AS (substring(split_part(api_keys, chr(10), 1) FROM ' sha256:(.{12})')) STORED,
+    api_key_2  TEXT   COLLATE "C" GENERATED ALWAYS AS (substring(split_part(api_keys, chr(10), 2) FROM ' sha256:(.{12})')) STORED,
     UNIQUE (realm, id)
 );
+
+CREATE INDEX clients_secret_1 ON clients (secret_1) WHERE secret_1 IS NOT NULL;
+CREATE INDEX clients_secret_2 ON clients (secret_2) WHERE secret_2 IS NOT NULL;
+CREATE INDEX clients_api_key_1 ON clients (api_key_1) WHERE api_key_1 IS NOT NULL;
+CREATE INDEX clients_api_key_2 ON clients (api_key_2) WHERE api_key_2 IS NOT NULL;
 
 -- What has to be known of a client's tokens: its live one under the policy
 -- "replace", and the revocation of all that are older. A client that was deleted
