@@ -28,6 +28,7 @@ const (
 	EventClientChanged  = "client.changed"
 	EventClientImported = "client.imported"
 	EventSecretEnded    = "client.secret_ended"
+	EventSecretLeaked   = "client.secret_leaked" // somebody reported it, which ended it
 	EventTokenRevoked   = "token.revoked"
 	EventTokensRevoked  = "tokens.revoked" // all of a client
 	// EventClientAuthenticated: a client used a single-use assertion for something

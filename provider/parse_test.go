@@ -79,7 +79,7 @@ func TestParseRefuses(t *testing.T) {
 		{"absurd limit", "    path: /v2\n", "    path: /v2\n    requests_per_minute: 900000000000\n", []string{"requests_per_minute must be from 0"}},
 		{"API over everything", "    path: /v2\n", "    path: /\n", []string{"would cover the token endpoint"}},
 		{"API over the token endpoint", "    path: /v2\n", "    path: /auth\n", []string{"would cover the token endpoint"}},
-		{"API over an endpoint of every realm", "    path: /v2\n", "    path: /status-lists/v2\n", []string{"every realm has /.well-known, /introspect, /revoke, /revocations, /status-lists of its own"}},
+		{"API over an endpoint of every realm", "    path: /v2\n", "    path: /status-lists/v2\n", []string{"every realm has /.well-known, /introspect, /revoke, /revocations, /status-lists, /leaked of its own"}},
 		{"explorer at an endpoint of every realm", "    path: /v2\n", "    path: /v2\n    explorer: /revocations\n", []string{"of its own: choose another path"}},
 		{"tokens from an endpoint of every realm", "  path: /auth/v2/token", "  path: /introspect", []string{":6:3: every realm has /.well-known"}},
 		{"explorer where the API is", "    path: /v2\n", "    path: /v2\n    explorer: /v2/\n", []string{"the path is that of"}},

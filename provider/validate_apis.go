@@ -89,7 +89,7 @@ func (v *validator) safe(way []any, a *API) {
 
 // reserved are the paths that every realm has, whatever its description says, with
 // everything below them.
-var reserved = []string{"/.well-known", "/introspect", "/revoke", "/revocations", "/status-lists"}
+var reserved = []string{"/.well-known", "/introspect", "/revoke", "/revocations", "/status-lists", "/leaked"}
 
 // places refuses paths that conflict.
 func (v *validator) places() {

@@ -28,6 +28,7 @@ const (
 	revokePath      = "/revoke"
 	revocationsPath = "/revocations"
 	statusPath      = "/status-lists/"
+	leakedPath      = "/leaked"
 )
 
 // Config configures New.

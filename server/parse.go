@@ -150,9 +150,10 @@ func parseForm(text string) (form.Form, *clientauth.Refusal) {
 	return f, nil
 }
 
-// parseAboutToken reads a request about a token strictly: it must be a POST of
-// a form, with no parameter in the query that belongs into the body.
-func parseAboutToken(e *provider.TokenEndpoint, r *http.Request) (form.Form, *clientauth.Refusal) {
+// parseAbout reads a request about a token or a secret, a parameter of that name,
+// strictly: it must be a POST of a form, with no parameter in the query that belongs
+// into the body.
+func parseAbout(e *provider.TokenEndpoint, r *http.Request, name string) (form.Form, *clientauth.Refusal) {
 	if r.Method != http.MethodPost {
 		return nil, clientauth.Refused(counterfoil.ReasonMethodNotAllowed, "")
 	}
@@ -168,7 +169,7 @@ func parseAboutToken(e *provider.TokenEndpoint, r *http.Request) (form.Form, *cl
 		return nil, refusal
 	}
 	for _, p := range query {
-		if p.Name == "token" || misplaced(e, p.Name) {
+		if p.Name == name || misplaced(e, p.Name) {
 			return nil, clientauth.Refused(counterfoil.ReasonMisplacedParameter, "a parameter in the query")
 		}
 	}

@@ -144,7 +144,7 @@ func (rl *realm) requester(
 func (rl *realm) aboutToken(
 	ctx context.Context, a *attempt, r *http.Request, bearer bool,
 ) (clientauth.Caller, string, *clientauth.Refusal) {
-	body, refusal := parseAboutToken(rl.endpoint, r)
+	body, refusal := parseAbout(rl.endpoint, r, "token")
 	a.event.Time = rl.clock.Now() // the body may arrive slowly
 	if refusal != nil {
 		return clientauth.Caller{}, "", refusal

@@ -11,8 +11,9 @@ import (
 )
 
 // Handler serves the realm: the token endpoint, /introspect (RFC 7662),
-// /revoke (RFC 7009), the revocation feed at /revocations and the status lists
-// below /status-lists, and the public documents at /.well-known/jwks.json (RFC
+// /revoke (RFC 7009), the revocation feed at /revocations, the status lists
+// below /status-lists, /leaked, which ends the secret that it is sent, and the
+// public documents at /.well-known/jwks.json (RFC
 // 7517), /.well-known/oauth-authorization-server (RFC 8414) and
 // /.well-known/openid-configuration. A path that differs from one of these in
 // slashes or escapes only is not found, and the answer names the right URL. Followers of
@@ -63,6 +64,8 @@ func (rl *realm) route(path string) http.HandlerFunc {
 		}
 	case revocationsPath:
 		return rl.serveFeed
+	case leakedPath:
+		return rl.serveLeaked
 	}
 	if strings.HasPrefix(path, statusPath) && rl.status != nil {
 		return rl.status.serve

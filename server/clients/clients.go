@@ -366,6 +366,16 @@ const (
 func (s *Service) update(
 	ctx context.Context, actor, realm, id string, version int64, does effect, f func(*store.Client) (kind, detail string, err error),
 ) (store.Client, error) {
+	return s.alter(ctx, actor, realm, id, version, does, func(c *store.Client, e *counterfoil.Event) (err error) {
+		e.Type, e.Detail, err = f(c)
+		return err
+	})
+}
+
+// alter is update for an f that completes the event itself.
+func (s *Service) alter(
+	ctx context.Context, actor, realm, id string, version int64, does effect, f func(*store.Client, *counterfoil.Event) error,
+) (store.Client, error) {
 	for {
 		c, err := s.Get(ctx, realm, id)
 		if err != nil {
@@ -385,18 +395,18 @@ func (s *Service) update(
 		if err != nil {
 			return failed(err)
 		}
-		kind, detail, err := f(&c)
-		if err == nil && kind != "" && does == gives {
+		e := s.event("", actor, realm, id, "")
+		err = f(&c, &e)
+		if err == nil && e.Type != "" && does == gives {
 			err = w.mayGive(&before, &c)
 		}
 		if err != nil {
 			return failed(err)
 		}
-		if kind == "" {
+		if e.Type == "" {
 			return c, nil
 		}
-		c.Changed = s.clock.Now()
-		e := s.event(kind, actor, realm, id, detail)
+		c.Changed = e.Time
 		e.Changes = difference(&before, &c)
 		err = s.write(ctx, w, &before, store.ClientChange{Action: store.UpdateClient, Client: c, Event: e})
 		if errors.Is(err, store.ErrConflict) && version == 0 && ctx.Err() == nil {

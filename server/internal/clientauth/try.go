@@ -24,6 +24,22 @@ func (a *Authenticator) begin(ctx context.Context, r *Request, id string) try {
 	return t
 }
 
+// Guess decides about a secret that is sent without the ID of its client: unless the
+// caller has to wait, it calls find, which reports whether there is one. If there is
+// none, that is counted as a failed authentication is, and the refusal has
+// ReasonWrongSecret.
+func (a *Authenticator) Guess(ctx context.Context, r *Request, find func() (bool, *Refusal)) *Refusal {
+	t := a.begin(ctx, r, "")
+	if refusal := t.refusal(); refusal != nil {
+		return refusal
+	}
+	found, refusal := find()
+	if refusal != nil || found {
+		return refusal
+	}
+	return t.end(Refused(counterfoil.ReasonWrongSecret, ""))
+}
+
 // refusal is that of a caller who has to wait; a client that is known where it
 // calls from never has to.
 func (t *try) refusal() *Refusal {

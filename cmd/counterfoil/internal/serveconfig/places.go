@@ -123,7 +123,7 @@ func (pl *planner) places() {
 
 // realmPaths are the paths that every realm has, with those below them, in
 // addition to /.well-known.
-var realmPaths = []string{"/introspect", "/revoke", "/revocations", "/status-lists"}
+var realmPaths = []string{"/introspect", "/revoke", "/revocations", "/status-lists", "/leaked"}
 
 // covered reports whether a realm at the path would cover endpoints of r.
 func (r *Realm) covered(other string) bool {
