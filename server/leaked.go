@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/cfsecret"
@@ -21,7 +22,7 @@ func (rl *realm) serveLeaked(w http.ResponseWriter, r *http.Request) {
 	// 1. Parse. What no server has made costs no look-up.
 	body, refusal := parseAbout(rl.endpoint, r, "secret")
 	a.event.Time = rl.clock.Now() // the body may arrive slowly
-	secret := counterfoil.Secret(body.Get("secret"))
+	secret := counterfoil.Secret(strings.TrimSpace(body.Get("secret")))
 	if refusal == nil && !cfsecret.Is(secret) {
 		refusal = clientauth.Refused(counterfoil.ReasonInvalidRequest, "no secret with a right checksum")
 	}

@@ -158,13 +158,16 @@ func TestScanAnywhere(t *testing.T) {
 	}
 	// A long line, and a gigabyte of nothing, in memory of a window.
 	if got := found(t, io.MultiReader(io.LimitReader(zeros{}, 1<<30), strings.NewReader(a))); !slices.Equal(got, []string{"1:" + a}) {
-		t.Errorf("after a gigabyte: %v", got)
+		t.Errorf("after a gigabyte: %d found", len(got))
 	}
 }
 
 type zeros struct{}
 
-func (zeros) Read(b []byte) (int, error) { return len(b), nil }
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
 
 func TestScanEnds(t *testing.T) {
 	a := cfsecret.New().Reveal()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"sync"
 
 	"github.com/counterfoil/counterfoil"
 )
@@ -11,11 +12,16 @@ import (
 // window is how much of a text is looked at in one piece, in bytes.
 const window = 64 << 10
 
+// buffers are those of scans that have ended: a history has millions of texts.
+var buffers = sync.Pool{New: func() any { return new([window]byte) }}
+
 // Scan calls found for each secret in a text, with its line from 1. It reads the text
 // once, whatever its length, and keeps some 64 KiB of it. Bytes that are zero are
 // left out, so that UTF-16 is read as well. Scan ends with the first error of found.
 func Scan(r io.Reader, found func(s counterfoil.Secret, line int) error) error {
-	buf := make([]byte, 0, window)
+	from := buffers.Get().(*[window]byte)
+	defer buffers.Put(from)
+	buf := from[:0]
 	line := 1
 	for {
 		kept := len(buf)

@@ -140,54 +140,6 @@ func (s *Service) ExpireSecret(ctx context.Context, actor, realm, id, secretID s
 	return err
 }
 
-// Ended is a secret or an API key that a change has ended.
-type Ended struct{ ClientID, SecretID string }
-
-// maxSharing bounds how many clients with the same secret are found at once.
-const maxSharing = 100
-
-// EndLeaked ends a secret or an API key that somebody has who should not, of each
-// client of the realm that has it, and records that as [counterfoil.EventSecretLeaked].
-// It returns what it ended, also with an error. Only secrets whose form says that a
-// server made them are looked for, since these are stored under a hash that finds
-// them.
-//
-// Tokens that were issued for the secret stay valid: see [Service.RevokeTokens].
-func (s *Service) EndLeaked(ctx context.Context, realm string, value counterfoil.Secret) (all []Ended, err error) {
-	if !cfsecret.Is(value) {
-		return nil, nil
-	}
-	having, err := s.store.ClientsWithHash(ctx, realm, sechash.Own(value).String(), maxSharing)
-	if err != nil {
-		return nil, fmt.Errorf("find a leaked secret: %w", err)
-	}
-	for i := range having {
-		ended := Ended{ClientID: having[i].ID}
-		_, err := s.alter(ctx, "", realm, ended.ClientID, 0, takes, func(c *store.Client, e *counterfoil.Event) error {
-			what, of := "client secret", &c.Secrets
-			found := sechash.FindFast(c.Secrets, value, e.Time)
-			if found == nil {
-				what, of = "API key", &c.APIKeys
-				found = sechash.FindFast(c.APIKeys, value, e.Time)
-			}
-			if ended.SecretID = ""; found == nil {
-				return nil // ended meanwhile
-			}
-			e.Type, e.Credential, ended.SecretID = counterfoil.EventSecretLeaked, found.ID, found.ID
-			e.Detail, _ = end(of, what, found.ID, e.Time, e.Time)
-			return nil
-		})
-		switch {
-		case errors.Is(err, store.ErrNotFound): // deleted meanwhile
-		case err != nil:
-			return all, err
-		case ended.SecretID != "":
-			all = append(all, ended)
-		}
-	}
-	return all, nil
-}
-
 // end sets the expiry of the hash of that ID, or removes it, and describes
 // what it did.
 func end(hashes *[]store.SecretHash, what, id string, now, at time.Time) (detail string, ok bool) {
