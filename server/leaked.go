@@ -18,7 +18,7 @@ import (
 // time is not, which tells nothing to somebody who can try the secret anyway.
 func (rl *realm) serveLeaked(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithoutCancel(r.Context())
-	a := &attempt{event: rl.begin(r), path: leakedPath}
+	a := rl.begin(r, leakedPath)
 	// 1. Parse. What no server has made costs no look-up.
 	body, refusal := parseAbout(rl.endpoint, r, "secret")
 	a.event.Time = rl.clock.Now() // the body may arrive slowly
@@ -57,7 +57,7 @@ func (rl *realm) endLeaked(ctx context.Context, a *attempt, secret counterfoil.S
 	for _, s := range ended {
 		e := a.event
 		e.Type, e.Success, e.ClientID, e.Credential = counterfoil.EventSecretLeaked, true, s.ClientID, s.SecretID
-		rl.onEvent(ctx, e)
+		rl.tell(ctx, a, e)
 	}
 	if err != nil {
 		return false, clientauth.StoreFailed("end leaked secret", err)

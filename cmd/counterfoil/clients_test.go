@@ -113,7 +113,7 @@ func TestDoctor(t *testing.T) {
 // TestDamagedSecret: doctor says that a secret is cut off or mistyped and sends
 // nothing, and so does token once it is refused. Neither shows it.
 func TestDamagedSecret(t *testing.T) {
-	env, err := files.ReadEnv(filepath.Join(shared.dir, "env", "a55.env"))
+	env, err := files.ReadEnv(filepath.Join(shared.dir, "env", "ahotu.env"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,8 +126,8 @@ func TestDamagedSecret(t *testing.T) {
 		secret[:40]: "is cut off: it has 40 of 52 characters", mistyped: "is mistyped: its checksum is wrong",
 	} {
 		run := func(command string) ran {
-			path, env := consumerWith(t, "file:env/a55.env#API_CLIENT_SECRET", "env:DAMAGED")
-			return execute(t, "", append(env, "DAMAGED="+damaged), binary, "--config", path, command, "a55")
+			path, env := consumerWith(t, "file:env/ahotu.env#API_CLIENT_SECRET", "env:DAMAGED")
+			return execute(t, "", append(env, "DAMAGED="+damaged), binary, "--config", path, command, "ahotu")
 		}
 		for _, got := range []ran{run("doctor"), run("token"), run("call")} {
 			if strings.Contains(got.out+got.err, damaged) {

@@ -233,7 +233,7 @@ Exit codes: 0 success, 1 local failure, 2 usage, 3 authentication refused,
 	root.SetFlagErrorFunc(wrongFlag)
 	root.AddCommand(p.upCommand(), p.serveCommand(), p.tokenCommand(), p.callCommand(), p.doctorCommand(),
 		p.providerCommand(), p.clientCommand(), p.keyCommand(), p.dataCommand(), p.auditCommand(), p.topCommand(), p.blocksCommand(),
-		p.backupCommand(), p.restoreCommand(), p.versionCommand())
+		p.secretCommand(), p.backupCommand(), p.restoreCommand(), p.versionCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	exampleCompletion(root)

@@ -302,8 +302,9 @@ var foundBy = [...]string{"secret_1", "secret_2", "api_key_1", "api_key_2"}
 
 const indexed = 12
 
-// WithHash is the query of ClientsWithHash. It finds the clients of a realm with a hash of that beginning. The index of
-// realms and IDs must not be used, which the empty text behind realm prevents.
+// WithHash is the query of ClientsWithHash, for those who look at its plan. It finds
+// the clients of a realm with a hash of that beginning. The index of realms and IDs
+// must not be used, which the empty text behind realm prevents.
 var WithHash = func() string {
 	var each []string
 	for _, column := range foundBy {
