@@ -110,11 +110,18 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Errorf("a client that was made after the backup gets %d", got.status)
 	}
 	// It signs, and gives away, what is recorded after the restore.
-	signed := s.verify(t).Entries
-	published(signed)
+	eventually.True(t, "the log goes on", func() bool { v := s.verify(t); return v.Signed == v.Entries })
 	if log := s.errors(); strings.Contains(log, "altered") {
 		t.Errorf("the log says %s", log)
 	}
+	eventually.True(t, "a checkpoint of it is given away", func() bool {
+		text, err := os.ReadFile(checkpoint)
+		if err != nil {
+			return false
+		}
+		s.write(t, "next.txt", string(text))
+		return len(s.verify(t, "--checkpoint", filepath.Join(s.dir, "next.txt")).Findings) == 0
+	})
 	if v := s.verify(t, "--checkpoint", filepath.Join(s.dir, "early.txt")); len(v.Findings) != 0 || v.Key != before.Key {
 		t.Errorf("by a checkpoint of before: %+v, the key was %s", v, before.Key)
 	}

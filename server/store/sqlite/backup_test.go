@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -306,4 +307,27 @@ func TestExchange(t *testing.T) {
 		t.Fatalf("none: %v, %v", kept, err)
 	}
 	has(path, "new")
+}
+
+// TestNobodyOpensWhatIsExchanged: while a database is exchanged, another process
+// neither reads nor writes it: it would do so in the old one.
+func TestNobodyOpensWhatIsExchanged(t *testing.T) {
+	path := newPath(t)
+	if err := open(t, path).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := sqlite.Alone(t.Context(), path, func() error {
+		for _, statement := range []string{"SELECT * FROM totals", "UPDATE totals SET evicted = 1"} {
+			out, err := exec.CommandContext(t.Context(), "sqlite3", path, statement).CombinedOutput()
+			if err == nil || !strings.Contains(string(out), "locked") {
+				t.Errorf("%s: %v, %s", statement, err, out)
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := createClient(t.Context(), open(t, path), "c"); err != nil {
+		t.Error(err)
+	}
 }
