@@ -55,6 +55,7 @@ func TestServiceManager(t *testing.T) {
 	}
 	s.process = p
 	t.Cleanup(func() { _ = p.stop(syscall.SIGKILL) })
+	waitFor(t, func() bool { return listening.MatchString(p.errors()) })
 	s.port = listening.FindStringSubmatch(p.errors())[1]
 	// await skips what the watchdog is told.
 	await := func(want string) {
