@@ -90,7 +90,8 @@ type AlertStep struct {
 	// Sequence and Data are those of the next state.
 	Sequence int64
 	Data     []byte
-	// Memory is what is to be remembered; nothing of those with nil.
+	// Memory is what is to be remembered; nothing of those with nil, and of clients that
+	// do not exist.
 	Memory map[AlertOwner][]byte
 	// Raise are alerts. Their Count is added to that of the open one of the same Kind,
 	// Realm, ClientID and Subject, which takes their other fields over.

@@ -109,7 +109,9 @@ func alertSteps(t *testing.T, s store.Store) {
 	if err := s.DeleteClient(t.Context(), "r", "c", change(counterfoil.EventClientDeleted, "c")); err != nil {
 		t.Fatal(err)
 	}
-	step = store.AlertStep{At: at, From: next.Version, Sequence: 2, Memory: map[store.AlertOwner][]byte{realm: []byte("")}}
+	step = store.AlertStep{
+		At: at, From: next.Version, Sequence: 2, Memory: map[store.AlertOwner][]byte{mine: []byte("late"), realm: []byte("")},
+	}
 	if err := s.AdvanceAlerts(t.Context(), step); err != nil {
 		t.Fatal(err)
 	}

@@ -70,6 +70,14 @@ func (t *transaction) rememberForAlerts(o store.AlertOwner, data []byte) error {
 		_, err := t.Exec("DELETE FROM alert_memory WHERE realm = ? AND client_id = ?", o.Realm, o.ClientID)
 		return err
 	}
+	if o.ClientID != "" { // one that was deleted meanwhile leaves nothing
+		var version int64
+		found, err := t.Row("SELECT version FROM clients WHERE key = ? AND realm = ? AND id = ?",
+			[]any{clientKey(o.Realm, o.ClientID), o.Realm, o.ClientID}, &version)
+		if err != nil || !found {
+			return err
+		}
+	}
 	_, err := t.Exec("INSERT INTO alert_memory (realm, client_id, data) VALUES (?, ?, ?) "+
 		"ON CONFLICT (realm, client_id) DO UPDATE SET data = excluded.data", o.Realm, o.ClientID, data)
 	return err
