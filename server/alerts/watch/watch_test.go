@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"math/big"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -82,10 +83,13 @@ func (s *scene) create(id string, change func(*store.Client)) {
 // record records an event n times, from an address.
 func (s *scene) record(n int, e counterfoil.Event) {
 	s.Helper()
-	e.Realm, e.Time = "r", s.clock.Now()
-	all := make([]counterfoil.Event, n)
+	s.records(slices.Repeat([]counterfoil.Event{e}, n)...)
+}
+
+func (s *scene) records(all ...counterfoil.Event) {
+	s.Helper()
 	for i := range all {
-		all[i] = e
+		all[i].Realm, all[i].Time = "r", s.clock.Now()
 	}
 	if err := s.store.RecordEvents(s.Context(), all...); err != nil {
 		s.Fatal(err)
@@ -120,9 +124,7 @@ func (s *scene) opened(kind alerts.Kind) []alerts.Alert {
 	if err != nil {
 		s.Fatal(err)
 	}
-	for i, j := 0, len(all)-1; i < j; i, j = i+1, j-1 {
-		all[i], all[j] = all[j], all[i]
-	}
+	slices.Reverse(all)
 	return all
 }
 
@@ -186,9 +188,11 @@ func TestFailures(t *testing.T) {
 func TestStrangers(t *testing.T) {
 	s := newScene(t, nil)
 	s.record(15, refusal("c", "192.0.2.7", counterfoil.ReasonWrongSecret))
+	var flood []counterfoil.Event
 	for i := range 2000 {
-		s.record(1, refusal(fmt.Sprintf("'; rm -rf / %d", i), fmt.Sprintf("198.%d.%d.1", i/250, i%250), counterfoil.ReasonUnknownClient))
+		flood = append(flood, refusal(fmt.Sprintf("'; rm -rf / %d", i), fmt.Sprintf("198.%d.%d.1", i/250, i%250), counterfoil.ReasonUnknownClient))
 	}
+	s.records(flood...)
 	s.none(alerts.KindFailures)
 	s.record(20, refusal("c; reboot", "203.0.113.1", counterfoil.ReasonUnknownClient))
 	s.record(5, refusal("c", "192.0.2.7", counterfoil.ReasonWrongSecret))
@@ -277,6 +281,30 @@ func TestVolume(t *testing.T) {
 	s.none(alerts.KindVolume)
 }
 
+// TestHoursAreBounded: those of more than a week ago are forgotten, and those of a
+// clock that was ahead.
+func TestHoursAreBounded(t *testing.T) {
+	s := newScene(t, nil)
+	size := func() int {
+		s.look()
+		owner := store.AlertOwner{Realm: "r", ClientID: "c"}
+		stored, err := s.store.AlertMemories(t.Context(), []store.AlertOwner{owner})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(stored[owner])
+	}
+	for _, step := range []time.Duration{time.Hour, -2 * time.Hour} {
+		for range 400 {
+			s.record(1, token("c", "192.0.2.7"))
+			s.clock.Step(step)
+		}
+		if n := size(); n > 2200 {
+			t.Errorf("%d bytes after 400 steps of %v", n, step)
+		}
+	}
+}
+
 func TestNewNetwork(t *testing.T) {
 	s := newScene(t, nil)
 	s.record(1, token("c", "192.0.2.7")) // the first that it has
@@ -299,9 +327,11 @@ func TestNewNetwork(t *testing.T) {
 	}
 	// One that has a network a second is a few alerts.
 	s.acknowledge()
+	var many []counterfoil.Event
 	for i := range 500 {
-		s.record(1, token("c", fmt.Sprintf("10.%d.%d.1", i/256, i%256)))
+		many = append(many, token("c", fmt.Sprintf("10.%d.%d.1", i/256, i%256)))
 	}
+	s.records(many...)
 	all := s.found(alerts.KindNewNetwork)
 	if len(all) != 9 || all[8].Subject != store.OtherAlerts || all[8].Count != 492 { // two of this day's ten were acknowledged
 		t.Errorf("%d alerts, %+v", len(all), all[len(all)-1])
@@ -344,9 +374,9 @@ func TestExpiry(t *testing.T) {
 	s.none(alerts.KindExpiry)
 	s.clock.Turn(time.Hour)
 	s.none(alerts.KindExpiry)
-	turn := func(d time.Duration) { // hour by hour, as a server would
-		for ; d > 0; d -= time.Hour {
-			s.clock.Turn(time.Hour)
+	turn := func(d time.Duration) {
+		for ; d > 0; d -= min(d, 8*time.Hour) {
+			s.clock.Turn(min(d, 8*time.Hour))
 			s.look()
 		}
 	}
@@ -509,16 +539,11 @@ func TestKilled(t *testing.T) {
 		s := newScene(t, nil)
 		f := &faulty{Store: s.store, after: after}
 		s.watch = s.another(f, nil)
-		for i := range 3000 { // several parts
-			client := "c"
-			if i == 2500 {
-				s.record(1, token("c", "203.0.113.1"))
-			}
-			s.record(1, refusal(client, "192.0.2.7", counterfoil.ReasonWrongSecret))
-			if i == 0 {
-				s.record(1, token("c", "192.0.2.1"))
-			}
-		}
+		// Several parts.
+		s.record(1, token("c", "192.0.2.1"))
+		s.record(2500, refusal("c", "192.0.2.7", counterfoil.ReasonWrongSecret))
+		s.record(1, token("c", "203.0.113.1"))
+		s.record(5500, refusal("c", "192.0.2.7", counterfoil.ReasonWrongSecret))
 		killed := 0
 		for range 50 {
 			f.fail = true
@@ -530,8 +555,8 @@ func TestKilled(t *testing.T) {
 			killed++
 		}
 		f.fail = false
-		if a := s.one(alerts.KindFailures); a.Count != 3000 {
-			t.Errorf("after %t: %d of 3000 failures are counted", after, a.Count)
+		if a := s.one(alerts.KindFailures); a.Count != 8000 {
+			t.Errorf("after %t: %d of 8000 failures are counted", after, a.Count)
 		}
 		if a := s.one(alerts.KindNewNetwork); a.Count != 1 {
 			t.Errorf("after %t: %+v", after, a)
