@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"github.com/counterfoil/counterfoil/server/alerts"
 )
 
 // noticed is the smallest jump of the wall clock that is logged.
@@ -35,5 +37,5 @@ func (c *clockWatch) look(ctx context.Context, now time.Time, log *slog.Logger) 
 	}
 	count.Add(1)
 	log.WarnContext(ctx, "the clock of this machine jumped "+where+": it was set, or the machine was suspended; tokens are dated by it",
-		"by", jump.Round(time.Millisecond).String(), "now", now.UTC().Format(time.RFC3339))
+		alerts.Trouble(alerts.KindClock), "by", jump.Round(time.Millisecond).String(), "now", now.UTC().Format(time.RFC3339))
 }

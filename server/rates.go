@@ -1,10 +1,13 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/peer"
+	"github.com/counterfoil/counterfoil/server/alerts"
 	"github.com/counterfoil/counterfoil/server/internal/clientauth"
 	"github.com/counterfoil/counterfoil/server/limits"
 	"github.com/counterfoil/counterfoil/server/store"
@@ -28,6 +31,22 @@ func (rl *realm) arrived(ctx context.Context, r *http.Request) *clientauth.Refus
 	return tooMany(rl.auth.Limits.Arrived(ctx, &limits.Attempt{
 		Realm: rl.Name, Address: from.Address, Shared: from.Proxy || from.Unnamed && rl.auth.Limits.Forwarded(ctx, from.Address),
 	}), "from the address")
+}
+
+// blocked records that callers have to wait. Who has caused it is told by the address
+// of the record, which can be erased.
+func (s *Server) blocked(a *limits.Attempt, b limits.Block) {
+	from := "the address"
+	if _, network := peer.NetworksOf(a.Address); b.Prefix == network {
+		from = "the network"
+	}
+	e := counterfoil.Event{
+		Type: counterfoil.EventBlockBegan, Time: s.Clock.Now(), Realm: cmp.Or(b.Realm, a.Realm), Success: true,
+		Address: a.Address.Unmap().WithZone("").String(), Detail: from,
+	}
+	if err := s.folder.Record(s.ctx, e, false); err != nil {
+		s.storeTrouble.Error(s.ctx, s.Clock, s.Logger, "block not recorded", alerts.Trouble(alerts.KindStore), "error", err)
+	}
 }
 
 // spend counts a token request of an authenticated client, once.

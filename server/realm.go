@@ -96,6 +96,7 @@ func newRealm(s *shared, r Realm, before *realm) (*realm, error) {
 		Realm: r.Name, Issuer: r.Issuer, Endpoint: rl.endpoint, URLs: r.urls, Federation: federation,
 		Authorities: r.CertificateAuthorities, Memory: s.memory, KeySets: s.keySets, Tokens: rl.tokens, Limits: s.limits, Peers: s.peers,
 		Clock: s.Clock, Logger: s.Logger, OnUse: s.uses.note,
+		OnWrong: func(by *clientauth.Request, w clientauth.Wrong) { s.ended.note(r.Name, by, w) },
 	})
 	if err != nil {
 		return nil, err

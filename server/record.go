@@ -12,6 +12,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/lograte"
 	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/internal/requestid"
+	"github.com/counterfoil/counterfoil/server/alerts"
 	"github.com/counterfoil/counterfoil/server/internal/clientauth"
 	"github.com/counterfoil/counterfoil/server/store"
 )
@@ -41,6 +42,8 @@ type attempt struct {
 	// too much; rate is what is left of the client's own limit.
 	over *clientauth.Refusal
 	rate rate
+	// by is the client that got a token.
+	by clientauth.Caller
 	// proven is set when the client is authenticated.
 	proven bool
 }
@@ -135,14 +138,14 @@ func (c *recorder) refused(ctx context.Context, a *attempt, refusal *clientauth.
 	}
 	switch {
 	case refusal.Unrecorded:
-		c.trouble.Error(ctx, c.clock, c.logger, "token request failed",
+		c.trouble.Error(ctx, c.clock, c.logger, "token request failed", alerts.Trouble(alerts.KindStore),
 			"realm", c.realm, "client_id", e.ClientID, "error", refusal.Err)
 	case refusal.Err != nil:
-		c.logger.ErrorContext(ctx, "token request failed", "realm", c.realm, "client_id", e.ClientID, "error", refusal.Err)
+		c.logger.ErrorContext(ctx, "token request failed", alerts.Trouble(alerts.KindKeys), "realm", c.realm, "client_id", e.ClientID, "error", refusal.Err)
 	}
 	if !refusal.Unrecorded {
 		if err := c.record(ctx, e, a.proven); err != nil {
-			c.trouble.Error(ctx, c.clock, c.logger, "token request not recorded",
+			c.trouble.Error(ctx, c.clock, c.logger, "token request not recorded", alerts.Trouble(alerts.KindStore),
 				"realm", c.realm, "client_id", e.ClientID, "reason", refusal.Reason, "error", err)
 			refusal = clientauth.Refused(counterfoil.ReasonUnavailable, "")
 			e.Reason, e.Detail = refusal.Reason, "record refusal"

@@ -31,6 +31,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/bounded"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/internal/fold"
+	"github.com/counterfoil/counterfoil/server/alerts"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/internal/clientauth"
 	"github.com/counterfoil/counterfoil/server/limits"
@@ -89,6 +90,9 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		folder: fold.New(c.Clock, c.Store.RecordEvents),
 	}}
 	s.ctx, s.end = context.WithCancel(context.WithoutCancel(ctx))
+	limiter.OnBlock = s.blocked
+	s.ended = newEnded(&s.shared)
+	s.tasks.Go(s.ended.run)
 	err = s.setUpNetwork()
 	if err == nil {
 		err = s.Reload(ctx, c.Realms)
@@ -150,7 +154,8 @@ func (s *Server) Clients() *clients.Service {
 func (s *Server) maintain(ctx context.Context) {
 	s.watch.look(ctx, s.Clock.Now(), s.Logger)
 	if err := s.folder.Flush(ctx); err != nil {
-		s.storeTrouble.Error(ctx, s.Clock, s.Logger, "repeated refusals not recorded yet", "error", err)
+		s.storeTrouble.Error(ctx, s.Clock, s.Logger, "repeated refusals not recorded yet",
+			alerts.Trouble(alerts.KindStore), "error", err)
 	}
 	for _, rl := range *s.realms.Load() {
 		rl.keys.Maintain(ctx)

@@ -30,6 +30,7 @@ type shared struct {
 	rsa    *signing.RSABackend
 	watch  *clockWatch
 	folder *fold.Folder
+	ended  *ended
 	// storeTrouble limits the log of a store that fails every request.
 	storeTrouble lograte.Limiter
 

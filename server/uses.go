@@ -9,6 +9,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
+	"github.com/counterfoil/counterfoil/server/alerts"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -98,7 +99,7 @@ func (u *uses) close() error {
 
 func (u *uses) try() {
 	if err := u.flush(); err != nil {
-		u.logger.Error("last uses of secrets not recorded, they will be tried again", "error", err)
+		u.logger.Error("last uses of secrets not recorded, they will be tried again", alerts.Trouble(alerts.KindStore), "error", err)
 	}
 }
 

@@ -123,8 +123,11 @@ func (h *troubleHandler) note(r *slog.Record) {
 		read(attr)
 	}
 	r.Attrs(read)
-	if a.Kind == "" {
+	switch a.Kind {
+	case "":
 		return
+	case KindStore, KindClock: // whatever realm has noticed
+		a.Realm = ""
 	}
 	a.Summary = r.Message
 	if cause != "" {

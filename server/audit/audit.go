@@ -30,6 +30,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/lograte"
+	"github.com/counterfoil/counterfoil/server/alerts"
 	"github.com/counterfoil/counterfoil/server/store"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -124,7 +125,8 @@ func New(ctx context.Context, c Config) (*Log, error) {
 		}
 		found, err := ParseCheckpoint(text, l.verifier)
 		if err != nil {
-			c.Logger.WarnContext(ctx, "audit log: a checkpoint is not signed by this log's key", "error", err)
+			c.Logger.WarnContext(ctx, "audit log: a checkpoint is not signed by this log's key",
+				alerts.Trouble(alerts.KindCheckpoint), "error", err)
 		} else if found.Size > l.seen.Size {
 			l.seen = found
 		}
@@ -147,10 +149,10 @@ func (l *Log) Run(ctx context.Context, interval time.Duration) {
 	for {
 		err := l.Clock.Sleep(ctx, interval)
 		if failed := l.Extend(context.WithoutCancel(ctx)); failed != nil {
-			l.trouble.Error(ctx, l.Clock, l.Logger, "audit log not extended", "error", failed)
+			l.trouble.Error(ctx, l.Clock, l.Logger, "audit log not extended", alerts.Trouble(alerts.KindCheckpoint), "error", failed)
 		}
 		if failed := l.Retain(context.WithoutCancel(ctx)); failed != nil {
-			l.trouble.Error(ctx, l.Clock, l.Logger, "old audit records not removed", "error", failed)
+			l.trouble.Error(ctx, l.Clock, l.Logger, "old audit records not removed", alerts.Trouble(alerts.KindStore), "error", failed)
 		}
 		if err != nil {
 			return

@@ -407,6 +407,7 @@ func (s *Service) alter(
 			return c, nil
 		}
 		c.Changed = e.Time
+		c.Ended = endedBy(&before, &c, c.Changed)
 		e.Changes = difference(&before, &c)
 		err = s.write(ctx, w, &before, store.ClientChange{Action: store.UpdateClient, Client: c, Event: e})
 		if errors.Is(err, store.ErrConflict) && version == 0 && ctx.Err() == nil {
@@ -416,6 +417,7 @@ func (s *Service) alter(
 			return failed(err)
 		}
 		c.Version++
+		c.Ended = nil
 		return c, nil
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/files"
+	"github.com/counterfoil/counterfoil/server/alerts"
 )
 
 const (
@@ -180,7 +181,7 @@ func (l *Limiter) Maintain(ctx context.Context) {
 		err = l.save()
 	}
 	if err != nil && ctx.Err() == nil {
-		l.failed.Warn(ctx, l.clock, l.log, "limits are not kept over a restart", "error", err)
+		l.failed.Warn(ctx, l.clock, l.log, "limits are not kept over a restart", alerts.Trouble(alerts.KindStore), "error", err)
 	}
 }
 

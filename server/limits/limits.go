@@ -177,6 +177,10 @@ const (
 
 // Limiter applies the limits of a server. It is safe for concurrent use.
 type Limiter struct {
+	// OnBlock, when set, is called when a block begins, with the attempt that led to
+	// it. It must be set before the first request.
+	OnBlock func(a *Attempt, b Block)
+
 	config Config
 	clock  counterfoil.Clock
 	log    *slog.Logger

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/server/alerts"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -21,7 +22,7 @@ func (r *Ring) Maintain(ctx context.Context) {
 		r.cfg.Logger.InfoContext(ctx, "signing key maintenance recovered", "realm", r.cfg.Name)
 		r.trouble = ""
 	case err != nil && err.Error() != r.trouble:
-		r.cfg.Logger.ErrorContext(ctx, "signing keys are not maintained", "realm", r.cfg.Name, "error", err)
+		r.cfg.Logger.ErrorContext(ctx, "signing keys are not maintained", alerts.Trouble(alerts.KindKeys), "realm", r.cfg.Name, "error", err)
 		r.trouble = err.Error()
 	}
 }

@@ -41,6 +41,9 @@ type Client struct {
 	Secrets []SecretHash
 	// APIKeys are the accepted API keys, newest first: two at most.
 	APIKeys []SecretHash
+	// Ended are credentials that a change ends, for UpdateClient to remember. It is
+	// empty when the client is read: see EndedCredentials.
+	Ended []EndedCredential
 	// Version grows with every change.
 	Version int64
 	// Revision is the store's opaque number of the snapshot in which the client was
@@ -167,6 +170,26 @@ type SecretHash struct {
 
 // AcceptedAt reports whether the value is accepted at that time.
 func (h *SecretHash) AcceptedAt(at time.Time) bool { return h.Expires.IsZero() || at.Before(h.Expires) }
+
+// MaxEnded is how many ended credentials of a client are remembered, the last ones.
+const MaxEnded = 8
+
+// EndedCredential is one that was a client's.
+type EndedCredential struct {
+	// Kind is one of the constants. ID is that of the SecretHash, or the kid of the key
+	// or, without one, its thumbprint (RFC 7638).
+	Kind, ID string
+	// Value is that of the SecretHash, or a JWK.
+	Value string
+	Ended time.Time
+}
+
+// The values of EndedCredential.Kind.
+const (
+	EndedSecret = "secret"
+	EndedAPIKey = "API key"
+	EndedKey    = "key"
+)
 
 // LastUse is when a secret or an API key was last used.
 type LastUse struct {

@@ -132,6 +132,9 @@ type ClientStore interface {
 	// LastUses returns the last uses of the secrets and API keys of clients of a
 	// realm.
 	LastUses(ctx context.Context, realm string, clientIDs ...string) ([]LastUse, error)
+	// EndedCredentials returns the last MaxEnded credentials that changes of a client
+	// have ended, the newest first. They are forgotten with the client.
+	EndedCredentials(ctx context.Context, realm, clientID string) ([]EndedCredential, error)
 }
 
 // ClientChange is one of the changes of ChangeClients.

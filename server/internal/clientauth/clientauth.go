@@ -59,6 +59,9 @@ type Config struct {
 	Logger *slog.Logger
 	// OnUse is called when a secret or an API key was used.
 	OnUse func(c *store.Client, h *store.SecretHash, at time.Time)
+	// OnWrong, when set, is called with credentials that prove no client, whether or
+	// not there is one of that ID. It must return at once.
+	OnWrong func(*Request, Wrong)
 }
 
 // Authenticator authenticates the clients of one realm. It is safe for
@@ -119,8 +122,9 @@ type Caller struct {
 	// Fresh is set when the client was read from the store for this request, or
 	// found unchanged there, rather than taken from memory.
 	Fresh bool
-	// Secret is the one that it authenticated with; nil for other methods.
-	Secret *store.SecretHash
+	// Secret is the one that it authenticated with; nil for other methods. APIKey is
+	// the one that it sent; nil for none.
+	Secret, APIKey *store.SecretHash
 	// Once are the assertions that it authenticated with. They are single-use:
 	// the caller of Authenticate records them.
 	Once []store.ReplayKey
@@ -154,6 +158,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, r Request, f form.Form
 	}
 	// 4. Verify the credentials, and count the result.
 	by, refusal := a.verify(ctx, &r, &c, &t)
+	a.wrong(&r, &c, refusal)
 	refusal = t.end(refusal)
 	if by.Secret != nil {
 		claim.Credential = by.Secret.ID
@@ -218,7 +223,7 @@ func (a *Authenticator) prove(
 	case !acceptsAddress(client, r.Address):
 		refusal = Refused(counterfoil.ReasonAddressNotAllowed, "")
 	default:
-		refusal = a.proveAPIKey(ctx, c, client, t, r.Time, fresh)
+		by.APIKey, refusal = a.proveAPIKey(ctx, c, client, t, r.Time, fresh)
 	}
 	if refusal != nil {
 		refusal.Proven = true
@@ -257,19 +262,19 @@ func (a *Authenticator) proveBy(
 // proveAPIKey verifies the API key of the request, if there is one.
 func (a *Authenticator) proveAPIKey(
 	ctx context.Context, c *credentials, client *store.Client, t *try, now time.Time, fresh bool,
-) *Refusal {
+) (*store.SecretHash, *Refusal) {
 	if c.apiKey == "" {
-		return nil
+		return nil, nil
 	}
 	key, busy := a.Memory.Secrets.Verify(ctx, t.origin(), client, client.APIKeys, c.apiKey, now, fresh)
 	switch {
 	case busy != nil:
-		return busy
+		return nil, busy
 	case key == nil:
-		return Refused(counterfoil.ReasonAPIKeyInvalid, "")
+		return nil, Refused(counterfoil.ReasonAPIKeyInvalid, "")
 	}
 	a.OnUse(client, key, now)
-	return nil
+	return key, nil
 }
 
 // acceptsAddress reports whether the client may send requests from an address.

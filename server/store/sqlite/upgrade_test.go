@@ -30,6 +30,7 @@ var landed = []string{
 	"cf5e5aa17d343a2c",
 	"18991ab8fac6613c",
 	"deb6a45e2e28ff25",
+	"65fa6564fa1b4566",
 }
 
 func TestLandedMigrationsStay(t *testing.T) {

@@ -407,3 +407,36 @@ func oneClaims(t *testing.T, s [2]store.Store) {
 		t.Errorf("%d alerts were given %d times", n, claimed.Load())
 	}
 }
+
+func endedCredentials(t *testing.T, s store.Store) {
+	c := create(t, s, newClient("c"))
+	var want []store.EndedCredential
+	end := func(e store.EndedCredential) {
+		t.Helper()
+		e.Ended = micro(at.Add(time.Duration(len(want)) * time.Second))
+		want = append([]store.EndedCredential{e}, want...)
+		c.Ended = []store.EndedCredential{e}
+		if err := s.UpdateClient(t.Context(), c, change(counterfoil.EventClientRotated, "c")); err != nil {
+			t.Fatal(err)
+		}
+		c.Version++
+	}
+	end(store.EndedCredential{Kind: store.EndedKey, ID: "a kid", Value: `{"keys":[]}`})
+	for i := range store.MaxEnded {
+		end(store.EndedCredential{Kind: store.EndedSecret, ID: fmt.Sprint(i), Value: "sha256:x"})
+	}
+	got, err := s.EndedCredentials(t.Context(), "r", "c")
+	if err != nil || !slices.Equal(got, want[:store.MaxEnded]) {
+		t.Errorf("got  %+v, %v\nwant %+v", got, err, want[:store.MaxEnded])
+	}
+	if read, err := s.Client(t.Context(), "r", "c"); err != nil || len(read.Ended) != 0 {
+		t.Errorf("%+v, %v", read.Ended, err)
+	}
+	if err := s.DeleteClient(t.Context(), "r", "c", change(counterfoil.EventClientDeleted, "c")); err != nil {
+		t.Fatal(err)
+	}
+	create(t, s, newClient("c"))
+	if got, err := s.EndedCredentials(t.Context(), "r", "c"); err != nil || len(got) != 0 {
+		t.Errorf("of a client that was deleted: %+v, %v", got, err)
+	}
+}

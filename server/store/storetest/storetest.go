@@ -82,6 +82,7 @@ var alone = map[string]func(*testing.T, store.Store){
 	"signing key after another":    signingKeyAfter,
 	"changed signing keys":         changedSigningKeys,
 	"old reading of a signing key": oldReading,
+	"ended credentials":            endedCredentials,
 	"alert steps":                  alertSteps,
 	"alert repeats":                alertRepeats,
 	"open alerts are bounded":      openAlertsBounded,

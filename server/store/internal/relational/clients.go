@@ -132,7 +132,28 @@ func (t *transaction) update(c *store.ClientChange, row *row, was *present) erro
 		WHERE realm = ?1 AND id = ?2`, row.values()...); err != nil {
 		return err
 	}
+	if err := t.keepEnded(&c.Client); err != nil {
+		return err
+	}
 	return t.forgetUses(&c.Client)
+}
+
+// keepEnded remembers the credentials that a change has ended.
+func (t *transaction) keepEnded(c *store.Client) error {
+	for _, e := range c.Ended {
+		if _, err := t.Exec("INSERT INTO ended_credentials (realm, client_id, kind, id, value, ended) VALUES (?, ?, ?, ?, ?, ?) "+
+			"ON CONFLICT (realm, client_id, kind, id) DO UPDATE SET value = excluded.value, ended = excluded.ended",
+			c.Realm, c.ID, e.Kind, e.ID, e.Value, micros(e.Ended)); err != nil {
+			return err
+		}
+	}
+	if len(c.Ended) == 0 {
+		return nil
+	}
+	_, err := t.Exec(`DELETE FROM ended_credentials WHERE realm = ?1 AND client_id = ?2 AND (kind, id) NOT IN
+		(SELECT kind, id FROM ended_credentials WHERE realm = ?1 AND client_id = ?2 ORDER BY ended DESC, kind, id LIMIT ?3)`,
+		c.Realm, c.ID, store.MaxEnded)
+	return err
 }
 
 func (t *transaction) remove(c *store.ClientChange, was *present) error {
@@ -142,6 +163,7 @@ func (t *transaction) remove(c *store.ClientChange, was *present) error {
 	}
 	for _, forget := range []string{
 		"DELETE FROM uses WHERE realm = ? AND client_id = ?", "DELETE FROM alert_memory WHERE realm = ? AND client_id = ?",
+		"DELETE FROM ended_credentials WHERE realm = ? AND client_id = ?",
 	} {
 		if _, err := t.Exec(forget, realm, id); err != nil {
 			return err
@@ -368,4 +390,17 @@ func (s *Store) LastUses(ctx context.Context, realm string, clientIDs ...string)
 	}, "SELECT client_id, secret_id, last FROM uses WHERE realm = ?1 AND client_id IN ("+s.dialect.Elements+") "+
 		"ORDER BY client_id, secret_id", realm, string(ids))
 	return uses, err
+}
+
+// EndedCredentials implements store.Store.
+func (s *Store) EndedCredentials(ctx context.Context, realm, clientID string) (all []store.EndedCredential, err error) {
+	err = s.backend.Query(ctx, func(rows *sql.Rows) error {
+		var e store.EndedCredential
+		var ended int64
+		err := rows.Scan(&e.Kind, &e.ID, &e.Value, &ended)
+		e.Ended = moment(ended)
+		all = append(all, e)
+		return err
+	}, "SELECT kind, id, value, ended FROM ended_credentials WHERE realm = ? AND client_id = ? ORDER BY ended DESC, kind, id", realm, clientID)
+	return all, err
 }
