@@ -100,7 +100,8 @@ type Config struct {
 	// OnEvent, if set, receives an event for each token requested, obtained,
 	// renewed, refused, failed, not cached or dropped, and for each call
 	// retried. A token that another process has put into the cache is an event
-	// if it ends failures. It is called synchronously: it must be quick and safe for
+	// if it ends failures, and so is that the provider says, at most once a day, that
+	// the credentials end soon. It is called synchronously: it must be quick and safe for
 	// concurrent use. Its context has the values of the caller that started the
 	// work, such as a trace.
 	OnEvent func(context.Context, counterfoil.Event)

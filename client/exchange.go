@@ -24,6 +24,8 @@ type exchange struct {
 	auth   *authenticator
 	proofs *proofs
 	clock  *providerClock
+	// expiring is what the answers say of the credentials.
+	expiring expiring
 }
 
 // send sends one token request with p's transport, and sets in c what only this
@@ -69,6 +71,7 @@ func (x *exchange) send(ctx context.Context, p *place, c *credentials) (counterf
 		return none, &counterfoil.Error{Reason: counterfoil.ReasonBadResponse, Status: resp.StatusCode, Err: err,
 			Message: fmt.Sprintf("the token endpoint of %s returns no usable token", x.cfg.Provider.Name)}
 	}
+	x.expiring.learn(resp.Header)
 	t.Issued, t.Expires = issued, issued.Add(t.Expires.Sub(time.Time{}))
 	if !p.ends.IsZero() { // unusable without the certificate, whose expiry is by the provider's clock
 		now := x.cfg.Clock.Now()

@@ -224,6 +224,7 @@ func (r *renewal) request(ctx context.Context, p *place, cred credentials, old *
 				kind, t = counterfoil.EventTokenRenewed, old.bounding(t, r.cfg.Clock.Now())
 			}
 			r.cfg.event(ctx, counterfoil.Event{Type: kind, Status: http.StatusOK, Attempt: n})
+			r.exchange.tell(ctx)
 			return t, nil
 		}
 		sent.Reason, sent.Status, sent.Detail = err.Reason, err.Status, err.Error()

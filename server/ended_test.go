@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -155,3 +156,73 @@ func TestBlockIsRecorded(t *testing.T) {
 	}
 }
 
+// TestCredentialExpires: an authenticated client is told in a header that it, or what
+// it has used, ends within 30 days; the body is as ever, and nobody else is told.
+func TestCredentialExpires(t *testing.T) {
+	h := newHouseOf(t, nil, "altrata", "oauth2")
+	now := h.clock.Now()
+	header := func(realm string) string {
+		t.Helper()
+		got := h.do(realm, h.good(realm))
+		var body struct {
+			Token string `json:"access_token"`
+		}
+		if err := json.Unmarshal([]byte(got.body), &body); got.status != http.StatusOK || err != nil {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+		h.keep(body.Token)
+		return strings.Join(got.header["Credential-Expires"], " | ")
+	}
+	expires := func(at time.Time) {
+		t.Helper()
+		if _, err := h.freely().Change(t.Context(), "test", "oauth2", "good", 0, func(s *store.Settings) error { s.Expires = at; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const month = 30 * 24 * time.Hour
+	if got := header("oauth2"); got != "" {
+		t.Errorf("without an end: %s", got)
+	}
+	expires(now.Add(month + time.Second))
+	if got := header("oauth2"); got != "" {
+		t.Errorf("in more than 30 days: %s", got)
+	}
+	expires(time.Unix(now.Unix(), 0).Add(month))
+	if got := header("oauth2"); got != "@1785499200;kind=client" {
+		t.Errorf("in 30 days: %s", got)
+	}
+	a := h.good("oauth2")
+	a.form.Set("client_secret", "wrong")
+	if got := h.do("oauth2", a); got.header.Get("Credential-Expires") != "" {
+		t.Error("a stranger is told")
+	}
+	a = h.good("oauth2")
+	a.form.Set("scope", "none")
+	if got := h.do("oauth2", a); got.status == http.StatusOK || got.header.Get("Credential-Expires") != "" {
+		t.Errorf("a refusal: %d %v", got.status, got.header)
+	}
+	// The first to end of those that were used: a new secret says nothing of the old.
+	next, err := h.clients.RotateSecret(t.Context(), "test", "altrata", "good", clients.Rotation{Overlap: 24 * time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := h.clients.RotateAPIKey(t.Context(), "test", "altrata", "good", clients.Rotation{Overlap: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.keep(next.ClientSecret.Reveal(), key.APIKey.Reveal())
+	if got := header("altrata"); got != "@1782910800;kind=api_key" {
+		t.Errorf("%s", got)
+	}
+	mixed := h.creds["altrata"]
+	mixed.APIKey = key.APIKey
+	h.creds["altrata"] = mixed
+	if got := header("altrata"); got != "@1782993600;kind=secret" {
+		t.Errorf("%s", got)
+	}
+	mixed.ClientSecret = next.ClientSecret
+	h.creds["altrata"] = mixed
+	if got := header("altrata"); got != "" {
+		t.Errorf("the new ones: %s", got)
+	}
+}

@@ -5,8 +5,10 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/ending"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/internal/clientauth"
 	"github.com/counterfoil/counterfoil/server/store"
@@ -36,6 +38,7 @@ func (rl *realm) serveToken(w http.ResponseWriter, r *http.Request) {
 	// 3. Answer in the provider's shape.
 	rl.setHeaders(w.Header())
 	a.rate.set(w.Header())
+	a.setEnd(w.Header())
 	g.now = max(a.event.Time.Unix(), g.made)
 	_, _ = w.Write(rl.answer.append(make([]byte, 0, 1024), g))
 }
@@ -61,6 +64,7 @@ func (rl *realm) grant(ctx context.Context, a *attempt, r *http.Request, req *to
 	if refusal != nil {
 		return nil, refusal
 	}
+	a.by = by
 	// 3. Decide the scopes, the audience and what binds the token.
 	g, refusal := rl.decide(r, a, req, &by)
 	if refusal != nil && !by.Fresh {
@@ -76,6 +80,33 @@ func (rl *realm) grant(ctx context.Context, a *attempt, r *http.Request, req *to
 		return rl.mint.reuseOrMake(ctx, a, g)
 	}
 	return g, rl.mint.issue(ctx, a, g)
+}
+
+// tellAhead is how long before its credentials end a client is told so.
+const tellAhead = 30 * 24 * time.Hour
+
+// setEnd sets the header that tells a client when it ends, or the first of the
+// credentials that it has used, if that is soon.
+func (a *attempt) setEnd(h http.Header) {
+	var end time.Time
+	var kind ending.Kind
+	first := func(at time.Time, k ending.Kind) {
+		if !at.IsZero() && (end.IsZero() || at.Before(end)) {
+			end, kind = at, k
+		}
+	}
+	if a.by.Secret != nil {
+		first(a.by.Secret.Expires, ending.Secret)
+	}
+	if a.by.APIKey != nil {
+		first(a.by.APIKey.Expires, ending.APIKey)
+	}
+	if a.by.Client != nil {
+		first(a.by.Client.Expires, ending.Client)
+	}
+	if !end.IsZero() && end.Sub(a.event.Time) <= tellAhead {
+		h[ending.Header] = []string{ending.Format(end, kind)}
+	}
 }
 
 // decide returns the contents of the token and what it is bound to.

@@ -33,7 +33,7 @@ const maxKinds = 1024
 //
 //	Debug  token.requested
 //	Info   token.obtained, token.renewed, call.retried
-//	Warn   token.failed, token.not_cached, token.dropped
+//	Warn   token.failed, token.not_cached, token.dropped, credential.expiring
 //	Error  token.refused, and token.failed when it is no token endpoint that answers
 //
 // A line has the time of the event, and as attributes the members of the Event
@@ -139,7 +139,7 @@ func levelOf(e counterfoil.Event) slog.Level {
 			return slog.LevelWarn
 		}
 		return slog.LevelError
-	case counterfoil.EventTokenNotCached, counterfoil.EventTokenDropped:
+	case counterfoil.EventTokenNotCached, counterfoil.EventTokenDropped, counterfoil.EventCredentialExpiring:
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo
@@ -163,6 +163,8 @@ func message(event string) string {
 		return "token dropped"
 	case counterfoil.EventCallRetried:
 		return "call retried"
+	case counterfoil.EventCredentialExpiring:
+		return "credentials end soon"
 	}
 	return "client event"
 }

@@ -42,7 +42,8 @@ func Reason(r counterfoil.Reason) string {
 func Type(kind string) string {
 	switch kind {
 	case counterfoil.EventTokenRequested, counterfoil.EventTokenObtained, counterfoil.EventTokenRenewed, counterfoil.EventTokenRefused,
-		counterfoil.EventTokenFailed, counterfoil.EventTokenNotCached, counterfoil.EventTokenDropped, counterfoil.EventCallRetried:
+		counterfoil.EventTokenFailed, counterfoil.EventTokenNotCached, counterfoil.EventTokenDropped, counterfoil.EventCallRetried,
+		counterfoil.EventCredentialExpiring:
 		return kind
 	}
 	return Other
