@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/provider"
+	"github.com/counterfoil/counterfoil/server/alerts"
 	"github.com/counterfoil/counterfoil/server/audit"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/limits"
@@ -70,6 +71,17 @@ type Service interface {
 	Blocks(ctx context.Context) ([]limits.Block, error)
 	// LiftBlocks ends the blocks that match, and returns them.
 	LiftBlocks(ctx context.Context, lift limits.Lift) (Lifted, error)
+
+	// Alerts returns a part of the alerts, the newest first. A limit of 0 stands for
+	// 100; more than 1,000 are never returned.
+	Alerts(ctx context.Context, q store.AlertQuery) (AlertPage, error)
+	// AcknowledgeAlerts acknowledges open alerts, and returns their IDs.
+	AcknowledgeAlerts(ctx context.Context, a Acknowledgement) ([]int64, error)
+	// Silences returns the silences that have not ended, CreateSilence makes one, and
+	// DeleteSilence ends one.
+	Silences(ctx context.Context) ([]alerts.Silence, error)
+	CreateSilence(ctx context.Context, n NewSilence) (alerts.Silence, error)
+	DeleteSilence(ctx context.Context, id int64) error
 
 	// Keys returns the signing keys of a realm, oldest first.
 	Keys(ctx context.Context, realm string) ([]signing.View, error)

@@ -57,6 +57,12 @@ var calls = []struct{ id, method, path, body, media, records string }{
 	{"deleteClient", "DELETE", "/v1/realms/acme/clients/billing", "", "", "client.deleted"},
 	{"blocks", "GET", "/v1/blocks", "", "", "admin.called"},
 	{"liftBlocks", "POST", "/v1/blocks/lift", `{}`, jsonBody, "block.lifted"},
+	{"alerts", "GET", "/v1/alerts", "", "", "admin.called"},
+	{"acknowledgeAlerts", "POST", "/v1/alerts/acknowledge", `{"ids":[1]}`, jsonBody, "alert.acknowledged"},
+	{"acknowledgeAlerts", "POST", "/v1/alerts/acknowledge", `{"client_id":"other"}`, jsonBody, "admin.called"},
+	{"silences", "GET", "/v1/silences", "", "", "admin.called"},
+	{"createSilence", "POST", "/v1/silences", `{"all":true,"for":"2h"}`, jsonBody, "silence.created"},
+	{"deleteSilence", "DELETE", "/v1/silences/1", "", "", "silence.deleted"},
 	{"keys", "GET", "/v1/realms/acme/keys", "", "", "admin.called"},
 	{"rotateKey", "POST", "/v1/realms/acme/keys", `{}`, jsonBody, "key.created"},
 	{"events", "GET", "/v1/events?limit=1", "", "", "admin.called"},
@@ -98,14 +104,15 @@ func TestEveryCallIsRecorded(t *testing.T) {
 		t.Run(row.id, func(t *testing.T) {
 			for route := range admin.Routes() {
 				method, pattern, _ := strings.Cut(route, " ")
-				if method == row.method && strings.NewReplacer("{realm}", "acme", "{client}", "billing", "{secret}", secretID).Replace(pattern) == path {
+				if method == row.method && strings.NewReplacer("{realm}", "acme", "{client}", "billing", "{secret}", secretID, "{silence}", "1").Replace(pattern) == path {
 					asked[route] = true
 				}
 			}
 			p := newPlace(t)
 			p.have(t, "acme", "billing", "orders:read")
+			p.silence(t)
 			got := ask(t, p.serve(t, allScopes), row.method, row.path, row.body, headers...)
-			e := check(t, p, 2, got)
+			e := check(t, p, 3, got)
 			if got.status > 299 || e.Type != row.records || !e.Success || e.Reason != "" {
 				t.Errorf("answered %d, recorded %+v", got.status, e)
 			}

@@ -39,6 +39,8 @@ var (
 	writeClients  = counterfoil.Scopes{clientsWrite}
 	changeClients = counterfoil.Scopes{clientsRead, clientsWrite}
 	readAudit     = counterfoil.Scopes{auditRead}
+	// Alerts are made from the record, and name clients.
+	changeAlerts = counterfoil.Scopes{auditRead, clientsWrite}
 )
 
 // call is one request in progress.
@@ -103,6 +105,12 @@ var operations = []operation{
 		serve: (*call).importClients},
 	{id: "blocks", method: "GET", path: "/v1/blocks", scopes: readClients, serve: (*call).blocks},
 	{id: "liftBlocks", method: "POST", path: "/v1/blocks/lift", scopes: changeClients, serve: (*call).liftBlocks},
+	{id: "alerts", method: "GET", path: "/v1/alerts", scopes: readAudit,
+		query: []string{"kind", "realm", "client", "acknowledged", "before", "limit"}, serve: (*call).alerts},
+	{id: "acknowledgeAlerts", method: "POST", path: "/v1/alerts/acknowledge", scopes: changeAlerts, serve: (*call).acknowledgeAlerts},
+	{id: "silences", method: "GET", path: "/v1/silences", scopes: readAudit, serve: (*call).silences},
+	{id: "createSilence", method: "POST", path: "/v1/silences", scopes: changeAlerts, serve: (*call).createSilence},
+	{id: "deleteSilence", method: "DELETE", path: "/v1/silences/{silence}", scopes: changeAlerts, serve: (*call).deleteSilence},
 	{id: "keys", method: "GET", path: realmPath + "/keys", scopes: counterfoil.Scopes{keysRead}, serve: (*call).keys},
 	{id: "rotateKey", method: "POST", path: realmPath + "/keys", scopes: counterfoil.Scopes{keysRead, keysWrite}, serve: (*call).rotateKey},
 	{id: "events", method: "GET", path: "/v1/events", scopes: readAudit, query: eventFilters, serve: (*call).events},

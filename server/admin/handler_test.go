@@ -307,6 +307,9 @@ func TestNoWriteReads(t *testing.T) {
 		{"POST /v1/realms/{realm}/imports", "/v1/realms/acme/imports?format=plain&dry_run=true&replace=true", "client_id,name\nbilling,x\n", "text/csv"},
 		{"POST /v1/realms/{realm}/keys", "/v1/realms/acme/keys", `{}`, jsonBody},
 		{"POST /v1/blocks/lift", "/v1/blocks/lift", `{}`, jsonBody},
+		{"POST /v1/alerts/acknowledge", "/v1/alerts/acknowledge", `{"all":true}`, jsonBody},
+		{"POST /v1/silences", "/v1/silences", `{"all":true,"for":"1h"}`, jsonBody},
+		{"DELETE /v1/silences/{silence}", "/v1/silences/1", "", ""},
 		{"DELETE /v1/realms/{realm}/clients/{client}", billing, "", ""},
 	} {
 		delete(answers, row.route)

@@ -71,6 +71,7 @@ func TestDocumentExamples(t *testing.T) {
 					}
 					p := newPlace(t)
 					p.have(t, "acme", "billing", "orders:read")
+					p.silence(t)
 					target, query := path, url.Values{}
 					for _, parameter := range operation.Parameters {
 						if name, ok := strings.CutPrefix(parameter.Ref, "#/components/parameters/"); ok {
@@ -116,6 +117,8 @@ func TestDocumentCodes(t *testing.T) {
 		"exceeds_own":            {"POST", "/v1/realms/ops/clients", `{"resource_server":true}`, json, 403},
 		"not_found":              {"GET", "/v1/realms/acme/clients/nobody", "", nil, 404},
 		"no_such_secret":         {"PATCH", billing + "/secrets/none", `{"ends":"2026-07-01T12:00:00Z"}`, json, 404},
+		"no_such_alert":          {"POST", "/v1/alerts/acknowledge", `{"ids":[9]}`, json, 404},
+		"no_such_silence":        {"DELETE", "/v1/silences/9", "", nil, 404},
 		"no_such_realm":          {"GET", "/v1/realms/nowhere/clients", "", nil, 404},
 		"method_not_allowed":     {"PUT", billing, "", nil, 405},
 		"already_exists":         {"POST", "/v1/realms/acme/clients", `{"client_id":"billing"}`, json, 409},

@@ -22,6 +22,9 @@ const (
 	// ExceedsOwn: 403, in the realm of the Admin API a client manages and gives
 	// only what it has itself.
 	ExceedsOwn = "exceeds_own"
+	// 404: no open alert, and no silence, of that number.
+	NoSuchAlert   = "no_such_alert"
+	NoSuchSilence = "no_such_silence"
 )
 
 const (
@@ -38,6 +41,7 @@ const (
 
 var statuses = map[string]int{
 	NotFound: http.StatusNotFound, noSuchSecret: http.StatusNotFound, NoSuchRealm: http.StatusNotFound,
+	NoSuchAlert: http.StatusNotFound, NoSuchSilence: http.StatusNotFound,
 	AlreadyExists: http.StatusConflict, Conflict: http.StatusConflict, Changed: http.StatusPreconditionFailed,
 	malformed: http.StatusBadRequest, forbidden: http.StatusForbidden,
 	ExceedsOwn:  http.StatusForbidden,

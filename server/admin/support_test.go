@@ -25,6 +25,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/admin"
+	"github.com/counterfoil/counterfoil/server/alerts"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/limits"
 	"github.com/counterfoil/counterfoil/server/signing"
@@ -85,8 +86,30 @@ func newPlace(t *testing.T) *place {
 	p.local = admin.New(admin.Config{
 		Keeper: p.limits, Store: store, Keys: p.keys, Realms: func() []server.Realm { return p.realms }, Actor: "root", Clock: p.clock,
 	})
+	p.alert(t)
 	p.have(t, "ops", "boss", allScopes...) // who calls the Admin API
 	return p
+}
+
+// alert raises an alert about acme's billing.
+func (p *place) alert(t *testing.T) {
+	t.Helper()
+	err := p.store.AdvanceAlerts(t.Context(), store.AlertStep{At: day, Raise: []alerts.Alert{{
+		Kind: alerts.KindFailures, Realm: "acme", ClientID: "billing", Subject: "192.0.2.0/24", Summary: "20 failed", Command: "counterfoil audit",
+		Count: 20, First: day, Last: day,
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// silence silences it.
+func (p *place) silence(t *testing.T) {
+	t.Helper()
+	if _, err := p.store.CreateSilence(t.Context(), alerts.Silence{Kind: alerts.KindFailures, Realm: "acme", Created: day, Until: day.Add(time.Hour), CreatedBy: "root"},
+		counterfoil.Event{Type: counterfoil.EventSilenceCreated, Time: day, Success: true, Actor: "root"}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func described(t *testing.T, name string) *provider.Provider {
