@@ -10,8 +10,8 @@ import (
 	"github.com/counterfoil/counterfoil/server/alerts/webhook"
 )
 
-// alertSenders returns what sends the alerts of a configuration.
-func alertSenders(config *serveconfig.Config, c counterfoil.Clock) ([]alerts.Sender, error) {
+// configuredSenders returns what a configuration has alerts sent by.
+func configuredSenders(config *serveconfig.Config, c counterfoil.Clock) ([]alerts.Sender, error) {
 	var all []alerts.Sender
 	for _, settings := range config.Webhooks {
 		settings.Clock = c

@@ -239,6 +239,10 @@ func (o *operator) advise(cmd *cobra.Command, s admin.Service, err error) error 
 		}
 		err = fmt.Errorf("%w%s", err, didYouMean(cmd.Flags().Arg(1), ids))
 		return withHint(err, "'counterfoil client list %s' shows those it has", realm)
+	case admin.NoSuchAlert:
+		return withHint(err, "'counterfoil alerts' lists those that are open")
+	case admin.NoSuchSilence:
+		return withHint(err, "'counterfoil alerts silences' lists them")
 	case admin.AlreadyExists:
 		return withHint(err, "choose another --id, or leave it out to have one made")
 	case admin.Conflict, admin.Changed:

@@ -232,8 +232,8 @@ Exit codes: 0 success, 1 local failure, 2 usage, 3 authentication refused,
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.SetFlagErrorFunc(wrongFlag)
 	root.AddCommand(p.upCommand(), p.serveCommand(), p.tokenCommand(), p.callCommand(), p.doctorCommand(),
-		p.providerCommand(), p.clientCommand(), p.keyCommand(), p.dataCommand(), p.auditCommand(), p.topCommand(), p.blocksCommand(),
-		p.secretCommand(), p.backupCommand(), p.restoreCommand(), p.versionCommand())
+		p.providerCommand(), p.clientCommand(), p.keyCommand(), p.dataCommand(), p.auditCommand(), p.topCommand(), p.alertsCommand(),
+		p.blocksCommand(), p.secretCommand(), p.backupCommand(), p.restoreCommand(), p.versionCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	exampleCompletion(root)

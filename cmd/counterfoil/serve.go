@@ -28,6 +28,8 @@ import (
 	"github.com/counterfoil/counterfoil/internal/lograte"
 	"github.com/counterfoil/counterfoil/internal/requestid"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/alerts"
+	"github.com/counterfoil/counterfoil/server/alerts/watch"
 	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 	"github.com/spf13/cobra"
@@ -87,7 +89,9 @@ type service struct {
 	notify func(state string)
 
 	config *serveconfig.Config // the one that is served
-	routes atomic.Pointer[routes]
+	// watched is that one, for those who look for alerts.
+	watched atomic.Pointer[serveconfig.Config]
+	routes  atomic.Pointer[routes]
 	// certificate is that of the configuration.
 	certificate atomic.Pointer[certfiles.Certificate]
 }
@@ -103,7 +107,8 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 		return err
 	}
 	s := &service{getenv: p.getenv, level: new(slog.LevelVar)}
-	s.log = logger(config, p.logTo(), s.level)
+	var troubles *alerts.Troubles
+	s.log, troubles = alerting(clock.System, logger(config, p.logTo(), s.level))
 	for _, w := range config.Warnings {
 		s.log.Warn(w)
 	}
@@ -139,6 +144,11 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	if err != nil {
 		return errors.Join(err, s.server.Close())
 	}
+	senders, err := alertSenders(s.log, config)
+	if err != nil {
+		stopLog()
+		return errors.Join(err, s.server.Close())
+	}
 	checks, err := checksOf(ctx, clock.System, store, s.server, s.certificateEnds)
 	if err != nil {
 		stopLog()
@@ -148,6 +158,10 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 		Limits: config.Connections, Exempt: config.Server.Proxies.Networks, Clock: clock.System, Logger: s.log,
 	})
 	s.adopt(config)
+	stopAlerts := startAlerts(ctx, watch.Config{
+		Settings: config.Alerts, Store: store, Clock: clock.System, Logger: s.log, Realms: s.realmNames, Certificates: s.certificates,
+		Troubles: troubles, Senders: senders, Where: whereFlag("--serve-config", config.File),
+	})
 	// 3. Serve, and reload the file on request.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -184,6 +198,7 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	stopCertificate()
 	stopMeter()
 	err = errors.Join(err, s.server.Close())
+	stopAlerts()
 	stopLog() // last, so that every record is in a checkpoint
 	return err
 }
@@ -289,6 +304,7 @@ func (s *service) adopt(next *serveconfig.Config) {
 	s.certificate.Store(next.Certificate)
 	s.routes.Store(t)
 	s.config = next
+	s.watched.Store(next)
 }
 
 // logger writes to w in the form that the configuration names, from level on.

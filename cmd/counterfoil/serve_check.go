@@ -68,7 +68,7 @@ func (p *program) serveCheck(ctx context.Context, file string) error {
 	if r, api := config.Admin(); r != nil {
 		c.Admin = r.BaseURL + api.Path
 	}
-	senders, err := alertSenders(config, clock.System)
+	senders, err := configuredSenders(config, clock.System)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,8 @@ import (
 	"github.com/counterfoil/counterfoil/internal/apis/wallets"
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/alerts"
+	"github.com/counterfoil/counterfoil/server/alerts/watch"
 	"github.com/counterfoil/counterfoil/server/audit"
 	"github.com/counterfoil/counterfoil/server/limits"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
@@ -67,8 +69,9 @@ type site struct {
 	// masterKey seals the signing keys.
 	masterKey counterfoil.Secret
 	// clock is the clock of the issuer and the guards.
-	clock counterfoil.Clock
-	log   *slog.Logger
+	clock    counterfoil.Clock
+	log      *slog.Logger
+	troubles *alerts.Troubles
 
 	server *server.Server
 	// decisions records those of the guards.
@@ -79,8 +82,9 @@ type site struct {
 	requests *requestLog
 	// auditLog is the log over the record.
 	auditLog *audit.Log
-	// stopLog ends the audit log, stopDecisions what writes decisions to it.
-	stopLog, stopDecisions func()
+	// stopLog ends the audit log, stopDecisions what writes decisions to it, and
+	// stopAlerts what looks for alerts.
+	stopLog, stopDecisions, stopAlerts func()
 	// stopRequests ends the log of requests.
 	stopRequests func()
 	realms       []*realm
@@ -161,8 +165,22 @@ func (s *site) issue(ctx context.Context, providers []*provider.Provider) (err e
 	}
 	s.decisions = trail.New(trail.Config{Sink: s.store, Clock: s.clock, Logger: s.log})
 	s.stopDecisions = inBackground(ctx, s.decisions.Run)
-	s.auditLog, s.stopLog, err = startLog(ctx, s.store, s.clock, s.log, &config, serveconfig.DefaultAudit())
-	return err
+	if s.auditLog, s.stopLog, err = startLog(ctx, s.store, s.clock, s.log, &config, serveconfig.DefaultAudit()); err != nil {
+		return err
+	}
+	senders, err := alertSenders(s.log, nil)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, r := range realms {
+		names = append(names, r.Name)
+	}
+	s.stopAlerts = startAlerts(ctx, watch.Config{
+		Store: s.store, Clock: s.clock, Logger: s.log, Realms: func() []string { return names }, Troubles: s.troubles, Senders: senders,
+		Where: whereFlag("--dir", string(s.dir)),
+	})
+	return nil
 }
 
 // decided returns what guards report their decisions to: the log and the record.
@@ -180,6 +198,9 @@ func (s *site) close() error {
 	err := s.server.Close()
 	if s.stopDecisions != nil {
 		s.stopDecisions()
+	}
+	if s.stopAlerts != nil {
+		s.stopAlerts()
 	}
 	if s.stopLog != nil {
 		s.stopLog()

@@ -56,7 +56,7 @@ profiles, events, wallets); wallets or, for GraphQL, profiles behind any other.`
 // ends.
 func (p *program) up(ctx context.Context, o upOptions) error {
 	dir := dataDir(o.dir)
-	log := p.logger(o.verbose)
+	log, troubles := alerting(p.clock, p.logger(o.verbose))
 	// 1. A directory that no other process serves from, and a port.
 	if err := dir.create(); err != nil {
 		return err
@@ -120,6 +120,7 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 		clock:     p.clock,
 		log:       log,
 		meter:     meter,
+		troubles:  troubles,
 	}
 	if err := site.build(ctx, providers); err != nil {
 		return err

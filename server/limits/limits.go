@@ -46,6 +46,10 @@ const (
 	Off Mode = "off"
 )
 
+// WaitDetail is what the Detail of the record of a request has that was refused
+// without a look at its credentials, after failed authentications.
+const WaitDetail = "failed authentications from "
+
 // Config configures New. Its zero value is what docs/limits.md recommends.
 type Config struct {
 	Guesses  GuessLimits

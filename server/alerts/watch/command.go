@@ -11,7 +11,7 @@ import (
 func (w *Watch) command(subcommand string, args ...string) string {
 	words := []string{"counterfoil", subcommand}
 	for _, arg := range args {
-		words = append(words, quote(arg))
+		words = append(words, Quote(arg))
 	}
 	if w.Where != "" {
 		words = append(words, w.Where)
@@ -33,13 +33,13 @@ func (w *Watch) commandOn(subcommand string, args ...string) string {
 		}
 	}
 	for _, arg := range args {
-		words = append(words, quote(arg))
+		words = append(words, Quote(arg))
 	}
 	return strings.Join(words, " ")
 }
 
-// quote returns a word of a POSIX shell.
-func quote(word string) string {
+// Quote returns a word of a POSIX shell that stands for word.
+func Quote(word string) string {
 	plain := word != "" && !strings.ContainsFunc(word, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:=@%+,", r))
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/server/alerts"
+	"github.com/counterfoil/counterfoil/server/limits"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -142,7 +143,7 @@ func (s *step) event(ctx context.Context, e *counterfoil.Event) error {
 			return s.use(ctx, e)
 		}
 	case counterfoil.EventTokenRefused:
-		if failed(e.Reason) {
+		if failed(e) {
 			s.failure(e)
 		}
 	case counterfoil.EventBlockBegan:
@@ -200,17 +201,19 @@ func contact(c *store.Client) string {
 	return address.Address
 }
 
-// failed reports whether credentials were refused that do not prove the client,
-// as package limits counts them.
-func failed(r counterfoil.Reason) bool {
-	switch r {
+// failed reports whether credentials were refused that do not prove the client, as
+// package limits counts them, or not looked at after others were.
+func failed(e *counterfoil.Event) bool {
+	switch e.Reason {
 	case counterfoil.ReasonAPIKeyInvalid:
 		return true
 	case counterfoil.ReasonCertificateMissing, counterfoil.ReasonCredentialsMissing, counterfoil.ReasonClientDisabled,
 		counterfoil.ReasonClientExpired, counterfoil.ReasonAddressNotAllowed:
 		return false
+	case counterfoil.ReasonRateLimited:
+		return strings.Contains(e.Detail, limits.WaitDetail)
 	}
-	return r.Parent() == counterfoil.ReasonInvalidClient
+	return e.Reason.Parent() == counterfoil.ReasonInvalidClient
 }
 
 // names reports whether a refusal for a reason is one of a client that exists:
@@ -230,13 +233,19 @@ func (s *step) failure(e *counterfoil.Event) {
 	if hour > s.state.Hour || hour < s.state.Hour-1 { // those that are only late are counted in this one
 		s.state.Hour, s.state.Pairs = hour, nil
 	}
-	p := pair{Realm: e.Realm, Network: wide(e.Address)}
-	if names(e.Reason) {
-		p.Client = e.ClientID
+	p := pair{Realm: e.Realm, Network: wide(e.Address), Client: e.ClientID}
+	find := func() int {
+		return slices.IndexFunc(s.state.Pairs, func(q pair) bool {
+			return q.Realm == p.Realm && q.Client == p.Client && q.Network == p.Network
+		})
 	}
-	i := slices.IndexFunc(s.state.Pairs, func(q pair) bool {
-		return q.Realm == p.Realm && q.Client == p.Client && q.Network == p.Network
-	})
+	i := find()
+	// Of a request whose credentials were not looked at, the name is known when others
+	// had it before.
+	if !names(e.Reason) && (e.Reason != counterfoil.ReasonRateLimited || i < 0) {
+		p.Client = ""
+		i = find()
+	}
 	if i < 0 {
 		if len(s.state.Pairs) >= maxPairs {
 			least := 0

@@ -183,6 +183,29 @@ func TestFailures(t *testing.T) {
 	s.none(alerts.KindFailures)
 }
 
+// TestFailuresWhileWaiting: a guesser who has to wait goes on, and is the same one.
+func TestFailuresWhileWaiting(t *testing.T) {
+	s := newScene(t, nil)
+	wait := refusal("c", "192.0.2.7", counterfoil.ReasonRateLimited)
+	s.record(50, wait) // of another limit
+	s.record(10, refusal("c", "192.0.2.7", counterfoil.ReasonWrongSecret))
+	wait.Detail = "failed authentications from the address"
+	s.record(9, wait)
+	made := wait
+	made.ClientID = "made up"
+	s.record(19, made)
+	s.none(alerts.KindFailures)
+	wait.Count = 9981
+	s.record(1, wait)
+	if a := s.one(alerts.KindFailures); a.ClientID != "c" || a.Count != 10_000 {
+		t.Errorf("%+v", a)
+	}
+	s.record(1, made)
+	if all := s.found(alerts.KindFailures); len(all) != 2 || all[1].ClientID != "" {
+		t.Errorf("%+v", all)
+	}
+}
+
 // TestStrangers: names that callers make up are in no alert, and a flood of them
 // makes none forgotten.
 func TestStrangers(t *testing.T) {

@@ -58,7 +58,7 @@ func (t *try) wait() *Refusal {
 	if bits := t.verdict.Prefix.Bits(); bits == 24 || bits == 48 {
 		from = "the network"
 	}
-	refusal := Refused(counterfoil.ReasonRateLimited, "failed authentications from "+from)
+	refusal := Refused(counterfoil.ReasonRateLimited, limits.WaitDetail+from)
 	refusal.RetryAfter = t.verdict.Wait
 	return refusal
 }

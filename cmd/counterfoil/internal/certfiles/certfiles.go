@@ -102,6 +102,9 @@ func (m fileMark) same(other fileMark) bool {
 		(m.id == nil || os.SameFile(m.id, other.id))
 }
 
+// File is the path of the file with the certificate.
+func (c *Certificate) File() string { return c.certificate }
+
 // Leaf is the certificate itself, as it was loaded last.
 func (c *Certificate) Leaf() *x509.Certificate { return c.current.Load().Leaf }
 

@@ -31,16 +31,6 @@ type mailSettings struct {
 	To       []string `yaml:"to" check:"required"`
 }
 
-type alertKind string
-
-func (alertKind) Words() []string {
-	var all []string
-	for _, kind := range alerts.Kinds() {
-		all = append(all, string(kind))
-	}
-	return all
-}
-
 type mailTLS string
 
 func (mailTLS) Words() []string {

@@ -27,6 +27,7 @@ import (
 	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/alerts/mail"
+	"github.com/counterfoil/counterfoil/server/alerts/watch"
 	"github.com/counterfoil/counterfoil/server/alerts/webhook"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
@@ -66,12 +67,15 @@ type Config struct {
 	// Webhooks and Mail are where alerts go; Mail is nil for nowhere.
 	Webhooks []webhook.Config
 	Mail     *mail.Config
+	// Alerts say what is an alert.
+	Alerts watch.Settings
 	// Server lacks its Store, Logger and OnEvent.
 	Server server.Config
 	// Warnings are about settings that are allowed but may not be intended.
 	Warnings []string
 
 	settings *settings
+	dir      string
 	doc      *strict.Document // for problems found later
 	admin    string           // the realm of the Admin API, or ""
 }
@@ -153,7 +157,7 @@ func Read(ctx context.Context, file string, o Options) (*Config, error) {
 		out: &Config{
 			File: file, Listen: in.Listen, ListenLine: doc.Line("listen"),
 			Metrics: in.Metrics.Listen, MetricsLine: doc.Line("metrics", "listen"), ClientCertificates: in.TLS.ClientCertificates,
-			settings: in, doc: doc, admin: in.Admin.Realm,
+			settings: in, dir: dir, doc: doc, admin: in.Admin.Realm,
 		},
 	}
 	pl.address(ctx, pl.Listen, "listen", "listen")
@@ -171,6 +175,7 @@ func Read(ctx context.Context, file string, o Options) (*Config, error) {
 	pl.places()
 	pl.tls()
 	pl.guesses()
+	pl.alerts()
 	pl.keys(ctx, o.Inspect)
 	pl.out.Warnings = append(pl.out.Warnings, files.DoubtsOf(in.uses(file, dir)...)...)
 	if err := doc.Err(); err != nil {
@@ -217,6 +222,7 @@ func (c *Config) CheckReload(next *Config) error {
 			was.Outbound.CAFile == now.Outbound.CAFile},
 		{"tls", "tls.client_certificates", was.TLS.ClientCertificates == now.TLS.ClientCertificates},
 		{"audit", "audit", was.Audit == now.Audit},
+		{"alerts", "alerts", was.Alerts.same(&now.Alerts)},
 		{"limits", "limits.guesses, limits.token_requests and limits.direct", was.Limits.Guesses == now.Limits.Guesses &&
 			was.Limits.Requests == now.Limits.Requests && was.Limits.Direct == now.Limits.Direct},
 		{"webhooks", "webhooks", reflect.DeepEqual(was.Webhooks, now.Webhooks)},

@@ -51,6 +51,8 @@ type settings struct {
 	// Webhooks and Mail are where alerts go.
 	Webhooks []webhookSettings `yaml:"webhooks,omitempty"`
 	Mail     mailSettings      `yaml:"mail,omitempty"`
+	// Alerts say what is an alert.
+	Alerts alertSettings `yaml:"alerts,omitempty"`
 	// Admin enables the Admin API; left out, it is disabled.
 	Admin adminSettings `yaml:"admin,omitempty"`
 }
