@@ -175,6 +175,9 @@ func TestServeRefusesConfiguration(t *testing.T) {
 		{"mail without TLS", "database:", "mail: {server: 'mail.example:25', tls: none, from: a@b.example, to: [c@d.example]}\ndatabase:", "serve.yaml:6:1: mail without TLS is for a server on localhost only"},
 		{"mail without password", "database:", "mail: {server: 'mail.example:587', username: u, from: a@b.example, to: [c@d.example]}\ndatabase:", "serve.yaml:6:1: mail: a user name needs a password"},
 		{"mail with a password in the clear", "database:", "mail: {server: 'mail.example:587', username: u, password: hunter2, from: a@b.example, to: [c@d.example]}\ndatabase:", "serve.yaml:6:49: password: a secret is given by reference"},
+		{"alerts from nothing", "database:", "alerts: {failures: 0}\ndatabase:", "serve.yaml:6:20: failures: 0 is not a number from 1 to 1000000"},
+		{"secrets of an hour", "database:", "alerts: {secret_age: 1h}\ndatabase:", "secret_age: 1h0m0s is not a time from 24h0m0s"},
+		{"no such kind of alert", "database:", "alerts: {off: [expiry, noise]}\ndatabase:", "noise"},
 		{"block of a week", "database:", "limits: {guesses: {block: 168h}}\ndatabase:", "block: 168h0m0s is not a time from 1s to 24h0m0s"},
 		{"issuer that may not be fetched", "    policy: reuse", "    federation: [{issuer: 'https://i.example', jwks_uri: 'https://i.example/jwks'}]", "the host i.example is not among outbound.hosts"},
 	} {
