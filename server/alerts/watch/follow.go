@@ -152,6 +152,13 @@ func (s *step) event(ctx context.Context, e *counterfoil.Event) error {
 			Summary: fmt.Sprintf("callers from %s of %s must wait after too many failed authentications",
 				e.Detail, or(e.Address, "an address that was erased")),
 		}, e.Time, max(e.Count, 1))
+	case counterfoil.EventSecretLeaked:
+		return s.client(ctx, alerts.Alert{
+			Kind: alerts.KindLeakedSecret, Realm: e.Realm, ClientID: e.ClientID, Subject: e.Credential,
+			Summary: fmt.Sprintf("a secret of the client was reported as leaked from %s, and has ended: it needs another, "+
+				"and its tokens are still valid", or(e.Address, "an address that was erased")),
+			Command: s.commandOn("client revoke", e.Realm, e.ClientID),
+		}, e.Time, max(e.Count, 1))
 	case counterfoil.EventCredentialEnded:
 		return s.client(ctx, alerts.Alert{
 			Kind: alerts.KindRotatedCredential, Realm: e.Realm, ClientID: e.ClientID, Subject: e.Credential,

@@ -373,6 +373,14 @@ func TestEndedCredential(t *testing.T) {
 	}
 }
 
+func TestLeakedSecret(t *testing.T) {
+	s := newScene(t, nil)
+	s.record(1, counterfoil.Event{Type: counterfoil.EventSecretLeaked, ClientID: "c", Credential: "0a1b2c3d", Address: "192.0.2.7", Success: true})
+	if a := s.one(alerts.KindLeakedSecret); a.Subject != "0a1b2c3d" || a.Contact != "ops@example.com" || a.Command != "counterfoil client revoke r c" {
+		t.Errorf("%+v", a)
+	}
+}
+
 // secret has an age and a time until its end; 0 for never.
 func (s *scene) secret(id string, age, ends time.Duration) store.SecretHash {
 	h := store.SecretHash{ID: id, Value: "sha256:" + id, Created: s.clock.Now().Add(-age)}
