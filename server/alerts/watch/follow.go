@@ -356,7 +356,7 @@ func (s *step) token(ctx context.Context, e *counterfoil.Event, m *memory) error
 	m.Hours[hour] += max(e.Count, 1)
 	m.changed = true
 	count, most := m.Hours[hour], int64(0)
-	if count <= s.VolumeAbove || m.Loud == hour {
+	if count <= s.VolumeAbove || m.Loud == hour || m.quiet == hour {
 		return nil
 	}
 	for h, n := range m.Hours {
@@ -371,8 +371,12 @@ func (s *step) token(ctx context.Context, e *counterfoil.Event, m *memory) error
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
-	if err != nil || hour-max(s.state.Began, hourOf(c.Created)) < learning {
-		return err // its usual volume is not known
+	if err != nil {
+		return err
+	}
+	if hour-max(s.state.Began, hourOf(c.Created)) < learning { // its usual volume is not known
+		m.quiet = hour
+		return nil
 	}
 	m.Loud = hour
 	s.raise(alerts.Alert{

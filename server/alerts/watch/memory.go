@@ -36,6 +36,8 @@ type memory struct {
 	// Told says of what ends, or is too old, which alerts there were.
 	Told map[string]told `json:"t,omitempty"`
 
+	// quiet is an hour that is no alert, however many tokens follow in this step.
+	quiet   int64
 	changed bool
 }
 

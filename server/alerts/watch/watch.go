@@ -81,7 +81,7 @@ const (
 	// sweepEvery is how often clients and certificates are looked at.
 	sweepEvery = time.Hour
 	// readAtOnce is how many events one step reads.
-	readAtOnce = 2000
+	readAtOnce = 8192
 )
 
 // Watch follows one database. Its methods may be called at once.

@@ -572,9 +572,9 @@ func TestKilled(t *testing.T) {
 		s.watch = s.another(f, nil)
 		// Several parts.
 		s.record(1, token("c", "192.0.2.1"))
-		s.record(2500, refusal("c", "192.0.2.7", counterfoil.ReasonWrongSecret))
+		s.record(9000, refusal("c", "192.0.2.7", counterfoil.ReasonWrongSecret))
 		s.record(1, token("c", "203.0.113.1"))
-		s.record(5500, refusal("c", "192.0.2.7", counterfoil.ReasonWrongSecret))
+		s.record(11_000, refusal("c", "192.0.2.7", counterfoil.ReasonWrongSecret))
 		killed := 0
 		for range 50 {
 			f.fail = true
@@ -586,8 +586,8 @@ func TestKilled(t *testing.T) {
 			killed++
 		}
 		f.fail = false
-		if a := s.one(alerts.KindFailures); a.Count != 8000 {
-			t.Errorf("after %t: %d of 8000 failures are counted", after, a.Count)
+		if a := s.one(alerts.KindFailures); a.Count != 20_000 {
+			t.Errorf("after %t: %d of 20000 failures are counted", after, a.Count)
 		}
 		if a := s.one(alerts.KindNewNetwork); a.Count != 1 {
 			t.Errorf("after %t: %+v", after, a)
@@ -601,7 +601,7 @@ func TestKilled(t *testing.T) {
 // TestTwoProcesses: two processes that watch at the same time find each alert once.
 func TestTwoProcesses(t *testing.T) {
 	s := newScene(t, nil)
-	s.record(9000, refusal("c", "192.0.2.7", counterfoil.ReasonWrongSecret))
+	s.record(30_000, refusal("c", "192.0.2.7", counterfoil.ReasonWrongSecret))
 	other := s.another(s.open(), nil)
 	var wg sync.WaitGroup
 	for _, w := range []*watch.Watch{s.watch, other} {
@@ -614,7 +614,7 @@ func TestTwoProcesses(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if a := s.one(alerts.KindFailures); a.Count != 9000 {
+	if a := s.one(alerts.KindFailures); a.Count != 30_000 {
 		t.Errorf("%+v", a)
 	}
 }
