@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/requestid"
 	"github.com/counterfoil/counterfoil/server/alerts"
 	"github.com/counterfoil/counterfoil/server/internal/clientauth"
+	"github.com/counterfoil/counterfoil/server/internal/sechash"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -18,8 +18,9 @@ const (
 	// maxWrong is how many refused credentials wait to be compared with those that
 	// have ended; while more wait, others are not compared.
 	maxWrong = 256
-	// slowEvery is how often one is compared with slow hashes.
-	slowEvery = time.Second
+	// slowEvery is how often one is compared with slow hashes, with slowAtOnce of them.
+	slowEvery  = time.Second
+	slowAtOnce = 2
 	// keepEnded is how long after its end the use of a credential is recorded.
 	keepEnded = 90 * 24 * time.Hour
 )
@@ -72,23 +73,19 @@ func (d *ended) run() {
 // compare records that a credential was used which has ended.
 func (d *ended) compare(ctx context.Context, w *wrong) error {
 	now := d.Clock.Now()
-	c, err := d.Store.Client(ctx, w.event.Realm, w.ID())
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
+	all, err := d.Store.EndedCredentials(ctx, w.event.Realm, w.ID(), now)
 	if err != nil {
 		return err
 	}
-	all, err := d.Store.EndedCredentials(ctx, w.event.Realm, w.ID())
-	if err != nil {
-		return err
-	}
-	all = slices.DeleteFunc(append(clientauth.EndedOf(&c, now), all...), func(e store.EndedCredential) bool {
+	all = slices.DeleteFunc(all, func(e store.EndedCredential) bool {
 		return now.Sub(e.Ended) > keepEnded
 	})
-	slow := d.lastSlow.IsZero() || now.Sub(d.lastSlow) >= slowEvery || now.Before(d.lastSlow)
-	if slow {
-		d.lastSlow = now
+	// Guesses for clients without slow hashes take no turn of the others.
+	isSlow := func(e store.EndedCredential) bool { return sechash.IsSlow(e.Value) }
+	rested := d.lastSlow.IsZero() || now.Sub(d.lastSlow) >= slowEvery || now.Before(d.lastSlow)
+	slow := 0
+	if rested && slices.ContainsFunc(all, isSlow) {
+		slow, d.lastSlow = slowAtOnce, now
 	}
 	found := w.Ended(all, slow)
 	if found == nil {

@@ -184,7 +184,7 @@ func (l *Limiter) Failed(a *Attempt, v *Verdict) {
 			l.begun.Add(1)
 			l.blocked.Warn(context.Background(), l.clock, l.log, "too many failed authentications: blocked",
 				"prefix", c.key.Prefix.String(), "realm", c.key.Realm, "client_id", c.key.ClientID, "for", seconds(block))
-			if l.OnBlock != nil {
+			if l.OnBlock != nil && l.config.Guesses.Mode == Enforce {
 				until := l.clock.Now().Round(0).Add(block).UTC()
 				l.OnBlock(a, Block{c.key.Prefix, c.key.Realm, c.key.ClientID, until})
 			}

@@ -181,8 +181,8 @@ const (
 
 // Limiter applies the limits of a server. It is safe for concurrent use.
 type Limiter struct {
-	// OnBlock, when set, is called when a block begins, with the attempt that led to
-	// it. It must be set before the first request.
+	// OnBlock, when set, is called when a block begins that is enforced, with the
+	// attempt that led to it. It must be set before the first request.
 	OnBlock func(a *Attempt, b Block)
 
 	config Config

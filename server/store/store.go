@@ -132,9 +132,10 @@ type ClientStore interface {
 	// LastUses returns the last uses of the secrets and API keys of clients of a
 	// realm.
 	LastUses(ctx context.Context, realm string, clientIDs ...string) ([]LastUse, error)
-	// EndedCredentials returns the last MaxEnded credentials that changes of a client
-	// have ended, the newest first. They are forgotten with the client.
-	EndedCredentials(ctx context.Context, realm, clientID string) ([]EndedCredential, error)
+	// EndedCredentials returns the secrets and API keys of a client that are not
+	// accepted any more at a time, and the last MaxEnded credentials that changes have
+	// ended, the newest first. They are forgotten with the client.
+	EndedCredentials(ctx context.Context, realm, clientID string, at time.Time) ([]EndedCredential, error)
 }
 
 // ClientChange is one of the changes of ChangeClients.

@@ -598,6 +598,29 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// damaged is a store whose first records cannot be read.
+type damaged struct{ store.Store }
+
+func (d damaged) Events(ctx context.Context, after int64, limit int) ([]store.RecordedEvent, error) {
+	if after < 5 {
+		return nil, &store.UnreadableError{First: after + 1, Last: 5, Err: errors.New("damaged")}
+	}
+	return d.Store.Events(ctx, after, limit)
+}
+
+// TestDamagedRecord: what cannot be read is an alert, and what follows is searched.
+func TestDamagedRecord(t *testing.T) {
+	s := newScene(t, nil)
+	s.watch = s.another(damaged{s.store}, nil)
+	s.record(30, refusal("c", "192.0.2.7", counterfoil.ReasonWrongSecret))
+	if a := s.one(alerts.KindFailures); a.Count != 26 { // one of the 31 records is the client's
+		t.Errorf("%+v", a)
+	}
+	if a := s.one(alerts.KindStore); a.Subject != "record" || a.Count != 1 || !strings.Contains(a.Summary, "2 to 5") && !strings.Contains(a.Summary, "1 to 5") {
+		t.Errorf("%+v", a)
+	}
+}
+
 // TestTwoProcesses: two processes that watch at the same time find each alert once.
 func TestTwoProcesses(t *testing.T) {
 	s := newScene(t, nil)

@@ -1,8 +1,6 @@
 package clientauth
 
 import (
-	"time"
-
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/jose"
 	"github.com/counterfoil/counterfoil/server/internal/sechash"
@@ -43,12 +41,12 @@ func (a *Authenticator) wrong(r *Request, c *credentials, refusal *Refusal) {
 }
 
 // Ended returns the one of a client's ended credentials that it was; nil for none.
-// slow says that slow hashes may be computed.
-func (w *Wrong) Ended(all []store.EndedCredential, slow bool) *store.EndedCredential {
+// slow is how many slow hashes may be computed.
+func (w *Wrong) Ended(all []store.EndedCredential, slow int) *store.EndedCredential {
 	for i := range all {
 		e := &all[i]
 		switch {
-		case e.Kind == store.EndedSecret && matches(e, w.secret, slow), e.Kind == store.EndedAPIKey && matches(e, w.apiKey, slow):
+		case e.Kind == store.EndedSecret && matches(e, w.secret, &slow), e.Kind == store.EndedAPIKey && matches(e, w.apiKey, &slow):
 			return e
 		case e.Kind == store.EndedKey && w.token != nil:
 			key, err := jose.ParseKey([]byte(e.Value))
@@ -63,22 +61,15 @@ func (w *Wrong) Ended(all []store.EndedCredential, slow bool) *store.EndedCreden
 	return nil
 }
 
-func matches(e *store.EndedCredential, value counterfoil.Secret, slow bool) bool {
+func matches(e *store.EndedCredential, value counterfoil.Secret, slow *int) bool {
 	h, err := sechash.Parse(e.Value)
-	return err == nil && (slow || !h.Slow()) && h.Verify(value)
-}
-
-// EndedOf returns the secrets and API keys that a client has and that have ended.
-func EndedOf(c *store.Client, now time.Time) (all []store.EndedCredential) {
-	for _, of := range []struct {
-		kind   string
-		hashes []store.SecretHash
-	}{{store.EndedSecret, c.Secrets}, {store.EndedAPIKey, c.APIKeys}} {
-		for i := range of.hashes {
-			if h := &of.hashes[i]; !h.AcceptedAt(now) {
-				all = append(all, store.EndedCredential{Kind: of.kind, ID: h.ID, Value: h.Value, Ended: h.Expires})
-			}
+	if err != nil || value == "" {
+		return false
+	}
+	if h.Slow() {
+		if *slow--; *slow < 0 {
+			return false
 		}
 	}
-	return all
+	return h.Verify(value)
 }

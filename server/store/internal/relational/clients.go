@@ -393,7 +393,23 @@ func (s *Store) LastUses(ctx context.Context, realm string, clientIDs ...string)
 }
 
 // EndedCredentials implements store.Store.
-func (s *Store) EndedCredentials(ctx context.Context, realm, clientID string) (all []store.EndedCredential, err error) {
+func (s *Store) EndedCredentials(ctx context.Context, realm, clientID string, at time.Time) (all []store.EndedCredential, err error) {
+	var secrets, apiKeys string
+	if _, err := s.backend.Row("SELECT secrets, api_keys FROM clients WHERE key = ? AND realm = ? AND id = ?",
+		[]any{clientKey(realm, clientID), realm, clientID}, &secrets, &apiKeys); err != nil {
+		return nil, err
+	}
+	for _, of := range [][2]string{{store.EndedSecret, secrets}, {store.EndedAPIKey, apiKeys}} {
+		hashes, err := splitHashes(of[1])
+		if err != nil {
+			return nil, err
+		}
+		for i := range hashes {
+			if h := &hashes[i]; !h.AcceptedAt(at) {
+				all = append(all, store.EndedCredential{Kind: of[0], ID: h.ID, Value: h.Value, Ended: h.Expires})
+			}
+		}
+	}
 	err = s.backend.Query(ctx, func(rows *sql.Rows) error {
 		var e store.EndedCredential
 		var ended int64
