@@ -143,6 +143,9 @@ func TestBlockIsRecorded(t *testing.T) {
 	if len(all) == 0 {
 		t.Fatal("no block is recorded")
 	}
+	if all[0].Detail != "the address" { // whose limit is the lowest
+		t.Errorf("the first is of %s", all[0].Detail)
+	}
 	for _, e := range all {
 		if e.Realm != "oauth2" || e.ClientID != "" || e.Address != "127.0.0.1" || e.Detail != "the address" && e.Detail != "the network" {
 			t.Errorf("%+v", e)

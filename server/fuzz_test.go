@@ -46,6 +46,10 @@ func (s *oneClient) ClientVersion(_ context.Context, _, id string) (int64, time.
 	return s.client.Version, s.client.Created, nil
 }
 
+func (s *oneClient) EndedCredentials(context.Context, string, string, time.Time) ([]store.EndedCredential, error) {
+	return nil, nil
+}
+
 func (s *oneClient) RecordIssued(_ context.Context, i store.Issuance) (int64, error) {
 	s.last = i.Event
 	return 1, nil
