@@ -175,7 +175,7 @@ func TestServeRefusesConfiguration(t *testing.T) {
 		{"mail without TLS", "database:", "mail: {server: 'mail.example:25', tls: none, from: a@b.example, to: [c@d.example]}\ndatabase:", "serve.yaml:6:1: mail without TLS is for a server on localhost only"},
 		{"mail without password", "database:", "mail: {server: 'mail.example:587', username: u, from: a@b.example, to: [c@d.example]}\ndatabase:", "serve.yaml:6:1: mail: a user name needs a password"},
 		{"mail with a password in the clear", "database:", "mail: {server: 'mail.example:587', username: u, password: hunter2, from: a@b.example, to: [c@d.example]}\ndatabase:", "serve.yaml:6:49: password: a secret is given by reference"},
-		{"alerts from nothing", "database:", "alerts: {failures: 0}\ndatabase:", "serve.yaml:6:20: failures: 0 is not a number from 1 to 1000000"},
+		{"alerts from nothing", "database:", "alerts: {failures: 0}\ndatabase:", "serve.yaml:6:10: failures: 0 is not a number from 1 to 1000000"},
 		{"secrets of an hour", "database:", "alerts: {secret_age: 1h}\ndatabase:", "secret_age: 1h0m0s is not a time from 24h0m0s"},
 		{"no such kind of alert", "database:", "alerts: {off: [expiry, noise]}\ndatabase:", "noise"},
 		{"block of a week", "database:", "limits: {guesses: {block: 168h}}\ndatabase:", "block: 168h0m0s is not a time from 1s to 24h0m0s"},
@@ -551,6 +551,7 @@ func TestServeReloadRefuses(t *testing.T) {
 		{"proxies", "10.0.0.0/8", "10.0.0.0/9", "serve.yaml:8:1: trusted_proxies cannot change"},
 		{"limits", "database:", "limits: {direct: true}\ndatabase:", "serve.yaml:6:1: limits.guesses, limits.token_requests and limits.direct cannot change"},
 		{"mail", "database:", "mail: {server: 'mail.example:587', from: a@b.example, to: [c@d.example]}\ndatabase:", "serve.yaml:6:1: mail cannot change"},
+		{"alerts", "database:", "alerts: {off: [volume]}\ndatabase:", "serve.yaml:6:1: alerts cannot change"},
 		{"form of the log", "format: text", "format: json", "serve.yaml:9:1: log.format cannot change"},
 		{"client certificates", "  key: tls/key.pem", "  key: tls/key.pem\n  client_certificates: true", "serve.yaml:3:1: tls.client_certificates cannot change"},
 	} {
