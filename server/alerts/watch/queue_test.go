@@ -40,10 +40,10 @@ func (s *sender) Send(ctx context.Context, a alerts.Alert) error {
 // run runs the watch until the test, or stop, ends it.
 func (s *scene) run() (stop func()) {
 	ctx, cancel := context.WithCancel(s.Context())
-	ended := make(chan struct{})
+	ended, w := make(chan struct{}), s.watch
 	go func() {
 		defer close(ended)
-		s.watch.Run(ctx)
+		w.Run(ctx)
 	}()
 	stop = sync.OnceFunc(func() {
 		cancel()
