@@ -65,14 +65,20 @@ func unpack(t *testing.T, name, dir string) {
 	}
 }
 
-// migrationsBefore are those that databases of earlier programs end with.
-var migrationsBefore = []int{1, 2, 3}
+// migrationsBefore are those that databases of earlier programs end with. Who adds
+// a migration adds the directories of the one before: testdata/upgrade/make.sh.
+func migrationsBefore() (all []int) {
+	for n := 1; n < sqlite.Migrations(); n++ {
+		all = append(all, n)
+	}
+	return all
+}
 
 // TestUpgradeServe: a directory of each earlier schema is served: tokens stay
 // valid and revoked ones revoked, secrets are accepted, the record is there and
 // verifies, also by a checkpoint that the earlier program has signed.
 func TestUpgradeServe(t *testing.T) {
-	for _, n := range migrationsBefore {
+	for _, n := range migrationsBefore() {
 		t.Run(fmt.Sprintf("%04d", n), func(t *testing.T) {
 			s := layOut(t, "")
 			unpack(t, fmt.Sprintf("serve-%04d", n), s.dir)
@@ -179,7 +185,7 @@ func (s *served) introspected(t *testing.T, at string, creds clients.Credentials
 // TestUpgradeUp: 'up' goes on with a directory of each earlier schema: its clients
 // keep their secrets.
 func TestUpgradeUp(t *testing.T) {
-	for _, n := range migrationsBefore {
+	for _, n := range migrationsBefore() {
 		t.Run(fmt.Sprintf("%04d", n), func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "data")
 			if err := os.Mkdir(dir, 0o700); err != nil {
