@@ -47,6 +47,9 @@ func (r *Ring) States() []State {
 // It returns the first error: then the realm issues no such tokens.
 func (r *Ring) Try(ctx context.Context) error {
 	for _, algorithm := range r.cfg.algorithms() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		key, err := r.Active(ctx, algorithm, r.cfg.Clock.Now())
 		if err != nil {
 			return fmt.Errorf("%s: %w", algorithm, err)
