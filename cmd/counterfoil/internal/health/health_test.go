@@ -111,7 +111,19 @@ func TestClock(t *testing.T) {
 		}
 	}
 	c := clock.NewStepping(start)
-	h := health.New(c, health.Clock(c, start, long))
+	h := health.New(c, health.Clock(c, start, func() time.Duration { return 30 * 24 * time.Hour }))
+	c.Step(-time.Hour)
+	h.Ask()
+	c.Turn(time.Hour - 1)
+	if h.Ask()[0].Good() {
+		t.Error("within the hour, it is good")
+	}
+	c.Turn(1)
+	if !h.Ask()[0].Good() {
+		t.Error("an hour later, where tokens live for a month, it is not good")
+	}
+	c = clock.NewStepping(start)
+	h = health.New(c, health.Clock(c, start, long))
 	good := func() bool { return h.Ask()[0].Good() }
 	c.Step(-time.Hour)
 	if good() {
