@@ -165,7 +165,7 @@ func (m *Metrics) seriesOf(k kind) *series {
 		}
 		duration, _ := m.duration.GetMetricWithLabelValues(k.realm, outcome)
 		return &series{counterOf(m.tokens, k.realm, outcome, reason, k.method), duration}
-	case counterfoil.EventTokenIntrospected, counterfoil.EventTokenRevoked, counterfoil.EventTokensRevoked:
+	case counterfoil.EventTokenIntrospected, counterfoil.EventTokenRevoked, counterfoil.EventTokensRevoked, counterfoil.EventSecretLeaked:
 		return &series{count: counterOf(m.endpoints, k.realm, k.endpoint, outcome, reason)}
 	case counterfoil.EventCallAllowed, counterfoil.EventCallRefused:
 		return &series{count: counterOf(m.guards, k.realm, outcome, reason)}

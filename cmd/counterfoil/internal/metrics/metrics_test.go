@@ -50,6 +50,8 @@ func TestEvents(t *testing.T) {
 			`counterfoil_endpoint_requests_total{endpoint="/revocations",outcome="refused",realm="acme",reason="wrong_secret"} 1`},
 		{counterfoil.Event{Type: "tokens.revoked", Success: true, Endpoint: "/revoke"},
 			`counterfoil_endpoint_requests_total{endpoint="/revoke",outcome="allowed",realm="acme",reason=""} 1`},
+		{counterfoil.Event{Type: counterfoil.EventSecretLeaked, Success: true, Endpoint: "/leaked"},
+			`counterfoil_endpoint_requests_total{endpoint="/leaked",outcome="allowed",realm="acme",reason=""} 1`},
 		{counterfoil.Event{Type: "call.refused", Reason: counterfoil.ReasonTokenExpired},
 			`counterfoil_guard_calls_total{outcome="refused",realm="acme",reason="token_expired"} 1`},
 		{counterfoil.Event{Type: "admin.called", Success: true}, `counterfoil_admin_calls_total{outcome="allowed",realm="acme",reason=""} 1`},
