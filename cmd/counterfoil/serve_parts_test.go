@@ -72,9 +72,21 @@ func TestCertificateFiles(t *testing.T) {
 	if shown() != last || len(failed) != 2 {
 		t.Errorf("a whole renewal is not shown: %v", failed)
 	}
-	s.write(t, "tls/key.pem", string(key))
-	if shown() != last || len(failed) != 3 {
-		t.Errorf("the first mistake once more: %v", failed)
+	good := filepath.Join(s.dir, "tls/key.pem")
+	for n := 3; n <= 4; n++ {
+		if err := os.Rename(good, good+".good"); err != nil {
+			t.Fatal(err)
+		}
+		s.write(t, "tls/key.pem", string(key))
+		if shown() != last || len(failed) != n {
+			t.Errorf("the first mistake once more: %v", failed)
+		}
+		if err := os.Rename(good+".good", good); err != nil { // the very file of before
+			t.Fatal(err)
+		}
+		if shown() != last || len(failed) != n {
+			t.Errorf("as it was: %v", failed)
+		}
 	}
 }
 
