@@ -18,6 +18,7 @@ import (
 	"net"
 	netmail "net/mail"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -118,6 +119,9 @@ func New(c Config) ([]*Sender, error) {
 		if text != "" {
 			if one.to, err = ParseAddress(text); err != nil {
 				return nil, err
+			}
+			if slices.ContainsFunc(all, func(s *Sender) bool { return strings.EqualFold(s.to, one.to) }) {
+				return nil, fmt.Errorf("%s is named twice", one.to)
 			}
 		}
 		all = append(all, &one)

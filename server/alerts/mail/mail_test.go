@@ -415,6 +415,7 @@ func TestNewRefuses(t *testing.T) {
 		`is for a server on localhost only`:                 func(c *mail.Config) { c.TLS = mail.TLSNone },
 		`a user name and a password need TLS`:               func(c *mail.Config) { c.TLS, c.Server, c.Username, c.Password = mail.TLSNone, "localhost:25", "u", "p" },
 		`a user name needs a password`:                      func(c *mail.Config) { c.Username = "u" },
+		`B@example.com is named twice`:                      func(c *mail.Config) { c.To = append(c.To, "Other Name <B@example.com>") },
 		`no address to send alerts to`:                      func(c *mail.Config) { c.To = nil },
 		`"b@example.com, c@example.com" is not one`:         func(c *mail.Config) { c.To = []string{"b@example.com, c@example.com"} },
 		`"" is not one address of mail`:                     func(c *mail.Config) { c.From = "" },

@@ -10,7 +10,7 @@ import (
 	"github.com/counterfoil/counterfoil/server/alerts/webhook"
 )
 
-// configuredSenders returns what a configuration has alerts sent by.
+// configuredSenders returns what sends alerts as a configuration says.
 func configuredSenders(config *serveconfig.Config, c counterfoil.Clock) ([]alerts.Sender, error) {
 	var all []alerts.Sender
 	for _, settings := range config.Webhooks {
