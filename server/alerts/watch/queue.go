@@ -97,7 +97,11 @@ func (w *Watch) attempt(ctx context.Context, sender alerts.Sender, d *store.Aler
 		w.Logger.ErrorContext(ctx, "an alert was not sent, and is not tried again", "id", d.ID, "sender", sender.Name(),
 			"attempts", d.Attempt, "error", err)
 	default:
-		r.Next = now.Add(wait(d.Attempt))
+		after := wait(d.Attempt)
+		if later := (*alerts.LaterError)(nil); errors.As(err, &later) {
+			after = max(after, later.After)
+		}
+		r.Next = now.Add(after)
 		w.Logger.WarnContext(ctx, "an alert was not sent", "id", d.ID, "sender", sender.Name(), "attempt", d.Attempt,
 			"next", r.Next.UTC().Format(time.RFC3339), "error", err)
 	}

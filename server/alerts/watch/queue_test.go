@@ -76,6 +76,27 @@ func senders(all ...*sender) func(*watch.Config) {
 	}
 }
 
+// TestLater: an attempt is not made before the time that the receiver has asked for.
+func TestLater(t *testing.T) {
+	var times []time.Time
+	var s *scene
+	asks := newSender("asks", nil)
+	asks.do = func(context.Context, alerts.Alert) error {
+		if times = append(times, s.clock.Now()); len(times) == 1 {
+			return &alerts.LaterError{Err: errors.New("busy"), After: 45 * time.Minute}
+		}
+		return nil
+	}
+	s = newScene(t, senders(asks))
+	stop := s.run()
+	s.block()
+	s.until(10*time.Second, asks)
+	stop()
+	if waited := times[1].Sub(times[0]); len(times) != 2 || waited < 45*time.Minute {
+		t.Errorf("%d attempts, the second after %v", len(times), waited)
+	}
+}
+
 func (s *scene) block() {
 	s.record(1, counterfoil.Event{Type: counterfoil.EventBlockBegan, Address: "192.0.2.1", Detail: "the address"})
 }
