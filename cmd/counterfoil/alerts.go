@@ -27,7 +27,7 @@ of the server. What repeats is one alert with a count until it is acknowledged.`
 		RunE:    list.RunE,
 	}
 	cmd.Flags().AddFlagSet(list.Flags())
-	cmd.AddCommand(list, o.ackAlerts(), o.silenceAlerts(), o.listSilences(), o.unsilence())
+	cmd.AddCommand(list, o.ackAlerts(), o.silenceAlerts(), o.listSilences(), o.unsilence(), o.testAlerts())
 	o.flags(cmd)
 	return cmd
 }

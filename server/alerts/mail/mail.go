@@ -162,12 +162,15 @@ func ParseAddress(text string) (string, error) {
 // Name is "mail to" and the address, or "mail to contacts".
 func (s *Sender) Name() string { return "mail to " + cmp.Or(s.to, "contacts") }
 
+// ForContacts reports whether it sends to the contacts of clients.
+func (s *Sender) ForContacts() bool { return s.to == "" }
+
 // Send makes one attempt to deliver an alert to the mail server. The Sender for
 // contacts does nothing for an alert without one. The error is a PermanentError if
 // the server refused the recipient or the message for good (5xx, RFC 5321 section
 // 4.2.1), or if the contact is not an address of mail.
 func (s *Sender) Send(ctx context.Context, a alerts.Alert) error {
-	to, owner := s.to, s.to == ""
+	to, owner := s.to, s.ForContacts()
 	if owner {
 		if a.Contact == "" {
 			return nil
