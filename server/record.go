@@ -141,7 +141,8 @@ func (c *recorder) refused(ctx context.Context, a *attempt, refusal *clientauth.
 		c.trouble.Error(ctx, c.clock, c.logger, "token request failed", alerts.Trouble(alerts.KindStore),
 			"realm", c.realm, "client_id", e.ClientID, "error", refusal.Err)
 	case refusal.Err != nil:
-		c.logger.ErrorContext(ctx, "token request failed", alerts.Trouble(alerts.KindKeys), "realm", c.realm, "client_id", e.ClientID, "error", refusal.Err)
+		c.logger.ErrorContext(ctx, "token request failed", alerts.Trouble(alerts.KindKeys), "realm", c.realm, "client_id", e.ClientID,
+			"error", refusal.Err)
 	}
 	if !refusal.Unrecorded {
 		if err := c.record(ctx, e, a.proven); err != nil {

@@ -183,7 +183,7 @@ that nobody has acknowledged by then are sent when it ends. A * at the end of
 					return err
 				}
 				return o.print(made, func(w io.Writer) {
-					fmt.Fprintf(w, "silence %d until %s; end it with 'counterfoil alerts unsilence %d'\n", made.ID, made.Until.Format(time.RFC3339), made.ID)
+					fmt.Fprintf(w, "silence %d until %s; end it with 'counterfoil alerts unsilence %[1]d'\n", made.ID, made.Until.Format(time.RFC3339))
 				})
 			})
 		},

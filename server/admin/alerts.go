@@ -79,7 +79,8 @@ func (l *Local) checkFilter(f *AlertFilter) error {
 		for _, k := range alerts.Kinds() {
 			all = append(all, string(k))
 		}
-		return problem(wrongValues, "there is no kind of alerts %s: the kinds are %s", show(event.Clean(string(f.Kind), maxShown)), strings.Join(all, ", "))
+		return problem(wrongValues, "there is no kind of alerts %s: the kinds are %s", show(event.Clean(string(f.Kind), maxShown)),
+			strings.Join(all, ", "))
 	}
 	if f.Realm != "" {
 		if _, err := l.realm(f.Realm); err != nil {
@@ -180,7 +181,8 @@ func (l *Local) CreateSilence(ctx context.Context, n NewSilence) (alerts.Silence
 	case !n.All && !named:
 		return none, problem(wrongValues, "nothing to silence: give kind, realm, client_id or all")
 	case err != nil || lasts < time.Minute || lasts > alerts.MaxSilence:
-		return none, invalid(wrongValues, []Fault{{"/for", fmt.Sprintf("it must be a duration from 1m to %dh, as 2h", int(alerts.MaxSilence.Hours()))}})
+		most := int(alerts.MaxSilence.Hours())
+		return none, invalid(wrongValues, []Fault{{"/for", fmt.Sprintf("it must be a duration from 1m to %dh, as 2h", most)}})
 	case len(n.ClientID) > event.MaxClientID || strings.Contains(strings.TrimSuffix(n.ClientID, "*"), "*"):
 		return none, invalid(wrongValues, []Fault{{"/client_id", "it must be a client ID, with a * at its end only"}})
 	}
@@ -189,7 +191,8 @@ func (l *Local) CreateSilence(ctx context.Context, n NewSilence) (alerts.Silence
 	}
 	now := l.Clock.Now()
 	s := alerts.Silence{
-		Kind: n.Kind, Realm: n.Realm, ClientID: n.ClientID, Created: now, Until: now.Add(lasts), CreatedBy: event.Clean(l.Actor, event.MaxClientID),
+		Kind: n.Kind, Realm: n.Realm, ClientID: n.ClientID, Created: now, Until: now.Add(lasts),
+		CreatedBy: event.Clean(l.Actor, event.MaxClientID),
 	}
 	made, err := origin.Store(l.Store).CreateSilence(ctx, s, l.alertEvent(counterfoil.EventSilenceCreated, &n.AlertFilter,
 		strings.TrimSpace("until "+s.Until.UTC().Format(time.RFC3339)+" "+n.text())))
@@ -208,7 +211,8 @@ func (l *Local) Silences(ctx context.Context) ([]alerts.Silence, error) {
 
 // DeleteSilence ends a silence.
 func (l *Local) DeleteSilence(ctx context.Context, id int64) error {
-	err := origin.Store(l.Store).DeleteSilence(ctx, id, l.alertEvent(counterfoil.EventSilenceDeleted, &AlertFilter{}, strconv.FormatInt(id, 10)))
+	e := l.alertEvent(counterfoil.EventSilenceDeleted, &AlertFilter{}, strconv.FormatInt(id, 10))
+	err := origin.Store(l.Store).DeleteSilence(ctx, id, e)
 	if errors.Is(err, store.ErrNotFound) {
 		return problem(NoSuchSilence, "there is no silence %d: it may have ended", id)
 	}

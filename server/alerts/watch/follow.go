@@ -330,7 +330,8 @@ func (s *step) network(ctx context.Context, e *counterfoil.Event, m *memory, net
 	}
 	m.New[1]++
 	a := alerts.Alert{
-		Kind: alerts.KindNewNetwork, Realm: e.Realm, ClientID: e.ClientID, Subject: network, Command: s.commandOn("client show", e.Realm, e.ClientID),
+		Kind: alerts.KindNewNetwork, Realm: e.Realm, ClientID: e.ClientID, Subject: network,
+		Command: s.commandOn("client show", e.Realm, e.ClientID),
 		Summary: fmt.Sprintf("the client authenticated from %s, a network that it was not used from before", network),
 	}
 	if m.New[1] > maxNew {
