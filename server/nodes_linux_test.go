@@ -59,7 +59,7 @@ func newNodes(t *testing.T, n int, wrap func(store.Store) store.Store) []*node {
 	now := clock.NewManual(time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC))
 	var all []*node
 	for i := range n {
-		db, err := postgres.Open(t.Context(), d.URL("postgres"))
+		db, err := postgres.Open(t.Context(), d.URL("postgres"), "")
 		if err != nil {
 			t.Fatal(err)
 		}

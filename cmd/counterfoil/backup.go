@@ -54,6 +54,12 @@ func (k *keeper) find(ctx context.Context) (found kept, err error) {
 		if err != nil {
 			return found, err
 		}
+		if config.Postgres {
+			return found, withHint(
+				fmt.Errorf("the database of %s is not a file", k.serveConfig),
+				"use PostgreSQL's own backups, as docs/postgres.md says",
+			)
+		}
 		found = kept{
 			database: config.Database, master: config.Server.MasterKey, previous: config.Server.PreviousMasterKeys,
 			checkpoint: config.Audit.CheckpointFile,

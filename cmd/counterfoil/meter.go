@@ -20,7 +20,6 @@ import (
 	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/store"
-	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // meter counts what a server does, and shows that and its health on a listener of
@@ -83,7 +82,7 @@ const (
 )
 
 // serve shows the state of the sources until stop is called.
-func (m *meter) serve(s metrics.Sources, db *sqlite.Store, logger *slog.Logger) (stop func()) {
+func (m *meter) serve(s metrics.Sources, db database, logger *slog.Logger) (stop func()) {
 	if m == nil {
 		return func() {}
 	}

@@ -139,7 +139,7 @@ var (
 // fetch: 'up' fetches nothing.
 func (o *operator) database(
 	ctx context.Context, open opener,
-) ([]server.Realm, server.Outbound, *sqlite.Store, counterfoil.Secret, error) {
+) ([]server.Realm, server.Outbound, store.Store, counterfoil.Secret, error) {
 	none := server.Outbound{}
 	if o.serveConfig != "" {
 		config, err := serveConfig(ctx, o.serveConfig, o.getenv, open.look)
@@ -147,20 +147,20 @@ func (o *operator) database(
 			return nil, none, nil, "", err
 		}
 		o.state, o.metrics = config.Server.Limits.File, config.Metrics
-		store, err := open.open(ctx, config.Database)
-		return config.Server.Realms, config.Server.Outbound, store, config.Server.MasterKey, err
+		db, err := openDatabase(ctx, config, open.open)
+		return config.Server.Realms, config.Server.Outbound, db, config.Server.MasterKey, err
 	}
 	dir := dataDir(o.dir)
 	o.state, o.metrics = dir.database()+serveconfig.Suffix, dir.metricsAt()
 	if err := dir.keyed(ctx); err != nil {
 		return nil, none, nil, "", err
 	}
-	store, err := dir.openWith(ctx, open)
+	db, err := dir.openWith(ctx, open)
 	if err != nil {
 		return nil, none, nil, "", err
 	}
-	failed := func(err error) ([]server.Realm, server.Outbound, *sqlite.Store, counterfoil.Secret, error) {
-		return nil, none, nil, "", errors.Join(err, store.Close())
+	failed := func(err error) ([]server.Realm, server.Outbound, store.Store, counterfoil.Secret, error) {
+		return nil, none, nil, "", errors.Join(err, db.Close())
 	}
 	providers, err := dir.providers()
 	if err != nil {
@@ -174,7 +174,7 @@ func (o *operator) database(
 	for i, p := range providers {
 		realms[i] = server.Realm{Name: p.Name, Provider: p}
 	}
-	return realms, none, store, masterKey, nil
+	return realms, none, db, masterKey, nil
 }
 
 // remote opens the connection to an Admin API.

@@ -123,10 +123,12 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	}
 	defer s.meter.close()
 	// 2. The database and the realms.
-	if err := fit(config.Database); err != nil {
-		return err
+	if !config.Postgres {
+		if err := fit(config.Database); err != nil {
+			return err
+		}
 	}
-	store, err := sqlite.Open(ctx, config.Database)
+	store, err := openDatabase(ctx, config, sqlite.Open)
 	if err != nil {
 		return err
 	}
@@ -184,9 +186,13 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	})
 	printRealms(p.Out, config.Realms)
 	s.log.Info("listening", "address", listener.Addr().String())
+	metered := config.Database
+	if config.Postgres {
+		metered = ""
+	}
 	stopMeter := s.meter.serve(metrics.Sources{
 		Clock: clock.System, Server: s.server, Connections: s.connections, Log: auditLog, Health: checks,
-		Database: config.Database, CertificateEnds: s.certificateEnds, Version: buildVersion(),
+		Database: metered, CertificateEnds: s.certificateEnds, Version: buildVersion(),
 	}, store, s.log)
 	err = p.serve(ctx, endpoint{
 		listeners: []net.Listener{listener}, connections: s.connections, handler: checks.Handler(healthPath, false, s), log: s.log,

@@ -27,7 +27,7 @@ func TestTwoNodes(t *testing.T) {
 	var nodes [2]*watch.Watch
 	var stores [2]*postgres.Store
 	for i := range nodes {
-		if stores[i], err = postgres.Open(t.Context(), url); err != nil {
+		if stores[i], err = postgres.Open(t.Context(), url, ""); err != nil {
 			t.Fatal(err)
 		}
 		defer stores[i].Close()

@@ -292,7 +292,7 @@ func TestOpenRefuses(t *testing.T) {
 			if row.url != nil {
 				url = row.url(url)
 			}
-			s, err := postgres.Open(t.Context(), url)
+			s, err := postgres.Open(t.Context(), url, "")
 			if err == nil {
 				s.Close()
 				t.Fatal("it is open")
@@ -311,7 +311,7 @@ func TestConcurrentStart(t *testing.T) {
 	var all sync.WaitGroup
 	for n := range 8 {
 		all.Go(func() {
-			s, err := postgres.Open(t.Context(), url)
+			s, err := postgres.Open(t.Context(), url, "")
 			if err != nil {
 				t.Error(err)
 				return

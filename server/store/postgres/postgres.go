@@ -20,9 +20,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	neturl "net/url"
+	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/clock"
 	"github.com/counterfoil/counterfoil/server/store"
 	"github.com/counterfoil/counterfoil/server/store/internal/relational"
@@ -57,11 +61,12 @@ type Store struct {
 var _ store.Store = (*Store)(nil)
 
 // Open opens the database that a URL names, as libpq reads it (postgres://…), and
-// makes or upgrades its tables. Several hosts may be named: the one that can be
-// written to is used. It refuses tables of a newer version, and a database that
-// would lose what it has acknowledged. Its errors never hold the password.
-func Open(ctx context.Context, url string) (*Store, error) {
-	config, err := parse(url)
+// makes or upgrades its tables. The password, unless it is empty, takes the place of
+// one in the URL. Several hosts may be named: the one that can be written to is used.
+// It refuses tables of a newer version, and a database that would lose what it has
+// acknowledged. Its errors never hold the password.
+func Open(ctx context.Context, url string, password counterfoil.Secret) (*Store, error) {
+	config, err := parse(url, password)
 	if err != nil {
 		return nil, err
 	}
@@ -72,12 +77,97 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	return s, nil
 }
 
+// Inspection describes a database that was not changed.
+type Inspection struct {
+	// Migrations is how many Open would apply; New says that there are no tables yet.
+	Migrations int
+	New        bool
+	// Keys are the signing keys of all realms, with Realm, ID and Private only; none
+	// when migrations are pending.
+	Keys []store.SigningKey
+}
+
+// Inspect reads a database without changing it, and refuses what Open refuses.
+func Inspect(ctx context.Context, url string, password counterfoil.Secret) (Inspection, error) {
+	config, err := parse(url, password)
+	if err != nil {
+		return Inspection{}, err
+	}
+	db := stdlib.OpenDB(*config)
+	defer db.Close()
+	found, err := inspect(ctx, db)
+	if err != nil {
+		return Inspection{}, fmt.Errorf("inspect database %s: %w", name(config), explain(err))
+	}
+	return found, nil
+}
+
+func inspect(ctx context.Context, db *sql.DB) (found Inspection, err error) {
+	if err := keepsWrites(ctx, db); err != nil {
+		return found, err
+	}
+	names, err := known()
+	if err != nil {
+		return found, err
+	}
+	version, err := applied(ctx, db, names)
+	found.Migrations, found.New = len(names)-version, version == 0
+	if err != nil || found.Migrations > 0 {
+		return found, err
+	}
+	rows, err := db.QueryContext(ctx, "SELECT realm, id, private FROM signing_keys ORDER BY realm, id")
+	if err != nil {
+		return found, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var k store.SigningKey
+		var private []byte
+		if err := rows.Scan(&k.Realm, &k.ID, &private); err != nil {
+			return found, err
+		}
+		k.Private = counterfoil.Secret(private)
+		found.Keys = append(found.Keys, k)
+	}
+	return found, rows.Err()
+}
+
+// CheckURL checks the URL of a database of a server: it holds no password, which is
+// given by reference, and connections to other machines are encrypted and verified.
+func CheckURL(url string) error {
+	config, err := parse(url, "")
+	if err != nil {
+		return err
+	}
+	if u, err := neturl.Parse(url); err == nil {
+		if _, has := u.User.Password(); has || u.Query().Has("password") {
+			return errors.New("the URL holds a password: give a reference to it as database_password")
+		}
+	}
+	for _, c := range append([]*pgconn.FallbackConfig{{Host: config.Host, TLSConfig: config.TLSConfig}}, config.Fallbacks...) {
+		if ip, err := netip.ParseAddr(c.Host); c.Host == "localhost" || filepath.IsAbs(c.Host) || err == nil && ip.IsLoopback() {
+			continue
+		}
+		const next = "add sslmode=verify-full, and sslrootcert=FILE for an authority of your own"
+		switch t := c.TLSConfig; {
+		case t == nil:
+			return fmt.Errorf("the connection to %s would not be encrypted: %s", c.Host, next)
+		case t.InsecureSkipVerify && t.VerifyPeerCertificate == nil && t.VerifyConnection == nil:
+			return fmt.Errorf("the certificate of %s would not be verified: %s", c.Host, next)
+		}
+	}
+	return nil
+}
+
 // parse reads a URL.
-func parse(url string) (*pgx.ConnConfig, error) {
+func parse(url string, password counterfoil.Secret) (*pgx.ConnConfig, error) {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
 		// Its own text may hold a part of the password.
 		return nil, errors.New("the URL of the database cannot be read: write postgres://USER@HOST:5432/NAME?sslmode=verify-full")
+	}
+	if password != "" {
+		config.Password = password.Reveal()
 	}
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectTimeout
@@ -122,7 +212,7 @@ func open(ctx context.Context, config *pgx.ConnConfig) (*Store, error) {
 	db := stdlib.OpenDB(*config)
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
-	if err := errors.Join(prepare(ctx, db)); err != nil {
+	if err := prepare(ctx, db); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	a := &access{db: db, connector: stdlib.GetConnector(*config)}

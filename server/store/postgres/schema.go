@@ -28,6 +28,18 @@ const migrationLock = 0x43464f4c // "CFOL"
 // prepare checks that the database keeps what it acknowledges, and makes or
 // upgrades its tables; of several servers that start at the same time one does.
 func prepare(ctx context.Context, db *sql.DB) error {
+	if err := keepsWrites(ctx, db); err != nil {
+		return err
+	}
+	names, err := known()
+	if err != nil {
+		return err
+	}
+	return migrate(ctx, db, names)
+}
+
+// keepsWrites refuses a database that could lose what it has acknowledged.
+func keepsWrites(ctx context.Context, db *sql.DB) error {
 	for _, setting := range []string{"fsync", "full_page_writes", "synchronous_commit"} {
 		var value string
 		if err := db.QueryRowContext(ctx, "SELECT current_setting($1)", setting).Scan(&value); err != nil {
@@ -37,11 +49,17 @@ func prepare(ctx context.Context, db *sql.DB) error {
 			return fmt.Errorf("it has %s = off, and could lose what it has acknowledged: turn it on", setting)
 		}
 	}
+	return nil
+}
+
+// known are the names of the migrations that there are.
+func known() ([]string, error) {
 	names, err := fs.Glob(migrations, "migrations/*.sql")
-	if err != nil {
-		return err
-	}
 	slices.Sort(names)
+	return names, err
+}
+
+func migrate(ctx context.Context, db *sql.DB, names []string) error {
 	version, err := applied(ctx, db, names)
 	if err != nil || version == len(names) {
 		return err

@@ -23,7 +23,7 @@ type Sources struct {
 	Connections *conns.Limiter
 	Log         *audit.Log
 	Health      *health.Health
-	// Database is the path of its file.
+	// Database is the path of its file; empty for one that is not a file.
 	Database string
 	// CertificateEnds returns when the server's certificate expires.
 	CertificateEnds func() time.Time
@@ -102,13 +102,15 @@ func (s *states) Collect(ch chan<- prometheus.Metric) {
 	count(turned, c.Crowded, "per_prefix")
 	count(dropped, c.Dropped)
 
-	for d, file := range map[*prometheus.Desc]string{database: s.Database, wal: s.Database + "-wal"} {
-		if info, err := os.Stat(file); err == nil {
-			gauge(d, float64(info.Size()))
+	if s.Database != "" {
+		for d, file := range map[*prometheus.Desc]string{database: s.Database, wal: s.Database + "-wal"} {
+			if info, err := os.Stat(file); err == nil {
+				gauge(d, float64(info.Size()))
+			}
 		}
-	}
-	if free, ok := freeSpace(s.Database); ok {
-		gauge(diskFree, free)
+		if free, ok := freeSpace(s.Database); ok {
+			gauge(diskFree, free)
+		}
 	}
 
 	l := s.Log.Stats()

@@ -54,8 +54,12 @@ type Config struct {
 	// Database is the file, DatabaseState describes it for people.
 	Database      string
 	DatabaseState string
-	LogLevel      slog.Level
-	LogJSON       bool
+	// Postgres says that Database is the URL of a PostgreSQL database, without its
+	// password, which is DatabasePassword.
+	Postgres         bool
+	DatabasePassword counterfoil.Secret
+	LogLevel         slog.Level
+	LogJSON          bool
 	// LogSample logs one of so many granted requests; 0 for none.
 	LogSample int64
 	// Connections bounds the open connections.
@@ -191,6 +195,9 @@ func (c *Config) complete() *Config {
 	_ = c.LogLevel.UnmarshalText([]byte(in.Log.Level)) // it is one of logLevel's words
 	c.Server.Signer = string(in.Signer)
 	c.Server.Limits.File = c.Database + Suffix
+	if c.Postgres { // a node's own
+		c.Server.Limits.File = within(c.dir, "counterfoil"+Suffix)
+	}
 	c.Server.Proxies.AddressHeader = string(in.AddressHeader)
 	c.Server.Proxies.CertificateHeader = in.CertificateHeader.Name
 	c.Server.Proxies.CertificateForm = counterfoil.CertificateForm(in.CertificateHeader.Form)
@@ -212,6 +219,7 @@ func (c *Config) CheckReload(next *Config) error {
 		{"listen", "listen", c.Listen == next.Listen},
 		{"metrics", "metrics.listen", c.Metrics == next.Metrics},
 		{"database", "database", c.Database == next.Database},
+		{"database_password", "database_password", c.DatabasePassword == next.DatabasePassword},
 		{"master_key", "master_key", c.Server.MasterKey == next.Server.MasterKey},
 		{"previous_master_keys", "previous_master_keys", slices.Equal(c.Server.PreviousMasterKeys, next.Server.PreviousMasterKeys)},
 		{"signer", "signer", was.Signer == now.Signer},
@@ -239,7 +247,7 @@ func (c *Config) CheckReload(next *Config) error {
 // uses are the configuration, which is a file in dir, and the files that it names.
 func (c *settings) uses(file, dir string) []files.Use {
 	uses := []files.Use{{Path: file}, {Path: within(dir, c.TLS.Certificate)}, {Path: within(dir, c.TLS.Key), Secret: true}}
-	references := append(slices.Clip(c.PreviousMasterKeys), c.MasterKey, c.AgeIdentity, c.Mail.Password)
+	references := append(slices.Clip(c.PreviousMasterKeys), c.MasterKey, c.AgeIdentity, c.Mail.Password, c.DatabasePassword)
 	for i := range c.Webhooks {
 		references = append(references, c.Webhooks[i].Secret, c.Webhooks[i].PreviousSecret)
 	}

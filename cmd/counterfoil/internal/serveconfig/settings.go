@@ -21,9 +21,11 @@ type settings struct {
 	// Listen is the address to listen on: HOST:PORT, or :PORT for all addresses.
 	Listen string      `yaml:"listen" check:"required"`
 	TLS    tlsSettings `yaml:"tls" check:"required"`
-	// Database is the SQLite file, made if it is missing. Several servers and
+	// Database is the URL of a PostgreSQL database, or a SQLite file, made if it is missing. Several servers and
 	// the command line may have it open at once.
 	Database string `yaml:"database" check:"required"`
+	// DatabasePassword refers to the password of a PostgreSQL database.
+	DatabasePassword string `yaml:"database_password,omitempty"`
 	// MasterKey refers to the key that private keys are sealed under: 32 random
 	// bytes in base64. PreviousMasterKeys are those that it replaces.
 	MasterKey          string   `yaml:"master_key" check:"required"`
