@@ -116,7 +116,8 @@ func manyClients(data string) error {
 	fmt.Printf("Tokens a second, %d clients and %d\n", *few, *many)
 	for _, alg := range algorithms() {
 		signer := signersOf(alg)[0]
-		a, b := serverSide(data, plan{Algorithm: alg, Signer: signer, Clients: *few}), serverSide(data, plan{Algorithm: alg, Signer: signer, Clients: *many})
+		a := serverSide(data, plan{Algorithm: alg, Signer: signer, Clients: *few})
+		b := serverSide(data, plan{Algorithm: alg, Signer: signer, Clients: *many})
 		if err := compare(alg+" by "+signer, []*side{a, b}); err != nil {
 			return err
 		}
@@ -127,7 +128,8 @@ func manyClients(data string) error {
 // reuse compares one client's tokens with responses that need no signature.
 func reuse(data string) error {
 	fmt.Println(`Answers a second to one client under "reuse", beside a handler that parses and answers a fixed token`)
-	floor, full := floorSide(plan{Algorithm: "none", Signer: "nothing"}), serverSide(data, plan{Algorithm: "RS256", Signer: signersOf("RS256")[0], Policy: "reuse", Clients: 1})
+	floor := floorSide(plan{Algorithm: "none", Signer: "nothing"})
+	full := serverSide(data, plan{Algorithm: "RS256", Signer: signersOf("RS256")[0], Policy: "reuse", Clients: 1})
 	return compare("reuse", []*side{floor, full})
 }
 

@@ -94,7 +94,9 @@ func attributes(e *counterfoil.Event) []slog.Attr {
 		slog.String("realm", e.Realm), slog.String("client_id", e.ClientID), slog.String("reason", string(e.Reason)),
 		slog.String("ip_address", e.Address), slog.String("user_agent", e.UserAgent),
 	}
-	for _, a := range []slog.Attr{slog.String("auth_method", e.Method), slog.String("endpoint", e.Endpoint), slog.String("resource", e.Resource)} {
+	for _, a := range []slog.Attr{
+		slog.String("auth_method", e.Method), slog.String("endpoint", e.Endpoint), slog.String("resource", e.Resource),
+	} {
 		if a.Value.String() != "" {
 			attrs = append(attrs, a)
 		}
@@ -139,7 +141,9 @@ func (l *requestLog) flush(now time.Time) {
 	l.mu.Unlock()
 	var all int64
 	for _, k := range slices.SortedFunc(maps.Keys(more), func(a, b line) int {
-		return cmp.Or(cmp.Compare(a.event, b.event), cmp.Compare(a.realm, b.realm), cmp.Compare(a.endpoint, b.endpoint), cmp.Compare(a.reason, b.reason))
+		return cmp.Or(
+			cmp.Compare(a.event, b.event), cmp.Compare(a.realm, b.realm), cmp.Compare(a.endpoint, b.endpoint), cmp.Compare(a.reason, b.reason),
+		)
 	}) {
 		all += more[k]
 		l.log.Info(k.event, "realm", k.realm, "reason", string(k.reason), "endpoint", k.endpoint, "repeated", more[k])

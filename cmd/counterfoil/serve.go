@@ -22,6 +22,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/certfiles"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/conns"
+	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/health"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/metrics"
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/serveconfig"
 	"github.com/counterfoil/counterfoil/internal/clock"
@@ -30,7 +31,7 @@ import (
 	"github.com/counterfoil/counterfoil/server"
 	"github.com/counterfoil/counterfoil/server/alerts"
 	"github.com/counterfoil/counterfoil/server/alerts/watch"
-	"github.com/counterfoil/counterfoil/server/store"
+	"github.com/counterfoil/counterfoil/server/audit"
 	"github.com/counterfoil/counterfoil/server/store/sqlite"
 	"github.com/spf13/cobra"
 )
@@ -76,9 +77,12 @@ type service struct {
 	getenv func(string) string
 	log    *slog.Logger
 	level  *slog.LevelVar
-	store  store.Store
+	store  database
 	server *server.Server
 	meter  *meter // nil without metrics
+	// auditLog is the log over the record.
+	auditLog *audit.Log
+	checks   *health.Health
 	// requests logs them.
 	requests *requestLog
 	// connections bounds those that are open.
@@ -97,7 +101,7 @@ type service struct {
 }
 
 // serveRealms serves a configuration until the context ends.
-func (p *program) serveRealms(ctx context.Context, file string) error {
+func (p *program) serveRealms(ctx context.Context, file string) (err error) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
@@ -123,48 +127,85 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	}
 	defer s.meter.close()
 	// 2. The database and the realms.
+	stop, err := s.start(ctx, config, troubles)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	// 3. Serve, and reload the file on request.
+	return p.serveStarted(ctx, s, config, listener, hangups)
+}
+
+// start opens the database, and starts all that works on it. The caller calls stop
+// when nothing is served any more.
+func (s *service) start(ctx context.Context, config *serveconfig.Config, troubles *alerts.Troubles) (stop func() error, err error) {
+	var stops []func() error
+	stop = func() error {
+		var all error
+		for _, f := range slices.Backward(stops) {
+			all = errors.Join(all, f())
+		}
+		return all
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, stop())
+		}
+	}()
 	if !config.Postgres {
 		if err := fit(config.Database); err != nil {
-			return err
+			return stop, err
 		}
 	}
-	store, err := openDatabase(ctx, config, sqlite.Open)
-	if err != nil {
-		return err
+	if s.store, err = openDatabase(ctx, config, sqlite.Open); err != nil {
+		return stop, err
 	}
-	defer store.Close()
-	s.store = store
+	stops = append(stops, s.store.Close)
 	s.requests = newRequestLog(s.log, clock.System, s.meter)
 	stopRequests := inBackground(ctx, s.requests.run)
-	defer stopRequests() // last, so that every request is in the log
+	stops = append(stops, func() error {
+		stopRequests() // so that every request is in the log
+		return nil
+	})
 	settings := config.Server
-	settings.Store, settings.Logger, settings.OnEvent = store, s.log, s.meter.events(s.requests.onEvent)
+	settings.Store, settings.Logger, settings.OnEvent = s.store, s.log, s.meter.events(s.requests.onEvent)
 	if s.server, err = server.New(ctx, settings); err != nil {
-		return err
+		return stop, err
 	}
-	auditLog, stopLog, err := startLog(ctx, store, clock.System, s.log, &settings, config.Audit)
-	if err != nil {
-		return errors.Join(err, s.server.Close())
+	stopAlerts, stopLog := func() {}, func() {}
+	stops = append(stops, func() error {
+		err := s.server.Close()
+		stopAlerts()
+		stopLog() // so that every record is in a checkpoint
+		return err
+	})
+	if s.auditLog, stopLog, err = startLog(ctx, s.store, clock.System, s.log, &settings, config.Audit); err != nil {
+		stopLog = func() {}
+		return stop, err
 	}
 	senders, err := alertSenders(s.log, config)
 	if err != nil {
-		stopLog()
-		return errors.Join(err, s.server.Close())
+		return stop, err
 	}
-	checks, err := checksOf(ctx, clock.System, store, s.server, s.certificateEnds)
-	if err != nil {
-		stopLog()
-		return errors.Join(err, s.server.Close())
+	if s.checks, err = checksOf(ctx, clock.System, s.store, s.server, s.certificateEnds); err != nil {
+		return stop, err
 	}
 	s.connections = conns.New(conns.Config{
 		Limits: config.Connections, Exempt: config.Server.Proxies.Networks, Clock: clock.System, Logger: s.log,
 	})
 	s.adopt(config)
-	stopAlerts := startAlerts(ctx, watch.Config{
-		Settings: config.Alerts, Store: store, Clock: clock.System, Logger: s.log, Realms: s.realmNames, Certificates: s.certificates,
+	stopAlerts = startAlerts(ctx, watch.Config{
+		Settings: config.Alerts, Store: s.store, Clock: clock.System, Logger: s.log, Realms: s.realmNames, Certificates: s.certificates,
 		Troubles: troubles, Senders: senders, Where: whereFlag("--serve-config", config.File),
 	})
-	// 3. Serve, and reload the file on request.
+	return stop, nil
+}
+
+// serveStarted serves until the context ends, and reloads the configuration on
+// request.
+func (p *program) serveStarted(
+	ctx context.Context, s *service, config *serveconfig.Config, listener net.Listener, hangups <-chan os.Signal,
+) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.notify = supervised(s.log)
@@ -174,7 +215,7 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 		s.obey(ctx, hangups)
 	}()
 	stopWatchdog := inBackground(ctx, func(ctx context.Context) {
-		watchdog(ctx, clock.System, watchedWithin(s.log), store.Ready, s.notify)
+		watchdog(ctx, clock.System, watchedWithin(s.log), s.store.Ready, s.notify)
 	})
 	defer stopWatchdog()
 	stopCertificate := inBackground(ctx, func(ctx context.Context) {
@@ -191,11 +232,11 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 		metered = ""
 	}
 	stopMeter := s.meter.serve(metrics.Sources{
-		Clock: clock.System, Server: s.server, Connections: s.connections, Log: auditLog, Health: checks,
+		Clock: clock.System, Server: s.server, Connections: s.connections, Log: s.auditLog, Health: s.checks,
 		Database: metered, CertificateEnds: s.certificateEnds, Version: buildVersion(),
-	}, store, s.log)
-	err = p.serve(ctx, endpoint{
-		listeners: []net.Listener{listener}, connections: s.connections, handler: checks.Handler(healthPath, false, s), log: s.log,
+	}, s.store, s.log)
+	err := p.serve(ctx, endpoint{
+		listeners: []net.Listener{listener}, connections: s.connections, handler: s.checks.Handler(healthPath, false, s), log: s.log,
 		certificate: s.handshake, clientCertificates: config.ClientCertificates, proxies: config.Server.Proxies,
 		end: s.server.Drain, notify: s.notify,
 	})
@@ -203,9 +244,6 @@ func (p *program) serveRealms(ctx context.Context, file string) error {
 	<-ended
 	stopCertificate()
 	stopMeter()
-	err = errors.Join(err, s.server.Close())
-	stopAlerts()
-	stopLog() // last, so that every record is in a checkpoint
 	return err
 }
 

@@ -78,7 +78,7 @@ func Start() (s *Server, err error) {
 }
 
 // memory is a directory in memory, where a sync costs little; "" for that of
-// temporary files if there is none, or little room.
+// temporary files if there is no such directory, or little room.
 func memory() string {
 	const dir, room = "/dev/shm", 512 << 20
 	var fs syscall.Statfs_t

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// LaterError says that the receiver of an alert asked to be spared for a while:
+// LaterError says that the receiver of an alert asked for time:
 // another attempt should not be made before After has passed.
 type LaterError struct {
 	Err error

@@ -59,7 +59,7 @@ type AlertStore interface {
 	CreateSilence(ctx context.Context, s alerts.Silence, e counterfoil.Event) (alerts.Silence, error)
 	// Silences returns those that have not ended at a time, by ID.
 	Silences(ctx context.Context, at time.Time) ([]alerts.Silence, error)
-	// DeleteSilence ends a silence and records e; ErrNotFound when there is none.
+	// DeleteSilence ends a silence and records e; ErrNotFound when it does not exist.
 	DeleteSilence(ctx context.Context, id int64, e counterfoil.Event) error
 }
 

@@ -70,7 +70,9 @@ func forOperator(a *alerts.Alert) string {
 // no command, which is for operators.
 func forOwner(a *alerts.Alert) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "You are the contact of the client %s.\n\n%s\n\n", event.Clean(a.ClientID, event.MaxClientID), event.Clean(a.Summary, maxText))
+	fmt.Fprintf(
+		&b, "You are the contact of the client %s.\n\n%s\n\n", event.Clean(a.ClientID, event.MaxClientID), event.Clean(a.Summary, maxText),
+	)
 	evidence(&b, a)
 	return b.String() + "\nCounterfoil sent this message for those who run the server. Answers are not read: turn to them.\n"
 }

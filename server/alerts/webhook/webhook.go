@@ -156,7 +156,7 @@ func (s *Sender) Name() string { return s.name }
 // Send posts an alert once. It does nothing for a kind that is not to be sent.
 //
 // The answers 400, 410, 413 and 422 are a PermanentError: the receiver will not take
-// this alert. After any other but 2xx it can, once somebody has mended the receiver
+// this alert. After any other but 2xx it can, once somebody has corrected the receiver
 // or its settings. The error is a LaterError if the answer has a Retry-After.
 func (s *Sender) Send(ctx context.Context, a alerts.Alert) error {
 	if len(s.kinds) > 0 && !slices.Contains(s.kinds, a.Kind) {

@@ -9,12 +9,13 @@ import (
 )
 
 // dialect is what the common dialect has not. PostgreSQL may evaluate both sides of
-// an AND: JSON is read inside a CASE, since an empty text is none.
+// an AND: JSON is read inside a CASE, since it is not valid in an empty text.
 var dialect = relational.Dialect{
 	Policy: "c.rest::jsonb #>> '{tokens,policy}'",
 	Matches: `(?4 = '' OR strpos(lower(id), ?4) > 0 OR strpos(lower(name), ?4) > 0 OR CASE WHEN rest = '' THEN false ELSE
 		strpos(lower(coalesce(rest::jsonb ->> 'contact', '') COLLATE "C"), ?4) > 0 OR
-		EXISTS (SELECT 1 FROM jsonb_each_text(rest::jsonb -> 'labels') AS l WHERE strpos(lower((l.key || '=' || l.value) COLLATE "C"), ?4) > 0) END)
+		EXISTS (SELECT 1 FROM jsonb_each_text(rest::jsonb -> 'labels') AS l
+			WHERE strpos(lower((l.key || '=' || l.value) COLLATE "C"), ?4) > 0) END)
 	AND (?5 = '' OR CASE WHEN rest = '' THEN false ELSE rest::jsonb ->> 'environment' = ?5 END)
 	AND (disabled = ?6 OR ?6 IS NULL)
 	AND (?7 = 0 OR CASE WHEN rest = '' THEN false ELSE coalesce(rest::jsonb ->> 'maker', '') <> '' END)`,

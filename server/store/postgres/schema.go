@@ -152,4 +152,5 @@ func applied(ctx context.Context, db querier, names []string) (version int, err 
 	return version, err
 }
 
-var errOtherSchema = errors.New("its schema is not the one that this program makes: use the program that wrote it, or name another database")
+var errOtherSchema = errors.New(
+	"its schema is not the one that this program makes: use the program that wrote it, or name another database")

@@ -19,7 +19,8 @@ const repeat = time.Hour
 
 // raised is an alert that happened once at a time.
 func raised(client string, when time.Time) alerts.Alert {
-	return alerts.Alert{Kind: alerts.KindVolume, Realm: "r", ClientID: client, Subject: "s", Summary: "it happened", Command: "counterfoil help",
+	return alerts.Alert{Kind: alerts.KindVolume, Realm: "r", ClientID: client, Subject: "s", Summary: "it happened",
+		Command: "counterfoil help",
 		Contact: "ops@example.com", Count: 1, First: micro(when), Last: micro(when)}
 }
 
@@ -61,7 +62,9 @@ func finish(t *testing.T, s store.Store, d store.AlertDelivery, r store.Delivery
 
 func acknowledge(t *testing.T, s store.Store, when time.Time, q store.AlertQuery) []int64 {
 	t.Helper()
-	done, err := s.AcknowledgeAlerts(t.Context(), q, "me", counterfoil.Event{Type: counterfoil.EventAlertAcknowledged, Time: when, Actor: "me", Success: true})
+	done, err := s.AcknowledgeAlerts(t.Context(), q, "me", counterfoil.Event{
+		Type: counterfoil.EventAlertAcknowledged, Time: when, Actor: "me", Success: true,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +147,8 @@ func alertRepeats(t *testing.T, s store.Store) {
 	// What happens next is a new alert.
 	raise(t, s, at.Add(2*time.Hour), raised("c", at.Add(2*time.Hour)))
 	all = alertsOf(t, s, store.AlertQuery{Acknowledged: true})
-	if len(all) != 3 || all[0].ID != 3 || all[0].ClientID != "c" || all[0].Count != 1 || !all[2].Acknowledged.Equal(micro(at.Add(time.Hour))) ||
+	if len(all) != 3 || all[0].ID != 3 || all[0].ClientID != "c" || all[0].Count != 1 ||
+		!all[2].Acknowledged.Equal(micro(at.Add(time.Hour))) ||
 		all[2].AcknowledgedBy != "me" {
 		t.Errorf("%+v", all)
 	}
@@ -369,7 +373,9 @@ func oneAdvances(t *testing.T, s [2]store.Store) {
 				if state.Sequence >= steps {
 					return
 				}
-				err = one.AdvanceAlerts(t.Context(), store.AlertStep{At: at, From: state.Version, Sequence: state.Sequence + 1, Raise: []alerts.Alert{raised("c", at)}})
+				err = one.AdvanceAlerts(t.Context(), store.AlertStep{
+					At: at, From: state.Version, Sequence: state.Sequence + 1, Raise: []alerts.Alert{raised("c", at)},
+				})
 				if err != nil && !errors.Is(err, store.ErrConflict) {
 					t.Error(err)
 					return

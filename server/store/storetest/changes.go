@@ -35,15 +35,17 @@ func severalClients(t *testing.T, s store.Store) {
 		bad  store.ClientChange
 		want error
 	}{
-		"required, changed":          {store.ClientChange{Client: stale}, store.ErrConflict},
-		"required, gone":             {store.ClientChange{Client: gone}, store.ErrNotFound},
-		"required, made again":       {store.ClientChange{Client: again}, store.ErrConflict},
-		"changed, changed before":    {store.ClientChange{Action: store.UpdateClient, Client: stale}, store.ErrConflict},
-		"changed, gone":              {store.ClientChange{Action: store.UpdateClient, Client: gone}, store.ErrNotFound},
-		"created, there already":     {store.ClientChange{Action: store.CreateClient, Client: newClient("stale")}, store.ErrExists},
-		"deleted, changed before":    {store.ClientChange{Action: store.DeleteClient, Client: stale}, store.ErrConflict},
-		"deleted, gone before":       {store.ClientChange{Action: store.DeleteClient, Client: gone}, store.ErrNotFound},
-		"deleted, gone, any version": {store.ClientChange{Action: store.DeleteClient, Client: store.Client{Realm: "r", ID: "gone"}}, store.ErrNotFound},
+		"required, changed":       {store.ClientChange{Client: stale}, store.ErrConflict},
+		"required, gone":          {store.ClientChange{Client: gone}, store.ErrNotFound},
+		"required, made again":    {store.ClientChange{Client: again}, store.ErrConflict},
+		"changed, changed before": {store.ClientChange{Action: store.UpdateClient, Client: stale}, store.ErrConflict},
+		"changed, gone":           {store.ClientChange{Action: store.UpdateClient, Client: gone}, store.ErrNotFound},
+		"created, there already":  {store.ClientChange{Action: store.CreateClient, Client: newClient("stale")}, store.ErrExists},
+		"deleted, changed before": {store.ClientChange{Action: store.DeleteClient, Client: stale}, store.ErrConflict},
+		"deleted, gone before":    {store.ClientChange{Action: store.DeleteClient, Client: gone}, store.ErrNotFound},
+		"deleted, gone, any version": {
+			store.ClientChange{Action: store.DeleteClient, Client: store.Client{Realm: "r", ID: "gone"}}, store.ErrNotFound,
+		},
 	} {
 		row.bad.Event = change(counterfoil.EventClientChanged, "bad")
 		for _, all := range [][]store.ClientChange{append([]store.ClientChange{row.bad}, good...), append(good[:len(good):len(good)], row.bad)} {

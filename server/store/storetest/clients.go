@@ -341,8 +341,9 @@ func selected(t *testing.T, s store.Store) {
 		q    store.ClientQuery
 		want string
 	}{
-		"expired":              {store.ClientQuery{Expired: &yes}, "ended"},
-		"not expired":          {store.ClientQuery{Expired: &no, Disabled: &no}, "busy busykey ending endslate keyless lost never new rotated unused"},
+		"expired": {store.ClientQuery{Expired: &yes}, "ended"},
+		"not expired": {store.ClientQuery{Expired: &no, Disabled: &no},
+			"busy busykey ending endslate keyless lost never new rotated unused"},
 		"expired and disabled": {store.ClientQuery{Expired: &yes, Disabled: &yes}, ""},
 		"idle":                 {store.ClientQuery{Idle: idle}, "ended never off unused"},
 		"idle and enabled":     {store.ClientQuery{Idle: idle, Disabled: &no, Expired: &no}, "never unused"},
@@ -373,7 +374,8 @@ func selected(t *testing.T, s store.Store) {
 		}
 	}
 	all, err := s.LastUses(t.Context(), "r", "busy", "none", "unused", "busykey")
-	if err != nil || len(all) != 3 || all[0].ClientID != "busy" || all[1].ClientID != "busykey" || all[2].ClientID != "unused" || all[2].SecretID != "k" {
+	if err != nil || len(all) != 3 || all[0].ClientID != "busy" || all[1].ClientID != "busykey" ||
+		all[2].ClientID != "unused" || all[2].SecretID != "k" {
 		t.Errorf("the uses of several clients are %+v, %v", all, err)
 	}
 }
@@ -486,7 +488,9 @@ func clientsWithHash(t *testing.T, s store.Store) {
 	want(hash("3"), "keys")
 	want(hash("4"), "keys", "shares")
 	want(hash("9"), "keys")
-	for _, value := range []string{hash("5"), hash("1")[:len(hash("1"))-1], hash("1") + "A", "", "sha256:", "sha512:" + hash("x")[7:], slow, "sha256:%", "'"} {
+	for _, value := range []string{
+		hash("5"), hash("1")[:len(hash("1"))-1], hash("1") + "A", "", "sha256:", "sha512:" + hash("x")[7:], slow, "sha256:%", "'",
+	} {
 		want(value)
 	}
 	if got, err := s.ClientsWithHash(t.Context(), "r", hash("1"), 1); err != nil || len(got) != 1 || got[0].ID != "first" {

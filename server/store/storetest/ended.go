@@ -40,7 +40,8 @@ func endedCredentials(t *testing.T, s store.Store) {
 		t.Errorf("before its end: %+v, %v", got, err)
 	}
 	expired := store.EndedCredential{Kind: store.EndedAPIKey, ID: "k", Value: "sha256:y", Ended: micro(at.Add(time.Minute))}
-	if got, err := s.EndedCredentials(t.Context(), "r", "c", at.Add(time.Minute)); err != nil || len(got) != store.MaxEnded+1 || got[0] != expired {
+	got, err = s.EndedCredentials(t.Context(), "r", "c", at.Add(time.Minute))
+	if err != nil || len(got) != store.MaxEnded+1 || got[0] != expired {
 		t.Errorf("at its end: %+v, %v", got, err)
 	}
 	if read, err := s.Client(t.Context(), "r", "c"); err != nil || len(read.Ended) != 0 {

@@ -16,7 +16,8 @@ func eventOrder(t *testing.T, s store.Store) {
 	want := counterfoil.Event{
 		Type: counterfoil.EventTokenRefused, Time: micro(at), Realm: "r", ClientID: "c", Reason: counterfoil.ReasonScopeNotAllowed,
 		Address: "2001:db8::1", UserAgent: "agent/1.0 (λ)", Detail: "it's \"so\"",
-		Method: "client_secret_basic", Credential: "s1", Scope: "a b", Resource: "https://api.example", RequestID: "q", Changes: `{"scopes":[null,"x"]}`,
+		Method: "client_secret_basic", Credential: "s1", Scope: "a b", Resource: "https://api.example",
+		RequestID: "q", Changes: `{"scopes":[null,"x"]}`,
 		Count: 7, First: micro(at.Add(-time.Minute)),
 	}
 	if err := s.RecordEvents(t.Context(), want); err != nil {

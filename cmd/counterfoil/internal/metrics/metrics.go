@@ -82,11 +82,13 @@ func New() *Metrics {
 		guards:    vec("guard_calls_total", "Calls that guards in this process decided about.", "realm", "outcome", "reason"),
 		admin:     vec("admin_calls_total", "Calls of the Admin API.", "realm", "outcome", "reason"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: space, Name: "token_request_duration_seconds", Help: "How long token requests took, until the answer was decided and recorded.",
+			Namespace: space, Name: "token_request_duration_seconds",
+			Help:    "How long token requests took, until the answer was decided and recorded.",
 			Buckets: buckets,
 		}, []string{"realm", "outcome"}),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: space, Name: "store_commit_duration_seconds", Help: "How long transactions of the database took, until they were synced to the disk.",
+			Namespace: space, Name: "store_commit_duration_seconds",
+			Help:    "How long transactions of the database took, until they were synced to the disk.",
 			Buckets: buckets,
 		}),
 		group: prometheus.NewHistogram(prometheus.HistogramOpts{

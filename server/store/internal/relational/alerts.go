@@ -116,7 +116,8 @@ func (t *transaction) raise(step *store.AlertStep, a alerts.Alert) error {
 			return err
 		}
 	} else if _, err := t.Exec(`UPDATE alerts SET summary = ?, command = ?, contact = ?, count = count + ?, first = least(first, ?),
-		last = greatest(last, ?) WHERE id = ?`, a.Summary, a.Command, a.Contact, max(a.Count, 1), micros(a.First), micros(a.Last), id); err != nil {
+		last = greatest(last, ?) WHERE id = ?`,
+		a.Summary, a.Command, a.Contact, max(a.Count, 1), micros(a.First), micros(a.Last), id); err != nil {
 		return err
 	}
 	for _, sender := range step.Senders {
@@ -168,7 +169,8 @@ func (t *transaction) deliver(step *store.AlertStep, sender string, id int64) er
 }
 
 // selectAlert selects the columns that scanAlert reads.
-const selectAlert = "SELECT id, kind, realm, client_id, subject, summary, command, contact, count, first, last, acknowledged, by FROM alerts "
+const selectAlert = "SELECT id, kind, realm, client_id, subject, summary, command, contact, count, first, last, acknowledged, by " +
+	"FROM alerts "
 
 // selected are the conditions of a query on alerts, one of which may name an ID.
 const selected = "(?1 = '' OR kind = ?1) AND (?2 = '' OR realm = ?2) AND (?3 = '' OR client_id = ?3) AND " +

@@ -14,7 +14,8 @@ import (
 func (s *Store) Log(ctx context.Context) (store.LogState, error) {
 	var l store.LogState
 	var at int64
-	err := s.queryRow(ctx, `SELECT substr(t.feed, 1, 32), l.base, t.sequence, l.dropped, coalesce(c.size, 0), coalesce(c.time, 0), coalesce(c.note, '')
+	err := s.queryRow(ctx, `SELECT substr(t.feed, 1, 32), l.base, t.sequence, l.dropped,
+		coalesce(c.size, 0), coalesce(c.time, 0), coalesce(c.note, '')
 		FROM totals AS t, log AS l LEFT JOIN log_checkpoints AS c ON c.size = (SELECT max(size) FROM log_checkpoints)`,
 		&l.ID, &l.Base, &l.Recorded, &l.Dropped, &l.Checkpoint.Size, &at, &l.Checkpoint.Note)
 	l.Checkpoint.Time = moment(at)

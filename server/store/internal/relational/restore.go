@@ -49,8 +49,8 @@ func (t *transaction) endEvery(e *counterfoil.Event, before int64) error {
 	n, err := t.Exec(`INSERT INTO client_tokens (realm, client_id, live, issued, expires, sequence, not_before, disabled, ends,
 			revoked, unnamed)
 		SELECT realm, id, '', 0, 0, ?1 + row_number() OVER (), ?2, disabled, ?3, 0, ?4 FROM clients WHERE true
-		ON CONFLICT (realm, client_id) DO UPDATE SET sequence = excluded.sequence, not_before = greatest(client_tokens.not_before, excluded.not_before),
-			ends = greatest(client_tokens.ends, excluded.ends), unnamed = excluded.unnamed`,
+		ON CONFLICT (realm, client_id) DO UPDATE SET sequence = excluded.sequence,
+			not_before = greatest(client_tokens.not_before, excluded.not_before), ends = greatest(client_tokens.ends, excluded.ends), unnamed = excluded.unnamed`,
 		t.revocations, before, longest(*e), t.last())
 	t.revocations += n
 	return err
