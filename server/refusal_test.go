@@ -12,6 +12,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/counterfoil/counterfoil"
@@ -485,35 +486,40 @@ func TestTruncatedBody(t *testing.T) {
 	h.token("oauth2")
 }
 
-// broken is a store whose methods fail, each with the error that is set.
+// broken is a store whose methods fail, each with the error that is set: nil for
+// none.
 type broken struct {
 	store.Store
-	read, issued, refused error
+	faults atomic.Pointer[faults]
 	// attempts counts the calls of RecordEvents.
-	attempts int
+	attempts atomic.Int64
 }
 
+type faults struct{ read, issued, refused error }
+
 func (b *broken) Client(ctx context.Context, realm, id string) (store.Client, error) {
-	if b.read != nil {
-		return store.Client{}, b.read
+	if err := b.faults.Load().read; err != nil {
+		return store.Client{}, err
 	}
 	return b.Store.Client(ctx, realm, id)
 }
 
 func (b *broken) RecordIssued(ctx context.Context, i store.Issuance) (int64, error) {
-	if errors.Is(b.issued, store.ErrNotFound) {
-		b.read = b.issued // the next read finds it so
+	f := *b.faults.Load()
+	if errors.Is(f.issued, store.ErrNotFound) {
+		f.read = f.issued // the next read finds it so
+		b.faults.Store(&f)
 	}
-	if b.issued != nil {
-		return 0, b.issued
+	if f.issued != nil {
+		return 0, f.issued
 	}
 	return b.Store.RecordIssued(ctx, i)
 }
 
 func (b *broken) RecordEvents(ctx context.Context, all ...counterfoil.Event) error {
-	b.attempts++
-	if b.refused != nil {
-		return b.refused
+	b.attempts.Add(1)
+	if err := b.faults.Load().refused; err != nil {
+		return err
 	}
 	return b.Store.RecordEvents(ctx, all...)
 }
@@ -524,22 +530,22 @@ func (b *broken) RecordEvents(ctx context.Context, all ...counterfoil.Event) err
 func TestStoreFails(t *testing.T) {
 	fault := errors.New("the disk is on fire")
 	for name, row := range map[string]struct {
-		set      broken
+		set      faults
 		status   int
 		body     string
-		attempts int
+		attempts int64
 	}{
-		"cannot read":                 {broken{read: fault}, 503, `{"error":"temporarily_unavailable"}`, 0},
-		"cannot record a token":       {broken{issued: fault}, 503, `{"error":"temporarily_unavailable"}`, 0},
-		"cannot record anything":      {broken{issued: fault, refused: fault}, 503, `{"error":"temporarily_unavailable"}`, 0},
-		"client disabled meanwhile":   {broken{issued: store.ErrNotFound}, 401, `{"error":"invalid_client"}`, 1},
-		"the record is full, refused": {broken{read: store.ErrNotFound, refused: fault}, 503, `{"error":"temporarily_unavailable"}`, 1},
+		"cannot read":                 {faults{read: fault}, 503, `{"error":"temporarily_unavailable"}`, 0},
+		"cannot record a token":       {faults{issued: fault}, 503, `{"error":"temporarily_unavailable"}`, 0},
+		"cannot record anything":      {faults{issued: fault, refused: fault}, 503, `{"error":"temporarily_unavailable"}`, 0},
+		"client disabled meanwhile":   {faults{issued: store.ErrNotFound}, 401, `{"error":"invalid_client"}`, 1},
+		"the record is full, refused": {faults{read: store.ErrNotFound, refused: fault}, 503, `{"error":"temporarily_unavailable"}`, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b *broken
-			h := newHouseOf(t, func(s store.Store) store.Store { b = &broken{Store: s}; return b }, "oauth2")
-			row.set.Store = b.Store
-			*b = row.set
+			h := newHouseOf(t, func(s store.Store) store.Store { b = &broken{Store: s}; b.faults.Store(&faults{}); return b }, "oauth2")
+			b.attempts.Store(0)
+			b.faults.Store(&row.set)
 			before := h.log.Len()
 			got := h.do("oauth2", h.good("oauth2"))
 			if got.status != row.status || got.body != row.body {
@@ -548,10 +554,10 @@ func TestStoreFails(t *testing.T) {
 			if logged := strings.Contains(h.log.String()[before:], fault.Error()); logged != (row.status == 503) {
 				t.Errorf("cause logged: %v", logged)
 			}
-			if b.attempts != row.attempts {
-				t.Errorf("%d attempts to record the refusal, want %d", b.attempts, row.attempts)
+			if got := b.attempts.Load(); got != row.attempts {
+				t.Errorf("%d attempts to record the refusal, want %d", got, row.attempts)
 			}
-			*b = broken{Store: row.set.Store}
+			b.faults.Store(&faults{})
 			h.token("oauth2")
 		})
 	}
