@@ -271,6 +271,9 @@ func (r *RemoteKeySet) load() error {
 	defer cancel()
 	now := r.cfg.Clock.Now()
 	doc, err := r.get(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause // whatever the client noticed first
+	}
 	if err != nil {
 		return fmt.Errorf("remote keys: %w", err)
 	}

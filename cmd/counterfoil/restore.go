@@ -321,7 +321,14 @@ func lostIn(ctx context.Context, path string, since store.LogState) (l lost) {
 // exchange puts the copy in place. The checkpoint is given away before: a server
 // refuses to go on with a log that is shorter than the one that it gave away.
 func (k *keeper) exchange(ctx context.Context, copied, checkpoint string, found *kept, at time.Time) (keep string, err error) {
-	keep = found.database + ".before-restore-" + at.Format("20060102T150405Z")
+	name := found.database + ".before-restore-" + at.Format("20060102T150405Z")
+	keep = name
+	for n := 2; ; n++ { // of several in one second
+		if _, err := os.Lstat(keep); err != nil {
+			break
+		}
+		keep = fmt.Sprintf("%s-%d", name, n)
+	}
 	before, read := []byte(nil), errors.New("no checkpoint file")
 	if found.checkpoint != "" {
 		before, read = os.ReadFile(found.checkpoint)
