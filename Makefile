@@ -127,6 +127,7 @@ crash: ROUNDS ?= 200
 crash:
 	$(GO) test -count=1 -timeout 60m -run 'Kill|Power' -v ./server/store/sqlite -args -kills=$(ROUNDS) -cuts=$(ROUNDS)
 	COUNTERFOIL_CRASH_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 60m -run 'Kill' -v ./cmd/...
+	COUNTERFOIL_HISTORIES=$(ROUNDS) $(GO) test -count=1 -timeout 60m -run 'Linearizable' -v ./server
 	COUNTERFOIL_PAUSE=60s $(GO) test -count=1 -timeout 10m -run 'Paused' -v ./cmd/counterfoil
 
 .PHONY: soak
