@@ -208,8 +208,10 @@ const shownBlocks = 5
 
 // write writes the view for a person.
 func (v *topView) write(w io.Writer, width int) error {
-	fmt.Fprintf(w, "%s  last hour: %d tokens, %d calls, %d failures; %d blocks\n", v.Until.Format(time.RFC3339), v.Tokens, v.Calls, v.Failures,
-		len(v.Blocks))
+	fmt.Fprintf(
+		w, "%s  last hour: %d tokens, %d calls, %d failures; %d waiting or blocked\n", v.Until.Format(time.RFC3339), v.Tokens, v.Calls, v.Failures,
+		len(v.Blocks),
+	)
 	switch seconds := func(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }; {
 	case v.Latency == nil:
 		fmt.Fprintf(w, "latency unknown: %s\n", oneLine(v.Trouble))
