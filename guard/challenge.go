@@ -118,7 +118,7 @@ func (g *Guard) event(r *http.Request, p *counterfoil.Principal, refusal *Refusa
 	e := counterfoil.Event{
 		Type: counterfoil.EventCallAllowed, Time: g.clock.Now(), Realm: g.realm, Success: true,
 		Address: g.prover.peer.Caller(r), UserAgent: event.Clean(r.UserAgent(), event.MaxUserAgent),
-		RequestID: requestid.From(r.Context()), Resource: event.Clean(r.Method+" "+r.URL.EscapedPath(), event.MaxClaim),
+		RequestID: requestid.From(r.Context()), Resource: event.Resource(r.Method, r.URL.EscapedPath()),
 	}
 	if p != nil {
 		e.ClientID, e.TokenID = p.ClientID, p.TokenID

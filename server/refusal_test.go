@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/cfsecret"
 	"github.com/counterfoil/counterfoil/server/clients"
 	"github.com/counterfoil/counterfoil/server/store"
 )
@@ -431,6 +432,33 @@ func TestRecordIsClean(t *testing.T) {
 	}
 	if !strings.HasPrefix(e.UserAgent, strings.Repeat("u", 222)+`\~`) || len(e.UserAgent) != 256 {
 		t.Errorf("user agent of %d bytes", len(e.UserAgent))
+	}
+}
+
+// TestSecretAsClientID: a caller that sends its secret as the client ID was recorded,
+// logged and listed among the blocks with all of it.
+func TestSecretAsClientID(t *testing.T) {
+	h := newHouseOf(t, nil, "oauth2")
+	secret := h.creds["oauth2"].ClientSecret
+	h.keep(secret.Reveal())
+	for _, id := range []string{secret.Reveal(), "good:" + secret.Reveal()} {
+		a := h.good("oauth2")
+		a.credentials(id, "x")
+		h.do("oauth2", a)
+		e := h.wantRefused(t, counterfoil.ReasonUnknownClient)
+		if !strings.HasSuffix(e.ClientID, cfsecret.Hint(secret)) {
+			t.Errorf("client id %q", e.ClientID)
+		}
+		for range 30 { // until it has to wait, which is logged
+			h.do("oauth2", a)
+		}
+	}
+	if h.log.String() == "" {
+		t.Error("no block is logged")
+	}
+	if _, _, err := h.clients.Create(t.Context(), "test", clients.NewClient{Realm: "oauth2", ID: secret.Reveal()}); err == nil ||
+		strings.Contains(err.Error(), secret.Reveal()) {
+		t.Errorf("a client has it as its ID: %v", err)
 	}
 }
 

@@ -87,6 +87,33 @@ func Damage(s counterfoil.Secret) string {
 	return "is mistyped: its checksum is wrong"
 }
 
+// Masked returns a text with the Hint of each secret that it has in place of the
+// secret.
+func Masked(text string) string {
+	var b strings.Builder
+	done := 0
+	for at := 0; ; {
+		i := strings.Index(text[at:], Prefix)
+		if i < 0 || at+i+Length > len(text) {
+			break
+		}
+		at += i
+		s := counterfoil.Secret(text[at : at+Length])
+		if !Is(s) {
+			at++
+			continue
+		}
+		b.WriteString(text[done:at])
+		b.WriteString(Hint(s))
+		at += Length
+		done = at
+	}
+	if done == 0 {
+		return text
+	}
+	return b.String() + text[done:]
+}
+
 // Hint returns what may be shown of a secret: enough to recognise it by, and too
 // little to guess it.
 func Hint(s counterfoil.Secret) string {

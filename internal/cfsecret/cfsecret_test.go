@@ -97,6 +97,24 @@ func TestHint(t *testing.T) {
 	}
 }
 
+// TestMasked: each secret of a text is gone from it, and nothing else.
+func TestMasked(t *testing.T) {
+	one, two := cfsecret.New(), cfsecret.New()
+	s, next := one.Reveal(), two.Reveal()
+	for text, want := range map[string]string{
+		"":                       "",
+		"cf_production":          "cf_production",
+		s:                        cfsecret.Hint(one),
+		s[:51]:                   s[:51],
+		"cf_cf_" + s + s + "cf_": "cf_cf_" + cfsecret.Hint(one) + cfsecret.Hint(one) + "cf_",
+		"id:" + s + " " + next:   "id:" + cfsecret.Hint(one) + " " + cfsecret.Hint(two),
+	} {
+		if got := cfsecret.Masked(text); got != want {
+			t.Errorf("%q became %q, want %q", text, got, want)
+		}
+	}
+}
+
 // found scans a text and returns what it finds, as LINE:SECRET.
 func found(t *testing.T, r io.Reader) []string {
 	t.Helper()

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/counterfoil/counterfoil/internal/cfsecret"
 )
 
 // Bounds of what a record keeps of a request, in bytes.
@@ -53,6 +55,14 @@ func Clean(s string, most int) string {
 	}
 	return b.String()
 }
+
+// ClientID returns what a record has of a client ID that a caller claims: clean, and
+// without a secret, which some callers send in its place.
+func ClientID(claimed string) string { return Clean(cfsecret.Masked(claimed), MaxClientID) }
+
+// Resource returns what a record has of the method and the path of a request, in
+// which some callers send a secret.
+func Resource(method, path string) string { return Clean(cfsecret.Masked(method+" "+path), MaxClaim) }
 
 // Escape is Clean for text that may be escaped already: it leaves backslashes as
 // they are, and cuts nothing off. It is for terminals.

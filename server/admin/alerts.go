@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/cfsecret"
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/server/alerts"
 	"github.com/counterfoil/counterfoil/server/internal/origin"
@@ -165,8 +166,8 @@ func (f *AlertFilter) text() string {
 
 func (l *Local) alertEvent(kind string, f *AlertFilter, detail string) counterfoil.Event {
 	return counterfoil.Event{
-		Type: kind, Time: l.Clock.Now(), Realm: f.Realm, ClientID: event.Clean(f.ClientID, event.MaxClientID), Success: true,
-		Actor: event.Clean(l.Actor, event.MaxClientID), Detail: event.Clean(detail, event.MaxClaim),
+		Type: kind, Time: l.Clock.Now(), Realm: f.Realm, ClientID: event.ClientID(f.ClientID), Success: true,
+		Actor: event.Clean(l.Actor, event.MaxClientID), Detail: event.Clean(cfsecret.Masked(detail), event.MaxClaim),
 	}
 }
 

@@ -81,7 +81,7 @@ func (l *Local) LiftBlocks(ctx context.Context, lift limits.Lift) (Lifted, error
 		return found, err
 	}
 	err = origin.Store(l.Store).RecordEvents(ctx, counterfoil.Event{
-		Type: counterfoil.EventBlockLifted, Time: l.Clock.Now(), Realm: lift.Realm, ClientID: event.Clean(lift.ClientID, event.MaxClientID),
+		Type: counterfoil.EventBlockLifted, Time: l.Clock.Now(), Realm: lift.Realm, ClientID: event.ClientID(lift.ClientID),
 		Success: true, Actor: l.Actor, Detail: event.Clean(fmt.Sprintf("%d: %s", len(prefixes), strings.Join(prefixes, " ")), event.MaxClaim),
 	})
 	if err != nil {

@@ -17,7 +17,7 @@ func (h *handler) begin(r *http.Request, p *counterfoil.Principal) *http.Request
 		Realm: h.Realm, ClientID: event.Clean(p.ClientID, event.MaxClientID), TokenID: event.Clean(p.TokenID, event.MaxClaim),
 		Actor: event.Clean(h.actor(p), event.MaxClientID), Method: "bearer", Address: h.peers.Caller(r),
 		UserAgent: event.Clean(r.UserAgent(), event.MaxUserAgent), RequestID: requestid.From(r.Context()),
-		Resource: event.Clean(r.Method+" "+r.URL.EscapedPath(), event.MaxClaim),
+		Resource: event.Resource(r.Method, r.URL.EscapedPath()),
 	}}))
 }
 

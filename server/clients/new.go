@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/cfsecret"
 	"github.com/counterfoil/counterfoil/internal/event"
 	"github.com/counterfoil/counterfoil/server/internal/sechash"
 	"github.com/counterfoil/counterfoil/server/store"
@@ -21,6 +22,8 @@ func (n *NewClient) Check() error {
 		return errors.New("the realm is missing")
 	case !event.Visible(n.ID, maxID):
 		return fmt.Errorf("the client id must have from 1 to %d bytes of visible characters", maxID)
+	case cfsecret.Masked(n.ID) != n.ID:
+		return errors.New("the client id has a secret in it: client ids are no secrets, and are logged")
 	case !event.Visible(n.ImportedFrom, maxName) && n.ImportedFrom != "":
 		return errors.New("where a client is imported from must be visible characters")
 	case n.WithoutSecret && len(n.Secrets) > 0:

@@ -39,7 +39,7 @@ type credentials struct {
 
 // claim is what the credentials say before they are verified.
 func (c *credentials) claim() Claim {
-	claim := Claim{ClientID: event.Clean(c.id, event.MaxClientID), Method: string(c.method)}
+	claim := Claim{ClientID: event.ClientID(c.id), Method: string(c.method)}
 	switch {
 	case c.assertion != nil:
 		claim.Credential = event.Clean(c.assertion.token.KeyID, event.MaxClientID)

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/cfsecret"
 	"github.com/counterfoil/counterfoil/internal/peer"
 	"github.com/counterfoil/counterfoil/server/limits"
 )
@@ -18,7 +19,7 @@ type try struct {
 
 // begin looks up what the limits say about a request of that client ID.
 func (a *Authenticator) begin(ctx context.Context, r *Request, id string) try {
-	t := try{limits: a.Limits, over: r.Over, Attempt: limits.Attempt{Realm: a.Realm, ClientID: id, Address: r.Origin.Address}}
+	t := try{limits: a.Limits, over: r.Over, Attempt: limits.Attempt{Realm: a.Realm, ClientID: cfsecret.Masked(id), Address: r.Origin.Address}}
 	t.Shared = r.Origin.Proxy || r.Origin.Unnamed && a.Limits.Forwarded(ctx, r.Origin.Address)
 	t.verdict = a.Limits.Look(&t.Attempt)
 	return t
