@@ -89,6 +89,7 @@ var alone = map[string]func(*testing.T, store.Store){
 	"deliveries":                   deliveries,
 	"deliveries, clock set back":   deliveriesClockBack,
 	"silences":                     silences,
+	"many memories of alerts":      manyMemories,
 	"cancelled context":            cancelledContext,
 	"close":                        closes,
 }

@@ -22,22 +22,6 @@ func (s *Store) AlertState(ctx context.Context) (store.AlertState, error) {
 	return a, err
 }
 
-// AlertMemories implements store.Store.
-func (s *Store) AlertMemories(_ context.Context, of []store.AlertOwner) (map[store.AlertOwner][]byte, error) {
-	all := make(map[store.AlertOwner][]byte, len(of))
-	for _, o := range of {
-		var data []byte
-		found, err := s.backend.Row("SELECT data FROM alert_memory WHERE realm = ? AND client_id = ?", []any{o.Realm, o.ClientID}, &data)
-		if err != nil {
-			return nil, err
-		}
-		if found {
-			all[o] = data
-		}
-	}
-	return all, nil
-}
-
 // AdvanceAlerts implements store.Store.
 func (s *Store) AdvanceAlerts(_ context.Context, step store.AlertStep) error {
 	return s.submit(func(t *transaction) error {
@@ -50,10 +34,8 @@ func (s *Store) AdvanceAlerts(_ context.Context, step store.AlertStep) error {
 			if n == 0 {
 				return store.ErrConflict
 			}
-			for o, data := range step.Memory {
-				if err := t.rememberForAlerts(o, data); err != nil {
-					return err
-				}
+			if err := t.remember(step.Memory); err != nil {
+				return err
 			}
 		}
 		for i := range step.Raise {
@@ -63,24 +45,6 @@ func (s *Store) AdvanceAlerts(_ context.Context, step store.AlertStep) error {
 		}
 		return nil
 	})
-}
-
-func (t *transaction) rememberForAlerts(o store.AlertOwner, data []byte) error {
-	if data == nil {
-		_, err := t.Exec("DELETE FROM alert_memory WHERE realm = ? AND client_id = ?", o.Realm, o.ClientID)
-		return err
-	}
-	if o.ClientID != "" { // one that was deleted meanwhile leaves nothing
-		var version int64
-		found, err := t.Row("SELECT version FROM clients WHERE key = ? AND realm = ? AND id = ?",
-			[]any{clientKey(o.Realm, o.ClientID), o.Realm, o.ClientID}, &version)
-		if err != nil || !found {
-			return err
-		}
-	}
-	_, err := t.Exec("INSERT INTO alert_memory (realm, client_id, data) VALUES (?, ?, ?) "+
-		"ON CONFLICT (realm, client_id) DO UPDATE SET data = excluded.data", o.Realm, o.ClientID, data)
-	return err
 }
 
 // raise stores an alert, or adds it to the open one that it repeats.
