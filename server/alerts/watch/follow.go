@@ -92,7 +92,12 @@ func (w *Watch) follow(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	more = len(events) == readAtOnce || len(events) == 0
 	s.memories = read(stored, owners)
+		if len(s.order) >= raiseAtOnce { // the next step goes on here
+			next, more = events[i-1].Sequence, true
+			break
+		}
 	for i := range events {
 		if err := s.event(ctx, &events[i].Event); err != nil {
 			return false, err
@@ -101,7 +106,7 @@ func (w *Watch) follow(ctx context.Context) (more bool, err error) {
 	err = w.advance(ctx, store.AlertStep{
 		At: s.now, From: at.Version, Sequence: next, Data: s.state.bytes(), Memory: s.memories.changes(), Raise: s.alerts(),
 	})
-	return len(events) == readAtOnce || next > at.Sequence && len(events) == 0, err
+	return more, err
 }
 
 func (w *Watch) begin(data []byte) *step {

@@ -14,19 +14,22 @@ import (
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
-// sweepAtOnce is how many clients one step looks at; maxKeys how many keys of a key
-// set.
+// sweepAtOnce is how many clients one step looks at, and pagesAtOnce how many steps
+// there are before the record is followed again; maxKeys how many keys of a key set
+// are looked at.
 const (
-	sweepAtOnce = 200
+	sweepAtOnce = 100
+	pagesAtOnce = 20
 	maxKeys     = 16
 )
 
 // thresholds are how many days before its end something is an alert, each once.
 var thresholds = [...]int64{1, 7, 30}
 
-// sweep looks at all clients and certificates, page by page, when it is time to.
+// sweep looks at all clients and certificates, when it is time to: at some pages of
+// them, and at the next ones when it is called again.
 func (w *Watch) sweep(ctx context.Context) error {
-	for ctx.Err() == nil {
+	for range pagesAtOnce {
 		at, err := w.Store.AlertState(ctx)
 		if err != nil {
 			return err
@@ -67,7 +70,7 @@ func (w *Watch) sweep(ctx context.Context) error {
 			return err
 		}
 	}
-	return ctx.Err()
+	return nil
 }
 
 // page returns the next clients, and moves the state on. After the last of them the

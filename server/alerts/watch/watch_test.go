@@ -280,6 +280,39 @@ func TestVolume(t *testing.T) {
 	if a := s.one(alerts.KindVolume); a.ClientID != "c" || a.Count != 1 || a.Contact != "ops@example.com" || !strings.Contains(a.Summary, "150") {
 		t.Errorf("%+v", a)
 	}
+// steps notes how many alerts the largest step has raised.
+type steps struct {
+	store.Store
+	most int
+}
+
+func (s *steps) AdvanceAlerts(ctx context.Context, step store.AlertStep) error {
+	s.most = max(s.most, len(step.Raise))
+	return s.Store.AdvanceAlerts(ctx, step)
+}
+
+// TestStormFromEverywhere: hundreds of alerts at once are stored in several steps, so
+// that no request waits for all of them.
+func TestStormFromEverywhere(t *testing.T) {
+	s := newScene(t, nil)
+	at := &steps{Store: s.store}
+	s.watch = s.another(at, nil)
+	var all []counterfoil.Event
+	for i := range 300 {
+		e := refusal("made up", fmt.Sprintf("198.%d.%d.1", i/250, i%250), counterfoil.ReasonUnknownClient)
+		e.Count = 20
+		all = append(all, e)
+	}
+	s.records(all...)
+	sum := int64(0)
+	for _, a := range s.found(alerts.KindFailures) {
+		sum += a.Count
+	}
+	if sum != 6000 || at.most != 50 {
+		t.Errorf("%d failures are counted, by up to %d alerts at once", sum, at.most)
+	}
+}
+
 	get(1000) // once an hour
 	if a := s.one(alerts.KindVolume); a.Count != 1 {
 		t.Errorf("%+v", a)
@@ -559,6 +592,38 @@ func (f *faulty) AdvanceAlerts(ctx context.Context, s store.AlertStep) error {
 	if f.after {
 		if err := f.Store.AdvanceAlerts(ctx, s); err != nil {
 			return err
+// endless is a store whose clients have no end.
+type endless struct {
+	store.Store
+	pages int
+}
+
+func (e *endless) Clients(_ context.Context, q store.ClientQuery) ([]store.Client, error) {
+	if e.pages++; e.pages > 1000 {
+		return nil, errors.New("the sweep does not pause")
+	}
+	all := make([]store.Client, q.Limit)
+	for i := range all {
+		all[i] = store.Client{Realm: q.Realm, ID: fmt.Sprintf("%06d-%04d", e.pages, i)}
+	}
+	return all, nil
+}
+
+// TestSweepOfMillions: while many clients are looked at, the record is followed, and
+// what is found later goes on where it was.
+func TestSweepOfMillions(t *testing.T) {
+	s := newScene(t, nil)
+	e := &endless{Store: s.store}
+	s.watch = s.another(e, nil)
+	s.look()
+	first := e.pages
+	s.record(20, refusal("c", "192.0.2.7", counterfoil.ReasonWrongSecret))
+	s.one(alerts.KindFailures)
+	if first == 0 || e.pages <= first {
+		t.Errorf("%d pages, then %d", first, e.pages)
+	}
+}
+
 		}
 	}
 	return errors.New("the process was killed")
