@@ -63,6 +63,14 @@ func (s *service) certificates() []watch.Certificate {
 	return all
 }
 
+// certificates are those of the site: a restart replaces one that ends within a month.
+func (s *site) certificates() []watch.Certificate {
+	return []watch.Certificate{{
+		Name: filepath.Join(s.dir.tls(), "server.pem"), Expires: s.certificate.NotAfter,
+		Command: "counterfoil up " + whereFlag("--dir", string(s.dir)),
+	}}
+}
+
 // firstToEnd is the certificate in a PEM file that ends first, or nil.
 func firstToEnd(text []byte) (first *x509.Certificate) {
 	for {

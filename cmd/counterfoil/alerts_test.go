@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil/provider"
 	"github.com/counterfoil/counterfoil/server/admin"
 	"github.com/counterfoil/counterfoil/server/alerts"
 	"github.com/counterfoil/counterfoil/server/store"
@@ -47,7 +48,7 @@ func alertsOf(t *testing.T, r ran) (all []admin.Alert) {
 // restart.
 func TestAlertsOfUp(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a b's data")
-	u := start(t, dir, "127.0.0.1:0")
+	u := start(t, dir, "127.0.0.1:0", "--metrics", "127.0.0.1:0")
 	a := u.asker(t, "a55")
 	id := a.env.Get("API_CLIENT_ID")
 	if a.token(t.Context()) == "" {
@@ -73,6 +74,9 @@ func TestAlertsOfUp(t *testing.T) {
 		t.Errorf("%s prints %s", one.Command, got.out)
 	}
 	waitFor(t, func() bool { return strings.Contains(u.errors(), "msg=alert id=1 kind=rotated_credential") })
+	if series, _ := scrape(t, u.metered(t)); series["counterfoil_alerts_total{kind=rotated_credential}"] != 1 {
+		t.Error("the alert is not counted")
+	}
 	if got := run("list").good(t).out; !strings.Contains(got, "1  rotated_credential  a55  "+id) || !strings.Contains(got, "\n    next: counterfoil audit ") {
 		t.Errorf("list prints\n%s", got)
 	}
@@ -161,6 +165,33 @@ func TestAlertsOfServe(t *testing.T) {
 	}
 	if got := o.here(t, "audit", "--type", "alert", "-o", "json").good(t).out; !strings.Contains(got, `"actor":"client ops/operator (token`) {
 		t.Errorf("recorded is %s", got)
+	}
+}
+
+// The certificate of an 'up' that runs for years is an alert in its last month, in
+// which the next start replaces it.
+func TestCertificateOfUpEnds(t *testing.T) {
+	p, err := provider.Builtin("a55")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, now := newSite(t, p)
+	found := func() []alerts.Alert {
+		now.Turn(3 * time.Second)
+		all, err := s.store.Alerts(t.Context(), store.AlertQuery{Kind: alerts.KindExpiry, Limit: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	now.Turn(s.certificate.NotAfter.Sub(now.Now()) - 29*24*time.Hour)
+	var all []alerts.Alert
+	waitFor(t, func() bool { all = found(); return len(all) > 0 })
+	if a := all[0]; len(all) != 1 || a.Subject != filepath.Join(s.dir.tls(), "server.pem") || a.Command != "counterfoil up --dir "+string(s.dir) {
+		t.Errorf("%+v", all)
+	}
+	if next, _, err := developmentTLS(s.dir.tls(), now.Now(), s.log); err != nil || next.Leaf.Equal(s.certificate) {
+		t.Errorf("a restart does not replace it: %v", err)
 	}
 }
 

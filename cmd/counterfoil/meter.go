@@ -19,6 +19,7 @@ import (
 	"github.com/counterfoil/counterfoil/cmd/counterfoil/internal/metrics"
 	"github.com/counterfoil/counterfoil/internal/files"
 	"github.com/counterfoil/counterfoil/server"
+	"github.com/counterfoil/counterfoil/server/alerts"
 	"github.com/counterfoil/counterfoil/server/store"
 )
 
@@ -72,6 +73,14 @@ func (m *meter) events(next func(context.Context, counterfoil.Event)) func(conte
 		m.OnEvent(ctx, e)
 		next(ctx, e)
 	}
+}
+
+// raised returns what counts alerts by their kind.
+func (m *meter) raised() func(alerts.Kind) {
+	if m == nil {
+		return nil
+	}
+	return m.Alert
 }
 
 // Bounds of the metrics' listener.

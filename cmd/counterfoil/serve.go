@@ -196,7 +196,7 @@ func (s *service) start(ctx context.Context, config *serveconfig.Config, trouble
 	s.adopt(config)
 	stopAlerts = startAlerts(ctx, watch.Config{
 		Settings: config.Alerts, Store: s.store, Clock: clock.System, Logger: s.log, Realms: s.realmNames, Certificates: s.certificates,
-		Troubles: troubles, Senders: senders, Where: whereFlag("--serve-config", config.File),
+		Troubles: troubles, OnRaise: s.meter.raised(), Senders: senders, Where: whereFlag("--serve-config", config.File),
 	})
 	return stop, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"database/sql"
 	"fmt"
 	"log/slog"
@@ -68,6 +69,8 @@ type site struct {
 	store *sqlite.Store
 	// masterKey seals the signing keys.
 	masterKey counterfoil.Secret
+	// certificate is that of localhost.
+	certificate *x509.Certificate
 	// clock is the clock of the issuer and the guards.
 	clock    counterfoil.Clock
 	log      *slog.Logger
@@ -177,8 +180,8 @@ func (s *site) issue(ctx context.Context, providers []*provider.Provider) (err e
 		names = append(names, r.Name)
 	}
 	s.stopAlerts = startAlerts(ctx, watch.Config{
-		Store: s.store, Clock: s.clock, Logger: s.log, Realms: func() []string { return names }, Troubles: s.troubles, Senders: senders,
-		Where: whereFlag("--dir", string(s.dir)),
+		Store: s.store, Clock: s.clock, Logger: s.log, Realms: func() []string { return names }, Certificates: s.certificates,
+		Troubles: s.troubles, OnRaise: s.meter.raised(), Senders: senders, Where: whereFlag("--dir", string(s.dir)),
 	})
 	return nil
 }

@@ -41,7 +41,14 @@ func siteBy(t *testing.T, now *clock.Manual, providers ...*provider.Provider) *s
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{dir: dir, base: "https://localhost:8443", ca: filepath.Join(dir.tls(), "ca.pem"), store: store, masterKey: key, clock: now, log: slog.New(slog.DiscardHandler)}
+	log := slog.New(slog.DiscardHandler)
+	certificate, ca, err := developmentTLS(dir.tls(), now.Now(), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{
+		dir: dir, base: "https://localhost:8443", ca: ca, store: store, masterKey: key, clock: now, log: log, certificate: certificate.Leaf,
+	}
 	if err := s.build(t.Context(), providers); err != nil {
 		t.Fatal(err)
 	}

@@ -112,15 +112,16 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 	}
 	// 3. The realms, with a client and data for each.
 	site := &site{
-		dir:       dir,
-		base:      baseURL(listeners[0].Addr(), o.listen),
-		ca:        ca,
-		store:     store,
-		masterKey: masterKey,
-		clock:     p.clock,
-		log:       log,
-		meter:     meter,
-		troubles:  troubles,
+		dir:         dir,
+		base:        baseURL(listeners[0].Addr(), o.listen),
+		ca:          ca,
+		store:       store,
+		masterKey:   masterKey,
+		certificate: certificate.Leaf,
+		clock:       p.clock,
+		log:         log,
+		meter:       meter,
+		troubles:    troubles,
 	}
 	if err := site.build(ctx, providers); err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/mail"
-	"slices"
 	"strings"
 	"time"
 
@@ -92,13 +91,13 @@ func (w *Watch) follow(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	more = len(events) == readAtOnce || len(events) == 0
 	s.memories = read(stored, owners)
+	more = len(events) == readAtOnce || len(events) == 0
+	for i := range events {
 		if len(s.order) >= raiseAtOnce { // the next step goes on here
 			next, more = events[i-1].Sequence, true
 			break
 		}
-	for i := range events {
 		if err := s.event(ctx, &events[i].Event); err != nil {
 			return false, err
 		}
@@ -246,42 +245,31 @@ func (s *step) failure(e *counterfoil.Event) {
 		s.state.Hour, s.state.Pairs = hour, nil
 	}
 	p := pair{Realm: e.Realm, Network: wide(e.Address), Client: e.ClientID}
-	find := func() int {
-		return slices.IndexFunc(s.state.Pairs, func(q pair) bool {
-			return q.Realm == p.Realm && q.Client == p.Client && q.Network == p.Network
-		})
-	}
-	i := find()
 	// Of a request whose credentials were not looked at, the name is known when others
 	// had it before.
-	if !names(e.Reason) && (e.Reason != counterfoil.ReasonRateLimited || i < 0) {
+	if !names(e.Reason) && (e.Reason != counterfoil.ReasonRateLimited || s.state.find(&p) < 0) {
 		p.Client = ""
-		i = find()
 	}
-	if i < 0 {
-		if len(s.state.Pairs) >= maxPairs {
-			least := 0
-			for j := range s.state.Pairs {
-				if s.state.Pairs[j].Count < s.state.Pairs[least].Count {
-					least = j
-				}
-			}
-			s.state.Pairs = slices.Delete(s.state.Pairs, least, least+1)
-		}
-		s.state.Pairs, i = append(s.state.Pairs, p), len(s.state.Pairs)
+	limit := int64(s.Failures)
+	now := s.state.count(&p, count)
+	if now < limit && p.Client != "" && p.Network != "" {
+		// Too few from this network; maybe not from all of them together.
+		p.Network, limit = several, severalTimes*limit
+		now = s.state.count(&p, count)
 	}
-	was := s.state.Pairs[i].Count
-	now := was + count
-	if s.state.Pairs[i].Count = now; now < int64(s.Failures) {
+	if now < limit {
 		return
 	}
-	if was < int64(s.Failures) {
+	if now-count < limit {
 		count = now // those that led to it
 	}
 	as := "as clients that do not exist or without valid credentials"
 	flags := []string{"--type=token.refused"}
 	if p.Client != "" {
 		as = "as this client"
+	}
+	if p.Network == several {
+		p.Network = ""
 	}
 	if p.Network != "" {
 		flags = append(flags, "--address="+p.Network)

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/counterfoil/counterfoil/server/store"
@@ -21,6 +22,11 @@ const (
 	// maxPairs is how many pairs of a client and a network have their failures
 	// counted in an hour: of more, those with the fewest are forgotten.
 	maxPairs = 512
+	// several is the network of a pair that counts a client's failures from networks
+	// with too few of their own; severalTimes how many times as many of them are an
+	// alert.
+	several      = "*"
+	severalTimes = 5
 )
 
 // memory is what is remembered of a client, of a realm or of the server.
@@ -105,6 +111,30 @@ type pair struct {
 	Client  string `json:"c,omitempty"`
 	Network string `json:"n,omitempty"`
 	Count   int64  `json:"k"`
+}
+
+// find returns the place of a pair, or -1.
+func (s *state) find(p *pair) int {
+	return slices.IndexFunc(s.Pairs, func(q pair) bool { return q.Realm == p.Realm && q.Client == p.Client && q.Network == p.Network })
+}
+
+// count adds to the failures of a pair, and returns how many there are.
+func (s *state) count(p *pair, n int64) int64 {
+	i := s.find(p)
+	if i < 0 {
+		if len(s.Pairs) >= maxPairs {
+			least := 0
+			for j := range s.Pairs {
+				if s.Pairs[j].Count < s.Pairs[least].Count {
+					least = j
+				}
+			}
+			s.Pairs = slices.Delete(s.Pairs, least, least+1)
+		}
+		s.Pairs, i = append(s.Pairs, *p), len(s.Pairs)
+	}
+	s.Pairs[i].Count += n
+	return s.Pairs[i].Count
 }
 
 func readState(data []byte) *state {

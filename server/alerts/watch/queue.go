@@ -37,7 +37,7 @@ func wait(attempts int) time.Duration {
 
 // send sends what is due for one sender, one at a time, until ctx ends.
 func (w *Watch) send(ctx context.Context, sender alerts.Sender, wake <-chan struct{}) {
-	var trouble lograte.Limiter
+	var trouble, away lograte.Limiter // of the store, and of the receiver
 	for ctx.Err() == nil {
 		d, err := w.Store.ClaimDelivery(ctx, sender.Name(), w.Clock.Now(), lease)
 		if err != nil {
@@ -47,7 +47,7 @@ func (w *Watch) send(ctx context.Context, sender alerts.Sender, wake <-chan stru
 			w.rest(ctx, wake)
 			continue
 		}
-		ended := w.attempt(ctx, sender, &d)
+		ended := w.attempt(ctx, sender, &d, &away)
 		select {
 		case <-ended: // one that does not end blocks no other sender
 		case <-ctx.Done():
@@ -72,7 +72,9 @@ func (w *Watch) rest(ctx context.Context, wake <-chan struct{}) {
 
 // attempt makes one attempt and stores how it ended. ended is closed once the sender
 // has returned, which may be later.
-func (w *Watch) attempt(ctx context.Context, sender alerts.Sender, d *store.AlertDelivery) (ended <-chan struct{}) {
+func (w *Watch) attempt(
+	ctx context.Context, sender alerts.Sender, d *store.AlertDelivery, away *lograte.Limiter,
+) (ended <-chan struct{}) {
 	sending, cancel := clock.WithTimeout(ctx, w.Clock, sendWithin)
 	defer cancel()
 	result, returned := make(chan error, 1), make(chan struct{})
@@ -102,7 +104,7 @@ func (w *Watch) attempt(ctx context.Context, sender alerts.Sender, d *store.Aler
 			after = max(after, later.After)
 		}
 		r.Next = now.Add(after)
-		w.Logger.WarnContext(ctx, "an alert was not sent", "id", d.ID, "sender", sender.Name(), "attempt", d.Attempt,
+		away.Warn(ctx, w.Clock, w.Logger, "an alert was not sent", "id", d.ID, "sender", sender.Name(), "attempt", d.Attempt,
 			"next", r.Next.UTC().Format(time.RFC3339), "error", err)
 	}
 	if err := w.Store.FinishDelivery(context.WithoutCancel(ctx), *d, r); err != nil {

@@ -3,6 +3,7 @@ package watch_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -147,6 +148,36 @@ func TestOthersGoOn(t *testing.T) {
 	}
 	if !strings.Contains(s.log.String(), "of the sender") {
 		t.Errorf("the log is %s", s.log)
+	}
+}
+
+// TestAwayIsOneLine: many alerts that wait for a receiver that is away are one line of
+// the log a second.
+func TestAwayIsOneLine(t *testing.T) {
+	var mu sync.Mutex
+	tried := map[int64]bool{}
+	x := newSender("x", func(_ context.Context, a alerts.Alert) error {
+		mu.Lock()
+		defer mu.Unlock()
+		tried[a.ID] = true
+		return errors.New("away")
+	})
+	s := newScene(t, senders(x))
+	for i := range 50 {
+		s.record(1, counterfoil.Event{Type: counterfoil.EventBlockBegan, Address: fmt.Sprintf("192.0.%d.1", i), Detail: "the address"})
+	}
+	s.look()
+	stop := s.run()
+	all := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(tried) == 50
+	}
+	for began := time.Now(); !all() && time.Since(began) < time.Minute; time.Sleep(time.Millisecond) {
+	}
+	stop()
+	if n := strings.Count(s.log.String(), "an alert was not sent"); !all() || n != 1 {
+		t.Errorf("%d lines of %d alerts:\n%s", n, len(tried), s.log)
 	}
 }
 

@@ -29,7 +29,8 @@ import (
 // Settings say what is an alert. Fields that are 0 have their defaults.
 type Settings struct {
 	// Failures is how many failed authentications of one client from one network
-	// in an hour are one; default 20.
+	// in an hour are one; default 20. Five times as many are one from networks with fewer
+	// each.
 	Failures int
 	// VolumeFactor is how many times the tokens of the busiest hour of a client's last
 	// seven days an hour must have more than, and VolumeAbove the number of tokens that
@@ -57,6 +58,9 @@ type Config struct {
 	Certificates func() []Certificate
 	// Troubles, when set, are raised as well.
 	Troubles *alerts.Troubles
+	// OnRaise, when set, is called with the kind of each alert that was raised or whose
+	// count has grown, after that is stored.
+	OnRaise func(alerts.Kind)
 	// Senders are those that alerts are sent by. Their names are distinct.
 	Senders []alerts.Sender
 	// Where is added to the commands of alerts, and says which server they are for, as
@@ -181,9 +185,17 @@ func (w *Watch) troubles(ctx context.Context) error {
 // advance stores a step, and wakes the senders.
 func (w *Watch) advance(ctx context.Context, step store.AlertStep) error {
 	step.Raise = slices.DeleteFunc(step.Raise, func(a alerts.Alert) bool { return slices.Contains(w.Off, a.Kind) })
-	step.Senders, step.Repeat = w.senders, w.Repeat
+	step.Senders, step.Repeat, step.OthersCommand = w.senders, w.Repeat, w.command("alerts")
 	err := w.Store.AdvanceAlerts(ctx, step)
-	if err == nil && len(step.Raise) > 0 {
+	if err != nil {
+		return err
+	}
+	for i := range step.Raise {
+		if w.OnRaise != nil {
+			w.OnRaise(step.Raise[i].Kind)
+		}
+	}
+	if len(step.Raise) > 0 {
 		for _, wake := range w.wake {
 			select {
 			case wake <- struct{}{}:
@@ -191,5 +203,5 @@ func (w *Watch) advance(ctx context.Context, step store.AlertStep) error {
 			}
 		}
 	}
-	return err
+	return nil
 }

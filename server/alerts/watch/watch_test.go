@@ -183,6 +183,29 @@ func TestFailures(t *testing.T) {
 	s.none(alerts.KindFailures)
 }
 
+// TestFailuresFromEverywhere: a guesser with a thousand networks, none of which fails
+// often, was no alert. Those that fail often are not counted twice.
+func TestFailuresFromEverywhere(t *testing.T) {
+	s := newScene(t, nil)
+	s.create("d", nil)
+	s.record(500, refusal("c", "192.0.2.7", counterfoil.ReasonWrongSecret))
+	var few []counterfoil.Event
+	for i := range 80 {
+		few = append(few, refusal("c", fmt.Sprintf("198.51.%d.1", i), counterfoil.ReasonWrongSecret))
+	}
+	s.records(few...)
+	s.record(19, refusal("d", "203.0.113.7", counterfoil.ReasonWrongSecret))
+	if a := s.one(alerts.KindFailures); a.Subject != "192.0.2.0/24" || a.Count != 500 {
+		t.Errorf("%+v", a)
+	}
+	s.record(1, refusal("c", "198.51.100.1", counterfoil.ReasonWrongSecret))
+	all := s.found(alerts.KindFailures)
+	if len(all) != 2 || all[1].ClientID != "c" || all[1].Subject != "" || all[1].Count != 100 ||
+		all[1].Command != "counterfoil audit --realm=r --client=c --type=token.refused" || !strings.Contains(all[1].Summary, "from several networks") {
+		t.Errorf("%+v", all)
+	}
+}
+
 // TestFailuresWhileWaiting: a guesser who has to wait goes on, and is the same one.
 func TestFailuresWhileWaiting(t *testing.T) {
 	s := newScene(t, nil)
@@ -257,29 +280,6 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-func TestBlocked(t *testing.T) {
-	s := newScene(t, nil)
-	s.none(alerts.KindBlocked)
-	s.record(2, counterfoil.Event{Type: counterfoil.EventBlockBegan, Address: "2001:db8:1:2::3", Detail: "the network"})
-	if a := s.one(alerts.KindBlocked); a.Subject != "2001:db8:1::/48" || a.Count != 2 || a.Command != "counterfoil blocks" {
-		t.Errorf("%+v", a)
-	}
-}
-
-func TestVolume(t *testing.T) {
-	s := newScene(t, nil)
-	get := func(n int) { s.Helper(); s.record(n, token("c", "192.0.2.7")) }
-	get(5000) // its usual volume is not known yet
-	s.none(alerts.KindVolume)
-	s.clock.Turn(8 * 24 * time.Hour) // that was more than a week ago
-	get(30)
-	s.clock.Turn(time.Hour)
-	get(150)
-	s.none(alerts.KindVolume)
-	get(1)
-	if a := s.one(alerts.KindVolume); a.ClientID != "c" || a.Count != 1 || a.Contact != "ops@example.com" || !strings.Contains(a.Summary, "150") {
-		t.Errorf("%+v", a)
-	}
 // steps notes how many alerts the largest step has raised.
 type steps struct {
 	store.Store
@@ -313,6 +313,29 @@ func TestStormFromEverywhere(t *testing.T) {
 	}
 }
 
+func TestBlocked(t *testing.T) {
+	s := newScene(t, nil)
+	s.none(alerts.KindBlocked)
+	s.record(2, counterfoil.Event{Type: counterfoil.EventBlockBegan, Address: "2001:db8:1:2::3", Detail: "the network"})
+	if a := s.one(alerts.KindBlocked); a.Subject != "2001:db8:1::/48" || a.Count != 2 || a.Command != "counterfoil blocks" {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestVolume(t *testing.T) {
+	s := newScene(t, nil)
+	get := func(n int) { s.Helper(); s.record(n, token("c", "192.0.2.7")) }
+	get(5000) // its usual volume is not known yet
+	s.none(alerts.KindVolume)
+	s.clock.Turn(8 * 24 * time.Hour) // that was more than a week ago
+	get(30)
+	s.clock.Turn(time.Hour)
+	get(150)
+	s.none(alerts.KindVolume)
+	get(1)
+	if a := s.one(alerts.KindVolume); a.ClientID != "c" || a.Count != 1 || a.Contact != "ops@example.com" || !strings.Contains(a.Summary, "150") {
+		t.Errorf("%+v", a)
+	}
 	get(1000) // once an hour
 	if a := s.one(alerts.KindVolume); a.Count != 1 {
 		t.Errorf("%+v", a)
@@ -569,29 +592,6 @@ func TestManyClients(t *testing.T) {
 	}
 }
 
-func TestOff(t *testing.T) {
-	s := newScene(t, func(c *watch.Config) { c.Off = []alerts.Kind{alerts.KindBlocked} })
-	s.record(2, counterfoil.Event{Type: counterfoil.EventBlockBegan, Address: "192.0.2.1"})
-	s.record(20, refusal("c", "192.0.2.7", counterfoil.ReasonWrongSecret))
-	s.none(alerts.KindBlocked)
-	s.one(alerts.KindFailures)
-}
-
-// faulty fails to store a step before or after it is stored.
-type faulty struct {
-	store.Store
-	fail  bool
-	after bool
-}
-
-func (f *faulty) AdvanceAlerts(ctx context.Context, s store.AlertStep) error {
-	if !f.fail {
-		return f.Store.AdvanceAlerts(ctx, s)
-	}
-	f.fail = false
-	if f.after {
-		if err := f.Store.AdvanceAlerts(ctx, s); err != nil {
-			return err
 // endless is a store whose clients have no end.
 type endless struct {
 	store.Store
@@ -624,6 +624,36 @@ func TestSweepOfMillions(t *testing.T) {
 	}
 }
 
+func TestOff(t *testing.T) {
+	var raised []alerts.Kind
+	s := newScene(t, func(c *watch.Config) {
+		c.Off = []alerts.Kind{alerts.KindBlocked}
+		c.OnRaise = func(k alerts.Kind) { raised = append(raised, k) }
+	})
+	s.record(2, counterfoil.Event{Type: counterfoil.EventBlockBegan, Address: "192.0.2.1"})
+	s.record(20, refusal("c", "192.0.2.7", counterfoil.ReasonWrongSecret))
+	s.none(alerts.KindBlocked)
+	s.one(alerts.KindFailures)
+	if !slices.Equal(raised, []alerts.Kind{alerts.KindFailures}) {
+		t.Errorf("raised %v", raised)
+	}
+}
+
+// faulty fails to store a step before or after it is stored.
+type faulty struct {
+	store.Store
+	fail  bool
+	after bool
+}
+
+func (f *faulty) AdvanceAlerts(ctx context.Context, s store.AlertStep) error {
+	if !f.fail {
+		return f.Store.AdvanceAlerts(ctx, s)
+	}
+	f.fail = false
+	if f.after {
+		if err := f.Store.AdvanceAlerts(ctx, s); err != nil {
+			return err
 		}
 	}
 	return errors.New("the process was killed")

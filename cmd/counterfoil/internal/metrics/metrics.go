@@ -200,10 +200,7 @@ func (m *Metrics) OnCommit(c sqlite.Commit) {
 func (m *Metrics) LeftOut(n int64) { m.leftOut.Add(float64(n)) }
 
 // kinds are those of alerts, which begin at 0.
-var kinds = []alerts.Kind{
-	alerts.KindFailures, alerts.KindBlocked, alerts.KindVolume, alerts.KindNewNetwork, alerts.KindRotatedCredential, alerts.KindLeakedSecret,
-	alerts.KindOldSecret, alerts.KindExpiry, alerts.KindKeys, alerts.KindCheckpoint, alerts.KindStore, alerts.KindClock,
-}
+var kinds = alerts.Kinds()
 
-// Alert counts an alert that was raised.
+// Alert counts an alert that was raised, or found again.
 func (m *Metrics) Alert(k alerts.Kind) { m.alerts.WithLabelValues(string(k)).Inc() }
