@@ -57,7 +57,8 @@ type AlertStore interface {
 	// CreateSilence adds s with an ID of its own, and records e. ErrTooManySilences when
 	// there are MaxSilences that have not ended at e.Time.
 	CreateSilence(ctx context.Context, s alerts.Silence, e counterfoil.Event) (alerts.Silence, error)
-	// Silences returns those that have not ended at a time, by ID.
+	// Silences returns those that have begun and not ended at a time, by ID: one that was
+	// made while a clock was ahead does not silence until it is that late.
 	Silences(ctx context.Context, at time.Time) ([]alerts.Silence, error)
 	// DeleteSilence ends a silence and records e; ErrNotFound when it does not exist.
 	DeleteSilence(ctx context.Context, id int64, e counterfoil.Event) error

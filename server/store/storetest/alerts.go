@@ -332,6 +332,10 @@ func silences(t *testing.T, s store.Store) {
 	if d := claim(t, s, until.Add(-time.Second)); d.ID != 0 {
 		t.Errorf("silenced: %+v", d)
 	}
+	// One that was made while the clock was ahead does not last until then.
+	if all, err := s.Silences(t.Context(), at.Add(-time.Hour)); err != nil || len(all) != 0 {
+		t.Errorf("an hour back: %+v, %v", all, err)
+	}
 	// When it ends, what nobody has acknowledged is sent.
 	if all, err := s.Silences(t.Context(), until); err != nil || len(all) != 0 {
 		t.Errorf("%+v, %v", all, err)

@@ -327,7 +327,8 @@ func (s *Store) Silences(ctx context.Context, at time.Time) (all []alerts.Silenc
 		n.Until, n.Created = moment(until), moment(created)
 		all = append(all, n)
 		return err
-	}, "SELECT id, kind, realm, client_id, until, created, by FROM alert_silences WHERE until > ? ORDER BY id", micros(at))
+	}, "SELECT id, kind, realm, client_id, until, created, by FROM alert_silences WHERE until > ?1 AND created <= ?2 ORDER BY id",
+		micros(at), micros(at)+aheadOf)
 	return all, err
 }
 
