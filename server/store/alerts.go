@@ -97,6 +97,8 @@ type AlertStep struct {
 	// Raise are alerts. Their Count is added to that of the open one of the same Kind,
 	// Realm, ClientID and Subject, which takes their other fields over.
 	Raise []alerts.Alert
+	// OthersCommand is the command of an alert whose Subject is OtherAlerts.
+	OthersCommand string
 	// Senders are whom they are sent to: at once and, when the count has grown, again
 	// after Repeat.
 	Senders []string

@@ -27,7 +27,7 @@ func raised(client string, when time.Time) alerts.Alert {
 // raise stores alerts for the sender "x" at a time.
 func raise(t *testing.T, s store.Store, when time.Time, all ...alerts.Alert) {
 	t.Helper()
-	if err := s.AdvanceAlerts(t.Context(), store.AlertStep{At: when, Raise: all, Senders: []string{"x"}, Repeat: repeat}); err != nil {
+	if err := s.AdvanceAlerts(t.Context(), store.AlertStep{At: when, Raise: all, OthersCommand: "counterfoil alerts --dir d", Senders: []string{"x"}, Repeat: repeat}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -188,7 +188,7 @@ func openAlertsBounded(t *testing.T, s store.Store) {
 	if len(open) != store.MaxOpenAlerts+1 {
 		t.Fatalf("%d are open", len(open))
 	}
-	if o := open[0]; o.Subject != store.OtherAlerts || o.ClientID != "" || o.Count != 50 || o.Contact != "" {
+	if o := open[0]; o.Subject != store.OtherAlerts || o.ClientID != "" || o.Count != 50 || o.Contact != "" || o.Command != "counterfoil alerts --dir d" {
 		t.Errorf("%+v", o)
 	}
 	if o := open[store.MaxOpenAlerts]; o.ClientID != "0" || o.Count != 2 {

@@ -59,7 +59,7 @@ func (t *transaction) raise(step *store.AlertStep, a alerts.Alert) error {
 			return err
 		}
 		if open[0] >= store.MaxOpenAlerts {
-			a.ClientID, a.Subject, a.Contact, a.Command = "", store.OtherAlerts, "", "counterfoil alerts"
+			a.ClientID, a.Subject, a.Contact, a.Command = "", store.OtherAlerts, "", step.OthersCommand
 			a.Summary = fmt.Sprintf("%d alerts of this kind are open, and there were others, which are counted here; the last: %s",
 				store.MaxOpenAlerts, a.Summary)
 			if id, err = t.openAlert(&a); err != nil {
