@@ -167,6 +167,7 @@ func TestServeRefusesConfiguration(t *testing.T) {
 		{"webhook with a secret of another form", "database:", "webhooks: [{url: 'https://hooks.example', secret: 'file:master.key'}]\ndatabase:", "serve.yaml:6:43: the secret of a webhook is whsec_ and from 24 to 64 random bytes in base64"},
 		{"webhook whose previous secret is gone", "database:", "webhooks: [{url: 'https://hooks.example', secret: 'file:hook', previous_secret: 'env:NO_SUCH_VARIABLE'}]\ndatabase:", "previous_secret: secret env:NO_SUCH_VARIABLE: the environment variable is not set"},
 		{"unknown kind", "database:", "webhooks: [{url: 'https://hooks.example', secret: 'file:hook', kinds: [blokked]}]\ndatabase:", "\"blokked\" is not understood here (allowed: failures, blocked, "},
+		{"webhook twice, in other words", "database:", "webhooks: [{url: 'https://hooks.example', secret: 'file:hook', kinds: [store]}, {url: 'https://HOOKS.example/', secret: 'file:hook'}]\ndatabase:", "url: a second webhook has this URL"},
 		{"webhook twice", "database:", "webhooks: [{url: 'https://hooks.example', secret: 'file:hook'}, {url: 'https://hooks.example', secret: 'file:hook'}]\ndatabase:", "url: a second webhook has this URL"},
 		{"mail without receiver", "database:", "mail: {server: 'mail.example:587', from: a@b.example}\ndatabase:", "the field \"to\" is missing"},
 		{"mail to nobody", "database:", "mail: {server: 'mail.example:587', from: a@b.example, to: []}\ndatabase:", "serve.yaml:6:1: mail: no address to send alerts to"},

@@ -77,7 +77,7 @@ func New(c Config) (*Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sender{url: c.URL, name: "webhook " + nameOf(u), kinds: c.Kinds, clock: c.Clock}
+	s := &Sender{url: c.URL, name: Name(u), kinds: c.Kinds, clock: c.Clock}
 	if s.clock == nil {
 		s.clock = clock.System
 	}
@@ -128,10 +128,10 @@ func hostOf(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// nameOf names a URL without its path and query, which may have a password; digits
-// of a hash tell those of one host apart.
-func nameOf(u *url.URL) string {
-	name := u.Scheme + "://" + u.Host
+// Name is that of the Sender to a URL, which CheckURL has parsed: without its path and
+// query, which may have a password; digits of a hash tell those of one host apart.
+func Name(u *url.URL) string {
+	name := "webhook " + u.Scheme + "://" + strings.ToLower(u.Host)
 	if u.RequestURI() == "/" {
 		return name
 	}
@@ -150,7 +150,7 @@ func ParseSecret(s counterfoil.Secret) ([]byte, error) {
 	return key, nil
 }
 
-// Name is "webhook" and the URL, with a short hash in place of its path.
+// Name is that of package function Name.
 func (s *Sender) Name() string { return s.name }
 
 // Send posts an alert once. It does nothing for a kind that is not to be sent.

@@ -2,6 +2,7 @@ package serveconfig
 
 import (
 	"context"
+	"slices"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/server/alerts"
@@ -39,11 +40,17 @@ func (mailTLS) Words() []string {
 
 // senders derives how alerts are sent, after outbound.
 func (pl *planner) senders(ctx context.Context) {
+	var names []string
 	for i := range pl.Webhooks {
 		in, way := &pl.Webhooks[i], to("webhooks", i)
 		out := webhook.Config{URL: in.URL, RootCAs: pl.out.Server.Outbound.RootCAs}
-		if _, err := webhook.CheckURL(in.URL); err != nil {
+		if u, err := webhook.CheckURL(in.URL); err != nil {
 			pl.fail(under(way, "url"), "%v", err)
+		} else if name := webhook.Name(u); slices.Contains(names, name) {
+			// They would share a queue, and each alert go to one of them.
+			pl.fail(under(way, "url"), "a second webhook has this URL: name all its kinds in one")
+		} else {
+			names = append(names, name)
 		}
 		for _, s := range []struct {
 			key, reference string
@@ -66,11 +73,6 @@ func (pl *planner) senders(ctx context.Context) {
 		}
 		if pl.Has(under(way, "kinds")) && len(in.Kinds) == 0 {
 			pl.fail(under(way, "kinds"), "the list is empty: name at least one, or leave it out for all kinds")
-		}
-		for j := range pl.Webhooks[:i] {
-			if pl.Webhooks[j].URL == in.URL {
-				pl.fail(under(way, "url"), "a second webhook has this URL: name all its kinds in one")
-			}
 		}
 		pl.out.Webhooks = append(pl.out.Webhooks, out)
 	}
