@@ -12,6 +12,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/cfsecret"
@@ -64,8 +66,13 @@ func Scan(ctx context.Context, path string) (*Result, error) {
 			r.Unread = append(r.Unread, err)
 			return nil
 		case entry.Name() == ".git":
-			repositories = append(repositories, filepath.Dir(name))
+			if !entry.Type().IsRegular() || !slices.Contains(repositories, directoryOf(name)) {
+				repositories = append(repositories, filepath.Dir(name))
+			}
 		case entry.IsDir() && entry.Name() == "objects" && isRepository(filepath.Dir(name)):
+			if dir := filepath.Dir(name); dir != path && filepath.Base(dir) != ".git" {
+				repositories = append(repositories, dir) // a bare one, or that of a submodule
+			}
 			return fs.SkipDir // compressed: git reads them
 		}
 		if entry.Type().IsRegular() || name == path && !entry.IsDir() {
@@ -121,6 +128,25 @@ func (r *Result) add(f Finding) error {
 	}
 	r.Findings = append(r.Findings, f)
 	return nil
+}
+
+// directoryOf returns the repository that a file .git of a working tree names; "" for
+// none.
+func directoryOf(name string) string {
+	f, err := os.Open(name)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	text, _ := io.ReadAll(io.LimitReader(f, 4<<10))
+	dir, ok := strings.CutPrefix(strings.TrimSpace(string(text)), "gitdir: ")
+	switch {
+	case !ok:
+		return ""
+	case filepath.IsAbs(dir):
+		return filepath.Clean(dir)
+	}
+	return filepath.Join(filepath.Dir(name), dir)
 }
 
 // isRepository reports whether a directory looks like that of a git repository: .git,

@@ -200,6 +200,27 @@ func TestHistory(t *testing.T) {
 	if !slices.Contains(got, "removed in "+one+"  a b/ü\n.env:2") || !slices.Contains(got, "merged in "+four+"  side:1") {
 		t.Errorf("in a bare repository: %v", got)
 	}
+	if below := scan(t, filepath.Dir(bare), names); !slices.Equal(below, got) {
+		t.Errorf("in a bare repository below a directory: %v", below)
+	}
+}
+
+// TestSubmodule: the history of a submodule is scanned once, and also when its files
+// are gone.
+func TestSubmodule(t *testing.T) {
+	s := secret()
+	inner := newRepository(t, filepath.Join(t.TempDir(), "inner"))
+	inner.write("file", s)
+	one := inner.commit("one")
+	inner.git("rm", "-q", "file")
+	inner.commit("two")
+	outer := newRepository(t, filepath.Join(t.TempDir(), "outer"))
+	outer.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", inner.dir, "sub")
+	outer.commit("add")
+	names := map[string]string{s: "s"}
+	wantFound(t, scan(t, outer.dir, names), "s in "+one+"  file:1")
+	outer.git("submodule", "--quiet", "deinit", "--all")
+	wantFound(t, scan(t, outer.dir, names), "s in "+one+"  file:1")
 }
 
 // TestRunsNothing: a repository of a stranger configures programs; none is run, and no
@@ -228,6 +249,33 @@ func TestRunsNothing(t *testing.T) {
 	t.Setenv("GIT_DIR", filepath.Join(other.dir, ".git"))
 	t.Setenv("GIT_EXTERNAL_DIFF", program)
 	wantFound(t, scan(t, r.dir, map[string]string{s: "s"}), "s in "+one+"  file:1")
+	if _, err := os.Stat(witness); err == nil {
+		t.Error("a program of the repository was run")
+	}
+}
+
+// TestFetchesNothing: a repository of a stranger lacks an object, and says that another
+// one here has it, by a program of its own.
+func TestFetchesNothing(t *testing.T) {
+	s := secret()
+	r := newRepository(t, t.TempDir())
+	r.write("file", s)
+	r.commit("one")
+	tree := r.git("rev-parse", "HEAD^{tree}")
+	witness := filepath.Join(t.TempDir(), "witness")
+	for key, value := range map[string]string{
+		"core.repositoryFormatVersion": "1", "extensions.partialClone": "evil", "remote.evil.promisor": "true", "remote.evil.url": r.dir,
+		"remote.evil.uploadpack": "touch " + witness + "; git-upload-pack",
+	} {
+		r.git("config", key, value)
+	}
+	if err := os.Remove(filepath.Join(r.dir, ".git/objects", tree[:2], tree[2:])); err != nil {
+		t.Fatal(err)
+	}
+	got, err := secretscan.Scan(t.Context(), r.dir)
+	if err != nil || len(got.Findings) == 0 || len(got.Unread) != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
 	if _, err := os.Stat(witness); err == nil {
 		t.Error("a program of the repository was run")
 	}
