@@ -163,7 +163,7 @@ func (k *keeper) removeLeft(dir, prefix string) {
 	all, _ := os.ReadDir(dir)
 	for _, e := range all {
 		number, ok := strings.CutPrefix(e.Name(), prefix)
-		if !ok || strings.Trim(number, "0123456789") != "" {
+		if !ok || strings.Trim(strings.TrimSuffix(number, "-journal"), "0123456789") != "" {
 			continue
 		}
 		info, err := e.Info()

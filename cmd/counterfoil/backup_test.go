@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/eventually"
 	"github.com/counterfoil/counterfoil/internal/seal"
 	"github.com/counterfoil/counterfoil/server/clients"
+	"github.com/counterfoil/counterfoil/server/store/sqlite"
 )
 
 // verified is what 'audit verify' says.
@@ -44,7 +46,7 @@ func TestBackupAndRestore(t *testing.T) {
 	s := layOut(t, exampleConfig(t)+"\naudit: { checkpoint_every: 1s, publish_every: 1s, checkpoint_file: checkpoint.txt }\n").start(t)
 	file, checkpoint := filepath.Join(s.dir, "kept.backup"), filepath.Join(s.dir, "checkpoint.txt")
 	c := s.http(t)
-	creds, gone := s.client(t, "acme", "orders:read"), s.client(t, "acme", "orders:read")
+	creds, gone, leaky := s.client(t, "acme", "orders:read"), s.client(t, "acme", "orders:read"), s.client(t, "acme", "orders:read")
 	token := s.token(t, c, acmeToken, creds)
 	active := func(creds clients.Credentials, token string) string {
 		t.Helper()
@@ -76,6 +78,7 @@ func TestBackupAndRestore(t *testing.T) {
 	s.manage(t, "client", "rotate", "acme", creds.ClientID, "--overlap", "0").good(t)
 	later := s.client(t, "acme", "orders:read")
 	s.token(t, c, acmeToken, later)
+	s.form(t, c, acmeBase+"/leaked", clients.Credentials{}, "secret", leaky.ClientSecret.Reveal())
 	before := s.verify(t)
 	s.write(t, "late.txt", published(before.Entries))
 	if r := s.manage(t, "restore", file); r.code != exitLocal || !strings.Contains(r.err, "another process has the database open") {
@@ -85,7 +88,7 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	said := s.manage(t, "restore", file).good(t).out
-	for _, want := range []string{"client.disabled", gone.ClientID, "client.rotated", creds.ClientID, "client.created", later.ClientID, "tokens      revoked"} {
+	for _, want := range []string{"client.disabled", gone.ClientID, "client.rotated", creds.ClientID, "client.created", later.ClientID, "client.secret_leaked", leaky.ClientID, "tokens      revoked"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("it says nothing of %q:\n%s", want, said)
 		}
@@ -220,8 +223,22 @@ func TestRestoreRefuses(t *testing.T) {
 			}
 		})
 	}
-	// A restore is not refused for what the others have left.
+	// A restore is not refused for what the others have left, nor is the log of one
+	// that was killed taken for its own.
+	db, err := sqlite.Open(t.Context(), filepath.Join(s.dir, "counterfoil.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := s.client(t, "acme", "orders:read")
+	log, err := os.ReadFile(filepath.Join(s.dir, "counterfoil.db-wal"))
+	if err := errors.Join(err, db.Close()); err != nil || len(log) == 0 {
+		t.Fatalf("a log of %d bytes, %v", len(log), err)
+	}
+	s.write(t, "counterfoil.db.restoring-wal", string(log))
 	s.manage(t, "restore", file).good(t)
+	if v := s.verify(t); len(v.Findings) > 0 || s.manage(t, "client", "show", "acme", later.ClientID).code == exitGood {
+		t.Errorf("the restored database is not that of the backup: %+v", v)
+	}
 }
 
 // TestBackupReplacesOnlyBackups: a backup takes the place of an earlier one, and
@@ -235,11 +252,13 @@ func TestBackupReplacesOnlyBackups(t *testing.T) {
 	}
 	// What a backup of yesterday has left when it was killed goes, that of one under
 	// way stays.
-	s.write(t, ".b.1", "left")
 	s.write(t, ".b.2", "under way")
 	yesterday := time.Now().Add(-24 * time.Hour)
-	if err := os.Chtimes(filepath.Join(s.dir, ".b.1"), yesterday, yesterday); err != nil {
-		t.Fatal(err)
+	for _, left := range []string{".b.1", ".b.1-journal"} {
+		s.write(t, left, "left")
+		if err := os.Chtimes(filepath.Join(s.dir, left), yesterday, yesterday); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s.manage(t, "backup", file).good(t)
 	if left, err := filepath.Glob(filepath.Join(s.dir, ".b.*")); err != nil || len(left) != 1 || filepath.Base(left[0]) != ".b.2" {
@@ -251,11 +270,37 @@ func TestBackupReplacesOnlyBackups(t *testing.T) {
 			t.Errorf("%s: %d, %s", other, r.code, r.err)
 		}
 	}
+	if r := s.manage(t, "restore", "--check", "-"); r.code != exitUsage || !strings.Contains(r.err, "--check reads a file") {
+		t.Errorf("%d, %s", r.code, r.err)
+	}
 	out := s.manage(t, "backup", "-").good(t).out
 	r := execute(t, out, nil, binary, "restore", "-", "--serve-config", s.file).good(t)
 	if !strings.Contains(r.out, "restored") {
 		t.Errorf("from a pipe: %s %s", r.out, r.err)
 	}
+}
+
+// TestKillBackup: whenever a backup is killed, the earlier one or the new one is in
+// its place, whole.
+func TestKillBackup(t *testing.T) {
+	s := layOut(t, exampleConfig(t))
+	s.client(t, "acme", "orders:read")
+	file := filepath.Join(s.dir, "b")
+	began := time.Now()
+	s.manage(t, "backup", file).good(t)
+	took := time.Since(began)
+	for range rounds(t, 12) {
+		s.client(t, "acme", "orders:read")
+		cmd := exec.Command(binary, "backup", file, "--serve-config", s.file)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(rand.Int64N(int64(took) + 1)))
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		s.manage(t, "restore", "--check", file).good(t)
+	}
+	s.manage(t, "restore", file).good(t)
 }
 
 // TestKillRestore: whenever a restore is killed, the database of before or that

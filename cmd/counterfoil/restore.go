@@ -44,7 +44,10 @@ valid, also those that were revoked since. The restore is recorded.`,
   age -d -i backup.key counterfoil.backup.age | counterfoil restore - --serve-config serve.yaml`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if check {
+			switch {
+			case check && args[0] == "-":
+				return usagef("--check reads a file: name it")
+			case check:
 				return k.check(cmd.Context(), args[0])
 			}
 			return k.restore(cmd.Context(), args[0], keepTokens)
@@ -102,7 +105,7 @@ const maxChanges = 200
 var undone = []string{
 	counterfoil.EventClientCreated, counterfoil.EventClientRotated, counterfoil.EventClientDisabled, counterfoil.EventClientEnabled,
 	counterfoil.EventClientDeleted, counterfoil.EventClientChanged, counterfoil.EventClientImported, counterfoil.EventSecretEnded,
-	counterfoil.EventTokenRevoked, counterfoil.EventTokensRevoked, counterfoil.EventKeyCreated, counterfoil.EventKeyRemoved,
+	counterfoil.EventSecretLeaked, counterfoil.EventTokenRevoked, counterfoil.EventTokensRevoked, counterfoil.EventKeyCreated, counterfoil.EventKeyRemoved,
 	counterfoil.EventKeysResealed,
 }
 
@@ -155,11 +158,7 @@ func (k *keeper) restore(ctx context.Context, file string, keepTokens bool) erro
 	if err != nil {
 		return err
 	}
-	defer func() {
-		for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
-			_ = remove(copied + suffix)
-		}
-	}()
+	defer func() { _ = errors.Join(remove(copied), beside(copied)) }()
 	r := restored{Database: found.database, Backup: m, At: k.clock.Now().UTC()}
 	r.ReplaysUntil = r.At.Add(replaysFor).Truncate(time.Second)
 	if !keepTokens {
@@ -198,6 +197,10 @@ func (k *keeper) spool(ctx context.Context, file, to string, found *kept) (m bac
 			_ = remove(to)
 		}
 	}()
+	// SQLite would take the log of one that was killed for that of this file.
+	if err := beside(to); err != nil {
+		return m, err
+	}
 	like, err := os.Stat(found.database)
 	if err != nil {
 		like, err = os.Stat(filepath.Dir(found.database))
@@ -221,6 +224,11 @@ func (k *keeper) spool(ctx context.Context, file, to string, found *kept) (m bac
 		err = sqlite.Unpack(ctx, to)
 	}
 	return m, err
+}
+
+// beside removes what SQLite has left beside a file.
+func beside(file string) error {
+	return errors.Join(remove(file+"-wal"), remove(file+"-shm"), remove(file+"-journal"))
 }
 
 // reader ends with a context.
@@ -377,8 +385,8 @@ func (k *keeper) tell(w io.Writer, r *restored) {
 	if len(r.Changes) == 0 {
 		return
 	}
-	fmt.Fprintln(w, "\nMake these changes again where they still matter, first those of client.rotated, client.secret_ended "+
-		"and client.disabled:")
+	fmt.Fprintln(w, "\nMake these changes again where they still matter, first those of client.secret_leaked, client.rotated, "+
+		"client.secret_ended and client.disabled:")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "TIME\tEVENT\tREALM\tCLIENT ID\tDETAIL")
 	for i := range r.Changes {
