@@ -96,6 +96,10 @@ func TestRules(t *testing.T) {
 				t.Errorf("%s has no %s", name, want)
 			}
 		}
+		if command := regexp.MustCompile(`command: (counterfoil .*)`).FindStringSubmatch(rule); command != nil &&
+			!strings.Contains(command[1], "config /etc/counterfoil/serve.yaml") {
+			t.Errorf("%s: %s does not name the server", name, command[1])
+		}
 		place := regexp.MustCompile(`runbook_url: \S+/blob/main/(docs/[a-z]+\.md)#(\S+)`).FindStringSubmatch(rule)
 		if place == nil {
 			t.Errorf("%s names no page", name)
