@@ -97,6 +97,19 @@ func anchors(text string) map[string]bool {
 	return all
 }
 
+// Of two headings that are alike, links reach the first only.
+func TestHeadingsDiffer(t *testing.T) {
+	for _, d := range documents(t) {
+		seen := map[string]bool{}
+		for _, h := range heading.FindAllStringSubmatch(d.text, -1) {
+			if seen[h[1]] && d.path != "CHANGELOG.md" {
+				t.Errorf("%s has the heading %q twice", d.path, h[1])
+			}
+			seen[h[1]] = true
+		}
+	}
+}
+
 // A page must not link to a file that does not exist, or to a name that the file
 // does not declare.
 func TestDocumentsLink(t *testing.T) {

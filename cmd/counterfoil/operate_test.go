@@ -30,7 +30,7 @@ func TestOperateRecordings(t *testing.T) {
 	}
 	// Where the page has its files.
 	places := strings.NewReplacer("/etc/counterfoil", s.dir, "/var/lib/counterfoil", filepath.Join(s.dir, "lib"),
-		"/var/backups/counterfoil", filepath.Join(s.dir, "backups"), "/media/key", filepath.Join(s.dir, "key"))
+		"/var/backups/counterfoil", filepath.Join(s.dir, "backups"), "/media/key", filepath.Join(s.dir, "key"), "/srv/orders", filepath.Join(s.dir, "orders"))
 	run := func(command string) ran {
 		return execute(t, "", []string{"PATH=" + filepath.Dir(binary) + ":" + os.Getenv("PATH")}, "sh", "-c",
 			"cd "+s.dir+"\n{ "+places.Replace(command)+"\n} 2>&1")
@@ -41,6 +41,7 @@ func TestOperateRecordings(t *testing.T) {
 		"--id", "billing", "--name", "Billing", "--contact", "billing@example.com", "--scope", "orders:read").good(t).out), &billing); err != nil {
 		t.Fatal(err)
 	}
+	s.write(t, "orders/app.env", "SECRET="+billing.ClientSecret+"\n") // where it does not belong
 	s.start(t)
 	run("counterfoil backup backups/1.backup --serve-config serve.yaml").good(t)
 	creds := clients.Credentials{ClientID: "billing", ClientSecret: counterfoil.Secret(billing.ClientSecret)}
