@@ -23,13 +23,7 @@ const (
 // that it deserves, and neither memory nor open files grow with their number.
 // 'make soak' asks for more of them.
 func TestSoak(t *testing.T) {
-	requests := 800
-	if asked := os.Getenv("COUNTERFOIL_SOAK_REQUESTS"); asked != "" {
-		var err error
-		if requests, err = strconv.Atoi(asked); err != nil || requests < 10 {
-			t.Fatalf("COUNTERFOIL_SOAK_REQUESTS is %q", asked)
-		}
-	}
+	requests := soakRequests(t)
 	u := start(t, filepath.Join(t.TempDir(), "data"), "127.0.0.1:0")
 	u.soak(t, requests/4) // fills caches and pools
 	files, memory := u.openFiles(t), u.memory(t)
@@ -44,6 +38,20 @@ func TestSoak(t *testing.T) {
 	if err := u.stop(syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}
+}
+
+// soakRequests is how many requests a soak makes: 'make soak' asks for more.
+func soakRequests(t *testing.T) int {
+	t.Helper()
+	asked := os.Getenv("COUNTERFOIL_SOAK_REQUESTS")
+	if asked == "" {
+		return 800
+	}
+	n, err := strconv.Atoi(asked)
+	if err != nil || n < 10 {
+		t.Fatalf("COUNTERFOIL_SOAK_REQUESTS is %q", asked)
+	}
+	return n
 }
 
 // soak makes so many rounds of a good token, a bad one and a call.
