@@ -296,7 +296,7 @@ func (s *steps) AdvanceAlerts(ctx context.Context, step store.AlertStep) error {
 func TestStormFromEverywhere(t *testing.T) {
 	s := newScene(t, nil)
 	at := &steps{Store: s.store}
-	s.watch = s.another(at, nil)
+	s.watch = s.another(at, func(c *watch.Config) { c.Where = "--dir d" })
 	var all []counterfoil.Event
 	for i := range 300 {
 		e := refusal("made up", fmt.Sprintf("198.%d.%d.1", i/250, i%250), counterfoil.ReasonUnknownClient)
@@ -307,6 +307,9 @@ func TestStormFromEverywhere(t *testing.T) {
 	sum := int64(0)
 	for _, a := range s.found(alerts.KindFailures) {
 		sum += a.Count
+		if a.Subject == store.OtherAlerts && a.Command != "counterfoil alerts --dir d" {
+			t.Errorf("%+v", a)
+		}
 	}
 	if sum != 6000 || at.most != 50 {
 		t.Errorf("%d failures are counted, by up to %d alerts at once", sum, at.most)
