@@ -47,10 +47,11 @@ type kept struct {
 	checkpoint string
 }
 
-// find finds the database that the flags name, which need not exist.
-func (k *keeper) find(ctx context.Context) (found kept, err error) {
+// find finds the database that the flags name, which need not exist. With look, the
+// master keys of a configuration must be those of the database.
+func (k *keeper) find(ctx context.Context, look inspector) (found kept, err error) {
 	if k.serveConfig != "" {
-		config, err := serveConfig(ctx, k.serveConfig, k.getenv, nil)
+		config, err := serveConfig(ctx, k.serveConfig, k.getenv, look)
 		if err != nil {
 			return found, err
 		}
@@ -113,7 +114,7 @@ directory, it has the database only.`,
 }
 
 func (k *keeper) backup(ctx context.Context, file string) error {
-	found, err := k.find(ctx)
+	found, err := k.find(ctx, toRead.look)
 	if err != nil {
 		return err
 	}

@@ -341,3 +341,17 @@ func TestKillRestore(t *testing.T) {
 		}
 	}
 }
+
+// A backup names the master key that it needs: one that does not fit the database is
+// refused.
+func TestBackupWithAnotherMasterKey(t *testing.T) {
+	s := layOut(t, exampleConfig(t)).start(t)
+	if err := s.stop(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	s.write(t, "master.key", seal.NewKey().Reveal())
+	r := s.manage(t, "backup", filepath.Join(s.dir, "b"))
+	if _, err := os.Stat(filepath.Join(s.dir, "b")); r.code != exitLocal || !strings.Contains(r.err, "sealed under master key") || err == nil {
+		t.Errorf("%d, %s", r.code, r.err)
+	}
+}

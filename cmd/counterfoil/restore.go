@@ -63,7 +63,7 @@ valid, also those that were revoked since. The restore is recorded.`,
 
 // check reads a whole backup.
 func (k *keeper) check(ctx context.Context, file string) error {
-	found, err := k.find(ctx)
+	found, err := k.find(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ type lost struct {
 }
 
 func (k *keeper) restore(ctx context.Context, file string, keepTokens bool) error {
-	found, err := k.find(ctx)
+	found, err := k.find(ctx, nil)
 	if err != nil {
 		return err
 	}

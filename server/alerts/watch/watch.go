@@ -133,6 +133,12 @@ func (w *Watch) Run(ctx context.Context) {
 		}
 	}
 	wg.Wait()
+	// The log may have said something since; it is sent after the next start.
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.troubles(context.WithoutCancel(ctx)); err != nil {
+		w.trouble.Error(ctx, w.Clock, w.Logger, "the last alerts are not kept", "error", err)
+	}
 }
 
 // Look raises what is to be raised now: it reads the record up to its end and, when

@@ -795,6 +795,24 @@ func TestTroubles(t *testing.T) {
 	}
 }
 
+// What a process says last is kept when it ends.
+func TestTroubleOfTheEnd(t *testing.T) {
+	troubles := alerts.NewTroubles(clock.NewStepping(start))
+	s := newScene(t, func(c *watch.Config) { c.Troubles = troubles })
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.watch.Run(ctx)
+	}()
+	slog.New(troubles.Handler(slog.DiscardHandler)).Error("the disk is full", alerts.Trouble(alerts.KindStore))
+	stop()
+	<-ended
+	if all, err := s.store.Alerts(t.Context(), store.AlertQuery{Kind: alerts.KindStore, Limit: 10}); err != nil || len(all) != 1 {
+		t.Errorf("kept %+v, %v", all, err)
+	}
+}
+
 // TestCommandsAreQuoted: a client ID is no command of the shell and no flag.
 func TestCommandsAreQuoted(t *testing.T) {
 	s := newScene(t, func(c *watch.Config) { c.Where = "--serve-config /etc/x.yaml" })

@@ -5,6 +5,7 @@
 package serveconfig
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,6 +81,7 @@ type Config struct {
 
 	settings *settings
 	dir      string
+	state    string           // the directory for state that systemd names; empty without
 	doc      *strict.Document // for problems found later
 	admin    string           // the realm of the Admin API, or ""
 }
@@ -161,7 +163,7 @@ func Read(ctx context.Context, file string, o Options) (*Config, error) {
 		out: &Config{
 			File: file, Listen: in.Listen, ListenLine: doc.Line("listen"),
 			Metrics: in.Metrics.Listen, MetricsLine: doc.Line("metrics", "listen"), ClientCertificates: in.TLS.ClientCertificates,
-			settings: in, dir: dir, doc: doc, admin: in.Admin.Realm,
+			settings: in, dir: dir, doc: doc, state: o.Getenv("STATE_DIRECTORY"), admin: in.Admin.Realm,
 		},
 	}
 	pl.address(ctx, pl.Listen, "listen", "listen")
@@ -196,7 +198,7 @@ func (c *Config) complete() *Config {
 	c.Server.Signer = string(in.Signer)
 	c.Server.Limits.File = c.Database + Suffix
 	if c.Postgres { // a node's own
-		c.Server.Limits.File = within(c.dir, "counterfoil"+Suffix)
+		c.Server.Limits.File = within(cmp.Or(c.state, c.dir), "counterfoil"+Suffix)
 	}
 	c.Server.Proxies.AddressHeader = string(in.AddressHeader)
 	c.Server.Proxies.CertificateHeader = in.CertificateHeader.Name
