@@ -24,6 +24,7 @@ import (
 	neturl "net/url"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -49,7 +50,9 @@ const (
 
 // answerTimeout is how long the database may take to answer: after that, the
 // connection is closed. Tests set it.
-var answerTimeout = 10 * time.Second
+var answerTimeout atomic.Int64
+
+func init() { answerTimeout.Store(int64(10 * time.Second)) }
 
 // Store is a store.Store in a PostgreSQL database.
 type Store struct {
@@ -195,14 +198,14 @@ func name(c *pgx.ConnConfig) string {
 type bounded struct{ net.Conn }
 
 func (b *bounded) Read(p []byte) (int, error) {
-	if err := b.Conn.SetReadDeadline(clock.System.Now().Add(answerTimeout)); err != nil {
+	if err := b.Conn.SetReadDeadline(clock.System.Now().Add(time.Duration(answerTimeout.Load()))); err != nil {
 		return 0, err
 	}
 	return b.Conn.Read(p)
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
-	if err := b.Conn.SetWriteDeadline(clock.System.Now().Add(answerTimeout)); err != nil {
+	if err := b.Conn.SetWriteDeadline(clock.System.Now().Add(time.Duration(answerTimeout.Load()))); err != nil {
 		return 0, err
 	}
 	return b.Conn.Write(p)
