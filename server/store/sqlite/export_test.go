@@ -58,6 +58,9 @@ func Make(ctx context.Context, path string, n int) error {
 // Alone calls do while no other process can open the database.
 func Alone(ctx context.Context, path string, do func() error) error { return alone(ctx, path, do) }
 
+// EarlyThird is earlyThird.
+const EarlyThird = earlyThird
+
 // Explain is explain.
 func Explain(err error) error { return explain(err) }
 

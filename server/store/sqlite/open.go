@@ -231,7 +231,7 @@ func schema(ctx context.Context, conn *sql.Conn) (version int, names []string, e
 			"newer program that wrote it", errNewer, version, len(names))
 	}
 	want, err := stamp(names[:version])
-	if err == nil && stamped != want {
+	if err == nil && stamped != want && stamped != earlyThird {
 		err = errOtherSchema
 	}
 	return version, names, err
@@ -265,11 +265,27 @@ func stamp(names []string) (int, error) {
 	return int(sum.Sum32()>>9)<<8 | len(names), nil // positive in 32 bits
 }
 
+// earlyThird is the user_version of files that have the third migration in an
+// earlier form, which addHorizon completes.
+const (
+	earlyThird = 0x18239203
+	addHorizon = "ALTER TABLE records ADD COLUMN horizon INTEGER NOT NULL DEFAULT 0; UPDATE records SET horizon = (SELECT horizon FROM totals)"
+)
+
 // migrate applies the missing migrations, inside the caller's transaction.
 func migrate(ctx context.Context, conn *sql.Conn) error {
 	version, names, err := schema(ctx, conn)
 	if err != nil {
 		return err
+	}
+	var stamped int
+	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&stamped); err != nil {
+		return err
+	}
+	if stamped == earlyThird {
+		if _, err := conn.ExecContext(ctx, addHorizon); err != nil {
+			return err
+		}
 	}
 	for i, name := range names[version:] {
 		text, err := migrations.ReadFile(name)

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"os/exec"
@@ -186,4 +187,57 @@ func version(t *testing.T, path string) (n int) {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// TestUpgradeFromTheEarlyThird: the third migration had an earlier form, without the
+// column horizon. Its files become as all others are.
+func TestUpgradeFromTheEarlyThird(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	if err := sqlite.Make(t.Context(), path, 2); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("testdata/0003-early.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	if _, err := old.ExecContext(t.Context(), string(text)+fmt.Sprintf(";PRAGMA user_version = %d", sqlite.EarlyThird)); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, path)
+	if err := createClient(t.Context(), s, "c"); err != nil {
+		t.Fatal(err)
+	}
+	columns := func(s *sqlite.Store) (all string) {
+		t.Helper()
+		if err := s.DB().QueryRowContext(t.Context(), "SELECT group_concat(name || ' ' || type || ' ' || dflt_value) FROM pragma_table_info('records')").Scan(&all); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	if got, want := columns(s), columns(open(t, newPath(t))); got != want {
+		t.Errorf("the columns are %s, want %s", got, want)
+	}
+	if n := version(t, path) & 0xff; n != sqlite.Migrations() {
+		t.Errorf("the schema has version %d", n)
+	}
+	sum := crc32.NewIEEE()
+	for _, name := range []string{"migrations/0001.sql", "migrations/0002.sql"} {
+		earlier, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum.Write(earlier)
+	}
+	sum.Write(text)
+	if got := int(sum.Sum32()>>9)<<8 | 3; got != sqlite.EarlyThird {
+		t.Errorf("its files have the version %#x", got)
+	}
 }
