@@ -81,13 +81,10 @@ say until when.`,
 // printAlerts prints alerts in the requested form.
 func (c *console) printAlerts(all []admin.Alert) error {
 	if c.output == jsonForm {
-		rows := newJSONRows(c.Out, true)
-		for i := range all {
-			if err := rows.row(&all[i]); err != nil {
-				return err
-			}
-		}
-		return rows.end()
+		return printJSONArray(c.Out, all)
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(c.Out, "no alerts")
 	}
 	for i := range all {
 		a := &all[i]
@@ -214,13 +211,7 @@ func (o *operator) listSilences() *cobra.Command {
 // printSilences prints silences in the requested form.
 func (c *console) printSilences(all []alerts.Silence) error {
 	if c.output == jsonForm {
-		rows := newJSONRows(c.Out, true)
-		for i := range all {
-			if err := rows.row(&all[i]); err != nil {
-				return err
-			}
-		}
-		return rows.end()
+		return printJSONArray(c.Out, all)
 	}
 	t := newTable(c.Out, "ID", "KIND", "REALM", "CLIENT ID", "UNTIL", "BY")
 	for i := range all {

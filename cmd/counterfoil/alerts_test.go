@@ -57,7 +57,7 @@ func TestAlertsOfUp(t *testing.T) {
 	run := func(args ...string) ran {
 		return execute(t, "", nil, binary, append([]string{"alerts"}, append(args, "--dir", dir)...)...)
 	}
-	if got := run().good(t); got.out != "" {
+	if got := run().good(t); got.out != "no alerts\n" {
 		t.Errorf("at first: %s", got.out)
 	}
 	execute(t, "", nil, binary, "client", "rotate", "a55", id, "--overlap", "0", "--dir", dir).good(t)
@@ -102,7 +102,7 @@ func TestAlertsOfUp(t *testing.T) {
 	if got := run("ack", "1").good(t).out; got != "acknowledged 1\n" {
 		t.Errorf("ack prints %s", got)
 	}
-	if got := run().good(t).out + run("silences", "-o", "json").good(t).out; got != "[]\n" {
+	if got := run().good(t).out + run("silences", "-o", "json").good(t).out; got != "no alerts\n[]\n" {
 		t.Errorf("after all: %s", got)
 	}
 	if got := run("--acknowledged").good(t).out; !strings.Contains(got, "acknowledged at") || !strings.Contains(got, "command line") {

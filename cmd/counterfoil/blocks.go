@@ -50,13 +50,7 @@ func (o *operator) listBlocks() *cobra.Command {
 // printBlocks prints blocks in the requested form.
 func (c *console) printBlocks(all []limits.Block) error {
 	if c.output == jsonForm {
-		rows := newJSONRows(c.Out, true)
-		for i := range all {
-			if err := rows.row(&all[i]); err != nil {
-				return err
-			}
-		}
-		return rows.end()
+		return printJSONArray(c.Out, all)
 	}
 	t := newTable(c.Out, "PREFIX", "REALM", "CLIENT ID", "UNTIL")
 	for i := range all {

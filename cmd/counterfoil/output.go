@@ -224,6 +224,17 @@ type jsonRows struct {
 	n     int
 }
 
+// printJSONArray prints all rows as one JSON array.
+func printJSONArray[T any](w io.Writer, all []T) error {
+	rows := newJSONRows(w, true)
+	for i := range all {
+		if err := rows.row(&all[i]); err != nil {
+			return err
+		}
+	}
+	return rows.end()
+}
+
 func newJSONRows(w io.Writer, array bool) *jsonRows {
 	j := &jsonRows{w: bufio.NewWriterSize(w, 64<<10), array: array}
 	j.enc = json.NewEncoder(&j.text)

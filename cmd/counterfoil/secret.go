@@ -97,7 +97,7 @@ func (o *operator) scan(cmd *cobra.Command, path string) error {
 func (s *leaks) failure(path string) error {
 	switch {
 	case len(s.Found) > 0:
-		return withHint(fmt.Errorf("%s has secrets in %d places", path, len(s.Found)),
+		return withHint(fmt.Errorf("secrets found in %s: %d", path, len(s.Found)),
 			"end each that still works: docs/operate.md, A leaked secret; a history keeps what a later commit removes")
 	case len(s.Unread) > 0:
 		return withHint(fmt.Errorf("%s was not read as a whole, and the rest has no secret", path), "read what is named above, and scan again")

@@ -38,7 +38,7 @@ func TestLeakedSecret(t *testing.T) {
 	}
 	path := filepath.Join(dir, "app.env")
 	if got := scan(); got.out != path+":2: "+made.Secret[:7]+"…\n"+path+":3: "+other[:7]+"…\n" ||
-		!strings.HasPrefix(got.err, "counterfoil: "+dir+" has secrets in 2 places\nhint: end each that still works") {
+		!strings.HasPrefix(got.err, "counterfoil: secrets found in "+dir+": 2\nhint: end each that still works") {
 		t.Errorf("%s%s", got.out, got.err)
 	}
 	owned := scan("--dir", shared.dir)
